@@ -1,0 +1,3 @@
+//! billing-sync: keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
+
+pub mod clock;
