@@ -1,3 +1,5 @@
 //! billing-sync: keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
 
 pub mod clock;
+pub mod domain;
+pub mod stripe;

@@ -1,0 +1,43 @@
+//! The billing contact: who pays. One row for each Stripe customer.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A row of `billing.billing_contacts`, as far as the sync writes it. Source: Stripe's customer object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BillingContact {
+    /// Row id, see [`crate::domain::object::row_id`].
+    pub id: Uuid,
+    /// Connected account, empty for the account itself.
+    pub account: String,
+    /// `customer.id`.
+    pub stripe_customer_id: String,
+    /// `customer.livemode`.
+    pub livemode: Option<bool>,
+    /// `customer.name`, as Stripe has it.
+    pub name: Option<String>,
+    /// `customer.email`, as Stripe has it.
+    pub email: Option<String>,
+    /// `customer.address.line1`; an empty text is null, in all six fields of the address.
+    pub address_line1: Option<String>,
+    /// `customer.address.line2`.
+    pub address_line2: Option<String>,
+    /// `customer.address.city`.
+    pub city: Option<String>,
+    /// `customer.address.postal_code`.
+    pub postal_code: Option<String>,
+    /// `customer.address.state`.
+    pub state: Option<String>,
+    /// `customer.address.country`, two letters.
+    pub country: Option<String>,
+    /// Coupon id of `customer.discount`; none means no discount.
+    pub active_discount: Option<String>,
+    /// `customer.discount.end`: the discount has no effect from then on.
+    pub active_discount_ends_at: Option<OffsetDateTime>,
+    /// The workspace that the customer's metadata names, for its subscriptions that name none.
+    pub workspace_id: Option<Uuid>,
+    /// `customer.created`.
+    pub stripe_created_at: Option<OffsetDateTime>,
+    /// When the customer was deleted in Stripe; the content stays.
+    pub stripe_deleted_at: Option<OffsetDateTime>,
+}

@@ -1,0 +1,9 @@
+//! The words of the project: events, object keys and the rows that the product reads.
+//!
+//! Pure data. Nothing here knows Stripe's JSON, SQL or the network; every other folder may use it.
+
+pub mod contact;
+pub mod event;
+pub mod object;
+pub mod plan;
+pub mod subscription;

@@ -1,0 +1,43 @@
+//! What names a Stripe object across accounts, and the ids of our rows that follow from it.
+
+use uuid::Uuid;
+
+/// The namespace of all row ids. Fixed for ever: a rebuild must give the same rows.
+const ROW_ID_NAMESPACE: Uuid = Uuid::from_u128(0x5f1c_0f6e_7c0b_4d0a_9a53_2b8f_6d1e_4c77);
+
+/// The key of the mirror: a plan and a price may share an id, so the type is part of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Connected account, empty for the account itself.
+    pub account: String,
+    /// Stripe's name of the type: the `object` field.
+    pub object_type: String,
+    /// Stripe's id.
+    pub object_id: String,
+}
+
+impl ObjectKey {
+    /// A key from its three parts.
+    pub fn new(account: &str, object_type: &str, object_id: &str) -> Self {
+        Self { account: account.to_owned(), object_type: object_type.to_owned(), object_id: object_id.to_owned() }
+    }
+}
+
+/// The id of the row that stands for a Stripe object: UUIDv5 of the account and the Stripe id.
+///
+/// Billing contacts, subscriptions and pricing plans all use it, so that one row can name another that does
+/// not exist yet.
+pub fn row_id(account: &str, stripe_id: &str) -> Uuid {
+    Uuid::new_v5(&ROW_ID_NAMESPACE, format!("{account}/{stripe_id}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_id_is_the_same_for_ever() {
+        assert_eq!(row_id("", "cus_1").to_string(), row_id("", "cus_1").to_string());
+        assert_ne!(row_id("", "cus_1"), row_id("acct_1", "cus_1"));
+    }
+}

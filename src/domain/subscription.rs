@@ -1,0 +1,57 @@
+//! The subscription: for what, until when, and whether it may be used. One row for each Stripe subscription.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A row of `billing.subscriptions`, as far as the sync writes it. Source: Stripe's subscription object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Row id, see [`crate::domain::object::row_id`].
+    pub id: Uuid,
+    /// Connected account, empty for the account itself.
+    pub account: String,
+    /// `subscription.id`.
+    pub stripe_subscription_id: String,
+    /// `subscription.customer`.
+    pub stripe_customer_id: String,
+    /// `subscription.livemode`.
+    pub livemode: Option<bool>,
+    /// Row id of the customer's billing contact, whether or not it is there yet.
+    pub billing_contact_id: Uuid,
+    /// The workspace named in the metadata of the subscription, else of its customer.
+    pub workspace_id: Option<Uuid>,
+    /// `subscription.status`, unknown values kept.
+    pub stripe_status: String,
+    /// May be used: status allows it, payment is not paused, not ended.
+    pub active: bool,
+    /// `pause_collection` is set.
+    pub payment_paused: bool,
+    /// The status is `trialing`.
+    pub is_trial: bool,
+    /// `trial_start`, only while the trial runs.
+    pub trial_started_at: Option<OffsetDateTime>,
+    /// `trial_end`, kept after the trial.
+    pub trial_ends_at: Option<OffsetDateTime>,
+    /// It will end at `end_date` and has not ended yet.
+    pub is_grace_period: bool,
+    /// When it ended or will end.
+    pub end_date: Option<OffsetDateTime>,
+    /// When the next billing period begins; null where none will.
+    pub next_subscription_cycle_start: Option<OffsetDateTime>,
+    /// `currency`, lower-case ISO 4217.
+    pub currency: Option<String>,
+    /// Id of the item that counts: the oldest, then the smallest id.
+    pub stripe_subscription_item_id: Option<String>,
+    /// Price (in very old payloads: plan) of that item.
+    pub stripe_price_id: Option<String>,
+    /// Row id of that price's pricing plan; null where the price came without its content.
+    pub pricing_plan_id: Option<Uuid>,
+    /// Coupon ids of the discounts that the payload carries whole, in stable order.
+    pub active_discounts: Vec<String>,
+    /// The end of each of those discounts, at the same place; null has no end.
+    pub active_discount_ends: Vec<Option<OffsetDateTime>>,
+    /// `created`.
+    pub stripe_created_at: Option<OffsetDateTime>,
+    /// `start_date`.
+    pub started_at: Option<OffsetDateTime>,
+}
