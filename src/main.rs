@@ -1,1 +1,3 @@
+//! Arguments, configuration, telemetry, dispatch.
+
 fn main() {}

@@ -1,10 +1,11 @@
 //! The billing contact: who pays. One row for each Stripe customer.
 
+use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A row of `billing.billing_contacts`, as far as the sync writes it. Source: Stripe's customer object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BillingContact {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,
@@ -33,11 +34,14 @@ pub struct BillingContact {
     /// Coupon id of `customer.discount`; none means no discount.
     pub active_discount: Option<String>,
     /// `customer.discount.end`: the discount has no effect from then on.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub active_discount_ends_at: Option<OffsetDateTime>,
     /// The workspace that the customer's metadata names, for its subscriptions that name none.
     pub workspace_id: Option<Uuid>,
     /// `customer.created`.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub stripe_created_at: Option<OffsetDateTime>,
     /// When the customer was deleted in Stripe; the content stays.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub stripe_deleted_at: Option<OffsetDateTime>,
 }

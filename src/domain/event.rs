@@ -102,6 +102,8 @@ pub enum Reason {
     NeedsFetch,
     /// The snapshot event of the same change is there.
     HasSnapshot,
+    /// Dead, and given up by an operator.
+    Discarded,
     /// A status, interval or other enumerated value that this release does not know; kept as text.
     UnknownEnum,
     /// The subscription's customer has not been seen yet.
@@ -120,7 +122,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order in which metrics list them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ForeignLivemode,
         Self::ForeignAccount,
         Self::UnhandledType,
@@ -128,6 +130,7 @@ impl Reason {
         Self::UnknownType,
         Self::NeedsFetch,
         Self::HasSnapshot,
+        Self::Discarded,
         Self::UnknownEnum,
         Self::UnknownCustomer,
         Self::UnknownPrice,
@@ -147,6 +150,7 @@ impl Reason {
             Self::UnknownType => "unknown_type",
             Self::NeedsFetch => "needs_fetch",
             Self::HasSnapshot => "has_snapshot",
+            Self::Discarded => "discarded",
             Self::UnknownEnum => "unknown_enum",
             Self::UnknownCustomer => "unknown_customer",
             Self::UnknownPrice => "unknown_price",

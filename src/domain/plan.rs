@@ -1,12 +1,13 @@
 //! The pricing plan: what a price buys. One row for each Stripe price (or plan, in very old payloads).
 
+use serde::Serialize;
 use uuid::Uuid;
 
 /// A row of `billing.pricing_plans`, as far as the sync writes it. Source: Stripe's price object.
 ///
 /// Built from the price that a subscription item carries; products, prices per currency and limits come from
 /// objects of their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PricingPlan {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,

@@ -1,10 +1,11 @@
 //! The subscription: for what, until when, and whether it may be used. One row for each Stripe subscription.
 
+use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A row of `billing.subscriptions`, as far as the sync writes it. Source: Stripe's subscription object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Subscription {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,
@@ -29,14 +30,18 @@ pub struct Subscription {
     /// The status is `trialing`.
     pub is_trial: bool,
     /// `trial_start`, only while the trial runs.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub trial_started_at: Option<OffsetDateTime>,
     /// `trial_end`, kept after the trial.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub trial_ends_at: Option<OffsetDateTime>,
     /// It will end at `end_date` and has not ended yet.
     pub is_grace_period: bool,
     /// When it ended or will end.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub end_date: Option<OffsetDateTime>,
     /// When the next billing period begins; null where none will.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub next_subscription_cycle_start: Option<OffsetDateTime>,
     /// `currency`, lower-case ISO 4217.
     pub currency: Option<String>,
@@ -49,9 +54,20 @@ pub struct Subscription {
     /// Coupon ids of the discounts that the payload carries whole, in stable order.
     pub active_discounts: Vec<String>,
     /// The end of each of those discounts, at the same place; null has no end.
+    #[serde(serialize_with = "rfc3339_list")]
     pub active_discount_ends: Vec<Option<OffsetDateTime>>,
     /// `created`.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub stripe_created_at: Option<OffsetDateTime>,
     /// `start_date`.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub started_at: Option<OffsetDateTime>,
+}
+
+/// Times as texts, as `json_populate_recordset` reads them.
+fn rfc3339_list<S: Serializer>(times: &[Option<OffsetDateTime>], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    struct Text(#[serde(with = "time::serde::rfc3339::option")] Option<OffsetDateTime>);
+    serializer.collect_seq(times.iter().copied().map(Text))
 }
