@@ -3,4 +3,6 @@
 pub mod clock;
 pub mod domain;
 pub mod mirror;
+pub mod outbox;
 pub mod stripe;
+pub mod worker;
