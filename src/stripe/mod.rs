@@ -4,3 +4,4 @@
 //! version. Neither knows our tables.
 
 pub mod json;
+pub mod views;
