@@ -4,5 +4,6 @@ pub mod clock;
 pub mod domain;
 pub mod mirror;
 pub mod outbox;
+pub mod projection;
 pub mod stripe;
 pub mod worker;

@@ -6,3 +6,4 @@
 pub mod catalogue;
 pub mod json;
 pub mod reference;
+pub mod views;
