@@ -1,0 +1,4 @@
+//! The one integration test binary: a file for each behaviour.
+
+mod receiver;
+mod support;
