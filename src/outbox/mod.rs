@@ -20,4 +20,5 @@
 //! Nothing here knows what an event means.
 
 pub mod claim;
+pub mod enqueue;
 pub mod settle;

@@ -1,0 +1,3 @@
+//! Metrics, each declared once: [`instance`] counts what this process does.
+
+pub mod instance;

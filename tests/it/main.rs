@@ -1,0 +1,6 @@
+//! The one integration test binary: a file for each behaviour.
+
+#![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
+
+mod receiver;
+mod support;
