@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::domain::event::{Outcome, Reason};
+use crate::stripe::catalogue;
 
 /// How one request to the public listener was answered: the label `outcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,11 +79,42 @@ impl WebhookOutcome {
     }
 }
 
+/// What follows from a failed attempt: the label `consequence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence {
+    /// It is tried again later.
+    Retry,
+    /// It is parked.
+    Dead,
+    /// It was not the event's fault and costs no attempt.
+    Transient,
+}
+
+impl Consequence {
+    /// All consequences, in the order in which they are listed.
+    pub const ALL: [Self; 3] = [Self::Retry, Self::Dead, Self::Transient];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Dead => "dead",
+            Self::Transient => "transient",
+        }
+    }
+}
+
 /// The metrics of this process.
 #[derive(Debug, Clone)]
 pub struct Instance {
     webhook_requests: IntCounterVec,
     webhook_request_duration: Histogram,
+    events_processed: IntCounterVec,
+    event_reasons: IntCounterVec,
+    event_delay: Histogram,
+    batch_duration: Histogram,
+    order_ambiguous: IntCounter,
+    attempts_failed: IntCounterVec,
 }
 
 impl Instance {
@@ -102,8 +136,60 @@ impl Instance {
                 "billing_sync_webhook_request_duration_seconds",
                 "From a request's head to its answer.",
             )?,
+            events_processed: events_processed(registry)?,
+            event_reasons: counters(
+                registry,
+                "billing_sync_event_reasons_total",
+                "What was noticed about processed events: why one was not acted on, or what was odd in it.",
+                "reason",
+                Reason::ALL.map(Reason::as_str),
+            )?,
+            event_delay: delays(
+                registry,
+                "billing_sync_event_delay_seconds",
+                "From an event's receipt to its being done.",
+            )?,
+            batch_duration: durations(
+                registry,
+                "billing_sync_batch_duration_seconds",
+                "From the claim of a batch, or of an event that is tried alone, to its commit.",
+            )?,
+            order_ambiguous: counter(
+                registry,
+                "billing_sync_order_ambiguous_total",
+                "Times that the order of events within one second could not be told from the events themselves.",
+            )?,
+            attempts_failed: counters(
+                registry,
+                "billing_sync_attempts_failed_total",
+                "Failed attempts, by what follows: retry with backoff, dead, or transient (costs no attempt).",
+                "consequence",
+                Consequence::ALL.map(Consequence::as_str),
+            )?,
         };
         Ok(instance)
+    }
+
+    /// Counts one event that is done; `delay` is the time since its receipt, in seconds.
+    pub fn event_processed(&self, event_type: &str, outcome: Outcome, delay: f64) {
+        self.events_processed.with_label_values(&[catalogue::family(event_type), outcome.as_str()]).inc();
+        self.event_delay.observe(delay);
+    }
+
+    /// Counts what was noticed about an event.
+    pub fn event_reason(&self, reason: Reason) {
+        self.event_reasons.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Counts one committed batch, and the orders in it that could not be told.
+    pub fn batch(&self, duration: Duration, doubts: u64) {
+        self.batch_duration.observe(duration.as_secs_f64());
+        self.order_ambiguous.inc_by(doubts);
+    }
+
+    /// Counts one failed attempt at a batch or an event.
+    pub fn attempt_failed(&self, consequence: Consequence) {
+        self.attempts_failed.with_label_values(&[consequence.as_str()]).inc();
     }
 
     /// Counts one answered request to the webhook listener.
@@ -128,8 +214,37 @@ fn counters<const N: usize>(
     Ok(counters)
 }
 
+/// The one counter with two labels.
+fn events_processed(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let help = "Events that are done, by the family of their type and by outcome.";
+    let counters = IntCounterVec::new(Opts::new("billing_sync_events_processed_total", help), &["family", "outcome"])?;
+    for family in catalogue::families() {
+        for outcome in Outcome::ALL {
+            counters.with_label_values(&[family, outcome.as_str()]).reset();
+        }
+    }
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+/// For what happens within a request or a transaction.
 fn durations(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-    let buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    histogram(registry, name, help, &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+}
+
+/// For what waits in a queue, perhaps for hours.
+fn delays(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    histogram(registry, name, help, &[0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0])
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    let buckets = buckets.to_vec();
     let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
     registry.register(Box::new(histogram.clone()))?;
     Ok(histogram)

@@ -22,3 +22,7 @@
 pub mod claim;
 pub mod enqueue;
 pub mod settle;
+pub mod twins;
+
+/// The channel on which the receiver says that something was stored.
+pub const CHANNEL: &str = "billing_sync_outbox";

@@ -26,19 +26,19 @@ pub struct Settlement {
 /// # Errors
 /// Those of the database, and [`sqlx::Error::RowNotFound`] where not every event was pending: then somebody
 /// else has settled one, and the whole transaction must not commit.
-pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result<Vec<f64>, sqlx::Error> {
+pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result<Vec<(EventKey, f64)>, sqlx::Error> {
     let ids: Vec<String> = settlements.iter().map(|one| one.key.event_id.clone()).collect();
     let createds: Vec<OffsetDateTime> = settlements.iter().map(|one| one.key.created).collect();
     let outcomes: Vec<String> = settlements.iter().map(|one| one.outcome.as_str().to_owned()).collect();
     let reasons: Vec<Option<String>> =
         settlements.iter().map(|one| one.reason.map(|reason| reason.as_str().to_owned())).collect();
-    let delays = sqlx::query_scalar!(
+    let rows = sqlx::query!(
         r#"-- outbox.done
         UPDATE billing.outbox AS o SET
             state = 'done', outcome = k.outcome, reason = k.reason, finished_at = clock_timestamp(), last_error = NULL
         FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[]) AS k (event_id, created, outcome, reason)
         WHERE o.event_id = k.event_id AND o.created = k.created AND o.state = 'pending'
-        RETURNING extract(epoch FROM clock_timestamp() - o.received_at)::float8 AS "delay!""#,
+        RETURNING o.event_id, o.created, extract(epoch FROM clock_timestamp() - o.received_at)::float8 AS "delay!""#,
         &ids,
         &createds,
         &outcomes,
@@ -46,7 +46,10 @@ pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
     )
     .fetch_all(conn)
     .await?;
-    if delays.len() == settlements.len() { Ok(delays) } else { Err(sqlx::Error::RowNotFound) }
+    if rows.len() != settlements.len() {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    Ok(rows.into_iter().map(|row| (EventKey { event_id: row.event_id, created: row.created }, row.delay)).collect())
 }
 
 /// Puts an event back after a failed attempt, to be tried again after `delay`.

@@ -21,6 +21,9 @@ fn json<T: Serialize>(rows: &[T]) -> Result<String, sqlx::Error> {
 /// # Errors
 /// Those of the database.
 pub async fn save_contacts(conn: &mut PgConnection, rows: &[BillingContact]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "-- store.save_contacts
         INSERT INTO billing.billing_contacts AS t
@@ -58,6 +61,9 @@ pub async fn save_contacts(conn: &mut PgConnection, rows: &[BillingContact]) -> 
 /// # Errors
 /// Those of the database.
 pub async fn save_plans(conn: &mut PgConnection, rows: &[PricingPlan]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "-- store.save_plans
         INSERT INTO billing.pricing_plans AS t
@@ -89,6 +95,9 @@ pub async fn save_plans(conn: &mut PgConnection, rows: &[PricingPlan]) -> Result
 /// # Errors
 /// Those of the database.
 pub async fn save_subscriptions(conn: &mut PgConnection, rows: &[Subscription]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "-- store.save_subscriptions
         INSERT INTO billing.subscriptions AS t

@@ -15,6 +15,9 @@ pub enum Failure {
     /// Something about an event, or about us; tried again with backoff until the attempts run out.
     #[error("{0}")]
     Retry(String),
+    /// No attempt can succeed until an operator or a new release changes something: parked at once.
+    #[error("{0}")]
+    Bury(String),
 }
 
 impl Failure {

@@ -84,7 +84,7 @@ fn subscription(
 ) -> Option<Projected<crate::domain::subscription::Subscription>> {
     let view = SubscriptionView::read(Json::parse(&row.content.as_ref()?.json).ok()?).ok()?;
     let customer = customer_key(row).and_then(|key| customer_view(customers.get(&key)?));
-    Some(projection::subscription(&row.key.account, &view, customer.as_ref(), &context.rules()))
+    Some((context.project_subscription)(&row.key.account, &view, customer.as_ref(), &context.rules()))
 }
 
 fn customer_view(row: &MirrorRow) -> Option<CustomerView> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Context;
-use crate::domain::event::{Outcome, Reason};
+use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
 use crate::mirror::merge::{Arrival, Embedded};
 use crate::mirror::snapshot::Snapshot;
@@ -42,6 +42,12 @@ pub(super) struct ToMerge {
 }
 
 impl ToMerge {
+    /// The event that brought it.
+    pub(super) fn event(&self) -> EventKey {
+        let Snapshot { event_id, created, .. } = &self.arrival.snapshot;
+        EventKey { event_id: event_id.clone(), created: *created }
+    }
+
     /// The objects that must be locked: the merged ones and the customer.
     pub(super) fn keys(&self) -> BTreeSet<ObjectKey> {
         let embedded = self.embedded.iter().map(|one| &one.key);
@@ -51,9 +57,8 @@ impl ToMerge {
 
 /// What `event` asks for.
 pub(super) fn resolve(context: &Context, event: &Claimed) -> Resolved {
-    let settled = |outcome, reason| {
-        Resolved::Settled(Settlement { key: event.key.clone(), outcome, reason: Some(reason) })
-    };
+    let settled =
+        |outcome, reason| Resolved::Settled(Settlement { key: event.key.clone(), outcome, reason: Some(reason) });
     let sync = &context.sync;
     if event.livemode.is_some_and(|livemode| livemode != sync.livemode) {
         return settled(Outcome::Ignored, Reason::ForeignLivemode);
