@@ -1,3 +1,4 @@
 //! billing-sync: keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
 
 pub mod clock;
+pub mod embedded;
