@@ -61,7 +61,7 @@ fn within(limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
 
 /// The text of every link of the error, as the commands print it.
 fn refusal(result: Result<Cluster, EmbeddedError>) -> String {
-    result.err().expect("a refusal").to_string()
+    result.expect_err("a refusal").to_string()
 }
 
 /// Not a test: a process that holds the cluster in the directory named on its stdin until it is killed.
