@@ -3,7 +3,9 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod embedded;
 pub mod metrics;
+pub mod migrations;
 pub mod mirror;
 pub mod outbox;
 pub mod projection;
