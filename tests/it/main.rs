@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
 
+mod projection;
 mod receiver;
 mod support;
