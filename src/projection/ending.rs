@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn grace_and_end_follow_the_table() {
-        // mapping of cancel_at_period_end, cancel_at and ended_at; the names are those of the specification's cases
+        // name, what Stripe says, grace, end; the names are those of the specification's cases
         let cases = [
             ("G1", r#""status":"active","cancel_at_period_end":false,"cancel_at":null"#, false, None),
             ("G2", r#""status":"active","cancel_at_period_end":true,"cancel_at":1798761600"#, true, at(PERIOD)),
@@ -121,6 +121,7 @@ mod tests {
     fn what_has_ended_is_in_no_grace_period_whatever_its_status() {
         let ended = ending(r#""status":"active","cancel_at":1795000000,"ended_at":1790000000"#);
         assert_eq!((ended.grace, ended.end_date, ended.next_cycle_start), (false, at(1_790_000_000), None));
+        assert_eq!(next(r#""status":"active","ended_at":1790000000"#), None, "without cancel_at");
         let canceled = ending(r#""status":"canceled","cancel_at":1795000000"#);
         assert_eq!((canceled.grace, canceled.end_date), (false, at(1_795_000_000)), "without ended_at");
     }

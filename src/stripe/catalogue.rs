@@ -86,10 +86,12 @@ const FAMILIES: [&str; 62] = [
 /// What `event_type` means.
 pub fn meaning(event_type: &str) -> Meaning {
     match event_type {
-        "customer.created" | "customer.updated" | "customer.deleted" => Meaning::Snapshot,
         // fires when a trial is ended early too, in the second of the update that says so
         "customer.subscription.trial_will_end" | "v1.customer.subscription.trial_will_end" => Meaning::Informational,
-        "customer.subscription.created"
+        "customer.created"
+        | "customer.updated"
+        | "customer.deleted"
+        | "customer.subscription.created"
         | "customer.subscription.updated"
         | "customer.subscription.deleted"
         | "customer.subscription.paused"

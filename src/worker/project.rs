@@ -30,7 +30,7 @@ pub(super) async fn project(
 ) -> Result<Notes, sqlx::Error> {
     let mut notes = Notes::new();
     let of_type = |wanted: &'static str| changed.iter().filter(move |key| key.object_type == wanted);
-    project_plans(conn, changed).await?;
+    project_plans(conn, changed, &mut notes).await?;
 
     // a changed customer changes its subscriptions too: those that name no workspace take the customer's
     let mut subscriptions = rows::subscriptions_of(conn, of_type("customer")).await?;
@@ -92,7 +92,11 @@ fn customer_view(row: &MirrorRow) -> Option<CustomerView> {
 }
 
 /// The plans of the changed prices. A price and a plan of one id make one row, and the price is the newer shape.
-async fn project_plans(conn: &mut PgConnection, changed: &BTreeSet<ObjectKey>) -> Result<(), sqlx::Error> {
+async fn project_plans(
+    conn: &mut PgConnection,
+    changed: &BTreeSet<ObjectKey>,
+    notes: &mut Notes,
+) -> Result<(), sqlx::Error> {
     let prices = changed.iter().filter(|key| matches!(key.object_type.as_str(), "price" | "plan"));
     let both: BTreeSet<ObjectKey> = prices
         .flat_map(|key| ["price", "plan"].map(|kind| ObjectKey::new(&key.account, kind, &key.object_id)))
@@ -105,6 +109,7 @@ async fn project_plans(conn: &mut PgConnection, changed: &BTreeSet<ObjectKey>) -
         let Some(content) = &row.content else { continue };
         let Some(view) = Json::parse(&content.json).ok().and_then(|json| PriceView::read(json).ok()) else { continue };
         let plan = projection::plan(&row.key.account, &view);
+        notes.entry(row.key.clone()).or_default().extend(&view.notes);
         let known = plans.get(&plan.id).is_some_and(|(kind, _)| kind == "price");
         if !known {
             plans.insert(plan.id, (row.key.object_type, plan));

@@ -110,7 +110,7 @@ mod tests {
     fn the_decimal_amount_is_preferred_to_the_whole_one() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(amount_of(r#""unit_amount_decimal":"0.5","unit_amount":null"#), (some("0.5"), false));
-        assert_eq!(amount_of(r#""unit_amount_decimal":"1990","unit_amount":1990"#), (some("1990"), false));
+        assert_eq!(amount_of(r#""unit_amount_decimal":"1990.0","unit_amount":1990"#), (some("1990.0"), false));
         assert_eq!(amount_of(r#""unit_amount":1990"#), (some("1990"), false));
         assert_eq!(amount_of(r#""amount_decimal":"1990.5","amount":null"#), (some("1990.5"), false));
         assert_eq!(amount_of(r#""unit_amount":null"#), (None, false), "tiers");

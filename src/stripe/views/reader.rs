@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::Unreadable;
 use crate::domain::event::Reason;
 use crate::stripe::json::{Json, Object};
+use crate::stripe::reference::id_or_object;
 
 /// 2000-01-01 and 2101-01-01 UTC: a time outside is a mistake, and PostgreSQL or `time` may not hold it.
 const READABLE_SECONDS: std::ops::Range<i64> = 946_684_800..4_133_980_800;
@@ -94,9 +95,9 @@ pub(super) fn required(value: Json<'_>, field: &'static str) -> Result<String, U
     value.text().filter(|text| !text.is_empty()).ok_or(Unreadable { field })
 }
 
-/// The id in an expandable field, see [`Reader::reference`].
+/// The id in an expandable field; the empty text is none, because it cannot be a key.
 pub(super) fn reference(value: Json<'_>) -> Option<String> {
-    value.text().or_else(|| value.get("id").text()).filter(|id| !id.is_empty())
+    id_or_object(value).filter(|id| !id.is_empty())
 }
 
 /// The id of an object that carries its content; `None` for a bare id and for the stub of a deleted object.
