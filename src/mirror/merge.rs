@@ -187,7 +187,9 @@ async fn read_back(
         let second = found.remove(&place).unwrap_or_default();
         // one tick before that second, so that the second itself counts as known
         let reached = second.first().map(|one| one.created - time::Duration::MICROSECOND);
-        second.into_iter().for_each(|one| history.add(one));
+        for one in second {
+            history.add(one);
+        }
         history.now_complete_after(reached);
         if let (None, Some(content)) = (reached, mirror.get(&key).and_then(|row| row.content.as_ref())) {
             // the archive ends here; the mirror may remember a state that retention has removed from it

@@ -170,12 +170,12 @@ async fn apply(
     locks::acquire(conn, &keys).await?;
     let events: Vec<(EventKey, ObjectKey)> = merges.iter().map(|one| (one.event(), one.arrival.key.clone())).collect();
     let (arrivals, embedded): (Vec<_>, Vec<_>) = merges.into_iter().map(|one| (one.arrival, one.embedded)).unzip();
-    let merged = merge::merge(conn, arrivals, embedded.into_iter().flatten().collect()).await?;
-    let notes = project::project(conn, context, &merged.changed).await?;
-    tally.doubts += merged.doubts;
+    let done = merge::merge(conn, arrivals, embedded.into_iter().flatten().collect()).await?;
+    let notes = project::project(conn, context, &done.changed).await?;
+    tally.doubts += done.doubts;
     let mut settlements = Vec::new();
     for (key, object) in events {
-        let applied = merged.applied.contains(&key.event_id);
+        let applied = done.applied.contains(&key.event_id);
         let noticed = notes.get(&object).filter(|_| applied);
         tally.reasons.extend(noticed.into_iter().flatten());
         let outcome = if applied { Outcome::Applied } else { Outcome::Superseded };

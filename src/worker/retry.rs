@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     const POLICY: RetryPolicy =
-        RetryPolicy { max_attempts: 12, initial: Duration::from_secs(5), max: Duration::from_secs(3600) };
+        RetryPolicy { max_attempts: 12, initial: Duration::from_secs(5), max: Duration::from_hours(1) };
 
     #[test]
     fn the_wait_doubles_up_to_the_longest() {
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn jitter_takes_up_to_half_and_never_adds() {
         assert_eq!(POLICY.delay(1, 0.5), Some(Duration::from_millis(3750)));
-        assert!(POLICY.delay(11, 0.999).unwrap() >= Duration::from_secs(1800));
+        assert!(POLICY.delay(11, 0.999).unwrap() >= Duration::from_mins(30));
     }
 
     #[test]
