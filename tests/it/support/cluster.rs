@@ -1,7 +1,7 @@
 //! STAND-IN, to be replaced by the real test cluster: one private PostgreSQL for this test process, one database
 //! for each test, with the two tables that the receiver writes.
 
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection};
 
-/// Holds the server's life: when this process ends, the pipe closes and the shell stops the server.
-static SERVER: OnceLock<(ChildStdin, String)> = OnceLock::new();
+/// Holds the server's life: when this process ends, its pipe closes and the shell stops the server.
+static SERVER: OnceLock<(Child, String)> = OnceLock::new();
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 const SCRIPT: &str = r#"
@@ -56,14 +56,14 @@ pub(crate) async fn database() -> TestDatabase {
     TestDatabase { options }
 }
 
-fn start() -> (ChildStdin, String) {
+fn start() -> (Child, String) {
     let dir = format!("/tmp/bsr-{}", std::process::id());
-    let mut shell = Command::new("setpriv")
+    let shell = Command::new("setpriv")
         .args(["--reuid=postgres", "--regid=postgres", "--init-groups", "sh", "-c", SCRIPT, "sh", &dir])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    (shell.stdin.take().unwrap(), dir)
+    (shell, dir)
 }
 
 async fn connect(options: &PgConnectOptions) -> PgConnection {
