@@ -16,7 +16,7 @@ pub struct Expected(pub String);
 pub type Parsed<T> = Result<T, Expected>;
 
 /// A whole number within bounds, both included.
-pub fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> Parsed<T> {
+pub(super) fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> Parsed<T> {
     move |text| {
         let number = text.trim().parse().ok().filter(|number| (least..=most).contains(number));
         number
@@ -26,7 +26,7 @@ pub fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> Parsed<
 }
 
 /// A duration with its unit, within bounds, both included.
-pub fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Parsed<Duration> {
+pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Parsed<Duration> {
     move |text| {
         humantime::parse_duration(text.trim()).ok().filter(|duration| (least..=most).contains(duration)).ok_or_else(
             || {
@@ -38,7 +38,7 @@ pub fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Parsed<Dura
 }
 
 /// `true` or `false`, and the other words for it.
-pub fn boolean(text: &str) -> Parsed<bool> {
+pub(super) fn boolean(text: &str) -> Parsed<bool> {
     match text.trim().to_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
@@ -47,17 +47,17 @@ pub fn boolean(text: &str) -> Parsed<bool> {
 }
 
 /// An IP address with a port. No host names: where a listener binds must not depend on a name server.
-pub fn address(text: &str) -> Parsed<SocketAddr> {
+pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
     text.trim().parse().map_err(|_| Expected("an IP address with a port, such as 127.0.0.1:8080".to_owned()))
 }
 
 /// A path; only blanks are refused.
-pub fn path(text: &str) -> Parsed<PathBuf> {
+pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     if text.trim().is_empty() { Err(Expected("a path".to_owned())) } else { Ok(PathBuf::from(text)) }
 }
 
 /// Ids of connected accounts, separated by commas.
-pub fn accounts(text: &str) -> Parsed<BTreeSet<String>> {
+pub(super) fn accounts(text: &str) -> Parsed<BTreeSet<String>> {
     let accounts: BTreeSet<String> = text.split(',').map(|account| account.trim().to_owned()).collect();
     if accounts.iter().all(|account| account.starts_with("acct_")) {
         Ok(accounts)

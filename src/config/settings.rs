@@ -169,13 +169,14 @@ registry! {
 
 /// The table of all settings, in Markdown, as the README shows it.
 pub fn markdown_table() -> String {
-    let mut table = String::from("| variable | flag | default | what it does |\n| --- | --- | --- | --- |\n");
-    for setting in ALL {
-        let flag = setting.flag.map_or_else(|| "– (secret)".to_owned(), |flag| format!("`--{flag}`"));
-        let default = if setting.default.is_empty() { "–".to_owned() } else { format!("`{}`", setting.default) };
-        table += &format!("| `{}` | {flag} | {default} | {} |\n", setting.name, setting.help);
-    }
-    table
+    let head = "| variable | flag | default | what it does |\n| --- | --- | --- | --- |\n".to_owned();
+    head + &ALL.iter().map(|setting| markdown_row(setting)).collect::<String>()
+}
+
+fn markdown_row(setting: &Setting) -> String {
+    let flag = setting.flag.map_or_else(|| "– (secret)".to_owned(), |flag| format!("`--{flag}`"));
+    let default = if setting.default.is_empty() { "–".to_owned() } else { format!("`{}`", setting.default) };
+    format!("| `{}` | {flag} | {default} | {} |\n", setting.name, setting.help)
 }
 
 #[cfg(test)]

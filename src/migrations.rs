@@ -1,0 +1,176 @@
+//! The schema: which migrations this release knows, which the database has, and how to bring it up to date.
+//!
+//! Called by `migrate`, `serve`, `doctor`, the readiness check and the tests. Forward only. The table of applied
+//! migrations lives in our schema too, because billing-sync may share a product's database and its `_sqlx_migrations`.
+
+use sqlx::PgConnection;
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+
+/// The oldest PostgreSQL that is supported, by its major version.
+pub const OLDEST_SERVER: i32 = 15;
+
+const TABLE: &str = "billing.schema_migrations";
+
+/// sqlx makes its table itself, without comments, and every table of the schema has them.
+const COMMENTS: &str = r"
+-- migrations.comment
+COMMENT ON TABLE billing.schema_migrations IS 'Migrations that were applied to this schema, one row each. Written by `billing-sync migrate`.';
+COMMENT ON COLUMN billing.schema_migrations.version IS 'Number at the head of the migration''s file name.';
+COMMENT ON COLUMN billing.schema_migrations.description IS 'The rest of the file name.';
+COMMENT ON COLUMN billing.schema_migrations.installed_on IS 'When it was applied, by the database''s clock.';
+COMMENT ON COLUMN billing.schema_migrations.success IS 'Always true: a migration and its row are one transaction.';
+COMMENT ON COLUMN billing.schema_migrations.checksum IS 'SHA-384 of the file: a shipped migration is never edited.';
+COMMENT ON COLUMN billing.schema_migrations.execution_time IS 'How long it took, in nanoseconds.';
+";
+
+/// Why the schema could not be read or brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// The server is too old for the schema.
+    #[error("the server is PostgreSQL {0}, and 15 or newer is needed: upgrade the server")]
+    ServerTooOld(i32),
+    /// The database was migrated by a newer release.
+    #[error(
+        "the database has migrations that this release does not know ({}): it was migrated by a newer release, use that one",
+        numbers(.0)
+    )]
+    Newer(Vec<i64>),
+    /// An applied migration is not the file that this release has.
+    #[error("migrations were changed after they were applied ({}): use the release that applied them", numbers(.0))]
+    Changed(Vec<i64>),
+    /// The migrator failed.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// A migration by its number and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Number at the head of the file name.
+    pub version: i64,
+    /// The rest of the file name, with blanks.
+    pub description: String,
+}
+
+/// How the database's schema stands to this release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Known here and not applied there, in order.
+    pub missing: Vec<Known>,
+    /// Applied there and not known here: the database is newer than this binary.
+    pub unknown: Vec<i64>,
+    /// Applied there from a file that differs from ours.
+    pub changed: Vec<i64>,
+}
+
+impl Status {
+    /// Whether this release can work on the schema. A newer schema counts: migrations only add, and while a new
+    /// release rolls out, the old one keeps working on the schema that the new one has migrated.
+    pub fn is_current(&self) -> bool {
+        self.missing.is_empty() && self.changed.is_empty()
+    }
+
+    /// One sentence with the mend.
+    pub fn describe(&self) -> String {
+        if !self.changed.is_empty() {
+            return MigrationError::Changed(self.changed.clone()).to_string();
+        }
+        match self.missing.as_slice() {
+            [] if self.unknown.is_empty() => "all migrations are applied".to_owned(),
+            [] => "all migrations are applied, and newer ones by a newer release".to_owned(),
+            missing => {
+                let versions: Vec<i64> = missing.iter().map(|known| known.version).collect();
+                format!("migrations are missing ({}): run `billing-sync migrate`", numbers(&versions))
+            }
+        }
+    }
+}
+
+/// The migrations of this release, with their table in our schema.
+pub fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!();
+    // nothing is lost by the name: no release has ever used another one
+    migrator.dangerous_set_table_name(TABLE);
+    migrator.create_schema("billing");
+    migrator
+}
+
+/// How the schema stands; changes nothing, also in a database that has no schema of ours yet.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> {
+    let known = migrator();
+    let exists = sqlx::query_scalar!(
+        r#"
+        -- migrations.exists
+        SELECT to_regclass('billing.schema_migrations') IS NOT NULL AS "exists!"
+        "#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let applied = if exists { conn.list_applied_migrations(TABLE).await? } else { Vec::new() };
+    let mut status = Status::default();
+    for migration in known.iter() {
+        match applied.iter().find(|applied| applied.version == migration.version) {
+            None => {
+                let description = migration.description.to_string();
+                status.missing.push(Known { version: migration.version, description });
+            }
+            Some(applied) if applied.checksum != migration.checksum => status.changed.push(migration.version),
+            Some(_) => {}
+        }
+    }
+    status.unknown = applied.iter().map(|it| it.version).filter(|version| !known.version_exists(*version)).collect();
+    Ok(status)
+}
+
+/// Applies what is missing and returns it. Any number of processes may call this at once: one works, the others wait.
+///
+/// # Errors
+/// A server that is too old, a database that is newer or was changed, or whatever the database says. Migrations that
+/// succeeded before the one that failed stay.
+pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> {
+    let server = server_version(conn).await?;
+    if server / 10_000 < OLDEST_SERVER {
+        return Err(MigrationError::ServerTooOld(server / 10_000));
+    }
+    let before = pending(conn).await?;
+    if !before.changed.is_empty() {
+        return Err(MigrationError::Changed(before.changed));
+    }
+    if !before.unknown.is_empty() {
+        return Err(MigrationError::Newer(before.unknown));
+    }
+    let result = migrator().run_direct(None, &mut *conn, false).await;
+    if result.is_err() {
+        // after a failure the migrator keeps its lock for as long as the session lives, and a pool's sessions live on
+        let unlocked = conn.unlock().await;
+        tracing::debug!(migration.unlocked = unlocked.is_ok(), "migrating failed");
+    }
+    result?;
+    sqlx::raw_sql(COMMENTS).execute(conn).await?;
+    Ok(before.missing)
+}
+
+/// The server's version as PostgreSQL numbers it: 150018 is 15.18.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn server_version(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        -- migrations.server_version
+        SELECT current_setting('server_version_num')::integer AS "version!"
+        "#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+fn numbers(versions: &[i64]) -> String {
+    versions.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
+}
