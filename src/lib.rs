@@ -1,5 +1,6 @@
 //! billing-sync: keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod domain;
@@ -7,9 +8,12 @@ pub mod embedded;
 pub mod metrics;
 pub mod migrations;
 pub mod mirror;
+pub mod ops;
 pub mod outbox;
 pub mod projection;
 pub mod receiver;
+pub mod service;
 pub mod store;
 pub mod stripe;
+pub mod telemetry;
 pub mod worker;

@@ -1,7 +1,25 @@
 //! Settings: one struct for each concern, every field's doc naming the variable it comes from.
 //!
-//! The structs hold values that are already checked; nothing here opens a socket or a database.
+//! ```text
+//! settings (registry) ─▶ source (flag > environment > file > default) ─▶ parse (bounds) ─▶ one struct a concern
+//! ```
+//!
+//! The structs hold values that are already checked; nothing here opens a socket or a database. A struct's `read`
+//! returns `None` after noting its problems; [`source::Source::collect`] reports all of them at once.
 
+pub mod database;
+pub mod embedded;
+pub mod error;
+pub mod log;
+pub mod ops;
+pub mod parse;
 pub mod receiver;
+pub mod settings;
+pub mod shutdown;
+pub mod source;
 pub mod sync;
+pub mod unknown;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,11 @@
-//! What the receiver needs to know. Filled in by the configuration's source, read by [`crate::receiver`].
+//! What the receiver needs to know. Read from the configuration's source here, used by [`crate::receiver`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::parse::{self, Expected, Parsed};
+use super::settings;
+use super::source::Source;
 use crate::receiver::signature::WebhookSecret;
 
 /// Settings of the webhook listener.
@@ -26,4 +29,47 @@ pub struct ReceiverConfig {
     pub queue_capacity: usize,
     /// `BILLING_SYNC_STORE_TIMEOUT`, default 5s: time for an event to be stored, then 503.
     pub store_timeout: Duration,
+}
+
+impl ReceiverConfig {
+    /// Reads the settings of the public listener; at least one secret must be there.
+    pub fn read(source: &mut Source) -> Option<Self> {
+        let patience = || parse::duration(Duration::from_millis(100), Duration::from_mins(5));
+        let listen = source.value(&settings::LISTEN, parse::address);
+        let secrets = secrets(source);
+        // Stripe's largest events are a few hundred kilobytes; the upper bound keeps a wrong unit out of memory
+        let body_limit = source.value(&settings::BODY_LIMIT, parse::whole(1024, 64 * 1024 * 1024));
+        let header_timeout = source.value(&settings::HEADER_TIMEOUT, patience());
+        let body_timeout = source.value(&settings::BODY_TIMEOUT, patience());
+        let max_connections = source.value(&settings::MAX_CONNECTIONS, parse::whole(1, 65_535));
+        let queue_capacity = source.value(&settings::QUEUE_CAPACITY, parse::whole(1, 1_000_000));
+        let store_timeout = source.value(&settings::STORE_TIMEOUT, patience());
+        Some(Self {
+            listen: listen?,
+            secrets: secrets?,
+            body_limit: body_limit?,
+            header_timeout: header_timeout?,
+            body_timeout: body_timeout?,
+            max_connections: max_connections?,
+            queue_capacity: queue_capacity?,
+            store_timeout: store_timeout?,
+        })
+    }
+}
+
+/// Reads the signing secrets alone, for `send`: the first one signs.
+pub fn secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
+    let mend = "set it to the endpoint's signing secret (whsec_…): in the Stripe dashboard under Developers > \
+                Webhooks > your endpoint > Signing secret, or as printed by `stripe listen`";
+    source.required(&settings::WEBHOOK_SECRET, mend, parse_secrets)
+}
+
+fn parse_secrets(text: &str) -> Parsed<Vec<WebhookSecret>> {
+    let api_key = |secret: &str| ["sk_", "rk_", "pk_"].iter().any(|prefix| secret.trim().starts_with(prefix));
+    if text.split(',').any(api_key) {
+        return Err(Expected("a webhook signing secret (whsec_…) but looks like an API key".to_owned()));
+    }
+    let blank = "one or more signing secrets (whsec_…) separated by commas, none of them blank; the Stripe dashboard \
+                 shows one under Developers > Webhooks > your endpoint, `stripe listen` prints one";
+    text.split(',').map(|secret| WebhookSecret::new(secret).map_err(|_| Expected(blank.to_owned()))).collect()
 }

@@ -1,12 +1,28 @@
-//! What counts as ours.
+//! Which events count here, and what they mean. Read by `serve`, used by the worker and the projection.
+
 use std::collections::BTreeSet;
+
+use super::parse;
+use super::settings;
+use super::source::Source;
+
 /// Settings of the sync.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
-    /// a
+    /// `BILLING_SYNC_LIVEMODE`, default false: whether live events are synced, or test events.
     pub livemode: bool,
-    /// a
+    /// `BILLING_SYNC_ACCOUNTS`, default none: connected accounts whose events are synced beside our own.
     pub accounts: BTreeSet<String>,
-    /// a
+    /// `BILLING_SYNC_PAST_DUE_ACTIVE`, default true: whether `past_due` subscriptions are active.
     pub past_due_active: bool,
+}
+
+impl SyncConfig {
+    /// Reads the settings of the sync.
+    pub fn read(source: &mut Source) -> Option<Self> {
+        let livemode = source.value(&settings::LIVEMODE, parse::boolean);
+        let accounts = source.optional(&settings::ACCOUNTS, parse::accounts);
+        let past_due_active = source.value(&settings::PAST_DUE_ACTIVE, parse::boolean);
+        Some(Self { livemode: livemode?, accounts: accounts?.unwrap_or_default(), past_due_active: past_due_active? })
+    }
 }

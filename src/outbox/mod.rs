@@ -19,10 +19,12 @@
 //! [`enqueue`] belongs to the receiver, [`claim`] and [`settle`] to the worker, [`admin`] to the operator.
 //! Nothing here knows what an event means.
 
+pub mod admin;
 pub mod claim;
 pub mod enqueue;
 pub mod settle;
 pub mod twins;
+pub mod upkeep;
 
 /// The channel on which the receiver says that something was stored.
 pub const CHANNEL: &str = "billing_sync_outbox";

@@ -1,0 +1,57 @@
+//! What `doctor` asks the database, beside the migrations and the outbox's figures. Reads only.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+/// Name of the server's release, "15.18 (Debian …)" for example.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        -- doctor.server_name
+        SELECT current_setting('server_version') AS "name!"
+        "#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// The database's clock.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        -- doctor.clock
+        SELECT clock_timestamp() AS "now!"
+        "#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Partitions that should be there, of this month and `months_ahead` more, and are not.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn missing_partitions(conn: &mut PgConnection, months_ahead: i32) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        -- doctor.missing_partitions
+        SELECT expected.name AS "name!"
+        FROM (
+            SELECT format('billing.%s_%s', parent, to_char(
+                date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') + ahead * interval '1 month', 'YYYY_MM')) AS name
+            FROM unnest(ARRAY['events', 'outbox']) AS parent, generate_series(0, $1::integer) AS ahead
+        ) AS expected
+        WHERE to_regclass(expected.name) IS NULL
+        ORDER BY expected.name
+        "#,
+        months_ahead
+    )
+    .fetch_all(conn)
+    .await
+}

@@ -1,0 +1,4 @@
+//! Reads for the operator's commands: the database's health for `doctor`, payloads without secrets for `outbox show`.
+
+pub mod checkup;
+pub mod payload;

@@ -1,0 +1,96 @@
+//! What can be wrong with the configuration, in words for the operator: which variable, what was wrong, the mend.
+//!
+//! A secret's value never stands in any of these texts. Made by [`super::source`], printed by the command line.
+
+use std::fmt;
+use std::path::Path;
+
+use super::parse::Expected;
+use super::settings::Setting;
+use super::source::{Found, Origin};
+
+/// Longest piece of a wrong value that an error repeats.
+const QUOTED_CHARS: usize = 40;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The variable or flag.
+    pub subject: String,
+    /// What is wrong with it.
+    pub wrong: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+impl Problem {
+    /// A problem in the caller's words.
+    pub fn new(subject: impl Into<String>, wrong: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { subject: subject.into(), wrong: wrong.into(), mend: mend.into() }
+    }
+
+    pub(super) fn missing(setting: &Setting, mend: &str) -> Self {
+        Self::new(setting.name, "is not set, or set to nothing", mend)
+    }
+
+    pub(super) fn unexpected(setting: &Setting, found: &Found, Expected(expected): &Expected) -> Self {
+        let wrong = if setting.secret {
+            format!("is not {expected} (its value is not shown)")
+        } else {
+            format!("{} is not {expected}", quoted(&found.text))
+        };
+        let mend = match setting.default {
+            "" if setting.secret => format!("set it to {expected}"),
+            "" => format!("set it to {expected}, or leave it out"),
+            default => format!("set it to {expected}, or leave it out for the default, {default}"),
+        };
+        Self::new(subject(setting, &found.origin), wrong, mend)
+    }
+
+    pub(super) fn set_twice(setting: &Setting) -> Self {
+        let file = setting.file_variable();
+        Self::new(setting.name, format!("is set, and so is {file}"), "set one of the two only")
+    }
+
+    pub(super) fn no_text(variable: &str) -> Self {
+        Self::new(variable, "is not UTF-8 text", "set it to plain text")
+    }
+
+    pub(super) fn unreadable(variable: &str, path: &Path, error: &std::io::Error) -> Self {
+        let wrong = format!("the file {} cannot be read: {error}", path.display());
+        Self::new(variable, wrong, "name a text file that this process may read")
+    }
+
+    pub(super) fn empty_file(variable: &str, path: &Path) -> Self {
+        Self::new(variable, format!("the file {} is empty", path.display()), "write the value into it")
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.subject, self.wrong, self.mend)
+    }
+}
+
+/// Everything that is wrong with the configuration, at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError {
+    /// In the order in which the settings are read.
+    pub problems: Vec<Problem>,
+}
+
+/// The name under which the operator set it.
+fn subject(setting: &Setting, origin: &Origin) -> String {
+    match (origin, setting.flag) {
+        (Origin::Flag, Some(flag)) => format!("--{flag}"),
+        (Origin::File(_), _) => setting.file_variable(),
+        _ => setting.name.to_owned(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let start: String = text.chars().take(QUOTED_CHARS).collect();
+    let more = if start.len() < text.len() { "…" } else { "" };
+    format!("\"{}{more}\"", start.escape_debug())
+}

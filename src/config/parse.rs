@@ -1,0 +1,104 @@
+//! From the text of a setting to its value, with bounds. PURE.
+//!
+//! Each function says what it expected in words that finish both "… is not" and "set it to": so a configuration
+//! error names what was wrong and the mend without a text of its own for each setting.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a value should have been, "a whole number from 1 to 64" for example.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Expected(pub String);
+
+/// The result of reading one value.
+pub type Parsed<T> = Result<T, Expected>;
+
+/// A whole number within bounds, both included.
+pub(super) fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> Parsed<T> {
+    move |text| {
+        let number = text.trim().parse().ok().filter(|number| (least..=most).contains(number));
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| Expected(format!("a whole number from {least} to {most}")))
+    }
+}
+
+/// A duration with its unit, within bounds, both included.
+pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Parsed<Duration> {
+    move |text| {
+        humantime::parse_duration(text.trim()).ok().filter(|duration| (least..=most).contains(duration)).ok_or_else(
+            || {
+                let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+                Expected(format!("a duration from {least} to {most}, with its unit"))
+            },
+        )
+    }
+}
+
+/// `true` or `false`, and the other words for it.
+pub(super) fn boolean(text: &str) -> Parsed<bool> {
+    match text.trim().to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(Expected("true or false".to_owned())),
+    }
+}
+
+/// An IP address with a port. No host names: where a listener binds must not depend on a name server.
+pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
+    text.trim().parse().map_err(|_| Expected("an IP address with a port, such as 127.0.0.1:8080".to_owned()))
+}
+
+/// A path; only blanks are refused.
+pub(super) fn path(text: &str) -> Parsed<PathBuf> {
+    if text.trim().is_empty() { Err(Expected("a path".to_owned())) } else { Ok(PathBuf::from(text)) }
+}
+
+/// Ids of connected accounts, separated by commas.
+pub(super) fn accounts(text: &str) -> Parsed<BTreeSet<String>> {
+    let accounts: BTreeSet<String> = text.split(',').map(|account| account.trim().to_owned()).collect();
+    if accounts.iter().all(|account| account.starts_with("acct_")) {
+        Ok(accounts)
+    } else {
+        Err(Expected("a list of account ids (acct_…) separated by commas".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_the_bounds_are_refused() {
+        let parse = whole::<usize>(1, 64);
+        assert_eq!((parse("1"), parse("64")), (Ok(1), Ok(64)));
+        for wrong in ["0", "65", "-1", "1.0", "", "many"] {
+            assert_eq!(parse(wrong), Err(Expected("a whole number from 1 to 64".to_owned())), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        let parse = duration(Duration::from_millis(100), Duration::from_mins(5));
+        assert_eq!(parse("1m 30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["10", "0s", "1h", "", "soon"] {
+            let expected = "a duration from 100ms to 5m, with its unit".to_owned();
+            assert_eq!(parse(wrong), Err(Expected(expected)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_listener_needs_an_address_and_not_a_name() {
+        assert!(address("[::1]:8080").is_ok());
+        assert!(address("localhost:8080").is_err());
+        assert!(address("127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn accounts_are_trimmed_and_a_blank_one_is_refused() {
+        assert_eq!(accounts("acct_b, acct_a").unwrap().into_iter().collect::<Vec<_>>(), ["acct_a", "acct_b"]);
+        assert!(accounts("acct_a,").is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! The registry: every setting of billing-sync, once.
+//!
+//! From here come the flags and texts of `--help`, the listing of `doctor`, the table of the README, and the names
+//! in every configuration error. Values are found by [`super::source`], checked by the struct of each concern.
+
+/// What a setting is about: the heading it is listed under, and how a command says which settings it uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Concern {
+    /// Where the database is.
+    Database,
+    /// How many connections a long-running process keeps.
+    Pool,
+    /// The secrets that webhooks are signed with.
+    Signing,
+    /// The public listener.
+    Receiver,
+    /// Which events count, and what they mean.
+    Sync,
+    /// The processing of stored events.
+    Worker,
+    /// The listener for metrics and health.
+    Ops,
+    /// The private PostgreSQL.
+    Embedded,
+    /// The end of the process.
+    Shutdown,
+    /// Logs.
+    Log,
+}
+
+impl Concern {
+    /// All concerns, in the order in which they are listed.
+    pub const ALL: &'static [Self] = &[
+        Self::Database,
+        Self::Pool,
+        Self::Signing,
+        Self::Receiver,
+        Self::Sync,
+        Self::Worker,
+        Self::Ops,
+        Self::Embedded,
+        Self::Shutdown,
+        Self::Log,
+    ];
+
+    /// The heading in `--help`.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Database | Self::Pool => "Database",
+            Self::Signing | Self::Receiver => "Receiver",
+            Self::Sync => "Sync",
+            Self::Worker => "Worker",
+            Self::Ops => "Metrics and health",
+            Self::Embedded => "Embedded PostgreSQL",
+            Self::Shutdown => "Shutdown",
+            Self::Log => "Logs",
+        }
+    }
+
+    /// The settings of this concern.
+    pub fn settings(self) -> impl Iterator<Item = &'static Setting> {
+        ALL.iter().copied().filter(move |setting| setting.concern == self)
+    }
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable. With `_FILE` behind it, the variable that names a file with the value.
+    pub name: &'static str,
+    /// The flag without its dashes; secrets have none, because a process list shows arguments to everybody.
+    pub flag: Option<&'static str>,
+    /// What stands for the value in `--help`.
+    pub placeholder: &'static str,
+    /// The default as one would write it; empty where there is none.
+    pub default: &'static str,
+    /// Whether the value must never be shown.
+    pub secret: bool,
+    /// What it is about.
+    pub concern: Concern,
+    /// One line for the operator.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The variable that names a file with the value, for mounted secrets.
+    pub fn file_variable(&self) -> String {
+        format!("{}_FILE", self.name)
+    }
+
+    const fn secret(name: &'static str, concern: Concern, help: &'static str) -> Self {
+        Self { name, flag: None, placeholder: "", default: "", secret: true, concern, help }
+    }
+
+    const fn new(
+        name: &'static str,
+        flag: &'static str,
+        (placeholder, default): (&'static str, &'static str),
+        concern: Concern,
+        help: &'static str,
+    ) -> Self {
+        Self { name, flag: Some(flag), placeholder, default, secret: false, concern, help }
+    }
+}
+
+macro_rules! registry {
+    ($($constant:ident = $setting:expr;)*) => {
+        $(#[doc = concat!("`", stringify!($constant), "`, see its help text.")] pub static $constant: Setting = $setting;)*
+
+        /// Every setting, in the order in which they are listed.
+        pub static ALL: &[&Setting] = &[$(&$constant),*];
+    };
+}
+
+registry! {
+    DATABASE_URL = Setting::secret("DATABASE_URL", Concern::Database,
+        "The database: postgres://user:password@host:port/name");
+    DATABASE_CONNECTIONS = Setting::new("BILLING_SYNC_DATABASE_CONNECTIONS", "database-connections", ("N", "10"),
+        Concern::Pool, "Connections to the database that one process keeps at most");
+    WEBHOOK_SECRET = Setting::secret("STRIPE_WEBHOOK_SECRET", Concern::Signing,
+        "Signing secret of the webhook endpoint (whsec_…); several, separated by commas, during rotation");
+    LISTEN = Setting::new("BILLING_SYNC_LISTEN", "listen", ("ADDRESS", "127.0.0.1:8080"),
+        Concern::Receiver, "Address on which Stripe's webhooks are received");
+    BODY_LIMIT = Setting::new("BILLING_SYNC_BODY_LIMIT", "body-limit", ("BYTES", "1048576"),
+        Concern::Receiver, "A longer request body is answered 413");
+    HEADER_TIMEOUT = Setting::new("BILLING_SYNC_HEADER_TIMEOUT", "header-timeout", ("DURATION", "10s"),
+        Concern::Receiver, "Time for a request's head; an idle connection closes after it too");
+    BODY_TIMEOUT = Setting::new("BILLING_SYNC_BODY_TIMEOUT", "body-timeout", ("DURATION", "10s"),
+        Concern::Receiver, "Time for a whole request body, then 408");
+    MAX_CONNECTIONS = Setting::new("BILLING_SYNC_MAX_CONNECTIONS", "max-connections", ("N", "512"),
+        Concern::Receiver, "Open connections; further ones wait");
+    QUEUE_CAPACITY = Setting::new("BILLING_SYNC_QUEUE_CAPACITY", "queue-capacity", ("N", "1024"),
+        Concern::Receiver, "Events that may wait to be stored, then 503");
+    STORE_TIMEOUT = Setting::new("BILLING_SYNC_STORE_TIMEOUT", "store-timeout", ("DURATION", "5s"),
+        Concern::Receiver, "Time for an event to be stored, then 503");
+    LIVEMODE = Setting::new("BILLING_SYNC_LIVEMODE", "livemode", ("BOOL", "false"),
+        Concern::Sync, "Sync live events (true) or test events (false); the others are stored and ignored");
+    ACCOUNTS = Setting::new("BILLING_SYNC_ACCOUNTS", "accounts", ("ACCT,…", ""),
+        Concern::Sync, "Connected accounts whose events are synced beside our own, separated by commas");
+    PAST_DUE_ACTIVE = Setting::new("BILLING_SYNC_PAST_DUE_ACTIVE", "past-due-active", ("BOOL", "true"),
+        Concern::Sync, "Whether a subscription stays active while Stripe retries a failed payment");
+    WORKERS = Setting::new("BILLING_SYNC_WORKERS", "workers", ("N", "1"),
+        Concern::Worker, "Workers in this process");
+    BATCH_SIZE = Setting::new("BILLING_SYNC_BATCH_SIZE", "batch-size", ("N", "100"),
+        Concern::Worker, "Events that a worker takes into one transaction at most");
+    POLL_INTERVAL = Setting::new("BILLING_SYNC_POLL_INTERVAL", "poll-interval", ("DURATION", "5s"),
+        Concern::Worker, "How often a worker looks for events that nothing woke it for");
+    MAX_ATTEMPTS = Setting::new("BILLING_SYNC_MAX_ATTEMPTS", "max-attempts", ("N", "12"),
+        Concern::Worker, "Failed tries after which an event is parked as dead");
+    RETRY_INITIAL = Setting::new("BILLING_SYNC_RETRY_INITIAL", "retry-initial", ("DURATION", "5s"),
+        Concern::Worker, "Wait after the first failed try; it doubles with each further one");
+    RETRY_MAX = Setting::new("BILLING_SYNC_RETRY_MAX", "retry-max", ("DURATION", "1h"),
+        Concern::Worker, "Longest wait between two tries");
+    ATTEMPT_LEASE = Setting::new("BILLING_SYNC_ATTEMPT_LEASE", "attempt-lease", ("DURATION", "60s"),
+        Concern::Worker, "Time after which a single try whose worker died may be taken by another");
+    OPS_LISTEN = Setting::new("BILLING_SYNC_OPS_LISTEN", "ops-listen", ("ADDRESS", "127.0.0.1:9464"),
+        Concern::Ops, "Address of /metrics, /livez and /readyz");
+    DATA_DIR = Setting::new("BILLING_SYNC_DATA_DIR", "data-dir", ("PATH", "./.billing-sync"),
+        Concern::Embedded, "Where the embedded PostgreSQL keeps its data");
+    PG_BIN = Setting::new("BILLING_SYNC_PG_BIN", "pg-bin", ("PATH", ""),
+        Concern::Embedded, "Folder with PostgreSQL's server programs; else they are searched for");
+    SHUTDOWN_TIMEOUT = Setting::new("BILLING_SYNC_SHUTDOWN_TIMEOUT", "shutdown-timeout", ("DURATION", "25s"),
+        Concern::Shutdown, "Time for work in progress to finish after SIGTERM");
+    LOG = Setting::new("BILLING_SYNC_LOG", "log", ("FILTER", "info"),
+        Concern::Log, "What is logged: error, warn, info, debug, or a list such as info,billing_sync=debug");
+    LOG_FORMAT = Setting::new("BILLING_SYNC_LOG_FORMAT", "log-format", ("FORMAT", "auto"),
+        Concern::Log, "pretty, json, or auto: pretty on a terminal, else json");
+}
+
+/// The table of all settings, in Markdown, as the README shows it.
+pub fn markdown_table() -> String {
+    let head = "| variable | flag | default | what it does |\n| --- | --- | --- | --- |\n".to_owned();
+    head + &ALL.iter().map(|setting| markdown_row(setting)).collect::<String>()
+}
+
+fn markdown_row(setting: &Setting) -> String {
+    let flag = setting.flag.map_or_else(|| "– (secret)".to_owned(), |flag| format!("`--{flag}`"));
+    let default = if setting.default.is_empty() { "–".to_owned() } else { format!("`{}`", setting.default) };
+    format!("| `{}` | {flag} | {default} | {} |\n", setting.name, setting.help)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_flag_is_the_variable_in_small_letters() {
+        for setting in ALL.iter().filter(|setting| !setting.secret) {
+            let derived = setting.name.trim_start_matches("BILLING_SYNC_").to_lowercase().replace('_', "-");
+            assert_eq!(setting.flag, Some(derived.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_secret_has_neither_flag_nor_default() {
+        for setting in ALL.iter().filter(|setting| setting.secret) {
+            assert_eq!((setting.flag, setting.default), (None, ""), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn no_name_stands_twice() {
+        let names: BTreeSet<_> = ALL.iter().map(|setting| setting.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+
+    #[test]
+    fn every_setting_belongs_to_a_listed_concern() {
+        let listed: usize = Concern::ALL.iter().map(|concern| concern.settings().count()).sum();
+        assert_eq!(listed, ALL.len());
+    }
+
+    #[test]
+    fn the_readme_has_the_table_of_this_release() {
+        let readme = include_str!("../../README.md");
+        let (_, rest) = readme.split_once("<!-- settings:begin -->").expect("README.md has no settings:begin marker");
+        let (table, _) = rest.split_once("<!-- settings:end -->").expect("README.md has no settings:end marker");
+        let current = markdown_table();
+        assert_eq!(table.trim(), current.trim(), "put this between the markers of README.md:\n\n{current}");
+    }
+}

@@ -1,0 +1,148 @@
+//! Where values come from: flag, else environment, else `NAME_FILE`, else default. The only reader of the environment.
+//!
+//! Every problem is collected, so that an operator mends all of them at once. An empty variable counts as not set:
+//! that is what `NAME=${NAME}` of a compose file gives for a variable that nobody set. Called by the structs of
+//! [`crate::config`]; knows nothing of what a value means.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::error::{ConfigError, Problem};
+use super::parse::Parsed;
+use super::settings::Setting;
+
+/// Where one value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// The environment variable.
+    Environment,
+    /// The file that the `_FILE` variable names.
+    File(PathBuf),
+    /// The registry.
+    Default,
+}
+
+/// A value as text, and where it came from. No `Debug`: the text may be a secret.
+pub struct Found {
+    /// The text, a file's final newline removed.
+    pub text: String,
+    /// Where it stood.
+    pub origin: Origin,
+}
+
+/// Flags given on the command line, by the setting's name.
+pub type Flags = BTreeMap<&'static str, String>;
+
+/// The flags and the environment of one process. No `Debug`: it holds secrets.
+pub struct Source {
+    flags: Flags,
+    environment: BTreeMap<String, OsString>,
+    problems: Vec<Problem>,
+}
+
+impl Source {
+    /// The flags given, and the environment of this process.
+    pub fn process(flags: Flags) -> Self {
+        // names that are not UTF-8 cannot be ours
+        let named = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Self::new(flags, named)
+    }
+
+    /// The flags given, and an environment made up by the caller.
+    pub fn new(flags: Flags, environment: impl IntoIterator<Item = (String, OsString)>) -> Self {
+        let environment = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        Self { flags, environment, problems: Vec::new() }
+    }
+
+    /// Runs `read`, which asks for values, and returns what it made or every problem it met.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn collect<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, ConfigError> {
+        let outer = std::mem::take(&mut self.problems);
+        let value = read(self);
+        let problems = std::mem::replace(&mut self.problems, outer);
+        match value {
+            Some(value) if problems.is_empty() => Ok(value),
+            _ => Err(ConfigError { problems }),
+        }
+    }
+
+    /// The value of a setting that must have one; `None` after noting a problem.
+    pub fn required<T>(&mut self, setting: &Setting, mend: &str, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
+        let value = self.optional(setting, parse)?;
+        if value.is_none() {
+            self.problem(Problem::missing(setting, mend));
+        }
+        value
+    }
+
+    /// The value of a setting that has a default.
+    pub fn value<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
+        self.required(setting, "set it", parse)
+    }
+
+    /// The value of a setting that may be absent: `Some(None)`; `None` after noting a problem.
+    pub fn optional<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Parsed<T>) -> Option<Option<T>> {
+        let read = self.look_up(setting).and_then(|found| {
+            let Some(found) = found else { return Ok(None) };
+            parse(&found.text).map(Some).map_err(|expected| Problem::unexpected(setting, &found, &expected))
+        });
+        read.map_err(|problem| self.problem(problem)).ok()
+    }
+
+    /// Notes a problem that is not one value's own, of two that do not fit each other for example.
+    pub fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// A variable that is not ours; empty where it is not set.
+    pub fn foreign(&self, name: &str) -> String {
+        self.environment.get(name).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Names of all variables that are set to something.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.environment.keys().map(String::as_str)
+    }
+
+    /// The text of a setting and where it came from; `None` where nobody set it and it has no default.
+    ///
+    /// # Errors
+    /// Both variables set, an unreadable file, or bytes that are no text.
+    pub fn look_up(&self, setting: &Setting) -> Result<Option<Found>, Problem> {
+        if let Some(flag) = self.flags.get(setting.name) {
+            return Ok(Some(Found { text: flag.clone(), origin: Origin::Flag }));
+        }
+        let file_variable = setting.file_variable();
+        match (self.environment.get(setting.name), self.environment.get(&file_variable)) {
+            (Some(_), Some(_)) => Err(Problem::set_twice(setting)),
+            (Some(value), None) => {
+                let text = value.to_str().ok_or_else(|| Problem::no_text(setting.name))?.to_owned();
+                Ok(Some(Found { text, origin: Origin::Environment }))
+            }
+            (None, Some(path)) => file(&file_variable, PathBuf::from(path)).map(Some),
+            (None, None) => {
+                let default = Found { text: setting.default.to_owned(), origin: Origin::Default };
+                Ok(Some(default).filter(|found| !found.text.is_empty()))
+            }
+        }
+    }
+}
+
+fn file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
+    let content = std::fs::read_to_string(&path).map_err(|error| Problem::unreadable(variable, &path, &error))?;
+    let text = content.strip_suffix('\n').map_or(content.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if text.is_empty() {
+        // an empty variable may be an accident of a compose file; a file that is mounted empty is a lost secret
+        return Err(Problem::empty_file(variable, &path));
+    }
+    Ok(Found { text: text.to_owned(), origin: Origin::File(path) })
+}
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! What holds for all structs together: defaults, bounds, secrets.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::database::DatabaseConfig;
+use super::embedded::EmbeddedConfig;
+use super::error::ConfigError;
+use super::log::{LogConfig, LogFormat};
+use super::ops::OpsConfig;
+use super::receiver::ReceiverConfig;
+use super::shutdown::ShutdownConfig;
+use super::source::{Flags, Source};
+use super::sync::SyncConfig;
+use super::worker::WorkerConfig;
+
+const SECRET: (&str, &str) = ("STRIPE_WEBHOOK_SECRET", "whsec_hunter2");
+
+fn read<T>(environment: &[(&str, &str)], read: impl FnOnce(&mut Source) -> Option<T>) -> Result<T, ConfigError> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value)));
+    Source::new(Flags::new(), environment).collect(read)
+}
+
+#[test]
+fn the_defaults_are_what_the_registry_says() {
+    let worker = read(&[], WorkerConfig::read).unwrap();
+    assert_eq!((worker.batch_size, worker.workers, worker.max_attempts), (100, 1, 12));
+    assert_eq!((worker.retry_initial, worker.retry_max), (Duration::from_secs(5), Duration::from_hours(1)));
+    assert_eq!((worker.poll_interval, worker.attempt_lease), (Duration::from_secs(5), Duration::from_mins(1)));
+    let receiver = read(&[SECRET], ReceiverConfig::read).unwrap();
+    assert_eq!((receiver.listen.to_string().as_str(), receiver.body_limit), ("127.0.0.1:8080", 1_048_576));
+    let sync = read(&[], SyncConfig::read).unwrap();
+    assert!(!sync.livemode && sync.accounts.is_empty() && sync.past_due_active);
+    assert_eq!(read(&[], OpsConfig::read).unwrap().listen.port(), 9464);
+    assert_eq!(read(&[], ShutdownConfig::read).unwrap().timeout, Duration::from_secs(25));
+    assert_eq!(read(&[], LogConfig::read).unwrap().format, LogFormat::Auto);
+    let database = read(&[], DatabaseConfig::read).unwrap();
+    assert!(database.url.is_none() && database.connections == 10);
+    let embedded = read(&[("PATH", "/bin")], EmbeddedConfig::read).unwrap();
+    assert_eq!((embedded.data_dir.to_str(), embedded.search_path.as_str()), (Some("./.billing-sync"), "/bin"));
+}
+
+#[test]
+fn a_receiver_without_a_secret_is_refused_with_the_place_to_find_one() {
+    for environment in [&[][..], &[("STRIPE_WEBHOOK_SECRET", "")]] {
+        let error = read(environment, ReceiverConfig::read).unwrap_err();
+        assert_eq!(error.problems.len(), 1);
+        assert!(error.problems[0].mend.contains("Developers > Webhooks"), "{error}");
+        assert!(error.problems[0].mend.contains("stripe listen"), "{error}");
+    }
+}
+
+#[test]
+fn a_blank_secret_among_others_is_refused() {
+    for secrets in [" ", "whsec_a,", "whsec_a,,whsec_b", ","] {
+        assert!(read(&[("STRIPE_WEBHOOK_SECRET", secrets)], ReceiverConfig::read).is_err(), "{secrets:?}");
+    }
+    let rotation = read(&[("STRIPE_WEBHOOK_SECRET", " whsec_a , whsec_b\t")], ReceiverConfig::read).unwrap();
+    assert_eq!(rotation.secrets.len(), 2);
+}
+
+#[test]
+fn an_api_key_is_no_signing_secret() {
+    let error = read(&[("STRIPE_WEBHOOK_SECRET", "sk_test_hunter2")], ReceiverConfig::read).unwrap_err();
+    assert!(error.to_string().contains("looks like an API key"), "{error}");
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn zero_of_anything_is_refused() {
+    for name in ["WORKERS", "BATCH_SIZE", "MAX_ATTEMPTS", "POLL_INTERVAL", "RETRY_INITIAL", "ATTEMPT_LEASE"] {
+        let variable = format!("BILLING_SYNC_{name}");
+        for zero in ["0", "0s"] {
+            assert!(read(&[(&variable, zero)], WorkerConfig::read).is_err(), "{name}");
+        }
+    }
+    for name in ["BODY_LIMIT", "HEADER_TIMEOUT", "MAX_CONNECTIONS", "QUEUE_CAPACITY", "STORE_TIMEOUT"] {
+        let variable = format!("BILLING_SYNC_{name}");
+        for zero in ["0", "0s"] {
+            assert!(read(&[SECRET, (&variable, zero)], ReceiverConfig::read).is_err(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_longest_wait_is_not_below_the_first() {
+    let environment = [("BILLING_SYNC_RETRY_INITIAL", "2m"), ("BILLING_SYNC_RETRY_MAX", "1m")];
+    let error = read(&environment, WorkerConfig::read).unwrap_err();
+    assert!(error.to_string().contains("1m is shorter than BILLING_SYNC_RETRY_INITIAL, 2m"), "{error}");
+}
+
+#[test]
+fn a_database_url_is_checked_before_anything_connects() {
+    for wrong in ["localhost", "mysql://u:p@h/d", "postgres://h:port/d", "postgres://h/d?sslmode=maybe"] {
+        assert!(read(&[("DATABASE_URL", wrong)], DatabaseConfig::read).is_err(), "{wrong}");
+    }
+    let url = "postgres://u:p%40ss@h:6432/d";
+    let options = read(&[("DATABASE_URL", url)], DatabaseConfig::read).unwrap().options().unwrap();
+    assert_eq!((options.get_host(), options.get_port(), options.get_database()), ("h", 6432, Some("d")));
+}
+
+#[test]
+fn debug_output_of_no_struct_shows_a_secret() {
+    let environment = [SECRET, ("DATABASE_URL", "postgres://u:hunter2@h/d")];
+    let shown = format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        read(&environment, DatabaseConfig::read).unwrap(),
+        read(&environment, ReceiverConfig::read).unwrap(),
+        read(&environment, WorkerConfig::read).unwrap(),
+        read(&environment, SyncConfig::read).unwrap(),
+        read(&environment, OpsConfig::read).unwrap(),
+        read(&environment, EmbeddedConfig::read).unwrap(),
+        read(&environment, ShutdownConfig::read).unwrap(),
+        read(&environment, LogConfig::read).unwrap(),
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

@@ -1,0 +1,16 @@
+//! Which release is running, as a metric. Called by [`crate::ops`], so that every process with a listener has it.
+
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGaugeVec, Opts, Registry};
+
+/// `billing_sync_build_info{version}`, always 1.
+///
+/// # Errors
+/// When it is declared wrongly.
+pub fn gather() -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let registry = Registry::new();
+    let info = IntGaugeVec::new(Opts::new("billing_sync_build_info", "The running release; always 1."), &["version"])?;
+    info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    registry.register(Box::new(info))?;
+    Ok(registry.gather())
+}

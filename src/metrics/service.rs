@@ -1,0 +1,160 @@
+//! What the database says, read when somebody asks: the same from every replica, so dashboards take `max()`.
+//!
+//! Nothing is kept between two scrapes. Where the database cannot be read, its gauges are absent rather than stale or
+//! 0, which would both look like an answer; `billing_sync_database_up` says so and is always there. Called by
+//! [`crate::ops`]; `doctor` reads the same figures.
+
+use std::time::Duration;
+
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, GaugeVec, Opts, Registry};
+use sqlx::{Connection, PgConnection, PgPool};
+
+/// Time for the database's answer to one scrape.
+pub const LIMIT: Duration = Duration::from_secs(1);
+
+/// How the outbox stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outbox {
+    /// Events to be processed, exact.
+    pub pending: i64,
+    /// Parked events, exact.
+    pub dead: i64,
+    /// Finished events: exact while the table is small, else the planner's estimate.
+    pub done: i64,
+    /// Since when the oldest pending event is stored, 0 where none is pending.
+    pub oldest_pending_age_seconds: f64,
+}
+
+/// The metrics of one scrape; never fails, because the process's own metrics go out with them.
+pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
+    let outbox = match tokio::time::timeout(LIMIT, read(pool)).await {
+        Ok(Ok(outbox)) => Some(outbox),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %error, "the database's metrics cannot be read");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("the database's metrics cannot be read within a second");
+            None
+        }
+    };
+    families(outbox.as_ref()).unwrap_or_else(|error| {
+        tracing::error!(error = %error, "a metric is declared wrongly");
+        Vec::new()
+    })
+}
+
+async fn read(pool: &PgPool) -> Result<Outbox, sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    let mut transaction = conn.begin().await?;
+    // the server gives up when we do: an abandoned statement would keep the pool's connection busy
+    sqlx::query!("-- metrics.limit\nSET LOCAL statement_timeout = '1s'").execute(&mut *transaction).await?;
+    let outbox = outbox(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(outbox)
+}
+
+/// How the outbox stands, in one query whose cost does not grow with the history.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn outbox(conn: &mut PgConnection) -> Result<Outbox, sqlx::Error> {
+    sqlx::query_as!(
+        Outbox,
+        r#"
+        -- metrics.outbox
+        WITH pending AS (
+            -- two questions, because each of the two partial indexes answers one
+            SELECT sum(of_index.events)::bigint AS events, min(of_index.oldest) AS oldest
+            FROM (
+                SELECT count(*) AS events, min(received_at) AS oldest
+                FROM billing.outbox WHERE state = 'pending' AND NOT alone
+                UNION ALL
+                SELECT count(*), min(received_at)
+                FROM billing.outbox WHERE state = 'pending' AND alone
+            ) AS of_index
+        ), dead AS (
+            SELECT count(*) AS events FROM billing.outbox WHERE state = 'dead'
+        ), size AS (
+            SELECT
+                sum(pg_relation_size(partition.oid)) AS bytes,
+                -- as the planner does: rows for each page at the last ANALYZE, times the pages of now
+                sum(CASE
+                    WHEN partition.reltuples > 0 AND partition.relpages > 0
+                    THEN partition.reltuples / partition.relpages
+                        * (pg_relation_size(partition.oid) / current_setting('block_size')::bigint)
+                    -- never analysed: a row takes about 250 bytes
+                    ELSE pg_relation_size(partition.oid) / 250
+                END)::bigint AS events
+            FROM pg_inherits AS inherits
+            JOIN pg_class AS partition ON partition.oid = inherits.inhrelid
+            WHERE inherits.inhparent = 'billing.outbox'::regclass
+        )
+        SELECT
+            pending.events AS "pending!",
+            dead.events AS "dead!",
+            CASE
+                WHEN size.bytes < 8 * 1024 * 1024
+                THEN (SELECT count(*) FROM billing.outbox WHERE state = 'done')
+                ELSE greatest(size.events - pending.events - dead.events, 0)
+            END AS "done!",
+            coalesce(greatest(extract(epoch FROM clock_timestamp() - pending.oldest), 0), 0)::double precision
+                AS "oldest_pending_age_seconds!"
+        FROM pending, dead, size
+        "#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+fn families(outbox: Option<&Outbox>) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let registry = Registry::new();
+    let up = gauge(&registry, "billing_sync_database_up", "1 if the database answered this scrape within a second.")?;
+    up.set(if outbox.is_some() { 1.0 } else { 0.0 });
+    if let Some(outbox) = outbox {
+        let help = "Events in the outbox by state; done is an estimate once there are many.";
+        let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
+        registry.register(Box::new(events.clone()))?;
+        for (state, count) in [("pending", outbox.pending), ("done", outbox.done), ("dead", outbox.dead)] {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 events")]
+            events.with_label_values(&[state]).set(count as f64);
+        }
+        let help = "Time since the oldest pending event was stored; 0 if none is pending.";
+        gauge(&registry, "billing_sync_outbox_oldest_pending_age_seconds", help)?
+            .set(outbox.oldest_pending_age_seconds);
+    }
+    Ok(registry.gather())
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let gauge = Gauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(outbox: Option<&Outbox>) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&families(outbox).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_state_has_a_series_also_at_zero() {
+        let empty = text(Some(&Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 }));
+        for state in ["pending", "done", "dead"] {
+            assert!(empty.contains(&format!("billing_sync_outbox_events{{state=\"{state}\"}} 0\n")), "{empty}");
+        }
+        assert!(empty.contains("billing_sync_outbox_oldest_pending_age_seconds 0\n"), "{empty}");
+        assert!(empty.contains("billing_sync_database_up 1\n"), "{empty}");
+    }
+
+    #[test]
+    fn without_an_answer_the_gauges_are_absent_and_not_zero() {
+        let unknown = text(None);
+        assert!(unknown.contains("billing_sync_database_up 0\n"), "{unknown}");
+        assert!(!unknown.contains("outbox"), "{unknown}");
+    }
+}
