@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::outbox::CHANNEL;
+
 /// Sends one NOTIFY for each signal, or for several that came meanwhile, until `stop`.
 pub(super) async fn run(pool: PgPool, stored: Arc<Notify>, limit: Duration, stop: CancellationToken) {
     loop {
@@ -30,6 +32,6 @@ pub(super) async fn run(pool: PgPool, stored: Arc<Notify>, limit: Duration, stop
 }
 
 async fn notify(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let query = "-- outbox.notify\nSELECT pg_notify('billing_sync_outbox', '')";
-    sqlx::query(query).execute(pool).await.map(|_| ())
+    let query = "-- outbox.notify\nSELECT pg_notify($1, '')";
+    sqlx::query(query).bind(CHANNEL).execute(pool).await.map(|_| ())
 }
