@@ -119,3 +119,6 @@ impl<'a> Second<'a> {
         (!moves.is_empty()).then_some(Self { snapshots, moves })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
 //! What several behaviours need to be tested.
 
+pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod events;
