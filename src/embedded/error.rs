@@ -77,7 +77,8 @@ pub enum EmbeddedError {
 
     /// The data belongs to somebody else.
     #[error(
-        "the cluster in {} belongs to the user id {owner} and this process runs as {ours}: run it as that user, or set \
+        "the cluster in {} belongs to the user id {owner}, as whom this process (user id {ours}) cannot run PostgreSQL: run \
+         billing-sync as the owner, or give the data to an unprivileged user with `chown -R`, or set \
          BILLING_SYNC_DATA_DIR to another directory", .data_dir.display()
     )]
     ForeignOwner {
