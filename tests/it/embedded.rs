@@ -121,17 +121,6 @@ async fn a_cluster_that_is_dropped_is_stopped_too() {
 }
 
 #[tokio::test]
-async fn an_initdb_that_was_killed_half_way_is_done_again() {
-    let dir = open_dir();
-    fs::create_dir_all(dir.path().join("data/postgres.new/base")).unwrap();
-    fs::set_permissions(dir.path().join("data"), Permissions::from_mode(0o711)).unwrap();
-    fs::write(dir.path().join("data/postgres.new/PG_VERSION"), "9\n").unwrap();
-    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
-    assert!(!dir.path().join("data/postgres.new").exists());
-    cluster.stop().await.unwrap();
-}
-
-#[tokio::test]
 async fn a_very_long_or_odd_data_directory_gets_a_short_socket() {
     let dir = open_dir();
     let long = dir.path().join("a b,c'd").join("d".repeat(120));

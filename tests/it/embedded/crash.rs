@@ -168,3 +168,20 @@ async fn a_stale_pid_file_that_names_a_living_stranger_does_not_stop_a_start() {
     fs::write(dir.path().join("data/lock"), "1\n").unwrap();
     Cluster::start(&options(dir.path())).await.unwrap().stop().await.unwrap();
 }
+
+fn unfinished(data_dir: &Path) -> usize {
+    let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("postgres.new-")).count()
+}
+
+#[tokio::test]
+async fn a_start_right_after_kill_9_in_the_middle_of_initdb_begins_anew() {
+    let dir = open_dir();
+    let data_dir = dir.path().join("data");
+    let first = hold(dir.path());
+    within(Duration::from_secs(10), "initdb", || unfinished(&data_dir) == 1);
+    kill_hard(first);
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    assert_eq!(number(&cluster, "SELECT 1::int8").await, 1);
+    cluster.stop().await.unwrap();
+}
