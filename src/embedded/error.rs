@@ -60,11 +60,11 @@ pub enum EmbeddedError {
         reason: String,
     },
 
-    /// There is a cluster here, but the account that must run it cannot come to it.
+    /// The account that must run the server cannot come to the data, and no other place will do.
     #[error(
-        "{} holds a cluster, but the user {account} who must run it cannot enter {}: let it through with \
-         `chmod o+x {}`, or set BILLING_SYNC_DATA_DIR to another directory",
-        .data_dir.display(), .blocked_at.display(), .blocked_at.display()
+        "PostgreSQL must run as the user {account}, who cannot enter {}, on the way to the data directory {}: let it \
+         through with `chmod o+x {}`, or set BILLING_SYNC_DATA_DIR to another directory",
+        .blocked_at.display(), .data_dir.display(), .blocked_at.display()
     )]
     Unenterable {
         /// The data directory.
@@ -77,7 +77,8 @@ pub enum EmbeddedError {
 
     /// The data belongs to somebody else.
     #[error(
-        "the cluster in {} belongs to the user id {owner} and this process runs as {ours}: run it as that user, or set \
+        "the cluster in {} belongs to the user id {owner}, as whom this process (user id {ours}) cannot run PostgreSQL: run \
+         billing-sync as the owner, or give the data to an unprivileged user with `chown -R`, or set \
          BILLING_SYNC_DATA_DIR to another directory", .data_dir.display()
     )]
     ForeignOwner {

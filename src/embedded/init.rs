@@ -3,8 +3,8 @@
 //! initdb works in a directory beside the real one, which gets its name when all is written: a start that is killed
 //! half-way leaves nothing that the next one could take for a cluster. Called by `Cluster::start`.
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tokio::process::Command;
@@ -14,6 +14,9 @@ use super::binaries::Binaries;
 use super::error::{self, EmbeddedError};
 use super::place::Place;
 
+/// How the names of clusters in the making begin.
+const UNFINISHED: &str = "postgres.new-";
+
 /// Creates the cluster of `place`. `durable` says whether it must survive a power cut from the first moment.
 pub(super) async fn create(
     binaries: &Binaries,
@@ -22,15 +25,25 @@ pub(super) async fn create(
     durable: bool,
 ) -> Result<(), EmbeddedError> {
     let cluster = place.cluster();
-    let unfinished = place.data_dir.join("postgres.new");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(error::file("clear", &unfinished))?;
-    }
-    DirBuilder::new().mode(0o700).create(&unfinished).map_err(error::file("create", &unfinished))?;
-    place.account.own(&unfinished)?;
-    run(binaries, place, &unfinished, search_path, durable).await?;
-    fs::rename(&unfinished, &cluster).map_err(error::file("create", &cluster))?;
+    remove_unfinished(&place.data_dir);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED).permissions(Permissions::from_mode(0o700));
+    let unfinished = builder.tempdir_in(&place.data_dir).map_err(error::file("write to", &place.data_dir))?;
+    place.account.own(unfinished.path())?;
+    run(binaries, place, unfinished.path(), search_path, durable).await?;
+    fs::rename(unfinished.path(), &cluster).map_err(error::file("create", &cluster))?;
+    let _ = unfinished.keep(); // it has another name now
     File::open(&place.data_dir).and_then(|dir| dir.sync_all()).map_err(error::file("sync", &place.data_dir))
+}
+
+/// What killed starts have left. Their initdb may still be at work, and clears its directory when it fails: so ours has
+/// a name of its own, and what cannot be removed now is left to the next new cluster.
+fn remove_unfinished(data_dir: &Path) {
+    let Ok(entries) = fs::read_dir(data_dir) else { return };
+    let unfinished = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED));
+    for entry in unfinished {
+        let _ = fs::remove_dir_all(entry.path());
+    }
 }
 
 async fn run(

@@ -48,6 +48,8 @@ const DATABASE: &str = "billing";
 const START_LIMIT: Duration = Duration::from_mins(2);
 /// Sessions of a server that was killed notice it within moments, and until then keep its memory.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
+/// A server that takes a connection and says nothing is asked again.
+const KNOCK_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
 /// What a cluster is started with.
@@ -195,7 +197,9 @@ async fn ready(server: &mut Server, place: &Place, socket: &SocketDir) -> Result
 }
 
 async fn knock(socket: &SocketDir, database: &str) -> Result<PgConnection, sqlx::Error> {
-    PgConnection::connect_with(&connect_options(socket, database)).await
+    let options = connect_options(socket, database);
+    let answer = tokio::time::timeout(KNOCK_LIMIT, PgConnection::connect_with(&options)).await;
+    answer.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))
 }
 
 async fn create_database(socket: &SocketDir) -> Result<(), sqlx::Error> {

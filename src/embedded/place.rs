@@ -71,7 +71,8 @@ fn choose_as_root(requested: &Path) -> Result<Place, EmbeddedError> {
         return existing(requested, owner);
     }
     let elsewhere = elsewhere(requested);
-    if let Some((dir, owner)) = elsewhere.iter().find_map(|dir| Some((dir, owner(&cluster_in(dir))?))) {
+    let mut used_before = elsewhere.iter().filter(|dir| trust(dir).is_ok());
+    if let Some((dir, owner)) = used_before.find_map(|dir| Some((dir, owner(&cluster_in(dir))?))) {
         say_where(requested, dir, "its data has been kept there since an earlier start");
         return existing(dir, owner);
     }
@@ -104,7 +105,8 @@ fn create_as_root(requested: &Path, elsewhere: &[PathBuf]) -> Result<Place, Embe
     let Some(account) = accounts.first() else { return Err(EmbeddedError::NoAccount { reason }) };
     let blocked = blocked_at(account, parent).unwrap_or_else(|| parent.to_owned());
     for data_dir in elsewhere {
-        if create_safely(data_dir).is_ok() && account.enter(data_dir).is_ok() {
+        let made = create(data_dir, 0o711).and_then(|()| trust(data_dir));
+        if made.is_ok() && account.enter(data_dir).is_ok() {
             let why = format!("the user {} who runs PostgreSQL cannot enter {}", account.name, blocked.display());
             say_where(requested, data_dir, &why);
             return Ok(Place { data_dir: data_dir.clone(), account: account.clone() });
@@ -180,9 +182,8 @@ fn create(dir: &Path, mode: u32) -> Result<(), EmbeddedError> {
     }
 }
 
-/// As [`create`], but refuses what others could have put there: /var/tmp is open to everybody.
-fn create_safely(dir: &Path) -> Result<(), EmbeddedError> {
-    create(dir, 0o711)?;
+/// Refuses what others could have put there or could change: /var/tmp is open to everybody.
+fn trust(dir: &Path) -> Result<(), EmbeddedError> {
     for step in dir.ancestors().take(2) {
         let metadata = fs::symlink_metadata(step).map_err(error::file("look at", step))?;
         if !metadata.is_dir() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
@@ -214,6 +215,18 @@ mod tests {
         create(&root.path().join("a/b"), 0o711).unwrap();
         assert_eq!(mode(&root.path().join("a/b")), 0o711);
         assert_eq!(mode(root.path()), 0o700);
+    }
+
+    #[test]
+    fn a_stand_in_that_others_could_have_made_or_could_change_is_not_trusted() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("ours/data");
+        create(&dir, 0o711).unwrap();
+        assert_eq!(trust(&dir).is_ok(), Account::must_drop());
+        fs::set_permissions(root.path().join("ours"), Permissions::from_mode(0o777)).unwrap();
+        trust(&dir).unwrap_err();
+        std::os::unix::fs::symlink(&dir, root.path().join("link")).unwrap();
+        trust(&root.path().join("link")).unwrap_err();
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! (its role must be allowed to create databases); `DATABASE_URL` is never read, since it may be somebody's real one.
 
 use std::fs::Permissions;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -95,9 +96,11 @@ impl Server {
     async fn private() -> Self {
         let mut builder = tempfile::Builder::new();
         // as root the server runs as another user, who has to pass
-        let dir = builder.prefix("billing-sync-test-").permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
-        let cluster = Cluster::start(&options(dir.path())).await.unwrap();
-        let remover = remove_after_us(&dir.keep(), cluster.data_dir());
+        builder.prefix("billing-sync-test-").permissions(Permissions::from_mode(0o711));
+        let dir = builder.tempdir().unwrap().keep();
+        let mut remover = remove_after_us(&dir);
+        let cluster = Cluster::start(&options(&dir)).await.unwrap();
+        writeln!(remover.stdin.as_mut().unwrap(), "{}", cluster.data_dir().display()).unwrap();
         let (before, after) =
             cluster.url().split_once("billing?").map(|(b, a)| (b.to_owned(), format!("?{a}"))).unwrap();
         Self { url: (before, after), maintenance: "postgres".to_owned(), _private: Some((cluster, remover)) }
@@ -139,12 +142,18 @@ pub(crate) fn options(dir: &Path) -> Options {
     Options { data_dir: dir.join("data"), pg_bin: None, search_path, settings }
 }
 
-/// A shell that removes `dir` when we and then the server in `data_dir` have ended.
-fn remove_after_us(dir: &Path, data_dir: &Path) -> Child {
-    let script = r#"trap '' HUP INT TERM; read -r _; while [ -e "$2/postgres/postmaster.pid" ]; do sleep 0.05; done
-        rm -rf "$1" "$2""#;
+/// A shell that removes `dir`, and the data directory that it is told, when we and then the server have ended. Started
+/// before the server, so that a test that is killed during initdb leaves nothing either.
+fn remove_after_us(dir: &Path) -> Child {
+    let script = r#"
+        trap '' HUP INT TERM
+        read -r data; read -r _
+        data=${data:-$1/data}
+        while [ -e "$data/postgres/postmaster.pid" ]; do sleep 0.05; done
+        tries=0
+        until rm -rf "$1" "$data" 2>/dev/null || [ $tries = 50 ]; do sleep 0.1; tries=$((tries + 1)); done"#;
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", script, "billing-sync-test-remover"]).arg(dir).arg(data_dir).process_group(0).current_dir("/");
+    shell.args(["-c", script, "billing-sync-test-remover"]).arg(dir).process_group(0).current_dir("/");
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
