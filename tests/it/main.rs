@@ -4,6 +4,7 @@
 
 mod embedded;
 mod ordering;
+mod poison;
 mod projection;
 mod receiver;
 mod support;
