@@ -1,7 +1,33 @@
-# What is done with this repository, one target each.
+# What is done with this repository, one target each. `make` alone lists them.
 
-.PHONY: postgres
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lint-deps sqlx postgres rust
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+demo: rust postgres ## install what is missing, build, and run the demo
+	cargo run --locked --release --quiet -- demo
+
+test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
+	cargo test --locked
+
+lint: rust ## formatting, clippy and rustdoc, as CI runs them
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+lint-deps: ## licences, bans and advisories of the dependencies (needs cargo-deny; installs it)
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --config .deny.toml check
+
+sqlx: postgres ## write .sqlx again after a query or a migration has changed
+	.ci/sqlx-prepare
 
 # PostgreSQL server binaries for the embedded database and the tests: found, or installed.
-postgres:
+postgres: ## find PostgreSQL server binaries, or install them
 	@.ci/install-postgres
+
+# An older compiler fails somewhere inside a dependency; this says it first.
+rust:
+	@.ci/check-rust
