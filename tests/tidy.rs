@@ -1,0 +1,195 @@
+//! The conventions of this repository, as tests: what a reviewer would otherwise have to see every time.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A file of the repository: its path from the root, and its text.
+struct File {
+    path: String,
+    text: String,
+}
+
+impl File {
+    /// The text without comments and without its unit tests.
+    fn code(&self) -> String {
+        let code = self.text.split("#[cfg(test)]").next().unwrap_or_default();
+        code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The `//!` lines at its head.
+    fn header(&self) -> String {
+        self.text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The first folder below `src/`, or the name of a file that stands there.
+    fn room(&self) -> &str {
+        self.path.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default()
+    }
+
+    /// Unit tests in a file of their own.
+    fn is_test(&self) -> bool {
+        self.path.ends_with("tests.rs")
+    }
+}
+
+fn files(folder: &str, extension: &str) -> Vec<File> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from(ROOT).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                let name = path.strip_prefix(ROOT).unwrap().to_str().unwrap().to_owned();
+                found.push(File { path: name, text: fs::read_to_string(&path).unwrap() });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing in {folder}");
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    for file in files("src", "rs").iter().chain(&files("tests", "rs")) {
+        assert!(file.text.starts_with("//! "), "{} does not begin with //!", file.path);
+    }
+}
+
+#[test]
+fn no_file_hides_a_second_idea() {
+    for file in files("src", "rs") {
+        let lines = file.text.lines().count();
+        assert!(lines <= 400, "{} has {lines} lines", file.path);
+    }
+}
+
+/// What pure code must not touch: it takes the time, the settings and the dice as arguments.
+const IMPURE: [&str; 10] =
+    ["async ", ".await", "sqlx", "tokio", "hyper", "std::env", "clock::", "SystemTime", "Instant::", "fastrand"];
+
+/// These are pure and must say so; any other file that says PURE is held to it too.
+const PURE: [&str; 10] = [
+    "src/domain/",
+    "src/stripe/",
+    "src/projection/",
+    "src/mirror/state.rs",
+    "src/mirror/walk.rs",
+    "src/mirror/history.rs",
+    "src/mirror/snapshot.rs",
+    "src/receiver/signature.rs",
+    "src/receiver/envelope.rs",
+    "src/worker/retry.rs",
+];
+
+#[test]
+fn pure_files_are_pure() {
+    for place in PURE {
+        assert!(files("src", "rs").iter().any(|file| file.path.starts_with(place)), "{place} is gone");
+    }
+    for file in files("src", "rs").into_iter().filter(|file| !file.is_test()) {
+        let must_be = PURE.iter().any(|place| file.path.starts_with(place));
+        if must_be || file.header().contains("PURE.") {
+            let code = file.code();
+            for token in IMPURE {
+                assert!(!code.contains(token), "{} is pure and uses {token:?}", file.path);
+            }
+        }
+    }
+}
+
+/// Data flows one way: which rooms a room may use.
+fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
+    BTreeMap::from([
+        ("clock", vec![]),
+        ("domain", vec![]),
+        ("stripe", vec!["domain"]),
+        ("projection", vec!["domain", "stripe"]),
+        ("mirror", vec!["domain", "stripe"]),
+        ("store", vec!["domain"]),
+        ("outbox", vec!["domain"]),
+        ("migrations", vec![]),
+        ("embedded", vec![]),
+        ("metrics", vec!["domain", "stripe"]),
+        ("config", vec!["receiver", "embedded"]),
+        ("telemetry", vec!["config"]),
+        ("receiver", vec!["clock", "config", "domain", "metrics", "outbox", "stripe"]),
+        ("worker", vec!["config", "domain", "metrics", "mirror", "outbox", "projection", "store", "stripe"]),
+        ("ops", vec!["config", "metrics", "migrations"]),
+        ("service", vec!["config", "metrics", "ops", "outbox", "receiver", "worker"]),
+        ("admin", vec!["domain", "metrics", "migrations", "outbox", "stripe"]),
+        ("demo", vec!["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe"]),
+    ])
+}
+
+#[test]
+fn rooms_use_only_what_comes_before_them() {
+    let allowed = allowed();
+    for file in files("src", "rs").iter().filter(|file| !matches!(file.room(), "main" | "lib" | "cli")) {
+        let room = file.room();
+        let may = allowed.get(room).unwrap_or_else(|| panic!("{} stands in no known room", file.path));
+        for used in file.code().split("crate::").skip(1) {
+            let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            assert!(used == room || may.contains(&used), "{} uses crate::{used}", file.path);
+        }
+    }
+}
+
+/// Where SQL may stand.
+const SQL: [&str; 8] = [
+    "src/outbox/",
+    "src/mirror/",
+    "src/store/",
+    "src/admin/",
+    "src/metrics/service.rs",
+    "src/migrations.rs",
+    "src/receiver/notify.rs",
+    "src/demo/",
+];
+
+#[test]
+fn sql_stands_in_its_rooms_and_begins_with_its_name() {
+    let mut queries = 0;
+    for file in files("src", "rs") {
+        let code = &file.text;
+        for (at, _) in code.match_indices("sqlx::query") {
+            assert!(SQL.iter().any(|place| file.path.starts_with(place)), "{} speaks SQL", file.path);
+            let Some(rest) = code[at..].split_once('(') else { continue };
+            let Some(quote) = rest.1.find('"').filter(|quote| *quote < 80) else { continue };
+            let text = rest.1[quote + 1..].trim_start_matches(['\n', ' ']);
+            assert!(text.starts_with("-- "), "a query of {} has no name: {}", file.path, &text[..text.len().min(60)]);
+            queries += 1;
+        }
+    }
+    assert!(queries > 20, "only {queries} queries were found: this check has lost its way");
+}
+
+/// A shipped migration is never edited: databases remember its checksum. A new one adds its line here by
+/// `sha256sum migrations/*.sql`.
+#[test]
+fn no_migration_is_edited_after_it_was_shipped() {
+    let sums = fs::read_to_string(Path::new(ROOT).join("migrations/SHA256SUMS")).unwrap();
+    let found: Vec<String> = files("migrations", "sql")
+        .iter()
+        .map(|file| format!("{}  {}", hex::encode(Sha256::digest(&file.text)), file.path))
+        .collect();
+    assert_eq!(sums.lines().collect::<Vec<_>>(), found, "edited, or migrations/SHA256SUMS lacks a new one");
+}
+
+#[test]
+fn the_repository_stands_on_its_own() {
+    for (folder, extension) in
+        [("src", "rs"), ("tests", "rs"), ("docs", "md"), ("fixtures", "md"), ("migrations", "sql")]
+    {
+        for file in files(folder, extension) {
+            assert!(file.path == "tests/tidy.rs" || !file.text.contains("../shared"), "{}", file.path);
+        }
+    }
+}
