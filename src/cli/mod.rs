@@ -95,7 +95,7 @@ pub fn run(task: Task) -> ExitCode {
 
 /// Says what went wrong: exit code 1.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    output::complain(&format!("error: {error:#}"));
+    output::complain(&output::wrapped("error: ", &output::causes(error)));
     ExitCode::FAILURE
 }
 

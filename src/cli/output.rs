@@ -55,6 +55,19 @@ pub fn wrapped(lead: &str, text: &str) -> String {
     lines.join("\n")
 }
 
+/// What an error says and why, in one line. Some libraries repeat the cause in their own text; here it stands once.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn tame(text: &str) -> String {
     text.replace(|letter: char| letter.is_control() && letter != '\n', "\u{FFFD}")
 }
@@ -74,6 +87,12 @@ mod tests {
     fn a_word_longer_than_the_line_stays_whole() {
         let path = "x".repeat(200);
         assert_eq!(wrapped("a ", &format!("b {path}")), format!("a b\n  {path}"));
+    }
+
+    #[test]
+    fn a_cause_that_is_said_already_is_not_repeated() {
+        let error = anyhow::anyhow!("refused").context("cannot communicate: refused").context("no database");
+        assert_eq!(causes(&error), "no database: cannot communicate: refused");
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
         .long(setting.flag?)
         .value_name(setting.placeholder)
         .help_heading(setting.concern.heading())
-        .help(format!("{} [env: {}]{default}", setting.help, setting.name));
+        .help(format!("{}\n[env: {}]{default}", setting.help, setting.name));
     Some(if setting.placeholder == "BOOL" {
         // `--livemode` alone means true
         argument.num_args(0..=1).require_equals(true).default_missing_value("true")
@@ -82,7 +82,8 @@ fn variables<U: Uses>() -> String {
         secrets = format!("Secrets, from the environment only:\n{secrets}\n");
     }
     secrets
-        + "A flag beats its variable. Every variable may also be given as NAME_FILE, the path\nof a file with the value."
+        + "A flag beats its variable. Every variable may also be given as NAME_FILE: the\n\
+           path of a file that holds the value."
 }
 
 fn secret(setting: &'static Setting) -> String {

@@ -36,7 +36,7 @@ impl LogConfig {
 }
 
 fn filter(text: &str) -> Parsed<String> {
-    let expected = || Expected("a log filter such as info or info,billing_sync=debug".to_owned());
+    let expected = || Expected::new("a log filter such as info or info,billing_sync=debug");
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| expected())
 }
 
@@ -45,6 +45,6 @@ fn format(text: &str) -> Parsed<LogFormat> {
         "auto" => Ok(LogFormat::Auto),
         "pretty" => Ok(LogFormat::Pretty),
         "json" => Ok(LogFormat::Json),
-        _ => Err(Expected("auto, pretty or json".to_owned())),
+        _ => Err(Expected::new("auto, pretty or json")),
     }
 }

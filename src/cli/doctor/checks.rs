@@ -6,7 +6,7 @@ use time::Duration;
 
 use super::report::{Check, Report};
 use crate::admin::checkup;
-use crate::cli::database;
+use crate::cli::{database, output};
 use crate::metrics::service;
 use crate::{clock, migrations};
 
@@ -27,7 +27,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Re
         Ok(conn) => conn,
         Err(error) => {
             let mend = "start the database, or correct DATABASE_URL; the server's log has the other side";
-            return report.add(Check::failed("database", format!("{error:#}"), mend));
+            return report.add(Check::failed("database", output::causes(&error), mend));
         }
     };
     let conn = &mut conn;
@@ -37,8 +37,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Re
     match migrations::pending(conn).await {
         Ok(status) if status.is_current() => report.add(Check::ok("migrations", status.describe())),
         Ok(status) => {
-            let mend = "bring schema and release together, as said above";
-            return report.add(Check::failed("migrations", status.describe(), mend));
+            return report.add(Check::failed("migrations", status.describe(), status.mend()));
         }
         Err(error) => return report.add(broken("migrations", &error)),
     }

@@ -18,7 +18,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn add(&mut self, (file, answer): (Arc<str>, anyhow::Result<Answer>)) {
-        let answer = answer.map_err(|error| format!("{error:#}"));
+        let answer = answer.map_err(|error| output::causes(&error));
         *self.counts.entry((file, answer)).or_default() += 1;
     }
 

@@ -1,0 +1,3 @@
+//! What the tests share. STAND-IN of the branch `cli`, to be replaced by the embedded branch's module.
+
+pub(crate) mod cluster;
