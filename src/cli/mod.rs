@@ -114,3 +114,26 @@ pub fn refuse(error: &ConfigError, source: &Source) -> ExitCode {
     }
     ExitCode::from(2)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::settings;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_every_setting_as_a_flag_but_the_secrets() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for setting in settings::ALL {
+            let flag = serve.get_arguments().find(|argument| argument.get_id() == setting.name);
+            assert_eq!(flag.and_then(clap::Arg::get_long), setting.flag, "{}", setting.name);
+        }
+    }
+}

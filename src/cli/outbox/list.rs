@@ -13,6 +13,11 @@ use crate::cli::settings::SettingArgs;
 use crate::clock;
 use crate::outbox::admin::{self, Row};
 
+/// Stripe's event ids have 28 letters.
+const WHOLE_ID: usize = 32;
+/// What the other columns leave in a terminal of 80.
+const TYPE_WIDTH: usize = 24;
+
 /// Arguments of `outbox list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -80,24 +85,33 @@ fn table(rows: &[Row], now: OffsetDateTime) -> String {
     table.set_header(["EVENT", "TYPE", "STATE", "TRIES", "AGE"]);
     for row in rows {
         let state = row.outcome.as_deref().unwrap_or(&row.state);
-        table.add_row([&row.event_id, &row.r#type, state, &row.attempts.to_string(), &age(now - row.received_at)]);
+        let (tries, age) = (row.attempts.to_string(), age(now - row.received_at));
+        table.add_row([row.event_id.as_str(), &in_lines(&row.r#type), state, &tries, &age]);
     }
+    // an id is copied and so stays whole, as long as all of Stripe's are
+    let whole = rows.iter().all(|row| row.event_id.len() <= WHOLE_ID);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        match at {
-            // a type may be broken between its parts; an id is copied and so stays whole
-            1 => {
-                column.set_delimiter('.');
-            }
-            _ => {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
+        if at >= 2 || (at == 0 && whole) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
         if at >= 3 {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table.trim_fmt()
+}
+
+/// A type broken after its dots where it would not fit beside the other columns.
+fn in_lines(event_type: &str) -> String {
+    let mut lines = vec![String::new()];
+    for part in event_type.split_inclusive('.') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || line.len() + part.len() <= TYPE_WIDTH => line.push_str(part),
+            _ => lines.push(part.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// Since when the event is here, in its largest unit.
@@ -152,7 +166,14 @@ mod tests {
         ];
         let table = table(&rows, datetime!(2026-11-23 12:00 UTC));
         assert!(table.lines().all(|line| line.chars().count() <= output::WIDTH), "{table}");
+        assert_eq!(in_lines("customer.subscription.updated"), "customer.subscription.\nupdated");
         assert!(table.contains(id) && table.contains("superseded") && table.contains("3d"), "{table}");
+    }
+
+    #[test]
+    fn an_id_of_any_length_fits_the_terminal() {
+        let table = table(&[row(&"x".repeat(255), "customer.updated", None)], datetime!(2026-11-20 12:00 UTC));
+        assert!(table.lines().all(|line| line.chars().count() <= output::WIDTH), "{table}");
     }
 
     #[test]

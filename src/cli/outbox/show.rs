@@ -28,11 +28,18 @@ pub struct Args {
 pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
     let rows = admin::find(conn, &args.event_id).await?;
     anyhow::ensure!(!rows.is_empty(), "there is no event {} in the outbox", args.event_id);
-    for row in &rows {
+    for (at, row) in rows.iter().enumerate() {
+        if at > 0 {
+            output::print("\nAnother event with the same id:\n")?;
+        }
         for (name, value) in fields(row) {
             output::print(&output::wrapped(&format!("{name:<13}"), &value))?;
         }
-        output::print(&format!("\n{}", output::wrapped("", &why(row))))?;
+        output::print("")?;
+        // an indented line is a command to copy
+        for line in why(row).lines() {
+            output::print(&if line.starts_with(' ') { line.to_owned() } else { output::wrapped("", line) })?;
+        }
         if args.payload {
             show_payload(conn, row).await?;
         }
@@ -95,8 +102,8 @@ fn why(row: &Row) -> String {
         }
         ("pending", _) => "It waits for a worker.".to_owned(),
         ("dead", _) => format!(
-            "It is parked, with last_error. Once the cause is mended: `billing-sync outbox retry {0}`. To give it up: \
-             `billing-sync outbox discard {0}`.",
+            "It is parked; last_error says why. Once the cause is mended:\n  billing-sync outbox retry {0}\n\
+             To give it up:\n  billing-sync outbox discard {0}",
             row.event_id
         ),
         (_, Some("applied")) => format!("It is the newest word on its object. {reason}"),
