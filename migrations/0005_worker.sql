@@ -14,7 +14,7 @@ CREATE TABLE billing.worker_batches (
     CONSTRAINT worker_batches_keys_are_pairs CHECK (cardinality(event_ids) = cardinality(createds))
 );
 
-COMMENT ON TABLE billing.worker_batches IS 'Batches at work. The worker holds a lock on its row while it lives; a row that nobody locks is what a dead worker left behind, and its events are then tried one by one.';
+COMMENT ON TABLE billing.worker_batches IS 'Batches at work, noted so that an event which kills its worker is found out. A note whose outbox rows are pending and locked by nobody was left by a dead worker; its events are then tried one by one.';
 COMMENT ON COLUMN billing.worker_batches.batch_id IS 'A random id.';
 COMMENT ON COLUMN billing.worker_batches.event_ids IS 'Event ids of the batch.';
 COMMENT ON COLUMN billing.worker_batches.createds IS 'Creation time of each of those events, at the same place.';

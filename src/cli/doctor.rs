@@ -1,7 +1,7 @@
 //! `doctor`: checks what `serve` with all its roles needs, and says for each failure how to mend it.
 //!
 //! Reads only. The configuration is part of what it examines, so a wrong setting is a line of the report here and not a
-//! refusal to start. Further checks of the database are in [`checks`], the output in [`report`].
+//! refusal to start. Further checks of the database are in `checks`, the output in `report`.
 
 mod checks;
 mod listing;

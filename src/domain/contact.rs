@@ -1,11 +1,13 @@
 //! The billing contact: who pays. One row for each Stripe customer.
 
+use std::fmt;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A row of `billing.billing_contacts`, as far as the sync writes it. Source: Stripe's customer object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct BillingContact {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,
@@ -44,4 +46,14 @@ pub struct BillingContact {
     /// When the customer was deleted in Stripe; the content stays.
     #[serde(with = "time::serde::rfc3339::option")]
     pub stripe_deleted_at: Option<OffsetDateTime>,
+}
+
+impl fmt::Debug for BillingContact {
+    /// Names the row only: the rest is personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BillingContact")
+            .field("id", &self.id)
+            .field("stripe_customer_id", &self.stripe_customer_id)
+            .finish_non_exhaustive()
+    }
 }

@@ -23,7 +23,7 @@ impl ObjectKey {
     }
 }
 
-/// The id of the row that stands for a Stripe object: UUIDv5 of the account and the Stripe id.
+/// The id of the row that stands for a Stripe object: a version 5 UUID of the account and the Stripe id.
 ///
 /// Billing contacts, subscriptions and pricing plans all use it, so that one row can name another that does
 /// not exist yet.

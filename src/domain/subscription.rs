@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 /// A row of `billing.subscriptions`, as far as the sync writes it. Source: Stripe's subscription object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the columns of the table")]
 pub struct Subscription {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,

@@ -1,4 +1,6 @@
-//! Metrics, each declared once: [`build`] says which release runs, [`service`] what the database says.
+//! Metrics, each declared once: [`build`] says which release runs, [`instance`] counts what this process does,
+//! [`service`] reads what the database says.
 
 pub mod build;
+pub mod instance;
 pub mod service;

@@ -1,3 +1,30 @@
-//! The queue and the archive: what the receiver writes and the worker takes.
+//! The queue and the archive: every stored event has one narrow row here that says what became of it.
+//!
+//! ```text
+//!              enqueue                       settle: applied, superseded,
+//!   receiver ───────────▶ pending ─────────────────────────────────────────▶ done
+//!                          │  ▲ ▲             ignored, unknown                 ▲
+//!        a batch failed or │  │ │ try failed: run_at moves on                  │
+//!        its worker died   ▼  │ │                                              │
+//!                       pending, alone ──────────────────────────▶ dead ───────┘
+//!                             ▲         last attempt failed          │  discard
+//!                             └──────────────────────────────────────┘
+//!                                             retry
+//! ```
+//!
+//! Fresh events go in batches. Once a batch has failed, or its worker has died, its events go alone, each
+//! attempt counted in a commit of its own *before* the work: so even an event that kills the process runs out
+//! of attempts. Row locks are the claim, so a crash releases it at once and no lease has to run out.
+//!
+//! [`enqueue`] belongs to the receiver, [`claim`] and [`settle`] to the worker, [`admin`] to the operator.
+//! Nothing here knows what an event means.
 
 pub mod admin;
+pub mod claim;
+pub mod enqueue;
+pub mod settle;
+pub mod twins;
+pub mod upkeep;
+
+/// The channel on which the receiver says that something was stored.
+pub const CHANNEL: &str = "billing_sync_outbox";

@@ -1,4 +1,8 @@
-//! STAND-IN of the branch `cli`, to be replaced whole by the receiver's branch, which has the same names and shapes.
+//! The `Stripe-Signature` header: what it must look like for the bytes of a body to be believed, and how to make
+//! one. Stripe's SDKs differ at the edges; these rules work on bytes and are written down in one place, here.
+//!
+//! PURE: `now` is an argument. Knows nothing of HTTP or JSON. Called by the receiver, and for making headers by
+//! the `send` command, the demo and tests.
 
 use std::fmt;
 
@@ -6,17 +10,26 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-/// The signing secret of one endpoint (`whsec_…`).
+/// How far a timestamp may lie from now, either way. The default of Stripe's SDKs.
+pub const TOLERANCE_SECONDS: u64 = 300;
+
+/// Well-formed `v1` signatures that are looked at. Stripe sends one for each active secret, and an endpoint has few.
+const MAX_SIGNATURES: usize = 16;
+
+/// Twelve digits reach to the year 33658 and fit every integer type.
+const MAX_TIMESTAMP_DIGITS: usize = 12;
+
+/// The signing secret of one endpoint (`whsec_…`). Its bytes are the key as they are, prefix included.
 #[derive(Clone)]
 pub struct WebhookSecret(SecretString);
 
-/// A secret with nothing in it.
+/// A secret with nothing in it: anybody could sign with that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the webhook secret is blank")]
 pub struct BlankSecret;
 
 impl WebhookSecret {
-    /// A secret without the blanks around it.
+    /// A secret without the blanks around it, which a mounted file (a final newline) or a list brings along.
     ///
     /// # Errors
     /// [`BlankSecret`] when nothing is left.
@@ -34,12 +47,125 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
+/// Which check a signature failed, and the mend. The texts never repeat what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// No header, or a blank one.
+    #[error("the stripe-signature header is missing: only stripe's deliveries are taken here")]
+    MissingHeader,
+    /// No `t`, or one that is not 1 to 12 digits.
+    #[error("the stripe-signature header has no readable timestamp: t must be seconds since 1970, in digits")]
+    MalformedTimestamp,
+    /// Two `t` that differ: it cannot be told which one was signed.
+    #[error("the stripe-signature header has two different timestamps")]
+    ConflictingTimestamps,
+    /// No `v1` of 64 hex digits. `v0` is for tests of Stripe's own and never counts.
+    #[error("the stripe-signature header has no v1 signature of 64 hex digits")]
+    NoSignature,
+    /// No configured secret made any of the signatures.
+    #[error("no signature matches: is STRIPE_WEBHOOK_SECRET the signing secret of this endpoint?")]
+    NoMatch,
+    /// Truly signed, but too long ago or in the future.
+    #[error("the signature's timestamp is more than 300 seconds from now: is this machine's clock right?")]
+    Stale,
+}
+
+/// Checks that one of the secrets signed exactly these bytes, within 300 seconds of now.
+///
+/// The timestamp is judged last: so only the holder of a secret learns how our clock stands, and "stale" in a
+/// metric means a replay or a wrong clock, never noise from strangers.
+///
+/// # Errors
+/// The first check that failed.
+pub fn verify(header: &[u8], body: &[u8], secrets: &[WebhookSecret], now_unix: i64) -> Result<(), SignatureError> {
+    let header = Header::read(header)?;
+    // no early exit: the time taken must not tell which secret or signature matched
+    let signed = secrets.iter().fold(false, |signed, secret| signed | header.is_signed_by(secret, body));
+    if !signed {
+        return Err(SignatureError::NoMatch);
+    }
+    if header.seconds.abs_diff(now_unix) > TOLERANCE_SECONDS {
+        return Err(SignatureError::Stale);
+    }
+    Ok(())
+}
+
 /// The header that Stripe would send with `body` at `timestamp` (seconds since 1970).
 pub fn sign(secret: &WebhookSecret, timestamp: i64, body: &[u8]) -> String {
+    let timestamp = timestamp.to_string();
+    let signature = hex::encode(mac(secret, timestamp.as_bytes(), body).finalize().into_bytes());
+    format!("t={timestamp},v1={signature}")
+}
+
+/// HMAC-SHA256 over `t.body`.
+fn mac(secret: &WebhookSecret, timestamp: &[u8], body: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.0.expose_secret().as_bytes())
         .expect("HMAC takes keys of every length (RFC 2104)");
-    mac.update(timestamp.to_string().as_bytes());
+    mac.update(timestamp);
     mac.update(b".");
     mac.update(body);
-    format!("t={timestamp},v1={}", hex::encode(mac.finalize().into_bytes()))
+    mac
 }
+
+/// The parts of the header that count.
+struct Header<'a> {
+    /// As written: leading zeros are signed too.
+    timestamp: &'a [u8],
+    seconds: i64,
+    signatures: Vec<[u8; 32]>,
+}
+
+impl<'a> Header<'a> {
+    fn read(header: &'a [u8]) -> Result<Self, SignatureError> {
+        if header.trim_ascii().is_empty() {
+            return Err(SignatureError::MissingHeader);
+        }
+        let mut timestamp = None;
+        let mut signatures = Vec::new();
+        for (scheme, value) in header.split(|byte| *byte == b',').filter_map(item) {
+            match scheme {
+                b"t" if timestamp.is_some_and(|earlier| earlier != value) => {
+                    return Err(SignatureError::ConflictingTimestamps);
+                }
+                b"t" => timestamp = Some(value),
+                b"v1" if signatures.len() < MAX_SIGNATURES => signatures.extend(digest(value)),
+                _ => {}
+            }
+        }
+        let timestamp = timestamp.ok_or(SignatureError::MalformedTimestamp)?;
+        let seconds = seconds(timestamp).ok_or(SignatureError::MalformedTimestamp)?;
+        if signatures.is_empty() {
+            return Err(SignatureError::NoSignature);
+        }
+        Ok(Self { timestamp, seconds, signatures })
+    }
+
+    fn is_signed_by(&self, secret: &WebhookSecret, body: &[u8]) -> bool {
+        let mac = mac(secret, self.timestamp, body);
+        // `verify_slice` compares in constant time
+        self.signatures.iter().fold(false, |signed, signature| signed | mac.clone().verify_slice(signature).is_ok())
+    }
+}
+
+/// Scheme and value of one item without the blanks around it; `None` without `=`.
+fn item(item: &[u8]) -> Option<(&[u8], &[u8])> {
+    let item = item.trim_ascii();
+    let equals = item.iter().position(|byte| *byte == b'=')?;
+    Some((&item[..equals], &item[equals + 1..]))
+}
+
+/// Digits only: `parse` alone would take a sign.
+fn seconds(timestamp: &[u8]) -> Option<i64> {
+    let readable = (1..=MAX_TIMESTAMP_DIGITS).contains(&timestamp.len()) && timestamp.iter().all(u8::is_ascii_digit);
+    readable.then(|| std::str::from_utf8(timestamp).ok()?.parse().ok()).flatten()
+}
+
+/// 32 bytes from 64 hex digits of either case (Go's SDK decodes too; the digest is the same).
+fn digest(value: &[u8]) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(value, &mut digest).ok()?;
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests;

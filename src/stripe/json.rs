@@ -99,6 +99,7 @@ impl<'a> Json<'a> {
     }
 
     /// A member of an object, by one key; null where this is no object or has no such key.
+    #[must_use]
     pub fn get(self, key: &str) -> Json<'a> {
         self.object().map_or(Json::NULL, |object| object.get(key))
     }

@@ -1,6 +1,9 @@
 //! What Stripe sends, read tolerantly: all API shapes, no I/O.
 //!
-//! [`json`] reads any value without building a tree; [`views`] knows where each field stands in which API
-//! version. Neither knows our tables.
+//! [`json`] reads any value without building a tree; [`catalogue`] says which event types matter; the views know
+//! where each field stands in which API version. None of them knows our tables.
 
+pub mod catalogue;
 pub mod json;
+pub mod reference;
+pub mod views;

@@ -1,7 +1,12 @@
-//! One integration binary: a file for each behaviour, `support` for what they share.
+//! The one integration test binary: a file for each behaviour.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers outside test functions need it too")]
+#![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
 
 mod cli;
+mod embedded;
 mod ops;
+mod ordering;
+mod poison;
+mod projection;
+mod receiver;
 mod support;

@@ -50,7 +50,7 @@ fn nowhere() -> PgConnectOptions {
 
 #[tokio::test]
 async fn a_process_is_ready_once_the_schema_is_current() {
-    let database = cluster::database().await;
+    let database = cluster::empty_database().await;
     let served = serve(database.options.clone()).await;
     let (status, reason) = served.ask("GET", "/readyz").await;
     assert_eq!(status, 503);
@@ -79,7 +79,6 @@ async fn without_a_database_a_process_is_live_and_not_ready() {
 async fn metrics_tell_the_states_of_the_outbox() {
     let database = cluster::database().await;
     let mut conn = database.options.connect().await.unwrap();
-    billing_sync::migrations::run(&mut conn).await.unwrap();
     sqlx::query(
         "INSERT INTO billing.outbox (event_id, created, type, format, alone, received_at) VALUES \
          ('evt_1', now(), 't', 'snapshot', false, now()), \
@@ -88,7 +87,7 @@ async fn metrics_tell_the_states_of_the_outbox() {
     .execute(&mut conn)
     .await
     .unwrap();
-    let (status, metrics) = serve(database.options).await.ask("GET", "/metrics").await;
+    let (status, metrics) = serve(database.options.clone()).await.ask("GET", "/metrics").await;
     assert_eq!(status, 200);
     for line in [
         "billing_sync_counted_total 0",
@@ -108,7 +107,6 @@ async fn metrics_tell_the_states_of_the_outbox() {
 async fn a_long_history_is_estimated_and_what_is_pending_stays_exact() {
     let database = cluster::database().await;
     let mut conn = database.options.connect().await.unwrap();
-    billing_sync::migrations::run(&mut conn).await.unwrap();
     sqlx::query(
         "INSERT INTO billing.outbox (event_id, created, type, format, state, outcome, finished_at) \
          SELECT 'evt_' || i, now(), 'customer.updated', 'snapshot', CASE WHEN i <= 7 THEN 'pending' ELSE 'done' END, \

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use super::delivery::Answer;
 use crate::cli::output;
-
-/// The receiver's own path, for the hint at a 404.
-const PATH: &str = "/webhooks/stripe";
+use crate::receiver::PATH;
 
 /// Answers by file, counted.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use crate::support::cluster;
 
 #[tokio::test]
 async fn doctor_fails_before_migrating_and_passes_after() {
-    let database = cluster::database().await;
+    let database = cluster::empty_database().await;
     let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_hunter2,whsec_b")];
     let before = run(&["doctor"], &environment);
     assert_eq!(code(&before), 1);

@@ -7,7 +7,7 @@ use crate::support::cluster;
 
 #[tokio::test]
 async fn migrate_says_what_it_did_and_then_that_nothing_is_to_do() {
-    let database = cluster::database().await;
+    let database = cluster::empty_database().await;
     let environment = [("DATABASE_URL", database.url.as_str())];
     let first = run(&["migrate"], &environment);
     assert_eq!(code(&first), 0);
@@ -55,7 +55,7 @@ async fn a_database_of_a_newer_release_or_with_changed_migrations_is_left_alone(
 
 #[tokio::test]
 async fn processes_that_migrate_at_once_wait_for_each_other() {
-    let database = cluster::database().await;
+    let database = cluster::empty_database().await;
     let environment = [("DATABASE_URL", database.url.as_str())];
     let start = || binary(&["migrate"], &environment).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     for process in [start(), start(), start()] {

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use sqlx::{ConnectOptions, PgConnection};
 
-use crate::support::cluster::{self, Database};
+use crate::support::cluster::{self, TestDatabase};
 
 /// The binary with nothing of our environment but what the test gives it.
 fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
@@ -31,10 +31,9 @@ fn words(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-async fn migrated() -> (Database, PgConnection) {
+async fn migrated() -> (TestDatabase, PgConnection) {
     let database = cluster::database().await;
-    let mut conn = database.options.connect().await.unwrap();
-    billing_sync::migrations::run(&mut conn).await.unwrap();
+    let conn = database.options.connect().await.unwrap();
     (database, conn)
 }
 

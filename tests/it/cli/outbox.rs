@@ -20,7 +20,7 @@ async fn an_empty_outbox_says_so() {
 
 #[tokio::test]
 async fn a_database_without_the_schema_is_named_with_the_mend() {
-    let database = cluster::database().await;
+    let database = cluster::empty_database().await;
     let output = run(&["outbox", "list"], &[("DATABASE_URL", &database.url)]);
     assert_eq!(code(&output), 1);
     assert!(words(&output.stderr).contains("run `billing-sync migrate`"), "{}", words(&output.stderr));

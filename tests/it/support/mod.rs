@@ -1,3 +1,6 @@
-//! What the tests share. STAND-IN of the branch `cli`, to be replaced by the embedded branch's module.
+//! What several behaviours need to be tested.
 
+pub(crate) mod app;
+pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod events;

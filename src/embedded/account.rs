@@ -1,0 +1,111 @@
+//! Which user runs the server: ourselves, or an unprivileged one where we are root, since initdb and postgres refuse root.
+//!
+//! Also the one place that makes a `Command` for a PostgreSQL program, so that all of them run as that user, without our
+//! environment (it holds the Stripe key, which a process of another user must not inherit) and in a process group of
+//! their own (Ctrl-C in the terminal must reach us alone: we stop the server last). Called by the rest of the folder.
+
+use std::io;
+use std::os::unix::fs::lchown;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::unistd::{Uid, User};
+
+use super::error::{self, EmbeddedError};
+
+/// Users to try as root, best first. The last is there on every Unix.
+const UNPRIVILEGED: &[&str] = &["postgres", "_postgres", "pgsql", "nobody"];
+
+/// The user that owns the data and runs the server.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    gid: u32,
+    /// Whether we have to change to it.
+    other: bool,
+}
+
+impl Account {
+    /// The user we are.
+    pub(super) fn ourselves() -> Self {
+        let uid = Uid::effective();
+        let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+        Self { name, uid: uid.as_raw(), gid: nix::unistd::Gid::effective().as_raw(), other: false }
+    }
+
+    /// Whether we are root and must become somebody else.
+    pub(super) fn must_drop() -> bool {
+        Uid::effective().is_root()
+    }
+
+    /// The user with this id, if it has a name (initdb insists on one) and is not root.
+    pub(super) fn with_uid(uid: u32) -> Option<Self> {
+        User::from_uid(Uid::from_raw(uid)).ok().flatten().and_then(Self::unprivileged)
+    }
+
+    /// All users that root may run the server as, best first. `owner` owns the place where the data shall lie: with
+    /// `sudo` in somebody's clone that is the one user who can surely go there.
+    pub(super) fn candidates(owner: u32) -> Vec<Self> {
+        let named = |name: &&str| User::from_name(name).ok().flatten().and_then(Self::unprivileged);
+        let (last, first) = UNPRIVILEGED.split_last().map_or((None, UNPRIVILEGED), |(last, first)| (Some(last), first));
+        let first = first.iter().filter_map(named);
+        first.chain(Self::with_uid(owner)).chain(last.and_then(named)).collect()
+    }
+
+    fn unprivileged(user: User) -> Option<Self> {
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        (uid != 0).then_some(Self { name: user.name, uid, gid, other: true })
+    }
+
+    /// `program`, to be run as this user.
+    pub(super) fn command(&self, program: &Path, search_path: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", search_path).env("LC_ALL", "C").process_group(0).stdin(Stdio::null());
+        if self.other {
+            command.uid(self.uid).gid(self.gid); // also drops root's supplementary groups
+        }
+        command
+    }
+
+    /// Whether this user can go to `dir`, found by doing it: mode bits alone know nothing of ACLs and user namespaces.
+    pub(super) fn enter(&self, dir: &Path) -> io::Result<()> {
+        let mut probe = self.command(Path::new("/bin/sh"), "/usr/bin:/bin");
+        let status = probe.args(["-c", ":"]).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("sh: {status}"))) }
+    }
+
+    /// Hands `path`, which we have just made, to this user.
+    pub(super) fn own(&self, path: &Path) -> Result<(), EmbeddedError> {
+        if !self.other {
+            return Ok(());
+        }
+        lchown(path, Some(self.uid), Some(self.gid)).map_err(error::file("hand over", path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_never_a_candidate_and_nobody_is_the_last() {
+        let all = Account::candidates(0);
+        assert!(all.iter().all(|account| account.uid != 0));
+        assert_eq!(all.last().unwrap().name, "nobody");
+        assert!(Account::with_uid(0).is_none());
+    }
+
+    #[test]
+    fn a_server_program_does_not_inherit_our_environment() {
+        let me = Account::ourselves();
+        let seen = me.command(Path::new("/usr/bin/env"), "/usr/bin:/bin").output().unwrap();
+        let seen = String::from_utf8(seen.stdout).unwrap();
+        assert_eq!(
+            seen.lines().filter(|line| !line.starts_with("PATH=") && !line.starts_with("LC_ALL=")).count(),
+            0,
+            "{seen}"
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! One billing-sync a data directory: a lock that the kernel gives back however its holder ends.
+//!
+//! `flock` and not a pid file, since a pid file outlives a crash and lies after a reboot; the pid inside is only for the
+//! message that the second process prints. The file is never removed: a lock on a removed file guards nothing. Called by
+//! `Cluster::start`; knows nothing of PostgreSQL.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+use super::error::{self, EmbeddedError};
+
+/// The right to use a data directory; given back when dropped.
+#[derive(Debug)]
+pub(super) struct DirLock {
+    _file: Flock<File>,
+}
+
+/// Takes the lock at `path`, or says who has it. Does not wait: two servers on one directory is a mistake.
+pub(super) fn take(path: &Path, data_dir: &Path) -> Result<DirLock, EmbeddedError> {
+    let no_links = OFlag::O_NOFOLLOW.bits(); // root must not write through somebody's link
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(no_links);
+    let file = open.open(path).map_err(error::file("open", path))?;
+    let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(file) => file,
+        Err((_, Errno::EWOULDBLOCK)) => {
+            return Err(EmbeddedError::InUse { data_dir: data_dir.to_owned(), holder: holder(path) });
+        }
+        Err((_, errno)) => return Err(error::file("lock", path)(errno.into())),
+    };
+    let pid = format!("{}\n", std::process::id());
+    file.set_len(0).and_then(|()| file.write_all(pid.as_bytes())).map_err(error::file("write", path))?;
+    Ok(DirLock { _file: file })
+}
+
+fn holder(path: &Path) -> String {
+    let pid = fs::read_to_string(path).unwrap_or_default();
+    match pid.trim() {
+        "" => "another billing-sync process".to_owned(), // it has locked and not yet written
+        pid => format!("another billing-sync process, pid {pid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_the_first_is_and_may_follow_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = take(&path, dir.path()).unwrap();
+        let refused = take(&path, dir.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        assert!(refused.contains("BILLING_SYNC_DATA_DIR"), "{refused}");
+        drop(first);
+        take(&path, dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_crashed_holder_wrote_does_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        fs::write(&path, "99999999 and a long tail of rubbish\n").unwrap();
+        let _lock = take(&path, dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_lock_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("precious");
+        fs::write(&target, "keep").unwrap();
+        std::os::unix::fs::symlink(&target, dir.path().join("lock")).unwrap();
+        take(&dir.path().join("lock"), dir.path()).unwrap_err();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "keep");
+    }
+}

@@ -1,0 +1,221 @@
+//! The private PostgreSQL: a cluster under the data directory, started and stopped with this process.
+//!
+//! For `demo`, `serve --embedded` and the tests; a service with a `DATABASE_URL` never comes here. The life of a cluster
+//! is [`Cluster::start`], read from top to bottom; each step has a file:
+//!
+//! ```text
+//! place ── account      where the data lies, and who runs the server if we are root
+//! lock                  one process a directory
+//! predecessor           what a killed one left
+//! binaries              which server
+//! init                  initdb, once
+//! socket                the private directory that is all there is of access control
+//! server ── watcher     the process, and who stops it if we are killed
+//! ```
+//!
+//! Must not know the schema (whoever starts a cluster migrates it) nor read the environment ([`Options`] has it all).
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSslMode};
+use sqlx::{Connection, PgConnection};
+
+mod account;
+mod binaries;
+mod error;
+mod init;
+mod lock;
+mod place;
+mod predecessor;
+mod server;
+mod socket;
+mod watcher;
+
+pub use error::EmbeddedError;
+
+use binaries::{Binaries, USUAL_PLACES};
+use lock::DirLock;
+use place::Place;
+use server::Server;
+use socket::{PORT, SocketDir};
+
+/// The role that owns everything in the cluster.
+const SUPERUSER: &str = "postgres";
+/// The database made on first start.
+const DATABASE: &str = "billing";
+/// Crash recovery of a large cluster takes its time; a server that has said nothing for longer is stuck.
+const START_LIMIT: Duration = Duration::from_mins(2);
+/// Sessions of a server that was killed notice it within moments, and until then keep its memory.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
+/// A server that takes a connection and says nothing is asked again.
+const KNOCK_LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+
+/// What a cluster is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `BILLING_SYNC_DATA_DIR`; made if missing. Relative to the working directory, by default `.billing-sync`.
+    pub data_dir: PathBuf,
+    /// `BILLING_SYNC_PG_BIN`: the directory of `initdb` and `postgres`, and no other is looked at.
+    pub pg_bin: Option<PathBuf>,
+    /// The value of `PATH`, searched for a server before the usual places.
+    pub search_path: String,
+    /// More settings of the server, for example `("fsync", "off")` in tests; they win over our own.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Options {
+    fn durable(&self) -> bool {
+        !self.settings.iter().any(|(name, value)| name == "fsync" && value == "off")
+    }
+}
+
+/// A running private PostgreSQL. Dropped without [`Cluster::stop`] it is stopped too, blocking the thread meanwhile.
+#[derive(Debug)]
+pub struct Cluster {
+    // the order matters: fields are dropped from the top, and the lock must be the last to go
+    server: Server,
+    socket: SocketDir,
+    place: Place,
+    major: u32,
+    _lock: DirLock,
+}
+
+impl Cluster {
+    /// Starts the cluster of `options.data_dir`, made first where there is none, with the database `billing` in it.
+    ///
+    /// As root the server runs as an unprivileged user, and where none can enter the data directory the data lies
+    /// elsewhere, which is logged: [`Cluster::data_dir`] says where.
+    ///
+    /// # Errors
+    ///
+    /// Each says which setting it concerns and what to do, see [`EmbeddedError`].
+    pub async fn start(options: &Options) -> Result<Self, EmbeddedError> {
+        let place = place::choose(&options.data_dir)?;
+        let lock = lock::take(&place.lock(), &place.data_dir)?;
+        predecessor::settle(&place).await?;
+        let existing = place.existing_version();
+        let existing_at = existing.map(|major| (major, place.data_dir.as_path()));
+        let binaries = binaries::find(options.pg_bin.as_deref(), &options.search_path, USUAL_PLACES, existing_at)?;
+        if existing.is_none() {
+            tracing::info!("creating a PostgreSQL {} cluster in {}", binaries.major, place.data_dir.display());
+            init::create(&binaries, &place, &options.search_path, options.durable()).await?;
+        }
+        let socket = SocketDir::create(&place)?;
+        let server = run(&binaries, &place, &socket, options).await?;
+        let cluster = Self { server, socket, place, major: binaries.major, _lock: lock };
+        tracing::info!(
+            embedded.pid = cluster.server.pid(),
+            embedded.url = %cluster.url(),
+            "PostgreSQL {} is ready in {}",
+            cluster.major,
+            cluster.place.data_dir.display(),
+        );
+        Ok(cluster)
+    }
+
+    /// How to connect to the database `billing`, as the superuser of the cluster.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        connect_options(&self.socket, DATABASE)
+    }
+
+    /// The same for psql and other programs: `postgres:///billing?host=/…&user=postgres`.
+    pub fn url(&self) -> String {
+        // a socket directory has no characters that would need escaping, see `socket::fits`
+        format!("postgres:///{DATABASE}?host={}&port={PORT}&user={SUPERUSER}", self.socket.path.display())
+    }
+
+    /// The data directory in use: the one that was asked for, or the one that took its place.
+    pub fn data_dir(&self) -> &Path {
+        &self.place.data_dir
+    }
+
+    /// The server's major version, for example 15.
+    pub fn version(&self) -> u32 {
+        self.major
+    }
+
+    /// The postmaster's process id.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// A fast shutdown: ends all sessions, writes a checkpoint, waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// [`EmbeddedError::NotStopped`] if the server had to be ended the hard way; no process is left in that case either.
+    pub async fn stop(self) -> Result<(), EmbeddedError> {
+        self.server.stop().await
+    }
+}
+
+fn connect_options(socket: &SocketDir, database: &str) -> PgConnectOptions {
+    let options = PgConnectOptions::new_without_pgpass().socket(&socket.path).port(PORT);
+    options.username(SUPERUSER).database(database).ssl_mode(PgSslMode::Disable)
+}
+
+/// A server that answers and has our database.
+async fn run(
+    binaries: &Binaries,
+    place: &Place,
+    socket: &SocketDir,
+    options: &Options,
+) -> Result<Server, EmbeddedError> {
+    let began = Instant::now();
+    loop {
+        let mut server = Server::start(binaries, place, socket, &options.search_path, &options.settings)?;
+        match ready(&mut server, place, socket).await {
+            Ok(()) => return Ok(server),
+            Err(EmbeddedError::NotStarted { tail, .. })
+                if tail.contains("shared memory block") && began.elapsed() < ORPHAN_LIMIT =>
+            {
+                tokio::time::sleep(POLL * 10).await;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Waits until the server answers from the database `billing`, creating it the first time.
+async fn ready(server: &mut Server, place: &Place, socket: &SocketDir) -> Result<(), EmbeddedError> {
+    let began = Instant::now();
+    let unusable = |source| EmbeddedError::Database { data_dir: place.data_dir.clone(), source };
+    while began.elapsed() < START_LIMIT {
+        if let Some(status) = server.ended() {
+            return Err(server.not_started(format!("it ended with {status}")));
+        }
+        match knock(socket, DATABASE).await {
+            Ok(connection) => return connection.close().await.map_err(unusable),
+            Err(e) if code(&e) == Some("3D000") => create_database(socket).await.map_err(unusable)?,
+            Err(e) if is_starting(&e) => tokio::time::sleep(POLL).await,
+            Err(e) => return Err(unusable(e)),
+        }
+    }
+    Err(server.not_started(format!("it has not answered for {} s", START_LIMIT.as_secs())))
+}
+
+async fn knock(socket: &SocketDir, database: &str) -> Result<PgConnection, sqlx::Error> {
+    let options = connect_options(socket, database);
+    let answer = tokio::time::timeout(KNOCK_LIMIT, PgConnection::connect_with(&options)).await;
+    answer.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))
+}
+
+async fn create_database(socket: &SocketDir) -> Result<(), sqlx::Error> {
+    let mut connection = knock(socket, "postgres").await?;
+    sqlx::raw_sql("-- embedded.create_database\nCREATE DATABASE billing").execute(&mut connection).await?;
+    connection.close().await
+}
+
+fn code(error: &sqlx::Error) -> Option<&str> {
+    match error {
+        sqlx::Error::Database(e) => e.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code),
+        _ => None,
+    }
+}
+
+/// No socket yet, or one behind which recovery is still going on.
+fn is_starting(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(_)) || code(error) == Some("57P03")
+}

@@ -1,0 +1,268 @@
+//! What this process counts. Every series is there from the start at 0, so that a rate has a beginning.
+//!
+//! Owns names, help texts and label values; called by whoever does the counted thing. Label values come from
+//! closed enums, never from a request.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::domain::event::{Outcome, Reason};
+use crate::stripe::catalogue;
+
+/// How one request to the public listener was answered: the label `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// 200, the event is new and durable.
+    Stored,
+    /// 200, the event was known already.
+    Duplicate,
+    /// 400, the header is missing or unreadable, or no signature matches.
+    BadSignature,
+    /// 400, truly signed, but not now.
+    Stale,
+    /// 400, truly signed bytes that are no event.
+    Malformed,
+    /// 400, the body broke off; mostly nobody is there to read the answer.
+    Aborted,
+    /// 413, body over the limit.
+    TooLarge,
+    /// 408, body over its time.
+    Slow,
+    /// 503, the queue is full.
+    Busy,
+    /// 503, the database cannot be reached, or not in time.
+    Unavailable,
+    /// 503, the database accepts everything but this event.
+    Refused,
+    /// 404.
+    NotFound,
+    /// 405.
+    MethodNotAllowed,
+}
+
+impl WebhookOutcome {
+    /// All outcomes, in the order in which they are listed.
+    pub const ALL: [Self; 13] = [
+        Self::Stored,
+        Self::Duplicate,
+        Self::BadSignature,
+        Self::Stale,
+        Self::Malformed,
+        Self::Aborted,
+        Self::TooLarge,
+        Self::Slow,
+        Self::Busy,
+        Self::Unavailable,
+        Self::Refused,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::BadSignature => "bad_signature",
+            Self::Stale => "stale",
+            Self::Malformed => "malformed",
+            Self::Aborted => "aborted",
+            Self::TooLarge => "too_large",
+            Self::Slow => "slow",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::Refused => "refused",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+        }
+    }
+}
+
+/// What follows from a failed attempt: the label `consequence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence {
+    /// It is tried again later.
+    Retry,
+    /// It is parked.
+    Dead,
+    /// It was not the event's fault and costs no attempt.
+    Transient,
+}
+
+impl Consequence {
+    /// All consequences, in the order in which they are listed.
+    pub const ALL: [Self; 3] = [Self::Retry, Self::Dead, Self::Transient];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Dead => "dead",
+            Self::Transient => "transient",
+        }
+    }
+}
+
+/// The metrics of this process.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    webhook_requests: IntCounterVec,
+    webhook_request_duration: Histogram,
+    events_processed: IntCounterVec,
+    event_reasons: IntCounterVec,
+    event_delay: Histogram,
+    batch_duration: Histogram,
+    order_ambiguous: IntCounter,
+    attempts_failed: IntCounterVec,
+}
+
+impl Instance {
+    /// Declares every metric and sets every series to 0.
+    ///
+    /// # Errors
+    /// When the registry already has one of them.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let instance = Self {
+            webhook_requests: counters(
+                registry,
+                "billing_sync_webhook_requests_total",
+                "Requests to the webhook listener, by how they were answered.",
+                "outcome",
+                WebhookOutcome::ALL.map(WebhookOutcome::as_str),
+            )?,
+            webhook_request_duration: durations(
+                registry,
+                "billing_sync_webhook_request_duration_seconds",
+                "From a request's head to its answer.",
+            )?,
+            events_processed: events_processed(registry)?,
+            event_reasons: counters(
+                registry,
+                "billing_sync_event_reasons_total",
+                "What was noticed about processed events: why one was not acted on, or what was odd in it.",
+                "reason",
+                Reason::ALL.map(Reason::as_str),
+            )?,
+            event_delay: delays(
+                registry,
+                "billing_sync_event_delay_seconds",
+                "From an event's receipt to its being done.",
+            )?,
+            batch_duration: durations(
+                registry,
+                "billing_sync_batch_duration_seconds",
+                "From the claim of a batch, or of an event that is tried alone, to its commit.",
+            )?,
+            order_ambiguous: counter(
+                registry,
+                "billing_sync_order_ambiguous_total",
+                "Times that the order of events within one second could not be told from the events themselves.",
+            )?,
+            attempts_failed: counters(
+                registry,
+                "billing_sync_attempts_failed_total",
+                "Failed attempts, by what follows: retry with backoff, dead, or transient (costs no attempt).",
+                "consequence",
+                Consequence::ALL.map(Consequence::as_str),
+            )?,
+        };
+        Ok(instance)
+    }
+
+    /// Counts one event that is done; `delay` is the time since its receipt, in seconds.
+    pub fn event_processed(&self, event_type: &str, outcome: Outcome, delay: f64) {
+        self.events_processed.with_label_values(&[catalogue::family(event_type), outcome.as_str()]).inc();
+        self.event_delay.observe(delay);
+    }
+
+    /// Counts what was noticed about an event.
+    pub fn event_reason(&self, reason: Reason) {
+        self.event_reasons.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Counts one committed batch, and the orders in it that could not be told.
+    pub fn batch(&self, duration: Duration, doubts: u64) {
+        self.batch_duration.observe(duration.as_secs_f64());
+        self.order_ambiguous.inc_by(doubts);
+    }
+
+    /// Counts one failed attempt at a batch or an event.
+    pub fn attempt_failed(&self, consequence: Consequence) {
+        self.attempts_failed.with_label_values(&[consequence.as_str()]).inc();
+    }
+
+    /// Counts one answered request to the webhook listener.
+    pub fn webhook_request(&self, outcome: WebhookOutcome, duration: Duration) {
+        self.webhook_requests.with_label_values(&[outcome.as_str()]).inc();
+        self.webhook_request_duration.observe(duration.as_secs_f64());
+    }
+}
+
+fn counters<const N: usize>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: [&str; N],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    for value in values {
+        counters.with_label_values(&[value]).reset();
+    }
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+/// The one counter with two labels.
+fn events_processed(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let help = "Events that are done, by the family of their type and by outcome.";
+    let counters = IntCounterVec::new(Opts::new("billing_sync_events_processed_total", help), &["family", "outcome"])?;
+    for family in catalogue::families() {
+        for outcome in Outcome::ALL {
+            counters.with_label_values(&[family, outcome.as_str()]).reset();
+        }
+    }
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+/// For what happens within a request or a transaction.
+fn durations(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    histogram(registry, name, help, &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+}
+
+/// For what waits in a queue, perhaps for hours.
+fn delays(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    histogram(registry, name, help, &[0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0])
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    let buckets = buckets.to_vec();
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_at_zero_before_the_first_request() {
+        let registry = Registry::new();
+        Instance::new(&registry).unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for outcome in WebhookOutcome::ALL {
+            let series = format!("billing_sync_webhook_requests_total{{outcome=\"{}\"}} 0\n", outcome.as_str());
+            assert!(text.contains(&series), "{series}");
+        }
+        assert!(text.contains("billing_sync_webhook_request_duration_seconds_count 0\n"));
+    }
+}

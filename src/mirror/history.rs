@@ -1,0 +1,124 @@
+//! The events of one object, newest second first, read back only as far as the head needs.
+//!
+//! PURE. The merge fills it from the batch and, where seconds tie, from the archive.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::snapshot::Snapshot;
+use super::state::State;
+use super::walk::{Before, End, Move, end_of_second};
+
+/// Everything known of an object's events, complete from some second onwards.
+#[derive(Debug, Default)]
+pub struct History {
+    seconds: BTreeMap<OffsetDateTime, Vec<Snapshot>>,
+    /// Every event after this time is known; `None`: every event there is.
+    complete_after: Option<OffsetDateTime>,
+    /// The state before all known events, where the mirror remembers more than the archive.
+    remembered: Option<State>,
+}
+
+/// The newest state of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The event that carries it.
+    pub snapshot: Snapshot,
+    /// The order within its second could not be told.
+    pub doubt: bool,
+    /// It depends on the second before, so that a late event may change it.
+    pub circuit: bool,
+}
+
+/// Whether the head can be told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Here it is.
+    Head(Box<Head>),
+    /// No known event carries a content.
+    Nothing,
+    /// The events of an earlier second are needed: those at or before this time.
+    Needs(OffsetDateTime),
+}
+
+impl History {
+    /// A history of which every event after `complete_after` will be added.
+    pub fn complete_after(complete_after: Option<OffsetDateTime>) -> Self {
+        Self { complete_after, ..Self::default() }
+    }
+
+    /// Adds an event; one that is there already changes nothing.
+    pub fn add(&mut self, snapshot: Snapshot) {
+        let second = self.seconds.entry(snapshot.created).or_default();
+        if second.iter().all(|known| known.event_id != snapshot.event_id) {
+            second.push(snapshot);
+        }
+    }
+
+    /// Says how far back the events are all there now.
+    pub fn now_complete_after(&mut self, complete_after: Option<OffsetDateTime>) {
+        self.complete_after = complete_after;
+    }
+
+    /// Says which state the object had before all events that the archive still has.
+    pub fn remember(&mut self, at: OffsetDateTime, state: State) {
+        if self.seconds.keys().next().is_none_or(|earliest| at < *earliest) {
+            self.remembered = Some(state);
+        }
+    }
+
+    /// The newest state, or what is needed to tell it.
+    pub fn head(&self) -> Answer {
+        let complete = |at: &OffsetDateTime| self.complete_after.is_none_or(|after| *at > after);
+        let seconds: Vec<Second<'_>> = (self.seconds.iter().rev())
+            .filter(|(at, _)| complete(at))
+            .filter_map(|(_, snapshots)| Second::of(snapshots))
+            .collect();
+        // down to the first second that ends by itself …
+        let mut ends = Vec::new();
+        for second in &seconds {
+            ends.push(end_of_second(&second.moves, Before::NotAsked));
+            if ends.last() != Some(&End::NeedsBefore) {
+                break;
+            }
+        }
+        match (ends.last(), self.complete_after) {
+            (Some(End::NeedsBefore) | None, Some(after)) => Answer::Needs(after),
+            (None, None) => Answer::Nothing,
+            _ => Answer::Head(Box::new(self.climb(&seconds[..ends.len()]))),
+        }
+    }
+
+    /// … and up again, each circuit ending where the second below it ended.
+    fn climb(&self, seconds: &[Second<'_>]) -> Head {
+        let mut below = self.remembered.clone();
+        let mut below_in_doubt = false;
+        let mut head = None;
+        for second in seconds.iter().rev() {
+            let before = below.as_ref().map_or(Before::Unknown, Before::At);
+            let End::At { index, doubt, circuit } = end_of_second(&second.moves, before) else { continue };
+            below_in_doubt = doubt || (circuit && below_in_doubt);
+            below = Some(second.moves[index].after.clone());
+            head = Some(Head { snapshot: second.snapshots[index].clone(), doubt: below_in_doubt, circuit });
+        }
+        head.expect("there is at least one second, and a second whose before is given has an end")
+    }
+}
+
+/// The events of one second that carry a content, as moves.
+struct Second<'a> {
+    snapshots: Vec<&'a Snapshot>,
+    moves: Vec<Move>,
+}
+
+impl<'a> Second<'a> {
+    fn of(snapshots: &'a [Snapshot]) -> Option<Self> {
+        let (snapshots, moves): (Vec<_>, Vec<_>) =
+            snapshots.iter().filter_map(|one| Some((one, one.as_move()?))).unzip();
+        (!moves.is_empty()).then_some(Self { snapshots, moves })
+    }
+}
+
+#[cfg(test)]
+mod tests;

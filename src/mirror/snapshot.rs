@@ -1,0 +1,73 @@
+//! What one event says about its object: the content, where it came from, and when.
+//!
+//! PURE. Called by the worker for the events of a batch and by the merge for those it finds in the archive.
+
+use time::OffsetDateTime;
+
+use super::state::State;
+use super::walk::{Move, Stage};
+use crate::stripe::json::Json;
+
+/// The content of an object at one event, owned and ready to be stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The event that said so.
+    pub event_id: String,
+    /// When, in whole seconds.
+    pub created: OffsetDateTime,
+    /// Created, updated or deleted.
+    pub stage: Stage,
+    /// The object's JSON; `None` where a deletion carries the bare stub `{id, object, deleted}`.
+    pub content: Option<String>,
+    /// `previous_attributes`, where the event has any.
+    pub previous: Option<String>,
+}
+
+impl Snapshot {
+    /// Reads `data.object` and `data.previous_attributes` of a snapshot event.
+    ///
+    /// `None` where the payload is no JSON object with an object in it.
+    pub fn read(event_id: &str, created: OffsetDateTime, event_type: &str, payload: &str) -> Option<Self> {
+        let data = Json::parse(payload).ok()?.get("data");
+        let object = data.get("object");
+        let members = object.object()?;
+        let stage = match event_type.rsplit('.').next() {
+            Some("created") => Stage::Created,
+            Some("deleted") => Stage::Deleted,
+            _ => Stage::Updated,
+        };
+        let is_stub = members.get("deleted").boolean() == Some(true);
+        let previous = data.get("previous_attributes");
+        let says_something = previous.object().is_some_and(|members| members.iter().next().is_some());
+        Some(Self {
+            event_id: event_id.to_owned(),
+            created,
+            stage,
+            content: (!is_stub).then(|| object.raw().to_owned()),
+            previous: says_something.then(|| previous.raw().to_owned()),
+        })
+    }
+
+    /// The event as a move between two states; `None` for a stub, which has no state.
+    pub fn as_move(&self) -> Option<Move> {
+        let object = Json::parse(self.content.as_deref()?).ok()?;
+        let previous = self.previous.as_deref().and_then(|text| Json::parse(text).ok());
+        Some(Move {
+            event_id: self.event_id.clone(),
+            stage: self.stage,
+            before: previous.map(|previous| State::before(object, previous)),
+            after: State::of(object),
+        })
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    /// Without the content, which may be personal data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("event_id", &self.event_id)
+            .field("created", &self.created)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! Puts events into the archive and the queue, in one statement. Called by the receiver's batch and by reconcile.
+//!
+//! Must not look into a payload: to the database it is bytes, so that no content can fail the statement that
+//! carries its neighbours.
+
+use std::collections::HashSet;
+
+use hyper::body::Bytes;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use crate::domain::event::{Envelope, EventKey};
+
+/// An event on its way in: what was read of it, and its bytes as they came.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The fields that become columns.
+    pub envelope: Envelope,
+    /// The body of the request.
+    pub payload: Bytes,
+}
+
+/// One statement is one transaction and one round trip, and leaves nothing behind in the session.
+///
+/// The setting is made by a row that all other rows are joined to, because a common table expression that nobody
+/// reads does not run; it is local to the transaction and still in force at its commit.
+const ENQUEUE: &str = r#"
+-- outbox.enqueue
+WITH durable AS MATERIALIZED (
+    -- an operator may have switched it off for the database, and a 200 promises that the event is safe;
+    -- remote_apply is the one value that promises more
+    SELECT set_config('synchronous_commit',
+        CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)
+), incoming AS MATERIALIZED (
+    SELECT event.*
+    FROM durable
+    CROSS JOIN unnest($1::text[], $2::timestamptz[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::boolean[], $11::text[])
+        AS event (event_id, created, payload, type, format, object_type, object_id, customer_id, account, livemode,
+            api_version)
+), stored AS (
+    INSERT INTO billing.events (event_id, created, payload)
+    SELECT event_id, created, payload
+    FROM incoming
+    -- one order for everybody: two receivers with the same events would wait for each other in a circle
+    ORDER BY event_id COLLATE "C", created
+    ON CONFLICT DO NOTHING
+    RETURNING event_id, created
+)
+INSERT INTO billing.outbox
+    (event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version)
+SELECT event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version
+FROM incoming
+JOIN stored USING (event_id, created)
+ON CONFLICT DO NOTHING
+RETURNING event_id, created
+"#;
+
+/// Stores what is not yet there and returns the keys of those; the commit is durable when this returns.
+///
+/// The keys in `incoming` differ from each other. Outside a transaction the statement is its own.
+///
+/// # Errors
+/// Whatever the database says; then nothing of `incoming` is stored.
+pub async fn store(conn: &mut PgConnection, incoming: &[Incoming]) -> Result<HashSet<EventKey>, sqlx::Error> {
+    sqlx::query(ENQUEUE)
+        .bind(column(incoming, |event| event.key.event_id.as_str()))
+        .bind(column(incoming, |event| event.key.created))
+        .bind(incoming.iter().map(|event| event.payload.as_ref()).collect::<Vec<&[u8]>>())
+        .bind(column(incoming, |event| event.event_type.as_str()))
+        .bind(column(incoming, |event| event.format.as_str()))
+        .bind(column(incoming, |event| event.object_type.as_deref()))
+        .bind(column(incoming, |event| event.object_id.as_deref()))
+        .bind(column(incoming, |event| event.customer_id.as_deref()))
+        .bind(column(incoming, |event| event.account.as_str()))
+        .bind(column(incoming, |event| event.livemode))
+        .bind(column(incoming, |event| event.api_version.as_deref()))
+        .try_map(|row: PgRow| Ok(EventKey { event_id: row.try_get(0)?, created: row.try_get(1)? }))
+        .fetch_all(conn)
+        .await
+        .map(|keys| keys.into_iter().collect())
+}
+
+fn column<'a, T>(incoming: &'a [Incoming], field: impl Fn(&'a Envelope) -> T) -> Vec<T> {
+    incoming.iter().map(|event| field(&event.envelope)).collect()
+}

@@ -1,0 +1,41 @@
+//! Twins: a thin event and a snapshot event of the same change, where an account sends both.
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::claim::Claimed;
+use crate::domain::event::EventKey;
+
+/// Which of these thin events have a snapshot event about the same object in the same second.
+///
+/// # Errors
+/// Those of the database.
+pub async fn of(conn: &mut PgConnection, notices: &[&Claimed]) -> Result<HashSet<EventKey>, sqlx::Error> {
+    if notices.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let event_ids: Vec<String> = notices.iter().map(|event| event.key.event_id.clone()).collect();
+    let createds: Vec<OffsetDateTime> = notices.iter().map(|event| event.key.created).collect();
+    let accounts: Vec<String> = notices.iter().map(|event| event.account.clone()).collect();
+    let object_ids: Vec<Option<String>> = notices.iter().map(|event| event.object_id.clone()).collect();
+    let rows = sqlx::query!(
+        r#"-- outbox.snapshot_twins
+        SELECT thin.event_id AS "event_id!", thin.created AS "created!"
+        FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[])
+            AS thin (event_id, created, account, object_id)
+        WHERE EXISTS (
+            SELECT FROM billing.outbox AS o
+            -- a snapshot has whole seconds, a thin event the exact time
+            WHERE o.object_id = thin.object_id AND o.created = date_trunc('second', thin.created, 'UTC')
+                AND o.account = thin.account AND o.format = 'snapshot')"#,
+        &event_ids,
+        &createds,
+        &accounts,
+        &object_ids as &[Option<String>]
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| EventKey { event_id: row.event_id, created: row.created }).collect())
+}

@@ -1,0 +1,33 @@
+//! From Stripe's objects to our rows: pure functions of the newest objects, no history and no present time.
+//!
+//! Owns what a field of a row means. Must not know where in a payload a value stands (the views do), nor SQL, nor the
+//! clock: what depends on the present is computed on read. A mistake here is repaired by a new release and
+//! `rebuild`, without a call to Stripe. PURE; called by the worker and by `rebuild`.
+
+mod customer;
+mod ending;
+mod plan;
+mod subscription;
+
+use std::collections::BTreeSet;
+
+pub use self::customer::contact;
+pub use self::plan::plan;
+pub use self::subscription::subscription;
+use crate::domain::event::Reason;
+
+/// The settings that decide what a row says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// `BILLING_SYNC_PAST_DUE_ACTIVE`: a subscription stays usable while Stripe tries again to be paid.
+    pub past_due_active: bool,
+}
+
+/// A row, and what was noticed on the way to it: each note is counted, and none stops the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Projected<T> {
+    /// The row as it shall stand.
+    pub row: T,
+    /// What was odd, unknown or ambiguous.
+    pub notes: BTreeSet<Reason>,
+}

@@ -1,0 +1,74 @@
+//! One request, from its head to its answer: route, body, signature, envelope, queue. In that order, so that no
+//! unauthenticated byte is parsed, let alone stored.
+//!
+//! Knows nothing of sockets ([`super::http`]) or SQL ([`super::batch`]).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming as Body};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
+
+use super::answer::Answer;
+use super::batch::Queue;
+use super::signature::WebhookSecret;
+use super::{body, envelope, signature};
+use crate::clock;
+use crate::metrics::instance::{Instance, WebhookOutcome};
+use crate::outbox::enqueue::Incoming;
+
+/// The one path of the public listener.
+pub const PATH: &str = "/webhooks/stripe";
+
+/// What every connection shares.
+pub(super) struct Door {
+    pub(super) secrets: Vec<WebhookSecret>,
+    pub(super) body_limit: usize,
+    pub(super) body_timeout: Duration,
+    pub(super) queue: Queue,
+    pub(super) metrics: Arc<Instance>,
+}
+
+impl Door {
+    /// Answers a request and counts the answer.
+    pub(super) async fn handle(&self, request: Request<Body>) -> Response<Full<Bytes>> {
+        let started = Instant::now();
+        let answer = self.receive(request).await.unwrap_or_else(|answer| answer);
+        self.metrics.webhook_request(answer.outcome, started.elapsed());
+        tracing::debug!(outcome = answer.outcome.as_str(), "webhook request answered");
+        answer.into_response()
+    }
+
+    async fn receive(&self, request: Request<Body>) -> Result<Answer, Answer> {
+        let (head, body) = request.into_parts();
+        if let Err(answer) = route(&head) {
+            body::linger(body);
+            return Err(answer);
+        }
+        let payload = body::read(body, self.body_limit, self.body_timeout).await?;
+        let header = signature_header(&head.headers);
+        signature::verify(&header, &payload, &self.secrets, clock::now().unix_timestamp())?;
+        let envelope = envelope::read(&payload)?;
+        Ok(self.queue.store(Incoming { envelope, payload }).await.into())
+    }
+}
+
+fn route(head: &Parts) -> Result<(), Answer> {
+    if head.uri.path() != PATH {
+        return Err(Answer::new(WebhookOutcome::NotFound, &"nothing here: webhooks go to /webhooks/stripe"));
+    }
+    if head.method != Method::POST {
+        return Err(Answer::new(WebhookOutcome::MethodNotAllowed, &"webhooks are posted"));
+    }
+    Ok(())
+}
+
+/// Several lines are one list, as HTTP has it (RFC 9110, 5.3): a proxy may join or split them, and the rules for
+/// one line (any `v1` may match, no two different `t`) hold for all together.
+fn signature_header(headers: &HeaderMap) -> Vec<u8> {
+    let lines: Vec<&[u8]> = headers.get_all("stripe-signature").iter().map(HeaderValue::as_bytes).collect();
+    lines.join(b",".as_slice())
+}

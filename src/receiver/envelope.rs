@@ -1,0 +1,135 @@
+//! Reads the few fields of an event that become columns; the rest of the payload stays bytes.
+//!
+//! Takes both shapes, snapshot (`"object": "event"`) and thin (`"object": "v2.core.event"`), of every API version.
+//! Strict where a value becomes a key, tolerant everywhere else: a text that would be shortened or changed on its
+//! way into a column is refused, a field of a surprising type is absent, and what is not read cannot be wrong.
+//!
+//! PURE. Called by the receiver for signed bytes only.
+
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+
+use crate::domain::event::{Envelope, EventKey, Format};
+use crate::stripe::json::{Json, Object};
+
+/// Stripe promises that no id is longer; an index row must stay far below a page.
+const MAX_TEXT_BYTES: usize = 255;
+
+/// The years in which an event may be made: partitions are by month, and nobody needs one for the year 9999.
+const YEARS: std::ops::RangeInclusive<i32> = 2000..=2100;
+
+/// Why bytes are no event. Names the field, never its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Not JSON, or JSON of another kind.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// `object` is neither `event` nor `v2.core.event`.
+    #[error("the body is no event: object must be \"event\" or \"v2.core.event\"")]
+    NotAnEvent,
+    /// A mandatory text is absent, empty or no string.
+    #[error("the event has no {0}")]
+    Missing(&'static str),
+    /// A text that no column could hold as it is.
+    #[error("the event's {0} is longer than 255 bytes or not plain text")]
+    Text(&'static str),
+    /// `created` is absent, of the wrong type or out of range.
+    #[error("the event's created is not a time between the years 2000 and 2100")]
+    Created,
+}
+
+/// Reads the envelope of a body.
+///
+/// # Errors
+/// [`EnvelopeError`] when the bytes are no event or name things that cannot be keys.
+pub fn read(body: &[u8]) -> Result<Envelope, EnvelopeError> {
+    // JSON is UTF-8, but a broken byte in a customer's name is no reason to refuse the event
+    let text = String::from_utf8_lossy(body);
+    let event = Json::parse(&text).ok().and_then(Json::object).ok_or(EnvelopeError::NotAnObject)?;
+    match event.get("object").text().as_deref() {
+        Some("event") => snapshot(&event),
+        Some("v2.core.event") => thin(&event),
+        _ => Err(EnvelopeError::NotAnEvent),
+    }
+}
+
+fn snapshot(event: &Object<'_>) -> Result<Envelope, EnvelopeError> {
+    let object = event.get("data").get("object").object().unwrap_or_default();
+    let object_type = optional(object.get("object"), "data.object.object")?;
+    let object_id = optional(object.get("id"), "data.object.id")?;
+    let customer_id = if object_type.as_deref() == Some("customer") {
+        object_id.clone()
+    } else {
+        optional(id_of(object.get("customer")), "data.object.customer")?
+    };
+    let created = event.get("created").integer().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    Ok(Envelope {
+        key: key(event, created)?,
+        format: Format::Snapshot,
+        event_type: mandatory(event, "type")?,
+        object_type,
+        object_id,
+        customer_id,
+        account: optional(event.get("account"), "account")?.unwrap_or_default(),
+        livemode: event.get("livemode").boolean(),
+        api_version: optional(event.get("api_version"), "api_version")?,
+    })
+}
+
+fn thin(event: &Object<'_>) -> Result<Envelope, EnvelopeError> {
+    let object = event.get("related_object").object().unwrap_or_default();
+    let object_type = optional(object.get("type"), "related_object.type")?;
+    let object_id = optional(object.get("id"), "related_object.id")?;
+    let created = event.get("created").text().and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
+    Ok(Envelope {
+        key: key(event, created)?,
+        format: Format::Thin,
+        event_type: mandatory(event, "type")?,
+        // of any other object the customer is known only after a fetch
+        customer_id: object_id.clone().filter(|_| object_type.as_deref() == Some("customer")),
+        object_type,
+        object_id,
+        account: optional(event.get("context"), "context")?.unwrap_or_default(),
+        livemode: event.get("livemode").boolean(),
+        api_version: None,
+    })
+}
+
+fn key(event: &Object<'_>, created: Option<OffsetDateTime>) -> Result<EventKey, EnvelopeError> {
+    let created = created.and_then(|time| time.checked_to_offset(UtcOffset::UTC)).ok_or(EnvelopeError::Created)?;
+    if !YEARS.contains(&created.year()) {
+        return Err(EnvelopeError::Created);
+    }
+    // PostgreSQL keeps microseconds: the key in memory must equal the one that comes back
+    let created = created.replace_nanosecond(created.microsecond() * 1000).map_err(|_| EnvelopeError::Created)?;
+    Ok(EventKey { event_id: mandatory(event, "id")?, created })
+}
+
+/// A reference is an id, or the whole object where the sender expanded it.
+fn id_of(reference: Json<'_>) -> Json<'_> {
+    match reference.object() {
+        Some(object) => object.get("id"),
+        None => reference,
+    }
+}
+
+fn mandatory(event: &Object<'_>, field: &'static str) -> Result<String, EnvelopeError> {
+    optional(event.get(field), field)?.ok_or(EnvelopeError::Missing(field))
+}
+
+/// An empty text is no text.
+///
+/// U+FFFD stands for NUL, for half a surrogate pair and for a broken byte, all of which the reader has replaced
+/// by now. Two different ids must not become one key, so a text with it is refused; no id of Stripe's has one.
+fn optional(value: Json<'_>, field: &'static str) -> Result<Option<String>, EnvelopeError> {
+    let Some(text) = value.text().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    if text.len() > MAX_TEXT_BYTES || text.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(EnvelopeError::Text(field));
+    }
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests;

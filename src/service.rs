@@ -1,0 +1,141 @@
+//! A running process: the listeners and workers that it was asked for, from one start to one end.
+//!
+//! Called by `serve`, by the demo and by the tests, which all run the same thing. Each part has connections of
+//! its own, so that a busy worker cannot keep the receiver from answering.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ops::OpsConfig;
+use crate::config::receiver::ReceiverConfig;
+use crate::config::sync::SyncConfig;
+use crate::config::worker::WorkerConfig;
+use crate::metrics::instance::Instance;
+use crate::ops::Ops;
+use crate::outbox::upkeep;
+use crate::receiver::Receiver;
+use crate::worker::{self, Context};
+
+/// A connection that is not to be had in this time will not be had in time for Stripe either.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a process is asked to be. A part that is `None` does not run.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The public listener.
+    pub receiver: Option<ReceiverConfig>,
+    /// The workers, and which events are theirs.
+    pub worker: Option<(WorkerConfig, SyncConfig)>,
+    /// Whether to make the months ahead.
+    pub upkeep: bool,
+    /// The ops listener runs in every process.
+    pub ops: OpsConfig,
+}
+
+/// Why a process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The public address cannot be bound.
+    #[error("cannot listen on {address} for Stripe: {error}; set BILLING_SYNC_LISTEN to a free address")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The ops address cannot be bound.
+    #[error("cannot listen on {address} for operations: {error}; set BILLING_SYNC_OPS_LISTEN to a free address")]
+    OpsListen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// A metric is declared twice: a mistake of ours.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A process with its listeners bound, not yet running.
+pub struct Service {
+    receiver: Option<Receiver>,
+    worker: Option<Context>,
+    upkeep: Option<PgPool>,
+    ops: Ops,
+}
+
+impl Service {
+    /// Binds the listeners. No connection to the database is made yet.
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub async fn bind(config: &ServiceConfig, database: &PgConnectOptions) -> Result<Self, StartError> {
+        let registry = Registry::new();
+        let metrics = Instance::new(&registry)?;
+        // one INSERT at a time, and the notification beside it
+        let receiver = match &config.receiver {
+            Some(receiver) => Some(bind_receiver(receiver, pool(database, 2), Arc::new(metrics.clone())).await?),
+            None => None,
+        };
+        let worker = config.worker.as_ref().map(|(worker, sync)| {
+            // for each worker its batch and the note beside it; one listens
+            let size = u32::try_from(2 * worker.workers + 1).unwrap_or(u32::MAX);
+            Context::new(pool(database, size), sync.clone(), worker.clone(), metrics)
+        });
+        let upkeep = config.upkeep.then(|| pool(database, 1));
+        let address = config.ops.listen;
+        let ops = Ops::bind(&config.ops, pool(database, 2), registry).await;
+        let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
+        Ok(Self { receiver, worker, upkeep, ops })
+    }
+
+    /// The address of the public listener, where there is one.
+    pub fn webhook_addr(&self) -> Option<SocketAddr> {
+        self.receiver.as_ref().and_then(|receiver| receiver.local_addr().ok())
+    }
+
+    /// The address of the ops listener.
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.ops.local_addr()
+    }
+
+    /// Runs until `shutdown`: then requests in flight are answered and batches at work committed, and only after
+    /// that the ops listener, which has watched the end, closes too.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let parts = TaskTracker::new();
+        if let Some(receiver) = self.receiver {
+            parts.spawn(receiver.run(shutdown.clone()));
+        }
+        if let Some(context) = self.worker {
+            parts.spawn(worker::run_all(context, shutdown.clone()));
+        }
+        if let Some(pool) = self.upkeep {
+            parts.spawn(upkeep::run(pool, shutdown.clone()));
+        }
+        let parts_ended = CancellationToken::new();
+        let ops = tokio::spawn(self.ops.run(parts_ended.clone()));
+        shutdown.cancelled().await;
+        parts.close();
+        parts.wait().await;
+        parts_ended.cancel();
+        let _ = ops.await;
+    }
+}
+
+async fn bind_receiver(config: &ReceiverConfig, pool: PgPool, metrics: Arc<Instance>) -> Result<Receiver, StartError> {
+    let bound = Receiver::bind(config, pool, metrics).await;
+    bound.map_err(|error| StartError::Listen { address: config.listen, error })
+}
+
+/// A pool that connects when it is first used, and again after every loss.
+fn pool(database: &PgConnectOptions, size: u32) -> PgPool {
+    PgPoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(database.clone())
+}

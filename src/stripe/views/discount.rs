@@ -1,0 +1,120 @@
+//! The discount: which coupon, until when.
+//!
+//! Owns where the coupon stands: `discount.coupon` (an object) up to 2025-08-27.basil, `discount.source.coupon` (an
+//! id, or the object when expanded) since 2025-09-30.clover. Must not know who is discounted, nor the present
+//! time: whether an end has passed is decided on read. PURE; called by the customer and the subscription view.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::reader::Reader;
+use crate::stripe::json::Json;
+
+/// A discount that names its coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscountView {
+    /// The coupon's id.
+    pub coupon_id: String,
+    /// From then on it has no effect; `None` is for ever.
+    pub ends_at: Option<OffsetDateTime>,
+}
+
+impl DiscountView {
+    /// Reads one whole discount; `None` for null and for the stub of a deleted one.
+    ///
+    /// A discount without a coupon (`source.coupon` may be null) cannot be named in a row, so it is noted.
+    pub(super) fn read(value: Json<'_>, reader: &mut Reader) -> Option<Self> {
+        let discount = reader.members(value);
+        if value.object().is_none() || discount.get("deleted").boolean() == Some(true) {
+            return None;
+        }
+        let source = reader.members(discount.get("source"));
+        let coupon = reader.reference(source.get("coupon")).or_else(|| reader.reference(discount.get("coupon")));
+        let Some(coupon_id) = coupon else {
+            reader.note_unreadable();
+            return None;
+        };
+        Some(Self { coupon_id, ends_at: reader.instant(discount.get("end")) })
+    }
+
+    /// Reads an element of `discounts`: since 2023-10 usually a bare id (`di_…`), which needs a look-up and is
+    /// no discount here; a whole object where it was expanded.
+    pub(super) fn read_element(value: Json<'_>, reader: &mut Reader) -> Option<Self> {
+        if value.text().is_some() {
+            return None;
+        }
+        Self::read(value, reader)
+    }
+}
+
+/// One discount a coupon, in the order of the coupon ids.
+///
+/// The order does not depend on the payload's: subscription, items and the old `discount` name the same coupon in
+/// places that differ by API version, and the row must not change with them. Of two discounts with one coupon
+/// the one that ends last stands, because the coupon has an effect until then.
+pub(super) fn by_coupon(discounts: impl IntoIterator<Item = DiscountView>) -> Vec<DiscountView> {
+    let mut ends: BTreeMap<String, Option<OffsetDateTime>> = BTreeMap::new();
+    for DiscountView { coupon_id, ends_at } in discounts {
+        ends.entry(coupon_id)
+            .and_modify(|end| *end = end.zip(ends_at).map(|(one, other)| one.max(other)))
+            .or_insert(ends_at);
+    }
+    ends.into_iter().map(|(coupon_id, ends_at)| DiscountView { coupon_id, ends_at }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Reason;
+    use time::macros::datetime;
+
+    fn read(text: &str) -> (Option<DiscountView>, bool) {
+        let mut reader = Reader::default();
+        let view = DiscountView::read(Json::parse(text).unwrap(), &mut reader);
+        (view, reader.notes.contains(&Reason::UnreadableValue))
+    }
+
+    fn discount(coupon: &str, ends_at: Option<OffsetDateTime>) -> DiscountView {
+        DiscountView { coupon_id: coupon.to_owned(), ends_at }
+    }
+
+    #[test]
+    fn the_coupon_is_found_in_every_api_version() {
+        let expected = (Some(discount("SAVE20", None)), false);
+        assert_eq!(read(r#"{"id":"di_1","coupon":{"id":"SAVE20"},"end":null}"#), expected, "2020-08-27");
+        assert_eq!(read(r#"{"source":{"type":"coupon","coupon":"SAVE20"}}"#), expected, "2025-09-30.clover");
+        assert_eq!(read(r#"{"source":{"type":"coupon","coupon":{"id":"SAVE20"}}}"#), expected, "expanded");
+        assert_eq!(read(r#"{"source":{"coupon":"SAVE20"},"coupon":{"id":"OLD"}}"#), expected, "the new one first");
+        assert_eq!(read(r#"{"source":{"coupon":null},"coupon":{"id":"SAVE20"}}"#), expected, "then the old one");
+    }
+
+    #[test]
+    fn a_discount_without_a_coupon_is_noted() {
+        assert_eq!(read(r#"{"id":"di_1","source":{"type":"coupon","coupon":null}}"#), (None, true));
+        assert_eq!(read(r#"{"id":"di_1","coupon":5}"#), (None, true));
+        assert_eq!(read("\"di_1\""), (None, true));
+        assert_eq!(read("null"), (None, false));
+        assert_eq!(read(r#"{"id":"di_1","deleted":true,"coupon":{"id":"SAVE20"}}"#), (None, false));
+    }
+
+    #[test]
+    fn a_bare_id_in_a_list_waits_for_its_look_up() {
+        let mut reader = Reader::default();
+        assert_eq!(DiscountView::read_element(Json::parse("\"di_1\"").unwrap(), &mut reader), None);
+        assert!(reader.notes.is_empty());
+    }
+
+    #[test]
+    fn one_discount_a_coupon_in_the_order_of_the_ids_and_the_later_end_stands() {
+        let (early, late) = (datetime!(2026-01-01 0:00 UTC), datetime!(2026-06-01 0:00 UTC));
+        let found = by_coupon([
+            discount("B", Some(late)),
+            discount("C", None),
+            discount("A", Some(early)),
+            discount("B", Some(early)),
+            discount("C", Some(late)),
+        ]);
+        assert_eq!(found, [discount("A", Some(early)), discount("B", Some(late)), discount("C", None)]);
+    }
+}

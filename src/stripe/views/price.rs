@@ -1,0 +1,142 @@
+//! The price, and its older shape, the plan.
+//!
+//! Owns where each field stands: a plan has at top level (`interval`, `amount`, `usage_type`) what a price has under
+//! `recurring` and as `unit_amount`. Must not know pricing plans, products or limits. PURE; called by the projection.
+
+use std::collections::BTreeSet;
+
+use super::Unreadable;
+use super::reader::{Reader, required};
+use crate::domain::event::Reason;
+use crate::stripe::json::{Json, Object};
+
+const INTERVALS: [&str; 4] = ["day", "week", "month", "year"];
+const USAGE_TYPES: [&str; 2] = ["licensed", "metered"];
+
+/// What we read of a price or plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceView {
+    /// `id`.
+    pub id: String,
+    /// `product`, an id or the object.
+    pub product_id: Option<String>,
+    /// `livemode`.
+    pub livemode: Option<bool>,
+    /// `active`.
+    pub active: Option<bool>,
+    /// `recurring.interval`, unknown values kept. None for a price that is paid once.
+    pub interval: Option<String>,
+    /// `recurring.interval_count`.
+    pub interval_count: Option<i64>,
+    /// `recurring.usage_type`, unknown values kept.
+    pub usage_type: Option<String>,
+    /// `currency`.
+    pub currency: Option<String>,
+    /// The amount in the currency's smallest unit, exact, as decimal text. None for tiers and free amounts.
+    pub unit_amount_decimal: Option<String>,
+    /// What could not be read, or is not known.
+    pub notes: BTreeSet<Reason>,
+}
+
+impl PriceView {
+    /// Reads a price or a plan.
+    ///
+    /// # Errors
+    /// Without a text as `id`.
+    pub fn read(json: Json<'_>) -> Result<Self, Unreadable> {
+        let mut reader = Reader::default();
+        let price = json.object().unwrap_or_default();
+        let recurring = reader.members(price.get("recurring"));
+        let term = |key| Some(recurring.get(key)).filter(|value| !value.is_null()).unwrap_or(price.get(key));
+        let interval = reader.text(term("interval"));
+        let usage_type = reader.text(term("usage_type"));
+        reader.expect_one_of(interval.as_deref(), &INTERVALS);
+        reader.expect_one_of(usage_type.as_deref(), &USAGE_TYPES);
+        Ok(Self {
+            id: required(price.get("id"), "price.id")?,
+            product_id: reader.reference(price.get("product")),
+            livemode: reader.boolean(price.get("livemode")),
+            active: reader.boolean(price.get("active")),
+            interval,
+            interval_count: reader.integer(term("interval_count")),
+            usage_type,
+            currency: reader.text(price.get("currency")),
+            unit_amount_decimal: amount(&price, &mut reader),
+            notes: reader.notes,
+        })
+    }
+}
+
+/// The decimal text first, because the whole number is null for a fraction of the smallest unit; both are the same
+/// amount, so an unreadable one leaves the other.
+fn amount(price: &Object<'_>, reader: &mut Reader) -> Option<String> {
+    let mut decimal = |key| reader.decimal(price.get(key));
+    let text = decimal("unit_amount_decimal").or_else(|| decimal("amount_decimal"));
+    let mut whole = |key| reader.integer(price.get(key)).map(|amount| amount.to_string());
+    text.or_else(|| whole("unit_amount")).or_else(|| whole("amount"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> PriceView {
+        PriceView::read(Json::parse(text).unwrap()).unwrap()
+    }
+
+    fn amount_of(fields: &str) -> (Option<String>, bool) {
+        let view = read(&format!(r#"{{"id":"price_1",{fields}}}"#));
+        (view.unit_amount_decimal, !view.notes.is_empty())
+    }
+
+    #[test]
+    fn a_price_without_a_text_as_id_cannot_be_read() {
+        let error = PriceView::read(Json::parse(r#"{"id":7}"#).unwrap()).unwrap_err();
+        assert_eq!(error, Unreadable { field: "price.id" });
+    }
+
+    #[test]
+    fn a_very_old_plan_reads_like_a_price() {
+        let price = r#"{"id":"p","product":"prod_1","unit_amount_decimal":"1990","currency":"eur","active":true,
+            "recurring":{"interval":"month","interval_count":3,"usage_type":"metered"}}"#;
+        let plan = r#"{"id":"p","product":{"id":"prod_1"},"amount":1990,"currency":"eur","active":true,
+            "interval":"month","interval_count":3,"usage_type":"metered"}"#;
+        assert_eq!(read(price), read(plan));
+        assert_eq!(read(plan).interval.as_deref(), Some("month"));
+        assert!(read(plan).notes.is_empty());
+    }
+
+    #[test]
+    fn the_decimal_amount_is_preferred_to_the_whole_one() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(amount_of(r#""unit_amount_decimal":"0.5","unit_amount":null"#), (some("0.5"), false));
+        assert_eq!(amount_of(r#""unit_amount_decimal":"1990.0","unit_amount":1990"#), (some("1990.0"), false));
+        assert_eq!(amount_of(r#""unit_amount":1990"#), (some("1990"), false));
+        assert_eq!(amount_of(r#""amount_decimal":"1990.5","amount":null"#), (some("1990.5"), false));
+        assert_eq!(amount_of(r#""unit_amount":null"#), (None, false), "tiers");
+    }
+
+    #[test]
+    fn an_amount_that_is_no_decimal_number_is_noted() {
+        assert_eq!(amount_of(r#""unit_amount_decimal":"1e3""#), (None, true));
+        assert_eq!(amount_of(r#""unit_amount_decimal":1990,"unit_amount":1990"#), (Some("1990".to_owned()), true));
+        assert_eq!(amount_of(r#""unit_amount":19.9"#), (None, true));
+    }
+
+    #[test]
+    fn an_unknown_interval_or_usage_type_is_kept_and_noted() {
+        let view = read(r#"{"id":"p","recurring":{"interval":"fortnight","usage_type":"licensed"}}"#);
+        assert_eq!(view.interval.as_deref(), Some("fortnight"));
+        assert_eq!(view.notes, BTreeSet::from([Reason::UnknownEnum]));
+        let view = read(r#"{"id":"p","recurring":{"interval":"month","usage_type":"guessed"}}"#);
+        assert_eq!(view.usage_type.as_deref(), Some("guessed"));
+        assert_eq!(view.notes, BTreeSet::from([Reason::UnknownEnum]));
+    }
+
+    #[test]
+    fn a_price_paid_once_has_no_interval() {
+        let view = read(r#"{"id":"p","type":"one_time","recurring":null,"unit_amount":5}"#);
+        assert_eq!((view.interval, view.interval_count, view.usage_type), (None, None, None));
+        assert!(view.notes.is_empty());
+    }
+}

@@ -1,0 +1,216 @@
+//! The subscription, in every API version from 2020-08-27 on.
+//!
+//! Owns where its fields stand: the period moved to the items with 2025-03-31.basil, which also removed `discount` in
+//! favour of `discounts`. Must not know what follows from them (active, grace, end). PURE; called by the projection.
+
+use std::collections::BTreeSet;
+
+use time::OffsetDateTime;
+
+use super::Unreadable;
+use super::discount::{DiscountView, by_coupon};
+pub use super::item::{Embedded, embedded};
+use super::item::{ItemView, sort_by_age};
+use super::reader::{Reader, reference, required};
+use super::workspace::WorkspaceLink;
+use crate::domain::event::Reason;
+use crate::stripe::json::{Json, Object};
+
+const STATUSES: [&str; 8] =
+    ["active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid"];
+
+/// What we read of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionView {
+    /// `id`.
+    pub id: String,
+    /// `customer`: an id, the expanded object or the stub of a deleted one.
+    pub customer_id: String,
+    /// `livemode`.
+    pub livemode: Option<bool>,
+    /// `status`, unknown values kept.
+    pub status: String,
+    /// `pause_collection` is anything but null.
+    pub payment_paused: bool,
+    /// `trial_start`.
+    pub trial_start: Option<OffsetDateTime>,
+    /// `trial_end`.
+    pub trial_end: Option<OffsetDateTime>,
+    /// `cancel_at`.
+    pub cancel_at: Option<OffsetDateTime>,
+    /// `cancel_at_period_end`.
+    pub cancel_at_period_end: bool,
+    /// `ended_at`. (`canceled_at` is the time of the request, never an end; it is not read.)
+    pub ended_at: Option<OffsetDateTime>,
+    /// `current_period_end`, the old location, before 2025-03-31.basil.
+    pub current_period_end: Option<OffsetDateTime>,
+    /// `currency`.
+    pub currency: Option<String>,
+    /// `items.data`; the item that counts is the first.
+    pub items: Vec<ItemView>,
+    /// `items.has_more`.
+    pub more_items: bool,
+    /// The discounts that the payload carries whole, one a coupon, in the order of the coupon ids.
+    pub discounts: Vec<DiscountView>,
+    /// `metadata`.
+    pub workspace: WorkspaceLink,
+    /// `created`.
+    pub created: Option<OffsetDateTime>,
+    /// `start_date`.
+    pub start_date: Option<OffsetDateTime>,
+    /// What could not be read, or is not known.
+    pub notes: BTreeSet<Reason>,
+}
+
+impl SubscriptionView {
+    /// Reads a subscription.
+    ///
+    /// # Errors
+    /// Without a text as `id` or `status`, or without a customer.
+    pub fn read(json: Json<'_>) -> Result<Self, Unreadable> {
+        let mut reader = Reader::default();
+        let fields = json.object().unwrap_or_default();
+        let status = required(fields.get("status"), "subscription.status");
+        let list = reader.members(fields.get("items"));
+        let data = reader.elements(list.get("data"));
+        Ok(Self {
+            id: required(fields.get("id"), "subscription.id")?,
+            customer_id: reference(fields.get("customer")).ok_or(Unreadable { field: "subscription.customer" })?,
+            livemode: reader.boolean(fields.get("livemode")),
+            status: status.inspect(|status| reader.expect_one_of(Some(status), &STATUSES))?,
+            payment_paused: payment_paused(fields.get("pause_collection"), &mut reader),
+            trial_start: reader.instant(fields.get("trial_start")),
+            trial_end: reader.instant(fields.get("trial_end")),
+            cancel_at: reader.instant(fields.get("cancel_at")),
+            cancel_at_period_end: reader.boolean(fields.get("cancel_at_period_end")) == Some(true),
+            ended_at: reader.instant(fields.get("ended_at")),
+            current_period_end: reader.instant(fields.get("current_period_end")),
+            currency: reader.text(fields.get("currency")),
+            items: items(&data, &mut reader),
+            more_items: reader.boolean(list.get("has_more")) == Some(true),
+            discounts: discounts(&fields, &data, &mut reader),
+            workspace: WorkspaceLink::read(fields.get("metadata")),
+            created: reader.instant(fields.get("created")),
+            start_date: reader.instant(fields.get("start_date")),
+            notes: reader.notes,
+        })
+    }
+}
+
+/// Any value pauses, because giving away a month costs more than a pause that somebody asks about; one that is no
+/// object is noted.
+fn payment_paused(value: Json<'_>, reader: &mut Reader) -> bool {
+    reader.members(value);
+    !value.is_null()
+}
+
+fn items(data: &[Json<'_>], reader: &mut Reader) -> Vec<ItemView> {
+    let mut items: Vec<ItemView> = data.iter().filter_map(|item| ItemView::read(*item, reader)).collect();
+    sort_by_age(&mut items);
+    items
+}
+
+/// `discounts` and the items' own; then `discount`, which 2025-03-31.basil removed and which is the only whole one in
+/// versions that give both (there `discounts` holds ids).
+fn discounts(fields: &Object<'_>, data: &[Json<'_>], reader: &mut Reader) -> Vec<DiscountView> {
+    let mut elements = reader.elements(fields.get("discounts"));
+    for item in data {
+        elements.extend(reader.elements(item.get("discounts")));
+    }
+    let mut found: Vec<_> =
+        elements.into_iter().filter_map(|element| DiscountView::read_element(element, reader)).collect();
+    found.extend(DiscountView::read(fields.get("discount"), reader));
+    by_coupon(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(fields: &str) -> Result<SubscriptionView, Unreadable> {
+        SubscriptionView::read(Json::parse(&format!("{{{fields}}}")).unwrap())
+    }
+
+    fn with(fields: &str) -> SubscriptionView {
+        read(&format!(r#""id":"sub_1","customer":"cus_1","status":"active",{fields}"#)).unwrap()
+    }
+
+    fn coupons(fields: &str) -> (Vec<String>, bool) {
+        let view = with(fields);
+        (view.discounts.into_iter().map(|discount| discount.coupon_id).collect(), !view.notes.is_empty())
+    }
+
+    #[test]
+    fn a_subscription_without_id_customer_or_status_cannot_be_read() {
+        let field = |fields| read(fields).unwrap_err().field;
+        assert_eq!(field(r#""customer":"cus_1","status":"active""#), "subscription.id");
+        assert_eq!(field(r#""id":"sub_1","status":"active""#), "subscription.customer");
+        assert_eq!(field(r#""id":"sub_1","customer":{"deleted":true},"status":"active""#), "subscription.customer");
+        assert_eq!(field(r#""id":"sub_1","customer":"cus_1","status":7"#), "subscription.status");
+    }
+
+    #[test]
+    fn the_customer_is_an_id_an_object_or_the_stub_of_a_deleted_one() {
+        for customer in [r#""cus_1""#, r#"{"id":"cus_1","name":"Ada"}"#, r#"{"id":"cus_1","deleted":true}"#] {
+            let view = read(&format!(r#""id":"sub_1","customer":{customer},"status":"active""#)).unwrap();
+            assert_eq!(view.customer_id, "cus_1", "{customer}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_status_is_kept_and_noted() {
+        let view = read(r#""id":"sub_1","customer":"cus_1","status":"dormant""#).unwrap();
+        assert_eq!(view.status, "dormant");
+        assert_eq!(view.notes, BTreeSet::from([Reason::UnknownEnum]));
+    }
+
+    #[test]
+    fn discounts_are_found_in_every_api_version() {
+        let one = (vec!["SAVE20".to_owned()], false);
+        let (old, new) = (r#"{"coupon":{"id":"SAVE20"}}"#, r#"{"source":{"coupon":"SAVE20"}}"#);
+        assert_eq!(coupons(&format!(r#""discount":{old}"#)), one, "2020-08-27");
+        assert_eq!(coupons(&format!(r#""discount":{old},"discounts":["di_1"]"#)), one, "2024-06-20");
+        assert_eq!(coupons(&format!(r#""discounts":[{old}]"#)), one, "basil, expanded");
+        assert_eq!(coupons(&format!(r#""discounts":[{new}]"#)), one, "clover, expanded");
+        assert_eq!(coupons(&format!(r#""items":{{"data":[{{"discounts":[{new}]}}]}}"#)), one, "at the item");
+        assert_eq!(coupons(&format!(r#""discounts":[{new}],"discount":{old}"#)), one, "in both, once");
+        assert_eq!(coupons(r#""discounts":["di_1"],"discount":null"#), (vec![], false), "ids need a look-up");
+        assert_eq!(coupons(r#""discounts":[5],"discount":"di_1""#), (vec![], true), "odd");
+    }
+
+    #[test]
+    fn an_odd_pause_is_a_pause_and_noted() {
+        assert!(!with(r#""pause_collection":null"#).payment_paused);
+        assert!(with(r#""pause_collection":{"behavior":"void"}"#).notes.is_empty());
+        let odd = with(r#""pause_collection":"void""#);
+        assert!(odd.payment_paused && odd.notes.contains(&Reason::UnreadableValue));
+    }
+
+    #[test]
+    fn odd_values_read_as_none_and_are_noted() {
+        for odd in [
+            r#""created":99999999999999999999"#,
+            r#""ended_at":1767225600.5"#,
+            r#""cancel_at":"1767225600""#,
+            r#""cancel_at_period_end":"yes""#,
+            r#""livemode":0"#,
+            r#""currency":978"#,
+            r#""items":[]"#,
+            r#""items":{"data":{}}"#,
+            r#""items":{"data":["si_1"],"has_more":0}"#,
+            r#""discounts":{}"#,
+        ] {
+            let (view, plain) = (with(odd), with(r#""currency":null"#));
+            assert_eq!(view.notes, BTreeSet::from([Reason::UnreadableValue]), "{odd}");
+            assert_eq!(SubscriptionView { notes: BTreeSet::new(), ..view }, plain, "{odd}");
+        }
+    }
+
+    #[test]
+    fn empty_and_missing_items_are_no_items() {
+        for items in [r#""items":{"data":[],"has_more":false}"#, r#""items":null"#, r#""items":{}"#] {
+            let view = with(items);
+            assert!(view.items.is_empty() && !view.more_items && view.notes.is_empty(), "{items}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The workspace that an object's metadata names.
+//!
+//! Owns the two keys and what counts as a name. Must not know which object wins where both name one: that is the
+//! projection's. PURE; called by the customer and the subscription view.
+
+use uuid::Uuid;
+
+use crate::stripe::json::Json;
+
+/// The keys in the order in which they count.
+const KEYS: [&str; 2] = ["workspace_id", "workspaceId"];
+
+/// What the metadata say. The text itself is not kept: it is free text, and need not be an id at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WorkspaceLink {
+    /// Neither key is there, or only with a blank value (Stripe removes a key that is set to the empty text).
+    #[default]
+    Absent,
+    /// The workspace, whether or not it exists.
+    Named(Uuid),
+    /// A key is there and its value is not a UUID.
+    Bad,
+}
+
+impl WorkspaceLink {
+    /// Reads `metadata`. The first key that has a value decides, even when the value is bad.
+    pub(super) fn read(metadata: Json<'_>) -> Self {
+        let Some(metadata) = metadata.object() else { return Self::Absent };
+        let links = KEYS.map(|key| Self::of(metadata.get(key)));
+        links.into_iter().find(|link| *link != Self::Absent).unwrap_or_default()
+    }
+
+    fn of(value: Json<'_>) -> Self {
+        let text = value.text();
+        if value.is_null() || text.as_deref().is_some_and(|text| text.trim().is_empty()) {
+            return Self::Absent;
+        }
+        text.and_then(|text| Uuid::try_parse(text.trim()).ok()).map_or(Self::Bad, Self::Named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0c8f5a54-3b1e-4f57-9a53-61d1f8a6e901";
+
+    fn link(metadata: &str) -> WorkspaceLink {
+        WorkspaceLink::read(Json::parse(metadata).unwrap())
+    }
+
+    fn named() -> WorkspaceLink {
+        WorkspaceLink::Named(ID.parse().unwrap())
+    }
+
+    #[test]
+    fn both_spellings_of_the_key_are_read() {
+        assert_eq!(link(&format!(r#"{{"workspace_id":"{ID}"}}"#)), named());
+        assert_eq!(link(&format!(r#"{{"workspaceId":"{}"}}"#, ID.to_uppercase())), named());
+    }
+
+    #[test]
+    fn the_first_key_with_a_value_decides() {
+        let other = "11111111-2222-4333-8444-555555555555";
+        assert_eq!(link(&format!(r#"{{"workspace_id":"{ID}","workspaceId":"{other}"}}"#)), named());
+        assert_eq!(link(&format!(r#"{{"workspace_id":" ","workspaceId":"{ID}"}}"#)), named());
+        assert_eq!(link(&format!(r#"{{"workspace_id":"x","workspaceId":"{ID}"}}"#)), WorkspaceLink::Bad);
+    }
+
+    #[test]
+    fn no_metadata_name_no_workspace() {
+        for metadata in ["null", "{}", r#"{"workspace_id":null}"#, r#"{"workspace_id":""}"#, "[]", "5"] {
+            assert_eq!(link(metadata), WorkspaceLink::Absent, "{metadata}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_a_uuid_is_bad() {
+        for value in ["\"42\"", "42", "{}", "true", "\"0c8f5a54-3b1e-4f57-9a53\""] {
+            assert_eq!(link(&format!(r#"{{"workspace_id":{value}}}"#)), WorkspaceLink::Bad, "{value}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! One event by itself: how a poison event runs out of attempts while the others flow.
+//!
+//! Each attempt is counted in a commit of its own *before* the work, so that an event which kills the process
+//! is counted too. What was no event's fault is taken back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch::{Tally, begin, contain_panics, process};
+use super::failure::Failure;
+use super::{Round, Worker};
+use crate::metrics::instance::Consequence;
+use crate::outbox::claim::{self, Attempt};
+use crate::outbox::settle;
+
+/// What became of an attempt that did not fail.
+enum Tried {
+    Done(Tally),
+    /// Somebody else has the event.
+    Taken,
+}
+
+impl Worker {
+    /// Makes one attempt at one event that goes alone.
+    pub(super) async fn try_alone(&mut self) -> Result<Round, Failure> {
+        let began = Instant::now();
+        let mut conn = self.context.pool.acquire().await?;
+        let Some(attempt) = claim::begin_attempt(&mut conn, self.context.config.attempt_lease).await? else {
+            return Ok(Round::Idle);
+        };
+        if attempts(&attempt) > self.context.config.max_attempts {
+            // the worker died during the last attempt, and every one before failed
+            settle::bury(&mut conn, &attempt, "the worker stopped during the last attempt").await?;
+            self.context.metrics.attempt_failed(Consequence::Dead);
+            return Ok(Round::Busy);
+        }
+        drop(conn);
+        match self.attempt(&attempt).await {
+            Ok(Tried::Done(tally)) => tally.count(&self.context, began),
+            Ok(Tried::Taken) => self.owe(attempt).await?,
+            Err(Failure::Transient(error)) => {
+                self.context.metrics.attempt_failed(Consequence::Transient);
+                self.owe(attempt).await?;
+                return Err(Failure::Transient(error));
+            }
+            Err(failure) => self.settle_failure(&attempt, &failure).await?,
+        }
+        Ok(Round::Busy)
+    }
+
+    /// Takes the event of an attempt through, in one transaction.
+    async fn attempt(&self, attempt: &Attempt) -> Result<Tried, Failure> {
+        let mut tx = begin(&self.context).await?;
+        let Some(event) = claim::one(&mut tx, attempt).await? else { return Ok(Tried::Taken) };
+        let context = Arc::clone(&self.context);
+        contain_panics(async move {
+            let tally = process(&mut tx, &context, vec![event]).await?;
+            if let Some((_, field)) = tally.unreadable.first() {
+                return Err(Failure::Bury(format!("{field} is missing or cannot be read")));
+            }
+            tx.commit().await?;
+            Ok(Tried::Done(tally))
+        })
+        .await
+    }
+
+    /// Puts the event back for later, or parks it.
+    async fn settle_failure(&self, attempt: &Attempt, failure: &Failure) -> Result<(), Failure> {
+        let policy = self.context.retry_policy();
+        let delay = match failure {
+            Failure::Bury(_) => None,
+            Failure::Retry(_) | Failure::Transient(_) => policy.delay(attempts(attempt), fastrand::f64()),
+        };
+        let mut conn = self.context.pool.acquire().await?;
+        let event_id = attempt.key.event_id.as_str();
+        if let Some(delay) = delay {
+            settle::retry(&mut conn, attempt, delay, &failure.to_string()).await?;
+            self.context.metrics.attempt_failed(Consequence::Retry);
+            tracing::warn!(event.id = event_id, attempt = attempt.number, error = %failure, "an event failed and will be tried again");
+        } else {
+            settle::bury(&mut conn, attempt, &failure.to_string()).await?;
+            self.context.metrics.attempt_failed(Consequence::Dead);
+            tracing::error!(event.id = event_id, attempt = attempt.number, error = %failure, "an event is dead: see `billing-sync outbox show`");
+        }
+        Ok(())
+    }
+
+    /// Takes an attempt back, now or when the database is there again.
+    async fn owe(&mut self, attempt: Attempt) -> Result<(), Failure> {
+        self.owed.push(attempt);
+        self.pay_back().await
+    }
+
+    /// Takes back the attempts that ended by no fault of their event.
+    pub(super) async fn pay_back(&mut self) -> Result<(), Failure> {
+        while let Some(attempt) = self.owed.last() {
+            let mut conn = self.context.pool.acquire().await?;
+            settle::refund(&mut conn, attempt, Duration::from_secs(1).min(self.context.config.poll_interval)).await?;
+            self.owed.pop();
+        }
+        Ok(())
+    }
+}
+
+/// The number of an attempt, as the retry policy counts.
+fn attempts(attempt: &Attempt) -> u32 {
+    u32::try_from(attempt.number).unwrap_or(u32::MAX)
+}

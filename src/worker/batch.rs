@@ -1,0 +1,187 @@
+//! One batch: one transaction, set-based, without any call to the outside.
+//!
+//! The order of its statements is what makes many workers safe (docs/architecture.md):
+//! claim with SKIP LOCKED, look at the events alone, lock all objects in sorted order, and only then read and
+//! write anything about them, in statements of their own, whose snapshots are younger than the locks.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use sqlx::{PgConnection, PgTransaction};
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::project;
+use super::resolve::{Resolved, ToMerge, resolve};
+use super::{Context, Round, Worker};
+use crate::domain::event::{EventKey, Outcome, Reason};
+use crate::domain::object::ObjectKey;
+use crate::metrics::instance::Consequence;
+use crate::mirror::{locks, merge};
+use crate::outbox::claim::{self, Claimed};
+use crate::outbox::settle::{self, Settlement};
+use crate::outbox::twins;
+
+/// What the events of a transaction came to, for the counters, once it has committed.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    events: Vec<(String, Outcome, f64)>,
+    reasons: Vec<Reason>,
+    doubts: u64,
+    /// Events of which no row can be made; they are not settled.
+    pub(super) unreadable: Vec<(EventKey, &'static str)>,
+}
+
+impl Tally {
+    /// Counts it all.
+    pub(super) fn count(&self, context: &Context, began: Instant) {
+        for (event_type, outcome, delay) in &self.events {
+            context.metrics.event_processed(event_type, *outcome, *delay);
+        }
+        for reason in &self.reasons {
+            context.metrics.event_reason(*reason);
+        }
+        context.metrics.batch(began.elapsed(), self.doubts);
+    }
+}
+
+impl Worker {
+    /// Takes one batch of fresh events through. A batch that fails is sent to be tried one by one.
+    pub(super) async fn try_batch(&mut self) -> Result<Round, Failure> {
+        let began = Instant::now();
+        let batch_id = Uuid::new_v4();
+        let mut tx = begin(&self.context).await?;
+        let limit = i64::try_from(self.context.config.batch_size).unwrap_or(i64::MAX);
+        let events = claim::batch(&mut tx, limit).await?;
+        if events.is_empty() {
+            return Ok(Round::Idle);
+        }
+        let keys: Vec<EventKey> = events.iter().map(|event| event.key.clone()).collect();
+        claim::note_batch(&mut *self.context.pool.acquire().await?, batch_id, &keys).await?;
+
+        let context = Arc::clone(&self.context);
+        let work = async move {
+            let tally = process(&mut tx, &context, events).await?;
+            let unreadable: Vec<EventKey> = tally.unreadable.iter().map(|(key, _)| key.clone()).collect();
+            claim::set_alone(&mut tx, &unreadable).await?;
+            claim::forget_batch(&mut tx, batch_id).await?;
+            tx.commit().await?;
+            Ok(tally)
+        };
+        match contain_panics(work).await {
+            Ok(tally) => tally.count(&self.context, began),
+            Err(failure) => self.take_apart(batch_id, &keys, failure).await?,
+        }
+        Ok(Round::Busy)
+    }
+
+    /// After a failed batch: its events go alone from now on, unless it was no event's fault.
+    async fn take_apart(&self, batch_id: Uuid, keys: &[EventKey], failure: Failure) -> Result<(), Failure> {
+        let mut tx = begin(&self.context).await?;
+        claim::forget_batch(&mut tx, batch_id).await?;
+        if let Failure::Transient(_) = failure {
+            self.context.metrics.attempt_failed(Consequence::Transient);
+            tx.commit().await?;
+            return Err(failure);
+        }
+        tracing::warn!(error = %failure, events = keys.len(), "a batch failed: its events are tried one by one");
+        claim::set_alone(&mut tx, keys).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Begins a transaction as all of the worker's are: READ COMMITTED, because every statement after the locks must
+/// see what was committed before they were granted.
+pub(super) async fn begin(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
+    context.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await
+}
+
+/// Runs `work` so that a panic in it is a failure like any other. The transaction inside is rolled back.
+pub(super) async fn contain_panics<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => Err(Failure::from_panic(&*payload)),
+            Err(_) => Err(Failure::Transient("the runtime is shutting down".to_owned())),
+        },
+    }
+}
+
+/// Takes claimed events through to their settlement, all but the commit.
+pub(super) async fn process(
+    conn: &mut PgConnection,
+    context: &Context,
+    events: Vec<Claimed>,
+) -> Result<Tally, Failure> {
+    let mut tally = Tally::default();
+    let mut settlements = Vec::new();
+    let mut merges: Vec<ToMerge> = Vec::new();
+    let mut notices: Vec<&Claimed> = Vec::new();
+    for event in &events {
+        match resolve(context, event) {
+            Resolved::Settled(settlement) => settlements.push(settlement),
+            Resolved::Notice => notices.push(event),
+            Resolved::Merge(merge) => merges.push(*merge),
+            Resolved::Unreadable(field) => tally.unreadable.push((event.key.clone(), field)),
+        }
+    }
+    settlements.extend(settle_notices(conn, &notices).await?);
+    tally.reasons.extend(settlements.iter().filter_map(|one| one.reason));
+    settlements.extend(apply(conn, context, merges, &mut tally).await?);
+
+    let outcomes: HashMap<&EventKey, Outcome> = settlements.iter().map(|one| (&one.key, one.outcome)).collect();
+    let types: HashMap<&EventKey, &str> = events.iter().map(|one| (&one.key, one.event_type.as_str())).collect();
+    for (key, delay) in settle::done(conn, &settlements).await? {
+        tally.events.push((types[&key].to_owned(), outcomes[&key], delay));
+    }
+    Ok(tally)
+}
+
+/// A thin event names its object only. Where the snapshot of the same change is there it has nothing to add;
+/// elsewhere its object would have to be fetched.
+async fn settle_notices(conn: &mut PgConnection, notices: &[&Claimed]) -> Result<Vec<Settlement>, sqlx::Error> {
+    let twins = twins::of(conn, notices).await?;
+    let settle = |event: &&Claimed| {
+        let (outcome, reason) = if twins.contains(&event.key) {
+            (Outcome::Superseded, Reason::HasSnapshot)
+        } else {
+            (Outcome::Ignored, Reason::NeedsFetch)
+        };
+        Settlement { key: event.key.clone(), outcome, reason: Some(reason) }
+    };
+    Ok(notices.iter().map(settle).collect())
+}
+
+/// Locks, merges and projects what snapshot events brought.
+async fn apply(
+    conn: &mut PgConnection,
+    context: &Context,
+    merges: Vec<ToMerge>,
+    tally: &mut Tally,
+) -> Result<Vec<Settlement>, Failure> {
+    if merges.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: BTreeSet<ObjectKey> = merges.iter().flat_map(ToMerge::keys).collect();
+    locks::acquire(conn, &keys).await?;
+    let events: Vec<(EventKey, ObjectKey)> = merges.iter().map(|one| (one.event(), one.arrival.key.clone())).collect();
+    let (arrivals, embedded): (Vec<_>, Vec<_>) = merges.into_iter().map(|one| (one.arrival, one.embedded)).unzip();
+    let done = merge::merge(conn, arrivals, embedded.into_iter().flatten().collect()).await?;
+    let notes = project::project(conn, context, &done.changed).await?;
+    tally.doubts += done.doubts;
+    let mut settlements = Vec::new();
+    for (key, object) in events {
+        let applied = done.applied.contains(&key.event_id);
+        let noticed = notes.get(&object).filter(|_| applied);
+        tally.reasons.extend(noticed.into_iter().flatten());
+        let outcome = if applied { Outcome::Applied } else { Outcome::Superseded };
+        // one column, so the first of the list; the counters have them all
+        let reason = noticed.and_then(|noticed| noticed.first().copied());
+        settlements.push(Settlement { key, outcome, reason });
+    }
+    Ok(settlements)
+}

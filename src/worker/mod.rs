@@ -1,0 +1,179 @@
+//! The worker: takes what the receiver stored, and turns it into rows.
+//!
+//! One [`batch`] is one transaction: claim, lock, merge, project, settle. A batch that fails is taken apart and
+//! its events are tried [`alone`], so that a poison event stops nobody else. [`retry`] and [`failure`] hold the
+//! policy, [`resolve`] and [`project`] the two ends of the mapping. Any number of workers run against one
+//! database; they meet in row locks only.
+
+mod alone;
+mod batch;
+pub mod failure;
+mod listen;
+mod project;
+mod resolve;
+pub mod retry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::failure::Failure;
+use self::retry::RetryPolicy;
+use crate::config::sync::SyncConfig;
+use crate::config::worker::WorkerConfig;
+use crate::domain::subscription::Subscription;
+use crate::metrics::instance::Instance;
+use crate::outbox::claim::{self, Attempt};
+use crate::projection::{self, Projected, Rules};
+use crate::stripe::views::customer::CustomerView;
+use crate::stripe::views::subscription::SubscriptionView;
+
+/// The mapping of a subscription, as the worker calls it.
+pub type ProjectSubscription = fn(&str, &SubscriptionView, Option<&CustomerView>, &Rules) -> Projected<Subscription>;
+
+/// What every part of the worker needs.
+#[derive(Clone)]
+pub struct Context {
+    /// The database.
+    pub pool: PgPool,
+    /// Which events are ours, and the rules of the mapping.
+    pub sync: SyncConfig,
+    /// Sizes and times.
+    pub config: WorkerConfig,
+    /// Where it counts.
+    pub metrics: Instance,
+    /// The mapping of subscriptions: a value, so that a test can put one in its place that panics.
+    pub project_subscription: ProjectSubscription,
+}
+
+impl Context {
+    /// A context with the real mapping.
+    pub fn new(pool: PgPool, sync: SyncConfig, config: WorkerConfig, metrics: Instance) -> Self {
+        Self { pool, sync, config, metrics, project_subscription: projection::subscription }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { past_due_active: self.sync.past_due_active }
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: self.config.max_attempts,
+            initial: self.config.retry_initial,
+            max: self.config.retry_max,
+        }
+    }
+}
+
+/// One worker. `serve` runs as many as it is told to.
+pub struct Worker {
+    context: Arc<Context>,
+    /// Attempts to take back: they were counted, and ended by no fault of their event while the database was away.
+    owed: Vec<Attempt>,
+}
+
+/// How far a round got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// There may be more at once.
+    Busy,
+    /// Nothing is due.
+    Idle,
+}
+
+impl Worker {
+    /// A worker.
+    pub fn new(context: Context) -> Self {
+        Self { context: Arc::new(context), owed: Vec::new() }
+    }
+
+    /// Works until `shutdown`; a batch at work is finished first.
+    pub async fn run(mut self, mut wake: watch::Receiver<()>, shutdown: CancellationToken) {
+        let mut failures = 0;
+        while !shutdown.is_cancelled() {
+            // before the work: what is stored during it wakes us again
+            wake.mark_unchanged();
+            let pause = match self.drain(&shutdown).await {
+                Ok(()) => {
+                    failures = 0;
+                    self.until_next_due().await
+                }
+                Err(failure) => {
+                    failures += 1;
+                    let pause = self.pause_after(failures);
+                    tracing::warn!(error = %failure, pause_seconds = pause.as_secs_f64(), "the worker cannot work and will try again");
+                    pause
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = wake.changed(), if failures == 0 => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Works until nothing is due any more, or `shutdown`.
+    ///
+    /// # Errors
+    /// What kept it from working; nothing is lost, and calling it again goes on.
+    pub async fn drain(&mut self, shutdown: &CancellationToken) -> Result<(), Failure> {
+        self.pay_back().await?;
+        self.recover().await?;
+        while !shutdown.is_cancelled() {
+            // both in turns, so that neither a flood of fresh events nor many retries starve the other
+            let batch = self.try_batch().await?;
+            let alone = self.try_alone().await?;
+            if (batch, alone) == (Round::Idle, Round::Idle) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the batches of dead workers to be tried one by one.
+    async fn recover(&self) -> Result<(), Failure> {
+        let mut conn = self.context.pool.acquire().await?;
+        let events = claim::recover_batches(&mut conn).await?;
+        if events > 0 {
+            tracing::warn!(events, "a worker died during a batch: its events are tried one by one");
+        }
+        Ok(())
+    }
+
+    /// The time to sleep: until the next retry is due, at most the poll interval, which also covers lost wake-ups.
+    async fn until_next_due(&self) -> Duration {
+        let poll = self.context.config.poll_interval;
+        let Ok(mut conn) = self.context.pool.acquire().await else { return poll };
+        match claim::next_due(&mut conn).await {
+            // due already and yet not claimed: another worker has it
+            Ok(Some(due)) => due.clamp(Duration::from_millis(10).min(poll), poll),
+            Ok(None) | Err(_) => poll,
+        }
+    }
+
+    /// Grows from a tenth of a second to the poll interval: the database is away, and comes back for all at once.
+    fn pause_after(&self, failures: u32) -> Duration {
+        let policy = RetryPolicy {
+            max_attempts: u32::MAX,
+            initial: Duration::from_millis(100),
+            max: self.context.config.poll_interval,
+        };
+        policy.delay(failures, fastrand::f64()).unwrap_or(self.context.config.poll_interval)
+    }
+}
+
+/// Starts `config.workers` workers and the listener that wakes them; they end with `shutdown`.
+pub async fn run_all(context: Context, shutdown: CancellationToken) {
+    let tracker = tokio_util::task::TaskTracker::new();
+    let (wake, woken) = watch::channel(());
+    for _ in 0..context.config.workers {
+        tracker.spawn(Worker::new(context.clone()).run(woken.clone(), shutdown.clone()));
+    }
+    tracker.spawn(listen::run(context.pool.clone(), wake, shutdown));
+    tracker.close();
+    tracker.wait().await;
+}

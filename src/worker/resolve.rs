@@ -1,0 +1,124 @@
+//! What the events of a batch are about: which are settled at once, and which carry an object to merge.
+//!
+//! PURE. The first step after the claim: nothing here needs a lock, since it looks at the events alone.
+
+use std::collections::BTreeSet;
+
+use super::Context;
+use crate::domain::event::{EventKey, Outcome, Reason};
+use crate::domain::object::ObjectKey;
+use crate::mirror::merge::{Arrival, Embedded};
+use crate::mirror::snapshot::Snapshot;
+use crate::outbox::claim::Claimed;
+use crate::outbox::settle::Settlement;
+use crate::stripe::catalogue::{Meaning, meaning};
+use crate::stripe::json::Json;
+use crate::stripe::reference::customer_of;
+use crate::stripe::views::Unreadable;
+use crate::stripe::views::customer::CustomerView;
+use crate::stripe::views::item;
+use crate::stripe::views::subscription::SubscriptionView;
+
+/// What one event asks for.
+pub(super) enum Resolved {
+    /// Nothing: it is settled already.
+    Settled(Settlement),
+    /// It names an object without its content.
+    Notice,
+    /// Merge this.
+    Merge(Box<ToMerge>),
+    /// It claims to carry an object of which no row can be made.
+    Unreadable(&'static str),
+}
+
+/// What one snapshot event brings.
+pub(super) struct ToMerge {
+    /// The object itself.
+    pub(super) arrival: Arrival,
+    /// The objects that travelled inside it.
+    pub(super) embedded: Vec<Embedded>,
+    /// The customer whose rows may change.
+    pub(super) customer: ObjectKey,
+}
+
+impl ToMerge {
+    /// The event that brought it.
+    pub(super) fn event(&self) -> EventKey {
+        let Snapshot { event_id, created, .. } = &self.arrival.snapshot;
+        EventKey { event_id: event_id.clone(), created: *created }
+    }
+
+    /// The objects that must be locked: the merged ones and the customer.
+    pub(super) fn keys(&self) -> BTreeSet<ObjectKey> {
+        let embedded = self.embedded.iter().map(|one| &one.key);
+        embedded.chain([&self.arrival.key, &self.customer]).cloned().collect()
+    }
+}
+
+/// What `event` asks for.
+pub(super) fn resolve(context: &Context, event: &Claimed) -> Resolved {
+    let settled =
+        |outcome, reason| Resolved::Settled(Settlement { key: event.key.clone(), outcome, reason: Some(reason) });
+    let sync = &context.sync;
+    if event.livemode.is_some_and(|livemode| livemode != sync.livemode) {
+        return settled(Outcome::Ignored, Reason::ForeignLivemode);
+    }
+    if !event.account.is_empty() && !sync.accounts.contains(&event.account) {
+        return settled(Outcome::Ignored, Reason::ForeignAccount);
+    }
+    match meaning(&event.event_type) {
+        Meaning::Unknown => settled(Outcome::Unknown, Reason::UnknownType),
+        Meaning::Unhandled => settled(Outcome::Ignored, Reason::UnhandledType),
+        Meaning::Informational => settled(Outcome::Ignored, Reason::Informational),
+        Meaning::Notice => Resolved::Notice,
+        // a snapshot type in a thin envelope: it has no content either
+        Meaning::Snapshot if event.is_thin => Resolved::Notice,
+        Meaning::Snapshot => match read(event) {
+            Ok(merge) => Resolved::Merge(Box::new(merge)),
+            Err(unreadable) => Resolved::Unreadable(unreadable.field),
+        },
+    }
+}
+
+/// Reads the object of a snapshot event. Only what a row cannot be without is checked here: an object that
+/// passes can be merged, and what is merged can be projected.
+fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
+    let payload = String::from_utf8_lossy(&event.payload);
+    let Claimed { key, event_type, account, .. } = event;
+    let snapshot = Snapshot::read(&key.event_id, key.created, event_type, &payload);
+    let snapshot = snapshot.ok_or(Unreadable { field: "data.object" })?;
+    let data = Json::parse(&payload).map_err(|_| Unreadable { field: "data" })?.get("data");
+    let object = data.get("object");
+    let (object_type, object_id, customer_id) = identify(object)?;
+    let embed = |one: item::Embedded<'_>| Embedded {
+        key: ObjectKey::new(account, one.object_type, &one.object_id),
+        event_id: key.event_id.clone(),
+        created: key.created,
+        json: one.content.raw().to_owned(),
+    };
+    let embedded = match object_type {
+        "subscription" => item::embedded(object).into_iter().map(embed).collect(),
+        _ => Vec::new(),
+    };
+    Ok(ToMerge {
+        arrival: Arrival { key: ObjectKey::new(account, object_type, &object_id), snapshot },
+        embedded,
+        customer: ObjectKey::new(account, "customer", &customer_id),
+    })
+}
+
+/// Type, id and customer of the object, once it is sure that a row can be made of it.
+fn identify(object: Json<'_>) -> Result<(&'static str, String, String), Unreadable> {
+    match object.get("object").text().as_deref() {
+        Some("customer") => {
+            let view = CustomerView::read(object)?;
+            Ok(("customer", view.id.clone(), view.id))
+        }
+        Some("subscription") => {
+            let view = SubscriptionView::read(object)?;
+            let customer = customer_of(object).ok_or(Unreadable { field: "subscription.customer" })?;
+            Ok(("subscription", view.id, customer))
+        }
+        _ => Err(Unreadable { field: "data.object.object" }),
+    }
+}

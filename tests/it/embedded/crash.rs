@@ -1,0 +1,187 @@
+//! Two processes on one data directory, processes that are killed, and the start after that.
+//!
+//! Where a test needs another process, it runs this test binary again with [`holder`] as its only test.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use billing_sync::embedded::Cluster;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sqlx::ConnectOptions;
+
+use super::{alive, execute, number, open_dir, socket_dir};
+use crate::support::cluster::options;
+
+fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+fn within(limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < limit, "{what} did not happen within {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Not a test: a process that holds the cluster in the directory named on its stdin until it is killed.
+#[tokio::test]
+#[ignore = "run by other tests, as a process of its own"]
+async fn holder() {
+    let mut dir = String::new();
+    std::io::stdin().read_line(&mut dir).unwrap();
+    match Cluster::start(&options(Path::new(dir.trim()))).await {
+        Ok(cluster) => println!("\nholding {} {}", cluster.pid(), socket_dir(&cluster).display()),
+        Err(e) => return println!("\nrefused {e}"),
+    }
+    std::future::pending::<()>().await;
+}
+
+fn hold(dir: &Path) -> Child {
+    let mut this = Command::new(std::env::current_exe().unwrap());
+    this.args(["embedded::crash::holder", "--exact", "--ignored", "--nocapture"]);
+    let mut child = this.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    writeln!(child.stdin.as_mut().unwrap(), "{}", dir.display()).unwrap();
+    child
+}
+
+/// What a holder said first: `(holding, …)` or `(refused, …)`.
+fn answer(holder: &mut Child) -> (String, String) {
+    let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    let said = lines.map_while(Result::ok).find(|line| line.starts_with("holding ") || line.starts_with("refused "));
+    let said = said.expect("an answer of the holder");
+    let (word, rest) = said.split_once(' ').unwrap();
+    (word.to_owned(), rest.to_owned())
+}
+
+fn held(holder: &mut Child) -> (u32, PathBuf) {
+    let (word, rest) = answer(holder);
+    assert_eq!(word, "holding", "{rest}");
+    let (pid, socket) = rest.split_once(' ').unwrap();
+    (pid.parse().unwrap(), socket.into())
+}
+
+fn kill_hard(mut holder: Child) {
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}
+
+#[tokio::test]
+async fn the_second_process_on_a_directory_is_told_who_the_first_is() {
+    let dir = open_dir();
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    let mut second = hold(dir.path());
+    let (word, text) = answer(&mut second);
+    assert_eq!(word, "refused");
+    assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
+    assert!(text.contains("BILLING_SYNC_DATA_DIR"), "{text}");
+    second.wait().unwrap();
+    cluster.stop().await.unwrap();
+}
+
+#[test]
+fn of_two_that_start_at_once_on_a_fresh_directory_one_wins() {
+    let dir = open_dir();
+    let mut both = [hold(dir.path()), hold(dir.path())];
+    let mut words: Vec<_> = both.iter_mut().map(|holder| answer(holder).0).collect();
+    words.sort();
+    assert_eq!(words, ["holding", "refused"]);
+    both.into_iter().for_each(kill_hard);
+}
+
+#[tokio::test]
+async fn a_start_after_kill_9_of_the_postmaster_recovers_the_data() {
+    let dir = open_dir();
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    execute(&cluster, "CREATE TABLE kept AS SELECT 8::int8 AS n").await;
+    let _orphan = cluster.connect_options().connect().await.unwrap();
+    send(cluster.pid(), Signal::SIGKILL);
+    within(Duration::from_secs(5), "the end of the postmaster", || !alive(cluster.pid()));
+    cluster.stop().await.unwrap();
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    assert_eq!(number(&cluster, "SELECT n FROM kept").await, 8);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_right_after_kill_9_of_its_owner_works() {
+    let dir = open_dir();
+    let mut first = hold(dir.path());
+    let (pid, _) = held(&mut first);
+    kill_hard(first);
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    assert!(!alive(pid), "the old postmaster still runs");
+    assert_eq!(number(&cluster, "SELECT 1::int8").await, 1);
+    // the watcher of the first is done by now, and has let the second be
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(number(&cluster, "SELECT 1::int8").await, 1);
+    cluster.stop().await.unwrap();
+}
+
+#[test]
+fn a_postmaster_whose_owner_is_killed_ends_by_itself() {
+    let dir = open_dir();
+    let long = dir.path().join("d".repeat(100)); // the socket is in the temp dir, where nobody else would clean up
+    fs::create_dir(&long).unwrap();
+    let mut owner = hold(&long);
+    let (pid, socket) = held(&mut owner);
+    assert!(alive(pid) && socket.is_dir());
+    kill_hard(owner);
+    within(Duration::from_secs(20), "the end of the postmaster", || !alive(pid));
+    within(Duration::from_secs(5), "the end of the socket directory", || !socket.exists());
+}
+
+#[tokio::test]
+async fn a_server_left_running_is_stopped_and_replaced() {
+    let dir = open_dir();
+    let mut first = hold(dir.path());
+    let (pid, _) = held(&mut first);
+    for watcher in watchers_of(pid) {
+        send(watcher, Signal::SIGKILL); // so that nobody but the next start cares for the server
+    }
+    kill_hard(first);
+    assert!(alive(pid));
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    assert!(!alive(pid));
+    assert_ne!(cluster.pid(), pid);
+    cluster.stop().await.unwrap();
+}
+
+fn watchers_of(pid: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let name = format!("billing-sync-watcher\0{pid}\0");
+    pids.filter(|p: &u32| fs::read_to_string(format!("/proc/{p}/cmdline")).is_ok_and(|l| l.contains(&name))).collect()
+}
+
+#[tokio::test]
+async fn a_stale_pid_file_that_names_a_living_stranger_does_not_stop_a_start() {
+    let dir = open_dir();
+    Cluster::start(&options(dir.path())).await.unwrap().stop().await.unwrap();
+    let cluster = dir.path().join("data/postgres");
+    let stale = format!("{}\n{}\n1700000000\n5432\n/gone\n\n  1 2\nready\n", std::process::id(), cluster.display());
+    fs::write(cluster.join("postmaster.pid"), stale).unwrap();
+    fs::write(dir.path().join("data/lock"), "1\n").unwrap();
+    Cluster::start(&options(dir.path())).await.unwrap().stop().await.unwrap();
+}
+
+fn unfinished(data_dir: &Path) -> usize {
+    let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("postgres.new-")).count()
+}
+
+#[tokio::test]
+async fn a_start_right_after_kill_9_in_the_middle_of_initdb_begins_anew() {
+    let dir = open_dir();
+    let data_dir = dir.path().join("data");
+    let first = hold(dir.path());
+    within(Duration::from_secs(10), "initdb", || unfinished(&data_dir) == 1);
+    kill_hard(first);
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    assert_eq!(number(&cluster, "SELECT 1::int8").await, 1);
+    cluster.stop().await.unwrap();
+}

@@ -1,0 +1,322 @@
+//! Order does not matter: whatever way events arrive, the rows are those of the true order.
+
+use billing_sync::domain::event::Envelope;
+use billing_sync::outbox::enqueue::{self, Incoming};
+use billing_sync::receiver::envelope;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::app::TestApp;
+use crate::support::events::{customer, event, price, subscription, thin, update, with};
+
+const UPDATED: &str = "customer.subscription.updated";
+
+fn paused(object: &Value) -> Value {
+    with(object, json!({ "pause_collection": { "behavior": "void", "resumes_at": null } }))
+}
+
+/// The rows after these events, delivered and processed one by one.
+async fn rows_after(events: &[Value]) -> Vec<String> {
+    let app = TestApp::start().await;
+    for event in events {
+        app.deliver_and_drain(std::slice::from_ref(event)).await;
+    }
+    let rows = app.rows().await;
+    app.finish().await;
+    rows
+}
+
+#[tokio::test]
+async fn two_updates_within_one_second_end_the_same_in_both_orders() {
+    let active = subscription("sub_1", "cus_1");
+    let canceling = with(&active, json!({ "cancel_at_period_end": true }));
+    let paused = paused(&canceling);
+    let first = update("evt_z", UPDATED, 5, &active, &canceling);
+    let second = update("evt_a", UPDATED, 5, &canceling, &paused);
+    let in_order = rows_after(&[first.clone(), second.clone()]).await;
+    let swapped = rows_after(&[second, first]).await;
+    assert_eq!(in_order, swapped);
+    assert!(in_order.iter().any(|row| row.contains(r#""payment_paused": true"#)), "{in_order:#?}");
+}
+
+#[tokio::test]
+async fn a_pause_and_resume_within_one_second_end_as_the_second_before_did() {
+    let active = subscription("sub_1", "cus_1");
+    let paused = paused(&active);
+    let created = event("evt_0", "customer.subscription.created", 0, &active, None);
+    let pause = update("evt_1", UPDATED, 9, &active, &paused);
+    let resume = update("evt_2", UPDATED, 9, &paused, &active);
+    for order in [[&created, &pause, &resume], [&resume, &pause, &created], [&pause, &created, &resume]] {
+        let rows = rows_after(&order.map(Clone::clone)).await;
+        assert!(rows.iter().any(|row| row.contains(r#""payment_paused": false"#)), "{rows:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_late_update_does_not_undo_a_deletion() {
+    let app = TestApp::start().await;
+    let ada = customer("cus_1", "Ada");
+    let renamed = with(&ada, json!({ "name": "Ada L." }));
+    let gone = with(&subscription("sub_1", "cus_1"), json!({ "status": "canceled", "ended_at": 1_767_226_000 }));
+    app.deliver_and_drain(&[
+        event("evt_1", "customer.deleted", 10, &renamed, None),
+        event("evt_2", "customer.subscription.deleted", 10, &gone, None),
+    ])
+    .await;
+    app.deliver_and_drain(&[
+        update("evt_3", "customer.updated", 5, &ada, &renamed),
+        event("evt_4", "customer.created", 0, &ada, None),
+        event("evt_5", "customer.subscription.created", 0, &subscription("sub_1", "cus_1"), None),
+    ])
+    .await;
+    let contact = "SELECT name || ' ' || (stripe_deleted_at = '2026-01-01T00:00:10Z') FROM billing.billing_contacts";
+    assert_eq!(app.text(contact).await.as_deref(), Some("Ada L. true"));
+    let status = "SELECT stripe_status || ' ' || active FROM billing.subscriptions";
+    assert_eq!(app.text(status).await.as_deref(), Some("canceled false"));
+    assert_eq!(app.fate("evt_3").await, "done superseded -");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn older_content_fills_in_under_a_tombstone_that_came_as_a_stub() {
+    let app = TestApp::start().await;
+    let stub = json!({ "id": "cus_1", "object": "customer", "deleted": true });
+    app.deliver_and_drain(&[event("evt_1", "customer.deleted", 10, &stub, None)]).await;
+    assert_eq!(app.rows().await, Vec::<String>::new(), "nothing is known but the deletion");
+    app.deliver_and_drain(&[event("evt_0", "customer.created", 0, &customer("cus_1", "Ada"), None)]).await;
+    let contact = "SELECT name || ' ' || (stripe_deleted_at IS NOT NULL) FROM billing.billing_contacts";
+    assert_eq!(app.text(contact).await.as_deref(), Some("Ada true"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_told_is_counted_and_decided_alike() {
+    let one = with(&subscription("sub_1", "cus_1"), json!({ "metadata": { "n": "1" } }));
+    let two = with(&one, json!({ "metadata": { "n": "2" } }));
+    // no previous attributes: nothing says which came first
+    let first = event("evt_1", UPDATED, 5, &one, None);
+    let second = event("evt_2", UPDATED, 5, &two, None);
+    assert_eq!(rows_after(&[first.clone(), second.clone()]).await, rows_after(&[second.clone(), first.clone()]).await);
+    let app = TestApp::start().await;
+    app.deliver_and_drain(&[first, second]).await;
+    assert!(app.metric("billing_sync_order_ambiguous_total") > 0.0);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_older_event_is_no_doubt() {
+    let app = TestApp::start().await;
+    let active = subscription("sub_1", "cus_1");
+    app.deliver_and_drain(&[update("evt_2", UPDATED, 9, &active, &paused(&active))]).await;
+    app.deliver_and_drain(&[event("evt_1", "customer.subscription.created", 3, &active, None)]).await;
+    assert_eq!(app.fate("evt_1").await, "done superseded -");
+    assert!(app.metric("billing_sync_order_ambiguous_total").abs() < f64::EPSILON);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_newest_price_inside_a_subscription_makes_the_plan_whatever_comes_last() {
+    let old = subscription("sub_1", "cus_1");
+    let mut new = old.clone();
+    new["items"]["data"][0]["price"] = price("price_basic", 2900);
+    let first = event("evt_1", "customer.subscription.created", 0, &old, None);
+    let second = update("evt_2", UPDATED, 60, &old, &new);
+    let in_order = rows_after(&[first.clone(), second.clone()]).await;
+    assert_eq!(in_order, rows_after(&[second, first]).await);
+    assert!(in_order.iter().any(|row| row.contains(r#""unit_amount_decimal": 2900"#)), "{in_order:#?}");
+}
+
+#[tokio::test]
+async fn a_customer_that_comes_after_its_subscription_lends_it_its_workspace() {
+    let workspace = "550e8400-e29b-41d4-a716-446655440000";
+    let subscribed = event("evt_1", "customer.subscription.created", 5, &subscription("sub_1", "cus_1"), None);
+    let ada = with(&customer("cus_1", "Ada"), json!({ "metadata": { "workspaceId": workspace } }));
+    let created = event("evt_0", "customer.created", 0, &ada, None);
+    let in_order = rows_after(&[created.clone(), subscribed.clone()]).await;
+    assert_eq!(in_order, rows_after(&[subscribed, created]).await);
+    assert!(in_order.iter().any(|row| row.starts_with("subscription") && row.contains(workspace)));
+}
+
+#[tokio::test]
+async fn a_thin_event_gives_way_to_its_snapshot_and_says_what_it_lacks_without_one() {
+    let app = TestApp::start().await;
+    let created = event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None);
+    let twin = thin("evt_t1", "v1.customer.created", "2026-01-01T00:00:00.250Z", "customer", "cus_1");
+    let lone = thin("evt_t2", "v1.customer.updated", "2026-01-01T00:00:07Z", "customer", "cus_1");
+    app.deliver_and_drain(&[created, twin, lone]).await;
+    assert_eq!(app.fate("evt_t1").await, "done superseded has_snapshot");
+    assert_eq!(app.fate("evt_t2").await, "done ignored needs_fetch");
+    app.finish().await;
+}
+
+/// One generated life of a customer and its subscriptions.
+#[derive(Debug, Clone)]
+struct Life {
+    events: Vec<Value>,
+    /// The same events in the order of arrival, some of them twice.
+    arrival: Vec<usize>,
+    /// How many events are claimed at once.
+    batch_size: usize,
+}
+
+/// A change: seconds since the one before, which object, which of its states.
+fn life() -> impl Strategy<Value = Life> {
+    let seconds = prop_oneof![3 => Just(0_i64), 1 => Just(1), 1 => 2..40_i64];
+    let change = (seconds, 0..3_usize, 0..4_usize);
+    prop::collection::vec(change, 3..9).prop_flat_map(|changes| {
+        let events = tell(&changes);
+        let twice: Vec<usize> = (0..events.len()).chain(0..events.len() / 2).collect();
+        (Just(events), Just(twice).prop_shuffle(), 1..6_usize).prop_map(|(events, arrival, batch_size)| Life {
+            events,
+            arrival,
+            batch_size,
+        })
+    })
+}
+
+/// The states that an object of a life can have: few, so that walks come back to where they were.
+fn state_of(object: usize, state: usize) -> Value {
+    match (object, state) {
+        (0, 0) => customer("cus_1", "Ada"),
+        (0, 1) => customer("cus_1", "Ada L."),
+        (0, _) => with(
+            &customer("cus_1", "Ada"),
+            json!({ "metadata": { "workspace_id": "550e8400-e29b-41d4-a716-446655440000" } }),
+        ),
+        (which, state) => {
+            let plain = subscription(&format!("sub_{which}"), "cus_1");
+            match state {
+                0 => plain,
+                1 => paused(&plain),
+                2 => with(&plain, json!({ "cancel_at_period_end": true })),
+                _ => with(&paused(&plain), json!({ "status": "past_due" })),
+            }
+        }
+    }
+}
+
+/// The events of a life, in their true order; their ids say nothing of it.
+fn tell(changes: &[(i64, usize, usize)]) -> Vec<Value> {
+    let mut states = [None, None, None];
+    let mut second = 0;
+    let mut events = Vec::new();
+    for (number, (seconds, object, state)) in changes.iter().enumerate() {
+        second += seconds;
+        let id = format!("evt_{:03}", (number * 37 + 11) % 101);
+        let kind = if *object == 0 { "customer" } else { "customer.subscription" };
+        let new = state_of(*object, *state);
+        match states[*object].replace(new.clone()) {
+            None => events.push(event(&id, &format!("{kind}.created"), second, &new, None)),
+            Some(old) if old == new => {}
+            Some(old) => events.push(update(&id, &format!("{kind}.updated"), second, &old, &new)),
+        }
+    }
+    events
+}
+
+/// The last state that a life tells of each object, in one event each.
+fn last_words(events: &[Value]) -> Vec<Value> {
+    let mut last = std::collections::BTreeMap::new();
+    for event in events {
+        last.insert(event["data"]["object"]["id"].to_string(), event.clone());
+    }
+    last.into_values().collect()
+}
+
+impl TestApp {
+    /// Puts events into the outbox as the receiver does, without the door.
+    async fn enqueue<'a>(&self, events: impl Iterator<Item = &'a Value>) {
+        let mut conn = self.pool.acquire().await.unwrap();
+        for event in events {
+            let payload = event.to_string().into_bytes();
+            let envelope: Envelope = envelope::read(&payload).unwrap();
+            enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }]).await.unwrap();
+        }
+    }
+
+    /// An empty database again.
+    async fn forget_everything(&self) {
+        self.execute(
+            "TRUNCATE billing.events, billing.outbox, billing.stripe_objects, billing.billing_contacts,
+                billing.subscriptions, billing.pricing_plans",
+        )
+        .await;
+    }
+
+    /// The rows after these events, in batches of this size as they arrive.
+    async fn live(&mut self, events: &[&Value], batch_size: usize) -> Vec<String> {
+        self.forget_everything().await;
+        self.context.config.batch_size = batch_size;
+        for some in events.chunks(batch_size) {
+            self.enqueue(some.iter().copied()).await;
+            self.worker().drain(&CancellationToken::new()).await.unwrap();
+        }
+        self.rows().await
+    }
+}
+
+/// The law of the whole: any permutation, with duplicates, in batches of any size, ends in the rows that the
+/// last states alone would make, or, where an order could not be told, in the same rows every time.
+#[tokio::test]
+async fn any_order_of_arrival_ends_in_the_rows_of_the_true_order() {
+    let mut app = TestApp::start().await;
+    let mut runner = TestRunner::deterministic();
+    let (mut told, mut doubtful) = (0, 0);
+    for _ in 0..60 {
+        let life = life().new_tree(&mut runner).unwrap().current();
+        let true_order: Vec<&Value> = life.events.iter().collect();
+        let arrival: Vec<&Value> = life.arrival.iter().map(|place| &life.events[*place]).collect();
+        let before = app.metric("billing_sync_order_ambiguous_total");
+        let expected = app.live(&true_order, 100).await;
+        let doubt = app.metric("billing_sync_order_ambiguous_total") > before;
+        assert_eq!(app.live(&arrival, life.batch_size).await, expected, "{life:#?}");
+        if doubt {
+            doubtful += 1;
+            continue;
+        }
+        told += 1;
+        let last = last_words(&life.events);
+        assert_eq!(app.live(&last.iter().collect::<Vec<_>>(), 1).await, expected, "{life:#?}");
+    }
+    assert!(told > 4 * doubtful, "{told} told, {doubtful} in doubt: the law says little");
+    app.finish().await;
+}
+
+/// Batches with the same objects in opposite order, by four workers at once: no deadlock, nothing left, the rows
+/// of the true order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_with_the_same_objects_in_opposite_order_do_not_deadlock() {
+    let mut app = TestApp::start().await;
+    app.context.config.batch_size = 7;
+    let customers: Vec<String> = (0..12).map(|number| format!("cus_{number:02}")).collect();
+    let mut events = Vec::new();
+    for round in 0..8_i64 {
+        let mut these = customers.clone();
+        if round % 2 == 1 {
+            these.reverse();
+        }
+        for (place, id) in these.iter().enumerate() {
+            let object =
+                with(&subscription(&format!("sub_{id}"), id), json!({ "metadata": { "round": round.to_string() } }));
+            events.push(event(&format!("evt_{round}_{place:02}"), UPDATED, round, &object, None));
+        }
+    }
+    app.enqueue(events.iter()).await;
+    let never = CancellationToken::new();
+    let drains = (0..4).map(|_| {
+        let (mut worker, never) = (app.worker(), never.clone());
+        tokio::spawn(async move { worker.drain(&never).await })
+    });
+    for drain in drains.collect::<Vec<_>>() {
+        drain.await.unwrap().unwrap();
+    }
+    app.drain().await;
+    let newest = "SELECT string_agg(DISTINCT convert_from(content, 'UTF8')::json #>> '{metadata,round}', ',')
+        FROM billing.stripe_objects WHERE object_type = 'subscription'";
+    assert_eq!(app.text(newest).await.as_deref(), Some("7"));
+    assert!(app.metric("billing_sync_attempts_failed_total{consequence=\"transient\"}").abs() < f64::EPSILON);
+    app.finish().await;
+}

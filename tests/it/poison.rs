@@ -1,0 +1,192 @@
+//! A poison event stops nobody else: not one that the database refuses, not one that panics the mapping, not one
+//! that takes the worker with it.
+
+use std::time::Duration;
+
+use billing_sync::domain::subscription::Subscription;
+use billing_sync::outbox::{admin, claim};
+use billing_sync::projection::{self, Projected, Rules};
+use billing_sync::stripe::views::customer::CustomerView;
+use billing_sync::stripe::views::subscription::SubscriptionView;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::app::TestApp;
+use crate::support::events::{customer, event, subscription, with};
+
+/// Customers called `cus_poison` are refused by the table.
+const REFUSE_POISON: &str = "
+    CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'refused: %', NEW.email USING ERRCODE = '23514'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON billing.billing_contacts
+        FOR EACH ROW WHEN (NEW.stripe_customer_id = 'cus_poison') EXECUTE FUNCTION public.refuse()";
+
+impl TestApp {
+    /// Works until nothing is pending any more, retries included.
+    async fn drain_to_the_end(&self) {
+        for _ in 0..400 {
+            self.drain().await;
+            let pending = "SELECT count(*)::text FROM billing.outbox WHERE state = 'pending'";
+            if self.text(pending).await.as_deref() == Some("0") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("events are pending for ever");
+    }
+
+    async fn deliver_customers(&self, ids: &[&str]) {
+        for (number, id) in ids.iter().enumerate() {
+            self.deliver(&event(&format!("evt_{number}"), "customer.created", 0, &customer(id, "Ada"), None)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_poison_event_is_parked_with_its_error_while_its_neighbours_flow() {
+    let app = TestApp::start().await;
+    app.execute(REFUSE_POISON).await;
+    app.deliver_customers(&["cus_1", "cus_poison", "cus_2"]).await;
+    app.drain_to_the_end().await;
+    assert_eq!(app.fate("evt_0").await, "done applied -");
+    assert_eq!(app.fate("evt_2").await, "done applied -");
+    assert_eq!(app.fate("evt_1").await, "dead - -");
+    let parked = "SELECT attempts || ' ' || last_error FROM billing.outbox WHERE event_id = 'evt_1'";
+    assert_eq!(app.text(parked).await.as_deref(), Some("3 database error 23514"), "and no word of the e-mail");
+    assert!((app.metric("billing_sync_attempts_failed_total{consequence=\"dead\"}") - 1.0).abs() < f64::EPSILON);
+
+    // after a fix the operator sends it on its way again
+    app.execute("DROP TRIGGER refuse ON billing.billing_contacts").await;
+    let mut conn = app.pool.acquire().await.unwrap();
+    admin::retry(&mut conn, Some(&["evt_1".to_owned()])).await.unwrap();
+    drop(conn);
+    app.drain().await;
+    assert_eq!(app.fate("evt_1").await, "done applied -");
+    app.finish().await;
+}
+
+fn panics_on_poison(
+    account: &str,
+    view: &SubscriptionView,
+    customer: Option<&CustomerView>,
+    rules: &Rules,
+) -> Projected<Subscription> {
+    assert!(view.id != "sub_poison", "no such thing as {}", view.id);
+    projection::subscription(account, view, customer, rules)
+}
+
+#[tokio::test]
+async fn a_panic_in_the_mapping_counts_as_a_failure_of_its_event_alone() {
+    let mut app = TestApp::start().await;
+    app.context.project_subscription = panics_on_poison;
+    for (id, sub) in [("evt_0", "sub_1"), ("evt_1", "sub_poison"), ("evt_2", "sub_2")] {
+        app.deliver(&event(id, "customer.subscription.created", 0, &subscription(sub, "cus_1"), None)).await;
+    }
+    app.drain_to_the_end().await;
+    assert_eq!(app.fate("evt_0").await, "done applied unknown_customer");
+    assert_eq!(app.fate("evt_2").await, "done applied unknown_customer");
+    assert_eq!(app.fate("evt_1").await, "dead - -");
+    let error = app.text("SELECT last_error FROM billing.outbox WHERE event_id = 'evt_1'").await.unwrap();
+    assert!(error.starts_with("the mapping panicked") && !error.contains("sub_poison"), "{error}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_object_of_which_no_row_can_be_made_is_parked_at_once_and_names_the_field() {
+    let app = TestApp::start().await;
+    let broken = with(&subscription("sub_1", "cus_1"), json!({ "status": 7 }));
+    app.deliver(&event("evt_0", "customer.subscription.created", 0, &broken, None)).await;
+    app.deliver(&event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
+    app.drain().await;
+    assert_eq!(app.fate("evt_0").await, "dead - -");
+    assert_eq!(app.fate("evt_1").await, "done applied -");
+    let error = app.text("SELECT attempts || ' ' || last_error FROM billing.outbox WHERE event_id = 'evt_0'").await;
+    assert_eq!(error.as_deref(), Some("1 subscription.status is missing or cannot be read"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_costs_no_attempt() {
+    let app = TestApp::start().await;
+    // the first three tries lose their connection in the middle of their work
+    app.execute(
+        "CREATE SEQUENCE public.tries;
+        CREATE FUNCTION public.hang_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('public.tries') <= 3 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER hang_up BEFORE INSERT ON billing.billing_contacts
+            FOR EACH ROW EXECUTE FUNCTION public.hang_up()",
+    )
+    .await;
+    app.deliver_customers(&["cus_1"]).await;
+    app.execute("UPDATE billing.outbox SET alone = true").await;
+    let mut worker = app.worker();
+    let never = tokio_util::sync::CancellationToken::new();
+    for _ in 0..3 {
+        worker.drain(&never).await.unwrap_err();
+        app.execute("UPDATE billing.outbox SET run_at = clock_timestamp()").await;
+    }
+    worker.drain(&never).await.unwrap();
+    assert_eq!(app.fate("evt_0").await, "done applied -");
+    assert_eq!(app.text("SELECT attempts::text FROM billing.outbox").await.as_deref(), Some("1"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_batch_of_a_dead_worker_is_tried_one_by_one() {
+    let app = TestApp::start().await;
+    app.deliver_customers(&["cus_1", "cus_2"]).await;
+    let mut tx = app.pool.begin().await.unwrap();
+    let claimed = claim::batch(&mut tx, 100).await.unwrap();
+    let keys: Vec<_> = claimed.into_iter().map(|event| event.key).collect();
+    let mut other = app.pool.acquire().await.unwrap();
+    claim::note_batch(&mut other, Uuid::nil(), &keys).await.unwrap();
+    assert_eq!(claim::recover_batches(&mut other).await.unwrap(), 0, "its worker lives");
+    tx.rollback().await.unwrap();
+    assert_eq!(claim::recover_batches(&mut other).await.unwrap(), 2, "its worker has died");
+    assert_eq!(app.text("SELECT count(*)::text FROM billing.worker_batches").await.as_deref(), Some("0"));
+    drop(other);
+    app.drain().await;
+    let alone = "SELECT string_agg(attempts || ' ' || alone, ',') FROM billing.outbox";
+    assert_eq!(app.text(alone).await.as_deref(), Some("1 true,1 true"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_kills_its_worker_every_time_runs_out_of_attempts() {
+    let app = TestApp::start().await;
+    app.deliver_customers(&["cus_1"]).await;
+    app.execute("UPDATE billing.outbox SET alone = true").await;
+    let mut conn = app.pool.acquire().await.unwrap();
+    for number in 1..=3 {
+        // counted and committed; then the process dies, and nobody takes the count back
+        let attempt = claim::begin_attempt(&mut conn, Duration::ZERO).await.unwrap().unwrap();
+        assert_eq!(attempt.number, number);
+    }
+    drop(conn);
+    app.drain().await;
+    assert_eq!(app.fate("evt_0").await, "dead - -");
+    let error = app.text("SELECT last_error FROM billing.outbox").await;
+    assert_eq!(error.as_deref(), Some("the worker stopped during the last attempt"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_attempt_at_work_is_taken_by_nobody_else() {
+    let mut app = TestApp::start().await;
+    app.leave_pending();
+    app.deliver_customers(&["cus_1"]).await;
+    app.execute("UPDATE billing.outbox SET alone = true").await;
+    let mut conn = app.pool.acquire().await.unwrap();
+    let attempt = claim::begin_attempt(&mut conn, Duration::from_secs(60)).await.unwrap().unwrap();
+    drop(conn);
+    app.drain().await;
+    assert_eq!(app.fate("evt_0").await, "pending - -", "leased");
+    let mut tx = app.pool.begin().await.unwrap();
+    assert!(claim::one(&mut tx, &attempt).await.unwrap().is_some());
+    let mut other = app.pool.begin().await.unwrap();
+    assert!(claim::one(&mut other, &attempt).await.unwrap().is_none(), "locked");
+    drop((tx, other));
+    app.finish().await;
+}

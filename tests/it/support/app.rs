@@ -1,0 +1,186 @@
+//! The whole service on port 0 with a database of its own, and the worker in the test's hand.
+//!
+//! Nothing is processed until the test says [`TestApp::drain`]; what is left pending when the test ends is an
+//! error, unless it said [`TestApp::leave_pending`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use billing_sync::clock;
+use billing_sync::config::ops::OpsConfig;
+use billing_sync::config::receiver::ReceiverConfig;
+use billing_sync::config::sync::SyncConfig;
+use billing_sync::config::worker::WorkerConfig;
+use billing_sync::metrics::instance::Instance;
+use billing_sync::receiver::PATH;
+use billing_sync::receiver::signature::{self, WebhookSecret};
+use billing_sync::service::{Service, ServiceConfig};
+use billing_sync::worker::{Context, Worker};
+use prometheus::{Registry, TextEncoder};
+use serde_json::Value;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Client, Reply, post};
+use super::cluster::{self, TestDatabase};
+
+pub(crate) const SECRET: &str = "whsec_of_the_test";
+
+pub(crate) struct TestApp {
+    pub(crate) database: TestDatabase,
+    pub(crate) pool: PgPool,
+    pub(crate) webhooks: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    /// What the drained worker is made of.
+    pub(crate) context: Context,
+    registry: Registry,
+    shutdown: CancellationToken,
+    running: Option<JoinHandle<()>>,
+    may_leave_pending: bool,
+}
+
+pub(crate) fn worker_config() -> WorkerConfig {
+    WorkerConfig {
+        batch_size: 100,
+        workers: 1,
+        poll_interval: Duration::from_millis(200),
+        max_attempts: 3,
+        retry_initial: Duration::from_millis(1),
+        retry_max: Duration::from_millis(2),
+        attempt_lease: Duration::from_millis(300),
+    }
+}
+
+pub(crate) fn sync_config() -> SyncConfig {
+    SyncConfig { livemode: false, accounts: ["acct_known".to_owned()].into(), past_due_active: true }
+}
+
+pub(crate) fn receiver_config() -> ReceiverConfig {
+    ReceiverConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        secrets: vec![WebhookSecret::new(SECRET).unwrap()],
+        body_limit: 1024 * 1024,
+        header_timeout: Duration::from_secs(5),
+        body_timeout: Duration::from_secs(5),
+        max_connections: 512,
+        queue_capacity: 1024,
+        store_timeout: Duration::from_secs(5),
+    }
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(ServiceConfig {
+            receiver: Some(receiver_config()),
+            worker: None,
+            upkeep: false,
+            ops: OpsConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
+        })
+        .await
+    }
+
+    pub(crate) async fn start_with(config: ServiceConfig) -> Self {
+        let database = cluster::database().await;
+        let service = Service::bind(&config, &database.options).await.unwrap();
+        let (webhooks, ops) = (service.webhook_addr().unwrap(), service.ops_addr());
+        let shutdown = CancellationToken::new();
+        let running = Some(tokio::spawn(service.run(shutdown.clone())));
+        let pool = PgPoolOptions::new().max_connections(12).connect_with(database.options.clone()).await.unwrap();
+        let registry = Registry::new();
+        let metrics = Instance::new(&registry).unwrap();
+        let context = Context::new(pool.clone(), sync_config(), worker_config(), metrics);
+        Self { database, pool, webhooks, ops, context, registry, shutdown, running, may_leave_pending: false }
+    }
+
+    /// This test means to leave events pending.
+    pub(crate) fn leave_pending(&mut self) {
+        self.may_leave_pending = true;
+    }
+
+    /// Delivers signed bytes.
+    pub(crate) async fn deliver_bytes(&self, body: &[u8]) -> Reply {
+        let now = clock::now().unix_timestamp();
+        let header = signature::sign(&WebhookSecret::new(SECRET).unwrap(), now, body);
+        let mut client = Client::connect(self.webhooks).await;
+        client.send(&post(PATH, &header, body)).await;
+        client.reply().await.unwrap()
+    }
+
+    /// Delivers a signed event and expects it to be stored.
+    pub(crate) async fn deliver(&self, event: &Value) {
+        let reply = self.deliver_bytes(event.to_string().as_bytes()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+
+    pub(crate) fn worker(&self) -> Worker {
+        Worker::new(self.context.clone())
+    }
+
+    /// Works until nothing is due.
+    pub(crate) async fn drain(&self) {
+        self.worker().drain(&CancellationToken::new()).await.unwrap();
+    }
+
+    pub(crate) async fn deliver_and_drain(&self, events: &[Value]) {
+        for event in events {
+            self.deliver(event).await;
+        }
+        self.drain().await;
+    }
+
+    /// One text value.
+    pub(crate) async fn text(&self, query: &'static str) -> Option<String> {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// State, outcome and reason of an event, `done applied -` for example.
+    pub(crate) async fn fate(&self, event_id: &str) -> String {
+        let query = "SELECT concat_ws(' ', state, coalesce(outcome, '-'), coalesce(reason, '-'))
+            FROM billing.outbox WHERE event_id = $1";
+        sqlx::query_scalar(query).bind(event_id).fetch_one(&self.pool).await.unwrap()
+    }
+
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
+    }
+
+    /// The value of a series that the drained workers count.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no series {series}")).parse().unwrap()
+    }
+
+    /// All that the sync has written, without the times of writing, as comparable lines.
+    pub(crate) async fn rows(&self) -> Vec<String> {
+        let query = "
+            SELECT 'contact ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.billing_contacts t
+            UNION ALL
+            SELECT 'subscription ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.subscriptions t
+            UNION ALL
+            SELECT 'plan ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.pricing_plans t
+            ORDER BY 1";
+        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
+    }
+
+    /// Stops the service as SIGTERM does.
+    pub(crate) async fn stop(&mut self) {
+        self.shutdown.cancel();
+        if let Some(running) = self.running.take() {
+            running.await.unwrap();
+        }
+    }
+
+    /// Ends the test: nothing may be left pending.
+    pub(crate) async fn finish(mut self) {
+        self.stop().await;
+        let pending: i64 = sqlx::query_scalar("SELECT count(*) FROM billing.outbox WHERE state = 'pending'")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+        assert!(self.may_leave_pending || pending == 0, "{pending} events are left pending");
+        self.pool.close().await;
+    }
+}
