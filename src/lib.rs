@@ -1,6 +1,7 @@
 //! billing-sync: keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -1,3 +1,31 @@
 //! Arguments, configuration, telemetry, dispatch.
 
-fn main() {}
+use std::process::ExitCode;
+
+use billing_sync::cli::{self, Cli};
+use billing_sync::config::log::LogConfig;
+use billing_sync::config::source::Source;
+use billing_sync::config::unknown;
+use billing_sync::telemetry;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut source = Source::process(cli.flags());
+    let planned = source.collect(|source| {
+        let log = LogConfig::read(source);
+        let task = cli.plan(source);
+        Some((log?, task?))
+    });
+    let (log, task) = match planned {
+        Ok(planned) => planned,
+        Err(error) => return cli::refuse(&error, &source),
+    };
+    if let Err(error) = telemetry::start(&log) {
+        return cli::fail(&error.into());
+    }
+    for warning in unknown::warnings(&source) {
+        tracing::warn!("{warning}");
+    }
+    cli::run(task)
+}

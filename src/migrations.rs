@@ -73,17 +73,26 @@ impl Status {
         self.missing.is_empty() && self.changed.is_empty()
     }
 
-    /// One sentence with the mend.
+    /// What to do where it is not current.
+    pub fn mend(&self) -> &'static str {
+        if self.changed.is_empty() {
+            "run `billing-sync migrate`"
+        } else {
+            "use the release that applied them: a shipped migration is never edited"
+        }
+    }
+
+    /// One line.
     pub fn describe(&self) -> String {
         if !self.changed.is_empty() {
-            return MigrationError::Changed(self.changed.clone()).to_string();
+            return format!("migrations differ from what was applied ({})", numbers(&self.changed));
         }
         match self.missing.as_slice() {
             [] if self.unknown.is_empty() => "all migrations are applied".to_owned(),
             [] => "all migrations are applied, and newer ones by a newer release".to_owned(),
             missing => {
                 let versions: Vec<i64> = missing.iter().map(|known| known.version).collect();
-                format!("migrations are missing ({}): run `billing-sync migrate`", numbers(&versions))
+                format!("migrations are missing ({})", numbers(&versions))
             }
         }
     }

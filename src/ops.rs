@@ -164,7 +164,11 @@ impl State {
         let unreachable = |error: sqlx::Error| format!("the database cannot be reached: {}", one_line(&error));
         let mut conn = self.pool.acquire().await.map_err(unreachable)?;
         let status = migrations::pending(&mut conn).await.map_err(|error| one_line(&error))?;
-        if status.is_current() { Ok(status.describe()) } else { Err(status.describe()) }
+        if status.is_current() {
+            Ok(status.describe())
+        } else {
+            Err(format!("{}: {}", status.describe(), status.mend()))
+        }
     }
 }
 

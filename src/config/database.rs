@@ -62,5 +62,5 @@ fn url(text: &str) -> Parsed<SecretString> {
     }
     let expected = "a URL such as postgres://user:password@host:5432/name, \
                     with reserved characters of the password percent-encoded";
-    Err(Expected(expected.to_owned()))
+    Err(Expected::new(expected))
 }

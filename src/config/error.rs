@@ -30,19 +30,20 @@ impl Problem {
     }
 
     pub(super) fn missing(setting: &Setting, mend: &str) -> Self {
-        Self::new(setting.name, "is not set, or set to nothing", mend)
+        Self::new(setting.name, "is not set (or empty)", mend)
     }
 
-    pub(super) fn unexpected(setting: &Setting, found: &Found, Expected(expected): &Expected) -> Self {
+    pub(super) fn unexpected(setting: &Setting, found: &Found, expected: &Expected) -> Self {
+        let Expected { what: expected, hint } = expected;
         let wrong = if setting.secret {
             format!("is not {expected} (its value is not shown)")
         } else {
             format!("{} is not {expected}", quoted(&found.text))
         };
         let mend = match setting.default {
-            "" if setting.secret => format!("set it to {expected}"),
-            "" => format!("set it to {expected}, or leave it out"),
-            default => format!("set it to {expected}, or leave it out for the default, {default}"),
+            "" if setting.secret => format!("set it to {expected}{hint}"),
+            "" => format!("set it to {expected}{hint}, or leave it out"),
+            default => format!("set it to {expected}{hint}, or leave it out for the default, {default}"),
         };
         Self::new(subject(setting, &found.origin), wrong, mend)
     }

@@ -36,7 +36,13 @@ impl LogConfig {
 }
 
 fn filter(text: &str) -> Parsed<String> {
-    let expected = || Expected("a log filter such as info or info,billing_sync=debug".to_owned());
+    let expected = || Expected::new("a log filter such as info or info,billing_sync=debug");
+    // a word that is no level would name a module and silence everything else
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_directive = |part: &str| part.contains('=') || levels.contains(&part.trim().to_lowercase().as_str());
+    if !text.split(',').all(is_directive) {
+        return Err(expected());
+    }
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| expected())
 }
 
@@ -45,6 +51,6 @@ fn format(text: &str) -> Parsed<LogFormat> {
         "auto" => Ok(LogFormat::Auto),
         "pretty" => Ok(LogFormat::Pretty),
         "json" => Ok(LogFormat::Json),
-        _ => Err(Expected("auto, pretty or json".to_owned())),
+        _ => Err(Expected::new("auto, pretty or json")),
     }
 }

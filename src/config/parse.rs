@@ -8,9 +8,21 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a value should have been, "a whole number from 1 to 64" for example.
+/// What a value should have been.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Expected(pub String);
+pub struct Expected {
+    /// "a whole number from 1 to 64", for example.
+    pub what: String,
+    /// More about the mend, where to find such a value for example; may be empty.
+    pub hint: &'static str,
+}
+
+impl Expected {
+    /// Without a hint.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: "" }
+    }
+}
 
 /// The result of reading one value.
 pub type Parsed<T> = Result<T, Expected>;
@@ -21,7 +33,7 @@ pub(super) fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> 
         let number = text.trim().parse().ok().filter(|number| (least..=most).contains(number));
         number
             .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| Expected(format!("a whole number from {least} to {most}")))
+            .ok_or_else(|| Expected::new(format!("a whole number from {least} to {most}")))
     }
 }
 
@@ -31,7 +43,7 @@ pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Pars
         humantime::parse_duration(text.trim()).ok().filter(|duration| (least..=most).contains(duration)).ok_or_else(
             || {
                 let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
-                Expected(format!("a duration from {least} to {most}, with its unit"))
+                Expected::new(format!("a duration from {least} to {most}, with its unit"))
             },
         )
     }
@@ -42,18 +54,18 @@ pub(super) fn boolean(text: &str) -> Parsed<bool> {
     match text.trim().to_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(Expected("true or false".to_owned())),
+        _ => Err(Expected::new("true or false")),
     }
 }
 
 /// An IP address with a port. No host names: where a listener binds must not depend on a name server.
 pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
-    text.trim().parse().map_err(|_| Expected("an IP address with a port, such as 127.0.0.1:8080".to_owned()))
+    text.trim().parse().map_err(|_| Expected::new("an IP address with a port, such as 127.0.0.1:8080"))
 }
 
 /// A path; only blanks are refused.
 pub(super) fn path(text: &str) -> Parsed<PathBuf> {
-    if text.trim().is_empty() { Err(Expected("a path".to_owned())) } else { Ok(PathBuf::from(text)) }
+    if text.trim().is_empty() { Err(Expected::new("a path")) } else { Ok(PathBuf::from(text)) }
 }
 
 /// Ids of connected accounts, separated by commas.
@@ -62,7 +74,7 @@ pub(super) fn accounts(text: &str) -> Parsed<BTreeSet<String>> {
     if accounts.iter().all(|account| account.starts_with("acct_")) {
         Ok(accounts)
     } else {
-        Err(Expected("a list of account ids (acct_…) separated by commas".to_owned()))
+        Err(Expected::new("a list of account ids (acct_…) separated by commas"))
     }
 }
 
@@ -75,7 +87,7 @@ mod tests {
         let parse = whole::<usize>(1, 64);
         assert_eq!((parse("1"), parse("64")), (Ok(1), Ok(64)));
         for wrong in ["0", "65", "-1", "1.0", "", "many"] {
-            assert_eq!(parse(wrong), Err(Expected("a whole number from 1 to 64".to_owned())), "{wrong}");
+            assert_eq!(parse(wrong), Err(Expected::new("a whole number from 1 to 64")), "{wrong}");
         }
     }
 
@@ -85,7 +97,7 @@ mod tests {
         assert_eq!(parse("1m 30s"), Ok(Duration::from_secs(90)));
         for wrong in ["10", "0s", "1h", "", "soon"] {
             let expected = "a duration from 100ms to 5m, with its unit".to_owned();
-            assert_eq!(parse(wrong), Err(Expected(expected)), "{wrong}");
+            assert_eq!(parse(wrong), Err(Expected::new(expected)), "{wrong}");
         }
     }
 

@@ -65,11 +65,16 @@ pub fn secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
 }
 
 fn parse_secrets(text: &str) -> Parsed<Vec<WebhookSecret>> {
-    let api_key = |secret: &str| ["sk_", "rk_", "pk_"].iter().any(|prefix| secret.trim().starts_with(prefix));
-    if text.split(',').any(api_key) {
-        return Err(Expected("a webhook signing secret (whsec_…) but looks like an API key".to_owned()));
-    }
-    let blank = "one or more signing secrets (whsec_…) separated by commas, none of them blank; the Stripe dashboard \
-                 shows one under Developers > Webhooks > your endpoint, `stripe listen` prints one";
-    text.split(',').map(|secret| WebhookSecret::new(secret).map_err(|_| Expected(blank.to_owned()))).collect()
+    let expected = || Expected {
+        what: "a webhook signing secret (whsec_…), or several separated by commas".to_owned(),
+        hint: ", none blank and none an API key. The Stripe dashboard shows it under Developers > Webhooks > your \
+               endpoint > Signing secret, `stripe listen` prints it",
+    };
+    text.split(',').map(|secret| secret_of(secret).ok_or_else(expected)).collect()
+}
+
+/// An API key in the place of the signing secret is a mistake often made, and would refuse every delivery.
+fn secret_of(text: &str) -> Option<WebhookSecret> {
+    let is_api_key = ["sk_", "rk_", "pk_"].iter().any(|prefix| text.trim().starts_with(prefix));
+    if is_api_key { None } else { WebhookSecret::new(text).ok() }
 }

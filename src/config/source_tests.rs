@@ -99,8 +99,7 @@ fn a_noted_problem_fails_even_where_a_value_was_made() {
 #[test]
 fn a_secret_is_never_repeated() {
     let mut source = source(&[("DATABASE_URL", "mysql://u:hunter2@h/d")]);
-    let result =
-        source.collect(|source| source.optional(&DATABASE_URL, |_| Err::<(), _>(Expected("a URL".to_owned()))));
+    let result = source.collect(|source| source.optional(&DATABASE_URL, |_| Err::<(), _>(Expected::new("a URL"))));
     let error = result.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
 }

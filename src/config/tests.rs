@@ -62,8 +62,38 @@ fn a_blank_secret_among_others_is_refused() {
 #[test]
 fn an_api_key_is_no_signing_secret() {
     let error = read(&[("STRIPE_WEBHOOK_SECRET", "sk_test_hunter2")], ReceiverConfig::read).unwrap_err();
-    assert!(error.to_string().contains("looks like an API key"), "{error}");
+    assert!(error.to_string().contains("none an API key"), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn every_setting_is_read_and_a_blank_value_is_refused_by_the_name_of_its_variable() {
+    for setting in super::settings::ALL {
+        let environment: Vec<(&str, &str)> =
+            [SECRET].into_iter().filter(|(name, _)| *name != setting.name).chain([(setting.name, " ")]).collect();
+        let error = read(&environment, |source| {
+            let database = DatabaseConfig::read(source);
+            let receiver = ReceiverConfig::read(source);
+            let sync = SyncConfig::read(source);
+            let worker = WorkerConfig::read(source);
+            let ops = OpsConfig::read(source);
+            let embedded = EmbeddedConfig::read(source);
+            let (shutdown, log) = (ShutdownConfig::read(source), LogConfig::read(source));
+            Some((database?, receiver?, sync?, worker?, ops?, embedded?, shutdown?, log?))
+        });
+        let problems = error.err().map(|error| error.problems).unwrap_or_default();
+        assert_eq!(problems.len(), 1, "{}", setting.name);
+        assert_eq!(problems[0].subject, setting.name);
+    }
+}
+
+#[test]
+fn a_log_filter_that_would_silence_everything_by_mistake_is_refused() {
+    for wrong in ["verbose", "billing_sync", "info,sqlx", "info,=debug=", ""] {
+        let read = read(&[("BILLING_SYNC_LOG", wrong)], LogConfig::read);
+        assert_eq!(read.is_ok(), wrong.is_empty(), "{wrong}");
+    }
+    assert!(read(&[("BILLING_SYNC_LOG", "WARN,billing_sync=debug")], LogConfig::read).is_ok());
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
 
+mod cli;
 mod embedded;
+mod ops;
 mod ordering;
 mod poison;
 mod projection;

@@ -69,6 +69,15 @@ pub(crate) async fn database() -> TestDatabase {
     TestDatabase { options: url.parse().unwrap(), url, name }
 }
 
+/// A fresh database without our schema, as an operator finds it before the first `migrate`.
+pub(crate) async fn empty_database() -> TestDatabase {
+    let database = database().await;
+    let mut connection = database.options.connect().await.unwrap();
+    run(&mut connection, "DROP SCHEMA billing CASCADE".to_owned()).await;
+    connection.close().await.unwrap();
+    database
+}
+
 fn template() -> String {
     format!("billing_template_{}", migrations_fingerprint())
 }

@@ -1,0 +1,94 @@
+//! `doctor`: checks what `serve` with all its roles needs, and says for each failure how to mend it.
+//!
+//! Reads only. The configuration is part of what it examines, so a wrong setting is a line of the report here and not a
+//! refusal to start. Further checks of the database are in `checks`, the output in `report`.
+
+mod checks;
+mod listing;
+mod report;
+
+use std::process::ExitCode;
+
+use sqlx::postgres::PgConnectOptions;
+
+use self::listing::Listed;
+use self::report::{Check, Report};
+use super::Task;
+use super::settings::{SettingArgs, Uses};
+use crate::config::database::DatabaseConfig;
+use crate::config::embedded::EmbeddedConfig;
+use crate::config::error::Problem;
+use crate::config::ops::OpsConfig;
+use crate::config::receiver::ReceiverConfig;
+use crate::config::settings::Concern;
+use crate::config::shutdown::ShutdownConfig;
+use crate::config::source::Source;
+use crate::config::sync::SyncConfig;
+use crate::config::unknown;
+use crate::config::worker::WorkerConfig;
+
+/// The settings of `doctor`: all, to list them.
+#[derive(Debug)]
+pub struct Settings;
+
+impl Uses for Settings {
+    const CONCERNS: &'static [Concern] = Concern::ALL;
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs<Settings>,
+}
+
+/// What is known before the database is asked.
+struct Examined {
+    listed: Vec<Listed>,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+    database: Option<PgConnectOptions>,
+}
+
+impl Args {
+    pub(super) fn plan(self, source: &mut Source) -> Task {
+        let examined = examine(source);
+        Box::pin(examined.report(self.json))
+    }
+}
+
+fn examine(source: &mut Source) -> Examined {
+    let database = source.collect(DatabaseConfig::read);
+    let rest = source.collect(|source| {
+        let receiver = ReceiverConfig::read(source);
+        let sync = SyncConfig::read(source);
+        let worker = WorkerConfig::read(source);
+        let ops = OpsConfig::read(source);
+        let embedded = EmbeddedConfig::read(source);
+        let shutdown = ShutdownConfig::read(source);
+        Some((receiver?, sync?, worker?, ops?, embedded?, shutdown?))
+    });
+    let options = database.as_ref().ok().and_then(DatabaseConfig::options);
+    let problems = database.err().into_iter().chain(rest.err()).flat_map(|error| error.problems).collect();
+    Examined { listed: listing::list(source), problems, warnings: unknown::warnings(source), database: options }
+}
+
+impl Examined {
+    async fn report(self, json: bool) -> anyhow::Result<ExitCode> {
+        let mut report = Report::new(self.listed);
+        if self.problems.is_empty() {
+            report.add(Check::ok("settings", "all of them can be used"));
+        }
+        for problem in self.problems {
+            report.add(Check::failed("settings", format!("{} {}", problem.subject, problem.wrong), problem.mend));
+        }
+        for warning in self.warnings {
+            report.add(Check::warning("settings", warning, "correct the name, or unset it"));
+        }
+        checks::database(self.database.as_ref(), &mut report).await;
+        report.print(json)
+    }
+}

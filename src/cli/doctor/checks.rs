@@ -1,0 +1,106 @@
+//! The checks of the database, in the order in which one failure explains the next.
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use time::Duration;
+
+use super::report::{Check, Report};
+use crate::admin::checkup;
+use crate::cli::{database, output};
+use crate::metrics::service;
+use crate::{clock, migrations};
+
+/// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
+const MONTHS_AHEAD: i32 = 2;
+/// Well below the 5 minutes after which signatures count as stale.
+const CLOCK_TOLERANCE: Duration = Duration::seconds(30);
+/// Longer than retries of a short outage need.
+const OLD_SECONDS: f64 = 300.0;
+
+/// Connects and checks; ends early where the rest would only repeat the same failure.
+pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Report) {
+    let Some(options) = options else {
+        let mend = "set DATABASE_URL; only `serve --embedded` does without, and then this check does not apply";
+        return report.add(Check::failed("database", "there is no database to look at", mend));
+    };
+    let mut conn = match database::connect(options).await {
+        Ok(conn) => conn,
+        Err(error) => {
+            let mend = "start the database, or correct DATABASE_URL; the server's log has the other side";
+            return report.add(Check::failed("database", output::causes(&error), mend));
+        }
+    };
+    let conn = &mut conn;
+    let place = database::place(options);
+    report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
+    report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
+    match migrations::pending(conn).await {
+        Ok(status) if status.is_current() => report.add(Check::ok("migrations", status.describe())),
+        Ok(status) => {
+            return report.add(Check::failed("migrations", status.describe(), status.mend()));
+        }
+        Err(error) => return report.add(broken("migrations", &error)),
+    }
+    report.add(partitions(conn).await.unwrap_or_else(|error| broken("partitions", &error)));
+    match service::outbox(conn).await {
+        Ok(figures) => outbox(&figures).into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(broken("outbox", &error)),
+    }
+}
+
+fn broken(check: &'static str, error: &dyn std::error::Error) -> Check {
+    Check::failed(check, error.to_string(), "the database user needs to read the schema billing; see the server's log")
+}
+
+async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Error> {
+    let name = checkup::server_name(conn).await?;
+    let major = migrations::server_version(conn).await? / 10_000;
+    let detail = format!("PostgreSQL {name} at {place}");
+    Ok(if major >= migrations::OLDEST_SERVER {
+        Check::ok("database", detail)
+    } else {
+        Check::failed("database", detail, "upgrade the server to PostgreSQL 15 or newer")
+    })
+}
+
+/// The database's time is compared with the middle of the question's way.
+async fn clocks(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
+    let before = clock::now();
+    let theirs = checkup::clock(conn).await?;
+    let ours = before + (clock::now() - before) / 2;
+    let apart: Duration = theirs - ours;
+    let apart = apart.abs();
+    let detail = format!("the database's clock and ours are {:.3} s apart", apart.as_seconds_f64());
+    Ok(if apart <= CLOCK_TOLERANCE {
+        Check::ok("clock", detail)
+    } else {
+        Check::failed("clock", detail, "let both machines follow a time server (NTP); signatures depend on ours")
+    })
+}
+
+async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
+    let missing = checkup::missing_partitions(conn, MONTHS_AHEAD).await?;
+    Ok(if missing.is_empty() {
+        Check::ok("partitions", format!("those of this month and the next {MONTHS_AHEAD} are there"))
+    } else {
+        // nothing is lost: the default partitions take what has no month
+        let mend = "run `serve` with the role upkeep, or SELECT billing.create_partitions(3)";
+        Check::warning("partitions", format!("missing: {}", missing.join(", ")), mend)
+    })
+}
+
+fn outbox(figures: &service::Outbox) -> Vec<Check> {
+    let detail = format!("{} pending, {} dead, {} done", figures.pending, figures.dead, figures.done);
+    let mut checks = vec![Check::ok("outbox", detail)];
+    if figures.oldest_pending_age_seconds > OLD_SECONDS {
+        let minutes = figures.oldest_pending_age_seconds / 60.0;
+        let detail = format!("the oldest pending event has waited for {minutes:.0} minutes");
+        let mend = "does `serve` run with the role worker? `outbox list --state pending` shows what fails";
+        checks.push(Check::warning("outbox", detail, mend));
+    }
+    if figures.dead > 0 {
+        let mend = "`outbox list --state dead`, `outbox show`, then `outbox retry` or `outbox discard`";
+        checks.push(Check::warning("outbox", "dead events wait for a decision", mend));
+    }
+    checks
+}

@@ -1,0 +1,49 @@
+//! Every setting with its value and where it came from; of secrets only how many there are.
+
+use serde::Serialize;
+
+use crate::config::settings::{self, Setting};
+use crate::config::source::{Found, Origin, Source};
+
+/// One line of the listing.
+#[derive(Debug, Serialize)]
+pub(super) struct Listed {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) source: String,
+}
+
+pub(super) fn list(source: &Source) -> Vec<Listed> {
+    settings::ALL.iter().map(|setting| listed(setting, source)).collect()
+}
+
+fn listed(setting: &'static Setting, source: &Source) -> Listed {
+    let (value, from) = match source.look_up(setting) {
+        Ok(Some(found)) => (value(setting, &found), origin(setting, &found.origin)),
+        Ok(None) => ("not set".to_owned(), String::new()),
+        Err(_) => ("cannot be read, see below".to_owned(), String::new()),
+    };
+    Listed { name: setting.name, value, source: from }
+}
+
+fn value(setting: &Setting, found: &Found) -> String {
+    if !setting.secret {
+        return found.text.clone();
+    }
+    if setting.name == settings::WEBHOOK_SECRET.name {
+        return match found.text.split(',').count() {
+            1 => "set (1 entry)".to_owned(),
+            entries => format!("set ({entries} entries)"),
+        };
+    }
+    "set".to_owned()
+}
+
+fn origin(setting: &Setting, origin: &Origin) -> String {
+    match origin {
+        Origin::Flag => "flag".to_owned(),
+        Origin::Environment => "environment".to_owned(),
+        Origin::File(path) => format!("{} {}", setting.file_variable(), path.display()),
+        Origin::Default => "default".to_owned(),
+    }
+}

@@ -1,0 +1,91 @@
+//! `health`: asks the ops listener of a running `serve`, in one line, for container health checks.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
+use super::settings::{SettingArgs, Uses};
+use super::{Task, output};
+use crate::config::ops::OpsConfig;
+use crate::config::settings::Concern;
+use crate::config::source::Source;
+
+/// Longer than the listener's own limit for asking the database, shorter than any orchestrator's.
+const LIMIT: Duration = Duration::from_secs(3);
+/// The answer is one line.
+const LONGEST_ANSWER: usize = 4096;
+
+/// The settings of `health`.
+#[derive(Debug)]
+pub struct Settings;
+
+impl Uses for Settings {
+    const CONCERNS: &'static [Concern] = &[Concern::Ops, Concern::Log];
+}
+
+/// Arguments of `health`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Ask only whether the process serves, not whether its database does.
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs<Settings>,
+}
+
+impl Args {
+    pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
+        let ops = OpsConfig::read(source)?;
+        let path = if self.live { "/livez" } else { "/readyz" };
+        Some(Box::pin(health(reachable(ops.listen), path)))
+    }
+}
+
+async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitCode> {
+    let uri = format!("http://{address}{path}");
+    let answer = tokio::time::timeout(LIMIT, ask(&uri)).await;
+    let (status, body) = answer
+        .with_context(|| format!("{uri} did not answer within {} s", LIMIT.as_secs()))?
+        .with_context(|| format!("{uri} cannot be asked; does `serve` run with this BILLING_SYNC_OPS_LISTEN?"))?;
+    if status == StatusCode::OK {
+        output::print(body.trim())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    anyhow::bail!("{uri} answered {}: {}", status.as_u16(), body.trim())
+}
+
+async fn ask(uri: &str) -> anyhow::Result<(StatusCode, String)> {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let response = client.get(uri.parse()?).await.map_err(super::send::cause)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(anyhow::Error::from_boxed)?;
+    Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+}
+
+/// Where to ask a listener that is bound to every address of the machine.
+fn reachable(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    listen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_asked_on_the_loopback() {
+        for (listen, asked) in [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:1", "[::1]:1"), ("10.0.0.1:2", "10.0.0.1:2")]
+        {
+            assert_eq!(reachable(listen.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The command line: one file a command. Arguments and configuration become a task, which `main` runs.
+//!
+//! Exit codes: 0 success, 1 failure, 2 usage or configuration error. Nothing else prints; the only place that uses
+//! `anyhow`, because here every error ends as a sentence for the operator.
+
+pub mod database;
+pub mod demo;
+pub mod doctor;
+pub mod health;
+pub mod migrate;
+pub mod outbox;
+pub mod output;
+pub mod send;
+pub mod serve;
+pub mod settings;
+
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::error::ConfigError;
+use crate::config::source::{Flags, Source};
+use crate::config::unknown;
+
+/// What a command does once its configuration is known to be right.
+pub type Task = Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>>;
+
+const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 usage or configuration error.\n\
+    `billing-sync <COMMAND> --help` lists the settings that a command uses.";
+
+/// Keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
+#[derive(Debug, Parser)]
+#[command(name = "billing-sync", version, max_term_width = 80, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive webhooks, store them, and keep the tables in step.
+    Serve(serve::Args),
+    /// Show the whole way of an event, with a private PostgreSQL and sample events.
+    Demo(demo::Args),
+    /// Bring the database's schema up to date.
+    Migrate(migrate::Args),
+    /// Ask a running `serve` whether it is ready (for container health checks).
+    Health(health::Args),
+    /// Sign event files and deliver them to a webhook endpoint.
+    Send(send::Args),
+    /// Check settings and database, and say what to mend.
+    Doctor(doctor::Args),
+    /// Look at stored events, and decide about dead ones.
+    #[command(subcommand)]
+    Outbox(outbox::Command),
+}
+
+impl Cli {
+    /// The settings given as flags.
+    pub fn flags(&self) -> Flags {
+        match &self.command {
+            Command::Serve(args) => args.settings.flags(),
+            Command::Demo(args) => args.settings.flags(),
+            Command::Migrate(args) => args.settings.flags(),
+            Command::Health(args) => args.settings.flags(),
+            Command::Send(args) => args.settings.flags(),
+            Command::Doctor(args) => args.settings.flags(),
+            Command::Outbox(command) => command.flags(),
+        }
+    }
+
+    /// Reads the command's configuration and says what is to be done; `None` after noting problems.
+    pub fn plan(self, source: &mut Source) -> Option<Task> {
+        match self.command {
+            Command::Serve(args) => args.plan(source),
+            Command::Demo(args) => args.plan(source),
+            Command::Migrate(args) => args.plan(source),
+            Command::Health(args) => args.plan(source),
+            Command::Send(args) => args.plan(source),
+            Command::Doctor(args) => Some(args.plan(source)),
+            Command::Outbox(command) => command.plan(source),
+        }
+    }
+}
+
+/// Runs the task to its end and says how it went.
+pub fn run(task: Task) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start the runtime")),
+    };
+    runtime.block_on(task).unwrap_or_else(|error| fail(&error))
+}
+
+/// Says what went wrong: exit code 1.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    output::complain(&output::wrapped("error: ", &output::causes(error)));
+    ExitCode::FAILURE
+}
+
+/// Lists everything that is wrong with the configuration: exit code 2.
+pub fn refuse(error: &ConfigError, source: &Source) -> ExitCode {
+    let count = error.problems.len();
+    let noun = if count == 1 { "setting is" } else { "settings are" };
+    output::complain(&format!("error: {count} {noun} not right; nothing was started"));
+    for problem in &error.problems {
+        output::complain(&format!("\n{}", problem.subject));
+        output::complain(&output::wrapped("  wrong  ", &problem.wrong));
+        output::complain(&output::wrapped("  mend   ", &problem.mend));
+    }
+    for warning in unknown::warnings(source) {
+        output::complain(&format!("\n{}", output::wrapped("warning: ", &warning)));
+    }
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::settings;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_every_setting_as_a_flag_but_the_secrets() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for setting in settings::ALL {
+            let flag = serve.get_arguments().find(|argument| argument.get_id() == setting.name);
+            assert_eq!(flag.and_then(clap::Arg::get_long), setting.flag, "{}", setting.name);
+        }
+    }
+}

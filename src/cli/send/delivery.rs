@@ -1,0 +1,80 @@
+//! One delivery: a signed POST and its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use crate::clock;
+use crate::receiver::signature::{WebhookSecret, sign};
+
+/// Stripe waits less.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Nobody reads more of an answer.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// What is delivered.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) name: Arc<str>,
+    pub(super) body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: String,
+}
+
+/// Where deliveries go, and what they are signed with.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    to: Uri,
+    secret: WebhookSecret,
+}
+
+impl Endpoint {
+    pub(super) fn new(to: Uri, secret: WebhookSecret) -> Self {
+        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), to, secret }
+    }
+
+    pub(super) async fn deliver(&self, file: &File) -> anyhow::Result<Answer> {
+        let limited = tokio::time::timeout(LIMIT, self.post(file)).await;
+        limited.with_context(|| format!("no answer within {} s", LIMIT.as_secs()))?
+    }
+
+    async fn post(&self, file: &File) -> anyhow::Result<Answer> {
+        // signed at the last moment: a signature is good for five minutes
+        let signature = sign(&self.secret, clock::now().unix_timestamp(), &file.body);
+        let request = Request::post(self.to.clone())
+            .header("stripe-signature", signature)
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .header(USER_AGENT, concat!("billing-sync/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(file.body.clone()))?;
+        let response = self.client.request(request).await.map_err(cause)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
+        let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+        Ok(Answer { status, body: String::from_utf8_lossy(&body).trim().to_owned() })
+    }
+}
+
+/// The last cause alone: "connection refused" says more than the layers around it.
+pub(in crate::cli) fn cause(error: hyper_util::client::legacy::Error) -> anyhow::Error {
+    let error = anyhow::Error::new(error);
+    match error.chain().last().map(ToString::to_string) {
+        Some(root) => anyhow::anyhow!(root),
+        None => error,
+    }
+}

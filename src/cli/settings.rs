@@ -1,0 +1,91 @@
+//! The settings of a command as flags, made from the registry. Each command names the concerns that it uses.
+
+use std::marker::PhantomData;
+
+use clap::error::Error;
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
+
+use super::output;
+use crate::config::settings::{Concern, Setting};
+use crate::config::source::Flags;
+
+/// Which settings a command uses.
+pub trait Uses {
+    /// Their concerns.
+    const CONCERNS: &'static [Concern];
+
+    /// The settings themselves.
+    fn settings() -> impl Iterator<Item = &'static Setting> {
+        Self::CONCERNS.iter().flat_map(|concern| concern.settings())
+    }
+}
+
+/// The flags of a command's settings, as given.
+#[derive(Debug)]
+pub struct SettingArgs<U> {
+    flags: Flags,
+    of: PhantomData<U>,
+}
+
+impl<U> SettingArgs<U> {
+    /// The flags given.
+    pub fn flags(&self) -> Flags {
+        self.flags.clone()
+    }
+}
+
+impl<U: Uses> clap::Args for SettingArgs<U> {
+    fn augment_args(command: Command) -> Command {
+        let command = command.after_help(variables::<U>());
+        U::settings().filter_map(argument).fold(command, Command::arg)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<U: Uses> FromArgMatches for SettingArgs<U> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let flags = U::settings()
+            .filter(|setting| setting.flag.is_some())
+            .filter_map(|setting| Some((setting.name, matches.get_one::<String>(setting.name)?.clone())))
+            .collect();
+        Ok(Self { flags, of: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn argument(setting: &'static Setting) -> Option<Arg> {
+    let default = if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
+    let argument = Arg::new(setting.name)
+        .long(setting.flag?)
+        .value_name(setting.placeholder)
+        .help_heading(setting.concern.heading())
+        .help(format!("{}\n[env: {}]{default}", setting.help, setting.name));
+    Some(if setting.placeholder == "BOOL" {
+        // `--livemode` alone means true
+        argument.num_args(0..=1).require_equals(true).default_missing_value("true")
+    } else {
+        argument
+    })
+}
+
+/// What `--help` says about variables: the secrets have no flag to stand beside.
+fn variables<U: Uses>() -> String {
+    let mut secrets = U::settings().filter(|setting| setting.secret).map(secret).collect::<String>();
+    if !secrets.is_empty() {
+        secrets = format!("Secrets, from the environment only:\n{secrets}\n");
+    }
+    secrets
+        + "A flag beats its variable. Every variable may also be given as NAME_FILE: the\n\
+           path of a file that holds the value."
+}
+
+fn secret(setting: &'static Setting) -> String {
+    format!("  {}\n{}\n", setting.name, output::wrapped("          ", setting.help))
+}

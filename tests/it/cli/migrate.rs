@@ -1,0 +1,65 @@
+//! `migrate`: what it applies, and when it refuses.
+
+use std::process::Stdio;
+
+use super::{binary, code, migrated, run, words};
+use crate::support::cluster;
+
+#[tokio::test]
+async fn migrate_says_what_it_did_and_then_that_nothing_is_to_do() {
+    let database = cluster::empty_database().await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let first = run(&["migrate"], &environment);
+    assert_eq!(code(&first), 0);
+    assert!(words(&first.stdout).starts_with("applied 0001 schema applied 0002 events"));
+    let second = run(&["migrate"], &environment);
+    assert_eq!(code(&second), 0);
+    assert!(words(&second.stdout).starts_with("nothing to do: all"));
+}
+
+#[tokio::test]
+async fn every_table_and_column_of_the_migrated_schema_has_a_comment() {
+    let (_database, mut conn) = migrated().await;
+    let bare: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname || coalesce('.' || a.attname, '') FROM pg_class c \
+         LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT c.relispartition \
+         WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p') \
+         AND (obj_description(c.oid, 'pg_class') IS NULL \
+              OR a.attnum IS NOT NULL AND col_description(c.oid, a.attnum) IS NULL)",
+    )
+    .fetch_all(&mut conn)
+    .await
+    .unwrap();
+    assert!(bare.is_empty(), "{bare:?}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_release_or_with_changed_migrations_is_left_alone() {
+    let (database, mut conn) = migrated().await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    sqlx::query("INSERT INTO billing.schema_migrations VALUES (9999, 'later', now(), true, '', 0)")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let newer = run(&["migrate"], &environment);
+    assert_eq!(code(&newer), 1);
+    assert!(words(&newer.stderr).contains("(9999)"), "{}", words(&newer.stderr));
+    sqlx::query("UPDATE billing.schema_migrations SET checksum = '' WHERE version = 1")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let changed = run(&["migrate"], &environment);
+    assert_eq!(code(&changed), 1);
+    assert!(words(&changed.stderr).contains("changed after they were applied (1)"), "{}", words(&changed.stderr));
+}
+
+#[tokio::test]
+async fn processes_that_migrate_at_once_wait_for_each_other() {
+    let database = cluster::empty_database().await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let start = || binary(&["migrate"], &environment).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    for process in [start(), start(), start()] {
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{}", words(&output.stderr));
+    }
+}

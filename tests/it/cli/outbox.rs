@@ -1,0 +1,101 @@
+//! `outbox`: what an operator sees of events, and what the decisions change.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::{code, migrated, run, store, words};
+use crate::support::cluster;
+
+async fn column(conn: &mut PgConnection, event_id: &str, expression: &'static str) -> Option<String> {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT ({expression})::text FROM billing.outbox WHERE event_id = $1"));
+    sqlx::query_scalar(sql).bind(event_id).fetch_one(conn).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_empty_outbox_says_so() {
+    let (database, _conn) = migrated().await;
+    let output = run(&["outbox", "list", "--state", "dead"], &[("DATABASE_URL", &database.url)]);
+    assert_eq!((code(&output), words(&output.stdout).as_str()), (0, "There are no dead events in the outbox."));
+}
+
+#[tokio::test]
+async fn a_database_without_the_schema_is_named_with_the_mend() {
+    let database = cluster::empty_database().await;
+    let output = run(&["outbox", "list"], &[("DATABASE_URL", &database.url)]);
+    assert_eq!(code(&output), 1);
+    assert!(words(&output.stderr).contains("run `billing-sync migrate`"), "{}", words(&output.stderr));
+}
+
+#[tokio::test]
+async fn list_shows_the_states_asked_for() {
+    let (database, mut conn) = migrated().await;
+    for (event_id, state) in [("evt_p", "pending"), ("evt_x", "dead"), ("evt_d", "done")] {
+        store(&mut conn, event_id, state).await;
+    }
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let all = words(&run(&["outbox", "list"], &environment).stdout);
+    assert!(all.contains("evt_p") && all.contains("evt_x") && all.contains("evt_d"), "{all}");
+    let output = run(&["outbox", "list", "--state", "dead", "--json"], &environment);
+    let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&row["event_id"], &row["attempts"], &row["last_error"]),
+        (&"evt_x".into(), &3.into(), &"a cause".into())
+    );
+}
+
+#[tokio::test]
+async fn show_explains_and_gives_the_payload_only_on_demand_and_without_secrets() {
+    let (database, mut conn) = migrated().await;
+    store(&mut conn, "evt_x", "dead").await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let plain = words(&run(&["outbox", "show", "evt_x"], &environment).stdout);
+    assert!(plain.contains("last_error a cause") && plain.contains("billing-sync outbox retry evt_x"), "{plain}");
+    assert!(!plain.contains("client_secret"), "{plain}");
+    let payload = words(&run(&["outbox", "show", "evt_x", "--payload"], &environment).stdout);
+    assert!(payload.contains(r#""client_secret": "[redacted]""#) && !payload.contains("hunter2"), "{payload}");
+    assert_eq!(code(&run(&["outbox", "show", "evt_none"], &environment)), 1);
+}
+
+#[tokio::test]
+async fn retry_gives_a_dead_event_all_its_attempts_back_and_keeps_its_error() {
+    let (database, mut conn) = migrated().await;
+    store(&mut conn, "evt_x", "dead").await;
+    let output = run(&["outbox", "retry", "evt_x"], &[("DATABASE_URL", &database.url)]);
+    assert_eq!(code(&output), 0, "{}", words(&output.stderr));
+    let row = "state || ' ' || attempts || ' ' || alone || ' ' || last_error || ' ' || (finished_at IS NULL) || ' ' || \
+               (run_at <= clock_timestamp())";
+    assert_eq!(column(&mut conn, "evt_x", row).await.as_deref(), Some("pending 0 true a cause true true"));
+}
+
+#[tokio::test]
+async fn what_is_not_dead_is_refused_and_the_dead_ones_are_still_decided_on() {
+    let (database, mut conn) = migrated().await;
+    for (event_id, state) in [("evt_p", "pending"), ("evt_x", "dead"), ("evt_y", "dead"), ("evt_d", "done")] {
+        store(&mut conn, event_id, state).await;
+    }
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let retry = run(&["outbox", "retry", "evt_x", "evt_d", "evt_none"], &environment);
+    assert_eq!(code(&retry), 1);
+    let errors = words(&retry.stderr);
+    assert!(errors.contains("evt_d is done, not dead") && errors.contains("evt_none is not in the outbox"), "{errors}");
+    assert_eq!(column(&mut conn, "evt_x", "state").await.as_deref(), Some("pending"));
+    let discard = run(&["outbox", "discard", "evt_y", "evt_p"], &environment);
+    assert_eq!(code(&discard), 1);
+    assert_eq!(column(&mut conn, "evt_p", "state || attempts").await.as_deref(), Some("pending3"));
+    let row = "state || ' ' || outcome || ' ' || reason";
+    assert_eq!(column(&mut conn, "evt_y", row).await.as_deref(), Some("done ignored discarded"));
+}
+
+#[tokio::test]
+async fn retry_of_all_dead_events_leaves_the_others_alone() {
+    let (database, mut conn) = migrated().await;
+    for (event_id, state) in [("evt_p", "pending"), ("evt_x", "dead"), ("evt_y", "dead"), ("evt_d", "done")] {
+        store(&mut conn, event_id, state).await;
+    }
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let output = run(&["outbox", "retry", "--all-dead"], &environment);
+    assert_eq!((code(&output), words(&output.stdout).as_str()), (0, "2 dead events are pending again."));
+    assert_eq!(column(&mut conn, "evt_p", "attempts").await.as_deref(), Some("3"));
+    assert_eq!(column(&mut conn, "evt_d", "state").await.as_deref(), Some("done"));
+    assert_eq!(code(&run(&["outbox", "retry"], &environment)), 2);
+}

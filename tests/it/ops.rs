@@ -1,0 +1,153 @@
+//! The ops listener: metrics that promtool would accept, and readiness that means something.
+
+use std::time::Duration;
+
+use billing_sync::config::ops::OpsConfig;
+use billing_sync::metrics::service;
+use billing_sync::ops::Ops;
+use prometheus::{IntCounter, Registry};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::cluster;
+
+struct Served {
+    address: std::net::SocketAddr,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn serve(options: PgConnectOptions) -> Served {
+    let pool = PgPoolOptions::new().max_connections(2).connect_lazy_with(options);
+    let registry = Registry::new();
+    registry.register(Box::new(IntCounter::new("billing_sync_counted_total", "A count.").unwrap())).unwrap();
+    let config = OpsConfig { listen: "127.0.0.1:0".parse().unwrap() };
+    let ops = Ops::bind(&config, pool, registry).await.unwrap();
+    let (address, stop) = (ops.local_addr(), CancellationToken::new());
+    Served { address, task: tokio::spawn(ops.run(stop.clone())), stop }
+}
+
+impl Served {
+    /// Status and body.
+    async fn ask(&self, method: &str, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+}
+
+/// An address at which nothing listens.
+fn nowhere() -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1).username("u")
+}
+
+#[tokio::test]
+async fn a_process_is_ready_once_the_schema_is_current() {
+    let database = cluster::empty_database().await;
+    let served = serve(database.options.clone()).await;
+    let (status, reason) = served.ask("GET", "/readyz").await;
+    assert_eq!(status, 503);
+    assert!(reason.contains("migrations are missing (1, 2"), "{reason}");
+    let mut conn = database.options.connect().await.unwrap();
+    billing_sync::migrations::run(&mut conn).await.unwrap();
+    assert_eq!(served.ask("GET", "/readyz").await, (200, "ready: all migrations are applied\n".to_owned()));
+    // a newer release rolls out beside us and has migrated already
+    sqlx::query("INSERT INTO billing.schema_migrations VALUES (9999, 'later', now(), true, '', 0)")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(served.ask("GET", "/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn without_a_database_a_process_is_live_and_not_ready() {
+    let served = serve(nowhere()).await;
+    assert_eq!(served.ask("GET", "/livez").await, (200, "live\n".to_owned()));
+    let (status, reason) = served.ask("GET", "/readyz").await;
+    assert_eq!(status, 503);
+    assert_eq!(reason.lines().count(), 1, "{reason}");
+}
+
+#[tokio::test]
+async fn metrics_tell_the_states_of_the_outbox() {
+    let database = cluster::database().await;
+    let mut conn = database.options.connect().await.unwrap();
+    sqlx::query(
+        "INSERT INTO billing.outbox (event_id, created, type, format, alone, received_at) VALUES \
+         ('evt_1', now(), 't', 'snapshot', false, now()), \
+         ('evt_2', now(), 't', 'snapshot', true, now() - interval '1 hour')",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let (status, metrics) = serve(database.options.clone()).await.ask("GET", "/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "billing_sync_counted_total 0",
+        "billing_sync_database_up 1",
+        "billing_sync_outbox_events{state=\"pending\"} 2",
+        "billing_sync_outbox_events{state=\"dead\"} 0",
+        "billing_sync_outbox_events{state=\"done\"} 0",
+        concat!("billing_sync_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
+    }
+    let age = metrics.lines().find_map(|it| it.strip_prefix("billing_sync_outbox_oldest_pending_age_seconds "));
+    assert!((3600.0..3700.0).contains(&age.unwrap().parse::<f64>().unwrap()), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_long_history_is_estimated_and_what_is_pending_stays_exact() {
+    let database = cluster::database().await;
+    let mut conn = database.options.connect().await.unwrap();
+    sqlx::query(
+        "INSERT INTO billing.outbox (event_id, created, type, format, state, outcome, finished_at) \
+         SELECT 'evt_' || i, now(), 'customer.updated', 'snapshot', CASE WHEN i <= 7 THEN 'pending' ELSE 'done' END, \
+         CASE WHEN i > 7 THEN 'applied' END, CASE WHEN i > 7 THEN now() END FROM generate_series(1, 70000) AS i",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    for analysed in [false, true] {
+        if analysed {
+            sqlx::query("ANALYZE billing.outbox").execute(&mut conn).await.unwrap();
+        }
+        let outbox = service::outbox(&mut conn).await.unwrap();
+        assert_eq!((outbox.pending, outbox.dead), (7, 0));
+        // before the first ANALYZE it is a guess from the size
+        let tolerance = if analysed { 700 } else { 40_000 };
+        assert!((outbox.done - 69_993).abs() <= tolerance, "{outbox:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_database_the_process_still_tells_its_own_metrics() {
+    let (status, metrics) = serve(nowhere()).await.ask("GET", "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.contains("billing_sync_counted_total 0\n"), "{metrics}");
+    assert!(metrics.contains("billing_sync_database_up 0\n"), "{metrics}");
+    assert!(!metrics.contains("billing_sync_outbox"), "{metrics}");
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_refused() {
+    let served = serve(nowhere()).await;
+    assert_eq!(served.ask("GET", "/").await.0, 404);
+    assert_eq!(served.ask("POST", "/livez").await.0, 405);
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_up_the_end() {
+    let served = serve(nowhere()).await;
+    let _idle = TcpStream::connect(served.address).await.unwrap();
+    assert_eq!(served.ask("GET", "/livez").await.0, 200);
+    served.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), served.task).await.unwrap().unwrap();
+}
