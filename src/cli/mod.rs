@@ -13,6 +13,7 @@ pub mod output;
 pub mod send;
 pub mod serve;
 pub mod settings;
+pub mod signals;
 
 use std::pin::Pin;
 use std::process::ExitCode;

@@ -3,8 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use super::Task;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+
+use super::database::connect;
 use super::settings::{SettingArgs, Uses};
+use super::signals::Signals;
+use super::{Task, output};
 use crate::config::database::{self, DatabaseConfig};
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
@@ -15,6 +20,10 @@ use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::embedded::Cluster;
+use crate::migrations;
+use crate::receiver::PATH;
+use crate::service::{Service, ServiceConfig};
 
 /// The settings of `serve`.
 #[derive(Debug)]
@@ -130,9 +139,63 @@ fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> 
 ///
 /// # Errors
 /// When it cannot start.
-// SEAM: the lead fills this in.
-#[expect(clippy::unused_async, reason = "a seam: the body comes with the worker's branch")]
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
-    drop(config);
-    anyhow::bail!("serve is not part of this build yet")
+    let mut signals = Signals::listen()?;
+    let cluster = match &config.embedded {
+        Some(embedded) => Some(Cluster::start(&embedded.options()).await?),
+        None => None,
+    };
+    let served = match cluster.as_ref().map(Cluster::connect_options).or_else(|| config.database.options()) {
+        Some(database) => serve(&config, &database, &mut signals).await,
+        // `configure` has seen to it that there is one
+        None => Err(anyhow::anyhow!("there is no database: set DATABASE_URL, or give --embedded")),
+    };
+    if let Some(cluster) = cluster {
+        cluster.stop().await?;
+    }
+    served
+}
+
+async fn serve(config: &Config, database: &PgConnectOptions, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    if let Err(missing) = prepare_schema(config, database).await? {
+        output::complain(&output::wrapped("error: ", &missing));
+        return Ok(ExitCode::from(2));
+    }
+    let service = Service::bind(&config.service(), database).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
+        ops = %service.ops_addr(),
+        livemode = config.sync.livemode,
+        "serving"
+    );
+    let shutdown = CancellationToken::new();
+    let ended = signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout).await;
+    tracing::info!("stopped");
+    Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Migrates where that was asked for, and checks otherwise: the inner error says what is missing.
+async fn prepare_schema(config: &Config, database: &PgConnectOptions) -> anyhow::Result<Result<(), String>> {
+    let mut conn = connect(database).await?;
+    if config.migrate || config.embedded.is_some() {
+        for migration in migrations::run(&mut conn).await? {
+            tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");
+        }
+        return Ok(Ok(()));
+    }
+    let status = migrations::pending(&mut conn).await?;
+    Ok(if status.is_current() { Ok(()) } else { Err(format!("{}, or start with --migrate", status.describe())) })
+}
+
+impl Config {
+    /// The parts that the roles ask for.
+    fn service(&self) -> ServiceConfig {
+        ServiceConfig {
+            receiver: self.receiver.clone(),
+            worker: self.roles.contains(&Role::Worker).then(|| (self.worker.clone(), self.sync.clone())),
+            upkeep: self.roles.contains(&Role::Upkeep),
+            ops: self.ops.clone(),
+        }
+    }
 }

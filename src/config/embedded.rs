@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::parse;
 use super::settings;
 use super::source::Source;
+use crate::embedded::Options;
 
 /// Settings of the embedded PostgreSQL.
 #[derive(Debug, Clone)]
@@ -23,5 +24,15 @@ impl EmbeddedConfig {
         let data_dir = source.value(&settings::DATA_DIR, parse::path);
         let pg_bin = source.optional(&settings::PG_BIN, parse::path);
         Some(Self { data_dir: data_dir?, pg_bin: pg_bin?, search_path: source.foreign("PATH") })
+    }
+
+    /// The same in the words of [`crate::embedded`].
+    pub fn options(&self) -> Options {
+        Options {
+            data_dir: self.data_dir.clone(),
+            pg_bin: self.pg_bin.clone(),
+            search_path: self.search_path.clone(),
+            settings: Vec::new(),
+        }
     }
 }
