@@ -1,5 +1,7 @@
 //! The conventions of this repository, as tests: what a reviewer would otherwise have to see every time.
 
+#![expect(clippy::unwrap_used, reason = "a file that cannot be read fails the test, as it should")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

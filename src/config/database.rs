@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use super::error::Problem;
-use super::parse::{self, Expected, Parsed};
+use super::parse::{Expected, Parsed};
 use super::settings;
 use super::source::Source;
 
@@ -15,17 +15,13 @@ use super::source::Source;
 pub struct DatabaseConfig {
     /// `DATABASE_URL`: an external database; none with the embedded one.
     pub url: Option<SecretString>,
-    /// `BILLING_SYNC_DATABASE_CONNECTIONS`, default 10: size of the pool of one process.
-    pub connections: u32,
 }
 
 impl DatabaseConfig {
-    /// Reads both settings; the URL may be absent.
+    /// Reads the setting; the URL may be absent.
     pub fn read(source: &mut Source) -> Option<Self> {
         let url = source.optional(&settings::DATABASE_URL, url);
-        // one for a listening worker, one for the receiver's writes
-        let connections = source.value(&settings::DATABASE_CONNECTIONS, parse::whole(2, 1000));
-        Some(Self { url: url?, connections: connections? })
+        Some(Self { url: url? })
     }
 
     /// Where an external database is; `None` without a URL.

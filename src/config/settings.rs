@@ -8,8 +8,6 @@
 pub enum Concern {
     /// Where the database is.
     Database,
-    /// How many connections a long-running process keeps.
-    Pool,
     /// The secrets that webhooks are signed with.
     Signing,
     /// The public listener.
@@ -32,7 +30,6 @@ impl Concern {
     /// All concerns, in the order in which they are listed.
     pub const ALL: &'static [Self] = &[
         Self::Database,
-        Self::Pool,
         Self::Signing,
         Self::Receiver,
         Self::Sync,
@@ -46,7 +43,7 @@ impl Concern {
     /// The heading in `--help`.
     pub fn heading(self) -> &'static str {
         match self {
-            Self::Database | Self::Pool => "Database",
+            Self::Database => "Database",
             Self::Signing | Self::Receiver => "Receiver",
             Self::Sync => "Sync",
             Self::Worker => "Worker",
@@ -115,8 +112,6 @@ macro_rules! registry {
 registry! {
     DATABASE_URL = Setting::secret("DATABASE_URL", Concern::Database,
         "The database: postgres://user:password@host:port/name");
-    DATABASE_CONNECTIONS = Setting::new("BILLING_SYNC_DATABASE_CONNECTIONS", "database-connections", ("N", "10"),
-        Concern::Pool, "Connections to the database that one process keeps at most");
     WEBHOOK_SECRET = Setting::secret("STRIPE_WEBHOOK_SECRET", Concern::Signing,
         "Signing secret of the webhook endpoint (whsec_…); several, separated by commas, during rotation");
     LISTEN = Setting::new("BILLING_SYNC_LISTEN", "listen", ("ADDRESS", "127.0.0.1:8080"),

@@ -178,18 +178,33 @@ pub struct Attempt {
     pub number: i32,
 }
 
+/// What came of looking for an event that goes alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// This attempt is to be made.
+    Attempt(Attempt),
+    /// The worker died during the last attempt at this event, so that it is dead now.
+    Exhausted(EventKey),
+}
+
 /// Counts the next attempt at the next event that goes alone. In a commit of its own, before the work: an event
 /// that kills the process must run out of attempts too. For `lease` nobody else tries it.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn begin_attempt(conn: &mut PgConnection, lease: Duration) -> Result<Option<Attempt>, sqlx::Error> {
-    sqlx::query!(
+pub async fn begin_attempt(
+    conn: &mut PgConnection,
+    lease: Duration,
+    max_attempts: i32,
+) -> Result<Option<Begun>, sqlx::Error> {
+    let row = sqlx::query!(
         "-- outbox.begin_attempt
         UPDATE billing.outbox AS o SET
-            attempts = o.attempts + 1,
+            attempts = LEAST(o.attempts + 1, $2),
             run_at = clock_timestamp() + $1::interval,
-            last_error = 'the worker stopped during this attempt'
+            last_error = 'the worker stopped during this attempt',
+            state = CASE WHEN o.attempts < $2 THEN 'pending' ELSE 'dead' END,
+            finished_at = CASE WHEN o.attempts < $2 THEN NULL ELSE clock_timestamp() END
         FROM (
             SELECT event_id, created FROM billing.outbox
             WHERE state = 'pending' AND alone AND run_at <= clock_timestamp()
@@ -198,14 +213,16 @@ pub async fn begin_attempt(conn: &mut PgConnection, lease: Duration) -> Result<O
             FOR UPDATE SKIP LOCKED
         ) AS next
         WHERE o.event_id = next.event_id AND o.created = next.created
-        RETURNING o.event_id, o.created, o.attempts",
-        interval(lease)
+        RETURNING o.event_id, o.created, o.attempts, o.state",
+        interval(lease),
+        max_attempts
     )
     .fetch_optional(conn)
-    .await
-    .map(|row| {
-        row.map(|row| Attempt { key: EventKey { event_id: row.event_id, created: row.created }, number: row.attempts })
-    })
+    .await?;
+    Ok(row.map(|row| {
+        let key = EventKey { event_id: row.event_id, created: row.created };
+        if row.state == "dead" { Begun::Exhausted(key) } else { Begun::Attempt(Attempt { key, number: row.attempts }) }
+    }))
 }
 
 /// Claims the event of an attempt, for as long as the transaction lives. `None` where somebody else has it or

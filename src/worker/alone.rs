@@ -10,7 +10,7 @@ use super::batch::{Tally, begin, contain_panics, process};
 use super::failure::Failure;
 use super::{Round, Worker};
 use crate::metrics::instance::Consequence;
-use crate::outbox::claim::{self, Attempt};
+use crate::outbox::claim::{self, Attempt, Begun};
 use crate::outbox::settle;
 
 /// What became of an attempt that did not fail.
@@ -25,16 +25,22 @@ impl Worker {
     pub(super) async fn try_alone(&mut self) -> Result<Round, Failure> {
         let began = Instant::now();
         let mut conn = self.context.pool.acquire().await?;
-        let Some(attempt) = claim::begin_attempt(&mut conn, self.context.config.attempt_lease).await? else {
-            return Ok(Round::Idle);
-        };
-        if attempts(&attempt) > self.context.config.max_attempts {
-            // the worker died during the last attempt, and every one before failed
-            settle::bury(&mut conn, &attempt, "the worker stopped during the last attempt").await?;
-            self.context.metrics.attempt_failed(Consequence::Dead);
-            return Ok(Round::Busy);
-        }
+        let config = &self.context.config;
+        let max_attempts = i32::try_from(config.max_attempts).unwrap_or(i32::MAX);
+        let next = claim::begin_attempt(&mut conn, config.attempt_lease, max_attempts).await?;
         drop(conn);
+        let attempt = match next {
+            None => return Ok(Round::Idle),
+            Some(Begun::Attempt(attempt)) => attempt,
+            Some(Begun::Exhausted(key)) => {
+                self.context.metrics.attempt_failed(Consequence::Dead);
+                tracing::error!(
+                    event.id = key.event_id,
+                    "an event is dead: the worker stopped during its last attempt"
+                );
+                return Ok(Round::Busy);
+            }
+        };
         match self.attempt(&attempt).await {
             Ok(Tried::Done(tally)) => tally.count(&self.context, began),
             Ok(Tried::Taken) => self.owe(attempt).await?,

@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
 
 mod cli;
+mod durability;
 mod embedded;
+mod mapping;
 mod ops;
 mod ordering;
 mod poison;
+mod privacy;
 mod projection;
 mod receiver;
+mod schema;
 mod support;

@@ -18,11 +18,21 @@ pub(crate) struct Reply {
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        Self(BufReader::new(TcpStream::connect(addr).await.unwrap()))
+        Self::try_connect(addr).await.expect("a listener")
+    }
+
+    /// `None` where nobody listens any more.
+    pub(crate) async fn try_connect(addr: SocketAddr) -> Option<Self> {
+        Some(Self(BufReader::new(TcpStream::connect(addr).await.ok()?)))
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).await.unwrap();
+        self.try_send(bytes).await.expect("an open connection");
+    }
+
+    /// `None` where the peer is gone.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> Option<()> {
+        self.0.get_mut().write_all(bytes).await.ok()
     }
 
     /// The next reply; `None` when the server has closed the connection.
@@ -35,7 +45,7 @@ impl Client {
         }
         let length = header(&headers, "content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body).await.unwrap();
+        self.0.read_exact(&mut body).await.ok()?;
         let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
         Some(Reply { status, text: String::from_utf8(body).unwrap(), headers })
     }

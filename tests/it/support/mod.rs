@@ -4,3 +4,4 @@ pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod events;
+pub(crate) mod process;

@@ -1,0 +1,96 @@
+//! The schema: what a database looks like after all migrations, for review, and what it holds by itself.
+
+use crate::support::app::TestApp;
+
+/// Tables and columns of the schema; a partition is explained by its parent.
+const COLUMNS: &str = "
+    SELECT format('%s.%s %s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+                  CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END) AS text
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+    ORDER BY c.relname, a.attnum";
+
+const FUNCTIONS: &str = "
+    SELECT p.oid::regprocedure::text AS text
+    FROM pg_proc p WHERE p.pronamespace = 'billing'::regnamespace ORDER BY 1";
+
+const CONSTRAINTS: &str = "
+    SELECT format('%s: %s', c.relname, pg_get_constraintdef(k.oid)) AS text
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+    -- 18 lists NOT NULL among them, which the columns show already
+    WHERE c.relnamespace = 'billing'::regnamespace AND NOT c.relispartition AND k.contype <> 'n' ORDER BY 1";
+
+const INDEXES: &str = "
+    SELECT i.indexdef AS text
+    FROM pg_indexes i JOIN pg_class c ON c.relname = i.tablename AND c.relnamespace = 'billing'::regnamespace
+    WHERE i.schemaname = 'billing' AND NOT c.relispartition ORDER BY i.indexname";
+
+async fn read(app: &TestApp, query: &'static str) -> Vec<String> {
+    sqlx::query_scalar(query).fetch_all(&app.pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_net_effect_of_all_migrations_is_reviewed() {
+    let app = TestApp::start().await;
+    let mut text = String::new();
+    for (title, query) in
+        [("columns", COLUMNS), ("constraints", CONSTRAINTS), ("indexes", INDEXES), ("functions", FUNCTIONS)]
+    {
+        let lines: Vec<String> = read(&app, query).await;
+        text.push_str(&format!("{title}\n  {}\n", lines.join("\n  ")));
+    }
+    insta::assert_snapshot!(text);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_months_ahead_have_partitions_and_making_them_again_changes_nothing() {
+    let app = TestApp::start().await;
+    let months = "SELECT count(*)::text FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relispartition
+        AND relkind = 'r' AND relname ~ '^(events|outbox)_[0-9]{4}_[0-9]{2}$'";
+    assert_eq!(app.text(months).await.as_deref(), Some("8"), "this month and three ahead, of both tables");
+    assert_eq!(app.text("SELECT billing.create_partitions(3)::text").await.as_deref(), Some("0"));
+    // months begin at midnight UTC, whatever the session's time zone is
+    let mut conn = app.pool.acquire().await.unwrap();
+    sqlx::raw_sql("SET TIME ZONE 'Pacific/Auckland'").execute(&mut *conn).await.unwrap();
+    let made: i32 = sqlx::query_scalar("SELECT billing.create_partitions(4)").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(made, 2);
+    sqlx::raw_sql("SET TIME ZONE 'UTC'").execute(&mut *conn).await.unwrap();
+    let odd: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relispartition
+            AND relname !~ 'default' AND relkind = 'r'
+            AND pg_get_expr(relpartbound, oid) !~ '-01 00:00:00\\+00''\\) TO \\(''.*-01 00:00:00\\+00'",
+    )
+    .fetch_one(&mut *conn)
+    .await
+    .unwrap();
+    assert_eq!(odd, 0);
+    drop(conn);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_state_machine_of_an_event_is_held_by_checks() {
+    let app = TestApp::start().await;
+    for (wrong, constraint) in [
+        ("state = 'done', finished_at = now()", "outbox_done_has_an_outcome"),
+        ("outcome = 'applied'", "outbox_done_has_an_outcome"),
+        ("state = 'dead', last_error = 'x', attempts = 1, alone = true", "outbox_finished_unless_pending"),
+        ("state = 'dead', finished_at = now()", "outbox_dead_has_an_error"),
+        ("state = 'done', finished_at = now(), outcome = 'ignored'", "outbox_inaction_has_a_reason"),
+        ("attempts = 1", "outbox_attempts_are_alone"),
+    ] {
+        let columns: Vec<(&str, &str)> = wrong.split(", ").map(|one| one.split_once(" = ").unwrap()).collect();
+        let names: Vec<&str> = columns.iter().map(|column| column.0).collect();
+        let values: Vec<&str> = columns.iter().map(|column| column.1).collect();
+        let sql = format!(
+            "INSERT INTO billing.outbox (event_id, created, type, format, {}) VALUES ('evt_1', now(), 'x', 'snapshot', {})",
+            names.join(", "),
+            values.join(", ")
+        );
+        let error = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&app.pool).await.unwrap_err();
+        let found = error.as_database_error().and_then(|error| error.constraint().map(str::to_owned));
+        assert_eq!(found.as_deref(), Some(constraint), "{wrong}");
+    }
+    app.finish().await;
+}

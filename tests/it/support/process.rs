@@ -1,0 +1,120 @@
+//! The real binary, serving, so that it can be killed.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use billing_sync::clock;
+use billing_sync::receiver::PATH;
+use billing_sync::receiver::signature::{self, WebhookSecret};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::app::SECRET;
+use super::client::{Client, post};
+use super::cluster::TestDatabase;
+
+/// Longer than anything here takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Server {
+    child: Child,
+    /// Read all the time: a full pipe would hold the process up.
+    log: mpsc::UnboundedReceiver<String>,
+    webhooks: Option<SocketAddr>,
+    ops: SocketAddr,
+    /// The log as far as it was read.
+    seen: String,
+}
+
+impl Server {
+    /// Starts `serve` with these roles and waits until it says that it serves.
+    pub(crate) async fn start(database: &TestDatabase, roles: &str, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
+        command.args(["serve", "--roles", roles]).env_clear().kill_on_drop(true);
+        command.env("DATABASE_URL", &database.url).env("STRIPE_WEBHOOK_SECRET", SECRET);
+        command.env("BILLING_SYNC_LISTEN", "127.0.0.1:0").env("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0");
+        command.env("BILLING_SYNC_POLL_INTERVAL", "100ms").env("BILLING_SYNC_RETRY_INITIAL", "100ms");
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let _ = sender.send(line);
+            }
+        });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { child, log, webhooks: None, ops: nowhere, seen: String::new() };
+        let serving = server.log_line("serving").await;
+        server.ops = serving["ops"].as_str().unwrap().parse().unwrap();
+        let url = serving["webhooks"].as_str().map(|url| url.trim_start_matches("http://").trim_end_matches(PATH));
+        server.webhooks = url.map(|address| address.parse().unwrap());
+        server
+    }
+
+    /// The next line of the log with this message.
+    pub(crate) async fn log_line(&mut self, message: &str) -> Value {
+        let found = timeout(PATIENCE, async {
+            while let Some(line) = self.log.recv().await {
+                let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+                self.seen += &(line + "\n");
+                if entry["message"] == message {
+                    return Some(entry);
+                }
+            }
+            None
+        });
+        found.await.ok().flatten().unwrap_or_else(|| panic!("{message:?} is not in the log: {}", self.seen))
+    }
+
+    /// The whole log, once the process has ended.
+    pub(crate) async fn rest_of_the_log(mut self) -> String {
+        let read = async {
+            while let Some(line) = self.log.recv().await {
+                self.seen += &(line + "\n");
+            }
+        };
+        timeout(PATIENCE, read).await.expect("it does not end");
+        self.seen
+    }
+
+    /// What Prometheus reads.
+    pub(crate) async fn get_metrics(&self) -> String {
+        let mut client = Client::connect(self.ops).await;
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        client.reply().await.unwrap().text
+    }
+
+    /// Delivers a signed event; `None` when nobody answered.
+    pub(crate) async fn deliver(&self, event: &Value) -> Option<u16> {
+        let body = event.to_string().into_bytes();
+        let now = clock::now().unix_timestamp();
+        let header = signature::sign(&WebhookSecret::new(SECRET).unwrap(), now, &body);
+        let mut client = Client::try_connect(self.webhooks.unwrap()).await?;
+        client.try_send(&post(PATH, &header, &body)).await?;
+        client.reply().await.map(|reply| reply.status)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.child.id() {
+            kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+        }
+    }
+
+    /// Waits for the end; the exit code, where it was not killed.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap().code()
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(self) {
+        self.signal(Signal::SIGKILL);
+        self.ended().await;
+    }
+}
