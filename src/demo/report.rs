@@ -1,0 +1,288 @@
+//! What the reader sees: the story while it happens, then the tables. Every line fits a terminal of 80 columns.
+//!
+//! Owns all texts but the story's own. Must not know how events are delivered or rows are read.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow};
+use super::story::{Act, Expected, Step};
+
+/// The width that every line keeps to, paths and addresses aside.
+const WIDTH: usize = 80;
+
+/// The reader's end. With `--json` the story is not told, and only rows are printed.
+pub(super) struct Report<'a, W> {
+    out: &'a mut W,
+    json: bool,
+}
+
+/// Where everything is, for a demo that goes on.
+pub(super) struct Places<'a> {
+    pub(super) webhooks: SocketAddr,
+    pub(super) ops: SocketAddr,
+    pub(super) database_url: &'a str,
+    /// The secret of this run.
+    pub(super) secret: &'a str,
+    /// Whether secrets of the reader's are taken too.
+    pub(super) extra_secrets: bool,
+}
+
+/// Everything in the tables.
+pub(super) struct Tables {
+    pub(super) contacts: Vec<ContactRow>,
+    pub(super) subscriptions: Vec<SubscriptionRow>,
+    pub(super) plans: Vec<PlanRow>,
+    pub(super) outcomes: Vec<OutcomeRow>,
+}
+
+impl<'a, W: Write> Report<'a, W> {
+    pub(super) fn new(out: &'a mut W, json: bool) -> Self {
+        Self { out, json }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// One line of rows, with `--json`.
+    pub(super) fn row(&mut self, line: &str) -> io::Result<()> {
+        self.write(line)
+    }
+
+    /// A reader that went away (`| head`) is no error.
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        match writeln!(self.out, "{line}").and_then(|()| self.out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+
+    fn say(&mut self, line: &str) -> io::Result<()> {
+        if self.json { Ok(()) } else { self.write(line) }
+    }
+
+    pub(super) fn title(&mut self) -> io::Result<()> {
+        self.say("billing-sync demo: signed Stripe events go in over HTTP, rows come out.")?;
+        self.say("People, prices and dates are part of the story, and the same on every run.")?;
+        self.say("")?;
+        self.say("Starting a private PostgreSQL (the first time takes a few seconds) ...")
+    }
+
+    pub(super) fn started(&mut self, postgres: u32, data_dir: &Path, webhooks: SocketAddr) -> io::Result<()> {
+        self.say(&format!("  PostgreSQL {postgres}  {}", data_dir.display()))?;
+        self.say(&format!("  webhooks       {}", webhook_url(webhooks)))
+    }
+
+    pub(super) fn act(&mut self, act: &Act) -> io::Result<()> {
+        self.say("")?;
+        self.say(&format!("{} - {}", act.date, act.title))
+    }
+
+    /// One request: its status, what it was, and why it was answered so.
+    pub(super) fn request(&mut self, step: &Step, status: u16) -> io::Result<()> {
+        let answer = match step.expected {
+            Expected::Stored { .. } => "stored",
+            Expected::Known => "known",
+            Expected::Refused(_) => "refused",
+        };
+        self.say(&beneath(&format!("  {status} {answer:<7}  {:<29}  ", step.event.event_type), step.why))
+    }
+
+    /// What the tables say now.
+    pub(super) fn now(&mut self, row: &Row) -> io::Result<()> {
+        let facts = match row {
+            Row::Subscription(row) => subscription_facts(row),
+            Row::Contact(row) => contact_facts(row),
+        };
+        self.say(&format!("  => {}", facts.join(", ")))
+    }
+
+    /// Something that is not as the story tells.
+    pub(super) fn mistake(&mut self, mistake: &str) -> io::Result<()> {
+        self.say(&beneath("  !! ", mistake))
+    }
+
+    pub(super) fn tables(&mut self, tables: &Tables) -> io::Result<()> {
+        self.table("billing.billing_contacts", &contacts(&tables.contacts))?;
+        self.table("billing.subscriptions (one column each)", &subscriptions(&tables.subscriptions))?;
+        self.table("billing.pricing_plans", &plans(&tables.plans))?;
+        self.table("billing.outbox, counted", &outcomes(&tables.outcomes))
+    }
+
+    fn table(&mut self, name: &str, table: &Table) -> io::Result<()> {
+        self.say(&format!("\n{name}"))?;
+        for line in table.lines() {
+            self.say(&format!(" {}", line.trim_end()))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn all_as_told(&mut self, requests: usize, keep: bool) -> io::Result<()> {
+        self.say(&format!("\nAll {requests} answers and all rows are as the story tells."))?;
+        if keep {
+            return Ok(());
+        }
+        self.say("Next: `billing-sync demo --keep` goes on serving, to look around with psql and to")?;
+        self.say("receive test events of your own; `billing-sync serve --help` for the real thing.")
+    }
+
+    /// For whoever wants to look around, or to send events of their own.
+    pub(super) fn keeping(&mut self, places: &Places<'_>) -> io::Result<()> {
+        let Places { webhooks, ops, database_url, secret, extra_secrets } = places;
+        let url = webhook_url(*webhooks);
+        self.say("\nStill serving, until Ctrl-C. The next demo begins with empty tables.\n")?;
+        self.say(&format!("  webhooks  {url}"))?;
+        self.say(&format!("  ops       http://{ops}/metrics, /livez, /readyz"))?;
+        self.say(&format!("  SQL       psql '{database_url}'"))?;
+        self.say("\nLook around (list, show, retry and discard):")?;
+        self.say(&format!("  DATABASE_URL='{database_url}' \\\n    billing-sync outbox list"))?;
+        self.say("\nSend event files, signed with the secret of this run:")?;
+        self.say(&format!("  STRIPE_WEBHOOK_SECRET={secret} \\"))?;
+        self.say(&format!("    billing-sync send EVENT.json --to {url}"))?;
+        if *extra_secrets {
+            self.say("\nReceive test events of your Stripe account, if STRIPE_WEBHOOK_SECRET is what")?;
+            self.say("`stripe listen --print-secret` prints:")?;
+        } else {
+            self.say("\nReceive test events of your Stripe account. `stripe listen` signs with a secret of")?;
+            self.say("its own, which this demo does not know; stop it and start it with that one:")?;
+            self.say("  stripe listen --print-secret")?;
+            self.say("  STRIPE_WEBHOOK_SECRET=whsec_... billing-sync demo --keep")?;
+        }
+        self.say(&format!("  stripe listen --forward-to {url}"))?;
+        self.say("  stripe trigger customer.subscription.created")
+    }
+
+    pub(super) fn stopping(&mut self) -> io::Result<()> {
+        self.say("\nStopping.")
+    }
+}
+
+fn webhook_url(address: SocketAddr) -> String {
+    format!("http://{address}{}", crate::receiver::PATH)
+}
+
+fn subscription_facts(row: &SubscriptionRow) -> Vec<String> {
+    let mut facts = vec![row.stripe_subscription_id.clone(), row.stripe_status.clone()];
+    facts.push(if row.active { "usable" } else { "not usable" }.to_owned());
+    if row.payment_paused {
+        facts.push("payment paused".to_owned());
+    }
+    facts.extend(row.stripe_price_id.clone());
+    match (row.end_date, row.next_subscription_cycle_start) {
+        (Some(end), _) if row.is_grace_period => facts.push(format!("ends {}", day(end))),
+        (Some(end), _) => facts.push(format!("ended {}", day(end))),
+        (None, Some(next)) => facts.push(format!("next period {}", day(next))),
+        (None, None) => {}
+    }
+    facts
+}
+
+fn contact_facts(row: &ContactRow) -> Vec<String> {
+    let texts = [Some(row.stripe_customer_id.clone()), row.name.clone(), row.email.clone(), row.city.clone()];
+    texts.into_iter().flatten().collect()
+}
+
+fn contacts(rows: &[ContactRow]) -> Table {
+    let mut table = table(["stripe_customer_id", "name", "email", "city", "deleted_at"]);
+    for row in rows {
+        let deleted = time(row.stripe_deleted_at);
+        table.add_row([&row.stripe_customer_id, text(&row.name), text(&row.email), text(&row.city), &deleted]);
+    }
+    table
+}
+
+/// Turned on its side: each has more to say than a line holds.
+fn subscriptions(rows: &[SubscriptionRow]) -> Table {
+    let heads = rows.iter().map(|row| row.stripe_subscription_id.clone());
+    let mut table = table([String::from("stripe_subscription_id")].into_iter().chain(heads));
+    let mut field = |name: &str, value: &dyn Fn(&SubscriptionRow) -> String| {
+        table.add_row([name.to_owned()].into_iter().chain(rows.iter().map(value)));
+    };
+    field("stripe_status", &|row| row.stripe_status.clone());
+    field("active", &|row| row.active.to_string());
+    field("payment_paused", &|row| row.payment_paused.to_string());
+    field("is_trial", &|row| row.is_trial.to_string());
+    field("is_grace_period", &|row| row.is_grace_period.to_string());
+    field("end_date", &|row| time(row.end_date));
+    field("next_subscription_cycle_start", &|row| time(row.next_subscription_cycle_start));
+    field("stripe_price_id", &|row| text(&row.stripe_price_id).to_owned());
+    table
+}
+
+fn plans(rows: &[PlanRow]) -> Table {
+    let mut table = table(["stripe_price_id", "billing_interval", "currency", "unit_amount_decimal", "active"]);
+    for row in rows {
+        let active = row.active.map_or_else(|| NULL.to_owned(), |active| active.to_string());
+        let (interval, currency) = (text(&row.billing_interval), text(&row.currency));
+        table.add_row([&row.stripe_price_id, interval, currency, text(&row.unit_amount_decimal), &active]);
+    }
+    right(&mut table, 3);
+    table
+}
+
+fn outcomes(rows: &[OutcomeRow]) -> Table {
+    let mut table = table(["state", "outcome", "reason", "events"]);
+    for row in rows {
+        table.add_row([&row.state, text(&row.outcome), text(&row.reason), &row.events.to_string()]);
+    }
+    right(&mut table, 3);
+    table
+}
+
+/// What a null looks like.
+const NULL: &str = "-";
+
+fn table<T: Into<comfy_table::Row>>(head: T) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+    table.set_style(TableComponent::HeaderLines, '-').set_style(TableComponent::MiddleHeaderIntersections, '-');
+    table
+}
+
+fn right(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+fn text(value: &Option<String>) -> &str {
+    value.as_deref().unwrap_or(NULL)
+}
+
+fn time(value: Option<OffsetDateTime>) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
+    value.and_then(|value| value.format(format).ok()).unwrap_or_else(|| NULL.to_owned())
+}
+
+fn day(value: OffsetDateTime) -> String {
+    value.date().to_string()
+}
+
+/// `words` after `lead`, broken at blanks; further lines begin where the first one's words do.
+fn beneath(lead: &str, words: &str) -> String {
+    let indent = lead.chars().count();
+    let mut lines = vec![lead.to_owned()];
+    let mut used = indent;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if used > indent && used + 1 + length > WIDTH {
+            lines.push(" ".repeat(indent));
+            used = indent;
+        }
+        let Some(line) = lines.last_mut() else { continue };
+        if used > indent {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += length;
+    }
+    lines.join("\n")
+}
