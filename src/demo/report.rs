@@ -8,6 +8,7 @@ use std::path::Path;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
+use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -71,6 +72,7 @@ impl<'a, W: Write> Report<'a, W> {
     pub(super) fn title(&mut self) -> io::Result<()> {
         self.say("billing-sync demo: signed Stripe events go in over HTTP, rows come out.")?;
         self.say("People, prices and dates are part of the story, and the same on every run.")?;
+        self.say("For each act: the requests with their answers, then => what the row says.")?;
         self.say("")?;
         self.say("Starting a private PostgreSQL (the first time takes a few seconds) ...")
     }
@@ -92,7 +94,7 @@ impl<'a, W: Write> Report<'a, W> {
             Expected::Known => "known",
             Expected::Refused(_) => "refused",
         };
-        self.say(&beneath(&format!("  {status} {answer:<7}  {:<29}  ", step.event.event_type), step.why))
+        self.say(&beneath(&format!("  {status} {answer:<7}  {:<29}  ", step.event.kind), step.why))
     }
 
     /// What the tables say now.
@@ -101,7 +103,7 @@ impl<'a, W: Write> Report<'a, W> {
             Row::Subscription(row) => subscription_facts(row),
             Row::Contact(row) => contact_facts(row),
         };
-        self.say(&format!("  => {}", facts.join(", ")))
+        self.say(&format!("  => {facts}"))
     }
 
     /// Something that is not as the story tells.
@@ -111,32 +113,51 @@ impl<'a, W: Write> Report<'a, W> {
 
     pub(super) fn tables(&mut self, tables: &Tables) -> io::Result<()> {
         self.table("billing.billing_contacts", &contacts(&tables.contacts))?;
-        self.table("billing.subscriptions (one column each)", &subscriptions(&tables.subscriptions))?;
+        self.table(
+            "billing.subscriptions, a column each (active: may be used now)",
+            &subscriptions(&tables.subscriptions),
+        )?;
         self.table("billing.pricing_plans", &plans(&tables.plans))?;
-        self.table("billing.outbox, counted", &outcomes(&tables.outcomes))
+        self.table("billing.outbox, counted (every event that was stored)", &outcomes(&tables.outcomes))
     }
 
     fn table(&mut self, name: &str, table: &Table) -> io::Result<()> {
         self.say(&format!("\n{name}"))?;
         for line in table.lines() {
-            self.say(&format!(" {}", line.trim_end()))?;
+            self.say(&format!("  {}", line.trim_end()))?;
         }
         Ok(())
     }
 
-    pub(super) fn all_as_told(&mut self, requests: usize, keep: bool) -> io::Result<()> {
-        self.say(&format!("\nAll {requests} answers and all rows are as the story tells."))?;
+    pub(super) fn all_as_told(&mut self, acts: &[Act], keep: bool) -> io::Result<()> {
+        let count = |wanted: fn(&Expected) -> bool| {
+            acts.iter().flat_map(|act| &act.steps).filter(|step| wanted(&step.expected)).count()
+        };
+        let stored = count(|it| matches!(it, Expected::Stored { .. }));
+        let known = count(|it| matches!(it, Expected::Known));
+        let refused = count(|it| matches!(it, Expected::Refused(_)));
+        self.say(&format!(
+            "\n{} requests: {stored} stored, {known} known, {refused} refused.",
+            stored + known + refused
+        ))?;
+        self.say("Every answer and every row is as the story tells.")?;
         if keep {
             return Ok(());
         }
-        self.say("Next: `billing-sync demo --keep` goes on serving, to look around with psql and to")?;
-        self.say("receive test events of your own; `billing-sync serve --help` for the real thing.")
+        self.say("\nNext: `billing-sync demo --keep` goes on serving, for a look around in psql and")?;
+        self.say("for test events of your own. `billing-sync serve --help` is the real thing.")
     }
 
     /// For whoever wants to look around, or to send events of their own.
     pub(super) fn keeping(&mut self, places: &Places<'_>) -> io::Result<()> {
         let Places { webhooks, ops, database_url, secret, extra_secrets } = places;
         let url = webhook_url(*webhooks);
+        if self.json {
+            // for a script that waits until everything is up
+            let line = json!({ "table": "serving", "webhooks": url, "ops": format!("http://{ops}"),
+                "database_url": database_url, "webhook_secret": secret });
+            return self.write(&line.to_string());
+        }
         self.say("\nStill serving, until Ctrl-C. The next demo begins with empty tables.\n")?;
         self.say(&format!("  webhooks  {url}"))?;
         self.say(&format!("  ops       http://{ops}/metrics, /livez, /readyz"))?;
@@ -168,32 +189,38 @@ fn webhook_url(address: SocketAddr) -> String {
     format!("http://{address}{}", crate::receiver::PATH)
 }
 
-fn subscription_facts(row: &SubscriptionRow) -> Vec<String> {
-    let mut facts = vec![row.stripe_subscription_id.clone(), row.stripe_status.clone()];
-    facts.push(if row.active { "usable" } else { "not usable" }.to_owned());
-    if row.payment_paused {
-        facts.push("payment paused".to_owned());
-    }
-    facts.extend(row.stripe_price_id.clone());
-    match (row.end_date, row.next_subscription_cycle_start) {
-        (Some(end), _) if row.is_grace_period => facts.push(format!("ends {}", day(end))),
-        (Some(end), _) => facts.push(format!("ended {}", day(end))),
-        (None, Some(next)) => facts.push(format!("next period {}", day(next))),
-        (None, None) => {}
-    }
-    facts
+fn subscription_facts(row: &SubscriptionRow) -> String {
+    let price = text(row.stripe_price_id.as_deref());
+    let use_of_it = match (row.active, row.payment_paused) {
+        (true, _) => "usable",
+        (false, true) => "not usable, payment paused",
+        (false, false) => "not usable",
+    };
+    let period = match (row.end_date, row.next_subscription_cycle_start) {
+        (Some(end), _) if row.is_grace_period => format!(", ends {}", end.date()),
+        (Some(end), _) => format!(", ended {}", end.date()),
+        (None, Some(next)) if row.active => format!(", next period {}", next.date()),
+        (None, _) => String::new(),
+    };
+    format!("{}: {}, {use_of_it}, {price}{period}", row.stripe_subscription_id, row.stripe_status)
 }
 
-fn contact_facts(row: &ContactRow) -> Vec<String> {
-    let texts = [Some(row.stripe_customer_id.clone()), row.name.clone(), row.email.clone(), row.city.clone()];
-    texts.into_iter().flatten().collect()
+fn contact_facts(row: &ContactRow) -> String {
+    let facts = [text(row.name.as_deref()), text(row.email.as_deref()), text(row.city.as_deref())];
+    format!("{}: {}", row.stripe_customer_id, facts.join(", "))
 }
 
 fn contacts(rows: &[ContactRow]) -> Table {
-    let mut table = table(["stripe_customer_id", "name", "email", "city", "deleted_at"]);
+    let mut table = table(["stripe_customer_id", "name", "email", "city", "stripe_deleted_at"]);
     for row in rows {
         let deleted = time(row.stripe_deleted_at);
-        table.add_row([&row.stripe_customer_id, text(&row.name), text(&row.email), text(&row.city), &deleted]);
+        table.add_row([
+            &row.stripe_customer_id,
+            text(row.name.as_deref()),
+            text(row.email.as_deref()),
+            text(row.city.as_deref()),
+            &deleted,
+        ]);
     }
     table
 }
@@ -209,10 +236,11 @@ fn subscriptions(rows: &[SubscriptionRow]) -> Table {
     field("active", &|row| row.active.to_string());
     field("payment_paused", &|row| row.payment_paused.to_string());
     field("is_trial", &|row| row.is_trial.to_string());
+    field("trial_ends_at", &|row| time(row.trial_ends_at));
     field("is_grace_period", &|row| row.is_grace_period.to_string());
     field("end_date", &|row| time(row.end_date));
     field("next_subscription_cycle_start", &|row| time(row.next_subscription_cycle_start));
-    field("stripe_price_id", &|row| text(&row.stripe_price_id).to_owned());
+    field("stripe_price_id", &|row| text(row.stripe_price_id.as_deref()).to_owned());
     table
 }
 
@@ -220,8 +248,8 @@ fn plans(rows: &[PlanRow]) -> Table {
     let mut table = table(["stripe_price_id", "billing_interval", "currency", "unit_amount_decimal", "active"]);
     for row in rows {
         let active = row.active.map_or_else(|| NULL.to_owned(), |active| active.to_string());
-        let (interval, currency) = (text(&row.billing_interval), text(&row.currency));
-        table.add_row([&row.stripe_price_id, interval, currency, text(&row.unit_amount_decimal), &active]);
+        let (interval, currency) = (text(row.billing_interval.as_deref()), text(row.currency.as_deref()));
+        table.add_row([&row.stripe_price_id, interval, currency, text(row.unit_amount_decimal.as_deref()), &active]);
     }
     right(&mut table, 3);
     table
@@ -230,7 +258,7 @@ fn plans(rows: &[PlanRow]) -> Table {
 fn outcomes(rows: &[OutcomeRow]) -> Table {
     let mut table = table(["state", "outcome", "reason", "events"]);
     for row in rows {
-        table.add_row([&row.state, text(&row.outcome), text(&row.reason), &row.events.to_string()]);
+        table.add_row([&row.state, text(row.outcome.as_deref()), text(row.reason.as_deref()), &row.events.to_string()]);
     }
     right(&mut table, 3);
     table
@@ -243,6 +271,9 @@ fn table<T: Into<comfy_table::Row>>(head: T) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
     table.set_style(TableComponent::HeaderLines, '-').set_style(TableComponent::MiddleHeaderIntersections, '-');
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     table
 }
 
@@ -252,17 +283,13 @@ fn right(table: &mut Table, column: usize) {
     }
 }
 
-fn text(value: &Option<String>) -> &str {
-    value.as_deref().unwrap_or(NULL)
+fn text(value: Option<&str>) -> &str {
+    value.unwrap_or(NULL)
 }
 
 fn time(value: Option<OffsetDateTime>) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
     value.and_then(|value| value.format(format).ok()).unwrap_or_else(|| NULL.to_owned())
-}
-
-fn day(value: OffsetDateTime) -> String {
-    value.date().to_string()
 }
 
 /// `words` after `lead`, broken at blanks; further lines begin where the first one's words do.

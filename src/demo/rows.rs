@@ -21,12 +21,14 @@ pub(super) enum Row {
 
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "so are the columns")]
 pub(super) struct SubscriptionRow {
     pub(super) stripe_subscription_id: String,
     pub(super) stripe_status: String,
     pub(super) active: bool,
     pub(super) payment_paused: bool,
     pub(super) is_trial: bool,
+    pub(super) trial_ends_at: Option<OffsetDateTime>,
     pub(super) is_grace_period: bool,
     pub(super) end_date: Option<OffsetDateTime>,
     pub(super) next_subscription_cycle_start: Option<OffsetDateTime>,
@@ -87,6 +89,12 @@ pub(super) async fn settled(conn: &mut PgConnection, event_id: &str) -> Result<S
     }
 }
 
+/// Which of these events are in the outbox, once for each row.
+pub(super) async fn stored(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
+    let query = "-- demo.stored\nSELECT event_id FROM billing.outbox WHERE event_id = ANY($1)";
+    sqlx::query_scalar(query).bind(event_ids).fetch_all(conn).await
+}
+
 /// The row that has the key of `like`, if there is one.
 pub(super) async fn same_key(conn: &mut PgConnection, like: &Row) -> Result<Option<Row>, sqlx::Error> {
     Ok(match like {
@@ -120,8 +128,8 @@ pub(super) async fn subscriptions(conn: &mut PgConnection) -> Result<Vec<Subscri
     sqlx::query_as(
         r"
         -- demo.subscriptions
-        SELECT stripe_subscription_id, stripe_status, active, payment_paused, is_trial, is_grace_period, end_date,
-            next_subscription_cycle_start, stripe_price_id
+        SELECT stripe_subscription_id, stripe_status, active, payment_paused, is_trial, trial_ends_at, is_grace_period,
+            end_date, next_subscription_cycle_start, stripe_price_id
         FROM billing.subscriptions
         ORDER BY stripe_subscription_id
         ",

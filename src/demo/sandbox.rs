@@ -14,7 +14,8 @@ pub(super) const SUMMER_2024: &str = "2024-06-20";
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) id: String,
-    pub(super) event_type: &'static str,
+    /// `type`.
+    pub(super) kind: &'static str,
     body: Value,
 }
 
@@ -41,7 +42,7 @@ impl Sandbox {
 
     /// An event that tells an object as it is: `*.created`, `*.deleted` and others without `previous_attributes`.
     pub(super) fn tell(&mut self, event_type: &'static str, at: OffsetDateTime, object: &Value) -> Event {
-        self.event(event_type, at, json!({ "object": object }))
+        self.event(event_type, at, &json!({ "object": object }))
     }
 
     /// Changes an object, and the `*.updated` event that says so.
@@ -55,10 +56,10 @@ impl Sandbox {
         let before = object.clone();
         change(object);
         let previous = previous_attributes(&before, object);
-        self.event(event_type, at, json!({ "object": object, "previous_attributes": previous }))
+        self.event(event_type, at, &json!({ "object": object, "previous_attributes": previous }))
     }
 
-    fn event(&mut self, event_type: &'static str, at: OffsetDateTime, data: Value) -> Event {
+    fn event(&mut self, event_type: &'static str, at: OffsetDateTime, data: &Value) -> Event {
         self.events += 1;
         let id = format!("evt_Demo{:03}", self.events);
         let body = json!({
@@ -71,7 +72,7 @@ impl Sandbox {
             "request": { "id": format!("req_Demo{:03}", self.events), "idempotency_key": null },
             "type": event_type,
         });
-        Event { id, event_type, body }
+        Event { id, kind: event_type, body }
     }
 }
 

@@ -106,7 +106,7 @@ struct Ada {
 impl Ada {
     fn new() -> Self {
         let workspace_id = "5e7a2c1e-90b4-4d0f-8a36-2f1c7d9b4e10";
-        let customer = objects::customer(ADA, "Ada Lindqvist", "ada@lindqvist.example", SIGN_UP, workspace_id);
+        let customer = objects::customer(ADA, "Ada Lindqvist", "ada@example.com", SIGN_UP, workspace_id);
         let mut subscription = objects::subscription(ADA_SUB, "si_DemoAda", ADA, &STARTER, (SIGN_UP, TRIAL_END));
         subscription["status"] = json!("trialing");
         subscription["trial_start"] = json!(SIGN_UP.unix_timestamp());
@@ -125,8 +125,8 @@ impl Ada {
             date: "29 Oct 2026",
             title: "Ada signs up, with a trial of seven days",
             steps: vec![
-                noticed(subscription, "unknown_customer", "overtakes its customer: no harm"),
-                applied(customer, "the customer: now both have rows"),
+                noticed(subscription, "unknown_customer", "overtakes its customer: no matter"),
+                applied(customer, "the customer, known from now on"),
             ],
             leaves: Row::Subscription(SubscriptionRow {
                 stripe_status: "trialing".to_owned(),
@@ -151,9 +151,9 @@ impl Ada {
             date: "5 Nov 2026",
             title: "The trial converts",
             steps: vec![
-                applied(converts.clone(), "status active, first paid month"),
-                again(converts, "Stripe delivers it twice: once counts"),
-                settled(paid, ("ignored", "unhandled_type"), "kept; no row here depends on it"),
+                applied(converts.clone(), "the first paid month begins"),
+                again(converts, "delivered twice, counted once"),
+                settled(paid, ("ignored", "unhandled_type"), "kept, no row hangs on it: ignored"),
             ],
             leaves: Row::Subscription(on(&STARTER)),
         }
@@ -173,8 +173,8 @@ impl Ada {
             date: "9 Nov 2026",
             title: "An upgrade to Team and on to Business, within one second",
             steps: vec![
-                applied(business, "Team to Business arrives first"),
-                superseded(team, "Starter to Team came before: not undone"),
+                applied(business, "Team to Business comes first ..."),
+                superseded(team, "... then Starter to Team: too late"),
             ],
             leaves: Row::Subscription(on(&BUSINESS)),
         }
@@ -188,7 +188,7 @@ impl Ada {
         Act {
             date: "11 Nov 2026",
             title: "Payment collection is paused",
-            steps: vec![applied(paused, "Stripe still says active, we do not")],
+            steps: vec![applied(paused, "Stripe stays at active, we do not")],
             leaves: Row::Subscription(SubscriptionRow { active: false, payment_paused: true, ..on(&BUSINESS) }),
         }
     }
@@ -216,8 +216,8 @@ impl Ada {
         let lisbon = moves(datetime!(2026-11-15 18:45 UTC), lisbon);
         Act {
             date: "15 Nov 2026",
-            title: "Ada moves to Porto, a day later to Lisbon; the news comes swapped",
-            steps: vec![applied(lisbon, "Lisbon, 15 Nov"), superseded(porto, "Porto, 14 Nov: older, so Lisbon stays")],
+            title: "Ada moves to Porto, then to Lisbon; the news arrives swapped",
+            steps: vec![applied(lisbon, "Lisbon, on 15 Nov"), superseded(porto, "Porto, on 14 Nov: superseded")],
             leaves: Row::Contact(in_lisbon()),
         }
     }
@@ -234,7 +234,7 @@ impl Ada {
         let act = Act {
             date: "16 Nov 2026",
             title: "Ada cancels at the end of the period",
-            steps: vec![applied(cancels.clone(), "usable until then: a grace period")],
+            steps: vec![applied(cancels.clone(), "usable until then: grace period")],
             leaves: Row::Subscription(SubscriptionRow {
                 is_grace_period: true,
                 end_date: Some(PERIOD_END),
@@ -268,16 +268,16 @@ impl Ada {
         let mut forge = |email| {
             sandbox.update("customer.updated", at, &mut self.customer, |customer| customer["email"] = json!(email))
         };
-        let forged = forge("mallory@evil.example");
-        let unsigned = forge("trudy@evil.example");
+        let forged = forge("mallory@example.net");
+        let unsigned = forge("trudy@example.net");
         Act {
             date: "19 Nov 2026",
             title: "What must not become rows",
             steps: vec![
-                settled(newer, ("unknown", "unknown_type"), "a type newer than this release: kept"),
+                settled(newer, ("unknown", "unknown_type"), "unheard-of type: kept, not used"),
                 refused(forged, Delivery::Forged, "no signature matches", "forged: signed with another secret"),
                 refused(unsigned, Delivery::Unsigned, "the stripe-signature header is missing", "not signed at all"),
-                refused(captured, Delivery::Stale, "the signature's timestamp", "captured, sent again 10 min later"),
+                refused(captured, Delivery::Stale, "the signature's timestamp", "captured, replayed after 10 min"),
             ],
             leaves: Row::Contact(in_lisbon()),
         }
@@ -289,10 +289,11 @@ fn bo(sandbox: &mut Sandbox) -> [Act; 2] {
     let since = datetime!(2024-07-01 08:00 UTC);
     let period = (since, datetime!(2024-08-01 08:00 UTC));
     let workspace_id = "b1d6f0a3-4c7e-4e58-9d21-6a0e8c35f7d2";
-    let customer = objects::customer(BO, "Bo Okafor", "bo@okafor.example", since, workspace_id);
+    let customer = objects::customer(BO, "Bo Okafor", "bo@example.com", since, workspace_id);
     let mut subscription = objects::subscription(BO_SUB, "si_DemoBo", BO, &CLASSIC, period);
     let active = SubscriptionRow {
         stripe_subscription_id: BO_SUB.to_owned(),
+        trial_ends_at: None,
         next_subscription_cycle_start: Some(period.1),
         ..on(&CLASSIC)
     };
@@ -306,7 +307,7 @@ fn bo(sandbox: &mut Sandbox) -> [Act; 2] {
             applied(sandbox.tell("customer.created", since, &customer), "the customer"),
             applied(
                 sandbox.tell("customer.subscription.created", since, &old_shape),
-                "the period is where it was then",
+                "the period stood elsewhere then",
             ),
         ],
         leaves: Row::Subscription(active.clone()),
@@ -321,9 +322,9 @@ fn bo(sandbox: &mut Sandbox) -> [Act; 2] {
     objects::set_period(item, datetime!(2026-11-01 08:00 UTC), datetime!(2026-12-01 08:00 UTC));
     let leaves = Act {
         date: "18 Nov 2026",
-        title: "Bo is deleted, and the subscription with him",
+        title: "Bo is deleted, and so ends the subscription",
         steps: vec![
-            applied(sandbox.tell("customer.deleted", BO_LEAVES, &customer), "the contact stays, marked as deleted"),
+            applied(sandbox.tell("customer.deleted", BO_LEAVES, &customer), "the contact stays, with a date"),
             applied(sandbox.tell("customer.subscription.deleted", BO_LEAVES, &subscription), "ended at once"),
         ],
         leaves: Row::Subscription(SubscriptionRow {
@@ -342,7 +343,7 @@ pub(super) fn ending() -> Vec<Row> {
     let bo = ContactRow {
         stripe_customer_id: BO.to_owned(),
         name: Some("Bo Okafor".to_owned()),
-        email: Some("bo@okafor.example".to_owned()),
+        email: Some("bo@example.com".to_owned()),
         city: None,
         stripe_deleted_at: Some(BO_LEAVES),
     };
@@ -357,6 +358,7 @@ fn on(price: &Price) -> SubscriptionRow {
         active: true,
         payment_paused: false,
         is_trial: false,
+        trial_ends_at: Some(TRIAL_END),
         is_grace_period: false,
         end_date: None,
         next_subscription_cycle_start: Some(PERIOD_END),
@@ -368,7 +370,7 @@ fn in_lisbon() -> ContactRow {
     ContactRow {
         stripe_customer_id: ADA.to_owned(),
         name: Some("Ada Lindqvist".to_owned()),
-        email: Some("ada@lindqvist.example".to_owned()),
+        email: Some("ada@example.com".to_owned()),
         city: Some("Lisbon".to_owned()),
         stripe_deleted_at: None,
     }
