@@ -32,6 +32,7 @@ use self::deliver::{Answer, Postman, random_secret};
 use self::report::{Places, Report, Tables};
 use self::rows::SettledRow;
 use self::story::{Act, Expected, Step};
+use crate::config::demo::KeepConfig;
 use crate::config::error::ConfigError;
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
@@ -56,18 +57,7 @@ pub struct Options {
     /// Print rows as JSON, one object a line, and nothing else.
     pub json: bool,
     /// Go on serving after the story, and where.
-    pub keep: Option<Keep>,
-}
-
-/// How a demo goes on.
-#[derive(Debug, Clone)]
-pub struct Keep {
-    /// `BILLING_SYNC_LISTEN`: for `stripe listen --forward-to`.
-    pub listen: SocketAddr,
-    /// `BILLING_SYNC_OPS_LISTEN`.
-    pub ops_listen: SocketAddr,
-    /// `STRIPE_WEBHOOK_SECRET`, where it is set: taken beside the secret of this run.
-    pub extra_secrets: Vec<WebhookSecret>,
+    pub keep: Option<KeepConfig>,
 }
 
 /// Why a demo failed.
@@ -133,7 +123,7 @@ pub async fn run(options: Options, out: &mut impl Write, shutdown: CancellationT
 /// Runs the service on the cluster and the story on the service.
 async fn on<W: Write>(
     cluster: &Cluster,
-    keep: Option<&Keep>,
+    keep: Option<&KeepConfig>,
     report: &mut Report<'_, W>,
     shutdown: &CancellationToken,
 ) -> Result<(), DemoError> {
@@ -188,7 +178,7 @@ async fn empty(conn: &mut PgConnection) -> Result<(), DemoError> {
 }
 
 /// What `serve` runs with when nothing is set, but for the addresses and the secrets.
-fn config(secret: &str, keep: Option<&Keep>) -> Result<ServiceConfig, ConfigError> {
+fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, ConfigError> {
     let free: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
     let environment = [("STRIPE_WEBHOOK_SECRET".to_owned(), OsString::from(secret))];
     let mut source = Source::new(Flags::new(), environment);

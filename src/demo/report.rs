@@ -159,22 +159,24 @@ impl<'a, W: Write> Report<'a, W> {
             return self.write(&line.to_string());
         }
         self.say("\nStill serving, until Ctrl-C. The next demo begins with empty tables.\n")?;
-        self.say(&format!("  webhooks  {url}"))?;
-        self.say(&format!("  ops       http://{ops}/metrics, /livez, /readyz"))?;
-        self.say(&format!("  SQL       psql '{database_url}'"))?;
-        self.say("\nLook around (list, show, retry and discard):")?;
-        self.say(&format!("  DATABASE_URL='{database_url}' \\\n    billing-sync outbox list"))?;
+        self.say(&format!("  webhooks       {url}"))?;
+        self.say(&format!("  operations     http://{ops}/metrics, /livez, /readyz"))?;
+        self.say("\nLook around, in another terminal:")?;
+        self.say(&format!("  export DATABASE_URL='{database_url}'"))?;
+        self.say("  psql \"$DATABASE_URL\" -c 'TABLE billing.subscriptions'")?;
+        self.say("  billing-sync outbox list")?;
         self.say("\nSend event files, signed with the secret of this run:")?;
-        self.say(&format!("  STRIPE_WEBHOOK_SECRET={secret} \\"))?;
-        self.say(&format!("    billing-sync send EVENT.json --to {url}"))?;
+        self.say(&format!("  export STRIPE_WEBHOOK_SECRET={secret}"))?;
+        self.say(&format!("  billing-sync send EVENT.json --to {url}"))?;
         if *extra_secrets {
-            self.say("\nReceive test events of your Stripe account, if STRIPE_WEBHOOK_SECRET is what")?;
-            self.say("`stripe listen --print-secret` prints:")?;
+            self.say("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is taken too; it")?;
+            self.say("has to be what `stripe listen --print-secret` prints:")?;
         } else {
-            self.say("\nReceive test events of your Stripe account. `stripe listen` signs with a secret of")?;
-            self.say("its own, which this demo does not know; stop it and start it with that one:")?;
-            self.say("  stripe listen --print-secret")?;
-            self.say("  STRIPE_WEBHOOK_SECRET=whsec_... billing-sync demo --keep")?;
+            self.say("\nReceive test events of your Stripe account. `stripe listen` has a signing secret of")?;
+            self.say("its own, and the demo has to know it: stop this one (Ctrl-C), then")?;
+            self.say("  export STRIPE_WEBHOOK_SECRET=$(stripe listen --print-secret)")?;
+            self.say("  billing-sync demo --keep")?;
+            self.say("and in another terminal")?;
         }
         self.say(&format!("  stripe listen --forward-to {url}"))?;
         self.say("  stripe trigger customer.subscription.created")

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use billing_sync::clock;
-use billing_sync::demo::{self, DemoError, Keep, Options};
+use billing_sync::config::demo::KeepConfig;
+use billing_sync::demo::{self, DemoError, Options};
 use billing_sync::receiver::PATH;
 use billing_sync::receiver::signature::{WebhookSecret, sign};
 use serde_json::Value;
@@ -72,7 +73,7 @@ async fn the_story_reads_well_in_eighty_columns() {
 async fn a_kept_demo_takes_events_until_it_is_told_to_stop() {
     let dir = open_dir();
     let (mine, free) = (WebhookSecret::new("whsec_mine").unwrap(), "127.0.0.1:0".parse().unwrap());
-    let keep = Keep { listen: free, ops_listen: free, extra_secrets: vec![mine.clone()] };
+    let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: vec![mine.clone()] };
     let options = Options { keep: Some(keep), ..options(&dir, true) };
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
@@ -99,7 +100,7 @@ async fn a_kept_demo_takes_events_until_it_is_told_to_stop() {
 async fn a_kept_demo_says_how_to_reach_it() {
     let dir = open_dir();
     let free = "127.0.0.1:0".parse().unwrap();
-    let keep = Keep { listen: free, ops_listen: free, extra_secrets: Vec::new() };
+    let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: Vec::new() };
     let options = Options { keep: Some(keep), ..options(&dir, false) };
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
@@ -113,7 +114,9 @@ async fn a_kept_demo_says_how_to_reach_it() {
     };
     let (result, told) = tokio::join!(demo::run(options, &mut out, shutdown.clone()), reader);
     result.unwrap();
-    for expected in ["/webhooks/stripe", "/metrics", "psql 'postgres:///", "stripe listen --print-secret", "whsec_"] {
+    for expected in
+        ["/webhooks/stripe", "/metrics", "DATABASE_URL='postgres:///", "stripe listen --print-secret", "whsec_"]
+    {
         assert!(told.contains(expected), "{expected} is missing in {told}");
     }
 }
