@@ -245,15 +245,11 @@ async fn play<W: Write>(
             mistakes.extend(judge_outcome(step, &settled));
         }
     }
-    match rows::same_key(conn, &act.leaves).await? {
-        Some(row) => {
-            report.now(&row)?;
-            if row != act.leaves {
-                mistakes.push(format!("{}: the row should be {:?}, and is {row:?}", act.date, act.leaves));
-            }
-        }
-        None => mistakes.push(format!("{}: the row {:?} is missing", act.date, act.leaves)),
+    let row = rows::same_key(conn, &act.leaves).await?;
+    if let Some(row) = &row {
+        report.now(row)?;
     }
+    mistakes.extend(act.leaves.differences(row.as_ref()));
     for mistake in &mistakes {
         report.mistake(mistake)?;
     }
@@ -288,9 +284,8 @@ async fn look_back(conn: &mut PgConnection, acts: &[Act]) -> Result<Vec<String>,
     let mut mistakes = Vec::new();
     for expected in story::ending() {
         let found = rows::same_key(conn, &expected).await?;
-        if found.as_ref() != Some(&expected) {
-            mistakes.push(format!("in the end the row should be {expected:?}, and is {found:?}"));
-        }
+        let differences = expected.differences(found.as_ref());
+        mistakes.extend(differences.into_iter().map(|difference| format!("in the end, {difference}")));
     }
     let steps = || acts.iter().flat_map(|act| &act.steps);
     let all: Vec<String> = steps().map(|step| step.event.id.clone()).collect();
@@ -298,8 +293,9 @@ async fn look_back(conn: &mut PgConnection, acts: &[Act]) -> Result<Vec<String>,
     for Step { event, .. } in steps() {
         let wanted = steps().any(|it| it.event.id == event.id && matches!(it.expected, Expected::Stored { .. }));
         let found = stored.iter().filter(|id| **id == event.id).count();
-        if found != usize::from(wanted) {
-            mistakes.push(format!("{} should be stored {} times, and is {found} times", event.id, usize::from(wanted)));
+        let wanted = usize::from(wanted);
+        if found != wanted {
+            mistakes.push(format!("{}: the outbox should have {wanted} of it, and has {found}", event.id));
         }
     }
     Ok(mistakes)

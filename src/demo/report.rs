@@ -9,10 +9,8 @@ use std::path::Path;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
 use serde_json::json;
-use time::OffsetDateTime;
-use time::macros::format_description;
 
-use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow};
+use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow, text};
 use super::story::{Act, Expected, Step};
 
 /// The width that every line keeps to, paths and addresses aside.
@@ -213,45 +211,38 @@ fn contact_facts(row: &ContactRow) -> String {
 }
 
 fn contacts(rows: &[ContactRow]) -> Table {
-    let mut table = table(["stripe_customer_id", "name", "email", "city", "stripe_deleted_at"]);
+    let rows: Vec<_> = rows.iter().map(ContactRow::fields).collect();
+    let mut table = table(rows.iter().take(1).flatten().map(|(name, _)| *name));
     for row in rows {
-        let deleted = time(row.stripe_deleted_at);
-        table.add_row([
-            &row.stripe_customer_id,
-            text(row.name.as_deref()),
-            text(row.email.as_deref()),
-            text(row.city.as_deref()),
-            &deleted,
-        ]);
+        table.add_row(row.into_iter().map(|(_, value)| value));
     }
     table
 }
 
 /// Turned on its side: each has more to say than a line holds.
 fn subscriptions(rows: &[SubscriptionRow]) -> Table {
-    let heads = rows.iter().map(|row| row.stripe_subscription_id.clone());
-    let mut table = table([String::from("stripe_subscription_id")].into_iter().chain(heads));
-    let mut field = |name: &str, value: &dyn Fn(&SubscriptionRow) -> String| {
-        table.add_row([name.to_owned()].into_iter().chain(rows.iter().map(value)));
-    };
-    field("stripe_status", &|row| row.stripe_status.clone());
-    field("active", &|row| row.active.to_string());
-    field("payment_paused", &|row| row.payment_paused.to_string());
-    field("is_trial", &|row| row.is_trial.to_string());
-    field("trial_ends_at", &|row| time(row.trial_ends_at));
-    field("is_grace_period", &|row| row.is_grace_period.to_string());
-    field("end_date", &|row| time(row.end_date));
-    field("next_subscription_cycle_start", &|row| time(row.next_subscription_cycle_start));
-    field("stripe_price_id", &|row| text(row.stripe_price_id.as_deref()).to_owned());
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for row in rows {
+        for (place, (name, value)) in row.fields().into_iter().enumerate() {
+            match lines.get_mut(place) {
+                Some(line) => line.push(value),
+                None => lines.push(vec![name.to_owned(), value]),
+            }
+        }
+    }
+    let mut lines = lines.into_iter();
+    let mut table = table(lines.next().unwrap_or_default());
+    table.add_rows(lines);
     table
 }
 
 fn plans(rows: &[PlanRow]) -> Table {
     let mut table = table(["stripe_price_id", "billing_interval", "currency", "unit_amount_decimal", "active"]);
     for row in rows {
-        let active = row.active.map_or_else(|| NULL.to_owned(), |active| active.to_string());
-        let (interval, currency) = (text(row.billing_interval.as_deref()), text(row.currency.as_deref()));
-        table.add_row([&row.stripe_price_id, interval, currency, text(row.unit_amount_decimal.as_deref()), &active]);
+        let active = row.active.map(|active| active.to_string());
+        let values = [&row.billing_interval, &row.currency, &row.unit_amount_decimal, &active];
+        let values = values.map(|value| text(value.as_deref()));
+        table.add_row([row.stripe_price_id.clone()].into_iter().chain(values));
     }
     right(&mut table, 3);
     table
@@ -260,14 +251,12 @@ fn plans(rows: &[PlanRow]) -> Table {
 fn outcomes(rows: &[OutcomeRow]) -> Table {
     let mut table = table(["state", "outcome", "reason", "events"]);
     for row in rows {
-        table.add_row([&row.state, text(row.outcome.as_deref()), text(row.reason.as_deref()), &row.events.to_string()]);
+        let [outcome, reason] = [&row.outcome, &row.reason].map(|value| text(value.as_deref()));
+        table.add_row([row.state.clone(), outcome, reason, row.events.to_string()]);
     }
     right(&mut table, 3);
     table
 }
-
-/// What a null looks like.
-const NULL: &str = "-";
 
 fn table<T: Into<comfy_table::Row>>(head: T) -> Table {
     let mut table = Table::new();
@@ -283,15 +272,6 @@ fn right(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-}
-
-fn text(value: Option<&str>) -> &str {
-    value.unwrap_or(NULL)
-}
-
-fn time(value: Option<OffsetDateTime>) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
-    value.and_then(|value| value.format(format).ok()).unwrap_or_else(|| NULL.to_owned())
 }
 
 /// `words` after `lead`, broken at blanks; further lines begin where the first one's words do.

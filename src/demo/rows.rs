@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use time::macros::format_description;
 
 /// Between two looks at an event that is at work.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -17,6 +18,25 @@ pub(super) enum Row {
     Subscription(SubscriptionRow),
     /// Of `billing.billing_contacts`.
     Contact(ContactRow),
+}
+
+impl Row {
+    /// Its columns with their values as text, the key first.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Subscription(row) => row.fields(),
+            Self::Contact(row) => row.fields(),
+        }
+    }
+
+    /// What `found` has otherwise; empty where they are the same.
+    pub(super) fn differences(&self, found: Option<&Self>) -> Vec<String> {
+        let fields = self.fields();
+        let key = fields.first().map(|(_, key)| key.clone()).unwrap_or_default();
+        let Some(found) = found else { return vec![format!("{key}: there is no such row")] };
+        let pairs = fields.into_iter().zip(found.fields()).filter(|(wanted, found)| wanted != found);
+        pairs.map(|((name, wanted), (_, found))| format!("{key}: {name} should be {wanted}, and is {found}")).collect()
+    }
 }
 
 /// A subscription.
@@ -35,6 +55,24 @@ pub(super) struct SubscriptionRow {
     pub(super) stripe_price_id: Option<String>,
 }
 
+impl SubscriptionRow {
+    /// Its columns with their values as text, the key first.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("stripe_subscription_id", self.stripe_subscription_id.clone()),
+            ("stripe_status", self.stripe_status.clone()),
+            ("active", self.active.to_string()),
+            ("payment_paused", self.payment_paused.to_string()),
+            ("is_trial", self.is_trial.to_string()),
+            ("trial_ends_at", time(self.trial_ends_at)),
+            ("is_grace_period", self.is_grace_period.to_string()),
+            ("end_date", time(self.end_date)),
+            ("next_subscription_cycle_start", time(self.next_subscription_cycle_start)),
+            ("stripe_price_id", text(self.stripe_price_id.as_deref())),
+        ]
+    }
+}
+
 /// A billing contact.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(super) struct ContactRow {
@@ -43,6 +81,19 @@ pub(super) struct ContactRow {
     pub(super) email: Option<String>,
     pub(super) city: Option<String>,
     pub(super) stripe_deleted_at: Option<OffsetDateTime>,
+}
+
+impl ContactRow {
+    /// Its columns with their values as text, the key first.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("stripe_customer_id", self.stripe_customer_id.clone()),
+            ("name", text(self.name.as_deref())),
+            ("email", text(self.email.as_deref())),
+            ("city", text(self.city.as_deref())),
+            ("stripe_deleted_at", time(self.stripe_deleted_at)),
+        ]
+    }
 }
 
 /// A pricing plan.
@@ -72,6 +123,17 @@ pub(super) struct SettledRow {
     pub(super) outcome: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) last_error: Option<String>,
+}
+
+/// A text, or what a null looks like.
+pub(super) fn text(value: Option<&str>) -> String {
+    value.unwrap_or("-").to_owned()
+}
+
+/// A time in UTC to the minute: the story knows no seconds but one.
+fn time(value: Option<OffsetDateTime>) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
+    text(value.and_then(|value| value.format(format).ok()).as_deref())
 }
 
 /// Watches an event until the worker is done with it. The caller bounds the time.
