@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! story ── objects, sandbox    who does what, in Stripe's JSON, and what must come of it
-//! deliver                      posts it, signed, forged, stale or twice
+//! play                         act by act, and notes what is not as told
+//! deliver                      posts an event: signed, forged, stale or twice
 //! rows                         waits for the worker, reads the tables
 //! report                       prints
 //! ```
@@ -13,6 +14,7 @@
 
 mod deliver;
 mod objects;
+mod play;
 mod report;
 mod rows;
 mod sandbox;
@@ -21,17 +23,15 @@ mod story;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 pub use self::deliver::DeliveryError;
 
-use self::deliver::{Answer, Postman, random_secret};
-use self::report::{Places, Report, Tables};
-use self::rows::SettledRow;
-use self::story::{Act, Expected, Step};
+use self::deliver::{Postman, random_secret};
+use self::play::tell;
+use self::report::{Places, Report};
 use crate::config::demo::KeepConfig;
 use crate::config::error::ConfigError;
 use crate::config::ops::OpsConfig;
@@ -46,8 +46,6 @@ use crate::service::{Service, ServiceConfig, StartError};
 
 /// Below the data directory, so that the demo never meets the data of `serve --embedded`.
 const DIRECTORY: &str = "demo";
-/// An event takes milliseconds; a machine under load may take its time.
-const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a demo is started with.
 #[derive(Debug, Clone)]
@@ -87,7 +85,7 @@ pub enum DemoError {
         source: DeliveryError,
     },
     /// The worker does not finish an event.
-    #[error("{event_id} was stored and is still pending after {} s: what does the worker log say?", SETTLE_LIMIT.as_secs())]
+    #[error("{event_id} was stored and is still pending after {} s: what does the worker log say?", play::SETTLE_LIMIT.as_secs())]
     Unsettled {
         /// The event.
         event_id: String,
@@ -202,160 +200,9 @@ fn on_this_machine(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Tells the story, act by act, then shows the tables.
-async fn tell<W: Write>(
-    conn: &mut PgConnection,
-    postman: &Postman,
-    report: &mut Report<'_, W>,
-    keep: bool,
-) -> Result<(), DemoError> {
-    let acts = story::acts();
-    let mut mistakes = Vec::new();
-    for act in &acts {
-        report.act(act)?;
-        mistakes.extend(play(conn, postman, report, act).await?);
-    }
-    mistakes.extend(look_back(conn, &acts).await?);
-    print(conn, report).await?;
-    if !mistakes.is_empty() {
-        return Err(DemoError::NotAsTold(mistakes));
-    }
-    report.all_as_told(&acts, keep)?;
-    Ok(())
-}
-
-/// Plays one act and returns what was not as told.
-async fn play<W: Write>(
-    conn: &mut PgConnection,
-    postman: &Postman,
-    report: &mut Report<'_, W>,
-    act: &Act,
-) -> Result<Vec<String>, DemoError> {
-    let mut mistakes = Vec::new();
-    for step in &act.steps {
-        let event_id = || step.event.id.clone();
-        let answer = postman.deliver(&step.event, step.delivery).await;
-        let answer = answer.map_err(|source| DemoError::Delivery { event_id: event_id(), source })?;
-        report.request(step, answer.status.as_u16())?;
-        mistakes.extend(judge_answer(step, &answer));
-        if let Expected::Stored { .. } = step.expected {
-            // one after the other, so that what becomes of each does not hang on how fast the worker is
-            let settled = tokio::time::timeout(SETTLE_LIMIT, rows::settled(conn, &step.event.id)).await;
-            let settled = settled.map_err(|_| DemoError::Unsettled { event_id: event_id() })??;
-            mistakes.extend(judge_outcome(step, &settled));
-        }
-    }
-    let row = rows::same_key(conn, &act.leaves).await?;
-    if let Some(row) = &row {
-        report.now(row)?;
-    }
-    mistakes.extend(act.leaves.differences(row.as_ref()));
-    for mistake in &mistakes {
-        report.mistake(mistake)?;
-    }
-    Ok(mistakes)
-}
-
-fn judge_answer(step: &Step, answer: &Answer) -> Option<String> {
-    let (status, text) = match step.expected {
-        Expected::Stored { .. } => (200, "stored"),
-        Expected::Known => (200, "already known"),
-        Expected::Refused(text) => (400, text),
-    };
-    let as_told = answer.status == status && answer.text.starts_with(text);
-    let (id, found) = (&step.event.id, answer.status.as_u16());
-    (!as_told).then(|| format!("{id}: the answer should be {status} {text}, and is {found} {}", answer.text))
-}
-
-fn judge_outcome(step: &Step, settled: &SettledRow) -> Option<String> {
-    let Expected::Stored { outcome, reason } = step.expected else { return None };
-    let as_told = settled.outcome.as_deref() == Some(outcome) && settled.reason.as_deref() == reason;
-    let told = [Some(outcome), reason];
-    let found = [Some(settled.state.as_str()), settled.outcome.as_deref(), settled.reason.as_deref()];
-    let found = found.into_iter().chain([settled.last_error.as_deref()]);
-    let words = |words: &mut dyn Iterator<Item = Option<&str>>| words.flatten().collect::<Vec<_>>().join(" ");
-    let (told, found) = (words(&mut told.into_iter()), words(&mut found.into_iter()));
-    (!as_told).then(|| format!("{}: the outbox should say {told}, and says {found}", step.event.id))
-}
-
-/// At the end: nothing has touched what earlier acts left, what was refused is nowhere, and all else is there once.
-/// Others may be sending too while a kept demo tells its story, so only its own events are looked at.
-async fn look_back(conn: &mut PgConnection, acts: &[Act]) -> Result<Vec<String>, DemoError> {
-    let mut mistakes = Vec::new();
-    for expected in story::ending() {
-        let found = rows::same_key(conn, &expected).await?;
-        let differences = expected.differences(found.as_ref());
-        mistakes.extend(differences.into_iter().map(|difference| format!("in the end, {difference}")));
-    }
-    let steps = || acts.iter().flat_map(|act| &act.steps);
-    let all: Vec<String> = steps().map(|step| step.event.id.clone()).collect();
-    let stored = rows::stored(conn, &all).await?;
-    for Step { event, .. } in steps() {
-        let wanted = steps().any(|it| it.event.id == event.id && matches!(it.expected, Expected::Stored { .. }));
-        let found = stored.iter().filter(|id| **id == event.id).count();
-        let wanted = usize::from(wanted);
-        if found != wanted {
-            mistakes.push(format!("{}: the outbox should have {wanted} of it, and has {found}", event.id));
-        }
-    }
-    Ok(mistakes)
-}
-
-async fn print<W: Write>(conn: &mut PgConnection, report: &mut Report<'_, W>) -> Result<(), DemoError> {
-    if report.is_json() {
-        for line in rows::as_json(conn).await? {
-            report.row(&line)?;
-        }
-        return Ok(());
-    }
-    let tables = Tables {
-        contacts: rows::contacts(conn).await?,
-        subscriptions: rows::subscriptions(conn).await?,
-        plans: rows::plans(conn).await?,
-        outcomes: rows::outcomes(conn).await?,
-    };
-    report.tables(&tables)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::StatusCode;
-
-    fn step(wanted: fn(&Expected) -> bool) -> Step {
-        story::acts().into_iter().flat_map(|act| act.steps).find(|step| wanted(&step.expected)).unwrap()
-    }
-
-    fn answer(status: StatusCode, text: &str) -> Answer {
-        Answer { status, text: text.to_owned() }
-    }
-
-    #[test]
-    fn an_answer_that_is_not_as_told_is_noticed() {
-        let refused = step(|it| matches!(it, Expected::Refused(_)));
-        assert_eq!(judge_answer(&refused, &answer(StatusCode::BAD_REQUEST, "no signature matches: is …")), None);
-        for (status, text) in [(StatusCode::OK, "stored"), (StatusCode::BAD_REQUEST, "the body is no event")] {
-            assert!(judge_answer(&refused, &answer(status, text)).is_some(), "{status} {text}");
-        }
-        let known = step(|it| matches!(it, Expected::Known));
-        assert!(judge_answer(&known, &answer(StatusCode::OK, "stored")).is_some());
-    }
-
-    #[test]
-    fn an_outcome_that_is_not_as_told_is_noticed() {
-        let applied = step(|it| *it == Expected::Stored { outcome: "applied", reason: None });
-        let settled = |state: &str, outcome: Option<&str>, last_error: Option<&str>| SettledRow {
-            state: state.to_owned(),
-            outcome: outcome.map(ToOwned::to_owned),
-            reason: None,
-            last_error: last_error.map(ToOwned::to_owned),
-        };
-        assert_eq!(judge_outcome(&applied, &settled("done", Some("applied"), None)), None);
-        assert!(judge_outcome(&applied, &settled("done", Some("superseded"), None)).is_some());
-        let dead = judge_outcome(&applied, &settled("dead", None, Some("it panicked"))).unwrap();
-        assert!(dead.ends_with("says dead it panicked"), "{dead}");
-    }
 
     #[test]
     fn all_interfaces_are_reached_by_loopback() {
