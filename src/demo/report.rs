@@ -167,11 +167,11 @@ impl<'a, W: Write> Report<'a, W> {
         self.say(&format!("  export STRIPE_WEBHOOK_SECRET={secret}"))?;
         self.say(&format!("  billing-sync send EVENT.json --to {url}"))?;
         if *extra_secrets {
-            self.say("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is taken too; it")?;
-            self.say("has to be what `stripe listen --print-secret` prints:")?;
+            self.say("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is taken;")?;
+            self.say("it has to be what `stripe listen --print-secret` prints:")?;
         } else {
-            self.say("\nReceive test events of your Stripe account. `stripe listen` has a signing secret of")?;
-            self.say("its own, and the demo has to know it: stop this one (Ctrl-C), then")?;
+            self.say("\nReceive test events of your Stripe account. `stripe listen` has a secret of its")?;
+            self.say("own, and the demo has to know it: stop this one (Ctrl-C), then")?;
             self.say("  export STRIPE_WEBHOOK_SECRET=$(stripe listen --print-secret)")?;
             self.say("  billing-sync demo --keep")?;
             self.say("and in another terminal")?;

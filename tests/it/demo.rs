@@ -119,6 +119,9 @@ async fn a_kept_demo_says_how_to_reach_it() {
     {
         assert!(told.contains(expected), "{expected} is missing in {told}");
     }
+    // a path or a URL has the length that it has
+    let text = told.lines().filter(|line| !line.contains('/'));
+    assert_eq!(text.filter(|line| line.chars().count() > 80).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 #[tokio::test]
