@@ -53,8 +53,8 @@ COMMENT ON COLUMN billing.outbox.livemode IS 'Live or test mode, as the event sa
 COMMENT ON COLUMN billing.outbox.api_version IS 'Stripe API version in which the payload is rendered; may be null.';
 COMMENT ON COLUMN billing.outbox.source IS 'How the event came here.';
 COMMENT ON COLUMN billing.outbox.state IS 'pending: to be processed at run_at; done: finished, see outcome; dead: parked after its last attempt, see last_error.';
-COMMENT ON COLUMN billing.outbox.outcome IS 'Of a done event. applied: it is the newest word on its object; superseded: something newer stands; ignored and unknown: not acted on, see reason.';
-COMMENT ON COLUMN billing.outbox.reason IS 'Why it was not acted on, or what was noticed while it was applied. A closed list, see docs/operations.md.';
+COMMENT ON COLUMN billing.outbox.outcome IS 'Of a done event. applied: when it was settled, it was the newest word on its object; superseded: something newer stood already; ignored and unknown: not acted on, see reason.';
+COMMENT ON COLUMN billing.outbox.reason IS 'Why it was not acted on, or what was noticed when it was applied (and may be mended since). A closed list, see docs/operations.md.';
 COMMENT ON COLUMN billing.outbox.alone IS 'True once a batch with this event failed or its worker died: from then on the event is tried by itself.';
 COMMENT ON COLUMN billing.outbox.attempts IS 'Single tries so far, each counted before its work begins; failures that are not the event''s fault (connection loss, deadlock) are taken back.';
 COMMENT ON COLUMN billing.outbox.run_at IS 'Not to be tried before this time, by the database''s clock.';

@@ -51,6 +51,7 @@ struct Examined {
     problems: Vec<Problem>,
     warnings: Vec<String>,
     database: Option<PgConnectOptions>,
+    embedded: Option<EmbeddedConfig>,
 }
 
 impl Args {
@@ -62,18 +63,25 @@ impl Args {
 
 fn examine(source: &mut Source) -> Examined {
     let database = source.collect(DatabaseConfig::read);
+    let embedded = source.collect(EmbeddedConfig::read);
     let rest = source.collect(|source| {
         let receiver = ReceiverConfig::read(source);
         let sync = SyncConfig::read(source);
         let worker = WorkerConfig::read(source);
         let ops = OpsConfig::read(source);
-        let embedded = EmbeddedConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
-        Some((receiver?, sync?, worker?, ops?, embedded?, shutdown?))
+        Some((receiver?, sync?, worker?, ops?, shutdown?))
     });
     let options = database.as_ref().ok().and_then(DatabaseConfig::options);
-    let problems = database.err().into_iter().chain(rest.err()).flat_map(|error| error.problems).collect();
-    Examined { listed: listing::list(source), problems, warnings: unknown::warnings(source), database: options }
+    let embedded_options = embedded.as_ref().ok().cloned();
+    let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
+    Examined {
+        problems: errors.flat_map(|error| error.problems).collect(),
+        listed: listing::list(source),
+        warnings: unknown::warnings(source),
+        database: options,
+        embedded: embedded_options,
+    }
 }
 
 impl Examined {
@@ -87,6 +95,9 @@ impl Examined {
         }
         for warning in self.warnings {
             report.add(Check::warning("settings", warning, "correct the name, or unset it"));
+        }
+        if let Some(embedded) = self.embedded {
+            report.add(checks::embedded(&embedded));
         }
         checks::database(self.database.as_ref(), &mut report).await;
         report.print(json)

@@ -142,7 +142,7 @@ fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> 
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let cluster = match &config.embedded {
-        Some(embedded) => Some(Cluster::start(&embedded.options()).await?),
+        Some(embedded) => Some(start_embedded(embedded).await?),
         None => None,
     };
     let served = match cluster.as_ref().map(Cluster::connect_options).or_else(|| config.database.options()) {
@@ -154,6 +154,17 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         cluster.stop().await?;
     }
     served
+}
+
+async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {
+    let cluster = Cluster::start(&config.options()).await?;
+    tracing::info!(
+        embedded.version = cluster.version(),
+        embedded.url = cluster.url(),
+        "the private PostgreSQL is ready in {}",
+        cluster.data_dir().display()
+    );
+    Ok(cluster)
 }
 
 async fn serve(config: &Config, database: &PgConnectOptions, signals: &mut Signals) -> anyhow::Result<ExitCode> {

@@ -8,6 +8,7 @@
 //! returns `None` after noting its problems; [`source::Source::collect`] reports all of them at once.
 
 pub mod database;
+pub mod demo;
 pub mod embedded;
 pub mod error;
 pub mod log;

@@ -64,6 +64,11 @@ pub fn secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
     source.required(&settings::WEBHOOK_SECRET, mend, parse_secrets)
 }
 
+/// Reads the signing secrets where there are any, for a demo that goes on: it has one of its own.
+pub(super) fn optional_secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
+    source.optional(&settings::WEBHOOK_SECRET, parse_secrets).map(Option::unwrap_or_default)
+}
+
 fn parse_secrets(text: &str) -> Parsed<Vec<WebhookSecret>> {
     let expected = || Expected {
         what: "a webhook signing secret (whsec_…), or several separated by commas".to_owned(),

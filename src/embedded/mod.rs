@@ -82,6 +82,16 @@ pub struct Cluster {
     _lock: DirLock,
 }
 
+/// Which server a new cluster would run on: the folder of its programs and its major version. Starts nothing.
+///
+/// # Errors
+///
+/// When there is none, or the one that was named cannot be used.
+pub fn find_server(options: &Options) -> Result<(PathBuf, u32), EmbeddedError> {
+    let binaries = binaries::find(options.pg_bin.as_deref(), &options.search_path, USUAL_PLACES, None)?;
+    Ok((binaries.dir, binaries.major))
+}
+
 impl Cluster {
     /// Starts the cluster of `options.data_dir`, made first where there is none, with the database `billing` in it.
     ///
@@ -99,13 +109,13 @@ impl Cluster {
         let existing_at = existing.map(|major| (major, place.data_dir.as_path()));
         let binaries = binaries::find(options.pg_bin.as_deref(), &options.search_path, USUAL_PLACES, existing_at)?;
         if existing.is_none() {
-            tracing::info!("creating a PostgreSQL {} cluster in {}", binaries.major, place.data_dir.display());
+            tracing::debug!("creating a PostgreSQL {} cluster in {}", binaries.major, place.data_dir.display());
             init::create(&binaries, &place, &options.search_path, options.durable()).await?;
         }
         let socket = SocketDir::create(&place)?;
         let server = run(&binaries, &place, &socket, options).await?;
         let cluster = Self { server, socket, place, major: binaries.major, _lock: lock };
-        tracing::info!(
+        tracing::debug!(
             embedded.pid = cluster.server.pid(),
             embedded.url = %cluster.url(),
             "PostgreSQL {} is ready in {}",

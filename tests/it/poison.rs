@@ -66,6 +66,7 @@ async fn a_poison_event_is_parked_with_its_error_while_its_neighbours_flow() {
     app.finish().await;
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the worker calls the mapping so")]
 fn panics_on_poison(
     account: &str,
     view: &SubscriptionView,

@@ -32,14 +32,14 @@ async fn read(app: &TestApp, query: &'static str) -> Vec<String> {
 #[tokio::test]
 async fn the_net_effect_of_all_migrations_is_reviewed() {
     let app = TestApp::start().await;
-    let mut text = String::new();
+    let mut parts = Vec::new();
     for (title, query) in
         [("columns", COLUMNS), ("constraints", CONSTRAINTS), ("indexes", INDEXES), ("functions", FUNCTIONS)]
     {
         let lines: Vec<String> = read(&app, query).await;
-        text.push_str(&format!("{title}\n  {}\n", lines.join("\n  ")));
+        parts.push(format!("{title}\n  {}", lines.join("\n  ")));
     }
-    insta::assert_snapshot!(text);
+    insta::assert_snapshot!(parts.join("\n"));
     app.finish().await;
 }
 

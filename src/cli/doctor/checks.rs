@@ -7,6 +7,8 @@ use time::Duration;
 use super::report::{Check, Report};
 use crate::admin::checkup;
 use crate::cli::{database, output};
+use crate::config::embedded::EmbeddedConfig;
+use crate::embedded::find_server;
 use crate::metrics::service;
 use crate::{clock, migrations};
 
@@ -17,10 +19,18 @@ const CLOCK_TOLERANCE: Duration = Duration::seconds(30);
 /// Longer than retries of a short outage need.
 const OLD_SECONDS: f64 = 300.0;
 
+/// Whether `demo` and `serve --embedded` would find a server. No failure: an external database needs none.
+pub(super) fn embedded(config: &EmbeddedConfig) -> Check {
+    match find_server(&config.options()) {
+        Ok((dir, major)) => Check::ok("embedded", format!("PostgreSQL {major} in {}", dir.display())),
+        Err(error) => Check::warning("embedded", error.to_string(), "needed for `demo` and `serve --embedded` only"),
+    }
+}
+
 /// Connects and checks; ends early where the rest would only repeat the same failure.
 pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Report) {
     let Some(options) = options else {
-        let mend = "set DATABASE_URL; only `serve --embedded` does without, and then this check does not apply";
+        let mend = "set DATABASE_URL; `serve --embedded` and `demo` do without, and then the checks below do not apply";
         return report.add(Check::failed("database", "there is no database to look at", mend));
     };
     let mut conn = match database::connect(options).await {

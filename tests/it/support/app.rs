@@ -29,10 +29,10 @@ use super::cluster::{self, TestDatabase};
 pub(crate) const SECRET: &str = "whsec_of_the_test";
 
 pub(crate) struct TestApp {
-    pub(crate) database: TestDatabase,
+    /// Dropped with the app.
+    _database: TestDatabase,
     pub(crate) pool: PgPool,
     pub(crate) webhooks: SocketAddr,
-    pub(crate) ops: SocketAddr,
     /// What the drained worker is made of.
     pub(crate) context: Context,
     registry: Registry,
@@ -84,14 +84,14 @@ impl TestApp {
     pub(crate) async fn start_with(config: ServiceConfig) -> Self {
         let database = cluster::database().await;
         let service = Service::bind(&config, &database.options).await.unwrap();
-        let (webhooks, ops) = (service.webhook_addr().unwrap(), service.ops_addr());
+        let webhooks = service.webhook_addr().unwrap();
         let shutdown = CancellationToken::new();
         let running = Some(tokio::spawn(service.run(shutdown.clone())));
         let pool = PgPoolOptions::new().max_connections(12).connect_with(database.options.clone()).await.unwrap();
         let registry = Registry::new();
         let metrics = Instance::new(&registry).unwrap();
         let context = Context::new(pool.clone(), sync_config(), worker_config(), metrics);
-        Self { database, pool, webhooks, ops, context, registry, shutdown, running, may_leave_pending: false }
+        Self { _database: database, pool, webhooks, context, registry, shutdown, running, may_leave_pending: false }
     }
 
     /// This test means to leave events pending.

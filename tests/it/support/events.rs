@@ -59,12 +59,13 @@ pub(crate) fn price(id: &str, amount: i64) -> Value {
 }
 
 /// The object with some fields changed.
+#[expect(clippy::needless_pass_by_value, reason = "tests write the changes where they are used, with json!")]
 pub(crate) fn with(object: &Value, changes: Value) -> Value {
-    let mut changed = object.clone();
+    let mut result = object.clone();
     for (key, value) in changes.as_object().unwrap() {
-        changed[key] = value.clone();
+        result[key] = value.clone();
     }
-    changed
+    result
 }
 
 /// An update event whose `previous_attributes` are computed from the two states, as Stripe does: a changed array

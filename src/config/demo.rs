@@ -1,0 +1,48 @@
+//! How a demo goes on after its story. Read by `demo --keep`, used by `crate::demo`.
+
+use std::net::SocketAddr;
+
+use super::parse;
+use super::receiver;
+use super::settings;
+use super::source::Source;
+use crate::receiver::signature::WebhookSecret;
+
+/// Settings of a demo that goes on serving.
+#[derive(Debug, Clone)]
+pub struct KeepConfig {
+    /// `BILLING_SYNC_LISTEN`, default `127.0.0.1:8080`: for `stripe listen --forward-to`.
+    pub listen: SocketAddr,
+    /// `BILLING_SYNC_OPS_LISTEN`, default `127.0.0.1:9464`.
+    pub ops_listen: SocketAddr,
+    /// `STRIPE_WEBHOOK_SECRET`, where it is set: taken beside the secret that the demo makes for itself.
+    pub extra_secrets: Vec<WebhookSecret>,
+}
+
+impl KeepConfig {
+    /// Reads both addresses and the secrets, of which there may be none.
+    pub fn read(source: &mut Source) -> Option<Self> {
+        let listen = source.value(&settings::LISTEN, parse::address);
+        let ops_listen = source.value(&settings::OPS_LISTEN, parse::address);
+        let extra_secrets = receiver::optional_secrets(source);
+        Some(Self { listen: listen?, ops_listen: ops_listen?, extra_secrets: extra_secrets? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::Flags;
+
+    fn read(environment: &[(&str, &str)]) -> Result<KeepConfig, crate::config::error::ConfigError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
+        Source::new(Flags::new(), environment).collect(KeepConfig::read)
+    }
+
+    #[test]
+    fn a_kept_demo_needs_no_secret_and_takes_those_that_are_set() {
+        assert!(read(&[]).unwrap().extra_secrets.is_empty());
+        assert_eq!(read(&[("STRIPE_WEBHOOK_SECRET", "whsec_1,whsec_2")]).unwrap().extra_secrets.len(), 2);
+        assert!(read(&[("STRIPE_WEBHOOK_SECRET", "sk_test_1")]).is_err());
+    }
+}

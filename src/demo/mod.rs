@@ -1,0 +1,215 @@
+//! The demo: a short story told to the real service by signed events over HTTP, and the rows that come of it.
+//!
+//! ```text
+//! story ── objects, sandbox    who does what, in Stripe's JSON, and what must come of it
+//! play                         act by act, and notes what is not as told
+//! deliver                      posts an event: signed, forged, stale or twice
+//! rows                         waits for the worker, reads the tables
+//! report                       prints
+//! ```
+//!
+//! It checks itself: an answer or a row that is not as the story tells is an error, so it is also the quickest test of
+//! an installation. Runs the same [`Service`] as `serve`, with the registry's defaults, on a database of its own, and
+//! knows nothing of the arguments. Called by the `demo` command.
+
+mod deliver;
+mod objects;
+mod play;
+mod report;
+mod rows;
+mod sandbox;
+mod story;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+pub use self::deliver::DeliveryError;
+
+use self::deliver::{Postman, random_secret};
+use self::play::tell;
+use self::report::{Places, Report};
+use crate::config::demo::KeepConfig;
+use crate::config::error::ConfigError;
+use crate::config::ops::OpsConfig;
+use crate::config::receiver::ReceiverConfig;
+use crate::config::source::{Flags, Source};
+use crate::config::sync::SyncConfig;
+use crate::config::worker::WorkerConfig;
+use crate::embedded::{self, Cluster, EmbeddedError};
+use crate::migrations::{self, MigrationError};
+use crate::receiver::signature::WebhookSecret;
+use crate::service::{Service, ServiceConfig, StartError};
+
+/// Below the data directory, so that the demo never meets the data of `serve --embedded`.
+const DIRECTORY: &str = "demo";
+
+/// What a demo is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The embedded PostgreSQL. The demo uses the directory `demo` below its data directory and empties it first.
+    pub embedded: embedded::Options,
+    /// Print rows as JSON, one object a line, and nothing else.
+    pub json: bool,
+    /// Go on serving after the story, and where.
+    pub keep: Option<KeepConfig>,
+}
+
+/// Why a demo failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// There is no PostgreSQL to run it on.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The schema cannot be made.
+    #[error("cannot prepare the demo's tables: {0}")]
+    Migration(#[from] MigrationError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The registry's defaults do not pass their own checks: a mistake of ours.
+    #[error("the default settings: {0}")]
+    Config(#[from] ConfigError),
+    /// The database cannot be read.
+    #[error("cannot read the demo's database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A request was not answered at all.
+    #[error("the request with {event_id} got no answer: {source}")]
+    Delivery {
+        /// The event.
+        event_id: String,
+        /// Why.
+        source: DeliveryError,
+    },
+    /// The worker does not finish an event.
+    #[error("{event_id} was stored and is still pending after {} s: what does the worker log say?", play::SETTLE_LIMIT.as_secs())]
+    Unsettled {
+        /// The event.
+        event_id: String,
+    },
+    /// Answers or rows are not as the story tells; one line each.
+    #[error("the demo did not go as told:\n  {}", .0.join("\n  "))]
+    NotAsTold(Vec<String>),
+    /// Stopped before the end of the story.
+    #[error("stopped before the end")]
+    Interrupted,
+    /// The output cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the demo on a cluster of its own: tells the story, prints what came of it, and with `keep` goes on until
+/// `shutdown`. Whatever happens, everything that was started is stopped before this returns.
+///
+/// # Errors
+/// [`DemoError`].
+pub async fn run(options: Options, out: &mut impl Write, shutdown: CancellationToken) -> Result<(), DemoError> {
+    let mut report = Report::new(out, options.json);
+    report.title()?;
+    let mut embedded = options.embedded;
+    embedded.data_dir.push(DIRECTORY);
+    let cluster = Cluster::start(&embedded).await?;
+    let result = on(&cluster, options.keep.as_ref(), &mut report, &shutdown).await;
+    let stopped = cluster.stop().await;
+    result?;
+    Ok(stopped?)
+}
+
+/// Runs the service on the cluster and the story on the service.
+async fn on<W: Write>(
+    cluster: &Cluster,
+    keep: Option<&KeepConfig>,
+    report: &mut Report<'_, W>,
+    shutdown: &CancellationToken,
+) -> Result<(), DemoError> {
+    let database = cluster.connect_options();
+    let mut conn = database.connect().await?;
+    empty(&mut conn).await?;
+
+    let secret = random_secret();
+    let config = config(&secret, keep)?;
+    let own_secret = config.receiver.as_ref().and_then(|receiver| receiver.secrets.first().cloned());
+    let service = Service::bind(&config, &database).await?;
+    let (Some(webhooks), Some(own_secret)) = (service.webhook_addr(), own_secret) else {
+        return Err(io::Error::other("the demo's receiver did not start").into());
+    };
+    let ops = service.ops_addr();
+    report.started(cluster.version(), cluster.data_dir(), webhooks)?;
+
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(service.run(stop.clone()));
+    let forger = WebhookSecret::new(&random_secret()).unwrap_or_else(|_| own_secret.clone());
+    let postman = Postman::new(on_this_machine(webhooks), own_secret, forger);
+    let places = Places {
+        webhooks: on_this_machine(webhooks),
+        ops: on_this_machine(ops),
+        database_url: &cluster.url(),
+        secret: &secret,
+        extra_secrets: keep.is_some_and(|keep| !keep.extra_secrets.is_empty()),
+    };
+    let show = async {
+        tell(&mut conn, &postman, report, keep.is_some()).await?;
+        if keep.is_some() {
+            report.keeping(&places)?;
+        }
+        Ok(())
+    };
+    let mut result = shutdown.run_until_cancelled(show).await.unwrap_or(Err(DemoError::Interrupted));
+    if keep.is_some() && result.is_ok() {
+        shutdown.cancelled().await;
+        result = report.stopping().map_err(DemoError::from);
+    }
+    stop.cancel();
+    let _ = running.await;
+    let _ = conn.close().await;
+    result
+}
+
+/// Each demo begins with nothing, whatever the one before it left or how it ended.
+async fn empty(conn: &mut PgConnection) -> Result<(), DemoError> {
+    sqlx::raw_sql("-- demo.empty\nDROP SCHEMA IF EXISTS billing CASCADE").execute(&mut *conn).await?;
+    migrations::run(conn).await?;
+    Ok(())
+}
+
+/// What `serve` runs with when nothing is set, but for the addresses and the secrets.
+fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, ConfigError> {
+    let free: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+    let environment = [("STRIPE_WEBHOOK_SECRET".to_owned(), OsString::from(secret))];
+    let mut source = Source::new(Flags::new(), environment);
+    source.collect(|source| {
+        let mut receiver = ReceiverConfig::read(source)?;
+        receiver.listen = keep.map_or(free, |keep| keep.listen);
+        receiver.secrets.extend(keep.into_iter().flat_map(|keep| keep.extra_secrets.clone()));
+        let worker = (WorkerConfig::read(source)?, SyncConfig::read(source)?);
+        let ops = OpsConfig { listen: keep.map_or(free, |keep| keep.ops_listen) };
+        Some(ServiceConfig { receiver: Some(receiver), worker: Some(worker), upkeep: false, ops })
+    })
+}
+
+/// An address that says "all interfaces" cannot be connected to everywhere.
+fn on_this_machine(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_interfaces_are_reached_by_loopback() {
+        for (bound, reached) in
+            [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("10.0.0.1:80", "10.0.0.1:80")]
+        {
+            assert_eq!(on_this_machine(bound.parse().unwrap()), reached.parse().unwrap());
+        }
+    }
+}

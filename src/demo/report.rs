@@ -1,0 +1,297 @@
+//! What the reader sees: the story while it happens, then the tables. Every line fits a terminal of 80 columns.
+//!
+//! Owns all texts but the story's own. Must not know how events are delivered or rows are read.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
+use serde_json::json;
+
+use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow, text};
+use super::story::{Act, Expected, Step};
+
+/// The width that every line keeps to, paths and addresses aside.
+const WIDTH: usize = 80;
+
+/// The reader's end. With `--json` the story is not told, and only rows are printed.
+pub(super) struct Report<'a, W> {
+    out: &'a mut W,
+    json: bool,
+}
+
+/// Where everything is, for a demo that goes on.
+pub(super) struct Places<'a> {
+    pub(super) webhooks: SocketAddr,
+    pub(super) ops: SocketAddr,
+    pub(super) database_url: &'a str,
+    /// The secret of this run.
+    pub(super) secret: &'a str,
+    /// Whether secrets of the reader's are taken too.
+    pub(super) extra_secrets: bool,
+}
+
+/// Everything in the tables.
+pub(super) struct Tables {
+    pub(super) contacts: Vec<ContactRow>,
+    pub(super) subscriptions: Vec<SubscriptionRow>,
+    pub(super) plans: Vec<PlanRow>,
+    pub(super) outcomes: Vec<OutcomeRow>,
+}
+
+impl<'a, W: Write> Report<'a, W> {
+    pub(super) fn new(out: &'a mut W, json: bool) -> Self {
+        Self { out, json }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// One line of rows, with `--json`.
+    pub(super) fn row(&mut self, line: &str) -> io::Result<()> {
+        self.write(line)
+    }
+
+    /// A reader that went away (`| head`) is no error.
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        match writeln!(self.out, "{line}").and_then(|()| self.out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+
+    fn say(&mut self, line: &str) -> io::Result<()> {
+        if self.json { Ok(()) } else { self.write(line) }
+    }
+
+    pub(super) fn title(&mut self) -> io::Result<()> {
+        self.say("billing-sync demo: signed Stripe events go in over HTTP, rows come out.")?;
+        self.say("People, prices and dates are part of the story, and the same on every run.")?;
+        self.say("For each act: the requests with their answers, then => what the row says.")?;
+        self.say("")?;
+        self.say("Starting a private PostgreSQL (the first time takes a few seconds) ...")
+    }
+
+    pub(super) fn started(&mut self, postgres: u32, data_dir: &Path, webhooks: SocketAddr) -> io::Result<()> {
+        self.say(&format!("  PostgreSQL {postgres}  {}", data_dir.display()))?;
+        self.say(&format!("  webhooks       {}", webhook_url(webhooks)))
+    }
+
+    pub(super) fn act(&mut self, act: &Act) -> io::Result<()> {
+        self.say("")?;
+        self.say(&format!("{} - {}", act.date, act.title))
+    }
+
+    /// One request: its status, what it was, and why it was answered so.
+    pub(super) fn request(&mut self, step: &Step, status: u16) -> io::Result<()> {
+        let answer = match step.expected {
+            Expected::Stored { .. } => "stored",
+            Expected::Known => "known",
+            Expected::Refused(_) => "refused",
+        };
+        self.say(&beneath(&format!("  {status} {answer:<7}  {:<29}  ", step.event.kind), step.why))
+    }
+
+    /// What the tables say now.
+    pub(super) fn now(&mut self, row: &Row) -> io::Result<()> {
+        let facts = match row {
+            Row::Subscription(row) => subscription_facts(row),
+            Row::Contact(row) => contact_facts(row),
+        };
+        self.say(&format!("  => {facts}"))
+    }
+
+    /// Something that is not as the story tells.
+    pub(super) fn mistake(&mut self, mistake: &str) -> io::Result<()> {
+        self.say(&beneath("  !! ", mistake))
+    }
+
+    pub(super) fn tables(&mut self, tables: &Tables) -> io::Result<()> {
+        self.table("billing.billing_contacts", &contacts(&tables.contacts))?;
+        self.table(
+            "billing.subscriptions, a column each (active: may be used now)",
+            &subscriptions(&tables.subscriptions),
+        )?;
+        self.table("billing.pricing_plans", &plans(&tables.plans))?;
+        self.table("billing.outbox, counted (every event that was stored)", &outcomes(&tables.outcomes))
+    }
+
+    fn table(&mut self, name: &str, table: &Table) -> io::Result<()> {
+        self.say(&format!("\n{name}"))?;
+        for line in table.lines() {
+            self.say(&format!("  {}", line.trim_end()))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn all_as_told(&mut self, acts: &[Act], keep: bool) -> io::Result<()> {
+        let count = |wanted: fn(&Expected) -> bool| {
+            acts.iter().flat_map(|act| &act.steps).filter(|step| wanted(&step.expected)).count()
+        };
+        let stored = count(|it| matches!(it, Expected::Stored { .. }));
+        let known = count(|it| matches!(it, Expected::Known));
+        let refused = count(|it| matches!(it, Expected::Refused(_)));
+        self.say(&format!(
+            "\n{} requests: {stored} stored, {known} known, {refused} refused.",
+            stored + known + refused
+        ))?;
+        self.say("Every answer and every row is as the story tells.")?;
+        if keep {
+            return Ok(());
+        }
+        self.say("\nNext: `billing-sync demo --keep` goes on serving, for a look around in psql and")?;
+        self.say("for test events of your own. `billing-sync serve --help` is the real thing.")
+    }
+
+    /// For whoever wants to look around, or to send events of their own.
+    pub(super) fn keeping(&mut self, places: &Places<'_>) -> io::Result<()> {
+        let Places { webhooks, ops, database_url, secret, extra_secrets } = places;
+        let url = webhook_url(*webhooks);
+        if self.json {
+            // for a script that waits until everything is up
+            let line = json!({ "table": "serving", "webhooks": url, "ops": format!("http://{ops}"),
+                "database_url": database_url, "webhook_secret": secret });
+            return self.write(&line.to_string());
+        }
+        self.say("\nStill serving, until Ctrl-C. The next demo begins with empty tables.\n")?;
+        self.say(&format!("  webhooks       {url}"))?;
+        self.say(&format!("  operations     http://{ops}/metrics, /livez, /readyz"))?;
+        self.say("\nLook around, in another terminal:")?;
+        self.say(&format!("  export DATABASE_URL='{database_url}'"))?;
+        self.say("  psql \"$DATABASE_URL\" -c 'TABLE billing.subscriptions'")?;
+        self.say("  billing-sync outbox list")?;
+        self.say("\nSend event files, signed with the secret of this run:")?;
+        self.say(&format!("  export STRIPE_WEBHOOK_SECRET={secret}"))?;
+        self.say(&format!("  billing-sync send EVENT.json --to {url}"))?;
+        if *extra_secrets {
+            self.say("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is taken;")?;
+            self.say("it has to be what `stripe listen --print-secret` prints:")?;
+        } else {
+            self.say("\nReceive test events of your Stripe account. `stripe listen` has a secret of its")?;
+            self.say("own, and the demo has to know it: stop this one (Ctrl-C), then")?;
+            self.say("  export STRIPE_WEBHOOK_SECRET=$(stripe listen --print-secret)")?;
+            self.say("  billing-sync demo --keep")?;
+            self.say("and in another terminal")?;
+        }
+        self.say(&format!("  stripe listen --forward-to {url}"))?;
+        self.say("  stripe trigger customer.subscription.created")
+    }
+
+    pub(super) fn stopping(&mut self) -> io::Result<()> {
+        self.say("\nStopping.")
+    }
+}
+
+fn webhook_url(address: SocketAddr) -> String {
+    format!("http://{address}{}", crate::receiver::PATH)
+}
+
+fn subscription_facts(row: &SubscriptionRow) -> String {
+    let price = text(row.stripe_price_id.as_deref());
+    let use_of_it = match (row.active, row.payment_paused) {
+        (true, _) => "usable",
+        (false, true) => "not usable, payment paused",
+        (false, false) => "not usable",
+    };
+    let period = match (row.end_date, row.next_subscription_cycle_start) {
+        (Some(end), _) if row.is_grace_period => format!(", ends {}", end.date()),
+        (Some(end), _) => format!(", ended {}", end.date()),
+        (None, Some(next)) if row.active => format!(", next period {}", next.date()),
+        (None, _) => String::new(),
+    };
+    format!("{}: {}, {use_of_it}, {price}{period}", row.stripe_subscription_id, row.stripe_status)
+}
+
+fn contact_facts(row: &ContactRow) -> String {
+    let facts = [text(row.name.as_deref()), text(row.email.as_deref()), text(row.city.as_deref())];
+    format!("{}: {}", row.stripe_customer_id, facts.join(", "))
+}
+
+fn contacts(rows: &[ContactRow]) -> Table {
+    let rows: Vec<_> = rows.iter().map(ContactRow::fields).collect();
+    let mut table = table(rows.iter().take(1).flatten().map(|(name, _)| *name));
+    for row in rows {
+        table.add_row(row.into_iter().map(|(_, value)| value));
+    }
+    table
+}
+
+/// Turned on its side: each has more to say than a line holds.
+fn subscriptions(rows: &[SubscriptionRow]) -> Table {
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for row in rows {
+        for (place, (name, value)) in row.fields().into_iter().enumerate() {
+            match lines.get_mut(place) {
+                Some(line) => line.push(value),
+                None => lines.push(vec![name.to_owned(), value]),
+            }
+        }
+    }
+    let mut lines = lines.into_iter();
+    let mut table = table(lines.next().unwrap_or_default());
+    table.add_rows(lines);
+    table
+}
+
+fn plans(rows: &[PlanRow]) -> Table {
+    let mut table = table(["stripe_price_id", "billing_interval", "currency", "unit_amount_decimal", "active"]);
+    for row in rows {
+        let active = row.active.map(|active| active.to_string());
+        let values = [&row.billing_interval, &row.currency, &row.unit_amount_decimal, &active];
+        let values = values.map(|value| text(value.as_deref()));
+        table.add_row([row.stripe_price_id.clone()].into_iter().chain(values));
+    }
+    right(&mut table, 3);
+    table
+}
+
+fn outcomes(rows: &[OutcomeRow]) -> Table {
+    let mut table = table(["state", "outcome", "reason", "events"]);
+    for row in rows {
+        let [outcome, reason] = [&row.outcome, &row.reason].map(|value| text(value.as_deref()));
+        table.add_row([row.state.clone(), outcome, reason, row.events.to_string()]);
+    }
+    right(&mut table, 3);
+    table
+}
+
+fn table<T: Into<comfy_table::Row>>(head: T) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+    table.set_style(TableComponent::HeaderLines, '-').set_style(TableComponent::MiddleHeaderIntersections, '-');
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
+    table
+}
+
+fn right(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// `words` after `lead`, broken at blanks; further lines begin where the first one's words do.
+fn beneath(lead: &str, words: &str) -> String {
+    let indent = lead.chars().count();
+    let mut lines = vec![lead.to_owned()];
+    let mut used = indent;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if used > indent && used + 1 + length > WIDTH {
+            lines.push(" ".repeat(indent));
+            used = indent;
+        }
+        let Some(line) = lines.last_mut() else { continue };
+        if used > indent {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += length;
+    }
+    lines.join("\n")
+}

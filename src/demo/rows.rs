@@ -1,0 +1,260 @@
+//! What the demo reads from the database, for the eye and for its own checks: it never writes there.
+//!
+//! Must not know what is expected. Waits for the worker by watching the outbox.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// Between two looks at an event that is at work.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A row of a table, as far as the story tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Row {
+    /// Of `billing.subscriptions`.
+    Subscription(SubscriptionRow),
+    /// Of `billing.billing_contacts`.
+    Contact(ContactRow),
+}
+
+impl Row {
+    /// Its columns with their values as text, the key first.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Subscription(row) => row.fields(),
+            Self::Contact(row) => row.fields(),
+        }
+    }
+
+    /// What `found` has otherwise; empty where they are the same.
+    pub(super) fn differences(&self, found: Option<&Self>) -> Vec<String> {
+        let fields = self.fields();
+        let key = fields.first().map(|(_, key)| key.clone()).unwrap_or_default();
+        let Some(found) = found else { return vec![format!("{key}: there is no such row")] };
+        let pairs = fields.into_iter().zip(found.fields()).filter(|(wanted, found)| wanted != found);
+        pairs.map(|((name, wanted), (_, found))| format!("{key}: {name} should be {wanted}, and is {found}")).collect()
+    }
+}
+
+/// A subscription.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "so are the columns")]
+pub(super) struct SubscriptionRow {
+    pub(super) stripe_subscription_id: String,
+    pub(super) stripe_status: String,
+    pub(super) active: bool,
+    pub(super) payment_paused: bool,
+    pub(super) is_trial: bool,
+    pub(super) trial_ends_at: Option<OffsetDateTime>,
+    pub(super) is_grace_period: bool,
+    pub(super) end_date: Option<OffsetDateTime>,
+    pub(super) next_subscription_cycle_start: Option<OffsetDateTime>,
+    pub(super) stripe_price_id: Option<String>,
+}
+
+impl SubscriptionRow {
+    /// Its columns with their values as text, the key first.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("stripe_subscription_id", self.stripe_subscription_id.clone()),
+            ("stripe_status", self.stripe_status.clone()),
+            ("active", self.active.to_string()),
+            ("payment_paused", self.payment_paused.to_string()),
+            ("is_trial", self.is_trial.to_string()),
+            ("trial_ends_at", time(self.trial_ends_at)),
+            ("is_grace_period", self.is_grace_period.to_string()),
+            ("end_date", time(self.end_date)),
+            ("next_subscription_cycle_start", time(self.next_subscription_cycle_start)),
+            ("stripe_price_id", text(self.stripe_price_id.as_deref())),
+        ]
+    }
+}
+
+/// A billing contact.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct ContactRow {
+    pub(super) stripe_customer_id: String,
+    pub(super) name: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) city: Option<String>,
+    pub(super) stripe_deleted_at: Option<OffsetDateTime>,
+}
+
+impl ContactRow {
+    /// Its columns with their values as text, the key first.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("stripe_customer_id", self.stripe_customer_id.clone()),
+            ("name", text(self.name.as_deref())),
+            ("email", text(self.email.as_deref())),
+            ("city", text(self.city.as_deref())),
+            ("stripe_deleted_at", time(self.stripe_deleted_at)),
+        ]
+    }
+}
+
+/// A pricing plan.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct PlanRow {
+    pub(super) stripe_price_id: String,
+    pub(super) billing_interval: Option<String>,
+    pub(super) currency: Option<String>,
+    /// As text: it is exact in the column, and is not to become a float here.
+    pub(super) unit_amount_decimal: Option<String>,
+    pub(super) active: Option<bool>,
+}
+
+/// How many events came to the same.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct OutcomeRow {
+    pub(super) state: String,
+    pub(super) outcome: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) events: i64,
+}
+
+/// What became of one event.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct SettledRow {
+    pub(super) state: String,
+    pub(super) outcome: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) last_error: Option<String>,
+}
+
+/// A text, or what a null looks like.
+pub(super) fn text(value: Option<&str>) -> String {
+    value.unwrap_or("-").to_owned()
+}
+
+/// A time in UTC to the minute: the story knows no seconds but one.
+fn time(value: Option<OffsetDateTime>) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
+    text(value.and_then(|value| value.format(format).ok()).as_deref())
+}
+
+/// Watches an event until the worker is done with it. The caller bounds the time.
+pub(super) async fn settled(conn: &mut PgConnection, event_id: &str) -> Result<SettledRow, sqlx::Error> {
+    let mut looks = tokio::time::interval(LOOK_AGAIN);
+    loop {
+        looks.tick().await;
+        let query =
+            "-- demo.settled\nSELECT state, outcome, reason, last_error FROM billing.outbox WHERE event_id = $1";
+        let row: Option<SettledRow> = sqlx::query_as(query).bind(event_id).fetch_optional(&mut *conn).await?;
+        match row {
+            Some(row) if row.state != "pending" => return Ok(row),
+            _ => {}
+        }
+    }
+}
+
+/// Which of these events are in the outbox, once for each row.
+pub(super) async fn stored(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
+    let query = "-- demo.stored\nSELECT event_id FROM billing.outbox WHERE event_id = ANY($1)";
+    sqlx::query_scalar(query).bind(event_ids).fetch_all(conn).await
+}
+
+/// The row that has the key of `like`, if there is one.
+pub(super) async fn same_key(conn: &mut PgConnection, like: &Row) -> Result<Option<Row>, sqlx::Error> {
+    Ok(match like {
+        Row::Subscription(row) => {
+            let rows = subscriptions(conn).await?;
+            rows.into_iter().find(|it| it.stripe_subscription_id == row.stripe_subscription_id).map(Row::Subscription)
+        }
+        Row::Contact(row) => {
+            let rows = contacts(conn).await?;
+            rows.into_iter().find(|it| it.stripe_customer_id == row.stripe_customer_id).map(Row::Contact)
+        }
+    })
+}
+
+/// All contacts.
+pub(super) async fn contacts(conn: &mut PgConnection) -> Result<Vec<ContactRow>, sqlx::Error> {
+    sqlx::query_as(
+        r"
+        -- demo.contacts
+        SELECT stripe_customer_id, name, email, city, stripe_deleted_at
+        FROM billing.billing_contacts
+        ORDER BY stripe_customer_id
+        ",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// All subscriptions.
+pub(super) async fn subscriptions(conn: &mut PgConnection) -> Result<Vec<SubscriptionRow>, sqlx::Error> {
+    sqlx::query_as(
+        r"
+        -- demo.subscriptions
+        SELECT stripe_subscription_id, stripe_status, active, payment_paused, is_trial, trial_ends_at, is_grace_period,
+            end_date, next_subscription_cycle_start, stripe_price_id
+        FROM billing.subscriptions
+        ORDER BY stripe_subscription_id
+        ",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// All plans.
+pub(super) async fn plans(conn: &mut PgConnection) -> Result<Vec<PlanRow>, sqlx::Error> {
+    sqlx::query_as(
+        r"
+        -- demo.plans
+        SELECT stripe_price_id, billing_interval, currency, unit_amount_decimal::text AS unit_amount_decimal, active
+        FROM billing.pricing_plans
+        ORDER BY pricing_plans.unit_amount_decimal, stripe_price_id
+        ",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The outbox in numbers.
+pub(super) async fn outcomes(conn: &mut PgConnection) -> Result<Vec<OutcomeRow>, sqlx::Error> {
+    sqlx::query_as(
+        r"
+        -- demo.outcomes
+        SELECT state, outcome, reason, count(*) AS events
+        FROM billing.outbox
+        GROUP BY state, outcome, reason
+        ORDER BY state, outcome, reason NULLS FIRST
+        ",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Every row of the product tables and the outbox as one line of JSON, all columns, the table's name first.
+pub(super) async fn as_json(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let mut lines = Vec::new();
+    for query in [
+        r#"
+        -- demo.contacts_json
+        SELECT row_to_json(line)::text
+        FROM (SELECT 'billing_contacts' AS "table", * FROM billing.billing_contacts ORDER BY stripe_customer_id) AS line
+        "#,
+        r#"
+        -- demo.subscriptions_json
+        SELECT row_to_json(line)::text
+        FROM (SELECT 'subscriptions' AS "table", * FROM billing.subscriptions ORDER BY stripe_subscription_id) AS line
+        "#,
+        r#"
+        -- demo.plans_json
+        SELECT row_to_json(line)::text
+        FROM (SELECT 'pricing_plans' AS "table", * FROM billing.pricing_plans ORDER BY stripe_price_id) AS line
+        "#,
+        r#"
+        -- demo.outbox_json
+        SELECT row_to_json(line)::text
+        FROM (SELECT 'outbox' AS "table", * FROM billing.outbox ORDER BY created, event_id) AS line
+        "#,
+    ] {
+        lines.extend(sqlx::query_scalar::<_, String>(query).fetch_all(&mut *conn).await?);
+    }
+    Ok(lines)
+}

@@ -1,0 +1,90 @@
+//! Bo: a customer since 2024, whose events two versions of Stripe's API have written, and who is deleted.
+//!
+//! Owns all that happens to him, and his rows after each act. PURE.
+
+use serde_json::json;
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+use super::{Act, applied};
+use crate::demo::objects::{self, Price};
+use crate::demo::rows::{ContactRow, Row, SubscriptionRow};
+use crate::demo::sandbox::{ENDIVE, SUMMER_2024, Sandbox};
+
+const BO: &str = "cus_DemoBo";
+const BO_SUB: &str = "sub_DemoBo";
+
+const CLASSIC: Price = Price { id: "price_DemoClassic", product: "prod_DemoClassic", cents: 900 };
+
+const LEAVES: OffsetDateTime = datetime!(2026-11-18 14:05 UTC);
+
+/// Bo's life in two acts: events of two API versions make one row.
+pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
+    let since = datetime!(2024-07-01 08:00 UTC);
+    let period = (since, datetime!(2024-08-01 08:00 UTC));
+    let workspace_id = "b1d6f0a3-4c7e-4e58-9d21-6a0e8c35f7d2";
+    let customer = objects::customer(BO, "Bo Okafor", "bo@example.com", since, workspace_id);
+    let mut subscription = objects::subscription(BO_SUB, "si_DemoBo", BO, &CLASSIC, period);
+    let active = SubscriptionRow {
+        stripe_subscription_id: BO_SUB.to_owned(),
+        stripe_status: "active".to_owned(),
+        active: true,
+        payment_paused: false,
+        is_trial: false,
+        trial_ends_at: None,
+        is_grace_period: false,
+        end_date: None,
+        next_subscription_cycle_start: Some(period.1),
+        stripe_price_id: Some(CLASSIC.id.to_owned()),
+    };
+
+    sandbox.api_version = SUMMER_2024;
+    let old_shape = objects::as_in_2024(&subscription);
+    let joins = Act {
+        date: "1 Jul 2024",
+        title: "Bo, a customer of long ago: events as the API of 2024 wrote them",
+        steps: vec![
+            applied(sandbox.tell("customer.created", since, &customer), "the customer"),
+            applied(
+                sandbox.tell("customer.subscription.created", since, &old_shape),
+                "the period stood elsewhere then",
+            ),
+        ],
+        leaves: Row::Subscription(active.clone()),
+    };
+
+    sandbox.api_version = ENDIVE;
+    let gone = json!(LEAVES.unix_timestamp());
+    subscription["status"] = json!("canceled");
+    subscription["canceled_at"] = gone.clone();
+    subscription["ended_at"] = gone;
+    let item = objects::item(&mut subscription);
+    objects::set_period(item, datetime!(2026-11-01 08:00 UTC), datetime!(2026-12-01 08:00 UTC));
+    let leaves = Act {
+        date: "18 Nov 2026",
+        title: "Bo is deleted, and so ends the subscription",
+        steps: vec![
+            applied(sandbox.tell("customer.deleted", LEAVES, &customer), "the contact stays, with a date"),
+            applied(sandbox.tell("customer.subscription.deleted", LEAVES, &subscription), "ended at once"),
+        ],
+        leaves: Row::Subscription(SubscriptionRow {
+            stripe_status: "canceled".to_owned(),
+            active: false,
+            end_date: Some(LEAVES),
+            next_subscription_cycle_start: None,
+            ..active
+        }),
+    };
+    [joins, leaves]
+}
+
+/// His contact in the end.
+pub(super) fn contact() -> Row {
+    Row::Contact(ContactRow {
+        stripe_customer_id: BO.to_owned(),
+        name: Some("Bo Okafor".to_owned()),
+        email: Some("bo@example.com".to_owned()),
+        city: None,
+        stripe_deleted_at: Some(LEAVES),
+    })
+}

@@ -1,0 +1,168 @@
+//! The demo from its first line to its last, on real servers. It checks its own story; here is what is left: the rows
+//! in full, the same on every run, how the output reads, and how a kept demo lives and ends.
+
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use billing_sync::clock;
+use billing_sync::config::demo::KeepConfig;
+use billing_sync::demo::{self, DemoError, Options};
+use billing_sync::receiver::PATH;
+use billing_sync::receiver::signature::{WebhookSecret, sign};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::client::{Client, post};
+use crate::support::cluster;
+
+/// What the database's clock writes.
+const CLOCK_COLUMNS: [&str; 5] = ["created_at", "updated_at", "received_at", "run_at", "finished_at"];
+
+/// A temp directory that the server's user may pass.
+fn open_dir() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap()
+}
+
+fn options(dir: &TempDir, json: bool) -> Options {
+    Options { embedded: cluster::options(dir.path()), json, keep: None }
+}
+
+async fn run(options: Options) -> String {
+    let mut out = Vec::new();
+    demo::run(options, &mut out, CancellationToken::new()).await.unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// The lines of `--json` without what the clock wrote.
+fn rows(output: &str) -> String {
+    let line = |line: &str| {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        for column in CLOCK_COLUMNS {
+            if let Some(value) = row.get_mut(column).filter(|value| value.is_string()) {
+                *value = Value::from("[clock]");
+            }
+        }
+        row.to_string()
+    };
+    output.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn the_rows_are_the_same_on_every_run() {
+    let dir = open_dir();
+    let first = rows(&run(options(&dir, true)).await);
+    insta::assert_snapshot!("rows", first);
+    assert_eq!(rows(&run(options(&dir, true)).await), first, "a second run in the same directory");
+    assert!(dir.path().join("data/demo/postgres").is_dir(), "its cluster is apart from that of `serve --embedded`");
+}
+
+#[tokio::test]
+async fn the_story_reads_well_in_eighty_columns() {
+    let output = run(options(&open_dir(), false)).await;
+    let long: Vec<&str> = output.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    let (_, story) = output.split_once("/webhooks/stripe\n").unwrap();
+    insta::assert_snapshot!("story", story);
+}
+
+#[tokio::test]
+async fn a_kept_demo_takes_events_until_it_is_told_to_stop() {
+    let dir = open_dir();
+    let (mine, free) = (WebhookSecret::new("whsec_mine").unwrap(), "127.0.0.1:0".parse().unwrap());
+    let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: vec![mine.clone()] };
+    let options = Options { keep: Some(keep), ..options(&dir, true) };
+    let shutdown = CancellationToken::new();
+    let (mut out, mut lines) = Lines::new();
+    let reader = async {
+        let serving = loop {
+            let line: Value = serde_json::from_str(&lines.recv().await.unwrap()).unwrap();
+            if line["table"] == "serving" {
+                break line;
+            }
+        };
+        let body = br#"{"id":"evt_mine","object":"event","type":"ping","created":1763000000,"data":{"object":{}}}"#;
+        let signature = sign(&mine, clock::now().unix_timestamp(), body);
+        let address = serving["webhooks"].as_str().unwrap().trim_start_matches("http://").trim_end_matches(PATH);
+        let mut client = Client::connect(address.parse().unwrap()).await;
+        client.send(&post(PATH, &signature, body)).await;
+        assert_eq!(client.reply().await.unwrap().status, 200);
+        shutdown.cancel();
+    };
+    let (result, ()) = tokio::join!(demo::run(options, &mut out, shutdown.clone()), reader);
+    result.unwrap();
+}
+
+#[tokio::test]
+async fn a_kept_demo_says_how_to_reach_it() {
+    let dir = open_dir();
+    let free = "127.0.0.1:0".parse().unwrap();
+    let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: Vec::new() };
+    let options = Options { keep: Some(keep), ..options(&dir, false) };
+    let shutdown = CancellationToken::new();
+    let (mut out, mut lines) = Lines::new();
+    let reader = async {
+        let mut told = String::new();
+        while !told.contains("stripe trigger") {
+            told += &lines.recv().await.unwrap();
+        }
+        shutdown.cancel();
+        told
+    };
+    let (result, told) = tokio::join!(demo::run(options, &mut out, shutdown.clone()), reader);
+    result.unwrap();
+    for expected in
+        ["/webhooks/stripe", "/metrics", "DATABASE_URL='postgres:///", "stripe listen --print-secret", "whsec_"]
+    {
+        assert!(told.contains(expected), "{expected} is missing in {told}");
+    }
+    // a path or a URL has the length that it has
+    let text = told.lines().filter(|line| !line.contains('/'));
+    assert_eq!(text.filter(|line| line.chars().count() > 80).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn an_interrupted_demo_leaves_nothing_running() {
+    let dir = open_dir();
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    let interrupted = demo::run(options(&dir, true), &mut io::sink(), shutdown).await;
+    assert!(matches!(interrupted, Err(DemoError::Interrupted)), "{interrupted:?}");
+    // a cluster still running would hold its directory
+    let again = tokio::time::timeout(Duration::from_mins(1), run(options(&dir, true))).await;
+    assert!(again.is_ok(), "the next one does not start");
+}
+
+/// Hands over what is written, line by line, while the demo still runs.
+struct Lines {
+    line: Vec<u8>,
+    to: mpsc::UnboundedSender<String>,
+}
+
+impl Lines {
+    fn new() -> (Self, mpsc::UnboundedReceiver<String>) {
+        let (to, lines) = mpsc::unbounded_channel();
+        (Self { line: Vec::new(), to }, lines)
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            self.line.push(*byte);
+            if *byte == b'\n' {
+                let line = String::from_utf8(std::mem::take(&mut self.line)).unwrap();
+                // nobody listens any more at the end
+                let _ = self.to.send(line);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
