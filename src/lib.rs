@@ -1,4 +1,36 @@
-//! billing-sync: keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
+//! billing-sync keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
+//!
+//! ```text
+//! Stripe ──POST──▶ receiver ──one INSERT──▶ outbox ──batch──▶ worker ──▶ mirror ──▶ projection ──▶ product tables
+//!                  signature                events (archive)   claim      newest      PURE          store
+//!                  envelope                 outbox (queue)     lock       content
+//!                  group commit                                settle     wins
+//! ```
+//!
+//! # Entry points
+//!
+//! [`cli`] is what `main` calls; [`service::Service`] is a running process; [`receiver`] the way in,
+//! [`worker`] the way through, [`outbox`] what lies between them. [`mirror::walk`] is the heart of the ordering,
+//! [`projection`] of the meaning. [`demo`] shows it all.
+//!
+//! # Code map
+//!
+//! `use` arrows run one way, from the bottom of this list to its top; `tests/tidy.rs` holds them.
+//!
+//! - [`domain`], [`clock`]: the words; the one clock.
+//! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
+//! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
+//! - [`outbox`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
+//! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
+//! - [`receiver`], [`worker`], [`ops`]: the parts of a process. [`service`]: the process.
+//! - [`admin`], [`demo`], [`cli`]: for people.
+//!
+//! # Invariants
+//!
+//! An event is committed before Stripe is told so; no unauthenticated byte reaches the database; a second delivery
+//! changes nothing; the order of arrival has no say; a poison event stops nobody else; nothing is silently dropped;
+//! what Stripe sent is kept byte for byte; secrets and personal data stay out of logs, metrics and errors; a start
+//! is the only recovery. `docs/architecture.md` says which test holds which.
 
 pub mod admin;
 pub mod cli;

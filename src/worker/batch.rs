@@ -76,26 +76,30 @@ impl Worker {
         Ok(Round::Busy)
     }
 
-    /// After a failed batch: its events go alone from now on, unless it was no event's fault.
+    /// After a failed batch: its events go alone from now on, whoever's fault it was. That a failure was no event's
+    /// fault can be wrong, and then the next batch must not be the same again.
     async fn take_apart(&self, batch_id: Uuid, keys: &[EventKey], failure: Failure) -> Result<(), Failure> {
-        let mut tx = begin(&self.context).await?;
-        claim::forget_batch(&mut tx, batch_id).await?;
-        if let Failure::Transient(_) = failure {
-            self.context.metrics.attempt_failed(Consequence::Transient);
-            tx.commit().await?;
-            return Err(failure);
-        }
         tracing::warn!(error = %failure, events = keys.len(), "a batch failed: its events are tried one by one");
+        let transient = matches!(failure, Failure::Transient(_));
+        let consequence = if transient { Consequence::Transient } else { Consequence::Retry };
+        self.context.metrics.attempt_failed(consequence);
+        // where the database is away this fails as well, and the note stays behind for `recover`
+        let mut tx = begin(&self.context).await?;
         claim::set_alone(&mut tx, keys).await?;
+        claim::forget_batch(&mut tx, batch_id).await?;
         tx.commit().await?;
-        Ok(())
+        if transient { Err(failure) } else { Ok(()) }
     }
 }
 
-/// Begins a transaction as all of the worker's are: READ COMMITTED, because every statement after the locks must
-/// see what was committed before they were granted.
+/// READ COMMITTED, because every statement after the locks must see what was committed before they were granted.
+/// The limits are for the day on which a machine vanishes with its locks, or somebody locks a table and goes home.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// Begins a transaction as all of the worker's are.
 pub(super) async fn begin(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
-    context.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await
+    context.pool.begin_with(BEGIN).await
 }
 
 /// Runs `work` so that a panic in it is a failure like any other. The transaction inside is rolled back.

@@ -70,14 +70,13 @@ fn kind(error: &sqlx::Error) -> &'static str {
 }
 
 /// Whether a SQLSTATE is no fault of the event: connection (08), serialization failure, deadlock, lock timeout,
-/// insufficient resources (53), operator intervention (57P0x).
+/// disk full, too many connections, operator intervention (57P0x).
 ///
-/// A cancelled statement (57014) is not among them: an event whose statements run into a time limit every time
-/// must run out of attempts.
+/// A cancelled statement (57014) and exhausted memory (53200) are not among them: an event that causes them every
+/// time must run out of attempts.
 fn is_transient(code: &str) -> bool {
-    matches!(code, "40001" | "40P01" | "55P03")
+    matches!(code, "40001" | "40P01" | "55P03" | "53100" | "53300")
         || code.starts_with("08")
-        || code.starts_with("53")
         || code.starts_with("57P0")
 }
 
@@ -90,7 +89,7 @@ mod tests {
         for code in ["40001", "40P01", "55P03", "57P01", "57P03", "08006", "53300"] {
             assert!(is_transient(code), "{code}");
         }
-        for code in ["23514", "22P05", "57014", "42P01", ""] {
+        for code in ["23514", "22P05", "57014", "53200", "42P01", ""] {
             assert!(!is_transient(code), "{code}");
         }
     }

@@ -150,7 +150,8 @@ impl Worker {
         let Ok(mut conn) = self.context.pool.acquire().await else { return poll };
         match claim::next_due(&mut conn).await {
             // due already and yet not claimed: another worker has it
-            Ok(Some(due)) => due.clamp(Duration::from_millis(10).min(poll), poll),
+            Ok(Some(Duration::ZERO)) => poll.min(Duration::from_millis(100)),
+            Ok(Some(due)) => due.min(poll),
             Ok(None) | Err(_) => poll,
         }
     }

@@ -320,3 +320,30 @@ async fn workers_with_the_same_objects_in_opposite_order_do_not_deadlock() {
     assert!(app.metric("billing_sync_attempts_failed_total{consequence=\"transient\"}").abs() < f64::EPSILON);
     app.finish().await;
 }
+
+/// After a lock is granted a statement must see what its last holder committed, so the isolation level is said in
+/// every transaction; and no transaction waits, or holds a lock, for ever.
+#[tokio::test]
+async fn the_workers_transactions_are_read_committed_whatever_the_database_says() {
+    let app = TestApp::start().await;
+    app.execute(
+        "CREATE TABLE public.seen (isolation text, lock_limit text, idle_limit text);
+        CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO public.seen SELECT current_setting('transaction_isolation'), current_setting('lock_timeout'),
+                current_setting('idle_in_transaction_session_timeout');
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER see BEFORE INSERT ON billing.billing_contacts FOR EACH ROW EXECUTE FUNCTION public.see();
+        DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = serializable',
+            current_database()); END $$",
+    )
+    .await;
+    // new connections, which take the new default
+    let mut context = app.context.clone();
+    context.pool = sqlx::PgPool::connect_with(app.pool.connect_options().as_ref().clone()).await.unwrap();
+    app.deliver(&event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
+    billing_sync::worker::Worker::new(context).drain(&CancellationToken::new()).await.unwrap();
+    let seen = app.text("SELECT isolation || ' ' || lock_limit || ' ' || idle_limit FROM public.seen").await;
+    assert_eq!(seen.as_deref(), Some("read committed 30s 1min"));
+    app.finish().await;
+}
