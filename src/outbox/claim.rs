@@ -58,6 +58,8 @@ impl From<Row> for Claimed {
 
 /// Claims up to `limit` fresh events, oldest first, for as long as the transaction lives.
 ///
+/// The time is asked in a sub-select, once, so that the index ends the search where the due events end.
+///
 /// # Errors
 /// Those of the database.
 pub async fn batch(conn: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, sqlx::Error> {
@@ -67,7 +69,7 @@ pub async fn batch(conn: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, 
         WITH claimed AS (
             SELECT event_id, created, type, format, object_type, object_id, account, livemode
             FROM billing.outbox
-            WHERE state = 'pending' AND NOT alone AND run_at <= clock_timestamp()
+            WHERE state = 'pending' AND NOT alone AND run_at <= (SELECT clock_timestamp())
             ORDER BY run_at, event_id
             LIMIT $1
             FOR UPDATE SKIP LOCKED
@@ -207,7 +209,7 @@ pub async fn begin_attempt(
             finished_at = CASE WHEN o.attempts < $2 THEN NULL ELSE clock_timestamp() END
         FROM (
             SELECT event_id, created FROM billing.outbox
-            WHERE state = 'pending' AND alone AND run_at <= clock_timestamp()
+            WHERE state = 'pending' AND alone AND run_at <= (SELECT clock_timestamp())
             ORDER BY run_at, event_id
             LIMIT 1
             FOR UPDATE SKIP LOCKED
