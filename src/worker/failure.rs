@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_formatted_panic_message_is_withheld() {
-        let formatted = std::panic::catch_unwind(|| panic!("bad value {}", "jane@example.com")).unwrap_err();
+        let value = "jane@example.com".to_owned();
+        let formatted = std::panic::catch_unwind(|| panic!("bad value {value}")).unwrap_err();
         assert!(!Failure::from_panic(&*formatted).to_string().contains("jane"));
         let literal = std::panic::catch_unwind(|| panic!("no items")).unwrap_err();
         assert!(Failure::from_panic(&*literal).to_string().contains("no items"));
