@@ -27,7 +27,8 @@ ENV BILLING_SYNC_LISTEN=0.0.0.0:8080 \
     BILLING_SYNC_OPS_LISTEN=0.0.0.0:9464 \
     BILLING_SYNC_LOG_FORMAT=json
 EXPOSE 8080 9464
-USER nonroot
+# distroless calls this user nonroot; Kubernetes can check only a number
+USER 65532
 
 # the binary asks itself: there is no shell and no curl here
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/usr/local/bin/billing-sync", "health"]

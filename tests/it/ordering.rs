@@ -47,8 +47,9 @@ async fn a_pause_and_resume_within_one_second_end_as_the_second_before_did() {
     let active = subscription("sub_1", "cus_1");
     let paused = paused(&active);
     let created = event("evt_0", "customer.subscription.created", 0, &active, None);
-    let pause = update("evt_1", UPDATED, 9, &active, &paused);
-    let resume = update("evt_2", UPDATED, 9, &paused, &active);
+    // the ids run against the truth, so that no choice by id is right by luck
+    let pause = update("evt_2", UPDATED, 9, &active, &paused);
+    let resume = update("evt_1", UPDATED, 9, &paused, &active);
     for order in [[&created, &pause, &resume], [&resume, &pause, &created], [&pause, &created, &resume]] {
         let rows = rows_after(&order.map(Clone::clone)).await;
         assert!(rows.iter().any(|row| row.contains(r#""payment_paused": false"#)), "{rows:#?}");
@@ -165,8 +166,10 @@ struct Life {
 /// A change: seconds since the one before, which object, which of its states.
 fn life() -> impl Strategy<Value = Life> {
     let seconds = prop_oneof![3 => Just(0_i64), 1 => Just(1), 1 => 2..40_i64];
-    let change = (seconds, 0..3_usize, 0..4_usize);
-    prop::collection::vec(change, 3..9).prop_flat_map(|changes| {
+    // mostly one subscription that goes to and fro, so that circuits are common
+    let object = prop_oneof![4 => Just(1_usize), 1 => Just(0), 1 => Just(2)];
+    let state = prop_oneof![3 => 0..2_usize, 1 => 2..4_usize];
+    prop::collection::vec((seconds, object, state), 3..10).prop_flat_map(|changes| {
         let events = tell(&changes);
         let twice: Vec<usize> = (0..events.len()).chain(0..events.len() / 2).collect();
         (Just(events), Just(twice).prop_shuffle(), 1..6_usize).prop_map(|(events, arrival, batch_size)| Life {
