@@ -120,7 +120,9 @@ impl TestApp {
 
     /// Works until nothing is due.
     pub(crate) async fn drain(&self) {
-        self.worker().drain(&CancellationToken::new()).await.unwrap();
+        let mut worker = self.worker();
+        let drained = tokio::time::timeout(Duration::from_secs(30), worker.drain(&CancellationToken::new()));
+        drained.await.expect("the worker goes round in circles").unwrap();
     }
 
     pub(crate) async fn deliver_and_drain(&self, events: &[Value]) {
