@@ -121,7 +121,8 @@ impl TestApp {
     /// Works until nothing is due.
     pub(crate) async fn drain(&self) {
         let mut worker = self.worker();
-        let drained = tokio::time::timeout(Duration::from_secs(30), worker.drain(&CancellationToken::new()));
+        let never = CancellationToken::new();
+        let drained = tokio::time::timeout(Duration::from_secs(30), worker.drain(&never));
         drained.await.expect("the worker goes round in circles").unwrap();
     }
 
