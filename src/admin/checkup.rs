@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        -- doctor.server_name
+        -- admin.server_name
         SELECT current_setting('server_version') AS "name!"
         "#
     )
@@ -25,7 +25,7 @@ pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error>
 pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        -- doctor.clock
+        -- admin.clock
         SELECT clock_timestamp() AS "now!"
         "#
     )
@@ -40,7 +40,7 @@ pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Erro
 pub async fn missing_partitions(conn: &mut PgConnection, months_ahead: i32) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        -- doctor.missing_partitions
+        -- admin.missing_partitions
         SELECT expected.name AS "name!"
         FROM (
             SELECT format('billing.%s_%s', parent, to_char(

@@ -14,7 +14,7 @@ pub struct EmbeddedConfig {
     pub data_dir: PathBuf,
     /// `BILLING_SYNC_PG_BIN`: the folder with `initdb` and `postgres`; none: search the usual places.
     pub pg_bin: Option<PathBuf>,
-    /// `PATH`: searched after the usual places.
+    /// `PATH`: searched before the usual places.
     pub search_path: String,
 }
 

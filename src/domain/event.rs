@@ -92,14 +92,12 @@ pub enum Reason {
     ForeignLivemode,
     /// Of a connected account that is not configured.
     ForeignAccount,
-    /// A type that Stripe documents and that changes nothing here.
+    /// A type of a family that Stripe documents, which changes nothing here.
     UnhandledType,
     /// Says what another event says with more effect (`customer.subscription.trial_will_end`).
     Informational,
-    /// A type that is in none of the families known to this release.
+    /// A type that this release does not know.
     UnknownType,
-    /// A thin event names its object only, and no snapshot of the same change is there.
-    NeedsFetch,
     /// The snapshot event of the same change is there.
     HasSnapshot,
     /// Dead, and given up by an operator.
@@ -118,6 +116,9 @@ pub enum Reason {
     SeveralItems,
     /// The payload holds the first items only.
     MoreItems,
+    /// Something is named by its id only and would have to be fetched: the object of a thin event without its
+    /// snapshot, a discount, a schedule that may end the subscription, the subscriptions of a deleted customer.
+    NeedsFetch,
 }
 
 impl Reason {
@@ -128,7 +129,6 @@ impl Reason {
         Self::UnhandledType,
         Self::Informational,
         Self::UnknownType,
-        Self::NeedsFetch,
         Self::HasSnapshot,
         Self::Discarded,
         Self::UnknownEnum,
@@ -138,6 +138,7 @@ impl Reason {
         Self::UnreadableValue,
         Self::SeveralItems,
         Self::MoreItems,
+        Self::NeedsFetch,
     ];
 
     /// The word stored in `billing.outbox.reason`.

@@ -78,7 +78,7 @@ impl History {
         // down to the first second that ends by itself …
         let mut ends = Vec::new();
         for second in &seconds {
-            ends.push(end_of_second(&second.moves, Before::NotAsked));
+            ends.push(second.end(Before::NotAsked));
             if ends.last() != Some(&End::NeedsBefore) {
                 break;
             }
@@ -92,31 +92,38 @@ impl History {
 
     /// … and up again, each circuit ending where the second below it ended.
     fn climb(&self, seconds: &[Second<'_>]) -> Head {
-        let mut below = self.remembered.clone();
-        let mut below_in_doubt = false;
-        let mut head = None;
+        let mut below: Option<Head> = None;
         for second in seconds.iter().rev() {
-            let before = below.as_ref().map_or(Before::Unknown, Before::At);
-            let End::At { index, doubt, circuit } = end_of_second(&second.moves, before) else { continue };
-            below_in_doubt = doubt || (circuit && below_in_doubt);
-            below = Some(second.moves[index].after.clone());
-            head = Some(Head { snapshot: second.snapshots[index].clone(), doubt: below_in_doubt, circuit });
+            let state = match &below {
+                Some(head) => head.snapshot.as_move().map(|one| one.after),
+                None => self.remembered.clone(),
+            };
+            let before = state.as_ref().map_or(Before::Unknown, Before::At);
+            let End::At { index, doubt, circuit } = second.end(before) else { continue };
+            let doubt = doubt || (circuit && below.as_ref().is_some_and(|head| head.doubt));
+            below = Some(Head { snapshot: second.0[index].clone(), doubt, circuit });
         }
-        head.expect("there is at least one second, and a second whose before is given has an end")
+        below.expect("there is at least one second, and a second whose before is given has an end")
     }
 }
 
-/// The events of one second that carry a content, as moves.
-struct Second<'a> {
-    snapshots: Vec<&'a Snapshot>,
-    moves: Vec<Move>,
-}
+/// The events of one second that carry a content; there is at least one.
+struct Second<'a>(Vec<&'a Snapshot>);
 
 impl<'a> Second<'a> {
     fn of(snapshots: &'a [Snapshot]) -> Option<Self> {
-        let (snapshots, moves): (Vec<_>, Vec<_>) =
-            snapshots.iter().filter_map(|one| Some((one, one.as_move()?))).unzip();
-        (!moves.is_empty()).then_some(Self { snapshots, moves })
+        let carrying: Vec<&Snapshot> = snapshots.iter().filter(|one| one.content.is_some()).collect();
+        (!carrying.is_empty()).then_some(Self(carrying))
+    }
+
+    /// Where this second ends. A lone event, as nearly all are, is the end whatever it says: only events that
+    /// share a second are made into moves, which means reading the whole object.
+    fn end(&self, before: Before<'_>) -> End {
+        if self.0.len() == 1 {
+            return End::At { index: 0, doubt: false, circuit: false };
+        }
+        let moves: Vec<Move> = self.0.iter().filter_map(|one| one.as_move()).collect();
+        end_of_second(&moves, before)
     }
 }
 

@@ -6,7 +6,7 @@
 //! walk, and the end of a walk is known from the degrees of its states: it is entered once more often than it is
 //! left. Only a circuit ends where it began, and then the second before decides.
 //!
-//! PURE. Called by [`super::head`], and only where events share a second.
+//! PURE. Called by [`super::history`], and only where events share a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -268,8 +268,8 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
 }
 
 /// The parallel arrays in which keys travel to `unnest`.
-pub(super) fn columns(keys: &[EventKey]) -> (Vec<String>, Vec<OffsetDateTime>) {
-    keys.iter().map(|key| (key.event_id.clone(), key.created)).unzip()
+pub(super) fn columns<'a>(keys: impl IntoIterator<Item = &'a EventKey>) -> (Vec<String>, Vec<OffsetDateTime>) {
+    keys.into_iter().map(|key| (key.event_id.clone(), key.created)).unzip()
 }
 
 /// A duration as PostgreSQL takes it, to the microsecond.

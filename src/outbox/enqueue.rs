@@ -1,4 +1,4 @@
-//! Puts events into the archive and the queue, in one statement. Called by the receiver's batch and by reconcile.
+//! Puts events into the archive and the queue, in one statement. Called by the receiver's batch.
 //!
 //! Must not look into a payload: to the database it is bytes, so that no content can fail the statement that
 //! carries its neighbours.

@@ -14,7 +14,8 @@
 //!
 //! Fresh events go in batches. Once a batch has failed, or its worker has died, its events go alone, each
 //! attempt counted in a commit of its own *before* the work: so even an event that kills the process runs out
-//! of attempts. Row locks are the claim, so a crash releases it at once and no lease has to run out.
+//! of attempts. Row locks are the claim of a batch, so a crash releases it at once; only an attempt at a single event
+//! is leased, since nobody may try it again at once.
 //!
 //! [`enqueue`] belongs to the receiver, [`claim`] and [`settle`] to the worker, [`admin`] to the operator.
 //! Nothing here knows what an event means.

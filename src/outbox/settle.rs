@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 
-use super::claim::{Attempt, interval};
+use super::claim::{Attempt, columns, interval};
 use crate::domain::event::{EventKey, Outcome, Reason};
 
 /// What became of one event.
@@ -27,8 +26,7 @@ pub struct Settlement {
 /// Those of the database, and [`sqlx::Error::RowNotFound`] where not every event was pending: then somebody
 /// else has settled one, and the whole transaction must not commit.
 pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result<Vec<(EventKey, f64)>, sqlx::Error> {
-    let ids: Vec<String> = settlements.iter().map(|one| one.key.event_id.clone()).collect();
-    let createds: Vec<OffsetDateTime> = settlements.iter().map(|one| one.key.created).collect();
+    let (ids, createds) = columns(settlements.iter().map(|one| &one.key));
     let outcomes: Vec<String> = settlements.iter().map(|one| one.outcome.as_str().to_owned()).collect();
     let reasons: Vec<Option<String>> =
         settlements.iter().map(|one| one.reason.map(|reason| reason.as_str().to_owned())).collect();
@@ -56,14 +54,14 @@ pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
 ///
 /// # Errors
 /// Those of the database.
-pub async fn retry(
+pub async fn put_back(
     conn: &mut PgConnection,
     attempt: &Attempt,
     delay: Duration,
     error: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "-- outbox.retry
+        "-- outbox.put_back
         UPDATE billing.outbox SET run_at = clock_timestamp() + $4::interval, last_error = $5
         WHERE event_id = $1 AND created = $2 AND state = 'pending' AND attempts = $3",
         attempt.key.event_id,

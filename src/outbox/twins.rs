@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 
-use super::claim::Claimed;
+use super::claim::{Claimed, columns};
 use crate::domain::event::EventKey;
 
 /// Which of these thin events have a snapshot event about the same object in the same second.
@@ -16,8 +15,7 @@ pub async fn of(conn: &mut PgConnection, notices: &[&Claimed]) -> Result<HashSet
     if notices.is_empty() {
         return Ok(HashSet::new());
     }
-    let event_ids: Vec<String> = notices.iter().map(|event| event.key.event_id.clone()).collect();
-    let createds: Vec<OffsetDateTime> = notices.iter().map(|event| event.key.created).collect();
+    let (event_ids, createds) = columns(notices.iter().map(|event| &event.key));
     let accounts: Vec<String> = notices.iter().map(|event| event.account.clone()).collect();
     let object_ids: Vec<Option<String>> = notices.iter().map(|event| event.object_id.clone()).collect();
     let rows = sqlx::query!(

@@ -1,4 +1,4 @@
-//! Upkeep of the archive: makes the months ahead. Called by `serve`, in every role.
+//! Upkeep of the archive: makes the months ahead. The role upkeep of `serve`.
 
 use std::time::Duration;
 

@@ -18,14 +18,13 @@ pub fn contact(account: &str, view: &CustomerView, deleted_at: Option<OffsetDate
     let deleted = view.deleted || deleted_at.is_some();
     let discount = view.discount.clone().filter(|_| !deleted);
     let mut notes = view.notes.clone();
-    let workspace_id = match view.workspace {
-        WorkspaceLink::Named(id) => Some(id),
-        WorkspaceLink::Absent => None,
-        WorkspaceLink::Bad => {
-            notes.insert(Reason::BadWorkspaceId);
-            None
-        }
-    };
+    if view.workspace == WorkspaceLink::Bad {
+        notes.insert(Reason::BadWorkspaceId);
+    }
+    if deleted {
+        // Stripe ends its subscriptions at once; should one of those events be lost, only a read would tell
+        notes.insert(Reason::NeedsFetch);
+    }
     let address = view.address.clone();
     let row = BillingContact {
         id: row_id(account, &view.id),
@@ -42,7 +41,7 @@ pub fn contact(account: &str, view: &CustomerView, deleted_at: Option<OffsetDate
         country: address.country,
         active_discount_ends_at: discount.as_ref().and_then(|discount| discount.ends_at),
         active_discount: discount.map(|discount| discount.coupon_id),
-        workspace_id,
+        workspace_id: view.workspace.named(),
         stripe_created_at: view.created,
         stripe_deleted_at: deleted_at,
     };

@@ -34,7 +34,7 @@ pub fn subscription(
         stripe_customer_id: view.customer_id.clone(),
         livemode: view.livemode,
         billing_contact_id: row_id(account, &view.customer_id),
-        workspace_id: named(workspace(view, customer)),
+        workspace_id: workspace(view, customer).named(),
         stripe_status: view.status.clone(),
         active: is_active(view, *rules),
         payment_paused: view.payment_paused,
@@ -79,13 +79,6 @@ fn workspace(view: &SubscriptionView, customer: Option<&CustomerView>) -> Worksp
     }
 }
 
-fn named(link: WorkspaceLink) -> Option<Uuid> {
-    match link {
-        WorkspaceLink::Named(id) => Some(id),
-        WorkspaceLink::Absent | WorkspaceLink::Bad => None,
-    }
-}
-
 /// Only where the price came with its content, because only then is there a plan row to name.
 fn pricing_plan_id(account: &str, item: &ItemView) -> Option<Uuid> {
     item.price_id.as_deref().filter(|_| item.price_is_whole).map(|price_id| row_id(account, price_id))
@@ -98,6 +91,7 @@ fn notes(view: &SubscriptionView, customer: Option<&CustomerView>) -> BTreeSet<R
         (Reason::BadWorkspaceId, workspace(view, customer) == WorkspaceLink::Bad),
         (Reason::SeveralItems, view.items.len() > 1),
         (Reason::MoreItems, view.more_items),
+        (Reason::NeedsFetch, view.scheduled && Ending::of(view).end_date.is_none()),
     ];
     let noticed = noticed.into_iter().filter_map(|(reason, holds)| holds.then_some(reason));
     view.notes.iter().copied().chain(noticed).collect()

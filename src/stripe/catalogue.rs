@@ -1,4 +1,5 @@
-//! Which event types mean what to us. A closed list: what is not here is unknown, kept and counted.
+//! Which event types mean what to us. The types that we act on are a closed list; of all others the family decides
+//! whether they are known and left alone, or unknown. Either way they are kept and counted.
 //!
 //! PURE. Source: Stripe's list of event types as of 2026-10-28.endive, and its thin twins under `v1.`.
 
@@ -11,9 +12,9 @@ pub enum Meaning {
     Notice,
     /// Says what another event says with more effect.
     Informational,
-    /// Stripe documents it, and it changes nothing here.
+    /// Of a family that Stripe documents; it changes nothing here.
     Unhandled,
-    /// In none of the families below.
+    /// In none of the families below, or a new kind of subscription event.
     Unknown,
 }
 

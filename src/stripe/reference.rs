@@ -1,6 +1,6 @@
 //! How one Stripe object names another: by id, or by the whole object where a field was expanded.
 //!
-//! PURE. The only part of an object's shape that ingest and the mirror know.
+//! PURE. The only part of an object's shape that the mirror knows.
 
 use super::json::Json;
 

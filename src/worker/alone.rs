@@ -80,7 +80,7 @@ impl Worker {
         let mut conn = self.context.pool.acquire().await?;
         let event_id = attempt.key.event_id.as_str();
         if let Some(delay) = delay {
-            settle::retry(&mut conn, attempt, delay, &failure.to_string()).await?;
+            settle::put_back(&mut conn, attempt, delay, &failure.to_string()).await?;
             self.context.metrics.attempt_failed(Consequence::Retry);
             tracing::warn!(event.id = event_id, attempt = attempt.number, error = %failure, "an event failed and will be tried again");
         } else {

@@ -1,9 +1,9 @@
 //! The worker: takes what the receiver stored, and turns it into rows.
 //!
-//! One [`batch`] is one transaction: claim, lock, merge, project, settle. A batch that fails is taken apart and
-//! its events are tried [`alone`], so that a poison event stops nobody else. [`retry`] and [`failure`] hold the
-//! policy, [`resolve`] and [`project`] the two ends of the mapping. Any number of workers run against one
-//! database; they meet in row locks only.
+//! One batch is one transaction: claim, lock, merge, project, settle. A batch that fails is taken apart and its
+//! events are tried alone, so that a poison event stops nobody else. `retry` and `failure` hold the policy,
+//! `resolve` and `project` are the two ends of the mapping. Any number of workers run against one database; they
+//! meet in row locks only.
 
 mod alone;
 mod batch;
@@ -110,7 +110,7 @@ impl Worker {
             };
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                _ = wake.changed(), if failures == 0 => {}
+                Ok(()) = wake.changed(), if failures == 0 => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

@@ -14,8 +14,9 @@ use billing_sync::domain::subscription::Subscription;
 use billing_sync::projection::{self, Rules};
 use billing_sync::stripe::json::Json;
 use billing_sync::stripe::views::customer::CustomerView;
+use billing_sync::stripe::views::item::embedded;
 use billing_sync::stripe::views::price::PriceView;
-use billing_sync::stripe::views::subscription::{SubscriptionView, embedded};
+use billing_sync::stripe::views::subscription::SubscriptionView;
 use serde::Serialize;
 use time::OffsetDateTime;
 

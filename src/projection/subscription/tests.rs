@@ -6,8 +6,8 @@ use time::macros::datetime;
 use super::*;
 use crate::projection::{contact, plan};
 use crate::stripe::json::Json;
+use crate::stripe::views::item::embedded;
 use crate::stripe::views::price::PriceView;
-use crate::stripe::views::subscription::embedded;
 
 const OWN: &str = "0c8f5a54-3b1e-4f57-9a53-61d1f8a6e901";
 const OF_CUSTOMER: &str = "7f3f2d0e-94ab-4c39-8a0a-0d6c5a1a7b02";

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 use super::reader::Reader;
+use crate::domain::event::Reason;
 use crate::stripe::json::Json;
 
 /// A discount that names its coupon.
@@ -37,15 +38,19 @@ impl DiscountView {
         };
         Some(Self { coupon_id, ends_at: reader.instant(discount.get("end")) })
     }
+}
 
-    /// Reads an element of `discounts`: since 2023-10 usually a bare id (`di_…`), which needs a look-up and is
-    /// no discount here; a whole object where it was expanded.
-    pub(super) fn read_element(value: Json<'_>, reader: &mut Reader) -> Option<Self> {
-        if value.text().is_some() {
-            return None;
-        }
-        Self::read(value, reader)
+/// The discounts of a payload: `elements` of its lists, and the single `discount` of old versions.
+///
+/// Since 2023-10 an element is usually a bare id (`di_…`), which is no discount here: unless the single one is the
+/// same, what it grants would have to be fetched.
+pub(super) fn read_all(elements: &[Json<'_>], single: Json<'_>, reader: &mut Reader) -> Vec<DiscountView> {
+    let (bare, whole): (Vec<Json<'_>>, Vec<Json<'_>>) = elements.iter().partition(|element| element.text().is_some());
+    let known = single.get("id").text();
+    if bare.iter().any(|id| id.text() != known) {
+        reader.notes.insert(Reason::NeedsFetch);
     }
+    by_coupon(whole.into_iter().chain([single]).filter_map(|discount| DiscountView::read(discount, reader)))
 }
 
 /// One discount a coupon, in the order of the coupon ids.
@@ -53,7 +58,7 @@ impl DiscountView {
 /// The order does not depend on the payload's: subscription, items and the old `discount` name the same coupon in
 /// places that differ by API version, and the row must not change with them. Of two discounts with one coupon
 /// the one that ends last stands, because the coupon has an effect until then.
-pub(super) fn by_coupon(discounts: impl IntoIterator<Item = DiscountView>) -> Vec<DiscountView> {
+fn by_coupon(discounts: impl IntoIterator<Item = DiscountView>) -> Vec<DiscountView> {
     let mut ends: BTreeMap<String, Option<OffsetDateTime>> = BTreeMap::new();
     for DiscountView { coupon_id, ends_at } in discounts {
         ends.entry(coupon_id)
@@ -66,7 +71,6 @@ pub(super) fn by_coupon(discounts: impl IntoIterator<Item = DiscountView>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::Reason;
     use time::macros::datetime;
 
     fn read(text: &str) -> (Option<DiscountView>, bool) {
@@ -99,10 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_id_in_a_list_waits_for_its_look_up() {
-        let mut reader = Reader::default();
-        assert_eq!(DiscountView::read_element(Json::parse("\"di_1\"").unwrap(), &mut reader), None);
-        assert!(reader.notes.is_empty());
+    fn a_bare_id_waits_for_its_look_up_unless_the_single_discount_is_the_same() {
+        let needs_fetch = |single: &str| {
+            let mut reader = Reader::default();
+            let id = Json::parse("\"di_1\"").unwrap();
+            let found = read_all(&[id], Json::parse(single).unwrap(), &mut reader);
+            (found.len(), reader.notes.contains(&Reason::NeedsFetch))
+        };
+        assert_eq!(needs_fetch("null"), (0, true));
+        assert_eq!(needs_fetch(r#"{"id":"di_2","coupon":{"id":"A"}}"#), (1, true));
+        assert_eq!(needs_fetch(r#"{"id":"di_1","coupon":{"id":"A"}}"#), (1, false));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The items of a subscription, and the prices that travel inside them.
 //!
 //! Owns which item counts and where its price stands. Must not know pricing plans. PURE; called by the
-//! subscription view, and [`embedded`] by the merge.
+//! subscription view, and [`embedded`] by the worker.
 
 use std::collections::BTreeMap;
 

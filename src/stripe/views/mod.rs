@@ -2,7 +2,7 @@
 //!
 //! Owns where a field stands in which API version (the new location is read first, then the old one: Stripe adds
 //! fields to old versions too, so an old event of today may carry either) and what a readable value is. Must not
-//! know our tables, nor what a value means there. PURE; called by the projection and by the merge.
+//! know our tables, nor what a value means there. PURE; called by the projection and by the worker.
 
 pub mod customer;
 pub mod discount;

@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
 use super::Unreadable;
-use super::discount::{DiscountView, by_coupon};
-pub use super::item::{Embedded, embedded};
+use super::discount::{self, DiscountView};
 use super::item::{ItemView, sort_by_age};
 use super::reader::{Reader, reference, required};
 use super::workspace::WorkspaceLink;
@@ -58,6 +57,8 @@ pub struct SubscriptionView {
     pub created: Option<OffsetDateTime>,
     /// `start_date`.
     pub start_date: Option<OffsetDateTime>,
+    /// A schedule drives it, which may set an end that only the schedule tells.
+    pub scheduled: bool,
     /// What could not be read, or is not known.
     pub notes: BTreeSet<Reason>,
 }
@@ -92,6 +93,7 @@ impl SubscriptionView {
             workspace: WorkspaceLink::read(fields.get("metadata")),
             created: reader.instant(fields.get("created")),
             start_date: reader.instant(fields.get("start_date")),
+            scheduled: !fields.get("schedule").is_null(),
             notes: reader.notes,
         })
     }
@@ -117,10 +119,7 @@ fn discounts(fields: &Object<'_>, data: &[Json<'_>], reader: &mut Reader) -> Vec
     for item in data {
         elements.extend(reader.elements(item.get("discounts")));
     }
-    let mut found: Vec<_> =
-        elements.into_iter().filter_map(|element| DiscountView::read_element(element, reader)).collect();
-    found.extend(DiscountView::read(fields.get("discount"), reader));
-    by_coupon(found)
+    discount::read_all(&elements, fields.get("discount"), reader)
 }
 
 #[cfg(test)]
@@ -167,14 +166,14 @@ mod tests {
     #[test]
     fn discounts_are_found_in_every_api_version() {
         let one = (vec!["SAVE20".to_owned()], false);
-        let (old, new) = (r#"{"coupon":{"id":"SAVE20"}}"#, r#"{"source":{"coupon":"SAVE20"}}"#);
+        let (old, new) = (r#"{"id":"di_1","coupon":{"id":"SAVE20"}}"#, r#"{"source":{"coupon":"SAVE20"}}"#);
         assert_eq!(coupons(&format!(r#""discount":{old}"#)), one, "2020-08-27");
         assert_eq!(coupons(&format!(r#""discount":{old},"discounts":["di_1"]"#)), one, "2024-06-20");
         assert_eq!(coupons(&format!(r#""discounts":[{old}]"#)), one, "basil, expanded");
         assert_eq!(coupons(&format!(r#""discounts":[{new}]"#)), one, "clover, expanded");
         assert_eq!(coupons(&format!(r#""items":{{"data":[{{"discounts":[{new}]}}]}}"#)), one, "at the item");
         assert_eq!(coupons(&format!(r#""discounts":[{new}],"discount":{old}"#)), one, "in both, once");
-        assert_eq!(coupons(r#""discounts":["di_1"],"discount":null"#), (vec![], false), "ids need a look-up");
+        assert_eq!(coupons(r#""discounts":["di_1"],"discount":null"#), (vec![], true), "ids need a look-up");
         assert_eq!(coupons(r#""discounts":[5],"discount":"di_1""#), (vec![], true), "odd");
     }
 

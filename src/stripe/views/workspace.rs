@@ -30,6 +30,14 @@ impl WorkspaceLink {
         links.into_iter().find(|link| *link != Self::Absent).unwrap_or_default()
     }
 
+    /// The workspace, where one is named.
+    pub fn named(self) -> Option<Uuid> {
+        match self {
+            Self::Named(id) => Some(id),
+            Self::Absent | Self::Bad => None,
+        }
+    }
+
     fn of(value: Json<'_>) -> Self {
         let text = value.text();
         if value.is_null() || text.as_deref().is_some_and(|text| text.trim().is_empty()) {
