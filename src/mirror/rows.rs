@@ -2,6 +2,8 @@
 //!
 //! Callers hold the locks of the objects.
 
+use std::collections::BTreeSet;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -113,6 +115,30 @@ pub async fn subscriptions_of(
     .fetch_all(conn)
     .await
     .map(|rows| rows.into_iter().map(MirrorRow::from).collect())
+}
+
+/// The customers that the subscriptions among `keys` belong to, as far as the mirror knows.
+///
+/// # Errors
+/// Those of the database.
+pub async fn owners(conn: &mut PgConnection, keys: &BTreeSet<ObjectKey>) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    let (accounts, types, ids) = columns(keys.iter().filter(|key| key.object_type == "subscription"));
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows = sqlx::query!(
+        r#"-- mirror.owners
+        SELECT o.account, o.customer_id AS "customer_id!"
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (account, object_type, object_id)
+        JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
+        WHERE o.customer_id IS NOT NULL"#,
+        &accounts,
+        &types,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, "customer", &row.customer_id)).collect())
 }
 
 /// Writes `rows` over whatever is there.

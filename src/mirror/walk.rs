@@ -121,15 +121,16 @@ fn shape_of<'a>(edges: &[Edge<'a>]) -> Shape<'a> {
     for edge in edges {
         *counts.entry(*edge).or_default() += 1;
     }
+    let number = counts.values().try_fold(1_usize, |product, count| product.checked_mul(*count));
+    if number.is_none_or(|number| number > MOST_READINGS) {
+        return Shape::Broken;
+    }
     let mut readings: Vec<Vec<Edge<'a>>> = vec![Vec::new()];
     for (edge, count) in counts {
         let longer = |times: usize| {
             readings.iter().map(move |reading| [reading.as_slice(), vec![edge; times].as_slice()].concat())
         };
         readings = (1..=count).flat_map(longer).collect();
-        if readings.len() > MOST_READINGS {
-            return Shape::Broken;
-        }
     }
     let mut shapes = readings.iter().map(|reading| walk(reading)).filter(|shape| *shape != Shape::Broken);
     match shapes.next() {
@@ -183,12 +184,16 @@ fn broken(moves: &[Move], edges: &[Edge<'_>]) -> End {
     }
 }
 
-/// An event without `previous_attributes` adds a state. On the walk it raises no doubt; beside it, it does.
+/// An event without `previous_attributes` adds a state. On the walk it raises no doubt; beside it, it does, unless
+/// the walk is a creation alone, which every update follows.
 fn with_states_off_the_walk(moves: &[Move], edges: &[Edge<'_>], end: End) -> End {
     let on_the_walk = |state: &State| edges.iter().any(|(from, to)| *from == Some(state) || *to == state);
-    let stray = moves.iter().any(|one| one.edge().is_none() && !on_the_walk(&one.after));
+    let is_stray = |one: &Move| one.edge().is_none() && !on_the_walk(&one.after);
     match end {
-        End::At { index, circuit, .. } if stray => End::At { index, doubt: true, circuit },
+        End::At { index, .. } if moves[index].stage == Stage::Created && moves.iter().any(is_stray) => {
+            last_of(moves, is_stray)
+        }
+        End::At { index, circuit, .. } if moves.iter().any(is_stray) => End::At { index, doubt: true, circuit },
         end => end,
     }
 }
@@ -314,6 +319,8 @@ mod tests {
         assert_eq!(end(&["a>b", "z"], None), "b?");
         assert_eq!(end(&["y", "z"], None), "z?");
         assert_eq!(end(&["z", "z"], None), "z");
+        assert_eq!(end(&["z", ">a"], None), "z", "an update follows the creation");
+        assert_eq!(end(&["z", ">a", "y"], None), "y?");
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub struct Claimed {
     pub account: String,
     /// As the event says.
     pub livemode: Option<bool>,
-    /// The body, as it was received.
-    pub payload: Vec<u8>,
+    /// The body, as it was received; `None` where the archive has lost it.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// A row as it comes from the database.
@@ -38,7 +38,7 @@ struct Row {
     object_id: Option<String>,
     account: String,
     livemode: Option<bool>,
-    payload: Vec<u8>,
+    payload: Option<Vec<u8>>,
 }
 
 impl From<Row> for Claimed {
@@ -56,6 +56,9 @@ impl From<Row> for Claimed {
     }
 }
 
+/// Payload bytes in one batch, or one event if it is larger: what is claimed is held in memory several times over.
+const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
+
 /// Claims up to `limit` fresh events, oldest first, for as long as the transaction lives.
 ///
 /// The time is asked in a sub-select, once, so that the index ends the search where the due events end.
@@ -65,19 +68,29 @@ impl From<Row> for Claimed {
 pub async fn batch(conn: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, sqlx::Error> {
     sqlx::query_as!(
         Row,
-        "-- outbox.claim
-        WITH claimed AS (
-            SELECT event_id, created, type, format, object_type, object_id, account, livemode
+        r#"-- outbox.claim
+        WITH claimed AS MATERIALIZED (
+            SELECT event_id, created, type, format, object_type, object_id, account, livemode, run_at
             FROM billing.outbox
             WHERE state = 'pending' AND NOT alone AND run_at <= (SELECT clock_timestamp())
             ORDER BY run_at, event_id
             LIMIT $1
             FOR UPDATE SKIP LOCKED
+        ), sized AS (
+            -- the length is in the row's header: nothing is read for it
+            SELECT event_id, created, row_number() OVER oldest_first AS place,
+                   sum(octet_length(e.payload)) OVER oldest_first AS bytes
+            FROM claimed LEFT JOIN billing.events AS e USING (event_id, created)
+            WINDOW oldest_first AS (ORDER BY run_at, event_id ROWS UNBOUNDED PRECEDING)
         )
         SELECT c.event_id, c.created, c.type AS event_type, c.format, c.object_type, c.object_id, c.account,
-               c.livemode, e.payload
-        FROM claimed AS c JOIN billing.events AS e USING (event_id, created)",
-        limit
+               c.livemode, e.payload AS "payload?"
+        FROM sized AS s
+        JOIN claimed AS c USING (event_id, created)
+        LEFT JOIN billing.events AS e USING (event_id, created)
+        WHERE s.place = 1 OR s.bytes IS NULL OR s.bytes <= $2"#,
+        limit,
+        MAX_BATCH_BYTES
     )
     .fetch_all(conn)
     .await
@@ -201,19 +214,21 @@ pub async fn begin_attempt(
 ) -> Result<Option<Begun>, sqlx::Error> {
     let row = sqlx::query!(
         "-- outbox.begin_attempt
+        -- materialized, so that the limit is 1 whatever the plan
+        WITH next AS MATERIALIZED (
+            SELECT event_id, created FROM billing.outbox
+            WHERE state = 'pending' AND alone AND run_at <= (SELECT clock_timestamp())
+            ORDER BY run_at, event_id
+            LIMIT 1
+            FOR UPDATE SKIP LOCKED
+        )
         UPDATE billing.outbox AS o SET
             attempts = LEAST(o.attempts + 1, $2),
             run_at = clock_timestamp() + $1::interval,
             last_error = 'the worker stopped during this attempt',
             state = CASE WHEN o.attempts < $2 THEN 'pending' ELSE 'dead' END,
             finished_at = CASE WHEN o.attempts < $2 THEN NULL ELSE clock_timestamp() END
-        FROM (
-            SELECT event_id, created FROM billing.outbox
-            WHERE state = 'pending' AND alone AND run_at <= (SELECT clock_timestamp())
-            ORDER BY run_at, event_id
-            LIMIT 1
-            FOR UPDATE SKIP LOCKED
-        ) AS next
+        FROM next
         WHERE o.event_id = next.event_id AND o.created = next.created
         RETURNING o.event_id, o.created, o.attempts, o.state",
         interval(lease),
@@ -235,12 +250,12 @@ pub async fn begin_attempt(
 pub async fn one(conn: &mut PgConnection, attempt: &Attempt) -> Result<Option<Claimed>, sqlx::Error> {
     sqlx::query_as!(
         Row,
-        "-- outbox.claim_one
+        r#"-- outbox.claim_one
         SELECT o.event_id, o.created, o.type AS event_type, o.format, o.object_type, o.object_id, o.account,
-               o.livemode, e.payload
-        FROM billing.outbox AS o JOIN billing.events AS e USING (event_id, created)
+               o.livemode, e.payload AS "payload?"
+        FROM billing.outbox AS o LEFT JOIN billing.events AS e USING (event_id, created)
         WHERE o.event_id = $1 AND o.created = $2 AND o.state = 'pending' AND o.attempts = $3
-        FOR UPDATE OF o SKIP LOCKED",
+        FOR UPDATE OF o SKIP LOCKED"#,
         attempt.key.event_id,
         attempt.key.created,
         attempt.number

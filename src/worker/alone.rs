@@ -4,7 +4,7 @@
 //! is counted too. What was no event's fault is taken back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::batch::{Tally, begin, contain_panics, process};
 use super::failure::Failure;
@@ -44,10 +44,12 @@ impl Worker {
         match self.attempt(&attempt).await {
             Ok(Tried::Done(tally)) => tally.count(&self.context, began),
             Ok(Tried::Taken) => self.owe(attempt).await?,
-            Err(Failure::Transient(error)) => {
+            Err(failure @ (Failure::Away(_) | Failure::Contended(_))) => {
                 self.context.metrics.attempt_failed(Consequence::Transient);
                 self.owe(attempt).await?;
-                return Err(Failure::Transient(error));
+                if let Failure::Away(_) = failure {
+                    return Err(failure);
+                }
             }
             Err(failure) => self.settle_failure(&attempt, &failure).await?,
         }
@@ -75,7 +77,7 @@ impl Worker {
         let policy = self.context.retry_policy();
         let delay = match failure {
             Failure::Bury(_) => None,
-            Failure::Retry(_) | Failure::Transient(_) => policy.delay(attempts(attempt), fastrand::f64()),
+            _ => policy.delay(attempts(attempt), fastrand::f64()),
         };
         let mut conn = self.context.pool.acquire().await?;
         let event_id = attempt.key.event_id.as_str();
@@ -101,7 +103,7 @@ impl Worker {
     pub(super) async fn pay_back(&mut self) -> Result<(), Failure> {
         while let Some(attempt) = self.owed.last() {
             let mut conn = self.context.pool.acquire().await?;
-            settle::refund(&mut conn, attempt, Duration::from_secs(1).min(self.context.config.poll_interval)).await?;
+            settle::refund(&mut conn, attempt).await?;
             self.owed.pop();
         }
         Ok(())

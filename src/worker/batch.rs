@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sqlx::{PgConnection, PgTransaction};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -18,7 +19,7 @@ use super::{Context, Round, Worker};
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
 use crate::metrics::instance::Consequence;
-use crate::mirror::{locks, merge};
+use crate::mirror::{locks, merge, rows};
 use crate::outbox::claim::{self, Claimed};
 use crate::outbox::settle::{self, Settlement};
 use crate::outbox::twins;
@@ -80,37 +81,40 @@ impl Worker {
     /// fault can be wrong, and then the next batch must not be the same again.
     async fn take_apart(&self, batch_id: Uuid, keys: &[EventKey], failure: Failure) -> Result<(), Failure> {
         tracing::warn!(error = %failure, events = keys.len(), "a batch failed: its events are tried one by one");
-        let transient = matches!(failure, Failure::Transient(_));
-        let consequence = if transient { Consequence::Transient } else { Consequence::Retry };
-        self.context.metrics.attempt_failed(consequence);
+        self.context.metrics.attempt_failed(match failure {
+            Failure::Away(_) | Failure::Contended(_) => Consequence::Transient,
+            Failure::Retry(_) | Failure::Bury(_) => Consequence::Retry,
+        });
         // where the database is away this fails as well, and the note stays behind for `recover`
         let mut tx = begin(&self.context).await?;
         claim::set_alone(&mut tx, keys).await?;
         claim::forget_batch(&mut tx, batch_id).await?;
         tx.commit().await?;
-        if transient { Err(failure) } else { Ok(()) }
+        if let Failure::Away(_) = failure { Err(failure) } else { Ok(()) }
     }
 }
 
 /// READ COMMITTED, because every statement after the locks must see what was committed before they were granted.
-/// The limits are for the day on which a machine vanishes with its locks, or somebody locks a table and goes home.
+/// Somebody who holds a row for long holds up the events of that row, not the worker; and should our machine vanish,
+/// its locks go with it.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
-    SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+    SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// Begins a transaction as all of the worker's are.
 pub(super) async fn begin(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
     context.pool.begin_with(BEGIN).await
 }
 
-/// Runs `work` so that a panic in it is a failure like any other. The transaction inside is rolled back.
+/// Runs `work` so that a panic in it is a failure like any other, and so that it ends when nobody waits for it any
+/// more. The transaction inside is rolled back.
 pub(super) async fn contain_panics<T: Send + 'static>(
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
-    match tokio::spawn(work).await {
+    match AbortOnDropHandle::new(tokio::spawn(work)).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(payload) => Err(Failure::from_panic(&*payload)),
-            Err(_) => Err(Failure::Transient("the runtime is shutting down".to_owned())),
+            Err(_) => Err(Failure::Away("the runtime is shutting down".to_owned())),
         },
     }
 }
@@ -170,22 +174,28 @@ async fn apply(
     if merges.is_empty() {
         return Ok(Vec::new());
     }
-    let keys: BTreeSet<ObjectKey> = merges.iter().flat_map(ToMerge::keys).collect();
+    let mut keys: BTreeSet<ObjectKey> = merges.iter().flat_map(ToMerge::keys).collect();
+    // a subscription is projected under the lock of its customer, also of the one that it had before
+    keys.extend(rows::owners(conn, &keys).await?);
     locks::acquire(conn, &keys).await?;
-    let events: Vec<(EventKey, ObjectKey)> = merges.iter().map(|one| (one.event(), one.arrival.key.clone())).collect();
+    if !rows::owners(conn, &keys).await?.is_subset(&keys) {
+        return Err(Failure::Contended("a subscription changed its customer meanwhile".to_owned()));
+    }
+    let events: Vec<(EventKey, BTreeSet<ObjectKey>)> =
+        merges.iter().map(|one| (one.event(), one.objects().cloned().collect())).collect();
     let (arrivals, embedded): (Vec<_>, Vec<_>) = merges.into_iter().map(|one| (one.arrival, one.embedded)).unzip();
     let done = merge::merge(conn, arrivals, embedded.into_iter().flatten().collect()).await?;
     let notes = project::project(conn, context, &done.changed).await?;
     tally.doubts += done.doubts;
     let mut settlements = Vec::new();
-    for (key, object) in events {
+    for (key, objects) in events {
         let applied = done.applied.contains(&key.event_id);
-        let noticed = notes.get(&object).filter(|_| applied);
-        tally.reasons.extend(noticed.into_iter().flatten());
+        let of_objects = objects.iter().filter_map(|object| notes.get(object)).filter(|_| applied);
+        let noticed: BTreeSet<Reason> = of_objects.flatten().copied().collect();
+        tally.reasons.extend(&noticed);
         let outcome = if applied { Outcome::Applied } else { Outcome::Superseded };
         // one column, so the first of the list; the counters have them all
-        let reason = noticed.and_then(|noticed| noticed.first().copied());
-        settlements.push(Settlement { key, outcome, reason });
+        settlements.push(Settlement { key, outcome, reason: noticed.first().copied() });
     }
     Ok(settlements)
 }

@@ -8,10 +8,13 @@ use std::any::Any;
 /// Why a batch, or an attempt at one event, did not commit.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Not the fault of any event: connection loss, deadlock, lock timeout, shutdown of the server. It costs no
-    /// attempt.
+    /// The database cannot be reached or cannot work. Costs no attempt, and the worker pauses.
     #[error("{0}")]
-    Transient(String),
+    Away(String),
+    /// Somebody else held what was needed: deadlock, lock timeout, serialization failure. Costs no attempt, and the
+    /// worker goes on with others.
+    #[error("{0}")]
+    Contended(String),
     /// Something about an event, or about us; tried again with backoff until the attempts run out.
     #[error("{0}")]
     Retry(String),
@@ -36,48 +39,40 @@ impl From<sqlx::Error> for Failure {
         match &error {
             sqlx::Error::Database(database) => {
                 let code = database.code().unwrap_or_default();
-                let at = database.constraint().or(database.table()).map(|name| format!(" ({name})")).unwrap_or_default();
-                let text = format!("database error {code}{at}");
-                if is_transient(&code) { Self::Transient(text) } else { Self::Retry(text) }
+                let at = database.constraint().or(database.table());
+                of_code(&code, &at.map(|name| format!(" ({name})")).unwrap_or_default())
             }
-            // the server speaks in errors of its own; everything else is the way to it, or the pool in front
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-            // somebody else has settled an event of ours: what is left comes back at the next claim
-            | sqlx::Error::RowNotFound => Self::Transient(kind(&error).to_owned()),
-            _ => Self::Retry(kind(&error).to_owned()),
+            // the server speaks in errors of its own; these are the way to it, or the pool in front
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Away("the connection to the database was lost".into()),
+            sqlx::Error::PoolTimedOut => Self::Away("no connection to the database in time".into()),
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Away("the connection pool is closed".into()),
+            sqlx::Error::RowNotFound => Self::Retry("a row was not there that must be".into()),
+            // their own texts may show data
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                Self::Retry("a value from the database could not be read".into())
+            }
+            sqlx::Error::Encode(_) | sqlx::Error::Protocol(_) => {
+                Self::Retry("a value could not be sent to the database".into())
+            }
+            _ => Self::Retry("unexpected error of the database client".into()),
         }
     }
 }
 
-/// A name for an error whose own text may show data.
-fn kind(error: &sqlx::Error) -> &'static str {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
-            "the connection to the database was lost"
-        }
-        sqlx::Error::PoolTimedOut => "no connection to the database in time",
-        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => "the connection pool is closed",
-        sqlx::Error::RowNotFound => "an event of the batch was settled by somebody else",
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => "a value from the database could not be read",
-        sqlx::Error::Encode(_) => "a value could not be sent to the database",
-        _ => "unexpected database client error",
-    }
-}
-
-/// Whether a SQLSTATE is no fault of the event: connection (08), serialization failure, deadlock, lock timeout,
-/// disk full, too many connections, operator intervention (57P0x).
+/// What a SQLSTATE says about whose fault it is.
 ///
-/// A cancelled statement (57014) and exhausted memory (53200) are not among them: an event that causes them every
-/// time must run out of attempts.
-fn is_transient(code: &str) -> bool {
-    matches!(code, "40001" | "40P01" | "55P03" | "53100" | "53300")
-        || code.starts_with("08")
-        || code.starts_with("57P0")
+/// Away: connection (08, but for the protocol violation that a message of more than 1 GiB is), disk full, too many
+/// connections, read-only server, I/O error, operator intervention (57P0x). A cancelled statement (57014) and
+/// exhausted memory (53200) are an event's fault: one that causes them every time must run out of attempts.
+fn of_code(code: &str, at: &str) -> Failure {
+    let text = format!("database error {code}{at}");
+    match code {
+        "40001" | "40P01" | "55P03" => Failure::Contended(text),
+        "53100" | "53300" | "25006" | "58030" => Failure::Away(text),
+        "08P01" => Failure::Retry(text),
+        _ if code.starts_with("08") || code.starts_with("57P0") => Failure::Away(text),
+        _ => Failure::Retry(text),
+    }
 }
 
 #[cfg(test)]
@@ -86,11 +81,15 @@ mod tests {
 
     #[test]
     fn only_what_no_event_can_cause_costs_no_attempt() {
-        for code in ["40001", "40P01", "55P03", "57P01", "57P03", "08006", "53300"] {
-            assert!(is_transient(code), "{code}");
+        let fault = |code: &str| of_code(code, "");
+        for code in ["40001", "40P01", "55P03"] {
+            assert!(matches!(fault(code), Failure::Contended(_)), "{code}");
         }
-        for code in ["23514", "22P05", "57014", "53200", "42P01", ""] {
-            assert!(!is_transient(code), "{code}");
+        for code in ["57P01", "57P03", "08006", "53300", "53100"] {
+            assert!(matches!(fault(code), Failure::Away(_)), "{code}");
+        }
+        for code in ["23514", "22P05", "57014", "53200", "08P01", "42P01", ""] {
+            assert!(matches!(fault(code), Failure::Retry(_)), "{code}");
         }
     }
 

@@ -7,9 +7,13 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::outbox::CHANNEL;
+
+/// After so long without a word the connection is made anew: a host that vanished would be silent for ever.
+const SILENCE: Duration = Duration::from_mins(5);
 
 /// Listens until `shutdown`, coming back after every loss of the connection.
 pub(super) async fn run(pool: PgPool, wake: watch::Sender<()>, shutdown: CancellationToken) {
@@ -40,10 +44,11 @@ async fn listen(pool: &PgPool, wake: &watch::Sender<()>) -> sqlx::Error {
     // whatever was stored before we listened
     wake.send_replace(());
     loop {
-        match listener.try_recv().await {
-            Ok(Some(_)) => wake.send_replace(()),
-            Ok(None) => return sqlx::Error::WorkerCrashed,
-            Err(error) => return error,
+        match timeout(SILENCE, listener.try_recv()).await {
+            Ok(Ok(Some(_))) => wake.send_replace(()),
+            Ok(Err(error)) => return error,
+            // closed, or so quiet that nobody may be there
+            Ok(Ok(None)) | Err(_) => return sqlx::Error::WorkerCrashed,
         }
     }
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::failure::Failure;
 use self::retry::RetryPolicy;
@@ -33,6 +34,9 @@ use crate::stripe::views::subscription::SubscriptionView;
 
 /// The mapping of a subscription, as the worker calls it.
 pub type ProjectSubscription = fn(&str, &SubscriptionView, Option<&CustomerView>, &Rules) -> Projected<Subscription>;
+
+/// No step takes as long as this unless the database does not answer: its longest waits are for locks, 2 s each.
+const STEP_LIMIT: Duration = Duration::from_mins(2);
 
 /// What every part of the worker needs.
 #[derive(Clone)]
@@ -121,12 +125,12 @@ impl Worker {
     /// # Errors
     /// What kept it from working; nothing is lost, and calling it again goes on.
     pub async fn drain(&mut self, shutdown: &CancellationToken) -> Result<(), Failure> {
-        self.pay_back().await?;
-        self.recover().await?;
+        self.step(Self::pay_back).await?;
+        self.step(Self::recover).await?;
         while !shutdown.is_cancelled() {
             // both in turns, so that neither a flood of fresh events nor many retries starve the other
-            let batch = self.try_batch().await?;
-            let alone = self.try_alone().await?;
+            let batch = self.step(Self::try_batch).await?;
+            let alone = self.step(Self::try_alone).await?;
             if (batch, alone) == (Round::Idle, Round::Idle) {
                 break;
             }
@@ -134,8 +138,21 @@ impl Worker {
         Ok(())
     }
 
+    /// One step of the work, which must end in time: a database host that vanishes without a word leaves its
+    /// connections open, and nothing else would ever tell.
+    async fn step<T>(&mut self, step: impl AsyncFnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        if let Ok(result) = tokio::time::timeout(STEP_LIMIT, step(self)).await {
+            return result;
+        }
+        // the old connections may never come back to their pool
+        let pool = &self.context.pool;
+        let fresh = pool.options().clone().connect_lazy_with(pool.connect_options().as_ref().clone());
+        self.context = Arc::new(Context { pool: fresh, ..self.context.as_ref().clone() });
+        Err(Failure::Away(format!("the database did not answer within {} s", STEP_LIMIT.as_secs())))
+    }
+
     /// Sends the batches of dead workers to be tried one by one.
-    async fn recover(&self) -> Result<(), Failure> {
+    async fn recover(&mut self) -> Result<(), Failure> {
         let mut conn = self.context.pool.acquire().await?;
         let events = claim::recover_batches(&mut conn).await?;
         if events > 0 {
@@ -169,12 +186,21 @@ impl Worker {
 
 /// Starts `config.workers` workers and the listener that wakes them; they end with `shutdown`.
 pub async fn run_all(context: Context, shutdown: CancellationToken) {
-    let tracker = tokio_util::task::TaskTracker::new();
+    let tracker = TaskTracker::new();
     let (wake, woken) = watch::channel(());
     for _ in 0..context.config.workers {
-        tracker.spawn(Worker::new(context.clone()).run(woken.clone(), shutdown.clone()));
+        tracker.spawn(keep_running(context.clone(), woken.clone(), shutdown.clone()));
     }
     tracker.spawn(listen::run(context.pool.clone(), wake, shutdown));
     tracker.close();
     tracker.wait().await;
+}
+
+/// A worker that begins again after a panic. Panics in the mapping end with their event; this is for one of ours
+/// elsewhere, after which a process that looks well and processes nothing would be the worst of all.
+async fn keep_running(context: Context, woken: watch::Receiver<()>, shutdown: CancellationToken) {
+    while tokio::spawn(Worker::new(context.clone()).run(woken.clone(), shutdown.clone())).await.is_err() {
+        tracing::error!("a worker panicked and begins again: its batch is tried one by one");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }

@@ -48,10 +48,14 @@ impl ToMerge {
         EventKey { event_id: event_id.clone(), created: *created }
     }
 
+    /// The objects that are merged.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.embedded.iter().map(|one| &one.key).chain([&self.arrival.key])
+    }
+
     /// The objects that must be locked: the merged ones and the customer.
     pub(super) fn keys(&self) -> BTreeSet<ObjectKey> {
-        let embedded = self.embedded.iter().map(|one| &one.key);
-        embedded.chain([&self.arrival.key, &self.customer]).cloned().collect()
+        self.objects().chain([&self.customer]).cloned().collect()
     }
 }
 
@@ -67,12 +71,12 @@ pub(super) fn resolve(context: &Context, event: &Claimed) -> Resolved {
         return settled(Outcome::Ignored, Reason::ForeignAccount);
     }
     match meaning(&event.event_type) {
-        Meaning::Unknown => settled(Outcome::Unknown, Reason::UnknownType),
         Meaning::Unhandled => settled(Outcome::Ignored, Reason::UnhandledType),
         Meaning::Informational => settled(Outcome::Ignored, Reason::Informational),
-        Meaning::Notice => Resolved::Notice,
-        // a snapshot type in a thin envelope: it has no content either
-        Meaning::Snapshot if event.is_thin => Resolved::Notice,
+        // a snapshot type in a thin envelope has no content either
+        Meaning::Notice | Meaning::Snapshot if event.is_thin => Resolved::Notice,
+        // a thin type in the envelope of a snapshot: nobody has told us what that is
+        Meaning::Notice | Meaning::Unknown => settled(Outcome::Unknown, Reason::UnknownType),
         Meaning::Snapshot => match read(event) {
             Ok(merge) => Resolved::Merge(Box::new(merge)),
             Err(unreadable) => Resolved::Unreadable(unreadable.field),
@@ -83,7 +87,8 @@ pub(super) fn resolve(context: &Context, event: &Claimed) -> Resolved {
 /// Reads the object of a snapshot event. Only what a row cannot be without is checked here: an object that
 /// passes can be merged, and what is merged can be projected.
 fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
-    let payload = String::from_utf8_lossy(&event.payload);
+    let payload = event.payload.as_deref().ok_or(Unreadable { field: "its payload in billing.events" })?;
+    let payload = String::from_utf8_lossy(payload);
     let Claimed { key, event_type, account, .. } = event;
     let snapshot = Snapshot::read(&key.event_id, key.created, event_type, &payload);
     let snapshot = snapshot.ok_or(Unreadable { field: "data.object" })?;

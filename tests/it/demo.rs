@@ -79,7 +79,7 @@ async fn a_kept_demo_takes_events_until_it_is_told_to_stop() {
     let (mut out, mut lines) = Lines::new();
     let reader = async {
         let serving = loop {
-            let line: Value = serde_json::from_str(&lines.recv().await.unwrap()).unwrap();
+            let line: Value = serde_json::from_str(&next(&mut lines).await).unwrap();
             if line["table"] == "serving" {
                 break line;
             }
@@ -107,7 +107,7 @@ async fn a_kept_demo_says_how_to_reach_it() {
     let reader = async {
         let mut told = String::new();
         while !told.contains("stripe trigger") {
-            told += &lines.recv().await.unwrap();
+            told += &next(&mut lines).await;
         }
         shutdown.cancel();
         told
@@ -134,6 +134,11 @@ async fn an_interrupted_demo_leaves_nothing_running() {
     // a cluster still running would hold its directory
     let again = tokio::time::timeout(Duration::from_mins(1), run(options(&dir, true))).await;
     assert!(again.is_ok(), "the next one does not start");
+}
+
+/// The next line; a demo that has failed writes none.
+async fn next(lines: &mut mpsc::UnboundedReceiver<String>) -> String {
+    tokio::time::timeout(Duration::from_secs(30), lines.recv()).await.expect("the demo says no more").unwrap()
 }
 
 /// Hands over what is written, line by line, while the demo still runs.

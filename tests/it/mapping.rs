@@ -20,7 +20,11 @@ async fn every_kind_of_event_has_a_named_fate() {
     let connected =
         with(&other("evt_ours", "customer.created", &customer("cus_8", "x")), json!({ "account": "acct_known" }));
     let odd = |changes| with(&subscription("sub_2", "cus_1"), changes);
+    let mut odd_price = event("evt_16", "customer.subscription.created", 0, &subscription("sub_3", "cus_1"), None);
+    odd_price["data"]["object"]["items"]["data"][0]["price"]["recurring"]["interval"] = json!("fortnight");
     let cases = [
+        (other("evt_15", "v1.customer.updated", &customer("cus_1", "x")), "done unknown unknown_type"),
+        (odd_price, "done applied unknown_enum"),
         (other("evt_01", "customer.created", &customer("cus_1", "Ada")), "done applied -"),
         (other("evt_02", "customer.subscription.created", &sub), "done applied -"),
         (other("evt_03", "customer.subscription.trial_will_end", &sub), "done ignored informational"),

@@ -347,6 +347,29 @@ async fn the_workers_transactions_are_read_committed_whatever_the_database_says(
     app.deliver(&event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
     billing_sync::worker::Worker::new(context).drain(&CancellationToken::new()).await.unwrap();
     let seen = app.text("SELECT isolation || ' ' || lock_limit || ' ' || idle_limit FROM public.seen").await;
-    assert_eq!(seen.as_deref(), Some("read committed 30s 1min"));
+    assert_eq!(seen.as_deref(), Some("read committed 2s 1min"));
+    app.finish().await;
+}
+
+/// Stripe never moves a subscription to another customer; should it happen, the row is right all the same.
+#[tokio::test]
+async fn a_subscription_that_changes_its_customer_waits_for_the_lock_of_the_old_one() {
+    let app = TestApp::start().await;
+    let old = subscription("sub_1", "cus_a");
+    app.deliver_and_drain(&[event("evt_1", "customer.subscription.created", 0, &old, None)]).await;
+    let mut other_worker = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM billing.locks WHERE key = '/customer/cus_a' FOR UPDATE")
+        .execute(&mut *other_worker)
+        .await
+        .unwrap();
+    let moved = with(&old, json!({ "customer": "cus_b" }));
+    app.deliver(&update("evt_2", UPDATED, 9, &old, &moved)).await;
+    app.drain().await;
+    assert_eq!(app.fate("evt_2").await, "pending - -", "it waits for whoever works on the old customer");
+    other_worker.rollback().await.unwrap();
+    app.execute("UPDATE billing.outbox SET run_at = clock_timestamp()").await;
+    app.drain().await;
+    let customer = app.text("SELECT stripe_customer_id FROM billing.subscriptions").await;
+    assert_eq!(customer.as_deref(), Some("cus_b"));
     app.finish().await;
 }

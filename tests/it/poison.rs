@@ -193,3 +193,51 @@ async fn an_attempt_at_work_is_taken_by_nobody_else() {
     drop((tx, other));
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_row_that_somebody_holds_holds_up_its_own_events_only_and_costs_no_attempt() {
+    let app = TestApp::start().await;
+    app.deliver_and_drain(&[event("evt_a", "customer.created", 0, &customer("cus_1", "Ada"), None)]).await;
+    let mut somebody = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM billing.billing_contacts FOR UPDATE").execute(&mut *somebody).await.unwrap();
+    app.deliver(&event("evt_b", "customer.updated", 5, &customer("cus_1", "Eve"), None)).await;
+    app.deliver(&event("evt_c", "customer.created", 0, &customer("cus_2", "Zoe"), None)).await;
+    app.drain().await;
+    assert_eq!(app.fate("evt_c").await, "done applied -");
+    assert_eq!(app.fate("evt_b").await, "pending - -");
+    assert_eq!(
+        app.text("SELECT attempts::text FROM billing.outbox WHERE event_id = 'evt_b'").await.as_deref(),
+        Some("0")
+    );
+    somebody.rollback().await.unwrap();
+    app.drain_to_the_end().await;
+    assert_eq!(app.fate("evt_b").await, "done applied -");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_whose_payload_is_gone_is_parked_and_blocks_nobody() {
+    let mut app = TestApp::start().await;
+    app.context.config.batch_size = 1;
+    app.deliver_customers(&["cus_1", "cus_2"]).await;
+    app.execute("DELETE FROM billing.events WHERE event_id = 'evt_0'").await;
+    app.drain().await;
+    assert_eq!(app.fate("evt_0").await, "dead - -");
+    assert_eq!(app.fate("evt_1").await, "done applied -");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_in_bytes_too() {
+    let app = TestApp::start().await;
+    let big = with(&customer("cus_1", "Ada"), json!({ "description": "x".repeat(900_000) }));
+    for number in 0..20 {
+        app.deliver(&event(&format!("evt_{number:02}"), "customer.updated", number, &big, None)).await;
+    }
+    let mut tx = app.pool.begin().await.unwrap();
+    let claimed = claim::batch(&mut tx, 100).await.unwrap();
+    assert!((5..10).contains(&claimed.len()), "{} events of 0.9 MB", claimed.len());
+    drop(tx);
+    app.drain().await;
+    app.finish().await;
+}

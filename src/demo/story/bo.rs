@@ -6,7 +6,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-use super::{Act, applied};
+use super::{Act, applied, noticed};
 use crate::demo::objects::{self, Price};
 use crate::demo::rows::{ContactRow, Row, SubscriptionRow};
 use crate::demo::sandbox::{ENDIVE, SUMMER_2024, Sandbox};
@@ -60,11 +60,13 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     subscription["ended_at"] = gone;
     let item = objects::item(&mut subscription);
     objects::set_period(item, datetime!(2026-11-01 08:00 UTC), datetime!(2026-12-01 08:00 UTC));
+    // with a key to Stripe's API the sync would now read the customer's subscriptions, in case one event is lost
+    let customer_deleted = sandbox.tell("customer.deleted", LEAVES, &customer);
     let leaves = Act {
         date: "18 Nov 2026",
         title: "Bo is deleted, and so ends the subscription",
         steps: vec![
-            applied(sandbox.tell("customer.deleted", LEAVES, &customer), "the contact stays, with a date"),
+            noticed(customer_deleted, "needs_fetch", "the contact stays, with a date"),
             applied(sandbox.tell("customer.subscription.deleted", LEAVES, &subscription), "ended at once"),
         ],
         leaves: Row::Subscription(SubscriptionRow {

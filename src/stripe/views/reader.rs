@@ -104,7 +104,13 @@ pub(super) fn reference(value: Json<'_>) -> Option<String> {
 pub(super) fn whole(value: Json<'_>) -> Option<String> {
     let object = value.object()?;
     let deleted = object.get("deleted").boolean() == Some(true);
-    object.get("id").text().filter(|id| !id.is_empty() && !deleted)
+    object.get("id").text().filter(|id| is_key(id) && !deleted)
+}
+
+/// Whether a text can be the key of a row: the envelope demands the same of the ids that it reads. U+FFFD stands
+/// for what is no character, and two such ids must not become one.
+fn is_key(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 255 && !id.contains(char::REPLACEMENT_CHARACTER)
 }
 
 fn is_decimal(text: &str) -> bool {
