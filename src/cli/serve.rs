@@ -196,7 +196,9 @@ async fn prepare_schema(config: &Config, database: &PgConnectOptions) -> anyhow:
         return Ok(Ok(()));
     }
     let status = migrations::pending(&mut conn).await?;
-    Ok(if status.is_current() { Ok(()) } else { Err(format!("{}, or start with --migrate", status.describe())) })
+    // no migrating mends one that was changed
+    let or_else = if status.changed.is_empty() { ", or start with --migrate" } else { "" };
+    Ok(if status.is_current() { Ok(()) } else { Err(format!("{}: {}{or_else}", status.describe(), status.mend())) })
 }
 
 impl Config {

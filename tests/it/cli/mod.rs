@@ -4,6 +4,7 @@ mod doctor;
 mod migrate;
 mod outbox;
 mod send;
+mod serve;
 
 use std::process::{Command, Output};
 

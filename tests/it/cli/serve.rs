@@ -1,0 +1,29 @@
+//! `serve`: when it refuses to start, and what it says then.
+
+use super::{code, migrated, run, words};
+use crate::support::cluster;
+
+const SECRET: (&str, &str) = ("STRIPE_WEBHOOK_SECRET", "whsec_x");
+const LISTEN: (&str, &str) = ("BILLING_SYNC_LISTEN", "127.0.0.1:0");
+const OPS_LISTEN: (&str, &str) = ("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0");
+
+#[tokio::test]
+async fn a_database_without_the_schema_is_refused_with_both_mends() {
+    let database = cluster::empty_database().await;
+    let output = run(&["serve"], &[("DATABASE_URL", &database.url), SECRET, LISTEN, OPS_LISTEN]);
+    assert_eq!(code(&output), 2);
+    let errors = words(&output.stderr);
+    assert!(errors.contains("error: migrations are missing (1, 2"), "{errors}");
+    assert!(errors.ends_with("): run `billing-sync migrate`, or start with --migrate"), "{errors}");
+}
+
+#[tokio::test]
+async fn changed_migrations_are_refused_and_migrating_is_not_the_mend() {
+    let (database, mut conn) = migrated().await;
+    let sql = "UPDATE billing.schema_migrations SET checksum = '' WHERE version = 1";
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    let output = run(&["serve"], &[("DATABASE_URL", &database.url), SECRET, LISTEN, OPS_LISTEN]);
+    assert_eq!(code(&output), 2);
+    let errors = words(&output.stderr);
+    assert!(errors.contains("use the release that applied them") && !errors.contains("--migrate"), "{errors}");
+}
