@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
-use crate::embedded::Cluster;
+use crate::embedded::{Cluster, EmbeddedError};
 use crate::migrations;
 use crate::receiver::PATH;
 use crate::service::{Service, ServiceConfig};
@@ -138,22 +139,19 @@ fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> 
 /// Serves until a signal.
 ///
 /// # Errors
-/// When it cannot start.
+/// When it cannot start, or its private PostgreSQL ends.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let cluster = match &config.embedded {
-        Some(embedded) => Some(start_embedded(embedded).await?),
-        None => None,
-    };
-    let served = match cluster.as_ref().map(Cluster::connect_options).or_else(|| config.database.options()) {
-        Some(database) => serve(&config, &database, &mut signals).await,
-        // `configure` has seen to it that there is one
-        None => Err(anyhow::anyhow!("there is no database: set DATABASE_URL, or give --embedded")),
-    };
-    if let Some(cluster) = cluster {
+    if let Some(embedded) = &config.embedded {
+        let mut cluster = start_embedded(embedded).await?;
+        let database = cluster.connect_options();
+        let served = serve(&config, &database, &mut signals, cluster.ended()).await;
         cluster.stop().await?;
+        return served;
     }
-    served
+    // `configure` has seen to it that there is one
+    let database = config.database.options().context("there is no database: set DATABASE_URL, or give --embedded")?;
+    serve(&config, &database, &mut signals, std::future::pending()).await
 }
 
 async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {
@@ -167,7 +165,13 @@ async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {
     Ok(cluster)
 }
 
-async fn serve(config: &Config, database: &PgConnectOptions, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+/// `lost` says that the private PostgreSQL has ended: without it nothing can be stored or processed any more.
+async fn serve(
+    config: &Config,
+    database: &PgConnectOptions,
+    signals: &mut Signals,
+    lost: impl Future<Output = EmbeddedError>,
+) -> anyhow::Result<ExitCode> {
     if let Err(missing) = prepare_schema(config, database).await? {
         output::complain(&output::wrapped("error: ", &missing));
         return Ok(ExitCode::from(2));
@@ -181,7 +185,15 @@ async fn serve(config: &Config, database: &PgConnectOptions, signals: &mut Signa
         "serving"
     );
     let shutdown = CancellationToken::new();
-    let ended = signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout).await;
+    let mut running = std::pin::pin!(signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout));
+    let ended = tokio::select! {
+        ended = running.as_mut() => ended,
+        lost = lost => {
+            shutdown.cancel();
+            let _ = tokio::time::timeout(config.shutdown.timeout, running).await;
+            return Err(lost.into());
+        }
+    };
     tracing::info!("stopped");
     Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

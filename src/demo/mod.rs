@@ -111,8 +111,8 @@ pub async fn run(options: Options, out: &mut impl Write, shutdown: CancellationT
     report.title()?;
     let mut embedded = options.embedded;
     embedded.data_dir.push(DIRECTORY);
-    let cluster = Cluster::start(&embedded).await?;
-    let result = on(&cluster, options.keep.as_ref(), &mut report, &shutdown).await;
+    let mut cluster = Cluster::start(&embedded).await?;
+    let result = on(&mut cluster, options.keep.as_ref(), &mut report, &shutdown).await;
     let stopped = cluster.stop().await;
     result?;
     Ok(stopped?)
@@ -120,7 +120,7 @@ pub async fn run(options: Options, out: &mut impl Write, shutdown: CancellationT
 
 /// Runs the service on the cluster and the story on the service.
 async fn on<W: Write>(
-    cluster: &Cluster,
+    cluster: &mut Cluster,
     keep: Option<&KeepConfig>,
     report: &mut Report<'_, W>,
     shutdown: &CancellationToken,
@@ -159,8 +159,10 @@ async fn on<W: Write>(
     };
     let mut result = shutdown.run_until_cancelled(show).await.unwrap_or(Err(DemoError::Interrupted));
     if keep.is_some() && result.is_ok() {
-        shutdown.cancelled().await;
-        result = report.stopping().map_err(DemoError::from);
+        result = tokio::select! {
+            () = shutdown.cancelled() => report.stopping().map_err(DemoError::from),
+            ended = cluster.ended() => Err(ended.into()),
+        };
     }
     stop.cancel();
     let _ = running.await;
