@@ -14,7 +14,7 @@ use super::{Task, output};
 use crate::config::database::{self, DatabaseConfig};
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
-use crate::config::ops::OpsConfig;
+use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::settings::Concern;
 use crate::config::shutdown::ShutdownConfig;
@@ -101,6 +101,9 @@ impl Args {
         let sync = SyncConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
+        if let (Some(Some(receiver)), Some(ops)) = (&receiver, &ops) {
+            ops::apart(source, receiver.listen, ops.listen)?;
+        }
         Some(Config {
             roles,
             migrate: self.migrate,
@@ -172,11 +175,12 @@ async fn serve(
     signals: &mut Signals,
     lost: impl Future<Output = EmbeddedError>,
 ) -> anyhow::Result<ExitCode> {
+    // first, so that an address in use leaves the schema alone
+    let service = Service::bind(&config.service(), database).await?;
     if let Err(missing) = prepare_schema(config, database).await? {
         output::complain(&output::wrapped("error: ", &missing));
         return Ok(ExitCode::from(2));
     }
-    let service = Service::bind(&config.service(), database).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),

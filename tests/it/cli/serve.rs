@@ -1,5 +1,7 @@
 //! `serve`: when it refuses to start, and what it says then.
 
+use sqlx::ConnectOptions;
+
 use super::{code, migrated, run, words};
 use crate::support::cluster;
 
@@ -26,4 +28,28 @@ async fn changed_migrations_are_refused_and_migrating_is_not_the_mend() {
     assert_eq!(code(&output), 2);
     let errors = words(&output.stderr);
     assert!(errors.contains("use the release that applied them") && !errors.contains("--migrate"), "{errors}");
+}
+
+#[test]
+fn one_address_for_both_listeners_is_a_wrong_setting_in_serve_and_in_a_kept_demo() {
+    let same = ("BILLING_SYNC_LISTEN", "0.0.0.0:9464");
+    for command in [&["serve"][..], &["demo", "--keep"]] {
+        let output = run(command, &[("DATABASE_URL", "postgres://h/d"), SECRET, same]);
+        let errors = words(&output.stderr);
+        assert_eq!(code(&output), 2, "{errors}");
+        assert!(errors.contains("BILLING_SYNC_LISTEN, BILLING_SYNC_OPS_LISTEN wrong are 0.0.0.0:9464"), "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named_before_the_schema_is_touched() {
+    let database = cluster::empty_database().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let environment = [("DATABASE_URL", database.url.as_str()), SECRET, LISTEN, ("BILLING_SYNC_OPS_LISTEN", &address)];
+    let output = run(&["serve", "--migrate"], &environment);
+    assert_eq!(code(&output), 1);
+    assert!(words(&output.stderr).contains("BILLING_SYNC_OPS_LISTEN"), "{}", words(&output.stderr));
+    let mut conn = database.options.connect().await.unwrap();
+    assert!(!billing_sync::migrations::pending(&mut conn).await.unwrap().is_current());
 }
