@@ -92,7 +92,7 @@ impl Service {
         });
         let upkeep = config.upkeep.then(|| pool(database, 1));
         let address = config.ops.listen;
-        let ops = Ops::bind(&config.ops, pool(database, 2), registry).await;
+        let ops = Ops::bind(&config.ops, database, registry).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
         Ok(Self { receiver, worker, upkeep, ops })
     }

@@ -6,6 +6,8 @@ use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
+use crate::reach::place;
+
 /// Longer than any network takes that works.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -19,14 +21,4 @@ pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection>
         Ok(connected) => connected.with_context(|| format!("cannot reach the database at {place} (DATABASE_URL)")),
         Err(_) => anyhow::bail!("the database at {place} (DATABASE_URL) did not answer within {} s", LIMIT.as_secs()),
     }
-}
-
-/// Where the options lead: host, port, database and user.
-pub fn place(options: &PgConnectOptions) -> String {
-    let host = match options.get_socket() {
-        Some(socket) => socket.display().to_string(),
-        None => format!("{}:{}", options.get_host(), options.get_port()),
-    };
-    let database = options.get_database().unwrap_or(options.get_username());
-    format!("{host}, database {database}, user {}", options.get_username())
 }

@@ -10,7 +10,7 @@ use crate::cli::{database, output};
 use crate::config::embedded::EmbeddedConfig;
 use crate::embedded::find_server;
 use crate::metrics::service;
-use crate::{clock, migrations};
+use crate::{clock, migrations, reach};
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
 const MONTHS_AHEAD: i32 = 2;
@@ -41,7 +41,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Re
         }
     };
     let conn = &mut conn;
-    let place = database::place(options);
+    let place = reach::place(options);
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
     match migrations::pending(conn).await {
