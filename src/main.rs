@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     if let Err(error) = telemetry::start(&log) {
         return cli::fail(&error.into());
     }
-    for warning in unknown::warnings(&source) {
+    for warning in unknown::warnings(&source).iter().chain(source.warnings()) {
         tracing::warn!("{warning}");
     }
     cli::run(task)

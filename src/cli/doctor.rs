@@ -49,7 +49,8 @@ pub struct Args {
 struct Examined {
     listed: Vec<Listed>,
     problems: Vec<Problem>,
-    warnings: Vec<String>,
+    unknown: Vec<String>,
+    odd: Vec<String>,
     database: Option<PgConnectOptions>,
     embedded: Option<EmbeddedConfig>,
 }
@@ -78,7 +79,8 @@ fn examine(source: &mut Source) -> Examined {
     Examined {
         problems: errors.flat_map(|error| error.problems).collect(),
         listed: listing::list(source),
-        warnings: unknown::warnings(source),
+        unknown: unknown::warnings(source),
+        odd: source.warnings().to_vec(),
         database: options,
         embedded: embedded_options,
     }
@@ -93,8 +95,11 @@ impl Examined {
         for problem in self.problems {
             report.add(Check::failed("settings", format!("{} {}", problem.subject, problem.wrong), problem.mend));
         }
-        for warning in self.warnings {
+        for warning in self.unknown {
             report.add(Check::warning("settings", warning, "correct the name, or unset it"));
+        }
+        for warning in self.odd {
+            report.add(Check::warning("settings", warning, "as it should be where another sender signs with it"));
         }
         if let Some(embedded) = self.embedded {
             report.add(checks::embedded(&embedded));

@@ -110,8 +110,8 @@ pub fn refuse(error: &ConfigError, source: &Source) -> ExitCode {
         output::complain(&output::wrapped("  wrong  ", &problem.wrong));
         output::complain(&output::wrapped("  mend   ", &problem.mend));
     }
-    for warning in unknown::warnings(source) {
-        output::complain(&format!("\n{}", output::wrapped("warning: ", &warning)));
+    for warning in unknown::warnings(source).iter().chain(source.warnings()) {
+        output::complain(&format!("\n{}", output::wrapped("warning: ", warning)));
     }
     ExitCode::from(2)
 }
