@@ -91,6 +91,13 @@ pub enum EmbeddedError {
         ours: u32,
     },
 
+    /// The data directory, or what it should lie in, is there and is no directory.
+    #[error("{} is a file: name a directory with BILLING_SYNC_DATA_DIR (--data-dir)", .data_dir.display())]
+    NoDirectory {
+        /// What is there.
+        data_dir: PathBuf,
+    },
+
     /// Another billing-sync runs on this directory.
     #[error(
         "the data directory {} is in use by {holder}: stop it, or give this process a directory of its own with \
