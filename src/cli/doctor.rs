@@ -18,6 +18,7 @@ use super::settings::{SettingArgs, Uses};
 use crate::config::database::DatabaseConfig;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
+use crate::config::log::LogConfig;
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
 use crate::config::settings::Concern;
@@ -71,7 +72,8 @@ fn examine(source: &mut Source) -> Examined {
         let worker = WorkerConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
-        Some((receiver?, sync?, worker?, ops?, shutdown?))
+        let log = LogConfig::read(source);
+        Some((receiver?, sync?, worker?, ops?, shutdown?, log?))
     });
     let options = database.as_ref().ok().and_then(DatabaseConfig::options);
     let embedded_options = embedded.as_ref().ok().cloned();

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::error::ConfigError;
+use crate::config::log::LogConfig;
 use crate::config::source::{Flags, Source};
 use crate::config::unknown;
 
@@ -68,6 +69,14 @@ impl Cli {
             Command::Send(args) => args.settings.flags(),
             Command::Doctor(args) => args.settings.flags(),
             Command::Outbox(command) => command.flags(),
+        }
+    }
+
+    /// Reads how to log; `None` after noting problems. `doctor` reports them like any others, and logs by default.
+    pub fn log(&self, source: &mut Source) -> Option<LogConfig> {
+        match self.command {
+            Command::Doctor(_) => Some(source.collect(LogConfig::read).unwrap_or_default()),
+            _ => LogConfig::read(source),
         }
     }
 

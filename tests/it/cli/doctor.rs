@@ -23,7 +23,12 @@ async fn doctor_fails_before_migrating_and_passes_after() {
 #[tokio::test]
 async fn doctor_reports_wrong_settings_instead_of_refusing() {
     let (database, _conn) = migrated().await;
-    let environment = [("DATABASE_URL", database.url.as_str()), ("BILLING_SYNC_WORKERS", "0")];
+    let environment = [
+        ("DATABASE_URL", database.url.as_str()),
+        ("BILLING_SYNC_WORKERS", "0"),
+        ("BILLING_SYNC_LOG", "loud"),
+        ("BILLING_SYNC_LOG_FORMAT", "xml"),
+    ];
     let output = run(&["doctor", "--json"], &environment);
     assert_eq!(code(&output), 1);
     let lines: Vec<Value> = output
@@ -33,7 +38,7 @@ async fn doctor_reports_wrong_settings_instead_of_refusing() {
         .map(|line| serde_json::from_slice(line).unwrap())
         .collect();
     let failed = |line: &&Value| line["check"] == "settings" && line["status"] == "failed";
-    assert_eq!(lines.iter().filter(failed).count(), 2, "{lines:?}");
+    assert_eq!(lines.iter().filter(failed).count(), 4, "{lines:?}");
 }
 
 #[tokio::test]
