@@ -14,12 +14,13 @@ use sqlx::postgres::PgConnectOptions;
 use self::listing::Listed;
 use self::report::{Check, Report};
 use super::Task;
+use super::serve::read_database;
 use super::settings::{SettingArgs, Uses};
 use crate::config::database::DatabaseConfig;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
 use crate::config::log::LogConfig;
-use crate::config::ops::OpsConfig;
+use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::settings::Concern;
 use crate::config::shutdown::ShutdownConfig;
@@ -39,6 +40,9 @@ impl Uses for Settings {
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Check what `serve --embedded` needs: no `DATABASE_URL`, but server programs.
+    #[arg(long)]
+    embedded: bool,
     /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -52,19 +56,24 @@ struct Examined {
     problems: Vec<Problem>,
     unknown: Vec<String>,
     odd: Vec<String>,
+    /// Whether the database is the embedded one.
+    is_embedded: bool,
     database: Option<PgConnectOptions>,
     embedded: Option<EmbeddedConfig>,
 }
 
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Task {
-        let examined = examine(source);
+        let examined = examine(source, self.embedded);
         Box::pin(examined.report(self.json))
     }
 }
 
-fn examine(source: &mut Source) -> Examined {
-    let database = source.collect(DatabaseConfig::read);
+fn examine(source: &mut Source, is_embedded: bool) -> Examined {
+    let database = source.collect(|source| {
+        // an external one that is missing is a check of its own
+        if is_embedded { read_database(source, true) } else { DatabaseConfig::read(source) }
+    });
     let embedded = source.collect(EmbeddedConfig::read);
     let rest = source.collect(|source| {
         let receiver = ReceiverConfig::read(source);
@@ -73,13 +82,15 @@ fn examine(source: &mut Source) -> Examined {
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         let log = LogConfig::read(source);
-        Some((receiver?, sync?, worker?, ops?, shutdown?, log?))
+        let apart = ops::apart(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
+        Some((receiver?, sync?, worker?, ops?, shutdown?, log?, apart?))
     });
     let options = database.as_ref().ok().and_then(DatabaseConfig::options);
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
     Examined {
         problems: errors.flat_map(|error| error.problems).collect(),
+        is_embedded,
         listed: listing::list(source),
         unknown: unknown::warnings(source),
         odd: source.warnings().to_vec(),
@@ -104,9 +115,13 @@ impl Examined {
             report.add(Check::warning("settings", warning, "as it should be where another sender signs with it"));
         }
         if let Some(embedded) = self.embedded {
-            report.add(checks::embedded(&embedded));
+            report.add(checks::embedded(&embedded, self.is_embedded));
         }
-        checks::database(self.database.as_ref(), &mut report).await;
+        if self.is_embedded {
+            report.add(checks::not_looked_at());
+        } else {
+            checks::database(self.database.as_ref(), &mut report).await;
+        }
         report.print(json)
     }
 }

@@ -120,7 +120,7 @@ impl Args {
 
 /// Exactly one database: a lost variable must not put events on a throwaway disk, and a variable that is there must
 /// not be overlooked.
-fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> {
+pub(super) fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> {
     let database = DatabaseConfig::read(source)?;
     match (&database.url, embedded) {
         (Some(_), true) => {
