@@ -51,9 +51,11 @@ impl Args {
 async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitCode> {
     let uri = format!("http://{address}{path}");
     let answer = tokio::time::timeout(LIMIT, ask(&uri)).await;
-    let (status, body) = answer
-        .with_context(|| format!("{uri} did not answer within {} s", LIMIT.as_secs()))?
-        .with_context(|| format!("{uri} cannot be asked; does `serve` run with this BILLING_SYNC_OPS_LISTEN?"))?;
+    let (status, body) =
+        answer.with_context(|| format!("{uri} did not answer within {} s", LIMIT.as_secs()))?.map_err(|error| {
+            let why = output::causes(&error);
+            anyhow::anyhow!("{uri} cannot be asked ({why}): does `serve` run, and with this BILLING_SYNC_OPS_LISTEN?")
+        })?;
     if status == StatusCode::OK {
         output::print(body.trim())?;
         return Ok(ExitCode::SUCCESS);

@@ -41,7 +41,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Re
         let mend = "set DATABASE_URL, or give --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "there is no database to look at", mend));
     };
-    let mut conn = match database::connect(options).await {
+    let mut conn = match database::reach(options).await {
         Ok(conn) => conn,
         Err(error) => {
             let mend = "start the database, or correct DATABASE_URL; the server's log has the other side";

@@ -57,6 +57,18 @@ async fn show_explains_and_gives_the_payload_only_on_demand_and_without_secrets(
 }
 
 #[tokio::test]
+async fn show_says_how_often_an_event_has_failed() {
+    let (database, mut conn) = migrated().await;
+    store(&mut conn, "evt_p", "pending").await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let thrice = words(&run(&["outbox", "show", "evt_p"], &environment).stdout);
+    assert!(thrice.contains("It failed 3 times and is"), "{thrice}");
+    sqlx::query("UPDATE billing.outbox SET attempts = 1").execute(&mut conn).await.unwrap();
+    let once = words(&run(&["outbox", "show", "evt_p"], &environment).stdout);
+    assert!(once.contains("It failed once and is"), "{once}");
+}
+
+#[tokio::test]
 async fn retry_gives_a_dead_event_all_its_attempts_back_and_keeps_its_error() {
     let (database, mut conn) = migrated().await;
     store(&mut conn, "evt_x", "dead").await;
