@@ -23,6 +23,7 @@ use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::embedded::{Cluster, EmbeddedError};
 use crate::migrations;
+use crate::reach;
 use crate::receiver::PATH;
 use crate::service::{Service, ServiceConfig};
 
@@ -43,6 +44,17 @@ pub enum Role {
     Worker,
     /// Makes partitions ahead and keeps the tables in order.
     Upkeep,
+}
+
+impl Role {
+    /// As on the command line.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Receiver => "receiver",
+            Self::Worker => "worker",
+            Self::Upkeep => "upkeep",
+        }
+    }
 }
 
 /// Arguments of `serve`.
@@ -183,6 +195,9 @@ async fn serve(
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
+        roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(","),
+        workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
+        database = reach::place(database),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,

@@ -4,6 +4,7 @@ use sqlx::ConnectOptions;
 
 use super::{code, migrated, run, words};
 use crate::support::cluster;
+use crate::support::process::Server;
 
 const SECRET: (&str, &str) = ("STRIPE_WEBHOOK_SECRET", "whsec_x");
 const LISTEN: (&str, &str) = ("BILLING_SYNC_LISTEN", "127.0.0.1:0");
@@ -52,4 +53,18 @@ async fn an_address_in_use_is_named_before_the_schema_is_touched() {
     assert!(words(&output.stderr).contains("BILLING_SYNC_OPS_LISTEN"), "{}", words(&output.stderr));
     let mut conn = database.options.connect().await.unwrap();
     assert!(!billing_sync::migrations::pending(&mut conn).await.unwrap().is_current());
+}
+
+#[tokio::test]
+async fn the_line_that_says_it_serves_names_roles_workers_and_the_database() {
+    let database = cluster::database().await;
+    let server = Server::start(&database, "receiver,worker", &[("BILLING_SYNC_WORKERS", "3")]).await;
+    let serving = server.serving().clone();
+    assert_eq!((&serving["roles"], &serving["workers"]), (&"receiver,worker".into(), &3.into()), "{serving}");
+    let place = serving["database"].as_str().unwrap();
+    assert!(place.contains(&format!("database {}, user ", database.name)), "{place}");
+    server.kill().await;
+    let server = Server::start(&database, "upkeep", &[]).await;
+    assert!(server.serving().get("workers").is_none(), "{}", server.serving());
+    server.kill().await;
 }

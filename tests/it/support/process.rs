@@ -36,6 +36,8 @@ pub(crate) struct Server {
     child: Child,
     /// Read all the time: a full pipe would hold the process up.
     log: mpsc::UnboundedReceiver<String>,
+    /// The line that says so.
+    serving: Value,
     webhooks: Option<SocketAddr>,
     ops: SocketAddr,
     /// The log as far as it was read.
@@ -67,12 +69,18 @@ impl Server {
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { child, log, webhooks: None, ops: nowhere, seen: String::new() };
+        let mut server = Self { child, log, serving: Value::Null, webhooks: None, ops: nowhere, seen: String::new() };
         let serving = server.log_line("serving").await;
         server.ops = serving["ops"].as_str().unwrap().parse().unwrap();
         let url = serving["webhooks"].as_str().map(|url| url.trim_start_matches("http://").trim_end_matches(PATH));
         server.webhooks = url.map(|address| address.parse().unwrap());
+        server.serving = serving;
         server
+    }
+
+    /// The line of the log that says that it serves.
+    pub(crate) fn serving(&self) -> &Value {
+        &self.serving
     }
 
     /// The next line of the log with this message.
