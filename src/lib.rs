@@ -17,7 +17,7 @@
 //!
 //! `use` arrows run one way, from the bottom of this list to its top; `tests/tidy.rs` holds them.
 //!
-//! - [`domain`], [`clock`], [`reach`]: the words; the one clock; why a database cannot be reached.
+//! - [`domain`], [`clock`]: the words; the one clock. [`reach`]: why a database cannot be reached. [`text`]: 80 columns.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
 //! - [`outbox`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
@@ -51,4 +51,5 @@ pub mod service;
 pub mod store;
 pub mod stripe;
 pub mod telemetry;
+pub mod text;
 pub mod worker;

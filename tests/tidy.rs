@@ -112,6 +112,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("clock", vec![]),
         ("reach", vec![]),
+        ("text", vec![]),
         ("domain", vec![]),
         ("stripe", vec!["domain"]),
         ("projection", vec!["domain", "stripe"]),
@@ -128,7 +129,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("ops", vec!["config", "metrics", "migrations", "reach"]),
         ("service", vec!["config", "metrics", "ops", "outbox", "receiver", "worker"]),
         ("admin", vec!["domain", "metrics", "migrations", "outbox", "stripe"]),
-        ("demo", vec!["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe"]),
+        ("demo", vec!["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"]),
     ])
 }
 
