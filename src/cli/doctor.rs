@@ -112,7 +112,11 @@ impl Examined {
             report.add(Check::warning("settings", warning, "correct the name, or unset it"));
         }
         for warning in self.odd {
-            report.add(Check::warning("settings", warning, "as it should be where another sender signs with it"));
+            report.add(Check::warning(
+                "settings",
+                warning,
+                "take it from the Stripe dashboard, unless another sender signs with it",
+            ));
         }
         if let Some(embedded) = self.embedded {
             report.add(checks::embedded(&embedded, self.is_embedded));

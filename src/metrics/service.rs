@@ -32,7 +32,7 @@ pub struct Outbox {
 pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
     let outbox = match tokio::time::timeout(LIMIT, read(pool)).await {
         Ok(Ok(outbox)) => Some(outbox),
-        Ok(Err(error @ sqlx::Error::PoolTimedOut)) => {
+        Ok(Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)))) => {
             let cause = reach::cause(pool, &error).await;
             tracing::warn!(error = cause, "the database's metrics cannot be read");
             None

@@ -1,5 +1,6 @@
 //! `serve`: when it refuses to start, and what it says then.
 
+use nix::sys::signal::Signal;
 use sqlx::ConnectOptions;
 
 use super::{code, migrated, run, words};
@@ -67,4 +68,21 @@ async fn the_line_that_says_it_serves_names_roles_workers_and_the_database() {
     let server = Server::start(&database, "upkeep", &[]).await;
     assert!(server.serving().get("workers").is_none(), "{}", server.serving());
     server.kill().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_finds_its_connections_lost_makes_no_noise() {
+    let database = cluster::database().await;
+    let server = Server::start(&database, "upkeep", &[]).await;
+    assert!(server.get_metrics().await.contains("billing_sync_database_up 1\n"));
+    let mut conn = database.options.clone().application_name("test").connect().await.unwrap();
+    let sql = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let lost: i64 = sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap();
+    assert!(lost > 0);
+    assert!(server.get_metrics().await.contains("billing_sync_database_up 1\n"), "it connects again");
+    server.signal(Signal::SIGTERM);
+    let (code, log) = server.ended_with_log().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("sqlx_core"), "{log}");
 }
