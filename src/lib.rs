@@ -17,7 +17,7 @@
 //!
 //! `use` arrows run one way, from the bottom of this list to its top; `tests/tidy.rs` holds them.
 //!
-//! - [`domain`], [`clock`]: the words; the one clock.
+//! - [`domain`], [`clock`]: the words; the one clock. [`reach`]: why a database cannot be reached. [`text`]: 80 columns.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
 //! - [`outbox`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
@@ -45,9 +45,11 @@ pub mod mirror;
 pub mod ops;
 pub mod outbox;
 pub mod projection;
+pub mod reach;
 pub mod receiver;
 pub mod service;
 pub mod store;
 pub mod stripe;
 pub mod telemetry;
+pub mod text;
 pub mod worker;

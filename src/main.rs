@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use billing_sync::cli::{self, Cli};
-use billing_sync::config::log::LogConfig;
 use billing_sync::config::source::Source;
 use billing_sync::config::unknown;
 use billing_sync::telemetry;
@@ -13,7 +12,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut source = Source::process(cli.flags());
     let planned = source.collect(|source| {
-        let log = LogConfig::read(source);
+        let log = cli.log(source);
         let task = cli.plan(source);
         Some((log?, task?))
     });
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
     if let Err(error) = telemetry::start(&log) {
         return cli::fail(&error.into());
     }
-    for warning in unknown::warnings(&source) {
+    for warning in unknown::warnings(&source).iter().chain(source.warnings()) {
         tracing::warn!("{warning}");
     }
     cli::run(task)

@@ -29,9 +29,10 @@ pub enum MigrationError {
     /// The server is too old for the schema.
     #[error("the server is PostgreSQL {0}, and 15 or newer is needed: upgrade the server")]
     ServerTooOld(i32),
-    /// The database was migrated by a newer release.
+    /// The database was migrated by a newer release, and lacks migrations of ours: no order of both is known.
     #[error(
-        "the database has migrations that this release does not know ({}): it was migrated by a newer release, use that one",
+        "the database lacks migrations of this release and has others that it does not know ({}): it was migrated by a \
+         newer release, use that one",
         numbers(.0)
     )]
     Newer(Vec<i64>),
@@ -139,8 +140,10 @@ pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> 
 
 /// Applies what is missing and returns it. Any number of processes may call this at once: one works, the others wait.
 ///
+/// A database that a newer release has migrated and that lacks nothing is left alone: a rollback must start.
+///
 /// # Errors
-/// A server that is too old, a database that is newer or was changed, or whatever the database says. Migrations that
+/// A server that is too old, a database that is newer and lacks something or was changed, or whatever the database says. Migrations that
 /// succeeded before the one that failed stay.
 pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> {
     let server = server_version(conn).await?;
@@ -152,7 +155,11 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> 
         return Err(MigrationError::Changed(before.changed));
     }
     if !before.unknown.is_empty() {
-        return Err(MigrationError::Newer(before.unknown));
+        if !before.missing.is_empty() {
+            return Err(MigrationError::Newer(before.unknown));
+        }
+        tracing::info!("{} ({}): the schema stays as it is", before.describe(), numbers(&before.unknown));
+        return Ok(Vec::new());
     }
     let result = migrator().run_direct(None, &mut *conn, false).await;
     if result.is_err() {

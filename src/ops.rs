@@ -17,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TextEncoder};
 use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::ops::OpsConfig;
 use crate::metrics::{build, service};
 use crate::migrations;
+use crate::reach;
 
 /// Scrapers and probes are few; more connections than this are somebody's mistake.
 const MAX_CONNECTIONS: usize = 64;
@@ -32,6 +34,10 @@ const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the database's answer to one readiness check.
 const READY_LIMIT: Duration = Duration::from_secs(1);
+/// Time for a connection to it: less, so that there is time left to find out why there is none.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(600);
+/// A probe and a scrape at the same time.
+const CONNECTIONS: u32 = 2;
 /// Pause after a failed accept (out of file descriptors, mostly), so that it is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,13 +57,15 @@ struct State {
 }
 
 impl Ops {
-    /// Binds the address; port 0 takes a free one. `registry` holds what this process counts.
+    /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what this process counts.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: &OpsConfig, pool: PgPool, registry: Registry) -> io::Result<Self> {
+    pub async fn bind(config: &OpsConfig, database: &PgConnectOptions, registry: Registry) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = pool.connect_lazy_with(database.clone());
         Ok(Self { listener, local_addr, state: Arc::new(State { pool, registry }) })
     }
 
@@ -161,8 +169,10 @@ impl State {
 
     /// Says in one line why this process can work, or why it cannot.
     async fn ready(&self) -> Result<String, String> {
-        let unreachable = |error: sqlx::Error| format!("the database cannot be reached: {}", one_line(&error));
-        let mut conn = self.pool.acquire().await.map_err(unreachable)?;
+        let mut conn = match self.pool.acquire().await {
+            Ok(conn) => conn,
+            Err(error) => return Err(reach::cause(&self.pool, &error).await),
+        };
         let status = migrations::pending(&mut conn).await.map_err(|error| one_line(&error))?;
         if status.is_current() {
             Ok(status.describe())

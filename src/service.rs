@@ -4,7 +4,7 @@
 //! its own, so that a busy worker cannot keep the receiver from answering.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Service {
         });
         let upkeep = config.upkeep.then(|| pool(database, 1));
         let address = config.ops.listen;
-        let ops = Ops::bind(&config.ops, pool(database, 2), registry).await;
+        let ops = Ops::bind(&config.ops, database, registry).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
         Ok(Self { receiver, worker, upkeep, ops })
     }
@@ -138,4 +138,27 @@ async fn bind_receiver(config: &ReceiverConfig, pool: PgPool, metrics: Arc<Insta
 /// A pool that connects when it is first used, and again after every loss.
 fn pool(database: &PgConnectOptions, size: u32) -> PgPool {
     PgPoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(database.clone())
+}
+
+/// Where a listener is reached from its own machine: an address that says "all interfaces" cannot be connected to
+/// everywhere.
+pub fn on_this_machine(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    listen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_on_the_loopback() {
+        for (listen, reached) in
+            [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:1", "[::1]:1"), ("10.0.0.1:2", "10.0.0.1:2")]
+        {
+            assert_eq!(on_this_machine(listen.parse().unwrap()), reached.parse().unwrap());
+        }
+    }
 }

@@ -19,9 +19,11 @@ pub struct TelemetryError(#[source] Box<dyn std::error::Error + Send + Sync>);
 /// # Errors
 /// [`TelemetryError`].
 pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
-    // "already exists, skipping" and the like are no news; PostgreSQL's warnings are
-    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{}", config.filter))
-        .map_err(|error| TelemetryError(error.into()))?;
+    // "already exists, skipping" and the like are no news; PostgreSQL's warnings are. Of a pool's connections that were
+    // lost with their server its user speaks
+    let quiet = "sqlx::postgres::notice=warn,sqlx_core::pool=warn";
+    let filter =
+        EnvFilter::try_new(format!("{quiet},{}", config.filter)).map_err(|error| TelemetryError(error.into()))?;
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let pretty = match config.format {

@@ -111,6 +111,8 @@ fn pure_files_are_pure() {
 fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("clock", vec![]),
+        ("reach", vec![]),
+        ("text", vec![]),
         ("domain", vec![]),
         ("stripe", vec!["domain"]),
         ("projection", vec!["domain", "stripe"]),
@@ -119,15 +121,15 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("outbox", vec!["domain"]),
         ("migrations", vec![]),
         ("embedded", vec![]),
-        ("metrics", vec!["domain", "stripe"]),
+        ("metrics", vec!["domain", "reach", "stripe"]),
         ("config", vec!["receiver", "embedded"]),
         ("telemetry", vec!["config"]),
-        ("receiver", vec!["clock", "config", "domain", "metrics", "outbox", "stripe"]),
+        ("receiver", vec!["clock", "config", "domain", "metrics", "outbox", "reach", "stripe"]),
         ("worker", vec!["config", "domain", "metrics", "mirror", "outbox", "projection", "store", "stripe"]),
-        ("ops", vec!["config", "metrics", "migrations"]),
+        ("ops", vec!["config", "metrics", "migrations", "reach"]),
         ("service", vec!["config", "metrics", "ops", "outbox", "receiver", "worker"]),
         ("admin", vec!["domain", "metrics", "migrations", "outbox", "stripe"]),
-        ("demo", vec!["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe"]),
+        ("demo", vec!["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"]),
     ])
 }
 

@@ -6,27 +6,29 @@ use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
+use super::output;
+use crate::reach::place;
+
 /// Longer than any network takes that works.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Connects.
 ///
 /// # Errors
-/// With the place, the reason and the setting.
+/// With the place, the reason and the mend.
 pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
-    let place = place(options);
-    match tokio::time::timeout(LIMIT, options.connect()).await {
-        Ok(connected) => connected.with_context(|| format!("cannot reach the database at {place} (DATABASE_URL)")),
-        Err(_) => anyhow::bail!("the database at {place} (DATABASE_URL) did not answer within {} s", LIMIT.as_secs()),
-    }
+    let mend = |error| anyhow::anyhow!("{}; start the database, or correct DATABASE_URL", output::causes(&error));
+    reach(options).await.map_err(mend)
 }
 
-/// Where the options lead: host, port, database and user.
-pub fn place(options: &PgConnectOptions) -> String {
-    let host = match options.get_socket() {
-        Some(socket) => socket.display().to_string(),
-        None => format!("{}:{}", options.get_host(), options.get_port()),
-    };
-    let database = options.get_database().unwrap_or(options.get_username());
-    format!("{host}, database {database}, user {}", options.get_username())
+/// The same for `doctor`, which has a line of its own for the mend.
+///
+/// # Errors
+/// With the place and the reason.
+pub(super) async fn reach(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
+    let place = place(options);
+    match tokio::time::timeout(LIMIT, options.connect()).await {
+        Ok(connected) => connected.with_context(|| format!("cannot reach the database at {place}")),
+        Err(_) => anyhow::bail!("the database at {place} did not answer within {} s", LIMIT.as_secs()),
+    }
 }

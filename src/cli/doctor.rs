@@ -14,11 +14,13 @@ use sqlx::postgres::PgConnectOptions;
 use self::listing::Listed;
 use self::report::{Check, Report};
 use super::Task;
+use super::serve::read_database;
 use super::settings::{SettingArgs, Uses};
 use crate::config::database::DatabaseConfig;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
-use crate::config::ops::OpsConfig;
+use crate::config::log::LogConfig;
+use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::settings::Concern;
 use crate::config::shutdown::ShutdownConfig;
@@ -38,6 +40,9 @@ impl Uses for Settings {
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Check what `serve --embedded` needs: no `DATABASE_URL`, but server programs.
+    #[arg(long)]
+    embedded: bool,
     /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -49,20 +54,26 @@ pub struct Args {
 struct Examined {
     listed: Vec<Listed>,
     problems: Vec<Problem>,
-    warnings: Vec<String>,
+    unknown: Vec<String>,
+    odd: Vec<String>,
+    /// Whether the database is the embedded one.
+    is_embedded: bool,
     database: Option<PgConnectOptions>,
     embedded: Option<EmbeddedConfig>,
 }
 
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Task {
-        let examined = examine(source);
+        let examined = examine(source, self.embedded);
         Box::pin(examined.report(self.json))
     }
 }
 
-fn examine(source: &mut Source) -> Examined {
-    let database = source.collect(DatabaseConfig::read);
+fn examine(source: &mut Source, is_embedded: bool) -> Examined {
+    let database = source.collect(|source| {
+        // an external one that is missing is a check of its own
+        if is_embedded { read_database(source, true) } else { DatabaseConfig::read(source) }
+    });
     let embedded = source.collect(EmbeddedConfig::read);
     let rest = source.collect(|source| {
         let receiver = ReceiverConfig::read(source);
@@ -70,15 +81,19 @@ fn examine(source: &mut Source) -> Examined {
         let worker = WorkerConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
-        Some((receiver?, sync?, worker?, ops?, shutdown?))
+        let log = LogConfig::read(source);
+        let apart = ops::apart(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
+        Some((receiver?, sync?, worker?, ops?, shutdown?, log?, apart?))
     });
     let options = database.as_ref().ok().and_then(DatabaseConfig::options);
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
     Examined {
         problems: errors.flat_map(|error| error.problems).collect(),
+        is_embedded,
         listed: listing::list(source),
-        warnings: unknown::warnings(source),
+        unknown: unknown::warnings(source),
+        odd: source.warnings().to_vec(),
         database: options,
         embedded: embedded_options,
     }
@@ -93,13 +108,24 @@ impl Examined {
         for problem in self.problems {
             report.add(Check::failed("settings", format!("{} {}", problem.subject, problem.wrong), problem.mend));
         }
-        for warning in self.warnings {
+        for warning in self.unknown {
             report.add(Check::warning("settings", warning, "correct the name, or unset it"));
         }
-        if let Some(embedded) = self.embedded {
-            report.add(checks::embedded(&embedded));
+        for warning in self.odd {
+            report.add(Check::warning(
+                "settings",
+                warning,
+                "take it from the Stripe dashboard, unless another sender signs with it",
+            ));
         }
-        checks::database(self.database.as_ref(), &mut report).await;
+        if let Some(embedded) = self.embedded {
+            report.add(checks::embedded(&embedded, self.is_embedded));
+        }
+        if self.is_embedded {
+            report.add(checks::not_looked_at());
+        } else {
+            checks::database(self.database.as_ref(), &mut report).await;
+        }
         report.print(json)
     }
 }

@@ -1,6 +1,6 @@
 //! `health`: asks the ops listener of a running `serve`, in one line, for container health checks.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::{Task, output};
 use crate::config::ops::OpsConfig;
 use crate::config::settings::Concern;
 use crate::config::source::Source;
+use crate::service::on_this_machine;
 
 /// Longer than the listener's own limit for asking the database, shorter than any orchestrator's.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -44,16 +45,18 @@ impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
         let ops = OpsConfig::read(source)?;
         let path = if self.live { "/livez" } else { "/readyz" };
-        Some(Box::pin(health(reachable(ops.listen), path)))
+        Some(Box::pin(health(on_this_machine(ops.listen), path)))
     }
 }
 
 async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitCode> {
     let uri = format!("http://{address}{path}");
     let answer = tokio::time::timeout(LIMIT, ask(&uri)).await;
-    let (status, body) = answer
-        .with_context(|| format!("{uri} did not answer within {} s", LIMIT.as_secs()))?
-        .with_context(|| format!("{uri} cannot be asked; does `serve` run with this BILLING_SYNC_OPS_LISTEN?"))?;
+    let (status, body) =
+        answer.with_context(|| format!("{uri} did not answer within {} s", LIMIT.as_secs()))?.map_err(|error| {
+            let why = output::causes(&error);
+            anyhow::anyhow!("{uri} cannot be asked ({why}): does `serve` run, and with this BILLING_SYNC_OPS_LISTEN?")
+        })?;
     if status == StatusCode::OK {
         output::print(body.trim())?;
         return Ok(ExitCode::SUCCESS);
@@ -67,25 +70,4 @@ async fn ask(uri: &str) -> anyhow::Result<(StatusCode, String)> {
     let status = response.status();
     let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(anyhow::Error::from_boxed)?;
     Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
-}
-
-/// Where to ask a listener that is bound to every address of the machine.
-fn reachable(mut listen: SocketAddr) -> SocketAddr {
-    if listen.ip().is_unspecified() {
-        listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-    }
-    listen
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_on_every_address_is_asked_on_the_loopback() {
-        for (listen, asked) in [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:1", "[::1]:1"), ("10.0.0.1:2", "10.0.0.1:2")]
-        {
-            assert_eq!(reachable(listen.parse().unwrap()), asked.parse().unwrap());
-        }
-    }
 }

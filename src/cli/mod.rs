@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::error::ConfigError;
+use crate::config::log::LogConfig;
 use crate::config::source::{Flags, Source};
 use crate::config::unknown;
 
@@ -71,6 +72,14 @@ impl Cli {
         }
     }
 
+    /// Reads how to log; `None` after noting problems. `doctor` reports them like any others, and logs by default.
+    pub fn log(&self, source: &mut Source) -> Option<LogConfig> {
+        match self.command {
+            Command::Doctor(_) => Some(source.collect(LogConfig::read).unwrap_or_default()),
+            _ => LogConfig::read(source),
+        }
+    }
+
     /// Reads the command's configuration and says what is to be done; `None` after noting problems.
     pub fn plan(self, source: &mut Source) -> Option<Task> {
         match self.command {
@@ -110,8 +119,8 @@ pub fn refuse(error: &ConfigError, source: &Source) -> ExitCode {
         output::complain(&output::wrapped("  wrong  ", &problem.wrong));
         output::complain(&output::wrapped("  mend   ", &problem.mend));
     }
-    for warning in unknown::warnings(source) {
-        output::complain(&format!("\n{}", output::wrapped("warning: ", &warning)));
+    for warning in unknown::warnings(source).iter().chain(source.warnings()) {
+        output::complain(&format!("\n{}", output::wrapped("warning: ", warning)));
     }
     ExitCode::from(2)
 }

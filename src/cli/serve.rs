@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
@@ -13,15 +14,16 @@ use super::{Task, output};
 use crate::config::database::{self, DatabaseConfig};
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
-use crate::config::ops::OpsConfig;
+use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::settings::Concern;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
-use crate::embedded::Cluster;
+use crate::embedded::{Cluster, EmbeddedError};
 use crate::migrations;
+use crate::reach;
 use crate::receiver::PATH;
 use crate::service::{Service, ServiceConfig};
 
@@ -42,6 +44,17 @@ pub enum Role {
     Worker,
     /// Makes partitions ahead and keeps the tables in order.
     Upkeep,
+}
+
+impl Role {
+    /// As on the command line.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Receiver => "receiver",
+            Self::Worker => "worker",
+            Self::Upkeep => "upkeep",
+        }
+    }
 }
 
 /// Arguments of `serve`.
@@ -100,6 +113,9 @@ impl Args {
         let sync = SyncConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
+        if let (Some(Some(receiver)), Some(ops)) = (&receiver, &ops) {
+            ops::apart(source, receiver.listen, ops.listen)?;
+        }
         Some(Config {
             roles,
             migrate: self.migrate,
@@ -116,7 +132,7 @@ impl Args {
 
 /// Exactly one database: a lost variable must not put events on a throwaway disk, and a variable that is there must
 /// not be overlooked.
-fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> {
+pub(super) fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> {
     let database = DatabaseConfig::read(source)?;
     match (&database.url, embedded) {
         (Some(_), true) => {
@@ -138,22 +154,19 @@ fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> 
 /// Serves until a signal.
 ///
 /// # Errors
-/// When it cannot start.
+/// When it cannot start, or its private PostgreSQL ends.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let cluster = match &config.embedded {
-        Some(embedded) => Some(start_embedded(embedded).await?),
-        None => None,
-    };
-    let served = match cluster.as_ref().map(Cluster::connect_options).or_else(|| config.database.options()) {
-        Some(database) => serve(&config, &database, &mut signals).await,
-        // `configure` has seen to it that there is one
-        None => Err(anyhow::anyhow!("there is no database: set DATABASE_URL, or give --embedded")),
-    };
-    if let Some(cluster) = cluster {
+    if let Some(embedded) = &config.embedded {
+        let mut cluster = start_embedded(embedded).await?;
+        let database = cluster.connect_options();
+        let served = serve(&config, &database, &mut signals, cluster.ended()).await;
         cluster.stop().await?;
+        return served;
     }
-    served
+    // `configure` has seen to it that there is one
+    let database = config.database.options().context("there is no database: set DATABASE_URL, or give --embedded")?;
+    serve(&config, &database, &mut signals, std::future::pending()).await
 }
 
 async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {
@@ -167,21 +180,39 @@ async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {
     Ok(cluster)
 }
 
-async fn serve(config: &Config, database: &PgConnectOptions, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+/// `lost` says that the private PostgreSQL has ended: without it nothing can be stored or processed any more.
+async fn serve(
+    config: &Config,
+    database: &PgConnectOptions,
+    signals: &mut Signals,
+    lost: impl Future<Output = EmbeddedError>,
+) -> anyhow::Result<ExitCode> {
+    // first, so that an address in use leaves the schema alone
+    let service = Service::bind(&config.service(), database).await?;
     if let Err(missing) = prepare_schema(config, database).await? {
         output::complain(&output::wrapped("error: ", &missing));
         return Ok(ExitCode::from(2));
     }
-    let service = Service::bind(&config.service(), database).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
+        roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(","),
+        workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
+        database = reach::place(database),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,
         "serving"
     );
     let shutdown = CancellationToken::new();
-    let ended = signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout).await;
+    let mut running = std::pin::pin!(signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout));
+    let ended = tokio::select! {
+        ended = running.as_mut() => ended,
+        lost = lost => {
+            shutdown.cancel();
+            let _ = tokio::time::timeout(config.shutdown.timeout, running).await;
+            return Err(lost.into());
+        }
+    };
     tracing::info!("stopped");
     Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -196,7 +227,9 @@ async fn prepare_schema(config: &Config, database: &PgConnectOptions) -> anyhow:
         return Ok(Ok(()));
     }
     let status = migrations::pending(&mut conn).await?;
-    Ok(if status.is_current() { Ok(()) } else { Err(format!("{}, or start with --migrate", status.describe())) })
+    // no migrating mends one that was changed
+    let or_else = if status.changed.is_empty() { ", or start with --migrate" } else { "" };
+    Ok(if status.is_current() { Ok(()) } else { Err(format!("{}: {}{or_else}", status.describe(), status.mend())) })
 }
 
 impl Config {

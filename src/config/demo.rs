@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::ops;
 use super::parse;
 use super::receiver;
 use super::settings;
@@ -25,7 +26,9 @@ impl KeepConfig {
         let listen = source.value(&settings::LISTEN, parse::address);
         let ops_listen = source.value(&settings::OPS_LISTEN, parse::address);
         let extra_secrets = receiver::optional_secrets(source);
-        Some(Self { listen: listen?, ops_listen: ops_listen?, extra_secrets: extra_secrets? })
+        let (listen, ops_listen) = (listen?, ops_listen?);
+        ops::apart(source, listen, ops_listen)?;
+        Some(Self { listen, ops_listen, extra_secrets: extra_secrets? })
     }
 }
 
@@ -44,5 +47,10 @@ mod tests {
         assert!(read(&[]).unwrap().extra_secrets.is_empty());
         assert_eq!(read(&[("STRIPE_WEBHOOK_SECRET", "whsec_1,whsec_2")]).unwrap().extra_secrets.len(), 2);
         assert!(read(&[("STRIPE_WEBHOOK_SECRET", "sk_test_1")]).is_err());
+    }
+
+    #[test]
+    fn its_two_addresses_differ() {
+        assert!(read(&[("BILLING_SYNC_LISTEN", "127.0.0.1:9464")]).is_err());
     }
 }

@@ -35,7 +35,9 @@ impl Problem {
 
     pub(super) fn unexpected(setting: &Setting, found: &Found, expected: &Expected) -> Self {
         let Expected { what: expected, hint } = expected;
-        let wrong = if setting.secret {
+        let wrong = if found.text.trim().is_empty() {
+            "is blank".to_owned()
+        } else if setting.secret {
             format!("is not {expected} (its value is not shown)")
         } else {
             format!("{} is not {expected}", quoted(&found.text))

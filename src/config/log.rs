@@ -26,6 +26,13 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
+impl Default for LogConfig {
+    /// What the registry says.
+    fn default() -> Self {
+        Self { filter: settings::LOG.default.to_owned(), format: LogFormat::Auto }
+    }
+}
+
 impl LogConfig {
     /// Reads both settings.
     pub fn read(source: &mut Source) -> Option<Self> {

@@ -8,6 +8,9 @@ use super::settings;
 use super::source::Source;
 use crate::receiver::signature::WebhookSecret;
 
+/// What Stripe's signing secrets begin with.
+const PREFIX: &str = "whsec_";
+
 /// Settings of the webhook listener.
 ///
 /// There is no `Default`: a receiver without secrets must not be able to start, and a made-up one is worse.
@@ -61,25 +64,43 @@ impl ReceiverConfig {
 pub fn secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
     let mend = "set it to the endpoint's signing secret (whsec_…): in the Stripe dashboard under Developers > \
                 Webhooks > your endpoint > Signing secret, or as printed by `stripe listen`";
-    source.required(&settings::WEBHOOK_SECRET, mend, parse_secrets)
+    let secrets = source.required(&settings::WEBHOOK_SECRET, mend, parse_secrets)?;
+    warn_of_odd_ones(source);
+    Some(secrets)
 }
 
 /// Reads the signing secrets where there are any, for a demo that goes on: it has one of its own.
 pub(super) fn optional_secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
-    source.optional(&settings::WEBHOOK_SECRET, parse_secrets).map(Option::unwrap_or_default)
+    let secrets = source.optional(&settings::WEBHOOK_SECRET, parse_secrets)?;
+    warn_of_odd_ones(source);
+    Some(secrets.unwrap_or_default())
 }
 
 fn parse_secrets(text: &str) -> Parsed<Vec<WebhookSecret>> {
-    let expected = || Expected {
-        what: "a webhook signing secret (whsec_…), or several separated by commas".to_owned(),
-        hint: ", none blank and none an API key. The Stripe dashboard shows it under Developers > Webhooks > your \
-               endpoint > Signing secret, `stripe listen` prints it",
-    };
-    text.split(',').map(|secret| secret_of(secret).ok_or_else(expected)).collect()
+    text.split(',').map(secret_of).collect()
 }
 
-/// An API key in the place of the signing secret is a mistake often made, and would refuse every delivery.
-fn secret_of(text: &str) -> Option<WebhookSecret> {
+/// An API key in the place of the signing secret is a mistake often made, and would refuse every delivery; a prefix with
+/// nothing behind it is one that anybody could sign with.
+fn secret_of(text: &str) -> Parsed<WebhookSecret> {
+    let expected = || Expected {
+        what: "a webhook signing secret (whsec_…), or several separated by commas".to_owned(),
+        hint: ", none blank, none an API key and none whsec_ alone. The Stripe dashboard shows it under Developers > Webhooks > your \
+               endpoint > Signing secret, `stripe listen` prints it",
+    };
     let is_api_key = ["sk_", "rk_", "pk_"].iter().any(|prefix| text.trim().starts_with(prefix));
-    if is_api_key { None } else { WebhookSecret::new(text).ok() }
+    let is_empty = text.trim() == PREFIX;
+    if is_api_key || is_empty { Err(expected()) } else { WebhookSecret::new(text).map_err(|_| expected()) }
+}
+
+/// A secret that does not look like one of Stripe's is a warning and no error: other senders have others.
+fn warn_of_odd_ones(source: &mut Source) {
+    let Ok(Some(found)) = source.look_up(&settings::WEBHOOK_SECRET) else { return };
+    let odd = found.text.split(',').filter(|secret| !secret.trim().starts_with(PREFIX)).count();
+    if odd > 0 {
+        let name = settings::WEBHOOK_SECRET.name;
+        let count = found.text.split(',').count();
+        let which = if count == 1 { "does".to_owned() } else { format!("has {odd} of {count} secrets that do") };
+        source.warn(format!("{name} {which} not begin with {PREFIX}, as all signing secrets of Stripe's do"));
+    }
 }

@@ -41,6 +41,7 @@ pub struct Source {
     flags: Flags,
     environment: BTreeMap<String, OsString>,
     problems: Vec<Problem>,
+    warnings: Vec<String>,
 }
 
 impl Source {
@@ -54,7 +55,7 @@ impl Source {
     /// The flags given, and an environment made up by the caller.
     pub fn new(flags: Flags, environment: impl IntoIterator<Item = (String, OsString)>) -> Self {
         let environment = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        Self { flags, environment, problems: Vec::new() }
+        Self { flags, environment, problems: Vec::new(), warnings: Vec::new() }
     }
 
     /// Runs `read`, which asks for values, and returns what it made or every problem it met.
@@ -97,6 +98,16 @@ impl Source {
     /// Notes a problem that is not one value's own, of two that do not fit each other for example.
     pub fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
+    }
+
+    /// Notes what is odd about a value and keeps nothing from starting: a sentence that names the variable.
+    pub fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// What was noted so far.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// A variable that is not ours; empty where it is not set.

@@ -60,6 +60,34 @@ fn a_blank_secret_among_others_is_refused() {
 }
 
 #[test]
+fn a_blank_value_is_called_blank() {
+    let error = read(&[("STRIPE_WEBHOOK_SECRET", "  ")], ReceiverConfig::read).unwrap_err();
+    assert_eq!(error.problems[0].wrong, "is blank");
+}
+
+#[test]
+fn a_prefix_with_nothing_behind_it_is_no_secret() {
+    for secrets in ["whsec_", " whsec_ ", "whsec_a,whsec_"] {
+        let error = read(&[("STRIPE_WEBHOOK_SECRET", secrets)], ReceiverConfig::read).unwrap_err();
+        assert!(error.problems[0].mend.contains("none whsec_ alone"), "{error}");
+    }
+}
+
+#[test]
+fn a_secret_unlike_stripes_is_taken_with_a_warning_that_does_not_show_it() {
+    for (secrets, warning) in [
+        ("whsec_a", None),
+        ("hunter2", Some("STRIPE_WEBHOOK_SECRET does not begin with whsec_, as all signing secrets of Stripe's do")),
+        ("whsec_a,hunter2", Some("STRIPE_WEBHOOK_SECRET has 1 of 2 secrets that do not begin with whsec_")),
+    ] {
+        let mut source = Source::new(Flags::new(), [("STRIPE_WEBHOOK_SECRET".to_owned(), OsString::from(secrets))]);
+        source.collect(ReceiverConfig::read).unwrap();
+        assert_eq!(source.warnings().len(), usize::from(warning.is_some()), "{secrets}");
+        assert!(source.warnings().iter().zip(warning).all(|(said, expected)| said.starts_with(expected)), "{secrets}");
+    }
+}
+
+#[test]
 fn an_api_key_is_no_signing_secret() {
     let error = read(&[("STRIPE_WEBHOOK_SECRET", "sk_test_hunter2")], ReceiverConfig::read).unwrap_err();
     assert!(error.to_string().contains("none an API key"), "{error}");

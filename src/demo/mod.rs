@@ -22,7 +22,7 @@ mod story;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ use crate::config::worker::WorkerConfig;
 use crate::embedded::{self, Cluster, EmbeddedError};
 use crate::migrations::{self, MigrationError};
 use crate::receiver::signature::WebhookSecret;
-use crate::service::{Service, ServiceConfig, StartError};
+use crate::service::{Service, ServiceConfig, StartError, on_this_machine};
 
 /// Below the data directory, so that the demo never meets the data of `serve --embedded`.
 const DIRECTORY: &str = "demo";
@@ -111,8 +111,8 @@ pub async fn run(options: Options, out: &mut impl Write, shutdown: CancellationT
     report.title()?;
     let mut embedded = options.embedded;
     embedded.data_dir.push(DIRECTORY);
-    let cluster = Cluster::start(&embedded).await?;
-    let result = on(&cluster, options.keep.as_ref(), &mut report, &shutdown).await;
+    let mut cluster = Cluster::start(&embedded).await?;
+    let result = on(&mut cluster, options.keep.as_ref(), &mut report, &shutdown).await;
     let stopped = cluster.stop().await;
     result?;
     Ok(stopped?)
@@ -120,7 +120,7 @@ pub async fn run(options: Options, out: &mut impl Write, shutdown: CancellationT
 
 /// Runs the service on the cluster and the story on the service.
 async fn on<W: Write>(
-    cluster: &Cluster,
+    cluster: &mut Cluster,
     keep: Option<&KeepConfig>,
     report: &mut Report<'_, W>,
     shutdown: &CancellationToken,
@@ -159,8 +159,10 @@ async fn on<W: Write>(
     };
     let mut result = shutdown.run_until_cancelled(show).await.unwrap_or(Err(DemoError::Interrupted));
     if keep.is_some() && result.is_ok() {
-        shutdown.cancelled().await;
-        result = report.stopping().map_err(DemoError::from);
+        result = tokio::select! {
+            () = shutdown.cancelled() => report.stopping().map_err(DemoError::from),
+            ended = cluster.ended() => Err(ended.into()),
+        };
     }
     stop.cancel();
     let _ = running.await;
@@ -188,28 +190,4 @@ fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, Conf
         let ops = OpsConfig { listen: keep.map_or(free, |keep| keep.ops_listen) };
         Some(ServiceConfig { receiver: Some(receiver), worker: Some(worker), upkeep: false, ops })
     })
-}
-
-/// An address that says "all interfaces" cannot be connected to everywhere.
-fn on_this_machine(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_interfaces_are_reached_by_loopback() {
-        for (bound, reached) in
-            [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("10.0.0.1:80", "10.0.0.1:80")]
-        {
-            assert_eq!(on_this_machine(bound.parse().unwrap()), reached.parse().unwrap());
-        }
-    }
 }

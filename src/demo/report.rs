@@ -12,9 +12,7 @@ use serde_json::json;
 
 use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow, text};
 use super::story::{Act, Expected, Step};
-
-/// The width that every line keeps to, paths and addresses aside.
-const WIDTH: usize = 80;
+use crate::text::wrapped;
 
 /// The reader's end. With `--json` the story is not told, and only rows are printed.
 pub(super) struct Report<'a, W> {
@@ -92,7 +90,7 @@ impl<'a, W: Write> Report<'a, W> {
             Expected::Known => "known",
             Expected::Refused(_) => "refused",
         };
-        self.say(&beneath(&format!("  {status} {answer:<7}  {:<29}  ", step.event.kind), step.why))
+        self.say(&wrapped(&format!("  {status} {answer:<7}  {:<29}  ", step.event.kind), step.why))
     }
 
     /// What the tables say now.
@@ -106,7 +104,7 @@ impl<'a, W: Write> Report<'a, W> {
 
     /// Something that is not as the story tells.
     pub(super) fn mistake(&mut self, mistake: &str) -> io::Result<()> {
-        self.say(&beneath("  !! ", mistake))
+        self.say(&wrapped("  !! ", mistake))
     }
 
     pub(super) fn tables(&mut self, tables: &Tables) -> io::Result<()> {
@@ -272,26 +270,4 @@ fn right(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-}
-
-/// `words` after `lead`, broken at blanks; further lines begin where the first one's words do.
-fn beneath(lead: &str, words: &str) -> String {
-    let indent = lead.chars().count();
-    let mut lines = vec![lead.to_owned()];
-    let mut used = indent;
-    for word in words.split_whitespace() {
-        let length = word.chars().count();
-        if used > indent && used + 1 + length > WIDTH {
-            lines.push(" ".repeat(indent));
-            used = indent;
-        }
-        let Some(line) = lines.last_mut() else { continue };
-        if used > indent {
-            line.push(' ');
-            used += 1;
-        }
-        line.push_str(word);
-        used += length;
-    }
-    lines.join("\n")
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use super::binaries::OLDEST;
 
@@ -90,6 +91,13 @@ pub enum EmbeddedError {
         ours: u32,
     },
 
+    /// The data directory, or what it should lie in, is there and is no directory.
+    #[error("{} is a file: name a directory with BILLING_SYNC_DATA_DIR (--data-dir)", .data_dir.display())]
+    NoDirectory {
+        /// What is there.
+        data_dir: PathBuf,
+    },
+
     /// Another billing-sync runs on this directory.
     #[error(
         "the data directory {} is in use by {holder}: stop it, or give this process a directory of its own with \
@@ -136,6 +144,22 @@ pub enum EmbeddedError {
         data_dir: PathBuf,
         /// How it failed: an exit status, or silence.
         problem: String,
+        /// The log file.
+        log: PathBuf,
+        /// Its last lines, of this start only.
+        tail: String,
+    },
+
+    /// The server, which had been running, ended without being asked to.
+    #[error(
+        "PostgreSQL in {} ended by itself ({status}); the end of its log ({}):\n{tail}\nstart again, which recovers what \
+         was committed; BILLING_SYNC_DATA_DIR can stay as it is", .data_dir.display(), .log.display()
+    )]
+    Ended {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// The exit status or signal.
+        status: ExitStatus,
         /// The log file.
         log: PathBuf,
         /// Its last lines, of this start only.

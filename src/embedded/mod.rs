@@ -151,6 +151,12 @@ impl Cluster {
         self.server.pid()
     }
 
+    /// Waits until the server ends by itself (killed, out of memory, a crash) and says how: [`EmbeddedError::Ended`].
+    /// Nothing starts it again, so whoever runs on it should select on this and end too.
+    pub async fn ended(&mut self) -> EmbeddedError {
+        self.server.lost().await
+    }
+
     /// A fast shutdown: ends all sessions, writes a checkpoint, waits for the end.
     ///
     /// # Errors

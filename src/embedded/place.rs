@@ -54,6 +54,10 @@ fn cluster_in(data_dir: &Path) -> PathBuf {
 /// The place for `requested`; it exists afterwards. A cluster that is already there is never passed over for a new one.
 pub(super) fn choose(requested: &Path) -> Result<Place, EmbeddedError> {
     let requested = resolved(requested)?;
+    // else root, whose server's user cannot "enter" a file, would put the data elsewhere
+    if let Some(file) = requested.ancestors().find(|step| step.exists()).filter(|step| !step.is_dir()) {
+        return Err(EmbeddedError::NoDirectory { data_dir: file.to_owned() });
+    }
     if Account::must_drop() { choose_as_root(&requested) } else { choose_as_ourselves(&requested) }
 }
 
@@ -205,6 +209,18 @@ mod tests {
         std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
         assert_eq!(resolved(&root.join("link/a/b")).unwrap(), root.join("real/a/b"));
         assert_eq!(resolved(&root.join("link")).unwrap(), root.join("real"));
+    }
+
+    #[test]
+    fn a_file_is_no_data_directory_whoever_we_are() {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), Permissions::from_mode(0o711)).unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        for requested in [file.clone(), file.join("below")] {
+            let text = choose(&requested).unwrap_err().to_string();
+            assert!(text.contains("file is a file: name a directory"), "{text}");
+        }
     }
 
     #[test]

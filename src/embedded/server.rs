@@ -27,6 +27,8 @@ const DROP_LIMIT: Duration = Duration::from_secs(5);
 /// An immediate shutdown writes nothing.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
+/// A running server is looked at so often: a system call, and deliveries are refused meanwhile anyway.
+const LOST_POLL: Duration = Duration::from_millis(200);
 /// The log grows by a few lines a start; past this size it begins anew.
 const LOG_LIMIT: u64 = 16 << 20;
 const TAIL_LINES: usize = 15;
@@ -39,6 +41,8 @@ pub(super) struct Server {
     /// Where this start begins in the log.
     log_start: u64,
     watcher: Option<Watcher>,
+    /// [`Server::lost`] has said that it ended.
+    seen_lost: bool,
 }
 
 impl Server {
@@ -60,7 +64,7 @@ impl Server {
         }
         let account = place.account.name.clone();
         let child = command.spawn().map_err(|source| EmbeddedError::Spawn { program, account, source })?;
-        let mut server = Self { child, place: place.clone(), log_start, watcher: None };
+        let mut server = Self { child, place: place.clone(), log_start, watcher: None, seen_lost: false };
         let temporary = socket.temporary.then_some(socket.path.as_path());
         server.watcher = Watcher::start(server.pid(), &pid_file(&place.cluster()), temporary)
             .inspect_err(|e| tracing::warn!(error = %e, "if this process is killed its PostgreSQL goes on running"))
@@ -84,6 +88,25 @@ impl Server {
         EmbeddedError::NotStarted { data_dir: self.place.data_dir.clone(), problem, log: self.place.log(), tail }
     }
 
+    /// Waits until the process has ended without our asking, and says so in the log at once: whoever waits has work to
+    /// wind up first.
+    pub(super) async fn lost(&mut self) -> EmbeddedError {
+        loop {
+            if let Some(status) = self.ended() {
+                let log = self.place.log();
+                tracing::error!(
+                    embedded.log = %log.display(),
+                    "the private PostgreSQL ended by itself ({status}), see {}",
+                    log.display()
+                );
+                self.seen_lost = true;
+                let (data_dir, tail) = (self.place.data_dir.clone(), self.log_tail());
+                return EmbeddedError::Ended { data_dir, status, log, tail };
+            }
+            tokio::time::sleep(LOST_POLL).await;
+        }
+    }
+
     /// The last lines that the server has logged since this start.
     pub(super) fn log_tail(&self) -> String {
         let mut text = Vec::new();
@@ -101,10 +124,10 @@ impl Server {
     /// A fast shutdown, and the wait for it.
     pub(super) async fn stop(mut self) -> Result<(), EmbeddedError> {
         if let Some(status) = self.ended() {
-            tracing::warn!(
-                "the embedded PostgreSQL had ended by itself ({status}), see {}",
-                self.place.log().display()
-            );
+            if !self.seen_lost {
+                let log = self.place.log();
+                tracing::warn!("the private PostgreSQL had ended by itself ({status}), see {}", log.display());
+            }
             return Ok(());
         }
         for (signal, limit) in [(Signal::SIGINT, STOP_LIMIT), (Signal::SIGQUIT, QUIT_LIMIT)] {

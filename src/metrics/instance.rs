@@ -252,17 +252,43 @@ fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// The series of one metric with one label.
+    fn labelled(name: &str, label: &str, values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
+        values.into_iter().map(|value| format!("billing_sync_{name}_total{{{label}=\"{value}\"}}")).collect()
+    }
 
     #[test]
     fn every_series_is_there_at_zero_before_the_first_request() {
         let registry = Registry::new();
         Instance::new(&registry).unwrap();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        for outcome in WebhookOutcome::ALL {
-            let series = format!("billing_sync_webhook_requests_total{{outcome=\"{}\"}} 0\n", outcome.as_str());
-            assert!(text.contains(&series), "{series}");
-        }
-        assert!(text.contains("billing_sync_webhook_request_duration_seconds_count 0\n"));
+        let samples: Vec<_> =
+            text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ')).collect();
+        assert!(samples.iter().all(|sample| sample.is_some_and(|(_, value)| value == "0")), "{text}");
+        // a histogram counts once for all its buckets
+        let is_of_histogram = |series: &str| series.contains("_bucket{") || series.ends_with("_sum");
+        let found: BTreeSet<&str> =
+            samples.iter().flatten().map(|(series, _)| *series).filter(|series| !is_of_histogram(series)).collect();
+
+        let outcomes = Outcome::ALL.map(Outcome::as_str);
+        let families = catalogue::families().flat_map(|family| outcomes.map(|outcome| (family, outcome)));
+        let processed = families.map(|(family, outcome)| {
+            format!("billing_sync_events_processed_total{{family=\"{family}\",outcome=\"{outcome}\"}}")
+        });
+        let histograms = ["webhook_request_duration", "event_delay", "batch_duration"];
+        let expected: Vec<String> = [
+            labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
+            labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
+            labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
+            histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
+            vec!["billing_sync_order_ambiguous_total".to_owned()],
+        ]
+        .concat();
+        let expected: Vec<String> = expected.into_iter().chain(processed).collect();
+        assert_eq!(found, expected.iter().map(String::as_str).collect());
     }
 }

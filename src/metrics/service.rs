@@ -10,6 +10,8 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, Opts, Registry};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use crate::reach;
+
 /// Time for the database's answer to one scrape.
 pub const LIMIT: Duration = Duration::from_secs(1);
 
@@ -30,6 +32,11 @@ pub struct Outbox {
 pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
     let outbox = match tokio::time::timeout(LIMIT, read(pool)).await {
         Ok(Ok(outbox)) => Some(outbox),
+        Ok(Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)))) => {
+            let cause = reach::cause(pool, &error).await;
+            tracing::warn!(error = cause, "the database's metrics cannot be read");
+            None
+        }
         Ok(Err(error)) => {
             tracing::warn!(error = %error, "the database's metrics cannot be read");
             None

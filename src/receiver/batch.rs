@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::domain::event::EventKey;
 use crate::outbox::enqueue::{self, Incoming};
+use crate::reach;
 
 /// Rows that one INSERT carries at most.
 const MAX_ROWS: usize = 512;
@@ -116,14 +117,22 @@ impl Batch {
     /// Stores the events and answers everybody who waits; true when something new was stored.
     async fn store(self, pool: PgPool, store_timeout: Duration) -> bool {
         let Self { events, waiting } = self;
-        let verdicts = store(&events, &pool, Instant::now() + store_timeout).await;
-        let verdicts = verdicts.unwrap_or_else(|error| {
-            tracing::warn!(events = events.len(), error = %error, "cannot store events");
-            vec![Verdict::Unavailable; events.len()]
-        });
+        let (verdicts, error) = match store(&events, &pool, Instant::now() + store_timeout).await {
+            Ok(verdicts) => (verdicts, None),
+            Err(error) => (vec![Verdict::Unavailable; events.len()], Some(error)),
+        };
         let any_stored = verdicts.contains(&Verdict::Stored);
         for (verdict, waiting) in verdicts.into_iter().zip(waiting) {
             answer(verdict, waiting);
+        }
+        // after the answers: to look for the cause takes a moment
+        match error {
+            Some(StoreError::Connection(error)) => {
+                let cause = reach::cause(&pool, &error).await;
+                tracing::warn!(events = events.len(), error = cause, "cannot store events");
+            }
+            Some(error) => tracing::warn!(events = events.len(), error = %error, "cannot store events"),
+            None => {}
         }
         any_stored
     }

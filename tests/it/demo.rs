@@ -11,6 +11,8 @@ use billing_sync::config::demo::KeepConfig;
 use billing_sync::demo::{self, DemoError, Options};
 use billing_sync::receiver::PATH;
 use billing_sync::receiver::signature::{WebhookSecret, sign};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -122,6 +124,24 @@ async fn a_kept_demo_says_how_to_reach_it() {
     // a path or a URL has the length that it has
     let text = told.lines().filter(|line| !line.contains('/'));
     assert_eq!(text.filter(|line| line.chars().count() > 80).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_kept_demo_ends_with_its_server() {
+    let dir = open_dir();
+    let free = "127.0.0.1:0".parse().unwrap();
+    let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: Vec::new() };
+    let options = Options { keep: Some(keep), ..options(&dir, true) };
+    let (mut out, mut lines) = Lines::new();
+    let killer = async {
+        while !lines.recv().await.unwrap().contains(r#""table":"serving""#) {}
+        let pid = std::fs::read_to_string(dir.path().join("data/demo/postgres/postmaster.pid")).unwrap();
+        kill(Pid::from_raw(pid.lines().next().unwrap().parse().unwrap()), Signal::SIGKILL).unwrap();
+    };
+    let demo = tokio::time::timeout(Duration::from_mins(1), demo::run(options, &mut out, CancellationToken::new()));
+    let (result, ()) = tokio::join!(demo, killer);
+    let error = result.expect("it ends").unwrap_err();
+    assert!(error.to_string().contains("ended by itself"), "{error}");
 }
 
 #[tokio::test]

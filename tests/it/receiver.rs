@@ -20,10 +20,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::app::{SECRET, receiver_config as config};
 use crate::support::client::{Client, Reply, post};
 use crate::support::cluster::{self, TestDatabase};
-
-const SECRET: &str = "whsec_of_the_test";
 
 struct App {
     addr: SocketAddr,
@@ -33,19 +32,6 @@ struct App {
     registry: Registry,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
-}
-
-fn config() -> ReceiverConfig {
-    ReceiverConfig {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        secrets: vec![WebhookSecret::new(SECRET).unwrap()],
-        body_limit: 1024 * 1024,
-        header_timeout: Duration::from_secs(5),
-        body_timeout: Duration::from_secs(5),
-        max_connections: 512,
-        queue_capacity: 1024,
-        store_timeout: Duration::from_secs(5),
-    }
 }
 
 async fn app() -> App {

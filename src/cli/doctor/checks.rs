@@ -10,7 +10,7 @@ use crate::cli::{database, output};
 use crate::config::embedded::EmbeddedConfig;
 use crate::embedded::find_server;
 use crate::metrics::service;
-use crate::{clock, migrations};
+use crate::{clock, migrations, reach};
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
 const MONTHS_AHEAD: i32 = 2;
@@ -19,21 +19,29 @@ const CLOCK_TOLERANCE: Duration = Duration::seconds(30);
 /// Longer than retries of a short outage need.
 const OLD_SECONDS: f64 = 300.0;
 
-/// Whether `demo` and `serve --embedded` would find a server. No failure: an external database needs none.
-pub(super) fn embedded(config: &EmbeddedConfig) -> Check {
+/// Whether `demo` and `serve --embedded` would find a server. No failure unless it is `needed`: an external database
+/// needs none.
+pub(super) fn embedded(config: &EmbeddedConfig, needed: bool) -> Check {
     match find_server(&config.options()) {
         Ok((dir, major)) => Check::ok("embedded", format!("PostgreSQL {major} in {}", dir.display())),
+        Err(error) if needed => Check::failed("embedded", error.to_string(), "`serve --embedded` cannot start without"),
         Err(error) => Check::warning("embedded", error.to_string(), "needed for `demo` and `serve --embedded` only"),
     }
+}
+
+/// What there is to say of the embedded database, which lives only while `serve` does.
+pub(super) fn not_looked_at() -> Check {
+    let detail = "its checks are skipped: `serve --embedded` starts and migrates it, and its /readyz says how it is";
+    Check::ok("database", detail)
 }
 
 /// Connects and checks; ends early where the rest would only repeat the same failure.
 pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Report) {
     let Some(options) = options else {
-        let mend = "set DATABASE_URL; `serve --embedded` and `demo` do without, and then the checks below do not apply";
+        let mend = "set DATABASE_URL, or give --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "there is no database to look at", mend));
     };
-    let mut conn = match database::connect(options).await {
+    let mut conn = match database::reach(options).await {
         Ok(conn) => conn,
         Err(error) => {
             let mend = "start the database, or correct DATABASE_URL; the server's log has the other side";
@@ -41,7 +49,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Re
         }
     };
     let conn = &mut conn;
-    let place = database::place(options);
+    let place = reach::place(options);
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
     match migrations::pending(conn).await {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use sqlx::{Connection, PgConnection};
 
 use super::Settings;
+use crate::admin::wake::wake;
 use crate::cli::output;
 use crate::cli::settings::SettingArgs;
 use crate::outbox::admin;
@@ -36,6 +37,7 @@ pub struct DiscardArgs {
 pub(super) async fn retry(conn: &mut PgConnection, args: &RetryArgs) -> anyhow::Result<ExitCode> {
     if args.all_dead {
         let retried = admin::retry(conn, None).await?.len();
+        wake_workers(conn).await;
         output::print(&match retried {
             0 => "There are no dead events.".to_owned(),
             1 => "1 dead event is pending again.".to_owned(),
@@ -47,7 +49,15 @@ pub(super) async fn retry(conn: &mut PgConnection, args: &RetryArgs) -> anyhow::
     let states = states(&mut transaction, &args.event_ids).await?;
     admin::retry(&mut transaction, Some(&dead(&states))).await?;
     transaction.commit().await?;
+    wake_workers(conn).await;
     report(&args.event_ids, &states, "is pending again")
+}
+
+/// What was decided stands, whether they hear of it now or find it when they poll.
+async fn wake_workers(conn: &mut PgConnection) {
+    if let Err(error) = wake(conn).await {
+        tracing::debug!(error = %error, "cannot notify the workers");
+    }
 }
 
 pub(super) async fn discard(conn: &mut PgConnection, args: &DiscardArgs) -> anyhow::Result<ExitCode> {

@@ -16,7 +16,7 @@ use crate::outbox::admin::{self, Row};
 /// Stripe's event ids have 28 letters.
 const WHOLE_ID: usize = 32;
 /// What the other columns leave in a terminal of 80.
-const TYPE_WIDTH: usize = 24;
+const TYPE_WIDTH: usize = 23;
 
 /// Arguments of `outbox list`.
 #[derive(Debug, clap::Args)]
@@ -82,16 +82,18 @@ fn table(rows: &[Row], now: OffsetDateTime) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(output::WIDTH).unwrap_or(u16::MAX));
-    table.set_header(["EVENT", "TYPE", "STATE", "TRIES", "AGE"]);
+    table.set_header(["EVENT", "TYPE", "STATE, REASON", "TRIES", "AGE"]);
     for row in rows {
         let state = row.outcome.as_deref().unwrap_or(&row.state);
+        // beneath, where a type mostly has a second line too: a column of its own would not fit
+        let state = row.reason.as_deref().map_or_else(|| state.to_owned(), |reason| format!("{state}\n{reason}"));
         let (tries, age) = (row.attempts.to_string(), age(now - row.received_at));
-        table.add_row([row.event_id.as_str(), &in_lines(&row.r#type), state, &tries, &age]);
+        table.add_row([row.event_id.as_str(), &in_lines(&row.r#type), &state, &tries, &age]);
     }
     // an id is copied and so stays whole, as long as all of Stripe's are
     let whole = rows.iter().all(|row| row.event_id.len() <= WHOLE_ID);
     for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
+        column.set_padding((0, 1));
         if at >= 2 || (at == 0 && whole) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
@@ -130,6 +132,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::domain::event::Reason;
 
     fn row(event_id: &str, event_type: &str, outcome: Option<&str>) -> Row {
         let then = datetime!(2026-11-20 12:00 UTC);
@@ -160,14 +163,19 @@ mod tests {
     #[test]
     fn the_table_fits_the_terminal_and_keeps_ids_whole() {
         let id = "evt_1NG8Du2eZvKYlo2CUI79vXWy";
+        let longest = Reason::ALL.iter().map(|reason| reason.as_str()).max_by_key(|reason| reason.len()).unwrap();
         let rows = [
-            row(id, "customer.subscription.trial_will_end", Some("superseded")),
+            Row {
+                reason: Some(longest.to_owned()),
+                ..row(id, "customer.subscription.trial_will_end", Some("superseded"))
+            },
             row("evt_2", "a_type_of_one_part_that_is_longer_than_any_other_that_stripe_has", None),
         ];
         let table = table(&rows, datetime!(2026-11-23 12:00 UTC));
         assert!(table.lines().all(|line| line.chars().count() <= output::WIDTH), "{table}");
         assert_eq!(in_lines("customer.subscription.updated"), "customer.subscription.\nupdated");
         assert!(table.contains(id) && table.contains("superseded") && table.contains("3d"), "{table}");
+        assert!(table.contains(longest) && table.contains(" customer.subscription. "), "{table}");
     }
 
     #[test]

@@ -98,7 +98,8 @@ fn why(row: &Row) -> String {
     let reason = row.reason.as_deref().map(because).unwrap_or_default();
     match (row.state.as_str(), row.outcome.as_deref()) {
         ("pending", _) if row.attempts > 0 => {
-            format!("It failed {} times and is tried again from run_at on, by itself.", row.attempts)
+            let times = if row.attempts == 1 { "once".to_owned() } else { format!("{} times", row.attempts) };
+            format!("It failed {times} and is tried again from run_at on, by itself.")
         }
         ("pending", _) => "It waits for a worker.".to_owned(),
         ("dead", _) => format!(

@@ -27,11 +27,11 @@ impl Report {
         let total: u32 = self.counts.values().sum();
         for ((file, answer), count) in &self.counts {
             let times = if *count == 1 { String::new() } else { format!(" ({count} times)") };
-            let line = match answer {
-                Ok(Answer { status, body }) => format!("{}  {file}{times}: {body}", status.as_u16()),
-                Err(error) => format!("---  {file}{times}: not delivered: {error}"),
+            let (lead, text) = match answer {
+                Ok(Answer { status, body }) => (status.as_u16().to_string(), format!("{file}{times}: {body}")),
+                Err(error) => ("---".to_owned(), format!("{file}{times}: not delivered: {error}")),
             };
-            output::print(&line)?;
+            output::print(&output::wrapped(&format!("{lead}  "), &text))?;
             not_found |= matches!(answer, Ok(answer) if answer.status.as_u16() == 404);
             failed += if matches!(answer, Ok(answer) if answer.status.is_success()) { 0 } else { *count };
         }
@@ -39,8 +39,30 @@ impl Report {
             return Ok(ExitCode::SUCCESS);
         }
         if not_found {
-            output::complain(&format!("hint: billing-sync receives at {PATH}; does the URL end with it?"));
+            let hint = format!("billing-sync receives at {PATH}; does the URL end with it?");
+            output::complain(&output::wrapped("hint: ", &hint));
         }
-        anyhow::bail!("{failed} of {total} deliveries were not accepted")
+        anyhow::bail!(refusals(failed, total))
+    }
+}
+
+fn refusals(failed: u32, total: u32) -> String {
+    match (failed, total) {
+        (_, 1) => "the delivery was not accepted".to_owned(),
+        (1, total) => format!("1 of {total} deliveries was not accepted"),
+        (failed, total) => format!("{failed} of {total} deliveries were not accepted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_spoken_of_as_many() {
+        let said = [(1, 1), (1, 3), (2, 3)].map(|(failed, total)| refusals(failed, total));
+        assert_eq!(said[0], "the delivery was not accepted");
+        assert_eq!(said[1], "1 of 3 deliveries was not accepted");
+        assert_eq!(said[2], "2 of 3 deliveries were not accepted");
     }
 }

@@ -23,7 +23,12 @@ async fn doctor_fails_before_migrating_and_passes_after() {
 #[tokio::test]
 async fn doctor_reports_wrong_settings_instead_of_refusing() {
     let (database, _conn) = migrated().await;
-    let environment = [("DATABASE_URL", database.url.as_str()), ("BILLING_SYNC_WORKERS", "0")];
+    let environment = [
+        ("DATABASE_URL", database.url.as_str()),
+        ("BILLING_SYNC_WORKERS", "0"),
+        ("BILLING_SYNC_LOG", "loud"),
+        ("BILLING_SYNC_LOG_FORMAT", "xml"),
+    ];
     let output = run(&["doctor", "--json"], &environment);
     assert_eq!(code(&output), 1);
     let lines: Vec<Value> = output
@@ -33,7 +38,7 @@ async fn doctor_reports_wrong_settings_instead_of_refusing() {
         .map(|line| serde_json::from_slice(line).unwrap())
         .collect();
     let failed = |line: &&Value| line["check"] == "settings" && line["status"] == "failed";
-    assert_eq!(lines.iter().filter(failed).count(), 2, "{lines:?}");
+    assert_eq!(lines.iter().filter(failed).count(), 4, "{lines:?}");
 }
 
 #[tokio::test]
@@ -44,4 +49,30 @@ async fn doctor_warns_of_dead_events() {
     let output = run(&["doctor"], &environment);
     assert_eq!(code(&output), 0);
     assert!(words(&output.stdout).contains("0 pending, 1 dead, 0 done warn outbox"), "{}", words(&output.stdout));
+}
+
+#[test]
+fn doctor_of_an_embedded_installation_needs_no_database_url_and_says_what_it_skips() {
+    let path = cluster::search_path();
+    let environment = [("STRIPE_WEBHOOK_SECRET", "whsec_x"), ("PATH", path.as_str())];
+    let fine = run(&["doctor", "--embedded"], &environment);
+    let report = words(&fine.stdout);
+    assert_eq!(code(&fine), 0, "{report}");
+    assert!(report.contains("its checks are skipped"), "{report}");
+    let two = run(&["doctor", "--embedded"], &[environment[0], environment[1], ("DATABASE_URL", "postgres://h/d")]);
+    assert_eq!(code(&two), 1);
+    assert!(words(&two.stdout).contains("--embedded asks for another database"), "{}", words(&two.stdout));
+    let none = run(&["doctor", "--embedded"], &[environment[0], ("BILLING_SYNC_PG_BIN", "/nowhere")]);
+    assert_eq!(code(&none), 1, "{}", words(&none.stdout));
+}
+
+#[tokio::test]
+async fn doctor_finds_two_listeners_on_one_address() {
+    let (database, _conn) = migrated().await;
+    let same = ("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:8080");
+    let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_x"), same];
+    let output = run(&["doctor"], &environment);
+    assert_eq!(code(&output), 1);
+    let report = words(&output.stdout);
+    assert!(report.contains("FAIL settings BILLING_SYNC_LISTEN, BILLING_SYNC_OPS_LISTEN are"), "{report}");
 }

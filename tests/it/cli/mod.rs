@@ -4,6 +4,7 @@ mod doctor;
 mod migrate;
 mod outbox;
 mod send;
+mod serve;
 
 use std::process::{Command, Output};
 
@@ -107,11 +108,18 @@ fn a_receiver_without_a_secret_refuses_and_names_where_to_find_one() {
 
 #[test]
 fn an_unreachable_database_is_a_failure_that_shows_no_password() {
-    for command in [&["migrate"][..], &["doctor"], &["outbox", "list"]] {
-        let output = run(command, &[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/d")]);
+    let environment = [
+        ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/d"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_x"),
+        ("BILLING_SYNC_LISTEN", "127.0.0.1:0"),
+        ("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0"),
+    ];
+    for command in [&["migrate"][..], &["doctor"], &["outbox", "list"], &["serve"]] {
+        let output = run(command, &environment);
         let said = words(&output.stdout) + &words(&output.stderr);
         assert_eq!(code(&output), 1, "{command:?}");
         assert!(said.contains("cannot reach the database at 127.0.0.1:1, database d, user u"), "{said}");
+        assert_eq!(said.matches("start the database, or correct DATABASE_URL").count(), 1, "{said}");
         assert!(!said.contains("hunter2"), "{said}");
     }
 }
@@ -121,5 +129,9 @@ fn health_of_nobody_is_a_failure_that_names_the_setting() {
     let output = run(&["health"], &[("BILLING_SYNC_OPS_LISTEN", "0.0.0.0:1")]);
     let errors = words(&output.stderr);
     assert_eq!(code(&output), 1);
-    assert!(errors.contains("127.0.0.1:1") && errors.contains("BILLING_SYNC_OPS_LISTEN"), "{errors}");
+    assert!(
+        errors.contains("127.0.0.1:1/readyz cannot be asked (Connection refused (os error 111)): does"),
+        "{errors}"
+    );
+    assert!(errors.ends_with("with this BILLING_SYNC_OPS_LISTEN?"), "{errors}");
 }

@@ -1,7 +1,11 @@
 //! `outbox`: what an operator sees of events, and what the decisions change.
 
+use std::time::Duration;
+
+use billing_sync::outbox::CHANNEL;
 use serde_json::Value;
 use sqlx::PgConnection;
+use sqlx::postgres::PgListener;
 
 use super::{code, migrated, run, store, words};
 use crate::support::cluster;
@@ -57,6 +61,18 @@ async fn show_explains_and_gives_the_payload_only_on_demand_and_without_secrets(
 }
 
 #[tokio::test]
+async fn show_says_how_often_an_event_has_failed() {
+    let (database, mut conn) = migrated().await;
+    store(&mut conn, "evt_p", "pending").await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let thrice = words(&run(&["outbox", "show", "evt_p"], &environment).stdout);
+    assert!(thrice.contains("It failed 3 times and is"), "{thrice}");
+    sqlx::query("UPDATE billing.outbox SET attempts = 1").execute(&mut conn).await.unwrap();
+    let once = words(&run(&["outbox", "show", "evt_p"], &environment).stdout);
+    assert!(once.contains("It failed once and is"), "{once}");
+}
+
+#[tokio::test]
 async fn retry_gives_a_dead_event_all_its_attempts_back_and_keeps_its_error() {
     let (database, mut conn) = migrated().await;
     store(&mut conn, "evt_x", "dead").await;
@@ -65,6 +81,21 @@ async fn retry_gives_a_dead_event_all_its_attempts_back_and_keeps_its_error() {
     let row = "state || ' ' || attempts || ' ' || alone || ' ' || last_error || ' ' || (finished_at IS NULL) || ' ' || \
                (run_at <= clock_timestamp())";
     assert_eq!(column(&mut conn, "evt_x", row).await.as_deref(), Some("pending 0 true a cause true true"));
+}
+
+#[tokio::test]
+async fn retry_wakes_the_workers() {
+    let (database, mut conn) = migrated().await;
+    let mut listener = PgListener::connect(&database.url).await.unwrap();
+    listener.listen(CHANNEL).await.unwrap();
+    for arguments in [&["outbox", "retry", "evt_x"][..], &["outbox", "retry", "--all-dead"]] {
+        sqlx::query("DELETE FROM billing.outbox").execute(&mut conn).await.unwrap();
+        sqlx::query("DELETE FROM billing.events").execute(&mut conn).await.unwrap();
+        store(&mut conn, "evt_x", "dead").await;
+        assert_eq!(code(&run(arguments, &[("DATABASE_URL", &database.url)])), 0);
+        let woken = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await;
+        assert!(woken.is_ok_and(|woken| woken.is_ok()), "{arguments:?}");
+    }
 }
 
 #[tokio::test]

@@ -63,6 +63,21 @@ fn send_fails_where_an_answer_is_not_2xx() {
 }
 
 #[test]
+fn what_send_prints_fits_the_terminal() {
+    let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 104\r\nconnection: close\r\n\r\n\
+                  no signature matches: is STRIPE_WEBHOOK_SECRET the signing secret of this endpoint? and more to be read.";
+    let (url, thread) = endpoint(answer, 1);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "{}").unwrap();
+    let path = file.path().to_str().unwrap();
+    let output = run(&["send", path, "--to", &url], &[("STRIPE_WEBHOOK_SECRET", "whsec_a")]);
+    thread.join().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.lines().count() > 1 && printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+    assert_eq!(words(&output.stderr), "error: the delivery was not accepted");
+}
+
+#[test]
 fn send_without_a_secret_or_with_an_odd_url_is_refused() {
     assert_eq!(code(&run(&["send", "x.json", "--to", "http://h/"], &[])), 2);
     assert_eq!(code(&run(&["send", "x.json", "--to", "h:80"], &[("STRIPE_WEBHOOK_SECRET", "whsec_a")])), 2);

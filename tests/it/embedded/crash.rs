@@ -15,6 +15,7 @@ use sqlx::ConnectOptions;
 
 use super::{alive, execute, number, open_dir, socket_dir};
 use crate::support::cluster::options;
+use crate::support::process::Server;
 
 fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
@@ -108,6 +109,18 @@ async fn a_start_after_kill_9_of_the_postmaster_recovers_the_data() {
 }
 
 #[tokio::test]
+async fn a_postmaster_that_is_killed_is_noticed_and_its_log_named() {
+    let dir = open_dir();
+    let mut cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    let soon = Duration::from_millis(300);
+    assert!(tokio::time::timeout(soon, cluster.ended()).await.is_err(), "it still runs");
+    send(cluster.pid(), Signal::SIGKILL);
+    let ended = tokio::time::timeout(Duration::from_secs(5), cluster.ended()).await.unwrap().to_string();
+    assert!(ended.contains("signal: 9") && ended.contains("postgres.log"), "{ended}");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_start_right_after_kill_9_of_its_owner_works() {
     let dir = open_dir();
     let mut first = hold(dir.path());
@@ -184,4 +197,17 @@ async fn a_start_right_after_kill_9_in_the_middle_of_initdb_begins_anew() {
     let cluster = Cluster::start(&options(dir.path())).await.unwrap();
     assert_eq!(number(&cluster, "SELECT 1::int8").await, 1);
     cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn serve_ends_with_its_private_server_and_says_why() {
+    let dir = open_dir();
+    let data_dir = dir.path().join("data");
+    let server = Server::start_embedded(&data_dir).await;
+    let pid = fs::read_to_string(data_dir.join("postgres/postmaster.pid")).unwrap();
+    send(pid.lines().next().unwrap().parse().unwrap(), Signal::SIGKILL);
+    let (code, log) = server.ended_with_log().await;
+    assert_eq!(code, Some(1), "{log}");
+    let error = log.lines().find(|line| line.contains("\"ERROR\"")).expect(&log);
+    assert!(error.contains("ended by itself") && error.contains("postgres.log"), "{error}");
 }

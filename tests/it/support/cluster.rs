@@ -145,10 +145,14 @@ impl Server {
 
 /// How clusters are started in tests: nothing needs to survive a power cut.
 pub(crate) fn options(dir: &Path) -> Options {
-    #[expect(clippy::disallowed_methods, reason = "the binary hands PATH over from its configuration")]
-    let search_path = std::env::var("PATH").unwrap_or_default();
     let settings = vec![("fsync".to_owned(), "off".to_owned()), ("max_connections".to_owned(), "200".to_owned())];
-    Options { data_dir: dir.join("data"), pg_bin: None, search_path, settings }
+    Options { data_dir: dir.join("data"), pg_bin: None, search_path: search_path(), settings }
+}
+
+/// Where server programs are looked for.
+#[expect(clippy::disallowed_methods, reason = "the binary hands PATH over from its configuration")]
+pub(crate) fn search_path() -> String {
+    std::env::var("PATH").unwrap_or_default()
 }
 
 /// A shell that removes `dir`, and the data directory that it is told, when we and then the server have ended. Started

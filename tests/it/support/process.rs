@@ -1,6 +1,7 @@
 //! The real binary, serving, so that it can be killed.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,7 +18,16 @@ use tokio::time::timeout;
 
 use super::app::SECRET;
 use super::client::{Client, post};
-use super::cluster::TestDatabase;
+use super::cluster::{self, TestDatabase};
+
+fn serve(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
+    command.arg("serve").args(arguments).env_clear().kill_on_drop(true).env("STRIPE_WEBHOOK_SECRET", SECRET);
+    command.env("BILLING_SYNC_LISTEN", "127.0.0.1:0").env("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0");
+    command.env("BILLING_SYNC_POLL_INTERVAL", "100ms").env("BILLING_SYNC_RETRY_INITIAL", "100ms");
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
 
 /// Longer than anything here takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +36,8 @@ pub(crate) struct Server {
     child: Child,
     /// Read all the time: a full pipe would hold the process up.
     log: mpsc::UnboundedReceiver<String>,
+    /// The line that says so.
+    serving: Value,
     webhooks: Option<SocketAddr>,
     ops: SocketAddr,
     /// The log as far as it was read.
@@ -35,12 +47,19 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `serve` with these roles and waits until it says that it serves.
     pub(crate) async fn start(database: &TestDatabase, roles: &str, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
-        command.args(["serve", "--roles", roles]).env_clear().kill_on_drop(true);
-        command.env("DATABASE_URL", &database.url).env("STRIPE_WEBHOOK_SECRET", SECRET);
-        command.env("BILLING_SYNC_LISTEN", "127.0.0.1:0").env("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0");
-        command.env("BILLING_SYNC_POLL_INTERVAL", "100ms").env("BILLING_SYNC_RETRY_INITIAL", "100ms");
-        command.envs(environment.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut command = serve(&["--roles", roles]);
+        command.env("DATABASE_URL", &database.url).envs(environment.iter().copied());
+        Self::spawn(command).await
+    }
+
+    /// Starts `serve --embedded` with this data directory.
+    pub(crate) async fn start_embedded(data_dir: &Path) -> Self {
+        let mut command = serve(&["--embedded"]);
+        command.env("BILLING_SYNC_DATA_DIR", data_dir).env("PATH", cluster::search_path());
+        Self::spawn(command).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = mpsc::unbounded_channel();
@@ -50,12 +69,18 @@ impl Server {
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { child, log, webhooks: None, ops: nowhere, seen: String::new() };
+        let mut server = Self { child, log, serving: Value::Null, webhooks: None, ops: nowhere, seen: String::new() };
         let serving = server.log_line("serving").await;
         server.ops = serving["ops"].as_str().unwrap().parse().unwrap();
         let url = serving["webhooks"].as_str().map(|url| url.trim_start_matches("http://").trim_end_matches(PATH));
         server.webhooks = url.map(|address| address.parse().unwrap());
+        server.serving = serving;
         server
+    }
+
+    /// The line of the log that says that it serves.
+    pub(crate) fn serving(&self) -> &Value {
+        &self.serving
     }
 
     /// The next line of the log with this message.
@@ -110,6 +135,12 @@ impl Server {
     /// Waits for the end; the exit code, where it was not killed.
     pub(crate) async fn ended(mut self) -> Option<i32> {
         timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap().code()
+    }
+
+    /// The same, and the whole log.
+    pub(crate) async fn ended_with_log(mut self) -> (Option<i32>, String) {
+        let code = timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap().code();
+        (code, self.rest_of_the_log().await)
     }
 
     /// `kill -9`.

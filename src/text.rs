@@ -1,0 +1,44 @@
+//! Text for a terminal: how wide it is, and how a long sentence is broken. Called by the command line and the demo.
+
+/// Reports and tables are made for a terminal of this width.
+pub const WIDTH: usize = 80;
+
+/// `text` after `lead`, broken at blanks; further lines begin under the first one's text.
+pub fn wrapped(lead: &str, text: &str) -> String {
+    let indent = lead.chars().count();
+    let mut lines = vec![lead.to_owned()];
+    let mut used = indent;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > indent && used + 1 + length > WIDTH {
+            lines.push(" ".repeat(indent));
+            used = indent;
+        }
+        let Some(line) = lines.last_mut() else { continue };
+        if used > indent {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += length;
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_broken_under_itself() {
+        let text = wrapped("  mend   ", &"word ".repeat(40));
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().skip(1).all(|line| line.starts_with("         word")), "{text}");
+    }
+
+    #[test]
+    fn a_word_longer_than_the_line_stays_whole() {
+        let path = "x".repeat(200);
+        assert_eq!(wrapped("a ", &format!("b {path}")), format!("a b\n  {path}"));
+    }
+}
