@@ -1,6 +1,4 @@
-//! For the operator's commands: the database's health for `doctor`, payloads without secrets for `outbox show`, and a call
-//! to the workers for `outbox retry`.
+//! For the operator's commands: the database's health for `doctor`, payloads without secrets for `outbox show`.
 
 pub mod checkup;
 pub mod payload;
-pub mod wake;

@@ -22,9 +22,9 @@ use self::report::Report;
 use super::Task;
 use super::settings::{SettingArgs, Uses};
 use crate::config::receiver;
+use crate::config::secret::WebhookSecret;
 use crate::config::settings::Concern;
 use crate::config::source::Source;
-use crate::receiver::signature::WebhookSecret;
 
 pub(super) use self::delivery::cause;
 

@@ -7,7 +7,7 @@ use super::parse;
 use super::receiver;
 use super::settings;
 use super::source::Source;
-use crate::receiver::signature::WebhookSecret;
+use crate::config::secret::WebhookSecret;
 
 /// Settings of a demo that goes on serving.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::parse::{self, Expected, Parsed};
 use super::settings;
 use super::source::Source;
-use crate::receiver::signature::WebhookSecret;
+use crate::config::secret::WebhookSecret;
 
 /// What Stripe's signing secrets begin with.
 const PREFIX: &str = "whsec_";

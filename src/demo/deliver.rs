@@ -16,8 +16,9 @@ use uuid::Uuid;
 use super::sandbox::Event;
 use super::story::Delivery;
 use crate::clock;
+use crate::config::secret::WebhookSecret;
 use crate::receiver::PATH;
-use crate::receiver::signature::{WebhookSecret, sign};
+use crate::receiver::signature::sign;
 
 /// Our own listener on this machine; Stripe itself waits less.
 const LIMIT: Duration = Duration::from_secs(30);

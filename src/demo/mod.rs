@@ -36,12 +36,12 @@ use crate::config::demo::KeepConfig;
 use crate::config::error::ConfigError;
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
+use crate::config::secret::WebhookSecret;
 use crate::config::source::{Flags, Source};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::embedded::{self, Cluster, EmbeddedError};
 use crate::migrations::{self, MigrationError};
-use crate::receiver::signature::WebhookSecret;
 use crate::service::{Service, ServiceConfig, StartError, on_this_machine};
 
 /// Below the data directory, so that the demo never meets the data of `serve --embedded`.

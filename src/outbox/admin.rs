@@ -58,7 +58,7 @@ pub async fn list(
             source, state, outcome, reason, alone, attempts, run_at, last_error, received_at, finished_at
         FROM billing.outbox
         WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR type = $2)
-        ORDER BY created DESC, event_id DESC
+        ORDER BY received_at DESC, event_id DESC
         LIMIT $3
         "#,
         state,

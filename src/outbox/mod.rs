@@ -26,6 +26,4 @@ pub mod enqueue;
 pub mod settle;
 pub mod twins;
 pub mod upkeep;
-
-/// The channel on which the receiver says that something was stored.
-pub const CHANNEL: &str = "billing_sync_outbox";
+pub mod wake;

@@ -14,9 +14,9 @@ use hyper::{Method, Request, Response};
 
 use super::answer::Answer;
 use super::batch::Queue;
-use super::signature::WebhookSecret;
 use super::{body, envelope, signature};
 use crate::clock;
+use crate::config::secret::WebhookSecret;
 use crate::metrics::instance::{Instance, WebhookOutcome};
 use crate::outbox::enqueue::Incoming;
 

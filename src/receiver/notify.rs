@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::outbox::CHANNEL;
+use crate::outbox::wake::wake;
 
 /// Sends one NOTIFY for each signal, or for several that came meanwhile, until `stop`.
 pub(super) async fn run(pool: PgPool, stored: Arc<Notify>, limit: Duration, stop: CancellationToken) {
@@ -32,6 +32,5 @@ pub(super) async fn run(pool: PgPool, stored: Arc<Notify>, limit: Duration, stop
 }
 
 async fn notify(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let query = "-- outbox.notify\nSELECT pg_notify($1, '')";
-    sqlx::query(query).bind(CHANNEL).execute(pool).await.map(|_| ())
+    wake(&mut *pool.acquire().await?).await
 }

@@ -4,11 +4,10 @@
 //! PURE: `now` is an argument. Knows nothing of HTTP or JSON. Called by the receiver, and for making headers by
 //! the `send` command, the demo and tests.
 
-use std::fmt;
-
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
+
+use crate::config::secret::WebhookSecret;
 
 /// How far a timestamp may lie from now, either way. The default of Stripe's SDKs.
 pub const TOLERANCE_SECONDS: u64 = 300;
@@ -18,34 +17,6 @@ const MAX_SIGNATURES: usize = 16;
 
 /// Twelve digits reach to the year 33658 and fit every integer type.
 const MAX_TIMESTAMP_DIGITS: usize = 12;
-
-/// The signing secret of one endpoint (`whsec_…`). Its bytes are the key as they are, prefix included.
-#[derive(Clone)]
-pub struct WebhookSecret(SecretString);
-
-/// A secret with nothing in it: anybody could sign with that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the webhook secret is blank")]
-pub struct BlankSecret;
-
-impl WebhookSecret {
-    /// A secret without the blanks around it, which a mounted file (a final newline) or a list brings along.
-    ///
-    /// # Errors
-    /// [`BlankSecret`] when nothing is left.
-    pub fn new(secret: &str) -> Result<Self, BlankSecret> {
-        match secret.trim() {
-            "" => Err(BlankSecret),
-            secret => Ok(Self(SecretString::from(secret))),
-        }
-    }
-}
-
-impl fmt::Debug for WebhookSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WebhookSecret")
-    }
-}
 
 /// Which check a signature failed, and the mend. The texts never repeat what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,8 +70,8 @@ pub fn sign(secret: &WebhookSecret, timestamp: i64, body: &[u8]) -> String {
 
 /// HMAC-SHA256 over `t.body`.
 fn mac(secret: &WebhookSecret, timestamp: &[u8], body: &[u8]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.0.expose_secret().as_bytes())
-        .expect("HMAC takes keys of every length (RFC 2104)");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of every length (RFC 2104)");
     mac.update(timestamp);
     mac.update(b".");
     mac.update(body);

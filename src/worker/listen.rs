@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::outbox::CHANNEL;
+use crate::outbox::wake::CHANNEL;
 
 /// After so long without a word the connection is made anew: a host that vanished would be silent for ever.
 const SILENCE: Duration = Duration::from_mins(5);

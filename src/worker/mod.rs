@@ -29,6 +29,7 @@ use crate::domain::subscription::Subscription;
 use crate::metrics::instance::Instance;
 use crate::outbox::claim::{self, Attempt};
 use crate::projection::{self, Projected, Rules};
+use crate::reach;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::subscription::SubscriptionView;
 
@@ -108,7 +109,12 @@ impl Worker {
                 Err(failure) => {
                     failures += 1;
                     let pause = self.pause_after(failures);
-                    tracing::warn!(error = %failure, pause_seconds = pause.as_secs_f64(), "the worker cannot work and will try again");
+                    tracing::warn!(
+                        error = %failure,
+                        database = reach::place(&self.context.pool.connect_options()),
+                        pause_seconds = pause.as_secs_f64(),
+                        "the worker cannot work and will try again"
+                    );
                     pause
                 }
             };

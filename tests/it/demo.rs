@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use billing_sync::clock;
 use billing_sync::config::demo::KeepConfig;
+use billing_sync::config::secret::WebhookSecret;
 use billing_sync::demo::{self, DemoError, Options};
 use billing_sync::receiver::PATH;
-use billing_sync::receiver::signature::{WebhookSecret, sign};
+use billing_sync::receiver::signature::sign;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;

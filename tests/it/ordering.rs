@@ -261,14 +261,22 @@ impl TestApp {
     }
 }
 
+/// The same 60 lives every time; in `make soak` as many as it says, and others every time. A life that fails is
+/// printed whole.
+fn runner() -> (TestRunner, u32) {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
+    let lives = std::env::var("SOAK_LIVES").ok().and_then(|lives| lives.parse().ok());
+    lives.map_or_else(|| (TestRunner::deterministic(), 60), |lives| (TestRunner::default(), lives))
+}
+
 /// The law of the whole: any permutation, with duplicates, in batches of any size, ends in the rows that the
 /// last states alone would make, or, where an order could not be told, in the same rows every time.
 #[tokio::test]
 async fn any_order_of_arrival_ends_in_the_rows_of_the_true_order() {
     let mut app = TestApp::start().await;
-    let mut runner = TestRunner::deterministic();
+    let (mut runner, lives) = runner();
     let (mut told, mut doubtful) = (0, 0);
-    for _ in 0..60 {
+    for _ in 0..lives {
         let life = life().new_tree(&mut runner).unwrap().current();
         let true_order: Vec<&Value> = life.events.iter().collect();
         let arrival: Vec<&Value> = life.arrival.iter().map(|place| &life.events[*place]).collect();

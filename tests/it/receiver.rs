@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use billing_sync::clock;
 use billing_sync::config::receiver::ReceiverConfig;
+use billing_sync::config::secret::WebhookSecret;
 use billing_sync::metrics::instance::Instance;
-use billing_sync::receiver::signature::{self, WebhookSecret};
+use billing_sync::receiver::signature;
 use billing_sync::receiver::{PATH, Receiver};
 use prometheus::{Registry, TextEncoder};
 use sqlx::postgres::PgPoolOptions;

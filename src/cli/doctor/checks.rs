@@ -7,10 +7,12 @@ use time::Duration;
 use super::report::{Check, Report};
 use crate::admin::checkup;
 use crate::cli::{database, output};
+use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::embedded::find_server;
 use crate::metrics::service;
-use crate::{clock, migrations, reach};
+use crate::migrations;
+use crate::reach;
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
 const MONTHS_AHEAD: i32 = 2;

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use sqlx::{Connection, PgConnection};
 
 use super::Settings;
-use crate::admin::wake::wake;
 use crate::cli::output;
 use crate::cli::settings::SettingArgs;
 use crate::outbox::admin;
+use crate::outbox::wake::wake;
 
 /// Arguments of `outbox retry`.
 #[derive(Debug, clap::Args)]

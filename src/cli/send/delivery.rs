@@ -14,7 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use crate::clock;
-use crate::receiver::signature::{WebhookSecret, sign};
+use crate::config::secret::WebhookSecret;
+use crate::receiver::signature::sign;
 
 /// Stripe waits less.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::secret::BlankSecret;
 
 const NOW: i64 = 1_700_000_000;
 const BODY: &[u8] = br#"{"id":"evt_1"}"#;

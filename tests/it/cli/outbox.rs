@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use billing_sync::outbox::CHANNEL;
+use billing_sync::outbox::wake::CHANNEL;
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;

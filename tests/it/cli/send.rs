@@ -40,7 +40,7 @@ fn send_signs_with_the_first_secret_and_prints_the_answer() {
     let request = thread.join().unwrap().remove(0);
     let header = request.lines().find_map(|line| line.strip_prefix("stripe-signature: ")).unwrap();
     let timestamp = header.strip_prefix("t=").unwrap().split(',').next().unwrap().parse().unwrap();
-    let secret = billing_sync::receiver::signature::WebhookSecret::new("whsec_a").unwrap();
+    let secret = billing_sync::config::secret::WebhookSecret::new("whsec_a").unwrap();
     let expected = billing_sync::receiver::signature::sign(&secret, timestamp, br#"{"id":"evt_1"}"#);
     assert_eq!(header, expected);
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use billing_sync::config::receiver::ReceiverConfig;
+use billing_sync::config::secret::WebhookSecret;
 use billing_sync::metrics::instance::Instance;
-use billing_sync::receiver::signature::{self, WebhookSecret};
+use billing_sync::receiver::signature;
 use billing_sync::receiver::{PATH, Receiver};
 use prometheus::Registry;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billing_sync::config::receiver::ReceiverConfig;
-use billing_sync::receiver::PATH;
+use billing_sync::config::secret::WebhookSecret;
+use billing_sync::receiver::{PATH, signature};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{app, app_with, config, event, sign, signed};
+use super::{app, app_with, config, event, now, sign, signed};
 use crate::support::client::{Client, post};
 
 #[tokio::test]
@@ -111,15 +112,19 @@ async fn connections_over_the_limit_wait_for_a_place() {
 }
 
 #[tokio::test]
-async fn a_flood_without_signatures_writes_nothing_and_hinders_nobody() {
+async fn a_flood_without_valid_signatures_writes_nothing_and_hinders_nobody() {
     let app = Arc::new(app_with(ReceiverConfig { queue_capacity: 1, ..config() }).await);
     let mut flood = JoinSet::new();
-    for _ in 0..20 {
+    for number in 0..20 {
         let app = app.clone();
+        // half of them well-formed, of the right time, and signed by somebody else
+        let foreign = WebhookSecret::new("whsec_of_somebody_else").unwrap();
+        let signed = signature::sign(&foreign, now(), &event("evt_flood", ""));
+        let header = if number % 2 == 0 { signed } else { "t=1,v1=00".to_owned() };
         flood.spawn(async move {
             let mut client = Client::connect(app.addr).await;
             for _ in 0..20 {
-                client.send(&post(PATH, "t=1,v1=00", &event("evt_flood", ""))).await;
+                client.send(&post(PATH, &header, &event("evt_flood", ""))).await;
                 assert_eq!(client.reply().await.unwrap().status, 400);
             }
         });

@@ -6,8 +6,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use billing_sync::clock;
+use billing_sync::config::secret::WebhookSecret;
 use billing_sync::receiver::PATH;
-use billing_sync::receiver::signature::{self, WebhookSecret};
+use billing_sync::receiver::signature;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
