@@ -17,6 +17,7 @@ RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
 COPY src src
 COPY migrations migrations
 COPY .sqlx .sqlx
+COPY build.rs build.rs
 RUN cargo build --release --locked && cp target/release/billing-sync /billing-sync
 
 FROM gcr.io/distroless/cc-debian12:nonroot

@@ -168,15 +168,19 @@ impl Worker {
     }
 
     /// The time to sleep: until the next retry is due, at most the poll interval, which also covers lost wake-ups.
-    async fn until_next_due(&self) -> Duration {
+    async fn until_next_due(&mut self) -> Duration {
         let poll = self.context.config.poll_interval;
-        let Ok(mut conn) = self.context.pool.acquire().await else { return poll };
-        match claim::next_due(&mut conn).await {
+        match self.step(Self::next_due).await {
             // due already and yet not claimed: another worker has it
             Ok(Some(Duration::ZERO)) => poll.min(Duration::from_millis(100)),
             Ok(Some(due)) => due.min(poll),
             Ok(None) | Err(_) => poll,
         }
+    }
+
+    async fn next_due(&mut self) -> Result<Option<Duration>, Failure> {
+        let mut conn = self.context.pool.acquire().await?;
+        Ok(claim::next_due(&mut conn).await?)
     }
 
     /// Grows from a tenth of a second to the poll interval: the database is away, and comes back for all at once.

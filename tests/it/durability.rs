@@ -113,15 +113,21 @@ async fn fates(pool: &PgPool) -> String {
     sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
 }
 
+/// A server that has a batch at work and has been sent SIGTERM.
+async fn told_to_stop_in_the_middle(database: &TestDatabase, pool: &PgPool) -> Server {
+    let mut server = Server::start(database, WORKER, &[]).await;
+    deliver_customers(&server, &["cus_slow"]).await;
+    until(pool, WAITING).await;
+    server.signal(Signal::SIGTERM);
+    server.log_line("stopping: finishing what is in flight").await;
+    server
+}
+
 #[tokio::test]
 async fn sigterm_in_the_middle_of_a_batch_finishes_the_batch() {
     let (database, pool) = database().await;
     let mut gate = close_the_gate(&pool).await;
-    let mut server = Server::start(&database, WORKER, &[]).await;
-    deliver_customers(&server, &["cus_slow"]).await;
-    until(&pool, WAITING).await;
-    server.signal(Signal::SIGTERM);
-    server.log_line("stopping: finishing what is in flight").await;
+    let server = told_to_stop_in_the_middle(&database, &pool).await;
     open_the_gate(&mut gate).await;
     assert_eq!(server.ended().await, Some(0));
     assert_eq!(fates(&pool).await, "evt_cus_slow done 0");
@@ -131,11 +137,7 @@ async fn sigterm_in_the_middle_of_a_batch_finishes_the_batch() {
 async fn a_second_signal_stops_at_once_and_the_next_start_finishes_the_work() {
     let (database, pool) = database().await;
     let mut gate = close_the_gate(&pool).await;
-    let mut server = Server::start(&database, WORKER, &[]).await;
-    deliver_customers(&server, &["cus_slow"]).await;
-    until(&pool, WAITING).await;
-    server.signal(Signal::SIGTERM);
-    server.log_line("stopping: finishing what is in flight").await;
+    let server = told_to_stop_in_the_middle(&database, &pool).await;
     server.signal(Signal::SIGTERM);
     assert_eq!(server.ended().await, Some(1));
     open_the_gate(&mut gate).await;
