@@ -7,7 +7,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 demo: rust postgres ## install what is missing, build, and run the demo
-	cargo run --locked --release --quiet -- demo
+	cargo build --locked --release
+	@cargo run --locked --release --quiet -- demo
 
 test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
 	cargo test --locked
