@@ -29,16 +29,16 @@ pub struct Claimed {
 }
 
 /// A row as it comes from the database.
-struct Row {
-    event_id: String,
-    created: OffsetDateTime,
-    event_type: String,
-    format: String,
-    object_type: Option<String>,
-    object_id: Option<String>,
-    account: String,
-    livemode: Option<bool>,
-    payload: Option<Vec<u8>>,
+pub(super) struct Row {
+    pub(super) event_id: String,
+    pub(super) created: OffsetDateTime,
+    pub(super) event_type: String,
+    pub(super) format: String,
+    pub(super) object_type: Option<String>,
+    pub(super) object_id: Option<String>,
+    pub(super) account: String,
+    pub(super) livemode: Option<bool>,
+    pub(super) payload: Option<Vec<u8>>,
 }
 
 impl From<Row> for Claimed {
@@ -182,87 +182,6 @@ pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error
     .fetch_one(conn)
     .await
     .map(|count| u64::try_from(count).unwrap_or_default())
-}
-
-/// One attempt at one event, already counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// The event.
-    pub key: EventKey,
-    /// Which attempt this is, from 1.
-    pub number: i32,
-}
-
-/// What came of looking for an event that goes alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
-    /// This attempt is to be made.
-    Attempt(Attempt),
-    /// The worker died during the last attempt at this event, so that it is dead now.
-    Exhausted(EventKey),
-}
-
-/// Counts the next attempt at the next event that goes alone. In a commit of its own, before the work: an event
-/// that kills the process must run out of attempts too. For `lease` nobody else tries it.
-///
-/// # Errors
-/// Those of the database.
-pub async fn begin_attempt(
-    conn: &mut PgConnection,
-    lease: Duration,
-    max_attempts: i32,
-) -> Result<Option<Begun>, sqlx::Error> {
-    let row = sqlx::query!(
-        "-- outbox.begin_attempt
-        -- materialized, so that the limit is 1 whatever the plan
-        WITH next AS MATERIALIZED (
-            SELECT event_id, created FROM billing.outbox
-            WHERE state = 'pending' AND alone AND run_at <= (SELECT clock_timestamp())
-            ORDER BY run_at, event_id
-            LIMIT 1
-            FOR UPDATE SKIP LOCKED
-        )
-        UPDATE billing.outbox AS o SET
-            attempts = LEAST(o.attempts + 1, $2),
-            run_at = clock_timestamp() + $1::interval,
-            last_error = 'the worker stopped during this attempt',
-            state = CASE WHEN o.attempts < $2 THEN 'pending' ELSE 'dead' END,
-            finished_at = CASE WHEN o.attempts < $2 THEN NULL ELSE clock_timestamp() END
-        FROM next
-        WHERE o.event_id = next.event_id AND o.created = next.created
-        RETURNING o.event_id, o.created, o.attempts, o.state",
-        interval(lease),
-        max_attempts
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| {
-        let key = EventKey { event_id: row.event_id, created: row.created };
-        if row.state == "dead" { Begun::Exhausted(key) } else { Begun::Attempt(Attempt { key, number: row.attempts }) }
-    }))
-}
-
-/// Claims the event of an attempt, for as long as the transaction lives. `None` where somebody else has it or
-/// has finished it.
-///
-/// # Errors
-/// Those of the database.
-pub async fn one(conn: &mut PgConnection, attempt: &Attempt) -> Result<Option<Claimed>, sqlx::Error> {
-    sqlx::query_as!(
-        Row,
-        r#"-- outbox.claim_one
-        SELECT o.event_id, o.created, o.type AS event_type, o.format, o.object_type, o.object_id, o.account,
-               o.livemode, e.payload AS "payload?"
-        FROM billing.outbox AS o LEFT JOIN billing.events AS e USING (event_id, created)
-        WHERE o.event_id = $1 AND o.created = $2 AND o.state = 'pending' AND o.attempts = $3
-        FOR UPDATE OF o SKIP LOCKED"#,
-        attempt.key.event_id,
-        attempt.key.created,
-        attempt.number
-    )
-    .fetch_optional(conn)
-    .await
-    .map(|row| row.map(Claimed::from))
 }
 
 /// How long until the next pending event is due; `None` where none is pending. Zero or less: it is due.

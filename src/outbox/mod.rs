@@ -17,10 +17,11 @@
 //! of attempts. Row locks are the claim of a batch, so a crash releases it at once; only an attempt at a single event
 //! is leased, since nobody may try it again at once.
 //!
-//! [`enqueue`] belongs to the receiver, [`claim`] and [`settle`] to the worker, [`admin`] to the operator.
+//! [`enqueue`] belongs to the receiver, [`claim`], [`settle`] and [`attempt`] to the worker, [`admin`] to the operator.
 //! Nothing here knows what an event means.
 
 pub mod admin;
+pub mod attempt;
 pub mod claim;
 pub mod enqueue;
 pub mod settle;

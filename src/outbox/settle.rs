@@ -1,12 +1,10 @@
-//! Settling: how an event leaves the queue, or goes back into it.
+//! Settling: how events leave the queue.
 //!
 //! `done` is written in the transaction that holds the event's effects, so that both commit or neither does.
 
-use std::time::Duration;
-
 use sqlx::PgConnection;
 
-use super::claim::{Attempt, columns, interval};
+use super::claim::columns;
 use crate::domain::event::{EventKey, Outcome, Reason};
 
 /// What became of one event.
@@ -48,71 +46,4 @@ pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
         return Err(sqlx::Error::RowNotFound);
     }
     Ok(rows.into_iter().map(|row| (EventKey { event_id: row.event_id, created: row.created }, row.delay)).collect())
-}
-
-/// Puts an event back after a failed attempt, to be tried again after `delay`.
-///
-/// # Errors
-/// Those of the database.
-pub async fn put_back(
-    conn: &mut PgConnection,
-    attempt: &Attempt,
-    delay: Duration,
-    error: &str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "-- outbox.put_back
-        UPDATE billing.outbox SET run_at = clock_timestamp() + $4::interval, last_error = $5
-        WHERE event_id = $1 AND created = $2 AND state = 'pending' AND attempts = $3",
-        attempt.key.event_id,
-        attempt.key.created,
-        attempt.number,
-        interval(delay),
-        error
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Takes an attempt back that ended by no fault of the event. It is made again after a tenth of the time that the
-/// event has waited already, from 1 s to 1 min: what lasts, a row that somebody holds, is asked less and less often.
-///
-/// # Errors
-/// Those of the database.
-pub async fn refund(conn: &mut PgConnection, attempt: &Attempt) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "-- outbox.refund
-        UPDATE billing.outbox SET
-            attempts = attempts - 1,
-            last_error = NULL,
-            run_at = clock_timestamp()
-                + LEAST(interval '1 min', GREATEST(interval '1 s', (clock_timestamp() - received_at) / 10))
-        WHERE event_id = $1 AND created = $2 AND state = 'pending' AND attempts = $3",
-        attempt.key.event_id,
-        attempt.key.created,
-        attempt.number
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Parks an event: it will not be tried again until an operator says so.
-///
-/// # Errors
-/// Those of the database.
-pub async fn bury(conn: &mut PgConnection, attempt: &Attempt, error: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "-- outbox.bury
-        UPDATE billing.outbox SET state = 'dead', finished_at = clock_timestamp(), last_error = $4
-        WHERE event_id = $1 AND created = $2 AND state = 'pending' AND attempts = $3",
-        attempt.key.event_id,
-        attempt.key.created,
-        attempt.number,
-        error
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }

@@ -10,8 +10,7 @@ use super::batch::{Tally, begin, contain_panics, process};
 use super::failure::Failure;
 use super::{Round, Worker};
 use crate::metrics::instance::Consequence;
-use crate::outbox::claim::{self, Attempt, Begun};
-use crate::outbox::settle;
+use crate::outbox::attempt::{self, Attempt, Begun};
 
 /// What became of an attempt that did not fail.
 enum Tried {
@@ -27,7 +26,7 @@ impl Worker {
         let mut conn = self.context.pool.acquire().await?;
         let config = &self.context.config;
         let max_attempts = i32::try_from(config.max_attempts).unwrap_or(i32::MAX);
-        let next = claim::begin_attempt(&mut conn, config.attempt_lease, max_attempts).await?;
+        let next = attempt::begin(&mut conn, config.attempt_lease, max_attempts).await?;
         drop(conn);
         let attempt = match next {
             None => return Ok(Round::Idle),
@@ -59,7 +58,7 @@ impl Worker {
     /// Takes the event of an attempt through, in one transaction.
     async fn attempt(&self, attempt: &Attempt) -> Result<Tried, Failure> {
         let mut tx = begin(&self.context).await?;
-        let Some(event) = claim::one(&mut tx, attempt).await? else { return Ok(Tried::Taken) };
+        let Some(event) = attempt::claim(&mut tx, attempt).await? else { return Ok(Tried::Taken) };
         let context = Arc::clone(&self.context);
         contain_panics(async move {
             let tally = process(&mut tx, &context, vec![event]).await?;
@@ -82,11 +81,11 @@ impl Worker {
         let mut conn = self.context.pool.acquire().await?;
         let event_id = attempt.key.event_id.as_str();
         if let Some(delay) = delay {
-            settle::put_back(&mut conn, attempt, delay, &failure.to_string()).await?;
+            attempt::put_back(&mut conn, attempt, delay, &failure.to_string()).await?;
             self.context.metrics.attempt_failed(Consequence::Retry);
             tracing::warn!(event.id = event_id, attempt = attempt.number, error = %failure, "an event failed and will be tried again");
         } else {
-            settle::bury(&mut conn, attempt, &failure.to_string()).await?;
+            attempt::bury(&mut conn, attempt, &failure.to_string()).await?;
             self.context.metrics.attempt_failed(Consequence::Dead);
             tracing::error!(event.id = event_id, attempt = attempt.number, error = %failure, "an event is dead: see `billing-sync outbox show`");
         }
@@ -103,7 +102,7 @@ impl Worker {
     pub(super) async fn pay_back(&mut self) -> Result<(), Failure> {
         while let Some(attempt) = self.owed.last() {
             let mut conn = self.context.pool.acquire().await?;
-            settle::refund(&mut conn, attempt).await?;
+            attempt::refund(&mut conn, attempt).await?;
             self.owed.pop();
         }
         Ok(())

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use billing_sync::domain::subscription::Subscription;
 use billing_sync::outbox::admin;
-use billing_sync::outbox::claim::{self, Begun};
+use billing_sync::outbox::attempt::{self, Begun};
+use billing_sync::outbox::claim;
 use billing_sync::projection::{self, Projected, Rules};
 use billing_sync::stripe::views::customer::CustomerView;
 use billing_sync::stripe::views::subscription::SubscriptionView;
@@ -163,7 +164,7 @@ async fn an_event_that_kills_its_worker_every_time_runs_out_of_attempts() {
     let mut conn = app.pool.acquire().await.unwrap();
     for number in 1..=3 {
         // counted and committed; then the process dies, and nobody takes the count back
-        let begun = claim::begin_attempt(&mut conn, Duration::ZERO, 3).await.unwrap();
+        let begun = attempt::begin(&mut conn, Duration::ZERO, 3).await.unwrap();
         assert!(matches!(begun, Some(Begun::Attempt(attempt)) if attempt.number == number));
     }
     drop(conn);
@@ -181,15 +182,15 @@ async fn an_attempt_at_work_is_taken_by_nobody_else() {
     app.deliver_customers(&["cus_1"]).await;
     app.execute("UPDATE billing.outbox SET alone = true").await;
     let mut conn = app.pool.acquire().await.unwrap();
-    let begun = claim::begin_attempt(&mut conn, Duration::from_mins(1), 3).await.unwrap();
+    let begun = attempt::begin(&mut conn, Duration::from_mins(1), 3).await.unwrap();
     let Some(Begun::Attempt(attempt)) = begun else { panic!("no attempt") };
     drop(conn);
     app.drain().await;
     assert_eq!(app.fate("evt_0").await, "pending - -", "leased");
     let mut tx = app.pool.begin().await.unwrap();
-    assert!(claim::one(&mut tx, &attempt).await.unwrap().is_some());
+    assert!(attempt::claim(&mut tx, &attempt).await.unwrap().is_some());
     let mut other = app.pool.begin().await.unwrap();
-    assert!(claim::one(&mut other, &attempt).await.unwrap().is_none(), "locked");
+    assert!(attempt::claim(&mut other, &attempt).await.unwrap().is_none(), "locked");
     drop((tx, other));
     app.finish().await;
 }

@@ -1,0 +1,154 @@
+//! Attempts at single events: counted before the work, and taken back, repeated or the last one after it.
+//!
+//! Each of these is a commit of its own but for [`claim`], which is the first statement of the work itself.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::claim::{Claimed, Row, interval};
+use crate::domain::event::EventKey;
+
+/// One attempt at one event, already counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The event.
+    pub key: EventKey,
+    /// Which attempt this is, from 1.
+    pub number: i32,
+}
+
+/// What came of looking for an event that goes alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// This attempt is to be made.
+    Attempt(Attempt),
+    /// The worker died during the last attempt at this event, so that it is dead now.
+    Exhausted(EventKey),
+}
+
+/// Counts the next attempt at the next event that goes alone. In a commit of its own, before the work: an event
+/// that kills the process must run out of attempts too. For `lease` nobody else tries it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn begin(conn: &mut PgConnection, lease: Duration, max_attempts: i32) -> Result<Option<Begun>, sqlx::Error> {
+    let row = sqlx::query!(
+        "-- outbox.begin_attempt
+        -- materialized, so that the limit is 1 whatever the plan
+        WITH next AS MATERIALIZED (
+            SELECT event_id, created FROM billing.outbox
+            WHERE state = 'pending' AND alone AND run_at <= (SELECT clock_timestamp())
+            ORDER BY run_at, event_id
+            LIMIT 1
+            FOR UPDATE SKIP LOCKED
+        )
+        UPDATE billing.outbox AS o SET
+            attempts = LEAST(o.attempts + 1, $2),
+            run_at = clock_timestamp() + $1::interval,
+            last_error = 'the worker stopped during this attempt',
+            state = CASE WHEN o.attempts < $2 THEN 'pending' ELSE 'dead' END,
+            finished_at = CASE WHEN o.attempts < $2 THEN NULL ELSE clock_timestamp() END
+        FROM next
+        WHERE o.event_id = next.event_id AND o.created = next.created
+        RETURNING o.event_id, o.created, o.attempts, o.state",
+        interval(lease),
+        max_attempts
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let key = EventKey { event_id: row.event_id, created: row.created };
+        if row.state == "dead" { Begun::Exhausted(key) } else { Begun::Attempt(Attempt { key, number: row.attempts }) }
+    }))
+}
+
+/// Claims the event of an attempt, for as long as the transaction lives. `None` where somebody else has it or
+/// has finished it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn claim(conn: &mut PgConnection, attempt: &Attempt) -> Result<Option<Claimed>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"-- outbox.claim_one
+        SELECT o.event_id, o.created, o.type AS event_type, o.format, o.object_type, o.object_id, o.account,
+               o.livemode, e.payload AS "payload?"
+        FROM billing.outbox AS o LEFT JOIN billing.events AS e USING (event_id, created)
+        WHERE o.event_id = $1 AND o.created = $2 AND o.state = 'pending' AND o.attempts = $3
+        FOR UPDATE OF o SKIP LOCKED"#,
+        attempt.key.event_id,
+        attempt.key.created,
+        attempt.number
+    )
+    .fetch_optional(conn)
+    .await
+    .map(|row| row.map(Claimed::from))
+}
+
+/// Puts an event back after a failed attempt, to be tried again after `delay`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn put_back(
+    conn: &mut PgConnection,
+    attempt: &Attempt,
+    delay: Duration,
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- outbox.put_back
+        UPDATE billing.outbox SET run_at = clock_timestamp() + $4::interval, last_error = $5
+        WHERE event_id = $1 AND created = $2 AND state = 'pending' AND attempts = $3",
+        attempt.key.event_id,
+        attempt.key.created,
+        attempt.number,
+        interval(delay),
+        error
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes an attempt back that ended by no fault of the event. It is made again after a tenth of the time that the
+/// event has waited already, from 1 s to 1 min: what lasts, a row that somebody holds, is asked less and less often.
+///
+/// # Errors
+/// Those of the database.
+pub async fn refund(conn: &mut PgConnection, attempt: &Attempt) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- outbox.refund
+        UPDATE billing.outbox SET
+            attempts = attempts - 1,
+            last_error = NULL,
+            run_at = clock_timestamp()
+                + LEAST(interval '1 min', GREATEST(interval '1 s', (clock_timestamp() - received_at) / 10))
+        WHERE event_id = $1 AND created = $2 AND state = 'pending' AND attempts = $3",
+        attempt.key.event_id,
+        attempt.key.created,
+        attempt.number
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Parks an event: it will not be tried again until an operator says so.
+///
+/// # Errors
+/// Those of the database.
+pub async fn bury(conn: &mut PgConnection, attempt: &Attempt, error: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- outbox.bury
+        UPDATE billing.outbox SET state = 'dead', finished_at = clock_timestamp(), last_error = $4
+        WHERE event_id = $1 AND created = $2 AND state = 'pending' AND attempts = $3",
+        attempt.key.event_id,
+        attempt.key.created,
+        attempt.number,
+        error
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
