@@ -40,7 +40,11 @@ impl Worker {
                 return Ok(Round::Busy);
             }
         };
-        match self.attempt(&attempt).await {
+        // owed until its end is known: should this step run out of time, the attempt is taken back
+        self.owed.push(attempt.clone());
+        let tried = self.attempt(&attempt).await;
+        self.owed.pop();
+        match tried {
             Ok(Tried::Done(tally)) => tally.count(&self.context, began),
             Ok(Tried::Taken) => self.owe(attempt).await?,
             Err(failure @ (Failure::Away(_) | Failure::Contended(_))) => {

@@ -77,7 +77,7 @@ impl Context {
 /// One worker. `serve` runs as many as it is told to.
 pub struct Worker {
     context: Arc<Context>,
-    /// Attempts to take back: they were counted, and ended by no fault of their event while the database was away.
+    /// Attempts to take back: they were counted, and ended by no fault of their event, or their end is not known.
     owed: Vec<Attempt>,
 }
 
