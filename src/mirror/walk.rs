@@ -190,7 +190,7 @@ fn with_states_off_the_walk(moves: &[Move], edges: &[Edge<'_>], end: End) -> End
     let on_the_walk = |state: &State| edges.iter().any(|(from, to)| *from == Some(state) || *to == state);
     let is_stray = |one: &Move| one.edge().is_none() && !on_the_walk(&one.after);
     match end {
-        End::At { index, .. } if moves[index].stage == Stage::Created && moves.iter().any(is_stray) => {
+        End::At { doubt: false, .. } if edges.iter().all(|edge| edge.0.is_none()) && moves.iter().any(is_stray) => {
             last_of(moves, is_stray)
         }
         End::At { index, circuit, .. } if moves.iter().any(is_stray) => End::At { index, doubt: true, circuit },
@@ -321,6 +321,8 @@ mod tests {
         assert_eq!(end(&["z", "z"], None), "z");
         assert_eq!(end(&["z", ">a"], None), "z", "an update follows the creation");
         assert_eq!(end(&["z", ">a", "y"], None), "y?");
+        assert_eq!(end(&["c>d", ">a", "y"], None), "a?", "edges that do not join stay in doubt");
+        assert_eq!(end(&["a>b", "b>a", ">a", "z"], None), "a?", "more than a creation");
     }
 
     #[test]

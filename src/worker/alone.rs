@@ -82,14 +82,16 @@ impl Worker {
             Failure::Bury(_) => None,
             _ => policy.delay(attempts(attempt), fastrand::f64()),
         };
-        let mut conn = self.context.pool.acquire().await?;
+        let mut tx = begin(&self.context).await?;
         let event_id = attempt.key.event_id.as_str();
         if let Some(delay) = delay {
-            attempt::put_back(&mut conn, attempt, delay, &failure.to_string()).await?;
+            attempt::put_back(&mut tx, attempt, delay, &failure.to_string()).await?;
+            tx.commit().await?;
             self.context.metrics.attempt_failed(Consequence::Retry);
             tracing::warn!(event.id = event_id, attempt = attempt.number, error = %failure, "an event failed and will be tried again");
         } else {
-            attempt::bury(&mut conn, attempt, &failure.to_string()).await?;
+            attempt::bury(&mut tx, attempt, &failure.to_string()).await?;
+            tx.commit().await?;
             self.context.metrics.attempt_failed(Consequence::Dead);
             tracing::error!(event.id = event_id, attempt = attempt.number, error = %failure, "an event is dead: see `billing-sync outbox show`");
         }
@@ -102,13 +104,28 @@ impl Worker {
         self.pay_back().await
     }
 
-    /// Takes back the attempts that ended by no fault of their event.
+    /// Takes back the attempts that ended by no fault of their event. One whose row somebody holds stays owed.
     pub(super) async fn pay_back(&mut self) -> Result<(), Failure> {
-        while let Some(attempt) = self.owed.last() {
-            let mut conn = self.context.pool.acquire().await?;
-            attempt::refund(&mut conn, attempt).await?;
+        let mut held = Vec::new();
+        while let Some(attempt) = self.owed.last().cloned() {
+            match self.refund(&attempt).await {
+                Ok(()) => {}
+                Err(Failure::Contended(_)) => held.push(attempt),
+                Err(failure) => {
+                    self.owed.extend(held);
+                    return Err(failure);
+                }
+            }
             self.owed.pop();
         }
+        self.owed.extend(held);
+        Ok(())
+    }
+
+    async fn refund(&self, attempt: &Attempt) -> Result<(), Failure> {
+        let mut tx = begin(&self.context).await?;
+        attempt::refund(&mut tx, attempt).await?;
+        tx.commit().await?;
         Ok(())
     }
 }

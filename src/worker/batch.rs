@@ -96,9 +96,10 @@ impl Worker {
 
 /// READ COMMITTED, because every statement after the locks must see what was committed before they were granted.
 /// Somebody who holds a row for long holds up the events of that row, not the worker; and should our machine vanish,
-/// its locks go with it.
+/// its locks go with it. A statement ends on the server before we stop waiting for it ([`super::STEP_LIMIT`]).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
-    SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+    SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '60s';
+    SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// Begins a transaction as all of the worker's are.
 pub(super) async fn begin(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
@@ -187,12 +188,14 @@ async fn apply(
     let done = merge::merge(conn, arrivals, embedded.into_iter().flatten().collect()).await?;
     let notes = project::project(conn, context, &done.changed).await?;
     tally.doubts += done.doubts;
+    // once for each object, whichever and however many events brought it
+    let objects: BTreeSet<&ObjectKey> = events.iter().flat_map(|(_, objects)| objects).collect();
+    tally.reasons.extend(objects.into_iter().filter_map(|object| notes.get(object)).flatten());
     let mut settlements = Vec::new();
     for (key, objects) in events {
         let applied = done.applied.contains(&key.event_id);
         let of_objects = objects.iter().filter_map(|object| notes.get(object)).filter(|_| applied);
         let noticed: BTreeSet<Reason> = of_objects.flatten().copied().collect();
-        tally.reasons.extend(&noticed);
         let outcome = if applied { Outcome::Applied } else { Outcome::Superseded };
         // one column, so the first of the list; the counters have them all
         settlements.push(Settlement { key, outcome, reason: noticed.first().copied() });

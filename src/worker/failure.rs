@@ -68,7 +68,8 @@ fn of_code(code: &str, at: &str) -> Failure {
     let text = format!("database error {code}{at}");
     match code {
         "40001" | "40P01" | "55P03" => Failure::Contended(text),
-        "53100" | "53300" | "25006" | "58030" => Failure::Away(text),
+        // the last two: our transaction was idle or open for too long, since this machine was suspended
+        "53100" | "53300" | "25006" | "58030" | "25P03" | "25P04" => Failure::Away(text),
         "08P01" => Failure::Retry(text),
         _ if code.starts_with("08") || code.starts_with("57P0") => Failure::Away(text),
         _ => Failure::Retry(text),
@@ -85,7 +86,7 @@ mod tests {
         for code in ["40001", "40P01", "55P03"] {
             assert!(matches!(fault(code), Failure::Contended(_)), "{code}");
         }
-        for code in ["57P01", "57P03", "08006", "53300", "53100"] {
+        for code in ["57P01", "57P03", "08006", "53300", "53100", "25P03"] {
             assert!(matches!(fault(code), Failure::Away(_)), "{code}");
         }
         for code in ["23514", "22P05", "57014", "53200", "08P01", "42P01", ""] {

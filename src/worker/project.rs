@@ -40,8 +40,10 @@ pub(super) async fn project(
 
     let mut contacts = Vec::new();
     for row in customers.values().filter(|row| changed.contains(&row.key)) {
-        if let Some(projected) = contact(row) {
-            contacts.push(keep_notes(&mut notes, &row.key, projected));
+        match contact(row) {
+            Some(projected) => contacts.push(keep_notes(&mut notes, &row.key, projected)),
+            // only its deletion is known, so that everything about it would have to be fetched
+            None => _ = notes.entry(row.key.clone()).or_default().insert(Reason::NeedsFetch),
         }
     }
     let mut rows = Vec::new();
