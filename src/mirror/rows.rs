@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::snapshot::Snapshot;
 use crate::domain::object::ObjectKey;
+use crate::stripe::json::Json;
 
 /// A row of `billing.stripe_objects`.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,6 +77,9 @@ pub async fn load(
     keys: impl Iterator<Item = &ObjectKey>,
 ) -> Result<Vec<MirrorRow>, sqlx::Error> {
     let (accounts, types, ids) = columns(keys);
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     sqlx::query_as!(
         RawRow,
         "-- mirror.load
@@ -101,6 +105,9 @@ pub async fn subscriptions_of(
     customers: impl Iterator<Item = &ObjectKey>,
 ) -> Result<Vec<MirrorRow>, sqlx::Error> {
     let (accounts, _, ids) = columns(customers);
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     sqlx::query_as!(
         RawRow,
         "-- mirror.subscriptions_of
@@ -216,7 +223,8 @@ pub async fn earlier_second(
     .await?;
     let read = rows.into_iter().filter_map(|row| {
         let payload = String::from_utf8_lossy(&row.payload);
-        let snapshot = Snapshot::read(&row.event_id, row.created, &row.event_type, &payload)?;
+        let data = Json::parse(&payload).ok()?.get("data");
+        let snapshot = Snapshot::read(&row.event_id, row.created, &row.event_type, data)?;
         Some((usize::try_from(row.place).ok()? - 1, snapshot))
     });
     Ok(read.collect())

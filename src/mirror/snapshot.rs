@@ -24,11 +24,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads `data.object` and `data.previous_attributes` of a snapshot event.
+    /// Reads `object` and `previous_attributes` of a snapshot event's `data`.
     ///
-    /// `None` where the payload is no JSON object with an object in it.
-    pub fn read(event_id: &str, created: OffsetDateTime, event_type: &str, payload: &str) -> Option<Self> {
-        let data = Json::parse(payload).ok()?.get("data");
+    /// `None` where there is no object in it.
+    pub fn read(event_id: &str, created: OffsetDateTime, event_type: &str, data: Json<'_>) -> Option<Self> {
         let object = data.get("object");
         let members = object.object()?;
         let stage = match event_type.rsplit('.').next() {

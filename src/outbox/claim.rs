@@ -134,6 +134,9 @@ pub async fn forget_batch(conn: &mut PgConnection, batch_id: Uuid) -> Result<(),
 /// # Errors
 /// Those of the database.
 pub async fn set_alone(conn: &mut PgConnection, keys: &[EventKey]) -> Result<(), sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
     let (ids, createds) = columns(keys);
     sqlx::query!(
         "-- outbox.set_alone

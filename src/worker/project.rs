@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::Context;
+use crate::domain::contact::BillingContact;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::domain::plan::PricingPlan;
+use crate::domain::subscription::Subscription;
 use crate::mirror::rows::{self, MirrorRow};
 use crate::projection::{self, Projected};
 use crate::store;
@@ -75,7 +78,7 @@ fn customer_key(row: &MirrorRow) -> Option<ObjectKey> {
 }
 
 /// The billing contact of a customer; `None` while only its deletion is known.
-fn contact(row: &MirrorRow) -> Option<Projected<crate::domain::contact::BillingContact>> {
+fn contact(row: &MirrorRow) -> Option<Projected<BillingContact>> {
     Some(projection::contact(&row.key.account, &customer_view(row)?, row.deleted_at))
 }
 
@@ -83,7 +86,7 @@ fn subscription(
     context: &Context,
     row: &MirrorRow,
     customers: &BTreeMap<ObjectKey, MirrorRow>,
-) -> Option<Projected<crate::domain::subscription::Subscription>> {
+) -> Option<Projected<Subscription>> {
     let view = SubscriptionView::read(Json::parse(&row.content.as_ref()?.json).ok()?).ok()?;
     let customer = customer_key(row).and_then(|key| customer_view(customers.get(&key)?));
     Some((context.project_subscription)(&row.key.account, &view, customer.as_ref(), &context.rules()))
@@ -106,7 +109,7 @@ async fn project_plans(
     if both.is_empty() {
         return Ok(());
     }
-    let mut plans: BTreeMap<uuid::Uuid, (String, PricingPlan)> = BTreeMap::new();
+    let mut plans: BTreeMap<Uuid, (String, PricingPlan)> = BTreeMap::new();
     for row in rows::load(conn, both.iter()).await? {
         let Some(content) = &row.content else { continue };
         let Some(view) = Json::parse(&content.json).ok().and_then(|json| PriceView::read(json).ok()) else { continue };

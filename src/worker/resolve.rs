@@ -90,9 +90,9 @@ fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let payload = event.payload.as_deref().ok_or(Unreadable { field: "its payload in billing.events" })?;
     let payload = String::from_utf8_lossy(payload);
     let Claimed { key, event_type, account, .. } = event;
-    let snapshot = Snapshot::read(&key.event_id, key.created, event_type, &payload);
-    let snapshot = snapshot.ok_or(Unreadable { field: "data.object" })?;
     let data = Json::parse(&payload).map_err(|_| Unreadable { field: "data" })?.get("data");
+    let snapshot = Snapshot::read(&key.event_id, key.created, event_type, data);
+    let snapshot = snapshot.ok_or(Unreadable { field: "data.object" })?;
     let object = data.get("object");
     let (object_type, object_id, customer_id) = identify(object)?;
     let embed = |one: item::Embedded<'_>| Embedded {
