@@ -2,6 +2,8 @@
 //!
 //! Must not know where payloads keep their fields, nor payment methods: those need other objects. PURE.
 
+use std::collections::BTreeSet;
+
 use time::OffsetDateTime;
 
 use super::Projected;
@@ -45,7 +47,7 @@ pub fn contact(account: &str, view: &CustomerView, deleted_at: Option<OffsetDate
         stripe_created_at: view.created,
         stripe_deleted_at: deleted_at,
     };
-    Projected { row, notes }
+    Projected { row, notes, needs: BTreeSet::new() }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 mod customer;
 mod ending;
+pub mod graph;
+pub mod payment;
 mod plan;
 mod subscription;
 
@@ -15,6 +17,7 @@ pub use self::customer::contact;
 pub use self::plan::plan;
 pub use self::subscription::subscription;
 use crate::domain::event::Reason;
+use crate::domain::object::ObjectKey;
 
 /// The settings that decide what a row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,4 +33,6 @@ pub struct Projected<T> {
     pub row: T,
     /// What was odd, unknown or ambiguous.
     pub notes: BTreeSet<Reason>,
+    /// Objects that the row needs and that only a read can bring.
+    pub needs: BTreeSet<ObjectKey>,
 }

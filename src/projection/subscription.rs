@@ -53,7 +53,7 @@ pub fn subscription(
         stripe_created_at: view.created,
         started_at: view.start_date,
     };
-    Projected { row, notes: notes(view, customer) }
+    Projected { row, notes: notes(view, customer), needs: BTreeSet::new() }
 }
 
 /// Usable: the status allows it, payment is not paused, it has not ended. An unknown status allows nothing.

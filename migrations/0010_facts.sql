@@ -1,0 +1,114 @@
+-- Facts: what the newest content of an object cannot tell. They are folded from every event and read, superseded ones
+-- included, into rows that only add, so that no order of arrival has a say.
+CREATE TABLE billing.charge_facts (
+    account text COLLATE "C" NOT NULL,
+    charge_id text COLLATE "C" NOT NULL,
+    customer_id text COLLATE "C",
+    payment_intent_id text COLLATE "C",
+    charged_at timestamptz,
+    told_at timestamptz NOT NULL,
+    sepa boolean NOT NULL DEFAULT false,
+    failed boolean NOT NULL DEFAULT false,
+    succeeded boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (account, charge_id)
+);
+CREATE INDEX charge_facts_payment_intent ON billing.charge_facts (account, payment_intent_id);
+CREATE INDEX charge_facts_customer ON billing.charge_facts (account, customer_id) WHERE sepa;
+
+COMMENT ON TABLE billing.charge_facts IS 'What is known of each charge, from every event and read that told of it. A value once known stays.';
+COMMENT ON COLUMN billing.charge_facts.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.charge_facts.charge_id IS 'charge.id';
+COMMENT ON COLUMN billing.charge_facts.customer_id IS 'charge.customer';
+COMMENT ON COLUMN billing.charge_facts.payment_intent_id IS 'charge.payment_intent';
+COMMENT ON COLUMN billing.charge_facts.charged_at IS 'charge.created; null while only a payment intent told of the charge.';
+COMMENT ON COLUMN billing.charge_facts.told_at IS 'Earliest event or read that told of the charge: stands for charged_at while that is unknown, and is no earlier.';
+COMMENT ON COLUMN billing.charge_facts.sepa IS 'The charge was known to be a SEPA direct debit by something that told of it.';
+COMMENT ON COLUMN billing.charge_facts.failed IS 'The charge was seen failed.';
+COMMENT ON COLUMN billing.charge_facts.succeeded IS 'The charge was seen succeeded, with an amount above zero.';
+
+CREATE TABLE billing.payment_facts (
+    account text COLLATE "C" NOT NULL,
+    invoice_id text COLLATE "C" NOT NULL,
+    payment_type text NOT NULL CHECK (payment_type IN ('payment_intent', 'charge')),
+    payment_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (account, invoice_id, payment_type, payment_id)
+);
+CREATE INDEX payment_facts_payment ON billing.payment_facts (account, payment_type, payment_id);
+
+COMMENT ON TABLE billing.payment_facts IS 'Which payment intents and charges were made for which invoice. Since 2025-03-31.basil only invoice payments tell it.';
+COMMENT ON COLUMN billing.payment_facts.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.payment_facts.invoice_id IS 'The invoice.';
+COMMENT ON COLUMN billing.payment_facts.payment_type IS 'payment_intent or charge.';
+COMMENT ON COLUMN billing.payment_facts.payment_id IS 'Its id.';
+
+CREATE TABLE billing.invoice_facts (
+    account text COLLATE "C" NOT NULL,
+    invoice_id text COLLATE "C" NOT NULL,
+    subscription_id text COLLATE "C",
+    paid_at timestamptz,
+    PRIMARY KEY (account, invoice_id)
+);
+CREATE INDEX invoice_facts_subscription ON billing.invoice_facts (account, subscription_id);
+
+COMMENT ON TABLE billing.invoice_facts IS 'What is known of each invoice, from every event and read that told of it. A value once known stays.';
+COMMENT ON COLUMN billing.invoice_facts.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.invoice_facts.invoice_id IS 'invoice.id';
+COMMENT ON COLUMN billing.invoice_facts.subscription_id IS 'The subscription that it bills; null where none is known.';
+COMMENT ON COLUMN billing.invoice_facts.paid_at IS 'Earliest known time at which it was paid with an amount above zero, or out of band; null while it is not.';
+
+CREATE TABLE billing.dispute_facts (
+    account text COLLATE "C" NOT NULL,
+    dispute_id text COLLATE "C" NOT NULL,
+    charge_id text COLLATE "C" NOT NULL,
+    disputed_at timestamptz NOT NULL,
+    won boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (account, dispute_id)
+);
+CREATE INDEX dispute_facts_charge ON billing.dispute_facts (account, charge_id);
+
+COMMENT ON TABLE billing.dispute_facts IS 'Disputes of charges.';
+COMMENT ON COLUMN billing.dispute_facts.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.dispute_facts.dispute_id IS 'dispute.id';
+COMMENT ON COLUMN billing.dispute_facts.charge_id IS 'dispute.charge';
+COMMENT ON COLUMN billing.dispute_facts.disputed_at IS 'dispute.created';
+COMMENT ON COLUMN billing.dispute_facts.won IS 'The dispute was seen won: the money stays.';
+
+CREATE TABLE billing.trial_facts (
+    account text COLLATE "C" NOT NULL,
+    subscription_id text COLLATE "C" NOT NULL,
+    started_at timestamptz NOT NULL,
+    PRIMARY KEY (account, subscription_id)
+);
+
+COMMENT ON TABLE billing.trial_facts IS 'Subscriptions that ever had a trial.';
+COMMENT ON COLUMN billing.trial_facts.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.trial_facts.subscription_id IS 'subscription.id';
+COMMENT ON COLUMN billing.trial_facts.started_at IS 'Earliest trial_start that any event or read of it told.';
+
+CREATE TABLE billing.subscription_timeline (
+    account text COLLATE "C" NOT NULL,
+    subscription_id text COLLATE "C" NOT NULL,
+    effective_from timestamptz NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    status text NOT NULL,
+    payment_paused boolean NOT NULL,
+    ended_at timestamptz,
+    stripe_price_id text COLLATE "C",
+    start_date timestamptz,
+    billing_cycle_anchor timestamptz,
+    anchor_day integer CHECK (anchor_day BETWEEN 1 AND 31),
+    PRIMARY KEY (account, subscription_id, effective_from, source)
+);
+
+COMMENT ON TABLE billing.subscription_timeline IS 'What each event and read said about a subscription, at its own time: the past can be asked, also where its events came late.';
+COMMENT ON COLUMN billing.subscription_timeline.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.subscription_timeline.subscription_id IS 'subscription.id';
+COMMENT ON COLUMN billing.subscription_timeline.effective_from IS 'Creation time of the event, or version of the read.';
+COMMENT ON COLUMN billing.subscription_timeline.source IS 'The event''s id, or read.';
+COMMENT ON COLUMN billing.subscription_timeline.status IS 'subscription.status';
+COMMENT ON COLUMN billing.subscription_timeline.payment_paused IS 'pause_collection was set.';
+COMMENT ON COLUMN billing.subscription_timeline.ended_at IS 'subscription.ended_at';
+COMMENT ON COLUMN billing.subscription_timeline.stripe_price_id IS 'Price of the item that counts.';
+COMMENT ON COLUMN billing.subscription_timeline.start_date IS 'subscription.start_date';
+COMMENT ON COLUMN billing.subscription_timeline.billing_cycle_anchor IS 'subscription.billing_cycle_anchor';
+COMMENT ON COLUMN billing.subscription_timeline.anchor_day IS 'subscription.billing_cycle_anchor_config.day_of_month, where it was given.';
