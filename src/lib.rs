@@ -39,6 +39,7 @@ pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod embedded;
+pub mod jobs;
 pub mod metrics;
 pub mod migrations;
 pub mod mirror;

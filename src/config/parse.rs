@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::sync::Confirm;
+
 /// What a value should have been.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -75,6 +77,16 @@ pub(super) fn accounts(text: &str) -> Parsed<BTreeSet<String>> {
         Ok(accounts)
     } else {
         Err(Expected::new("a list of account ids (acct_…) separated by commas"))
+    }
+}
+
+/// When reads confirm events.
+pub(super) fn confirm(text: &str) -> Parsed<Confirm> {
+    match text.trim().to_lowercase().as_str() {
+        "ambiguous" => Ok(Confirm::Ambiguous),
+        "always" => Ok(Confirm::Always),
+        "never" => Ok(Confirm::Never),
+        _ => Err(Expected::new("ambiguous, always or never")),
     }
 }
 

@@ -134,6 +134,8 @@ registry! {
         Concern::Sync, "Connected accounts whose events are synced beside our own, separated by commas");
     PAST_DUE_ACTIVE = Setting::new("BILLING_SYNC_PAST_DUE_ACTIVE", "past-due-active", ("BOOL", "true"),
         Concern::Sync, "Whether a subscription stays active while Stripe retries a failed payment");
+    CONFIRM = Setting::new("BILLING_SYNC_CONFIRM", "confirm", ("WHEN", "ambiguous"),
+        Concern::Sync, "When a read of Stripe's API confirms the events: ambiguous (their order could not be told), always or never");
     WORKERS = Setting::new("BILLING_SYNC_WORKERS", "workers", ("N", "1"),
         Concern::Worker, "Workers in this process");
     BATCH_SIZE = Setting::new("BILLING_SYNC_BATCH_SIZE", "batch-size", ("N", "100"),

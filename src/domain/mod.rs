@@ -5,5 +5,6 @@
 pub mod contact;
 pub mod event;
 pub mod object;
+pub mod payment;
 pub mod plan;
 pub mod subscription;

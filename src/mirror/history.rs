@@ -18,6 +18,8 @@ pub struct History {
     complete_after: Option<OffsetDateTime>,
     /// The state before all known events, where the mirror remembers more than the archive.
     remembered: Option<State>,
+    /// When something that is no event of the object told its state: a read, or another object that carried it.
+    otherwise: Option<OffsetDateTime>,
 }
 
 /// The newest state of an object.
@@ -68,6 +70,12 @@ impl History {
         }
     }
 
+    /// Says that a state was seen at this time of which no event is known. A circuit that began after it may have begun
+    /// there, so that the events before it say nothing.
+    pub fn seen_otherwise(&mut self, at: OffsetDateTime) {
+        self.otherwise = Some(at);
+    }
+
     /// The newest state, or what is needed to tell it.
     pub fn head(&self) -> Answer {
         let complete = |at: &OffsetDateTime| self.complete_after.is_none_or(|after| *at > after);
@@ -95,6 +103,7 @@ impl History {
         let mut below: Option<Head> = None;
         for second in seconds.iter().rev() {
             let state = match &below {
+                Some(head) if self.otherwise.is_some_and(|at| head.snapshot.created < at) => None,
                 Some(head) => head.snapshot.as_move().map(|one| one.after),
                 None => self.remembered.clone(),
             };

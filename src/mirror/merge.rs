@@ -1,4 +1,4 @@
-//! Merges what events say into the mirror, so that the order of their arrival has no say.
+//! Merges what events and reads say into the mirror, so that the order of their arrival has no say.
 //!
 //! Called by the worker inside its transaction, after the locks. An object whose newest second has one event
 //! costs no more than a comparison; only where events share a second is the archive read.
@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::history::{Answer, Head, History};
-use super::rows::{self, Content, MirrorRow, Origin};
+use super::related::SHARED;
+use super::rows::{self, Content, Expansion, MirrorRow, Origin};
 use super::snapshot::Snapshot;
-use super::state::State;
 use super::walk::Stage;
+use super::{heads, related};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::Json;
-use crate::stripe::reference::customer_of;
+use crate::stripe::reference::{self, customer_of};
 
 /// What an event of an object's own says about it.
 #[derive(Debug)]
@@ -26,16 +26,57 @@ pub struct Arrival {
     pub snapshot: Snapshot,
 }
 
-/// An object that travelled inside another object's event.
+/// An object that travelled inside another one.
 pub struct Embedded {
     /// The object.
     pub key: ObjectKey,
-    /// The event that carried it.
+    /// The event that carried it, or `read`.
     pub event_id: String,
-    /// When.
-    pub created: OffsetDateTime,
+    /// When that was.
+    pub version: OffsetDateTime,
     /// Its JSON.
     pub json: String,
+}
+
+/// What a read of Stripe's API says about an object.
+pub struct Read {
+    /// The object.
+    pub key: ObjectKey,
+    /// When the read began, less the margin.
+    pub version: OffsetDateTime,
+    /// What came back.
+    pub found: Found,
+    /// What only reads carry, as a JSON object.
+    pub expansion: Option<String>,
+}
+
+/// What a read came back with.
+pub enum Found {
+    /// The object's JSON.
+    Content(String),
+    /// The stub that is left of a deleted object.
+    Stub,
+    /// Nothing: 404.
+    Nothing,
+}
+
+/// All that is merged in one transaction.
+#[derive(Default)]
+pub struct Incoming {
+    /// Events.
+    pub arrivals: Vec<Arrival>,
+    /// What travelled inside events and reads.
+    pub embedded: Vec<Embedded>,
+    /// Reads.
+    pub reads: Vec<Read>,
+}
+
+impl Incoming {
+    /// Every object that is merged.
+    pub fn keys(&self) -> BTreeSet<ObjectKey> {
+        let arrivals = self.arrivals.iter().map(|one| &one.key);
+        arrivals.chain(self.embedded.iter().map(|one| &one.key)).chain(self.reads.iter().map(|one| &one.key)).cloned().collect()
+    }
 }
 
 /// What a merge did.
@@ -43,37 +84,47 @@ pub struct Embedded {
 pub struct Merged {
     /// The objects whose row in the mirror changed.
     pub changed: BTreeSet<ObjectKey>,
+    /// The customers that those belonged to before, and belong to now.
+    pub customers: BTreeSet<ObjectKey>,
     /// The events that are the newest word on their object now, and the deletions that took effect.
     pub applied: BTreeSet<String>,
-    /// How many times an order could not be told.
-    pub doubts: u64,
+    /// The objects whose read is the newest word on them now.
+    pub read: BTreeSet<ObjectKey>,
+    /// The objects of which an order could not be told, and in which second.
+    pub doubts: BTreeMap<ObjectKey, OffsetDateTime>,
 }
 
-/// Merges `arrivals` and `embedded` into the mirror. The caller holds the locks of all their objects.
+pub(super) type Mirror = BTreeMap<ObjectKey, MirrorRow>;
+
+/// Merges `incoming` into the mirror. The caller holds the locks of all its objects.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn merge(
-    conn: &mut PgConnection,
-    arrivals: Vec<Arrival>,
-    embedded: Vec<Embedded>,
-) -> Result<Merged, sqlx::Error> {
-    let keys: BTreeSet<ObjectKey> =
-        arrivals.iter().map(|one| &one.key).chain(embedded.iter().map(|one| &one.key)).cloned().collect();
-    let mut mirror: BTreeMap<ObjectKey, MirrorRow> =
+pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged, sqlx::Error> {
+    let keys = incoming.keys();
+    let before: Mirror =
         rows::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
+    let mut mirror = before.clone();
     let mut merged = Merged::default();
-    for one in &embedded {
+    for one in incoming.embedded {
         merge_embedded(&mut mirror, one, &mut merged);
     }
-    for one in &arrivals {
-        merge_deletion(&mut mirror, one, &mut merged);
+    for one in incoming.reads {
+        merge_read(&mut mirror, one, &mut merged);
     }
-    let heads = heads(conn, &mirror, arrivals).await?;
-    for (key, head) in heads {
+    for one in &incoming.arrivals {
+        merge_stage(&mut mirror, one, &mut merged);
+    }
+    for (key, head) in heads::of(conn, &mirror, incoming.arrivals).await? {
         merge_head(&mut mirror, &key, head, &mut merged);
     }
-    let changed: Vec<MirrorRow> = merged.changed.iter().filter_map(|key| mirror.remove(key)).collect();
+    let changed: Vec<MirrorRow> = mirror.into_values().filter(|row| before.get(&row.key) != Some(row)).collect();
+    for row in &changed {
+        let owners = [before.get(&row.key).and_then(|row| row.customer_id.as_ref()), row.customer_id.as_ref()];
+        let owners = owners.into_iter().flatten();
+        merged.customers.extend(owners.map(|id| ObjectKey::new(&row.key.account, "customer", id)));
+        merged.changed.insert(row.key.clone());
+    }
     if !changed.is_empty() {
         rows::save(conn, &changed).await?;
     }
@@ -81,143 +132,120 @@ pub async fn merge(
 }
 
 /// The row of an object, as new where there is none.
-fn entry<'a>(mirror: &'a mut BTreeMap<ObjectKey, MirrorRow>, key: &ObjectKey) -> &'a mut MirrorRow {
-    mirror.entry(key.clone()).or_insert_with(|| MirrorRow {
-        key: key.clone(),
-        customer_id: None,
-        content: None,
-        deleted_at: None,
-    })
+fn entry<'a>(mirror: &'a mut Mirror, key: &ObjectKey) -> &'a mut MirrorRow {
+    mirror.entry(key.clone()).or_insert_with(|| MirrorRow::new(key.clone()))
 }
 
-/// The newest embedded content wins; in one second the greater text does, on every machine alike.
-fn merge_embedded(mirror: &mut BTreeMap<ObjectKey, MirrorRow>, one: &Embedded, merged: &mut Merged) {
-    let row = entry(mirror, &one.key);
-    if let Some(current) = &row.content {
-        if current.version == one.created && current.json != one.json {
-            merged.doubts += 1;
-        }
-        if (current.version, &current.json) >= (one.created, &one.json) {
-            return;
-        }
+/// The newest content wins. At one version an event beats a read, which beats what was embedded, and of two embedded
+/// ones the greater text stands, on every machine alike. Says whether it was taken.
+fn take(row: &mut MirrorRow, content: Content) -> bool {
+    let order = |content: &Content| (content.version, content.origin);
+    if let Some(current) = &row.content
+        && (order(current), &current.json) >= (order(&content), &content.json)
+    {
+        return false;
     }
-    row.content = Some(Content {
-        version: one.created,
-        origin: Origin::Embedded,
-        event_id: one.event_id.clone(),
-        json: one.json.clone(),
-        circuit: false,
-    });
-    merged.changed.insert(one.key.clone());
+    set_content(row, content);
+    true
+}
+
+/// Puts a content into its row, with all that follows from it.
+fn set_content(row: &mut MirrorRow, content: Content) {
+    let json = Json::parse(&content.json).unwrap_or(Json::NULL);
+    row.customer_id = customer_of(json);
+    let named = reference::named(&row.key.object_type, json);
+    row.refs = named.iter().map(|(kind, id)| related::reference_of(kind, id)).collect();
+    row.content = Some(content);
+}
+
+fn merge_embedded(mirror: &mut Mirror, one: Embedded, merged: &mut Merged) {
+    let row = entry(mirror, &one.key);
+    let rival = row.content.as_ref().filter(|current| current.version == one.version && current.json != one.json);
+    if rival.is_some_and(|current| current.origin == Origin::Embedded) {
+        merged.doubts.insert(one.key.clone(), one.version);
+    }
+    let Embedded { version, event_id, json, .. } = one;
+    take(row, Content { version, origin: Origin::Embedded, event_id, json, circuit: false });
+}
+
+fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
+    let row = entry(mirror, &one.key);
+    let version = one.version;
+    match one.found {
+        Found::Content(json) => {
+            if SHARED.contains(&one.key.object_type.as_str()) {
+                row.revived_at = row.revived_at.max(Some(version));
+            }
+            let event_id = "read".to_owned();
+            if take(row, Content { version, origin: Origin::Read, event_id, json, circuit: false }) {
+                merged.read.insert(one.key.clone());
+            }
+        }
+        Found::Stub => {
+            delete(row, version);
+            merged.read.insert(one.key.clone());
+        }
+        Found::Nothing => row.missing_at = row.missing_at.max(Some(version)),
+    }
+    if let Some(json) = one.expansion
+        && row.expansion.as_ref().is_none_or(|known| known.version < version)
+    {
+        row.expansion = Some(Expansion { version, json });
+    }
 }
 
 /// Deletion is a time beside the content, never instead of it: older content still fills in under it.
 ///
 /// `customer.subscription.deleted` makes none: it is an update to `canceled`.
-fn merge_deletion(mirror: &mut BTreeMap<ObjectKey, MirrorRow>, one: &Arrival, merged: &mut Merged) {
-    if one.key.object_type != "customer" || one.snapshot.stage != Stage::Deleted {
-        return;
-    }
-    merged.applied.insert(one.snapshot.event_id.clone());
-    let row = entry(mirror, &one.key);
-    if row.deleted_at < Some(one.snapshot.created) {
-        row.deleted_at = Some(one.snapshot.created);
-        row.customer_id = Some(one.key.object_id.clone());
-        merged.changed.insert(one.key.clone());
-    }
-}
-
-/// The head of each object that has arrivals at or after it, or whose head hangs on what came before.
-async fn heads(
-    conn: &mut PgConnection,
-    mirror: &BTreeMap<ObjectKey, MirrorRow>,
-    arrivals: Vec<Arrival>,
-) -> Result<Vec<(ObjectKey, Head)>, sqlx::Error> {
-    let mut open = histories(mirror, arrivals);
-    let mut heads = Vec::new();
-    loop {
-        let mut asking = Vec::new();
-        for (key, history) in open {
-            match history.head() {
-                Answer::Head(head) => heads.push((key, *head)),
-                Answer::Nothing => {}
-                Answer::Needs(until) => asking.push((key, history, until)),
+fn merge_stage(mirror: &mut Mirror, one: &Arrival, merged: &mut Merged) {
+    let shared = SHARED.contains(&one.key.object_type.as_str());
+    let created = one.snapshot.created;
+    match one.snapshot.stage {
+        Stage::Created if shared => {
+            let row = entry(mirror, &one.key);
+            row.revived_at = row.revived_at.max(Some(created));
+        }
+        Stage::Deleted if one.key.object_type != "subscription" => {
+            merged.applied.insert(one.snapshot.event_id.clone());
+            let row = entry(mirror, &one.key);
+            if one.key.object_type == "customer" {
+                row.customer_id = Some(one.key.object_id.clone());
+            }
+            delete(row, created);
+            if shared && row.revived_at == row.deleted_at {
+                // made anew and deleted within one second: which came last?
+                merged.doubts.insert(one.key.clone(), created);
             }
         }
-        if asking.is_empty() {
-            return Ok(heads);
-        }
-        open = read_back(conn, mirror, asking).await?;
+        _ => {}
     }
 }
 
-/// What the batch alone tells of each object. Everything after the mirror's version is in the batch, since
-/// whatever was merged before is at or before it.
-fn histories(mirror: &BTreeMap<ObjectKey, MirrorRow>, arrivals: Vec<Arrival>) -> BTreeMap<ObjectKey, History> {
-    let mut histories: BTreeMap<ObjectKey, History> = BTreeMap::new();
-    let mut newest: BTreeMap<ObjectKey, OffsetDateTime> = BTreeMap::new();
-    for Arrival { key, snapshot } in arrivals {
-        let content = mirror.get(&key).and_then(|row| row.content.as_ref());
-        let latest = newest.entry(key.clone()).or_insert(snapshot.created);
-        *latest = (*latest).max(snapshot.created);
-        let history = histories.entry(key).or_insert_with(|| History::complete_after(content.map(|one| one.version)));
-        history.add(snapshot);
-    }
-    // an event that is merely older than the head is no doubt and changes nothing
-    histories.retain(|key, _| {
-        let content = mirror.get(key).and_then(|row| row.content.as_ref());
-        content.is_none_or(|one| one.circuit || newest[key] >= one.version)
-    });
-    histories
-}
-
-/// Adds one more second of the archive to each history that asks for it.
-async fn read_back(
-    conn: &mut PgConnection,
-    mirror: &BTreeMap<ObjectKey, MirrorRow>,
-    asking: Vec<(ObjectKey, History, OffsetDateTime)>,
-) -> Result<BTreeMap<ObjectKey, History>, sqlx::Error> {
-    let asked: Vec<_> = asking.iter().map(|(key, _, until)| (key, *until)).collect();
-    let mut found: BTreeMap<usize, Vec<Snapshot>> = BTreeMap::new();
-    for (place, snapshot) in rows::earlier_second(conn, &asked).await? {
-        found.entry(place).or_default().push(snapshot);
-    }
-    let mut histories = BTreeMap::new();
-    for (place, (key, mut history, _)) in asking.into_iter().enumerate() {
-        let second = found.remove(&place).unwrap_or_default();
-        // one tick before that second, so that the second itself counts as known
-        let reached = second.first().map(|one| one.created - time::Duration::MICROSECOND);
-        for one in second {
-            history.add(one);
-        }
-        history.now_complete_after(reached);
-        if let (None, Some(content)) = (reached, mirror.get(&key).and_then(|row| row.content.as_ref())) {
-            // the archive ends here; the mirror may remember a state that retention has removed from it
-            if let Ok(json) = Json::parse(&content.json) {
-                history.remember(content.version, State::of(json));
-            }
-        }
-        histories.insert(key, history);
-    }
-    Ok(histories)
-}
-
-/// Puts a head into its row.
-fn merge_head(mirror: &mut BTreeMap<ObjectKey, MirrorRow>, key: &ObjectKey, head: Head, merged: &mut Merged) {
-    merged.doubts += u64::from(head.doubt);
-    let Some(json) = head.snapshot.content else { return };
-    merged.applied.insert(head.snapshot.event_id.clone());
-    let row = entry(mirror, key);
-    let content = Content {
-        version: head.snapshot.created,
-        origin: Origin::Event,
-        event_id: head.snapshot.event_id,
-        json,
-        circuit: head.circuit,
+/// An object whose id a merchant chose can be deleted again and again, and the last time counts. Any other is deleted
+/// once: a read that finds the stub later says nothing new.
+fn delete(row: &mut MirrorRow, at: OffsetDateTime) {
+    let shared = SHARED.contains(&row.key.object_type.as_str());
+    row.deleted_at = match row.deleted_at {
+        Some(known) if shared => Some(known.max(at)),
+        Some(known) => Some(known.min(at)),
+        None => Some(at),
     };
+}
+
+/// Puts the head of an object's events into its row, unless a newer read stands there.
+fn merge_head(mirror: &mut Mirror, key: &ObjectKey, head: super::history::Head, merged: &mut Merged) {
+    let version = head.snapshot.created;
+    let row = entry(mirror, key);
+    // a circuit may lead back to an older second only among events: what was read stays until an event is newer
+    let newer = row.content.as_ref().is_some_and(|current| current.origin != Origin::Event && current.version > version);
+    let Some(json) = head.snapshot.content.filter(|_| !newer) else { return };
+    if head.doubt {
+        merged.doubts.insert(key.clone(), version);
+    }
+    merged.applied.insert(head.snapshot.event_id.clone());
+    let content =
+        Content { version, origin: Origin::Event, event_id: head.snapshot.event_id, json, circuit: head.circuit };
     if row.content.as_ref() != Some(&content) {
-        row.customer_id = Json::parse(&content.json).ok().and_then(customer_of);
-        row.content = Some(content);
-        merged.changed.insert(key.clone());
+        set_content(row, content);
     }
 }

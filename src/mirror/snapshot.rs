@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use super::state::State;
 use super::walk::{Move, Stage};
 use crate::stripe::json::Json;
+use crate::stripe::lifecycle;
 
 /// The content of an object at one event, owned and ready to be stored.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,6 +57,7 @@ impl Snapshot {
             stage: self.stage,
             before: previous.map(|previous| State::before(object, previous)),
             after: State::of(object),
+            rank: lifecycle::rank(&object.get("object").text().unwrap_or_default(), object),
         })
     }
 }

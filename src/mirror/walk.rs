@@ -34,6 +34,9 @@ pub struct Move {
     pub before: Option<State>,
     /// The state that it leads to: its object.
     pub after: State,
+    /// How far along its life the object is in that state, where its type has such an order: an invoice that is paid
+    /// was open before, whatever came last. `None` for types that go to and fro.
+    pub rank: Option<u8>,
 }
 
 impl Move {
@@ -174,34 +177,47 @@ fn joined(edges: &[Edge<'_>]) -> bool {
     }
 }
 
-/// The choice where the edges do not join: the greatest event that leads to a state which is not left again.
+/// The choice where the edges do not join: the greatest event that leads to a state which is not left again, of those
+/// that are furthest along.
 fn broken(moves: &[Move], edges: &[Edge<'_>]) -> End {
     let is_last = |one: &Move| one.edge().is_some() && !edges.iter().any(|(from, _)| *from == Some(&one.after));
-    if moves.iter().any(is_last) {
-        greatest(moves, is_last, true, false)
-    } else {
-        greatest(moves, |one| one.edge().is_some(), true, false)
-    }
+    let is_edge = |one: &Move| one.edge().is_some();
+    let chosen = |one: &Move| if moves.iter().any(is_last) { is_last(one) } else { is_edge(one) };
+    let furthest = furthest(moves, chosen);
+    greatest(moves, |one| chosen(one) && (furthest.is_none() || one.rank == furthest), true, false)
 }
 
-/// An event without `previous_attributes` adds a state. On the walk it raises no doubt; beside it, it does, unless
-/// the walk is a creation alone, which every update follows.
+/// An event without `previous_attributes` adds a state. On the walk it raises no doubt. Beside it the state that is
+/// further along came later; where that cannot be said there is a doubt, unless the walk is a creation alone, which
+/// every update follows.
 fn with_states_off_the_walk(moves: &[Move], edges: &[Edge<'_>], end: End) -> End {
     let on_the_walk = |state: &State| edges.iter().any(|(from, to)| *from == Some(state) || *to == state);
     let is_stray = |one: &Move| one.edge().is_none() && !on_the_walk(&one.after);
-    match end {
-        End::At { doubt: false, .. } if edges.iter().all(|edge| edge.0.is_none()) && moves.iter().any(is_stray) => {
-            last_of(moves, is_stray)
-        }
-        End::At { index, circuit, .. } if moves.iter().any(is_stray) => End::At { index, doubt: true, circuit },
-        end => end,
+    let End::At { index, doubt, circuit } = end else { return end };
+    if !moves.iter().any(is_stray) {
+        return end;
+    }
+    let creation_alone = !doubt && edges.iter().all(|edge| edge.0.is_none());
+    match (moves[index].rank, furthest(moves, is_stray)) {
+        (Some(walked), Some(strayed)) if strayed < walked => end,
+        (Some(walked), Some(strayed)) if strayed > walked && !doubt => last_of(moves, is_stray),
+        _ if creation_alone => last_of(moves, is_stray),
+        _ => End::At { index, doubt: true, circuit },
     }
 }
 
-/// The greatest of the chosen moves, in doubt where they lead to different states.
+/// How far along the chosen moves lead at most; `None` where one of them does not say.
+fn furthest(moves: &[Move], chosen: impl Fn(&Move) -> bool) -> Option<u8> {
+    let ranks: Option<Vec<u8>> = moves.iter().filter(|one| chosen(one)).map(|one| one.rank).collect();
+    ranks.and_then(|ranks| ranks.into_iter().max())
+}
+
+/// The greatest of the chosen moves that are furthest along, in doubt where they lead to different states.
 fn last_of(moves: &[Move], chosen: impl Fn(&Move) -> bool) -> End {
-    let states: BTreeSet<&State> = moves.iter().filter(|one| chosen(one)).map(|one| &one.after).collect();
-    greatest(moves, chosen, states.len() > 1, false)
+    let furthest = furthest(moves, &chosen);
+    let last = |one: &Move| chosen(one) && (furthest.is_none() || one.rank == furthest);
+    let states: BTreeSet<&State> = moves.iter().filter(|one| last(one)).map(|one| &one.after).collect();
+    greatest(moves, last, states.len() > 1, false)
 }
 
 /// The move that enters `state`; its content is the same in all that do.
@@ -229,6 +245,8 @@ mod tests {
         State::of(Json::parse(&format!("{{\"s\":{name:?}}}")).unwrap())
     }
 
+    /// Letters are states without a rank, digits are their own.
+    ///
     /// `"a>b"` an update, `">b"` a creation, `"b"` a snapshot without previous attributes, `"b!"` a deletion.
     fn moves(texts: &[&str]) -> Vec<Move> {
         let parse = |(at, text): (usize, &&str)| {
@@ -241,7 +259,8 @@ mod tests {
                     None => (Stage::Updated, None, *text),
                 },
             };
-            Move { event_id, stage, before, after: state(after) }
+            let rank = after.bytes().next().filter(u8::is_ascii_digit);
+            Move { event_id, stage, before, after: state(after), rank }
         };
         texts.iter().enumerate().map(parse).collect()
     }
@@ -323,6 +342,18 @@ mod tests {
         assert_eq!(end(&["z", ">a", "y"], None), "y?");
         assert_eq!(end(&["c>d", ">a", "y"], None), "a?", "edges that do not join stay in doubt");
         assert_eq!(end(&["a>b", "b>a", ">a", "z"], None), "a?", "more than a creation");
+    }
+
+    #[test]
+    fn a_state_that_is_further_along_came_later() {
+        assert_eq!(end(&["1", "2"], None), "2", "open and paid");
+        assert_eq!(end(&["2", "1"], None), "2");
+        assert_eq!(end(&["2", "1>1"], None), "2", "beside the walk and further");
+        assert_eq!(end(&["1", "1>2"], None), "2");
+        assert_eq!(end(&["0", "1>2"], None), "2", "beside the walk and not as far");
+        assert_eq!(end(&[">0", "1", "2"], None), "2");
+        assert_eq!(end(&["a", "2"], None), "2?", "one does not say");
+        assert_eq!(end(&["0>1", "3>2"], None), "2?", "edges that do not join stay in doubt, and the furthest stands");
     }
 
     #[test]

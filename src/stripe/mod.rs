@@ -4,6 +4,8 @@
 //! where each field stands in which API version. None of them knows our tables.
 
 pub mod catalogue;
+pub mod embedded;
 pub mod json;
+pub mod lifecycle;
 pub mod reference;
 pub mod views;

@@ -1,8 +1,6 @@
 //! One batch: one transaction, set-based, without any call to the outside.
 //!
-//! The order of its statements is what makes many workers safe (docs/architecture.md):
-//! claim with SKIP LOCKED, look at the events alone, lock all objects in sorted order, and only then read and
-//! write anything about them, in statements of their own, whose snapshots are younger than the locks.
+//! Claim with SKIP LOCKED, look at the events alone, let [`super::effect`] do what they ask for, settle, commit.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,14 +10,14 @@ use sqlx::{PgConnection, PgTransaction};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use super::effect::{self, Work};
 use super::failure::Failure;
-use super::project;
 use super::resolve::{Resolved, ToMerge, resolve};
 use super::{Context, Round, Worker};
+use crate::config::sync::Confirm;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
 use crate::metrics::instance::Consequence;
-use crate::mirror::{locks, merge, rows};
 use crate::outbox::claim::{self, Claimed};
 use crate::outbox::settle::{self, Settlement};
 use crate::outbox::twins;
@@ -27,15 +25,17 @@ use crate::outbox::twins;
 /// What the events of a transaction came to, for the counters, once it has committed.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    events: Vec<(String, Outcome, f64)>,
-    reasons: Vec<Reason>,
-    doubts: u64,
+    pub(super) events: Vec<(String, Outcome, f64)>,
+    pub(super) reasons: Vec<Reason>,
+    pub(super) doubts: u64,
+    /// Jobs were asked for.
+    pub(super) demanded: bool,
     /// Events of which no row can be made; they are not settled.
     pub(super) unreadable: Vec<(EventKey, &'static str)>,
 }
 
 impl Tally {
-    /// Counts it all.
+    /// Counts it all, and wakes whoever serves the jobs that were asked for.
     pub(super) fn count(&self, context: &Context, began: Instant) {
         for (event_type, outcome, delay) in &self.events {
             context.metrics.event_processed(event_type, *outcome, *delay);
@@ -44,6 +44,9 @@ impl Tally {
             context.metrics.event_reason(*reason);
         }
         context.metrics.batch(began.elapsed(), self.doubts);
+        if self.demanded {
+            context.reads.notify_waiters();
+        }
     }
 }
 
@@ -128,19 +131,23 @@ pub(super) async fn process(
 ) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
     let mut settlements = Vec::new();
-    let mut merges: Vec<ToMerge> = Vec::new();
+    let mut work = Work::default();
+    let mut merges: Vec<(EventKey, BTreeSet<ObjectKey>)> = Vec::new();
     let mut notices: Vec<&Claimed> = Vec::new();
     for event in &events {
         match resolve(context, event) {
             Resolved::Settled(settlement) => settlements.push(settlement),
             Resolved::Notice => notices.push(event),
-            Resolved::Merge(merge) => merges.push(*merge),
+            Resolved::Merge(merge) => {
+                merges.push((merge.event(), merge.objects().cloned().collect()));
+                add(context, &mut work, *merge);
+            }
             Resolved::Unreadable(field) => tally.unreadable.push((event.key.clone(), field)),
         }
     }
-    settlements.extend(settle_notices(conn, &notices).await?);
+    settlements.extend(settle_notices(conn, &notices, &mut work).await?);
     tally.reasons.extend(settlements.iter().filter_map(|one| one.reason));
-    settlements.extend(apply(conn, context, merges, &mut tally).await?);
+    settlements.extend(apply(conn, context, work, merges, &mut tally).await?);
 
     let outcomes: HashMap<&EventKey, Outcome> = settlements.iter().map(|one| (&one.key, one.outcome)).collect();
     let types: HashMap<&EventKey, &str> = events.iter().map(|one| (&one.key, one.event_type.as_str())).collect();
@@ -150,51 +157,59 @@ pub(super) async fn process(
     Ok(tally)
 }
 
-/// A thin event names its object only. Where the snapshot of the same change is there it has nothing to add;
-/// elsewhere its object would have to be fetched.
-async fn settle_notices(conn: &mut PgConnection, notices: &[&Claimed]) -> Result<Vec<Settlement>, sqlx::Error> {
-    let twins = twins::of(conn, notices).await?;
-    let settle = |event: &&Claimed| {
-        let (outcome, reason) = if twins.contains(&event.key) {
-            (Outcome::Superseded, Reason::HasSnapshot)
-        } else {
-            (Outcome::Ignored, Reason::NeedsFetch)
-        };
-        Settlement { key: event.key.clone(), outcome, reason: Some(reason) }
-    };
-    Ok(notices.iter().map(settle).collect())
+/// Adds a snapshot event to the work. Where every event is to be confirmed, a read of its object is asked for as well.
+fn add(context: &Context, work: &mut Work, merge: ToMerge) {
+    if context.sync.confirm == Confirm::Always {
+        work.demands.confirm(merge.arrival.key.clone(), merge.arrival.snapshot.created);
+    }
+    work.add_event(merge);
 }
 
-/// Locks, merges and projects what snapshot events brought.
+/// A thin event names its object only. Where the snapshot of the same change is there it has nothing to add;
+/// elsewhere its object is fetched, by a read that began after it.
+async fn settle_notices(
+    conn: &mut PgConnection,
+    notices: &[&Claimed],
+    work: &mut Work,
+) -> Result<Vec<Settlement>, sqlx::Error> {
+    let twins = twins::of(conn, notices).await?;
+    let mut settlements = Vec::new();
+    for event in notices {
+        let (outcome, reason) = match &event.object_id {
+            _ if twins.contains(&event.key) => (Outcome::Superseded, Reason::HasSnapshot),
+            Some(id) => {
+                let object_type = event.object_type.as_deref().unwrap_or_default();
+                work.demands.fetch(ObjectKey::new(&event.account, object_type, id), Some(event.key.created));
+                (Outcome::Ignored, Reason::NeedsFetch)
+            }
+            None => (Outcome::Ignored, Reason::NeedsFetch),
+        };
+        settlements.push(Settlement { key: event.key.clone(), outcome, reason: Some(reason) });
+    }
+    Ok(settlements)
+}
+
+/// Does the work, and says what became of the events that brought it.
 async fn apply(
     conn: &mut PgConnection,
     context: &Context,
-    merges: Vec<ToMerge>,
+    work: Work,
+    merges: Vec<(EventKey, BTreeSet<ObjectKey>)>,
     tally: &mut Tally,
 ) -> Result<Vec<Settlement>, Failure> {
     if merges.is_empty() {
+        tally.demanded = effect::ask(conn, context, work.demands).await?;
         return Ok(Vec::new());
     }
-    let mut keys: BTreeSet<ObjectKey> = merges.iter().flat_map(ToMerge::keys).collect();
-    // a subscription is projected under the lock of its customer, also of the one that it had before
-    keys.extend(rows::owners(conn, &keys).await?);
-    locks::acquire(conn, &keys).await?;
-    if !rows::owners(conn, &keys).await?.is_subset(&keys) {
-        return Err(Failure::Contended("a subscription changed its customer meanwhile".to_owned()));
-    }
-    let events: Vec<(EventKey, BTreeSet<ObjectKey>)> =
-        merges.iter().map(|one| (one.event(), one.objects().cloned().collect())).collect();
-    let (arrivals, embedded): (Vec<_>, Vec<_>) = merges.into_iter().map(|one| (one.arrival, one.embedded)).unzip();
-    let done = merge::merge(conn, arrivals, embedded.into_iter().flatten().collect()).await?;
-    let notes = project::project(conn, context, &done.changed).await?;
-    tally.doubts += done.doubts;
+    let done = effect::apply(conn, context, work).await?;
+    tally.demanded = done.demanded;
+    tally.doubts += u64::try_from(done.merged.doubts.len()).unwrap_or(u64::MAX);
     // once for each object, whichever and however many events brought it
-    let objects: BTreeSet<&ObjectKey> = events.iter().flat_map(|(_, objects)| objects).collect();
-    tally.reasons.extend(objects.into_iter().filter_map(|object| notes.get(object)).flatten());
+    tally.reasons.extend(done.notes.values().flatten());
     let mut settlements = Vec::new();
-    for (key, objects) in events {
-        let applied = done.applied.contains(&key.event_id);
-        let of_objects = objects.iter().filter_map(|object| notes.get(object)).filter(|_| applied);
+    for (key, objects) in merges {
+        let applied = done.merged.applied.contains(&key.event_id);
+        let of_objects = objects.iter().filter_map(|object| done.notes.get(object)).filter(|_| applied);
         let noticed: BTreeSet<Reason> = of_objects.flatten().copied().collect();
         let outcome = if applied { Outcome::Applied } else { Outcome::Superseded };
         // one column, so the first of the list; the counters have them all

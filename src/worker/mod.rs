@@ -2,14 +2,18 @@
 //!
 //! One batch is one transaction: claim, lock, merge, project, settle. A batch that fails is taken apart and its
 //! events are tried alone, so that a poison event stops nobody else. `retry` and `failure` hold the policy,
-//! `resolve` and `project` are the two ends of the mapping. Any number of workers run against one database; they
-//! meet in row locks only.
+//! `resolve` and `project` are the two ends of the mapping, `effect` lies between them. What an event does not carry is
+//! asked for by a job: `fetch` reads it from Stripe, `reproject` computes rows again. Any number of workers run against
+//! one database; they meet in row locks only.
 
 mod alone;
 mod batch;
+mod effect;
 pub mod failure;
+pub mod fetch;
 mod listen;
 mod project;
+mod reproject;
 mod resolve;
 pub mod retry;
 
@@ -17,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,17 +29,16 @@ use self::failure::Failure;
 use self::retry::RetryPolicy;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
-use crate::domain::subscription::Subscription;
+use crate::jobs;
 use crate::metrics::instance::Instance;
 use crate::outbox::attempt::Attempt;
 use crate::outbox::claim;
-use crate::projection::{self, Projected, Rules};
+use crate::projection::graph::Graph;
+use crate::projection::{self, CustomerRows, Rules};
 use crate::reach;
-use crate::stripe::views::customer::CustomerView;
-use crate::stripe::views::subscription::SubscriptionView;
 
-/// The mapping of a subscription, as the worker calls it.
-pub type ProjectSubscription = fn(&str, &SubscriptionView, Option<&CustomerView>, &Rules) -> Projected<Subscription>;
+/// The mapping of a customer and its subscriptions, as the worker calls it.
+pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;
 
 /// No step takes as long as this unless the database does not answer: its longest waits are for locks, 2 s each.
 const STEP_LIMIT: Duration = Duration::from_mins(2);
@@ -51,18 +54,44 @@ pub struct Context {
     pub config: WorkerConfig,
     /// Where it counts.
     pub metrics: Instance,
-    /// The mapping of subscriptions: a value, so that a test can put one in its place that panics.
-    pub project_subscription: ProjectSubscription,
+    /// The mapping of customers: a value, so that a test can put one in its place that panics.
+    pub project_customer: ProjectCustomer,
+    /// Somebody serves the jobs that need Stripe's API, so that they are asked for.
+    pub fetches: bool,
+    /// How far the version of a read stays behind its beginning, since reads may be stale.
+    pub read_margin: Duration,
+    /// Wakes the fetcher of this process.
+    pub reads: Arc<Notify>,
 }
 
 impl Context {
     /// A context with the real mapping.
     pub fn new(pool: PgPool, sync: SyncConfig, config: WorkerConfig, metrics: Instance) -> Self {
-        Self { pool, sync, config, metrics, project_subscription: projection::subscription }
+        Self {
+            pool,
+            sync,
+            config,
+            metrics,
+            project_customer: projection::customer,
+            fetches: false,
+            read_margin: Duration::ZERO,
+            reads: Arc::new(Notify::new()),
+        }
+    }
+
+    /// The same, with somebody who serves the jobs that need Stripe's API.
+    #[must_use]
+    pub fn with_fetches(self, read_margin: Duration) -> Self {
+        Self { fetches: true, read_margin, ..self }
     }
 
     fn rules(&self) -> Rules {
         Rules { past_due_active: self.sync.past_due_active }
+    }
+
+    /// Jobs are never given up: they come back more and more rarely.
+    fn job_policy(&self) -> RetryPolicy {
+        RetryPolicy { max_attempts: u32::MAX, ..self.retry_policy() }
     }
 
     fn retry_policy(&self) -> RetryPolicy {
@@ -135,10 +164,11 @@ impl Worker {
         self.step(Self::pay_back).await?;
         self.step(Self::recover).await?;
         while !shutdown.is_cancelled() {
-            // both in turns, so that neither a flood of fresh events nor many retries starve the other
+            // in turns, so that neither a flood of fresh events nor many retries starve the others
             let batch = self.step(Self::try_batch).await?;
             let alone = self.step(Self::try_alone).await?;
-            if (batch, alone) == (Round::Idle, Round::Idle) {
+            let reproject = self.step(Self::try_reproject).await?;
+            if [batch, alone, reproject] == [Round::Idle; 3] {
                 break;
             }
         }
@@ -181,7 +211,9 @@ impl Worker {
 
     async fn next_due(&mut self) -> Result<Option<Duration>, Failure> {
         let mut conn = self.context.pool.acquire().await?;
-        Ok(claim::next_due(&mut conn).await?)
+        let event = claim::next_due(&mut conn).await?;
+        let job = jobs::claim::next_due(&mut conn, &[jobs::Kind::Reproject]).await?;
+        Ok(event.into_iter().chain(job).min())
     }
 
     /// Grows from a tenth of a second to the poll interval: the database is away, and comes back for all at once.

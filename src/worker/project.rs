@@ -1,131 +1,246 @@
-//! From the mirror to the product tables, for the objects that a merge has changed.
+//! From the mirror to the product tables: answers what the projection asks, and writes the rows.
 //!
-//! Called inside the worker's transaction, with the locks of all these objects and their customers held. Only
-//! reads the mirror and writes rows: what a field means is the projection's to say.
+//! Called inside a transaction with the locks of the customers and objects held. Reads the mirror and the facts only:
+//! what a field means, and what it depends on, is the projection's to say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::Context;
-use crate::domain::contact::BillingContact;
+use super::effect::keep;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
-use crate::domain::plan::PricingPlan;
-use crate::domain::subscription::Subscription;
+use crate::jobs::demand::Demands;
+use crate::mirror::facts::rows as facts;
 use crate::mirror::rows::{self, MirrorRow};
-use crate::projection::{self, Projected};
-use crate::store;
-use crate::stripe::json::Json;
-use crate::stripe::views::customer::CustomerView;
-use crate::stripe::views::price::PriceView;
-use crate::stripe::views::subscription::SubscriptionView;
+use crate::mirror::related;
+use crate::projection::graph::{Graph, Node, Question};
+use crate::projection::{self, CustomerRows};
+use crate::store::{self, Caused};
 
-/// What was noticed while an object was projected.
+/// What was noticed while objects were projected.
 pub(super) type Notes = BTreeMap<ObjectKey, BTreeSet<Reason>>;
 
-/// Projects the `changed` objects and all that depends on them, and writes the rows.
-pub(super) async fn project(
+/// Why objects or customers are projected: event ids, or words.
+pub(super) type Causes = BTreeMap<ObjectKey, BTreeSet<String>>;
+
+/// Projects customers and all their subscriptions, and writes the rows.
+pub(super) async fn customers(
     conn: &mut PgConnection,
     context: &Context,
-    changed: &BTreeSet<ObjectKey>,
-) -> Result<Notes, sqlx::Error> {
-    let mut notes = Notes::new();
-    let of_type = |wanted: &'static str| changed.iter().filter(move |key| key.object_type == wanted);
-    project_plans(conn, changed, &mut notes).await?;
-
-    // a changed customer changes its subscriptions too: those that name no workspace take the customer's
-    let mut subscriptions = rows::subscriptions_of(conn, of_type("customer")).await?;
-    let seen: BTreeSet<ObjectKey> = subscriptions.iter().map(|row| row.key.clone()).collect();
-    subscriptions.extend(rows::load(conn, of_type("subscription").filter(|key| !seen.contains(key))).await?);
-    let customers = customers(conn, changed, &subscriptions).await?;
-
-    let mut contacts = Vec::new();
-    for row in customers.values().filter(|row| changed.contains(&row.key)) {
-        match contact(row) {
-            Some(projected) => contacts.push(keep_notes(&mut notes, &row.key, projected)),
-            // only its deletion is known, so that everything about it would have to be fetched
-            None => _ = notes.entry(row.key.clone()).or_default().insert(Reason::NeedsFetch),
-        }
-    }
-    let mut rows = Vec::new();
-    for row in &subscriptions {
-        if let Some(projected) = subscription(context, row, &customers) {
-            rows.push(keep_notes(&mut notes, &row.key, projected));
-        }
-    }
-    store::save_contacts(conn, &contacts).await?;
-    store::save_subscriptions(conn, &rows).await?;
-    Ok(notes)
-}
-
-/// The mirror rows of the changed customers and of the customers of `subscriptions`.
-async fn customers(
-    conn: &mut PgConnection,
-    changed: &BTreeSet<ObjectKey>,
-    subscriptions: &[MirrorRow],
-) -> Result<BTreeMap<ObjectKey, MirrorRow>, sqlx::Error> {
-    let named = subscriptions.iter().filter_map(customer_key);
-    let own = changed.iter().filter(|key| key.object_type == "customer").cloned();
-    let keys: BTreeSet<ObjectKey> = named.chain(own).collect();
-    Ok(rows::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect())
-}
-
-/// The customer that a mirror row belongs to.
-fn customer_key(row: &MirrorRow) -> Option<ObjectKey> {
-    row.customer_id.as_deref().map(|id| ObjectKey::new(&row.key.account, "customer", id))
-}
-
-/// The billing contact of a customer; `None` while only its deletion is known.
-fn contact(row: &MirrorRow) -> Option<Projected<BillingContact>> {
-    Some(projection::contact(&row.key.account, &customer_view(row)?, row.deleted_at))
-}
-
-fn subscription(
-    context: &Context,
-    row: &MirrorRow,
-    customers: &BTreeMap<ObjectKey, MirrorRow>,
-) -> Option<Projected<Subscription>> {
-    let view = SubscriptionView::read(Json::parse(&row.content.as_ref()?.json).ok()?).ok()?;
-    let customer = customer_key(row).and_then(|key| customer_view(customers.get(&key)?));
-    Some((context.project_subscription)(&row.key.account, &view, customer.as_ref(), &context.rules()))
-}
-
-fn customer_view(row: &MirrorRow) -> Option<CustomerView> {
-    CustomerView::read(Json::parse(&row.content.as_ref()?.json).ok()?).ok()
-}
-
-/// The plans of the changed prices. A price and a plan of one id make one row, and the price is the newer shape.
-async fn project_plans(
-    conn: &mut PgConnection,
-    changed: &BTreeSet<ObjectKey>,
+    causes: &Causes,
     notes: &mut Notes,
-) -> Result<(), sqlx::Error> {
-    let prices = changed.iter().filter(|key| matches!(key.object_type.as_str(), "price" | "plan"));
-    let both: BTreeSet<ObjectKey> = prices
-        .flat_map(|key| ["price", "plan"].map(|kind| ObjectKey::new(&key.account, kind, &key.object_id)))
-        .collect();
-    if both.is_empty() {
-        return Ok(());
-    }
-    let mut plans: BTreeMap<Uuid, (String, PricingPlan)> = BTreeMap::new();
-    for row in rows::load(conn, both.iter()).await? {
-        let Some(content) = &row.content else { continue };
-        let Some(view) = Json::parse(&content.json).ok().and_then(|json| PriceView::read(json).ok()) else { continue };
-        let plan = projection::plan(&row.key.account, &view);
-        notes.entry(row.key.clone()).or_default().extend(&view.notes);
-        let known = plans.get(&plan.id).is_some_and(|(kind, _)| kind == "price");
-        if !known {
-            plans.insert(plan.id, (row.key.object_type, plan));
+    demands: &mut Demands,
+) -> Result<Vec<store::Change>, sqlx::Error> {
+    let (mut contacts, mut subscriptions) = (Vec::new(), Vec::new());
+    for (account, customers) in by_account(causes.keys()) {
+        let mut graph = Graph::new(account);
+        for (key, rows) in project_all(conn, context, &mut graph, customers).await? {
+            let of_customer = &causes[key];
+            if let Some(contact) = rows.contact {
+                contacts.push(caused(keep(key, contact, notes, demands), of_customer));
+            }
+            for subscription in rows.subscriptions {
+                let key = graph.key("subscription", &subscription.row.stripe_subscription_id);
+                subscriptions.push(caused(keep(&key, subscription, notes, demands), of_customer));
+            }
         }
     }
-    let plans: Vec<PricingPlan> = plans.into_values().map(|(_, plan)| plan).collect();
-    store::save_plans(conn, &plans).await
+    let mut changes = store::save_contacts(conn, &contacts).await?;
+    changes.extend(store::save_subscriptions(conn, &subscriptions).await?);
+    Ok(changes)
 }
 
-/// Takes the row and keeps what was noticed under its object.
-fn keep_notes<T>(notes: &mut Notes, key: &ObjectKey, projected: Projected<T>) -> T {
-    notes.entry(key.clone()).or_default().extend(projected.notes);
-    projected.row
+/// Projects again and again, answering what was asked meanwhile, until nobody asks any more.
+async fn project_all<'a>(
+    conn: &mut PgConnection,
+    context: &Context,
+    graph: &mut Graph,
+    customers: Vec<&'a ObjectKey>,
+) -> Result<Vec<(&'a ObjectKey, CustomerRows)>, sqlx::Error> {
+    let mut done = Vec::new();
+    let mut open = customers;
+    while !open.is_empty() {
+        let mut asked = BTreeSet::new();
+        let mut still_open = Vec::new();
+        for key in open {
+            let rows = (context.project_customer)(&key.object_id, graph, &context.rules());
+            let questions = graph.take_questions();
+            if questions.is_empty() {
+                done.push((key, rows));
+            } else {
+                asked.extend(questions);
+                still_open.push(key);
+            }
+        }
+        answer(conn, graph, &asked).await?;
+        open = still_open;
+    }
+    Ok(done)
+}
+
+/// Answers all questions, each kind in one statement.
+async fn answer(conn: &mut PgConnection, graph: &mut Graph, asked: &BTreeSet<Question>) -> Result<(), sqlx::Error> {
+    let mut wanted: BTreeSet<ObjectKey> = BTreeSet::new();
+    let (mut of, mut naming, mut paid) = (Vec::new(), Vec::new(), Vec::new());
+    for question in asked {
+        match question {
+            Question::Object(key) => _ = wanted.insert(key.clone()),
+            Question::Of(key, object_type) => of.push((question, (key, *object_type))),
+            Question::Naming(key, object_type) => naming.push((question, (key, *object_type))),
+            Question::Payments(key) => paid.push(key),
+        }
+    }
+    let found = related::of_customers(conn, &arguments(&of)).await?;
+    wanted.extend(put_lists(graph, &of, found));
+    let found = related::naming(conn, &arguments(&naming)).await?;
+    wanted.extend(put_lists(graph, &naming, found));
+    let mut payments: Vec<Vec<_>> = paid.iter().map(|_| Vec::new()).collect();
+    for (place, payment) in facts::payments(conn, &paid).await? {
+        payments[place].push(payment);
+    }
+    for (key, payments) in paid.into_iter().zip(payments) {
+        graph.put_payments(key.clone(), payments);
+    }
+    put_objects(conn, graph, wanted).await
+}
+
+type Asked<'a> = Vec<(&'a Question, (&'a ObjectKey, &'static str))>;
+
+fn arguments<'a>(asked: &Asked<'a>) -> Vec<(&'a ObjectKey, &'static str)> {
+    asked.iter().map(|(_, argument)| *argument).collect()
+}
+
+/// Puts the lists that were found and returns the objects in them, which are to be loaded.
+fn put_lists(graph: &mut Graph, asked: &Asked<'_>, found: Vec<(usize, ObjectKey)>) -> BTreeSet<ObjectKey> {
+    let mut lists: Vec<Vec<ObjectKey>> = asked.iter().map(|_| Vec::new()).collect();
+    for (place, key) in &found {
+        lists[*place].push(key.clone());
+    }
+    for ((question, _), list) in asked.iter().zip(lists) {
+        graph.put_list((*question).clone(), list);
+    }
+    found.into_iter().map(|(_, key)| key).collect()
+}
+
+async fn put_objects(
+    conn: &mut PgConnection,
+    graph: &mut Graph,
+    wanted: BTreeSet<ObjectKey>,
+) -> Result<(), sqlx::Error> {
+    let mut found: BTreeMap<ObjectKey, Node> =
+        rows::load(conn, wanted.iter()).await?.into_iter().map(|row| (row.key.clone(), node(row))).collect();
+    for key in wanted {
+        let node = found.remove(&key);
+        graph.put(key, node);
+    }
+    Ok(())
+}
+
+fn node(row: MirrorRow) -> Node {
+    let (deleted_at, missing_at) = (row.gone_at(), row.not_found_at());
+    Node {
+        version: row.content.as_ref().map(|content| content.version),
+        content: row.content.map(|content| content.json),
+        deleted_at,
+        missing_at,
+        expansion_version: row.expansion.as_ref().map(|expansion| expansion.version),
+        expansion: row.expansion.map(|expansion| expansion.json),
+    }
+}
+
+/// Projects what belongs to no customer among the `changed` objects: prices, coupons, checkout sessions. The plans of
+/// a product are left to a job, for there may be many and their locks are not held.
+pub(super) async fn others(
+    conn: &mut PgConnection,
+    changed: &BTreeSet<ObjectKey>,
+    causes: &Causes,
+    notes: &mut Notes,
+    demands: &mut Demands,
+) -> Result<(), sqlx::Error> {
+    let of_type = |types: &'static [&'static str]| {
+        changed.iter().filter(move |key| types.contains(&key.object_type.as_str())).cloned().collect::<BTreeSet<_>>()
+    };
+    of_type(&["product"]).into_iter().for_each(|product| demands.reproject(product));
+    plans(conn, &of_type(&["price", "plan"]), causes, notes, demands).await?;
+    let loaded: Vec<MirrorRow> = rows::load(conn, of_type(&["coupon", "checkout.session"]).iter()).await?;
+    let (mut coupons, mut sessions) = (Vec::new(), Vec::new());
+    for row in loaded {
+        let key = row.key.clone();
+        let node = node(row);
+        if key.object_type == "coupon" {
+            let projected = projection::coupon(&key.account, &key.object_id, &node);
+            coupons.extend(projected.map(|one| caused(keep(&key, one, notes, demands), &of(causes, &key))));
+        } else {
+            let projected = projection::checkout_session(&key.account, &key.object_id, &node);
+            sessions.extend(projected.map(|one| caused(keep(&key, one, notes, demands), &of(causes, &key))));
+        }
+    }
+    store::save_coupons(conn, &coupons).await?;
+    store::save_checkout_sessions(conn, &sessions).await?;
+    Ok(())
+}
+
+/// Projects the plans of `prices`, which may be plans of the old kind. A plan that is new may have been named by
+/// subscriptions before: a job finds them.
+pub(super) async fn plans(
+    conn: &mut PgConnection,
+    prices: &BTreeSet<ObjectKey>,
+    causes: &Causes,
+    notes: &mut Notes,
+    demands: &mut Demands,
+) -> Result<Vec<store::Change>, sqlx::Error> {
+    let (mut plans, mut limits) = (Vec::new(), Vec::new());
+    for (account, prices) in by_account(prices) {
+        let mut graph = Graph::new(account);
+        let ids: BTreeSet<&str> = prices.iter().map(|key| key.object_id.as_str()).collect();
+        for id in ids {
+            let key = prices.iter().find(|key| key.object_id == id).expect("the id comes from one of them");
+            if let Some(rows) = project_plan(conn, &mut graph, id).await? {
+                let causes = of(causes, key);
+                limits.extend(rows.limits.into_iter().map(|limit| caused(limit, &causes)));
+                plans.push(caused(keep(key, rows.plan, notes, demands), &causes));
+            }
+        }
+    }
+    let changes = store::save_plans(conn, &plans, &limits).await?;
+    let new: BTreeSet<_> = changes.iter().filter(|change| change.is_new).map(|change| change.row_id).collect();
+    for plan in plans.iter().filter(|plan| new.contains(&plan.row.id)) {
+        for kind in ["price", "plan"] {
+            demands.reproject(ObjectKey::new(&plan.row.account, kind, &plan.row.stripe_price_id));
+        }
+    }
+    Ok(changes)
+}
+
+async fn project_plan(
+    conn: &mut PgConnection,
+    graph: &mut Graph,
+    price_id: &str,
+) -> Result<Option<projection::PlanRows>, sqlx::Error> {
+    loop {
+        let rows = projection::plan(price_id, graph);
+        let asked = graph.take_questions();
+        if asked.is_empty() {
+            return Ok(rows);
+        }
+        answer(conn, graph, &asked).await?;
+    }
+}
+
+fn of(causes: &Causes, key: &ObjectKey) -> BTreeSet<String> {
+    causes.get(key).cloned().unwrap_or_default()
+}
+
+fn caused<T>(row: T, causes: &BTreeSet<String>) -> Caused<T> {
+    Caused { row, causes: causes.iter().cloned().collect() }
+}
+
+fn by_account<'a>(keys: impl IntoIterator<Item = &'a ObjectKey>) -> BTreeMap<&'a str, Vec<&'a ObjectKey>> {
+    let mut accounts: BTreeMap<&str, Vec<&ObjectKey>> = BTreeMap::new();
+    for key in keys {
+        accounts.entry(&key.account).or_default().push(key);
+    }
+    accounts
 }

@@ -7,16 +7,18 @@ use std::collections::BTreeSet;
 use super::Context;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
+use crate::mirror::facts::fold::{self, Fact};
 use crate::mirror::merge::{Arrival, Embedded};
 use crate::mirror::snapshot::Snapshot;
 use crate::outbox::claim::Claimed;
 use crate::outbox::settle::Settlement;
 use crate::stripe::catalogue::{Meaning, meaning};
+use crate::stripe::embedded;
 use crate::stripe::json::Json;
-use crate::stripe::reference::customer_of;
+use crate::stripe::reference::{self, customer_of, id_or_object};
 use crate::stripe::views::Unreadable;
 use crate::stripe::views::customer::CustomerView;
-use crate::stripe::views::item;
+use crate::stripe::views::is_key;
 use crate::stripe::views::subscription::SubscriptionView;
 
 /// What one event asks for.
@@ -37,8 +39,14 @@ pub(super) struct ToMerge {
     pub(super) arrival: Arrival,
     /// The objects that travelled inside it.
     pub(super) embedded: Vec<Embedded>,
-    /// The customer whose rows may change.
-    pub(super) customer: ObjectKey,
+    /// The objects that it names.
+    pub(super) named: BTreeSet<ObjectKey>,
+    /// The customers that it names.
+    pub(super) customers: BTreeSet<ObjectKey>,
+    /// The facts that it states.
+    pub(super) facts: Vec<Fact>,
+    /// What it does not carry and only a read can bring.
+    pub(super) wanted: Vec<ObjectKey>,
 }
 
 impl ToMerge {
@@ -51,11 +59,6 @@ impl ToMerge {
     /// The objects that are merged.
     pub(super) fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
         self.embedded.iter().map(|one| &one.key).chain([&self.arrival.key])
-    }
-
-    /// The objects that must be locked: the merged ones and the customer.
-    pub(super) fn keys(&self) -> BTreeSet<ObjectKey> {
-        self.objects().chain([&self.customer]).cloned().collect()
     }
 }
 
@@ -94,36 +97,46 @@ fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let snapshot = Snapshot::read(&key.event_id, key.created, event_type, data);
     let snapshot = snapshot.ok_or(Unreadable { field: "data.object" })?;
     let object = data.get("object");
-    let (object_type, object_id, customer_id) = identify(object)?;
-    let embed = |one: item::Embedded<'_>| Embedded {
-        key: ObjectKey::new(account, one.object_type, &one.object_id),
-        event_id: key.event_id.clone(),
-        created: key.created,
-        json: one.content.raw().to_owned(),
-    };
-    let embedded = match object_type {
-        "subscription" => item::embedded(object).into_iter().map(embed).collect(),
-        _ => Vec::new(),
-    };
+    let (object_type, object_id) = identify(object)?;
+    let inside = embedded::embedded(object);
+    let all = inside.iter().map(|one| (one.object_type, one.content, None));
+    let all = all.chain([(object_type, object, Some(event_type.as_str()))]);
+    let mut facts = Vec::new();
+    let mut named = BTreeSet::new();
+    for (kind, content, event_type) in all {
+        facts.extend(fold::fold(kind, content, event_type, key.created, &key.event_id));
+        named.extend(reference::named(kind, content));
+    }
+    let object_key = |(kind, id): (&str, String)| ObjectKey::new(account, kind, &id);
+    let customer_key = |id: String| ObjectKey::new(account, "customer", &id);
+    let previous = id_or_object(data.get("previous_attributes").get("customer"));
+    let wanted = fold::wanted(object_type, object, Some(event_type));
     Ok(ToMerge {
         arrival: Arrival { key: ObjectKey::new(account, object_type, &object_id), snapshot },
-        embedded,
-        customer: ObjectKey::new(account, "customer", &customer_id),
+        embedded: inside
+            .into_iter()
+            .map(|one| Embedded {
+                key: ObjectKey::new(account, one.object_type, &one.object_id),
+                event_id: key.event_id.clone(),
+                version: key.created,
+                json: one.content.raw().to_owned(),
+            })
+            .collect(),
+        named: named.into_iter().map(object_key).collect(),
+        customers: customer_of(object).into_iter().chain(previous).map(customer_key).collect(),
+        facts,
+        wanted: wanted.into_iter().map(object_key).collect(),
     })
 }
 
-/// Type, id and customer of the object, once it is sure that a row can be made of it.
-fn identify(object: Json<'_>) -> Result<(&'static str, String, String), Unreadable> {
-    match object.get("object").text().as_deref() {
-        Some("customer") => {
-            let view = CustomerView::read(object)?;
-            Ok(("customer", view.id.clone(), view.id))
-        }
-        Some("subscription") => {
-            let view = SubscriptionView::read(object)?;
-            let customer = customer_of(object).ok_or(Unreadable { field: "subscription.customer" })?;
-            Ok(("subscription", view.id, customer))
-        }
-        _ => Err(Unreadable { field: "data.object.object" }),
+/// Type and id of the object, once it is sure that a row can be made of it.
+fn identify(object: Json<'_>) -> Result<(&'static str, String), Unreadable> {
+    let object_type = embedded::type_of(object).ok_or(Unreadable { field: "data.object.object" })?;
+    match object_type {
+        "customer" => _ = CustomerView::read(object)?,
+        "subscription" => _ = SubscriptionView::read(object)?,
+        _ => {}
     }
+    let id = object.get("id").text().filter(|id| is_key(id)).ok_or(Unreadable { field: "data.object.id" })?;
+    Ok((object_type, id))
 }

@@ -12,6 +12,8 @@ mod reader;
 pub mod subscription;
 pub mod workspace;
 
+pub(super) use reader::whole;
+
 /// An object of which no row can be made: one of the few fields that a row cannot be without.
 ///
 /// Every other odd value reads as `None` and leaves `Reason::UnreadableValue` in the notes of its view.

@@ -1,0 +1,82 @@
+//! Claims: which jobs are due, leased by pushing their time ahead.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use sqlx::postgres::types::PgInterval;
+
+use super::{Job, Kind};
+use crate::domain::object::ObjectKey;
+
+/// Claims up to `limit` due jobs of one kind, for `lease`. Jobs that have failed before come one at a time, so that
+/// they fail alone.
+///
+/// # Errors
+/// Those of the database.
+pub async fn due(
+    conn: &mut PgConnection,
+    kind: Kind,
+    limit: i64,
+    lease: Duration,
+) -> Result<Vec<Job>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"-- jobs.claim
+        -- materialized, so that the limit holds whatever the plan
+        WITH due AS MATERIALIZED (
+            SELECT kind, account, object_type, object_id, attempts, run_at
+            FROM billing.jobs
+            WHERE kind = $1 AND run_at <= (SELECT clock_timestamp())
+            ORDER BY run_at, account, object_type, object_id
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        ), placed AS (
+            SELECT due.*, row_number() OVER (ORDER BY run_at, account, object_type, object_id) AS place FROM due
+        )
+        UPDATE billing.jobs AS j SET run_at = clock_timestamp() + $3::interval, attempts = j.attempts + 1
+        FROM placed
+        WHERE j.kind = placed.kind AND j.account = placed.account AND j.object_type = placed.object_type
+            AND j.object_id = placed.object_id
+            AND (placed.place = 1 OR (placed.attempts = 0
+                AND NOT EXISTS (SELECT FROM placed AS first WHERE first.place = 1 AND first.attempts > 0)))
+        RETURNING j.account, j.object_type, j.object_id, j.generation, j.later_than, j.position, j.attempts"#,
+        kind.as_str(),
+        limit,
+        interval(lease)
+    )
+    .fetch_all(conn)
+    .await?;
+    let job = rows.into_iter().map(|row| Job {
+        kind,
+        key: ObjectKey { account: row.account, object_type: row.object_type, object_id: row.object_id },
+        generation: row.generation,
+        later_than: row.later_than,
+        position: row.position,
+        attempt: row.attempts,
+    });
+    Ok(job.collect())
+}
+
+/// How long until the next job of one of these kinds is due; `None` where there is none.
+///
+/// # Errors
+/// Those of the database.
+pub async fn next_due(conn: &mut PgConnection, kinds: &[Kind]) -> Result<Option<Duration>, sqlx::Error> {
+    let kinds: Vec<String> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
+    let seconds = sqlx::query_scalar!(
+        "-- jobs.next_due
+        SELECT extract(epoch FROM min(next.run_at) - clock_timestamp())::float8
+        FROM unnest($1::text[]) AS asked (kind)
+        CROSS JOIN LATERAL (
+            SELECT j.run_at FROM billing.jobs AS j WHERE j.kind = asked.kind ORDER BY j.run_at LIMIT 1
+        ) AS next",
+        &kinds
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+}
+
+/// A duration as PostgreSQL takes it, to the microsecond.
+pub(super) fn interval(duration: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+}

@@ -1,0 +1,93 @@
+//! Demands: what asks for a job.
+
+use std::collections::BTreeMap;
+
+use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
+
+use super::Kind;
+use crate::domain::object::ObjectKey;
+
+/// Jobs to be asked for, each once: of two demands for one job the stronger stands.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Demands(BTreeMap<(Kind, ObjectKey), Option<OffsetDateTime>>);
+
+impl Demands {
+    /// Asks for a read of the object; `later_than`: one that began after this, by Stripe's clock.
+    pub fn fetch(&mut self, key: ObjectKey, later_than: Option<OffsetDateTime>) {
+        self.add(Kind::Fetch, key, later_than);
+    }
+
+    /// Asks for a read that settles what happened up to this second.
+    pub fn confirm(&mut self, key: ObjectKey, later_than: OffsetDateTime) {
+        self.add(Kind::Confirm, key, Some(later_than));
+    }
+
+    /// Asks for the rows that depend on the object to be computed again.
+    pub fn reproject(&mut self, key: ObjectKey) {
+        self.add(Kind::Reproject, key, None);
+    }
+
+    fn add(&mut self, kind: Kind, key: ObjectKey, later_than: Option<OffsetDateTime>) {
+        let known = self.0.entry((kind, key)).or_default();
+        *known = (*known).max(later_than);
+    }
+
+    /// Nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Something is asked for that needs Stripe's API.
+    pub fn has_reads(&self) -> bool {
+        self.0.keys().any(|(kind, _)| *kind != Kind::Reproject)
+    }
+
+    /// Leaves out what needs Stripe's API.
+    pub fn without_reads(mut self) -> Self {
+        self.0.retain(|(kind, _), _| *kind == Kind::Reproject);
+        self
+    }
+}
+
+/// Writes the demands. A confirm waits until a read can be late enough: `margin` is what a read's version stays behind.
+///
+/// A job that is at work, or waits after a failure, keeps its time: its generation says that it must be done again.
+///
+/// # Errors
+/// Those of the database.
+pub async fn add(conn: &mut PgConnection, demands: &Demands, margin: std::time::Duration) -> Result<(), sqlx::Error> {
+    if demands.is_empty() {
+        return Ok(());
+    }
+    let keys = || demands.0.keys();
+    let margin = Duration::try_from(margin).unwrap_or(Duration::MINUTE) + Duration::SECOND;
+    let not_before: Vec<Option<OffsetDateTime>> = demands
+        .0
+        .iter()
+        .map(|((kind, _), later_than)| later_than.filter(|_| *kind == Kind::Confirm).map(|at| at + margin))
+        .collect();
+    sqlx::query!(
+        "-- jobs.add
+        INSERT INTO billing.jobs AS j (kind, account, object_type, object_id, later_than, run_at)
+        SELECT kind, account, object_type, object_id, later_than, GREATEST(clock_timestamp(), not_before)
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
+            AS demand (kind, account, object_type, object_id, later_than, not_before)
+        -- one order for everybody
+        ORDER BY kind, account, object_type, object_id
+        ON CONFLICT (kind, account, object_type, object_id) DO UPDATE SET
+            generation = j.generation + 1,
+            later_than = GREATEST(j.later_than, excluded.later_than),
+            -- whoever is on page 7 has passed what is asked for now
+            position = NULL",
+        &keys().map(|(kind, _)| kind.as_str().to_owned()).collect::<Vec<_>>(),
+        &keys().map(|(_, key)| key.account.clone()).collect::<Vec<_>>(),
+        &keys().map(|(_, key)| key.object_type.clone()).collect::<Vec<_>>(),
+        &keys().map(|(_, key)| key.object_id.clone()).collect::<Vec<_>>(),
+        &demands.0.values().copied().collect::<Vec<_>>() as &[Option<OffsetDateTime>],
+        &not_before as &[Option<OffsetDateTime>]
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Jobs: what is to be done about an object apart from the events that told of it.
+//!
+//! ```text
+//!   demand (in the transaction that found the need)          settle (in the transaction of the effect)
+//!  ─────────────▶ due ──claim──▶ leased ───────────────────────────────────────────────▶ gone
+//!                  ▲               │ ├── failed: run_at moves on (backoff) ──▶ due
+//!                  │               │ └── too early for `later_than` ─────────▶ due
+//!                  └───────────────┘ asked for again meanwhile, or the worker died
+//! ```
+//!
+//! One row for each object and kind, however often it is asked for. A lease is a `run_at` that lies ahead, so a
+//! dead worker's jobs come back by themselves and nothing is locked while Stripe is asked. Each demand raises the
+//! generation, and a job is done only in the generation that was served: a demand that comes during the work is
+//! never lost. No job is ever given up: it comes back more and more rarely, with its last error.
+
+pub mod claim;
+pub mod demand;
+pub mod settle;
+pub mod watch;
+
+use time::OffsetDateTime;
+
+use crate::domain::object::ObjectKey;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Ask Stripe for the object.
+    Fetch,
+    /// Ask Stripe too, to settle an order that could not be told; with the lowest priority.
+    Confirm,
+    /// Compute the rows that depend on the object again.
+    Reproject,
+}
+
+impl Kind {
+    /// All kinds, in the order in which metrics list them.
+    pub const ALL: [Self; 3] = [Self::Fetch, Self::Confirm, Self::Reproject];
+
+    /// The word stored in `billing.jobs.kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Confirm => "confirm",
+            Self::Reproject => "reproject",
+        }
+    }
+}
+
+/// A job that was claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// What is to be done.
+    pub kind: Kind,
+    /// About which object.
+    pub key: ObjectKey,
+    /// The generation that is served.
+    pub generation: i64,
+    /// Only a read whose version is later than this does it.
+    pub later_than: Option<OffsetDateTime>,
+    /// Where a reproject in pages goes on.
+    pub position: Option<String>,
+    /// Which try this is, from 1.
+    pub attempt: i32,
+}

@@ -1,0 +1,133 @@
+//! Settling: how a job ends, or when it is tried again.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::claim::interval;
+use super::{Job, Kind};
+use crate::domain::object::ObjectKey;
+
+/// Ends jobs whose work is in this transaction. One that was asked for again meanwhile is due at once.
+///
+/// # Errors
+/// Those of the database.
+pub async fn done(conn: &mut PgConnection, jobs: &[&Job]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- jobs.done
+        WITH served AS MATERIALIZED (
+            SELECT j.kind, j.account, j.object_type, j.object_id, j.generation = s.generation AS is_last
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+                AS s (kind, account, object_type, object_id, generation)
+            JOIN billing.jobs AS j USING (kind, account, object_type, object_id)
+            ORDER BY j.kind, j.account, j.object_type, j.object_id
+            FOR UPDATE OF j
+        ), again AS (
+            UPDATE billing.jobs AS j SET run_at = clock_timestamp(), attempts = 0, last_error = NULL
+            FROM served AS s
+            WHERE NOT s.is_last AND j.kind = s.kind AND j.account = s.account AND j.object_type = s.object_type
+                AND j.object_id = s.object_id
+        )
+        DELETE FROM billing.jobs AS j USING served AS s
+        WHERE s.is_last AND j.kind = s.kind AND j.account = s.account AND j.object_type = s.object_type
+            AND j.object_id = s.object_id",
+        &jobs.iter().map(|job| job.kind.as_str().to_owned()).collect::<Vec<_>>(),
+        &jobs.iter().map(|job| job.key.account.clone()).collect::<Vec<_>>(),
+        &jobs.iter().map(|job| job.key.object_type.clone()).collect::<Vec<_>>(),
+        &jobs.iter().map(|job| job.key.object_id.clone()).collect::<Vec<_>>(),
+        &jobs.iter().map(|job| job.generation).collect::<Vec<_>>()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Puts a job back, to be due after `delay`. `cost`: whether the try counts, so that the next waits longer.
+///
+/// # Errors
+/// Those of the database.
+pub async fn put_back(
+    conn: &mut PgConnection,
+    job: &Job,
+    delay: Duration,
+    cost: bool,
+    error: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let ObjectKey { account, object_type, object_id } = &job.key;
+    sqlx::query!(
+        "-- jobs.put_back
+        UPDATE billing.jobs SET
+            run_at = clock_timestamp() + $5::interval, last_error = $7,
+            attempts = CASE WHEN $6 THEN attempts ELSE GREATEST(attempts - 1, 0) END
+        WHERE kind = $1 AND account = $2 AND object_type = $3 AND object_id = $4",
+        job.kind.as_str(),
+        account,
+        object_type,
+        object_id,
+        interval(delay),
+        cost,
+        error
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Goes on with a reproject after `position`, unless it was asked for again from the start.
+///
+/// # Errors
+/// Those of the database.
+pub async fn go_on(conn: &mut PgConnection, job: &Job, position: &str) -> Result<(), sqlx::Error> {
+    let ObjectKey { account, object_type, object_id } = &job.key;
+    sqlx::query!(
+        "-- jobs.go_on
+        UPDATE billing.jobs SET
+            position = CASE WHEN generation = $5 THEN $6 END, run_at = clock_timestamp(), attempts = 0,
+            last_error = NULL
+        WHERE kind = $1 AND account = $2 AND object_type = $3 AND object_id = $4",
+        job.kind.as_str(),
+        account,
+        object_type,
+        object_id,
+        job.generation,
+        position
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes a read that answered, and ends the confirm that it serves as well.
+///
+/// # Errors
+/// Those of the database.
+pub async fn note_read(
+    conn: &mut PgConnection,
+    job: &Job,
+    version: OffsetDateTime,
+    outcome: &str,
+    request_id: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let ObjectKey { account, object_type, object_id } = &job.key;
+    sqlx::query!(
+        "-- jobs.note_read
+        WITH noted AS (
+            INSERT INTO billing.reads (account, object_type, object_id, version, outcome, cause, request_id)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)
+        )
+        DELETE FROM billing.jobs
+        WHERE kind = $8 AND account = $1 AND object_type = $2 AND object_id = $3 AND later_than < $4",
+        account,
+        object_type,
+        object_id,
+        version,
+        outcome,
+        job.kind.as_str(),
+        request_id,
+        Kind::Confirm.as_str()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

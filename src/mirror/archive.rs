@@ -1,0 +1,56 @@
+//! The archive, as the mirror reads it: the events of an object, one second at a time.
+//!
+//! Callers hold the locks of the objects.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::rows::columns;
+use super::snapshot::Snapshot;
+use crate::domain::object::ObjectKey;
+use crate::stripe::json::Json;
+
+/// The archived events of one second of an object, for each `(key, at or before)` that is asked: the newest
+/// second that has any. The number says which question an event answers.
+///
+/// Only events that were merged count: one that is dead or was given up has no say.
+///
+/// # Errors
+/// Those of the database.
+pub async fn earlier_second(
+    conn: &mut PgConnection,
+    asked: &[(&ObjectKey, OffsetDateTime)],
+) -> Result<Vec<(usize, Snapshot)>, sqlx::Error> {
+    let (accounts, types, ids) = columns(asked.iter().map(|(key, _)| *key));
+    let until: Vec<OffsetDateTime> = asked.iter().map(|(_, until)| *until).collect();
+    let rows = sqlx::query!(
+        r#"-- mirror.earlier_second
+        SELECT asked.place AS "place!", o.event_id, o.created, o.type AS event_type, e.payload
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) WITH ORDINALITY
+            AS asked (account, object_type, object_id, until, place)
+        CROSS JOIN LATERAL (
+            SELECT max(older.created) AS second
+            FROM billing.outbox AS older
+            WHERE older.object_id = asked.object_id AND older.created <= asked.until
+                AND older.account = asked.account AND older.object_type = asked.object_type
+                AND older.format = 'snapshot' AND older.outcome IN ('applied', 'superseded')
+        ) AS newest
+        JOIN billing.outbox AS o ON o.object_id = asked.object_id AND o.created = newest.second
+            AND o.account = asked.account AND o.object_type = asked.object_type
+            AND o.format = 'snapshot' AND o.outcome IN ('applied', 'superseded')
+        JOIN billing.events AS e ON e.event_id = o.event_id AND e.created = o.created"#,
+        &accounts,
+        &types,
+        &ids,
+        &until
+    )
+    .fetch_all(conn)
+    .await?;
+    let read = rows.into_iter().filter_map(|row| {
+        let payload = String::from_utf8_lossy(&row.payload);
+        let data = Json::parse(&payload).ok()?.get("data");
+        let snapshot = Snapshot::read(&row.event_id, row.created, &row.event_type, data)?;
+        Some((usize::try_from(row.place).ok()? - 1, snapshot))
+    });
+    Ok(read.collect())
+}

@@ -1,0 +1,6 @@
+//! Facts: what the newest content of an object cannot tell, in rows that only add.
+//!
+//! [`fold`] says which facts an object states (PURE); [`rows`] keeps them, and reads them back for the projection.
+
+pub mod fold;
+pub mod rows;

@@ -1,0 +1,178 @@
+//! Which objects belong together: the customers that an object touches, and what belongs to or names an object.
+//!
+//! Reads the mirror only. Called by the worker before it locks, and again after it has merged.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+
+use super::rows::columns;
+use crate::domain::object::ObjectKey;
+
+/// Types that many customers share: their dependants are found page by page, by a job.
+pub const SHARED: [&str; 5] = ["coupon", "plan", "price", "product", "promotion_code"];
+
+/// The customers around `objects` and `named`, each with the object that leads to it: those that the objects belong to,
+/// and those of whatever names one of `objects`. Shared objects are left out: they belong to nobody.
+///
+/// # Errors
+/// Those of the database.
+pub async fn customers_around(
+    conn: &mut PgConnection,
+    objects: &BTreeSet<ObjectKey>,
+    named: &BTreeSet<ObjectKey>,
+) -> Result<Vec<(ObjectKey, ObjectKey)>, sqlx::Error> {
+    let owned = |key: &&ObjectKey| !SHARED.contains(&key.object_type.as_str());
+    let (accounts, types, ids) = columns(objects.union(named).filter(owned));
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // a customer is named by all that is its own, and a subscription by all its invoices: both have an owner
+    let by_others = |key: &&ObjectKey| owned(key) && !["customer", "subscription"].contains(&key.object_type.as_str());
+    let (held_accounts, held_types, held_ids) = columns(objects.iter().filter(by_others));
+    let rows = sqlx::query!(
+        r#"-- mirror.customers_around
+        SELECT o.account AS "account!", o.object_type AS "object_type!", o.object_id AS "object_id!",
+            o.customer_id AS "customer_id!"
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (account, object_type, object_id)
+        JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
+        WHERE o.customer_id IS NOT NULL
+        UNION
+        SELECT held.account, held.object_type, held.object_id, holder.customer_id
+        FROM unnest($4::text[], $5::text[], $6::text[]) AS held (account, object_type, object_id)
+        JOIN billing.stripe_objects AS holder
+            ON holder.refs @> ARRAY[held.object_type || '/' || held.object_id] AND holder.account = held.account
+        WHERE holder.customer_id IS NOT NULL"#,
+        &accounts,
+        &types,
+        &ids,
+        &held_accounts,
+        &held_types,
+        &held_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let pair = rows.into_iter().map(|row| {
+        let customer = ObjectKey::new(&row.account, "customer", &row.customer_id);
+        (ObjectKey::new(&row.account, &row.object_type, &row.object_id), customer)
+    });
+    Ok(pair.collect())
+}
+
+/// The objects of some types that belong to some customers: `(place of the question, object)`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn of_customers(
+    conn: &mut PgConnection,
+    asked: &[(&ObjectKey, &'static str)],
+) -> Result<Vec<(usize, ObjectKey)>, sqlx::Error> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (accounts, _, customers) = columns(asked.iter().map(|(key, _)| *key));
+    let types: Vec<String> = asked.iter().map(|(_, object_type)| (*object_type).to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"-- mirror.of_customers
+        SELECT asked.place AS "place!", o.account, o.object_type, o.object_id
+        FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
+            AS asked (account, customer_id, object_type, place)
+        JOIN billing.stripe_objects AS o USING (account, customer_id, object_type)"#,
+        &accounts,
+        &customers,
+        &types
+    )
+    .fetch_all(conn)
+    .await?;
+    let found = rows.into_iter().map(|row| (place(row.place), ObjectKey::new(&row.account, &row.object_type, &row.object_id)));
+    Ok(found.collect())
+}
+
+/// The objects of some types that name some objects: `(place of the question, object)`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn naming(
+    conn: &mut PgConnection,
+    asked: &[(&ObjectKey, &'static str)],
+) -> Result<Vec<(usize, ObjectKey)>, sqlx::Error> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let accounts: Vec<String> = asked.iter().map(|(key, _)| key.account.clone()).collect();
+    let refs: Vec<String> = asked.iter().map(|(key, _)| reference(key)).collect();
+    let types: Vec<String> = asked.iter().map(|(_, object_type)| (*object_type).to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"-- mirror.naming
+        SELECT asked.place AS "place!", o.account, o.object_type, o.object_id
+        FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (account, ref, object_type, place)
+        JOIN billing.stripe_objects AS o ON o.refs @> ARRAY[asked.ref] AND o.account = asked.account
+            AND o.object_type = asked.object_type"#,
+        &accounts,
+        &refs,
+        &types
+    )
+    .fetch_all(conn)
+    .await?;
+    let found = rows.into_iter().map(|row| (place(row.place), ObjectKey::new(&row.account, &row.object_type, &row.object_id)));
+    Ok(found.collect())
+}
+
+/// The customers of the objects that name a shared object, in their order after `position`, at most `limit`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn customers_of_holders(
+    conn: &mut PgConnection,
+    shared: &ObjectKey,
+    position: &str,
+    limit: i64,
+) -> Result<Vec<ObjectKey>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        r#"-- mirror.customers_of_holders
+        SELECT DISTINCT o.customer_id AS "customer_id!"
+        FROM billing.stripe_objects AS o
+        WHERE o.refs @> ARRAY[$2] AND o.account = $1 AND o.customer_id > $3
+        ORDER BY 1
+        LIMIT $4"#,
+        shared.account,
+        reference(shared),
+        position,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.iter().map(|id| ObjectKey::new(&shared.account, "customer", id)).collect())
+}
+
+/// The prices and plans of a product.
+///
+/// # Errors
+/// Those of the database.
+pub async fn prices_of(conn: &mut PgConnection, product: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "-- mirror.prices_of
+        SELECT o.object_type, o.object_id
+        FROM billing.stripe_objects AS o
+        WHERE o.refs @> ARRAY[$2] AND o.account = $1 AND o.object_type IN ('price', 'plan')",
+        product.account,
+        reference(product)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&product.account, &row.object_type, &row.object_id)).collect())
+}
+
+/// An object as `billing.stripe_objects.refs` names it.
+fn reference(key: &ObjectKey) -> String {
+    reference_of(&key.object_type, &key.object_id)
+}
+
+/// The same, of its parts.
+pub(super) fn reference_of(object_type: &str, object_id: &str) -> String {
+    format!("{object_type}/{object_id}")
+}
+
+fn place(ordinality: i64) -> usize {
+    usize::try_from(ordinality - 1).unwrap_or_default()
+}

@@ -1,0 +1,184 @@
+//! The effect of events and reads: lock, merge, add facts, project, ask for what is lacking. One transaction, set-based,
+//! without any call to the outside.
+//!
+//! The order is what makes many workers safe (docs/architecture.md): all locks are taken at once and in one order, and
+//! only then is anything about the objects read, in statements whose snapshots are younger than the locks. A customer
+//! that turns out to be touched after that is not locked late: a job projects it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::PgConnection;
+
+use super::failure::Failure;
+use super::project::{self, Causes, Notes};
+use super::resolve::ToMerge;
+use super::Context;
+use crate::config::sync::Confirm;
+use crate::domain::event::Reason;
+use crate::domain::object::ObjectKey;
+use crate::jobs::demand::{self, Demands};
+use crate::mirror::facts::fold::Fact;
+use crate::mirror::facts::rows as facts;
+use crate::mirror::merge::{self, Incoming, Merged};
+use crate::mirror::{locks, related};
+use crate::projection::Projected;
+
+/// What is put into one transaction.
+#[derive(Default)]
+pub(super) struct Work {
+    /// What is merged.
+    pub(super) incoming: Incoming,
+    /// The facts stated by it, with their accounts.
+    pub(super) facts: Vec<(String, Fact)>,
+    /// Which objects and customers each cause (an event id, or `read`) is about.
+    pub(super) touches: BTreeMap<String, Touch>,
+    /// What is asked for whatever comes of it.
+    pub(super) demands: Demands,
+    /// What was noticed about objects already.
+    pub(super) notes: Notes,
+}
+
+/// What one cause is about.
+#[derive(Default)]
+pub(super) struct Touch {
+    /// The objects that it merges.
+    pub(super) objects: BTreeSet<ObjectKey>,
+    /// The objects that those name.
+    pub(super) named: BTreeSet<ObjectKey>,
+    /// The customers that it names itself.
+    pub(super) customers: BTreeSet<ObjectKey>,
+    /// It states facts about payments, which count even where something newer stands.
+    pub(super) pays: bool,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Applied {
+    /// What the merge did.
+    pub(super) merged: Merged,
+    /// What was noticed about each projected object.
+    pub(super) notes: Notes,
+    /// Jobs were asked for, so that somebody should be woken.
+    pub(super) demanded: bool,
+}
+
+impl Work {
+    /// Adds what a snapshot event brings.
+    pub(super) fn add_event(&mut self, event: ToMerge) {
+        let account = event.arrival.key.account.clone();
+        let touch = Touch {
+            objects: event.objects().cloned().collect(),
+            named: event.named,
+            customers: event.customers,
+            pays: event.facts.iter().any(is_of_payment),
+        };
+        self.touches.insert(event.arrival.snapshot.event_id.clone(), touch);
+        self.facts.extend(event.facts.into_iter().map(|fact| (account.clone(), fact)));
+        for key in event.wanted {
+            self.notes.entry(event.arrival.key.clone()).or_default().insert(Reason::NeedsFetch);
+            self.demands.fetch(key, None);
+        }
+        self.incoming.arrivals.push(event.arrival);
+        self.incoming.embedded.extend(event.embedded);
+    }
+
+    fn objects(&self) -> BTreeSet<ObjectKey> {
+        self.touches.values().flat_map(|touch| &touch.objects).cloned().collect()
+    }
+
+    fn named(&self) -> BTreeSet<ObjectKey> {
+        self.touches.values().flat_map(|touch| &touch.named).cloned().collect()
+    }
+}
+
+/// Does it all but the commit.
+pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work) -> Result<Applied, Failure> {
+    let (objects, named) = (work.objects(), work.named());
+    let Work { incoming, facts, touches, mut demands, mut notes } = work;
+    let around = related::customers_around(conn, &objects, &named).await?;
+    let own = touches.values().flat_map(|touch| &touch.customers).cloned();
+    let locked: BTreeSet<ObjectKey> =
+        own.chain(around.into_iter().map(|(_, customer)| customer)).chain(objects.iter().cloned()).collect();
+    locks::acquire(conn, &locked).await?;
+
+    let merged = merge::merge(conn, incoming).await?;
+    facts::add(conn, &facts).await?;
+    let causes = touched(conn, &merged, &touches, &objects, &named).await?;
+    let (here, later): (Causes, Causes) = causes.into_iter().partition(|(customer, _)| locked.contains(customer));
+    later.into_keys().for_each(|customer| demands.reproject(customer));
+    if context.sync.confirm != Confirm::Never {
+        merged.doubts.iter().for_each(|(key, second)| demands.confirm(key.clone(), *second));
+    }
+    let disputed = facts.iter().filter_map(|(account, fact)| match fact {
+        Fact::Dispute { charge_id, .. } => Some(ObjectKey::new(account, "charge", charge_id)),
+        _ => None,
+    });
+    let customers: BTreeSet<ObjectKey> = here.keys().cloned().collect();
+    for key in facts::wanted(conn, &customers, &disputed.collect()).await? {
+        demands.fetch(key, None);
+    }
+    project::customers(conn, context, &here, &mut notes, &mut demands).await?;
+    project::others(conn, &merged.changed, &of_objects(&touches), &mut notes, &mut demands).await?;
+    let demanded = ask(conn, context, demands).await?;
+    Ok(Applied { merged, notes, demanded })
+}
+
+/// Writes the demands, without those that nobody can serve: a rebuild, once there is a key, asks for them again. Says
+/// whether there were any.
+pub(super) async fn ask(conn: &mut PgConnection, context: &Context, demands: Demands) -> Result<bool, sqlx::Error> {
+    let demands = if context.fetches { demands } else { demands.without_reads() };
+    demand::add(conn, &demands, context.read_margin).await?;
+    Ok(!demands.is_empty())
+}
+
+/// The customers to be projected, each with what caused it.
+async fn touched(
+    conn: &mut PgConnection,
+    merged: &Merged,
+    touches: &BTreeMap<String, Touch>,
+    objects: &BTreeSet<ObjectKey>,
+    named: &BTreeSet<ObjectKey>,
+) -> Result<Causes, sqlx::Error> {
+    // once more: what was merged just now, here or by whoever held the locks before, may lead to others
+    let mut around: BTreeMap<ObjectKey, BTreeSet<ObjectKey>> = BTreeMap::new();
+    for (object, customer) in related::customers_around(conn, objects, named).await? {
+        around.entry(object).or_default().insert(customer);
+    }
+    let mut causes = Causes::new();
+    for (cause, touch) in touches {
+        if !touch.pays && touch.objects.is_disjoint(&merged.changed) {
+            continue;
+        }
+        let led = touch.objects.union(&touch.named).filter_map(|key| around.get(key)).flatten();
+        for customer in touch.customers.iter().chain(led) {
+            causes.entry(customer.clone()).or_default().insert(cause.clone());
+        }
+    }
+    for customer in &merged.customers {
+        causes.entry(customer.clone()).or_default();
+    }
+    Ok(causes)
+}
+
+/// The causes of each object.
+fn of_objects(touches: &BTreeMap<String, Touch>) -> Causes {
+    let mut causes = Causes::new();
+    for (cause, touch) in touches {
+        for object in &touch.objects {
+            causes.entry(object.clone()).or_default().insert(cause.clone());
+        }
+    }
+    causes
+}
+
+/// It counts even where something newer stands.
+pub(super) fn is_of_payment(fact: &Fact) -> bool {
+    !matches!(fact, Fact::Trial { .. } | Fact::Timeline { .. })
+}
+
+/// Takes the row and keeps what was noticed under its object, and what it needs.
+pub(super) fn keep<T>(key: &ObjectKey, projected: Projected<T>, notes: &mut Notes, demands: &mut Demands) -> T {
+    notes.entry(key.clone()).or_default().extend(projected.notes);
+    projected.needs.into_iter().for_each(|need| demands.fetch(need, None));
+    projected.row
+}

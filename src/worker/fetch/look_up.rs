@@ -1,0 +1,260 @@
+//! What is asked of Stripe to know one object: its own read, and the lists that its fields do not carry.
+//!
+//! Knows which reads belong to which type; must not know the database. What comes back is parts: objects with the
+//! version at which they were read. Called by the fetcher, outside any transaction.
+
+use serde_json::value::RawValue;
+use time::{Duration, OffsetDateTime};
+
+use crate::client::{Answer, ApiError, PaymentsOf, Read, StripeApi, Urgency};
+use crate::domain::object::ObjectKey;
+use crate::stripe::json::Json;
+use crate::stripe::reference::id_or_object;
+
+/// No list that belongs to one object is longer than this many pages of 100; an endless one is a mistake of the server.
+const MOST_PAGES: usize = 100;
+
+/// One object as a read told it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The object.
+    pub(super) key: ObjectKey,
+    /// When it was read, less the margin.
+    pub(super) version: OffsetDateTime,
+    /// Its JSON; `None` where Stripe knows no such object.
+    pub(super) json: Option<String>,
+    /// What only reads carry, as a JSON object.
+    pub(super) expansion: Option<String>,
+}
+
+/// All that was read for one job. The object of the job is the first part, unless it has no read of its own.
+#[derive(Debug, Default)]
+pub(super) struct LookUp {
+    pub(super) parts: Vec<Part>,
+    pub(super) request_id: Option<String>,
+}
+
+/// Reads for one job.
+pub(super) struct Reader<'a> {
+    api: &'a dyn StripeApi,
+    account: &'a str,
+    urgency: Urgency,
+    /// Reads may be stale by this much.
+    margin: std::time::Duration,
+    found: LookUp,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        api: &'a dyn StripeApi,
+        account: &'a str,
+        urgency: Urgency,
+        margin: std::time::Duration,
+    ) -> Self {
+        Self { api, account, urgency, margin, found: LookUp::default() }
+    }
+
+    /// Reads an object and what belongs to it.
+    pub(super) async fn look_up(mut self, object_type: &str, id: &str) -> Result<LookUp, ApiError> {
+        match object_type {
+            "subscription" => self.subscription(id).await?,
+            "invoice" => self.invoice(id).await?,
+            "payment_intent" => self.payment_intent(id).await?,
+            "price" => self.price(id).await?,
+            "checkout.session" => _ = self.object(object_type, id, Read::CheckoutSession(id.into()), &["line_items"]).await?,
+            _ => {
+                if let Some(read) = plain(object_type, id) {
+                    self.object(object_type, id, read, &[]).await?;
+                }
+            }
+        }
+        Ok(self.found)
+    }
+
+    /// Reads one object and keeps it; of `expansions`, the fields that only reads carry, a copy stands beside it.
+    async fn object(
+        &mut self,
+        object_type: &str,
+        id: &str,
+        read: Read,
+        expansions: &[&str],
+    ) -> Result<Option<String>, ApiError> {
+        let key = ObjectKey::new(self.account, object_type, id);
+        let answer = match self.api.read(self.account, &read, self.urgency).await {
+            Ok(answer) => answer,
+            Err(ApiError::NotFound { at, request_id }) => {
+                self.found.request_id.get_or_insert_with(|| request_id.unwrap_or_default());
+                self.found.parts.push(Part { key, version: self.stamp(at), json: None, expansion: None });
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let version = self.version(&answer);
+        self.found.request_id = self.found.request_id.take().or(answer.request_id);
+        let fields = Json::parse(&answer.body).unwrap_or(Json::NULL);
+        let carried = expansions.iter().map(|field| (*field, fields.get(field).raw().to_owned())).collect::<Vec<_>>();
+        let expansion = (!carried.is_empty()).then(|| object_of(&carried));
+        self.found.parts.push(Part { key, version, json: Some(answer.body.clone()), expansion });
+        Ok(Some(answer.body))
+    }
+
+    /// A subscription with more items than it shows: all of them are listed.
+    async fn subscription(&mut self, id: &str) -> Result<(), ApiError> {
+        let place = self.found.parts.len();
+        let Some(body) = self.object("subscription", id, Read::Subscription(id.into()), &[]).await? else {
+            return Ok(());
+        };
+        if json(&body).get("items").get("has_more").boolean() == Some(true) {
+            let page = |after| Read::SubscriptionItems { subscription: id.to_owned(), after };
+            let items = self.list(page).await?;
+            let items: Vec<String> = items.into_iter().map(|(item, _)| item).collect();
+            self.found.parts[place].expansion = Some(object_of(&[("items", format!("[{}]", items.join(",")))]));
+        }
+        Ok(())
+    }
+
+    /// An invoice, its payments, and all charges of those: since 2025-03-31.basil the invoice itself names none, and a
+    /// payment intent names its last charge only.
+    async fn invoice(&mut self, id: &str) -> Result<(), ApiError> {
+        let place = self.found.parts.len();
+        if self.object("invoice", id, Read::Invoice(id.into()), &[]).await?.is_none() {
+            return Ok(());
+        }
+        let intents = self.payments(place, &PaymentsOf::Invoice(id.to_owned()), "payment_intent").await?;
+        for intent in intents {
+            self.charges(&intent).await?;
+        }
+        Ok(())
+    }
+
+    /// A payment intent, its charges, and the invoices that it pays.
+    async fn payment_intent(&mut self, id: &str) -> Result<(), ApiError> {
+        let place = self.found.parts.len();
+        if self.object("payment_intent", id, Read::PaymentIntent(id.into()), &[]).await?.is_none() {
+            return Ok(());
+        }
+        self.charges(id).await?;
+        for invoice in self.payments(place, &PaymentsOf::PaymentIntent(id.to_owned()), "invoice").await? {
+            self.object("invoice", &invoice, Read::Invoice(invoice.clone()), &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Lists invoice payments and notes at the part that asked that it was done; returns the ids that their `field` names.
+    async fn payments(&mut self, place: usize, of: &PaymentsOf, field: &str) -> Result<Vec<String>, ApiError> {
+        let page = |after| Read::InvoicePayments { of: of.clone(), after };
+        let listed = self.list(page).await?;
+        let mut named = Vec::new();
+        let mut ids = Vec::new();
+        for (payment, version) in listed {
+            let fields = json(&payment);
+            let target = if field == "invoice" { fields.get(field) } else { fields.get("payment").get(field) };
+            named.extend(id_or_object(target));
+            if let Some(id) = fields.get("id").text() {
+                ids.push(format!("{id:?}"));
+                let key = ObjectKey::new(self.account, "invoice_payment", &id);
+                self.found.parts.push(Part { key, version, json: Some(payment), expansion: None });
+            }
+        }
+        self.found.parts[place].expansion = Some(object_of(&[("payments", format!("[{}]", ids.join(",")))]));
+        named.sort();
+        named.dedup();
+        Ok(named)
+    }
+
+    async fn charges(&mut self, payment_intent: &str) -> Result<(), ApiError> {
+        let page = |after| Read::Charges { payment_intent: payment_intent.to_owned(), after };
+        for (charge, version) in self.list(page).await? {
+            if let Some(id) = json(&charge).get("id").text() {
+                let key = ObjectKey::new(self.account, "charge", &id);
+                self.found.parts.push(Part { key, version, json: Some(charge), expansion: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// A price; where there is none of this id, the plan: ids of very old plans are no prices everywhere.
+    async fn price(&mut self, id: &str) -> Result<(), ApiError> {
+        if self.object("price", id, Read::Price(id.into()), &["currency_options"]).await?.is_none() {
+            self.object("plan", id, Read::Plan(id.into()), &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// All elements of a list, each with the version of its page.
+    async fn list(&self, page: impl Fn(Option<String>) -> Read) -> Result<Vec<(String, OffsetDateTime)>, ApiError> {
+        let mut elements = Vec::new();
+        let mut after = None;
+        for _ in 0..MOST_PAGES {
+            let answer = self.api.read(self.account, &page(after.take()), self.urgency).await?;
+            let version = self.version(&answer);
+            let body = json(&answer.body);
+            let data = body.get("data").array().unwrap_or_default();
+            let last = data.last().and_then(|element| element.get("id").text());
+            elements.extend(data.into_iter().map(|element| (element.raw().to_owned(), version)));
+            match (body.get("has_more").boolean(), last) {
+                (Some(true), Some(last)) => after = Some(last),
+                _ => return Ok(elements),
+            }
+        }
+        Err(ApiError::unavailable("a list of Stripe's does not end"))
+    }
+
+    /// When an answer's content is sure to be later than everything before: objects on a test clock live in its time.
+    fn version(&self, answer: &Answer) -> OffsetDateTime {
+        let frozen = json(&answer.body).get("test_clock").get("frozen_time").integer();
+        let frozen = frozen.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+        self.stamp(frozen.unwrap_or(answer.at))
+    }
+
+    fn stamp(&self, at: OffsetDateTime) -> OffsetDateTime {
+        at - Duration::try_from(self.margin).unwrap_or(Duration::MINUTE)
+    }
+}
+
+/// The read of a type that needs one request only; `None` where Stripe has none.
+fn plain(object_type: &str, id: &str) -> Option<Read> {
+    let id = id.to_owned();
+    Some(match object_type {
+        "customer" => Read::Customer(id),
+        "payment_method" => Read::PaymentMethod(id),
+        "source" => Read::Source(id),
+        "charge" => Read::Charge(id),
+        "dispute" => Read::Dispute(id),
+        "subscription_schedule" => Read::Schedule(id),
+        "coupon" => Read::Coupon(id),
+        "promotion_code" => Read::PromotionCode(id),
+        "product" => Read::Product(id),
+        "plan" => Read::Plan(id),
+        _ => return None,
+    })
+}
+
+/// Whose read brings an object that has none of its own.
+pub(super) fn carrier(object_type: &str, content: Json<'_>) -> Option<(&'static str, String)> {
+    let named = |field, kind| Some((kind, id_or_object(content.get(field))?));
+    match object_type {
+        "discount" => named("subscription", "subscription").or_else(|| named("customer", "customer")),
+        "card" | "bank_account" => named("customer", "customer"),
+        "invoice_payment" => named("invoice", "invoice"),
+        _ => None,
+    }
+}
+
+/// Whether an object of this type is read by itself.
+pub(super) fn is_readable(object_type: &str) -> bool {
+    ["subscription", "invoice", "payment_intent", "price", "checkout.session"].contains(&object_type)
+        || plain(object_type, "").is_some()
+}
+
+fn json(text: &str) -> Json<'_> {
+    Json::parse(text).unwrap_or(Json::NULL)
+}
+
+/// A JSON object of members that are JSON already.
+fn object_of(members: &[(&str, String)]) -> String {
+    let raw = |text: &String| RawValue::from_string(text.clone()).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    let members: std::collections::BTreeMap<&str, Box<RawValue>> =
+        members.iter().map(|(name, text)| (*name, raw(text))).collect();
+    serde_json::to_string(&members).unwrap_or_else(|_| "{}".to_owned())
+}
