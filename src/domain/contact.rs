@@ -38,6 +38,12 @@ pub struct BillingContact {
     /// `customer.discount.end`: the discount has no effect from then on.
     #[serde(with = "time::serde::rfc3339::option")]
     pub active_discount_ends_at: Option<OffsetDateTime>,
+    /// Type of the payment method that invoices are charged to by default: card, sepa_debit …; unknown ones kept.
+    pub default_payment_method: Option<String>,
+    /// Brand of that card: visa, mastercard, amex …; none where it is no card.
+    pub default_payment_method_card_brand: Option<String>,
+    /// Last four digits of that card, account or IBAN.
+    pub default_payment_card_number_last_four_digits: Option<String>,
     /// The workspace that the customer's metadata names, for its subscriptions that name none.
     pub workspace_id: Option<Uuid>,
     /// `customer.created`.

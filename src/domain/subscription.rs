@@ -26,8 +26,15 @@ pub struct Subscription {
     pub stripe_status: String,
     /// May be used: status allows it, payment is not paused, not ended.
     pub active: bool,
+    /// Why it is not active; none exactly where it is.
+    pub inactive_reason: Option<InactiveReason>,
     /// `pause_collection` is set.
     pub payment_paused: bool,
+    /// `pause_collection.resumes_at`: when Stripe will end the pause; it says so when it has.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub payment_resumes_at: Option<OffsetDateTime>,
+    /// A SEPA payment has failed or was disputed, and nothing has been paid since.
+    pub sepa_payment_failed: bool,
     /// The status is `trialing`.
     pub is_trial: bool,
     /// `trial_start`, only while the trial runs.
@@ -50,9 +57,19 @@ pub struct Subscription {
     pub stripe_subscription_item_id: Option<String>,
     /// Price (in very old payloads: plan) of that item.
     pub stripe_price_id: Option<String>,
-    /// Row id of that price's pricing plan; null where the price came without its content.
+    /// Row id of that price's pricing plan; null while the price is not known.
     pub pricing_plan_id: Option<Uuid>,
-    /// Coupon ids of the discounts that the payload carries whole, in stable order.
+    /// The price that it will change to: by an update that waits for its payment, else by its schedule.
+    pub new_stripe_price_id: Option<String>,
+    /// Row id of that price's pricing plan; null while the price is not known.
+    pub new_pricing_plan_id: Option<Uuid>,
+    /// Type of the method that it is paid by: its own, else that of its last invoice, else the customer's.
+    pub payment_type: Option<String>,
+    /// Brand of that card; none where it is no card.
+    pub payment_method_card_brand: Option<String>,
+    /// Last four digits of that card, account or IBAN.
+    pub payment_card_number_last_four_digits: Option<String>,
+    /// Coupon ids of its discounts, in stable order.
     pub active_discounts: Vec<String>,
     /// The end of each of those discounts, at the same place; null has no end.
     #[serde(serialize_with = "rfc3339_list")]
@@ -63,6 +80,26 @@ pub struct Subscription {
     /// `start_date`.
     #[serde(with = "time::serde::rfc3339::option")]
     pub started_at: Option<OffsetDateTime>,
+}
+
+/// Why a subscription is not active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "most are Stripe's statuses")]
+pub enum InactiveReason {
+    /// Its collection is paused. Stripe means it to go on for free; the product does not.
+    PaymentPaused,
+    /// The status is `paused`: a trial ended without a way to pay, or somebody paused it.
+    Paused,
+    PastDue,
+    Unpaid,
+    Incomplete,
+    IncompleteExpired,
+    Canceled,
+    /// It has an end in the past, whatever its status.
+    Ended,
+    /// The status is new in Stripe.
+    UnknownStatus,
 }
 
 /// Times as texts, as `json_populate_recordset` reads them.

@@ -187,6 +187,9 @@ impl Instance {
         self.order_ambiguous.inc_by(doubts);
     }
 
+    /// x
+    pub fn stripe_usable(&self, _usable: bool) {}
+
     /// Counts one failed attempt at a batch or an event.
     pub fn attempt_failed(&self, consequence: Consequence) {
         self.attempts_failed.with_label_values(&[consequence.as_str()]).inc();

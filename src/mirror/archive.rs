@@ -17,7 +17,7 @@ use crate::stripe::json::Json;
 ///
 /// # Errors
 /// Those of the database.
-pub async fn earlier_second(
+pub(super) async fn earlier_second(
     conn: &mut PgConnection,
     asked: &[(&ObjectKey, OffsetDateTime)],
 ) -> Result<Vec<(usize, Snapshot)>, sqlx::Error> {

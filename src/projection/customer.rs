@@ -1,30 +1,48 @@
-//! Customer → billing contact.
+//! Customer → billing contact, and the rows of all that is the customer's.
 //!
-//! Must not know where payloads keep their fields, nor payment methods: those need other objects. PURE.
+//! Must not know where payloads keep their fields. PURE.
 
 use std::collections::BTreeSet;
 
-use time::OffsetDateTime;
-
-use super::Projected;
+use super::graph::{Graph, Node};
+use super::method;
+use super::{CustomerRows, Projected, Rules};
 use crate::domain::contact::BillingContact;
 use crate::domain::event::Reason;
 use crate::domain::object::row_id;
 use crate::stripe::views::customer::CustomerView;
+use crate::stripe::views::discount::DiscountView;
 use crate::stripe::views::workspace::WorkspaceLink;
 
-/// The billing contact of a customer. `deleted_at` is the time of its deletion, which stands beside the content.
+/// The rows of a customer: its contact, and all its subscriptions, in the order of their ids.
+pub fn customer(customer_id: &str, graph: &Graph, rules: &Rules) -> CustomerRows {
+    let node = graph.get("customer", customer_id);
+    let view = node.and_then(|node| CustomerView::read(node.json()).ok());
+    let contact = node.zip(view.as_ref()).map(|(node, view)| contact(graph, node, view));
+    let subscriptions = graph.of_customer(customer_id, "subscription").into_iter();
+    let subscriptions = subscriptions.filter_map(|(_, node)| super::subscription::row(graph, node, view.as_ref(), rules));
+    CustomerRows { contact, subscriptions: subscriptions.collect() }
+}
+
+/// The billing contact of a customer.
 ///
-/// A deleted customer keeps its content, for the invoices that name it, and loses its discount, which nobody can use.
-pub fn contact(account: &str, view: &CustomerView, deleted_at: Option<OffsetDateTime>) -> Projected<BillingContact> {
-    let deleted = view.deleted || deleted_at.is_some();
-    let discount = view.discount.clone().filter(|_| !deleted);
+/// A deleted customer keeps its content, for the invoices that name it, and loses its discount and payment method, which
+/// nobody can use.
+fn contact(graph: &Graph, node: &Node, view: &CustomerView) -> Projected<BillingContact> {
+    let account = graph.account();
+    let deleted = view.deleted || node.deleted_at.is_some();
     let mut notes = view.notes.clone();
+    let mut needs = BTreeSet::new();
     if view.workspace == WorkspaceLink::Bad {
         notes.insert(Reason::BadWorkspaceId);
     }
-    if deleted {
-        // Stripe ends its subscriptions at once; should one of those events be lost, only a read would tell
+    let (discount, method) = if deleted {
+        needs.extend(live_subscriptions(graph, &view.id));
+        (None, None)
+    } else {
+        (discount(graph, node, view), method::of_customer(graph, view, &mut needs))
+    };
+    if !needs.is_empty() {
         notes.insert(Reason::NeedsFetch);
     }
     let address = view.address.clone();
@@ -43,78 +61,44 @@ pub fn contact(account: &str, view: &CustomerView, deleted_at: Option<OffsetDate
         country: address.country,
         active_discount_ends_at: discount.as_ref().and_then(|discount| discount.ends_at),
         active_discount: discount.map(|discount| discount.coupon_id),
+        default_payment_method: method.as_ref().map(|method| method.kind.clone()),
+        default_payment_method_card_brand: method.as_ref().and_then(|method| method.card_brand.clone()),
+        default_payment_card_number_last_four_digits: method.and_then(|method| method.last_four),
         workspace_id: view.workspace.named(),
         stripe_created_at: view.created,
-        stripe_deleted_at: deleted_at,
+        stripe_deleted_at: node.deleted_at,
     };
-    Projected { row, notes, needs: BTreeSet::new() }
+    Projected { row, notes, needs }
+}
+
+/// The newest word on the customer's own discount: its content, or an event about the discount itself that is newer.
+fn discount(graph: &Graph, node: &Node, view: &CustomerView) -> Option<DiscountView> {
+    let mut newest = (node.version, view.discount.clone());
+    for (key, node) in graph.of_customer(&view.id, "discount") {
+        let Some(discount) = DiscountView::of_object(node.json()) else { continue };
+        if discount.subscription_id.is_some() {
+            continue;
+        }
+        if node.version > newest.0 {
+            newest = (node.version, Some(discount));
+        }
+        let is_it = newest.1.as_ref().is_some_and(|one| one.id.as_ref() == Some(&key.object_id));
+        if is_it && node.deleted_at.is_some() && node.deleted_at >= newest.0 {
+            newest = (node.deleted_at, None);
+        }
+    }
+    newest.1
+}
+
+/// Stripe ends the subscriptions of a deleted customer at once; should one of those events be lost, only a read tells.
+fn live_subscriptions(graph: &Graph, customer_id: &str) -> Vec<crate::domain::object::ObjectKey> {
+    let is_live = |node: &Node| {
+        let status = node.json().get("status").text().unwrap_or_default();
+        node.missing_at.is_none() && !["canceled", "incomplete_expired"].contains(&status.as_str())
+    };
+    let subscriptions = graph.of_customer(customer_id, "subscription").into_iter();
+    subscriptions.filter(|(_, node)| is_live(node)).map(|(key, _)| key.clone()).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stripe::json::Json;
-    use time::macros::datetime;
-
-    const DELETED_AT: OffsetDateTime = datetime!(2026-10-01 12:00 UTC);
-
-    fn project(fields: &str, deleted_at: Option<OffsetDateTime>) -> Projected<BillingContact> {
-        let text = format!(r#"{{"id":"cus_1",{fields}}}"#);
-        contact("", &CustomerView::read(Json::parse(&text).unwrap()).unwrap(), deleted_at)
-    }
-
-    fn address(fields: &str) -> [Option<String>; 6] {
-        let row = project(fields, None).row;
-        [row.address_line1, row.address_line2, row.city, row.postal_code, row.state, row.country]
-    }
-
-    #[test]
-    fn a_null_address_empties_all_six_fields() {
-        assert_eq!(address(r#""address":null"#), [const { None }; 6]);
-        assert_eq!(address(r#""name":null"#), [const { None }; 6]);
-    }
-
-    #[test]
-    fn an_empty_text_in_the_address_is_null() {
-        let empty = r#""address":{"line1":"","line2":"","city":"","postal_code":"","state":"","country":""}"#;
-        assert_eq!(address(empty), [const { None }; 6]);
-    }
-
-    #[test]
-    fn an_address_may_be_partly_null() {
-        let some = |text: &str| Some(text.to_owned());
-        let partly = r#""address":{"line1":"Allee 1","line2":null,"city":"Ulm","postal_code":"","country":"DE"}"#;
-        assert_eq!(address(partly), [some("Allee 1"), None, some("Ulm"), None, None, some("DE")]);
-        let all = r#""address":{"line1":"1","line2":"2","city":"3","postal_code":"4","state":"5","country":"6"}"#;
-        assert_eq!(address(all), ["1", "2", "3", "4", "5", "6"].map(some));
-    }
-
-    #[test]
-    fn name_and_email_are_stored_as_stripe_has_them() {
-        let row = project(r#""name":"","email":null"#, None).row;
-        assert_eq!((row.name.as_deref(), row.email), (Some(""), None));
-    }
-
-    #[test]
-    fn the_discount_is_the_coupon_and_its_end() {
-        let row = project(r#""discount":{"coupon":{"id":"SAVE20"},"end":1798761600}"#, None).row;
-        assert_eq!(row.active_discount.as_deref(), Some("SAVE20"));
-        assert_eq!(row.active_discount_ends_at, Some(datetime!(2027-01-01 0:00 UTC)));
-    }
-
-    #[test]
-    fn a_deleted_customer_keeps_its_content_and_loses_its_discount() {
-        let fields = r#""name":"Ada","discount":{"source":{"coupon":"SAVE20"},"end":1798761600}"#;
-        let row = project(fields, Some(DELETED_AT)).row;
-        assert_eq!((row.active_discount, row.active_discount_ends_at), (None, None));
-        assert_eq!((row.name.as_deref(), row.stripe_deleted_at), (Some("Ada"), Some(DELETED_AT)));
-        assert_eq!(project(&format!(r#"{fields},"deleted":true"#), None).row.active_discount, None, "the stub");
-    }
-
-    #[test]
-    fn a_workspace_that_is_no_uuid_is_null_and_noted() {
-        let projected = project(r#""metadata":{"workspace_id":"42"}"#, None);
-        assert_eq!(projected.row.workspace_id, None);
-        assert!(projected.notes.contains(&Reason::BadWorkspaceId));
-    }
-}
+mod tests;

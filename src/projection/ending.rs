@@ -5,9 +5,10 @@
 
 use time::OffsetDateTime;
 
+use crate::stripe::views::schedule::ScheduleView;
 use crate::stripe::views::subscription::SubscriptionView;
 
-/// What follows from `cancel_at`, `cancel_at_period_end` and `ended_at`.
+/// What follows from `cancel_at`, `cancel_at_period_end`, `ended_at` and the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
     /// It will end and has not ended yet.
@@ -19,8 +20,9 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn of(view: &SubscriptionView) -> Self {
-        let end = planned_end(view);
+    /// `schedule` is the one that drives the subscription.
+    pub(super) fn of(view: &SubscriptionView, schedule: Option<&ScheduleView>) -> Self {
+        let end = planned_end(view).or_else(|| schedule?.end());
         let over = matches!(view.status.as_str(), "canceled" | "incomplete_expired");
         Self {
             grace: !over && view.ended_at.is_none() && end.is_some(),
@@ -68,11 +70,11 @@ mod tests {
             r#"{{"id":"sub_1","customer":"cus_1",{fields},"items":{{"data":[
                 {{"id":"si_1","created":1700000000,"current_period_end":{PERIOD}}}]}}}}"#
         );
-        Ending::of(&SubscriptionView::read(Json::parse(&text).unwrap()).unwrap())
+        Ending::of(&SubscriptionView::read(Json::parse(&text).unwrap()).unwrap(), None)
     }
 
     fn of(text: &str) -> Ending {
-        Ending::of(&SubscriptionView::read(Json::parse(text).unwrap()).unwrap())
+        Ending::of(&SubscriptionView::read(Json::parse(text).unwrap()).unwrap(), None)
     }
 
     fn at(seconds: i64) -> Option<OffsetDateTime> {
@@ -130,6 +132,19 @@ mod tests {
     fn the_time_of_the_request_is_never_the_end() {
         let undone = ending(r#""status":"active","cancel_at_period_end":false,"canceled_at":1790000000"#);
         assert_eq!((undone.grace, undone.end_date), (false, None));
+    }
+
+    #[test]
+    fn a_schedule_that_cancels_ends_the_subscription_unless_an_end_is_set() {
+        let text = r#"{"status":"active","end_behavior":"cancel","phases":[{"start_date":1790000000,"end_date":1795000000}]}"#;
+        let schedule = ScheduleView::read(Json::parse(text).unwrap());
+        let end = |fields: &str| {
+            let text = format!(r#"{{"id":"sub_1","customer":"cus_1","status":"active",{fields}}}"#);
+            let ending = Ending::of(&SubscriptionView::read(Json::parse(&text).unwrap()).unwrap(), Some(&schedule));
+            (ending.grace, ending.end_date)
+        };
+        assert_eq!(end(r#""cancel_at":null"#), (true, at(1_795_000_000)));
+        assert_eq!(end(r#""cancel_at":1794000000"#), (true, at(1_794_000_000)));
     }
 
     #[test]

@@ -7,17 +7,20 @@
 mod customer;
 mod ending;
 pub mod graph;
+mod method;
+mod next_plan;
 pub mod payment;
 mod plan;
 mod subscription;
 
 use std::collections::BTreeSet;
 
-pub use self::customer::contact;
+pub use self::customer::customer;
 pub use self::plan::plan;
-pub use self::subscription::subscription;
+use crate::domain::contact::BillingContact;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
+use crate::domain::subscription::Subscription;
 
 /// The settings that decide what a row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,3 +39,21 @@ pub struct Projected<T> {
     /// Objects that the row needs and that only a read can bring.
     pub needs: BTreeSet<ObjectKey>,
 }
+
+/// All rows of one customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomerRows {
+    /// Its billing contact; `None` while only its absence is known.
+    pub contact: Option<Projected<BillingContact>>,
+    /// Its subscriptions, in the order of their ids.
+    pub subscriptions: Vec<Projected<Subscription>>,
+}
+
+/// shim
+pub struct PlanRows { /// x
+    pub plan: Projected<crate::domain::plan::PricingPlan>, /// x
+    pub limits: Vec<()> }
+/// shim
+pub fn coupon(_a: &str, _i: &str, _n: &graph::Node) -> Option<Projected<()>> { None }
+/// shim
+pub fn checkout_session(_a: &str, _i: &str, _n: &graph::Node) -> Option<Projected<()>> { None }

@@ -7,7 +7,13 @@ use crate::domain::plan::PricingPlan;
 use crate::stripe::views::price::PriceView;
 
 /// The pricing plan of a price. What was odd or unknown stands in the notes of the view.
-pub fn plan(account: &str, view: &PriceView) -> PricingPlan {
+pub fn plan(price_id: &str, graph: &super::graph::Graph) -> Option<super::PlanRows> {
+    let node = graph.get("price", price_id).or_else(|| graph.get("plan", price_id))?;
+    let view = PriceView::read(node.json()).ok()?;
+    let row = of_view(graph.account(), &view);
+    Some(super::PlanRows { plan: super::Projected { row, notes: view.notes, needs: std::collections::BTreeSet::new() }, limits: Vec::new() })
+}
+fn of_view(account: &str, view: &PriceView) -> PricingPlan {
     PricingPlan {
         id: row_id(account, &view.id),
         account: account.to_owned(),
@@ -29,7 +35,7 @@ mod tests {
     use crate::stripe::json::Json;
 
     fn project(text: &str) -> PricingPlan {
-        plan("acct_1", &PriceView::read(Json::parse(text).unwrap()).unwrap())
+        of_view("acct_1", &PriceView::read(Json::parse(text).unwrap()).unwrap())
     }
 
     #[test]

@@ -1,100 +1,209 @@
 //! Subscription → our subscription.
 //!
-//! Owns what "active" means, which workspace is meant and which pricing plan. Must not know schedules, payment methods
-//! and discounts that are bare ids: those need other objects. PURE.
+//! Owns what "active" means, which workspace is meant, which pricing plan and which discounts. PURE.
 
 use std::collections::BTreeSet;
 
-use uuid::Uuid;
-
 use super::ending::Ending;
-use super::{Projected, Rules};
+use super::graph::{Graph, Node};
+use super::payment::sepa_payment_failed;
+use super::{Projected, Rules, method, next_plan};
 use crate::domain::event::Reason;
-use crate::domain::object::row_id;
-use crate::domain::subscription::Subscription;
+use crate::domain::object::{ObjectKey, row_id};
+use crate::domain::subscription::{InactiveReason, Subscription};
+use crate::stripe::json::Json;
 use crate::stripe::views::customer::CustomerView;
-use crate::stripe::views::item::ItemView;
+use crate::stripe::views::discount::{DiscountView, Listed, by_coupon};
+use crate::stripe::views::schedule::ScheduleView;
 use crate::stripe::views::subscription::SubscriptionView;
 use crate::stripe::views::workspace::WorkspaceLink;
 
-/// The row of a subscription. `customer` is its customer, where it has been seen.
-pub fn subscription(
-    account: &str,
-    view: &SubscriptionView,
+/// The row of a subscription; `None` while only its absence is known. `customer` is its customer, where it has been seen.
+pub(super) fn row(
+    graph: &Graph,
+    node: &Node,
     customer: Option<&CustomerView>,
     rules: &Rules,
-) -> Projected<Subscription> {
-    let ending = Ending::of(view);
-    let item = view.items.first();
-    let is_trial = view.status == "trialing";
-    let row = Subscription {
-        id: row_id(account, &view.id),
-        account: account.to_owned(),
-        stripe_subscription_id: view.id.clone(),
-        stripe_customer_id: view.customer_id.clone(),
-        livemode: view.livemode,
-        billing_contact_id: row_id(account, &view.customer_id),
-        workspace_id: workspace(view, customer).named(),
-        stripe_status: view.status.clone(),
-        active: is_active(view, *rules),
-        payment_paused: view.payment_paused,
-        is_trial,
-        trial_started_at: view.trial_start.filter(|_| is_trial),
-        trial_ends_at: view.trial_end,
-        is_grace_period: ending.grace,
-        end_date: ending.end_date,
-        next_subscription_cycle_start: ending.next_cycle_start,
-        currency: view.currency.clone(),
-        stripe_subscription_item_id: item.and_then(|item| item.id.clone()),
-        stripe_price_id: item.and_then(|item| item.price_id.clone()),
-        pricing_plan_id: item.and_then(|item| pricing_plan_id(account, item)),
-        active_discounts: view.discounts.iter().map(|discount| discount.coupon_id.clone()).collect(),
-        active_discount_ends: view.discounts.iter().map(|discount| discount.ends_at).collect(),
-        stripe_created_at: view.created,
-        started_at: view.start_date,
-    };
-    Projected { row, notes: notes(view, customer), needs: BTreeSet::new() }
+) -> Option<Projected<Subscription>> {
+    let view = with_all_items(node, SubscriptionView::read(node.json()).ok()?);
+    let mut around = Around { graph, view: &view, customer, notes: view.notes.clone(), needs: BTreeSet::new() };
+    if customer.is_none() {
+        around.notes.insert(Reason::UnknownCustomer);
+        around.need_unless_missing("customer", &view.customer_id);
+    }
+    if view.more_items {
+        around.notes.insert(Reason::MoreItems);
+        around.needs.insert(graph.key("subscription", &view.id));
+    }
+    if view.items.len() > 1 {
+        around.notes.insert(Reason::SeveralItems);
+    }
+    let row = around.row(rules);
+    let Around { mut notes, needs, .. } = around;
+    if !needs.is_empty() {
+        notes.insert(Reason::NeedsFetch);
+    }
+    Some(Projected { row, notes, needs })
 }
 
-/// Usable: the status allows it, payment is not paused, it has not ended. An unknown status allows nothing.
-///
-/// Stripe means a subscription with paused collection to stay active and be free; the product does not.
-fn is_active(view: &SubscriptionView, rules: Rules) -> bool {
-    let allowed = match view.status.as_str() {
-        "active" | "trialing" => true,
-        "past_due" => rules.past_due_active,
-        _ => false,
-    };
-    allowed && !view.payment_paused && view.ended_at.is_none()
-}
-
-/// The subscription's own link, else the customer's.
-///
-/// A bad link does not fall through: it says that this subscription belongs elsewhere than its customer's others, and
-/// a subscription that counts for no workspace is repaired sooner than one that counts for the wrong one.
-fn workspace(view: &SubscriptionView, customer: Option<&CustomerView>) -> WorkspaceLink {
-    match view.workspace {
-        WorkspaceLink::Absent => customer.map(|customer| customer.workspace).unwrap_or_default(),
-        link => link,
+/// The payload of a subscription with many items shows the first; a read that is no older has listed them all.
+fn with_all_items(node: &Node, view: SubscriptionView) -> SubscriptionView {
+    let all = node.expansion().get("items").array().filter(|_| node.expansion_version >= node.version);
+    match all {
+        Some(items) if view.more_items => view.with_items(&items),
+        _ => view,
     }
 }
 
-/// Only where the price came with its content, because only then is there a plan row to name.
-fn pricing_plan_id(account: &str, item: &ItemView) -> Option<Uuid> {
-    item.price_id.as_deref().filter(|_| item.price_is_whole).map(|price_id| row_id(account, price_id))
+/// A subscription and what stands around it, while its row is made.
+struct Around<'a> {
+    graph: &'a Graph,
+    view: &'a SubscriptionView,
+    customer: Option<&'a CustomerView>,
+    notes: BTreeSet<Reason>,
+    needs: BTreeSet<ObjectKey>,
 }
 
-fn notes(view: &SubscriptionView, customer: Option<&CustomerView>) -> BTreeSet<Reason> {
-    let noticed = [
-        (Reason::UnknownCustomer, customer.is_none()),
-        (Reason::UnknownPrice, view.items.first().is_some_and(|item| !item.price_is_whole)),
-        (Reason::BadWorkspaceId, workspace(view, customer) == WorkspaceLink::Bad),
-        (Reason::SeveralItems, view.items.len() > 1),
-        (Reason::MoreItems, view.more_items),
-        (Reason::NeedsFetch, view.scheduled && Ending::of(view).end_date.is_none()),
-    ];
-    let noticed = noticed.into_iter().filter_map(|(reason, holds)| holds.then_some(reason));
-    view.notes.iter().copied().chain(noticed).collect()
+impl Around<'_> {
+    fn row(&mut self, rules: &Rules) -> Subscription {
+        let (account, view) = (self.graph.account(), self.view);
+        let schedule = self.schedule();
+        let ending = Ending::of(view, schedule.as_ref());
+        let item = view.items.first();
+        let price = item.and_then(|item| item.price_id.clone());
+        let next = next_plan::price(view, schedule.as_ref()).filter(|next| Some(next) != price.as_ref());
+        let method = method::of_subscription(self.graph, view, self.customer, &mut self.needs);
+        let discounts = self.discounts();
+        let inactive_reason = inactive_reason(view, *rules);
+        let is_trial = view.status == "trialing";
+        Subscription {
+            id: row_id(account, &view.id),
+            account: account.to_owned(),
+            stripe_subscription_id: view.id.clone(),
+            stripe_customer_id: view.customer_id.clone(),
+            livemode: view.livemode,
+            billing_contact_id: row_id(account, &view.customer_id),
+            workspace_id: self.workspace().named(),
+            stripe_status: view.status.clone(),
+            active: inactive_reason.is_none(),
+            inactive_reason,
+            payment_paused: view.payment_paused,
+            payment_resumes_at: view.resumes_at,
+            sepa_payment_failed: sepa_payment_failed(self.graph.payments(&view.id)),
+            is_trial,
+            trial_started_at: view.trial_start.filter(|_| is_trial),
+            trial_ends_at: view.trial_end,
+            is_grace_period: ending.grace,
+            end_date: ending.end_date,
+            next_subscription_cycle_start: ending.next_cycle_start,
+            currency: view.currency.clone(),
+            stripe_subscription_item_id: item.and_then(|item| item.id.clone()),
+            pricing_plan_id: price.as_deref().and_then(|id| self.plan(id)),
+            stripe_price_id: price,
+            new_pricing_plan_id: next.as_deref().and_then(|id| self.plan(id)),
+            new_stripe_price_id: next,
+            payment_type: method.as_ref().map(|method| method.kind.clone()),
+            payment_method_card_brand: method.as_ref().and_then(|method| method.card_brand.clone()),
+            payment_card_number_last_four_digits: method.and_then(|method| method.last_four),
+            active_discounts: discounts.iter().map(|(coupon, _)| coupon.clone()).collect(),
+            active_discount_ends: discounts.into_iter().map(|(_, ends_at)| ends_at).collect(),
+            stripe_created_at: view.created,
+            started_at: view.start_date,
+        }
+    }
+
+    /// Asks for an object that was never seen, unless Stripe said that there is none.
+    fn need_unless_missing(&mut self, object_type: &str, id: &str) {
+        if self.graph.get(object_type, id).is_none_or(|node| node.content.is_none() && node.missing_at.is_none()) {
+            self.needs.insert(self.graph.key(object_type, id));
+        }
+    }
+
+    /// The schedule that drives it.
+    fn schedule(&mut self) -> Option<ScheduleView> {
+        let id = self.view.schedule_id.as_deref()?;
+        let Some(node) = self.graph.get("subscription_schedule", id) else {
+            self.needs.insert(self.graph.key("subscription_schedule", id));
+            return None;
+        };
+        node.content.as_ref()?;
+        Some(ScheduleView::read(node.json())).filter(|schedule| schedule.drives)
+    }
+
+    /// Row id of a price's plan, where the price is known: as a price, or as a plan of very old API versions.
+    fn plan(&mut self, price_id: &str) -> Option<uuid::Uuid> {
+        let known = |kind| self.graph.get(kind, price_id).is_some_and(|node| node.content.is_some());
+        // both are asked, so that both are loaded
+        if known("price") | known("plan") {
+            return Some(row_id(self.graph.account(), price_id));
+        }
+        self.notes.insert(Reason::UnknownPrice);
+        self.need_unless_missing("price", price_id);
+        None
+    }
+
+    /// Its discounts as coupon and end. Of one that the payload carries whole, its own object counts where that is newer.
+    fn discounts(&mut self) -> Vec<(String, Option<time::OffsetDateTime>)> {
+        let mut found = Vec::new();
+        for listed in &self.view.discounts {
+            let id = match listed {
+                Listed::Id(id) => Some(id),
+                Listed::Whole(discount) => discount.id.as_ref(),
+            };
+            let node = id.and_then(|id| self.graph.get("discount", id));
+            match (node, listed) {
+                (Some(node), _) if node.deleted_at.is_some() => {}
+                (Some(node), _) if node.content.is_some() => found.extend(DiscountView::of_object(node.json())),
+                (_, Listed::Whole(discount)) => found.push(discount.clone()),
+                // discounts have no read of their own
+                (_, Listed::Id(_)) => _ = self.needs.insert(self.graph.key("subscription", &self.view.id)),
+            }
+        }
+        by_coupon(found)
+    }
+
+    /// The subscription's own link, else the customer's, else that of the checkout that made it.
+    ///
+    /// A bad link does not fall through: it says that this subscription belongs elsewhere than its customer's others, and
+    /// a subscription that counts for no workspace is repaired sooner than one that counts for the wrong one.
+    fn workspace(&mut self) -> WorkspaceLink {
+        let own = [self.view.workspace, self.customer.map(|customer| customer.workspace).unwrap_or_default()];
+        let link = own.into_iter().find(|link| *link != WorkspaceLink::Absent).unwrap_or_else(|| self.checkout());
+        if link == WorkspaceLink::Bad {
+            self.notes.insert(Reason::BadWorkspaceId);
+        }
+        link
+    }
+
+    /// What the newest checkout session of this subscription says.
+    fn checkout(&self) -> WorkspaceLink {
+        let sessions = self.graph.naming("subscription", &self.view.id, "checkout.session");
+        let newest = sessions.into_iter().max_by_key(|(key, node)| (created(node.json()), &key.object_id));
+        newest.map(|(_, node)| WorkspaceLink::of_session(node.json())).unwrap_or_default()
+    }
+}
+
+fn created(session: Json<'_>) -> Option<i64> {
+    session.get("created").integer()
+}
+
+/// Why it may not be used: the status forbids it, payment is paused, it has ended. An unknown status allows nothing.
+///
+/// Stripe means a subscription with paused collection to stay active and be free; the product does not.
+fn inactive_reason(view: &SubscriptionView, rules: Rules) -> Option<InactiveReason> {
+    let by_status = match view.status.as_str() {
+        "active" | "trialing" => None,
+        "past_due" => (!rules.past_due_active).then_some(InactiveReason::PastDue),
+        "unpaid" => Some(InactiveReason::Unpaid),
+        "paused" => Some(InactiveReason::Paused),
+        "incomplete" => Some(InactiveReason::Incomplete),
+        "incomplete_expired" => Some(InactiveReason::IncompleteExpired),
+        "canceled" => Some(InactiveReason::Canceled),
+        _ => Some(InactiveReason::UnknownStatus),
+    };
+    by_status
+        .or_else(|| view.ended_at.map(|_| InactiveReason::Ended))
+        .or_else(|| view.payment_paused.then_some(InactiveReason::PaymentPaused))
 }
 
 #[cfg(test)]

@@ -11,6 +11,27 @@ use crate::domain::contact::BillingContact;
 use crate::domain::plan::PricingPlan;
 use crate::domain::subscription::Subscription;
 
+/// A row, and what caused it to be written.
+pub struct Caused<T> {
+    /// The row.
+    pub row: T,
+    /// Event ids, or words.
+    pub causes: Vec<String>,
+}
+
+/// A row that was written.
+pub struct Change {
+    /// The row.
+    pub row_id: uuid::Uuid,
+    /// It is new.
+    pub is_new: bool,
+}
+
+/// shim
+pub async fn save_coupons(_c: &mut PgConnection, _r: &[Caused<()>]) -> Result<Vec<Change>, sqlx::Error> { Ok(Vec::new()) }
+/// shim
+pub async fn save_checkout_sessions(_c: &mut PgConnection, _r: &[Caused<()>]) -> Result<Vec<Change>, sqlx::Error> { Ok(Vec::new()) }
+
 /// Rows as the JSON text that `json_populate_recordset` takes.
 fn json<T: Serialize>(rows: &[T]) -> Result<String, sqlx::Error> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(Box::new(error)))
@@ -20,10 +41,11 @@ fn json<T: Serialize>(rows: &[T]) -> Result<String, sqlx::Error> {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn save_contacts(conn: &mut PgConnection, rows: &[BillingContact]) -> Result<(), sqlx::Error> {
+pub async fn save_contacts(conn: &mut PgConnection, rows: &[Caused<BillingContact>]) -> Result<Vec<Change>, sqlx::Error> {
     if rows.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let rows: Vec<_> = rows.iter().map(|one| &one.row).collect();
     sqlx::query!(
         "-- store.save_contacts
         INSERT INTO billing.billing_contacts AS t
@@ -49,21 +71,22 @@ pub async fn save_contacts(conn: &mut PgConnection, rows: &[BillingContact]) -> 
                excluded.city, excluded.postal_code, excluded.state, excluded.country, excluded.active_discount,
                excluded.active_discount_ends_at, excluded.workspace_id, excluded.stripe_created_at,
                excluded.stripe_deleted_at)",
-        json(rows)?
+        json(&rows)?
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Writes pricing plans.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn save_plans(conn: &mut PgConnection, rows: &[PricingPlan]) -> Result<(), sqlx::Error> {
+pub async fn save_plans(conn: &mut PgConnection, rows: &[Caused<PricingPlan>], _limits: &[Caused<()>]) -> Result<Vec<Change>, sqlx::Error> {
     if rows.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let rows: Vec<_> = rows.iter().map(|one| &one.row).collect();
     sqlx::query!(
         "-- store.save_plans
         INSERT INTO billing.pricing_plans AS t
@@ -83,21 +106,22 @@ pub async fn save_plans(conn: &mut PgConnection, rows: &[PricingPlan]) -> Result
               (excluded.stripe_product_id, excluded.livemode, excluded.active, excluded.billing_interval,
                excluded.billing_interval_count, excluded.currency, excluded.unit_amount_decimal,
                excluded.stripe_track_usage)",
-        json(rows)?
+        json(&rows)?
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Writes subscriptions.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn save_subscriptions(conn: &mut PgConnection, rows: &[Subscription]) -> Result<(), sqlx::Error> {
+pub async fn save_subscriptions(conn: &mut PgConnection, rows: &[Caused<Subscription>]) -> Result<Vec<Change>, sqlx::Error> {
     if rows.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let rows: Vec<_> = rows.iter().map(|one| &one.row).collect();
     sqlx::query!(
         "-- store.save_subscriptions
         INSERT INTO billing.subscriptions AS t
@@ -134,9 +158,9 @@ pub async fn save_subscriptions(conn: &mut PgConnection, rows: &[Subscription]) 
                excluded.next_subscription_cycle_start, excluded.currency, excluded.stripe_subscription_item_id,
                excluded.stripe_price_id, excluded.pricing_plan_id, excluded.active_discounts,
                excluded.active_discount_ends, excluded.stripe_created_at, excluded.started_at)",
-        json(rows)?
+        json(&rows)?
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(Vec::new())
 }

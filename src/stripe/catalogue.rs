@@ -6,9 +6,9 @@
 /// What an event type means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// Carries a customer or a subscription as it was then: merge it.
+    /// Carries an object that the mirror holds as it was then: merge it.
     Snapshot,
-    /// Names a customer or a subscription that has changed, without its content.
+    /// Names such an object that has changed, without its content.
     Notice,
     /// Says what another event says with more effect.
     Informational,
@@ -84,27 +84,86 @@ const FAMILIES: [&str; 62] = [
     "ping",
 ];
 
+/// The kinds of events whose object is merged: what stands before the last dot, and the last words that are known.
+const SNAPSHOTS: [(&str, &[&str]); 18] = [
+    ("charge", &["captured", "expired", "failed", "pending", "refunded", "succeeded", "updated"]),
+    ("charge.dispute", &["closed", "created", "funds_reinstated", "funds_withdrawn", "updated"]),
+    ("checkout.session", &["async_payment_failed", "async_payment_succeeded", "completed", "expired"]),
+    ("coupon", &["created", "deleted", "updated"]),
+    ("customer", &["created", "deleted", "updated"]),
+    ("customer.discount", &["created", "deleted", "updated"]),
+    ("customer.source", &["created", "deleted", "expiring", "updated"]),
+    (
+        "customer.subscription",
+        &["created", "deleted", "paused", "pending_update_applied", "pending_update_expired", "resumed", "updated"],
+    ),
+    (
+        "invoice",
+        &[
+            "created",
+            "deleted",
+            "finalization_failed",
+            "finalized",
+            "marked_uncollectible",
+            "overdue",
+            "overpaid",
+            "paid",
+            "payment_action_required",
+            "payment_attempt_required",
+            "payment_failed",
+            "payment_succeeded",
+            "sent",
+            "updated",
+            "voided",
+            "will_be_due",
+        ],
+    ),
+    ("invoice_payment", &["canceled", "created", "open", "paid"]),
+    ("mandate", &["updated"]),
+    (
+        "payment_intent",
+        &[
+            "amount_capturable_updated",
+            "canceled",
+            "created",
+            "partially_funded",
+            "payment_failed",
+            "processing",
+            "requires_action",
+            "succeeded",
+        ],
+    ),
+    ("payment_method", &["attached", "automatically_updated", "detached", "updated"]),
+    ("plan", &["created", "deleted", "updated"]),
+    ("price", &["created", "deleted", "updated"]),
+    ("product", &["created", "deleted", "updated"]),
+    ("promotion_code", &["created", "deleted", "updated"]),
+    ("subscription_schedule", &["aborted", "canceled", "completed", "created", "expiring", "released", "updated"]),
+];
+
+/// Events that say what another event says with more effect, or about what does not exist yet: a trial's end that comes
+/// (it fires when a trial is ended early, too, in the second of the update that says so), the invoice to come, which has
+/// no id.
+const INFORMATIONAL: [&str; 2] = ["customer.subscription.trial_will_end", "invoice.upcoming"];
+
 /// What `event_type` means.
 pub fn meaning(event_type: &str) -> Meaning {
-    match event_type {
-        // fires when a trial is ended early too, in the second of the update that says so
-        "customer.subscription.trial_will_end" | "v1.customer.subscription.trial_will_end" => Meaning::Informational,
-        "customer.created"
-        | "customer.updated"
-        | "customer.deleted"
-        | "customer.subscription.created"
-        | "customer.subscription.updated"
-        | "customer.subscription.deleted"
-        | "customer.subscription.paused"
-        | "customer.subscription.resumed"
-        | "customer.subscription.pending_update_applied"
-        | "customer.subscription.pending_update_expired" => Meaning::Snapshot,
-        "v1.customer.created" | "v1.customer.updated" | "v1.customer.deleted" => Meaning::Notice,
-        thin if thin.starts_with("v1.customer.subscription.") => Meaning::Notice,
-        other if FAMILIES.contains(&family(other)) => {
-            // a new kind of subscription event may carry something that nobody here has thought about
-            if other.starts_with("customer.subscription.") { Meaning::Unknown } else { Meaning::Unhandled }
-        }
+    let (plain, is_thin) = match event_type.strip_prefix("v1.") {
+        Some(plain) => (plain, true),
+        None => (event_type, false),
+    };
+    if INFORMATIONAL.contains(&plain) {
+        return Meaning::Informational;
+    }
+    let (kind, word) = plain.rsplit_once('.').unwrap_or((plain, ""));
+    let known = SNAPSHOTS.iter().find(|(of, _)| *of == kind);
+    match known {
+        // thin kinds are finer than snapshots, and all ask for the same: look at the object
+        Some(_) if is_thin => Meaning::Notice,
+        Some((_, words)) if words.contains(&word) => Meaning::Snapshot,
+        // a new kind of subscription event may carry something that nobody here has thought about
+        Some(("customer.subscription", _)) => Meaning::Unknown,
+        _ if FAMILIES.contains(&family(plain)) => Meaning::Unhandled,
         _ => Meaning::Unknown,
     }
 }
@@ -127,16 +186,43 @@ mod tests {
 
     #[test]
     fn every_type_has_one_meaning() {
+        let snapshots = "customer.created customer.updated customer.deleted customer.discount.created \
+            customer.discount.updated customer.discount.deleted customer.source.created customer.source.updated \
+            customer.source.deleted customer.source.expiring payment_method.attached payment_method.updated \
+            payment_method.automatically_updated payment_method.detached customer.subscription.created \
+            customer.subscription.updated customer.subscription.deleted customer.subscription.paused \
+            customer.subscription.resumed customer.subscription.pending_update_applied \
+            customer.subscription.pending_update_expired invoice.created invoice.updated invoice.finalized \
+            invoice.finalization_failed invoice.sent invoice.voided invoice.marked_uncollectible invoice.overdue \
+            invoice.overpaid invoice.will_be_due invoice.deleted invoice.paid invoice.payment_succeeded \
+            invoice.payment_failed invoice.payment_action_required invoice.payment_attempt_required \
+            invoice_payment.paid payment_intent.processing payment_intent.succeeded payment_intent.payment_failed \
+            payment_intent.canceled payment_intent.requires_action charge.succeeded charge.failed charge.pending \
+            charge.refunded charge.updated charge.dispute.created charge.dispute.closed mandate.updated \
+            checkout.session.completed checkout.session.expired checkout.session.async_payment_succeeded \
+            checkout.session.async_payment_failed subscription_schedule.created subscription_schedule.updated \
+            subscription_schedule.released subscription_schedule.canceled subscription_schedule.completed \
+            subscription_schedule.aborted subscription_schedule.expiring product.created product.updated \
+            product.deleted price.created price.updated price.deleted plan.created plan.updated plan.deleted \
+            coupon.created coupon.updated coupon.deleted promotion_code.created promotion_code.updated";
+        for event_type in snapshots.split_whitespace() {
+            assert_eq!(meaning(event_type), Meaning::Snapshot, "{event_type}");
+            assert_eq!(meaning(&format!("v1.{event_type}")), Meaning::Notice, "v1.{event_type}");
+        }
         for (event_type, expected) in [
-            ("customer.updated", Meaning::Snapshot),
-            ("customer.subscription.paused", Meaning::Snapshot),
             ("customer.subscription.trial_will_end", Meaning::Informational),
+            ("v1.customer.subscription.trial_will_end", Meaning::Informational),
+            ("invoice.upcoming", Meaning::Informational),
             ("customer.subscription.frobnicated", Meaning::Unknown),
-            ("customer.discount.created", Meaning::Unhandled),
-            ("invoice.paid", Meaning::Unhandled),
-            ("v1.customer.updated", Meaning::Notice),
             ("v1.customer.subscription.item_added", Meaning::Notice),
-            ("v1.invoice.paid", Meaning::Unhandled),
+            ("v1.customer.discount.source_changed", Meaning::Notice),
+            ("v1.invoice_payment.open", Meaning::Notice),
+            ("v1.price.deactivated", Meaning::Notice),
+            ("setup_intent.succeeded", Meaning::Unhandled),
+            ("charge.refund.updated", Meaning::Unhandled),
+            ("customer.tax_id.created", Meaning::Unhandled),
+            ("entitlements.active_entitlement_summary.updated", Meaning::Unhandled),
+            ("test_helpers.test_clock.advancing", Meaning::Unhandled),
             ("v2.core.event_destination.ping", Meaning::Unhandled),
             ("frobnicator.created", Meaning::Unknown),
             ("", Meaning::Unknown),

@@ -22,6 +22,11 @@ pub fn rank(object_type: &str, object: Json<'_>) -> Option<u8> {
         "checkout.session" => &[("open", 0), ("complete", 1), ("expired", 1)],
         _ => return None,
     };
+    // a payment that failed is back where it began, with its error beside it until it is tried again
+    let begun = object_type == "payment_intent" && status == "requires_payment_method";
+    if begun && !object.get("last_payment_error").is_null() {
+        return Some(3);
+    }
     let rank = ranks.iter().find(|(known, _)| *known == status)?.1;
     // a session that is complete may still wait for its money, as with SEPA
     let paid = object_type == "checkout.session" && object.get("payment_status").text().as_deref() == Some("paid");
@@ -54,6 +59,13 @@ mod tests {
         assert_eq!(of("invoice", r#""status":"paid""#), of("invoice", r#""status":"void""#));
         let session = |payment| of("checkout.session", &format!(r#""status":"complete","payment_status":"{payment}""#));
         assert!(session("unpaid") < session("paid"));
+    }
+
+    #[test]
+    fn a_failed_payment_comes_after_its_processing() {
+        let failed = of("payment_intent", r#""status":"requires_payment_method","last_payment_error":{"code":"x"}"#);
+        assert!(of("payment_intent", r#""status":"processing""#) < failed);
+        assert!(failed < of("payment_intent", r#""status":"requires_capture""#));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! PURE. The only part of an object's shape that the mirror knows.
 
+use std::collections::BTreeSet;
+
 use super::json::Json;
+use super::views::is_key;
 
 /// The id in an expandable field: the text itself, or the `id` of the object that stands there.
 pub fn id_or_object(field: Json<'_>) -> Option<String> {
@@ -19,9 +22,116 @@ pub fn customer_of(object: Json<'_>) -> Option<String> {
     }
 }
 
-/// placeholder until the merge
-pub fn named(_object_type: &str, _object: Json<'_>) -> std::collections::BTreeSet<(&'static str, String)> {
-    std::collections::BTreeSet::new()
+/// The type of what stands in `default_source`: its id tells.
+pub fn source_type(id: &str) -> &'static str {
+    match id.split('_').next() {
+        Some("card") => "card",
+        Some("ba") => "bank_account",
+        _ => "source",
+    }
+}
+
+/// The objects that an object of this type names, by id or whole: those that rows are made from, and those by which
+/// its owner is found. Of a discount's coupon and an item's price the places differ by API version; all are looked at.
+pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, String)> {
+    let mut found = Named { object, named: BTreeSet::new() };
+    match object_type {
+        "customer" => {
+            found.add("payment_method", object.get("invoice_settings").get("default_payment_method"));
+            found.add_source(object.get("default_source"));
+            found.add("discount", object.get("discount").get("id"));
+        }
+        "subscription" => found.add_subscription(),
+        "invoice" => {
+            found.fields(&[("payment_intent", "payment_intent"), ("charge", "charge"), ("subscription", "subscription")]);
+            found.add("subscription", object.get("parent").get("subscription_details").get("subscription"));
+        }
+        "invoice_payment" => {
+            found.add("invoice", object.get("invoice"));
+            let payment = object.get("payment");
+            found.add("payment_intent", payment.get("payment_intent"));
+            found.add("charge", payment.get("charge"));
+        }
+        "payment_intent" => found.fields(&[
+            ("latest_charge", "charge"),
+            ("invoice", "invoice"),
+            ("payment_method", "payment_method"),
+        ]),
+        "charge" => found.fields(&[("payment_intent", "payment_intent"), ("invoice", "invoice")]),
+        "dispute" => found.fields(&[("charge", "charge"), ("payment_intent", "payment_intent")]),
+        "checkout.session" => found.fields(&[("subscription", "subscription"), ("invoice", "invoice")]),
+        "subscription_schedule" => found.add_schedule(),
+        "price" | "plan" => found.add("product", object.get("product")),
+        "mandate" => found.add("payment_method", object.get("payment_method")),
+        "discount" => found.add("subscription", object.get("subscription")),
+        "promotion_code" => {
+            found.add("coupon", object.get("coupon"));
+            found.add("coupon", object.get("promotion").get("coupon"));
+        }
+        _ => {}
+    }
+    found.named
+}
+
+/// The objects found so far.
+struct Named<'a> {
+    object: Json<'a>,
+    named: BTreeSet<(&'static str, String)>,
+}
+
+impl<'a> Named<'a> {
+    fn add(&mut self, object_type: &'static str, field: Json<'_>) {
+        // what cannot be a key names nothing
+        if let Some(id) = id_or_object(field).filter(|id| is_key(id)) {
+            self.named.insert((object_type, id));
+        }
+    }
+
+    fn fields(&mut self, fields: &[(&str, &'static str)]) {
+        for (field, object_type) in fields {
+            self.add(object_type, self.object.get(field));
+        }
+    }
+
+    fn add_source(&mut self, field: Json<'_>) {
+        if let Some(id) = id_or_object(field) {
+            self.add(source_type(&id), field);
+        }
+    }
+
+    /// Prices of items; a bare plan is one, too.
+    fn add_prices(&mut self, items: Json<'a>) {
+        let items = items.array().or_else(|| items.get("data").array()).unwrap_or_default();
+        for item in items {
+            let price = [item.get("price"), item.get("plan")].into_iter().find(|price| !price.is_null());
+            self.add("price", price.unwrap_or(Json::NULL));
+            self.add_discounts(item.get("discounts"));
+        }
+    }
+
+    fn add_discounts(&mut self, list: Json<'a>) {
+        list.array().unwrap_or_default().into_iter().for_each(|discount| self.add("discount", discount));
+    }
+
+    fn add_subscription(&mut self) {
+        self.fields(&[
+            ("default_payment_method", "payment_method"),
+            ("latest_invoice", "invoice"),
+            ("schedule", "subscription_schedule"),
+            ("discount", "discount"),
+        ]);
+        self.add_source(self.object.get("default_source"));
+        self.add_discounts(self.object.get("discounts"));
+        self.add_prices(self.object.get("items"));
+        self.add_prices(self.object.get("pending_update").get("subscription_items"));
+    }
+
+    fn add_schedule(&mut self) {
+        self.fields(&[("subscription", "subscription"), ("released_subscription", "subscription")]);
+        for phase in self.object.get("phases").array().unwrap_or_default() {
+            self.add_prices(phase.get("items"));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -38,5 +148,37 @@ mod tests {
             assert_eq!(customer_of(Json::parse(text).unwrap()).as_deref(), Some("cus_1"), "{text}");
         }
         assert_eq!(customer_of(Json::parse(r#"{"object":"price","id":"price_1"}"#).unwrap()), None);
+    }
+
+    fn names(object_type: &str, text: &str) -> Vec<String> {
+        let named = named(object_type, Json::parse(text).unwrap());
+        named.into_iter().map(|(kind, id)| format!("{kind}/{id}")).collect()
+    }
+
+    #[test]
+    fn an_object_names_what_its_rows_depend_on() {
+        let subscription = r#"{"default_payment_method":"pm_1","default_source":"card_1","latest_invoice":{"id":"in_1"},
+            "schedule":"sub_sched_1","discounts":["di_1"],"pending_update":{"subscription_items":[{"price":"price_2"}]},
+            "items":{"data":[{"price":{"id":"price_1"},"plan":{"id":"price_1"},"discounts":["di_2"]},{"plan":"plan_1"}]}}"#;
+        assert_eq!(
+            names("subscription", subscription),
+            ["card/card_1", "discount/di_1", "discount/di_2", "invoice/in_1", "payment_method/pm_1", "price/plan_1",
+             "price/price_1", "price/price_2", "subscription_schedule/sub_sched_1"]
+        );
+        let customer = r#"{"invoice_settings":{"default_payment_method":"pm_1"},"default_source":{"id":"src_1"}}"#;
+        assert_eq!(names("customer", customer), ["payment_method/pm_1", "source/src_1"]);
+        let payment = r#"{"invoice":"in_1","payment":{"type":"payment_intent","payment_intent":"pi_1"}}"#;
+        assert_eq!(names("invoice_payment", payment), ["invoice/in_1", "payment_intent/pi_1"]);
+        let schedule = r#"{"subscription":null,"released_subscription":"sub_1","phases":[{"items":[{"price":"p"}]}]}"#;
+        assert_eq!(names("subscription_schedule", schedule), ["price/p", "subscription/sub_1"]);
+        let invoice = r#"{"parent":{"subscription_details":{"subscription":"sub_1"}},"charge":"ch_1"}"#;
+        assert_eq!(names("invoice", invoice), ["charge/ch_1", "subscription/sub_1"]);
+    }
+
+    #[test]
+    fn what_is_absent_or_odd_names_nothing() {
+        for object_type in ["subscription", "customer", "charge", "price", "frobnicator"] {
+            assert_eq!(names(object_type, r#"{"items":5,"charge":"","product":7,"discounts":{}}"#), Vec::<String>::new());
+        }
     }
 }

@@ -99,18 +99,17 @@ fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let object = data.get("object");
     let (object_type, object_id) = identify(object)?;
     let inside = embedded::embedded(object);
-    let all = inside.iter().map(|one| (one.object_type, one.content, None));
-    let all = all.chain([(object_type, object, Some(event_type.as_str()))]);
+    let all = inside.iter().map(|one| (one.object_type, one.content)).chain([(object_type, object)]);
     let mut facts = Vec::new();
     let mut named = BTreeSet::new();
-    for (kind, content, event_type) in all {
-        facts.extend(fold::fold(kind, content, event_type, key.created, &key.event_id));
+    for (kind, content) in all {
+        facts.extend(fold::fold(kind, content, key.created, &key.event_id));
         named.extend(reference::named(kind, content));
     }
     let object_key = |(kind, id): (&str, String)| ObjectKey::new(account, kind, &id);
     let customer_key = |id: String| ObjectKey::new(account, "customer", &id);
     let previous = id_or_object(data.get("previous_attributes").get("customer"));
-    let wanted = fold::wanted(object_type, object, Some(event_type));
+    let wanted = fold::wanted(event_type, object);
     Ok(ToMerge {
         arrival: Arrival { key: ObjectKey::new(account, object_type, &object_id), snapshot },
         embedded: inside

@@ -31,6 +31,10 @@ pub struct CustomerView {
     pub address: AddressView,
     /// `discount`.
     pub discount: Option<DiscountView>,
+    /// `invoice_settings.default_payment_method`.
+    pub payment_method_id: Option<String>,
+    /// `default_source`.
+    pub source_id: Option<String>,
     /// `metadata`.
     pub workspace: WorkspaceLink,
     /// `created`.
@@ -72,6 +76,11 @@ impl CustomerView {
             email: reader.text(customer.get("email")),
             address: AddressView::read(customer.get("address"), &mut reader),
             discount: DiscountView::read(customer.get("discount"), &mut reader),
+            payment_method_id: {
+                let settings = reader.members(customer.get("invoice_settings"));
+                reader.reference(settings.get("default_payment_method"))
+            },
+            source_id: reader.reference(customer.get("default_source")),
             workspace: WorkspaceLink::read(customer.get("metadata")),
             created: reader.instant(customer.get("created")),
             notes: reader.notes,

@@ -1,20 +1,23 @@
 //! The discount: which coupon, until when.
 //!
 //! Owns where the coupon stands: `discount.coupon` (an object) up to 2025-08-27.basil, `discount.source.coupon` (an
-//! id, or the object when expanded) since 2025-09-30.clover. Must not know who is discounted, nor the present
-//! time: whether an end has passed is decided on read. PURE; called by the customer and the subscription view.
+//! id, or the object when expanded) since 2025-09-30.clover. Must not know the present time: whether an end has passed is
+//! decided on read. PURE; called by the customer and the subscription view, and by the projection.
 
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
 use super::reader::Reader;
-use crate::domain::event::Reason;
 use crate::stripe::json::Json;
 
 /// A discount that names its coupon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscountView {
+    /// `id`; the oldest versions give none.
+    pub id: Option<String>,
+    /// `subscription`; none where the discount is the customer's.
+    pub subscription_id: Option<String>,
     /// The coupon's id.
     pub coupon_id: String,
     /// From then on it has no effect; `None` is for ever.
@@ -22,6 +25,11 @@ pub struct DiscountView {
 }
 
 impl DiscountView {
+    /// Reads a discount that stands by itself; `None` where it names no coupon.
+    pub fn of_object(value: Json<'_>) -> Option<Self> {
+        Self::read(value, &mut Reader::default())
+    }
+
     /// Reads one whole discount; `None` for null and for the stub of a deleted one.
     ///
     /// A discount without a coupon (`source.coupon` may be null) cannot be named in a row, so it is noted.
@@ -36,56 +44,70 @@ impl DiscountView {
             reader.note_unreadable();
             return None;
         };
-        Some(Self { coupon_id, ends_at: reader.instant(discount.get("end")) })
+        Some(Self {
+            id: discount.get("id").text(),
+            subscription_id: discount.get("subscription").text(),
+            coupon_id,
+            ends_at: reader.instant(discount.get("end")),
+        })
     }
 }
 
-/// The discounts of a payload: `elements` of its lists, and the single `discount` of old versions.
-///
-/// Since 2023-10 an element is usually a bare id (`di_…`), which is no discount here: unless the single one is the
-/// same, what it grants would have to be fetched.
-pub(super) fn read_all(elements: &[Json<'_>], single: Json<'_>, reader: &mut Reader) -> Vec<DiscountView> {
-    let (bare, whole): (Vec<Json<'_>>, Vec<Json<'_>>) = elements.iter().partition(|element| element.text().is_some());
-    let known = single.get("id").text();
-    if bare.iter().any(|id| id.text() != known) {
-        reader.notes.insert(Reason::NeedsFetch);
-    }
-    by_coupon(whole.into_iter().chain([single]).filter_map(|discount| DiscountView::read(discount, reader)))
+/// One entry of a list of discounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// Only its id stands there, as usual since 2023-10.
+    Id(String),
+    /// The payload carries it whole.
+    Whole(DiscountView),
 }
 
-/// One discount a coupon, in the order of the coupon ids.
+/// The discounts of a payload: `elements` of its lists, and the single `discount` of old versions, which is whole where
+/// the list has its id.
+pub(super) fn read_all(elements: &[Json<'_>], single: Json<'_>, reader: &mut Reader) -> Vec<Listed> {
+    let single = DiscountView::read(single, reader);
+    let known = single.as_ref().and_then(|discount| discount.id.clone());
+    let mut listed = Vec::new();
+    for element in elements {
+        match element.text() {
+            Some(id) if Some(&id) == known.as_ref() => {}
+            Some(id) => listed.push(Listed::Id(id)),
+            None => listed.extend(DiscountView::read(*element, reader).map(Listed::Whole)),
+        }
+    }
+    listed.into_iter().chain(single.map(Listed::Whole)).collect()
+}
+
+/// One discount a coupon, in the order of the coupon ids, as pairs of coupon and end.
 ///
 /// The order does not depend on the payload's: subscription, items and the old `discount` name the same coupon in
 /// places that differ by API version, and the row must not change with them. Of two discounts with one coupon
 /// the one that ends last stands, because the coupon has an effect until then.
-fn by_coupon(discounts: impl IntoIterator<Item = DiscountView>) -> Vec<DiscountView> {
+pub fn by_coupon(discounts: impl IntoIterator<Item = DiscountView>) -> Vec<(String, Option<OffsetDateTime>)> {
     let mut ends: BTreeMap<String, Option<OffsetDateTime>> = BTreeMap::new();
-    for DiscountView { coupon_id, ends_at } in discounts {
+    for DiscountView { coupon_id, ends_at, .. } in discounts {
         ends.entry(coupon_id)
             .and_modify(|end| *end = end.zip(ends_at).map(|(one, other)| one.max(other)))
             .or_insert(ends_at);
     }
-    ends.into_iter().map(|(coupon_id, ends_at)| DiscountView { coupon_id, ends_at }).collect()
+    ends.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Reason;
     use time::macros::datetime;
 
-    fn read(text: &str) -> (Option<DiscountView>, bool) {
+    fn read(text: &str) -> (Option<String>, bool) {
         let mut reader = Reader::default();
         let view = DiscountView::read(Json::parse(text).unwrap(), &mut reader);
-        (view, reader.notes.contains(&Reason::UnreadableValue))
-    }
-
-    fn discount(coupon: &str, ends_at: Option<OffsetDateTime>) -> DiscountView {
-        DiscountView { coupon_id: coupon.to_owned(), ends_at }
+        (view.map(|view| view.coupon_id), reader.notes.contains(&Reason::UnreadableValue))
     }
 
     #[test]
     fn the_coupon_is_found_in_every_api_version() {
-        let expected = (Some(discount("SAVE20", None)), false);
+        let expected = (Some("SAVE20".to_owned()), false);
         assert_eq!(read(r#"{"id":"di_1","coupon":{"id":"SAVE20"},"end":null}"#), expected, "2020-08-27");
         assert_eq!(read(r#"{"source":{"type":"coupon","coupon":"SAVE20"}}"#), expected, "2025-09-30.clover");
         assert_eq!(read(r#"{"source":{"type":"coupon","coupon":{"id":"SAVE20"}}}"#), expected, "expanded");
@@ -103,21 +125,26 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_id_waits_for_its_look_up_unless_the_single_discount_is_the_same() {
-        let needs_fetch = |single: &str| {
-            let mut reader = Reader::default();
+    fn a_bare_id_stands_for_itself_unless_the_single_discount_is_the_same() {
+        let listed = |single: &str| {
             let id = Json::parse("\"di_1\"").unwrap();
-            let found = read_all(&[id], Json::parse(single).unwrap(), &mut reader);
-            (found.len(), reader.notes.contains(&Reason::NeedsFetch))
+            let found = read_all(&[id], Json::parse(single).unwrap(), &mut Reader::default());
+            found.iter().map(|one| matches!(one, Listed::Id(_))).collect::<Vec<_>>()
         };
-        assert_eq!(needs_fetch("null"), (0, true));
-        assert_eq!(needs_fetch(r#"{"id":"di_2","coupon":{"id":"A"}}"#), (1, true));
-        assert_eq!(needs_fetch(r#"{"id":"di_1","coupon":{"id":"A"}}"#), (1, false));
+        assert_eq!(listed("null"), [true]);
+        assert_eq!(listed(r#"{"id":"di_2","coupon":{"id":"A"}}"#), [true, false]);
+        assert_eq!(listed(r#"{"id":"di_1","coupon":{"id":"A"}}"#), [false]);
     }
 
     #[test]
     fn one_discount_a_coupon_in_the_order_of_the_ids_and_the_later_end_stands() {
         let (early, late) = (datetime!(2026-01-01 0:00 UTC), datetime!(2026-06-01 0:00 UTC));
+        let discount = |coupon: &str, ends_at| DiscountView {
+            id: None,
+            subscription_id: None,
+            coupon_id: coupon.to_owned(),
+            ends_at,
+        };
         let found = by_coupon([
             discount("B", Some(late)),
             discount("C", None),
@@ -125,6 +152,6 @@ mod tests {
             discount("B", Some(early)),
             discount("C", Some(late)),
         ]);
-        assert_eq!(found, [discount("A", Some(early)), discount("B", Some(late)), discount("C", None)]);
+        assert_eq!(found, [("A".to_owned(), Some(early)), ("B".to_owned(), Some(late)), ("C".to_owned(), None)]);
     }
 }

@@ -1,14 +1,11 @@
-//! The items of a subscription, and the prices that travel inside them.
+//! The items of a subscription.
 //!
-//! Owns which item counts and where its price stands. Must not know pricing plans. PURE; called by the
-//! subscription view, and [`embedded`] by the worker.
-
-use std::collections::BTreeMap;
+//! Owns which item counts and where its price stands. Must not know pricing plans. PURE; called by the subscription view.
 
 use time::OffsetDateTime;
 
-use super::reader::{Reader, whole};
-use crate::stripe::json::{Json, Object};
+use super::reader::Reader;
+use crate::stripe::json::Json;
 
 /// What we read of a subscription item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +18,6 @@ pub struct ItemView {
     pub current_period_end: Option<OffsetDateTime>,
     /// Id of `price`, in very old payloads of `plan`.
     pub price_id: Option<String>,
-    /// The payload carries that price (or plan) with its content.
-    pub price_is_whole: bool,
 }
 
 impl ItemView {
@@ -37,7 +32,6 @@ impl ItemView {
             id: reader.text(item.get("id")),
             created: reader.instant(item.get("created")),
             current_period_end: reader.instant(item.get("current_period_end")),
-            price_is_whole: price.is_some() && [whole(item.get("price")), whole(item.get("plan"))].contains(&price),
             price_id: price,
         })
     }
@@ -53,41 +47,6 @@ pub(super) fn sort_by_age(items: &mut [ItemView]) {
     });
 }
 
-/// An object inside a subscription's payload that has a key of its own in the mirror.
-#[derive(Debug, Clone)]
-pub struct Embedded<'a> {
-    /// `price`, or `plan` in very old payloads.
-    pub object_type: &'static str,
-    /// Its id.
-    pub object_id: String,
-    /// The object as it was written.
-    pub content: Json<'a>,
-}
-
-/// The prices of a subscription's items; where an item has no price object, its plan. Bare ids and stubs of deleted
-/// objects carry no content and are left out.
-///
-/// In the order of type and id, each once: of two with one id the first in the payload stands (they are the same).
-pub fn embedded(subscription: Json<'_>) -> Vec<Embedded<'_>> {
-    let items = subscription.get("items").get("data").array().unwrap_or_default();
-    let mut found = BTreeMap::new();
-    for item in items.into_iter().filter_map(Json::object) {
-        if let Some((object_type, object_id, content)) = price_of(&item) {
-            found.entry((object_type, object_id)).or_insert(content);
-        }
-    }
-    let embed = |((object_type, object_id), content)| Embedded { object_type, object_id, content };
-    found.into_iter().map(embed).collect()
-}
-
-/// From 2020-08-27 on an item has both, with the same id; the plan is the price's older shape and adds nothing.
-fn price_of<'a>(item: &Object<'a>) -> Option<(&'static str, String, Json<'a>)> {
-    ["price", "plan"].into_iter().find_map(|object_type| {
-        let content = item.get(object_type);
-        whole(content).map(|id| (object_type, id, content))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,9 +57,8 @@ mod tests {
         (view, !reader.notes.is_empty())
     }
 
-    fn price(text: &str) -> (Option<String>, bool) {
-        let view = item(text).0.unwrap();
-        (view.price_id, view.price_is_whole)
+    fn price(text: &str) -> Option<String> {
+        item(text).0.unwrap().price_id
     }
 
     fn first(items: &str) -> Option<String> {
@@ -113,15 +71,11 @@ mod tests {
 
     #[test]
     fn the_price_is_read_before_the_plan() {
-        let known = |id: &str| (Some(id.to_owned()), true);
-        let bare = |id: &str| (Some(id.to_owned()), false);
-        assert_eq!(price(r#"{"price":{"id":"price_1"},"plan":{"id":"plan_1"}}"#), known("price_1"));
-        assert_eq!(price(r#"{"plan":{"id":"plan_1"}}"#), known("plan_1"), "very old");
-        assert_eq!(price(r#"{"price":"price_1","plan":{"id":"price_1"}}"#), known("price_1"), "one id, two shapes");
-        assert_eq!(price(r#"{"price":"price_1","plan":{"id":"plan_1"}}"#), bare("price_1"));
-        assert_eq!(price(r#"{"price":"price_1"}"#), bare("price_1"));
-        assert_eq!(price(r#"{"price":{"id":"price_1","deleted":true}}"#), bare("price_1"), "a stub");
-        assert_eq!(price("{}"), (None, false));
+        let id = |id: &str| Some(id.to_owned());
+        assert_eq!(price(r#"{"price":{"id":"price_1"},"plan":{"id":"plan_1"}}"#), id("price_1"));
+        assert_eq!(price(r#"{"plan":{"id":"plan_1"}}"#), id("plan_1"), "very old");
+        assert_eq!(price(r#"{"price":"price_1"}"#), id("price_1"));
+        assert_eq!(price("{}"), None);
     }
 
     #[test]
@@ -140,24 +94,5 @@ mod tests {
         assert_eq!(first(&by_id).as_deref(), Some("si_a"));
         let unreadable = format!(r#"[{{"id":"si_a","created":"x"}},{{"id":"si_b","created":{new}}}]"#);
         assert_eq!(first(&unreadable).as_deref(), Some("si_b"), "an unreadable age comes last");
-    }
-
-    #[test]
-    fn embedded_prices_come_in_order_and_once() {
-        let text = r#"{"items":{"data":[
-            {"price":{"id":"price_2"},"plan":{"id":"price_2"}}, {"plan":{"id":"plan_1"}}, {"price":{"id":"price_1"}},
-            {"price":"price_9","plan":{"id":"price_9"}}, {"price":{"id":"price_2","again":1}},
-            {"price":"price_8"}, {"price":{"id":"price_7","deleted":true}}, {"price":{"id":5}}, 5]}}"#;
-        let found = embedded(Json::parse(text).unwrap());
-        let keys: Vec<_> = found.iter().map(|found| (found.object_type, found.object_id.as_str())).collect();
-        assert_eq!(keys, [("plan", "plan_1"), ("plan", "price_9"), ("price", "price_1"), ("price", "price_2")]);
-        assert_eq!(found[3].content.raw(), r#"{"id":"price_2"}"#);
-    }
-
-    #[test]
-    fn nothing_is_embedded_where_nothing_can_be_read() {
-        for text in ["null", "{}", r#"{"items":null}"#, r#"{"items":{"data":5}}"#, r#"{"items":[]}"#] {
-            assert!(embedded(Json::parse(text).unwrap()).is_empty(), "{text}");
-        }
     }
 }

@@ -4,15 +4,19 @@
 //! fields to old versions too, so an old event of today may carry either) and what a readable value is. Must not
 //! know our tables, nor what a value means there. PURE; called by the projection and by the worker.
 
+pub mod charge;
 pub mod customer;
 pub mod discount;
+pub mod invoice;
 pub mod item;
+pub mod method;
 pub mod price;
 mod reader;
+pub mod schedule;
 pub mod subscription;
 pub mod workspace;
 
-pub(super) use reader::whole;
+pub use self::reader::{is_key, whole};
 
 /// An object of which no row can be made: one of the few fields that a row cannot be without.
 ///

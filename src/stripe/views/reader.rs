@@ -101,7 +101,7 @@ pub(super) fn reference(value: Json<'_>) -> Option<String> {
 }
 
 /// The id of an object that carries its content; `None` for a bare id and for the stub of a deleted object.
-pub(super) fn whole(value: Json<'_>) -> Option<String> {
+pub fn whole(value: Json<'_>) -> Option<String> {
     let object = value.object()?;
     let deleted = object.get("deleted").boolean() == Some(true);
     object.get("id").text().filter(|id| is_key(id) && !deleted)
@@ -109,7 +109,7 @@ pub(super) fn whole(value: Json<'_>) -> Option<String> {
 
 /// Whether a text can be the key of a row: the envelope demands the same of the ids that it reads. U+FFFD stands
 /// for what is no character, and two such ids must not become one.
-fn is_key(id: &str) -> bool {
+pub fn is_key(id: &str) -> bool {
     !id.is_empty() && id.len() <= 255 && !id.contains(char::REPLACEMENT_CHARACTER)
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
 use super::Unreadable;
-use super::discount::{self, DiscountView};
+use super::discount::{self, Listed};
 use super::item::{ItemView, sort_by_age};
 use super::reader::{Reader, reference, required};
 use super::workspace::WorkspaceLink;
@@ -50,16 +50,30 @@ pub struct SubscriptionView {
     pub items: Vec<ItemView>,
     /// `items.has_more`.
     pub more_items: bool,
-    /// The discounts that the payload carries whole, one a coupon, in the order of the coupon ids.
-    pub discounts: Vec<DiscountView>,
+    /// `discounts`, those of the items, and the old `discount`.
+    pub discounts: Vec<Listed>,
+    /// `default_payment_method`.
+    pub payment_method_id: Option<String>,
+    /// `default_source`.
+    pub source_id: Option<String>,
+    /// `latest_invoice`.
+    pub latest_invoice_id: Option<String>,
+    /// `schedule`: it may set an end, and what comes next.
+    pub schedule_id: Option<String>,
+    /// Price of the first item of `pending_update`, which becomes the item's once it is paid.
+    pub pending_price_id: Option<String>,
+    /// `pause_collection.resumes_at`.
+    pub resumes_at: Option<OffsetDateTime>,
+    /// `billing_cycle_anchor`.
+    pub billing_cycle_anchor: Option<OffsetDateTime>,
+    /// `billing_cycle_anchor_config.day_of_month`, from 1 to 31.
+    pub anchor_day: Option<i32>,
     /// `metadata`.
     pub workspace: WorkspaceLink,
     /// `created`.
     pub created: Option<OffsetDateTime>,
     /// `start_date`.
     pub start_date: Option<OffsetDateTime>,
-    /// A schedule drives it, which may set an end that only the schedule tells.
-    pub scheduled: bool,
     /// What could not be read, or is not known.
     pub notes: BTreeSet<Reason>,
 }
@@ -94,7 +108,14 @@ impl SubscriptionView {
             workspace: WorkspaceLink::read(fields.get("metadata")),
             created: reader.instant(fields.get("created")),
             start_date: reader.instant(fields.get("start_date")),
-            scheduled: !fields.get("schedule").is_null(),
+            payment_method_id: reader.reference(fields.get("default_payment_method")),
+            source_id: reader.reference(fields.get("default_source")),
+            latest_invoice_id: reader.reference(fields.get("latest_invoice")),
+            schedule_id: reader.reference(fields.get("schedule")),
+            pending_price_id: pending_price(fields.get("pending_update"), &mut reader),
+            resumes_at: reader.instant(fields.get("pause_collection").get("resumes_at")),
+            billing_cycle_anchor: reader.instant(fields.get("billing_cycle_anchor")),
+            anchor_day: anchor_day(fields.get("billing_cycle_anchor_config")),
             notes: reader.notes,
         })
     }
@@ -107,6 +128,34 @@ fn payment_paused(value: Json<'_>, reader: &mut Reader) -> bool {
     !value.is_null()
 }
 
+fn pending_price(update: Json<'_>, reader: &mut Reader) -> Option<String> {
+    let update = reader.members(update);
+    let items = reader.elements(update.get("subscription_items"));
+    let first = items.first()?;
+    reader.reference(first.get("price")).or_else(|| reader.reference(first.get("plan")))
+}
+
+fn anchor_day(config: Json<'_>) -> Option<i32> {
+    let day = config.get("day_of_month").integer().filter(|day| (1..=31).contains(day))?;
+    i32::try_from(day).ok()
+}
+
+impl SubscriptionView {
+    /// The same with other items: all of them, as a read has listed them, where the payload shows the first only.
+    #[must_use]
+    pub fn with_items(mut self, data: &[Json<'_>]) -> Self {
+        let mut reader = Reader::default();
+        self.items = items(data, &mut reader);
+        for item in data {
+            let own = reader.elements(item.get("discounts"));
+            self.discounts.extend(discount::read_all(&own, Json::NULL, &mut reader));
+        }
+        self.more_items = false;
+        self.notes.extend(reader.notes);
+        self
+    }
+}
+
 fn items(data: &[Json<'_>], reader: &mut Reader) -> Vec<ItemView> {
     let mut items: Vec<ItemView> = data.iter().filter_map(|item| ItemView::read(*item, reader)).collect();
     sort_by_age(&mut items);
@@ -115,7 +164,7 @@ fn items(data: &[Json<'_>], reader: &mut Reader) -> Vec<ItemView> {
 
 /// `discounts` and the items' own; then `discount`, which 2025-03-31.basil removed and which is the only whole one in
 /// versions that give both (there `discounts` holds ids).
-fn discounts(fields: &Object<'_>, data: &[Json<'_>], reader: &mut Reader) -> Vec<DiscountView> {
+fn discounts(fields: &Object<'_>, data: &[Json<'_>], reader: &mut Reader) -> Vec<Listed> {
     let mut elements = reader.elements(fields.get("discounts"));
     for item in data {
         elements.extend(reader.elements(item.get("discounts")));
@@ -135,9 +184,15 @@ mod tests {
         read(&format!(r#""id":"sub_1","customer":"cus_1","status":"active",{fields}"#)).unwrap()
     }
 
+    /// The coupons, and `#` with the id of a discount that stands as an id.
     fn coupons(fields: &str) -> (Vec<String>, bool) {
         let view = with(fields);
-        (view.discounts.into_iter().map(|discount| discount.coupon_id).collect(), !view.notes.is_empty())
+        let name = |listed| match listed {
+            Listed::Id(id) => format!("#{id}"),
+            Listed::Whole(discount) => discount.coupon_id,
+        };
+        let names: std::collections::BTreeSet<String> = view.discounts.into_iter().map(name).collect();
+        (names.into_iter().collect(), !view.notes.is_empty())
     }
 
     #[test]
@@ -174,7 +229,7 @@ mod tests {
         assert_eq!(coupons(&format!(r#""discounts":[{new}]"#)), one, "clover, expanded");
         assert_eq!(coupons(&format!(r#""items":{{"data":[{{"discounts":[{new}]}}]}}"#)), one, "at the item");
         assert_eq!(coupons(&format!(r#""discounts":[{new}],"discount":{old}"#)), one, "in both, once");
-        assert_eq!(coupons(r#""discounts":["di_1"],"discount":null"#), (vec![], true), "ids need a look-up");
+        assert_eq!(coupons(r#""discounts":["di_1"],"discount":null"#), (vec!["#di_1".to_owned()], false), "an id");
         assert_eq!(coupons(r#""discounts":[5],"discount":"di_1""#), (vec![], true), "odd");
     }
 
@@ -204,6 +259,29 @@ mod tests {
             assert_eq!(view.notes, BTreeSet::from([Reason::UnreadableValue]), "{odd}");
             assert_eq!(SubscriptionView { notes: BTreeSet::new(), ..view }, plain, "{odd}");
         }
+    }
+
+    #[test]
+    fn it_names_how_it_is_paid_and_what_comes_next() {
+        let view = with(
+            r#""default_payment_method":{"id":"pm_1"},"default_source":"src_1","latest_invoice":{"id":"in_1"},
+            "schedule":"sub_sched_1","pending_update":{"subscription_items":[{"price":{"id":"price_2"}}]},
+            "pause_collection":{"behavior":"void","resumes_at":1767225600},"billing_cycle_anchor":1767225600,
+            "billing_cycle_anchor_config":{"day_of_month":31}"#,
+        );
+        let named = [view.payment_method_id, view.source_id, view.latest_invoice_id, view.schedule_id];
+        assert_eq!(named.map(Option::unwrap), ["pm_1", "src_1", "in_1", "sub_sched_1"]);
+        assert_eq!((view.pending_price_id.as_deref(), view.anchor_day), (Some("price_2"), Some(31)));
+        assert_eq!((view.resumes_at, view.billing_cycle_anchor.is_some()), (view.billing_cycle_anchor, true));
+        assert!(view.notes.is_empty());
+    }
+
+    #[test]
+    fn all_items_may_come_from_elsewhere() {
+        let all = [r#"{"id":"si_2","created":1700000001}"#, r#"{"id":"si_1","created":1700000000}"#];
+        let all: Vec<_> = all.iter().map(|text| Json::parse(text).unwrap()).collect();
+        let view = with(r#""items":{"has_more":true,"data":[{"id":"si_2"}]}"#).with_items(&all);
+        assert_eq!((view.items.len(), view.items[0].id.as_deref(), view.more_items), (2, Some("si_1"), false));
     }
 
     #[test]

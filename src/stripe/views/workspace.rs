@@ -30,6 +30,18 @@ impl WorkspaceLink {
         links.into_iter().find(|link| *link != Self::Absent).unwrap_or_default()
     }
 
+    /// What a checkout session says: its metadata, else its `client_reference_id`, which may be anything of the
+    /// merchant's: one that is no UUID names nothing.
+    pub fn of_session(session: Json<'_>) -> Self {
+        match Self::read(session.get("metadata")) {
+            Self::Absent => match Self::of(session.get("client_reference_id")) {
+                Self::Bad => Self::Absent,
+                link => link,
+            },
+            link => link,
+        }
+    }
+
     /// The workspace, where one is named.
     pub fn named(self) -> Option<Uuid> {
         match self {
@@ -80,6 +92,17 @@ mod tests {
         for metadata in ["null", "{}", r#"{"workspace_id":null}"#, r#"{"workspace_id":""}"#, "[]", "5"] {
             assert_eq!(link(metadata), WorkspaceLink::Absent, "{metadata}");
         }
+    }
+
+    #[test]
+    fn a_session_names_it_in_its_metadata_or_by_its_reference() {
+        let session = |text: &str| WorkspaceLink::of_session(Json::parse(text).unwrap());
+        assert_eq!(session(&format!(r#"{{"client_reference_id":"{ID}","metadata":{{}}}}"#)), named());
+        let other = "11111111-2222-4333-8444-555555555555";
+        let both = format!(r#"{{"client_reference_id":"{other}","metadata":{{"workspace_id":"{ID}"}}}}"#);
+        assert_eq!(session(&both), named());
+        assert_eq!(session(r#"{"client_reference_id":"order 7"}"#), WorkspaceLink::Absent);
+        assert_eq!(session(r#"{"metadata":{"workspaceId":"7"}}"#), WorkspaceLink::Bad);
     }
 
     #[test]

@@ -305,7 +305,7 @@ fn add_content(
     let inside = embedded::embedded(object);
     let all = inside.iter().map(|one| (one.object_type, one.content)).chain([(key.object_type.as_str(), object)]);
     for (kind, content) in all {
-        let facts = fold::fold(kind, content, None, version, CAUSE);
+        let facts = fold::fold(kind, content, version, CAUSE);
         touch.pays |= facts.iter().any(effect::is_of_payment);
         work.facts.extend(facts.into_iter().map(|fact| (account.to_owned(), fact)));
         let named: BTreeSet<(&'static str, String)> = reference::named(kind, content);

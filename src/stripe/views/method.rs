@@ -1,0 +1,97 @@
+//! How somebody pays: payment methods, the cards and sources of older integrations, and what a charge remembers of them.
+//!
+//! Owns where brand and last four digits stand in each of these shapes, and that they are spelt in one way. Must not know
+//! which of several methods counts. PURE.
+
+use super::reader::Reader;
+use crate::stripe::json::Json;
+
+/// A way to pay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodView {
+    /// `type` of the payment method (card, sepa_debit …); unknown ones pass through.
+    pub kind: String,
+    /// Of a card: its brand, in the spelling of payment methods.
+    pub card_brand: Option<String>,
+    /// The last four digits or letters, leading zeros kept.
+    pub last_four: Option<String>,
+}
+
+/// Reads an object that is a way to pay: a payment method, or a card, source or bank account of the older kind. `None`
+/// where it does not say what it is.
+pub fn of_object(object_type: &str, json: Json<'_>) -> Option<MethodView> {
+    match object_type {
+        "card" => Some(MethodView { kind: "card".to_owned(), card_brand: brand(json), last_four: last_four(json) }),
+        "bank_account" => {
+            Some(MethodView { kind: "us_bank_account".to_owned(), card_brand: None, last_four: last_four(json) })
+        }
+        // a payment method and a source say their type, and keep the rest below its name
+        _ => of_details(json),
+    }
+}
+
+/// Reads a hash with a `type` and, below its name, what belongs to it: `payment_method_details` of a charge, too.
+pub(super) fn of_details(json: Json<'_>) -> Option<MethodView> {
+    let kind = json.get("type").text().filter(|kind| !kind.is_empty())?;
+    let details = json.get(&kind);
+    let card_brand = (kind == "card").then(|| brand(details)).flatten();
+    Some(MethodView { card_brand, last_four: last_four(details), kind })
+}
+
+fn last_four(details: Json<'_>) -> Option<String> {
+    Reader::default().text(details.get("last4")).filter(|text| !text.is_empty())
+}
+
+/// The older objects write brands as people read them ("American Express").
+fn brand(details: Json<'_>) -> Option<String> {
+    let brand = Reader::default().text(details.get("brand")).filter(|text| !text.is_empty())?;
+    Some(match brand.as_str() {
+        "American Express" => "amex".to_owned(),
+        "Diners Club" => "diners".to_owned(),
+        "China UnionPay" => "unionpay".to_owned(),
+        "Cartes Bancaires" => "cartes_bancaires".to_owned(),
+        "EFTPOS Australia" | "eftpos Australia" => "eftpos_au".to_owned(),
+        other => other.to_lowercase().replace(' ', "_"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn method(object_type: &str, text: &str) -> (String, Option<String>, Option<String>) {
+        let view = of_object(object_type, Json::parse(text).unwrap()).unwrap();
+        (view.kind, view.card_brand, view.last_four)
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn a_payment_method_keeps_its_parts_below_its_type() {
+        let card = r#"{"type":"card","card":{"brand":"visa","display_brand":"cartes_bancaires","last4":"0042"}}"#;
+        assert_eq!(method("payment_method", card), ("card".into(), some("visa"), some("0042")));
+        let sepa = r#"{"type":"sepa_debit","sepa_debit":{"last4":"3000","brand":"x"}}"#;
+        assert_eq!(method("payment_method", sepa), ("sepa_debit".into(), None, some("3000")));
+        let unknown = r#"{"type":"telepathy","telepathy":{}}"#;
+        assert_eq!(method("payment_method", unknown), ("telepathy".into(), None, None));
+    }
+
+    #[test]
+    fn the_older_objects_read_alike() {
+        assert_eq!(method("card", r#"{"brand":"American Express","last4":"8431"}"#), ("card".into(), some("amex"), some("8431")));
+        assert_eq!(method("card", r#"{"brand":"MasterCard"}"#).1, some("mastercard"));
+        assert_eq!(method("card", r#"{"brand":"Diners Club"}"#).1, some("diners"));
+        assert_eq!(method("bank_account", r#"{"last4":"6789"}"#), ("us_bank_account".into(), None, some("6789")));
+        let source = r#"{"type":"sepa_debit","sepa_debit":{"last4":"3000"}}"#;
+        assert_eq!(method("source", source), ("sepa_debit".into(), None, some("3000")));
+    }
+
+    #[test]
+    fn what_does_not_say_its_type_is_no_way_to_pay() {
+        for text in ["null", "{}", r#"{"type":5}"#, r#"{"type":""}"#] {
+            assert_eq!(of_object("payment_method", Json::parse(text).unwrap()), None, "{text}");
+        }
+    }
+}
