@@ -12,6 +12,8 @@ mod next_plan;
 pub mod payment;
 mod plan;
 mod subscription;
+#[cfg(test)]
+mod world;
 
 use std::collections::BTreeSet;
 

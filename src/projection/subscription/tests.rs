@@ -4,31 +4,39 @@ use proptest::prelude::*;
 use time::macros::datetime;
 
 use super::*;
-use crate::projection::{contact, plan};
-use crate::stripe::json::Json;
-use crate::stripe::views::item::embedded;
-use crate::stripe::views::price::PriceView;
+use crate::projection::payment::Payment;
+use crate::projection::world::{NOW, World, needs};
+use crate::projection::customer;
 
 const OWN: &str = "0c8f5a54-3b1e-4f57-9a53-61d1f8a6e901";
 const OF_CUSTOMER: &str = "7f3f2d0e-94ab-4c39-8a0a-0d6c5a1a7b02";
+const OF_CHECKOUT: &str = "9d7c1f6a-3f42-4a51-b1be-2f0c4c8c5d03";
 const STRICT: Rules = Rules { past_due_active: false };
 const LENIENT: Rules = Rules { past_due_active: true };
 
-fn customer(metadata: &str) -> CustomerView {
-    CustomerView::read(Json::parse(&format!(r#"{{"id":"cus_1","metadata":{metadata}}}"#)).unwrap()).unwrap()
+/// A customer whose metadata are these.
+fn customer_of(metadata: &str) -> World {
+    World::default().put(&format!(r#"{{"id":"cus_1","object":"customer","metadata":{metadata}}}"#))
 }
 
-fn project_with(fields: &str, customer: Option<&CustomerView>, rules: Rules) -> Projected<Subscription> {
-    let text = format!(r#"{{"id":"sub_1","customer":"cus_1","status":"active",{fields}}}"#);
-    subscription("", &SubscriptionView::read(Json::parse(&text).unwrap()).unwrap(), customer, &rules)
+/// The world with an active subscription that has these fields, too.
+fn with(world: World, fields: &str) -> World {
+    let comma = if fields.is_empty() { "" } else { "," };
+    let base = r#""id":"sub_1","object":"subscription","customer":"cus_1""#;
+    let status = if fields.contains(r#""status""#) { "" } else { r#","status":"active""# };
+    world.put(&format!("{{{base}{status}{comma}{fields}}}"))
 }
 
 fn project(fields: &str) -> Projected<Subscription> {
-    project_with(fields, Some(&customer("{}")), LENIENT)
+    with(customer_of("{}"), fields).subscription()
 }
 
 fn notes(reasons: &[Reason]) -> BTreeSet<Reason> {
     reasons.iter().copied().collect()
+}
+
+fn price(id: &str) -> String {
+    format!(r#"{{"id":"{id}","object":"price"}}"#)
 }
 
 #[test]
@@ -45,7 +53,12 @@ fn each_status_is_active_or_not() {
         ("dormant", false, false),
     ];
     for (status, lenient, strict) in cases {
-        let active = |rules| project_with(&format!(r#""status":"{status}""#), None, rules).row.active;
+        let world = with(customer_of("{}"), &format!(r#""status":"{status}""#));
+        let row = |rules| world.ask(|graph| customer("cus_1", graph, &rules)).subscriptions.remove(0).row;
+        for rules in [LENIENT, STRICT] {
+            assert_eq!(row(rules).active, row(rules).inactive_reason.is_none(), "{status}");
+        }
+        let active = |rules| row(rules).active;
         assert_eq!((active(LENIENT), active(STRICT)), (lenient, strict), "{status}");
     }
 }
@@ -74,6 +87,32 @@ fn the_status_paused_is_not_a_paused_payment() {
 }
 
 #[test]
+fn the_reason_of_inactivity_names_what_forbids_it() {
+    use InactiveReason as R;
+    for (fields, reason) in [
+        (r#""status":"active""#, None),
+        (r#""status":"trialing""#, None),
+        (r#""pause_collection":{"behavior":"void"}"#, Some(R::PaymentPaused)),
+        (r#""status":"paused","pause_collection":{"behavior":"void"}"#, Some(R::Paused)),
+        (r#""status":"unpaid""#, Some(R::Unpaid)),
+        (r#""status":"incomplete""#, Some(R::Incomplete)),
+        (r#""status":"incomplete_expired""#, Some(R::IncompleteExpired)),
+        (r#""status":"canceled","ended_at":1790000000"#, Some(R::Canceled)),
+        (r#""status":"active","ended_at":1790000000"#, Some(R::Ended)),
+        (r#""status":"hibernating""#, Some(R::UnknownStatus)),
+    ] {
+        assert_eq!(project(fields).row.inactive_reason, reason, "{fields}");
+    }
+}
+
+#[test]
+fn a_pause_says_when_it_will_end_and_is_not_ended_here() {
+    let row = project(r#""pause_collection":{"behavior":"void","resumes_at":1590000000}"#).row;
+    assert_eq!(row.payment_resumes_at, time::OffsetDateTime::from_unix_timestamp(1_590_000_000).ok());
+    assert!(row.payment_paused, "Stripe says when it is over");
+}
+
+#[test]
 fn what_has_ended_is_inactive_whatever_its_status() {
     assert!(!project(r#""ended_at":1790000000"#).row.active);
 }
@@ -93,8 +132,8 @@ fn the_start_of_a_trial_is_there_only_while_it_runs_and_its_end_stays() {
 #[test]
 fn item_and_price_are_those_of_the_oldest_item() {
     let items = r#""items":{"has_more":false,"data":[
-        {"id":"si_2","created":1750000000,"price":{"id":"price_2"}},
-        {"id":"si_1","created":1700000000,"price":{"id":"price_1"}}]}"#;
+        {"id":"si_2","created":1750000000,"price":{"id":"price_2","object":"price"}},
+        {"id":"si_1","created":1700000000,"price":{"id":"price_1","object":"price"}}]}"#;
     let projected = project(items);
     assert_eq!(projected.row.stripe_subscription_item_id.as_deref(), Some("si_1"));
     assert_eq!(projected.row.stripe_price_id.as_deref(), Some("price_1"));
@@ -103,11 +142,17 @@ fn item_and_price_are_those_of_the_oldest_item() {
 }
 
 #[test]
-fn a_bare_price_id_names_no_plan_and_is_noted() {
-    let projected = project(r#""items":{"data":[{"id":"si_1","price":"price_1"}]}"#);
+fn a_price_that_was_never_seen_names_no_plan_and_is_to_be_read() {
+    let world = with(customer_of("{}"), r#""items":{"data":[{"id":"si_1","price":"price_1"}]}"#);
+    let projected = world.subscription();
     assert_eq!(projected.row.stripe_price_id.as_deref(), Some("price_1"));
     assert_eq!(projected.row.pricing_plan_id, None);
-    assert_eq!(projected.notes, notes(&[Reason::UnknownPrice]));
+    assert_eq!(projected.notes, notes(&[Reason::UnknownPrice, Reason::NeedsFetch]));
+    assert_eq!(needs(&projected), ["price/price_1"]);
+    let known = world.clone().put(&price("price_1")).subscription();
+    assert_eq!((known.row.pricing_plan_id, known.notes), (Some(row_id("", "price_1")), notes(&[])));
+    let missing = world.missing("price", "price_1").subscription();
+    assert_eq!((needs(&missing), missing.notes), (vec![], notes(&[Reason::UnknownPrice])), "Stripe has none");
 }
 
 #[test]
@@ -127,45 +172,123 @@ fn no_items_leave_the_item_fields_empty() {
 }
 
 #[test]
-fn items_beyond_the_payload_are_noted() {
-    let projected = project(r#""items":{"has_more":true,"data":[{"id":"si_1","price":{"id":"price_1"}}]}"#);
-    assert_eq!(projected.notes, notes(&[Reason::MoreItems]));
+fn items_beyond_the_payload_are_listed_by_a_read() {
+    let items = r#""items":{"has_more":true,"data":[{"id":"si_2","created":1700000001,"price":"price_1"}]}"#;
+    let world = with(customer_of("{}"), items).put(&price("price_1")).put(&price("price_0"));
+    let projected = world.subscription();
+    assert_eq!(projected.notes, notes(&[Reason::MoreItems, Reason::NeedsFetch]));
+    assert_eq!(needs(&projected), ["subscription/sub_1"]);
+    let all = r#"{"items":[{"id":"si_2","created":1700000001,"price":"price_1"},
+        {"id":"si_1","created":1700000000,"price":"price_0"}]}"#;
+    let read = world.clone().expand("subscription", "sub_1", 0, all).subscription();
+    assert_eq!(read.row.stripe_subscription_item_id.as_deref(), Some("si_1"), "the oldest of all");
+    assert_eq!((read.notes.clone(), needs(&read)), (notes(&[Reason::SeveralItems]), vec![]));
+    let stale = world.expand("subscription", "sub_1", -1, all).subscription();
+    assert_eq!(needs(&stale), ["subscription/sub_1"], "the items may have changed since");
 }
 
 #[test]
-fn the_workspace_is_the_subscriptions_and_then_the_customers() {
+fn the_workspace_is_the_subscriptions_then_the_customers_then_the_checkouts() {
+    let link = |id: &str| format!(r#"{{"workspace_id":"{id}"}}"#);
+    let session = format!(
+        r#"{{"id":"cs_1","object":"checkout.session","subscription":"sub_1","created":1,"client_reference_id":"{OF_CHECKOUT}"}}"#
+    );
     let workspace = |own: &str, customers: &str| {
-        let projected = project_with(&format!(r#""metadata":{own}"#), Some(&customer(customers)), LENIENT);
+        let world = with(customer_of(customers).put(&session), &format!(r#""metadata":{own}"#));
+        let projected = world.subscription();
         (projected.row.workspace_id.map(|id| id.to_string()), projected.notes)
     };
-    let link = |id: &str| format!(r#"{{"workspace_id":"{id}"}}"#);
     let clean = |id: &str| (Some(id.to_owned()), notes(&[]));
     let bad = (None, notes(&[Reason::BadWorkspaceId]));
     assert_eq!(workspace(&link(OWN), &link(OF_CUSTOMER)), clean(OWN));
     assert_eq!(workspace("{}", &link(OF_CUSTOMER)), clean(OF_CUSTOMER));
     assert_eq!(workspace("null", &format!(r#"{{"workspaceId":"{OF_CUSTOMER}"}}"#)), clean(OF_CUSTOMER));
-    assert_eq!(workspace("{}", "{}"), (None, notes(&[])));
+    assert_eq!(workspace("{}", "{}"), clean(OF_CHECKOUT));
     assert_eq!(workspace(&link("42"), &link(OF_CUSTOMER)), bad, "a bad link does not fall through");
     assert_eq!(workspace("{}", &link("42")), bad);
     assert_eq!(workspace(&link(OWN), &link("42")), clean(OWN), "a bad link that is not used is not noted");
+    assert_eq!(project("").row.workspace_id, None);
 }
 
 #[test]
-fn a_customer_that_was_never_seen_is_noted_and_named_all_the_same() {
-    let projected = project_with(&format!(r#""metadata":{{"workspaceId":"{OWN}"}}"#), None, LENIENT);
-    assert_eq!(projected.notes, notes(&[Reason::UnknownCustomer]));
+fn of_several_checkouts_the_newest_names_the_workspace() {
+    let session = |id: &str, created: i64, workspace: &str| {
+        format!(
+            r#"{{"id":"{id}","object":"checkout.session","subscription":"sub_1","created":{created},
+                "client_reference_id":"{workspace}"}}"#
+        )
+    };
+    let world = customer_of("{}").put(&session("cs_1", 2, OWN)).put(&session("cs_2", 1, OF_CHECKOUT));
+    assert_eq!(with(world, "").subscription().row.workspace_id.map(|id| id.to_string()).as_deref(), Some(OWN));
+}
+
+#[test]
+fn a_customer_that_was_never_seen_is_to_be_read_and_named_all_the_same() {
+    let projected = with(World::default(), &format!(r#""metadata":{{"workspaceId":"{OWN}"}}"#)).subscription();
+    assert_eq!(projected.notes, notes(&[Reason::UnknownCustomer, Reason::NeedsFetch]));
+    assert_eq!(needs(&projected), ["customer/cus_1"]);
     assert_eq!(projected.row.workspace_id.map(|id| id.to_string()).as_deref(), Some(OWN));
-    assert_eq!(projected.row.billing_contact_id, contact("", &customer("{}"), None).row.id);
+    assert_eq!(projected.row.billing_contact_id, customer_of("{}").contact().row.id);
 }
 
 #[test]
 fn discounts_and_their_ends_stand_at_the_same_place() {
-    let row = project(
-        r#""discounts":[{"source":{"coupon":"B"},"end":1767225600},"di_9",{"source":{"coupon":"A"},"end":null}]"#,
-    )
-    .row;
+    let row = project(r#""discounts":[{"source":{"coupon":"B"},"end":1767225600},{"source":{"coupon":"A"},"end":null}]"#).row;
     assert_eq!(row.active_discounts, ["A", "B"]);
     assert_eq!(row.active_discount_ends, [None, Some(datetime!(2026-01-01 0:00 UTC))]);
+}
+
+#[test]
+fn a_discount_that_is_an_id_is_looked_up() {
+    let world = with(customer_of("{}"), r#""discounts":["di_1"],"items":{"data":[{"id":"si_1","discounts":["di_2"]}]}"#);
+    assert_eq!(needs(&world.subscription()), ["subscription/sub_1"], "discounts have no read of their own");
+    let discount = |id: &str, coupon: &str| {
+        format!(r#"{{"id":"{id}","object":"discount","subscription":"sub_1","source":{{"coupon":"{coupon}"}}}}"#)
+    };
+    let world = world.put(&discount("di_1", "A")).put(&discount("di_2", "B"));
+    let known = world.subscription();
+    assert_eq!((known.row.active_discounts.clone(), needs(&known)), (vec!["A".to_owned(), "B".to_owned()], vec![]));
+    assert_eq!(world.delete("discount", "di_1", 1).subscription().row.active_discounts, ["B"]);
+}
+
+fn next(world: &World) -> (Option<String>, Option<uuid::Uuid>) {
+    let row = world.subscription().row;
+    (row.new_stripe_price_id, row.new_pricing_plan_id)
+}
+
+#[test]
+fn the_new_plan_is_the_pending_one_and_then_the_schedules() {
+    let schedule = r#"{"id":"sub_sched_1","object":"subscription_schedule","status":"active","subscription":"sub_1",
+        "current_phase":{"end_date":1769904000},"phases":[{"start_date":1767225600,"items":[{"price":"price_1"}]},
+        {"start_date":1769904000,"items":[{"price":"price_2"}]}]}"#;
+    let item = r#""items":{"data":[{"id":"si_1","price":"price_1"}]}"#;
+    let fields = format!(r#""schedule":"sub_sched_1",{item}"#);
+    let prices = customer_of("{}").put(&price("price_1")).put(&price("price_2")).put(&price("price_3"));
+    let expected = |id: &str| (Some(id.to_owned()), Some(row_id("", id)));
+    let world = with(prices.clone(), &fields);
+    assert_eq!(needs(&world.subscription()), ["subscription_schedule/sub_sched_1"]);
+    let world = world.put(schedule);
+    assert_eq!(next(&world), expected("price_2"));
+    let pending = format!(r#"{fields},"pending_update":{{"subscription_items":[{{"price":"price_3"}}]}}"#);
+    assert_eq!(next(&with(world.clone(), &pending)), expected("price_3"));
+    assert_eq!(next(&world.put(&schedule.replace("price_2", "price_1"))), (None, None), "no new plan");
+    assert_eq!(next(&with(prices, item)), (None, None));
+}
+
+#[test]
+fn a_failed_sepa_payment_is_told() {
+    let failed = Payment {
+        charge_id: "ch_1".to_owned(),
+        created: NOW,
+        sepa: true,
+        failed: true,
+        succeeded: false,
+        invoice_paid_at: None,
+        disputed_at: Vec::new(),
+    };
+    let world = with(customer_of("{}"), "");
+    assert!(!world.subscription().row.sepa_payment_failed);
+    assert!(world.pay("sub_1", vec![failed]).subscription().row.sepa_payment_failed);
 }
 
 /// The fields that the projection reads, `items` and below last, with values as Stripe gives them.
@@ -190,7 +313,7 @@ const FIELDS: [(&str, &str); 22] = [
     ("item.id", r#""si_1""#),
     ("item.created", "1764547200"),
     ("item.current_period_end", "1798761600"),
-    ("item.price", r#"{"id":"price_1","unit_amount":1990,"recurring":{"interval":"month"}}"#),
+    ("item.price", r#"{"id":"price_1","object":"price","unit_amount":1990,"recurring":{"interval":"month"}}"#),
     ("item.discounts", "[]"),
 ];
 
@@ -238,13 +361,13 @@ fn any_value() -> impl Strategy<Value = String> {
     })
 }
 
-/// The row, with no state but the text. What is embedded can always be read, because it has an id.
+/// The row, with no state but the text.
 fn project_text(text: &str) -> Option<Projected<Subscription>> {
     let json = Json::parse(text).unwrap();
-    for price in embedded(json) {
-        assert_eq!(plan("", &PriceView::read(price.content).unwrap()).stripe_price_id, price.object_id);
-    }
-    SubscriptionView::read(json).ok().map(|view| subscription("", &view, None, &LENIENT))
+    let view = SubscriptionView::read(json).ok()?;
+    let world = World::default().put(&text.replacen('{', r#"{"object":"subscription","#, 1));
+    let node_of = |graph: &Graph| graph.get("subscription", &view.id).and_then(|node| row(graph, node, None, &LENIENT));
+    world.ask(node_of)
 }
 
 proptest! {
@@ -273,6 +396,6 @@ proptest! {
 #[test]
 fn the_unchanged_payload_of_the_law_is_a_clean_row() {
     let projected = project_text(&payload(&[])).unwrap();
-    assert_eq!(projected.notes, notes(&[Reason::UnknownCustomer]));
+    assert_eq!(projected.notes, notes(&[Reason::UnknownCustomer, Reason::NeedsFetch]));
     assert_eq!(projected.row.pricing_plan_id, Some(row_id("", "price_1")));
 }
