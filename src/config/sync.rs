@@ -37,6 +37,11 @@ impl SyncConfig {
         let accounts = source.optional(&settings::ACCOUNTS, parse::accounts);
         let past_due_active = source.value(&settings::PAST_DUE_ACTIVE, parse::boolean);
         let confirm = source.value(&settings::CONFIRM, parse::confirm);
-        Some(Self { confirm: confirm?, livemode: livemode?, accounts: accounts?.unwrap_or_default(), past_due_active: past_due_active? })
+        Some(Self {
+            confirm: confirm?,
+            livemode: livemode?,
+            accounts: accounts?.unwrap_or_default(),
+            past_due_active: past_due_active?,
+        })
     }
 }

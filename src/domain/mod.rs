@@ -2,7 +2,10 @@
 //!
 //! Pure data. Nothing here knows Stripe's JSON, SQL or the network; every other folder may use it.
 
+pub mod checkout_session;
 pub mod contact;
+pub mod coupon;
+pub mod decimal;
 pub mod event;
 pub mod object;
 pub mod payment;

@@ -1,12 +1,13 @@
 //! The pricing plan: what a price buys. One row for each Stripe price (or plan, in very old payloads).
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use uuid::Uuid;
 
-/// A row of `billing.pricing_plans`, as far as the sync writes it. Source: Stripe's price object.
-///
-/// Built from the price that a subscription item carries; products, prices per currency and limits come from
-/// objects of their own.
+use super::decimal::Decimal;
+
+/// A row of `billing.pricing_plans`, as far as the sync writes it. Source: Stripe's price object, and its product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PricingPlan {
     /// Row id, see [`crate::domain::object::row_id`].
@@ -19,7 +20,7 @@ pub struct PricingPlan {
     pub stripe_product_id: Option<String>,
     /// `price.livemode`.
     pub livemode: Option<bool>,
-    /// `price.active`.
+    /// `price.active` and `product.active`, and neither is deleted.
     pub active: Option<bool>,
     /// `price.recurring.interval`: day, week, month or year; unknown values kept.
     pub billing_interval: Option<String>,
@@ -31,4 +32,25 @@ pub struct PricingPlan {
     pub unit_amount_decimal: Option<String>,
     /// `price.recurring.usage_type` is `metered`.
     pub stripe_track_usage: Option<bool>,
+    /// `product.name`.
+    pub product_name: Option<String>,
+    /// The price in euros, in whole units.
+    pub price_in_euro: Option<Decimal>,
+    /// The price in each currency, in whole units.
+    pub price_per_currency: BTreeMap<String, Decimal>,
+}
+
+/// A row of `billing.plan_limits`. Source: `limit_…` in the metadata of the price, else of its product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanLimit {
+    /// Row id, see [`crate::domain::object::row_id`].
+    pub id: Uuid,
+    /// Row id of the plan.
+    pub pricing_plan_id: Uuid,
+    /// What is limited: words, images, members …
+    pub limit_key: String,
+    /// How much is included; none where it is unlimited or cannot be read.
+    pub included: Option<i64>,
+    /// The value is `unlimited`.
+    pub unlimited: bool,
 }

@@ -13,12 +13,7 @@ use crate::domain::object::ObjectKey;
 ///
 /// # Errors
 /// Those of the database.
-pub async fn due(
-    conn: &mut PgConnection,
-    kind: Kind,
-    limit: i64,
-    lease: Duration,
-) -> Result<Vec<Job>, sqlx::Error> {
+pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duration) -> Result<Vec<Job>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- jobs.claim
         -- materialized, so that the limit holds whatever the plan

@@ -75,7 +75,11 @@ impl Incoming {
     /// Every object that is merged.
     pub fn keys(&self) -> BTreeSet<ObjectKey> {
         let arrivals = self.arrivals.iter().map(|one| &one.key);
-        arrivals.chain(self.embedded.iter().map(|one| &one.key)).chain(self.reads.iter().map(|one| &one.key)).cloned().collect()
+        arrivals
+            .chain(self.embedded.iter().map(|one| &one.key))
+            .chain(self.reads.iter().map(|one| &one.key))
+            .cloned()
+            .collect()
     }
 }
 
@@ -102,8 +106,7 @@ pub(super) type Mirror = BTreeMap<ObjectKey, MirrorRow>;
 /// Those of the database.
 pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged, sqlx::Error> {
     let keys = incoming.keys();
-    let before: Mirror =
-        rows::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
+    let before: Mirror = rows::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
     let mut mirror = before.clone();
     let mut merged = Merged::default();
     for one in incoming.embedded {
@@ -237,7 +240,8 @@ fn merge_head(mirror: &mut Mirror, key: &ObjectKey, head: super::history::Head, 
     let version = head.snapshot.created;
     let row = entry(mirror, key);
     // a circuit may lead back to an older second only among events: what was read stays until an event is newer
-    let newer = row.content.as_ref().is_some_and(|current| current.origin != Origin::Event && current.version > version);
+    let newer =
+        row.content.as_ref().is_some_and(|current| current.origin != Origin::Event && current.version > version);
     let Some(json) = head.snapshot.content.filter(|_| !newer) else { return };
     if head.doubt {
         merged.doubts.insert(key.clone(), version);

@@ -84,7 +84,8 @@ pub async fn of_customers(
     )
     .fetch_all(conn)
     .await?;
-    let found = rows.into_iter().map(|row| (place(row.place), ObjectKey::new(&row.account, &row.object_type, &row.object_id)));
+    let found =
+        rows.into_iter().map(|row| (place(row.place), ObjectKey::new(&row.account, &row.object_type, &row.object_id)));
     Ok(found.collect())
 }
 
@@ -114,7 +115,8 @@ pub async fn naming(
     )
     .fetch_all(conn)
     .await?;
-    let found = rows.into_iter().map(|row| (place(row.place), ObjectKey::new(&row.account, &row.object_type, &row.object_id)));
+    let found =
+        rows.into_iter().map(|row| (place(row.place), ObjectKey::new(&row.account, &row.object_type, &row.object_id)));
     Ok(found.collect())
 }
 

@@ -20,7 +20,8 @@ pub fn customer(customer_id: &str, graph: &Graph, rules: &Rules) -> CustomerRows
     let view = node.and_then(|node| CustomerView::read(node.json()).ok());
     let contact = node.zip(view.as_ref()).map(|(node, view)| contact(graph, node, view));
     let subscriptions = graph.of_customer(customer_id, "subscription").into_iter();
-    let subscriptions = subscriptions.filter_map(|(_, node)| super::subscription::row(graph, node, view.as_ref(), rules));
+    let subscriptions =
+        subscriptions.filter_map(|(_, node)| super::subscription::row(graph, node, view.as_ref(), rules));
     CustomerRows { contact, subscriptions: subscriptions.collect() }
 }
 

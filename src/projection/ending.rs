@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_schedule_that_cancels_ends_the_subscription_unless_an_end_is_set() {
-        let text = r#"{"status":"active","end_behavior":"cancel","phases":[{"start_date":1790000000,"end_date":1795000000}]}"#;
+        let text =
+            r#"{"status":"active","end_behavior":"cancel","phases":[{"start_date":1790000000,"end_date":1795000000}]}"#;
         let schedule = ScheduleView::read(Json::parse(text).unwrap());
         let end = |fields: &str| {
             let text = format!(r#"{{"id":"sub_1","customer":"cus_1","status":"active",{fields}}}"#);

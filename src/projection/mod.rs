@@ -4,6 +4,8 @@
 //! clock: what depends on the present is computed on read. A mistake here is repaired by a new release and
 //! `rebuild`, without a call to Stripe. PURE; called by the worker and by `rebuild`.
 
+mod checkout_session;
+mod coupon;
 mod customer;
 mod ending;
 pub mod graph;
@@ -17,8 +19,10 @@ mod world;
 
 use std::collections::BTreeSet;
 
+pub use self::checkout_session::checkout_session;
+pub use self::coupon::coupon;
 pub use self::customer::customer;
-pub use self::plan::plan;
+pub use self::plan::{PlanRows, plan};
 use crate::domain::contact::BillingContact;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
@@ -50,12 +54,3 @@ pub struct CustomerRows {
     /// Its subscriptions, in the order of their ids.
     pub subscriptions: Vec<Projected<Subscription>>,
 }
-
-/// shim
-pub struct PlanRows { /// x
-    pub plan: Projected<crate::domain::plan::PricingPlan>, /// x
-    pub limits: Vec<()> }
-/// shim
-pub fn coupon(_a: &str, _i: &str, _n: &graph::Node) -> Option<Projected<()>> { None }
-/// shim
-pub fn checkout_session(_a: &str, _i: &str, _n: &graph::Node) -> Option<Projected<()>> { None }

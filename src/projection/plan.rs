@@ -1,58 +1,117 @@
-//! Price → pricing plan, as far as the price inside a subscription item says it.
+//! Price → pricing plan and what it includes.
 //!
-//! Must not know products, prices per currency and limits: they come from objects of their own. PURE.
+//! Owns prices per currency and the limits. A price and a plan of one id make one row, and the price is the newer shape. PURE.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Projected;
+use super::graph::{Graph, Node};
+use crate::domain::decimal::Decimal;
+use crate::domain::event::Reason;
 use crate::domain::object::row_id;
-use crate::domain::plan::PricingPlan;
-use crate::stripe::views::price::PriceView;
+use crate::domain::plan::{PlanLimit, PricingPlan};
+use crate::stripe::views::price::{PriceView, currency_options};
+use crate::stripe::views::product::ProductView;
 
-/// The pricing plan of a price. What was odd or unknown stands in the notes of the view.
-pub fn plan(price_id: &str, graph: &super::graph::Graph) -> Option<super::PlanRows> {
-    let node = graph.get("price", price_id).or_else(|| graph.get("plan", price_id))?;
-    let view = PriceView::read(node.json()).ok()?;
-    let row = of_view(graph.account(), &view);
-    Some(super::PlanRows { plan: super::Projected { row, notes: view.notes, needs: std::collections::BTreeSet::new() }, limits: Vec::new() })
+/// The rows of one price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanRows {
+    /// The plan.
+    pub plan: Projected<PricingPlan>,
+    /// What it includes, in the order of the keys.
+    pub limits: Vec<PlanLimit>,
 }
-fn of_view(account: &str, view: &PriceView) -> PricingPlan {
-    PricingPlan {
-        id: row_id(account, &view.id),
-        account: account.to_owned(),
-        stripe_price_id: view.id.clone(),
+
+/// Currencies without a smaller unit, and those with a thousandth; all others have a hundredth. Stripe's list: it counts
+/// ISK, TWD, HUF and UGX in hundredths.
+const WHOLE: [&str; 15] =
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
+const THOUSANDTHS: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
+
+/// The rows of a price, or of a plan of very old API versions; `None` while neither is known with its content.
+pub fn plan(price_id: &str, graph: &Graph) -> Option<PlanRows> {
+    // both are asked for, so that both are loaded
+    let (price, old) = (graph.get("price", price_id), graph.get("plan", price_id));
+    let known = |node: Option<&'_ Node>| node.is_some_and(|node| node.content.is_some());
+    let (kind, node) = if known(price) { ("price", price?) } else { ("plan", old.filter(|old| known(Some(old)))?) };
+    let view = PriceView::read(node.json()).ok()?;
+    let mut notes = view.notes.clone();
+    let mut needs = BTreeSet::new();
+    let product_id = view.product_id.as_deref();
+    let product = product_id.and_then(|id| graph.get("product", id));
+    if let Some(id) = product_id.filter(|_| product.is_none()) {
+        needs.insert(graph.key("product", id));
+    }
+    // events do not carry the other currencies; one read does, and Stripe changes them in place only rarely
+    if kind == "price" && node.expansion_version.is_none() && node.missing_at.is_none() && node.deleted_at.is_none() {
+        needs.insert(graph.key("price", price_id));
+    }
+    let product_view = product.map(|node| ProductView::read(node.json()));
+    let limits = limits(graph.account(), &view, product_view.as_ref());
+    if limits.iter().any(|limit| limit.included.is_none() && !limit.unlimited) {
+        notes.insert(Reason::UnreadableValue);
+    }
+    if !needs.is_empty() {
+        notes.insert(Reason::NeedsFetch);
+    }
+    let price_per_currency = prices(node, &view);
+    let deleted = node.deleted_at.is_some() || product.is_some_and(|product| product.deleted_at.is_some());
+    let active = (view.active, product_view.as_ref().and_then(|product| product.active));
+    let row = PricingPlan {
+        id: row_id(graph.account(), price_id),
+        account: graph.account().to_owned(),
+        stripe_price_id: price_id.to_owned(),
         stripe_product_id: view.product_id.clone(),
         livemode: view.livemode,
-        active: view.active,
-        billing_interval: view.interval.clone(),
+        active: view.active.map(|_| !deleted && active.0 != Some(false) && active.1 != Some(false)),
+        billing_interval: view.interval,
         billing_interval_count: view.interval_count,
-        currency: view.currency.clone(),
-        unit_amount_decimal: view.unit_amount_decimal.clone(),
+        currency: view.currency,
+        unit_amount_decimal: view.unit_amount_decimal,
         stripe_track_usage: view.usage_type.as_deref().map(|usage_type| usage_type == "metered"),
+        product_name: product_view.and_then(|product| product.name),
+        price_in_euro: price_per_currency.get("eur").cloned(),
+        price_per_currency,
+    };
+    Some(PlanRows { plan: Projected { row, notes, needs }, limits })
+}
+
+/// The price in each currency, in whole units: its own, and those of `currency_options`.
+fn prices(node: &Node, view: &PriceView) -> BTreeMap<String, Decimal> {
+    let in_content = currency_options(node.json().get("currency_options"));
+    let options =
+        if in_content.is_empty() { currency_options(node.expansion().get("currency_options")) } else { in_content };
+    let own = view.currency.clone().zip(view.unit_amount_decimal.clone());
+    let all = options.into_iter().chain(own);
+    all.map(|(currency, amount)| (currency.clone(), Decimal::shifted(&amount, decimals(&currency)))).collect()
+}
+
+fn decimals(currency: &str) -> usize {
+    match currency {
+        whole if WHOLE.contains(&whole) => 0,
+        thousandths if THOUSANDTHS.contains(&thousandths) => 3,
+        _ => 2,
     }
+}
+
+/// The limits: each key from the price's metadata, else from its product's.
+fn limits(account: &str, price: &PriceView, product: Option<&ProductView>) -> Vec<PlanLimit> {
+    let mut values = product.map(|product| product.limits.clone()).unwrap_or_default();
+    values.extend(price.limits.clone());
+    let limit = |(limit_key, value): (String, String)| {
+        let unlimited = value.trim() == "unlimited";
+        // a sign, a fraction or a group of digits could mean anything
+        let digits = !value.trim().is_empty() && value.trim().bytes().all(|byte| byte.is_ascii_digit());
+        PlanLimit {
+            id: row_id(account, &format!("{}/limit/{limit_key}", price.id)),
+            pricing_plan_id: row_id(account, &price.id),
+            included: value.trim().parse().ok().filter(|_| digits),
+            unlimited,
+            limit_key,
+        }
+    };
+    values.into_iter().map(limit).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stripe::json::Json;
-
-    fn project(text: &str) -> PricingPlan {
-        of_view("acct_1", &PriceView::read(Json::parse(text).unwrap()).unwrap())
-    }
-
-    #[test]
-    fn only_metered_usage_is_tracked() {
-        let tracked =
-            |usage| project(&format!(r#"{{"id":"p","recurring":{{"usage_type":{usage}}}}}"#)).stripe_track_usage;
-        assert_eq!(tracked(r#""metered""#), Some(true));
-        assert_eq!(tracked(r#""licensed""#), Some(false));
-        assert_eq!(tracked(r#""guessed""#), Some(false));
-        assert_eq!(tracked("null"), None);
-    }
-
-    #[test]
-    fn a_plan_and_a_price_with_one_id_are_one_row() {
-        let price = r#"{"id":"p","object":"price","unit_amount":5,"recurring":{"interval":"year"}}"#;
-        let plan = r#"{"id":"p","object":"plan","amount":5,"interval":"year"}"#;
-        assert_eq!(project(price), project(plan));
-        assert_eq!(project(price).id, row_id("acct_1", "p"));
-    }
-}
+mod tests;

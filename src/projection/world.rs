@@ -104,7 +104,9 @@ impl World {
                 let payments = self.payments.get(&key.object_id).cloned().unwrap_or_default();
                 return graph.put_payments(key.clone(), payments);
             }
-            Question::Of(customer, kind) => self.keys(kind, |json| customer_of(json) == Some(customer.object_id.clone())),
+            Question::Of(customer, kind) => {
+                self.keys(kind, |json| customer_of(json) == Some(customer.object_id.clone()))
+            }
             Question::Naming(key, kind) => self.keys(kind, |json| {
                 named(kind, json).iter().any(|(kind, id)| *kind == key.object_type && *id == key.object_id)
             }),

@@ -1,166 +1,150 @@
 //! The SQL of the product tables: what the projection says, written set-based.
 //!
-//! Rows travel as one JSON array and take their types from the table itself, so a new column is a field of the
-//! row and a name in one statement. A row that would not change is not written, so `updated_at` tells the truth.
-//! Called by the worker inside its transaction, with the customers' locks held. Knows nothing of Stripe.
+//! Called inside the transaction that holds the locks of the rows' objects. A new column is a field of the row and a name
+//! in its table's list. Knows nothing of Stripe.
+
+mod statement;
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
+use self::statement::upsert;
+use crate::domain::checkout_session::CheckoutSession;
 use crate::domain::contact::BillingContact;
-use crate::domain::plan::PricingPlan;
+use crate::domain::coupon::Coupon;
+use crate::domain::plan::{PlanLimit, PricingPlan};
 use crate::domain::subscription::Subscription;
 
 /// A row, and what caused it to be written.
+#[derive(Debug, Clone)]
 pub struct Caused<T> {
     /// The row.
     pub row: T,
-    /// Event ids, or words.
+    /// Event ids, or `read`; empty where another object was the reason.
     pub causes: Vec<String>,
 }
 
-/// A row that was written.
+/// A row that was written, since it is new or has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The row.
-    pub row_id: uuid::Uuid,
-    /// It is new.
+    /// The table, without its schema.
+    pub table: &'static str,
+    /// Its id there.
+    pub row_id: Uuid,
+    /// It was not there before.
     pub is_new: bool,
+    /// A JSON object: each column that changed, with the value before and after.
+    pub changes: String,
 }
 
-/// shim
-pub async fn save_coupons(_c: &mut PgConnection, _r: &[Caused<()>]) -> Result<Vec<Change>, sqlx::Error> { Ok(Vec::new()) }
-/// shim
-pub async fn save_checkout_sessions(_c: &mut PgConnection, _r: &[Caused<()>]) -> Result<Vec<Change>, sqlx::Error> { Ok(Vec::new()) }
-
-/// Rows as the JSON text that `json_populate_recordset` takes.
-fn json<T: Serialize>(rows: &[T]) -> Result<String, sqlx::Error> {
-    serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(Box::new(error)))
+/// What a synced table is made of.
+pub trait Table: Serialize {
+    /// Its name, without its schema.
+    const NAME: &'static str;
+    /// The statement that writes its rows.
+    const SAVE: &'static str;
+    /// Its id.
+    fn id(&self) -> Uuid;
 }
 
-/// Writes billing contacts.
+macro_rules! table {
+    ($row:ident in $table:literal: $($column:ident),+ $(,)?) => {
+        impl Table for $row {
+            const NAME: &'static str = $table;
+            const SAVE: &'static str = upsert!($table: $($column),+);
+            fn id(&self) -> Uuid {
+                self.id
+            }
+        }
+    };
+}
+
+table!(BillingContact in "billing_contacts":
+    id, account, stripe_customer_id, livemode, name, email, address_line1, address_line2, city, postal_code, state,
+    country, active_discount, active_discount_ends_at, default_payment_method, default_payment_method_card_brand,
+    default_payment_card_number_last_four_digits, workspace_id, stripe_created_at, stripe_deleted_at);
+
+table!(Subscription in "subscriptions":
+    id, account, stripe_subscription_id, stripe_customer_id, livemode, billing_contact_id, workspace_id, stripe_status,
+    active, inactive_reason, payment_paused, payment_resumes_at, sepa_payment_failed, is_trial, trial_started_at,
+    trial_ends_at, is_grace_period, end_date, next_subscription_cycle_start, currency, stripe_subscription_item_id,
+    stripe_price_id, pricing_plan_id, new_stripe_price_id, new_pricing_plan_id, payment_type,
+    payment_method_card_brand, payment_card_number_last_four_digits, active_discounts, active_discount_ends,
+    stripe_created_at, started_at);
+
+table!(PricingPlan in "pricing_plans":
+    id, account, stripe_price_id, stripe_product_id, livemode, active, billing_interval, billing_interval_count,
+    currency, unit_amount_decimal, stripe_track_usage, product_name, price_in_euro, price_per_currency);
+
+table!(PlanLimit in "plan_limits": id, pricing_plan_id, limit_key, included, unlimited);
+
+table!(Coupon in "coupons":
+    id, account, stripe_coupon_id, livemode, name, discount_percentage, amount_off, currency, duration,
+    duration_in_months, valid, stripe_created_at, stripe_deleted_at);
+
+table!(CheckoutSession in "checkout_sessions":
+    id, account, stripe_session_id, livemode, status, payment_status, stripe_customer_id, stripe_subscription_id,
+    stripe_price_id, callback_url, language, workspace_id, stripe_created_at, expires_at);
+
+/// Writes rows, those that are new or differ, and returns them.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn save_contacts(conn: &mut PgConnection, rows: &[Caused<BillingContact>]) -> Result<Vec<Change>, sqlx::Error> {
+pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Result<Vec<Change>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<_> = rows.iter().map(|one| &one.row).collect();
-    sqlx::query!(
-        "-- store.save_contacts
-        INSERT INTO billing.billing_contacts AS t
-            (id, account, stripe_customer_id, livemode, name, email, address_line1, address_line2, city, postal_code,
-             state, country, active_discount, active_discount_ends_at, workspace_id, stripe_created_at,
-             stripe_deleted_at)
-        SELECT id, account, stripe_customer_id, livemode, name, email, address_line1, address_line2, city, postal_code,
-             state, country, active_discount, active_discount_ends_at, workspace_id, stripe_created_at,
-             stripe_deleted_at
-        FROM json_populate_recordset(NULL::billing.billing_contacts, $1::text::json)
-        ON CONFLICT (id) DO UPDATE SET
-            livemode = excluded.livemode, name = excluded.name, email = excluded.email,
-            address_line1 = excluded.address_line1, address_line2 = excluded.address_line2, city = excluded.city,
-            postal_code = excluded.postal_code, state = excluded.state, country = excluded.country,
-            active_discount = excluded.active_discount, active_discount_ends_at = excluded.active_discount_ends_at,
-            workspace_id = excluded.workspace_id, stripe_created_at = excluded.stripe_created_at,
-            stripe_deleted_at = excluded.stripe_deleted_at, updated_at = clock_timestamp()
-        WHERE (t.livemode, t.name, t.email, t.address_line1, t.address_line2, t.city, t.postal_code, t.state,
-               t.country, t.active_discount, t.active_discount_ends_at, t.workspace_id, t.stripe_created_at,
-               t.stripe_deleted_at)
-            IS DISTINCT FROM
-              (excluded.livemode, excluded.name, excluded.email, excluded.address_line1, excluded.address_line2,
-               excluded.city, excluded.postal_code, excluded.state, excluded.country, excluded.active_discount,
-               excluded.active_discount_ends_at, excluded.workspace_id, excluded.stripe_created_at,
-               excluded.stripe_deleted_at)",
-        json(&rows)?
-    )
-    .execute(conn)
-    .await?;
-    Ok(Vec::new())
+    let texts: Vec<&T> = rows.iter().map(|one| &one.row).collect();
+    let text = serde_json::to_string(&texts).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    sqlx::query(T::SAVE)
+        .bind(text)
+        .bind(rows.iter().map(|one| one.row.id()).collect::<Vec<Uuid>>())
+        .bind(rows.iter().map(|one| one.causes.join(" ")).collect::<Vec<String>>())
+        .try_map(|row: PgRow| {
+            let (row_id, is_new, changes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            Ok(Change { table: T::NAME, row_id, is_new, changes })
+        })
+        .fetch_all(conn)
+        .await
 }
 
-/// Writes pricing plans.
+/// Removes the limits of `plans` that are not among `limits`: their keys are gone from the metadata.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn save_plans(conn: &mut PgConnection, rows: &[Caused<PricingPlan>], _limits: &[Caused<()>]) -> Result<Vec<Change>, sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<_> = rows.iter().map(|one| &one.row).collect();
+pub async fn remove_other_limits(conn: &mut PgConnection, plans: &[Uuid], limits: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "-- store.save_plans
-        INSERT INTO billing.pricing_plans AS t
-            (id, account, stripe_price_id, stripe_product_id, livemode, active, billing_interval,
-             billing_interval_count, currency, unit_amount_decimal, stripe_track_usage)
-        SELECT id, account, stripe_price_id, stripe_product_id, livemode, active, billing_interval,
-             billing_interval_count, currency, unit_amount_decimal, stripe_track_usage
-        FROM json_populate_recordset(NULL::billing.pricing_plans, $1::text::json)
-        ON CONFLICT (id) DO UPDATE SET
-            stripe_product_id = excluded.stripe_product_id, livemode = excluded.livemode, active = excluded.active,
-            billing_interval = excluded.billing_interval, billing_interval_count = excluded.billing_interval_count,
-            currency = excluded.currency, unit_amount_decimal = excluded.unit_amount_decimal,
-            stripe_track_usage = excluded.stripe_track_usage, updated_at = clock_timestamp()
-        WHERE (t.stripe_product_id, t.livemode, t.active, t.billing_interval, t.billing_interval_count, t.currency,
-               t.unit_amount_decimal, t.stripe_track_usage)
-            IS DISTINCT FROM
-              (excluded.stripe_product_id, excluded.livemode, excluded.active, excluded.billing_interval,
-               excluded.billing_interval_count, excluded.currency, excluded.unit_amount_decimal,
-               excluded.stripe_track_usage)",
-        json(&rows)?
+        "-- store.remove_other_limits
+        WITH removed AS (
+            DELETE FROM billing.plan_limits AS t
+            WHERE t.pricing_plan_id = ANY($1) AND t.id <> ALL($2)
+            RETURNING t.id, t.limit_key, t.included
+        )
+        INSERT INTO billing.row_changes (table_name, row_id, causes, changes)
+        SELECT 'plan_limits', id, '{}',
+            jsonb_build_object('limit_key', jsonb_build_array(limit_key, NULL), 'included', jsonb_build_array(included, NULL))
+        FROM removed",
+        plans,
+        limits
     )
     .execute(conn)
     .await?;
-    Ok(Vec::new())
+    Ok(())
 }
 
-/// Writes subscriptions.
-///
-/// # Errors
-/// Those of the database.
-pub async fn save_subscriptions(conn: &mut PgConnection, rows: &[Caused<Subscription>]) -> Result<Vec<Change>, sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_names_every_column_and_its_table() {
+        let save = PlanLimit::SAVE;
+        assert!(save.starts_with("-- store.save_plan_limits\n"), "{save}");
+        assert!(
+            save.contains("INSERT INTO billing.plan_limits AS t (id, pricing_plan_id, limit_key, included, unlimited)")
+        );
+        assert!(save.contains("limit_key = excluded.limit_key") && save.contains("t.unlimited"), "{save}");
     }
-    let rows: Vec<_> = rows.iter().map(|one| &one.row).collect();
-    sqlx::query!(
-        "-- store.save_subscriptions
-        INSERT INTO billing.subscriptions AS t
-            (id, account, stripe_subscription_id, stripe_customer_id, livemode, billing_contact_id, workspace_id,
-             stripe_status, active, payment_paused, is_trial, trial_started_at, trial_ends_at, is_grace_period,
-             end_date, next_subscription_cycle_start, currency, stripe_subscription_item_id, stripe_price_id,
-             pricing_plan_id, active_discounts, active_discount_ends, stripe_created_at, started_at)
-        SELECT id, account, stripe_subscription_id, stripe_customer_id, livemode, billing_contact_id, workspace_id,
-             stripe_status, active, payment_paused, is_trial, trial_started_at, trial_ends_at, is_grace_period,
-             end_date, next_subscription_cycle_start, currency, stripe_subscription_item_id, stripe_price_id,
-             pricing_plan_id, active_discounts, active_discount_ends, stripe_created_at, started_at
-        FROM json_populate_recordset(NULL::billing.subscriptions, $1::text::json)
-        ON CONFLICT (id) DO UPDATE SET
-            stripe_customer_id = excluded.stripe_customer_id, livemode = excluded.livemode,
-            billing_contact_id = excluded.billing_contact_id, workspace_id = excluded.workspace_id,
-            stripe_status = excluded.stripe_status, active = excluded.active,
-            payment_paused = excluded.payment_paused, is_trial = excluded.is_trial,
-            trial_started_at = excluded.trial_started_at, trial_ends_at = excluded.trial_ends_at,
-            is_grace_period = excluded.is_grace_period, end_date = excluded.end_date,
-            next_subscription_cycle_start = excluded.next_subscription_cycle_start, currency = excluded.currency,
-            stripe_subscription_item_id = excluded.stripe_subscription_item_id,
-            stripe_price_id = excluded.stripe_price_id, pricing_plan_id = excluded.pricing_plan_id,
-            active_discounts = excluded.active_discounts, active_discount_ends = excluded.active_discount_ends,
-            stripe_created_at = excluded.stripe_created_at, started_at = excluded.started_at,
-            updated_at = clock_timestamp()
-        WHERE (t.stripe_customer_id, t.livemode, t.billing_contact_id, t.workspace_id, t.stripe_status, t.active,
-               t.payment_paused, t.is_trial, t.trial_started_at, t.trial_ends_at, t.is_grace_period, t.end_date,
-               t.next_subscription_cycle_start, t.currency, t.stripe_subscription_item_id, t.stripe_price_id,
-               t.pricing_plan_id, t.active_discounts, t.active_discount_ends, t.stripe_created_at, t.started_at)
-            IS DISTINCT FROM
-              (excluded.stripe_customer_id, excluded.livemode, excluded.billing_contact_id, excluded.workspace_id,
-               excluded.stripe_status, excluded.active, excluded.payment_paused, excluded.is_trial,
-               excluded.trial_started_at, excluded.trial_ends_at, excluded.is_grace_period, excluded.end_date,
-               excluded.next_subscription_cycle_start, excluded.currency, excluded.stripe_subscription_item_id,
-               excluded.stripe_price_id, excluded.pricing_plan_id, excluded.active_discounts,
-               excluded.active_discount_ends, excluded.stripe_created_at, excluded.started_at)",
-        json(&rows)?
-    )
-    .execute(conn)
-    .await?;
-    Ok(Vec::new())
 }

@@ -117,7 +117,8 @@ mod tests {
                     {"id":"pi_1","object":"payment_intent","latest_charge":{"id":"ch_1","object":"charge"}}}}]}},
             "items":{"object":"list","data":[{"id":"si_1","object":"subscription_item",
                 "price":{"id":"price_1","object":"price"},"plan":{"id":"price_1","object":"plan"}}]}}"#;
-        let expected = ["charge/ch_1", "customer/cus_1", "invoice/in_1", "invoice_payment/inpay_1", "payment_intent/pi_1"];
+        let expected =
+            ["charge/ch_1", "customer/cus_1", "invoice/in_1", "invoice_payment/inpay_1", "payment_intent/pi_1"];
         assert_eq!(keys(text)[..5], expected);
         assert_eq!(keys(text)[5..], ["price/price_1"], "the plan of that id adds nothing");
     }

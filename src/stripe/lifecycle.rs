@@ -49,7 +49,8 @@ mod tests {
             ("payment_intent", vec!["requires_payment_method", "processing", "requires_capture", "succeeded"]),
             ("checkout.session", vec!["open", "complete"]),
         ] {
-            let ranks: Vec<_> = order.iter().map(|status| of(object_type, &format!(r#""status":"{status}""#))).collect();
+            let ranks: Vec<_> =
+                order.iter().map(|status| of(object_type, &format!(r#""status":"{status}""#))).collect();
             assert!(ranks.windows(2).all(|pair| pair[0] < pair[1]), "{object_type}: {ranks:?}");
         }
     }

@@ -43,7 +43,11 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
         }
         "subscription" => found.add_subscription(),
         "invoice" => {
-            found.fields(&[("payment_intent", "payment_intent"), ("charge", "charge"), ("subscription", "subscription")]);
+            found.fields(&[
+                ("payment_intent", "payment_intent"),
+                ("charge", "charge"),
+                ("subscription", "subscription"),
+            ]);
             found.add("subscription", object.get("parent").get("subscription_details").get("subscription"));
         }
         "invoice_payment" => {
@@ -52,11 +56,9 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
             found.add("payment_intent", payment.get("payment_intent"));
             found.add("charge", payment.get("charge"));
         }
-        "payment_intent" => found.fields(&[
-            ("latest_charge", "charge"),
-            ("invoice", "invoice"),
-            ("payment_method", "payment_method"),
-        ]),
+        "payment_intent" => {
+            found.fields(&[("latest_charge", "charge"), ("invoice", "invoice"), ("payment_method", "payment_method")])
+        }
         "charge" => found.fields(&[("payment_intent", "payment_intent"), ("invoice", "invoice")]),
         "dispute" => found.fields(&[("charge", "charge"), ("payment_intent", "payment_intent")]),
         "checkout.session" => found.fields(&[("subscription", "subscription"), ("invoice", "invoice")]),
@@ -162,8 +164,17 @@ mod tests {
             "items":{"data":[{"price":{"id":"price_1"},"plan":{"id":"price_1"},"discounts":["di_2"]},{"plan":"plan_1"}]}}"#;
         assert_eq!(
             names("subscription", subscription),
-            ["card/card_1", "discount/di_1", "discount/di_2", "invoice/in_1", "payment_method/pm_1", "price/plan_1",
-             "price/price_1", "price/price_2", "subscription_schedule/sub_sched_1"]
+            [
+                "card/card_1",
+                "discount/di_1",
+                "discount/di_2",
+                "invoice/in_1",
+                "payment_method/pm_1",
+                "price/plan_1",
+                "price/price_1",
+                "price/price_2",
+                "subscription_schedule/sub_sched_1"
+            ]
         );
         let customer = r#"{"invoice_settings":{"default_payment_method":"pm_1"},"default_source":{"id":"src_1"}}"#;
         assert_eq!(names("customer", customer), ["payment_method/pm_1", "source/src_1"]);
@@ -178,7 +189,10 @@ mod tests {
     #[test]
     fn what_is_absent_or_odd_names_nothing() {
         for object_type in ["subscription", "customer", "charge", "price", "frobnicator"] {
-            assert_eq!(names(object_type, r#"{"items":5,"charge":"","product":7,"discounts":{}}"#), Vec::<String>::new());
+            assert_eq!(
+                names(object_type, r#"{"items":5,"charge":"","product":7,"discounts":{}}"#),
+                Vec::<String>::new()
+            );
         }
     }
 }

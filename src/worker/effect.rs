@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
+use super::Context;
 use super::failure::Failure;
 use super::project::{self, Causes, Notes};
 use super::resolve::ToMerge;
-use super::Context;
 use crate::config::sync::Confirm;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;

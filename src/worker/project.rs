@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::Context;
 use super::effect::keep;
@@ -13,11 +14,11 @@ use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::Demands;
 use crate::mirror::facts::rows as facts;
-use crate::mirror::rows::{self, MirrorRow};
 use crate::mirror::related;
+use crate::mirror::rows::{self, MirrorRow};
 use crate::projection::graph::{Graph, Node, Question};
 use crate::projection::{self, CustomerRows};
-use crate::store::{self, Caused};
+use crate::store::{self, Caused, Change};
 
 /// What was noticed while objects were projected.
 pub(super) type Notes = BTreeMap<ObjectKey, BTreeSet<Reason>>;
@@ -32,7 +33,7 @@ pub(super) async fn customers(
     causes: &Causes,
     notes: &mut Notes,
     demands: &mut Demands,
-) -> Result<Vec<store::Change>, sqlx::Error> {
+) -> Result<Vec<Change>, sqlx::Error> {
     let (mut contacts, mut subscriptions) = (Vec::new(), Vec::new());
     for (account, customers) in by_account(causes.keys()) {
         let mut graph = Graph::new(account);
@@ -47,8 +48,8 @@ pub(super) async fn customers(
             }
         }
     }
-    let mut changes = store::save_contacts(conn, &contacts).await?;
-    changes.extend(store::save_subscriptions(conn, &subscriptions).await?);
+    let mut changes = store::save(conn, &contacts).await?;
+    changes.extend(store::save(conn, &subscriptions).await?);
     Ok(changes)
 }
 
@@ -177,8 +178,8 @@ pub(super) async fn others(
             sessions.extend(projected.map(|one| caused(keep(&key, one, notes, demands), &of(causes, &key))));
         }
     }
-    store::save_coupons(conn, &coupons).await?;
-    store::save_checkout_sessions(conn, &sessions).await?;
+    store::save(conn, &coupons).await?;
+    store::save(conn, &sessions).await?;
     Ok(())
 }
 
@@ -190,7 +191,7 @@ pub(super) async fn plans(
     causes: &Causes,
     notes: &mut Notes,
     demands: &mut Demands,
-) -> Result<Vec<store::Change>, sqlx::Error> {
+) -> Result<Vec<Change>, sqlx::Error> {
     let (mut plans, mut limits) = (Vec::new(), Vec::new());
     for (account, prices) in by_account(prices) {
         let mut graph = Graph::new(account);
@@ -204,7 +205,11 @@ pub(super) async fn plans(
             }
         }
     }
-    let changes = store::save_plans(conn, &plans, &limits).await?;
+    let mut changes = store::save(conn, &plans).await?;
+    changes.extend(store::save(conn, &limits).await?);
+    let plan_ids: Vec<Uuid> = plans.iter().map(|plan| plan.row.id).collect();
+    let limit_ids: Vec<Uuid> = limits.iter().map(|limit| limit.row.id).collect();
+    store::remove_other_limits(conn, &plan_ids, &limit_ids).await?;
     let new: BTreeSet<_> = changes.iter().filter(|change| change.is_new).map(|change| change.row_id).collect();
     for plan in plans.iter().filter(|plan| new.contains(&plan.row.id)) {
         for kind in ["price", "plan"] {

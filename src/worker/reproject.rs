@@ -55,7 +55,8 @@ impl Worker {
         let mut tx = begin(&self.context).await?;
         for job in jobs {
             let attempt = u32::try_from(job.attempt).unwrap_or(u32::MAX);
-            let delay = self.context.job_policy().delay(attempt, fastrand::f64()).unwrap_or(self.context.config.retry_max);
+            let delay =
+                self.context.job_policy().delay(attempt, fastrand::f64()).unwrap_or(self.context.config.retry_max);
             settle::put_back(&mut tx, job, delay, true, Some(&failure.to_string())).await?;
         }
         tx.commit().await?;

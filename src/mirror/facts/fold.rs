@@ -131,10 +131,8 @@ fn invoice(invoice_id: String, object: Json<'_>, told_at: OffsetDateTime) -> Vec
     let payment = |payment_type, id: Option<String>| {
         id.map(|payment_id| Fact::Payment { invoice_id: invoice_id.clone(), payment_type, payment_id })
     };
-    let payments = [
-        payment(PaymentType::PaymentIntent, view.payment_intent_id),
-        payment(PaymentType::Charge, view.charge_id),
-    ];
+    let payments =
+        [payment(PaymentType::PaymentIntent, view.payment_intent_id), payment(PaymentType::Charge, view.charge_id)];
     let paid_at = view.paid_for_real.then(|| view.paid_at.unwrap_or(told_at));
     let invoice = Fact::Invoice { invoice_id: invoice_id.clone(), subscription_id: view.subscription_id, paid_at };
     [invoice].into_iter().chain(payments.into_iter().flatten()).collect()

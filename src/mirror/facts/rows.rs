@@ -47,7 +47,16 @@ pub async fn add(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<()
 impl Rows {
     fn push(&mut self, account: &str, fact: &Fact) {
         let (table, mut row) = match fact {
-            Fact::Charge { charge_id, customer_id, payment_intent_id, charged_at, told_at, sepa, failed, succeeded } => (
+            Fact::Charge {
+                charge_id,
+                customer_id,
+                payment_intent_id,
+                charged_at,
+                told_at,
+                sepa,
+                failed,
+                succeeded,
+            } => (
                 &mut self.charges,
                 json!({ "charge_id": charge_id, "customer_id": customer_id, "payment_intent_id": payment_intent_id,
                     "charged_at": charged_at.map(text), "told_at": text(*told_at), "sepa": sepa, "failed": failed,

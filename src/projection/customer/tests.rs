@@ -65,7 +65,8 @@ fn the_discount_is_the_coupon_and_its_end() {
 
 #[test]
 fn an_event_about_the_discount_counts_where_it_is_newer_than_the_customer() {
-    let discounted = customer_with(r#""discount":{"id":"di_1","object":"discount","customer":"cus_1","coupon":{"id":"A"}}"#);
+    let discounted =
+        customer_with(r#""discount":{"id":"di_1","object":"discount","customer":"cus_1","coupon":{"id":"A"}}"#);
     let coupon = |world: &World| world.contact().row.active_discount;
     assert_eq!(coupon(&discounted).as_deref(), Some("A"));
     let newer = r#"{"id":"di_2","object":"discount","customer":"cus_1","subscription":null,"source":{"coupon":"B"}}"#;
@@ -133,7 +134,10 @@ fn each_kind_of_source_is_told_by_its_id() {
     assert_eq!(with("src_1", source), some(["sepa_debit", "", "3000"]));
     let account = r#"{"id":"ba_1","object":"bank_account","last4":"6789"}"#;
     assert_eq!(with("ba_1", account), some(["us_bank_account", "", "6789"]));
-    assert_eq!(with("card_1", r#"{"id":"card_1","object":"card","brand":"Visa","last4":"1"}"#), some(["card", "visa", "1"]));
+    assert_eq!(
+        with("card_1", r#"{"id":"card_1","object":"card","brand":"Visa","last4":"1"}"#),
+        some(["card", "visa", "1"])
+    );
 }
 
 #[test]

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use time::macros::datetime;
 
 use super::*;
+use crate::projection::customer;
 use crate::projection::payment::Payment;
 use crate::projection::world::{NOW, World, needs};
-use crate::projection::customer;
 
 const OWN: &str = "0c8f5a54-3b1e-4f57-9a53-61d1f8a6e901";
 const OF_CUSTOMER: &str = "7f3f2d0e-94ab-4c39-8a0a-0d6c5a1a7b02";
@@ -233,14 +233,16 @@ fn a_customer_that_was_never_seen_is_to_be_read_and_named_all_the_same() {
 
 #[test]
 fn discounts_and_their_ends_stand_at_the_same_place() {
-    let row = project(r#""discounts":[{"source":{"coupon":"B"},"end":1767225600},{"source":{"coupon":"A"},"end":null}]"#).row;
+    let row =
+        project(r#""discounts":[{"source":{"coupon":"B"},"end":1767225600},{"source":{"coupon":"A"},"end":null}]"#).row;
     assert_eq!(row.active_discounts, ["A", "B"]);
     assert_eq!(row.active_discount_ends, [None, Some(datetime!(2026-01-01 0:00 UTC))]);
 }
 
 #[test]
 fn a_discount_that_is_an_id_is_looked_up() {
-    let world = with(customer_of("{}"), r#""discounts":["di_1"],"items":{"data":[{"id":"si_1","discounts":["di_2"]}]}"#);
+    let world =
+        with(customer_of("{}"), r#""discounts":["di_1"],"items":{"data":[{"id":"si_1","discounts":["di_2"]}]}"#);
     assert_eq!(needs(&world.subscription()), ["subscription/sub_1"], "discounts have no read of their own");
     let discount = |id: &str, coupon: &str| {
         format!(r#"{{"id":"{id}","object":"discount","subscription":"sub_1","source":{{"coupon":"{coupon}"}}}}"#)

@@ -137,9 +137,13 @@ mod tests {
         let failure = |text| PaymentIntentView::read(json(text)).sepa_failure;
         let sepa = r#"{"latest_charge":"ch_1","last_payment_error":{"payment_method":{"type":"sepa_debit"}}}"#;
         assert_eq!(failure(sepa).as_deref(), Some("ch_1"));
-        let named = r#"{"latest_charge":"ch_2","last_payment_error":{"charge":"ch_1","payment_method":{"type":"sepa_debit"}}}"#;
+        let named =
+            r#"{"latest_charge":"ch_2","last_payment_error":{"charge":"ch_1","payment_method":{"type":"sepa_debit"}}}"#;
         assert_eq!(failure(named).as_deref(), Some("ch_1"));
-        assert_eq!(failure(r#"{"payment_method_types":["sepa_debit"],"latest_charge":"ch_1","last_payment_error":{}}"#), None);
+        assert_eq!(
+            failure(r#"{"payment_method_types":["sepa_debit"],"latest_charge":"ch_1","last_payment_error":{}}"#),
+            None
+        );
     }
 
     #[test]

@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_payment_stands_in_the_invoice_before_basil_and_beside_it_since() {
-        let old = read(r#"{"payment_intent":"pi_1","charge":{"id":"ch_1"},"status_transitions":{"paid_at":1767225600}}"#);
+        let old =
+            read(r#"{"payment_intent":"pi_1","charge":{"id":"ch_1"},"status_transitions":{"paid_at":1767225600}}"#);
         assert_eq!((old.payment_intent_id.as_deref(), old.charge_id.as_deref()), (Some("pi_1"), Some("ch_1")));
         assert_eq!(old.paid_at, Some(datetime!(2026-01-01 0:00 UTC)));
         let text = r#"{"invoice":"in_1","is_default":true,"status":"paid","payment":{"payment_intent":{"id":"pi_1"}}}"#;

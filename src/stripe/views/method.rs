@@ -80,7 +80,10 @@ mod tests {
 
     #[test]
     fn the_older_objects_read_alike() {
-        assert_eq!(method("card", r#"{"brand":"American Express","last4":"8431"}"#), ("card".into(), some("amex"), some("8431")));
+        assert_eq!(
+            method("card", r#"{"brand":"American Express","last4":"8431"}"#),
+            ("card".into(), some("amex"), some("8431"))
+        );
         assert_eq!(method("card", r#"{"brand":"MasterCard"}"#).1, some("mastercard"));
         assert_eq!(method("card", r#"{"brand":"Diners Club"}"#).1, some("diners"));
         assert_eq!(method("bank_account", r#"{"last4":"6789"}"#), ("us_bank_account".into(), None, some("6789")));

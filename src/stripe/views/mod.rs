@@ -5,12 +5,15 @@
 //! know our tables, nor what a value means there. PURE; called by the projection and by the worker.
 
 pub mod charge;
+pub mod checkout;
+pub mod coupon;
 pub mod customer;
 pub mod discount;
 pub mod invoice;
 pub mod item;
 pub mod method;
 pub mod price;
+pub mod product;
 mod reader;
 pub mod schedule;
 pub mod subscription;

@@ -3,7 +3,7 @@
 //! Owns where each field stands: a plan has at top level (`interval`, `amount`, `usage_type`) what a price has under
 //! `recurring` and as `unit_amount`. Must not know pricing plans, products or limits. PURE; called by the projection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Unreadable;
 use super::reader::{Reader, required};
@@ -34,6 +34,8 @@ pub struct PriceView {
     pub currency: Option<String>,
     /// The amount in the currency's smallest unit, exact, as decimal text. None for tiers and free amounts.
     pub unit_amount_decimal: Option<String>,
+    /// The limits in its `metadata`, by key.
+    pub limits: BTreeMap<String, String>,
     /// What could not be read, or is not known.
     pub notes: BTreeSet<Reason>,
 }
@@ -62,9 +64,35 @@ impl PriceView {
             usage_type,
             currency: reader.text(price.get("currency")),
             unit_amount_decimal: amount(&price, &mut reader),
+            limits: limits(price.get("metadata")),
             notes: reader.notes,
         })
     }
+}
+
+/// The amounts of `currency_options`, in the smallest unit of each currency.
+pub fn currency_options(options: Json<'_>) -> BTreeMap<String, String> {
+    let options = options.object().unwrap_or_default();
+    let amount = |(currency, option): (&str, Json<'_>)| {
+        Some((currency.to_owned(), amount(&option.object()?, &mut Reader::default())?))
+    };
+    options.iter().filter_map(amount).collect()
+}
+
+/// What stands before the name of a limit in metadata.
+const LIMIT: &str = "limit_";
+
+/// The limits in metadata as they are written: `limit_words` is the limit of words, and so is `words`, its older name.
+pub(super) fn limits(metadata: Json<'_>) -> BTreeMap<String, String> {
+    let metadata = metadata.object().unwrap_or_default();
+    let value = |value: Json<'_>| value.text().unwrap_or_else(|| value.raw().to_owned());
+    let older =
+        Some(metadata.get("words")).filter(|words| !words.is_null()).map(|words| ("words".to_owned(), value(words)));
+    let named = metadata.iter().filter_map(|(key, content)| {
+        let name = key.strip_prefix(LIMIT).filter(|name| !name.is_empty())?;
+        (!content.is_null()).then(|| (name.to_owned(), value(content)))
+    });
+    older.into_iter().chain(named).collect()
 }
 
 /// The decimal text first, because the whole number is null for a fraction of the smallest unit; both are the same

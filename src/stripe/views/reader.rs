@@ -51,6 +51,11 @@ impl Reader {
         self.read(value, |value| value.text().filter(|text| is_decimal(text)))
     }
 
+    /// A plain decimal number that is written as one (`12.5`): as text, so that it stays exact.
+    pub(super) fn number(&mut self, value: Json<'_>) -> Option<String> {
+        self.read(value, |value| Some(value.raw().to_owned()).filter(|text| is_decimal(text)))
+    }
+
     /// The id of an expandable field: the text itself, or the `id` of the object in its place.
     pub(super) fn reference(&mut self, value: Json<'_>) -> Option<String> {
         self.read(value, reference)

@@ -89,7 +89,10 @@ mod tests {
     #[test]
     fn the_next_price_is_of_the_phase_that_follows_whatever_the_order_of_the_list() {
         assert_eq!(read(&format!("{{{PHASES}}}")).next_price(), Some("price_2"));
-        assert_eq!(read(r#"{"current_phase":null,"phases":[{"start_date":1,"items":[{"price":"p"}]}]}"#).next_price(), None);
+        assert_eq!(
+            read(r#"{"current_phase":null,"phases":[{"start_date":1,"items":[{"price":"p"}]}]}"#).next_price(),
+            None
+        );
         let last = PHASES.replace(r#""end_date":1769904000},"phases""#, r#""end_date":1775001600},"phases""#);
         assert_eq!(read(&format!("{{{last}}}")).next_price(), None, "nothing follows the last phase");
     }

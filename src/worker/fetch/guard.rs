@@ -53,7 +53,12 @@ impl Guard {
     }
 
     /// Says whether reads may be made, looking first where that is not known.
-    pub(super) async fn pass(&self, api: &dyn StripeApi, pool: &PgPool, metrics: &Instance) -> Result<Pass, sqlx::Error> {
+    pub(super) async fn pass(
+        &self,
+        api: &dyn StripeApi,
+        pool: &PgPool,
+        metrics: &Instance,
+    ) -> Result<Pass, sqlx::Error> {
         let mut state = self.state.lock().await;
         if let State::Shut(until) = *state
             && let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())

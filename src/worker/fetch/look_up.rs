@@ -45,12 +45,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(
-        api: &'a dyn StripeApi,
-        account: &'a str,
-        urgency: Urgency,
-        margin: std::time::Duration,
-    ) -> Self {
+    pub(super) fn new(api: &'a dyn StripeApi, account: &'a str, urgency: Urgency, margin: std::time::Duration) -> Self {
         Self { api, account, urgency, margin, found: LookUp::default() }
     }
 
@@ -61,7 +56,9 @@ impl<'a> Reader<'a> {
             "invoice" => self.invoice(id).await?,
             "payment_intent" => self.payment_intent(id).await?,
             "price" => self.price(id).await?,
-            "checkout.session" => _ = self.object(object_type, id, Read::CheckoutSession(id.into()), &["line_items"]).await?,
+            "checkout.session" => {
+                _ = self.object(object_type, id, Read::CheckoutSession(id.into()), &["line_items"]).await?
+            }
             _ => {
                 if let Some(read) = plain(object_type, id) {
                     self.object(object_type, id, read, &[]).await?;

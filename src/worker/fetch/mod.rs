@@ -204,9 +204,9 @@ impl Fetcher {
         let pass = self.guard.pass(self.api.as_ref(), &self.context.pool, &self.context.metrics).await;
         match pass.map_err(|error| Halt::Work(error.into()))? {
             Pass::Proven => Ok(()),
-            Pass::Unproven | Pass::Shut(_) => {
-                Err(Halt::Api(ApiError::unavailable("not found, and no stored event shows that the key is of our account")))
-            }
+            Pass::Unproven | Pass::Shut(_) => Err(Halt::Api(ApiError::unavailable(
+                "not found, and no stored event shows that the key is of our account",
+            ))),
         }
     }
 
@@ -225,7 +225,12 @@ impl Fetcher {
                 (delay, cost, error.to_string())
             }
         };
-        tracing::warn!(object.r#type = job.key.object_type, object.id = job.key.object_id, error, "a job failed and will be tried again");
+        tracing::warn!(
+            object.r#type = job.key.object_type,
+            object.id = job.key.object_id,
+            error,
+            "a job failed and will be tried again"
+        );
         let mut tx = begin(&self.context).await?;
         settle::put_back(&mut tx, job, delay, cost, Some(&error)).await?;
         tx.commit().await?;
@@ -244,12 +249,7 @@ fn waiting(error: &ApiError, backoff: Duration) -> (Duration, bool) {
 }
 
 /// Merges what was read and settles the job, all but the commit.
-async fn store(
-    conn: &mut sqlx::PgConnection,
-    context: &Context,
-    job: &Job,
-    found: LookUp,
-) -> Result<Tally, Failure> {
+async fn store(conn: &mut sqlx::PgConnection, context: &Context, job: &Job, found: LookUp) -> Result<Tally, Failure> {
     let LookUp { parts, request_id } = found;
     let Some(version) = parts.first().map(|part| part.version) else {
         // there is no way to read it: nothing more can be known
@@ -290,13 +290,7 @@ fn add(work: &mut Work, part: Part) {
     work.touches.insert(CAUSE.to_owned(), touch);
 }
 
-fn add_content(
-    work: &mut Work,
-    touch: &mut Touch,
-    key: &ObjectKey,
-    version: OffsetDateTime,
-    json: String,
-) -> Found {
+fn add_content(work: &mut Work, touch: &mut Touch, key: &ObjectKey, version: OffsetDateTime, json: String) -> Found {
     let object = Json::parse(&json).unwrap_or(Json::NULL);
     if object.get("deleted").boolean() == Some(true) {
         return Found::Stub;

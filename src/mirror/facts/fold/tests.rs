@@ -152,14 +152,14 @@ fn the_sepa_flag_follows_the_table_in_every_order() {
         ("P7", vec![open("in_1"), told("ch_a", "in_1", "card", "failed", 10)], false),
         (
             "P8",
-            vec![open("in_1"), told("ch_a", "in_1", "sepa_debit", "succeeded", 10), disputed("ch_a", "needs_response", 90)],
+            vec![
+                open("in_1"),
+                told("ch_a", "in_1", "sepa_debit", "succeeded", 10),
+                disputed("ch_a", "needs_response", 90),
+            ],
             true,
         ),
-        (
-            "P9",
-            vec![open("in_1"), failed.clone(), told("ch_b", "in_1", "sepa_debit", "succeeded", 20), failed],
-            false,
-        ),
+        ("P9", vec![open("in_1"), failed.clone(), told("ch_b", "in_1", "sepa_debit", "succeeded", 20), failed], false),
     ];
     for (name, steps, expected) in cases {
         assert_eq!(flag(name, &steps), expected, "{name}");
@@ -241,6 +241,9 @@ fn an_event_calls_for_what_it_does_not_carry() {
     assert_eq!(wanted(failed, r#"{"id":"in_1","charge":{"id":"ch_1"}}"#), None, "told whole");
     let session = "checkout.session.async_payment_failed";
     assert_eq!(wanted(session, r#"{"subscription":"sub_1","invoice":"in_1"}"#), Some(("invoice", "in_1".to_owned())));
-    assert_eq!(wanted(session, r#"{"subscription":"sub_1","invoice":null}"#), Some(("subscription", "sub_1".to_owned())));
+    assert_eq!(
+        wanted(session, r#"{"subscription":"sub_1","invoice":null}"#),
+        Some(("subscription", "sub_1".to_owned()))
+    );
     assert_eq!(wanted("mandate.updated", r#"{"id":"mandate_1"}"#), None, "Stripe learns of it when a debit fails");
 }

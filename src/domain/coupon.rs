@@ -1,0 +1,38 @@
+//! The coupon: a discount that can be given.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A row of `billing.coupons`, as far as the sync writes it. Source: Stripe's coupon object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Coupon {
+    /// Row id, see [`crate::domain::object::row_id`].
+    pub id: Uuid,
+    /// Connected account, empty for the account itself.
+    pub account: String,
+    /// `coupon.id`.
+    pub stripe_coupon_id: String,
+    /// `coupon.livemode`.
+    pub livemode: Option<bool>,
+    /// `coupon.name`.
+    pub name: Option<String>,
+    /// `coupon.percent_off`, as decimal text.
+    pub discount_percentage: Option<String>,
+    /// `coupon.amount_off`, in the smallest unit of the currency.
+    pub amount_off: Option<i64>,
+    /// `coupon.currency`.
+    pub currency: Option<String>,
+    /// `coupon.duration`, unknown values kept.
+    pub duration: Option<String>,
+    /// `coupon.duration_in_months`.
+    pub duration_in_months: Option<i64>,
+    /// `coupon.valid`.
+    pub valid: Option<bool>,
+    /// `coupon.created`.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub stripe_created_at: Option<OffsetDateTime>,
+    /// When it was deleted in Stripe.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub stripe_deleted_at: Option<OffsetDateTime>,
+}

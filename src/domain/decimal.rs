@@ -1,0 +1,54 @@
+//! An exact decimal number, as text: amounts of money must not pass through binary fractions.
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// A decimal number: digits, with a point and more digits or without, and a sign before them or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decimal(String);
+
+impl Decimal {
+    /// The number `amount` divided by ten to the power of `places`; `amount` is such a text itself.
+    pub fn shifted(amount: &str, places: usize) -> Self {
+        let (sign, digits) = amount.strip_prefix('-').map_or(("", amount), |digits| ("-", digits));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let padded = format!("{whole:0>width$}", width = places + 1);
+        let (whole, moved) = padded.split_at(padded.len() - places);
+        let whole = whole.trim_start_matches('0');
+        let whole = if whole.is_empty() { "0" } else { whole };
+        let fraction = format!("{moved}{fraction}");
+        let point = if fraction.is_empty() { "" } else { "." };
+        Self(format!("{sign}{whole}{point}{fraction}"))
+    }
+}
+
+impl Serialize for Decimal {
+    /// As a number with all its digits.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = RawValue::from_string(self.0.clone()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_point_moves_and_no_digit_is_lost() {
+        for (amount, places, expected) in [
+            ("1990", 2, "19.90"),
+            ("5", 2, "0.05"),
+            ("0", 2, "0.00"),
+            ("2500", 0, "2500"),
+            ("0.5", 2, "0.005"),
+            ("1990.25", 2, "19.9025"),
+            ("12345", 3, "12.345"),
+            ("-150", 2, "-1.50"),
+            ("007", 0, "7"),
+            ("123456789012345678901234567890", 2, "1234567890123456789012345678.90"),
+        ] {
+            assert_eq!(serde_json::to_string(&Decimal::shifted(amount, places)).unwrap(), expected, "{amount}");
+        }
+    }
+}

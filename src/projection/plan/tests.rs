@@ -1,0 +1,127 @@
+//! What a plan's row says, rule by rule.
+
+use super::*;
+use crate::projection::world::{World, needs};
+
+fn price(fields: &str) -> World {
+    World::default().put(&format!(r#"{{"id":"price_1","object":"price",{fields}}}"#))
+}
+
+fn project(world: &World) -> PlanRows {
+    world.ask(|graph| plan("price_1", graph)).unwrap()
+}
+
+fn row(fields: &str) -> PricingPlan {
+    project(&price(fields)).plan.row
+}
+
+/// The prices as JSON, which shows every digit.
+fn prices(world: &World) -> String {
+    serde_json::to_string(&project(world).plan.row.price_per_currency).unwrap()
+}
+
+/// The limits, `words=500` for example.
+fn limits(world: &World) -> Vec<String> {
+    let text = |limit: PlanLimit| {
+        let value = limit.included.map(|included| included.to_string());
+        let value = value.unwrap_or_else(|| if limit.unlimited { "unlimited" } else { "?" }.to_owned());
+        format!("{}={value}", limit.limit_key)
+    };
+    project(world).limits.into_iter().map(text).collect()
+}
+
+#[test]
+fn only_metered_usage_is_tracked() {
+    let tracked = |usage| row(&format!(r#""recurring":{{"usage_type":{usage}}}"#)).stripe_track_usage;
+    assert_eq!(tracked(r#""metered""#), Some(true));
+    assert_eq!(tracked(r#""licensed""#), Some(false));
+    assert_eq!(tracked(r#""guessed""#), Some(false));
+    assert_eq!(tracked("null"), None);
+}
+
+#[test]
+fn a_plan_and_a_price_with_one_id_are_one_row_and_the_price_counts() {
+    let old = World::default().put(r#"{"id":"price_1","object":"plan","amount":5,"currency":"eur","interval":"year"}"#);
+    let of_plan = project(&old).plan.row;
+    let both = old
+        .put(r#"{"id":"price_1","object":"price","unit_amount":5,"currency":"eur","recurring":{"interval":"year"}}"#);
+    assert_eq!(project(&both).plan.row, of_plan);
+    let dearer = both.put(r#"{"id":"price_1","object":"price","unit_amount":7,"currency":"eur"}"#);
+    assert_eq!(project(&dearer).plan.row.unit_amount_decimal.as_deref(), Some("7"));
+}
+
+#[test]
+fn nothing_is_projected_of_a_price_that_nobody_has_seen() {
+    assert!(World::default().ask(|graph| plan("price_1", graph)).is_none());
+    assert!(World::default().missing("price", "price_1").ask(|graph| plan("price_1", graph)).is_none());
+}
+
+#[test]
+fn amounts_are_exact_in_every_currency() {
+    for (currency, amount, expected) in [
+        ("eur", "1990", r#"{"eur":19.90}"#),
+        ("jpy", "2500", r#"{"jpy":2500}"#),
+        ("kwd", "12345", r#"{"kwd":12.345}"#),
+        ("isk", "50000", r#"{"isk":500.00}"#),
+        ("usd", "0.5", r#"{"usd":0.005}"#),
+    ] {
+        let fields = format!(r#""currency":"{currency}","unit_amount_decimal":"{amount}""#);
+        assert_eq!(prices(&price(&fields)), expected);
+    }
+    assert_eq!(prices(&price(r#""currency":"eur","unit_amount":null,"billing_scheme":"tiered""#)), "{}");
+}
+
+#[test]
+fn other_currencies_come_with_a_read() {
+    let world = price(r#""currency":"usd","unit_amount":2000"#);
+    assert_eq!(needs(&project(&world).plan), ["price/price_1"]);
+    let options = r#"{"currency_options":{"eur":{"unit_amount":1850,"unit_amount_decimal":"1850"},
+        "jpy":{"unit_amount":3000},"chf":{"unit_amount":null},"usd":{"unit_amount":2000}}}"#;
+    let read = world.expand("price", "price_1", 0, options);
+    assert_eq!(prices(&read), r#"{"eur":18.50,"jpy":3000,"usd":20.00}"#);
+    let rows = project(&read);
+    assert_eq!(serde_json::to_string(&rows.plan.row.price_in_euro).unwrap(), "18.50");
+    assert!(rows.plan.needs.is_empty() && rows.plan.notes.is_empty());
+}
+
+#[test]
+fn a_plan_is_active_with_its_price_and_its_product() {
+    let product = |fields: &str| format!(r#"{{"id":"prod_1","object":"product",{fields}}}"#);
+    let world = price(r#""active":true,"product":"prod_1""#);
+    assert!(needs(&project(&world).plan).contains(&"product/prod_1".to_owned()));
+    let active = |world: &World| project(world).plan.row.active;
+    let sold = world.put(&product(r#""active":true,"name":"Gold""#));
+    assert_eq!((active(&sold), project(&sold).plan.row.product_name.as_deref()), (Some(true), Some("Gold")));
+    assert_eq!(active(&sold.clone().put(&product(r#""active":false"#))), Some(false));
+    assert_eq!(active(&sold.clone().delete("product", "prod_1", 1)), Some(false));
+    assert_eq!(active(&sold.clone().delete("price", "price_1", 1)), Some(false));
+    assert_eq!(
+        active(&sold.put(r#"{"id":"price_1","object":"price","active":false,"product":"prod_1"}"#)),
+        Some(false)
+    );
+}
+
+#[test]
+fn limits_are_the_prices_and_then_the_products() {
+    let world =
+        price(r#""product":"prod_1","metadata":{"limit_words":"500","limit_members":"unlimited","color":"red"}"#);
+    assert_eq!(limits(&world), ["members=unlimited", "words=500"]);
+    let product = r#"{"id":"prod_1","object":"product","metadata":{"limit_words":"1","limit_images":"20"}}"#;
+    assert_eq!(limits(&world.put(product)), ["images=20", "members=unlimited", "words=500"]);
+}
+
+#[test]
+fn words_alone_is_an_older_name_of_limit_words() {
+    assert_eq!(limits(&price(r#""metadata":{"words":"500"}"#)), ["words=500"]);
+    assert_eq!(limits(&price(r#""metadata":{"words":"500","limit_words":"700"}"#)), ["words=700"]);
+}
+
+#[test]
+fn a_limit_that_cannot_be_read_is_null_and_noted() {
+    for odd in ["many", "-5", "+5", "5.5", "1 000", "", "99999999999999999999", "Unlimited!"] {
+        let world = price(&format!(r#""metadata":{{"limit_words":"{odd}"}}"#));
+        assert_eq!(limits(&world), ["words=?"], "{odd:?}");
+        assert!(project(&world).plan.notes.contains(&Reason::UnreadableValue), "{odd:?}");
+    }
+    assert_eq!(limits(&price(r#""metadata":{"limit_words":" 0 "}"#)), ["words=0"]);
+}

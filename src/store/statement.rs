@@ -1,0 +1,51 @@
+//! The one statement that writes synced rows, made for each table from its list of columns.
+//!
+//! Rows travel as one JSON array and take their types from the table itself. A row that would not change is not written,
+//! so `updated_at` tells the truth; one that does is noted in `row_changes` with its causes, in the same statement, whose
+//! snapshot is the row as it was before.
+
+/// The text of the statement that upserts rows of a table, by id.
+///
+/// `$1`: the rows; `$2`, `$3`: ids of rows and their causes, separated by spaces. Returns what was written.
+macro_rules! upsert {
+    ($table:literal: $first:ident $(, $column:ident)*) => {
+        concat!(
+            "-- store.save_", $table, "
+            WITH incoming AS MATERIALIZED (
+                SELECT * FROM json_populate_recordset(NULL::billing.", $table, ", $1::text::json)
+            ), old AS MATERIALIZED (
+                SELECT t.id, to_jsonb(t) AS row FROM billing.", $table, " AS t JOIN incoming USING (id)
+            ), written AS (
+                INSERT INTO billing.", $table, " AS t (", stringify!($first), $(", ", stringify!($column),)* ")
+                SELECT ", stringify!($first), $(", ", stringify!($column),)* " FROM incoming ORDER BY id
+                ON CONFLICT (id) DO UPDATE SET
+                    ", stringify!($first), " = excluded.", stringify!($first),
+                    $(", ", stringify!($column), " = excluded.", stringify!($column),)* ",
+                    updated_at = clock_timestamp()
+                WHERE (t.", stringify!($first), $(", t.", stringify!($column),)* ")
+                    IS DISTINCT FROM (excluded.", stringify!($first), $(", excluded.", stringify!($column),)* ")
+                RETURNING t.id, to_jsonb(t) AS row
+            ), noted AS (
+                INSERT INTO billing.row_changes (table_name, row_id, causes, changes)
+                SELECT '", $table, "', written.id, coalesce(string_to_array(nullif(cause.causes, ''), ' '), '{}'),
+                    changed.fields
+                FROM written
+                LEFT JOIN old USING (id)
+                LEFT JOIN unnest($2::uuid[], $3::text[]) AS cause (id, causes) USING (id)
+                CROSS JOIN LATERAL (
+                    SELECT coalesce(jsonb_object_agg(field.key, jsonb_build_array(old.row -> field.key, field.value)),
+                        '{}') AS fields
+                    FROM jsonb_each(written.row) AS field (key, value)
+                    WHERE field.key NOT IN ('created_at', 'updated_at')
+                        AND field.value IS DISTINCT FROM coalesce(old.row -> field.key, 'null')
+                ) AS changed
+                RETURNING row_id, changes
+            )
+            SELECT noted.row_id, old.id IS NULL AS is_new, noted.changes::text AS changes
+            FROM noted LEFT JOIN old ON old.id = noted.row_id
+            ORDER BY noted.row_id"
+        )
+    };
+}
+
+pub(super) use upsert;
