@@ -1,0 +1,115 @@
+-- What the product reads. Whatever depends on the present time, or on what the product itself writes, is computed here
+-- and stored nowhere: it cannot go stale, and no lock of the product's can hold up the sync.
+CREATE VIEW billing.live_billing_contacts AS
+SELECT c.id, c.account, c.stripe_customer_id, c.livemode, c.name, c.email, c.address_line1, c.address_line2, c.city,
+    c.postal_code, c.state, c.country,
+    CASE WHEN c.active_discount_ends_at <= now() THEN NULL ELSE c.active_discount END AS active_discount,
+    c.default_payment_method, c.default_payment_method_card_brand, c.default_payment_card_number_last_four_digits,
+    c.workspace_id, c.stripe_created_at, c.stripe_deleted_at, c.created_at, c.updated_at
+FROM billing.billing_contacts AS c;
+
+COMMENT ON VIEW billing.live_billing_contacts IS 'billing_contacts as of now: active_discount is null once its end has passed.';
+
+CREATE VIEW billing.live_subscriptions AS
+SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemode, s.billing_contact_id, s.workspace_id,
+    s.stripe_status,
+    s.active AND NOT crowded.is_so AS active,
+    CASE WHEN s.active AND crowded.is_so THEN 'too_many_members' ELSE s.inactive_reason END AS inactive_reason,
+    s.payment_paused, s.payment_resumes_at, s.sepa_payment_failed, s.is_trial, s.trial_started_at, s.trial_ends_at,
+    s.is_grace_period, s.end_date, s.next_subscription_cycle_start, s.currency, s.stripe_subscription_item_id,
+    s.stripe_price_id, s.pricing_plan_id, s.new_stripe_price_id, s.new_pricing_plan_id, s.payment_type,
+    s.payment_method_card_brand, s.payment_card_number_last_four_digits,
+    ARRAY(
+        SELECT discount.coupon
+        FROM unnest(s.active_discounts, s.active_discount_ends) WITH ORDINALITY AS discount (coupon, ends_at, place)
+        WHERE discount.ends_at IS NULL OR discount.ends_at > now()
+        ORDER BY discount.place
+    ) AS active_discounts,
+    s.stripe_created_at, s.started_at, s.created_at, s.updated_at
+FROM billing.subscriptions AS s
+CROSS JOIN LATERAL (
+    -- unknown on either side is not enforced
+    SELECT coalesce(bool_or(w.member_count > l.included), false) AS is_so
+    FROM billing.workspaces AS w
+    JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = 'members'
+    WHERE w.id = s.workspace_id
+) AS crowded;
+
+COMMENT ON VIEW billing.live_subscriptions IS 'subscriptions as of now: active_discounts without those that have ended, and inactive (too_many_members) where the workspace has more members than the plan includes.';
+COMMENT ON COLUMN billing.live_subscriptions.active IS 'May be used now.';
+COMMENT ON COLUMN billing.live_subscriptions.inactive_reason IS 'As in subscriptions, or too_many_members; null exactly where it is active.';
+COMMENT ON COLUMN billing.live_subscriptions.active_discounts IS 'Coupon ids of the discounts that have an effect now.';
+
+CREATE VIEW billing.plans AS
+SELECT p.id, p.account, p.stripe_price_id, p.stripe_product_id, p.livemode, p.active, p.billing_interval,
+    p.billing_interval_count, p.currency, p.unit_amount_decimal, p.price_in_euro, p.price_per_currency,
+    p.stripe_track_usage, coalesce(p.display_name, p.product_name) AS display_name, p.tier, p.is_default, p.category_id,
+    p.translation_key, p.trial_days, p.stripe_billing_portal_enabled,
+    coalesce(
+        (SELECT jsonb_object_agg(l.limit_key, CASE WHEN l.unlimited THEN '"unlimited"' ELSE to_jsonb(l.included) END)
+         FROM billing.plan_limits AS l WHERE l.pricing_plan_id = p.id),
+        '{}') AS limits,
+    p.created_at, p.updated_at
+FROM billing.pricing_plans AS p;
+
+COMMENT ON VIEW billing.plans IS 'pricing_plans with their limits, and with the product''s name where you have given no display_name.';
+COMMENT ON COLUMN billing.plans.display_name IS 'Your display_name, else the name of the product in Stripe.';
+COMMENT ON COLUMN billing.plans.limits IS 'What is included, as an object: {"words": 10000, "members": "unlimited"}; null where the value in Stripe cannot be read.';
+
+CREATE FUNCTION billing.subscription_rank(stripe_status text, payment_paused boolean) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    -- paused collection comes before the status: Stripe leaves it active meanwhile
+    RETURN CASE
+        WHEN payment_paused AND stripe_status NOT IN ('canceled', 'incomplete_expired') THEN 2
+        WHEN stripe_status IN ('active', 'trialing') THEN 0
+        WHEN stripe_status = 'past_due' THEN 1
+        WHEN stripe_status = 'paused' THEN 2
+        WHEN stripe_status = 'unpaid' THEN 3
+        WHEN stripe_status = 'canceled' THEN 5
+        WHEN stripe_status = 'incomplete_expired' THEN 6
+        ELSE 4
+    END;
+
+COMMENT ON FUNCTION billing.subscription_rank(text, boolean) IS 'Which of a workspace''s subscriptions counts, the lowest first: 0 active or trialing, 1 past_due, 2 paused in either meaning, 3 unpaid, 4 incomplete and statuses new in Stripe, 5 canceled, 6 incomplete_expired.';
+
+CREATE VIEW billing.workspace_billing AS
+SELECT known.workspace_id, current.id AS current_subscription_id,
+    coalesce(known.billing_contact_override, current.billing_contact_id) AS billing_contact_id,
+    coalesce(current.active, false) AS active, current.inactive_reason, current.pricing_plan_id,
+    paid.first_paid_subscription_at, tried.trial_started_at
+FROM (
+    SELECT w.id AS workspace_id, w.billing_contact_override FROM billing.workspaces AS w
+    UNION ALL
+    SELECT DISTINCT s.workspace_id, NULL::uuid FROM billing.subscriptions AS s
+    WHERE s.workspace_id IS NOT NULL AND NOT EXISTS (SELECT FROM billing.workspaces AS w WHERE w.id = s.workspace_id)
+) AS known
+LEFT JOIN LATERAL (
+    SELECT s.id, s.billing_contact_id, s.active, s.inactive_reason, s.pricing_plan_id
+    FROM billing.live_subscriptions AS s
+    WHERE s.workspace_id = known.workspace_id
+    ORDER BY billing.subscription_rank(s.stripe_status, s.payment_paused), s.stripe_created_at DESC NULLS LAST,
+        s.stripe_subscription_id DESC
+    LIMIT 1
+) AS current ON true
+LEFT JOIN LATERAL (
+    SELECT min(i.paid_at) AS first_paid_subscription_at
+    FROM billing.subscriptions AS s
+    JOIN billing.invoice_facts AS i ON i.account = s.account AND i.subscription_id = s.stripe_subscription_id
+    WHERE s.workspace_id = known.workspace_id
+) AS paid ON true
+LEFT JOIN LATERAL (
+    SELECT min(t.started_at) AS trial_started_at
+    FROM billing.subscriptions AS s
+    JOIN billing.trial_facts AS t ON t.account = s.account AND t.subscription_id = s.stripe_subscription_id
+    WHERE s.workspace_id = known.workspace_id
+) AS tried ON true;
+
+COMMENT ON VIEW billing.workspace_billing IS 'One row for each workspace that has a row in workspaces or is named by a subscription: whether it may use the product now, and by which subscription.';
+COMMENT ON COLUMN billing.workspace_billing.workspace_id IS 'The workspace.';
+COMMENT ON COLUMN billing.workspace_billing.current_subscription_id IS 'subscriptions.id of the one that counts: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
+COMMENT ON COLUMN billing.workspace_billing.billing_contact_id IS 'Who pays: workspaces.billing_contact_override, else the contact of the current subscription.';
+COMMENT ON COLUMN billing.workspace_billing.active IS 'May use the product now; false where there is no subscription.';
+COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'Why not, of the current subscription; null where it is active and where there is none.';
+COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id of the current subscription.';
+COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with an amount above zero, or out of band. Only ever earlier.';
+COMMENT ON COLUMN billing.workspace_billing.trial_started_at IS 'When the first trial of one of its subscriptions began. Never cleared.';
