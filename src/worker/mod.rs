@@ -1,7 +1,7 @@
 //! The worker: takes what the receiver stored, and turns it into rows.
 //!
 //! One batch is one transaction: claim, lock, merge, project, settle. A batch that fails is taken apart and its
-//! events are tried alone, so that a poison event stops nobody else. `retry` and `failure` hold the policy,
+//! events are tried alone, so that a poison event stops nobody else. `failure` says what follows from one,
 //! `resolve` and `project` are the two ends of the mapping. Any number of workers run against one database; they
 //! meet in row locks only.
 
@@ -11,7 +11,6 @@ pub mod failure;
 mod listen;
 mod project;
 mod resolve;
-pub mod retry;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::failure::Failure;
-use self::retry::RetryPolicy;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::domain::subscription::Subscription;
@@ -31,6 +29,7 @@ use crate::outbox::attempt::Attempt;
 use crate::outbox::claim;
 use crate::projection::{self, Projected, Rules};
 use crate::reach;
+use crate::retry::RetryPolicy;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::subscription::SubscriptionView;
 

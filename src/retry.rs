@@ -1,4 +1,4 @@
-//! How long a failed event waits for its next attempt, and when there is none.
+//! How long whatever failed waits for its next attempt, and when there is none. Called by the worker and the client.
 //!
 //! PURE: the jitter is an argument. The curve is the one of the `backoff` crate, and this is the only file that
 //! knows that crate: it is no longer maintained, and whoever replaces it replaces one function.
@@ -8,10 +8,10 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 
-/// When a failed event is tried again.
+/// When something that failed is tried again.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// Attempts until an event is dead.
+    /// Attempts, after which it is given up.
     pub max_attempts: u32,
     /// Wait after the first failed attempt.
     pub initial: Duration,
@@ -26,6 +26,12 @@ impl RetryPolicy {
     /// events that failed together do not come back together, and `max` is never passed.
     pub fn delay(&self, number: u32, jitter: f64) -> Option<Duration> {
         (number < self.max_attempts).then(|| self.curve(number).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0))
+    }
+
+    /// The wait after failed attempt `number` (from 1), anywhere between none and the curve ("full jitter"): for requests
+    /// to a server that refused many callers at once. `None` where it was the last.
+    pub fn scattered(&self, number: u32, jitter: f64) -> Option<Duration> {
+        (number < self.max_attempts).then(|| self.curve(number).mul_f64(1.0 - jitter.clamp(0.0, 1.0)))
     }
 
     /// The crate's curve without its randomness. It multiplies step by step, and stops growing at `max`.
@@ -63,6 +69,13 @@ mod tests {
     fn jitter_takes_up_to_half_and_never_adds() {
         assert_eq!(POLICY.delay(1, 0.5), Some(Duration::from_millis(3750)));
         assert!(POLICY.delay(11, 0.999).unwrap() >= Duration::from_mins(30));
+    }
+
+    #[test]
+    fn a_scattered_wait_is_anywhere_below_the_curve() {
+        assert_eq!(POLICY.scattered(2, 0.0), Some(Duration::from_secs(10)));
+        assert_eq!(POLICY.scattered(2, 0.75), Some(Duration::from_millis(2500)));
+        assert_eq!((POLICY.scattered(2, 1.0), POLICY.scattered(12, 0.5)), (Some(Duration::ZERO), None));
     }
 
     #[test]
