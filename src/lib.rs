@@ -23,6 +23,7 @@
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
 //! - [`outbox`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
 //! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
+//! - [`client`]: the way out, to Stripe's API.
 //! - [`receiver`], [`worker`], [`ops`]: the parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for people.
 //!
@@ -35,6 +36,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;

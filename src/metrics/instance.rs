@@ -234,7 +234,7 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
 }
 
 /// For what happens within a request or a transaction.
-fn durations(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+pub(super) fn durations(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
     histogram(registry, name, help, &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
 }
 
@@ -255,6 +255,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::client::{self, ApiError, Read};
 
     /// The series of one metric with one label.
     fn labelled(name: &str, label: &str, values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
@@ -265,6 +266,7 @@ mod tests {
     fn every_series_is_there_at_zero_before_the_first_request() {
         let registry = Registry::new();
         Instance::new(&registry).unwrap();
+        client::metrics(&registry).unwrap();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         let samples: Vec<_> =
             text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ')).collect();
@@ -279,7 +281,12 @@ mod tests {
         let processed = families.map(|(family, outcome)| {
             format!("billing_sync_events_processed_total{{family=\"{family}\",outcome=\"{outcome}\"}}")
         });
-        let histograms = ["webhook_request_duration", "event_delay", "batch_duration"];
+        let operations = Read::OPERATIONS.into_iter();
+        let asked = operations.flat_map(|operation| ApiError::OUTCOMES.map(|outcome| (operation, outcome)));
+        let asked = asked.map(|(operation, outcome)| {
+            format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
+        });
+        let histograms = ["webhook_request_duration", "event_delay", "batch_duration", "stripe_request_duration"];
         let expected: Vec<String> = [
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
             labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
@@ -288,7 +295,7 @@ mod tests {
             vec!["billing_sync_order_ambiguous_total".to_owned()],
         ]
         .concat();
-        let expected: Vec<String> = expected.into_iter().chain(processed).collect();
+        let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).collect();
         assert_eq!(found, expected.iter().map(String::as_str).collect());
     }
 }
