@@ -18,7 +18,7 @@ pub enum ApiError {
         request_id: Option<String>,
     },
     /// Too many requests, or the object is locked: ask again later.
-    #[error("stripe asks for fewer requests")]
+    #[error("stripe asks to come back later")]
     RateLimited {
         /// When, where Stripe says it; a minute at most.
         retry_after: Option<Duration>,

@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 use time::OffsetDateTime;
 
 /// Longer than this is not believed: a wrong clock somewhere must not stop everything for a day.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// The headers that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -89,7 +89,7 @@ impl HttpStripe {
             let Some(wait) = next_attempt(&self.attempts, number, &refusal, wait, patience) else {
                 return Err(given_up(question, number, refusal.error));
             };
-            patience -= wait;
+            patience = patience.saturating_sub(wait);
             tokio::time::sleep(wait).await;
         }
     }

@@ -50,9 +50,9 @@ pub(super) fn of(status: u16, hints: &Hints, body: &[u8]) -> Result<String, Refu
     let code = json.and_then(code);
     let not_now = status == 429 || code.as_deref().is_some_and(|code| NOT_NOW.contains(&code));
     let all_wait = status == 429 && code.as_deref() != Some(LOCKED);
-    // a page of something else than Stripe (a proxy, a wrong base) must not tell that an object is gone
-    let is_foreign = json.is_none() && !body.is_empty();
-    let error = error(status, code, hints, not_now, is_foreign);
+    // a page of something else than Stripe (a proxy, a wrong base) must not tell that an object is gone or a key wrong
+    let is_stripes = body.is_empty() || json.is_some_and(|json| json.get("error").object().is_some());
+    let error = error(status, code, hints, not_now, !is_stripes);
     let again = hints.should_retry.unwrap_or(not_now || status >= 500);
     Err(Refusal { error, again, all_wait })
 }
@@ -61,11 +61,12 @@ fn error(status: u16, code: Option<String>, hints: &Hints, not_now: bool, is_for
     let request_id = hints.request_id.clone();
     match status {
         _ if not_now => ApiError::RateLimited { retry_after: hints.retry_after, request_id },
+        _ if is_foreign => unavailable(format!("status {status}, not from Stripe's API"), hints),
         401 | 403 => ApiError::Unauthorised { status, code, request_id },
-        404 if !is_foreign => ApiError::NotFound { request_id },
+        404 => ApiError::NotFound { request_id },
         400 if code.as_deref() == Some("resource_missing") => ApiError::NotFound { request_id },
-        400..500 if status != 404 => ApiError::Rejected { status, code, request_id },
-        _ => unavailable(format!("status {status}{}", if is_foreign { ", not from Stripe's API" } else { "" }), hints),
+        400..500 => ApiError::Rejected { status, code, request_id },
+        _ => unavailable(format!("status {status}"), hints),
     }
 }
 
@@ -144,10 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_not_stripes_keeps_its_status_and_says_nothing_of_the_object() {
-        for status in [404, 502] {
-            let error = refusal(status, "<html>Not here</html>").error.to_string();
-            assert_eq!(error, format!("stripe cannot be reached: status {status}, not from Stripe's API"));
+    fn a_page_that_is_not_stripes_keeps_its_status_and_says_nothing_of_object_or_key() {
+        for status in [400, 401, 403, 404, 502] {
+            for page in ["<html>Not here</html>", "{\"message\": \"no route\"}", "{\"error\": \"no route\"}"] {
+                let error = refusal(status, page).error.to_string();
+                assert_eq!(error, format!("stripe cannot be reached: status {status}, not from Stripe's API"));
+            }
         }
         assert_eq!(refusal(404, "").error.outcome(), "not_found");
         assert_eq!(refusal(429, "<html>").error.outcome(), "rate_limited");
