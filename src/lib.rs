@@ -17,11 +17,13 @@
 //!
 //! `use` arrows run one way, from the bottom of this list to its top; `tests/tidy.rs` holds them.
 //!
-//! - [`domain`], [`clock`]: the words; the one clock. [`reach`]: why a database cannot be reached. [`text`]: 80 columns.
+//! - [`domain`], [`clock`]: the words; the one clock. [`reach`]: why a database cannot be reached. [`retry`]: when
+//!   something that failed is tried again. [`text`]: 80 columns.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
 //! - [`outbox`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
 //! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
+//! - [`client`]: the way out, to Stripe's API.
 //! - [`receiver`], [`worker`], [`ops`]: the parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for people.
 //!
@@ -49,6 +51,7 @@ pub mod outbox;
 pub mod projection;
 pub mod reach;
 pub mod receiver;
+pub mod retry;
 pub mod service;
 pub mod store;
 pub mod stripe;

@@ -14,14 +14,17 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::client::{self, BuildError, HttpStripe};
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
+use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::metrics::instance::Instance;
 use crate::ops::Ops;
 use crate::outbox::upkeep;
 use crate::receiver::Receiver;
+use crate::worker::fetch::Fetcher;
 use crate::worker::{self, Context};
 
 /// A connection that is not to be had in this time will not be had in time for Stripe either.
@@ -32,8 +35,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct ServiceConfig {
     /// The public listener.
     pub receiver: Option<ReceiverConfig>,
-    /// The workers, and which events are theirs.
-    pub worker: Option<(WorkerConfig, SyncConfig)>,
+    /// The workers, which events are theirs, and how they ask Stripe.
+    pub worker: Option<(WorkerConfig, SyncConfig, StripeConfig)>,
     /// Whether to make the months ahead.
     pub upkeep: bool,
     /// The ops listener runs in every process.
@@ -59,6 +62,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The client of Stripe's API cannot be made.
+    #[error("Stripe's API: {0}")]
+    Client(#[from] BuildError),
     /// A metric is declared twice: a mistake of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -68,6 +74,7 @@ pub enum StartError {
 pub struct Service {
     receiver: Option<Receiver>,
     worker: Option<Context>,
+    fetcher: Option<Fetcher>,
     upkeep: Option<PgPool>,
     ops: Ops,
 }
@@ -85,16 +92,18 @@ impl Service {
             Some(receiver) => Some(bind_receiver(receiver, pool(database, 2), Arc::new(metrics.clone())).await?),
             None => None,
         };
-        let worker = config.worker.as_ref().map(|(worker, sync)| {
-            // for each worker its batch and the note beside it; one listens
-            let size = u32::try_from(2 * worker.workers + 1).unwrap_or(u32::MAX);
-            Context::new(pool(database, size), sync.clone(), worker.clone(), metrics)
-        });
+        let (worker, fetcher) = match &config.worker {
+            Some((worker, sync, stripe)) => {
+                let context = Context::new(worker_pool(database, worker), sync.clone(), worker.clone(), metrics);
+                with_fetcher(context, stripe, &registry, database)?
+            }
+            None => (None, None),
+        };
         let upkeep = config.upkeep.then(|| pool(database, 1));
         let address = config.ops.listen;
         let ops = Ops::bind(&config.ops, database, registry).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, worker, upkeep, ops })
+        Ok(Self { receiver, worker, fetcher, upkeep, ops })
     }
 
     /// The address of the public listener, where there is one.
@@ -117,6 +126,9 @@ impl Service {
         if let Some(context) = self.worker {
             parts.spawn(worker::run_all(context, shutdown.clone()));
         }
+        if let Some(fetcher) = self.fetcher {
+            parts.spawn(fetcher.run(shutdown.clone()));
+        }
         if let Some(pool) = self.upkeep {
             parts.spawn(upkeep::run(pool, shutdown.clone()));
         }
@@ -128,6 +140,29 @@ impl Service {
         parts_ended.cancel();
         let _ = ops.await;
     }
+}
+
+/// For each worker its batch and the note beside it; one listens.
+fn worker_pool(database: &PgConnectOptions, config: &WorkerConfig) -> PgPool {
+    pool(database, u32::try_from(2 * config.workers + 1).unwrap_or(u32::MAX))
+}
+
+/// The worker, and beside it, where there is a key, the fetcher: with connections of its own, one for each job at work.
+fn with_fetcher(
+    worker: Context,
+    config: &StripeConfig,
+    registry: &Registry,
+    database: &PgConnectOptions,
+) -> Result<(Option<Context>, Option<Fetcher>), StartError> {
+    let metrics = client::metrics(registry)?;
+    if config.secret_key.is_none() {
+        return Ok((Some(worker), None));
+    }
+    let api = Arc::new(HttpStripe::new(config, metrics)?);
+    let worker = worker.with_fetches(config.read_margin);
+    let own = pool(database, u32::try_from(config.concurrency + 1).unwrap_or(u32::MAX));
+    let fetcher = Fetcher::new(Context { pool: own, ..worker.clone() }, api, config.concurrency);
+    Ok((Some(worker), Some(fetcher)))
 }
 
 async fn bind_receiver(config: &ReceiverConfig, pool: PgPool, metrics: Arc<Instance>) -> Result<Receiver, StartError> {

@@ -25,6 +25,7 @@ use crate::config::receiver::ReceiverConfig;
 use crate::config::settings::Concern;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
+use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::unknown;
 use crate::config::worker::WorkerConfig;
@@ -77,13 +78,13 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
     let embedded = source.collect(EmbeddedConfig::read);
     let rest = source.collect(|source| {
         let receiver = ReceiverConfig::read(source);
-        let sync = SyncConfig::read(source);
+        let (stripe, sync) = (StripeConfig::read(source), SyncConfig::read(source));
         let worker = WorkerConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         let log = LogConfig::read(source);
         let apart = ops::apart(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
-        Some((receiver?, sync?, worker?, ops?, shutdown?, log?, apart?))
+        Some((receiver?, stripe?, sync?, worker?, ops?, shutdown?, log?, apart?))
     });
     let options = database.as_ref().ok().and_then(DatabaseConfig::options);
     let embedded_options = embedded.as_ref().ok().cloned();

@@ -19,6 +19,7 @@ use crate::config::receiver::ReceiverConfig;
 use crate::config::settings::Concern;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
+use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::embedded::{Cluster, EmbeddedError};
@@ -90,6 +91,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Of the role worker.
     pub sync: SyncConfig,
+    /// Of the role worker.
+    pub stripe: StripeConfig,
     /// Every process has the ops listener.
     pub ops: OpsConfig,
     /// The end.
@@ -111,6 +114,7 @@ impl Args {
         let receiver = receiver.map_or(Some(None), |read| read.map(Some));
         let worker = WorkerConfig::read(source);
         let sync = SyncConfig::read(source);
+        let stripe = StripeConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         if let (Some(Some(receiver)), Some(ops)) = (&receiver, &ops) {
@@ -124,6 +128,7 @@ impl Args {
             receiver: receiver?,
             worker: worker?,
             sync: sync?,
+            stripe: stripe?,
             ops: ops?,
             shutdown: shutdown?,
         })
@@ -201,8 +206,15 @@ async fn serve(
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,
+        stripe = config.stripe.secret_key.as_ref().map(|_| config.stripe.api_base.as_str()),
         "serving"
     );
+    if config.roles.contains(&Role::Worker) && config.stripe.secret_key.is_none() {
+        tracing::warn!(
+            "STRIPE_SECRET_KEY is not set: what events do not carry is not fetched (payment methods, discounts, orders \
+             in doubt: reason needs_fetch); once it is set, `billing-sync rebuild` asks for all of it"
+        );
+    }
     let shutdown = CancellationToken::new();
     let mut running = std::pin::pin!(signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout));
     let ended = tokio::select! {
@@ -237,7 +249,8 @@ impl Config {
     fn service(&self) -> ServiceConfig {
         ServiceConfig {
             receiver: self.receiver.clone(),
-            worker: self.roles.contains(&Role::Worker).then(|| (self.worker.clone(), self.sync.clone())),
+            worker: (self.roles.contains(&Role::Worker))
+                .then(|| (self.worker.clone(), self.sync.clone(), self.stripe.clone())),
             upkeep: self.roles.contains(&Role::Upkeep),
             ops: self.ops.clone(),
         }

@@ -19,6 +19,7 @@ pub mod secret;
 pub mod settings;
 pub mod shutdown;
 pub mod source;
+pub mod stripe;
 pub mod sync;
 pub mod unknown;
 pub mod worker;

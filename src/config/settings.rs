@@ -12,6 +12,8 @@ pub enum Concern {
     Signing,
     /// The public listener.
     Receiver,
+    /// The way out to Stripe.
+    Stripe,
     /// Which events count, and what they mean.
     Sync,
     /// The processing of stored events.
@@ -32,6 +34,7 @@ impl Concern {
         Self::Database,
         Self::Signing,
         Self::Receiver,
+        Self::Stripe,
         Self::Sync,
         Self::Worker,
         Self::Ops,
@@ -45,6 +48,7 @@ impl Concern {
         match self {
             Self::Database => "Database",
             Self::Signing | Self::Receiver => "Receiver",
+            Self::Stripe => "Stripe's API",
             Self::Sync => "Sync",
             Self::Worker => "Worker",
             Self::Ops => "Metrics and health",
@@ -128,8 +132,20 @@ registry! {
         Concern::Receiver, "Events that may wait to be stored, then 503");
     STORE_TIMEOUT = Setting::new("BILLING_SYNC_STORE_TIMEOUT", "store-timeout", ("DURATION", "5s"),
         Concern::Receiver, "Time for an event to be stored, then 503");
-    LIVEMODE = Setting::new("BILLING_SYNC_LIVEMODE", "livemode", ("BOOL", "false"),
-        Concern::Sync, "Sync live events (true) or test events (false); the others are stored and ignored");
+    STRIPE_SECRET_KEY = Setting::secret("STRIPE_SECRET_KEY", Concern::Stripe,
+        "Secret or restricted key (sk_… or rk_…) to ask Stripe with; without one Stripe is never asked");
+    STRIPE_API_BASE = Setting::new("STRIPE_API_BASE", "stripe-api-base", ("URL", "https://api.stripe.com"),
+        Concern::Stripe, "Where Stripe's API is; v1/… is appended. http is for this machine only");
+    STRIPE_RATE = Setting::new("BILLING_SYNC_STRIPE_RATE", "stripe-rate", ("N", ""),
+        Concern::Stripe, "Requests to Stripe a second at most; else 80 with a live key, 20 with another");
+    STRIPE_TIMEOUT = Setting::new("BILLING_SYNC_STRIPE_TIMEOUT", "stripe-timeout", ("DURATION", "20s"),
+        Concern::Stripe, "Time for one request to Stripe and its answer");
+    STRIPE_CONCURRENCY = Setting::new("BILLING_SYNC_STRIPE_CONCURRENCY", "stripe-concurrency", ("N", "8"),
+        Concern::Stripe, "Requests to Stripe at a time");
+    READ_MARGIN = Setting::new("BILLING_SYNC_READ_MARGIN", "read-margin", ("DURATION", "10s"),
+        Concern::Stripe, "How stale Stripe's answers may be: newer events win over a read");
+    LIVEMODE = Setting::new("BILLING_SYNC_LIVEMODE", "livemode", ("BOOL", ""),
+        Concern::Sync, "Sync live events (true) or test events (false), the others are stored and ignored; else from the key's prefix, else test");
     ACCOUNTS = Setting::new("BILLING_SYNC_ACCOUNTS", "accounts", ("ACCT,…", ""),
         Concern::Sync, "Connected accounts whose events are synced beside our own, separated by commas");
     PAST_DUE_ACTIVE = Setting::new("BILLING_SYNC_PAST_DUE_ACTIVE", "past-due-active", ("BOOL", "true"),
@@ -185,6 +201,7 @@ mod tests {
     #[test]
     fn a_flag_is_the_variable_in_small_letters() {
         for setting in ALL.iter().filter(|setting| !setting.secret) {
+            // what names Stripe in the first place does so in its flag too
             let derived = setting.name.trim_start_matches("BILLING_SYNC_").to_lowercase().replace('_', "-");
             assert_eq!(setting.flag, Some(derived.as_str()));
         }

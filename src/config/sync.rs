@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::error::Problem;
 use super::parse;
 use super::settings;
 use super::source::Source;
+use super::stripe;
 
 /// When a read of Stripe's API confirms what events have told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub enum Confirm {
 /// Settings of the sync.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
-    /// `BILLING_SYNC_LIVEMODE`, default false: whether live events are synced, or test events.
+    /// `BILLING_SYNC_LIVEMODE`, else as the key's prefix says, else false: whether live events are synced, or test events.
     pub livemode: bool,
     /// `BILLING_SYNC_ACCOUNTS`, default none: connected accounts whose events are synced beside our own.
     pub accounts: BTreeSet<String>,
@@ -33,7 +35,7 @@ pub struct SyncConfig {
 impl SyncConfig {
     /// Reads the settings of the sync.
     pub fn read(source: &mut Source) -> Option<Self> {
-        let livemode = source.value(&settings::LIVEMODE, parse::boolean);
+        let livemode = livemode(source);
         let accounts = source.optional(&settings::ACCOUNTS, parse::accounts);
         let past_due_active = source.value(&settings::PAST_DUE_ACTIVE, parse::boolean);
         let confirm = source.value(&settings::CONFIRM, parse::confirm);
@@ -44,4 +46,20 @@ impl SyncConfig {
             past_due_active: past_due_active?,
         })
     }
+}
+
+/// The mode that is set and the mode of the key must agree: reads of the one would answer for events of the other.
+fn livemode(source: &mut Source) -> Option<bool> {
+    let set = source.optional(&settings::LIVEMODE, parse::boolean)?;
+    let of_key = stripe::of_key(source);
+    if let (Some(set), Some(of_key)) = (set, of_key)
+        && set != of_key
+    {
+        let names = format!("{}, {}", settings::LIVEMODE.name, settings::STRIPE_SECRET_KEY.name);
+        let mode = if of_key { "live" } else { "test" };
+        let wrong = format!("the first is {set}, and the key is of {mode} mode");
+        source.problem(Problem::new(names, wrong, "use a key of the other mode, or leave the first out"));
+        return None;
+    }
+    Some(set.or(of_key).unwrap_or(false))
 }

@@ -11,6 +11,7 @@ use super::ops::OpsConfig;
 use super::receiver::ReceiverConfig;
 use super::shutdown::ShutdownConfig;
 use super::source::{Flags, Source};
+use super::stripe::StripeConfig;
 use super::sync::SyncConfig;
 use super::worker::WorkerConfig;
 
@@ -102,12 +103,12 @@ fn every_setting_is_read_and_a_blank_value_is_refused_by_the_name_of_its_variabl
         let error = read(&environment, |source| {
             let database = DatabaseConfig::read(source);
             let receiver = ReceiverConfig::read(source);
-            let sync = SyncConfig::read(source);
+            let (stripe, sync) = (StripeConfig::read(source), SyncConfig::read(source));
             let worker = WorkerConfig::read(source);
             let ops = OpsConfig::read(source);
             let embedded = EmbeddedConfig::read(source);
             let (shutdown, log) = (ShutdownConfig::read(source), LogConfig::read(source));
-            Some((database?, receiver?, sync?, worker?, ops?, embedded?, shutdown?, log?))
+            Some((database?, receiver?, stripe?, sync?, worker?, ops?, embedded?, shutdown?, log?))
         });
         let problems = error.err().map(|error| error.problems).unwrap_or_default();
         assert_eq!(problems.len(), 1, "{}", setting.name);
@@ -159,12 +160,13 @@ fn a_database_url_is_checked_before_anything_connects() {
 
 #[test]
 fn debug_output_of_no_struct_shows_a_secret() {
-    let environment = [SECRET, ("DATABASE_URL", "postgres://u:hunter2@h/d")];
+    let environment = [SECRET, ("DATABASE_URL", "postgres://u:hunter2@h/d"), ("STRIPE_SECRET_KEY", "sk_test_hunter2")];
     let shown = format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         read(&environment, DatabaseConfig::read).unwrap(),
         read(&environment, ReceiverConfig::read).unwrap(),
         read(&environment, WorkerConfig::read).unwrap(),
+        read(&environment, StripeConfig::read).unwrap(),
         read(&environment, SyncConfig::read).unwrap(),
         read(&environment, OpsConfig::read).unwrap(),
         read(&environment, EmbeddedConfig::read).unwrap(),

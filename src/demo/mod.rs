@@ -38,6 +38,7 @@ use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
 use crate::config::secret::WebhookSecret;
 use crate::config::source::{Flags, Source};
+use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::embedded::{self, Cluster, EmbeddedError};
@@ -186,7 +187,7 @@ fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, Conf
         let mut receiver = ReceiverConfig::read(source)?;
         receiver.listen = keep.map_or(free, |keep| keep.listen);
         receiver.secrets.extend(keep.into_iter().flat_map(|keep| keep.extra_secrets.clone()));
-        let worker = (WorkerConfig::read(source)?, SyncConfig::read(source)?);
+        let worker = (WorkerConfig::read(source)?, SyncConfig::read(source)?, StripeConfig::read(source)?);
         let ops = OpsConfig { listen: keep.map_or(free, |keep| keep.ops_listen) };
         Some(ServiceConfig { receiver: Some(receiver), worker: Some(worker), upkeep: false, ops })
     })

@@ -20,32 +20,8 @@ pub mod watch;
 
 use time::OffsetDateTime;
 
+pub use crate::domain::job::Kind;
 use crate::domain::object::ObjectKey;
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Ask Stripe for the object.
-    Fetch,
-    /// Ask Stripe too, to settle an order that could not be told; with the lowest priority.
-    Confirm,
-    /// Compute the rows that depend on the object again.
-    Reproject,
-}
-
-impl Kind {
-    /// All kinds, in the order in which metrics list them.
-    pub const ALL: [Self; 3] = [Self::Fetch, Self::Confirm, Self::Reproject];
-
-    /// The word stored in `billing.jobs.kind`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fetch => "fetch",
-            Self::Confirm => "confirm",
-            Self::Reproject => "reproject",
-        }
-    }
-}
 
 /// A job that was claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]

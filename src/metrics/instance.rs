@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::domain::event::{Outcome, Reason};
 use crate::stripe::catalogue;
@@ -114,6 +114,7 @@ pub struct Instance {
     event_delay: Histogram,
     batch_duration: Histogram,
     order_ambiguous: IntCounter,
+    stripe_usable: IntGauge,
     attempts_failed: IntCounterVec,
 }
 
@@ -154,6 +155,11 @@ impl Instance {
                 "billing_sync_batch_duration_seconds",
                 "From the claim of a batch, or of an event that is tried alone, to its commit.",
             )?,
+            stripe_usable: gauge(
+                registry,
+                "billing_sync_stripe_api_usable",
+                "1 if Stripe's API is asked: there is a key, Stripe accepts it, and it knows our events.",
+            )?,
             order_ambiguous: counter(
                 registry,
                 "billing_sync_order_ambiguous_total",
@@ -187,8 +193,10 @@ impl Instance {
         self.order_ambiguous.inc_by(doubts);
     }
 
-    /// x
-    pub fn stripe_usable(&self, _usable: bool) {}
+    /// Says whether Stripe's API can be asked: there is a key, and it is of our account.
+    pub fn stripe_usable(&self, usable: bool) {
+        self.stripe_usable.set(i64::from(usable));
+    }
 
     /// Counts one failed attempt at a batch or an event.
     pub fn attempt_failed(&self, consequence: Consequence) {
@@ -236,8 +244,14 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
     Ok(counter)
 }
 
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
 /// For what happens within a request or a transaction.
-fn durations(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+pub(super) fn durations(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
     histogram(registry, name, help, &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
 }
 
@@ -258,6 +272,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::client::{self, ApiError, Read};
 
     /// The series of one metric with one label.
     fn labelled(name: &str, label: &str, values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
@@ -268,6 +283,7 @@ mod tests {
     fn every_series_is_there_at_zero_before_the_first_request() {
         let registry = Registry::new();
         Instance::new(&registry).unwrap();
+        client::metrics(&registry).unwrap();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         let samples: Vec<_> =
             text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ')).collect();
@@ -282,16 +298,21 @@ mod tests {
         let processed = families.map(|(family, outcome)| {
             format!("billing_sync_events_processed_total{{family=\"{family}\",outcome=\"{outcome}\"}}")
         });
-        let histograms = ["webhook_request_duration", "event_delay", "batch_duration"];
+        let operations = Read::OPERATIONS.into_iter();
+        let asked = operations.flat_map(|operation| ApiError::OUTCOMES.map(|outcome| (operation, outcome)));
+        let asked = asked.map(|(operation, outcome)| {
+            format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
+        });
+        let histograms = ["webhook_request_duration", "event_delay", "batch_duration", "stripe_request_duration"];
         let expected: Vec<String> = [
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
             labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
             labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
             histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
-            vec!["billing_sync_order_ambiguous_total".to_owned()],
+            vec!["billing_sync_order_ambiguous_total".to_owned(), "billing_sync_stripe_api_usable".to_owned()],
         ]
         .concat();
-        let expected: Vec<String> = expected.into_iter().chain(processed).collect();
+        let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).collect();
         assert_eq!(found, expected.iter().map(String::as_str).collect());
     }
 }

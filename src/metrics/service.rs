@@ -10,6 +10,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, Opts, Registry};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use crate::domain::job::Kind;
 use crate::reach;
 
 /// Time for the database's answer to one scrape.
@@ -28,10 +29,28 @@ pub struct Outbox {
     pub oldest_pending_age_seconds: f64,
 }
 
+/// Jobs of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Jobs {
+    /// The kind.
+    pub kind: String,
+    /// All of them.
+    pub all: i64,
+    /// Those whose last try failed.
+    pub failing: i64,
+}
+
+/// All that the database says.
+#[derive(Debug, Clone, PartialEq)]
+struct Said {
+    outbox: Outbox,
+    jobs: Vec<Jobs>,
+}
+
 /// The metrics of one scrape; never fails, because the process's own metrics go out with them.
 pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
-    let outbox = match tokio::time::timeout(LIMIT, read(pool)).await {
-        Ok(Ok(outbox)) => Some(outbox),
+    let said = match tokio::time::timeout(LIMIT, read(pool)).await {
+        Ok(Ok(said)) => Some(said),
         Ok(Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)))) => {
             let cause = reach::cause(pool, &error).await;
             tracing::warn!(error = cause, "the database's metrics cannot be read");
@@ -46,20 +65,39 @@ pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
             None
         }
     };
-    families(outbox.as_ref()).unwrap_or_else(|error| {
+    families(said.as_ref()).unwrap_or_else(|error| {
         tracing::error!(error = %error, "a metric is declared wrongly");
         Vec::new()
     })
 }
 
-async fn read(pool: &PgPool) -> Result<Outbox, sqlx::Error> {
+async fn read(pool: &PgPool) -> Result<Said, sqlx::Error> {
     let mut conn = pool.acquire().await?;
     let mut transaction = conn.begin().await?;
     // the server gives up when we do: an abandoned statement would keep the pool's connection busy
     sqlx::query!("-- metrics.limit\nSET LOCAL statement_timeout = '1s'").execute(&mut *transaction).await?;
     let outbox = outbox(&mut transaction).await?;
+    let jobs = jobs(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(outbox)
+    Ok(Said { outbox, jobs })
+}
+
+/// How many jobs of each kind there are; a kind without any is left out.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn jobs(conn: &mut PgConnection) -> Result<Vec<Jobs>, sqlx::Error> {
+    sqlx::query_as!(
+        Jobs,
+        r#"
+        -- metrics.jobs
+        SELECT kind, count(*) AS "all!", count(*) FILTER (WHERE last_error IS NOT NULL) AS "failing!"
+        FROM billing.jobs
+        GROUP BY kind
+        "#
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// How the outbox stands, in one query whose cost does not grow with the history.
@@ -115,11 +153,11 @@ pub async fn outbox(conn: &mut PgConnection) -> Result<Outbox, sqlx::Error> {
     .await
 }
 
-fn families(outbox: Option<&Outbox>) -> Result<Vec<MetricFamily>, prometheus::Error> {
+fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let registry = Registry::new();
     let up = gauge(&registry, "billing_sync_database_up", "1 if the database answered this scrape within a second.")?;
-    up.set(if outbox.is_some() { 1.0 } else { 0.0 });
-    if let Some(outbox) = outbox {
+    up.set(if said.is_some() { 1.0 } else { 0.0 });
+    if let Some(Said { outbox, jobs }) = said {
         let help = "Events in the outbox by state; done is an estimate once there are many.";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -130,6 +168,19 @@ fn families(outbox: Option<&Outbox>) -> Result<Vec<MetricFamily>, prometheus::Er
         let help = "Time since the oldest pending event was stored; 0 if none is pending.";
         gauge(&registry, "billing_sync_outbox_oldest_pending_age_seconds", help)?
             .set(outbox.oldest_pending_age_seconds);
+        let help = "Jobs about objects: fetch and confirm ask Stripe's API, reproject computes rows again.";
+        let all = GaugeVec::new(Opts::new("billing_sync_jobs", help), &["kind"])?;
+        let help = "Jobs whose last try failed; they are tried again ever more rarely.";
+        let failing = GaugeVec::new(Opts::new("billing_sync_jobs_failing", help), &["kind"])?;
+        registry.register(Box::new(all.clone()))?;
+        registry.register(Box::new(failing.clone()))?;
+        for kind in Kind::ALL.map(Kind::as_str) {
+            let of_kind = jobs.iter().find(|jobs| jobs.kind == kind);
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 jobs")]
+            let count = |count: fn(&Jobs) -> i64| of_kind.map_or(0, count) as f64;
+            all.with_label_values(&[kind]).set(count(|jobs| jobs.all));
+            failing.with_label_values(&[kind]).set(count(|jobs| jobs.failing));
+        }
     }
     Ok(registry.gather())
 }
@@ -144,13 +195,18 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheu
 mod tests {
     use super::*;
 
-    fn text(outbox: Option<&Outbox>) -> String {
-        prometheus::TextEncoder::new().encode_to_string(&families(outbox).unwrap()).unwrap()
+    fn text(said: Option<&Said>) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&families(said).unwrap()).unwrap()
     }
 
     #[test]
     fn every_state_has_a_series_also_at_zero() {
-        let empty = text(Some(&Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 }));
+        let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
+        let empty = text(Some(&Said { outbox, jobs: Vec::new() }));
+        for kind in ["fetch", "confirm", "reproject"] {
+            assert!(empty.contains(&format!("billing_sync_jobs{{kind=\"{kind}\"}} 0\n")), "{empty}");
+            assert!(empty.contains(&format!("billing_sync_jobs_failing{{kind=\"{kind}\"}} 0\n")), "{empty}");
+        }
         for state in ["pending", "done", "dead"] {
             assert!(empty.contains(&format!("billing_sync_outbox_events{{state=\"{state}\"}} 0\n")), "{empty}");
         }

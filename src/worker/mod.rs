@@ -1,7 +1,7 @@
 //! The worker: takes what the receiver stored, and turns it into rows.
 //!
 //! One batch is one transaction: claim, lock, merge, project, settle. A batch that fails is taken apart and its
-//! events are tried alone, so that a poison event stops nobody else. `retry` and `failure` hold the policy,
+//! events are tried alone, so that a poison event stops nobody else. `failure` says what follows from one,
 //! `resolve` and `project` are the two ends of the mapping, `effect` lies between them. What an event does not carry is
 //! asked for by a job: `fetch` reads it from Stripe, `reproject` computes rows again. Any number of workers run against
 //! one database; they meet in row locks only.
@@ -15,7 +15,6 @@ mod listen;
 mod project;
 mod reproject;
 mod resolve;
-pub mod retry;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::failure::Failure;
-use self::retry::RetryPolicy;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::jobs;
@@ -36,6 +34,7 @@ use crate::outbox::claim;
 use crate::projection::graph::Graph;
 use crate::projection::{self, CustomerRows, Rules};
 use crate::reach;
+use crate::retry::RetryPolicy;
 
 /// The mapping of a customer and its subscriptions, as the worker calls it.
 pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;

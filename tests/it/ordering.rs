@@ -1,8 +1,5 @@
 //! Order does not matter: whatever way events arrive, the rows are those of the true order.
 
-use billing_sync::domain::event::Envelope;
-use billing_sync::outbox::enqueue::{self, Incoming};
-use billing_sync::receiver::envelope;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -231,25 +228,6 @@ fn last_words(events: &[Value]) -> Vec<Value> {
 }
 
 impl TestApp {
-    /// Puts events into the outbox as the receiver does, without the door.
-    async fn enqueue<'a>(&self, events: impl Iterator<Item = &'a Value>) {
-        let mut conn = self.pool.acquire().await.unwrap();
-        for event in events {
-            let payload = event.to_string().into_bytes();
-            let envelope: Envelope = envelope::read(&payload).unwrap();
-            enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }]).await.unwrap();
-        }
-    }
-
-    /// An empty database again.
-    async fn forget_everything(&self) {
-        self.execute(
-            "TRUNCATE billing.events, billing.outbox, billing.stripe_objects, billing.billing_contacts,
-                billing.subscriptions, billing.pricing_plans",
-        )
-        .await;
-    }
-
     /// The rows after these events, in batches of this size as they arrive.
     async fn live(&mut self, events: &[&Value], batch_size: usize) -> Vec<String> {
         self.forget_everything().await;

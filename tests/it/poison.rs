@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use billing_sync::domain::subscription::Subscription;
 use billing_sync::outbox::admin;
 use billing_sync::outbox::attempt::{self, Begun};
 use billing_sync::outbox::claim;
-use billing_sync::projection::{self, Projected, Rules};
-use billing_sync::stripe::views::customer::CustomerView;
-use billing_sync::stripe::views::subscription::SubscriptionView;
+use billing_sync::projection::graph::Graph;
+use billing_sync::projection::{self, CustomerRows, Rules};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -68,20 +66,17 @@ async fn a_poison_event_is_parked_with_its_error_while_its_neighbours_flow() {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the worker calls the mapping so")]
-fn panics_on_poison(
-    account: &str,
-    view: &SubscriptionView,
-    customer: Option<&CustomerView>,
-    rules: &Rules,
-) -> Projected<Subscription> {
-    assert!(view.id != "sub_poison", "no such thing as {}", view.id);
-    projection::subscription(account, view, customer, rules)
+fn panics_on_poison(customer_id: &str, graph: &Graph, rules: &Rules) -> CustomerRows {
+    for (key, _) in graph.of_customer(customer_id, "subscription") {
+        assert!(key.object_id != "sub_poison", "no such thing as {}", key.object_id);
+    }
+    projection::customer(customer_id, graph, rules)
 }
 
 #[tokio::test]
 async fn a_panic_in_the_mapping_counts_as_a_failure_of_its_event_alone() {
     let mut app = TestApp::start().await;
-    app.context.project_subscription = panics_on_poison;
+    app.context.project_customer = panics_on_poison;
     for (id, sub) in [("evt_0", "sub_1"), ("evt_1", "sub_poison"), ("evt_2", "sub_2")] {
         app.deliver(&event(id, "customer.subscription.created", 0, &subscription(sub, "cus_1"), None)).await;
     }

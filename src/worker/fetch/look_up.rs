@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
         let key = ObjectKey::new(self.account, object_type, id);
         let answer = match self.api.read(self.account, &read, self.urgency).await {
             Ok(answer) => answer,
-            Err(ApiError::NotFound { at, request_id }) => {
+            Err(ApiError::NotFound { at: Some(at), request_id }) => {
                 self.found.request_id.get_or_insert_with(|| request_id.unwrap_or_default());
                 self.found.parts.push(Part { key, version: self.stamp(at), json: None, expansion: None });
                 return Ok(None);

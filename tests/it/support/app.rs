@@ -10,11 +10,13 @@ use billing_sync::clock;
 use billing_sync::config::ops::OpsConfig;
 use billing_sync::config::receiver::ReceiverConfig;
 use billing_sync::config::secret::WebhookSecret;
-use billing_sync::config::sync::SyncConfig;
+use billing_sync::config::sync::{Confirm, SyncConfig};
 use billing_sync::config::worker::WorkerConfig;
+use billing_sync::domain::event::Envelope;
 use billing_sync::metrics::instance::Instance;
+use billing_sync::outbox::enqueue::{self, Incoming};
 use billing_sync::receiver::PATH;
-use billing_sync::receiver::signature;
+use billing_sync::receiver::{envelope, signature};
 use billing_sync::service::{Service, ServiceConfig};
 use billing_sync::worker::{Context, Worker};
 use prometheus::{Registry, TextEncoder};
@@ -55,7 +57,12 @@ pub(crate) fn worker_config() -> WorkerConfig {
 }
 
 pub(crate) fn sync_config() -> SyncConfig {
-    SyncConfig { livemode: false, accounts: ["acct_known".to_owned()].into(), past_due_active: true }
+    SyncConfig {
+        livemode: false,
+        accounts: ["acct_known".to_owned()].into(),
+        past_due_active: true,
+        confirm: Confirm::Ambiguous,
+    }
 }
 
 pub(crate) fn receiver_config() -> ReceiverConfig {
@@ -165,8 +172,35 @@ impl TestApp {
             SELECT 'subscription ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.subscriptions t
             UNION ALL
             SELECT 'plan ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.pricing_plans t
+            UNION ALL
+            SELECT 'limit ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.plan_limits t
+            UNION ALL
+            SELECT 'coupon ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.coupons t
+            UNION ALL
+            SELECT 'checkout ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.checkout_sessions t
             ORDER BY 1";
         sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
+    }
+
+    /// Puts events into the outbox as the receiver does, without the door.
+    pub(crate) async fn enqueue<'a>(&self, events: impl Iterator<Item = &'a Value>) {
+        let mut conn = self.pool.acquire().await.unwrap();
+        for event in events {
+            let payload = event.to_string().into_bytes();
+            let envelope: Envelope = envelope::read(&payload).unwrap();
+            enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }]).await.unwrap();
+        }
+    }
+
+    /// An empty database again.
+    pub(crate) async fn forget_everything(&self) {
+        self.execute(
+            "TRUNCATE billing.events, billing.outbox, billing.stripe_objects, billing.billing_contacts,
+                billing.subscriptions, billing.pricing_plans, billing.plan_limits, billing.coupons,
+                billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
+                billing.dispute_facts, billing.trial_facts, billing.subscription_timeline, billing.jobs, billing.reads",
+        )
+        .await;
     }
 
     /// Stops the service as SIGTERM does.

@@ -1,0 +1,152 @@
+//! Why there is no answer, and what follows from that.
+//!
+//! PURE. No text here has anything of an answer's body, a key or an id, but for the `code` or `type` of Stripe's error,
+//! which is a word of a closed list of theirs. Made by the verdict, handled by whoever asked.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use stripe_client_core::StripeClientErr;
+use time::OffsetDateTime;
+
+/// Why a read has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// Stripe has no such object, for this key and account. Final.
+    #[error("stripe has no such object")]
+    NotFound {
+        /// When it was asked, as [`super::Answer::at`]; whoever answers by itself may not say.
+        at: Option<OffsetDateTime>,
+        /// The name under which Stripe logs the request.
+        request_id: Option<String>,
+    },
+    /// Too many requests, or the object is locked: ask again later.
+    #[error("stripe asks to come back later")]
+    RateLimited {
+        /// When, where Stripe says it; a minute at most.
+        retry_after: Option<Duration>,
+        /// The name under which Stripe logs the request.
+        request_id: Option<String>,
+    },
+    /// The key is wrong or may not read this. Nothing else will be answered either until somebody mends it.
+    #[error("stripe refuses the key ({status}{}): check STRIPE_SECRET_KEY, and what a restricted key may read", said(.code.as_ref()))]
+    Unauthorised {
+        /// 401 or 403.
+        status: u16,
+        /// The `code` of Stripe's error, else its `type`.
+        code: Option<String>,
+        /// The name under which Stripe logs the request.
+        request_id: Option<String>,
+    },
+    /// The request is one that Stripe will never answer otherwise, or that was not worth sending. Final.
+    #[error("stripe will not answer this ({status}{})", said(.code.as_ref()))]
+    Rejected {
+        /// What Stripe answered, or would have.
+        status: u16,
+        /// The `code` of Stripe's error, else its `type`; or what is wrong, in our own words.
+        code: Option<String>,
+        /// The name under which Stripe logs the request.
+        request_id: Option<String>,
+    },
+    /// Stripe is not there, or not itself: ask again later.
+    #[error("stripe cannot be reached: {why}")]
+    Unavailable {
+        /// Why, in one line.
+        why: String,
+        /// When to ask again, where Stripe says it; a minute at most.
+        retry_after: Option<Duration>,
+        /// The name under which Stripe logs the request.
+        request_id: Option<String>,
+    },
+}
+
+impl ApiError {
+    /// The outcome of a request that was answered.
+    pub const OK: &str = "ok";
+    /// Every outcome, answered ones included: the values of a metric's label.
+    pub const OUTCOMES: [&str; 6] = [Self::OK, "not_found", "rate_limited", "unauthorised", "rejected", "unavailable"];
+
+    /// The outcome, as a label's value.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Unauthorised { .. } => "unauthorised",
+            Self::Rejected { .. } => "rejected",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
+
+    /// When to ask again, where Stripe has said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::NotFound { .. } | Self::Unauthorised { .. } | Self::Rejected { .. } => None,
+        }
+    }
+
+    /// The name under which Stripe logs the request, where it was answered.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { request_id, .. }
+            | Self::RateLimited { request_id, .. }
+            | Self::Unauthorised { request_id, .. }
+            | Self::Rejected { request_id, .. }
+            | Self::Unavailable { request_id, .. } => request_id.as_deref(),
+        }
+    }
+
+    /// Nobody answered.
+    pub fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into(), retry_after: None, request_id: None }
+    }
+
+    /// Not sent, because it could not be answered.
+    pub(super) fn unaskable(why: &str) -> Self {
+        Self::Rejected { status: 400, code: Some(why.to_owned()), request_id: None }
+    }
+}
+
+impl StripeClientErr for ApiError {
+    /// Without the message: whether it has content of the answer is not ours to say.
+    fn deserialize_err(_: impl Display) -> Self {
+        Self::unavailable("its answer does not have the shape that was asked for")
+    }
+}
+
+fn said(code: Option<&String>) -> String {
+    code.map(|code| format!(", {code}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_an_outcome_of_the_list() {
+        let request_id = || Some("req_1".to_owned());
+        let retry_after = Some(Duration::from_secs(7));
+        let errors = [
+            ApiError::NotFound { at: None, request_id: request_id() },
+            ApiError::RateLimited { retry_after, request_id: request_id() },
+            ApiError::Unauthorised { status: 401, code: None, request_id: request_id() },
+            ApiError::Rejected { status: 400, code: None, request_id: request_id() },
+            ApiError::Unavailable { why: String::new(), retry_after, request_id: request_id() },
+        ];
+        assert_eq!(errors.each_ref().map(ApiError::outcome)[..], ApiError::OUTCOMES[1..]);
+        assert!(errors.iter().all(|error| error.request_id() == Some("req_1")));
+        assert_eq!(errors.iter().filter(|error| error.retry_after() == retry_after).count(), 2);
+    }
+
+    #[test]
+    fn an_error_says_the_mend() {
+        let error = ApiError::Unauthorised { status: 403, code: Some("account_invalid".to_owned()), request_id: None };
+        let expected = "stripe refuses the key (403, account_invalid): check STRIPE_SECRET_KEY, and what a restricted key may read";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn what_a_deserializer_says_is_not_repeated() {
+        assert!(!ApiError::deserialize_err("ada@example.com").to_string().contains("ada"));
+    }
+}

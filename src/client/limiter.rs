@@ -1,0 +1,234 @@
+//! Who may send next. Owns the waiting: for the budget, for one of a few slots, for whoever came first.
+//!
+//! Reads of normal urgency pass in the order in which they came. A confirm passes when none of them waits, and holds no
+//! slot while it waits. What a waiter holds it holds by guards, and the budget is taken at the very end: one that is
+//! dropped gives its place back. Nobody polls. Called by [`super::http`].
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use super::Urgency;
+use super::bucket::Budget;
+
+/// The budget, the slots and the queues of one client.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    budget: Mutex<Budget>,
+    started: Instant,
+    slots: Arc<Semaphore>,
+    /// A pause longer than this is not waited for.
+    patience: Duration,
+    /// Held by the one that is next; tokio's mutex is fair.
+    normals: tokio::sync::Mutex<()>,
+    confirms: tokio::sync::Mutex<()>,
+    /// How many reads of normal urgency wait.
+    waiting: watch::Sender<usize>,
+}
+
+/// What the budget says to the one that is next.
+enum Turn {
+    Now,
+    In(Duration),
+    Paused(Duration),
+}
+
+impl Limiter {
+    /// `rate` requests a second, `slots` at a time.
+    pub(super) fn new(rate: u32, slots: usize, patience: Duration) -> Self {
+        Self {
+            budget: Mutex::new(Budget::new(rate)),
+            started: Instant::now(),
+            slots: Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS))),
+            patience,
+            normals: tokio::sync::Mutex::default(),
+            confirms: tokio::sync::Mutex::default(),
+            waiting: watch::Sender::new(0),
+        }
+    }
+
+    /// Waits until one request may be sent; the permit is its slot. `Err`: Stripe has asked for a pause that is longer
+    /// than anybody waits here, and so much of it is left.
+    pub(super) async fn place(&self, urgency: Urgency) -> Result<OwnedSemaphorePermit, Duration> {
+        match urgency {
+            Urgency::Normal => self.normal().await,
+            Urgency::Confirm => self.confirm().await,
+        }
+    }
+
+    /// Nobody sends for so long.
+    pub(super) fn pause(&self, pause: Duration) {
+        let until = self.started.elapsed() + pause;
+        self.budget().pause(until);
+    }
+
+    async fn normal(&self) -> Result<OwnedSemaphorePermit, Duration> {
+        let _waiting = Waiting::of(&self.waiting);
+        let _next = self.normals.lock().await;
+        let slot = self.slot().await;
+        loop {
+            match self.turn(Urgency::Normal, true) {
+                Turn::Now => return Ok(slot),
+                Turn::In(wait) => tokio::time::sleep(wait).await,
+                Turn::Paused(left) => return Err(left),
+            }
+        }
+    }
+
+    async fn confirm(&self) -> Result<OwnedSemaphorePermit, Duration> {
+        let _next = self.confirms.lock().await;
+        let mut waiting = self.waiting.subscribe();
+        loop {
+            // the sender lives in `self`: there is nothing but zero to come
+            let _ = waiting.wait_for(|waiting| *waiting == 0).await;
+            match self.turn(Urgency::Confirm, false) {
+                Turn::Now => {}
+                Turn::In(wait) => {
+                    tokio::time::sleep(wait).await;
+                    continue;
+                }
+                Turn::Paused(left) => return Err(left),
+            }
+            let slot = self.slot().await;
+            // while it waited for the slot, a more urgent one may have come, or taken what there was
+            if *self.waiting.borrow() == 0 && matches!(self.turn(Urgency::Confirm, true), Turn::Now) {
+                return Ok(slot);
+            }
+        }
+    }
+
+    /// What the budget says, and with `take` and [`Turn::Now`] one request less in it.
+    fn turn(&self, urgency: Urgency, take: bool) -> Turn {
+        let now = self.started.elapsed();
+        let mut budget = self.budget();
+        let paused = budget.paused_for(now);
+        if paused > self.patience {
+            return Turn::Paused(paused);
+        }
+        let wait = if take { budget.take(now, urgency).err().unwrap_or_default() } else { budget.wait(now, urgency) };
+        if wait.is_zero() { Turn::Now } else { Turn::In(wait) }
+    }
+
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.slots).acquire_owned().await.expect("nobody closes the slots")
+    }
+
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that waits; no longer when it is dropped.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn of(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|waiting| *waiting += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// Whether it is done without any waiting.
+    fn is_ready<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn limiter(rate: u32, slots: usize) -> Limiter {
+        Limiter::new(rate, slots, Duration::from_secs(5))
+    }
+
+    #[tokio::test]
+    async fn a_request_beyond_the_burst_waits_for_the_budget() {
+        let limiter = limiter(40, 100);
+        let begin = Instant::now();
+        for _ in 0..42 {
+            drop(limiter.place(Urgency::Normal).await.unwrap());
+        }
+        assert!(begin.elapsed() >= Duration::from_millis(50), "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test]
+    async fn no_more_are_under_way_than_there_are_slots() {
+        let limiter = limiter(1000, 2);
+        let first = limiter.place(Urgency::Normal).await.unwrap();
+        let _second = limiter.place(Urgency::Normal).await.unwrap();
+        let mut third = pin!(limiter.place(Urgency::Normal));
+        assert!(!is_ready(third.as_mut()));
+        drop(first);
+        assert!(third.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_is_dropped_gives_its_place_back() {
+        let limiter = limiter(1000, 1);
+        let held = limiter.place(Urgency::Normal).await.unwrap();
+        {
+            let (mut one, mut other) = (pin!(limiter.place(Urgency::Normal)), pin!(limiter.place(Urgency::Normal)));
+            assert!(!is_ready(one.as_mut()) && !is_ready(other.as_mut()));
+        }
+        drop(held);
+        assert_eq!(*limiter.waiting.borrow(), 0);
+        assert!(limiter.place(Urgency::Confirm).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_confirm_lets_those_pass_that_came_after_it() {
+        let limiter = limiter(1000, 1);
+        let held = limiter.place(Urgency::Normal).await.unwrap();
+        let mut confirm = pin!(limiter.place(Urgency::Confirm));
+        assert!(!is_ready(confirm.as_mut()));
+        let mut normal = pin!(limiter.place(Urgency::Normal));
+        assert!(!is_ready(normal.as_mut()));
+        drop(held);
+        // the slot comes to the confirm first, which was first in line for it
+        assert!(!is_ready(confirm.as_mut()));
+        let passed = normal.await.unwrap();
+        assert!(!is_ready(confirm.as_mut()));
+        drop(passed);
+        assert!(confirm.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_confirm_that_waits_for_its_share_holds_no_slot() {
+        let limiter = limiter(4, 1);
+        drop(limiter.place(Urgency::Confirm).await.unwrap());
+        let mut confirm = pin!(limiter.place(Urgency::Confirm));
+        assert!(!is_ready(confirm.as_mut()));
+        assert!(is_ready(pin!(limiter.place(Urgency::Normal))));
+    }
+
+    #[tokio::test]
+    async fn a_long_pause_is_told_and_not_waited_for() {
+        let limiter = limiter(1000, 1);
+        limiter.pause(Duration::from_mins(1));
+        for urgency in [Urgency::Normal, Urgency::Confirm] {
+            let left = limiter.place(urgency).await.unwrap_err();
+            assert!(left > Duration::from_secs(50) && left <= Duration::from_mins(1), "{left:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_pause_is_waited_for() {
+        let limiter = limiter(1000, 1);
+        let begin = Instant::now();
+        limiter.pause(Duration::from_millis(20));
+        assert!(limiter.place(Urgency::Normal).await.is_ok());
+        assert!(begin.elapsed() >= Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,267 @@
+//! What can be read, and the request for each: async-stripe's builders make the paths and queries.
+//!
+//! PURE. Expanded is what the projection needs and a webhook does not carry; names of fields are those of
+//! [`super::API_VERSION`]. Stripe expands four levels deep at most.
+
+use stripe_billing::invoice_payment::{
+    ListInvoicePayment, ListInvoicePaymentPayment, ListInvoicePaymentPaymentType as PaymentType,
+};
+use stripe_billing::subscription_item::ListSubscriptionItem;
+use stripe_billing::{
+    invoice::RetrieveInvoice, plan::RetrievePlan, subscription::RetrieveSubscription,
+    subscription_schedule::RetrieveSubscriptionSchedule,
+};
+use stripe_checkout::checkout_session::RetrieveCheckoutSession;
+use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
+use stripe_core::charge::{ListCharge, RetrieveCharge};
+use stripe_core::{
+    customer::RetrieveCustomer, dispute::RetrieveDispute, event::RetrieveEvent, payment_intent::RetrievePaymentIntent,
+    payment_source::RetrievePaymentSource,
+};
+use stripe_payment::{payment_method::RetrievePaymentMethod, source::RetrieveSource};
+use stripe_product::{
+    coupon::RetrieveCoupon, price::RetrievePrice, product::RetrieveProduct, promotion_code::RetrievePromotionCode,
+};
+
+/// The most that Stripe puts on one page.
+const PAGE: i64 = 100;
+
+/// One thing to read from Stripe, by its id. Lists are one page each: the next one begins `after` the last id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// The account of the key, or the connected account that is named beside the read.
+    Account,
+    /// An event; Stripe keeps it for 30 days.
+    Event(String),
+    /// A customer with the default payment method, the default source, the discount's coupon and its test clock.
+    Customer(String),
+    /// A subscription with its payment methods, discounts and their coupons, its schedule and its test clock.
+    Subscription(String),
+    /// A page of a subscription's items with their discounts: the subscription itself has only the first ten or so.
+    SubscriptionItems {
+        /// Whose items.
+        subscription: String,
+        /// The last item of the page before.
+        after: Option<String>,
+    },
+    /// A payment method.
+    PaymentMethod(String),
+    /// A card or bank account of the old kind (`card_…`, `ba_…`), which is found under its customer only.
+    CustomerSource {
+        /// Whose source.
+        customer: String,
+        /// The source.
+        source: String,
+    },
+    /// A source (`src_…`).
+    Source(String),
+    /// An invoice.
+    Invoice(String),
+    /// A page of payments of invoices.
+    InvoicePayments {
+        /// Which ones.
+        of: PaymentsOf,
+        /// The last payment of the page before.
+        after: Option<String>,
+    },
+    /// A payment intent with its latest charge.
+    PaymentIntent(String),
+    /// A charge.
+    Charge(String),
+    /// A page of a payment intent's charges, failed ones included.
+    Charges {
+        /// Whose charges.
+        payment_intent: String,
+        /// The last charge of the page before.
+        after: Option<String>,
+    },
+    /// A dispute.
+    Dispute(String),
+    /// A subscription's schedule.
+    Schedule(String),
+    /// A coupon.
+    Coupon(String),
+    /// A promotion code.
+    PromotionCode(String),
+    /// A product.
+    Product(String),
+    /// A price with its product and its amounts in other currencies.
+    Price(String),
+    /// A plan with its product.
+    Plan(String),
+    /// A checkout session with its line items.
+    CheckoutSession(String),
+}
+
+/// Whose payments: from an invoice to what paid it, or the way back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaymentsOf {
+    /// Of an invoice, each with its payment intent and that one's latest charge.
+    Invoice(String),
+    /// Of a payment intent: from 2025-03-31 on the intent itself does not name its invoice.
+    PaymentIntent(String),
+}
+
+impl Read {
+    /// Every operation, as the values of a metric's label; `other` is what comes through the door for the builders.
+    pub const OPERATIONS: [&str; 22] = [
+        "account.retrieve",
+        "event.retrieve",
+        "customer.retrieve",
+        "subscription.retrieve",
+        "subscription_items.list",
+        "payment_method.retrieve",
+        "customer_source.retrieve",
+        "source.retrieve",
+        "invoice.retrieve",
+        "invoice_payments.list",
+        "payment_intent.retrieve",
+        "charge.retrieve",
+        "charges.list",
+        "dispute.retrieve",
+        "schedule.retrieve",
+        "coupon.retrieve",
+        "promotion_code.retrieve",
+        "product.retrieve",
+        "price.retrieve",
+        "plan.retrieve",
+        "checkout_session.retrieve",
+        Self::OTHER,
+    ];
+
+    pub(super) const OTHER: &str = "other";
+
+    /// The operation, as a label's value.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Account => "account.retrieve",
+            Self::Event(_) => "event.retrieve",
+            Self::Customer(_) => "customer.retrieve",
+            Self::Subscription(_) => "subscription.retrieve",
+            Self::SubscriptionItems { .. } => "subscription_items.list",
+            Self::PaymentMethod(_) => "payment_method.retrieve",
+            Self::CustomerSource { .. } => "customer_source.retrieve",
+            Self::Source(_) => "source.retrieve",
+            Self::Invoice(_) => "invoice.retrieve",
+            Self::InvoicePayments { .. } => "invoice_payments.list",
+            Self::PaymentIntent(_) => "payment_intent.retrieve",
+            Self::Charge(_) => "charge.retrieve",
+            Self::Charges { .. } => "charges.list",
+            Self::Dispute(_) => "dispute.retrieve",
+            Self::Schedule(_) => "schedule.retrieve",
+            Self::Coupon(_) => "coupon.retrieve",
+            Self::PromotionCode(_) => "promotion_code.retrieve",
+            Self::Product(_) => "product.retrieve",
+            Self::Price(_) => "price.retrieve",
+            Self::Plan(_) => "plan.retrieve",
+            Self::CheckoutSession(_) => "checkout_session.retrieve",
+        }
+    }
+
+    /// The request; `None` where an id is empty, which would ask for the list of all.
+    pub(super) fn request(&self) -> Option<RequestBuilder> {
+        Some(self.build()).filter(names_one)
+    }
+
+    fn build(&self) -> RequestBuilder {
+        match self {
+            // its builder is in a crate of its own, with all of Connect
+            Self::Account => RequestBuilder::new(StripeMethod::Get, "/account"),
+            Self::Event(id) => RetrieveEvent::new(segment(id)).build(),
+            Self::Customer(id) => customer(id),
+            Self::Subscription(id) => subscription(id),
+            Self::SubscriptionItems { subscription, after } => items(subscription, after.as_deref()),
+            Self::PaymentMethod(id) => RetrievePaymentMethod::new(segment(id)).build(),
+            Self::CustomerSource { customer, source } => {
+                RetrievePaymentSource::new(segment(customer), segment(source)).build()
+            }
+            Self::Source(id) => RetrieveSource::new(segment(id)).build(),
+            Self::Invoice(id) => RetrieveInvoice::new(segment(id)).build(),
+            Self::InvoicePayments { of, after } => payments(of, after.as_deref()),
+            Self::PaymentIntent(id) => RetrievePaymentIntent::new(segment(id)).expand(list(["latest_charge"])).build(),
+            Self::Charge(id) => RetrieveCharge::new(segment(id)).build(),
+            Self::Charges { payment_intent, after } => charges(payment_intent, after.as_deref()),
+            Self::Dispute(id) => RetrieveDispute::new(segment(id)).build(),
+            Self::Schedule(id) => RetrieveSubscriptionSchedule::new(segment(id)).build(),
+            Self::Coupon(id) => RetrieveCoupon::new(segment(id)).build(),
+            Self::PromotionCode(id) => RetrievePromotionCode::new(segment(id)).build(),
+            Self::Product(id) => RetrieveProduct::new(segment(id)).build(),
+            Self::Price(id) => RetrievePrice::new(segment(id)).expand(list(["currency_options", "product"])).build(),
+            Self::Plan(id) => RetrievePlan::new(segment(id)).expand(list(["product"])).build(),
+            Self::CheckoutSession(id) => RetrieveCheckoutSession::new(segment(id)).expand(list(["line_items"])).build(),
+        }
+    }
+}
+
+fn customer(id: &str) -> RequestBuilder {
+    // objects on a test clock live in its time
+    let expand = ["invoice_settings.default_payment_method", "default_source", "discount.source.coupon", "test_clock"];
+    RetrieveCustomer::new(segment(id)).expand(list(expand)).build()
+}
+
+fn subscription(id: &str) -> RequestBuilder {
+    let expand = [
+        "default_payment_method",
+        "default_source",
+        "discounts.source.coupon",
+        "items.data.discounts",
+        "schedule",
+        "test_clock",
+    ];
+    RetrieveSubscription::new(segment(id)).expand(list(expand)).build()
+}
+
+fn items(subscription: &str, after: Option<&str>) -> RequestBuilder {
+    let request = ListSubscriptionItem::new(subscription).limit(PAGE).expand(list(["data.discounts"]));
+    match after {
+        Some(after) => request.starting_after(after).build(),
+        None => request.build(),
+    }
+}
+
+fn payments(of: &PaymentsOf, after: Option<&str>) -> RequestBuilder {
+    let request = ListInvoicePayment::new().limit(PAGE);
+    let request = match of {
+        PaymentsOf::Invoice(id) => {
+            request.invoice(id.as_str()).expand(list(["data.payment.payment_intent.latest_charge"]))
+        }
+        PaymentsOf::PaymentIntent(id) => {
+            let mut payment = ListInvoicePaymentPayment::new(PaymentType::PaymentIntent);
+            payment.payment_intent = Some(id.clone());
+            request.payment(payment)
+        }
+    };
+    match after {
+        Some(after) => request.starting_after(after).build(),
+        None => request.build(),
+    }
+}
+
+fn charges(payment_intent: &str, after: Option<&str>) -> RequestBuilder {
+    let request = ListCharge::new().payment_intent(payment_intent).limit(PAGE);
+    match after {
+        Some(after) => request.starting_after(after).build(),
+        None => request.build(),
+    }
+}
+
+fn list<const N: usize>(fields: [&str; N]) -> Vec<String> {
+    fields.map(str::to_owned).to_vec()
+}
+
+/// An id as one segment of a path: the builders put it there as it is, and merchants choose the ids of coupons, plans and
+/// products, blanks and slashes included.
+fn segment(id: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    id.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// Whether every id is there; a dot alone would be taken out of the path on the way.
+fn names_one(request: &RequestBuilder) -> bool {
+    let segments = request.path.split('/').skip(1).all(|segment| !["", ".", ".."].contains(&segment));
+    segments && !request.query.iter().flat_map(|query| query.split('&')).any(|parameter| parameter.ends_with('='))
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

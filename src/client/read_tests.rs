@@ -1,0 +1,125 @@
+//! The requests, as they go over the wire.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn id(text: &str) -> String {
+    text.to_owned()
+}
+
+/// One of each, ids being `x`, `y`.
+fn all() -> Vec<Read> {
+    vec![
+        Read::Account,
+        Read::Event(id("x")),
+        Read::Customer(id("x")),
+        Read::Subscription(id("x")),
+        Read::SubscriptionItems { subscription: id("x"), after: None },
+        Read::PaymentMethod(id("x")),
+        Read::CustomerSource { customer: id("x"), source: id("y") },
+        Read::Source(id("x")),
+        Read::Invoice(id("x")),
+        Read::InvoicePayments { of: PaymentsOf::Invoice(id("x")), after: None },
+        Read::PaymentIntent(id("x")),
+        Read::Charge(id("x")),
+        Read::Charges { payment_intent: id("x"), after: None },
+        Read::Dispute(id("x")),
+        Read::Schedule(id("x")),
+        Read::Coupon(id("x")),
+        Read::PromotionCode(id("x")),
+        Read::Product(id("x")),
+        Read::Price(id("x")),
+        Read::Plan(id("x")),
+        Read::CheckoutSession(id("x")),
+    ]
+}
+
+fn target(read: &Read) -> String {
+    let request = read.request().unwrap();
+    assert!(matches!(request.method, StripeMethod::Get) && request.body.is_none());
+    match request.query.filter(|query| !query.is_empty()) {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path,
+    }
+}
+
+#[test]
+fn each_read_asks_for_what_it_says() {
+    let expected = [
+        "/account",
+        "/events/x",
+        "/customers/x?expand[0]=invoice_settings.default_payment_method&expand[1]=default_source\
+         &expand[2]=discount.source.coupon",
+        "/subscriptions/x?expand[0]=default_payment_method&expand[1]=default_source\
+         &expand[2]=discounts.source.coupon&expand[3]=items.data.discounts&expand[4]=schedule",
+        "/subscription_items?expand[0]=data.discounts&limit=100&subscription=x",
+        "/payment_methods/x",
+        "/customers/x/sources/y",
+        "/sources/x",
+        "/invoices/x",
+        "/invoice_payments?expand[0]=data.payment.payment_intent.latest_charge&invoice=x&limit=100",
+        "/payment_intents/x?expand[0]=latest_charge",
+        "/charges/x",
+        "/charges?limit=100&payment_intent=x",
+        "/disputes/x",
+        "/subscription_schedules/x",
+        "/coupons/x",
+        "/promotion_codes/x",
+        "/products/x",
+        "/prices/x?expand[0]=currency_options&expand[1]=product",
+        "/plans/x?expand[0]=product",
+        "/checkout/sessions/x?expand[0]=line_items",
+    ];
+    assert_eq!(all().iter().map(target).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_payments_of_an_intent_are_found_by_its_kind_and_id() {
+    let read = Read::InvoicePayments { of: PaymentsOf::PaymentIntent(id("pi_1")), after: None };
+    assert_eq!(target(&read), "/invoice_payments?limit=100&payment[payment_intent]=pi_1&payment[type]=payment_intent");
+}
+
+#[test]
+fn a_further_page_begins_after_the_last_id() {
+    for read in [
+        Read::SubscriptionItems { subscription: id("x"), after: Some(id("last")) },
+        Read::InvoicePayments { of: PaymentsOf::Invoice(id("x")), after: Some(id("last")) },
+        Read::Charges { payment_intent: id("x"), after: Some(id("last")) },
+    ] {
+        assert!(target(&read).contains("&starting_after=last"), "{}", target(&read));
+    }
+}
+
+#[test]
+fn an_id_stays_one_segment_of_the_path() {
+    assert_eq!(target(&Read::Coupon(id("50 % off/ä?"))), "/coupons/50%20%25%20off%2F%C3%A4%3F");
+    assert_eq!(target(&Read::Product(id("a-b_c.d~1"))), "/products/a-b_c.d~1");
+    let injected = Read::Charges { payment_intent: id("x&limit=1"), after: None };
+    assert_eq!(target(&injected), "/charges?limit=100&payment_intent=x%26limit%3D1");
+}
+
+#[test]
+fn an_empty_id_asks_for_nothing_instead_of_for_all() {
+    for read in [
+        Read::Customer(String::new()),
+        Read::Coupon(id("..")),
+        Read::CustomerSource { customer: id("x"), source: String::new() },
+        Read::Charges { payment_intent: String::new(), after: None },
+        Read::InvoicePayments { of: PaymentsOf::Invoice(String::new()), after: None },
+    ] {
+        assert!(read.request().is_none(), "{read:?}");
+    }
+}
+
+#[test]
+fn every_operation_is_listed_once() {
+    let found: Vec<_> = all().iter().map(Read::operation).chain([Read::OTHER]).collect();
+    assert_eq!(found, Read::OPERATIONS);
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len());
+}
+
+#[test]
+fn the_builders_speak_the_version_that_we_ask_for() {
+    assert_eq!(stripe_client_core::VERSION.as_str(), crate::client::API_VERSION);
+}

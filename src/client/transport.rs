@@ -1,0 +1,136 @@
+//! One attempt over the wire: a pool of connections, the headers of every request, the limits of every answer.
+//!
+//! Knows nothing of retries or of what an answer means. The key is exposed here and nowhere else. Called by
+//! [`super::http`].
+
+use std::error::Error;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use secrecy::{ExposeSecret, SecretString};
+use stripe_client_core::RequestBuilder;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::API_VERSION;
+use super::hints::{self, Hints};
+use crate::clock;
+
+/// The largest answers, pages of a hundred expanded objects, have a few megabytes.
+pub(super) const BODY_LIMIT: usize = 16 * 1024 * 1024;
+/// Time to reach Stripe at all: a part of an attempt's time, so that there is some left.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// An idle connection is closed before Stripe does it, which would cost an attempt.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
+const AGENT: &str = concat!("billing-sync/", env!("CARGO_PKG_VERSION"));
+
+/// The pool, and what every request has.
+#[derive(Debug)]
+pub(super) struct Transport {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    /// Ends with a slash.
+    base: String,
+    key: SecretString,
+    timeout: Duration,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) hints: Hints,
+    pub(super) body: Bytes,
+    /// When it was asked, see [`super::Answer::at`].
+    pub(super) at: OffsetDateTime,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing was sent: the id, account or key does not fit into a request.
+    Unwritable,
+    /// No connection, no answer, not in time, or broken off. In one line.
+    Unanswered(String),
+    /// Longer than [`BODY_LIMIT`].
+    TooLong { status: u16, request_id: Option<String> },
+}
+
+impl Transport {
+    /// `base` ends with a slash; `timeout` is for one attempt, from its connection to the end of the answer; `idle`
+    /// connections are kept.
+    pub(super) fn new(base: String, key: SecretString, timeout: Duration, idle: usize) -> Self {
+        let mut tcp = HttpConnector::new();
+        // the configuration has seen to it that only this machine is asked without TLS
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_LIMIT.min(timeout)));
+        let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_LIMIT)
+            .pool_max_idle_per_host(idle)
+            .build(tls);
+        Self { client, base, key, timeout }
+    }
+
+    /// Sends the request once.
+    pub(super) async fn send(&self, request: &RequestBuilder, account: &str) -> Result<Reply, Failure> {
+        let request = self.write(request, account).ok_or(Failure::Unwritable)?;
+        let limit = humantime::format_duration(self.timeout);
+        tokio::time::timeout(self.timeout, self.exchange(request))
+            .await
+            .unwrap_or_else(|_| Err(Failure::Unanswered(format!("no answer within {limit}"))))
+    }
+
+    fn write(&self, request: &RequestBuilder, account: &str) -> Option<Request<Empty<Bytes>>> {
+        let query = request.query.as_deref().filter(|query| !query.is_empty());
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let mut key = HeaderValue::from_str(&format!("Bearer {}", self.key.expose_secret())).ok()?;
+        key.set_sensitive(true);
+        let mut written = Request::get(format!("{}v1{}{query}", self.base, request.path))
+            .header(AUTHORIZATION, key)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json")
+            .header("stripe-version", API_VERSION);
+        if !account.is_empty() {
+            written = written.header("stripe-account", account);
+        }
+        written.body(Empty::new()).ok()
+    }
+
+    async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<Reply, Failure> {
+        let begin = Instant::now();
+        let response = self.client.request(request).await.map_err(|error| unanswered(&error))?;
+        // taken here: Stripe writes `Date` with the head, however long the body is on its way
+        let (took, now) = (begin.elapsed(), clock::now());
+        let hints = Hints::of(response.headers(), now);
+        let at = hints::began(hints.date.unwrap_or(now), took);
+        let status = response.status().as_u16();
+        let body = collect(response, status, &hints).await?;
+        Ok(Reply { status, hints, body, at })
+    }
+}
+
+async fn collect(response: Response<Incoming>, status: u16, hints: &Hints) -> Result<Bytes, Failure> {
+    let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return Failure::TooLong { status, request_id: hints.request_id.clone() };
+        }
+        unanswered(error.as_ref())
+    })
+}
+
+/// What happened, and why, as far down as it is told.
+fn unanswered<'a>(error: &'a (dyn Error + 'static)) -> Failure {
+    let below = |error: &&'a (dyn Error + 'static)| (*error).source();
+    let causes = std::iter::successors(Some(error), below).map(ToString::to_string);
+    Failure::Unanswered(causes.collect::<Vec<_>>().join(": ").replace('\n', " "))
+}

@@ -1,0 +1,136 @@
+//! How Stripe's API is reached, and how hard. Read by every command that asks Stripe, used by the client.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::{Host, Url};
+
+use super::parse::{self, Expected, Parsed};
+use super::settings;
+use super::source::Source;
+
+/// What secret and restricted keys begin with.
+const PREFIXES: [&str; 2] = ["sk_", "rk_"];
+/// Four fifths of what Stripe allows an account in live mode (100 requests a second): the product asks too.
+const LIVE_RATE: u32 = 80;
+/// Four fifths of what it allows in test mode (25).
+const TEST_RATE: u32 = 20;
+
+/// Settings of the way out to Stripe.
+#[derive(Debug, Clone)]
+pub struct StripeConfig {
+    /// `STRIPE_SECRET_KEY`: a secret or restricted key; without one Stripe is never asked.
+    pub secret_key: Option<SecretString>,
+    /// `STRIPE_API_BASE`, default `https://api.stripe.com`: where `v1/…` is appended; its path ends with a slash.
+    pub api_base: Url,
+    /// `BILLING_SYNC_STRIPE_RATE`, requests a second; by default 80 with a live key, else 20.
+    pub rate: u32,
+    /// `BILLING_SYNC_STRIPE_TIMEOUT`, default 20s: time for one request, its answer read.
+    pub timeout: Duration,
+    /// `BILLING_SYNC_STRIPE_CONCURRENCY`, default 8: requests at a time.
+    pub concurrency: usize,
+    /// `BILLING_SYNC_READ_MARGIN`, default 10s: how much older than its request a read counts, since reads may be stale.
+    pub read_margin: Duration,
+}
+
+impl StripeConfig {
+    /// Reads the settings; the key may be absent.
+    pub fn read(source: &mut Source) -> Option<Self> {
+        let secret_key = source.optional(&settings::STRIPE_SECRET_KEY, key);
+        let api_base = source.value(&settings::STRIPE_API_BASE, base);
+        let rate = source.optional(&settings::STRIPE_RATE, parse::whole(1, 10_000));
+        let patience = parse::duration(Duration::from_millis(100), Duration::from_mins(5));
+        let timeout = source.value(&settings::STRIPE_TIMEOUT, patience);
+        let concurrency = source.value(&settings::STRIPE_CONCURRENCY, parse::whole(1, 256));
+        let margin = parse::duration(Duration::ZERO, Duration::from_mins(10));
+        let read_margin = source.value(&settings::READ_MARGIN, margin);
+        Some(Self {
+            secret_key: secret_key?,
+            api_base: api_base?,
+            rate: rate?.unwrap_or_else(|| default_rate(source)),
+            timeout: timeout?,
+            concurrency: concurrency?,
+            read_margin: read_margin?,
+        })
+    }
+}
+
+fn default_rate(source: &Source) -> u32 {
+    if of_key(source) == Some(true) { LIVE_RATE } else { TEST_RATE }
+}
+
+/// The mode that the key is of, told by its prefix; `None` without a key, and where it does not say. What is wrong with
+/// the key itself is [`StripeConfig::read`]'s to report.
+pub(super) fn of_key(source: &Source) -> Option<bool> {
+    let found = source.look_up(&settings::STRIPE_SECRET_KEY).ok().flatten()?;
+    Mode::of_key(&found.text)
+}
+
+/// Live or test, as Stripe's `livemode` says it: `true` is live.
+#[derive(Debug)]
+pub enum Mode {}
+
+impl Mode {
+    /// The mode that a key's prefix names; `None` where it names none, as the oldest keys do.
+    pub fn of_key(key: &str) -> Option<bool> {
+        let rest = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix))?;
+        match rest.split_once('_')?.0 {
+            "live" => Some(true),
+            "test" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+fn key(text: &str) -> Parsed<SecretString> {
+    let expected = |hint| Expected { what: "a secret or restricted API key (sk_… or rk_…)".to_owned(), hint };
+    if text.trim().starts_with("pk_") {
+        return Err(expected(
+            ": that is a publishable key, which may read nothing; the others stand beside it in the Stripe dashboard \
+             under Developers > API keys",
+        ));
+    }
+    if text.trim().starts_with("whsec_") {
+        return Err(expected(": that is a signing secret, which belongs into STRIPE_WEBHOOK_SECRET"));
+    }
+    let is_key = PREFIXES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()));
+    // it goes into a header, where anything else would be refused at the first request only
+    if is_key && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(SecretString::from(text));
+    }
+    Err(expected(", without blanks or quotes around it: in the Stripe dashboard under Developers > API keys"))
+}
+
+/// `http` would show the key to everybody on the way, so only this machine may be asked with it: a fake of Stripe.
+fn base(text: &str) -> Parsed<Url> {
+    let expected = |hint| Expected { what: "an https URL such as https://api.stripe.com".to_owned(), hint };
+    let mut url = Url::parse(text.trim()).map_err(|_| expected(""))?;
+    let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !is_plain || url.password().is_some() || url.host().is_none() {
+        return Err(expected(", with nothing but host, port and path"));
+    }
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
+        return Err(expected(
+            "; http is for 127.0.0.1, [::1] and localhost only, since the key would be readable on the way",
+        ));
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    if path.ends_with("/v1") {
+        return Err(expected(", without v1, which is appended"));
+    }
+    url.set_path(&format!("{path}/"));
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "stripe_tests.rs"]
+mod tests;

@@ -1,0 +1,43 @@
+//! What is counted about requests to Stripe. Every series is there from the start at 0.
+//!
+//! Knows nothing of the client: the closed lists of label values are given by it. Called by `crate::client`.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounterVec, Opts, Registry};
+
+use super::instance::durations;
+
+/// The metrics of the way out. Clones count together.
+#[derive(Debug, Clone)]
+pub struct StripeMetrics {
+    requests: IntCounterVec,
+    duration: Histogram,
+}
+
+impl StripeMetrics {
+    /// Declares the metrics and sets the series of every operation and outcome to 0.
+    ///
+    /// # Errors
+    /// When the registry already has one of them.
+    pub fn new(registry: &Registry, operations: &[&str], outcomes: &[&str]) -> Result<Self, prometheus::Error> {
+        let help = "Requests to Stripe's API, retries included, by what was asked and what came of it.";
+        let opts = Opts::new("billing_sync_stripe_requests_total", help);
+        let requests = IntCounterVec::new(opts, &["operation", "outcome"])?;
+        for operation in operations {
+            for outcome in outcomes {
+                requests.with_label_values(&[operation, outcome]).reset();
+            }
+        }
+        registry.register(Box::new(requests.clone()))?;
+        let help = "From a request to Stripe to its answer, without the wait for the budget.";
+        let duration = durations(registry, "billing_sync_stripe_request_duration_seconds", help)?;
+        Ok(Self { requests, duration })
+    }
+
+    /// Counts one request.
+    pub fn request(&self, operation: &'static str, outcome: &'static str, duration: Duration) {
+        self.requests.with_label_values(&[operation, outcome]).inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+}
