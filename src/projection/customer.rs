@@ -23,7 +23,7 @@ pub fn customer(customer_id: &str, graph: &Graph, rules: &Rules) -> CustomerRows
     let contact = node.zip(view.as_ref()).map(|(node, view)| contact(graph, node, view));
     let subscriptions = graph.of_customer(customer_id, "subscription").into_iter();
     let subscriptions =
-        subscriptions.filter_map(|(_, node)| super::subscription::row(graph, node, view.as_ref(), rules));
+        subscriptions.filter_map(|(_, node)| super::subscription::row(graph, node, view.as_ref(), *rules));
     CustomerRows { contact, subscriptions: subscriptions.collect() }
 }
 

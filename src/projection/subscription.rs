@@ -23,7 +23,7 @@ pub(super) fn row(
     graph: &Graph,
     node: &Node,
     customer: Option<&CustomerView>,
-    rules: &Rules,
+    rules: Rules,
 ) -> Option<Projected<Subscription>> {
     let view = with_all_items(node, SubscriptionView::read(node.json()).ok()?);
     let mut around = Around { graph, view: &view, customer, notes: view.notes.clone(), needs: BTreeSet::new() };
@@ -65,7 +65,7 @@ struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn row(&mut self, rules: &Rules) -> Subscription {
+    fn row(&mut self, rules: Rules) -> Subscription {
         let (account, view) = (self.graph.account(), self.view);
         let schedule = self.schedule();
         let ending = Ending::of(view, schedule.as_ref());
@@ -74,7 +74,7 @@ impl Around<'_> {
         let next = next_plan::price(view, schedule.as_ref()).filter(|next| Some(next) != price.as_ref());
         let method = method::of_subscription(self.graph, view, self.customer, &mut self.needs);
         let discounts = self.discounts();
-        let inactive_reason = inactive_reason(view, *rules);
+        let inactive_reason = inactive_reason(view, rules);
         let is_trial = view.status == "trialing";
         Subscription {
             id: row_id(account, &view.id),

@@ -55,7 +55,7 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
             found.add("charge", payment.get("charge"));
         }
         "payment_intent" => {
-            found.fields(&[("latest_charge", "charge"), ("invoice", "invoice"), ("payment_method", "payment_method")])
+            found.fields(&[("latest_charge", "charge"), ("invoice", "invoice"), ("payment_method", "payment_method")]);
         }
         "charge" => found.fields(&[("payment_intent", "payment_intent"), ("invoice", "invoice")]),
         "dispute" => found.fields(&[("charge", "charge"), ("payment_intent", "payment_intent")]),

@@ -117,15 +117,19 @@ fn of_several_invoice_payments_the_default_counts_then_the_newest_paid_then_an_o
 
 #[test]
 fn before_basil_the_invoice_names_its_payment() {
-    let charged = |fields: &str| invoiced().put(&invoice(fields)).put(&charge("ch_1", "3000"));
+    let paid = |fields: &str| invoiced().put(&invoice(fields)).put(&charge("ch_1", "3000"));
     let sepa = ["sepa_debit", "", "3000"];
-    assert_eq!(paid_by(&charged(r#","charge":"ch_1""#)), sepa);
+    assert_eq!(paid_by(&paid(r#","charge":"ch_1""#)), sepa);
     let intent = r#","payment_intent":{"id":"pi_1","object":"payment_intent","latest_charge":"ch_1"}"#;
-    assert_eq!(paid_by(&charged(intent)), sepa, "2022-11-15");
-    let charges = r#","payment_intent":{"id":"pi_1","object":"payment_intent","charges":{"data":[{"id":"ch_1"}]}}"#;
-    assert_eq!(paid_by(&charged(charges)), sepa, "2020-08-27");
-    let method = r#","payment_intent":{"id":"pi_1","object":"payment_intent","payment_method":"pm_1"}"#;
-    assert_eq!(paid_by(&charged(method).put(&card("pm_1", "amex", "0042"))), ["card", "amex", "0042"], "not charged yet");
+    assert_eq!(paid_by(&paid(intent)), sepa, "2022-11-15");
+    let listed = r#","payment_intent":{"id":"pi_1","object":"payment_intent","charges":{"data":[{"id":"ch_1"}]}}"#;
+    assert_eq!(paid_by(&paid(listed)), sepa, "2020-08-27");
+    let uncharged = r#","payment_intent":{"id":"pi_1","object":"payment_intent","payment_method":"pm_1"}"#;
+    assert_eq!(
+        paid_by(&paid(uncharged).put(&card("pm_1", "amex", "0042"))),
+        ["card", "amex", "0042"],
+        "not charged yet"
+    );
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn project_text(text: &str) -> Option<Projected<Subscription>> {
     let json = Json::parse(text).unwrap();
     let view = SubscriptionView::read(json).ok()?;
     let world = World::default().put(&text.replacen('{', r#"{"object":"subscription","#, 1));
-    let node_of = |graph: &Graph| graph.get("subscription", &view.id).and_then(|node| row(graph, node, None, &LENIENT));
+    let node_of = |graph: &Graph| graph.get("subscription", &view.id).and_then(|node| row(graph, node, None, LENIENT));
     world.ask(node_of)
 }
 

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn only_a_won_dispute_is_won() {
         for (status, won) in [("won", true), ("lost", false), ("needs_response", false), ("warning_closed", false)] {
-            let dispute = DisputeView::read(json(&format!(r#"{{"charge":"ch_1","status":"{status}"}}"#)).to_owned());
+            let dispute = DisputeView::read(json(&format!(r#"{{"charge":"ch_1","status":"{status}"}}"#)));
             assert_eq!(dispute.won, won, "{status}");
         }
     }
