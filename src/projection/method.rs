@@ -128,6 +128,8 @@ fn of_invoice_payments(graph: &Graph, invoice_id: &str) -> Option<MethodView> {
         Some("open") => 1,
         _ => 0,
     };
+    // one that was canceled moved no money
+    views.retain(|view| view.is_default || view.status.as_deref() != Some("canceled"));
     views.sort_by_key(|view| (view.is_default, weight(view), view.created));
     views.into_iter().rev().find_map(|view| {
         let by_intent = view.payment_intent_id.as_deref().and_then(|id| of_payment_intent(graph, id));

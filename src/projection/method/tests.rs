@@ -105,7 +105,9 @@ fn of_several_invoice_payments_the_default_counts_then_the_newest_paid_then_an_o
             .put(&format!(r#"{{"id":"pi_{number}","object":"payment_intent","latest_charge":{charge}}}"#))
     };
     let last_four = |world: &World| paid_by(world)[2].clone();
-    let open = payment(invoiced().put(&invoice("")), "inpay_9", 1, r#""status":"open","created":1767225900"#);
+    let canceled = payment(invoiced().put(&invoice("")), "inpay_8", 5, r#""status":"canceled","created":1767226000"#);
+    assert_eq!(paid_by(&canceled), ["card", "visa", "0001"], "it moved no money: the customer's");
+    let open = payment(canceled, "inpay_9", 1, r#""status":"open","created":1767225900"#);
     assert_eq!(last_four(&open), "0001");
     let paid = payment(open, "inpay_2", 2, r#""status":"paid","created":1767225700"#);
     assert_eq!(last_four(&paid), "0002");
