@@ -78,7 +78,7 @@ const IMPURE: [&str; 10] =
     ["async ", ".await", "sqlx", "tokio", "hyper", "std::env", "clock::", "SystemTime", "Instant::", "fastrand"];
 
 /// These are pure and must say so; any other file that says PURE is held to it too.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "src/domain/",
     "src/stripe/",
     "src/projection/",
@@ -86,6 +86,7 @@ const PURE: [&str; 10] = [
     "src/mirror/walk.rs",
     "src/mirror/history.rs",
     "src/mirror/snapshot.rs",
+    "src/mirror/facts/fold.rs",
     "src/receiver/signature.rs",
     "src/receiver/envelope.rs",
     "src/retry.rs",
@@ -108,7 +109,7 @@ fn pure_files_are_pure() {
 }
 
 /// Data flows one way: the rooms in their order, and which of those before it a room uses.
-const ROOMS: [(&str, &[&str]); 24] = [
+const ROOMS: [(&str, &[&str]); 25] = [
     ("clock", &[]),
     ("retry", &[]),
     ("text", &[]),
@@ -119,6 +120,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
     ("mirror", &["domain", "stripe"]),
     ("store", &["domain"]),
     ("outbox", &["domain"]),
+    ("jobs", &["domain"]),
     ("migrations", &[]),
     ("embedded", &[]),
     ("metrics", &["domain", "reach", "stripe"]),
@@ -126,9 +128,26 @@ const ROOMS: [(&str, &[&str]); 24] = [
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
     ("receiver", &["clock", "config", "domain", "metrics", "outbox", "reach", "stripe"]),
-    ("worker", &["config", "domain", "metrics", "mirror", "outbox", "projection", "reach", "retry", "store", "stripe"]),
+    (
+        "worker",
+        &[
+            "client",
+            "clock",
+            "config",
+            "domain",
+            "jobs",
+            "metrics",
+            "mirror",
+            "outbox",
+            "projection",
+            "reach",
+            "retry",
+            "store",
+            "stripe",
+        ],
+    ),
     ("ops", &["config", "metrics", "migrations", "reach"]),
-    ("service", &["config", "metrics", "ops", "outbox", "receiver", "worker"]),
+    ("service", &["client", "config", "metrics", "ops", "outbox", "receiver", "worker"]),
     ("demo", &["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"]),
     ("admin", &["stripe"]),
     (
@@ -159,7 +178,8 @@ fn rooms_use_only_what_comes_before_them() {
             assert!(ROOMS[..place].iter().any(|(before, _)| before == used), "{used} does not come before {room}");
         }
     }
-    for file in files("src", "rs").iter().filter(|file| file.room() != "main") {
+    // tests may look across: the facts are held against the projection that reads them
+    for file in files("src", "rs").iter().filter(|file| file.room() != "main" && !file.is_test()) {
         let room = ROOMS.iter().find(|(room, _)| *room == file.room());
         let (room, uses) = room.unwrap_or_else(|| panic!("{} stands in no known room", file.path));
         for rest in file.code().split("crate::").skip(1) {
@@ -170,7 +190,8 @@ fn rooms_use_only_what_comes_before_them() {
 }
 
 /// Where SQL may stand.
-const SQL: [&str; 7] = [
+const SQL: [&str; 8] = [
+    "src/jobs/",
     "src/outbox/",
     "src/mirror/",
     "src/store/",

@@ -38,7 +38,7 @@ pub struct BillingContact {
     /// `customer.discount.end`: the discount has no effect from then on.
     #[serde(with = "time::serde::rfc3339::option")]
     pub active_discount_ends_at: Option<OffsetDateTime>,
-    /// Type of the payment method that invoices are charged to by default: card, sepa_debit …; unknown ones kept.
+    /// Type of the payment method that invoices are charged to by default: `card`, `sepa_debit` …; unknown ones kept.
     pub default_payment_method: Option<String>,
     /// Brand of that card: visa, mastercard, amex …; none where it is no card.
     pub default_payment_method_card_brand: Option<String>,

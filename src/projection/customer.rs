@@ -4,12 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use time::OffsetDateTime;
+
 use super::graph::{Graph, Node};
 use super::method;
 use super::{CustomerRows, Projected, Rules};
 use crate::domain::contact::BillingContact;
 use crate::domain::event::Reason;
-use crate::domain::object::row_id;
+use crate::domain::object::{ObjectKey, row_id};
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::discount::DiscountView;
 use crate::stripe::views::workspace::WorkspaceLink;
@@ -21,7 +23,7 @@ pub fn customer(customer_id: &str, graph: &Graph, rules: &Rules) -> CustomerRows
     let contact = node.zip(view.as_ref()).map(|(node, view)| contact(graph, node, view));
     let subscriptions = graph.of_customer(customer_id, "subscription").into_iter();
     let subscriptions =
-        subscriptions.filter_map(|(_, node)| super::subscription::row(graph, node, view.as_ref(), rules));
+        subscriptions.filter_map(|(_, node)| super::subscription::row(graph, node, view.as_ref(), *rules));
     CustomerRows { contact, subscriptions: subscriptions.collect() }
 }
 
@@ -38,7 +40,7 @@ fn contact(graph: &Graph, node: &Node, view: &CustomerView) -> Projected<Billing
         notes.insert(Reason::BadWorkspaceId);
     }
     let (discount, method) = if deleted {
-        needs.extend(live_subscriptions(graph, &view.id));
+        needs.extend(live_subscriptions(graph, &view.id, node.deleted_at.or(node.version)));
         (None, None)
     } else {
         (discount(graph, node, view), method::of_customer(graph, view, &mut needs))
@@ -91,11 +93,16 @@ fn discount(graph: &Graph, node: &Node, view: &CustomerView) -> Option<DiscountV
     newest.1
 }
 
-/// Stripe ends the subscriptions of a deleted customer at once; should one of those events be lost, only a read tells.
-fn live_subscriptions(graph: &Graph, customer_id: &str) -> Vec<crate::domain::object::ObjectKey> {
+/// The subscriptions that were alive when last heard of, before the customer's end. Stripe ends them at once; should one
+/// of those events be lost, only a read tells. What was said after the deletion stands, or the reads would never end.
+fn live_subscriptions(graph: &Graph, customer_id: &str, deleted_at: Option<OffsetDateTime>) -> Vec<ObjectKey> {
     let is_live = |node: &Node| {
-        let status = node.json().get("status").text().unwrap_or_default();
-        node.missing_at.is_none() && !["canceled", "incomplete_expired"].contains(&status.as_str())
+        let subscription = node.json();
+        let status = subscription.get("status").text().unwrap_or_default();
+        let over = ["canceled", "incomplete_expired"].contains(&status.as_str())
+            || !subscription.get("ended_at").is_null()
+            || node.missing_at.is_some();
+        !over && node.version <= deleted_at
     };
     let subscriptions = graph.of_customer(customer_id, "subscription").into_iter();
     subscriptions.filter(|(_, node)| is_live(node)).map(|(key, _)| key.clone()).collect()

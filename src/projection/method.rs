@@ -3,6 +3,7 @@
 //! PURE; called by the customer and the subscription projection.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use super::graph::{Graph, Node};
 use crate::domain::object::ObjectKey;
@@ -15,47 +16,78 @@ use crate::stripe::views::subscription::SubscriptionView;
 
 type Needs = BTreeSet<ObjectKey>;
 
-/// The method that a customer's invoices are charged to: its default payment method, else its default source.
+/// A step of the search. It ends with a method, or with none where the one that counts was never seen, since another in
+/// its place would be a guess; what is not named, deleted or not found leaves the word to the next step.
+type Step = ControlFlow<Option<MethodView>>;
+
+/// The method that a customer's invoices are charged to.
 pub(super) fn of_customer(graph: &Graph, view: &CustomerView, needs: &mut Needs) -> Option<MethodView> {
-    let own = view.payment_method_id.as_deref().and_then(|id| payment_method(graph, id, needs));
-    own.or_else(|| source(graph, view.source_id.as_deref()?, &view.id, needs))
+    search_customer(graph, view, needs).break_value().flatten()
 }
 
-/// The method that a subscription is paid by: its own, its own source, the one that paid its last invoice, and else the
-/// customer's, which Stripe charges in that case.
+/// The method that a subscription is paid by.
 pub(super) fn of_subscription(
     graph: &Graph,
     view: &SubscriptionView,
     customer: Option<&CustomerView>,
     needs: &mut Needs,
 ) -> Option<MethodView> {
-    let own = view.payment_method_id.as_deref().and_then(|id| payment_method(graph, id, needs));
-    own.or_else(|| source(graph, view.source_id.as_deref()?, &view.customer_id, needs))
-        .or_else(|| of_last_invoice(graph, view.latest_invoice_id.as_deref()?, needs))
-        // a deleted customer has none any more
-        .or_else(|| of_customer(graph, customer.filter(|customer| !is_deleted(graph, customer))?, needs))
+    search_subscription(graph, view, customer, needs).break_value().flatten()
+}
+
+/// Its default payment method, else its default source.
+fn search_customer(graph: &Graph, view: &CustomerView, needs: &mut Needs) -> Step {
+    payment_method(graph, view.payment_method_id.as_deref(), needs)?;
+    source(graph, view.source_id.as_deref(), graph.key("customer", &view.id), needs)
+}
+
+/// Its own, its own source, the one that paid its last invoice, and else the customer's, which Stripe charges in that
+/// case.
+fn search_subscription(
+    graph: &Graph,
+    view: &SubscriptionView,
+    customer: Option<&CustomerView>,
+    needs: &mut Needs,
+) -> Step {
+    payment_method(graph, view.payment_method_id.as_deref(), needs)?;
+    source(graph, view.source_id.as_deref(), graph.key("subscription", &view.id), needs)?;
+    last_invoice(graph, view.latest_invoice_id.as_deref(), needs)?;
+    // a deleted customer has none any more
+    match customer.filter(|customer| !is_deleted(graph, customer)) {
+        Some(customer) => search_customer(graph, customer, needs),
+        None => ControlFlow::Continue(()),
+    }
 }
 
 fn is_deleted(graph: &Graph, customer: &CustomerView) -> bool {
     customer.deleted || graph.get("customer", &customer.id).is_some_and(|node| node.deleted_at.is_some())
 }
 
-fn payment_method(graph: &Graph, id: &str, needs: &mut Needs) -> Option<MethodView> {
-    let Some(node) = graph.get("payment_method", id) else {
-        needs.insert(graph.key("payment_method", id));
-        return None;
-    };
-    present(node).and_then(|node| of_object("payment_method", node.json()))
+fn payment_method(graph: &Graph, id: Option<&str>, needs: &mut Needs) -> Step {
+    let Some(id) = id else { return ControlFlow::Continue(()) };
+    object(graph, "payment_method", id, graph.key("payment_method", id), needs)
 }
 
-/// A card, source or bank account of the older kind. It has no read of its own: the customer's brings it.
-fn source(graph: &Graph, id: &str, customer_id: &str, needs: &mut Needs) -> Option<MethodView> {
-    let kind = source_type(id);
-    let Some(node) = graph.get(kind, id) else {
-        needs.insert(graph.key("customer", customer_id));
-        return None;
-    };
-    present(node).and_then(|node| of_object(kind, node.json()))
+/// A card, source or bank account of the older kind. It has no read of its own: that of its `owner`, which names it,
+/// brings it.
+fn source(graph: &Graph, id: Option<&str>, owner: ObjectKey, needs: &mut Needs) -> Step {
+    let Some(id) = id else { return ControlFlow::Continue(()) };
+    object(graph, source_type(id), id, owner, needs)
+}
+
+/// Looks at one object; `read` is what brings it.
+fn object(graph: &Graph, object_type: &str, id: &str, read: ObjectKey, needs: &mut Needs) -> Step {
+    match graph.get(object_type, id) {
+        None => {
+            needs.insert(read);
+            ControlFlow::Break(None)
+        }
+        Some(node) => step(present(node).and_then(|node| of_object(object_type, node.json()))),
+    }
+}
+
+fn step(found: Option<MethodView>) -> Step {
+    found.map_or(ControlFlow::Continue(()), |method| ControlFlow::Break(Some(method)))
 }
 
 /// What was deleted, or was not found, is no way to pay.
@@ -64,19 +96,25 @@ fn present(node: &Node) -> Option<&Node> {
 }
 
 /// What the payment of an invoice remembers, which stays when the method itself is removed.
-fn of_last_invoice(graph: &Graph, id: &str, needs: &mut Needs) -> Option<MethodView> {
+///
+/// Where nothing is found the search goes on even while the invoice is still to be read: most that have no payment
+/// have none because they bill nothing.
+fn last_invoice(graph: &Graph, id: Option<&str>, needs: &mut Needs) -> Step {
+    let Some(id) = id else { return ControlFlow::Continue(()) };
     let Some(node) = graph.get("invoice", id) else {
         needs.insert(graph.key("invoice", id));
-        return None;
+        return ControlFlow::Continue(());
     };
     let invoice = InvoiceView::read(node.json());
     let found = of_invoice_payments(graph, id).or_else(|| of_old_invoice(graph, &invoice));
+    // nobody can pay a draft yet
+    let may_be_paid = invoice.bills && invoice.status.as_deref() != Some("draft") && present(node).is_some();
     // a read made since the invoice last changed has said all that there is
     let was_read = node.expansion_version.is_some() && node.expansion_version >= node.version;
-    if found.is_none() && invoice.bills && !was_read && node.missing_at.is_none() {
+    if found.is_none() && may_be_paid && !was_read {
         needs.insert(graph.key("invoice", id));
     }
-    found
+    step(found)
 }
 
 /// Since 2025-03-31.basil invoice payments lead from an invoice to its charges: the default one, else the newest that is
@@ -90,6 +128,8 @@ fn of_invoice_payments(graph: &Graph, invoice_id: &str) -> Option<MethodView> {
         Some("open") => 1,
         _ => 0,
     };
+    // one that was canceled moved no money
+    views.retain(|view| view.is_default || view.status.as_deref() != Some("canceled"));
     views.sort_by_key(|view| (view.is_default, weight(view), view.created));
     views.into_iter().rev().find_map(|view| {
         let by_intent = view.payment_intent_id.as_deref().and_then(|id| of_payment_intent(graph, id));
@@ -116,3 +156,6 @@ fn of_payment_intent(graph: &Graph, id: &str) -> Option<MethodView> {
 fn of_charge(graph: &Graph, id: &str) -> Option<MethodView> {
     ChargeView::read(graph.get("charge", id)?.json()).method
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,13 +23,13 @@ pub(super) fn row(
     graph: &Graph,
     node: &Node,
     customer: Option<&CustomerView>,
-    rules: &Rules,
+    rules: Rules,
 ) -> Option<Projected<Subscription>> {
     let view = with_all_items(node, SubscriptionView::read(node.json()).ok()?);
     let mut around = Around { graph, view: &view, customer, notes: view.notes.clone(), needs: BTreeSet::new() };
     if customer.is_none() {
         around.notes.insert(Reason::UnknownCustomer);
-        around.need_unless_missing("customer", &view.customer_id);
+        around.need_if_unseen("customer", &view.customer_id);
     }
     if view.more_items {
         around.notes.insert(Reason::MoreItems);
@@ -65,7 +65,7 @@ struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn row(&mut self, rules: &Rules) -> Subscription {
+    fn row(&mut self, rules: Rules) -> Subscription {
         let (account, view) = (self.graph.account(), self.view);
         let schedule = self.schedule();
         let ending = Ending::of(view, schedule.as_ref());
@@ -74,7 +74,7 @@ impl Around<'_> {
         let next = next_plan::price(view, schedule.as_ref()).filter(|next| Some(next) != price.as_ref());
         let method = method::of_subscription(self.graph, view, self.customer, &mut self.needs);
         let discounts = self.discounts();
-        let inactive_reason = inactive_reason(view, *rules);
+        let inactive_reason = inactive_reason(view, rules);
         let is_trial = view.status == "trialing";
         Subscription {
             id: row_id(account, &view.id),
@@ -112,9 +112,10 @@ impl Around<'_> {
         }
     }
 
-    /// Asks for an object that was never seen, unless Stripe said that there is none.
-    fn need_unless_missing(&mut self, object_type: &str, id: &str) {
-        if self.graph.get(object_type, id).is_none_or(|node| node.content.is_none() && node.missing_at.is_none()) {
+    /// Asks for an object that was never seen. Of one that was deleted, or not found, no read brings the content.
+    fn need_if_unseen(&mut self, object_type: &str, id: &str) {
+        let is_unseen = |node: &Node| node.content.is_none() && node.missing_at.is_none() && node.deleted_at.is_none();
+        if self.graph.get(object_type, id).is_none_or(is_unseen) {
             self.needs.insert(self.graph.key(object_type, id));
         }
     }
@@ -138,7 +139,7 @@ impl Around<'_> {
             return Some(row_id(self.graph.account(), price_id));
         }
         self.notes.insert(Reason::UnknownPrice);
-        self.need_unless_missing("price", price_id);
+        self.need_if_unseen("price", price_id);
         None
     }
 
@@ -206,5 +207,7 @@ fn inactive_reason(view: &SubscriptionView, rules: Rules) -> Option<InactiveReas
         .or_else(|| view.payment_paused.then_some(InactiveReason::PaymentPaused))
 }
 
+#[cfg(test)]
+mod laws_tests;
 #[cfg(test)]
 mod tests;

@@ -92,7 +92,9 @@ impl World {
             if asked.is_empty() {
                 return result;
             }
-            asked.into_iter().for_each(|question| self.answer(&mut graph, question));
+            for question in asked {
+                self.answer(&mut graph, question);
+            }
         }
         panic!("the projection does not stop asking");
     }

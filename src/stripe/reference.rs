@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::json::Json;
+use super::views::invoice::InvoiceView;
 use super::views::is_key;
 
 /// The id in an expandable field: the text itself, or the `id` of the object that stands there.
@@ -43,12 +44,9 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
         }
         "subscription" => found.add_subscription(),
         "invoice" => {
-            found.fields(&[
-                ("payment_intent", "payment_intent"),
-                ("charge", "charge"),
-                ("subscription", "subscription"),
-            ]);
-            found.add("subscription", object.get("parent").get("subscription_details").get("subscription"));
+            found.fields(&[("payment_intent", "payment_intent"), ("charge", "charge")]);
+            let subscription = InvoiceView::read(object).subscription_id.filter(|id| is_key(id));
+            found.named.extend(subscription.map(|id| ("subscription", id)));
         }
         "invoice_payment" => {
             found.add("invoice", object.get("invoice"));
@@ -57,7 +55,7 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
             found.add("charge", payment.get("charge"));
         }
         "payment_intent" => {
-            found.fields(&[("latest_charge", "charge"), ("invoice", "invoice"), ("payment_method", "payment_method")])
+            found.fields(&[("latest_charge", "charge"), ("invoice", "invoice"), ("payment_method", "payment_method")]);
         }
         "charge" => found.fields(&[("payment_intent", "payment_intent"), ("invoice", "invoice")]),
         "dispute" => found.fields(&[("charge", "charge"), ("payment_intent", "payment_intent")]),
@@ -184,6 +182,8 @@ mod tests {
         assert_eq!(names("subscription_schedule", schedule), ["price/p", "subscription/sub_1"]);
         let invoice = r#"{"parent":{"subscription_details":{"subscription":"sub_1"}},"charge":"ch_1"}"#;
         assert_eq!(names("invoice", invoice), ["charge/ch_1", "subscription/sub_1"]);
+        let by_line = r#"{"lines":{"data":[{"subscription":{"id":"sub_1"}}]}}"#;
+        assert_eq!(names("invoice", by_line), ["subscription/sub_1"]);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub fn fold(object_type: &str, object: Json<'_>, told_at: OffsetDateTime, source
     match object_type {
         "charge" => charge(id, object, told_at),
         "payment_intent" => payment_intent(&id, object, told_at),
-        "invoice" => invoice(id, object, told_at),
+        "invoice" => invoice(&id, object, told_at),
         "invoice_payment" => invoice_payment(object),
         "dispute" => dispute(id, object, told_at),
         "subscription" => subscription(id, object, told_at, source),
@@ -126,15 +126,15 @@ fn payment_intent(id: &str, object: Json<'_>, told_at: OffsetDateTime) -> Vec<Fa
     paid.into_iter().chain(failed).collect()
 }
 
-fn invoice(invoice_id: String, object: Json<'_>, told_at: OffsetDateTime) -> Vec<Fact> {
+fn invoice(invoice_id: &str, object: Json<'_>, told_at: OffsetDateTime) -> Vec<Fact> {
     let view = InvoiceView::read(object);
     let payment = |payment_type, id: Option<String>| {
-        id.map(|payment_id| Fact::Payment { invoice_id: invoice_id.clone(), payment_type, payment_id })
+        id.map(|payment_id| Fact::Payment { invoice_id: invoice_id.to_owned(), payment_type, payment_id })
     };
     let payments =
         [payment(PaymentType::PaymentIntent, view.payment_intent_id), payment(PaymentType::Charge, view.charge_id)];
     let paid_at = view.paid_for_real.then(|| view.paid_at.unwrap_or(told_at));
-    let invoice = Fact::Invoice { invoice_id: invoice_id.clone(), subscription_id: view.subscription_id, paid_at };
+    let invoice = Fact::Invoice { invoice_id: invoice_id.to_owned(), subscription_id: view.subscription_id, paid_at };
     [invoice].into_iter().chain(payments.into_iter().flatten()).collect()
 }
 

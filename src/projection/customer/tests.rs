@@ -102,6 +102,10 @@ fn the_live_subscriptions_of_a_deleted_customer_are_to_be_read() {
     let contact = world.contact();
     assert_eq!(needs(&contact), ["subscription/sub_1"]);
     assert!(contact.notes.contains(&Reason::NeedsFetch));
+    let ended = subscription("sub_1", "active").replace('}', r#","ended_at":1767225600}"#);
+    assert_eq!(needs(&world.clone().put(&ended).contact()), Vec::<String>::new(), "ended, whatever its status");
+    let told_since = world.put_later(1, &subscription("sub_1", "active"));
+    assert_eq!(needs(&told_since.contact()), Vec::<String>::new(), "reads would never end");
 }
 
 #[test]
@@ -146,5 +150,8 @@ fn a_method_that_was_never_seen_is_to_be_read() {
     assert_eq!(needs(&contact), ["payment_method/pm_1"]);
     let contact = customer_with(r#""default_source":"card_1""#).contact();
     assert_eq!(needs(&contact), ["customer/cus_1"], "a card has no read of its own");
+    let both = customer_with(r#""invoice_settings":{"default_payment_method":"pm_1"},"default_source":"card_1""#)
+        .put(r#"{"id":"card_1","object":"card","brand":"Visa","last4":"4242"}"#);
+    assert_eq!(method(&both), some(["", "", ""]), "nothing stands in for it meanwhile");
     assert!(contact.notes.contains(&Reason::NeedsFetch));
 }

@@ -70,7 +70,9 @@ impl PaymentIntentView {
         let charge_id = reference(json.get("latest_charge")).or(newest);
         let error = json.get("last_payment_error");
         let is_sepa = error.get("payment_method").get("type").text().as_deref() == Some(SEPA);
-        let failed = reference(error.get("charge")).or_else(|| charge_id.clone());
+        // of an intent that went on since, the newest charge is another one than the error speaks of
+        let is_back = json.get("status").text().as_deref() == Some("requires_payment_method");
+        let failed = reference(error.get("charge")).or_else(|| charge_id.clone().filter(|_| is_back));
         Self {
             payment_method_id: reference(json.get("payment_method")),
             invoice_id: reference(json.get("invoice")),
@@ -134,9 +136,13 @@ mod tests {
 
     #[test]
     fn a_failure_is_sepa_only_where_its_method_says_so() {
-        let failure = |text| PaymentIntentView::read(json(text)).sepa_failure;
-        let sepa = r#"{"latest_charge":"ch_1","last_payment_error":{"payment_method":{"type":"sepa_debit"}}}"#;
+        let failure = |text: &str| PaymentIntentView::read(json(text)).sepa_failure;
+        let sepa = r#"{"status":"requires_payment_method","latest_charge":"ch_1",
+            "last_payment_error":{"payment_method":{"type":"sepa_debit"}}}"#;
         assert_eq!(failure(sepa).as_deref(), Some("ch_1"));
+        for status in ["processing", "succeeded"] {
+            assert_eq!(failure(&sepa.replace("requires_payment_method", status)), None, "{status}: a newer charge");
+        }
         let named =
             r#"{"latest_charge":"ch_2","last_payment_error":{"charge":"ch_1","payment_method":{"type":"sepa_debit"}}}"#;
         assert_eq!(failure(named).as_deref(), Some("ch_1"));
@@ -149,7 +155,7 @@ mod tests {
     #[test]
     fn only_a_won_dispute_is_won() {
         for (status, won) in [("won", true), ("lost", false), ("needs_response", false), ("warning_closed", false)] {
-            let dispute = DisputeView::read(json(&format!(r#"{{"charge":"ch_1","status":"{status}"}}"#)).to_owned());
+            let dispute = DisputeView::read(json(&format!(r#"{{"charge":"ch_1","status":"{status}"}}"#)));
             assert_eq!(dispute.won, won, "{status}");
         }
     }

@@ -9,7 +9,7 @@ use crate::stripe::json::Json;
 /// A way to pay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MethodView {
-    /// `type` of the payment method (card, sepa_debit …); unknown ones pass through.
+    /// `type` of the payment method (`card`, `sepa_debit` …); unknown ones pass through.
     pub kind: String,
     /// Of a card: its brand, in the spelling of payment methods.
     pub card_brand: Option<String>,
@@ -45,13 +45,12 @@ fn last_four(details: Json<'_>) -> Option<String> {
 /// The older objects write brands as people read them ("American Express").
 fn brand(details: Json<'_>) -> Option<String> {
     let brand = Reader::default().text(details.get("brand")).filter(|text| !text.is_empty())?;
-    Some(match brand.as_str() {
-        "American Express" => "amex".to_owned(),
-        "Diners Club" => "diners".to_owned(),
-        "China UnionPay" => "unionpay".to_owned(),
-        "Cartes Bancaires" => "cartes_bancaires".to_owned(),
-        "EFTPOS Australia" | "eftpos Australia" => "eftpos_au".to_owned(),
-        other => other.to_lowercase().replace(' ', "_"),
+    Some(match brand.to_lowercase().replace(' ', "_").as_str() {
+        "american_express" => "amex".to_owned(),
+        "diners_club" => "diners".to_owned(),
+        "china_unionpay" => "unionpay".to_owned(),
+        "eftpos_australia" => "eftpos_au".to_owned(),
+        other => other.to_owned(),
     })
 }
 
@@ -59,36 +58,50 @@ fn brand(details: Json<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn method(object_type: &str, text: &str) -> (String, Option<String>, Option<String>) {
+    /// Type, brand and last four; nothing where there is none.
+    fn method(object_type: &str, text: &str) -> [String; 3] {
         let view = of_object(object_type, Json::parse(text).unwrap()).unwrap();
-        (view.kind, view.card_brand, view.last_four)
-    }
-
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
+        [Some(view.kind), view.card_brand, view.last_four].map(Option::unwrap_or_default)
     }
 
     #[test]
     fn a_payment_method_keeps_its_parts_below_its_type() {
         let card = r#"{"type":"card","card":{"brand":"visa","display_brand":"cartes_bancaires","last4":"0042"}}"#;
-        assert_eq!(method("payment_method", card), ("card".into(), some("visa"), some("0042")));
+        assert_eq!(method("payment_method", card), ["card", "visa", "0042"]);
         let sepa = r#"{"type":"sepa_debit","sepa_debit":{"last4":"3000","brand":"x"}}"#;
-        assert_eq!(method("payment_method", sepa), ("sepa_debit".into(), None, some("3000")));
+        assert_eq!(method("payment_method", sepa), ["sepa_debit", "", "3000"]);
         let unknown = r#"{"type":"telepathy","telepathy":{}}"#;
-        assert_eq!(method("payment_method", unknown), ("telepathy".into(), None, None));
+        assert_eq!(method("payment_method", unknown), ["telepathy", "", ""]);
     }
 
     #[test]
     fn the_older_objects_read_alike() {
-        assert_eq!(
-            method("card", r#"{"brand":"American Express","last4":"8431"}"#),
-            ("card".into(), some("amex"), some("8431"))
-        );
-        assert_eq!(method("card", r#"{"brand":"MasterCard"}"#).1, some("mastercard"));
-        assert_eq!(method("card", r#"{"brand":"Diners Club"}"#).1, some("diners"));
-        assert_eq!(method("bank_account", r#"{"last4":"6789"}"#), ("us_bank_account".into(), None, some("6789")));
+        let account = r#"{"last4":"6789"}"#;
+        assert_eq!(method("bank_account", account), ["us_bank_account", "", "6789"]);
         let source = r#"{"type":"sepa_debit","sepa_debit":{"last4":"3000"}}"#;
-        assert_eq!(method("source", source), ("sepa_debit".into(), None, some("3000")));
+        assert_eq!(method("source", source), ["sepa_debit", "", "3000"]);
+        let card = r#"{"type":"card","card":{"brand":"Visa","last4":"0042"}}"#;
+        assert_eq!(method("source", card), ["card", "visa", "0042"], "a card behind a source");
+    }
+
+    #[test]
+    fn the_brands_of_older_cards_are_spelt_as_those_of_payment_methods() {
+        for (written, brand) in [
+            ("American Express", "amex"),
+            ("Diners Club", "diners"),
+            ("MasterCard", "mastercard"),
+            ("Visa", "visa"),
+            ("Discover", "discover"),
+            ("JCB", "jcb"),
+            ("UnionPay", "unionpay"),
+            ("Cartes Bancaires", "cartes_bancaires"),
+            ("Eftpos Australia", "eftpos_au"),
+            ("Unknown", "unknown"),
+            ("Moon Card", "moon_card"),
+        ] {
+            let card = format!(r#"{{"brand":"{written}","last4":"8431"}}"#);
+            assert_eq!(method("card", &card), ["card", brand, "8431"]);
+        }
     }
 
     #[test]

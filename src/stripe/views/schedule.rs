@@ -16,7 +16,7 @@ pub struct ScheduleView {
     pub phases: Vec<PhaseView>,
     /// `end_behavior` is `cancel`: the subscription ends with the last phase.
     pub ends: bool,
-    /// `status` is active or not_started: it still drives its subscription.
+    /// `status` is `active` or `not_started`: it still drives its subscription.
     pub drives: bool,
 }
 

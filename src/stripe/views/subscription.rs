@@ -20,7 +20,6 @@ const STATUSES: [&str; 8] =
 
 /// What we read of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are Stripe's, and each is a fact of its own")]
 pub struct SubscriptionView {
     /// `id`.
     pub id: String,

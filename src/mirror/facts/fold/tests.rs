@@ -18,10 +18,13 @@ fn facts(object_type: &str, text: &str) -> Vec<Fact> {
     fold(object_type, Json::parse(text).unwrap(), TOLD, "evt_1")
 }
 
+/// Of a charge: when it was made, when it was told, its payment intent, and whether it is SEPA, failed and succeeded.
+type Charge = (Option<OffsetDateTime>, OffsetDateTime, Option<String>, [bool; 3]);
+
 /// The facts as the tables keep them: a value once known stays, a time moves only to the earlier.
 #[derive(Default)]
 struct Known {
-    charges: BTreeMap<String, (Option<OffsetDateTime>, OffsetDateTime, Option<String>, [bool; 3])>,
+    charges: BTreeMap<String, Charge>,
     payments: BTreeSet<(String, PaymentType, String)>,
     invoices: BTreeMap<String, (Option<String>, Option<OffsetDateTime>)>,
     disputes: BTreeMap<String, (String, OffsetDateTime, bool)>,
