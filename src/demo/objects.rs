@@ -229,6 +229,25 @@ fn without(object: &mut Value, keys: &[&str]) {
     }
 }
 
+/// A bank account that a customer lets be debited.
+pub(super) fn sepa_debit(id: &str, customer_id: &str) -> Value {
+    json!({
+        "id": id,
+        "object": "payment_method",
+        "allow_redisplay": "always",
+        "billing_details": {},
+        "created": CATALOGUE_AT,
+        "customer": customer_id,
+        "livemode": false,
+        "metadata": {},
+        "sepa_debit": {
+            "bank_code": "0007", "branch_code": "", "country": "PT", "fingerprint": "DemoAdaIban", "generated_from": null,
+            "last4": "3154"
+        },
+        "type": "sepa_debit",
+    })
+}
+
 /// A paid invoice, as far as anybody here could want it.
 pub(super) fn invoice(id: &str, customer_id: &str, subscription_id: &str, cents: u32) -> Value {
     json!({

@@ -53,6 +53,7 @@ pub(super) struct SubscriptionRow {
     pub(super) end_date: Option<OffsetDateTime>,
     pub(super) next_subscription_cycle_start: Option<OffsetDateTime>,
     pub(super) stripe_price_id: Option<String>,
+    pub(super) payment_type: Option<String>,
 }
 
 impl SubscriptionRow {
@@ -69,6 +70,7 @@ impl SubscriptionRow {
             ("end_date", time(self.end_date)),
             ("next_subscription_cycle_start", time(self.next_subscription_cycle_start)),
             ("stripe_price_id", text(self.stripe_price_id.as_deref())),
+            ("payment_type", text(self.payment_type.as_deref())),
         ]
     }
 }
@@ -191,7 +193,7 @@ pub(super) async fn subscriptions(conn: &mut PgConnection) -> Result<Vec<Subscri
         r"
         -- demo.subscriptions
         SELECT stripe_subscription_id, stripe_status, active, payment_paused, is_trial, trial_ends_at, is_grace_period,
-            end_date, next_subscription_cycle_start, stripe_price_id
+            end_date, next_subscription_cycle_start, stripe_price_id, payment_type
         FROM billing.subscriptions
         ORDER BY stripe_subscription_id
         ",

@@ -38,12 +38,13 @@ impl Demands {
         self.0.is_empty()
     }
 
-    /// Something is asked for that needs Stripe's API.
-    pub fn has_reads(&self) -> bool {
-        self.0.keys().any(|(kind, _)| *kind != Kind::Reproject)
+    /// A fetch of this object is asked for.
+    pub fn has_fetch(&self, key: &ObjectKey) -> bool {
+        self.0.contains_key(&(Kind::Fetch, key.clone()))
     }
 
     /// Leaves out what needs Stripe's API.
+    #[must_use]
     pub fn without_reads(mut self) -> Self {
         self.0.retain(|(kind, _), _| *kind == Kind::Reproject);
         self

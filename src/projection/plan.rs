@@ -51,9 +51,6 @@ pub fn plan(price_id: &str, graph: &Graph) -> Option<PlanRows> {
     if limits.iter().any(|limit| limit.included.is_none() && !limit.unlimited) {
         notes.insert(Reason::UnreadableValue);
     }
-    if !needs.is_empty() {
-        notes.insert(Reason::NeedsFetch);
-    }
     let price_per_currency = prices(node, &view);
     let deleted = node.deleted_at.is_some() || product.is_some_and(|product| product.deleted_at.is_some());
     let active = (view.active, product_view.as_ref().and_then(|product| product.active));

@@ -198,11 +198,11 @@ async fn apply(
     tally: &mut Tally,
 ) -> Result<Vec<Settlement>, Failure> {
     if merges.is_empty() {
-        tally.demanded = effect::ask(conn, context, work.demands).await?;
+        tally.demanded = !effect::ask(conn, context, work.demands).await?.is_empty();
         return Ok(Vec::new());
     }
     let done = effect::apply(conn, context, work).await?;
-    tally.demanded = done.demanded;
+    tally.demanded = !done.demands.is_empty();
     tally.doubts += u64::try_from(done.merged.doubts.len()).unwrap_or(u64::MAX);
     // once for each object, whichever and however many events brought it
     tally.reasons.extend(done.notes.values().flatten());

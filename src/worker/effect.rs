@@ -58,8 +58,8 @@ pub(super) struct Applied {
     pub(super) merged: Merged,
     /// What was noticed about each projected object.
     pub(super) notes: Notes,
-    /// Jobs were asked for, so that somebody should be woken.
-    pub(super) demanded: bool,
+    /// What was asked for.
+    pub(super) demands: Demands,
 }
 
 impl Work {
@@ -105,9 +105,13 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     facts::add(conn, &facts).await?;
     let causes = touched(conn, &merged, &touches, &objects, &named).await?;
     let (here, later): (Causes, Causes) = causes.into_iter().partition(|(customer, _)| locked.contains(customer));
-    later.into_keys().for_each(|customer| demands.reproject(customer));
+    for customer in later.into_keys() {
+        demands.reproject(customer);
+    }
     if context.sync.confirm != Confirm::Never {
-        merged.doubts.iter().for_each(|(key, second)| demands.confirm(key.clone(), *second));
+        for (key, second) in &merged.doubts {
+            demands.confirm(key.clone(), *second);
+        }
     }
     let disputed = facts.iter().filter_map(|(account, fact)| match fact {
         Fact::Dispute { charge_id, .. } => Some(ObjectKey::new(account, "charge", charge_id)),
@@ -119,16 +123,16 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     }
     project::customers(conn, context, &here, &mut notes, &mut demands).await?;
     project::others(conn, &merged.changed, &of_objects(&touches), &mut notes, &mut demands).await?;
-    let demanded = ask(conn, context, demands).await?;
-    Ok(Applied { merged, notes, demanded })
+    let demands = ask(conn, context, demands).await?;
+    Ok(Applied { merged, notes, demands })
 }
 
-/// Writes the demands, without those that nobody can serve: a rebuild, once there is a key, asks for them again. Says
-/// whether there were any.
-pub(super) async fn ask(conn: &mut PgConnection, context: &Context, demands: Demands) -> Result<bool, sqlx::Error> {
+/// Writes the demands, without those that nobody can serve: a rebuild, once there is a key, asks for them again. Returns
+/// what was written.
+pub(super) async fn ask(conn: &mut PgConnection, context: &Context, demands: Demands) -> Result<Demands, sqlx::Error> {
     let demands = if context.fetches { demands } else { demands.without_reads() };
     demand::add(conn, &demands, context.read_margin).await?;
-    Ok(!demands.is_empty())
+    Ok(demands)
 }
 
 /// The customers to be projected, each with what caused it.
@@ -179,6 +183,8 @@ pub(super) fn is_of_payment(fact: &Fact) -> bool {
 /// Takes the row and keeps what was noticed under its object, and what it needs.
 pub(super) fn keep<T>(key: &ObjectKey, projected: Projected<T>, notes: &mut Notes, demands: &mut Demands) -> T {
     notes.entry(key.clone()).or_default().extend(projected.notes);
-    projected.needs.into_iter().for_each(|need| demands.fetch(need, None));
+    for need in projected.needs {
+        demands.fetch(need, None);
+    }
     projected.row
 }

@@ -88,9 +88,11 @@ impl Context {
         Rules { past_due_active: self.sync.past_due_active }
     }
 
-    /// Jobs are never given up: they come back more and more rarely.
-    fn job_policy(&self) -> RetryPolicy {
-        RetryPolicy { max_attempts: u32::MAX, ..self.retry_policy() }
+    /// How long a job waits after this try. Jobs are never given up: they come back more and more rarely.
+    fn backoff(&self, attempt: i32) -> Duration {
+        let policy = RetryPolicy { max_attempts: u32::MAX, ..self.retry_policy() };
+        let number = u32::try_from(attempt).unwrap_or(1);
+        policy.delay(number, fastrand::f64()).unwrap_or(self.config.retry_max)
     }
 
     fn retry_policy(&self) -> RetryPolicy {

@@ -163,7 +163,9 @@ pub(super) async fn others(
     let of_type = |types: &'static [&'static str]| {
         changed.iter().filter(move |key| types.contains(&key.object_type.as_str())).cloned().collect::<BTreeSet<_>>()
     };
-    of_type(&["product"]).into_iter().for_each(|product| demands.reproject(product));
+    for product in of_type(&["product"]) {
+        demands.reproject(product);
+    }
     plans(conn, &of_type(&["price", "plan"]), causes, notes, demands).await?;
     let loaded: Vec<MirrorRow> = rows::load(conn, of_type(&["coupon", "checkout.session"]).iter()).await?;
     let (mut coupons, mut sessions) = (Vec::new(), Vec::new());

@@ -54,9 +54,7 @@ impl Worker {
         tracing::warn!(error = %failure, jobs = jobs.len(), "rows could not be computed again and will be tried alone");
         let mut tx = begin(&self.context).await?;
         for job in jobs {
-            let attempt = u32::try_from(job.attempt).unwrap_or(u32::MAX);
-            let delay =
-                self.context.job_policy().delay(attempt, fastrand::f64()).unwrap_or(self.context.config.retry_max);
+            let delay = self.context.backoff(job.attempt);
             settle::put_back(&mut tx, job, delay, true, Some(&failure.to_string())).await?;
         }
         tx.commit().await?;
@@ -75,7 +73,7 @@ async fn serve(conn: &mut PgConnection, context: &Context, jobs: &[Job]) -> Resu
     let (mut notes, mut demands) = (Notes::new(), Demands::default());
     project::customers(conn, context, &targets.customers, &mut notes, &mut demands).await?;
     project::plans(conn, &targets.prices, &Causes::new(), &mut notes, &mut demands).await?;
-    let demanded = ask(conn, context, demands).await?;
+    let demanded = !ask(conn, context, demands).await?.is_empty();
     let done: Vec<&Job> = jobs.iter().filter(|job| !targets.pages.iter().any(|(paged, _)| *paged == **job)).collect();
     settle::done(conn, &done).await?;
     for (job, position) in &targets.pages {

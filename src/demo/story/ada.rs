@@ -15,6 +15,7 @@ const UPDATED: &str = "customer.subscription.updated";
 
 const ADA: &str = "cus_DemoAda";
 const ADA_SUB: &str = "sub_DemoAda";
+const ADA_METHOD: &str = "pm_DemoAda";
 
 const STARTER: Price = Price { id: "price_DemoStarter", product: "prod_DemoStarter", cents: 1900 };
 const TEAM: Price = Price { id: "price_DemoTeam", product: "prod_DemoTeam", cents: 4900 };
@@ -36,6 +37,7 @@ impl Ada {
         let customer = objects::customer(ADA, "Ada Lindqvist", "ada@example.com", SIGN_UP, workspace_id);
         let mut subscription = objects::subscription(ADA_SUB, "si_DemoAda", ADA, &STARTER, (SIGN_UP, TRIAL_END));
         subscription["status"] = json!("trialing");
+        subscription["default_payment_method"] = json!(ADA_METHOD);
         subscription["trial_start"] = json!(SIGN_UP.unix_timestamp());
         subscription["trial_end"] = json!(TRIAL_END.unix_timestamp());
         subscription["billing_cycle_anchor"] = json!(TRIAL_END.unix_timestamp());
@@ -46,12 +48,14 @@ impl Ada {
     }
 
     pub(super) fn signs_up(&self, sandbox: &mut Sandbox) -> Act {
+        let method = sandbox.tell("payment_method.attached", SIGN_UP, &objects::sepa_debit(ADA_METHOD, ADA));
         let customer = sandbox.tell("customer.created", SIGN_UP, &self.customer);
         let subscription = sandbox.tell("customer.subscription.created", SIGN_UP, &self.subscription);
         Act {
             date: "29 Oct 2026",
             title: "Ada signs up, with a trial of seven days",
             steps: vec![
+                applied(method, "she pays by SEPA debit"),
                 noticed(subscription, "unknown_customer", "overtakes its customer: no matter"),
                 applied(customer, "the customer, known from now on"),
             ],
@@ -80,7 +84,7 @@ impl Ada {
             steps: vec![
                 applied(converts.clone(), "the first paid month begins"),
                 again(converts, "delivered twice, counted once"),
-                settled(paid, ("ignored", "unhandled_type"), "kept, no row hangs on it: ignored"),
+                applied(paid, "paid for the first time"),
             ],
             leaves: Row::Subscription(on(&STARTER)),
         }
@@ -234,6 +238,7 @@ fn on(price: &Price) -> SubscriptionRow {
         end_date: None,
         next_subscription_cycle_start: Some(PERIOD_END),
         stripe_price_id: Some(price.id.to_owned()),
+        payment_type: Some("sepa_debit".to_owned()),
     }
 }
 

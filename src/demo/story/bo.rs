@@ -36,6 +36,7 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
         end_date: None,
         next_subscription_cycle_start: Some(period.1),
         stripe_price_id: Some(CLASSIC.id.to_owned()),
+        payment_type: None,
     };
 
     sandbox.api_version = SUMMER_2024;

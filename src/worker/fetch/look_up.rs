@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
             "payment_intent" => self.payment_intent(id).await?,
             "price" => self.price(id).await?,
             "checkout.session" => {
-                _ = self.object(object_type, id, Read::CheckoutSession(id.into()), &["line_items"]).await?
+                self.object(object_type, id, Read::CheckoutSession(id.into()), &["line_items"]).await?;
             }
             _ => {
                 if let Some(read) = plain(object_type, id) {

@@ -212,9 +212,7 @@ impl Fetcher {
 
     /// Puts a job back: what is no fault of the job costs no try.
     async fn put_back(&self, job: &Job, halt: Halt) -> Result<(), Failure> {
-        let attempt = u32::try_from(job.attempt).unwrap_or(u32::MAX);
-        let policy = self.context.job_policy();
-        let backoff = policy.delay(attempt, fastrand::f64()).unwrap_or(self.context.config.retry_max);
+        let backoff = self.context.backoff(job.attempt);
         let (delay, cost, error) = match halt {
             Halt::Work(failure) => (backoff, true, failure.to_string()),
             Halt::Api(error) => {
@@ -268,9 +266,13 @@ async fn store(conn: &mut sqlx::PgConnection, context: &Context, job: &Job, foun
         (false, false) => "superseded",
     };
     settle::note_read(conn, job, version, outcome, request_id.as_deref()).await?;
+    let wait = context.read_margin + Duration::from_secs(1);
     if job.later_than.is_some_and(|second| version <= second) {
-        let wait = context.read_margin + Duration::from_secs(1);
         settle::put_back(conn, job, wait, false, None).await?;
+    } else if applied.demands.has_fetch(&job.key) {
+        // what was to be found is not there yet, or the object has changed within the margin: not at once again, and
+        // ever more rarely
+        settle::put_back(conn, job, wait.max(context.backoff(job.attempt)), true, None).await?;
     } else {
         settle::done(conn, &[job]).await?;
     }
@@ -319,7 +321,7 @@ fn tally(applied: Applied) -> Tally {
     Tally {
         reasons: applied.notes.into_values().flatten().collect(),
         doubts: u64::try_from(applied.merged.doubts.len()).unwrap_or(u64::MAX),
-        demanded: applied.demanded,
+        demanded: !applied.demands.is_empty(),
         ..Tally::default()
     }
 }
