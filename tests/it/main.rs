@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod durability;
 mod embedded;
+mod fake;
 mod mapping;
 mod ops;
 mod ordering;
