@@ -3,7 +3,7 @@
 //!
 //! Tests change the world through methods named after what happens at Stripe ([`FakeStripe::subscribe`],
 //! [`FakeStripe::charge_failed`]), deliver its events in any version and order, and compare with
-//! [`FakeStripe::truth`]. Every run is the same: ids come from counters, time moves only by [`FakeStripe::tick`].
+//! [`FakeStripe::truth`]. Fields of Stripe's that nobody here could ask for are left out. Every run is the same: ids come from counters, time moves only by [`FakeStripe::tick`].
 
 mod catalog;
 mod checkout;
