@@ -31,7 +31,11 @@ async fn pages_walk_every_customer_once_newest_first_and_omit_the_deleted() {
     }
     stripe.delete(&all.remove(5));
     all.reverse();
-    assert_eq!(walk(&stripe, "/v1/customers?", 5).await, all);
+    for limit in [5, 11, 22] {
+        let before = stripe.served().len();
+        assert_eq!(walk(&stripe, "/v1/customers?", limit).await, all);
+        assert_eq!(stripe.served().len() - before, all.len().div_ceil(limit), "no page is asked for in vain");
+    }
     assert_eq!(read(&stripe, "/v1/customers").await["data"].as_array().unwrap().len(), 10);
     let bounds = |id: &String| stripe.object(id)["created"].as_i64().unwrap();
     let range = format!("/v1/customers?created[gte]={}&created[lt]={}&", bounds(&all[15]), bounds(&all[3]));
@@ -55,6 +59,8 @@ async fn events_are_listed_newest_first_by_type_and_for_thirty_days() {
     assert_eq!(walk(&shop.stripe, "/v1/events?", 2).await, told);
     let path = "/v1/events?types[0]=customer.updated&types[]=customer.created&";
     assert_eq!(walk(&shop.stripe, path, 2).await, told[1..2]);
+    let many = "types[]=customer.updated&".repeat(21);
+    assert_eq!(refusal(&shop.stripe, &format!("/v1/events?{many}")).await, (400, "Too many types".to_owned()));
     let event = read(&shop.stripe, &format!("/v1/events/{}", told[1])).await;
     assert_eq!(event["data"]["previous_attributes"], json!({ "name": "Ada" }));
     assert_eq!(event["api_version"], "2026-10-28.endive");

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Shop, read};
+use crate::support::events::START;
 use crate::support::stripe::{Epoch, FakeStripe};
 
 /// The object of the newest event of a type, in a version.
@@ -43,6 +44,22 @@ async fn a_renewal_says_what_moved_where_the_version_has_it() {
 }
 
 #[tokio::test]
+async fn periods_begin_on_the_day_of_the_anchor_and_on_the_last_of_shorter_months() {
+    let shop = Shop::open().await;
+    shop.stripe.tick(30 * 86_400);
+    let yearly = shop.stripe.price("prod_1", 9000, json!({ "recurring": { "interval": "year" } }));
+    let day = |sub: &str| {
+        let end = &shop.stripe.object(sub)["items"]["data"][0]["current_period_end"];
+        (end.as_i64().unwrap() - START) / 86_400
+    };
+    let (monthly, yearly) =
+        (shop.stripe.subscribe(&shop.customer, &shop.price), shop.stripe.subscribe(&shop.customer, &yearly));
+    assert_eq!((day(&monthly), day(&yearly)), (31 + 27, 365 + 30), "28 February, 31 January");
+    shop.stripe.renew(&monthly);
+    assert_eq!(day(&monthly), 31 + 28 + 30, "31 March");
+}
+
+#[tokio::test]
 async fn a_discount_holds_its_coupon_until_clover_and_names_it_since() {
     let shop = Shop::open().await;
     let coupon = shop.stripe.coupon("TEN", 10.0);
@@ -65,6 +82,17 @@ async fn a_discount_holds_its_coupon_until_clover_and_names_it_since() {
         let ids = (epoch >= Epoch::V2024).then(|| json!([discount]));
         assert_eq!(sub.get("discounts"), ids.as_ref(), "{epoch:?}");
     }
+}
+
+#[tokio::test]
+async fn a_discount_keeps_its_coupon_when_that_is_deleted() {
+    let shop = Shop::open().await;
+    let coupon = shop.stripe.coupon("TEN", 10.0);
+    shop.stripe.discount(&shop.subscription, &coupon);
+    shop.stripe.delete(&coupon);
+    shop.stripe.pause_collection(&shop.subscription);
+    let sub = last(&shop.stripe, "customer.subscription.updated", Epoch::V2020);
+    assert_eq!(sub["discount"]["coupon"]["percent_off"], 10.0);
 }
 
 #[tokio::test]

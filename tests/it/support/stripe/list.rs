@@ -11,6 +11,8 @@ use super::view::{View, plan};
 /// `GET /v1/events` reaches so far back.
 const EVENTS_SECONDS: i64 = 30 * 86_400;
 
+const MOST_TYPES: usize = 20;
+
 /// A page of all objects of a kind; `also` is a filter that the path itself holds.
 pub(crate) fn page(
     view: View<'_>,
@@ -31,6 +33,9 @@ pub(crate) fn page(
         }
     }
     let types: Vec<&str> = query.all("types[]").collect();
+    if types.len() > MOST_TYPES {
+        return Err(bad("Too many types", "types"));
+    }
     objects.retain(|object| types.is_empty() || types.iter().any(|wanted| object["type"] == *wanted));
     if kind == "subscription" && query.get("status").is_none() {
         objects.retain(|object| object["status"] != "canceled");

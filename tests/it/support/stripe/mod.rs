@@ -3,7 +3,8 @@
 //!
 //! Tests change the world through methods named after what happens at Stripe ([`FakeStripe::subscribe`],
 //! [`FakeStripe::charge_failed`]), deliver its events in any version and order, and compare with
-//! [`FakeStripe::truth`]. Fields of Stripe's that nobody here could ask for are left out. Every run is the same: ids come from counters, time moves only by [`FakeStripe::tick`].
+//! [`FakeStripe::truth`]. Every run is the same: ids come from counters, time moves only by
+//! [`FakeStripe::tick`]. Objects lack the fields of Stripe's that nobody here could ask for.
 
 mod catalog;
 mod checkout;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use time::util::days_in_month;
-use time::{Month, OffsetDateTime};
+use time::{Date, Month, OffsetDateTime};
 
 use super::world::World;
 use super::{FakeStripe, with_defaults};
@@ -168,31 +168,33 @@ impl World {
     }
 
     fn period_end(&self, price: &str) -> i64 {
-        interval_after(self.now, &self.object(price)["recurring"])
+        interval_after(self.now, self.now, &self.object(price)["recurring"])
     }
 
     fn new_period(&mut self, subscription: &str, start: i64, change: impl FnOnce(&mut Value)) {
         let mut after = self.object(subscription).clone();
+        change(&mut after);
+        let anchor = after["billing_cycle_anchor"].as_i64().unwrap_or(start);
         for item in after["items"]["data"].as_array_mut().into_iter().flatten() {
             let price = item["price"].as_str().unwrap_or_default();
-            let end = interval_after(start, &self.object(price)["recurring"]);
+            let end = interval_after(start, anchor, &self.object(price)["recurring"]);
             item["current_period_start"] = json!(start);
             item["current_period_end"] = json!(end);
         }
-        change(&mut after);
         self.change(subscription, |subscription| *subscription = after);
     }
 }
 
-/// The end of a period that begins at `start`: so many months or years on, on the last day where there is no such day.
-pub(super) fn interval_after(start: i64, recurring: &Value) -> i64 {
+/// The end of a period that begins at `start`: so many months or years on, on the day of the anchor, or on the last
+/// day of a month that has no such day.
+fn interval_after(start: i64, anchor: i64, recurring: &Value) -> i64 {
     let count = i32::try_from(recurring["interval_count"].as_i64().unwrap_or(1)).unwrap();
     let months = if recurring["interval"] == "year" { 12 * count } else { count };
     let date = OffsetDateTime::from_unix_timestamp(start).unwrap();
+    let anchor = OffsetDateTime::from_unix_timestamp(anchor).unwrap();
     let month = date.year() * 12 + i32::from(u8::from(date.month())) - 1 + months;
-    let (year, month) =
-        (month.div_euclid(12), Month::December.nth_next(u8::try_from(month.rem_euclid(12) + 1).unwrap()));
-    let day = date.day().min(days_in_month(month, year));
-    let end = date.replace_day(1).and_then(|date| date.replace_year(year)).and_then(|date| date.replace_month(month));
-    end.and_then(|end| end.replace_day(day)).unwrap().unix_timestamp()
+    let (year, number) = (month.div_euclid(12), month.rem_euclid(12) + 1);
+    let month = Month::try_from(u8::try_from(number).unwrap()).unwrap();
+    let day = anchor.day().min(days_in_month(month, year));
+    date.replace_date(Date::from_calendar_date(year, month, day).unwrap()).unix_timestamp()
 }
