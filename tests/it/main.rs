@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod durability;
 mod embedded;
+mod fake;
 mod fixtures;
 mod mapping;
 mod ops;

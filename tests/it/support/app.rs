@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Reply, post};
 use super::cluster::{self, TestDatabase};
+use super::stripe::{Epoch, Event};
 
 pub(crate) const SECRET: &str = "whsec_of_the_test";
 
@@ -120,6 +121,13 @@ impl TestApp {
     pub(crate) async fn deliver(&self, event: &Value) {
         let reply = self.deliver_bytes(event.to_string().as_bytes()).await;
         assert_eq!(reply.status, 200, "{reply:?}");
+    }
+
+    /// Delivers what the fake Stripe told, in this order and in this API version.
+    pub(crate) async fn deliver_all(&self, events: &[Event], epoch: Epoch) {
+        for event in events {
+            self.deliver(&event.json(epoch)).await;
+        }
     }
 
     pub(crate) fn worker(&self) -> Worker {

@@ -74,7 +74,8 @@ pub(crate) fn update(id: &str, event_type: &str, second: i64, before: &Value, af
     event(id, event_type, second, after, Some(previous(before, after)))
 }
 
-fn previous(before: &Value, after: &Value) -> Value {
+/// What a change leaves of the former state: a changed array whole, a changed hash by its changed keys.
+pub(crate) fn previous(before: &Value, after: &Value) -> Value {
     let (Some(old), Some(new)) = (before.as_object(), after.as_object()) else { return before.clone() };
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let changed = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));

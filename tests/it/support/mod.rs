@@ -5,3 +5,4 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod events;
 pub(crate) mod process;
+pub(crate) mod stripe;

@@ -1,0 +1,58 @@
+//! Customers, and the test clocks that some of them live by.
+
+use serde_json::{Value, json};
+
+use super::subscriptions::DAY;
+use super::world::World;
+use super::{FakeStripe, with_defaults};
+
+impl FakeStripe {
+    /// A new customer; `fields` are laid over what Stripe puts there.
+    pub(crate) fn customer(&self, fields: Value) -> String {
+        let mut world = self.world();
+        let customer = json!({
+            "id": world.id("cus"), "object": "customer", "address": null, "balance": 0, "created": world.now,
+            "currency": null, "default_source": null, "delinquent": false, "description": null, "discount": null,
+            "email": null, "invoice_prefix": "FAKE", "livemode": false, "metadata": {}, "name": null,
+            "invoice_settings": { "custom_fields": null, "default_payment_method": null, "footer": null,
+                                  "rendering_options": null },
+            "next_invoice_sequence": 1, "phone": null, "preferred_locales": [], "shipping": null,
+            "tax_exempt": "none", "test_clock": null,
+        });
+        world.create("customer.created", with_defaults(customer, fields))
+    }
+
+    /// A clock for objects whose `test_clock` names it.
+    pub(crate) fn test_clock(&self, frozen_time: i64) -> String {
+        let mut world = self.world();
+        let clock = json!({
+            "id": world.id("clock"), "object": "test_helpers.test_clock", "created": world.now,
+            "deletes_after": world.now + 30 * DAY, "frozen_time": frozen_time, "livemode": false, "name": null,
+            "status": "ready",
+        });
+        world.create("test_helpers.test_clock.created", clock)
+    }
+
+    pub(crate) fn advance_test_clock(&self, clock: &str, frozen_time: i64) {
+        let mut world = self.world();
+        world.edit(clock, |clock| clock["frozen_time"] = json!(frozen_time));
+        world.tell("test_helpers.test_clock.ready", clock);
+    }
+
+    /// What the customer is charged with unless a subscription says otherwise.
+    pub(crate) fn set_default_payment_method(&self, customer: &str, method: &str) {
+        self.update(customer, json!({ "invoice_settings": { "default_payment_method": method } }));
+    }
+}
+
+impl World {
+    /// Ends the live subscriptions of a customer, as its deletion does.
+    pub(super) fn end_subscriptions_of(&mut self, customer: &str) {
+        let mut live = self.view().all("subscription");
+        live.retain(|sub| sub["customer"] == customer && sub["ended_at"].is_null());
+        let live: Vec<String> = live.iter().filter_map(|sub| sub["id"].as_str()).map(str::to_owned).collect();
+        for subscription in live {
+            self.end_subscription(&subscription);
+        }
+    }
+}

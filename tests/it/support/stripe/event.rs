@@ -1,0 +1,75 @@
+//! Events as they are sent: snapshots in any API version, thin ones, and in any order.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::super::events::previous;
+use super::FakeStripe;
+use super::epoch::Epoch;
+use super::view::{View, plan};
+use super::world::{Happening, World};
+
+/// Something that the fake has to tell.
+#[derive(Clone)]
+#[expect(clippy::struct_field_names, reason = "`type` is a keyword, and `event_type` is the word everywhere")]
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) event_type: String,
+    pub(crate) created: i64,
+    /// The id of the object that it is about.
+    pub(crate) object: String,
+    pub(super) stripe: FakeStripe,
+    pub(super) number: usize,
+}
+
+impl Event {
+    /// The snapshot event in an API version.
+    pub(crate) fn json(&self, epoch: Epoch) -> Value {
+        let world = self.stripe.world();
+        snapshot(&world, &world.happenings[self.number], epoch)
+    }
+
+    /// The thin event about the same change, with an id of its own.
+    pub(crate) fn thin(&self) -> Value {
+        let world = self.stripe.world();
+        let object = subject(world.view(), &world.happenings[self.number], Epoch::Endive);
+        let created = OffsetDateTime::from_unix_timestamp(self.created).unwrap().format(&Rfc3339).unwrap();
+        let kind = object["object"].as_str().unwrap_or_default();
+        json!({
+            "id": format!("{}_thin", self.id), "object": "v2.core.event", "type": format!("v1.{}", self.event_type),
+            "created": created, "livemode": false, "context": null, "reason": null,
+            "related_object": { "id": self.object, "type": kind, "url": super::routes::url(kind, &self.object) },
+        })
+    }
+}
+
+/// The same events, some of them twice, in an order that the seed decides.
+pub(crate) fn shuffled(events: &[Event], seed: u64) -> Vec<Event> {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut dealt = events.to_vec();
+    dealt.extend(events.iter().filter(|_| dice.u8(..3) == 0).cloned());
+    dice.shuffle(&mut dealt);
+    dealt
+}
+
+/// The event as a webhook carries it, and as `GET /v1/events` lists it.
+pub(super) fn snapshot(world: &World, happening: &Happening, epoch: Epoch) -> Value {
+    let object = subject(world.view_at(happening.after), happening, epoch);
+    let mut data = json!({ "object": object });
+    if let Some(before) = happening.before {
+        data["previous_attributes"] = previous(&subject(world.view_at(before), happening, epoch), &object);
+    }
+    json!({
+        "id": happening.id, "object": "event", "type": happening.event_type, "created": happening.created,
+        "api_version": epoch.version(), "livemode": false, "pending_webhooks": 1,
+        "request": { "id": null, "idempotency_key": null }, "data": data,
+    })
+}
+
+fn subject(view: View<'_>, happening: &Happening, epoch: Epoch) -> Value {
+    if happening.event_type.starts_with("plan.") {
+        return view.get(&happening.object).map(plan).unwrap_or_default();
+    }
+    view.shown(&happening.object, epoch).unwrap_or_default()
+}

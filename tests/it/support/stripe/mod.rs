@@ -1,0 +1,201 @@
+//! A Stripe of our own: a small world with a clock in whole seconds, the events that its changes emit, and the part
+//! of the HTTP API that we read.
+//!
+//! Tests change the world through methods named after what happens at Stripe ([`FakeStripe::subscribe`],
+//! [`FakeStripe::charge_failed`]), deliver its events in any version and order, and compare with
+//! [`FakeStripe::truth`]. Every run is the same: ids come from counters, time moves only by
+//! [`FakeStripe::tick`]. Objects lack the fields of Stripe's that nobody here could ask for.
+
+mod catalog;
+mod checkout;
+mod customers;
+mod discounts;
+mod epoch;
+mod event;
+mod expand;
+mod faults;
+mod invoices;
+mod list;
+mod methods;
+mod payments;
+mod query;
+mod routes;
+mod schedules;
+mod server;
+mod subscription_ends;
+mod subscriptions;
+mod view;
+mod world;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+
+pub(crate) use self::epoch::Epoch;
+pub(crate) use self::event::{Event, shuffled};
+use self::faults::Desk;
+pub(crate) use self::faults::Fault;
+use self::world::World;
+
+/// The handle: clones share one world.
+#[derive(Clone)]
+pub(crate) struct FakeStripe {
+    world: Arc<Mutex<World>>,
+    desk: Arc<Mutex<Desk>>,
+    addr: SocketAddr,
+}
+
+impl FakeStripe {
+    pub(crate) async fn start() -> Self {
+        Self::start_with_seed(0).await
+    }
+
+    /// Event ids differ with the seed, and so does whatever a test would decide by them.
+    pub(crate) async fn start_with_seed(seed: u64) -> Self {
+        let (world, desk) = (Arc::new(Mutex::new(World::new(seed))), Arc::default());
+        server::serve(|addr| Self { world, desk, addr }).await
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap()
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What stands before `v1/…`.
+    pub(crate) fn base(&self) -> String {
+        format!("http://{}/", self.addr)
+    }
+
+    /// The key that is right at the moment.
+    pub(crate) fn key(&self) -> &'static str {
+        self.world().key
+    }
+
+    /// Another key is right from now on: requests with the old one are answered 401.
+    pub(crate) fn roll_key(&self) {
+        self.world().key = "sk_test_rolled";
+    }
+
+    /// The key belongs to another account from now on: it knows none of the objects.
+    pub(crate) fn become_another_account(&self) {
+        self.world().is_foreign = true;
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.world().now
+    }
+
+    /// Lets seconds pass.
+    pub(crate) fn tick(&self, seconds: i64) {
+        assert!(seconds >= 0, "time does not run backwards at Stripe");
+        self.world().now += seconds;
+    }
+
+    pub(crate) fn set_clock(&self, now: i64) {
+        self.tick(now - self.now());
+    }
+
+    /// Payloads show only the first items of a subscription, and `has_more`.
+    pub(crate) fn show_items(&self, count: usize) {
+        self.world().items_shown = count;
+    }
+
+    /// Changes fields of any object, hashes by their keys, and tells it as Stripe does.
+    pub(crate) fn update(&self, id: &str, fields: Value) {
+        self.world().change(id, |object| merge(object, fields));
+    }
+
+    /// Deletes a customer, product, price or coupon. A customer's subscriptions end first.
+    pub(crate) fn delete(&self, id: &str) {
+        let mut world = self.world();
+        let kind = world.text(id, "/object");
+        if kind == "customer" {
+            world.end_subscriptions_of(id);
+        }
+        if kind == "price" {
+            world.tell("plan.deleted", id);
+        }
+        world.bury(&format!("{kind}.deleted"), id);
+    }
+
+    /// The place in the story from which [`FakeStripe::events_since`] counts.
+    pub(crate) fn mark(&self) -> usize {
+        self.world().happenings.len()
+    }
+
+    /// All events so far, in their true order.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events_since(0)
+    }
+
+    pub(crate) fn events_since(&self, mark: usize) -> Vec<Event> {
+        let world = self.world();
+        let told = world.happenings.iter().enumerate().skip(mark);
+        let event = |(number, happening): (usize, &world::Happening)| Event {
+            id: happening.id.clone(),
+            event_type: happening.event_type.clone(),
+            created: happening.created,
+            object: happening.object.clone(),
+            stripe: self.clone(),
+            number,
+        };
+        told.map(event).collect()
+    }
+
+    /// The object as a test of today's API would read it.
+    pub(crate) fn object(&self, id: &str) -> Value {
+        let world = self.world();
+        world.view().shown(id, Epoch::Endive).unwrap_or_default()
+    }
+
+    /// Every object by id, as the newest API shows it; of deleted ones the stub.
+    pub(crate) fn truth(&self) -> BTreeMap<String, Value> {
+        let world = self.world();
+        let view = world.view();
+        let shown = world.births().filter_map(|(id, _)| Some((id.clone(), view.shown(id, Epoch::Endive)?)));
+        shown.collect()
+    }
+}
+
+impl World {
+    /// Changes an object by the event that its kind has for it.
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut Value)) {
+        let kind = self.text(id, "/object");
+        let event_type = match kind.as_str() {
+            "subscription" => "customer.subscription.updated".to_owned(),
+            "discount" => "customer.discount.updated".to_owned(),
+            "card" | "source" => "customer.source.updated".to_owned(),
+            kind => format!("{kind}.updated"),
+        };
+        if self.update(&event_type, id, change) && kind == "price" {
+            self.tell_change("plan.updated", id);
+        }
+    }
+}
+
+/// Lays fields over an object: hashes by their keys, everything else whole.
+fn merge(object: &mut Value, fields: Value) {
+    match (object, fields) {
+        (Value::Object(object), Value::Object(fields)) => {
+            for (field, value) in fields {
+                merge(object.entry(field).or_insert(json!(null)), value);
+            }
+        }
+        (object, value) => *object = value,
+    }
+}
+
+/// The fields laid over what Stripe puts there without them.
+fn with_defaults(mut defaults: Value, fields: Value) -> Value {
+    merge(&mut defaults, fields);
+    defaults
+}

@@ -1,0 +1,60 @@
+//! Subscription schedules.
+
+use serde_json::{Value, json};
+
+use super::FakeStripe;
+
+impl FakeStripe {
+    /// Puts a subscription under a schedule: the price of each phase, its start and its end; the first phase runs.
+    pub(crate) fn schedule(&self, subscription: &str, phases: &[(&str, i64, i64)], end_behavior: &str) -> String {
+        let mut world = self.world();
+        let phase = |(price, start, end): &(&str, i64, i64)| {
+            json!({
+                "start_date": start, "end_date": end, "currency": "eur", "discounts": [], "metadata": {},
+                "items": [{ "price": price, "plan": price, "quantity": 1, "discounts": [], "metadata": {} }],
+                "proration_behavior": "create_prorations", "trial_end": null, "default_payment_method": null,
+            })
+        };
+        let (_, start, end) = phases.first().expect("a schedule has a phase");
+        let schedule = json!({
+            "id": world.id("sub_sched"), "object": "subscription_schedule", "canceled_at": null, "completed_at": null,
+            "created": world.now, "current_phase": { "start_date": start, "end_date": end },
+            "customer": world.text(subscription, "/customer"), "customer_account": null,
+            "default_settings": { "billing_cycle_anchor": "automatic", "default_payment_method": null },
+            "end_behavior": end_behavior, "livemode": false, "metadata": {},
+            "phases": phases.iter().map(phase).collect::<Vec<_>>(), "released_at": null,
+            "released_subscription": null, "status": "active", "subscription": subscription, "test_clock": null,
+        });
+        let schedule = world.create("subscription_schedule.created", schedule);
+        world.change(subscription, |subscription| subscription["schedule"] = json!(schedule));
+        schedule
+    }
+
+    /// The next phase begins: the schedule moves on, and the subscription gets the price of that phase.
+    pub(crate) fn next_phase(&self, schedule: &str) {
+        let mut world = self.world();
+        let phases = world.object(schedule)["phases"].clone();
+        let running = world.object(schedule)["current_phase"]["end_date"].clone();
+        let next = phases.as_array().into_iter().flatten().find(|phase| phase["start_date"] == running);
+        let next = next.expect("no phase follows");
+        let subscription = world.text(schedule, "/subscription");
+        let price = &next["items"][0]["price"];
+        world.change(&subscription, |subscription| subscription["items"]["data"][0]["price"] = price.clone());
+        let current = json!({ "start_date": next["start_date"], "end_date": next["end_date"] });
+        world.change(schedule, |schedule| schedule["current_phase"] = current);
+    }
+
+    /// Lets the subscription go on without its schedule.
+    pub(crate) fn release(&self, schedule: &str) {
+        let mut world = self.world();
+        let (now, subscription) = (world.now, world.text(schedule, "/subscription"));
+        world.edit(schedule, |schedule| {
+            schedule["status"] = json!("released");
+            schedule["released_at"] = json!(now);
+            schedule["released_subscription"] = schedule["subscription"].take();
+            schedule["current_phase"] = Value::Null;
+        });
+        world.tell("subscription_schedule.released", schedule);
+        world.change(&subscription, |subscription| subscription["schedule"] = Value::Null);
+    }
+}

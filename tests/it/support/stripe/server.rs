@@ -1,0 +1,144 @@
+//! The listener: one request in, one answer out, with Stripe's headers.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::FakeStripe;
+use super::faults::Fault;
+use super::query::Query;
+use super::routes::{self, Answer};
+
+/// A request as it stands in the book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// As it was sent.
+    pub(crate) query: String,
+    /// The header `Stripe-Account`.
+    pub(crate) account: Option<String>,
+}
+
+/// Binds a port of the loopback interface and serves until the runtime ends.
+pub(crate) async fn serve(stripe: impl FnOnce(SocketAddr) -> FakeStripe) -> FakeStripe {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let stripe = stripe(listener.local_addr().unwrap());
+    let serving = stripe.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(connection(serving.clone(), stream));
+        }
+    });
+    stripe
+}
+
+/// Counts a connection as open for as long as it lives.
+struct Open(FakeStripe);
+
+impl Open {
+    fn new(stripe: FakeStripe) -> Self {
+        let mut desk = stripe.desk();
+        desk.open += 1;
+        desk.connections += 1;
+        drop(desk);
+        Self(stripe)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.desk().open -= 1;
+    }
+}
+
+async fn connection(stripe: FakeStripe, stream: TcpStream) {
+    let open = Open::new(stripe);
+    let service = service_fn(|request| respond(&open.0, request));
+    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    // an ordered `Close` ends here as an error, and a client may hang up when it likes
+    drop(served);
+}
+
+/// The error by which hyper closes the connection without an answer.
+#[derive(Debug)]
+struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("closed, as the test ordered")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+async fn respond(stripe: &FakeStripe, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Closed> {
+    let header = |name: &str| request.headers().get(name)?.to_str().ok().map(str::to_owned);
+    let served = Served {
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        account: header("stripe-account"),
+    };
+    let bearer = header(AUTHORIZATION.as_str());
+    let (hook, fault) = stripe.desk().receive(&served);
+    if let Some(hook) = hook {
+        hook(&served);
+    }
+    match fault {
+        Some(Fault::Hang) => match pending::<Infallible>().await {},
+        Some(Fault::Close) => Err(Closed),
+        fault => Ok(stripe.reply(&served, bearer.as_deref(), fault)),
+    }
+}
+
+impl FakeStripe {
+    fn reply(&self, served: &Served, bearer: Option<&str>, fault: Option<Fault>) -> Response<Full<Bytes>> {
+        let stale = self.desk().stale_seconds;
+        let number = self.desk().served.len();
+        let world = self.world();
+        let date = UNIX_EPOCH + Duration::from_secs(u64::try_from(world.now).unwrap());
+        let response = Response::builder()
+            .header(DATE, httpdate::fmt_http_date(date))
+            .header("Request-Id", format!("req_{number}"));
+        let ordinary = || {
+            if bearer != Some(&format!("Bearer {}", world.key)) {
+                return Answer::refusal(401, "Invalid API Key provided: sk_test_****");
+            }
+            if served.method != Method::GET.as_str() {
+                return Answer::unknown_url(served);
+            }
+            let view = if world.is_foreign { world.view_at(0) } else { world.view_before(stale) };
+            routes::answer(view, served, &Query::parse(&served.query))
+        };
+        match fault {
+            Some(Fault::ServerError) => {
+                let page = Full::from("<html><body><h1>500 Internal Server Error</h1></body></html>");
+                response.status(500).header(CONTENT_TYPE, "text/html").body(page).unwrap()
+            }
+            Some(Fault::TooManyRequests { retry_after: Some(seconds) }) => {
+                json(response.header(RETRY_AFTER, seconds), &Answer::too_many_requests())
+            }
+            Some(Fault::TooManyRequests { retry_after: None }) => json(response, &Answer::too_many_requests()),
+            Some(Fault::NotFound) => json(response, &Answer::missing("object", routes::last_segment(&served.path))),
+            Some(Fault::DeletedStub) => json(response, &routes::stub(&served.path)),
+            _ => json(response, &ordinary()),
+        }
+    }
+}
+
+fn json(response: hyper::http::response::Builder, answer: &Answer) -> Response<Full<Bytes>> {
+    let body: &Value = &answer.body;
+    let response = response.status(answer.status).header(CONTENT_TYPE, "application/json");
+    response.body(Full::from(body.to_string())).unwrap()
+}

@@ -1,0 +1,88 @@
+//! Ends of subscriptions, at once or announced, and updates that wait for their payment.
+
+use serde_json::{Value, json};
+
+use super::FakeStripe;
+use super::world::World;
+
+const PENDING_UPDATE_HOURS: i64 = 23;
+
+impl FakeStripe {
+    /// Classic: both fields say so.
+    pub(crate) fn cancel_at_period_end(&self, subscription: &str) {
+        let mut world = self.world();
+        let end = world.object(subscription)["items"]["data"][0]["current_period_end"].clone();
+        world.announce_end(subscription, &end, true);
+    }
+
+    pub(crate) fn cancel_at(&self, subscription: &str, end: i64) {
+        self.world().announce_end(subscription, &json!(end), false);
+    }
+
+    /// "Don't cancel".
+    pub(crate) fn uncancel(&self, subscription: &str) {
+        let kept = json!({ "cancel_at": null, "cancel_at_period_end": false, "canceled_at": null,
+                           "cancellation_details": { "reason": null } });
+        self.update(subscription, kept);
+    }
+
+    /// The end, also the announced one once it has come.
+    pub(crate) fn cancel_now(&self, subscription: &str) {
+        self.world().end_subscription(subscription);
+    }
+
+    /// A switch of price that waits until it is paid (`pending_if_incomplete`).
+    pub(crate) fn set_pending_update(&self, subscription: &str, price: &str) {
+        let mut world = self.world();
+        let expires = world.now + PENDING_UPDATE_HOURS * 3600;
+        let item = world.object(subscription)["items"]["data"][0]["id"].clone();
+        let items = json!([{ "id": item, "object": "subscription_item", "price": price, "quantity": 1 }]);
+        world.change(subscription, |subscription| {
+            subscription["pending_update"] = json!({
+                "billing_cycle_anchor": null, "discount": null, "discounts": [], "expires_at": expires,
+                "metadata": null, "subscription_items": items, "trial_end": null, "trial_from_plan": null,
+            });
+        });
+    }
+
+    pub(crate) fn apply_pending_update(&self, subscription: &str) {
+        let mut world = self.world();
+        world.change(subscription, |subscription| {
+            let price = subscription["pending_update"]["subscription_items"][0]["price"].clone();
+            subscription["items"]["data"][0]["price"] = price;
+            subscription["pending_update"] = Value::Null;
+        });
+        world.tell("customer.subscription.pending_update_applied", subscription);
+    }
+
+    pub(crate) fn expire_pending_update(&self, subscription: &str) {
+        let mut world = self.world();
+        world.change(subscription, |subscription| subscription["pending_update"] = Value::Null);
+        world.tell("customer.subscription.pending_update_expired", subscription);
+    }
+}
+
+impl World {
+    fn announce_end(&mut self, subscription: &str, end: &Value, at_period_end: bool) {
+        let now = self.now;
+        self.change(subscription, |subscription| {
+            subscription["cancel_at"] = end.clone();
+            subscription["cancel_at_period_end"] = json!(at_period_end);
+            subscription["canceled_at"] = json!(now);
+            subscription["cancellation_details"]["reason"] = json!("cancellation_requested");
+        });
+    }
+
+    /// Stripe tells an end by `deleted` alone.
+    pub(super) fn end_subscription(&mut self, subscription: &str) {
+        let now = self.now;
+        self.edit(subscription, |subscription| {
+            subscription["status"] = json!("canceled");
+            subscription["ended_at"] = json!(now);
+            if subscription["canceled_at"].is_null() {
+                subscription["canceled_at"] = json!(now);
+            }
+        });
+        self.tell("customer.subscription.deleted", subscription);
+    }
+}
