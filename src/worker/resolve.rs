@@ -82,10 +82,15 @@ pub(super) fn resolve(context: &Context, event: &Claimed) -> Resolved {
         Meaning::Notice | Meaning::Unknown => settled(Outcome::Unknown, Reason::UnknownType),
         Meaning::Snapshot => match read(event) {
             Ok(merge) => Resolved::Merge(Box::new(merge)),
+            // discounts have ids since 2020; without one there is nothing to merge it with
+            Err(Unreadable { field: NO_ID }) => settled(Outcome::Ignored, Reason::UnreadableValue),
             Err(unreadable) => Resolved::Unreadable(unreadable.field),
         },
     }
 }
+
+/// The field that an object of any type must have.
+const NO_ID: &str = "data.object.id";
 
 /// Reads the object of a snapshot event. Only what a row cannot be without is checked here: an object that
 /// passes can be merged, and what is merged can be projected.
@@ -136,6 +141,6 @@ fn identify(object: Json<'_>) -> Result<(&'static str, String), Unreadable> {
         "subscription" => _ = SubscriptionView::read(object)?,
         _ => {}
     }
-    let id = object.get("id").text().filter(|id| is_key(id)).ok_or(Unreadable { field: "data.object.id" })?;
+    let id = object.get("id").text().filter(|id| is_key(id)).ok_or(Unreadable { field: NO_ID })?;
     Ok((object_type, id))
 }
