@@ -18,6 +18,9 @@ ALTER TABLE billing.stripe_objects
 -- Who names this object? Asked for each payment method, invoice or schedule that changes.
 CREATE INDEX stripe_objects_refs ON billing.stripe_objects USING gin (refs);
 
+-- An operator asks by an id alone.
+CREATE INDEX stripe_objects_id ON billing.stripe_objects (object_id);
+
 COMMENT ON COLUMN billing.stripe_objects.object_type IS 'Stripe''s name of the type, as in its field object: customer, subscription, invoice …';
 COMMENT ON COLUMN billing.stripe_objects.version IS 'By Stripe''s clock, the newest one wins: creation time of the event that the content comes from; of a read the time at which it began, less BILLING_SYNC_READ_MARGIN.';
 COMMENT ON COLUMN billing.stripe_objects.origin IS 'event: the object''s own event; read: Stripe''s API was asked; embedded: it travelled inside another object.';

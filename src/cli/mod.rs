@@ -3,13 +3,16 @@
 //! Exit codes: 0 success, 1 failure, 2 usage or configuration error. Nothing else prints; the only place that uses
 //! `anyhow`, because here every error ends as a sentence for the operator.
 
+mod changes;
 pub mod database;
 pub mod demo;
 pub mod doctor;
+pub mod explain;
 pub mod health;
 pub mod migrate;
 pub mod outbox;
 pub mod output;
+pub mod rebuild;
 pub mod send;
 pub mod serve;
 pub mod settings;
@@ -53,6 +56,10 @@ enum Command {
     Send(send::Args),
     /// Check settings and database, and say what to mend.
     Doctor(doctor::Args),
+    /// Show how a row came to be: each event and read, and what it changed.
+    Explain(explain::Args),
+    /// Compute every row again from what is stored, without asking Stripe.
+    Rebuild(rebuild::Args),
     /// Look at stored events, and decide about dead ones.
     #[command(subcommand)]
     Outbox(outbox::Command),
@@ -68,6 +75,8 @@ impl Cli {
             Command::Health(args) => args.settings.flags(),
             Command::Send(args) => args.settings.flags(),
             Command::Doctor(args) => args.settings.flags(),
+            Command::Explain(args) => args.settings.flags(),
+            Command::Rebuild(args) => args.settings.flags(),
             Command::Outbox(command) => command.flags(),
         }
     }
@@ -89,6 +98,8 @@ impl Cli {
             Command::Health(args) => args.plan(source),
             Command::Send(args) => args.plan(source),
             Command::Doctor(args) => Some(args.plan(source)),
+            Command::Explain(args) => args.plan(source),
+            Command::Rebuild(args) => args.plan(source),
             Command::Outbox(command) => command.plan(source),
         }
     }

@@ -33,6 +33,11 @@ impl Demands {
         *known = (*known).max(later_than);
     }
 
+    /// How many reads of Stripe's API are asked for.
+    pub fn reads(&self) -> usize {
+        self.0.keys().filter(|(kind, _)| *kind != Kind::Reproject).count()
+    }
+
     /// Nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -15,6 +15,7 @@
 
 pub mod claim;
 pub mod demand;
+pub mod rebuild;
 pub mod settle;
 pub mod watch;
 

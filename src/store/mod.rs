@@ -5,6 +5,8 @@
 
 mod statement;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -33,6 +35,8 @@ pub struct Change {
     pub table: &'static str,
     /// Its id there.
     pub row_id: Uuid,
+    /// The Stripe object that it stands for, of a limit its key.
+    pub name: String,
     /// It was not there before.
     pub is_new: bool,
     /// A JSON object: each column that changed, with the value before and after.
@@ -47,26 +51,31 @@ pub trait Table: Serialize {
     const SAVE: &'static str;
     /// Its id.
     fn id(&self) -> Uuid;
+    /// The Stripe object that it stands for, of a limit its key.
+    fn name(&self) -> &str;
 }
 
 macro_rules! table {
-    ($row:ident in $table:literal: $($column:ident),+ $(,)?) => {
+    ($row:ident in $table:literal, named by $name:ident: $($column:ident),+ $(,)?) => {
         impl Table for $row {
             const NAME: &'static str = $table;
             const SAVE: &'static str = upsert!($table: $($column),+);
             fn id(&self) -> Uuid {
                 self.id
             }
+            fn name(&self) -> &str {
+                &self.$name
+            }
         }
     };
 }
 
-table!(BillingContact in "billing_contacts":
+table!(BillingContact in "billing_contacts", named by stripe_customer_id:
     id, account, stripe_customer_id, livemode, name, email, address_line1, address_line2, city, postal_code, state,
     country, active_discount, active_discount_ends_at, default_payment_method, default_payment_method_card_brand,
     default_payment_card_number_last_four_digits, workspace_id, stripe_created_at, stripe_deleted_at);
 
-table!(Subscription in "subscriptions":
+table!(Subscription in "subscriptions", named by stripe_subscription_id:
     id, account, stripe_subscription_id, stripe_customer_id, livemode, billing_contact_id, workspace_id, stripe_status,
     active, inactive_reason, payment_paused, payment_resumes_at, sepa_payment_failed, is_trial, trial_started_at,
     trial_ends_at, is_grace_period, end_date, next_subscription_cycle_start, currency, stripe_subscription_item_id,
@@ -74,17 +83,17 @@ table!(Subscription in "subscriptions":
     payment_method_card_brand, payment_card_number_last_four_digits, active_discounts, active_discount_ends,
     stripe_created_at, started_at);
 
-table!(PricingPlan in "pricing_plans":
+table!(PricingPlan in "pricing_plans", named by stripe_price_id:
     id, account, stripe_price_id, stripe_product_id, livemode, active, billing_interval, billing_interval_count,
     currency, unit_amount_decimal, stripe_track_usage, product_name, price_in_euro, price_per_currency);
 
-table!(PlanLimit in "plan_limits": id, pricing_plan_id, limit_key, included, unlimited);
+table!(PlanLimit in "plan_limits", named by limit_key: id, pricing_plan_id, limit_key, included, unlimited);
 
-table!(Coupon in "coupons":
+table!(Coupon in "coupons", named by stripe_coupon_id:
     id, account, stripe_coupon_id, livemode, name, discount_percentage, amount_off, currency, duration,
     duration_in_months, valid, stripe_created_at, stripe_deleted_at);
 
-table!(CheckoutSession in "checkout_sessions":
+table!(CheckoutSession in "checkout_sessions", named by stripe_session_id:
     id, account, stripe_session_id, livemode, status, payment_status, stripe_customer_id, stripe_subscription_id,
     stripe_price_id, callback_url, language, workspace_id, stripe_created_at, expires_at);
 
@@ -96,6 +105,7 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
     if rows.is_empty() {
         return Ok(Vec::new());
     }
+    let names: BTreeMap<Uuid, &str> = rows.iter().map(|one| (one.row.id(), one.row.name())).collect();
     let texts: Vec<&T> = rows.iter().map(|one| &one.row).collect();
     let text = serde_json::to_string(&texts).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     sqlx::query(T::SAVE)
@@ -104,7 +114,8 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
         .bind(rows.iter().map(|one| one.causes.join(" ")).collect::<Vec<String>>())
         .try_map(|row: PgRow| {
             let (row_id, is_new, changes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            Ok(Change { table: T::NAME, row_id, is_new, changes })
+            let name = names.get(&row_id).copied().unwrap_or_default().to_owned();
+            Ok(Change { table: T::NAME, row_id, name, is_new, changes })
         })
         .fetch_all(conn)
         .await

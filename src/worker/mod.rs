@@ -13,6 +13,7 @@ pub mod failure;
 pub mod fetch;
 mod listen;
 mod project;
+pub mod rebuild;
 mod reproject;
 mod resolve;
 

@@ -159,14 +159,14 @@ pub(super) async fn others(
     causes: &Causes,
     notes: &mut Notes,
     demands: &mut Demands,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<Change>, sqlx::Error> {
     let of_type = |types: &'static [&'static str]| {
         changed.iter().filter(move |key| types.contains(&key.object_type.as_str())).cloned().collect::<BTreeSet<_>>()
     };
     for product in of_type(&["product"]) {
         demands.reproject(product);
     }
-    plans(conn, &of_type(&["price", "plan"]), causes, notes, demands).await?;
+    let mut changes = plans(conn, &of_type(&["price", "plan"]), causes, notes, demands).await?;
     let loaded: Vec<MirrorRow> = rows::load(conn, of_type(&["coupon", "checkout.session"]).iter()).await?;
     let (mut coupons, mut sessions) = (Vec::new(), Vec::new());
     for row in loaded {
@@ -180,9 +180,9 @@ pub(super) async fn others(
             sessions.extend(projected.map(|one| caused(keep(&key, one, notes, demands), &of(causes, &key))));
         }
     }
-    store::save(conn, &coupons).await?;
-    store::save(conn, &sessions).await?;
-    Ok(())
+    changes.extend(store::save(conn, &coupons).await?);
+    changes.extend(store::save(conn, &sessions).await?);
+    Ok(changes)
 }
 
 /// Projects the plans of `prices`, which may be plans of the old kind. A plan that is new may have been named by
@@ -214,9 +214,8 @@ pub(super) async fn plans(
     store::remove_other_limits(conn, &plan_ids, &limit_ids).await?;
     let new: BTreeSet<_> = changes.iter().filter(|change| change.is_new).map(|change| change.row_id).collect();
     for plan in plans.iter().filter(|plan| new.contains(&plan.row.id)) {
-        for kind in ["price", "plan"] {
-            demands.reproject(ObjectKey::new(&plan.row.account, kind, &plan.row.stripe_price_id));
-        }
+        // whoever names it names it as a price, whichever of the two it is
+        demands.reproject(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
     }
     Ok(changes)
 }

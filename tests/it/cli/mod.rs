@@ -1,8 +1,10 @@
 //! The operator's commands through the real binary: what they print, what they change, how they exit.
 
 mod doctor;
+mod explain;
 mod migrate;
 mod outbox;
+mod rebuild;
 mod send;
 mod serve;
 

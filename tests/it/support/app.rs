@@ -34,7 +34,7 @@ pub(crate) const SECRET: &str = "whsec_of_the_test";
 
 pub(crate) struct TestApp {
     /// Dropped with the app.
-    _database: TestDatabase,
+    pub(crate) database: TestDatabase,
     pub(crate) pool: PgPool,
     pub(crate) webhooks: SocketAddr,
     /// What the drained worker is made of.
@@ -100,7 +100,7 @@ impl TestApp {
         let registry = Registry::new();
         let metrics = Instance::new(&registry).unwrap();
         let context = Context::new(pool.clone(), sync_config(), worker_config(), metrics);
-        Self { _database: database, pool, webhooks, context, registry, shutdown, running, may_leave_pending: false }
+        Self { database, pool, webhooks, context, registry, shutdown, running, may_leave_pending: false }
     }
 
     /// This test means to leave events pending.

@@ -1,0 +1,240 @@
+//! How a row came to be: every event and read that touched an object or what stands around it, and every change of its row.
+//!
+//! Reads only, by indexes: what an object is named by and names is in the mirror. Called by `explain`.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::object::ObjectKey;
+
+/// Something that happened, by the database's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When it was processed, or will be.
+    pub at: OffsetDateTime,
+    /// What it was.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// An event.
+    Event {
+        /// Its id.
+        event_id: String,
+        /// Connected account, empty for the account itself.
+        account: String,
+        /// The customer that the object names.
+        customer_id: Option<String>,
+        /// Its type.
+        event_type: String,
+        /// The object that it is about.
+        object_id: Option<String>,
+        /// When Stripe made it.
+        created: OffsetDateTime,
+        /// pending, done or dead.
+        state: String,
+        /// Of a done one.
+        outcome: Option<String>,
+        /// Why, or what was noticed.
+        reason: Option<String>,
+    },
+    /// A read of Stripe's API.
+    Read {
+        /// The object that was asked for.
+        object_id: String,
+        /// applied, superseded or missing.
+        outcome: String,
+        /// fetch or confirm.
+        cause: String,
+        /// Stripe's id of the request.
+        request_id: Option<String>,
+        /// Its place among the events.
+        version: OffsetDateTime,
+    },
+    /// A row changed.
+    Change {
+        /// The table, without its schema.
+        table: String,
+        /// Its id there.
+        row_id: Uuid,
+        /// Event ids, or words.
+        causes: Vec<String>,
+        /// A JSON object: each column with the value before and after.
+        changes: String,
+    },
+    /// Something is still to be done.
+    Job {
+        /// fetch, confirm or reproject.
+        kind: String,
+        /// About which object.
+        object_id: String,
+        /// What the last try said.
+        last_error: Option<String>,
+    },
+}
+
+/// An object by its id: itself, what it names and what names it, and of a customer all that is its own.
+///
+/// # Errors
+/// Those of the database.
+pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"-- explain.around
+        WITH own AS (
+            SELECT account, object_type, object_id, refs FROM billing.stripe_objects WHERE object_id = $1
+        )
+        SELECT account AS "account!", object_type AS "object_type!", object_id AS "object_id!" FROM own
+        UNION
+        SELECT account, split_part(ref, '/', 1), substr(ref, strpos(ref, '/') + 1) FROM own, unnest(own.refs) AS ref
+        UNION
+        SELECT o.account, o.object_type, o.object_id
+        FROM own
+        JOIN billing.stripe_objects AS o
+            ON o.refs @> ARRAY[own.object_type || '/' || own.object_id] AND o.account = own.account
+        -- what many share is named by too many
+        WHERE own.object_type NOT IN ('price', 'plan', 'product', 'coupon')
+        UNION
+        SELECT o.account, o.object_type, o.object_id
+        FROM own JOIN billing.stripe_objects AS o ON o.account = own.account AND o.customer_id = own.object_id
+        WHERE own.object_type = 'customer'"#,
+        id
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
+}
+
+/// The events about these objects, and the event of this id itself.
+///
+/// # Errors
+/// Those of the database.
+pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"-- explain.events
+        SELECT event_id AS "event_id!", account AS "account!", customer_id, type AS "event_type!", object_id, created AS "created!", state AS "state!",
+            outcome, reason, coalesce(finished_at, run_at) AS "at!"
+        FROM billing.outbox
+        WHERE object_id = ANY($1) OR event_id = ANY($1)
+        ORDER BY created DESC, event_id DESC
+        LIMIT $2"#,
+        ids,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    let step = rows.into_iter().map(|row| Step {
+        at: row.at,
+        what: What::Event {
+            event_id: row.event_id,
+            account: row.account,
+            customer_id: row.customer_id,
+            event_type: row.event_type,
+            object_id: row.object_id,
+            created: row.created,
+            state: row.state,
+            outcome: row.outcome,
+            reason: row.reason,
+        },
+    });
+    Ok(step.collect())
+}
+
+/// The reads of these objects.
+///
+/// # Errors
+/// Those of the database.
+pub async fn reads(conn: &mut PgConnection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "-- explain.reads
+        SELECT object_id, outcome, cause, request_id, version, read_at
+        FROM billing.reads WHERE object_id = ANY($1)
+        ORDER BY read_at DESC
+        LIMIT $2",
+        ids,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    let step = rows.into_iter().map(|row| Step {
+        at: row.read_at,
+        what: What::Read {
+            object_id: row.object_id,
+            outcome: row.outcome,
+            cause: row.cause,
+            request_id: row.request_id,
+            version: row.version,
+        },
+    });
+    Ok(step.collect())
+}
+
+/// The changes of these rows.
+///
+/// # Errors
+/// Those of the database.
+pub async fn changes(conn: &mut PgConnection, rows: &[Uuid], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"-- explain.changes
+        SELECT table_name, row_id, causes, changes::text AS "changes!", changed_at
+        FROM billing.row_changes WHERE row_id = ANY($1)
+        ORDER BY id DESC
+        LIMIT $2"#,
+        rows,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    let step = rows.into_iter().map(|row| Step {
+        at: row.changed_at,
+        what: What::Change { table: row.table_name, row_id: row.row_id, causes: row.causes, changes: row.changes },
+    });
+    Ok(step.collect())
+}
+
+/// The jobs about these objects.
+///
+/// # Errors
+/// Those of the database.
+pub async fn jobs(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Step>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "-- explain.jobs
+        SELECT kind, object_id, last_error, run_at FROM billing.jobs WHERE object_id = ANY($1) ORDER BY run_at",
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let step = rows.into_iter().map(|row| Step {
+        at: row.run_at,
+        what: What::Job { kind: row.kind, object_id: row.object_id, last_error: row.last_error },
+    });
+    Ok(step.collect())
+}
+
+/// The rows as they stand: `(table, columns as JSON)`, those of the ids that are rows.
+///
+/// # Errors
+/// Those of the database.
+pub async fn rows(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"-- explain.rows
+        SELECT 'billing_contacts' AS "table!", to_jsonb(t)::text AS "row!" FROM billing.live_billing_contacts AS t
+        WHERE t.id = ANY($1)
+        UNION ALL
+        SELECT 'subscriptions', to_jsonb(t)::text FROM billing.live_subscriptions AS t WHERE t.id = ANY($1)
+        UNION ALL
+        SELECT 'pricing_plans', to_jsonb(t)::text FROM billing.pricing_plans AS t WHERE t.id = ANY($1)
+        UNION ALL
+        SELECT 'coupons', to_jsonb(t)::text FROM billing.coupons AS t WHERE t.id = ANY($1)
+        UNION ALL
+        SELECT 'checkout_sessions', to_jsonb(t)::text FROM billing.checkout_sessions AS t WHERE t.id = ANY($1)"#,
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.table, row.row)).collect())
+}

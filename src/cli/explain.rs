@@ -1,0 +1,216 @@
+//! `explain`: how a row came to be, event by event, so that "why is this subscription inactive?" is one command.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use time::OffsetDateTime;
+use time::macros::format_description;
+use uuid::Uuid;
+
+use super::settings::{SettingArgs, Uses};
+use super::{Task, changes, database, output};
+use crate::admin::explain::{self, Step, What};
+use crate::config::database::required;
+use crate::config::settings::Concern;
+use crate::config::source::Source;
+use crate::domain::object::{ObjectKey, row_id};
+
+/// The settings of `explain`.
+#[derive(Debug)]
+pub struct Settings;
+
+impl Uses for Settings {
+    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Log];
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// An id of Stripe's: a customer, a subscription, an event, or any other object.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The newest steps of each kind that are shown.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=100_000))]
+    limit: i64,
+    /// Print JSON, one step a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs<Settings>,
+}
+
+/// What is asked for.
+struct Subject {
+    /// The objects whose events and reads are told.
+    objects: Vec<String>,
+    /// The rows whose changes are told.
+    rows: Vec<Uuid>,
+    /// Only changes of this event.
+    event: Option<String>,
+}
+
+impl Args {
+    pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
+        let options = required(source)?;
+        Some(Box::pin(async move { self.run(&options).await }))
+    }
+
+    async fn run(self, options: &PgConnectOptions) -> anyhow::Result<ExitCode> {
+        let conn = &mut database::connect(options).await?;
+        let subject = self.subject(conn).await?;
+        let steps = self.steps(conn, &subject).await?;
+        let rows = explain::rows(conn, &subject.rows).await?;
+        anyhow::ensure!(
+            !steps.is_empty() || !rows.is_empty(),
+            "nothing is known of {}: no event, read or row; is it of another account or mode?",
+            self.id
+        );
+        if self.json {
+            steps.iter().try_for_each(|step| output::print_json(&json(step)))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        steps.iter().flat_map(lines).try_for_each(|line| output::print(&line))?;
+        for (table, row) in &rows {
+            output::print("")?;
+            now(table, row).iter().try_for_each(|line| output::print(line))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// An event leads to the object that it is about and to its customer; any other id to what stands around it.
+    async fn subject(&self, conn: &mut PgConnection) -> anyhow::Result<Subject> {
+        let own = explain::events(conn, std::slice::from_ref(&self.id), 1).await?;
+        let event = own.into_iter().find_map(|step| match step.what {
+            What::Event { event_id, account, object_id, customer_id, .. } if event_id == self.id => {
+                Some((account, object_id.into_iter().chain(customer_id).collect::<Vec<String>>()))
+            }
+            _ => None,
+        });
+        if let Some((account, ids)) = event {
+            let mut rows = BTreeSet::new();
+            for id in &ids {
+                let around = explain::around(conn, id).await?;
+                rows.extend(around.iter().map(|key| row_id(&key.account, &key.object_id)));
+                rows.insert(row_id(&account, id));
+            }
+            let objects = vec![self.id.clone()];
+            return Ok(Subject { objects, rows: rows.into_iter().collect(), event: Some(self.id.clone()) });
+        }
+        let around = explain::around(conn, &self.id).await?;
+        let is_customer = around.iter().any(|key| key.object_type == "customer" && key.object_id == self.id);
+        let has_row = |key: &&ObjectKey| key.object_id == self.id || (is_customer && key.object_type == "subscription");
+        let rows: BTreeSet<Uuid> =
+            around.iter().filter(has_row).map(|key| row_id(&key.account, &key.object_id)).collect();
+        let objects: BTreeSet<String> =
+            around.iter().map(|key| key.object_id.clone()).chain([self.id.clone()]).collect();
+        Ok(Subject { objects: objects.into_iter().collect(), rows: rows.into_iter().collect(), event: None })
+    }
+
+    /// The steps in the order in which they were processed.
+    async fn steps(&self, conn: &mut PgConnection, subject: &Subject) -> anyhow::Result<Vec<Step>> {
+        let mut steps = explain::events(conn, &subject.objects, self.limit).await?;
+        if subject.event.is_none() {
+            steps.extend(explain::reads(conn, &subject.objects, self.limit).await?);
+            steps.extend(explain::jobs(conn, &subject.objects).await?);
+        }
+        let of_event = |step: &Step| match (&step.what, &subject.event) {
+            (What::Change { causes, .. }, Some(event)) => causes.contains(event),
+            _ => true,
+        };
+        steps.extend(explain::changes(conn, &subject.rows, self.limit).await?.into_iter().filter(of_event));
+        Ok(in_order(steps))
+    }
+}
+
+/// In the order of processing. A change is written just before its event is settled, and reads better after it.
+fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
+    let mut settled: BTreeMap<String, OffsetDateTime> = BTreeMap::new();
+    for step in &steps {
+        if let What::Event { event_id, .. } = &step.what {
+            settled.insert(event_id.clone(), step.at);
+        }
+    }
+    let place = |step: &Step| match &step.what {
+        What::Change { causes, .. } => {
+            let by = causes.iter().filter_map(|cause| settled.get(cause)).max();
+            (by.copied().unwrap_or(step.at), true)
+        }
+        _ => (step.at, false),
+    };
+    steps.sort_by_key(place);
+    steps
+}
+
+fn when(time: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    time.to_offset(time::UtcOffset::UTC).format(&format).unwrap_or_else(|_| time.to_string())
+}
+
+/// A step as people read it.
+fn lines(step: &Step) -> Vec<String> {
+    let at = when(step.at);
+    match &step.what {
+        What::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => {
+            let fate = [outcome.as_deref().unwrap_or(state), reason.as_deref().unwrap_or_default()].join(" ");
+            let of = object_id.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
+            let told = format!("{event_type}{of}: {}", fate.trim());
+            let first = output::wrapped(&format!("{at}  "), &told);
+            vec![first, output::wrapped("                     ", &format!("{event_id}, made {}", when(*created)))]
+        }
+        What::Read { object_id, outcome, cause, request_id, version } => {
+            let request = request_id.as_ref().map(|id| format!(", {id}")).unwrap_or_default();
+            let told = format!("read of {object_id} ({cause}): {outcome}, as of {}{request}", when(*version));
+            vec![output::wrapped(&format!("{at}  "), &told)]
+        }
+        What::Change { table, causes, changes, .. } => {
+            let why = if causes.is_empty() { String::new() } else { format!(" by {}", causes.join(", ")) };
+            let mut lines = vec![output::wrapped("                     ", &format!("{table} changed{why}"))];
+            lines.extend(changes::lines(changes, "                       "));
+            lines
+        }
+        What::Job { kind, object_id, last_error } => {
+            let error = last_error.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
+            vec![output::wrapped(&format!("{at}  "), &format!("queued: {kind} of {object_id}{error}"))]
+        }
+    }
+}
+
+/// A row as it stands, the columns that say something.
+fn now(table: &str, row: &str) -> Vec<String> {
+    let columns: BTreeMap<String, serde_json::Value> = serde_json::from_str(row).unwrap_or_default();
+    let empty = |value: &serde_json::Value| {
+        value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_str() == Some("")
+    };
+    let said: serde_json::Map<String, serde_json::Value> = columns
+        .into_iter()
+        .filter(|(_, value)| !empty(value))
+        .map(|(column, value)| (column, serde_json::json!([value, value])))
+        .collect();
+    let shown = changes::values(&serde_json::Value::from(said).to_string(), "  ");
+    [format!("{table} now")].into_iter().chain(shown).collect()
+}
+
+/// A step for machines.
+fn json(step: &Step) -> serde_json::Value {
+    use serde_json::json;
+    let at = when(step.at);
+    match &step.what {
+        What::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => json!({
+            "at": at, "step": "event", "event_id": event_id, "type": event_type, "object_id": object_id,
+            "created": when(*created), "state": state, "outcome": outcome, "reason": reason,
+        }),
+        What::Read { object_id, outcome, cause, request_id, version } => json!({
+            "at": at, "step": "read", "object_id": object_id, "outcome": outcome, "cause": cause,
+            "request_id": request_id, "version": when(*version),
+        }),
+        What::Change { table, row_id, causes, changes } => json!({
+            "at": at, "step": "change", "table": table, "row_id": row_id, "causes": causes,
+            "changes": changes::json(changes),
+        }),
+        What::Job { kind, object_id, last_error } => json!({
+            "at": at, "step": "job", "kind": kind, "object_id": object_id, "last_error": last_error,
+        }),
+    }
+}

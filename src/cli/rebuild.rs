@@ -1,0 +1,172 @@
+//! `rebuild`: computes every row again from the mirror. No call to Stripe is made.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use prometheus::Registry;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::settings::{SettingArgs, Uses};
+use super::{Task, changes, database, output};
+use crate::config::database::required;
+use crate::config::settings::Concern;
+use crate::config::source::Source;
+use crate::config::stripe::StripeConfig;
+use crate::config::sync::SyncConfig;
+use crate::config::worker::WorkerConfig;
+use crate::jobs::rebuild::estimate;
+use crate::metrics::instance::Instance;
+use crate::migrations;
+use crate::store::Change;
+use crate::worker::Context;
+use crate::worker::rebuild::{Page, Rebuild};
+
+/// Without a terminal, how often a line says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// The settings of `rebuild`: those that decide what a row says.
+#[derive(Debug)]
+pub struct Settings;
+
+impl Uses for Settings {
+    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Stripe, Concern::Sync, Concern::Log];
+}
+
+/// Arguments of `rebuild`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this customer and its subscriptions; can be given several times.
+    #[arg(long, value_name = "CUSTOMER_ID")]
+    customer: Vec<String>,
+    /// Write nothing, and print what would change, field by field.
+    #[arg(long)]
+    dry_run: bool,
+    /// Begin at the start, also where an earlier rebuild was stopped.
+    #[arg(long, conflicts_with = "customer")]
+    restart: bool,
+    /// Print changes as JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs<Settings>,
+}
+
+impl Args {
+    pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
+        let database = required(source);
+        let (sync, stripe) = (SyncConfig::read(source), StripeConfig::read(source));
+        let worker = WorkerConfig::read(source);
+        let configuration = (sync?, worker?, stripe?);
+        let database = database?;
+        Some(Box::pin(async move { self.run(database, configuration).await }))
+    }
+
+    async fn run(
+        self,
+        database: PgConnectOptions,
+        (sync, worker, stripe): (SyncConfig, WorkerConfig, StripeConfig),
+    ) -> anyhow::Result<ExitCode> {
+        let mut conn = database::connect(&database).await?;
+        let status = migrations::pending(&mut conn).await?;
+        if !status.is_current() {
+            output::complain(&output::wrapped("error: ", &format!("{}: {}", status.describe(), status.mend())));
+            return Ok(ExitCode::from(2));
+        }
+        let pool = PgPoolOptions::new().max_connections(2).connect_with(database).await?;
+        let context = Context::new(pool, sync, worker, Instance::new(&Registry::new())?);
+        let context = if stripe.secret_key.is_some() { context.with_fetches(stripe.read_margin) } else { context };
+        let rebuild = Rebuild::new(context, self.dry_run);
+        let mut told = Told::new(self.dry_run, self.json);
+        if self.customer.is_empty() {
+            let mut run = rebuild.begin(&mut conn, self.restart).await?;
+            if run.objects > 0 {
+                told.say(&format!("going on after {} objects; --restart begins again", run.objects));
+            }
+            told.expect(estimate(&mut conn).await?, run.objects);
+            while let Some(page) = rebuild.next(&mut run).await? {
+                told.page(&page)?;
+            }
+        } else {
+            told.page(&rebuild.customers(&self.customer).await?)?;
+        }
+        told.end()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What the operator is told: changes on standard output, progress beside it.
+struct Told {
+    dry_run: bool,
+    json: bool,
+    bar: ProgressBar,
+    said: Instant,
+    objects: usize,
+    changed: usize,
+    asked: usize,
+}
+
+impl Told {
+    fn new(dry_run: bool, json: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        Self { dry_run, json, bar, said: Instant::now(), objects: 0, changed: 0, asked: 0 }
+    }
+
+    /// A bar on a terminal; elsewhere lines now and then.
+    fn expect(&mut self, objects: u64, done: i64) {
+        if std::io::stderr().is_terminal() && !self.dry_run {
+            self.bar = ProgressBar::new(objects).with_position(u64::try_from(done).unwrap_or_default());
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} objects, {per_sec}, {eta} left");
+            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+    }
+
+    fn page(&mut self, page: &Page) -> anyhow::Result<()> {
+        self.objects += page.objects;
+        self.changed += page.changes.len();
+        self.asked += page.asked;
+        self.bar.inc(u64::try_from(page.objects).unwrap_or_default());
+        if self.dry_run || self.json {
+            page.changes.iter().try_for_each(|change| self.change(change))?;
+        }
+        if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
+            self.said = Instant::now();
+            self.say(&format!("{} objects, {} rows changed", self.objects, self.changed));
+        }
+        Ok(())
+    }
+
+    fn change(&self, change: &Change) -> anyhow::Result<()> {
+        if self.json {
+            return output::print_json(&serde_json::json!({
+                "table": change.table, "name": change.name, "is_new": change.is_new,
+                "changes": changes::json(&change.changes),
+            }));
+        }
+        let new = if change.is_new { " (new)" } else { "" };
+        output::print(&format!("{} {}{new}", change.table, change.name))?;
+        changes::lines(&change.changes, "  ").iter().try_for_each(|line| output::print(line))
+    }
+
+    /// Progress stands beside the output, which may be JSON.
+
+    fn say(&self, text: &str) {
+        output::complain(text);
+    }
+
+    fn end(&self) -> anyhow::Result<()> {
+        self.bar.finish_and_clear();
+        let (would, rows) = (if self.dry_run { "would be " } else { "" }, self.changed);
+        let mut text = format!("{} objects looked at, {rows} rows {would}changed", self.objects);
+        if self.asked > 0 {
+            let word = if self.dry_run { "would" } else { "will" };
+            text = format!("{text}; `serve` {word} ask Stripe for {} objects", self.asked);
+        }
+        if self.json {
+            self.say(&text);
+            return Ok(());
+        }
+        output::print(&text)
+    }
+}
