@@ -6,6 +6,7 @@
 mod checks;
 mod listing;
 mod report;
+mod stripe;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,8 @@ struct Examined {
     is_embedded: bool,
     database: Option<PgConnectOptions>,
     embedded: Option<EmbeddedConfig>,
+    /// How Stripe's API is reached, where that is known.
+    stripe: Option<StripeConfig>,
 }
 
 impl Args {
@@ -86,6 +89,7 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
         let apart = ops::apart(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
         Some((receiver?, stripe?, sync?, worker?, ops?, shutdown?, log?, apart?))
     });
+    let stripe = source.collect(StripeConfig::read).ok();
     let options = database.as_ref().ok().and_then(DatabaseConfig::options);
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
@@ -97,6 +101,7 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
         odd: source.warnings().to_vec(),
         database: options,
         embedded: embedded_options,
+        stripe,
     }
 }
 
@@ -125,7 +130,7 @@ impl Examined {
         if self.is_embedded {
             report.add(checks::not_looked_at());
         } else {
-            checks::database(self.database.as_ref(), &mut report).await;
+            checks::database(self.database.as_ref(), self.stripe.as_ref(), &mut report).await;
         }
         report.print(json)
     }

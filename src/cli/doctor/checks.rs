@@ -9,6 +9,7 @@ use crate::admin::checkup;
 use crate::cli::{database, output};
 use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
+use crate::config::stripe::StripeConfig;
 use crate::embedded::find_server;
 use crate::metrics::service;
 use crate::migrations;
@@ -38,7 +39,7 @@ pub(super) fn not_looked_at() -> Check {
 }
 
 /// Connects and checks; ends early where the rest would only repeat the same failure.
-pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Report) {
+pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<&StripeConfig>, report: &mut Report) {
     let Some(options) = options else {
         let mend = "set DATABASE_URL, or give --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "there is no database to look at", mend));
@@ -65,6 +66,13 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, report: &mut Re
     match service::outbox(conn).await {
         Ok(figures) => outbox(&figures).into_iter().for_each(|check| report.add(check)),
         Err(error) => report.add(broken("outbox", &error)),
+    }
+    match service::jobs(conn).await {
+        Ok(figures) => super::stripe::jobs(&figures, report),
+        Err(error) => report.add(broken("jobs", &error)),
+    }
+    if let Some(config) = stripe {
+        report.add(super::stripe::api(config, conn).await);
     }
 }
 

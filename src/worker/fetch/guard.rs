@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -14,7 +15,6 @@ use crate::client::{ApiError, Read, StripeApi, Urgency};
 use crate::clock;
 use crate::metrics::instance::Instance;
 use crate::outbox::sample;
-use sqlx::PgPool;
 
 /// While shut, the door is tried this often.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -84,34 +84,57 @@ impl Guard {
     }
 }
 
+/// What a key is found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Stripe knows one of the stored events.
+    Proven,
+    /// There is no stored event to look up, or Stripe did not answer.
+    Unproven,
+    /// Stripe knows none of this many stored events: the key is of another account or mode.
+    OtherAccount(usize),
+    /// Stripe refuses the key.
+    Refused(ApiError),
+}
+
 /// Looks up stored events until one is found.
-async fn look(api: &dyn StripeApi, pool: &PgPool) -> Result<State, sqlx::Error> {
-    let shut = State::Shut(Instant::now() + PAUSE);
+///
+/// # Errors
+/// Those of the database.
+pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection) -> Result<Verdict, sqlx::Error> {
     let stripes_time = match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => answer.at,
-        Err(error @ ApiError::Unauthorised { status: 401, .. }) => {
-            tracing::error!(%error, "Stripe refuses the key: no object is read until it accepts it; check STRIPE_SECRET_KEY");
-            return Ok(shut);
-        }
+        Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Ok(Verdict::Refused(error)),
         // a restricted key may not read its account, and that is no harm
         Err(_) => clock::now(),
     };
-    let events = sample::recent(&mut *pool.acquire().await?, stripes_time).await?;
     let mut unknown = 0;
-    for event_id in &events {
-        match api.read("", &Read::Event(event_id.clone()), Urgency::Normal).await {
-            Ok(_) => return Ok(State::Open),
+    for event_id in sample::recent(conn, stripes_time).await? {
+        match api.read("", &Read::Event(event_id), Urgency::Normal).await {
+            Ok(_) => return Ok(Verdict::Proven),
             Err(ApiError::NotFound { .. }) => unknown += 1,
             Err(_) => {}
         }
     }
-    if unknown == 0 {
-        return Ok(State::Unproven);
-    }
-    tracing::error!(
-        events = unknown,
-        "Stripe's API knows none of the stored events: STRIPE_SECRET_KEY is of another account or mode, and no object \
-         is read until that is mended"
-    );
-    Ok(shut)
+    Ok(if unknown == 0 { Verdict::Unproven } else { Verdict::OtherAccount(unknown) })
+}
+
+/// The state that follows, told where it is bad.
+async fn look(api: &dyn StripeApi, pool: &PgPool) -> Result<State, sqlx::Error> {
+    Ok(match examine(api, &mut *pool.acquire().await?).await? {
+        Verdict::Proven => State::Open,
+        Verdict::Unproven => State::Unproven,
+        Verdict::Refused(error) => {
+            tracing::error!(%error, "Stripe refuses the key: no object is read until it accepts it; check STRIPE_SECRET_KEY");
+            State::Shut(Instant::now() + PAUSE)
+        }
+        Verdict::OtherAccount(events) => {
+            tracing::error!(
+                events,
+                "Stripe's API knows none of the stored events: STRIPE_SECRET_KEY is of another account or mode, and no \
+                 object is read until that is mended"
+            );
+            State::Shut(Instant::now() + PAUSE)
+        }
+    })
 }

@@ -4,7 +4,7 @@
 //! events do, at the version at which it was read: a newer event is never overwritten. Runs beside the workers wherever
 //! there is an API key; any number of them share the jobs.
 
-mod guard;
+pub mod guard;
 mod look_up;
 
 use std::collections::BTreeSet;

@@ -1,9 +1,11 @@
 //! `doctor`: what it finds, and what makes it fail.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{code, migrated, run, store, words};
+use crate::support::app::TestApp;
 use crate::support::cluster;
+use crate::support::stripe::{Epoch, FakeStripe};
 
 #[tokio::test]
 async fn doctor_fails_before_migrating_and_passes_after() {
@@ -75,4 +77,34 @@ async fn doctor_finds_two_listeners_on_one_address() {
     assert_eq!(code(&output), 1);
     let report = words(&output.stdout);
     assert!(report.contains("FAIL settings BILLING_SYNC_LISTEN, BILLING_SYNC_OPS_LISTEN are"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
+    let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
+    stripe.customer(json!({ "name": "Ada" }));
+    app.deliver_all(&stripe.events(), Epoch::Endive).await;
+    app.drain().await;
+    let report = |key: &str| {
+        let (base, key) = (stripe.base(), key.to_owned());
+        let environment = [
+            ("DATABASE_URL", app.database.url.as_str()),
+            ("STRIPE_WEBHOOK_SECRET", "whsec_x"),
+            ("STRIPE_API_BASE", base.as_str()),
+            ("STRIPE_SECRET_KEY", key.as_str()),
+        ];
+        let output = run(&["doctor"], &environment);
+        (code(&output), words(&output.stdout))
+    };
+    let (status, said) = report(&stripe.key());
+    assert!(status == 0 && said.contains("knows the stored events"), "{said}");
+    let (status, said) = report("sk_test_wrong");
+    assert!(status == 1 && said.contains("FAIL stripe stripe refuses the key (401"), "{said}");
+    assert!(!said.contains("sk_test_wrong"), "{said}");
+    stripe.become_another_account();
+    let (status, said) = report(&stripe.key());
+    assert!(status == 1 && said.contains("the key is of another account or mode"), "{said}");
+    let (status, said) = report("");
+    assert!(status == 0 && said.contains("warn stripe no API key"), "{said}");
+    app.finish().await;
 }

@@ -1,0 +1,50 @@
+//! The checks of the way out to Stripe: whether there is a key, and whether it is of the account of our events.
+
+use prometheus::Registry;
+use sqlx::PgConnection;
+
+use super::report::{Check, Report};
+use crate::client::{self, HttpStripe};
+use crate::config::stripe::StripeConfig;
+use crate::metrics::service::Jobs;
+use crate::worker::fetch::guard::{self, Verdict};
+
+/// Asks Stripe a few things with the key; `conn` is for the stored events.
+pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check {
+    if config.secret_key.is_none() {
+        let detail = "no API key: what events do not carry is not fetched (payment methods, discounts, other currencies, \
+                      orders in doubt)";
+        return Check::warning("stripe", detail, "set STRIPE_SECRET_KEY; then `rebuild` asks for what is lacking");
+    }
+    let made = client::metrics(&Registry::new()).ok().and_then(|metrics| HttpStripe::new(config, metrics).ok());
+    let Some(api) = made else {
+        return Check::failed("stripe", "the client cannot be made", "check STRIPE_SECRET_KEY and STRIPE_API_BASE");
+    };
+    let at = &config.api_base;
+    match guard::examine(&api, conn).await {
+        Ok(Verdict::Proven) => Check::ok("stripe", format!("{at} knows the stored events")),
+        Ok(Verdict::Unproven) => {
+            let detail = format!("{at} was asked, and no stored event could show that the key is of our account");
+            Check::ok("stripe", detail)
+        }
+        Ok(Verdict::OtherAccount(events)) => {
+            let detail = format!("{at} knows none of {events} stored events: the key is of another account or mode");
+            Check::failed("stripe", detail, "take the key of the account whose events are received")
+        }
+        Ok(Verdict::Refused(error)) => {
+            Check::failed("stripe", error.to_string(), "set STRIPE_SECRET_KEY to a valid key")
+        }
+        Err(error) => Check::failed("stripe", error.to_string(), "the database user needs to read the schema billing"),
+    }
+}
+
+/// Jobs that fail again and again.
+pub(super) fn jobs(jobs: &[Jobs], report: &mut Report) {
+    let count = |of: fn(&Jobs) -> i64| jobs.iter().map(of).sum::<i64>();
+    report.add(Check::ok("jobs", format!("{} about objects are queued", count(|jobs| jobs.all))));
+    let failing = count(|jobs| jobs.failing);
+    if failing > 0 {
+        let mend = "SELECT * FROM billing.jobs WHERE last_error IS NOT NULL says which and why; they are tried again";
+        report.add(Check::warning("jobs", format!("{failing} have failed"), mend));
+    }
+}
