@@ -1,17 +1,19 @@
 //! billing-sync keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
 //!
 //! ```text
-//! Stripe ──POST──▶ receiver ──one INSERT──▶ outbox ──batch──▶ worker ──▶ mirror ──▶ projection ──▶ product tables
-//!                  signature                events (archive)   claim      newest      PURE          store
-//!                  envelope                 outbox (queue)     lock       content
-//!                  group commit                                settle     wins
+//! Stripe ──POST──▶ receiver ──one INSERT──▶ outbox ──batch──▶ worker ──▶ mirror + facts ──▶ projection ──▶ product tables
+//!                  signature                events (archive)   claim      newest content     PURE           store
+//!                  envelope                 outbox (queue)     lock       wins; facts add
+//!                  group commit                                settle          ▲      │ asks for
+//! Stripe's API ◀─── client ◀─────────────────────────────────── fetcher ──reads┘      ▼
+//!                                                                  ▲────leases─────  jobs
 //! ```
 //!
 //! # Entry points
 //!
 //! [`cli`] is what `main` calls; [`service::Service`] is a running process; [`receiver`] the way in,
 //! [`worker`] the way through, [`outbox`] what lies between them. [`mirror::walk`] is the heart of the ordering,
-//! [`projection`] of the meaning. [`demo`] shows it all.
+//! [`projection`] of the meaning, [`worker::fetch`] of the asking. [`demo`] shows it all.
 //!
 //! # Code map
 //!
@@ -21,7 +23,7 @@
 //!   something that failed is tried again. [`text`]: 80 columns.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
-//! - [`outbox`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
+//! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
 //! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
 //! - [`client`]: the way out, to Stripe's API.
 //! - [`receiver`], [`worker`], [`ops`]: the parts of a process. [`service`]: the process.

@@ -82,7 +82,7 @@ impl Args {
         if self.customer.is_empty() {
             let mut run = rebuild.begin(&mut conn, self.restart).await?;
             if run.objects > 0 {
-                told.say(&format!("going on after {} objects; --restart begins again", run.objects));
+                output::complain(&format!("going on after {} objects; --restart begins again", run.objects));
             }
             told.expect(estimate(&mut conn).await?, run.objects);
             while let Some(page) = rebuild.next(&mut run).await? {
@@ -96,7 +96,7 @@ impl Args {
     }
 }
 
-/// What the operator is told: changes on standard output, progress beside it.
+/// What the operator is told: changes on standard output, progress on standard error, since the changes may be JSON.
 struct Told {
     dry_run: bool,
     json: bool,
@@ -132,7 +132,7 @@ impl Told {
         }
         if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
             self.said = Instant::now();
-            self.say(&format!("{} objects, {} rows changed", self.objects, self.changed));
+            output::complain(&format!("{} objects, {} rows changed", self.objects, self.changed));
         }
         Ok(())
     }
@@ -149,12 +149,6 @@ impl Told {
         changes::lines(&change.changes, "  ").iter().try_for_each(|line| output::print(line))
     }
 
-    /// Progress stands beside the output, which may be JSON.
-
-    fn say(&self, text: &str) {
-        output::complain(text);
-    }
-
     fn end(&self) -> anyhow::Result<()> {
         self.bar.finish_and_clear();
         let (would, rows) = (if self.dry_run { "would be " } else { "" }, self.changed);
@@ -164,7 +158,7 @@ impl Told {
             text = format!("{text}; `serve` {word} ask Stripe for {} objects", self.asked);
         }
         if self.json {
-            self.say(&text);
+            output::complain(&text);
             return Ok(());
         }
         output::print(&text)

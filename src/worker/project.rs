@@ -166,7 +166,7 @@ pub(super) async fn others(
     for product in of_type(&["product"]) {
         demands.reproject(product);
     }
-    let mut changes = plans(conn, &of_type(&["price", "plan"]), causes, notes, demands).await?;
+    let mut written = plans(conn, &of_type(&["price", "plan"]), causes, notes, demands).await?;
     let loaded: Vec<MirrorRow> = rows::load(conn, of_type(&["coupon", "checkout.session"]).iter()).await?;
     let (mut coupons, mut sessions) = (Vec::new(), Vec::new());
     for row in loaded {
@@ -180,9 +180,9 @@ pub(super) async fn others(
             sessions.extend(projected.map(|one| caused(keep(&key, one, notes, demands), &of(causes, &key))));
         }
     }
-    changes.extend(store::save(conn, &coupons).await?);
-    changes.extend(store::save(conn, &sessions).await?);
-    Ok(changes)
+    written.extend(store::save(conn, &coupons).await?);
+    written.extend(store::save(conn, &sessions).await?);
+    Ok(written)
 }
 
 /// Projects the plans of `prices`, which may be plans of the old kind. A plan that is new may have been named by

@@ -120,11 +120,7 @@ impl Rebuild {
     }
 
     async fn end(&self, tx: sqlx::PgTransaction<'static>) -> Result<(), Failure> {
-        if self.dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
-        Ok(())
+        let ended = if self.dry_run { tx.rollback().await } else { tx.commit().await };
+        Ok(ended?)
     }
 }

@@ -28,8 +28,8 @@ pub(super) struct Guard {
 enum State {
     /// Nobody has looked yet.
     Unchecked,
-    /// There was no event to look up: reads are made, and what they do not find proves nothing.
-    Unproven,
+    /// There was no event to look up: reads are made, and what they do not find proves nothing. Looked at again then.
+    Unproven(Instant),
     /// A stored event was found.
     Open,
     /// Not before then.
@@ -60,20 +60,28 @@ impl Guard {
         metrics: &Instance,
     ) -> Result<Pass, sqlx::Error> {
         let mut state = self.state.lock().await;
-        if let State::Shut(until) = *state
-            && let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-        {
-            return Ok(Pass::Shut(left));
-        }
-        if *state != State::Open {
+        let holds = match *state {
+            State::Open => true,
+            State::Unproven(until) | State::Shut(until) => Instant::now() < until,
+            State::Unchecked => false,
+        };
+        if !holds {
             *state = look(api, pool).await?;
         }
         metrics.stripe_usable(!matches!(*state, State::Shut(_)));
         Ok(match *state {
             State::Open => Pass::Proven,
-            State::Unproven | State::Unchecked => Pass::Unproven,
-            State::Shut(_) => Pass::Shut(PAUSE),
+            State::Unproven(_) | State::Unchecked => Pass::Unproven,
+            State::Shut(until) => Pass::Shut(until.saturating_duration_since(Instant::now())),
         })
+    }
+
+    /// How long the API is not asked, as far as that is known already.
+    pub(super) async fn shut_for(&self) -> Option<Duration> {
+        match *self.state.lock().await {
+            State::Shut(until) => Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero()),
+            _ => None,
+        }
     }
 
     /// Stripe refuses the key: nothing is read for a while.
@@ -123,7 +131,7 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection) -> Result<Ver
 async fn look(api: &dyn StripeApi, pool: &PgPool) -> Result<State, sqlx::Error> {
     Ok(match examine(api, &mut *pool.acquire().await?).await? {
         Verdict::Proven => State::Open,
-        Verdict::Unproven => State::Unproven,
+        Verdict::Unproven => State::Unproven(Instant::now() + PAUSE),
         Verdict::Refused(error) => {
             tracing::error!(%error, "Stripe refuses the key: no object is read until it accepts it; check STRIPE_SECRET_KEY");
             State::Shut(Instant::now() + PAUSE)

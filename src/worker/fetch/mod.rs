@@ -36,6 +36,9 @@ const LEASE: Duration = Duration::from_mins(10);
 /// How often trials that should be over are looked for.
 const WATCH: Duration = Duration::from_mins(1);
 
+/// What is served here, in the order in which it is served.
+const READS: [Kind; 2] = [Kind::Fetch, Kind::Confirm];
+
 /// What causes the changes of a read, in `row_changes`.
 const CAUSE: &str = "read";
 
@@ -113,18 +116,22 @@ impl Fetcher {
         }
     }
 
-    /// Claims as many jobs as are free to be worked on, fetches first.
+    /// Claims as many jobs as are free to be worked on, fetches first. The key is looked at only where there is a job.
     async fn claim(&self, at_work: usize) -> Result<Vec<Job>, Failure> {
         let mut free = self.concurrency.saturating_sub(at_work);
-        if free == 0 || self.is_shut().await?.is_some() {
+        if free == 0 {
             return Ok(Vec::new());
         }
         let mut conn = self.context.pool.acquire().await?;
+        if claim::next_due(&mut conn, &READS).await? != Some(Duration::ZERO) || self.is_shut().await? {
+            return Ok(Vec::new());
+        }
         let mut jobs = Vec::new();
-        for kind in [Kind::Fetch, Kind::Confirm] {
+        for kind in READS {
             let limit = i64::try_from(free).unwrap_or(i64::MAX);
-            jobs.extend(claim::due(&mut conn, kind, limit, LEASE).await?);
-            free = free.saturating_sub(jobs.len());
+            let claimed = claim::due(&mut conn, kind, limit, LEASE).await?;
+            free = free.saturating_sub(claimed.len());
+            jobs.extend(claimed);
             if free == 0 {
                 break;
             }
@@ -132,20 +139,20 @@ impl Fetcher {
         Ok(jobs)
     }
 
-    /// How long the API must not be asked, where it must not.
-    async fn is_shut(&self) -> Result<Option<Duration>, Failure> {
+    /// Whether the API must not be asked.
+    async fn is_shut(&self) -> Result<bool, Failure> {
         let pass = self.guard.pass(self.api.as_ref(), &self.context.pool, &self.context.metrics).await?;
-        Ok(if let Pass::Shut(left) = pass { Some(left) } else { None })
+        Ok(matches!(pass, Pass::Shut(_)))
     }
 
     async fn pause(&self) -> Result<Duration, Failure> {
-        let poll = self.context.config.poll_interval;
-        if let Some(left) = self.is_shut().await? {
+        if let Some(left) = self.guard.shut_for().await {
             return Ok(left);
         }
+        let poll = self.context.config.poll_interval;
         let mut conn = self.context.pool.acquire().await?;
-        let due = claim::next_due(&mut conn, &[Kind::Fetch, Kind::Confirm]).await?;
-        Ok(due.unwrap_or(poll).clamp(Duration::from_millis(100), poll))
+        let due = claim::next_due(&mut conn, &READS).await?;
+        Ok(due.unwrap_or(poll).clamp(Duration::from_millis(100).min(poll), poll))
     }
 
     /// Asks for what only the passing of time asks for.

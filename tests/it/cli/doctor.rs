@@ -96,13 +96,13 @@ async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
         let output = run(&["doctor"], &environment);
         (code(&output), words(&output.stdout))
     };
-    let (status, said) = report(&stripe.key());
+    let (status, said) = report(stripe.key());
     assert!(status == 0 && said.contains("knows the stored events"), "{said}");
     let (status, said) = report("sk_test_wrong");
     assert!(status == 1 && said.contains("FAIL stripe stripe refuses the key (401"), "{said}");
     assert!(!said.contains("sk_test_wrong"), "{said}");
     stripe.become_another_account();
-    let (status, said) = report(&stripe.key());
+    let (status, said) = report(stripe.key());
     assert!(status == 1 && said.contains("the key is of another account or mode"), "{said}");
     let (status, said) = report("");
     assert!(status == 0 && said.contains("warn stripe no API key"), "{said}");
