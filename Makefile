@@ -1,7 +1,7 @@
 # What is done with this repository, one target each. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint lint-deps sqlx postgres rust
+.PHONY: help demo test soak mutants lint lint-deps sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -15,6 +15,9 @@ test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
 
 soak: rust postgres ## the law of order on 3,000 new lives (some ten minutes)
 	SOAK_LIVES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
+
+mutants: rust ## mutation tests of the rules of order, signature and SEPA (needs cargo-mutants; installs it)
+	.ci/mutants
 
 lint: rust ## formatting, clippy and rustdoc, as CI runs them
 	cargo fmt --check
