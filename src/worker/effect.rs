@@ -18,7 +18,7 @@ use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::{self, Demands};
 use crate::mirror::facts::fold::Fact;
-use crate::mirror::facts::rows as facts;
+use crate::mirror::facts::{known, rows};
 use crate::mirror::merge::{self, Incoming, Merged};
 use crate::mirror::{locks, related};
 use crate::projection::Projected;
@@ -102,7 +102,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     locks::acquire(conn, &locked).await?;
 
     let merged = merge::merge(conn, incoming).await?;
-    facts::add(conn, &facts).await?;
+    rows::add(conn, &facts).await?;
     let causes = touched(conn, &merged, &touches, &objects, &named).await?;
     let (here, later): (Causes, Causes) = causes.into_iter().partition(|(customer, _)| locked.contains(customer));
     for customer in later.into_keys() {
@@ -118,7 +118,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
         _ => None,
     });
     let customers: BTreeSet<ObjectKey> = here.keys().cloned().collect();
-    for key in facts::wanted(conn, &customers, &disputed.collect()).await? {
+    for key in known::wanted(conn, &customers, &disputed.collect()).await? {
         demands.fetch(key, None);
     }
     project::customers(conn, context, &here, &mut notes, &mut demands).await?;

@@ -13,7 +13,7 @@ use super::effect::keep;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::Demands;
-use crate::mirror::facts::rows as facts;
+use crate::mirror::facts::known;
 use crate::mirror::related;
 use crate::mirror::rows::{self, MirrorRow};
 use crate::projection::graph::{Graph, Node, Question};
@@ -98,7 +98,7 @@ async fn answer(conn: &mut PgConnection, graph: &mut Graph, asked: &BTreeSet<Que
     let found = related::naming(conn, &arguments(&naming)).await?;
     wanted.extend(put_lists(graph, &naming, found));
     let mut payments: Vec<Vec<_>> = paid.iter().map(|_| Vec::new()).collect();
-    for (place, payment) in facts::payments(conn, &paid).await? {
+    for (place, payment) in known::payments(conn, &paid).await? {
         payments[place].push(payment);
     }
     for (key, payments) in paid.into_iter().zip(payments) {

@@ -1,0 +1,122 @@
+//! The SQL that reads the facts back: the charges of a subscription for the projection, and what the facts still lack.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use crate::domain::object::ObjectKey;
+use crate::domain::payment::Payment;
+use crate::mirror::rows::columns;
+
+/// The charges of some subscriptions: `(place of the question, charge)`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn payments(
+    conn: &mut PgConnection,
+    subscriptions: &[&ObjectKey],
+) -> Result<Vec<(usize, Payment)>, sqlx::Error> {
+    if subscriptions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (accounts, _, ids) = columns(subscriptions.iter().copied());
+    let rows = sqlx::query!(
+        r#"-- facts.payments
+        WITH made AS (
+            SELECT asked.place, asked.account, i.paid_at, p.payment_type, p.payment_id
+            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (account, subscription_id, place)
+            JOIN billing.invoice_facts AS i USING (account, subscription_id)
+            JOIN billing.payment_facts AS p USING (account, invoice_id)
+        ), charged AS (
+            SELECT made.place, made.paid_at, c.*
+            FROM made JOIN billing.charge_facts AS c ON c.account = made.account AND c.charge_id = made.payment_id
+            WHERE made.payment_type = 'charge'
+            UNION
+            SELECT made.place, made.paid_at, c.*
+            FROM made
+            JOIN billing.charge_facts AS c ON c.account = made.account AND c.payment_intent_id = made.payment_id
+            WHERE made.payment_type = 'payment_intent'
+        )
+        SELECT c.place AS "place!", c.charge_id AS "charge_id!",
+            min(COALESCE(c.charged_at, c.told_at)) AS "created!", bool_or(c.sepa) AS "sepa!",
+            bool_or(c.failed) AS "failed!", bool_or(c.succeeded) AS "succeeded!", max(c.paid_at) AS paid_at,
+            array_agg(DISTINCT d.disputed_at) FILTER (WHERE NOT d.won) AS "disputed_at: Vec<OffsetDateTime>"
+        FROM charged AS c
+        LEFT JOIN billing.dispute_facts AS d ON d.account = c.account AND d.charge_id = c.charge_id
+        GROUP BY c.place, c.charge_id
+        ORDER BY 1, 2"#,
+        &accounts,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let payment = rows.into_iter().map(|row| {
+        let payment = Payment {
+            charge_id: row.charge_id,
+            created: row.created,
+            sepa: row.sepa,
+            failed: row.failed,
+            succeeded: row.succeeded,
+            invoice_paid_at: row.paid_at,
+            disputed_at: row.disputed_at.unwrap_or_default(),
+        };
+        (usize::try_from(row.place - 1).unwrap_or_default(), payment)
+    });
+    Ok(payment.collect())
+}
+
+/// What only a read can tell about the facts of some customers, and about these disputed `charges`: the invoice of a
+/// failed or disputed SEPA charge, the time of a charge that only its payment intent told of, the charge of a dispute.
+///
+/// A read that was made and told nothing is not asked for again.
+///
+/// # Errors
+/// Those of the database.
+pub async fn wanted(
+    conn: &mut PgConnection,
+    customers: &BTreeSet<ObjectKey>,
+    charges: &BTreeSet<ObjectKey>,
+) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    if customers.is_empty() && charges.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let (accounts, _, ids) = columns(customers.iter());
+    let (charge_accounts, _, charge_ids) = columns(charges.iter());
+    let rows = sqlx::query!(
+        r#"-- facts.wanted
+        WITH wanted AS (
+            SELECT c.account, 'payment_intent' AS object_type, c.payment_intent_id AS object_id
+            FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
+            JOIN billing.charge_facts AS c USING (account, customer_id)
+            WHERE c.sepa AND c.payment_intent_id IS NOT NULL
+                AND (c.failed OR EXISTS (
+                    SELECT FROM billing.dispute_facts AS d WHERE d.account = c.account AND d.charge_id = c.charge_id))
+                AND NOT EXISTS (
+                    SELECT FROM billing.payment_facts AS p WHERE p.account = c.account
+                        AND ((p.payment_type = 'charge' AND p.payment_id = c.charge_id)
+                            OR (p.payment_type = 'payment_intent' AND p.payment_id = c.payment_intent_id)))
+            UNION
+            SELECT c.account, 'charge', c.charge_id
+            FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
+            JOIN billing.charge_facts AS c USING (account, customer_id)
+            WHERE c.sepa AND c.charged_at IS NULL
+            UNION
+            SELECT asked.account, 'charge', asked.charge_id
+            FROM unnest($3::text[], $4::text[]) AS asked (account, charge_id)
+            LEFT JOIN billing.charge_facts AS c USING (account, charge_id)
+            WHERE c.charged_at IS NULL
+        )
+        SELECT wanted.account AS "account!", wanted.object_type AS "object_type!", wanted.object_id AS "object_id!"
+        FROM wanted
+        LEFT JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
+        WHERE o.missing_at IS NULL AND o.expansion IS NULL"#,
+        &accounts,
+        &ids,
+        &charge_accounts,
+        &charge_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
+}
