@@ -33,7 +33,8 @@ impl Snapshot {
         let members = object.object()?;
         let stage = match event_type.rsplit('.').next() {
             Some("created") => Stage::Created,
-            Some("deleted") => Stage::Deleted,
+            // a payment method that was detached can never be used or attached again, and has no other end
+            Some("deleted" | "detached") => Stage::Deleted,
             _ => Stage::Updated,
         };
         let is_stub = members.get("deleted").boolean() == Some(true);
