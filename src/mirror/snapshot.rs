@@ -73,3 +73,17 @@ impl std::fmt::Debug for Snapshot {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_at_its_end_when_it_is_deleted_and_a_payment_method_when_it_is_detached() {
+        let data = Json::parse(r#"{"object":{"id":"pm_1"},"previous_attributes":{"customer":"cus_1"}}"#).unwrap();
+        let stage = |kind| Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, kind, data).unwrap().stage;
+        assert_eq!(stage("payment_method.attached"), Stage::Updated);
+        assert_eq!(stage("payment_method.detached"), Stage::Deleted);
+        assert_eq!(stage("customer.source.deleted"), Stage::Deleted);
+    }
+}
