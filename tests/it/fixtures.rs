@@ -2,7 +2,7 @@
 //!
 //! Owns the walk over `fixtures/events` and `fixtures/thin`: a fixture without a snapshot fails, and so does a snapshot
 //! without a fixture. What each fixture pins is told in `fixtures/README.md`. A snapshot shows the fate of the event, every
-//! row that there is afterwards without what is null or empty in it, the facts, and what is asked for.
+//! row that there is afterwards without what is null in it, the facts, and what is asked for.
 
 mod story;
 
@@ -111,7 +111,7 @@ async fn read(app: &TestApp, query: &'static str) -> Vec<Value> {
     sqlx::query_scalar(query).fetch_all(&app.pool).await.unwrap()
 }
 
-/// Every row, in one object each, without what is null or empty.
+/// Every row, in one object each, without what is null or an empty list. An empty text stays: Stripe sent it.
 const ROWS: &str = "
     WITH all_rows AS (
         SELECT 1 AS place, 'billing_contacts' AS name, to_jsonb(t) AS row FROM billing.billing_contacts AS t
@@ -122,7 +122,7 @@ const ROWS: &str = "
         UNION ALL SELECT 6, 'checkout_sessions', to_jsonb(t) FROM billing.checkout_sessions AS t)
     SELECT jsonb_build_object(name, (
         SELECT jsonb_object_agg(key, value) FROM jsonb_each(row)
-        WHERE key NOT IN ('created_at', 'updated_at', 'id') AND value NOT IN ('null', '[]', '{}', '\"\"')))
+        WHERE key NOT IN ('account', 'created_at', 'updated_at', 'id') AND value NOT IN ('null', '[]', '{}')))
     FROM all_rows ORDER BY place, row ->> 'id'";
 
 /// Every fact that does not say when it was told.
