@@ -33,7 +33,8 @@ impl Snapshot {
         let members = object.object()?;
         let stage = match event_type.rsplit('.').next() {
             Some("created") => Stage::Created,
-            Some("deleted") => Stage::Deleted,
+            // a payment method that was detached can never be used or attached again, and has no other end
+            Some("deleted" | "detached") => Stage::Deleted,
             _ => Stage::Updated,
         };
         let is_stub = members.get("deleted").boolean() == Some(true);
@@ -70,5 +71,19 @@ impl std::fmt::Debug for Snapshot {
             .field("created", &self.created)
             .field("stage", &self.stage)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_at_its_end_when_it_is_deleted_and_a_payment_method_when_it_is_detached() {
+        let data = Json::parse(r#"{"object":{"id":"pm_1"},"previous_attributes":{"customer":"cus_1"}}"#).unwrap();
+        let stage = |kind| Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, kind, data).unwrap().stage;
+        assert_eq!(stage("payment_method.attached"), Stage::Updated);
+        assert_eq!(stage("payment_method.detached"), Stage::Deleted);
+        assert_eq!(stage("customer.source.deleted"), Stage::Deleted);
     }
 }

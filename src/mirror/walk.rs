@@ -19,7 +19,7 @@ pub enum Stage {
     Created,
     /// Everything between.
     Updated,
-    /// `*.deleted`: the last in its second.
+    /// `*.deleted`, or `payment_method.detached`: the last in its second.
     Deleted,
 }
 
