@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::graph::{Graph, Node};
 use super::method;
+use super::subscription::unseen_coupon;
 use super::{CustomerRows, Projected, Rules};
 use crate::domain::contact::BillingContact;
 use crate::domain::event::Reason;
@@ -48,6 +49,8 @@ fn contact(graph: &Graph, node: &Node, view: &CustomerView) -> Projected<Billing
     if !needs.is_empty() {
         notes.insert(Reason::NeedsFetch);
     }
+    // the contact can do without, and the coupon has a row of its own
+    needs.extend(discount.as_ref().and_then(|discount| unseen_coupon(graph, &discount.coupon_id)));
     let address = view.address.clone();
     let row = BillingContact {
         id: row_id(account, &view.id),
