@@ -250,3 +250,23 @@ fn an_event_calls_for_what_it_does_not_carry() {
     );
     assert_eq!(wanted("mandate.updated", r#"{"id":"mandate_1"}"#), None, "Stripe learns of it when a debit fails");
 }
+
+#[test]
+fn only_money_that_came_is_a_success() {
+    let ends = |text: &str| match &facts("charge", text)[0] {
+        Fact::Charge { failed, succeeded, .. } => (*failed, *succeeded),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ends(r#"{"id":"ch_1","status":"succeeded","amount":1900}"#), (false, true));
+    assert_eq!(ends(r#"{"id":"ch_1","status":"succeeded","amount":0}"#), (false, false), "nothing was taken");
+    assert_eq!(ends(r#"{"id":"ch_1","status":"failed","amount":1900}"#), (true, false));
+    assert_eq!(ends(r#"{"id":"ch_1","status":"pending","amount":1900}"#), (false, false));
+}
+
+#[test]
+fn each_kind_of_payment_has_the_word_of_its_column() {
+    assert_eq!(
+        [PaymentType::PaymentIntent, PaymentType::Charge].map(PaymentType::as_str),
+        ["payment_intent", "charge"]
+    );
+}
