@@ -134,3 +134,40 @@ fn what_the_mirror_remembers_stands_for_an_archive_that_is_gone() {
     let Answer::Head(head) = history.head() else { panic!("no head") };
     assert_eq!((head.snapshot.content.unwrap(), head.doubt), (object((1, 0)), false));
 }
+
+/// The head of a circuit at second 20 after an event at second 10, where something else was seen at `otherwise`.
+fn after_a_read(otherwise: i64) -> (Option<String>, bool) {
+    let mut history = History::complete_after(None);
+    for event in [update(10, 2, 1), update(20, 0, 1), update(20, 1, 0)] {
+        history.add(event);
+    }
+    history.seen_otherwise(OffsetDateTime::UNIX_EPOCH + Duration::seconds(otherwise));
+    let Answer::Head(head) = history.head() else { panic!("no head") };
+    (head.snapshot.content, head.doubt)
+}
+
+#[test]
+fn a_circuit_that_began_after_a_read_is_in_doubt() {
+    assert!(after_a_read(15).1, "what was read at 15 may be where it began");
+    assert_eq!(after_a_read(10), (Some(object((1, 0))), false), "the event of that second says what was read");
+    assert_eq!(after_a_read(5), (Some(object((1, 0))), false), "the event is newer than the read");
+}
+
+#[test]
+fn what_the_mirror_remembers_counts_only_where_the_archive_does_not_reach() {
+    let epoch = OffsetDateTime::UNIX_EPOCH;
+    let mut history = History::complete_after(None);
+    history.add(update(20, 0, 1));
+    history.add(update(20, 1, 0));
+    let known = State::of(crate::stripe::json::Json::parse(&object((1, 0))).unwrap());
+    history.remember(epoch + Duration::seconds(20), known);
+    let Answer::Head(head) = history.head() else { panic!("no head") };
+    assert!(head.doubt, "a state of that second is no state before it");
+}
+
+#[test]
+fn without_any_content_there_is_no_head() {
+    assert_eq!(History::complete_after(None).head(), Answer::Nothing);
+    let at = OffsetDateTime::UNIX_EPOCH;
+    assert_eq!(History::complete_after(Some(at)).head(), Answer::Needs(at));
+}
