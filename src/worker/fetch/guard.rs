@@ -22,13 +22,15 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// The door to Stripe's API.
 pub(super) struct Guard {
     state: Mutex<State>,
+    /// Reads may be stale by this much, those of events too.
+    margin: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nobody has looked yet.
     Unchecked,
-    /// There was no event to look up: reads are made, and what they do not find proves nothing.
+    /// There was no event old enough to look up: reads are made, and what they do not find proves nothing.
     Unproven,
     /// A stored event was found.
     Open,
@@ -48,8 +50,8 @@ pub(super) enum Pass {
 }
 
 impl Guard {
-    pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State::Unchecked) }
+    pub(super) fn new(margin: Duration) -> Self {
+        Self { state: Mutex::new(State::Unchecked), margin }
     }
 
     /// Says whether reads may be made, looking first where that is not known.
@@ -66,7 +68,7 @@ impl Guard {
             return Ok(Pass::Shut(left));
         }
         if *state != State::Open {
-            *state = look(api, pool).await?;
+            *state = look(api, pool, self.margin).await?;
         }
         metrics.stripe_usable(!matches!(*state, State::Shut(_)));
         Ok(match *state {
@@ -84,8 +86,9 @@ impl Guard {
     }
 }
 
-/// Looks up stored events until one is found.
-async fn look(api: &dyn StripeApi, pool: &PgPool) -> Result<State, sqlx::Error> {
+/// Looks up stored events until one is found. An event that is younger than a read may be stale is missing in any
+/// account, so it is not asked for.
+async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<State, sqlx::Error> {
     let shut = State::Shut(Instant::now() + PAUSE);
     let stripes_time = match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => answer.at,
@@ -96,7 +99,7 @@ async fn look(api: &dyn StripeApi, pool: &PgPool) -> Result<State, sqlx::Error> 
         // a restricted key may not read its account, and that is no harm
         Err(_) => clock::now(),
     };
-    let events = sample::recent(&mut *pool.acquire().await?, stripes_time).await?;
+    let events = sample::recent(&mut *pool.acquire().await?, stripes_time - margin).await?;
     let mut unknown = 0;
     for event_id in &events {
         match api.read("", &Read::Event(event_id.clone()), Urgency::Normal).await {
