@@ -1,16 +1,17 @@
 //! The law of the whole, with reads: whatever is lost, late, doubled or read in between, the rows are Stripe's truth.
 //!
-//! Each generated life (`story`) is told three or four times, and all tellings must agree:
+//! Each generated life (`story`) is told two to four times, and all tellings must agree:
 //!
 //! - *as it came*: events in any order while the life goes on, some twice, some never, by several workers beside the
 //!   fetcher, with reads at random moments, stale ones too; then, long after, a read of everything;
 //! - *in the true order*, nothing lost; the rows of the events alone, and those after a read of everything;
-//! - *in another order*, nothing lost, without reads but for those that the events ask for;
-//! - *by reads alone*, where nothing was deleted.
+//! - *in another order*, nothing lost, without reads but for those that the events ask for (where some were lost above);
+//! - *by reads alone* (the same, and where nothing was deleted).
 //!
 //! What no read can reveal is never lost: of a deleted object Stripe gives a stub or 404, which say nothing of its last
 //! content and not when it was deleted. So the events about an object that is deleted in the end all arrive.
 
+mod found;
 mod story;
 
 use proptest::strategy::{Strategy, ValueTree};
@@ -62,7 +63,7 @@ impl Fetching {
             mark = stripe.mark();
             match act {
                 Act::Read => self.demand(Some(any_object(&stripe, *number))).await,
-                Act::GoStale => stripe.serve_stale((*number % 9) as i64),
+                Act::GoStale => stripe.serve_stale(i64::try_from(*number % 9).unwrap()),
                 _ => {}
             }
             if *act == Act::Read || post.dice.u8(..4) == 0 {
@@ -103,7 +104,7 @@ impl Fetching {
         alike("events in order against a read of everything", &in_order, &truth)?;
         alike("as it came and then read, against the truth", &healed, &truth)?;
         if let Some(of_events) = of_events {
-            alike("as it came, nothing lost, against the truth", &of_events, &truth)?;
+            return alike("as it came, nothing lost, against the truth", &of_events, &truth);
         }
         let other = shuffled(&events, life.seed);
         let other = self.told(life, &other, life.batch_size).await.map_err(|left| format!("shuffled: {left}"))?;
@@ -197,13 +198,17 @@ async fn check(fetching: &mut Fetching, number: u64) {
     panic!("life {number}: {disagreement}\n{smallest:?}");
 }
 
-/// The same lives every time; in `make soak` as many as it says, and others every time.
-fn numbers() -> std::ops::Range<u64> {
+/// Lives that once failed; `found` has the reasons as tests of their own, which hold when lives are made otherwise.
+const FAILED: [u64; 1] = [1011];
+
+/// The same lives every time; in `make soak` as many as it says, and others every time. `SOAK_FIRST` begins with the
+/// number of a life that was said to fail.
+fn numbers() -> impl Iterator<Item = u64> {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
     let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let lives = variable("SOAK_LIVES");
     let first = variable("SOAK_FIRST").unwrap_or_else(|| lives.map_or(0, |_| fastrand::u64(..1 << 40)));
-    first..first + lives.unwrap_or(25)
+    FAILED.into_iter().chain(first..first + lives.unwrap_or(20))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,6 +44,8 @@ impl Fetching {
     pub(crate) async fn start() -> Self {
         let mut app = TestApp::start().await;
         app.context = app.context.clone().with_fetches(MARGIN);
+        // what failed waits until a test says so, or a drain would go on with it for ever
+        (app.context.config.retry_initial, app.context.config.retry_max) = (MARGIN, MARGIN);
         let stripe = FakeStripe::start().await;
         let fetcher = fetcher(&app, &stripe);
         Self { app, stripe, fetcher }
@@ -73,7 +75,8 @@ impl Fetching {
                 tokio::spawn(async move { worker.drain(&never).await })
             })
             .collect();
-        self.fetcher.drain(&never).await.unwrap();
+        let fetched = tokio::time::timeout(Duration::from_secs(60), self.fetcher.drain(&never));
+        fetched.await.expect("the fetcher goes round in circles").unwrap();
         for drain in drains {
             drain.await.unwrap().unwrap();
         }
