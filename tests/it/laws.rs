@@ -183,7 +183,6 @@ async fn check(fetching: &mut Fetching, number: u64) {
     let mut tree = tree(number);
     let Err(mut disagreement) = fetching.disagreement(&tree.current()).await else { return };
     let mut smallest = tree.current();
-    eprintln!("life {number} disagrees and is made smaller: {disagreement}");
     let mut is_simpler = tree.simplify();
     for _ in 0..60 {
         if !is_simpler {

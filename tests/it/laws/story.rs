@@ -233,7 +233,10 @@ impl Story {
             | Act::LoseDispute => self.of_money(act, number),
             Act::DiscountSubscription | Act::DiscountCustomer | Act::EndDiscount => self.of_discount(act, number),
             Act::NewCard | Act::SetDefault | Act::Detach | Act::NetworkUpdate => self.of_method(act, number),
-            Act::RenameProduct | Act::ChangeLimit => self.of_catalog(act, number),
+            Act::RenameProduct | Act::ChangeLimit => {
+                self.of_catalog(act, number);
+                Some(())
+            }
             Act::Read => None,
             _ => self.of_subscription(act, number),
         }
@@ -373,7 +376,7 @@ impl Story {
         Some(())
     }
 
-    fn of_catalog(&self, act: Act, number: usize) -> Option<()> {
+    fn of_catalog(&self, act: Act, number: usize) {
         if act == Act::RenameProduct {
             let name = ["Writing", "Words"][number % 2];
             self.stripe.update(&self.product, json!({ "name": name }));
@@ -381,7 +384,6 @@ impl Story {
             let words = ["5000", "7000", "none"][number % 3];
             self.stripe.update(&self.prices[number % 3], json!({ "metadata": { "limit_words": words } }));
         }
-        Some(())
     }
 }
 

@@ -75,7 +75,7 @@ impl Fetching {
                 tokio::spawn(async move { worker.drain(&never).await })
             })
             .collect();
-        let fetched = tokio::time::timeout(Duration::from_secs(60), self.fetcher.drain(&never));
+        let fetched = tokio::time::timeout(Duration::from_mins(1), self.fetcher.drain(&never));
         fetched.await.expect("the fetcher goes round in circles").unwrap();
         for drain in drains {
             drain.await.unwrap().unwrap();
