@@ -13,8 +13,9 @@ demo: rust postgres ## install what is missing, build, and run the demo
 test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
 	cargo test --locked
 
-soak: rust postgres ## the law of order on 3,000 new lives (some ten minutes)
+soak: rust postgres ## the laws of order on 3,000 new lives, and on 500 with reads (some half an hour)
 	SOAK_LIVES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
+	SOAK_LIVES=500 cargo test --locked --test it -- any_life_ends --nocapture
 
 mutants: rust ## mutation tests of the rules of order, signature and SEPA (needs cargo-mutants; installs it)
 	.ci/mutants

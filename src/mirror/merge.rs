@@ -185,7 +185,13 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
             }
         }
         Found::Stub => {
-            delete(row, version);
+            // its version lies before the read by the margin, and so perhaps before the deletion: whatever is known stands
+            let at = if SHARED.contains(&one.key.object_type.as_str()) {
+                version
+            } else {
+                row.deleted_at.unwrap_or(version)
+            };
+            delete(row, at);
             merged.read.insert(one.key.clone());
         }
         Found::Nothing => row.missing_at = row.missing_at.max(Some(version)),
@@ -225,14 +231,10 @@ fn merge_stage(mirror: &mut Mirror, one: &Arrival, merged: &mut Merged) {
 }
 
 /// An object whose id a merchant chose can be deleted again and again, and the last time counts. Any other is deleted
-/// once: a read that finds the stub later says nothing new.
+/// once, and the event says when.
 fn delete(row: &mut MirrorRow, at: OffsetDateTime) {
     let shared = SHARED.contains(&row.key.object_type.as_str());
-    row.deleted_at = match row.deleted_at {
-        Some(known) if shared => Some(known.max(at)),
-        Some(known) => Some(known.min(at)),
-        None => Some(at),
-    };
+    row.deleted_at = if shared { row.deleted_at.max(Some(at)) } else { Some(at) };
 }
 
 /// Puts the head of an object's events into its row, unless a newer read stands there.

@@ -8,6 +8,7 @@ mod durability;
 mod embedded;
 mod fake;
 mod fixtures;
+mod laws;
 mod mapping;
 mod ops;
 mod ordering;

@@ -21,7 +21,7 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check
         return Check::failed("stripe", "the client cannot be made", "check STRIPE_SECRET_KEY and STRIPE_API_BASE");
     };
     let at = &config.api_base;
-    match guard::examine(&api, conn).await {
+    match guard::examine(&api, conn, config.read_margin).await {
         Ok(Verdict::Proven) => Check::ok("stripe", format!("{at} knows the stored events")),
         Ok(Verdict::Unproven) => {
             let detail = format!("{at} was asked, and no stored event could show that the key is of our account");

@@ -22,13 +22,16 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// The door to Stripe's API.
 pub(super) struct Guard {
     state: Mutex<State>,
+    /// Reads may be stale by this much, those of events too.
+    margin: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nobody has looked yet.
     Unchecked,
-    /// There was no event to look up: reads are made, and what they do not find proves nothing. Looked at again then.
+    /// There was no event old enough to look up: reads are made, and what they do not find proves nothing. Looked at
+    /// again then.
     Unproven(Instant),
     /// A stored event was found.
     Open,
@@ -48,8 +51,8 @@ pub(super) enum Pass {
 }
 
 impl Guard {
-    pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State::Unchecked) }
+    pub(super) fn new(margin: Duration) -> Self {
+        Self { state: Mutex::new(State::Unchecked), margin }
     }
 
     /// Says whether reads may be made, looking first where that is not known.
@@ -66,7 +69,7 @@ impl Guard {
             State::Unchecked => false,
         };
         if !holds {
-            *state = look(api, pool).await?;
+            *state = look(api, pool, self.margin).await?;
         }
         metrics.stripe_usable(!matches!(*state, State::Shut(_)));
         Ok(match *state {
@@ -105,11 +108,12 @@ pub enum Verdict {
     Refused(ApiError),
 }
 
-/// Looks up stored events until one is found.
+/// Looks up stored events until one is found. An event that is younger than `margin`, by which a read may be stale, is
+/// missing in any account, so it is not asked for.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection) -> Result<Verdict, sqlx::Error> {
+pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Duration) -> Result<Verdict, sqlx::Error> {
     let stripes_time = match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => answer.at,
         Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Ok(Verdict::Refused(error)),
@@ -117,7 +121,7 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection) -> Result<Ver
         Err(_) => clock::now(),
     };
     let mut unknown = 0;
-    for event_id in sample::recent(conn, stripes_time).await? {
+    for event_id in sample::recent(conn, stripes_time - margin).await? {
         match api.read("", &Read::Event(event_id), Urgency::Normal).await {
             Ok(_) => return Ok(Verdict::Proven),
             Err(ApiError::NotFound { .. }) => unknown += 1,
@@ -128,8 +132,8 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection) -> Result<Ver
 }
 
 /// The state that follows, told where it is bad.
-async fn look(api: &dyn StripeApi, pool: &PgPool) -> Result<State, sqlx::Error> {
-    Ok(match examine(api, &mut *pool.acquire().await?).await? {
+async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<State, sqlx::Error> {
+    Ok(match examine(api, &mut *pool.acquire().await?, margin).await? {
         Verdict::Proven => State::Open,
         Verdict::Unproven => State::Unproven(Instant::now() + PAUSE),
         Verdict::Refused(error) => {

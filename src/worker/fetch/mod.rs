@@ -63,7 +63,8 @@ enum Halt {
 impl Fetcher {
     /// A fetcher that has up to `concurrency` jobs at work.
     pub fn new(context: Context, api: Arc<dyn StripeApi>, concurrency: usize) -> Self {
-        Self { context: Arc::new(context), api, guard: Arc::new(Guard::new()), concurrency }
+        let guard = Arc::new(Guard::new(context.read_margin));
+        Self { context: Arc::new(context), api, guard, concurrency }
     }
 
     /// Works until `shutdown`; jobs at work are finished first.
