@@ -86,4 +86,38 @@ mod tests {
         assert_eq!(stage("payment_method.detached"), Stage::Deleted);
         assert_eq!(stage("customer.source.deleted"), Stage::Deleted);
     }
+
+    fn read(event_type: &str, data: &str) -> Option<Snapshot> {
+        Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, event_type, Json::parse(data).unwrap())
+    }
+
+    #[test]
+    fn a_creation_comes_from_nothing_and_an_update_from_what_it_changed() {
+        let created = read("customer.created", r#"{"object":{"id":"cus_1","name":"Ada"}}"#).unwrap();
+        assert_eq!((created.stage, created.previous.clone()), (Stage::Created, None));
+        assert_eq!(created.content.as_deref(), Some(r#"{"id":"cus_1","name":"Ada"}"#), "byte for byte");
+        let data = r#"{"object":{"id":"cus_1","name":"Ada"},"previous_attributes":{"name":"A"}}"#;
+        let moved = read("customer.updated", data).unwrap().as_move().unwrap();
+        assert_eq!((moved.stage, moved.rank), (Stage::Updated, None));
+        let state = |text| State::of(Json::parse(text).unwrap());
+        assert_eq!(moved.before, Some(state(r#"{"id":"cus_1","name":"A"}"#)));
+        assert_eq!(moved.after, state(r#"{"id":"cus_1","name":"Ada"}"#));
+    }
+
+    #[test]
+    fn previous_attributes_that_say_nothing_are_none() {
+        for previous in ["{}", "null", "[]"] {
+            let data = format!(r#"{{"object":{{"id":"in_1"}},"previous_attributes":{previous}}}"#);
+            assert_eq!(read("invoice.paid", &data).unwrap().previous, None, "{previous}");
+        }
+    }
+
+    #[test]
+    fn the_stub_of_a_deleted_object_has_no_content_and_is_no_move() {
+        let stub = read("customer.deleted", r#"{"object":{"id":"cus_1","deleted":true}}"#).unwrap();
+        assert_eq!((stub.stage, stub.content.clone(), stub.as_move()), (Stage::Deleted, None, None));
+        let whole = read("customer.deleted", r#"{"object":{"id":"cus_1","deleted":false}}"#).unwrap();
+        assert!(whole.content.is_some());
+        assert_eq!(read("customer.updated", r#"{"object":"cus_1"}"#), None);
+    }
 }
