@@ -4,5 +4,6 @@ pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod events;
+pub(crate) mod fetching;
 pub(crate) mod process;
 pub(crate) mod stripe;
