@@ -79,7 +79,8 @@ async fn of_one_rank_the_newest_counts_and_of_one_second_the_greatest_id() {
     assert_eq!(current(&app).await.as_deref(), Some("sub_1"), "the newer");
     put(&app, 2, "active", false, 6).await;
     assert_eq!(current(&app).await.as_deref(), Some("sub_2"), "the greater id");
-    app.execute("UPDATE billing.subscriptions SET stripe_created_at = NULL WHERE stripe_subscription_id = 'sub_2'").await;
+    app.execute("UPDATE billing.subscriptions SET stripe_created_at = NULL WHERE stripe_subscription_id = 'sub_2'")
+        .await;
     assert_eq!(current(&app).await.as_deref(), Some("sub_1"), "of unknown age is older than all");
     app.finish().await;
 }

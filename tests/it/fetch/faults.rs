@@ -39,11 +39,16 @@ async fn too_many_requests_without_a_time_cost_no_attempt() {
     let mut sync = Fetching::start().await;
     miss_the_customer(&sync).await;
     sync.stripe.fail_next_under("/v1/customers/", 3, Fault::TooManyRequests { retry_after: None });
-    sync.app.execute("UPDATE billing.jobs SET run_at = 'infinity' WHERE object_type <> 'customer'").await;
+    sync.app
+        .execute("UPDATE billing.jobs SET run_at = run_at + interval '1 hour' WHERE object_type <> 'customer'")
+        .await;
     while sync.app.text("SELECT max(last_error) FROM billing.jobs").await.is_none() {
         sync.fetch().await;
     }
-    assert_eq!(sync.app.text("SELECT attempts::text FROM billing.jobs WHERE object_type = 'customer'").await.as_deref(), Some("0"));
+    assert_eq!(
+        sync.app.text("SELECT attempts::text FROM billing.jobs WHERE object_type = 'customer'").await.as_deref(),
+        Some("0")
+    );
     sync.restart();
     sync.settle().await;
     assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Ada"));
@@ -80,7 +85,8 @@ async fn a_job_that_keeps_failing_blocks_no_other_and_says_why() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), fetched).await.expect("the other is blocked");
-    let failing = "SELECT (attempts >= 1 AND last_error IS NOT NULL)::text FROM billing.jobs WHERE object_type = 'customer'";
+    let failing =
+        "SELECT (attempts >= 1 AND last_error IS NOT NULL)::text FROM billing.jobs WHERE object_type = 'customer'";
     assert_eq!(sync.app.text(failing).await.as_deref(), Some("true"));
     assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Grace"));
     sync.stripe.recover();

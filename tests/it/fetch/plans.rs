@@ -61,7 +61,8 @@ async fn a_price_that_becomes_known_late_gives_its_plan_to_all_who_named_it() {
     sync.settle().await;
     assert_eq!(sync.app.text(without).await.as_deref(), Some("0"));
     assert_eq!(sync.served(&format!("/v1/prices/{price}")), 1);
-    let same = "SELECT count(*)::text FROM billing.subscriptions s JOIN billing.pricing_plans p ON p.id = s.pricing_plan_id";
+    let same =
+        "SELECT count(*)::text FROM billing.subscriptions s JOIN billing.pricing_plans p ON p.id = s.pricing_plan_id";
     assert_eq!(sync.app.text(same).await.as_deref(), Some("250"));
     sync.finish().await;
 }
@@ -111,7 +112,8 @@ async fn prices_in_other_currencies_keep_the_decimals_that_each_has() {
 #[tokio::test]
 async fn limits_come_from_the_price_then_the_product_and_odd_ones_are_null() {
     let sync = Fetching::start().await;
-    let product = sync.stripe.product(json!({ "metadata": { "limit_members": "3", "words": "7", "limit_images": "x" } }));
+    let product =
+        sync.stripe.product(json!({ "metadata": { "limit_members": "3", "words": "7", "limit_images": "x" } }));
     sync.stripe.price(&product, 999, json!({ "metadata": { "limit_words": "5000", "limit_seats": "unlimited" } }));
     sync.pass_the_margin();
     sync.tell_all(Epoch::Endive).await;
@@ -127,7 +129,8 @@ async fn more_members_than_the_plan_includes_make_inactive_and_unknown_is_not_en
     const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
     let sync = Fetching::start().await;
     let customer = sync.stripe.customer(json!({ "metadata": { "workspace_id": WORKSPACE } }));
-    let price = sync.stripe.price(&sync.stripe.product(json!({})), 999, json!({ "metadata": { "limit_members": "3" } }));
+    let price =
+        sync.stripe.price(&sync.stripe.product(json!({})), 999, json!({ "metadata": { "limit_members": "3" } }));
     sync.stripe.subscribe(&customer, &price);
     sync.pass_the_margin();
     sync.tell_all(Epoch::Endive).await;

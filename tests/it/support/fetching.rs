@@ -46,13 +46,18 @@ impl Fetching {
         let stripe = FakeStripe::start().await;
         app.context.sync.confirm = confirm;
         app.context = app.context.clone().with_fetches(Duration::from_secs(MARGIN.unsigned_abs()));
-        let fetcher = fetcher(&app, &stripe);
+        let fetcher = fetcher(&app, &stripe, 4);
         Self { app, stripe, fetcher }
     }
 
     /// A new process in place of the one before: with the key of now, and with nothing in its memory.
     pub(crate) fn restart(&mut self) {
-        self.fetcher = fetcher(&self.app, &self.stripe);
+        self.fetcher = fetcher(&self.app, &self.stripe, 4);
+    }
+
+    /// From now on one job at a time is at work. What is asked for while it is being fetched is fetched once more.
+    pub(crate) fn fetch_one_by_one(&mut self) {
+        self.fetcher = fetcher(&self.app, &self.stripe, 1);
     }
 
     /// A customer with a subscription to a new product, for ten euros a month.
@@ -145,7 +150,7 @@ impl Fetching {
     }
 }
 
-fn fetcher(app: &TestApp, stripe: &FakeStripe) -> Fetcher {
+fn fetcher(app: &TestApp, stripe: &FakeStripe, concurrency: usize) -> Fetcher {
     let config = StripeConfig {
         secret_key: Some(stripe.key().into()),
         api_base: stripe.base().parse().unwrap(),
@@ -155,5 +160,5 @@ fn fetcher(app: &TestApp, stripe: &FakeStripe) -> Fetcher {
         read_margin: app.context.read_margin,
     };
     let client = HttpStripe::new(&config, metrics(&Registry::new()).unwrap()).unwrap();
-    Fetcher::new(app.context.clone(), Arc::new(client), 4)
+    Fetcher::new(app.context.clone(), Arc::new(client), concurrency)
 }
