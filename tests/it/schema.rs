@@ -1,5 +1,12 @@
 //! The schema: what a database looks like after all migrations, for review, and what it holds by itself.
 
+use billing_sync::domain::checkout_session::CheckoutSession;
+use billing_sync::domain::contact::BillingContact;
+use billing_sync::domain::coupon::Coupon;
+use billing_sync::domain::plan::{PlanLimit, PricingPlan};
+use billing_sync::domain::subscription::Subscription;
+use billing_sync::store::Table;
+
 use crate::support::app::TestApp;
 
 /// Tables and columns of the schema; a partition is explained by its parent.
@@ -92,5 +99,60 @@ async fn the_state_machine_of_an_event_is_held_by_checks() {
         let found = error.as_database_error().and_then(|error| error.constraint().map(str::to_owned));
         assert_eq!(found.as_deref(), Some(constraint), "{wrong}");
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn every_table_column_and_view_says_what_it_is() {
+    let app = TestApp::start().await;
+    let silent = "
+        SELECT c.relname || coalesce('.' || a.attname, '')
+        FROM pg_class c
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 1 AND NOT a.attisdropped AND c.relkind <> 'v'
+        WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+            AND (obj_description(c.oid, 'pg_class') IS NULL
+                OR a.attnum IS NOT NULL AND col_description(c.oid, a.attnum) IS NULL)
+        ORDER BY 1";
+    assert_eq!(read(&app, silent).await, Vec::<String>::new());
+    app.finish().await;
+}
+
+/// The fields of a row's type, as they are written in its source: there they are serialized under their own names.
+fn fields<'a>(source: &'a str, row: &str) -> Vec<&'a str> {
+    let (_, body) = source.split_once(&format!("pub struct {row} {{")).unwrap();
+    let body = body.split_once("\n}").unwrap().0;
+    let mut fields: Vec<&str> =
+        body.lines().filter_map(|line| Some(line.trim().strip_prefix("pub ")?.split_once(':')?.0)).collect();
+    fields.sort_unstable();
+    fields
+}
+
+/// The columns that a table's statement writes are the fields of its rows, and are there.
+async fn assert_statement_fits<T: Table>(app: &TestApp, fields: Vec<&str>) {
+    let (_, columns) = T::SAVE.split_once(&format!("INSERT INTO billing.{} AS t (", T::NAME)).unwrap();
+    let mut columns: Vec<&str> = columns.split_once(')').unwrap().0.split(", ").collect();
+    columns.sort_unstable();
+    assert_eq!(columns, fields, "{}", T::NAME);
+    let there = "SELECT attname::text FROM pg_attribute
+        WHERE attrelid = ('billing.' || $1)::regclass AND attnum > 0 AND NOT attisdropped";
+    let there: Vec<String> = sqlx::query_scalar(there).bind(T::NAME).fetch_all(&app.pool).await.unwrap();
+    for column in columns {
+        assert!(there.iter().any(|name| name == column), "{}.{column} is not there", T::NAME);
+    }
+}
+
+#[tokio::test]
+async fn the_fields_of_a_synced_row_are_the_columns_of_its_statement_and_of_its_table() {
+    let app = TestApp::start().await;
+    let plan = include_str!("../../src/domain/plan.rs");
+    assert_statement_fits::<PricingPlan>(&app, fields(plan, "PricingPlan")).await;
+    assert_statement_fits::<PlanLimit>(&app, fields(plan, "PlanLimit")).await;
+    let contact = fields(include_str!("../../src/domain/contact.rs"), "BillingContact");
+    assert_statement_fits::<BillingContact>(&app, contact).await;
+    let subscription = fields(include_str!("../../src/domain/subscription.rs"), "Subscription");
+    assert_statement_fits::<Subscription>(&app, subscription).await;
+    assert_statement_fits::<Coupon>(&app, fields(include_str!("../../src/domain/coupon.rs"), "Coupon")).await;
+    let session = fields(include_str!("../../src/domain/checkout_session.rs"), "CheckoutSession");
+    assert_statement_fits::<CheckoutSession>(&app, session).await;
     app.finish().await;
 }

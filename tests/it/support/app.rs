@@ -192,12 +192,7 @@ impl TestApp {
 
     /// Puts events into the outbox as the receiver does, without the door.
     pub(crate) async fn enqueue<'a>(&self, events: impl Iterator<Item = &'a Value>) {
-        let mut conn = self.pool.acquire().await.unwrap();
-        for event in events {
-            let payload = event.to_string().into_bytes();
-            let envelope: Envelope = envelope::read(&payload).unwrap();
-            enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }]).await.unwrap();
-        }
+        enqueue(&self.pool, events).await;
     }
 
     /// An empty database again.
@@ -228,5 +223,15 @@ impl TestApp {
             .unwrap();
         assert!(self.may_leave_pending || pending == 0, "{pending} events are left pending");
         self.pool.close().await;
+    }
+}
+
+/// Puts events into the outbox as the receiver does, without the door.
+pub(crate) async fn enqueue<'a>(pool: &PgPool, events: impl Iterator<Item = &'a Value>) {
+    let mut conn = pool.acquire().await.unwrap();
+    for event in events {
+        let payload = event.to_string().into_bytes();
+        let envelope: Envelope = envelope::read(&payload).unwrap();
+        enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }]).await.unwrap();
     }
 }

@@ -1,21 +1,27 @@
-//! The whole way round: an app whose workers and fetcher share their jobs, and the fake Stripe that answers them.
+//! The sync against the fake Stripe: real database, real HTTP, and the worker and the fetcher in the test's hand.
+//!
+//! Jobs wait in real time, so [`Fetching::settle`] makes them due; the fake has its own clock, which a test ticks where
+//! a read must be later than an event.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use billing_sync::client::{self, HttpStripe};
+use billing_sync::client::{HttpStripe, metrics};
 use billing_sync::config::stripe::StripeConfig;
+use billing_sync::config::sync::Confirm;
 use billing_sync::domain::object::ObjectKey;
 use billing_sync::jobs::demand::{self, Demands};
+use billing_sync::worker::Worker;
 use billing_sync::worker::fetch::Fetcher;
 use prometheus::Registry;
-use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::app::TestApp;
-use super::stripe::FakeStripe;
+use super::app::{TestApp, enqueue};
+use super::stripe::{Epoch, FakeStripe};
 
-/// How far the version of a read stays behind it.
+/// What the version of a read stays behind.
 pub(crate) const MARGIN: Duration = Duration::from_secs(10);
 
 /// More rounds than any chain of demands is long.
@@ -27,33 +33,89 @@ pub(crate) struct Fetching {
     fetcher: Fetcher,
 }
 
-fn fetcher(app: &TestApp, stripe: &FakeStripe) -> Fetcher {
-    let config = StripeConfig {
-        secret_key: Some(SecretString::from(stripe.key())),
-        api_base: stripe.base().parse().unwrap(),
-        rate: 10_000,
-        timeout: Duration::from_secs(5),
-        concurrency: 4,
-        read_margin: MARGIN,
-    };
-    let metrics = client::metrics(&Registry::new()).unwrap();
-    Fetcher::new(app.context.clone(), Arc::new(HttpStripe::new(&config, metrics).unwrap()), 4)
+/// Something that was sold: the ids at Stripe.
+pub(crate) struct Sale {
+    pub(crate) customer: String,
+    pub(crate) product: String,
+    pub(crate) price: String,
+    pub(crate) subscription: String,
 }
 
 impl Fetching {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Confirm::Ambiguous).await
+    }
+
+    pub(crate) async fn start_with(confirm: Confirm) -> Self {
         let mut app = TestApp::start().await;
+        let stripe = FakeStripe::start().await;
+        app.context.sync.confirm = confirm;
         app.context = app.context.clone().with_fetches(MARGIN);
         // what failed waits until a test says so, or a drain would go on with it for ever
         (app.context.config.retry_initial, app.context.config.retry_max) = (MARGIN, MARGIN);
-        let stripe = FakeStripe::start().await;
-        let fetcher = fetcher(&app, &stripe);
+        let fetcher = fetcher(&app, &stripe, 4);
         Self { app, stripe, fetcher }
+    }
+
+    /// A new process in place of the one before: with the key of now, and with nothing in its memory.
+    pub(crate) fn restart(&mut self) {
+        self.fetcher = fetcher(&self.app, &self.stripe, 4);
+    }
+
+    /// From now on one job at a time is at work. What is asked for while it is being fetched is fetched once more.
+    pub(crate) fn fetch_one_by_one(&mut self) {
+        self.fetcher = fetcher(&self.app, &self.stripe, 1);
+    }
+
+    /// A customer with a subscription to a new product, for ten euros a month.
+    pub(crate) fn sell(&self) -> Sale {
+        let stripe = &self.stripe;
+        let customer = stripe.customer(json!({ "name": "Ada", "email": "ada@example.com" }));
+        let product = stripe.product(json!({ "name": "Writing" }));
+        let price = stripe.price(&product, 1000, json!({}));
+        let subscription = stripe.subscribe(&customer, &price);
+        Sale { customer, product, price, subscription }
+    }
+
+    /// Delivers everything that the fake told so far.
+    pub(crate) async fn tell_all(&self, epoch: Epoch) {
+        self.app.deliver_all(&self.stripe.events(), epoch).await;
+    }
+
+    /// Delivers the events of these types that the fake told since `mark`.
+    pub(crate) async fn tell(&self, mark: usize, epoch: Epoch, types: &[&str]) {
+        let mut events = self.stripe.events_since(mark);
+        events.retain(|event| types.contains(&event.event_type.as_str()));
+        assert!(!events.is_empty(), "nothing of {types:?} was told");
+        self.app.deliver_all(&events, epoch).await;
+    }
+
+    /// Lets reads be later than everything that has happened.
+    pub(crate) fn pass_the_margin(&self) {
+        self.stripe.tick(i64::try_from(MARGIN.as_secs()).unwrap() + 2);
+    }
+
+    /// Fetches until no job is due.
+    pub(crate) async fn fetch(&self) {
+        let never = CancellationToken::new();
+        let drained = tokio::time::timeout(Duration::from_secs(60), self.fetcher.drain(&never));
+        drained.await.expect("the fetcher goes round in circles").unwrap();
+    }
+
+    /// Makes all jobs due, and events that wait.
+    pub(crate) async fn wake_jobs(&self) {
+        self.app
+            .execute(
+                "UPDATE billing.jobs SET run_at = clock_timestamp() WHERE run_at > clock_timestamp();
+                 UPDATE billing.outbox SET run_at = clock_timestamp()
+                 WHERE state = 'pending' AND run_at > clock_timestamp()",
+            )
+            .await;
     }
 
     /// Another Stripe from now on; what is stored stays.
     pub(crate) fn turn_to(&mut self, stripe: FakeStripe) {
-        self.fetcher = fetcher(&self.app, &stripe);
+        self.fetcher = fetcher(&self.app, &stripe, 4);
         self.stripe = stripe;
     }
 
@@ -75,14 +137,13 @@ impl Fetching {
                 tokio::spawn(async move { worker.drain(&never).await })
             })
             .collect();
-        let fetched = tokio::time::timeout(Duration::from_mins(1), self.fetcher.drain(&never));
-        fetched.await.expect("the fetcher goes round in circles").unwrap();
+        self.fetch().await;
         for drain in drains {
             drain.await.unwrap().unwrap();
         }
     }
 
-    /// Works until no event and no job is left, whatever it waits for.
+    /// Works and fetches until no event and no job is left, whatever it waits for.
     pub(crate) async fn settle(&self) {
         self.try_settle(1).await.unwrap();
     }
@@ -91,31 +152,60 @@ impl Fetching {
     pub(crate) async fn try_settle(&self, workers: usize) -> Result<(), String> {
         for _ in 0..MOST_ROUNDS {
             self.work(workers).await;
-            if self.left().await.is_none() {
+            if self.left().await.is_empty() {
                 return Ok(());
             }
-            // what waits in real time, after a failure or for a read that is late enough, is due at once
-            self.app
-                .execute(
-                    "UPDATE billing.jobs SET run_at = clock_timestamp() WHERE run_at > clock_timestamp();
-                     UPDATE billing.outbox SET run_at = clock_timestamp()
-                     WHERE state = 'pending' AND run_at > clock_timestamp()",
-                )
-                .await;
+            self.wake_jobs().await;
         }
-        Err(format!("left after {MOST_ROUNDS} rounds: {}", self.left().await.unwrap_or_default()))
+        Err(format!("this does not end: {:#?}", self.left().await))
     }
 
-    async fn left(&self) -> Option<String> {
-        self.app
-            .text(
-                "SELECT string_agg(line, '; ' ORDER BY line) FROM (
-                    SELECT concat_ws(' ', kind, object_type, object_id, later_than, attempts, last_error) AS line
-                    FROM billing.jobs
-                    UNION ALL
-                    SELECT concat_ws(' ', event_id, type, state, attempts, last_error) FROM billing.outbox
-                    WHERE state <> 'done') AS t",
-            )
-            .await
+    /// The events and jobs that are not done.
+    pub(crate) async fn left(&self) -> Vec<String> {
+        let query = "
+            SELECT concat_ws(' ', kind, object_type, object_id, last_error) FROM billing.jobs
+            UNION ALL SELECT concat_ws(' ', event_id, type, last_error) FROM billing.outbox WHERE state <> 'done'
+            ORDER BY 1";
+        sqlx::query_scalar(query).fetch_all(&self.app.pool).await.unwrap()
     }
+
+    /// How often a path was asked for.
+    pub(crate) fn served(&self, path: &str) -> usize {
+        self.stripe.served().iter().filter(|request| request.path == path).count()
+    }
+
+    /// While `path` is read for the next time, something happens, and the events that it returns are processed. Needs a
+    /// runtime with threads, since the fake waits for it.
+    pub(crate) fn during(&self, path: &str, happen: impl FnOnce(&FakeStripe) -> Vec<Value> + Send + 'static) {
+        let (path, happen) = (path.to_owned(), Arc::new(Mutex::new(Some(happen))));
+        let (stripe, context) = (self.stripe.clone(), self.app.context.clone());
+        self.stripe.on_request(move |request| {
+            let happen = if request.path == path { happen.lock().unwrap().take() } else { None };
+            let Some(happen) = happen else { return };
+            let events = happen(&stripe);
+            let process = async {
+                enqueue(&context.pool, events.iter()).await;
+                Worker::new(context.clone()).drain(&CancellationToken::new()).await.unwrap();
+            };
+            tokio::task::block_in_place(|| Handle::current().block_on(process));
+        });
+    }
+
+    pub(crate) async fn finish(self) {
+        assert_eq!(self.left().await, Vec::<String>::new());
+        self.app.finish().await;
+    }
+}
+
+fn fetcher(app: &TestApp, stripe: &FakeStripe, concurrency: usize) -> Fetcher {
+    let config = StripeConfig {
+        secret_key: Some(stripe.key().into()),
+        api_base: stripe.base().parse().unwrap(),
+        rate: 10_000,
+        timeout: Duration::from_secs(2),
+        concurrency: 8,
+        read_margin: app.context.read_margin,
+    };
+    let client = HttpStripe::new(&config, metrics(&Registry::new()).unwrap()).unwrap();
+    Fetcher::new(app.context.clone(), Arc::new(client), concurrency)
 }

@@ -90,6 +90,11 @@ impl FakeStripe {
         self.world().is_foreign = true;
     }
 
+    /// The key of our own account is back.
+    pub(crate) fn become_our_account_again(&self) {
+        self.world().is_foreign = false;
+    }
+
     pub(crate) fn now(&self) -> i64 {
         self.world().now
     }

@@ -1,0 +1,13 @@
+//! What is read from Stripe, when, and what comes of it: jobs, the guard, and the stories that went wrong elsewhere.
+
+mod confirm;
+mod facts;
+mod faults;
+mod guard;
+mod historic;
+mod jobs;
+mod methods;
+mod oddities;
+mod plans;
+mod sepa;
+mod versions;

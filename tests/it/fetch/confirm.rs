@@ -1,0 +1,121 @@
+//! Confirms: reads that settle what the order of events, or the passing of time, leaves open.
+
+use billing_sync::config::sync::Confirm;
+use billing_sync::jobs::watch;
+use serde_json::{Value, json};
+
+use crate::support::fetching::{Fetching, Sale};
+use crate::support::stripe::Epoch;
+
+const NAME: &str = "SELECT name FROM billing.billing_contacts";
+const CONFIRMS: &str = "SELECT count(*)::text FROM billing.jobs WHERE kind = 'confirm'";
+
+/// Two changes in one second whose events do not say which came first. The ids of the fake say nothing.
+async fn be_in_doubt(sync: &Fetching) -> Sale {
+    let sale = sync.sell();
+    sync.tell_all(Epoch::Endive).await;
+    sync.settle().await;
+    sync.stripe.tick(60);
+    let mark = sync.stripe.mark();
+    for name in ["Grace", "Edith", "Zoe"] {
+        sync.stripe.update(&sale.customer, json!({ "name": name }));
+    }
+    for event in sync.stripe.events_since(mark) {
+        let mut event = event.json(Epoch::Endive);
+        event["data"].as_object_mut().unwrap().remove("previous_attributes");
+        sync.app.deliver(&event).await;
+    }
+    sync.app.drain().await;
+    sale
+}
+
+#[tokio::test]
+async fn an_order_in_doubt_is_settled_only_by_a_read_later_than_the_second_in_doubt() {
+    let sync = Fetching::start().await;
+    let sale = be_in_doubt(&sync).await;
+    let path = format!("/v1/customers/{}", sale.customer);
+    assert_eq!(sync.app.text(CONFIRMS).await.as_deref(), Some("1"));
+    // the margin, and one for the time that a request takes: the version of the read is the very second in doubt
+    sync.stripe.tick(11);
+    sync.wake_jobs().await;
+    sync.fetch().await;
+    assert_eq!(sync.served(&path), 1);
+    assert_eq!(sync.app.text(CONFIRMS).await.as_deref(), Some("1"), "too early to tell");
+    assert_eq!(sync.app.text("SELECT attempts::text FROM billing.jobs").await.as_deref(), Some("0"), "no failure");
+    sync.stripe.tick(1);
+    sync.settle().await;
+    assert_eq!(sync.served(&path), 2);
+    assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Zoe"));
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_confirmed_where_that_is_switched_off() {
+    let sync = Fetching::start_with(Confirm::Never).await;
+    be_in_doubt(&sync).await;
+    assert_eq!(sync.app.text(CONFIRMS).await.as_deref(), Some("0"));
+    assert!(sync.app.metric("billing_sync_order_ambiguous_total") >= 1.0, "the doubt is counted all the same");
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn every_event_asks_for_one_read_of_its_object_where_all_are_confirmed() {
+    let sync = Fetching::start_with(Confirm::Always).await;
+    let sale = sync.sell();
+    for name in ["Grace", "Edith"] {
+        sync.stripe.tick(1);
+        sync.stripe.update(&sale.customer, json!({ "name": name }));
+    }
+    sync.tell_all(Epoch::Endive).await;
+    sync.app.drain().await;
+    let of_customer = "SELECT count(*)::text FROM billing.jobs WHERE kind = 'confirm' AND object_type = 'customer'";
+    assert_eq!(sync.app.text(of_customer).await.as_deref(), Some("1"), "three events, one read");
+    sync.pass_the_margin();
+    sync.settle().await;
+    assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 1);
+    assert!(sync.served(&format!("/v1/subscriptions/{}", sale.subscription)) >= 1);
+    assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Edith"));
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn a_trial_that_should_be_over_is_confirmed_and_at_most_once_an_hour() {
+    let sync = Fetching::start().await;
+    let customer = sync.stripe.customer(json!({}));
+    let price = sync.stripe.price(&sync.stripe.product(json!({})), 1000, json!({}));
+    let trial = sync.stripe.trial(&customer, &price, 14);
+    sync.tell_all(Epoch::Endive).await;
+    sync.settle().await;
+    let state = "SELECT concat_ws(' ', is_trial, stripe_status, trial_started_at IS NULL, trial_ends_at IS NULL)
+        FROM billing.subscriptions";
+    assert_eq!(sync.app.text(state).await.as_deref(), Some("t trialing f f"), "Stripe says when it is over");
+    sync.stripe.tick(14 * 86_400);
+    sync.stripe.convert_trial(&trial);
+    sync.pass_the_margin();
+    // earlier reads of the subscription count as looking at it
+    sync.app.execute("UPDATE billing.reads SET read_at = read_at - interval '2 hours'").await;
+    let mut conn = sync.app.pool.acquire().await.unwrap();
+    assert_eq!(watch::overdue_trials(&mut conn).await.unwrap(), 1);
+    assert_eq!(watch::overdue_trials(&mut conn).await.unwrap(), 0, "it is asked for already");
+    sync.settle().await;
+    assert_eq!(sync.app.text(state).await.as_deref(), Some("f active t f"));
+    sync.app.execute("UPDATE billing.subscriptions SET is_trial = true").await;
+    assert_eq!(watch::overdue_trials(&mut conn).await.unwrap(), 0, "it was read within the hour");
+    drop(conn);
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn a_confirm_is_spared_where_a_fetch_has_told_as_much() {
+    let sync = Fetching::start().await;
+    let sale = be_in_doubt(&sync).await;
+    sync.pass_the_margin();
+    let event: Value = sync.stripe.events().pop().unwrap().thin();
+    let mut thin = event.clone();
+    thin["type"] = json!("v1.customer.created"); // no snapshot of this one is there
+    sync.app.deliver(&thin).await;
+    sync.settle().await;
+    assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 1);
+    assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Zoe"));
+    sync.finish().await;
+}

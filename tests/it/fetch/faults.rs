@@ -1,0 +1,96 @@
+//! What goes wrong on the way to Stripe, and what that costs.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::fetching::{Fetching, Sale};
+use crate::support::stripe::{Epoch, Fault};
+
+const JOB: &str = "SELECT concat_ws(' ', attempts, last_error IS NOT NULL, run_at > clock_timestamp() + interval '4 s')
+    FROM billing.jobs WHERE object_type = 'customer'";
+const NAME: &str = "SELECT name FROM billing.billing_contacts";
+
+/// A subscription whose customer is to be fetched.
+async fn miss_the_customer(sync: &Fetching) -> Sale {
+    let sale = sync.sell();
+    sync.pass_the_margin();
+    sync.tell(0, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.app.drain().await;
+    sale
+}
+
+#[tokio::test]
+async fn too_many_requests_wait_as_long_as_stripe_says_and_cost_no_attempt() {
+    let mut sync = Fetching::start().await;
+    miss_the_customer(&sync).await;
+    // longer than anybody waits within one job
+    sync.stripe.fail_next_under("/v1/customers/", 1, Fault::TooManyRequests { retry_after: Some(7) });
+    sync.fetch().await;
+    assert_eq!(sync.app.text(JOB).await.as_deref(), Some("0 t t"));
+    sync.restart();
+    sync.settle().await;
+    assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Ada"));
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn too_many_requests_without_a_time_cost_no_attempt() {
+    let mut sync = Fetching::start().await;
+    miss_the_customer(&sync).await;
+    sync.stripe.fail_next_under("/v1/customers/", 3, Fault::TooManyRequests { retry_after: None });
+    sync.app
+        .execute("UPDATE billing.jobs SET run_at = run_at + interval '1 hour' WHERE object_type <> 'customer'")
+        .await;
+    while sync.app.text("SELECT max(last_error) FROM billing.jobs").await.is_none() {
+        sync.fetch().await;
+    }
+    assert_eq!(
+        sync.app.text("SELECT attempts::text FROM billing.jobs WHERE object_type = 'customer'").await.as_deref(),
+        Some("0")
+    );
+    sync.restart();
+    sync.settle().await;
+    assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Ada"));
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn a_page_of_html_a_closed_connection_and_no_answer_at_all_are_tried_again() {
+    for fault in [Fault::ServerError, Fault::Close, Fault::Hang] {
+        let sync = Fetching::start().await;
+        let sale = miss_the_customer(&sync).await;
+        sync.stripe.fail_next_under("/v1/customers/", 1, fault);
+        sync.settle().await;
+        assert!(sync.served(&format!("/v1/customers/{}", sale.customer)) >= 2, "{fault:?}");
+        assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Ada"), "{fault:?}");
+        sync.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_keeps_failing_blocks_no_other_and_says_why() {
+    let sync = Fetching::start().await;
+    let sale = miss_the_customer(&sync).await;
+    sync.stripe.fail_next_under(&format!("/v1/customers/{}", sale.customer), 1000, Fault::ServerError);
+    let other = sync.stripe.customer(json!({ "name": "Grace" }));
+    let mark = sync.stripe.mark();
+    sync.stripe.subscribe(&other, &sale.price);
+    sync.pass_the_margin();
+    sync.tell(mark, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.app.drain().await;
+    let fetched = async {
+        while sync.app.text("SELECT max(name) FROM billing.billing_contacts").await.is_none() {
+            sync.fetch().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), fetched).await.expect("the other is blocked");
+    let failing =
+        "SELECT (attempts >= 1 AND last_error IS NOT NULL)::text FROM billing.jobs WHERE object_type = 'customer'";
+    assert_eq!(sync.app.text(failing).await.as_deref(), Some("true"));
+    assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Grace"));
+    sync.stripe.recover();
+    sync.settle().await;
+    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("2"));
+    sync.finish().await;
+}

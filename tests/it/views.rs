@@ -1,0 +1,139 @@
+//! The views that the product reads: which subscription counts, who pays, and at what cost that is found.
+
+use sqlx::AssertSqlSafe;
+
+use crate::support::app::TestApp;
+
+const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
+
+/// A subscription of the workspace as a row: `number` makes ids, `second` its creation.
+async fn put(app: &TestApp, number: u32, status: &str, paused: bool, second: u32) {
+    let reason = match (status, paused) {
+        ("active" | "trialing" | "past_due", false) => "NULL",
+        ("active" | "trialing" | "past_due", true) => "'payment_paused'",
+        ("hibernating", _) => "'unknown_status'",
+        _ => "'status'",
+    };
+    let reason = if reason == "'status'" { format!("'{status}'") } else { reason.to_owned() };
+    let sql = format!(
+        "INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
+            workspace_id, stripe_status, active, inactive_reason, payment_paused, is_trial, is_grace_period,
+            active_discounts, active_discount_ends, stripe_created_at)
+        VALUES (lpad('{number}', 32, '0')::uuid, '', 'sub_{number}', 'cus_{number}',
+            lpad('9{number:03}', 32, '0')::uuid, '{WORKSPACE}', '{status}', {reason} IS NULL, {reason}, {paused}, false,
+            false, '{{}}', '{{}}', '2026-01-01T00:00:00Z'::timestamptz + interval '{second} s')"
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&app.pool).await.unwrap();
+}
+
+/// The Stripe id of the subscription that counts.
+async fn current(app: &TestApp) -> Option<String> {
+    app.text(
+        "SELECT s.stripe_subscription_id FROM billing.workspace_billing w
+        JOIN billing.subscriptions s ON s.id = w.current_subscription_id",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn each_rank_is_displaced_by_the_one_before_it_however_old_that_is() {
+    let app = TestApp::start().await;
+    // from the last rank to the first; all of one rank before the next, the newest first
+    let ranks: [&[(&str, bool)]; 7] = [
+        &[("incomplete_expired", false)],
+        &[("canceled", false), ("canceled", true)],
+        &[("incomplete", false), ("hibernating", false)],
+        &[("unpaid", false)],
+        &[("paused", false), ("active", true), ("unpaid", true), ("past_due", true)],
+        &[("past_due", false)],
+        &[("active", false), ("trialing", false)],
+    ];
+    let mut number = 0;
+    for of_rank in ranks {
+        for (place, (status, paused)) in of_rank.iter().enumerate() {
+            number += 1;
+            put(&app, number, status, *paused, 10_000 - number * 10).await;
+            let expected = number - u32::try_from(place).unwrap();
+            assert_eq!(current(&app).await, Some(format!("sub_{expected}")), "after {status}, paused {paused}");
+        }
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_incomplete_one_never_displaces_one_that_was_paid_for() {
+    for better in [("active", false), ("past_due", false), ("active", true), ("paused", false), ("unpaid", false)] {
+        let app = TestApp::start().await;
+        put(&app, 1, better.0, better.1, 0).await;
+        put(&app, 2, "incomplete", false, 999).await;
+        assert_eq!(current(&app).await.as_deref(), Some("sub_1"), "{better:?}");
+        app.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn of_one_rank_the_newest_counts_and_of_one_second_the_greatest_id() {
+    let app = TestApp::start().await;
+    put(&app, 3, "active", false, 5).await;
+    put(&app, 1, "trialing", false, 6).await;
+    assert_eq!(current(&app).await.as_deref(), Some("sub_1"), "the newer");
+    put(&app, 2, "active", false, 6).await;
+    assert_eq!(current(&app).await.as_deref(), Some("sub_2"), "the greater id");
+    app.execute("UPDATE billing.subscriptions SET stripe_created_at = NULL WHERE stripe_subscription_id = 'sub_2'")
+        .await;
+    assert_eq!(current(&app).await.as_deref(), Some("sub_1"), "of unknown age is older than all");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_product_may_name_who_pays_and_else_the_current_subscription_does() {
+    let app = TestApp::start().await;
+    let contact = "SELECT billing_contact_id::text FROM billing.workspace_billing";
+    app.execute("INSERT INTO billing.workspaces (id) VALUES ('00000000-0000-4000-8000-000000000001')").await;
+    assert_eq!(app.text(contact).await, None, "nobody pays for it yet");
+    let inactive = "SELECT concat_ws(' ', active, inactive_reason) FROM billing.workspace_billing";
+    assert_eq!(app.text(inactive).await.as_deref(), Some("f"));
+    put(&app, 1, "active", false, 0).await;
+    assert_eq!(app.text(contact).await.as_deref(), Some("00000000-0000-0000-0000-000000009001"));
+    put(&app, 2, "active", false, 1).await;
+    assert_eq!(app.text(contact).await.as_deref(), Some("00000000-0000-0000-0000-000000009002"));
+    let own = "UPDATE billing.workspaces SET billing_contact_override = '00000000-0000-0000-0000-00000000abcd'";
+    app.execute(own).await;
+    assert_eq!(app.text(contact).await.as_deref(), Some("00000000-0000-0000-0000-00000000abcd"));
+    assert_eq!(current(&app).await.as_deref(), Some("sub_2"), "which counts does not depend on who pays");
+    app.finish().await;
+}
+
+/// Whether the workspace has a row of its own or is only named: one look-up by indexes among many.
+#[tokio::test]
+async fn one_workspace_among_thousands_is_found_by_indexes_alone() {
+    let app = TestApp::start().await;
+    app.execute(
+        "INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
+            workspace_id, stripe_status, active, payment_paused, is_trial, is_grace_period, active_discounts,
+            active_discount_ends, stripe_created_at)
+        SELECT gen_random_uuid(), '', 'sub_' || n, 'cus_' || n, gen_random_uuid(), lpad(n::text, 32, '0')::uuid, 'active',
+            true, false, false, false, '{}', '{}', now() FROM generate_series(1, 20000) AS n;
+        INSERT INTO billing.workspaces (id) SELECT lpad(n::text, 32, '0')::uuid FROM generate_series(1, 10000) AS n;
+        INSERT INTO billing.invoice_facts (account, invoice_id, subscription_id, paid_at)
+        SELECT '', 'in_' || n, 'sub_' || n, now() FROM generate_series(1, 20000) AS n;
+        INSERT INTO billing.trial_facts (account, subscription_id, started_at)
+        SELECT '', 'sub_' || n, now() FROM generate_series(1, 20000) AS n;
+        ANALYZE billing.subscriptions, billing.workspaces, billing.invoice_facts, billing.trial_facts",
+    )
+    .await;
+    let queries = [
+        "EXPLAIN (ANALYZE off) SELECT * FROM billing.workspace_billing WHERE workspace_id = lpad('500', 32, '0')::uuid",
+        "EXPLAIN (ANALYZE off) SELECT * FROM billing.workspace_billing WHERE workspace_id = lpad('15000', 32, '0')::uuid",
+        "EXPLAIN (ANALYZE off) SELECT * FROM billing.live_subscriptions WHERE workspace_id = lpad('500', 32, '0')::uuid",
+    ];
+    for query in queries {
+        let plan: Vec<String> = sqlx::query_scalar(query).fetch_all(&app.pool).await.unwrap();
+        let plan = plan.join("\n");
+        for table in ["subscriptions", "invoice_facts", "trial_facts", "workspaces"] {
+            assert!(!plan.contains(&format!("Seq Scan on {table}")), "{query}\n{plan}");
+        }
+        assert!(plan.contains("subscriptions_workspace") || plan.contains("Index"), "{plan}");
+    }
+    app.finish().await;
+}
