@@ -85,7 +85,9 @@ fn discount(graph: &Graph, node: &Node, view: &CustomerView) -> Option<DiscountV
         if discount.subscription_id.is_some() {
             continue;
         }
-        if node.version > newest.0 {
+        // of the same second too, where it is the same: the copy inside the customer has been merged into it
+        let is_copy = newest.1.as_ref().is_some_and(|one| one.id.as_ref() == Some(&key.object_id));
+        if node.version > newest.0 || (is_copy && node.version == newest.0) {
             newest = (node.version, Some(discount));
         }
         let is_it = newest.1.as_ref().is_some_and(|one| one.id.as_ref() == Some(&key.object_id));

@@ -97,6 +97,18 @@ pub async fn wanted(
                         AND ((p.payment_type = 'charge' AND p.payment_id = c.charge_id)
                             OR (p.payment_type = 'payment_intent' AND p.payment_id = c.payment_intent_id)))
             UNION
+            -- before 2025-03-31.basil a payment names its invoice, which may not have been told itself
+            SELECT p.account, 'invoice', p.invoice_id
+            FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
+            JOIN billing.charge_facts AS c USING (account, customer_id)
+            JOIN billing.payment_facts AS p ON p.account = c.account
+                AND ((p.payment_type = 'charge' AND p.payment_id = c.charge_id)
+                    OR (p.payment_type = 'payment_intent' AND p.payment_id = c.payment_intent_id))
+            WHERE c.sepa AND (c.failed OR EXISTS (
+                    SELECT FROM billing.dispute_facts AS d WHERE d.account = c.account AND d.charge_id = c.charge_id))
+                AND NOT EXISTS (
+                    SELECT FROM billing.invoice_facts AS i WHERE i.account = p.account AND i.invoice_id = p.invoice_id)
+            UNION
             SELECT c.account, 'charge', c.charge_id
             FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
             JOIN billing.charge_facts AS c USING (account, customer_id)

@@ -72,6 +72,9 @@ fn an_event_about_the_discount_counts_where_it_is_newer_than_the_customer() {
     let newer = r#"{"id":"di_2","object":"discount","customer":"cus_1","subscription":null,"source":{"coupon":"B"}}"#;
     assert_eq!(coupon(&discounted.clone().put_later(5, newer)).as_deref(), Some("B"));
     assert_eq!(coupon(&discounted.clone().put_later(-5, newer)).as_deref(), Some("A"), "older");
+    assert_eq!(coupon(&discounted.clone().put(newer)).as_deref(), Some("A"), "another of the same second");
+    let same = newer.replace("di_2", "di_1");
+    assert_eq!(coupon(&discounted.clone().put(&same)).as_deref(), Some("B"), "the same one, told once more");
     let of_subscription = newer.replace("null", r#""sub_1""#);
     assert_eq!(coupon(&discounted.clone().put_later(5, &of_subscription)).as_deref(), Some("A"));
     assert_eq!(coupon(&discounted.clone().delete("discount", "di_1", 5)), None);

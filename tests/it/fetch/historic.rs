@@ -189,6 +189,6 @@ async fn a_plan_a_price_and_a_product_may_share_one_id() {
     let found =
         "SELECT string_agg(concat_ws(' ', p.stripe_price_id, p.product_name, p.price_in_euro, s.id IS NOT NULL), ',')
         FROM billing.pricing_plans p LEFT JOIN billing.subscriptions s ON s.pricing_plan_id = p.id";
-    assert_eq!(app.text(found).await.as_deref(), Some("gold Golden 19 t"));
+    assert_eq!(app.text(found).await.as_deref(), Some("gold Golden 19.00 t"));
     app.finish().await;
 }

@@ -13,7 +13,6 @@ use crate::support::stripe::Epoch;
 async fn unknown_objects_that_a_subscription_names_are_fetched_once_however_often_they_are_asked_for() {
     let mut sync = Fetching::start().await;
     sync.fetch_one_by_one();
-    let sync = sync;
     let (stripe, sale) = (&sync.stripe, sync.sell());
     let (card, bank) = (stripe.card("visa", "4242"), stripe.sepa_debit("3000"));
     stripe.attach(&card, &sale.customer);

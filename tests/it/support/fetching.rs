@@ -98,7 +98,7 @@ impl Fetching {
     /// Fetches until no job is due.
     pub(crate) async fn fetch(&self) {
         let never = CancellationToken::new();
-        let drained = tokio::time::timeout(Duration::from_secs(60), self.fetcher.drain(&never));
+        let drained = tokio::time::timeout(Duration::from_mins(1), self.fetcher.drain(&never));
         drained.await.expect("the fetcher goes round in circles").unwrap();
     }
 
