@@ -225,6 +225,25 @@ fn sql_stands_in_its_rooms_and_begins_with_its_name() {
     assert!(names.len() > 20, "only {} queries were found: this check has lost its way", names.len());
 }
 
+/// Where a query takes a name instead of a text, the text is a constant or made by a macro: those are held to it too.
+#[test]
+fn sql_that_stands_elsewhere_than_in_its_query_begins_with_its_name() {
+    let mut found = 0;
+    for file in files("src", "rs").iter().filter(|file| SQL.iter().any(|place| file.path.starts_with(place))) {
+        let code = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+        for head in ["concat!(", ": &str = r\"", ": &str = r#\"", ": &str =\n    \""] {
+            for (at, _) in code.match_indices(head) {
+                let text = code[at + head.len()..].trim_start_matches([' ', '\n', '"']);
+                let is_sql =
+                    ["-- ", "WITH", "SELECT", "INSERT", "UPDATE", "DELETE"].iter().any(|word| text.starts_with(word));
+                assert!(!is_sql || text.starts_with("-- "), "a statement of {} has no name", file.path);
+                found += usize::from(is_sql);
+            }
+        }
+    }
+    assert!(found >= 3, "only {found} were found: this check has lost its way");
+}
+
 /// A shipped migration is never edited: databases remember its checksum. A new one adds its line here by
 /// `sha256sum migrations/*.sql`.
 #[test]

@@ -36,7 +36,8 @@ pub fn checkout_session(account: &str, session_id: &str, node: &Node) -> Option<
         stripe_subscription_id: view.subscription_id,
         stripe_price_id: first_price(node.expansion().get("line_items")),
         callback_url: view.callback_url,
-        language: view.locale,
+        // Stripe takes the browser's language for both
+        language: view.locale.filter(|locale| locale != "auto"),
         workspace_id: view.workspace.named(),
         stripe_created_at: view.created,
         expires_at: view.expires_at,
@@ -79,6 +80,13 @@ mod tests {
         assert_eq!((row.language, row.stripe_subscription_id.as_deref()), (None, Some("sub_1")));
         let odd = project(&world(r#""status":null,"payment_status":"partly""#));
         assert_eq!((odd.row.status, odd.notes.contains(&Reason::UnknownEnum)), (None, true));
+    }
+
+    #[test]
+    fn no_language_is_chosen_by_null_and_by_auto() {
+        let language = |locale: &str| project(&world(&format!(r#""locale":{locale}"#))).row.language;
+        assert_eq!((language("null"), language(r#""auto""#)), (None, None));
+        assert_eq!(language(r#""pt-BR""#).as_deref(), Some("pt-BR"));
     }
 
     #[test]

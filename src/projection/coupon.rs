@@ -23,7 +23,7 @@ pub fn coupon(account: &str, coupon_id: &str, node: &Node) -> Option<Projected<C
         currency: view.currency,
         duration: view.duration,
         duration_in_months: view.duration_in_months,
-        valid: view.valid.map(|valid| valid && node.deleted_at.is_none()),
+        valid: view.valid.map(|valid| valid && !node.is_gone()),
         stripe_created_at: view.created,
         stripe_deleted_at: node.deleted_at,
     };
@@ -63,6 +63,13 @@ mod tests {
         let row = project(&world.delete("coupon", "SAVE20", 1)).row;
         assert_eq!((row.valid, row.discount_percentage.as_deref()), (Some(false), Some("20")));
         assert_eq!(row.stripe_deleted_at, Some(NOW + time::Duration::SECOND));
+    }
+
+    #[test]
+    fn a_coupon_that_a_read_did_not_find_can_not_be_given_either() {
+        let world = World::default().put(r#"{"id":"SAVE20","object":"coupon","percent_off":20,"valid":true}"#);
+        let row = project(&world.missing("coupon", "SAVE20")).row;
+        assert_eq!((row.valid, row.stripe_deleted_at), (Some(false), None), "the event of its deletion was lost");
     }
 
     #[test]

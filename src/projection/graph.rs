@@ -36,6 +36,11 @@ impl Node {
         parse(self.content.as_deref())
     }
 
+    /// It was deleted, or the newest read did not find it: of what has one of these, nothing can be bought or given.
+    pub fn is_gone(&self) -> bool {
+        self.deleted_at.is_some() || self.missing_at.is_some()
+    }
+
     /// What only reads carry; null where no read was made.
     pub fn expansion(&self) -> Json<'_> {
         parse(self.expansion.as_deref())

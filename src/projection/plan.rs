@@ -10,6 +10,7 @@ use crate::domain::decimal::Decimal;
 use crate::domain::event::Reason;
 use crate::domain::object::row_id;
 use crate::domain::plan::{PlanLimit, PricingPlan};
+use crate::stripe::json::Json;
 use crate::stripe::views::price::{PriceView, currency_options};
 use crate::stripe::views::product::ProductView;
 
@@ -33,34 +34,29 @@ pub fn plan(price_id: &str, graph: &Graph) -> Option<PlanRows> {
     // both are asked for, so that both are loaded
     let (price, old) = (graph.get("price", price_id), graph.get("plan", price_id));
     let known = |node: Option<&'_ Node>| node.is_some_and(|node| node.content.is_some());
-    let (kind, node) = if known(price) { ("price", price?) } else { ("plan", old.filter(|old| known(Some(old)))?) };
+    let node = price.filter(|_| known(price)).or(old.filter(|_| known(old)))?;
     let view = PriceView::read(node.json()).ok()?;
     let mut notes = view.notes.clone();
-    let mut needs = BTreeSet::new();
     let product_id = view.product_id.as_deref();
     let product = product_id.and_then(|id| graph.get("product", id));
-    if let Some(id) = product_id.filter(|_| product.is_none()) {
-        needs.insert(graph.key("product", id));
-    }
-    // events do not carry the other currencies; one read does, and Stripe changes them in place only rarely
-    if kind == "price" && node.expansion_version.is_none() && node.missing_at.is_none() && node.deleted_at.is_none() {
-        needs.insert(graph.key("price", price_id));
-    }
+    let mut needs = BTreeSet::from_iter(needed_price(price, node).then(|| graph.key("price", price_id)));
+    needs.extend(product_id.filter(|_| product.is_none()).map(|id| graph.key("product", id)));
     let product_view = product.map(|node| ProductView::read(node.json()));
+    notes.extend(product_view.iter().flat_map(|product| product.notes.iter().copied()));
     let limits = limits(graph.account(), &view, product_view.as_ref());
     if limits.iter().any(|limit| limit.included.is_none() && !limit.unlimited) {
         notes.insert(Reason::UnreadableValue);
     }
-    let price_per_currency = prices(node, &view);
-    let deleted = node.deleted_at.is_some() || product.is_some_and(|product| product.deleted_at.is_some());
-    let active = (view.active, product_view.as_ref().and_then(|product| product.active));
+    let price_per_currency = prices(node, &view, &mut notes);
+    let withdrawn = product_view.as_ref().and_then(|product| product.active) == Some(false);
+    let off = withdrawn || node.is_gone() || product.is_some_and(Node::is_gone);
     let row = PricingPlan {
         id: row_id(graph.account(), price_id),
         account: graph.account().to_owned(),
         stripe_price_id: price_id.to_owned(),
         stripe_product_id: view.product_id.clone(),
         livemode: view.livemode,
-        active: view.active.map(|_| !deleted && active.0 != Some(false) && active.1 != Some(false)),
+        active: if off { Some(false) } else { view.active },
         billing_interval: view.interval,
         billing_interval_count: view.interval_count,
         currency: view.currency,
@@ -73,11 +69,17 @@ pub fn plan(price_id: &str, graph: &Graph) -> Option<PlanRows> {
     Some(PlanRows { plan: Projected { row, notes, needs }, limits })
 }
 
+/// Whether the price is to be read. Events do not carry the other currencies; one read does, and Stripe changes them in
+/// place only rarely. What is known as a plan of old has them too, and its price by the same id.
+fn needed_price(price: Option<&Node>, known_as: &Node) -> bool {
+    price.is_none_or(|price| price.expansion_version.is_none() && !price.is_gone()) && !known_as.is_gone()
+}
+
 /// The price in each currency, in whole units: its own, and those of `currency_options`.
-fn prices(node: &Node, view: &PriceView) -> BTreeMap<String, Decimal> {
-    let in_content = currency_options(node.json().get("currency_options"));
-    let options =
-        if in_content.is_empty() { currency_options(node.expansion().get("currency_options")) } else { in_content };
+fn prices(node: &Node, view: &PriceView, notes: &mut BTreeSet<Reason>) -> BTreeMap<String, Decimal> {
+    let places = [node.json(), node.expansion()].map(|place| place.get("currency_options"));
+    let (options, odd) = currency_options(places.into_iter().find(|options| !options.is_null()).unwrap_or(Json::NULL));
+    notes.extend(odd);
     let own = view.currency.clone().zip(view.unit_amount_decimal.clone());
     let all = options.into_iter().chain(own);
     all.map(|(currency, amount)| (currency.clone(), Decimal::shifted(&amount, decimals(&currency)))).collect()

@@ -36,7 +36,8 @@ macro_rules! upsert {
                     SELECT coalesce(jsonb_object_agg(field.key, jsonb_build_array(old.row -> field.key, field.value)),
                         '{}') AS fields
                     FROM jsonb_each(written.row) AS field (key, value)
-                    WHERE field.key NOT IN ('created_at', 'updated_at')
+                    -- what the product writes in this row meanwhile is no change of ours
+                    WHERE field.key IN ('", stringify!($first), "'", $(", '", stringify!($column), "'",)* ")
                         AND field.value IS DISTINCT FROM coalesce(old.row -> field.key, 'null')
                 ) AS changed
                 RETURNING row_id, changes

@@ -15,6 +15,7 @@ mod ops;
 mod ordering;
 mod poison;
 mod privacy;
+mod product;
 mod receiver;
 mod schema;
 mod support;

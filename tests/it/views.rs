@@ -42,7 +42,7 @@ async fn each_rank_is_displaced_by_the_one_before_it_however_old_that_is() {
     let ranks: [&[(&str, bool)]; 7] = [
         &[("incomplete_expired", false)],
         &[("canceled", false), ("canceled", true)],
-        &[("incomplete", false), ("hibernating", false)],
+        &[("incomplete", false), ("hibernating", false), ("incomplete", true)],
         &[("unpaid", false)],
         &[("paused", false), ("active", true), ("unpaid", true), ("past_due", true)],
         &[("past_due", false)],
@@ -66,6 +66,7 @@ async fn an_incomplete_one_never_displaces_one_that_was_paid_for() {
         let app = TestApp::start().await;
         put(&app, 1, better.0, better.1, 0).await;
         put(&app, 2, "incomplete", false, 999).await;
+        put(&app, 3, "incomplete", true, 1000).await;
         assert_eq!(current(&app).await.as_deref(), Some("sub_1"), "{better:?}");
         app.finish().await;
     }

@@ -102,6 +102,48 @@ fn a_plan_is_active_with_its_price_and_its_product() {
 }
 
 #[test]
+fn what_a_read_did_not_find_can_not_be_bought() {
+    let world = price(r#""active":true,"product":"prod_1""#).put(r#"{"id":"prod_1","object":"product","active":true}"#);
+    let active = |world: &World| project(world).plan.row.active;
+    assert_eq!(active(&world), Some(true));
+    for gone in [world.clone().missing("price", "price_1"), world.missing("product", "prod_1")] {
+        assert_eq!(active(&gone), Some(false), "the event of its deletion was lost");
+    }
+    assert_eq!(
+        active(&price(r#""active":null"#).delete("price", "price_1", 1)),
+        Some(false),
+        "whatever it said before"
+    );
+    assert_eq!(active(&price(r#""active":null"#)), None);
+}
+
+#[test]
+fn a_plan_of_old_asks_for_its_price_too() {
+    let old = World::default().put(r#"{"id":"price_1","object":"plan","amount":5,"currency":"usd"}"#);
+    let needed = |world: &World| needs(&project(world).plan);
+    assert_eq!(needed(&old), ["price/price_1"]);
+    assert!(needed(&old.clone().missing("price", "price_1")).is_empty(), "there is none");
+    assert!(needed(&old.delete("plan", "price_1", 1)).is_empty(), "nobody buys it any more");
+}
+
+#[test]
+fn nothing_is_asked_for_that_is_gone() {
+    let world = price(r#""product":"prod_1""#).delete("price", "price_1", 1).missing("product", "prod_1");
+    assert!(project(&world).plan.needs.is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_of_a_product_or_an_option_is_noted() {
+    let noted = |world: &World| project(world).plan.notes.contains(&Reason::UnreadableValue);
+    let sold = price(r#""currency":"eur","unit_amount":5,"product":"prod_1""#);
+    assert!(!noted(&sold));
+    assert!(noted(&sold.clone().put(r#"{"id":"prod_1","object":"product","active":"yes"}"#)));
+    let odd = sold.expand("price", "price_1", 0, r#"{"currency_options":{"usd":{"unit_amount":"many"}}}"#);
+    assert!(noted(&odd));
+    assert_eq!(prices(&odd), r#"{"eur":0.05}"#);
+}
+
+#[test]
 fn limits_are_the_prices_and_then_the_products() {
     let world =
         price(r#""product":"prod_1","metadata":{"limit_words":"500","limit_members":"unlimited","color":"red"}"#);

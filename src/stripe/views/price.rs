@@ -70,13 +70,17 @@ impl PriceView {
     }
 }
 
-/// The amounts of `currency_options`, in the smallest unit of each currency.
-pub fn currency_options(options: Json<'_>) -> BTreeMap<String, String> {
-    let options = options.object().unwrap_or_default();
-    let amount = |(currency, option): (&str, Json<'_>)| {
-        Some((currency.to_owned(), amount(&option.object()?, &mut Reader::default())?))
-    };
-    options.iter().filter_map(amount).collect()
+/// The amounts of `currency_options`, in the smallest unit of each currency, and what could not be read of them.
+pub fn currency_options(options: Json<'_>) -> (BTreeMap<String, String>, BTreeSet<Reason>) {
+    let mut reader = Reader::default();
+    let mut amounts = BTreeMap::new();
+    for (currency, option) in reader.members(options).iter() {
+        let option = reader.members(option);
+        if let Some(amount) = amount(&option, &mut reader) {
+            amounts.insert(currency.to_owned(), amount);
+        }
+    }
+    (amounts, reader.notes)
 }
 
 /// What stands before the name of a limit in metadata.

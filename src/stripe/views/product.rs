@@ -2,10 +2,11 @@
 //!
 //! Must not know pricing plans. PURE.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::price::limits;
 use super::reader::Reader;
+use crate::domain::event::Reason;
 use crate::stripe::json::Json;
 
 /// What we read of a product.
@@ -17,6 +18,8 @@ pub struct ProductView {
     pub active: Option<bool>,
     /// The limits in its `metadata`, by key.
     pub limits: BTreeMap<String, String>,
+    /// What could not be read.
+    pub notes: BTreeSet<Reason>,
 }
 
 impl ProductView {
@@ -27,6 +30,7 @@ impl ProductView {
             name: reader.text(json.get("name")),
             active: reader.boolean(json.get("active")),
             limits: limits(json.get("metadata")),
+            notes: reader.notes,
         }
     }
 }
