@@ -5,7 +5,8 @@ SELECT c.id, c.account, c.stripe_customer_id, c.livemode, c.name, c.email, c.add
     c.postal_code, c.state, c.country,
     CASE WHEN c.active_discount_ends_at <= now() THEN NULL ELSE c.active_discount END AS active_discount,
     c.default_payment_method, c.default_payment_method_card_brand, c.default_payment_card_number_last_four_digits,
-    c.workspace_id, c.stripe_created_at, c.stripe_deleted_at, c.created_at, c.updated_at
+    c.workspace_id, c.stripe_created_at, c.stripe_deleted_at, c.created_at, c.updated_at,
+    CASE WHEN c.active_discount_ends_at > now() THEN c.active_discount_ends_at END AS active_discount_ends_at
 FROM billing.billing_contacts AS c;
 
 COMMENT ON VIEW billing.live_billing_contacts IS 'billing_contacts as of now: active_discount is null once its end has passed.';
@@ -25,7 +26,13 @@ SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemo
         WHERE discount.ends_at IS NULL OR discount.ends_at > now()
         ORDER BY discount.place
     ) AS active_discounts,
-    s.stripe_created_at, s.started_at, s.created_at, s.updated_at
+    s.stripe_created_at, s.started_at, s.created_at, s.updated_at,
+    ARRAY(
+        SELECT discount.ends_at
+        FROM unnest(s.active_discount_ends) WITH ORDINALITY AS discount (ends_at, place)
+        WHERE discount.ends_at IS NULL OR discount.ends_at > now()
+        ORDER BY discount.place
+    ) AS active_discount_ends
 FROM billing.subscriptions AS s
 CROSS JOIN LATERAL (
     -- unknown on either side is not enforced
@@ -58,9 +65,9 @@ COMMENT ON COLUMN billing.plans.limits IS 'What is included, as an object: {"wor
 
 CREATE FUNCTION billing.subscription_rank(stripe_status text, payment_paused boolean) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    -- paused collection comes before the status: Stripe leaves it active meanwhile
+    -- paused collection comes before the status: Stripe leaves it active meanwhile. An incomplete one was never paid for
     RETURN CASE
-        WHEN payment_paused AND stripe_status NOT IN ('canceled', 'incomplete_expired') THEN 2
+        WHEN payment_paused AND stripe_status NOT IN ('canceled', 'incomplete', 'incomplete_expired') THEN 2
         WHEN stripe_status IN ('active', 'trialing') THEN 0
         WHEN stripe_status = 'past_due' THEN 1
         WHEN stripe_status = 'paused' THEN 2
@@ -113,3 +120,26 @@ COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'Why not, of the 
 COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id of the current subscription.';
 COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with an amount above zero, or out of band. Only ever earlier.';
 COMMENT ON COLUMN billing.workspace_billing.trial_started_at IS 'When the first trial of one of its subscriptions began. Never cleared.';
+COMMENT ON COLUMN billing.live_billing_contacts.active_discount IS 'Coupon id of the discount that has an effect now; null is none.';
+COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where it does not end by itself, and where there is none.';
+COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same place; null means that it does not end by itself.';
+
+-- what a view passes on means there what it means in its table
+DO $$
+DECLARE
+    passed record;
+BEGIN
+    FOR passed IN
+        SELECT seen.oid::regclass AS view, of_view.attname AS name, col_description(base.oid, of_base.attnum) AS text
+        FROM (VALUES ('live_billing_contacts', 'billing_contacts'), ('live_subscriptions', 'subscriptions'),
+            ('plans', 'pricing_plans')) AS pair (view, base)
+        JOIN pg_class AS seen ON seen.oid = ('billing.' || pair.view)::regclass
+        JOIN pg_class AS base ON base.oid = ('billing.' || pair.base)::regclass
+        JOIN pg_attribute AS of_view ON of_view.attrelid = seen.oid AND of_view.attnum > 0
+        JOIN pg_attribute AS of_base ON of_base.attrelid = base.oid AND of_base.attname = of_view.attname
+        WHERE col_description(seen.oid, of_view.attnum) IS NULL
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', passed.view, passed.name, passed.text);
+    END LOOP;
+END
+$$;
