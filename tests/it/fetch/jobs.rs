@@ -86,7 +86,8 @@ async fn a_demand_that_is_raised_during_a_fetch_is_served_again() {
         stripe.events_since(mark).iter().map(crate::support::stripe::Event::thin).collect()
     });
     sync.fetch().await;
-    let left = sync.left().await;
+    // the worker that runs meanwhile has projected the plans of the product, or their read came later
+    let left: Vec<String> = sync.left().await.into_iter().filter(|job| !job.starts_with("reproject ")).collect();
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].starts_with(&format!("fetch customer {}", sale.customer)), "{left:?}");
     let asked = sync.served(&path);
