@@ -50,9 +50,9 @@ fn each_read_asks_for_what_it_says() {
         "/account",
         "/events/x",
         "/customers/x?expand[0]=invoice_settings.default_payment_method&expand[1]=default_source\
-         &expand[2]=discount.source.coupon",
+         &expand[2]=discount.source.coupon&expand[3]=test_clock",
         "/subscriptions/x?expand[0]=default_payment_method&expand[1]=default_source\
-         &expand[2]=discounts.source.coupon&expand[3]=items.data.discounts&expand[4]=schedule",
+         &expand[2]=discounts.source.coupon&expand[3]=items.data.discounts&expand[4]=schedule&expand[5]=test_clock",
         "/subscription_items?expand[0]=data.discounts&limit=100&subscription=x",
         "/payment_methods/x",
         "/customers/x/sources/y",

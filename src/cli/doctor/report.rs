@@ -8,8 +8,7 @@ use super::listing::Listed;
 use crate::cli::output;
 
 /// What design and mapping promise and this release does not have yet.
-const NOT_IN_THIS_RELEASE: &str = "requests to Stripe's API (thin events are stored and not applied), backfill, \
-    reconcile, rebuild, verify, renewals and limits, explain, retention";
+const NOT_IN_THIS_RELEASE: &str = "backfill, reconcile, verify, renewals and balances, retention";
 
 /// How one check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
