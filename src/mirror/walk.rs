@@ -317,6 +317,8 @@ mod tests {
     fn edges_that_do_not_join_are_in_doubt() {
         assert_eq!(end(&["a>b", "c>d"], None), "d?");
         assert_eq!(end(&["c>d", "a>b"], None), "b?");
+        assert_eq!(end(&["a>b", "c>d", "d>c"], None), "b?", "a walk and a circuit apart from it");
+        assert_eq!(end(&["a>b", "b>a", "c>d", "d>c"], Some("a")), "c?", "two circuits: no state is left for good");
     }
 
     #[test]
@@ -353,6 +355,8 @@ mod tests {
         assert_eq!(end(&["0", "1>2"], None), "2", "beside the walk and not as far");
         assert_eq!(end(&[">0", "1", "2"], None), "2");
         assert_eq!(end(&["a", "2"], None), "2?", "one does not say");
+        assert_eq!(end(&["1x", "0>1"], None), "1?", "as far along, and another state");
+        assert_eq!(end(&["5", "0>1", "3>2"], None), "2?", "beside edges that do not join nothing is sure");
         assert_eq!(end(&["0>1", "3>2"], None), "2?", "edges that do not join stay in doubt, and the furthest stands");
     }
 

@@ -67,6 +67,10 @@ mod tests {
         let failed = of("payment_intent", r#""status":"requires_payment_method","last_payment_error":{"code":"x"}"#);
         assert!(of("payment_intent", r#""status":"processing""#) < failed);
         assert!(failed < of("payment_intent", r#""status":"requires_capture""#));
+        let again = of("payment_intent", r#""status":"processing","last_payment_error":{"code":"x"}"#);
+        assert_eq!(again, of("payment_intent", r#""status":"processing""#), "it is tried again");
+        let other = of("charge", r#""status":"requires_payment_method","last_payment_error":{"code":"x"}"#);
+        assert_eq!(other, None, "of another type");
     }
 
     #[test]

@@ -170,4 +170,7 @@ fn without_any_content_there_is_no_head() {
     assert_eq!(History::complete_after(None).head(), Answer::Nothing);
     let at = OffsetDateTime::UNIX_EPOCH;
     assert_eq!(History::complete_after(Some(at)).head(), Answer::Needs(at));
+    let mut history = History::complete_after(Some(at + Duration::seconds(10)));
+    history.add(update(10, 0, 1));
+    assert_eq!(history.head(), Answer::Needs(at + Duration::seconds(10)), "others of that second may be stored");
 }

@@ -39,6 +39,15 @@ fn vectors_of_another_implementation_verify() {
 }
 
 #[test]
+fn what_matches_twice_matches() {
+    let value = v1("1700000000");
+    assert_eq!(check(&format!("t=1700000000,v1={value},v1={value}")), Ok(()), "told twice");
+    let twice = [ours(), ours()].concat();
+    let header = sign(&ours()[0], NOW, BODY);
+    assert_eq!(verify(header.as_bytes(), BODY, &twice, NOW), Ok(()), "a secret that is set twice");
+}
+
+#[test]
 fn another_secret_another_body_another_timestamp_do_not_match() {
     let header = sign(&ours()[0], NOW, BODY);
     assert_eq!(verify(header.as_bytes(), BODY, &[secret("whsec_other")], NOW), Err(SignatureError::NoMatch));
