@@ -120,6 +120,10 @@ impl Service {
     /// that the ops listener, which has watched the end, closes too.
     pub async fn run(self, shutdown: CancellationToken) {
         let parts = TaskTracker::new();
+        let pools: Vec<PgPool> = (self.worker.iter().map(|context| context.pool.clone()))
+            .chain(self.fetcher.iter().map(Fetcher::pool))
+            .chain(self.upkeep.clone())
+            .collect();
         if let Some(receiver) = self.receiver {
             parts.spawn(receiver.run(shutdown.clone()));
         }
@@ -137,6 +141,13 @@ impl Service {
         shutdown.cancelled().await;
         parts.close();
         parts.wait().await;
+        // connections on their way back would complain of a server that ends with us, as the embedded one does
+        let close = async {
+            for pool in pools {
+                pool.close().await;
+            }
+        };
+        let _ = tokio::time::timeout(ACQUIRE_TIMEOUT, close).await;
         parts_ended.cancel();
         let _ = ops.await;
     }

@@ -11,6 +11,7 @@ mod outcome;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,11 @@ impl Fetcher {
     pub fn new(context: Context, api: Arc<dyn StripeApi>, concurrency: usize) -> Self {
         let guard = Arc::new(Guard::new(context.read_margin));
         Self { context: Arc::new(context), api, guard, concurrency }
+    }
+
+    /// Its connections.
+    pub fn pool(&self) -> PgPool {
+        self.context.pool.clone()
     }
 
     /// Works until `shutdown`; jobs at work are finished first.
