@@ -20,7 +20,7 @@
 //! `use` arrows run one way, from the bottom of this list to its top; `tests/tidy.rs` holds them.
 //!
 //! - [`domain`], [`clock`]: the words; the one clock. [`reach`]: why a database cannot be reached. [`retry`]: when
-//!   something that failed is tried again. [`text`]: 80 columns.
+//!   something that failed is tried again. [`interval`]: durations in SQL. [`text`]: 80 columns.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
 //! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
@@ -44,6 +44,7 @@ pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod embedded;
+pub mod interval;
 pub mod jobs;
 pub mod metrics;
 pub mod migrations;

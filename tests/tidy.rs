@@ -109,9 +109,10 @@ fn pure_files_are_pure() {
 }
 
 /// Data flows one way: the rooms in their order, and which of those before it a room uses.
-const ROOMS: [(&str, &[&str]); 25] = [
+const ROOMS: [(&str, &[&str]); 26] = [
     ("clock", &[]),
     ("retry", &[]),
+    ("interval", &[]),
     ("text", &[]),
     ("reach", &[]),
     ("domain", &[]),
@@ -119,8 +120,8 @@ const ROOMS: [(&str, &[&str]); 25] = [
     ("projection", &["domain", "stripe"]),
     ("mirror", &["domain", "stripe"]),
     ("store", &["domain"]),
-    ("outbox", &["domain"]),
-    ("jobs", &["domain"]),
+    ("outbox", &["domain", "interval"]),
+    ("jobs", &["domain", "interval"]),
     ("migrations", &[]),
     ("embedded", &[]),
     ("metrics", &["domain", "reach", "stripe"]),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
 
 use super::{Job, Kind};
 use crate::domain::object::ObjectKey;
+use crate::interval::interval;
 
 /// Claims up to `limit` due jobs of one kind, for `lease`. Jobs that have failed before come one at a time, so that
 /// they fail alone.
@@ -69,9 +69,4 @@ pub async fn next_due(conn: &mut PgConnection, kinds: &[Kind]) -> Result<Option<
     .fetch_one(conn)
     .await?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
-}
-
-/// A duration as PostgreSQL takes it, to the microsecond.
-pub(super) fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }

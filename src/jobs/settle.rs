@@ -5,9 +5,9 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::claim::interval;
 use super::{Job, Kind};
 use crate::domain::object::ObjectKey;
+use crate::interval::interval;
 
 /// Ends jobs whose work is in this transaction. One that was asked for again meanwhile is due at once.
 ///

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::claim::{Claimed, Row, interval};
+use super::claim::{Claimed, Row};
 use crate::domain::event::EventKey;
+use crate::interval::interval;
 
 /// One attempt at one event, already counted.
 #[derive(Debug, Clone, PartialEq, Eq)]

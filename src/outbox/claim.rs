@@ -1,7 +1,6 @@
 //! Claims: which events a worker may work on, and how a dead worker's claims come back.
 
 use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
 use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -207,9 +206,4 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
 /// The parallel arrays in which keys travel to `unnest`.
 pub(super) fn columns<'a>(keys: impl IntoIterator<Item = &'a EventKey>) -> (Vec<String>, Vec<OffsetDateTime>) {
     keys.into_iter().map(|key| (key.event_id.clone(), key.created)).unzip()
-}
-
-/// A duration as PostgreSQL takes it, to the microsecond.
-pub(super) fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
