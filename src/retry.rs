@@ -25,7 +25,12 @@ impl RetryPolicy {
     /// The curve doubles from `initial` up to `max`; `jitter` in `[0, 1)` takes up to half of it away, so that
     /// events that failed together do not come back together, and `max` is never passed.
     pub fn delay(&self, number: u32, jitter: f64) -> Option<Duration> {
-        (number < self.max_attempts).then(|| self.curve(number).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0))
+        (number < self.max_attempts).then(|| self.endless(number, jitter))
+    }
+
+    /// The same for what is never given up, whatever `max_attempts` says.
+    pub fn endless(&self, number: u32, jitter: f64) -> Duration {
+        self.curve(number).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
     }
 
     /// The wait after failed attempt `number` (from 1), anywhere between none and the curve ("full jitter"): for requests
@@ -83,5 +88,6 @@ mod tests {
         assert!(POLICY.delay(11, 0.0).is_some());
         assert_eq!(POLICY.delay(12, 0.0), None);
         assert_eq!(POLICY.delay(u32::MAX, 0.0), None);
+        assert_eq!(POLICY.endless(u32::MAX, 0.0), Duration::from_hours(1));
     }
 }

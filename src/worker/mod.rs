@@ -91,9 +91,7 @@ impl Context {
 
     /// How long a job waits after this try. Jobs are never given up: they come back more and more rarely.
     fn backoff(&self, attempt: i32) -> Duration {
-        let policy = RetryPolicy { max_attempts: u32::MAX, ..self.retry_policy() };
-        let number = u32::try_from(attempt).unwrap_or(1);
-        policy.delay(number, fastrand::f64()).unwrap_or(self.config.retry_max)
+        self.retry_policy().endless(u32::try_from(attempt).unwrap_or(1), fastrand::f64())
     }
 
     fn retry_policy(&self) -> RetryPolicy {
@@ -220,12 +218,8 @@ impl Worker {
 
     /// Grows from a tenth of a second to the poll interval: the database is away, and comes back for all at once.
     fn pause_after(&self, failures: u32) -> Duration {
-        let policy = RetryPolicy {
-            max_attempts: u32::MAX,
-            initial: Duration::from_millis(100),
-            max: self.context.config.poll_interval,
-        };
-        policy.delay(failures, fastrand::f64()).unwrap_or(self.context.config.poll_interval)
+        let (initial, max) = (Duration::from_millis(100), self.context.config.poll_interval);
+        RetryPolicy { max_attempts: u32::MAX, initial, max }.endless(failures, fastrand::f64())
     }
 }
 
