@@ -5,7 +5,7 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::rows::columns;
+use super::rows::{columns, index};
 use super::snapshot::Snapshot;
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::Json;
@@ -50,7 +50,7 @@ pub(super) async fn earlier_second(
         let payload = String::from_utf8_lossy(&row.payload);
         let data = Json::parse(&payload).ok()?.get("data");
         let snapshot = Snapshot::read(&row.event_id, row.created, &row.event_type, data)?;
-        Some((usize::try_from(row.place).ok()? - 1, snapshot))
+        Some((index(row.place), snapshot))
     });
     Ok(read.collect())
 }

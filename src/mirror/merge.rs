@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::related::SHARED;
+use super::related::is_shared;
 use super::rows::{self, Content, Expansion, MirrorRow, Origin};
 use super::snapshot::Snapshot;
 use super::walk::Stage;
@@ -176,7 +176,7 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
     let version = one.version;
     match one.found {
         Found::Content(json) => {
-            if SHARED.contains(&one.key.object_type.as_str()) {
+            if is_shared(&one.key) {
                 row.revived_at = row.revived_at.max(Some(version));
             }
             let event_id = "read".to_owned();
@@ -186,11 +186,7 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
         }
         Found::Stub => {
             // its version lies before the read by the margin, and so perhaps before the deletion: whatever is known stands
-            let at = if SHARED.contains(&one.key.object_type.as_str()) {
-                version
-            } else {
-                row.deleted_at.unwrap_or(version)
-            };
+            let at = if is_shared(&one.key) { version } else { row.deleted_at.unwrap_or(version) };
             delete(row, at);
             merged.read.insert(one.key.clone());
         }
@@ -207,7 +203,7 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
 ///
 /// `customer.subscription.deleted` makes none: it is an update to `canceled`.
 fn merge_stage(mirror: &mut Mirror, one: &Arrival, merged: &mut Merged) {
-    let shared = SHARED.contains(&one.key.object_type.as_str());
+    let shared = is_shared(&one.key);
     let created = one.snapshot.created;
     match one.snapshot.stage {
         Stage::Created if shared => {
@@ -233,7 +229,7 @@ fn merge_stage(mirror: &mut Mirror, one: &Arrival, merged: &mut Merged) {
 /// An object whose id a merchant chose can be deleted again and again, and the last time counts. Any other is deleted
 /// once, and the event says when.
 fn delete(row: &mut MirrorRow, at: OffsetDateTime) {
-    let shared = SHARED.contains(&row.key.object_type.as_str());
+    let shared = is_shared(&row.key);
     row.deleted_at = if shared { row.deleted_at.max(Some(at)) } else { Some(at) };
 }
 

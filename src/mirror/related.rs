@@ -6,11 +6,30 @@ use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
-use super::rows::columns;
+use super::rows::{columns, index};
 use crate::domain::object::ObjectKey;
 
 /// Types that many customers share: their dependants are found page by page, by a job.
-pub const SHARED: [&str; 5] = ["coupon", "plan", "price", "product", "promotion_code"];
+const SHARED: [&str; 5] = ["coupon", "plan", "price", "product", "promotion_code"];
+
+/// Whether many customers share the object. Its id may then be the merchant's choice, and come back after its deletion.
+pub(super) fn is_shared(key: &ObjectKey) -> bool {
+    SHARED.contains(&key.object_type.as_str())
+}
+
+/// What was found for one of several questions.
+struct Found {
+    place: i64,
+    account: String,
+    object_type: String,
+    object_id: String,
+}
+
+impl From<Found> for (usize, ObjectKey) {
+    fn from(Found { place, account, object_type, object_id }: Found) -> Self {
+        (index(place), ObjectKey { account, object_type, object_id })
+    }
+}
 
 /// The customers around `objects` and `named`, each with the object that leads to it: those that the objects belong to,
 /// and those of whatever names one of `objects`. Shared objects are left out: they belong to nobody.
@@ -22,7 +41,7 @@ pub async fn customers_around(
     objects: &BTreeSet<ObjectKey>,
     named: &BTreeSet<ObjectKey>,
 ) -> Result<Vec<(ObjectKey, ObjectKey)>, sqlx::Error> {
-    let owned = |key: &&ObjectKey| !SHARED.contains(&key.object_type.as_str());
+    let owned = |key: &&ObjectKey| !is_shared(key);
     let (accounts, types, ids) = columns(objects.union(named).filter(owned));
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -72,7 +91,8 @@ pub async fn of_customers(
     }
     let (accounts, _, customers) = columns(asked.iter().map(|(key, _)| *key));
     let types: Vec<String> = asked.iter().map(|(_, object_type)| (*object_type).to_owned()).collect();
-    let rows = sqlx::query!(
+    let found = sqlx::query_as!(
+        Found,
         r#"-- mirror.of_customers
         SELECT asked.place AS "place!", o.account, o.object_type, o.object_id
         FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
@@ -84,9 +104,7 @@ pub async fn of_customers(
     )
     .fetch_all(conn)
     .await?;
-    let found =
-        rows.into_iter().map(|row| (place(row.place), ObjectKey::new(&row.account, &row.object_type, &row.object_id)));
-    Ok(found.collect())
+    Ok(found.into_iter().map(Into::into).collect())
 }
 
 /// The objects of some types that name some objects: `(place of the question, object)`.
@@ -103,7 +121,8 @@ pub async fn naming(
     let accounts: Vec<String> = asked.iter().map(|(key, _)| key.account.clone()).collect();
     let refs: Vec<String> = asked.iter().map(|(key, _)| reference(key)).collect();
     let types: Vec<String> = asked.iter().map(|(_, object_type)| (*object_type).to_owned()).collect();
-    let rows = sqlx::query!(
+    let found = sqlx::query_as!(
+        Found,
         r#"-- mirror.naming
         SELECT asked.place AS "place!", o.account, o.object_type, o.object_id
         FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (account, ref, object_type, place)
@@ -115,9 +134,7 @@ pub async fn naming(
     )
     .fetch_all(conn)
     .await?;
-    let found =
-        rows.into_iter().map(|row| (place(row.place), ObjectKey::new(&row.account, &row.object_type, &row.object_id)));
-    Ok(found.collect())
+    Ok(found.into_iter().map(Into::into).collect())
 }
 
 /// The customers of the objects that name a shared object, in their order after `position`, at most `limit`.
@@ -173,8 +190,4 @@ fn reference(key: &ObjectKey) -> String {
 /// The same, of its parts.
 pub(super) fn reference_of(object_type: &str, object_id: &str) -> String {
     format!("{object_type}/{object_id}")
-}
-
-fn place(ordinality: i64) -> usize {
-    usize::try_from(ordinality - 1).unwrap_or_default()
 }

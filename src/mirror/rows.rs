@@ -118,6 +118,11 @@ pub(super) fn columns<'a>(keys: impl Iterator<Item = &'a ObjectKey>) -> (Vec<Str
     columns
 }
 
+/// The place in those arrays that `WITH ORDINALITY` counts from 1.
+pub(super) fn index(ordinality: i64) -> usize {
+    usize::try_from(ordinality - 1).unwrap_or_default()
+}
+
 /// The rows of `keys`, those that exist.
 ///
 /// # Errors
