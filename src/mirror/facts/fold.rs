@@ -3,6 +3,7 @@
 //! PURE. Every object that is seen is folded, superseded ones too. How SEPA is recognised: by the charge itself, or by the
 //! error of its payment intent; the types that an intent allows prove nothing, and a mandate that ended is no failure.
 
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::stripe::json::Json;
@@ -13,7 +14,8 @@ use crate::stripe::views::is_key;
 use crate::stripe::views::subscription::SubscriptionView;
 
 /// What a payment of an invoice is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PaymentType {
     /// A payment intent.
     PaymentIntent,
@@ -21,18 +23,9 @@ pub enum PaymentType {
     Charge,
 }
 
-impl PaymentType {
-    /// The word of the column.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PaymentIntent => "payment_intent",
-            Self::Charge => "charge",
-        }
-    }
-}
-
-/// One fact: a row that adds to what is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One fact: a row that adds to what is known, and its columns but the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 #[expect(missing_docs, reason = "the columns of the fact tables, described in their migration")]
 pub enum Fact {
     /// A charge, and how it ended.
@@ -40,7 +33,9 @@ pub enum Fact {
         charge_id: String,
         customer_id: Option<String>,
         payment_intent_id: Option<String>,
+        #[serde(with = "time::serde::rfc3339::option")]
         charged_at: Option<OffsetDateTime>,
+        #[serde(with = "time::serde::rfc3339")]
         told_at: OffsetDateTime,
         sepa: bool,
         failed: bool,
@@ -49,21 +44,40 @@ pub enum Fact {
     /// A payment was made for an invoice.
     Payment { invoice_id: String, payment_type: PaymentType, payment_id: String },
     /// An invoice, its subscription, and when it was paid for real.
-    Invoice { invoice_id: String, subscription_id: Option<String>, paid_at: Option<OffsetDateTime> },
+    Invoice {
+        invoice_id: String,
+        subscription_id: Option<String>,
+        #[serde(with = "time::serde::rfc3339::option")]
+        paid_at: Option<OffsetDateTime>,
+    },
     /// A dispute of a charge.
-    Dispute { dispute_id: String, charge_id: String, disputed_at: OffsetDateTime, won: bool },
+    Dispute {
+        dispute_id: String,
+        charge_id: String,
+        #[serde(with = "time::serde::rfc3339")]
+        disputed_at: OffsetDateTime,
+        won: bool,
+    },
     /// A subscription had a trial.
-    Trial { subscription_id: String, started_at: OffsetDateTime },
+    Trial {
+        subscription_id: String,
+        #[serde(with = "time::serde::rfc3339")]
+        started_at: OffsetDateTime,
+    },
     /// What a subscription was at some time.
     Timeline {
         subscription_id: String,
+        #[serde(with = "time::serde::rfc3339")]
         effective_from: OffsetDateTime,
         source: String,
         status: String,
         payment_paused: bool,
+        #[serde(with = "time::serde::rfc3339::option")]
         ended_at: Option<OffsetDateTime>,
         stripe_price_id: Option<String>,
+        #[serde(with = "time::serde::rfc3339::option")]
         start_date: Option<OffsetDateTime>,
+        #[serde(with = "time::serde::rfc3339::option")]
         billing_cycle_anchor: Option<OffsetDateTime>,
         anchor_day: Option<i32>,
     },

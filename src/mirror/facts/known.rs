@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::domain::object::ObjectKey;
 use crate::domain::payment::Payment;
-use crate::mirror::rows::columns;
+use crate::mirror::rows::{columns, index};
 
 /// The charges of some subscriptions: `(place of the question, charge)`.
 ///
@@ -61,7 +61,7 @@ pub async fn payments(
             invoice_paid_at: row.paid_at,
             disputed_at: row.disputed_at.unwrap_or_default(),
         };
-        (usize::try_from(row.place - 1).unwrap_or_default(), payment)
+        (index(row.place), payment)
     });
     Ok(payment.collect())
 }
@@ -85,34 +85,32 @@ pub async fn wanted(
     let (charge_accounts, _, charge_ids) = columns(charges.iter());
     let rows = sqlx::query!(
         r#"-- facts.wanted
-        WITH wanted AS (
-            SELECT c.account, 'payment_intent' AS object_type, c.payment_intent_id AS object_id
+        WITH debits AS (
+            SELECT c.account, c.charge_id, c.payment_intent_id, c.charged_at, c.failed OR EXISTS (
+                SELECT FROM billing.dispute_facts AS d WHERE d.account = c.account AND d.charge_id = c.charge_id
+            ) AS counts
             FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
             JOIN billing.charge_facts AS c USING (account, customer_id)
-            WHERE c.sepa AND c.payment_intent_id IS NOT NULL
-                AND (c.failed OR EXISTS (
-                    SELECT FROM billing.dispute_facts AS d WHERE d.account = c.account AND d.charge_id = c.charge_id))
-                AND NOT EXISTS (
-                    SELECT FROM billing.payment_facts AS p WHERE p.account = c.account
-                        AND ((p.payment_type = 'charge' AND p.payment_id = c.charge_id)
-                            OR (p.payment_type = 'payment_intent' AND p.payment_id = c.payment_intent_id)))
+            WHERE c.sepa
+        ), billed AS (
+            SELECT d.account, d.payment_intent_id, p.invoice_id
+            FROM debits AS d
+            LEFT JOIN billing.payment_facts AS p ON p.account = d.account
+                AND ((p.payment_type = 'charge' AND p.payment_id = d.charge_id)
+                    OR (p.payment_type = 'payment_intent' AND p.payment_id = d.payment_intent_id))
+            WHERE d.counts
+        ), wanted AS (
+            SELECT account, 'payment_intent' AS object_type, payment_intent_id AS object_id
+            FROM billed
+            WHERE invoice_id IS NULL AND payment_intent_id IS NOT NULL
             UNION
             -- before 2025-03-31.basil a payment names its invoice, which may not have been told itself
-            SELECT p.account, 'invoice', p.invoice_id
-            FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
-            JOIN billing.charge_facts AS c USING (account, customer_id)
-            JOIN billing.payment_facts AS p ON p.account = c.account
-                AND ((p.payment_type = 'charge' AND p.payment_id = c.charge_id)
-                    OR (p.payment_type = 'payment_intent' AND p.payment_id = c.payment_intent_id))
-            WHERE c.sepa AND (c.failed OR EXISTS (
-                    SELECT FROM billing.dispute_facts AS d WHERE d.account = c.account AND d.charge_id = c.charge_id))
-                AND NOT EXISTS (
-                    SELECT FROM billing.invoice_facts AS i WHERE i.account = p.account AND i.invoice_id = p.invoice_id)
+            SELECT b.account, 'invoice', b.invoice_id
+            FROM billed AS b
+            WHERE b.invoice_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM billing.invoice_facts AS i WHERE i.account = b.account AND i.invoice_id = b.invoice_id)
             UNION
-            SELECT c.account, 'charge', c.charge_id
-            FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
-            JOIN billing.charge_facts AS c USING (account, customer_id)
-            WHERE c.sepa AND c.charged_at IS NULL
+            SELECT account, 'charge', charge_id FROM debits WHERE charged_at IS NULL
             UNION
             SELECT asked.account, 'charge', asked.charge_id
             FROM unnest($3::text[], $4::text[]) AS asked (account, charge_id)

@@ -4,22 +4,17 @@
 //! Rows are written in the order of their keys, for two workers may learn of one charge at once: its own event holds
 //! the lock of the charge, and an event of its payment intent another one.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use sqlx::PgConnection;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::fold::Fact;
 
-/// Facts as rows, one list a table.
-#[derive(Default)]
-struct Rows {
-    charges: Vec<Value>,
-    payments: Vec<Value>,
-    invoices: Vec<Value>,
-    disputes: Vec<Value>,
-    trials: Vec<Value>,
-    timeline: Vec<Value>,
+/// A fact as a row of its table.
+#[derive(Serialize)]
+struct Row<'a> {
+    account: &'a str,
+    #[serde(flatten)]
+    fact: &'a Fact,
 }
 
 /// Adds facts, each with its account.
@@ -27,91 +22,26 @@ struct Rows {
 /// # Errors
 /// Those of the database.
 pub async fn add(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
-    let mut rows = Rows::default();
-    for (account, fact) in facts {
-        rows.push(account, fact);
+    add_charges(conn, facts).await?;
+    add_payments(conn, facts).await?;
+    add_invoices(conn, facts).await?;
+    add_disputes(conn, facts).await?;
+    add_trials(conn, facts).await?;
+    add_timeline(conn, facts).await
+}
+
+/// The rows of one table as the text that `json_populate_recordset` takes; `None` where there are none.
+fn recordset(facts: &[(String, Fact)], of_table: fn(&Fact) -> bool) -> Result<Option<String>, sqlx::Error> {
+    let of_table = facts.iter().filter(|(_, fact)| of_table(fact));
+    let rows: Vec<Row<'_>> = of_table.map(|(account, fact)| Row { account, fact }).collect();
+    if rows.is_empty() {
+        return Ok(None);
     }
-    add_charges(conn, &rows.charges).await?;
-    add_payments(conn, &rows.payments).await?;
-    add_invoices(conn, &rows.invoices).await?;
-    add_disputes(conn, &rows.disputes).await?;
-    add_trials(conn, &rows.trials).await?;
-    add_timeline(conn, &rows.timeline).await
+    serde_json::to_string(&rows).map(Some).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
 
-impl Rows {
-    fn push(&mut self, account: &str, fact: &Fact) {
-        let (table, mut row) = match fact {
-            Fact::Charge {
-                charge_id,
-                customer_id,
-                payment_intent_id,
-                charged_at,
-                told_at,
-                sepa,
-                failed,
-                succeeded,
-            } => (
-                &mut self.charges,
-                json!({ "charge_id": charge_id, "customer_id": customer_id, "payment_intent_id": payment_intent_id,
-                    "charged_at": charged_at.map(text), "told_at": text(*told_at), "sepa": sepa, "failed": failed,
-                    "succeeded": succeeded }),
-            ),
-            Fact::Payment { invoice_id, payment_type, payment_id } => (
-                &mut self.payments,
-                json!({ "invoice_id": invoice_id, "payment_type": payment_type.as_str(), "payment_id": payment_id }),
-            ),
-            Fact::Invoice { invoice_id, subscription_id, paid_at } => (
-                &mut self.invoices,
-                json!({ "invoice_id": invoice_id, "subscription_id": subscription_id,
-                    "paid_at": paid_at.map(text) }),
-            ),
-            Fact::Dispute { dispute_id, charge_id, disputed_at, won } => (
-                &mut self.disputes,
-                json!({ "dispute_id": dispute_id, "charge_id": charge_id, "disputed_at": text(*disputed_at),
-                    "won": won }),
-            ),
-            Fact::Trial { subscription_id, started_at } => {
-                (&mut self.trials, json!({ "subscription_id": subscription_id, "started_at": text(*started_at) }))
-            }
-            Fact::Timeline {
-                subscription_id,
-                effective_from,
-                source,
-                status,
-                payment_paused,
-                ended_at,
-                stripe_price_id,
-                start_date,
-                billing_cycle_anchor,
-                anchor_day,
-            } => (
-                &mut self.timeline,
-                json!({ "subscription_id": subscription_id, "effective_from": text(*effective_from), "source": source,
-                    "status": status, "payment_paused": payment_paused, "ended_at": ended_at.map(text),
-                    "stripe_price_id": stripe_price_id, "start_date": start_date.map(text),
-                    "billing_cycle_anchor": billing_cycle_anchor.map(text), "anchor_day": anchor_day }),
-            ),
-        };
-        if let Some(members) = row.as_object_mut() {
-            members.insert("account".to_owned(), Value::from(account));
-        }
-        table.push(row);
-    }
-}
-
-/// A time as PostgreSQL reads it.
-fn text(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_default()
-}
-
-/// Rows as the text that `json_populate_recordset` takes; `None` where there are none.
-fn recordset(rows: &[Value]) -> Option<String> {
-    (!rows.is_empty()).then(|| Value::from(rows).to_string())
-}
-
-async fn add_charges(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sqlx::Error> {
-    let Some(rows) = recordset(rows) else { return Ok(()) };
+async fn add_charges(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+    let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Charge { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_charges
         INSERT INTO billing.charge_facts AS t
@@ -134,8 +64,8 @@ async fn add_charges(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sqlx
     Ok(())
 }
 
-async fn add_payments(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sqlx::Error> {
-    let Some(rows) = recordset(rows) else { return Ok(()) };
+async fn add_payments(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+    let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Payment { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_payments
         INSERT INTO billing.payment_facts (account, invoice_id, payment_type, payment_id)
@@ -150,8 +80,8 @@ async fn add_payments(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sql
     Ok(())
 }
 
-async fn add_invoices(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sqlx::Error> {
-    let Some(rows) = recordset(rows) else { return Ok(()) };
+async fn add_invoices(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+    let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Invoice { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_invoices
         INSERT INTO billing.invoice_facts AS t (account, invoice_id, subscription_id, paid_at)
@@ -169,8 +99,8 @@ async fn add_invoices(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sql
     Ok(())
 }
 
-async fn add_disputes(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sqlx::Error> {
-    let Some(rows) = recordset(rows) else { return Ok(()) };
+async fn add_disputes(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+    let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Dispute { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_disputes
         INSERT INTO billing.dispute_facts AS t (account, dispute_id, charge_id, disputed_at, won)
@@ -187,8 +117,8 @@ async fn add_disputes(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sql
     Ok(())
 }
 
-async fn add_trials(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sqlx::Error> {
-    let Some(rows) = recordset(rows) else { return Ok(()) };
+async fn add_trials(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+    let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Trial { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_trials
         INSERT INTO billing.trial_facts AS t (account, subscription_id, started_at)
@@ -204,8 +134,8 @@ async fn add_trials(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sqlx:
     Ok(())
 }
 
-async fn add_timeline(conn: &mut PgConnection, rows: &[Value]) -> Result<(), sqlx::Error> {
-    let Some(rows) = recordset(rows) else { return Ok(()) };
+async fn add_timeline(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+    let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Timeline { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_timeline
         INSERT INTO billing.subscription_timeline

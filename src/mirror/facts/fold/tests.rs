@@ -266,7 +266,7 @@ fn only_money_that_came_is_a_success() {
 #[test]
 fn each_kind_of_payment_has_the_word_of_its_column() {
     assert_eq!(
-        [PaymentType::PaymentIntent, PaymentType::Charge].map(PaymentType::as_str),
-        ["payment_intent", "charge"]
+        serde_json::to_value([PaymentType::PaymentIntent, PaymentType::Charge]).unwrap(),
+        serde_json::json!(["payment_intent", "charge"])
     );
 }
