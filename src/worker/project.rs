@@ -16,8 +16,8 @@ use crate::jobs::demand::Demands;
 use crate::mirror::facts::known;
 use crate::mirror::related;
 use crate::mirror::rows::{self, MirrorRow};
+use crate::projection;
 use crate::projection::graph::{Graph, Node, Question};
-use crate::projection::{self, CustomerRows};
 use crate::store::{self, Caused, Change};
 
 /// What was noticed while objects were projected.
@@ -37,7 +37,9 @@ pub(super) async fn customers(
     let (mut contacts, mut subscriptions) = (Vec::new(), Vec::new());
     for (account, customers) in by_account(causes.keys()) {
         let mut graph = Graph::new(account);
-        for (key, rows) in project_all(conn, context, &mut graph, customers).await? {
+        let project =
+            |key: &ObjectKey, graph: &Graph| (context.project_customer)(&key.object_id, graph, &context.rules());
+        for (key, rows) in project_all(conn, &mut graph, customers, project).await? {
             let of_customer = &causes[key];
             if let Some(contact) = rows.contact {
                 contacts.push(caused(keep(key, contact, notes, demands), of_customer));
@@ -53,20 +55,19 @@ pub(super) async fn customers(
     Ok(changes)
 }
 
-/// Projects again and again, answering what was asked meanwhile, until nobody asks any more.
-async fn project_all<'a>(
+/// Projects each of `open` again and again, answering what all of them asked meanwhile, until nobody asks any more.
+async fn project_all<'a, T>(
     conn: &mut PgConnection,
-    context: &Context,
     graph: &mut Graph,
-    customers: Vec<&'a ObjectKey>,
-) -> Result<Vec<(&'a ObjectKey, CustomerRows)>, sqlx::Error> {
+    mut open: Vec<&'a ObjectKey>,
+    project: impl Fn(&ObjectKey, &Graph) -> T,
+) -> Result<Vec<(&'a ObjectKey, T)>, sqlx::Error> {
     let mut done = Vec::new();
-    let mut open = customers;
     while !open.is_empty() {
         let mut asked = BTreeSet::new();
         let mut still_open = Vec::new();
         for key in open {
-            let rows = (context.project_customer)(&key.object_id, graph, &context.rules());
+            let rows = project(key, graph);
             let questions = graph.take_questions();
             if questions.is_empty() {
                 done.push((key, rows));
@@ -197,14 +198,15 @@ pub(super) async fn plans(
     let (mut plans, mut limits) = (Vec::new(), Vec::new());
     for (account, prices) in by_account(prices) {
         let mut graph = Graph::new(account);
-        let ids: BTreeSet<&str> = prices.iter().map(|key| key.object_id.as_str()).collect();
-        for id in ids {
-            let key = prices.iter().find(|key| key.object_id == id).expect("the id comes from one of them");
-            if let Some(rows) = project_plan(conn, &mut graph, id).await? {
-                let causes = of(causes, key);
-                limits.extend(rows.limits.into_iter().map(|limit| caused(limit, &causes)));
-                plans.push(caused(keep(key, rows.plan, notes, demands), &causes));
-            }
+        // a price and a plan of one id make one row
+        let by_id: BTreeMap<&str, &ObjectKey> =
+            prices.into_iter().rev().map(|key| (key.object_id.as_str(), key)).collect();
+        let project = |key: &ObjectKey, graph: &Graph| projection::plan(&key.object_id, graph);
+        for (key, rows) in project_all(conn, &mut graph, by_id.into_values().collect(), project).await? {
+            let Some(rows) = rows else { continue };
+            let causes = of(causes, key);
+            limits.extend(rows.limits.into_iter().map(|limit| caused(limit, &causes)));
+            plans.push(caused(keep(key, rows.plan, notes, demands), &causes));
         }
     }
     let mut changes = store::save(conn, &plans).await?;
@@ -218,21 +220,6 @@ pub(super) async fn plans(
         demands.reproject(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
     }
     Ok(changes)
-}
-
-async fn project_plan(
-    conn: &mut PgConnection,
-    graph: &mut Graph,
-    price_id: &str,
-) -> Result<Option<projection::PlanRows>, sqlx::Error> {
-    loop {
-        let rows = projection::plan(price_id, graph);
-        let asked = graph.take_questions();
-        if asked.is_empty() {
-            return Ok(rows);
-        }
-        answer(conn, graph, &asked).await?;
-    }
 }
 
 fn of(causes: &Causes, key: &ObjectKey) -> BTreeSet<String> {
