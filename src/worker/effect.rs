@@ -13,6 +13,7 @@ use super::Context;
 use super::failure::Failure;
 use super::project::{self, Causes, Notes};
 use super::resolve::ToMerge;
+use super::told::Told;
 use crate::config::sync::Confirm;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
@@ -65,21 +66,24 @@ pub(super) struct Applied {
 impl Work {
     /// Adds what a snapshot event brings.
     pub(super) fn add_event(&mut self, event: ToMerge) {
-        let account = event.arrival.key.account.clone();
-        let touch = Touch {
-            objects: event.objects().cloned().collect(),
-            named: event.named,
-            customers: event.customers,
-            pays: event.facts.iter().any(is_of_payment),
-        };
-        self.touches.insert(event.arrival.snapshot.event_id.clone(), touch);
-        self.facts.extend(event.facts.into_iter().map(|fact| (account.clone(), fact)));
-        for key in event.wanted {
-            self.notes.entry(event.arrival.key.clone()).or_default().insert(Reason::NeedsFetch);
+        let ToMerge { arrival, told, wanted } = event;
+        self.add_told(&arrival.snapshot.event_id, &arrival.key, told);
+        for key in wanted {
+            self.notes.entry(arrival.key.clone()).or_default().insert(Reason::NeedsFetch);
             self.demands.fetch(key, None);
         }
-        self.incoming.arrivals.push(event.arrival);
-        self.incoming.embedded.extend(event.embedded);
+        self.incoming.arrivals.push(arrival);
+    }
+
+    /// Adds what an object tells apart from its content; `cause` brought it.
+    pub(super) fn add_told(&mut self, cause: &str, key: &ObjectKey, told: Told) {
+        let touch = self.touches.entry(cause.to_owned()).or_default();
+        touch.objects.extend(told.embedded.iter().map(|one| one.key.clone()).chain([key.clone()]));
+        touch.named.extend(told.named);
+        touch.customers.extend(told.customers);
+        touch.pays |= told.facts.iter().any(is_of_payment);
+        self.facts.extend(told.facts.into_iter().map(|fact| (key.account.clone(), fact)));
+        self.incoming.embedded.extend(told.embedded);
     }
 
     fn objects(&self) -> BTreeSet<ObjectKey> {
@@ -176,7 +180,7 @@ fn of_objects(touches: &BTreeMap<String, Touch>) -> Causes {
 }
 
 /// It counts even where something newer stands.
-pub(super) fn is_of_payment(fact: &Fact) -> bool {
+fn is_of_payment(fact: &Fact) -> bool {
     !matches!(fact, Fact::Trial { .. } | Fact::Timeline { .. })
 }
 

@@ -16,6 +16,7 @@ mod project;
 pub mod rebuild;
 mod reproject;
 mod resolve;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,20 +2,19 @@
 //!
 //! PURE. The first step after the claim: nothing here needs a lock, since it looks at the events alone.
 
-use std::collections::BTreeSet;
-
 use super::Context;
+use super::told::Told;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
-use crate::mirror::facts::fold::{self, Fact};
-use crate::mirror::merge::{Arrival, Embedded};
+use crate::mirror::facts::fold;
+use crate::mirror::merge::Arrival;
 use crate::mirror::snapshot::Snapshot;
 use crate::outbox::claim::Claimed;
 use crate::outbox::settle::Settlement;
 use crate::stripe::catalogue::{Meaning, meaning};
 use crate::stripe::embedded;
 use crate::stripe::json::Json;
-use crate::stripe::reference::{self, customer_of, id_or_object};
+use crate::stripe::reference::id_or_object;
 use crate::stripe::views::Unreadable;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::is_key;
@@ -37,14 +36,8 @@ pub(super) enum Resolved {
 pub(super) struct ToMerge {
     /// The object itself.
     pub(super) arrival: Arrival,
-    /// The objects that travelled inside it.
-    pub(super) embedded: Vec<Embedded>,
-    /// The objects that it names.
-    pub(super) named: BTreeSet<ObjectKey>,
-    /// The customers that it names.
-    pub(super) customers: BTreeSet<ObjectKey>,
-    /// The facts that it states.
-    pub(super) facts: Vec<Fact>,
+    /// What it tells apart from its content.
+    pub(super) told: Told,
     /// What it does not carry and only a read can bring.
     pub(super) wanted: Vec<ObjectKey>,
 }
@@ -58,7 +51,7 @@ impl ToMerge {
 
     /// The objects that are merged.
     pub(super) fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.embedded.iter().map(|one| &one.key).chain([&self.arrival.key])
+        self.told.embedded.iter().map(|one| &one.key).chain([&self.arrival.key])
     }
 }
 
@@ -103,34 +96,13 @@ fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let snapshot = snapshot.ok_or(Unreadable { field: "data.object" })?;
     let object = data.get("object");
     let (object_type, object_id) = identify(object)?;
-    let inside = embedded::embedded(object);
-    let all = inside.iter().map(|one| (one.object_type, one.content)).chain([(object_type, object)]);
-    let mut facts = Vec::new();
-    let mut named = BTreeSet::new();
-    for (kind, content) in all {
-        facts.extend(fold::fold(kind, content, key.created, &key.event_id));
-        named.extend(reference::named(kind, content));
-    }
-    let object_key = |(kind, id): (&str, String)| ObjectKey::new(account, kind, &id);
-    let customer_key = |id: String| ObjectKey::new(account, "customer", &id);
+    let arrival = Arrival { key: ObjectKey::new(account, object_type, &object_id), snapshot };
+    let mut told = Told::by(&arrival.key, object, key.created, &key.event_id);
     let previous = id_or_object(data.get("previous_attributes").get("customer"));
-    let wanted = fold::wanted(event_type, object);
-    Ok(ToMerge {
-        arrival: Arrival { key: ObjectKey::new(account, object_type, &object_id), snapshot },
-        embedded: inside
-            .into_iter()
-            .map(|one| Embedded {
-                key: ObjectKey::new(account, one.object_type, &one.object_id),
-                event_id: key.event_id.clone(),
-                version: key.created,
-                json: one.content.raw().to_owned(),
-            })
-            .collect(),
-        named: named.into_iter().map(object_key).collect(),
-        customers: customer_of(object).into_iter().chain(previous).map(customer_key).collect(),
-        facts,
-        wanted: wanted.into_iter().map(object_key).collect(),
-    })
+    told.customers.extend(previous.map(|id| ObjectKey::new(account, "customer", &id)));
+    let wanted = fold::wanted(event_type, object).into_iter();
+    let wanted = wanted.map(|(kind, id)| ObjectKey::new(account, kind, &id)).collect();
+    Ok(ToMerge { arrival, told, wanted })
 }
 
 /// Type and id of the object, once it is sure that a row can be made of it.

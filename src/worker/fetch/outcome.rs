@@ -2,23 +2,19 @@
 //!
 //! Called by the fetcher with what was looked up. Calls nothing outside.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 
 use super::look_up::{LookUp, Part};
-use crate::domain::object::ObjectKey;
 use crate::jobs::{Job, settle};
-use crate::mirror::facts::fold;
-use crate::mirror::merge::{Embedded, Found, Read};
+use crate::mirror::merge::{Found, Read};
 use crate::stripe::json::Json;
-use crate::stripe::{embedded, reference};
 use crate::worker::Context;
 use crate::worker::batch::Tally;
-use crate::worker::effect::{self, Applied, Touch, Work};
+use crate::worker::effect::{self, Applied, Work};
 use crate::worker::failure::Failure;
+use crate::worker::told::Told;
 
 /// What causes the changes of a read, in `row_changes`.
 const CAUSE: &str = "read";
@@ -61,42 +57,20 @@ pub(super) async fn store(
     Ok(tally(applied))
 }
 
-/// Adds one object that was read, and those inside it.
+/// Adds one object that was read, and what it tells.
 fn add(work: &mut Work, part: Part) {
     let Part { key, version, json, expansion } = part;
-    let mut touch = work.touches.remove(CAUSE).unwrap_or_default();
-    touch.objects.insert(key.clone());
+    let object = json.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
+    let is_stub = object.get("deleted").boolean() == Some(true);
+    // nothing tells nothing
+    let told = if is_stub { Told::default() } else { Told::by(&key, object, version, CAUSE) };
     let found = match json {
         None => Found::Nothing,
-        Some(json) => add_content(work, &mut touch, &key, version, json),
+        Some(_) if is_stub => Found::Stub,
+        Some(json) => Found::Content(json),
     };
+    work.add_told(CAUSE, &key, told);
     work.incoming.reads.push(Read { key, version, found, expansion });
-    work.touches.insert(CAUSE.to_owned(), touch);
-}
-
-fn add_content(work: &mut Work, touch: &mut Touch, key: &ObjectKey, version: OffsetDateTime, json: String) -> Found {
-    let object = Json::parse(&json).unwrap_or(Json::NULL);
-    if object.get("deleted").boolean() == Some(true) {
-        return Found::Stub;
-    }
-    let account = key.account.as_str();
-    let inside = embedded::embedded(object);
-    let all = inside.iter().map(|one| (one.object_type, one.content)).chain([(key.object_type.as_str(), object)]);
-    for (kind, content) in all {
-        let facts = fold::fold(kind, content, version, CAUSE);
-        touch.pays |= facts.iter().any(effect::is_of_payment);
-        work.facts.extend(facts.into_iter().map(|fact| (account.to_owned(), fact)));
-        let named: BTreeSet<(&'static str, String)> = reference::named(kind, content);
-        touch.named.extend(named.into_iter().map(|(kind, id)| ObjectKey::new(account, kind, &id)));
-        touch.customers.extend(reference::customer_of(content).map(|id| ObjectKey::new(account, "customer", &id)));
-    }
-    for one in inside {
-        let key = ObjectKey::new(account, one.object_type, &one.object_id);
-        touch.objects.insert(key.clone());
-        let (event_id, json) = (CAUSE.to_owned(), one.content.raw().to_owned());
-        work.incoming.embedded.push(Embedded { key, event_id, version, json });
-    }
-    Found::Content(json)
 }
 
 fn tally(applied: Applied) -> Tally {

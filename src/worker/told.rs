@@ -1,0 +1,50 @@
+//! What an object tells together with all that travels inside it, whether it came by an event or by a read.
+//!
+//! PURE. Called by [`super::resolve`] for events and by the fetcher for reads.
+
+use std::collections::BTreeSet;
+
+use time::OffsetDateTime;
+
+use crate::domain::object::ObjectKey;
+use crate::mirror::facts::fold::{self, Fact};
+use crate::mirror::merge::Embedded;
+use crate::stripe::embedded;
+use crate::stripe::json::Json;
+use crate::stripe::reference;
+
+/// What one object tells, apart from its own content.
+#[derive(Default)]
+pub(super) struct Told {
+    /// The objects that travelled inside it.
+    pub(super) embedded: Vec<Embedded>,
+    /// The objects that it, or one inside it, names.
+    pub(super) named: BTreeSet<ObjectKey>,
+    /// The customers that it, or one inside it, names.
+    pub(super) customers: BTreeSet<ObjectKey>,
+    /// The facts that they state.
+    pub(super) facts: Vec<Fact>,
+}
+
+impl Told {
+    /// What `object` tells. `version` and `source` say when and by what it was seen: the creation of an event and its
+    /// id, or the version of a read and `read`.
+    pub(super) fn by(key: &ObjectKey, object: Json<'_>, version: OffsetDateTime, source: &str) -> Self {
+        let object_key = |kind: &str, id: &str| ObjectKey::new(&key.account, kind, id);
+        let mut told = Self::default();
+        let inside = embedded::embedded(object);
+        let all = inside.iter().map(|one| (one.object_type, one.content)).chain([(key.object_type.as_str(), object)]);
+        for (kind, content) in all {
+            told.facts.extend(fold::fold(kind, content, version, source));
+            told.named.extend(reference::named(kind, content).iter().map(|(kind, id)| object_key(kind, id)));
+            told.customers.extend(reference::customer_of(content).map(|id| object_key("customer", &id)));
+        }
+        told.embedded.extend(inside.into_iter().map(|one| Embedded {
+            key: object_key(one.object_type, &one.object_id),
+            event_id: source.to_owned(),
+            version,
+            json: one.content.raw().to_owned(),
+        }));
+        told
+    }
+}
