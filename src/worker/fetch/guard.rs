@@ -89,10 +89,15 @@ impl Guard {
 
     /// Stripe refuses the key: nothing is read for a while.
     pub(super) async fn shut(&self, error: &ApiError, metrics: &Instance) {
-        tracing::error!(%error, "Stripe refuses the key: no object is read until it accepts it; check STRIPE_SECRET_KEY");
         metrics.stripe_usable(false);
-        *self.state.lock().await = State::Shut(Instant::now() + PAUSE);
+        *self.state.lock().await = refused(error);
     }
+}
+
+/// The state after Stripe has refused the key, told.
+fn refused(error: &ApiError) -> State {
+    tracing::error!(%error, "Stripe refuses the key: no object is read until it accepts it; check STRIPE_SECRET_KEY");
+    State::Shut(Instant::now() + PAUSE)
 }
 
 /// What a key is found to be.
@@ -136,10 +141,7 @@ async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<St
     Ok(match examine(api, &mut *pool.acquire().await?, margin).await? {
         Verdict::Proven => State::Open,
         Verdict::Unproven => State::Unproven(Instant::now() + PAUSE),
-        Verdict::Refused(error) => {
-            tracing::error!(%error, "Stripe refuses the key: no object is read until it accepts it; check STRIPE_SECRET_KEY");
-            State::Shut(Instant::now() + PAUSE)
-        }
+        Verdict::Refused(error) => refused(&error),
         Verdict::OtherAccount(events) => {
             tracing::error!(
                 events,

@@ -56,31 +56,20 @@ impl<'a> Reader<'a> {
             "invoice" => self.invoice(id).await?,
             "payment_intent" => self.payment_intent(id).await?,
             "price" => self.price(id).await?,
-            "checkout.session" => {
-                self.object(object_type, id, Read::CheckoutSession(id.into()), &["line_items"]).await?;
-            }
-            _ => {
-                if let Some(read) = plain(object_type, id) {
-                    self.object(object_type, id, read, &[]).await?;
-                }
-            }
+            _ => _ = self.object(object_type, id).await?,
         }
         Ok(self.found)
     }
 
-    /// Reads one object and keeps it; of `expansions`, the fields that only reads carry, a copy stands beside it.
-    async fn object(
-        &mut self,
-        object_type: &str,
-        id: &str,
-        read: Read,
-        expansions: &[&str],
-    ) -> Result<Option<String>, ApiError> {
+    /// Reads one object and keeps it, with a copy of the fields that only reads carry beside it. `None` where Stripe has no
+    /// such object, or no read of its type.
+    async fn object(&mut self, object_type: &str, id: &str) -> Result<Option<String>, ApiError> {
+        let Some(read) = read_of(object_type, id) else { return Ok(None) };
         let key = ObjectKey::new(self.account, object_type, id);
         let answer = match self.api.read(self.account, &read, self.urgency).await {
             Ok(answer) => answer,
             Err(ApiError::NotFound { at: Some(at), request_id }) => {
-                self.found.request_id.get_or_insert_with(|| request_id.unwrap_or_default());
+                self.found.request_id = self.found.request_id.take().or(request_id);
                 self.found.parts.push(Part { key, version: self.stamp(at), json: None, expansion: None });
                 return Ok(None);
             }
@@ -89,7 +78,8 @@ impl<'a> Reader<'a> {
         let version = self.version(&answer);
         self.found.request_id = self.found.request_id.take().or(answer.request_id);
         let fields = Json::parse(&answer.body).unwrap_or(Json::NULL);
-        let carried = expansions.iter().map(|field| (*field, fields.get(field).raw().to_owned())).collect::<Vec<_>>();
+        let carried = expansions_of(object_type).iter().map(|field| (*field, fields.get(field).raw().to_owned()));
+        let carried = carried.collect::<Vec<_>>();
         let expansion = (!carried.is_empty()).then(|| object_of(&carried));
         self.found.parts.push(Part { key, version, json: Some(answer.body.clone()), expansion });
         Ok(Some(answer.body))
@@ -98,7 +88,7 @@ impl<'a> Reader<'a> {
     /// A subscription with more items than it shows: all of them are listed.
     async fn subscription(&mut self, id: &str) -> Result<(), ApiError> {
         let place = self.found.parts.len();
-        let Some(body) = self.object("subscription", id, Read::Subscription(id.into()), &[]).await? else {
+        let Some(body) = self.object("subscription", id).await? else {
             return Ok(());
         };
         if json(&body).get("items").get("has_more").boolean() == Some(true) {
@@ -114,7 +104,7 @@ impl<'a> Reader<'a> {
     /// payment intent names its last charge only.
     async fn invoice(&mut self, id: &str) -> Result<(), ApiError> {
         let place = self.found.parts.len();
-        if self.object("invoice", id, Read::Invoice(id.into()), &[]).await?.is_none() {
+        if self.object("invoice", id).await?.is_none() {
             return Ok(());
         }
         let intents = self.payments(place, &PaymentsOf::Invoice(id.to_owned()), "payment_intent").await?;
@@ -127,12 +117,12 @@ impl<'a> Reader<'a> {
     /// A payment intent, its charges, and the invoices that it pays.
     async fn payment_intent(&mut self, id: &str) -> Result<(), ApiError> {
         let place = self.found.parts.len();
-        if self.object("payment_intent", id, Read::PaymentIntent(id.into()), &[]).await?.is_none() {
+        if self.object("payment_intent", id).await?.is_none() {
             return Ok(());
         }
         self.charges(id).await?;
         for invoice in self.payments(place, &PaymentsOf::PaymentIntent(id.to_owned()), "invoice").await? {
-            self.object("invoice", &invoice, Read::Invoice(invoice.clone()), &[]).await?;
+            self.object("invoice", &invoice).await?;
         }
         Ok(())
     }
@@ -172,8 +162,8 @@ impl<'a> Reader<'a> {
 
     /// A price; where there is none of this id, the plan: ids of very old plans are no prices everywhere.
     async fn price(&mut self, id: &str) -> Result<(), ApiError> {
-        if self.object("price", id, Read::Price(id.into()), &["currency_options"]).await?.is_none() {
-            self.object("plan", id, Read::Plan(id.into()), &[]).await?;
+        if self.object("price", id).await?.is_none() {
+            self.object("plan", id).await?;
         }
         Ok(())
     }
@@ -209,22 +199,36 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The read of a type that needs one request only; `None` where Stripe has none.
-fn plain(object_type: &str, id: &str) -> Option<Read> {
+/// The read of an object; `None` where Stripe has none of its type.
+fn read_of(object_type: &str, id: &str) -> Option<Read> {
     let id = id.to_owned();
     Some(match object_type {
         "customer" => Read::Customer(id),
+        "subscription" => Read::Subscription(id),
         "payment_method" => Read::PaymentMethod(id),
         "source" => Read::Source(id),
+        "invoice" => Read::Invoice(id),
+        "payment_intent" => Read::PaymentIntent(id),
         "charge" => Read::Charge(id),
         "dispute" => Read::Dispute(id),
         "subscription_schedule" => Read::Schedule(id),
         "coupon" => Read::Coupon(id),
         "promotion_code" => Read::PromotionCode(id),
         "product" => Read::Product(id),
+        "price" => Read::Price(id),
         "plan" => Read::Plan(id),
+        "checkout.session" => Read::CheckoutSession(id),
         _ => return None,
     })
+}
+
+/// The fields of a type that only reads carry.
+fn expansions_of(object_type: &str) -> &'static [&'static str] {
+    match object_type {
+        "price" => &["currency_options"],
+        "checkout.session" => &["line_items"],
+        _ => &[],
+    }
 }
 
 /// Whose read brings an object that has none of its own.
@@ -240,8 +244,7 @@ pub(super) fn carrier(object_type: &str, content: Json<'_>) -> Option<(&'static 
 
 /// Whether an object of this type is read by itself.
 pub(super) fn is_readable(object_type: &str) -> bool {
-    ["subscription", "invoice", "payment_intent", "price", "checkout.session"].contains(&object_type)
-        || plain(object_type, "").is_some()
+    read_of(object_type, "").is_some()
 }
 
 fn json(text: &str) -> Json<'_> {
