@@ -30,15 +30,16 @@ pub(super) fn lines(changes: &str, indent: &str) -> Vec<String> {
         .collect()
 }
 
-/// The lines of a row: `column: value`; the values after a change are the row's.
-pub(super) fn values(changes: &str, indent: &str) -> Vec<String> {
-    let columns: BTreeMap<String, (Box<RawValue>, Box<RawValue>)> = serde_json::from_str(changes).unwrap_or_default();
-    let shown = columns.iter().filter(|(column, _)| !KEYS.contains(&column.as_str()));
-    let line = |(column, (_, value)): (&String, &(Box<RawValue>, Box<RawValue>))| {
-        let value = if PERSONAL.contains(&column.as_str()) { "(not shown)".to_owned() } else { plain(value.get()) };
+/// The lines of a row, given as a JSON object: `column: value` of each that says something.
+pub(super) fn values(row: &str, indent: &str) -> Vec<String> {
+    let columns: BTreeMap<String, Box<RawValue>> = serde_json::from_str(row).unwrap_or_default();
+    let texts = columns.iter().map(|(column, value)| (column.as_str(), value.get()));
+    let told = texts.filter(|(column, text)| !KEYS.contains(column) && !["null", "[]", "\"\""].contains(text));
+    told.map(|(column, text)| {
+        let value = if PERSONAL.contains(&column) { "(not shown)".to_owned() } else { plain(text) };
         output::wrapped(indent, &format!("{column}: {value}"))
-    };
-    shown.map(line).collect()
+    })
+    .collect()
 }
 
 /// The same for machines: personal values are left out.
@@ -77,5 +78,15 @@ mod tests {
         );
         assert!(!json(CHANGES).to_string().contains("example"));
         assert_eq!(json(CHANGES)["active"], serde_json::json!([true, false]));
+    }
+
+    #[test]
+    fn a_row_is_told_without_what_is_empty_and_what_is_personal() {
+        let row = r#"{"id": "x", "email": "a@b.example", "active_discounts": [], "city": "", "end_date": null,
+            "price_in_euro": 12345678901234567890.10, "active": false}"#;
+        assert_eq!(
+            values(row, "  "),
+            ["  active: false", "  email: (not shown)", "  price_in_euro: 12345678901234567890.10"]
+        );
     }
 }

@@ -74,7 +74,8 @@ impl Args {
         steps.iter().flat_map(lines).try_for_each(|line| output::print(&line))?;
         for (table, row) in &rows {
             output::print("")?;
-            now(table, row).iter().try_for_each(|line| output::print(line))?;
+            output::print(&format!("{table} now"))?;
+            changes::values(row, "  ").iter().try_for_each(|line| output::print(line))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -175,21 +176,6 @@ fn lines(step: &Step) -> Vec<String> {
             vec![output::wrapped(&format!("{at}  "), &format!("queued: {kind} of {object_id}{error}"))]
         }
     }
-}
-
-/// A row as it stands, the columns that say something.
-fn now(table: &str, row: &str) -> Vec<String> {
-    let columns: BTreeMap<String, serde_json::Value> = serde_json::from_str(row).unwrap_or_default();
-    let empty = |value: &serde_json::Value| {
-        value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_str() == Some("")
-    };
-    let said: serde_json::Map<String, serde_json::Value> = columns
-        .into_iter()
-        .filter(|(_, value)| !empty(value))
-        .map(|(column, value)| (column, serde_json::json!([value, value])))
-        .collect();
-    let shown = changes::values(&serde_json::Value::from(said).to_string(), "  ");
-    [format!("{table} now")].into_iter().chain(shown).collect()
 }
 
 /// A step for machines.
