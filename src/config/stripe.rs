@@ -63,22 +63,17 @@ fn default_rate(source: &Source) -> u32 {
 /// the key itself is [`StripeConfig::read`]'s to report.
 pub(super) fn of_key(source: &Source) -> Option<bool> {
     let found = source.look_up(&settings::STRIPE_SECRET_KEY).ok().flatten()?;
-    Mode::of_key(&found.text)
+    mode_of(&found.text)
 }
 
-/// Live or test, as Stripe's `livemode` says it: `true` is live.
-#[derive(Debug)]
-pub enum Mode {}
-
-impl Mode {
-    /// The mode that a key's prefix names; `None` where it names none, as the oldest keys do.
-    pub fn of_key(key: &str) -> Option<bool> {
-        let rest = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix))?;
-        match rest.split_once('_')?.0 {
-            "live" => Some(true),
-            "test" => Some(false),
-            _ => None,
-        }
+/// The mode that a key's prefix names, as Stripe's `livemode` says it (`true` is live); `None` where it names none, as the
+/// oldest keys do.
+fn mode_of(key: &str) -> Option<bool> {
+    let rest = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix))?;
+    match rest.split_once('_')?.0 {
+        "live" => Some(true),
+        "test" => Some(false),
+        _ => None,
     }
 }
 

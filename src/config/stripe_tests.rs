@@ -43,7 +43,7 @@ fn a_key_says_its_mode() {
         ("pk_live_1", None),
         ("", None),
     ] {
-        assert_eq!(Mode::of_key(key), mode, "{key}");
+        assert_eq!(mode_of(key), mode, "{key}");
     }
 }
 

@@ -92,7 +92,7 @@ fn step(found: Option<MethodView>) -> Step {
 
 /// What was deleted, or was not found, is no way to pay.
 fn present(node: &Node) -> Option<&Node> {
-    (node.deleted_at.is_none() && node.missing_at.is_none()).then_some(node)
+    (!node.is_gone()).then_some(node)
 }
 
 /// What the payment of an invoice remembers, which stays when the method itself is removed.

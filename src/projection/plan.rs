@@ -98,14 +98,14 @@ fn limits(account: &str, price: &PriceView, product: Option<&ProductView>) -> Ve
     let mut values = product.map(|product| product.limits.clone()).unwrap_or_default();
     values.extend(price.limits.clone());
     let limit = |(limit_key, value): (String, String)| {
-        let unlimited = value.trim() == "unlimited";
+        let value = value.trim();
         // a sign, a fraction or a group of digits could mean anything
-        let digits = !value.trim().is_empty() && value.trim().bytes().all(|byte| byte.is_ascii_digit());
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         PlanLimit {
             id: row_id(account, &format!("{}/limit/{limit_key}", price.id)),
             pricing_plan_id: row_id(account, &price.id),
-            included: value.trim().parse().ok().filter(|_| digits),
-            unlimited,
+            included: value.parse().ok().filter(|_| digits),
+            unlimited: value == "unlimited",
             limit_key,
         }
     };

@@ -49,7 +49,10 @@ pub struct Embedded<'a> {
 
 /// The type of an object, where the mirror holds it.
 pub fn type_of(object: Json<'_>) -> Option<&'static str> {
-    let name = object.get("object").text()?;
+    known(&object.get("object").text()?)
+}
+
+fn known(name: &str) -> Option<&'static str> {
     TYPES.into_iter().find(|known| *known == name)
 }
 
@@ -81,8 +84,7 @@ fn search<'a>(value: Json<'a>, depth: usize, found: &mut Found<'a>) {
         return;
     }
     if let Some(members) = value.object() {
-        let name = members.get("object").text();
-        let object_type = name.and_then(|name| TYPES.into_iter().find(|known| *known == name));
+        let object_type = members.get("object").text().and_then(|name| known(&name));
         if let (Some(object_type), Some(id)) = (object_type, whole(value)) {
             // twice in one payload: the one that says more, and of equals the same on every machine
             let rank = |content: Json<'a>| (content.raw().len(), content.raw());
