@@ -83,10 +83,7 @@ async fn a_discount_has_no_effect_once_its_end_has_passed() {
 
 #[tokio::test]
 async fn every_change_of_a_row_names_the_events_or_the_read_that_caused_it() {
-    let sync = Fetching::start().await;
-    let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
-    sync.settle().await;
+    let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(5);
     sync.stripe.pause_collection(&sale.subscription);
     let event = sync.stripe.events().pop().unwrap();

@@ -12,10 +12,7 @@ const CURRENT: &str = "SELECT s.stripe_subscription_id || ' ' || w.active FROM b
 
 #[tokio::test]
 async fn a_slow_handler_that_finishes_last_does_not_overwrite_what_is_newer() {
-    let sync = Fetching::start().await;
-    let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
-    sync.settle().await;
+    let (sync, sale) = Fetching::sold().await;
     let mark = sync.stripe.mark();
     for status in ["past_due", "active", "unpaid"] {
         sync.stripe.tick(1);

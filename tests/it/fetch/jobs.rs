@@ -121,10 +121,7 @@ async fn the_lease_of_a_dead_worker_comes_back() {
 
 #[tokio::test]
 async fn a_thin_event_without_its_snapshot_is_fetched() {
-    let sync = Fetching::start().await;
-    let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
-    sync.settle().await;
+    let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(5);
     let mark = sync.stripe.mark();
     sync.stripe.update(&sale.customer, json!({ "name": "Grace" }));
@@ -140,10 +137,7 @@ async fn a_thin_event_without_its_snapshot_is_fetched() {
 
 #[tokio::test]
 async fn a_thin_event_with_its_snapshot_is_superseded_and_nothing_is_fetched() {
-    let sync = Fetching::start().await;
-    let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
-    sync.settle().await;
+    let (sync, sale) = Fetching::sold().await;
     let (mark, requests) = (sync.stripe.mark(), sync.stripe.served().len());
     sync.stripe.tick(5);
     sync.stripe.update(&sale.customer, json!({ "name": "Grace" }));

@@ -14,10 +14,7 @@ fn last(stripe: &crate::support::stripe::FakeStripe) -> Event {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_read_never_overwrites_an_event_that_came_during_it() {
-    let sync = Fetching::start().await;
-    let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
-    sync.settle().await;
+    let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(100);
     sync.stripe.update(&sale.customer, json!({ "email": "ada@example.org" }));
     sync.app.deliver(&last(&sync.stripe).thin()).await;
@@ -44,10 +41,7 @@ async fn a_stale_read_never_overwrites_an_event_that_came_during_it() {
 
 #[tokio::test]
 async fn a_read_as_stale_as_the_margin_allows_never_overwrites_an_event() {
-    let sync = Fetching::start().await;
-    let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
-    sync.settle().await;
+    let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(100);
     sync.stripe.update(&sale.customer, json!({ "name": "Grace" }));
     sync.app.deliver(&last(&sync.stripe).json(Epoch::Endive)).await;
@@ -62,10 +56,7 @@ async fn a_read_as_stale_as_the_margin_allows_never_overwrites_an_event() {
 
 #[tokio::test]
 async fn a_read_that_is_newer_replaces_an_older_event_and_a_late_event_does_not_undo_it() {
-    let sync = Fetching::start().await;
-    let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
-    sync.settle().await;
+    let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(5);
     sync.stripe.update(&sale.customer, json!({ "name": "Late" }));
     let late = last(&sync.stripe);
@@ -107,10 +98,7 @@ async fn what_is_not_found_is_missing_until_a_later_event_brings_it_back() {
 
 #[tokio::test]
 async fn a_customer_that_reads_as_a_stub_is_deleted() {
-    let sync = Fetching::start().await;
-    let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
-    sync.settle().await;
+    let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(5);
     sync.stripe.delete(&sale.customer);
     let mark_only = sync.stripe.events().into_iter().rev().find(|event| event.event_type == "customer.deleted");

@@ -57,6 +57,15 @@ impl Fetching {
         Self { app, stripe, fetcher }
     }
 
+    /// One sale, told in full and settled.
+    pub(crate) async fn sold() -> (Self, Sale) {
+        let sync = Self::start().await;
+        let sale = sync.sell();
+        sync.tell_all(Epoch::Endive).await;
+        sync.settle().await;
+        (sync, sale)
+    }
+
     /// A new process in place of the one before: with the key of now, and with nothing in its memory.
     pub(crate) fn restart(&mut self) {
         self.fetcher = fetcher(&self.app, &self.stripe, 4);
