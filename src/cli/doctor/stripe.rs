@@ -24,8 +24,13 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check
     match guard::examine(&api, conn, config.read_margin).await {
         Ok(Verdict::Proven) => Check::ok("stripe", format!("{at} knows the stored events")),
         Ok(Verdict::Unproven) => {
-            let detail = format!("{at} was asked, and no stored event could show that the key is of our account");
+            let detail = format!("{at} answers; no event is stored yet that could show that the key is of our account");
             Check::ok("stripe", detail)
+        }
+        Ok(Verdict::Unanswered(error)) => {
+            let mend =
+                format!("see that this machine reaches {at} (STRIPE_API_BASE), and that the key may read events");
+            Check::failed("stripe", error.to_string(), mend)
         }
         Ok(Verdict::OtherAccount(events)) => {
             let detail = format!("{at} knows none of {events} stored events: the key is of another account or mode");

@@ -105,8 +105,10 @@ fn refused(error: &ApiError) -> State {
 pub enum Verdict {
     /// Stripe knows one of the stored events.
     Proven,
-    /// There is no stored event to look up, or Stripe did not answer.
+    /// There is no stored event to look up.
     Unproven,
+    /// Stripe did not say whether it knows any: it cannot be reached, or the key may not read events.
+    Unanswered(ApiError),
     /// Stripe knows none of this many stored events: the key is of another account or mode.
     OtherAccount(usize),
     /// Stripe refuses the key.
@@ -119,28 +121,35 @@ pub enum Verdict {
 /// # Errors
 /// Those of the database.
 pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Duration) -> Result<Verdict, sqlx::Error> {
+    let (mut unknown, mut unanswered) = (0, None);
     let stripes_time = match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => answer.at,
         Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Ok(Verdict::Refused(error)),
-        // a restricted key may not read its account, and that is no harm
-        Err(_) => clock::now(),
+        Err(error) => {
+            // a restricted key may not read its account, and that is no harm
+            unanswered = Some(error).filter(|error| !matches!(error, ApiError::Unauthorised { .. }));
+            clock::now()
+        }
     };
-    let mut unknown = 0;
     for event_id in sample::recent(conn, stripes_time - margin).await? {
         match api.read("", &Read::Event(event_id), Urgency::Normal).await {
             Ok(_) => return Ok(Verdict::Proven),
             Err(ApiError::NotFound { .. }) => unknown += 1,
-            Err(_) => {}
+            Err(error) => unanswered = Some(error),
         }
     }
-    Ok(if unknown == 0 { Verdict::Unproven } else { Verdict::OtherAccount(unknown) })
+    Ok(match (unknown, unanswered) {
+        (0, None) => Verdict::Unproven,
+        (0, Some(error)) => Verdict::Unanswered(error),
+        (unknown, _) => Verdict::OtherAccount(unknown),
+    })
 }
 
 /// The state that follows, told where it is bad.
 async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<State, sqlx::Error> {
     Ok(match examine(api, &mut *pool.acquire().await?, margin).await? {
         Verdict::Proven => State::Open,
-        Verdict::Unproven => State::Unproven(Instant::now() + PAUSE),
+        Verdict::Unproven | Verdict::Unanswered(_) => State::Unproven(Instant::now() + PAUSE),
         Verdict::Refused(error) => refused(&error),
         Verdict::OtherAccount(events) => {
             tracing::error!(

@@ -87,17 +87,17 @@ async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
     app.drain().await;
     // a younger event could be missing in any account
     stripe.tick(60);
-    let report = |key: &str| {
-        let (base, key) = (stripe.base(), key.to_owned());
+    let report_of = |base: &str, key: &str| {
         let environment = [
             ("DATABASE_URL", app.database.url.as_str()),
             ("STRIPE_WEBHOOK_SECRET", "whsec_x"),
-            ("STRIPE_API_BASE", base.as_str()),
-            ("STRIPE_SECRET_KEY", key.as_str()),
+            ("STRIPE_API_BASE", base),
+            ("STRIPE_SECRET_KEY", key),
         ];
         let output = run(&["doctor"], &environment);
         (code(&output), words(&output.stdout))
     };
+    let report = |key: &str| report_of(&stripe.base(), key);
     let (status, said) = report(stripe.key());
     assert!(status == 0 && said.contains("knows the stored events"), "{said}");
     let (status, said) = report("sk_test_wrong");
@@ -108,5 +108,8 @@ async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
     assert!(status == 1 && said.contains("the key is of another account or mode"), "{said}");
     let (status, said) = report("");
     assert!(status == 0 && said.contains("warn stripe no API key"), "{said}");
+    let (status, said) = report_of("http://127.0.0.1:1", stripe.key());
+    assert!(status == 1 && said.contains("FAIL stripe stripe cannot be reached"), "{said}");
+    assert!(said.contains("mend: see that this machine reaches http://127.0.0.1:1/ (STRIPE_API_BASE)"), "{said}");
     app.finish().await;
 }
