@@ -16,7 +16,7 @@ use crate::config::source::Source;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
-use crate::jobs::rebuild::estimate;
+use crate::jobs::rebuild::{estimate, unknown};
 use crate::metrics::instance::Instance;
 use crate::migrations;
 use crate::store::Change;
@@ -89,6 +89,12 @@ impl Args {
                 told.page(&page)?;
             }
         } else {
+            let unknown = unknown(&mut conn, &self.customer).await?;
+            anyhow::ensure!(
+                unknown.is_empty(),
+                "nothing is known of {}: no event or read; is it the id of a customer of this account and mode?",
+                unknown.join(", ")
+            );
             told.page(&rebuild.customers(&self.customer).await?)?;
         }
         told.end()?;

@@ -117,6 +117,23 @@ pub async fn customers(conn: &mut PgConnection, run: &Run, limit: i64) -> Result
     Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, "customer", &row.customer_id)).collect())
 }
 
+/// Those of some customers of our own account of which nothing is known, themselves or anything of theirs.
+///
+/// # Errors
+/// Those of the database.
+pub async fn unknown(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- rebuild.unknown
+        SELECT asked.id AS "id!"
+        FROM unnest($1::text[]) AS asked (id)
+        WHERE NOT EXISTS (
+            SELECT FROM billing.stripe_objects AS o WHERE o.account = '' AND o.customer_id = asked.id)"#,
+        ids
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// The next objects after where the run stands that belong to nobody and have rows.
 ///
 /// # Errors

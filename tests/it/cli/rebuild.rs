@@ -79,6 +79,17 @@ async fn only_the_customers_that_are_named_are_rebuilt() {
 }
 
 #[tokio::test]
+async fn a_customer_that_nobody_knows_is_a_failure_and_nothing_is_rebuilt() {
+    let app = spoilt().await;
+    let before = app.rows().await;
+    let output = rebuild(&app, &["--customer", "cus_2", "--customer", "cus_unknown"], &[]);
+    assert_eq!(code(&output), 1);
+    assert!(words(&output.stderr).contains("nothing is known of cus_unknown:"), "{}", words(&output.stderr));
+    assert_eq!(app.rows().await, before);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn with_a_key_it_asks_for_what_the_events_did_not_carry() {
     let app = spoilt().await;
     assert_eq!(app.text("SELECT count(*)::text FROM billing.jobs").await.as_deref(), Some("0"), "without a key");
