@@ -71,7 +71,8 @@ impl Args {
             steps.iter().try_for_each(|step| output::print_json(&json(step)))?;
             return Ok(ExitCode::SUCCESS);
         }
-        steps.iter().flat_map(lines).try_for_each(|line| output::print(&line))?;
+        let settled = settled(&steps);
+        steps.iter().flat_map(|step| lines(step, &settled)).try_for_each(|line| output::print(&line))?;
         for (table, row) in &rows {
             output::print("")?;
             output::print(&format!("{table} now"))?;
@@ -127,12 +128,7 @@ impl Args {
 
 /// In the order of processing. A change is written just before its event is settled, and reads better after it.
 fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
-    let mut settled: BTreeMap<String, OffsetDateTime> = BTreeMap::new();
-    for step in &steps {
-        if let What::Event { event_id, .. } = &step.what {
-            settled.insert(event_id.clone(), step.at);
-        }
-    }
+    let settled = settled(&steps);
     let place = |step: &Step| match &step.what {
         What::Change { causes, .. } => {
             let by = causes.iter().filter_map(|cause| settled.get(cause)).max();
@@ -144,13 +140,22 @@ fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
     steps
 }
 
+/// When each event among the steps was processed.
+fn settled(steps: &[Step]) -> BTreeMap<String, OffsetDateTime> {
+    let event = |step: &Step| match &step.what {
+        What::Event { event_id, .. } => Some((event_id.clone(), step.at)),
+        _ => None,
+    };
+    steps.iter().filter_map(event).collect()
+}
+
 fn when(time: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
     time.to_offset(time::UtcOffset::UTC).format(&format).unwrap_or_else(|_| time.to_string())
 }
 
-/// A step as people read it.
-fn lines(step: &Step) -> Vec<String> {
+/// A step as people read it. A change stands under the event that caused it; one without an event says when it was.
+fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>) -> Vec<String> {
     let at = when(step.at);
     match &step.what {
         What::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => {
@@ -167,7 +172,12 @@ fn lines(step: &Step) -> Vec<String> {
         }
         What::Change { table, causes, changes, .. } => {
             let why = if causes.is_empty() { String::new() } else { format!(" by {}", causes.join(", ")) };
-            let mut lines = vec![output::wrapped("                     ", &format!("{table} changed{why}"))];
+            let head = if causes.iter().any(|cause| settled.contains_key(cause)) {
+                "                     ".to_owned()
+            } else {
+                format!("{at}  ")
+            };
+            let mut lines = vec![output::wrapped(&head, &format!("{table} changed{why}"))];
             lines.extend(changes::lines(changes, "                       "));
             lines
         }

@@ -50,6 +50,20 @@ async fn a_customer_is_told_with_its_subscriptions_and_without_personal_data() {
 }
 
 #[tokio::test]
+async fn a_change_without_an_event_says_when_it_was() {
+    let (app, _) = explained("sub_1", &[]).await;
+    app.execute("UPDATE billing.subscriptions SET currency = 'xxx'").await;
+    assert_eq!(code(&run(&["rebuild"], &[("DATABASE_URL", &app.database.url)])), 0);
+    let output = run(&["explain", "sub_1"], &[("DATABASE_URL", &app.database.url)]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let at = "SELECT to_char(changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM billing.row_changes
+        WHERE causes = '{rebuild}'";
+    let expected = format!("{}  subscriptions changed by rebuild", app.text(at).await.unwrap());
+    assert!(said.lines().any(|line| line == expected), "{expected}: {said}");
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn an_event_is_told_with_what_it_changed() {
     let (app, said) = explained("evt_p", &["--json"]).await;
     let steps: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
