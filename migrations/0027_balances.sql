@@ -1,0 +1,221 @@
+-- What writes balances. Lock order, for all: the balances of one subscription by key, then bonuses by workspace and key.
+
+CREATE FUNCTION billing.limit_since(subscription billing.subscriptions, plan_limit billing.plan_limits) RETURNS timestamptz
+    LANGUAGE sql STABLE AS $$
+    SELECT greatest(
+        min(t.effective_from),
+        -- a limit that its plan got long after the subscription began counts from then
+        CASE WHEN plan_limit.created_at > subscription.created_at + interval '1 day' THEN plan_limit.created_at END)
+    FROM billing.subscription_timeline AS t
+    JOIN billing.pricing_plans AS p ON p.account = t.account AND p.stripe_price_id = t.stripe_price_id
+    JOIN billing.plan_limits AS had ON had.pricing_plan_id = p.id AND had.limit_key = plan_limit.limit_key
+    WHERE t.account = subscription.account AND t.subscription_id = subscription.stripe_subscription_id
+$$;
+
+COMMENT ON FUNCTION billing.limit_since(billing.subscriptions, billing.plan_limits) IS 'When a subscription is first known to have had a limit of that key, by its timeline.';
+
+CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
+    WITH lacking AS (
+        SELECT s.id, l.limit_key, coalesce(k.kind, 'renewing') AS kind, l.included, l.unlimited, s.account,
+            s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at, rules.renewal_anchor,
+            billing.limit_since(s, l) AS since
+        FROM billing.subscriptions AS s
+        JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND (l.unlimited OR l.included IS NOT NULL)
+        LEFT JOIN billing.limit_kinds AS k ON k.limit_key = l.limit_key
+        CROSS JOIN billing.renewal_rules AS rules
+        WHERE s.id = ANY (ids) AND s.stripe_status NOT IN ('canceled', 'incomplete_expired')
+            AND NOT EXISTS (
+                SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = s.id AND b.limit_key = l.limit_key)
+    ), placed AS (
+        SELECT l.*, coalesce(
+            (SELECT max(r.at) FROM billing.renewals_between(l.renewal_anchor, l.account, l.stripe_subscription_id,
+                l.started_at, greatest(l.started_at, l.since - interval '63 days'), l.since) AS r),
+            l.started_at, l.since, clock_timestamp()) AS period_start
+        FROM lacking AS l
+    )
+    INSERT INTO billing.subscription_limits (subscription_id, limit_key, kind, included, unlimited, period_start, renews_at)
+    SELECT p.id, p.limit_key, p.kind, p.included, p.unlimited, p.period_start, CASE WHEN p.kind = 'renewing' THEN
+        (SELECT min(r.at) FROM billing.renewals_between(p.renewal_anchor, p.account, p.stripe_subscription_id,
+            p.started_at, p.period_start, p.period_start + interval '63 days') AS r)
+        END
+    FROM placed AS p
+    ORDER BY p.id, p.limit_key
+$$;
+
+COMMENT ON FUNCTION billing.begin_limits(uuid[]) IS 'Writes the balances that these subscriptions lack, one for each limit of their plan, in the period in which it was first known. The worker calls it with the locks of their customers held; nobody else adds balances, so it waits for nobody.';
+
+CREATE FUNCTION billing.begin_earlier(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    ledger record;
+BEGIN
+    FOR ledger IN
+        SELECT b.subscription_id, b.limit_key, b.included, b.unlimited, opened.at AS opened, had.since, s.account,
+            s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at, rules.renewal_anchor
+        FROM unnest(ids) AS wanted (id)
+        JOIN billing.subscription_limits AS b ON b.subscription_id = wanted.id
+        JOIN billing.subscriptions AS s ON s.id = b.subscription_id
+        JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = b.limit_key
+        CROSS JOIN billing.renewal_rules AS rules
+        CROSS JOIN LATERAL (
+            SELECT coalesce((SELECT r.period_start FROM billing.limit_renewals AS r
+                WHERE r.subscription_id = b.subscription_id AND r.limit_key = b.limit_key AND r.follows IS NULL),
+                b.period_start) AS at
+        ) AS opened
+        CROSS JOIN LATERAL (SELECT billing.limit_since(s, l) AS since) AS had
+        WHERE b.kind = 'renewing' AND rules.halted_at IS NULL
+            AND EXISTS (
+                SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id AND c.since < opened.at)
+            AND had.since < opened.at
+    LOOP
+        -- the new rows come before the first one, which is to follow them
+        SET CONSTRAINTS billing.limit_renewals_chain DEFERRED;
+        UPDATE billing.limit_renewals AS r SET follows = r.period_start
+        WHERE r.subscription_id = ledger.subscription_id AND r.limit_key = ledger.limit_key AND r.follows IS NULL;
+        WITH ends AS (
+            SELECT r.at, bool_or(r.at_anchor) AS at_anchor
+            FROM (
+                SELECT * FROM billing.renewals_between(ledger.renewal_anchor, ledger.account, ledger.stripe_subscription_id,
+                    ledger.started_at, greatest(ledger.started_at, ledger.since - interval '63 days'), ledger.opened)
+                UNION ALL
+                SELECT ledger.opened, false
+            ) AS r
+            GROUP BY r.at
+        ), periods AS (
+            SELECT lag(e.at, 1, ledger.started_at) OVER (ORDER BY e.at) AS period_start, e.at AS period_end, e.at_anchor
+            FROM ends AS e
+        )
+        INSERT INTO billing.limit_renewals (subscription_id, limit_key, period_start, period_end, follows, included, unlimited,
+            spillover, used, bonus_used, outcome, spilled_over, expired, at_anchor)
+        SELECT ledger.subscription_id, ledger.limit_key, p.period_start, p.period_end,
+            lag(p.period_end) OVER (ORDER BY p.period_start), ledger.included, ledger.unlimited, 0, 0, 0, 'inactive', 0, 0,
+            p.at_anchor
+        FROM periods AS p
+        WHERE p.period_end > ledger.since AND p.period_start < p.period_end;
+        SET CONSTRAINTS billing.limit_renewals_chain IMMEDIATE;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION billing.begin_earlier(uuid[]) IS 'Adds to the ledger the periods before the first known one, where an event of the time before it came later. They are written empty: limit_course then computes them like any other period that may be otherwise.';
+
+CREATE FUNCTION billing.bring_up(ids uuid[], until timestamptz) RETURNS TABLE (
+    outcome text, limit_key text, renewals bigint, corrections bigint, spilled_over numeric, expired numeric,
+    latenesses double precision[]
+) LANGUAGE plpgsql
+-- planned anew each time: a plan that was made while the ledger was empty would stay for the life of the connection
+SET plan_cache_mode = force_custom_plan SET jit = off
+-- it looks up each row by its key; the estimates of a course are too wild to be left with the choice
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+BEGIN
+    IF EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = ANY (ids)) THEN
+        PERFORM billing.begin_earlier(ids);
+    END IF;
+    RETURN QUERY
+    WITH course AS MATERIALIZED (
+        SELECT * FROM billing.limit_course(ids, bring_up.until)
+    ), known AS (
+        -- what this statement has seen, and no more: its snapshot is the one of the course
+        DELETE FROM billing.limit_changes AS c WHERE c.subscription_id = ANY (ids)
+    ), written AS (
+        INSERT INTO billing.limit_renewals (subscription_id, limit_key, period_start, period_end, follows, included, unlimited,
+            spillover, used, bonus_used, outcome, spilled_over, expired, at_anchor, stripe_price_id)
+        SELECT c.subscription_id, c.limit_key, c.period_start, c.period_end, c.follows,
+            c.included, c.included IS NULL, c.spillover, c.used, c.bonus_used, c.outcome, c.spilled_over, c.expired, c.at_anchor,
+            c.stripe_price_id
+        FROM course AS c
+        WHERE c.is_over AND NOT c.is_recorded
+        ORDER BY c.subscription_id, c.limit_key, c.period_start
+        RETURNING limit_renewals.outcome, limit_renewals.limit_key, limit_renewals.spilled_over, limit_renewals.expired,
+            extract(epoch FROM limit_renewals.renewed_at - limit_renewals.period_end)::double precision AS lateness
+    ), corrected AS (
+        UPDATE billing.limit_renewals AS r
+        SET included = c.included, unlimited = c.included IS NULL, spillover = c.spillover, bonus_used = c.bonus_used,
+            outcome = c.outcome, spilled_over = c.spilled_over, expired = c.expired, stripe_price_id = c.stripe_price_id,
+            corrected_at = clock_timestamp()
+        FROM course AS c
+        WHERE c.is_recorded AND r.subscription_id = c.subscription_id AND r.limit_key = c.limit_key
+            AND r.period_start = c.period_start
+            AND (r.included, r.spillover, r.bonus_used, r.outcome, r.spilled_over, r.expired)
+                IS DISTINCT FROM (c.included, c.spillover, c.bonus_used, c.outcome, c.spilled_over, c.expired)
+        RETURNING r.outcome, r.limit_key
+    ), balanced AS (
+        UPDATE billing.subscription_limits AS b
+        SET included = c.included, unlimited = c.included IS NULL, spillover = c.spillover, used = c.used,
+            bonus_used = c.bonus_used, period_start = c.period_start, renews_at = c.period_end
+        FROM course AS c
+        WHERE NOT c.is_over AND b.subscription_id = c.subscription_id AND b.limit_key = c.limit_key
+            AND (b.included, b.spillover, b.used, b.bonus_used, b.period_start, b.renews_at)
+                IS DISTINCT FROM (c.included, c.spillover, c.used, c.bonus_used, c.period_start, c.period_end)
+    ), repaid AS (
+        UPDATE billing.workspace_bonus AS pool SET amount = greatest(0, pool.amount + due.amount)
+        FROM (
+            SELECT c.workspace_id, c.limit_key, sum(c.bonus_returned)::bigint AS amount
+            FROM course AS c
+            GROUP BY c.workspace_id, c.limit_key
+            HAVING sum(c.bonus_returned) <> 0
+        ) AS due
+        WHERE pool.workspace_id = due.workspace_id AND pool.limit_key = due.limit_key
+    )
+    SELECT done.outcome, done.limit_key, count(*) FILTER (WHERE NOT done.again), count(*) FILTER (WHERE done.again),
+        coalesce(sum(done.spilled_over), 0), coalesce(sum(done.expired), 0), array_agg(done.lateness) FILTER (WHERE NOT done.again)
+    FROM (
+        SELECT w.*, false AS again FROM written AS w
+        UNION ALL
+        SELECT c.outcome, c.limit_key, NULL, NULL, NULL, true FROM corrected AS c
+    ) AS done
+    GROUP BY done.outcome, done.limit_key;
+END
+$$;
+
+COMMENT ON FUNCTION billing.bring_up(uuid[], timestamptz) IS 'Brings the limits of these subscriptions up to that time and to all that is known of them: writes what limit_course says. The caller holds the locks of their balances and of their workspaces'' bonuses. Returns what was done for each outcome and key.';
+
+CREATE FUNCTION billing.claim_limits(due_until timestamptz, at_most integer) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+    candidates uuid[];
+    mine uuid[];
+BEGIN
+    -- not one of these waits: whatever the product or another scheduler holds is left for the next round
+    candidates := ARRAY(
+        SELECT due.subscription_id FROM (
+            SELECT b.subscription_id FROM billing.subscription_limits AS b
+            WHERE b.renews_at <= due_until ORDER BY b.renews_at, b.subscription_id LIMIT at_most FOR UPDATE SKIP LOCKED
+        ) AS due
+        UNION
+        SELECT changed.subscription_id FROM (
+            SELECT c.subscription_id FROM billing.limit_changes AS c ORDER BY c.id LIMIT at_most
+        ) AS changed
+    );
+    mine := ARRAY(
+        SELECT locked.subscription_id FROM (
+            SELECT b.subscription_id FROM billing.subscription_limits AS b
+            WHERE b.subscription_id = ANY (candidates)
+            ORDER BY b.subscription_id, b.limit_key FOR UPDATE SKIP LOCKED
+        ) AS locked
+        GROUP BY locked.subscription_id
+        HAVING count(*) = (SELECT count(*) FROM billing.subscription_limits AS b WHERE b.subscription_id = locked.subscription_id)
+    );
+    WITH bonus AS (
+        SELECT s.id, w.workspace_id, w.limit_key FROM billing.subscriptions AS s
+        JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id WHERE s.id = ANY (mine)
+    ), locked AS (
+        SELECT w.workspace_id, w.limit_key FROM billing.workspace_bonus AS w
+        WHERE (w.workspace_id, w.limit_key) IN (SELECT b.workspace_id, b.limit_key FROM bonus AS b)
+        ORDER BY w.workspace_id, w.limit_key FOR UPDATE SKIP LOCKED
+    )
+    SELECT ARRAY(
+        SELECT unnest(mine)
+        EXCEPT
+        SELECT b.id FROM bonus AS b WHERE (b.workspace_id, b.limit_key) NOT IN (SELECT l.workspace_id, l.limit_key FROM locked AS l)
+    ) INTO mine;
+    -- what changed of subscriptions without any balance concerns none
+    DELETE FROM billing.limit_changes AS c WHERE c.id IN (
+        SELECT idle.id FROM billing.limit_changes AS idle
+        WHERE idle.subscription_id = ANY (candidates)
+            AND NOT EXISTS (SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = idle.subscription_id)
+        FOR UPDATE SKIP LOCKED);
+    RETURN mine;
+END
+$$;
+
+COMMENT ON FUNCTION billing.claim_limits(timestamptz, integer) IS 'Locks the balances of subscriptions that renew until that time, or of which something changed, and their workspaces'' bonuses, and returns those of which it got all. Skips what others hold.';

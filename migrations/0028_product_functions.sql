@@ -1,0 +1,270 @@
+-- What the product calls, in its own transactions and in any language. All run as their owner with a fixed search path,
+-- and only who is granted them may call them (ops/roles.sql).
+CREATE VIEW billing.current_subscriptions AS
+SELECT DISTINCT ON (s.workspace_id) s.workspace_id, s.id, s.active, s.inactive_reason, s.pricing_plan_id
+FROM billing.live_subscriptions AS s
+WHERE s.workspace_id IS NOT NULL
+ORDER BY s.workspace_id, billing.subscription_rank(s.stripe_status, s.payment_paused),
+    s.stripe_created_at DESC NULLS LAST, s.stripe_subscription_id DESC;
+
+COMMENT ON VIEW billing.current_subscriptions IS 'The one subscription of each workspace that counts: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
+COMMENT ON COLUMN billing.current_subscriptions.workspace_id IS 'The workspace.';
+COMMENT ON COLUMN billing.current_subscriptions.id IS 'subscriptions.id';
+COMMENT ON COLUMN billing.current_subscriptions.active IS 'May be used now.';
+COMMENT ON COLUMN billing.current_subscriptions.inactive_reason IS 'As in live_subscriptions; null exactly where it is active.';
+COMMENT ON COLUMN billing.current_subscriptions.pricing_plan_id IS 'pricing_plans.id of its plan; null while that is not known.';
+
+CREATE FUNCTION billing.limits_now(subscription_id uuid) RETURNS TABLE (
+    limit_key text, kind text, included bigint, spillover bigint, bonus bigint, used bigint, available bigint,
+    period_start timestamptz, renews_at timestamptz
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.limit_key, c.kind, c.included, c.spillover, c.bonus, c.used,
+        billing.available(c.included, c.spillover, c.used, c.bonus), c.period_start, c.period_end
+    FROM billing.limit_course(ARRAY[limits_now.subscription_id], clock_timestamp()) AS c
+    WHERE NOT c.is_over
+$$;
+
+COMMENT ON FUNCTION billing.limits_now(uuid) IS 'The limits of a subscription as of now: renewals that are due count as done, though nothing is written. available is what there would be if the subscription were active; included and available are null where it is unlimited.';
+
+CREATE FUNCTION billing.lock_and_bring_up(subscription_id uuid) RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    now_at CONSTANT timestamptz := clock_timestamp();
+    is_behind boolean;
+BEGIN
+    PERFORM FROM billing.subscription_limits AS b
+    WHERE b.subscription_id = lock_and_bring_up.subscription_id ORDER BY b.limit_key FOR UPDATE;
+    SELECT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = lock_and_bring_up.subscription_id)
+        OR EXISTS (
+            SELECT FROM billing.subscription_limits AS b
+            WHERE b.subscription_id = lock_and_bring_up.subscription_id AND b.renews_at <= now_at)
+    INTO is_behind;
+    IF is_behind THEN
+        PERFORM FROM billing.workspace_bonus AS w
+        JOIN billing.subscriptions AS s ON s.workspace_id = w.workspace_id AND s.id = lock_and_bring_up.subscription_id
+        ORDER BY w.workspace_id, w.limit_key FOR UPDATE OF w;
+        PERFORM billing.bring_up(ARRAY[lock_and_bring_up.subscription_id], now_at);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION billing.lock_and_bring_up(uuid) IS 'Locks the balances of a subscription until the end of the transaction, and brings them up to now if they are behind.';
+
+CREATE FUNCTION billing.consume(workspace_id uuid, limit_key text, amount bigint, idempotency_key text DEFAULT NULL)
+    RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    current record;
+    balance record;
+    earlier record;
+    pool bigint;
+    needed bigint;
+    charged bigint;
+    answer bigint;
+BEGIN
+    IF consume.amount IS NULL OR consume.amount <= 0 THEN
+        RAISE EXCEPTION 'amount must be above zero, not %', coalesce(consume.amount::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF consume.idempotency_key IS NOT NULL THEN
+        INSERT INTO billing.consumptions (workspace_id, idempotency_key, limit_key, amount)
+        VALUES (consume.workspace_id, consume.idempotency_key, consume.limit_key, consume.amount)
+        ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            SELECT c.limit_key, c.amount, c.remaining INTO STRICT earlier FROM billing.consumptions AS c
+            WHERE c.workspace_id = consume.workspace_id AND c.idempotency_key = consume.idempotency_key;
+            IF (earlier.limit_key, earlier.amount) IS DISTINCT FROM (consume.limit_key, consume.amount) THEN
+                RAISE EXCEPTION 'the idempotency key % was used for another call', quote_literal(consume.idempotency_key)
+                    USING ERRCODE = 'LM005', DETAIL = format('That was for %s of %s.', earlier.amount, earlier.limit_key),
+                        HINT = 'Use a new key for each thing that is consumed.';
+            END IF;
+            RETURN earlier.remaining;
+        END IF;
+    END IF;
+
+    SELECT s.id, s.active, s.inactive_reason INTO current FROM billing.current_subscriptions AS s
+    WHERE s.workspace_id = consume.workspace_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'workspace % has no subscription', consume.workspace_id
+            USING ERRCODE = 'LM003', HINT = 'Subscriptions name their workspace in their metadata in Stripe, as workspace_id.';
+    ELSIF NOT current.active THEN
+        RAISE EXCEPTION 'the subscription of workspace % is not active: %', consume.workspace_id, current.inactive_reason
+            USING ERRCODE = 'LM002', DETAIL = current.inactive_reason;
+    END IF;
+    PERFORM billing.lock_and_bring_up(current.id);
+    SELECT b.included, b.spillover, b.used, b.bonus_used, b.renews_at INTO balance FROM billing.subscription_limits AS b
+    WHERE b.subscription_id = current.id AND b.limit_key = consume.limit_key;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'workspace % has no limit %', consume.workspace_id, quote_literal(consume.limit_key)
+            USING ERRCODE = 'LM004', HINT = format(
+                'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', consume.limit_key);
+    END IF;
+
+    needed := billing.of_bonus(balance.included, balance.spillover, balance.used + consume.amount, 9223372036854775807);
+    IF needed = balance.bonus_used THEN
+        SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
+        WHERE w.workspace_id = consume.workspace_id AND w.limit_key = consume.limit_key;
+    ELSE
+        SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
+        WHERE w.workspace_id = consume.workspace_id AND w.limit_key = consume.limit_key FOR UPDATE;
+    END IF;
+    pool := coalesce(pool, 0);
+    answer := billing.available(balance.included, balance.spillover, balance.used, balance.bonus_used + pool) - consume.amount;
+    IF answer < 0 THEN
+        RAISE EXCEPTION '% are used up for workspace %: % were asked for, % are left', consume.limit_key,
+            consume.workspace_id, consume.amount, answer + consume.amount
+            USING ERRCODE = 'LM001', DETAIL = (answer + consume.amount)::text, HINT = coalesce('They renew at '
+                || to_char(balance.renews_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'They do not renew.');
+    END IF;
+    charged := least(needed, balance.bonus_used + pool);
+    UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount, bonus_used = charged
+    WHERE b.subscription_id = current.id AND b.limit_key = consume.limit_key;
+    IF charged <> balance.bonus_used THEN
+        UPDATE billing.workspace_bonus AS w SET amount = w.amount - (charged - balance.bonus_used)
+        WHERE w.workspace_id = consume.workspace_id AND w.limit_key = consume.limit_key;
+    END IF;
+    IF consume.idempotency_key IS NOT NULL THEN
+        UPDATE billing.consumptions AS c SET remaining = answer
+        WHERE c.workspace_id = consume.workspace_id AND c.idempotency_key = consume.idempotency_key;
+    END IF;
+    RETURN answer;
+END
+$$;
+
+COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Uses up this much of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null is unlimited. A call that repeats an idempotency key does nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, 22023 amount not above zero. Holds the balance until the end of the transaction.';
+
+CREATE FUNCTION billing.release(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    current_id uuid;
+    balance record;
+    charged bigint;
+BEGIN
+    IF release.amount IS NULL OR release.amount <= 0 THEN
+        RAISE EXCEPTION 'amount must be above zero, not %', coalesce(release.amount::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT s.id INTO current_id FROM billing.current_subscriptions AS s WHERE s.workspace_id = release.workspace_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'workspace % has no subscription', release.workspace_id USING ERRCODE = 'LM003';
+    END IF;
+    PERFORM billing.lock_and_bring_up(current_id);
+    SELECT b.kind, b.included, b.used, b.bonus_used INTO balance FROM billing.subscription_limits AS b
+    WHERE b.subscription_id = current_id AND b.limit_key = release.limit_key;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'workspace % has no limit %', release.workspace_id, quote_literal(release.limit_key) USING ERRCODE = 'LM004';
+    ELSIF balance.kind <> 'capacity' THEN
+        RAISE EXCEPTION '% renew and cannot be given back', release.limit_key USING ERRCODE = 'LM006',
+            HINT = 'Grant a bonus instead; a key that is a capacity has a row in billing.limit_kinds before its first balance.';
+    ELSIF balance.used < release.amount THEN
+        RAISE EXCEPTION 'only % of % are taken: % cannot be given back', balance.used, release.limit_key, release.amount
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    charged := billing.of_bonus(balance.included, 0, balance.used - release.amount, balance.bonus_used);
+    UPDATE billing.subscription_limits AS b SET used = b.used - release.amount, bonus_used = charged
+    WHERE b.subscription_id = current_id AND b.limit_key = release.limit_key;
+    UPDATE billing.workspace_bonus AS w SET amount = w.amount + (balance.bonus_used - charged)
+    WHERE charged <> balance.bonus_used AND w.workspace_id = release.workspace_id AND w.limit_key = release.limit_key;
+    RETURN (SELECT l.available FROM billing.limits_now(current_id) AS l WHERE l.limit_key = release.limit_key);
+END
+$$;
+
+COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Gives back this much of a capacity (a member who left) and returns what remains; null is unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, 22023 more than was taken. Works while the subscription is inactive too.';
+
+CREATE FUNCTION billing.remaining(workspace_id uuid, limit_key text) RETURNS bigint
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    current record;
+    answer bigint;
+BEGIN
+    SELECT s.id, s.active INTO current FROM billing.current_subscriptions AS s WHERE s.workspace_id = remaining.workspace_id;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    SELECT l.available INTO answer FROM billing.limits_now(current.id) AS l WHERE l.limit_key = remaining.limit_key;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'workspace % has no limit %', remaining.workspace_id, quote_literal(remaining.limit_key)
+            USING ERRCODE = 'LM004';
+    END IF;
+    RETURN CASE WHEN current.active THEN answer ELSE 0 END;
+END
+$$;
+
+COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'What consume would have to give now: null is unlimited, 0 where the subscription is not active or there is none. Raises LM004 where the subscription has no such limit. Writes and locks nothing.';
+
+CREATE FUNCTION billing.grant_bonus(workspace_id uuid, limit_key text, amount bigint, reason text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    answer bigint;
+BEGIN
+    IF grant_bonus.workspace_id IS NULL OR grant_bonus.limit_key IS NULL OR coalesce(grant_bonus.amount, 0) = 0
+        OR btrim(coalesce(grant_bonus.reason, '')) = '' THEN
+        RAISE EXCEPTION 'a bonus needs a workspace, a limit key, an amount other than zero and a reason'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO billing.workspace_bonus (workspace_id, limit_key, amount)
+    VALUES (grant_bonus.workspace_id, grant_bonus.limit_key, 0) ON CONFLICT DO NOTHING;
+    UPDATE billing.workspace_bonus AS w SET amount = w.amount + grant_bonus.amount
+    WHERE w.workspace_id = grant_bonus.workspace_id AND w.limit_key = grant_bonus.limit_key
+        AND w.amount + grant_bonus.amount >= 0
+    RETURNING w.amount INTO answer;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'of the % bonus of workspace % less than % is left', grant_bonus.limit_key, grant_bonus.workspace_id,
+            -grant_bonus.amount USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO billing.bonus_grants (workspace_id, limit_key, amount, reason, granted_by)
+    VALUES (grant_bonus.workspace_id, grant_bonus.limit_key, grant_bonus.amount, grant_bonus.reason, session_user);
+    RETURN answer;
+END
+$$;
+
+COMMENT ON FUNCTION billing.grant_bonus(uuid, text, bigint, text) IS 'Adds to a workspace''s bonus, or takes back with an amount below zero what is left of it, and returns what is left then. Every call is kept in bonus_grants. Raises 22023 where an argument is missing or more is taken back than is left.';
+
+CREATE VIEW billing.workspace_limits AS
+SELECT c.workspace_id, c.id AS subscription_id, l.limit_key, l.kind, c.active, l.included, l.included IS NULL AS unlimited,
+    l.spillover, l.bonus, l.used, CASE WHEN c.active THEN l.available ELSE 0 END AS available, l.period_start AS period_started_at,
+    l.renews_at AS limit_renewal_date
+FROM billing.current_subscriptions AS c
+CROSS JOIN LATERAL billing.limits_now(c.id) AS l;
+
+COMMENT ON VIEW billing.workspace_limits IS 'The limits of each workspace as of now, by its current subscription: one row for each. Ask for one workspace, or for few.';
+COMMENT ON COLUMN billing.workspace_limits.workspace_id IS 'The workspace.';
+COMMENT ON COLUMN billing.workspace_limits.subscription_id IS 'subscriptions.id of its current subscription.';
+COMMENT ON COLUMN billing.workspace_limits.limit_key IS 'words, images, members …';
+COMMENT ON COLUMN billing.workspace_limits.kind IS 'renewing or capacity, as in limit_kinds.';
+COMMENT ON COLUMN billing.workspace_limits.active IS 'The subscription may be used now.';
+COMMENT ON COLUMN billing.workspace_limits.included IS 'What the plan includes, each month where it renews; null where it is unlimited.';
+COMMENT ON COLUMN billing.workspace_limits.unlimited IS 'The plan sets no limit.';
+COMMENT ON COLUMN billing.workspace_limits.spillover IS 'What was left of the month before; it expires at the next renewal.';
+COMMENT ON COLUMN billing.workspace_limits.bonus IS 'The workspace''s bonus, with what of it was used in this period.';
+COMMENT ON COLUMN billing.workspace_limits.used IS 'Used in this period: first of the spillover, then of what is included, then of the bonus.';
+COMMENT ON COLUMN billing.workspace_limits.available IS 'What can still be used: included + spillover + bonus - used, never below 0; 0 where it is not active; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.workspace_limits.period_started_at IS 'When this period began.';
+COMMENT ON COLUMN billing.workspace_limits.limit_renewal_date IS 'When it ends; null where nothing renews any more, and for a capacity.';
+
+CREATE VIEW billing.subscription_words AS
+SELECT s.id AS subscription_id, s.workspace_id, CASE WHEN s.active THEN l.available ELSE 0 END AS available_words,
+    l.bonus AS bonus_words, l.renews_at AS limit_renewal_date, l.included AS pricing_plan_words, l.spillover AS spillover_words,
+    l.used AS used_words
+FROM billing.live_subscriptions AS s
+CROSS JOIN LATERAL billing.limits_now(s.id) AS l
+WHERE l.limit_key = 'words';
+
+COMMENT ON VIEW billing.subscription_words IS 'The limit words of each subscription as of now, under the names that it has in the product''s API. Ask for one, or for few.';
+COMMENT ON COLUMN billing.subscription_words.subscription_id IS 'subscriptions.id';
+COMMENT ON COLUMN billing.subscription_words.workspace_id IS 'Its workspace.';
+COMMENT ON COLUMN billing.subscription_words.available_words IS 'What can still be used: pricing_plan_words + spillover_words + bonus_words - used_words, never below 0; 0 where it is not active; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.subscription_words.bonus_words IS 'The workspace''s bonus, with what of it was used in this period.';
+COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset; null where it ends before.';
+COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'What the plan includes each month; null where it is unlimited.';
+COMMENT ON COLUMN billing.subscription_words.spillover_words IS 'What was left of the month before.';
+COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last renewal.';
+
+-- functions may be called by everybody unless that is taken away
+REVOKE ALL ON FUNCTION billing.begin_limits(uuid[]), billing.begin_earlier(uuid[]), billing.bring_up(uuid[], timestamptz),
+    billing.claim_limits(timestamptz, integer), billing.lock_and_bring_up(uuid), billing.limits_now(uuid),
+    billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint), billing.remaining(uuid, text),
+    billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;
