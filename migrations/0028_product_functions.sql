@@ -14,14 +14,37 @@ COMMENT ON COLUMN billing.current_subscriptions.active IS 'May be used now.';
 COMMENT ON COLUMN billing.current_subscriptions.inactive_reason IS 'As in live_subscriptions; null exactly where it is active.';
 COMMENT ON COLUMN billing.current_subscriptions.pricing_plan_id IS 'pricing_plans.id of its plan; null while that is not known.';
 
+CREATE FUNCTION billing.is_behind(subscription_id uuid, now_at timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = $1)
+        OR EXISTS (SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = $1 AND b.renews_at <= $2)
+$$;
+
+COMMENT ON FUNCTION billing.is_behind(uuid, timestamptz) IS 'A renewal of the subscription is due, or something about it is not in its balances yet.';
+
 CREATE FUNCTION billing.limits_now(subscription_id uuid) RETURNS TABLE (
     limit_key text, kind text, included bigint, spillover bigint, bonus bigint, used bigint, available bigint,
     period_start timestamptz, renews_at timestamptz
-) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT c.limit_key, c.kind, c.included, c.spillover, c.bonus, c.used,
-        billing.available(c.included, c.spillover, c.used, c.bonus), c.period_start, c.period_end
-    FROM billing.limit_course(ARRAY[limits_now.subscription_id], clock_timestamp()) AS c
-    WHERE NOT c.is_over
+) LANGUAGE plpgsql STABLE ROWS 3 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    now_at CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    IF billing.is_behind(limits_now.subscription_id, now_at) THEN
+        RETURN QUERY
+        SELECT c.limit_key, c.kind, c.included, c.spillover, c.bonus, c.used,
+            billing.available(c.included, c.spillover, c.used, c.bonus), c.period_start, c.period_end
+        FROM billing.limit_course(ARRAY[limits_now.subscription_id], now_at) AS c
+        WHERE NOT c.is_over;
+    ELSE
+        RETURN QUERY
+        SELECT b.limit_key, b.kind, b.included, b.spillover, b.bonus_used + coalesce(w.amount, 0), b.used,
+            billing.available(b.included, b.spillover, b.used, b.bonus_used + coalesce(w.amount, 0)), b.period_start, b.renews_at
+        FROM billing.subscription_limits AS b
+        JOIN billing.subscriptions AS s ON s.id = b.subscription_id
+        LEFT JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key
+        WHERE b.subscription_id = limits_now.subscription_id;
+    END IF;
+END
 $$;
 
 COMMENT ON FUNCTION billing.limits_now(uuid) IS 'The limits of a subscription as of now: renewals that are due count as done, though nothing is written. available is what there would be if the subscription were active; included and available are null where it is unlimited.';
@@ -29,21 +52,17 @@ COMMENT ON FUNCTION billing.limits_now(uuid) IS 'The limits of a subscription as
 CREATE FUNCTION billing.lock_and_bring_up(subscription_id uuid) RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    now_at CONSTANT timestamptz := clock_timestamp();
-    is_behind boolean;
+    now_at timestamptz;
 BEGIN
     PERFORM FROM billing.subscription_limits AS b
     WHERE b.subscription_id = lock_and_bring_up.subscription_id ORDER BY b.limit_key FOR UPDATE;
-    SELECT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = lock_and_bring_up.subscription_id)
-        OR EXISTS (
-            SELECT FROM billing.subscription_limits AS b
-            WHERE b.subscription_id = lock_and_bring_up.subscription_id AND b.renews_at <= now_at)
-    INTO is_behind;
-    IF is_behind THEN
+    -- only now: the wait for the lock may have been long
+    now_at := clock_timestamp();
+    IF billing.is_behind(lock_and_bring_up.subscription_id, now_at) THEN
         PERFORM FROM billing.workspace_bonus AS w
         JOIN billing.subscriptions AS s ON s.workspace_id = w.workspace_id AND s.id = lock_and_bring_up.subscription_id
         ORDER BY w.workspace_id, w.limit_key FOR UPDATE OF w;
-        PERFORM billing.bring_up(ARRAY[lock_and_bring_up.subscription_id], now_at);
+        PERFORM FROM billing.bring_up(ARRAY[lock_and_bring_up.subscription_id], now_at);
     END IF;
 END
 $$;
@@ -265,6 +284,7 @@ COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last 
 
 -- functions may be called by everybody unless that is taken away
 REVOKE ALL ON FUNCTION billing.begin_limits(uuid[]), billing.begin_earlier(uuid[]), billing.bring_up(uuid[], timestamptz),
-    billing.claim_limits(timestamptz, integer), billing.lock_and_bring_up(uuid), billing.limits_now(uuid),
+    billing.claim_limits(timestamptz, integer), billing.lock_and_bring_up(uuid), billing.is_behind(uuid, timestamptz),
+    billing.limits_now(uuid),
     billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint), billing.remaining(uuid, text),
     billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;
