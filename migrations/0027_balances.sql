@@ -14,7 +14,9 @@ $$;
 
 COMMENT ON FUNCTION billing.limit_since(billing.subscriptions, billing.plan_limits) IS 'When a subscription is first known to have had a limit of that key, by its timeline.';
 
-CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql
+-- a plan that was made while there were no balances may stay for the life of the connection
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH lacking AS (
         SELECT s.id, l.limit_key, coalesce(k.kind, 'renewing') AS kind, l.included, l.unlimited, s.account,
             s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at, rules.renewal_anchor,
@@ -24,8 +26,9 @@ CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
         LEFT JOIN billing.limit_kinds AS k ON k.limit_key = l.limit_key
         CROSS JOIN billing.renewal_rules AS rules
         WHERE s.id = ANY (ids) AND s.stripe_status NOT IN ('canceled', 'incomplete_expired')
-            AND NOT EXISTS (
-                SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = s.id AND b.limit_key = l.limit_key)
+            -- no NOT EXISTS, which would be planned as a join
+            AND (SELECT true FROM billing.subscription_limits AS b
+                WHERE b.subscription_id = s.id AND b.limit_key = l.limit_key) IS NULL
     ), placed AS (
         SELECT l.*, coalesce(
             (SELECT max(r.at) FROM billing.renewals_between(l.renewal_anchor, l.account, l.stripe_subscription_id,

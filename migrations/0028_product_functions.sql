@@ -69,16 +69,68 @@ $$;
 
 COMMENT ON FUNCTION billing.lock_and_bring_up(uuid) IS 'Locks the balances of a subscription until the end of the transaction, and brings them up to now if they are behind.';
 
-CREATE FUNCTION billing.consume(workspace_id uuid, limit_key text, amount bigint, idempotency_key text DEFAULT NULL)
-    RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION billing.draw(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     current record;
     balance record;
-    earlier record;
     pool bigint;
     needed bigint;
     charged bigint;
+    answer bigint;
+BEGIN
+    SELECT s.id, s.active, s.inactive_reason INTO current FROM billing.current_subscriptions AS s
+    WHERE s.workspace_id = draw.workspace_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'workspace % has no subscription', draw.workspace_id
+            USING ERRCODE = 'LM003', HINT = 'Subscriptions name their workspace in their metadata in Stripe, as workspace_id.';
+    ELSIF NOT current.active THEN
+        RAISE EXCEPTION 'the subscription of workspace % is not active: %', draw.workspace_id, current.inactive_reason
+            USING ERRCODE = 'LM002', DETAIL = current.inactive_reason;
+    END IF;
+    PERFORM billing.lock_and_bring_up(current.id);
+    SELECT b.included, b.spillover, b.used, b.bonus_used, b.renews_at INTO balance FROM billing.subscription_limits AS b
+    WHERE b.subscription_id = current.id AND b.limit_key = draw.limit_key;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'workspace % has no limit %', draw.workspace_id, quote_literal(draw.limit_key)
+            USING ERRCODE = 'LM004', HINT = format(
+                'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', draw.limit_key);
+    END IF;
+
+    needed := billing.of_bonus(balance.included, balance.spillover, balance.used + draw.amount, 9223372036854775807);
+    IF needed = balance.bonus_used THEN
+        SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
+        WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key;
+    ELSE
+        SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
+        WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key FOR UPDATE;
+    END IF;
+    pool := coalesce(pool, 0);
+    answer := billing.available(balance.included, balance.spillover, balance.used, balance.bonus_used + pool) - draw.amount;
+    IF answer < 0 THEN
+        RAISE EXCEPTION '% are used up for workspace %: % were asked for, % are left', draw.limit_key,
+            draw.workspace_id, draw.amount, answer + draw.amount
+            USING ERRCODE = 'LM001', DETAIL = (answer + draw.amount)::text, HINT = coalesce('They renew at '
+                || to_char(balance.renews_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'They do not renew.');
+    END IF;
+    charged := least(needed, balance.bonus_used + pool);
+    UPDATE billing.subscription_limits AS b SET used = b.used + draw.amount, bonus_used = charged
+    WHERE b.subscription_id = current.id AND b.limit_key = draw.limit_key;
+    IF charged <> balance.bonus_used THEN
+        UPDATE billing.workspace_bonus AS w SET amount = w.amount - (charged - balance.bonus_used)
+        WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key;
+    END IF;
+    RETURN answer;
+END
+$$;
+
+COMMENT ON FUNCTION billing.draw(uuid, text, bigint) IS 'The long way of consume: renews first what is due, takes what the plan does not cover from the bonus, and says why where nothing can be given.';
+
+CREATE FUNCTION billing.consume(workspace_id uuid, limit_key text, amount bigint, idempotency_key text DEFAULT NULL)
+    RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    earlier record;
     answer bigint;
 BEGIN
     IF consume.amount IS NULL OR consume.amount <= 0 THEN
@@ -101,46 +153,18 @@ BEGIN
         END IF;
     END IF;
 
-    SELECT s.id, s.active, s.inactive_reason INTO current FROM billing.current_subscriptions AS s
-    WHERE s.workspace_id = consume.workspace_id;
+    -- nearly always nothing is due and the plan covers it: one statement, which locks nothing where that is not so
+    UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount
+    FROM billing.current_subscriptions AS s
+    WHERE s.workspace_id = consume.workspace_id AND s.active AND b.subscription_id = s.id AND b.limit_key = consume.limit_key
+        AND (b.included IS NULL OR consume.amount - b.spillover <= b.included - b.used) AND b.bonus_used = 0
+        AND (b.renews_at IS NULL OR b.renews_at > clock_timestamp())
+        AND NOT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)
+    RETURNING billing.available(b.included, b.spillover, b.used, coalesce(
+        (SELECT w.amount FROM billing.workspace_bonus AS w
+        WHERE w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key), 0)) INTO answer;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'workspace % has no subscription', consume.workspace_id
-            USING ERRCODE = 'LM003', HINT = 'Subscriptions name their workspace in their metadata in Stripe, as workspace_id.';
-    ELSIF NOT current.active THEN
-        RAISE EXCEPTION 'the subscription of workspace % is not active: %', consume.workspace_id, current.inactive_reason
-            USING ERRCODE = 'LM002', DETAIL = current.inactive_reason;
-    END IF;
-    PERFORM billing.lock_and_bring_up(current.id);
-    SELECT b.included, b.spillover, b.used, b.bonus_used, b.renews_at INTO balance FROM billing.subscription_limits AS b
-    WHERE b.subscription_id = current.id AND b.limit_key = consume.limit_key;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'workspace % has no limit %', consume.workspace_id, quote_literal(consume.limit_key)
-            USING ERRCODE = 'LM004', HINT = format(
-                'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', consume.limit_key);
-    END IF;
-
-    needed := billing.of_bonus(balance.included, balance.spillover, balance.used + consume.amount, 9223372036854775807);
-    IF needed = balance.bonus_used THEN
-        SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
-        WHERE w.workspace_id = consume.workspace_id AND w.limit_key = consume.limit_key;
-    ELSE
-        SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
-        WHERE w.workspace_id = consume.workspace_id AND w.limit_key = consume.limit_key FOR UPDATE;
-    END IF;
-    pool := coalesce(pool, 0);
-    answer := billing.available(balance.included, balance.spillover, balance.used, balance.bonus_used + pool) - consume.amount;
-    IF answer < 0 THEN
-        RAISE EXCEPTION '% are used up for workspace %: % were asked for, % are left', consume.limit_key,
-            consume.workspace_id, consume.amount, answer + consume.amount
-            USING ERRCODE = 'LM001', DETAIL = (answer + consume.amount)::text, HINT = coalesce('They renew at '
-                || to_char(balance.renews_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'They do not renew.');
-    END IF;
-    charged := least(needed, balance.bonus_used + pool);
-    UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount, bonus_used = charged
-    WHERE b.subscription_id = current.id AND b.limit_key = consume.limit_key;
-    IF charged <> balance.bonus_used THEN
-        UPDATE billing.workspace_bonus AS w SET amount = w.amount - (charged - balance.bonus_used)
-        WHERE w.workspace_id = consume.workspace_id AND w.limit_key = consume.limit_key;
+        answer := billing.draw(consume.workspace_id, consume.limit_key, consume.amount);
     END IF;
     IF consume.idempotency_key IS NOT NULL THEN
         UPDATE billing.consumptions AS c SET remaining = answer
@@ -286,5 +310,5 @@ COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last 
 REVOKE ALL ON FUNCTION billing.begin_limits(uuid[]), billing.begin_earlier(uuid[]), billing.bring_up(uuid[], timestamptz),
     billing.claim_limits(timestamptz, integer), billing.lock_and_bring_up(uuid), billing.is_behind(uuid, timestamptz),
     billing.limits_now(uuid),
-    billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint), billing.remaining(uuid, text),
+    billing.draw(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint), billing.remaining(uuid, text),
     billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;

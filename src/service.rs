@@ -108,7 +108,7 @@ impl Service {
         };
         let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
         let renewals = config.renewals.clone().map(|sync| Scheduler {
-            // a batch, and the look at the clocks beside it
+            // two batches
             pool: pool(database, 2),
             sync,
             metrics,

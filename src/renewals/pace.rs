@@ -13,26 +13,40 @@ const AIM: Duration = Duration::from_millis(300);
 
 /// The size of the next batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pace(u32);
+pub(super) struct Pace {
+    size: u32,
+    /// The last batch was full: there is more.
+    behind: bool,
+}
 
 impl Pace {
     /// A small one, of which nothing is known yet.
     pub(super) fn new() -> Self {
-        Self(FIRST)
+        Self { size: FIRST, behind: false }
     }
 
     /// Subscriptions at most.
     pub(super) fn size(self) -> i32 {
-        i32::try_from(self.0).unwrap_or(i32::MAX)
+        i32::try_from(self.size).unwrap_or(i32::MAX)
+    }
+
+    /// Whether there is more to do than fits into one transaction.
+    pub(super) fn is_behind(self) -> bool {
+        self.behind
     }
 
     /// After `count` subscriptions took so long: at most twice as many, or as few as it takes.
     pub(super) fn took(&mut self, count: usize, time: Duration) {
         let (count, micros) = (u128::try_from(count).unwrap_or_default(), time.as_micros().max(1));
+        if count == 0 {
+            self.behind = false;
+            return;
+        }
         let fitting = u32::try_from(count * AIM.as_micros() / micros).unwrap_or(u32::MAX);
         // one that was not full says little about a full one
-        let upper = if count >= u128::from(self.0) { self.0.saturating_mul(2) } else { self.0 };
-        self.0 = fitting.min(upper).clamp(1, MOST);
+        self.behind = count >= u128::from(self.size);
+        let upper = if self.behind { self.size.saturating_mul(2) } else { self.size };
+        self.size = fitting.min(upper).clamp(1, MOST);
     }
 }
 

@@ -65,6 +65,14 @@ pub enum Round {
     Halted,
 }
 
+/// What one transaction did.
+struct Batch {
+    subscriptions: usize,
+    /// Not one that only looked at what had changed: should such a one leave anything due, it is not tried again at once.
+    renewed: bool,
+    took: Duration,
+}
+
 /// What a scheduler remembers from one round to the next.
 struct Memory {
     pace: Pace,
@@ -128,7 +136,22 @@ impl Scheduler {
         if memory.forgot.is_none_or(|at| at.elapsed() > FORGET_EVERY) && ledger::forget_calls(&self.pool).await? == 0 {
             memory.forgot = Some(Instant::now());
         }
-        self.batch(&mut memory.pace).await
+        // while there is a backlog, two at once: the database has more than one core for it
+        let pace = memory.pace;
+        let batches = if pace.is_behind() {
+            let (first, second) = tokio::join!(self.batch(pace), self.batch(pace));
+            vec![first?, second?]
+        } else {
+            vec![self.batch(pace).await?]
+        };
+        for batch in &batches {
+            memory.pace.took(batch.subscriptions, batch.took);
+        }
+        if batches.iter().any(|batch| batch.renewed) {
+            return Ok(Round::Busy);
+        }
+        let next = ledger::next_due(&mut *self.pool.acquire().await?).await?;
+        Ok(if next == Some(Duration::ZERO) { Round::Held } else { Round::Idle(next) })
     }
 
     async fn set_rules(&self) -> Result<(), sqlx::Error> {
@@ -165,19 +188,14 @@ impl Scheduler {
     }
 
     /// Renews what is due in one transaction.
-    async fn batch(&self, pace: &mut Pace) -> Result<Round, sqlx::Error> {
+    async fn batch(&self, pace: Pace) -> Result<Batch, sqlx::Error> {
         let began = Instant::now();
         let mut tx = self.pool.begin_with(BEGIN).await?;
         let ids = ledger::claim(&mut tx, None, pace.size()).await?;
         let done = if ids.is_empty() { Vec::new() } else { ledger::bring_up(&mut tx, &ids, None).await? };
         tx.commit().await?;
-        if ids.is_empty() {
-            let next = ledger::next_due(&mut *self.pool.acquire().await?).await?;
-            return Ok(if next == Some(Duration::ZERO) { Round::Held } else { Round::Idle(next) });
-        }
-        pace.took(ids.len(), began.elapsed());
         self.count(&done, ids.len());
-        Ok(Round::Busy)
+        Ok(Batch { subscriptions: ids.len(), renewed: !done.is_empty(), took: began.elapsed() })
     }
 
     fn count(&self, done: &[Renewed], subscriptions: usize) {

@@ -54,8 +54,8 @@ pub(super) async fn customers(
     let mut changes = store::save(conn, &contacts).await?;
     let of_subscriptions = store::save(conn, &subscriptions).await?;
     let projected: Vec<Uuid> = subscriptions.iter().map(|one| one.row.id).collect();
-    let changed: Vec<Uuid> = of_subscriptions.iter().map(|change| change.row_id).collect();
-    follow::subscriptions(conn, &projected, &changed).await?;
+    let written: Vec<Uuid> = of_subscriptions.iter().map(|change| change.row_id).collect();
+    follow::subscriptions(conn, &projected, &written).await?;
     changes.extend(of_subscriptions);
     Ok(changes)
 }
