@@ -26,7 +26,7 @@
 //! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
 //! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
 //! - [`client`]: the way out, to Stripe's API.
-//! - [`receiver`], [`worker`], [`ops`]: the parts of a process. [`service`]: the process.
+//! - [`receiver`], [`renewals`], [`worker`], [`ops`]: the parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for people.
 //!
 //! # Invariants
@@ -54,6 +54,7 @@ pub mod outbox;
 pub mod projection;
 pub mod reach;
 pub mod receiver;
+pub mod renewals;
 pub mod retry;
 pub mod service;
 pub mod store;

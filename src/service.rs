@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client::{self, BuildError, HttpStripe};
+use crate::clock::Heard;
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
 use crate::config::stripe::StripeConfig;
@@ -24,6 +25,7 @@ use crate::metrics::instance::Instance;
 use crate::ops::Ops;
 use crate::outbox::upkeep;
 use crate::receiver::Receiver;
+use crate::renewals::scheduler::Scheduler;
 use crate::worker::fetch::Fetcher;
 use crate::worker::{self, Context};
 
@@ -37,6 +39,8 @@ pub struct ServiceConfig {
     pub receiver: Option<ReceiverConfig>,
     /// The workers, which events are theirs, and how they ask Stripe.
     pub worker: Option<(WorkerConfig, SyncConfig, StripeConfig)>,
+    /// The scheduler of renewals, and by which rules.
+    pub renewals: Option<SyncConfig>,
     /// Whether to make the months ahead.
     pub upkeep: bool,
     /// The ops listener runs in every process.
@@ -75,6 +79,7 @@ pub struct Service {
     receiver: Option<Receiver>,
     worker: Option<Context>,
     fetcher: Option<Fetcher>,
+    renewals: Option<Scheduler>,
     upkeep: Option<PgPool>,
     ops: Ops,
 }
@@ -87,6 +92,7 @@ impl Service {
     pub async fn bind(config: &ServiceConfig, database: &PgConnectOptions) -> Result<Self, StartError> {
         let registry = Registry::new();
         let metrics = Instance::new(&registry)?;
+        let stripes_clock = Heard::default();
         // one INSERT at a time, and the notification beside it
         let receiver = match &config.receiver {
             Some(receiver) => Some(bind_receiver(receiver, pool(database, 2), Arc::new(metrics.clone())).await?),
@@ -94,16 +100,26 @@ impl Service {
         };
         let (worker, fetcher) = match &config.worker {
             Some((worker, sync, stripe)) => {
-                let context = Context::new(worker_pool(database, worker), sync.clone(), worker.clone(), metrics);
-                with_fetcher(context, stripe, &registry, database)?
+                let context =
+                    Context::new(worker_pool(database, worker), sync.clone(), worker.clone(), metrics.clone());
+                with_fetcher(context, stripe, &registry, database, &stripes_clock)?
             }
             None => (None, None),
         };
+        let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
+        let renewals = config.renewals.clone().map(|sync| Scheduler {
+            // a batch, and the look at the clocks beside it
+            pool: pool(database, 2),
+            sync,
+            metrics,
+            stripe: stripes_clock.clone(),
+            wake,
+        });
         let upkeep = config.upkeep.then(|| pool(database, 1));
         let address = config.ops.listen;
         let ops = Ops::bind(&config.ops, database, registry).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, worker, fetcher, upkeep, ops })
+        Ok(Self { receiver, worker, fetcher, renewals, upkeep, ops })
     }
 
     /// The address of the public listener, where there is one.
@@ -122,6 +138,7 @@ impl Service {
         let parts = TaskTracker::new();
         let pools: Vec<PgPool> = (self.worker.iter().map(|context| context.pool.clone()))
             .chain(self.fetcher.iter().map(Fetcher::pool))
+            .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
             .chain(self.upkeep.clone())
             .collect();
         if let Some(receiver) = self.receiver {
@@ -132,6 +149,9 @@ impl Service {
         }
         if let Some(fetcher) = self.fetcher {
             parts.spawn(fetcher.run(shutdown.clone()));
+        }
+        if let Some(scheduler) = self.renewals {
+            parts.spawn(scheduler.run(shutdown.clone()));
         }
         if let Some(pool) = self.upkeep {
             parts.spawn(upkeep::run(pool, shutdown.clone()));
@@ -164,12 +184,13 @@ fn with_fetcher(
     config: &StripeConfig,
     registry: &Registry,
     database: &PgConnectOptions,
+    stripes_clock: &Heard,
 ) -> Result<(Option<Context>, Option<Fetcher>), StartError> {
     let metrics = client::metrics(registry)?;
     if config.secret_key.is_none() {
         return Ok((Some(worker), None));
     }
-    let api = Arc::new(HttpStripe::new(config, metrics)?);
+    let api = Arc::new(HttpStripe::new(config, metrics, stripes_clock.clone())?);
     let worker = worker.with_fetches(config.read_margin);
     let own = pool(database, u32::try_from(config.concurrency + 1).unwrap_or(u32::MAX));
     let fetcher = Fetcher::new(Context { pool: own, ..worker.clone() }, api, config.concurrency);

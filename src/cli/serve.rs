@@ -43,6 +43,8 @@ pub enum Role {
     Receiver,
     /// Processes stored events.
     Worker,
+    /// Renews limits when their time has come.
+    Renewals,
     /// Makes partitions ahead and keeps the tables in order.
     Upkeep,
 }
@@ -53,6 +55,7 @@ impl Role {
         match self {
             Self::Receiver => "receiver",
             Self::Worker => "worker",
+            Self::Renewals => "renewals",
             Self::Upkeep => "upkeep",
         }
     }
@@ -62,7 +65,7 @@ impl Role {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What this process does.
-    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,upkeep")]
+    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,renewals,upkeep")]
     roles: Vec<Role>,
     /// Use a private PostgreSQL under the data directory instead of `DATABASE_URL`.
     #[arg(long)]
@@ -89,7 +92,7 @@ pub struct Config {
     pub receiver: Option<ReceiverConfig>,
     /// Of the role worker.
     pub worker: WorkerConfig,
-    /// Of the role worker.
+    /// Of the roles worker and renewals.
     pub sync: SyncConfig,
     /// Of the role worker.
     pub stripe: StripeConfig,
@@ -251,6 +254,7 @@ impl Config {
             receiver: self.receiver.clone(),
             worker: (self.roles.contains(&Role::Worker))
                 .then(|| (self.worker.clone(), self.sync.clone(), self.stripe.clone())),
+            renewals: self.roles.contains(&Role::Renewals).then(|| self.sync.clone()),
             upkeep: self.roles.contains(&Role::Upkeep),
             ops: self.ops.clone(),
         }

@@ -17,6 +17,7 @@ use super::read::Read;
 use super::transport::{BODY_LIMIT, Failure, Reply, Transport};
 use super::verdict::{self, Refusal};
 use super::{Answer, StripeApi, Urgency};
+use crate::clock::Heard;
 use crate::config::stripe::StripeConfig;
 use crate::metrics::stripe::StripeMetrics;
 use crate::retry::RetryPolicy;
@@ -51,22 +52,23 @@ struct Question<'a> {
 }
 
 impl HttpStripe {
-    /// A client for the configured key. Connects to nothing yet.
+    /// A client for the configured key, which notes in `clock` what Stripe's says. Connects to nothing yet.
     ///
     /// # Errors
     /// Without a key.
-    pub fn new(config: &StripeConfig, metrics: StripeMetrics) -> Result<Self, BuildError> {
-        Self::with_attempts(config, metrics, ATTEMPTS)
+    pub fn new(config: &StripeConfig, metrics: StripeMetrics, clock: Heard) -> Result<Self, BuildError> {
+        Self::with_attempts(config, metrics, clock, ATTEMPTS)
     }
 
     pub(super) fn with_attempts(
         config: &StripeConfig,
         metrics: StripeMetrics,
+        clock: Heard,
         attempts: RetryPolicy,
     ) -> Result<Self, BuildError> {
         let key = config.secret_key.clone().ok_or(BuildError)?;
         let base = config.api_base.as_str().trim_end_matches('/');
-        let transport = Transport::new(format!("{base}/"), key, config.timeout, config.concurrency);
+        let transport = Transport::new(format!("{base}/"), key, config.timeout, config.concurrency, clock);
         let limiter = Limiter::new(config.rate, config.concurrency, PATIENCE);
         Ok(Self { transport: Arc::new(transport), limiter: Arc::new(limiter), metrics, attempts })
     }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::http::next_attempt;
 use super::verdict::Refusal;
 use super::{ApiError, HttpStripe, Read, StripeApi, Urgency};
-use crate::clock;
+use crate::clock::{self, Heard};
 use crate::config::stripe::StripeConfig;
 use crate::retry::RetryPolicy;
 
@@ -135,7 +135,7 @@ fn config(base: &str) -> StripeConfig {
 }
 
 fn client(config: &StripeConfig) -> HttpStripe {
-    HttpStripe::with_attempts(config, super::metrics(&Registry::new()).unwrap(), FAST).unwrap()
+    HttpStripe::with_attempts(config, super::metrics(&Registry::new()).unwrap(), Heard::default(), FAST).unwrap()
 }
 
 fn customer() -> Read {
@@ -211,7 +211,7 @@ async fn what_passes_is_asked_again_and_every_attempt_is_counted() {
     let fake = Fake::start(vec![Act::BreakOff, locked, ok()]).await;
     let registry = Registry::new();
     let metrics = super::metrics(&registry).unwrap();
-    let client = HttpStripe::with_attempts(&fake.config(), metrics, FAST).unwrap();
+    let client = HttpStripe::with_attempts(&fake.config(), metrics, Heard::default(), FAST).unwrap();
     assert_eq!(read(&client).await.unwrap().body, CUSTOMER);
     assert_eq!(fake.requests(), 3);
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
@@ -253,7 +253,7 @@ async fn a_short_retry_after_beats_our_own_backoff() {
     let metrics = super::metrics(&Registry::new()).unwrap();
     // with this backoff the test would not end
     let slow = RetryPolicy { initial: Duration::from_hours(1), max: Duration::from_hours(1), ..FAST };
-    let client = HttpStripe::with_attempts(&fake.config(), metrics, slow).unwrap();
+    let client = HttpStripe::with_attempts(&fake.config(), metrics, Heard::default(), slow).unwrap();
     assert!(read(&client).await.is_ok());
 }
 
@@ -366,7 +366,7 @@ async fn neither_key_nor_body_is_in_debug_output() {
 #[test]
 fn without_a_key_there_is_no_client() {
     let config = StripeConfig { secret_key: None, ..config("https://api.stripe.com") };
-    let error = HttpStripe::new(&config, super::metrics(&Registry::new()).unwrap()).unwrap_err();
+    let error = HttpStripe::new(&config, super::metrics(&Registry::new()).unwrap(), Heard::default()).unwrap_err();
     assert!(error.to_string().contains("STRIPE_SECRET_KEY"));
 }
 

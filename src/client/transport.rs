@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::API_VERSION;
 use super::hints::{self, Hints};
-use crate::clock;
+use crate::clock::{self, Heard};
 
 /// The largest answers, pages of a hundred expanded objects, have a few megabytes.
 pub(super) const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -39,6 +39,8 @@ pub(super) struct Transport {
     base: String,
     key: SecretString,
     timeout: Duration,
+    /// Stripe's clock, as its last answer told it.
+    heard: Heard,
 }
 
 /// An answer, whatever its status.
@@ -64,8 +66,8 @@ pub(super) enum Failure {
 
 impl Transport {
     /// `base` ends with a slash; `timeout` is for one attempt, from its connection to the end of the answer; `idle`
-    /// connections are kept.
-    pub(super) fn new(base: String, key: SecretString, timeout: Duration, idle: usize) -> Self {
+    /// connections are kept. `heard` is told Stripe's time.
+    pub(super) fn new(base: String, key: SecretString, timeout: Duration, idle: usize, heard: Heard) -> Self {
         let mut tcp = HttpConnector::new();
         // the configuration has seen to it that only this machine is asked without TLS
         tcp.enforce_http(false);
@@ -77,7 +79,7 @@ impl Transport {
             .pool_idle_timeout(IDLE_LIMIT)
             .pool_max_idle_per_host(idle)
             .build(tls);
-        Self { client, base, key, timeout }
+        Self { client, base, key, timeout, heard }
     }
 
     /// Sends the request once.
@@ -111,6 +113,9 @@ impl Transport {
         // taken here: Stripe writes `Date` with the head, however long the body is on its way
         let (took, now) = (begin.elapsed(), clock::now());
         let hints = Hints::of(response.headers(), now);
+        if let Some(date) = hints.date {
+            self.heard.says(date);
+        }
         let at = hints::began(hints.date.unwrap_or(now), took);
         let status = response.status().as_u16();
         let body = collect(response, status, &hints).await?;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::sync::Confirm;
+use super::sync::{Confirm, RenewalAnchor};
 
 /// What a value should have been.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,6 +87,15 @@ pub(super) fn confirm(text: &str) -> Parsed<Confirm> {
         "always" => Ok(Confirm::Always),
         "never" => Ok(Confirm::Never),
         _ => Err(Expected::new("ambiguous, always or never")),
+    }
+}
+
+/// What months are counted from.
+pub(super) fn renewal_anchor(text: &str) -> Parsed<RenewalAnchor> {
+    match text.trim().to_lowercase().as_str() {
+        "subscription_start" => Ok(RenewalAnchor::SubscriptionStart),
+        "billing_cycle" => Ok(RenewalAnchor::BillingCycle),
+        _ => Err(Expected::new("subscription_start or billing_cycle")),
     }
 }
 

@@ -150,6 +150,8 @@ registry! {
         Concern::Sync, "Connected accounts whose events are synced beside our own, separated by commas");
     PAST_DUE_ACTIVE = Setting::new("BILLING_SYNC_PAST_DUE_ACTIVE", "past-due-active", ("BOOL", "true"),
         Concern::Sync, "Whether a subscription stays active while Stripe retries a failed payment");
+    RENEWAL_ANCHOR = Setting::new("BILLING_SYNC_RENEWAL_ANCHOR", "renewal-anchor", ("ANCHOR", "subscription_start"),
+        Concern::Sync, "What months are counted from: subscription_start, or billing_cycle (in step with the invoices)");
     CONFIRM = Setting::new("BILLING_SYNC_CONFIRM", "confirm", ("WHEN", "ambiguous"),
         Concern::Sync, "When a read of Stripe's API confirms the events: ambiguous (their order could not be told), always or never");
     WORKERS = Setting::new("BILLING_SYNC_WORKERS", "workers", ("N", "1"),

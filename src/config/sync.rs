@@ -19,6 +19,25 @@ pub enum Confirm {
     Never,
 }
 
+/// What the months of limits are counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenewalAnchor {
+    /// The subscription's `start_date`, for ever.
+    SubscriptionStart,
+    /// Its `billing_cycle_anchor`, a change of which is a renewal.
+    BillingCycle,
+}
+
+impl RenewalAnchor {
+    /// As in the setting and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SubscriptionStart => "subscription_start",
+            Self::BillingCycle => "billing_cycle",
+        }
+    }
+}
+
 /// Settings of the sync.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
@@ -28,6 +47,8 @@ pub struct SyncConfig {
     pub accounts: BTreeSet<String>,
     /// `BILLING_SYNC_PAST_DUE_ACTIVE`, default true: whether `past_due` subscriptions are active.
     pub past_due_active: bool,
+    /// `BILLING_SYNC_RENEWAL_ANCHOR`, default `subscription_start`: what the months of limits are counted from.
+    pub renewal_anchor: RenewalAnchor,
     /// `BILLING_SYNC_CONFIRM`, default ambiguous: when a read confirms what events have told.
     pub confirm: Confirm,
 }
@@ -38,9 +59,11 @@ impl SyncConfig {
         let livemode = livemode(source);
         let accounts = source.optional(&settings::ACCOUNTS, parse::accounts);
         let past_due_active = source.value(&settings::PAST_DUE_ACTIVE, parse::boolean);
+        let renewal_anchor = source.value(&settings::RENEWAL_ANCHOR, parse::renewal_anchor);
         let confirm = source.value(&settings::CONFIRM, parse::confirm);
         Some(Self {
             confirm: confirm?,
+            renewal_anchor: renewal_anchor?,
             livemode: livemode?,
             accounts: accounts?.unwrap_or_default(),
             past_due_active: past_due_active?,

@@ -189,6 +189,7 @@ fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, Conf
         receiver.secrets.extend(keep.into_iter().flat_map(|keep| keep.extra_secrets.clone()));
         let worker = (WorkerConfig::read(source)?, SyncConfig::read(source)?, StripeConfig::read(source)?);
         let ops = OpsConfig { listen: keep.map_or(free, |keep| keep.ops_listen) };
-        Some(ServiceConfig { receiver: Some(receiver), worker: Some(worker), upkeep: false, ops })
+        let renewals = Some(worker.1.clone());
+        Some(ServiceConfig { receiver: Some(receiver), worker: Some(worker), renewals, upkeep: false, ops })
     })
 }

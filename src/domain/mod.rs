@@ -11,4 +11,5 @@ pub mod job;
 pub mod object;
 pub mod payment;
 pub mod plan;
+pub mod renewal;
 pub mod subscription;

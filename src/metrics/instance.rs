@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::limits::LimitMetrics;
 use crate::domain::event::{Outcome, Reason};
+use crate::domain::renewal::Renewed;
 use crate::stripe::catalogue;
 
 /// How one request to the public listener was answered: the label `outcome`.
@@ -116,6 +118,7 @@ pub struct Instance {
     order_ambiguous: IntCounter,
     stripe_usable: IntGauge,
     attempts_failed: IntCounterVec,
+    limits: LimitMetrics,
 }
 
 impl Instance {
@@ -172,6 +175,7 @@ impl Instance {
                 "consequence",
                 Consequence::ALL.map(Consequence::as_str),
             )?,
+            limits: LimitMetrics::new(registry)?,
         };
         Ok(instance)
     }
@@ -198,6 +202,11 @@ impl Instance {
         self.stripe_usable.set(i64::from(usable));
     }
 
+    /// Counts what a batch of renewals came to.
+    pub fn limits_renewed(&self, renewed: &Renewed) {
+        self.limits.renewed(renewed);
+    }
+
     /// Counts one failed attempt at a batch or an event.
     pub fn attempt_failed(&self, consequence: Consequence) {
         self.attempts_failed.with_label_values(&[consequence.as_str()]).inc();
@@ -210,7 +219,7 @@ impl Instance {
     }
 }
 
-fn counters<const N: usize>(
+pub(super) fn counters<const N: usize>(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -238,7 +247,7 @@ fn events_processed(registry: &Registry) -> Result<IntCounterVec, prometheus::Er
     Ok(counters)
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
     let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
@@ -256,7 +265,7 @@ pub(super) fn durations(registry: &Registry, name: &str, help: &str) -> Result<H
 }
 
 /// For what waits in a queue, perhaps for hours.
-fn delays(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+pub(super) fn delays(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
     histogram(registry, name, help, &[0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0])
 }
 
@@ -303,13 +312,22 @@ mod tests {
         let asked = asked.map(|(operation, outcome)| {
             format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
         });
-        let histograms = ["webhook_request_duration", "event_delay", "batch_duration", "stripe_request_duration"];
+        let histograms = [
+            "webhook_request_duration",
+            "event_delay",
+            "batch_duration",
+            "stripe_request_duration",
+            "limit_renewal_lateness",
+        ];
         let expected: Vec<String> = [
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
             labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
+            labelled("limit_renewals", "outcome", ["renewed", "inactive", "trial_end"]),
             labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
             histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
-            vec!["billing_sync_order_ambiguous_total".to_owned(), "billing_sync_stripe_api_usable".to_owned()],
+            ["order_ambiguous_total", "limit_corrections_total", "stripe_api_usable"]
+                .map(|name| format!("billing_sync_{name}"))
+                .to_vec(),
         ]
         .concat();
         let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).collect();

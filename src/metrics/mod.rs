@@ -3,5 +3,6 @@
 
 pub mod build;
 pub mod instance;
+mod limits;
 pub mod service;
 pub mod stripe;

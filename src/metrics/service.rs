@@ -40,11 +40,23 @@ pub struct Jobs {
     pub failing: i64,
 }
 
+/// How the limits stand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Balances whose renewal is due, exact.
+    pub due: i64,
+    /// Since when the one that waits longest is due, 0 where none is.
+    pub oldest_due_age_seconds: f64,
+    /// Nothing is renewed, because the clocks disagree.
+    pub halted: bool,
+}
+
 /// All that the database says.
 #[derive(Debug, Clone, PartialEq)]
 struct Said {
     outbox: Outbox,
     jobs: Vec<Jobs>,
+    limits: Limits,
 }
 
 /// The metrics of one scrape; never fails, because the process's own metrics go out with them.
@@ -78,8 +90,30 @@ async fn read(pool: &PgPool) -> Result<Said, sqlx::Error> {
     sqlx::query!("-- metrics.limit\nSET LOCAL statement_timeout = '1s'").execute(&mut *transaction).await?;
     let outbox = outbox(&mut transaction).await?;
     let jobs = jobs(&mut transaction).await?;
+    let limits = limits(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Said { outbox, jobs })
+    Ok(Said { outbox, jobs, limits })
+}
+
+/// How the limits stand: an index scan of those that are due.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn limits(conn: &mut PgConnection) -> Result<Limits, sqlx::Error> {
+    sqlx::query_as!(
+        Limits,
+        r#"
+        -- metrics.limits
+        SELECT count(b.renews_at) AS "due!",
+            coalesce(extract(epoch FROM clock_timestamp() - min(b.renews_at)), 0)::double precision
+                AS "oldest_due_age_seconds!",
+            (SELECT halted_at IS NOT NULL FROM billing.renewal_rules) AS "halted!"
+        FROM billing.subscription_limits AS b
+        WHERE b.renews_at <= clock_timestamp()
+        "#
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// How many jobs of each kind there are; a kind without any is left out.
@@ -157,7 +191,7 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
     let registry = Registry::new();
     let up = gauge(&registry, "billing_sync_database_up", "1 if the database answered this scrape within a second.")?;
     up.set(if said.is_some() { 1.0 } else { 0.0 });
-    if let Some(Said { outbox, jobs }) = said {
+    if let Some(Said { outbox, jobs, limits }) = said {
         let help = "Events in the outbox by state; done is an estimate once there are many.";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -181,8 +215,20 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
             all.with_label_values(&[kind]).set(count(|jobs| jobs.all));
             failing.with_label_values(&[kind]).set(count(|jobs| jobs.failing));
         }
+        set_limits(&registry, *limits)?;
     }
     Ok(registry.gather())
+}
+
+fn set_limits(registry: &Registry, limits: Limits) -> Result<(), prometheus::Error> {
+    let help = "Limits whose renewal is due and not done yet.";
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 limits")]
+    gauge(registry, "billing_sync_limit_renewals_overdue", help)?.set(limits.due as f64);
+    let help = "Since when the limit that waits longest for its renewal is due, 0 where none is.";
+    gauge(registry, "billing_sync_limit_renewals_oldest_overdue_age_seconds", help)?.set(limits.oldest_due_age_seconds);
+    let help = "1 while no limit is renewed, because the clocks disagree.";
+    gauge(registry, "billing_sync_limit_renewals_halted", help)?.set(f64::from(u8::from(limits.halted)));
+    Ok(())
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
@@ -202,7 +248,11 @@ mod tests {
     #[test]
     fn every_state_has_a_series_also_at_zero() {
         let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
-        let empty = text(Some(&Said { outbox, jobs: Vec::new() }));
+        let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted: false };
+        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits }));
+        for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {
+            assert!(empty.contains(&format!("billing_sync_limit_renewals_{name} 0\n")), "{empty}");
+        }
         for kind in ["fetch", "confirm", "reproject"] {
             assert!(empty.contains(&format!("billing_sync_jobs{{kind=\"{kind}\"}} 0\n")), "{empty}");
             assert!(empty.contains(&format!("billing_sync_jobs_failing{{kind=\"{kind}\"}} 0\n")), "{empty}");

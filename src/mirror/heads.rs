@@ -1,6 +1,7 @@
 //! The newest state of each object that has new events, told by these events and, where seconds tie, by the archive.
 //!
-//! Called by the merge; `history` and `walk` decide, this brings them what they ask for.
+//! Called by the merge, and by the timeline for seconds of the past; `history` and `walk` decide, this brings them what
+//! they ask for.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,33 @@ pub(super) async fn of(
     mirror: &Mirror,
     arrivals: Vec<Arrival>,
 ) -> Result<Vec<(ObjectKey, Head)>, sqlx::Error> {
-    let mut open = histories(mirror, arrivals);
+    let open = histories(mirror, arrivals).into_iter().collect();
+    tell(conn, mirror, open).await
+}
+
+/// The end of each of these seconds, in which the archive and the batch have events of that object. The mirror, which
+/// speaks of the present, has no say in it.
+pub(super) async fn of_seconds(
+    conn: &mut PgConnection,
+    seconds: &[(ObjectKey, OffsetDateTime)],
+    arrivals: &[Arrival],
+) -> Result<Vec<(ObjectKey, Head)>, sqlx::Error> {
+    let open = seconds.iter().map(|(key, second)| {
+        let mut history = History::complete_after(Some(*second));
+        for one in arrivals.iter().filter(|one| one.key == *key && one.snapshot.created <= *second) {
+            history.add(one.snapshot.clone());
+        }
+        (key.clone(), history)
+    });
+    tell(conn, &Mirror::new(), open.collect()).await
+}
+
+/// The head of each history, which is read back for as long as it asks for more.
+async fn tell(
+    conn: &mut PgConnection,
+    mirror: &Mirror,
+    mut open: Vec<(ObjectKey, History)>,
+) -> Result<Vec<(ObjectKey, Head)>, sqlx::Error> {
     let mut heads = Vec::new();
     loop {
         let mut asking = Vec::new();
@@ -72,13 +99,13 @@ async fn read_back(
     conn: &mut PgConnection,
     mirror: &Mirror,
     asking: Vec<(ObjectKey, History, OffsetDateTime)>,
-) -> Result<BTreeMap<ObjectKey, History>, sqlx::Error> {
+) -> Result<Vec<(ObjectKey, History)>, sqlx::Error> {
     let asked: Vec<_> = asking.iter().map(|(key, _, until)| (key, *until)).collect();
     let mut found: BTreeMap<usize, Vec<Snapshot>> = BTreeMap::new();
     for (place, snapshot) in archive::earlier_second(conn, &asked).await? {
         found.entry(place).or_default().push(snapshot);
     }
-    let mut histories = BTreeMap::new();
+    let mut histories = Vec::new();
     for (place, (key, mut history, _)) in asking.into_iter().enumerate() {
         let second = found.remove(&place).unwrap_or_default();
         // one tick before that second, so that the second itself counts as known
@@ -94,7 +121,7 @@ async fn read_back(
                 history.remember(content.version, State::of(json));
             }
         }
-        histories.insert(key, history);
+        histories.push((key, history));
     }
     Ok(histories)
 }

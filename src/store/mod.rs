@@ -133,28 +133,34 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
         .await
 }
 
-/// Removes the limits of `plans` that are not among `limits`: their keys are gone from the metadata.
+/// Removes the limits of `plans` that are not among `limits`: their keys are gone from the metadata. Returns the plans
+/// that have lost one.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn remove_other_limits(conn: &mut PgConnection, plans: &[Uuid], limits: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+pub async fn remove_other_limits(
+    conn: &mut PgConnection,
+    plans: &[Uuid],
+    limits: &[Uuid],
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
         "-- store.remove_other_limits
         WITH removed AS (
             DELETE FROM billing.plan_limits AS t
             WHERE t.pricing_plan_id = ANY($1) AND t.id <> ALL($2)
-            RETURNING t.id, t.limit_key, t.included
+            RETURNING t.id, t.pricing_plan_id, t.limit_key, t.included
+        ), noted AS (
+            INSERT INTO billing.row_changes (table_name, row_id, causes, changes)
+            SELECT 'plan_limits', id, '{}', jsonb_build_object(
+                'limit_key', jsonb_build_array(limit_key, NULL), 'included', jsonb_build_array(included, NULL))
+            FROM removed
         )
-        INSERT INTO billing.row_changes (table_name, row_id, causes, changes)
-        SELECT 'plan_limits', id, '{}',
-            jsonb_build_object('limit_key', jsonb_build_array(limit_key, NULL), 'included', jsonb_build_array(included, NULL))
-        FROM removed",
+        SELECT pricing_plan_id FROM removed",
         plans,
         limits
     )
-    .execute(conn)
-    .await?;
-    Ok(())
+    .fetch_all(conn)
+    .await
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts it all, and wakes whoever serves the jobs that were asked for.
+    /// Counts it all, and wakes whoever serves the jobs that were asked for, or renews limits that may have changed.
     pub(super) fn count(&self, context: &Context, began: Instant) {
         for (event_type, outcome, delay) in &self.events {
             context.metrics.event_processed(event_type, *outcome, *delay);
@@ -47,6 +47,7 @@ impl Tally {
         if self.demanded {
             context.reads.notify_waiters();
         }
+        context.limits.notify_one();
     }
 }
 

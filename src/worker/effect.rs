@@ -19,10 +19,11 @@ use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::{self, Demands};
 use crate::mirror::facts::fold::Fact;
-use crate::mirror::facts::{known, rows};
+use crate::mirror::facts::{known, rows, timeline};
 use crate::mirror::merge::{self, Incoming, Merged};
 use crate::mirror::{locks, related};
 use crate::projection::Projected;
+use crate::renewals::follow;
 
 /// What is put into one transaction.
 #[derive(Default)]
@@ -105,8 +106,9 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
         own.chain(around.into_iter().map(|(_, customer)| customer)).chain(objects.iter().cloned()).collect();
     locks::acquire(conn, &locked).await?;
 
-    let merged = merge::merge(conn, incoming).await?;
     rows::add(conn, &facts).await?;
+    let grown = timeline::add(conn, &facts, &incoming.arrivals).await?;
+    let merged = merge::merge(conn, incoming).await?;
     let causes = touched(conn, &merged, &touches, &objects, &named).await?;
     let (here, later): (Causes, Causes) = causes.into_iter().partition(|(customer, _)| locked.contains(customer));
     for customer in later.into_keys() {
@@ -126,6 +128,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
         demands.fetch(key, None);
     }
     project::customers(conn, context, &here, &mut notes, &mut demands).await?;
+    follow::timeline(conn, &grown).await?;
     project::others(conn, &merged.changed, &of_objects(&touches), &mut notes, &mut demands).await?;
     let demands = ask(conn, context, demands).await?;
     Ok(Applied { merged, notes, demands })

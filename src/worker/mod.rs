@@ -63,6 +63,8 @@ pub struct Context {
     pub read_margin: Duration,
     /// Wakes the fetcher of this process.
     pub reads: Arc<Notify>,
+    /// Wakes the scheduler of renewals of this process.
+    pub limits: Arc<Notify>,
 }
 
 impl Context {
@@ -77,6 +79,7 @@ impl Context {
             fetches: false,
             read_margin: Duration::ZERO,
             reads: Arc::new(Notify::new()),
+            limits: Arc::new(Notify::new()),
         }
     }
 

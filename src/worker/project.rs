@@ -18,6 +18,7 @@ use crate::mirror::related;
 use crate::mirror::rows::{self, MirrorRow};
 use crate::projection;
 use crate::projection::graph::{Graph, Node, Question};
+use crate::renewals::follow;
 use crate::store::{self, Caused, Change};
 
 /// What was noticed while objects were projected.
@@ -26,7 +27,7 @@ pub(super) type Notes = BTreeMap<ObjectKey, BTreeSet<Reason>>;
 /// Why objects or customers are projected: event ids, or words.
 pub(super) type Causes = BTreeMap<ObjectKey, BTreeSet<String>>;
 
-/// Projects customers and all their subscriptions, and writes the rows.
+/// Projects customers and all their subscriptions, writes the rows, and tells the limits of them.
 pub(super) async fn customers(
     conn: &mut PgConnection,
     context: &Context,
@@ -51,7 +52,11 @@ pub(super) async fn customers(
         }
     }
     let mut changes = store::save(conn, &contacts).await?;
-    changes.extend(store::save(conn, &subscriptions).await?);
+    let of_subscriptions = store::save(conn, &subscriptions).await?;
+    let projected: Vec<Uuid> = subscriptions.iter().map(|one| one.row.id).collect();
+    let changed: Vec<Uuid> = of_subscriptions.iter().map(|change| change.row_id).collect();
+    follow::subscriptions(conn, &projected, &changed).await?;
+    changes.extend(of_subscriptions);
     Ok(changes)
 }
 
@@ -187,7 +192,7 @@ pub(super) async fn others(
 }
 
 /// Projects the plans of `prices`, which may be plans of the old kind. A plan that is new may have been named by
-/// subscriptions before: a job finds them.
+/// subscriptions before, and one that includes something else has subscriptions whose limits change: a job finds them.
 pub(super) async fn plans(
     conn: &mut PgConnection,
     prices: &BTreeSet<ObjectKey>,
@@ -210,12 +215,15 @@ pub(super) async fn plans(
         }
     }
     let mut changes = store::save(conn, &plans).await?;
-    changes.extend(store::save(conn, &limits).await?);
+    let mut news: BTreeSet<Uuid> = changes.iter().filter(|change| change.is_new).map(|change| change.row_id).collect();
+    let other_limits = store::save(conn, &limits).await?;
+    let plan_of: BTreeMap<Uuid, Uuid> = limits.iter().map(|limit| (limit.row.id, limit.row.pricing_plan_id)).collect();
+    news.extend(other_limits.iter().filter_map(|change| plan_of.get(&change.row_id)));
+    changes.extend(other_limits);
     let plan_ids: Vec<Uuid> = plans.iter().map(|plan| plan.row.id).collect();
     let limit_ids: Vec<Uuid> = limits.iter().map(|limit| limit.row.id).collect();
-    store::remove_other_limits(conn, &plan_ids, &limit_ids).await?;
-    let new: BTreeSet<_> = changes.iter().filter(|change| change.is_new).map(|change| change.row_id).collect();
-    for plan in plans.iter().filter(|plan| new.contains(&plan.row.id)) {
+    news.extend(store::remove_other_limits(conn, &plan_ids, &limit_ids).await?);
+    for plan in plans.iter().filter(|plan| news.contains(&plan.row.id)) {
         // whoever names it names it as a price, whichever of the two it is
         demands.reproject(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
     }

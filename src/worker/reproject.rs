@@ -41,6 +41,7 @@ impl Worker {
             if demanded {
                 context.reads.notify_waiters();
             }
+            context.limits.notify_one();
             Ok(())
         };
         if let Err(failure) = contain_panics(work).await {

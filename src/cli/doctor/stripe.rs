@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use super::report::{Check, Report};
 use crate::client::{self, HttpStripe};
+use crate::clock::Heard;
 use crate::config::stripe::StripeConfig;
 use crate::metrics::service::Jobs;
 use crate::worker::fetch::guard::{self, Verdict};
@@ -16,7 +17,9 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check
                       orders in doubt)";
         return Check::warning("stripe", detail, "set STRIPE_SECRET_KEY; then `rebuild` asks for what is lacking");
     }
-    let made = client::metrics(&Registry::new()).ok().and_then(|metrics| HttpStripe::new(config, metrics).ok());
+    let made = client::metrics(&Registry::new())
+        .ok()
+        .and_then(|metrics| HttpStripe::new(config, metrics, Heard::default()).ok());
     let Some(api) = made else {
         return Check::failed("stripe", "the client cannot be made", "check STRIPE_SECRET_KEY and STRIPE_API_BASE");
     };

@@ -1,8 +1,9 @@
 //! Facts: what the newest content of an object cannot tell, in rows that only add.
 //!
-//! [`fold`] says which facts an object states (PURE); [`rows`] keeps them, and [`known`] reads them
-//! back for the projection.
+//! [`fold`] says which facts an object states (PURE); [`rows`] keeps them, [`timeline`] those of subscriptions, and [`known`]
+//! reads them back for the projection.
 
 pub mod fold;
 pub mod known;
 pub mod rows;
+pub mod timeline;

@@ -17,7 +17,7 @@ struct Row<'a> {
     fact: &'a Fact,
 }
 
-/// Adds facts, each with its account.
+/// Adds facts, each with its account; the timeline is left to [`super::timeline`].
 ///
 /// # Errors
 /// Those of the database.
@@ -26,12 +26,11 @@ pub async fn add(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<()
     add_payments(conn, facts).await?;
     add_invoices(conn, facts).await?;
     add_disputes(conn, facts).await?;
-    add_trials(conn, facts).await?;
-    add_timeline(conn, facts).await
+    add_trials(conn, facts).await
 }
 
 /// The rows of one table as the text that `json_populate_recordset` takes; `None` where there are none.
-fn recordset(facts: &[(String, Fact)], of_table: fn(&Fact) -> bool) -> Result<Option<String>, sqlx::Error> {
+pub(super) fn recordset(facts: &[(String, Fact)], of_table: fn(&Fact) -> bool) -> Result<Option<String>, sqlx::Error> {
     let of_table = facts.iter().filter(|(_, fact)| of_table(fact));
     let rows: Vec<Row<'_>> = of_table.map(|(account, fact)| Row { account, fact }).collect();
     if rows.is_empty() {
@@ -127,25 +126,6 @@ async fn add_trials(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result
         GROUP BY account, subscription_id
         ORDER BY account, subscription_id
         ON CONFLICT (account, subscription_id) DO UPDATE SET started_at = LEAST(t.started_at, excluded.started_at)",
-        rows
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn add_timeline(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
-    let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Timeline { .. }))? else { return Ok(()) };
-    sqlx::query!(
-        "-- facts.add_timeline
-        INSERT INTO billing.subscription_timeline
-            (account, subscription_id, effective_from, source, status, payment_paused, ended_at, stripe_price_id,
-             start_date, billing_cycle_anchor, anchor_day)
-        SELECT account, subscription_id, effective_from, source, status, payment_paused, ended_at, stripe_price_id,
-             start_date, billing_cycle_anchor, anchor_day
-        FROM json_populate_recordset(NULL::billing.subscription_timeline, $1::text::json)
-        ORDER BY account, subscription_id, effective_from, source
-        ON CONFLICT DO NOTHING",
         rows
     )
     .execute(conn)

@@ -10,7 +10,7 @@ use billing_sync::clock;
 use billing_sync::config::ops::OpsConfig;
 use billing_sync::config::receiver::ReceiverConfig;
 use billing_sync::config::secret::WebhookSecret;
-use billing_sync::config::sync::{Confirm, SyncConfig};
+use billing_sync::config::sync::{Confirm, RenewalAnchor, SyncConfig};
 use billing_sync::config::worker::WorkerConfig;
 use billing_sync::domain::event::Envelope;
 use billing_sync::metrics::instance::Instance;
@@ -62,6 +62,7 @@ pub(crate) fn sync_config() -> SyncConfig {
         livemode: false,
         accounts: ["acct_known".to_owned()].into(),
         past_due_active: true,
+        renewal_anchor: RenewalAnchor::SubscriptionStart,
         confirm: Confirm::Ambiguous,
     }
 }
@@ -84,6 +85,7 @@ impl TestApp {
         Self::start_with(ServiceConfig {
             receiver: Some(receiver_config()),
             worker: None,
+            renewals: None,
             upkeep: false,
             ops: OpsConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         })

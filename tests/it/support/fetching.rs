@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use billing_sync::client::{HttpStripe, metrics};
+use billing_sync::clock::Heard;
 use billing_sync::config::stripe::StripeConfig;
 use billing_sync::config::sync::Confirm;
 use billing_sync::domain::object::ObjectKey;
@@ -215,6 +216,6 @@ fn fetcher(app: &TestApp, stripe: &FakeStripe, concurrency: usize) -> Fetcher {
         concurrency: 8,
         read_margin: app.context.read_margin,
     };
-    let client = HttpStripe::new(&config, metrics(&Registry::new()).unwrap()).unwrap();
+    let client = HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), Heard::default()).unwrap();
     Fetcher::new(app.context.clone(), Arc::new(client), concurrency)
 }

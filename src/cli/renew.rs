@@ -1,0 +1,260 @@
+//! `renew`: renews what is due, once, or lists it. `serve` does so all the time; this is for a look, and for tests of the
+//! product that need a later date.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::settings::{SettingArgs, Uses};
+use super::{Task, database, output};
+use crate::config::database::required;
+use crate::config::settings::Concern;
+use crate::config::source::Source;
+use crate::domain::renewal::Renewed;
+use crate::migrations;
+use crate::renewals::ledger::{self, Due, State};
+
+/// Subscriptions in one transaction, and in one page of the listing.
+const PAGE: i32 = 1000;
+
+/// For so long what others hold is tried again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Without a terminal, how often a line says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// The settings of `renew`: the rules of renewal are in the database, where `serve` has written them.
+#[derive(Debug)]
+pub struct Settings;
+
+impl Uses for Settings {
+    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Log];
+}
+
+/// Arguments of `renew`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Renew as if it were this time, 2026-12-01T00:00:00Z for example [default: now].
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    now: Option<OffsetDateTime>,
+    /// Allow a time beyond the present: what is renewed stays renewed.
+    #[arg(long, requires = "now")]
+    force: bool,
+    /// Write nothing, and list what is due.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs<Settings>,
+}
+
+fn instant(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "write it with its time zone, as in 2026-12-01T00:00:00Z".to_owned())
+}
+
+impl Args {
+    pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
+        let options = required(source)?;
+        Some(Box::pin(async move { self.run(&options).await }))
+    }
+
+    async fn run(self, options: &PgConnectOptions) -> anyhow::Result<ExitCode> {
+        let mut conn = database::connect(options).await?;
+        let status = migrations::pending(&mut conn).await?;
+        if !status.is_current() {
+            output::complain(&output::wrapped("error: ", &format!("{}: {}", status.describe(), status.mend())));
+            return Ok(ExitCode::from(2));
+        }
+        let state = ledger::state(&mut conn).await?;
+        if let Err(wrong) = self.may_run(&state) {
+            output::complain(&output::wrapped("error: ", &wrong));
+            return Ok(ExitCode::from(2));
+        }
+        if self.dry_run {
+            self.list(&mut conn, self.now.unwrap_or(state.now)).await
+        } else {
+            self.renew(&mut conn).await
+        }
+    }
+
+    /// Refuses what would give away months by mistake.
+    fn may_run(&self, state: &State) -> Result<(), String> {
+        if self.now.is_some_and(|now| now > state.now) && !self.force && !self.dry_run {
+            return Err(format!(
+                "--now is beyond the present, which the database says is {}: every month until then would be renewed \
+                 for good; give --force as well if that is what you want, or --dry-run to see it",
+                text(state.now)
+            ));
+        }
+        match &state.halted_because {
+            Some(wrong) => Err(format!(
+                "nothing is renewed at present, because {wrong}; put the clocks right (NTP): a running `serve` ends the \
+                 halt by itself"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    async fn list(&self, conn: &mut PgConnection, until: OffsetDateTime) -> anyhow::Result<ExitCode> {
+        // one state of things for all pages
+        let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let subscriptions = ledger::due_subscriptions(&mut tx, until).await?;
+        let mut periods = 0;
+        for ids in subscriptions.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+            let page = ledger::due(&mut tx, ids, until).await?;
+            if self.json {
+                page.iter().try_for_each(output::print_json)?;
+            } else {
+                output::print(&table(&page, periods == 0))?;
+            }
+            periods += page.len();
+        }
+        let told = match periods {
+            0 => format!("Nothing is due at {}.", text(until)),
+            _ => format!(
+                "{periods} renewals of {} subscriptions are due at {}; nothing was written.",
+                subscriptions.len(),
+                text(until)
+            ),
+        };
+        if self.json {
+            output::complain(&told);
+        } else {
+            output::print(&if periods == 0 { told } else { format!("\n{told}") })?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn renew(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
+        let mut done = Told::new(ledger::count_due(conn, self.now).await?);
+        let mut held_since: Option<Instant> = None;
+        loop {
+            let mut tx = conn.begin().await?;
+            let ids = ledger::claim(&mut tx, self.now, PAGE).await?;
+            let renewed = if ids.is_empty() { Vec::new() } else { ledger::bring_up(&mut tx, &ids, self.now).await? };
+            tx.commit().await?;
+            done.add(renewed);
+            if !ids.is_empty() {
+                held_since = None;
+                continue;
+            }
+            let left = ledger::count_due(conn, self.now).await?;
+            if left == 0 {
+                break;
+            }
+            if held_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                done.end(self.json)?;
+                anyhow::bail!(
+                    "{left} limits are due and held by open transactions of others; `serve` renews them as soon as \
+                     those end"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        done.end(self.json)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
+
+/// Without the year's first letters nobody could tell a month from another: times stay whole, ids too.
+fn table(page: &[Due], with_header: bool) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    if with_header {
+        table.set_header(["SUBSCRIPTION", "LIMIT", "RENEWS AT", "OUTCOME", "SPILLS OVER", "EXPIRES"]);
+    }
+    for due in page {
+        table.add_row([
+            due.stripe_subscription_id.as_str(),
+            &due.limit_key,
+            &text(due.period_end),
+            &due.outcome,
+            &due.spilled_over.to_string(),
+            &due.expired.to_string(),
+        ]);
+    }
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if at >= 4 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+/// What was done: progress on standard error, the sums on standard output.
+struct Told {
+    bar: ProgressBar,
+    said: Instant,
+    /// By limit key and outcome: renewals, corrections, spilled over, expired.
+    sums: BTreeMap<(String, String), (i64, i64, f64, f64)>,
+}
+
+impl Told {
+    fn new(due: i64) -> Self {
+        let bar = if std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} limits, {per_sec}, {eta} left");
+            let bar = ProgressBar::new(u64::try_from(due).unwrap_or_default());
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        } else {
+            ProgressBar::hidden()
+        };
+        Self { bar, said: Instant::now(), sums: BTreeMap::new() }
+    }
+
+    fn add(&mut self, renewed: Vec<Renewed>) {
+        for one in renewed {
+            self.bar.inc(u64::try_from(one.renewals).unwrap_or_default());
+            let sum = self.sums.entry((one.limit_key, one.outcome)).or_default();
+            sum.0 += one.renewals;
+            sum.1 += one.corrections;
+            sum.2 += one.spilled_over;
+            sum.3 += one.expired;
+        }
+        if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
+            self.said = Instant::now();
+            output::complain(&format!("{} renewals", self.renewals()));
+        }
+    }
+
+    fn renewals(&self) -> i64 {
+        self.sums.values().map(|sum| sum.0).sum()
+    }
+
+    fn end(&self, json: bool) -> anyhow::Result<()> {
+        self.bar.finish_and_clear();
+        for ((limit_key, outcome), (renewals, corrections, spilled_over, expired)) in &self.sums {
+            if json {
+                output::print_json(&serde_json::json!({
+                    "limit_key": limit_key, "outcome": outcome, "renewals": renewals, "corrections": corrections,
+                    "spilled_over": spilled_over, "expired": expired,
+                }))?;
+            } else {
+                let corrected = if *corrections > 0 { format!(", {corrections} corrected") } else { String::new() };
+                output::print(&format!(
+                    "{limit_key}: {renewals} {outcome}{corrected}; {spilled_over} spilled over, {expired} expired"
+                ))?;
+            }
+        }
+        if self.sums.is_empty() && !json {
+            output::print("Nothing was due.")?;
+        }
+        Ok(())
+    }
+}

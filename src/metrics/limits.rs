@@ -1,0 +1,154 @@
+//! What this process counts of the renewals of limits.
+//!
+//! Limit keys come from Stripe's metadata, so that anybody who may edit a price could make a thousand of them: the first
+//! ones that are seen have series of their own, and all others share one.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, Opts, Registry};
+
+use super::instance::{counter, counters, delays};
+use crate::domain::renewal::Renewed;
+
+/// Keys with series of their own.
+const MOST_KEYS: usize = 20;
+
+/// The label of all further ones.
+const OTHER: &str = "other";
+
+/// How a period ended: the label `outcome`.
+const OUTCOMES: [&str; 3] = ["renewed", "inactive", "trial_end"];
+
+/// The metrics of the renewals.
+#[derive(Debug, Clone)]
+pub(super) struct LimitMetrics {
+    renewals: IntCounterVec,
+    corrections: IntCounter,
+    lateness: Histogram,
+    spilled_over: CounterVec,
+    expired: CounterVec,
+    keys: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl LimitMetrics {
+    /// Declares them.
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            renewals: counters(
+                registry,
+                "billing_sync_limit_renewals_total",
+                "Periods of limits that this process closed, by outcome: renewed, inactive, or trial_end.",
+                "outcome",
+                OUTCOMES,
+            )?,
+            corrections: counter(
+                registry,
+                "billing_sync_limit_corrections_total",
+                "Closed periods that came out otherwise once an event of the time before their end came.",
+            )?,
+            lateness: delays(
+                registry,
+                "billing_sync_limit_renewal_lateness_seconds",
+                "From the end of a period to its being closed.",
+            )?,
+            spilled_over: amounts(
+                registry,
+                "billing_sync_limit_spilled_over_total",
+                "What was left of limits and went over into the next month.",
+            )?,
+            expired: amounts(
+                registry,
+                "billing_sync_limit_expired_total",
+                "What was left of limits and did not go over into the next month.",
+            )?,
+            keys: Arc::default(),
+        })
+    }
+
+    /// Counts what was done for one outcome and key.
+    pub(super) fn renewed(&self, renewed: &Renewed) {
+        if OUTCOMES.contains(&renewed.outcome.as_str()) {
+            self.renewals.with_label_values(&[renewed.outcome.as_str()]).inc_by(count(renewed.renewals));
+        }
+        self.corrections.inc_by(count(renewed.corrections));
+        for lateness in &renewed.latenesses {
+            self.lateness.observe(lateness.max(0.0));
+        }
+        let key = self.label(&renewed.limit_key);
+        self.spilled_over.with_label_values(&[&key]).inc_by(renewed.spilled_over.max(0.0));
+        self.expired.with_label_values(&[&key]).inc_by(renewed.expired.max(0.0));
+    }
+
+    fn label(&self, key: &str) -> String {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() < MOST_KEYS {
+            keys.insert(key.to_owned());
+        }
+        if keys.contains(key) { key.to_owned() } else { OTHER.to_owned() }
+    }
+}
+
+fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or_default()
+}
+
+/// A counter of amounts by limit key: there is no series before the first renewal of a key.
+fn amounts(registry: &Registry, name: &str, help: &str) -> Result<CounterVec, prometheus::Error> {
+    let amounts = CounterVec::new(Opts::new(name, help), &["limit_key"])?;
+    registry.register(Box::new(amounts.clone()))?;
+    Ok(amounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renewed(limit_key: &str) -> Renewed {
+        Renewed {
+            outcome: "renewed".to_owned(),
+            limit_key: limit_key.to_owned(),
+            renewals: 2,
+            corrections: 1,
+            spilled_over: 300.0,
+            expired: 20.0,
+            latenesses: vec![0.5, 4000.0],
+        }
+    }
+
+    fn text(registry: &Registry) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_counted_by_outcome_and_by_key() {
+        let registry = Registry::new();
+        let metrics = LimitMetrics::new(&registry).unwrap();
+        metrics.renewed(&renewed("words"));
+        let text = text(&registry);
+        for line in [
+            "billing_sync_limit_renewals_total{outcome=\"renewed\"} 2",
+            "billing_sync_limit_renewals_total{outcome=\"inactive\"} 0",
+            "billing_sync_limit_corrections_total 1",
+            "billing_sync_limit_spilled_over_total{limit_key=\"words\"} 300",
+            "billing_sync_limit_expired_total{limit_key=\"words\"} 20",
+            "billing_sync_limit_renewal_lateness_seconds_count 2",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_flood_share_one_series() {
+        let registry = Registry::new();
+        let metrics = LimitMetrics::new(&registry).unwrap();
+        for number in 0..MOST_KEYS + 5 {
+            metrics.renewed(&renewed(&format!("key_{number}")));
+        }
+        metrics.renewed(&renewed("key_0"));
+        let text = text(&registry);
+        assert_eq!(text.matches("billing_sync_limit_expired_total{").count(), MOST_KEYS + 1, "{text}");
+        assert!(text.contains("billing_sync_limit_expired_total{limit_key=\"other\"} 100\n"), "{text}");
+        assert!(text.contains("billing_sync_limit_expired_total{limit_key=\"key_0\"} 40\n"), "{text}");
+    }
+}

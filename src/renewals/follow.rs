@@ -1,0 +1,67 @@
+//! What the worker tells the limits: that there are new subscriptions, and of which something has changed.
+//!
+//! It only inserts. A balance may be locked by an open transaction of the product, for as long as that takes; whoever
+//! brings it up next finds the mark and does the rest. Called in the worker's transaction, with its locks held.
+
+use std::collections::BTreeMap;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::object::ObjectKey;
+
+/// Marks subscriptions whose timeline has grown, each with the time since when it may be another one.
+///
+/// # Errors
+/// Those of the database.
+pub async fn timeline(conn: &mut PgConnection, grown: &BTreeMap<ObjectKey, OffsetDateTime>) -> Result<(), sqlx::Error> {
+    if grown.is_empty() {
+        return Ok(());
+    }
+    let accounts: Vec<String> = grown.keys().map(|key| key.account.clone()).collect();
+    let ids: Vec<String> = grown.keys().map(|key| key.object_id.clone()).collect();
+    let since: Vec<OffsetDateTime> = grown.values().copied().collect();
+    sqlx::query!(
+        "-- renewals.mark_timeline
+        INSERT INTO billing.limit_changes (subscription_id, since)
+        SELECT s.id, grown.since
+        FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS grown (account, subscription_id, since)
+        JOIN billing.subscriptions AS s
+            ON s.account = grown.account AND s.stripe_subscription_id = grown.subscription_id
+        WHERE EXISTS (SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = s.id)",
+        &accounts,
+        &ids,
+        &since
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Begins the balances that the `projected` subscriptions lack, and marks those among them that were `changed`, or whose
+/// plan includes something else than their balance says.
+///
+/// # Errors
+/// Those of the database.
+pub async fn subscriptions(conn: &mut PgConnection, projected: &[Uuid], changed: &[Uuid]) -> Result<(), sqlx::Error> {
+    if projected.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "-- renewals.mark
+        INSERT INTO billing.limit_changes (subscription_id, since)
+        SELECT DISTINCT b.subscription_id, clock_timestamp()
+        FROM billing.subscription_limits AS b
+        JOIN billing.subscriptions AS s ON s.id = b.subscription_id
+        LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = b.limit_key
+        WHERE b.subscription_id = ANY($1) AND (b.subscription_id = ANY($2)
+            OR (b.included, b.unlimited) IS DISTINCT FROM (l.included, coalesce(l.unlimited, false)))",
+        projected,
+        changed
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!("-- renewals.begin\nSELECT billing.begin_limits($1)", projected).execute(conn).await?;
+    Ok(())
+}

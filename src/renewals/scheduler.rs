@@ -1,0 +1,200 @@
+//! Renews limits when their time has come, and brings up those of which something changed. The role renewals of `serve`.
+//!
+//! Any number of schedulers run against one database: a claim skips what others hold. One batch is one transaction. Where
+//! none runs nothing is lost, for `consume` renews what it touches, and the first one to come back catches up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::clocks;
+use super::ledger;
+use super::pace::Pace;
+use crate::clock::{self, Heard};
+use crate::config::sync::SyncConfig;
+use crate::domain::renewal::Renewed;
+use crate::metrics::instance::Instance;
+use crate::reach;
+
+/// How often it looks although nothing woke it: another process may have written what is due, and clocks may jump.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Somebody holds all that is due: they end, or the next look finds others.
+const HELD: Duration = Duration::from_secs(1);
+
+/// No step takes as long as this unless the database does not answer.
+const STEP_LIMIT: Duration = Duration::from_mins(1);
+
+/// How often old idempotency keys are looked for.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
+
+/// READ COMMITTED, because what decides is read after the locks.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '30s';
+    SET LOCAL idle_in_transaction_session_timeout = '30s'";
+
+/// What a scheduler needs.
+#[derive(Clone)]
+pub struct Scheduler {
+    /// The database.
+    pub pool: PgPool,
+    /// The rules of renewal.
+    pub sync: SyncConfig,
+    /// Where it counts.
+    pub metrics: Instance,
+    /// Stripe's clock, where somebody asks Stripe.
+    pub stripe: Heard,
+    /// Wakes it before its time.
+    pub wake: Arc<Notify>,
+}
+
+/// How far a round got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// There may be more at once.
+    Busy,
+    /// Something is due and somebody else holds it.
+    Held,
+    /// Nothing is due for so long.
+    Idle(Option<Duration>),
+    /// Nothing is renewed while the clocks disagree.
+    Halted,
+}
+
+/// What a scheduler remembers from one round to the next.
+struct Memory {
+    pace: Pace,
+    /// The rules were written.
+    ready: bool,
+    /// This process has stopped the renewals.
+    halting: bool,
+    forgot: Option<Instant>,
+}
+
+impl Scheduler {
+    /// Works until `shutdown`; a batch at work is finished first. Begins again after a panic, for a process that looks
+    /// well and renews nothing would be the worst of all.
+    pub async fn run(self, shutdown: CancellationToken) {
+        while tokio::spawn(self.clone().keep_renewing(shutdown.clone())).await.is_err() {
+            tracing::error!("the scheduler of renewals panicked and begins again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn keep_renewing(mut self, shutdown: CancellationToken) {
+        let mut memory = Memory { pace: Pace::new(), ready: false, halting: false, forgot: None };
+        while !shutdown.is_cancelled() {
+            let pause = match tokio::time::timeout(STEP_LIMIT, self.round(&mut memory)).await {
+                Ok(Ok(Round::Busy)) => continue,
+                Ok(Ok(Round::Held)) => HELD,
+                Ok(Ok(Round::Idle(next))) => next.map_or(POLL, |next| next.min(POLL)),
+                Ok(Ok(Round::Halted)) => POLL,
+                Ok(Err(error)) => {
+                    let error = match error {
+                        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => reach::cause(&self.pool, &error).await,
+                        error => error.to_string(),
+                    };
+                    tracing::warn!(error, pause_seconds = POLL.as_secs(), "limits cannot be renewed now");
+                    POLL
+                }
+                Err(_) => {
+                    // the old connection may never come back to its pool
+                    let fresh = self.pool.options().clone();
+                    self.pool = fresh.connect_lazy_with(self.pool.connect_options().as_ref().clone());
+                    tracing::warn!("the database did not answer within {} s", STEP_LIMIT.as_secs());
+                    Duration::ZERO
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn round(&self, memory: &mut Memory) -> Result<Round, sqlx::Error> {
+        if !memory.ready {
+            self.set_rules().await?;
+            memory.ready = true;
+        }
+        if !self.clocks_agree(&mut memory.halting).await? {
+            return Ok(Round::Halted);
+        }
+        if memory.forgot.is_none_or(|at| at.elapsed() > FORGET_EVERY) && ledger::forget_calls(&self.pool).await? == 0 {
+            memory.forgot = Some(Instant::now());
+        }
+        self.batch(&mut memory.pace).await
+    }
+
+    async fn set_rules(&self) -> Result<(), sqlx::Error> {
+        let (anchor, past_due_active) = (self.sync.renewal_anchor.as_str(), self.sync.past_due_active);
+        if ledger::set_rules(&mut *self.pool.acquire().await?, anchor, past_due_active).await? {
+            tracing::warn!(
+                renewal_anchor = anchor,
+                past_due_active,
+                "the rules of renewal are others than before; each subscription follows them from its next renewal or \
+                 change on"
+            );
+        }
+        Ok(())
+    }
+
+    /// Compares the clocks; while they disagree, nobody renews.
+    async fn clocks_agree(&self, halting: &mut bool) -> Result<bool, sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        let state = ledger::state(&mut conn).await?;
+        let Some(wrong) = clocks::disagreement(state.now, clock::now(), self.stripe.ahead()) else {
+            if ledger::go_on(&mut conn, std::mem::take(halting)).await? {
+                tracing::warn!("the clocks agree again: limits are renewed");
+                return Ok(true);
+            }
+            return Ok(state.halted_because.is_none());
+        };
+        ledger::halt(&mut conn, &wrong).await?;
+        if !std::mem::replace(halting, true) {
+            tracing::error!(
+                "no limit is renewed: {wrong}; put the clocks right (NTP), and renewals go on and catch up by themselves"
+            );
+        }
+        Ok(false)
+    }
+
+    /// Renews what is due in one transaction.
+    async fn batch(&self, pace: &mut Pace) -> Result<Round, sqlx::Error> {
+        let began = Instant::now();
+        let mut tx = self.pool.begin_with(BEGIN).await?;
+        let ids = ledger::claim(&mut tx, None, pace.size()).await?;
+        let done = if ids.is_empty() { Vec::new() } else { ledger::bring_up(&mut tx, &ids, None).await? };
+        tx.commit().await?;
+        if ids.is_empty() {
+            let next = ledger::next_due(&mut *self.pool.acquire().await?).await?;
+            return Ok(if next == Some(Duration::ZERO) { Round::Held } else { Round::Idle(next) });
+        }
+        pace.took(ids.len(), began.elapsed());
+        self.count(&done, ids.len());
+        Ok(Round::Busy)
+    }
+
+    fn count(&self, done: &[Renewed], subscriptions: usize) {
+        let mut renewals: HashMap<&str, i64> = HashMap::new();
+        for one in done {
+            self.metrics.limits_renewed(one);
+            *renewals.entry(one.outcome.as_str()).or_default() += one.renewals;
+        }
+        let of = |outcome: &str| renewals.get(outcome).copied().unwrap_or_default();
+        if renewals.values().any(|count| *count > 0) {
+            tracing::info!(
+                subscriptions,
+                renewed = of("renewed"),
+                inactive = of("inactive"),
+                trial_end = of("trial_end"),
+                "limits renewed"
+            );
+        }
+    }
+}
