@@ -28,8 +28,9 @@ COMMENT ON FUNCTION billing.of_bonus(bigint, bigint, bigint, bigint) IS 'How muc
 
 CREATE FUNCTION billing.available(included bigint, spillover bigint, used bigint, bonus bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    -- as numeric, for the sum of two large limits is no bigint
-    RETURN least(9223372036854775807, greatest(0, included::numeric + spillover + bonus - used))::bigint;
+    -- as numeric, for the sum of two large limits is no bigint; greatest and least pass over a null, which is to stay one
+    RETURN CASE WHEN included IS NOT NULL
+        THEN least(9223372036854775807, greatest(0, included::numeric + spillover + bonus - used))::bigint END;
 
 COMMENT ON FUNCTION billing.available(bigint, bigint, bigint, bigint) IS 'greatest(0, included + spillover + bonus - used); null where included is, which is unlimited. The bonus is that of the beginning: what is left of it and what was used.';
 

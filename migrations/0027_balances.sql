@@ -110,16 +110,18 @@ SET plan_cache_mode = force_custom_plan SET jit = off
 -- it looks up each row by its key; the estimates of a course are too wild to be left with the choice
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
+DECLARE
+    -- what is marked while this runs is left for the next time: begin_earlier may not have seen it
+    marks CONSTANT bigint[] := ARRAY(SELECT c.id FROM billing.limit_changes AS c WHERE c.subscription_id = ANY (ids));
 BEGIN
-    IF EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = ANY (ids)) THEN
+    IF marks <> '{}' THEN
         PERFORM billing.begin_earlier(ids);
     END IF;
     RETURN QUERY
     WITH course AS MATERIALIZED (
         SELECT * FROM billing.limit_course(ids, bring_up.until)
     ), known AS (
-        -- what this statement has seen, and no more: its snapshot is the one of the course
-        DELETE FROM billing.limit_changes AS c WHERE c.subscription_id = ANY (ids)
+        DELETE FROM billing.limit_changes AS c WHERE c.id = ANY (marks)
     ), written AS (
         INSERT INTO billing.limit_renewals (subscription_id, limit_key, period_start, period_end, follows, included, unlimited,
             spillover, used, bonus_used, outcome, spilled_over, expired, at_anchor, stripe_price_id)

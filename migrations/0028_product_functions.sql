@@ -184,7 +184,9 @@ DECLARE
     balance record;
     charged bigint;
 BEGIN
-    IF release.amount IS NULL OR release.amount <= 0 THEN
+    IF release.workspace_id IS NULL OR release.limit_key IS NULL THEN
+        RAISE EXCEPTION 'workspace_id and limit_key must not be null' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF release.amount IS NULL OR release.amount <= 0 THEN
         RAISE EXCEPTION 'amount must be above zero, not %', coalesce(release.amount::text, 'null')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -213,7 +215,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Gives back this much of a capacity (a member who left) and returns what remains; null is unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, 22023 more than was taken. Works while the subscription is inactive too.';
+COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Gives back this much of a capacity (a member who left) and returns what remains; null is unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, 22023 bad argument or more than was taken. Works while the subscription is inactive too.';
 
 CREATE FUNCTION billing.remaining(workspace_id uuid, limit_key text) RETURNS bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -222,6 +224,9 @@ DECLARE
     current record;
     answer bigint;
 BEGIN
+    IF remaining.workspace_id IS NULL OR remaining.limit_key IS NULL THEN
+        RAISE EXCEPTION 'workspace_id and limit_key must not be null' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     SELECT s.id, s.active INTO current FROM billing.current_subscriptions AS s WHERE s.workspace_id = remaining.workspace_id;
     IF NOT FOUND THEN
         RETURN 0;
@@ -235,7 +240,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'What consume would have to give now: null is unlimited, 0 where the subscription is not active or there is none. Raises LM004 where the subscription has no such limit. Writes and locks nothing.';
+COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'What consume would have to give now: null is unlimited, 0 where the subscription is not active or there is none. Raises LM004 where the subscription has no such limit, 22023 bad argument. Writes and locks nothing.';
 
 CREATE FUNCTION billing.grant_bonus(workspace_id uuid, limit_key text, amount bigint, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -248,15 +253,24 @@ BEGIN
         RAISE EXCEPTION 'a bonus needs a workspace, a limit key, an amount other than zero and a reason'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- the balances before the bonus, as in consume: who grants and then consumes in one transaction would else hold the one
+    -- and wait for the other, while somebody beside them does it the other way round
+    PERFORM FROM billing.subscription_limits AS b
+    JOIN billing.current_subscriptions AS s ON s.id = b.subscription_id
+    WHERE s.workspace_id = grant_bonus.workspace_id ORDER BY b.limit_key FOR UPDATE OF b;
     INSERT INTO billing.workspace_bonus (workspace_id, limit_key, amount)
     VALUES (grant_bonus.workspace_id, grant_bonus.limit_key, 0) ON CONFLICT DO NOTHING;
     UPDATE billing.workspace_bonus AS w SET amount = w.amount + grant_bonus.amount
     WHERE w.workspace_id = grant_bonus.workspace_id AND w.limit_key = grant_bonus.limit_key
-        AND w.amount + grant_bonus.amount >= 0
+        -- far from the end of bigint, for it is added to what was used of it
+        AND w.amount::numeric + grant_bonus.amount BETWEEN 0 AND 1000000000000000000
     RETURNING w.amount INTO answer;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'of the % bonus of workspace % less than % is left', grant_bonus.limit_key, grant_bonus.workspace_id,
-            -grant_bonus.amount USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'the % bonus of workspace % cannot be changed by %', grant_bonus.limit_key, grant_bonus.workspace_id,
+            grant_bonus.amount USING ERRCODE = 'invalid_parameter_value', DETAIL = (SELECT format('%s are left.', w.amount)
+                FROM billing.workspace_bonus AS w
+                WHERE w.workspace_id = grant_bonus.workspace_id AND w.limit_key = grant_bonus.limit_key),
+            HINT = 'No more can be taken back than is left, and no bonus is above 10^18.';
     END IF;
     INSERT INTO billing.bonus_grants (workspace_id, limit_key, amount, reason, granted_by)
     VALUES (grant_bonus.workspace_id, grant_bonus.limit_key, grant_bonus.amount, grant_bonus.reason, session_user);

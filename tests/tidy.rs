@@ -266,7 +266,7 @@ fn no_migration_is_edited_after_it_was_shipped() {
 #[test]
 fn the_repository_stands_on_its_own() {
     for (folder, extension) in
-        [("src", "rs"), ("tests", "rs"), ("docs", "md"), ("fixtures", "md"), ("migrations", "sql")]
+        [("src", "rs"), ("tests", "rs"), ("docs", "md"), ("fixtures", "md"), ("migrations", "sql"), ("ops", "sql")]
     {
         for file in files(folder, extension) {
             assert!(file.path == "tests/tidy.rs" || !file.text.contains("../shared"), "{}", file.path);
