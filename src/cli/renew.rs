@@ -124,8 +124,9 @@ impl Args {
         let told = match periods {
             0 => format!("Nothing is due at {}.", text(until)),
             _ => format!(
-                "{periods} renewals of {} subscriptions are due at {}; nothing was written.",
+                "{periods} renewals of {} {} are due at {}; nothing was written.",
                 subscriptions.len(),
+                if subscriptions.len() == 1 { "subscription" } else { "subscriptions" },
                 text(until)
             ),
         };

@@ -191,8 +191,8 @@ pub(super) async fn others(
     Ok(written)
 }
 
-/// Projects the plans of `prices`, which may be plans of the old kind. A plan that is new may have been named by
-/// subscriptions before, and one that includes something else has subscriptions whose limits change: a job finds them.
+/// Projects the plans of `prices`, which may be plans of the old kind. A plan that is new or another one may be that of
+/// subscriptions, and so decide their limits: a job finds them.
 pub(super) async fn plans(
     conn: &mut PgConnection,
     prices: &BTreeSet<ObjectKey>,
@@ -215,15 +215,15 @@ pub(super) async fn plans(
         }
     }
     let mut changes = store::save(conn, &plans).await?;
-    let mut news: BTreeSet<Uuid> = changes.iter().filter(|change| change.is_new).map(|change| change.row_id).collect();
-    let other_limits = store::save(conn, &limits).await?;
+    let mut others: BTreeSet<Uuid> = changes.iter().map(|change| change.row_id).collect();
+    let of_limits = store::save(conn, &limits).await?;
     let plan_of: BTreeMap<Uuid, Uuid> = limits.iter().map(|limit| (limit.row.id, limit.row.pricing_plan_id)).collect();
-    news.extend(other_limits.iter().filter_map(|change| plan_of.get(&change.row_id)));
-    changes.extend(other_limits);
+    others.extend(of_limits.iter().filter_map(|change| plan_of.get(&change.row_id)));
+    changes.extend(of_limits);
     let plan_ids: Vec<Uuid> = plans.iter().map(|plan| plan.row.id).collect();
     let limit_ids: Vec<Uuid> = limits.iter().map(|limit| limit.row.id).collect();
-    news.extend(store::remove_other_limits(conn, &plan_ids, &limit_ids).await?);
-    for plan in plans.iter().filter(|plan| news.contains(&plan.row.id)) {
+    others.extend(store::remove_other_limits(conn, &plan_ids, &limit_ids).await?);
+    for plan in plans.iter().filter(|plan| others.contains(&plan.row.id)) {
         // whoever names it names it as a price, whichever of the two it is
         demands.reproject(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
     }

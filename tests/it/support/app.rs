@@ -17,6 +17,7 @@ use billing_sync::metrics::instance::Instance;
 use billing_sync::outbox::enqueue::{self, Incoming};
 use billing_sync::receiver::PATH;
 use billing_sync::receiver::{envelope, signature};
+use billing_sync::renewals::ledger;
 use billing_sync::service::{Service, ServiceConfig};
 use billing_sync::worker::{Context, Worker};
 use prometheus::{Registry, TextEncoder};
@@ -192,6 +193,26 @@ impl TestApp {
         sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
     }
 
+    /// The timeline of all subscriptions as events told it, with the place of each row in its second.
+    pub(crate) async fn timeline(&self) -> Vec<String> {
+        let query = "SELECT to_jsonb(t)::text FROM billing.subscription_timeline t
+            WHERE source <> 'read' ORDER BY account, subscription_id, effective_from, source";
+        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
+    }
+
+    /// Renews limits until none is due and no change is left to look at.
+    pub(crate) async fn renew(&self) {
+        loop {
+            let mut tx = self.pool.begin().await.unwrap();
+            let ids = ledger::claim(&mut tx, None, 100).await.unwrap();
+            if ids.is_empty() {
+                return;
+            }
+            ledger::bring_up(&mut tx, &ids, None).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    }
+
     /// Puts events into the outbox as the receiver does, without the door.
     pub(crate) async fn enqueue<'a>(&self, events: impl Iterator<Item = &'a Value>) {
         enqueue(&self.pool, events).await;
@@ -203,7 +224,8 @@ impl TestApp {
             "TRUNCATE billing.events, billing.outbox, billing.stripe_objects, billing.billing_contacts,
                 billing.subscriptions, billing.pricing_plans, billing.plan_limits, billing.coupons,
                 billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
-                billing.dispute_facts, billing.trial_facts, billing.subscription_timeline, billing.jobs, billing.reads",
+                billing.dispute_facts, billing.trial_facts, billing.subscription_timeline, billing.jobs, billing.reads,
+                billing.subscription_limits, billing.limit_renewals, billing.limit_changes",
         )
         .await;
     }

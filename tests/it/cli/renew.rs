@@ -1,0 +1,152 @@
+//! `renew`: what is due, on trial and for good, through the real binary.
+
+use std::process::Output;
+
+use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+
+use super::{code, migrated, run, words};
+use crate::support::cluster::TestDatabase;
+
+/// Two subscriptions of 1000 words that began on the last day of January 2026; of the second month 400 are used. What they
+/// had until the end of March is done.
+async fn sold() -> (TestDatabase, PgConnection) {
+    let (database, mut conn) = migrated().await;
+    sqlx::raw_sql(
+        "INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
+            VALUES (md5('plan')::uuid, '', 'price_1', true, '{}');
+        INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
+            VALUES (md5('limit')::uuid, md5('plan')::uuid, 'words', 1000, false);
+        INSERT INTO billing.subscription_timeline
+            (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
+            SELECT '', id, '2026-01-31 09:15Z', 'evt_' || id, 'active', false, 'price_1', '2026-01-31 09:15Z'
+            FROM unnest('{sub_1,sub_2}'::text[]) AS id;
+        INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
+            workspace_id, stripe_status, active, payment_paused, sepa_payment_failed, is_trial, is_grace_period,
+            stripe_price_id, pricing_plan_id, active_discounts, active_discount_ends, stripe_created_at, started_at)
+            SELECT md5(id)::uuid, '', id, 'cus_1', md5('cus_1')::uuid, md5('w' || id)::uuid, 'active', true, false, false,
+                false, false, 'price_1', md5('plan')::uuid, '{}', '{}', '2026-01-31 09:15Z', '2026-01-31 09:15Z'
+            FROM unnest('{sub_1,sub_2}'::text[]) AS id;
+        SELECT billing.begin_limits(ARRAY[md5('sub_1')::uuid, md5('sub_2')::uuid]);
+        SELECT FROM billing.bring_up(ARRAY[md5('sub_1')::uuid, md5('sub_2')::uuid], '2026-03-01');
+        UPDATE billing.subscription_limits SET used = 400 WHERE subscription_id = md5('sub_1')::uuid;
+        SELECT FROM billing.bring_up(ARRAY[md5('sub_2')::uuid], '2126-01-01')",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    (database, conn)
+}
+
+fn renew(database: &TestDatabase, arguments: &[&str]) -> Output {
+    run(&[&["renew"], arguments].concat(), &[("DATABASE_URL", database.url.as_str())])
+}
+
+async fn periods(conn: &mut PgConnection) -> i64 {
+    let query = "SELECT count(*) FROM billing.limit_renewals WHERE subscription_id = md5('sub_1')::uuid";
+    sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_trial_run_lists_each_period_and_writes_nothing() {
+    let (database, mut conn) = sold().await;
+    let output = renew(&database, &["--dry-run", "--now", "2026-05-01T00:00:00Z"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(code(&Output { stdout: Vec::new(), ..output }), 0, "{said}");
+    assert_eq!(
+        said,
+        "SUBSCRIPTION  LIMIT  RENEWS AT             OUTCOME  SPILLS OVER  EXPIRES\n\
+         sub_1         words  2026-03-31T09:15:00Z  renewed         1000      600\n\
+         sub_1         words  2026-04-30T09:15:00Z  renewed         1000     1000\n\
+         \n2 renewals of 1 subscription are due at 2026-05-01T00:00:00Z; nothing was written.\n"
+    );
+    assert_eq!(periods(&mut conn).await, 1);
+    let nothing = words(&renew(&database, &["--dry-run", "--now", "2026-03-31T09:14:59Z"]).stdout);
+    assert_eq!(nothing, "Nothing is due at 2026-03-31T09:14:59Z.");
+}
+
+#[tokio::test]
+async fn a_time_of_the_past_is_renewed_until_then_and_no_further() {
+    let (database, mut conn) = sold().await;
+    let said = words(&renew(&database, &["--now", "2026-05-01T00:00:00Z"]).stdout);
+    assert_eq!(said, "words: 2 renewed; 2000 spilled over, 1600 expired");
+    assert_eq!(periods(&mut conn).await, 3);
+    let again = words(&renew(&database, &["--now", "2026-05-01T00:00:00Z"]).stdout);
+    assert_eq!(again, "Nothing was due.");
+}
+
+#[tokio::test]
+async fn without_a_time_it_renews_what_is_due_now() {
+    let (database, mut conn) = sold().await;
+    let said = words(&renew(&database, &["--json"]).stdout);
+    let sum: Value = serde_json::from_str(&said).unwrap();
+    let until_now = "SELECT billing.renewals_until('2026-01-31 09:15Z', clock_timestamp())::bigint";
+    let months: i64 = sqlx::query_scalar(until_now).fetch_one(&mut conn).await.unwrap();
+    assert_eq!((&sum["limit_key"], &sum["outcome"]), (&"words".into(), &"renewed".into()));
+    assert_eq!(sum["renewals"].as_i64(), Some(months - 1), "the first one was done: {said}");
+    assert_eq!(periods(&mut conn).await, months);
+}
+
+#[tokio::test]
+async fn a_time_beyond_the_present_needs_force() {
+    let (database, mut conn) = sold().await;
+    let output = renew(&database, &["--now", "2027-12-01T00:00:00Z"]);
+    let said = words(&output.stderr);
+    assert_eq!(code(&output), 2, "{said}");
+    assert!(said.contains("--now is beyond the present") && said.contains("give --force"), "{said}");
+    assert_eq!(periods(&mut conn).await, 1);
+    let listed = words(&renew(&database, &["--now", "2027-12-01T00:00:00Z", "--dry-run"]).stdout);
+    assert!(listed.ends_with("are due at 2027-12-01T00:00:00Z; nothing was written."), "{listed}");
+    let output = renew(&database, &["--now", "2027-12-01T00:00:00Z", "--force"]);
+    assert_eq!(code(&output), 0);
+    assert_eq!(periods(&mut conn).await, 22);
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_read_is_a_usage_error_that_shows_how() {
+    for time in ["2026-05-01", "tomorrow", "2026-05-01 00:00:00"] {
+        let output = run(&["renew", "--now", time], &[]);
+        assert_eq!(code(&output), 2);
+        assert!(words(&output.stderr).contains("as in 2026-12-01T00:00:00Z"), "{}", words(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn while_renewals_are_halted_it_says_why_and_does_nothing() {
+    let (database, mut conn) = sold().await;
+    sqlx::raw_sql(
+        "UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock is wrong'",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let output = renew(&database, &[]);
+    assert_eq!(code(&output), 2);
+    assert!(
+        words(&output.stderr).contains("because a clock is wrong; put the clocks right"),
+        "{}",
+        words(&output.stderr)
+    );
+    assert_eq!(periods(&mut conn).await, 1);
+}
+
+#[tokio::test]
+async fn what_others_hold_is_waited_for() {
+    let (database, mut conn) = sold().await;
+    let mut other = PgConnection::connect_with(&database.options).await.unwrap();
+    let mut held = other.begin().await.unwrap();
+    sqlx::raw_sql("SELECT FROM billing.subscription_limits FOR UPDATE").execute(&mut *held).await.unwrap();
+    let url = database.url.clone();
+    let renewing = tokio::task::spawn_blocking(move || run(&["renew"], &[("DATABASE_URL", url.as_str())]));
+    // it has found held what is due once it sleeps: before its first look at them it does not
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'billing-sync' AND state = 'idle'
+            AND state_change < clock_timestamp() - interval '100 ms' AND query LIKE '%renewals.count_due%')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut conn).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    held.commit().await.unwrap();
+    let output = renewing.await.unwrap();
+    assert_eq!(code(&output), 0, "{}", words(&output.stderr));
+    assert!(periods(&mut conn).await > 1);
+}
