@@ -26,6 +26,9 @@ struct Args {
     /// Limits among which the next due one is looked up; it is compared with a thousandth of them.
     #[arg(long, default_value_t = 10_000_000)]
     limits: u32,
+    /// Workspaces that consume, as many as there are subscriptions at most.
+    #[arg(long, default_value_t = 100_000)]
+    workspaces: u32,
     /// Seconds of each run of pgbench.
     #[arg(long, default_value_t = 10)]
     seconds: u32,
@@ -47,7 +50,7 @@ async fn main() {
 
     subscribe(&mut conn, args.subscriptions).await;
     renewals(&mut conn, &cluster.url(), args.subscriptions).await;
-    consume(&cluster.url(), &mut conn, args.subscriptions, args.seconds).await;
+    consume(&cluster.url(), &mut conn, args.workspaces.min(args.subscriptions), args.seconds).await;
     next_due(&mut conn, args.limits).await;
     cluster.stop().await.unwrap();
 }
@@ -202,18 +205,20 @@ async fn consume(url: &str, conn: &mut PgConnection, count: u32, seconds: u32) {
     run(
         conn,
         format!(
-            "CREATE TABLE public.bare (id uuid PRIMARY KEY, used bigint NOT NULL) WITH (fillfactor = 85);
-            INSERT INTO public.bare SELECT md5('workspace_' || n)::uuid, 0 FROM generate_series(1, {count}) AS n"
+            "CREATE TABLE public.bare (LIKE billing.subscription_limits INCLUDING ALL) WITH (fillfactor = 85);
+            INSERT INTO public.bare SELECT * FROM billing.subscription_limits
+            WHERE subscription_id IN (SELECT md5('sub_' || n)::uuid FROM generate_series(1, {count}) AS n)"
         ),
     )
     .await;
     run(conn, "VACUUM ANALYZE").await;
     let workspace = format!("\\set n random(1, {count})\n");
     let bare = format!(
-        "{workspace}UPDATE public.bare SET used = used + 1 WHERE id = md5('workspace_' || :n)::uuid RETURNING used;"
+        "{workspace}UPDATE public.bare SET used = used + 1
+        WHERE subscription_id = md5('sub_' || :n)::uuid AND limit_key = 'words' RETURNING used;"
     );
     let ours = format!("{workspace}SELECT billing.consume(md5('workspace_' || :n)::uuid, 'words', 1);");
-    println!("consume on distinct workspaces, 4 connections, {seconds} s each");
+    println!("consume on {count} workspaces, 4 connections, {seconds} s each");
     // one after the other, twice: what else the machine does hits both
     let (mut bare_rate, mut our_rate) = (0.0, 0.0);
     for _ in 0..2 {

@@ -39,6 +39,15 @@ pub(crate) fn at(time: &str) -> Known {
 }
 
 impl Known {
+    /// The same from another time on.
+    pub(crate) fn at(self, time: &str) -> Self {
+        Self { at: time.to_owned(), ..self }
+    }
+
+    pub(crate) fn time(&self) -> &str {
+        &self.at
+    }
+
     pub(crate) fn of(self, subscription: &str) -> Self {
         Self { subscription: subscription.to_owned(), ..self }
     }
@@ -75,6 +84,16 @@ impl Ground {
         let mut ground = Self { conn, told: 0, _database: database };
         ground.price("basic", "1000").await;
         ground
+    }
+
+    /// Without any subscription again, and by the start of subscriptions.
+    pub(crate) async fn forget(&mut self) {
+        self.execute(
+            "TRUNCATE billing.subscription_timeline, billing.subscriptions, billing.subscription_limits,
+                billing.limit_renewals, billing.limit_changes, billing.workspace_bonus;
+            UPDATE billing.renewal_rules SET renewal_anchor = 'subscription_start'",
+        )
+        .await;
     }
 
     /// With a subscription that began at this time and includes 1000 words.

@@ -5,6 +5,7 @@ mod calls;
 mod cases;
 mod following;
 mod ground;
+mod late;
 mod roles;
 mod scheduling;
 mod sold;

@@ -84,10 +84,11 @@ const BONUS: &str = "SELECT coalesce(max(amount), 0) FROM billing.workspace_bonu
 
 #[tokio::test]
 async fn a_rollover() {
+    let mut ground = Ground::new().await;
     for case in group("rollover") {
+        ground.forget().await;
         let field = |name: &str| number(&case[name]);
         let (plan, spillover, used) = (field("P"), field("S"), field("U"));
-        let mut ground = Ground::new().await;
         ground.price("basic", &plan.to_string()).await;
         ground.tell(&[at("2026-01-31T09:15:00Z")]).await;
         // what is used beyond the plan was taken from the bonus already, and more than there is cannot be
@@ -114,8 +115,9 @@ async fn a_rollover() {
 async fn catching_up() {
     let catchup = &vectors()["catchup"];
     let field = |name: &str| number(&catchup[name]);
+    let mut ground = Ground::new().await;
     for case in catchup["cases"].as_array().unwrap() {
-        let mut ground = Ground::new().await;
+        ground.forget().await;
         ground.price("basic", &field("plan").to_string()).await;
         ground.tell(&[at(text(&catchup["anchor"]))]).await;
         assert_eq!(time_of(&mut ground, "renews_at").await, text(&catchup["stored_renewal"]));
@@ -149,10 +151,11 @@ async fn time_of(ground: &mut Ground, column: &str) -> String {
 /// The months of a subscription with one anchor, which is told at the start, by both rules.
 #[tokio::test]
 async fn which_anchor() {
+    let mut ground = Ground::new().await;
     for case in group("policy") {
         let (start, anchor) = (text(&case["start"]), text(&case["anchor"]));
         for (rule, expected) in [("A", texts(&case["A"])), ("C", texts(&case["C"]))] {
-            let mut ground = Ground::new().await;
+            ground.forget().await;
             if rule == "C" {
                 ground.anchors_count().await;
             }
@@ -166,9 +169,10 @@ async fn which_anchor() {
 /// An anchor that takes the place of an older one is a renewal itself, and the months go on from there.
 #[tokio::test]
 async fn a_change_of_the_anchor() {
+    let mut ground = Ground::new().await;
     for case in group("anchor_change") {
         let old = text(&case["old_anchor"]);
-        let mut ground = Ground::new().await;
+        ground.forget().await;
         ground.anchors_count().await;
         ground.tell(&[at(old).anchor(old)]).await;
         let when = text(if case["new_anchor"].is_null() { &case["at"] } else { &case["new_anchor"] });
