@@ -1,9 +1,12 @@
 //! Limits: their calendar, their balances, and what the product may do with them.
 
+mod bonus;
 mod calls;
 mod consume;
 mod following;
+mod idempotency;
 mod roles;
 mod rows;
 mod scheduling;
 mod sold;
+mod transactions;
