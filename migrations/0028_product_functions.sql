@@ -161,19 +161,26 @@ BEGIN
         END IF;
     END IF;
 
-    -- nearly always nothing is due and the plan covers it: one statement, which locks nothing where that is not so
-    UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount
-    FROM billing.current_subscriptions AS s
-    WHERE s.workspace_id = consume.workspace_id AND s.active AND b.subscription_id = s.id AND b.limit_key = consume.limit_key
-        AND (b.included IS NULL OR consume.amount - b.spillover <= b.included - b.used) AND b.bonus_used = 0
-        AND (b.renews_at IS NULL OR b.renews_at > clock_timestamp())
-        AND NOT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)
-    RETURNING billing.available(b.included, b.spillover, b.used, coalesce(
-        (SELECT w.amount FROM billing.workspace_bonus AS w
-        WHERE w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key), 0)) INTO answer;
-    IF NOT FOUND THEN
-        answer := billing.draw(consume.workspace_id, consume.limit_key, consume.amount);
-    END IF;
+    -- nearly always nothing is due and the plan covers it: one statement
+    BEGIN
+        UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount
+        FROM billing.current_subscriptions AS s
+        WHERE s.workspace_id = consume.workspace_id AND s.active AND b.subscription_id = s.id AND b.limit_key = consume.limit_key
+            AND (b.included IS NULL OR consume.amount - b.spillover <= b.included - b.used) AND b.bonus_used = 0
+            AND (b.renews_at IS NULL OR b.renews_at > clock_timestamp())
+            AND NOT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)
+        RETURNING billing.available(b.included, b.spillover, b.used, coalesce(
+            (SELECT w.amount FROM billing.workspace_bonus AS w
+            WHERE w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key), 0)) INTO answer;
+        IF NOT FOUND THEN
+            RAISE SQLSTATE 'LM000';
+        END IF;
+    EXCEPTION
+        -- A row for which it had to wait, and which no longer was as it should be, stays locked: that is undone here, or the
+        -- long way, which locks all balances in their order, could wait crosswise for another one that came by this way
+        WHEN SQLSTATE 'LM000' THEN
+            answer := billing.draw(consume.workspace_id, consume.limit_key, consume.amount);
+    END;
     IF consume.idempotency_key IS NOT NULL THEN
         UPDATE billing.consumptions AS c SET remaining = answer
         WHERE c.workspace_id = consume.workspace_id AND c.idempotency_key = consume.idempotency_key;

@@ -3,6 +3,7 @@
 mod bonus;
 mod calls;
 mod consume;
+mod contention;
 mod following;
 mod idempotency;
 mod roles;
