@@ -11,3 +11,4 @@ mod rows;
 mod scheduling;
 mod sold;
 mod transactions;
+mod waiting;

@@ -123,3 +123,15 @@ impl Rows {
 pub(crate) async fn process(conn: &mut PgConnection) -> i32 {
     sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(conn).await.unwrap()
 }
+
+/// What a scheduler does at each look: returns how many subscriptions it brought up.
+pub(crate) async fn renew(conn: &mut PgConnection) -> usize {
+    sqlx::raw_sql("BEGIN").execute(&mut *conn).await.unwrap();
+    let ids: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT unnest(billing.claim_limits(clock_timestamp(), 100))")
+        .fetch_all(&mut *conn)
+        .await
+        .unwrap();
+    sqlx::query("SELECT billing.bring_up($1, clock_timestamp())").bind(&ids).execute(&mut *conn).await.unwrap();
+    sqlx::raw_sql("COMMIT").execute(conn).await.unwrap();
+    ids.len()
+}

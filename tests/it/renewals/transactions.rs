@@ -1,7 +1,7 @@
 //! The functions inside transactions of the product's own, whatever these are like.
 
 use super::calls::{call, refused};
-use super::rows::{DUE, Rows, process};
+use super::rows::{DUE, Rows};
 
 async fn run(conn: &mut sqlx::PgConnection, sql: &'static str) {
     sqlx::raw_sql(sql).execute(conn).await.unwrap();
@@ -79,23 +79,6 @@ async fn a_snapshot_that_is_not_too_old_does_as_any_other() {
         run(conn, "COMMIT").await;
         assert_eq!(rows.balances().await, ["sub words 100 160 0"]);
     }
-}
-
-/// Who grants and then uses holds the bonus before the balance, unless grant_bonus takes the balance first.
-#[tokio::test]
-async fn a_grant_before_a_use_in_one_transaction_does_not_wait_crosswise_for_others() {
-    let rows = Rows::with("words 100").await;
-    let (mut shop, mut other) = (rows.connect().await, rows.connect().await);
-    call(&mut shop, "grant_bonus(w, 'words', 10, 'bought')").await.unwrap();
-    call(&mut shop, "consume(w, 'words', 100)").await.unwrap();
-    run(&mut shop, "BEGIN").await;
-    assert_eq!(call(&mut shop, "grant_bonus(w, 'words', 50, 'bought')").await, Ok(Some(60)));
-    let waiting = process(&mut other).await;
-    let beside = tokio::spawn(async move { call(&mut other, "consume(w, 'words', 5)").await });
-    rows.until_blocked(waiting).await;
-    assert_eq!(call(&mut shop, "consume(w, 'words', 20)").await, Ok(Some(40)));
-    run(&mut shop, "COMMIT").await;
-    assert_eq!(beside.await.unwrap(), Ok(Some(35)));
 }
 
 /// The functions run as their owner: nothing of the caller's may run in them.
