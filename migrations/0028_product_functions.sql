@@ -97,7 +97,9 @@ BEGIN
                 'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', draw.limit_key);
     END IF;
 
-    needed := billing.of_bonus(balance.included, balance.spillover, balance.used + draw.amount, 9223372036854775807);
+    needed := billing.of_bonus(balance.included, balance.spillover,
+        -- as numeric, for what is asked for may be any bigint
+        least(9223372036854775807, balance.used::numeric + draw.amount)::bigint, 9223372036854775807);
     IF needed = balance.bonus_used THEN
         SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
         WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key;
@@ -133,11 +135,17 @@ DECLARE
     earlier record;
     answer bigint;
 BEGIN
-    IF consume.amount IS NULL OR consume.amount <= 0 THEN
+    IF consume.workspace_id IS NULL OR consume.limit_key IS NULL THEN
+        RAISE EXCEPTION 'workspace_id and limit_key must not be null' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF consume.amount IS NULL OR consume.amount <= 0 THEN
         RAISE EXCEPTION 'amount must be above zero, not %', coalesce(consume.amount::text, 'null')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF consume.idempotency_key IS NOT NULL THEN
+        IF octet_length(consume.idempotency_key) NOT BETWEEN 1 AND 255 THEN
+            RAISE EXCEPTION 'an idempotency key has 1 to 255 bytes, not %', octet_length(consume.idempotency_key)
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
         INSERT INTO billing.consumptions (workspace_id, idempotency_key, limit_key, amount)
         VALUES (consume.workspace_id, consume.idempotency_key, consume.limit_key, consume.amount)
         ON CONFLICT DO NOTHING;
@@ -153,19 +161,26 @@ BEGIN
         END IF;
     END IF;
 
-    -- nearly always nothing is due and the plan covers it: one statement, which locks nothing where that is not so
-    UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount
-    FROM billing.current_subscriptions AS s
-    WHERE s.workspace_id = consume.workspace_id AND s.active AND b.subscription_id = s.id AND b.limit_key = consume.limit_key
-        AND (b.included IS NULL OR consume.amount - b.spillover <= b.included - b.used) AND b.bonus_used = 0
-        AND (b.renews_at IS NULL OR b.renews_at > clock_timestamp())
-        AND NOT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)
-    RETURNING billing.available(b.included, b.spillover, b.used, coalesce(
-        (SELECT w.amount FROM billing.workspace_bonus AS w
-        WHERE w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key), 0)) INTO answer;
-    IF NOT FOUND THEN
-        answer := billing.draw(consume.workspace_id, consume.limit_key, consume.amount);
-    END IF;
+    -- nearly always nothing is due and the plan covers it: one statement
+    BEGIN
+        UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount
+        FROM billing.current_subscriptions AS s
+        WHERE s.workspace_id = consume.workspace_id AND s.active AND b.subscription_id = s.id AND b.limit_key = consume.limit_key
+            AND (b.included IS NULL OR consume.amount - b.spillover <= b.included - b.used) AND b.bonus_used = 0
+            AND (b.renews_at IS NULL OR b.renews_at > clock_timestamp())
+            AND NOT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)
+        RETURNING billing.available(b.included, b.spillover, b.used, coalesce(
+            (SELECT w.amount FROM billing.workspace_bonus AS w
+            WHERE w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key), 0)) INTO answer;
+        IF NOT FOUND THEN
+            RAISE SQLSTATE 'LM000';
+        END IF;
+    EXCEPTION
+        -- A row for which it had to wait, and which no longer was as it should be, stays locked: that is undone here, or the
+        -- long way, which locks all balances in their order, could wait crosswise for another one that came by this way
+        WHEN SQLSTATE 'LM000' THEN
+            answer := billing.draw(consume.workspace_id, consume.limit_key, consume.amount);
+    END;
     IF consume.idempotency_key IS NOT NULL THEN
         UPDATE billing.consumptions AS c SET remaining = answer
         WHERE c.workspace_id = consume.workspace_id AND c.idempotency_key = consume.idempotency_key;
@@ -174,7 +189,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Uses up this much of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null is unlimited. A call that repeats an idempotency key does nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, 22023 amount not above zero. Holds the balance until the end of the transaction.';
+COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Uses up this much of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null is unlimited. A call that repeats an idempotency key does nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, 22023 bad argument. Holds the balance until the end of the transaction.';
 
 CREATE FUNCTION billing.release(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

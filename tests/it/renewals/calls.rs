@@ -14,9 +14,10 @@ pub(crate) struct Refusal {
 
 pub(crate) type Answer = Result<Option<i64>, Refusal>;
 
-/// Evaluates what is written as in SQL, `consume(…)` for example.
+/// Evaluates what is written as in SQL: `consume(w, 'words', 10)`, where `w` and `v` are the ids of workspaces.
 pub(crate) async fn call(conn: &mut PgConnection, call: &str) -> Answer {
-    let answer = sqlx::query_scalar(AssertSqlSafe(format!("SELECT billing.{call}"))).fetch_one(conn).await;
+    let sql = format!("SELECT billing.{call} FROM (SELECT md5('w')::uuid AS w, md5('v')::uuid AS v) AS workspaces");
+    let answer = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(conn).await;
     answer.map_err(|error| {
         let error = error.as_database_error().unwrap_or_else(|| panic!("{call}: {error}"));
         let told: &PgDatabaseError = error.downcast_ref();

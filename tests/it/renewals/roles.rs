@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tokio::task::JoinSet;
 
-use crate::support::cluster::{self, TestDatabase};
+use super::calls::call;
+use super::rows::{NEW, Rows};
+use crate::support::cluster;
 
 const FILE: &str = include_str!("../../../ops/roles.sql");
 
@@ -46,9 +47,9 @@ const CALLED: [&str; 4] = [
     "remaining(workspace_id uuid, limit_key text)",
 ];
 
-/// A database with the roles, and somebody who logs in and has one of them.
+/// Somebody who logs in to a database with the roles, and has one of them.
 struct Somebody {
-    database: TestDatabase,
+    rows: Rows,
     owner: PgConnection,
     name: String,
     session: PgConnection,
@@ -56,16 +57,19 @@ struct Somebody {
 
 impl Somebody {
     async fn with(role: Option<&str>) -> Self {
-        let database = cluster::database().await;
-        let mut owner = database.options.connect().await.unwrap();
+        let rows = Rows::start().await;
+        let mut owner = rows.connect().await;
         run(&mut owner, FILE).await;
-        let name = format!("somebody_of_{}", database.name);
+        let database: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut owner).await.unwrap();
+        let name = format!("somebody_of_{database}");
         run(&mut owner, &format!("CREATE ROLE {name} LOGIN")).await;
         if let Some(role) = role {
             run(&mut owner, &format!("GRANT {role} TO {name}")).await;
         }
-        let session = log_in(&database.options, &name).await;
-        Self { database, owner, name, session }
+        // as whom the server knows us from then on, also where it would ask for a password at the door
+        let mut session = rows.connect().await;
+        run(&mut session, &format!("SET SESSION AUTHORIZATION {name}")).await;
+        Self { rows, owner, name, session }
     }
 
     /// What the statement comes to: `ok`, or its SQLSTATE. Nothing of it stays.
@@ -79,19 +83,11 @@ impl Somebody {
         }
     }
 
+    /// Ends the test: roles belong to the server and would stay.
     async fn finish(mut self) {
         self.session.close().await.unwrap();
         run(&mut self.owner, &format!("DROP ROLE {}", self.name)).await;
-        self.owner.close().await.unwrap();
-        drop(self.database);
     }
-}
-
-/// As whom the server knows us from then on, also where it would ask for a password at the door.
-async fn log_in(options: &PgConnectOptions, name: &str) -> PgConnection {
-    let mut session = options.connect().await.unwrap();
-    run(&mut session, &format!("SET SESSION AUTHORIZATION {name}")).await;
-    session
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) {
@@ -179,6 +175,53 @@ async fn the_product_may_read_call_and_write_what_is_its_own_and_nothing_else() 
     allowed.extend(all("DELETE", &OWN));
     allowed.extend(own_columns(&mut product.owner).await);
     may_do_only(&mut product, allowed).await;
+    product.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_product_may_do_works_from_end_to_end() {
+    let mut product = Somebody::with(Some("billing_product")).await;
+    // which kind a limit is must be known before its first balance
+    run(&mut product.session, "INSERT INTO billing.limit_kinds VALUES ('seats', 'capacity')").await;
+    product.rows.subscribe("sub", "w", "words 100, seats 3", NEW).await;
+    run(
+        &mut product.owner,
+        "INSERT INTO billing.billing_contacts (id, account, stripe_customer_id) VALUES (md5('cus_1')::uuid, '', 'cus_1');
+        INSERT INTO billing.coupons (id, account, stripe_coupon_id) VALUES (md5('co_1')::uuid, '', 'co_1')",
+    )
+    .await;
+    let session = &mut product.session;
+    for write in [
+        "INSERT INTO billing.workspaces (id, name) VALUES (md5('w')::uuid, 'Ada')",
+        "UPDATE billing.workspaces SET member_count = 2 WHERE name = 'Ada'",
+        "UPDATE billing.pricing_plans SET display_name = 'Writing', tier = 1, is_default = true, category_id = 'a',
+            translation_key = 'b', trial_days = 14, stripe_billing_portal_enabled = true WHERE stripe_price_id = 'price_sub'",
+        "UPDATE billing.coupons SET pricing_plan_id = md5('plan sub')::uuid, translation_key = 'c' WHERE stripe_coupon_id = 'co_1'",
+        "UPDATE billing.limit_kinds SET kind = 'renewing' WHERE limit_key = 'members'",
+        "DELETE FROM billing.limit_kinds WHERE limit_key = 'members'",
+    ] {
+        assert_eq!(sqlx::query(write).execute(&mut *session).await.unwrap().rows_affected(), 1, "{write}");
+    }
+    assert_eq!(call(session, "grant_bonus(w, 'words', 10, 'bought')").await, Ok(Some(10)));
+    assert_eq!(call(session, "consume(w, 'words', 105, 'key')").await, Ok(Some(5)));
+    assert_eq!(call(session, "consume(w, 'seats', 2)").await, Ok(Some(1)));
+    assert_eq!(call(session, "release(w, 'seats', 1)").await, Ok(Some(2)));
+    assert_eq!(call(session, "remaining(w, 'words')").await, Ok(Some(5)));
+    for (view, count) in [
+        ("current_subscriptions", 1),
+        ("live_billing_contacts", 1),
+        ("live_subscriptions", 1),
+        ("plans", 1),
+        ("subscription_words", 1),
+        ("workspace_billing", 1),
+        ("workspace_limits", 2),
+    ] {
+        let all = format!("SELECT * FROM billing.{view}");
+        assert_eq!(sqlx::query(AssertSqlSafe(all)).fetch_all(&mut *session).await.unwrap().len(), count, "{view}");
+    }
+    let granted_by = product.rows.lines("SELECT granted_by FROM billing.bonus_grants").await;
+    assert_eq!(granted_by, [product.name.clone()]);
+    run(&mut product.session, "DELETE FROM billing.workspaces").await;
     product.finish().await;
 }
 

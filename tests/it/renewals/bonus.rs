@@ -1,0 +1,105 @@
+//! What a workspace has beyond its plan, and what it gives back: grant_bonus and release.
+
+use super::calls::{call, refused};
+use super::rows::{DUE, NEW, Rows};
+
+#[tokio::test]
+async fn a_bonus_is_kept_with_its_reason_and_who_granted_it() {
+    let rows = Rows::with("words 100").await;
+    let conn = &mut rows.connect().await;
+    assert_eq!(call(conn, "grant_bonus(w, 'words', 50, 'bought')").await, Ok(Some(50)));
+    assert_eq!(call(conn, "grant_bonus(w, 'words', 20, 'sorry')").await, Ok(Some(70)));
+    assert_eq!(call(conn, "grant_bonus(w, 'words', -30, 'paid back')").await, Ok(Some(40)));
+    assert_eq!(call(conn, "grant_bonus(v, 'images', 1, 'before its first subscription')").await, Ok(Some(1)));
+    let grants = "SELECT concat_ws(' ', limit_key, amount, reason, granted_by = session_user) FROM billing.bonus_grants ORDER BY id";
+    assert_eq!(
+        rows.lines(grants).await,
+        ["words 50 bought t", "words 20 sorry t", "words -30 paid back t", "images 1 before its first subscription t"]
+    );
+}
+
+#[tokio::test]
+async fn no_more_is_taken_back_than_is_left() {
+    let rows = Rows::with("words 100").await;
+    let conn = &mut rows.connect().await;
+    call(conn, "grant_bonus(w, 'words', 50, 'bought')").await.unwrap();
+    call(conn, "consume(w, 'words', 120)").await.unwrap();
+    let Err(refusal) = call(conn, "grant_bonus(w, 'words', -31, 'paid back')").await else { panic!("20 are used") };
+    assert_eq!((refusal.code.as_str(), refusal.detail.as_deref()), ("22023", Some("30 are left.")), "{refusal:?}");
+    assert_eq!(call(conn, "grant_bonus(w, 'words', -30, 'paid back')").await, Ok(Some(0)));
+    assert_eq!(rows.balances().await, ["sub words 0 120 20"], "what is used stays used");
+    assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(0)));
+    assert_eq!(rows.lines("SELECT count(*)::text FROM billing.bonus_grants").await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_renewal_keeps_what_is_left_of_the_bonus_and_brings_back_none_of_it() {
+    let rows = Rows::start().await;
+    rows.subscribe("sub", "w", "words 100", DUE).await;
+    rows.execute(
+        "INSERT INTO billing.workspace_bonus VALUES (md5('w')::uuid, 'words', 30);
+        UPDATE billing.subscription_limits SET used = 120, bonus_used = 20",
+    )
+    .await;
+    let conn = &mut rows.connect().await;
+    assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(130)));
+    assert_eq!(call(conn, "consume(w, 'words', 130)").await, Ok(Some(0)));
+    assert_eq!(
+        (rows.balances().await, rows.bonuses().await.concat()),
+        (vec!["sub words 0 130 30".to_owned()], "words 0".to_owned())
+    );
+    let ledger = "SELECT concat_ws(' ', outcome, used, bonus_used, spilled_over) FROM billing.limit_renewals";
+    assert_eq!(rows.lines(ledger).await, ["renewed 120 20 0"]);
+}
+
+/// A workspace may have two: whichever counts, there is one bonus.
+#[tokio::test]
+async fn a_bonus_is_spent_once_by_whichever_subscription_counts() {
+    let rows = Rows::with("words 100").await;
+    let conn = &mut rows.connect().await;
+    call(conn, "grant_bonus(w, 'words', 50, 'bought')").await.unwrap();
+    assert_eq!(call(conn, "consume(w, 'words', 140)").await, Ok(Some(10)));
+    rows.subscribe("newer", "w", "words 20", "clock_timestamp()").await;
+    assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(30)));
+    assert_eq!(refused(conn, "consume(w, 'words', 31)").await, "LM001");
+    assert_eq!(call(conn, "consume(w, 'words', 25)").await, Ok(Some(5)));
+    rows.becomes("newer", "canceled").await;
+    assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(5)));
+    assert_eq!(refused(conn, "consume(w, 'words', 6)").await, "LM001");
+    assert_eq!(call(conn, "consume(w, 'words', 5)").await, Ok(Some(0)));
+    assert_eq!(rows.balances().await, ["newer words 0 25 5", "sub words 0 145 45"]);
+    assert_eq!(rows.bonuses().await, ["words 0"]);
+}
+
+#[tokio::test]
+async fn a_capacity_is_given_back_the_bonus_first_and_never_renews() {
+    let rows = Rows::start().await;
+    rows.subscribe("sub", "w", "members 3", DUE).await;
+    let conn = &mut rows.connect().await;
+    call(conn, "grant_bonus(w, 'members', 2, 'a gift')").await.unwrap();
+    assert_eq!(call(conn, "consume(w, 'members', 4)").await, Ok(Some(1)));
+    assert_eq!(rows.bonuses().await, ["members 1"]);
+    assert_eq!(call(conn, "release(w, 'members', 2)").await, Ok(Some(3)));
+    assert_eq!(rows.bonuses().await, ["members 2"]);
+    assert_eq!(rows.balances().await, ["sub members 0 2 0"]);
+    assert_eq!(refused(conn, "release(w, 'members', 3)").await, "22023");
+    // who leaves does so while nobody pays, too
+    rows.becomes("sub", "unpaid").await;
+    assert_eq!(call(conn, "release(w, 'members', 1)").await, Ok(Some(4)));
+    assert_eq!(rows.balances().await, ["sub members 0 1 0"]);
+    let never = "SELECT (SELECT count(*) FROM billing.limit_renewals) || concat(' ', limit_renewal_date) FROM billing.workspace_limits";
+    assert_eq!(rows.lines(never).await, ["0 "]);
+}
+
+#[tokio::test]
+async fn what_kind_a_limit_is_says_the_product_before_its_first_balance() {
+    let rows = Rows::start().await;
+    rows.execute("INSERT INTO billing.limit_kinds VALUES ('seats', 'capacity')").await;
+    rows.subscribe("sub", "w", "seats 2, words 2", NEW).await;
+    rows.execute("INSERT INTO billing.limit_kinds VALUES ('words', 'capacity')").await;
+    let conn = &mut rows.connect().await;
+    call(conn, "consume(w, 'seats', 1)").await.unwrap();
+    call(conn, "consume(w, 'words', 1)").await.unwrap();
+    assert_eq!(call(conn, "release(w, 'seats', 1)").await, Ok(Some(2)));
+    assert_eq!(refused(conn, "release(w, 'words', 1)").await, "LM006", "it has a balance already");
+}

@@ -1,0 +1,68 @@
+//! Calls of consume that name a key: a repeated one is answered the same and uses nothing.
+
+use super::calls::{call, refused};
+use super::rows::{Rows, process};
+
+#[tokio::test]
+async fn a_repeated_call_is_answered_the_same_and_uses_nothing() {
+    let rows = Rows::with("words 100, images 5").await;
+    let conn = &mut rows.connect().await;
+    assert_eq!(call(conn, "consume(w, 'words', 10, 'request 1')").await, Ok(Some(90)));
+    assert_eq!(call(conn, "consume(w, 'words', 10)").await, Ok(Some(80)), "without a key each call is one more");
+    assert_eq!(call(conn, "consume(w, 'words', 10, 'request 1')").await, Ok(Some(90)), "as it was answered then");
+    assert_eq!(call(conn, "consume(w, 'words', 10, 'request 2')").await, Ok(Some(70)));
+    // neither that nothing is left any more nor that the subscription is over changes what was done
+    call(conn, "consume(w, 'words', 70)").await.unwrap();
+    assert_eq!(call(conn, "consume(w, 'words', 10, 'request 1')").await, Ok(Some(90)));
+    rows.becomes("sub", "canceled").await;
+    assert_eq!(call(conn, "consume(w, 'words', 10, 'request 1')").await, Ok(Some(90)));
+    assert_eq!(rows.balances().await, ["sub images 0 0 0", "sub words 0 100 0"]);
+}
+
+#[tokio::test]
+async fn a_key_stands_for_one_call_of_one_workspace() {
+    let rows = Rows::with("words 100, images 5").await;
+    rows.subscribe("other", "v", "words 50", super::rows::NEW).await;
+    let conn = &mut rows.connect().await;
+    assert_eq!(call(conn, "consume(w, 'words', 1, 'key')").await, Ok(Some(99)));
+    assert_eq!(refused(conn, "consume(w, 'words', 2, 'key')").await, "LM005");
+    assert_eq!(refused(conn, "consume(w, 'images', 1, 'key')").await, "LM005");
+    assert_eq!(refused(conn, "consume(w, 'no such', 1, 'key')").await, "LM005", "whatever else is wrong with it");
+    assert_eq!(
+        call(conn, "consume(v, 'words', 1, 'key')").await,
+        Ok(Some(49)),
+        "of another workspace it is another one"
+    );
+    assert_eq!(call(conn, "consume(w, 'words', 1, 'KEY')").await, Ok(Some(98)));
+    assert_eq!(rows.balances().await, ["other words 0 1 0", "sub images 0 0 0", "sub words 0 2 0"]);
+}
+
+#[tokio::test]
+async fn a_call_that_failed_may_be_repeated_and_then_succeed() {
+    let rows = Rows::with("words 100").await;
+    let conn = &mut rows.connect().await;
+    assert_eq!(refused(conn, "consume(w, 'words', 120, 'key')").await, "LM001");
+    call(conn, "grant_bonus(w, 'words', 30, 'bought')").await.unwrap();
+    assert_eq!(call(conn, "consume(w, 'words', 120, 'key')").await, Ok(Some(10)));
+    assert_eq!(refused(conn, "consume(v, 'words', 1, 'key')").await, "LM003");
+    assert_eq!(refused(conn, "consume(w, 'images', 1, 'other')").await, "LM004");
+    assert_eq!(call(conn, "consume(w, 'words', 1, 'other')").await, Ok(Some(9)), "a failed call leaves its key free");
+}
+
+/// The second waits for the first, and is told what that was told; or does it itself, where the first is undone.
+#[tokio::test]
+async fn of_two_at_once_with_one_key_one_is_done() {
+    for undone in [false, true] {
+        let rows = Rows::with("words 100").await;
+        let (mut one, mut other) = (rows.connect().await, rows.connect().await);
+        sqlx::raw_sql("BEGIN").execute(&mut one).await.unwrap();
+        assert_eq!(call(&mut one, "consume(w, 'words', 10, 'key')").await, Ok(Some(90)));
+        assert_eq!(call(&mut one, "consume(w, 'words', 10, 'key')").await, Ok(Some(90)), "in one transaction too");
+        let waiting = process(&mut other).await;
+        let second = tokio::spawn(async move { call(&mut other, "consume(w, 'words', 10, 'key')").await });
+        rows.until_blocked(waiting).await;
+        sqlx::raw_sql(if undone { "ROLLBACK" } else { "COMMIT" }).execute(&mut one).await.unwrap();
+        assert_eq!(second.await.unwrap(), Ok(Some(90)));
+        assert_eq!(rows.balances().await, ["sub words 0 10 0"], "undone: {undone}");
+    }
+}

@@ -1,0 +1,123 @@
+//! The functions inside transactions of the product's own, whatever these are like.
+
+use super::calls::{call, refused};
+use super::rows::{DUE, Rows};
+
+async fn run(conn: &mut sqlx::PgConnection, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(conn).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rollback_undoes_what_was_used_the_bonus_the_key_and_the_renewal() {
+    let rows = Rows::start().await;
+    rows.subscribe("sub", "w", "words 100, members 3", DUE).await;
+    let conn = &mut rows.connect().await;
+    call(conn, "grant_bonus(w, 'words', 10, 'bought')").await.unwrap();
+    let state = "SELECT (SELECT jsonb_agg(to_jsonb(b) ORDER BY limit_key) FROM billing.subscription_limits AS b)::text
+        || (SELECT count(*) FROM billing.limit_renewals) || (SELECT count(*) FROM billing.consumptions)
+        || (SELECT count(*) FROM billing.bonus_grants) || (SELECT amount FROM billing.workspace_bonus)";
+    let before = rows.lines(state).await;
+
+    run(conn, "BEGIN").await;
+    assert_eq!(call(conn, "consume(w, 'words', 205, 'key')").await, Ok(Some(5)));
+    call(conn, "consume(w, 'members', 2)").await.unwrap();
+    call(conn, "release(w, 'members', 1)").await.unwrap();
+    call(conn, "grant_bonus(w, 'words', 1000, 'mistyped')").await.unwrap();
+    assert_eq!(rows.lines(state).await, before, "nobody else sees it yet");
+    run(conn, "ROLLBACK").await;
+    assert_eq!(rows.lines(state).await, before);
+
+    // a savepoint is enough to go on after a refusal
+    run(conn, "BEGIN").await;
+    call(conn, "consume(w, 'words', 100)").await.unwrap();
+    run(conn, "SAVEPOINT optional").await;
+    assert_eq!(refused(conn, "consume(w, 'words', 500)").await, "LM001");
+    run(conn, "ROLLBACK TO optional").await;
+    assert_eq!(call(conn, "consume(w, 'words', 50)").await, Ok(Some(60)));
+    run(conn, "COMMIT").await;
+    assert_eq!(rows.balances().await, ["sub members 0 0 0", "sub words 100 150 0"]);
+}
+
+/// A transaction that reads by one snapshot must not write by it: it fails as such transactions do, and is repeated.
+#[tokio::test]
+async fn a_snapshot_that_is_too_old_fails_and_nothing_is_lost() {
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        for (mine, theirs) in [
+            // at the first attempt only one of the two transactions has seen what the other one did
+            ("consume(w, 'words', 60)", "consume(w, 'words', 60)"),
+            ("consume(w, 'words', 105)", "grant_bonus(w, 'words', -10, 'paid back')"),
+            ("consume(w, 'words', 105)", "consume(w, 'words', 101)"),
+            ("release(w, 'members', 1)", "consume(w, 'members', 1)"),
+            ("grant_bonus(w, 'words', -10, 'paid back')", "consume(w, 'words', 105)"),
+            ("consume(w, 'words', 1, 'key')", "consume(w, 'words', 1, 'key')"),
+        ] {
+            let rows = Rows::with("words 100, members 3").await;
+            let conn = &mut rows.connect().await;
+            call(conn, "consume(w, 'members', 2)").await.unwrap();
+            call(conn, "grant_bonus(w, 'words', 10, 'bought')").await.unwrap();
+            let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM billing.subscription_limits");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(begin)).execute(&mut *conn).await.unwrap();
+            call(&mut rows.connect().await, theirs).await.unwrap();
+            let between = (rows.balances().await, rows.bonuses().await);
+            assert_eq!(refused(conn, mine).await, "40001", "{level}: {mine} after {theirs}");
+            run(conn, "ROLLBACK").await;
+            assert_eq!((rows.balances().await, rows.bonuses().await), between, "{level}: {mine} after {theirs}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_not_too_old_does_as_any_other() {
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let rows = Rows::start().await;
+        rows.subscribe("sub", "w", "words 100", DUE).await;
+        let conn = &mut rows.connect().await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("BEGIN ISOLATION LEVEL {level}"))).execute(&mut *conn).await.unwrap();
+        assert_eq!(call(conn, "consume(w, 'words', 150)").await, Ok(Some(50)));
+        assert_eq!(call(conn, "consume(w, 'words', 10)").await, Ok(Some(40)));
+        assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(40)));
+        run(conn, "COMMIT").await;
+        assert_eq!(rows.balances().await, ["sub words 100 160 0"]);
+    }
+}
+
+/// The functions run as their owner: nothing of the caller's may run in them.
+#[tokio::test]
+async fn what_a_caller_puts_before_the_systems_own_is_not_what_the_functions_use() {
+    let rows = Rows::start().await;
+    rows.subscribe("sub", "w", "words 100, members 3", DUE).await;
+    let conn = &mut rows.connect().await;
+    run(
+        conn,
+        "CREATE SCHEMA mine;
+        CREATE FUNCTION mine.taken(uuid, uuid) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'mine'; END $$;
+        CREATE FUNCTION mine.taken(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'mine'; END $$;
+        CREATE FUNCTION mine.taken(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'mine'; END $$;
+        CREATE FUNCTION mine.plus(bigint, bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'mine'; END $$;
+        CREATE FUNCTION mine.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE 'mine'; END $$;
+        CREATE FUNCTION mine.btrim(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'mine'; END $$;
+        CREATE OPERATOR mine.= (FUNCTION = mine.taken, LEFTARG = uuid, RIGHTARG = uuid);
+        CREATE OPERATOR mine.= (FUNCTION = mine.taken, LEFTARG = text, RIGHTARG = text);
+        CREATE OPERATOR mine.<= (FUNCTION = mine.taken, LEFTARG = bigint, RIGHTARG = bigint);
+        CREATE OPERATOR mine.+ (FUNCTION = mine.plus, LEFTARG = bigint, RIGHTARG = bigint);
+        CREATE TEMPORARY TABLE subscription_limits (mine integer);
+        CREATE TEMPORARY TABLE pg_class (mine integer);
+        SET search_path = mine, pg_temp, pg_catalog",
+    )
+    .await;
+    assert!(
+        sqlx::query("SELECT clock_timestamp()").execute(&mut *conn).await.unwrap_err().to_string().contains("mine")
+    );
+    assert_eq!(call(conn, "grant_bonus(w, 'words', 10, 'bought')").await, Ok(Some(10)));
+    assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(210)));
+    assert_eq!(call(conn, "consume(w, 'words', 205, 'key')").await, Ok(Some(5)), "with a renewal");
+    assert_eq!(call(conn, "consume(w, 'words', 205, 'key')").await, Ok(Some(5)));
+    assert_eq!(call(conn, "consume(w, 'members', 2)").await, Ok(Some(1)));
+    assert_eq!(call(conn, "release(w, 'members', 1)").await, Ok(Some(2)));
+    for view in ["SELECT FROM billing.workspace_limits", "SELECT FROM billing.subscription_words"] {
+        assert_eq!(
+            sqlx::query(view).execute(&mut *conn).await.unwrap().rows_affected(),
+            if view.contains("words") { 1 } else { 2 }
+        );
+    }
+}

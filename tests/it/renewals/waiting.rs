@@ -1,0 +1,155 @@
+//! Who waits for whom, and what is true once the waiting is over: of consume, grants, schedulers and the worker.
+
+use tokio::task::JoinSet;
+
+use super::calls::call;
+use super::rows::{self, DUE, NEW, Rows, process};
+
+#[tokio::test]
+async fn who_holds_a_balance_holds_up_neither_the_worker_nor_the_renewal_of_others() {
+    let rows = Rows::start().await;
+    rows.subscribe("held", "w", "words 100, images 5", DUE).await;
+    rows.subscribe("free", "v", "words 100", DUE).await;
+    let mut product = rows.connect().await;
+    sqlx::raw_sql("BEGIN").execute(&mut product).await.unwrap();
+    call(&mut product, "grant_bonus(w, 'words', 10, 'bought')").await.unwrap();
+    assert_eq!(
+        call(&mut product, "consume(w, 'words', 201)").await,
+        Ok(Some(9)),
+        "the balance, the bonus and the ledger are held"
+    );
+
+    let mut worker = rows.connect().await;
+    // a lock that is waited for is an error here
+    sqlx::raw_sql(
+        "SET lock_timeout = '200ms';
+        INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
+            VALUES (md5('new')::uuid, md5('plan held')::uuid, 'agents', 2, false);
+        INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('held')::uuid, clock_timestamp());
+        SELECT billing.begin_limits(ARRAY[md5('held')::uuid, md5('free')::uuid])",
+    )
+    .execute(&mut worker)
+    .await
+    .unwrap();
+    assert_eq!(rows::renew(&mut worker).await, 1);
+    let renewed = "SELECT s.stripe_subscription_id || ' ' || b.limit_key FROM billing.subscription_limits AS b
+        JOIN billing.subscriptions AS s ON s.id = b.subscription_id WHERE renews_at > clock_timestamp() ORDER BY 1";
+    assert_eq!(rows.lines(renewed).await, ["free words"]);
+    assert_eq!(rows::renew(&mut worker).await, 0, "there is nothing but what is held");
+
+    sqlx::raw_sql("COMMIT").execute(&mut product).await.unwrap();
+    assert_eq!(rows::renew(&mut worker).await, 1);
+    assert_eq!(rows.lines(renewed).await, ["free words", "held agents", "held images", "held words"]);
+    assert_eq!(
+        rows.balances().await,
+        ["free words 100 0 0", "held agents 2 0 0", "held images 5 0 0", "held words 100 201 1"]
+    );
+}
+
+/// Both waited for a balance which is no longer as it should be: neither may keep it while it goes the long way, on which
+/// it needs them both.
+#[tokio::test]
+async fn two_limits_that_are_used_up_at_once_are_not_waited_for_crosswise() {
+    let rows = Rows::with("words 100, images 5").await;
+    let mut first = rows.connect().await;
+    for limit in ["words", "images"] {
+        call(&mut first, &format!("grant_bonus(w, '{limit}', 3, 'bought')")).await.unwrap();
+    }
+    sqlx::raw_sql("BEGIN").execute(&mut first).await.unwrap();
+    call(&mut first, "consume(w, 'images', 5)").await.unwrap();
+    call(&mut first, "consume(w, 'words', 100)").await.unwrap();
+    let mut waiting = JoinSet::new();
+    for limit in ["words", "images", "words", "images"] {
+        let mut conn = rows.connect().await;
+        let waits = process(&mut conn).await;
+        waiting.spawn(async move { call(&mut conn, &format!("consume(w, '{limit}', 1)")).await });
+        rows.until_blocked(waits).await;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut first).await.unwrap();
+    let mut left: Vec<i64> = waiting.join_all().await.into_iter().map(|answer| answer.unwrap().unwrap()).collect();
+    left.sort_unstable();
+    assert_eq!(left, [1, 1, 2, 2]);
+}
+
+/// What waits until the month is over belongs to the next one, by the short way of consume and the long one alike.
+#[tokio::test]
+async fn who_waits_across_a_renewal_uses_up_the_month_that_has_begun() {
+    for (asked, left) in [(10, 189), (150, 49)] {
+        let rows = Rows::start().await;
+        let (mut before, mut after) = (rows.connect().await, rows.connect().await);
+        rows.subscribe("sub", "w", "words 100", "billing.renewal_at(clock_timestamp() + interval '1 s', -48)").await;
+        rows::renew(&mut before).await;
+        rows.execute("UPDATE billing.subscription_limits SET spillover = 0").await;
+        sqlx::raw_sql("BEGIN").execute(&mut before).await.unwrap();
+        assert_eq!(call(&mut before, "consume(w, 'words', 1)").await, Ok(Some(99)));
+        let waiting = process(&mut after).await;
+        let waits = tokio::spawn(async move { call(&mut after, &format!("consume(w, 'words', {asked})")).await });
+        rows.until_blocked(waiting).await;
+        assert_eq!(rows.lines(DUE_NOW).await, ["0"], "it began to wait in the month before");
+        while rows.lines(DUE_NOW).await == ["0"] {
+            tokio::task::yield_now().await;
+        }
+        sqlx::raw_sql("COMMIT").execute(&mut before).await.unwrap();
+        assert_eq!(waits.await.unwrap(), Ok(Some(left)));
+        assert_eq!(rows.balances().await, [format!("sub words 99 {asked} 0")]);
+    }
+}
+
+const DUE_NOW: &str = "SELECT count(*)::text FROM billing.subscription_limits WHERE renews_at <= clock_timestamp()";
+
+/// A late event of the time before the first known period, told between two statements of bring_up.
+#[tokio::test]
+async fn what_becomes_known_while_a_balance_is_brought_up_is_not_forgotten() {
+    let rows = Rows::start().await;
+    rows.subscribe("sub", "w", "words 100", NEW).await;
+    // it began three months ago, of which nobody has told yet
+    rows.execute(
+        "UPDATE billing.subscriptions SET started_at = billing.renewal_at(started_at, -3);
+        INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('sub')::uuid, clock_timestamp());
+        ALTER FUNCTION billing.begin_earlier(uuid[]) RENAME TO begin_earlier_itself;
+        CREATE FUNCTION billing.begin_earlier(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM billing.begin_earlier_itself(ids);
+            PERFORM pg_advisory_xact_lock(1);
+        END $$",
+    )
+    .await;
+    let (mut test, mut scheduler) = (rows.connect().await, rows.connect().await);
+    sqlx::raw_sql("SELECT pg_advisory_lock(1)").execute(&mut test).await.unwrap();
+    let at_work = process(&mut scheduler).await;
+    let renewing = tokio::spawn(async move {
+        rows::renew(&mut scheduler).await;
+        scheduler
+    });
+    rows.until_blocked(at_work).await;
+    rows.execute(
+        "INSERT INTO billing.subscription_timeline
+            (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
+            SELECT '', 'sub', started_at, 'evt_late', 'active', false, stripe_price_id, started_at FROM billing.subscriptions;
+        INSERT INTO billing.limit_changes (subscription_id, since) SELECT id, started_at FROM billing.subscriptions",
+    )
+    .await;
+    sqlx::raw_sql("SELECT pg_advisory_unlock(1)").execute(&mut test).await.unwrap();
+    let mut scheduler = renewing.await.unwrap();
+    rows::renew(&mut scheduler).await;
+    let ledger = "SELECT outcome || ' ' || spilled_over FROM billing.limit_renewals ORDER BY period_end";
+    assert_eq!(rows.lines(ledger).await, ["renewed 100", "renewed 100", "renewed 100"]);
+    assert_eq!(rows.lines("SELECT count(*)::text FROM billing.limit_changes").await, ["0"]);
+}
+
+/// Who grants and then uses holds the bonus before the balance, unless grant_bonus takes the balance first.
+#[tokio::test]
+async fn a_grant_before_a_use_in_one_transaction_does_not_wait_crosswise_for_others() {
+    let rows = Rows::with("words 100").await;
+    let (mut shop, mut other) = (rows.connect().await, rows.connect().await);
+    call(&mut shop, "grant_bonus(w, 'words', 10, 'bought')").await.unwrap();
+    call(&mut shop, "consume(w, 'words', 100)").await.unwrap();
+    sqlx::raw_sql("BEGIN").execute(&mut shop).await.unwrap();
+    assert_eq!(call(&mut shop, "grant_bonus(w, 'words', 50, 'bought')").await, Ok(Some(60)));
+    let waiting = process(&mut other).await;
+    let beside = tokio::spawn(async move { call(&mut other, "consume(w, 'words', 5)").await });
+    rows.until_blocked(waiting).await;
+    assert_eq!(call(&mut shop, "consume(w, 'words', 20)").await, Ok(Some(40)));
+    sqlx::raw_sql("COMMIT").execute(&mut shop).await.unwrap();
+    assert_eq!(beside.await.unwrap(), Ok(Some(35)));
+}
