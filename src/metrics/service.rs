@@ -227,7 +227,8 @@ fn set_limits(registry: &Registry, limits: &Limits) -> Result<(), prometheus::Er
     let help = "Since when the limit that waits longest for its renewal is due, 0 where none is.";
     gauge(registry, "billing_sync_limit_renewals_oldest_overdue_age_seconds", help)?.set(limits.oldest_due_age_seconds);
     let help = "1 while no limit is renewed, because the clocks disagree.";
-    gauge(registry, "billing_sync_limit_renewals_halted", help)?.set(f64::from(u8::from(limits.halted_because.is_some())));
+    gauge(registry, "billing_sync_limit_renewals_halted", help)?
+        .set(f64::from(u8::from(limits.halted_because.is_some())));
     Ok(())
 }
 

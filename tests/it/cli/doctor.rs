@@ -56,7 +56,8 @@ async fn doctor_warns_of_dead_events() {
 #[tokio::test]
 async fn doctor_says_that_limits_are_overdue_and_fails_where_renewals_are_halted() {
     let (database, mut conn) = migrated().await;
-    let sql = "INSERT INTO billing.subscription_limits (subscription_id, limit_key, kind, included, unlimited, period_start,
+    let sql =
+        "INSERT INTO billing.subscription_limits (subscription_id, limit_key, kind, included, unlimited, period_start,
             renews_at)
         VALUES (gen_random_uuid(), 'words', 'renewing', 1, false, clock_timestamp() - interval '1 day',
             clock_timestamp() - interval '6 min')";
@@ -65,12 +66,19 @@ async fn doctor_says_that_limits_are_overdue_and_fails_where_renewals_are_halted
     let output = run(&["doctor"], &environment);
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said}");
-    assert!(said.contains("1 are due for renewal, the oldest for 6 minutes does `serve` run with the role renewals?"), "{said}");
+    assert!(
+        said.contains("1 are due for renewal, the oldest for 6 minutes does `serve` run with the role renewals?"),
+        "{said}"
+    );
     let sql = "UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock is wrong'";
     sqlx::query(sql).execute(&mut conn).await.unwrap();
     let output = run(&["doctor"], &environment);
     assert_eq!(code(&output), 1);
-    assert!(words(&output.stdout).contains("nothing is renewed, because a clock is wrong"), "{}", words(&output.stdout));
+    assert!(
+        words(&output.stdout).contains("nothing is renewed, because a clock is wrong"),
+        "{}",
+        words(&output.stdout)
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod late;
 mod roles;
 mod rows;
 mod scheduling;
+mod simulation;
 mod sold;
 mod transactions;
 mod vectors;

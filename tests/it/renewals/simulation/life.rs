@@ -1,0 +1,112 @@
+//! Lives of subscriptions over two years: what each is, since when.
+
+use fastrand::Rng;
+
+pub(super) const DAY: i64 = 86_400;
+
+/// 2027-01-01T00:00:00Z: the two years have a 29 February.
+pub(super) const BEGIN: i64 = 1_798_761_600;
+pub(super) const DAYS: i64 = 730;
+
+/// What a subscription is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Trial,
+    Active,
+    PastDue,
+    Unpaid,
+    Paused,
+    Ended,
+}
+
+impl State {
+    /// May be used.
+    pub(super) fn is_active(self) -> bool {
+        matches!(self, Self::Trial | Self::Active | Self::PastDue)
+    }
+
+    /// Stripe's status, and whether collection is paused.
+    pub(super) fn status(self) -> (&'static str, bool) {
+        match self {
+            Self::Trial => ("trialing", false),
+            Self::Active => ("active", false),
+            Self::PastDue => ("past_due", false),
+            Self::Unpaid => ("unpaid", false),
+            Self::Paused => ("active", true),
+            Self::Ended => ("canceled", false),
+        }
+    }
+}
+
+/// What it is from a time on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) at: i64,
+    pub(super) state: State,
+    pub(super) price: &'static str,
+    pub(super) anchor: i64,
+}
+
+/// A subscription of a workspace; its changes in the order of their times, which all differ.
+#[derive(Debug, Clone)]
+pub(super) struct Life {
+    pub(super) id: String,
+    pub(super) workspace: usize,
+    pub(super) changes: Vec<Change>,
+}
+
+const PRICES: [&str; 4] = ["small", "basic", "big", "endless"];
+
+/// A life that begins within the first months, with a successor in the same workspace where it ends early enough.
+pub(super) fn lives(workspace: usize, by_anchor: bool, rng: &mut Rng) -> Vec<Life> {
+    let mut start = BEGIN + rng.i64(0..120 * DAY);
+    if rng.u8(0..3) == 0 {
+        // ends of months are where months are short
+        start = BEGIN + 30 * DAY + rng.i64(-2 * DAY..DAY);
+    }
+    let mut lives = vec![life(format!("sub_{workspace}_a"), workspace, start, by_anchor, rng)];
+    if let Some(end) = lives[0].changes.last().filter(|change| change.state == State::Ended).map(|change| change.at)
+        && end < BEGIN + 600 * DAY
+    {
+        let again = end + rng.i64(DAY..40 * DAY);
+        lives.push(life(format!("sub_{workspace}_b"), workspace, again, by_anchor, rng));
+    }
+    lives
+}
+
+fn life(id: String, workspace: usize, start: i64, by_anchor: bool, rng: &mut Rng) -> Life {
+    let mut now = Change { at: start, state: State::Active, price: PRICES[rng.usize(0..4)], anchor: start };
+    let mut changes = Vec::new();
+    if by_anchor && rng.bool() {
+        let trial = start + [7, 14, 30, 61][rng.usize(0..4)] * DAY;
+        changes.push(Change { state: State::Trial, anchor: trial, ..now.clone() });
+        now = Change { at: trial, anchor: trial, ..now };
+    }
+    changes.push(now.clone());
+    while now.at < BEGIN + DAYS * DAY {
+        let mut at = now.at + rng.i64(1..120 * DAY);
+        if !by_anchor && rng.u8(0..4) == 0 {
+            // exactly at a renewal, of the first 28 days of a month at least
+            let alone = Life { id: String::new(), workspace, changes: vec![changes[0].clone()] };
+            let renewals = super::model::renewals(&alone, false, at);
+            at = renewals.last().map_or(at, |(renewal, _)| *renewal).max(now.at + 1);
+        }
+        let mut next = Change { at, ..now.clone() };
+        match rng.u8(0..20) {
+            0 => next.state = State::Ended,
+            1..=3 => next.state = State::Paused,
+            4 => next.state = State::Unpaid,
+            5 => next.state = State::PastDue,
+            6..=9 => next.price = PRICES[rng.usize(0..4)],
+            10..=11 if by_anchor => (next.anchor, next.state) = (at, State::Active),
+            12 if by_anchor => next.anchor = at + rng.i64(1..25) * DAY,
+            _ => next.state = State::Active,
+        }
+        changes.push(next.clone());
+        if next.state == State::Ended {
+            break;
+        }
+        now = next;
+    }
+    Life { id, workspace, changes }
+}

@@ -1,0 +1,489 @@
+//! Two years of many subscriptions, against a model that is told in order what happened.
+//!
+//! The real functions run on a clock of the test's: those that ask for the time are made anew, with a setting in its
+//! place. Every day at noon what has become known is written as the worker writes it, two schedulers renew at once unless
+//! there is an outage of weeks, and the product consumes.
+//!
+//! What can be compared:
+//! - **in time** (everything is known at the next noon): each answer of consume, and all months at every month's end;
+//! - **late** (things become known up to ten days late, in any order, and the product consumes by what is known): what was
+//!   used in each month is taken from the database, and its sum must be what consume gave; all the rest of the months must
+//!   be the model's, in the end. Months that were closed after an end which nobody knew of stay, without any effect;
+//! - late, **by the billing cycle**: a month that is closed keeps its end, so that the months depend on when an anchor
+//!   became known. Then only what holds in any case: no unit and no bonus is lost, and the next renewal is the model's.
+
+mod life;
+mod model;
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use sqlx::{ConnectOptions, PgConnection, Row};
+
+use self::life::{BEGIN, DAY, DAYS, Life, State, lives};
+use self::model::{Account, Closed, Open, account, available};
+use crate::support::cluster::{self, TestDatabase};
+
+const NOON: i64 = DAY / 2;
+const KEYS: [&str; 2] = ["words", "images"];
+
+const PREPARE: &str = "
+    DO $$
+    DECLARE
+        one record;
+    BEGIN
+        FOR one IN SELECT oid FROM pg_proc WHERE pronamespace = 'billing'::regnamespace AND prosrc LIKE '%clock_timestamp()%' LOOP
+            EXECUTE replace(pg_get_functiondef(one.oid), 'clock_timestamp()', 'current_setting(''test.now'')::timestamptz');
+        END LOOP;
+    END $$;
+    CREATE FUNCTION public.try_consume(workspace uuid, key text, amount bigint) RETURNS text LANGUAGE plpgsql AS $$
+    BEGIN
+        RETURN coalesce(billing.consume(workspace, key, amount)::text, 'unlimited');
+    EXCEPTION
+        WHEN SQLSTATE 'LM001' OR SQLSTATE 'LM002' OR SQLSTATE 'LM003' OR SQLSTATE 'LM004' THEN RETURN SQLSTATE;
+    END $$;
+    INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
+        SELECT md5(price)::uuid, '', price, true, '{}' FROM unnest('{small,basic,big,endless}'::text[]) AS price;
+    INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
+        SELECT gen_random_uuid(), md5(price)::uuid, key, included, included IS NULL
+        FROM (VALUES ('small', 'words', 100), ('basic', 'words', 250), ('big', 'words', 1000), ('endless', 'words', NULL),
+            ('big', 'images', 9), ('endless', 'images', 50)) AS l (price, key, included);
+    UPDATE billing.renewal_rules SET renewal_anchor = $ANCHOR$";
+
+/// Changes as the worker writes them: `$1` is an array of them.
+const TELL: &str = "
+    WITH told AS (
+        SELECT * FROM json_to_recordset($1::json) AS t (subscription text, workspace int, began bigint, at bigint,
+            status text, paused boolean, ended boolean, price text, anchor bigint)
+    ), kept AS (
+        INSERT INTO billing.subscription_timeline (account, subscription_id, effective_from, source, status, payment_paused,
+            ended_at, stripe_price_id, start_date, billing_cycle_anchor)
+        SELECT '', subscription, to_timestamp(at), 'evt_' || at, status, paused, CASE WHEN ended THEN to_timestamp(at) END,
+            price, to_timestamp(began), to_timestamp(anchor)
+        FROM told
+    ), newest AS (
+        SELECT DISTINCT ON (t.subscription) t.subscription, t.workspace, t.began, t.status, t.paused, t.price,
+            CASE WHEN t.ended THEN to_timestamp(t.at) END AS ended_at,
+            t.status IN ('active', 'trialing', 'past_due') AND NOT t.paused AS active
+        FROM told AS t
+        WHERE NOT EXISTS (SELECT FROM billing.subscription_timeline AS k
+            WHERE k.subscription_id = t.subscription AND k.effective_from > to_timestamp(t.at))
+        ORDER BY t.subscription, t.at DESC
+    ), written AS (
+        INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
+            workspace_id, stripe_status, active, inactive_reason, payment_paused, sepa_payment_failed, is_trial,
+            is_grace_period, end_date, stripe_price_id, pricing_plan_id, active_discounts, active_discount_ends,
+            stripe_created_at, started_at)
+        SELECT md5(subscription)::uuid, '', subscription, 'cus_1', md5('cus_1')::uuid, md5('workspace' || workspace)::uuid,
+            status, active, CASE WHEN NOT active THEN 'paused' END, paused, false, status = 'trialing', false, ended_at, price,
+            md5(price)::uuid, '{}', '{}', to_timestamp(began), to_timestamp(began)
+        FROM newest
+        ON CONFLICT (id) DO UPDATE SET stripe_status = excluded.stripe_status, active = excluded.active,
+            inactive_reason = excluded.inactive_reason, payment_paused = excluded.payment_paused,
+            is_trial = excluded.is_trial, end_date = excluded.end_date, stripe_price_id = excluded.stripe_price_id,
+            pricing_plan_id = excluded.pricing_plan_id
+    )
+    INSERT INTO billing.limit_changes (subscription_id, since)
+    SELECT md5(subscription)::uuid, to_timestamp(min(at)) FROM told GROUP BY subscription";
+
+struct Simulation {
+    conn: PgConnection,
+    second: PgConnection,
+    _database: TestDatabase,
+    by_anchor: bool,
+    late: bool,
+    seed: u64,
+    rng: Rng,
+    lives: Vec<Life>,
+    workspaces: usize,
+    /// When each change becomes known, by that: the life and the change.
+    news: BTreeMap<i64, Vec<(usize, usize)>>,
+    /// Days on which no scheduler runs.
+    outages: Vec<std::ops::Range<i64>>,
+    /// What consume has given: by workspace and key.
+    granted: BTreeMap<(usize, &'static str), i64>,
+    /// What was used of each month: by life, key and its start. Only in time.
+    used: BTreeMap<(usize, &'static str), BTreeMap<i64, i64>>,
+    bonus: BTreeMap<(usize, &'static str), i64>,
+    /// How often consume gave each kind of answer.
+    answers: BTreeMap<String, usize>,
+}
+
+impl Simulation {
+    async fn new(workspaces: usize, by_anchor: bool, late: bool, seed: u64) -> Self {
+        let database = cluster::database().await;
+        let (mut conn, second) = (database.options.connect().await.unwrap(), database.options.connect().await.unwrap());
+        let anchor = if by_anchor { "'billing_cycle'" } else { "'subscription_start'" };
+        let prepare = PREPARE.replace("$ANCHOR$", anchor);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
+        let mut rng = Rng::with_seed(seed);
+        let lives: Vec<Life> = (0..workspaces).flat_map(|workspace| lives(workspace, by_anchor, &mut rng)).collect();
+        let mut news: BTreeMap<i64, Vec<(usize, usize)>> = BTreeMap::new();
+        for (place, life) in lives.iter().enumerate() {
+            for (change, told) in life.changes.iter().enumerate() {
+                let delay = match rng.u8(0..10) {
+                    _ if !late => 0,
+                    0..5 => rng.i64(0..120),
+                    5..9 => rng.i64(0..2 * DAY),
+                    _ => rng.i64(0..10 * DAY),
+                };
+                news.entry(told.at + delay).or_default().push((place, change));
+            }
+        }
+        let outages = (0..3).map(|_| {
+            let first = rng.i64(0..DAYS);
+            first..first + rng.i64(5..40)
+        });
+        let outages = outages.collect();
+        let (granted, used, bonus, answers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self {
+            conn,
+            second,
+            _database: database,
+            by_anchor,
+            late,
+            seed,
+            rng,
+            lives,
+            workspaces,
+            news,
+            outages,
+            granted,
+            used,
+            bonus,
+            answers,
+        }
+    }
+
+    async fn run(mut self) {
+        for day in 0..=DAYS {
+            let now = BEGIN + day * DAY + NOON;
+            self.set_clock(now).await;
+            self.tell(now).await;
+            let is_outage = self.outages.iter().any(|outage| outage.contains(&day));
+            if !is_outage {
+                self.schedule(now).await;
+            }
+            if day % 30 == 29 && !is_outage && !self.late {
+                self.compare(now).await;
+            }
+            self.consume(now).await;
+        }
+        // whatever is late is known a while after the end, and nothing happens any more
+        let end = BEGIN + DAYS * DAY + NOON;
+        for life in &mut self.lives {
+            life.changes.retain(|change| change.at <= end);
+        }
+        let after: Vec<(usize, usize)> = self.news.split_off(&(end + 1)).into_values().flatten().collect();
+        let lives = &self.lives;
+        let happened = after.into_iter().filter(|(life, change)| *change < lives[*life].changes.len());
+        self.news = BTreeMap::from([(end, happened.collect())]);
+        self.lives.retain(|life| !life.changes.is_empty());
+        self.tell(end).await;
+        self.schedule(end).await;
+        self.compare(end).await;
+        self.nothing_is_lost().await;
+        self.all_of_it_happened().await;
+    }
+
+    /// A simulation in which little happens would say little.
+    async fn all_of_it_happened(&mut self) {
+        let kinds: Vec<&str> = self.answers.keys().map(String::as_str).collect();
+        assert_eq!(kinds, ["LM001", "LM002", "LM003", "LM004", "number", "unlimited"]);
+        assert!(self.answers.values().all(|count| *count > 20), "{:?}", self.answers);
+        let (months, kinds, corrected): (i64, i64, i64) = sqlx::query_as(
+            "SELECT count(*), count(DISTINCT (outcome, spilled_over > 0, expired > 0, included IS NULL)), count(corrected_at)
+            FROM billing.limit_renewals",
+        )
+        .fetch_one(&mut self.conn)
+        .await
+        .unwrap();
+        let workspaces = i64::try_from(self.workspaces).unwrap();
+        assert!(months > 15 * workspaces && kinds >= 7, "{months} months of {kinds} kinds");
+        assert!(
+            if self.late { corrected > workspaces / 10 } else { corrected == 0 },
+            "{corrected} months were corrected"
+        );
+    }
+
+    async fn set_clock(&mut self, now: i64) {
+        for conn in [&mut self.conn, &mut self.second] {
+            let set = "SELECT set_config('test.now', to_timestamp($1)::text, false)";
+            sqlx::query(set).bind(now).execute(conn).await.unwrap();
+        }
+    }
+
+    async fn tell(&mut self, now: i64) {
+        let later = self.news.split_off(&(now + 1));
+        let told: Vec<(usize, usize)> = std::mem::replace(&mut self.news, later).into_values().flatten().collect();
+        if told.is_empty() {
+            return;
+        }
+        let rows: Vec<serde_json::Value> = told
+            .iter()
+            .map(|(life, change)| {
+                let life = &self.lives[*life];
+                let change = &life.changes[*change];
+                let (status, paused) = change.state.status();
+                serde_json::json!({
+                    "subscription": life.id, "workspace": life.workspace, "began": life.changes[0].at, "at": change.at,
+                    "status": status, "paused": paused, "ended": change.state == State::Ended, "price": change.price,
+                    "anchor": change.anchor,
+                })
+            })
+            .collect();
+        let rows = serde_json::Value::from(rows).to_string();
+        sqlx::query(TELL).bind(&rows).execute(&mut self.conn).await.unwrap();
+        let begin = "SELECT billing.begin_limits(ARRAY(SELECT DISTINCT md5(t ->> 'subscription')::uuid
+            FROM json_array_elements($1::json) AS t))";
+        sqlx::query(begin).bind(&rows).execute(&mut self.conn).await.unwrap();
+    }
+
+    /// Two schedulers at once, until neither finds anything.
+    async fn schedule(&mut self, now: i64) {
+        tokio::join!(renew(&mut self.conn, now), renew(&mut self.second, now));
+        // what the one held the other has skipped
+        renew(&mut self.conn, now).await;
+        let due: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM billing.subscription_limits AS b WHERE b.renews_at <= to_timestamp($1)
+                OR EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)",
+        )
+        .bind(now)
+        .fetch_one(&mut self.conn)
+        .await
+        .unwrap();
+        assert_eq!(due, 0, "seed {}", self.seed);
+    }
+
+    async fn consume(&mut self, now: i64) {
+        let calls: Vec<(usize, &'static str, i64)> = (0..=self.workspaces / 4)
+            .map(|_| {
+                let key = KEYS[usize::from(self.rng.u8(0..5) == 0)];
+                let most = if key == "words" { 160 } else { 6 };
+                (self.rng.usize(0..self.workspaces), key, self.rng.i64(1..most))
+            })
+            .collect();
+        let (workspaces, keys, amounts): (Vec<String>, Vec<&str>, Vec<i64>) =
+            calls.iter().map(|(workspace, key, amount)| (format!("workspace{workspace}"), *key, *amount)).collect();
+        if self.late {
+            let grant = "SELECT billing.grant_bonus(md5($1)::uuid, $2, 100, 'a present')";
+            let (workspace, key, _) = calls[0];
+            sqlx::query(grant).bind(&workspaces[0]).bind(key).execute(&mut self.conn).await.unwrap();
+            *self.bonus.entry((workspace, key)).or_default() += 100;
+        }
+        let answers: Vec<String> = sqlx::query_scalar(
+            "SELECT public.try_consume(md5(workspace)::uuid, key, amount)
+            FROM unnest($1::text[], $2::text[], $3::bigint[]) AS call (workspace, key, amount)",
+        )
+        .bind(&workspaces)
+        .bind(&keys)
+        .bind(&amounts)
+        .fetch_all(&mut self.conn)
+        .await
+        .unwrap();
+        for ((workspace, key, amount), answer) in calls.into_iter().zip(answers) {
+            if !self.late {
+                let expected = self.expected_answer(workspace, key, amount, now);
+                assert_eq!(answer, expected, "seed {}: {workspace} {key} {amount} at {now}", self.seed);
+            }
+            let kind = if answer.starts_with("LM") || answer == "unlimited" { answer.as_str() } else { "number" };
+            *self.answers.entry(kind.to_owned()).or_default() += 1;
+            if !answer.starts_with("LM") {
+                *self.granted.entry((workspace, key)).or_default() += amount;
+            }
+        }
+    }
+
+    /// What the model says to a call, which it notes.
+    fn expected_answer(&mut self, workspace: usize, key: &'static str, amount: i64, now: i64) -> String {
+        let begun = |life: &Life| life.workspace == workspace && life.changes[0].at <= now;
+        let Some(place) = self.lives.iter().rposition(begun) else { return "LM003".to_owned() };
+        let life = &self.lives[place];
+        if !life.before(now + 1).state.is_active() {
+            return "LM002".to_owned();
+        }
+        let used = self.used.entry((place, key)).or_default();
+        let Some(Account { open, .. }) = account(life, self.by_anchor, key, used, now) else {
+            return "LM004".to_owned();
+        };
+        let left = available(&open);
+        if left.is_some_and(|left| left < amount) {
+            return "LM001".to_owned();
+        }
+        *used.entry(open.start).or_default() += amount;
+        left.map_or("unlimited".to_owned(), |left| (left - amount).to_string())
+    }
+
+    /// All months of the database and of the model.
+    async fn compare(&mut self, now: i64) {
+        let mut found = self.accounts().await;
+        for (place, life) in self.lives.iter().enumerate().filter(|(_, life)| life.changes[0].at <= now) {
+            for key in KEYS {
+                let found = found.remove(&(life.id.clone(), key.to_owned()));
+                let used = if self.late {
+                    found.iter().flat_map(usage).collect()
+                } else {
+                    self.used.get(&(place, key)).cloned().unwrap_or_default()
+                };
+                let expected = account(life, self.by_anchor, key, &used, now);
+                let (found, expected) = (found.map(|one| without_afterlife(one, life)), expected);
+                if self.late && self.by_anchor {
+                    let next = |account: &Option<Account>| account.as_ref().map(|account| account.open.end);
+                    if found.is_some() || life.ended().is_none() {
+                        assert_eq!(next(&found), next(&expected), "seed {}: {life:#?} {key} at {now}", self.seed);
+                    }
+                } else if self.late && found.is_none() {
+                    // its end was known before the change of plan that gave it the limit
+                    assert!(
+                        expected.is_none() || life.ended().is_some(),
+                        "seed {}: {life:#?} {key} at {now}",
+                        self.seed
+                    );
+                } else {
+                    assert_eq!(found, expected, "seed {}: {life:#?} {key} at {now}", self.seed);
+                }
+            }
+        }
+        assert!(found.is_empty(), "seed {}: {found:#?}", self.seed);
+    }
+
+    async fn accounts(&mut self) -> BTreeMap<(String, String), Account> {
+        let rows = sqlx::query(
+            "SELECT s.stripe_subscription_id, m.limit_key, extract(epoch FROM m.period_start)::bigint,
+                extract(epoch FROM m.period_end)::bigint, m.outcome, m.included, m.spillover, m.used, m.spilled_over, m.expired
+            FROM (
+                SELECT subscription_id, limit_key, period_start, period_end, outcome, included, spillover, used, spilled_over,
+                    expired
+                FROM billing.limit_renewals
+                UNION ALL
+                SELECT subscription_id, limit_key, period_start, renews_at, NULL, included, spillover, used, 0, 0
+                FROM billing.subscription_limits
+            ) AS m
+            JOIN billing.subscriptions AS s ON s.id = m.subscription_id
+            ORDER BY 1, 2, m.outcome IS NULL, 3",
+        )
+        .fetch_all(&mut self.conn)
+        .await
+        .unwrap();
+        let (mut accounts, mut closed) = (BTreeMap::new(), Vec::new());
+        for row in rows {
+            let (start, included, spillover, used) = (row.get(2), row.get(5), row.get(6), row.get(7));
+            let outcome = row.get::<Option<&str>, _>(4).map(|found| {
+                ["renewed", "inactive", "trial_end"].into_iter().find(|outcome| *outcome == found).unwrap()
+            });
+            if let Some(outcome) = outcome {
+                let (end, spilled_over, expired) = (row.get(3), row.get(8), row.get(9));
+                closed.push(Closed { start, end, outcome, included, spillover, used, spilled_over, expired });
+            } else {
+                let open = Open { start, end: row.get(3), included, spillover, used };
+                accounts.insert((row.get(0), row.get(1)), Account { closed: std::mem::take(&mut closed), open });
+            }
+        }
+        assert!(closed.is_empty(), "seed {}: months without an open one: {closed:#?}", self.seed);
+        accounts
+    }
+
+    async fn nothing_is_lost(&mut self) {
+        let used = self
+            .sums(
+                "SELECT subscription_id, limit_key, used AS amount FROM billing.subscription_limits
+            UNION ALL SELECT subscription_id, limit_key, used FROM billing.limit_renewals",
+            )
+            .await;
+        assert_eq!(
+            used,
+            self.granted.iter().filter(|(_, sum)| **sum != 0).map(|(key, sum)| (*key, *sum)).collect(),
+            "seed {}",
+            self.seed
+        );
+        let bonus = self.sums("SELECT subscription_id, limit_key, bonus_used AS amount FROM billing.subscription_limits
+            UNION ALL SELECT subscription_id, limit_key, bonus_used FROM billing.limit_renewals
+            UNION ALL SELECT s.id, w.limit_key, w.amount FROM billing.workspace_bonus AS w
+                CROSS JOIN LATERAL (SELECT s.id FROM billing.subscriptions AS s WHERE s.workspace_id = w.workspace_id LIMIT 1) AS s").await;
+        let granted: BTreeMap<_, _> = self.bonus.clone();
+        assert_eq!(bonus, granted, "seed {}", self.seed);
+    }
+
+    /// The amounts of these rows by workspace and key, without zeros.
+    async fn sums(&mut self, rows: &str) -> BTreeMap<(usize, &'static str), i64> {
+        let sql = format!(
+            "SELECT s.workspace_id, r.limit_key, sum(r.amount)::bigint FROM ({rows}) AS r
+            JOIN billing.subscriptions AS s ON s.id = r.subscription_id GROUP BY 1, 2 HAVING sum(r.amount) <> 0"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut self.conn).await.unwrap();
+        let ids: BTreeMap<uuid::Uuid, usize> = self.workspace_ids().await;
+        rows.iter()
+            .map(|row| {
+                let key = KEYS.into_iter().find(|key| *key == row.get::<&str, _>(1)).unwrap();
+                ((ids[&row.get::<uuid::Uuid, _>(0)], key), row.get(2))
+            })
+            .collect()
+    }
+
+    async fn workspace_ids(&mut self) -> BTreeMap<uuid::Uuid, usize> {
+        let sql = "SELECT md5('workspace' || n)::uuid, n::bigint FROM generate_series(0, $1) AS n";
+        let rows =
+            sqlx::query(sql).bind(i64::try_from(self.workspaces).unwrap()).fetch_all(&mut self.conn).await.unwrap();
+        rows.iter().map(|row| (row.get(0), usize::try_from(row.get::<i64, _>(1)).unwrap())).collect()
+    }
+}
+
+/// Claims and renews until nothing is left to claim.
+async fn renew(conn: &mut PgConnection, now: i64) {
+    loop {
+        let claimed: i64 = sqlx::query_scalar(
+            "SELECT cardinality(ids)::bigint FROM billing.claim_limits(to_timestamp($1), 500) AS ids
+            WHERE (SELECT count(*) FROM billing.bring_up(ids, to_timestamp($1))) >= 0",
+        )
+        .bind(now)
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+        if claimed == 0 {
+            return;
+        }
+    }
+}
+
+/// What was used in each month, by its start.
+fn usage(account: &Account) -> BTreeMap<i64, i64> {
+    let closed = account.closed.iter().map(|month| (month.start, month.used));
+    closed.chain([(account.open.start, account.open.used)]).collect()
+}
+
+/// Without the months that were closed after the end, while nobody knew of it.
+fn without_afterlife(mut account: Account, life: &Life) -> Account {
+    let Some(end) = life.ended() else { return account };
+    while let Some(last) = account.closed.last().filter(|month| month.end > end) {
+        assert_eq!((last.outcome, last.spilled_over), ("inactive", 0), "{account:#?}");
+        let last = account.closed.pop().unwrap();
+        // it is the open one, which had no renewal any more
+        account.open =
+            Open { start: last.start, end: None, used: last.used, spillover: last.spillover, ..account.open };
+    }
+    account
+}
+
+/// So many workspaces; `make soak` says how many.
+fn workspaces() -> usize {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
+    let asked = std::env::var("SOAK_SUBSCRIPTIONS").ok().and_then(|count| count.parse().ok());
+    asked.unwrap_or(30)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_years_that_are_known_in_time_are_those_of_the_model() {
+    for by_anchor in [false, true] {
+        Simulation::new(workspaces(), by_anchor, false, 1).await.run().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_years_that_become_known_late_are_those_of_the_model_in_the_end() {
+    Simulation::new(workspaces(), false, true, 2).await.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_years_whose_anchors_become_known_late_nothing_is_lost() {
+    Simulation::new(workspaces(), true, true, 3).await.run().await;
+}
