@@ -33,6 +33,16 @@ impl Rows {
         rows
     }
 
+    /// Nothing again, sooner than another database would be made.
+    pub(crate) async fn forget_everything(&self) {
+        self.execute(
+            "TRUNCATE billing.subscriptions, billing.subscription_timeline, billing.pricing_plans, billing.plan_limits,
+                billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.workspace_bonus,
+                billing.bonus_grants, billing.consumptions",
+        )
+        .await;
+    }
+
     /// A subscription of a workspace, active since it `began`, an SQL expression, with a plan of its own.
     pub(crate) async fn subscribe(&self, sub: &str, workspace: &str, limits: &str, began: &str) {
         self.execute(&format!(

@@ -74,8 +74,9 @@ async fn two_limits_that_are_used_up_at_once_are_not_waited_for_crosswise() {
 /// What waits until the month is over belongs to the next one, by the short way of consume and the long one alike.
 #[tokio::test]
 async fn who_waits_across_a_renewal_uses_up_the_month_that_has_begun() {
+    let rows = Rows::start().await;
     for (asked, left) in [(10, 189), (150, 49)] {
-        let rows = Rows::start().await;
+        rows.forget_everything().await;
         let (mut before, mut after) = (rows.connect().await, rows.connect().await);
         rows.subscribe("sub", "w", "words 100", "billing.renewal_at(clock_timestamp() + interval '1 s', -48)").await;
         rows::renew(&mut before).await;
