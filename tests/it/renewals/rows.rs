@@ -80,6 +80,16 @@ impl Rows {
         .await;
     }
 
+    /// The plan of the subscription includes as much from now on, and the worker has said so.
+    pub(crate) async fn includes(&self, sub: &str, limit: &str, included: i64) {
+        self.execute(&format!(
+            "UPDATE billing.plan_limits SET included = {included}
+                WHERE pricing_plan_id = md5('plan {sub}')::uuid AND limit_key = '{limit}';
+            INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('{sub}')::uuid, clock_timestamp())"
+        ))
+        .await;
+    }
+
     pub(crate) async fn execute(&self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
     }
