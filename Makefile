@@ -1,7 +1,7 @@
 # What is done with this repository, one target each. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak mutants lint lint-deps sqlx postgres rust
+.PHONY: help demo test soak bench mutants lint lint-deps sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -16,6 +16,9 @@ test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
 soak: rust postgres ## the laws of order on 3,000 new lives, and on 500 with reads (some half an hour)
 	SOAK_LIVES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
 	SOAK_LIVES=500 cargo test --locked --test it -- any_life_ends --nocapture
+
+bench: rust postgres ## what renewals and consume cost beside bare SQL (some ten minutes)
+	cargo bench --locked --bench limits
 
 mutants: rust ## mutation tests of the rules of order, signature and SEPA (needs cargo-mutants; installs it)
 	.ci/mutants

@@ -184,7 +184,8 @@ CREATE FUNCTION billing.limit_course(ids uuid[], until timestamptz) RETURNS TABL
     ), priced AS (
         SELECT t.*,
             -- a recorded period keeps what its price included then, whatever the price includes now
-            CASE WHEN t.is_recorded AND t.recorded_price_id = t.stripe_price_id THEN t.included
+            CASE WHEN earlier.is_known THEN earlier.included
+                WHEN t.is_recorded AND t.recorded_price_id = t.stripe_price_id THEN t.included
                 WHEN now_in.id IS NOT NULL AND (now_in.unlimited OR now_in.included IS NOT NULL) THEN now_in.included
                 WHEN now_in.id IS NULL AND plan.is_known THEN 0
                 ELSE t.included END AS included_at_end,
@@ -201,6 +202,19 @@ CREATE FUNCTION billing.limit_course(ids uuid[], until timestamptz) RETURNS TABL
             FROM billing.pricing_plans AS p WHERE p.account = t.account AND p.stripe_price_id = t.stripe_price_id
         ) AS plan ON true
         LEFT JOIN billing.plan_limits AS now_in ON now_in.pricing_plan_id = plan.id AND now_in.limit_key = t.limit_key
+        -- a price that is not known leaves what the one before it included, whatever was thought meanwhile
+        LEFT JOIN LATERAL (
+            SELECT true AS is_known, CASE WHEN l.id IS NULL THEN 0 ELSE l.included END AS included
+            FROM billing.subscription_timeline AS before
+            JOIN billing.pricing_plans AS p ON p.account = before.account AND p.stripe_price_id = before.stripe_price_id
+            LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND l.limit_key = t.limit_key
+            WHERE now_in.id IS NULL AND plan.is_known IS NOT TRUE AND before.account = t.account
+                AND before.subscription_id = t.stripe_subscription_id AND before.effective_from < t.period_end
+                AND CASE WHEN l.id IS NULL THEN p.stripe_product_id IS NULL OR p.product_name IS NOT NULL
+                    ELSE l.unlimited OR l.included IS NOT NULL END
+            ORDER BY before.effective_from DESC, before.place DESC, before.source DESC
+            LIMIT 1
+        ) AS earlier ON true
         LEFT JOIN LATERAL (
             SELECT p.id, p.stripe_product_id IS NULL OR p.product_name IS NOT NULL AS is_known
             FROM billing.pricing_plans AS p WHERE p.account = t.account AND p.stripe_price_id = t.became_price_id

@@ -141,8 +141,8 @@ BEGIN
         FROM course AS c
         WHERE c.is_recorded AND r.subscription_id = c.subscription_id AND r.limit_key = c.limit_key
             AND r.period_start = c.period_start
-            AND (r.included, r.spillover, r.bonus_used, r.outcome, r.spilled_over, r.expired)
-                IS DISTINCT FROM (c.included, c.spillover, c.bonus_used, c.outcome, c.spilled_over, c.expired)
+            AND (r.included, r.spillover, r.bonus_used, r.outcome, r.spilled_over, r.expired, r.stripe_price_id)
+                IS DISTINCT FROM (c.included, c.spillover, c.bonus_used, c.outcome, c.spilled_over, c.expired, c.stripe_price_id)
         RETURNING r.outcome, r.limit_key
     ), balanced AS (
         UPDATE billing.subscription_limits AS b

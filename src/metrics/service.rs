@@ -41,14 +41,14 @@ pub struct Jobs {
 }
 
 /// How the limits stand.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Balances whose renewal is due, exact.
     pub due: i64,
     /// Since when the one that waits longest is due, 0 where none is.
     pub oldest_due_age_seconds: f64,
-    /// Nothing is renewed, because the clocks disagree.
-    pub halted: bool,
+    /// Why nothing is renewed: the clocks disagree. `None` while all is well.
+    pub halted_because: Option<String>,
 }
 
 /// All that the database says.
@@ -107,7 +107,7 @@ pub async fn limits(conn: &mut PgConnection) -> Result<Limits, sqlx::Error> {
         SELECT count(b.renews_at) AS "due!",
             coalesce(extract(epoch FROM clock_timestamp() - min(b.renews_at)), 0)::double precision
                 AS "oldest_due_age_seconds!",
-            (SELECT halted_at IS NOT NULL FROM billing.renewal_rules) AS "halted!"
+            (SELECT halted_because FROM billing.renewal_rules) AS halted_because
         FROM billing.subscription_limits AS b
         WHERE b.renews_at <= clock_timestamp()
         "#
@@ -215,19 +215,19 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
             all.with_label_values(&[kind]).set(count(|jobs| jobs.all));
             failing.with_label_values(&[kind]).set(count(|jobs| jobs.failing));
         }
-        set_limits(&registry, *limits)?;
+        set_limits(&registry, limits)?;
     }
     Ok(registry.gather())
 }
 
-fn set_limits(registry: &Registry, limits: Limits) -> Result<(), prometheus::Error> {
+fn set_limits(registry: &Registry, limits: &Limits) -> Result<(), prometheus::Error> {
     let help = "Limits whose renewal is due and not done yet.";
     #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 limits")]
     gauge(registry, "billing_sync_limit_renewals_overdue", help)?.set(limits.due as f64);
     let help = "Since when the limit that waits longest for its renewal is due, 0 where none is.";
     gauge(registry, "billing_sync_limit_renewals_oldest_overdue_age_seconds", help)?.set(limits.oldest_due_age_seconds);
     let help = "1 while no limit is renewed, because the clocks disagree.";
-    gauge(registry, "billing_sync_limit_renewals_halted", help)?.set(f64::from(u8::from(limits.halted)));
+    gauge(registry, "billing_sync_limit_renewals_halted", help)?.set(f64::from(u8::from(limits.halted_because.is_some())));
     Ok(())
 }
 
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn every_state_has_a_series_also_at_zero() {
         let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
-        let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted: false };
+        let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted_because: None };
         let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits }));
         for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {
             assert!(empty.contains(&format!("billing_sync_limit_renewals_{name} 0\n")), "{empty}");

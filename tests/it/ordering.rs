@@ -53,6 +53,34 @@ async fn a_pause_and_resume_within_one_second_end_as_the_second_before_did() {
     }
 }
 
+/// The debit failed, and a second one is under way: only the late event tells of the first, and its object has a newer
+/// state already.
+#[tokio::test]
+async fn a_late_failure_counts_although_its_intent_is_known_in_a_newer_state() {
+    let app = TestApp::start().await;
+    let invoice = json!({ "id": "in_1", "object": "invoice", "customer": "cus_1", "subscription": "sub_1",
+        "payment_intent": "pi_1", "status": "open" });
+    let intent = json!({ "id": "pi_1", "object": "payment_intent", "customer": "cus_1", "invoice": "in_1",
+        "status": "processing", "latest_charge": "ch_2", "last_payment_error": null });
+    let failed = with(
+        &intent,
+        json!({ "status": "requires_payment_method", "latest_charge": "ch_1",
+        "last_payment_error": { "charge": "ch_1", "payment_method": { "type": "sepa_debit" } } }),
+    );
+    app.deliver_and_drain(&[
+        event("evt_1", "customer.subscription.created", 0, &subscription("sub_1", "cus_1"), None),
+        event("evt_2", "invoice.finalized", 1, &invoice, None),
+        event("evt_4", "payment_intent.processing", 20, &intent, None),
+    ])
+    .await;
+    let flag = "SELECT sepa_payment_failed::text FROM billing.subscriptions";
+    assert_eq!(app.text(flag).await.as_deref(), Some("false"));
+    app.deliver_and_drain(&[event("evt_3", "payment_intent.payment_failed", 10, &failed, None)]).await;
+    assert_eq!(app.fate("evt_3").await, "done superseded -");
+    assert_eq!(app.text(flag).await.as_deref(), Some("true"));
+    app.finish().await;
+}
+
 #[tokio::test]
 async fn a_late_update_does_not_undo_a_deletion() {
     let app = TestApp::start().await;

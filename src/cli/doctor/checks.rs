@@ -71,6 +71,10 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         Ok(figures) => super::stripe::jobs(&figures, report),
         Err(error) => report.add(broken("jobs", &error)),
     }
+    match service::limits(conn).await {
+        Ok(figures) => report.add(limits(&figures)),
+        Err(error) => report.add(broken("limits", &error)),
+    }
     if let Some(config) = stripe {
         report.add(super::stripe::api(config, conn).await);
     }
@@ -131,4 +135,18 @@ fn outbox(figures: &service::Outbox) -> Vec<Check> {
         checks.push(Check::warning("outbox", "dead events wait for a decision", mend));
     }
     checks
+}
+
+fn limits(figures: &service::Limits) -> Check {
+    let minutes = figures.oldest_due_age_seconds / 60.0;
+    if let Some(why) = &figures.halted_because {
+        let mend = "put the clocks right (NTP); renewals go on and catch up by themselves";
+        return Check::failed("limits", format!("nothing is renewed, because {why}"), mend);
+    }
+    if figures.oldest_due_age_seconds > OLD_SECONDS {
+        let detail = format!("{} are due for renewal, the oldest for {minutes:.0} minutes", figures.due);
+        let mend = "does `serve` run with the role renewals? its log says what keeps it; `renew --dry-run` lists them";
+        return Check::warning("limits", detail, mend);
+    }
+    Check::ok("limits", format!("{} are due for renewal", figures.due))
 }

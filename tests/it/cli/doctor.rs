@@ -53,6 +53,26 @@ async fn doctor_warns_of_dead_events() {
     assert!(words(&output.stdout).contains("0 pending, 1 dead, 0 done warn outbox"), "{}", words(&output.stdout));
 }
 
+#[tokio::test]
+async fn doctor_says_that_limits_are_overdue_and_fails_where_renewals_are_halted() {
+    let (database, mut conn) = migrated().await;
+    let sql = "INSERT INTO billing.subscription_limits (subscription_id, limit_key, kind, included, unlimited, period_start,
+            renews_at)
+        VALUES (gen_random_uuid(), 'words', 'renewing', 1, false, clock_timestamp() - interval '1 day',
+            clock_timestamp() - interval '6 min')";
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_1")];
+    let output = run(&["doctor"], &environment);
+    let said = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{said}");
+    assert!(said.contains("1 are due for renewal, the oldest for 6 minutes does `serve` run with the role renewals?"), "{said}");
+    let sql = "UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock is wrong'";
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    let output = run(&["doctor"], &environment);
+    assert_eq!(code(&output), 1);
+    assert!(words(&output.stdout).contains("nothing is renewed, because a clock is wrong"), "{}", words(&output.stdout));
+}
+
 #[test]
 fn doctor_of_an_embedded_installation_needs_no_database_url_and_says_what_it_skips() {
     let path = cluster::search_path();

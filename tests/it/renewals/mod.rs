@@ -1,14 +1,19 @@
 //! Limits: their calendar, their balances, and what the product may do with them.
 
 mod bonus;
+mod calendar;
 mod calls;
+mod cases;
 mod consume;
 mod contention;
 mod following;
+mod ground;
 mod idempotency;
+mod late;
 mod roles;
 mod rows;
 mod scheduling;
 mod sold;
 mod transactions;
+mod vectors;
 mod waiting;

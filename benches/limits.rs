@@ -1,0 +1,294 @@
+//! What renewals and `consume` cost, each beside the barest SQL that could do the same, measured in the same run.
+//!
+//! `make bench`. Machines differ and so do hours, so nothing is asserted: the ratios are what counts. A private PostgreSQL
+//! with its default settings, fsync on, is made and thrown away.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use billing_sync::embedded::{Cluster, Options};
+use billing_sync::migrations;
+use billing_sync::renewals::ledger;
+use clap::Parser;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+
+/// Measures renewals, the look for the next one, and `consume`.
+#[derive(Parser)]
+struct Args {
+    /// Subscriptions that are due at once.
+    #[arg(long, default_value_t = 1_000_000)]
+    subscriptions: u32,
+    /// Limits among which the next due one is looked up; it is compared with a thousandth of them.
+    #[arg(long, default_value_t = 10_000_000)]
+    limits: u32,
+    /// Workspaces that consume, as many as there are subscriptions at most.
+    #[arg(long, default_value_t = 100_000)]
+    workspaces: u32,
+    /// Seconds of each run of pgbench.
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    let dir = tempfile::Builder::new().prefix("billing-sync-bench-").tempdir().unwrap();
+    // as root the server runs as another user, who has to pass
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    let mut conn = cluster.connect_options().connect().await.unwrap();
+    migrations::run(&mut conn).await.unwrap();
+    println!("PostgreSQL {}, default settings\n", cluster.version());
+
+    subscribe(&mut conn, args.subscriptions).await;
+    renewals(&mut conn, &cluster.url(), args.subscriptions).await;
+    consume(&cluster.url(), &mut conn, args.workspaces.min(args.subscriptions), args.seconds).await;
+    next_due(&mut conn, args.limits).await;
+    cluster.stop().await.unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
+fn options(dir: &Path) -> Options {
+    let search_path = std::env::var("PATH").unwrap_or_default();
+    Options { data_dir: dir.join("data"), pg_bin: None, search_path, settings: Vec::new() }
+}
+
+async fn run(conn: &mut PgConnection, sql: impl Into<String>) -> Duration {
+    let began = Instant::now();
+    sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(conn).await.unwrap();
+    began.elapsed()
+}
+
+/// Active subscriptions with 1,000,000 words a month, each of a workspace of its own, that are all due for one renewal.
+async fn subscribe(conn: &mut PgConnection, count: u32) {
+    run(
+        conn,
+        format!(
+            "INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
+                VALUES (md5('plan')::uuid, '', 'price_1', true, '{{}}');
+            INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
+                VALUES (md5('limit')::uuid, md5('plan')::uuid, 'words', 1000000, false);
+            CREATE TABLE public.began AS SELECT date_trunc('second', clock_timestamp()) - interval '1 month 1 hour' AS at;
+            INSERT INTO billing.subscription_timeline
+                (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
+                SELECT '', 'sub_' || n, at, 'evt_' || n, 'active', false, 'price_1', at
+                FROM public.began, generate_series(1, {count}) AS n;
+            INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
+                workspace_id, stripe_status, active, payment_paused, sepa_payment_failed, is_trial, is_grace_period,
+                stripe_price_id, pricing_plan_id, active_discounts, active_discount_ends, stripe_created_at, started_at)
+                SELECT md5('sub_' || n)::uuid, '', 'sub_' || n, 'cus_' || n, md5('cus_' || n)::uuid,
+                    md5('workspace_' || n)::uuid, 'active', true, false, false, false, false, 'price_1',
+                    md5('plan')::uuid, '{{}}', '{{}}', at, at
+                FROM public.began, generate_series(1, {count}) AS n"
+        ),
+    )
+    .await;
+    run(conn, "VACUUM ANALYZE").await;
+    for first in (1..=count).step_by(10_000) {
+        let last = count.min(first + 9_999);
+        run(
+            conn,
+            format!(
+                "SELECT billing.begin_limits(array_agg(md5('sub_' || n)::uuid)) FROM generate_series({first}, {last}) AS n"
+            ),
+        )
+        .await;
+    }
+    run(conn, "VACUUM ANALYZE").await;
+}
+
+/// The bare work: as many rows of the same shape, with the same indexes, updated and inserted in one statement.
+async fn bare_renewals(conn: &mut PgConnection) -> Duration {
+    run(
+        conn,
+        "CREATE TABLE public.balances (LIKE billing.subscription_limits INCLUDING ALL) WITH (fillfactor = 85);
+        CREATE TABLE public.ledger (LIKE billing.limit_renewals INCLUDING ALL);
+        ALTER TABLE public.ledger ADD FOREIGN KEY (subscription_id, limit_key, follows)
+            REFERENCES public.ledger (subscription_id, limit_key, period_end) DEFERRABLE;
+        INSERT INTO public.balances SELECT * FROM billing.subscription_limits",
+    )
+    .await;
+    run(conn, "VACUUM ANALYZE public.balances").await;
+    run(conn, "CHECKPOINT").await;
+    let took = run(
+        conn,
+        "WITH renewed AS (
+            UPDATE public.balances SET spillover = included, used = 0, bonus_used = 0, period_start = renews_at,
+                renews_at = renews_at + interval '1 month'
+            RETURNING *
+        )
+        INSERT INTO public.ledger (subscription_id, limit_key, period_start, period_end, included, unlimited, spillover, used,
+            bonus_used, outcome, spilled_over, expired, at_anchor, stripe_price_id)
+        SELECT subscription_id, limit_key, period_start - interval '1 month', period_start, included, unlimited, 0, 0, 0,
+            'renewed', included, 0, false, 'price_1'
+        FROM renewed",
+    )
+    .await;
+    run(conn, "DROP TABLE public.ledger, public.balances").await;
+    run(conn, "CHECKPOINT").await;
+    took
+}
+
+/// A process that renews, killed when this value goes.
+struct Renewing(Child);
+
+impl Renewing {
+    fn start(url: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
+        command
+            .args(["serve", "--roles", "renewals", "--ops-listen", "127.0.0.1:0"])
+            .env_clear()
+            .env("DATABASE_URL", url);
+        Self(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// The most memory that it had at any time, in MB.
+    fn peak_memory(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap_or(f64::NAN) / 1000.0
+    }
+}
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn renewals(conn: &mut PgConnection, url: &str, count: u32) {
+    let bare = bare_renewals(conn).await;
+    let began = Instant::now();
+    let process = Renewing::start(url);
+    let mut longest = 0.0_f64;
+    loop {
+        let transaction: Option<f64> = sqlx::query_scalar(
+            "SELECT max(extract(epoch FROM clock_timestamp() - xact_start))::double precision
+            FROM pg_stat_activity WHERE application_name = 'billing-sync'",
+        )
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+        longest = longest.max(transaction.unwrap_or_default());
+        let done = "SELECT (SELECT min(renews_at) FROM billing.subscription_limits) > clock_timestamp()";
+        if sqlx::query_scalar::<_, bool>(done).fetch_one(&mut *conn).await.unwrap() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let ours = began.elapsed();
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM billing.limit_renewals").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(rows, i64::from(count), "each of them renewed once");
+    println!("{count} subscriptions due at once, one process");
+    println!("  bare update and insert     {:8.1} s", bare.as_secs_f64());
+    println!("  renewed                    {:8.1} s", ours.as_secs_f64());
+    println!("  ratio (aim: at most 3)     {:8.2}", ours.as_secs_f64() / bare.as_secs_f64());
+    println!("  resident memory (< 64)     {:8.1} MB", process.peak_memory());
+    println!("  longest transaction (< 1)  {longest:8.2} s, looked at every 50 ms\n");
+}
+
+async fn consume(url: &str, conn: &mut PgConnection, count: u32, seconds: u32) {
+    let Some(pgbench) = find("pgbench") else {
+        println!("consume: not measured, since there is no pgbench on the PATH\n");
+        return;
+    };
+    run(
+        conn,
+        format!(
+            "CREATE TABLE public.bare (LIKE billing.subscription_limits INCLUDING ALL) WITH (fillfactor = 85);
+            INSERT INTO public.bare SELECT * FROM billing.subscription_limits
+            WHERE subscription_id IN (SELECT md5('sub_' || n)::uuid FROM generate_series(1, {count}) AS n)"
+        ),
+    )
+    .await;
+    run(conn, "VACUUM ANALYZE").await;
+    let workspace = format!("\\set n random(1, {count})\n");
+    let bare = format!(
+        "{workspace}UPDATE public.bare SET used = used + 1
+        WHERE subscription_id = md5('sub_' || :n)::uuid AND limit_key = 'words' RETURNING used;"
+    );
+    let ours = format!("{workspace}SELECT billing.consume(md5('workspace_' || :n)::uuid, 'words', 1);");
+    println!("consume on {count} workspaces, 4 connections, {seconds} s each");
+    // one after the other, twice: what else the machine does hits both
+    let (mut bare_rate, mut our_rate) = (0.0, 0.0);
+    for _ in 0..2 {
+        run(conn, "CHECKPOINT").await;
+        bare_rate += pgbench_rate(&pgbench, url, &bare, seconds) / 2.0;
+        run(conn, "CHECKPOINT").await;
+        our_rate += pgbench_rate(&pgbench, url, &ours, seconds) / 2.0;
+    }
+    println!("  bare one-row UPDATE        {bare_rate:8.0} /s");
+    println!("  consume                    {our_rate:8.0} /s");
+    println!("  ratio (aim: at least 0.5)  {:8.2}\n", our_rate / bare_rate);
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
+fn find(program: &str) -> Option<String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let found = path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| file.is_file());
+    found.map(|file| file.display().to_string())
+}
+
+fn pgbench_rate(pgbench: &str, url: &str, script: &str, seconds: u32) -> f64 {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, script.as_bytes()).unwrap();
+    let output = Command::new(pgbench)
+        .args(["--no-vacuum", "--client=4", "--jobs=2", "--protocol=prepared", &format!("--time={seconds}"), "--file"])
+        .arg(file.path())
+        .arg(url)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")).and_then(|line| line.split(' ').next());
+    rate.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr))).parse().unwrap()
+}
+
+/// The look for the next renewal among few limits and among many.
+async fn next_due(conn: &mut PgConnection, limits: u32) {
+    run(conn, "TRUNCATE billing.subscription_limits, billing.limit_changes").await;
+    let few = limits / 1000;
+    fill(conn, 1, few).await;
+    let among_few = look(conn).await;
+    fill(conn, few + 1, limits).await;
+    let among_many = look(conn).await;
+    println!("the next due renewal, median of 2000 looks");
+    println!("  among {few:<10}           {:8.1} µs", among_few.as_secs_f64() * 1e6);
+    println!("  among {limits:<10}           {:8.1} µs", among_many.as_secs_f64() * 1e6);
+    println!("  ratio (aim: at most 1.5)   {:8.2}", among_many.as_secs_f64() / among_few.as_secs_f64());
+}
+
+async fn fill(conn: &mut PgConnection, first: u32, last: u32) {
+    run(
+        conn,
+        format!(
+            "INSERT INTO billing.subscription_limits
+                (subscription_id, limit_key, kind, included, unlimited, period_start, renews_at)
+            SELECT gen_random_uuid(), 'words', 'renewing', 1000, false, clock_timestamp(),
+                clock_timestamp() + interval '1 hour' + random() * interval '31 days'
+            FROM generate_series({first}, {last})"
+        ),
+    )
+    .await;
+    run(conn, "VACUUM ANALYZE billing.subscription_limits").await;
+}
+
+async fn look(conn: &mut PgConnection) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..2000 {
+        let began = Instant::now();
+        ledger::next_due(conn).await.unwrap().expect("there is one");
+        times.push(began.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
+}

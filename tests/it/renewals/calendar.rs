@@ -1,0 +1,139 @@
+//! The calendar, held against another one: a walk through the days, which knows no month arithmetic.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use sqlx::{ConnectOptions, PgConnection};
+use time::macros::datetime;
+use time::{Date, OffsetDateTime};
+
+use crate::support::cluster;
+
+const FIRST: OffsetDateTime = datetime!(2000-01-01 00:00 UTC);
+const LAST: OffsetDateTime = datetime!(2100-12-31 23:59:59 UTC);
+
+/// Time zones that disagree with UTC about the day, the month, and the length of a day.
+const ZONES: [&str; 6] =
+    ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia", "Pacific/Kiritimati"];
+
+/// The first renewal after `after`: day by day, each asked whether it is the one of its month.
+fn next_by_walking(anchor: OffsetDateTime, after: OffsetDateTime, day: u8) -> OffsetDateTime {
+    let mut date = after.date();
+    loop {
+        let is_last_of_month = date.next_day().is_none_or(|next| next.month() != date.month());
+        let at = date.with_time(anchor.time()).assume_utc();
+        if (date.day() == day || (is_last_of_month && date.day() < day)) && at > after {
+            return at;
+        }
+        date = date.next_day().unwrap();
+    }
+}
+
+/// Renewals from the anchor to `until`, counted one by one.
+fn count_by_walking(anchor: OffsetDateTime, until: OffsetDateTime, day: u8) -> i32 {
+    // the month of the anchor has one too, before or after it where a day is given
+    let start = anchor.date().replace_day(1).unwrap().midnight().assume_utc() - time::Duration::SECOND;
+    let first = next_by_walking(anchor, start, day);
+    let (mut count, mut at) = (0, first);
+    while next_by_walking(anchor, at, day) <= until {
+        at = next_by_walking(anchor, at, day);
+        count += 1;
+    }
+    count
+}
+
+fn second() -> impl Strategy<Value = OffsetDateTime> {
+    let all =
+        (FIRST.unix_timestamp()..LAST.unix_timestamp()).prop_map(|at| OffsetDateTime::from_unix_timestamp(at).unwrap());
+    // where months have ends
+    let month_ends = (2000_i32..2101, 1_u8..13, 0_i64..6, 0_i64..86_400).prop_map(|(year, month, back, second)| {
+        let month = time::Month::try_from(month).unwrap();
+        let first = Date::from_calendar_date(year, month, 1).unwrap().midnight().assume_utc();
+        first + time::Duration::days(31 - back) + time::Duration::seconds(second)
+    });
+    prop_oneof![all, month_ends].prop_map(|at| at.min(LAST - time::Duration::days(400)))
+}
+
+/// An anchor, a time before or after it, and sometimes a day that stands for the anchor's.
+fn question() -> impl Strategy<Value = (OffsetDateTime, OffsetDateTime, Option<i32>)> {
+    let near = (-400_i64..800, -2_i64..3)
+        .prop_map(|(days, seconds)| time::Duration::days(days) + time::Duration::seconds(seconds));
+    (second(), prop_oneof![near.prop_map(Some), Just(None)], second(), proptest::option::of(1_i32..32))
+        .prop_map(|(anchor, near, far, day)| (anchor, near.map_or(far, |near| (anchor + near).clamp(FIRST, LAST)), day))
+}
+
+async fn connection() -> (cluster::TestDatabase, PgConnection) {
+    let database = cluster::database().await;
+    let conn = database.options.connect().await.unwrap();
+    (database, conn)
+}
+
+#[tokio::test]
+async fn the_next_renewal_is_the_one_that_a_walk_through_the_days_finds() {
+    let (_database, mut conn) = connection().await;
+    let mut runner = TestRunner::deterministic();
+    let questions: Vec<_> = (0..20_000).map(|_| question().new_tree(&mut runner).unwrap().current()).collect();
+    let anchors: Vec<_> = questions.iter().map(|one| one.0).collect();
+    let afters: Vec<_> = questions.iter().map(|one| one.1).collect();
+    let days: Vec<_> = questions.iter().map(|one| one.2).collect();
+    for zone in ZONES {
+        sqlx::query("SELECT set_config('TimeZone', $1, false)").bind(zone).execute(&mut conn).await.unwrap();
+        let next: Vec<OffsetDateTime> = sqlx::query_scalar(
+            "SELECT billing.next_renewal(anchor, after, day)
+            FROM unnest($1::timestamptz[], $2::timestamptz[], $3::integer[]) WITH ORDINALITY AS q (anchor, after, day, place)
+            ORDER BY place",
+        )
+        .bind(&anchors)
+        .bind(&afters)
+        .bind(&days)
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+        for ((anchor, after, day), next) in questions.iter().zip(next) {
+            let day = day.map_or(anchor.day(), |day| u8::try_from(day).unwrap());
+            assert_eq!(next, next_by_walking(*anchor, *after, day), "{zone}: {anchor}, {after}, {day}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn renewals_are_counted_as_a_walk_counts_them_and_each_has_its_number() {
+    let (_database, mut conn) = connection().await;
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..300 {
+        let (anchor, until, day) = question().new_tree(&mut runner).unwrap().current();
+        if until < anchor || until - anchor > time::Duration::days(2000) {
+            continue;
+        }
+        let (count, last, next): (i32, OffsetDateTime, OffsetDateTime) = sqlx::query_as(
+            "SELECT k, billing.renewal_at($1, k, $3), billing.renewal_at($1, k + 1, $3)
+            FROM billing.renewals_until($1, $2, $3) AS k",
+        )
+        .bind(anchor)
+        .bind(until)
+        .bind(day)
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+        assert!(last <= until && until < next, "{anchor}, {until}, {day:?}: {last} {next}");
+        let walked = day.map_or(anchor.day(), |day| u8::try_from(day).unwrap());
+        // the renewal of the anchor's own month may lie behind `until`, where a later day is given
+        if last >= anchor || day.is_none() {
+            assert_eq!(count, count_by_walking(anchor, until, walked), "{anchor}, {until}, {day:?}");
+        }
+    }
+}
+
+/// Plans may be made with the functions, and their results kept in indexes: that they are what they say.
+#[tokio::test]
+async fn the_calendar_is_immutable() {
+    let (_database, mut conn) = connection().await;
+    let others: Vec<String> = sqlx::query_scalar(
+        "SELECT proname::text FROM pg_proc WHERE pronamespace = 'billing'::regnamespace AND provolatile <> 'i'
+            AND proname IN ('renewal_at', 'months_apart', 'renewals_until', 'next_renewal')",
+    )
+    .fetch_all(&mut conn)
+    .await
+    .unwrap();
+    assert_eq!(others, Vec::<String>::new());
+}

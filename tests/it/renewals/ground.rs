@@ -1,0 +1,246 @@
+//! Subscriptions with limits, made in SQL as the worker makes them, and moved through time by `bring_up`.
+
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+
+use crate::support::cluster::{self, TestDatabase};
+
+/// A database with one subscription or a few.
+pub(crate) struct Ground {
+    pub(crate) conn: PgConnection,
+    told: u32,
+    _database: TestDatabase,
+}
+
+/// What a subscription was from some time on.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    subscription: String,
+    at: String,
+    status: &'static str,
+    paused: bool,
+    ended: bool,
+    price: String,
+    anchor: Option<String>,
+    day: Option<i32>,
+}
+
+/// `sub_1`, active, with the price `basic`, from this time on.
+pub(crate) fn at(time: &str) -> Known {
+    Known {
+        subscription: "sub_1".to_owned(),
+        at: time.to_owned(),
+        status: "active",
+        paused: false,
+        ended: false,
+        price: "basic".to_owned(),
+        anchor: None,
+        day: None,
+    }
+}
+
+impl Known {
+    /// The same from another time on.
+    pub(crate) fn at(self, time: &str) -> Self {
+        Self { at: time.to_owned(), ..self }
+    }
+
+    pub(crate) fn time(&self) -> &str {
+        &self.at
+    }
+
+    pub(crate) fn of(self, subscription: &str) -> Self {
+        Self { subscription: subscription.to_owned(), ..self }
+    }
+
+    pub(crate) fn status(self, status: &'static str) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(crate) fn paused(self) -> Self {
+        Self { paused: true, ..self }
+    }
+
+    pub(crate) fn ended(self) -> Self {
+        Self { ended: true, status: "canceled", ..self }
+    }
+
+    pub(crate) fn price(self, price: &str) -> Self {
+        Self { price: price.to_owned(), ..self }
+    }
+
+    pub(crate) fn anchor(self, anchor: &str) -> Self {
+        Self { anchor: Some(anchor.to_owned()), ..self }
+    }
+
+    pub(crate) fn day(self, day: i32) -> Self {
+        Self { day: Some(day), ..self }
+    }
+}
+
+impl Ground {
+    pub(crate) async fn new() -> Self {
+        let database = cluster::database().await;
+        let conn = database.options.connect().await.unwrap();
+        let mut ground = Self { conn, told: 0, _database: database };
+        ground.price("basic", "1000").await;
+        ground
+    }
+
+    /// Without any subscription again, and by the start of subscriptions.
+    pub(crate) async fn forget(&mut self) {
+        self.execute(
+            "TRUNCATE billing.subscription_timeline, billing.subscriptions, billing.subscription_limits,
+                billing.limit_renewals, billing.limit_changes, billing.workspace_bonus;
+            UPDATE billing.renewal_rules SET renewal_anchor = 'subscription_start'",
+        )
+        .await;
+    }
+
+    /// With a subscription that began at this time and includes 1000 words.
+    pub(crate) async fn sold(start: &str) -> Self {
+        let mut ground = Self::new().await;
+        ground.tell(&[at(start)]).await;
+        ground
+    }
+
+    pub(crate) async fn execute(&mut self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.conn).await.unwrap();
+    }
+
+    /// One value as text.
+    pub(crate) async fn text(&mut self, sql: &str) -> String {
+        let text = format!("SELECT ({sql})::text");
+        sqlx::query_scalar::<_, Option<String>>(AssertSqlSafe(text))
+            .fetch_one(&mut self.conn)
+            .await
+            .unwrap()
+            .unwrap_or_else(|| "null".to_owned())
+    }
+
+    pub(crate) async fn anchors_count(&mut self) {
+        self.execute("UPDATE billing.renewal_rules SET renewal_anchor = 'billing_cycle'").await;
+    }
+
+    /// A price that includes so many words: a number, or `unlimited`.
+    pub(crate) async fn price(&mut self, price: &str, words: &str) {
+        self.limit(price, "words", words).await;
+    }
+
+    /// A limit of a price, which is made where it is new.
+    pub(crate) async fn limit(&mut self, price: &str, key: &str, included: &str) {
+        let unlimited = included == "unlimited";
+        let included = if unlimited { "NULL" } else { included };
+        self.execute(&format!(
+            "INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
+                VALUES (md5('{price}')::uuid, '', '{price}', true, '{{}}') ON CONFLICT DO NOTHING;
+            INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
+                VALUES (md5('{price} {key}')::uuid, md5('{price}')::uuid, '{key}', {included}, {unlimited})
+                ON CONFLICT (id) DO UPDATE SET included = excluded.included, unlimited = excluded.unlimited;
+            INSERT INTO billing.limit_changes (subscription_id, since)
+                SELECT id, clock_timestamp() FROM billing.subscriptions WHERE pricing_plan_id = md5('{price}')::uuid"
+        ))
+        .await;
+    }
+
+    /// Makes this known, in this order: the timeline, the row as its newest known time has it, the balances that are
+    /// lacking, and the mark.
+    pub(crate) async fn tell(&mut self, all: &[Known]) {
+        for known in all {
+            self.told += 1;
+            let Known { subscription: id, at, status, paused, ended, price, anchor, day } = known;
+            let quoted = |text: &Option<String>| text.as_ref().map_or("NULL".to_owned(), |text| format!("'{text}'"));
+            let (anchor, ended) = (quoted(anchor), if *ended { format!("'{at}'") } else { "NULL".to_owned() });
+            let day = day.map_or("NULL".to_owned(), |day| day.to_string());
+            self.execute(&format!(
+                "INSERT INTO billing.subscription_timeline (account, subscription_id, effective_from, source, status,
+                    payment_paused, ended_at, stripe_price_id, billing_cycle_anchor, anchor_day)
+                    VALUES ('', '{id}', '{at}', 'evt_{told}', '{status}', {paused}, {ended}, '{price}', {anchor}, {day});
+                INSERT INTO billing.subscriptions AS s (id, account, stripe_subscription_id, stripe_customer_id,
+                    billing_contact_id, workspace_id, stripe_status, active, inactive_reason, payment_paused,
+                    sepa_payment_failed, is_trial, is_grace_period, end_date, stripe_price_id, pricing_plan_id,
+                    active_discounts, active_discount_ends, stripe_created_at, started_at)
+                    SELECT md5('{id}')::uuid, '', '{id}', 'cus_1', md5('cus_1')::uuid, md5('workspace')::uuid, t.status, now_is.active,
+                        CASE WHEN NOT now_is.active THEN 'paused' END, t.payment_paused, false, t.status = 'trialing', false,
+                        t.ended_at, t.stripe_price_id, p.id, '{{}}', '{{}}', t.effective_from, t.effective_from
+                    FROM billing.subscription_timeline AS t
+                    CROSS JOIN billing.renewal_rules AS rules
+                    CROSS JOIN LATERAL (SELECT billing.may_be_used(
+                        t.status, t.payment_paused, t.ended_at, rules.past_due_active) AS active) AS now_is
+                    LEFT JOIN billing.pricing_plans AS p ON p.stripe_price_id = t.stripe_price_id
+                    WHERE t.subscription_id = '{id}' ORDER BY t.effective_from DESC, t.place DESC LIMIT 1
+                    ON CONFLICT (id) DO UPDATE SET stripe_status = excluded.stripe_status, active = excluded.active,
+                        inactive_reason = excluded.inactive_reason, payment_paused = excluded.payment_paused,
+                        is_trial = excluded.is_trial, end_date = excluded.end_date,
+                        stripe_price_id = excluded.stripe_price_id, pricing_plan_id = excluded.pricing_plan_id;
+                SELECT billing.begin_limits(ARRAY[md5('{id}')::uuid]);
+                INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('{id}')::uuid, '{at}')",
+                told = self.told,
+            ))
+            .await;
+        }
+    }
+
+    /// Uses up words of the open month of `sub_1`, whatever the time is.
+    pub(crate) async fn used(&mut self, amount: i64) {
+        self.execute(&format!("UPDATE billing.subscription_limits SET used = {amount} WHERE limit_key = 'words'"))
+            .await;
+    }
+
+    /// Renews all that there is, as of this time.
+    pub(crate) async fn until(&mut self, time: &str) {
+        self.execute(&format!(
+            "SELECT FROM billing.bring_up(ARRAY(SELECT DISTINCT subscription_id FROM billing.subscription_limits), '{time}')"
+        ))
+        .await;
+    }
+
+    async fn lines(&mut self, sql: &str) -> Vec<String> {
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.conn).await.unwrap()
+    }
+
+    /// The closed months of the words of `sub_1`: end, outcome, included, spillover, used and what spilled over.
+    pub(crate) async fn ledger(&mut self) -> Vec<String> {
+        self.lines(
+            "SELECT to_char(period_end AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || format(' %s: %s+%s-%s>%s', outcome,
+                coalesce(included::text, 'unlimited'), spillover, used, spilled_over)
+            FROM billing.limit_renewals WHERE limit_key = 'words' AND subscription_id = md5('sub_1')::uuid ORDER BY period_end",
+        )
+        .await
+    }
+
+    /// The ends of the closed months of the words of `sub_1`.
+    pub(crate) async fn ends(&mut self) -> Vec<String> {
+        self.lines(
+            "SELECT to_char(period_end AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
+            FROM billing.limit_renewals WHERE limit_key = 'words' AND subscription_id = md5('sub_1')::uuid ORDER BY period_end",
+        )
+        .await
+    }
+
+    /// The open month of that limit of `sub_1`: its end, what is included, spillover and what was used.
+    pub(crate) async fn balance_of(&mut self, key: &str) -> String {
+        self.text(&format!(
+            "SELECT coalesce(to_char(renews_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), 'never') || format(': %s+%s-%s',
+                coalesce(included::text, 'unlimited'), spillover, used)
+            FROM billing.subscription_limits WHERE limit_key = '{key}' AND subscription_id = md5('sub_1')::uuid"
+        ))
+        .await
+    }
+
+    pub(crate) async fn balance(&mut self) -> String {
+        self.balance_of("words").await
+    }
+
+    /// Everything about limits but when it was written.
+    pub(crate) async fn everything(&mut self) -> Vec<String> {
+        self.lines(
+            "SELECT (to_jsonb(t) - 'created_at')::text FROM billing.subscription_limits AS t
+            UNION ALL
+            SELECT (to_jsonb(t) - 'renewed_at' - 'corrected_at')::text FROM billing.limit_renewals AS t
+            UNION ALL
+            SELECT to_jsonb(t)::text FROM billing.workspace_bonus AS t
+            ORDER BY 1",
+        )
+        .await
+    }
+}
