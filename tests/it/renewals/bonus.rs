@@ -1,7 +1,7 @@
 //! What a workspace has beyond its plan, and what it gives back: grant_bonus and release.
 
 use super::calls::{call, refused};
-use super::rows::{DUE, NEW, Rows};
+use super::rows::{self, DUE, NEW, Rows};
 
 #[tokio::test]
 async fn a_bonus_is_kept_with_its_reason_and_who_granted_it() {
@@ -50,6 +50,31 @@ async fn a_renewal_keeps_what_is_left_of_the_bonus_and_brings_back_none_of_it() 
     );
     let ledger = "SELECT concat_ws(' ', outcome, used, bonus_used, spilled_over) FROM billing.limit_renewals";
     assert_eq!(rows.lines(ledger).await, ["renewed 120 20 0"]);
+}
+
+#[tokio::test]
+async fn another_plan_counts_from_the_next_call_on_and_gives_back_the_bonus_that_it_covers() {
+    let rows = Rows::with("words 100").await;
+    let conn = &mut rows.connect().await;
+    call(conn, "consume(w, 'words', 60)").await.unwrap();
+    rows.includes("sub", "words", 70).await;
+    assert_eq!(refused(conn, "consume(w, 'words', 11)").await, "LM001", "less than was left a moment ago");
+    call(conn, "grant_bonus(w, 'words', 50, 'bought')").await.unwrap();
+    assert_eq!(call(conn, "consume(w, 'words', 30)").await, Ok(Some(30)));
+    assert_eq!(rows.bonuses().await, ["words 30"]);
+    rows.includes("sub", "words", 85).await;
+    assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(45)));
+    assert_eq!(rows::renew(conn).await, 1);
+    assert_eq!(
+        (rows.balances().await.concat(), rows.bonuses().await.concat()),
+        ("sub words 0 90 5".to_owned(), "words 45".to_owned())
+    );
+    rows.includes("sub", "words", 1000).await;
+    assert_eq!(call(conn, "consume(w, 'words', 1)").await, Ok(Some(959)));
+    assert_eq!(
+        (rows.balances().await.concat(), rows.bonuses().await.concat()),
+        ("sub words 0 91 0".to_owned(), "words 50".to_owned())
+    );
 }
 
 /// A workspace may have two: whichever counts, there is one bonus.

@@ -206,11 +206,12 @@ async fn nothing_remains_where_the_subscription_is_not_active_or_there_is_none()
 /// What the views and `remaining` say before is what consume gives, and one more it does not give.
 #[tokio::test]
 async fn the_views_say_what_consume_then_does() {
+    let rows = Rows::start().await;
+    let conn = &mut rows.connect().await;
     for (began, used, granted) in [(NEW, 0, 0), (NEW, 30, 0), (NEW, 30, 7), (DUE, 0, 0), (DUE, 80, 7), (DUE, 100, 0)] {
-        let rows = Rows::start().await;
+        rows.forget_everything().await;
         rows.subscribe("sub", "w", "words 100", began).await;
         rows.execute(&format!("UPDATE billing.subscription_limits SET used = {used}")).await;
-        let conn = &mut rows.connect().await;
         if granted > 0 {
             call(conn, &format!("grant_bonus(w, 'words', {granted}, 'a gift')")).await.unwrap();
         }

@@ -166,7 +166,7 @@ async fn callers_on_both_sides_of_a_renewal_lose_nothing_and_are_given_nothing_t
 async fn a_bonus_of_two_subscriptions_is_not_spent_twice_while_they_take_turns() {
     let rows = Rows::with("words 100").await;
     rows.subscribe("newer", "w", "words 20", "clock_timestamp()").await;
-    call(&mut rows.connect().await, "grant_bonus(w, 'words', 200, 'a test')").await.unwrap();
+    call(&mut rows.connect().await, "grant_bonus(w, 'words', 60, 'a test')").await.unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let mut beside = JoinSet::new();
     beside.spawn(keep_renewing(rows.connect().await, over.clone()));
@@ -176,7 +176,7 @@ async fn a_bonus_of_two_subscriptions_is_not_spent_twice_while_they_take_turns()
         let (mut conn, left_to_do) = (rows.connect().await, left_to_do.clone());
         callers.spawn(async move {
             let mut told = Told::default();
-            for round in 0..20 {
+            for round in 0..12 {
                 told.consume(&mut conn, "words", 1 + round % 3, None).await;
             }
             left_to_do.fetch_sub(1, Ordering::Relaxed);
@@ -197,7 +197,7 @@ async fn a_bonus_of_two_subscriptions_is_not_spent_twice_while_they_take_turns()
     let used = rows.lines(USED).await.concat();
     let bonus_used: i64 = used.rsplit(' ').next().unwrap().parse().unwrap();
     assert_eq!(used, format!("words {} {bonus_used}", given["words"]));
-    assert_eq!(rows.bonuses().await, [format!("words {}", 200 - bonus_used)]);
+    assert_eq!(rows.bonuses().await, [format!("words {}", 60 - bonus_used)]);
     assert_eq!(rows.lines(OVERDRAWN).await, Vec::<String>::new());
     assert!(turns > 1 && refused > 0 && bonus_used > 0, "{turns} turns, {refused} refused, {bonus_used} of the bonus");
 }

@@ -1,7 +1,7 @@
 //! Calls of consume that name a key: a repeated one is answered the same and uses nothing.
 
 use super::calls::{call, refused};
-use super::rows::{Rows, process};
+use super::rows::{NEW, Rows, process};
 
 #[tokio::test]
 async fn a_repeated_call_is_answered_the_same_and_uses_nothing() {
@@ -22,7 +22,7 @@ async fn a_repeated_call_is_answered_the_same_and_uses_nothing() {
 #[tokio::test]
 async fn a_key_stands_for_one_call_of_one_workspace() {
     let rows = Rows::with("words 100, images 5").await;
-    rows.subscribe("other", "v", "words 50", super::rows::NEW).await;
+    rows.subscribe("other", "v", "words 50", NEW).await;
     let conn = &mut rows.connect().await;
     assert_eq!(call(conn, "consume(w, 'words', 1, 'key')").await, Ok(Some(99)));
     assert_eq!(refused(conn, "consume(w, 'words', 2, 'key')").await, "LM005");
@@ -52,8 +52,10 @@ async fn a_call_that_failed_may_be_repeated_and_then_succeed() {
 /// The second waits for the first, and is told what that was told; or does it itself, where the first is undone.
 #[tokio::test]
 async fn of_two_at_once_with_one_key_one_is_done() {
+    let rows = Rows::start().await;
     for undone in [false, true] {
-        let rows = Rows::with("words 100").await;
+        rows.forget_everything().await;
+        rows.subscribe("sub", "w", "words 100", NEW).await;
         let (mut one, mut other) = (rows.connect().await, rows.connect().await);
         sqlx::raw_sql("BEGIN").execute(&mut one).await.unwrap();
         assert_eq!(call(&mut one, "consume(w, 'words', 10, 'key')").await, Ok(Some(90)));

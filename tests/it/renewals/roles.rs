@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::task::JoinSet;
 
 use super::calls::call;
-use super::rows::{NEW, Rows};
-use crate::support::cluster;
+use super::rows::{NEW, Rows, process};
 
 const FILE: &str = include_str!("../../../ops/roles.sql");
 
@@ -273,17 +272,28 @@ async fn what_was_granted_besides_is_taken_back_when_the_file_runs_again() {
     product.finish().await;
 }
 
+/// With roles that nobody has made before: roles belong to the server, on which tests leave theirs.
 #[tokio::test]
 async fn it_may_run_at_once_in_one_database_and_in_others_of_the_server() {
-    let databases = [cluster::database().await, cluster::database().await];
-    let mut runs = JoinSet::new();
-    for database in databases.iter().chain(&databases).chain(&databases) {
-        let options = database.options.clone();
-        runs.spawn(async move {
-            let mut owner = options.connect().await.unwrap();
-            run(&mut owner, FILE).await;
-            owner.close().await.unwrap();
-        });
+    let databases = [Rows::start().await, Rows::start().await];
+    let mut first = databases[0].connect().await;
+    let of = process(&mut first).await;
+    let names = [format!("reader_of_{of}"), format!("product_of_{of}")];
+    let file = FILE.replace("billing_reader", &names[0]).replace("billing_product", &names[1]);
+    run(&mut first, file.strip_suffix("COMMIT;\n").unwrap()).await;
+    let mut waiting = JoinSet::new();
+    for rows in &databases {
+        let (mut conn, file) = (rows.connect().await, file.clone());
+        let waits = process(&mut conn).await;
+        waiting.spawn(async move { run(&mut conn, &file).await });
+        rows.until_blocked(waits).await;
     }
-    runs.join_all().await;
+    run(&mut first, "COMMIT").await;
+    waiting.join_all().await;
+    for rows in &databases {
+        let granted = format!("SELECT has_table_privilege('{}', 'billing.workspaces', 'UPDATE')::text", names[1]);
+        assert_eq!(rows.lines(&granted).await, ["true"]);
+        rows.execute(&format!("DROP OWNED BY {}", names.join(", "))).await;
+    }
+    run(&mut first, &format!("DROP ROLE {}", names.join(", "))).await;
 }

@@ -33,6 +33,16 @@ impl Rows {
         rows
     }
 
+    /// Nothing again, sooner than another database would be made.
+    pub(crate) async fn forget_everything(&self) {
+        self.execute(
+            "TRUNCATE billing.subscriptions, billing.subscription_timeline, billing.pricing_plans, billing.plan_limits,
+                billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.workspace_bonus,
+                billing.bonus_grants, billing.consumptions",
+        )
+        .await;
+    }
+
     /// A subscription of a workspace, active since it `began`, an SQL expression, with a plan of its own.
     pub(crate) async fn subscribe(&self, sub: &str, workspace: &str, limits: &str, began: &str) {
         self.execute(&format!(
@@ -65,6 +75,16 @@ impl Rows {
                 FROM billing.subscriptions WHERE stripe_subscription_id = '{sub}';
             UPDATE billing.subscriptions SET stripe_status = '{status}', active = '{status}' = 'active',
                 inactive_reason = nullif('{status}', 'active') WHERE stripe_subscription_id = '{sub}';
+            INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('{sub}')::uuid, clock_timestamp())"
+        ))
+        .await;
+    }
+
+    /// The plan of the subscription includes as much from now on, and the worker has said so.
+    pub(crate) async fn includes(&self, sub: &str, limit: &str, included: i64) {
+        self.execute(&format!(
+            "UPDATE billing.plan_limits SET included = {included}
+                WHERE pricing_plan_id = md5('plan {sub}')::uuid AND limit_key = '{limit}';
             INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('{sub}')::uuid, clock_timestamp())"
         ))
         .await;

@@ -1,7 +1,7 @@
 //! The functions inside transactions of the product's own, whatever these are like.
 
 use super::calls::{call, refused};
-use super::rows::{DUE, Rows};
+use super::rows::{DUE, NEW, Rows};
 
 async fn run(conn: &mut sqlx::PgConnection, sql: &'static str) {
     sqlx::raw_sql(sql).execute(conn).await.unwrap();
@@ -41,6 +41,8 @@ async fn a_rollback_undoes_what_was_used_the_bonus_the_key_and_the_renewal() {
 /// A transaction that reads by one snapshot must not write by it: it fails as such transactions do, and is repeated.
 #[tokio::test]
 async fn a_snapshot_that_is_too_old_fails_and_nothing_is_lost() {
+    let rows = Rows::start().await;
+    let (conn, other) = (&mut rows.connect().await, &mut rows.connect().await);
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         for (mine, theirs) in [
             // at the first attempt only one of the two transactions has seen what the other one did
@@ -51,13 +53,13 @@ async fn a_snapshot_that_is_too_old_fails_and_nothing_is_lost() {
             ("grant_bonus(w, 'words', -10, 'paid back')", "consume(w, 'words', 105)"),
             ("consume(w, 'words', 1, 'key')", "consume(w, 'words', 1, 'key')"),
         ] {
-            let rows = Rows::with("words 100, members 3").await;
-            let conn = &mut rows.connect().await;
+            rows.forget_everything().await;
+            rows.subscribe("sub", "w", "words 100, members 3", NEW).await;
             call(conn, "consume(w, 'members', 2)").await.unwrap();
             call(conn, "grant_bonus(w, 'words', 10, 'bought')").await.unwrap();
             let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM billing.subscription_limits");
             sqlx::raw_sql(sqlx::AssertSqlSafe(begin)).execute(&mut *conn).await.unwrap();
-            call(&mut rows.connect().await, theirs).await.unwrap();
+            call(other, theirs).await.unwrap();
             let between = (rows.balances().await, rows.bonuses().await);
             assert_eq!(refused(conn, mine).await, "40001", "{level}: {mine} after {theirs}");
             run(conn, "ROLLBACK").await;
@@ -68,10 +70,11 @@ async fn a_snapshot_that_is_too_old_fails_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_snapshot_that_is_not_too_old_does_as_any_other() {
+    let rows = Rows::start().await;
+    let conn = &mut rows.connect().await;
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
-        let rows = Rows::start().await;
+        rows.forget_everything().await;
         rows.subscribe("sub", "w", "words 100", DUE).await;
-        let conn = &mut rows.connect().await;
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!("BEGIN ISOLATION LEVEL {level}"))).execute(&mut *conn).await.unwrap();
         assert_eq!(call(conn, "consume(w, 'words', 150)").await, Ok(Some(50)));
         assert_eq!(call(conn, "consume(w, 'words', 10)").await, Ok(Some(40)));

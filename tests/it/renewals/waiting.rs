@@ -71,11 +71,34 @@ async fn two_limits_that_are_used_up_at_once_are_not_waited_for_crosswise() {
     assert_eq!(left, [1, 1, 2, 2]);
 }
 
+/// They lock different balances, and one bonus.
+#[tokio::test]
+async fn two_subscriptions_of_a_workspace_wait_for_their_bonus() {
+    let rows = Rows::with("words 100").await;
+    let (mut one, mut two) = (rows.connect().await, rows.connect().await);
+    call(&mut one, "grant_bonus(w, 'words', 50, 'bought')").await.unwrap();
+    sqlx::raw_sql("BEGIN").execute(&mut one).await.unwrap();
+    assert_eq!(call(&mut one, "consume(w, 'words', 140)").await, Ok(Some(10)));
+    rows.subscribe("newer", "w", "words 20", "clock_timestamp()").await;
+    let waits = process(&mut two).await;
+    let waiting = tokio::spawn(async move {
+        let answers =
+            [call(&mut two, "consume(w, 'words', 31)").await, call(&mut two, "consume(w, 'words', 30)").await];
+        answers.map(|answer| answer.map_err(|refusal| (refusal.code, refusal.detail)))
+    });
+    rows.until_blocked(waits).await;
+    sqlx::raw_sql("COMMIT").execute(&mut one).await.unwrap();
+    assert_eq!(waiting.await.unwrap(), [Err(("LM001".to_owned(), Some("30".to_owned()))), Ok(Some(0))]);
+    assert_eq!(rows.balances().await, ["newer words 0 30 10", "sub words 0 140 40"]);
+    assert_eq!(rows.bonuses().await, ["words 0"]);
+}
+
 /// What waits until the month is over belongs to the next one, by the short way of consume and the long one alike.
 #[tokio::test]
 async fn who_waits_across_a_renewal_uses_up_the_month_that_has_begun() {
+    let rows = Rows::start().await;
     for (asked, left) in [(10, 189), (150, 49)] {
-        let rows = Rows::start().await;
+        rows.forget_everything().await;
         let (mut before, mut after) = (rows.connect().await, rows.connect().await);
         rows.subscribe("sub", "w", "words 100", "billing.renewal_at(clock_timestamp() + interval '1 s', -48)").await;
         rows::renew(&mut before).await;
