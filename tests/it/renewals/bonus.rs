@@ -1,4 +1,4 @@
-//! What a workspace has beyond its plan, and what it gives back: grant_bonus and release.
+//! What a workspace has beyond its plan, and what it gives back: `grant_bonus` and `release`.
 
 use super::calls::{call, refused};
 use super::rows::{self, DUE, NEW, Rows};

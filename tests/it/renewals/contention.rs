@@ -69,12 +69,10 @@ fn add_up(all: Vec<Told>) -> (BTreeMap<&'static str, i64>, u32) {
             *given.entry(limit).or_default() += amount;
         }
         for (key, answer) in told.answers {
-            match answers.get(&key) {
-                Some(before) => assert_eq!(*before, answer, "{key} was answered otherwise"),
-                None => {
-                    *given.entry("words").or_default() += KEYED;
-                    answers.insert(key, answer);
-                }
+            if let Some(before) = answers.insert(key.clone(), answer) {
+                assert_eq!(before, answer, "{key} was answered otherwise");
+            } else {
+                *given.entry("words").or_default() += KEYED;
             }
         }
     }
@@ -105,7 +103,7 @@ async fn callers_on_both_sides_of_a_renewal_lose_nothing_and_are_given_nothing_t
         conns.push(rows.connect().await);
     }
     let schedulers = [rows.connect().await, rows.connect().await];
-    let granter = rows.connect().await;
+    let shop = rows.connect().await;
     // the words do not last until the renewal, the images do
     rows.subscribe(
         "sub",
@@ -120,7 +118,7 @@ async fn callers_on_both_sides_of_a_renewal_lose_nothing_and_are_given_nothing_t
     for conn in schedulers {
         beside.spawn(keep_renewing(conn, over.clone()));
     }
-    grants.spawn(grant(granter, over.clone()));
+    grants.spawn(grant(shop, over.clone()));
 
     let mut callers = JoinSet::new();
     for (caller, mut conn) in conns.into_iter().enumerate() {

@@ -120,7 +120,7 @@ async fn who_waits_across_a_renewal_uses_up_the_month_that_has_begun() {
 
 const DUE_NOW: &str = "SELECT count(*)::text FROM billing.subscription_limits WHERE renews_at <= clock_timestamp()";
 
-/// A late event of the time before the first known period, told between two statements of bring_up.
+/// A late event of the time before the first known period, told between two statements of `bring_up`.
 #[tokio::test]
 async fn what_becomes_known_while_a_balance_is_brought_up_is_not_forgotten() {
     let rows = Rows::start().await;
@@ -160,7 +160,7 @@ async fn what_becomes_known_while_a_balance_is_brought_up_is_not_forgotten() {
     assert_eq!(rows.lines("SELECT count(*)::text FROM billing.limit_changes").await, ["0"]);
 }
 
-/// Who grants and then uses holds the bonus before the balance, unless grant_bonus takes the balance first.
+/// Who grants and then uses holds the bonus before the balance, unless `grant_bonus` takes the balance first.
 #[tokio::test]
 async fn a_grant_before_a_use_in_one_transaction_does_not_wait_crosswise_for_others() {
     let rows = Rows::with("words 100").await;
