@@ -13,9 +13,10 @@ demo: rust postgres ## install what is missing, build, and run the demo
 test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
 	cargo test --locked
 
-soak: rust postgres ## the laws of order on 3,000 new lives, and on 500 with reads (some half an hour)
+soak: rust postgres ## the laws of order on many new lives, and two years of 10,000 workspaces (an hour or more)
 	SOAK_LIVES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
 	SOAK_LIVES=500 cargo test --locked --test it -- any_life_ends --nocapture
+	SOAK_SUBSCRIPTIONS=10000 cargo test --locked --test it -- renewals::simulation --nocapture
 
 bench: rust postgres ## what renewals and consume cost beside bare SQL (some ten minutes)
 	cargo bench --locked --bench limits
