@@ -204,7 +204,7 @@ struct Told {
     bar: ProgressBar,
     said: Instant,
     /// By limit key and outcome: renewals, corrections, spilled over, expired.
-    sums: BTreeMap<(String, String), (i64, i64, f64, f64)>,
+    sums: BTreeMap<(String, String), (i64, i64, i64, i64)>,
 }
 
 impl Told {
@@ -225,8 +225,8 @@ impl Told {
             let sum = self.sums.entry((one.limit_key, one.outcome)).or_default();
             sum.0 += one.renewals;
             sum.1 += one.corrections;
-            sum.2 += one.spilled_over;
-            sum.3 += one.expired;
+            sum.2 = sum.2.saturating_add(one.spilled_over);
+            sum.3 = sum.3.saturating_add(one.expired);
         }
         if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
             self.said = Instant::now();

@@ -12,9 +12,9 @@ pub struct Renewed {
     /// Closed periods that came out otherwise than they were recorded.
     pub corrections: i64,
     /// What spilled over in them.
-    pub spilled_over: f64,
+    pub spilled_over: i64,
     /// What expired in them.
-    pub expired: f64,
+    pub expired: i64,
     /// Of each closed period, the seconds from its end to now.
     pub latenesses: Vec<f64>,
 }

@@ -76,8 +76,8 @@ impl LimitMetrics {
             self.lateness.observe(lateness.max(0.0));
         }
         let key = self.label(&renewed.limit_key);
-        self.spilled_over.with_label_values(&[&key]).inc_by(renewed.spilled_over.max(0.0));
-        self.expired.with_label_values(&[&key]).inc_by(renewed.expired.max(0.0));
+        self.spilled_over.with_label_values(&[&key]).inc_by(amount(renewed.spilled_over));
+        self.expired.with_label_values(&[&key]).inc_by(amount(renewed.expired));
     }
 
     fn label(&self, key: &str) -> String {
@@ -87,6 +87,11 @@ impl LimitMetrics {
         }
         if keys.contains(key) { key.to_owned() } else { OTHER.to_owned() }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what Prometheus counts in")]
+fn amount(of_limit: i64) -> f64 {
+    of_limit.max(0) as f64
 }
 
 fn count(rows: i64) -> u64 {
@@ -110,8 +115,8 @@ mod tests {
             limit_key: limit_key.to_owned(),
             renewals: 2,
             corrections: 1,
-            spilled_over: 300.0,
-            expired: 20.0,
+            spilled_over: 300,
+            expired: 20,
             latenesses: vec![0.5, 4000.0],
         }
     }

@@ -146,7 +146,8 @@ pub async fn bring_up(
         Renewed,
         r#"-- renewals.bring_up
         SELECT outcome AS "outcome!", limit_key AS "limit_key!", renewals AS "renewals!", corrections AS "corrections!",
-            spilled_over::double precision AS "spilled_over!", expired::double precision AS "expired!",
+            least(spilled_over, 9223372036854775807)::bigint AS "spilled_over!",
+            least(expired, 9223372036854775807)::bigint AS "expired!",
             coalesce(latenesses, '{}') AS "latenesses!"
         FROM billing.bring_up($1, coalesce($2, clock_timestamp()))"#,
         ids,
