@@ -13,7 +13,7 @@
 //!
 //! [`cli`] is what `main` calls; [`service::Service`] is a running process; [`receiver`] the way in,
 //! [`worker`] the way through, [`outbox`] what lies between them. [`mirror::walk`] is the heart of the ordering,
-//! [`projection`] of the meaning, [`worker::fetch`] of the asking. [`demo`] shows it all.
+//! [`projection`] of the meaning, [`worker::fetch`] of the asking, [`renewals`] of the months. [`demo`] shows it all.
 //!
 //! # Code map
 //!
@@ -32,7 +32,8 @@
 //! # Invariants
 //!
 //! An event is committed before Stripe is told so; no unauthenticated byte reaches the database; a second delivery
-//! changes nothing; the order of arrival has no say; a poison event stops nobody else; nothing is silently dropped;
+//! changes nothing; the order of arrival has no say; a poison event stops nobody else; a month is renewed exactly once;
+//! nothing is silently dropped;
 //! what Stripe sent is kept byte for byte; secrets and personal data stay out of logs, metrics and errors; a start
 //! is the only recovery. `docs/architecture.md` says which test holds which.
 

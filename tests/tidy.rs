@@ -131,7 +131,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
     ("receiver", &["clock", "config", "domain", "metrics", "outbox", "reach", "stripe"]),
-    ("renewals", &["clock", "config", "domain", "metrics", "reach"]),
+    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "reach"]),
     (
         "worker",
         &[

@@ -1,4 +1,4 @@
-//! What only the passing of time asks for: a trial whose end has passed while Stripe still calls it one.
+//! What no event asks for: a trial whose end has passed while Stripe still calls it one, and limits that are lacking.
 
 use sqlx::PgConnection;
 
@@ -20,6 +20,29 @@ pub async fn overdue_trials(conn: &mut PgConnection) -> Result<u64, sqlx::Error>
                     AND r.read_at > clock_timestamp() - interval '1 hour')
         ORDER BY s.account, s.stripe_subscription_id
         LIMIT 1000
+        ON CONFLICT DO NOTHING"
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Asks for a reproject of the customers of subscriptions that lack a balance of a limit of their plan: those of the time
+/// before there were balances, or before an old release of ours was stopped. Returns how many.
+///
+/// # Errors
+/// Those of the database.
+pub async fn lacking_limits(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "-- jobs.lacking_limits
+        INSERT INTO billing.jobs (kind, account, object_type, object_id)
+        SELECT DISTINCT 'reproject', s.account, 'customer', s.stripe_customer_id
+        FROM billing.subscriptions AS s
+        JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND (l.unlimited OR l.included IS NOT NULL)
+        WHERE s.stripe_status NOT IN ('canceled', 'incomplete_expired')
+            AND NOT EXISTS (
+                SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = s.id AND b.limit_key = l.limit_key)
+        ORDER BY s.account, s.stripe_customer_id
         ON CONFLICT DO NOTHING"
     )
     .execute(conn)

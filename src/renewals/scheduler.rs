@@ -17,6 +17,7 @@ use super::pace::Pace;
 use crate::clock::{self, Heard};
 use crate::config::sync::SyncConfig;
 use crate::domain::renewal::Renewed;
+use crate::jobs::watch;
 use crate::metrics::instance::Instance;
 use crate::reach;
 
@@ -29,8 +30,8 @@ const HELD: Duration = Duration::from_secs(1);
 /// No step takes as long as this unless the database does not answer.
 const STEP_LIMIT: Duration = Duration::from_mins(1);
 
-/// How often old idempotency keys are looked for.
-const FORGET_EVERY: Duration = Duration::from_hours(1);
+/// How often it looks for old idempotency keys, and for limits that are lacking.
+const TIDY_EVERY: Duration = Duration::from_hours(1);
 
 /// READ COMMITTED, because what decides is read after the locks.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
@@ -80,7 +81,8 @@ struct Memory {
     ready: bool,
     /// This process has stopped the renewals.
     halting: bool,
-    forgot: Option<Instant>,
+    /// When it last was tidied up.
+    tidied: Option<Instant>,
 }
 
 impl Scheduler {
@@ -94,7 +96,7 @@ impl Scheduler {
     }
 
     async fn keep_renewing(mut self, shutdown: CancellationToken) {
-        let mut memory = Memory { pace: Pace::new(), ready: false, halting: false, forgot: None };
+        let mut memory = Memory { pace: Pace::new(), ready: false, halting: false, tidied: None };
         while !shutdown.is_cancelled() {
             let pause = match tokio::time::timeout(STEP_LIMIT, self.round(&mut memory)).await {
                 Ok(Ok(Round::Busy)) => continue,
@@ -133,8 +135,8 @@ impl Scheduler {
         if !self.clocks_agree(&mut memory.halting).await? {
             return Ok(Round::Halted);
         }
-        if memory.forgot.is_none_or(|at| at.elapsed() > FORGET_EVERY) && ledger::forget_calls(&self.pool).await? == 0 {
-            memory.forgot = Some(Instant::now());
+        if memory.tidied.is_none_or(|at| at.elapsed() > TIDY_EVERY) && self.tidy().await? {
+            memory.tidied = Some(Instant::now());
         }
         // while there is a backlog, two at once: the database has more than one core for it
         let pace = memory.pace;
@@ -152,6 +154,19 @@ impl Scheduler {
         }
         let next = ledger::next_due(&mut *self.pool.acquire().await?).await?;
         Ok(if next == Some(Duration::ZERO) { Round::Held } else { Round::Idle(next) })
+    }
+
+    /// Forgets some old idempotency keys, and says whether that were all of them; then it asks for limits that are
+    /// lacking, which is the worker's to do.
+    async fn tidy(&self) -> Result<bool, sqlx::Error> {
+        if ledger::forget_calls(&self.pool).await? > 0 {
+            return Ok(false);
+        }
+        let customers = watch::lacking_limits(&mut *self.pool.acquire().await?).await?;
+        if customers > 0 {
+            tracing::info!(customers, "limits are lacking: the worker begins them");
+        }
+        Ok(true)
     }
 
     async fn set_rules(&self) -> Result<(), sqlx::Error> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use billing_sync::jobs::watch;
 use serde_json::json;
 
 use super::calls::call;
@@ -94,6 +95,24 @@ async fn other_metadata_of_the_price_changes_the_limits_of_its_subscriptions() {
     app.deliver_and_drain(&[event("evt_5", "product.created", day(5), &product, None)]).await;
     app.renew().await;
     assert_eq!(app.text(limits).await.as_deref(), Some("images 0, words 1500"));
+    app.finish().await;
+}
+
+/// A release that knew no limits has written the row, or an old process still runs beside the new ones.
+#[tokio::test]
+async fn a_subscription_that_lacks_its_limits_gets_them_without_any_event() {
+    let app = TestApp::start().await;
+    app.sell(&writing()).await;
+    app.renew().await;
+    let before = app.ledger().await;
+    app.execute("TRUNCATE billing.subscription_limits, billing.limit_renewals, billing.limit_changes").await;
+    let asked = watch::lacking_limits(&mut app.pool.acquire().await.unwrap()).await.unwrap();
+    assert_eq!(asked, 1);
+    app.drain().await;
+    app.renew().await;
+    assert_eq!(app.ledger().await, before);
+    let again = watch::lacking_limits(&mut app.pool.acquire().await.unwrap()).await.unwrap();
+    assert_eq!(again, 0);
     app.finish().await;
 }
 
