@@ -67,7 +67,7 @@ async fn doctor_says_that_limits_are_overdue_and_fails_where_renewals_are_halted
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said}");
     assert!(
-        said.contains("1 are due for renewal, the oldest for 6 minutes does `serve` run with the role renewals?"),
+        said.contains("1 are due for renewal, the oldest for 6 minutes mend: does `serve` run with the role renewals?"),
         "{said}"
     );
     let sql = "UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock is wrong'";
