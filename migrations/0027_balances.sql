@@ -1,34 +1,45 @@
 -- What writes balances. Lock order, for all: the balances of one subscription by key, then bonuses by workspace and key.
 
-CREATE FUNCTION billing.limit_since(subscription billing.subscriptions, plan_limit billing.plan_limits) RETURNS timestamptz
+CREATE FUNCTION billing.limit_since(subscription billing.subscriptions, limit_key text) RETURNS timestamptz
     LANGUAGE sql STABLE AS $$
-    SELECT greatest(
-        min(t.effective_from),
-        -- a limit that its plan got long after the subscription began counts from then
-        CASE WHEN plan_limit.created_at > subscription.created_at + interval '1 day' THEN plan_limit.created_at END)
+    -- a limit that its plan got long after the subscription began counts from then
+    SELECT min(greatest(t.effective_from,
+        CASE WHEN l.created_at > subscription.created_at + interval '1 day' THEN l.created_at END))
     FROM billing.subscription_timeline AS t
     JOIN billing.pricing_plans AS p ON p.account = t.account AND p.stripe_price_id = t.stripe_price_id
-    JOIN billing.plan_limits AS had ON had.pricing_plan_id = p.id AND had.limit_key = plan_limit.limit_key
+    JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND l.limit_key = limit_since.limit_key
     WHERE t.account = subscription.account AND t.subscription_id = subscription.stripe_subscription_id
 $$;
 
-COMMENT ON FUNCTION billing.limit_since(billing.subscriptions, billing.plan_limits) IS 'When a subscription is first known to have had a limit of that key, by its timeline.';
+COMMENT ON FUNCTION billing.limit_since(billing.subscriptions, text) IS 'When a subscription is first known to have had a limit of that key, by its timeline.';
 
 CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql
 -- a plan that was made while there were no balances may stay for the life of the connection
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH lacking AS (
-        SELECT s.id, l.limit_key, coalesce(k.kind, 'renewing') AS kind, l.included, l.unlimited, s.account,
-            s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at, rules.renewal_anchor,
-            billing.limit_since(s, l) AS since
+        SELECT s.id, had.limit_key, coalesce(k.kind, 'renewing') AS kind,
+            CASE WHEN l.unlimited THEN NULL ELSE coalesce(l.included, 0) END AS included, coalesce(l.unlimited, false) AS unlimited,
+            s.account, s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at,
+            rules.renewal_anchor, billing.limit_since(s, had.limit_key) AS since
         FROM billing.subscriptions AS s
-        JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND (l.unlimited OR l.included IS NOT NULL)
-        LEFT JOIN billing.limit_kinds AS k ON k.limit_key = l.limit_key
+        CROSS JOIN LATERAL (
+            -- of the plan, and of each that it had before: whether we heard of that in time has no say
+            SELECT l.limit_key FROM billing.plan_limits AS l
+            WHERE l.pricing_plan_id = s.pricing_plan_id AND (l.unlimited OR l.included IS NOT NULL)
+            UNION
+            SELECT l.limit_key
+            FROM billing.subscription_timeline AS t
+            JOIN billing.pricing_plans AS p ON p.account = t.account AND p.stripe_price_id = t.stripe_price_id
+            JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND (l.unlimited OR l.included IS NOT NULL)
+            WHERE t.account = s.account AND t.subscription_id = s.stripe_subscription_id
+        ) AS had
+        LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = had.limit_key
+        LEFT JOIN billing.limit_kinds AS k ON k.limit_key = had.limit_key
         CROSS JOIN billing.renewal_rules AS rules
         WHERE s.id = ANY (ids) AND s.stripe_status NOT IN ('canceled', 'incomplete_expired')
             -- no NOT EXISTS, which would be planned as a join
             AND (SELECT true FROM billing.subscription_limits AS b
-                WHERE b.subscription_id = s.id AND b.limit_key = l.limit_key) IS NULL
+                WHERE b.subscription_id = s.id AND b.limit_key = had.limit_key) IS NULL
     ), placed AS (
         SELECT l.*, coalesce(
             (SELECT max(r.at) FROM billing.renewals_between(l.renewal_anchor, l.account, l.stripe_subscription_id,
@@ -45,7 +56,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
     ORDER BY p.id, p.limit_key
 $$;
 
-COMMENT ON FUNCTION billing.begin_limits(uuid[]) IS 'Writes the balances that these subscriptions lack, one for each limit of their plan, in the period in which it was first known. The worker calls it with the locks of their customers held; nobody else adds balances, so it waits for nobody.';
+COMMENT ON FUNCTION billing.begin_limits(uuid[]) IS 'Writes the balances that these subscriptions lack, one for each limit of the plans that they have and had, in the period in which it was first known. The worker calls it with the locks of their customers held; nobody else adds balances, so it waits for nobody.';
 
 CREATE FUNCTION billing.begin_earlier(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -57,14 +68,13 @@ BEGIN
         FROM unnest(ids) AS wanted (id)
         JOIN billing.subscription_limits AS b ON b.subscription_id = wanted.id
         JOIN billing.subscriptions AS s ON s.id = b.subscription_id
-        JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = b.limit_key
         CROSS JOIN billing.renewal_rules AS rules
         CROSS JOIN LATERAL (
             SELECT coalesce((SELECT r.period_start FROM billing.limit_renewals AS r
                 WHERE r.subscription_id = b.subscription_id AND r.limit_key = b.limit_key AND r.follows IS NULL),
                 b.period_start) AS at
         ) AS opened
-        CROSS JOIN LATERAL (SELECT billing.limit_since(s, l) AS since) AS had
+        CROSS JOIN LATERAL (SELECT billing.limit_since(s, b.limit_key) AS since) AS had
         WHERE b.kind = 'renewing' AND rules.halted_at IS NULL
             AND EXISTS (
                 SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id AND c.since < opened.at)
