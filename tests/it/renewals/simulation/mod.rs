@@ -332,10 +332,10 @@ impl Simulation {
                     if found.is_some() || life.ended().is_none() {
                         assert_eq!(next(&found), next(&expected), "seed {}: {life:#?} {key} at {now}", self.seed);
                     }
-                } else if self.late && found.is_none() {
-                    // its end was known before the change of plan that gave it the limit
+                } else if found.is_none() {
+                    // its end was known before anything else of it was, or before the plan that gave it the limit
                     assert!(
-                        expected.is_none() || life.ended().is_some(),
+                        expected.is_none() || life.ended().is_some_and(|end| end <= now),
                         "seed {}: {life:#?} {key} at {now}",
                         self.seed
                     );
