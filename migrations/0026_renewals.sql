@@ -46,43 +46,53 @@ CREATE FUNCTION billing.anchored_renewals(
 ) RETURNS TABLE (at timestamptz, at_anchor boolean) LANGUAGE sql STABLE ROWS 3
 -- keeps it from being merged into its callers, which mostly do not need it
 SET jit = off AS $$
-    WITH anchor AS (
-        SELECT t.billing_cycle_anchor AS at, min(t.effective_from) AS told_at,
-            -- kept with its anchor: a payload that lacks it changes nothing
-            (array_agg(t.anchor_day ORDER BY t.effective_from DESC, t.place DESC)
-                FILTER (WHERE t.anchor_day IS NOT NULL))[1] AS day
+    WITH told AS (
+        SELECT t.billing_cycle_anchor AS at, t.effective_from AS told_at, t.anchor_day, row_number() OVER in_turn AS place,
+            -- one that comes back, as when a trial is made longer and then is not, counts again
+            lag(t.billing_cycle_anchor) OVER in_turn IS DISTINCT FROM t.billing_cycle_anchor AS is_new
         FROM billing.subscription_timeline AS t
         WHERE t.account = $1 AND t.subscription_id = $2 AND t.billing_cycle_anchor IS NOT NULL
-        GROUP BY t.billing_cycle_anchor
+        WINDOW in_turn AS (ORDER BY t.effective_from, t.place, t.source)
+    ), anchor AS (
+        SELECT t.at, t.told_at, t.place,
+            -- kept with its anchor: a payload that lacks it changes nothing
+            (SELECT d.anchor_day FROM told AS d WHERE d.at = t.at AND d.anchor_day IS NOT NULL ORDER BY d.place DESC LIMIT 1) AS day
+        FROM told AS t
+        WHERE t.is_new
     ), span AS (
         -- an anchor counts from when it was told, or from itself where that came late; the first one counts for all before
-        SELECT a.at, a.told_at, a.day, CASE
-            WHEN row_number() OVER told = 1 THEN '-infinity' ELSE max(least(a.told_at, a.at)) OVER told
+        SELECT a.at, a.day, a.place, CASE
+            WHEN row_number() OVER in_turn = 1 THEN '-infinity' ELSE max(least(a.told_at, a.at)) OVER in_turn
         END AS starts
         FROM (
             SELECT * FROM anchor
             UNION ALL
-            SELECT started_at, started_at, NULL WHERE NOT EXISTS (SELECT FROM anchor)
+            SELECT started_at, started_at, 0, NULL WHERE NOT EXISTS (SELECT FROM anchor)
         ) AS a
-        WINDOW told AS (ORDER BY a.told_at, a.at)
+        WINDOW in_turn AS (ORDER BY a.place)
     ), bounded AS (
-        SELECT span.*, lead(starts, 1, 'infinity') OVER (ORDER BY told_at, span.at) AS ends FROM span
+        SELECT span.*, lead(starts, 1, 'infinity') OVER (ORDER BY place) AS ends FROM span
     )
     SELECT found.at, bool_or(found.at_anchor)
     FROM bounded AS b
     CROSS JOIN LATERAL (
-        -- until its anchor the months go on as before: from the anchor that had been reached, else from the start
-        SELECT coalesce(max(older.at), started_at) AS at FROM anchor AS older
-        WHERE older.told_at < b.told_at AND older.at <= b.starts
+        -- until its anchor the months go on as before: from the anchor that was reached while it counted, else from the start
+        SELECT base.at, base.day, base.place > 0 AS is_anchor FROM (
+            SELECT older.at, older.day, older.place FROM bounded AS older WHERE older.place < b.place AND older.at <= older.ends
+            UNION ALL
+            SELECT started_at, NULL, 0
+        ) AS base
+        ORDER BY base.place DESC LIMIT 1
     ) AS before
-    LEFT JOIN anchor AS base ON base.at = before.at
     CROSS JOIN LATERAL (
-        SELECT billing.renewal_at(before.at, months, base.day) AS at, false AS at_anchor
+        SELECT billing.renewal_at(before.at, months, before.day) AS at,
+            -- it may be reached at the very time from which the next one counts
+            before.is_anchor AND billing.renewal_at(before.at, months, before.day) = before.at AS at_anchor
         FROM generate_series(
-            billing.renewals_until(before.at, greatest(after, b.starts), base.day),
-            billing.renewals_until(before.at, least(until, b.at), base.day)
+            billing.renewals_until(before.at, greatest(after, b.starts), before.day),
+            billing.renewals_until(before.at, least(until, b.at), before.day)
         ) AS months
-        WHERE billing.renewal_at(before.at, months, base.day) < b.at
+        WHERE billing.renewal_at(before.at, months, before.day) < b.at
         UNION ALL
         SELECT b.at, true
         UNION ALL
@@ -228,16 +238,24 @@ CREATE FUNCTION billing.limit_course(ids uuid[], until timestamptz) RETURNS TABL
     ), chained AS (
         SELECT r.*, lag(r.spilled_over, 1, r.spillover) OVER (PARTITION BY r.subscription_id, r.limit_key ORDER BY r.period_start) AS before
         FROM rolled AS r
-    ), charged AS (
+    ), wanting AS (
         SELECT c.*, coalesce(pool.amount, 0) AS pool, billing.of_bonus(c.included_at_end, c.before, c.used,
-            -- what a closed period was charged can be given back, and is never raised
-            c.bonus_used + CASE WHEN c.is_recorded THEN 0 ELSE coalesce(pool.amount, 0) END) AS charged
+            -- what a closed period was charged can be given back, and is never raised; without a workspace there is no bonus
+            CASE WHEN c.is_recorded OR c.workspace_id IS NULL THEN c.bonus_used ELSE 9223372036854775807 END) AS wanted
         FROM chained AS c
         LEFT JOIN billing.workspace_bonus AS pool ON pool.workspace_id = c.workspace_id AND pool.limit_key = c.limit_key
+    ), charged AS (
+        -- all of a workspace draw on one bonus: first what is given back comes in, then each takes what those before it left
+        SELECT w.*, least(w.wanted, w.bonus_used + greatest(0, w.pool
+            + sum(greatest(0, w.bonus_used - w.wanted)) OVER (PARTITION BY w.workspace_id, w.limit_key)
+            - sum(greatest(0, w.wanted - w.bonus_used)) OVER (PARTITION BY w.workspace_id, w.limit_key
+                ORDER BY w.subscription_id, w.period_start) + greatest(0, w.wanted - w.bonus_used)))::bigint AS charged
+        FROM wanting AS w
     )
     SELECT c.subscription_id, c.limit_key, c.workspace_id, c.kind, c.period_start, nullif(c.period_end, 'infinity'), c.is_over, c.is_recorded,
         c.at_anchor, c.stripe_price_id, c.included_at_end, c.before, c.used, c.charged, c.bonus_used - c.charged,
-        c.pool + c.bonus_used, c.outcome,
+        -- as it is once the periods before have given back and taken theirs
+        (c.pool + c.charged + sum(c.bonus_used - c.charged) OVER (PARTITION BY c.subscription_id, c.limit_key))::bigint, c.outcome,
         CASE WHEN c.is_over THEN c.spilled_over END,
         CASE WHEN c.is_over THEN greatest(0, coalesce(billing.available(c.included_at_end, c.before, c.used, 0), 0) - c.spilled_over) END,
         CASE WHEN c.place > 1 OR c.has_ledger THEN c.period_start END

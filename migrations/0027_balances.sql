@@ -75,7 +75,7 @@ BEGIN
                 b.period_start) AS at
         ) AS opened
         CROSS JOIN LATERAL (SELECT billing.limit_since(s, b.limit_key) AS since) AS had
-        WHERE b.kind = 'renewing' AND rules.halted_at IS NULL
+        WHERE b.kind = 'renewing'
             AND EXISTS (
                 SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id AND c.since < opened.at)
             AND had.since < opened.at
