@@ -250,6 +250,38 @@ async fn an_anchor_that_sticks_to_the_28th_is_mended_by_the_day_that_was_asked_f
     assert_eq!(ground.ends().await, ["2026-03-31T12:00:00Z", "2026-04-30T12:00:00Z", "2026-05-31T12:00:00Z"]);
 }
 
+/// A trial is made longer, and then is not.
+#[tokio::test]
+async fn an_anchor_that_comes_back_counts_again() {
+    let mut ground = Ground::new().await;
+    ground.anchors_count().await;
+    let (first, second) = ("2026-01-20T00:00:00Z", "2026-02-25T00:00:00Z");
+    ground
+        .tell(&[
+            at("2026-01-10T00:00:00Z").anchor(first),
+            at("2026-01-12T00:00:00Z").anchor(second),
+            at("2026-01-14T00:00:00Z").anchor(first),
+        ])
+        .await;
+    ground.until("2026-02-20T00:00:00Z").await;
+    assert_eq!(ground.ends().await, ["2026-01-20T00:00:00Z", "2026-02-20T00:00:00Z"]);
+}
+
+/// Both were changed to a plan that covers less than what was used, and the bonus covers one of them only.
+#[tokio::test]
+async fn two_subscriptions_that_are_renewed_together_spend_one_bonus_once() {
+    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    ground.price("small", "100").await;
+    ground.tell(&[at("2026-01-10T00:00:00Z").of("sub_2")]).await;
+    ground.execute("INSERT INTO billing.workspace_bonus VALUES (md5('workspace')::uuid, 'words', 300)").await;
+    ground.used(400).await;
+    let later = at("2026-01-20T00:00:00Z").price("small");
+    ground.tell(&[later.clone(), later.of("sub_2")]).await;
+    ground.until("2026-02-10T00:00:00Z").await;
+    assert_eq!(ground.text("SELECT amount FROM billing.workspace_bonus").await, "0");
+    assert_eq!(ground.text("SELECT sum(bonus_used) FROM billing.limit_renewals").await, "300");
+}
+
 #[tokio::test]
 async fn what_has_ended_renews_no_more() {
     let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;

@@ -120,6 +120,26 @@ async fn an_older_event_than_the_first_known_one_puts_the_months_since_in_front(
     );
 }
 
+/// What is told while nothing is renewed is not forgotten.
+#[tokio::test]
+async fn an_older_event_that_comes_during_a_halt_has_its_months_after_it() {
+    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    ground
+        .execute(
+            "DELETE FROM billing.subscription_timeline; DELETE FROM billing.subscription_limits;
+            DELETE FROM billing.limit_changes",
+        )
+        .await;
+    ground.tell(&[at("2026-04-20T00:00:00Z")]).await;
+    ground.until("2026-05-20T00:00:00Z").await;
+    ground.execute("UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock'").await;
+    ground.tell(&[at("2026-03-20T00:00:00Z")]).await;
+    ground.until("2026-05-20T00:00:00Z").await;
+    ground.execute("UPDATE billing.renewal_rules SET halted_at = NULL, halted_because = NULL").await;
+    ground.until("2026-05-20T00:00:00Z").await;
+    assert_eq!(ground.ends().await, ["2026-04-10T00:00:00Z", "2026-05-10T00:00:00Z"]);
+}
+
 const BEGAN: OffsetDateTime = datetime!(2026-01-31 09:15 UTC);
 
 fn instant(day: i64, second: i64) -> String {
