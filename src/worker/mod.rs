@@ -12,6 +12,7 @@ mod effect;
 pub mod failure;
 pub mod fetch;
 mod listen;
+mod part;
 mod project;
 pub mod rebuild;
 mod reproject;
