@@ -1,7 +1,7 @@
 //! What is asked of Stripe to know one object: its own read, and the lists that its fields do not carry.
 //!
 //! Knows which reads belong to which type; must not know the database. What comes back is parts: objects with the
-//! version at which they were read. Called by the fetcher, outside any transaction.
+//! version at which they were read. Called by the fetcher and the backfill, outside any transaction.
 
 use time::OffsetDateTime;
 
@@ -16,13 +16,13 @@ const MOST_PAGES: usize = 100;
 
 /// All that was read for one job. The object of the job is the first part, unless it has no read of its own.
 #[derive(Debug, Default)]
-pub(super) struct LookUp {
-    pub(super) parts: Vec<Part>,
-    pub(super) request_id: Option<String>,
+pub(crate) struct LookUp {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) request_id: Option<String>,
 }
 
 /// Reads for one job.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     api: &'a dyn StripeApi,
     account: &'a str,
     urgency: Urgency,
@@ -32,12 +32,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(api: &'a dyn StripeApi, account: &'a str, urgency: Urgency, margin: std::time::Duration) -> Self {
+    pub(crate) fn new(api: &'a dyn StripeApi, account: &'a str, urgency: Urgency, margin: std::time::Duration) -> Self {
         Self { api, account, urgency, margin, found: LookUp::default() }
     }
 
     /// Reads an object and what belongs to it.
-    pub(super) async fn look_up(mut self, object_type: &str, id: &str) -> Result<LookUp, ApiError> {
+    pub(crate) async fn look_up(mut self, object_type: &str, id: &str) -> Result<LookUp, ApiError> {
         match object_type {
             "subscription" => self.subscription(id).await?,
             "invoice" => self.invoice(id).await?,
@@ -205,7 +205,7 @@ pub(super) fn carrier(object_type: &str, content: Json<'_>) -> Option<(&'static 
 }
 
 /// Whether an object of this type is read by itself.
-pub(super) fn is_readable(object_type: &str) -> bool {
+pub(crate) fn is_readable(object_type: &str) -> bool {
     read_of(object_type, "").is_some()
 }
 
