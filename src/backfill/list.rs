@@ -194,8 +194,10 @@ mod tests {
 
     #[test]
     fn a_page_is_read_as_it_came() {
-        let found = page(r#"{"data":[{"id":"cus_2","object":"customer","created":9},{"object":"customer"},
-            {"id":"cus_1", "object":"customer"},7,{"id":"sub_1","object":"subscription"}],"has_more":true}"#);
+        let found = page(
+            r#"{"data":[{"id":"cus_2","object":"customer","created":9},{"object":"customer"},
+            {"id":"cus_1", "object":"customer"},7,{"id":"sub_1","object":"subscription"}],"has_more":true}"#,
+        );
         let [first, second] = &found.elements[..] else { panic!("{found:?}") };
         assert_eq!((first.id.as_str(), first.created), ("cus_2", Some(9)));
         assert_eq!(second.json, r#"{"id":"cus_1", "object":"customer"}"#);
@@ -217,7 +219,10 @@ mod tests {
         for times in [&[1, 2, 3][..], &[3, 1, 2], &[2, 2], &[1], &[]] {
             assert!(!with(times), "{times:?}");
         }
-        assert!(!page(r#"{"data":[{"id":"a","object":"customer","created":2},{"id":"b","object":"customer"}]}"#).is_newest_first());
+        assert!(
+            !page(r#"{"data":[{"id":"a","object":"customer","created":2},{"id":"b","object":"customer"}]}"#)
+                .is_newest_first()
+        );
     }
 
     #[test]

@@ -16,8 +16,8 @@ mod list;
 mod look;
 mod page;
 mod range;
-pub mod runs;
 mod run;
+pub mod runs;
 pub mod survey;
 mod unnamed;
 
@@ -30,7 +30,7 @@ use time::OffsetDateTime;
 pub use self::list::List;
 pub use self::look::{Keep, LookError};
 pub use self::run::{Notice, Report};
-use self::runs::Run;
+use self::runs::{Open, Run};
 use crate::client::{ApiError, Read, StripeApi, Urgency};
 use crate::retry::RetryPolicy;
 use crate::stripe::json::Json;
@@ -107,7 +107,7 @@ impl Backfill {
     pub async fn new(
         context: Context,
         api: Arc<dyn StripeApi>,
-        accounts: &[String],
+        accounts: impl IntoIterator<Item = String>,
         concurrency: usize,
         patience: RetryPolicy,
     ) -> Result<Self, Stop> {
@@ -118,8 +118,34 @@ impl Backfill {
         let (stripe_account, floor) = account(api.as_ref()).await?;
         let proven = prove(&mut conn, api.as_ref(), margin, stripe_account.as_deref()).await?;
         drop(conn);
-        let accounts = std::iter::once(String::new()).chain(accounts.iter().cloned()).collect();
-        Ok(Self { context, api, accounts, margin, concurrency: concurrency.max(1), patience, floor, stripe_account, proven })
+        let accounts = std::iter::once(String::new()).chain(accounts).collect();
+        Ok(Self {
+            context,
+            api,
+            accounts,
+            margin,
+            concurrency: concurrency.max(1),
+            patience,
+            floor,
+            stripe_account,
+            proven,
+        })
+    }
+
+    /// The run that is neither finished nor abandoned.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn open(&self) -> Result<Option<Open>, Stop> {
+        Ok(runs::open(&mut *self.context.pool.acquire().await?).await?)
+    }
+
+    /// Gives that run up, whoever is at work on it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn abandon(&self) -> Result<(), Stop> {
+        Ok(runs::abandon(&mut *self.context.pool.acquire().await?).await?)
     }
 
     /// Begins a run, or takes the open one over.
@@ -152,9 +178,11 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<String>, i64), Stop> {
             let created = account.get("created").integer().unwrap_or(range::OLDEST);
             Ok((account.get("id").text(), created.max(range::OLDEST)))
         }
-        Err(error @ (ApiError::Unauthorised { status: 401, .. } | ApiError::RateLimited { .. } | ApiError::Unavailable { .. })) => {
-            Err(Stop::Stripe(error))
-        }
+        Err(
+            error @ (ApiError::Unauthorised { status: 401, .. }
+            | ApiError::RateLimited { .. }
+            | ApiError::Unavailable { .. }),
+        ) => Err(Stop::Stripe(error)),
         Err(_) => Ok((None, range::OLDEST)),
     }
 }

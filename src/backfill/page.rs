@@ -139,9 +139,7 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
         ApiError::RateLimited { retry_after, .. } | ApiError::Unavailable { retry_after, .. } => {
             again(range, retry_after, error.to_string())
         }
-        ApiError::Unauthorised { .. } | ApiError::Rejected { .. } => {
-            Outcome::Stuck { range, why: error.to_string() }
-        }
+        ApiError::Unauthorised { .. } | ApiError::Rejected { .. } => Outcome::Stuck { range, why: error.to_string() },
     })
 }
 

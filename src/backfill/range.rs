@@ -109,8 +109,7 @@ mod tests {
     }
 
     fn page(created: &[i64], has_more: bool) -> Page {
-        let element =
-            |at: &i64| Element { id: format!("cus_{at}"), created: Some(*at), json: String::new() };
+        let element = |at: &i64| Element { id: format!("cus_{at}"), created: Some(*at), json: String::new() };
         Page { elements: created.iter().map(element).collect(), nameless: Vec::new(), has_more }
     }
 

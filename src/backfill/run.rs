@@ -311,7 +311,8 @@ impl Backfill {
             let pause = pause?;
             let drained = (!stop.is_cancelled()).then_some(pause);
             self.sign(run, None).await?;
-            let Waiting { left, failing, failures } = watch::reads_left(&mut *self.context.pool.acquire().await?).await?;
+            let Waiting { left, failing, failures } =
+                watch::reads_left(&mut *self.context.pool.acquire().await?).await?;
             if left < least.0 {
                 least = (left, Instant::now());
             }

@@ -82,7 +82,8 @@ impl Backfill {
         sight: &mut impl FnMut(Sight),
     ) -> Result<(), LookError> {
         let first = if again_after.is_some() { Keep::No } else { keep };
-        let mut looks = Looks { backfill: self, keep: first, at_work: JoinSet::new(), doubtful: again_after.map(|_| Vec::new()) };
+        let mut looks =
+            Looks { backfill: self, keep: first, at_work: JoinSet::new(), doubtful: again_after.map(|_| Vec::new()) };
         match whom {
             Whom::Named(ids) => {
                 for id in ids {

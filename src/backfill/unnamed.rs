@@ -23,9 +23,8 @@ pub(super) async fn next(
     after: Option<&ObjectKey>,
     limit: i64,
 ) -> Result<Vec<ObjectKey>, sqlx::Error> {
-    let (account, object_type, object_id) = after.map_or(("", "", ""), |key| {
-        (key.account.as_str(), key.object_type.as_str(), key.object_id.as_str())
-    });
+    let (account, object_type, object_id) =
+        after.map_or(("", "", ""), |key| (key.account.as_str(), key.object_type.as_str(), key.object_id.as_str()));
     let rows = sqlx::query!(
         "-- backfill.unnamed
         SELECT o.account, o.object_type, o.object_id

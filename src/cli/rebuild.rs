@@ -19,7 +19,6 @@ use crate::config::worker::WorkerConfig;
 use crate::jobs::rebuild::{estimate, unknown};
 use crate::metrics::instance::Instance;
 use crate::migrations;
-use crate::store::Change;
 use crate::worker::Context;
 use crate::worker::rebuild::{Page, Rebuild};
 
@@ -134,25 +133,13 @@ impl Told {
         self.asked += page.asked;
         self.bar.inc(u64::try_from(page.objects).unwrap_or_default());
         if self.dry_run || self.json {
-            page.changes.iter().try_for_each(|change| self.change(change))?;
+            page.changes.iter().try_for_each(|change| changes::print(change, self.json))?;
         }
         if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
             self.said = Instant::now();
             output::complain(&format!("{} objects, {} rows changed", self.objects, self.changed));
         }
         Ok(())
-    }
-
-    fn change(&self, change: &Change) -> anyhow::Result<()> {
-        if self.json {
-            return output::print_json(&serde_json::json!({
-                "table": change.table, "name": change.name, "is_new": change.is_new,
-                "changes": changes::json(&change.changes),
-            }));
-        }
-        let new = if change.is_new { " (new)" } else { "" };
-        output::print(&format!("{} {}{new}", change.table, change.name))?;
-        changes::lines(&change.changes, "  ").iter().try_for_each(|line| output::print(line))
     }
 
     fn end(&self) -> anyhow::Result<()> {
