@@ -6,10 +6,12 @@ CREATE TABLE billing.backfill_runs (
     abandoned_at timestamptz,
     created_after timestamptz,
     stripe_account text COLLATE "C",
+    livemode boolean,
     began timestamptz,
     stage text NOT NULL DEFAULT 'listing' CHECK (stage IN ('listing', 'asking', 'projecting', 'fetching')),
     owner uuid NOT NULL,
     seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT backfill_runs_account_has_a_mode CHECK ((stripe_account IS NULL) = (livemode IS NULL)),
     CONSTRAINT backfill_runs_end_once CHECK (finished_at IS NULL OR abandoned_at IS NULL)
 );
 -- one at a time: whoever begins a second one is told of the first
@@ -21,7 +23,8 @@ COMMENT ON COLUMN billing.backfill_runs.started_at IS 'When it was started, by t
 COMMENT ON COLUMN billing.backfill_runs.finished_at IS 'When it reached its end; null while it has not.';
 COMMENT ON COLUMN billing.backfill_runs.abandoned_at IS 'When it was given up for a new one (--restart).';
 COMMENT ON COLUMN billing.backfill_runs.created_after IS 'It reads what was created in Stripe at this time or later; null: everything.';
-COMMENT ON COLUMN billing.backfill_runs.stripe_account IS 'The account of the key, as Stripe names it; null where the key may not read it.';
+COMMENT ON COLUMN billing.backfill_runs.stripe_account IS 'The account of the key, as Stripe names it; null where the key does not tell.';
+COMMENT ON COLUMN billing.backfill_runs.livemode IS 'The mode of the key; null where it does not tell, or not the account.';
 COMMENT ON COLUMN billing.backfill_runs.began IS 'Version of its first page, by Stripe''s clock less the margin: what no page named is older than this.';
 COMMENT ON COLUMN billing.backfill_runs.stage IS 'What it is at: listing pages, asking for what no page named, projecting all rows, fetching what they lack.';
 COMMENT ON COLUMN billing.backfill_runs.owner IS 'The process that does it. A process that finds another name here stops.';
@@ -31,7 +34,8 @@ CREATE TABLE billing.backfill_ranges (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id bigint NOT NULL REFERENCES billing.backfill_runs ON DELETE CASCADE,
     account text COLLATE "C" NOT NULL,
-    list text NOT NULL CHECK (list IN ('products', 'prices', 'plans', 'coupons', 'customers', 'subscriptions', 'invoices', 'payments')),
+    list text NOT NULL CHECK (list IN ('products', 'prices', 'plans', 'coupons', 'customers', 'subscriptions', 'sessions', 'invoices',
+        'disputes', 'payments')),
     created_from bigint,
     created_until bigint,
     after_id text COLLATE "C",

@@ -1,6 +1,6 @@
 //! What is listed, in which order, and one page of it as it came.
 //!
-//! PURE. Customers come before subscriptions, so that a subscription finds its contact, and both before the invoices of
+//! PURE. Products come before their prices, and customers before subscriptions, so that a subscription finds its contact, and both before the invoices of
 //! all years: what may be used is right first, and the past makes it right in detail. Nothing depends on that order.
 
 use crate::client::Listed;
@@ -23,32 +23,40 @@ pub enum List {
     Customers,
     /// Subscriptions of every status.
     Subscriptions,
+    /// Checkout sessions, which may know the workspace that nobody else names.
+    Sessions,
     /// Invoices of every status.
     Invoices,
+    /// Disputes.
+    Disputes,
     /// Payments of invoices with their charges.
     Payments,
 }
 
 impl List {
     /// Those that a backfill begins with.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Products,
         Self::Prices,
         Self::Coupons,
         Self::Customers,
         Self::Subscriptions,
+        Self::Sessions,
         Self::Invoices,
+        Self::Disputes,
         Self::Payments,
     ];
 
-    const EVERY: [Self; 8] = [
+    const EVERY: [Self; 10] = [
         Self::Products,
         Self::Prices,
         Self::Plans,
         Self::Coupons,
         Self::Customers,
         Self::Subscriptions,
+        Self::Sessions,
         Self::Invoices,
+        Self::Disputes,
         Self::Payments,
     ];
 
@@ -61,7 +69,9 @@ impl List {
             Self::Coupons => "coupons",
             Self::Customers => "customers",
             Self::Subscriptions => "subscriptions",
+            Self::Sessions => "sessions",
             Self::Invoices => "invoices",
+            Self::Disputes => "disputes",
             Self::Payments => "payments",
         }
     }
@@ -74,10 +84,11 @@ impl List {
     /// Lists of one stage are read side by side, and a stage begins when the one before it has ended.
     pub(super) fn stage(self) -> u8 {
         match self {
-            Self::Products | Self::Prices | Self::Plans | Self::Coupons => 0,
-            Self::Customers => 1,
-            Self::Subscriptions => 2,
-            Self::Invoices | Self::Payments => 3,
+            Self::Products | Self::Coupons => 0,
+            Self::Prices | Self::Plans => 1,
+            Self::Customers => 2,
+            Self::Subscriptions | Self::Sessions => 3,
+            Self::Invoices | Self::Disputes | Self::Payments => 4,
         }
     }
 
@@ -90,19 +101,21 @@ impl List {
             Self::Coupons => "coupon",
             Self::Customers => "customer",
             Self::Subscriptions => "subscription",
+            Self::Sessions => "checkout.session",
             Self::Invoices => "invoice",
+            Self::Disputes => "dispute",
             Self::Payments => "invoice_payment",
         }
     }
 
     /// Belongs to no customer: a backfill reads it whole, whatever the customers are created after.
     pub(super) fn is_catalogue(self) -> bool {
-        self.stage() == 0
+        self.stage() <= 1
     }
 
-    /// Invoices and payments, most of which change no row.
+    /// Invoices, payments and disputes, most of which change no row.
     pub(super) fn is_past(self) -> bool {
-        self.stage() == 3
+        self.stage() == 4
     }
 
     /// What is asked for.
@@ -114,7 +127,9 @@ impl List {
             Self::Coupons => Listed::Coupons,
             Self::Customers => Listed::Customers,
             Self::Subscriptions => Listed::Subscriptions(None),
+            Self::Sessions => Listed::Sessions(None),
             Self::Invoices => Listed::Invoices(None),
+            Self::Disputes => Listed::Disputes,
             Self::Payments => Listed::Payments,
         }
     }

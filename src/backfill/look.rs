@@ -13,6 +13,7 @@ use crate::domain::object::ObjectKey;
 use crate::mirror::related;
 use crate::store::Change;
 use crate::stripe::json::Json;
+use crate::stripe::views::workspace::WorkspaceLink;
 use crate::worker::failure::Failure;
 use crate::worker::fetch::look_up::{Reader, is_readable};
 use crate::worker::part::Part;
@@ -71,6 +72,9 @@ impl Backfill {
         for list in [List::Subscriptions, List::Invoices] {
             parts.extend(self.all_of(list, key).await?);
         }
+        if lacks_workspace(&parts) {
+            parts.extend(self.all_of(List::Sessions, key).await?);
+        }
         let mut asked = BTreeSet::new();
         // failed payments of what is still owed count, and an invoice itself names its last charge at most
         let owed = parts.iter().filter(|part| part.key.object_type == "invoice" && is_owed(part));
@@ -123,7 +127,11 @@ impl Backfill {
     /// All that a list has of a customer.
     async fn all_of(&self, list: List, customer: &ObjectKey) -> Result<Vec<Part>, LookError> {
         let id = Some(customer.object_id.clone());
-        let of = if list == List::Invoices { Listed::Invoices(id) } else { Listed::Subscriptions(id) };
+        let of = match list {
+            List::Invoices => Listed::Invoices(id),
+            List::Sessions => Listed::Sessions(id),
+            _ => Listed::Subscriptions(id),
+        };
         let mut parts = Vec::new();
         let mut after: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -189,6 +197,16 @@ impl Backfill {
         };
         Ok(reading::contained(work).await?)
     }
+}
+
+/// Whether a subscription is among them that only its checkout can link to a workspace.
+fn lacks_workspace(parts: &[Part]) -> bool {
+    let links = |part: &Part| {
+        let object = part.json.as_deref().and_then(|json| Json::parse(json).ok()).unwrap_or(Json::NULL);
+        WorkspaceLink::read(object.get("metadata")) != WorkspaceLink::Absent
+    };
+    let of = |object_type: &'static str| parts.iter().filter(move |part| part.key.object_type == object_type);
+    !of("customer").any(links) && of("subscription").any(|part| !links(part))
 }
 
 /// Whether an invoice was tried to be paid and is not.

@@ -32,6 +32,7 @@ pub use self::look::{Keep, LookError};
 pub use self::run::{Notice, Report};
 use self::runs::{Open, Run};
 use crate::client::{ApiError, Read, StripeApi, Urgency};
+use crate::jobs::account::Account;
 use crate::retry::RetryPolicy;
 use crate::stripe::json::Json;
 use crate::worker::Context;
@@ -60,7 +61,7 @@ pub struct Backfill {
     /// When the account began, as Unix time.
     floor: i64,
     /// The account of the key, where it may be read.
-    stripe_account: Option<String>,
+    stripe_account: Option<Account>,
     /// A stored event shows that the key is of the account of what is stored: what it does not find is not there.
     proven: bool,
 }
@@ -116,7 +117,7 @@ impl Backfill {
         let context = Context { fetches: false, ..context };
         let mut conn = context.pool.acquire().await?;
         let (stripe_account, floor) = account(api.as_ref()).await?;
-        let proven = prove(&mut conn, api.as_ref(), margin, stripe_account.as_deref()).await?;
+        let proven = prove(&mut conn, api.as_ref(), margin).await?;
         drop(conn);
         let accounts = std::iter::once(String::new()).chain(accounts).collect();
         Ok(Self {
@@ -157,7 +158,7 @@ impl Backfill {
         let run = match begin {
             Begin::Resume => runs::take_over(&mut tx).await?,
             Begin::New(created_after) => {
-                runs::begin(&mut tx, &self.accounts, created_after, self.stripe_account.as_deref()).await?
+                runs::begin(&mut tx, &self.accounts, created_after, self.stripe_account.as_ref()).await?
             }
         };
         tx.commit().await?;
@@ -171,12 +172,12 @@ impl Backfill {
 }
 
 /// The account of the key, and when it began. A restricted key may not be allowed to read it, and that is no harm.
-async fn account(api: &dyn StripeApi) -> Result<(Option<String>, i64), Stop> {
+async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, i64), Stop> {
     match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => {
             let account = Json::parse(&answer.body).unwrap_or(Json::NULL);
             let created = account.get("created").integer().unwrap_or(range::OLDEST);
-            Ok((account.get("id").text(), created.max(range::OLDEST)))
+            Ok((guard::account_of(api, &answer.body), created.max(range::OLDEST)))
         }
         Err(
             error @ (ApiError::Unauthorised { status: 401, .. }
@@ -187,28 +188,13 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<String>, i64), Stop> {
     }
 }
 
-/// Nothing may be merged that belongs to another account: neither than the last backfill's, nor than that of the events.
-/// Says whether one of both proves that it is the same.
-async fn prove(
-    conn: &mut PgConnection,
-    api: &dyn StripeApi,
-    margin: Duration,
-    account: Option<&str>,
-) -> Result<bool, Stop> {
-    let before = runs::known_account(conn).await?;
-    if let (Some(now), Some(before)) = (account, &before)
-        && now != before
-    {
-        return Err(Stop::OtherAccount(format!("the last backfill was of {before}, this key is of {now}")));
-    }
-    let is_same = account.is_some() && before.is_some();
+/// Nothing may be merged that belongs to another account. Says whether anything proves that it is the same.
+async fn prove(conn: &mut PgConnection, api: &dyn StripeApi, margin: Duration) -> Result<bool, Stop> {
     match guard::examine(api, conn, margin).await? {
         Verdict::Proven => Ok(true),
         // a restricted key may not read events, and that is no harm
-        Verdict::Unproven | Verdict::Unanswered(ApiError::Unauthorised { .. }) => Ok(is_same),
+        Verdict::Unproven | Verdict::Unanswered(ApiError::Unauthorised { .. }) => Ok(false),
         Verdict::Unanswered(error) | Verdict::Refused(error) => Err(Stop::Stripe(error)),
-        Verdict::OtherAccount(events) => {
-            Err(Stop::OtherAccount(format!("Stripe knows none of {events} stored events")))
-        }
+        Verdict::OtherAccount(shown_by) => Err(Stop::OtherAccount(shown_by)),
     }
 }

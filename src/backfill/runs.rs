@@ -11,6 +11,7 @@ use super::list::List;
 use super::range::{Place, Range};
 use crate::client::Span;
 use crate::domain::object::ObjectKey;
+use crate::jobs::account::Account;
 
 /// A process that has given no sign for this long is taken for dead, in SQL's words.
 const DEAD_AFTER_SECONDS: f64 = 30.0;
@@ -137,15 +138,17 @@ pub(super) async fn begin(
     conn: &mut PgConnection,
     accounts: &[String],
     created_after: Option<OffsetDateTime>,
-    stripe_account: Option<&str>,
+    stripe_account: Option<&Account>,
 ) -> Result<Run, sqlx::Error> {
     let owner = Uuid::new_v4();
     let id = sqlx::query_scalar!(
         "-- backfill.begin
-        INSERT INTO billing.backfill_runs (created_after, owner, stripe_account) VALUES ($1, $2, $3) RETURNING id",
+        INSERT INTO billing.backfill_runs (created_after, owner, stripe_account, livemode)
+        VALUES ($1, $2, $3, $4) RETURNING id",
         created_after,
         owner,
-        stripe_account
+        stripe_account.map(|account| account.id.as_str()),
+        stripe_account.map(|account| account.livemode)
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -428,18 +431,4 @@ pub(super) async fn counts(conn: &mut PgConnection, run: &Run) -> Result<Counts,
         stuck: stuck.into_iter().map(|row| (row.list, row.error)).collect(),
         failed: failed.into_iter().map(|row| (row.object, row.error)).collect(),
     })
-}
-
-/// The account of the newest backfill that knew its key's account.
-///
-/// # Errors
-/// Those of the database.
-pub(super) async fn known_account(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"-- backfill.known_account
-        SELECT stripe_account AS "stripe_account!" FROM billing.backfill_runs
-        WHERE stripe_account IS NOT NULL ORDER BY id DESC LIMIT 1"#
-    )
-    .fetch_optional(conn)
-    .await
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::list::{List, Page};
 use super::look::{Keep, LookError};
@@ -22,6 +23,9 @@ use crate::worker::part::Part;
 
 /// Customers whose ids are loaded at a time.
 const PAGE: i64 = 500;
+
+/// The tables whose rows belong to no customer.
+const SHARED: [&str; 3] = ["coupons", "plan_limits", "pricing_plans"];
 
 /// Whom a survey looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +86,9 @@ impl Backfill {
         sight: &mut impl FnMut(Sight),
     ) -> Result<(), LookError> {
         let first = if again_after.is_some() { Keep::No } else { keep };
+        let doubtful = again_after.map(|_| Vec::new());
         let mut looks =
-            Looks { backfill: self, keep: first, at_work: JoinSet::new(), doubtful: again_after.map(|_| Vec::new()) };
+            Looks { backfill: self, keep: first, at_work: JoinSet::new(), doubtful, shared: HashSet::new() };
         match whom {
             Whom::Named(ids) => {
                 for id in ids {
@@ -123,7 +128,7 @@ impl Backfill {
         let mut met = Met::default();
         for account in &self.accounts {
             for list in [List::Products, List::Prices, List::Coupons] {
-                self.catalogue_list(account, list, keep, sight).await?;
+                self.catalogue_list(account, list, keep, &mut looks.shared, sight).await?;
             }
             let span = Span { from: created_after.map(OffsetDateTime::unix_timestamp), until: None };
             let mut after = None;
@@ -172,12 +177,16 @@ impl Backfill {
         account: &str,
         list: List,
         keep: Keep,
+        shared: &mut HashSet<Uuid>,
         sight: &mut impl FnMut(Sight),
     ) -> Result<(), LookError> {
         let mut after = None;
         while let Some((parts, next)) = self.next_page(account, list, Span::default(), after.take(), sight).await? {
             match self.catalogue(parts, keep).await {
-                Ok(changes) => sight(Sight::Seen { customer: None, changes }),
+                Ok(changes) => {
+                    shared.extend(changes.iter().map(|change| change.row_id));
+                    sight(Sight::Seen { customer: None, changes });
+                }
                 Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
                 Err(error) => sight(Sight::Failed { what: list.as_str().to_owned(), error }),
             }
@@ -270,6 +279,8 @@ struct Looks<'a> {
     at_work: JoinSet<(ObjectKey, Result<Vec<Change>, LookError>)>,
     /// Those that differ are put here instead of being told of, while this is there.
     doubtful: Option<Vec<ObjectKey>>,
+    /// Rows of plans and coupons that were told of: where nothing is kept, every customer that has one would tell of it.
+    shared: HashSet<Uuid>,
 }
 
 impl Looks<'_> {
@@ -302,9 +313,13 @@ impl Looks<'_> {
         // contained where it matters: what is left is the runtime going down
         let Some(Ok((key, seen))) = self.at_work.join_next().await else { return Ok(()) };
         match seen {
-            Ok(changes) => match self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
+            Ok(mut changes) => match self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
                 Some(doubtful) => doubtful.push(key),
-                None => sight(Sight::Seen { customer: Some(key.object_id), changes }),
+                None => {
+                    let is_own = |change: &Change| !SHARED.contains(&change.table);
+                    changes.retain(|change| is_own(change) || self.shared.insert(change.row_id));
+                    sight(Sight::Seen { customer: Some(key.object_id), changes });
+                }
             },
             Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
             Err(LookError::Api(error @ ApiError::Unauthorised { status: 401, .. })) => return Err(error.into()),

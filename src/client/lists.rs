@@ -6,8 +6,10 @@ use stripe_billing::invoice::ListInvoice;
 use stripe_billing::invoice_payment::ListInvoicePayment;
 use stripe_billing::plan::ListPlan;
 use stripe_billing::subscription::{ListSubscription, ListSubscriptionStatus};
+use stripe_checkout::checkout_session::ListCheckoutSession;
 use stripe_client_core::{RequestBuilder, StripeRequest};
 use stripe_core::customer::ListCustomer;
+use stripe_core::dispute::ListDispute;
 use stripe_product::coupon::ListCoupon;
 use stripe_product::price::ListPrice;
 use stripe_product::product::ListProduct;
@@ -26,6 +28,8 @@ impl Listed {
             Self::Customers => "customers.list",
             Self::Subscriptions(_) => "subscriptions.list",
             Self::Invoices(_) => "invoices.list",
+            Self::Sessions(_) => "checkout_sessions.list",
+            Self::Disputes => "disputes.list",
             Self::Payments => "invoice_payments.list",
         }
     }
@@ -67,6 +71,14 @@ pub(super) fn page(of: &Listed, span: Span, after: Option<&str>) -> RequestBuild
             }
             request!(all, span, after)
         }
+        Listed::Sessions(customer) => {
+            let mut all = ListCheckoutSession::new().expand(list(["data.line_items"]));
+            if let Some(customer) = customer {
+                all = all.customer(customer.as_str());
+            }
+            request!(all, span, after)
+        }
+        Listed::Disputes => request!(ListDispute::new(), span, after),
         Listed::Payments => request!(ListInvoicePayment::new().expand(list(PAYMENT)), span, after),
     }
 }

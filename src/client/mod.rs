@@ -73,6 +73,11 @@ pub trait StripeApi: Send + Sync {
     /// # Errors
     /// Each says what follows from it, see [`ApiError`].
     async fn read(&self, account: &str, read: &Read, urgency: Urgency) -> Result<Answer, ApiError>;
+
+    /// The mode that is read, as Stripe's `livemode` says it; `None` where nothing tells.
+    fn livemode(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// The metrics of the way out, every operation and outcome at 0.

@@ -122,6 +122,10 @@ pub enum Listed {
     Subscriptions(Option<String>),
     /// Invoices of every status; of one customer, where it is named.
     Invoices(Option<String>),
+    /// Checkout sessions with their line items; of one customer, where it is named.
+    Sessions(Option<String>),
+    /// Disputes.
+    Disputes,
     /// Payments of all invoices, each with its payment intent and that one's latest charge.
     Payments,
 }
@@ -146,7 +150,7 @@ pub enum PaymentsOf {
 
 impl Read {
     /// Every operation, as the values of a metric's label; `other` is what comes through the door for the builders.
-    pub const OPERATIONS: [&str; 29] = [
+    pub const OPERATIONS: [&str; 31] = [
         "account.retrieve",
         "event.retrieve",
         "customer.retrieve",
@@ -175,6 +179,8 @@ impl Read {
         "customers.list",
         "subscriptions.list",
         "invoices.list",
+        "checkout_sessions.list",
+        "disputes.list",
         Self::OTHER,
     ];
 

@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 use crate::client::{ApiError, Read, StripeApi, Urgency};
 use crate::clock;
+use crate::jobs::account::{self, Account};
 use crate::metrics::instance::Instance;
 use crate::outbox::sample;
+use crate::stripe::json::Json;
 
 /// While shut, the door is tried this often.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -33,7 +35,7 @@ enum State {
     /// There was no event old enough to look up: reads are made, and what they do not find proves nothing. Looked at
     /// again then.
     Unproven(Instant),
-    /// A stored event was found.
+    /// A stored event was found, or the key is of the account of the last backfill.
     Open,
     /// Not before then.
     Shut(Instant),
@@ -109,13 +111,14 @@ pub enum Verdict {
     Unproven,
     /// Stripe did not say whether it knows any: it cannot be reached, or the key may not read events.
     Unanswered(ApiError),
-    /// Stripe knows none of this many stored events: the key is of another account or mode.
-    OtherAccount(usize),
+    /// The key is of another account or mode than what is stored; says what shows it.
+    OtherAccount(String),
     /// Stripe refuses the key.
     Refused(ApiError),
 }
 
-/// Looks up stored events until one is found. An event that is younger than `margin`, by which a read may be stale, is
+/// Compares the key's account with that of the last backfill; where there was none, looks up stored events until one is
+/// found. An event that is younger than `margin`, by which a read may be stale, is
 /// missing in any account, so it is not asked for.
 ///
 /// # Errors
@@ -123,7 +126,16 @@ pub enum Verdict {
 pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Duration) -> Result<Verdict, sqlx::Error> {
     let (mut unknown, mut unanswered) = (0, None);
     let stripes_time = match api.read("", &Read::Account, Urgency::Normal).await {
-        Ok(answer) => answer.at,
+        Ok(answer) => {
+            let of_key = account_of(api, &answer.body);
+            match (of_key, account::known(conn).await?) {
+                (Some(of_key), Some(known)) if of_key == known => return Ok(Verdict::Proven),
+                (Some(of_key), Some(known)) => {
+                    return Ok(Verdict::OtherAccount(format!("it is of {of_key}, and the last backfill was of {known}")));
+                }
+                _ => answer.at,
+            }
+        }
         Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Ok(Verdict::Refused(error)),
         Err(error) => {
             // a restricted key may not read its account, and that is no harm
@@ -141,8 +153,14 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
     Ok(match (unknown, unanswered) {
         (0, None) => Verdict::Unproven,
         (0, Some(error)) => Verdict::Unanswered(error),
-        (unknown, _) => Verdict::OtherAccount(unknown),
+        (unknown, _) => Verdict::OtherAccount(format!("Stripe knows none of {unknown} stored events")),
     })
+}
+
+/// The account that an answer and the key tell of.
+pub fn account_of(api: &dyn StripeApi, body: &str) -> Option<Account> {
+    let id = Json::parse(body).ok()?.get("id").text()?;
+    Some(Account { id, livemode: api.livemode()? })
 }
 
 /// The state that follows, told where it is bad.
@@ -151,11 +169,11 @@ async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<St
         Verdict::Proven => State::Open,
         Verdict::Unproven | Verdict::Unanswered(_) => State::Unproven(Instant::now() + PAUSE),
         Verdict::Refused(error) => refused(&error),
-        Verdict::OtherAccount(events) => {
+        Verdict::OtherAccount(shown_by) => {
             tracing::error!(
-                events,
-                "Stripe's API knows none of the stored events: STRIPE_SECRET_KEY is of another account or mode, and no \
-                 object is read until that is mended"
+                shown_by,
+                "STRIPE_SECRET_KEY is of another account or mode than what is stored, and no object is read until that is \
+                 mended"
             );
             State::Shut(Instant::now() + PAUSE)
         }
