@@ -10,11 +10,16 @@
 //!
 //! Where some events were lost, a backfill after all the others has to come to the same as well.
 //!
+//! Lists tell the last charge of a payment only. A debit that failed before it counts no more once its invoice was paid
+//! later; where both happened in one second, lists cannot know, and such lives have no backfill.
+//!
 //! What no read can reveal is never lost: of a deleted object Stripe gives a stub or 404, which say nothing of its last
 //! content and not when it was deleted. So the events about an object that is deleted in the end all arrive.
 
 mod found;
 mod story;
+
+use std::collections::BTreeSet;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -96,7 +101,7 @@ impl Fetching {
         self.enqueue(life, &post.under_way).await;
         self.try_settle(life.workers).await?;
         let of_events = if post.lost.is_empty() { Some(self.outcome().await) } else { None };
-        if life.seed.is_multiple_of(2) {
+        if life.seed.is_multiple_of(2) && !fails_and_is_paid_at_once(&self.stripe) {
             return Ok((of_events, self.fill(life).await?));
         }
         Ok((of_events, self.heal(life).await?))
@@ -132,6 +137,9 @@ impl Fetching {
             self.app.forget_everything().await;
             let read = self.heal(life).await.map_err(|left| format!("reads alone: {left}"))?;
             alike("reads alone against the truth", &read, &truth)?;
+            if fails_and_is_paid_at_once(&self.stripe) {
+                return Ok(());
+            }
             self.app.forget_everything().await;
             let filled = self.fill(life).await.map_err(|left| format!("a backfill alone: {left}"))?;
             alike("a backfill alone against the truth", &filled, &truth)?;
@@ -167,6 +175,15 @@ impl Post {
         let kept = self.dice.usize(..=self.under_way.len());
         self.under_way.split_off(kept)
     }
+}
+
+/// A debit failed in a second in which something was paid.
+fn fails_and_is_paid_at_once(stripe: &FakeStripe) -> bool {
+    let seconds = |event_type: &str| -> BTreeSet<i64> {
+        let events = stripe.events().into_iter().filter(|event| event.event_type == event_type);
+        events.map(|event| event.created).collect()
+    };
+    !seconds("charge.failed").is_disjoint(&seconds("charge.succeeded"))
 }
 
 fn text(value: &Value) -> String {
@@ -235,7 +252,7 @@ fn numbers() -> impl Iterator<Item = u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_life_ends_in_stripes_truth_whatever_is_lost_late_doubled_or_read_in_between() {
-    let mut fetching = Fetching::start().await;
+    let mut fetching = Fetching::alone().await;
     for number in numbers() {
         check(&mut fetching, number).await;
     }
