@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use tokio::time::sleep;
 
 use super::list::{Element, Page};
 use super::look::is_owed;
@@ -21,6 +22,9 @@ use crate::jobs::demand::{self, Demands};
 use crate::worker::failure::Failure;
 use crate::worker::part::{Part, stamp};
 use crate::worker::reading::{self, Reading};
+
+/// Waits while live events, or other pages, hold what a page has. Each try waits two seconds for them by itself.
+const HOLDS: [u64; 6] = [20, 50, 100, 200, 500, 1000];
 
 /// What came of one page.
 #[derive(Debug)]
@@ -162,14 +166,22 @@ fn nameless(range: &Range, page: &Page) -> Vec<ObjectKey> {
 
 /// Stores a page, as a whole where that can be.
 async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: Found) -> Result<Outcome, Stop> {
-    let stored = match commit(backfill, run, found.clone(), None).await {
-        Err(Failure::Retry(_) | Failure::Bury(_)) => take_apart(backfill, run, found).await,
-        stored => stored,
+    let mut holds = HOLDS.iter();
+    let stored = loop {
+        let stored = match commit(backfill, run, found.clone(), None).await {
+            Err(Failure::Retry(_) | Failure::Bury(_)) => take_apart(backfill, run, found.clone()).await,
+            stored => stored,
+        };
+        match (stored, holds.next()) {
+            // what was read need not be read again: it is as old as its version says
+            (Err(Failure::Contended(_)), Some(milliseconds)) => sleep(Duration::from_millis(*milliseconds)).await,
+            (stored, _) => break stored,
+        }
     };
     match stored {
         Ok(Some(stored)) => Ok(Outcome::Stored(stored)),
         Ok(None) => Err(Stop::Relieved),
-        // a live event holds what the page has, or the database is away: asked for again, since what was read ages
+        // a live event holds what the page has for long, or the database is away
         Err(failure) => Ok(again(range, None, failure.to_string())),
     }
 }

@@ -284,6 +284,9 @@ impl Backfill {
             };
             tries = 0;
             changed += page.changes.len();
+            for (key, error) in &page.failed {
+                runs::fail(&mut *self.context.pool.acquire().await?, run, key, error).await?;
+            }
             notice(Notice::Projected { objects: page.objects, changes: page.changes.len() });
             self.sign(run, None).await?;
         }

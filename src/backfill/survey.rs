@@ -183,8 +183,9 @@ impl Backfill {
         let mut after = None;
         while let Some((parts, next)) = self.next_page(account, list, Span::default(), after.take(), sight).await? {
             match self.catalogue(parts, keep).await {
-                Ok(changes) => {
-                    shared.extend(changes.iter().map(|change| change.row_id));
+                Ok(mut changes) => {
+                    // a product's page tells of its prices, and theirs does so again
+                    changes.retain(|change| shared.insert(change.row_id));
                     sight(Sight::Seen { customer: None, changes });
                 }
                 Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),

@@ -71,7 +71,13 @@ impl HttpStripe {
         let base = config.api_base.as_str().trim_end_matches('/');
         let transport = Transport::new(format!("{base}/"), key, config.timeout, config.concurrency, clock);
         let limiter = Limiter::new(config.rate, config.concurrency, PATIENCE);
-        Ok(Self { transport: Arc::new(transport), limiter: Arc::new(limiter), metrics, attempts, livemode: config.livemode() })
+        Ok(Self {
+            transport: Arc::new(transport),
+            limiter: Arc::new(limiter),
+            metrics,
+            attempts,
+            livemode: config.livemode(),
+        })
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Answer, ApiError> {

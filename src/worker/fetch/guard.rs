@@ -131,7 +131,9 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
             match (of_key, account::known(conn).await?) {
                 (Some(of_key), Some(known)) if of_key == known => return Ok(Verdict::Proven),
                 (Some(of_key), Some(known)) => {
-                    return Ok(Verdict::OtherAccount(format!("it is of {of_key}, and the last backfill was of {known}")));
+                    return Ok(Verdict::OtherAccount(format!(
+                        "it is of {of_key}, and the last backfill was of {known}"
+                    )));
                 }
                 _ => answer.at,
             }

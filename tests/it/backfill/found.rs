@@ -1,7 +1,7 @@
 //! What a backfill finds: everything, in few requests, and what lists do not have.
 
-use billing_sync::backfill::{Begin, Keep};
 use billing_sync::backfill::survey::Whom;
+use billing_sync::backfill::{Begin, Keep};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -45,7 +45,10 @@ async fn a_second_backfill_changes_nothing() {
     let report = sync.backfill_completely().await;
     assert_eq!((report.counts.changes, report.projected), (0, 0));
     assert_alike(&sync.all_rows().await, &rows);
-    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.backfill_runs WHERE finished_at IS NULL").await.as_deref(), Some("0"));
+    assert_eq!(
+        sync.app.text("SELECT count(*)::text FROM billing.backfill_runs WHERE finished_at IS NULL").await.as_deref(),
+        Some("0")
+    );
     sync.end().await;
 }
 
@@ -66,7 +69,8 @@ async fn what_was_deleted_while_nobody_listened_is_found() {
     sync.backfill_completely().await;
     let asked: Vec<String> = sync.stripe.served()[mark..].iter().map(|request| request.path.clone()).collect();
     assert!(asked.contains(&format!("/v1/customers/{gone}")) && !asked.contains(&format!("/v1/customers/{stays}")));
-    let deleted = "SELECT string_agg(stripe_customer_id, ' ') FROM billing.billing_contacts WHERE stripe_deleted_at IS NOT NULL";
+    let deleted =
+        "SELECT string_agg(stripe_customer_id, ' ') FROM billing.billing_contacts WHERE stripe_deleted_at IS NOT NULL";
     assert_eq!(sync.app.text(deleted).await, Some(gone));
     assert_eq!(sync.app.text("SELECT valid::text FROM billing.coupons").await.as_deref(), Some("false"));
     sync.end().await;

@@ -163,6 +163,11 @@ impl Fetching {
         found
     }
 
+    /// Ends the test, whatever jobs are left.
+    pub(crate) async fn finish_with_jobs(self) {
+        self.app.finish().await;
+    }
+
     /// Lets a worker do what was asked for beside the pages, and ends the test.
     pub(crate) async fn end(self) {
         let rows = self.all_rows().await;

@@ -114,6 +114,11 @@ impl FakeStripe {
         self.world().items_shown = count;
     }
 
+    /// An object that is there and that no event told of.
+    pub(crate) fn untold(&self, object: Value) {
+        self.world().put(object);
+    }
+
     /// Pages have so many objects at most, whatever is asked for.
     pub(crate) fn page_at_most(&self, count: usize) {
         self.world().page_at_most = count;
