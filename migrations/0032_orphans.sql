@@ -65,11 +65,16 @@ WITH live AS NOT MATERIALIZED (
 ), alone AS NOT MATERIALIZED (
     SELECT 'contact_without_workspace' AS kind, c.id, c.account, c.stripe_customer_id,
         NULL::text COLLATE "C" AS stripe_subscription_id, 'workspace' AS missing_type, NULL::text COLLATE "C" AS missing_id
-    -- from the subscriptions to their contacts, and not the other way round
     FROM (SELECT DISTINCT s.billing_contact_id FROM live AS s WHERE s.workspace_id IS NULL) AS unplaced
-    JOIN billing.billing_contacts AS c ON c.id = unplaced.billing_contact_id
-    WHERE c.workspace_id IS NULL AND c.stripe_deleted_at IS NULL
-        AND NOT EXISTS (SELECT FROM live AS s WHERE s.billing_contact_id = c.id AND s.workspace_id IS NOT NULL)
+    -- the limit changes nothing but the plan: contacts are looked up one by one, in the order of the index, so that
+    -- whoever counts up to a limit stops there, also where all customers are orphans
+    CROSS JOIN LATERAL (
+        SELECT c.id, c.account, c.stripe_customer_id
+        FROM billing.billing_contacts AS c
+        WHERE c.id = unplaced.billing_contact_id AND c.workspace_id IS NULL AND c.stripe_deleted_at IS NULL
+            AND NOT EXISTS (SELECT FROM live AS s WHERE s.billing_contact_id = c.id AND s.workspace_id IS NOT NULL)
+        LIMIT 1
+    ) AS c
     UNION ALL
     SELECT 'subscription_without_price', s.id, s.account, s.stripe_customer_id, s.stripe_subscription_id, 'price',
         s.stripe_price_id

@@ -150,7 +150,12 @@ async fn budget(cluster: &Cluster, args: &Args) {
     begin_anew(cluster).await;
     let ran = backfill(cluster, &stripe, args.concurrency, args.rate).await;
     let used = stripe.used_in_the_middle(args.rate);
-    println!("budget of {} requests a second, {} requests in {:.1} s", args.rate, stripe.asked(), ran.took.as_secs_f64());
+    println!(
+        "budget of {} requests a second, {} requests in {:.1} s",
+        args.rate,
+        stripe.asked(),
+        ran.took.as_secs_f64()
+    );
     println!("  used (aim: at least 95 %)  {:8.1} %\n", 100.0 * used);
 }
 

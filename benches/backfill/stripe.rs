@@ -189,7 +189,8 @@ impl State {
             let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
             pair.map(|text| text.rsplit('_').next().unwrap().parse::<i64>().unwrap())
         };
-        let number = |created: i64| (created - OPENED).div_euclid(3600) + i64::from((created - OPENED).rem_euclid(3600) > 0);
+        let number =
+            |created: i64| (created - OPENED).div_euclid(3600) + i64::from((created - OPENED).rem_euclid(3600) > 0);
         let first = value("created[gte]").map_or(0, number).max(0);
         let end = value("created[lt]").map_or(i64::MAX, number).min(i64::from(self.shop.customers));
         let end = value("starting_after").map_or(end, |after| after.min(end));

@@ -17,7 +17,10 @@ use crate::reach;
 pub const LIMIT: Duration = Duration::from_secs(1);
 
 /// Orphans of one kind that are counted: where nobody ever names a workspace, every customer is one.
-pub const MOST_ORPHANS: i64 = 10_000;
+pub const MOST_ORPHANS: i64 = 1000;
+
+/// SQLSTATE of a statement that took too long.
+const QUERY_CANCELED: &str = "57014";
 
 /// How the outbox stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,7 +72,8 @@ struct Said {
     outbox: Outbox,
     jobs: Vec<Jobs>,
     limits: Limits,
-    orphans: Vec<Orphans>,
+    /// `None` where counting them took too long.
+    orphans: Option<Vec<Orphans>>,
 }
 
 /// The metrics of one scrape; never fails, because the process's own metrics go out with them.
@@ -104,9 +108,28 @@ async fn read(pool: &PgPool) -> Result<Said, sqlx::Error> {
     let outbox = outbox(&mut transaction).await?;
     let jobs = jobs(&mut transaction).await?;
     let limits = limits(&mut transaction).await?;
-    let orphans = orphans(&mut transaction).await?;
+    let orphans = orphans_in_time(&mut transaction).await?;
     transaction.commit().await?;
     Ok(Said { outbox, jobs, limits, orphans })
+}
+
+/// The orphans, unless counting them takes too long, and then nothing but their gauge is absent. Last, since what it sets
+/// holds until the transaction ends.
+async fn orphans_in_time(conn: &mut PgConnection) -> Result<Option<Vec<Orphans>>, sqlx::Error> {
+    let mut savepoint = conn.begin().await?;
+    sqlx::query!("-- metrics.limit_of_orphans\nSET LOCAL statement_timeout = '300ms'").execute(&mut *savepoint).await?;
+    match orphans(&mut savepoint).await {
+        Ok(orphans) => {
+            savepoint.commit().await?;
+            Ok(Some(orphans))
+        }
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(QUERY_CANCELED) => {
+            savepoint.rollback().await?;
+            tracing::warn!("the orphans cannot be counted within 300 ms");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// How many orphans of each kind there are. Costs some index scans of those that are counted: each part of the view begins
@@ -253,13 +276,16 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
             failing.with_label_values(&[kind]).set(count(|jobs| jobs.failing));
         }
         set_limits(&registry, limits)?;
-        set_orphans(&registry, orphans)?;
+        if let Some(orphans) = orphans {
+            set_orphans(&registry, orphans)?;
+        }
     }
     Ok(registry.gather())
 }
 
 fn set_orphans(registry: &Registry, orphans: &[Orphans]) -> Result<(), prometheus::Error> {
-    let help = "Live subscriptions without a known price or customer, contacts without a workspace; 10000 is that or more.";
+    let help =
+        "Live subscriptions without a known price or customer, contacts without a workspace; 1000 is that or more.";
     let gauges = GaugeVec::new(Opts::new("billing_sync_orphans", help), &["kind"])?;
     registry.register(Box::new(gauges.clone()))?;
     for kind in orphan::Kind::ALL.map(orphan::Kind::as_str) {
@@ -300,7 +326,7 @@ mod tests {
     fn every_state_has_a_series_also_at_zero() {
         let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
         let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted_because: None };
-        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits, orphans: Vec::new() }));
+        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits, orphans: Some(Vec::new()) }));
         for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {
             assert!(empty.contains(&format!("billing_sync_limit_renewals_{name} 0\n")), "{empty}");
         }

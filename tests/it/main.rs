@@ -14,6 +14,7 @@ mod laws;
 mod mapping;
 mod ops;
 mod ordering;
+mod orphans;
 mod poison;
 mod privacy;
 mod product;

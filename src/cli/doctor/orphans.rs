@@ -38,7 +38,9 @@ pub(super) fn check(figures: &[Orphans]) -> Check {
 /// Lists them, page by page.
 pub(super) async fn list(options: Option<PgConnectOptions>, json: bool) -> anyhow::Result<ExitCode> {
     let Some(options) = options else {
-        anyhow::bail!("there is no database to look at: set DATABASE_URL; `billing-sync doctor` says what is wrong with it");
+        anyhow::bail!(
+            "there is no database to look at: set DATABASE_URL; `billing-sync doctor` says what is wrong with it"
+        );
     };
     let mut conn = database::connect(&options).await?;
     let status = migrations::pending(&mut conn).await?;
@@ -91,9 +93,9 @@ impl Told {
     fn end(&self, json: bool) -> anyhow::Result<()> {
         let counts = self.counts.iter().zip(Kind::ALL.map(Kind::as_str));
         if json {
-            return counts.into_iter().try_for_each(|(count, kind)| {
-                output::print_json(&json!({ "kind": kind, "count": count }))
-            });
+            return counts
+                .into_iter()
+                .try_for_each(|(count, kind)| output::print_json(&json!({ "kind": kind, "count": count })));
         }
         if self.mends.is_empty() {
             return output::print("There are no orphans: what is alive has its workspace, price and customer.");
@@ -163,20 +165,24 @@ impl Mend {
                 "set workspace_id in the metadata of {customer} or of its subscription in Stripe; the event that follows \
                  mends it"
             ),
-            Self::Wait => "a read of it is queued, and mends it; where that fails, billing.jobs.last_error says why".into(),
+            Self::Wait => {
+                "a read of it is queued, and mends it; where that fails, billing.jobs.last_error says why".into()
+            }
             // it takes customers of our own account only
             Self::Rebuild if !orphan.account.is_empty() => {
                 "with STRIPE_SECRET_KEY set, `billing-sync rebuild` asks for it".into()
             }
             Self::Rebuild => {
-                format!("with STRIPE_SECRET_KEY set, `billing-sync rebuild --customer {customer}` asks for it, and without --customer for all")
+                format!(
+                    "with STRIPE_SECRET_KEY set, `billing-sync rebuild --customer {customer}` asks for it, and without --customer for all"
+                )
             }
             Self::Backfill => format!(
                 "with STRIPE_SECRET_KEY set, `billing-sync backfill --customer {customer}` reads the subscription again"
             ),
-            Self::Explain => format!(
-                "Stripe has answered that there is none: `billing-sync explain {whom}` shows who named it"
-            ),
+            Self::Explain => {
+                format!("Stripe has answered that there is none: `billing-sync explain {whom}` shows who named it")
+            }
         }
     }
 }
