@@ -66,14 +66,14 @@ WITH live AS NOT MATERIALIZED (
     SELECT 'contact_without_workspace' AS kind, c.id, c.account, c.stripe_customer_id,
         NULL::text COLLATE "C" AS stripe_subscription_id, 'workspace' AS missing_type, NULL::text COLLATE "C" AS missing_id
     FROM (SELECT DISTINCT s.billing_contact_id FROM live AS s WHERE s.workspace_id IS NULL) AS unplaced
-    -- the limit changes nothing but the plan: contacts are looked up one by one, in the order of the index, so that
-    -- whoever counts up to a limit stops there, also where all customers are orphans
+    -- OFFSET 0 changes nothing but the plan: contacts are looked up one by one, in the order of the index, so that whoever
+    -- counts up to a limit stops there, also where all customers are orphans
     CROSS JOIN LATERAL (
         SELECT c.id, c.account, c.stripe_customer_id
         FROM billing.billing_contacts AS c
         WHERE c.id = unplaced.billing_contact_id AND c.workspace_id IS NULL AND c.stripe_deleted_at IS NULL
             AND NOT EXISTS (SELECT FROM live AS s WHERE s.billing_contact_id = c.id AND s.workspace_id IS NOT NULL)
-        LIMIT 1
+        OFFSET 0
     ) AS c
     UNION ALL
     SELECT 'subscription_without_price', s.id, s.account, s.stripe_customer_id, s.stripe_subscription_id, 'price',
@@ -84,8 +84,7 @@ WITH live AS NOT MATERIALIZED (
     SELECT 'subscription_without_customer', s.id, s.account, s.stripe_customer_id, s.stripe_subscription_id, 'customer',
         s.stripe_customer_id
     FROM billing.unknown_customers AS u
-    JOIN live AS s USING (billing_contact_id)
-    WHERE NOT EXISTS (SELECT FROM billing.billing_contacts AS c WHERE c.id = u.billing_contact_id)
+    CROSS JOIN LATERAL (SELECT s.* FROM live AS s WHERE s.billing_contact_id = u.billing_contact_id OFFSET 0) AS s
 )
 SELECT a.kind, a.id, a.account, a.stripe_customer_id, a.stripe_subscription_id, a.missing_type, a.missing_id,
     CASE WHEN a.missing_id IS NOT NULL THEN coalesce(

@@ -113,21 +113,21 @@ async fn what_stripe_does_not_know_stays_an_orphan_until_an_event_says_otherwise
     sync.sell();
     sync.tell(0, Epoch::Endive, &["product.created"]).await;
     let now = sync.stripe.now() - crate::support::events::START;
-    let sold = event("evt_1", "customer.subscription.created", now, &subscription("sub_1", "cus_1"), None);
+    let sold = event("evt_1", "customer.subscription.created", now, &subscription("sub_nobody", "cus_nobody"), None);
     sync.app.deliver(&naming_its_price(sold)).await;
     sync.pass_the_margin();
     sync.settle().await;
     assert_eq!(
         orphans(&sync.app).await,
         [
-            "subscription_without_customer sub_1 customer cus_1 not_found",
-            "subscription_without_price sub_1 price price_basic not_found"
+            "subscription_without_customer sub_nobody customer cus_nobody not_found",
+            "subscription_without_price sub_nobody price price_basic not_found"
         ]
     );
     let later = now + 100;
     sync.app
         .deliver_and_drain(&[
-            event("evt_2", "customer.created", later, &placed(&customer("cus_1", "Ada")), None),
+            event("evt_2", "customer.created", later, &placed(&customer("cus_nobody", "Ada")), None),
             event("evt_3", "price.created", later, &price("price_basic", 1900), None),
         ])
         .await;
@@ -158,7 +158,7 @@ async fn a_subscription_whose_customer_was_deleted_before_anybody_told_of_it_is_
 }
 
 /// A contact as a row; `number` makes ids.
-async fn contact(conn: &mut PgConnection, number: u32, changes: &str) {
+pub(crate) async fn contact(conn: &mut PgConnection, number: u32, changes: &str) {
     let sql = format!(
         "INSERT INTO billing.billing_contacts (id, account, stripe_customer_id, name, email)
         VALUES (lpad('{number}', 32, '0')::uuid, '', 'cus_{number}', 'Ada Lovelace', 'ada@example.com');
@@ -168,7 +168,7 @@ async fn contact(conn: &mut PgConnection, number: u32, changes: &str) {
 }
 
 /// An active subscription of contact `of` with a plan, and without a workspace.
-async fn subscribe(conn: &mut PgConnection, number: u32, of: u32, changes: &str) {
+pub(crate) async fn subscribe(conn: &mut PgConnection, number: u32, of: u32, changes: &str) {
     let sql = format!(
         "INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
             stripe_status, active, payment_paused, is_trial, is_grace_period, active_discounts, active_discount_ends,
@@ -190,7 +190,7 @@ const ANY_WORKSPACE: &str = "workspace_id = gen_random_uuid()";
 #[tokio::test]
 async fn deleted_contacts_and_ended_subscriptions_are_no_orphans() {
     let app = TestApp::start().await;
-    let conn = &mut *app.pool.acquire().await.unwrap();
+    let conn = &mut app.database.options.connect().await.unwrap();
     let mut number = 0;
     for ended in [CANCELED, EXPIRED, ENDED] {
         number += 1;
@@ -235,7 +235,7 @@ async fn deleted_contacts_and_ended_subscriptions_are_no_orphans() {
 #[tokio::test]
 async fn a_contact_with_several_subscriptions_is_one_orphan() {
     let app = TestApp::start().await;
-    let conn = &mut *app.pool.acquire().await.unwrap();
+    let conn = &mut app.database.options.connect().await.unwrap();
     contact(conn, 1, "name = NULL").await;
     for number in 1..4 {
         subscribe(conn, number, 1, "active = true").await;
@@ -250,7 +250,7 @@ async fn unknown_customers_are_those_without_a_contact_whoever_comes_first() {
     let unknown =
         "SELECT coalesce(string_agg(ltrim(replace(billing_contact_id::text, '-', ''), '0'), ' ' ORDER BY 1), '')
         FROM billing.unknown_customers";
-    let conn = &mut *app.pool.acquire().await.unwrap();
+    let conn = &mut app.database.options.connect().await.unwrap();
     contact(conn, 1, "name = NULL").await;
     subscribe(conn, 1, 1, "active = true").await;
     subscribe(conn, 2, 2, "active = true").await;
@@ -259,7 +259,7 @@ async fn unknown_customers_are_those_without_a_contact_whoever_comes_first() {
     assert_eq!(app.text(unknown).await.as_deref(), Some("2 3"), "each once, one that has ended too");
     contact(conn, 2, "name = 'Bea'").await;
     assert_eq!(app.text(unknown).await.as_deref(), Some("3"));
-    let again = "INSERT INTO billing.subscriptions SELECT * FROM billing.subscriptions ON CONFLICT (id) DO UPDATE SET active = true";
+    let again = "INSERT INTO billing.subscriptions SELECT * FROM billing.subscriptions ON CONFLICT (id) DO UPDATE SET updated_at = now()";
     sqlx::query(again).execute(&mut *conn).await.unwrap();
     let again = "INSERT INTO billing.billing_contacts SELECT * FROM billing.billing_contacts ON CONFLICT (id) DO UPDATE SET name = 'B'";
     sqlx::query(again).execute(&mut *conn).await.unwrap();

@@ -3,6 +3,7 @@
 mod doctor;
 mod explain;
 mod migrate;
+mod orphans;
 mod outbox;
 mod rebuild;
 mod renew;
