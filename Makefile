@@ -1,7 +1,7 @@
 # What is done with this repository, one target each. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench mutants lint lint-deps sqlx postgres rust
+.PHONY: help demo test test-foreign soak bench mutants lint lint-deps sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -12,6 +12,14 @@ demo: rust postgres ## install what is missing, build, and run the demo
 
 test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
 	cargo test --locked
+
+test-foreign: rust postgres target/foreign/bin/localstripe ## the same against localstripe, a Stripe that is not ours (needs python3)
+	cargo test --locked --test it -- foreign:: --ignored
+
+# with pip of its own where there is none: some systems leave it out of venv
+target/foreign/bin/localstripe:
+	python3 -m venv target/foreign
+	target/foreign/bin/pip install --quiet localstripe==1.15.10
 
 soak: rust postgres ## the laws of order on many new lives, and two years of 10,000 workspaces (an hour or more)
 	SOAK_LIVES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture

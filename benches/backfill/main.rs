@@ -123,7 +123,7 @@ async fn writing(cluster: &Cluster, args: &Args) {
     let stripe = Stripe::open(Shop { customers: args.customers, with_past: true, page: 100 }).await;
     let reading = stripe.read_all(args.concurrency).await;
     let mut conn = begin_anew(cluster).await;
-    let ours = backfill(cluster, &stripe, args.concurrency, 100_000).await;
+    let ours = backfill(cluster, &stripe, args.concurrency, 10_000).await;
     let bare = bare::upserts(&mut conn, &cluster.connect_options(), args.concurrency).await;
     let listing: f64 = sqlx::query_scalar(
         "SELECT extract(epoch FROM (SELECT max(changed_at) FROM billing.stripe_objects) - started_at)::float8
@@ -163,7 +163,7 @@ async fn memory(cluster: &Cluster, args: &Args) {
     for customers in [args.customers, args.many] {
         let stripe = Stripe::open(Shop { customers, with_past: false, page: 100 }).await;
         begin_anew(cluster).await;
-        let ran = backfill(cluster, &stripe, args.concurrency, 100_000).await;
+        let ran = backfill(cluster, &stripe, args.concurrency, 10_000).await;
         let rate = ran.report["objects"].as_f64().unwrap() / ran.took.as_secs_f64();
         println!("memory, {customers} customers with a subscription each");
         println!("  resident (aim: below 64)   {:8.1} MB", megabytes(ran.resident));

@@ -134,12 +134,19 @@ impl Backfill {
         };
         let mut parts = Vec::new();
         let mut after: Option<String> = None;
+        let mut expand = true;
         for _ in 0..MOST_PAGES {
-            let read = Read::List { of: of.clone(), span: Span::default(), after: after.clone() };
+            let read = Read::List { of: of.clone(), span: Span::default(), after: after.clone(), expand };
             let answer = match self.api.read(&customer.account, &read, Urgency::Normal).await {
                 Ok(answer) => answer,
+                // the whole list is refused for one field that this server does not know
+                Err(ApiError::Rejected { status: 400, .. }) if expand => {
+                    expand = false;
+                    continue;
+                }
                 // a deleted customer, or one that was not found either
-                Err(ApiError::NotFound { .. } | ApiError::Rejected { status: 400, .. }) => return Ok(parts),
+                Err(ApiError::NotFound { .. }) => return Ok(parts),
+                Err(error) if error.is_unknown_path() => return Ok(parts),
                 Err(error) => return Err(error.into()),
             };
             let page = Page::read(list, &answer.body)

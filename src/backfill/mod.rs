@@ -179,6 +179,7 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, i64), Stop> {
             let created = account.get("created").integer().unwrap_or(range::OLDEST);
             Ok((guard::account_of(api, &answer.body), created.max(range::OLDEST)))
         }
+        Err(error) if error.is_unknown_path() => Ok((None, range::OLDEST)),
         Err(
             error @ (ApiError::Unauthorised { status: 401, .. }
             | ApiError::RateLimited { .. }

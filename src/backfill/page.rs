@@ -42,6 +42,8 @@ pub(super) enum Outcome {
     },
     /// The range is to be read in another way, from now on.
     Changed(Range),
+    /// Stripe has no such list.
+    Lacking(Range),
     /// It cannot go on until somebody mends what is wrong.
     Stuck {
         /// Where it stands.
@@ -131,19 +133,26 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
         // the object after which the page was to begin was deleted
         return Ok(Outcome::Changed(range));
     }
+    // the whole list is refused for one field that this server does not know; what is not there is read by itself later
+    if matches!(error, ApiError::Rejected { status: 400, .. }) && !range.plain {
+        return Ok(Outcome::Changed(Range { plain: true, ..range }));
+    }
+    let is_lacking = matches!(error, ApiError::NotFound { .. }) || error.is_unknown_path();
     Ok(match error {
-        ApiError::NotFound { .. } => match range.list.instead() {
+        _ if is_lacking => match range.list.instead() {
             Some(list) => {
                 runs::replace(&mut *backfill.context.pool.acquire().await?, &range, list).await?;
                 tracing::warn!(list = range.list.as_str(), instead = list.as_str(), "Stripe has no such list");
                 Outcome::Changed(Range { list, after: None, ..range })
             }
-            None => Outcome::Stuck { range, why: "Stripe has no such list".to_owned() },
+            None => Outcome::Lacking(range),
         },
         ApiError::RateLimited { retry_after, .. } | ApiError::Unavailable { retry_after, .. } => {
             again(range, retry_after, error.to_string())
         }
-        ApiError::Unauthorised { .. } | ApiError::Rejected { .. } => Outcome::Stuck { range, why: error.to_string() },
+        ApiError::Unauthorised { .. } | ApiError::Rejected { .. } | ApiError::NotFound { .. } => {
+            Outcome::Stuck { range, why: error.to_string() }
+        }
     })
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Range {
     pub(super) span: Span,
     /// The last object that is stored.
     pub(super) after: Option<Place>,
+    /// The server has refused to expand what rows need.
+    pub(super) plain: bool,
 }
 
 /// A place in a list.
@@ -52,7 +54,7 @@ impl Range {
     /// The request for the next page.
     pub(super) fn read(&self) -> Read {
         let after = self.after.as_ref().map(|place| place.id.clone());
-        Read::List { of: self.list.listed(), span: self.span, after }
+        Read::List { of: self.list.listed(), span: self.span, after, expand: !self.plain }
     }
 
     /// The same from the second of its place on, where that object is gone from the list: some are read twice.
@@ -105,7 +107,7 @@ mod tests {
 
     fn range(from: Option<i64>, until: Option<i64>, after: Option<(&str, i64)>) -> Range {
         let after = after.map(|(id, created)| Place { id: id.to_owned(), created: Some(created) });
-        Range { id: 1, account: String::new(), list: List::Customers, span: Span { from, until }, after }
+        Range { id: 1, account: String::new(), list: List::Customers, span: Span { from, until }, after, plain: false }
     }
 
     fn page(created: &[i64], has_more: bool) -> Page {

@@ -94,7 +94,8 @@ pub struct Report {
 impl Report {
     /// Nothing is missing.
     pub fn is_complete(&self) -> bool {
-        self.counts.stuck.is_empty() && self.counts.failed.is_empty() && self.left == 0
+        let counts = &self.counts;
+        counts.stuck.is_empty() && counts.lacking.is_empty() && counts.failed.is_empty() && self.left == 0
     }
 }
 
@@ -231,13 +232,18 @@ impl Backfill {
                 notice(Notice::Waits { list, wait, why });
                 ready.push_back(Ready { range, tries, not_before: Instant::now() + wait });
             }
+            Outcome::Lacking(range) => {
+                let why = "Stripe has no such list";
+                runs::stumble(&mut *self.context.pool.acquire().await?, &range, true, why).await?;
+                notice(Notice::Stuck { list, why: why.to_owned() });
+            }
             Outcome::Stuck { range, why } => self.stuck(&range, why, notice).await?,
         }
         Ok(())
     }
 
     async fn stuck(&self, range: &Range, why: String, notice: &mut impl FnMut(Notice)) -> Result<(), Stop> {
-        runs::stumble(&mut *self.context.pool.acquire().await?, range, &why).await?;
+        runs::stumble(&mut *self.context.pool.acquire().await?, range, false, &why).await?;
         notice(Notice::Stuck { list: range.list, why });
         Ok(())
     }

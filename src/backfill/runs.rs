@@ -123,9 +123,13 @@ pub(super) async fn take_over(conn: &mut PgConnection) -> Result<Run, sqlx::Erro
     .fetch_one(&mut *conn)
     .await?;
     // what it stumbled over may have been mended
-    sqlx::query!("-- backfill.try_again\nUPDATE billing.backfill_ranges SET error = NULL WHERE run_id = $1", row.id)
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "-- backfill.try_again
+        UPDATE billing.backfill_ranges SET error = NULL WHERE run_id = $1 AND NOT done",
+        row.id
+    )
+    .execute(conn)
+    .await?;
     let stage = Stage::ALL.into_iter().find(|stage| stage.as_str() == row.stage).unwrap_or(Stage::Listing);
     Ok(Run { id: row.id, owner, created_after: row.created_after, stage })
 }
@@ -184,7 +188,7 @@ pub(super) async fn add(
     )
     .fetch_one(conn)
     .await?;
-    Ok(Range { id, account: account.to_owned(), list, span, after: None })
+    Ok(Range { id, account: account.to_owned(), list, span, after: None, plain: false })
 }
 
 /// The ranges of a run that are not at their end.
@@ -206,6 +210,7 @@ pub(super) async fn ranges(conn: &mut PgConnection, run: &Run) -> Result<Vec<Ran
         list: List::of(&row.list),
         span: Span { from: row.created_from, until: row.created_until },
         after: row.after_id.map(|id| Place { id, created: row.after_created }),
+        plain: false,
     });
     Ok(range.collect())
 }
@@ -325,16 +330,22 @@ pub(super) async fn note(
     Ok(())
 }
 
-/// Notes why a range cannot go on.
+/// Notes why a range cannot go on; `over`: nor will it ever, so that it counts as done.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn stumble(conn: &mut PgConnection, range: &Range, error: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn stumble(
+    conn: &mut PgConnection,
+    range: &Range,
+    over: bool,
+    error: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- backfill.stumble
-        UPDATE billing.backfill_ranges SET error = left($2, 1000) WHERE id = $1",
+        UPDATE billing.backfill_ranges SET error = left($2, 1000), done = $3 WHERE id = $1",
         range.id,
-        error
+        error,
+        over
     )
     .execute(conn)
     .await?;
@@ -390,6 +401,8 @@ pub struct Counts {
     pub pages: i64,
     /// Lists that could not be read to their end, and why.
     pub stuck: Vec<(String, String)>,
+    /// Lists that Stripe does not have.
+    pub lacking: Vec<String>,
     /// Objects that could not be stored, as type and id, and why; at most a hundred.
     pub failed: Vec<(String, String)>,
 }
@@ -410,7 +423,7 @@ pub(super) async fn counts(conn: &mut PgConnection, run: &Run) -> Result<Counts,
     .await?;
     let stuck = sqlx::query!(
         r#"-- backfill.stuck
-        SELECT DISTINCT concat_ws(' of ', list, nullif(account, '')) AS "list!", error AS "error!"
+        SELECT DISTINCT concat_ws(' of ', list, nullif(account, '')) AS "list!", error AS "error!", done
         FROM billing.backfill_ranges WHERE run_id = $1 AND error IS NOT NULL ORDER BY 1, 2"#,
         run.id
     )
@@ -424,7 +437,9 @@ pub(super) async fn counts(conn: &mut PgConnection, run: &Run) -> Result<Counts,
     )
     .fetch_all(conn)
     .await?;
+    let (lacking, stuck): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|row| row.done);
     Ok(Counts {
+        lacking: lacking.into_iter().map(|row| row.list).collect(),
         objects: sums.objects,
         changes: sums.changes,
         pages: sums.pages,

@@ -208,10 +208,15 @@ impl Backfill {
         after: Option<String>,
         sight: &mut impl FnMut(Sight),
     ) -> Result<Option<(Vec<Part>, Option<String>)>, LookError> {
-        let read = Read::List { of: list.listed(), span, after: after.clone() };
-        let answer = match self.patiently(account, &read).await {
+        let read = |expand| Read::List { of: list.listed(), span, after: after.clone(), expand };
+        let answer = match self.patiently(account, &read(true)).await {
+            // the whole list is refused for one field that this server does not know
+            Err(ApiError::Rejected { status: 400, .. }) => self.patiently(account, &read(false)).await,
+            answer => answer,
+        };
+        let answer = match answer {
             Ok(answer) => answer,
-            Err(ApiError::NotFound { .. }) => {
+            Err(error) if matches!(error, ApiError::NotFound { .. }) || error.is_unknown_path() => {
                 sight(Sight::NoList(list));
                 return Ok(None);
             }
@@ -242,7 +247,11 @@ impl Backfill {
         let mut tries = 0;
         loop {
             let error = match self.api.read(account, read, Urgency::Normal).await {
-                Err(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. })) => error,
+                Err(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))
+                    if !error.is_unknown_path() =>
+                {
+                    error
+                }
                 answer => return answer,
             };
             tries += 1;

@@ -226,6 +226,7 @@ fn json_of(report: &Report, elapsed: Duration) -> serde_json::Value {
         "rows_changed": report.counts.changes + i64::try_from(report.projected).unwrap_or_default(),
         "seconds": elapsed.as_secs_f64(),
         "stuck": pairs(&report.counts.stuck),
+        "lacking": report.counts.lacking,
         "failed": pairs(&report.counts.failed),
         "unread": pairs(&report.unread),
         "left": report.left,
@@ -242,6 +243,9 @@ fn complain(report: &Report) {
         say(
             "Rows were not compared as a whole yet. Once that is mended, `billing-sync backfill --resume` goes on where it was.",
         );
+    }
+    for list in &report.counts.lacking {
+        say(&format!("not read: Stripe has no list of {list} at STRIPE_API_BASE"));
     }
     let name = |what: &str, named: &[(String, String)], all: usize| {
         for (object, error) in named.iter().take(NAMED) {

@@ -60,6 +60,9 @@ pub enum ApiError {
     },
 }
 
+/// How a page that is none of Stripe's says that there is nothing.
+pub(super) const UNKNOWN_PATH: &str = "status 404, not from Stripe's API";
+
 impl ApiError {
     /// The outcome of a request that was answered.
     pub const OK: &str = "ok";
@@ -94,6 +97,12 @@ impl ApiError {
             | Self::Rejected { request_id, .. }
             | Self::Unavailable { request_id, .. } => request_id.as_deref(),
         }
+    }
+
+    /// What answered knows no such path: it is no Stripe, or not all of it. A proxy on the way may say so too, so it is
+    /// no word about any object.
+    pub fn is_unknown_path(&self) -> bool {
+        matches!(self, Self::Unavailable { why, .. } if why == UNKNOWN_PATH)
     }
 
     /// Nobody answered.

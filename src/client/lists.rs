@@ -37,8 +37,11 @@ impl Listed {
 
 /// Puts what every list takes into its request, and builds it.
 macro_rules! request {
-    ($list:expr, $span:expr, $after:expr) => {{
+    ($list:expr, $expand:expr, $span:expr, $after:expr) => {{
         let mut request = $list.limit(PAGE);
+        if !$expand.is_empty() {
+            request = request.expand($expand);
+        }
         if let Some(created) = created($span) {
             request = request.created(created);
         }
@@ -50,56 +53,59 @@ macro_rules! request {
 }
 
 /// The request for a page.
-pub(super) fn page(of: &Listed, span: Span, after: Option<&str>) -> RequestBuilder {
+pub(super) fn page(of: &Listed, span: Span, after: Option<&str>, expand: bool) -> RequestBuilder {
+    let expand = if expand { expanded(of) } else { Vec::new() };
     match of {
-        Listed::Products => request!(ListProduct::new(), span, after),
-        Listed::Prices => request!(ListPrice::new().expand(list(["data.currency_options"])), span, after),
-        Listed::Plans => request!(ListPlan::new(), span, after),
-        Listed::Coupons => request!(ListCoupon::new(), span, after),
-        Listed::Customers => request!(ListCustomer::new().expand(list(CUSTOMER)), span, after),
+        Listed::Products => request!(ListProduct::new(), expand, span, after),
+        Listed::Prices => request!(ListPrice::new(), expand, span, after),
+        Listed::Plans => request!(ListPlan::new(), expand, span, after),
+        Listed::Coupons => request!(ListCoupon::new(), expand, span, after),
+        Listed::Customers => request!(ListCustomer::new(), expand, span, after),
         Listed::Subscriptions(customer) => {
-            let mut all = ListSubscription::new().status(ListSubscriptionStatus::All).expand(list(SUBSCRIPTION));
+            let mut all = ListSubscription::new().status(ListSubscriptionStatus::All);
             if let Some(customer) = customer {
                 all = all.customer(customer.as_str());
             }
-            request!(all, span, after)
+            request!(all, expand, span, after)
         }
         Listed::Invoices(customer) => {
             let mut all = ListInvoice::new();
             if let Some(customer) = customer {
                 all = all.customer(customer.as_str());
             }
-            request!(all, span, after)
+            request!(all, expand, span, after)
         }
         Listed::Sessions(customer) => {
-            let mut all = ListCheckoutSession::new().expand(list(["data.line_items"]));
+            let mut all = ListCheckoutSession::new();
             if let Some(customer) = customer {
                 all = all.customer(customer.as_str());
             }
-            request!(all, span, after)
+            request!(all, expand, span, after)
         }
-        Listed::Disputes => request!(ListDispute::new(), span, after),
-        Listed::Payments => request!(ListInvoicePayment::new().expand(list(PAYMENT)), span, after),
+        Listed::Disputes => request!(ListDispute::new(), expand, span, after),
+        Listed::Payments => request!(ListInvoicePayment::new(), expand, span, after),
     }
 }
 
-const CUSTOMER: [&str; 4] = [
-    "data.invoice_settings.default_payment_method",
-    "data.default_source",
-    "data.discount.source.coupon",
-    "data.test_clock",
-];
-
-const SUBSCRIPTION: [&str; 6] = [
-    "data.default_payment_method",
-    "data.default_source",
-    "data.discounts.source.coupon",
-    "data.items.data.discounts",
-    "data.schedule",
-    "data.test_clock",
-];
-
-const PAYMENT: [&str; 2] = ["data.payment.charge", "data.payment.payment_intent.latest_charge"];
+/// The test clock is not among them: lists leave out what lives on one.
+fn expanded(of: &Listed) -> Vec<String> {
+    match of {
+        Listed::Products | Listed::Plans | Listed::Coupons | Listed::Invoices(_) | Listed::Disputes => Vec::new(),
+        Listed::Prices => list(["data.currency_options"]),
+        Listed::Customers => {
+            list(["data.invoice_settings.default_payment_method", "data.default_source", "data.discount.source.coupon"])
+        }
+        Listed::Subscriptions(_) => list([
+            "data.default_payment_method",
+            "data.default_source",
+            "data.discounts.source.coupon",
+            "data.items.data.discounts",
+            "data.schedule",
+        ]),
+        Listed::Sessions(_) => list(["data.line_items"]),
+        Listed::Payments => list(["data.payment.charge", "data.payment.payment_intent.latest_charge"]),
+    }
+}
 
 fn created(span: Span) -> Option<RangeQueryTs> {
     let bounds = RangeBoundsTs { gt: None, gte: span.from, lt: span.until, lte: None };

@@ -102,6 +102,8 @@ pub enum Read {
         span: Span,
         /// The last object of the page before.
         after: Option<String>,
+        /// With what rows need beside the objects themselves. A server that knows a field not refuses it all.
+        expand: bool,
     },
 }
 
@@ -245,7 +247,7 @@ impl Read {
             Self::Price(id) => RetrievePrice::new(segment(id)).expand(list(["currency_options", "product"])).build(),
             Self::Plan(id) => RetrievePlan::new(segment(id)).expand(list(["product"])).build(),
             Self::CheckoutSession(id) => RetrieveCheckoutSession::new(segment(id)).expand(list(["line_items"])).build(),
-            Self::List { of, span, after } => lists::page(of, *span, after.as_deref()),
+            Self::List { of, span, after, expand } => lists::page(of, *span, after.as_deref(), *expand),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use time::OffsetDateTime;
 
-use super::error::ApiError;
+use super::error::{ApiError, UNKNOWN_PATH};
 use super::hints::Hints;
 use crate::stripe::json::Json;
 
@@ -71,6 +71,7 @@ fn error(status: u16, code: Option<String>, hints: &Hints, not_now: bool, is_for
     let request_id = hints.request_id.clone();
     match status {
         _ if not_now => ApiError::RateLimited { retry_after: hints.retry_after, request_id },
+        404 if is_foreign => unavailable(UNKNOWN_PATH.to_owned(), hints),
         _ if is_foreign => unavailable(format!("status {status}, not from Stripe's API"), hints),
         401 | 403 => ApiError::Unauthorised { status, code, request_id },
         404 => ApiError::NotFound { at: None, request_id },

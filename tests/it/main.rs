@@ -10,6 +10,7 @@ mod embedded;
 mod fake;
 mod fetch;
 mod fixtures;
+mod foreign;
 mod laws;
 mod mapping;
 mod ops;

@@ -141,7 +141,8 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
         Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Ok(Verdict::Refused(error)),
         Err(error) => {
             // a restricted key may not read its account, and that is no harm
-            unanswered = Some(error).filter(|error| !matches!(error, ApiError::Unauthorised { .. }));
+            let is_harmless = matches!(error, ApiError::Unauthorised { .. }) || error.is_unknown_path();
+            unanswered = Some(error).filter(|_| !is_harmless);
             clock::now()
         }
     };

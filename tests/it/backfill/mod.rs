@@ -3,7 +3,7 @@
 mod big;
 mod faults;
 mod found;
-mod ground;
+pub(crate) mod ground;
 mod live;
 mod resume;
 mod survey;

@@ -1,5 +1,6 @@
 //! The operator's commands through the real binary: what they print, what they change, how they exit.
 
+mod backfill;
 mod doctor;
 mod explain;
 mod migrate;
