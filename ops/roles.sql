@@ -41,7 +41,7 @@ GRANT SELECT ON
     billing.workspace_billing, billing.live_subscriptions, billing.live_billing_contacts, billing.plans,
     billing.current_subscriptions, billing.workspace_limits, billing.subscription_words,
     billing.subscriptions, billing.billing_contacts, billing.pricing_plans, billing.plan_limits, billing.coupons,
-    billing.checkout_sessions, billing.workspaces,
+    billing.checkout_sessions, billing.workspaces, billing.orphans,
     billing.limit_kinds, billing.subscription_limits, billing.limit_renewals, billing.workspace_bonus, billing.bonus_grants
 TO billing_reader, billing_product;
 -- a view reads tables as its owner, but calls functions as whoever asks it

@@ -1,10 +1,12 @@
 //! `doctor`: checks what `serve` with all its roles needs, and says for each failure how to mend it.
 //!
 //! Reads only. The configuration is part of what it examines, so a wrong setting is a line of the report here and not a
-//! refusal to start. Further checks of the database are in `checks`, the output in `report`.
+//! refusal to start. Further checks of the database are in `checks`, the output in `report`; `--orphans` is a command of its own,
+//! in `orphans`.
 
 mod checks;
 mod listing;
+mod orphans;
 mod report;
 mod stripe;
 
@@ -45,6 +47,10 @@ pub struct Args {
     /// Check what `serve --embedded` needs: no `DATABASE_URL`, but server programs.
     #[arg(long)]
     embedded: bool,
+    /// Check nothing, and list every orphan: contacts without a workspace, subscriptions without a known price or
+    /// customer, each with what is missing and how it is mended. Some are no failure.
+    #[arg(long, conflicts_with = "embedded")]
+    orphans: bool,
     /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -69,6 +75,9 @@ struct Examined {
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Task {
         let examined = examine(source, self.embedded);
+        if self.orphans {
+            return Box::pin(orphans::list(examined.database, self.json));
+        }
         Box::pin(examined.report(self.json))
     }
 }

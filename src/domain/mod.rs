@@ -9,6 +9,7 @@ pub mod decimal;
 pub mod event;
 pub mod job;
 pub mod object;
+pub mod orphan;
 pub mod payment;
 pub mod plan;
 pub mod renewal;

@@ -10,11 +10,17 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, Opts, Registry};
 use sqlx::{Connection, PgConnection, PgPool};
 
-use crate::domain::job::Kind;
+use crate::domain::{job, orphan};
 use crate::reach;
 
 /// Time for the database's answer to one scrape.
 pub const LIMIT: Duration = Duration::from_secs(1);
+
+/// Orphans of one kind that are counted: where nobody ever names a workspace, every customer is one.
+pub const MOST_ORPHANS: i64 = 1000;
+
+/// SQLSTATE of a statement that took too long.
+const QUERY_CANCELED: &str = "57014";
 
 /// How the outbox stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,12 +57,23 @@ pub struct Limits {
     pub halted_because: Option<String>,
 }
 
+/// Orphans of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Orphans {
+    /// The kind.
+    pub kind: String,
+    /// How many there are, exact below [`MOST_ORPHANS`].
+    pub count: i64,
+}
+
 /// All that the database says.
 #[derive(Debug, Clone, PartialEq)]
 struct Said {
     outbox: Outbox,
     jobs: Vec<Jobs>,
     limits: Limits,
+    /// `None` where counting them took too long.
+    orphans: Option<Vec<Orphans>>,
 }
 
 /// The metrics of one scrape; never fails, because the process's own metrics go out with them.
@@ -91,8 +108,51 @@ async fn read(pool: &PgPool) -> Result<Said, sqlx::Error> {
     let outbox = outbox(&mut transaction).await?;
     let jobs = jobs(&mut transaction).await?;
     let limits = limits(&mut transaction).await?;
+    let orphans = orphans_in_time(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Said { outbox, jobs, limits })
+    Ok(Said { outbox, jobs, limits, orphans })
+}
+
+/// The orphans, unless counting them takes too long, and then nothing but their gauge is absent. Last, since what it sets
+/// holds until the transaction ends.
+async fn orphans_in_time(conn: &mut PgConnection) -> Result<Option<Vec<Orphans>>, sqlx::Error> {
+    let mut savepoint = conn.begin().await?;
+    sqlx::query!("-- metrics.limit_of_orphans\nSET LOCAL statement_timeout = '300ms'").execute(&mut *savepoint).await?;
+    match orphans(&mut savepoint).await {
+        Ok(orphans) => {
+            savepoint.commit().await?;
+            Ok(Some(orphans))
+        }
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(QUERY_CANCELED) => {
+            savepoint.rollback().await?;
+            tracing::warn!("the orphans cannot be counted within 300 ms");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How many orphans of each kind there are. Costs some index scans of those that are counted: each part of the view begins
+/// at the few rows that may be orphans.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn orphans(conn: &mut PgConnection) -> Result<Vec<Orphans>, sqlx::Error> {
+    let kinds = orphan::Kind::ALL.map(|kind| kind.as_str().to_owned());
+    sqlx::query_as!(
+        Orphans,
+        r#"
+        -- metrics.orphans
+        SELECT kind AS "kind!", (
+            SELECT count(*) FROM (SELECT FROM billing.orphans AS o WHERE o.kind = asked.kind LIMIT $2) AS counted
+        ) AS "count!"
+        FROM unnest($1::text[]) AS asked (kind)
+        "#,
+        &kinds,
+        MOST_ORPHANS
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// How the limits stand: an index scan of those that are due.
@@ -191,7 +251,7 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
     let registry = Registry::new();
     let up = gauge(&registry, "billing_sync_database_up", "1 if the database answered this scrape within a second.")?;
     up.set(if said.is_some() { 1.0 } else { 0.0 });
-    if let Some(Said { outbox, jobs, limits }) = said {
+    if let Some(Said { outbox, jobs, limits, orphans }) = said {
         let help = "Events in the outbox by state; done is an estimate once there are many.";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -208,7 +268,7 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
         let failing = GaugeVec::new(Opts::new("billing_sync_jobs_failing", help), &["kind"])?;
         registry.register(Box::new(all.clone()))?;
         registry.register(Box::new(failing.clone()))?;
-        for kind in Kind::ALL.map(Kind::as_str) {
+        for kind in job::Kind::ALL.map(job::Kind::as_str) {
             let of_kind = jobs.iter().find(|jobs| jobs.kind == kind);
             #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 jobs")]
             let count = |count: fn(&Jobs) -> i64| of_kind.map_or(0, count) as f64;
@@ -216,8 +276,24 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
             failing.with_label_values(&[kind]).set(count(|jobs| jobs.failing));
         }
         set_limits(&registry, limits)?;
+        if let Some(orphans) = orphans {
+            set_orphans(&registry, orphans)?;
+        }
     }
     Ok(registry.gather())
+}
+
+fn set_orphans(registry: &Registry, orphans: &[Orphans]) -> Result<(), prometheus::Error> {
+    let help =
+        "Live subscriptions without a known price or customer, contacts without a workspace; 1000 is that or more.";
+    let gauges = GaugeVec::new(Opts::new("billing_sync_orphans", help), &["kind"])?;
+    registry.register(Box::new(gauges.clone()))?;
+    for kind in orphan::Kind::ALL.map(orphan::Kind::as_str) {
+        let count = orphans.iter().find(|orphans| orphans.kind == kind).map_or(0, |orphans| orphans.count);
+        #[expect(clippy::cast_precision_loss, reason = "at most MOST_ORPHANS")]
+        gauges.with_label_values(&[kind]).set(count as f64);
+    }
+    Ok(())
 }
 
 fn set_limits(registry: &Registry, limits: &Limits) -> Result<(), prometheus::Error> {
@@ -250,7 +326,7 @@ mod tests {
     fn every_state_has_a_series_also_at_zero() {
         let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
         let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted_because: None };
-        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits }));
+        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits, orphans: Some(Vec::new()) }));
         for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {
             assert!(empty.contains(&format!("billing_sync_limit_renewals_{name} 0\n")), "{empty}");
         }
@@ -260,6 +336,9 @@ mod tests {
         }
         for state in ["pending", "done", "dead"] {
             assert!(empty.contains(&format!("billing_sync_outbox_events{{state=\"{state}\"}} 0\n")), "{empty}");
+        }
+        for kind in ["contact_without_workspace", "subscription_without_customer", "subscription_without_price"] {
+            assert!(empty.contains(&format!("billing_sync_orphans{{kind=\"{kind}\"}} 0\n")), "{empty}");
         }
         assert!(empty.contains("billing_sync_outbox_oldest_pending_age_seconds 0\n"), "{empty}");
         assert!(empty.contains("billing_sync_database_up 1\n"), "{empty}");

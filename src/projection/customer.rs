@@ -22,9 +22,17 @@ pub fn customer(customer_id: &str, graph: &Graph, rules: &Rules) -> CustomerRows
     let node = graph.get("customer", customer_id);
     let view = node.and_then(|node| CustomerView::read(node.json()).ok());
     let contact = node.zip(view.as_ref()).map(|(node, view)| contact(graph, node, view));
-    let subscriptions = graph.of_customer(customer_id, "subscription").into_iter();
-    let subscriptions =
-        subscriptions.filter_map(|(_, node)| super::subscription::row(graph, node, view.as_ref(), *rules));
+    // of one that was deleted before it was ever seen no contact can be made, and its subscriptions ended all the same
+    let deleted_at = node.filter(|_| view.is_none()).and_then(|node| node.deleted_at);
+    let unheard = deleted_at.map(|at| live_subscriptions(graph, customer_id, Some(at))).unwrap_or_default();
+    let subscriptions = graph.of_customer(customer_id, "subscription").into_iter().filter_map(|(key, node)| {
+        let mut projected = super::subscription::row(graph, node, view.as_ref(), *rules)?;
+        if unheard.contains(key) {
+            projected.needs.insert(key.clone());
+            projected.notes.insert(Reason::NeedsFetch);
+        }
+        Some(projected)
+    });
     CustomerRows { contact, subscriptions: subscriptions.collect() }
 }
 

@@ -15,6 +15,7 @@ mod laws;
 mod mapping;
 mod ops;
 mod ordering;
+mod orphans;
 mod poison;
 mod privacy;
 mod product;

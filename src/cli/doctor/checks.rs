@@ -75,6 +75,10 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         Ok(figures) => report.add(limits(&figures)),
         Err(error) => report.add(broken("limits", &error)),
     }
+    match service::orphans(conn).await {
+        Ok(figures) => report.add(super::orphans::check(&figures)),
+        Err(error) => report.add(broken("orphans", &error)),
+    }
     if let Some(config) = stripe {
         report.add(super::stripe::api(config, conn).await);
     }

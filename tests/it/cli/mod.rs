@@ -4,6 +4,7 @@ mod backfill;
 mod doctor;
 mod explain;
 mod migrate;
+mod orphans;
 mod outbox;
 mod rebuild;
 mod renew;

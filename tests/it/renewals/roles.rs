@@ -11,7 +11,7 @@ use super::rows::{NEW, Rows, process};
 
 const FILE: &str = include_str!("../../../ops/roles.sql");
 
-const READ: [&str; 19] = [
+const READ: [&str; 20] = [
     "billing_contacts",
     "bonus_grants",
     "checkout_sessions",
@@ -21,6 +21,7 @@ const READ: [&str; 19] = [
     "limit_renewals",
     "live_billing_contacts",
     "live_subscriptions",
+    "orphans",
     "plan_limits",
     "plans",
     "pricing_plans",

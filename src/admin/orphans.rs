@@ -1,0 +1,65 @@
+//! Orphans, one after the other, for `doctor --orphans`. Reads only; what an orphan is stands in the view `billing.orphans`.
+//!
+//! There may be as many as there are customers, so they come by a cursor: a list of one moment, of which nobody holds more
+//! than a page.
+
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+/// A row of `billing.orphans`: ids only, nothing personal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Orphan {
+    /// Who lacks what: a word of [`crate::domain::orphan::Kind`].
+    pub kind: String,
+    /// Connected account, empty for the account itself.
+    pub account: String,
+    /// The customer.
+    pub stripe_customer_id: String,
+    /// The subscription; `None` of a contact.
+    pub stripe_subscription_id: Option<String>,
+    /// workspace, price or customer.
+    pub missing_type: String,
+    /// Its id in Stripe, where something names one.
+    pub missing_id: Option<String>,
+    /// Whether Stripe will be asked for it: queued, `not_found` or `not_queued`; `None` without an id.
+    pub read_state: Option<String>,
+}
+
+/// Opens the cursor, for as long as the caller's transaction lasts.
+///
+/// # Errors
+/// Those of the database.
+pub async fn open(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- admin.open_orphans
+        DECLARE orphans NO SCROLL CURSOR FOR
+        SELECT kind, account, stripe_customer_id, stripe_subscription_id, missing_type, missing_id, read_state
+        FROM billing.orphans
+        ORDER BY kind, account, stripe_customer_id, stripe_subscription_id",
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The next page; an empty one is the end.
+///
+/// # Errors
+/// Those of the database.
+pub async fn next(conn: &mut PgConnection) -> Result<Vec<Orphan>, sqlx::Error> {
+    sqlx::query("-- admin.next_orphans\nFETCH 500 FROM orphans")
+        .try_map(|row: PgRow| {
+            Ok(Orphan {
+                kind: row.try_get("kind")?,
+                account: row.try_get("account")?,
+                stripe_customer_id: row.try_get("stripe_customer_id")?,
+                stripe_subscription_id: row.try_get("stripe_subscription_id")?,
+                missing_type: row.try_get("missing_type")?,
+                missing_id: row.try_get("missing_id")?,
+                read_state: row.try_get("read_state")?,
+            })
+        })
+        .fetch_all(conn)
+        .await
+}

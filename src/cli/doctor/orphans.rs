@@ -1,0 +1,210 @@
+//! `doctor --orphans`: what lacks its workspace, price or customer, as a table of 80 columns or as JSON; and the line about
+//! them in the report.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::Connection;
+use sqlx::postgres::PgConnectOptions;
+
+use super::report::Check;
+use crate::admin::orphans::{self, Orphan};
+use crate::cli::{database, output};
+use crate::domain::orphan::Kind;
+use crate::metrics::service::{MOST_ORPHANS, Orphans};
+use crate::migrations;
+
+/// The columns: a subscription's id and a price's are whole in them. All pages have the same.
+const WIDTHS: [u16; 3] = [30, 32, 18];
+
+/// The line in the report. Orphans are no failure: they wait for somebody outside.
+pub(super) fn check(figures: &[Orphans]) -> Check {
+    let counted = figures.iter().filter(|of_kind| of_kind.count > 0).map(|of_kind| match of_kind.count {
+        MOST_ORPHANS.. => format!("{MOST_ORPHANS} or more {}", of_kind.kind),
+        count => format!("{count} {}", of_kind.kind),
+    });
+    let counted: Vec<String> = counted.collect();
+    if counted.is_empty() {
+        return Check::ok("orphans", "none: what is alive has its workspace, price and customer");
+    }
+    let mend = "`billing-sync doctor --orphans` lists them, each with its mend";
+    Check::warning("orphans", counted.join(", "), mend)
+}
+
+/// Lists them, page by page.
+pub(super) async fn list(options: Option<PgConnectOptions>, json: bool) -> anyhow::Result<ExitCode> {
+    let Some(options) = options else {
+        anyhow::bail!(
+            "there is no database to look at: set DATABASE_URL; `billing-sync doctor` says what is wrong with it"
+        );
+    };
+    let mut conn = database::connect(&options).await?;
+    let status = migrations::pending(&mut conn).await?;
+    anyhow::ensure!(status.is_current(), "{}: {}", status.describe(), status.mend());
+    let mut tx = conn.begin_with("BEGIN READ ONLY").await?;
+    orphans::open(&mut tx).await?;
+    let mut told = Told::default();
+    loop {
+        let page = orphans::next(&mut tx).await?;
+        if page.is_empty() {
+            break;
+        }
+        told.page(&page, json)?;
+    }
+    told.end(json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An orphan as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    orphan: &'a Orphan,
+    mend: String,
+}
+
+/// What was printed.
+#[derive(Default)]
+struct Told {
+    counts: [usize; Kind::ALL.len()],
+    mends: BTreeSet<Mend>,
+}
+
+impl Told {
+    fn page(&mut self, page: &[Orphan], json: bool) -> anyhow::Result<()> {
+        let is_first = self.counts.iter().all(|count| *count == 0);
+        for orphan in page {
+            self.mends.insert(Mend::of(orphan));
+            for (count, kind) in self.counts.iter_mut().zip(Kind::ALL) {
+                *count += usize::from(kind.as_str() == orphan.kind);
+            }
+        }
+        if json {
+            let line = |orphan| output::print_json(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
+            return page.iter().try_for_each(line);
+        }
+        output::print(&table(page, is_first))
+    }
+
+    fn end(&self, json: bool) -> anyhow::Result<()> {
+        let counts = self.counts.iter().zip(Kind::ALL.map(Kind::as_str));
+        if json {
+            return counts
+                .into_iter()
+                .try_for_each(|(count, kind)| output::print_json(&json!({ "kind": kind, "count": count })));
+        }
+        if self.mends.is_empty() {
+            return output::print("There are no orphans: what is alive has its workspace, price and customer.");
+        }
+        output::print("")?;
+        for (count, kind) in counts {
+            output::print(&format!("{count} {kind}"))?;
+        }
+        output::print("")?;
+        self.mends.iter().try_for_each(|mend| {
+            output::print(&output::wrapped(&format!("{:<18} ", mend.word()), &mend.sentence(&some_orphan())))
+        })
+    }
+}
+
+/// What stands for all of them where a mend is explained.
+fn some_orphan() -> Orphan {
+    Orphan {
+        kind: String::new(),
+        account: String::new(),
+        stripe_customer_id: "cus_…".to_owned(),
+        stripe_subscription_id: Some("sub_…".to_owned()),
+        missing_type: "object".to_owned(),
+        missing_id: None,
+        read_state: None,
+    }
+}
+
+/// How it is mended. All but [`Mend::Name`] bring what is known at Stripe already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mend {
+    Name,
+    Wait,
+    Rebuild,
+    Backfill,
+    Explain,
+}
+
+impl Mend {
+    fn of(orphan: &Orphan) -> Self {
+        match (orphan.missing_type.as_str(), orphan.read_state.as_deref()) {
+            ("workspace", _) => Self::Name,
+            (_, Some("queued")) => Self::Wait,
+            (_, Some("not_found")) => Self::Explain,
+            (_, Some(_)) => Self::Rebuild,
+            // a price that the subscription does not name: only itself can tell
+            (_, None) => Self::Backfill,
+        }
+    }
+
+    /// In the table; at its end stands what it means.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name it in Stripe",
+            Self::Wait => "wait",
+            Self::Rebuild => "rebuild",
+            Self::Backfill => "backfill",
+            Self::Explain => "look at it",
+        }
+    }
+
+    fn sentence(self, orphan: &Orphan) -> String {
+        let customer = &orphan.stripe_customer_id;
+        let whom = orphan.stripe_subscription_id.as_ref().unwrap_or(customer);
+        match self {
+            Self::Name => format!(
+                "set workspace_id in the metadata of {customer} or of its subscription in Stripe; the event that follows \
+                 mends it"
+            ),
+            Self::Wait => {
+                "a read of it is queued, and mends it; where that fails, billing.jobs.last_error says why".into()
+            }
+            // it takes customers of our own account only
+            Self::Rebuild if !orphan.account.is_empty() => {
+                "with STRIPE_SECRET_KEY set, `billing-sync rebuild` asks for it".into()
+            }
+            Self::Rebuild => {
+                format!(
+                    "with STRIPE_SECRET_KEY set, `billing-sync rebuild --customer {customer}` asks for it, and without --customer for all"
+                )
+            }
+            Self::Backfill => format!(
+                "with STRIPE_SECRET_KEY set, `billing-sync backfill --customer {customer}` reads the subscription again"
+            ),
+            Self::Explain => {
+                format!("Stripe has answered that there is none: `billing-sync explain {whom}` shows who named it")
+            }
+        }
+    }
+}
+
+fn table(page: &[Orphan], with_header: bool) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(output::WIDTH).unwrap_or(u16::MAX));
+    if with_header {
+        table.set_header(["ORPHAN", "MISSING", "MEND"]);
+    }
+    for orphan in page {
+        let id = orphan.stripe_subscription_id.as_ref().unwrap_or(&orphan.stripe_customer_id);
+        let id = if orphan.account.is_empty() { id.clone() } else { format!("{id}\nof {}", orphan.account) };
+        let missing = match &orphan.missing_id {
+            Some(missing) => format!("{} {missing}", orphan.missing_type),
+            None => format!("a {}", orphan.missing_type),
+        };
+        table.add_row([id.as_str(), &missing, Mend::of(orphan).word()]);
+    }
+    for (column, width) in table.column_iter_mut().zip(WIDTHS) {
+        column.set_padding((0, 1)).set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
+    }
+    table.trim_fmt()
+}
