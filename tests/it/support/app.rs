@@ -14,7 +14,7 @@ use billing_sync::config::sync::{Confirm, RenewalAnchor, SyncConfig};
 use billing_sync::config::worker::WorkerConfig;
 use billing_sync::domain::event::Envelope;
 use billing_sync::metrics::instance::Instance;
-use billing_sync::outbox::enqueue::{self, Incoming};
+use billing_sync::outbox::enqueue::{self, Incoming, Origin};
 use billing_sync::receiver::PATH;
 use billing_sync::receiver::signature;
 use billing_sync::renewals::ledger;
@@ -257,6 +257,6 @@ pub(crate) async fn enqueue<'a>(pool: &PgPool, events: impl Iterator<Item = &'a 
     for event in events {
         let payload = event.to_string().into_bytes();
         let envelope: Envelope = envelope::read(&payload).unwrap();
-        enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }]).await.unwrap();
+        enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }], Origin::Webhook).await.unwrap();
     }
 }
