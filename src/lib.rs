@@ -55,6 +55,7 @@ pub mod outbox;
 pub mod projection;
 pub mod reach;
 pub mod receiver;
+pub mod reconcile;
 pub mod renewals;
 pub mod retry;
 pub mod service;

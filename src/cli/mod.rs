@@ -13,6 +13,7 @@ pub mod migrate;
 pub mod outbox;
 pub mod output;
 pub mod rebuild;
+pub mod reconcile;
 pub mod renew;
 pub mod send;
 pub mod serve;
@@ -61,6 +62,8 @@ enum Command {
     Explain(explain::Args),
     /// Compute every row again from what is stored, without asking Stripe.
     Rebuild(rebuild::Args),
+    /// Compare the stored events with Stripe's, and store what is lacking.
+    Reconcile(reconcile::Args),
     /// Renew limits that are due, once; `serve` does so all the time.
     Renew(renew::Args),
     /// Look at stored events, and decide about dead ones.
@@ -80,6 +83,7 @@ impl Cli {
             Command::Doctor(args) => args.settings.flags(),
             Command::Explain(args) => args.settings.flags(),
             Command::Rebuild(args) => args.settings.flags(),
+            Command::Reconcile(args) => args.settings.flags(),
             Command::Renew(args) => args.settings.flags(),
             Command::Outbox(command) => command.flags(),
         }
@@ -104,6 +108,7 @@ impl Cli {
             Command::Doctor(args) => Some(args.plan(source)),
             Command::Explain(args) => args.plan(source),
             Command::Rebuild(args) => args.plan(source),
+            Command::Reconcile(args) => args.plan(source),
             Command::Renew(args) => args.plan(source),
             Command::Outbox(command) => command.plan(source),
         }

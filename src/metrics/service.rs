@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, Opts, Registry};
 use sqlx::{Connection, PgConnection, PgPool};
+use time::OffsetDateTime;
 
 use crate::domain::job::Kind;
 use crate::reach;
@@ -51,12 +52,35 @@ pub struct Limits {
     pub halted_because: Option<String>,
 }
 
+/// How far the stored events are compared with Stripe's list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Accounts that are compared.
+    pub accounts: i64,
+    /// Of the account that is furthest behind: since when every event is compared, or since when it is tried in vain.
+    /// `None` where nobody ever began.
+    pub watermark_age_seconds: Option<f64>,
+    /// Runs that failed in a row, of the account with the most, and what the last of them said.
+    pub failures: i32,
+    /// See `failures`.
+    pub last_error: Option<String>,
+    /// How much was never compared and never will be, in seconds; 0 where there is no such gap.
+    pub gap_seconds: f64,
+    /// Whose gap that is; of several the longest. Empty for our own account.
+    pub gap_account: Option<String>,
+    /// From here …
+    pub gap_since: Option<OffsetDateTime>,
+    /// … to here.
+    pub gap_until: Option<OffsetDateTime>,
+}
+
 /// All that the database says.
 #[derive(Debug, Clone, PartialEq)]
 struct Said {
     outbox: Outbox,
     jobs: Vec<Jobs>,
     limits: Limits,
+    comparison: Comparison,
 }
 
 /// The metrics of one scrape; never fails, because the process's own metrics go out with them.
@@ -91,8 +115,44 @@ async fn read(pool: &PgPool) -> Result<Said, sqlx::Error> {
     let outbox = outbox(&mut transaction).await?;
     let jobs = jobs(&mut transaction).await?;
     let limits = limits(&mut transaction).await?;
+    let comparison = comparison(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Said { outbox, jobs, limits })
+    Ok(Said { outbox, jobs, limits, comparison })
+}
+
+/// How far the stored events are compared. An account that nobody has looked at for a day, while others were, is not synced
+/// any more.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn comparison(conn: &mut PgConnection) -> Result<Comparison, sqlx::Error> {
+    sqlx::query_as!(
+        Comparison,
+        r#"
+        -- metrics.comparison
+        WITH synced AS (
+            SELECT * FROM billing.watermarks
+            WHERE started_at > (SELECT max(started_at) FROM billing.watermarks) - interval '1 day'
+        ), gap AS (
+            -- that one stays until it is closed
+            SELECT * FROM billing.watermarks WHERE gap_since IS NOT NULL ORDER BY gap_until - gap_since DESC LIMIT 1
+        ), failing AS (
+            SELECT * FROM synced ORDER BY failures DESC LIMIT 1
+        )
+        SELECT
+            (SELECT count(*) FROM synced) AS "accounts!",
+            (SELECT max(greatest(extract(epoch FROM clock_timestamp() - coalesce(compared_until, created_at)), 0))
+                FROM synced)::double precision AS watermark_age_seconds,
+            coalesce((SELECT failures FROM failing), 0) AS "failures!",
+            (SELECT last_error FROM failing) AS last_error,
+            coalesce((SELECT extract(epoch FROM gap_until - gap_since) FROM gap), 0)::double precision AS "gap_seconds!",
+            (SELECT account FROM gap) AS gap_account,
+            (SELECT gap_since FROM gap) AS gap_since,
+            (SELECT gap_until FROM gap) AS gap_until
+        "#
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// How the limits stand: an index scan of those that are due.
@@ -191,7 +251,7 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
     let registry = Registry::new();
     let up = gauge(&registry, "billing_sync_database_up", "1 if the database answered this scrape within a second.")?;
     up.set(if said.is_some() { 1.0 } else { 0.0 });
-    if let Some(Said { outbox, jobs, limits }) = said {
+    if let Some(Said { outbox, jobs, limits, comparison }) = said {
         let help = "Events in the outbox by state; done is an estimate once there are many.";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -216,6 +276,7 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
             failing.with_label_values(&[kind]).set(count(|jobs| jobs.failing));
         }
         set_limits(&registry, limits)?;
+        set_comparison(&registry, comparison)?;
     }
     Ok(registry.gather())
 }
@@ -229,6 +290,18 @@ fn set_limits(registry: &Registry, limits: &Limits) -> Result<(), prometheus::Er
     let help = "1 while no limit is renewed, because the clocks disagree.";
     gauge(registry, "billing_sync_limit_renewals_halted", help)?
         .set(f64::from(u8::from(limits.halted_because.is_some())));
+    Ok(())
+}
+
+fn set_comparison(registry: &Registry, comparison: &Comparison) -> Result<(), prometheus::Error> {
+    let help = "Events that Stripe listed for a while and that were never compared with the stored ones, in seconds of their \
+                creation; 0 where there is no such gap.";
+    gauge(registry, "billing_sync_reconcile_gap_seconds", help)?.set(comparison.gap_seconds);
+    // before the first comparison there is no age, and 0 would look like the best of all
+    if let Some(age) = comparison.watermark_age_seconds {
+        let help = "Age of the newest events that are known to be complete, of the account that is furthest behind.";
+        gauge(registry, "billing_sync_reconcile_watermark_age_seconds", help)?.set(age);
+    }
     Ok(())
 }
 
@@ -250,7 +323,19 @@ mod tests {
     fn every_state_has_a_series_also_at_zero() {
         let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
         let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted_because: None };
-        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits }));
+        let comparison = Comparison {
+            accounts: 0,
+            watermark_age_seconds: None,
+            failures: 0,
+            last_error: None,
+            gap_seconds: 0.0,
+            gap_account: None,
+            gap_since: None,
+            gap_until: None,
+        };
+        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits, comparison }));
+        assert!(empty.contains("billing_sync_reconcile_gap_seconds 0\n"), "{empty}");
+        assert!(!empty.contains("watermark_age"), "{empty}");
         for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {
             assert!(empty.contains(&format!("billing_sync_limit_renewals_{name} 0\n")), "{empty}");
         }

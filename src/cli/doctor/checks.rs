@@ -75,6 +75,10 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         Ok(figures) => report.add(limits(&figures)),
         Err(error) => report.add(broken("limits", &error)),
     }
+    match service::comparison(conn).await {
+        Ok(figures) => super::stripe::comparison(&figures, stripe).into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(broken("reconcile", &error)),
+    }
     if let Some(config) = stripe {
         report.add(super::stripe::api(config, conn).await);
     }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use crate::client::{ApiError, Read, StripeApi, Urgency};
 use crate::clock;
 use crate::metrics::instance::Instance;
 use crate::outbox::sample;
+use crate::stripe::json::Json;
 
 /// While shut, the door is tried this often.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -115,39 +117,53 @@ pub enum Verdict {
     Refused(ApiError),
 }
 
+/// What a look at the key has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// What the key is.
+    pub verdict: Verdict,
+    /// When it was looked at, by Stripe's clock where Stripe has told it.
+    pub at: OffsetDateTime,
+    /// The id of the key's account, where the key may read it.
+    pub account: Option<String>,
+}
+
 /// Looks up stored events until one is found. An event that is younger than `margin`, by which a read may be stale, is
 /// missing in any account, so it is not asked for.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Duration) -> Result<Verdict, sqlx::Error> {
+pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Duration) -> Result<Look, sqlx::Error> {
     let (mut unknown, mut unanswered) = (0, None);
-    let stripes_time = match api.read("", &Read::Account, Urgency::Normal).await {
-        Ok(answer) => answer.at,
-        Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Ok(Verdict::Refused(error)),
+    let (at, account) = match api.read("", &Read::Account, Urgency::Normal).await {
+        Ok(answer) => (answer.at, Json::parse(&answer.body).ok().and_then(|account| account.get("id").text())),
+        Err(error @ ApiError::Unauthorised { status: 401, .. }) => {
+            return Ok(Look { verdict: Verdict::Refused(error), at: clock::now(), account: None });
+        }
         Err(error) => {
             // a restricted key may not read its account, and that is no harm
             unanswered = Some(error).filter(|error| !matches!(error, ApiError::Unauthorised { .. }));
-            clock::now()
+            (clock::now(), None)
         }
     };
-    for event_id in sample::recent(conn, stripes_time - margin).await? {
+    for event_id in sample::recent(conn, at - margin).await? {
         match api.read("", &Read::Event(event_id), Urgency::Normal).await {
-            Ok(_) => return Ok(Verdict::Proven),
+            Ok(_) => return Ok(Look { verdict: Verdict::Proven, at, account }),
             Err(ApiError::NotFound { .. }) => unknown += 1,
             Err(error) => unanswered = Some(error),
         }
     }
-    Ok(match (unknown, unanswered) {
+    let verdict = match (unknown, unanswered) {
         (0, None) => Verdict::Unproven,
         (0, Some(error)) => Verdict::Unanswered(error),
         (unknown, _) => Verdict::OtherAccount(unknown),
-    })
+    };
+    Ok(Look { verdict, at, account })
 }
 
 /// The state that follows, told where it is bad.
 async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<State, sqlx::Error> {
-    Ok(match examine(api, &mut *pool.acquire().await?, margin).await? {
+    Ok(match examine(api, &mut *pool.acquire().await?, margin).await?.verdict {
         Verdict::Proven => State::Open,
         Verdict::Unproven | Verdict::Unanswered(_) => State::Unproven(Instant::now() + PAUSE),
         Verdict::Refused(error) => refused(&error),

@@ -88,6 +88,8 @@ impl TestApp {
             receiver: Some(receiver_config()),
             worker: None,
             renewals: None,
+            reconcile: None,
+            stripe: None,
             upkeep: false,
             ops: OpsConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         })

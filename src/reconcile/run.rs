@@ -1,0 +1,396 @@
+//! One comparison of one account: every page of Stripe's list, stored as it comes.
+//!
+//! Listed are the types that act here, in groups of as many as one request takes, newest first. Nothing but a page is kept
+//! in memory. The watermark moves to the time of the *first* request: later ones have seen at least that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::gap::{self, Gap};
+use super::page::{self, Page};
+use super::trust::Trust;
+use super::watermark::{self, Watermark};
+use super::{Failure, REACH, Reconcile};
+use crate::client::{Answer, ApiError, MOST_TYPES, Read, Urgency};
+use crate::domain::event::{Envelope, EventKey};
+use crate::metrics::reconcile::RunOutcome;
+use crate::outbox::enqueue::{self, Incoming, Origin};
+use crate::outbox::wake::wake;
+use crate::outbox::{sample, twins};
+use crate::retry::RetryPolicy;
+use crate::stripe::catalogue::{self, Meaning};
+
+/// What lies before the watermark is listed again, in case Stripe's list was slower than its clock.
+const OVERLAP: time::Duration = time::Duration::hours(1);
+
+/// A younger event may still be on its way.
+const MISSED_AFTER: time::Duration = time::Duration::minutes(5);
+
+/// Where a listing ends because its place in the list is gone, that place was about as old as Stripe goes back.
+const SLACK: time::Duration = time::Duration::hours(1);
+
+/// When a comparison that failed is tried again.
+const AGAIN: RetryPolicy =
+    RetryPolicy { max_attempts: u32::MAX, initial: Duration::from_secs(5), max: Duration::from_mins(5) };
+
+/// How many ids are named for each type.
+const EXAMPLES: usize = 3;
+
+/// From when on to compare, instead of from the watermark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// So long ago, by Stripe's clock.
+    Ago(Duration),
+    /// From then on.
+    At(OffsetDateTime),
+}
+
+/// Some comparisons, one account after another.
+pub struct Run<'a> {
+    reconcile: &'a Reconcile,
+    stop: &'a CancellationToken,
+    since: Option<Since>,
+    /// The key has been looked at.
+    trust: Option<Trust>,
+}
+
+/// What a comparison has found so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Events listed.
+    pub compared: u64,
+    /// Those that were not stored before, by type.
+    pub found: BTreeMap<String, Found>,
+    /// Those of them that count as missed.
+    pub missed: u64,
+    /// Those that could not be stored; the log names them.
+    pub unreadable: u64,
+}
+
+/// Events of one type that were not stored before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How many.
+    pub events: u64,
+    /// The ids of the first ones.
+    pub examples: Vec<String>,
+}
+
+/// A comparison that has come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The connected account; empty for our own.
+    pub account: String,
+    /// The first second that was listed.
+    pub from: OffsetDateTime,
+    /// Every event created from then up to here is stored, but for those that could not be.
+    pub until: OffsetDateTime,
+    /// The watermark after it; `None` where the first listing began too late to set one.
+    pub watermark: Option<OffsetDateTime>,
+    /// What never will be compared, found now or before and not closed yet.
+    pub gap: Option<Gap>,
+    /// Whether the gap was there before.
+    pub gap_was_known: bool,
+    /// Runs that had failed before this one.
+    pub failures: u32,
+    /// What was found.
+    pub tally: Tally,
+}
+
+/// A listing at work.
+struct Listing<'a> {
+    account: &'a str,
+    from: OffsetDateTime,
+    tally: Tally,
+    /// When the first and the last request were made, by Stripe's clock.
+    asked: Option<(OffsetDateTime, OffsetDateTime)>,
+}
+
+impl Tally {
+    /// Events that were not stored before.
+    pub fn inserted(&self) -> u64 {
+        self.found.values().map(|found| found.events).sum()
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Comparisons that end at the next page once `stop` says so.
+    pub fn new(reconcile: &'a Reconcile, since: Option<Since>, stop: &'a CancellationToken) -> Self {
+        Self { reconcile, stop, since, trust: None }
+    }
+
+    /// Compares one account and tells after each page how far it is. With a `pause` only where nobody is at it and the last
+    /// comparison ended so long ago: else `None`.
+    ///
+    /// # Errors
+    /// What kept it from its end. It is noted, and nobody tries again for a while.
+    pub async fn account(
+        &mut self,
+        account: &str,
+        pause: Option<Duration>,
+        told: &mut (dyn FnMut(&Tally) + Send),
+    ) -> Result<Option<Compared>, Failure> {
+        let reconcile = self.reconcile;
+        let begun = reconcile.step(async |conn: &mut PgConnection| watermark::begin(conn, account, pause).await);
+        let Some(mark) = begun.await? else { return Ok(None) };
+        let compared = self.compare(account, mark, told).await;
+        let outcome = match &compared {
+            Ok(compared) if compared.tally.unreadable > 0 => Some(RunOutcome::Unreadable),
+            Ok(_) => Some(RunOutcome::Complete),
+            Err(failure) => failure.outcome(),
+        };
+        if let Some(outcome) = outcome {
+            reconcile.metrics.reconciled(outcome);
+        }
+        if let Err(failure) = &compared {
+            self.note(account, mark.failures, failure).await;
+        }
+        compared.map(Some)
+    }
+
+    /// Notes a failure. Where that fails too, the lease ends by itself.
+    async fn note(&self, account: &str, failures: u32, failure: &Failure) {
+        let noted = if failure.outcome().is_none() {
+            self.reconcile.step(async |conn: &mut PgConnection| watermark::release(conn, account).await).await
+        } else {
+            let wait = AGAIN.endless(failures.saturating_add(1), fastrand::f64()).max(failure.retry_after());
+            let error = failure.to_string();
+            let fail = async |conn: &mut PgConnection| watermark::fail(conn, account, wait, &error).await;
+            self.reconcile.step(fail).await
+        };
+        if let Err(error) = noted {
+            tracing::debug!(account, %error, "it could not be noted how a comparison ended");
+        }
+    }
+
+    async fn compare(
+        &mut self,
+        account: &str,
+        mark: Watermark,
+        told: &mut (dyn FnMut(&Tally) + Send),
+    ) -> Result<Compared, Failure> {
+        let trust = self.trust().await?;
+        // the first time there is no watermark, and a start of its own
+        let start = match mark.compared_until {
+            Some(until) => until,
+            None => self.first(account, trust.at).await?,
+        };
+        let from = match self.since {
+            Some(since) => since.resolve(trust.at)?,
+            None if mark.compared_until.is_some() => start - OVERLAP,
+            None => start,
+        };
+        let from = from.replace_nanosecond(0).unwrap_or(from);
+        // said before the listing, which may take long or fail
+        let found_gap = self.look_for_gap(account, mark, trust.at).await?;
+        if let Some(gap) = found_gap {
+            gap.say(account);
+        }
+        let mut listing = Listing { account, from, tally: Tally::default(), asked: None };
+        let types: Vec<String> = catalogue::handled().collect();
+        for types in types.chunks(MOST_TYPES) {
+            self.list(&mut listing, types, told).await?;
+        }
+        let Listing { tally, asked, .. } = listing;
+        let (first, last) = asked.unwrap_or((trust.at, trust.at));
+        // some of the oldest may have gone while the others were listed
+        self.look_for_gap(account, mark, last).await?;
+        let until = first - self.reconcile.margin;
+        let moves = (from <= start).then_some(until);
+        let stripe_account = trust.account.filter(|_| account.is_empty());
+        let finish = async |conn: &mut PgConnection| {
+            watermark::finish(conn, account, moves, &tally, stripe_account.as_deref()).await
+        };
+        let after = self.reconcile.step(finish).await?;
+        Ok(Compared {
+            account: account.to_owned(),
+            from,
+            until,
+            watermark: after.compared_until,
+            gap: after.gap,
+            gap_was_known: found_gap.is_none(),
+            failures: mark.failures,
+            tally,
+        })
+    }
+
+    /// The key is looked at once for all accounts.
+    async fn trust(&mut self) -> Result<Trust, Failure> {
+        if let Some(trust) = &self.trust {
+            return Ok(trust.clone());
+        }
+        let looked = self.stop.run_until_cancelled(self.reconcile.trust()).await;
+        let trust = looked.unwrap_or(Err(Failure::Stopped))?;
+        self.trust = Some(trust.clone());
+        Ok(trust)
+    }
+
+    /// Where the first comparison begins: with the oldest stored event, as far as Stripe goes back. Where none is stored
+    /// there is no outage to mend, and a month of history is not for us to import.
+    async fn first(&self, account: &str, now: OffsetDateTime) -> Result<OffsetDateTime, Failure> {
+        let oldest = async |conn: &mut PgConnection| sample::oldest(conn, account, now - REACH).await;
+        let oldest = self.reconcile.step(oldest).await?;
+        Ok(oldest.map_or(now - OVERLAP, |oldest| oldest.min(now)))
+    }
+
+    /// Notes what lies between the watermark and the oldest event that Stripe lists at `now`.
+    async fn look_for_gap(&self, account: &str, mark: Watermark, now: OffsetDateTime) -> Result<Option<Gap>, Failure> {
+        let until = now - REACH;
+        let Some(since) = mark.compared_until.filter(|since| *since < until) else { return Ok(None) };
+        let gap = Gap { since, until };
+        self.reconcile.step(async |conn: &mut PgConnection| gap::note(conn, account, gap).await).await?;
+        Ok(Some(gap))
+    }
+
+    /// Lists the events of some types to the end.
+    async fn list(
+        &self,
+        listing: &mut Listing<'_>,
+        types: &[String],
+        told: &mut (dyn FnMut(&Tally) + Send),
+    ) -> Result<(), Failure> {
+        let mut after: Option<(String, OffsetDateTime)> = None;
+        loop {
+            let read = Read::Events {
+                types: types.to_vec(),
+                from: listing.from,
+                after: after.as_ref().map(|(id, _)| id.clone()),
+            };
+            let answer = match self.read(listing.account, &read).await {
+                // it has left Stripe's 30 days while we were listing, and with it all that are older
+                Err(Failure::Api(ApiError::NotFound { .. })) if listing.has_gone(after.as_ref()) => return Ok(()),
+                answer => answer?,
+            };
+            let (first, _) = listing.asked.unwrap_or((answer.at, answer.at));
+            listing.asked = Some((first, answer.at));
+            let page = page::read(&answer.body, listing.account).ok_or(Failure::Page)?;
+            let oldest = page.events.iter().map(|event| event.envelope.key.created).min();
+            let next = page.last.clone().zip(oldest.or(after.as_ref().map(|(_, oldest)| *oldest)));
+            let has_more = page.has_more;
+            self.store(listing, page, answer.at).await?;
+            told(&listing.tally);
+            if !has_more {
+                return Ok(());
+            }
+            if next.is_none() || next.as_ref().map(|(id, _)| id) == after.as_ref().map(|(id, _)| id) {
+                return Err(Failure::Page);
+            }
+            after = next;
+        }
+    }
+
+    async fn read(&self, account: &str, read: &Read) -> Result<Answer, Failure> {
+        let answer = self.stop.run_until_cancelled(self.reconcile.api.read(account, read, Urgency::Normal));
+        answer.await.map_or(Err(Failure::Stopped), |answer| answer.map_err(Failure::Api))
+    }
+
+    /// Stores what is lacking of a page that was asked for `at` that time, and counts it.
+    async fn store(&self, listing: &mut Listing<'_>, page: Page, at: OffsetDateTime) -> Result<(), Failure> {
+        for event in &page.unreadable {
+            let (id, error) = (event.id.as_deref(), &event.error);
+            tracing::error!(event.id = id, account = listing.account, %error, "an event that Stripe lists is not stored");
+        }
+        let account = listing.account;
+        let events = &page.events;
+        let work = async |conn: &mut PgConnection| {
+            let (stored, refused) = insert(conn, events).await?;
+            let found: Vec<&Envelope> =
+                events.iter().map(|event| &event.envelope).filter(|event| stored.contains(&event.key)).collect();
+            let missed = missed(conn, &found, at).await?;
+            watermark::hold(conn, account).await?;
+            if !stored.is_empty()
+                && let Err(error) = wake(conn).await
+            {
+                // they poll too
+                tracing::debug!(%error, "cannot notify the workers");
+            }
+            Ok((found, missed, refused))
+        };
+        let (found, missed, refused) = self.reconcile.step(work).await?;
+        for event_type in &missed {
+            self.reconcile.metrics.event_missed(event_type);
+        }
+        listing.tally.add(&page, &found, missed.len(), refused);
+        Ok(())
+    }
+}
+
+impl Since {
+    fn resolve(self, now: OffsetDateTime) -> Result<OffsetDateTime, Failure> {
+        let from = match self {
+            Self::Ago(ago) => now - ago,
+            Self::At(from) => from,
+        };
+        if from > now {
+            return Err(Failure::Since("that time is still to come"));
+        }
+        if from < now - REACH {
+            return Err(Failure::Since(
+                "Stripe lists the events of the last 30 days only; `billing-sync backfill` reads what is older",
+            ));
+        }
+        Ok(from)
+    }
+}
+
+impl Listing<'_> {
+    /// Whether the last event of a page, told by the oldest that was on it, can have left Stripe's 30 days.
+    fn has_gone(&self, after: Option<&(String, OffsetDateTime)>) -> bool {
+        after.zip(self.asked).is_some_and(|((_, created), (_, last))| *created <= last - REACH + SLACK)
+    }
+}
+
+impl Tally {
+    fn add(&mut self, page: &Page, found: &[&Envelope], missed: usize, refused: usize) {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.compared += number(page.events.len() + page.unreadable.len());
+        self.unreadable += number(page.unreadable.len() + refused);
+        self.missed += number(missed);
+        for event in found {
+            let of_type = self.found.entry(event.event_type.clone()).or_default();
+            of_type.events += 1;
+            if of_type.examples.len() < EXAMPLES {
+                of_type.examples.push(event.key.event_id.clone());
+            }
+        }
+    }
+}
+
+/// Stores what is lacking; says which those are, and how many the database refuses. What one event holds must never cost
+/// its neighbours their place.
+async fn insert(
+    conn: &mut PgConnection,
+    events: &[Incoming],
+) -> Result<(std::collections::HashSet<EventKey>, usize), sqlx::Error> {
+    match enqueue::store(conn, events, Origin::Reconcile).await {
+        Err(error) if enqueue::is_about_data(&error) => {}
+        stored => return Ok((stored?, 0)),
+    }
+    let (mut stored, mut refused) = (std::collections::HashSet::new(), 0);
+    for event in events {
+        match enqueue::store(conn, std::slice::from_ref(event), Origin::Reconcile).await {
+            Ok(keys) => stored.extend(keys),
+            Err(error) if enqueue::is_about_data(&error) => {
+                let error = Failure::from(error);
+                tracing::error!(event.id = event.envelope.key.event_id, %error, "the database refuses an event");
+                refused += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((stored, refused))
+}
+
+/// The types of those that nobody can have expected any more: old enough, acting here, and not told by a thin event.
+async fn missed(conn: &mut PgConnection, found: &[&Envelope], now: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
+    let is_missed = |event: &&Envelope| {
+        now - event.key.created > MISSED_AFTER && catalogue::meaning(&event.event_type) == Meaning::Snapshot
+    };
+    let late: Vec<&Envelope> = found.iter().copied().filter(is_missed).collect();
+    let told = twins::thin(conn, &late).await?;
+    Ok(late.into_iter().filter(|event| !told.contains(&event.key)).map(|event| event.event_type.clone()).collect())
+}
