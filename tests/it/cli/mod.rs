@@ -5,6 +5,7 @@ mod explain;
 mod migrate;
 mod outbox;
 mod rebuild;
+mod reconcile;
 mod renew;
 mod send;
 mod serve;

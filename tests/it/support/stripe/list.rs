@@ -24,7 +24,7 @@ pub(crate) fn page(
     let mut objects = candidates(view, kind, query);
     if let Some(cursor) = query.get("starting_after") {
         let place = objects.iter().position(|object| object["id"] == cursor);
-        objects.drain(..=place.ok_or_else(|| bad(&format!("No such {kind}: '{cursor}'"), "starting_after"))?);
+        objects.drain(..=place.ok_or_else(|| gone(kind, cursor))?);
     }
     for (name, value) in query.pairs().chain(also) {
         if !matches!(name, "limit" | "starting_after" | "expand[]" | "types[]") {
@@ -52,6 +52,13 @@ pub(crate) fn page(
 fn bad(message: &str, param: &str) -> Answer {
     let mut answer = Answer::refusal(400, message);
     answer.body["error"]["param"] = json!(param);
+    answer
+}
+
+/// A place in the list that is not there: an event may have become too old since it was listed.
+fn gone(kind: &str, cursor: &str) -> Answer {
+    let mut answer = bad(&format!("No such {kind}: '{cursor}'"), "starting_after");
+    answer.body["error"]["code"] = json!("resource_missing");
     answer
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) items_shown: usize,
     /// The key belongs to another account: nothing of this world is there.
     pub(crate) is_foreign: bool,
+    /// The connected account whose world this is; our own where it is `None`.
+    pub(crate) owner: Option<&'static str>,
     pub(crate) key: &'static str,
     seed: u64,
     counters: BTreeMap<&'static str, u64>,
@@ -52,6 +54,7 @@ impl World {
             now: START,
             items_shown: usize::MAX,
             is_foreign: false,
+            owner: None,
             key: "sk_test_fake",
             seed,
             counters: BTreeMap::new(),
