@@ -62,13 +62,11 @@ impl Reconcile {
     /// Does one thing with the database, and does not wait for ever.
     async fn step<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>) -> Result<T, Failure> {
         let mut conn = self.pool.acquire().await?;
-        match tokio::time::timeout(STEP_LIMIT, work(&mut conn)).await {
-            Ok(done) => Ok(done?),
-            Err(_) => {
-                // the statement still runs over there; nobody else may inherit its answer
-                conn.close_on_drop();
-                Err(Failure::Late)
-            }
+        if let Ok(done) = tokio::time::timeout(STEP_LIMIT, work(&mut conn)).await {
+            return Ok(done?);
         }
+        // the statement still runs over there; nobody else may inherit its answer
+        conn.close_on_drop();
+        Err(Failure::Late)
     }
 }
