@@ -27,7 +27,7 @@ use stripe_types::RangeQueryTs;
 use time::OffsetDateTime;
 
 /// The most that Stripe puts on one page.
-const PAGE: i64 = 100;
+pub const PAGE: i64 = 100;
 
 /// The most event types that one list takes.
 pub const MOST_TYPES: usize = 20;
@@ -47,6 +47,8 @@ pub enum Read {
         from: OffsetDateTime,
         /// The last event of the page before.
         after: Option<String>,
+        /// So many on the page, [`PAGE`] at most.
+        limit: i64,
     },
     /// A customer with the default payment method, the default source, the discount's coupon and its test clock.
     Customer(String),
@@ -185,7 +187,7 @@ impl Read {
             // its builder is in a crate of its own, with all of Connect
             Self::Account => RequestBuilder::new(StripeMethod::Get, "/account"),
             Self::Event(id) => RetrieveEvent::new(segment(id)).build(),
-            Self::Events { types, from, after } => events(types, *from, after.as_deref()),
+            Self::Events { types, from, after, limit } => events(types, *from, after.as_deref(), *limit),
             Self::Customer(id) => customer(id),
             Self::Subscription(id) => subscription(id),
             Self::SubscriptionItems { subscription, after } => items(subscription, after.as_deref()),
@@ -211,9 +213,9 @@ impl Read {
     }
 }
 
-fn events(types: &[String], from: OffsetDateTime, after: Option<&str>) -> RequestBuilder {
+fn events(types: &[String], from: OffsetDateTime, after: Option<&str>, limit: i64) -> RequestBuilder {
     let created = RangeQueryTs::gte(from.unix_timestamp());
-    let request = ListEvent::new().created(created).types(types).limit(PAGE);
+    let request = ListEvent::new().created(created).types(types).limit(limit);
     match after {
         Some(after) => request.starting_after(after).build(),
         None => request.build(),

@@ -15,7 +15,7 @@ use super::page::{self, Page};
 use super::trust::Trust;
 use super::watermark::{self, Watermark};
 use super::{Failure, REACH, Reconcile};
-use crate::client::{Answer, ApiError, MOST_TYPES, Read, Urgency};
+use crate::client::{Answer, ApiError, MOST_TYPES, PAGE, Read, Urgency};
 use crate::domain::event::{Envelope, EventKey};
 use crate::metrics::reconcile::RunOutcome;
 use crate::outbox::enqueue::{self, Incoming, Origin};
@@ -254,15 +254,22 @@ impl<'a> Run<'a> {
         told: &mut (dyn FnMut(&Tally) + Send),
     ) -> Result<(), Failure> {
         let mut after: Option<(String, OffsetDateTime)> = None;
+        let mut limit = PAGE;
         loop {
             let read = Read::Events {
                 types: types.to_vec(),
                 from: listing.from,
                 after: after.as_ref().map(|(id, _)| id.clone()),
+                limit,
             };
             let answer = match self.read(listing.account, &read).await {
                 // it has left Stripe's 30 days while we were listing, and with it all that are older
                 Err(Failure::Api(ApiError::NotFound { .. })) if listing.has_gone(after.as_ref()) => return Ok(()),
+                // the page was there and too long: so many events of that size are no reason to stop for ever
+                Err(Failure::Api(ApiError::Rejected { status: 200, .. })) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
                 answer => answer?,
             };
             let (first, _) = listing.asked.unwrap_or((answer.at, answer.at));

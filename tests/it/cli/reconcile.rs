@@ -73,8 +73,8 @@ async fn a_gap_is_said_and_is_a_failure() {
     reconcile(&app, &stripe, &[]);
     app.drain().await;
     stripe.tick(40 * DAY);
-    for _ in 0..2 {
-        let output = reconcile(&app, &stripe, &[]);
+    for arguments in [&[][..], &["--since", "72h"]] {
+        let output = reconcile(&app, &stripe, arguments);
         let said = words(&output.stdout);
         assert_eq!(code(&output), 1, "{said}");
         let gap =

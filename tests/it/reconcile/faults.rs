@@ -6,6 +6,7 @@ use std::time::Duration;
 use billing_sync::client::ApiError;
 use billing_sync::reconcile::Failure;
 use billing_sync::reconcile::run::Run;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{FOUND, LONG, compare, compare_since, compared, count, customers, is, leave, reconcile, text, watermark};
@@ -112,5 +113,20 @@ async fn an_event_that_cannot_be_stored_is_counted_and_stops_nobody() {
     let counts = "SELECT concat_ws(' ', compared, inserted, missed, unreadable) FROM billing.watermarks";
     assert_eq!(text(&sync, counts).await, "3 2 0 1");
     assert!(is(count(&sync, "unreadable"), 1.0));
+    leave(sync).await;
+}
+
+#[tokio::test]
+async fn pages_that_are_too_long_to_be_read_are_asked_for_in_smaller_ones() {
+    let sync = compared().await;
+    // 24 of them are 18 MB
+    let text = "x".repeat(750_000);
+    for _ in 0..24 {
+        sync.stripe.customer(json!({ "description": text }));
+    }
+    let found = compare(&sync).await;
+    assert_eq!(found.tally.inserted(), 24);
+    let limits: Vec<String> = sync.stripe.served().into_iter().map(|request| request.query).collect();
+    assert!(limits.iter().any(|query| query.contains("limit=12")), "{limits:?}");
     leave(sync).await;
 }
