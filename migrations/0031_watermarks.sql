@@ -44,3 +44,5 @@ ALTER TABLE billing.outbox
     DROP CONSTRAINT outbox_source_check,
     ADD CONSTRAINT outbox_source_check CHECK (source IN ('webhook', 'reconcile')) NOT VALID;
 COMMENT ON COLUMN billing.outbox.source IS 'How the event came here. webhook: Stripe delivered it; reconcile: it was in Stripe''s list of events and had not been delivered.';
+COMMENT ON TABLE billing.events IS 'Archive of Stripe events as they were received, partitioned by month of creation. Written by the receiver and by reconcile only, never updated.';
+COMMENT ON COLUMN billing.events.payload IS 'The request body, byte for byte, whose signature was valid; of an event with the source reconcile the bytes that stand for it in Stripe''s list. To read it: convert_from(payload, ''UTF8'').';

@@ -30,6 +30,9 @@ pub enum Failure {
     /// The database could not be reached.
     #[error("no usable connection: {0}")]
     Connection(sqlx::Error),
+    /// Somebody has deleted the row meanwhile.
+    #[error("the account's row in billing.watermarks is gone")]
+    Gone,
     /// The process ends.
     #[error("it was stopped")]
     Stopped,
@@ -76,9 +79,10 @@ impl Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error() {
-            Some(error) => Self::Database(error.code().unwrap_or_default().into_owned()),
-            None => Self::Connection(error),
+        match error {
+            sqlx::Error::RowNotFound => Self::Gone,
+            sqlx::Error::Database(error) => Self::Database(error.code().unwrap_or_default().into_owned()),
+            error => Self::Connection(error),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gap::text;
 use super::run::{Compared, Run};
-use super::{Failure, Reconcile};
+use super::{Doubt, Failure, Reconcile};
 use crate::reach;
 
 /// How often it looks whether a comparison is due: another process may have done it, or failed.
@@ -71,13 +71,14 @@ impl Rounds {
                 Ok(Some(compared)) => said.compared(&compared),
                 Err(Failure::Stopped) => return,
                 Err(failure) => {
+                    let is_foreign = matches!(failure, Failure::Key(Doubt::OtherAccount(_) | Doubt::Refused(_)));
                     let failure = match failure {
                         Failure::Connection(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_))) => {
                             reach::cause(&self.reconcile.pool, &error).await
                         }
                         failure => failure.to_string(),
                     };
-                    said.failed(account, &failure);
+                    said.failed(account, &failure, is_foreign);
                 }
             }
         }
@@ -114,17 +115,19 @@ impl Said {
     }
 
     /// Once; then it is quiet until that account's comparison has come to its end.
-    fn failed(&mut self, account: String, error: &str) {
+    fn failed(&mut self, account: String, error: &str, is_foreign: bool) {
         if self.failing.contains(&account) {
             tracing::debug!(account, error, "the stored events cannot be compared with Stripe's yet");
-            return;
+        } else if is_foreign {
+            tracing::error!(account, error, "the stored events are not compared with Stripe's until the key is mended");
+        } else {
+            tracing::warn!(
+                account,
+                error,
+                "the stored events cannot be compared with Stripe's now: that is tried again, and nothing is lost; what is \
+                 delivered meanwhile is processed as ever"
+            );
         }
-        tracing::warn!(
-            account,
-            error,
-            "the stored events cannot be compared with Stripe's now: that is tried again, and nothing is lost; what is \
-             delivered meanwhile is processed as ever"
-        );
         self.failing.insert(account);
     }
 }
