@@ -4,7 +4,8 @@ CREATE TABLE billing.watermarks (
     compared_until timestamptz,
     gap_since timestamptz,
     gap_until timestamptz,
-    stripe_account text COLLATE "C" CHECK (octet_length(stripe_account) BETWEEN 1 AND 255),
+    stripe_account text COLLATE "C",
+    livemode boolean,
     leased_until timestamptz,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
@@ -17,6 +18,7 @@ CREATE TABLE billing.watermarks (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT watermarks_gap_has_two_ends CHECK (
         (gap_since IS NULL) = (gap_until IS NULL) AND (gap_since IS NULL OR gap_since < gap_until)),
+    CONSTRAINT watermarks_account_has_a_mode CHECK ((stripe_account IS NULL) = (livemode IS NULL)),
     CONSTRAINT watermarks_failures_have_an_error CHECK ((failures > 0) = (last_error IS NOT NULL)),
     CONSTRAINT watermarks_counts_are_parts CHECK (
         missed >= 0 AND unreadable >= 0 AND missed <= inserted AND inserted + unreadable <= compared)
@@ -28,6 +30,7 @@ COMMENT ON COLUMN billing.watermarks.compared_until IS 'By Stripe''s clock: ever
 COMMENT ON COLUMN billing.watermarks.gap_since IS 'Events created from here to gap_until were never compared, for Stripe no longer listed them: what they told has to be read by a backfill. Null where there is no such gap.';
 COMMENT ON COLUMN billing.watermarks.gap_until IS 'The end of that gap.';
 COMMENT ON COLUMN billing.watermarks.stripe_account IS 'Of the account itself: the id that Stripe names it by, noted when the key was proven to be of the account of the stored events. It vouches for the key where all of those are too old to be looked up.';
+COMMENT ON COLUMN billing.watermarks.livemode IS 'The mode of that key; null where stripe_account is.';
 COMMENT ON COLUMN billing.watermarks.leased_until IS 'Until then nobody else begins: somebody is at it, or it has failed and waits. By the database''s clock.';
 COMMENT ON COLUMN billing.watermarks.started_at IS 'When the last run began, by the database''s clock.';
 COMMENT ON COLUMN billing.watermarks.finished_at IS 'When a run last came to its end, by the database''s clock.';

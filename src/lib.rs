@@ -40,6 +40,7 @@
 //! is the only recovery. `docs/architecture.md` says which test holds which.
 
 pub mod admin;
+pub mod backfill;
 pub mod cli;
 pub mod client;
 pub mod clock;

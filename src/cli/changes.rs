@@ -5,12 +5,26 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::output;
+use crate::store::Change;
 
 /// Columns whose values are personal data: that they changed may be told, to what may not.
 const PERSONAL: [&str; 7] = ["address_line1", "address_line2", "city", "email", "name", "postal_code", "state"];
 
 /// Columns that say nothing about what has changed.
 const KEYS: [&str; 2] = ["account", "id"];
+
+/// Prints a changed row: its name and a line for each column, or one JSON object.
+pub(super) fn print(change: &Change, json: bool) -> anyhow::Result<()> {
+    if json {
+        return output::print_json(&serde_json::json!({
+            "table": change.table, "name": change.name, "is_new": change.is_new,
+            "changes": self::json(&change.changes),
+        }));
+    }
+    let new = if change.is_new { " (new)" } else { "" };
+    output::print(&format!("{} {}{new}", change.table, change.name))?;
+    lines(&change.changes, "  ").iter().try_for_each(|line| output::print(line))
+}
 
 /// The lines of a change: `column: before → after`. `changes` is the JSON object of `billing.row_changes`.
 pub(super) fn lines(changes: &str, indent: &str) -> Vec<String> {
@@ -26,6 +40,22 @@ pub(super) fn lines(changes: &str, indent: &str) -> Vec<String> {
                 format!("{column}: {} -> {}", plain(before), plain(after.get()))
             };
             output::wrapped(indent, &line)
+        })
+        .collect()
+}
+
+/// The cells of a change: column, value before, value after.
+pub(super) fn cells(changes: &str) -> Vec<[String; 3]> {
+    let columns: BTreeMap<String, (Option<Box<RawValue>>, Box<RawValue>)> =
+        serde_json::from_str(changes).unwrap_or_default();
+    let shown = columns.into_iter().filter(|(column, _)| !KEYS.contains(&column.as_str()));
+    shown
+        .map(|(column, (before, after))| {
+            if PERSONAL.contains(&column.as_str()) {
+                return [column, "(not shown)".to_owned(), "(not shown)".to_owned()];
+            }
+            let before = before.as_ref().map_or("null", |value| value.get());
+            [column, plain(before), plain(after.get())]
         })
         .collect()
 }

@@ -1,8 +1,10 @@
 //! The command line: one file a command. Arguments and configuration become a task, which `main` runs.
 //!
-//! Exit codes: 0 success, 1 failure, 2 usage or configuration error. Nothing else prints; the only place that uses
+//! Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 drift that `verify` found. Nothing else prints; the only place that uses
 //! `anyhow`, because here every error ends as a sentence for the operator.
 
+mod asking;
+pub mod backfill;
 mod changes;
 pub mod database;
 pub mod demo;
@@ -19,11 +21,15 @@ pub mod send;
 pub mod serve;
 pub mod settings;
 pub mod signals;
+mod survey;
+pub mod verify;
 
 use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::config::error::ConfigError;
 use crate::config::log::LogConfig;
@@ -33,7 +39,7 @@ use crate::config::unknown;
 /// What a command does once its configuration is known to be right.
 pub type Task = Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>>;
 
-const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 usage or configuration error.\n\
+const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 usage or configuration error,\n3 `verify` found a difference.\n\
     `billing-sync <COMMAND> --help` lists the settings that a command uses.";
 
 /// Keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
@@ -60,6 +66,10 @@ enum Command {
     Doctor(doctor::Args),
     /// Show how a row came to be: each event and read, and what it changed.
     Explain(explain::Args),
+    /// Read everything from Stripe, or some customers, and bring all rows in step.
+    Backfill(backfill::Args),
+    /// Compare rows with what Stripe says, field by field, and mend them on request.
+    Verify(verify::Args),
     /// Compute every row again from what is stored, without asking Stripe.
     Rebuild(rebuild::Args),
     /// Compare the stored events with Stripe's, and store what is lacking.
@@ -82,6 +92,8 @@ impl Cli {
             Command::Send(args) => args.settings.flags(),
             Command::Doctor(args) => args.settings.flags(),
             Command::Explain(args) => args.settings.flags(),
+            Command::Backfill(args) => args.settings.flags(),
+            Command::Verify(args) => args.settings.flags(),
             Command::Rebuild(args) => args.settings.flags(),
             Command::Reconcile(args) => args.settings.flags(),
             Command::Renew(args) => args.settings.flags(),
@@ -107,12 +119,20 @@ impl Cli {
             Command::Send(args) => args.plan(source),
             Command::Doctor(args) => Some(args.plan(source)),
             Command::Explain(args) => args.plan(source),
+            Command::Backfill(args) => args.plan(source),
+            Command::Verify(args) => args.plan(source),
             Command::Rebuild(args) => args.plan(source),
             Command::Reconcile(args) => args.plan(source),
             Command::Renew(args) => args.plan(source),
             Command::Outbox(command) => command.plan(source),
         }
     }
+}
+
+/// A time as one writes it, such as 2026-01-31T00:00:00Z.
+fn instant(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "write it with its time zone, as in 2026-12-01T00:00:00Z".to_owned())
 }
 
 /// Runs the task to its end and says how it went.

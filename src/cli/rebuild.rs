@@ -19,7 +19,6 @@ use crate::config::worker::WorkerConfig;
 use crate::jobs::rebuild::{estimate, unknown};
 use crate::metrics::instance::Instance;
 use crate::migrations;
-use crate::store::Change;
 use crate::worker::Context;
 use crate::worker::rebuild::{Page, Rebuild};
 
@@ -98,7 +97,7 @@ impl Args {
             told.page(&rebuild.customers(&self.customer).await?)?;
         }
         told.end()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(if told.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -111,12 +110,13 @@ struct Told {
     objects: usize,
     changed: usize,
     asked: usize,
+    failed: usize,
 }
 
 impl Told {
     fn new(dry_run: bool, json: bool) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self { dry_run, json, bar, said: Instant::now(), objects: 0, changed: 0, asked: 0 }
+        Self { dry_run, json, bar, said: Instant::now(), objects: 0, changed: 0, asked: 0, failed: 0 }
     }
 
     /// A bar on a terminal; elsewhere lines now and then.
@@ -132,27 +132,20 @@ impl Told {
         self.objects += page.objects;
         self.changed += page.changes.len();
         self.asked += page.asked;
+        for (key, error) in &page.failed {
+            self.failed += 1;
+            let (kind, id) = (&key.object_type, &key.object_id);
+            self.bar.suspend(|| output::complain(&output::wrapped("", &format!("not computed: {kind} {id}: {error}"))));
+        }
         self.bar.inc(u64::try_from(page.objects).unwrap_or_default());
         if self.dry_run || self.json {
-            page.changes.iter().try_for_each(|change| self.change(change))?;
+            page.changes.iter().try_for_each(|change| changes::print(change, self.json))?;
         }
         if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
             self.said = Instant::now();
             output::complain(&format!("{} objects, {} rows changed", self.objects, self.changed));
         }
         Ok(())
-    }
-
-    fn change(&self, change: &Change) -> anyhow::Result<()> {
-        if self.json {
-            return output::print_json(&serde_json::json!({
-                "table": change.table, "name": change.name, "is_new": change.is_new,
-                "changes": changes::json(&change.changes),
-            }));
-        }
-        let new = if change.is_new { " (new)" } else { "" };
-        output::print(&format!("{} {}{new}", change.table, change.name))?;
-        changes::lines(&change.changes, "  ").iter().try_for_each(|line| output::print(line))
     }
 
     fn end(&self) -> anyhow::Result<()> {
@@ -162,6 +155,9 @@ impl Told {
         if self.asked > 0 {
             let word = if self.dry_run { "would" } else { "will" };
             text = format!("{text}; `serve` {word} ask Stripe for {} objects", self.asked);
+        }
+        if self.failed > 0 {
+            text = format!("{text}; those of {} objects could not be computed", self.failed);
         }
         if self.json {
             output::complain(&text);

@@ -1,18 +1,16 @@
 //! `reconcile`: compares the stored events with Stripe's list, once, and stores what is lacking. `serve` does so all the
 //! time; this is for a look, and for a longer way back.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use prometheus::Registry;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
+use super::asking::{CONCERNS, Progress};
 use super::settings::{SettingArgs, Uses};
 use super::{Task, database, output};
 use crate::client::{self, HttpStripe};
@@ -28,15 +26,12 @@ use crate::reconcile::gap::text;
 use crate::reconcile::run::{Compared, Run, Since, Tally};
 use crate::reconcile::{Failure, REACH, Reconcile};
 
-/// Without a terminal, how often a line says how far it is.
-const SAY_EVERY: Duration = Duration::from_secs(10);
-
 /// The settings of `reconcile`: whose events, and how Stripe is asked.
 #[derive(Debug)]
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Stripe, Concern::Sync, Concern::Log];
+    const CONCERNS: &'static [Concern] = CONCERNS;
 }
 
 /// Arguments of `reconcile`.
@@ -95,13 +90,15 @@ impl Args {
     async fn compare(&self, reconcile: &Reconcile) -> anyhow::Result<ExitCode> {
         let never = CancellationToken::new();
         let mut run = Run::new(reconcile, self.since, &never);
-        let mut told = Told::new();
+        let mut told = Progress::new("{spinner} {msg}, {elapsed}", None);
         let mut all_well = true;
         for account in reconcile.accounts() {
-            let mut tell = |tally: &Tally| told.so_far(tally);
+            let mut tell = |tally: &Tally| {
+                told.say(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
+            };
             match run.account(&account, None, &mut tell).await {
                 Ok(compared) => {
-                    told.bar.suspend(|| compared.iter().try_for_each(|compared| self.print(compared)))?;
+                    told.bar().suspend(|| compared.iter().try_for_each(|compared| self.print(compared)))?;
                     all_well &= compared.is_some_and(|it| it.gap.is_none() && it.tally.unreadable == 0);
                 }
                 Err(Failure::Since(wrong)) => {
@@ -112,11 +109,11 @@ impl Args {
                 Err(failure) => {
                     all_well = false;
                     let what = format!("{} could not be compared: {failure}", name(&account));
-                    told.bar.suspend(|| output::complain(&output::wrapped("error: ", &what)));
+                    told.bar().suspend(|| output::complain(&output::wrapped("error: ", &what)));
                 }
             }
         }
-        told.bar.finish_and_clear();
+        told.end();
         Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
@@ -190,36 +187,10 @@ fn print(compared: &Compared) -> anyhow::Result<()> {
     notes.iter().try_for_each(|note| output::print(&output::wrapped("", note)))
 }
 
-/// How far it is, on standard error.
-struct Told {
-    bar: ProgressBar,
-    said: Instant,
-}
-
-impl Told {
-    fn new() -> Self {
-        let bar = if std::io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{spinner} {pos} events compared, {msg}, {elapsed}");
-            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-        } else {
-            ProgressBar::hidden()
-        };
-        Self { bar, said: Instant::now() }
-    }
-
-    fn so_far(&mut self, tally: &Tally) {
-        let missing = format!("{} missing", tally.inserted());
-        self.bar.set_position(tally.compared);
-        if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
-            self.said = Instant::now();
-            output::complain(&format!("{} events compared, {missing}", tally.compared));
-        }
-        self.bar.set_message(missing);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

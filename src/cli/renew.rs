@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::settings::{SettingArgs, Uses};
-use super::{Task, database, output};
+use super::{Task, database, instant, output};
 use crate::config::database::required;
 use crate::config::settings::Concern;
 use crate::config::source::Source;
@@ -57,11 +57,6 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     pub(super) settings: SettingArgs<Settings>,
-}
-
-fn instant(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| "write it with its time zone, as in 2026-12-01T00:00:00Z".to_owned())
 }
 
 impl Args {

@@ -36,6 +36,7 @@ pub struct HttpStripe {
     limiter: Arc<Limiter>,
     metrics: StripeMetrics,
     attempts: RetryPolicy,
+    livemode: Option<bool>,
 }
 
 /// There is no client without a key.
@@ -70,7 +71,13 @@ impl HttpStripe {
         let base = config.api_base.as_str().trim_end_matches('/');
         let transport = Transport::new(format!("{base}/"), key, config.timeout, config.concurrency, clock);
         let limiter = Limiter::new(config.rate, config.concurrency, PATIENCE);
-        Ok(Self { transport: Arc::new(transport), limiter: Arc::new(limiter), metrics, attempts })
+        Ok(Self {
+            transport: Arc::new(transport),
+            limiter: Arc::new(limiter),
+            metrics,
+            attempts,
+            livemode: config.livemode(),
+        })
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Answer, ApiError> {
@@ -176,6 +183,10 @@ impl StripeApi for HttpStripe {
     async fn read(&self, account: &str, read: &Read, urgency: Urgency) -> Result<Answer, ApiError> {
         let request = read.request().ok_or_else(|| ApiError::unaskable("not sent: an id is empty"))?;
         self.ask(&Question { operation: read.operation(), request: &request, account, urgency }).await
+    }
+
+    fn livemode(&self) -> Option<bool> {
+        self.livemode
     }
 }
 

@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 
 pub use self::error::ApiError;
 pub use self::http::{BuildError, HttpStripe};
-pub use self::read::{MOST_TYPES, PAGE, PaymentsOf, Read};
+pub use self::read::{Listed, MOST_TYPES, PAGE, PaymentsOf, Read, Span};
 use crate::metrics::stripe::StripeMetrics;
 
 /// The version in which every answer comes, whatever the account's default: the newest that the views were written for,
@@ -73,6 +73,11 @@ pub trait StripeApi: Send + Sync {
     /// # Errors
     /// Each says what follows from it, see [`ApiError`].
     async fn read(&self, account: &str, read: &Read, urgency: Urgency) -> Result<Answer, ApiError>;
+
+    /// The mode that is read, as Stripe's `livemode` says it; `None` where nothing tells.
+    fn livemode(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// The metrics of the way out, every operation and outcome at 0.

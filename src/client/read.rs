@@ -1,7 +1,10 @@
 //! What can be read, and the request for each: async-stripe's builders make the paths and queries.
 //!
-//! PURE. Expanded is what the projection needs and a webhook does not carry; names of fields are those of
+//! PURE. The lists of everything are in [`lists`]. Expanded is what the projection needs and a webhook does not carry; names of fields are those of
 //! [`super::API_VERSION`]. Stripe expands four levels deep at most.
+
+#[path = "lists.rs"]
+mod lists;
 
 use stripe_billing::invoice_payment::{
     ListInvoicePayment, ListInvoicePaymentPayment, ListInvoicePaymentPaymentType as PaymentType,
@@ -108,6 +111,49 @@ pub enum Read {
     Plan(String),
     /// A checkout session with its line items.
     CheckoutSession(String),
+    /// A page of all objects of a kind, newest first.
+    List {
+        /// Of which kind, and of whom.
+        of: Listed,
+        /// When they were created.
+        span: Span,
+        /// The last object of the page before.
+        after: Option<String>,
+    },
+}
+
+/// Which objects a list has. Deleted ones are in none, and those on test clocks in none but their clock's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// Products, withdrawn ones too.
+    Products,
+    /// Prices with their amounts in other currencies, withdrawn ones too.
+    Prices,
+    /// Plans: what there is of prices at a Stripe that has no list of them.
+    Plans,
+    /// Coupons.
+    Coupons,
+    /// Customers, with what [`Read::Customer`] carries.
+    Customers,
+    /// Subscriptions of every status, with what [`Read::Subscription`] carries; of one customer, where it is named.
+    Subscriptions(Option<String>),
+    /// Invoices of every status; of one customer, where it is named.
+    Invoices(Option<String>),
+    /// Checkout sessions with their line items; of one customer, where it is named.
+    Sessions(Option<String>),
+    /// Disputes.
+    Disputes,
+    /// Payments of all invoices, each with its payment intent and that one's latest charge.
+    Payments,
+}
+
+/// A span of creation times, in whole seconds; without bounds it is all of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// The first second.
+    pub from: Option<i64>,
+    /// The second after the last.
+    pub until: Option<i64>,
 }
 
 /// Whose payments: from an invoice to what paid it, or the way back.
@@ -121,7 +167,7 @@ pub enum PaymentsOf {
 
 impl Read {
     /// Every operation, as the values of a metric's label; `other` is what comes through the door for the builders.
-    pub const OPERATIONS: [&str; 23] = [
+    pub const OPERATIONS: [&str; 32] = [
         "account.retrieve",
         "event.retrieve",
         "events.list",
@@ -144,6 +190,15 @@ impl Read {
         "price.retrieve",
         "plan.retrieve",
         "checkout_session.retrieve",
+        "products.list",
+        "prices.list",
+        "plans.list",
+        "coupons.list",
+        "customers.list",
+        "subscriptions.list",
+        "invoices.list",
+        "checkout_sessions.list",
+        "disputes.list",
         Self::OTHER,
     ];
 
@@ -174,6 +229,7 @@ impl Read {
             Self::Price(_) => "price.retrieve",
             Self::Plan(_) => "plan.retrieve",
             Self::CheckoutSession(_) => "checkout_session.retrieve",
+            Self::List { of, .. } => of.operation(),
         }
     }
 
@@ -209,6 +265,7 @@ impl Read {
             Self::Price(id) => RetrievePrice::new(segment(id)).expand(list(["currency_options", "product"])).build(),
             Self::Plan(id) => RetrievePlan::new(segment(id)).expand(list(["product"])).build(),
             Self::CheckoutSession(id) => RetrieveCheckoutSession::new(segment(id)).expand(list(["line_items"])).build(),
+            Self::List { of, span, after } => lists::page(of, *span, after.as_deref()),
         }
     }
 }

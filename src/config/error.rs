@@ -29,7 +29,8 @@ impl Problem {
         Self { subject: subject.into(), wrong: wrong.into(), mend: mend.into() }
     }
 
-    pub(super) fn missing(setting: &Setting, mend: &str) -> Self {
+    /// A setting that this command cannot do without.
+    pub fn missing(setting: &Setting, mend: &str) -> Self {
         Self::new(setting.name, "is not set (or empty)", mend)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::error::Problem;
@@ -70,7 +70,7 @@ pub fn required(source: &mut Source) -> Option<StripeConfig> {
 pub fn missing() -> Problem {
     Problem::missing(
         &settings::STRIPE_SECRET_KEY,
-        "set it to a secret or restricted key (sk_… or rk_…) that may read events, or STRIPE_SECRET_KEY_FILE to a file",
+        "set it to a secret or restricted key (sk_… or rk_…), or STRIPE_SECRET_KEY_FILE to a file",
     )
 }
 
@@ -83,6 +83,13 @@ fn default_rate(source: &Source) -> u32 {
 pub(super) fn of_key(source: &Source) -> Option<bool> {
     let found = source.look_up(&settings::STRIPE_SECRET_KEY).ok().flatten()?;
     mode_of(&found.text)
+}
+
+impl StripeConfig {
+    /// The mode of the key, as Stripe's `livemode` says it; `None` without a key, and for the oldest keys, which name none.
+    pub fn livemode(&self) -> Option<bool> {
+        self.secret_key.as_ref().and_then(|key| mode_of(key.expose_secret()))
+    }
 }
 
 /// The mode that a key's prefix names, as Stripe's `livemode` says it (`true` is live); `None` where it names none, as the

@@ -48,6 +48,11 @@ impl Demands {
         self.0.contains_key(&(Kind::Fetch, key.clone()))
     }
 
+    /// The objects that are to be fetched.
+    pub fn fetches(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.0.keys().filter(|(kind, _)| *kind == Kind::Fetch).map(|(_, key)| key)
+    }
+
     /// Leaves out what needs Stripe's API.
     #[must_use]
     pub fn without_reads(mut self) -> Self {

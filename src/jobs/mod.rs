@@ -13,6 +13,7 @@
 //! generation, and a job is done only in the generation that was served: a demand that comes during the work is
 //! never lost. No job is ever given up: it comes back more and more rarely, with its last error.
 
+pub mod account;
 pub mod claim;
 pub mod demand;
 pub mod rebuild;

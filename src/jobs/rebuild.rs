@@ -21,6 +21,14 @@ pub struct Run {
     pub changes: i64,
 }
 
+impl Run {
+    /// So much more is done.
+    pub fn add(&mut self, objects: usize, changes: usize) {
+        self.objects += i64::try_from(objects).unwrap_or_default();
+        self.changes += i64::try_from(changes).unwrap_or_default();
+    }
+}
+
 /// The two halves of a rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

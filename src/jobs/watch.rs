@@ -49,3 +49,41 @@ pub async fn lacking_limits(conn: &mut PgConnection) -> Result<u64, sqlx::Error>
     .await?;
     Ok(done.rows_affected())
 }
+
+/// The reads that are asked for and not made yet.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// All of them.
+    pub left: u64,
+    /// Those that failed and wait to be tried again.
+    pub failing: u64,
+    /// Of those the objects, as type and id, and why; at most a hundred.
+    pub failures: Vec<(String, String)>,
+}
+
+/// What is still to be read.
+///
+/// # Errors
+/// Those of the database.
+pub async fn reads_left(conn: &mut PgConnection) -> Result<Waiting, sqlx::Error> {
+    let counts = sqlx::query!(
+        r#"-- jobs.reads_left
+        SELECT count(*) AS "left!", count(last_error) AS "failing!" FROM billing.jobs WHERE kind IN ('fetch', 'confirm')"#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let failures = sqlx::query!(
+        r#"-- jobs.reads_failing
+        SELECT concat_ws(' ', object_type, object_id) AS "object!", last_error AS "error!"
+        FROM billing.jobs WHERE kind IN ('fetch', 'confirm') AND last_error IS NOT NULL
+        ORDER BY kind, account, object_type, object_id
+        LIMIT 100"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(Waiting {
+        left: u64::try_from(counts.left).unwrap_or_default(),
+        failing: u64::try_from(counts.failing).unwrap_or_default(),
+        failures: failures.into_iter().map(|row| (row.object, row.error)).collect(),
+    })
+}

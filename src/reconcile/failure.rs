@@ -44,12 +44,11 @@ pub enum Doubt {
     /// Stripe refuses it.
     #[error(transparent)]
     Refused(ApiError),
-    /// Stripe knows none of this many stored events.
+    /// It is of another account or mode than what is stored; says what shows it.
     #[error(
-        "Stripe's API knows none of {0} stored events: STRIPE_SECRET_KEY is of another account or mode, and its events \
-         are not stored"
+        "STRIPE_SECRET_KEY is of another account or mode than what is stored here ({0}); its events are not stored"
     )]
-    OtherAccount(usize),
+    OtherAccount(String),
     /// The stored events are too young or too old for Stripe to be asked about them.
     #[error(
         "nothing shows yet that STRIPE_SECRET_KEY is of the account of the stored events, since they are all too young or \

@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
         let moves = (from <= start).then_some(until);
         let stripe_account = trust.account.filter(|_| account.is_empty());
         let finish = async |conn: &mut PgConnection| {
-            watermark::finish(conn, account, moves, &tally, stripe_account.as_deref()).await
+            watermark::finish(conn, account, moves, &tally, stripe_account.as_ref()).await
         };
         let after = self.reconcile.step(finish).await?;
         Ok(Compared {

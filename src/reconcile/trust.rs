@@ -1,12 +1,13 @@
 //! Whether a key may be listed with: the events of another account must never become ours.
 //!
 //! A fetch with a wrong key finds nothing; a list finds everything of somebody else. So a key has to be proven by a
-//! stored event that Stripe delivered, as for fetches. Where all of those are too old to be asked for, the account's id
+//! stored event that Stripe delivered, or by a backfill, as for fetches. Where all of those are too old to be asked for, the account's id
 //! vouches for it, noted when it last was proven. Where there is none at all, there is nothing that it could contradict.
 
 use time::OffsetDateTime;
 
 use super::{Doubt, Failure, Reconcile, watermark};
+use crate::jobs::account::Account;
 use crate::outbox::sample;
 use crate::worker::fetch::guard::{self, Verdict};
 
@@ -15,8 +16,8 @@ use crate::worker::fetch::guard::{self, Verdict};
 pub(super) struct Trust {
     /// Stripe's time.
     pub(super) at: OffsetDateTime,
-    /// The id of our account, where a stored event has just proven that it is ours.
-    pub(super) account: Option<String>,
+    /// Our account as Stripe names it, where it was just proven that the key is of it.
+    pub(super) account: Option<Account>,
 }
 
 impl Reconcile {
@@ -36,7 +37,7 @@ impl Reconcile {
                 Err(Doubt::Unproven.into())
             }
             Verdict::Unanswered(error) => Err(error.into()),
-            Verdict::OtherAccount(events) => Err(Doubt::OtherAccount(events).into()),
+            Verdict::OtherAccount(shown_by) => Err(Doubt::OtherAccount(shown_by).into()),
             Verdict::Refused(error) => Err(Doubt::Refused(error).into()),
         }
     }

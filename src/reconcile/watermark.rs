@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use super::gap::Gap;
 use super::run::Tally;
 use crate::interval::interval;
+use crate::jobs::account::Account;
 
 /// Longer than one request with its retries takes; it is given anew with each page.
 const LEASE: Duration = Duration::from_mins(2);
@@ -83,14 +84,15 @@ pub(super) async fn finish(
     account: &str,
     until: Option<OffsetDateTime>,
     tally: &Tally,
-    stripe_account: Option<&str>,
+    stripe_account: Option<&Account>,
 ) -> Result<Watermark, sqlx::Error> {
     let row = sqlx::query!(
         "-- reconcile.finish
         UPDATE billing.watermarks
         SET compared_until = greatest(compared_until, $2), finished_at = clock_timestamp(), leased_until = NULL,
             failures = 0, last_error = NULL, compared = $3, inserted = $4, missed = $5, unreadable = $6,
-            stripe_account = coalesce($7, stripe_account)
+            stripe_account = coalesce($7, stripe_account),
+            livemode = CASE WHEN $7::text IS NULL THEN livemode ELSE $8 END
         WHERE account = $1
         RETURNING compared_until, gap_since, gap_until",
         account,
@@ -99,7 +101,8 @@ pub(super) async fn finish(
         count(tally.inserted()),
         count(tally.missed),
         count(tally.unreadable),
-        stripe_account
+        stripe_account.map(|account| account.id.as_str()),
+        stripe_account.map(|account| account.livemode)
     )
     .fetch_one(conn)
     .await?;
@@ -146,17 +149,19 @@ pub(super) async fn release(conn: &mut PgConnection, account: &str) -> Result<()
     one(&released)
 }
 
-/// The id by which Stripe names our own account, where a key was ever proven to be of it.
+/// The account and mode of our own events, where a key was ever proven to be of them.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn stripe_account(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    let noted = sqlx::query_scalar!(
-        "-- reconcile.stripe_account\nSELECT stripe_account FROM billing.watermarks WHERE account = ''"
+pub(super) async fn stripe_account(conn: &mut PgConnection) -> Result<Option<Account>, sqlx::Error> {
+    sqlx::query_as!(
+        Account,
+        r#"-- reconcile.stripe_account
+        SELECT stripe_account AS "id!", livemode AS "livemode!"
+        FROM billing.watermarks WHERE account = '' AND stripe_account IS NOT NULL"#
     )
     .fetch_optional(conn)
-    .await?;
-    Ok(noted.flatten())
+    .await
 }
 
 /// The row is there from the beginning of a comparison to its end, unless somebody has deleted it.

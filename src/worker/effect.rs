@@ -24,6 +24,7 @@ use crate::mirror::merge::{self, Incoming, Merged};
 use crate::mirror::{locks, related};
 use crate::projection::Projected;
 use crate::renewals::follow;
+use crate::store::Change;
 
 /// What is put into one transaction.
 #[derive(Default)]
@@ -38,6 +39,10 @@ pub(super) struct Work {
     pub(super) demands: Demands,
     /// What was noticed about objects already.
     pub(super) notes: Notes,
+    /// What is projected whatever comes of it, each for a cause: rows that may differ from what they should be.
+    pub(super) also: Causes,
+    /// It is the past, of which most changes no row: only the customers for whom it may matter are projected.
+    pub(super) past: bool,
 }
 
 /// What one cause is about.
@@ -62,6 +67,8 @@ pub(super) struct Applied {
     pub(super) notes: Notes,
     /// What was asked for.
     pub(super) demands: Demands,
+    /// The rows that were written.
+    pub(super) changes: Vec<Change>,
 }
 
 impl Work {
@@ -99,17 +106,27 @@ impl Work {
 /// Does it all but the commit.
 pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work) -> Result<Applied, Failure> {
     let (objects, named) = (work.objects(), work.named());
-    let Work { incoming, facts, touches, mut demands, mut notes } = work;
+    let Work { incoming, facts, touches, mut demands, mut notes, also, past } = work;
     let around = related::customers_around(conn, &objects, &named).await?;
     let own = touches.values().flat_map(|touch| &touch.customers).cloned();
-    let locked: BTreeSet<ObjectKey> =
-        own.chain(around.into_iter().map(|(_, customer)| customer)).chain(objects.iter().cloned()).collect();
+    let mut customers: BTreeSet<ObjectKey> = own.chain(around.into_iter().map(|(_, customer)| customer)).collect();
+    if past {
+        customers = concerned(conn, customers, &objects, &named, &facts).await?;
+    }
+    let locked: BTreeSet<ObjectKey> = customers.into_iter().chain(also.keys().chain(&objects).cloned()).collect();
     locks::acquire(conn, &locked).await?;
 
     rows::add(conn, &facts).await?;
     let grown = timeline::add(conn, &facts, &incoming.arrivals).await?;
     let merged = merge::merge(conn, incoming).await?;
-    let causes = touched(conn, &merged, &touches, &objects, &named).await?;
+    let mut causes = touched(conn, &merged, &touches, &objects, &named).await?;
+    if past {
+        let matter = concerned(conn, causes.keys().cloned().collect(), &objects, &named, &facts).await?;
+        causes.retain(|customer, _| matter.contains(customer));
+    }
+    for (key, why) in also.iter().filter(|(key, _)| key.object_type == "customer") {
+        causes.entry(key.clone()).or_default().extend(why.iter().cloned());
+    }
     let (here, later): (Causes, Causes) = causes.into_iter().partition(|(customer, _)| locked.contains(customer));
     for customer in later.into_keys() {
         demands.reproject(customer);
@@ -127,11 +144,35 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     for key in known::wanted(conn, &customers, &disputed.collect()).await? {
         demands.fetch(key, None);
     }
-    project::customers(conn, context, &here, &mut notes, &mut demands).await?;
+    let mut changes = project::customers(conn, context, &here, &mut notes, &mut demands).await?;
     follow::timeline(conn, &grown).await?;
-    project::others(conn, &merged.changed, &of_objects(&touches), &mut notes, &mut demands).await?;
+    let mut others = of_objects(&touches);
+    let mut changed = merged.changed.clone();
+    for (key, why) in also {
+        changed.insert(key.clone());
+        others.entry(key).or_default().extend(why);
+    }
+    changes.extend(project::others(conn, &changed, &others, &mut notes, &mut demands).await?);
     let demands = ask(conn, context, demands).await?;
-    Ok(Applied { merged, notes, demands })
+    Ok(Applied { merged, notes, demands, changes })
+}
+
+/// Those of `customers` for whom the invoices and payments of the past may matter: a subscription names the invoice as its
+/// latest, or they have paid by SEPA, where a failure holds until something later clears it.
+async fn concerned(
+    conn: &mut PgConnection,
+    customers: BTreeSet<ObjectKey>,
+    objects: &BTreeSet<ObjectKey>,
+    named: &BTreeSet<ObjectKey>,
+    facts: &[(String, Fact)],
+) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    let invoices = objects.union(named).filter(|key| key.object_type == "invoice").cloned().collect();
+    let mut found = known::concerned(conn, &customers, &invoices).await?;
+    found.extend(facts.iter().filter_map(|(account, fact)| match fact {
+        Fact::Charge { sepa: true, customer_id: Some(id), .. } => Some(ObjectKey::new(account, "customer", id)),
+        _ => None,
+    }));
+    Ok(found)
 }
 
 /// Writes the demands, without those that nobody can serve: a rebuild, once there is a key, asks for them again. Returns

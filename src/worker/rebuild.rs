@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use sqlx::PgConnection;
 
 use super::Context;
-use super::batch::begin;
+use super::batch::{begin, contain_panics};
 use super::effect::ask;
 use super::failure::Failure;
 use super::project::{self, Causes, Notes};
@@ -34,9 +34,21 @@ pub struct Page {
     pub changes: Vec<Change>,
     /// Objects that Stripe will be asked for.
     pub asked: usize,
+    /// Objects whose rows cannot be computed, and why.
+    pub failed: Vec<(ObjectKey, String)>,
+}
+
+impl Page {
+    fn add(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.changes.extend(other.changes);
+        self.asked += other.asked;
+        self.failed.extend(other.failed);
+    }
 }
 
 /// A rebuild, of everything or of some customers.
+#[derive(Clone)]
 pub struct Rebuild {
     context: Context,
     /// Nothing is written in the end.
@@ -55,13 +67,18 @@ impl Rebuild {
     /// What kept it from working; then nothing of it is written.
     pub async fn customers(&self, ids: &[String]) -> Result<Page, Failure> {
         let keys: Vec<ObjectKey> = ids.iter().map(|id| ObjectKey::new("", "customer", id)).collect();
-        let mut tx = begin(&self.context).await?;
-        let page = self.project(&mut tx, &keys).await?;
-        self.end(tx).await?;
-        Ok(page)
+        let rebuild = self.clone();
+        contain_panics(async move {
+            let mut tx = begin(&rebuild.context).await?;
+            let page = rebuild.project(&mut tx, &keys).await?;
+            rebuild.end(tx).await?;
+            Ok(page)
+        })
+        .await
     }
 
-    /// The next page of `run`; `None` where it has reached its end.
+    /// The next page of `run`; `None` where it has reached its end. An object whose rows cannot be computed is named in
+    /// the page, and the others go on.
     ///
     /// # Errors
     /// What kept it from working; the run goes on where it was.
@@ -71,20 +88,62 @@ impl Rebuild {
             Stage::Customers => rebuild::customers(&mut tx, run, PAGE).await?,
             Stage::Others => rebuild::others(&mut tx, run, PAGE).await?,
         };
-        let Some(last) = keys.last() else {
+        let Some(last) = keys.last().cloned() else {
             return self.next_stage(tx, run).await;
         };
-        let page = self.project(&mut tx, &keys).await?;
-        run.account.clone_from(&last.account);
-        run.position = match run.stage {
-            Stage::Customers => last.object_id.clone(),
+        drop(tx);
+        let mut after = run.clone();
+        after.account = last.account;
+        after.position = match run.stage {
+            Stage::Customers => last.object_id,
             Stage::Others => format!("{}/{}", last.object_type, last.object_id),
         };
-        run.objects += i64::try_from(page.objects).unwrap_or_default();
-        run.changes += i64::try_from(page.changes.len()).unwrap_or_default();
-        rebuild::note(&mut tx, run, false).await?;
-        self.end(tx).await?;
+        let page = match self.store(after.clone(), keys.clone()).await {
+            Err(Failure::Retry(_) | Failure::Bury(_)) => self.take_apart(after.clone(), keys).await?,
+            page => page?,
+        };
+        after.add(page.objects, page.changes.len());
+        *run = after;
         Ok(Some(page))
+    }
+
+    /// Computes the rows of a page and notes where the run stands, in one transaction.
+    async fn store(&self, mut after: Run, keys: Vec<ObjectKey>) -> Result<Page, Failure> {
+        let rebuild = self.clone();
+        contain_panics(async move {
+            let mut tx = begin(&rebuild.context).await?;
+            let page = if keys.is_empty() { Page::default() } else { rebuild.project(&mut tx, &keys).await? };
+            after.add(page.objects, page.changes.len());
+            rebuild::note(&mut tx, &after, false).await?;
+            rebuild.end(tx).await?;
+            Ok(page)
+        })
+        .await
+    }
+
+    /// Computes the rows of a page one object after the other.
+    async fn take_apart(&self, mut after: Run, keys: Vec<ObjectKey>) -> Result<Page, Failure> {
+        let mut all = Page::default();
+        for key in keys {
+            let (rebuild, one) = (self.clone(), vec![key.clone()]);
+            let alone = contain_panics(async move {
+                let mut tx = begin(&rebuild.context).await?;
+                let page = rebuild.project(&mut tx, &one).await?;
+                rebuild.end(tx).await?;
+                Ok(page)
+            });
+            match alone.await {
+                Ok(page) => all.add(page),
+                Err(failure @ (Failure::Away(_) | Failure::Contended(_))) => return Err(failure),
+                Err(failure) => {
+                    all.objects += 1;
+                    all.failed.push((key, failure.to_string()));
+                }
+            }
+        }
+        after.add(all.objects, all.changes.len());
+        rebuild::note(&mut *self.context.pool.acquire().await?, &after, false).await?;
+        Ok(all)
     }
 
     async fn next_stage(&self, mut tx: sqlx::PgTransaction<'static>, run: &mut Run) -> Result<Option<Page>, Failure> {
@@ -116,7 +175,7 @@ impl Rebuild {
         let mut changes = project::customers(conn, &self.context, &customers, &mut notes, &mut demands).await?;
         changes.extend(project::others(conn, &objects, &causes, &mut notes, &mut demands).await?);
         let asked = ask(conn, &self.context, demands).await?.reads();
-        Ok(Page { objects: keys.len(), changes, asked })
+        Ok(Page { objects: keys.len(), changes, asked, failed: Vec::new() })
     }
 
     async fn end(&self, tx: sqlx::PgTransaction<'static>) -> Result<(), Failure> {

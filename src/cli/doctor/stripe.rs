@@ -29,7 +29,7 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check
     };
     let at = &config.api_base;
     match guard::examine(&api, conn, config.read_margin).await.map(|look| look.verdict) {
-        Ok(Verdict::Proven) => Check::ok("stripe", format!("{at} knows the stored events")),
+        Ok(Verdict::Proven) => Check::ok("stripe", format!("{at} is of the account that is stored here")),
         Ok(Verdict::Unproven) => {
             let detail = format!("{at} answers; no event is stored yet that could show that the key is of our account");
             Check::ok("stripe", detail)
@@ -39,8 +39,8 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check
                 format!("see that this machine reaches {at} (STRIPE_API_BASE), and that the key may read events");
             Check::failed("stripe", error.to_string(), mend)
         }
-        Ok(Verdict::OtherAccount(events)) => {
-            let detail = format!("{at} knows none of {events} stored events: the key is of another account or mode");
+        Ok(Verdict::OtherAccount(shown_by)) => {
+            let detail = format!("the key is of another account or mode: {shown_by}");
             Check::failed("stripe", detail, "take the key of the account whose events are received")
         }
         Ok(Verdict::Refused(error)) => {

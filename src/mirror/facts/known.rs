@@ -130,3 +130,42 @@ pub async fn wanted(
     .await?;
     Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
 }
+
+/// Those of `customers` that ever paid by SEPA, and the customers of the subscriptions whose latest invoice is one of
+/// `invoices`: for others a payment of the past changes no row.
+///
+/// # Errors
+/// Those of the database.
+pub async fn concerned(
+    conn: &mut PgConnection,
+    customers: &BTreeSet<ObjectKey>,
+    invoices: &BTreeSet<ObjectKey>,
+) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    if customers.is_empty() && invoices.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let (accounts, _, ids) = columns(customers.iter());
+    let (invoice_accounts, _, invoice_ids) = columns(invoices.iter());
+    let rows = sqlx::query!(
+        r#"-- facts.concerned
+        SELECT asked.account AS "account!", asked.customer_id AS "customer_id!"
+        FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
+        WHERE EXISTS (
+            SELECT FROM billing.charge_facts AS c
+            WHERE c.account = asked.account AND c.customer_id = asked.customer_id AND c.sepa)
+        UNION
+        SELECT s.account, s.customer_id
+        FROM unnest($3::text[], $4::text[]) AS asked (account, invoice_id)
+        JOIN billing.stripe_objects AS s
+            ON s.refs @> ARRAY['invoice/' || asked.invoice_id] AND s.account = asked.account
+                AND s.object_type = 'subscription'
+        WHERE s.customer_id IS NOT NULL"#,
+        &accounts,
+        &ids,
+        &invoice_accounts,
+        &invoice_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, "customer", &row.customer_id)).collect())
+}

@@ -24,7 +24,7 @@ pub enum WorkspaceLink {
 
 impl WorkspaceLink {
     /// Reads `metadata`. The first key that has a value decides, even when the value is bad.
-    pub(super) fn read(metadata: Json<'_>) -> Self {
+    pub fn read(metadata: Json<'_>) -> Self {
         let Some(metadata) = metadata.object() else { return Self::Absent };
         let links = KEYS.map(|key| Self::of(metadata.get(key)));
         links.into_iter().find(|link| *link != Self::Absent).unwrap_or_default()

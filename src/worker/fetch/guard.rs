@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::client::{ApiError, Read, StripeApi, Urgency};
 use crate::clock;
+use crate::jobs::account::{self, Account};
 use crate::metrics::instance::Instance;
 use crate::outbox::sample;
 use crate::stripe::json::Json;
@@ -35,7 +36,7 @@ enum State {
     /// There was no event old enough to look up: reads are made, and what they do not find proves nothing. Looked at
     /// again then.
     Unproven(Instant),
-    /// A stored event was found.
+    /// A stored event was found, or the key is of the account of the last backfill.
     Open,
     /// Not before then.
     Shut(Instant),
@@ -111,8 +112,8 @@ pub enum Verdict {
     Unproven,
     /// Stripe did not say whether it knows any: it cannot be reached, or the key may not read events.
     Unanswered(ApiError),
-    /// Stripe knows none of this many stored events: the key is of another account or mode.
-    OtherAccount(usize),
+    /// The key is of another account or mode than what is stored; says what shows it.
+    OtherAccount(String),
     /// Stripe refuses the key.
     Refused(ApiError),
 }
@@ -124,11 +125,12 @@ pub struct Look {
     pub verdict: Verdict,
     /// When it was looked at, by Stripe's clock where Stripe has told it.
     pub at: OffsetDateTime,
-    /// The id of the key's account, where the key may read it.
-    pub account: Option<String>,
+    /// The account of the key, where it may be read.
+    pub account: Option<Account>,
 }
 
-/// Looks up stored events until one is found. An event that is younger than `margin`, by which a read may be stale, is
+/// Compares the key's account with that of the last backfill; where there was none, looks up stored events until one is
+/// found. An event that is younger than `margin`, by which a read may be stale, is
 /// missing in any account, so it is not asked for.
 ///
 /// # Errors
@@ -136,7 +138,19 @@ pub struct Look {
 pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Duration) -> Result<Look, sqlx::Error> {
     let (mut unknown, mut unanswered) = (0, None);
     let (at, account) = match api.read("", &Read::Account, Urgency::Normal).await {
-        Ok(answer) => (answer.at, Json::parse(&answer.body).ok().and_then(|account| account.get("id").text())),
+        Ok(answer) => {
+            let (at, account) = (answer.at, account_of(api, &answer.body));
+            match (&account, account::known(conn).await?) {
+                (Some(of_key), Some(known)) if *of_key == known => {
+                    return Ok(Look { verdict: Verdict::Proven, at, account });
+                }
+                (Some(of_key), Some(known)) => {
+                    let shown_by = format!("it is of {of_key}, and the last backfill was of {known}");
+                    return Ok(Look { verdict: Verdict::OtherAccount(shown_by), at, account });
+                }
+                _ => (at, account),
+            }
+        }
         Err(error @ ApiError::Unauthorised { status: 401, .. }) => {
             return Ok(Look { verdict: Verdict::Refused(error), at: clock::now(), account: None });
         }
@@ -156,9 +170,15 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
     let verdict = match (unknown, unanswered) {
         (0, None) => Verdict::Unproven,
         (0, Some(error)) => Verdict::Unanswered(error),
-        (unknown, _) => Verdict::OtherAccount(unknown),
+        (unknown, _) => Verdict::OtherAccount(format!("Stripe knows none of {unknown} stored events")),
     };
     Ok(Look { verdict, at, account })
+}
+
+/// The account that an answer and the key tell of.
+pub fn account_of(api: &dyn StripeApi, body: &str) -> Option<Account> {
+    let id = Json::parse(body).ok()?.get("id").text()?;
+    Some(Account { id, livemode: api.livemode()? })
 }
 
 /// The state that follows, told where it is bad.
@@ -167,11 +187,11 @@ async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<St
         Verdict::Proven => State::Open,
         Verdict::Unproven | Verdict::Unanswered(_) => State::Unproven(Instant::now() + PAUSE),
         Verdict::Refused(error) => refused(&error),
-        Verdict::OtherAccount(events) => {
+        Verdict::OtherAccount(shown_by) => {
             tracing::error!(
-                events,
-                "Stripe's API knows none of the stored events: STRIPE_SECRET_KEY is of another account or mode, and no \
-                 object is read until that is mended"
+                shown_by,
+                "STRIPE_SECRET_KEY is of another account or mode than what is stored, and no object is read until that is \
+                 mended"
             );
             State::Shut(Instant::now() + PAUSE)
         }

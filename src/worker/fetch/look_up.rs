@@ -1,41 +1,28 @@
 //! What is asked of Stripe to know one object: its own read, and the lists that its fields do not carry.
 //!
 //! Knows which reads belong to which type; must not know the database. What comes back is parts: objects with the
-//! version at which they were read. Called by the fetcher, outside any transaction.
+//! version at which they were read. Called by the fetcher and the backfill, outside any transaction.
 
-use serde_json::value::RawValue;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-use crate::client::{Answer, ApiError, PaymentsOf, Read, StripeApi, Urgency};
+use crate::client::{ApiError, PaymentsOf, Read, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::Json;
 use crate::stripe::reference::id_or_object;
+use crate::worker::part::{Part, object_of, version};
 
 /// No list that belongs to one object is longer than this many pages of 100; an endless one is a mistake of the server.
 const MOST_PAGES: usize = 100;
 
-/// One object as a read told it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    /// The object.
-    pub(super) key: ObjectKey,
-    /// When it was read, less the margin.
-    pub(super) version: OffsetDateTime,
-    /// Its JSON; `None` where Stripe knows no such object.
-    pub(super) json: Option<String>,
-    /// What only reads carry, as a JSON object.
-    pub(super) expansion: Option<String>,
-}
-
 /// All that was read for one job. The object of the job is the first part, unless it has no read of its own.
 #[derive(Debug, Default)]
-pub(super) struct LookUp {
-    pub(super) parts: Vec<Part>,
-    pub(super) request_id: Option<String>,
+pub(crate) struct LookUp {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) request_id: Option<String>,
 }
 
 /// Reads for one job.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     api: &'a dyn StripeApi,
     account: &'a str,
     urgency: Urgency,
@@ -45,12 +32,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(api: &'a dyn StripeApi, account: &'a str, urgency: Urgency, margin: std::time::Duration) -> Self {
+    pub(crate) fn new(api: &'a dyn StripeApi, account: &'a str, urgency: Urgency, margin: std::time::Duration) -> Self {
         Self { api, account, urgency, margin, found: LookUp::default() }
     }
 
     /// Reads an object and what belongs to it.
-    pub(super) async fn look_up(mut self, object_type: &str, id: &str) -> Result<LookUp, ApiError> {
+    pub(crate) async fn look_up(mut self, object_type: &str, id: &str) -> Result<LookUp, ApiError> {
         match object_type {
             "subscription" => self.subscription(id).await?,
             "invoice" => self.invoice(id).await?,
@@ -70,18 +57,13 @@ impl<'a> Reader<'a> {
             Ok(answer) => answer,
             Err(ApiError::NotFound { at: Some(at), request_id }) => {
                 self.found.request_id = self.found.request_id.take().or(request_id);
-                self.found.parts.push(Part { key, version: self.stamp(at), json: None, expansion: None });
+                self.found.parts.push(Part::nothing(key, at, self.margin));
                 return Ok(None);
             }
             Err(error) => return Err(error),
         };
-        let version = self.version(&answer);
         self.found.request_id = self.found.request_id.take().or(answer.request_id);
-        let fields = Json::parse(&answer.body).unwrap_or(Json::NULL);
-        let carried = expansions_of(object_type).iter().map(|field| (*field, fields.get(field).raw().to_owned()));
-        let carried = carried.collect::<Vec<_>>();
-        let expansion = (!carried.is_empty()).then(|| object_of(&carried));
-        self.found.parts.push(Part { key, version, json: Some(answer.body.clone()), expansion });
+        self.found.parts.push(Part::of_json(key, answer.body.clone(), answer.at, self.margin));
         Ok(Some(answer.body))
     }
 
@@ -174,8 +156,8 @@ impl<'a> Reader<'a> {
         let mut after = None;
         for _ in 0..MOST_PAGES {
             let answer = self.api.read(self.account, &page(after.take()), self.urgency).await?;
-            let version = self.version(&answer);
             let body = json(&answer.body);
+            let version = version(body, answer.at, self.margin);
             let data = body.get("data").array().unwrap_or_default();
             let last = data.last().and_then(|element| element.get("id").text());
             elements.extend(data.into_iter().map(|element| (element.raw().to_owned(), version)));
@@ -185,17 +167,6 @@ impl<'a> Reader<'a> {
             }
         }
         Err(ApiError::unavailable("a list of Stripe's does not end"))
-    }
-
-    /// When an answer's content is sure to be later than everything before: objects on a test clock live in its time.
-    fn version(&self, answer: &Answer) -> OffsetDateTime {
-        let frozen = json(&answer.body).get("test_clock").get("frozen_time").integer();
-        let frozen = frozen.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-        self.stamp(frozen.unwrap_or(answer.at))
-    }
-
-    fn stamp(&self, at: OffsetDateTime) -> OffsetDateTime {
-        at - Duration::try_from(self.margin).unwrap_or(Duration::MINUTE)
     }
 }
 
@@ -222,15 +193,6 @@ fn read_of(object_type: &str, id: &str) -> Option<Read> {
     })
 }
 
-/// The fields of a type that only reads carry.
-fn expansions_of(object_type: &str) -> &'static [&'static str] {
-    match object_type {
-        "price" => &["currency_options"],
-        "checkout.session" => &["line_items"],
-        _ => &[],
-    }
-}
-
 /// Whose read brings an object that has none of its own.
 pub(super) fn carrier(object_type: &str, content: Json<'_>) -> Option<(&'static str, String)> {
     let named = |field, kind| Some((kind, id_or_object(content.get(field))?));
@@ -243,18 +205,10 @@ pub(super) fn carrier(object_type: &str, content: Json<'_>) -> Option<(&'static 
 }
 
 /// Whether an object of this type is read by itself.
-pub(super) fn is_readable(object_type: &str) -> bool {
+pub(crate) fn is_readable(object_type: &str) -> bool {
     read_of(object_type, "").is_some()
 }
 
 fn json(text: &str) -> Json<'_> {
     Json::parse(text).unwrap_or(Json::NULL)
-}
-
-/// A JSON object of members that are JSON already.
-fn object_of(members: &[(&str, String)]) -> String {
-    let raw = |text: &String| RawValue::from_string(text.clone()).unwrap_or_else(|_| RawValue::NULL.to_owned());
-    let members: std::collections::BTreeMap<&str, Box<RawValue>> =
-        members.iter().map(|(name, text)| (*name, raw(text))).collect();
-    serde_json::to_string(&members).unwrap_or_else(|_| "{}".to_owned())
 }

@@ -5,7 +5,7 @@
 //! there is an API key; any number of them share the jobs.
 
 pub mod guard;
-mod look_up;
+pub(crate) mod look_up;
 mod outcome;
 
 use std::sync::Arc;

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::look_up::{LookUp, Part};
+use super::look_up::LookUp;
 use crate::jobs::{Job, settle};
-use crate::mirror::merge::{Found, Read};
-use crate::stripe::json::Json;
 use crate::worker::Context;
 use crate::worker::batch::Tally;
 use crate::worker::effect::{self, Applied, Work};
 use crate::worker::failure::Failure;
-use crate::worker::told::Told;
 
 /// What causes the changes of a read, in `row_changes`.
 const CAUSE: &str = "read";
@@ -35,7 +32,7 @@ pub(super) async fn store(
     let missing = parts.first().is_some_and(|part| part.json.is_none());
     let mut work = Work::default();
     for part in parts {
-        add(&mut work, part);
+        part.add_to(&mut work, CAUSE);
     }
     let applied = effect::apply(conn, context, work).await?;
     let outcome = match (missing, applied.merged.read.contains(&job.key)) {
@@ -55,22 +52,6 @@ pub(super) async fn store(
         settle::done(conn, &[job]).await?;
     }
     Ok(tally(applied))
-}
-
-/// Adds one object that was read, and what it tells.
-fn add(work: &mut Work, part: Part) {
-    let Part { key, version, json, expansion } = part;
-    let object = json.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
-    let is_stub = object.get("deleted").boolean() == Some(true);
-    // nothing tells nothing
-    let told = if is_stub { Told::default() } else { Told::by(&key, object, version, CAUSE) };
-    let found = match json {
-        None => Found::Nothing,
-        Some(_) if is_stub => Found::Stub,
-        Some(json) => Found::Content(json),
-    };
-    work.add_told(CAUSE, &key, told);
-    work.incoming.reads.push(Read { key, version, found, expansion });
 }
 
 fn tally(applied: Applied) -> Tally {

@@ -127,7 +127,7 @@ async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
     };
     let report = |key: &str| report_of(&stripe.base(), key);
     let (status, said) = report(stripe.key());
-    assert!(status == 0 && said.contains("knows the stored events"), "{said}");
+    assert!(status == 0 && said.contains("is of the account that is stored here"), "{said}");
     let (status, said) = report("sk_test_wrong");
     assert!(status == 1 && said.contains("FAIL stripe stripe refuses the key (401"), "{said}");
     assert!(!said.contains("sk_test_wrong"), "{said}");

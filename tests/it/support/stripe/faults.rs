@@ -20,6 +20,10 @@ pub(crate) enum Fault {
     NotFound,
     /// The stub of a deleted object, whatever is asked for.
     DeletedStub,
+    /// A page without anything that says that there is more.
+    EmptyPage,
+    /// A page on which everything stands twice.
+    DoubledPage,
 }
 
 /// A fault that waits for its requests.

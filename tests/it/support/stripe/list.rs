@@ -24,7 +24,12 @@ pub(crate) fn page(
     let mut objects = candidates(view, kind, query);
     if let Some(cursor) = query.get("starting_after") {
         let place = objects.iter().position(|object| object["id"] == cursor);
-        objects.drain(..=place.ok_or_else(|| gone(kind, cursor))?);
+        let place = place.ok_or_else(|| {
+            let mut answer = bad(&format!("No such {kind}: '{cursor}'"), "starting_after");
+            answer.body["error"]["code"] = json!("resource_missing");
+            answer
+        })?;
+        objects.drain(..=place);
     }
     for (name, value) in query.pairs().chain(also) {
         if !matches!(name, "limit" | "starting_after" | "expand[]" | "types[]") {
@@ -44,6 +49,7 @@ pub(crate) fn page(
     if !(1..=100).contains(&limit) {
         return Err(bad("This value must be between 1 and 100", "limit"));
     }
+    let limit = limit.min(view.world.page_at_most);
     let shown = objects.iter().take(limit).map(|object| present(view, kind, object));
     let data: Vec<Value> = shown.collect();
     Ok(json!({ "object": "list", "data": data, "has_more": objects.len() > limit, "url": path }))
@@ -52,13 +58,6 @@ pub(crate) fn page(
 fn bad(message: &str, param: &str) -> Answer {
     let mut answer = Answer::refusal(400, message);
     answer.body["error"]["param"] = json!(param);
-    answer
-}
-
-/// A place in the list that is not there: an event may have become too old since it was listed.
-fn gone(kind: &str, cursor: &str) -> Answer {
-    let mut answer = bad(&format!("No such {kind}: '{cursor}'"), "starting_after");
-    answer.body["error"]["code"] = json!("resource_missing");
     answer
 }
 

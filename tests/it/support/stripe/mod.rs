@@ -119,6 +119,16 @@ impl FakeStripe {
         self.world().items_shown = count;
     }
 
+    /// An object that is there and that no event told of.
+    pub(crate) fn untold(&self, object: Value) {
+        self.world().put(object);
+    }
+
+    /// Pages have so many objects at most, whatever is asked for.
+    pub(crate) fn page_at_most(&self, count: usize) {
+        self.world().page_at_most = count;
+    }
+
     /// Changes fields of any object, hashes by their keys, and tells it as Stripe does.
     pub(crate) fn update(&self, id: &str, fields: Value) {
         self.world().change(id, |object| merge(object, fields));

@@ -133,6 +133,17 @@ impl FakeStripe {
             Some(Fault::TooManyRequests { retry_after: None }) => json(response, &Answer::too_many_requests()),
             Some(Fault::NotFound) => json(response, &Answer::missing("object", routes::last_segment(&served.path))),
             Some(Fault::DeletedStub) => json(response, &routes::stub(&served.path)),
+            Some(Fault::EmptyPage) => {
+                let body = serde_json::json!({ "object": "list", "data": [], "has_more": true, "url": served.path });
+                json(response, &Answer { status: 200, body })
+            }
+            Some(Fault::DoubledPage) => {
+                let mut answer = ordinary();
+                if let Some(data) = answer.body["data"].as_array_mut() {
+                    *data = data.iter().flat_map(|object| [object.clone(), object.clone()]).collect();
+                }
+                json(response, &answer)
+            }
             _ => json(response, &ordinary()),
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) now: i64,
     /// How many items a subscription's payload shows at most.
     pub(crate) items_shown: usize,
+    /// How many objects a page has at most, whatever is asked for.
+    pub(crate) page_at_most: usize,
     /// The key belongs to another account: nothing of this world is there.
     pub(crate) is_foreign: bool,
     /// The connected account whose world this is; our own where it is `None`.
@@ -53,6 +55,7 @@ impl World {
         Self {
             now: START,
             items_shown: usize::MAX,
+            page_at_most: usize::MAX,
             is_foreign: false,
             owner: None,
             key: "sk_test_fake",

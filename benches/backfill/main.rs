@@ -1,0 +1,176 @@
+//! What a backfill costs: its writing beside bare upserts of the same rows, its memory at two sizes, and how much of the
+//! request budget it uses. The real binary, against a Stripe that makes up its objects as they are asked for.
+//!
+//! `make bench`. Machines differ and so do hours, so nothing is asserted: the ratios are what counts. A private PostgreSQL
+//! with its default settings, fsync on, is made and thrown away.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
+
+mod bare;
+mod stripe;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use billing_sync::embedded::{Cluster, Options};
+use billing_sync::migrations;
+use clap::Parser;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use tokio::process::Command;
+
+use self::stripe::{Shop, Stripe};
+
+/// Measures a backfill.
+#[derive(Parser)]
+struct Args {
+    /// Customers, each with a subscription, an invoice, and its payment and charge.
+    #[arg(long, default_value_t = 10_000)]
+    customers: u32,
+    /// Customers with a subscription only, for the memory of a big account.
+    #[arg(long, default_value_t = 1_000_000)]
+    many: u32,
+    /// Requests a second, to see how much of them is used.
+    #[arg(long, default_value_t = 50)]
+    rate: u32,
+    /// Pages at a time, and connections of the bare writing.
+    #[arg(long, default_value_t = 8)]
+    concurrency: u32,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What one run of the binary came to.
+struct Ran {
+    took: Duration,
+    /// Most resident memory, in bytes.
+    resident: u64,
+    report: serde_json::Value,
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    let dir = tempfile::Builder::new().prefix("billing-sync-bench-").tempdir().unwrap();
+    // as root the server runs as another user, who has to pass
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    println!("PostgreSQL {}, default settings\n", cluster.version());
+
+    writing(&cluster, &args).await;
+    budget(&cluster, &args).await;
+    memory(&cluster, &args).await;
+    cluster.stop().await.unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
+fn options(dir: &Path) -> Options {
+    let search_path = std::env::var("PATH").unwrap_or_default();
+    Options { data_dir: dir.join("data"), pg_bin: None, search_path, settings: Vec::new() }
+}
+
+async fn run(conn: &mut PgConnection, sql: impl Into<String>) {
+    sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(conn).await.unwrap();
+}
+
+/// An empty schema again.
+async fn begin_anew(cluster: &Cluster) -> PgConnection {
+    let mut conn = cluster.connect_options().connect().await.unwrap();
+    run(&mut conn, "DROP SCHEMA IF EXISTS billing CASCADE").await;
+    migrations::run(&mut conn).await.unwrap();
+    run(&mut conn, "CHECKPOINT").await;
+    conn
+}
+
+/// Runs `billing-sync backfill` to its end.
+async fn backfill(cluster: &Cluster, stripe: &Stripe, concurrency: u32, rate: u32) -> Ran {
+    let began = Instant::now();
+    let child = Command::new(env!("CARGO_BIN_EXE_billing-sync"))
+        .args(["backfill", "--json"])
+        .env_clear()
+        .env("DATABASE_URL", cluster.url())
+        .env("STRIPE_SECRET_KEY", "sk_test_bench")
+        .env("STRIPE_API_BASE", stripe.base())
+        .env("BILLING_SYNC_STRIPE_RATE", rate.to_string())
+        .env("BILLING_SYNC_STRIPE_CONCURRENCY", concurrency.to_string())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    let watch = tokio::spawn(async move {
+        let mut most = 0;
+        while let Ok(text) = fs::read_to_string(&status) {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let Some(kib) = line.and_then(|line| line.split_whitespace().next()) else { break };
+            most = most.max(kib.parse::<u64>().unwrap() * 1024);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        most
+    });
+    let output = child.wait_with_output().await.unwrap();
+    let took = began.elapsed();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let report: serde_json::Value = serde_json::from_str(said.trim()).unwrap_or_else(|_| panic!("{said}"));
+    assert!(output.status.success() && report["complete"] == true, "{report:#}");
+    Ran { took, resident: watch.await.unwrap(), report }
+}
+
+async fn writing(cluster: &Cluster, args: &Args) {
+    let stripe = Stripe::open(Shop { customers: args.customers, with_past: true, page: 100 }).await;
+    let reading = stripe.read_all(args.concurrency).await;
+    let mut conn = begin_anew(cluster).await;
+    let ours = backfill(cluster, &stripe, args.concurrency, 100_000).await;
+    let bare = bare::upserts(&mut conn, &cluster.connect_options(), args.concurrency).await;
+    let listing: f64 = sqlx::query_scalar(
+        "SELECT extract(epoch FROM (SELECT max(changed_at) FROM billing.stripe_objects) - started_at)::float8
+        FROM billing.backfill_runs",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
+    let (objects, bare_took) = (&ours.report["objects"], bare.took.as_secs_f64());
+    println!("writing, {} customers: {objects} objects on {} pages", args.customers, ours.report["pages"]);
+    println!("  whole run                  {:8.1} s", ours.took.as_secs_f64());
+    println!("  of it pages                {listing:8.1} s");
+    println!("  reading the pages alone    {:8.1} s", reading.as_secs_f64());
+    println!("  bare upserts               {bare_took:8.1} s for {} rows, {} MB", bare.rows, bare.bytes / 1_000_000);
+    println!("  pages / bare (aim: 2)      {:8.2}", listing / bare_took);
+    println!("  without reading            {:8.2}", (listing - reading.as_secs_f64()) / bare_took);
+    println!("  resident memory            {:8.1} MB\n", megabytes(ours.resident));
+}
+
+/// A request takes 30 ms, and a page has ten objects, so that asking and not writing is what takes time.
+async fn budget(cluster: &Cluster, args: &Args) {
+    let stripe = Stripe::open(Shop { customers: 1500, with_past: true, page: 10 }).await;
+    stripe.answer_after(Duration::from_millis(30));
+    begin_anew(cluster).await;
+    let ran = backfill(cluster, &stripe, args.concurrency, args.rate).await;
+    let used = stripe.used_in_the_middle(args.rate);
+    println!(
+        "budget of {} requests a second, {} requests in {:.1} s",
+        args.rate,
+        stripe.asked(),
+        ran.took.as_secs_f64()
+    );
+    println!("  used (aim: at least 95 %)  {:8.1} %\n", 100.0 * used);
+}
+
+async fn memory(cluster: &Cluster, args: &Args) {
+    for customers in [args.customers, args.many] {
+        let stripe = Stripe::open(Shop { customers, with_past: false, page: 100 }).await;
+        begin_anew(cluster).await;
+        let ran = backfill(cluster, &stripe, args.concurrency, 100_000).await;
+        let rate = ran.report["objects"].as_f64().unwrap() / ran.took.as_secs_f64();
+        println!("memory, {customers} customers with a subscription each");
+        println!("  resident (aim: below 64)   {:8.1} MB", megabytes(ran.resident));
+        println!("  whole run                  {:8.1} s, {rate:.0} objects a second\n", ran.took.as_secs_f64());
+    }
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    u32::try_from(bytes / 1000).map_or(f64::MAX, f64::from) / 1000.0
+}

@@ -1,0 +1,249 @@
+//! What is listed, in which order, and one page of it as it came.
+//!
+//! PURE. Products come before their prices, and customers before subscriptions, so that a subscription finds its contact, and both before the invoices of
+//! all years: what may be used is right first, and the past makes it right in detail. Nothing depends on that order.
+
+use crate::client::Listed;
+use crate::stripe::embedded;
+use crate::stripe::json::Json;
+use crate::stripe::views::is_key;
+
+/// A list of Stripe's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum List {
+    /// Products.
+    Products,
+    /// Prices.
+    Prices,
+    /// Plans, at a Stripe that has no list of prices.
+    Plans,
+    /// Coupons.
+    Coupons,
+    /// Customers.
+    Customers,
+    /// Subscriptions of every status.
+    Subscriptions,
+    /// Checkout sessions, which may know the workspace that nobody else names.
+    Sessions,
+    /// Invoices of every status.
+    Invoices,
+    /// Disputes.
+    Disputes,
+    /// Payments of invoices with their charges.
+    Payments,
+}
+
+impl List {
+    /// Those that a backfill begins with.
+    pub const ALL: [Self; 9] = [
+        Self::Products,
+        Self::Prices,
+        Self::Coupons,
+        Self::Customers,
+        Self::Subscriptions,
+        Self::Sessions,
+        Self::Invoices,
+        Self::Disputes,
+        Self::Payments,
+    ];
+
+    const EVERY: [Self; 10] = [
+        Self::Products,
+        Self::Prices,
+        Self::Plans,
+        Self::Coupons,
+        Self::Customers,
+        Self::Subscriptions,
+        Self::Sessions,
+        Self::Invoices,
+        Self::Disputes,
+        Self::Payments,
+    ];
+
+    /// As in `billing.backfill_ranges.list`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Products => "products",
+            Self::Prices => "prices",
+            Self::Plans => "plans",
+            Self::Coupons => "coupons",
+            Self::Customers => "customers",
+            Self::Subscriptions => "subscriptions",
+            Self::Sessions => "sessions",
+            Self::Invoices => "invoices",
+            Self::Disputes => "disputes",
+            Self::Payments => "payments",
+        }
+    }
+
+    /// The list of that name; the CHECK of the column allows no other.
+    pub(super) fn of(name: &str) -> Self {
+        Self::EVERY.into_iter().find(|list| list.as_str() == name).unwrap_or(Self::Customers)
+    }
+
+    /// Lists of one stage are read side by side, and a stage begins when the one before it has ended.
+    pub(super) fn stage(self) -> u8 {
+        match self {
+            Self::Products | Self::Coupons => 0,
+            Self::Prices | Self::Plans => 1,
+            Self::Customers => 2,
+            Self::Subscriptions | Self::Sessions => 3,
+            Self::Invoices | Self::Disputes | Self::Payments => 4,
+        }
+    }
+
+    /// The type of its objects.
+    pub(super) fn object_type(self) -> &'static str {
+        match self {
+            Self::Products => "product",
+            Self::Prices => "price",
+            Self::Plans => "plan",
+            Self::Coupons => "coupon",
+            Self::Customers => "customer",
+            Self::Subscriptions => "subscription",
+            Self::Sessions => "checkout.session",
+            Self::Invoices => "invoice",
+            Self::Disputes => "dispute",
+            Self::Payments => "invoice_payment",
+        }
+    }
+
+    /// Belongs to no customer: a backfill reads it whole, whatever the customers are created after.
+    pub(super) fn is_catalogue(self) -> bool {
+        self.stage() <= 1
+    }
+
+    /// Invoices, payments and disputes, most of which change no row.
+    pub(super) fn is_past(self) -> bool {
+        self.stage() == 4
+    }
+
+    /// What is asked for.
+    pub(super) fn listed(self) -> Listed {
+        match self {
+            Self::Products => Listed::Products,
+            Self::Prices => Listed::Prices,
+            Self::Plans => Listed::Plans,
+            Self::Coupons => Listed::Coupons,
+            Self::Customers => Listed::Customers,
+            Self::Subscriptions => Listed::Subscriptions(None),
+            Self::Sessions => Listed::Sessions(None),
+            Self::Invoices => Listed::Invoices(None),
+            Self::Disputes => Listed::Disputes,
+            Self::Payments => Listed::Payments,
+        }
+    }
+
+    /// What is read instead where Stripe has no such list.
+    pub(super) fn instead(self) -> Option<Self> {
+        (self == Self::Prices).then_some(Self::Plans)
+    }
+}
+
+/// An object on a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Element {
+    /// Its id.
+    pub(super) id: String,
+    /// When it was created, as Unix time, where it says so.
+    pub(super) created: Option<i64>,
+    /// Its JSON as it came.
+    pub(super) json: String,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Page {
+    /// What can be stored.
+    pub(super) elements: Vec<Element>,
+    /// The places, from 1, of what cannot even be named.
+    pub(super) nameless: Vec<usize>,
+    /// There are more.
+    pub(super) has_more: bool,
+}
+
+/// Why an answer is no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer is no list: it has no `data`")]
+pub(super) struct NoPage;
+
+impl Page {
+    /// Reads a page of `list`. What is none of its objects counts as nameless.
+    pub(super) fn read(list: List, body: &str) -> Result<Self, NoPage> {
+        let body = Json::parse(body).map_err(|_| NoPage)?;
+        let data = body.get("data").array().ok_or(NoPage)?;
+        let mut page = Self { has_more: body.get("has_more").boolean() == Some(true), ..Self::default() };
+        for (place, object) in data.into_iter().enumerate() {
+            match named(list, object) {
+                Some(element) => page.elements.push(element),
+                None => page.nameless.push(place + 1),
+            }
+        }
+        Ok(page)
+    }
+
+    /// Whether the newest come first, as Stripe lists: only then is what has not been read yet older than the last.
+    pub(super) fn is_newest_first(&self) -> bool {
+        let created: Option<Vec<i64>> = self.elements.iter().map(|element| element.created).collect();
+        created.is_some_and(|created| {
+            created.windows(2).all(|pair| pair[0] >= pair[1])
+                && created.first().zip(created.last()).is_some_and(|(first, last)| first > last)
+        })
+    }
+}
+
+fn named(list: List, object: Json<'_>) -> Option<Element> {
+    let members = object.object()?;
+    let id = members.get("id").text().filter(|id| is_key(id))?;
+    let is_of_list = embedded::type_of(object) == Some(list.object_type());
+    is_of_list.then(|| Element { id, created: members.get("created").integer(), json: object.raw().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(body: &str) -> Page {
+        Page::read(List::Customers, body).unwrap()
+    }
+
+    #[test]
+    fn a_page_is_read_as_it_came() {
+        let found = page(
+            r#"{"data":[{"id":"cus_2","object":"customer","created":9},{"object":"customer"},
+            {"id":"cus_1", "object":"customer"},7,{"id":"sub_1","object":"subscription"}],"has_more":true}"#,
+        );
+        let [first, second] = &found.elements[..] else { panic!("{found:?}") };
+        assert_eq!((first.id.as_str(), first.created), ("cus_2", Some(9)));
+        assert_eq!(second.json, r#"{"id":"cus_1", "object":"customer"}"#);
+        assert_eq!((found.nameless, found.has_more), (vec![2, 4, 5], true));
+        assert_eq!(page(r#"{"data":[]}"#), Page::default());
+        assert_eq!(Page::read(List::Customers, r#"{"error":{}}"#), Err(NoPage));
+        assert_eq!(Page::read(List::Customers, "<html>"), Err(NoPage));
+    }
+
+    #[test]
+    fn only_what_falls_is_newest_first() {
+        let with = |times: &[i64]| {
+            let objects: Vec<String> = (times.iter())
+                .map(|time| format!(r#"{{"id":"cus_{time}","object":"customer","created":{time}}}"#))
+                .collect();
+            page(&format!(r#"{{"data":[{}]}}"#, objects.join(","))).is_newest_first()
+        };
+        assert!(with(&[3, 2, 2, 1]));
+        for times in [&[1, 2, 3][..], &[3, 1, 2], &[2, 2], &[1], &[]] {
+            assert!(!with(times), "{times:?}");
+        }
+        assert!(
+            !page(r#"{"data":[{"id":"a","object":"customer","created":2},{"id":"b","object":"customer"}]}"#)
+                .is_newest_first()
+        );
+    }
+
+    #[test]
+    fn every_list_is_found_by_its_name() {
+        for list in List::EVERY {
+            assert_eq!(List::of(list.as_str()), list);
+        }
+    }
+}

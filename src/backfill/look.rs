@@ -1,0 +1,218 @@
+//! One customer looked at whole: itself, all its subscriptions and invoices, and whatever their rows lack, read until
+//! nothing is lacking. Then the rows are computed from that, and what differs is kept or only told.
+//!
+//! Lists of everything need far fewer requests, but only a customer that is read whole can be compared without writing
+//! anything. Also for the pages of the catalogue, which need nothing beside themselves.
+
+use std::collections::BTreeSet;
+
+use super::list::{List, Page};
+use super::{Backfill, unnamed};
+use crate::client::{ApiError, Listed, Read, Span, Urgency};
+use crate::domain::object::ObjectKey;
+use crate::mirror::related;
+use crate::store::Change;
+use crate::stripe::json::Json;
+use crate::stripe::views::workspace::WorkspaceLink;
+use crate::worker::failure::Failure;
+use crate::worker::fetch::look_up::{Reader, is_readable};
+use crate::worker::part::Part;
+use crate::worker::reading::{self, Reading};
+
+/// No chain of what is lacking is longer: subscription, invoice, payment, charge, dispute.
+const MOST_ROUNDS: usize = 8;
+
+/// No customer has more pages of subscriptions or invoices; an endless list is a mistake of the server.
+const MOST_PAGES: usize = 1000;
+
+/// Whether what is found is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Rows are changed; this is the cause.
+    Yes(&'static str),
+    /// It is only told what would be changed.
+    No,
+}
+
+/// Why something could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// Stripe did not answer as it should.
+    #[error("{0}")]
+    Api(#[from] ApiError),
+    /// There is no such customer.
+    #[error("Stripe has no customer {0}: is it of this account and mode?")]
+    NoCustomer(String),
+    /// The database or the mapping failed.
+    #[error("{0}")]
+    Work(#[from] Failure),
+}
+
+impl From<sqlx::Error> for LookError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Work(error.into())
+    }
+}
+
+impl Backfill {
+    /// Looks at a customer whole. `listed`: what a page has told of it already.
+    ///
+    /// # Errors
+    /// Where Stripe does not answer, where neither Stripe nor anybody here knows it, and those of the database.
+    pub(super) async fn customer(
+        &self,
+        key: &ObjectKey,
+        listed: Option<Part>,
+        keep: Keep,
+    ) -> Result<Vec<Change>, LookError> {
+        let mut parts = match listed {
+            Some(part) => vec![part],
+            None => self.itself(key).await?,
+        };
+        for list in [List::Subscriptions, List::Invoices] {
+            parts.extend(self.all_of(list, key).await?);
+        }
+        if lacks_workspace(&parts) {
+            parts.extend(self.all_of(List::Sessions, key).await?);
+        }
+        let mut asked = BTreeSet::new();
+        // failed payments of what is still owed count, and an invoice itself names its last charge at most
+        let owed = parts.iter().filter(|part| part.key.object_type == "invoice" && is_owed(part));
+        let mut lacking: BTreeSet<ObjectKey> = owed.map(|part| part.key.clone()).collect();
+        lacking.extend(self.unlisted(key, &parts).await?);
+        for round in 0..MOST_ROUNDS {
+            for key in lacking {
+                parts.extend(self.look_up(&key).await?);
+                asked.insert(key);
+            }
+            let is_last = round + 1 == MOST_ROUNDS;
+            let (changes, found) = self.compute(&parts, BTreeSet::from([key.clone()]), keep, &asked, is_last).await?;
+            if found.is_empty() {
+                return Ok(changes);
+            }
+            lacking = found;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Looks at a page of the catalogue.
+    pub(super) async fn catalogue(&self, parts: Vec<Part>, keep: Keep) -> Result<Vec<Change>, LookError> {
+        let mut also: BTreeSet<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
+        let mut conn = self.context.pool.acquire().await?;
+        for part in parts.iter().filter(|part| part.key.object_type == "product") {
+            also.extend(related::prices_of(&mut conn, &part.key).await?);
+        }
+        drop(conn);
+        Ok(self.compute(&parts, also, keep, &BTreeSet::new(), true).await?.0)
+    }
+
+    async fn itself(&self, key: &ObjectKey) -> Result<Vec<Part>, LookError> {
+        let parts = self.look_up(key).await?;
+        if parts.iter().any(|part| part.json.is_some()) {
+            return Ok(parts);
+        }
+        // that Stripe has none is news only of one that is known here, and from the account that it is known of
+        let known = unnamed::is_known(&mut *self.context.pool.acquire().await?, key).await?;
+        if known && self.proven { Ok(parts) } else { Err(LookError::NoCustomer(key.object_id.clone())) }
+    }
+
+    async fn look_up(&self, key: &ObjectKey) -> Result<Vec<Part>, LookError> {
+        let reader = Reader::new(self.api.as_ref(), &key.account, Urgency::Normal, self.margin);
+        let mut parts = reader.look_up(&key.object_type, &key.object_id).await?.parts;
+        // before it is proven that the key is of our account, finding nothing means nothing
+        parts.retain(|part| part.json.is_some() || self.proven || part.key.object_type == "customer");
+        Ok(parts)
+    }
+
+    /// All that a list has of a customer.
+    async fn all_of(&self, list: List, customer: &ObjectKey) -> Result<Vec<Part>, LookError> {
+        let id = Some(customer.object_id.clone());
+        let of = match list {
+            List::Invoices => Listed::Invoices(id),
+            List::Sessions => Listed::Sessions(id),
+            _ => Listed::Subscriptions(id),
+        };
+        let mut parts = Vec::new();
+        let mut after: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let read = Read::List { of: of.clone(), span: Span::default(), after: after.clone() };
+            let answer = match self.api.read(&customer.account, &read, Urgency::Normal).await {
+                Ok(answer) => answer,
+                // a deleted customer, or one that was not found either
+                Err(ApiError::NotFound { .. } | ApiError::Rejected { status: 400, .. }) => return Ok(parts),
+                Err(error) => return Err(error.into()),
+            };
+            let page = Page::read(list, &answer.body)
+                .map_err(|_| ApiError::unavailable("a list of Stripe's has no `data`"))?;
+            let last = page.elements.last().map(|element| element.id.clone());
+            for element in page.elements {
+                let key = ObjectKey::new(&customer.account, list.object_type(), &element.id);
+                parts.push(Part::of_json(key, element.json, answer.at, self.margin));
+            }
+            match last.filter(|last| page.has_more && after.as_ref() != Some(last)) {
+                Some(last) => after = Some(last),
+                None if page.has_more => break,
+                None => return Ok(parts),
+            }
+        }
+        Err(ApiError::unavailable("a list of Stripe's does not end").into())
+    }
+
+    /// The subscriptions that are known here and were not listed.
+    async fn unlisted(&self, customer: &ObjectKey, parts: &[Part]) -> Result<Vec<ObjectKey>, LookError> {
+        let mut conn = self.context.pool.acquire().await?;
+        let here = related::of_customers(&mut conn, &[(customer, "subscription")]).await?;
+        let listed: BTreeSet<&ObjectKey> = parts.iter().map(|part| &part.key).collect();
+        Ok(here.into_iter().map(|(_, key)| key).filter(|key| !listed.contains(key)).collect())
+    }
+
+    /// Computes the rows from `parts`; returns what changed, and what can still be read for them. It is kept only where
+    /// nothing more can be.
+    async fn compute(
+        &self,
+        parts: &[Part],
+        also: BTreeSet<ObjectKey>,
+        keep: Keep,
+        asked: &BTreeSet<ObjectKey>,
+        is_last: bool,
+    ) -> Result<(Vec<Change>, BTreeSet<ObjectKey>), LookError> {
+        let (context, asked, parts) = (self.asking(), asked.clone(), parts.to_vec());
+        let work = async move {
+            let mut tx = reading::begin(&context).await?;
+            let cause = match keep {
+                Keep::Yes(cause) => cause,
+                Keep::No => super::CAUSE,
+            };
+            let reading = Reading { parts, cause, also, past: false };
+            let done = reading::merge(&mut tx, &context, reading).await?;
+            let lacking = done.demands.fetches().filter(|key| !asked.contains(key) && is_readable(&key.object_type));
+            let lacking: BTreeSet<ObjectKey> = if is_last { BTreeSet::new() } else { lacking.cloned().collect() };
+            if lacking.is_empty() && matches!(keep, Keep::Yes(_)) {
+                tx.commit().await?;
+                context.limits.notify_one();
+            } else {
+                tx.rollback().await?;
+            }
+            Ok((done.changes, lacking))
+        };
+        Ok(reading::contained(work).await?)
+    }
+}
+
+/// Whether a subscription is among them that only its checkout can link to a workspace.
+fn lacks_workspace(parts: &[Part]) -> bool {
+    let links = |part: &Part| {
+        let object = part.json.as_deref().and_then(|json| Json::parse(json).ok()).unwrap_or(Json::NULL);
+        WorkspaceLink::read(object.get("metadata")) != WorkspaceLink::Absent
+    };
+    let of = |object_type: &'static str| parts.iter().filter(move |part| part.key.object_type == object_type);
+    !of("customer").any(links) && of("subscription").any(|part| !links(part))
+}
+
+/// Whether an invoice was tried to be paid and is not.
+pub(super) fn is_owed(part: &Part) -> bool {
+    let invoice = part.json.as_deref().and_then(|json| Json::parse(json).ok()).unwrap_or(Json::NULL);
+    let status = invoice.get("status").text();
+    let tried = invoice.get("attempt_count").integer() != Some(0);
+    tried && ["open", "uncollectible"].contains(&status.as_deref().unwrap_or_default())
+}

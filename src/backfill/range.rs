@@ -1,0 +1,152 @@
+//! One range of one list: how far it has come, what its next page is, and where it is split.
+//!
+//! PURE. Stripe lists newest first and can be asked for a span of creation times, so what is left of a range can be cut in
+//! two at any second, and both parts be read side by side. A range is cut only while somebody has nothing to do: each cut
+//! costs one page that is not full.
+
+use super::list::{List, Page};
+use crate::client::{Read, Span};
+
+/// Nothing at Stripe is older: 2010-01-01.
+pub(super) const OLDEST: i64 = 1_262_304_000;
+
+/// What is left must be this many seconds long to be worth a request of its own.
+const NARROWEST: i64 = 60;
+
+/// A range, as far as it has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Range {
+    /// Its row.
+    pub(super) id: i64,
+    /// The connected account; empty for our own.
+    pub(super) account: String,
+    /// Of which list.
+    pub(super) list: List,
+    /// The creation times that it covers.
+    pub(super) span: Span,
+    /// The last object that is stored.
+    pub(super) after: Option<Place>,
+}
+
+/// A place in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The object that stands there.
+    pub(super) id: String,
+    /// When it was created.
+    pub(super) created: Option<i64>,
+}
+
+/// What follows a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It was the last.
+    End,
+    /// The next one begins after this place.
+    After(Place),
+    /// Stripe says that there is more, and gives no way to come to it.
+    Nowhere,
+}
+
+impl Range {
+    /// The request for the next page.
+    pub(super) fn read(&self) -> Read {
+        let after = self.after.as_ref().map(|place| place.id.clone());
+        Read::List { of: self.list.listed(), span: self.span, after }
+    }
+
+    /// The same from the second of its place on, where that object is gone from the list: some are read twice.
+    pub(super) fn without_place(&self) -> Option<Self> {
+        let created = self.after.as_ref()?.created?;
+        let until = Some(created + 1).min(self.span.until.or(Some(i64::MAX)));
+        Some(Self { after: None, span: Span { until, ..self.span }, ..self.clone() })
+    }
+
+    /// What follows a page.
+    pub(super) fn next(&self, page: &Page) -> Next {
+        if !page.has_more {
+            return Next::End;
+        }
+        match page.elements.last() {
+            Some(last) if self.after.as_ref().is_none_or(|before| before.id != last.id) => {
+                Next::After(Place { id: last.id.clone(), created: last.created })
+            }
+            _ => Next::Nowhere,
+        }
+    }
+
+    /// How many seconds of creation time it has before it, at most.
+    pub(super) fn left(&self, floor: i64, now: i64) -> i64 {
+        let from = self.span.from.unwrap_or(floor);
+        let until = self.after.as_ref().and_then(|place| place.created).or(self.span.until).unwrap_or(now);
+        (until - from).max(0)
+    }
+
+    /// Whether an object is of this range. A server that knows no spans gives them all.
+    pub(super) fn covers(&self, created: Option<i64>) -> bool {
+        created.is_none_or(|created| {
+            self.span.from.is_none_or(|from| created >= from) && self.span.until.is_none_or(|until| created < until)
+        })
+    }
+
+    /// The second at which to cut what is left after `place`; what is before it becomes a range of its own.
+    /// `floor` is when the account began.
+    pub(super) fn cut(&self, page: &Page, place: &Place, floor: i64) -> Option<i64> {
+        let left = place.created?;
+        let from = self.span.from.unwrap_or(floor);
+        (page.is_newest_first() && left - from >= NARROWEST).then(|| from + (left - from) / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::list::Element;
+    use super::*;
+
+    fn range(from: Option<i64>, until: Option<i64>, after: Option<(&str, i64)>) -> Range {
+        let after = after.map(|(id, created)| Place { id: id.to_owned(), created: Some(created) });
+        Range { id: 1, account: String::new(), list: List::Customers, span: Span { from, until }, after }
+    }
+
+    fn page(created: &[i64], has_more: bool) -> Page {
+        let element = |at: &i64| Element { id: format!("cus_{at}"), created: Some(*at), json: String::new() };
+        Page { elements: created.iter().map(element).collect(), nameless: Vec::new(), has_more }
+    }
+
+    #[test]
+    fn a_range_ends_with_its_last_page_and_never_turns_in_a_circle() {
+        let begun = range(None, None, Some(("cus_5", 5)));
+        assert_eq!(begun.next(&page(&[4, 3], false)), Next::End);
+        assert_eq!(begun.next(&page(&[], false)), Next::End);
+        assert_eq!(begun.next(&page(&[4, 3], true)), Next::After(Place { id: "cus_3".into(), created: Some(3) }));
+        assert_eq!(begun.next(&page(&[], true)), Next::Nowhere);
+        assert_eq!(begun.next(&page(&[6, 5], true)), Next::Nowhere);
+    }
+
+    #[test]
+    fn what_is_left_is_cut_in_two_and_both_parts_meet() {
+        let whole = range(None, None, None);
+        let first = page(&[OLDEST + 1000, OLDEST + 900], true);
+        let Next::After(place) = whole.next(&first) else { panic!("it goes on") };
+        assert_eq!(whole.cut(&first, &place, OLDEST), Some(OLDEST + 450));
+        // oldest first, all of one second, or nearly at the end: not worth it, or not known
+        assert_eq!(whole.cut(&page(&[OLDEST + 900, OLDEST + 1000], true), &place, OLDEST), None);
+        assert_eq!(whole.cut(&page(&[OLDEST + 900, OLDEST + 900], true), &place, OLDEST), None);
+        assert_eq!(range(Some(OLDEST + 890), None, None).cut(&first, &place, OLDEST), None);
+    }
+
+    #[test]
+    fn a_place_that_is_gone_is_left_for_its_second() {
+        let lost = range(Some(1), Some(100), Some(("cus_5", 5)));
+        assert_eq!(lost.without_place(), Some(range(Some(1), Some(6), None)));
+        assert_eq!(range(None, Some(4), Some(("cus_5", 5))).without_place(), Some(range(None, Some(4), None)));
+        assert_eq!(range(None, None, None).without_place(), None);
+    }
+
+    #[test]
+    fn what_a_server_without_spans_gives_too_much_is_not_of_the_range() {
+        let span = range(Some(10), Some(20), None);
+        assert!(span.covers(Some(10)) && span.covers(Some(19)) && span.covers(None));
+        assert!(!span.covers(Some(9)) && !span.covers(Some(20)));
+    }
+}

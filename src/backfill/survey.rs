@@ -1,0 +1,331 @@
+//! A survey: customers, all or some, each looked at whole and compared with what is stored.
+//!
+//! All means all that Stripe lists, all that are here and were not listed, and the catalogue. What is found differing is
+//! looked at once more after a while: what changed at Stripe a moment ago is on its way here.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::list::{List, Page};
+use super::look::{Keep, LookError};
+use super::{Backfill, unnamed};
+use crate::client::{Answer, ApiError, Read, Span, Urgency};
+use crate::domain::object::ObjectKey;
+use crate::store::Change;
+use crate::worker::failure::Failure;
+use crate::worker::part::Part;
+
+/// Customers whose ids are loaded at a time.
+const PAGE: i64 = 500;
+
+/// The tables whose rows belong to no customer.
+const SHARED: [&str; 3] = ["coupons", "plan_limits", "pricing_plans"];
+
+/// Whom a survey looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// Everybody, or everybody that was created then or later, and the catalogue.
+    All(Option<OffsetDateTime>),
+    /// So many that are here, any of them.
+    Sample(u32),
+    /// These of our own account.
+    Named(Vec<String>),
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub enum Sight {
+    /// A customer, or part of the catalogue, with the rows that differ.
+    Seen {
+        /// The customer; `None`: a page of the catalogue.
+        customer: Option<String>,
+        /// Each row that differs from what Stripe says.
+        changes: Vec<Change>,
+    },
+    /// Stripe has no such list.
+    NoList(List),
+    /// It could not be looked at.
+    Failed {
+        /// The customer or the list.
+        what: String,
+        /// Why.
+        error: LookError,
+    },
+}
+
+/// The ids of customers that were seen, as hashes: eight bytes each.
+#[derive(Default)]
+struct Met {
+    hasher: RandomState,
+    seen: HashSet<u64>,
+}
+
+impl Met {
+    fn meet(&mut self, key: &ObjectKey) -> bool {
+        self.seen.insert(self.hasher.hash_one((&key.account, &key.object_id)))
+    }
+}
+
+impl Backfill {
+    /// Looks at them, and tells `sight` of each. With [`Keep::Yes`] what differs is mended. With `again_after`, a customer
+    /// that differs is told of only if it still does after that time: what changed a moment ago is on its way here.
+    ///
+    /// # Errors
+    /// Where the database is away, or Stripe refuses the key; what concerns one customer is told.
+    pub async fn survey(
+        self: &Arc<Self>,
+        whom: &Whom,
+        keep: Keep,
+        again_after: Option<Duration>,
+        sight: &mut impl FnMut(Sight),
+    ) -> Result<(), LookError> {
+        let first = if again_after.is_some() { Keep::No } else { keep };
+        let doubtful = again_after.map(|_| Vec::new());
+        let mut looks =
+            Looks { backfill: self, keep: first, at_work: JoinSet::new(), doubtful, shared: HashSet::new() };
+        match whom {
+            Whom::Named(ids) => {
+                for id in ids {
+                    looks.add(ObjectKey::new("", "customer", id), None, sight).await?;
+                }
+            }
+            Whom::Sample(count) => {
+                let mut conn = self.context.pool.acquire().await?;
+                let keys = unnamed::sample(&mut conn, &self.accounts, i64::from(*count)).await?;
+                drop(conn);
+                for key in keys {
+                    looks.add(key, None, sight).await?;
+                }
+            }
+            Whom::All(created_after) => self.all(*created_after, keep, &mut looks, sight).await?,
+        }
+        looks.end(sight).await?;
+        let doubtful = looks.doubtful.take().unwrap_or_default();
+        if let Some(wait) = again_after.filter(|_| !doubtful.is_empty()) {
+            tokio::time::sleep(wait).await;
+            looks.keep = keep;
+            for key in doubtful {
+                looks.add(key, None, sight).await?;
+            }
+            looks.end(sight).await?;
+        }
+        Ok(())
+    }
+
+    async fn all(
+        self: &Arc<Self>,
+        created_after: Option<OffsetDateTime>,
+        keep: Keep,
+        looks: &mut Looks<'_>,
+        sight: &mut impl FnMut(Sight),
+    ) -> Result<(), LookError> {
+        let mut met = Met::default();
+        for account in &self.accounts {
+            for list in [List::Products, List::Prices, List::Coupons] {
+                self.catalogue_list(account, list, keep, &mut looks.shared, sight).await?;
+            }
+            let span = Span { from: created_after.map(OffsetDateTime::unix_timestamp), until: None };
+            let mut after = None;
+            while let Some((parts, next)) = self.next_page(account, List::Customers, span, after.take(), sight).await? {
+                for part in parts {
+                    if met.meet(&part.key) {
+                        looks.add(part.key.clone(), Some(part), sight).await?;
+                    }
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        if created_after.is_none() {
+            self.unlisted_customers(&mut met, looks, sight).await?;
+        }
+        Ok(())
+    }
+
+    /// Those that are here and that no list had: deleted ones, and those on test clocks.
+    async fn unlisted_customers(
+        &self,
+        met: &mut Met,
+        looks: &mut Looks<'_>,
+        sight: &mut impl FnMut(Sight),
+    ) -> Result<(), LookError> {
+        let mut last: Option<ObjectKey> = None;
+        loop {
+            let mut conn = self.context.pool.acquire().await?;
+            let keys = unnamed::customers(&mut conn, &self.accounts, last.as_ref(), PAGE).await?;
+            drop(conn);
+            let Some(end) = keys.last() else { return Ok(()) };
+            last = Some(end.clone());
+            for key in keys {
+                if met.meet(&key) {
+                    looks.add(key, None, sight).await?;
+                }
+            }
+        }
+    }
+
+    async fn catalogue_list(
+        &self,
+        account: &str,
+        list: List,
+        keep: Keep,
+        shared: &mut HashSet<Uuid>,
+        sight: &mut impl FnMut(Sight),
+    ) -> Result<(), LookError> {
+        let mut after = None;
+        while let Some((parts, next)) = self.next_page(account, list, Span::default(), after.take(), sight).await? {
+            match self.catalogue(parts, keep).await {
+                Ok(mut changes) => {
+                    // a product's page tells of its prices, and theirs does so again
+                    changes.retain(|change| shared.insert(change.row_id));
+                    sight(Sight::Seen { customer: None, changes });
+                }
+                Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
+                Err(error) => sight(Sight::Failed { what: list.as_str().to_owned(), error }),
+            }
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next page of a list, and where the one after it begins. `None` where it cannot be read, which is told.
+    async fn next_page(
+        &self,
+        account: &str,
+        list: List,
+        span: Span,
+        after: Option<String>,
+        sight: &mut impl FnMut(Sight),
+    ) -> Result<Option<(Vec<Part>, Option<String>)>, LookError> {
+        let read = Read::List { of: list.listed(), span, after: after.clone() };
+        let answer = match self.patiently(account, &read).await {
+            Ok(answer) => answer,
+            Err(ApiError::NotFound { .. }) => {
+                sight(Sight::NoList(list));
+                return Ok(None);
+            }
+            Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Err(error.into()),
+            Err(error) => {
+                sight(Sight::Failed { what: format!("the list of {}", list.as_str()), error: error.into() });
+                return Ok(None);
+            }
+        };
+        let Ok(page) = Page::read(list, &answer.body) else {
+            let error = ApiError::unavailable("a list of Stripe's has no `data`").into();
+            sight(Sight::Failed { what: format!("the list of {}", list.as_str()), error });
+            return Ok(None);
+        };
+        let next = page.elements.last().map(|element| element.id.clone());
+        let next = next.filter(|next| page.has_more && after.as_ref() != Some(next));
+        let of_span = |created: Option<i64>| created.zip(span.from).is_none_or(|(created, from)| created >= from);
+        let ours = page.elements.into_iter().filter(|element| of_span(element.created));
+        let parts = ours.map(|element| {
+            let key = ObjectKey::new(account, list.object_type(), &element.id);
+            Part::of_json(key, element.json, answer.at, self.margin)
+        });
+        Ok(Some((parts.collect(), next)))
+    }
+
+    /// Reads, and waits where Stripe says so, as long as a backfill would.
+    async fn patiently(&self, account: &str, read: &Read) -> Result<Answer, ApiError> {
+        let mut tries = 0;
+        loop {
+            let error = match self.api.read(account, read, Urgency::Normal).await {
+                Err(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. })) => error,
+                answer => return answer,
+            };
+            tries += 1;
+            let Some(backoff) = self.patience.delay(tries, fastrand::f64()) else { return Err(error) };
+            tokio::time::sleep(error.retry_after().map_or(backoff, |wait| wait.max(backoff))).await;
+        }
+    }
+
+    /// One customer, tried again while Stripe asks to come back later or live events hold its rows.
+    async fn look(&self, key: &ObjectKey, listed: Option<Part>, keep: Keep) -> Result<Vec<Change>, LookError> {
+        let mut tries = 0;
+        loop {
+            let error = match self.customer(key, listed.clone(), keep).await {
+                Err(LookError::Api(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))) => {
+                    LookError::Api(error)
+                }
+                Err(LookError::Work(failure @ Failure::Contended(_))) => LookError::Work(failure),
+                seen => return seen,
+            };
+            tries += 1;
+            let Some(backoff) = self.patience.delay(tries, fastrand::f64()) else { return Err(error) };
+            let wait = match &error {
+                LookError::Api(error) => error.retry_after().unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            tokio::time::sleep(wait.max(backoff)).await;
+        }
+    }
+}
+
+/// Looks that are at work at the same time.
+struct Looks<'a> {
+    backfill: &'a Arc<Backfill>,
+    keep: Keep,
+    at_work: JoinSet<(ObjectKey, Result<Vec<Change>, LookError>)>,
+    /// Those that differ are put here instead of being told of, while this is there.
+    doubtful: Option<Vec<ObjectKey>>,
+    /// Rows of plans and coupons that were told of: where nothing is kept, every customer that has one would tell of it.
+    shared: HashSet<Uuid>,
+}
+
+impl Looks<'_> {
+    /// Begins to look at one more; waits for another one to end where there are enough.
+    async fn add(
+        &mut self,
+        key: ObjectKey,
+        listed: Option<Part>,
+        sight: &mut impl FnMut(Sight),
+    ) -> Result<(), LookError> {
+        if self.at_work.len() >= self.backfill.concurrency {
+            self.next(sight).await?;
+        }
+        let (backfill, keep) = (Arc::clone(self.backfill), self.keep);
+        self.at_work.spawn(async move {
+            let seen = backfill.look(&key, listed, keep).await;
+            (key, seen)
+        });
+        Ok(())
+    }
+
+    async fn end(&mut self, sight: &mut impl FnMut(Sight)) -> Result<(), LookError> {
+        while !self.at_work.is_empty() {
+            self.next(sight).await?;
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self, sight: &mut impl FnMut(Sight)) -> Result<(), LookError> {
+        // contained where it matters: what is left is the runtime going down
+        let Some(Ok((key, seen))) = self.at_work.join_next().await else { return Ok(()) };
+        match seen {
+            Ok(mut changes) => match self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
+                Some(doubtful) => doubtful.push(key),
+                None => {
+                    let is_own = |change: &Change| !SHARED.contains(&change.table);
+                    changes.retain(|change| is_own(change) || self.shared.insert(change.row_id));
+                    sight(Sight::Seen { customer: Some(key.object_id), changes });
+                }
+            },
+            Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
+            Err(LookError::Api(error @ ApiError::Unauthorised { status: 401, .. })) => return Err(error.into()),
+            Err(error) => sight(Sight::Failed { what: key.object_id, error }),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! What is stored here and no page named: lists omit what was deleted, and what lives on a test clock.
+//!
+//! Every page that names an object moves its version past the beginning of the run, so what is older was named by none.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use crate::domain::object::ObjectKey;
+
+/// Objects of these types are read one by one where no page named them.
+pub(super) const TYPES: [&str; 5] = ["customer", "subscription", "product", "price", "coupon"];
+
+/// The next of them after a place, in the order of their keys. Those that were deleted, or not found since, are known to
+/// be gone.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn next(
+    conn: &mut PgConnection,
+    accounts: &[String],
+    types: &[String],
+    began: OffsetDateTime,
+    after: Option<&ObjectKey>,
+    limit: i64,
+) -> Result<Vec<ObjectKey>, sqlx::Error> {
+    let (account, object_type, object_id) =
+        after.map_or(("", "", ""), |key| (key.account.as_str(), key.object_type.as_str(), key.object_id.as_str()));
+    let rows = sqlx::query!(
+        "-- backfill.unnamed
+        SELECT o.account, o.object_type, o.object_id
+        FROM billing.stripe_objects AS o
+        WHERE o.account = ANY($1) AND o.object_type = ANY($2) AND (o.account, o.object_type, o.object_id) > ($3, $4, $5)
+            AND o.version < $6
+            AND (o.deleted_at IS NULL OR o.revived_at > o.deleted_at)
+            AND (o.missing_at IS NULL OR o.missing_at <= o.version)
+        ORDER BY o.account, o.object_type, o.object_id
+        LIMIT $7",
+        accounts,
+        types,
+        account,
+        object_type,
+        object_id,
+        began,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
+}
+
+/// Whether anything is known of an object.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn is_known(conn: &mut PgConnection, key: &ObjectKey) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- backfill.is_known
+        SELECT EXISTS (
+            SELECT FROM billing.stripe_objects WHERE account = $1 AND object_type = $2 AND object_id = $3) AS "known!""#,
+        key.account,
+        key.object_type,
+        key.object_id
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// The next customers after a place that are here and not known to be gone.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn customers(
+    conn: &mut PgConnection,
+    accounts: &[String],
+    after: Option<&ObjectKey>,
+    limit: i64,
+) -> Result<Vec<ObjectKey>, sqlx::Error> {
+    let (account, id) = after.map_or(("", ""), |key| (key.account.as_str(), key.object_id.as_str()));
+    let rows = sqlx::query!(
+        "-- backfill.customers
+        SELECT account, stripe_customer_id
+        FROM billing.billing_contacts
+        WHERE account = ANY($1) AND (account, stripe_customer_id) > ($2, $3) AND stripe_deleted_at IS NULL
+        ORDER BY account, stripe_customer_id
+        LIMIT $4",
+        accounts,
+        account,
+        id,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, "customer", &row.stripe_customer_id)).collect())
+}
+
+/// Some customers that are here, any of them.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn sample(
+    conn: &mut PgConnection,
+    accounts: &[String],
+    limit: i64,
+) -> Result<Vec<ObjectKey>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "-- backfill.sample
+        SELECT account, stripe_customer_id
+        FROM billing.billing_contacts
+        WHERE account = ANY($1) AND stripe_deleted_at IS NULL
+        ORDER BY random()
+        LIMIT $2",
+        accounts,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, "customer", &row.stripe_customer_id)).collect())
+}

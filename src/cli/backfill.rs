@@ -1,0 +1,262 @@
+//! `backfill`: reads everything from Stripe that rows are made of, or some customers, or tells what that would change.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::asking::{self, Asking, Progress};
+use super::settings::{SettingArgs, Uses};
+use super::survey::{Surveyed, Tell};
+use super::{Task, instant, output};
+use crate::backfill::survey::Whom;
+use crate::backfill::{Backfill, Begin, Keep, Notice, Report};
+use crate::config::settings::Concern;
+use crate::config::source::Source;
+
+/// Failures that are named; the table has the others.
+const NAMED: usize = 10;
+
+/// The settings of `backfill`.
+#[derive(Debug)]
+pub struct Settings;
+
+impl Uses for Settings {
+    const CONCERNS: &'static [Concern] = asking::CONCERNS;
+}
+
+/// Arguments of `backfill`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this customer, read whole; can be given several times.
+    #[arg(long, value_name = "CUSTOMER_ID")]
+    customer: Vec<String>,
+    /// Only what was created in Stripe at this time or later, such as 2026-01-31T00:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = instant, conflicts_with = "customer")]
+    created_after: Option<OffsetDateTime>,
+    /// Write nothing, and print what would change, field by field. Reads customers one by one.
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on with the backfill that was begun, also where another process seems to be at work on it: that one stops.
+    #[arg(long, conflicts_with_all = ["customer", "created_after", "dry_run", "restart"])]
+    resume: bool,
+    /// Begin at the start, also where a backfill was begun: a process that is at work on it stops.
+    #[arg(long, conflicts_with_all = ["customer", "dry_run"])]
+    restart: bool,
+    /// Print changes, and at the end the report, as JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs<Settings>,
+}
+
+impl Args {
+    pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
+        let asking = Asking::read(source)?;
+        Some(Box::pin(async move { self.run(asking).await }))
+    }
+
+    async fn run(self, asking: Asking) -> anyhow::Result<ExitCode> {
+        let backfill = match asking.open().await? {
+            Ok(backfill) => backfill,
+            Err(wrong) => return Ok(refuse(&wrong)),
+        };
+        if self.customer.is_empty() && !self.dry_run {
+            return match self.begin(&backfill).await? {
+                Ok(begin) => everything(&backfill, begin, self.json).await,
+                Err(wrong) => Ok(refuse(&wrong)),
+            };
+        }
+        let keep = if self.dry_run { Keep::No } else { Keep::Yes("backfill") };
+        let whom = match self.customer.is_empty() {
+            true => Whom::All(self.created_after),
+            false => Whom::Named(self.customer),
+        };
+        let tell = match (self.json, self.dry_run) {
+            (true, _) => Tell::Json,
+            (false, true) => Tell::Changes,
+            (false, false) => Tell::Count,
+        };
+        let mut surveyed = Surveyed::new(tell);
+        backfill.survey(&whom, keep, None, &mut |sight| surveyed.see(sight)).await?;
+        surveyed.end(if self.dry_run { "would be changed" } else { "changed" })
+    }
+
+    /// Which run is worked on. The inner error says what to decide first.
+    async fn begin(&self, backfill: &Backfill) -> anyhow::Result<Result<Begin, String>> {
+        let open = backfill.open().await?;
+        if self.restart {
+            backfill.abandon().await?;
+            return Ok(Ok(Begin::New(self.created_after)));
+        }
+        let Some(open) = open else {
+            let nothing = "there is no backfill to go on with: leave --resume out to begin one";
+            return Ok(if self.resume { Err(nothing.to_owned()) } else { Ok(Begin::New(self.created_after)) });
+        };
+        let began = open.started_at.format(&Rfc3339)?;
+        if open.alive && !self.resume {
+            let ago = open.silent_seconds;
+            return Ok(Err(format!(
+                "a backfill that was begun at {began} is at work (last sign of life {ago:.0} s ago): wait for it; where its \
+                 process is known to be gone, `billing-sync backfill --resume` goes on with it at once"
+            )));
+        }
+        if !self.resume && self.created_after != open.created_after {
+            return Ok(Err(format!(
+                "a backfill with another --created-after was begun at {began} and not finished: `billing-sync backfill \
+                 --resume` goes on with it, --restart begins this one instead"
+            )));
+        }
+        output::complain(&format!("going on with the backfill of {began}; --restart begins a new one"));
+        Ok(Ok(Begin::Resume))
+    }
+}
+
+fn refuse(wrong: &str) -> ExitCode {
+    output::complain(&output::wrapped("error: ", wrong));
+    ExitCode::from(2)
+}
+
+/// Reads everything, and says how it went.
+async fn everything(backfill: &Arc<Backfill>, begin: Begin, json: bool) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let run = backfill.begin(begin).await?;
+    let mut told = Told::new();
+    let ended = backfill.run(&run, &mut |notice| told.notice(&notice)).await;
+    told.progress.end();
+    let report = ended?;
+    if json {
+        output::print_json(&json_of(&report, began.elapsed()))?;
+    } else {
+        output::print(&sentence(&report, began.elapsed()))?;
+    }
+    complain(&report);
+    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The progress of a run.
+struct Told {
+    progress: Progress,
+    began: Instant,
+    objects: usize,
+    changes: usize,
+    failed: usize,
+    read: f64,
+    stage: String,
+}
+
+impl Told {
+    fn new() -> Self {
+        let template = "{bar:20} {msg}";
+        let progress = Progress::new(template, Some(1000));
+        Self { progress, began: Instant::now(), objects: 0, changes: 0, failed: 0, read: 0.0, stage: String::new() }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Page { list, objects, changes, failed, read } => {
+                self.objects += objects;
+                self.changes += changes;
+                self.failed += failed;
+                self.read = self.read.max(*read);
+                list.as_str().clone_into(&mut self.stage);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+                self.progress.bar().set_position((self.read * 1000.0) as u64);
+            }
+            Notice::Waits { list, wait, why } => {
+                let seconds = wait.as_secs_f64();
+                self.stage = format!("{} wait {seconds:.0} s: {why}", list.as_str());
+            }
+            Notice::Stuck { list, why } => self.progress.tell(&format!("{}: {why}", list.as_str())),
+            Notice::Unnamed(count) => self.stage = format!("{count} objects that no list has are asked for"),
+            Notice::Projected { objects, changes } => {
+                self.objects += objects;
+                self.changes += changes;
+                "all rows once more".clone_into(&mut self.stage);
+            }
+            Notice::Left(left) => self.stage = format!("{left} objects are still to be read by themselves"),
+        }
+        let line = self.line();
+        self.progress.say(|| line);
+    }
+
+    fn line(&self) -> String {
+        let rate = rate(self.objects, self.began.elapsed());
+        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        let left = match self.left() {
+            Some(left) => format!(", about {} left", humantime::format_duration(left)),
+            None => String::new(),
+        };
+        format!("{} objects ({rate}), {} rows changed{failed}{left}: {}", self.objects, self.changes, self.stage)
+    }
+
+    /// How long the lists will take: a guess, for nobody knows how dense the rest is.
+    fn left(&self) -> Option<Duration> {
+        let worth_guessing = self.read > 0.02 && self.read < 1.0;
+        worth_guessing
+            .then(|| self.began.elapsed().mul_f64((1.0 - self.read) / self.read))
+            .map(|left| Duration::from_secs(left.as_secs()))
+    }
+}
+
+fn rate(objects: usize, elapsed: Duration) -> String {
+    let objects = u32::try_from(objects).map_or(f64::MAX, f64::from);
+    format!("{:.0}/s", objects / elapsed.as_secs_f64().max(0.001))
+}
+
+fn sentence(report: &Report, elapsed: Duration) -> String {
+    let counts = &report.counts;
+    let took =
+        humantime::format_duration(Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)));
+    let (objects, pages) = (counts.objects, counts.pages);
+    let rows = counts.changes + i64::try_from(report.projected).unwrap_or_default();
+    output::wrapped("", &format!("{objects} objects on {pages} pages read, {rows} rows changed, in {took}"))
+}
+
+fn json_of(report: &Report, elapsed: Duration) -> serde_json::Value {
+    let pairs = |pairs: &[(String, String)]| -> Vec<serde_json::Value> {
+        pairs.iter().map(|(what, error)| serde_json::json!({ "what": what, "error": error })).collect()
+    };
+    serde_json::json!({
+        "complete": report.is_complete(),
+        "objects": report.counts.objects,
+        "pages": report.counts.pages,
+        "rows_changed": report.counts.changes + i64::try_from(report.projected).unwrap_or_default(),
+        "seconds": elapsed.as_secs_f64(),
+        "stuck": pairs(&report.counts.stuck),
+        "failed": pairs(&report.counts.failed),
+        "unread": pairs(&report.unread),
+        "left": report.left,
+    })
+}
+
+/// Names what is missing, and the mend.
+fn complain(report: &Report) {
+    let say = |text: &str| output::complain(&output::wrapped("", text));
+    for (list, why) in &report.counts.stuck {
+        say(&format!("not read to the end: {list}: {why}"));
+    }
+    if !report.counts.stuck.is_empty() {
+        say(
+            "Rows were not compared as a whole yet. Once that is mended, `billing-sync backfill --resume` goes on where it was.",
+        );
+    }
+    let name = |what: &str, named: &[(String, String)], all: usize| {
+        for (object, error) in named.iter().take(NAMED) {
+            say(&format!("{what}: {object}: {error}"));
+        }
+        if all > NAMED {
+            say(&format!("{what}: {} more", all - NAMED));
+        }
+    };
+    name("not stored", &report.counts.failed, report.counts.failed.len());
+    if !report.counts.failed.is_empty() {
+        say("What was not stored is in billing.backfill_failures; the rest is stored.");
+    }
+    name("not read", &report.unread, report.unread.len());
+    if report.left > 0 {
+        say(&format!("{} objects are still to be read: `serve` goes on asking for them.", report.left));
+    }
+}

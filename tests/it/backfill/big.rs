@@ -1,0 +1,53 @@
+//! What is long: a customer with many subscriptions, a subscription with many items, a list that is cut into ranges.
+
+use billing_sync::backfill::Keep;
+use billing_sync::backfill::survey::Whom;
+use serde_json::json;
+
+use super::ground::{assert_alike, shop};
+use crate::support::fetching::Fetching;
+
+#[tokio::test]
+async fn a_customer_with_150_subscriptions_and_a_subscription_with_20_items_are_read_whole() {
+    let sync = Fetching::alone().await;
+    let product = sync.stripe.product(json!({}));
+    let prices: Vec<String> = (1..=20).map(|cents| sync.stripe.price(&product, cents, json!({}))).collect();
+    let customer = sync.stripe.customer(json!({ "name": "Many" }));
+    for number in 0..150 {
+        sync.stripe.tick(60);
+        sync.stripe.subscribe(&customer, &prices[number % 20]);
+    }
+    let wide = sync.stripe.subscribe(&customer, &prices[0]);
+    for price in &prices[1..] {
+        sync.stripe.add_item(&wide, price);
+    }
+    // the oldest of its items decides, and a payload shows the newest first
+    sync.stripe.show_items(10);
+    sync.stripe.tick(3600);
+    sync.backfill_completely().await;
+    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.subscriptions").await.as_deref(), Some("151"));
+    // items are listed for the one subscription whose payload says that there are more
+    let items = sync.stripe.served().iter().filter(|one| one.path == "/v1/subscription_items").count();
+    assert_eq!(items, 1);
+    assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
+    assert_eq!(sync.drift(Whom::Named(vec![customer]), Keep::No).await, Vec::<String>::new());
+    sync.end().await;
+}
+
+/// Ranges are cut while somebody has nothing to do: all pages are at work at once, and each is read once.
+#[tokio::test]
+async fn a_long_list_is_read_in_ranges_side_by_side() {
+    let sync = Fetching::alone().await;
+    shop(&sync.stripe, 120);
+    sync.stripe.page_at_most(5);
+    sync.backfill_completely().await;
+    assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
+    let ranges = "SELECT count(*)::text FROM billing.backfill_ranges WHERE list = 'customers'";
+    let ranges: usize = sync.app.text(ranges).await.unwrap().parse().unwrap();
+    assert!(ranges >= 4, "{ranges}");
+    let served = sync.stripe.served();
+    let pages = served.iter().filter(|one| one.path == "/v1/customers").count();
+    // 24 full pages, and for each range a last one that may not be full, or be empty
+    assert!(pages <= 24 + 2 * ranges, "{pages} pages for {ranges} ranges");
+    sync.end().await;
+}

@@ -1,0 +1,172 @@
+//! What a backfill finds: everything, in few requests, and what lists do not have.
+
+use billing_sync::backfill::survey::Whom;
+use billing_sync::backfill::{Begin, Keep};
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::ground::{assert_alike, shop};
+use crate::support::fetching::Fetching;
+use crate::support::stripe::Epoch;
+
+#[tokio::test]
+async fn the_rows_of_a_backfill_are_those_of_all_events() {
+    let sync = Fetching::unheard(250).await;
+    let report = sync.backfill_completely().await;
+    assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
+    assert_eq!(report.projected, 0, "the pages have written all rows already");
+    sync.end().await;
+}
+
+/// 250 customers are three pages; the rest are single objects that lists do not carry, and the look at the key.
+#[tokio::test]
+async fn few_requests_are_made_and_none_for_single_customers() {
+    let sync = Fetching::unheard(250).await;
+    sync.backfill_completely().await;
+    let served = sync.stripe.served();
+    let singles: Vec<&str> = (served.iter().map(|request| request.path.as_str()))
+        .filter(|path| path.starts_with("/v1/customers/") || path.starts_with("/v1/subscriptions/"))
+        .collect();
+    assert_eq!(singles, Vec::<&str>::new());
+    // each cut of a range adds one request at most, and there are four pages at work at most
+    let pages = |path: &str| served.iter().filter(|request| request.path == path).count();
+    assert!((3..=6).contains(&pages("/v1/customers")), "{}", pages("/v1/customers"));
+    assert!((3..=6).contains(&pages("/v1/subscriptions")), "{}", pages("/v1/subscriptions"));
+    assert!(served.iter().filter(|request| request.path == "/v1/customers").all(|one| one.query.contains("limit=100")));
+    sync.end().await;
+}
+
+#[tokio::test]
+async fn a_second_backfill_changes_nothing() {
+    let sync = Fetching::unheard(40).await;
+    sync.backfill_completely().await;
+    let rows = sync.all_rows().await;
+    sync.stripe.tick(3600);
+    let report = sync.backfill_completely().await;
+    assert_eq!((report.counts.changes, report.projected), (0, 0));
+    assert_alike(&sync.all_rows().await, &rows);
+    assert_eq!(
+        sync.app.text("SELECT count(*)::text FROM billing.backfill_runs WHERE finished_at IS NULL").await.as_deref(),
+        Some("0")
+    );
+    sync.end().await;
+}
+
+/// Lists omit what was deleted, so every customer that no page named is read.
+#[tokio::test]
+async fn what_was_deleted_while_nobody_listened_is_found() {
+    let sync = Fetching::unheard(12).await;
+    sync.backfill_completely().await;
+    let customer = |name: &str| {
+        sync.stripe.truth().into_values().find(|one| one["name"] == name).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let (gone, stays) = (customer("Customer 0"), customer("Customer 4"));
+    sync.stripe.delete(&gone);
+    let price = sync.stripe.truth().into_values().find(|one| one["object"] == "coupon").unwrap()["id"].clone();
+    sync.stripe.delete(price.as_str().unwrap());
+    sync.stripe.tick(3600);
+    let mark = sync.stripe.served().len();
+    sync.backfill_completely().await;
+    let asked: Vec<String> = sync.stripe.served()[mark..].iter().map(|request| request.path.clone()).collect();
+    assert!(asked.contains(&format!("/v1/customers/{gone}")) && !asked.contains(&format!("/v1/customers/{stays}")));
+    let deleted =
+        "SELECT string_agg(stripe_customer_id, ' ') FROM billing.billing_contacts WHERE stripe_deleted_at IS NOT NULL";
+    assert_eq!(sync.app.text(deleted).await, Some(gone));
+    assert_eq!(sync.app.text("SELECT valid::text FROM billing.coupons").await.as_deref(), Some("false"));
+    sync.end().await;
+}
+
+#[tokio::test]
+async fn only_what_was_created_later_is_read_where_that_is_asked_for() {
+    let sync = Fetching::alone().await;
+    shop(&sync.stripe, 20);
+    let later = sync.stripe.now();
+    shop(&sync.stripe, 10);
+    let backfill = sync.backfiller().await.unwrap();
+    let since = OffsetDateTime::from_unix_timestamp(later).unwrap();
+    let run = backfill.begin(Begin::New(Some(since))).await.unwrap();
+    assert!(backfill.run(&run, &mut |_| {}).await.unwrap().is_complete());
+    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("10"));
+    // the catalogue is whole: whoever came later may have bought what was there before
+    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.pricing_plans").await.as_deref(), Some("4"));
+    sync.end().await;
+}
+
+#[tokio::test]
+async fn what_events_told_in_old_shapes_is_told_by_a_backfill_again() {
+    for epoch in [Epoch::V2020, Epoch::V2022, Epoch::Basil] {
+        let sync = Fetching::alone().await;
+        shop(&sync.stripe, 16);
+        sync.tell_all(epoch).await;
+        sync.settle().await;
+        let told = sync.all_rows().await;
+        sync.stripe.tick(3600);
+        sync.backfill_completely().await;
+        assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
+        assert_eq!(told.len(), sync.all_rows().await.len());
+        sync.end().await;
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_changed_in_a_row_by_hand_is_mended() {
+    let sync = Fetching::unheard(16).await;
+    sync.backfill_completely().await;
+    let rows = sync.all_rows().await;
+    sync.app
+        .execute(
+            "UPDATE billing.subscriptions SET stripe_status = 'unpaid', active = false, inactive_reason = 'unpaid';
+            UPDATE billing.billing_contacts SET email = 'x@example.com'; DELETE FROM billing.pricing_plans",
+        )
+        .await;
+    sync.stripe.tick(3600);
+    sync.backfill_completely().await;
+    assert_alike(&sync.all_rows().await, &rows);
+    sync.end().await;
+}
+
+#[tokio::test]
+async fn a_trial_run_tells_what_a_backfill_would_write_and_writes_nothing() {
+    let sync = Fetching::unheard(24).await;
+    let told = sync.drift(Whom::All(None), Keep::No).await;
+    assert_eq!(sync.app.rows().await, Vec::<String>::new());
+    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.stripe_objects").await.as_deref(), Some("0"));
+    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.jobs").await.as_deref(), Some("0"));
+    sync.backfill_completely().await;
+    let written = "SELECT 'billing_contacts ' || stripe_customer_id FROM billing.billing_contacts
+        UNION ALL SELECT 'subscriptions ' || stripe_subscription_id FROM billing.subscriptions
+        UNION ALL SELECT 'coupons ' || stripe_coupon_id FROM billing.coupons ORDER BY 1";
+    let written: Vec<String> = sqlx::query_scalar(written).fetch_all(&sync.app.pool).await.unwrap();
+    let told: Vec<String> = told.into_iter().filter(|row| !row.starts_with("p") && !row.starts_with("ch")).collect();
+    assert_alike(&told, &written);
+    assert_eq!(sync.drift(Whom::All(None), Keep::No).await, Vec::<String>::new());
+    sync.end().await;
+}
+
+#[tokio::test]
+async fn connected_accounts_that_are_synced_are_read_too() {
+    let mut sync = Fetching::alone().await;
+    sync.app.context.sync.accounts = ["acct_1".to_owned()].into();
+    shop(&sync.stripe, 4);
+    sync.backfill_completely().await;
+    let accounts = "SELECT string_agg(DISTINCT '<' || account || '>', '') FROM billing.subscriptions";
+    assert_eq!(sync.app.text(accounts).await.as_deref(), Some("<><acct_1>"));
+    let asked = sync.stripe.served().iter().filter(|one| one.account.as_deref() == Some("acct_1")).count();
+    assert!(asked >= 9, "{asked}");
+    sync.end().await;
+}
+
+#[tokio::test]
+async fn objects_on_a_test_clock_are_in_no_list_and_are_read_where_they_are_known() {
+    let sync = Fetching::alone().await;
+    let clock = sync.stripe.test_clock(sync.stripe.now() + 1000);
+    let customer = sync.stripe.customer(json!({ "name": "Clock", "test_clock": clock }));
+    sync.tell_all(Epoch::Endive).await;
+    sync.settle().await;
+    sync.app.execute("UPDATE billing.billing_contacts SET name = 'wrong'").await;
+    sync.stripe.tick(3600);
+    sync.backfill_completely().await;
+    assert_eq!(sync.app.text("SELECT name FROM billing.billing_contacts").await.as_deref(), Some("Clock"));
+    assert!(sync.stripe.served().iter().any(|one| one.path == format!("/v1/customers/{customer}")));
+    sync.end().await;
+}

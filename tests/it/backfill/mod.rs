@@ -1,0 +1,9 @@
+//! Backfill and survey against the fake Stripe: everything is read, whatever comes between, and what differs is found.
+
+mod big;
+mod faults;
+mod found;
+mod ground;
+mod live;
+mod resume;
+mod survey;

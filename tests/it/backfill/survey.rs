@@ -1,0 +1,115 @@
+//! What differs from Stripe is found, field by field, whoever changed it, and mended where that is asked for.
+
+use billing_sync::backfill::Keep;
+use billing_sync::backfill::survey::Whom;
+
+use super::ground::{assert_alike, shop};
+use crate::support::fetching::Fetching;
+
+/// The columns that the sync writes, by table, but for those that say which row it is.
+const SYNCED: &str = "
+    SELECT c.table_name::text, c.column_name::text, c.data_type::text
+    FROM information_schema.columns AS c
+    WHERE c.table_schema = 'billing'
+        AND c.table_name IN ('billing_contacts', 'subscriptions', 'pricing_plans', 'plan_limits', 'coupons')
+        AND c.column_name NOT IN ('id', 'account', 'created_at', 'updated_at', 'stripe_customer_id',
+            'stripe_subscription_id', 'stripe_price_id', 'stripe_coupon_id', 'pricing_plan_id', 'limit_key')
+        AND NOT (c.table_name = 'pricing_plans' AND c.column_name IN ('display_name', 'tier', 'is_default', 'category_id',
+            'translation_key', 'trial_days', 'stripe_billing_portal_enabled'))
+        AND NOT (c.table_name = 'coupons' AND c.column_name IN ('translation_key'))
+    ORDER BY 1, 2";
+
+/// Another value of this type than the one that is there.
+fn another(column: &str, data_type: &str) -> Option<String> {
+    Some(match data_type {
+        "boolean" => format!("NOT coalesce({column}, false)"),
+        "text" => format!("coalesce({column}, '') || 'x'"),
+        "uuid" => "gen_random_uuid()".to_owned(),
+        "timestamp with time zone" => format!("coalesce({column}, '2020-01-01Z') + interval '1 s'"),
+        "bigint" | "integer" | "numeric" => format!("coalesce({column}, 0) + 1"),
+        "jsonb" => "'{\"xxx\": 1}'".to_owned(),
+        _ => return None,
+    })
+}
+
+#[tokio::test]
+async fn a_difference_in_any_column_is_found_and_mended() {
+    let sync = Fetching::alone().await;
+    shop(&sync.stripe, 3);
+    sync.backfill_completely().await;
+    sync.settle().await;
+    let truth = sync.all_rows().await;
+    let columns: Vec<(String, String, String)> = sqlx::query_as(SYNCED).fetch_all(&sync.app.pool).await.unwrap();
+    let mut planted = 0;
+    // constraints tie columns to each other; what is tested is not them
+    drop_checks(&sync).await;
+    for (table, column, data_type) in columns {
+        let Some(value) = another(&column, &data_type) else { continue };
+        let row = format!("(SELECT ctid FROM billing.{table} ORDER BY id LIMIT 1)");
+        let plant = format!("UPDATE billing.{table} SET {column} = {value} WHERE ctid = {row}");
+        sqlx::query(sqlx::AssertSqlSafe(plant)).execute(&sync.app.pool).await.unwrap();
+        planted += 1;
+        sync.stripe.tick(60);
+        let drift = sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+        assert!(drift.len() == 1 && drift[0].starts_with(&table), "{table}.{column}: {drift:?}");
+        assert_alike(&sync.all_rows().await, &truth);
+    }
+    assert!(planted > 60, "{planted}");
+    sync.settle().await;
+    sync.finish().await;
+}
+
+async fn drop_checks(sync: &Fetching) {
+    sync.app
+        .execute(
+            "DO $$ DECLARE one record; BEGIN
+                FOR one IN SELECT conrelid::regclass AS of, conname FROM pg_constraint WHERE contype = 'c'
+                    AND connamespace = 'billing'::regnamespace
+                    AND conrelid::regclass::text IN ('billing.billing_contacts', 'billing.subscriptions',
+                        'billing.pricing_plans', 'billing.plan_limits', 'billing.coupons')
+                LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', one.of, one.conname); END LOOP;
+            END $$",
+        )
+        .await;
+}
+
+/// Not only rows that somebody changed: what happened at Stripe and was never told, too.
+#[tokio::test]
+async fn what_was_never_told_differs() {
+    let sync = Fetching::alone().await;
+    shop(&sync.stripe, 8);
+    sync.backfill_completely().await;
+    sync.settle().await;
+    sync.stripe.tick(3600);
+    sync.stripe.pause_collection("sub_1");
+    let product = "prod_1";
+    sync.stripe.update(product, serde_json::json!({ "name": "Renamed" }));
+    sync.stripe.delete("cus_4");
+    sync.stripe.tick(3600);
+    let drift = sync.drift(Whom::All(None), Keep::No).await;
+    for row in ["subscriptions sub_1", "pricing_plans price_1", "billing_contacts cus_4"] {
+        assert!(drift.iter().any(|one| one == row), "{row}: {drift:?}");
+    }
+    assert!(!drift.iter().any(|one| one == "pricing_plans price_2"), "{drift:?}");
+    sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+    sync.settle().await;
+    assert_eq!(sync.drift(Whom::All(None), Keep::No).await, Vec::<String>::new());
+    let named = sync.app.text("SELECT product_name FROM billing.pricing_plans WHERE stripe_price_id = 'price_1'").await;
+    assert_eq!(named.as_deref(), Some("Renamed"));
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn a_sample_and_named_customers_are_looked_at_and_no_others() {
+    let sync = Fetching::alone().await;
+    shop(&sync.stripe, 16);
+    sync.backfill_completely().await;
+    sync.settle().await;
+    sync.app.execute("UPDATE billing.billing_contacts SET city = 'Nowhere'").await;
+    sync.stripe.tick(60);
+    assert_eq!(sync.drift(Whom::Sample(5), Keep::No).await.len(), 5);
+    let named = Whom::Named(vec!["cus_3".to_owned(), "cus_4".to_owned()]);
+    assert_eq!(sync.drift(named, Keep::No).await, ["billing_contacts cus_3", "billing_contacts cus_4"]);
+    assert_eq!(sync.drift(Whom::Sample(100), Keep::No).await.len(), 16);
+    sync.finish().await;
+}
