@@ -23,7 +23,8 @@ use crate::config::sync::SyncConfig;
 use crate::metrics::instance::Instance;
 use crate::migrations;
 use crate::reconcile::gap::text;
-use crate::reconcile::run::{Compared, Run, Since, Tally};
+use crate::reconcile::run::{Compared, Run, Since};
+use crate::reconcile::store::Tally;
 use crate::reconcile::{Failure, REACH, Reconcile};
 
 /// The settings of `reconcile`: whose events, and how Stripe is asked.

@@ -11,7 +11,8 @@
 //! is listed again from the same place, and whoever runs it twice, or two of them at once, stores nothing twice. Stripe
 //! lists 30 days: what lies before them is a [`gap`], and is said.
 //!
-//! [`rounds`] is the part of `serve`, [`run`] one comparison of one account, [`watermark`] the SQL. What an event means is
+//! [`rounds`] is the part of `serve`, [`run`] one comparison of one account, [`store`] what each page of it comes to,
+//! [`watermark`] the SQL. What an event means is
 //! not known here: it goes the way of all events.
 
 mod failure;
@@ -19,6 +20,7 @@ pub mod gap;
 mod page;
 pub mod rounds;
 pub mod run;
+pub mod store;
 mod trust;
 pub mod watermark;
 

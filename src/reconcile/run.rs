@@ -3,7 +3,6 @@
 //! Listed are the types that act here, in groups of as many as one request takes, newest first. Nothing but a page is kept
 //! in memory. The watermark moves to the time of the *first* request: later ones have seen at least that.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::PgConnection;
@@ -11,24 +10,19 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::gap::{self, Gap};
-use super::page::{self, Page};
+use super::page;
+use super::store::{self, Tally};
 use super::trust::Trust;
 use super::watermark::{self, Watermark};
 use super::{Failure, REACH, Reconcile};
 use crate::client::{Answer, ApiError, MOST_TYPES, PAGE, Read, Urgency};
-use crate::domain::event::{Envelope, EventKey};
 use crate::metrics::reconcile::RunOutcome;
-use crate::outbox::enqueue::{self, Incoming, Origin};
-use crate::outbox::wake::wake;
-use crate::outbox::{sample, twins};
+use crate::outbox::sample;
 use crate::retry::RetryPolicy;
-use crate::stripe::catalogue::{self, Meaning};
+use crate::stripe::catalogue;
 
 /// What lies before the watermark is listed again, in case Stripe's list was slower than its clock.
 const OVERLAP: time::Duration = time::Duration::hours(1);
-
-/// A younger event may still be on its way.
-const MISSED_AFTER: time::Duration = time::Duration::minutes(5);
 
 /// Where a listing ends because its place in the list is gone, that place was about as old as Stripe goes back.
 const SLACK: time::Duration = time::Duration::hours(1);
@@ -36,9 +30,6 @@ const SLACK: time::Duration = time::Duration::hours(1);
 /// When a comparison that failed is tried again.
 const AGAIN: RetryPolicy =
     RetryPolicy { max_attempts: u32::MAX, initial: Duration::from_secs(5), max: Duration::from_mins(5) };
-
-/// How many ids are named for each type.
-const EXAMPLES: usize = 3;
 
 /// From when on to compare, instead of from the watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,28 +47,6 @@ pub struct Run<'a> {
     since: Option<Since>,
     /// The key has been looked at.
     trust: Option<Trust>,
-}
-
-/// What a comparison has found so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Events listed.
-    pub compared: u64,
-    /// Those that were not stored before, by type.
-    pub found: BTreeMap<String, Found>,
-    /// Those of them that count as missed.
-    pub missed: u64,
-    /// Those that could not be stored; the log names them.
-    pub unreadable: u64,
-}
-
-/// Events of one type that were not stored before.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
-    /// How many.
-    pub events: u64,
-    /// The ids of the first ones.
-    pub examples: Vec<String>,
 }
 
 /// A comparison that has come to its end.
@@ -108,13 +77,6 @@ struct Listing<'a> {
     tally: Tally,
     /// When the first and the last request were made, by Stripe's clock.
     asked: Option<(OffsetDateTime, OffsetDateTime)>,
-}
-
-impl Tally {
-    /// Events that were not stored before.
-    pub fn inserted(&self) -> u64 {
-        self.found.values().map(|found| found.events).sum()
-    }
 }
 
 impl<'a> Run<'a> {
@@ -278,7 +240,7 @@ impl<'a> Run<'a> {
             let oldest = page.events.iter().map(|event| event.envelope.key.created).min();
             let next = page.last.clone().zip(oldest.or(after.as_ref().map(|(_, oldest)| *oldest)));
             let has_more = page.has_more;
-            self.store(listing, page, answer.at).await?;
+            store::page(self.reconcile, listing.account, page, answer.at, &mut listing.tally).await?;
             told(&listing.tally);
             if !has_more {
                 return Ok(());
@@ -293,36 +255,6 @@ impl<'a> Run<'a> {
     async fn read(&self, account: &str, read: &Read) -> Result<Answer, Failure> {
         let answer = self.stop.run_until_cancelled(self.reconcile.api.read(account, read, Urgency::Normal));
         answer.await.map_or(Err(Failure::Stopped), |answer| answer.map_err(Failure::Api))
-    }
-
-    /// Stores what is lacking of a page that was asked for `at` that time, and counts it.
-    async fn store(&self, listing: &mut Listing<'_>, page: Page, at: OffsetDateTime) -> Result<(), Failure> {
-        for event in &page.unreadable {
-            let (id, error) = (event.id.as_deref(), &event.error);
-            tracing::error!(event.id = id, account = listing.account, %error, "an event that Stripe lists is not stored");
-        }
-        let account = listing.account;
-        let events = &page.events;
-        let work = async |conn: &mut PgConnection| {
-            let (stored, refused) = insert(conn, events).await?;
-            let found: Vec<&Envelope> =
-                events.iter().map(|event| &event.envelope).filter(|event| stored.contains(&event.key)).collect();
-            let missed = missed(conn, &found, at).await?;
-            watermark::hold(conn, account).await?;
-            if !stored.is_empty()
-                && let Err(error) = wake(conn).await
-            {
-                // they poll too
-                tracing::debug!(%error, "cannot notify the workers");
-            }
-            Ok((found, missed, refused))
-        };
-        let (found, missed, refused) = self.reconcile.step(work).await?;
-        for event_type in &missed {
-            self.reconcile.metrics.event_missed(event_type);
-        }
-        listing.tally.add(&page, &found, missed.len(), refused);
-        Ok(())
     }
 }
 
@@ -349,55 +281,4 @@ impl Listing<'_> {
     fn has_gone(&self, after: Option<&(String, OffsetDateTime)>) -> bool {
         after.zip(self.asked).is_some_and(|((_, created), (_, last))| *created <= last - REACH + SLACK)
     }
-}
-
-impl Tally {
-    fn add(&mut self, page: &Page, found: &[&Envelope], missed: usize, refused: usize) {
-        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        self.compared += number(page.events.len() + page.unreadable.len());
-        self.unreadable += number(page.unreadable.len() + refused);
-        self.missed += number(missed);
-        for event in found {
-            let of_type = self.found.entry(event.event_type.clone()).or_default();
-            of_type.events += 1;
-            if of_type.examples.len() < EXAMPLES {
-                of_type.examples.push(event.key.event_id.clone());
-            }
-        }
-    }
-}
-
-/// Stores what is lacking; says which those are, and how many the database refuses. What one event holds must never cost
-/// its neighbours their place.
-async fn insert(
-    conn: &mut PgConnection,
-    events: &[Incoming],
-) -> Result<(std::collections::HashSet<EventKey>, usize), sqlx::Error> {
-    match enqueue::store(conn, events, Origin::Reconcile).await {
-        Err(error) if enqueue::is_about_data(&error) => {}
-        stored => return Ok((stored?, 0)),
-    }
-    let (mut stored, mut refused) = (std::collections::HashSet::new(), 0);
-    for event in events {
-        match enqueue::store(conn, std::slice::from_ref(event), Origin::Reconcile).await {
-            Ok(keys) => stored.extend(keys),
-            Err(error) if enqueue::is_about_data(&error) => {
-                let error = Failure::from(error);
-                tracing::error!(event.id = event.envelope.key.event_id, %error, "the database refuses an event");
-                refused += 1;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((stored, refused))
-}
-
-/// The types of those that nobody can have expected any more: old enough, acting here, and not told by a thin event.
-async fn missed(conn: &mut PgConnection, found: &[&Envelope], now: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
-    let is_missed = |event: &&Envelope| {
-        now - event.key.created > MISSED_AFTER && catalogue::meaning(&event.event_type) == Meaning::Snapshot
-    };
-    let late: Vec<&Envelope> = found.iter().copied().filter(is_missed).collect();
-    let told = twins::thin(conn, &late).await?;
-    Ok(late.into_iter().filter(|event| !told.contains(&event.key)).map(|event| event.event_type.clone()).collect())
 }

@@ -9,7 +9,7 @@ use sqlx::postgres::PgQueryResult;
 use time::OffsetDateTime;
 
 use super::gap::Gap;
-use super::run::Tally;
+use super::store::Tally;
 use crate::interval::interval;
 use crate::jobs::account::Account;
 
