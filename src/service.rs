@@ -135,8 +135,8 @@ impl Service {
             },
             interval: reconcile.interval,
         });
-        let sampled = config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0);
-        let sampler = sampled.zip(way_out.as_ref()).map(|((reconcile, sync, worker), way_out)| {
+        let verified = config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0);
+        let sampler = verified.zip(way_out.as_ref()).map(|((reconcile, sync, worker), way_out)| {
             // two customers at work, each with somebody who looks something up
             let context = Context::new(pool(database, 4), sync.clone(), worker.clone(), metrics.clone());
             let context = context.with_fetches(way_out.margin);

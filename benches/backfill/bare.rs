@@ -32,11 +32,14 @@ pub(crate) struct Bare {
     pub(crate) bytes: usize,
 }
 
+/// The places of rows, and what they contain.
+type Contents = (Vec<i64>, Vec<Option<Vec<u8>>>);
+
 /// A statement, and a page of rows: as JSON, and of the mirror the contents beside it, as we send them.
 struct Page {
     statement: Arc<str>,
     rows: String,
-    contents: Option<(Vec<i64>, Vec<Option<Vec<u8>>>)>,
+    contents: Option<Contents>,
 }
 
 /// Loads what is there, and measures how long it takes to write it again.

@@ -151,13 +151,13 @@ impl Backfill {
             };
             let page = Page::read(list, &answer.body)
                 .map_err(|_| ApiError::unavailable("a list of Stripe's has no `data`"))?;
-            let last = page.elements.last().map(|element| element.id.clone());
+            let end = page.elements.last().map(|element| element.id.clone());
             for element in page.elements {
                 let key = ObjectKey::new(&customer.account, list.object_type(), &element.id);
                 parts.push(Part::of_json(key, element.json, answer.at, self.margin));
             }
-            match last.filter(|last| page.has_more && after.as_ref() != Some(last)) {
-                Some(last) => after = Some(last),
+            match end.filter(|end| page.has_more && after.as_ref() != Some(end)) {
+                Some(end) => after = Some(end),
                 None if page.has_more => break,
                 None => return Ok(parts),
             }

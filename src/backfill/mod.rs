@@ -13,10 +13,12 @@
 //! [`survey`] looks at customers one by one, each whole: it compares, for `verify` and for trial runs, and mends.
 //! [`sampler`] does so with a few of them every hour.
 
+mod covered;
 mod list;
 mod look;
 mod page;
 mod range;
+mod ranges;
 mod run;
 pub mod runs;
 pub mod sampler;

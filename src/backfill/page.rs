@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use super::list::{Element, Page};
 use super::look::is_owed;
 use super::range::{Next, Range};
+use super::ranges;
 use super::runs::{self, Run};
 use super::{Backfill, CAUSE, Stop};
 use crate::client::{ApiError, Span, Urgency};
@@ -151,7 +152,7 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
     Ok(match error {
         _ if is_lacking => match range.list.instead() {
             Some(list) => {
-                runs::replace(&mut *backfill.context.pool.acquire().await?, &range, list).await?;
+                ranges::replace(&mut *backfill.context.pool.acquire().await?, &range, list).await?;
                 tracing::warn!(list = range.list.as_str(), instead = list.as_str(), "Stripe has no such list");
                 Outcome::Changed(Range { list, after: None, ..range })
             }
@@ -205,27 +206,29 @@ async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: Found) 
     }
 }
 
+/// Objects and changed rows, and the objects that could not be stored, each with the reason.
+type Counted = (usize, usize, Vec<(ObjectKey, String)>);
+
 /// Stores the page in one transaction; with `counts`, only what is said about it, since its objects are stored already.
 /// `None`: the run belongs to somebody else.
 async fn commit(
     backfill: &Arc<Backfill>,
     run: &Run,
     found: Found,
-    counts: Option<(usize, usize, Vec<(ObjectKey, String)>)>,
+    counts: Option<Counted>,
 ) -> Result<Option<Stored>, Failure> {
     let (context, run, margin) = (backfill.context.clone(), run.clone(), backfill.margin);
     let work = async move {
         let Found { parts, nameless, range, done, cut, version, began } = found;
         let mut tx = reading::begin(&context).await?;
-        let (objects, changes, mut failed) = match counts {
-            Some(counts) => counts,
-            None => {
-                let objects = parts.len();
-                ask_for_owed(&mut tx, &parts, margin).await?;
-                let past = range.list.is_past();
-                let reading = Reading { parts, cause: CAUSE, also: BTreeSet::new(), past, known_since: began };
-                (objects, reading::merge(&mut tx, &context, reading).await?.changes.len(), Vec::new())
-            }
+        let (objects, changes, mut failed) = if let Some(counts) = counts {
+            counts
+        } else {
+            let objects = parts.len();
+            ask_for_owed(&mut tx, &parts, margin).await?;
+            let past = range.list.is_past();
+            let reading = Reading { parts, cause: CAUSE, also: BTreeSet::new(), past, known_since: began };
+            (objects, reading::merge(&mut tx, &context, reading).await?.changes.len(), Vec::new())
         };
         let no_name = || "it has no id, or is of another type than the list".to_owned();
         failed.extend(nameless.into_iter().map(|key| (key, no_name())));
@@ -236,9 +239,9 @@ async fn commit(
         if !runs::hold(&mut tx, &run).await? {
             return Ok(None);
         }
-        runs::note(&mut tx, &range, done, objects, changes).await?;
+        ranges::note(&mut tx, &range, done, objects, changes).await?;
         let cut = match cut {
-            Some(span) => Some(runs::add(&mut tx, run.id, &range.account, range.list, span).await?),
+            Some(span) => Some(ranges::add(&mut tx, run.id, &range.account, range.list, span).await?),
             None => None,
         };
         tx.commit().await?;
@@ -254,7 +257,7 @@ async fn take_apart(backfill: &Arc<Backfill>, run: &Run, mut found: Found) -> Re
     for part in std::mem::take(&mut found.parts) {
         let key = part.key.clone();
         match alone(backfill, part, found.range.list.is_past()).await {
-            Ok(changed) => (objects, changes) = (objects + 1, changes + changed),
+            Ok(rows) => (objects, changes) = (objects + 1, changes + rows),
             Err(failure @ (Failure::Away(_) | Failure::Contended(_))) => return Err(failure),
             Err(failure) => {
                 tracing::error!(
@@ -279,12 +282,12 @@ async fn ask_for_owed(conn: &mut PgConnection, parts: &[Part], margin: Duration)
     Ok(demand::add(conn, &demands, margin).await?)
 }
 
-async fn alone(backfill: &Arc<Backfill>, part: Part, past: bool) -> Result<usize, Failure> {
+async fn alone(backfill: &Arc<Backfill>, one: Part, past: bool) -> Result<usize, Failure> {
     let (context, margin) = (backfill.context.clone(), backfill.margin);
     let work = async move {
         let mut tx = reading::begin(&context).await?;
-        ask_for_owed(&mut tx, std::slice::from_ref(&part), margin).await?;
-        let reading = Reading { parts: vec![part], cause: CAUSE, also: BTreeSet::new(), past, known_since: None };
+        ask_for_owed(&mut tx, std::slice::from_ref(&one), margin).await?;
+        let reading = Reading { parts: vec![one], cause: CAUSE, also: BTreeSet::new(), past, known_since: None };
         let changes = reading::merge(&mut tx, &context, reading).await?.changes.len();
         tx.commit().await?;
         Ok(changes)

@@ -11,11 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::covered::Covered;
 use super::page::{self, Outcome, Stored};
 use super::range::Range;
+use super::ranges;
 use super::runs::{self, Counts, Run, Stage};
 use super::{Backfill, List, Stop, unnamed};
-use crate::clock;
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::{self, Demands};
 use crate::jobs::rebuild;
@@ -179,7 +180,7 @@ impl Backfill {
     /// Reads all ranges to their ends, stage by stage.
     async fn list(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(Notice)) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
-        let (open, mut began) = (runs::ranges(&mut conn, run).await?, runs::began(&mut conn, run).await?);
+        let (open, mut began) = (ranges::open(&mut conn, run).await?, runs::began(&mut conn, run).await?);
         drop(conn);
         let mut ready: VecDeque<Ready> = open.into_iter().map(Ready::now).collect();
         let mut covered = Covered::new(ready.iter().map(|one| &one.range), self.floor, self.accounts.len());
@@ -264,7 +265,7 @@ impl Backfill {
             }
             Outcome::Lacking(range) => {
                 let why = "Stripe has no such list";
-                runs::stumble(&mut *self.context.pool.acquire().await?, &range, true, why).await?;
+                ranges::stumble(&mut *self.context.pool.acquire().await?, &range, true, why).await?;
                 notice(Notice::Stuck { list, why: why.to_owned() });
             }
             Outcome::Stuck { range, why } => self.stuck(&range, why, notice).await?,
@@ -273,7 +274,7 @@ impl Backfill {
     }
 
     async fn stuck(&self, range: &Range, why: String, notice: &mut impl FnMut(Notice)) -> Result<(), Stop> {
-        runs::stumble(&mut *self.context.pool.acquire().await?, range, false, &why).await?;
+        ranges::stumble(&mut *self.context.pool.acquire().await?, range, false, &why).await?;
         notice(Notice::Stuck { list: range.list, why });
         Ok(())
     }
@@ -363,39 +364,5 @@ impl Backfill {
                 tokio::time::sleep(pause.min(SIGN_EVERY)).await;
             }
         }
-    }
-}
-
-/// How much of the lists is read, by creation time.
-struct Covered {
-    floor: i64,
-    now: i64,
-    /// Seconds that are left, of each list.
-    left: BTreeMap<List, i64>,
-    lists: usize,
-}
-
-impl Covered {
-    fn new<'a>(ranges: impl Iterator<Item = &'a Range>, floor: i64, accounts: usize) -> Self {
-        let now = clock::now().unix_timestamp();
-        let mut covered = Self { floor, now, left: BTreeMap::new(), lists: List::ALL.len() * accounts };
-        for range in ranges {
-            *covered.left.entry(range.list).or_default() += range.left(floor, now);
-        }
-        covered
-    }
-
-    /// Counts one list again. Pages at work count as read: it is a guess anyway.
-    fn update<'a>(&mut self, list: List, ranges: impl Iterator<Item = &'a Range>) {
-        let left = ranges.filter(|range| range.list == list).map(|range| range.left(self.floor, self.now)).sum();
-        self.left.insert(list, left);
-    }
-
-    fn share(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a guess in per cent")]
-        let part = |seconds: i64| seconds as f64;
-        let all = part(self.now - self.floor) * part(i64::try_from(self.lists).unwrap_or(1));
-        let left: i64 = self.left.values().sum();
-        (1.0 - part(left) / all.max(1.0)).clamp(0.0, 1.0)
     }
 }

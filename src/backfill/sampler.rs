@@ -75,7 +75,7 @@ impl Sampler {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "no sample of rows could be compared with Stripe; the next one is in an hour")
+                tracing::warn!(%error, "no sample of rows could be compared with Stripe; the next one is in an hour");
             }
         }
     }

@@ -323,14 +323,15 @@ impl Looks<'_> {
         // contained where it matters: what is left is the runtime going down
         let Some(Ok((key, seen))) = self.at_work.join_next().await else { return Ok(()) };
         match seen {
-            Ok(mut changes) => match self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
-                Some(doubtful) => doubtful.push(key),
-                None => {
+            Ok(mut changes) => {
+                if let Some(doubtful) = self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
+                    doubtful.push(key);
+                } else {
                     let is_own = |change: &Change| !SHARED.contains(&change.table);
                     changes.retain(|change| is_own(change) || self.shared.insert(change.row_id));
                     sight(Sight::Seen { customer: Some(key.object_id), changes });
                 }
-            },
+            }
             Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
             Err(LookError::Api(error @ ApiError::Unauthorised { status: 401, .. })) => return Err(error.into()),
             Err(error) => sight(Sight::Failed { what: key.object_id, error }),

@@ -29,6 +29,7 @@ impl Uses for Settings {
 
 /// Arguments of `backfill`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// Only this customer, read whole; can be given several times.
     #[arg(long, value_name = "CUSTOMER_ID")]
@@ -70,10 +71,7 @@ impl Args {
             };
         }
         let keep = if self.dry_run { Keep::No } else { Keep::Yes("backfill") };
-        let whom = match self.customer.is_empty() {
-            true => Whom::All(self.created_after),
-            false => Whom::Named(self.customer),
-        };
+        let whom = if self.customer.is_empty() { Whom::All(self.created_after) } else { Whom::Named(self.customer) };
         let tell = match (self.json, self.dry_run) {
             (true, _) => Tell::Json,
             (false, true) => Tell::Changes,
@@ -121,16 +119,16 @@ fn refuse(wrong: &str) -> ExitCode {
 
 /// Reads everything, and says how it went.
 async fn everything(backfill: &Arc<Backfill>, begin: Begin, json: bool) -> anyhow::Result<ExitCode> {
-    let began = Instant::now();
+    let started = Instant::now();
     let run = backfill.begin(begin).await?;
     let mut told = Told::new();
     let ended = backfill.run(&run, &mut |notice| told.notice(&notice)).await;
     told.progress.end();
     let report = ended?;
     if json {
-        output::print_json(&json_of(&report, began.elapsed()))?;
+        output::print_json(&json_of(&report, started.elapsed()))?;
     } else {
-        output::print(&sentence(&report, began.elapsed()))?;
+        output::print(&sentence(&report, started.elapsed()))?;
     }
     complain(&report);
     Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -156,12 +156,12 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     let mut changes = project::customers(conn, context, &here, &mut notes, &mut demands).await?;
     follow::timeline(conn, &grown).await?;
     let mut others = of_objects(&touches);
-    let mut changed = merged.changed.clone();
+    let mut touched_others = merged.changed.clone();
     for (key, why) in also {
-        changed.insert(key.clone());
+        touched_others.insert(key.clone());
         others.entry(key).or_default().extend(why);
     }
-    changes.extend(project::others(conn, &changed, &others, &mut notes, &mut demands).await?);
+    changes.extend(project::others(conn, &touched_others, &others, &mut notes, &mut demands).await?);
     let demands = ask(conn, context, demands).await?;
     Ok(Applied { merged, notes, demands, changes })
 }

@@ -137,7 +137,7 @@ async fn a_trial_run_tells_what_a_backfill_would_write_and_writes_nothing() {
         UNION ALL SELECT 'subscriptions ' || stripe_subscription_id FROM billing.subscriptions
         UNION ALL SELECT 'coupons ' || stripe_coupon_id FROM billing.coupons ORDER BY 1";
     let written: Vec<String> = sqlx::query_scalar(written).fetch_all(&sync.app.pool).await.unwrap();
-    let told: Vec<String> = told.into_iter().filter(|row| !row.starts_with("p") && !row.starts_with("ch")).collect();
+    let told: Vec<String> = told.into_iter().filter(|row| !row.starts_with('p') && !row.starts_with("ch")).collect();
     assert_alike(&told, &written);
     assert_eq!(sync.drift(Whom::All(None), Keep::No).await, Vec::<String>::new());
     sync.end().await;

@@ -69,7 +69,7 @@ async fn beside(events_first: bool) {
             0 => stripe.update(&one("cus"), json!({ "name": format!("Live {number}") })),
             1 if alive.contains(&one("sub")) => stripe.pause_collection(&one("sub")),
             _ if alive.contains(&one("sub")) => {
-                stripe.update(&one("sub"), json!({ "metadata": { "n": number.to_string() } }))
+                stripe.update(&one("sub"), json!({ "metadata": { "n": number.to_string() } }));
             }
             _ => {}
         }

@@ -70,8 +70,8 @@ async fn orphans_are_listed_as_json_with_their_counts_at_the_end() {
             "mend": "with STRIPE_SECRET_KEY set, `billing-sync backfill --customer cus_2` reads the subscription again",
         })
     );
-    let states: Vec<&Value> = lines[..4].iter().map(|line| &line["read_state"]).collect();
-    assert_eq!(states, [&Value::Null, &json!("not_found"), &json!("queued"), &Value::Null]);
+    let reads: Vec<&Value> = lines[..4].iter().map(|line| &line["read_state"]).collect();
+    assert_eq!(reads, [&Value::Null, &json!("not_found"), &json!("queued"), &Value::Null]);
     assert_eq!(
         lines[4..],
         [
