@@ -1,4 +1,4 @@
-//! The SQL of runs: where a backfill stands, whose it is, and what it could not store. [`ranges`] has that of its ranges.
+//! The SQL of runs: where a backfill stands, whose it is, and what it could not store. Its ranges have a file of their own.
 //!
 //! A range moves on in the transaction that stores its page, so that nothing is missing and nothing but that page is
 //! repeated after a kill. A run belongs to one process; who finds another name in it has been relieved.
