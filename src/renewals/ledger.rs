@@ -1,4 +1,4 @@
-//! The statements of the renewals. What they call is in `migrations/0026` and `0027`.
+//! The statements of the renewals. What they call is in `migrations/0027` and `0029`.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ const WORKSPACE: &str = "550e8400-e29b-41d4-a716-446655440000";
 
 /// What `make test-foreign` installs.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/foreign/bin/python");
-const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/localstripe.py");
+const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/on_loopback.py");
 
 struct Localstripe {
     addr: SocketAddr,
@@ -94,6 +94,8 @@ fn backfill(app: &TestApp, stripe: &Localstripe, arguments: &[&str]) -> Command 
     command.arg("backfill").args(arguments).env_clear().kill_on_drop(true).stdin(Stdio::null());
     command.env("DATABASE_URL", &app.database.url).env("STRIPE_SECRET_KEY", "sk_test_foreign");
     command.env("STRIPE_API_BASE", stripe.base()).env("BILLING_SYNC_STRIPE_RATE", "1000");
+    // what was told a moment ago would stand against an answer that may be stale
+    command.env("BILLING_SYNC_READ_MARGIN", "0s");
     command
 }
 
@@ -112,7 +114,7 @@ const EXPECTED: &str = "card 4242 active t pro Writing 10.00 month 5000";
 async fn its_customers_are_read_and_what_it_lacks_is_reported() {
     let (app, stripe) = (TestApp::start().await, Localstripe::start().await);
     // more than a page
-    stripe.sell(130).await;
+    stripe.sell(110).await;
     let output = backfill(&app, &stripe, &["--json"]).output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -120,15 +122,15 @@ async fn its_customers_are_read_and_what_it_lacks_is_reported() {
     assert_eq!(report["lacking"], json!(["disputes", "payments", "sessions"]), "{report:#}");
     assert_eq!((&report["stuck"], &report["failed"]), (&json!([]), &json!([])), "{report:#}");
     assert!(said.contains("Stripe has no list of disputes"), "{said}");
-    assert_eq!(app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("130"));
-    assert_eq!(app.text("SELECT count(*)::text FROM billing.subscriptions").await.as_deref(), Some("130"));
+    assert_eq!(app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("110"));
+    assert_eq!(app.text("SELECT count(*)::text FROM billing.subscriptions").await.as_deref(), Some("110"));
     assert_eq!(app.text(SOLD).await.as_deref(), Some(EXPECTED));
     app.finish().await;
 }
 
 #[tokio::test]
 #[ignore = "needs localstripe: make test-foreign"]
-async fn its_signed_webhooks_are_taken_and_a_backfill_after_them_changes_nothing() {
+async fn its_signed_webhooks_are_taken_and_a_backfill_tells_what_they_did_not() {
     let (app, stripe) = (TestApp::start().await, Localstripe::start().await);
     let url = format!("http://{}/webhooks/stripe", app.webhooks);
     stripe.post("/_config/webhooks/ours", json!({ "url": url, "secret": SECRET })).await;

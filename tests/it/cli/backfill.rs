@@ -120,7 +120,7 @@ async fn one_customer_is_read_whole_and_one_that_is_not_there_is_named() {
     let output = sync.run(&["backfill", "--customer", "cus_2", "--customer", "cus_7"]).await;
     let said = words(&output.stdout);
     assert!(code(&output) == 0 && said.contains("2 customers looked at"), "{said} {}", words(&output.stderr));
-    let found = "SELECT string_agg(stripe_customer_id, ' ' ORDER BY 1) FROM billing.billing_contacts";
+    let found = "SELECT string_agg(stripe_customer_id, ' ' ORDER BY stripe_customer_id) FROM billing.billing_contacts";
     assert_eq!(sync.app.text(found).await.as_deref(), Some("cus_2 cus_7"));
     let output = sync.run(&["backfill", "--customer", "cus_nobody"]).await;
     let said = words(&output.stderr);

@@ -16,30 +16,35 @@ const LAST: OffsetDateTime = datetime!(2100-12-31 23:59:59 UTC);
 const ZONES: [&str; 6] =
     ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia", "Pacific/Kiritimati"];
 
+/// It is that day of its month, or its last one where the month is too short.
+pub(super) fn is_day_of_renewal(date: Date, day: u8) -> bool {
+    let is_last_of_month = date.next_day().is_none_or(|next| next.month() != date.month());
+    date.day() == day || (is_last_of_month && date.day() < day)
+}
+
 /// The first renewal after `after`: day by day, each asked whether it is the one of its month.
-fn next_by_walking(anchor: OffsetDateTime, after: OffsetDateTime, day: u8) -> OffsetDateTime {
+pub(super) fn next_by_walking(anchor: OffsetDateTime, after: OffsetDateTime, day: u8) -> OffsetDateTime {
     let mut date = after.date();
     loop {
-        let is_last_of_month = date.next_day().is_none_or(|next| next.month() != date.month());
         let at = date.with_time(anchor.time()).assume_utc();
-        if (date.day() == day || (is_last_of_month && date.day() < day)) && at > after {
+        if is_day_of_renewal(date, day) && at > after {
             return at;
         }
         date = date.next_day().unwrap();
     }
 }
 
-/// Renewals from the anchor to `until`, counted one by one.
-fn count_by_walking(anchor: OffsetDateTime, until: OffsetDateTime, day: u8) -> i32 {
-    // the month of the anchor has one too, before or after it where a day is given
-    let start = anchor.date().replace_day(1).unwrap().midnight().assume_utc() - time::Duration::SECOND;
-    let first = next_by_walking(anchor, start, day);
-    let (mut count, mut at) = (0, first);
-    while next_by_walking(anchor, at, day) <= until {
-        at = next_by_walking(anchor, at, day);
-        count += 1;
+/// The renewal of the month that many months after the anchor's, found by stepping from month to month and then back from
+/// day 31 to one that there is.
+fn number_by_walking(anchor: OffsetDateTime, months: i32, day: u8) -> OffsetDateTime {
+    let mut first = anchor.date().replace_day(1).unwrap();
+    for _ in 0..months.abs() {
+        // 31 days from the first of a month is in the next one, and the day before it in the last one
+        let other = if months > 0 { first + time::Duration::days(31) } else { first.previous_day().unwrap() };
+        first = other.replace_day(1).unwrap();
     }
-    count
+    let date = (1..=day).rev().find_map(|day| first.replace_day(day).ok()).unwrap();
+    date.with_time(anchor.time()).assume_utc()
 }
 
 fn second() -> impl Strategy<Value = OffsetDateTime> {
@@ -96,30 +101,44 @@ async fn the_next_renewal_is_the_one_that_a_walk_through_the_days_finds() {
     }
 }
 
+/// Each renewal has its number, negative ones before the anchor, and the count of those until a time is the number of the
+/// last. Between two are 28 to 31 days, whatever came before: none is computed from another one.
 #[tokio::test]
-async fn renewals_are_counted_as_a_walk_counts_them_and_each_has_its_number() {
+async fn every_renewal_is_in_its_month_and_has_its_number() {
     let (_database, mut conn) = connection().await;
     let mut runner = TestRunner::deterministic();
-    for _ in 0..300 {
-        let (anchor, until, day) = question().new_tree(&mut runner).unwrap().current();
-        if until < anchor || until - anchor > time::Duration::days(2000) {
-            continue;
-        }
-        let (count, last, next): (i32, OffsetDateTime, OffsetDateTime) = sqlx::query_as(
-            "SELECT k, billing.renewal_at($1, k, $3), billing.renewal_at($1, k + 1, $3)
-            FROM billing.renewals_until($1, $2, $3) AS k",
+    let all = (second(), -300_i32..300, proptest::option::of(1_i32..32));
+    let questions: Vec<_> = (0..3000).map(|_| all.new_tree(&mut runner).unwrap().current()).collect();
+    let anchors: Vec<_> = questions.iter().map(|one| one.0).collect();
+    let walked: Vec<_> = questions
+        .iter()
+        .map(|(anchor, number, day)| {
+            number_by_walking(*anchor, *number, day.map_or(anchor.day(), |day| u8::try_from(day).unwrap()))
+        })
+        .collect();
+    let numbers: Vec<_> = questions.iter().map(|one| one.1).collect();
+    let days: Vec<_> = questions.iter().map(|one| one.2).collect();
+    for zone in ZONES {
+        sqlx::query("SELECT set_config('TimeZone', $1, false)").bind(zone).execute(&mut conn).await.unwrap();
+        let found: Vec<(OffsetDateTime, OffsetDateTime, i32, i32)> = sqlx::query_as(
+            "SELECT at, billing.next_renewal(anchor, at, day), billing.renewals_until(anchor, at, day),
+                billing.renewals_until(anchor, at - interval '1 s', day)
+            FROM unnest($1::timestamptz[], $2::integer[], $3::integer[]) WITH ORDINALITY AS q (anchor, months, day, place)
+            CROSS JOIN LATERAL (SELECT billing.renewal_at(anchor, months, day) AS at) AS renewal
+            ORDER BY place",
         )
-        .bind(anchor)
-        .bind(until)
-        .bind(day)
-        .fetch_one(&mut conn)
+        .bind(&anchors)
+        .bind(&numbers)
+        .bind(&days)
+        .fetch_all(&mut conn)
         .await
         .unwrap();
-        assert!(last <= until && until < next, "{anchor}, {until}, {day:?}: {last} {next}");
-        let walked = day.map_or(anchor.day(), |day| u8::try_from(day).unwrap());
-        // the renewal of the anchor's own month may lie behind `until`, where a later day is given
-        if last >= anchor || day.is_none() {
-            assert_eq!(count, count_by_walking(anchor, until, walked), "{anchor}, {until}, {day:?}");
+        for (((anchor, number, day), expected), (at, next, until_it, before_it)) in
+            questions.iter().zip(&walked).zip(found)
+        {
+            let case = (zone, anchor, number, day);
+            assert_eq!((at, until_it, before_it), (*expected, *number, number - 1), "{case:?}");
+            assert!((28..=31).contains(&(next - at).whole_days()), "{case:?}: {at}, {next}");
         }
     }
 }

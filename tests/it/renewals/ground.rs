@@ -22,6 +22,7 @@ pub(crate) struct Known {
     price: String,
     anchor: Option<String>,
     day: Option<i32>,
+    place: i32,
 }
 
 /// `sub_1`, active, with the price `basic`, from this time on.
@@ -35,6 +36,7 @@ pub(crate) fn at(time: &str) -> Known {
         price: "basic".to_owned(),
         anchor: None,
         day: None,
+        place: 0,
     }
 }
 
@@ -74,6 +76,11 @@ impl Known {
 
     pub(crate) fn day(self, day: i32) -> Self {
         Self { day: Some(day), ..self }
+    }
+
+    /// The last of what happened in its second.
+    pub(crate) fn last(self) -> Self {
+        Self { place: 1, ..self }
     }
 }
 
@@ -147,14 +154,15 @@ impl Ground {
     pub(crate) async fn tell(&mut self, all: &[Known]) {
         for known in all {
             self.told += 1;
-            let Known { subscription: id, at, status, paused, ended, price, anchor, day } = known;
+            let Known { subscription: id, at, status, paused, ended, price, anchor, day, place } = known;
             let quoted = |text: &Option<String>| text.as_ref().map_or("NULL".to_owned(), |text| format!("'{text}'"));
             let (anchor, ended) = (quoted(anchor), if *ended { format!("'{at}'") } else { "NULL".to_owned() });
             let day = day.map_or("NULL".to_owned(), |day| day.to_string());
             self.execute(&format!(
                 "INSERT INTO billing.subscription_timeline (account, subscription_id, effective_from, source, status,
-                    payment_paused, ended_at, stripe_price_id, billing_cycle_anchor, anchor_day)
-                    VALUES ('', '{id}', '{at}', 'evt_{told}', '{status}', {paused}, {ended}, '{price}', {anchor}, {day});
+                    payment_paused, ended_at, stripe_price_id, billing_cycle_anchor, anchor_day, place)
+                    VALUES ('', '{id}', '{at}', 'evt_{told}', '{status}', {paused}, {ended}, '{price}', {anchor}, {day},
+                        {place});
                 INSERT INTO billing.subscriptions AS s (id, account, stripe_subscription_id, stripe_customer_id,
                     billing_contact_id, workspace_id, stripe_status, active, inactive_reason, payment_paused,
                     sepa_payment_failed, is_trial, is_grace_period, end_date, stripe_price_id, pricing_plan_id,

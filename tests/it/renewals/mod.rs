@@ -1,5 +1,6 @@
 //! Limits: their calendar, their balances, and what the product may do with them.
 
+mod anchors;
 mod bonus;
 mod calendar;
 mod calls;
@@ -10,6 +11,7 @@ mod following;
 mod ground;
 mod idempotency;
 mod late;
+mod pool;
 mod roles;
 mod rows;
 mod scheduling;

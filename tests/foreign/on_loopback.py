@@ -1,6 +1,6 @@
 """Serves localstripe on the loopback alone: its own command listens on every address.
 
-    python localstripe.py PORT
+    python on_loopback.py PORT
 """
 
 import sys
