@@ -6,14 +6,16 @@
 //!                  envelope                 outbox (queue)     lock       wins; facts add
 //!                  group commit                                settle          ▲      │ asks for
 //! Stripe's API ◀─── client ◀─────────────────────────────────── fetcher ──reads┘      ▼
-//!                                                                  ▲────leases─────  jobs
+//!                      ▲                                           ▲────leases─────  jobs
+//!                      └── reconcile: events that Stripe lists and the outbox lacks
 //! ```
 //!
 //! # Entry points
 //!
 //! [`cli`] is what `main` calls; [`service::Service`] is a running process; [`receiver`] the way in,
 //! [`worker`] the way through, [`outbox`] what lies between them. [`mirror::walk`] is the heart of the ordering,
-//! [`projection`] of the meaning, [`worker::fetch`] of the asking, [`renewals`] of the months. [`demo`] shows it all.
+//! [`projection`] of the meaning, [`worker::fetch`] of the asking, [`renewals`] of the months,
+//! [`reconcile`] of what was not delivered. [`demo`] shows it all.
 //!
 //! # Code map
 //!
@@ -26,7 +28,7 @@
 //! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
 //! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
 //! - [`client`]: the way out, to Stripe's API.
-//! - [`receiver`], [`renewals`], [`worker`], [`ops`]: the parts of a process. [`service`]: the process.
+//! - [`receiver`], [`renewals`], [`worker`], [`reconcile`], [`ops`]: the parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for people.
 //!
 //! # Invariants
@@ -56,6 +58,7 @@ pub mod outbox;
 pub mod projection;
 pub mod reach;
 pub mod receiver;
+pub mod reconcile;
 pub mod renewals;
 pub mod retry;
 pub mod service;

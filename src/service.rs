@@ -18,6 +18,7 @@ use crate::client::{self, BuildError, HttpStripe};
 use crate::clock::Heard;
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
+use crate::config::reconcile::ReconcileConfig;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
@@ -25,6 +26,8 @@ use crate::metrics::instance::Instance;
 use crate::ops::Ops;
 use crate::outbox::upkeep;
 use crate::receiver::Receiver;
+use crate::reconcile::Reconcile;
+use crate::reconcile::rounds::Rounds;
 use crate::renewals::scheduler::Scheduler;
 use crate::worker::fetch::Fetcher;
 use crate::worker::{self, Context};
@@ -37,8 +40,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct ServiceConfig {
     /// The public listener.
     pub receiver: Option<ReceiverConfig>,
-    /// The workers, which events are theirs, and how they ask Stripe.
-    pub worker: Option<(WorkerConfig, SyncConfig, StripeConfig)>,
+    /// The workers, and which events are theirs.
+    pub worker: Option<(WorkerConfig, SyncConfig)>,
+    /// How often Stripe's events are compared with the stored ones, and which.
+    pub reconcile: Option<(ReconcileConfig, SyncConfig)>,
+    /// How those two ask Stripe.
+    pub stripe: Option<StripeConfig>,
     /// The scheduler of renewals, and by which rules.
     pub renewals: Option<SyncConfig>,
     /// Whether to make the months ahead.
@@ -80,6 +87,7 @@ pub struct Service {
     worker: Option<Context>,
     fetcher: Option<Fetcher>,
     renewals: Option<Scheduler>,
+    reconcile: Option<Rounds>,
     upkeep: Option<PgPool>,
     ops: Ops,
 }
@@ -98,14 +106,33 @@ impl Service {
             Some(receiver) => Some(bind_receiver(receiver, pool(database, 2), Arc::new(metrics.clone())).await?),
             None => None,
         };
-        let (worker, fetcher) = match &config.worker {
-            Some((worker, sync, stripe)) => {
-                let context =
-                    Context::new(worker_pool(database, worker), sync.clone(), worker.clone(), metrics.clone());
-                with_fetcher(context, stripe, &registry, database, &stripes_clock)?
-            }
-            None => (None, None),
+        let way_out = match &config.stripe {
+            Some(stripe) => WayOut::new(stripe, &registry, &stripes_clock)?,
+            None => None,
         };
+        let worker = config.worker.as_ref().map(|(worker, sync)| {
+            let context = Context::new(worker_pool(database, worker), sync.clone(), worker.clone(), metrics.clone());
+            match &way_out {
+                Some(way_out) => context.with_fetches(way_out.margin),
+                None => context,
+            }
+        });
+        let fetcher = worker.as_ref().zip(way_out.as_ref()).map(|(worker, way_out)| {
+            // connections of its own, one for each job at work
+            let own = pool(database, u32::try_from(way_out.concurrency + 1).unwrap_or(u32::MAX));
+            Fetcher::new(Context { pool: own, ..worker.clone() }, way_out.api.clone(), way_out.concurrency)
+        });
+        let reconcile = config.reconcile.as_ref().zip(way_out.as_ref()).map(|((reconcile, sync), way_out)| Rounds {
+            reconcile: Reconcile {
+                // one at work
+                pool: pool(database, 1),
+                api: way_out.api.clone(),
+                connected: sync.accounts.clone(),
+                margin: way_out.margin,
+                metrics: metrics.clone(),
+            },
+            interval: reconcile.interval,
+        });
         let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
         let renewals = config.renewals.clone().map(|sync| Scheduler {
             // two batches
@@ -119,7 +146,7 @@ impl Service {
         let address = config.ops.listen;
         let ops = Ops::bind(&config.ops, database, registry).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, worker, fetcher, renewals, upkeep, ops })
+        Ok(Self { receiver, worker, fetcher, renewals, reconcile, upkeep, ops })
     }
 
     /// The address of the public listener, where there is one.
@@ -139,6 +166,7 @@ impl Service {
         let pools: Vec<PgPool> = (self.worker.iter().map(|context| context.pool.clone()))
             .chain(self.fetcher.iter().map(Fetcher::pool))
             .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
+            .chain(self.reconcile.iter().map(|rounds| rounds.reconcile.pool.clone()))
             .chain(self.upkeep.clone())
             .collect();
         if let Some(receiver) = self.receiver {
@@ -152,6 +180,9 @@ impl Service {
         }
         if let Some(scheduler) = self.renewals {
             parts.spawn(scheduler.run(shutdown.clone()));
+        }
+        if let Some(rounds) = self.reconcile {
+            parts.spawn(rounds.run(shutdown.clone()));
         }
         if let Some(pool) = self.upkeep {
             parts.spawn(upkeep::run(pool, shutdown.clone()));
@@ -178,23 +209,23 @@ fn worker_pool(database: &PgConnectOptions, config: &WorkerConfig) -> PgPool {
     pool(database, u32::try_from(2 * config.workers + 1).unwrap_or(u32::MAX))
 }
 
-/// The worker, and beside it, where there is a key, the fetcher: with connections of its own, one for each job at work.
-fn with_fetcher(
-    worker: Context,
-    config: &StripeConfig,
-    registry: &Registry,
-    database: &PgConnectOptions,
-    stripes_clock: &Heard,
-) -> Result<(Option<Context>, Option<Fetcher>), StartError> {
-    let metrics = client::metrics(registry)?;
-    if config.secret_key.is_none() {
-        return Ok((Some(worker), None));
+/// The way out to Stripe, which the parts of a process share: one budget, one pool, one clock.
+struct WayOut {
+    api: Arc<HttpStripe>,
+    margin: Duration,
+    concurrency: usize,
+}
+
+impl WayOut {
+    /// `None` without a key; the metrics are there all the same.
+    fn new(config: &StripeConfig, registry: &Registry, stripes_clock: &Heard) -> Result<Option<Self>, StartError> {
+        let metrics = client::metrics(registry)?;
+        if config.secret_key.is_none() {
+            return Ok(None);
+        }
+        let api = Arc::new(HttpStripe::new(config, metrics, stripes_clock.clone())?);
+        Ok(Some(Self { api, margin: config.read_margin, concurrency: config.concurrency }))
     }
-    let api = Arc::new(HttpStripe::new(config, metrics, stripes_clock.clone())?);
-    let worker = worker.with_fetches(config.read_margin);
-    let own = pool(database, u32::try_from(config.concurrency + 1).unwrap_or(u32::MAX));
-    let fetcher = Fetcher::new(Context { pool: own, ..worker.clone() }, api, config.concurrency);
-    Ok((Some(worker), Some(fetcher)))
 }
 
 async fn bind_receiver(config: &ReceiverConfig, pool: PgPool, metrics: Arc<Instance>) -> Result<Receiver, StartError> {

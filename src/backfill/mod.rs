@@ -191,7 +191,7 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, i64), Stop> {
 
 /// Nothing may be merged that belongs to another account. Says whether anything proves that it is the same.
 async fn prove(conn: &mut PgConnection, api: &dyn StripeApi, margin: Duration) -> Result<bool, Stop> {
-    match guard::examine(api, conn, margin).await? {
+    match guard::examine(api, conn, margin).await?.verdict {
         Verdict::Proven => Ok(true),
         // a restricted key may not read events, and that is no harm
         Verdict::Unproven | Verdict::Unanswered(ApiError::Unauthorised { .. }) => Ok(false),

@@ -330,6 +330,22 @@ pub(super) async fn note(
     Ok(())
 }
 
+/// Tells the planner what has become of the tables: as long as it takes them for empty, it reads the whole mirror for each
+/// page. By itself PostgreSQL looks once a minute, and where autovacuum is off never.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn analyze(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- backfill.analyze
+        ANALYZE billing.stripe_objects, billing.locks, billing.billing_contacts, billing.subscriptions,
+            billing.charge_facts, billing.payment_facts, billing.invoice_facts, billing.subscription_timeline"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Notes why a range cannot go on; `over`: nor will it ever, so that it counts as done.
 ///
 /// # Errors

@@ -13,10 +13,9 @@ use crate::backfill::{Backfill, PATIENCE};
 use crate::client::{self, HttpStripe};
 use crate::clock::Heard;
 use crate::config::database::required;
-use crate::config::error::Problem;
-use crate::config::settings::{self, Concern};
+use crate::config::settings::Concern;
 use crate::config::source::Source;
-use crate::config::stripe::StripeConfig;
+use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::metrics::instance::Instance;
@@ -41,15 +40,9 @@ impl Asking {
     /// Reads the configuration; `None` after noting problems. There must be a key.
     pub(super) fn read(source: &mut Source) -> Option<Self> {
         let database = required(source);
-        let (sync, stripe) = (SyncConfig::read(source), StripeConfig::read(source));
+        let (sync, stripe) = (SyncConfig::read(source), stripe::required(source));
         let worker = WorkerConfig::read(source);
-        let stripe = stripe?;
-        if stripe.secret_key.is_none() {
-            let mend = "set it to a secret or restricted key (sk_… or rk_…), or STRIPE_SECRET_KEY_FILE to a file";
-            source.problem(Problem::missing(&settings::STRIPE_SECRET_KEY, mend));
-            return None;
-        }
-        Some(Self { database: database?, sync: sync?, worker: worker?, stripe })
+        Some(Self { database: database?, sync: sync?, worker: worker?, stripe: stripe? })
     }
 
     /// How long reads may be stale.

@@ -25,6 +25,7 @@ use crate::config::error::Problem;
 use crate::config::log::LogConfig;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
+use crate::config::reconcile::ReconcileConfig;
 use crate::config::settings::Concern;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
@@ -91,12 +92,12 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
     let rest = source.collect(|source| {
         let receiver = ReceiverConfig::read(source);
         let (stripe, sync) = (StripeConfig::read(source), SyncConfig::read(source));
-        let worker = WorkerConfig::read(source);
+        let (worker, reconcile) = (WorkerConfig::read(source), ReconcileConfig::read(source));
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         let log = LogConfig::read(source);
         let apart = ops::apart(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
-        Some((receiver?, stripe?, sync?, worker?, ops?, shutdown?, log?, apart?))
+        Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
     });
     let stripe = source.collect(StripeConfig::read).ok();
     let options = database.as_ref().ok().and_then(DatabaseConfig::options);

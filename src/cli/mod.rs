@@ -15,6 +15,7 @@ pub mod migrate;
 pub mod outbox;
 pub mod output;
 pub mod rebuild;
+pub mod reconcile;
 pub mod renew;
 pub mod send;
 pub mod serve;
@@ -71,6 +72,8 @@ enum Command {
     Verify(verify::Args),
     /// Compute every row again from what is stored, without asking Stripe.
     Rebuild(rebuild::Args),
+    /// Compare the stored events with Stripe's, and store what is lacking.
+    Reconcile(reconcile::Args),
     /// Renew limits that are due, once; `serve` does so all the time.
     Renew(renew::Args),
     /// Look at stored events, and decide about dead ones.
@@ -92,6 +95,7 @@ impl Cli {
             Command::Backfill(args) => args.settings.flags(),
             Command::Verify(args) => args.settings.flags(),
             Command::Rebuild(args) => args.settings.flags(),
+            Command::Reconcile(args) => args.settings.flags(),
             Command::Renew(args) => args.settings.flags(),
             Command::Outbox(command) => command.flags(),
         }
@@ -118,6 +122,7 @@ impl Cli {
             Command::Backfill(args) => args.plan(source),
             Command::Verify(args) => args.plan(source),
             Command::Rebuild(args) => args.plan(source),
+            Command::Reconcile(args) => args.plan(source),
             Command::Renew(args) => args.plan(source),
             Command::Outbox(command) => command.plan(source),
         }

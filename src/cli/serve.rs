@@ -16,10 +16,11 @@ use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
+use crate::config::reconcile::ReconcileConfig;
 use crate::config::settings::Concern;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
-use crate::config::stripe::StripeConfig;
+use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::embedded::{Cluster, EmbeddedError};
@@ -45,6 +46,8 @@ pub enum Role {
     Worker,
     /// Renews limits when their time has come.
     Renewals,
+    /// Looks for events that Stripe has and nobody delivered; needs an API key.
+    Reconcile,
     /// Makes partitions ahead and keeps the tables in order.
     Upkeep,
 }
@@ -56,6 +59,7 @@ impl Role {
             Self::Receiver => "receiver",
             Self::Worker => "worker",
             Self::Renewals => "renewals",
+            Self::Reconcile => "reconcile",
             Self::Upkeep => "upkeep",
         }
     }
@@ -65,7 +69,7 @@ impl Role {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What this process does.
-    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,renewals,upkeep")]
+    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,renewals,reconcile,upkeep")]
     roles: Vec<Role>,
     /// Use a private PostgreSQL under the data directory instead of `DATABASE_URL`.
     #[arg(long)]
@@ -92,9 +96,11 @@ pub struct Config {
     pub receiver: Option<ReceiverConfig>,
     /// Of the role worker.
     pub worker: WorkerConfig,
-    /// Of the roles worker and renewals.
+    /// Of the role reconcile.
+    pub reconcile: ReconcileConfig,
+    /// Of the roles worker, renewals and reconcile.
     pub sync: SyncConfig,
-    /// Of the role worker.
+    /// Of the roles worker and reconcile.
     pub stripe: StripeConfig,
     /// Every process has the ops listener.
     pub ops: OpsConfig,
@@ -116,12 +122,21 @@ impl Args {
         let receiver = roles.contains(&Role::Receiver).then(|| ReceiverConfig::read(source));
         let receiver = receiver.map_or(Some(None), |read| read.map(Some));
         let worker = WorkerConfig::read(source);
+        let reconcile = ReconcileConfig::read(source);
         let sync = SyncConfig::read(source);
         let stripe = StripeConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         if let (Some(Some(receiver)), Some(ops)) = (&receiver, &ops) {
             ops::apart(source, receiver.listen, ops.listen)?;
+        }
+        // beside others it would wait for its key in silence, and alone it would do nothing for ever
+        if let Some(stripe) = &stripe
+            && stripe.secret_key.is_none()
+            && roles.iter().eq([&Role::Reconcile])
+        {
+            source.problem(stripe::missing());
+            return None;
         }
         Some(Config {
             roles,
@@ -130,6 +145,7 @@ impl Args {
             embedded: embedded?,
             receiver: receiver?,
             worker: worker?,
+            reconcile: reconcile?,
             sync: sync?,
             stripe: stripe?,
             ops: ops?,
@@ -212,6 +228,9 @@ async fn serve(
         stripe = config.stripe.secret_key.as_ref().map(|_| config.stripe.api_base.as_str()),
         "serving"
     );
+    if config.roles.contains(&Role::Reconcile) && config.stripe.secret_key.is_none() {
+        tracing::warn!("STRIPE_SECRET_KEY is not set: events that Stripe could not deliver are not looked for");
+    }
     if config.roles.contains(&Role::Worker) && config.stripe.secret_key.is_none() {
         tracing::warn!(
             "STRIPE_SECRET_KEY is not set: what events do not carry is not fetched (payment methods, discounts, orders \
@@ -252,9 +271,13 @@ impl Config {
     fn service(&self) -> ServiceConfig {
         ServiceConfig {
             receiver: self.receiver.clone(),
-            worker: (self.roles.contains(&Role::Worker))
-                .then(|| (self.worker.clone(), self.sync.clone(), self.stripe.clone())),
+            worker: (self.roles.contains(&Role::Worker)).then(|| (self.worker.clone(), self.sync.clone())),
             renewals: self.roles.contains(&Role::Renewals).then(|| self.sync.clone()),
+            reconcile: (self.roles.contains(&Role::Reconcile)).then(|| (self.reconcile.clone(), self.sync.clone())),
+            stripe: [Role::Worker, Role::Reconcile]
+                .iter()
+                .any(|role| self.roles.contains(role))
+                .then(|| self.stripe.clone()),
             upkeep: self.roles.contains(&Role::Upkeep),
             ops: self.ops.clone(),
         }

@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 
 pub use self::error::ApiError;
 pub use self::http::{BuildError, HttpStripe};
-pub use self::read::{Listed, PaymentsOf, Read, Span};
+pub use self::read::{Listed, MOST_TYPES, PAGE, PaymentsOf, Read, Span};
 use crate::metrics::stripe::StripeMetrics;
 
 /// The version in which every answer comes, whatever the account's default: the newest that the views were written for,

@@ -17,17 +17,23 @@ use stripe_billing::{
 use stripe_checkout::checkout_session::RetrieveCheckoutSession;
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::charge::{ListCharge, RetrieveCharge};
+use stripe_core::event::{ListEvent, RetrieveEvent};
 use stripe_core::{
-    customer::RetrieveCustomer, dispute::RetrieveDispute, event::RetrieveEvent, payment_intent::RetrievePaymentIntent,
+    customer::RetrieveCustomer, dispute::RetrieveDispute, payment_intent::RetrievePaymentIntent,
     payment_source::RetrievePaymentSource,
 };
 use stripe_payment::{payment_method::RetrievePaymentMethod, source::RetrieveSource};
 use stripe_product::{
     coupon::RetrieveCoupon, price::RetrievePrice, product::RetrieveProduct, promotion_code::RetrievePromotionCode,
 };
+use stripe_types::RangeQueryTs;
+use time::OffsetDateTime;
 
 /// The most that Stripe puts on one page.
-const PAGE: i64 = 100;
+pub const PAGE: i64 = 100;
+
+/// The most event types that one list takes.
+pub const MOST_TYPES: usize = 20;
 
 /// One thing to read from Stripe, by its id. Lists are one page each: the next one begins `after` the last id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,17 @@ pub enum Read {
     Account,
     /// An event; Stripe keeps it for 30 days.
     Event(String),
+    /// A page of events, newest first; Stripe goes 30 days back.
+    Events {
+        /// Of these types, [`MOST_TYPES`] at most.
+        types: Vec<String>,
+        /// Created at this time or later.
+        from: OffsetDateTime,
+        /// The last event of the page before.
+        after: Option<String>,
+        /// So many on the page, [`PAGE`] at most.
+        limit: i64,
+    },
     /// A customer with the default payment method, the default source, the discount's coupon and its test clock.
     Customer(String),
     /// A subscription with its payment methods, discounts and their coupons, its schedule and its test clock.
@@ -152,9 +169,10 @@ pub enum PaymentsOf {
 
 impl Read {
     /// Every operation, as the values of a metric's label; `other` is what comes through the door for the builders.
-    pub const OPERATIONS: [&str; 31] = [
+    pub const OPERATIONS: [&str; 32] = [
         "account.retrieve",
         "event.retrieve",
+        "events.list",
         "customer.retrieve",
         "subscription.retrieve",
         "subscription_items.list",
@@ -193,6 +211,7 @@ impl Read {
         match self {
             Self::Account => "account.retrieve",
             Self::Event(_) => "event.retrieve",
+            Self::Events { .. } => "events.list",
             Self::Customer(_) => "customer.retrieve",
             Self::Subscription(_) => "subscription.retrieve",
             Self::SubscriptionItems { .. } => "subscription_items.list",
@@ -226,6 +245,7 @@ impl Read {
             // its builder is in a crate of its own, with all of Connect
             Self::Account => RequestBuilder::new(StripeMethod::Get, "/account"),
             Self::Event(id) => RetrieveEvent::new(segment(id)).build(),
+            Self::Events { types, from, after, limit } => events(types, *from, after.as_deref(), *limit),
             Self::Customer(id) => customer(id),
             Self::Subscription(id) => subscription(id),
             Self::SubscriptionItems { subscription, after } => items(subscription, after.as_deref()),
@@ -249,6 +269,15 @@ impl Read {
             Self::CheckoutSession(id) => RetrieveCheckoutSession::new(segment(id)).expand(list(["line_items"])).build(),
             Self::List { of, span, after, expand } => lists::page(of, *span, after.as_deref(), *expand),
         }
+    }
+}
+
+fn events(types: &[String], from: OffsetDateTime, after: Option<&str>, limit: i64) -> RequestBuilder {
+    let created = RangeQueryTs::gte(from.unix_timestamp());
+    let request = ListEvent::new().created(created).types(types).limit(limit);
+    match after {
+        Some(after) => request.starting_after(after).build(),
+        None => request.build(),
     }
 }
 

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use time::macros::datetime;
+
 use super::*;
+
+/// Half a second after second 1,700,000,000.
+const FROM: OffsetDateTime = datetime!(2023-11-14 22:13:20.5 UTC);
 
 fn id(text: &str) -> String {
     text.to_owned()
@@ -13,6 +18,7 @@ fn all() -> Vec<Read> {
     vec![
         Read::Account,
         Read::Event(id("x")),
+        Read::Events { types: vec![id("a.b"), id("c")], from: FROM, after: None, limit: 50 },
         Read::Customer(id("x")),
         Read::Subscription(id("x")),
         Read::SubscriptionItems { subscription: id("x"), after: None },
@@ -49,6 +55,7 @@ fn each_read_asks_for_what_it_says() {
     let expected = [
         "/account",
         "/events/x",
+        "/events?created[gte]=1700000000&limit=50&types[0]=a.b&types[1]=c",
         "/customers/x?expand[0]=invoice_settings.default_payment_method&expand[1]=default_source\
          &expand[2]=discount.source.coupon&expand[3]=test_clock",
         "/subscriptions/x?expand[0]=default_payment_method&expand[1]=default_source\
@@ -83,6 +90,7 @@ fn the_payments_of_an_intent_are_found_by_its_kind_and_id() {
 #[test]
 fn a_further_page_begins_after_the_last_id() {
     for read in [
+        Read::Events { types: vec![id("x")], from: FROM, after: Some(id("last")), limit: PAGE },
         Read::SubscriptionItems { subscription: id("x"), after: Some(id("last")) },
         Read::InvoicePayments { of: PaymentsOf::Invoice(id("x")), after: Some(id("last")) },
         Read::Charges { payment_intent: id("x"), after: Some(id("last")) },

@@ -15,6 +15,7 @@ pub mod log;
 pub mod ops;
 pub mod parse;
 pub mod receiver;
+pub mod reconcile;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;

@@ -18,6 +18,8 @@ pub enum Concern {
     Sync,
     /// The processing of stored events.
     Worker,
+    /// The comparison with Stripe's list of events.
+    Reconcile,
     /// The listener for metrics and health.
     Ops,
     /// The private PostgreSQL.
@@ -37,6 +39,7 @@ impl Concern {
         Self::Stripe,
         Self::Sync,
         Self::Worker,
+        Self::Reconcile,
         Self::Ops,
         Self::Embedded,
         Self::Shutdown,
@@ -51,6 +54,7 @@ impl Concern {
             Self::Stripe => "Stripe's API",
             Self::Sync => "Sync",
             Self::Worker => "Worker",
+            Self::Reconcile => "Reconcile",
             Self::Ops => "Metrics and health",
             Self::Embedded => "Embedded PostgreSQL",
             Self::Shutdown => "Shutdown",
@@ -168,6 +172,8 @@ registry! {
         Concern::Worker, "Longest wait between two tries");
     ATTEMPT_LEASE = Setting::new("BILLING_SYNC_ATTEMPT_LEASE", "attempt-lease", ("DURATION", "60s"),
         Concern::Worker, "Time after which a single try whose worker died may be taken by another");
+    RECONCILE_INTERVAL = Setting::new("BILLING_SYNC_RECONCILE_INTERVAL", "reconcile-interval", ("DURATION", "5m"),
+        Concern::Reconcile, "How often the stored events are compared with those that Stripe lists");
     OPS_LISTEN = Setting::new("BILLING_SYNC_OPS_LISTEN", "ops-listen", ("ADDRESS", "127.0.0.1:9464"),
         Concern::Ops, "Address of /metrics, /livez and /readyz");
     DATA_DIR = Setting::new("BILLING_SYNC_DATA_DIR", "data-dir", ("PATH", "./.billing-sync"),

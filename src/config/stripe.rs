@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
+use super::error::Problem;
 use super::parse::{self, Expected, Parsed};
 use super::settings;
 use super::source::Source;
@@ -53,6 +54,24 @@ impl StripeConfig {
             read_margin: read_margin?,
         })
     }
+}
+
+/// Reads the settings for a command that cannot do without the key.
+pub fn required(source: &mut Source) -> Option<StripeConfig> {
+    let config = StripeConfig::read(source)?;
+    if config.secret_key.is_none() {
+        source.problem(missing());
+        return None;
+    }
+    Some(config)
+}
+
+/// The problem of an absent key, where Stripe has to be asked.
+pub fn missing() -> Problem {
+    Problem::missing(
+        &settings::STRIPE_SECRET_KEY,
+        "set it to a secret or restricted key (sk_… or rk_…), or STRIPE_SECRET_KEY_FILE to a file",
+    )
 }
 
 fn default_rate(source: &Source) -> u32 {

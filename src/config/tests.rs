@@ -9,6 +9,7 @@ use super::error::ConfigError;
 use super::log::{LogConfig, LogFormat};
 use super::ops::OpsConfig;
 use super::receiver::ReceiverConfig;
+use super::reconcile::ReconcileConfig;
 use super::shutdown::ShutdownConfig;
 use super::source::{Flags, Source};
 use super::stripe::StripeConfig;
@@ -104,11 +105,11 @@ fn every_setting_is_read_and_a_blank_value_is_refused_by_the_name_of_its_variabl
             let database = DatabaseConfig::read(source);
             let receiver = ReceiverConfig::read(source);
             let (stripe, sync) = (StripeConfig::read(source), SyncConfig::read(source));
-            let worker = WorkerConfig::read(source);
+            let (worker, reconcile) = (WorkerConfig::read(source), ReconcileConfig::read(source));
             let ops = OpsConfig::read(source);
             let embedded = EmbeddedConfig::read(source);
             let (shutdown, log) = (ShutdownConfig::read(source), LogConfig::read(source));
-            Some((database?, receiver?, stripe?, sync?, worker?, ops?, embedded?, shutdown?, log?))
+            Some((database?, receiver?, stripe?, sync?, worker?, reconcile?, ops?, embedded?, shutdown?, log?))
         });
         let problems = error.err().map(|error| error.problems).unwrap_or_default();
         assert_eq!(problems.len(), 1, "{}", setting.name);

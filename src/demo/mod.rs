@@ -187,9 +187,11 @@ fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, Conf
         let mut receiver = ReceiverConfig::read(source)?;
         receiver.listen = keep.map_or(free, |keep| keep.listen);
         receiver.secrets.extend(keep.into_iter().flat_map(|keep| keep.extra_secrets.clone()));
-        let worker = (WorkerConfig::read(source)?, SyncConfig::read(source)?, StripeConfig::read(source)?);
+        let worker = (WorkerConfig::read(source)?, SyncConfig::read(source)?);
+        let stripe = Some(StripeConfig::read(source)?);
         let ops = OpsConfig { listen: keep.map_or(free, |keep| keep.ops_listen) };
         let renewals = Some(worker.1.clone());
-        Some(ServiceConfig { receiver: Some(receiver), worker: Some(worker), renewals, upkeep: false, ops })
+        let (receiver, worker) = (Some(receiver), Some(worker));
+        Some(ServiceConfig { receiver, worker, renewals, reconcile: None, stripe, upkeep: false, ops })
     })
 }

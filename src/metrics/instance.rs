@@ -8,6 +8,7 @@ use std::time::Duration;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::limits::LimitMetrics;
+use super::reconcile::{ReconcileMetrics, RunOutcome};
 use crate::domain::event::{Outcome, Reason};
 use crate::domain::renewal::Renewed;
 use crate::stripe::catalogue;
@@ -119,6 +120,7 @@ pub struct Instance {
     stripe_usable: IntGauge,
     attempts_failed: IntCounterVec,
     limits: LimitMetrics,
+    reconcile: ReconcileMetrics,
 }
 
 impl Instance {
@@ -176,6 +178,7 @@ impl Instance {
                 Consequence::ALL.map(Consequence::as_str),
             )?,
             limits: LimitMetrics::new(registry)?,
+            reconcile: ReconcileMetrics::new(registry)?,
         };
         Ok(instance)
     }
@@ -205,6 +208,16 @@ impl Instance {
     /// Counts what a batch of renewals came to.
     pub fn limits_renewed(&self, renewed: &Renewed) {
         self.limits.renewed(renewed);
+    }
+
+    /// Counts one event that was missed and is found.
+    pub fn event_missed(&self, event_type: &str) {
+        self.reconcile.missed(event_type);
+    }
+
+    /// Counts one comparison of an account's events with Stripe's list.
+    pub fn reconciled(&self, outcome: RunOutcome) {
+        self.reconcile.run(outcome);
     }
 
     /// Counts one failed attempt at a batch or an event.
@@ -322,6 +335,8 @@ mod tests {
         let expected: Vec<String> = [
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
             labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
+            labelled("reconcile_missed_events", "family", catalogue::families()),
+            labelled("reconcile_runs", "outcome", RunOutcome::ALL.map(RunOutcome::as_str)),
             labelled("limit_renewals", "outcome", ["renewed", "inactive", "trial_end"]),
             labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
             histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),

@@ -1,8 +1,9 @@
 //! Metrics, each declared once: [`build`] says which release runs, [`instance`] counts what this process does,
-//! [`stripe`] what it asks Stripe, [`service`] reads what the database says.
+//! [`stripe`] what it asks Stripe, [`reconcile`] what its list had that was not delivered, [`service`] reads what the database says.
 
 pub mod build;
 pub mod instance;
 mod limits;
+pub mod reconcile;
 pub mod service;
 pub mod stripe;

@@ -4,20 +4,22 @@
 //! 0, which would both look like an answer; `billing_sync_database_up` says so and is always there. Called by
 //! [`crate::ops`]; `doctor` reads the same figures.
 
+mod orphans;
+
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, Opts, Registry};
 use sqlx::{Connection, PgConnection, PgPool};
+use time::OffsetDateTime;
 
-use crate::domain::{job, orphan};
+pub use self::orphans::{MOST_ORPHANS, Orphans, orphans};
+use self::orphans::{orphans_in_time, set_orphans};
+use crate::domain::job;
 use crate::reach;
 
 /// Time for the database's answer to one scrape.
 pub const LIMIT: Duration = Duration::from_secs(1);
-
-/// Orphans of one kind that are counted: where nobody ever names a workspace, every customer is one.
-pub const MOST_ORPHANS: i64 = 1000;
 
 /// SQLSTATE of a statement that took too long.
 const QUERY_CANCELED: &str = "57014";
@@ -57,13 +59,26 @@ pub struct Limits {
     pub halted_because: Option<String>,
 }
 
-/// Orphans of one kind.
+/// How far the stored events are compared with Stripe's list.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Orphans {
-    /// The kind.
-    pub kind: String,
-    /// How many there are, exact below [`MOST_ORPHANS`].
-    pub count: i64,
+pub struct Comparison {
+    /// Accounts that are compared.
+    pub accounts: i64,
+    /// Of the account that is furthest behind: since when every event is compared, or since when it is tried in vain.
+    /// `None` where nobody ever began.
+    pub watermark_age_seconds: Option<f64>,
+    /// Runs that failed in a row, of the account with the most, and what the last of them said.
+    pub failures: i32,
+    /// See `failures`.
+    pub last_error: Option<String>,
+    /// How much was never compared and never will be, in seconds; 0 where there is no such gap.
+    pub gap_seconds: f64,
+    /// Whose gap that is; of several the longest. Empty for our own account.
+    pub gap_account: Option<String>,
+    /// From here …
+    pub gap_since: Option<OffsetDateTime>,
+    /// … to here.
+    pub gap_until: Option<OffsetDateTime>,
 }
 
 /// All that the database says.
@@ -74,6 +89,7 @@ struct Said {
     limits: Limits,
     /// `None` where counting them took too long.
     orphans: Option<Vec<Orphans>>,
+    comparison: Comparison,
 }
 
 /// The metrics of one scrape; never fails, because the process's own metrics go out with them.
@@ -108,50 +124,44 @@ async fn read(pool: &PgPool) -> Result<Said, sqlx::Error> {
     let outbox = outbox(&mut transaction).await?;
     let jobs = jobs(&mut transaction).await?;
     let limits = limits(&mut transaction).await?;
+    let comparison = comparison(&mut transaction).await?;
     let orphans = orphans_in_time(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Said { outbox, jobs, limits, orphans })
+    Ok(Said { outbox, jobs, limits, orphans, comparison })
 }
 
-/// The orphans, unless counting them takes too long, and then nothing but their gauge is absent. Last, since what it sets
-/// holds until the transaction ends.
-async fn orphans_in_time(conn: &mut PgConnection) -> Result<Option<Vec<Orphans>>, sqlx::Error> {
-    let mut savepoint = conn.begin().await?;
-    sqlx::query!("-- metrics.limit_of_orphans\nSET LOCAL statement_timeout = '300ms'").execute(&mut *savepoint).await?;
-    match orphans(&mut savepoint).await {
-        Ok(orphans) => {
-            savepoint.commit().await?;
-            Ok(Some(orphans))
-        }
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(QUERY_CANCELED) => {
-            savepoint.rollback().await?;
-            tracing::warn!("the orphans cannot be counted within 300 ms");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// How many orphans of each kind there are. Costs some index scans of those that are counted: each part of the view begins
-/// at the few rows that may be orphans.
+/// How far the stored events are compared. An account that nobody has looked at for a day, while others were, is not synced
+/// any more.
 ///
 /// # Errors
 /// Whatever the database says.
-pub async fn orphans(conn: &mut PgConnection) -> Result<Vec<Orphans>, sqlx::Error> {
-    let kinds = orphan::Kind::ALL.map(|kind| kind.as_str().to_owned());
+pub async fn comparison(conn: &mut PgConnection) -> Result<Comparison, sqlx::Error> {
     sqlx::query_as!(
-        Orphans,
+        Comparison,
         r#"
-        -- metrics.orphans
-        SELECT kind AS "kind!", (
-            SELECT count(*) FROM (SELECT FROM billing.orphans AS o WHERE o.kind = asked.kind LIMIT $2) AS counted
-        ) AS "count!"
-        FROM unnest($1::text[]) AS asked (kind)
-        "#,
-        &kinds,
-        MOST_ORPHANS
+        -- metrics.comparison
+        WITH synced AS (
+            SELECT * FROM billing.watermarks
+            WHERE started_at > (SELECT max(started_at) FROM billing.watermarks) - interval '1 day'
+        ), gap AS (
+            -- that one stays until it is closed
+            SELECT * FROM billing.watermarks WHERE gap_since IS NOT NULL ORDER BY gap_until - gap_since DESC LIMIT 1
+        ), failing AS (
+            SELECT * FROM synced ORDER BY failures DESC LIMIT 1
+        )
+        SELECT
+            (SELECT count(*) FROM synced) AS "accounts!",
+            (SELECT max(greatest(extract(epoch FROM clock_timestamp() - coalesce(compared_until, created_at)), 0))
+                FROM synced)::double precision AS watermark_age_seconds,
+            coalesce((SELECT failures FROM failing), 0) AS "failures!",
+            (SELECT last_error FROM failing) AS last_error,
+            coalesce((SELECT extract(epoch FROM gap_until - gap_since) FROM gap), 0)::double precision AS "gap_seconds!",
+            (SELECT account FROM gap) AS gap_account,
+            (SELECT gap_since FROM gap) AS gap_since,
+            (SELECT gap_until FROM gap) AS gap_until
+        "#
     )
-    .fetch_all(conn)
+    .fetch_one(conn)
     .await
 }
 
@@ -251,7 +261,7 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
     let registry = Registry::new();
     let up = gauge(&registry, "billing_sync_database_up", "1 if the database answered this scrape within a second.")?;
     up.set(if said.is_some() { 1.0 } else { 0.0 });
-    if let Some(Said { outbox, jobs, limits, orphans }) = said {
+    if let Some(Said { outbox, jobs, limits, orphans, comparison }) = said {
         let help = "Events in the outbox by state; done is an estimate once there are many.";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -279,21 +289,9 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
         if let Some(orphans) = orphans {
             set_orphans(&registry, orphans)?;
         }
+        set_comparison(&registry, comparison)?;
     }
     Ok(registry.gather())
-}
-
-fn set_orphans(registry: &Registry, orphans: &[Orphans]) -> Result<(), prometheus::Error> {
-    let help =
-        "Live subscriptions without a known price or customer, contacts without a workspace; 1000 is that or more.";
-    let gauges = GaugeVec::new(Opts::new("billing_sync_orphans", help), &["kind"])?;
-    registry.register(Box::new(gauges.clone()))?;
-    for kind in orphan::Kind::ALL.map(orphan::Kind::as_str) {
-        let count = orphans.iter().find(|orphans| orphans.kind == kind).map_or(0, |orphans| orphans.count);
-        #[expect(clippy::cast_precision_loss, reason = "at most MOST_ORPHANS")]
-        gauges.with_label_values(&[kind]).set(count as f64);
-    }
-    Ok(())
 }
 
 fn set_limits(registry: &Registry, limits: &Limits) -> Result<(), prometheus::Error> {
@@ -305,6 +303,18 @@ fn set_limits(registry: &Registry, limits: &Limits) -> Result<(), prometheus::Er
     let help = "1 while no limit is renewed, because the clocks disagree.";
     gauge(registry, "billing_sync_limit_renewals_halted", help)?
         .set(f64::from(u8::from(limits.halted_because.is_some())));
+    Ok(())
+}
+
+fn set_comparison(registry: &Registry, comparison: &Comparison) -> Result<(), prometheus::Error> {
+    let help = "Events that Stripe listed for a while and that were never compared with the stored ones, in seconds of their \
+                creation; 0 where there is no such gap.";
+    gauge(registry, "billing_sync_reconcile_gap_seconds", help)?.set(comparison.gap_seconds);
+    // before the first comparison there is no age, and 0 would look like the best of all
+    if let Some(age) = comparison.watermark_age_seconds {
+        let help = "Age of the newest events that are known to be complete, of the account that is furthest behind.";
+        gauge(registry, "billing_sync_reconcile_watermark_age_seconds", help)?.set(age);
+    }
     Ok(())
 }
 
@@ -326,7 +336,19 @@ mod tests {
     fn every_state_has_a_series_also_at_zero() {
         let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
         let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted_because: None };
-        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits, orphans: Some(Vec::new()) }));
+        let comparison = Comparison {
+            accounts: 0,
+            watermark_age_seconds: None,
+            failures: 0,
+            last_error: None,
+            gap_seconds: 0.0,
+            gap_account: None,
+            gap_since: None,
+            gap_until: None,
+        };
+        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits, orphans: Some(Vec::new()), comparison }));
+        assert!(empty.contains("billing_sync_reconcile_gap_seconds 0\n"), "{empty}");
+        assert!(!empty.contains("watermark_age"), "{empty}");
         for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {
             assert!(empty.contains(&format!("billing_sync_limit_renewals_{name} 0\n")), "{empty}");
         }

@@ -1,4 +1,4 @@
-//! Puts events into the archive and the queue, in one statement. Called by the receiver's batch.
+//! Puts events into the archive and the queue, in one statement. Called by the receiver's batch and by `reconcile`.
 //!
 //! Must not look into a payload: to the database it is bytes, so that no content can fail the statement that
 //! carries its neighbours.
@@ -16,8 +16,26 @@ use crate::domain::event::{Envelope, EventKey};
 pub struct Incoming {
     /// The fields that become columns.
     pub envelope: Envelope,
-    /// The body of the request.
+    /// The body of the request, or the event's own bytes out of a list.
     pub payload: Bytes,
+}
+
+/// How an event came here: the word stored in `billing.outbox.source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Stripe delivered it.
+    Webhook,
+    /// Stripe's list had it, and nobody had delivered it.
+    Reconcile,
+}
+
+impl Origin {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Reconcile => "reconcile",
+        }
+    }
 }
 
 /// One statement is one transaction and one round trip, and leaves nothing behind in the session.
@@ -48,8 +66,9 @@ WITH durable AS MATERIALIZED (
     RETURNING event_id, created
 )
 INSERT INTO billing.outbox
-    (event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version)
-SELECT event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version
+    (event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version,
+        source)
+SELECT event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version, $12
 FROM incoming
 JOIN stored USING (event_id, created)
 ON CONFLICT DO NOTHING
@@ -62,7 +81,11 @@ RETURNING event_id, created
 ///
 /// # Errors
 /// Whatever the database says; then nothing of `incoming` is stored.
-pub async fn store(conn: &mut PgConnection, incoming: &[Incoming]) -> Result<HashSet<EventKey>, sqlx::Error> {
+pub async fn store(
+    conn: &mut PgConnection,
+    incoming: &[Incoming],
+    origin: Origin,
+) -> Result<HashSet<EventKey>, sqlx::Error> {
     sqlx::query(ENQUEUE)
         .bind(column(incoming, |event| event.key.event_id.as_str()))
         .bind(column(incoming, |event| event.key.created))
@@ -75,6 +98,7 @@ pub async fn store(conn: &mut PgConnection, incoming: &[Incoming]) -> Result<Has
         .bind(column(incoming, |event| event.account.as_str()))
         .bind(column(incoming, |event| event.livemode))
         .bind(column(incoming, |event| event.api_version.as_deref()))
+        .bind(origin.as_str())
         .try_map(|row: PgRow| Ok(EventKey { event_id: row.try_get(0)?, created: row.try_get(1)? }))
         .fetch_all(conn)
         .await
@@ -83,4 +107,18 @@ pub async fn store(conn: &mut PgConnection, incoming: &[Incoming]) -> Result<Has
 
 fn column<'a, T>(incoming: &'a [Incoming], field: impl Fn(&'a Envelope) -> T) -> Vec<T> {
     incoming.iter().map(|event| field(&event.envelope)).collect()
+}
+
+/// Whether a failed statement is about what its events hold, so that another one with fewer of them may pass.
+///
+/// Classes 22 (data), 23 (constraint) and 54 (a row too large) depend on the row. Everything else, a full disk or
+/// a missing table for example, would fail every row alike.
+pub fn is_about_data(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
 }

@@ -17,7 +17,7 @@
 //! of attempts. Row locks are the claim of a batch, so a crash releases it at once; only an attempt at a single event
 //! is leased, since nobody may try it again at once.
 //!
-//! [`enqueue`] belongs to the receiver, [`claim`], [`settle`] and [`attempt`] to the worker, [`admin`] to the operator.
+//! [`enqueue`] belongs to the receiver and to `reconcile`, [`claim`], [`settle`] and [`attempt`] to the worker, [`admin`] to the operator.
 //! Nothing here knows what an event means.
 
 pub mod admin;

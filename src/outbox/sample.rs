@@ -24,3 +24,41 @@ pub async fn recent(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Ve
     .fetch_all(conn)
     .await
 }
+
+/// Whether Stripe ever delivered an event of our own account: a key of another account would then be known by it, sooner
+/// or later.
+///
+/// # Errors
+/// Those of the database.
+pub async fn any(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        "-- outbox.any
+        SELECT EXISTS (
+            SELECT FROM billing.outbox WHERE account = '' AND source = 'webhook') AS \"any!\""
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// When the oldest stored event of an account was created, `earliest` where that is longer ago.
+///
+/// # Errors
+/// Those of the database.
+pub async fn oldest(
+    conn: &mut PgConnection,
+    account: &str,
+    earliest: OffsetDateTime,
+) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "-- outbox.oldest
+        SELECT CASE
+            -- asked first, because it ends with the first row that is found
+            WHEN EXISTS (SELECT FROM billing.outbox WHERE account = $1 AND created < $2) THEN $2
+            ELSE (SELECT min(created) FROM billing.outbox WHERE account = $1 AND created >= $2)
+        END AS oldest",
+        account,
+        earliest
+    )
+    .fetch_one(conn)
+    .await
+}

@@ -1,4 +1,4 @@
-//! Says that there is something to do. Called after a commit, by the receiver and by `outbox retry`; the workers listen.
+//! Says that there is something to do. Called after a commit, by the receiver, `reconcile` and `outbox retry`; the workers listen.
 
 use sqlx::PgConnection;
 

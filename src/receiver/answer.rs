@@ -11,9 +11,9 @@ use hyper::{Response, StatusCode};
 
 use super::batch::Verdict;
 use super::body::BodyError;
-use super::envelope::EnvelopeError;
 use super::signature::SignatureError;
 use crate::metrics::instance::WebhookOutcome;
+use crate::stripe::envelope::EnvelopeError;
 
 /// Stripe backs off by itself; this is for senders that ask.
 const RETRY_AFTER_SECONDS: &str = "5";

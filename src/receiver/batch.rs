@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::domain::event::EventKey;
-use crate::outbox::enqueue::{self, Incoming};
+use crate::outbox::enqueue::{self, Incoming, Origin, is_about_data};
 use crate::reach;
 
 /// Rows that one INSERT carries at most.
@@ -225,7 +225,7 @@ async fn insert(
     events: &[Incoming],
     deadline: Instant,
 ) -> Result<Vec<Verdict>, InsertError> {
-    match timeout_at(deadline, enqueue::store(conn, events)).await {
+    match timeout_at(deadline, enqueue::store(conn, events, Origin::Webhook)).await {
         Ok(Ok(stored)) => Ok(events.iter().map(|event| verdict(&stored, &event.envelope.key)).collect()),
         Ok(Err(error)) if is_about_data(&error) => Err(InsertError::Data(error.into())),
         Ok(Err(error)) => Err(InsertError::Store(error.into())),
@@ -239,16 +239,4 @@ async fn insert(
 
 fn verdict(stored: &std::collections::HashSet<EventKey>, key: &EventKey) -> Verdict {
     if stored.contains(key) { Verdict::Stored } else { Verdict::Duplicate }
-}
-
-/// Classes 22 (data), 23 (constraint) and 54 (a row too large) depend on the row. Everything else, a full disk or
-/// a missing table for example, would fail every row alike.
-fn is_about_data(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Encode(_) => true,
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
-    }
 }

@@ -14,11 +14,12 @@ use hyper::{Method, Request, Response};
 
 use super::answer::Answer;
 use super::batch::Queue;
-use super::{body, envelope, signature};
+use super::{body, signature};
 use crate::clock;
 use crate::config::secret::WebhookSecret;
 use crate::metrics::instance::{Instance, WebhookOutcome};
 use crate::outbox::enqueue::Incoming;
+use crate::stripe::envelope;
 
 /// The one path of the public listener.
 pub const PATH: &str = "/webhooks/stripe";

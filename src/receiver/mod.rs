@@ -12,7 +12,6 @@ mod answer;
 mod batch;
 mod body;
 mod door;
-pub mod envelope;
 mod http;
 mod notify;
 pub mod signature;

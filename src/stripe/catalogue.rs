@@ -168,6 +168,11 @@ pub fn meaning(event_type: &str) -> Meaning {
     }
 }
 
+/// The types of snapshot events whose object is merged: those whose arrival does something.
+pub fn handled() -> impl Iterator<Item = String> {
+    SNAPSHOTS.into_iter().flat_map(|(kind, words)| words.iter().map(move |word| format!("{kind}.{word}")))
+}
+
 /// The family of an event type, `other` where it is in none: a label with a closed set of values.
 pub fn family(event_type: &str) -> &'static str {
     let plain = event_type.strip_prefix("v1.").unwrap_or(event_type);
@@ -229,6 +234,14 @@ mod tests {
         ] {
             assert_eq!(meaning(event_type), expected, "{event_type}");
         }
+    }
+
+    #[test]
+    fn what_is_handled_is_merged_and_stands_there_once() {
+        let handled: Vec<String> = handled().collect();
+        assert!(handled.iter().all(|event_type| meaning(event_type) == Meaning::Snapshot));
+        assert_eq!(handled.iter().collect::<std::collections::BTreeSet<_>>().len(), handled.len());
+        assert!(handled.contains(&"customer.subscription.updated".to_owned()));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod poison;
 mod privacy;
 mod product;
 mod receiver;
+mod reconcile;
 mod renewals;
 mod schema;
 mod support;

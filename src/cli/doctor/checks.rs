@@ -79,6 +79,10 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         Ok(figures) => report.add(super::orphans::check(&figures)),
         Err(error) => report.add(broken("orphans", &error)),
     }
+    match service::comparison(conn).await {
+        Ok(figures) => super::stripe::comparison(&figures, stripe).into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(broken("reconcile", &error)),
+    }
     if let Some(config) = stripe {
         report.add(super::stripe::api(config, conn).await);
     }

@@ -7,8 +7,12 @@ use super::report::{Check, Report};
 use crate::client::{self, HttpStripe};
 use crate::clock::Heard;
 use crate::config::stripe::StripeConfig;
-use crate::metrics::service::Jobs;
+use crate::metrics::service::{Comparison, Jobs};
+use crate::reconcile::gap::Gap;
 use crate::worker::fetch::guard::{self, Verdict};
+
+/// Twice the longest `BILLING_SYNC_RECONCILE_INTERVAL`.
+const OLD_SECONDS: f64 = 3600.0;
 
 /// Asks Stripe a few things with the key; `conn` is for the stored events.
 pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check {
@@ -24,7 +28,7 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check
         return Check::failed("stripe", "the client cannot be made", "check STRIPE_SECRET_KEY and STRIPE_API_BASE");
     };
     let at = &config.api_base;
-    match guard::examine(&api, conn, config.read_margin).await {
+    match guard::examine(&api, conn, config.read_margin).await.map(|look| look.verdict) {
         Ok(Verdict::Proven) => Check::ok("stripe", format!("{at} is of the account that is stored here")),
         Ok(Verdict::Unproven) => {
             let detail = format!("{at} answers; no event is stored yet that could show that the key is of our account");
@@ -55,4 +59,36 @@ pub(super) fn jobs(jobs: &[Jobs], report: &mut Report) {
         let mend = "SELECT * FROM billing.jobs WHERE last_error IS NOT NULL says which and why; they are tried again";
         report.add(Check::warning("jobs", format!("{failing} have failed"), mend));
     }
+}
+
+/// How far the stored events are compared with Stripe's, and what never will be.
+pub(super) fn comparison(figures: &Comparison, config: Option<&StripeConfig>) -> Vec<Check> {
+    let mend = "does `serve` run with the role reconcile and the key? `reconcile` does it once and says what is wrong";
+    let mut checks = Vec::new();
+    match figures.watermark_age_seconds {
+        None if config.is_none_or(|config| config.secret_key.is_none()) => {
+            checks.push(Check::ok("reconcile", "without a key the stored events are not compared with Stripe's"));
+        }
+        None => checks.push(Check::ok("reconcile", "the stored events were not compared with Stripe's yet")),
+        Some(age) if age > OLD_SECONDS => {
+            let failing = match &figures.last_error {
+                Some(error) => format!("; {} comparisons have failed, the last one because {error}", figures.failures),
+                None => String::new(),
+            };
+            let detail =
+                format!("nothing of the last {:.0} minutes was compared with Stripe's events{failing}", age / 60.0);
+            checks.push(Check::warning("reconcile", detail, mend));
+        }
+        Some(age) => {
+            let detail = format!("everything was compared with Stripe's events up to {age:.0} seconds ago");
+            checks.push(Check::ok("reconcile", detail));
+        }
+    }
+    if let (Some(since), Some(until)) = (figures.gap_since, figures.gap_until) {
+        let account = figures.gap_account.as_deref().filter(|account| !account.is_empty());
+        let of = account.map(|account| format!(" of {account}")).unwrap_or_default();
+        let detail = format!("there is a gap{of}: {}", Gap { since, until }.describe());
+        checks.push(Check::failed("reconcile", detail, "`backfill`, which closes it"));
+    }
+    checks
 }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -117,47 +118,62 @@ pub enum Verdict {
     Refused(ApiError),
 }
 
+/// What a look at the key has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// What the key is.
+    pub verdict: Verdict,
+    /// When it was looked at, by Stripe's clock where Stripe has told it.
+    pub at: OffsetDateTime,
+    /// The account of the key, where it may be read.
+    pub account: Option<Account>,
+}
+
 /// Compares the key's account with that of the last backfill; where there was none, looks up stored events until one is
 /// found. An event that is younger than `margin`, by which a read may be stale, is
 /// missing in any account, so it is not asked for.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Duration) -> Result<Verdict, sqlx::Error> {
+pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Duration) -> Result<Look, sqlx::Error> {
     let (mut unknown, mut unanswered) = (0, None);
-    let stripes_time = match api.read("", &Read::Account, Urgency::Normal).await {
+    let (at, account) = match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => {
-            let of_key = account_of(api, &answer.body);
-            match (of_key, account::known(conn).await?) {
-                (Some(of_key), Some(known)) if of_key == known => return Ok(Verdict::Proven),
-                (Some(of_key), Some(known)) => {
-                    return Ok(Verdict::OtherAccount(format!(
-                        "it is of {of_key}, and the last backfill was of {known}"
-                    )));
+            let (at, account) = (answer.at, account_of(api, &answer.body));
+            match (&account, account::known(conn).await?) {
+                (Some(of_key), Some(known)) if *of_key == known => {
+                    return Ok(Look { verdict: Verdict::Proven, at, account });
                 }
-                _ => answer.at,
+                (Some(of_key), Some(known)) => {
+                    let shown_by = format!("it is of {of_key}, and the last backfill was of {known}");
+                    return Ok(Look { verdict: Verdict::OtherAccount(shown_by), at, account });
+                }
+                _ => (at, account),
             }
         }
-        Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Ok(Verdict::Refused(error)),
+        Err(error @ ApiError::Unauthorised { status: 401, .. }) => {
+            return Ok(Look { verdict: Verdict::Refused(error), at: clock::now(), account: None });
+        }
         Err(error) => {
             // a restricted key may not read its account, and that is no harm
             let is_harmless = matches!(error, ApiError::Unauthorised { .. }) || error.is_unknown_path();
             unanswered = Some(error).filter(|_| !is_harmless);
-            clock::now()
+            (clock::now(), None)
         }
     };
-    for event_id in sample::recent(conn, stripes_time - margin).await? {
+    for event_id in sample::recent(conn, at - margin).await? {
         match api.read("", &Read::Event(event_id), Urgency::Normal).await {
-            Ok(_) => return Ok(Verdict::Proven),
+            Ok(_) => return Ok(Look { verdict: Verdict::Proven, at, account }),
             Err(ApiError::NotFound { .. }) => unknown += 1,
             Err(error) => unanswered = Some(error),
         }
     }
-    Ok(match (unknown, unanswered) {
+    let verdict = match (unknown, unanswered) {
         (0, None) => Verdict::Unproven,
         (0, Some(error)) => Verdict::Unanswered(error),
         (unknown, _) => Verdict::OtherAccount(format!("Stripe knows none of {unknown} stored events")),
-    })
+    };
+    Ok(Look { verdict, at, account })
 }
 
 /// The account that an answer and the key tell of.
@@ -168,7 +184,7 @@ pub fn account_of(api: &dyn StripeApi, body: &str) -> Option<Account> {
 
 /// The state that follows, told where it is bad.
 async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<State, sqlx::Error> {
-    Ok(match examine(api, &mut *pool.acquire().await?, margin).await? {
+    Ok(match examine(api, &mut *pool.acquire().await?, margin).await?.verdict {
         Verdict::Proven => State::Open,
         Verdict::Unproven | Verdict::Unanswered(_) => State::Unproven(Instant::now() + PAUSE),
         Verdict::Refused(error) => refused(&error),

@@ -106,7 +106,9 @@ async fn a_trial_run_prints_each_field_and_no_personal_data() {
     let output = sync.run(&["backfill", "--dry-run"]).await;
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said} {}", words(&output.stderr));
-    for part in ["billing_contacts cus_1 (new)", "email: changed", "stripe_status: null -> active", "3 customers looked at"] {
+    for part in
+        ["billing_contacts cus_1 (new)", "email: changed", "stripe_status: null -> active", "3 customers looked at"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("example.com") && !said.contains("Customer 1"), "{said}");
@@ -136,7 +138,11 @@ async fn verify_exits_3_where_rows_differ_and_mends_them_on_request() {
     sync.stripe.tick(60);
     let output = sync.run(&["verify"]).await;
     let said = words(&output.stdout);
-    assert!(code(&output) == 0 && said.contains("8 customers looked at, 0 rows differ"), "{said} {}", words(&output.stderr));
+    assert!(
+        code(&output) == 0 && said.contains("8 customers looked at, 0 rows differ"),
+        "{said} {}",
+        words(&output.stderr)
+    );
     sync.app
         .execute(
             "UPDATE billing.subscriptions SET stripe_status = 'unpaid' WHERE stripe_subscription_id = 'sub_1';
@@ -146,7 +152,11 @@ async fn verify_exits_3_where_rows_differ_and_mends_them_on_request() {
     let output = sync.run(&["verify"]).await;
     let said = words(&output.stdout);
     assert_eq!(code(&output), 3, "{said}");
-    for part in ["ROW COLUMN HERE STRIPE", "stripe_status unpaid active", "2 rows differ (1 in billing_contacts, 1 in subscriptions)"] {
+    for part in [
+        "ROW COLUMN HERE STRIPE",
+        "stripe_status unpaid active",
+        "2 rows differ (1 in billing_contacts, 1 in subscriptions)",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("example.com"), "{said}");

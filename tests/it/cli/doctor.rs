@@ -141,3 +141,39 @@ async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
     assert!(said.contains("mend: see that this machine reaches http://127.0.0.1:1/ (STRIPE_API_BASE)"), "{said}");
     app.finish().await;
 }
+
+#[tokio::test]
+async fn doctor_says_how_far_events_are_compared_and_fails_where_there_is_a_gap() {
+    let (database, mut conn) = migrated().await;
+    let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_1")];
+    let output = run(&["doctor"], &environment);
+    assert!(words(&output.stdout).contains("ok reconcile without a key the stored events are not compared"));
+    let sql = "INSERT INTO billing.watermarks (account, compared_until, finished_at)
+        VALUES ('', clock_timestamp() - interval '20 s', clock_timestamp()),
+            ('acct_gone', '2020-01-01', '2020-01-01')";
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    sqlx::query("UPDATE billing.watermarks SET started_at = '2020-01-01' WHERE account <> ''")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let output = run(&["doctor"], &environment);
+    let said = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{said}");
+    assert!(said.contains("ok reconcile everything was compared with Stripe's events up to 2"), "{said}");
+    let sql = "UPDATE billing.watermarks SET compared_until = clock_timestamp() - interval '3 h', failures = 2,
+        last_error = 'stripe cannot be reached' WHERE account = ''";
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    let output = run(&["doctor"], &environment);
+    let said = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{said}");
+    let expected = "warn reconcile nothing of the last 180 minutes was compared with Stripe's events; 2 comparisons have \
+                    failed, the last one because stripe cannot be reached mend: does `serve` run with the role reconcile";
+    assert!(said.contains(expected), "{said}");
+    let sql = "UPDATE billing.watermarks SET gap_since = '2026-01-02', gap_until = '2026-02-03' WHERE account = ''";
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    let output = run(&["doctor"], &environment);
+    let said = words(&output.stdout);
+    assert_eq!(code(&output), 1, "{said}");
+    let expected = "FAIL reconcile there is a gap: events created from 2026-01-02T00:00:00Z to 2026-02-03T00:00:00Z";
+    assert!(said.contains(expected) && said.contains("mend: `backfill`"), "{said}");
+}

@@ -7,6 +7,7 @@ mod migrate;
 mod orphans;
 mod outbox;
 mod rebuild;
+mod reconcile;
 mod renew;
 mod send;
 mod serve;

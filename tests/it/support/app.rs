@@ -14,11 +14,12 @@ use billing_sync::config::sync::{Confirm, RenewalAnchor, SyncConfig};
 use billing_sync::config::worker::WorkerConfig;
 use billing_sync::domain::event::Envelope;
 use billing_sync::metrics::instance::Instance;
-use billing_sync::outbox::enqueue::{self, Incoming};
+use billing_sync::outbox::enqueue::{self, Incoming, Origin};
 use billing_sync::receiver::PATH;
-use billing_sync::receiver::{envelope, signature};
+use billing_sync::receiver::signature;
 use billing_sync::renewals::ledger;
 use billing_sync::service::{Service, ServiceConfig};
+use billing_sync::stripe::envelope;
 use billing_sync::worker::{Context, Worker};
 use prometheus::{Registry, TextEncoder};
 use serde_json::Value;
@@ -87,6 +88,8 @@ impl TestApp {
             receiver: Some(receiver_config()),
             worker: None,
             renewals: None,
+            reconcile: None,
+            stripe: None,
             upkeep: false,
             ops: OpsConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         })
@@ -225,7 +228,7 @@ impl TestApp {
                 billing.subscriptions, billing.pricing_plans, billing.plan_limits, billing.coupons,
                 billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
                 billing.dispute_facts, billing.trial_facts, billing.subscription_timeline, billing.jobs, billing.reads,
-                billing.subscription_limits, billing.limit_renewals, billing.limit_changes",
+                billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.watermarks",
         )
         .await;
     }
@@ -256,6 +259,6 @@ pub(crate) async fn enqueue<'a>(pool: &PgPool, events: impl Iterator<Item = &'a 
     for event in events {
         let payload = event.to_string().into_bytes();
         let envelope: Envelope = envelope::read(&payload).unwrap();
-        enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }]).await.unwrap();
+        enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }], Origin::Webhook).await.unwrap();
     }
 }

@@ -208,6 +208,11 @@ impl Fetching {
 }
 
 fn fetcher(app: &TestApp, stripe: &FakeStripe, concurrency: usize) -> Fetcher {
+    Fetcher::new(app.context.clone(), Arc::new(client(app, stripe)), concurrency)
+}
+
+/// A client with the key of now.
+pub(crate) fn client(app: &TestApp, stripe: &FakeStripe) -> HttpStripe {
     let config = StripeConfig {
         secret_key: Some(stripe.key().into()),
         api_base: stripe.base().parse().unwrap(),
@@ -216,6 +221,5 @@ fn fetcher(app: &TestApp, stripe: &FakeStripe, concurrency: usize) -> Fetcher {
         concurrency: 8,
         read_margin: app.context.read_margin,
     };
-    let client = HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), Heard::default()).unwrap();
-    Fetcher::new(app.context.clone(), Arc::new(client), concurrency)
+    HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), Heard::default()).unwrap()
 }

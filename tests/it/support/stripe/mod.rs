@@ -95,6 +95,11 @@ impl FakeStripe {
         self.world().is_foreign = false;
     }
 
+    /// All of this is a connected account's: our own has nothing.
+    pub(crate) fn belong_to(&self, account: &'static str) {
+        self.world().owner = Some(account);
+    }
+
     pub(crate) fn now(&self) -> i64 {
         self.world().now
     }

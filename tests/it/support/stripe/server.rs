@@ -118,7 +118,8 @@ impl FakeStripe {
             if served.method != Method::GET.as_str() {
                 return Answer::unknown_url(served);
             }
-            let view = if world.is_foreign { world.view_at(0) } else { world.view_before(stale) };
+            let is_elsewhere = world.owner.is_some_and(|owner| served.account.as_deref() != Some(owner));
+            let view = if world.is_foreign || is_elsewhere { world.view_at(0) } else { world.view_before(stale) };
             routes::answer(view, served, &Query::parse(&served.query))
         };
         match fault {

@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) page_at_most: usize,
     /// The key belongs to another account: nothing of this world is there.
     pub(crate) is_foreign: bool,
+    /// The connected account whose world this is; our own where it is `None`.
+    pub(crate) owner: Option<&'static str>,
     pub(crate) key: &'static str,
     seed: u64,
     counters: BTreeMap<&'static str, u64>,
@@ -55,6 +57,7 @@ impl World {
             items_shown: usize::MAX,
             page_at_most: usize::MAX,
             is_foreign: false,
+            owner: None,
             key: "sk_test_fake",
             seed,
             counters: BTreeMap::new(),

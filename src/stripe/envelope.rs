@@ -4,13 +4,13 @@
 //! Strict where a value becomes a key, tolerant everywhere else: a text that would be shortened or changed on its
 //! way into a column is refused, a field of a surprising type is absent, and what is not read cannot be wrong.
 //!
-//! PURE. Called by the receiver for signed bytes only.
+//! PURE. Called by the receiver, for signed bytes only, and by `reconcile` for what Stripe lists.
 
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
+use super::json::{Json, Object};
 use crate::domain::event::{Envelope, EventKey, Format};
-use crate::stripe::json::{Json, Object};
 
 /// Stripe promises that no id is longer; an index row must stay far below a page.
 const MAX_TEXT_BYTES: usize = 255;

@@ -1,0 +1,206 @@
+//! `reconcile`: compares the stored events with Stripe's list, once, and stores what is lacking. `serve` does so all the
+//! time; this is for a look, and for a longer way back.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use prometheus::Registry;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio_util::sync::CancellationToken;
+
+use super::asking::{CONCERNS, Progress};
+use super::settings::{SettingArgs, Uses};
+use super::{Task, database, output};
+use crate::client::{self, HttpStripe};
+use crate::clock::Heard;
+use crate::config::database::required;
+use crate::config::settings::Concern;
+use crate::config::source::Source;
+use crate::config::stripe::{self, StripeConfig};
+use crate::config::sync::SyncConfig;
+use crate::metrics::instance::Instance;
+use crate::migrations;
+use crate::reconcile::gap::text;
+use crate::reconcile::run::{Compared, Run, Since};
+use crate::reconcile::store::Tally;
+use crate::reconcile::{Failure, REACH, Reconcile};
+
+/// The settings of `reconcile`: whose events, and how Stripe is asked.
+#[derive(Debug)]
+pub struct Settings;
+
+impl Uses for Settings {
+    const CONCERNS: &'static [Concern] = CONCERNS;
+}
+
+/// Arguments of `reconcile`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Compare from so long ago (72h), or from a time on (2026-12-01T00:00:00Z), at most 30 days back [default: from an hour
+    /// before everything that was compared already].
+    #[arg(long, value_name = "DURATION|TIME", value_parser = since)]
+    since: Option<Since>,
+    /// Print JSON, one object a line for each account.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs<Settings>,
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(Since::At(at));
+    }
+    let ago = humantime::parse_duration(text).map_err(|_| {
+        "write a duration with its unit, as in 72h, or a time with its time zone, as in 2026-12-01T00:00:00Z".to_owned()
+    })?;
+    if ago > REACH.unsigned_abs() {
+        return Err("Stripe lists the events of the last 30 days only".to_owned());
+    }
+    Ok(Since::Ago(ago))
+}
+
+impl Args {
+    pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
+        let database = required(source);
+        let (sync, stripe) = (SyncConfig::read(source), stripe::required(source));
+        let (database, sync, stripe) = (database?, sync?, stripe?);
+        Some(Box::pin(async move { self.run(database, sync, stripe).await }))
+    }
+
+    async fn run(self, database: PgConnectOptions, sync: SyncConfig, stripe: StripeConfig) -> anyhow::Result<ExitCode> {
+        let mut conn = database::connect(&database).await?;
+        let status = migrations::pending(&mut conn).await?;
+        if !status.is_current() {
+            output::complain(&output::wrapped("error: ", &format!("{}: {}", status.describe(), status.mend())));
+            return Ok(ExitCode::from(2));
+        }
+        let registry = Registry::new();
+        let reconcile = Reconcile {
+            pool: PgPoolOptions::new().max_connections(1).connect_with(database).await?,
+            api: Arc::new(HttpStripe::new(&stripe, client::metrics(&registry)?, Heard::default())?),
+            connected: sync.accounts,
+            margin: stripe.read_margin,
+            metrics: Instance::new(&registry)?,
+        };
+        self.compare(&reconcile).await
+    }
+
+    async fn compare(&self, reconcile: &Reconcile) -> anyhow::Result<ExitCode> {
+        let never = CancellationToken::new();
+        let mut run = Run::new(reconcile, self.since, &never);
+        let mut told = Progress::new("{spinner} {msg}, {elapsed}", None);
+        let mut all_well = true;
+        for account in reconcile.accounts() {
+            let mut tell = |tally: &Tally| {
+                told.say(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
+            };
+            match run.account(&account, None, &mut tell).await {
+                Ok(compared) => {
+                    told.bar().suspend(|| compared.iter().try_for_each(|compared| self.print(compared)))?;
+                    all_well &= compared.is_some_and(|it| it.gap.is_none() && it.tally.unreadable == 0);
+                }
+                Err(Failure::Since(wrong)) => {
+                    output::complain(&output::wrapped("error: ", &format!("--since: {wrong}")));
+                    return Ok(ExitCode::from(2));
+                }
+                // the others have nothing to do with it
+                Err(failure) => {
+                    all_well = false;
+                    let what = format!("{} could not be compared: {failure}", name(&account));
+                    told.bar().suspend(|| output::complain(&output::wrapped("error: ", &what)));
+                }
+            }
+        }
+        told.end();
+        Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn print(&self, compared: &Compared) -> anyhow::Result<()> {
+        if self.json { output::print_json(&json(compared)) } else { print(compared) }
+    }
+}
+
+/// How an account is called here.
+fn name(account: &str) -> String {
+    if account.is_empty() { "our own account".to_owned() } else { format!("the account {account}") }
+}
+
+fn json(compared: &Compared) -> serde_json::Value {
+    let tally = &compared.tally;
+    let types = tally.found.iter().map(|(event_type, found)| {
+        let of_type = serde_json::json!({ "events": found.events, "examples": found.examples });
+        (event_type.clone(), of_type)
+    });
+    serde_json::json!({
+        "account": compared.account, "from": text(compared.from), "until": text(compared.until),
+        "compared": tally.compared, "inserted": tally.inserted(), "missed": tally.missed, "unreadable": tally.unreadable,
+        "types": types.collect::<serde_json::Map<_, _>>(),
+        "watermark": compared.watermark.map(text),
+        "gap": compared.gap.map(|gap| serde_json::json!({ "since": text(gap.since), "until": text(gap.until) })),
+    })
+}
+
+fn print(compared: &Compared) -> anyhow::Result<()> {
+    let tally = &compared.tally;
+    if !compared.account.is_empty() {
+        output::print(&format!("{}:", compared.account))?;
+    }
+    let (from, until) = (text(compared.from), text(compared.until));
+    let inserted = match tally.inserted() {
+        0 => "none was missing".to_owned(),
+        1 => "1 was missing and is stored now".to_owned(),
+        inserted => format!("{inserted} were missing and are stored now"),
+    };
+    output::print(&output::wrapped(
+        "",
+        &format!("{} events compared, from {from} to {until}: {inserted}", tally.compared),
+    ))?;
+    for (event_type, found) in &tally.found {
+        let more =
+            if u64::try_from(found.examples.len()).is_ok_and(|named| named < found.events) { ", …" } else { "" };
+        let lead = format!("  {:>5} {event_type}: ", found.events);
+        output::print(&output::wrapped(&lead, &format!("{}{more}", found.examples.join(", "))))?;
+    }
+    let mut notes = Vec::new();
+    if tally.missed > 0 {
+        notes.push(format!(
+            "{} of them should have been delivered more than five minutes ago: is the endpoint disabled at Stripe?",
+            tally.missed
+        ));
+    }
+    if tally.unreadable > 0 {
+        notes.push(format!("{} could not be stored; the log above names them", tally.unreadable));
+    }
+    match compared.watermark {
+        Some(watermark) if watermark < compared.until => notes.push(format!(
+            "before that, only what was created up to {} has been compared; without --since it goes on from there",
+            text(watermark)
+        )),
+        None => notes.push("what was created before that has not been compared; without --since it is".to_owned()),
+        Some(_) => {}
+    }
+    if let Some(gap) = &compared.gap {
+        notes.push(format!("there is a gap: {}", gap.describe()));
+    }
+    notes.iter().try_for_each(|note| output::print(&output::wrapped("", note)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn since_is_a_duration_with_its_unit_or_a_time_with_its_zone() {
+        assert_eq!(since("72h"), Ok(Since::Ago(Duration::from_hours(72))));
+        assert_eq!(since("30d"), Ok(Since::Ago(Duration::from_hours(720))));
+        assert!(matches!(since("2026-12-01T00:00:00+01:00"), Ok(Since::At(_))));
+        for wrong in ["72", "yesterday", "2026-12-01", "2026-12-01T00:00:00", "31d", ""] {
+            assert!(since(wrong).is_err(), "{wrong}");
+        }
+    }
+}

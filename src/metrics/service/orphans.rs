@@ -1,0 +1,74 @@
+//! Orphans as the database counts them: what is alive and lacks its workspace, price or customer.
+
+use prometheus::{GaugeVec, Opts, Registry};
+use sqlx::{Connection, PgConnection};
+
+use super::QUERY_CANCELED;
+use crate::domain::orphan;
+
+/// Orphans of one kind that are counted: where nobody ever names a workspace, every customer is one.
+pub const MOST_ORPHANS: i64 = 1000;
+
+/// Orphans of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Orphans {
+    /// The kind.
+    pub kind: String,
+    /// How many there are, exact below [`MOST_ORPHANS`].
+    pub count: i64,
+}
+
+/// The orphans, unless counting them takes too long, and then nothing but their gauge is absent. Last, since what it sets
+/// holds until the transaction ends.
+pub(super) async fn orphans_in_time(conn: &mut PgConnection) -> Result<Option<Vec<Orphans>>, sqlx::Error> {
+    let mut savepoint = conn.begin().await?;
+    sqlx::query!("-- metrics.limit_of_orphans\nSET LOCAL statement_timeout = '300ms'").execute(&mut *savepoint).await?;
+    match orphans(&mut savepoint).await {
+        Ok(orphans) => {
+            savepoint.commit().await?;
+            Ok(Some(orphans))
+        }
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(QUERY_CANCELED) => {
+            savepoint.rollback().await?;
+            tracing::warn!("the orphans cannot be counted within 300 ms");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How many orphans of each kind there are. Costs some index scans of those that are counted: each part of the view begins
+/// at the few rows that may be orphans.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn orphans(conn: &mut PgConnection) -> Result<Vec<Orphans>, sqlx::Error> {
+    let kinds = orphan::Kind::ALL.map(|kind| kind.as_str().to_owned());
+    sqlx::query_as!(
+        Orphans,
+        r#"
+        -- metrics.orphans
+        SELECT kind AS "kind!", (
+            SELECT count(*) FROM (SELECT FROM billing.orphans AS o WHERE o.kind = asked.kind LIMIT $2) AS counted
+        ) AS "count!"
+        FROM unnest($1::text[]) AS asked (kind)
+        "#,
+        &kinds,
+        MOST_ORPHANS
+    )
+    .fetch_all(conn)
+    .await
+}
+
+pub(super) fn set_orphans(registry: &Registry, orphans: &[Orphans]) -> Result<(), prometheus::Error> {
+    let help =
+        "Live subscriptions without a known price or customer, contacts without a workspace; 1000 is that or more.";
+    let gauges = GaugeVec::new(Opts::new("billing_sync_orphans", help), &["kind"])?;
+    registry.register(Box::new(gauges.clone()))?;
+    for kind in orphan::Kind::ALL.map(orphan::Kind::as_str) {
+        let count = orphans.iter().find(|orphans| orphans.kind == kind).map_or(0, |orphans| orphans.count);
+        #[expect(clippy::cast_precision_loss, reason = "at most MOST_ORPHANS")]
+        gauges.with_label_values(&[kind]).set(count as f64);
+    }
+    Ok(())
+}

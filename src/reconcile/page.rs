@@ -1,0 +1,99 @@
+//! One page of Stripe's list of events, as what the outbox takes.
+//!
+//! PURE. An event is stored as the bytes that stand for it in the list.
+
+use crate::outbox::enqueue::Incoming;
+use crate::stripe::envelope::{self, EnvelopeError};
+use crate::stripe::json::Json;
+
+/// A page.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// Its events, each once.
+    pub(super) events: Vec<Incoming>,
+    /// Those that cannot be stored.
+    pub(super) unreadable: Vec<Unreadable>,
+    /// The last id on it, after which the next page begins.
+    pub(super) last: Option<String>,
+    /// Whether there is a next page.
+    pub(super) has_more: bool,
+}
+
+/// An event that cannot be stored.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    /// Its id, where it has one that can be said.
+    pub(super) id: Option<String>,
+    /// What is wrong with it.
+    pub(super) error: EnvelopeError,
+}
+
+/// Reads a page of the events of `account`; `None` where it is no page.
+///
+/// Whose events they are is known from the question: in a list an event need not say it, and where it does, it may give
+/// the id of our own account, which has no name here.
+pub(super) fn read(body: &str, account: &str) -> Option<Page> {
+    let list = Json::parse(body).ok()?.object()?;
+    let mut page =
+        Page { events: Vec::new(), unreadable: Vec::new(), last: None, has_more: list.get("has_more").boolean()? };
+    for event in list.get("data").array()? {
+        let id = event.get("id").text().filter(|id| id.len() <= 255 && id.bytes().all(|byte| byte.is_ascii_graphic()));
+        match envelope::read(event.raw().as_bytes()) {
+            Ok(mut envelope) => {
+                account.clone_into(&mut envelope.account);
+                page.events.push(Incoming { envelope, payload: event.raw().to_owned().into() });
+            }
+            Err(error) => page.unreadable.push(Unreadable { id: id.clone(), error }),
+        }
+        page.last = id.or(page.last);
+    }
+    page.events.sort_by(|a, b| a.envelope.key.cmp(&b.envelope.key));
+    page.events.dedup_by(|a, b| a.envelope.key == b.envelope.key);
+    Some(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = "{\"object\": \"list\", \"url\": \"/v1/events\", \"has_more\": true, \"data\": [
+        {\"id\":\"evt_2\", \"object\":\"event\",\t\"type\":\"t\",\"created\":1700000001,\"account\":\"acct_x\", \"n\": 1.50e1},
+        {\"id\": \"evt_odd\", \"object\": \"event\", \"type\": \"t\"}, 7,
+        {\"id\":\"evt_1\",\"object\":\"event\",\"type\":\"t\",\"created\":1700000000}, {\"id\":\"\\u0000\"} ] }";
+
+    #[test]
+    fn an_event_is_the_bytes_that_stand_for_it_and_belongs_to_the_account_that_was_asked_for() {
+        for account in ["", "acct_1"] {
+            let page = read(BODY, account).unwrap();
+            let found: Vec<_> = page.events.iter().map(|event| event.envelope.key.event_id.as_str()).collect();
+            assert_eq!(found, ["evt_1", "evt_2"]);
+            assert!(page.events.iter().all(|event| event.envelope.account == account));
+            let bytes = "{\"id\":\"evt_2\", \"object\":\"event\",\t\"type\":\"t\",\"created\":1700000001,\"account\":\"acct_x\", \"n\": 1.50e1}";
+            assert_eq!(page.events[1].payload, bytes.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_told_by_its_id_and_does_not_stop_the_others() {
+        let page = read(BODY, "").unwrap();
+        let ids: Vec<_> = page.unreadable.iter().map(|event| event.id.as_deref()).collect();
+        assert_eq!(ids, [Some("evt_odd"), None, None]);
+        assert_eq!(page.unreadable[0].error, EnvelopeError::Created);
+        assert_eq!((page.last.as_deref(), page.has_more), (Some("evt_1"), true));
+    }
+
+    #[test]
+    fn an_event_that_stands_there_twice_counts_once() {
+        let twice = r#"{"has_more": false, "data": [
+            {"id":"evt_1","object":"event","type":"t","created":1}, {"id":"evt_1","object":"event","type":"t","created":1}]}"#;
+        let twice = twice.replace(":1}", ":1700000000}");
+        assert_eq!(read(&twice, "").unwrap().events.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_page_is_none() {
+        for body in ["", "[]", "{}", r#"{"data": []}"#, r#"{"has_more": false}"#, r#"{"has_more": 1, "data": []}"#] {
+            assert!(read(body, "").is_none(), "{body}");
+        }
+    }
+}

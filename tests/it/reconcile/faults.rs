@@ -1,0 +1,132 @@
+//! What goes wrong in the middle of a listing: what was stored stays, and the next one begins where this one did.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use billing_sync::client::ApiError;
+use billing_sync::reconcile::Failure;
+use billing_sync::reconcile::run::Run;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{FOUND, LONG, compare, compare_since, compared, count, customers, is, leave, reconcile, text, watermark};
+use crate::support::fetching::Fetching;
+use crate::support::stripe::Fault;
+
+const STATE: &str = "SELECT concat_ws(' ', failures, last_error) FROM billing.watermarks";
+
+/// After the first page of events, the next requests go wrong.
+fn fail_after_a_page(sync: &Fetching, count: usize, fault: Fault) {
+    let (stripe, asked) = (sync.stripe.clone(), AtomicUsize::new(0));
+    sync.stripe.on_request(move |request| {
+        if request.path == "/v1/events" && asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            stripe.fail_next_under("/v1/events", count, fault);
+        }
+    });
+}
+
+#[tokio::test]
+async fn an_interruption_keeps_the_watermark_and_what_was_stored_and_the_next_comparison_finishes() {
+    let too_many = |retry_after| Fault::TooManyRequests { retry_after };
+    for (count_of, fault) in [(3, Fault::ServerError), (1, too_many(Some(50))), (3, too_many(None)), (3, Fault::Close)]
+    {
+        let sync = compared().await;
+        let before = watermark(&sync).await;
+        let known = text(&sync, "SELECT count(*)::text FROM billing.outbox").await.parse::<usize>().unwrap();
+        customers(&sync, 250);
+        sync.stripe.tick(600);
+        fail_after_a_page(&sync, count_of, fault);
+        let failure = compare_since(&sync, None).await.unwrap_err();
+        assert!(matches!(failure, Failure::Api(_)), "{fault:?} {failure:?}");
+        assert_eq!(text(&sync, FOUND).await, format!("100 of {}", known + 100), "{fault:?}");
+        assert_eq!(watermark(&sync).await, before, "{fault:?}");
+        assert_eq!(text(&sync, STATE).await, format!("1 {failure}"));
+        assert!(is(count(&sync, "failed"), 1.0) && is(count(&sync, "complete"), 1.0));
+        sync.stripe.recover();
+        let found = compare(&sync).await;
+        assert_eq!((found.tally.inserted(), found.failures), (150, 1), "{fault:?}");
+        assert_eq!(text(&sync, FOUND).await, format!("250 of {}", known + 250));
+        assert!(watermark(&sync).await > before);
+        assert_eq!(text(&sync, STATE).await, "0");
+        leave(sync).await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_none_fails_the_comparison() {
+    let sync = compared().await;
+    let before = watermark(&sync).await;
+    sync.stripe.tick(600);
+    fail_after_a_page(&sync, 1, Fault::DeletedStub);
+    let failure = compare_since(&sync, None).await.unwrap_err();
+    assert!(matches!(failure, Failure::Page), "{failure:?}");
+    assert_eq!(watermark(&sync).await, before);
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn a_young_event_that_is_gone_from_the_list_is_a_failure_and_not_the_end() {
+    let sync = compared().await;
+    let before = watermark(&sync).await;
+    customers(&sync, 150);
+    sync.stripe.tick(600);
+    fail_after_a_page(&sync, 1, Fault::NotFound);
+    let failure = compare_since(&sync, None).await.unwrap_err();
+    assert!(matches!(failure, Failure::Api(ApiError::NotFound { .. })), "{failure:?}");
+    assert_eq!(watermark(&sync).await, before);
+    leave(sync).await;
+}
+
+#[tokio::test]
+async fn whoever_has_failed_is_not_followed_at_once_and_whoever_is_stopped_is() {
+    let sync = compared().await;
+    let (reconcile, stop) = (reconcile(&sync), CancellationToken::new());
+    let mut run = Run::new(&reconcile, None, &stop);
+    fail_after_a_page(&sync, 3, Fault::ServerError);
+    run.account("", None, &mut |_| ()).await.unwrap_err();
+    sync.stripe.recover();
+    // the last that ended is long ago, and yet
+    assert_eq!(run.account("", Some(Duration::ZERO), &mut |_| ()).await.unwrap(), None);
+    let stopping = stop.clone();
+    sync.stripe.on_request(move |_| stopping.cancel());
+    let failure = run.account("", None, &mut |_| ()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Stopped), "{failure:?}");
+    assert!(is(count(&sync, "failed"), 1.0), "to be stopped is no failure");
+    let (reconcile, never) = (super::reconcile(&sync), CancellationToken::new());
+    let mut next = Run::new(&reconcile, None, &never);
+    assert!(next.account("", Some(Duration::ZERO), &mut |_| ()).await.unwrap().is_some());
+    assert_eq!(next.account("", LONG, &mut |_| ()).await.unwrap(), None, "it was compared just now");
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_stored_is_counted_and_stops_nobody() {
+    let sync = compared().await;
+    let before = watermark(&sync).await;
+    // longer than any id of Stripe's
+    sync.stripe.coupon(&"x".repeat(256), 10.0);
+    customers(&sync, 2);
+    sync.stripe.tick(60);
+    let found = compare(&sync).await;
+    assert_eq!((found.tally.compared, found.tally.inserted(), found.tally.unreadable), (3, 2, 1), "{found:?}");
+    assert!(watermark(&sync).await > before, "it must not hold up the others for ever");
+    let counts = "SELECT concat_ws(' ', compared, inserted, missed, unreadable) FROM billing.watermarks";
+    assert_eq!(text(&sync, counts).await, "3 2 0 1");
+    assert!(is(count(&sync, "unreadable"), 1.0));
+    leave(sync).await;
+}
+
+#[tokio::test]
+async fn pages_that_are_too_long_to_be_read_are_asked_for_in_smaller_ones() {
+    let sync = compared().await;
+    // 24 of them are 18 MB
+    let text = "x".repeat(750_000);
+    for _ in 0..24 {
+        sync.stripe.customer(json!({ "description": text }));
+    }
+    let found = compare(&sync).await;
+    assert_eq!(found.tally.inserted(), 24);
+    let limits: Vec<String> = sync.stripe.served().into_iter().map(|request| request.query).collect();
+    assert!(limits.iter().any(|query| query.contains("limit=12")), "{limits:?}");
+    leave(sync).await;
+}

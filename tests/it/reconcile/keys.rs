@@ -1,0 +1,83 @@
+//! A key of another account: its events never become ours.
+
+use std::time::Duration;
+
+use billing_sync::reconcile::run::Since;
+use billing_sync::reconcile::{Doubt, Failure};
+use serde_json::json;
+
+use super::{FOUND, compare, compare_since, count, is, leave, text};
+use crate::support::fetching::Fetching;
+use crate::support::stripe::{Epoch, FakeStripe};
+
+/// Another account, in which something has happened.
+async fn another() -> FakeStripe {
+    let stripe = FakeStripe::start_with_seed(7).await;
+    stripe.customer(json!({ "name": "Eve" }));
+    stripe.tick(600);
+    stripe
+}
+
+async fn assert_refused(sync: &Fetching, doubt: fn(&Doubt) -> bool) {
+    for since in [None, Some(Since::Ago(Duration::from_hours(1)))] {
+        let failure = compare_since(sync, since).await.unwrap_err();
+        assert!(matches!(&failure, Failure::Key(found) if doubt(found)), "{failure:?}");
+    }
+    assert!(text(sync, FOUND).await.starts_with("0 of "));
+    assert!(is(count(sync, "refused"), 2.0));
+    assert_eq!(text(sync, "SELECT count(compared_until)::text FROM billing.watermarks").await, "0");
+}
+
+#[tokio::test]
+async fn a_key_of_another_account_stores_nothing() {
+    let (mut sync, _) = Fetching::sold().await;
+    sync.turn_to(another().await);
+    assert_refused(
+        &sync,
+        |doubt| matches!(doubt, Doubt::OtherAccount(shown_by) if shown_by.ends_with("none of 5 stored events")),
+    )
+    .await;
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_no_event_can_prove_yet_stores_nothing() {
+    let mut sync = Fetching::start().await;
+    let stripe = another().await;
+    // as young as the margin, by the other's clock
+    sync.stripe.set_clock(stripe.now());
+    sync.stripe.customer(json!({ "name": "Ada" }));
+    sync.tell_all(Epoch::Endive).await;
+    sync.settle().await;
+    sync.turn_to(stripe);
+    assert_refused(&sync, |doubt| matches!(doubt, Doubt::Unproven)).await;
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_stripe_refuses_is_said_to_be_refused() {
+    let (sync, _) = Fetching::sold().await;
+    let reconcile = super::reconcile(&sync);
+    sync.stripe.roll_key(); // the client was made with the one before
+    let never = tokio_util::sync::CancellationToken::new();
+    let mut run = billing_sync::reconcile::run::Run::new(&reconcile, None, &never);
+    let failure = run.account("", None, &mut |_| ()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Key(Doubt::Refused(_))), "{failure:?}");
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn after_a_month_without_webhooks_the_account_that_was_proven_vouches_for_its_key() {
+    let (sync, _) = Fetching::sold().await;
+    sync.pass_the_margin();
+    compare(&sync).await;
+    sync.stripe.tick(40 * 86_400);
+    sync.stripe.customer(json!({ "name": "Bo" }));
+    sync.stripe.tick(600);
+    sync.stripe.become_another_account();
+    let failure = compare_since(&sync, None).await.unwrap_err();
+    assert!(matches!(failure, Failure::Key(Doubt::Unproven)), "{failure:?}");
+    sync.stripe.become_our_account_again();
+    assert_eq!(compare(&sync).await.tally.inserted(), 1);
+    leave(sync).await;
+}
