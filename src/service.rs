@@ -14,6 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backfill::sampler::Sampler;
 use crate::client::{self, BuildError, HttpStripe};
 use crate::clock::Heard;
 use crate::config::ops::OpsConfig;
@@ -43,7 +44,7 @@ pub struct ServiceConfig {
     /// The workers, and which events are theirs.
     pub worker: Option<(WorkerConfig, SyncConfig)>,
     /// How often Stripe's events are compared with the stored ones, and which.
-    pub reconcile: Option<(ReconcileConfig, SyncConfig)>,
+    pub reconcile: Option<(ReconcileConfig, SyncConfig, WorkerConfig)>,
     /// How those two ask Stripe.
     pub stripe: Option<StripeConfig>,
     /// The scheduler of renewals, and by which rules.
@@ -88,6 +89,7 @@ pub struct Service {
     fetcher: Option<Fetcher>,
     renewals: Option<Scheduler>,
     reconcile: Option<Rounds>,
+    sampler: Option<Sampler>,
     upkeep: Option<PgPool>,
     ops: Ops,
 }
@@ -122,7 +124,7 @@ impl Service {
             let own = pool(database, u32::try_from(way_out.concurrency + 1).unwrap_or(u32::MAX));
             Fetcher::new(Context { pool: own, ..worker.clone() }, way_out.api.clone(), way_out.concurrency)
         });
-        let reconcile = config.reconcile.as_ref().zip(way_out.as_ref()).map(|((reconcile, sync), way_out)| Rounds {
+        let reconcile = config.reconcile.as_ref().zip(way_out.as_ref()).map(|((reconcile, sync, _), way_out)| Rounds {
             reconcile: Reconcile {
                 // one at work
                 pool: pool(database, 1),
@@ -132,6 +134,13 @@ impl Service {
                 metrics: metrics.clone(),
             },
             interval: reconcile.interval,
+        });
+        let sampled = config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0);
+        let sampler = sampled.zip(way_out.as_ref()).map(|((reconcile, sync, worker), way_out)| {
+            // two customers at work, each with somebody who looks something up
+            let context = Context::new(pool(database, 4), sync.clone(), worker.clone(), metrics.clone());
+            let context = context.with_fetches(way_out.margin);
+            Sampler { context, api: way_out.api.clone(), customers: reconcile.verify_sample }
         });
         let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
         let renewals = config.renewals.clone().map(|sync| Scheduler {
@@ -146,7 +155,7 @@ impl Service {
         let address = config.ops.listen;
         let ops = Ops::bind(&config.ops, database, registry).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, worker, fetcher, renewals, reconcile, upkeep, ops })
+        Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, upkeep, ops })
     }
 
     /// The address of the public listener, where there is one.
@@ -167,6 +176,7 @@ impl Service {
             .chain(self.fetcher.iter().map(Fetcher::pool))
             .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
             .chain(self.reconcile.iter().map(|rounds| rounds.reconcile.pool.clone()))
+            .chain(self.sampler.iter().map(|sampler| sampler.context.pool.clone()))
             .chain(self.upkeep.clone())
             .collect();
         if let Some(receiver) = self.receiver {
@@ -180,6 +190,9 @@ impl Service {
         }
         if let Some(scheduler) = self.renewals {
             parts.spawn(scheduler.run(shutdown.clone()));
+        }
+        if let Some(sampler) = self.sampler {
+            parts.spawn(sampler.run(shutdown.clone()));
         }
         if let Some(rounds) = self.reconcile {
             parts.spawn(rounds.run(shutdown.clone()));

@@ -11,6 +11,7 @@
 //! uses too, and only at the end, when all lists have told what they know. [`runs`] keeps the place of every range.
 //!
 //! [`survey`] looks at customers one by one, each whole: it compares, for `verify` and for trial runs, and mends.
+//! [`sampler`] does so with a few of them every hour.
 
 mod list;
 mod look;
@@ -18,6 +19,7 @@ mod page;
 mod range;
 mod run;
 pub mod runs;
+pub mod sampler;
 pub mod survey;
 mod unnamed;
 

@@ -207,9 +207,6 @@ async fn commit(
     let work = async move {
         let Found { parts, nameless, range, done, cut, version } = found;
         let mut tx = reading::begin(&context).await?;
-        if !runs::hold(&mut tx, &run).await? {
-            return Ok(None);
-        }
         let (objects, changes, mut failed) = match counts {
             Some(counts) => counts,
             None => {
@@ -224,6 +221,10 @@ async fn commit(
         failed.extend(nameless.into_iter().map(|key| (key, no_name())));
         for (key, error) in &failed {
             runs::fail(&mut tx, &run, key, error).await?;
+        }
+        // at the end, since a sign of life waits for whoever holds it
+        if !runs::hold(&mut tx, &run).await? {
+            return Ok(None);
         }
         runs::note(&mut tx, &range, done, objects, changes).await?;
         let cut = match cut {

@@ -20,6 +20,7 @@ use crate::domain::object::ObjectKey;
 use crate::jobs::demand::{self, Demands};
 use crate::jobs::rebuild;
 use crate::jobs::watch::{self, Waiting};
+use crate::reconcile::gap;
 use crate::worker::failure::Failure;
 use crate::worker::fetch::Fetcher;
 use crate::worker::rebuild::Rebuild;
@@ -142,8 +143,23 @@ impl Backfill {
         }
         (report.left, report.unread) = self.fetch(run, notice).await?;
         report.counts = self.counts(run).await?;
+        if run.created_after.is_none() && report.is_complete() {
+            self.close_gaps(run).await?;
+        }
         let finished = runs::finish(&mut *self.context.pool.acquire().await?, run).await?;
         if finished { Ok(report) } else { Err(Stop::Relieved) }
+    }
+
+    /// Events that Stripe no longer lists may have been missed before this run began: what they told has been read now.
+    async fn close_gaps(&self, run: &Run) -> Result<(), Stop> {
+        let mut conn = self.context.pool.acquire().await?;
+        let Some(began) = runs::began(&mut conn, run).await? else { return Ok(()) };
+        for account in &self.accounts {
+            if gap::close(&mut conn, account, began).await? {
+                tracing::info!(account, "the gap in the events is closed: all that Stripe has was read since");
+            }
+        }
+        Ok(())
     }
 
     async fn counts(&self, run: &Run) -> Result<Counts, Stop> {

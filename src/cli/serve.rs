@@ -273,7 +273,8 @@ impl Config {
             receiver: self.receiver.clone(),
             worker: (self.roles.contains(&Role::Worker)).then(|| (self.worker.clone(), self.sync.clone())),
             renewals: self.roles.contains(&Role::Renewals).then(|| self.sync.clone()),
-            reconcile: (self.roles.contains(&Role::Reconcile)).then(|| (self.reconcile.clone(), self.sync.clone())),
+            reconcile: (self.roles.contains(&Role::Reconcile))
+                .then(|| (self.reconcile.clone(), self.sync.clone(), self.worker.clone())),
             stripe: [Role::Worker, Role::Reconcile]
                 .iter()
                 .any(|role| self.roles.contains(role))

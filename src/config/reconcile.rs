@@ -1,4 +1,4 @@
-//! How often the stored events are compared with Stripe's list. Read by `serve`.
+//! How often the stored events are compared with Stripe's list, and how many rows with its objects. Read by `serve`.
 
 use std::time::Duration;
 
@@ -11,13 +11,17 @@ use super::source::Source;
 pub struct ReconcileConfig {
     /// `BILLING_SYNC_RECONCILE_INTERVAL`, default 5m: from the end of one comparison to the start of the next.
     pub interval: Duration,
+    /// `BILLING_SYNC_VERIFY_SAMPLE`, default 20: customers that are compared with Stripe every hour; 0: none.
+    pub verify_sample: u32,
 }
 
 impl ReconcileConfig {
-    /// Reads the interval.
+    /// Reads both.
     pub fn read(source: &mut Source) -> Option<Self> {
         // two of them lie within the hour after which `doctor` and the alert say that it is late
         let bounds = parse::duration(Duration::from_secs(1), Duration::from_mins(30));
-        Some(Self { interval: source.value(&settings::RECONCILE_INTERVAL, bounds)? })
+        let interval = source.value(&settings::RECONCILE_INTERVAL, bounds);
+        let verify_sample = source.value(&settings::VERIFY_SAMPLE, parse::whole(0, 10_000));
+        Some(Self { interval: interval?, verify_sample: verify_sample? })
     }
 }

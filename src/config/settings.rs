@@ -174,6 +174,8 @@ registry! {
         Concern::Worker, "Time after which a single try whose worker died may be taken by another");
     RECONCILE_INTERVAL = Setting::new("BILLING_SYNC_RECONCILE_INTERVAL", "reconcile-interval", ("DURATION", "5m"),
         Concern::Reconcile, "How often the stored events are compared with those that Stripe lists");
+    VERIFY_SAMPLE = Setting::new("BILLING_SYNC_VERIFY_SAMPLE", "verify-sample", ("N", "20"),
+        Concern::Reconcile, "Customers, chosen at random, whose rows are compared with Stripe every hour; 0: none");
     OPS_LISTEN = Setting::new("BILLING_SYNC_OPS_LISTEN", "ops-listen", ("ADDRESS", "127.0.0.1:9464"),
         Concern::Ops, "Address of /metrics, /livez and /readyz");
     DATA_DIR = Setting::new("BILLING_SYNC_DATA_DIR", "data-dir", ("PATH", "./.billing-sync"),

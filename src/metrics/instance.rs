@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::drift::{DriftMetrics, Verified};
 use super::limits::LimitMetrics;
 use super::reconcile::{ReconcileMetrics, RunOutcome};
 use crate::domain::event::{Outcome, Reason};
@@ -121,6 +122,7 @@ pub struct Instance {
     attempts_failed: IntCounterVec,
     limits: LimitMetrics,
     reconcile: ReconcileMetrics,
+    drift: DriftMetrics,
 }
 
 impl Instance {
@@ -179,6 +181,7 @@ impl Instance {
             )?,
             limits: LimitMetrics::new(registry)?,
             reconcile: ReconcileMetrics::new(registry)?,
+            drift: DriftMetrics::new(registry)?,
         };
         Ok(instance)
     }
@@ -218,6 +221,11 @@ impl Instance {
     /// Counts one comparison of an account's events with Stripe's list.
     pub fn reconciled(&self, outcome: RunOutcome) {
         self.reconcile.run(outcome);
+    }
+
+    /// Counts a sample of customers that was compared with Stripe.
+    pub fn verified(&self, verified: &Verified) {
+        self.drift.verified(verified);
     }
 
     /// Counts one failed attempt at a batch or an event.

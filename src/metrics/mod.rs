@@ -2,6 +2,7 @@
 //! [`stripe`] what it asks Stripe, [`reconcile`] what its list had that was not delivered, [`service`] reads what the database says.
 
 pub mod build;
+pub mod drift;
 pub mod instance;
 mod limits;
 pub mod reconcile;
