@@ -190,7 +190,7 @@ impl Backfill {
                 Keep::Yes(cause) => cause,
                 Keep::No => super::CAUSE,
             };
-            let reading = Reading { parts, cause, also, past: false };
+            let reading = Reading { parts, cause, also, past: false, known_since: None };
             let done = reading::merge(&mut tx, &context, reading).await?;
             let lacking = done.demands.fetches().filter(|key| !asked.contains(key) && is_readable(&key.object_type));
             let lacking: BTreeSet<ObjectKey> = if is_last { BTreeSet::new() } else { lacking.cloned().collect() };

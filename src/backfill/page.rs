@@ -78,13 +78,22 @@ struct Found {
     done: bool,
     cut: Option<Span>,
     version: OffsetDateTime,
+    /// Version of the run's first page.
+    began: Option<OffsetDateTime>,
 }
 
-/// Reads the next page of `range` and stores it. `cut`: somebody could read another part of it meanwhile.
+/// Reads the next page of `range` and stores it. `cut`: somebody could read another part of it meanwhile. `began`: the
+/// version of the run's first page.
 ///
 /// # Errors
 /// Only those that end the whole run.
-pub(super) async fn step(backfill: &Arc<Backfill>, run: &Run, range: Range, cut: bool) -> Result<Outcome, Stop> {
+pub(super) async fn step(
+    backfill: &Arc<Backfill>,
+    run: &Run,
+    range: Range,
+    cut: bool,
+    began: Option<OffsetDateTime>,
+) -> Result<Outcome, Stop> {
     let answer = match backfill.api.read(&range.account, &range.read(), Urgency::Normal).await {
         Ok(answer) => answer,
         Err(error) => return refused(backfill, range, error).await,
@@ -114,6 +123,7 @@ pub(super) async fn step(backfill: &Arc<Backfill>, run: &Run, range: Range, cut:
         range: rest,
         done,
         cut: older,
+        began,
     };
     store(backfill, run, range, found).await
 }
@@ -205,7 +215,7 @@ async fn commit(
 ) -> Result<Option<Stored>, Failure> {
     let (context, run, margin) = (backfill.context.clone(), run.clone(), backfill.margin);
     let work = async move {
-        let Found { parts, nameless, range, done, cut, version } = found;
+        let Found { parts, nameless, range, done, cut, version, began } = found;
         let mut tx = reading::begin(&context).await?;
         let (objects, changes, mut failed) = match counts {
             Some(counts) => counts,
@@ -213,7 +223,7 @@ async fn commit(
                 let objects = parts.len();
                 ask_for_owed(&mut tx, &parts, margin).await?;
                 let past = range.list.is_past();
-                let reading = Reading { parts, cause: CAUSE, also: BTreeSet::new(), past };
+                let reading = Reading { parts, cause: CAUSE, also: BTreeSet::new(), past, known_since: began };
                 (objects, reading::merge(&mut tx, &context, reading).await?.changes.len(), Vec::new())
             }
         };
@@ -274,7 +284,7 @@ async fn alone(backfill: &Arc<Backfill>, part: Part, past: bool) -> Result<usize
     let work = async move {
         let mut tx = reading::begin(&context).await?;
         ask_for_owed(&mut tx, std::slice::from_ref(&part), margin).await?;
-        let reading = Reading { parts: vec![part], cause: CAUSE, also: BTreeSet::new(), past };
+        let reading = Reading { parts: vec![part], cause: CAUSE, also: BTreeSet::new(), past, known_since: None };
         let changes = reading::merge(&mut tx, &context, reading).await?.changes.len();
         tx.commit().await?;
         Ok(changes)

@@ -178,7 +178,9 @@ impl Backfill {
 
     /// Reads all ranges to their ends, stage by stage.
     async fn list(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(Notice)) -> Result<(), Stop> {
-        let open = runs::ranges(&mut *self.context.pool.acquire().await?, run).await?;
+        let mut conn = self.context.pool.acquire().await?;
+        let (open, mut began) = (runs::ranges(&mut conn, run).await?, runs::began(&mut conn, run).await?);
+        drop(conn);
         let mut ready: VecDeque<Ready> = open.into_iter().map(Ready::now).collect();
         let mut covered = Covered::new(ready.iter().map(|one| &one.range), self.floor, self.accounts.len());
         let mut at_work = JoinSet::new();
@@ -197,7 +199,7 @@ impl Backfill {
                 let cut = at_work.len() + 1 + others < self.concurrency;
                 let (backfill, run) = (Arc::clone(self), run.clone());
                 *stages.entry(stage).or_default() += 1;
-                at_work.spawn(async move { (range.list, tries, page::step(&backfill, &run, range, cut).await) });
+                at_work.spawn(async move { (range.list, tries, page::step(&backfill, &run, range, cut, began).await) });
             }
             let waits = ready.iter().filter(|one| one.range.list.stage() == stage).map(|one| one.not_before).min();
             let soon = Instant::now() + SIGN_EVERY;
@@ -212,6 +214,7 @@ impl Backfill {
                     stages.retain(|_, count| *count > 0);
                     let outcome = outcome?;
                     if let Outcome::Stored(Stored { version: Some(version), .. }) = &outcome && signed.is_none() {
+                        began = began.or(Some(*version));
                         self.sign(run, Some(*version)).await?;
                         signed = Some(Instant::now());
                     }

@@ -62,8 +62,6 @@ pub struct Limits {
 /// How far the stored events are compared with Stripe's list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// Accounts that are compared.
-    pub accounts: i64,
     /// Of the account that is furthest behind: since when every event is compared, or since when it is tried in vain.
     /// `None` where nobody ever began.
     pub watermark_age_seconds: Option<f64>,
@@ -150,7 +148,6 @@ pub async fn comparison(conn: &mut PgConnection) -> Result<Comparison, sqlx::Err
             SELECT * FROM synced ORDER BY failures DESC LIMIT 1
         )
         SELECT
-            (SELECT count(*) FROM synced) AS "accounts!",
             (SELECT max(greatest(extract(epoch FROM clock_timestamp() - coalesce(compared_until, created_at)), 0))
                 FROM synced)::double precision AS watermark_age_seconds,
             coalesce((SELECT failures FROM failing), 0) AS "failures!",
@@ -337,7 +334,6 @@ mod tests {
         let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
         let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted_because: None };
         let comparison = Comparison {
-            accounts: 0,
             watermark_age_seconds: None,
             failures: 0,
             last_error: None,

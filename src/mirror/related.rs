@@ -13,7 +13,7 @@ use crate::domain::object::ObjectKey;
 const SHARED: [&str; 5] = ["coupon", "plan", "price", "product", "promotion_code"];
 
 /// Whether many customers share the object. Its id may then be the merchant's choice, and come back after its deletion.
-pub(super) fn is_shared(key: &ObjectKey) -> bool {
+pub fn is_shared(key: &ObjectKey) -> bool {
     SHARED.contains(&key.object_type.as_str())
 }
 

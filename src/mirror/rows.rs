@@ -2,6 +2,8 @@
 //!
 //! Callers hold the locks of the objects that they write.
 
+use std::collections::BTreeSet;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -149,6 +151,35 @@ pub async fn load(
     .fetch_all(conn)
     .await
     .map(|rows| rows.into_iter().map(MirrorRow::from).collect())
+}
+
+/// Those of `keys` whose content is no older than `since`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn known_since(
+    conn: &mut PgConnection,
+    keys: &BTreeSet<ObjectKey>,
+    since: OffsetDateTime,
+) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let (accounts, types, ids) = columns(keys.iter());
+    let rows = sqlx::query!(
+        "-- mirror.known_since
+        SELECT o.account, o.object_type, o.object_id
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (account, object_type, object_id)
+        JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
+        WHERE o.version >= $4",
+        &accounts,
+        &types,
+        &ids,
+        since
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
 }
 
 /// Writes `rows` over whatever is there.

@@ -94,6 +94,15 @@ impl Work {
         self.incoming.embedded.extend(told.embedded);
     }
 
+    /// Leaves out the copies of these objects that travelled inside others.
+    pub(super) fn leave_out(&mut self, keys: &BTreeSet<ObjectKey>) {
+        self.incoming.embedded.retain(|one| !keys.contains(&one.key));
+        let own: BTreeSet<ObjectKey> = self.incoming.reads.iter().map(|one| one.key.clone()).collect();
+        for touch in self.touches.values_mut() {
+            touch.objects.retain(|key| own.contains(key) || !keys.contains(key));
+        }
+    }
+
     fn objects(&self) -> BTreeSet<ObjectKey> {
         self.touches.values().flat_map(|touch| &touch.objects).cloned().collect()
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{PgConnection, PgTransaction};
+use time::OffsetDateTime;
 
 use super::Context;
 use super::batch;
@@ -14,6 +15,8 @@ use super::failure::Failure;
 use super::part::Part;
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::Demands;
+use crate::mirror::related::is_shared;
+use crate::mirror::rows;
 use crate::store::Change;
 
 /// What was read, and what is to be done with it.
@@ -27,6 +30,9 @@ pub(crate) struct Reading {
     pub(crate) also: BTreeSet<ObjectKey>,
     /// Invoices and payments, most of which matter to no row any more.
     pub(crate) past: bool,
+    /// Prices, products and coupons that were read since then are not taken from the copies inside: every subscription of a
+    /// price carries one, and whoever merges it has to wait for all others.
+    pub(crate) known_since: Option<OffsetDateTime>,
 }
 
 /// What came of it.
@@ -45,11 +51,15 @@ pub(crate) async fn begin(context: &Context) -> Result<PgTransaction<'static>, F
 
 /// Merges it, all but the commit.
 pub(crate) async fn merge(conn: &mut PgConnection, context: &Context, reading: Reading) -> Result<Done, Failure> {
-    let Reading { parts, cause, also, past } = reading;
+    let Reading { parts, cause, also, past, known_since } = reading;
     let also: BTreeMap<_, _> = also.into_iter().map(|key| (key, BTreeSet::from([cause.to_owned()]))).collect();
     let mut work = Work { also, past, ..Work::default() };
     for part in parts {
         part.add_to(&mut work, cause);
+    }
+    if let Some(since) = known_since {
+        let copies = work.incoming.embedded.iter().map(|one| one.key.clone()).filter(is_shared).collect();
+        work.leave_out(&rows::known_since(conn, &copies, since).await?);
     }
     let Applied { changes, demands, .. } = effect::apply(conn, context, work).await?;
     Ok(Done { changes, demands })
