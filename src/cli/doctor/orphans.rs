@@ -84,8 +84,9 @@ impl Told {
             }
         }
         if json {
-            let line = |orphan| output::print_json(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
-            return page.iter().try_for_each(line);
+            // a page at a time: there may be many
+            let line = |orphan| serde_json::to_string(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
+            return output::print(&page.iter().map(line).collect::<Result<Vec<String>, _>>()?.join("\n"));
         }
         output::print(&table(page, is_first))
     }

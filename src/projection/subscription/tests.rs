@@ -228,8 +228,12 @@ fn a_customer_that_was_never_seen_is_to_be_read_and_named_all_the_same() {
     assert_eq!(needs(&projected), ["customer/cus_1"]);
     assert_eq!(projected.row.workspace_id.map(|id| id.to_string()).as_deref(), Some(OWN));
     assert_eq!(projected.row.billing_contact_id, customer_of("{}").contact().row.id);
-    let only_deleted = with(World::default().delete("customer", "cus_1", 0), "").subscription();
-    assert_eq!(needs(&only_deleted), Vec::<String>::new(), "a read brings no content any more");
+    // a read brings no content any more, but its deletion has ended what is said to be alive
+    let deleted = |second, fields| with(World::default().delete("customer", "cus_1", second), fields).subscription();
+    assert_eq!(needs(&deleted(0, "")), ["subscription/sub_1"]);
+    assert!(deleted(0, "").notes.contains(&Reason::NeedsFetch));
+    assert_eq!(needs(&deleted(-1, "")), Vec::<String>::new(), "what was said after it stands");
+    assert_eq!(needs(&deleted(0, r#""ended_at":1767225600"#)), Vec::<String>::new());
 }
 
 #[test]
