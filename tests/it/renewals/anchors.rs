@@ -54,11 +54,11 @@ fn life(rng: &mut Rng) -> Life {
             5 => told[rng.usize(..told.len())].anchor,
             _ => last.anchor,
         };
-        if rng.u8(..6) == 0 {
-            (next.at, next.place) = (last.at, last.place + 1);
-        } else if rng.u8(..6) == 0 {
+        match rng.u8(..7) {
+            0 => (next.at, next.place) = (last.at, last.place + 1),
             // just when something is due
-            next.at = if last.anchor > last.at { last.anchor } else { month_after(last) };
+            1 => next.at = if last.anchor > last.at { last.anchor } else { month_after(last) },
+            _ => {}
         }
         told.push(next);
     }
