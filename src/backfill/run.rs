@@ -29,7 +29,7 @@ use crate::worker::rebuild::Rebuild;
 /// A sign of life this often.
 const SIGN_EVERY: Duration = Duration::from_secs(5);
 
-/// After so many objects, and then each time that they have doubled, the planner is told.
+/// After so many objects of a stage, and then each time that they have doubled, the planner is told.
 const ANALYZE_FIRST: usize = 500;
 
 /// Objects that are asked for in one transaction.
@@ -187,7 +187,7 @@ impl Backfill {
         let mut at_work = JoinSet::new();
         let mut stages: BTreeMap<u8, usize> = BTreeMap::new();
         let mut signed: Option<Instant> = None;
-        let (mut stored, mut next_look) = (0, ANALYZE_FIRST);
+        let mut growth = BTreeMap::new();
         loop {
             let waiting = ready.iter().map(|one| one.range.list.stage());
             let Some(stage) = waiting.chain(stages.keys().copied()).min() else { return Ok(()) };
@@ -219,14 +219,16 @@ impl Backfill {
                         self.sign(run, Some(*version)).await?;
                         signed = Some(Instant::now());
                     }
+                    // each stage fills other tables
+                    let (stored, next_look) = growth.entry(list.stage()).or_insert((0, ANALYZE_FIRST));
                     if let Outcome::Stored(page) = &outcome {
-                        stored += page.objects;
+                        *stored += page.objects;
                     }
-                    self.follow(list, tries, outcome, &mut ready, &mut covered, notice).await?;
                     if stored >= next_look {
-                        next_look = 2 * stored;
+                        *next_look = 2 * *stored;
                         runs::analyze(&mut *self.context.pool.acquire().await?).await?;
                     }
+                    self.follow(list, tries, outcome, &mut ready, &mut covered, notice).await?;
                 }
                 () = sleep_until(wake) => {}
             }

@@ -38,7 +38,21 @@ fn all() -> Vec<Read> {
         Read::Price(id("x")),
         Read::Plan(id("x")),
         Read::CheckoutSession(id("x")),
+        page(Listed::Products),
+        page(Listed::Prices),
+        page(Listed::Plans),
+        page(Listed::Coupons),
+        page(Listed::Customers),
+        page(Listed::Subscriptions(None)),
+        page(Listed::Invoices(None)),
+        page(Listed::Sessions(None)),
+        page(Listed::Disputes),
     ]
+}
+
+/// The first page of a list.
+fn page(of: Listed) -> Read {
+    Read::List { of, span: Span::default(), after: None, expand: true }
 }
 
 fn target(read: &Read) -> String {
@@ -77,6 +91,18 @@ fn each_read_asks_for_what_it_says() {
         "/prices/x?expand[0]=currency_options&expand[1]=product",
         "/plans/x?expand[0]=product",
         "/checkout/sessions/x?expand[0]=line_items",
+        "/products?limit=100",
+        "/prices?expand[0]=data.currency_options&limit=100",
+        "/plans?limit=100",
+        "/coupons?limit=100",
+        "/customers?expand[0]=data.invoice_settings.default_payment_method&expand[1]=data.default_source\
+         &expand[2]=data.discount.source.coupon&limit=100",
+        "/subscriptions?expand[0]=data.default_payment_method&expand[1]=data.default_source\
+         &expand[2]=data.discounts.source.coupon&expand[3]=data.items.data.discounts&expand[4]=data.schedule\
+         &limit=100&status=all",
+        "/invoices?limit=100",
+        "/checkout/sessions?expand[0]=data.line_items&limit=100",
+        "/disputes?limit=100",
     ];
     assert_eq!(all().iter().map(target).collect::<Vec<_>>(), expected);
 }
@@ -85,6 +111,29 @@ fn each_read_asks_for_what_it_says() {
 fn the_payments_of_an_intent_are_found_by_its_kind_and_id() {
     let read = Read::InvoicePayments { of: PaymentsOf::PaymentIntent(id("pi_1")), after: None };
     assert_eq!(target(&read), "/invoice_payments?limit=100&payment[payment_intent]=pi_1&payment[type]=payment_intent");
+}
+
+#[test]
+fn a_list_can_be_of_a_span_of_a_customer_and_plain() {
+    let span = Span { from: Some(5), until: Some(9) };
+    let read = |of| Read::List { of, span, after: Some(id("last")), expand: false };
+    let bounds = "created[gte]=5&created[lt]=9";
+    assert_eq!(target(&read(Listed::Customers)), format!("/customers?{bounds}&limit=100&starting_after=last"));
+    let of = Some(id("cus_1"));
+    assert_eq!(
+        target(&read(Listed::Subscriptions(of.clone()))),
+        format!("/subscriptions?{bounds}&customer=cus_1&limit=100&starting_after=last&status=all")
+    );
+    for (of, path) in [(Listed::Invoices(of.clone()), "/invoices"), (Listed::Sessions(of), "/checkout/sessions")] {
+        assert_eq!(target(&read(of)), format!("{path}?{bounds}&customer=cus_1&limit=100&starting_after=last"));
+    }
+    // all payments of all invoices are the list of another read, and count as it
+    let payments = page(Listed::Payments);
+    assert_eq!(payments.operation(), "invoice_payments.list");
+    assert_eq!(
+        target(&payments),
+        "/invoice_payments?expand[0]=data.payment.charge&expand[1]=data.payment.payment_intent.latest_charge&limit=100"
+    );
 }
 
 #[test]

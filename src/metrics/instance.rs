@@ -303,6 +303,7 @@ mod tests {
 
     use super::*;
     use crate::client::{self, ApiError, Read};
+    use crate::metrics::drift::TABLES;
 
     /// The series of one metric with one label.
     fn labelled(name: &str, label: &str, values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
@@ -344,13 +345,15 @@ mod tests {
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
             labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
             labelled("reconcile_missed_events", "family", catalogue::families()),
+            labelled("drift_customers", "outcome", ["compared", "failed"]),
             labelled("reconcile_runs", "outcome", RunOutcome::ALL.map(RunOutcome::as_str)),
             labelled("limit_renewals", "outcome", ["renewed", "inactive", "trial_end"]),
             labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
             histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
-            ["order_ambiguous_total", "limit_corrections_total", "stripe_api_usable"]
+            ["order_ambiguous_total", "limit_corrections_total", "stripe_api_usable", "drift_samples_total"]
                 .map(|name| format!("billing_sync_{name}"))
                 .to_vec(),
+            TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
         ]
         .concat();
         let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).collect();
