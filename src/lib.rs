@@ -28,7 +28,7 @@
 //! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
 //! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
 //! - [`client`]: the way out, to Stripe's API.
-//! - [`receiver`], [`renewals`], [`worker`], [`reconcile`], [`ops`]: the parts of a process. [`service`]: the process.
+//! - [`receiver`], [`renewals`], [`worker`], [`reconcile`], [`backfill`], [`ops`]: the parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for people.
 //!
 //! # Invariants

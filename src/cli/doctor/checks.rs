@@ -6,6 +6,7 @@ use time::Duration;
 
 use super::report::{Check, Report};
 use crate::admin::checkup;
+use crate::backfill::runs::{self, Open};
 use crate::cli::{database, output};
 use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
@@ -83,8 +84,25 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         Ok(figures) => super::stripe::comparison(&figures, stripe).into_iter().for_each(|check| report.add(check)),
         Err(error) => report.add(broken("reconcile", &error)),
     }
+    match runs::open(conn).await {
+        Ok(open) => report.add(backfill(open.as_ref())),
+        Err(error) => report.add(broken("backfill", &error)),
+    }
     if let Some(config) = stripe {
         report.add(super::stripe::api(config, conn).await);
+    }
+}
+
+/// A backfill that nobody works on was stopped, and has not read everything.
+fn backfill(open: Option<&Open>) -> Check {
+    match open {
+        None => Check::ok("backfill", "none is open"),
+        Some(open) if open.alive => Check::ok("backfill", "one is at work"),
+        Some(open) => {
+            let minutes = (open.silent_seconds / 60.0).ceil();
+            let detail = format!("one was stopped before its end, {minutes:.0} min ago");
+            Check::warning("backfill", detail, "`billing-sync backfill --resume` goes on with it")
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::listing::Listed;
 use crate::cli::output;
 
 /// What design and mapping promise and this release does not have yet.
-const NOT_IN_THIS_RELEASE: &str = "backfill, verify, retention";
+const NOT_IN_THIS_RELEASE: &str = "retention";
 
 /// How one check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

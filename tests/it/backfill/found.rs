@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::ground::{assert_alike, shop};
 use crate::support::fetching::Fetching;
-use crate::support::stripe::Epoch;
+use crate::support::stripe::{Epoch, Fault};
 
 #[tokio::test]
 async fn the_rows_of_a_backfill_are_those_of_all_events() {
@@ -168,5 +168,29 @@ async fn objects_on_a_test_clock_are_in_no_list_and_are_read_where_they_are_know
     sync.backfill_completely().await;
     assert_eq!(sync.app.text("SELECT name FROM billing.billing_contacts").await.as_deref(), Some("Clock"));
     assert!(sync.stripe.served().iter().any(|one| one.path == format!("/v1/customers/{customer}")));
+    sync.end().await;
+}
+
+/// What Stripe no longer lists as events was read as objects.
+#[tokio::test]
+async fn a_complete_backfill_closes_the_gap_in_the_events_and_no_other_does() {
+    let sync = Fetching::unheard(3).await;
+    sync.app
+        .execute(
+            "INSERT INTO billing.watermarks (account, compared_until, gap_since, gap_until)
+            VALUES ('', '2025-03-01Z', '2025-01-01Z', '2025-02-01Z')",
+        )
+        .await;
+    let gap = "SELECT gap_since::date::text FROM billing.watermarks";
+    sync.stripe.fail_next_under("/v1/disputes", 1, Fault::NotFound);
+    assert!(!sync.backfill().await.is_complete());
+    assert_eq!(sync.app.text(gap).await.as_deref(), Some("2025-01-01"));
+    let backfill = sync.backfiller().await.unwrap();
+    let run = backfill.begin(Begin::New(Some(OffsetDateTime::UNIX_EPOCH))).await.unwrap();
+    assert!(backfill.run(&run, &mut |_| {}).await.unwrap().is_complete());
+    assert_eq!(sync.app.text(gap).await.as_deref(), Some("2025-01-01"));
+    sync.stripe.tick(3600);
+    sync.backfill_completely().await;
+    assert_eq!(sync.app.text(gap).await, None);
     sync.end().await;
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use billing_sync::backfill::sampler::Sampler;
 use billing_sync::backfill::survey::{Sight, Whom};
 use billing_sync::backfill::{Backfill, Begin, Keep, Notice, Report, Stop};
 use billing_sync::client::{HttpStripe, metrics};
@@ -97,7 +98,7 @@ impl Fetching {
         self.backfiller_with(20_000, 4).await
     }
 
-    pub(crate) async fn backfiller_with(&self, rate: u32, concurrency: usize) -> Result<Arc<Backfill>, Stop> {
+    fn client(&self, rate: u32, concurrency: usize) -> Arc<HttpStripe> {
         let config = StripeConfig {
             secret_key: Some(self.stripe.key().into()),
             api_base: self.stripe.base().parse().unwrap(),
@@ -106,10 +107,20 @@ impl Fetching {
             concurrency,
             read_margin: self.app.context.read_margin,
         };
-        let client = HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), Heard::default()).unwrap();
+        Arc::new(HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), Heard::default()).unwrap())
+    }
+
+    /// The part of `serve` that compares so many customers, with a margin of a second.
+    pub(crate) fn sampler(&self, customers: u32) -> Sampler {
+        let context = self.app.context.clone().with_fetches(Duration::from_secs(1));
+        Sampler { context, api: self.client(20_000, 4), customers }
+    }
+
+    pub(crate) async fn backfiller_with(&self, rate: u32, concurrency: usize) -> Result<Arc<Backfill>, Stop> {
         let accounts = self.app.context.sync.accounts.clone();
         let backfill =
-            Backfill::new(self.app.context.clone(), Arc::new(client), accounts, concurrency, IMPATIENT).await?;
+            Backfill::new(self.app.context.clone(), self.client(rate, concurrency), accounts, concurrency, IMPATIENT)
+                .await?;
         Ok(Arc::new(backfill))
     }
 

@@ -67,7 +67,10 @@ async fn a_backfill_that_is_killed_goes_on_where_it_was() {
     let output = sync.run(&["backfill"]).await;
     let said = words(&output.stderr);
     assert!(code(&output) == 2 && said.contains("is at work") && said.contains("--resume"), "{said}");
-    let output = sync.run(&["backfill", "--resume"]).await;
+    sync.app.execute("UPDATE billing.backfill_runs SET seen_at = seen_at - interval '10 min'").await;
+    let said = words(&sync.run(&["doctor"]).await.stdout);
+    assert!(said.contains("warn backfill one was stopped before its end, 11 min ago"), "{said}");
+    let output = sync.run(&["backfill"]).await;
     let said = words(&output.stderr);
     assert!(code(&output) == 0 && said.contains("going on with the backfill of"), "{said}");
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
