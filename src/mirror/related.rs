@@ -59,14 +59,15 @@ pub async fn customers_around(
         UNION
         SELECT held.account, held.object_type, held.object_id, holder.customer_id
         FROM unnest($4::text[], $5::text[], $6::text[]) AS held (account, object_type, object_id)
-        -- one look into the index for each: taken for a join, some hundred of them read the whole mirror
+        -- one look into the index for each, and nothing else to go by: taken for a join, some hundred of them read the
+        -- whole mirror, and with the account beside it each reads all objects of that
         CROSS JOIN LATERAL (
-            SELECT o.customer_id
+            SELECT o.account, o.customer_id
             FROM billing.stripe_objects AS o
-            WHERE o.refs @> ARRAY[held.object_type || '/' || held.object_id] AND o.account = held.account
-                AND o.customer_id IS NOT NULL
+            WHERE o.refs @> ARRAY[held.object_type || '/' || held.object_id]
             OFFSET 0
-        ) AS holder"#,
+        ) AS holder
+        WHERE holder.account = held.account AND holder.customer_id IS NOT NULL"#,
         &accounts,
         &types,
         &ids,
@@ -135,10 +136,10 @@ pub async fn naming(
         CROSS JOIN LATERAL (
             SELECT found.account, found.object_type, found.object_id
             FROM billing.stripe_objects AS found
-            WHERE found.refs @> ARRAY[asked.ref] AND found.account = asked.account
-                AND found.object_type = asked.object_type
+            WHERE found.refs @> ARRAY[asked.ref]
             OFFSET 0
-        ) AS o"#,
+        ) AS o
+        WHERE o.account = asked.account AND o.object_type = asked.object_type"#,
         &accounts,
         &refs,
         &types

@@ -116,7 +116,8 @@ impl Work {
 pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work) -> Result<Applied, Failure> {
     let (objects, named) = (work.objects(), work.named());
     let Work { incoming, facts, touches, mut demands, mut notes, also, past } = work;
-    let around = related::customers_around(conn, &objects, &named).await?;
+    let led = leading(&objects, &named, past);
+    let around = related::customers_around(conn, &led.0, &led.1).await?;
     let own = touches.values().flat_map(|touch| &touch.customers).cloned();
     let mut customers: BTreeSet<ObjectKey> = own.chain(around.into_iter().map(|(_, customer)| customer)).collect();
     if past {
@@ -128,7 +129,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     rows::add(conn, &facts).await?;
     let grown = timeline::add(conn, &facts, &incoming.arrivals).await?;
     let merged = merge::merge(conn, incoming).await?;
-    let mut causes = touched(conn, &merged, &touches, &objects, &named).await?;
+    let mut causes = touched(conn, &merged, &touches, &led.0, &led.1).await?;
     if past {
         let matter = concerned(conn, causes.keys().cloned().collect(), &objects, &named, &facts).await?;
         causes.retain(|customer, _| matter.contains(customer));
@@ -164,6 +165,19 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     changes.extend(project::others(conn, &touched_others, &others, &mut notes, &mut demands).await?);
     let demands = ask(conn, context, demands).await?;
     Ok(Applied { merged, notes, demands, changes })
+}
+
+/// The objects, and those that they name, by which customers are found that no object names itself. Of the past only a
+/// dispute does not.
+fn leading(
+    objects: &BTreeSet<ObjectKey>,
+    named: &BTreeSet<ObjectKey>,
+    past: bool,
+) -> (BTreeSet<ObjectKey>, BTreeSet<ObjectKey>) {
+    if past && objects.iter().all(|key| key.object_type != "dispute") {
+        return (BTreeSet::new(), BTreeSet::new());
+    }
+    (objects.clone(), named.clone())
 }
 
 /// Those of `customers` for whom the invoices and payments of the past may matter: a subscription names the invoice as its
