@@ -21,13 +21,14 @@ target/foreign/bin/localstripe:
 	python3 -m venv target/foreign
 	target/foreign/bin/pip install --quiet localstripe==1.15.10
 
-soak: rust postgres ## the laws of order on many new lives, and two years of 10,000 workspaces (an hour or more)
+soak: rust postgres ## the laws of order on many new lives, a backfill of 5,000 customers, and two years of 10,000 workspaces (an hour or more)
 	SOAK_LIVES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
 	SOAK_LIVES=500 cargo test --locked --test it -- any_life_ends --nocapture
+	SOAK_CUSTOMERS=5000 cargo test --locked --test it -- backfill::found::the_rows --nocapture
 	SOAK_SUBSCRIPTIONS=10000 cargo test --locked --test it -- renewals::simulation --nocapture
 
-bench: rust postgres ## what renewals and consume cost beside bare SQL (some ten minutes)
-	cargo bench --locked --bench limits
+bench: rust postgres ## what renewals, consume and a backfill cost beside bare SQL (an hour; BENCH=limits or BENCH=backfill for one)
+	cargo bench --locked $(if $(BENCH),--bench $(BENCH),--bench limits --bench backfill)
 
 mutants: rust ## mutation tests of the rules of order, signature and SEPA (needs cargo-mutants; installs it)
 	.ci/mutants

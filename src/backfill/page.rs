@@ -104,7 +104,7 @@ pub(super) async fn step(
     };
     drop(answer.body);
     let (rest, done) = match range.next(&page) {
-        Next::End => (Range { after: range.after.clone(), ..range.clone() }, true),
+        Next::End => (range.clone(), true),
         Next::After(place) => (Range { after: Some(place), ..range.clone() }, false),
         Next::Nowhere => return Ok(again(range, None, "Stripe says that there is more, and does not give it")),
     };

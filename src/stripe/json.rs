@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Text in which every byte sequence that is no character, and NUL, has become U+FFFD.
@@ -33,6 +33,59 @@ impl<'de> Deserialize<'de> for Text {
         }
         // as bytes, because serde_json refuses a lone surrogate only where a `str` is asked for
         deserializer.deserialize_bytes(TextVisitor)
+    }
+}
+
+/// Looks for one member of an object, of duplicates the last, and makes nothing of the others: most of what is read of an
+/// object is a few of its many fields.
+struct Member<'k>(&'k str);
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(is_it) = members.next_key_seed(Key(self.0))? {
+            if is_it {
+                found = Some(members.next_value()?);
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a key is this one.
+struct Key<'k>(&'k str);
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = bool;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        // as bytes, like every text here
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = bool;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<bool, E> {
+        Ok(bytes == self.0.as_bytes())
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<bool, E> {
+        Ok(text == self.0)
     }
 }
 
@@ -101,7 +154,11 @@ impl<'a> Json<'a> {
     /// A member of an object, by one key; null where this is no object or has no such key.
     #[must_use]
     pub fn get(self, key: &str) -> Json<'a> {
-        self.object().map_or(Json::NULL, |object| object.get(key))
+        if !self.raw().starts_with('{') {
+            return Json::NULL;
+        }
+        let mut json = serde_json::Deserializer::from_str(self.raw());
+        Member(key).deserialize(&mut json).ok().flatten().map_or(Json::NULL, Json)
     }
 }
 
@@ -145,6 +202,8 @@ mod tests {
         );
         let object = json(&deep).object().unwrap();
         assert_eq!(object.get("id").text().as_deref(), Some("x"));
+        assert_eq!(json(&deep).get("id").text().as_deref(), Some("x"));
+        assert!(json(&deep).get("nothing").is_null() && json("[1]").get("id").is_null());
         assert_eq!(object.get("n").integer(), None);
         assert_eq!(object.get("s").text().as_deref(), Some("\u{FFFD}\u{FFFD}\u{FFFD}"));
     }
@@ -152,6 +211,8 @@ mod tests {
     #[test]
     fn the_last_of_duplicate_keys_wins() {
         assert_eq!(json(r#"{"a":1,"a":2}"#).get("a").integer(), Some(2));
+        assert_eq!(json(r#"{"\u0061":1,"b":2}"#).get("a").integer(), Some(1));
+        assert_eq!(json(r#"{"a":1,"a":2}"#).object().unwrap().get("a").integer(), Some(2));
     }
 
     #[test]

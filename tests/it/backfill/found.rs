@@ -9,9 +9,16 @@ use super::ground::{assert_alike, shop};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::{Epoch, Fault};
 
+/// `make soak` has more.
+fn customers() -> usize {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
+    let soak = std::env::var("SOAK_CUSTOMERS").ok();
+    soak.and_then(|text| text.parse().ok()).unwrap_or(250)
+}
+
 #[tokio::test]
 async fn the_rows_of_a_backfill_are_those_of_all_events() {
-    let sync = Fetching::unheard(250).await;
+    let sync = Fetching::unheard(customers()).await;
     let report = sync.backfill_completely().await;
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     assert_eq!(report.projected, 0, "the pages have written all rows already");
