@@ -123,16 +123,16 @@ async fn a_sample_counts_what_differs_and_writes_nothing() {
     sync.settle().await;
     sync.stripe.tick(60);
     let rows = "billing_sync_drift_rows{table=\"billing_contacts\"}";
-    let samples = "billing_sync_drift_samples_total";
+    let taken = "billing_sync_drift_samples_total";
     let shown = |series: &str| sync.app.metric(series).to_string();
     let sampler = sync.sampler(6);
     sampler.look().await;
-    assert_eq!([shown(rows), shown(samples)], ["0", "1"]);
+    assert_eq!([shown(rows), shown(taken)], ["0", "1"]);
     sync.app
         .execute("UPDATE billing.billing_contacts SET city = 'Nowhere' WHERE stripe_customer_id IN ('cus_1', 'cus_2')")
         .await;
     sampler.look().await;
-    assert_eq!([shown(rows), shown(samples)], ["2", "2"]);
+    assert_eq!([shown(rows), shown(taken)], ["2", "2"]);
     assert_eq!(shown("billing_sync_drift_customers_total{outcome=\"compared\"}"), "12");
     let there = "SELECT count(*)::text FROM billing.billing_contacts WHERE city = 'Nowhere'";
     assert_eq!(sync.app.text(there).await.as_deref(), Some("2"));
