@@ -62,8 +62,8 @@ pub struct Backfill {
     /// Pages at work at a time.
     concurrency: usize,
     patience: RetryPolicy,
-    /// When the account began, as Unix time.
-    floor: i64,
+    /// When the account began, as Unix time: nothing is older. `None`: this is no Stripe, and no range is cut.
+    floor: Option<i64>,
     /// The account of the key, where it may be read.
     stripe_account: Option<Account>,
     /// A stored event shows that the key is of the account of what is stored: what it does not find is not there.
@@ -176,20 +176,21 @@ impl Backfill {
 }
 
 /// The account of the key, and when it began. A restricted key may not be allowed to read it, and that is no harm.
-async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, i64), Stop> {
+async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, Option<i64>), Stop> {
     match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => {
             let account = Json::parse(&answer.body).unwrap_or(Json::NULL);
             let created = account.get("created").integer().unwrap_or(range::OLDEST);
-            Ok((guard::account_of(api, &answer.body), created.max(range::OLDEST)))
+            Ok((guard::account_of(api, &answer.body), Some(created.max(range::OLDEST))))
         }
-        Err(error) if error.is_unknown_path() => Ok((None, range::OLDEST)),
+        // no Stripe, which may not know spans of time either
+        Err(error) if error.is_unknown_path() => Ok((None, None)),
         Err(
             error @ (ApiError::Unauthorised { status: 401, .. }
             | ApiError::RateLimited { .. }
             | ApiError::Unavailable { .. }),
         ) => Err(Stop::Stripe(error)),
-        Err(_) => Ok((None, range::OLDEST)),
+        Err(_) => Ok((None, Some(range::OLDEST))),
     }
 }
 

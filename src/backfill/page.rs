@@ -109,7 +109,7 @@ pub(super) async fn step(
         Next::Nowhere => return Ok(again(range, None, "Stripe says that there is more, and does not give it")),
     };
     let second = rest.after.as_ref().filter(|_| cut && !done);
-    let second = second.and_then(|place| range.cut(&page, place, backfill.floor));
+    let second = second.zip(backfill.floor).and_then(|(place, floor)| range.cut(&page, place, floor));
     let (older, rest) = match second {
         Some(at) => (
             Some(Span { from: range.span.from, until: Some(at) }),

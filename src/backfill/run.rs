@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::covered::Covered;
 use super::page::{self, Outcome, Stored};
-use super::range::Range;
+use super::range::{OLDEST, Range};
 use super::ranges;
 use super::runs::{self, Counts, Run, Stage};
 use super::{Backfill, List, Stop, unnamed};
@@ -36,7 +36,7 @@ const ANALYZE_FIRST: usize = 500;
 const ASK: i64 = 1000;
 
 /// Objects that have not come nearer to being read for this long are left to the service.
-const FETCH_PATIENCE: Duration = Duration::from_mins(2);
+const FETCH_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What happens, for whoever watches.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,7 +183,8 @@ impl Backfill {
         let (open, mut began) = (ranges::open(&mut conn, run).await?, runs::began(&mut conn, run).await?);
         drop(conn);
         let mut ready: VecDeque<Ready> = open.into_iter().map(Ready::now).collect();
-        let mut covered = Covered::new(ready.iter().map(|one| &one.range), self.floor, self.accounts.len());
+        let mut covered =
+            Covered::new(ready.iter().map(|one| &one.range), self.floor.unwrap_or(OLDEST), self.accounts.len());
         let mut at_work = JoinSet::new();
         let mut stages: BTreeMap<u8, usize> = BTreeMap::new();
         let mut signed: Option<Instant> = None;
@@ -334,7 +335,7 @@ impl Backfill {
     /// Reads what was asked for, beside a service that may do the same, until nothing is left or nothing moves.
     async fn fetch(&self, run: &Run, notice: &mut impl FnMut(Notice)) -> Result<(u64, Vec<(String, String)>), Stop> {
         let fetcher = Fetcher::new(self.asking(), Arc::clone(&self.api), self.concurrency);
-        let mut least = (u64::MAX, Instant::now());
+        let (mut last, mut moved) = ((u64::MAX, 0), Instant::now());
         loop {
             let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
             // jobs at work are finished first
@@ -355,11 +356,13 @@ impl Backfill {
             self.sign(run, None).await?;
             let Waiting { left, failing, failures } =
                 watch::reads_left(&mut *self.context.pool.acquire().await?).await?;
-            if left < least.0 {
-                least = (left, Instant::now());
+            // those that have failed are tried again and again, and that is no progress
+            if left < last.0 || (failing < left && (left, failing) != last) {
+                moved = Instant::now();
             }
+            last = (left, failing);
             notice(Notice::Left(left));
-            if left == 0 || (drained.is_some() && failing == left) || least.1.elapsed() > FETCH_PATIENCE {
+            if left == 0 || (drained.is_some() && failing == left) || moved.elapsed() > FETCH_PATIENCE {
                 return Ok((left, failures));
             }
             if let Some(pause) = drained {
