@@ -68,6 +68,20 @@ async fn a_backfill_that_is_taken_over_stops_and_the_other_one_finishes() {
     sync.end().await;
 }
 
+/// Not even the page that it is at.
+#[tokio::test]
+async fn who_was_relieved_stores_nothing_any_more() {
+    let sync = Fetching::unheard(8).await;
+    let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
+    let run = first.begin(Begin::New(None)).await.unwrap();
+    second.begin(Begin::Resume).await.unwrap();
+    let relieved = first.run(&run, &mut |_| {}).await;
+    assert!(matches!(relieved, Err(Stop::Relieved)), "{relieved:?}");
+    assert_eq!(sync.app.text("SELECT sum(pages)::text FROM billing.backfill_ranges").await.as_deref(), Some("0"));
+    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.stripe_objects").await.as_deref(), Some("0"));
+    sync.end().await;
+}
+
 /// Whoever gives the open one up and begins anew does no harm to what both write.
 #[tokio::test]
 async fn two_backfills_that_write_at_once_end_in_the_same_rows() {
