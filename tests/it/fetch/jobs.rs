@@ -30,7 +30,7 @@ async fn unknown_objects_that_a_subscription_names_are_fetched_once_however_ofte
     sync.tell(0, Epoch::Endive, &["customer.created", "customer.subscription.updated"]).await;
     sync.app.drain().await;
     sync.tell(0, Epoch::Clover, &["customer.subscription.created"]).await;
-    sync.settle().await;
+    sync.settle_in_turn().await;
     for path in [
         format!("/v1/prices/{}", sale.price),
         format!("/v1/prices/{later}"),
