@@ -201,3 +201,21 @@ async fn a_complete_backfill_closes_the_gap_in_the_events_and_no_other_does() {
     assert_eq!(sync.app.text(gap).await, None);
     sync.end().await;
 }
+
+/// A debit failed, and the next one is on its way: lists have only that one.
+#[tokio::test]
+async fn the_failed_debits_of_what_is_still_owed_are_read() {
+    let sync = Fetching::unheard(2).await;
+    let bank = sync.stripe.sepa_debit("3000");
+    sync.stripe.attach(&bank, "cus_1");
+    let invoice = sync.stripe.bill("sub_1", 1000);
+    sync.stripe.charge_failed(&invoice, &bank, "insufficient_funds");
+    sync.stripe.tick(600);
+    sync.stripe.charge_pending(&invoice, &bank);
+    sync.stripe.tick(600);
+    sync.backfill_completely().await;
+    let failed = "SELECT sepa_payment_failed::text FROM billing.subscriptions WHERE stripe_subscription_id = 'sub_1'";
+    assert_eq!(sync.app.text(failed).await.as_deref(), Some("true"));
+    assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
+    sync.end().await;
+}
