@@ -208,6 +208,8 @@ async fn the_failed_debits_of_what_is_still_owed_are_read() {
     let sync = Fetching::unheard(2).await;
     let bank = sync.stripe.sepa_debit("3000");
     sync.stripe.attach(&bank, "cus_1");
+    // with a method of its own nothing else asks for its latest invoice
+    sync.stripe.update("sub_1", json!({ "default_payment_method": bank }));
     let invoice = sync.stripe.bill("sub_1", 1000);
     sync.stripe.charge_failed(&invoice, &bank, "insufficient_funds");
     sync.stripe.tick(600);
