@@ -214,6 +214,10 @@ async fn the_failed_debits_of_what_is_still_owed_are_read() {
     sync.stripe.charge_failed(&invoice, &bank, "insufficient_funds");
     sync.stripe.tick(600);
     sync.stripe.charge_pending(&invoice, &bank);
+    // nor does the payment itself remember
+    let mut intent = sync.stripe.truth().into_values().find(|one| one["object"] == "payment_intent").unwrap();
+    intent["last_payment_error"] = json!(null);
+    sync.stripe.untold(intent);
     sync.stripe.tick(600);
     sync.backfill_completely().await;
     let failed = "SELECT sepa_payment_failed::text FROM billing.subscriptions WHERE stripe_subscription_id = 'sub_1'";
