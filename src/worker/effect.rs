@@ -5,6 +5,7 @@
 //! only then is anything about the objects read, in statements whose snapshots are younger than the locks. A customer
 //! that turns out to be touched after that is not locked late: a job projects it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
@@ -116,8 +117,11 @@ impl Work {
 pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work) -> Result<Applied, Failure> {
     let (objects, named) = (work.objects(), work.named());
     let Work { incoming, facts, touches, mut demands, mut notes, also, past } = work;
-    let led = leading(&objects, &named, past);
-    let around = related::customers_around(conn, &led.0, &led.1).await?;
+    // of the past every object names its customer itself, but for a dispute
+    let nothing = BTreeSet::new();
+    let is_named = past && objects.iter().all(|key| key.object_type != "dispute");
+    let (leading, led) = if is_named { (&nothing, &nothing) } else { (&objects, &named) };
+    let around = related::customers_around(conn, leading, led).await?;
     let own = touches.values().flat_map(|touch| &touch.customers).cloned();
     let mut customers: BTreeSet<ObjectKey> = own.chain(around.into_iter().map(|(_, customer)| customer)).collect();
     if past {
@@ -129,7 +133,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     rows::add(conn, &facts).await?;
     let grown = timeline::add(conn, &facts, &incoming.arrivals).await?;
     let merged = merge::merge(conn, incoming).await?;
-    let mut causes = touched(conn, &merged, &touches, &led.0, &led.1).await?;
+    let mut causes = touched(conn, &merged, &touches, leading, led).await?;
     if past {
         let matter = concerned(conn, causes.keys().cloned().collect(), &objects, &named, &facts).await?;
         causes.retain(|customer, _| matter.contains(customer));
@@ -157,27 +161,14 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     let mut changes = project::customers(conn, context, &here, &mut notes, &mut demands).await?;
     follow::timeline(conn, &grown).await?;
     let mut others = of_objects(&touches);
-    let mut touched_others = merged.changed.clone();
+    let mut again = Cow::Borrowed(&merged.changed);
     for (key, why) in also {
-        touched_others.insert(key.clone());
+        again.to_mut().insert(key.clone());
         others.entry(key).or_default().extend(why);
     }
-    changes.extend(project::others(conn, &touched_others, &others, &mut notes, &mut demands).await?);
+    changes.extend(project::others(conn, &again, &others, &mut notes, &mut demands).await?);
     let demands = ask(conn, context, demands).await?;
     Ok(Applied { merged, notes, demands, changes })
-}
-
-/// The objects, and those that they name, by which customers are found that no object names itself. Of the past only a
-/// dispute does not.
-fn leading(
-    objects: &BTreeSet<ObjectKey>,
-    named: &BTreeSet<ObjectKey>,
-    past: bool,
-) -> (BTreeSet<ObjectKey>, BTreeSet<ObjectKey>) {
-    if past && objects.iter().all(|key| key.object_type != "dispute") {
-        return (BTreeSet::new(), BTreeSet::new());
-    }
-    (objects.clone(), named.clone())
 }
 
 /// Those of `customers` for whom the invoices and payments of the past may matter: a subscription names the invoice as its
