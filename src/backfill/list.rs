@@ -3,10 +3,16 @@
 //! PURE. Products come before their prices, and customers before subscriptions, so that a subscription finds its contact, and both before the invoices of
 //! all years: what may be used is right first, and the past makes it right in detail. Nothing depends on that order.
 
-use crate::client::Listed;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::client::{Listed, Span};
+use crate::domain::object::ObjectKey;
 use crate::stripe::embedded;
 use crate::stripe::json::Json;
 use crate::stripe::views::is_key;
+use crate::worker::part::Part;
 
 /// A list of Stripe's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,6 +186,22 @@ impl Page {
             }
         }
         Ok(page)
+    }
+
+    /// What can be stored, as parts that were read at `at`. A server that knows no spans gives what is of none, too.
+    pub(super) fn into_parts(
+        self,
+        account: &str,
+        list: List,
+        span: Span,
+        at: OffsetDateTime,
+        margin: Duration,
+    ) -> Vec<Part> {
+        let ours = self.elements.into_iter().filter(|element| span.covers(element.created));
+        let part = |element: Element| {
+            Part::of_json(ObjectKey::new(account, list.object_type(), &element.id), element.json, at, margin)
+        };
+        ours.map(part).collect()
     }
 
     /// Whether the newest come first, as Stripe lists: only then is what has not been read yet older than the last.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::list::{List, Page};
 use super::{Backfill, unnamed};
-use crate::client::{ApiError, Listed, Read, Span, Urgency};
+use crate::client::{ApiError, Listed, Span, Urgency};
 use crate::domain::object::ObjectKey;
 use crate::mirror::related;
 use crate::store::Change;
@@ -80,19 +80,20 @@ impl Backfill {
         let owed = parts.iter().filter(|part| part.key.object_type == "invoice" && is_owed(part));
         let mut lacking: BTreeSet<ObjectKey> = owed.map(|part| part.key.clone()).collect();
         lacking.extend(self.unlisted(key, &parts).await?);
-        for round in 0..MOST_ROUNDS {
+        let mut rounds = 1..=MOST_ROUNDS;
+        loop {
             for key in lacking {
                 parts.extend(self.look_up(&key).await?);
                 asked.insert(key);
             }
-            let is_last = round + 1 == MOST_ROUNDS;
+            rounds.next();
+            let is_last = rounds.is_empty();
             let (changes, found) = self.compute(&parts, BTreeSet::from([key.clone()]), keep, &asked, is_last).await?;
             if found.is_empty() {
                 return Ok(changes);
             }
             lacking = found;
         }
-        Ok(Vec::new())
     }
 
     /// Looks at a page of the catalogue.
@@ -134,16 +135,10 @@ impl Backfill {
         };
         let mut parts = Vec::new();
         let mut after: Option<String> = None;
-        let mut expand = true;
+        let span = Span::default();
         for _ in 0..MOST_PAGES {
-            let read = Read::List { of: of.clone(), span: Span::default(), after: after.clone(), expand };
-            let answer = match self.api.read(&customer.account, &read, Urgency::Normal).await {
+            let answer = match self.read_page(&customer.account, of.clone(), span, after.clone()).await {
                 Ok(answer) => answer,
-                // the whole list is refused for one field that this server does not know
-                Err(ApiError::Rejected { status: 400, .. }) if expand => {
-                    expand = false;
-                    continue;
-                }
                 // a deleted customer, or one that was not found either
                 Err(ApiError::NotFound { .. }) => return Ok(parts),
                 Err(error) if error.is_unknown_path() => return Ok(parts),
@@ -152,13 +147,11 @@ impl Backfill {
             let page = Page::read(list, &answer.body)
                 .map_err(|_| ApiError::unavailable("a list of Stripe's has no `data`"))?;
             let end = page.elements.last().map(|element| element.id.clone());
-            for element in page.elements {
-                let key = ObjectKey::new(&customer.account, list.object_type(), &element.id);
-                parts.push(Part::of_json(key, element.json, answer.at, self.margin));
-            }
-            match end.filter(|end| page.has_more && after.as_ref() != Some(end)) {
+            let has_more = page.has_more;
+            parts.extend(page.into_parts(&customer.account, list, span, answer.at, self.margin));
+            match end.filter(|end| has_more && after.as_ref() != Some(end)) {
                 Some(end) => after = Some(end),
-                None if page.has_more => break,
+                None if has_more => break,
                 None => return Ok(parts),
             }
         }

@@ -35,7 +35,7 @@ pub use self::list::List;
 pub use self::look::{Keep, LookError};
 pub use self::run::{Notice, Report};
 use self::runs::{Open, Run};
-use crate::client::{ApiError, Read, StripeApi, Urgency};
+use crate::client::{Answer, ApiError, Listed, Read, Span, StripeApi, Urgency};
 use crate::jobs::account::Account;
 use crate::retry::RetryPolicy;
 use crate::stripe::json::Json;
@@ -167,6 +167,24 @@ impl Backfill {
         };
         tx.commit().await?;
         Ok(run)
+    }
+
+    /// Reads a page of a list, with what rows need beside its objects. A server refuses the whole list for one field that it
+    /// does not know: then it is read plainly, and what is not there is read by itself later.
+    async fn read_page(
+        &self,
+        account: &str,
+        of: Listed,
+        span: Span,
+        after: Option<String>,
+    ) -> Result<Answer, ApiError> {
+        let page = |of, after, expand| Read::List { of, span, after, expand };
+        match self.api.read(account, &page(of.clone(), after.clone(), true), Urgency::Normal).await {
+            Err(ApiError::Rejected { status: 400, .. }) => {
+                self.api.read(account, &page(of, after, false), Urgency::Normal).await
+            }
+            answer => answer,
+        }
     }
 
     /// The same, with what single objects lack asked for at once.

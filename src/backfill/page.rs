@@ -11,13 +11,13 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use super::list::{Element, Page};
+use super::list::Page;
 use super::look::is_owed;
 use super::range::{Next, Range};
 use super::ranges;
 use super::runs::{self, Run};
 use super::{Backfill, CAUSE, Stop};
-use crate::client::{ApiError, Span, Urgency};
+use crate::client::{ApiError, Span};
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::{self, Demands};
 use crate::worker::failure::Failure;
@@ -55,14 +55,14 @@ pub(super) enum Outcome {
 }
 
 /// A page that is stored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stored {
     /// The range after it; `None`: it was the last page.
     pub(super) rest: Option<Range>,
     /// What was cut off, to be read beside it.
     pub(super) cut: Option<Range>,
     /// Its version.
-    pub(super) version: Option<OffsetDateTime>,
+    pub(super) version: OffsetDateTime,
     pub(super) objects: usize,
     pub(super) changes: usize,
     /// Objects that could not be stored.
@@ -95,7 +95,8 @@ pub(super) async fn step(
     cut: bool,
     began: Option<OffsetDateTime>,
 ) -> Result<Outcome, Stop> {
-    let answer = match backfill.api.read(&range.account, &range.read(), Urgency::Normal).await {
+    let after = range.after.as_ref().map(|place| place.id.clone());
+    let answer = match backfill.read_page(&range.account, range.list.listed(), range.span, after).await {
         Ok(answer) => answer,
         Err(error) => return refused(backfill, range, error).await,
     };
@@ -119,7 +120,7 @@ pub(super) async fn step(
     };
     let found = Found {
         nameless: nameless(&range, &page),
-        parts: parts(&range, page.elements, answer.at, backfill.margin),
+        parts: page.into_parts(&range.account, range.list, range.span, answer.at, backfill.margin),
         version: stamp(answer.at, backfill.margin),
         range: rest,
         done,
@@ -135,20 +136,12 @@ fn again(range: Range, wait: Option<Duration>, why: impl Into<String>) -> Outcom
 
 /// What follows from an error of Stripe's.
 async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<Outcome, Stop> {
-    let is_missing = match &error {
-        ApiError::NotFound { .. } => true,
-        ApiError::Rejected { code, .. } => code.as_deref() == Some("resource_missing"),
-        _ => false,
-    };
+    let is_missing = matches!(error, ApiError::NotFound { .. });
     if is_missing && let Some(range) = range.without_place() {
         // the object after which the page was to begin was deleted
         return Ok(Outcome::Changed(range));
     }
-    // the whole list is refused for one field that this server does not know; what is not there is read by itself later
-    if matches!(error, ApiError::Rejected { status: 400, .. }) && !range.plain {
-        return Ok(Outcome::Changed(Range { plain: true, ..range }));
-    }
-    let is_lacking = matches!(error, ApiError::NotFound { .. }) || error.is_unknown_path();
+    let is_lacking = is_missing || error.is_unknown_path();
     Ok(match error {
         _ if is_lacking => match range.list.instead() {
             Some(list) => {
@@ -165,15 +158,6 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
             Outcome::Stuck { range, why: error.to_string() }
         }
     })
-}
-
-fn parts(range: &Range, elements: Vec<Element>, at: OffsetDateTime, margin: Duration) -> Vec<Part> {
-    let ours = elements.into_iter().filter(|element| range.covers(element.created));
-    let part = |element: Element| {
-        let key = ObjectKey::new(&range.account, range.list.object_type(), &element.id);
-        Part::of_json(key, element.json, at, margin)
-    };
-    ours.map(part).collect()
 }
 
 /// What has no id is named by where it stood.
@@ -246,7 +230,7 @@ async fn commit(
         };
         tx.commit().await?;
         let rest = (!done).then_some(range);
-        Ok(Some(Stored { rest, cut, version: Some(version), objects, changes, failed: failed.len() }))
+        Ok(Some(Stored { rest, cut, version, objects, changes, failed: failed.len() }))
     };
     reading::contained(work).await
 }

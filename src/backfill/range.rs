@@ -5,7 +5,7 @@
 //! costs one page that is not full.
 
 use super::list::{List, Page};
-use crate::client::{Read, Span};
+use crate::client::Span;
 
 /// Nothing at Stripe is older: 2010-01-01.
 pub(super) const OLDEST: i64 = 1_262_304_000;
@@ -26,8 +26,6 @@ pub(super) struct Range {
     pub(super) span: Span,
     /// The last object that is stored.
     pub(super) after: Option<Place>,
-    /// The server has refused to expand what rows need.
-    pub(super) plain: bool,
 }
 
 /// A place in a list.
@@ -51,12 +49,6 @@ pub(super) enum Next {
 }
 
 impl Range {
-    /// The request for the next page.
-    pub(super) fn read(&self) -> Read {
-        let after = self.after.as_ref().map(|place| place.id.clone());
-        Read::List { of: self.list.listed(), span: self.span, after, expand: !self.plain }
-    }
-
     /// The same from the second of its place on, where that object is gone from the list: some are read twice.
     pub(super) fn without_place(&self) -> Option<Self> {
         let created = self.after.as_ref()?.created?;
@@ -84,13 +76,6 @@ impl Range {
         (until - from).max(0)
     }
 
-    /// Whether an object is of this range. A server that knows no spans gives them all.
-    pub(super) fn covers(&self, created: Option<i64>) -> bool {
-        created.is_none_or(|created| {
-            self.span.from.is_none_or(|from| created >= from) && self.span.until.is_none_or(|until| created < until)
-        })
-    }
-
     /// The second at which to cut what is left after `place`; what is before it becomes a range of its own.
     /// `floor` is when the account began.
     pub(super) fn cut(&self, page: &Page, place: &Place, floor: i64) -> Option<i64> {
@@ -107,7 +92,7 @@ mod tests {
 
     fn range(from: Option<i64>, until: Option<i64>, after: Option<(&str, i64)>) -> Range {
         let after = after.map(|(id, created)| Place { id: id.to_owned(), created: Some(created) });
-        Range { id: 1, account: String::new(), list: List::Customers, span: Span { from, until }, after, plain: false }
+        Range { id: 1, account: String::new(), list: List::Customers, span: Span { from, until }, after }
     }
 
     fn page(created: &[i64], has_more: bool) -> Page {
@@ -147,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_a_server_without_spans_gives_too_much_is_not_of_the_range() {
-        let span = range(Some(10), Some(20), None);
+        let span = range(Some(10), Some(20), None).span;
         assert!(span.covers(Some(10)) && span.covers(Some(19)) && span.covers(None));
         assert!(!span.covers(Some(9)) && !span.covers(Some(20)));
     }

@@ -30,7 +30,7 @@ pub(super) async fn add(
     )
     .fetch_one(conn)
     .await?;
-    Ok(Range { id, account: account.to_owned(), list, span, after: None, plain: false })
+    Ok(Range { id, account: account.to_owned(), list, span, after: None })
 }
 
 /// The ranges of a run that are not at their end.
@@ -52,7 +52,6 @@ pub(super) async fn open(conn: &mut PgConnection, run: &Run) -> Result<Vec<Range
         list: List::of(&row.list),
         span: Span { from: row.created_from, until: row.created_until },
         after: row.after_id.map(|id| Place { id, created: row.after_created }),
-        plain: false,
     });
     Ok(range.collect())
 }

@@ -187,7 +187,7 @@ impl Backfill {
             Covered::new(ready.iter().map(|one| &one.range), self.floor.unwrap_or(OLDEST), self.accounts.len());
         let mut at_work = JoinSet::new();
         let mut stages: BTreeMap<u8, usize> = BTreeMap::new();
-        let mut signed: Option<Instant> = None;
+        let mut signed = Instant::now();
         let mut growth = BTreeMap::new();
         loop {
             let waiting = ready.iter().map(|one| one.range.list.stage());
@@ -215,10 +215,9 @@ impl Backfill {
                     }
                     stages.retain(|_, count| *count > 0);
                     let outcome = outcome?;
-                    if let Outcome::Stored(Stored { version: Some(version), .. }) = &outcome && signed.is_none() {
-                        began = began.or(Some(*version));
-                        self.sign(run, Some(*version)).await?;
-                        signed = Some(Instant::now());
+                    if let (Outcome::Stored(Stored { version, .. }), None) = (&outcome, began) {
+                        began = Some(*version);
+                        self.sign(run, began).await?;
                     }
                     // each stage fills other tables
                     let (stored, next_look) = growth.entry(list.stage()).or_insert((0, ANALYZE_FIRST));
@@ -233,9 +232,9 @@ impl Backfill {
                 }
                 () = sleep_until(wake) => {}
             }
-            if signed.is_none_or(|at| at.elapsed() > SIGN_EVERY) {
+            if signed.elapsed() > SIGN_EVERY {
                 self.sign(run, None).await?;
-                signed = signed.map(|_| Instant::now());
+                signed = Instant::now();
             }
         }
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::list::{List, Page};
 use super::look::{Keep, LookError};
 use super::{Backfill, unnamed};
-use crate::client::{Answer, ApiError, Read, Span, Urgency};
+use crate::client::{Answer, ApiError, Span};
 use crate::domain::object::ObjectKey;
 use crate::store::Change;
 use crate::worker::failure::Failure;
@@ -208,13 +208,7 @@ impl Backfill {
         after: Option<String>,
         sight: &mut impl FnMut(Sight),
     ) -> Result<Option<(Vec<Part>, Option<String>)>, LookError> {
-        let read = |expand| Read::List { of: list.listed(), span, after: after.clone(), expand };
-        let answer = match self.patiently(account, &read(true)).await {
-            // the whole list is refused for one field that this server does not know
-            Err(ApiError::Rejected { status: 400, .. }) => self.patiently(account, &read(false)).await,
-            answer => answer,
-        };
-        let answer = match answer {
+        let answer = match self.patiently(account, list, span, after.as_ref()).await {
             Ok(answer) => answer,
             Err(error) if matches!(error, ApiError::NotFound { .. }) || error.is_unknown_path() => {
                 sight(Sight::NoList(list));
@@ -233,20 +227,20 @@ impl Backfill {
         };
         let next = page.elements.last().map(|element| element.id.clone());
         let next = next.filter(|next| page.has_more && after.as_ref() != Some(next));
-        let of_span = |created: Option<i64>| created.zip(span.from).is_none_or(|(created, from)| created >= from);
-        let ours = page.elements.into_iter().filter(|element| of_span(element.created));
-        let parts = ours.map(|element| {
-            let key = ObjectKey::new(account, list.object_type(), &element.id);
-            Part::of_json(key, element.json, answer.at, self.margin)
-        });
-        Ok(Some((parts.collect(), next)))
+        Ok(Some((page.into_parts(account, list, span, answer.at, self.margin), next)))
     }
 
     /// Reads, and waits where Stripe says so, as long as a backfill would.
-    async fn patiently(&self, account: &str, read: &Read) -> Result<Answer, ApiError> {
+    async fn patiently(
+        &self,
+        account: &str,
+        list: List,
+        span: Span,
+        after: Option<&String>,
+    ) -> Result<Answer, ApiError> {
         let mut tries = 0;
         loop {
-            let error = match self.api.read(account, read, Urgency::Normal).await {
+            let error = match self.read_page(account, list.listed(), span, after.cloned()).await {
                 Err(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))
                     if !error.is_unknown_path() =>
                 {

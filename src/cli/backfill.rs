@@ -245,19 +245,19 @@ fn complain(report: &Report) {
     for list in &report.counts.lacking {
         say(&format!("not read: Stripe has no list of {list} at STRIPE_API_BASE"));
     }
-    let name = |what: &str, named: &[(String, String)], all: usize| {
+    let name = |what: &str, named: &[(String, String)]| {
         for (object, error) in named.iter().take(NAMED) {
             say(&format!("{what}: {object}: {error}"));
         }
-        if all > NAMED {
-            say(&format!("{what}: {} more", all - NAMED));
+        if named.len() > NAMED {
+            say(&format!("{what}: {} more", named.len() - NAMED));
         }
     };
-    name("not stored", &report.counts.failed, report.counts.failed.len());
+    name("not stored", &report.counts.failed);
     if !report.counts.failed.is_empty() {
         say("What was not stored is in billing.backfill_failures; the rest is stored.");
     }
-    name("not read", &report.unread, report.unread.len());
+    name("not read", &report.unread);
     if report.left > 0 {
         say(&format!("{} objects are still to be read: `serve` goes on asking for them.", report.left));
     }

@@ -158,6 +158,15 @@ pub struct Span {
     pub until: Option<i64>,
 }
 
+impl Span {
+    /// Whether what was created then is of this span; what does not say when is of any.
+    pub fn covers(&self, created: Option<i64>) -> bool {
+        created.is_none_or(|created| {
+            self.from.is_none_or(|from| created >= from) && self.until.is_none_or(|until| created < until)
+        })
+    }
+}
+
 /// Whose payments: from an invoice to what paid it, or the way back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentsOf {
