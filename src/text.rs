@@ -1,4 +1,8 @@
-//! Text for a terminal: how wide it is, and how a long sentence is broken. Called by the command line and the demo.
+//! Text for people: how wide a terminal is, how a long sentence is broken, how a time is written. Called by the command
+//! line and the demo, and for times by what is logged.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Reports and tables are made for a terminal of this width.
 pub const WIDTH: usize = 80;
@@ -23,6 +27,11 @@ pub fn wrapped(lead: &str, text: &str) -> String {
         used += length;
     }
     lines.join("\n")
+}
+
+/// A time to the second, as Stripe's dashboard and our flags write it.
+pub fn to_the_second(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 #[cfg(test)]

@@ -150,7 +150,10 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "stripe",
         ],
     ),
-    ("reconcile", &["client", "domain", "interval", "jobs", "metrics", "outbox", "reach", "retry", "stripe", "worker"]),
+    (
+        "reconcile",
+        &["client", "domain", "interval", "jobs", "metrics", "outbox", "reach", "retry", "stripe", "text", "worker"],
+    ),
     (
         "backfill",
         &["client", "clock", "domain", "jobs", "metrics", "mirror", "reconcile", "retry", "store", "stripe", "worker"],

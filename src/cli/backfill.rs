@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::asking::{self, Asking, Progress};
+use super::asking::{self, Asking};
+use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::survey::{Surveyed, Tell};
 use super::{Task, instant, output};
@@ -62,12 +63,12 @@ impl Args {
     async fn run(self, asking: Asking) -> anyhow::Result<ExitCode> {
         let backfill = match asking.open().await? {
             Ok(backfill) => backfill,
-            Err(wrong) => return Ok(refuse(&wrong)),
+            Err(wrong) => return Ok(output::refuse(&wrong)),
         };
         if self.customer.is_empty() && !self.dry_run {
             return match self.begin(&backfill).await? {
                 Ok(begin) => everything(&backfill, begin, self.json).await,
-                Err(wrong) => Ok(refuse(&wrong)),
+                Err(wrong) => Ok(output::refuse(&wrong)),
             };
         }
         let keep = if self.dry_run { Keep::No } else { Keep::Yes("backfill") };
@@ -110,11 +111,6 @@ impl Args {
         output::complain(&format!("going on with the backfill of {began}; --restart begins a new one"));
         Ok(Ok(Begin::Resume))
     }
-}
-
-fn refuse(wrong: &str) -> ExitCode {
-    output::complain(&output::wrapped("error: ", wrong));
-    ExitCode::from(2)
 }
 
 /// Reads everything, and says how it went.

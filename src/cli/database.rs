@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
 use super::output;
+use crate::migrations;
 use crate::reach::place;
 
 /// Longer than any network takes that works.
@@ -19,6 +20,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     let mend = |error| anyhow::anyhow!("{}; start the database, or correct DATABASE_URL", output::causes(&error));
     reach(options).await.map_err(mend)
+}
+
+/// The same, to a schema that is of this release; the inner error says what it is else, and the mend.
+///
+/// # Errors
+/// As [`connect`], and those of the database.
+pub(super) async fn current(options: &PgConnectOptions) -> anyhow::Result<Result<PgConnection, String>> {
+    let mut conn = connect(options).await?;
+    let status = migrations::pending(&mut conn).await?;
+    Ok(if status.is_current() { Ok(conn) } else { Err(format!("{}: {}", status.describe(), status.mend())) })
 }
 
 /// The same for `doctor`, which has a line of its own for the mend.

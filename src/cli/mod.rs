@@ -14,6 +14,7 @@ pub mod health;
 pub mod migrate;
 pub mod outbox;
 pub mod output;
+mod progress;
 pub mod rebuild;
 pub mod reconcile;
 pub mod renew;

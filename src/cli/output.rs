@@ -3,6 +3,7 @@
 //! Text may come from payloads and from other servers, so no control character reaches the terminal.
 
 use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
 
 use anyhow::Context;
 
@@ -30,6 +31,12 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 /// Prints text and a line break to standard error; there is no one to tell when that fails.
 pub fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", tame(text));
+}
+
+/// Says what is wrong with what was asked for, and its mend: exit code 2.
+pub fn refuse(wrong: &str) -> ExitCode {
+    complain(&wrapped("error: ", wrong));
+    ExitCode::from(2)
 }
 
 /// What an error says and why, in one line. Some libraries repeat the cause in their own text; here it stands once.

@@ -1,13 +1,11 @@
 //! `rebuild`: computes every row again from the mirror. No call to Stripe is made.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prometheus::Registry;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::{Task, changes, database, output};
 use crate::config::database::required;
@@ -18,12 +16,8 @@ use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::jobs::rebuild::{estimate, unknown};
 use crate::metrics::instance::Instance;
-use crate::migrations;
 use crate::worker::Context;
 use crate::worker::rebuild::{Page, Rebuild};
-
-/// Without a terminal, how often a line says how far it is.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// The settings of `rebuild`: those that decide what a row says.
 #[derive(Debug)]
@@ -67,12 +61,10 @@ impl Args {
         database: PgConnectOptions,
         (sync, worker, stripe): (SyncConfig, WorkerConfig, StripeConfig),
     ) -> anyhow::Result<ExitCode> {
-        let mut conn = database::connect(&database).await?;
-        let status = migrations::pending(&mut conn).await?;
-        if !status.is_current() {
-            output::complain(&output::wrapped("error: ", &format!("{}: {}", status.describe(), status.mend())));
-            return Ok(ExitCode::from(2));
-        }
+        let mut conn = match database::current(&database).await? {
+            Ok(conn) => conn,
+            Err(wrong) => return Ok(output::refuse(&wrong)),
+        };
         let pool = PgPoolOptions::new().max_connections(2).connect_with(database).await?;
         let context = Context::new(pool, sync, worker, Instance::new(&Registry::new())?);
         let context = if stripe.secret_key.is_some() { context.with_fetches(stripe.read_margin) } else { context };
@@ -105,8 +97,7 @@ impl Args {
 struct Told {
     dry_run: bool,
     json: bool,
-    bar: ProgressBar,
-    said: Instant,
+    progress: Progress,
     objects: usize,
     changed: usize,
     asked: usize,
@@ -115,16 +106,15 @@ struct Told {
 
 impl Told {
     fn new(dry_run: bool, json: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self { dry_run, json, bar, said: Instant::now(), objects: 0, changed: 0, asked: 0, failed: 0 }
+        Self { dry_run, json, progress: Progress::lines(), objects: 0, changed: 0, asked: 0, failed: 0 }
     }
 
     /// A bar on a terminal; elsewhere lines now and then.
     fn expect(&mut self, objects: u64, done: i64) {
-        if std::io::stderr().is_terminal() && !self.dry_run {
-            self.bar = ProgressBar::new(objects).with_position(u64::try_from(done).unwrap_or_default());
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} objects, {per_sec}, {eta} left");
-            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        if !self.dry_run {
+            let template = "{bar:30} {pos}/{len} objects, {per_sec}, {eta} left";
+            self.progress = Progress::new(template, Some(objects));
+            self.progress.bar().set_position(u64::try_from(done).unwrap_or_default());
         }
     }
 
@@ -135,21 +125,19 @@ impl Told {
         for (key, error) in &page.failed {
             self.failed += 1;
             let (kind, id) = (&key.object_type, &key.object_id);
-            self.bar.suspend(|| output::complain(&output::wrapped("", &format!("not computed: {kind} {id}: {error}"))));
+            self.progress.tell(&format!("not computed: {kind} {id}: {error}"));
         }
-        self.bar.inc(u64::try_from(page.objects).unwrap_or_default());
+        self.progress.bar().inc(u64::try_from(page.objects).unwrap_or_default());
         if self.dry_run || self.json {
             page.changes.iter().try_for_each(|change| changes::print(change, self.json))?;
         }
-        if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
-            self.said = Instant::now();
-            output::complain(&format!("{} objects, {} rows changed", self.objects, self.changed));
-        }
+        let (objects, changed) = (self.objects, self.changed);
+        self.progress.say(|| format!("{objects} objects, {changed} rows changed"));
         Ok(())
     }
 
     fn end(&self) -> anyhow::Result<()> {
-        self.bar.finish_and_clear();
+        self.progress.end();
         let (would, rows) = (if self.dry_run { "would be " } else { "" }, self.changed);
         let mut text = format!("{} objects looked at, {rows} rows {would}changed", self.objects);
         if self.asked > 0 {

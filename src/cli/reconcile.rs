@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
-use super::asking::{CONCERNS, Progress};
+use super::asking::CONCERNS;
+use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::{Task, database, output};
 use crate::client::{self, HttpStripe};
@@ -21,11 +22,10 @@ use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::metrics::instance::Instance;
-use crate::migrations;
-use crate::reconcile::gap::text;
 use crate::reconcile::run::{Compared, Run, Since};
 use crate::reconcile::store::Tally;
 use crate::reconcile::{Failure, REACH, Reconcile};
+use crate::text::to_the_second;
 
 /// The settings of `reconcile`: whose events, and how Stripe is asked.
 #[derive(Debug)]
@@ -71,11 +71,8 @@ impl Args {
     }
 
     async fn run(self, database: PgConnectOptions, sync: SyncConfig, stripe: StripeConfig) -> anyhow::Result<ExitCode> {
-        let mut conn = database::connect(&database).await?;
-        let status = migrations::pending(&mut conn).await?;
-        if !status.is_current() {
-            output::complain(&output::wrapped("error: ", &format!("{}: {}", status.describe(), status.mend())));
-            return Ok(ExitCode::from(2));
+        if let Err(wrong) = database::current(&database).await? {
+            return Ok(output::refuse(&wrong));
         }
         let registry = Registry::new();
         let reconcile = Reconcile {
@@ -103,8 +100,7 @@ impl Args {
                     all_well &= compared.is_some_and(|it| it.gap.is_none() && it.tally.unreadable == 0);
                 }
                 Err(Failure::Since(wrong)) => {
-                    output::complain(&output::wrapped("error: ", &format!("--since: {wrong}")));
-                    return Ok(ExitCode::from(2));
+                    return Ok(output::refuse(&format!("--since: {wrong}")));
                 }
                 // the others have nothing to do with it
                 Err(failure) => {
@@ -135,11 +131,11 @@ fn json(compared: &Compared) -> serde_json::Value {
         (event_type.clone(), of_type)
     });
     serde_json::json!({
-        "account": compared.account, "from": text(compared.from), "until": text(compared.until),
+        "account": compared.account, "from": to_the_second(compared.from), "until": to_the_second(compared.until),
         "compared": tally.compared, "inserted": tally.inserted(), "missed": tally.missed, "unreadable": tally.unreadable,
         "types": types.collect::<serde_json::Map<_, _>>(),
-        "watermark": compared.watermark.map(text),
-        "gap": compared.gap.map(|gap| serde_json::json!({ "since": text(gap.since), "until": text(gap.until) })),
+        "watermark": compared.watermark.map(to_the_second),
+        "gap": compared.gap.map(|gap| serde_json::json!({ "since": to_the_second(gap.since), "until": to_the_second(gap.until) })),
     })
 }
 
@@ -148,7 +144,7 @@ fn print(compared: &Compared) -> anyhow::Result<()> {
     if !compared.account.is_empty() {
         output::print(&format!("{}:", compared.account))?;
     }
-    let (from, until) = (text(compared.from), text(compared.until));
+    let (from, until) = (to_the_second(compared.from), to_the_second(compared.until));
     let inserted = match tally.inserted() {
         0 => "none was missing".to_owned(),
         1 => "1 was missing and is stored now".to_owned(),
@@ -177,7 +173,7 @@ fn print(compared: &Compared) -> anyhow::Result<()> {
     match compared.watermark {
         Some(watermark) if watermark < compared.until => notes.push(format!(
             "before that, only what was created up to {} has been compared; without --since it goes on from there",
-            text(watermark)
+            to_the_second(watermark)
         )),
         None => notes.push("what was created before that has not been compared; without --since it is".to_owned()),
         Some(_) => {}

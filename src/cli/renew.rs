@@ -2,35 +2,30 @@
 //! product that need a later date.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::{Task, database, instant, output};
 use crate::config::database::required;
 use crate::config::settings::Concern;
 use crate::config::source::Source;
 use crate::domain::renewal::Renewed;
-use crate::migrations;
 use crate::renewals::ledger::{self, Due, State};
+use crate::text::to_the_second;
 
 /// Subscriptions in one transaction, and in one page of the listing.
 const PAGE: i32 = 1000;
 
 /// For so long what others hold is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Without a terminal, how often a line says how far it is.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// The settings of `renew`: the rules of renewal are in the database, where `serve` has written them.
 #[derive(Debug)]
@@ -66,16 +61,13 @@ impl Args {
     }
 
     async fn run(self, options: &PgConnectOptions) -> anyhow::Result<ExitCode> {
-        let mut conn = database::connect(options).await?;
-        let status = migrations::pending(&mut conn).await?;
-        if !status.is_current() {
-            output::complain(&output::wrapped("error: ", &format!("{}: {}", status.describe(), status.mend())));
-            return Ok(ExitCode::from(2));
-        }
+        let mut conn = match database::current(options).await? {
+            Ok(conn) => conn,
+            Err(wrong) => return Ok(output::refuse(&wrong)),
+        };
         let state = ledger::state(&mut conn).await?;
         if let Err(wrong) = self.may_run(&state) {
-            output::complain(&output::wrapped("error: ", &wrong));
-            return Ok(ExitCode::from(2));
+            return Ok(output::refuse(&wrong));
         }
         if self.dry_run {
             self.list(&mut conn, self.now.unwrap_or(state.now)).await
@@ -90,7 +82,7 @@ impl Args {
             return Err(format!(
                 "--now is beyond the present, which the database says is {}: every month until then would be renewed \
                  for good; give --force as well if that is what you want, or --dry-run to see it",
-                text(state.now)
+                to_the_second(state.now)
             ));
         }
         match &state.halted_because {
@@ -117,12 +109,12 @@ impl Args {
             periods += page.len();
         }
         let told = match periods {
-            0 => format!("Nothing is due at {}.", text(until)),
+            0 => format!("Nothing is due at {}.", to_the_second(until)),
             _ => format!(
                 "{periods} renewals of {} {} are due at {}; nothing was written.",
                 subscriptions.len(),
                 if subscriptions.len() == 1 { "subscription" } else { "subscriptions" },
-                text(until)
+                to_the_second(until)
             ),
         };
         if self.json {
@@ -164,10 +156,6 @@ impl Args {
     }
 }
 
-fn text(at: OffsetDateTime) -> String {
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
-}
-
 /// Without the year's first letters nobody could tell a month from another: times stay whole, ids too.
 fn table(page: &[Due], with_header: bool) -> String {
     let mut table = Table::new();
@@ -179,7 +167,7 @@ fn table(page: &[Due], with_header: bool) -> String {
         table.add_row([
             due.stripe_subscription_id.as_str(),
             &due.limit_key,
-            &text(due.period_end),
+            &to_the_second(due.period_end),
             &due.outcome,
             &due.spilled_over.to_string(),
             &due.expired.to_string(),
@@ -196,45 +184,32 @@ fn table(page: &[Due], with_header: bool) -> String {
 
 /// What was done: progress on standard error, the sums on standard output.
 struct Told {
-    bar: ProgressBar,
-    said: Instant,
+    progress: Progress,
     /// By limit key and outcome: renewals, corrections, spilled over, expired.
     sums: BTreeMap<(String, String), (i64, i64, i64, i64)>,
 }
 
 impl Told {
     fn new(due: i64) -> Self {
-        let bar = if std::io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} limits, {per_sec}, {eta} left");
-            let bar = ProgressBar::new(u64::try_from(due).unwrap_or_default());
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        } else {
-            ProgressBar::hidden()
-        };
-        Self { bar, said: Instant::now(), sums: BTreeMap::new() }
+        let template = "{bar:30} {pos}/{len} limits, {per_sec}, {eta} left";
+        Self { progress: Progress::new(template, u64::try_from(due).ok()), sums: BTreeMap::new() }
     }
 
     fn add(&mut self, renewed: Vec<Renewed>) {
         for one in renewed {
-            self.bar.inc(u64::try_from(one.renewals).unwrap_or_default());
+            self.progress.bar().inc(u64::try_from(one.renewals).unwrap_or_default());
             let sum = self.sums.entry((one.limit_key, one.outcome)).or_default();
             sum.0 += one.renewals;
             sum.1 += one.corrections;
             sum.2 = sum.2.saturating_add(one.spilled_over);
             sum.3 = sum.3.saturating_add(one.expired);
         }
-        if self.bar.is_hidden() && self.said.elapsed() > SAY_EVERY {
-            self.said = Instant::now();
-            output::complain(&format!("{} renewals", self.renewals()));
-        }
-    }
-
-    fn renewals(&self) -> i64 {
-        self.sums.values().map(|sum| sum.0).sum()
+        let sums = &self.sums;
+        self.progress.say(|| format!("{} renewals", sums.values().map(|sum| sum.0).sum::<i64>()));
     }
 
     fn end(&self, json: bool) -> anyhow::Result<()> {
-        self.bar.finish_and_clear();
+        self.progress.end();
         for ((limit_key, outcome), (renewals, corrections, spilled_over, expired)) in &self.sums {
             if json {
                 output::print_json(&serde_json::json!({

@@ -214,8 +214,7 @@ async fn serve(
     // first, so that an address in use leaves the schema alone
     let service = Service::bind(&config.service(), database).await?;
     if let Err(missing) = prepare_schema(config, database).await? {
-        output::complain(&output::wrapped("error: ", &missing));
-        return Ok(ExitCode::from(2));
+        return Ok(output::refuse(&missing));
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

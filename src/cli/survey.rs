@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 
-use super::asking::Progress;
+use super::progress::Progress;
 use super::{changes, output};
 use crate::backfill::survey::Sight;
 use crate::store::Change;

@@ -55,10 +55,7 @@ impl Args {
         let again_after = asking.margin() + Duration::from_secs(1);
         let backfill = match asking.open().await? {
             Ok(backfill) => backfill,
-            Err(wrong) => {
-                output::complain(&output::wrapped("error: ", &wrong));
-                return Ok(ExitCode::from(2));
-            }
+            Err(wrong) => return Ok(output::refuse(&wrong)),
         };
         let whom = match (self.customer.is_empty(), self.sample) {
             (false, _) => Whom::Named(self.customer),

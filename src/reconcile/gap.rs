@@ -2,7 +2,8 @@
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+
+use crate::text::to_the_second;
 
 /// Events created within these times were never compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,8 @@ impl Gap {
         format!(
             "events created from {} to {} were never compared, and Stripe lists 30 days only: what they told is not \
              known here; `billing-sync backfill` reads the objects themselves",
-            text(self.since),
-            text(self.until)
+            to_the_second(self.since),
+            to_the_second(self.until)
         )
     }
 
@@ -33,11 +34,6 @@ impl Gap {
     pub(super) fn say(&self, account: &str) {
         tracing::error!(account, "there is a gap: {}", self.describe());
     }
-}
-
-/// A time to the second, as Stripe's dashboard and our flags write it.
-pub fn text(at: OffsetDateTime) -> String {
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 /// Notes a gap. One that is open already grows by it, for one backfill closes both.

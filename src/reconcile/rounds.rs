@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::gap::text;
 use super::run::{Compared, Run};
 use super::{Doubt, Failure, Reconcile};
 use crate::reach;
+use crate::text::to_the_second;
 
 /// How often it looks whether a comparison is due: another process may have done it, or failed.
 const LOOK: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ impl Said {
             gap.say(account);
         }
         let (inserted, missed) = (compared.tally.inserted(), compared.tally.missed);
-        let (from, until) = (text(compared.from), text(compared.until));
+        let (from, until) = (to_the_second(compared.from), to_the_second(compared.until));
         if missed > 0 {
             tracing::warn!(
                 account,
