@@ -77,7 +77,7 @@ pub enum Stop {
     #[error("STRIPE_SECRET_KEY is of another account or mode than what is stored here ({0}); nothing was read")]
     OtherAccount(String),
     /// Stripe refuses the key, or does not answer.
-    #[error("{0}; nothing was read")]
+    #[error("{0}; nothing was read: does this machine reach STRIPE_API_BASE? It can be tried again at any time")]
     Stripe(ApiError),
     /// Another process has taken the run over.
     #[error("another process has taken this backfill over, or it was restarted: this one stops")]

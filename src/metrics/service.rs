@@ -65,6 +65,8 @@ pub struct Comparison {
     /// Of the account that is furthest behind: since when every event is compared, or since when it is tried in vain.
     /// `None` where nobody ever began.
     pub watermark_age_seconds: Option<f64>,
+    /// Every account was compared at least once.
+    pub compared: bool,
     /// Runs that failed in a row, of the account with the most, and what the last of them said.
     pub failures: i32,
     /// See `failures`.
@@ -150,6 +152,7 @@ pub async fn comparison(conn: &mut PgConnection) -> Result<Comparison, sqlx::Err
         SELECT
             (SELECT max(greatest(extract(epoch FROM clock_timestamp() - coalesce(compared_until, created_at)), 0))
                 FROM synced)::double precision AS watermark_age_seconds,
+            (SELECT bool_and(compared_until IS NOT NULL) FROM synced) IS TRUE AS "compared!",
             coalesce((SELECT failures FROM failing), 0) AS "failures!",
             (SELECT last_error FROM failing) AS last_error,
             coalesce((SELECT extract(epoch FROM gap_until - gap_since) FROM gap), 0)::double precision AS "gap_seconds!",
@@ -335,6 +338,7 @@ mod tests {
         let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted_because: None };
         let comparison = Comparison {
             watermark_age_seconds: None,
+            compared: false,
             failures: 0,
             last_error: None,
             gap_seconds: 0.0,

@@ -65,16 +65,20 @@ pub(super) fn jobs(jobs: &[Jobs], report: &mut Report) {
 pub(super) fn comparison(figures: &Comparison, config: Option<&StripeConfig>) -> Vec<Check> {
     let mend = "does `serve` run with the role reconcile and the key? `reconcile` does it once and says what is wrong";
     let mut checks = Vec::new();
+    let failing = match &figures.last_error {
+        Some(error) => format!("; {} comparisons have failed, the last one because {error}", figures.failures),
+        None => String::new(),
+    };
     match figures.watermark_age_seconds {
         None if config.is_none_or(|config| config.secret_key.is_none()) => {
             checks.push(Check::ok("reconcile", "without a key the stored events are not compared with Stripe's"));
         }
+        Some(_) if !figures.compared && figures.failures > 0 => {
+            let detail = format!("the stored events were never compared with Stripe's{failing}");
+            checks.push(Check::warning("reconcile", detail, mend));
+        }
         None => checks.push(Check::ok("reconcile", "the stored events were not compared with Stripe's yet")),
         Some(age) if age > OLD_SECONDS => {
-            let failing = match &figures.last_error {
-                Some(error) => format!("; {} comparisons have failed, the last one because {error}", figures.failures),
-                None => String::new(),
-            };
             let detail =
                 format!("nothing of the last {:.0} minutes was compared with Stripe's events{failing}", age / 60.0);
             checks.push(Check::warning("reconcile", detail, mend));

@@ -110,6 +110,12 @@ async fn whatever_keeps_it_from_the_end_is_a_failure() {
     let output = run(&["reconcile"], &environment(&app.database, "http://127.0.0.1:1", stripe.key()));
     assert_eq!(code(&output), 1);
     assert!(words(&output.stderr).contains("stripe cannot be reached"), "{}", words(&output.stderr));
+    // nobody is told that all is well
+    let report = words(&run(&["doctor"], &[("DATABASE_URL", app.database.url.as_str())]).stdout);
+    assert!(
+        report.contains("warn reconcile the stored events were never compared with Stripe's; 4 comparisons"),
+        "{report}"
+    );
     app.finish().await;
 }
 
