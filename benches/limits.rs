@@ -5,17 +5,19 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
 
+mod support;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use billing_sync::embedded::{Cluster, Options};
 use billing_sync::migrations;
 use billing_sync::renewals::ledger;
 use clap::Parser;
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, PgConnection};
+
+use self::support::run;
 
 /// Measures renewals, the look for the next one, and `consume`.
 #[derive(Parser)]
@@ -40,31 +42,15 @@ struct Args {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    let dir = tempfile::Builder::new().prefix("billing-sync-bench-").tempdir().unwrap();
-    // as root the server runs as another user, who has to pass
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
+    let (cluster, _dir) = support::cluster().await;
     let mut conn = cluster.connect_options().connect().await.unwrap();
     migrations::run(&mut conn).await.unwrap();
-    println!("PostgreSQL {}, default settings\n", cluster.version());
 
     subscribe(&mut conn, args.subscriptions).await;
     renewals(&mut conn, &cluster.url(), args.subscriptions).await;
     consume(&cluster.url(), &mut conn, args.workspaces.min(args.subscriptions), args.seconds).await;
     next_due(&mut conn, args.limits).await;
     cluster.stop().await.unwrap();
-}
-
-#[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
-fn options(dir: &Path) -> Options {
-    let search_path = std::env::var("PATH").unwrap_or_default();
-    Options { data_dir: dir.join("data"), pg_bin: None, search_path, settings: Vec::new() }
-}
-
-async fn run(conn: &mut PgConnection, sql: impl Into<String>) -> Duration {
-    let began = Instant::now();
-    sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(conn).await.unwrap();
-    began.elapsed()
 }
 
 /// Active subscriptions with 1,000,000 words a month, each of a workspace of its own, that are all due for one renewal.

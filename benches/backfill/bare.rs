@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
 use tokio::task::JoinSet;
 
-use super::run;
+use super::support::run;
 
 /// Rows in one statement, as many as there are objects on a page.
 const PAGE: usize = 100;

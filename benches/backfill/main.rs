@@ -8,20 +8,21 @@
 
 mod bare;
 mod stripe;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use billing_sync::embedded::{Cluster, Options};
+use billing_sync::embedded::Cluster;
 use billing_sync::migrations;
 use clap::Parser;
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, PgConnection};
 use tokio::process::Command;
 
 use self::stripe::{Shop, Stripe};
+use self::support::run;
 
 /// Measures a backfill.
 #[derive(Parser)]
@@ -54,26 +55,12 @@ struct Ran {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    let dir = tempfile::Builder::new().prefix("billing-sync-bench-").tempdir().unwrap();
-    // as root the server runs as another user, who has to pass
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    let cluster = Cluster::start(&options(dir.path())).await.unwrap();
-    println!("PostgreSQL {}, default settings\n", cluster.version());
+    let (cluster, _dir) = support::cluster().await;
 
     writing(&cluster, &args).await;
     budget(&cluster, &args).await;
     memory(&cluster, &args).await;
     cluster.stop().await.unwrap();
-}
-
-#[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
-fn options(dir: &Path) -> Options {
-    let search_path = std::env::var("PATH").unwrap_or_default();
-    Options { data_dir: dir.join("data"), pg_bin: None, search_path, settings: Vec::new() }
-}
-
-async fn run(conn: &mut PgConnection, sql: impl Into<String>) {
-    sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(conn).await.unwrap();
 }
 
 /// An empty schema again.

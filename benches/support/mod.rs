@@ -1,0 +1,32 @@
+//! What the benchmarks share: a private PostgreSQL with its default settings, fsync on, made and thrown away.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use billing_sync::embedded::{Cluster, Options};
+use sqlx::{AssertSqlSafe, PgConnection};
+use tempfile::TempDir;
+
+/// Starts it, and says which it is. It lives in the folder, which goes with it.
+pub(crate) async fn cluster() -> (Cluster, TempDir) {
+    let dir = tempfile::Builder::new().prefix("billing-sync-bench-").tempdir().unwrap();
+    // as root the server runs as another user, who has to pass
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let cluster = Cluster::start(&options(&dir)).await.unwrap();
+    println!("PostgreSQL {}, default settings\n", cluster.version());
+    (cluster, dir)
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
+fn options(dir: &TempDir) -> Options {
+    let search_path = std::env::var("PATH").unwrap_or_default();
+    Options { data_dir: dir.path().join("data"), pg_bin: None, search_path, settings: Vec::new() }
+}
+
+/// Runs statements, and says how long they took.
+pub(crate) async fn run(conn: &mut PgConnection, sql: impl Into<String>) -> Duration {
+    let began = Instant::now();
+    sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(conn).await.unwrap();
+    began.elapsed()
+}
