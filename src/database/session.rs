@@ -50,9 +50,9 @@ SELECT set_config('client_connection_check_interval', '10s', false) WHERE versio
 impl Session {
     /// A part that works in the background: its longest statements touch many rows, its lock waits are short.
     pub const BACKGROUND: Self = Self {
-        statement: Duration::from_secs(60),
+        statement: Duration::from_mins(1),
         lock: Duration::from_secs(2),
-        idle_in_transaction: Duration::from_secs(60),
+        idle_in_transaction: Duration::from_mins(1),
     };
 
     /// The ops listener: a probe has one second.
