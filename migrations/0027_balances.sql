@@ -13,15 +13,18 @@ $$;
 
 COMMENT ON FUNCTION billing.limit_since(billing.subscriptions, text) IS 'When a subscription is first known to have had a limit of that key, by its timeline.';
 
-CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql
--- a plan that was made while there were no balances may stay for the life of the connection
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
     WITH lacking AS (
         SELECT s.id, had.limit_key, coalesce(k.kind, 'renewing') AS kind,
             CASE WHEN l.unlimited THEN NULL ELSE coalesce(l.included, 0) END AS included, coalesce(l.unlimited, false) AS unlimited,
             s.account, s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at,
-            rules.renewal_anchor, billing.limit_since(s, had.limit_key) AS since
-        FROM billing.subscriptions AS s
+            rules.renewal_anchor, billing.limit_since(s.as_row, had.limit_key) AS since
+        FROM (SELECT DISTINCT id FROM unnest(ids) AS given (id)) AS wanted
+        -- OFFSET 0 and LIMIT 1 change nothing but the plan: one look by key for each of the few, at any statistics
+        CROSS JOIN LATERAL (
+            SELECT s AS as_row, s.* FROM billing.subscriptions AS s
+            WHERE s.id = wanted.id AND s.stripe_status NOT IN ('canceled', 'incomplete_expired') OFFSET 0
+        ) AS s
         CROSS JOIN LATERAL (
             -- of the plan, and of each that it had before: whether we heard of that in time has no say
             SELECT l.limit_key FROM billing.plan_limits AS l
@@ -29,17 +32,27 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
             UNION
             SELECT l.limit_key
             FROM billing.subscription_timeline AS t
-            JOIN billing.pricing_plans AS p ON p.account = t.account AND p.stripe_price_id = t.stripe_price_id
-            JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND (l.unlimited OR l.included IS NOT NULL)
+            CROSS JOIN LATERAL (
+                SELECT p.id FROM billing.pricing_plans AS p
+                WHERE p.account = t.account AND p.stripe_price_id = t.stripe_price_id OFFSET 0
+            ) AS p
+            CROSS JOIN LATERAL (
+                SELECT l.limit_key FROM billing.plan_limits AS l
+                WHERE l.pricing_plan_id = p.id AND (l.unlimited OR l.included IS NOT NULL) OFFSET 0
+            ) AS l
             WHERE t.account = s.account AND t.subscription_id = s.stripe_subscription_id
         ) AS had
-        LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = had.limit_key
-        LEFT JOIN billing.limit_kinds AS k ON k.limit_key = had.limit_key
-        CROSS JOIN billing.renewal_rules AS rules
-        WHERE s.id = ANY (ids) AND s.stripe_status NOT IN ('canceled', 'incomplete_expired')
-            -- no NOT EXISTS, which would be planned as a join
-            AND (SELECT true FROM billing.subscription_limits AS b
-                WHERE b.subscription_id = s.id AND b.limit_key = had.limit_key) IS NULL
+        LEFT JOIN LATERAL (
+            SELECT l.unlimited, l.included FROM billing.plan_limits AS l
+            WHERE l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = had.limit_key LIMIT 1
+        ) AS l ON true
+        LEFT JOIN LATERAL (
+            SELECT k.kind FROM billing.limit_kinds AS k WHERE k.limit_key = had.limit_key LIMIT 1
+        ) AS k ON true
+        CROSS JOIN (SELECT r.renewal_anchor FROM billing.renewal_rules AS r LIMIT 1) AS rules
+        -- no NOT EXISTS, which would be planned as a join
+        WHERE (SELECT true FROM billing.subscription_limits AS b
+            WHERE b.subscription_id = s.id AND b.limit_key = had.limit_key) IS NULL
     ), placed AS (
         SELECT l.*, coalesce(
             (SELECT max(r.at) FROM billing.renewals_between(l.renewal_anchor, l.account, l.stripe_subscription_id,
@@ -68,7 +81,7 @@ BEGIN
         FROM unnest(ids) AS wanted (id)
         JOIN billing.subscription_limits AS b ON b.subscription_id = wanted.id
         JOIN billing.subscriptions AS s ON s.id = b.subscription_id
-        CROSS JOIN billing.renewal_rules AS rules
+        CROSS JOIN (SELECT * FROM billing.renewal_rules LIMIT 1) AS rules
         CROSS JOIN LATERAL (
             SELECT coalesce((SELECT r.period_start FROM billing.limit_renewals AS r
                 WHERE r.subscription_id = b.subscription_id AND r.limit_key = b.limit_key AND r.follows IS NULL),

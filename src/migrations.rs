@@ -29,6 +29,12 @@ pub enum MigrationError {
     /// The server is too old for the schema.
     #[error("the server is PostgreSQL {0}, and 15 or newer is needed: upgrade the server")]
     ServerTooOld(i32),
+    /// The database cannot hold every text that Stripe sends.
+    #[error(
+        "the database's encoding is {0}, which cannot store every text that Stripe sends: create a database with \
+         ENCODING 'UTF8'"
+    )]
+    Encoding(String),
     /// The database was migrated by a newer release, and lacks migrations of ours: no order of both is known.
     #[error(
         "the database lacks migrations of this release and has others that it does not know ({}): it was migrated by a \
@@ -146,10 +152,7 @@ pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> 
 /// A server that is too old, a database that is newer and lacks something or was changed, or whatever the database says. Migrations that
 /// succeeded before the one that failed stay.
 pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> {
-    let server = server_version(conn).await?;
-    if server / 10_000 < OLDEST_SERVER {
-        return Err(MigrationError::ServerTooOld(server / 10_000));
-    }
+    check_server(conn).await?;
     let before = pending(conn).await?;
     if !before.changed.is_empty() {
         return Err(MigrationError::Changed(before.changed));
@@ -170,6 +173,21 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> 
     result?;
     sqlx::raw_sql(COMMENTS).execute(conn).await?;
     Ok(before.missing)
+}
+
+/// Whether the schema can live in this database.
+///
+/// # Errors
+/// A server that is too old, an encoding that cannot hold every text, or whatever the database says.
+pub async fn check_server(conn: &mut PgConnection) -> Result<(), MigrationError> {
+    let server = server_version(conn).await?;
+    if server / 10_000 < OLDEST_SERVER {
+        return Err(MigrationError::ServerTooOld(server / 10_000));
+    }
+    let encoding: String =
+        sqlx::query_scalar("-- migrations.encoding\nSELECT current_setting('server_encoding')").fetch_one(conn).await?;
+    // SQL_ASCII stores the bytes that we send, which are UTF-8
+    if matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") { Ok(()) } else { Err(MigrationError::Encoding(encoding)) }
 }
 
 /// The server's version as PostgreSQL numbers it: 150018 is 15.18.

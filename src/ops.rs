@@ -173,11 +173,14 @@ impl State {
             Err(error) => return Err(database::unreachable_reason(&self.pool, &error).await),
         };
         let status = migrations::pending(&mut conn).await.map_err(|error| one_line(&error))?;
-        if status.is_current() {
-            Ok(status.describe())
-        } else {
-            Err(format!("{}: {}", status.describe(), status.mend()))
+        if !status.is_current() {
+            return Err(format!("{}: {}", status.describe(), status.mend()));
         }
+        let writable = database::check_writable(&mut conn).await.map_err(|error| one_line(&error))?;
+        Ok(match writable.note() {
+            None => status.describe(),
+            Some(note) => format!("{}; {note}", status.describe()),
+        })
     }
 }
 

@@ -253,6 +253,7 @@ async fn serve(
 /// Migrates where that was asked for, and checks otherwise: the inner error says what is missing.
 async fn prepare_schema(config: &Config, database: &PgConnectOptions) -> anyhow::Result<Result<(), String>> {
     let mut conn = connect(database).await?;
+    migrations::check_server(&mut conn).await?;
     if config.migrate || config.embedded.is_some() {
         for migration in migrations::run(&mut conn).await? {
             tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");

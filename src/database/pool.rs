@@ -1,15 +1,18 @@
 //! Pools: each part of a process has one, so that a busy part cannot keep another from working.
 //!
-//! A connection is set up when it is made, and checked each time before it is handed out. What the check refuses is
-//! closed and replaced at once.
+//! A connection is set up when it is made, and checked each time before it is handed out: what the check refuses is closed
+//! and replaced at once. It comes back only when the server has answered all that was sent on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Session;
+use super::waiting::is_answered;
 
 /// A server that does not answer a trivial question in this time has probably vanished: a new connection finds out, and
 /// there is still time for it.
@@ -17,13 +20,18 @@ const CHECK_LIMIT: Duration = Duration::from_millis(500);
 
 /// A pool that connects when it is first used, and again after every loss. Waits for a connection for `acquire_timeout`.
 pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acquire_timeout: Duration) -> PgPool {
+    let (asked, turn) = (Arc::new(options.clone()), Arc::new(Mutex::new(())));
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(acquire_timeout)
         .after_connect(move |conn, _| Box::pin(async move { session.set_up(conn).await }))
         // the check below is a question of its own
         .test_before_acquire(false)
-        .before_acquire(|conn, _| Box::pin(async move { Ok(check_connection(conn).await) }))
+        .before_acquire(|conn, _| Box::pin(async move { Ok(takes_writes(conn).await) }))
+        .after_release(move |conn, _| {
+            let (asked, turn) = (Arc::clone(&asked), Arc::clone(&turn));
+            Box::pin(async move { Ok(is_answered(conn, &asked, &turn).await) })
+        })
         .connect_lazy_with(options.clone())
 }
 
@@ -31,25 +39,17 @@ pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acqu
 ///
 /// After a failover an old connection, or the pooler behind it, may lead to a server that is a standby since. There every
 /// transaction is read-only, and a new connection may lead to the new primary.
-pub async fn check_connection(conn: &mut PgConnection) -> bool {
+async fn takes_writes(conn: &mut PgConnection) -> bool {
     let asked = sqlx::query_scalar::<_, bool>(
         "-- database.takes_writes\nSELECT NOT current_setting('transaction_read_only')::boolean",
     )
     .fetch_one(conn);
-    match timeout(CHECK_LIMIT, asked).await {
-        Ok(Ok(takes_writes)) => {
-            if !takes_writes {
-                tracing::debug!("a connection leads to a read-only server and is replaced");
-            }
-            takes_writes
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a connection of the pool was lost and is replaced");
-            false
-        }
-        Err(_) => {
-            tracing::debug!("a connection of the pool does not answer and is replaced");
-            false
-        }
-    }
+    let refused = match timeout(CHECK_LIMIT, asked).await {
+        Ok(Ok(true)) => return true,
+        Ok(Ok(false)) => "it is read-only".to_owned(),
+        Ok(Err(error)) => format!("it is lost: {error}"),
+        Err(_) => "it does not answer".to_owned(),
+    };
+    tracing::debug!(reason = refused, "a connection of the pool is replaced");
+    false
 }

@@ -5,10 +5,14 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Error, PgPool};
 
+use super::waiting::Working;
 use super::{Session, connect};
 
 /// One attempt, which must fit into the time of a probe.
 const LIMIT: Duration = Duration::from_millis(300);
+
+/// A statement that the server has worked on for so long is what keeps a connection.
+const OLD: Duration = Duration::from_secs(1);
 
 /// Where the options lead: host and port or socket, database and user. Never the password.
 pub fn target(options: &PgConnectOptions) -> String {
@@ -32,13 +36,30 @@ pub async fn unreachable_reason(pool: &PgPool, error: &Error) -> String {
 }
 
 async fn attempt(options: &PgConnectOptions) -> String {
-    match tokio::time::timeout(LIMIT, connect(options, Session::OPS)).await {
-        Ok(Ok(conn)) => {
+    let asked = async {
+        let mut conn = connect(options, Session::OPS).await?;
+        Ok((Working::for_at_least(&mut conn, OLD).await?, conn))
+    };
+    match tokio::time::timeout(LIMIT, asked).await {
+        Ok(Ok((working, conn))) => {
             let _ = conn.close().await;
-            "no connection of the pool came free in time".to_owned()
+            occupied(&working)
         }
         Ok(Err(error)) => one_line(&error),
         Err(_) => "it does not answer".to_owned(),
+    }
+}
+
+/// Connections there are, and all are taken.
+fn occupied(working: &Working) -> String {
+    let Working { statements, waits } = working;
+    let waits = if waits.is_empty() { String::new() } else { format!(", waiting for {waits}") };
+    match statements {
+        0 => "no connection of the pool came free in time".to_owned(),
+        1 => format!("no connection of the pool came free in time: the server still works on a statement{waits}"),
+        _ => format!(
+            "no connection of the pool came free in time: the server still works on {statements} statements{waits}"
+        ),
     }
 }
 

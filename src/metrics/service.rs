@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 pub use self::orphans::{MOST_ORPHANS, Orphans, orphans};
 use self::orphans::{orphans_in_time, set_orphans};
-use crate::database;
+use crate::database::{self, NotWritable};
 use crate::domain::job;
 
 /// Time for the database's answer to one scrape.
@@ -94,30 +94,33 @@ struct Said {
 
 /// The metrics of one scrape; never fails, because the process's own metrics go out with them.
 pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
-    let said = match tokio::time::timeout(LIMIT, read(pool)).await {
-        Ok(Ok(said)) => Some(said),
-        Ok(Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)))) => {
-            let cause = database::unreachable_reason(pool, &error).await;
-            tracing::warn!(error = cause, "the database's metrics cannot be read");
-            None
+    let mut said = None;
+    let looked = tokio::time::timeout(LIMIT, look(pool, &mut said)).await;
+    let failure = match looked {
+        Ok(Ok(())) => None,
+        Ok(Err(NotWritable::Failed(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_))))) => {
+            Some(database::unreachable_reason(pool, &error).await)
         }
-        Ok(Err(error)) => {
-            tracing::warn!(error = %error, "the database's metrics cannot be read");
-            None
-        }
-        Err(_) => {
-            tracing::warn!("the database's metrics cannot be read within a second");
-            None
-        }
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the database did not answer within a second".to_owned()),
     };
-    families(said.as_ref()).unwrap_or_else(|error| {
+    if let Some(error) = &failure {
+        tracing::warn!(error, "a scrape found that the database cannot be used");
+    }
+    families(failure.is_none(), said.as_ref()).unwrap_or_else(|error| {
         tracing::error!(error = %error, "a metric is declared wrongly");
         Vec::new()
     })
 }
 
-async fn read(pool: &PgPool) -> Result<Said, sqlx::Error> {
+/// What the database says, also where it cannot be written to: that is the last question.
+async fn look(pool: &PgPool, said: &mut Option<Said>) -> Result<(), NotWritable> {
     let mut conn = pool.acquire().await?;
+    *said = Some(read(&mut conn).await?);
+    database::check_writable(&mut conn).await.map(|_| ())
+}
+
+async fn read(conn: &mut PgConnection) -> Result<Said, sqlx::Error> {
     let mut transaction = conn.begin().await?;
     // the server gives up when we do: an abandoned statement would keep the pool's connection busy
     sqlx::query!("-- metrics.limit\nSET LOCAL statement_timeout = '1s'").execute(&mut *transaction).await?;
@@ -257,10 +260,10 @@ pub async fn outbox(conn: &mut PgConnection) -> Result<Outbox, sqlx::Error> {
     .await
 }
 
-fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error> {
+fn families(up: bool, said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let registry = Registry::new();
-    let up = gauge(&registry, "billing_sync_database_up", "1 if the database answered this scrape within a second.")?;
-    up.set(if said.is_some() { 1.0 } else { 0.0 });
+    let help = "1 if the database answered this scrape within a second and can be written to.";
+    gauge(&registry, "billing_sync_database_up", help)?.set(f64::from(u8::from(up)));
     if let Some(Said { outbox, jobs, limits, orphans, comparison }) = said {
         let help = "Events in the outbox by state; done is an estimate once there are many.";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
@@ -329,7 +332,7 @@ mod tests {
     use super::*;
 
     fn text(said: Option<&Said>) -> String {
-        prometheus::TextEncoder::new().encode_to_string(&families(said).unwrap()).unwrap()
+        prometheus::TextEncoder::new().encode_to_string(&families(said.is_some(), said).unwrap()).unwrap()
     }
 
     #[test]

@@ -229,11 +229,8 @@ async fn insert(
         Ok(Ok(stored)) => Ok(events.iter().map(|event| verdict(&stored, &event.envelope.key)).collect()),
         Ok(Err(error)) if is_about_data(&error) => Err(InsertError::Data(error.into())),
         Ok(Err(error)) => Err(InsertError::Store(error.into())),
-        Err(_) => {
-            // the statement still runs over there; nobody else may inherit its answer
-            conn.close_on_drop();
-            Err(InsertError::Store(StoreError::Late))
-        }
+        // the statement may still run over there: its connection keeps its place in the pool until that has ended
+        Err(_) => Err(InsertError::Store(StoreError::Late)),
     }
 }
 

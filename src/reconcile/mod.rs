@@ -64,11 +64,8 @@ impl Reconcile {
     /// Does one thing with the database, and does not wait for ever.
     async fn step<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>) -> Result<T, Failure> {
         let mut conn = self.pool.acquire().await?;
-        if let Ok(done) = tokio::time::timeout(STEP_LIMIT, work(&mut conn)).await {
-            return Ok(done?);
-        }
-        // the statement still runs over there; nobody else may inherit its answer
-        conn.close_on_drop();
-        Err(Failure::Late)
+        // a statement that still runs over there keeps its connection, and with it a place in the pool, until it has ended
+        let done = tokio::time::timeout(STEP_LIMIT, work(&mut conn)).await.map_err(|_| Failure::Late)?;
+        Ok(done?)
     }
 }

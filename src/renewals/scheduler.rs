@@ -95,15 +95,16 @@ impl Scheduler {
         }
     }
 
-    async fn keep_renewing(mut self, shutdown: CancellationToken) {
+    async fn keep_renewing(self, shutdown: CancellationToken) {
         let mut memory = Memory { pace: Pace::new(), ready: false, halting: false, tidied: None };
         while !shutdown.is_cancelled() {
-            let pause = match tokio::time::timeout(STEP_LIMIT, self.round(&mut memory)).await {
-                Ok(Ok(Round::Busy)) => continue,
-                Ok(Ok(Round::Held)) => HELD,
-                Ok(Ok(Round::Idle(next))) => next.map_or(POLL, |next| next.min(POLL)),
-                Ok(Ok(Round::Halted)) => POLL,
-                Ok(Err(error)) => {
+            let round = self.round(&mut memory);
+            let pause = match database::until_answered(&self.pool, STEP_LIMIT, round).await {
+                Some(Ok(Round::Busy)) => continue,
+                Some(Ok(Round::Held)) => HELD,
+                Some(Ok(Round::Idle(next))) => next.map_or(POLL, |next| next.min(POLL)),
+                Some(Ok(Round::Halted)) => POLL,
+                Some(Err(error)) => {
                     let error = match error {
                         sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => {
                             database::unreachable_reason(&self.pool, &error).await
@@ -113,10 +114,7 @@ impl Scheduler {
                     tracing::warn!(error, pause_seconds = POLL.as_secs(), "limits cannot be renewed now");
                     POLL
                 }
-                Err(_) => {
-                    // the old connection may never come back to its pool
-                    let fresh = self.pool.options().clone();
-                    self.pool = fresh.connect_lazy_with(self.pool.connect_options().as_ref().clone());
+                None => {
                     tracing::warn!("the database did not answer within {} s", STEP_LIMIT.as_secs());
                     Duration::ZERO
                 }

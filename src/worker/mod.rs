@@ -181,17 +181,13 @@ impl Worker {
         Ok(())
     }
 
-    /// One step of the work, which must end in time: a database host that vanishes without a word leaves its
-    /// connections open, and nothing else would ever tell.
+    /// One step of the work. Ends also where the database host vanished without a word: its connections stay open, and
+    /// nothing else would ever tell.
     async fn step<T>(&mut self, step: impl AsyncFnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
-        if let Ok(result) = tokio::time::timeout(STEP_LIMIT, step(self)).await {
-            return result;
-        }
-        // the old connections may never come back to their pool
-        let pool = &self.context.pool;
-        let fresh = pool.options().clone().connect_lazy_with(pool.connect_options().as_ref().clone());
-        self.context = Arc::new(Context { pool: fresh, ..self.context.as_ref().clone() });
-        Err(Failure::Away(format!("the database did not answer within {} s", STEP_LIMIT.as_secs())))
+        let pool = self.context.pool.clone();
+        let result = database::until_answered(&pool, STEP_LIMIT, step(self)).await;
+        let late = || Failure::Away(format!("the database did not answer within {} s", STEP_LIMIT.as_secs()));
+        result.unwrap_or_else(|| Err(late()))
     }
 
     /// Sends the batches of dead workers to be tried one by one.

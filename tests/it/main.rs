@@ -4,6 +4,7 @@
 
 mod backfill;
 mod cli;
+mod database;
 mod demo;
 mod durability;
 mod embedded;

@@ -11,9 +11,10 @@ use crate::cli::{database, output};
 use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
+use crate::database::{check_writable, target};
 use crate::embedded::find_server;
 use crate::metrics::service;
-use crate::migrations;
+use crate::migrations::{self, MigrationError};
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
 const MONTHS_AHEAD: i32 = 2;
@@ -52,8 +53,9 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         }
     };
     let conn = &mut conn;
-    let place = crate::database::target(options);
+    let place = target(options);
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
+    report.add(writes(conn).await);
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
     match migrations::pending(conn).await {
         Ok(status) if status.is_current() => report.add(Check::ok("migrations", status.describe())),
@@ -111,13 +113,23 @@ fn broken(check: &'static str, error: &dyn std::error::Error) -> Check {
 
 async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Error> {
     let name = checkup::server_name(conn).await?;
-    let major = migrations::server_version(conn).await? / 10_000;
     let detail = format!("PostgreSQL {name} at {place}");
-    Ok(if major >= migrations::OLDEST_SERVER {
-        Check::ok("database", detail)
-    } else {
-        Check::failed("database", detail, "upgrade the server to PostgreSQL 15 or newer")
+    Ok(match migrations::check_server(conn).await {
+        Ok(()) => Check::ok("database", detail),
+        Err(MigrationError::Database(error)) => return Err(error),
+        Err(error) => Check::failed("database", format!("{detail}: {error}"), "use a server and a database that fit"),
     })
+}
+
+/// What `serve` needs before all else.
+async fn writes(conn: &mut PgConnection) -> Check {
+    match check_writable(conn).await {
+        Ok(writable) => match writable.note() {
+            None => Check::ok("writes", "a row was written".to_owned()),
+            Some(note) => Check::warning("writes", note.to_owned(), "grant it, or watch the disk by other means"),
+        },
+        Err(error) => Check::failed("writes", error.to_string(), "until then every delivery is answered 503"),
+    }
 }
 
 /// The database's time is compared with the middle of the question's way.

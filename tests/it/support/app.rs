@@ -12,6 +12,7 @@ use billing_sync::config::receiver::ReceiverConfig;
 use billing_sync::config::secret::WebhookSecret;
 use billing_sync::config::sync::{Confirm, RenewalAnchor, SyncConfig};
 use billing_sync::config::worker::WorkerConfig;
+use billing_sync::database::{Session, pool};
 use billing_sync::domain::event::Envelope;
 use billing_sync::metrics::instance::Instance;
 use billing_sync::outbox::enqueue::{self, Incoming, Origin};
@@ -24,7 +25,6 @@ use billing_sync::worker::{Context, Worker};
 use prometheus::{Registry, TextEncoder};
 use serde_json::Value;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +102,7 @@ impl TestApp {
         let webhooks = service.webhook_addr().unwrap();
         let shutdown = CancellationToken::new();
         let running = Some(tokio::spawn(service.run(shutdown.clone())));
-        let pool = PgPoolOptions::new().max_connections(12).connect_with(database.options.clone()).await.unwrap();
+        let pool = pool(&database.options, Session::BACKGROUND, 12, Duration::from_secs(30));
         let registry = Registry::new();
         let metrics = Instance::new(&registry).unwrap();
         let context = Context::new(pool.clone(), sync_config(), worker_config(), metrics);

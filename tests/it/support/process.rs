@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::app::SECRET;
-use super::client::{Client, post};
+use super::client::{Client, Reply, post};
 use super::cluster::{self, TestDatabase};
 
 fn serve(arguments: &[&str]) -> Command {
@@ -48,8 +48,13 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `serve` with these roles and waits until it says that it serves.
     pub(crate) async fn start(database: &TestDatabase, roles: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_at(&database.url, roles, environment).await
+    }
+
+    /// The same with a database that is no test's own.
+    pub(crate) async fn start_at(url: &str, roles: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = serve(&["--roles", roles]);
-        command.env("DATABASE_URL", &database.url).envs(environment.iter().copied());
+        command.env("DATABASE_URL", url).envs(environment.iter().copied());
         Self::spawn(command).await
     }
 
@@ -112,9 +117,14 @@ impl Server {
 
     /// What Prometheus reads.
     pub(crate) async fn get_metrics(&self) -> String {
+        self.get("/metrics").await.text
+    }
+
+    /// What the ops listener answers.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         let mut client = Client::connect(self.ops).await;
-        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        client.reply().await.unwrap().text
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        client.reply().await.unwrap()
     }
 
     /// Delivers a signed event; `None` when nobody answered.

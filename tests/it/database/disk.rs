@@ -1,0 +1,104 @@
+//! A full disk: readiness goes, and comes back with the space.
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+use tempfile::TempDir;
+
+use crate::support::process::Server;
+
+use super::ground::{Own, database_up, deliver, execute, until_ready_is};
+
+/// A small file system, unmounted with this value. The rest of the server lies elsewhere, so that only the database fills.
+struct Small(TempDir);
+
+impl Small {
+    /// `None` without the right to mount one.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m,mode=0777", "tmpfs"]).arg(dir.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(dir))
+    }
+
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.path().join("filler")).unwrap();
+        let block = vec![1; 1 << 16];
+        while file.write_all(&block).is_ok() {}
+        let byte = [1];
+        while file.write_all(&byte).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+/// A directory that the server's account may use: it is the one that owns the data directory.
+fn for_the_server(own: &Own, dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    let data = own.cluster.data_dir().join("postgres");
+    let owner = fs::metadata(data).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    let _ = std::os::unix::fs::chown(dir, Some(owner.uid()), Some(owner.gid()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_not_ready_and_ready_again_once_there_is_room() {
+    let mut own = Own::start(&[]).await;
+    let Some(small) = Small::mount() else {
+        // said aloud, because the disk itself is not tried here
+        eprintln!("no tmpfs can be mounted here: PostgreSQL is made to answer 53100 instead");
+        return answers_disk_full(own).await;
+    };
+    let place = small.0.path().join("space");
+    for_the_server(&own, &place);
+    execute(&mut own.conn, &format!("CREATE TABLESPACE small LOCATION '{}'", place.display())).await;
+    execute(&mut own.conn, "CREATE DATABASE onsmall TABLESPACE small").await;
+    let url = own.cluster.url().replace("/billing?", "/onsmall?");
+    let mut conn = url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+    billing_sync::migrations::run(&mut conn).await.unwrap();
+    let server = Server::start_at(&url, "receiver", &[]).await;
+    assert_eq!(deliver(&server, 1, 0).await, 200);
+    until_ready_is(&server, 200).await;
+
+    small.fill();
+    let reason = until_ready_is(&server, 503).await;
+    assert!(reason.contains("disk is full"), "{reason}");
+    assert!(!database_up(&server).await);
+    // more than the free places of the pages that there are
+    assert_eq!(deliver(&server, 2, 200_000).await, 503);
+
+    small.make_room();
+    until_ready_is(&server, 200).await;
+    assert!(database_up(&server).await);
+    assert_eq!(deliver(&server, 2, 200_000).await, 200);
+    drop((server, conn));
+    execute(&mut own.conn, "DROP DATABASE onsmall WITH (FORCE)").await;
+}
+
+/// The same answer without a disk: whoever makes a table gets 53100.
+async fn answers_disk_full(mut own: Own) {
+    let full = "CREATE FUNCTION public.full() RETURNS event_trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;
+        CREATE EVENT TRIGGER full ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.full()";
+    execute(&mut own.conn, full).await;
+    let server = Server::start_at(&own.cluster.url(), "receiver", &[]).await;
+    let reason = until_ready_is(&server, 503).await;
+    assert!(reason.contains("disk is full"), "{reason}");
+    assert!(!database_up(&server).await);
+    execute(&mut own.conn, "DROP EVENT TRIGGER full").await;
+    until_ready_is(&server, 200).await;
+    assert!(database_up(&server).await);
+}

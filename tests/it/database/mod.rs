@@ -1,0 +1,9 @@
+//! PostgreSQL as operators set it up: odd defaults, read-only servers, full disks, lost standbys and vanished hosts.
+
+mod bounds;
+mod disk;
+mod encoding;
+mod ground;
+mod hostile;
+mod jit;
+mod read_only;

@@ -1,0 +1,89 @@
+//! Servers that take no writes: nothing is called ready there, and no connection to one is kept.
+
+use std::time::Duration;
+
+use crate::support::process::Server;
+
+use super::ground::{Own, Proxy, database_up, deliver, number, until_ready_is};
+
+const ALL: &str = "receiver,worker,renewals,upkeep";
+
+/// A standby answers as this does: every transaction is read-only.
+const READ_ONLY: &str = "default_transaction_read_only";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_database_is_not_ready_and_takes_events_again_at_once() {
+    let mut own = Own::start(&[]).await;
+    let url = own.cluster.url();
+    let server = Server::start_at(&url, ALL, &[]).await;
+    assert_eq!(deliver(&server, 1, 0).await, 200);
+    assert_eq!(server.get("/readyz").await.status, 200);
+    assert!(database_up(&server).await);
+
+    own.set(READ_ONLY, "on").await;
+    let reason = until_ready_is(&server, 503).await;
+    assert!(reason.contains("default_transaction_read_only"), "{reason}");
+    assert!(!database_up(&server).await);
+    assert!(server.get_metrics().await.contains("billing_sync_outbox_events"), "reading still works");
+    assert_eq!(deliver(&server, 2, 0).await, 503);
+    let doctor = doctor(&url);
+    assert_eq!(doctor.0, Some(1));
+    assert!(doctor.1.contains("default_transaction_read_only"), "{}", doctor.1);
+
+    own.set(READ_ONLY, "off").await;
+    assert_eq!(deliver(&server, 3, 0).await, 200);
+    until_ready_is(&server, 200).await;
+    assert!(database_up(&server).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_failover_the_first_delivery_is_stored_by_the_new_primary() {
+    let mut demoted = Own::start(&[]).await;
+    let mut promoted = Own::start(&[]).await;
+    let proxy = Proxy::start(&demoted.cluster.url());
+    let server = Server::start_at(&proxy.url(&demoted.cluster.url()), ALL, &[]).await;
+    assert_eq!(deliver(&server, 1, 0).await, 200);
+    demoted.set(READ_ONLY, "on").await;
+    for number in 2..6 {
+        assert_eq!(deliver(&server, number, 0).await, 503);
+    }
+    // the pools hold healthy connections to what is read-only now
+    proxy.lead_to(&promoted.cluster.url());
+    for event in 10..14 {
+        assert_eq!(deliver(&server, event, 0).await, 200, "event {event}");
+    }
+    assert_eq!(number(&mut promoted.conn, "SELECT count(*) FROM billing.outbox").await, 4);
+    super::ground::until(
+        &mut promoted.conn,
+        "SELECT (count(*) = 4)::int::bigint FROM billing.outbox WHERE state = 'done'",
+    )
+    .await;
+    assert_eq!(until_ready_is(&server, 200).await, "ready: all migrations are applied\n");
+    // of no part there is a connection left to the old one, once each part has looked
+    super::ground::until(
+        &mut demoted.conn,
+        "SELECT (count(*) <= 1)::int::bigint FROM pg_stat_activity
+        WHERE application_name = 'billing-sync' AND query NOT LIKE '%LISTEN%'",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_vanished_without_a_word_costs_no_delivery_once_another_one_answers() {
+    let own = Own::start(&[]).await;
+    let url = own.cluster.url();
+    let proxy = Proxy::start(&url);
+    let server = Server::start_at(&proxy.url(&url), "receiver", &[]).await;
+    assert_eq!(deliver(&server, 1, 0).await, 200);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    proxy.freeze();
+    assert_eq!(deliver(&server, 2, 0).await, 200);
+    until_ready_is(&server, 200).await;
+}
+
+fn doctor(url: &str) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_billing-sync"));
+    let output = command.arg("doctor").env_clear().env("DATABASE_URL", url).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    (output.status.code(), text)
+}
