@@ -217,9 +217,9 @@ impl Service {
     }
 }
 
-/// For each worker its batch and the note beside it; one listens.
+/// For each worker its batch and the note beside it.
 fn worker_pool(options: &PgConnectOptions, config: &WorkerConfig) -> PgPool {
-    background(options, u32::try_from(2 * config.workers + 1).unwrap_or(u32::MAX))
+    background(options, u32::try_from(2 * config.workers).unwrap_or(u32::MAX))
 }
 
 /// The way out to Stripe, which the parts of a process share: one budget, one pool, one clock.

@@ -263,6 +263,20 @@ fn sql_stands_in_its_rooms_and_begins_with_its_name() {
     assert!(names.len() > 20, "only {} queries were found: this check has lost its way", names.len());
 }
 
+/// Only there a connection is opened: every other one would lack the session settings, the check and the bounds.
+const CONNECTS: [&str; 2] = ["src/database/", "src/embedded/"];
+
+#[test]
+fn connections_are_opened_in_one_place() {
+    for file in files("src", "rs").iter().filter(|file| !CONNECTS.iter().any(|place| file.path.starts_with(place))) {
+        let code = file.code();
+        for token in ["PgPoolOptions", "PgConnection::connect", "PgPool::connect", " ConnectOptions", "{ConnectOptions"]
+        {
+            assert!(!code.contains(token), "{} opens a connection of its own ({token})", file.path);
+        }
+    }
+}
+
 /// Where a query takes a name instead of a text, the text is a constant or made by a macro: those are held to it too.
 #[test]
 fn sql_that_stands_elsewhere_than_in_its_query_begins_with_its_name() {

@@ -17,7 +17,7 @@ mod session;
 mod waiting;
 mod writable;
 
-pub use pool::pool;
+pub use pool::{is_usable, pool};
 pub use reason::{target, unreachable_reason};
 pub use session::{Session, connect};
 pub use waiting::until_answered;

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgExecutor, PgPool};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Session;
 use super::waiting::is_answered;
 
-/// A server that does not answer a trivial question in this time has probably vanished: a new connection finds out, and
-/// there is still time for it.
-const CHECK_LIMIT: Duration = Duration::from_millis(500);
+/// A server that does not answer a trivial question in this time has probably vanished, and a new connection finds out.
+const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
 /// A pool that connects when it is first used, and again after every loss. Waits for a connection for `acquire_timeout`.
 pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acquire_timeout: Duration) -> PgPool {
+    // so that there is as much time for the new connection
+    let check_limit = CHECK_LIMIT.min(acquire_timeout / 2);
     let (asked, turn) = (Arc::new(options.clone()), Arc::new(Mutex::new(())));
     PgPoolOptions::new()
         .max_connections(connections)
@@ -27,7 +28,7 @@ pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acqu
         .after_connect(move |conn, _| Box::pin(async move { session.set_up(conn).await }))
         // the check below is a question of its own
         .test_before_acquire(false)
-        .before_acquire(|conn, _| Box::pin(async move { Ok(takes_writes(conn).await) }))
+        .before_acquire(move |conn, _| Box::pin(async move { Ok(is_usable(conn, check_limit).await) }))
         .after_release(move |conn, _| {
             let (asked, turn) = (Arc::clone(&asked), Arc::clone(&turn));
             Box::pin(async move { Ok(is_answered(conn, &asked, &turn).await) })
@@ -35,16 +36,16 @@ pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acqu
         .connect_lazy_with(options.clone())
 }
 
-/// Whether the connection is alive and leads to a server that takes writes now.
+/// Whether the connection is alive and leads to a server that takes writes now; asks for `limit` at most.
 ///
 /// After a failover an old connection, or the pooler behind it, may lead to a server that is a standby since. There every
 /// transaction is read-only, and a new connection may lead to the new primary.
-async fn takes_writes(conn: &mut PgConnection) -> bool {
+pub async fn is_usable<'c>(conn: impl PgExecutor<'c>, limit: Duration) -> bool {
     let asked = sqlx::query_scalar::<_, bool>(
         "-- database.takes_writes\nSELECT NOT current_setting('transaction_read_only')::boolean",
     )
     .fetch_one(conn);
-    let refused = match timeout(CHECK_LIMIT, asked).await {
+    let refused = match timeout(limit, asked).await {
         Ok(Ok(true)) => return true,
         Ok(Ok(false)) => "it is read-only".to_owned(),
         Ok(Err(error)) => format!("it is lost: {error}"),

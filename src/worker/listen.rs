@@ -2,32 +2,41 @@
 //!
 //! Only a convenience: a lost notification, or a pooler that swallows them, costs at most the poll interval.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgConnectOptions, PgListener};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::{self, Session};
 use crate::outbox::wake::CHANNEL;
 
-/// After so long without a word the connection is made anew: a host that vanished would be silent for ever.
-const SILENCE: Duration = Duration::from_mins(5);
+/// After so long without a notification the connection is checked: a host that vanished would be silent for ever, and a
+/// server that takes no writes any more gets no events.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Time for that check.
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Time for a new connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Pause after a loss of the connection.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Listens until `shutdown`, coming back after every loss of the connection.
-pub(super) async fn run(pool: PgPool, wake: watch::Sender<()>, shutdown: CancellationToken) {
-    let pause = Duration::from_secs(1);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            error = listen(&pool, &wake) => {
-                tracing::debug!(%error, "not listening for new events: the workers poll meanwhile");
-            }
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+pub(super) async fn run(options: Arc<PgConnectOptions>, wake: watch::Sender<()>, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        // a pool of its own: what a dropped listener still has to say to a vanished host would keep a worker's place
+        let pool = database::pool(&options, Session::BACKGROUND, 1, CONNECT_LIMIT);
+        let lost = shutdown.run_until_cancelled(listen(&pool, &wake)).await;
+        let _ = timeout(PAUSE, pool.close()).await;
+        if let Some(error) = lost {
+            tracing::debug!(%error, "not listening for new events: the workers poll meanwhile");
+            shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
         }
     }
 }
@@ -45,9 +54,12 @@ async fn listen(pool: &PgPool, wake: &watch::Sender<()>) -> sqlx::Error {
     wake.send_replace(());
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            Ok(Ok(Some(_))) => wake.send_replace(()),
+            Ok(Ok(Some(_))) => {
+                wake.send_replace(());
+            }
             Ok(Err(error)) => return error,
-            // closed, or so quiet that nobody may be there
+            Err(_) if database::is_usable(&mut listener, CHECK_LIMIT).await => {}
+            // closed, or of no use
             Ok(Ok(None)) | Err(_) => return sqlx::Error::WorkerCrashed,
         }
     }

@@ -185,7 +185,7 @@ impl Worker {
     /// nothing else would ever tell.
     async fn step<T>(&mut self, step: impl AsyncFnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
         let pool = self.context.pool.clone();
-        let result = database::until_answered(&pool, STEP_LIMIT, step(self)).await;
+        let result = database::until_answered(&pool, STEP_LIMIT, Box::pin(step(self))).await;
         let late = || Failure::Away(format!("the database did not answer within {} s", STEP_LIMIT.as_secs()));
         result.unwrap_or_else(|| Err(late()))
     }
@@ -232,7 +232,7 @@ pub async fn run_all(context: Context, shutdown: CancellationToken) {
     for _ in 0..context.config.workers {
         tracker.spawn(keep_running(context.clone(), woken.clone(), shutdown.clone()));
     }
-    tracker.spawn(listen::run(context.pool.clone(), wake, shutdown));
+    tracker.spawn(listen::run(context.pool.connect_options(), wake, shutdown));
     tracker.close();
     tracker.wait().await;
 }

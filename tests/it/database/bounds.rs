@@ -1,9 +1,8 @@
 //! What is no longer waited for here must not pile up on the server.
 
-use sqlx::{Connection, PgConnection};
 use std::time::{Duration, Instant};
 
-use sqlx::ConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::support::cluster;
 use crate::support::process::Server;

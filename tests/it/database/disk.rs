@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -50,7 +50,6 @@ fn for_the_server(own: &Own, dir: &Path) {
     fs::create_dir(dir).unwrap();
     let data = own.cluster.data_dir().join("postgres");
     let owner = fs::metadata(data).unwrap();
-    use std::os::unix::fs::MetadataExt;
     let _ = std::os::unix::fs::chown(dir, Some(owner.uid()), Some(owner.gid()));
 }
 

@@ -60,7 +60,7 @@ fn run(command: &str, database: &TestDatabase) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_billing-sync"))
         .args(command.split(' '))
         .env_clear()
-        .env("DATABASE_URL", &database.url)
+        .envs([("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_x")])
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].concat();
