@@ -18,8 +18,8 @@ pub use self::orphans::{MOST_ORPHANS, Orphans, orphans};
 use self::orphans::{orphans_in_time, set_orphans};
 use self::partitions::set_default_partitions;
 pub use self::partitions::{DefaultPartition, MOST_ROWS, default_partitions};
+use crate::database;
 use crate::domain::job;
-use crate::reach;
 
 /// Time for the database's answer to one scrape.
 pub const LIMIT: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
     let said = match tokio::time::timeout(LIMIT, read(pool)).await {
         Ok(Ok(said)) => Some(said),
         Ok(Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)))) => {
-            let cause = reach::cause(pool, &error).await;
+            let cause = database::unreachable_reason(pool, &error).await;
             tracing::warn!(error = cause, "the database's metrics cannot be read");
             None
         }
@@ -352,7 +352,14 @@ mod tests {
             gap_since: None,
             gap_until: None,
         };
-        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits, orphans: Some(Vec::new()), comparison }));
+        let empty = text(Some(&Said {
+            outbox,
+            jobs: Vec::new(),
+            limits,
+            orphans: Some(Vec::new()),
+            comparison,
+            partitions: Vec::new(),
+        }));
         assert!(empty.contains("billing_sync_reconcile_gap_seconds 0\n"), "{empty}");
         assert!(!empty.contains("watermark_age"), "{empty}");
         for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {
