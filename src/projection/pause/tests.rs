@@ -1,3 +1,5 @@
+//! When a subscription is paused, why, and until when, by what Stripe says of it and of its schedule.
+
 use super::*;
 use crate::stripe::json::Json;
 

@@ -1,3 +1,5 @@
+//! Which trial a subscription has: its own, or the trial offer of the item that counts.
+
 use super::*;
 use crate::stripe::json::Json;
 
