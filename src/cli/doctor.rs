@@ -128,11 +128,8 @@ impl Examined {
             report.add(Check::warning("settings", warning, "correct the name, or unset it"));
         }
         for warning in self.odd {
-            report.add(Check::warning(
-                "settings",
-                warning,
-                "take it from the Stripe dashboard, unless another sender signs with it",
-            ));
+            let (detail, mend) = warning.split_once("; ").unwrap_or((&warning, "correct it"));
+            report.add(Check::warning("settings", detail, mend));
         }
         if let Some(embedded) = self.embedded {
             report.add(checks::embedded(&embedded, self.is_embedded));

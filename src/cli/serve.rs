@@ -88,7 +88,7 @@ pub struct Config {
     pub roles: BTreeSet<Role>,
     /// Whether to migrate an external database first.
     pub migrate: bool,
-    /// Has a URL exactly where `embedded` is `None`.
+    /// Has hosts exactly where `embedded` is `None`.
     pub database: DatabaseConfig,
     /// With `--embedded`.
     pub embedded: Option<EmbeddedConfig>,
@@ -157,22 +157,24 @@ impl Args {
 /// Exactly one database: a lost variable must not put events on a throwaway disk, and a variable that is there must
 /// not be overlooked.
 pub(super) fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> {
-    let database = DatabaseConfig::read(source)?;
-    match (&database.url, embedded) {
-        (Some(_), true) => {
-            let wrong = "is set, and --embedded asks for another database";
-            source.problem(Problem::new("DATABASE_URL", wrong, "unset the variable, or leave --embedded out"));
-            None
-        }
-        (None, false) => {
-            source.problem(database::missing(
-                "set it to postgres://user:password@host:port/name, or give --embedded for a private PostgreSQL in \
-                 BILLING_SYNC_DATA_DIR",
-            ));
-            None
-        }
-        _ => Some(database),
+    if embedded && database::is_set(source) {
+        let wrong = "is set, and --embedded asks for another database";
+        source.problem(Problem::new("DATABASE_URL", wrong, "unset the variable, or leave --embedded out"));
+        return None;
     }
+    if embedded {
+        // the PG* variables may be of a shell that is used for other databases too
+        return Some(DatabaseConfig { hosts: None });
+    }
+    let database = DatabaseConfig::read(source)?;
+    if database.hosts.is_none() {
+        source.problem(database::missing(
+            "set it to postgres://user:password@host:port/name (or PGHOST and the other PG* variables), or give \
+             --embedded for a private PostgreSQL in BILLING_SYNC_DATA_DIR",
+        ));
+        return None;
+    }
+    Some(database)
 }
 
 /// Serves until a signal.

@@ -37,7 +37,7 @@ fn the_defaults_are_what_the_registry_says() {
     assert_eq!(read(&[], ShutdownConfig::read).unwrap().timeout, Duration::from_secs(25));
     assert_eq!(read(&[], LogConfig::read).unwrap().format, LogFormat::Auto);
     let database = read(&[], DatabaseConfig::read).unwrap();
-    assert!(database.url.is_none());
+    assert!(database.hosts.is_none());
     let embedded = read(&[("PATH", "/bin")], EmbeddedConfig::read).unwrap();
     assert_eq!((embedded.data_dir.to_str(), embedded.search_path.as_str()), (Some("./.billing-sync"), "/bin"));
 }

@@ -1,6 +1,7 @@
 //! The operator's commands through the real binary: what they print, what they change, how they exit.
 
 mod backfill;
+mod connection;
 mod doctor;
 mod explain;
 mod migrate;
