@@ -110,12 +110,12 @@ fn pure_files_are_pure() {
 }
 
 /// Data flows one way: the rooms in their order, and which of those before it a room uses.
-const ROOMS: [(&str, &[&str]); 31] = [
+const ROOMS: [(&str, &[&str]); 30] = [
     ("clock", &[]),
     ("retry", &[]),
     ("interval", &[]),
     ("text", &[]),
-    ("reach", &[]),
+    ("database", &[]),
     ("domain", &[]),
     ("stripe", &["domain"]),
     ("projection", &["domain", "stripe"]),
@@ -123,16 +123,15 @@ const ROOMS: [(&str, &[&str]); 31] = [
     ("store", &["domain"]),
     ("outbox", &["domain", "interval"]),
     ("jobs", &["domain", "interval"]),
-    ("database", &[]),
     ("tls", &[]),
     ("migrations", &["database"]),
     ("embedded", &[]),
-    ("metrics", &["domain", "reach", "stripe"]),
+    ("metrics", &["domain", "database", "stripe"]),
     ("config", &["database", "embedded", "tls"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
-    ("receiver", &["clock", "config", "domain", "metrics", "outbox", "reach", "stripe"]),
-    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "reach"]),
+    ("receiver", &["clock", "config", "domain", "metrics", "outbox", "database", "stripe"]),
+    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "database"]),
     (
         "worker",
         &[
@@ -145,7 +144,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "mirror",
             "outbox",
             "projection",
-            "reach",
+            "database",
             "renewals",
             "retry",
             "store",
@@ -154,13 +153,13 @@ const ROOMS: [(&str, &[&str]); 31] = [
     ),
     (
         "reconcile",
-        &["client", "domain", "interval", "jobs", "metrics", "outbox", "reach", "retry", "stripe", "text", "worker"],
+        &["client", "domain", "interval", "jobs", "metrics", "outbox", "database", "retry", "stripe", "text", "worker"],
     ),
     (
         "backfill",
         &["client", "clock", "domain", "jobs", "metrics", "mirror", "reconcile", "retry", "store", "stripe", "worker"],
     ),
-    ("ops", &["config", "metrics", "migrations", "reach"]),
+    ("ops", &["config", "metrics", "migrations", "database"]),
     (
         "service",
         &[
@@ -168,6 +167,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "client",
             "clock",
             "config",
+            "database",
             "metrics",
             "ops",
             "outbox",
@@ -177,7 +177,10 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "worker",
         ],
     ),
-    ("demo", &["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"]),
+    (
+        "demo",
+        &["clock", "config", "database", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"],
+    ),
     ("admin", &["domain", "stripe"]),
     (
         "cli",
@@ -194,7 +197,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "metrics",
             "migrations",
             "outbox",
-            "reach",
+            "database",
             "receiver",
             "reconcile",
             "renewals",
@@ -227,8 +230,8 @@ fn rooms_use_only_what_comes_before_them() {
 
 /// Where SQL may stand.
 const SQL: [&str; 12] = [
-    "src/database/",
     "src/backfill/",
+    "src/database/",
     "src/jobs/",
     "src/outbox/",
     "src/reconcile/",

@@ -23,9 +23,9 @@ use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::{role, target};
 use crate::embedded::{Cluster, EmbeddedError};
 use crate::migrations;
-use crate::reach;
 use crate::receiver::PATH;
 use crate::service::{Service, ServiceConfig};
 
@@ -222,7 +222,7 @@ async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(","),
         workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
-        database = reach::place(database),
+        database = target(database),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,
@@ -259,12 +259,17 @@ async fn prepare_schema(config: &Config, database: &PgConnectOptions) -> anyhow:
         for migration in migrations::run(&mut conn).await? {
             tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");
         }
-        return Ok(Ok(()));
+    } else {
+        let status = migrations::pending(&mut conn).await?;
+        // no migrating mends one that was changed
+        let or_else = if status.changed.is_empty() { ", or start with --migrate" } else { "" };
+        if !status.is_current() {
+            return Ok(Err(format!("{}: {}{or_else}", status.describe(), status.mend())));
+        }
     }
-    let status = migrations::pending(&mut conn).await?;
-    // no migrating mends one that was changed
-    let or_else = if status.changed.is_empty() { ", or start with --migrate" } else { "" };
-    Ok(if status.is_current() { Ok(()) } else { Err(format!("{}: {}{or_else}", status.describe(), status.mend())) })
+    let writes = [Role::Worker, Role::Renewals, Role::Reconcile].iter().any(|role| config.roles.contains(role));
+    let lacking = role::lacks_to_serve(&mut conn, writes, config.roles.contains(&Role::Upkeep)).await?;
+    Ok(lacking.map_or(Ok(()), Err))
 }
 
 impl Config {

@@ -3,33 +3,23 @@
 //! Objects belong to the role that created them, and only their owner may alter them. Logins that last a day (from a
 //! secrets manager) are members of the owner's group role, so every session of ours changes to the owner: what one
 //! login creates, the next one may alter. Missing privileges are found before anything fails, with the statement that
-//! grants them. Called by [`crate::migrations`] and by the start of every session.
+//! grants them. Called by [`crate::migrations`], by the start of `serve`
+//! and by that of every session.
 
 use sqlx::PgConnection;
 
 /// Changes to the owner of our tables, or of the schema while there are none, where this login may do so: it is a
 /// member, with or without INHERIT. Changes nothing otherwise.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn become_owner(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // by the catalogue and not by to_regclass, which needs USAGE on the schema; MEMBER says nothing about SET ROLE
-    // since PostgreSQL 16, and PostgreSQL 15 does not know SET
-    sqlx::raw_sql(
-        "-- database.become_owner
-        SELECT pg_catalog.set_config('role', owner.rolname, false)
-        FROM pg_catalog.pg_namespace AS schema
-        LEFT JOIN pg_catalog.pg_class AS migrations
-            ON migrations.relnamespace = schema.oid AND migrations.relname = 'schema_migrations'
-        JOIN pg_catalog.pg_roles AS owner ON owner.oid = coalesce(migrations.relowner, schema.nspowner)
-        WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
-            AND pg_catalog.pg_has_role(owner.oid,
-                CASE WHEN pg_catalog.current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END)",
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
+// by the catalogue and not by to_regclass, which needs USAGE on the schema; MEMBER says nothing about SET ROLE since
+// PostgreSQL 16, and PostgreSQL 15 does not know SET
+pub(super) const BECOME_OWNER: &str = "
+SELECT set_config('role', owner.rolname, false)
+FROM pg_namespace AS schema
+LEFT JOIN pg_class AS migrations ON migrations.relnamespace = schema.oid AND migrations.relname = 'schema_migrations'
+JOIN pg_roles AS owner ON owner.oid = coalesce(migrations.relowner, schema.nspowner)
+WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
+    AND pg_has_role(owner.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
+";
 
 /// What the role of this session lacks to read the schema at all; `None` where it lacks nothing.
 ///

@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 
 pub use self::orphans::{MOST_ORPHANS, Orphans, orphans};
 use self::orphans::{orphans_in_time, set_orphans};
+use crate::database;
 use crate::domain::job;
-use crate::reach;
 
 /// Time for the database's answer to one scrape.
 pub const LIMIT: Duration = Duration::from_secs(1);
@@ -97,7 +97,7 @@ pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
     let said = match tokio::time::timeout(LIMIT, read(pool)).await {
         Ok(Ok(said)) => Some(said),
         Ok(Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)))) => {
-            let cause = reach::cause(pool, &error).await;
+            let cause = database::unreachable_reason(pool, &error).await;
             tracing::warn!(error = cause, "the database's metrics cannot be read");
             None
         }

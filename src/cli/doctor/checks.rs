@@ -14,7 +14,6 @@ use crate::config::stripe::StripeConfig;
 use crate::embedded::find_server;
 use crate::metrics::service;
 use crate::migrations;
-use crate::reach;
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
 const MONTHS_AHEAD: i32 = 2;
@@ -53,7 +52,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         }
     };
     let conn = &mut conn;
-    let place = reach::place(options);
+    let place = crate::database::target(options);
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
     match migrations::pending(conn).await {

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use super::DatabaseConfig;
 use crate::config::error::ConfigError;
 use crate::config::source::{Flags, Source};
-use crate::reach::place;
+use crate::database::target as place;
 
 fn read_all(environment: &[(&str, &str)]) -> Result<(DatabaseConfig, Vec<String>), ConfigError> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value)));

@@ -7,6 +7,7 @@ mod explain;
 mod migrate;
 mod orphans;
 mod outbox;
+mod privileges;
 mod rebuild;
 mod reconcile;
 mod renew;
