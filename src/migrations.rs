@@ -120,7 +120,7 @@ pub fn migrator() -> Migrator {
 /// Whatever the database says.
 pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> {
     let known = migrator();
-    if let Some(lacking) = role::lacks_usage(conn).await? {
+    if let Some(lacking) = role::lacks_to_read(conn).await? {
         return Err(MigrationError::Privilege(lacking));
     }
     let applied = if table_exists(conn).await? { conn.list_applied_migrations(TABLE).await? } else { Vec::new() };

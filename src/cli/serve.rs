@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::database::connect;
@@ -23,6 +22,7 @@ use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::hosts::Hosts;
 use crate::database::{role, target};
 use crate::embedded::{Cluster, EmbeddedError};
 use crate::migrations;
@@ -185,13 +185,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     if let Some(embedded) = &config.embedded {
         let mut cluster = start_embedded(embedded).await?;
-        let database = cluster.connect_options();
+        let database = Hosts::from(cluster.connect_options());
         let served = serve(&config, &database, &mut signals, cluster.ended()).await;
         cluster.stop().await?;
         return served;
     }
     // `configure` has seen to it that there is one
-    let database = config.database.options().context("there is no database: set DATABASE_URL, or give --embedded")?;
+    let database =
+        config.database.hosts.clone().context("there is no database: set DATABASE_URL, or give --embedded")?;
     serve(&config, &database, &mut signals, std::future::pending()).await
 }
 
@@ -209,12 +210,12 @@ async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {
 /// `lost` says that the private PostgreSQL has ended: without it nothing can be stored or processed any more.
 async fn serve(
     config: &Config,
-    database: &PgConnectOptions,
+    database: &Hosts,
     signals: &mut Signals,
     lost: impl Future<Output = EmbeddedError>,
 ) -> anyhow::Result<ExitCode> {
     // first, so that an address in use leaves the schema alone
-    let service = Service::bind(&config.service(), database).await?;
+    let service = Service::bind(&config.service(), database.current()).await?;
     if let Err(missing) = prepare_schema(config, database).await? {
         return Ok(output::refuse(&missing));
     }
@@ -222,7 +223,7 @@ async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(","),
         workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
-        database = target(database),
+        database = target(database.current()),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,
@@ -239,6 +240,8 @@ async fn serve(
         );
     }
     let shutdown = CancellationToken::new();
+    // ends with this function
+    let _follow = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(database.clone().follow(service.pools())));
     let mut running = std::pin::pin!(signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout));
     let ended = tokio::select! {
         ended = running.as_mut() => ended,
@@ -253,7 +256,7 @@ async fn serve(
 }
 
 /// Migrates where that was asked for, and checks otherwise: the inner error says what is missing.
-async fn prepare_schema(config: &Config, database: &PgConnectOptions) -> anyhow::Result<Result<(), String>> {
+async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Result<(), String>> {
     let mut conn = connect(database).await?;
     if config.migrate || config.embedded.is_some() {
         for migration in migrations::run(&mut conn).await? {

@@ -155,7 +155,7 @@ fn a_database_url_is_checked_before_anything_connects() {
         assert!(read(&[("DATABASE_URL", wrong)], DatabaseConfig::read).is_err(), "{wrong}");
     }
     let url = "postgres://u:p%40ss@h:6432/d";
-    let options = read(&[("DATABASE_URL", url)], DatabaseConfig::read).unwrap().options().unwrap();
+    let options = read(&[("DATABASE_URL", url)], DatabaseConfig::read).unwrap().hosts.unwrap().current().clone();
     assert_eq!((options.get_host(), options.get_port(), options.get_database()), ("h", 6432, Some("d")));
 }
 

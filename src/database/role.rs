@@ -21,18 +21,27 @@ WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
     AND pg_has_role(owner.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
 ";
 
-/// What the role of this session lacks to read the schema at all; `None` where it lacks nothing.
+/// What the role of this session lacks to find out which migrations are applied.
 ///
 /// # Errors
 /// Whatever the database says.
-pub async fn lacks_usage(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        r#"-- database.lacks_usage
-        SELECT format('the role %1$I lacks USAGE on the schema billing: as its owner, %2$I, run '
-            'GRANT %2$I TO %1$I (or, to read only, GRANT USAGE ON SCHEMA billing TO %1$I)', current_user, owner.rolname)
+        r#"-- database.lacks_to_read
+        SELECT CASE WHEN has_schema_privilege(schema.oid, 'USAGE') THEN
+            format('the role %1$I lacks SELECT on the table billing.schema_migrations: as its owner, %2$I, run '
+                'GRANT SELECT ON billing.schema_migrations TO %1$I', current_user, owner.rolname)
+        ELSE
+            format('the role %1$I lacks USAGE on the schema billing: as its owner, %2$I, run '
+                'GRANT %2$I TO %1$I (or, without its other rights, GRANT USAGE ON SCHEMA billing TO %1$I)',
+                current_user, owner.rolname)
+        END
         FROM pg_namespace AS schema
         JOIN pg_roles AS owner ON owner.oid = schema.nspowner
-        WHERE schema.nspname = 'billing' AND NOT has_schema_privilege(schema.oid, 'USAGE')"#,
+        LEFT JOIN pg_class AS migrations
+            ON migrations.relnamespace = schema.oid AND migrations.relname = 'schema_migrations'
+        WHERE schema.nspname = 'billing' AND NOT (
+            has_schema_privilege(schema.oid, 'USAGE') AND coalesce(has_table_privilege(migrations.oid, 'SELECT'), true))"#,
     )
     .fetch_optional(conn)
     .await
@@ -100,7 +109,9 @@ pub async fn lacks_to_serve(
         UNION ALL
         (SELECT format('the role %1$I lacks USAGE on the sequence billing.%2$I: as its owner run '
             'GRANT USAGE ON SEQUENCE billing.%2$I TO %1$I', current_user, name)
-        FROM object WHERE kind = 'S' AND $1 AND NOT has_sequence_privilege(oid, 'USAGE') ORDER BY oid LIMIT 1)
+        FROM object
+        -- it fails on what is no sequence
+        WHERE $1 AND CASE WHEN kind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') END ORDER BY oid LIMIT 1)
         UNION ALL
         (SELECT format('the role %1$I lacks EXECUTE on the function billing.%2$I: as its owner run '
             'GRANT EXECUTE ON FUNCTION %3$s TO %1$I', current_user, routine.proname, routine.oid::regprocedure)

@@ -18,8 +18,6 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use sqlx::postgres::PgConnectOptions;
-
 use super::error::{self, Problem};
 use super::settings;
 use super::source::{Found, Source};
@@ -53,20 +51,15 @@ impl DatabaseConfig {
             .ok()
             .map(|hosts| Self { hosts: Some(hosts) })
     }
-
-    /// Where an external database is.
-    pub fn options(&self) -> Option<PgConnectOptions> {
-        self.hosts.as_ref().map(|hosts| hosts.first().clone())
-    }
 }
 
 /// Reads the settings alone, for a command that cannot do without a database.
-pub fn required(source: &mut Source) -> Option<PgConnectOptions> {
+pub fn required(source: &mut Source) -> Option<Hosts> {
     let database = DatabaseConfig::read(source)?;
     if database.hosts.is_none() {
         source.problem(missing("set it to postgres://user:password@host:port/name, or DATABASE_URL_FILE to a file"));
     }
-    database.options()
+    database.hosts
 }
 
 /// Whether `DATABASE_URL` is set, to whatever.

@@ -158,7 +158,7 @@ fn the_servers_options_the_name_and_the_time_are_taken() {
 fn what_the_connection_string_leaves_out_comes_from_the_variables_as_in_psql() {
     let of = |environment: &[(&str, &str)]| {
         let (config, _) = read_all(environment).unwrap();
-        config.hosts.map(|hosts| format!("{} {:?}", place(hosts.first()), hosts.first().get_ssl_mode()))
+        config.hosts.map(|hosts| format!("{} {:?}", place(hosts.current()), hosts.current().get_ssl_mode()))
     };
     let set = [("PGHOST", "p"), ("PGPORT", "7"), ("PGUSER", "v"), ("PGDATABASE", "e"), ("PGSSLMODE", "require")];
     assert_eq!(of(&set).as_deref(), Some("p:7, database e, user v Require"));
