@@ -140,7 +140,8 @@ async fn a_missing_privilege_is_named_with_the_object_and_the_statement_that_gra
         ("", "receiver", "lacks SELECT on the table billing.schema_migrations"),
         ("GRANT SELECT ON ALL TABLES IN SCHEMA billing", "receiver", "lacks INSERT on the table billing.events"),
         ("GRANT ALL ON ALL TABLES IN SCHEMA billing", "worker", "lacks USAGE on the sequence billing."),
-        ("GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing", "upkeep", "cannot create its partitions (role upkeep)"),
+        ("GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing", "worker", "lacks EXECUTE on the function billing."),
+        ("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA billing", "upkeep", "cannot create its partitions (role upkeep)"),
     ] {
         if !grant.is_empty() {
             execute(&mut handed.admin, &format!("{grant} TO {login}")).await;
