@@ -121,7 +121,7 @@ const ROOMS: [(&str, &[&str]); 30] = [
     ("projection", &["domain", "stripe"]),
     ("mirror", &["domain", "stripe"]),
     ("store", &["domain"]),
-    ("outbox", &["domain", "interval"]),
+    ("outbox", &["domain", "interval", "retry"]),
     ("jobs", &["domain", "interval"]),
     ("tls", &[]),
     ("migrations", &["database"]),
