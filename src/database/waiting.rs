@@ -35,13 +35,15 @@ pub(super) struct Working {
 }
 
 impl Working {
-    /// The statements that are at least so old.
+    /// The statements that are at least so old. `conn` is good for nothing else after this.
     pub(super) async fn for_at_least(conn: &mut PgConnection, age: Duration) -> Result<Self, sqlx::Error> {
+        // only who logged in sees all of its sessions, and not the owner of the tables that it works as
+        sqlx::raw_sql("-- database.as_login\nSET ROLE NONE").execute(&mut *conn).await?;
         let row = sqlx::query(
             "-- database.working
             SELECT count(*), coalesce(string_agg(DISTINCT wait_event, ', '), '')
             FROM pg_stat_activity
-            WHERE datname = current_database() AND usename = current_user
+            WHERE datname = current_database() AND usename = session_user
                 AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()
                 AND state = 'active' AND query_start <= clock_timestamp() - $1::float8 * interval '1 second'",
         )
@@ -64,7 +66,8 @@ impl Working {
 }
 
 /// Waits until the server has answered everything that was sent on a connection on its way back to the pool. False where
-/// the connection is lost, or the server works on nothing for us any more, so that no answer can come.
+/// the connection is lost, or the server works on nothing for us any more, so that no answer can come. A server that cannot
+/// be asked counts as such: its sessions end with it, or by their keepalive.
 ///
 /// `turn` belongs to the pool: at most one of its connections asks at a time.
 pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOptions, turn: &Mutex<()>) -> bool {
@@ -75,8 +78,8 @@ pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOpti
             return answered.is_ok();
         }
         let _turn = turn.lock().await;
-        if Working::ask(options).await.is_some_and(|working| working.statements == 0) {
-            tracing::warn!("the database lost a connection without a word: it works on nothing for us any more");
+        if Working::ask(options).await.is_none_or(|working| working.statements == 0) {
+            tracing::warn!("a connection to the database is given up: the server works on nothing for us any more");
             return false;
         }
     }

@@ -83,7 +83,7 @@ pub async fn check_writable(conn: &mut PgConnection) -> Result<Writable, NotWrit
             has_database_privilege(current_database(), 'TEMPORARY') AS may_try,
             EXISTS (
                 SELECT FROM pg_stat_activity
-                WHERE datname = current_database() AND usename = current_user AND wait_event = 'SyncRep'
+                WHERE datname = current_database() AND usename = session_user AND wait_event = 'SyncRep'
                     AND query_start < clock_timestamp() - $1::float8 * interval '1 second'
             ) AS waiting",
     )

@@ -2,11 +2,10 @@
 //!
 //! Only a convenience: a lost notification, or a pooler that swallows them, costs at most the poll interval.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgListener};
+use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,11 +26,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Pause after a loss of the connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens until `shutdown`, coming back after every loss of the connection.
-pub(super) async fn run(options: Arc<PgConnectOptions>, wake: watch::Sender<()>, shutdown: CancellationToken) {
+/// Listens where the pool of the workers leads, until `shutdown`, coming back after every loss of the connection.
+pub(super) async fn run(workers: PgPool, wake: watch::Sender<()>, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
         // a pool of its own: what a dropped listener still has to say to a vanished host would keep a worker's place
-        let pool = database::pool(&options, Session::BACKGROUND, 1, CONNECT_LIMIT);
+        let pool = database::pool(&workers.connect_options(), Session::BACKGROUND, 1, CONNECT_LIMIT);
         let lost = shutdown.run_until_cancelled(listen(&pool, &wake)).await;
         let _ = timeout(PAUSE, pool.close()).await;
         if let Some(error) = lost {

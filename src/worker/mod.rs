@@ -232,7 +232,7 @@ pub async fn run_all(context: Context, shutdown: CancellationToken) {
     for _ in 0..context.config.workers {
         tracker.spawn(keep_running(context.clone(), woken.clone(), shutdown.clone()));
     }
-    tracker.spawn(listen::run(context.pool.connect_options(), wake, shutdown));
+    tracker.spawn(listen::run(context.pool.clone(), wake, shutdown));
     tracker.close();
     tracker.wait().await;
 }

@@ -48,7 +48,7 @@ async fn a_held_lock_leaves_no_statements_behind() {
 async fn a_missing_synchronous_standby_leaves_two_statements_of_a_part_behind_and_none_is_cancelled() {
     let mut own = Own::start(&[]).await;
     let url = format!("{}&application_name=x", own.cluster.url());
-    let server = Server::start_at(&url, "receiver", &[QUICK]).await;
+    let server = Server::start_on(&url, "receiver", &[QUICK]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
     assert_eq!(server.get("/readyz").await.status, 200);
     own.set("synchronous_standby_names", "nowhere").await;
@@ -68,7 +68,7 @@ async fn a_missing_synchronous_standby_leaves_two_statements_of_a_part_behind_an
 async fn a_worker_that_waits_for_a_synchronous_standby_goes_on_when_it_is_back() {
     let mut own = Own::start(&[]).await;
     let url = own.cluster.url();
-    let server = Server::start_at(&url, "receiver,worker,renewals", &[QUICK]).await;
+    let server = Server::start_on(&url, "receiver,worker,renewals", &[QUICK]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
     until(&mut own.conn, "SELECT count(*) FROM billing.outbox WHERE state = 'done'").await;
     execute(&mut own.conn, "UPDATE billing.outbox SET state = 'pending', outcome = NULL, finished_at = NULL").await;

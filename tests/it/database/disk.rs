@@ -68,7 +68,7 @@ async fn a_full_disk_is_not_ready_and_ready_again_once_there_is_room() {
     let url = own.cluster.url().replace("/billing?", "/onsmall?");
     let mut conn = url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
     billing_sync::migrations::run(&mut conn).await.unwrap();
-    let server = Server::start_at(&url, "receiver", &[]).await;
+    let server = Server::start_on(&url, "receiver", &[]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
     until_ready_is(&server, 200).await;
 
@@ -93,7 +93,7 @@ async fn answers_disk_full(mut own: Own) {
         $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;
         CREATE EVENT TRIGGER full ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.full()";
     execute(&mut own.conn, full).await;
-    let server = Server::start_at(&own.cluster.url(), "receiver", &[]).await;
+    let server = Server::start_on(&own.cluster.url(), "receiver", &[]).await;
     let reason = until_ready_is(&server, 503).await;
     assert!(reason.contains("disk is full"), "{reason}");
     assert!(!database_up(&server).await);

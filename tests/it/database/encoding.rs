@@ -50,7 +50,7 @@ async fn a_database_without_an_encoding_stores_utf_8() {
     let url = other(&mut own, "ascii", "SQL_ASCII").await;
     let (code, text) = run("migrate", &url);
     assert_eq!(code, Some(0), "{text}");
-    let server = Server::start_at(&url, "receiver,worker", &[]).await;
+    let server = Server::start_on(&url, "receiver,worker", &[]).await;
     let name = "Zoë Łukasz 北京";
     let escaped = event("evt_1", "customer.created", 0, &customer("cus_1", name), None);
     assert_eq!(server.deliver(&escaped).await, Some(200));

@@ -11,7 +11,8 @@ use crate::support::process::Server;
 
 use super::ground::{execute, number, until};
 
-/// Defaults of the database that each would break something.
+/// Defaults of the database that each would break something. The time-outs leave a loaded machine time for the first
+/// statement of a session, which ends them.
 const DEFAULTS: [(&str, &str); 19] = [
     ("default_transaction_isolation", "serializable"),
     ("default_transaction_deferrable", "on"),
@@ -25,10 +26,10 @@ const DEFAULTS: [(&str, &str); 19] = [
     ("jit_above_cost", "0"),
     ("random_page_cost", "1"),
     ("plan_cache_mode", "force_generic_plan"),
-    ("statement_timeout", "20ms"),
+    ("statement_timeout", "250ms"),
     ("lock_timeout", "1ms"),
     ("idle_in_transaction_session_timeout", "20ms"),
-    ("idle_session_timeout", "500ms"),
+    ("idle_session_timeout", "2s"),
     ("client_min_messages", "debug1"),
     ("synchronous_commit", "off"),
     ("extra_float_digits", "-15"),
@@ -111,10 +112,8 @@ async fn events_become_rows_whatever_the_defaults_of_the_database_are() {
         server.signal(nix::sys::signal::Signal::SIGTERM);
         let (code, log) = server.ended_with_log().await;
         assert_eq!(code, Some(0));
-        for sign in
-            ["40001", "57014", "55P03", "\"level\":\"ERROR\"", "\"level\":\"WARN\",\"message\":\"a batch failed"]
-        {
-            assert!(!log.contains(sign), "{sign}: {log}");
-        }
+        let signs = ["40001", "57014", "55P03", "ERROR", "a batch failed"];
+        let lines: Vec<&str> = log.lines().filter(|line| signs.iter().any(|sign| line.contains(sign))).collect();
+        assert!(lines.is_empty(), "{lines:#?}");
     }
 }

@@ -15,7 +15,7 @@ const READ_ONLY: &str = "default_transaction_read_only";
 async fn a_read_only_database_is_not_ready_and_takes_events_again_at_once() {
     let mut own = Own::start(&[]).await;
     let url = own.cluster.url();
-    let server = Server::start_at(&url, ALL, &[]).await;
+    let server = Server::start_on(&url, ALL, &[]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
     assert_eq!(server.get("/readyz").await.status, 200);
     assert!(database_up(&server).await);
@@ -41,7 +41,7 @@ async fn after_a_failover_the_first_delivery_is_stored_by_the_new_primary() {
     let mut demoted = Own::start(&[]).await;
     let mut promoted = Own::start(&[]).await;
     let proxy = Proxy::start(&demoted.cluster.url());
-    let server = Server::start_at(&proxy.url(&demoted.cluster.url()), ALL, &[]).await;
+    let server = Server::start_on(&proxy.url(&demoted.cluster.url()), ALL, &[]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
     demoted.set(READ_ONLY, "on").await;
     for number in 2..6 {
@@ -68,7 +68,7 @@ async fn a_host_that_vanished_without_a_word_costs_no_delivery_once_another_one_
     let own = Own::start(&[]).await;
     let url = own.cluster.url();
     let proxy = Proxy::start(&url);
-    let server = Server::start_at(&proxy.url(&url), "receiver", &[]).await;
+    let server = Server::start_on(&proxy.url(&url), "receiver", &[]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
     tokio::time::sleep(Duration::from_millis(200)).await;
     proxy.freeze();

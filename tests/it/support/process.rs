@@ -48,13 +48,20 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `serve` with these roles and waits until it says that it serves.
     pub(crate) async fn start(database: &TestDatabase, roles: &str, environment: &[(&str, &str)]) -> Self {
-        Self::start_at(&database.url, roles, environment).await
+        Self::start_on(&database.url, roles, environment).await
     }
 
     /// The same with a database that is no test's own.
-    pub(crate) async fn start_at(url: &str, roles: &str, environment: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_on(url: &str, roles: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = serve(&["--roles", roles]);
         command.env("DATABASE_URL", url).envs(environment.iter().copied());
+        Self::spawn(command).await
+    }
+
+    /// Starts `serve` with these roles and arguments at another connection string than the test's own.
+    pub(crate) async fn start_at(url: &str, roles: &str, arguments: &[&str]) -> Self {
+        let mut command = serve(&["--roles", roles]);
+        command.args(arguments).env("DATABASE_URL", url);
         Self::spawn(command).await
     }
 
