@@ -28,6 +28,7 @@
 //! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
 //! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
 //! - [`client`]: the way out, to Stripe's API.
+//! - [`listener`]: HTTP over plain TCP, its limits and its end.
 //! - [`receiver`], [`renewals`], [`worker`], [`reconcile`], [`backfill`], [`ops`]: the parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for people.
 //!
@@ -50,6 +51,7 @@ pub mod domain;
 pub mod embedded;
 pub mod interval;
 pub mod jobs;
+pub mod listener;
 pub mod metrics;
 pub mod migrations;
 pub mod mirror;

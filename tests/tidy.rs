@@ -110,7 +110,7 @@ fn pure_files_are_pure() {
 }
 
 /// Data flows one way: the rooms in their order, and which of those before it a room uses.
-const ROOMS: [(&str, &[&str]); 29] = [
+const ROOMS: [(&str, &[&str]); 30] = [
     ("clock", &[]),
     ("retry", &[]),
     ("interval", &[]),
@@ -129,7 +129,8 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ("config", &["embedded"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
-    ("receiver", &["clock", "config", "domain", "metrics", "outbox", "reach", "stripe"]),
+    ("listener", &["metrics"]),
+    ("receiver", &["clock", "config", "domain", "listener", "metrics", "outbox", "reach", "stripe"]),
     ("renewals", &["clock", "config", "domain", "jobs", "metrics", "reach"]),
     (
         "worker",
@@ -158,7 +159,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
         "backfill",
         &["client", "clock", "domain", "jobs", "metrics", "mirror", "reconcile", "retry", "store", "stripe", "worker"],
     ),
-    ("ops", &["config", "metrics", "migrations", "reach"]),
+    ("ops", &["config", "listener", "metrics", "migrations", "reach"]),
     (
         "service",
         &[
@@ -166,6 +167,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "client",
             "clock",
             "config",
+            "listener",
             "metrics",
             "ops",
             "outbox",
@@ -189,6 +191,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "domain",
             "embedded",
             "jobs",
+            "listener",
             "metrics",
             "migrations",
             "outbox",

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
-use tokio_util::sync::CancellationToken;
 
 use super::database::connect;
 use super::settings::{SettingArgs, Uses};
@@ -24,6 +23,7 @@ use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::embedded::{Cluster, EmbeddedError};
+use crate::listener::Ending;
 use crate::migrations;
 use crate::reach;
 use crate::receiver::PATH;
@@ -236,12 +236,12 @@ async fn serve(
              in doubt: reason needs_fetch); once it is set, `billing-sync rebuild` asks for all of it"
         );
     }
-    let shutdown = CancellationToken::new();
-    let mut running = std::pin::pin!(signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout));
+    let ending = Ending::default();
+    let mut running = std::pin::pin!(signals.run(service.run(ending.clone()), &ending, &config.shutdown));
     let ended = tokio::select! {
         ended = running.as_mut() => ended,
         lost = lost => {
-            shutdown.cancel();
+            ending.shutdown.cancel();
             let _ = tokio::time::timeout(config.shutdown.timeout, running).await;
             return Err(lost.into());
         }

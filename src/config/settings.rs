@@ -183,7 +183,9 @@ registry! {
     PG_BIN = Setting::new("BILLING_SYNC_PG_BIN", "pg-bin", ("PATH", ""),
         Concern::Embedded, "Folder with PostgreSQL's server programs; else they are searched for");
     SHUTDOWN_TIMEOUT = Setting::new("BILLING_SYNC_SHUTDOWN_TIMEOUT", "shutdown-timeout", ("DURATION", "25s"),
-        Concern::Shutdown, "Time for work in progress to finish after SIGTERM");
+        Concern::Shutdown, "Time from SIGTERM to the end, the drain delay included; work in progress finishes in it");
+    DRAIN_DELAY = Setting::new("BILLING_SYNC_DRAIN_DELAY", "drain-delay", ("DURATION", "0s"),
+        Concern::Shutdown, "Time after SIGTERM in which /readyz says not ready and requests are still answered");
     LOG = Setting::new("BILLING_SYNC_LOG", "log", ("FILTER", "info"),
         Concern::Log, "What is logged: error, warn, info, debug, or a list such as info,billing_sync=debug");
     LOG_FORMAT = Setting::new("BILLING_SYNC_LOG_FORMAT", "log-format", ("FORMAT", "auto"),

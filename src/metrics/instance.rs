@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::connections::ConnectionMetrics;
 use super::drift::{DriftMetrics, Verified};
 use super::limits::LimitMetrics;
 use super::reconcile::{ReconcileMetrics, RunOutcome};
@@ -123,6 +124,8 @@ pub struct Instance {
     limits: LimitMetrics,
     reconcile: ReconcileMetrics,
     drift: DriftMetrics,
+    /// Connections to the public listener; [`ConnectionMetrics::of`] gives those of the other.
+    pub connections: ConnectionMetrics,
 }
 
 impl Instance {
@@ -182,6 +185,7 @@ impl Instance {
             limits: LimitMetrics::new(registry)?,
             reconcile: ReconcileMetrics::new(registry)?,
             drift: DriftMetrics::new(registry)?,
+            connections: ConnectionMetrics::new(registry)?,
         };
         Ok(instance)
     }
@@ -303,6 +307,7 @@ mod tests {
 
     use super::*;
     use crate::client::{self, ApiError, Read};
+    use crate::metrics::connections::{ListenerName, Protocol};
     use crate::metrics::drift::TABLES;
 
     /// The series of one metric with one label.
@@ -334,6 +339,12 @@ mod tests {
         let asked = asked.map(|(operation, outcome)| {
             format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
         });
+        let connections = ListenerName::ALL.into_iter().flat_map(|listener| {
+            Protocol::ALL.map(|protocol| {
+                let (listener, protocol) = (listener.as_str(), protocol.as_str());
+                format!("billing_sync_connections_total{{listener=\"{listener}\",protocol=\"{protocol}\"}}")
+            })
+        });
         let histograms = [
             "webhook_request_duration",
             "event_delay",
@@ -356,7 +367,7 @@ mod tests {
             TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
         ]
         .concat();
-        let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).collect();
+        let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).chain(connections).collect();
         assert_eq!(found, expected.iter().map(String::as_str).collect());
     }
 }

@@ -1,7 +1,8 @@
-//! Metrics, each declared once: [`build`] says which release runs, [`instance`] counts what this process does,
+//! Metrics, each declared once: [`build`] says which release runs, [`connections`] counts those to the listeners, [`instance`] counts what this process does,
 //! [`stripe`] what it asks Stripe, [`reconcile`] what its list had that was not delivered, [`service`] reads what the database says.
 
 pub mod build;
+pub mod connections;
 pub mod drift;
 pub mod instance;
 mod limits;

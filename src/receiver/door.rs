@@ -43,6 +43,13 @@ impl Door {
         answer.into_response()
     }
 
+    /// The answer, counted, where the listener has no slot for the request.
+    pub(super) fn no_slot(&self) -> Response<Full<Bytes>> {
+        let answer = Answer::new(WebhookOutcome::Busy, &"too many requests at a time: try again later");
+        self.metrics.webhook_request(answer.outcome, Duration::ZERO);
+        answer.into_response()
+    }
+
     async fn receive(&self, request: Request<Body>) -> Result<Answer, Answer> {
         let (head, body) = request.into_parts();
         if let Err(answer) = route(&head) {

@@ -13,6 +13,7 @@ mod fixtures;
 mod foreign;
 mod laws;
 mod mapping;
+mod network;
 mod ops;
 mod ordering;
 mod orphans;
