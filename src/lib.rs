@@ -23,6 +23,7 @@
 //!
 //! - [`domain`], [`clock`]: the words; the one clock. [`reach`]: why a database cannot be reached. [`retry`]: when
 //!   something that failed is tried again. [`interval`]: durations in SQL. [`text`]: 80 columns.
+//!   [`tls`]: the certificates that are trusted.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
 //! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
@@ -68,4 +69,5 @@ pub mod store;
 pub mod stripe;
 pub mod telemetry;
 pub mod text;
+pub mod tls;
 pub mod worker;

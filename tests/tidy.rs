@@ -110,12 +110,13 @@ fn pure_files_are_pure() {
 }
 
 /// Data flows one way: the rooms in their order, and which of those before it a room uses.
-const ROOMS: [(&str, &[&str]); 30] = [
+const ROOMS: [(&str, &[&str]); 31] = [
     ("clock", &[]),
     ("retry", &[]),
     ("interval", &[]),
     ("text", &[]),
     ("reach", &[]),
+    ("tls", &[]),
     ("domain", &[]),
     ("stripe", &["domain"]),
     ("projection", &["domain", "stripe"]),
@@ -126,7 +127,7 @@ const ROOMS: [(&str, &[&str]); 30] = [
     ("migrations", &[]),
     ("embedded", &[]),
     ("metrics", &["domain", "reach", "stripe"]),
-    ("config", &["embedded"]),
+    ("config", &["embedded", "tls"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
     ("listener", &["metrics"]),
@@ -202,6 +203,7 @@ const ROOMS: [(&str, &[&str]); 30] = [
             "service",
             "store",
             "text",
+            "tls",
             "worker",
         ],
     ),

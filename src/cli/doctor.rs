@@ -137,6 +137,9 @@ impl Examined {
         if let Some(embedded) = self.embedded {
             report.add(checks::embedded(&embedded, self.is_embedded));
         }
+        if let Some(config) = &self.stripe {
+            report.add(stripe::egress(config));
+        }
         if self.is_embedded {
             report.add(checks::not_looked_at());
         } else {

@@ -9,6 +9,7 @@
 
 pub mod database;
 pub mod demo;
+pub mod egress;
 pub mod embedded;
 pub mod error;
 pub mod log;

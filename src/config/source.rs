@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::error::{ConfigError, Problem};
 use super::parse::Parsed;
-use super::settings::Setting;
+use super::settings::{self, Setting};
 
 /// Where one value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,13 @@ impl Source {
 
     /// The flags given, and an environment made up by the caller.
     pub fn new(flags: Flags, environment: impl IntoIterator<Item = (String, OsString)>) -> Self {
-        let environment = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut environment: BTreeMap<_, _> = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        // these are written in either case everywhere; where both are there, the capitals count, as in Go
+        for setting in [&settings::HTTPS_PROXY, &settings::ALL_PROXY, &settings::NO_PROXY] {
+            if let Some(value) = environment.remove(&setting.name.to_lowercase()) {
+                environment.entry(setting.name.to_owned()).or_insert(value);
+            }
+        }
         Self { flags, environment, problems: Vec::new(), warnings: Vec::new() }
     }
 

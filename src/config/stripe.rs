@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
+use super::egress::Egress;
 use super::error::Problem;
 use super::parse::{self, Expected, Parsed};
 use super::settings;
@@ -32,6 +33,8 @@ pub struct StripeConfig {
     pub concurrency: usize,
     /// `BILLING_SYNC_READ_MARGIN`, default 10s: how much older than its request a read counts, since reads may be stale.
     pub read_margin: Duration,
+    /// The way there: a proxy, and the certificates that are trusted.
+    pub egress: Egress,
 }
 
 impl StripeConfig {
@@ -45,6 +48,7 @@ impl StripeConfig {
         let concurrency = source.value(&settings::STRIPE_CONCURRENCY, parse::whole(1, 256));
         let margin = parse::duration(Duration::ZERO, Duration::from_mins(10));
         let read_margin = source.value(&settings::READ_MARGIN, margin);
+        let egress = Egress::read(source, api_base.as_ref());
         Some(Self {
             secret_key: secret_key?,
             api_base: api_base?,
@@ -52,6 +56,7 @@ impl StripeConfig {
             timeout: timeout?,
             concurrency: concurrency?,
             read_margin: read_margin?,
+            egress: egress?,
         })
     }
 }

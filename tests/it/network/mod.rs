@@ -2,4 +2,5 @@
 //! Stripe, and what it says of its secrets.
 
 mod drain;
+mod egress;
 mod protocols;
