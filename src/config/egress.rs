@@ -80,7 +80,7 @@ impl Egress {
             Some(proxy) => Some((proxy, &settings::HTTPS_PROXY)),
             None => source.optional(&settings::ALL_PROXY, proxy)?.map(|proxy| (proxy, &settings::ALL_PROXY)),
         };
-        let no_proxy = source.optional(&settings::NO_PROXY, |text| Ok(text.to_owned()))?.unwrap_or_default();
+        let no_proxy = source.optional(&settings::NO_PROXY, hosts)?.unwrap_or_default();
         let roots = roots(source)?;
         // what is not TLS is on this machine, see `STRIPE_API_BASE`
         let is_proxied = base.is_some_and(|base| base.scheme() == "https" && !bypasses(&no_proxy, base));
@@ -117,6 +117,10 @@ fn unusable(setting: &Setting, wrong: &str) -> Problem {
 fn directories(text: &str) -> Parsed<Vec<PathBuf>> {
     let paths: Vec<PathBuf> = text.split(':').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
     if paths.is_empty() { Err(Expected::new("directories separated by colons")) } else { Ok(paths) }
+}
+
+fn hosts(text: &str) -> Parsed<String> {
+    if text.trim().is_empty() { Err(Expected::new("hosts separated by commas")) } else { Ok(text.to_owned()) }
 }
 
 /// A proxy's URL. hyper-util reads it as curl does: without a scheme it is an HTTP proxy, and user and password are

@@ -15,6 +15,7 @@ pub mod error;
 pub mod log;
 pub mod ops;
 pub mod parse;
+mod pasted;
 pub mod receiver;
 pub mod reconcile;
 pub mod secret;

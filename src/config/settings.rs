@@ -125,7 +125,7 @@ registry! {
     DATABASE_URL = Setting::secret("DATABASE_URL", Concern::Database,
         "The database: postgres://user:password@host:port/name");
     WEBHOOK_SECRET = Setting::secret("STRIPE_WEBHOOK_SECRET", Concern::Signing,
-        "Signing secret of the webhook endpoint (whsec_…); several, separated by commas, during rotation");
+        "Signing secret of the webhook endpoint (whsec_…); several, separated by commas or line breaks, during rotation");
     LISTEN = Setting::new("BILLING_SYNC_LISTEN", "listen", ("ADDRESS", "127.0.0.1:8080"),
         Concern::Receiver, "Address on which Stripe's webhooks are received");
     BODY_LIMIT = Setting::new("BILLING_SYNC_BODY_LIMIT", "body-limit", ("BYTES", "1048576"),

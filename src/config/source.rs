@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::error::{ConfigError, Problem};
+use super::error::{ConfigError, Problem, Refused};
 use super::parse::Parsed;
 use super::settings::{self, Setting};
 
@@ -97,6 +97,15 @@ impl Source {
         let read = self.look_up(setting).and_then(|found| {
             let Some(found) = found else { return Ok(None) };
             parse(&found.text).map(Some).map_err(|expected| Problem::unexpected(setting, &found, &expected))
+        });
+        read.map_err(|problem| self.problem(problem)).ok()
+    }
+
+    /// The value of a secret that may be absent, as [`Self::optional`]. Its parser says by itself what is wrong.
+    pub fn secret<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Result<T, Refused>) -> Option<Option<T>> {
+        let read = self.look_up(setting).and_then(|found| {
+            let Some(found) = found else { return Ok(None) };
+            parse(&found.text).map(Some).map_err(|refused| Problem::refused(setting, &found, refused))
         });
         read.map_err(|problem| self.problem(problem)).ok()
     }

@@ -14,8 +14,15 @@ pub(super) struct Activity(watch::Sender<usize>);
 #[derive(Debug)]
 pub(super) struct InFlight {
     activity: Activity,
-    /// Whether another request was in flight when this one came.
-    pub(super) is_further: bool,
+    is_further: bool,
+}
+
+impl InFlight {
+    /// Whether another request was in flight when this one came. A method, so that a task that asks owns the whole value
+    /// until its end.
+    pub(super) fn is_further(&self) -> bool {
+        self.is_further
+    }
 }
 
 impl Activity {
@@ -65,7 +72,7 @@ mod tests {
         let begin = Instant::now();
         let first = activity.begin();
         let second = activity.begin();
-        assert_eq!((first.is_further, second.is_further), (false, true));
+        assert_eq!((first.is_further(), second.is_further()), (false, true));
         let ends = async {
             sleep(Duration::from_millis(100)).await;
             drop((first, second));

@@ -86,7 +86,7 @@ async fn http2_connection<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpi
     let service = service_fn(|request| {
         let (shared, in_flight) = (Arc::clone(shared), activity.begin());
         async move {
-            let slot = if in_flight.is_further { shared.further_slot().await } else { Some(None) };
+            let slot = if in_flight.is_further() { shared.further_slot().await } else { Some(None) };
             Ok::<_, Infallible>(match slot {
                 Some(_slot) => shared.answer(request).await,
                 None => shared.handler.busy(),

@@ -11,6 +11,7 @@ use super::connections::ConnectionMetrics;
 use super::drift::{DriftMetrics, Verified};
 use super::limits::LimitMetrics;
 use super::reconcile::{ReconcileMetrics, RunOutcome};
+use super::signatures::SignatureMetrics;
 use crate::domain::event::{Outcome, Reason};
 use crate::domain::renewal::Renewed;
 use crate::stripe::catalogue;
@@ -126,6 +127,8 @@ pub struct Instance {
     drift: DriftMetrics,
     /// Connections to the public listener; [`ConnectionMetrics::of`] gives those of the other.
     pub connections: ConnectionMetrics,
+    /// Deliveries that are not verified.
+    pub signatures: SignatureMetrics,
 }
 
 impl Instance {
@@ -186,6 +189,7 @@ impl Instance {
             reconcile: ReconcileMetrics::new(registry)?,
             drift: DriftMetrics::new(registry)?,
             connections: ConnectionMetrics::new(registry)?,
+            signatures: SignatureMetrics::new(registry)?,
         };
         Ok(instance)
     }
@@ -278,7 +282,7 @@ pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> Result<Int
     Ok(counter)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     let gauge = IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
@@ -309,6 +313,7 @@ mod tests {
     use crate::client::{self, ApiError, Read};
     use crate::metrics::connections::{ListenerName, Protocol};
     use crate::metrics::drift::TABLES;
+    use crate::metrics::signatures::Sign;
 
     /// The series of one metric with one label.
     fn labelled(name: &str, label: &str, values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
@@ -354,6 +359,7 @@ mod tests {
         ];
         let expected: Vec<String> = [
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
+            labelled("webhook_signature_failures", "sign", Sign::ALL.map(Sign::as_str)),
             labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
             labelled("reconcile_missed_events", "family", catalogue::families()),
             labelled("drift_customers", "outcome", ["compared", "failed"]),
@@ -361,9 +367,15 @@ mod tests {
             labelled("limit_renewals", "outcome", ["renewed", "inactive", "trial_end"]),
             labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
             histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
-            ["order_ambiguous_total", "limit_corrections_total", "stripe_api_usable", "drift_samples_total"]
-                .map(|name| format!("billing_sync_{name}"))
-                .to_vec(),
+            [
+                "order_ambiguous_total",
+                "limit_corrections_total",
+                "stripe_api_usable",
+                "drift_samples_total",
+                "webhook_signatures_failing",
+            ]
+            .map(|name| format!("billing_sync_{name}"))
+            .to_vec(),
             TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
         ]
         .concat();

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -63,6 +63,7 @@ impl Receiver {
         let connections = metrics.connections.clone();
         let door = Door {
             secrets: config.secrets.clone(),
+            watch: Mutex::default(),
             body_limit: config.body_limit,
             body_timeout: config.body_timeout,
             queue,

@@ -4,3 +4,4 @@
 mod drain;
 mod egress;
 mod protocols;
+mod secrets;
