@@ -56,7 +56,7 @@ COMMENT ON COLUMN billing.subscriptions.stripe_subscription_item_id IS 'Id of th
 COMMENT ON COLUMN billing.subscriptions.stripe_price_id IS 'Price of that item (plan in API versions without prices).';
 COMMENT ON COLUMN billing.subscriptions.pricing_plan_id IS 'pricing_plans.id of that price; null where the payload named the price without its content.';
 COMMENT ON COLUMN billing.subscriptions.active_discounts IS 'Coupon ids of the discounts that Stripe''s payload carries whole, in stable order. One has no effect any more once its end has passed.';
-COMMENT ON COLUMN billing.subscriptions.active_discount_ends IS 'End of each of those discounts, at the same place; null means that it does not end by itself.';
+COMMENT ON COLUMN billing.subscriptions.active_discount_ends IS 'End of each of those discounts (discount.end), at the same place; null where none is set: duration forever, but also duration once, whose discount Stripe takes away after the invoice that it reduced.';
 COMMENT ON COLUMN billing.subscriptions.stripe_created_at IS 'subscription.created';
 COMMENT ON COLUMN billing.subscriptions.started_at IS 'subscription.start_date';
 COMMENT ON COLUMN billing.subscriptions.created_at IS 'When this row was first written, by the database''s clock.';

@@ -63,6 +63,18 @@ COMMENT ON VIEW billing.plans IS 'pricing_plans with their limits, and with the 
 COMMENT ON COLUMN billing.plans.display_name IS 'Your display_name, else the name of the product in Stripe.';
 COMMENT ON COLUMN billing.plans.limits IS 'What is included, as an object: {"words": 10000, "members": "unlimited"}; null where the value in Stripe cannot be read.';
 
+CREATE VIEW billing.live_coupons AS
+SELECT c.id, c.account, c.stripe_coupon_id, c.livemode, c.name, c.discount_percentage, c.amount_off, c.currency, c.duration,
+    c.duration_in_months, c.redeem_by, c.max_redemptions, c.times_redeemed,
+    -- Stripe sends no event when redeem_by passes. An unknown input decides nothing
+    CASE WHEN c.stripe_deleted_at IS NOT NULL OR c.redeem_by < now() OR c.times_redeemed >= c.max_redemptions THEN false
+        ELSE c.valid END AS valid,
+    c.stripe_created_at, c.stripe_deleted_at, c.pricing_plan_id, c.translation_key, c.created_at, c.updated_at
+FROM billing.coupons AS c;
+
+COMMENT ON VIEW billing.live_coupons IS 'coupons as of now: valid is false once redeem_by has passed, max_redemptions is reached, or the coupon is deleted.';
+COMMENT ON COLUMN billing.live_coupons.valid IS 'The coupon can be given now. Discounts that were given before go on.';
+
 CREATE FUNCTION billing.subscription_rank(stripe_status text, payment_paused boolean) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     -- paused collection comes before the status: Stripe leaves it active meanwhile. An incomplete one was never paid for
@@ -121,8 +133,8 @@ COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id
 COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with an amount above zero, or out of band. Only ever earlier.';
 COMMENT ON COLUMN billing.workspace_billing.trial_started_at IS 'When the first trial of one of its subscriptions began. Never cleared.';
 COMMENT ON COLUMN billing.live_billing_contacts.active_discount IS 'Coupon id of the discount that has an effect now; null is none.';
-COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where it does not end by itself, and where there is none.';
-COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same place; null means that it does not end by itself.';
+COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where no end is set, and where there is none. A discount of a coupon with duration once has no end either: Stripe takes it away after the invoice that it reduced.';
+COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same place; null where none is set. A discount of a coupon with duration once has none either: Stripe takes it away after the invoice that it reduced.';
 
 -- what a view passes on means there what it means in its table
 DO $$
@@ -132,7 +144,7 @@ BEGIN
     FOR passed IN
         SELECT seen.oid::regclass AS view, of_view.attname AS name, col_description(base.oid, of_base.attnum) AS text
         FROM (VALUES ('live_billing_contacts', 'billing_contacts'), ('live_subscriptions', 'subscriptions'),
-            ('plans', 'pricing_plans')) AS pair (view, base)
+            ('plans', 'pricing_plans'), ('live_coupons', 'coupons')) AS pair (view, base)
         JOIN pg_class AS seen ON seen.oid = ('billing.' || pair.view)::regclass
         JOIN pg_class AS base ON base.oid = ('billing.' || pair.base)::regclass
         JOIN pg_attribute AS of_view ON of_view.attrelid = seen.oid AND of_view.attnum > 0

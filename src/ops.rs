@@ -14,16 +14,16 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus::{Registry, TextEncoder};
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ops::OpsConfig;
+use crate::database::{self, Session};
 use crate::listener::{Ending, Handler, Limits, Listener};
 use crate::metrics::connections::ConnectionMetrics;
 use crate::metrics::{build, service};
 use crate::migrations;
-use crate::reach;
 
 /// Scrapers and probes are few, and the answers take seconds at most.
 const LIMITS: Limits =
@@ -59,14 +59,13 @@ impl Ops {
     /// When the address cannot be bound.
     pub async fn bind(
         config: &OpsConfig,
-        database: &PgConnectOptions,
+        options: &PgConnectOptions,
         registry: Registry,
         connections: ConnectionMetrics,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-        let pool = pool.connect_lazy_with(database.clone());
+        let pool = database::pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
         Ok(Self { listener, local_addr, state: Arc::new(State { pool, registry }), connections })
     }
 
@@ -155,7 +154,7 @@ impl State {
     async fn ready(&self) -> Result<String, String> {
         let mut conn = match self.pool.acquire().await {
             Ok(conn) => conn,
-            Err(error) => return Err(reach::cause(&self.pool, &error).await),
+            Err(error) => return Err(database::unreachable_reason(&self.pool, &error).await),
         };
         let status = migrations::pending(&mut conn).await.map_err(|error| one_line(&error))?;
         if status.is_current() {

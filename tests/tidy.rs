@@ -115,24 +115,24 @@ const ROOMS: [(&str, &[&str]); 31] = [
     ("retry", &[]),
     ("interval", &[]),
     ("text", &[]),
-    ("reach", &[]),
     ("tls", &[]),
+    ("database", &[]),
     ("domain", &[]),
     ("stripe", &["domain"]),
     ("projection", &["domain", "stripe"]),
     ("mirror", &["domain", "stripe"]),
     ("store", &["domain"]),
-    ("outbox", &["domain", "interval"]),
+    ("outbox", &["domain", "interval", "retry"]),
     ("jobs", &["domain", "interval"]),
     ("migrations", &[]),
     ("embedded", &[]),
-    ("metrics", &["domain", "reach", "stripe"]),
+    ("metrics", &["domain", "database", "stripe"]),
     ("config", &["embedded", "tls"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
     ("listener", &["metrics"]),
-    ("receiver", &["clock", "config", "domain", "listener", "metrics", "outbox", "reach", "stripe"]),
-    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "reach"]),
+    ("receiver", &["clock", "config", "domain", "listener", "metrics", "outbox", "database", "stripe"]),
+    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "database"]),
     (
         "worker",
         &[
@@ -145,7 +145,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "mirror",
             "outbox",
             "projection",
-            "reach",
+            "database",
             "renewals",
             "retry",
             "store",
@@ -154,13 +154,13 @@ const ROOMS: [(&str, &[&str]); 31] = [
     ),
     (
         "reconcile",
-        &["client", "domain", "interval", "jobs", "metrics", "outbox", "reach", "retry", "stripe", "text", "worker"],
+        &["client", "domain", "interval", "jobs", "metrics", "outbox", "database", "retry", "stripe", "text", "worker"],
     ),
     (
         "backfill",
         &["client", "clock", "domain", "jobs", "metrics", "mirror", "reconcile", "retry", "store", "stripe", "worker"],
     ),
-    ("ops", &["config", "listener", "metrics", "migrations", "reach"]),
+    ("ops", &["config", "listener", "metrics", "migrations", "database"]),
     (
         "service",
         &[
@@ -168,6 +168,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "client",
             "clock",
             "config",
+            "database",
             "listener",
             "metrics",
             "ops",
@@ -178,7 +179,10 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "worker",
         ],
     ),
-    ("demo", &["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"]),
+    (
+        "demo",
+        &["clock", "config", "database", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"],
+    ),
     ("admin", &["domain", "stripe"]),
     (
         "cli",
@@ -196,7 +200,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
             "metrics",
             "migrations",
             "outbox",
-            "reach",
+            "database",
             "receiver",
             "reconcile",
             "renewals",
@@ -229,8 +233,9 @@ fn rooms_use_only_what_comes_before_them() {
 }
 
 /// Where SQL may stand.
-const SQL: [&str; 11] = [
+const SQL: [&str; 12] = [
     "src/backfill/",
+    "src/database/",
     "src/jobs/",
     "src/outbox/",
     "src/reconcile/",

@@ -103,7 +103,7 @@ table!(PlanLimit in "plan_limits", named by limit_key: id, pricing_plan_id, limi
 
 table!(Coupon in "coupons", named by stripe_coupon_id:
     id, account, stripe_coupon_id, livemode, name, discount_percentage, amount_off, currency, duration,
-    duration_in_months, valid, stripe_created_at, stripe_deleted_at);
+    duration_in_months, redeem_by, max_redemptions, times_redeemed, valid, stripe_created_at, stripe_deleted_at);
 
 table!(CheckoutSession in "checkout_sessions", named by stripe_session_id:
     id, account, stripe_session_id, livemode, status, payment_status, stripe_customer_id, stripe_subscription_id,

@@ -17,6 +17,7 @@ mod network;
 mod ops;
 mod ordering;
 mod orphans;
+mod partitions;
 mod poison;
 mod privacy;
 mod product;
