@@ -133,6 +133,10 @@ fn proxy(text: &str) -> Parsed<Proxy> {
     }
     let hint = "; the schemes are http, https, socks5 and socks5h, and special characters of a password are \
                 percent-encoded (@ as %40)";
+    // a password that is not encoded would end up in what counts as the host, and so in logs
+    if !is_plain(text) {
+        return Err(expected(hint));
+    }
     let found = Matcher::builder().https(text).build().intercept(&Uri::from_static("https://any"));
     let found = found.filter(|found| found.uri().host().is_some_and(|host| !host.is_empty()));
     let found = found.ok_or_else(|| expected(hint))?;
@@ -143,6 +147,16 @@ fn proxy(text: &str) -> Parsed<Proxy> {
     };
     let uri = with_port(found.uri(), kind).ok_or_else(|| expected(hint))?;
     Ok(Proxy { uri, variable: settings::HTTPS_PROXY.name, login: login(&found), kind })
+}
+
+/// Whether the text is nothing but scheme, login, host and port: at most one `@`, no path, and a port of digits.
+fn is_plain(text: &str) -> bool {
+    let place = text.split_once("://").map_or(text, |(_, place)| place);
+    let place = place.strip_suffix('/').unwrap_or(place);
+    let (login, host) = place.rsplit_once('@').unwrap_or(("", place));
+    let after_brackets = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
+    let has_port_of_digits = after_brackets.split_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
+    !login.contains('@') && !place.contains(['/', '?', '#', '\\']) && has_port_of_digits
 }
 
 fn login(found: &Intercept) -> Login {

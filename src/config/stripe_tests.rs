@@ -60,7 +60,7 @@ fn what_is_no_key_is_refused_without_being_shown() {
     let config = read(&[("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap();
     assert_eq!(config.secret_key.unwrap().expose_secret(), "sk_test_1");
     for (key, said) in [
-        ("pk_test_hunter2", "that is a publishable key"),
+        ("pk_test_hunter2", "is a publishable key"),
         ("whsec_hunter2", "STRIPE_WEBHOOK_SECRET"),
         ("hunter2", "API keys"),
         ("sk_", "API keys"),
