@@ -1,71 +1,135 @@
-//! The certificates that this process trusts, and the TLS configuration of a client made from them.
+//! Which certificate authorities we trust as a client: those of this machine, or those that the operator names.
 //!
-//! Read by the configuration, which names the files; used by every client that speaks TLS itself.
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the machine's store, as they do for OpenSSL. Both ways out of the process,
+//! to Stripe's API and to PostgreSQL, ask here. The variables are read by [`crate::config`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::CertificateResult;
 
-/// Trusted root certificates, and where they come from.
+/// What is wrong with a variable that names certificates, and the fix.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RootsError {
+    /// The variable.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    pub wrong: String,
+    /// What to do about it.
+    pub fix: &'static str,
+}
+
+/// The authorities of `SSL_CERT_FILE` and `SSL_CERT_DIR` where one of them is not empty, else those of this machine.
+/// Certificates that cannot be used are left out; a machine without a store has none.
+///
+/// # Errors
+/// When a variable names what cannot be read, or nothing usable.
+pub fn system_roots(file: &str, dir: &str) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    if file.is_empty() && dir.is_empty() {
+        let found = rustls_native_certs::load_native_certs();
+        for error in found.errors {
+            tracing::debug!(%error, "a certificate of this machine cannot be read");
+        }
+        return Ok(usable(found.certs));
+    }
+    let mut certificates = Vec::new();
+    if !file.is_empty() {
+        let found = rustls_native_certs::load_certs_from_paths(Some(Path::new(file)), None);
+        certificates = named("SSL_CERT_FILE", file, found)?;
+    }
+    for dir in dir.split(':').filter(|dir| !dir.is_empty()) {
+        let found = rustls_native_certs::load_certs_from_paths(None, Some(Path::new(dir)));
+        certificates.extend(named("SSL_CERT_DIR", dir, found)?);
+    }
+    Ok(certificates)
+}
+
+/// The usable certificates of one path, of which there must be one.
+fn named(
+    variable: &'static str,
+    path: &str,
+    found: CertificateResult,
+) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let certificates = usable(found.certs);
+    if !certificates.is_empty() {
+        return Ok(certificates);
+    }
+    let why = found.errors.first().map_or_else(|| format!("{path} has no certificate"), ToString::to_string);
+    let fix = "name PEM files of your certificate authorities, or unset it";
+    Err(RootsError { variable, wrong: format!("cannot be used: {why}"), fix })
+}
+
+fn usable(mut certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+    certificates.retain(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
+    certificates
+}
+
+/// The certificates as PEM.
+pub fn to_pem(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
+    let block = |certificate: &CertificateDer<'_>| {
+        let text = BASE64_STANDARD.encode(certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    };
+    certificates.iter().map(block).collect::<String>().into_bytes()
+}
+
+/// Whether a PEM text has at least one certificate and no other that cannot be used.
+///
+/// # Errors
+/// What is wrong, in words that follow the name of the text.
+pub fn check(pem: &[u8]) -> Result<(), String> {
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("is not PEM: {error}"))?;
+        store.add(certificate).map_err(|error| format!("has a certificate that cannot be used: {error}"))?;
+    }
+    if store.is_empty() { Err("has no certificate".to_owned()) } else { Ok(()) }
+}
+
+/// The authorities that Stripe's API is checked against, and where they come from in words.
 #[derive(Clone)]
 pub struct Roots {
     store: Arc<RootCertStore>,
     origin: String,
 }
 
-/// Why a set of roots cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RootsError {
-    /// A file or directory cannot be read.
-    #[error("cannot be read: {0}")]
-    Unreadable(String),
-    /// There is no certificate in it.
-    #[error("{0} holds no certificate in PEM format")]
-    NoCertificate(String),
-}
-
 impl Roots {
-    /// Mozilla's roots, as compiled into this program.
+    /// Mozilla's, as compiled into this program.
     pub fn built_in() -> Self {
         let store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let origin = format!("the {} roots of Mozilla that are built in", store.len());
         Self { store: Arc::new(store), origin }
     }
 
-    /// The roots of a PEM file and of the files in directories, instead of those that are built in: as in OpenSSL, so
-    /// that an operator can also trust less.
+    /// Those that the variables name; else Mozilla's and those of this machine, of which an image may have none.
     ///
     /// # Errors
-    /// When the file or a directory cannot be read, or when none of them holds a certificate.
-    pub fn read(file: Option<&Path>, directories: &[PathBuf]) -> Result<Self, RootsError> {
-        let mut store = RootCertStore::empty();
-        let mut places = Vec::new();
-        if let Some(path) = file {
-            let found = rustls_native_certs::load_certs_from_paths(Some(path), None);
-            // a bundle is written for this purpose, so whatever is wrong with it is an error
-            if let Some(error) = found.errors.first() {
-                return Err(RootsError::Unreadable(error.to_string()));
-            }
-            places.push(add(&mut store, found.certs, path)?);
-        }
-        for path in directories {
-            std::fs::read_dir(path).map_err(|error| RootsError::Unreadable(format!("{}: {error}", path.display())))?;
-            // a directory may hold files that are not certificates
-            let found = rustls_native_certs::load_certs_from_paths(None, Some(path));
-            places.push(add(&mut store, found.certs, path)?);
-        }
-        Ok(Self { store: Arc::new(store), origin: places.join(" and ") })
+    /// As [`system_roots`].
+    pub fn read(file: &str, dir: &str) -> Result<Self, RootsError> {
+        let certificates = system_roots(file, dir)?;
+        let count = certificates.len();
+        let Self { store, origin } = Self::built_in();
+        let (mut store, origin) = match [file, dir].map(|path| !path.is_empty()) {
+            [false, false] => ((*store).clone(), format!("{origin}, and the {count} of this machine")),
+            [true, true] => (RootCertStore::empty(), format!("{} of {file} and {dir}", counted(count))),
+            _ => (RootCertStore::empty(), format!("{} of {file}{dir}", counted(count))),
+        };
+        store.add_parsable_certificates(certificates);
+        Ok(Self { store: Arc::new(store), origin })
     }
 
-    /// Where the roots come from, in words: "the 3 certificates of /etc/ssl/private-ca.pem".
+    /// Where they come from: "the 3 certificates of /etc/ssl/private-ca.pem".
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The configuration of a client that trusts these roots.
+    /// The configuration of a client that trusts them.
     pub fn client_config(&self) -> ClientConfig {
         ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -75,13 +139,8 @@ impl Roots {
     }
 }
 
-fn add(store: &mut RootCertStore, found: Vec<CertificateDer<'static>>, path: &Path) -> Result<String, RootsError> {
-    let place = path.display();
-    match store.add_parsable_certificates(found) {
-        (0, _) => Err(RootsError::NoCertificate(place.to_string())),
-        (1, _) => Ok(format!("the 1 certificate of {place}")),
-        (count, _) => Ok(format!("the {count} certificates of {place}")),
-    }
+fn counted(count: usize) -> String {
+    if count == 1 { "the 1 certificate".to_owned() } else { format!("the {count} certificates") }
 }
 
 impl std::fmt::Debug for Roots {

@@ -4,7 +4,6 @@
 //! `health` never use a proxy, because they ask a deployment of one's own.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
@@ -13,8 +12,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::error::Problem;
-use super::parse::{self, Expected, Parsed};
-use super::settings::{self, Setting};
+use super::parse::{Expected, Parsed};
+use super::settings;
 use super::source::Source;
 use crate::tls::Roots;
 
@@ -97,26 +96,14 @@ impl Egress {
 
 /// Reads `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 pub fn roots(source: &mut Source) -> Option<Roots> {
-    let file = source.optional(&settings::SSL_CERT_FILE, parse::path)?;
-    let directories = source.optional(&settings::SSL_CERT_DIR, directories)?.unwrap_or_default();
-    if file.is_none() && directories.is_empty() {
-        return Some(Roots::built_in());
-    }
-    let setting = if file.is_some() { &settings::SSL_CERT_FILE } else { &settings::SSL_CERT_DIR };
-    let read = Roots::read(file.as_deref(), &directories);
-    read.map_err(|error| source.problem(unusable(setting, &error.to_string()))).ok()
+    let file = source.optional(&settings::SSL_CERT_FILE, path)?.unwrap_or_default();
+    let dir = source.optional(&settings::SSL_CERT_DIR, path)?.unwrap_or_default();
+    let read = Roots::read(&file, &dir);
+    read.map_err(|error| source.problem(Problem::new(error.variable, error.wrong, error.fix))).ok()
 }
 
-fn unusable(setting: &Setting, wrong: &str) -> Problem {
-    let what =
-        if setting.name == settings::SSL_CERT_FILE.name { "a file" } else { "directories (separated by colons)" };
-    let mend = format!("name {what} with root certificates in PEM format, or leave it out for those that are built in");
-    Problem::new(setting.name, wrong, mend)
-}
-
-fn directories(text: &str) -> Parsed<Vec<PathBuf>> {
-    let paths: Vec<PathBuf> = text.split(':').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
-    if paths.is_empty() { Err(Expected::new("directories separated by colons")) } else { Ok(paths) }
+fn path(text: &str) -> Parsed<String> {
+    if text.trim().is_empty() { Err(Expected::new("a path")) } else { Ok(text.to_owned()) }
 }
 
 fn hosts(text: &str) -> Parsed<String> {

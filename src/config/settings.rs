@@ -159,7 +159,7 @@ registry! {
     NO_PROXY = Setting::new("NO_PROXY", "no-proxy", ("HOST,…", ""),
         Concern::Stripe, "Hosts that are reached directly: names with their subdomains, addresses, networks, each with or without a port; * for all");
     SSL_CERT_FILE = Setting::new("SSL_CERT_FILE", "ssl-cert-file", ("PATH", ""),
-        Concern::Tls, "File with the root certificates (PEM) that are trusted instead of those built in, for a private CA");
+        Concern::Tls, "File with the root certificates (PEM) that are trusted instead of those built in and of this machine, for a private CA");
     SSL_CERT_DIR = Setting::new("SSL_CERT_DIR", "ssl-cert-dir", ("PATH", ""),
         Concern::Tls, "Directories with such files, separated by colons");
     LIVEMODE = Setting::new("BILLING_SYNC_LIVEMODE", "livemode", ("BOOL", ""),

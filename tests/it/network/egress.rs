@@ -161,7 +161,7 @@ fn what_is_not_a_proxy_or_holds_no_certificate_is_a_wrong_setting() {
     let needed = [("DATABASE_URL", "postgres://h/d"), ("STRIPE_WEBHOOK_SECRET", "whsec_x")];
     for (wrong, said) in [
         (("HTTPS_PROXY", "ftp://u:hunter2@p"), "HTTPS_PROXY wrong is not the URL of a proxy"),
-        (("SSL_CERT_FILE", "/nowhere/ca.pem"), "SSL_CERT_FILE wrong cannot be read"),
+        (("SSL_CERT_FILE", "/nowhere/ca.pem"), "SSL_CERT_FILE wrong cannot be used"),
     ] {
         let output = run(&["serve"], &[&needed[..], &[wrong]].concat());
         let errors = words(&output.stderr);
