@@ -16,7 +16,11 @@ SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemo
     s.stripe_status,
     s.active AND NOT crowded.is_so AS active,
     CASE WHEN s.active AND crowded.is_so THEN 'too_many_members' ELSE s.inactive_reason END AS inactive_reason,
-    s.payment_paused, s.payment_resumes_at, s.sepa_payment_failed, s.is_trial, s.trial_started_at, s.trial_ends_at,
+    s.payment_paused, s.payment_resumes_at, s.pause_reason, s.paused_at, s.pauses_at, s.resumes_at, s.sepa_payment_failed,
+    s.is_trial, s.trial_started_at, s.trial_ends_at, s.trial_end_behavior,
+    -- of an end that was asked for, the lack of a method is not the reason
+    coalesce(s.stripe_status = 'trialing' AND s.trial_end_behavior IN ('cancel', 'pause') AND s.payment_type IS NULL
+        AND NOT (s.is_grace_period AND s.end_date <= s.trial_ends_at), false) AS trial_will_end_without_payment_method,
     s.is_grace_period, s.end_date, s.next_subscription_cycle_start, s.currency, s.stripe_subscription_item_id,
     s.stripe_price_id, s.pricing_plan_id, s.new_stripe_price_id, s.new_pricing_plan_id, s.payment_type,
     s.payment_method_card_brand, s.payment_card_number_last_four_digits,
@@ -45,6 +49,7 @@ CROSS JOIN LATERAL (
 COMMENT ON VIEW billing.live_subscriptions IS 'subscriptions as of now: active_discounts without those that have ended, and inactive (too_many_members) where the workspace has more members than the plan includes.';
 COMMENT ON COLUMN billing.live_subscriptions.active IS 'May be used now.';
 COMMENT ON COLUMN billing.live_subscriptions.inactive_reason IS 'As in subscriptions, or too_many_members; null exactly where it is active.';
+COMMENT ON COLUMN billing.live_subscriptions.trial_will_end_without_payment_method IS 'A trial runs, no payment method is known of the subscription or its customer, and Stripe will cancel or pause it for that when the trial ends (trial_end_behavior says which). False where it is to end by then anyway.';
 COMMENT ON COLUMN billing.live_subscriptions.active_discounts IS 'Coupon ids of the discounts that have an effect now.';
 
 CREATE VIEW billing.plans AS

@@ -66,4 +66,5 @@ pub mod store;
 pub mod stripe;
 pub mod telemetry;
 pub mod text;
+pub mod tls;
 pub mod worker;

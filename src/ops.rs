@@ -57,6 +57,11 @@ struct State {
 }
 
 impl Ops {
+    /// Its connections.
+    pub fn pool(&self) -> PgPool {
+        self.state.pool.clone()
+    }
+
     /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what this process counts.
     ///
     /// # Errors

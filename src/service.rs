@@ -168,17 +168,28 @@ impl Service {
         self.ops.local_addr()
     }
 
-    /// Runs until `shutdown`: then requests in flight are answered and batches at work committed, and only after
-    /// that the ops listener, which has watched the end, closes too.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let parts = TaskTracker::new();
-        let pools: Vec<PgPool> = (self.worker.iter().map(|context| context.pool.clone()))
+    /// The connections of all parts.
+    pub fn pools(&self) -> Vec<PgPool> {
+        let others = self.receiver.iter().map(Receiver::pool).chain([self.ops.pool()]);
+        self.working_pools().into_iter().chain(others).collect()
+    }
+
+    /// The connections of the parts that are closed before the ops listener ends.
+    fn working_pools(&self) -> Vec<PgPool> {
+        (self.worker.iter().map(|context| context.pool.clone()))
             .chain(self.fetcher.iter().map(Fetcher::pool))
             .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
             .chain(self.reconcile.iter().map(|rounds| rounds.reconcile.pool.clone()))
             .chain(self.sampler.iter().map(|sampler| sampler.context.pool.clone()))
             .chain(self.upkeep.clone())
-            .collect();
+            .collect()
+    }
+
+    /// Runs until `shutdown`: then requests in flight are answered and batches at work committed, and only after
+    /// that the ops listener, which has watched the end, closes too.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let parts = TaskTracker::new();
+        let pools = self.working_pools();
         if let Some(receiver) = self.receiver {
             parts.spawn(receiver.run(shutdown.clone()));
         }

@@ -37,6 +37,7 @@ fn all() -> Vec<Read> {
         Read::Product(id("x")),
         Read::Price(id("x")),
         Read::Plan(id("x")),
+        Read::TrialOffer(id("x")),
         Read::CheckoutSession(id("x")),
         page(Listed::Products),
         page(Listed::Prices),
@@ -90,6 +91,7 @@ fn each_read_asks_for_what_it_says() {
         "/products/x",
         "/prices/x?expand[0]=currency_options&expand[1]=product",
         "/plans/x?expand[0]=product",
+        "/product_catalog/trial_offers/x",
         "/checkout/sessions/x?expand[0]=line_items",
         "/products?limit=100",
         "/prices?expand[0]=data.currency_options&limit=100",
@@ -179,4 +181,6 @@ fn every_operation_is_listed_once() {
 #[test]
 fn the_builders_speak_the_version_that_we_ask_for() {
     assert_eq!(stripe_client_core::VERSION.as_str(), crate::client::API_VERSION);
+    let walked = include_str!("../../docs/stripe-versions.md");
+    assert!(walked.contains(&format!("## {}\n", crate::client::API_VERSION)), "its changes are read line by line");
 }

@@ -85,7 +85,7 @@ pub struct ConfigError {
 }
 
 /// The name under which the operator set it.
-fn subject(setting: &Setting, origin: &Origin) -> String {
+pub(super) fn subject(setting: &Setting, origin: &Origin) -> String {
     match (origin, setting.flag) {
         (Origin::Flag, Some(flag)) => format!("--{flag}"),
         (Origin::File(_), _) => setting.file_variable(),

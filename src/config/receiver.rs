@@ -101,6 +101,9 @@ fn warn_of_odd_ones(source: &mut Source) {
         let name = settings::WEBHOOK_SECRET.name;
         let count = found.text.split(',').count();
         let which = if count == 1 { "does".to_owned() } else { format!("has {odd} of {count} secrets that do") };
-        source.warn(format!("{name} {which} not begin with {PREFIX}, as all signing secrets of Stripe's do"));
+        source.warn(format!(
+            "{name} {which} not begin with {PREFIX}, as all signing secrets of Stripe's do; take it from the Stripe \
+             dashboard, unless another sender signs with it"
+        ));
     }
 }

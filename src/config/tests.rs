@@ -37,7 +37,7 @@ fn the_defaults_are_what_the_registry_says() {
     assert_eq!(read(&[], ShutdownConfig::read).unwrap().timeout, Duration::from_secs(25));
     assert_eq!(read(&[], LogConfig::read).unwrap().format, LogFormat::Auto);
     let database = read(&[], DatabaseConfig::read).unwrap();
-    assert!(database.url.is_none());
+    assert!(database.hosts.is_none());
     let embedded = read(&[("PATH", "/bin")], EmbeddedConfig::read).unwrap();
     assert_eq!((embedded.data_dir.to_str(), embedded.search_path.as_str()), (Some("./.billing-sync"), "/bin"));
 }
@@ -155,7 +155,7 @@ fn a_database_url_is_checked_before_anything_connects() {
         assert!(read(&[("DATABASE_URL", wrong)], DatabaseConfig::read).is_err(), "{wrong}");
     }
     let url = "postgres://u:p%40ss@h:6432/d";
-    let options = read(&[("DATABASE_URL", url)], DatabaseConfig::read).unwrap().options().unwrap();
+    let options = read(&[("DATABASE_URL", url)], DatabaseConfig::read).unwrap().hosts.unwrap().current().clone();
     assert_eq!((options.get_host(), options.get_port(), options.get_database()), ("h", 6432, Some("d")));
 }
 

@@ -44,6 +44,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// Its connections.
+    pub fn pool(&self) -> PgPool {
+        self.pool.clone()
+    }
+
     /// Binds the listener. The pool may be unable to connect: until it can, the answer is 503.
     ///
     /// # Errors

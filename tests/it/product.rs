@@ -79,6 +79,39 @@ async fn a_discount_that_has_ended_is_gone_without_anybody_writing() {
 }
 
 #[tokio::test]
+async fn a_trial_that_no_method_can_pay_will_end_for_that_unless_it_ends_anyway() {
+    let app = TestApp::start().await;
+    let (trial_end, later) = ("'2027-01-01T00:00:00Z'", "'2027-02-01T00:00:00Z'");
+    for (case, fields, expected) in [
+        ("canceled for it", vec![], "true"),
+        ("paused for it", vec![("trial_end_behavior", "'pause'")], "true"),
+        ("an invoice is made", vec![("trial_end_behavior", "'create_invoice'")], "false"),
+        ("new in Stripe", vec![("trial_end_behavior", "'dance'")], "false"),
+        ("never told", vec![("trial_end_behavior", "NULL")], "false"),
+        ("a method is known", vec![("payment_type", "'card'")], "false"),
+        ("a paid trial", vec![("stripe_status", "'active'")], "false"),
+        ("over", vec![("stripe_status", "'active'"), ("is_trial", "false")], "false"),
+        ("canceled with the trial", vec![("is_grace_period", "true"), ("end_date", trial_end)], "false"),
+        ("canceled later", vec![("is_grace_period", "true"), ("end_date", later)], "true"),
+        ("no end is known", vec![("trial_ends_at", "NULL")], "true"),
+    ] {
+        let mut all = vec![
+            ("stripe_status", "'trialing'"),
+            ("is_trial", "true"),
+            ("trial_ends_at", trial_end),
+            ("trial_end_behavior", "'cancel'"),
+        ];
+        all.retain(|(name, _)| fields.iter().all(|(other, _)| other != name));
+        all.extend(fields);
+        subscribe(&app, 1, &all).await;
+        let live = "DELETE FROM billing.subscriptions RETURNING
+            (SELECT trial_will_end_without_payment_method::text FROM billing.live_subscriptions)";
+        assert_eq!(one(&app, live).await, expected, "{case}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_coupon_is_valid_by_date_and_number_without_any_event() {
     let app = TestApp::start().await;
     let valid = "DELETE FROM billing.coupons RETURNING (SELECT coalesce(valid::text, '-') FROM billing.live_coupons)";

@@ -1,7 +1,6 @@
 //! The checks of the database, in the order in which one failure explains the next.
 
 use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 use time::Duration;
 
 use super::report::{Check, Report};
@@ -11,6 +10,7 @@ use crate::cli::{database, output};
 use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
+use crate::database::hosts::Hosts;
 use crate::embedded::find_server;
 use crate::metrics::service::{self, DefaultPartition, MOST_ROWS};
 use crate::migrations;
@@ -41,7 +41,7 @@ pub(super) fn not_looked_at() -> Check {
 }
 
 /// Connects and checks; ends early where the rest would only repeat the same failure.
-pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<&StripeConfig>, report: &mut Report) {
+pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConfig>, report: &mut Report) {
     let Some(options) = options else {
         let mend = "set DATABASE_URL, or give --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "there is no database to look at", mend));
@@ -54,7 +54,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         }
     };
     let conn = &mut conn;
-    let place = crate::database::target(options);
+    let place = crate::database::target(options.current());
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
     report.add(durability(conn).await.unwrap_or_else(|error| broken("durability", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));

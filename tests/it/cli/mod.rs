@@ -1,11 +1,13 @@
 //! The operator's commands through the real binary: what they print, what they change, how they exit.
 
 mod backfill;
+mod connection;
 mod doctor;
 mod explain;
 mod migrate;
 mod orphans;
 mod outbox;
+mod privileges;
 mod rebuild;
 mod reconcile;
 mod renew;

@@ -53,6 +53,13 @@ impl Server {
         Self::spawn(command).await
     }
 
+    /// Starts `serve` with these roles and arguments at another connection string than the test's own.
+    pub(crate) async fn start_at(url: &str, roles: &str, arguments: &[&str]) -> Self {
+        let mut command = serve(&["--roles", roles]);
+        command.args(arguments).env("DATABASE_URL", url);
+        Self::spawn(command).await
+    }
+
     /// Starts `serve --embedded` with this data directory.
     pub(crate) async fn start_embedded(data_dir: &Path) -> Self {
         let mut command = serve(&["--embedded"]);
