@@ -9,6 +9,7 @@ use super::database::connect;
 use super::settings::{SettingArgs, Uses};
 use super::signals::Signals;
 use super::{Task, output};
+use crate::admin::checkup;
 use crate::config::database::{self, DatabaseConfig};
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
@@ -258,6 +259,13 @@ async fn serve(
 /// Migrates where that was asked for, and checks otherwise: the inner error says what is missing.
 async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Result<(), String>> {
     let mut conn = connect(database).await?;
+    let off = checkup::missing_durability(&mut conn).await?;
+    if !off.is_empty() {
+        tracing::warn!(
+            settings = off.join(","),
+            "the database runs without durability: a power cut may lose events that Stripe was told are stored"
+        );
+    }
     if config.migrate || config.embedded.is_some() {
         for migration in migrations::run(&mut conn).await? {
             tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");

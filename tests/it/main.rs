@@ -5,6 +5,7 @@
 mod backfill;
 mod cli;
 mod demo;
+mod docs;
 mod durability;
 mod embedded;
 mod fake;
@@ -12,6 +13,7 @@ mod fetch;
 mod fixtures;
 mod foreign;
 mod laws;
+mod logs;
 mod mapping;
 mod network;
 mod ops;
