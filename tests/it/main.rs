@@ -5,6 +5,7 @@
 mod backfill;
 mod cli;
 mod demo;
+mod docs;
 mod durability;
 mod embedded;
 mod fake;
@@ -12,7 +13,9 @@ mod fetch;
 mod fixtures;
 mod foreign;
 mod laws;
+mod logs;
 mod mapping;
+mod network;
 mod ops;
 mod ordering;
 mod orphans;
