@@ -110,7 +110,7 @@ fn pure_files_are_pure() {
 }
 
 /// Data flows one way: the rooms in their order, and which of those before it a room uses.
-const ROOMS: [(&str, &[&str]); 30] = [
+const ROOMS: [(&str, &[&str]); 31] = [
     ("clock", &[]),
     ("retry", &[]),
     ("interval", &[]),
@@ -130,7 +130,8 @@ const ROOMS: [(&str, &[&str]); 30] = [
     ("config", &["database", "embedded", "tls"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
-    ("receiver", &["clock", "config", "domain", "metrics", "outbox", "database", "stripe"]),
+    ("listener", &["metrics"]),
+    ("receiver", &["clock", "config", "domain", "listener", "metrics", "outbox", "database", "stripe"]),
     ("renewals", &["clock", "config", "domain", "jobs", "metrics", "database"]),
     (
         "worker",
@@ -159,7 +160,7 @@ const ROOMS: [(&str, &[&str]); 30] = [
         "backfill",
         &["client", "clock", "domain", "jobs", "metrics", "mirror", "reconcile", "retry", "store", "stripe", "worker"],
     ),
-    ("ops", &["config", "metrics", "migrations", "database"]),
+    ("ops", &["config", "listener", "metrics", "migrations", "database"]),
     (
         "service",
         &[
@@ -168,6 +169,7 @@ const ROOMS: [(&str, &[&str]); 30] = [
             "clock",
             "config",
             "database",
+            "listener",
             "metrics",
             "ops",
             "outbox",
@@ -194,6 +196,7 @@ const ROOMS: [(&str, &[&str]); 30] = [
             "domain",
             "embedded",
             "jobs",
+            "listener",
             "metrics",
             "migrations",
             "outbox",
@@ -204,6 +207,7 @@ const ROOMS: [(&str, &[&str]); 30] = [
             "service",
             "store",
             "text",
+            "tls",
             "worker",
         ],
     ),

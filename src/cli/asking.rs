@@ -20,7 +20,8 @@ use crate::metrics::instance::Instance;
 use crate::worker::Context;
 
 /// The settings that these commands use.
-pub(super) const CONCERNS: &[Concern] = &[Concern::Database, Concern::Stripe, Concern::Sync, Concern::Log];
+pub(super) const CONCERNS: &[Concern] =
+    &[Concern::Database, Concern::Stripe, Concern::Tls, Concern::Sync, Concern::Log];
 
 /// Everything that is needed to ask, checked.
 pub(super) struct Asking {

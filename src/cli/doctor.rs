@@ -5,6 +5,7 @@
 //! in `orphans`.
 
 mod checks;
+mod deliveries;
 mod listing;
 mod orphans;
 mod report;
@@ -68,6 +69,8 @@ struct Examined {
     is_embedded: bool,
     database: Option<Hosts>,
     embedded: Option<EmbeddedConfig>,
+    /// Where the ops listener of a running `serve` is, where that is known.
+    ops: Option<OpsConfig>,
     /// How Stripe's API is reached, where that is known.
     stripe: Option<StripeConfig>,
 }
@@ -99,6 +102,7 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
         Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
     });
     let stripe = source.collect(StripeConfig::read).ok();
+    let ops = source.collect(OpsConfig::read).ok();
     let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
@@ -110,6 +114,7 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
         odd: source.warnings().to_vec(),
         database: options,
         embedded: embedded_options,
+        ops,
         stripe,
     }
 }
@@ -132,6 +137,12 @@ impl Examined {
         }
         if let Some(embedded) = self.embedded {
             report.add(checks::embedded(&embedded, self.is_embedded));
+        }
+        if let Some(config) = &self.ops {
+            report.add(deliveries::check(config.listen).await);
+        }
+        if let Some(config) = &self.stripe {
+            report.add(stripe::egress(config));
         }
         if self.is_embedded {
             report.add(checks::not_looked_at());

@@ -24,7 +24,8 @@ use crate::worker::rebuild::{Page, Rebuild};
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Stripe, Concern::Sync, Concern::Log];
+    const CONCERNS: &'static [Concern] =
+        &[Concern::Database, Concern::Stripe, Concern::Tls, Concern::Sync, Concern::Log];
 }
 
 /// Arguments of `rebuild`.

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tokio_util::sync::CancellationToken;
 
 use super::database::connect;
 use super::settings::{SettingArgs, Uses};
 use super::signals::Signals;
 use super::{Task, output};
+use crate::admin::checkup;
 use crate::config::database::{self, DatabaseConfig};
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
@@ -25,6 +25,7 @@ use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
 use crate::database::{role, target};
 use crate::embedded::{Cluster, EmbeddedError};
+use crate::listener::Ending;
 use crate::migrations;
 use crate::receiver::PATH;
 use crate::service::{Service, ServiceConfig};
@@ -239,14 +240,14 @@ async fn serve(
              in doubt: reason needs_fetch); once it is set, `billing-sync rebuild` asks for all of it"
         );
     }
-    let shutdown = CancellationToken::new();
     // ends with this function
     let _follow = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(database.clone().follow(service.pools())));
-    let mut running = std::pin::pin!(signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout));
+    let ending = Ending::default();
+    let mut running = std::pin::pin!(signals.run(service.run(ending.clone()), &ending, &config.shutdown));
     let ended = tokio::select! {
         ended = running.as_mut() => ended,
         lost = lost => {
-            shutdown.cancel();
+            ending.shutdown.cancel();
             let _ = tokio::time::timeout(config.shutdown.timeout, running).await;
             return Err(lost.into());
         }
@@ -259,6 +260,13 @@ async fn serve(
 async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Result<(), String>> {
     let mut conn = connect(database).await?;
     migrations::check_server(&mut conn).await?;
+    let off = checkup::missing_durability(&mut conn).await?;
+    if !off.is_empty() {
+        tracing::warn!(
+            settings = off.join(","),
+            "the database runs without durability: a power cut may lose events that Stripe was told are stored"
+        );
+    }
     if config.migrate || config.embedded.is_some() {
         for migration in migrations::run(&mut conn).await? {
             tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");

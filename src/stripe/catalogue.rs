@@ -135,7 +135,8 @@ const SNAPSHOTS: [(&str, &[&str]); 18] = [
             "succeeded",
         ],
     ),
-    ("payment_method", &["attached", "automatically_updated", "detached", "updated"]),
+    // `card_automatically_updated` is the name of `automatically_updated` in versions before 2020-08-27
+    ("payment_method", &["attached", "automatically_updated", "card_automatically_updated", "detached", "updated"]),
     ("plan", &["created", "deleted", "updated"]),
     ("price", &["created", "deleted", "updated"]),
     ("product", &["created", "deleted", "updated"]),
@@ -196,7 +197,8 @@ mod tests {
         let snapshots = "customer.created customer.updated customer.deleted customer.discount.created \
             customer.discount.updated customer.discount.deleted customer.source.created customer.source.updated \
             customer.source.deleted customer.source.expiring payment_method.attached payment_method.updated \
-            payment_method.automatically_updated payment_method.detached customer.subscription.created \
+            payment_method.automatically_updated payment_method.card_automatically_updated \
+            payment_method.detached customer.subscription.created \
             customer.subscription.updated customer.subscription.deleted customer.subscription.paused \
             customer.subscription.resumed customer.subscription.pending_update_applied \
             customer.subscription.pending_update_expired invoice.created invoice.updated invoice.finalized \

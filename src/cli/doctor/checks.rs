@@ -58,6 +58,7 @@ pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConf
     let place = target(options.current());
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
     report.add(writes(conn).await);
+    report.add(durability(conn).await.unwrap_or_else(|error| broken("durability", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
     match migrations::pending(conn).await {
         Ok(status) if status.is_current() => report.add(Check::ok("migrations", status.describe())),
@@ -136,6 +137,20 @@ async fn writes(conn: &mut PgConnection) -> Check {
         },
         Err(error) => Check::failed("writes", error.to_string(), "until then every delivery is answered 503"),
     }
+}
+
+/// That a stored event is safe is a promise of the database's.
+async fn durability(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
+    let off = checkup::missing_durability(conn).await?;
+    Ok(if off.is_empty() {
+        Check::ok("durability", "fsync and full_page_writes are on")
+    } else {
+        let detail = format!(
+            "off on the server: {}; a power cut may lose events that Stripe was told are stored",
+            off.join(", ")
+        );
+        Check::warning("durability", detail, "switch it on in postgresql.conf and reload the server")
+    })
 }
 
 /// The database's time is compared with the middle of the question's way.

@@ -85,7 +85,7 @@ impl Told {
         }
         if json {
             // a page at a time: there may be many
-            let line = |orphan| serde_json::to_string(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
+            let line = |orphan| output::json_line(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
             return output::print(&page.iter().map(line).collect::<Result<Vec<String>, _>>()?.join("\n"));
         }
         output::print(&table(page, is_first))

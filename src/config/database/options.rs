@@ -12,6 +12,7 @@ use url::Url;
 
 use super::passfile::{self, For};
 use super::{Given, Problem, Source};
+use crate::config::settings;
 use crate::database::hosts::Hosts;
 use crate::tls;
 
@@ -276,7 +277,8 @@ fn encryption(given: &Given, source: &Source) -> Read<Encryption> {
     let roots = match given.get("sslrootcert") {
         _ if !matches!(mode, PgSslMode::VerifyCa | PgSslMode::VerifyFull) => Roots::None,
         Some("system") | None => {
-            let roots = tls::system_roots(&source.foreign("SSL_CERT_FILE"), &source.foreign("SSL_CERT_DIR"));
+            let named = |setting| source.look_up(setting).ok().flatten().map(|found| found.text).unwrap_or_default();
+            let roots = tls::system_roots(&named(&settings::SSL_CERT_FILE), &named(&settings::SSL_CERT_DIR));
             let roots = roots.map_err(|error| Problem::new(error.variable, error.wrong, error.fix))?;
             Roots::Inline(tls::to_pem(&roots))
         }

@@ -50,7 +50,7 @@ async fn a_missing_synchronous_standby_leaves_two_statements_of_a_part_behind_an
     let url = format!("{}&application_name=x", own.cluster.url());
     let server = Server::start_on(&url, "receiver", &[QUICK]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
-    assert_eq!(server.get("/readyz").await.status, 200);
+    assert_eq!(server.ask("/readyz").await.status, 200);
     own.set("synchronous_standby_names", "nowhere").await;
     let most = most_at_work(&server, &mut own.conn, Duration::from_secs(12)).await;
     assert!(most <= 2, "{most} statements");

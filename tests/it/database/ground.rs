@@ -70,7 +70,7 @@ pub(super) async fn until(conn: &mut PgConnection, query: &str) {
 pub(super) async fn until_ready_is(server: &Server, status: u16) -> String {
     let began = Instant::now();
     loop {
-        let reply = server.get("/readyz").await;
+        let reply = server.ask("/readyz").await;
         if reply.status == status {
             return reply.text;
         }

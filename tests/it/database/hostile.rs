@@ -108,7 +108,7 @@ async fn events_become_rows_whatever_the_defaults_of_the_database_are() {
         assert_eq!(code, Some(0), "{command}: {text}");
     }
     for server in servers {
-        assert_eq!(server.get("/readyz").await.status, 200);
+        assert_eq!(server.ask("/readyz").await.status, 200);
         server.signal(nix::sys::signal::Signal::SIGTERM);
         let (code, log) = server.ended_with_log().await;
         assert_eq!(code, Some(0));
