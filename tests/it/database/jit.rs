@@ -20,7 +20,7 @@ async fn nothing_is_compiled_from_an_event_to_what_the_product_consumes() {
         Own::start(&[("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "all")]).await;
     execute(&mut own.conn, "CREATE EXTENSION pg_stat_statements SCHEMA public").await;
     assert_eq!(number(&mut own.conn, "SELECT (current_setting('jit') = 'on')::int::bigint").await, 1);
-    let server = Server::start_on(&own.cluster.url(), "receiver,worker,renewals,upkeep", &[]).await;
+    let server = Server::start_on(&own.cluster.url(), "receiver,worker,renewals", &[]).await;
     let price = with(&price("price_basic", 1900), json!({ "metadata": { "limit_words": "1000" } }));
     let mut subscribed = with(&subscription("sub_1", "cus_1"), json!({ "metadata": { "workspace_id": WORKSPACE } }));
     subscribed["items"]["data"][0]["price"] = price.clone();
