@@ -102,7 +102,7 @@ async fn logins_of_one_day_leave_what_the_next_one_can_alter() {
     execute(&mut handed.admin, &format!("DROP TABLE {last}")).await;
     let second = handed.member("tuesday", "NOINHERIT").await;
     let mut server = Server::start_at(&second, "receiver,worker,renewals,upkeep", &[]).await;
-    server.log_line("made the partitions of the coming months").await;
+    server.log_line("made monthly partitions").await;
     server.kill().await;
     let (exit, said) = migrate(&second);
     assert!(exit == 0 && said.starts_with("nothing to do"), "{said}");
