@@ -68,15 +68,15 @@ impl Encrypted {
     fn file(&self, name: &str) -> String {
         PathBuf::from(self.dir.path()).join(name).display().to_string()
     }
+}
 
-    /// `migrate` by way of this host, with these parameters and variables.
-    fn migrate(&self, host: &str, parameters: &str, environment: &[(&str, &str)]) -> (i32, String) {
-        let url = format!("postgres://postgres@{host}/billing?{parameters}");
-        let mut environment = environment.to_vec();
-        environment.push(("DATABASE_URL", &url));
-        let output = binary(&["migrate"], &environment).output().unwrap();
-        (code(&output), format!("{} {}", words(&output.stdout), words(&output.stderr)))
-    }
+/// `migrate` by way of this host, with these parameters and variables.
+fn migrate(host: &str, parameters: &str, environment: &[(&str, &str)]) -> (i32, String) {
+    let url = format!("postgres://postgres@{host}/billing?{parameters}");
+    let mut environment = environment.to_vec();
+    environment.push(("DATABASE_URL", &url));
+    let output = binary(&["migrate"], &environment).output().unwrap();
+    (code(&output), format!("{} {}", words(&output.stdout), words(&output.stderr)))
 }
 
 /// A file in the data directory, as the user of the server, who alone may read it.
@@ -102,12 +102,12 @@ async fn the_servers_certificate_must_be_of_an_authority_that_is_trusted_and_for
         ("sslrootcert=system", vec![("SSL_CERT_FILE", ours.as_str())]),
         ("", vec![("PGSSLMODE", "verify-full"), ("PGSSLROOTCERT", ours.as_str())]),
     ] {
-        let (exit, said) = server.migrate(address, parameters, &environment);
+        let (exit, said) = migrate(address, parameters, &environment);
         assert_eq!(exit, 0, "{parameters} {environment:?}: {said}");
     }
     let wrong = format!("sslmode=verify-full&sslrootcert={other}");
     let required = format!("sslmode=require&sslrootcert={other}");
-    let (exit, said) = server.migrate(unnamed, &format!("sslmode=verify-ca&sslrootcert={ours}"), &[]);
+    let (exit, said) = migrate(unnamed, &format!("sslmode=verify-ca&sslrootcert={ours}"), &[]);
     assert_eq!(exit, 0, "{said}");
     for (host, parameters, environment, expected) in [
         (address, wrong.as_str(), vec![], "name the authority that signed it by sslrootcert"),
@@ -119,7 +119,7 @@ async fn the_servers_certificate_must_be_of_an_authority_that_is_trusted_and_for
         (address, "sslmode=disable", vec![], "no encryption"),
         (unnamed, &right, vec![], "connect by a name that the certificate has"),
     ] {
-        let (exit, said) = server.migrate(host, parameters, &environment);
+        let (exit, said) = migrate(host, parameters, &environment);
         assert_ne!(exit, 0, "{host} {parameters} {environment:?}: {said}");
         assert!(said.contains(expected), "{host} {parameters} {environment:?}: {said}");
     }
