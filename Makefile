@@ -1,7 +1,7 @@
 # What is done with this repository, one target each. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign soak bench mutants lint lint-deps image sqlx postgres rust
+.PHONY: help demo test test-foreign test-pooler soak bench mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -15,6 +15,10 @@ test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
 
 test-foreign: rust postgres target/foreign/bin/localstripe ## the same against localstripe, a Stripe that is not ours (needs python3)
 	cargo test --locked --test it -- foreign:: --ignored
+
+test-pooler: rust postgres ## the same behind a real pgbouncer (installs it)
+	@.ci/install-pgbouncer
+	cargo test --locked --test it -- pooler:: --ignored
 
 # with pip of its own where there is none: some systems leave it out of venv
 target/foreign/bin/localstripe:

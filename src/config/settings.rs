@@ -123,7 +123,7 @@ macro_rules! registry {
 
 registry! {
     DATABASE_URL = Setting::secret("DATABASE_URL", Concern::Database,
-        "The database: postgres://user:password@host:port/name");
+        "The database: postgres://user:password@host:port/name, or host=… pairs; what it leaves out comes from the PG* variables");
     WEBHOOK_SECRET = Setting::secret("STRIPE_WEBHOOK_SECRET", Concern::Signing,
         "Signing secret of the webhook endpoint (whsec_…); several, separated by commas or line breaks, during rotation");
     LISTEN = Setting::new("BILLING_SYNC_LISTEN", "listen", ("ADDRESS", "127.0.0.1:8080"),

@@ -52,6 +52,16 @@ pub enum Unreachable {
         /// How long it had.
         seconds: u64,
     },
+    /// One server, whose certificate is not accepted.
+    #[error("the certificate of the database at {place} is not accepted ({why}): {fix}")]
+    Certificate {
+        /// Where it is.
+        place: String,
+        /// The words of the TLS library.
+        why: String,
+        /// What to do about it.
+        fix: &'static str,
+    },
     /// None of several.
     #[error("none of the {} servers takes writes: {}", .0.len(), .0.join("; "))]
     Several(Vec<String>),
@@ -109,7 +119,7 @@ impl Hosts {
         let place = target(options);
         match timeout(self.limit(), connect(options, session)).await {
             Ok(Ok(conn)) => Ok(conn),
-            Ok(Err(source)) => Err(Unreachable::One { place, source }),
+            Ok(Err(source)) => Err(refused(place, source)),
             Err(_) => Err(Unreachable::Silent { place, seconds: self.limit().as_secs() }),
         }
     }
@@ -174,6 +184,22 @@ impl fmt::Debug for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Hosts({})", self.all.len())
     }
+}
+
+/// A certificate that is not accepted has a fix of its own, which the words of the TLS library do not have.
+fn refused(place: String, source: sqlx::Error) -> Unreachable {
+    let text = one_line(&source);
+    let Some((_, why)) = text.split_once("invalid peer certificate: ") else {
+        return Unreachable::One { place, source };
+    };
+    let fix = if why.starts_with("UnknownIssuer") {
+        "name the authority that signed it by sslrootcert in the connection string, or in SSL_CERT_FILE"
+    } else if why.to_lowercase().contains("not valid for") || why.starts_with("NotValidForName") {
+        "connect by a name that the certificate has, or set sslmode=verify-ca, which checks no names"
+    } else {
+        "give the server another one"
+    };
+    Unreachable::Certificate { place, why: why.to_owned(), fix }
 }
 
 fn one_line(error: &sqlx::Error) -> String {

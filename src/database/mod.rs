@@ -13,6 +13,7 @@
 
 pub mod hosts;
 mod pool;
+pub mod pooler;
 mod reason;
 pub mod role;
 mod session;

@@ -27,7 +27,7 @@ WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
 /// Whatever the database says.
 pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        r#"-- database.lacks_to_read
+        r"-- database.lacks_to_read
         SELECT CASE WHEN has_schema_privilege(schema.oid, 'USAGE') THEN
             format('the role %1$I lacks SELECT on the table billing.schema_migrations: as its owner, %2$I, run '
                 'GRANT SELECT ON billing.schema_migrations TO %1$I', current_user, owner.rolname)
@@ -41,7 +41,7 @@ pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sq
         LEFT JOIN pg_class AS migrations
             ON migrations.relnamespace = schema.oid AND migrations.relname = 'schema_migrations'
         WHERE schema.nspname = 'billing' AND NOT (
-            has_schema_privilege(schema.oid, 'USAGE') AND coalesce(has_table_privilege(migrations.oid, 'SELECT'), true))"#,
+            has_schema_privilege(schema.oid, 'USAGE') AND coalesce(has_table_privilege(migrations.oid, 'SELECT'), true))",
     )
     .fetch_optional(conn)
     .await
@@ -53,7 +53,7 @@ pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sq
 /// Whatever the database says.
 pub async fn lacks_to_migrate(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        r#"-- database.lacks_to_migrate
+        r"-- database.lacks_to_migrate
         SELECT format('the role %1$I lacks CREATE on the database %2$I, and the schema billing does not exist: as an '
             'administrator run CREATE SCHEMA billing AUTHORIZATION %1$I', current_user, current_database())
         WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'billing')
@@ -72,7 +72,7 @@ pub async fn lacks_to_migrate(conn: &mut PgConnection) -> Result<Option<String>,
         JOIN pg_roles AS owner ON owner.oid = relation.relowner
         WHERE relation.relkind IN ('r', 'p', 'v') AND NOT pg_has_role(owner.oid, 'USAGE')
         ORDER BY relation.oid LIMIT 1)
-        LIMIT 1"#,
+        LIMIT 1",
     )
     .fetch_optional(conn)
     .await
@@ -89,7 +89,7 @@ pub async fn lacks_to_serve(
     creates: bool,
 ) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        r#"-- database.lacks_to_serve
+        r"-- database.lacks_to_serve
         WITH object AS (
             SELECT relation.oid, relation.relname AS name, relation.relkind AS kind, relation.relowner AS owner
             FROM pg_class AS relation
@@ -123,7 +123,7 @@ pub async fn lacks_to_serve(
             'as an administrator run GRANT %3$I TO %1$I, or leave upkeep out of --roles', current_user, name, rolname)
         FROM object JOIN pg_roles ON pg_roles.oid = owner
         WHERE kind = 'p' AND $2 AND NOT pg_has_role(owner, 'USAGE') ORDER BY object.oid LIMIT 1)
-        LIMIT 1"#,
+        LIMIT 1",
     )
     .bind(writes)
     .bind(creates)

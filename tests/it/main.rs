@@ -22,6 +22,7 @@ mod ordering;
 mod orphans;
 mod partitions;
 mod poison;
+mod pooler;
 mod privacy;
 mod product;
 mod receiver;

@@ -11,7 +11,11 @@ use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
+<<<<<<< HEAD
 use crate::database::{check_writable, target};
+=======
+use crate::database::pooler;
+>>>>>>> wt-connect
 use crate::embedded::find_server;
 use crate::metrics::service::{self, DefaultPartition, MOST_ROWS};
 use crate::migrations::{self, MigrationError};
@@ -47,6 +51,9 @@ pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConf
         let mend = "set DATABASE_URL, or give --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "there is no database to look at", mend));
     };
+    if let Some(wrong) = database::pooled(options).await {
+        return report.add(Check::failed("pooler", wrong, pooler::FIX));
+    }
     let mut conn = match database::reach(options).await {
         Ok(conn) => conn,
         Err(error) => {

@@ -234,42 +234,47 @@ fn verifies_names(given: &Given) -> bool {
     mode(given).is_ok_and(|mode| matches!(mode, PgSslMode::VerifyFull))
 }
 
-/// libpq's modes, and the words that other drivers have for them.
+/// libpq's modes.
 fn mode(given: &Given) -> Read<PgSslMode> {
-    let is_system = given.get("sslrootcert") == Some("system");
-    let mode = match (given.get("sslmode"), given.get("ssl"), given.get("sslaccept")) {
-        (Some("disable"), ..) => PgSslMode::Disable,
+    let roots = given.get("sslrootcert");
+    let mode = match mode_word(given)? {
+        "disable" => PgSslMode::Disable,
         // sqlx never encrypts with allow, which a server may demand
-        (Some("allow" | "prefer"), ..) => PgSslMode::Prefer,
+        "allow" | "prefer" => PgSslMode::Prefer,
         // libpq checks the certificate where it was told by which authority
-        (Some("require"), ..) if given.get("sslrootcert").is_some_and(|roots| roots != "system") => PgSslMode::VerifyCa,
-        (Some("require" | "no-verify"), ..) => PgSslMode::Require,
-        (Some("verify-ca"), ..) => PgSslMode::VerifyCa,
-        (Some("verify-full"), ..) => PgSslMode::VerifyFull,
-        (Some(_), ..) => {
+        "require" if roots.is_some_and(|roots| roots != "system") => PgSslMode::VerifyCa,
+        "require" | "no-verify" => PgSslMode::Require,
+        "verify-ca" => PgSslMode::VerifyCa,
+        "verify-full" => PgSslMode::VerifyFull,
+        _ => {
             let fix = "set it to disable, allow, prefer, require, verify-ca or verify-full";
             return Err(given.problem("sslmode", "is not known", fix));
         }
-        (None, Some("true" | "1" | "on"), Some("accept_invalid_certs")) => PgSslMode::Require,
-        (None, _, Some("accept_invalid_certs")) => PgSslMode::Require,
-        (None, _, Some("strict")) => PgSslMode::VerifyFull,
-        (None, _, Some(_)) => {
-            return Err(given.problem("sslaccept", "is not known", "leave it out, and set sslmode=verify-full"));
-        }
-        (None, None, None) if is_system => PgSslMode::VerifyFull,
-        (None, Some("true" | "1" | "on"), None) if given.get("sslrootcert").is_some() => PgSslMode::VerifyFull,
-        (None, Some("true" | "1" | "on"), None) => PgSslMode::Require,
-        (None, Some("false" | "0" | "off"), None) => PgSslMode::Disable,
-        (None, Some(_), None) => return Err(given.problem("ssl", "is neither true nor false", "set sslmode instead")),
-        (None, None, None) if given.get("sslrootcert").is_some() => PgSslMode::VerifyCa,
-        (None, None, None) => PgSslMode::Prefer,
     };
-    if is_system && !matches!(mode, PgSslMode::VerifyFull) {
+    if roots == Some("system") && !matches!(mode, PgSslMode::VerifyFull) {
         let fix =
             "set sslmode=verify-full: a public authority vouches for everybody's servers, so names must be checked";
         return Err(given.problem("sslrootcert", "is system, with an sslmode that does not check names", fix));
     }
     Ok(mode)
+}
+
+/// The mode, or what other drivers' parameters come to in libpq's words.
+fn mode_word(given: &Given) -> Read<&str> {
+    let roots = given.get("sslrootcert");
+    match (given.get("sslmode"), given.get("sslaccept"), given.get("ssl")) {
+        (Some(mode), ..) => Ok(mode),
+        (None, Some("accept_invalid_certs"), _) => Ok("no-verify"),
+        (None, Some("strict"), _) => Ok("verify-full"),
+        (None, Some(_), _) => {
+            Err(given.problem("sslaccept", "is not known", "leave it out, and set sslmode=verify-full"))
+        }
+        (None, None, Some("true" | "1" | "on")) => Ok(if roots.is_some() { "verify-full" } else { "require" }),
+        (None, None, Some("false" | "0" | "off")) => Ok("disable"),
+        (None, None, Some(_)) => Err(given.problem("ssl", "is neither true nor false", "set sslmode instead")),
+        (None, None, None) if roots == Some("system") => Ok("verify-full"),
+        (None, None, None) => Ok(if roots.is_some() { "verify-ca" } else { "prefer" }),
+    }
 }
 
 fn encryption(given: &Given, source: &Source) -> Read<Encryption> {

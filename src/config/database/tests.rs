@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::DatabaseConfig;
+use super::{DatabaseConfig, Hosts};
 use crate::config::error::ConfigError;
 use crate::config::source::{Flags, Source};
 use crate::database::target as place;
@@ -196,7 +196,7 @@ fn password() -> impl Strategy<Value = String> {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"))
 }
 
 /// Pieces of a secret that would give it away.
@@ -230,7 +230,7 @@ proptest! {
         ] {
             let said = match read_all(&[("DATABASE_URL", &text)]) {
                 Ok((config, warnings)) => {
-                    let places = config.hosts.iter().flat_map(|hosts| hosts.all()).map(place).collect::<String>();
+                    let places = config.hosts.iter().flat_map(Hosts::all).map(place).collect::<String>();
                     format!("{places} {config:?} {warnings:?}")
                 }
                 Err(error) => format!("{error} {error:?}"),

@@ -13,6 +13,8 @@ mod reconcile;
 mod renew;
 mod send;
 mod serve;
+mod several;
+mod tls;
 
 use std::process::{Command, Output};
 
