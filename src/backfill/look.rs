@@ -48,6 +48,26 @@ pub enum LookError {
     Work(#[from] Failure),
 }
 
+/// What a look at a customer came to.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// The rows that differ.
+    pub(super) changes: Vec<Change>,
+    /// What the key may not read: the rows were computed from what is stored of it.
+    pub(super) forbidden: Vec<ApiError>,
+}
+
+/// The parts that were read; none, and a note, where the key may not read them.
+fn permitted(read: Result<Vec<Part>, LookError>, forbidden: &mut Vec<ApiError>) -> Result<Vec<Part>, LookError> {
+    match read {
+        Err(LookError::Api(error)) if error.is_forbidden() => {
+            forbidden.push(error);
+            Ok(Vec::new())
+        }
+        read => read,
+    }
+}
+
 impl From<sqlx::Error> for LookError {
     fn from(error: sqlx::Error) -> Self {
         Self::Work(error.into())
@@ -64,16 +84,17 @@ impl Backfill {
         key: &ObjectKey,
         listed: Option<Part>,
         keep: Keep,
-    ) -> Result<Vec<Change>, LookError> {
+    ) -> Result<Looked, LookError> {
+        let mut forbidden = Vec::new();
         let mut parts = match listed {
             Some(part) => vec![part],
-            None => self.itself(key).await?,
+            None => self.itself(key, &mut forbidden).await?,
         };
         for list in [List::Subscriptions, List::Invoices] {
-            parts.extend(self.all_of(list, key).await?);
+            parts.extend(permitted(self.all_of(list, key).await, &mut forbidden)?);
         }
         if lacks_workspace(&parts) {
-            parts.extend(self.all_of(List::Sessions, key).await?);
+            parts.extend(permitted(self.all_of(List::Sessions, key).await, &mut forbidden)?);
         }
         let mut asked = BTreeSet::new();
         // failed payments of what is still owed count, and an invoice itself names its last charge at most
@@ -83,14 +104,15 @@ impl Backfill {
         let mut rounds = 1..=MOST_ROUNDS;
         loop {
             for key in lacking {
-                parts.extend(self.look_up(&key).await?);
+                let read = self.look_up(&key, &mut forbidden).await;
+                parts.extend(permitted(read, &mut forbidden)?);
                 asked.insert(key);
             }
             rounds.next();
             let is_last = rounds.is_empty();
             let (changes, found) = self.compute(&parts, BTreeSet::from([key.clone()]), keep, &asked, is_last).await?;
             if found.is_empty() {
-                return Ok(changes);
+                return Ok(Looked { changes, forbidden });
             }
             lacking = found;
         }
@@ -107,8 +129,8 @@ impl Backfill {
         Ok(self.compute(&parts, also, keep, &BTreeSet::new(), true).await?.0)
     }
 
-    async fn itself(&self, key: &ObjectKey) -> Result<Vec<Part>, LookError> {
-        let parts = self.look_up(key).await?;
+    async fn itself(&self, key: &ObjectKey, forbidden: &mut Vec<ApiError>) -> Result<Vec<Part>, LookError> {
+        let parts = self.look_up(key, forbidden).await?;
         if parts.iter().any(|part| part.json.is_some()) {
             return Ok(parts);
         }
@@ -117,9 +139,11 @@ impl Backfill {
         if known && self.proven { Ok(parts) } else { Err(LookError::NoCustomer(key.object_id.clone())) }
     }
 
-    async fn look_up(&self, key: &ObjectKey) -> Result<Vec<Part>, LookError> {
+    async fn look_up(&self, key: &ObjectKey, forbidden: &mut Vec<ApiError>) -> Result<Vec<Part>, LookError> {
         let reader = Reader::new(self.api.as_ref(), &key.account, Urgency::Normal, self.margin);
-        let mut parts = reader.look_up(&key.object_type, &key.object_id).await?.parts;
+        let found = reader.look_up(&key.object_type, &key.object_id).await?;
+        forbidden.extend(found.forbidden);
+        let mut parts = found.parts;
         // before it is proven that the key is of our account, finding nothing means nothing
         parts.retain(|part| part.json.is_some() || self.proven || part.key.object_type == "customer");
         Ok(parts)

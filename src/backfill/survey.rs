@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::list::{List, Page};
-use super::look::{Keep, LookError};
+use super::look::{Keep, LookError, Looked};
 use super::{Backfill, unnamed};
 use crate::client::{Answer, ApiError, Span};
 use crate::domain::object::ObjectKey;
@@ -50,6 +50,8 @@ pub enum Sight {
     },
     /// Stripe has no such list.
     NoList(List),
+    /// The key may not read something: what rows take from it was not compared. Told once of each operation.
+    Forbidden(ApiError),
     /// It could not be looked at.
     Failed {
         /// The customer or the list.
@@ -87,8 +89,14 @@ impl Backfill {
     ) -> Result<(), LookError> {
         let first = if again_after.is_some() { Keep::No } else { keep };
         let doubtful = again_after.map(|_| Vec::new());
-        let mut looks =
-            Looks { backfill: self, keep: first, at_work: JoinSet::new(), doubtful, shared: HashSet::new() };
+        let mut looks = Looks {
+            backfill: self,
+            keep: first,
+            at_work: JoinSet::new(),
+            doubtful,
+            shared: HashSet::new(),
+            forbidden: HashSet::new(),
+        };
         match whom {
             Whom::Named(ids) => {
                 for id in ids {
@@ -255,7 +263,7 @@ impl Backfill {
     }
 
     /// One customer, tried again while Stripe asks to come back later or live events hold its rows.
-    async fn look(&self, key: &ObjectKey, listed: Option<Part>, keep: Keep) -> Result<Vec<Change>, LookError> {
+    async fn look(&self, key: &ObjectKey, listed: Option<Part>, keep: Keep) -> Result<Looked, LookError> {
         let mut tries = 0;
         loop {
             let error = match self.customer(key, listed.clone(), keep).await {
@@ -280,14 +288,23 @@ impl Backfill {
 struct Looks<'a> {
     backfill: &'a Arc<Backfill>,
     keep: Keep,
-    at_work: JoinSet<(ObjectKey, Result<Vec<Change>, LookError>)>,
+    at_work: JoinSet<(ObjectKey, Result<Looked, LookError>)>,
     /// Those that differ are put here instead of being told of, while this is there.
     doubtful: Option<Vec<ObjectKey>>,
     /// Rows of plans and coupons that were told of: where nothing is kept, every customer that has one would tell of it.
     shared: HashSet<Uuid>,
+    /// What was told of as forbidden.
+    forbidden: HashSet<String>,
 }
 
 impl Looks<'_> {
+    /// Tells once what the key may not read.
+    fn forbidden(&mut self, error: ApiError, sight: &mut impl FnMut(Sight)) {
+        if self.forbidden.insert(error.to_string()) {
+            sight(Sight::Forbidden(error));
+        }
+    }
+
     /// Begins to look at one more; waits for another one to end where there are enough.
     async fn add(
         &mut self,
@@ -317,7 +334,10 @@ impl Looks<'_> {
         // contained where it matters: what is left is the runtime going down
         let Some(Ok((key, seen))) = self.at_work.join_next().await else { return Ok(()) };
         match seen {
-            Ok(mut changes) => {
+            Ok(Looked { mut changes, forbidden }) => {
+                for error in forbidden {
+                    self.forbidden(error, sight);
+                }
                 if let Some(doubtful) = self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
                     doubtful.push(key);
                 } else {
@@ -328,6 +348,7 @@ impl Looks<'_> {
             }
             Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
             Err(LookError::Api(error @ ApiError::Unauthorised { status: 401, .. })) => return Err(error.into()),
+            Err(LookError::Api(error)) if error.is_forbidden() => self.forbidden(error, sight),
             Err(error) => sight(Sight::Failed { what: key.object_id, error }),
         }
         Ok(())

@@ -14,6 +14,7 @@ mod error;
 mod hints;
 mod http;
 mod limiter;
+mod permission;
 mod read;
 mod transport;
 mod verdict;
@@ -27,6 +28,7 @@ use time::OffsetDateTime;
 
 pub use self::error::ApiError;
 pub use self::http::{BuildError, HttpStripe};
+pub use self::permission::Permission;
 pub use self::read::{Listed, MOST_TYPES, PAGE, PaymentsOf, Read, Span};
 use crate::metrics::stripe::StripeMetrics;
 

@@ -89,7 +89,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         Err(error) => report.add(broken("backfill", &error)),
     }
     if let Some(config) = stripe {
-        report.add(super::stripe::api(config, conn).await);
+        super::stripe::api(config, conn).await.into_iter().for_each(|check| report.add(check));
     }
 }
 

@@ -151,12 +151,12 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
                 _ => (at, account),
             }
         }
-        Err(error @ ApiError::Unauthorised { status: 401, .. }) => {
+        Err(error @ ApiError::Unauthorised { .. }) => {
             return Ok(Look { verdict: Verdict::Refused(error), at: clock::now(), account: None });
         }
         Err(error) => {
             // a restricted key may not read its account, and that is no harm
-            let is_harmless = matches!(error, ApiError::Unauthorised { .. }) || error.is_unknown_path();
+            let is_harmless = error.is_forbidden() || error.is_unknown_path();
             unanswered = Some(error).filter(|_| !is_harmless);
             (clock::now(), None)
         }
@@ -165,6 +165,14 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
         match api.read("", &Read::Event(event_id), Urgency::Normal).await {
             Ok(_) => return Ok(Look { verdict: Verdict::Proven, at, account }),
             Err(ApiError::NotFound { .. }) => unknown += 1,
+            Err(error @ ApiError::Unauthorised { .. }) => {
+                return Ok(Look { verdict: Verdict::Refused(error), at, account: None });
+            }
+            // without the permission every other event is refused as well
+            Err(error @ ApiError::Forbidden { .. }) => {
+                unanswered = Some(error);
+                break;
+            }
             Err(error) => unanswered = Some(error),
         }
     }

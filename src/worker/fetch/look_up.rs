@@ -19,6 +19,8 @@ const MOST_PAGES: usize = 100;
 pub(crate) struct LookUp {
     pub(crate) parts: Vec<Part>,
     pub(crate) request_id: Option<String>,
+    /// What of it the key may not read. The object itself was read all the same.
+    pub(crate) forbidden: Option<ApiError>,
 }
 
 /// Reads for one job.
@@ -75,7 +77,8 @@ impl<'a> Reader<'a> {
         };
         if json(&body).get("items").get("has_more").boolean() == Some(true) {
             let page = |after| Read::SubscriptionItems { subscription: id.to_owned(), after };
-            let items = self.list(page).await?;
+            let items = self.list(page).await;
+            let Some(items) = self.permitted(items)? else { return Ok(()) };
             let items: Vec<String> = items.into_iter().map(|(item, _)| item).collect();
             self.found.parts[place].expansion = Some(object_of(&[("items", format!("[{}]", items.join(",")))]));
         }
@@ -104,7 +107,8 @@ impl<'a> Reader<'a> {
         }
         self.charges(id).await?;
         for invoice in self.payments(place, &PaymentsOf::PaymentIntent(id.to_owned()), "invoice").await? {
-            self.object("invoice", &invoice).await?;
+            let read = self.object("invoice", &invoice).await;
+            self.permitted(read)?;
         }
         Ok(())
     }
@@ -112,7 +116,8 @@ impl<'a> Reader<'a> {
     /// Lists invoice payments and notes at the part that asked that it was done; returns the ids that their `field` names.
     async fn payments(&mut self, place: usize, of: &PaymentsOf, field: &str) -> Result<Vec<String>, ApiError> {
         let page = |after| Read::InvoicePayments { of: of.clone(), after };
-        let listed = self.list(page).await?;
+        let listed = self.list(page).await;
+        let Some(listed) = self.permitted(listed)? else { return Ok(Vec::new()) };
         let mut named = Vec::new();
         let mut ids = Vec::new();
         for (payment, version) in listed {
@@ -133,13 +138,25 @@ impl<'a> Reader<'a> {
 
     async fn charges(&mut self, payment_intent: &str) -> Result<(), ApiError> {
         let page = |after| Read::Charges { payment_intent: payment_intent.to_owned(), after };
-        for (charge, version) in self.list(page).await? {
+        let listed = self.list(page).await;
+        for (charge, version) in self.permitted(listed)?.unwrap_or_default() {
             if let Some(id) = json(&charge).get("id").text() {
                 let key = ObjectKey::new(self.account, "charge", &id);
                 self.found.parts.push(Part { key, version, json: Some(charge), expansion: None });
             }
         }
         Ok(())
+    }
+
+    /// Notes that the key may not read something beside the object, which is kept as far as it was read.
+    fn permitted<T>(&mut self, read: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+        match read {
+            Err(error) if error.is_forbidden() => {
+                self.found.forbidden = Some(error);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
     }
 
     /// A price; where there is none of this id, the plan: ids of very old plans are no prices everywhere.

@@ -19,7 +19,7 @@ use sqlx::{ConnectOptions, PgConnection};
 use crate::support::cluster::{self, TestDatabase};
 
 /// The binary with nothing of our environment but what the test gives it.
-fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+pub(crate) fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
     command
@@ -29,12 +29,12 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     binary(arguments, environment).output().unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
 /// Standard output, or error, with its line breaks taken as blanks.
-fn words(bytes: &[u8]) -> String {
+pub(crate) fn words(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
