@@ -91,10 +91,12 @@ impl Backfill {
             None => self.itself(key, &mut forbidden).await?,
         };
         for list in [List::Subscriptions, List::Invoices] {
-            parts.extend(permitted(self.all_of(list, key).await, &mut forbidden)?);
+            let listed = self.all_of(list, key, &mut forbidden).await;
+            parts.extend(permitted(listed, &mut forbidden)?);
         }
         if lacks_workspace(&parts) {
-            parts.extend(permitted(self.all_of(List::Sessions, key).await, &mut forbidden)?);
+            let listed = self.all_of(List::Sessions, key, &mut forbidden).await;
+            parts.extend(permitted(listed, &mut forbidden)?);
         }
         let mut asked = BTreeSet::new();
         // failed payments of what is still owed count, and an invoice itself names its last charge at most
@@ -142,7 +144,7 @@ impl Backfill {
     async fn look_up(&self, key: &ObjectKey, forbidden: &mut Vec<ApiError>) -> Result<Vec<Part>, LookError> {
         let reader = Reader::new(self.api.as_ref(), &key.account, Urgency::Normal, self.margin);
         let found = reader.look_up(&key.object_type, &key.object_id).await?;
-        forbidden.extend(found.forbidden);
+        forbidden.extend(found.forbidden.into_iter().chain(found.not_expanded));
         let mut parts = found.parts;
         // before it is proven that the key is of our account, finding nothing means nothing
         parts.retain(|part| part.json.is_some() || self.proven || part.key.object_type == "customer");
@@ -150,7 +152,12 @@ impl Backfill {
     }
 
     /// All that a list has of a customer.
-    async fn all_of(&self, list: List, customer: &ObjectKey) -> Result<Vec<Part>, LookError> {
+    async fn all_of(
+        &self,
+        list: List,
+        customer: &ObjectKey,
+        forbidden: &mut Vec<ApiError>,
+    ) -> Result<Vec<Part>, LookError> {
         let id = Some(customer.object_id.clone());
         let of = match list {
             List::Invoices => Listed::Invoices(id),
@@ -168,6 +175,7 @@ impl Backfill {
                 Err(error) if error.is_unknown_path() => return Ok(parts),
                 Err(error) => return Err(error.into()),
             };
+            forbidden.extend(answer.forbidden);
             let page = Page::read(list, &answer.body)
                 .map_err(|_| ApiError::unavailable("a list of Stripe's has no `data`"))?;
             let end = page.elements.last().map(|element| element.id.clone());

@@ -87,16 +87,15 @@ impl Backfill {
         again_after: Option<Duration>,
         sight: &mut impl FnMut(Sight),
     ) -> Result<(), LookError> {
+        let mut forbidden = HashSet::new();
+        let sight = &mut |one| match &one {
+            Sight::Forbidden(error) if !forbidden.insert(error.to_string()) => {}
+            _ => sight(one),
+        };
         let first = if again_after.is_some() { Keep::No } else { keep };
         let doubtful = again_after.map(|_| Vec::new());
-        let mut looks = Looks {
-            backfill: self,
-            keep: first,
-            at_work: JoinSet::new(),
-            doubtful,
-            shared: HashSet::new(),
-            forbidden: HashSet::new(),
-        };
+        let mut looks =
+            Looks { backfill: self, keep: first, at_work: JoinSet::new(), doubtful, shared: HashSet::new() };
         match whom {
             Whom::Named(ids) => {
                 for id in ids {
@@ -223,11 +222,18 @@ impl Backfill {
                 return Ok(None);
             }
             Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Err(error.into()),
+            Err(error) if error.is_forbidden() => {
+                sight(Sight::Forbidden(error));
+                return Ok(None);
+            }
             Err(error) => {
                 sight(Sight::Failed { what: format!("the list of {}", list.as_str()), error: error.into() });
                 return Ok(None);
             }
         };
+        if let Some(error) = answer.forbidden {
+            sight(Sight::Forbidden(error));
+        }
         let Ok(page) = Page::read(list, &answer.body) else {
             let error = ApiError::unavailable("a list of Stripe's has no `data`").into();
             sight(Sight::Failed { what: format!("the list of {}", list.as_str()), error });
@@ -293,18 +299,9 @@ struct Looks<'a> {
     doubtful: Option<Vec<ObjectKey>>,
     /// Rows of plans and coupons that were told of: where nothing is kept, every customer that has one would tell of it.
     shared: HashSet<Uuid>,
-    /// What was told of as forbidden.
-    forbidden: HashSet<String>,
 }
 
 impl Looks<'_> {
-    /// Tells once what the key may not read.
-    fn forbidden(&mut self, error: ApiError, sight: &mut impl FnMut(Sight)) {
-        if self.forbidden.insert(error.to_string()) {
-            sight(Sight::Forbidden(error));
-        }
-    }
-
     /// Begins to look at one more; waits for another one to end where there are enough.
     async fn add(
         &mut self,
@@ -336,7 +333,7 @@ impl Looks<'_> {
         match seen {
             Ok(Looked { mut changes, forbidden }) => {
                 for error in forbidden {
-                    self.forbidden(error, sight);
+                    sight(Sight::Forbidden(error));
                 }
                 if let Some(doubtful) = self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
                     doubtful.push(key);
@@ -348,7 +345,7 @@ impl Looks<'_> {
             }
             Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
             Err(LookError::Api(error @ ApiError::Unauthorised { status: 401, .. })) => return Err(error.into()),
-            Err(LookError::Api(error)) if error.is_forbidden() => self.forbidden(error, sight),
+            Err(LookError::Api(error)) if error.is_forbidden() => sight(Sight::Forbidden(error)),
             Err(error) => sight(Sight::Failed { what: key.object_id, error }),
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! PURE. No text here has anything of an answer's body, a key or an id, but for the `code` or `type` of Stripe's error,
 //! which is a word of a closed list of theirs. Made by the verdict, handled by whoever asked.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub enum ApiError {
         request_id: Option<String>,
     },
     /// The key lacks the permission for this operation. Other operations are not affected.
-    #[error("this key may not read {} (403{}): {}", objects(.operation), said(.code.as_ref()), advice(.operation, .wanted))]
+    #[error("this key may not read {} (403{}): {}", objects(.operation, .wanted), said(.code.as_ref()), advice(.operation, .wanted))]
     Forbidden {
         /// The operation, as [`super::Read::operation`] names it.
         operation: &'static str,
@@ -152,20 +153,31 @@ fn said(code: Option<&String>) -> String {
     code.map(|code| format!(", {code}")).unwrap_or_default()
 }
 
-fn objects(operation: &'static str) -> &'static str {
-    Permission::of(operation).map_or(operation, Permission::objects)
+/// The missing permissions: those that Stripe's answer names, else the one that the operation needs. An answer may name
+/// another one than the operation's own, where something was to be expanded.
+fn missing(operation: &str, wanted: &[String]) -> Vec<Permission> {
+    let named: BTreeSet<Permission> = wanted.iter().filter_map(|word| Permission::named(word)).collect();
+    if named.is_empty() { Permission::of(operation).into_iter().collect() } else { named.into_iter().collect() }
 }
 
-/// Which permission to add to the key. Stripe's own answer is more exact than our table where it names one.
-fn advice(operation: &str, wanted: &[String]) -> String {
-    let named = Permission::of(operation).map(Permission::in_dashboard);
-    match (named, wanted) {
-        (Some(name), []) => format!("give it the permission {name} (read) in the Stripe dashboard"),
-        (Some(name), wanted) => {
-            format!("give it the permission {name} (read; {}) in the Stripe dashboard", wanted.join(", "))
-        }
-        (None, _) => "give it the permission in the Stripe dashboard".to_owned(),
+fn objects(operation: &str, wanted: &[String]) -> String {
+    match &missing(operation, wanted)[..] {
+        [] => operation.to_owned(),
+        missing => list(missing, Permission::objects),
     }
+}
+
+fn advice(operation: &str, wanted: &[String]) -> String {
+    let named = match &missing(operation, wanted)[..] {
+        [] => String::new(),
+        missing => format!(" {}", list(missing, Permission::in_dashboard)),
+    };
+    let words = if wanted.is_empty() { String::new() } else { format!("; {}", wanted.join(", ")) };
+    format!("give it the permission{named} (read{words}) in the Stripe dashboard")
+}
+
+fn list(permissions: &[Permission], name: fn(Permission) -> &'static str) -> String {
+    permissions.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -204,6 +216,15 @@ mod tests {
         assert_eq!(
             forbidden("price.retrieve", &["rak_plan_read"]),
             "this key may not read prices (403): give it the permission Prices (read; rak_plan_read) in the Stripe dashboard"
+        );
+        assert_eq!(
+            forbidden("customers.list", &["rak_payment_method_read"]),
+            "this key may not read payment methods (403): give it the permission PaymentMethods (read; \
+             rak_payment_method_read) in the Stripe dashboard"
+        );
+        assert!(
+            forbidden("other", &["rak_new_read"])
+                .starts_with("this key may not read other (403): give it the permission (")
         );
     }
 

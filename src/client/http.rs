@@ -88,7 +88,7 @@ impl HttpStripe {
     fn note_permission(&self, operation: &'static str, answer: &Result<Answer, ApiError>) {
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
-            Err(error) if error.is_forbidden() => {
+            Err(error) | Ok(Answer { forbidden: Some(error), .. }) if error.is_forbidden() => {
                 if forbidden.insert(operation) {
                     tracing::warn!(operation, stripe.request_id = error.request_id(), %error, "permission missing");
                 }
@@ -174,7 +174,7 @@ fn paused(left: Duration) -> ApiError {
 fn answer(operation: &'static str, reply: Reply) -> Result<Answer, Refusal> {
     let body = verdict::of(operation, reply.status, &reply.hints, &reply.body)
         .map_err(|refusal| refusal.asked_at(reply.at))?;
-    Ok(Answer { body, at: reply.at, request_id: reply.hints.request_id })
+    Ok(Answer { body, at: reply.at, request_id: reply.hints.request_id, forbidden: None })
 }
 
 fn refusal(failure: Failure) -> Refusal {
@@ -211,7 +211,10 @@ impl StripeApi for HttpStripe {
         let answer = match self.ask(&question).await {
             // perhaps only something that was to be expanded is forbidden: that is read by itself, and fails by itself
             Err(error) if error.is_forbidden() => match without_other_objects(&request) {
-                Some(request) => self.ask(&Question { request: &request, ..question }).await,
+                Some(request) => {
+                    let answer = self.ask(&Question { request: &request, ..question }).await;
+                    answer.map(|answer| Answer { forbidden: Some(error), ..answer })
+                }
                 None => Err(error),
             },
             answer => answer,

@@ -57,6 +57,8 @@ pub struct Answer {
     pub at: OffsetDateTime,
     /// The name under which Stripe logs the request.
     pub request_id: Option<String>,
+    /// Why other objects are not expanded in it, where the key may not read them.
+    pub forbidden: Option<ApiError>,
 }
 
 /// Without the body: it has personal data.

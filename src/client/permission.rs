@@ -100,6 +100,28 @@ impl Permission {
         }
     }
 
+    /// The permission that Stripe's answers call so (`rak_plan_read`).
+    pub fn named(word: &str) -> Option<Self> {
+        Some(match word.strip_prefix("rak_")?.strip_suffix("_read")? {
+            "accounts_kyc_basic" | "connected_account" | "account" => Self::Account,
+            "event" => Self::Events,
+            "customer" => Self::Customers,
+            "subscription" => Self::Subscriptions,
+            "payment_method" => Self::PaymentMethods,
+            "source" => Self::Sources,
+            "invoice" => Self::Invoices,
+            "payment_intent" => Self::PaymentIntents,
+            "charge" => Self::Charges,
+            "dispute" => Self::Disputes,
+            "coupon" => Self::Coupons,
+            "promotion_code" => Self::PromotionCodes,
+            "product" => Self::Products,
+            "plan" | "price" => Self::Prices,
+            "checkout_session" => Self::CheckoutSessions,
+            _ => return None,
+        })
+    }
+
     /// The permission that an operation of [`super::Read::OPERATIONS`] needs; `None` where nothing is known of it.
     pub fn of(operation: &str) -> Option<Self> {
         Some(match operation.split_once('.').map_or(operation, |(object, _)| object) {

@@ -21,6 +21,8 @@ pub(crate) struct LookUp {
     pub(crate) request_id: Option<String>,
     /// What of it the key may not read. The object itself was read all the same.
     pub(crate) forbidden: Option<ApiError>,
+    /// Why other objects are not expanded in it. They are read by themselves, where rows need them.
+    pub(crate) not_expanded: Option<ApiError>,
 }
 
 /// Reads for one job.
@@ -65,6 +67,7 @@ impl<'a> Reader<'a> {
             Err(error) => return Err(error),
         };
         self.found.request_id = self.found.request_id.take().or(answer.request_id);
+        self.found.not_expanded = self.found.not_expanded.take().or(answer.forbidden);
         self.found.parts.push(Part::of_json(key, answer.body.clone(), answer.at, self.margin));
         Ok(Some(answer.body))
     }

@@ -23,7 +23,7 @@ pub(super) async fn store(
     job: &Job,
     found: LookUp,
 ) -> Result<Tally, Failure> {
-    let LookUp { parts, request_id, forbidden } = found;
+    let LookUp { parts, request_id, forbidden, not_expanded: _ } = found;
     let Some(version) = parts.first().map(|part| part.version) else {
         // there is no way to read it: nothing more can be known
         settle::done(conn, &[job]).await?;
