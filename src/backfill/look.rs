@@ -75,7 +75,7 @@ impl From<sqlx::Error> for LookError {
 }
 
 impl Backfill {
-    /// Looks at a customer whole. `listed`: what a page has told of it already.
+    /// Looks at a customer whole, `with_sessions` also at its checkout sessions. `listed`: what a page has told of it already.
     ///
     /// # Errors
     /// Where Stripe does not answer, where neither Stripe nor anybody here knows it, and those of the database.
@@ -84,8 +84,10 @@ impl Backfill {
         key: &ObjectKey,
         listed: Option<Part>,
         keep: Keep,
+        with_sessions: bool,
     ) -> Result<Looked, LookError> {
         let mut forbidden = Vec::new();
+        let mut also = BTreeSet::from([key.clone()]);
         let mut parts = match listed {
             Some(part) => vec![part],
             None => self.itself(key, &mut forbidden).await?,
@@ -94,9 +96,11 @@ impl Backfill {
             let listed = self.all_of(list, key, &mut forbidden).await;
             parts.extend(permitted(listed, &mut forbidden)?);
         }
-        if lacks_workspace(&parts) {
+        if with_sessions || lacks_workspace(&parts) {
             let listed = self.all_of(List::Sessions, key, &mut forbidden).await;
-            parts.extend(permitted(listed, &mut forbidden)?);
+            let sessions = permitted(listed, &mut forbidden)?;
+            also.extend(sessions.iter().filter(|_| with_sessions).map(|part| part.key.clone()));
+            parts.extend(sessions);
         }
         let mut asked = BTreeSet::new();
         // failed payments of what is still owed count, and an invoice itself names its last charge at most
@@ -112,7 +116,7 @@ impl Backfill {
             }
             rounds.next();
             let is_last = rounds.is_empty();
-            let (changes, found) = self.compute(&parts, BTreeSet::from([key.clone()]), keep, &asked, is_last).await?;
+            let (changes, found) = self.compute(&parts, also.clone(), keep, &asked, is_last).await?;
             if found.is_empty() {
                 return Ok(Looked { changes, forbidden });
             }
@@ -120,7 +124,16 @@ impl Backfill {
         }
     }
 
-    /// Looks at a page of the catalogue.
+    /// Looks at one object that belongs to no customer.
+    pub(super) async fn other(&self, key: &ObjectKey, keep: Keep) -> Result<Looked, LookError> {
+        let mut forbidden = Vec::new();
+        let read = self.look_up(key, &mut forbidden).await;
+        let parts = permitted(read, &mut forbidden)?;
+        let changes = if parts.is_empty() { Vec::new() } else { self.catalogue(parts, keep).await? };
+        Ok(Looked { changes, forbidden })
+    }
+
+    /// Looks at a page of what belongs to no customer.
     pub(super) async fn catalogue(&self, parts: Vec<Part>, keep: Keep) -> Result<Vec<Change>, LookError> {
         let mut also: BTreeSet<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
         let mut conn = self.context.pool.acquire().await?;

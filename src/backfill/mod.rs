@@ -16,6 +16,7 @@
 mod covered;
 mod list;
 mod look;
+mod looks;
 mod page;
 mod range;
 mod ranges;
