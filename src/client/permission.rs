@@ -126,7 +126,7 @@ impl Permission {
     pub fn of(operation: &str) -> Option<Self> {
         Some(match operation.split_once('.').map_or(operation, |(object, _)| object) {
             "account" => Self::Account,
-            "event" | "events" => Self::Events,
+            "event" | "events" | "core_event" => Self::Events,
             "customer" | "customers" => Self::Customers,
             "subscription" | "subscriptions" | "subscription_items" | "schedule" | "schedules" => Self::Subscriptions,
             "payment_method" | "payment_methods" => Self::PaymentMethods,

@@ -31,6 +31,9 @@ use time::OffsetDateTime;
 
 use super::permission::Permission;
 
+/// What paths of API v2 begin with; all others are of v1, without saying so.
+pub(super) const V2: &str = "/v2";
+
 /// The most that Stripe puts on one page.
 pub const PAGE: i64 = 100;
 
@@ -46,6 +49,8 @@ pub enum Read {
     Probe(Permission),
     /// An event; Stripe keeps it for 30 days.
     Event(String),
+    /// An event of API v2, with its data.
+    CoreEvent(String),
     /// A page of events, newest first; Stripe goes 30 days back.
     Events {
         /// Of these types, [`MOST_TYPES`] at most.
@@ -182,7 +187,7 @@ pub enum PaymentsOf {
 
 impl Read {
     /// Every operation, as the values of a metric's label; `other` is what comes through the door for the builders.
-    pub const OPERATIONS: [&str; 35] = [
+    pub const OPERATIONS: [&str; 36] = [
         "account.retrieve",
         "event.retrieve",
         "events.list",
@@ -217,6 +222,7 @@ impl Read {
         "payment_methods.list",
         "payment_intents.list",
         "promotion_codes.list",
+        "core_event.retrieve",
         Self::OTHER,
     ];
 
@@ -228,6 +234,7 @@ impl Read {
             Self::Account => "account.retrieve",
             Self::Probe(permission) => permission.probe(),
             Self::Event(_) => "event.retrieve",
+            Self::CoreEvent(_) => "core_event.retrieve",
             Self::Events { .. } => "events.list",
             Self::Customer(_) => "customer.retrieve",
             Self::Subscription(_) => "subscription.retrieve",
@@ -263,6 +270,7 @@ impl Read {
             Self::Account => RequestBuilder::new(StripeMethod::Get, "/account"),
             Self::Probe(permission) => permission.request(),
             Self::Event(id) => RetrieveEvent::new(segment(id)).build(),
+            Self::CoreEvent(id) => RequestBuilder::new(StripeMethod::Get, format!("{V2}/core/events/{}", segment(id))),
             Self::Events { types, from, after, limit } => events(types, *from, after.as_deref(), *limit),
             Self::Customer(id) => customer(id),
             Self::Subscription(id) => subscription(id),

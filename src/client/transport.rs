@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::API_VERSION;
 use super::hints::{self, Hints};
+use super::read::V2;
 use crate::clock::{self, Heard};
 
 /// The largest answers, pages of a hundred expanded objects, have a few megabytes.
@@ -96,7 +97,7 @@ impl Transport {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         let mut key = HeaderValue::from_str(&format!("Bearer {}", self.key.expose_secret())).ok()?;
         key.set_sensitive(true);
-        let mut written = Request::get(format!("{}v1{}{query}", self.base, request.path))
+        let mut written = Request::get(format!("{}{}{query}", self.base, path(&request.path)))
             .header(AUTHORIZATION, key)
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json")
@@ -120,6 +121,14 @@ impl Transport {
         let status = response.status().as_u16();
         let body = collect(response, status, &hints).await?;
         Ok(Reply { status, hints, body, at })
+    }
+}
+
+/// The builders' paths are those of v1 without the `v1`.
+fn path(path: &str) -> String {
+    match path.strip_prefix(V2) {
+        Some(rest) if rest.starts_with('/') => path.trim_start_matches('/').to_owned(),
+        _ => format!("v1{path}"),
     }
 }
 

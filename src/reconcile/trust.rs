@@ -25,6 +25,7 @@ impl Reconcile {
     pub(super) async fn trust(&self) -> Result<Trust, Failure> {
         let mut conn = self.pool.acquire().await?;
         let look = guard::examine(self.api.as_ref(), &mut conn, self.margin).await?;
+        guard::learn(&mut conn, &look).await?;
         let at = look.at;
         match look.verdict {
             Verdict::Proven => Ok(Trust { at, account: look.account }),

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use super::report::{Check, Report};
 use crate::admin::checkup;
@@ -15,6 +15,7 @@ use crate::embedded::find_server;
 use crate::metrics::service;
 use crate::migrations;
 use crate::reach;
+use crate::text::to_the_second;
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
 const MONTHS_AHEAD: i32 = 2;
@@ -66,6 +67,11 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
     report.add(partitions(conn).await.unwrap_or_else(|error| broken("partitions", &error)));
     match service::outbox(conn).await {
         Ok(figures) => outbox(&figures).into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(broken("outbox", &error)),
+    }
+    match checkup::not_generated(conn).await {
+        Ok((0, _)) => {}
+        Ok((count, last)) => report.add(not_generated(count, last)),
         Err(error) => report.add(broken("outbox", &error)),
     }
     match service::jobs(conn).await {
@@ -145,6 +151,14 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
         let mend = "run `serve` with the role upkeep, or SELECT billing.create_partitions(3)";
         Check::warning("partitions", format!("missing: {}", missing.join(", ")), mend)
     })
+}
+
+/// Events that Stripe failed to generate are in no list. The objects that it named were read instead.
+fn not_generated(count: i64, last: Option<OffsetDateTime>) -> Check {
+    let last = last.map(|at| format!(", most recently at {}", to_the_second(at))).unwrap_or_default();
+    let detail = format!("Stripe failed to generate events {count} times in the last 30 days{last}; it named the objects, and \
+                          they are read");
+    Check::warning("events", detail, "`verify` shows whether anything else differs")
 }
 
 fn outbox(figures: &service::Outbox) -> Vec<Check> {

@@ -18,6 +18,9 @@ use crate::stripe::json::{Json, Object};
 const STATUSES: [&str; 8] =
     ["active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid"];
 
+/// The field of a subscription that names nobody.
+pub const NO_CUSTOMER: &str = "subscription.customer";
+
 /// What we read of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionView {
@@ -90,7 +93,9 @@ impl SubscriptionView {
         let data = reader.elements(list.get("data"));
         Ok(Self {
             id: required(fields.get("id"), "subscription.id")?,
-            customer_id: reference(fields.get("customer")).ok_or(Unreadable { field: "subscription.customer" })?,
+            customer_id: reference(fields.get("customer"))
+                .or_else(|| reference(fields.get("customer_account")))
+                .ok_or(Unreadable { field: NO_CUSTOMER })?,
             livemode: reader.boolean(fields.get("livemode")),
             status: status.inspect(|status| reader.expect_one_of(Some(status), &STATUSES))?,
             payment_paused: payment_paused(fields.get("pause_collection"), &mut reader),

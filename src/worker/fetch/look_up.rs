@@ -9,6 +9,7 @@ use crate::client::{ApiError, PaymentsOf, Read, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::Json;
 use crate::stripe::reference::id_or_object;
+use crate::stripe::views::generation_failure;
 use crate::worker::part::{Part, object_of, version};
 
 /// No list that belongs to one object is longer than this many pages of 100; an endless one is a mistake of the server.
@@ -42,14 +43,20 @@ impl<'a> Reader<'a> {
 
     /// Reads an object and what belongs to it.
     pub(crate) async fn look_up(mut self, object_type: &str, id: &str) -> Result<LookUp, ApiError> {
+        self.related(object_type, id).await?;
+        Ok(self.found)
+    }
+
+    async fn related(&mut self, object_type: &str, id: &str) -> Result<(), ApiError> {
         match object_type {
             "subscription" => self.subscription(id).await?,
             "invoice" => self.invoice(id).await?,
             "payment_intent" => self.payment_intent(id).await?,
             "price" => self.price(id).await?,
+            generation_failure::EVENT => self.generation_failure(id).await?,
             _ => _ = self.object(object_type, id).await?,
         }
-        Ok(self.found)
+        Ok(())
     }
 
     /// Reads one object and keeps it, with a copy of the fields that only reads carry beside it. `None` where Stripe has no
@@ -162,6 +169,26 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An event that says which object Stripe failed to make events about, and that object.
+    async fn generation_failure(&mut self, event_id: &str) -> Result<(), ApiError> {
+        let event = match self.api.read(self.account, &Read::CoreEvent(event_id.to_owned()), self.urgency).await {
+            Err(ApiError::NotFound { .. }) => return Ok(()),
+            event => event?,
+        };
+        let Some(failure) = generation_failure::read(&event.body) else { return Ok(()) };
+        if failure.object_type == generation_failure::EVENT || failure.account.is_some_and(|of| of != self.account) {
+            return Ok(());
+        }
+        tracing::warn!(
+            event.id = event_id,
+            missing.r#type = failure.event_type,
+            object.r#type = failure.object_type,
+            object.id = failure.object_id,
+            "Stripe failed to generate an event; its object is read instead"
+        );
+        self.related(&failure.object_type, &failure.object_id).await
+    }
+
     /// A price; where there is none of this id, the plan: ids of very old plans are no prices everywhere.
     async fn price(&mut self, id: &str) -> Result<(), ApiError> {
         if self.object("price", id).await?.is_none() {
@@ -209,6 +236,7 @@ fn read_of(object_type: &str, id: &str) -> Option<Read> {
         "price" => Read::Price(id),
         "plan" => Read::Plan(id),
         "checkout.session" => Read::CheckoutSession(id),
+        generation_failure::EVENT => Read::CoreEvent(id),
         _ => return None,
     })
 }

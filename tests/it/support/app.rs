@@ -63,6 +63,7 @@ pub(crate) fn sync_config() -> SyncConfig {
     SyncConfig {
         livemode: false,
         accounts: ["acct_known".to_owned()].into(),
+        own_account: None,
         past_due_active: true,
         renewal_anchor: RenewalAnchor::SubscriptionStart,
         confirm: Confirm::Ambiguous,
