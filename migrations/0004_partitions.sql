@@ -1,40 +1,262 @@
--- Months are made ahead, so that retention can drop whole months later. Events far in the past or future, or
--- of a month that nobody made in time, go to the default partitions: they are slower to drop and never lost.
-CREATE FUNCTION billing.create_partitions(months_ahead integer) RETURNS integer
+-- The archive and the queue are partitioned by month of creation, so that retention can drop whole months later. A month
+-- without a partition is stored in the default partition: slower to drop, and never lost. The functions here make the
+-- months ahead, and move rows out of the default partition when their month is made.
+--
+-- A small default partition is moved at once, in one short transaction. Attaching a month makes PostgreSQL read the whole
+-- default partition under an exclusive lock, so a large one is *split* instead: a copy of it (billing.events_split,
+-- billing.outbox_split), partitioned by the missing months, is filled in small steps, a trigger keeps it in step with what
+-- is written meanwhile, and it takes the place of the default partition under a lock that is held for an instant.
+-- Readers see every row once at any time, and a crash leaves the default partition as it was.
+--
+-- A migration that changes columns of events or outbox first runs DROP TABLE IF EXISTS billing.events_split,
+-- billing.outbox_split: an unfinished split then begins again.
+
+CREATE INDEX events_default_created ON billing.events_default (created);
+CREATE INDEX outbox_default_created ON billing.outbox_default (created);
+
+CREATE FUNCTION billing.missing_months(parent text, months_ahead integer) RETURNS SETOF timestamp
 LANGUAGE plpgsql
--- the parent is locked for an instant; a receiver that waits behind it must not wait long
-SET lock_timeout = '2s'
 AS $$
 DECLARE
     this_month CONSTANT timestamp := date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC');
-    parent text;
-    starts_at timestamp;
+    month timestamp;
+    is_needed boolean;
+BEGIN
+    FOR ahead IN -12..months_ahead LOOP
+        month := this_month + ahead * interval '1 month';
+        CONTINUE WHEN to_regclass(format('billing.%I', parent || to_char(month, '_YYYY_MM'))) IS NOT NULL;
+        is_needed := ahead >= 0;
+        IF NOT is_needed THEN
+            EXECUTE format(
+                'SELECT EXISTS (SELECT FROM billing.%I WHERE created >= $1 AND created < $2)', parent || '_default')
+            INTO is_needed
+            USING month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC';
+        END IF;
+        IF is_needed THEN
+            RETURN NEXT month;
+        END IF;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION billing.missing_months(text, integer) IS 'Months of billing.events or billing.outbox that need a partition and have none: this month, the given number of months ahead, and each of the last twelve months that the default partition has rows of.';
+
+CREATE FUNCTION billing.create_partitions(parent text, months_ahead integer) RETURNS integer
+LANGUAGE plpgsql
+-- whoever waits behind one of these locks must not wait long
+SET lock_timeout = '2s'
+AS $$
+DECLARE
+    rest CONSTANT text := parent || '_default';
     partition text;
+    month timestamp;
+    starts_at timestamptz;
+    ends_at timestamptz;
     made integer := 0;
 BEGIN
-    FOREACH parent IN ARRAY ARRAY['events', 'outbox'] LOOP
-        FOR ahead IN 0..months_ahead LOOP
-            starts_at := this_month + ahead * interval '1 month';
-            partition := format('%s_%s', parent, to_char(starts_at, 'YYYY_MM'));
-            CONTINUE WHEN to_regclass(format('billing.%I', partition)) IS NOT NULL;
-            BEGIN
-                EXECUTE format(
-                    'CREATE TABLE billing.%I PARTITION OF billing.%I FOR VALUES FROM (%L) TO (%L)',
-                    partition, parent, starts_at AT TIME ZONE 'UTC', (starts_at + interval '1 month') AT TIME ZONE 'UTC');
-                EXECUTE format('COMMENT ON TABLE billing.%I IS %L', partition,
-                    format('Month %s of billing.%s.', to_char(starts_at, 'YYYY-MM'), parent));
-                made := made + 1;
-            EXCEPTION
-                WHEN duplicate_table OR unique_violation THEN NULL; -- another process made it just now
-                WHEN check_violation THEN
-                    RAISE WARNING 'billing.% already holds rows of %: that month stays in the default partition', parent, to_char(starts_at, 'YYYY-MM');
-            END;
-        END LOOP;
+    IF to_regclass(format('billing.%I', parent || '_split')) IS NOT NULL
+        OR NOT EXISTS (SELECT FROM billing.missing_months(parent, months_ahead)) THEN
+        RETURN 0;
+    END IF;
+    -- one process at a time; reads and writes go on
+    EXECUTE format('LOCK TABLE ONLY billing.%I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    IF to_regclass(format('billing.%I', parent || '_split')) IS NOT NULL THEN
+        RETURN 0;
+    END IF;
+    IF pg_table_size(format('billing.%I', rest)) > 16 * 1024 * 1024 THEN
+        PERFORM billing.begin_split(parent, array_agg(missing))
+        FROM billing.missing_months(parent, months_ahead) AS missing;
+        RETURN 0;
+    END IF;
+    EXECUTE format('LOCK TABLE billing.%I IN ACCESS EXCLUSIVE MODE', rest);
+    FOR month IN SELECT billing.missing_months(parent, months_ahead) LOOP
+        partition := parent || to_char(month, '_YYYY_MM');
+        starts_at := month AT TIME ZONE 'UTC';
+        ends_at := (month + interval '1 month') AT TIME ZONE 'UTC';
+        EXECUTE format('CREATE TABLE billing.%I (LIKE billing.%I INCLUDING ALL)', partition, parent);
+        EXECUTE format('COMMENT ON TABLE billing.%I IS %L', partition,
+            format('Month %s of billing.%s.', to_char(month, 'YYYY-MM'), parent));
+        EXECUTE format('
+            WITH moved AS (DELETE FROM billing.%I WHERE created >= $1 AND created < $2 RETURNING *)
+            INSERT INTO billing.%I SELECT * FROM moved', rest, partition)
+        USING starts_at, ends_at;
+        EXECUTE format('ALTER TABLE billing.%I ATTACH PARTITION billing.%I FOR VALUES FROM (%L) TO (%L)',
+            parent, partition, starts_at, ends_at);
+        made := made + 1;
     END LOOP;
     RETURN made;
 END
 $$;
 
-COMMENT ON FUNCTION billing.create_partitions(integer) IS 'Makes the partitions of billing.events and billing.outbox for this month and the given number of months ahead; returns how many tables it made. Safe to call at any time from any number of processes.';
+COMMENT ON FUNCTION billing.create_partitions(text, integer) IS 'Makes the missing months of billing.events or billing.outbox, with the rows that the default partition has of them; returns how many it made. Where the default partition is large it only begins a split, which `serve` with the role upkeep finishes in small steps.';
+
+CREATE FUNCTION billing.create_partitions(months_ahead integer) RETURNS integer
+LANGUAGE sql
+AS $$
+    SELECT billing.create_partitions('events', months_ahead) + billing.create_partitions('outbox', months_ahead)
+$$;
+
+COMMENT ON FUNCTION billing.create_partitions(integer) IS 'Makes the missing partitions of billing.events and billing.outbox for this month and the given number of months ahead; returns how many tables it made. Safe to call at any time from any number of processes.';
+
+CREATE FUNCTION billing.mirror_into_split() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    split CONSTANT text := regexp_replace(TG_TABLE_NAME, '_default$', '_split');
+BEGIN
+    -- an abandoned split was dropped by hand, and its trigger was not
+    IF to_regclass(format('billing.%I', split)) IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        EXECUTE format('DELETE FROM billing.%I WHERE event_id = $1 AND created = $2', split)
+        USING OLD.event_id, OLD.created;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        EXECUTE format('INSERT INTO billing.%I SELECT ($1).*', split) USING NEW;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION billing.mirror_into_split() IS 'Trigger of a default partition that is being split: writes each change to the copy too.';
+
+CREATE FUNCTION billing.begin_split(parent text, months timestamp[]) RETURNS void
+LANGUAGE plpgsql
+SET lock_timeout = '2s'
+AS $$
+DECLARE
+    split CONSTANT text := parent || '_split';
+    rest CONSTANT text := parent || '_default';
+    month timestamp;
+    partition text;
+    span text;
+    others text := pg_get_partition_constraintdef(format('billing.%I', rest)::regclass);
+BEGIN
+    EXECUTE format('CREATE TABLE billing.%I (LIKE billing.%I INCLUDING ALL) PARTITION BY RANGE (created)', split, parent);
+    EXECUTE format('COMMENT ON TABLE billing.%I IS %L', split,
+        format('Copy of billing.%s while it is being split by month. May be dropped: the split then begins again.', rest));
+    -- Each CHECK says what PostgreSQL would otherwise read the whole table for when the copy is attached.
+    EXECUTE format('CREATE TABLE billing.%I PARTITION OF billing.%I DEFAULT', split || '_default', split);
+    IF others <> '' THEN
+        EXECUTE format('ALTER TABLE billing.%I ADD CONSTRAINT split_others CHECK (%s)', split || '_default', others);
+    END IF;
+    EXECUTE format('CREATE INDEX ON billing.%I (created)', split || '_default');
+    FOREACH month IN ARRAY months LOOP
+        partition := parent || to_char(month, '_YYYY_MM');
+        span := format('created >= %L AND created < %L',
+            month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
+        EXECUTE format('CREATE TABLE billing.%I PARTITION OF billing.%I FOR VALUES FROM (%L) TO (%L)', partition, split,
+            month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
+        EXECUTE format('COMMENT ON TABLE billing.%I IS %L', partition,
+            format('Month %s of billing.%s.', to_char(month, 'YYYY-MM'), parent));
+        EXECUTE format('ALTER TABLE billing.%I ADD CONSTRAINT split_span CHECK (%s)', partition, span);
+        EXECUTE format('ALTER TABLE billing.%I ADD CONSTRAINT %I CHECK (NOT (%s))',
+            split || '_default', 'split_not' || to_char(month, '_YYYY_MM'), span);
+    END LOOP;
+    EXECUTE format('CREATE OR REPLACE TRIGGER mirror_into_split AFTER INSERT OR UPDATE OR DELETE ON billing.%I
+        FOR EACH ROW EXECUTE FUNCTION billing.mirror_into_split()', rest);
+END
+$$;
+
+COMMENT ON FUNCTION billing.begin_split(text, timestamp[]) IS 'Begins to split the default partition of billing.events or billing.outbox: makes the empty copy, and the trigger that keeps it in step.';
+
+CREATE FUNCTION billing.copy_into_split(
+    parent text, split oid, after_event_id text, after_created timestamptz, page_size integer,
+    OUT last_event_id text, OUT last_created timestamptz, OUT seen bigint, OUT skipped bigint)
+LANGUAGE plpgsql
+SET lock_timeout = '2s'
+AS $$
+BEGIN
+    IF to_regclass(format('billing.%I', parent || '_split')) IS DISTINCT FROM split::regclass THEN
+        RETURN; -- another process has finished this split
+    END IF;
+    -- The lock of the row is what a worker needs to change it. So no worker changes a row, and its copy, while this
+    -- copies it; what a worker holds is skipped, and copied by the next pass.
+    EXECUTE format('
+        WITH page AS MATERIALIZED (
+            SELECT event_id, created FROM billing.%1$I
+            WHERE (event_id, created) > ($1, $2)
+            ORDER BY event_id, created
+            LIMIT $3
+        ), missing AS MATERIALIZED (
+            SELECT event_id, created FROM page
+            WHERE NOT EXISTS (
+                SELECT FROM billing.%2$I AS copy WHERE copy.event_id = page.event_id AND copy.created = page.created)
+        ), held AS MATERIALIZED (
+            SELECT original.* FROM billing.%1$I AS original JOIN missing USING (event_id, created)
+            FOR UPDATE OF original SKIP LOCKED
+        ), copied AS (
+            INSERT INTO billing.%2$I SELECT * FROM held ON CONFLICT DO NOTHING
+        )
+        SELECT last.event_id, last.created, (SELECT count(*) FROM page),
+            (SELECT count(*) FROM missing) - (SELECT count(*) FROM held)
+        FROM (SELECT) AS one
+        LEFT JOIN (SELECT event_id, created FROM page ORDER BY event_id DESC, created DESC LIMIT 1) AS last ON true',
+        parent || '_default', parent || '_split')
+    INTO last_event_id, last_created, seen, skipped
+    USING after_event_id, after_created, page_size;
+END
+$$;
+
+COMMENT ON FUNCTION billing.copy_into_split(text, oid, text, timestamptz, integer) IS 'One step of a split: copies the next rows of the default partition after the given key. skipped: rows that were locked, to be copied by another pass. All null where this split is finished.';
+
+CREATE FUNCTION billing.finish_split(parent text, split oid, copied_before xid8) RETURNS integer
+LANGUAGE plpgsql
+SET lock_timeout = '2s'
+AS $$
+DECLARE
+    rest CONSTANT text := parent || '_default';
+    part record;
+    made integer := 0;
+BEGIN
+    IF to_regclass(format('billing.%I', parent || '_split')) IS DISTINCT FROM split::regclass THEN
+        RETURN 0; -- another process has finished this split
+    END IF;
+    -- To a snapshot that is older than the copy, the copied rows would be missing.
+    IF EXISTS (
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND age(backend_xmin) > age(copied_before::xid)
+    ) THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('LOCK TABLE ONLY billing.%I IN ACCESS EXCLUSIVE MODE', parent);
+    EXECUTE format('LOCK TABLE billing.%I IN ACCESS EXCLUSIVE MODE', rest);
+    IF to_regclass(format('billing.%I', parent || '_split')) IS DISTINCT FROM split::regclass THEN
+        RETURN 0;
+    END IF;
+    EXECUTE format('ALTER TABLE billing.%I DETACH PARTITION billing.%I', parent, rest);
+    EXECUTE format('DROP TABLE billing.%I', rest);
+    FOR part IN
+        SELECT partition.oid, partition.relname AS name, pg_get_expr(partition.relpartbound, partition.oid) AS bound
+        FROM pg_inherits JOIN pg_class AS partition ON partition.oid = inhrelid
+        WHERE inhparent = split
+        ORDER BY pg_get_expr(partition.relpartbound, partition.oid) <> 'DEFAULT', partition.relname
+    LOOP
+        EXECUTE format('ALTER TABLE billing.%I DETACH PARTITION billing.%I', parent || '_split', part.name);
+        IF part.bound = 'DEFAULT' THEN
+            EXECUTE format('ALTER TABLE billing.%I RENAME TO %I', part.name, rest);
+            EXECUTE format('COMMENT ON TABLE billing.%I IS %L', rest,
+                format('Rows of billing.%s of months that have no partition of their own.', parent));
+            part.name := rest;
+        ELSE
+            made := made + 1;
+        END IF;
+        EXECUTE format('ALTER TABLE billing.%I ATTACH PARTITION billing.%I %s', parent, part.name, part.bound);
+    END LOOP;
+    -- a CHECK that outlived its month would refuse events
+    FOR part IN
+        SELECT conrelid::regclass AS name, conname AS condition FROM pg_constraint
+        WHERE conname LIKE 'split\_%' AND conrelid IN (
+            SELECT inhrelid FROM pg_inherits WHERE inhparent = format('billing.%I', parent)::regclass)
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', part.name, part.condition);
+    END LOOP;
+    EXECUTE format('DROP TABLE billing.%I', parent || '_split');
+    RETURN made;
+END
+$$;
+
+COMMENT ON FUNCTION billing.finish_split(text, oid, xid8) IS 'Puts the complete copy of a default partition in its place, under an exclusive lock that is held for an instant; returns how many months it made. Null where a transaction is still open that began before the copy was complete (copied_before).';
 
 SELECT billing.create_partitions(3);

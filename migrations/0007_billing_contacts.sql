@@ -36,7 +36,7 @@ COMMENT ON COLUMN billing.billing_contacts.postal_code IS 'customer.address.post
 COMMENT ON COLUMN billing.billing_contacts.state IS 'customer.address.state; empty is null.';
 COMMENT ON COLUMN billing.billing_contacts.country IS 'customer.address.country, two letters; empty is null.';
 COMMENT ON COLUMN billing.billing_contacts.active_discount IS 'Coupon id of the customer''s own discount; null means none. It has no effect any more once active_discount_ends_at has passed.';
-COMMENT ON COLUMN billing.billing_contacts.active_discount_ends_at IS 'End of that discount; null means that it does not end by itself.';
+COMMENT ON COLUMN billing.billing_contacts.active_discount_ends_at IS 'End of that discount (discount.end); null where none is set: duration forever, but also duration once, whose discount Stripe takes away after the invoice that it reduced.';
 COMMENT ON COLUMN billing.billing_contacts.workspace_id IS 'The workspace that customer.metadata names (workspace_id or workspaceId); used by subscriptions that name none.';
 COMMENT ON COLUMN billing.billing_contacts.stripe_created_at IS 'customer.created';
 COMMENT ON COLUMN billing.billing_contacts.stripe_deleted_at IS 'When the customer was deleted in Stripe. The row stays, with its last content and without its discount.';

@@ -9,9 +9,14 @@ CREATE TABLE billing.subscriptions (
     stripe_status text NOT NULL,
     active boolean NOT NULL,
     payment_paused boolean NOT NULL,
+    pause_reason text,
+    paused_at timestamptz,
+    pauses_at timestamptz,
+    resumes_at timestamptz,
     is_trial boolean NOT NULL,
     trial_started_at timestamptz,
     trial_ends_at timestamptz,
+    trial_end_behavior text,
     is_grace_period boolean NOT NULL,
     end_date timestamptz,
     next_subscription_cycle_start timestamptz,
@@ -27,6 +32,10 @@ CREATE TABLE billing.subscriptions (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT subscriptions_stripe_subscription UNIQUE (account, stripe_subscription_id),
     CONSTRAINT subscriptions_paused_is_inactive CHECK (NOT (active AND payment_paused)),
+    CONSTRAINT subscriptions_pause_has_its_status
+        CHECK (stripe_status = 'paused' OR (pause_reason IS NULL AND paused_at IS NULL)),
+    CONSTRAINT subscriptions_paused_is_not_to_be_paused CHECK (stripe_status <> 'paused' OR pauses_at IS NULL),
+    CONSTRAINT subscriptions_only_a_trial_has_started CHECK (is_trial OR trial_started_at IS NULL),
     CONSTRAINT subscriptions_grace_has_an_end CHECK (NOT is_grace_period OR end_date IS NOT NULL),
     CONSTRAINT subscriptions_discounts_are_pairs CHECK (cardinality(active_discounts) = cardinality(active_discount_ends))
 );
@@ -45,9 +54,14 @@ COMMENT ON COLUMN billing.subscriptions.workspace_id IS 'The workspace named by 
 COMMENT ON COLUMN billing.subscriptions.stripe_status IS 'subscription.status: active, canceled, incomplete, incomplete_expired, past_due, paused, trialing or unpaid; a value that is new in Stripe is kept.';
 COMMENT ON COLUMN billing.subscriptions.active IS 'May be used: the status is active or trialing (or past_due, by BILLING_SYNC_PAST_DUE_ACTIVE), payment is not paused, and it has not ended.';
 COMMENT ON COLUMN billing.subscriptions.payment_paused IS 'Payment collection is paused (pause_collection). Stripe leaves the status as it is; here the subscription is inactive meanwhile.';
-COMMENT ON COLUMN billing.subscriptions.is_trial IS 'The status is trialing.';
-COMMENT ON COLUMN billing.subscriptions.trial_started_at IS 'subscription.trial_start, only while the trial runs.';
-COMMENT ON COLUMN billing.subscriptions.trial_ends_at IS 'subscription.trial_end, kept after the trial.';
+COMMENT ON COLUMN billing.subscriptions.pause_reason IS 'Why the status is paused (status_details.paused.subscription.type): pause_requested, trial_end_without_payment_method, first_payment_failure, final_payment_failure or system; a value that is new in Stripe is kept. Null while it is not paused, and where Stripe does not say: API versions before 2026-09-30.endive.';
+COMMENT ON COLUMN billing.subscriptions.paused_at IS 'When the status became paused (status_details.paused.transitioned_at); null as pause_reason is.';
+COMMENT ON COLUMN billing.subscriptions.pauses_at IS 'When its schedule will pause it (subscription_schedule.pause_schedules); null where no pause is planned, and while it is paused. Stripe says when it has.';
+COMMENT ON COLUMN billing.subscriptions.resumes_at IS 'When its schedule will resume it (subscription_schedule.pause_schedules), from the pause that holds or the one that is planned; null where it stays paused until it is resumed. It may stay paused longer: a resume may wait for its payment.';
+COMMENT ON COLUMN billing.subscriptions.is_trial IS 'The status is trialing, or a trial offer runs for the item that counts (item.current_trial): a paid trial has the status active.';
+COMMENT ON COLUMN billing.subscriptions.trial_started_at IS 'Start of that trial offer (current_trial.start_date), else subscription.trial_start; only while the trial runs.';
+COMMENT ON COLUMN billing.subscriptions.trial_ends_at IS 'End of the trial offer of that item (current_trial.end_date), else subscription.trial_end, which stays after the trial.';
+COMMENT ON COLUMN billing.subscriptions.trial_end_behavior IS 'What Stripe does when a trial ends and no payment method is there (trial_settings.end_behavior.missing_payment_method): cancel, create_invoice or pause; a value that is new in Stripe is kept.';
 COMMENT ON COLUMN billing.subscriptions.is_grace_period IS 'It will end at end_date and has not ended yet.';
 COMMENT ON COLUMN billing.subscriptions.end_date IS 'When it ended (ended_at), or will end (cancel_at, or the end of the period); null where no end is set.';
 COMMENT ON COLUMN billing.subscriptions.next_subscription_cycle_start IS 'When the next billing period begins; null where none will.';
@@ -56,7 +70,7 @@ COMMENT ON COLUMN billing.subscriptions.stripe_subscription_item_id IS 'Id of th
 COMMENT ON COLUMN billing.subscriptions.stripe_price_id IS 'Price of that item (plan in API versions without prices).';
 COMMENT ON COLUMN billing.subscriptions.pricing_plan_id IS 'pricing_plans.id of that price; null where the payload named the price without its content.';
 COMMENT ON COLUMN billing.subscriptions.active_discounts IS 'Coupon ids of the discounts that Stripe''s payload carries whole, in stable order. One has no effect any more once its end has passed.';
-COMMENT ON COLUMN billing.subscriptions.active_discount_ends IS 'End of each of those discounts, at the same place; null means that it does not end by itself.';
+COMMENT ON COLUMN billing.subscriptions.active_discount_ends IS 'End of each of those discounts (discount.end), at the same place; null where none is set: duration forever, but also duration once, whose discount Stripe takes away after the invoice that it reduced.';
 COMMENT ON COLUMN billing.subscriptions.stripe_created_at IS 'subscription.created';
 COMMENT ON COLUMN billing.subscriptions.started_at IS 'subscription.start_date';
 COMMENT ON COLUMN billing.subscriptions.created_at IS 'When this row was first written, by the database''s clock.';

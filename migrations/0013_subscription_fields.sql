@@ -19,12 +19,12 @@ WHERE NOT active;
 
 ALTER TABLE billing.subscriptions
     ADD CONSTRAINT subscriptions_inactive_has_a_reason CHECK (active = (inactive_reason IS NULL)),
-    ADD CONSTRAINT subscriptions_known_reasons CHECK (inactive_reason IN ('payment_paused', 'paused', 'past_due',
-        'unpaid', 'incomplete', 'incomplete_expired', 'canceled', 'ended', 'unknown_status')),
+    ADD CONSTRAINT subscriptions_known_reasons CHECK (inactive_reason IN ('payment_paused', 'paused', 'pause_requested',
+        'trial_end_without_payment_method', 'first_payment_failure', 'final_payment_failure', 'past_due', 'unpaid', 'incomplete', 'incomplete_expired', 'canceled', 'ended', 'unknown_status')),
     ADD CONSTRAINT subscriptions_brand_is_of_a_card CHECK (payment_method_card_brand IS NULL OR payment_type = 'card'),
     ADD CONSTRAINT subscriptions_new_plan_has_a_price CHECK (new_pricing_plan_id IS NULL OR new_stripe_price_id IS NOT NULL);
 
-COMMENT ON COLUMN billing.subscriptions.inactive_reason IS 'Why it is not active: payment_paused (its collection is paused), paused (the status), past_due, unpaid, incomplete, incomplete_expired, canceled, ended, unknown_status; null exactly where it is active.';
+COMMENT ON COLUMN billing.subscriptions.inactive_reason IS 'Why it is not active: payment_paused (its collection is paused), paused (the status, for a reason that Stripe does not give), pause_requested, trial_end_without_payment_method, first_payment_failure and final_payment_failure (the status is paused, and why), past_due, unpaid, incomplete, incomplete_expired, canceled, ended, unknown_status; null exactly where it is active.';
 COMMENT ON COLUMN billing.subscriptions.payment_resumes_at IS 'When Stripe will end the pause of collection (pause_collection.resumes_at); it ends here when Stripe says so.';
 COMMENT ON COLUMN billing.subscriptions.sepa_payment_failed IS 'A SEPA payment failed and its invoice was not paid since, or was disputed and the dispute not won; and no later charge of this subscription has succeeded.';
 COMMENT ON COLUMN billing.subscriptions.new_stripe_price_id IS 'The price that it will change to: by an update that waits for its payment (pending_update), else by the phase of its schedule that follows; null where none is planned.';

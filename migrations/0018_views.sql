@@ -16,7 +16,11 @@ SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemo
     s.stripe_status,
     s.active AND NOT crowded.is_so AS active,
     CASE WHEN s.active AND crowded.is_so THEN 'too_many_members' ELSE s.inactive_reason END AS inactive_reason,
-    s.payment_paused, s.payment_resumes_at, s.sepa_payment_failed, s.is_trial, s.trial_started_at, s.trial_ends_at,
+    s.payment_paused, s.payment_resumes_at, s.pause_reason, s.paused_at, s.pauses_at, s.resumes_at, s.sepa_payment_failed,
+    s.is_trial, s.trial_started_at, s.trial_ends_at, s.trial_end_behavior,
+    -- of an end that was asked for, the lack of a method is not the reason
+    coalesce(s.stripe_status = 'trialing' AND s.trial_end_behavior IN ('cancel', 'pause') AND s.payment_type IS NULL
+        AND NOT (s.is_grace_period AND s.end_date <= s.trial_ends_at), false) AS trial_will_end_without_payment_method,
     s.is_grace_period, s.end_date, s.next_subscription_cycle_start, s.currency, s.stripe_subscription_item_id,
     s.stripe_price_id, s.pricing_plan_id, s.new_stripe_price_id, s.new_pricing_plan_id, s.payment_type,
     s.payment_method_card_brand, s.payment_card_number_last_four_digits,
@@ -45,6 +49,7 @@ CROSS JOIN LATERAL (
 COMMENT ON VIEW billing.live_subscriptions IS 'subscriptions as of now: active_discounts without those that have ended, and inactive (too_many_members) where the workspace has more members than the plan includes.';
 COMMENT ON COLUMN billing.live_subscriptions.active IS 'May be used now.';
 COMMENT ON COLUMN billing.live_subscriptions.inactive_reason IS 'As in subscriptions, or too_many_members; null exactly where it is active.';
+COMMENT ON COLUMN billing.live_subscriptions.trial_will_end_without_payment_method IS 'A trial runs, no payment method is known of the subscription or its customer, and Stripe will cancel or pause it for that when the trial ends (trial_end_behavior says which). False where it is to end by then anyway.';
 COMMENT ON COLUMN billing.live_subscriptions.active_discounts IS 'Coupon ids of the discounts that have an effect now.';
 
 CREATE VIEW billing.plans AS
@@ -62,6 +67,18 @@ FROM billing.pricing_plans AS p;
 COMMENT ON VIEW billing.plans IS 'pricing_plans with their limits, and with the product''s name where you have given no display_name.';
 COMMENT ON COLUMN billing.plans.display_name IS 'Your display_name, else the name of the product in Stripe.';
 COMMENT ON COLUMN billing.plans.limits IS 'What is included, as an object: {"words": 10000, "members": "unlimited"}; null where the value in Stripe cannot be read.';
+
+CREATE VIEW billing.live_coupons AS
+SELECT c.id, c.account, c.stripe_coupon_id, c.livemode, c.name, c.discount_percentage, c.amount_off, c.currency, c.duration,
+    c.duration_in_months, c.redeem_by, c.max_redemptions, c.times_redeemed,
+    -- Stripe sends no event when redeem_by passes. An unknown input decides nothing
+    CASE WHEN c.stripe_deleted_at IS NOT NULL OR c.redeem_by < now() OR c.times_redeemed >= c.max_redemptions THEN false
+        ELSE c.valid END AS valid,
+    c.stripe_created_at, c.stripe_deleted_at, c.pricing_plan_id, c.translation_key, c.created_at, c.updated_at
+FROM billing.coupons AS c;
+
+COMMENT ON VIEW billing.live_coupons IS 'coupons as of now: valid is false once redeem_by has passed, max_redemptions is reached, or the coupon is deleted.';
+COMMENT ON COLUMN billing.live_coupons.valid IS 'The coupon can be given now. Discounts that were given before go on.';
 
 CREATE FUNCTION billing.subscription_rank(stripe_status text, payment_paused boolean) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -121,8 +138,8 @@ COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id
 COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with an amount above zero, or out of band. Only ever earlier.';
 COMMENT ON COLUMN billing.workspace_billing.trial_started_at IS 'When the first trial of one of its subscriptions began. Never cleared.';
 COMMENT ON COLUMN billing.live_billing_contacts.active_discount IS 'Coupon id of the discount that has an effect now; null is none.';
-COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where it does not end by itself, and where there is none.';
-COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same place; null means that it does not end by itself.';
+COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where no end is set, and where there is none. A discount of a coupon with duration once has no end either: Stripe takes it away after the invoice that it reduced.';
+COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same place; null where none is set. A discount of a coupon with duration once has none either: Stripe takes it away after the invoice that it reduced.';
 
 -- what a view passes on means there what it means in its table
 DO $$
@@ -132,7 +149,7 @@ BEGIN
     FOR passed IN
         SELECT seen.oid::regclass AS view, of_view.attname AS name, col_description(base.oid, of_base.attnum) AS text
         FROM (VALUES ('live_billing_contacts', 'billing_contacts'), ('live_subscriptions', 'subscriptions'),
-            ('plans', 'pricing_plans')) AS pair (view, base)
+            ('plans', 'pricing_plans'), ('live_coupons', 'coupons')) AS pair (view, base)
         JOIN pg_class AS seen ON seen.oid = ('billing.' || pair.view)::regclass
         JOIN pg_class AS base ON base.oid = ('billing.' || pair.base)::regclass
         JOIN pg_attribute AS of_view ON of_view.attrelid = seen.oid AND of_view.attnum > 0

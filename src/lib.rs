@@ -21,7 +21,7 @@
 //!
 //! `use` arrows run one way, from the bottom of this list to its top; `tests/tidy.rs` holds them.
 //!
-//! - [`domain`], [`clock`]: the words; the one clock. [`reach`]: why a database cannot be reached. [`retry`]: when
+//! - [`domain`], [`clock`]: the words; the one clock. [`database`]: connections to PostgreSQL. [`retry`]: when
 //!   something that failed is tried again. [`interval`]: durations in SQL. [`text`]: 80 columns.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
@@ -45,6 +45,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod demo;
 pub mod domain;
 pub mod embedded;
@@ -56,7 +57,6 @@ pub mod mirror;
 pub mod ops;
 pub mod outbox;
 pub mod projection;
-pub mod reach;
 pub mod receiver;
 pub mod reconcile;
 pub mod renewals;

@@ -17,16 +17,16 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TextEncoder};
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::ops::OpsConfig;
+use crate::database::{self, Session};
 use crate::metrics::{build, service};
 use crate::migrations;
-use crate::reach;
 
 /// Scrapers and probes are few; more connections than this are somebody's mistake.
 const MAX_CONNECTIONS: usize = 64;
@@ -61,11 +61,10 @@ impl Ops {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: &OpsConfig, database: &PgConnectOptions, registry: Registry) -> io::Result<Self> {
+    pub async fn bind(config: &OpsConfig, options: &PgConnectOptions, registry: Registry) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-        let pool = pool.connect_lazy_with(database.clone());
+        let pool = database::pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
         Ok(Self { listener, local_addr, state: Arc::new(State { pool, registry }) })
     }
 
@@ -171,7 +170,7 @@ impl State {
     async fn ready(&self) -> Result<String, String> {
         let mut conn = match self.pool.acquire().await {
             Ok(conn) => conn,
-            Err(error) => return Err(reach::cause(&self.pool, &error).await),
+            Err(error) => return Err(database::unreachable_reason(&self.pool, &error).await),
         };
         let status = migrations::pending(&mut conn).await.map_err(|error| one_line(&error))?;
         if status.is_current() {

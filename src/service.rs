@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +23,7 @@ use crate::config::reconcile::ReconcileConfig;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::{self, Session};
 use crate::metrics::instance::Instance;
 use crate::ops::Ops;
 use crate::outbox::upkeep;
@@ -99,13 +100,12 @@ impl Service {
     ///
     /// # Errors
     /// When an address cannot be bound.
-    pub async fn bind(config: &ServiceConfig, database: &PgConnectOptions) -> Result<Self, StartError> {
+    pub async fn bind(config: &ServiceConfig, options: &PgConnectOptions) -> Result<Self, StartError> {
         let registry = Registry::new();
         let metrics = Instance::new(&registry)?;
         let stripes_clock = Heard::default();
-        // one INSERT at a time, and the notification beside it
         let receiver = match &config.receiver {
-            Some(receiver) => Some(bind_receiver(receiver, pool(database, 2), Arc::new(metrics.clone())).await?),
+            Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
             None => None,
         };
         let way_out = match &config.stripe {
@@ -113,7 +113,7 @@ impl Service {
             None => None,
         };
         let worker = config.worker.as_ref().map(|(worker, sync)| {
-            let context = Context::new(worker_pool(database, worker), sync.clone(), worker.clone(), metrics.clone());
+            let context = Context::new(worker_pool(options, worker), sync.clone(), worker.clone(), metrics.clone());
             match &way_out {
                 Some(way_out) => context.with_fetches(way_out.margin),
                 None => context,
@@ -121,13 +121,13 @@ impl Service {
         });
         let fetcher = worker.as_ref().zip(way_out.as_ref()).map(|(worker, way_out)| {
             // connections of its own, one for each job at work
-            let own = pool(database, u32::try_from(way_out.concurrency + 1).unwrap_or(u32::MAX));
+            let own = background(options, u32::try_from(way_out.concurrency + 1).unwrap_or(u32::MAX));
             Fetcher::new(Context { pool: own, ..worker.clone() }, way_out.api.clone(), way_out.concurrency)
         });
         let reconcile = config.reconcile.as_ref().zip(way_out.as_ref()).map(|((reconcile, sync, _), way_out)| Rounds {
             reconcile: Reconcile {
                 // one at work
-                pool: pool(database, 1),
+                pool: background(options, 1),
                 api: way_out.api.clone(),
                 connected: sync.accounts.clone(),
                 margin: way_out.margin,
@@ -138,22 +138,22 @@ impl Service {
         let verified = config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0);
         let sampler = verified.zip(way_out.as_ref()).map(|((reconcile, sync, worker), way_out)| {
             // two customers at work, each with somebody who looks something up
-            let context = Context::new(pool(database, 4), sync.clone(), worker.clone(), metrics.clone());
+            let context = Context::new(background(options, 4), sync.clone(), worker.clone(), metrics.clone());
             let context = context.with_fetches(way_out.margin);
             Sampler { context, api: way_out.api.clone(), customers: reconcile.verify_sample }
         });
         let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
         let renewals = config.renewals.clone().map(|sync| Scheduler {
             // two batches
-            pool: pool(database, 2),
+            pool: background(options, 2),
             sync,
             metrics,
             stripe: stripes_clock.clone(),
             wake,
         });
-        let upkeep = config.upkeep.then(|| pool(database, 1));
+        let upkeep = config.upkeep.then(|| background(options, 1));
         let address = config.ops.listen;
-        let ops = Ops::bind(&config.ops, database, registry).await;
+        let ops = Ops::bind(&config.ops, options, registry).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
         Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, upkeep, ops })
     }
@@ -218,8 +218,8 @@ impl Service {
 }
 
 /// For each worker its batch and the note beside it; one listens.
-fn worker_pool(database: &PgConnectOptions, config: &WorkerConfig) -> PgPool {
-    pool(database, u32::try_from(2 * config.workers + 1).unwrap_or(u32::MAX))
+fn worker_pool(options: &PgConnectOptions, config: &WorkerConfig) -> PgPool {
+    background(options, u32::try_from(2 * config.workers + 1).unwrap_or(u32::MAX))
 }
 
 /// The way out to Stripe, which the parts of a process share: one budget, one pool, one clock.
@@ -241,14 +241,20 @@ impl WayOut {
     }
 }
 
-async fn bind_receiver(config: &ReceiverConfig, pool: PgPool, metrics: Arc<Instance>) -> Result<Receiver, StartError> {
+async fn bind_receiver(
+    config: &ReceiverConfig,
+    options: &PgConnectOptions,
+    metrics: Arc<Instance>,
+) -> Result<Receiver, StartError> {
+    // one INSERT at a time, and the notification beside it
+    let pool = database::pool(options, Session::receiver(config.store_timeout), 2, ACQUIRE_TIMEOUT);
     let bound = Receiver::bind(config, pool, metrics).await;
     bound.map_err(|error| StartError::Listen { address: config.listen, error })
 }
 
-/// A pool that connects when it is first used, and again after every loss.
-fn pool(database: &PgConnectOptions, size: u32) -> PgPool {
-    PgPoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(database.clone())
+/// The connections of a part that works in the background.
+fn background(options: &PgConnectOptions, connections: u32) -> PgPool {
+    database::pool(options, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT)
 }
 
 /// Where a listener is reached from its own machine: an address that says "all interfaces" cannot be connected to

@@ -115,22 +115,22 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ("retry", &[]),
     ("interval", &[]),
     ("text", &[]),
-    ("reach", &[]),
+    ("database", &[]),
     ("domain", &[]),
     ("stripe", &["domain"]),
     ("projection", &["domain", "stripe"]),
     ("mirror", &["domain", "stripe"]),
     ("store", &["domain"]),
-    ("outbox", &["domain", "interval"]),
+    ("outbox", &["domain", "interval", "retry"]),
     ("jobs", &["domain", "interval"]),
     ("migrations", &[]),
     ("embedded", &[]),
-    ("metrics", &["domain", "reach", "stripe"]),
+    ("metrics", &["domain", "database", "stripe"]),
     ("config", &["embedded"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
-    ("receiver", &["clock", "config", "domain", "metrics", "outbox", "reach", "stripe"]),
-    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "reach"]),
+    ("receiver", &["clock", "config", "domain", "metrics", "outbox", "database", "stripe"]),
+    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "database"]),
     (
         "worker",
         &[
@@ -143,7 +143,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "mirror",
             "outbox",
             "projection",
-            "reach",
+            "database",
             "renewals",
             "retry",
             "store",
@@ -152,13 +152,13 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ),
     (
         "reconcile",
-        &["client", "domain", "interval", "jobs", "metrics", "outbox", "reach", "retry", "stripe", "text", "worker"],
+        &["client", "domain", "interval", "jobs", "metrics", "outbox", "database", "retry", "stripe", "text", "worker"],
     ),
     (
         "backfill",
         &["client", "clock", "domain", "jobs", "metrics", "mirror", "reconcile", "retry", "store", "stripe", "worker"],
     ),
-    ("ops", &["config", "metrics", "migrations", "reach"]),
+    ("ops", &["config", "metrics", "migrations", "database"]),
     (
         "service",
         &[
@@ -166,6 +166,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "client",
             "clock",
             "config",
+            "database",
             "metrics",
             "ops",
             "outbox",
@@ -175,7 +176,10 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "worker",
         ],
     ),
-    ("demo", &["clock", "config", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"]),
+    (
+        "demo",
+        &["clock", "config", "database", "domain", "embedded", "migrations", "receiver", "service", "stripe", "text"],
+    ),
     ("admin", &["domain", "stripe"]),
     (
         "cli",
@@ -192,7 +196,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "metrics",
             "migrations",
             "outbox",
-            "reach",
+            "database",
             "receiver",
             "reconcile",
             "renewals",
@@ -224,8 +228,9 @@ fn rooms_use_only_what_comes_before_them() {
 }
 
 /// Where SQL may stand.
-const SQL: [&str; 11] = [
+const SQL: [&str; 12] = [
     "src/backfill/",
+    "src/database/",
     "src/jobs/",
     "src/outbox/",
     "src/reconcile/",

@@ -229,7 +229,7 @@ pub async fn rows(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(String, 
         UNION ALL
         SELECT 'pricing_plans', to_jsonb(t)::text FROM billing.pricing_plans AS t WHERE t.id = ANY($1)
         UNION ALL
-        SELECT 'coupons', to_jsonb(t)::text FROM billing.coupons AS t WHERE t.id = ANY($1)
+        SELECT 'coupons', to_jsonb(t)::text FROM billing.live_coupons AS t WHERE t.id = ANY($1)
         UNION ALL
         SELECT 'checkout_sessions', to_jsonb(t)::text FROM billing.checkout_sessions AS t WHERE t.id = ANY($1)"#,
         ids

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
 use super::database;
 use crate::backfill::{Backfill, PATIENCE};
@@ -54,7 +54,7 @@ impl Asking {
         // a page and its note each, a sign of life, and whoever looks something up
         let pages = self.stripe.concurrency;
         let connections = u32::try_from(pages + 3).unwrap_or(u32::MAX);
-        let pool = PgPoolOptions::new().max_connections(connections).connect_with(self.database).await?;
+        let pool = database::pool(&self.database, connections);
         let context = Context::new(pool, self.sync.clone(), self.worker, Instance::new(&registry)?);
         let context = context.with_fetches(self.stripe.read_margin);
         Ok(Ok(Arc::new(Backfill::new(context, Arc::new(api), self.sync.accounts, pages, PATIENCE).await?)))

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::{PgConnection, PgPool};
 
 use super::output;
+use crate::database::{self, Session, target};
 use crate::migrations;
-use crate::reach::place;
 
 /// Longer than any network takes that works.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -37,9 +37,14 @@ pub(super) async fn current(options: &PgConnectOptions) -> anyhow::Result<Result
 /// # Errors
 /// With the place and the reason.
 pub(super) async fn reach(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
-    let place = place(options);
-    match tokio::time::timeout(LIMIT, options.connect()).await {
+    let place = target(options);
+    match tokio::time::timeout(LIMIT, database::connect(options, Session::COMMAND)).await {
         Ok(connected) => connected.with_context(|| format!("cannot reach the database at {place}")),
         Err(_) => anyhow::bail!("the database at {place} did not answer within {} s", LIMIT.as_secs()),
     }
+}
+
+/// The connections of a command that works as a part of `serve` does. Its session is the one of [`connect`].
+pub(super) fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
+    database::pool(options, Session::COMMAND, connections, LIMIT)
 }

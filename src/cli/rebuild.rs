@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use prometheus::Registry;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
@@ -65,7 +65,7 @@ impl Args {
             Ok(conn) => conn,
             Err(wrong) => return Ok(output::refuse(&wrong)),
         };
-        let pool = PgPoolOptions::new().max_connections(2).connect_with(database).await?;
+        let pool = database::pool(&database, 2);
         let context = Context::new(pool, sync, worker, Instance::new(&Registry::new())?);
         let context = if stripe.secret_key.is_some() { context.with_fetches(stripe.read_margin) } else { context };
         let rebuild = Rebuild::new(context, self.dry_run);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use prometheus::Registry;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
@@ -76,7 +76,7 @@ impl Args {
         }
         let registry = Registry::new();
         let reconcile = Reconcile {
-            pool: PgPoolOptions::new().max_connections(1).connect_with(database).await?,
+            pool: database::pool(&database, 1),
             api: Arc::new(HttpStripe::new(&stripe, client::metrics(&registry)?, Heard::default())?),
             connected: sync.accounts,
             margin: stripe.read_margin,

@@ -23,9 +23,9 @@ use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::target;
 use crate::embedded::{Cluster, EmbeddedError};
 use crate::migrations;
-use crate::reach;
 use crate::receiver::PATH;
 use crate::service::{Service, ServiceConfig};
 
@@ -220,7 +220,7 @@ async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(","),
         workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
-        database = reach::place(database),
+        database = target(database),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,

@@ -24,7 +24,8 @@ use stripe_core::{
 };
 use stripe_payment::{payment_method::RetrievePaymentMethod, source::RetrieveSource};
 use stripe_product::{
-    coupon::RetrieveCoupon, price::RetrievePrice, product::RetrieveProduct, promotion_code::RetrievePromotionCode,
+    coupon::RetrieveCoupon, price::RetrievePrice, product::RetrieveProduct,
+    product_catalog_trial_offer::RetrieveProductCatalogTrialOffer, promotion_code::RetrievePromotionCode,
 };
 use stripe_types::RangeQueryTs;
 use time::OffsetDateTime;
@@ -118,6 +119,8 @@ pub enum Read {
     Price(String),
     /// A plan with its product.
     Plan(String),
+    /// A trial offer of an item.
+    TrialOffer(String),
     /// A checkout session with its line items.
     CheckoutSession(String),
     /// A page of all objects of a kind, newest first.
@@ -187,7 +190,7 @@ pub enum PaymentsOf {
 
 impl Read {
     /// Every operation, as the values of a metric's label; `other` is what comes through the door for the builders.
-    pub const OPERATIONS: [&str; 36] = [
+    pub const OPERATIONS: [&str; 37] = [
         "account.retrieve",
         "event.retrieve",
         "events.list",
@@ -209,6 +212,7 @@ impl Read {
         "product.retrieve",
         "price.retrieve",
         "plan.retrieve",
+        "trial_offer.retrieve",
         "checkout_session.retrieve",
         "products.list",
         "prices.list",
@@ -254,6 +258,7 @@ impl Read {
             Self::Product(_) => "product.retrieve",
             Self::Price(_) => "price.retrieve",
             Self::Plan(_) => "plan.retrieve",
+            Self::TrialOffer(_) => "trial_offer.retrieve",
             Self::CheckoutSession(_) => "checkout_session.retrieve",
             Self::List { of, .. } => of.operation(),
         }
@@ -292,6 +297,7 @@ impl Read {
             Self::Product(id) => RetrieveProduct::new(segment(id)).build(),
             Self::Price(id) => RetrievePrice::new(segment(id)).expand(list(["currency_options", "product"])).build(),
             Self::Plan(id) => RetrievePlan::new(segment(id)).expand(list(["product"])).build(),
+            Self::TrialOffer(id) => RetrieveProductCatalogTrialOffer::new(segment(id)).build(),
             Self::CheckoutSession(id) => RetrieveCheckoutSession::new(segment(id)).expand(list(["line_items"])).build(),
             Self::List { of, span, after, expand } => lists::page(of, *span, after.as_deref(), *expand),
         }

@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 pub use self::deliver::DeliveryError;
@@ -41,6 +41,7 @@ use crate::config::source::{Flags, Source};
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::{Session, connect};
 use crate::embedded::{self, Cluster, EmbeddedError};
 use crate::migrations::{self, MigrationError};
 use crate::service::{Service, ServiceConfig, StartError, on_this_machine};
@@ -127,7 +128,7 @@ async fn on<W: Write>(
     shutdown: &CancellationToken,
 ) -> Result<(), DemoError> {
     let database = cluster.connect_options();
-    let mut conn = database.connect().await?;
+    let mut conn = connect(&database, Session::COMMAND).await?;
     empty(&mut conn).await?;
 
     let secret = random_secret();

@@ -27,7 +27,14 @@ pub struct Coupon {
     pub duration: Option<String>,
     /// `coupon.duration_in_months`.
     pub duration_in_months: Option<i64>,
-    /// `coupon.valid`.
+    /// `coupon.redeem_by`: the last moment at which it can be given.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub redeem_by: Option<OffsetDateTime>,
+    /// `coupon.max_redemptions`.
+    pub max_redemptions: Option<i64>,
+    /// `coupon.times_redeemed`.
+    pub times_redeemed: Option<i64>,
+    /// `coupon.valid`, false once it is deleted. What depends on the date is computed by `billing.live_coupons`.
     pub valid: Option<bool>,
     /// `coupon.created`.
     #[serde(with = "time::serde::rfc3339::option")]

@@ -33,16 +33,29 @@ pub struct Subscription {
     /// `pause_collection.resumes_at`: when Stripe will end the pause; it says so when it has.
     #[serde(with = "time::serde::rfc3339::option")]
     pub payment_resumes_at: Option<OffsetDateTime>,
+    /// `status_details.paused.subscription.type`, only while the status is `paused`; unknown values kept.
+    pub pause_reason: Option<String>,
+    /// `status_details.paused.transitioned_at`, only while the status is `paused`.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub paused_at: Option<OffsetDateTime>,
+    /// When its schedule will pause it (`pause_schedules`, `pause.pause_at`).
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub pauses_at: Option<OffsetDateTime>,
+    /// When its schedule will resume it (`pause_schedules`, `resume.resume_at`).
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub resumes_at: Option<OffsetDateTime>,
     /// A SEPA payment has failed or was disputed, and nothing has been paid since.
     pub sepa_payment_failed: bool,
-    /// The status is `trialing`.
+    /// The status is `trialing`, or a trial offer runs for the item that counts.
     pub is_trial: bool,
-    /// `trial_start`, only while the trial runs.
+    /// Start of the running trial offer, else `trial_start`; only while the trial runs.
     #[serde(with = "time::serde::rfc3339::option")]
     pub trial_started_at: Option<OffsetDateTime>,
-    /// `trial_end`, kept after the trial.
+    /// End of that item's trial offer, else `trial_end`, which stays after the trial.
     #[serde(with = "time::serde::rfc3339::option")]
     pub trial_ends_at: Option<OffsetDateTime>,
+    /// `trial_settings.end_behavior.missing_payment_method`, unknown values kept.
+    pub trial_end_behavior: Option<String>,
     /// It will end at `end_date` and has not ended yet.
     pub is_grace_period: bool,
     /// When it ended or will end.
@@ -89,8 +102,16 @@ pub struct Subscription {
 pub enum InactiveReason {
     /// Its collection is paused. Stripe means it to go on for free; the product does not.
     PaymentPaused,
-    /// The status is `paused`: a trial ended without a way to pay, or somebody paused it.
+    /// The status is `paused`, and Stripe does not say why: before 2026-09-30.endive, or for a reason of its own.
     Paused,
+    /// Paused by a request (`POST /v1/subscriptions/{id}/pause`, the dashboard, a schedule).
+    PauseRequested,
+    /// Paused because a trial ended and no payment method was there.
+    TrialEndWithoutPaymentMethod,
+    /// Paused because the first payment of a renewal failed.
+    FirstPaymentFailure,
+    /// Paused because the last attempt to be paid failed.
+    FinalPaymentFailure,
     PastDue,
     Unpaid,
     Incomplete,

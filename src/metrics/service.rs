@@ -5,6 +5,7 @@
 //! [`crate::ops`]; `doctor` reads the same figures.
 
 mod orphans;
+mod partitions;
 
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use time::OffsetDateTime;
 
 pub use self::orphans::{MOST_ORPHANS, Orphans, orphans};
 use self::orphans::{orphans_in_time, set_orphans};
+use self::partitions::set_default_partitions;
+pub use self::partitions::{DefaultPartition, MOST_ROWS, default_partitions};
+use crate::database;
 use crate::domain::job;
-use crate::reach;
 
 /// Time for the database's answer to one scrape.
 pub const LIMIT: Duration = Duration::from_secs(1);
@@ -90,6 +93,7 @@ struct Said {
     /// `None` where counting them took too long.
     orphans: Option<Vec<Orphans>>,
     comparison: Comparison,
+    partitions: Vec<DefaultPartition>,
 }
 
 /// The metrics of one scrape; never fails, because the process's own metrics go out with them.
@@ -97,7 +101,7 @@ pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
     let said = match tokio::time::timeout(LIMIT, read(pool)).await {
         Ok(Ok(said)) => Some(said),
         Ok(Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)))) => {
-            let cause = reach::cause(pool, &error).await;
+            let cause = database::unreachable_reason(pool, &error).await;
             tracing::warn!(error = cause, "the database's metrics cannot be read");
             None
         }
@@ -125,9 +129,10 @@ async fn read(pool: &PgPool) -> Result<Said, sqlx::Error> {
     let jobs = jobs(&mut transaction).await?;
     let limits = limits(&mut transaction).await?;
     let comparison = comparison(&mut transaction).await?;
+    let partitions = default_partitions(&mut transaction).await?;
     let orphans = orphans_in_time(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Said { outbox, jobs, limits, orphans, comparison })
+    Ok(Said { outbox, jobs, limits, orphans, comparison, partitions })
 }
 
 /// How far the stored events are compared. An account that nobody has looked at for a day, while others were, is not synced
@@ -261,7 +266,7 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
     let registry = Registry::new();
     let up = gauge(&registry, "billing_sync_database_up", "1 if the database answered this scrape within a second.")?;
     up.set(if said.is_some() { 1.0 } else { 0.0 });
-    if let Some(Said { outbox, jobs, limits, orphans, comparison }) = said {
+    if let Some(Said { outbox, jobs, limits, orphans, comparison, partitions }) = said {
         let help = "Events in the outbox by state; done is an estimate once there are many.";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -290,6 +295,7 @@ fn families(said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error>
             set_orphans(&registry, orphans)?;
         }
         set_comparison(&registry, comparison)?;
+        set_default_partitions(&registry, partitions)?;
     }
     Ok(registry.gather())
 }
@@ -346,7 +352,14 @@ mod tests {
             gap_since: None,
             gap_until: None,
         };
-        let empty = text(Some(&Said { outbox, jobs: Vec::new(), limits, orphans: Some(Vec::new()), comparison }));
+        let empty = text(Some(&Said {
+            outbox,
+            jobs: Vec::new(),
+            limits,
+            orphans: Some(Vec::new()),
+            comparison,
+            partitions: Vec::new(),
+        }));
         assert!(empty.contains("billing_sync_reconcile_gap_seconds 0\n"), "{empty}");
         assert!(!empty.contains("watermark_age"), "{empty}");
         for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {

@@ -8,9 +8,10 @@ use sqlx::PgConnection;
 
 use super::rows::{columns, index};
 use crate::domain::object::ObjectKey;
+use crate::stripe::embedded::TRIAL_OFFER;
 
 /// Types that many customers share: their dependants are found page by page, by a job.
-const SHARED: [&str; 5] = ["coupon", "plan", "price", "product", "promotion_code"];
+const SHARED: [&str; 6] = ["coupon", "plan", "price", "product", "promotion_code", TRIAL_OFFER];
 
 /// Whether many customers share the object. Its id may then be the merchant's choice, and come back after its deletion.
 pub fn is_shared(key: &ObjectKey) -> bool {

@@ -25,6 +25,7 @@ pub mod attempt;
 pub mod claim;
 pub mod enqueue;
 pub mod own;
+pub mod partitions;
 pub mod sample;
 pub mod settle;
 pub mod twins;

@@ -23,6 +23,9 @@ pub fn coupon(account: &str, coupon_id: &str, node: &Node) -> Option<Projected<C
         currency: view.currency,
         duration: view.duration,
         duration_in_months: view.duration_in_months,
+        redeem_by: view.redeem_by,
+        max_redemptions: view.max_redemptions,
+        times_redeemed: view.times_redeemed,
         valid: view.valid.map(|valid| valid && !node.is_gone()),
         stripe_created_at: view.created,
         stripe_deleted_at: node.deleted_at,
@@ -55,6 +58,18 @@ mod tests {
         let amount = World::default().put(r#"{"id":"SAVE20","object":"coupon","amount_off":500,"currency":"eur"}"#);
         let row = project(&amount).row;
         assert_eq!((row.discount_percentage, row.amount_off, row.currency.as_deref()), (None, Some(500), Some("eur")));
+    }
+
+    #[test]
+    fn its_limits_in_time_and_number_are_kept_as_stripe_sent_them() {
+        let world = World::default().put(
+            r#"{"id":"SAVE20","object":"coupon","redeem_by":1600000000,"max_redemptions":10,"times_redeemed":10,
+                "valid":true}"#,
+        );
+        let row = project(&world).row;
+        assert_eq!(row.redeem_by.map(time::OffsetDateTime::unix_timestamp), Some(1_600_000_000));
+        assert_eq!((row.max_redemptions, row.times_redeemed), (Some(10), Some(10)));
+        assert_eq!(row.valid, Some(true), "no clock is asked: live_coupons does");
     }
 
     #[test]

@@ -11,9 +11,11 @@ mod ending;
 pub mod graph;
 mod method;
 mod next_plan;
+mod pause;
 pub mod payment;
 mod plan;
 mod subscription;
+mod trial;
 #[cfg(test)]
 mod world;
 

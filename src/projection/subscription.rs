@@ -6,17 +6,21 @@ use std::collections::BTreeSet;
 
 use super::ending::Ending;
 use super::graph::{Graph, Node};
+use super::pause::Pause;
 use super::payment::sepa_payment_failed;
+use super::trial::Trial;
 use super::{Projected, Rules, method, next_plan};
 use crate::domain::event::Reason;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::domain::subscription::{InactiveReason, Subscription};
+use crate::stripe::embedded::TRIAL_OFFER;
 use crate::stripe::json::Json;
 use crate::stripe::reference::is_account;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::discount::{DiscountView, Listed, by_coupon};
 use crate::stripe::views::schedule::ScheduleView;
 use crate::stripe::views::subscription::SubscriptionView;
+use crate::stripe::views::trial_offer::TrialOfferView;
 use crate::stripe::views::workspace::WorkspaceLink;
 
 /// The row of a subscription; `None` while only its absence is known. `customer` is its customer, where it has been seen.
@@ -84,11 +88,13 @@ impl Around<'_> {
         let ending = Ending::of(view, schedule.as_ref());
         let item = view.items.first();
         let price = item.and_then(|item| item.price_id.clone());
-        let next = next_plan::price(view, schedule.as_ref()).filter(|next| Some(next) != price.as_ref());
+        let next = next_plan::price(view, schedule.as_ref()).or_else(|| self.price_after_trial(&ending));
+        let next = next.filter(|next| Some(next) != price.as_ref());
         let method = method::of_subscription(self.graph, view, self.customer, &mut self.needs);
         let discounts = self.discounts();
         let inactive_reason = inactive_reason(view, rules);
-        let is_trial = view.status == "trialing";
+        let trial = Trial::of(view);
+        let pause = Pause::of(view, schedule.as_ref());
         Subscription {
             id: row_id(account, &view.id),
             account: account.to_owned(),
@@ -102,10 +108,15 @@ impl Around<'_> {
             inactive_reason,
             payment_paused: view.payment_paused,
             payment_resumes_at: view.resumes_at,
+            pause_reason: pause.reason,
+            paused_at: pause.since,
+            pauses_at: pause.next,
+            resumes_at: pause.resumes_at,
             sepa_payment_failed: sepa_payment_failed(self.graph.payments(&view.id)),
-            is_trial,
-            trial_started_at: view.trial_start.filter(|_| is_trial),
-            trial_ends_at: view.trial_end,
+            is_trial: trial.runs,
+            trial_started_at: trial.started_at,
+            trial_ends_at: trial.ends_at,
+            trial_end_behavior: view.trial_end_behavior.clone(),
             is_grace_period: ending.grace,
             end_date: ending.end_date,
             next_subscription_cycle_start: ending.next_cycle_start,
@@ -142,6 +153,18 @@ impl Around<'_> {
         };
         node.content.as_ref()?;
         Some(ScheduleView::read(node.json())).filter(|schedule| schedule.drives)
+    }
+
+    /// The price that the running trial offer changes to. None where the subscription ends by then: that is how a trial is
+    /// sold that nobody is bound to go on from.
+    fn price_after_trial(&mut self, ending: &Ending) -> Option<String> {
+        let offer = self.view.running_offer()?;
+        if ending.end_date.zip(offer.end).is_some_and(|(end, trial_end)| end <= trial_end) {
+            return None;
+        }
+        let id = offer.offer_id.as_deref()?;
+        self.need_if_unseen(TRIAL_OFFER, id);
+        TrialOfferView::read(self.graph.get(TRIAL_OFFER, id)?.json()).next_price_id
     }
 
     /// Row id of a price's plan, where the price is known: as a price, or as a plan of very old API versions.
@@ -216,7 +239,7 @@ fn inactive_reason(view: &SubscriptionView, rules: Rules) -> Option<InactiveReas
         "active" | "trialing" => None,
         "past_due" => (!rules.past_due_active).then_some(InactiveReason::PastDue),
         "unpaid" => Some(InactiveReason::Unpaid),
-        "paused" => Some(InactiveReason::Paused),
+        "paused" => Some(Pause::inactive_reason(view)),
         "incomplete" => Some(InactiveReason::Incomplete),
         "incomplete_expired" => Some(InactiveReason::IncompleteExpired),
         "canceled" => Some(InactiveReason::Canceled),

@@ -14,9 +14,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::database;
 use crate::domain::event::EventKey;
 use crate::outbox::enqueue::{self, Incoming, Origin, is_about_data};
-use crate::reach;
 
 /// Rows that one INSERT carries at most.
 const MAX_ROWS: usize = 512;
@@ -128,7 +128,7 @@ impl Batch {
         // after the answers: to look for the cause takes a moment
         match error {
             Some(StoreError::Connection(error)) => {
-                let cause = reach::cause(&pool, &error).await;
+                let cause = database::unreachable_reason(&pool, &error).await;
                 tracing::warn!(events = events.len(), error = cause, "cannot store events");
             }
             Some(error) => tracing::warn!(events = events.len(), error = %error, "cannot store events"),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::{Compared, Run};
 use super::{Doubt, Failure, Reconcile};
-use crate::reach;
+use crate::database;
 use crate::text::to_the_second;
 
 /// How often it looks whether a comparison is due: another process may have done it, or failed.
@@ -74,7 +74,7 @@ impl Rounds {
                     let is_foreign = matches!(failure, Failure::Key(Doubt::OtherAccount(_) | Doubt::Refused(_)));
                     let failure = match failure {
                         Failure::Connection(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_))) => {
-                            reach::cause(&self.reconcile.pool, &error).await
+                            database::unreachable_reason(&self.reconcile.pool, &error).await
                         }
                         failure => failure.to_string(),
                     };

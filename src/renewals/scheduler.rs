@@ -16,10 +16,10 @@ use super::ledger;
 use super::pace::Pace;
 use crate::clock::{self, Heard};
 use crate::config::sync::SyncConfig;
+use crate::database;
 use crate::domain::renewal::Renewed;
 use crate::jobs::watch;
 use crate::metrics::instance::Instance;
-use crate::reach;
 
 /// How often it looks although nothing woke it: another process may have written what is due, and clocks may jump.
 const POLL: Duration = Duration::from_secs(5);
@@ -105,7 +105,9 @@ impl Scheduler {
                 Ok(Ok(Round::Halted)) => POLL,
                 Ok(Err(error)) => {
                     let error = match error {
-                        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => reach::cause(&self.pool, &error).await,
+                        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => {
+                            database::unreachable_reason(&self.pool, &error).await
+                        }
                         error => error.to_string(),
                     };
                     tracing::warn!(error, pause_seconds = POLL.as_secs(), "limits cannot be renewed now");

@@ -89,8 +89,8 @@ table!(BillingContact in "billing_contacts", named by stripe_customer_id:
 
 table!(Subscription in "subscriptions", named by stripe_subscription_id:
     id, account, stripe_subscription_id, stripe_customer_id, livemode, billing_contact_id, workspace_id, stripe_status,
-    active, inactive_reason, payment_paused, payment_resumes_at, sepa_payment_failed, is_trial, trial_started_at,
-    trial_ends_at, is_grace_period, end_date, next_subscription_cycle_start, currency, stripe_subscription_item_id,
+    active, inactive_reason, payment_paused, payment_resumes_at, pause_reason, paused_at, pauses_at, resumes_at,
+    sepa_payment_failed, is_trial, trial_started_at, trial_ends_at, trial_end_behavior, is_grace_period, end_date, next_subscription_cycle_start, currency, stripe_subscription_item_id,
     stripe_price_id, pricing_plan_id, new_stripe_price_id, new_pricing_plan_id, payment_type,
     payment_method_card_brand, payment_card_number_last_four_digits, active_discounts, active_discount_ends,
     stripe_created_at, started_at);
@@ -103,7 +103,7 @@ table!(PlanLimit in "plan_limits", named by limit_key: id, pricing_plan_id, limi
 
 table!(Coupon in "coupons", named by stripe_coupon_id:
     id, account, stripe_coupon_id, livemode, name, discount_percentage, amount_off, currency, duration,
-    duration_in_months, valid, stripe_created_at, stripe_deleted_at);
+    duration_in_months, redeem_by, max_redemptions, times_redeemed, valid, stripe_created_at, stripe_deleted_at);
 
 table!(CheckoutSession in "checkout_sessions", named by stripe_session_id:
     id, account, stripe_session_id, livemode, status, payment_status, stripe_customer_id, stripe_subscription_id,

@@ -9,8 +9,11 @@ use std::collections::BTreeMap;
 use super::json::{Json, Object};
 use super::views::whole;
 
+/// A trial offer of an item: Stripe tells of it by reads only.
+pub const TRIAL_OFFER: &str = "product_catalog.trial_offer";
+
 /// The types of objects that the mirror holds, by Stripe's names.
-pub const TYPES: [&str; 20] = [
+pub const TYPES: [&str; 21] = [
     "bank_account",
     "card",
     "charge",
@@ -27,6 +30,7 @@ pub const TYPES: [&str; 20] = [
     "plan",
     "price",
     "product",
+    TRIAL_OFFER,
     "promotion_code",
     "source",
     "subscription",

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::embedded::TRIAL_OFFER;
 use super::json::Json;
 use super::views::invoice::InvoiceView;
 use super::views::is_key;
@@ -68,6 +69,8 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
         "checkout.session" => found.fields(&[("subscription", "subscription"), ("invoice", "invoice")]),
         "subscription_schedule" => found.add_schedule(),
         "price" | "plan" => found.add("product", object.get("product")),
+        // the price after the trial; that of the trial is the item's
+        TRIAL_OFFER => found.add("price", object.get("end_behavior").get("transition").get("price")),
         "mandate" => found.add("payment_method", object.get("payment_method")),
         "discount" => found.add("subscription", object.get("subscription")),
         "promotion_code" => {
@@ -112,6 +115,7 @@ impl<'a> Named<'a> {
             let price = [item.get("price"), item.get("plan")].into_iter().find(|price| !price.is_null());
             self.add("price", price.unwrap_or(Json::NULL));
             self.add_discounts(item.get("discounts"));
+            self.add(TRIAL_OFFER, item.get("current_trial").get("trial_offer"));
         }
     }
 

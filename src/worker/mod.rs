@@ -31,13 +31,13 @@ use tokio_util::task::TaskTracker;
 use self::failure::Failure;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database;
 use crate::jobs;
 use crate::metrics::instance::Instance;
 use crate::outbox::attempt::Attempt;
 use crate::outbox::claim;
 use crate::projection::graph::Graph;
 use crate::projection::{self, CustomerRows, Rules};
-use crate::reach;
 use crate::retry::RetryPolicy;
 
 /// The mapping of a customer and its subscriptions, as the worker calls it.
@@ -147,7 +147,7 @@ impl Worker {
                     let pause = self.pause_after(failures);
                     tracing::warn!(
                         error = %failure,
-                        database = reach::place(&self.context.pool.connect_options()),
+                        database = database::target(&self.context.pool.connect_options()),
                         pause_seconds = pause.as_secs_f64(),
                         "the worker cannot work and will try again"
                     );

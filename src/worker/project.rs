@@ -20,6 +20,7 @@ use crate::projection;
 use crate::projection::graph::{Graph, Node, Question};
 use crate::renewals::follow;
 use crate::store::{self, Caused, Change};
+use crate::stripe::embedded::TRIAL_OFFER;
 
 /// What was noticed while objects were projected.
 pub(super) type Notes = BTreeMap<ObjectKey, BTreeSet<Reason>>;
@@ -159,7 +160,7 @@ fn node(row: MirrorRow) -> Node {
 }
 
 /// Projects what belongs to no customer among the `changed` objects: prices, coupons, checkout sessions. The plans of
-/// a product are left to a job, for there may be many and their locks are not held.
+/// a product, and the subscriptions of a trial offer, are left to a job, for there may be many and their locks are not held.
 pub(super) async fn others(
     conn: &mut PgConnection,
     changed: &BTreeSet<ObjectKey>,
@@ -170,8 +171,8 @@ pub(super) async fn others(
     let of_type = |types: &'static [&'static str]| {
         changed.iter().filter(move |key| types.contains(&key.object_type.as_str())).cloned().collect::<BTreeSet<_>>()
     };
-    for product in of_type(&["product"]) {
-        demands.reproject(product);
+    for shared in of_type(&["product", TRIAL_OFFER]) {
+        demands.reproject(shared);
     }
     let mut written = plans(conn, &of_type(&["price", "plan"]), causes, notes, demands).await?;
     let loaded: Vec<MirrorRow> = rows::load(conn, of_type(&["coupon", "checkout.session"]).iter()).await?;

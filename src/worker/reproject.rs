@@ -18,6 +18,7 @@ use crate::domain::object::ObjectKey;
 use crate::jobs::demand::Demands;
 use crate::jobs::{Job, Kind, claim, settle};
 use crate::mirror::{locks, related};
+use crate::stripe::embedded::TRIAL_OFFER;
 
 /// Customers in one transaction.
 const PAGE: i64 = 100;
@@ -74,6 +75,7 @@ async fn serve(conn: &mut PgConnection, context: &Context, jobs: &[Job]) -> Resu
     let (mut notes, mut demands) = (Notes::new(), Demands::default());
     project::customers(conn, context, &targets.customers, &mut notes, &mut demands).await?;
     project::plans(conn, &targets.prices, &Causes::new(), &mut notes, &mut demands).await?;
+    targets.offers.into_iter().for_each(|offer| demands.reproject(offer));
     let demanded = !ask(conn, context, demands).await?.is_empty();
     let done: Vec<&Job> = jobs.iter().filter(|job| !targets.pages.iter().any(|(paged, _)| *paged == **job)).collect();
     settle::done(conn, &done).await?;
@@ -88,6 +90,8 @@ async fn serve(conn: &mut PgConnection, context: &Context, jobs: &[Job]) -> Resu
 struct Targets {
     customers: Causes,
     prices: BTreeSet<ObjectKey>,
+    /// Trial offers that lead to a price: whoever has such an offer names the offer only.
+    offers: BTreeSet<ObjectKey>,
     /// Jobs that have more pages, and where they go on.
     pages: Vec<(Job, String)>,
 }
@@ -99,6 +103,10 @@ impl Targets {
             "customer" => _ = self.customers.entry(key.clone()).or_default(),
             "product" => self.prices.extend(related::prices_of(conn, key).await?),
             _ => {
+                if job.position.is_none() {
+                    let naming = related::naming(conn, &[(key, TRIAL_OFFER)]).await?;
+                    self.offers.extend(naming.into_iter().map(|(_, offer)| offer));
+                }
                 let position = job.position.clone().unwrap_or_default();
                 let page = related::customers_of_holders(conn, key, &position, PAGE).await?;
                 if let Some(last) = page.last().filter(|_| i64::try_from(page.len()) == Ok(PAGE)) {

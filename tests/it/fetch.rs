@@ -1,6 +1,7 @@
 //! What is read from Stripe, when, and what comes of it: jobs, the guard, and the stories that went wrong elsewhere.
 
 mod confirm;
+mod endive;
 mod expansions;
 mod facts;
 mod faults;

@@ -16,6 +16,7 @@ mod mapping;
 mod ops;
 mod ordering;
 mod orphans;
+mod partitions;
 mod permissions;
 mod poison;
 mod privacy;

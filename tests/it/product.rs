@@ -79,6 +79,74 @@ async fn a_discount_that_has_ended_is_gone_without_anybody_writing() {
 }
 
 #[tokio::test]
+async fn a_trial_that_no_method_can_pay_will_end_for_that_unless_it_ends_anyway() {
+    let app = TestApp::start().await;
+    let (trial_end, later) = ("'2027-01-01T00:00:00Z'", "'2027-02-01T00:00:00Z'");
+    for (case, fields, expected) in [
+        ("canceled for it", vec![], "true"),
+        ("paused for it", vec![("trial_end_behavior", "'pause'")], "true"),
+        ("an invoice is made", vec![("trial_end_behavior", "'create_invoice'")], "false"),
+        ("new in Stripe", vec![("trial_end_behavior", "'dance'")], "false"),
+        ("never told", vec![("trial_end_behavior", "NULL")], "false"),
+        ("a method is known", vec![("payment_type", "'card'")], "false"),
+        ("a paid trial", vec![("stripe_status", "'active'")], "false"),
+        ("over", vec![("stripe_status", "'active'"), ("is_trial", "false")], "false"),
+        ("canceled with the trial", vec![("is_grace_period", "true"), ("end_date", trial_end)], "false"),
+        ("canceled later", vec![("is_grace_period", "true"), ("end_date", later)], "true"),
+        ("no end is known", vec![("trial_ends_at", "NULL")], "true"),
+    ] {
+        let mut all = vec![
+            ("stripe_status", "'trialing'"),
+            ("is_trial", "true"),
+            ("trial_ends_at", trial_end),
+            ("trial_end_behavior", "'cancel'"),
+        ];
+        all.retain(|(name, _)| fields.iter().all(|(other, _)| other != name));
+        all.extend(fields);
+        subscribe(&app, 1, &all).await;
+        let live = "DELETE FROM billing.subscriptions RETURNING
+            (SELECT trial_will_end_without_payment_method::text FROM billing.live_subscriptions)";
+        assert_eq!(one(&app, live).await, expected, "{case}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_coupon_is_valid_by_date_and_number_without_any_event() {
+    let app = TestApp::start().await;
+    let valid = "DELETE FROM billing.coupons RETURNING (SELECT coalesce(valid::text, '-') FROM billing.live_coupons)";
+    let (past, future) = ("now() - interval '1 s'", "now() + interval '1 hour'");
+    for stripe_valid in ["true", "false", "NULL"] {
+        for (redeem_by, date_ok) in [("NULL", true), (past, false), (future, true)] {
+            for (limit, used, number_ok) in
+                [("NULL", "7", true), ("7", "NULL", true), ("7", "6", true), ("7", "7", false), ("7", "8", false)]
+            {
+                for (deleted_at, is_there) in [("NULL", true), (past, false)] {
+                    execute(
+                        &app,
+                        format!(
+                            "INSERT INTO billing.coupons (id, account, stripe_coupon_id, valid, redeem_by,
+                                max_redemptions, times_redeemed, stripe_deleted_at)
+                            VALUES (gen_random_uuid(), '', 'SAVE20', {stripe_valid}, {redeem_by}, {limit}, {used},
+                                {deleted_at})"
+                        ),
+                    )
+                    .await;
+                    let expected = match (date_ok && number_ok && is_there, stripe_valid) {
+                        (false, _) | (true, "false") => "false",
+                        (true, "true") => "true",
+                        _ => "-",
+                    };
+                    let case = format!("{stripe_valid}, {redeem_by}, {used} of {limit}, deleted {deleted_at}");
+                    assert_eq!(one(&app, valid).await, expected, "{case}");
+                }
+            }
+        }
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_workspace_with_more_members_than_its_plan_includes_is_inactive() {
     let app = TestApp::start().await;
     subscribe(&app, 1, &[]).await;

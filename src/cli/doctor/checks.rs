@@ -12,15 +12,16 @@ use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::embedded::find_server;
-use crate::metrics::service;
+use crate::metrics::service::{self, DefaultPartition, MOST_ROWS};
 use crate::migrations;
-use crate::reach;
 use crate::text::to_the_second;
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
 const MONTHS_AHEAD: i32 = 2;
 /// Well below the 5 minutes after which signatures count as stale.
 const CLOCK_TOLERANCE: Duration = Duration::seconds(30);
+/// Many more than the few events of odd dates that a default partition is for.
+const LARGE_DEFAULT_BYTES: i64 = 64 * 1024 * 1024;
 /// Longer than retries of a short outage need.
 const OLD_SECONDS: f64 = 300.0;
 
@@ -54,7 +55,7 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         }
     };
     let conn = &mut conn;
-    let place = reach::place(options);
+    let place = crate::database::target(options);
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
     match migrations::pending(conn).await {
@@ -65,6 +66,10 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         Err(error) => return report.add(broken("migrations", &error)),
     }
     report.add(partitions(conn).await.unwrap_or_else(|error| broken("partitions", &error)));
+    match service::default_partitions(conn).await {
+        Ok(figures) => figures.iter().for_each(|one| report.add(default_partition(one))),
+        Err(error) => report.add(broken("partitions", &error)),
+    }
     match service::outbox(conn).await {
         Ok(figures) => outbox(&figures).into_iter().for_each(|check| report.add(check)),
         Err(error) => report.add(broken("outbox", &error)),
@@ -148,7 +153,7 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
         Check::ok("partitions", format!("those of this month and the next {MONTHS_AHEAD} are there"))
     } else {
         // nothing is lost: the default partitions take what has no month
-        let mend = "run `serve` with the role upkeep, or SELECT billing.create_partitions(3)";
+        let mend = "run `serve` with the role upkeep; its log says what fails. Or SELECT billing.create_partitions(3)";
         Check::warning("partitions", format!("missing: {}", missing.join(", ")), mend)
     })
 }
@@ -159,6 +164,25 @@ fn not_generated(count: i64, last: Option<OffsetDateTime>) -> Check {
     let detail = format!("Stripe failed to generate events {count} times in the last 30 days{last}; it named the objects, and \
                           they are read");
     Check::warning("events", detail, "`verify` shows whether anything else differs")
+}
+
+/// Events dated far ahead or far back stay in the default partitions; a large one has taken months that nobody made.
+fn default_partition(figures: &DefaultPartition) -> Check {
+    let (Some(oldest), Some(newest)) = (figures.oldest, figures.newest) else {
+        return Check::ok("partitions", format!("{} is empty", figures.name));
+    };
+    let rows = if figures.rows < MOST_ROWS { figures.rows.to_string() } else { format!("{MOST_ROWS} or more") };
+    let mut detail = format!("{} has {rows} rows, created {} to {}", figures.name, oldest.date(), newest.date());
+    if figures.is_splitting {
+        detail += "; it is being split by month";
+        return Check::warning("partitions", detail, "`serve` with the role upkeep goes on with it; its log says how");
+    }
+    if figures.bytes > LARGE_DEFAULT_BYTES {
+        let megabytes = figures.bytes / (1024 * 1024);
+        let mend = "run `serve` with the role upkeep, which moves rows to the partition of their month";
+        return Check::warning("partitions", format!("{detail}, {megabytes} MB"), mend);
+    }
+    Check::ok("partitions", detail)
 }
 
 fn outbox(figures: &service::Outbox) -> Vec<Check> {

@@ -171,7 +171,14 @@ fn dispute(dispute_id: String, object: Json<'_>, told_at: OffsetDateTime) -> Vec
 
 fn subscription(subscription_id: String, object: Json<'_>, told_at: OffsetDateTime, source: &str) -> Vec<Fact> {
     let Ok(view) = SubscriptionView::read(object) else { return Vec::new() };
-    let trial = view.trial_start.map(|started_at| Fact::Trial { subscription_id: subscription_id.clone(), started_at });
+    // whatever else is free or cheap at first, a paid trial offer has no `trial_start`
+    let of_offer = view.running_offer().and_then(|offer| offer.start);
+    let trial = view
+        .trial_start
+        .into_iter()
+        .chain(of_offer)
+        .min()
+        .map(|started_at| Fact::Trial { subscription_id: subscription_id.clone(), started_at });
     let timeline = Fact::Timeline {
         subscription_id,
         effective_from: told_at,

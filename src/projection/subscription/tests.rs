@@ -128,6 +128,45 @@ fn the_start_of_a_trial_is_there_only_while_it_runs_and_its_end_stays() {
     }
 }
 
+/// A subscription whose item has a trial offer until 2027-01-15, with more fields of its own.
+fn with_offer(fields: &str) -> World {
+    let item = r#"{"id":"si_1","created":1700000000,"price":{"id":"price_1","object":"price"},
+        "current_trial":{"start_date":1800000000,"end_date":1801000000,"trial_offer":"to_1"}}"#;
+    with(customer_of("{}"), &format!(r#""items":{{"data":[{item}]}}{fields}"#))
+}
+
+const OFFER: &str = r#"{"id":"to_1","object":"product_catalog.trial_offer",
+    "end_behavior":{"type":"transition","transition":{"price":"price_2"}},"price":"price_1"}"#;
+
+#[test]
+fn the_price_after_a_trial_offer_is_the_next_plan() {
+    let unknown = with_offer("").subscription();
+    assert_eq!((unknown.row.new_stripe_price_id.as_deref(), unknown.row.is_trial), (None, true));
+    assert!(needs(&unknown).contains(&"product_catalog.trial_offer/to_1".to_owned()), "{:?}", needs(&unknown));
+    let known = with_offer("").put(OFFER).put(&price("price_2")).subscription();
+    assert_eq!(known.row.new_stripe_price_id.as_deref(), Some("price_2"));
+    assert_eq!(known.row.new_pricing_plan_id, Some(row_id("", "price_2")));
+    assert_eq!(known.notes, BTreeSet::new());
+    let same = with_offer("").put(&OFFER.replace("price_2", "price_1")).subscription();
+    assert_eq!(same.row.new_stripe_price_id, None, "the item's price already");
+}
+
+#[test]
+fn a_trial_offer_that_nobody_goes_on_from_has_no_next_plan() {
+    let next =
+        |fields: &str| with_offer(fields).put(OFFER).put(&price("price_2")).subscription().row.new_stripe_price_id;
+    assert_eq!(next(r#","cancel_at":1801000000"#), None, "it ends with the trial");
+    assert_eq!(next(r#","cancel_at":1802000000"#).as_deref(), Some("price_2"), "it ends later");
+    assert_eq!(next(r#","status":"canceled","ended_at":1800500000"#), None);
+    assert_eq!(next(r#","status":"incomplete""#), None, "it has not begun");
+}
+
+#[test]
+fn a_gone_trial_offer_is_not_asked_for_again() {
+    let missing = with_offer("").missing("product_catalog.trial_offer", "to_1").subscription();
+    assert!(!needs(&missing).iter().any(|need| need.contains("to_1")), "{:?}", needs(&missing));
+}
+
 #[test]
 fn item_and_price_are_those_of_the_oldest_item() {
     let items = r#""items":{"has_more":false,"data":[

@@ -29,6 +29,12 @@ pub struct CouponView {
     pub duration: Option<String>,
     /// `duration_in_months`.
     pub duration_in_months: Option<i64>,
+    /// `redeem_by`.
+    pub redeem_by: Option<OffsetDateTime>,
+    /// `max_redemptions`.
+    pub max_redemptions: Option<i64>,
+    /// `times_redeemed`.
+    pub times_redeemed: Option<i64>,
     /// `valid`.
     pub valid: Option<bool>,
     /// `created`.
@@ -51,6 +57,9 @@ impl CouponView {
             currency: reader.text(json.get("currency")),
             duration,
             duration_in_months: reader.integer(json.get("duration_in_months")),
+            redeem_by: reader.instant(json.get("redeem_by")),
+            max_redemptions: reader.integer(json.get("max_redemptions")),
+            times_redeemed: reader.integer(json.get("times_redeemed")),
             valid: reader.boolean(json.get("valid")),
             created: reader.instant(json.get("created")),
             notes: reader.notes,

@@ -18,6 +18,19 @@ pub struct ItemView {
     pub current_period_end: Option<OffsetDateTime>,
     /// Id of `price`, in very old payloads of `plan`.
     pub price_id: Option<String>,
+    /// `current_trial`: the trial offer that applies to the item now, since 2026-09-30.endive.
+    pub current_trial: Option<TrialView>,
+}
+
+/// What we read of an item's `current_trial`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrialView {
+    /// `start_date`.
+    pub start: Option<OffsetDateTime>,
+    /// `end_date`.
+    pub end: Option<OffsetDateTime>,
+    /// `trial_offer`: the offer, which knows the price after the trial.
+    pub offer_id: Option<String>,
 }
 
 impl ItemView {
@@ -33,6 +46,21 @@ impl ItemView {
             created: reader.instant(item.get("created")),
             current_period_end: reader.instant(item.get("current_period_end")),
             price_id: price,
+            current_trial: TrialView::read(item.get("current_trial"), reader),
+        })
+    }
+}
+
+impl TrialView {
+    fn read(value: Json<'_>, reader: &mut Reader) -> Option<Self> {
+        if value.is_null() {
+            return None;
+        }
+        let trial = reader.members(value);
+        Some(Self {
+            start: reader.instant(trial.get("start_date")),
+            end: reader.instant(trial.get("end_date")),
+            offer_id: reader.reference(trial.get("trial_offer")),
         })
     }
 }

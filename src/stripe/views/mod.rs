@@ -18,6 +18,7 @@ pub mod product;
 mod reader;
 pub mod schedule;
 pub mod subscription;
+pub mod trial_offer;
 pub mod workspace;
 
 pub use self::reader::{is_key, whole};

@@ -16,6 +16,8 @@ pub struct ScheduleView {
     pub phases: Vec<PhaseView>,
     /// `end_behavior` is `cancel`: the subscription ends with the last phase.
     pub ends: bool,
+    /// `pause_schedules`: pauses that are planned or were made, since 2026-09-30.endive.
+    pub pauses: Vec<PlannedPauseView>,
     /// `status` is `active` or `not_started`: it still drives its subscription.
     pub drives: bool,
 }
@@ -31,6 +33,19 @@ pub struct PhaseView {
     pub price_id: Option<String>,
 }
 
+/// What we read of one element of `pause_schedules`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedPauseView {
+    /// `pause.pause_at`.
+    pub pause_at: Option<OffsetDateTime>,
+    /// `pause.status.type`: `scheduled`, `succeeded` or `error`.
+    pub pause_status: Option<String>,
+    /// `resume.resume_at`; none where it resumes only when it is told to.
+    pub resume_at: Option<OffsetDateTime>,
+    /// `resume.status.type`: `scheduled`, `pending`, `requires_action`, `succeeded` or `error`.
+    pub resume_status: Option<String>,
+}
+
 impl ScheduleView {
     /// Reads a schedule.
     pub fn read(json: Json<'_>) -> Self {
@@ -42,6 +57,7 @@ impl ScheduleView {
         Self {
             current_phase_end: reader.instant(json.get("current_phase").get("end_date")),
             phases,
+            pauses: pauses(json.get("pause_schedules"), &mut reader),
             ends: json.get("end_behavior").text().as_deref() == Some("cancel"),
             drives: status.is_none_or(|status| ["active", "not_started"].contains(&status.as_str())),
         }
@@ -58,6 +74,19 @@ impl ScheduleView {
     pub fn end(&self) -> Option<OffsetDateTime> {
         self.phases.iter().filter_map(|phase| phase.end).max().filter(|_| self.ends)
     }
+}
+
+fn pauses(list: Json<'_>, reader: &mut Reader) -> Vec<PlannedPauseView> {
+    let read = |entry: Json<'_>, reader: &mut Reader| {
+        let (pause, resume) = (reader.members(entry.get("pause")), reader.members(entry.get("resume")));
+        PlannedPauseView {
+            pause_at: reader.instant(pause.get("pause_at")),
+            pause_status: reader.text(pause.get("status").get("type")),
+            resume_at: reader.instant(resume.get("resume_at")),
+            resume_status: reader.text(resume.get("status").get("type")),
+        }
+    };
+    reader.elements(list).into_iter().map(|entry| read(entry, reader)).collect()
 }
 
 impl PhaseView {

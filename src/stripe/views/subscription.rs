@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::Unreadable;
 use super::discount::{self, Listed};
-use super::item::{ItemView, sort_by_age};
+use super::item::{ItemView, TrialView, sort_by_age};
 use super::reader::{Reader, reference, required};
 use super::workspace::WorkspaceLink;
 use crate::domain::event::Reason;
@@ -17,6 +17,9 @@ use crate::stripe::json::{Json, Object};
 
 const STATUSES: [&str; 8] =
     ["active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid"];
+const PAUSE_REASONS: [&str; 5] =
+    ["final_payment_failure", "first_payment_failure", "pause_requested", "system", "trial_end_without_payment_method"];
+const TRIAL_END_BEHAVIORS: [&str; 3] = ["cancel", "create_invoice", "pause"];
 
 /// The field of a subscription that names nobody.
 pub const NO_CUSTOMER: &str = "subscription.customer";
@@ -66,6 +69,13 @@ pub struct SubscriptionView {
     pub pending_price_id: Option<String>,
     /// `pause_collection.resumes_at`.
     pub resumes_at: Option<OffsetDateTime>,
+    /// `status_details.paused.subscription.type`: why the status became `paused`, since 2026-09-30.endive; unknown values
+    /// kept.
+    pub pause_reason: Option<String>,
+    /// `status_details.paused.transitioned_at`: when the status became `paused`.
+    pub paused_at: Option<OffsetDateTime>,
+    /// `trial_settings.end_behavior.missing_payment_method`, unknown values kept.
+    pub trial_end_behavior: Option<String>,
     /// `billing_cycle_anchor`.
     pub billing_cycle_anchor: Option<OffsetDateTime>,
     /// `billing_cycle_anchor_config.day_of_month`, from 1 to 31.
@@ -91,6 +101,7 @@ impl SubscriptionView {
         let status = required(fields.get("status"), "subscription.status");
         let list = reader.members(fields.get("items"));
         let data = reader.elements(list.get("data"));
+        let paused = reader.members(fields.get("status_details").get("paused"));
         Ok(Self {
             id: required(fields.get("id"), "subscription.id")?,
             customer_id: reference(fields.get("customer"))
@@ -118,6 +129,9 @@ impl SubscriptionView {
             schedule_id: reader.reference(fields.get("schedule")),
             pending_price_id: pending_price(fields.get("pending_update"), &mut reader),
             resumes_at: reader.instant(fields.get("pause_collection").get("resumes_at")),
+            pause_reason: one_of(paused.get("subscription").get("type"), &PAUSE_REASONS, &mut reader),
+            paused_at: reader.instant(paused.get("transitioned_at")),
+            trial_end_behavior: trial_end_behavior(fields.get("trial_settings"), &mut reader),
             billing_cycle_anchor: reader.instant(fields.get("billing_cycle_anchor")),
             anchor_day: anchor_day(fields.get("billing_cycle_anchor_config")),
             notes: reader.notes,
@@ -130,6 +144,18 @@ impl SubscriptionView {
 fn payment_paused(value: Json<'_>, reader: &mut Reader) -> bool {
     reader.members(value);
     !value.is_null()
+}
+
+/// A text of a list that Stripe documents; others are kept and noted.
+fn one_of(value: Json<'_>, known: &[&str], reader: &mut Reader) -> Option<String> {
+    let value = reader.text(value);
+    reader.expect_one_of(value.as_deref(), known);
+    value
+}
+
+fn trial_end_behavior(settings: Json<'_>, reader: &mut Reader) -> Option<String> {
+    let behavior = reader.members(settings).get("end_behavior");
+    one_of(behavior.get("missing_payment_method"), &TRIAL_END_BEHAVIORS, reader)
 }
 
 fn pending_price(update: Json<'_>, reader: &mut Reader) -> Option<String> {
@@ -157,6 +183,15 @@ impl SubscriptionView {
         self.more_items = false;
         self.notes.extend(reader.notes);
         self
+    }
+}
+
+impl SubscriptionView {
+    /// The trial offer that runs for the item that counts. A free one makes the status `trialing`; a paid one leaves it as
+    /// of any other subscription, and begins with its first payment.
+    pub fn running_offer(&self) -> Option<&TrialView> {
+        let runs = matches!(self.status.as_str(), "trialing" | "active" | "past_due") && self.ended_at.is_none();
+        self.items.first()?.current_trial.as_ref().filter(|_| runs)
     }
 }
 
@@ -278,6 +313,31 @@ mod tests {
         assert_eq!((view.pending_price_id.as_deref(), view.anchor_day), (Some("price_2"), Some(31)));
         assert_eq!((view.resumes_at, view.billing_cycle_anchor.is_some()), (view.billing_cycle_anchor, true));
         assert!(view.notes.is_empty());
+    }
+
+    #[test]
+    fn what_came_with_endive_is_read_and_new_words_are_noted() {
+        let view = with(
+            r#""status_details":{"paused":{"type":"subscription","transitioned_at":1767225600,
+                "subscription":{"type":"first_payment_failure"}}},
+            "trial_settings":{"end_behavior":{"billing_cycle_anchor":"now","missing_payment_method":"pause"}},
+            "items":{"data":[{"id":"si_1","current_trial":{"start_date":1767225600,"end_date":1769904000,
+                "trial_offer":"to_1"}}]}"#,
+        );
+        assert_eq!(view.pause_reason.as_deref(), Some("first_payment_failure"));
+        assert_eq!(view.paused_at.map(OffsetDateTime::unix_timestamp), Some(1_767_225_600));
+        assert_eq!(view.trial_end_behavior.as_deref(), Some("pause"));
+        let offer = view.running_offer().unwrap();
+        assert_eq!((offer.offer_id.as_deref(), offer.end > offer.start), (Some("to_1"), true));
+        assert!(view.notes.is_empty());
+        let new = with(r#""trial_settings":{"end_behavior":{"missing_payment_method":"dance"}}"#);
+        assert_eq!(new.trial_end_behavior.as_deref(), Some("dance"));
+        assert_eq!(new.notes, BTreeSet::from([Reason::UnknownEnum]));
+        for absent in [r#""status_details":null,"trial_settings":null"#, r#""status_details":{"paused":null}"#] {
+            let view = with(absent);
+            assert_eq!((view.pause_reason, view.trial_end_behavior), (None, None));
+            assert!(view.notes.is_empty(), "{absent}");
+        }
     }
 
     #[test]

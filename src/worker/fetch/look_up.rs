@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use crate::client::{ApiError, PaymentsOf, Read, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
+use crate::stripe::embedded::TRIAL_OFFER;
 use crate::stripe::json::Json;
 use crate::stripe::reference::id_or_object;
 use crate::stripe::views::generation_failure;
@@ -235,6 +236,7 @@ fn read_of(object_type: &str, id: &str) -> Option<Read> {
         "product" => Read::Product(id),
         "price" => Read::Price(id),
         "plan" => Read::Plan(id),
+        TRIAL_OFFER => Read::TrialOffer(id),
         "checkout.session" => Read::CheckoutSession(id),
         generation_failure::EVENT => Read::CoreEvent(id),
         _ => return None,

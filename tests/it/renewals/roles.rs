@@ -11,7 +11,7 @@ use super::rows::{NEW, Rows, process};
 
 const FILE: &str = include_str!("../../../ops/roles.sql");
 
-const READ: [&str; 20] = [
+const READ: [&str; 21] = [
     "billing_contacts",
     "bonus_grants",
     "checkout_sessions",
@@ -20,6 +20,7 @@ const READ: [&str; 20] = [
     "limit_kinds",
     "limit_renewals",
     "live_billing_contacts",
+    "live_coupons",
     "live_subscriptions",
     "orphans",
     "plan_limits",

@@ -34,6 +34,17 @@ impl FakeStripe {
         price
     }
 
+    /// A trial offer for three months at one price, and then another. Stripe sends no event about it.
+    pub(crate) fn trial_offer(&self, price: &str, next_price: &str) -> String {
+        let mut world = self.world();
+        let offer = json!({
+            "id": world.id("to"), "object": "product_catalog.trial_offer", "active": true,
+            "duration": { "relative": { "iterations": 3 }, "type": "relative" }, "livemode": false, "nickname": null,
+            "end_behavior": { "transition": { "price": next_price }, "type": "transition" }, "price": price,
+        });
+        world.put(offer)
+    }
+
     /// A coupon with this id, which merchants choose themselves.
     pub(crate) fn coupon(&self, id: &str, percent_off: f64) -> String {
         let mut world = self.world();

@@ -56,7 +56,7 @@ impl Answer {
 }
 
 /// What stands in a path, and the kind of object there.
-const COLLECTIONS: [(&str, &str); 18] = [
+const COLLECTIONS: [(&str, &str); 19] = [
     ("charges", "charge"),
     ("checkout/sessions", "checkout.session"),
     ("coupons", "coupon"),
@@ -69,6 +69,7 @@ const COLLECTIONS: [(&str, &str); 18] = [
     ("payment_methods", "payment_method"),
     ("plans", "plan"),
     ("prices", "price"),
+    ("product_catalog/trial_offers", "product_catalog.trial_offer"),
     ("products", "product"),
     ("promotion_codes", "promotion_code"),
     ("subscription_items", "subscription_item"),

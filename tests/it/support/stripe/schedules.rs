@@ -22,7 +22,7 @@ impl FakeStripe {
             "customer": world.text(subscription, "/customer"), "customer_account": null,
             "default_settings": { "billing_cycle_anchor": "automatic", "default_payment_method": null },
             "end_behavior": end_behavior, "livemode": false, "metadata": {},
-            "phases": phases.iter().map(phase).collect::<Vec<_>>(), "released_at": null,
+            "pause_schedules": [], "phases": phases.iter().map(phase).collect::<Vec<_>>(), "released_at": null,
             "released_subscription": null, "status": "active", "subscription": subscription, "test_clock": null,
         });
         let schedule = world.create("subscription_schedule.created", schedule);
@@ -42,6 +42,38 @@ impl FakeStripe {
         world.change(&subscription, |subscription| subscription["items"]["data"][0]["price"] = price.clone());
         let current = json!({ "start_date": next["start_date"], "end_date": next["end_date"] });
         world.change(schedule, |schedule| schedule["current_phase"] = current);
+    }
+
+    /// Plans a pause, and its end where one is given.
+    pub(crate) fn plan_pause(&self, schedule: &str, pause_at: i64, resume_at: Option<i64>) {
+        let resume = resume_at.map(|at| json!({ "resume_at": at, "status": { "type": "scheduled" } }));
+        let pause = json!({ "pause_at": pause_at, "settings": null, "status": { "type": "scheduled" } });
+        let planned = json!([{ "key": "pause", "pause": pause, "resume": resume }]);
+        self.world().change(schedule, |schedule| schedule["pause_schedules"] = planned);
+    }
+
+    /// The planned pause begins: the schedule notes it, and the subscription is paused by request.
+    pub(crate) fn begin_pause(&self, schedule: &str) {
+        let subscription = {
+            let mut world = self.world();
+            world.change(schedule, |schedule| {
+                schedule["pause_schedules"][0]["pause"]["status"]["type"] = json!("succeeded");
+            });
+            world.text(schedule, "/subscription")
+        };
+        self.pause(&subscription);
+    }
+
+    /// The planned pause ends.
+    pub(crate) fn end_pause(&self, schedule: &str) {
+        let subscription = {
+            let mut world = self.world();
+            world.change(schedule, |schedule| {
+                schedule["pause_schedules"][0]["resume"]["status"]["type"] = json!("succeeded");
+            });
+            world.text(schedule, "/subscription")
+        };
+        self.resume(&subscription);
     }
 
     /// Lets the subscription go on without its schedule.

@@ -87,17 +87,48 @@ impl FakeStripe {
         self.update(subscription, json!({ "pause_collection": null }));
     }
 
-    /// The status `paused`: told twice, by an `updated` and by an event of its own.
+    /// The status `paused` by a request: told twice, by an `updated` and by an event of its own.
     pub(crate) fn pause(&self, subscription: &str) {
+        self.pause_because(subscription, "pause_requested");
+    }
+
+    /// The same for another reason of Stripe's: a trial that ended without a payment method, a payment that failed.
+    pub(crate) fn pause_because(&self, subscription: &str, reason: &str) {
         let mut world = self.world();
-        world.change(subscription, |subscription| subscription["status"] = json!("paused"));
+        let paused =
+            json!({ "subscription": { "type": reason }, "transitioned_at": world.now, "type": "subscription" });
+        world.change(subscription, |subscription| {
+            subscription["status"] = json!("paused");
+            subscription["status_details"] = json!({ "paused": paused });
+        });
         world.tell_change("customer.subscription.paused", subscription);
     }
 
     pub(crate) fn resume(&self, subscription: &str) {
         let mut world = self.world();
-        world.change(subscription, |subscription| subscription["status"] = json!("active"));
+        world.change(subscription, |subscription| {
+            subscription["status"] = json!("active");
+            subscription["status_details"] = Value::Null;
+        });
         world.tell_change("customer.subscription.resumed", subscription);
+    }
+
+    /// Gives the one item a trial offer until `end`. A paid one leaves the status as it is.
+    pub(crate) fn start_offer(&self, subscription: &str, offer: &str, end: i64) {
+        let mut world = self.world();
+        let trial = json!({ "start_date": world.now, "end_date": end, "trial_offer": offer });
+        world.change(subscription, |subscription| subscription["items"]["data"][0]["current_trial"] = trial);
+    }
+
+    /// The trial offer is over: the item has the price after it.
+    pub(crate) fn end_offer(&self, subscription: &str) {
+        let mut world = self.world();
+        let offer = world.text(subscription, "/items/data/0/current_trial/trial_offer");
+        let price = world.text(&offer, "/end_behavior/transition/price");
+        world.change(subscription, |subscription| {
+            subscription["items"]["data"][0]["current_trial"] = Value::Null;
+            subscription["items"]["data"][0]["price"] = json!(price);
+        });
     }
 }
 
@@ -140,7 +171,7 @@ impl World {
             "discounts": [], "invoice_settings": { "account_tax_ids": null, "issuer": { "type": "self" } },
             "items": { "data": [item] }, "livemode": false, "metadata": {},
             "payment_settings": { "payment_method_options": null, "payment_method_types": null },
-            "start_date": self.now, "status": "active",
+            "start_date": self.now, "status": "active", "status_details": null,
             "trial_settings": { "end_behavior": { "missing_payment_method": "create_invoice" } },
         });
         with_defaults(unset, set)
@@ -149,6 +180,7 @@ impl World {
     fn item(&mut self, subscription: &str, price: &str, period_end: i64) -> Value {
         json!({
             "id": self.id("si"), "object": "subscription_item", "billing_thresholds": null, "created": self.now,
+            "current_trial": null,
             "current_period_start": self.now, "current_period_end": period_end, "discounts": [], "metadata": {},
             "price": price, "quantity": 1, "subscription": subscription, "tax_rates": [],
         })

@@ -1,0 +1,112 @@
+//! Session settings: what our statements rely on, said once right after connecting.
+//!
+//! A role, a database or a server may have other defaults: another isolation level, a time zone, a search path with
+//! functions that shadow the built-in ones, time-outs, JIT. Plain `SET` statements override them. Startup options would
+//! too, but poolers refuse those. Read-only defaults are left as they are: whoever set one wants no writes.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+
+/// Time limits that the server keeps for one session; zero is no limit. They end what we no longer wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// The longest statement. Does not cover the wait of a commit for a synchronous standby.
+    pub statement: Duration,
+    /// The longest wait for a lock.
+    pub lock: Duration,
+    /// How long a transaction may wait for its next statement.
+    pub idle_in_transaction: Duration,
+}
+
+/// Settings that are the same in every session.
+///
+/// The statement time-out comes first, because a default of a millisecond would cancel the rest. The search path is the
+/// second: what follows it cannot be shadowed. `pg_temp` is named to be the last place that is searched.
+const COMMON: &str = "
+-- database.session
+SET statement_timeout = 0;
+SET search_path = pg_catalog, pg_temp;
+SET default_transaction_isolation = 'read committed';
+SET default_transaction_deferrable = off;
+SET \"TimeZone\" = 'UTC';
+SET \"DateStyle\" = 'ISO, MDY';
+SET \"IntervalStyle\" = 'postgres';
+SET bytea_output = 'hex';
+SET standard_conforming_strings = on;
+SET transform_null_equals = off;
+SET jit = off;
+SET plan_cache_mode = auto;
+SET client_min_messages = warning;
+SET idle_session_timeout = 0;
+SET tcp_keepalives_idle = 60;
+SET tcp_keepalives_interval = 10;
+SET tcp_keepalives_count = 6;
+SELECT set_config('client_connection_check_interval', '10s', false) WHERE version() !~* 'windows|visual c|mingw';
+";
+
+impl Session {
+    /// A part that works in the background: its longest statements touch many rows, its lock waits are short.
+    pub const BACKGROUND: Self = Self {
+        statement: Duration::from_mins(1),
+        lock: Duration::from_secs(2),
+        idle_in_transaction: Duration::from_mins(1),
+    };
+
+    /// The ops listener: a probe has one second.
+    pub const OPS: Self = Self {
+        statement: Duration::from_millis(900),
+        lock: Duration::from_millis(500),
+        idle_in_transaction: Duration::from_secs(5),
+    };
+
+    /// A command that an operator waits for, and may stop: a migration or a survey may take hours.
+    pub const COMMAND: Self =
+        Self { statement: Duration::ZERO, lock: Duration::ZERO, idle_in_transaction: Duration::ZERO };
+
+    /// The receiver, which answers 503 after `store_timeout`: the server gives up before that.
+    pub fn receiver(store_timeout: Duration) -> Self {
+        let statement = store_timeout.mul_f64(0.8);
+        Self { statement, lock: store_timeout / 2, idle_in_transaction: store_timeout }
+    }
+
+    /// The statements that set a session up, for a server of this version number (150018 is 15.18).
+    fn statements(&self, server: u32) -> String {
+        let mut text = COMMON.to_owned();
+        if server >= 170_000 {
+            text.push_str("SET transaction_timeout = 0;\n");
+        }
+        for (setting, limit) in [
+            ("idle_in_transaction_session_timeout", self.idle_in_transaction),
+            ("lock_timeout", self.lock),
+            ("statement_timeout", self.statement),
+        ] {
+            // a limit below a millisecond would be none
+            let milliseconds = if limit.is_zero() { 0 } else { limit.as_millis().max(1) };
+            let _ = writeln!(text, "SET {setting} = {milliseconds};");
+        }
+        text
+    }
+
+    /// Sets the session of `conn` up: one round trip.
+    ///
+    /// # Errors
+    /// Whatever the database says; the connection must not be used then.
+    pub(super) async fn set_up(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let statements = self.statements(conn.server_version_num().unwrap_or_default());
+        // several statements in one message: each keeps to the settings that those before it made
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(conn).await.map(|_| ())
+    }
+}
+
+/// One connection outside of a pool, set up.
+///
+/// # Errors
+/// Whatever the network or the database says.
+pub async fn connect(options: &PgConnectOptions, session: Session) -> Result<PgConnection, sqlx::Error> {
+    let mut conn = options.connect().await?;
+    session.set_up(&mut conn).await?;
+    Ok(conn)
+}
