@@ -60,7 +60,12 @@ pub async fn resolve(
         .fetch_all(&mut *conn)
         .await?;
     let ours = events.iter_mut().filter(|event| own.contains(&event.account));
-    let ours: Vec<_> = ours.map(|event| { event.account.clear(); event.key.clone() }).collect();
+    let ours: Vec<_> = ours
+        .map(|event| {
+            event.account.clear();
+            event.key.clone()
+        })
+        .collect();
     if ours.is_empty() {
         return Ok(());
     }

@@ -17,8 +17,8 @@ use crate::stripe::json::Json;
 use crate::stripe::reference::id_or_object;
 use crate::stripe::views::Unreadable;
 use crate::stripe::views::customer::CustomerView;
-use crate::stripe::views::is_key;
 use crate::stripe::views::generation_failure;
+use crate::stripe::views::is_key;
 use crate::stripe::views::subscription::{NO_CUSTOMER, SubscriptionView};
 
 /// What one event asks for.

@@ -9,6 +9,7 @@ mod guard;
 mod historic;
 mod jobs;
 mod methods;
+mod not_generated;
 mod oddities;
 mod plans;
 mod sepa;

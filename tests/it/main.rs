@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
 
+mod accounts;
 mod backfill;
 mod cli;
 mod demo;

@@ -161,8 +161,10 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
 /// Events that Stripe failed to generate are in no list. The objects that it named were read instead.
 fn not_generated(count: i64, last: Option<OffsetDateTime>) -> Check {
     let last = last.map(|at| format!(", most recently at {}", to_the_second(at))).unwrap_or_default();
-    let detail = format!("Stripe failed to generate events {count} times in the last 30 days{last}; it named the objects, and \
-                          they are read");
+    let detail = format!(
+        "Stripe failed to generate events {count} times in the last 30 days{last}; it named the objects, and \
+                          they are read"
+    );
     Check::warning("events", detail, "`verify` shows whether anything else differs")
 }
 

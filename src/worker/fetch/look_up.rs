@@ -44,17 +44,22 @@ impl<'a> Reader<'a> {
 
     /// Reads an object and what belongs to it.
     pub(crate) async fn look_up(mut self, object_type: &str, id: &str) -> Result<LookUp, ApiError> {
-        self.related(object_type, id).await?;
+        if object_type == generation_failure::EVENT {
+            if let Some((object_type, id)) = self.generation_failure(id).await? {
+                self.any(&object_type, &id).await?;
+            }
+        } else {
+            self.any(object_type, id).await?;
+        }
         Ok(self.found)
     }
 
-    async fn related(&mut self, object_type: &str, id: &str) -> Result<(), ApiError> {
+    async fn any(&mut self, object_type: &str, id: &str) -> Result<(), ApiError> {
         match object_type {
             "subscription" => self.subscription(id).await?,
             "invoice" => self.invoice(id).await?,
             "payment_intent" => self.payment_intent(id).await?,
             "price" => self.price(id).await?,
-            generation_failure::EVENT => self.generation_failure(id).await?,
             _ => _ = self.object(object_type, id).await?,
         }
         Ok(())
@@ -170,15 +175,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An event that says which object Stripe failed to make events about, and that object.
-    async fn generation_failure(&mut self, event_id: &str) -> Result<(), ApiError> {
+    /// Type and id of the object that Stripe failed to make events about, as the event says.
+    async fn generation_failure(&self, event_id: &str) -> Result<Option<(String, String)>, ApiError> {
         let event = match self.api.read(self.account, &Read::CoreEvent(event_id.to_owned()), self.urgency).await {
-            Err(ApiError::NotFound { .. }) => return Ok(()),
+            Err(ApiError::NotFound { .. }) => return Ok(None),
             event => event?,
         };
-        let Some(failure) = generation_failure::read(&event.body) else { return Ok(()) };
-        if failure.object_type == generation_failure::EVENT || failure.account.is_some_and(|of| of != self.account) {
-            return Ok(());
+        let Some(failure) = generation_failure::read(&event.body) else { return Ok(None) };
+        // one about another account is that account's: its own notification names it
+        if failure.account.is_some_and(|of| of != self.account) {
+            return Ok(None);
         }
         tracing::warn!(
             event.id = event_id,
@@ -187,7 +193,7 @@ impl<'a> Reader<'a> {
             object.id = failure.object_id,
             "Stripe failed to generate an event; its object is read instead"
         );
-        self.related(&failure.object_type, &failure.object_id).await
+        Ok(Some((failure.object_type, failure.object_id)))
     }
 
     /// A price; where there is none of this id, the plan: ids of very old plans are no prices everywhere.

@@ -110,6 +110,10 @@ pub(crate) fn answer(view: View<'_>, served: &Served, query: &Query) -> Answer {
 
 fn look_up(view: View<'_>, served: &Served, query: &Query) -> Result<Value, Answer> {
     let unknown = || Answer::unknown_url(served);
+    if let Some(id) = served.path.strip_prefix("/v2/core/events/") {
+        let event = view.get(id).filter(|event| event["object"] == "v2.core.event");
+        return event.cloned().ok_or_else(|| Answer::missing("event", id));
+    }
     let path = decoded(served.path.strip_prefix("/v1/").ok_or_else(unknown)?);
     let mut found = match path.split('/').collect::<Vec<_>>()[..] {
         ["account"] => account(view, served),
