@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::list::{List, Page};
+use super::looks::SHARED;
 use super::{Backfill, unnamed};
 use crate::client::{ApiError, Listed, Span, Urgency};
 use crate::domain::object::ObjectKey;
@@ -141,7 +142,10 @@ impl Backfill {
             also.extend(related::prices_of(&mut conn, &part.key).await?);
         }
         drop(conn);
-        Ok(self.compute(&parts, also, keep, &BTreeSet::new(), true).await?.0)
+        let mut changes = self.compute(&parts, also, keep, &BTreeSet::new(), true).await?.0;
+        // a customer that one of them names is compared by itself, and whole
+        changes.retain(|change| matches!(keep, Keep::Yes(_)) || SHARED.contains(&change.table));
+        Ok(changes)
     }
 
     async fn itself(&self, key: &ObjectKey, forbidden: &mut Vec<ApiError>) -> Result<Vec<Part>, LookError> {

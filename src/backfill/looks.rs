@@ -17,8 +17,8 @@ use crate::store::Change;
 use crate::worker::failure::Failure;
 use crate::worker::part::Part;
 
-/// The tables whose rows belong to no customer.
-const SHARED: [&str; 3] = ["coupons", "plan_limits", "pricing_plans"];
+/// The tables whose rows are found under several customers, or under none.
+pub(super) const SHARED: [&str; 4] = ["checkout_sessions", "coupons", "plan_limits", "pricing_plans"];
 
 /// Looks that are at work at the same time.
 pub(super) struct Looks<'a> {
