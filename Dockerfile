@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # billing-sync as a container: one binary on distroless Debian, no shell, not root.
 #
-#   docker build -t billing-sync .
+#   make image
 #   docker run -e DATABASE_URL=… -e STRIPE_WEBHOOK_SECRET=whsec_… -p 8080:8080 billing-sync serve --migrate
 
 FROM rust:1.95-bookworm AS build
@@ -18,10 +18,10 @@ COPY src src
 COPY migrations migrations
 COPY .sqlx .sqlx
 COPY build.rs build.rs
-RUN cargo build --release --locked && cp target/release/billing-sync /billing-sync
+RUN cargo build --release --locked
 
 FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=build /billing-sync /usr/local/bin/billing-sync
+COPY --from=build /src/target/release/billing-sync /usr/local/bin/billing-sync
 
 # inside a container the loopback address would be reachable by nobody; the ops port is for the orchestrator only
 ENV BILLING_SYNC_LISTEN=0.0.0.0:8080 \

@@ -1,7 +1,7 @@
 # What is done with this repository, one target each. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign soak bench mutants lint lint-deps sqlx postgres rust
+.PHONY: help demo test test-foreign soak bench mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -41,6 +41,9 @@ lint: rust ## formatting, clippy and rustdoc, as CI runs them
 lint-deps: ## licences, bans and advisories of the dependencies (needs cargo-deny; installs it)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --config .deny.toml check
+
+image: ## build the container image with docker, podman or buildah, whichever is there (IMAGE=name)
+	.ci/build-image $(IMAGE)
 
 sqlx: postgres ## write .sqlx again after a query or a migration has changed
 	.ci/sqlx-prepare

@@ -10,6 +10,7 @@ CREATE TABLE billing.pricing_plans (
     currency text,
     unit_amount_decimal numeric,
     stripe_track_usage boolean,
+    plan_rank smallint NOT NULL DEFAULT 8,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT pricing_plans_stripe_price UNIQUE (account, stripe_price_id)
@@ -27,5 +28,6 @@ COMMENT ON COLUMN billing.pricing_plans.billing_interval_count IS 'price.recurri
 COMMENT ON COLUMN billing.pricing_plans.currency IS 'price.currency, lower-case ISO 4217.';
 COMMENT ON COLUMN billing.pricing_plans.unit_amount_decimal IS 'price.unit_amount_decimal (else unit_amount), in the smallest unit of the currency, exact; null for tiers and custom amounts.';
 COMMENT ON COLUMN billing.pricing_plans.stripe_track_usage IS 'price.recurring.usage_type is metered.';
+COMMENT ON COLUMN billing.pricing_plans.plan_rank IS 'Which of several items of a subscription is its plan: the one whose price has the lowest rank, then the oldest, then the smallest id. By the metadata is_plan of the price, else of its product (true 0, none 6, false 12), plus 3 for a metered price, plus 0 where the price''s metadata names a limit, 1 where its product''s does, 2 where neither does.';
 COMMENT ON COLUMN billing.pricing_plans.created_at IS 'When this row was first written, by the database''s clock.';
 COMMENT ON COLUMN billing.pricing_plans.updated_at IS 'When a field of this row last changed, by the database''s clock.';

@@ -66,7 +66,7 @@ COMMENT ON COLUMN billing.subscriptions.is_grace_period IS 'It will end at end_d
 COMMENT ON COLUMN billing.subscriptions.end_date IS 'When it ended (ended_at), or will end (cancel_at, or the end of the period); null where no end is set.';
 COMMENT ON COLUMN billing.subscriptions.next_subscription_cycle_start IS 'When the next billing period begins; null where none will.';
 COMMENT ON COLUMN billing.subscriptions.currency IS 'subscription.currency, lower-case ISO 4217.';
-COMMENT ON COLUMN billing.subscriptions.stripe_subscription_item_id IS 'Id of the item that counts: the oldest, then the smallest id.';
+COMMENT ON COLUMN billing.subscriptions.stripe_subscription_item_id IS 'Id of the item that is the plan: of several the one whose price has the lowest pricing_plans.plan_rank, then the oldest, then the smallest id.';
 COMMENT ON COLUMN billing.subscriptions.stripe_price_id IS 'Price of that item (plan in API versions without prices).';
 COMMENT ON COLUMN billing.subscriptions.pricing_plan_id IS 'pricing_plans.id of that price; null where the payload named the price without its content.';
 COMMENT ON COLUMN billing.subscriptions.active_discounts IS 'Coupon ids of the discounts that Stripe''s payload carries whole, in stable order. One has no effect any more once its end has passed.';

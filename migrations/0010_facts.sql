@@ -54,7 +54,7 @@ COMMENT ON TABLE billing.invoice_facts IS 'What is known of each invoice, from e
 COMMENT ON COLUMN billing.invoice_facts.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.invoice_facts.invoice_id IS 'invoice.id';
 COMMENT ON COLUMN billing.invoice_facts.subscription_id IS 'The subscription that it bills; null where none is known.';
-COMMENT ON COLUMN billing.invoice_facts.paid_at IS 'Earliest known time at which it was paid with an amount above zero, or out of band; null while it is not.';
+COMMENT ON COLUMN billing.invoice_facts.paid_at IS 'Earliest known time at which it was paid with money: with an amount above zero, by a payment record, or out of band (paid while an amount was due); null while it is not.';
 
 CREATE TABLE billing.dispute_facts (
     account text COLLATE "C" NOT NULL,

@@ -22,7 +22,7 @@ SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemo
     coalesce(s.stripe_status = 'trialing' AND s.trial_end_behavior IN ('cancel', 'pause') AND s.payment_type IS NULL
         AND NOT (s.is_grace_period AND s.end_date <= s.trial_ends_at), false) AS trial_will_end_without_payment_method,
     s.is_grace_period, s.end_date, s.next_subscription_cycle_start, s.currency, s.stripe_subscription_item_id,
-    s.stripe_price_id, s.pricing_plan_id, s.new_stripe_price_id, s.new_pricing_plan_id, s.payment_type,
+    s.stripe_price_id, s.pricing_plan_id, s.new_stripe_price_id, s.new_pricing_plan_id, s.new_pricing_plan_at, s.payment_type,
     s.payment_method_card_brand, s.payment_card_number_last_four_digits,
     ARRAY(
         SELECT discount.coupon
@@ -135,7 +135,7 @@ COMMENT ON COLUMN billing.workspace_billing.billing_contact_id IS 'Who pays: wor
 COMMENT ON COLUMN billing.workspace_billing.active IS 'May use the product now; false where there is no subscription.';
 COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'Why not, of the current subscription; null where it is active and where there is none.';
 COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id of the current subscription.';
-COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with an amount above zero, or out of band. Only ever earlier.';
+COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with money, through Stripe or out of band. Only ever earlier.';
 COMMENT ON COLUMN billing.workspace_billing.trial_started_at IS 'When the first trial of one of its subscriptions began. Never cleared.';
 COMMENT ON COLUMN billing.live_billing_contacts.active_discount IS 'Coupon id of the discount that has an effect now; null is none.';
 COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where no end is set, and where there is none. A discount of a coupon with duration once has no end either: Stripe takes it away after the invoice that it reduced.';

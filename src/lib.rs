@@ -23,11 +23,13 @@
 //!
 //! - [`domain`], [`clock`]: the words; the one clock. [`database`]: connections to PostgreSQL. [`retry`]: when
 //!   something that failed is tried again. [`interval`]: durations in SQL. [`text`]: 80 columns.
+//!   [`tls`]: the certificates that are trusted.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
 //! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
 //! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
 //! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
 //! - [`client`]: the way out, to Stripe's API.
+//! - [`listener`]: HTTP over plain TCP, its limits and its end.
 //! - [`receiver`], [`renewals`], [`worker`], [`reconcile`], [`backfill`], [`ops`]: the parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for people.
 //!
@@ -51,6 +53,7 @@ pub mod domain;
 pub mod embedded;
 pub mod interval;
 pub mod jobs;
+pub mod listener;
 pub mod metrics;
 pub mod migrations;
 pub mod mirror;
@@ -66,4 +69,5 @@ pub mod store;
 pub mod stripe;
 pub mod telemetry;
 pub mod text;
+pub mod tls;
 pub mod worker;

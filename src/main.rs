@@ -20,9 +20,10 @@ fn main() -> ExitCode {
         Ok(planned) => planned,
         Err(error) => return cli::refuse(&error, &source),
     };
-    if let Err(error) = telemetry::start(&log) {
-        return cli::fail(&error.into());
-    }
+    let _bound = match telemetry::start(&log) {
+        Ok(bound) => bound,
+        Err(error) => return cli::fail(&error.into()),
+    };
     for warning in unknown::warnings(&source).iter().chain(source.warnings()) {
         tracing::warn!("{warning}");
     }

@@ -6,6 +6,8 @@
 use sqlx::PgConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
+use crate::database::role;
+
 /// The oldest PostgreSQL that is supported, by its major version.
 pub const OLDEST_SERVER: i32 = 15;
 
@@ -39,6 +41,9 @@ pub enum MigrationError {
     /// An applied migration is not the file that this release has.
     #[error("migrations were changed after they were applied ({}): use the release that applied them", numbers(.0))]
     Changed(Vec<i64>),
+    /// Our role lacks a privilege; the text names it, the object and the statement that gives it.
+    #[error("{0}")]
+    Privilege(String),
     /// The migrator failed.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
@@ -104,7 +109,8 @@ pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!();
     // nothing is lost by the name: no release has ever used another one
     migrator.dangerous_set_table_name(TABLE);
-    migrator.create_schema("billing");
+    // `run` takes the lock itself, because it also makes the schema under it
+    migrator.set_locking(false);
     migrator
 }
 
@@ -114,15 +120,10 @@ pub fn migrator() -> Migrator {
 /// Whatever the database says.
 pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> {
     let known = migrator();
-    let exists = sqlx::query_scalar!(
-        r#"
-        -- migrations.exists
-        SELECT to_regclass('billing.schema_migrations') IS NOT NULL AS "exists!"
-        "#
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    let applied = if exists { conn.list_applied_migrations(TABLE).await? } else { Vec::new() };
+    if let Some(lacking) = role::lacks_to_read(conn).await? {
+        return Err(MigrationError::Privilege(lacking));
+    }
+    let applied = if table_exists(conn).await? { conn.list_applied_migrations(TABLE).await? } else { Vec::new() };
     let mut status = Status::default();
     for migration in known.iter() {
         match applied.iter().find(|applied| applied.version == migration.version) {
@@ -138,13 +139,14 @@ pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> 
     Ok(status)
 }
 
-/// Applies what is missing and returns it. Any number of processes may call this at once: one works, the others wait.
+/// Applies the missing migrations and returns them. Any number of processes may call this at once: one works, the
+/// others wait. Where nothing is missing nothing is written, so a role that may create nothing gets through.
 ///
 /// A database that a newer release has migrated and that lacks nothing is left alone: a rollback must start.
 ///
 /// # Errors
-/// A server that is too old, a database that is newer and lacks something or was changed, or whatever the database says. Migrations that
-/// succeeded before the one that failed stay.
+/// A server that is too old, a database that is newer and lacks something or was changed, a missing privilege, or
+/// whatever the database says. Migrations that succeeded before the one that failed stay.
 pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> {
     let server = server_version(conn).await?;
     if server / 10_000 < OLDEST_SERVER {
@@ -161,15 +163,43 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> 
         tracing::info!("{} ({}): the schema stays as it is", before.describe(), numbers(&before.unknown));
         return Ok(Vec::new());
     }
-    let result = migrator().run_direct(None, &mut *conn, false).await;
-    if result.is_err() {
-        // after a failure the migrator keeps its lock for as long as the session lives, and a pool's sessions live on
-        let unlocked = conn.unlock().await;
-        tracing::debug!(migration.unlocked = unlocked.is_ok(), "migrating failed");
+    if before.missing.is_empty() {
+        return Ok(Vec::new());
     }
-    result?;
-    sqlx::raw_sql(COMMENTS).execute(conn).await?;
+    if let Some(lacking) = role::lacks_to_migrate(conn).await? {
+        return Err(MigrationError::Privilege(lacking));
+    }
+    conn.lock().await?;
+    let applied = apply(conn).await;
+    // also after a failure: the lock belongs to the session, and a pool's sessions live on
+    let unlocked = conn.unlock().await;
+    applied?;
+    unlocked?;
     Ok(before.missing)
+}
+
+/// Creates only what is missing: PostgreSQL checks the privilege to create before it looks whether the object exists.
+async fn apply(conn: &mut PgConnection) -> Result<(), MigrationError> {
+    if !schema_exists(conn).await? {
+        sqlx::raw_sql("-- migrations.create_schema\nCREATE SCHEMA billing").execute(&mut *conn).await?;
+    }
+    if !table_exists(conn).await? {
+        conn.ensure_migrations_table(TABLE).await?;
+        sqlx::raw_sql(COMMENTS).execute(&mut *conn).await?;
+    }
+    Ok(migrator().run_direct(None, conn, false).await?)
+}
+
+async fn schema_exists(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("-- migrations.schema_exists\nSELECT to_regnamespace('billing') IS NOT NULL")
+        .fetch_one(conn)
+        .await
+}
+
+async fn table_exists(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("-- migrations.exists\nSELECT to_regclass('billing.schema_migrations') IS NOT NULL")
+        .fetch_one(conn)
+        .await
 }
 
 /// The server's version as PostgreSQL numbers it: 150018 is 15.18.

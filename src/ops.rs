@@ -3,7 +3,6 @@
 //! A server of its own, apart from the receiver: it answers while the public one is overloaded or draining. Nothing here
 //! changes anything. Started by `serve`; asked by `health`, Prometheus and Kubernetes.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,34 +11,29 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TextEncoder};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::ops::OpsConfig;
 use crate::database::{self, Session};
+use crate::listener::{Ending, Handler, Limits, Listener};
+use crate::metrics::connections::ConnectionMetrics;
 use crate::metrics::{build, service};
 use crate::migrations;
 
-/// Scrapers and probes are few; more connections than this are somebody's mistake.
-const MAX_CONNECTIONS: usize = 64;
-/// Time for a request's head; an idle connection closes after it too.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Scrapers and probes are few, and the answers take seconds at most.
+const LIMITS: Limits =
+    Limits { connections: 64, header_timeout: Duration::from_secs(30), last_request: Duration::from_secs(40) };
 /// Time for the database's answer to one readiness check.
 const READY_LIMIT: Duration = Duration::from_secs(1);
 /// Time for a connection to it: less, so that there is time left to find out why there is none.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(600);
 /// A probe and a scrape at the same time.
 const CONNECTIONS: u32 = 2;
-/// Pause after a failed accept (out of file descriptors, mostly), so that it is no busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The bound listener, before it serves.
 #[derive(Debug)]
@@ -47,6 +41,7 @@ pub struct Ops {
     listener: TcpListener,
     local_addr: SocketAddr,
     state: Arc<State>,
+    connections: ConnectionMetrics,
 }
 
 /// What requests are answered from.
@@ -57,15 +52,26 @@ struct State {
 }
 
 impl Ops {
-    /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what this process counts.
+    /// Its connections.
+    pub fn pool(&self) -> PgPool {
+        self.state.pool.clone()
+    }
+
+    /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what this
+    /// process counts, `connections` counts those to this listener.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: &OpsConfig, options: &PgConnectOptions, registry: Registry) -> io::Result<Self> {
+    pub async fn bind(
+        config: &OpsConfig,
+        options: &PgConnectOptions,
+        registry: Registry,
+        connections: ConnectionMetrics,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
         let pool = database::pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
-        Ok(Self { listener, local_addr, state: Arc::new(State { pool, registry }) })
+        Ok(Self { listener, local_addr, state: Arc::new(State { pool, registry }), connections })
     }
 
     /// The address that was bound.
@@ -73,54 +79,37 @@ impl Ops {
         self.local_addr
     }
 
-    /// Serves until `stop`; then answers what has been asked already and returns.
-    pub async fn run(self, stop: CancellationToken) {
-        let connections = TaskTracker::new();
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        while let Some(Some((stream, slot))) = stop.run_until_cancelled(self.accept(&slots)).await {
-            connections.spawn(serve(stream, slot, Arc::clone(&self.state), stop.clone()));
-        }
-        connections.close();
-        connections.wait().await;
-    }
-
-    /// The next connection and its slot; `None` once no slot can be had any more.
-    async fn accept(&self, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => return Some((stream, slot)),
-                Err(error) => {
-                    tracing::warn!(error = %error, "the ops listener cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+    /// Serves until `stop`; then answers what has been asked already and returns. `/readyz` says that the process is
+    /// shutting down from `draining` on.
+    pub async fn run(self, draining: CancellationToken, stop: CancellationToken) {
+        let Self { listener, state, connections, .. } = self;
+        // its own answers do not ask for new connections while the other listener drains
+        let ending = Ending { draining: CancellationToken::new(), shutdown: stop };
+        Listener::new(listener, OpsHandler { state, draining }, LIMITS, connections, ending).run().await;
     }
 }
 
-async fn serve(stream: TcpStream, slot: OwnedSemaphorePermit, state: Arc<State>, stop: CancellationToken) {
-    let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(state.answer(&request).await) }
-    });
-    let mut connection = std::pin::pin!(
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+/// Answers requests, and knows whether the process is shutting down.
+struct OpsHandler {
+    state: Arc<State>,
+    draining: CancellationToken,
+}
+
+impl Handler for OpsHandler {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if self.draining.is_cancelled() && request.uri().path() == "/readyz" && is_read(request.method()) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n");
         }
-    };
-    if let Err(error) = result {
-        tracing::debug!(error = %error, "a connection to the ops listener broke off");
+        self.state.answer(&request).await
     }
-    drop(slot);
+
+    fn busy(&self) -> Response<Full<Bytes>> {
+        text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at a time\n")
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 impl State {
@@ -129,7 +118,7 @@ impl State {
         if !matches!(path, "/metrics" | "/livez" | "/readyz") {
             return text(StatusCode::NOT_FOUND, "here are /metrics, /livez and /readyz\n");
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if !is_read(request.method()) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;

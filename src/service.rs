@@ -24,6 +24,8 @@ use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database::{self, Session};
+use crate::listener::Ending;
+use crate::metrics::connections::ListenerName;
 use crate::metrics::instance::Instance;
 use crate::ops::Ops;
 use crate::outbox::upkeep;
@@ -147,13 +149,13 @@ impl Service {
             // two batches
             pool: background(options, 2),
             sync,
-            metrics,
+            metrics: metrics.clone(),
             stripe: stripes_clock.clone(),
             wake,
         });
         let upkeep = config.upkeep.then(|| background(options, 1));
         let address = config.ops.listen;
-        let ops = Ops::bind(&config.ops, options, registry).await;
+        let ops = Ops::bind(&config.ops, options, registry, metrics.connections.of(ListenerName::Ops)).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
         Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, upkeep, ops })
     }
@@ -168,19 +170,33 @@ impl Service {
         self.ops.local_addr()
     }
 
-    /// Runs until `shutdown`: then requests in flight are answered and batches at work committed, and only after
-    /// that the ops listener, which has watched the end, closes too.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let parts = TaskTracker::new();
-        let pools: Vec<PgPool> = (self.worker.iter().map(|context| context.pool.clone()))
+    /// The connections of all parts.
+    pub fn pools(&self) -> Vec<PgPool> {
+        let others = self.receiver.iter().map(Receiver::pool).chain([self.ops.pool()]);
+        self.working_pools().into_iter().chain(others).collect()
+    }
+
+    /// The connections of the parts that are closed before the ops listener ends.
+    fn working_pools(&self) -> Vec<PgPool> {
+        (self.worker.iter().map(|context| context.pool.clone()))
             .chain(self.fetcher.iter().map(Fetcher::pool))
             .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
             .chain(self.reconcile.iter().map(|rounds| rounds.reconcile.pool.clone()))
             .chain(self.sampler.iter().map(|sampler| sampler.context.pool.clone()))
             .chain(self.upkeep.clone())
-            .collect();
+            .collect()
+    }
+
+    /// Runs until the ending's `shutdown`: then requests in flight are answered and batches in progress committed, and
+    /// only after that the ops listener, which reports the end, closes too. From `draining` on the process says that it
+    /// is not ready and works on as before.
+    pub async fn run(self, ending: impl Into<Ending>) {
+        let ending = ending.into();
+        let shutdown = ending.shutdown.clone();
+        let parts = TaskTracker::new();
+        let pools = self.working_pools();
         if let Some(receiver) = self.receiver {
-            parts.spawn(receiver.run(shutdown.clone()));
+            parts.spawn(receiver.run(ending.clone()));
         }
         if let Some(context) = self.worker {
             parts.spawn(worker::run_all(context, shutdown.clone()));
@@ -201,8 +217,9 @@ impl Service {
             parts.spawn(upkeep::run(pool, shutdown.clone()));
         }
         let parts_ended = CancellationToken::new();
-        let ops = tokio::spawn(self.ops.run(parts_ended.clone()));
+        let ops = tokio::spawn(self.ops.run(ending.draining.clone(), parts_ended.clone()));
         shutdown.cancelled().await;
+        ending.draining.cancel();
         parts.close();
         parts.wait().await;
         // connections on their way back would complain of a server that ends with us, as the embedded one does

@@ -110,7 +110,7 @@ fn pure_files_are_pure() {
 }
 
 /// Data flows one way: the rooms in their order, and which of those before it a room uses.
-const ROOMS: [(&str, &[&str]); 29] = [
+const ROOMS: [(&str, &[&str]); 31] = [
     ("clock", &[]),
     ("retry", &[]),
     ("interval", &[]),
@@ -123,13 +123,15 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ("store", &["domain"]),
     ("outbox", &["domain", "interval", "retry"]),
     ("jobs", &["domain", "interval"]),
-    ("migrations", &[]),
+    ("tls", &[]),
+    ("migrations", &["database"]),
     ("embedded", &[]),
     ("metrics", &["domain", "database", "stripe"]),
-    ("config", &["embedded"]),
+    ("config", &["database", "embedded", "tls"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
-    ("receiver", &["clock", "config", "domain", "metrics", "outbox", "database", "stripe"]),
+    ("listener", &["metrics"]),
+    ("receiver", &["clock", "config", "domain", "listener", "metrics", "outbox", "database", "stripe"]),
     ("renewals", &["clock", "config", "domain", "jobs", "metrics", "database"]),
     (
         "worker",
@@ -158,7 +160,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
         "backfill",
         &["client", "clock", "domain", "jobs", "metrics", "mirror", "reconcile", "retry", "store", "stripe", "worker"],
     ),
-    ("ops", &["config", "metrics", "migrations", "database"]),
+    ("ops", &["config", "listener", "metrics", "migrations", "database"]),
     (
         "service",
         &[
@@ -167,6 +169,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "clock",
             "config",
             "database",
+            "listener",
             "metrics",
             "ops",
             "outbox",
@@ -193,6 +196,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "domain",
             "embedded",
             "jobs",
+            "listener",
             "metrics",
             "migrations",
             "outbox",
@@ -203,6 +207,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "service",
             "store",
             "text",
+            "tls",
             "worker",
         ],
     ),

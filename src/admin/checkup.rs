@@ -20,6 +20,19 @@ pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error>
     .await
 }
 
+/// Settings of the server that are off, and without which a crash of its machine may lose or damage what it has committed.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn missing_durability(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "-- admin.missing_durability
+        SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// The database's clock.
 ///
 /// # Errors

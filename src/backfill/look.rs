@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::list::{List, Page};
 use super::looks::SHARED;
-use super::{Backfill, unnamed};
+use super::{Backfill, unannounced, unnamed};
 use crate::client::{ApiError, Listed, Span, Urgency};
 use crate::domain::object::ObjectKey;
 use crate::mirror::related;
@@ -236,13 +236,14 @@ impl Backfill {
             let done = reading::merge(&mut tx, &context, reading).await?;
             let lacking = done.demands.fetches().filter(|key| !asked.contains(key) && is_readable(&key.object_type));
             let lacking: BTreeSet<ObjectKey> = if is_last { BTreeSet::new() } else { lacking.cloned().collect() };
+            let changes = unannounced::leave_out(&mut tx, done.changes).await?;
             if lacking.is_empty() && matches!(keep, Keep::Yes(_)) {
                 tx.commit().await?;
                 context.limits.notify_one();
             } else {
                 tx.rollback().await?;
             }
-            Ok((done.changes, lacking))
+            Ok((changes, lacking))
         };
         Ok(reading::contained(work).await?)
     }

@@ -24,6 +24,7 @@ mod run;
 pub mod runs;
 pub mod sampler;
 pub mod survey;
+mod unannounced;
 mod unnamed;
 
 use std::sync::Arc;

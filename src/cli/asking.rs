@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use sqlx::postgres::PgConnectOptions;
 
 use super::database;
 use crate::backfill::{Backfill, PATIENCE};
@@ -16,15 +15,17 @@ use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::hosts::Hosts;
 use crate::metrics::instance::Instance;
 use crate::worker::Context;
 
 /// The settings that these commands use.
-pub(super) const CONCERNS: &[Concern] = &[Concern::Database, Concern::Stripe, Concern::Sync, Concern::Log];
+pub(super) const CONCERNS: &[Concern] =
+    &[Concern::Database, Concern::Stripe, Concern::Tls, Concern::Sync, Concern::Log];
 
 /// Everything that is needed to ask, checked.
 pub(super) struct Asking {
-    database: PgConnectOptions,
+    database: Hosts,
     sync: SyncConfig,
     worker: WorkerConfig,
     stripe: StripeConfig,

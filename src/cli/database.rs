@@ -1,33 +1,27 @@
 //! One connection for a command that does one thing, with errors that say where it went and never the password.
 
-use std::time::Duration;
-
-use anyhow::Context;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, PgPool};
 
 use super::output;
-use crate::database::{self, Session, target};
+use crate::database::hosts::Hosts;
+use crate::database::{self, Session};
 use crate::migrations;
-
-/// Longer than any network takes that works.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// Connects.
 ///
 /// # Errors
 /// With the place, the reason and the mend.
-pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
+pub async fn connect(hosts: &Hosts) -> anyhow::Result<PgConnection> {
     let mend = |error| anyhow::anyhow!("{}; start the database, or correct DATABASE_URL", output::causes(&error));
-    reach(options).await.map_err(mend)
+    reach(hosts).await.map_err(mend)
 }
 
 /// The same, to a schema that is of this release; the inner error says what it is else, and the mend.
 ///
 /// # Errors
 /// As [`connect`], and those of the database.
-pub(super) async fn current(options: &PgConnectOptions) -> anyhow::Result<Result<PgConnection, String>> {
-    let mut conn = connect(options).await?;
+pub(super) async fn current(hosts: &Hosts) -> anyhow::Result<Result<PgConnection, String>> {
+    let mut conn = connect(hosts).await?;
     let status = migrations::pending(&mut conn).await?;
     Ok(if status.is_current() { Ok(conn) } else { Err(format!("{}: {}", status.describe(), status.mend())) })
 }
@@ -36,15 +30,11 @@ pub(super) async fn current(options: &PgConnectOptions) -> anyhow::Result<Result
 ///
 /// # Errors
 /// With the place and the reason.
-pub(super) async fn reach(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
-    let place = target(options);
-    match tokio::time::timeout(LIMIT, database::connect(options, Session::COMMAND)).await {
-        Ok(connected) => connected.with_context(|| format!("cannot reach the database at {place}")),
-        Err(_) => anyhow::bail!("the database at {place} did not answer within {} s", LIMIT.as_secs()),
-    }
+pub(super) async fn reach(hosts: &Hosts) -> anyhow::Result<PgConnection> {
+    Ok(hosts.connect(Session::COMMAND).await?)
 }
 
-/// The connections of a command that works as a part of `serve` does. Its session is the one of [`connect`].
-pub(super) fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
-    database::pool(options, Session::COMMAND, connections, LIMIT)
+/// The connections of a command that works as a part of `serve` does, to the server of the last [`connect`].
+pub(super) fn pool(hosts: &Hosts, connections: u32) -> PgPool {
+    database::pool(hosts.current(), Session::COMMAND, connections, hosts.limit())
 }

@@ -5,14 +5,13 @@
 //! in `orphans`.
 
 mod checks;
+mod deliveries;
 mod listing;
 mod orphans;
 mod report;
 mod stripe;
 
 use std::process::ExitCode;
-
-use sqlx::postgres::PgConnectOptions;
 
 use self::listing::Listed;
 use self::report::{Check, Report};
@@ -33,6 +32,7 @@ use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::unknown;
 use crate::config::worker::WorkerConfig;
+use crate::database::hosts::Hosts;
 
 /// The settings of `doctor`: all, to list them.
 #[derive(Debug)]
@@ -67,8 +67,10 @@ struct Examined {
     odd: Vec<String>,
     /// Whether the database is the embedded one.
     is_embedded: bool,
-    database: Option<PgConnectOptions>,
+    database: Option<Hosts>,
     embedded: Option<EmbeddedConfig>,
+    /// Where the ops listener of a running `serve` is, where that is known.
+    ops: Option<OpsConfig>,
     /// How Stripe's API is reached, where that is known.
     stripe: Option<StripeConfig>,
 }
@@ -100,7 +102,8 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
         Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
     });
     let stripe = source.collect(StripeConfig::read).ok();
-    let options = database.as_ref().ok().and_then(DatabaseConfig::options);
+    let ops = source.collect(OpsConfig::read).ok();
+    let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
     Examined {
@@ -111,6 +114,7 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
         odd: source.warnings().to_vec(),
         database: options,
         embedded: embedded_options,
+        ops,
         stripe,
     }
 }
@@ -128,14 +132,17 @@ impl Examined {
             report.add(Check::warning("settings", warning, "correct the name, or unset it"));
         }
         for warning in self.odd {
-            report.add(Check::warning(
-                "settings",
-                warning,
-                "take it from the Stripe dashboard, unless another sender signs with it",
-            ));
+            let (detail, mend) = warning.split_once("; ").unwrap_or((&warning, "correct it"));
+            report.add(Check::warning("settings", detail, mend));
         }
         if let Some(embedded) = self.embedded {
             report.add(checks::embedded(&embedded, self.is_embedded));
+        }
+        if let Some(config) = &self.ops {
+            report.add(deliveries::check(config.listen).await);
+        }
+        if let Some(config) = &self.stripe {
+            report.add(stripe::egress(config));
         }
         if self.is_embedded {
             report.add(checks::not_looked_at());

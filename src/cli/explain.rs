@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
@@ -15,6 +14,7 @@ use crate::admin::explain::{self, Step, What};
 use crate::config::database::required;
 use crate::config::settings::Concern;
 use crate::config::source::Source;
+use crate::database::hosts::Hosts;
 use crate::domain::object::{ObjectKey, row_id};
 
 /// The settings of `explain`.
@@ -57,7 +57,7 @@ impl Args {
         Some(Box::pin(async move { self.run(&options).await }))
     }
 
-    async fn run(self, options: &PgConnectOptions) -> anyhow::Result<ExitCode> {
+    async fn run(self, options: &Hosts) -> anyhow::Result<ExitCode> {
         let conn = &mut database::connect(options).await?;
         let subject = self.subject(conn).await?;
         let steps = self.steps(conn, &subject).await?;

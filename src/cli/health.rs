@@ -22,6 +22,8 @@ use crate::service::on_this_machine;
 const LIMIT: Duration = Duration::from_secs(3);
 /// The answer is one line.
 const LONGEST_ANSWER: usize = 4096;
+/// The metrics are some hundred lines.
+const LONGEST_METRICS: usize = 4 * 1024 * 1024;
 
 /// The settings of `health`.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Args {
 
 async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitCode> {
     let uri = format!("http://{address}{path}");
-    let answer = tokio::time::timeout(LIMIT, ask(&uri)).await;
+    let answer = tokio::time::timeout(LIMIT, ask(&uri, LONGEST_ANSWER)).await;
     let (status, body) =
         answer.with_context(|| format!("{uri} did not answer within {} s", LIMIT.as_secs()))?.map_err(|error| {
             let why = output::causes(&error);
@@ -64,10 +66,18 @@ async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitC
     anyhow::bail!("{uri} answered {}: {}", status.as_u16(), body.trim())
 }
 
-async fn ask(uri: &str) -> anyhow::Result<(StatusCode, String)> {
+/// The metrics of the `serve` that listens here; `None` where there is none, or something else.
+pub(super) async fn metrics(listen: SocketAddr) -> Option<String> {
+    let uri = format!("http://{}/metrics", on_this_machine(listen));
+    let (status, text) = tokio::time::timeout(LIMIT, ask(&uri, LONGEST_METRICS)).await.ok()?.ok()?;
+    (status == StatusCode::OK).then_some(text)
+}
+
+/// Never through a proxy: the listener is on this machine.
+async fn ask(uri: &str, longest: usize) -> anyhow::Result<(StatusCode, String)> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let response = client.get(uri.parse()?).await.map_err(super::send::cause)?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(anyhow::Error::from_boxed)?;
+    let body = Limited::new(response.into_body(), longest).collect().await.map_err(anyhow::Error::from_boxed)?;
     Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
 }

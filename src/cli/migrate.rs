@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use sqlx::postgres::PgConnectOptions;
-
 use super::settings::{SettingArgs, Uses};
 use super::{Task, database, output};
 use crate::config::database::required;
 use crate::config::settings::Concern;
 use crate::config::source::Source;
+use crate::database::hosts::Hosts;
 use crate::migrations;
 
 /// The settings of `migrate`.
@@ -34,7 +33,7 @@ impl Args {
     }
 }
 
-async fn migrate(options: PgConnectOptions) -> anyhow::Result<ExitCode> {
+async fn migrate(options: Hosts) -> anyhow::Result<ExitCode> {
     let mut conn = database::connect(&options).await?;
     let applied = migrations::run(&mut conn).await?;
     for migration in &applied {

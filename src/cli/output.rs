@@ -1,7 +1,9 @@
 //! What the operator reads: the only place that writes to standard output and standard error.
 //!
-//! Text may come from payloads and from other servers, so no control character reaches the terminal.
+//! Text may come from payloads and from other servers, so no character reaches the terminal that controls it or changes the
+//! order in which text is shown.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -25,7 +27,24 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// # Errors
 /// When standard output cannot be written.
 pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(&serde_json::to_string(value).context("cannot write JSON")?)
+    print(&json_line(value)?)
+}
+
+/// A JSON object as one line. What must not reach a terminal is escaped, so the value stays what it is.
+///
+/// # Errors
+/// When the value has no JSON form.
+pub fn json_line(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    let line = serde_json::to_string(value).context("cannot write JSON")?;
+    Ok(line.chars().fold(String::with_capacity(line.len()), |mut line, letter| {
+        if is_control(letter) {
+            // all of them are below U+10000; JSON itself has none outside of its texts
+            let _ = write!(line, "\\u{:04x}", u32::from(letter));
+        } else {
+            line.push(letter);
+        }
+        line
+    }))
 }
 
 /// Prints text and a line break to standard error; there is no one to tell when that fails.
@@ -53,7 +72,14 @@ pub fn causes(error: &anyhow::Error) -> String {
 }
 
 fn tame(text: &str) -> String {
-    text.replace(|letter: char| letter.is_control() && letter != '\n', "\u{FFFD}")
+    text.replace(|letter: char| is_control(letter) && letter != '\n', "\u{FFFD}")
+}
+
+/// Whether a character controls a terminal, breaks a line, or shows text in another order than it has: the bidirectional
+/// controls of Unicode. With those a name can look like another one, or like the columns beside it.
+fn is_control(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -69,5 +95,18 @@ mod tests {
     #[test]
     fn no_control_character_reaches_the_terminal() {
         assert_eq!(tame("a\u{1b}[31mb\nc\u{9b}"), "a\u{FFFD}[31mb\nc\u{FFFD}");
+        for bidirectional in
+            "\u{61C}\u{200E}\u{200F}\u{202A}\u{202B}\u{202C}\u{202D}\u{202E}\u{2066}\u{2067}\u{2068}\u{2069}".chars()
+        {
+            assert_eq!(tame(&format!("a{bidirectional}b")), "a\u{FFFD}b");
+        }
+    }
+
+    #[test]
+    fn json_shows_no_control_character_and_keeps_the_value() {
+        let name = "Ada\u{202E}\u{9b}\u{1b} שלום";
+        let line = json_line(&serde_json::json!({ "name": name })).unwrap();
+        assert_eq!(line, "{\"name\":\"Ada\\u202e\\u009b\\u001b שלום\"}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["name"], name);
     }
 }

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use prometheus::Registry;
-use sqlx::postgres::PgConnectOptions;
 
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
@@ -14,6 +13,7 @@ use crate::config::source::Source;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::hosts::Hosts;
 use crate::jobs::rebuild::{estimate, unknown};
 use crate::metrics::instance::Instance;
 use crate::worker::Context;
@@ -24,7 +24,8 @@ use crate::worker::rebuild::{Page, Rebuild};
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Stripe, Concern::Sync, Concern::Log];
+    const CONCERNS: &'static [Concern] =
+        &[Concern::Database, Concern::Stripe, Concern::Tls, Concern::Sync, Concern::Log];
 }
 
 /// Arguments of `rebuild`.
@@ -58,7 +59,7 @@ impl Args {
 
     async fn run(
         self,
-        database: PgConnectOptions,
+        database: Hosts,
         (sync, worker, stripe): (SyncConfig, WorkerConfig, StripeConfig),
     ) -> anyhow::Result<ExitCode> {
         let mut conn = match database::current(&database).await? {

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use prometheus::Registry;
-use sqlx::postgres::PgConnectOptions;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,7 @@ use crate::config::settings::Concern;
 use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
+use crate::database::hosts::Hosts;
 use crate::metrics::instance::Instance;
 use crate::reconcile::run::{Compared, Run, Since};
 use crate::reconcile::store::Tally;
@@ -70,7 +70,7 @@ impl Args {
         Some(Box::pin(async move { self.run(database, sync, stripe).await }))
     }
 
-    async fn run(self, database: PgConnectOptions, sync: SyncConfig, stripe: StripeConfig) -> anyhow::Result<ExitCode> {
+    async fn run(self, database: Hosts, sync: SyncConfig, stripe: StripeConfig) -> anyhow::Result<ExitCode> {
         if let Err(wrong) = database::current(&database).await? {
             return Ok(output::refuse(&wrong));
         }

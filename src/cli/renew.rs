@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
@@ -17,6 +16,7 @@ use super::{Task, database, instant, output};
 use crate::config::database::required;
 use crate::config::settings::Concern;
 use crate::config::source::Source;
+use crate::database::hosts::Hosts;
 use crate::domain::renewal::Renewed;
 use crate::renewals::ledger::{self, Due, State};
 use crate::text::to_the_second;
@@ -60,7 +60,7 @@ impl Args {
         Some(Box::pin(async move { self.run(&options).await }))
     }
 
-    async fn run(self, options: &PgConnectOptions) -> anyhow::Result<ExitCode> {
+    async fn run(self, options: &Hosts) -> anyhow::Result<ExitCode> {
         let mut conn = match database::current(options).await? {
             Ok(conn) => conn,
             Err(wrong) => return Ok(output::refuse(&wrong)),

@@ -21,10 +21,12 @@ use self::delivery::{Endpoint, File};
 use self::report::Report;
 use super::Task;
 use super::settings::{SettingArgs, Uses};
+use crate::config::egress;
 use crate::config::receiver;
 use crate::config::secret::WebhookSecret;
 use crate::config::settings::Concern;
 use crate::config::source::Source;
+use crate::tls::Roots;
 
 pub(super) use self::delivery::cause;
 
@@ -33,7 +35,7 @@ pub(super) use self::delivery::cause;
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Signing, Concern::Log];
+    const CONCERNS: &'static [Concern] = &[Concern::Signing, Concern::Tls, Concern::Log];
 }
 
 /// Arguments of `send`.
@@ -58,13 +60,14 @@ pub struct Args {
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
         // during rotation the first one is the newest, by convention
-        let secret = receiver::secrets(source)?.into_iter().next()?;
-        Some(Box::pin(self.send(secret)))
+        let secret = receiver::secrets(source).and_then(|secrets| secrets.into_iter().next());
+        let roots = egress::roots(source);
+        Some(Box::pin(self.send(secret?, roots?)))
     }
 
-    async fn send(self, secret: WebhookSecret) -> anyhow::Result<ExitCode> {
+    async fn send(self, secret: WebhookSecret, roots: Roots) -> anyhow::Result<ExitCode> {
         let files = read(&self.files)?;
-        let endpoint = Arc::new(Endpoint::new(self.to, secret));
+        let endpoint = Arc::new(Endpoint::new(self.to, secret, &roots));
         let slots = Arc::new(Semaphore::new(usize::from(self.concurrency)));
         let mut deliveries = JoinSet::new();
         let mut report = Report::default();

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sqlx::postgres::PgConnectOptions;
-use tokio_util::sync::CancellationToken;
 
 use super::database::connect;
 use super::settings::{SettingArgs, Uses};
 use super::signals::Signals;
 use super::{Task, output};
+use crate::admin::checkup;
 use crate::config::database::{self, DatabaseConfig};
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
@@ -23,8 +22,10 @@ use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
-use crate::database::target;
+use crate::database::hosts::Hosts;
+use crate::database::{role, target};
 use crate::embedded::{Cluster, EmbeddedError};
+use crate::listener::Ending;
 use crate::migrations;
 use crate::receiver::PATH;
 use crate::service::{Service, ServiceConfig};
@@ -88,7 +89,7 @@ pub struct Config {
     pub roles: BTreeSet<Role>,
     /// Whether to migrate an external database first.
     pub migrate: bool,
-    /// Has a URL exactly where `embedded` is `None`.
+    /// Has hosts exactly where `embedded` is `None`.
     pub database: DatabaseConfig,
     /// With `--embedded`.
     pub embedded: Option<EmbeddedConfig>,
@@ -157,22 +158,24 @@ impl Args {
 /// Exactly one database: a lost variable must not put events on a throwaway disk, and a variable that is there must
 /// not be overlooked.
 pub(super) fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> {
-    let database = DatabaseConfig::read(source)?;
-    match (&database.url, embedded) {
-        (Some(_), true) => {
-            let wrong = "is set, and --embedded asks for another database";
-            source.problem(Problem::new("DATABASE_URL", wrong, "unset the variable, or leave --embedded out"));
-            None
-        }
-        (None, false) => {
-            source.problem(database::missing(
-                "set it to postgres://user:password@host:port/name, or give --embedded for a private PostgreSQL in \
-                 BILLING_SYNC_DATA_DIR",
-            ));
-            None
-        }
-        _ => Some(database),
+    if embedded && database::is_set(source) {
+        let wrong = "is set, and --embedded asks for another database";
+        source.problem(Problem::new("DATABASE_URL", wrong, "unset the variable, or leave --embedded out"));
+        return None;
     }
+    if embedded {
+        // the PG* variables may be of a shell that is used for other databases too
+        return Some(DatabaseConfig { hosts: None });
+    }
+    let database = DatabaseConfig::read(source)?;
+    if database.hosts.is_none() {
+        source.problem(database::missing(
+            "set it to postgres://user:password@host:port/name (or PGHOST and the other PG* variables), or give \
+             --embedded for a private PostgreSQL in BILLING_SYNC_DATA_DIR",
+        ));
+        return None;
+    }
+    Some(database)
 }
 
 /// Serves until a signal.
@@ -183,13 +186,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     if let Some(embedded) = &config.embedded {
         let mut cluster = start_embedded(embedded).await?;
-        let database = cluster.connect_options();
+        let database = Hosts::from(cluster.connect_options());
         let served = serve(&config, &database, &mut signals, cluster.ended()).await;
         cluster.stop().await?;
         return served;
     }
     // `configure` has seen to it that there is one
-    let database = config.database.options().context("there is no database: set DATABASE_URL, or give --embedded")?;
+    let database =
+        config.database.hosts.clone().context("there is no database: set DATABASE_URL, or give --embedded")?;
     serve(&config, &database, &mut signals, std::future::pending()).await
 }
 
@@ -207,12 +211,12 @@ async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {
 /// `lost` says that the private PostgreSQL has ended: without it nothing can be stored or processed any more.
 async fn serve(
     config: &Config,
-    database: &PgConnectOptions,
+    database: &Hosts,
     signals: &mut Signals,
     lost: impl Future<Output = EmbeddedError>,
 ) -> anyhow::Result<ExitCode> {
     // first, so that an address in use leaves the schema alone
-    let service = Service::bind(&config.service(), database).await?;
+    let service = Service::bind(&config.service(), database.current()).await?;
     if let Err(missing) = prepare_schema(config, database).await? {
         return Ok(output::refuse(&missing));
     }
@@ -220,7 +224,7 @@ async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(","),
         workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
-        database = target(database),
+        database = target(database.current()),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,
@@ -236,12 +240,14 @@ async fn serve(
              in doubt: reason needs_fetch); once it is set, `billing-sync rebuild` asks for all of it"
         );
     }
-    let shutdown = CancellationToken::new();
-    let mut running = std::pin::pin!(signals.run(service.run(shutdown.clone()), &shutdown, config.shutdown.timeout));
+    // ends with this function
+    let _follow = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(database.clone().follow(service.pools())));
+    let ending = Ending::default();
+    let mut running = std::pin::pin!(signals.run(service.run(ending.clone()), &ending, &config.shutdown));
     let ended = tokio::select! {
         ended = running.as_mut() => ended,
         lost = lost => {
-            shutdown.cancel();
+            ending.shutdown.cancel();
             let _ = tokio::time::timeout(config.shutdown.timeout, running).await;
             return Err(lost.into());
         }
@@ -251,18 +257,30 @@ async fn serve(
 }
 
 /// Migrates where that was asked for, and checks otherwise: the inner error says what is missing.
-async fn prepare_schema(config: &Config, database: &PgConnectOptions) -> anyhow::Result<Result<(), String>> {
+async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Result<(), String>> {
     let mut conn = connect(database).await?;
+    let off = checkup::missing_durability(&mut conn).await?;
+    if !off.is_empty() {
+        tracing::warn!(
+            settings = off.join(","),
+            "the database runs without durability: a power cut may lose events that Stripe was told are stored"
+        );
+    }
     if config.migrate || config.embedded.is_some() {
         for migration in migrations::run(&mut conn).await? {
             tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");
         }
-        return Ok(Ok(()));
+    } else {
+        let status = migrations::pending(&mut conn).await?;
+        // no migrating mends one that was changed
+        let or_else = if status.changed.is_empty() { ", or start with --migrate" } else { "" };
+        if !status.is_current() {
+            return Ok(Err(format!("{}: {}{or_else}", status.describe(), status.mend())));
+        }
     }
-    let status = migrations::pending(&mut conn).await?;
-    // no migrating mends one that was changed
-    let or_else = if status.changed.is_empty() { ", or start with --migrate" } else { "" };
-    Ok(if status.is_current() { Ok(()) } else { Err(format!("{}: {}{or_else}", status.describe(), status.mend())) })
+    let writes = [Role::Worker, Role::Renewals, Role::Reconcile].iter().any(|role| config.roles.contains(role));
+    let lacking = role::lacks_to_serve(&mut conn, writes, config.roles.contains(&Role::Upkeep)).await?;
+    Ok(lacking.map_or(Ok(()), Err))
 }
 
 impl Config {

@@ -71,8 +71,7 @@ impl HttpStripe {
         attempts: RetryPolicy,
     ) -> Result<Self, BuildError> {
         let key = config.secret_key.clone().ok_or(BuildError)?;
-        let base = config.api_base.as_str().trim_end_matches('/');
-        let transport = Transport::new(format!("{base}/"), key, config.timeout, config.concurrency, clock);
+        let transport = Transport::new(config, key, clock);
         let limiter = Limiter::new(config.rate, config.concurrency, PATIENCE);
         Ok(Self {
             transport: Arc::new(transport),

@@ -1,7 +1,7 @@
 //! The way out: reads from Stripe's API, paced and repeated, as raw JSON with the time that they speak of.
 //!
 //! ```text
-//! Read ─▶ request (async-stripe's builders) ─▶ limiter (budget, slots) ─▶ transport (one pool) ─▶ verdict ─▶ Answer
+//! Read ─▶ request (async-stripe's builders) ─▶ limiter (budget, slots) ─▶ transport (one pool, route) ─▶ verdict ─▶ Answer
 //!                                                  ▲                                                 │
 //!                                                  └──── again: backoff, or what Retry-After says ───┘
 //! ```
@@ -16,6 +16,7 @@ mod http;
 mod limiter;
 mod permission;
 mod read;
+mod route;
 mod transport;
 mod verdict;
 

@@ -181,4 +181,6 @@ fn every_operation_is_listed_once() {
 #[test]
 fn the_builders_speak_the_version_that_we_ask_for() {
     assert_eq!(stripe_client_core::VERSION.as_str(), crate::client::API_VERSION);
+    let walked = include_str!("../../docs/stripe-versions.md");
+    assert!(walked.contains(&format!("## {}\n", crate::client::API_VERSION)), "its changes are read line by line");
 }

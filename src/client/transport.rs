@@ -10,7 +10,6 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, USER_AGENT};
 use hyper::{Request, Response};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -22,7 +21,10 @@ use tokio::time::Instant;
 use super::API_VERSION;
 use super::hints::{self, Hints};
 use super::read::V2;
+use super::route::{self, Connector};
 use crate::clock::{self, Heard};
+use crate::config::egress::Egress;
+use crate::config::stripe::StripeConfig;
 
 /// The largest answers, pages of a hundred expanded objects, have a few megabytes.
 pub(super) const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -35,11 +37,12 @@ const AGENT: &str = concat!("billing-sync/", env!("CARGO_PKG_VERSION"));
 /// The pool, and what every request has.
 #[derive(Debug)]
 pub(super) struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<Connector, Empty<Bytes>>,
     /// Ends with a slash.
     base: String,
     key: SecretString,
     timeout: Duration,
+    egress: Egress,
     /// Stripe's clock, as its last answer told it.
     heard: Heard,
 }
@@ -66,21 +69,21 @@ pub(super) enum Failure {
 }
 
 impl Transport {
-    /// `base` ends with a slash; `timeout` is for one attempt, from its connection to the end of the answer; `idle`
-    /// connections are kept. `heard` is told Stripe's time.
-    pub(super) fn new(base: String, key: SecretString, timeout: Duration, idle: usize, heard: Heard) -> Self {
+    /// The base ends with a slash; the time-out is for one attempt, from its connection to the end of the answer; as many
+    /// idle connections are kept as requests are made at a time. `heard` is told Stripe's time.
+    pub(super) fn new(config: &StripeConfig, key: SecretString, heard: Heard) -> Self {
+        let base = format!("{}/", config.api_base.as_str().trim_end_matches('/'));
+        let (timeout, idle) = (config.timeout, config.concurrency);
         let mut tcp = HttpConnector::new();
-        // the configuration has seen to it that only this machine is asked without TLS
-        tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_LIMIT.min(timeout)));
-        let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = route::connector(&config.egress, tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_LIMIT)
             .pool_max_idle_per_host(idle)
-            .build(tls);
-        Self { client, base, key, timeout, heard }
+            .build(connector);
+        Self { client, base, key, timeout, egress: config.egress.clone(), heard }
     }
 
     /// Sends the request once.
@@ -89,7 +92,7 @@ impl Transport {
         let limit = humantime::format_duration(self.timeout);
         tokio::time::timeout(self.timeout, self.exchange(request))
             .await
-            .unwrap_or_else(|_| Err(Failure::Unanswered(format!("no answer within {limit}"))))
+            .unwrap_or_else(|_| Err(self.unanswered(format!("no answer within {limit}"))))
     }
 
     fn write(&self, request: &RequestBuilder, account: &str) -> Option<Request<Empty<Bytes>>> {
@@ -110,7 +113,7 @@ impl Transport {
 
     async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<Reply, Failure> {
         let begin = Instant::now();
-        let response = self.client.request(request).await.map_err(|error| unanswered(&error))?;
+        let response = self.client.request(request).await.map_err(|error| self.unanswered(causes(&error)))?;
         // taken here: Stripe writes `Date` with the head, however long the body is on its way
         let (took, now) = (begin.elapsed(), clock::now());
         let hints = Hints::of(response.headers(), now);
@@ -119,8 +122,33 @@ impl Transport {
         }
         let at = hints::began(hints.date.unwrap_or(now), took);
         let status = response.status().as_u16();
-        let body = collect(response, status, &hints).await?;
+        let body = self.collect(response, status, &hints).await?;
         Ok(Reply { status, hints, body, at })
+    }
+
+    async fn collect(&self, response: Response<Incoming>, status: u16, hints: &Hints) -> Result<Bytes, Failure> {
+        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return Failure::TooLong { status, request_id: hints.request_id.clone() };
+            }
+            self.unanswered(causes(error.as_ref()))
+        })
+    }
+
+    /// What happened, and what of this machine's settings it depends on.
+    fn unanswered(&self, mut why: String) -> Failure {
+        if let Some(proxy) = &self.egress.proxy {
+            why = format!("{why} ({})", proxy.describe());
+        }
+        if why.contains("invalid peer certificate") {
+            let roots = self.egress.roots.origin();
+            why = format!(
+                "{why}; it was checked against {roots}. Where a private CA signs it, SSL_CERT_FILE must name a file \
+                 with that CA's certificate"
+            );
+        }
+        Failure::Unanswered(why)
     }
 }
 
@@ -132,19 +160,9 @@ fn path(path: &str) -> String {
     }
 }
 
-async fn collect(response: Response<Incoming>, status: u16, hints: &Hints) -> Result<Bytes, Failure> {
-    let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
-    body.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            return Failure::TooLong { status, request_id: hints.request_id.clone() };
-        }
-        unanswered(error.as_ref())
-    })
-}
-
-/// What happened, and why, as far down as it is told.
-fn unanswered<'a>(error: &'a (dyn Error + 'static)) -> Failure {
+/// What happened and why, down to the last cause, in one line.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> String {
     let below = |error: &&'a (dyn Error + 'static)| (*error).source();
     let causes = std::iter::successors(Some(error), below).map(ToString::to_string);
-    Failure::Unanswered(causes.collect::<Vec<_>>().join(": ").replace('\n', " "))
+    causes.collect::<Vec<_>>().join(": ").replace('\n', " ")
 }

@@ -12,6 +12,15 @@ use super::source::{Found, Origin};
 /// Longest piece of a wrong value that an error repeats.
 const QUOTED_CHARS: usize = 40;
 
+/// Why a secret cannot be used, and the fix. Neither text has a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What is wrong with it.
+    pub wrong: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -51,6 +60,11 @@ impl Problem {
         Self::new(subject(setting, &found.origin), wrong, mend)
     }
 
+    /// A secret that its own parser refuses.
+    pub(super) fn refused(setting: &Setting, found: &Found, refused: Refused) -> Self {
+        Self::new(subject(setting, &found.origin), refused.wrong, refused.mend)
+    }
+
     pub(super) fn set_twice(setting: &Setting) -> Self {
         let file = setting.file_variable();
         Self::new(setting.name, format!("is set, and so is {file}"), "set one of the two only")
@@ -85,7 +99,7 @@ pub struct ConfigError {
 }
 
 /// The name under which the operator set it.
-fn subject(setting: &Setting, origin: &Origin) -> String {
+pub(super) fn subject(setting: &Setting, origin: &Origin) -> String {
     match (origin, setting.flag) {
         (Origin::Flag, Some(flag)) => format!("--{flag}"),
         (Origin::File(_), _) => setting.file_variable(),

@@ -9,11 +9,13 @@
 
 pub mod database;
 pub mod demo;
+pub mod egress;
 pub mod embedded;
 pub mod error;
 pub mod log;
 pub mod ops;
 pub mod parse;
+mod pasted;
 pub mod receiver;
 pub mod reconcile;
 pub mod secret;

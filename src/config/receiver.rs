@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::parse::{self, Expected, Parsed};
+use super::error::{Problem, Refused};
+use super::parse;
+use super::pasted;
 use super::settings;
 use super::source::Source;
 use crate::config::secret::WebhookSecret;
@@ -18,7 +20,7 @@ const PREFIX: &str = "whsec_";
 pub struct ReceiverConfig {
     /// `BILLING_SYNC_LISTEN`, default `127.0.0.1:8080`: the address of the public listener.
     pub listen: SocketAddr,
-    /// `STRIPE_WEBHOOK_SECRET`: the endpoint's signing secrets, comma-separated while one replaces another.
+    /// `STRIPE_WEBHOOK_SECRET`: the endpoint's signing secrets, several while one replaces another.
     pub secrets: Vec<WebhookSecret>,
     /// `BILLING_SYNC_BODY_LIMIT`, default 1 MiB: a longer body is answered 413.
     pub body_limit: usize,
@@ -60,47 +62,76 @@ impl ReceiverConfig {
     }
 }
 
+/// Where a signing secret is found, and how several are written.
+const MEND: &str = "set it to the endpoint's signing secret (whsec_…), or to several separated by commas or line breaks: in the \
+                    Stripe dashboard under Developers > Webhooks > your endpoint > Signing secret, or as printed by `stripe listen`";
+
+/// What is often pasted instead of a signing secret: how it begins, and what it is.
+const OTHERS: [(&str, &str); 8] = [
+    ("sk_", "is an API key (sk_…), which belongs into STRIPE_SECRET_KEY"),
+    ("rk_", "is an API key (rk_…), which belongs into STRIPE_SECRET_KEY"),
+    ("pk_", "is a publishable key (pk_…)"),
+    ("we_", "is the id of the endpoint (we_…), not its secret"),
+    ("acct_", "is the id of an account (acct_…)"),
+    ("http://", "is a URL"),
+    ("https://", "is a URL"),
+    ("${", "is the name of a variable (${…}) that was not replaced by its value"),
+];
+
 /// Reads the signing secrets alone, for `send`: the first one signs.
 pub fn secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
-    let mend = "set it to the endpoint's signing secret (whsec_…): in the Stripe dashboard under Developers > \
-                Webhooks > your endpoint > Signing secret, or as printed by `stripe listen`";
-    let secrets = source.required(&settings::WEBHOOK_SECRET, mend, parse_secrets)?;
-    warn_of_odd_ones(source);
-    Some(secrets)
+    let secrets = source.secret(&settings::WEBHOOK_SECRET, parse_secrets)?;
+    if secrets.is_none() {
+        source.problem(Problem::missing(&settings::WEBHOOK_SECRET, MEND));
+    }
+    warn_of_odd_ones(source, secrets.as_deref().unwrap_or_default());
+    secrets
 }
 
 /// Reads the signing secrets where there are any, for a demo that goes on: it has one of its own.
 pub(super) fn optional_secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
-    let secrets = source.optional(&settings::WEBHOOK_SECRET, parse_secrets)?;
-    warn_of_odd_ones(source);
-    Some(secrets.unwrap_or_default())
+    let secrets = source.secret(&settings::WEBHOOK_SECRET, parse_secrets)?.unwrap_or_default();
+    warn_of_odd_ones(source, &secrets);
+    Some(secrets)
 }
 
-fn parse_secrets(text: &str) -> Parsed<Vec<WebhookSecret>> {
-    text.split(',').map(secret_of).collect()
+/// The secrets of a text, equal ones once.
+pub(crate) fn parse_secrets(text: &str) -> Result<Vec<WebhookSecret>, Refused> {
+    let refused = |wrong: String| Refused { wrong, mend: MEND.to_owned() };
+    let is_known = |word: &str| word.starts_with(PREFIX);
+    let found =
+        pasted::several(text, settings::WEBHOOK_SECRET.name, is_known).map_err(|wrong| refused(wrong.to_string()))?;
+    let count = found.len();
+    for (at, secret) in found.iter().enumerate() {
+        if let Some(wrong) = wrong_with(secret, (at + 1, count)) {
+            return Err(refused(wrong));
+        }
+    }
+    found.iter().map(|secret| WebhookSecret::new(secret).map_err(|error| refused(error.to_string()))).collect()
 }
 
-/// An API key in the place of the signing secret is a mistake often made, and would refuse every delivery; a prefix with
+/// Another text in the place of a signing secret is a mistake often made, and would refuse every delivery; a prefix with
 /// nothing behind it is one that anybody could sign with.
-fn secret_of(text: &str) -> Parsed<WebhookSecret> {
-    let expected = || Expected {
-        what: "a webhook signing secret (whsec_…), or several separated by commas".to_owned(),
-        hint: ", none blank, none an API key and none whsec_ alone. The Stripe dashboard shows it under Developers > Webhooks > your \
-               endpoint > Signing secret, `stripe listen` prints it",
-    };
-    let is_api_key = ["sk_", "rk_", "pk_"].iter().any(|prefix| text.trim().starts_with(prefix));
-    let is_empty = text.trim() == PREFIX;
-    if is_api_key || is_empty { Err(expected()) } else { WebhookSecret::new(text).map_err(|_| expected()) }
+fn wrong_with(secret: &str, place: (usize, usize)) -> Option<String> {
+    let which = pasted::which(place.0, place.1);
+    if let Some((_, is)) = OTHERS.iter().find(|(start, _)| secret.starts_with(start)) {
+        return Some(format!("{which} {is} (the value is not shown)"));
+    }
+    if secret == PREFIX {
+        return Some(format!("{which} has nothing behind {PREFIX}"));
+    }
+    pasted::wrong_behind(PREFIX, secret, place).map(|wrong| wrong.to_string())
 }
 
 /// A secret that does not look like one of Stripe's is a warning and no error: other senders have others.
-fn warn_of_odd_ones(source: &mut Source) {
-    let Ok(Some(found)) = source.look_up(&settings::WEBHOOK_SECRET) else { return };
-    let odd = found.text.split(',').filter(|secret| !secret.trim().starts_with(PREFIX)).count();
+fn warn_of_odd_ones(source: &mut Source, secrets: &[WebhookSecret]) {
+    let odd = secrets.iter().filter(|secret| !secret.expose().starts_with(PREFIX)).count();
     if odd > 0 {
-        let name = settings::WEBHOOK_SECRET.name;
-        let count = found.text.split(',').count();
+        let (name, count) = (settings::WEBHOOK_SECRET.name, secrets.len());
         let which = if count == 1 { "does".to_owned() } else { format!("has {odd} of {count} secrets that do") };
-        source.warn(format!("{name} {which} not begin with {PREFIX}, as all signing secrets of Stripe's do"));
+        source.warn(format!(
+            "{name} {which} not begin with {PREFIX}, as all signing secrets of Stripe's do; take it from the Stripe \
+             dashboard, unless another sender signs with it"
+        ));
     }
 }

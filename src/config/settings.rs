@@ -14,6 +14,8 @@ pub enum Concern {
     Receiver,
     /// The way out to Stripe.
     Stripe,
+    /// The certificates that are trusted.
+    Tls,
     /// Which events count, and what they mean.
     Sync,
     /// The processing of stored events.
@@ -37,6 +39,7 @@ impl Concern {
         Self::Signing,
         Self::Receiver,
         Self::Stripe,
+        Self::Tls,
         Self::Sync,
         Self::Worker,
         Self::Reconcile,
@@ -52,6 +55,7 @@ impl Concern {
             Self::Database => "Database",
             Self::Signing | Self::Receiver => "Receiver",
             Self::Stripe => "Stripe's API",
+            Self::Tls => "TLS",
             Self::Sync => "Sync",
             Self::Worker => "Worker",
             Self::Reconcile => "Reconcile",
@@ -121,7 +125,7 @@ registry! {
     DATABASE_URL = Setting::secret("DATABASE_URL", Concern::Database,
         "The database: postgres://user:password@host:port/name");
     WEBHOOK_SECRET = Setting::secret("STRIPE_WEBHOOK_SECRET", Concern::Signing,
-        "Signing secret of the webhook endpoint (whsec_…); several, separated by commas, during rotation");
+        "Signing secret of the webhook endpoint (whsec_…); several, separated by commas or line breaks, during rotation");
     LISTEN = Setting::new("BILLING_SYNC_LISTEN", "listen", ("ADDRESS", "127.0.0.1:8080"),
         Concern::Receiver, "Address on which Stripe's webhooks are received");
     BODY_LIMIT = Setting::new("BILLING_SYNC_BODY_LIMIT", "body-limit", ("BYTES", "1048576"),
@@ -148,6 +152,16 @@ registry! {
         Concern::Stripe, "Requests to Stripe at a time");
     READ_MARGIN = Setting::new("BILLING_SYNC_READ_MARGIN", "read-margin", ("DURATION", "10s"),
         Concern::Stripe, "How stale Stripe's answers may be: newer events win over a read");
+    HTTPS_PROXY = Setting::secret("HTTPS_PROXY", Concern::Stripe,
+        "Proxy to Stripe's API: http://user:password@host:port, or https, socks5, socks5h; https_proxy too");
+    ALL_PROXY = Setting::secret("ALL_PROXY", Concern::Stripe,
+        "The same, where HTTPS_PROXY is not set; all_proxy too");
+    NO_PROXY = Setting::new("NO_PROXY", "no-proxy", ("HOST,…", ""),
+        Concern::Stripe, "Hosts that are reached directly: names with their subdomains, addresses, networks, each with or without a port; * for all");
+    SSL_CERT_FILE = Setting::new("SSL_CERT_FILE", "ssl-cert-file", ("PATH", ""),
+        Concern::Tls, "File with the root certificates (PEM) that are trusted instead of those built in and of this machine, for a private CA");
+    SSL_CERT_DIR = Setting::new("SSL_CERT_DIR", "ssl-cert-dir", ("PATH", ""),
+        Concern::Tls, "Directories with such files, separated by colons");
     LIVEMODE = Setting::new("BILLING_SYNC_LIVEMODE", "livemode", ("BOOL", ""),
         Concern::Sync, "Sync live events (true) or test events (false), the others are stored and ignored; else from the key's prefix, else test");
     ACCOUNTS = Setting::new("BILLING_SYNC_ACCOUNTS", "accounts", ("ACCT,…", ""),
@@ -185,7 +199,9 @@ registry! {
     PG_BIN = Setting::new("BILLING_SYNC_PG_BIN", "pg-bin", ("PATH", ""),
         Concern::Embedded, "Folder with PostgreSQL's server programs; else they are searched for");
     SHUTDOWN_TIMEOUT = Setting::new("BILLING_SYNC_SHUTDOWN_TIMEOUT", "shutdown-timeout", ("DURATION", "25s"),
-        Concern::Shutdown, "Time for work in progress to finish after SIGTERM");
+        Concern::Shutdown, "Time from SIGTERM to the end, the drain delay included; work in progress finishes in it");
+    DRAIN_DELAY = Setting::new("BILLING_SYNC_DRAIN_DELAY", "drain-delay", ("DURATION", "0s"),
+        Concern::Shutdown, "Time after SIGTERM in which /readyz says not ready and requests are still answered");
     LOG = Setting::new("BILLING_SYNC_LOG", "log", ("FILTER", "info"),
         Concern::Log, "What is logged: error, warn, info, debug, or a list such as info,billing_sync=debug");
     LOG_FORMAT = Setting::new("BILLING_SYNC_LOG_FORMAT", "log-format", ("FORMAT", "auto"),

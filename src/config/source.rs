@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::error::{ConfigError, Problem};
+use super::error::{ConfigError, Problem, Refused};
 use super::parse::Parsed;
-use super::settings::Setting;
+use super::settings::{self, Setting};
 
 /// Where one value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,13 @@ impl Source {
 
     /// The flags given, and an environment made up by the caller.
     pub fn new(flags: Flags, environment: impl IntoIterator<Item = (String, OsString)>) -> Self {
-        let environment = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut environment: BTreeMap<_, _> = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        // these are written in either case everywhere; where both are there, the capitals count, as in Go
+        for setting in [&settings::HTTPS_PROXY, &settings::ALL_PROXY, &settings::NO_PROXY] {
+            if let Some(value) = environment.remove(&setting.name.to_lowercase()) {
+                environment.entry(setting.name.to_owned()).or_insert(value);
+            }
+        }
         Self { flags, environment, problems: Vec::new(), warnings: Vec::new() }
     }
 
@@ -91,6 +97,15 @@ impl Source {
         let read = self.look_up(setting).and_then(|found| {
             let Some(found) = found else { return Ok(None) };
             parse(&found.text).map(Some).map_err(|expected| Problem::unexpected(setting, &found, &expected))
+        });
+        read.map_err(|problem| self.problem(problem)).ok()
+    }
+
+    /// The value of a secret that may be absent, as [`Self::optional`]. Its parser says by itself what is wrong.
+    pub fn secret<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Result<T, Refused>) -> Option<Option<T>> {
+        let read = self.look_up(setting).and_then(|found| {
+            let Some(found) = found else { return Ok(None) };
+            parse(&found.text).map(Some).map_err(|refused| Problem::refused(setting, &found, refused))
         });
         read.map_err(|problem| self.problem(problem)).ok()
     }

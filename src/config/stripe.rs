@@ -5,8 +5,10 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::error::Problem;
+use super::egress::Egress;
+use super::error::{Problem, Refused};
 use super::parse::{self, Expected, Parsed};
+use super::pasted;
 use super::settings;
 use super::source::Source;
 
@@ -32,12 +34,14 @@ pub struct StripeConfig {
     pub concurrency: usize,
     /// `BILLING_SYNC_READ_MARGIN`, default 10s: how much older than its request a read counts, since reads may be stale.
     pub read_margin: Duration,
+    /// The way there: a proxy, and the certificates that are trusted.
+    pub egress: Egress,
 }
 
 impl StripeConfig {
     /// Reads the settings; the key may be absent.
     pub fn read(source: &mut Source) -> Option<Self> {
-        let secret_key = source.optional(&settings::STRIPE_SECRET_KEY, key);
+        let secret_key = source.secret(&settings::STRIPE_SECRET_KEY, key);
         let api_base = source.value(&settings::STRIPE_API_BASE, base);
         let rate = source.optional(&settings::STRIPE_RATE, parse::whole(1, 10_000));
         let patience = parse::duration(Duration::from_millis(100), Duration::from_mins(5));
@@ -45,6 +49,7 @@ impl StripeConfig {
         let concurrency = source.value(&settings::STRIPE_CONCURRENCY, parse::whole(1, 256));
         let margin = parse::duration(Duration::ZERO, Duration::from_mins(10));
         let read_margin = source.value(&settings::READ_MARGIN, margin);
+        let egress = Egress::read(source, api_base.as_ref());
         Some(Self {
             secret_key: secret_key?,
             api_base: api_base?,
@@ -52,6 +57,7 @@ impl StripeConfig {
             timeout: timeout?,
             concurrency: concurrency?,
             read_margin: read_margin?,
+            egress: egress?,
         })
     }
 }
@@ -82,7 +88,7 @@ fn default_rate(source: &Source) -> u32 {
 /// the key itself is [`StripeConfig::read`]'s to report.
 pub(super) fn of_key(source: &Source) -> Option<bool> {
     let found = source.look_up(&settings::STRIPE_SECRET_KEY).ok().flatten()?;
-    mode_of(&found.text)
+    mode_of(&pasted::one(&found.text, settings::STRIPE_SECRET_KEY.name).ok()?)
 }
 
 impl StripeConfig {
@@ -103,23 +109,32 @@ fn mode_of(key: &str) -> Option<bool> {
     }
 }
 
-fn key(text: &str) -> Parsed<SecretString> {
-    let expected = |hint| Expected { what: "a secret or restricted API key (sk_… or rk_…)".to_owned(), hint };
-    if text.trim().starts_with("pk_") {
-        return Err(expected(
-            ": that is a publishable key, which may read nothing; the others stand beside it in the Stripe dashboard \
-             under Developers > API keys",
-        ));
+/// What is often pasted instead of a key: how it begins, and what it is.
+const OTHERS: [(&str, &str); 2] = [
+    (
+        "pk_",
+        "is a publishable key (pk_…), which may read nothing; the others stand beside it in the Stripe dashboard under \
+         Developers > API keys",
+    ),
+    ("whsec_", "is a signing secret, which belongs into STRIPE_WEBHOOK_SECRET"),
+];
+
+fn key(text: &str) -> Result<SecretString, Refused> {
+    let mend =
+        "set it to a secret or restricted API key (sk_… or rk_…): in the Stripe dashboard under Developers > API keys";
+    let refused = |wrong: String| Refused { wrong, mend: mend.to_owned() };
+    let key = pasted::one(text, settings::STRIPE_SECRET_KEY.name).map_err(|wrong| refused(wrong.to_string()))?;
+    if let Some((_, is)) = OTHERS.iter().find(|(start, _)| key.starts_with(start)) {
+        return Err(refused((*is).to_owned()));
     }
-    if text.trim().starts_with("whsec_") {
-        return Err(expected(": that is a signing secret, which belongs into STRIPE_WEBHOOK_SECRET"));
+    let prefix = PREFIXES.iter().find(|prefix| key.strip_prefix(**prefix).is_some_and(|rest| !rest.is_empty()));
+    let Some(prefix) = prefix else {
+        return Err(refused("is not a secret or restricted API key (its value is not shown)".to_owned()));
+    };
+    match pasted::wrong_behind(prefix, &key, (1, 1)) {
+        Some(wrong) => Err(refused(wrong.to_string())),
+        None => Ok(SecretString::from(key)),
     }
-    let is_key = PREFIXES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()));
-    // it goes into a header, where anything else would be refused at the first request only
-    if is_key && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(SecretString::from(text));
-    }
-    Err(expected(", without blanks or quotes around it: in the Stripe dashboard under Developers > API keys"))
 }
 
 /// `http` would show the key to everybody on the way, so only this machine may be asked with it: a fake of Stripe.

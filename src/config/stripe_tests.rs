@@ -60,18 +60,31 @@ fn what_is_no_key_is_refused_without_being_shown() {
     let config = read(&[("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap();
     assert_eq!(config.secret_key.unwrap().expose_secret(), "sk_test_1");
     for (key, said) in [
-        ("pk_test_hunter2", "that is a publishable key"),
+        ("pk_test_hunter2", "is a publishable key"),
         ("whsec_hunter2", "STRIPE_WEBHOOK_SECRET"),
         ("hunter2", "API keys"),
         ("sk_", "API keys"),
-        (" sk_test_hunter2", "without blanks"),
-        ("sk_test_hunter2 hunter2", "without blanks"),
-        ("sk_test_hunter2\n\n", "without blanks"),
-        ("\"sk_test_hunter2\"", "quotes"),
+        ("sk_test_hunter2 hunter2", "character 16 is U+0020, a blank"),
+        ("sk_test_hunter2\nhunter2", "character 16 is U+000A, a line break"),
+        ("sk_test_\u{200b}hunter2", "character 9 is U+200B, a zero width space"),
+        ("sk_test_\u{2022}\u{2022}hunter2", "stands for hidden characters"),
+        ("sk_test_hunter2sk_test_hunter2", "the next one begins at character 16"),
     ] {
         let error = read(&[("STRIPE_SECRET_KEY", key)]).unwrap_err().to_string();
         assert!(error.starts_with("STRIPE_SECRET_KEY: ") && error.contains(said), "{key}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_pasted_around_a_key_is_dropped_and_its_mode_is_still_known() {
+    for key in
+        [" sk_live_1", "sk_live_1\n\n", "\"sk_live_1\"", "sk_live_1'", "\u{feff}sk_live_1\u{200b}", "sk_live_1\\n"]
+    {
+        let config = read(&[("STRIPE_SECRET_KEY", key)]).unwrap();
+        assert_eq!(config.secret_key.as_ref().unwrap().expose_secret(), "sk_live_1", "{key:?}");
+        assert_eq!(config.rate, 80, "{key:?}");
+        assert!(livemode(&[("STRIPE_SECRET_KEY", key)]).unwrap(), "{key:?}");
     }
 }
 

@@ -39,7 +39,7 @@ fn warning(name: &str) -> String {
 }
 
 /// Levenshtein's distance: how many letters must be put in, left out or replaced.
-fn distance(left: &str, right: &str) -> usize {
+pub(super) fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (at, letter) in left.chars().enumerate() {

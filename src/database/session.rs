@@ -10,6 +10,8 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 
+use super::role::BECOME_OWNER;
+
 /// Time limits that the server keeps for one session; zero is no limit. They end what we no longer wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
@@ -74,7 +76,7 @@ impl Session {
 
     /// The statements that set a session up, for a server of this version number (150018 is 15.18).
     fn statements(&self, server: u32) -> String {
-        let mut text = COMMON.to_owned();
+        let mut text = COMMON.to_owned() + BECOME_OWNER;
         if server >= 170_000 {
             text.push_str("SET transaction_timeout = 0;\n");
         }

@@ -32,6 +32,8 @@ pub struct PricingPlan {
     pub unit_amount_decimal: Option<String>,
     /// `price.recurring.usage_type` is `metered`.
     pub stripe_track_usage: Option<bool>,
+    /// Which item of a subscription is its plan: see [`crate::stripe::views::standing::Standing::rank`].
+    pub plan_rank: i16,
     /// `product.name`.
     pub product_name: Option<String>,
     /// The price in euros, in whole units.

@@ -66,7 +66,7 @@ pub struct Subscription {
     pub next_subscription_cycle_start: Option<OffsetDateTime>,
     /// `currency`, lower-case ISO 4217.
     pub currency: Option<String>,
-    /// Id of the item that counts: the oldest, then the smallest id.
+    /// Id of the item that is the plan; see [`crate::stripe::views::item::sort`].
     pub stripe_subscription_item_id: Option<String>,
     /// Price (in very old payloads: plan) of that item.
     pub stripe_price_id: Option<String>,
@@ -76,7 +76,10 @@ pub struct Subscription {
     pub new_stripe_price_id: Option<String>,
     /// Row id of that price's pricing plan; null while the price is not known.
     pub new_pricing_plan_id: Option<Uuid>,
-    /// Type of the method that it is paid by: its own, else that of its last invoice, else the customer's.
+    /// When it will change: the start of the schedule's phase; null while an update waits for its payment.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub new_pricing_plan_at: Option<OffsetDateTime>,
+    /// Type of the method that it will be charged to: its own, else the customer's, else that of its last payment.
     pub payment_type: Option<String>,
     /// Brand of that card; none where it is no card.
     pub payment_method_card_brand: Option<String>,

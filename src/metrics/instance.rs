@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::connections::ConnectionMetrics;
 use super::drift::{DriftMetrics, Verified};
 use super::limits::LimitMetrics;
 use super::reconcile::{ReconcileMetrics, RunOutcome};
+use super::signatures::SignatureMetrics;
 use crate::domain::event::{Outcome, Reason};
 use crate::domain::renewal::Renewed;
 use crate::stripe::catalogue;
@@ -123,6 +125,10 @@ pub struct Instance {
     limits: LimitMetrics,
     reconcile: ReconcileMetrics,
     drift: DriftMetrics,
+    /// Connections to the public listener; [`ConnectionMetrics::of`] gives those of the other.
+    pub connections: ConnectionMetrics,
+    /// Deliveries that are not verified.
+    pub signatures: SignatureMetrics,
 }
 
 impl Instance {
@@ -182,6 +188,8 @@ impl Instance {
             limits: LimitMetrics::new(registry)?,
             reconcile: ReconcileMetrics::new(registry)?,
             drift: DriftMetrics::new(registry)?,
+            connections: ConnectionMetrics::new(registry)?,
+            signatures: SignatureMetrics::new(registry)?,
         };
         Ok(instance)
     }
@@ -274,7 +282,7 @@ pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> Result<Int
     Ok(counter)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     let gauge = IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
@@ -303,7 +311,9 @@ mod tests {
 
     use super::*;
     use crate::client::{self, ApiError, Read};
+    use crate::metrics::connections::{ListenerName, Protocol};
     use crate::metrics::drift::TABLES;
+    use crate::metrics::signatures::Sign;
 
     /// The series of one metric with one label.
     fn labelled(name: &str, label: &str, values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
@@ -334,6 +344,12 @@ mod tests {
         let asked = asked.map(|(operation, outcome)| {
             format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
         });
+        let connections = ListenerName::ALL.into_iter().flat_map(|listener| {
+            Protocol::ALL.map(|protocol| {
+                let (listener, protocol) = (listener.as_str(), protocol.as_str());
+                format!("billing_sync_connections_total{{listener=\"{listener}\",protocol=\"{protocol}\"}}")
+            })
+        });
         let histograms = [
             "webhook_request_duration",
             "event_delay",
@@ -343,6 +359,7 @@ mod tests {
         ];
         let expected: Vec<String> = [
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
+            labelled("webhook_signature_failures", "sign", Sign::ALL.map(Sign::as_str)),
             labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
             labelled("reconcile_missed_events", "family", catalogue::families()),
             labelled("drift_customers", "outcome", ["compared", "failed"]),
@@ -350,13 +367,19 @@ mod tests {
             labelled("limit_renewals", "outcome", ["renewed", "inactive", "trial_end"]),
             labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
             histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
-            ["order_ambiguous_total", "limit_corrections_total", "stripe_api_usable", "drift_samples_total"]
-                .map(|name| format!("billing_sync_{name}"))
-                .to_vec(),
+            [
+                "order_ambiguous_total",
+                "limit_corrections_total",
+                "stripe_api_usable",
+                "drift_samples_total",
+                "webhook_signatures_failing",
+            ]
+            .map(|name| format!("billing_sync_{name}"))
+            .to_vec(),
             TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
         ]
         .concat();
-        let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).collect();
+        let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).chain(connections).collect();
         assert_eq!(found, expected.iter().map(String::as_str).collect());
     }
 }

@@ -9,6 +9,7 @@ mod coupon;
 mod customer;
 mod ending;
 pub mod graph;
+mod item_choice;
 mod method;
 mod next_plan;
 mod pause;

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Projected;
 use super::graph::{Graph, Node};
+use super::{Projected, item_choice};
 use crate::domain::decimal::Decimal;
 use crate::domain::event::Reason;
 use crate::domain::object::row_id;
@@ -61,6 +61,7 @@ pub fn plan(price_id: &str, graph: &Graph) -> Option<PlanRows> {
         billing_interval_count: view.interval_count,
         currency: view.currency,
         unit_amount_decimal: view.unit_amount_decimal,
+        plan_rank: item_choice::of_node(graph, Some(node)).rank(),
         stripe_track_usage: view.usage_type.as_deref().map(|usage_type| usage_type == "metered"),
         product_name: product_view.and_then(|product| product.name),
         price_in_euro: price_per_currency.get("eur").cloned(),

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 
 use super::ending::Ending;
 use super::graph::{Graph, Node};
+use super::next_plan::Next;
 use super::pause::Pause;
 use super::payment::sepa_payment_failed;
 use super::trial::Trial;
-use super::{Projected, Rules, method, next_plan};
+use super::{Projected, Rules, item_choice, method, next_plan};
 use crate::domain::event::Reason;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::domain::subscription::{InactiveReason, Subscription};
@@ -30,15 +31,10 @@ pub(super) fn row(
     customer: Option<&CustomerView>,
     rules: Rules,
 ) -> Option<Projected<Subscription>> {
-    let view = with_all_items(node, SubscriptionView::read(node.json()).ok()?);
-    let mut around = Around {
-        graph,
-        view: &view,
-        customer,
-        notes: view.notes.clone(),
-        needs: BTreeSet::new(),
-        beside: BTreeSet::new(),
-    };
+    let mut view = with_all_items(node, SubscriptionView::read(node.json()).ok()?);
+    let mut needs = BTreeSet::new();
+    item_choice::sort(graph, &mut view.items, &mut needs);
+    let mut around = Around { graph, view: &view, customer, notes: view.notes.clone(), needs, beside: BTreeSet::new() };
     if is_account(&view.customer_id) {
         around.notes.insert(Reason::CustomerAccount);
     } else if customer.is_none() {
@@ -88,8 +84,8 @@ impl Around<'_> {
         let ending = Ending::of(view, schedule.as_ref());
         let item = view.items.first();
         let price = item.and_then(|item| item.price_id.clone());
-        let next = next_plan::price(view, schedule.as_ref()).or_else(|| self.price_after_trial(&ending));
-        let next = next.filter(|next| Some(next) != price.as_ref());
+        let next = next_plan::of(self.graph, view, schedule.as_ref(), &mut self.needs);
+        let next = next.or_else(|| self.after_trial(&ending));
         let method = method::of_subscription(self.graph, view, self.customer, &mut self.needs);
         let discounts = self.discounts();
         let inactive_reason = inactive_reason(view, rules);
@@ -124,8 +120,9 @@ impl Around<'_> {
             stripe_subscription_item_id: item.and_then(|item| item.id.clone()),
             pricing_plan_id: price.as_deref().and_then(|id| self.plan(id)),
             stripe_price_id: price,
-            new_pricing_plan_id: next.as_deref().and_then(|id| self.plan(id)),
-            new_stripe_price_id: next,
+            new_pricing_plan_id: next.as_ref().and_then(|next| self.plan(&next.price_id)),
+            new_pricing_plan_at: next.as_ref().and_then(|next| next.at),
+            new_stripe_price_id: next.map(|next| next.price_id),
             payment_type: method.as_ref().map(|method| method.kind.clone()),
             payment_method_card_brand: method.as_ref().and_then(|method| method.card_brand.clone()),
             payment_card_number_last_four_digits: method.and_then(|method| method.last_four),
@@ -155,16 +152,18 @@ impl Around<'_> {
         Some(ScheduleView::read(node.json())).filter(|schedule| schedule.drives)
     }
 
-    /// The price that the running trial offer changes to. None where the subscription ends by then: that is how a trial is
-    /// sold that nobody is bound to go on from.
-    fn price_after_trial(&mut self, ending: &Ending) -> Option<String> {
+    /// The price that the running trial offer changes to, and when. None where the subscription ends by then: that is how
+    /// a trial is sold that nobody is bound to go on from.
+    fn after_trial(&mut self, ending: &Ending) -> Option<Next> {
         let offer = self.view.running_offer()?;
         if ending.end_date.zip(offer.end).is_some_and(|(end, trial_end)| end <= trial_end) {
             return None;
         }
         let id = offer.offer_id.as_deref()?;
         self.need_if_unseen(TRIAL_OFFER, id);
-        TrialOfferView::read(self.graph.get(TRIAL_OFFER, id)?.json()).next_price_id
+        let price_id = TrialOfferView::read(self.graph.get(TRIAL_OFFER, id)?.json()).next_price_id?;
+        let own = self.view.items.first().and_then(|item| item.price_id.as_ref());
+        (own != Some(&price_id)).then_some(Next { price_id, at: offer.end })
     }
 
     /// Row id of a price's plan, where the price is known: as a price, or as a plan of very old API versions.
@@ -252,5 +251,7 @@ fn inactive_reason(view: &SubscriptionView, rules: Rules) -> Option<InactiveReas
 
 #[cfg(test)]
 mod laws_tests;
+#[cfg(test)]
+mod order_tests;
 #[cfg(test)]
 mod tests;

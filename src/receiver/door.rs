@@ -3,17 +3,19 @@
 //!
 //! Knows nothing of sockets ([`super::http`]) or SQL ([`super::batch`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming as Body};
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 
 use super::answer::Answer;
 use super::batch::Queue;
+use super::diagnosis::{self, Watch};
+use super::signature::SignatureError;
 use super::{body, signature};
 use crate::clock;
 use crate::config::secret::WebhookSecret;
@@ -27,6 +29,7 @@ pub const PATH: &str = "/webhooks/stripe";
 /// What every connection shares.
 pub(super) struct Door {
     pub(super) secrets: Vec<WebhookSecret>,
+    pub(super) watch: Mutex<Watch>,
     pub(super) body_limit: usize,
     pub(super) body_timeout: Duration,
     pub(super) queue: Queue,
@@ -43,6 +46,13 @@ impl Door {
         answer.into_response()
     }
 
+    /// The answer, counted, where the listener has no slot for the request.
+    pub(super) fn no_slot(&self) -> Response<Full<Bytes>> {
+        let answer = Answer::new(WebhookOutcome::Busy, &"too many requests at a time: try again later");
+        self.metrics.webhook_request(answer.outcome, Duration::ZERO);
+        answer.into_response()
+    }
+
     async fn receive(&self, request: Request<Body>) -> Result<Answer, Answer> {
         let (head, body) = request.into_parts();
         if let Err(answer) = route(&head) {
@@ -51,9 +61,40 @@ impl Door {
         }
         let payload = body::read(body, self.body_limit, self.body_timeout).await?;
         let header = signature_header(&head.headers);
-        signature::verify(&header, &payload, &self.secrets, clock::now().unix_timestamp())?;
+        let now = clock::now().unix_timestamp();
+        let verified = signature::verify(&header, &payload, &self.secrets, now);
+        self.diagnose(verified, &head.headers, &payload, now);
+        verified?;
         let envelope = envelope::read(&payload)?;
         Ok(self.queue.store(Incoming { envelope, payload }).await.into())
+    }
+}
+
+impl Door {
+    /// Notes how the signature check went, and warns once where it always fails.
+    fn diagnose(&self, verified: Result<(), SignatureError>, headers: &HeaderMap, body: &[u8], now: i64) {
+        let is_encoded = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+        let sign = verified.err().and_then(|error| diagnosis::sign_of(error, is_encoded, body));
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sign) = sign else {
+            if let Some(failures) = watch.verified(now) {
+                self.metrics.signatures.failing(false);
+                tracing::info!(failures, "a delivery is verified again");
+            }
+            return;
+        };
+        self.metrics.signatures.failed(sign);
+        if let Some(all) = watch.failed(sign, now) {
+            self.metrics.signatures.failing(true);
+            let (failures, silence, signs, likely) = (all.failures, all.silence, all.signs, all.most.advice());
+            tracing::warn!(
+                failures,
+                seconds_without_verified = silence,
+                signs,
+                likely,
+                "every delivery fails the signature check"
+            );
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 mod answer;
 mod batch;
 mod body;
+mod diagnosis;
 mod door;
 mod http;
 mod notify;

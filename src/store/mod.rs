@@ -91,13 +91,13 @@ table!(Subscription in "subscriptions", named by stripe_subscription_id:
     id, account, stripe_subscription_id, stripe_customer_id, livemode, billing_contact_id, workspace_id, stripe_status,
     active, inactive_reason, payment_paused, payment_resumes_at, pause_reason, paused_at, pauses_at, resumes_at,
     sepa_payment_failed, is_trial, trial_started_at, trial_ends_at, trial_end_behavior, is_grace_period, end_date, next_subscription_cycle_start, currency, stripe_subscription_item_id,
-    stripe_price_id, pricing_plan_id, new_stripe_price_id, new_pricing_plan_id, payment_type,
+    stripe_price_id, pricing_plan_id, new_stripe_price_id, new_pricing_plan_id, new_pricing_plan_at, payment_type,
     payment_method_card_brand, payment_card_number_last_four_digits, active_discounts, active_discount_ends,
     stripe_created_at, started_at);
 
 table!(PricingPlan in "pricing_plans", named by stripe_price_id:
     id, account, stripe_price_id, stripe_product_id, livemode, active, billing_interval, billing_interval_count,
-    currency, unit_amount_decimal, stripe_track_usage, product_name, price_in_euro, price_per_currency);
+    currency, unit_amount_decimal, stripe_track_usage, plan_rank, product_name, price_in_euro, price_per_currency);
 
 table!(PlanLimit in "plan_limits", named by limit_key: id, pricing_plan_id, limit_key, included, unlimited);
 

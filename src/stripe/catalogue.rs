@@ -23,9 +23,10 @@ pub enum Meaning {
 }
 
 /// The families of event types: what stands before the first dot (after `v1.` in thin types).
-const FAMILIES: [&str; 62] = [
+const FAMILIES: [&str; 64] = [
     "account",
     "application_fee",
+    "apps",
     "balance",
     "balance_settings",
     "billing",
@@ -81,6 +82,7 @@ const FAMILIES: [&str; 62] = [
     "tax_rate",
     "terminal",
     "test_helpers",
+    "three_d_secure",
     "topup",
     "transfer",
     "treasury",
@@ -137,7 +139,8 @@ const SNAPSHOTS: [(&str, &[&str]); 18] = [
             "succeeded",
         ],
     ),
-    ("payment_method", &["attached", "automatically_updated", "detached", "updated"]),
+    // `card_automatically_updated` is the name of `automatically_updated` in versions before 2020-08-27
+    ("payment_method", &["attached", "automatically_updated", "card_automatically_updated", "detached", "updated"]),
     ("plan", &["created", "deleted", "updated"]),
     ("price", &["created", "deleted", "updated"]),
     ("product", &["created", "deleted", "updated"]),
@@ -214,7 +217,8 @@ mod tests {
         let snapshots = "customer.created customer.updated customer.deleted customer.discount.created \
             customer.discount.updated customer.discount.deleted customer.source.created customer.source.updated \
             customer.source.deleted customer.source.expiring payment_method.attached payment_method.updated \
-            payment_method.automatically_updated payment_method.detached customer.subscription.created \
+            payment_method.automatically_updated payment_method.card_automatically_updated \
+            payment_method.detached customer.subscription.created \
             customer.subscription.updated customer.subscription.deleted customer.subscription.paused \
             customer.subscription.resumed customer.subscription.pending_update_applied \
             customer.subscription.pending_update_expired invoice.created invoice.updated invoice.finalized \
@@ -261,6 +265,15 @@ mod tests {
         ] {
             assert_eq!(meaning(event_type), expected, "{event_type}");
         }
+    }
+
+    #[test]
+    fn every_type_that_stripe_lists_is_known() {
+        let types = include_str!("../../fixtures/event-types.txt");
+        let unknown: Vec<&str> = types.lines().filter(|one| meaning(one) == Meaning::Unknown).collect();
+        assert_eq!(unknown, Vec::<&str>::new());
+        let finer = ["v1.customer.subscription.unpaid", "v1.subscription_schedule.phase_added", "v1.price.activated"];
+        assert!(finer.iter().all(|one| types.contains(one) && meaning(one) == Meaning::Notice));
     }
 
     #[test]

@@ -39,13 +39,24 @@ pub fn source_type(id: &str) -> &'static str {
     }
 }
 
+/// The types under which the mirror may hold what a field for a payment method names. Cards, sources and bank accounts of
+/// the older kind can stand there with their own id, and Stripe then shows them in either shape.
+pub fn method_types(id: &str) -> &'static [&'static str] {
+    match id.split('_').next() {
+        Some("card") => &["payment_method", "card"],
+        Some("ba") => &["payment_method", "bank_account"],
+        Some("src") => &["payment_method", "source"],
+        _ => &["payment_method"],
+    }
+}
+
 /// The objects that an object of this type names, by id or whole: those that rows are made from, and those by which
 /// its owner is found. Of a discount's coupon and an item's price the places differ by API version; all are looked at.
 pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, String)> {
     let mut found = Named { object, named: BTreeSet::new() };
     match object_type {
         "customer" => {
-            found.add("payment_method", object.get("invoice_settings").get("default_payment_method"));
+            found.add_method(object.get("invoice_settings").get("default_payment_method"));
             found.add_source(object.get("default_source"));
             found.add("discount", object.get("discount").get("id"));
         }
@@ -62,7 +73,8 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
             found.add("charge", payment.get("charge"));
         }
         "payment_intent" => {
-            found.fields(&[("latest_charge", "charge"), ("invoice", "invoice"), ("payment_method", "payment_method")]);
+            found.fields(&[("latest_charge", "charge"), ("invoice", "invoice")]);
+            found.add_method(object.get("payment_method"));
         }
         "charge" => found.fields(&[("payment_intent", "payment_intent"), ("invoice", "invoice")]),
         "dispute" => found.fields(&[("charge", "charge"), ("payment_intent", "payment_intent")]),
@@ -71,7 +83,7 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
         "price" | "plan" => found.add("product", object.get("product")),
         // the price after the trial; that of the trial is the item's
         TRIAL_OFFER => found.add("price", object.get("end_behavior").get("transition").get("price")),
-        "mandate" => found.add("payment_method", object.get("payment_method")),
+        "mandate" => found.add_method(object.get("payment_method")),
         "discount" => found.add("subscription", object.get("subscription")),
         "promotion_code" => {
             found.add("coupon", object.get("coupon"));
@@ -102,9 +114,15 @@ impl<'a> Named<'a> {
         }
     }
 
+    fn add_method(&mut self, field: Json<'_>) {
+        let types = id_or_object(field).map(|id| method_types(&id)).unwrap_or_default();
+        types.iter().for_each(|object_type| self.add(object_type, field));
+    }
+
     fn add_source(&mut self, field: Json<'_>) {
         if let Some(id) = id_or_object(field) {
             self.add(source_type(&id), field);
+            self.add_method(field);
         }
     }
 
@@ -124,12 +142,8 @@ impl<'a> Named<'a> {
     }
 
     fn add_subscription(&mut self) {
-        self.fields(&[
-            ("default_payment_method", "payment_method"),
-            ("latest_invoice", "invoice"),
-            ("schedule", "subscription_schedule"),
-            ("discount", "discount"),
-        ]);
+        self.fields(&[("latest_invoice", "invoice"), ("schedule", "subscription_schedule"), ("discount", "discount")]);
+        self.add_method(self.object.get("default_payment_method"));
         self.add_source(self.object.get("default_source"));
         self.add_discounts(self.object.get("discounts"));
         self.add_prices(self.object.get("items"));
@@ -139,7 +153,9 @@ impl<'a> Named<'a> {
     fn add_schedule(&mut self) {
         self.fields(&[("subscription", "subscription"), ("released_subscription", "subscription")]);
         for phase in self.object.get("phases").array().unwrap_or_default() {
+            // `plans` in versions before 2020-08-27
             self.add_prices(phase.get("items"));
+            self.add_prices(phase.get("plans"));
         }
     }
 }
@@ -181,6 +197,7 @@ mod tests {
                 "discount/di_1",
                 "discount/di_2",
                 "invoice/in_1",
+                "payment_method/card_1",
                 "payment_method/pm_1",
                 "price/plan_1",
                 "price/price_1",
@@ -189,11 +206,14 @@ mod tests {
             ]
         );
         let customer = r#"{"invoice_settings":{"default_payment_method":"pm_1"},"default_source":{"id":"src_1"}}"#;
-        assert_eq!(names("customer", customer), ["payment_method/pm_1", "source/src_1"]);
+        assert_eq!(names("customer", customer), ["payment_method/pm_1", "payment_method/src_1", "source/src_1"]);
+        let older = r#"{"invoice_settings":{"default_payment_method":"card_1"},"default_source":null}"#;
+        assert_eq!(names("customer", older), ["card/card_1", "payment_method/card_1"], "as either kind");
         let payment = r#"{"invoice":"in_1","payment":{"type":"payment_intent","payment_intent":"pi_1"}}"#;
         assert_eq!(names("invoice_payment", payment), ["invoice/in_1", "payment_intent/pi_1"]);
-        let schedule = r#"{"subscription":null,"released_subscription":"sub_1","phases":[{"items":[{"price":"p"}]}]}"#;
-        assert_eq!(names("subscription_schedule", schedule), ["price/p", "subscription/sub_1"]);
+        let schedule = r#"{"subscription":null,"released_subscription":"sub_1","phases":[{"items":[{"price":"p"}]},
+            {"plans":[{"plan":"q"}]}]}"#;
+        assert_eq!(names("subscription_schedule", schedule), ["price/p", "price/q", "subscription/sub_1"]);
         let invoice = r#"{"parent":{"subscription_details":{"subscription":"sub_1"}},"charge":"ch_1"}"#;
         assert_eq!(names("invoice", invoice), ["charge/ch_1", "subscription/sub_1"]);
         let by_line = r#"{"lines":{"data":[{"subscription":{"id":"sub_1"}}]}}"#;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use billing_sync::config::ops::OpsConfig;
+use billing_sync::metrics::connections::ListenerName;
+use billing_sync::metrics::instance::Instance;
 use billing_sync::metrics::service;
 use billing_sync::ops::Ops;
 use prometheus::{IntCounter, Registry};
@@ -24,9 +26,10 @@ async fn serve(options: PgConnectOptions) -> Served {
     let registry = Registry::new();
     registry.register(Box::new(IntCounter::new("billing_sync_counted_total", "A count.").unwrap())).unwrap();
     let config = OpsConfig { listen: "127.0.0.1:0".parse().unwrap() };
-    let ops = Ops::bind(&config, &options, registry).await.unwrap();
+    let connections = Instance::new(&registry).unwrap().connections.of(ListenerName::Ops);
+    let ops = Ops::bind(&config, &options, registry, connections).await.unwrap();
     let (address, stop) = (ops.local_addr(), CancellationToken::new());
-    Served { address, task: tokio::spawn(ops.run(stop.clone())), stop }
+    Served { address, task: tokio::spawn(ops.run(CancellationToken::new(), stop.clone())), stop }
 }
 
 impl Served {

@@ -249,6 +249,7 @@ fn plan(name: &str) -> PricingPlan {
         currency: None,
         unit_amount_decimal: Some("1990".to_owned()),
         stripe_track_usage: None,
+        plan_rank: 8,
         product_name: Some(name.to_owned()),
         price_in_euro: None,
         price_per_currency: [].into(),

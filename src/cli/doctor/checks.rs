@@ -1,7 +1,6 @@
 //! The checks of the database, in the order in which one failure explains the next.
 
 use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 use time::{Duration, OffsetDateTime};
 
 use super::report::{Check, Report};
@@ -11,6 +10,7 @@ use crate::cli::{database, output};
 use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
+use crate::database::hosts::Hosts;
 use crate::embedded::find_server;
 use crate::metrics::service::{self, DefaultPartition, MOST_ROWS};
 use crate::migrations;
@@ -42,7 +42,7 @@ pub(super) fn not_looked_at() -> Check {
 }
 
 /// Connects and checks; ends early where the rest would only repeat the same failure.
-pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<&StripeConfig>, report: &mut Report) {
+pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConfig>, report: &mut Report) {
     let Some(options) = options else {
         let mend = "set DATABASE_URL, or give --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "there is no database to look at", mend));
@@ -55,8 +55,9 @@ pub(super) async fn database(options: Option<&PgConnectOptions>, stripe: Option<
         }
     };
     let conn = &mut conn;
-    let place = crate::database::target(options);
+    let place = crate::database::target(options.current());
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
+    report.add(durability(conn).await.unwrap_or_else(|error| broken("durability", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
     match migrations::pending(conn).await {
         Ok(status) if status.is_current() => report.add(Check::ok("migrations", status.describe())),
@@ -129,6 +130,20 @@ async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Err
         Check::ok("database", detail)
     } else {
         Check::failed("database", detail, "upgrade the server to PostgreSQL 15 or newer")
+    })
+}
+
+/// That a stored event is safe is a promise of the database's.
+async fn durability(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
+    let off = checkup::missing_durability(conn).await?;
+    Ok(if off.is_empty() {
+        Check::ok("durability", "fsync and full_page_writes are on")
+    } else {
+        let detail = format!(
+            "off on the server: {}; a power cut may lose events that Stripe was told are stored",
+            off.join(", ")
+        );
+        Check::warning("durability", detail, "switch it on in postgresql.conf and reload the server")
     })
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::config::receiver;
 use crate::config::settings::{self, Setting};
 use crate::config::source::{Found, Origin, Source};
 
@@ -31,7 +32,8 @@ fn value(setting: &Setting, found: &Found) -> String {
         return found.text.clone();
     }
     if setting.name == settings::WEBHOOK_SECRET.name {
-        return match found.text.split(',').count() {
+        return match receiver::parse_secrets(&found.text).map_or(0, |secrets| secrets.len()) {
+            0 => "set".to_owned(),
             1 => "set (1 entry)".to_owned(),
             entries => format!("set ({entries} entries)"),
         };

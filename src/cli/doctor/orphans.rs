@@ -9,11 +9,11 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Connection;
-use sqlx::postgres::PgConnectOptions;
 
 use super::report::Check;
 use crate::admin::orphans::{self, Orphan};
 use crate::cli::{database, output};
+use crate::database::hosts::Hosts;
 use crate::domain::orphan::Kind;
 use crate::metrics::service::{MOST_ORPHANS, Orphans};
 use crate::migrations;
@@ -36,7 +36,7 @@ pub(super) fn check(figures: &[Orphans]) -> Check {
 }
 
 /// Lists them, page by page.
-pub(super) async fn list(options: Option<PgConnectOptions>, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn list(options: Option<Hosts>, json: bool) -> anyhow::Result<ExitCode> {
     let Some(options) = options else {
         anyhow::bail!(
             "there is no database to look at: set DATABASE_URL; `billing-sync doctor` says what is wrong with it"
@@ -85,7 +85,7 @@ impl Told {
         }
         if json {
             // a page at a time: there may be many
-            let line = |orphan| serde_json::to_string(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
+            let line = |orphan| output::json_line(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
             return output::print(&page.iter().map(line).collect::<Result<Vec<String>, _>>()?.join("\n"));
         }
         output::print(&table(page, is_first))

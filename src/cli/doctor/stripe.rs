@@ -99,6 +99,11 @@ async fn permissions(api: &HttpStripe) -> Check {
     Check::failed("permissions", detail, mend)
 }
 
+/// The way to Stripe's API: the proxy and the trusted certificates.
+pub(super) fn egress(config: &StripeConfig) -> Check {
+    Check::ok("network", format!("{} is reached {}", config.api_base, config.egress.describe()))
+}
+
 /// Jobs that fail again and again.
 pub(super) fn jobs(jobs: &[Jobs], report: &mut Report) {
     let count = |of: fn(&Jobs) -> i64| jobs.iter().map(of).sum::<i64>();

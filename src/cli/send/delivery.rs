@@ -16,6 +16,7 @@ use hyper_util::rt::TokioExecutor;
 use crate::clock;
 use crate::config::secret::WebhookSecret;
 use crate::receiver::signature::sign;
+use crate::tls::Roots;
 
 /// Stripe waits less.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -45,8 +46,10 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(to: Uri, secret: WebhookSecret) -> Self {
-        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    /// Never through a proxy: the endpoint is one of our own.
+    pub(super) fn new(to: Uri, secret: WebhookSecret, roots: &Roots) -> Self {
+        let builder = HttpsConnectorBuilder::new().with_tls_config(roots.client_config());
+        let connector = builder.https_or_http().enable_http1().build();
         Self { client: Client::builder(TokioExecutor::new()).build(connector), to, secret }
     }
 

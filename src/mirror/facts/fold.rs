@@ -91,7 +91,7 @@ pub fn fold(object_type: &str, object: Json<'_>, told_at: OffsetDateTime, source
         "charge" => charge(id, object, told_at),
         "payment_intent" => payment_intent(&id, object, told_at),
         "invoice" => invoice(&id, object, told_at),
-        "invoice_payment" => invoice_payment(object),
+        "invoice_payment" => invoice_payment(object, told_at),
         "dispute" => dispute(id, object, told_at),
         "subscription" => subscription(id, object, told_at, source),
         _ => Vec::new(),
@@ -152,14 +152,21 @@ fn invoice(invoice_id: &str, object: Json<'_>, told_at: OffsetDateTime) -> Vec<F
     [invoice].into_iter().chain(payments.into_iter().flatten()).collect()
 }
 
-fn invoice_payment(object: Json<'_>) -> Vec<Fact> {
+fn invoice_payment(object: Json<'_>, told_at: OffsetDateTime) -> Vec<Fact> {
     let view = InvoicePaymentView::read(object);
     let Some(invoice_id) = view.invoice_id else { return Vec::new() };
     let payment = |payment_type, id: Option<String>| {
         id.map(|payment_id| Fact::Payment { invoice_id: invoice_id.clone(), payment_type, payment_id })
     };
+    // a payment record has no charge that could say that money came
+    let off_stripe = view.paid_off_stripe.then(|| Fact::Invoice {
+        invoice_id: invoice_id.clone(),
+        subscription_id: None,
+        paid_at: Some(view.paid_at.unwrap_or(told_at)),
+    });
     let intent = payment(PaymentType::PaymentIntent, view.payment_intent_id);
-    intent.into_iter().chain(payment(PaymentType::Charge, view.charge_id)).collect()
+    let charge = payment(PaymentType::Charge, view.charge_id);
+    [intent, charge, off_stripe].into_iter().flatten().collect()
 }
 
 fn dispute(dispute_id: String, object: Json<'_>, told_at: OffsetDateTime) -> Vec<Fact> {

@@ -1,6 +1,7 @@
 //! Each step of the search for the method that a subscription is paid by, in the old world and the new.
 
 use crate::projection::world::{World, needs};
+use crate::stripe::json::Json;
 
 const CUSTOMER: &str = r#"{"id":"cus_1","object":"customer","invoice_settings":{"default_payment_method":"pm_c"}}"#;
 const NOTHING: [&str; 3] = ["", "", ""];
@@ -36,9 +37,9 @@ fn with(fields: &str) -> World {
     World::default().put(CUSTOMER).put(&card("pm_c", "visa", "0001")).put(&subscription)
 }
 
-/// A subscription whose last invoice is the only clue.
+/// A subscription whose last invoice is the only clue: neither it nor its customer has a default.
 fn invoiced() -> World {
-    with(r#","latest_invoice":"in_1""#)
+    with(r#","latest_invoice":"in_1""#).put_later(1, &CUSTOMER.replace(r#""pm_c""#, "null"))
 }
 
 /// Type, brand and last four of what the subscription is paid by.
@@ -52,21 +53,145 @@ fn needed(world: &World) -> Vec<String> {
     needs(&world.subscription())
 }
 
-#[test]
-fn its_own_method_comes_first() {
-    let world = with(r#","default_payment_method":"pm_1","default_source":"card_1","latest_invoice":"in_1""#);
-    let world = world.put(&card("pm_1", "amex", "0042"));
-    assert_eq!(paid_by(&world), ["card", "amex", "0042"]);
-    assert_eq!(needed(&world), Vec::<String>::new(), "the invoice is not asked");
+/// What is known of a method that an object names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    Unnamed,
+    Unseen,
+    Gone,
+    Here,
+}
+
+const KNOWN: [Known; 4] = [Known::Unnamed, Known::Unseen, Known::Gone, Known::Here];
+
+/// Stripe's documented order, and the last four of the method at each place.
+const PLACES: [(&str, &str); 4] = [("pm_own", "0001"), ("card_own", "0002"), ("pm_of", "0003"), ("card_of", "0004")];
+const OF_PAYMENT: &str = "0005";
+
+/// A subscription and its customer that name the methods of [`PLACES`], each as far as it is `known`.
+fn world_of(known: [Known; 4], paid: bool) -> World {
+    let name = |place: usize| match known[place] {
+        Known::Unnamed => "null".to_owned(),
+        _ => format!(r#""{}""#, PLACES[place].0),
+    };
+    let invoice_id = if paid { r#""in_1""# } else { "null" };
+    let customer = format!(
+        r#"{{"id":"cus_1","object":"customer","invoice_settings":{{"default_payment_method":{}}},"default_source":{}}}"#,
+        name(2),
+        name(3)
+    );
+    let subscription = format!(
+        r#"{{"id":"sub_1","object":"subscription","customer":"cus_1","status":"active","latest_invoice":{invoice_id},
+            "default_payment_method":{},"default_source":{}}}"#,
+        name(0),
+        name(1)
+    );
+    let mut world = World::default().put(&customer).put(&subscription);
+    if paid {
+        world = world.put(&invoice(r#","charge":"ch_1""#)).put(&charge("ch_1", OF_PAYMENT));
+    }
+    for ((id, last4), known) in PLACES.into_iter().zip(known) {
+        let kind = if id.starts_with("pm") { "payment_method" } else { "card" };
+        world = match known {
+            Known::Unnamed | Known::Unseen => world,
+            Known::Here | Known::Gone if kind == "card" => {
+                world.put(&format!(r#"{{"id":"{id}","object":"card","brand":"Visa","last4":"{last4}"}}"#))
+            }
+            Known::Here | Known::Gone => world.put(&card(id, "visa", last4)),
+        };
+        if known == Known::Gone {
+            world = world.delete(kind, id, 1);
+        }
+    }
+    world
 }
 
 #[test]
-fn its_own_source_comes_second_and_its_own_read_brings_it() {
-    let world = with(r#","default_source":"card_1","latest_invoice":"in_1""#);
-    assert_eq!(needed(&world), ["subscription/sub_1"], "the customer may have another");
-    assert_eq!(paid_by(&world), NOTHING);
-    let source = r#"{"id":"card_1","object":"card","brand":"Diners Club","last4":"0004"}"#;
-    assert_eq!(paid_by(&world.put(source)), ["card", "diners", "0004"]);
+fn the_first_method_in_stripes_order_counts_and_a_payment_only_where_none_is_known() {
+    for number in 0..512_usize {
+        let (states, paid) = (number / 2, number % 2 == 1);
+        let known = [0, 1, 2, 3].map(|place| KNOWN[states / 4_usize.pow(place) % 4]);
+        let counts = known.iter().position(|one| matches!(one, Known::Here | Known::Unseen));
+        let expected = match counts {
+            Some(place) if known[place] == Known::Here => PLACES[place].1,
+            Some(_) => "",
+            None if paid => OF_PAYMENT,
+            None => "",
+        };
+        let world = world_of(known, paid);
+        assert_eq!(paid_by(&world)[2], expected, "{known:?}, paid: {paid}");
+        let reads = ["payment_method/pm_own", "subscription/sub_1", "payment_method/pm_of", "customer/cus_1"];
+        let read = counts.filter(|place| known[*place] == Known::Unseen).map(|place| reads[place].to_owned());
+        // the customer's row asks for its own methods, whatever this one needs
+        let mut needed = needed(&world);
+        needed.retain(|need| Some(need) == read.as_ref() || need.starts_with("invoice"));
+        assert_eq!(needed, read.into_iter().collect::<Vec<_>>(), "{known:?}, paid: {paid}");
+    }
+}
+
+#[test]
+fn a_customer_that_was_never_seen_leaves_the_last_payment() {
+    let world = World::default()
+        .put(r#"{"id":"sub_1","object":"subscription","customer":"cus_1","status":"active","latest_invoice":"in_1"}"#)
+        .put(&invoice(r#","charge":"ch_1""#))
+        .put(&charge("ch_1", "3000"));
+    assert_eq!(paid_by(&world), ["sepa_debit", "", "3000"]);
+    let seen = world.put(CUSTOMER).put(&card("pm_c", "visa", "0001"));
+    assert_eq!(paid_by(&seen), ["card", "visa", "0001"], "the customer's default is what Stripe will charge");
+}
+
+#[test]
+fn a_method_that_was_never_seen_shows_what_its_last_payment_shows() {
+    let world = with(r#","default_payment_method":"pm_1","latest_invoice":"in_1""#)
+        .put(&invoice(r#","charge":"ch_1""#))
+        .put(&charge("ch_1", "3000").replace(r#""object":"charge""#, r#""object":"charge","payment_method":"pm_1""#));
+    assert_eq!(paid_by(&world), ["sepa_debit", "", "3000"]);
+    assert_eq!(needed(&world), ["payment_method/pm_1"]);
+    assert_eq!(paid_by(&world.put(&card("pm_1", "amex", "0042"))), ["card", "amex", "0042"], "its own object first");
+}
+
+#[test]
+fn an_older_card_source_or_bank_account_may_be_the_default_payment_method() {
+    let objects = [
+        ("card_1", r#"{"id":"card_1","object":"card","brand":"American Express","last4":"0042"}"#, ["card", "amex"]),
+        ("ba_1", r#"{"id":"ba_1","object":"bank_account","last4":"0042"}"#, ["us_bank_account", ""]),
+        (
+            "src_1",
+            r#"{"id":"src_1","object":"source","type":"sepa_debit","sepa_debit":{"last4":"0042"}}"#,
+            ["sepa_debit", ""],
+        ),
+    ];
+    for (id, object, [kind, brand]) in objects {
+        let own = with(&format!(r#","default_payment_method":"{id}""#));
+        assert_eq!(needed(&own), [format!("payment_method/{id}")], "{id}: Stripe shows it as a payment method, too");
+        let type_of = Json::parse(object).unwrap().get("object").text().unwrap();
+        let world = own.put(object);
+        assert_eq!(paid_by(&world), [kind, brand, "0042"], "{id}");
+        assert_eq!(needed(&world), Vec::<String>::new(), "{id}");
+        let gone = world.clone().delete(&type_of, id, 1);
+        assert_eq!(paid_by(&gone), ["card", "visa", "0001"], "{id} was deleted");
+        let as_method = format!(r#"{{"id":"{id}","object":"payment_method","type":"card","card":{{"last4":"1111"}}}}"#);
+        assert_eq!(paid_by(&world.clone().put_later(1, &as_method))[2], "1111", "{id}: the newer shape counts");
+        assert_eq!(paid_by(&world.clone().put_later(-1, &as_method))[2], "0042", "{id}");
+        let detached = world.put(&as_method).delete("payment_method", id, 1);
+        assert_eq!(paid_by(&detached), ["card", "visa", "0001"], "{id} was detached");
+        let not_found = own_missing(id, object);
+        assert_eq!(paid_by(&not_found)[2], "0042", "{id}: it is no payment method, and it is there");
+    }
+}
+
+/// A method that is known in its own shape, and that a read as a payment method did not find.
+fn own_missing(id: &str, object: &str) -> World {
+    with(&format!(r#","default_payment_method":"{id}""#)).put(object).missing("payment_method", id)
+}
+
+#[test]
+fn a_customers_default_may_be_of_the_older_kind_too() {
+    let customer = CUSTOMER.replace("pm_c", "card_c");
+    let card = r#"{"id":"card_c","object":"card","brand":"Visa","last4":"4242"}"#;
+    let row = World::default().put(&customer).put(card).contact().row;
+    assert_eq!(row.default_payment_method.as_deref(), Some("card"));
+    assert_eq!(row.default_payment_card_number_last_four_digits.as_deref(), Some("4242"));
 }
 
 #[test]
@@ -97,6 +222,20 @@ fn since_basil_invoice_payments_lead_to_the_charge_of_the_last_invoice() {
 }
 
 #[test]
+fn a_payment_intent_that_was_never_seen_is_known_by_its_newest_charge() {
+    let of_intent = |id: &str, last4: &str, created: i64| {
+        let fields = format!(r#""object":"charge","payment_intent":"pi_1","created":{created}"#);
+        charge(id, last4).replace(r#""object":"charge""#, &fields)
+    };
+    let world = invoiced()
+        .put(&invoice(""))
+        .put(&invoice_payment("inpay_1", &format!(r#""status":"paid",{}"#, by_intent("pi_1"))))
+        .put(&of_intent("ch_1", "0002", 1_767_225_700))
+        .put(&of_intent("ch_2", "0001", 1_767_225_600));
+    assert_eq!(paid_by(&world), ["sepa_debit", "", "0002"]);
+}
+
+#[test]
 fn of_several_invoice_payments_the_default_counts_then_the_newest_paid_then_an_open_one() {
     let payment = |world: World, id: &str, number: u8, fields: &str| {
         let charge = charge(&format!("ch_{number}"), &format!("000{number}"));
@@ -106,7 +245,7 @@ fn of_several_invoice_payments_the_default_counts_then_the_newest_paid_then_an_o
     };
     let last_four = |world: &World| paid_by(world)[2].clone();
     let canceled = payment(invoiced().put(&invoice("")), "inpay_8", 5, r#""status":"canceled","created":1767226000"#);
-    assert_eq!(paid_by(&canceled), ["card", "visa", "0001"], "it moved no money: the customer's");
+    assert_eq!(paid_by(&canceled), NOTHING, "it moved no money");
     let open = payment(canceled, "inpay_9", 1, r#""status":"open","created":1767225900"#);
     assert_eq!(last_four(&open), "0001");
     let paid = payment(open, "inpay_2", 2, r#""status":"paid","created":1767225700"#);
@@ -135,6 +274,21 @@ fn before_basil_the_invoice_names_its_payment() {
 }
 
 #[test]
+fn a_charge_shows_the_last_four_of_an_iban_or_of_the_card_behind_a_wallet() {
+    for (kind, details) in [
+        ("bancontact", r#"{"iban_last4":"7061"}"#),
+        ("ideal", r#"{"iban_last4":"7061"}"#),
+        ("amazon_pay", r#"{"funding":{"type":"card","card":{"last4":"7061"}}}"#),
+    ] {
+        let charge = format!(
+            r#"{{"id":"ch_1","object":"charge","payment_method_details":{{"type":"{kind}","{kind}":{details}}}}}"#
+        );
+        let world = invoiced().put(&invoice(r#","charge":"ch_1""#)).put(&charge);
+        assert_eq!(paid_by(&world), [kind, "", "7061"]);
+    }
+}
+
+#[test]
 fn what_a_charge_remembers_outlives_the_method() {
     let world = invoiced().put(&invoice(r#","charge":"ch_1""#));
     let remembered = r#"{"id":"ch_1","object":"charge","payment_method":"pm_1",
@@ -160,7 +314,7 @@ fn an_invoice_is_read_only_where_a_read_can_tell_more() {
 #[test]
 fn without_a_clue_it_is_the_customers() {
     assert_eq!(paid_by(&with("")), ["card", "visa", "0001"]);
-    let trial = invoiced().put(&invoice("").replace("1900", "0"));
+    let trial = with(r#","latest_invoice":"in_1""#).put(&invoice("").replace("1900", "0"));
     assert_eq!(paid_by(&trial), ["card", "visa", "0001"], "the first invoice of a trial has no payment");
     assert_eq!(paid_by(&with("").delete("customer", "cus_1", 1)), NOTHING, "a deleted customer has none");
 }

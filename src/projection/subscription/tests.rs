@@ -317,7 +317,7 @@ fn the_new_plan_is_the_pending_one_and_then_the_schedules() {
     assert_eq!(needs(&world.subscription()), ["subscription_schedule/sub_sched_1"]);
     let world = world.put(schedule);
     assert_eq!(next(&world), expected("price_2"));
-    let pending = format!(r#"{fields},"pending_update":{{"subscription_items":[{{"price":"price_3"}}]}}"#);
+    let pending = format!(r#"{fields},"pending_update":{{"subscription_items":[{{"id":"si_1","price":"price_3"}}]}}"#);
     assert_eq!(next(&with(world.clone(), &pending)), expected("price_3"));
     assert_eq!(next(&world.put(&schedule.replace("price_2", "price_1"))), (None, None), "no new plan");
     assert_eq!(next(&with(prices, item)), (None, None));

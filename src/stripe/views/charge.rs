@@ -24,6 +24,8 @@ pub struct ChargeView {
     pub invoice_id: Option<String>,
     /// `payment_method_details`, which stay when the method is removed.
     pub method: Option<MethodView>,
+    /// `payment_method`: the method that it was made with.
+    pub method_id: Option<String>,
 }
 
 impl ChargeView {
@@ -37,6 +39,7 @@ impl ChargeView {
             payment_intent_id: reference(json.get("payment_intent")),
             invoice_id: reference(json.get("invoice")),
             method: of_details(json.get("payment_method_details")),
+            method_id: reference(json.get("payment_method")),
         }
     }
 

@@ -15,7 +15,7 @@ pub struct InvoiceView {
     pub subscription_id: Option<String>,
     /// `status`.
     pub status: Option<String>,
-    /// It was paid with an amount above zero, or out of band.
+    /// It was paid with money, through Stripe or out of band.
     pub paid_for_real: bool,
     /// `status_transitions.paid_at`.
     pub paid_at: Option<OffsetDateTime>,
@@ -33,17 +33,20 @@ impl InvoiceView {
         let mut reader = Reader::default();
         let invoice = json.object().unwrap_or_default();
         let mut amount = |key| reader.integer(invoice.get(key)).unwrap_or_default();
-        let paid_amount = amount("amount_paid").max(amount("amount_paid_off_stripe"));
-        let bills = amount("total") > 0 || amount("amount_due") > 0;
+        let by_amount = amount("amount_paid") > 0 || amount("amount_paid_off_stripe") > 0;
+        let (total, due) = (amount("total"), amount("amount_due"));
+        // credit and totals below the smallest charge leave nothing due; credit notes may, and amount_due may not say so
+        let credited = total > 0 && amount("pre_payment_credit_notes_amount") >= total;
         let status = reader.text(invoice.get("status"));
         let flag = |key| invoice.get(key).boolean() == Some(true);
         let is_paid = status.as_deref() == Some("paid") || flag("paid");
         let transitions = reader.members(invoice.get("status_transitions"));
         Self {
             subscription_id: subscription_of(&invoice),
-            paid_for_real: is_paid && (paid_amount > 0 || flag("paid_out_of_band")),
+            // `paid_out_of_band` went with 2025-03-31.basil, and then no event says what was paid outside of Stripe
+            paid_for_real: is_paid && (by_amount || flag("paid_out_of_band") || (due > 0 && !credited)),
             paid_at: reader.instant(transitions.get("paid_at")),
-            bills,
+            bills: total > 0 || due > 0,
             payment_intent_id: reference(invoice.get("payment_intent")),
             charge_id: reference(invoice.get("charge")),
             status,
@@ -74,6 +77,10 @@ pub struct InvoicePaymentView {
     pub payment_intent_id: Option<String>,
     /// `payment.charge`.
     pub charge_id: Option<String>,
+    /// It is paid, and by a payment record: money that came outside of Stripe.
+    pub paid_off_stripe: bool,
+    /// `status_transitions.paid_at`.
+    pub paid_at: Option<OffsetDateTime>,
     /// `status`: open, paid or canceled.
     pub status: Option<String>,
     /// `is_default`.
@@ -87,11 +94,17 @@ impl InvoicePaymentView {
     pub fn read(json: Json<'_>) -> Self {
         let mut reader = Reader::default();
         let payment = json.get("payment");
+        let status = reader.text(json.get("status"));
+        // `amount_paid` is null until it is paid; one of nothing is no payment
+        let is_nothing = json.get("amount_paid").integer().is_some_and(|amount| amount <= 0);
+        let is_record = payment.get("type").text().as_deref() == Some("payment_record");
         Self {
             invoice_id: reference(json.get("invoice")),
             payment_intent_id: reference(payment.get("payment_intent")),
             charge_id: reference(payment.get("charge")),
-            status: reader.text(json.get("status")),
+            paid_off_stripe: is_record && status.as_deref() == Some("paid") && !is_nothing,
+            paid_at: reader.instant(json.get("status_transitions").get("paid_at")),
+            status,
             is_default: json.get("is_default").boolean() == Some(true),
             created: reader.instant(json.get("created")),
         }
@@ -129,6 +142,81 @@ mod tests {
         assert!(paid(r#""status":"paid","amount_paid":0,"amount_paid_off_stripe":1900"#), "dahlia");
         assert!(!paid(r#""status":"paid","amount_paid":0"#), "a trial, or a full discount");
         assert!(!paid(r#""status":"open","amount_paid":500"#), "in part");
+    }
+
+    #[test]
+    fn since_basil_a_paid_invoice_of_which_an_amount_was_due_was_paid_for_real() {
+        let paid = |fields: &str| read(&format!(r#"{{"status":"paid","amount_paid":0,{fields}}}"#)).paid_for_real;
+        assert!(paid(r#""total":1900,"amount_due":1900"#), "out of band");
+        assert!(paid(r#""total":1900,"amount_due":900,"starting_balance":-1000"#), "credit covered a part");
+        assert!(paid(r#""total":1900,"amount_due":1900,"pre_payment_credit_notes_amount":500"#), "a part was credited");
+        assert!(paid(r#""total":0,"amount_due":500,"starting_balance":500"#), "an older debt was due");
+        assert!(!paid(r#""total":1900,"amount_due":0,"starting_balance":-1900"#), "credit covered it");
+        assert!(!paid(r#""total":30,"amount_due":0"#), "below the smallest charge");
+        assert!(!paid(r#""total":1900,"amount_due":1900,"pre_payment_credit_notes_amount":1900"#), "credited");
+        assert!(!paid(r#""total":0,"amount_due":0"#), "a trial");
+        for status in ["draft", "open", "void", "uncollectible"] {
+            let open = format!(r#"{{"status":"{status}","total":1900,"amount_due":1900,"amount_paid":0}}"#);
+            assert!(!read(&open).paid_for_real, "{status}");
+        }
+    }
+
+    #[test]
+    fn each_version_says_the_same_of_one_invoice() {
+        // paid out of band, by card, by credit, credited: before basil, since basil, since 2026-05-27
+        for (old, basil, newest, expected) in [
+            (
+                r#""paid":true,"paid_out_of_band":true,"amount_due":1900,"amount_paid":0"#,
+                r#""amount_due":1900,"amount_paid":0"#,
+                r#""amount_due":1900,"amount_paid":0,"amount_paid_off_stripe":1900"#,
+                true,
+            ),
+            (
+                r#""paid":true,"paid_out_of_band":false,"amount_due":1900,"amount_paid":1900"#,
+                r#""amount_due":1900,"amount_paid":1900"#,
+                r#""amount_due":1900,"amount_paid":1900,"amount_paid_off_stripe":0"#,
+                true,
+            ),
+            (
+                r#""paid":true,"paid_out_of_band":false,"amount_due":0,"amount_paid":0"#,
+                r#""amount_due":0,"amount_paid":0"#,
+                r#""amount_due":0,"amount_paid":0,"amount_paid_off_stripe":0"#,
+                false,
+            ),
+            (
+                r#""paid":true,"paid_out_of_band":false,"amount_due":1900,"amount_paid":0,
+                    "pre_payment_credit_notes_amount":1900"#,
+                r#""amount_due":1900,"amount_paid":0,"pre_payment_credit_notes_amount":1900"#,
+                r#""amount_due":1900,"amount_paid":0,"pre_payment_credit_notes_amount":1900"#,
+                false,
+            ),
+        ] {
+            for fields in [old, basil, newest] {
+                let invoice = read(&format!(r#"{{"status":"paid","total":1900,{fields}}}"#));
+                assert_eq!(invoice.paid_for_real, expected, "{fields}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_payment_record_that_is_paid_is_money() {
+        let read = |fields: &str| {
+            let text = format!(
+                r#"{{"invoice":"in_1","payment":{{"type":"payment_record","payment_record":"pr_1"}},{fields}}}"#
+            );
+            InvoicePaymentView::read(Json::parse(&text).unwrap())
+        };
+        let paid = read(r#""status":"paid","amount_paid":1900,"status_transitions":{"paid_at":1767225600}"#);
+        assert_eq!((paid.paid_off_stripe, paid.paid_at), (true, Some(datetime!(2026-01-01 0:00 UTC))));
+        assert!(!read(r#""status":"open","amount_paid":null"#).paid_off_stripe);
+        assert!(!read(r#""status":"canceled","amount_paid":null"#).paid_off_stripe);
+        assert!(!read(r#""status":"paid","amount_paid":0"#).paid_off_stripe, "of nothing");
+        let by_intent =
+            r#"{"invoice":"in_1","status":"paid","payment":{"type":"payment_intent","payment_intent":"pi_1"}}"#;
+        assert!(
+            !InvoicePaymentView::read(Json::parse(by_intent).unwrap()).paid_off_stripe,
+            "the charge says so itself"
+        );
     }
 
     #[test]

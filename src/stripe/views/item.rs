@@ -1,10 +1,12 @@
 //! The items of a subscription.
 //!
-//! Owns which item counts and where its price stands. Must not know pricing plans. PURE; called by the subscription view.
+//! Owns where an item's price stands, and in which order items count. Must not know pricing plans. PURE; called by the
+//! subscription view and by its projection.
 
 use time::OffsetDateTime;
 
 use super::reader::Reader;
+use super::standing::Standing;
 use crate::stripe::json::Json;
 
 /// What we read of a subscription item.
@@ -18,6 +20,8 @@ pub struct ItemView {
     pub current_period_end: Option<OffsetDateTime>,
     /// Id of `price`, in very old payloads of `plan`.
     pub price_id: Option<String>,
+    /// What its price says in this payload, where it stands there whole.
+    pub standing: Standing,
     /// `current_trial`: the trial offer that applies to the item now, since 2026-09-30.endive.
     pub current_trial: Option<TrialView>,
 }
@@ -34,18 +38,24 @@ pub struct TrialView {
 }
 
 impl ItemView {
-    /// Reads one element of `items.data`; `None`, and a note, where it is no object.
+    /// Reads one element of `items.data`; `None` where it was deleted, and with a note where it is no object.
     pub(super) fn read(value: Json<'_>, reader: &mut Reader) -> Option<Self> {
         let Some(item) = value.object() else {
             reader.note_unreadable();
             return None;
         };
-        let price = reader.reference(item.get("price")).or_else(|| reader.reference(item.get("plan")));
+        if item.get("deleted").boolean() == Some(true) {
+            return None;
+        }
+        let [price, plan] = ["price", "plan"].map(|key| item.get(key));
+        let price_id = reader.reference(price).or_else(|| reader.reference(plan));
+        let whole = [price, plan].into_iter().find(|price| price.object().is_some()).unwrap_or(Json::NULL);
         Some(Self {
             id: reader.text(item.get("id")),
             created: reader.instant(item.get("created")),
             current_period_end: reader.instant(item.get("current_period_end")),
-            price_id: price,
+            price_id,
+            standing: Standing::of(whole, whole.get("product")),
             current_trial: TrialView::read(item.get("current_trial"), reader),
         })
     }
@@ -65,13 +75,13 @@ impl TrialView {
     }
 }
 
-/// Puts the item that counts first: the oldest, then the smallest id. Nothing remembered has a say in it.
+/// Puts the item that is the plan first: by what its price says, then the oldest, then the smallest id. Items that one
+/// checkout made share their second, so age alone does not decide. Nothing remembered has a say in it.
 ///
 /// What cannot be compared comes last.
-pub(super) fn sort_by_age(items: &mut [ItemView]) {
-    items.sort_by(|a, b| {
-        let key = |item: &ItemView| (item.created.is_none(), item.created, item.id.is_none());
-        key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
+pub fn sort(items: &mut [ItemView], standing: impl Fn(&ItemView) -> Standing) {
+    items.sort_by_cached_key(|item| {
+        (standing(item), item.created.is_none(), item.created, item.id.is_none(), item.id.clone())
     });
 }
 
@@ -93,7 +103,7 @@ mod tests {
         let mut reader = Reader::default();
         let elements = Json::parse(items).unwrap().array().unwrap();
         let mut items: Vec<_> = elements.into_iter().filter_map(|json| ItemView::read(json, &mut reader)).collect();
-        sort_by_age(&mut items);
+        sort(&mut items, |item| item.standing);
         items.first().and_then(|item| item.id.clone())
     }
 
@@ -110,6 +120,19 @@ mod tests {
     fn an_item_that_is_no_object_is_left_out_and_noted() {
         assert_eq!(item("\"si_1\""), (None, true));
         assert_eq!(item("null"), (None, true));
+        assert_eq!(item(r#"{"id":"si_1","deleted":true}"#), (None, false), "one that was deleted is no item any more");
+    }
+
+    #[test]
+    fn what_its_price_says_comes_before_its_age() {
+        let items = r#"[{"id":"si_a","created":1700000000,"price":{"id":"p_a","recurring":{"usage_type":"metered"}}},
+            {"id":"si_b","created":1800000000,"plan":{"id":"p_b","usage_type":"licensed"}},
+            {"id":"si_c","created":1800000000,"price":{"id":"p_c","product":{"metadata":{"limit_words":"5"}}}}]"#;
+        assert_eq!(first(items).as_deref(), Some("si_c"), "a limit");
+        let marked = items.replace(r#""p_a","#, r#""p_a","metadata":{"is_plan":"true"},"#);
+        assert_eq!(first(&marked).as_deref(), Some("si_a"), "the owner's word");
+        let unmarked = items.replace(r#""p_c","#, r#""p_c","metadata":{"is_plan":"false"},"#);
+        assert_eq!(first(&unmarked).as_deref(), Some("si_b"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub struct MethodView {
     pub kind: String,
     /// Of a card: its brand, in the spelling of payment methods.
     pub card_brand: Option<String>,
-    /// The last four digits or letters, leading zeros kept.
+    /// The last four digits or letters of the card, account or IBAN, leading zeros kept.
     pub last_four: Option<String>,
 }
 
@@ -38,8 +38,20 @@ pub(super) fn of_details(json: Json<'_>) -> Option<MethodView> {
     Some(MethodView { card_brand, last_four: last_four(details), kind })
 }
 
+/// Where Stripe keeps the last four, relative to the details of a type. One list for charges, methods and sources: no type
+/// uses two of these places for different numbers.
+///
+/// `iban_last4`: bancontact, ideal and sofort. `funding.card`: amazon_pay and revolut_pay. `card`: mobilepay. All other
+/// types that have one keep it at `last4`. A wallet's `dynamic_last4` is the number of a device, and Swish's
+/// `verified_phone_last4` that of a phone: neither is read.
+const LAST_FOUR: [&[&str]; 4] = [&["last4"], &["iban_last4"], &["funding", "card", "last4"], &["card", "last4"]];
+
 fn last_four(details: Json<'_>) -> Option<String> {
-    Reader::default().text(details.get("last4")).filter(|text| !text.is_empty())
+    let text = |path: &&[&str]| {
+        let value = path.iter().fold(details, |value, key| value.get(key));
+        Reader::default().text(value).filter(|text| !text.is_empty())
+    };
+    LAST_FOUR.iter().find_map(text)
 }
 
 /// The older objects write brands as people read them ("American Express").
@@ -72,6 +84,58 @@ mod tests {
         assert_eq!(method("payment_method", sepa), ["sepa_debit", "", "3000"]);
         let unknown = r#"{"type":"telepathy","telepathy":{}}"#;
         assert_eq!(method("payment_method", unknown), ["telepathy", "", ""]);
+    }
+
+    /// Each type of Stripe's `payment_method_details`, `payment_method` and `source` that has a last four, in all versions
+    /// up to 2026-10-28.endive, with the place where it keeps it.
+    const PLACES: [(&str, &str); 20] = [
+        ("ach_debit", r#"{"last4":"0042"}"#),
+        ("acss_debit", r#"{"last4":"0042"}"#),
+        ("amazon_pay", r#"{"funding":{"type":"card","card":{"brand":"visa","last4":"0042"}}}"#),
+        ("au_becs_debit", r#"{"last4":"0042"}"#),
+        ("bacs_debit", r#"{"last4":"0042"}"#),
+        ("bancontact", r#"{"bank_code":"VAPE","iban_last4":"0042"}"#),
+        ("card", r#"{"last4":"0042","wallet":{"type":"apple_pay","dynamic_last4":"9999"}}"#),
+        ("card_present", r#"{"last4":"0042"}"#),
+        ("ideal", r#"{"bank":"ing","iban_last4":"0042"}"#),
+        ("interac_present", r#"{"last4":"0042"}"#),
+        ("kr_card", r#"{"brand":"bc","last4":"0042"}"#),
+        ("mobilepay", r#"{"card":{"brand":"visa","last4":"0042"}}"#),
+        ("nz_bank_account", r#"{"last4":"0042"}"#),
+        ("payto", r#"{"last4":"0042"}"#),
+        ("revolut_pay", r#"{"funding":{"type":"card","card":{"last4":"0042"}}}"#),
+        ("sepa_debit", r#"{"last4":"0042"}"#),
+        ("sofort", r#"{"iban_last4":"0042"}"#),
+        ("three_d_secure", r#"{"last4":"0042","dynamic_last4":"9999"}"#),
+        ("us_bank_account", r#"{"last4":"0042"}"#),
+        ("telepathy", r#"{"last4":"0042"}"#),
+    ];
+
+    #[test]
+    fn the_last_four_is_found_for_every_type_in_charges_methods_and_sources_alike() {
+        for (kind, details) in PLACES {
+            let text = format!(r#"{{"type":"{kind}","{kind}":{details}}}"#);
+            let json = Json::parse(&text).unwrap();
+            for view in [of_object("payment_method", json), of_object("source", json), of_details(json)] {
+                let view = view.unwrap();
+                assert_eq!((view.kind.as_str(), view.last_four.as_deref()), (kind, Some("0042")), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_type_without_a_number_has_no_last_four() {
+        for (kind, details) in [
+            ("amazon_pay", r#"{"funding":{"type":"card","card":null}}"#),
+            ("bancontact", r#"{"iban_last4":null}"#),
+            ("ideal", r#"{"iban_last4":""}"#),
+            ("mobilepay", r#"{"card":{"last4":null}}"#),
+            ("paypal", r#"{"payer_id":"A1B2"}"#),
+            ("revolut_pay", r#"{"funding":null}"#),
+            ("swish", r#"{"verified_phone_last4":"0042"}"#),
+        ] {
+            assert_eq!(method("payment_method", &format!(r#"{{"type":"{kind}","{kind}":{details}}}"#)), [kind, "", ""]);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod price;
 pub mod product;
 mod reader;
 pub mod schedule;
+pub mod standing;
 pub mod subscription;
 pub mod trial_offer;
 pub mod workspace;

@@ -2,6 +2,8 @@
 //!
 //! Must not know pricing plans. PURE.
 
+use std::collections::BTreeSet;
+
 use time::OffsetDateTime;
 
 use super::reader::{Reader, reference};
@@ -20,6 +22,8 @@ pub struct ScheduleView {
     pub pauses: Vec<PlannedPauseView>,
     /// `status` is `active` or `not_started`: it still drives its subscription.
     pub drives: bool,
+    /// `status` is `not_started`: its first phase is still to come.
+    pub is_to_start: bool,
 }
 
 /// What we read of one phase.
@@ -29,8 +33,8 @@ pub struct PhaseView {
     pub start: Option<OffsetDateTime>,
     /// `end_date`.
     pub end: Option<OffsetDateTime>,
-    /// Price of its first item (in very old payloads `plan`).
-    pub price_id: Option<String>,
+    /// The prices of its `items` (in very old payloads their `plan`), sorted, each once: the list itself has no order.
+    pub price_ids: BTreeSet<String>,
 }
 
 /// What we read of one element of `pause_schedules`.
@@ -59,15 +63,18 @@ impl ScheduleView {
             phases,
             pauses: pauses(json.get("pause_schedules"), &mut reader),
             ends: json.get("end_behavior").text().as_deref() == Some("cancel"),
+            is_to_start: status.as_deref() == Some("not_started"),
             drives: status.is_none_or(|status| ["active", "not_started"].contains(&status.as_str())),
         }
     }
 
-    /// The price of the phase that follows the one that runs now.
-    pub fn next_price(&self) -> Option<&str> {
-        let end = self.current_phase_end?;
-        let next = self.phases.iter().find(|phase| phase.start.is_some_and(|start| start >= end))?;
-        next.price_id.as_deref()
+    /// The phase that follows the one that runs now; of a schedule that has not started, its first.
+    pub fn next_phase(&self) -> Option<&PhaseView> {
+        let follows = |phase: &&PhaseView| match self.current_phase_end {
+            Some(end) => phase.start.is_some_and(|start| start >= end),
+            None => self.is_to_start && phase.start.is_some(),
+        };
+        self.phases.iter().find(follows)
     }
 
     /// When the last phase ends, where the subscription ends with it.
@@ -93,11 +100,11 @@ impl PhaseView {
     fn read(phase: Json<'_>, reader: &mut Reader) -> Self {
         // `plans` in versions before 2020-08-27
         let items = [phase.get("items"), phase.get("plans")].into_iter().find_map(Json::array).unwrap_or_default();
-        let first = items.first().copied().unwrap_or(Json::NULL);
+        let price = |item: Json<'_>| reference(item.get("price")).or_else(|| reference(item.get("plan")));
         Self {
             start: reader.instant(phase.get("start_date")),
             end: reader.instant(phase.get("end_date")),
-            price_id: reference(first.get("price")).or_else(|| reference(first.get("plan"))),
+            price_ids: items.into_iter().filter_map(price).collect(),
         }
     }
 }
@@ -115,15 +122,38 @@ mod tests {
         {"start_date":1767225600,"end_date":1769904000,"items":[{"price":"price_1"}]},
         {"start_date":1769904000,"end_date":1772323200,"items":[{"price":{"id":"price_2"}}]}]"#;
 
+    fn next(text: &str) -> Option<Vec<String>> {
+        read(text).next_phase().map(|phase| phase.price_ids.iter().cloned().collect())
+    }
+
     #[test]
-    fn the_next_price_is_of_the_phase_that_follows_whatever_the_order_of_the_list() {
-        assert_eq!(read(&format!("{{{PHASES}}}")).next_price(), Some("price_2"));
-        assert_eq!(
-            read(r#"{"current_phase":null,"phases":[{"start_date":1,"items":[{"price":"p"}]}]}"#).next_price(),
-            None
-        );
+    fn the_next_phase_follows_the_one_that_runs_whatever_the_order_of_the_list() {
+        assert_eq!(next(&format!("{{{PHASES}}}")), Some(vec!["price_2".to_owned()]));
         let last = PHASES.replace(r#""end_date":1769904000},"phases""#, r#""end_date":1775001600},"phases""#);
-        assert_eq!(read(&format!("{{{last}}}")).next_price(), None, "nothing follows the last phase");
+        assert_eq!(next(&format!("{{{last}}}")), None, "nothing follows the last phase");
+    }
+
+    #[test]
+    fn before_the_first_phase_the_first_one_follows_and_after_the_last_none() {
+        let without = PHASES
+            .replace(r#""current_phase":{"start_date":1767225600,"end_date":1769904000}"#, r#""current_phase":null"#);
+        let of = |status: &str| next(&format!(r#"{{"status":"{status}",{without}}}"#));
+        assert_eq!(of("not_started"), Some(vec!["price_1".to_owned()]));
+        for status in ["active", "completed", "released", "canceled"] {
+            assert_eq!(of(status), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_prices_of_a_phase_are_found_in_every_api_version() {
+        let prices = |items: &str| {
+            next(&format!(r#"{{"status":"not_started","phases":[{{"start_date":1767225600,{items}}}]}}"#))
+        };
+        let both = Some(vec!["price_1".to_owned(), "price_2".to_owned()]);
+        assert_eq!(prices(r#""items":[{"price":"price_2"},{"price":{"id":"price_1"}}]"#), both);
+        assert_eq!(prices(r#""items":[{"price":{"id":"price_1","deleted":true}},{"plan":"price_2"}]"#), both);
+        assert_eq!(prices(r#""plans":[{"plan":"price_1"},{"plan":{"id":"price_2"}}]"#), both, "before 2020-08-27");
+        assert_eq!(prices(r#""items":[]"#), Some(vec![]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::Unreadable;
 use super::discount::{self, Listed};
-use super::item::{ItemView, TrialView, sort_by_age};
+use super::item::{self, ItemView, TrialView};
 use super::reader::{Reader, reference, required};
 use super::workspace::WorkspaceLink;
 use crate::domain::event::Reason;
@@ -51,7 +51,7 @@ pub struct SubscriptionView {
     pub current_period_end: Option<OffsetDateTime>,
     /// `currency`.
     pub currency: Option<String>,
-    /// `items.data`; the item that counts is the first.
+    /// `items.data`; as far as the payload tells, the first is the plan.
     pub items: Vec<ItemView>,
     /// `items.has_more`.
     pub more_items: bool,
@@ -65,8 +65,8 @@ pub struct SubscriptionView {
     pub latest_invoice_id: Option<String>,
     /// `schedule`: it may set an end, and what comes next.
     pub schedule_id: Option<String>,
-    /// Price of the first item of `pending_update`, which becomes the item's once it is paid.
-    pub pending_price_id: Option<String>,
+    /// `pending_update.subscription_items`: what items become once it is paid, in no order.
+    pub pending_items: Vec<ItemView>,
     /// `pause_collection.resumes_at`.
     pub resumes_at: Option<OffsetDateTime>,
     /// `status_details.paused.subscription.type`: why the status became `paused`, since 2026-09-30.endive; unknown values
@@ -127,7 +127,7 @@ impl SubscriptionView {
             source_id: reader.reference(fields.get("default_source")),
             latest_invoice_id: reader.reference(fields.get("latest_invoice")),
             schedule_id: reader.reference(fields.get("schedule")),
-            pending_price_id: pending_price(fields.get("pending_update"), &mut reader),
+            pending_items: pending_items(fields.get("pending_update"), &mut reader),
             resumes_at: reader.instant(fields.get("pause_collection").get("resumes_at")),
             pause_reason: one_of(paused.get("subscription").get("type"), &PAUSE_REASONS, &mut reader),
             paused_at: reader.instant(paused.get("transitioned_at")),
@@ -158,11 +158,10 @@ fn trial_end_behavior(settings: Json<'_>, reader: &mut Reader) -> Option<String>
     one_of(behavior.get("missing_payment_method"), &TRIAL_END_BEHAVIORS, reader)
 }
 
-fn pending_price(update: Json<'_>, reader: &mut Reader) -> Option<String> {
+fn pending_items(update: Json<'_>, reader: &mut Reader) -> Vec<ItemView> {
     let update = reader.members(update);
-    let items = reader.elements(update.get("subscription_items"));
-    let first = items.first()?;
-    reader.reference(first.get("price")).or_else(|| reader.reference(first.get("plan")))
+    let elements = reader.elements(update.get("subscription_items"));
+    elements.into_iter().filter_map(|element| ItemView::read(element, reader)).collect()
 }
 
 fn anchor_day(config: Json<'_>) -> Option<i32> {
@@ -197,7 +196,7 @@ impl SubscriptionView {
 
 fn items(data: &[Json<'_>], reader: &mut Reader) -> Vec<ItemView> {
     let mut items: Vec<ItemView> = data.iter().filter_map(|item| ItemView::read(*item, reader)).collect();
-    sort_by_age(&mut items);
+    item::sort(&mut items, |item| item.standing);
     items
 }
 
@@ -304,13 +303,15 @@ mod tests {
     fn it_names_how_it_is_paid_and_what_comes_next() {
         let view = with(
             r#""default_payment_method":{"id":"pm_1"},"default_source":"src_1","latest_invoice":{"id":"in_1"},
-            "schedule":"sub_sched_1","pending_update":{"subscription_items":[{"price":{"id":"price_2"}}]},
+            "schedule":"sub_sched_1","pending_update":{"subscription_items":[{"id":"si_2","price":{"id":"price_2"}}]},
             "pause_collection":{"behavior":"void","resumes_at":1767225600},"billing_cycle_anchor":1767225600,
             "billing_cycle_anchor_config":{"day_of_month":31}"#,
         );
         let named = [view.payment_method_id, view.source_id, view.latest_invoice_id, view.schedule_id];
         assert_eq!(named.map(Option::unwrap), ["pm_1", "src_1", "in_1", "sub_sched_1"]);
-        assert_eq!((view.pending_price_id.as_deref(), view.anchor_day), (Some("price_2"), Some(31)));
+        let pending: Vec<_> =
+            view.pending_items.iter().map(|item| (item.id.as_deref(), item.price_id.as_deref())).collect();
+        assert_eq!((pending, view.anchor_day), (vec![(Some("si_2"), Some("price_2"))], Some(31)));
         assert_eq!((view.resumes_at, view.billing_cycle_anchor.is_some()), (view.billing_cycle_anchor, true));
         assert!(view.notes.is_empty());
     }

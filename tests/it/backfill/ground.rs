@@ -8,6 +8,7 @@ use billing_sync::backfill::survey::{Sight, Whom};
 use billing_sync::backfill::{Backfill, Begin, Keep, Notice, Report, Stop};
 use billing_sync::client::{HttpStripe, metrics};
 use billing_sync::clock::Heard;
+use billing_sync::config::egress::Egress;
 use billing_sync::config::stripe::StripeConfig;
 use billing_sync::retry::RetryPolicy;
 use prometheus::Registry;
@@ -100,6 +101,7 @@ impl Fetching {
 
     fn client(&self, rate: u32, concurrency: usize) -> Arc<HttpStripe> {
         let config = StripeConfig {
+            egress: Egress::default(),
             secret_key: Some(self.stripe.key().into()),
             api_base: self.stripe.base().parse().unwrap(),
             rate,

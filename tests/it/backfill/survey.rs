@@ -18,7 +18,7 @@ const SYNCED: &str = "
             'stripe_subscription_id', 'stripe_price_id', 'stripe_coupon_id', 'stripe_session_id', 'pricing_plan_id', 'limit_key')
         AND NOT (c.table_name = 'pricing_plans' AND c.column_name IN ('display_name', 'tier', 'is_default', 'category_id',
             'translation_key', 'trial_days', 'stripe_billing_portal_enabled'))
-        AND NOT (c.table_name = 'coupons' AND c.column_name IN ('translation_key'))
+        AND NOT (c.table_name = 'coupons' AND c.column_name IN ('translation_key', 'times_redeemed'))
     ORDER BY 1, 2";
 
 /// Another value of this type than the one that is there.
@@ -163,6 +163,44 @@ async fn what_was_never_told_differs() {
     assert_eq!(sync.drift(Whom::All(None), Keep::No).await, Vec::<String>::new());
     let named = sync.app.text("SELECT product_name FROM billing.pricing_plans WHERE stripe_price_id = 'price_1'").await;
     assert_eq!(named.as_deref(), Some("Renamed"));
+    sync.finish().await;
+}
+
+/// Stripe sends no event when a coupon is given, when the last one is, and when its date passes.
+#[tokio::test]
+async fn what_stripe_changes_without_an_event_is_no_difference() {
+    let sync = Fetching::alone().await;
+    let names = ["GIVEN", "USED_UP", "EXPIRED", "DELETED", "RENAMED"];
+    for name in names {
+        sync.stripe.coupon(name, 10.0);
+    }
+    let now = |name: &str, fields: serde_json::Value| {
+        let mut coupon = sync.stripe.object(name);
+        coupon.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        sync.stripe.untold(coupon);
+    };
+    now("USED_UP", serde_json::json!({ "max_redemptions": 3 }));
+    now("EXPIRED", serde_json::json!({ "redeem_by": 1_767_225_600 }));
+    sync.backfill_completely().await;
+    sync.settle().await;
+    now("GIVEN", serde_json::json!({ "times_redeemed": 7 }));
+    now("USED_UP", serde_json::json!({ "times_redeemed": 3, "valid": false }));
+    now("EXPIRED", serde_json::json!({ "valid": false }));
+    now("DELETED", serde_json::json!({ "valid": false }));
+    now("RENAMED", serde_json::json!({ "times_redeemed": 7, "name": "Another" }));
+    sync.stripe.tick(3600);
+    let mut drift = sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+    drift.sort();
+    assert_eq!(drift, ["coupons DELETED", "coupons RENAMED"], "not valid for no reason that is known, and renamed");
+    let given =
+        "SELECT string_agg(concat_ws(' ', stripe_coupon_id, times_redeemed, valid), ', ' ORDER BY stripe_coupon_id)
+        FROM billing.coupons WHERE stripe_coupon_id IN ('GIVEN', 'USED_UP', 'EXPIRED')";
+    assert_eq!(
+        sync.app.text(given).await.as_deref(),
+        Some("EXPIRED 0 f, GIVEN 7 t, USED_UP 3 f"),
+        "written all the same"
+    );
+    sync.settle().await;
     sync.finish().await;
 }
 

@@ -18,6 +18,8 @@ async fn doctor_fails_before_migrating_and_passes_after() {
     let after = run(&["doctor"], &environment);
     let report = String::from_utf8(after.stdout.clone()).unwrap();
     assert_eq!(code(&after), 0, "{report}");
+    // the server of the tests runs without
+    assert!(words(&after.stdout).contains("off on the server: fsync;"), "{report}");
     assert!(report.contains("set (2 entries)") && !report.contains("hunter2"), "{report}");
     assert!(report.lines().all(|line| line.chars().count() <= 80), "{report}");
 }

@@ -1,11 +1,13 @@
 //! The operator's commands through the real binary: what they print, what they change, how they exit.
 
 mod backfill;
+mod connection;
 mod doctor;
 mod explain;
 mod migrate;
 mod orphans;
 mod outbox;
+mod privileges;
 mod rebuild;
 mod reconcile;
 mod renew;
@@ -25,7 +27,7 @@ pub(crate) fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Comman
     command
 }
 
-fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     binary(arguments, environment).output().unwrap()
 }
 

@@ -48,6 +48,20 @@ async fn list_shows_the_states_asked_for() {
 }
 
 #[tokio::test]
+async fn a_name_cannot_change_how_the_terminal_shows_the_columns_beside_it() {
+    let (database, mut conn) = migrated().await;
+    let hostile = "evt_\u{202E}daed\u{2066}\u{200F}";
+    store(&mut conn, hostile, "dead").await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let shown = run(&["outbox", "list"], &environment).stdout;
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("evt_\u{FFFD}daed\u{FFFD}\u{FFFD}"), "{shown}");
+    let json = String::from_utf8(run(&["outbox", "list", "--json"], &environment).stdout).unwrap();
+    assert!(json.contains("evt_\\u202edaed\\u2066\\u200f"), "{json}");
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["event_id"], hostile);
+}
+
+#[tokio::test]
 async fn show_explains_and_gives_the_payload_only_on_demand_and_without_secrets() {
     let (database, mut conn) = migrated().await;
     store(&mut conn, "evt_x", "dead").await;

@@ -3,6 +3,8 @@
 //! An act names its subject by a number; where nobody is there whom it could happen to, nothing does. Nothing
 //! happens here that Stripe would refuse.
 
+mod planned;
+
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
@@ -21,6 +23,10 @@ pub(super) enum Act {
     Convert,
     SwitchPrice,
     ReplaceItem,
+    AddItem,
+    WaitForPayment,
+    ApplyPending,
+    ExpirePending,
     PauseCollection,
     ResumeCollection,
     Pause,
@@ -49,15 +55,17 @@ pub(super) enum Act {
     Detach,
     NetworkUpdate,
     Schedule,
+    NextPhase,
     Release,
     RenameProduct,
     ChangeLimit,
+    MarkPrice,
     /// Nothing happens, but events arrive and objects are read.
     Read,
 }
 
 /// What comes more often stands here more often.
-const ACTS: [Act; 66] = {
+const ACTS: [Act; 75] = {
     use Act::*;
     [
         NewCustomer,
@@ -76,6 +84,12 @@ const ACTS: [Act; 66] = {
         SwitchPrice,
         ReplaceItem,
         ReplaceItem,
+        AddItem,
+        AddItem,
+        WaitForPayment,
+        WaitForPayment,
+        ApplyPending,
+        ExpirePending,
         PauseCollection,
         PauseCollection,
         PauseCollection,
@@ -121,9 +135,12 @@ const ACTS: [Act; 66] = {
         Detach,
         NetworkUpdate,
         Schedule,
+        Schedule,
+        NextPhase,
         Release,
         RenameProduct,
         ChangeLimit,
+        MarkPrice,
         Read,
         Read,
     ]
@@ -233,7 +250,14 @@ impl Story {
             | Act::LoseDispute => self.of_money(act, number),
             Act::DiscountSubscription | Act::DiscountCustomer | Act::EndDiscount => self.of_discount(act, number),
             Act::NewCard | Act::SetDefault | Act::Detach | Act::NetworkUpdate => self.of_method(act, number),
-            Act::RenameProduct | Act::ChangeLimit => {
+            Act::AddItem
+            | Act::WaitForPayment
+            | Act::ApplyPending
+            | Act::ExpirePending
+            | Act::Schedule
+            | Act::NextPhase
+            | Act::Release => self.of_plan(act, number),
+            Act::RenameProduct | Act::ChangeLimit | Act::MarkPrice => {
                 self.of_catalog(act, number);
                 Some(())
             }
@@ -283,18 +307,7 @@ impl Story {
                 stripe.cancel_at_period_end(&self.subscription(number, |one| one["cancel_at"].is_null())?);
             }
             Act::Uncancel => stripe.uncancel(&self.subscription(number, |one| !one["cancel_at"].is_null())?),
-            Act::CancelNow => stripe.cancel_now(&self.subscription(number, |_| true)?),
-            Act::Schedule => {
-                let subscription = self.subscription(number, |one| one["schedule"].is_null())?;
-                let (now, later) = (stripe.now(), stripe.now() + 5_000_000);
-                let next = &self.prices[(number + 1) % 3];
-                let end = ["release", "cancel"][number % 2];
-                stripe.schedule(&subscription, &[(price, now, later), (next, later, later + 5_000_000)], end);
-            }
-            _ => {
-                let schedule = self.one("subscription_schedule", number, |one| one["status"] == "active")?;
-                stripe.release(&id(&schedule));
-            }
+            _ => stripe.cancel_now(&self.subscription(number, |_| true)?),
         }
         Some(())
     }
@@ -374,16 +387,6 @@ impl Story {
             _ => stripe.network_updates_card(&card, ["1881", "4242", "7777"][number % 3]),
         }
         Some(())
-    }
-
-    fn of_catalog(&self, act: Act, number: usize) {
-        if act == Act::RenameProduct {
-            let name = ["Writing", "Words"][number % 2];
-            self.stripe.update(&self.product, json!({ "name": name }));
-        } else {
-            let words = ["5000", "7000", "none"][number % 3];
-            self.stripe.update(&self.prices[number % 3], json!({ "metadata": { "limit_words": words } }));
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use billing_sync::client::{HttpStripe, metrics};
 use billing_sync::clock::Heard;
+use billing_sync::config::egress::Egress;
 use billing_sync::config::stripe::StripeConfig;
 use billing_sync::config::sync::Confirm;
 use billing_sync::domain::object::ObjectKey;
@@ -228,6 +229,7 @@ fn fetcher(app: &TestApp, stripe: &FakeStripe, concurrency: usize) -> Fetcher {
 /// A client with the key of now.
 pub(crate) fn client(app: &TestApp, stripe: &FakeStripe) -> HttpStripe {
     let config = StripeConfig {
+        egress: Egress::default(),
         secret_key: Some(stripe.key().into()),
         api_base: stripe.base().parse().unwrap(),
         rate: 10_000,

@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod egress;
 pub(crate) mod events;
 pub(crate) mod fetching;
 pub(crate) mod process;

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::app::SECRET;
-use super::client::{Client, post};
+use super::client::{Client, Reply, get, post};
 use super::cluster::{self, TestDatabase};
 
 fn serve(arguments: &[&str]) -> Command {
@@ -32,6 +32,13 @@ fn serve(arguments: &[&str]) -> Command {
 
 /// Longer than anything here takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An event's signature header and its bytes.
+pub(crate) fn signed(event: &Value) -> (String, Vec<u8>) {
+    let body = event.to_string().into_bytes();
+    let now = clock::now().unix_timestamp();
+    (signature::sign(&WebhookSecret::new(SECRET).unwrap(), now, &body), body)
+}
 
 pub(crate) struct Server {
     child: Child,
@@ -50,6 +57,13 @@ impl Server {
     pub(crate) async fn start(database: &TestDatabase, roles: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = serve(&["--roles", roles]);
         command.env("DATABASE_URL", &database.url).envs(environment.iter().copied());
+        Self::spawn(command).await
+    }
+
+    /// Starts `serve` with these roles and arguments at another connection string than the test's own.
+    pub(crate) async fn start_at(url: &str, roles: &str, arguments: &[&str]) -> Self {
+        let mut command = serve(&["--roles", roles]);
+        command.args(arguments).env("DATABASE_URL", url);
         Self::spawn(command).await
     }
 
@@ -110,18 +124,38 @@ impl Server {
         self.seen
     }
 
+    /// What the ops listener answers.
+    pub(crate) async fn ask(&self, path: &str) -> Reply {
+        let mut client = Client::connect(self.ops).await;
+        client.send(&get(path, &[])).await;
+        client.reply().await.unwrap()
+    }
+
     /// What Prometheus reads.
     pub(crate) async fn get_metrics(&self) -> String {
-        let mut client = Client::connect(self.ops).await;
-        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        client.reply().await.unwrap().text
+        self.ask("/metrics").await.text
+    }
+
+    /// The value of one series.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let text = self.get_metrics().await;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{series} is not among the metrics")).parse().unwrap()
+    }
+
+    /// The address of the ops listener.
+    pub(crate) fn ops(&self) -> SocketAddr {
+        self.ops
+    }
+
+    /// The address of the public listener.
+    pub(crate) fn webhooks(&self) -> SocketAddr {
+        self.webhooks.unwrap()
     }
 
     /// Delivers a signed event; `None` when nobody answered.
     pub(crate) async fn deliver(&self, event: &Value) -> Option<u16> {
-        let body = event.to_string().into_bytes();
-        let now = clock::now().unix_timestamp();
-        let header = signature::sign(&WebhookSecret::new(SECRET).unwrap(), now, &body);
+        let (header, body) = signed(event);
         let mut client = Client::try_connect(self.webhooks.unwrap()).await?;
         client.try_send(&post(PATH, &header, &body)).await?;
         client.reply().await.map(|reply| reply.status)

@@ -187,6 +187,49 @@ fn every_permutation_over_two_invoices_gives_one_answer() {
     assert!(flag("a dispute that was not won holds", &lost));
 }
 
+/// An invoice as each version renders it once it was paid out of band: what was due stays due in the payload.
+fn out_of_band(id: &str, fields: &str, second: i64) -> Vec<Fact> {
+    let paid_at = at(second).unix_timestamp();
+    facts(
+        "invoice",
+        &format!(
+            r#"{{"id":"{id}","subscription":"sub_1","status":"paid","total":1900,"amount_paid":0,
+                "status_transitions":{{"paid_at":{paid_at}}},{fields}}}"#
+        ),
+    )
+}
+
+#[test]
+fn a_debit_that_was_paid_out_of_band_clears_whatever_version_renders_it_and_in_every_order() {
+    let failed = told("ch_a", "in_1", "sepa_debit", "failed", 10);
+    let open = invoice_of("in_1", "open", 0, 0);
+    for rendered in [
+        r#""amount_due":1900,"paid":true,"paid_out_of_band":true"#,
+        r#""amount_due":1900"#,
+        r#""amount_due":1900,"amount_paid_off_stripe":1900"#,
+    ] {
+        let paid = out_of_band("in_1", rendered, 20);
+        assert!(!flag(rendered, &[open.clone(), failed.clone(), paid.clone()]));
+        let other = told("ch_b", "in_2", "sepa_debit", "failed", 11);
+        let two = [open.clone(), invoice_of("in_2", "open", 0, 0), failed.clone(), other, paid];
+        assert!(flag("the other one stays unpaid", &two));
+    }
+    for rendered in [r#""amount_due":0"#, r#""amount_due":1900,"pre_payment_credit_notes_amount":1900"#] {
+        assert!(flag(rendered, &[open.clone(), failed.clone(), out_of_band("in_1", rendered, 20)]), "no money came");
+    }
+    let record = |status: &str| {
+        let paid_at = at(20).unix_timestamp();
+        let text = format!(
+            r#"{{"id":"inpay_1","invoice":"in_1","status":"{status}","amount_paid":1900,
+                "payment":{{"type":"payment_record","payment_record":"pr_1"}},
+                "status_transitions":{{"paid_at":{paid_at}}}}}"#
+        );
+        facts("invoice_payment", &text)
+    };
+    assert!(!flag("a payment record", &[open.clone(), failed.clone(), record("paid")]));
+    assert!(flag("a payment record that was canceled", &[open, failed, record("canceled")]));
+}
+
 #[test]
 fn an_invoice_that_was_paid_clears_its_own_failure_only() {
     let open = invoice_of("in_1", "open", 0, 0);
@@ -220,6 +263,7 @@ fn an_invoice_states_when_it_was_paid_for_real() {
     assert_eq!(paid(r#"{"id":"in_1","status":"paid","amount_paid":0}"#), None);
     assert_eq!(paid(r#"{"id":"in_1","status":"paid","amount_paid":5}"#), Some(TOLD), "the event stands for the time");
     assert_eq!(paid(r#"{"id":"in_1","status":"open","amount_paid":0}"#), None);
+    assert_eq!(paid(r#"{"id":"in_1","status":"paid","amount_paid":0,"amount_due":5}"#), Some(TOLD), "out of band");
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub(crate) fn age_promotion_code(view: View<'_>, shown: &mut Value, epoch: Epoch
 /// Until basil an invoice named its subscription and its payment itself.
 pub(crate) fn age_invoice(view: View<'_>, shown: &mut Value, epoch: Epoch) {
     if epoch >= Epoch::Basil {
+        // since 2026-05-27 it is there on request only
+        remove(shown, &["amount_paid_off_stripe"]);
         return;
     }
     let details = shown["parent"]["subscription_details"].clone();

@@ -64,7 +64,8 @@ impl World {
             invoice["status"] = json!("paid");
             invoice["attempted"] = json!(!out_of_band);
             invoice["amount_paid_off_stripe"] = if out_of_band { amount.clone() } else { json!(0) };
-            invoice["amount_paid"] = amount;
+            // what came another way is in no event since 2025-03-31, and what was due stays
+            invoice["amount_paid"] = if out_of_band { json!(0) } else { amount };
             invoice["amount_remaining"] = json!(0);
             invoice["status_transitions"]["paid_at"] = json!(now);
         });

@@ -5,13 +5,19 @@ use serde_json::{Value, json};
 use super::FakeStripe;
 
 impl FakeStripe {
-    /// Puts a subscription under a schedule: the price of each phase, its start and its end; the first phase runs.
+    /// Puts a subscription under a schedule: the price of its first item in each phase, start and end; the first phase
+    /// runs. The other items stay, and every phase lists them before that price.
     pub(crate) fn schedule(&self, subscription: &str, phases: &[(&str, i64, i64)], end_behavior: &str) -> String {
         let mut world = self.world();
+        let items = world.object(subscription)["items"]["data"].as_array().cloned().unwrap_or_default();
         let phase = |(price, start, end): &(&str, i64, i64)| {
+            let prices = items.iter().skip(1).map(|item| item["price"].clone()).chain([json!(price)]);
+            let items: Vec<Value> = prices
+                .map(|price| json!({ "price": price, "plan": price, "quantity": 1, "discounts": [], "metadata": {} }))
+                .collect();
             json!({
                 "start_date": start, "end_date": end, "currency": "eur", "discounts": [], "metadata": {},
-                "items": [{ "price": price, "plan": price, "quantity": 1, "discounts": [], "metadata": {} }],
+                "items": items,
                 "proration_behavior": "create_prorations", "trial_end": null, "default_payment_method": null,
             })
         };
@@ -38,8 +44,9 @@ impl FakeStripe {
         let next = phases.as_array().into_iter().flatten().find(|phase| phase["start_date"] == running);
         let next = next.expect("no phase follows");
         let subscription = world.text(schedule, "/subscription");
-        let price = &next["items"][0]["price"];
-        world.change(&subscription, |subscription| subscription["items"]["data"][0]["price"] = price.clone());
+        let price =
+            next["items"].as_array().and_then(|items| items.last()).map_or(Value::Null, |item| item["price"].clone());
+        world.change(&subscription, |subscription| subscription["items"]["data"][0]["price"] = price);
         let current = json!({ "start_date": next["start_date"], "end_date": next["end_date"] });
         world.change(schedule, |schedule| schedule["current_phase"] = current);
     }

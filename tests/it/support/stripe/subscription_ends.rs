@@ -35,8 +35,11 @@ impl FakeStripe {
     pub(crate) fn set_pending_update(&self, subscription: &str, price: &str) {
         let mut world = self.world();
         let expires = world.now + PENDING_UPDATE_HOURS * 3600;
-        let item = world.object(subscription)["items"]["data"][0]["id"].clone();
-        let items = json!([{ "id": item, "object": "subscription_item", "price": price, "quantity": 1 }]);
+        // all items are listed, the one that changes last
+        let changes = |item: &Value, price: &Value| json!({ "id": item["id"], "object": "subscription_item", "price": price, "quantity": 2 });
+        let items = world.object(subscription)["items"]["data"].as_array().cloned().unwrap_or_default();
+        let others = items.iter().skip(1).map(|item| changes(item, &item["price"]));
+        let items: Vec<Value> = others.chain(items.first().map(|item| changes(item, &json!(price)))).collect();
         world.change(subscription, |subscription| {
             subscription["pending_update"] = json!({
                 "billing_cycle_anchor": null, "discount": null, "discounts": [], "expires_at": expires,
@@ -48,8 +51,12 @@ impl FakeStripe {
     pub(crate) fn apply_pending_update(&self, subscription: &str) {
         let mut world = self.world();
         world.change(subscription, |subscription| {
-            let price = subscription["pending_update"]["subscription_items"][0]["price"].clone();
-            subscription["items"]["data"][0]["price"] = price;
+            let waiting = subscription["pending_update"]["subscription_items"].as_array().cloned().unwrap_or_default();
+            for item in subscription["items"]["data"].as_array_mut().into_iter().flatten() {
+                if let Some(becomes) = waiting.iter().find(|becomes| becomes["id"] == item["id"]) {
+                    item["price"] = becomes["price"].clone();
+                }
+            }
             subscription["pending_update"] = Value::Null;
         });
         world.tell("customer.subscription.pending_update_applied", subscription);

@@ -1,0 +1,345 @@
+//! Parameters to what sqlx connects with: one set of options for each host.
+//!
+//! sqlx reads some PG* variables itself, and `~/.pgpass`. Everything that it reads is set here again, so that what this
+//! file decides is what counts, and so that its messages, which may show a password, are never reached.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use url::Url;
+
+use super::passfile::{self, For};
+use super::{Given, Problem, Source};
+use crate::config::settings;
+use crate::database::hosts::Hosts;
+use crate::tls;
+
+/// The name under which `pg_stat_activity` shows our sessions, unless another is given.
+const APPLICATION: &str = "billing-sync";
+const DEFAULT_PORT: u16 = 5432;
+/// Where a server on this machine puts its socket: Debian, macOS, PostgreSQL's own default.
+const SOCKETS: [&str; 3] = ["/var/run/postgresql", "/private/tmp", "/tmp"];
+
+type Read<T> = Result<T, Problem>;
+
+/// A server's address.
+struct Address {
+    host: String,
+    port: u16,
+}
+
+/// How a connection is encrypted.
+struct Encryption {
+    mode: PgSslMode,
+    roots: Roots,
+}
+
+/// Which certificate authorities are trusted, besides those that are built in.
+enum Roots {
+    None,
+    File(PathBuf),
+    Inline(Vec<u8>),
+}
+
+/// All hosts of the connection string.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub(super) fn hosts(given: &Given, source: &mut Source) -> Result<Hosts, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut note = |problem| problems.push(problem);
+    let addresses = addresses(given).map_err(&mut note).ok();
+    let encryption = encryption(given, source).map_err(&mut note).ok();
+    let lines = password_lines(given, source).map_err(&mut note).ok();
+    let timeout = connect_timeout(given).map_err(&mut note).ok();
+    let common = common(given).map_err(&mut note).ok();
+    let checked = target_session(given).map_err(&mut note).ok();
+    let (Some(addresses), Some(encryption), Some(lines), Some(timeout), Some(common), Some(())) =
+        (addresses, encryption, lines, timeout, common, checked)
+    else {
+        return Err(problems);
+    };
+    let connect = |address| one(given, &common, &encryption, lines.as_deref(), &address);
+    Hosts::new(addresses.into_iter().map(connect).collect(), timeout).ok_or(problems)
+}
+
+/// The options for one host.
+fn one(
+    given: &Given,
+    common: &PgConnectOptions,
+    encryption: &Encryption,
+    lines: Option<&str>,
+    address: &Address,
+) -> PgConnectOptions {
+    let is_socket = address.host.starts_with('/');
+    let options = if is_socket { common.clone().socket(&address.host) } else { common.clone().host(&address.host) };
+    let options = options.port(address.port);
+    let (user, name) = (options.get_username(), options.get_database().unwrap_or(options.get_username()));
+    let of = For { host: &address.host, port: address.port, database: name, user };
+    let password = given.get("password").map(str::to_owned);
+    // an empty one is what sqlx sends without any
+    let password = password.or_else(|| passfile::find(lines?, &of)).unwrap_or_default();
+    let options = options.password(&password);
+    // libpq encrypts no sockets either
+    let options = options.ssl_mode(if is_socket { PgSslMode::Disable } else { encryption.mode });
+    match &encryption.roots {
+        Roots::None => options.ssl_root_cert_from_pem(Vec::new()),
+        Roots::File(path) => options.ssl_root_cert(path),
+        Roots::Inline(pem) => options.ssl_root_cert_from_pem(pem.clone()),
+    }
+}
+
+/// What all hosts have in common.
+fn common(given: &Given) -> Read<PgConnectOptions> {
+    let mut options = with_server_options(given.get("options"));
+    if let Some(user) = given.get("user") {
+        options = options.username(user);
+    }
+    if let Some(name) = given.get("dbname") {
+        if name.contains("://") || name.contains('=') {
+            let fix = "give the connection string itself as DATABASE_URL";
+            return Err(given.problem("dbname", "holds a connection string (its value is not shown)", fix));
+        }
+        options = options.database(name);
+    }
+    options = options.application_name(given.get("application_name").unwrap_or(APPLICATION));
+    // a session-mode pooler refuses it, and no server that is supported needs it
+    options = options.extra_float_digits(None);
+    match (given.get("sslcert"), given.get("sslkey")) {
+        (None, None) => Ok(options),
+        (Some(certificate), Some(key)) => {
+            let certificate = pem(given, "sslcert", certificate)?;
+            let key = pem(given, "sslkey", key)?;
+            let options = match certificate {
+                Pem::File(path) => options.ssl_client_cert(path),
+                Pem::Inline(pem) => options.ssl_client_cert_from_pem(pem),
+            };
+            Ok(match key {
+                Pem::File(path) => options.ssl_client_key(path),
+                Pem::Inline(pem) => options.ssl_client_key_from_pem(pem),
+            })
+        }
+        (Some(_), None) => Err(given.problem("sslcert", "is given without sslkey", "give both, or neither")),
+        (None, Some(_)) => Err(given.problem("sslkey", "is given without sslcert", "give both, or neither")),
+    }
+}
+
+/// sqlx takes the server's options as pairs; some platforms' are of another form, and only its URLs take these.
+fn with_server_options(given: Option<&str>) -> PgConnectOptions {
+    let plain = PgConnectOptions::new_without_pgpass();
+    let Some(given) = given.filter(|given| plain.get_options() != Some(given)) else { return plain };
+    // blanks as some tools encode them
+    let given = if given.starts_with("-c+") { given.replace('+', " ") } else { given.to_owned() };
+    // with a password it does not look for one
+    let url = Url::parse("postgres://user:password@host/").ok().map(|mut url| {
+        url.query_pairs_mut().append_pair("options", &given);
+        url
+    });
+    url.and_then(|url| PgConnectOptions::from_url(&url).ok())
+        .map_or(plain.clone(), |options| options.username(plain.get_username()))
+}
+
+/// libpq's lists: as many ports as hosts, or one for all.
+fn addresses(given: &Given) -> Read<Vec<Address>> {
+    let (name, list) = match (given.get("host"), given.get("hostaddr")) {
+        (_, Some(addresses)) if !verifies_names(given) => ("hostaddr", addresses),
+        (None, Some(addresses)) => ("hostaddr", addresses),
+        (Some(_), Some(_)) => {
+            let fix = "leave it out, or set sslmode=verify-ca: the name of the certificate is looked for in host";
+            return Err(given.problem("hostaddr", "is given with a host and sslmode=verify-full", fix));
+        }
+        (Some(hosts), None) => ("host", hosts),
+        (None, None) => ("host", ""),
+    };
+    let hosts: Vec<&str> = list.split(',').collect();
+    let ports: Vec<&str> = given.get("port").unwrap_or_default().split(',').collect();
+    if ports.len() > 1 && ports.len() != hosts.len() {
+        let fix = "give as many ports as hosts, or one for all";
+        return Err(given.problem("port", &format!("lists {} ports for {} hosts", ports.len(), hosts.len()), fix));
+    }
+    let port = |at: usize| *ports.get(at).unwrap_or(&ports[0]);
+    hosts.iter().enumerate().map(|(at, host)| address(given, name, host, port(at))).collect()
+}
+
+fn address(given: &Given, name: &'static str, host: &str, port: &str) -> Read<Address> {
+    let port = match port.trim() {
+        "" => DEFAULT_PORT,
+        port => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
+            let fix = "set it to a number from 1 to 65535; percent-encode : and @ in the password";
+            given.problem("port", "is not a port (its value is not shown)", fix)
+        })?,
+    };
+    let host = match host.trim() {
+        "" => default_host(port),
+        host if host.starts_with('/') => host.to_owned(),
+        host => ascii(host).ok_or_else(|| {
+            let fix = "set it to a host name, an IP address, or the folder of a socket; percent-encode reserved \
+                       characters of the password";
+            given.problem(name, "is not a host (its value is not shown)", fix)
+        })?,
+    };
+    Ok(Address { host, port })
+}
+
+/// The name as DNS has it.
+fn ascii(host: &str) -> Option<String> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    // an IPv6 address may name its interface
+    if bare.split('%').next()?.parse::<std::net::IpAddr>().is_ok() {
+        return Some(bare.to_owned());
+    }
+    let fits = |host: &str| host.chars().all(|it| it.is_ascii_alphanumeric() || "-._".contains(it));
+    if fits(host) {
+        return Some(host.to_owned());
+    }
+    // a name in letters of another alphabet
+    if host.is_ascii() {
+        return None;
+    }
+    url::Host::parse(host).ok().map(|host| host.to_string()).filter(|host| fits(host))
+}
+
+/// A socket of this machine, where there is one.
+fn default_host(port: u16) -> String {
+    let there = |folder: &&str| Path::new(folder).join(format!(".s.PGSQL.{port}")).exists();
+    SOCKETS.into_iter().find(|folder| there(folder)).unwrap_or("localhost").to_owned()
+}
+
+/// We write, so every host is asked whether it takes writes; what asks for anything else cannot work.
+fn target_session(given: &Given) -> Read<()> {
+    match given.get("target_session_attrs") {
+        None | Some("any" | "read-write" | "primary") => Ok(()),
+        Some("standby" | "prefer-standby" | "read-only") => Err(given.problem(
+            "target_session_attrs",
+            "asks for a server that is read only, and billing-sync writes",
+            "set it to read-write, or leave it out",
+        )),
+        Some(_) => Err(given.problem("target_session_attrs", "is not known", "set it to read-write, or leave it out")),
+    }
+}
+
+fn connect_timeout(given: &Given) -> Read<Option<Duration>> {
+    let Some(text) = given.get("connect_timeout") else { return Ok(None) };
+    match text.trim().parse::<u32>() {
+        // as in libpq, 0 is no limit of its own
+        Ok(0) => Ok(None),
+        Ok(seconds) => Ok(Some(Duration::from_secs(seconds.into()))),
+        Err(_) => Err(given.problem("connect_timeout", "is not a number of seconds", "set it to 10, for example")),
+    }
+}
+
+fn verifies_names(given: &Given) -> bool {
+    mode(given).is_ok_and(|mode| matches!(mode, PgSslMode::VerifyFull))
+}
+
+/// libpq's modes, and the words that other drivers have for them.
+fn mode(given: &Given) -> Read<PgSslMode> {
+    let is_system = given.get("sslrootcert") == Some("system");
+    let mode = match (given.get("sslmode"), given.get("ssl"), given.get("sslaccept")) {
+        (Some("disable"), ..) => PgSslMode::Disable,
+        // sqlx never encrypts with allow, which a server may demand
+        (Some("allow" | "prefer"), ..) => PgSslMode::Prefer,
+        // libpq checks the certificate where it was told by which authority
+        (Some("require"), ..) if given.get("sslrootcert").is_some_and(|roots| roots != "system") => PgSslMode::VerifyCa,
+        (Some("require" | "no-verify"), ..) => PgSslMode::Require,
+        (Some("verify-ca"), ..) => PgSslMode::VerifyCa,
+        (Some("verify-full"), ..) => PgSslMode::VerifyFull,
+        (Some(_), ..) => {
+            let fix = "set it to disable, allow, prefer, require, verify-ca or verify-full";
+            return Err(given.problem("sslmode", "is not known", fix));
+        }
+        (None, Some("true" | "1" | "on"), Some("accept_invalid_certs")) => PgSslMode::Require,
+        (None, _, Some("accept_invalid_certs")) => PgSslMode::Require,
+        (None, _, Some("strict")) => PgSslMode::VerifyFull,
+        (None, _, Some(_)) => {
+            return Err(given.problem("sslaccept", "is not known", "leave it out, and set sslmode=verify-full"));
+        }
+        (None, None, None) if is_system => PgSslMode::VerifyFull,
+        (None, Some("true" | "1" | "on"), None) if given.get("sslrootcert").is_some() => PgSslMode::VerifyFull,
+        (None, Some("true" | "1" | "on"), None) => PgSslMode::Require,
+        (None, Some("false" | "0" | "off"), None) => PgSslMode::Disable,
+        (None, Some(_), None) => return Err(given.problem("ssl", "is neither true nor false", "set sslmode instead")),
+        (None, None, None) if given.get("sslrootcert").is_some() => PgSslMode::VerifyCa,
+        (None, None, None) => PgSslMode::Prefer,
+    };
+    if is_system && !matches!(mode, PgSslMode::VerifyFull) {
+        let fix =
+            "set sslmode=verify-full: a public authority vouches for everybody's servers, so names must be checked";
+        return Err(given.problem("sslrootcert", "is system, with an sslmode that does not check names", fix));
+    }
+    Ok(mode)
+}
+
+fn encryption(given: &Given, source: &Source) -> Read<Encryption> {
+    let mode = mode(given)?;
+    let roots = match given.get("sslrootcert") {
+        _ if !matches!(mode, PgSslMode::VerifyCa | PgSslMode::VerifyFull) => Roots::None,
+        Some("system") | None => {
+            let named = |setting| source.look_up(setting).ok().flatten().map(|found| found.text).unwrap_or_default();
+            let roots = tls::system_roots(&named(&settings::SSL_CERT_FILE), &named(&settings::SSL_CERT_DIR));
+            let roots = roots.map_err(|error| Problem::new(error.variable, error.wrong, error.fix))?;
+            Roots::Inline(tls::to_pem(&roots))
+        }
+        Some(named) => match pem(given, "sslrootcert", named)? {
+            Pem::Inline(text) => {
+                check_roots(given, &text)?;
+                Roots::Inline(text)
+            }
+            Pem::File(path) => {
+                check_roots(given, &std::fs::read(&path).unwrap_or_default())?;
+                Roots::File(path)
+            }
+        },
+    };
+    Ok(Encryption { mode, roots })
+}
+
+fn check_roots(given: &Given, pem: &[u8]) -> Read<()> {
+    let fix = "name a file with the certificates of your authorities, in PEM";
+    tls::check(pem).map_err(|wrong| given.problem("sslrootcert", &wrong, fix))
+}
+
+/// A file, or the text itself: some platforms put that into a variable.
+enum Pem {
+    File(PathBuf),
+    Inline(Vec<u8>),
+}
+
+fn pem(given: &Given, name: &'static str, value: &str) -> Read<Pem> {
+    if value.trim_start().starts_with("-----BEGIN") {
+        return Ok(Pem::Inline(value.as_bytes().to_vec()));
+    }
+    match std::fs::metadata(value).and_then(|_| std::fs::File::open(value)) {
+        Ok(_) => Ok(Pem::File(PathBuf::from(value))),
+        Err(error) => {
+            let wrong = format!("names a file that cannot be read: {error}");
+            Err(given.problem(name, &wrong, "name a PEM file that this process may read"))
+        }
+    }
+}
+
+/// The lines of the password file, where one may be needed. One that is named must be usable.
+fn password_lines(given: &Given, source: &mut Source) -> Read<Option<String>> {
+    if given.get("password").is_some() {
+        return Ok(None);
+    }
+    if let Some(named) = given.get("passfile") {
+        let lines = passfile::read(Path::new(named));
+        let problem = |wrong: String| given.problem("passfile", &format!("names a file that {wrong}"), "correct it");
+        return lines.map(Some).map_err(problem);
+    }
+    let home = source.foreign("HOME");
+    let path = Path::new(&home).join(".pgpass");
+    if home.is_empty() || !path.exists() {
+        return Ok(None);
+    }
+    match passfile::read(&path) {
+        Ok(lines) => Ok(Some(lines)),
+        Err(wrong) => {
+            source.warn(format!("{} is not used: it {wrong}", path.display()));
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What failing signature checks have in common, and when they are worth a warning. PURE: `now` is an argument.
+//!
+//! One delivery that fails may be anybody's. When all of them fail, the cause is here or on the way: the warning says so
+//! once, and again only after a delivery was verified in between. Looks at bytes and never reads the JSON, which is not
+//! authenticated.
+
+use super::signature::SignatureError;
+use crate::metrics::signatures::Sign;
+
+/// Fewer failures may be a scanner's.
+const LEAST_FAILURES: u64 = 5;
+/// Time without a verified delivery after which the failures are all there is. Before the first verified delivery there is
+/// nothing to wait for: a new set-up learns of its mistake at once.
+const SILENCE_SECONDS: i64 = 300;
+
+/// The failures since a delivery was last verified.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    verified_at: Option<i64>,
+    failures: u64,
+    /// How many there were with each sign, in the order of [`Sign::ALL`].
+    signs: [u64; Sign::ALL.len()],
+    /// Whether the warning was given.
+    warned: bool,
+}
+
+/// Every recent delivery has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AllFail {
+    pub(super) failures: u64,
+    /// Seconds since a delivery was last verified; `None`: none was since the start.
+    pub(super) silence: Option<i64>,
+    /// "3 untouched, 2 no_header".
+    pub(super) signs: String,
+    /// The sign of most of them.
+    pub(super) most: Sign,
+}
+
+impl Watch {
+    /// Notes a delivery that failed. Returns what is to be said, once.
+    pub(super) fn failed(&mut self, sign: Sign, now: i64) -> Option<AllFail> {
+        self.failures += 1;
+        self.signs[place(sign)] += 1;
+        let silence = self.verified_at.map(|at| now - at);
+        let all_fail = self.failures >= LEAST_FAILURES && silence.is_none_or(|seconds| seconds >= SILENCE_SECONDS);
+        if !all_fail || std::mem::replace(&mut self.warned, true) {
+            return None;
+        }
+        let most = Sign::ALL.into_iter().rev().max_by_key(|sign| self.signs[place(*sign)])?;
+        Some(AllFail { failures: self.failures, silence, signs: self.counted(), most })
+    }
+
+    /// Notes a delivery that was verified. Returns the failures before it where there was a warning about them.
+    pub(super) fn verified(&mut self, now: i64) -> Option<u64> {
+        let before = std::mem::take(self);
+        self.verified_at = Some(now);
+        before.warned.then_some(before.failures)
+    }
+
+    fn counted(&self) -> String {
+        let counted = Sign::ALL.into_iter().zip(self.signs).filter(|(_, count)| *count > 0);
+        counted.map(|(sign, count)| format!("{count} {}", sign.as_str())).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn place(sign: Sign) -> usize {
+    Sign::ALL.iter().position(|other| *other == sign).unwrap_or_default()
+}
+
+/// What a delivery that failed the check shows of the cause; `None` where the signature was right, and only its time not.
+pub(super) fn sign_of(error: SignatureError, is_encoded: bool, body: &[u8]) -> Option<Sign> {
+    Some(match error {
+        SignatureError::Stale => return None,
+        SignatureError::MissingHeader => Sign::NoHeader,
+        SignatureError::MalformedTimestamp | SignatureError::ConflictingTimestamps => Sign::BadHeader,
+        SignatureError::NoSignature => Sign::NoV1,
+        SignatureError::NoMatch if is_encoded => Sign::Encoded,
+        SignatureError::NoMatch => sign_of_body(body),
+    })
+}
+
+/// Stripe writes a body as `{`, a line break, two blanks before each member, and `}` with nothing behind it.
+fn sign_of_body(body: &[u8]) -> Sign {
+    match body {
+        [] => Sign::Empty,
+        [0xef, 0xbb, 0xbf, ..] | [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => Sign::ByteOrderMark,
+        [b'{', b'\n', .., b'}'] => Sign::Untouched,
+        [b'{', .., b'}'] => Sign::Rewritten,
+        _ => Sign::Cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_shows_its_first_sign() {
+        use SignatureError as E;
+        for (error, is_encoded, body, sign) in [
+            (E::MissingHeader, true, "{}", Some(Sign::NoHeader)),
+            (E::MalformedTimestamp, false, "{}", Some(Sign::BadHeader)),
+            (E::ConflictingTimestamps, false, "{}", Some(Sign::BadHeader)),
+            (E::NoSignature, false, "{}", Some(Sign::NoV1)),
+            (E::NoMatch, true, "{\n}", Some(Sign::Encoded)),
+            (E::NoMatch, false, "\u{feff}{\n}", Some(Sign::ByteOrderMark)),
+            (E::NoMatch, false, "", Some(Sign::Empty)),
+            (E::NoMatch, false, "{\n  \"id\": \"e", Some(Sign::Cut)),
+            (E::NoMatch, false, "{\n  \"id\": 1\n}\n", Some(Sign::Cut)),
+            (E::NoMatch, false, "{\"id\":1}", Some(Sign::Rewritten)),
+            (E::NoMatch, false, "{\n  \"id\": 1\n}", Some(Sign::Untouched)),
+            (E::Stale, false, "{\n}", None),
+        ] {
+            assert_eq!(sign_of(error, is_encoded, body.as_bytes()), sign, "{error} {body:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_set_up_is_warned_at_the_fifth_failure_and_only_once() {
+        let mut watch = Watch::default();
+        assert!((0..4).all(|now| watch.failed(Sign::Untouched, now).is_none()));
+        let said = watch.failed(Sign::NoHeader, 4).unwrap();
+        let signs = "1 no_header, 4 untouched".to_owned();
+        assert_eq!(said, AllFail { failures: 5, silence: None, signs, most: Sign::Untouched });
+        assert!((5..10_000).all(|now| watch.failed(Sign::Untouched, now).is_none()));
+    }
+
+    #[test]
+    fn beside_verified_deliveries_failures_are_someone_elses() {
+        let mut watch = Watch::default();
+        for now in 0..3000 {
+            assert_eq!(watch.failed(Sign::NoHeader, now), None);
+            if now % 299 == 0 {
+                assert_eq!(watch.verified(now), None);
+            }
+        }
+    }
+
+    #[test]
+    fn recovery_is_said_and_a_relapse_is_warned_of_after_five_minutes() {
+        let mut watch = Watch::default();
+        for now in 0..5 {
+            watch.failed(Sign::Untouched, now);
+        }
+        assert_eq!(watch.verified(10), Some(5));
+        assert_eq!(watch.verified(11), None);
+        let relapse = (12..400).find_map(|now| watch.failed(Sign::Rewritten, now).map(|said| (now, said)));
+        let (now, said) = relapse.unwrap();
+        assert_eq!((now, said.failures, said.silence, said.most), (311, 300, Some(300), Sign::Rewritten));
+        assert_eq!(watch.failed(Sign::Rewritten, 500), None);
+        assert_eq!(watch.verified(501), Some(301));
+    }
+}

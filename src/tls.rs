@@ -1,0 +1,150 @@
+//! Which certificate authorities we trust as a client: those of this machine, or those that the operator names.
+//!
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the machine's store, as they do for OpenSSL. Both ways out of the process,
+//! to Stripe's API and to PostgreSQL, ask here. The variables are read by [`crate::config`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::CertificateResult;
+
+/// What is wrong with a variable that names certificates, and the fix.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RootsError {
+    /// The variable.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    pub wrong: String,
+    /// What to do about it.
+    pub fix: &'static str,
+}
+
+/// The authorities of `SSL_CERT_FILE` and `SSL_CERT_DIR` where one of them is not empty, else those of this machine.
+/// Certificates that cannot be used are left out; a machine without a store has none.
+///
+/// # Errors
+/// When a variable names what cannot be read, or nothing usable.
+pub fn system_roots(file: &str, dir: &str) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    if file.is_empty() && dir.is_empty() {
+        let found = rustls_native_certs::load_native_certs();
+        for error in found.errors {
+            tracing::debug!(%error, "a certificate of this machine cannot be read");
+        }
+        return Ok(usable(found.certs));
+    }
+    let mut certificates = Vec::new();
+    if !file.is_empty() {
+        let found = rustls_native_certs::load_certs_from_paths(Some(Path::new(file)), None);
+        certificates = named("SSL_CERT_FILE", file, found)?;
+    }
+    for dir in dir.split(':').filter(|dir| !dir.is_empty()) {
+        let found = rustls_native_certs::load_certs_from_paths(None, Some(Path::new(dir)));
+        certificates.extend(named("SSL_CERT_DIR", dir, found)?);
+    }
+    Ok(certificates)
+}
+
+/// The usable certificates of one path, of which there must be one.
+fn named(
+    variable: &'static str,
+    path: &str,
+    found: CertificateResult,
+) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let certificates = usable(found.certs);
+    if !certificates.is_empty() {
+        return Ok(certificates);
+    }
+    let why = found.errors.first().map_or_else(|| format!("{path} has no certificate"), ToString::to_string);
+    let fix = "name PEM files of your certificate authorities, or unset it";
+    Err(RootsError { variable, wrong: format!("cannot be used: {why}"), fix })
+}
+
+fn usable(mut certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+    certificates.retain(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
+    certificates
+}
+
+/// The certificates as PEM.
+pub fn to_pem(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
+    let block = |certificate: &CertificateDer<'_>| {
+        let text = BASE64_STANDARD.encode(certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    };
+    certificates.iter().map(block).collect::<String>().into_bytes()
+}
+
+/// Whether a PEM text has at least one certificate and no other that cannot be used.
+///
+/// # Errors
+/// What is wrong, in words that follow the name of the text.
+pub fn check(pem: &[u8]) -> Result<(), String> {
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("is not PEM: {error}"))?;
+        store.add(certificate).map_err(|error| format!("has a certificate that cannot be used: {error}"))?;
+    }
+    if store.is_empty() { Err("has no certificate".to_owned()) } else { Ok(()) }
+}
+
+/// The authorities that Stripe's API is checked against, and where they come from in words.
+#[derive(Clone)]
+pub struct Roots {
+    store: Arc<RootCertStore>,
+    origin: String,
+}
+
+impl Roots {
+    /// Mozilla's, as compiled into this program.
+    pub fn built_in() -> Self {
+        let store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let origin = format!("the {} roots of Mozilla that are built in", store.len());
+        Self { store: Arc::new(store), origin }
+    }
+
+    /// Those that the variables name; else Mozilla's and those of this machine, of which an image may have none.
+    ///
+    /// # Errors
+    /// As [`system_roots`].
+    pub fn read(file: &str, dir: &str) -> Result<Self, RootsError> {
+        let certificates = system_roots(file, dir)?;
+        let count = certificates.len();
+        let Self { store, origin } = Self::built_in();
+        let (mut store, origin) = match [file, dir].map(|path| !path.is_empty()) {
+            [false, false] => ((*store).clone(), format!("{origin}, and the {count} of this machine")),
+            [true, true] => (RootCertStore::empty(), format!("{} of {file} and {dir}", counted(count))),
+            _ => (RootCertStore::empty(), format!("{} of {file}{dir}", counted(count))),
+        };
+        store.add_parsable_certificates(certificates);
+        Ok(Self { store: Arc::new(store), origin })
+    }
+
+    /// Where they come from: "the 3 certificates of /etc/ssl/private-ca.pem".
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The configuration of a client that trusts them.
+    pub fn client_config(&self) -> ClientConfig {
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring supports every version that rustls has by default")
+            .with_root_certificates(Arc::clone(&self.store))
+            .with_no_client_auth()
+    }
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 { "the 1 certificate".to_owned() } else { format!("the {count} certificates") }
+}
+
+impl std::fmt::Debug for Roots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Roots").field(&self.origin).finish()
+    }
+}

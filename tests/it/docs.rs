@@ -1,0 +1,156 @@
+//! What the documentation prints can be run: commands parse, make targets and files exist, and SQL fits the schema.
+
+use std::fs;
+use std::path::Path;
+
+use billing_sync::cli::Cli;
+use clap::Parser;
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+
+use crate::support::app::TestApp;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A piece of code in a text: the language of its block, empty for code within a line.
+struct Code {
+    file: String,
+    language: String,
+    text: String,
+}
+
+fn pages() -> Vec<(String, String)> {
+    let mut pages = vec![("README.md".to_owned(), fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap())];
+    for entry in fs::read_dir(Path::new(ROOT).join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        pages.push((name, fs::read_to_string(&path).unwrap()));
+    }
+    pages
+}
+
+/// All code of a page. A block begins and ends with three backticks, code within a line with one.
+fn code(file: &str, page: &str) -> Vec<Code> {
+    let mut found = Vec::new();
+    for (place, part) in page.split("```").enumerate() {
+        let file = file.to_owned();
+        if place % 2 == 1 {
+            let (language, text) = part.split_once('\n').unwrap();
+            found.push(Code { file, language: language.trim().to_owned(), text: text.to_owned() });
+        } else {
+            let inline = part.split('`').skip(1).step_by(2);
+            found.extend(inline.map(|text| Code {
+                file: file.clone(),
+                language: String::new(),
+                text: text.replace('\n', " "),
+            }));
+        }
+    }
+    found
+}
+
+fn all_code() -> Vec<Code> {
+    pages().iter().flat_map(|(file, page)| code(file, page)).collect()
+}
+
+/// The lines that a shell would run, of blocks and of code within a line, without their comments.
+fn shell_lines() -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for code in all_code() {
+        if ["sh", "bash", "shell", "console", ""].contains(&code.language.as_str()) {
+            let text = code.text.replace("\\\n", " ");
+            let without_comment = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
+            lines.extend(text.lines().map(|line| (code.file.clone(), without_comment(line))));
+        }
+    }
+    // what the Dockerfile says about its use
+    let dockerfile = fs::read_to_string(Path::new(ROOT).join("Dockerfile")).unwrap();
+    let comments = dockerfile.lines().filter_map(|line| line.strip_prefix("#   "));
+    lines.extend(comments.map(|line| ("Dockerfile".to_owned(), line.to_owned())));
+    lines
+}
+
+/// The arguments after the program's name, where the line calls it: by itself, or in a container of its image.
+fn arguments(line: &str) -> Option<Vec<String>> {
+    let mut words = line.split_whitespace();
+    let first = words.next()?;
+    let is_program = first.rsplit('/').next() == Some("billing-sync");
+    if !is_program {
+        let is_container = ["docker", "podman"].contains(&first) && words.next() == Some("run");
+        if !is_container || !words.any(|word| word == "billing-sync") {
+            return None;
+        }
+    }
+    // what stands for a value of the reader's own
+    let value = |word: &str| match word {
+        "URL" => "http://127.0.0.1:8080/webhooks/stripe".to_owned(),
+        "T" => "2026-01-01T00:00:00Z".to_owned(),
+        word => word.trim_matches(['[', ']', '"', '\'']).to_owned(),
+    };
+    Some(words.take_while(|word| !["&&", "|", ";", "&", ">"].contains(word)).map(value).collect())
+}
+
+#[test]
+fn every_printed_command_is_understood() {
+    let mut found = 0;
+    for (file, line) in shell_lines() {
+        let Some(arguments) = arguments(&line) else { continue };
+        // the name alone is the name of the project
+        if arguments.is_empty() {
+            continue;
+        }
+        found += 1;
+        let program = std::iter::once("billing-sync".to_owned());
+        if let Err(error) = Cli::try_parse_from(program.chain(arguments)) {
+            let is_answer = !error.use_stderr();
+            assert!(is_answer, "{file}: {line}\n{error}");
+        }
+    }
+    assert!(found > 20, "only {found} commands were found: this check has lost its way");
+}
+
+#[test]
+fn every_printed_make_target_and_file_exists() {
+    let makefile = fs::read_to_string(Path::new(ROOT).join("Makefile")).unwrap();
+    let mut found = 0;
+    for (file, line) in shell_lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["make", target, ..] = words[..] {
+            found += 1;
+            assert!(makefile.lines().any(|line| line.starts_with(&format!("{target}:"))), "{file}: {line}");
+        }
+        if let Some(at) = words.iter().position(|word| *word == "--file") {
+            found += 1;
+            assert!(Path::new(ROOT).join(words[at + 1]).exists(), "{file}: {line}");
+        }
+    }
+    assert!(found >= 4, "only {found} were found: this check has lost its way");
+}
+
+/// The statements of a text, with values in the place of a reader's variables.
+fn statements(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
+    let text = lines.join("\n").replace("$workspace", "gen_random_uuid()").replace("$request_id", "'a request'");
+    text.split(';').map(|statement| statement.trim().to_owned()).filter(|statement| !statement.is_empty()).collect()
+}
+
+#[tokio::test]
+async fn every_printed_statement_fits_the_schema() {
+    let app = TestApp::start().await;
+    let mut conn = app.pool.acquire().await.unwrap();
+    let mut found = 0;
+    for code in all_code() {
+        let is_query = ["SELECT ", "INSERT ", "UPDATE ", "DELETE "].iter().any(|word| code.text.starts_with(word));
+        let is_whole = code.language.is_empty() && is_query && !code.text.contains('…');
+        if code.language != "sql" && !is_whole {
+            continue;
+        }
+        for statement in statements(&code.text) {
+            found += 1;
+            let prepared = (&mut *conn).prepare(AssertSqlSafe(statement.clone()).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{}: {statement}: {}", code.file, prepared.err().unwrap());
+        }
+    }
+    assert!(found > 6, "only {found} statements were found: this check has lost its way");
+    drop(conn);
+    app.finish().await;
+}

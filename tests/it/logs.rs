@@ -1,0 +1,116 @@
+//! The log of the real binary stays readable when the same thing fails again and again: one line a second for one cause,
+//! and every event is logged or counted.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::support::cluster::{self, TestDatabase};
+use crate::support::events::{customer, event};
+use crate::support::process::Server;
+
+async fn database() -> (TestDatabase, PgPool) {
+    let database = cluster::database().await;
+    let pool = PgPoolOptions::new().max_connections(2).connect_with(database.options.clone()).await.unwrap();
+    (database, pool)
+}
+
+/// The lines with this message.
+fn lines(log: &str, message: &str) -> Vec<Value> {
+    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    entries.filter(|entry| entry["message"] == message).collect()
+}
+
+/// How many events the lines stand for: a line for one, or for as many as it counts.
+fn stand_for(lines: &[Value]) -> u64 {
+    lines.iter().map(|line| line["left_out"].as_u64().unwrap_or(1)).sum()
+}
+
+fn assert_a_second_apart(lines: &[Value]) {
+    let times: Vec<OffsetDateTime> = lines
+        .iter()
+        .map(|line| OffsetDateTime::parse(line["timestamp"].as_str().unwrap(), &Rfc3339).unwrap())
+        .collect();
+    for pair in times.windows(2) {
+        let apart = (pair[1] - pair[0]).as_seconds_f64();
+        assert!(apart > 0.9, "{apart} s apart: {lines:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_cannot_store_logs_a_line_a_second_and_counts_the_rest() {
+    let (database, pool) = database().await;
+    let server = Server::start(&database, "receiver", &[]).await;
+    sqlx::raw_sql("ALTER TABLE billing.events RENAME TO lost").execute(&pool).await.unwrap();
+    let (began, mut refused) = (Instant::now(), 0);
+    while began.elapsed().as_secs_f64() < 2.5 {
+        let one = event(&format!("evt_{refused}"), "customer.created", 0, &customer("cus_1", "Ada"), None);
+        assert_eq!(server.deliver(&one).await, Some(503));
+        refused += 1;
+    }
+    // the last counts are not due yet
+    server.signal(Signal::SIGTERM);
+    let (code, log) = server.ended_with_log().await;
+    assert_eq!(code, Some(0));
+    let lines = lines(&log, "cannot store events");
+    assert!(refused > 20, "only {refused} deliveries");
+    assert!((3..=5).contains(&lines.len()), "{lines:?}");
+    assert_eq!(stand_for(&lines), refused, "{lines:?}");
+    assert_a_second_apart(&lines[..lines.len() - 1]);
+    assert!(lines.iter().all(|line| line["error"].as_str().unwrap().contains("42P01")), "{lines:?}");
+}
+
+/// Each customer is refused, in words of its own.
+const POISON: &str = "
+    CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'no room for %', NEW.stripe_customer_id; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON billing.billing_contacts FOR EACH ROW EXECUTE FUNCTION public.refuse()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_events_of_one_cause_share_their_lines_whatever_their_ids() {
+    const EVENTS: u64 = 40;
+    let (database, pool) = database().await;
+    sqlx::raw_sql(POISON).execute(&pool).await.unwrap();
+    let server = Server::start(&database, "receiver,worker", &[("BILLING_SYNC_MAX_ATTEMPTS", "2")]).await;
+    for number in 0..EVENTS {
+        let id = format!("cus_{number}");
+        let one = event(&format!("evt_{number}"), "customer.created", 0, &customer(&id, "Ada"), None);
+        assert_eq!(server.deliver(&one).await, Some(200));
+    }
+    let dead = "SELECT count(*) FROM billing.outbox WHERE state = 'dead'";
+    for _ in 0..600 {
+        if u64::try_from(sqlx::query_scalar::<_, i64>(dead).fetch_one(&pool).await.unwrap()).unwrap() == EVENTS {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // the counts appear without any further event
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    server.signal(Signal::SIGKILL);
+    let log = server.rest_of_the_log().await;
+    for message in ["an event failed and will be tried again", "an event is dead: see `billing-sync outbox show`"] {
+        let lines = lines(&log, message);
+        assert_eq!(stand_for(&lines), EVENTS, "{lines:?}");
+        assert_a_second_apart(&lines);
+        let counts: Vec<&Value> = lines.iter().filter(|line| line["left_out"].is_u64()).collect();
+        assert!(!counts.is_empty(), "{lines:?}");
+        assert!(counts.iter().all(|line| line["last"].as_str().unwrap().contains("event.id=evt_")), "{counts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_on_a_server_without_durability_is_warned_of_once() {
+    let (database, _pool) = database().await;
+    let server = Server::start(&database, "receiver", &[]).await;
+    server.signal(Signal::SIGTERM);
+    let (_, log) = server.ended_with_log().await;
+    let message = "the database runs without durability: a power cut may lose events that Stripe was told are stored";
+    let lines = lines(&log, message);
+    assert_eq!(lines.len(), 1, "{log}");
+    assert_eq!((&lines[0]["level"], &lines[0]["settings"]), (&"WARN".into(), &"fsync".into()));
+}

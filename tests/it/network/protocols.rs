@@ -1,0 +1,230 @@
+//! What the two ports take: HTTP/1.1 and HTTP/2 with the same limits, and one sentence for anything else.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use billing_sync::receiver::PATH;
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::support::cluster::{self, TestDatabase};
+use crate::support::process::{Server, signed};
+
+/// An HTTP/2 connection with prior knowledge.
+struct Http2 {
+    requests: h2::client::SendRequest<Bytes>,
+    connection: JoinHandle<Result<(), h2::Error>>,
+}
+
+impl Http2 {
+    async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+        Self { requests, connection: tokio::spawn(connection) }
+    }
+
+    /// Begins a request; its body follows over the second part.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        is_whole: bool,
+    ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
+        let mut request = Request::builder().method(method).uri(format!("http://x{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut requests = self.requests.clone().ready().await?;
+        requests.send_request(request.body(()).unwrap(), is_whole)
+    }
+
+    async fn post(&self, signature: &str, body: &[u8]) -> Result<(u16, String), h2::Error> {
+        let (response, mut sender) = self.begin(Method::POST, PATH, &[("stripe-signature", signature)], false).await?;
+        sender.send_data(Bytes::copy_from_slice(body), true)?;
+        read(response).await
+    }
+
+    async fn deliver(&self, id: &str) -> Result<(u16, String), h2::Error> {
+        let (signature, body) = signed(&event(id));
+        self.post(&signature, &body).await
+    }
+}
+
+async fn read(response: h2::client::ResponseFuture) -> Result<(u16, String), h2::Error> {
+    let response = response.await?;
+    let status = response.status().as_u16();
+    let (mut body, mut text) = (response.into_body(), Vec::new());
+    while let Some(data) = body.data().await {
+        text.extend_from_slice(&data?);
+    }
+    Ok((status, String::from_utf8(text).unwrap()))
+}
+
+fn event(id: &str) -> Value {
+    json!({ "id": id, "object": "event", "type": "customer.updated", "created": 1_700_000_000, "livemode": false,
+        "data": { "object": { "id": "cus_1", "object": "customer" } } })
+}
+
+async fn receiver(environment: &[(&str, &str)]) -> (TestDatabase, Server) {
+    let database = cluster::database().await;
+    let server = Server::start(&database, "receiver", environment).await;
+    (database, server)
+}
+
+async fn connections(server: &Server, listener: &str, protocol: &str) -> f64 {
+    server.metric(&format!("billing_sync_connections_total{{listener=\"{listener}\",protocol=\"{protocol}\"}}")).await
+}
+
+/// Sends bytes and reads to the end.
+async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    ended.expect("the connection is closed").unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn http_2_with_prior_knowledge_is_served_and_counted_on_both_ports() {
+    let (_database, server) = receiver(&[]).await;
+    let client = Http2::connect(server.webhooks()).await;
+    let both = tokio::join!(client.deliver("evt_1"), client.deliver("evt_2"));
+    assert_eq!((both.0.unwrap(), both.1.unwrap()), ((200, "stored\n".to_owned()), (200, "stored\n".to_owned())));
+    assert_eq!(client.deliver("evt_1").await.unwrap(), (200, "already known\n".to_owned()));
+    assert_eq!(client.post("t=1,v1=00", b"{}").await.unwrap().0, 400);
+    let (response, _) = client.begin(Method::GET, PATH, &[], true).await.unwrap();
+    assert_eq!(read(response).await.unwrap().0, 405);
+
+    let ops = Http2::connect(server.ops()).await;
+    let (response, _) = ops.begin(Method::GET, "/livez", &[], true).await.unwrap();
+    assert_eq!(read(response).await.unwrap(), (200, "live\n".to_owned()));
+    assert_eq!(connections(&server, "webhooks", "http2").await.to_bits(), 1_f64.to_bits());
+    assert_eq!(connections(&server, "ops", "http2").await.to_bits(), 1_f64.to_bits());
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn the_limits_of_bodies_and_heads_hold_for_http_2() {
+    let (_database, server) =
+        receiver(&[("BILLING_SYNC_BODY_LIMIT", "2000"), ("BILLING_SYNC_BODY_TIMEOUT", "500ms")]).await;
+    let client = Http2::connect(server.webhooks()).await;
+    assert_eq!(client.post("t=1,v1=00", &[b'x'; 2001]).await.unwrap().0, 413);
+    // a body that never ends
+    let (response, mut sender) = client.begin(Method::POST, PATH, &[], false).await.unwrap();
+    sender.send_data(Bytes::from_static(b"{"), false).unwrap();
+    assert_eq!(timeout(Duration::from_secs(5), read(response)).await.expect("in time").unwrap().0, 408);
+    // a head over 16 KiB
+    let large = "x".repeat(20_000);
+    let begun = client.begin(Method::POST, PATH, &[("x-large", &large)], true).await;
+    let status = match begun {
+        Ok((response, _)) => read(response).await.ok().map(|(status, _)| status),
+        Err(_) => None,
+    };
+    assert!(status.is_none_or(|status| status == 431), "{status:?}");
+    assert_eq!(Http2::connect(server.webhooks()).await.deliver("evt_1").await.unwrap().0, 200);
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn an_idle_or_silent_connection_is_closed_whatever_it_speaks() {
+    let (_database, server) = receiver(&[("BILLING_SYNC_HEADER_TIMEOUT", "300ms")]).await;
+    let client = Http2::connect(server.webhooks()).await;
+    assert_eq!(client.deliver("evt_1").await.unwrap().0, 200);
+    let ended = timeout(Duration::from_secs(5), client.connection).await.expect("an idle connection is closed");
+    assert!(ended.unwrap().is_ok(), "with a GOAWAY and not with an error");
+    // a preface and nothing more, a preface begun, and nothing at all
+    for start in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "PRI * HT", ""] {
+        let mut stream = TcpStream::connect(server.webhooks()).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let limit = Duration::from_secs(30);
+        let _ =
+            timeout(limit, stream.read_to_end(&mut answer)).await.unwrap_or_else(|_| panic!("{start:?} stays open"));
+    }
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn streams_take_slots_as_connections_do() {
+    let (_database, server) =
+        receiver(&[("BILLING_SYNC_MAX_CONNECTIONS", "1"), ("BILLING_SYNC_HEADER_TIMEOUT", "300ms")]).await;
+    let client = Http2::connect(server.webhooks()).await;
+    let (first, mut body) =
+        client.begin(Method::POST, PATH, &[("stripe-signature", "t=1,v1=00")], false).await.unwrap();
+    let (status, text) = client.deliver("evt_1").await.unwrap();
+    assert_eq!((status, text.as_str()), (503, "too many requests at a time: try again later\n"));
+    body.send_data(Bytes::from_static(b"{}"), true).unwrap();
+    assert_eq!(read(first).await.unwrap().0, 400);
+    assert_eq!(client.deliver("evt_2").await.unwrap().0, 200);
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn requests_that_are_reset_at_once_hinder_nobody() {
+    let (_database, server) = receiver(&[]).await;
+    let attacker = Http2::connect(server.webhooks()).await;
+    for _ in 0..2000 {
+        let Ok((_, mut sender)) = attacker.begin(Method::POST, PATH, &[], false).await else { break };
+        sender.send_reset(h2::Reason::CANCEL);
+    }
+    let client = Http2::connect(server.webhooks()).await;
+    let answer = timeout(Duration::from_secs(5), client.deliver("evt_1")).await.expect("in time");
+    assert_eq!(answer.unwrap().0, 200);
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn at_shutdown_an_http_2_connection_gets_its_answer_and_a_goaway() {
+    let (_database, server) = receiver(&[]).await;
+    let client = Http2::connect(server.webhooks()).await;
+    let (signature, body) = signed(&event("evt_1"));
+    let headers = [("stripe-signature", signature.as_str())];
+    let (response, mut sender) = client.begin(Method::POST, PATH, &headers, false).await.unwrap();
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    while TcpStream::connect(server.webhooks()).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sender.send_data(Bytes::from(body), true).unwrap();
+    assert_eq!(read(response).await.unwrap(), (200, "stored\n".to_owned()));
+    assert_eq!(server.ended().await, Some(0));
+    assert!(client.connection.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn tls_and_the_proxy_protocol_get_one_sentence_and_are_counted() {
+    let (_database, mut server) = receiver(&[]).await;
+    // the first bytes of a ClientHello, longer than what is read ahead
+    let mut hello = vec![0x16, 0x03, 0x01, 0x08, 0x00, 0x01, 0x00, 0x07, 0xfc, 0x03, 0x03];
+    hello.resize(2000, 0);
+    for (bytes, protocol, said) in [
+        (hello.as_slice(), "tls", "this port serves plain HTTP, and a TLS handshake arrived"),
+        (
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\nPOST / HTTP/1.1\r\n\r\n",
+            "proxy_protocol",
+            "a PROXY protocol header",
+        ),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c", "proxy_protocol", "a PROXY protocol header"),
+    ] {
+        for (address, listener) in [(server.webhooks(), "webhooks"), (server.ops(), "ops")] {
+            let before = connections(&server, listener, protocol).await;
+            let answer = raw(address, bytes).await;
+            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && answer.contains(said), "{answer}");
+            let counted = connections(&server, listener, protocol).await - before;
+            assert!((counted - 1.0).abs() < f64::EPSILON, "{listener} {protocol}: {counted}");
+        }
+    }
+    drop(TcpStream::connect(server.webhooks()).await.unwrap());
+    let message = "this port serves plain HTTP, and a TLS handshake arrived: end TLS at the proxy in front of it; \
+                   further such connections are only counted";
+    assert_eq!(server.log_line(message).await["listener"], "webhooks");
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    let (code, log) = server.ended_with_log().await;
+    assert_eq!((code, log.matches("further such connections").count()), (Some(0), 2), "once for each port: {log}");
+}
