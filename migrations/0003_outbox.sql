@@ -16,7 +16,7 @@ CREATE TABLE billing.outbox (
     reason text CHECK (reason IN (
         'foreign_livemode', 'foreign_account', 'unhandled_type', 'informational', 'unknown_type', 'needs_fetch',
         'has_snapshot', 'discarded', 'unknown_enum', 'unknown_customer', 'unknown_price', 'bad_workspace_id',
-        'unreadable_value', 'several_items', 'more_items')),
+        'unreadable_value', 'several_items', 'more_items', 'customer_account', 'events_not_generated')),
     alone boolean NOT NULL DEFAULT false,
     attempts integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     run_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -48,7 +48,7 @@ COMMENT ON COLUMN billing.outbox.format IS 'snapshot: the payload carries the ob
 COMMENT ON COLUMN billing.outbox.object_type IS 'Stripe''s name of the type of the object that the event is about.';
 COMMENT ON COLUMN billing.outbox.object_id IS 'Id of that object; null where Stripe sends none (invoice.upcoming).';
 COMMENT ON COLUMN billing.outbox.customer_id IS 'The customer that the object names, or is.';
-COMMENT ON COLUMN billing.outbox.account IS 'Connected account of the event; empty for the account itself.';
+COMMENT ON COLUMN billing.outbox.account IS 'Account that made the event; empty for our own.';
 COMMENT ON COLUMN billing.outbox.livemode IS 'Live or test mode, as the event says; null where it does not.';
 COMMENT ON COLUMN billing.outbox.api_version IS 'Stripe API version in which the payload is rendered; may be null.';
 COMMENT ON COLUMN billing.outbox.source IS 'How the event came here.';

@@ -47,7 +47,7 @@ COMMENT ON TABLE billing.subscriptions IS 'For what, until when, and whether it 
 COMMENT ON COLUMN billing.subscriptions.id IS 'Row id, a UUIDv5 of account and Stripe id: a rebuild gives the same.';
 COMMENT ON COLUMN billing.subscriptions.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.subscriptions.stripe_subscription_id IS 'subscription.id';
-COMMENT ON COLUMN billing.subscriptions.stripe_customer_id IS 'subscription.customer';
+COMMENT ON COLUMN billing.subscriptions.stripe_customer_id IS 'subscription.customer; under Accounts v2, where that is null, subscription.customer_account (acct_…), of which there is no contact';
 COMMENT ON COLUMN billing.subscriptions.livemode IS 'subscription.livemode';
 COMMENT ON COLUMN billing.subscriptions.billing_contact_id IS 'billing_contacts.id of the customer. No foreign key: events come in any order, so that row may come later.';
 COMMENT ON COLUMN billing.subscriptions.workspace_id IS 'The workspace named by the metadata (workspace_id or workspaceId) of the subscription, else of its customer; null where neither names one.';

@@ -3,6 +3,7 @@ ALTER TABLE billing.stripe_objects
     ADD COLUMN refs text[] COLLATE "C" NOT NULL DEFAULT '{}',
     ADD COLUMN expansion bytea,
     ADD COLUMN expansion_version timestamptz,
+    ADD COLUMN expansion_stale_after timestamptz,
     ADD COLUMN missing_at timestamptz,
     ADD COLUMN revived_at timestamptz,
     DROP CONSTRAINT stripe_objects_origin_check,
@@ -28,5 +29,6 @@ COMMENT ON COLUMN billing.stripe_objects.event_id IS 'The event that the content
 COMMENT ON COLUMN billing.stripe_objects.refs IS 'The objects that the content names, as type/id.';
 COMMENT ON COLUMN billing.stripe_objects.expansion IS 'What only reads carry, as a JSON object: currency_options of a price, line_items of a checkout session, payments of an invoice, all items of a subscription. No event replaces it.';
 COMMENT ON COLUMN billing.stripe_objects.expansion_version IS 'Version of the read that the expansion comes from.';
+COMMENT ON COLUMN billing.stripe_objects.expansion_stale_after IS 'Version of the newest event of the object''s own, or of a copy inside another object that differed: an expansion that is older is read again where a row needs it.';
 COMMENT ON COLUMN billing.stripe_objects.missing_at IS 'Version of the newest read that found nothing (404). A newer content beats it.';
 COMMENT ON COLUMN billing.stripe_objects.revived_at IS 'Of types whose ids merchants choose (coupon, plan, price, product, promotion_code): when one was last made or seen anew, so that an older deletion does not count.';

@@ -25,7 +25,8 @@ CREATE FUNCTION billing.note_unknown_customers() RETURNS trigger
 BEGIN
     INSERT INTO billing.unknown_customers (billing_contact_id)
     SELECT DISTINCT s.billing_contact_id FROM made AS s
-    WHERE NOT EXISTS (SELECT FROM billing.billing_contacts AS c WHERE c.id = s.billing_contact_id)
+    -- under Accounts v2 an account stands in the customer's place, and has no contact
+    WHERE s.stripe_customer_id NOT LIKE 'acct\_%' AND NOT EXISTS (SELECT FROM billing.billing_contacts AS c WHERE c.id = s.billing_contact_id)
     ORDER BY s.billing_contact_id
     ON CONFLICT DO NOTHING;
     RETURN NULL;

@@ -3,6 +3,8 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::stripe::catalogue::NOT_GENERATED;
+
 /// Name of the server's release, "15.18 (Debian …)" for example.
 ///
 /// # Errors
@@ -42,6 +44,21 @@ pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Erro
         SELECT clock_timestamp() AS "now!"
         "#
     )
+    .fetch_one(conn)
+    .await
+}
+
+/// How often Stripe said in the last 30 days that it had failed to generate events, and when last.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn not_generated(conn: &mut PgConnection) -> Result<(i64, Option<OffsetDateTime>), sqlx::Error> {
+    sqlx::query_as(
+        "-- admin.not_generated
+        SELECT count(*), max(created) FROM billing.outbox
+        WHERE type = $1 AND created > clock_timestamp() - interval '30 days'",
+    )
+    .bind(NOT_GENERATED)
     .fetch_one(conn)
     .await
 }

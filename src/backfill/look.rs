@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::list::{List, Page};
+use super::looks::SHARED;
 use super::{Backfill, unannounced, unnamed};
 use crate::client::{ApiError, Listed, Span, Urgency};
 use crate::domain::object::ObjectKey;
@@ -48,6 +49,26 @@ pub enum LookError {
     Work(#[from] Failure),
 }
 
+/// What a look at a customer came to.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// The rows that differ.
+    pub(super) changes: Vec<Change>,
+    /// What the key may not read: the rows were computed from what is stored of it.
+    pub(super) forbidden: Vec<ApiError>,
+}
+
+/// The parts that were read; none, and a note, where the key may not read them.
+fn permitted(read: Result<Vec<Part>, LookError>, forbidden: &mut Vec<ApiError>) -> Result<Vec<Part>, LookError> {
+    match read {
+        Err(LookError::Api(error)) if error.is_forbidden() => {
+            forbidden.push(error);
+            Ok(Vec::new())
+        }
+        read => read,
+    }
+}
+
 impl From<sqlx::Error> for LookError {
     fn from(error: sqlx::Error) -> Self {
         Self::Work(error.into())
@@ -55,7 +76,7 @@ impl From<sqlx::Error> for LookError {
 }
 
 impl Backfill {
-    /// Looks at a customer whole. `listed`: what a page has told of it already.
+    /// Looks at a customer whole, `with_sessions` also at its checkout sessions. `listed`: what a page has told of it already.
     ///
     /// # Errors
     /// Where Stripe does not answer, where neither Stripe nor anybody here knows it, and those of the database.
@@ -64,16 +85,23 @@ impl Backfill {
         key: &ObjectKey,
         listed: Option<Part>,
         keep: Keep,
-    ) -> Result<Vec<Change>, LookError> {
+        with_sessions: bool,
+    ) -> Result<Looked, LookError> {
+        let mut forbidden = Vec::new();
+        let mut also = BTreeSet::from([key.clone()]);
         let mut parts = match listed {
             Some(part) => vec![part],
-            None => self.itself(key).await?,
+            None => self.itself(key, &mut forbidden).await?,
         };
         for list in [List::Subscriptions, List::Invoices] {
-            parts.extend(self.all_of(list, key).await?);
+            let listed = self.all_of(list, key, &mut forbidden).await;
+            parts.extend(permitted(listed, &mut forbidden)?);
         }
-        if lacks_workspace(&parts) {
-            parts.extend(self.all_of(List::Sessions, key).await?);
+        if with_sessions || lacks_workspace(&parts) {
+            let listed = self.all_of(List::Sessions, key, &mut forbidden).await;
+            let sessions = permitted(listed, &mut forbidden)?;
+            also.extend(sessions.iter().filter(|_| with_sessions).map(|part| part.key.clone()));
+            parts.extend(sessions);
         }
         let mut asked = BTreeSet::new();
         // failed payments of what is still owed count, and an invoice itself names its last charge at most
@@ -83,20 +111,30 @@ impl Backfill {
         let mut rounds = 1..=MOST_ROUNDS;
         loop {
             for key in lacking {
-                parts.extend(self.look_up(&key).await?);
+                let read = self.look_up(&key, &mut forbidden).await;
+                parts.extend(permitted(read, &mut forbidden)?);
                 asked.insert(key);
             }
             rounds.next();
             let is_last = rounds.is_empty();
-            let (changes, found) = self.compute(&parts, BTreeSet::from([key.clone()]), keep, &asked, is_last).await?;
+            let (changes, found) = self.compute(&parts, also.clone(), keep, &asked, is_last).await?;
             if found.is_empty() {
-                return Ok(changes);
+                return Ok(Looked { changes, forbidden });
             }
             lacking = found;
         }
     }
 
-    /// Looks at a page of the catalogue.
+    /// Looks at one object that belongs to no customer.
+    pub(super) async fn other(&self, key: &ObjectKey, keep: Keep) -> Result<Looked, LookError> {
+        let mut forbidden = Vec::new();
+        let read = self.look_up(key, &mut forbidden).await;
+        let parts = permitted(read, &mut forbidden)?;
+        let changes = if parts.is_empty() { Vec::new() } else { self.catalogue(parts, keep).await? };
+        Ok(Looked { changes, forbidden })
+    }
+
+    /// Looks at a page of what belongs to no customer.
     pub(super) async fn catalogue(&self, parts: Vec<Part>, keep: Keep) -> Result<Vec<Change>, LookError> {
         let mut also: BTreeSet<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
         let mut conn = self.context.pool.acquire().await?;
@@ -104,11 +142,14 @@ impl Backfill {
             also.extend(related::prices_of(&mut conn, &part.key).await?);
         }
         drop(conn);
-        Ok(self.compute(&parts, also, keep, &BTreeSet::new(), true).await?.0)
+        let mut changes = self.compute(&parts, also, keep, &BTreeSet::new(), true).await?.0;
+        // a customer that one of them names is compared by itself, and whole
+        changes.retain(|change| matches!(keep, Keep::Yes(_)) || SHARED.contains(&change.table));
+        Ok(changes)
     }
 
-    async fn itself(&self, key: &ObjectKey) -> Result<Vec<Part>, LookError> {
-        let parts = self.look_up(key).await?;
+    async fn itself(&self, key: &ObjectKey, forbidden: &mut Vec<ApiError>) -> Result<Vec<Part>, LookError> {
+        let parts = self.look_up(key, forbidden).await?;
         if parts.iter().any(|part| part.json.is_some()) {
             return Ok(parts);
         }
@@ -117,16 +158,23 @@ impl Backfill {
         if known && self.proven { Ok(parts) } else { Err(LookError::NoCustomer(key.object_id.clone())) }
     }
 
-    async fn look_up(&self, key: &ObjectKey) -> Result<Vec<Part>, LookError> {
+    async fn look_up(&self, key: &ObjectKey, forbidden: &mut Vec<ApiError>) -> Result<Vec<Part>, LookError> {
         let reader = Reader::new(self.api.as_ref(), &key.account, Urgency::Normal, self.margin);
-        let mut parts = reader.look_up(&key.object_type, &key.object_id).await?.parts;
+        let found = reader.look_up(&key.object_type, &key.object_id).await?;
+        forbidden.extend(found.forbidden.into_iter().chain(found.not_expanded));
+        let mut parts = found.parts;
         // before it is proven that the key is of our account, finding nothing means nothing
         parts.retain(|part| part.json.is_some() || self.proven || part.key.object_type == "customer");
         Ok(parts)
     }
 
     /// All that a list has of a customer.
-    async fn all_of(&self, list: List, customer: &ObjectKey) -> Result<Vec<Part>, LookError> {
+    async fn all_of(
+        &self,
+        list: List,
+        customer: &ObjectKey,
+        forbidden: &mut Vec<ApiError>,
+    ) -> Result<Vec<Part>, LookError> {
         let id = Some(customer.object_id.clone());
         let of = match list {
             List::Invoices => Listed::Invoices(id),
@@ -144,6 +192,7 @@ impl Backfill {
                 Err(error) if error.is_unknown_path() => return Ok(parts),
                 Err(error) => return Err(error.into()),
             };
+            forbidden.extend(answer.forbidden);
             let page = Page::read(list, &answer.body)
                 .map_err(|_| ApiError::unavailable("a list of Stripe's has no `data`"))?;
             let end = page.elements.last().map(|element| element.id.clone());

@@ -16,6 +16,7 @@
 mod covered;
 mod list;
 mod look;
+mod looks;
 mod page;
 mod range;
 mod ranges;
@@ -204,11 +205,9 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, Option<i64>), 
         }
         // no Stripe, which may not know spans of time either
         Err(error) if error.is_unknown_path() => Ok((None, None)),
-        Err(
-            error @ (ApiError::Unauthorised { status: 401, .. }
-            | ApiError::RateLimited { .. }
-            | ApiError::Unavailable { .. }),
-        ) => Err(Stop::Stripe(error)),
+        Err(error @ (ApiError::Unauthorised { .. } | ApiError::RateLimited { .. } | ApiError::Unavailable { .. })) => {
+            Err(Stop::Stripe(error))
+        }
         Err(_) => Ok((None, Some(range::OLDEST))),
     }
 }
@@ -218,7 +217,7 @@ async fn prove(conn: &mut PgConnection, api: &dyn StripeApi, margin: Duration) -
     match guard::examine(api, conn, margin).await?.verdict {
         Verdict::Proven => Ok(true),
         // a restricted key may not read events, and that is no harm
-        Verdict::Unproven | Verdict::Unanswered(ApiError::Unauthorised { .. }) => Ok(false),
+        Verdict::Unproven | Verdict::Unanswered(ApiError::Forbidden { .. }) => Ok(false),
         Verdict::Unanswered(error) | Verdict::Refused(error) => Err(Stop::Stripe(error)),
         Verdict::OtherAccount(shown_by) => Err(Stop::OtherAccount(shown_by)),
     }

@@ -15,7 +15,7 @@ use super::list::Page;
 use super::look::is_owed;
 use super::range::{Next, Range};
 use super::ranges;
-use super::runs::{self, Run};
+use super::runs::{self, NO_LIST, Run};
 use super::{Backfill, CAUSE, Stop};
 use crate::client::{ApiError, Span};
 use crate::domain::object::ObjectKey;
@@ -43,8 +43,13 @@ pub(super) enum Outcome {
     },
     /// The range is to be read in another way, from now on.
     Changed(Range),
-    /// Stripe has no such list.
-    Lacking(Range),
+    /// It is not read in this run: Stripe has no such list, or the key may not read it.
+    Omitted {
+        /// Where it stands.
+        range: Range,
+        /// Why.
+        why: String,
+    },
     /// It cannot go on until somebody mends what is wrong.
     Stuck {
         /// Where it stands.
@@ -149,11 +154,13 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
                 tracing::warn!(list = range.list.as_str(), instead = list.as_str(), "Stripe has no such list");
                 Outcome::Changed(Range { list, after: None, ..range })
             }
-            None => Outcome::Lacking(range),
+            None => Outcome::Omitted { range, why: NO_LIST.to_owned() },
         },
         ApiError::RateLimited { retry_after, .. } | ApiError::Unavailable { retry_after, .. } => {
             again(range, retry_after, error.to_string())
         }
+        // the other lists are read all the same
+        ApiError::Forbidden { .. } => Outcome::Omitted { range, why: error.to_string() },
         ApiError::Unauthorised { .. } | ApiError::Rejected { .. } | ApiError::NotFound { .. } => {
             Outcome::Stuck { range, why: error.to_string() }
         }

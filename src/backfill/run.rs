@@ -100,7 +100,8 @@ impl Report {
     /// Nothing is missing.
     pub fn is_complete(&self) -> bool {
         let counts = &self.counts;
-        counts.stuck.is_empty() && counts.lacking.is_empty() && counts.failed.is_empty() && self.left == 0
+        let lists = counts.stuck.is_empty() && counts.lacking.is_empty() && counts.forbidden.is_empty();
+        lists && counts.failed.is_empty() && self.left == 0
     }
 }
 
@@ -265,10 +266,9 @@ impl Backfill {
                 notice(Notice::Waits { list, wait, why });
                 ready.push_back(Ready { range, tries, not_before: Instant::now() + wait });
             }
-            Outcome::Lacking(range) => {
-                let why = "Stripe has no such list";
-                ranges::stumble(&mut *self.context.pool.acquire().await?, &range, true, why).await?;
-                notice(Notice::Stuck { list, why: why.to_owned() });
+            Outcome::Omitted { range, why } => {
+                ranges::stumble(&mut *self.context.pool.acquire().await?, &range, true, &why).await?;
+                notice(Notice::Stuck { list, why });
             }
             Outcome::Stuck { range, why } => self.stuck(&range, why, notice).await?,
         }
@@ -286,7 +286,10 @@ impl Backfill {
         let mut conn = self.context.pool.acquire().await?;
         let began = runs::began(&mut conn, run).await?;
         let Some(began) = began.filter(|_| run.created_after.is_none()) else { return Ok(()) };
-        let types: Vec<String> = unnamed::TYPES.iter().map(|name| (*name).to_owned()).collect();
+        // of a list that was not read no page could name anything
+        let omitted = runs::omitted(&mut conn, run).await?;
+        let was_read = |name: &&&str| omitted.iter().all(|list| list.object_type() != **name);
+        let types: Vec<String> = unnamed::TYPES.iter().filter(was_read).map(|name| (*name).to_owned()).collect();
         let mut last: Option<ObjectKey> = None;
         loop {
             let found = unnamed::next(&mut conn, &self.accounts, &types, began, last.as_ref(), ASK).await?;

@@ -287,6 +287,9 @@ pub(super) async fn fail(conn: &mut PgConnection, run: &Run, key: &ObjectKey, er
     Ok(())
 }
 
+/// Why a range is not read where Stripe has no such list.
+pub(super) const NO_LIST: &str = "Stripe has no such list";
+
 /// How a run went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -300,8 +303,25 @@ pub struct Counts {
     pub stuck: Vec<(String, String)>,
     /// Lists that Stripe does not have.
     pub lacking: Vec<String>,
+    /// Lists that the key may not read, and which permission is missing.
+    pub forbidden: Vec<(String, String)>,
     /// Objects that could not be stored, as type and id, and why; at most a hundred.
     pub failed: Vec<(String, String)>,
+}
+
+/// The lists that this run does not read, at least of one account.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn omitted(conn: &mut PgConnection, run: &Run) -> Result<Vec<List>, sqlx::Error> {
+    let lists = sqlx::query_scalar!(
+        "-- backfill.omitted
+        SELECT DISTINCT list FROM billing.backfill_ranges WHERE run_id = $1 AND done AND error IS NOT NULL",
+        run.id
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(lists.iter().map(|list| List::of(list)).collect())
 }
 
 /// Counts what a run did.
@@ -334,8 +354,10 @@ pub(super) async fn counts(conn: &mut PgConnection, run: &Run) -> Result<Counts,
     )
     .fetch_all(conn)
     .await?;
-    let (lacking, stuck): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|row| row.done);
+    let (omitted, stuck): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|row| row.done);
+    let (lacking, forbidden): (Vec<_>, Vec<_>) = omitted.into_iter().partition(|row| row.error == NO_LIST);
     Ok(Counts {
+        forbidden: forbidden.into_iter().map(|row| (row.list, row.error)).collect(),
         lacking: lacking.into_iter().map(|row| row.list).collect(),
         objects: sums.objects,
         changes: sums.changes,

@@ -1,4 +1,4 @@
-//! A small random sample of customers, compared with Stripe every hour: whether the rows are true is measured, not hoped.
+//! A small random sample of customers, plans, coupons and checkout sessions, compared with Stripe every hour: whether the rows are true is measured, not hoped.
 //!
 //! Part of the role reconcile of `serve`. Nothing is written: what differs is counted and said, and `verify --fix` mends it.
 
@@ -28,7 +28,7 @@ pub struct Sampler {
     pub context: Context,
     /// Stripe.
     pub api: Arc<dyn StripeApi>,
-    /// Customers in a sample.
+    /// Customers in a sample, and as many plans, coupons and checkout sessions.
     pub customers: u32,
 }
 
@@ -86,12 +86,14 @@ impl Sampler {
             Backfill::new(self.context.clone(), Arc::clone(&self.api), accounts, CONCURRENCY, PATIENCE).await?;
         let mut verified = Verified { customers: 0, rows: BTreeMap::new(), failed: 0 };
         let mut sight = |sight| match sight {
-            Sight::Seen { changes, .. } => {
-                verified.customers += 1;
+            Sight::Seen { customer, changes } => {
+                verified.customers += u64::from(customer.is_some());
                 for change in changes.iter().filter(|change| TABLES.contains(&change.table)) {
                     *verified.rows.entry(change.table).or_default() += 1;
                 }
             }
+            // the client logs it
+            Sight::Forbidden(_) => {}
             Sight::NoList(_) | Sight::Failed { .. } => verified.failed += 1,
         };
         // what changed within the margin may be on its way here

@@ -1,6 +1,7 @@
-//! A survey: customers, all or some, each looked at whole and compared with what is stored.
+//! A survey: customers, all or some, each looked at whole and compared with what is stored; and plans, coupons and checkout
+//! sessions, which belong to no customer.
 //!
-//! All means all that Stripe lists, all that are here and were not listed, and the catalogue. What is found differing is
+//! All means all that Stripe lists, and all that are here and were not listed. What is found differing is
 //! looked at once more after a while: what changed at Stripe a moment ago is on its way here.
 
 use std::collections::HashSet;
@@ -10,10 +11,10 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::list::{List, Page};
-use super::look::{Keep, LookError};
+use super::look::{Keep, LookError, Looked};
+use super::looks::Looks;
 use super::{Backfill, unnamed};
 use crate::client::{Answer, ApiError, Span};
 use crate::domain::object::ObjectKey;
@@ -24,32 +25,31 @@ use crate::worker::part::Part;
 /// Customers whose ids are loaded at a time.
 const PAGE: i64 = 500;
 
-/// The tables whose rows belong to no customer.
-const SHARED: [&str; 3] = ["coupons", "plan_limits", "pricing_plans"];
-
 /// Whom a survey looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whom {
-    /// Everybody, or everybody that was created then or later, and the catalogue.
+    /// Everybody and every checkout session, or those created then or later; and the catalogue.
     All(Option<OffsetDateTime>),
-    /// So many that are here, any of them.
+    /// So many customers that are here, any of them, and as many plans, coupons and checkout sessions.
     Sample(u32),
-    /// These of our own account.
+    /// These of our own account, with their checkout sessions.
     Named(Vec<String>),
 }
 
 /// What was seen.
 #[derive(Debug)]
 pub enum Sight {
-    /// A customer, or part of the catalogue, with the rows that differ.
+    /// A customer, or something that belongs to none, with the rows that differ.
     Seen {
-        /// The customer; `None`: a page of the catalogue.
+        /// The customer; `None`: a page of a list, or one object.
         customer: Option<String>,
         /// Each row that differs from what Stripe says.
         changes: Vec<Change>,
     },
     /// Stripe has no such list.
     NoList(List),
+    /// The key may not read something: what rows take from it was not compared. Told once of each operation.
+    Forbidden(ApiError),
     /// It could not be looked at.
     Failed {
         /// The customer or the list.
@@ -59,7 +59,7 @@ pub enum Sight {
     },
 }
 
-/// The ids of customers that were seen, as hashes: eight bytes each.
+/// The objects that were seen, as hashes: eight bytes each.
 #[derive(Default)]
 struct Met {
     hasher: RandomState,
@@ -68,7 +68,7 @@ struct Met {
 
 impl Met {
     fn meet(&mut self, key: &ObjectKey) -> bool {
-        self.seen.insert(self.hasher.hash_one((&key.account, &key.object_id)))
+        self.seen.insert(self.hasher.hash_one((&key.account, &key.object_type, &key.object_id)))
     }
 }
 
@@ -85,10 +85,16 @@ impl Backfill {
         again_after: Option<Duration>,
         sight: &mut impl FnMut(Sight),
     ) -> Result<(), LookError> {
+        let mut forbidden = HashSet::new();
+        let sight = &mut |one| match &one {
+            Sight::Forbidden(error) if !forbidden.insert(error.to_string()) => {}
+            _ => sight(one),
+        };
         let first = if again_after.is_some() { Keep::No } else { keep };
         let doubtful = again_after.map(|_| Vec::new());
-        let mut looks =
-            Looks { backfill: self, keep: first, at_work: JoinSet::new(), doubtful, shared: HashSet::new() };
+        let with_sessions = matches!(whom, Whom::Named(_));
+        let at_work = JoinSet::new();
+        let mut looks = Looks { backfill: self, keep: first, with_sessions, at_work, doubtful, shared: HashSet::new() };
         match whom {
             Whom::Named(ids) => {
                 for id in ids {
@@ -97,13 +103,14 @@ impl Backfill {
             }
             Whom::Sample(count) => {
                 let mut conn = self.context.pool.acquire().await?;
-                let keys = unnamed::sample(&mut conn, &self.accounts, i64::from(*count)).await?;
+                let mut keys = unnamed::sample(&mut conn, &self.accounts, i64::from(*count)).await?;
+                keys.extend(unnamed::sample_of_others(&mut conn, &self.accounts, i64::from(*count)).await?);
                 drop(conn);
                 for key in keys {
                     looks.add(key, None, sight).await?;
                 }
             }
-            Whom::All(created_after) => self.all(*created_after, keep, &mut looks, sight).await?,
+            Whom::All(created_after) => self.all(*created_after, &mut looks, sight).await?,
         }
         looks.end(sight).await?;
         let doubtful = looks.doubtful.take().unwrap_or_default();
@@ -121,16 +128,16 @@ impl Backfill {
     async fn all(
         self: &Arc<Self>,
         created_after: Option<OffsetDateTime>,
-        keep: Keep,
         looks: &mut Looks<'_>,
         sight: &mut impl FnMut(Sight),
     ) -> Result<(), LookError> {
         let mut met = Met::default();
         for account in &self.accounts {
-            for list in [List::Products, List::Prices, List::Coupons] {
-                self.catalogue_list(account, list, keep, &mut looks.shared, sight).await?;
-            }
             let span = Span { from: created_after.map(OffsetDateTime::unix_timestamp), until: None };
+            for list in [List::Products, List::Prices, List::Coupons, List::Sessions] {
+                let span = if list.is_catalogue() { Span::default() } else { span };
+                self.pages(account, list, span, &mut met, looks, sight).await?;
+            }
             let mut after = None;
             while let Some((parts, next)) = self.next_page(account, List::Customers, span, after.take(), sight).await? {
                 for part in parts {
@@ -146,11 +153,34 @@ impl Backfill {
         }
         if created_after.is_none() {
             self.unlisted_customers(&mut met, looks, sight).await?;
+            self.unlisted_others(&mut met, looks, sight).await?;
         }
         Ok(())
     }
 
-    /// Those that are here and that no list had: deleted ones, and those on test clocks.
+    /// Plans, coupons and checkout sessions that are here and that no list had.
+    async fn unlisted_others(
+        &self,
+        met: &mut Met,
+        looks: &mut Looks<'_>,
+        sight: &mut impl FnMut(Sight),
+    ) -> Result<(), LookError> {
+        let mut last: Option<ObjectKey> = None;
+        loop {
+            let mut conn = self.context.pool.acquire().await?;
+            let keys = unnamed::others(&mut conn, &self.accounts, last.as_ref(), PAGE).await?;
+            drop(conn);
+            let Some(end) = keys.last() else { return Ok(()) };
+            last = Some(end.clone());
+            for key in keys {
+                if met.meet(&key) {
+                    looks.add(key, None, sight).await?;
+                }
+            }
+        }
+    }
+
+    /// Customers that are here and that no list had: deleted ones, and those on test clocks.
     async fn unlisted_customers(
         &self,
         met: &mut Met,
@@ -172,22 +202,22 @@ impl Backfill {
         }
     }
 
-    async fn catalogue_list(
+    /// Compares a list of what belongs to no customer, a page at a time.
+    async fn pages(
         &self,
         account: &str,
         list: List,
-        keep: Keep,
-        shared: &mut HashSet<Uuid>,
+        span: Span,
+        met: &mut Met,
+        looks: &mut Looks<'_>,
         sight: &mut impl FnMut(Sight),
     ) -> Result<(), LookError> {
         let mut after = None;
-        while let Some((parts, next)) = self.next_page(account, list, Span::default(), after.take(), sight).await? {
-            match self.catalogue(parts, keep).await {
-                Ok(mut changes) => {
-                    // a product's page tells of its prices, and theirs does so again
-                    changes.retain(|change| shared.insert(change.row_id));
-                    sight(Sight::Seen { customer: None, changes });
-                }
+        while let Some((parts, next)) = self.next_page(account, list, span, after.take(), sight).await? {
+            let keys: Vec<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
+            keys.iter().for_each(|key| _ = met.meet(key));
+            match self.catalogue(parts, looks.keep).await {
+                Ok(changes) => looks.found(keys, None, changes, sight),
                 Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
                 Err(error) => sight(Sight::Failed { what: list.as_str().to_owned(), error }),
             }
@@ -215,11 +245,18 @@ impl Backfill {
                 return Ok(None);
             }
             Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Err(error.into()),
+            Err(error) if error.is_forbidden() => {
+                sight(Sight::Forbidden(error));
+                return Ok(None);
+            }
             Err(error) => {
                 sight(Sight::Failed { what: format!("the list of {}", list.as_str()), error: error.into() });
                 return Ok(None);
             }
         };
+        if let Some(error) = answer.forbidden {
+            sight(Sight::Forbidden(error));
+        }
         let Ok(page) = Page::read(list, &answer.body) else {
             let error = ApiError::unavailable("a list of Stripe's has no `data`").into();
             sight(Sight::Failed { what: format!("the list of {}", list.as_str()), error });
@@ -254,11 +291,22 @@ impl Backfill {
         }
     }
 
-    /// One customer, tried again while Stripe asks to come back later or live events hold its rows.
-    async fn look(&self, key: &ObjectKey, listed: Option<Part>, keep: Keep) -> Result<Vec<Change>, LookError> {
+    /// One customer or object, tried again while Stripe asks to come back later or live events hold its rows.
+    pub(super) async fn look(
+        &self,
+        key: &ObjectKey,
+        listed: Option<Part>,
+        keep: Keep,
+        with_sessions: bool,
+    ) -> Result<Looked, LookError> {
         let mut tries = 0;
         loop {
-            let error = match self.customer(key, listed.clone(), keep).await {
+            let looked = if key.object_type == "customer" {
+                self.customer(key, listed.clone(), keep, with_sessions).await
+            } else {
+                self.other(key, keep).await
+            };
+            let error = match looked {
                 Err(LookError::Api(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))) => {
                     LookError::Api(error)
                 }
@@ -273,63 +321,5 @@ impl Backfill {
             };
             tokio::time::sleep(wait.max(backoff)).await;
         }
-    }
-}
-
-/// Looks that are at work at the same time.
-struct Looks<'a> {
-    backfill: &'a Arc<Backfill>,
-    keep: Keep,
-    at_work: JoinSet<(ObjectKey, Result<Vec<Change>, LookError>)>,
-    /// Those that differ are put here instead of being told of, while this is there.
-    doubtful: Option<Vec<ObjectKey>>,
-    /// Rows of plans and coupons that were told of: where nothing is kept, every customer that has one would tell of it.
-    shared: HashSet<Uuid>,
-}
-
-impl Looks<'_> {
-    /// Begins to look at one more; waits for another one to end where there are enough.
-    async fn add(
-        &mut self,
-        key: ObjectKey,
-        listed: Option<Part>,
-        sight: &mut impl FnMut(Sight),
-    ) -> Result<(), LookError> {
-        if self.at_work.len() >= self.backfill.concurrency {
-            self.next(sight).await?;
-        }
-        let (backfill, keep) = (Arc::clone(self.backfill), self.keep);
-        self.at_work.spawn(async move {
-            let seen = backfill.look(&key, listed, keep).await;
-            (key, seen)
-        });
-        Ok(())
-    }
-
-    async fn end(&mut self, sight: &mut impl FnMut(Sight)) -> Result<(), LookError> {
-        while !self.at_work.is_empty() {
-            self.next(sight).await?;
-        }
-        Ok(())
-    }
-
-    async fn next(&mut self, sight: &mut impl FnMut(Sight)) -> Result<(), LookError> {
-        // contained where it matters: what is left is the runtime going down
-        let Some(Ok((key, seen))) = self.at_work.join_next().await else { return Ok(()) };
-        match seen {
-            Ok(mut changes) => {
-                if let Some(doubtful) = self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
-                    doubtful.push(key);
-                } else {
-                    let is_own = |change: &Change| !SHARED.contains(&change.table);
-                    changes.retain(|change| is_own(change) || self.shared.insert(change.row_id));
-                    sight(Sight::Seen { customer: Some(key.object_id), changes });
-                }
-            }
-            Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),
-            Err(LookError::Api(error @ ApiError::Unauthorised { status: 401, .. })) => return Err(error.into()),
-            Err(error) => sight(Sight::Failed { what: key.object_id, error }),
-        }
-        Ok(())
     }
 }

@@ -116,3 +116,75 @@ pub(super) async fn sample(
     .await?;
     Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, "customer", &row.stripe_customer_id)).collect())
 }
+
+/// The next plans, coupons and checkout sessions after a place that are here and not known to be deleted.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn others(
+    conn: &mut PgConnection,
+    accounts: &[String],
+    after: Option<&ObjectKey>,
+    limit: i64,
+) -> Result<Vec<ObjectKey>, sqlx::Error> {
+    let (account, object_type, id) =
+        after.map_or(("", "", ""), |key| (key.account.as_str(), key.object_type.as_str(), key.object_id.as_str()));
+    let rows = sqlx::query!(
+        r#"-- backfill.others
+        SELECT account AS "account!", object_type AS "object_type!", object_id AS "object_id!"
+        FROM (
+            (SELECT account, 'price' AS object_type, stripe_price_id AS object_id FROM billing.pricing_plans)
+            UNION ALL
+            (SELECT account, 'coupon', stripe_coupon_id FROM billing.coupons WHERE stripe_deleted_at IS NULL)
+            UNION ALL
+            (SELECT account, 'checkout.session', stripe_session_id FROM billing.checkout_sessions)
+        ) AS one
+        WHERE account = ANY($1)
+            AND (account COLLATE "C", object_type COLLATE "C", object_id COLLATE "C") > ($2, $3, $4)
+        ORDER BY account COLLATE "C", object_type COLLATE "C", object_id COLLATE "C"
+        LIMIT $5"#,
+        accounts,
+        account,
+        object_type,
+        id,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
+}
+
+/// Some plans, coupons and checkout sessions that are here: an equal share of each kind, as far as there are so many.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn sample_of_others(
+    conn: &mut PgConnection,
+    accounts: &[String],
+    limit: i64,
+) -> Result<Vec<ObjectKey>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"-- backfill.sample_of_others
+        SELECT account AS "account!", object_type AS "object_type!", object_id AS "object_id!"
+        FROM (
+            SELECT account, object_type, object_id, row_number() OVER (PARTITION BY object_type ORDER BY random()) AS place
+            FROM (
+                (SELECT account, 'price' AS object_type, stripe_price_id AS object_id
+                FROM billing.pricing_plans WHERE account = ANY($1) ORDER BY random() LIMIT $2)
+                UNION ALL
+                (SELECT account, 'coupon', stripe_coupon_id
+                FROM billing.coupons WHERE account = ANY($1) AND stripe_deleted_at IS NULL ORDER BY random() LIMIT $2)
+                UNION ALL
+                (SELECT account, 'checkout.session', stripe_session_id
+                FROM billing.checkout_sessions WHERE account = ANY($1) ORDER BY random() LIMIT $2)
+            ) AS candidate
+        ) AS drawn
+        ORDER BY place
+        LIMIT $2"#,
+        accounts,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
+}

@@ -221,6 +221,7 @@ fn json_of(report: &Report, elapsed: Duration) -> serde_json::Value {
         "seconds": elapsed.as_secs_f64(),
         "stuck": pairs(&report.counts.stuck),
         "lacking": report.counts.lacking,
+        "forbidden": pairs(&report.counts.forbidden),
         "failed": pairs(&report.counts.failed),
         "unread": pairs(&report.unread),
         "left": report.left,
@@ -240,6 +241,12 @@ fn complain(report: &Report) {
     }
     for list in &report.counts.lacking {
         say(&format!("not read: Stripe has no list of {list} at STRIPE_API_BASE"));
+    }
+    for (list, why) in &report.counts.forbidden {
+        say(&format!("not read: {list}: {why}"));
+    }
+    if !report.counts.forbidden.is_empty() {
+        say("Everything else was read. Once the key has the permission, run `billing-sync backfill` again.");
     }
     let name = |what: &str, named: &[(String, String)]| {
         for (object, error) in named.iter().take(NAMED) {

@@ -62,6 +62,10 @@ impl Surveyed {
                 self.failed += 1;
                 self.progress.tell(&format!("Stripe has no list of {}: they were not compared", list.as_str()));
             }
+            Sight::Forbidden(error) => {
+                self.failed += 1;
+                self.progress.tell(&format!("{error}; what rows take from them was not compared"));
+            }
             Sight::Failed { what, error } => {
                 self.failed += 1;
                 self.progress.tell(&format!("{what}: {error}"));

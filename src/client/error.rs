@@ -3,11 +3,14 @@
 //! PURE. No text here has anything of an answer's body, a key or an id, but for the `code` or `type` of Stripe's error,
 //! which is a word of a closed list of theirs. Made by the verdict, handled by whoever asked.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
 
 use stripe_client_core::StripeClientErr;
 use time::OffsetDateTime;
+
+use super::permission::Permission;
 
 /// Why a read has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,11 +31,23 @@ pub enum ApiError {
         /// The name under which Stripe logs the request.
         request_id: Option<String>,
     },
-    /// The key is wrong or may not read this. Nothing else will be answered either until somebody mends it.
-    #[error("stripe refuses the key ({status}{}): check STRIPE_SECRET_KEY, and what a restricted key may read", said(.code.as_ref()))]
+    /// The key is wrong: expired, revoked, or without access to the account. Every other request fails too.
+    #[error("stripe refuses the key ({status}{}): check STRIPE_SECRET_KEY", said(.code.as_ref()))]
     Unauthorised {
         /// 401 or 403.
         status: u16,
+        /// The `code` of Stripe's error, else its `type`.
+        code: Option<String>,
+        /// The name under which Stripe logs the request.
+        request_id: Option<String>,
+    },
+    /// The key lacks the permission for this operation. Other operations are not affected.
+    #[error("this key may not read {} (403{}): {}", objects(.operation, .wanted), said(.code.as_ref()), advice(.operation, .wanted))]
+    Forbidden {
+        /// The operation, as [`super::Read::operation`] names it.
+        operation: &'static str,
+        /// The permissions that Stripe's answer asks for (`rak_product_read`); empty where it names none.
+        wanted: Vec<String>,
         /// The `code` of Stripe's error, else its `type`.
         code: Option<String>,
         /// The name under which Stripe logs the request.
@@ -67,7 +82,11 @@ impl ApiError {
     /// The outcome of a request that was answered.
     pub const OK: &str = "ok";
     /// Every outcome, answered ones included: the values of a metric's label.
-    pub const OUTCOMES: [&str; 6] = [Self::OK, "not_found", "rate_limited", "unauthorised", "rejected", "unavailable"];
+    pub const OUTCOMES: [&str; 7] =
+        [Self::OK, "not_found", "rate_limited", "unauthorised", Self::FORBIDDEN, "rejected", "unavailable"];
+
+    /// The outcome of a request that the key has no permission for.
+    pub const FORBIDDEN: &str = "forbidden";
 
     /// The outcome, as a label's value.
     pub fn outcome(&self) -> &'static str {
@@ -75,6 +94,7 @@ impl ApiError {
             Self::NotFound { .. } => "not_found",
             Self::RateLimited { .. } => "rate_limited",
             Self::Unauthorised { .. } => "unauthorised",
+            Self::Forbidden { .. } => Self::FORBIDDEN,
             Self::Rejected { .. } => "rejected",
             Self::Unavailable { .. } => "unavailable",
         }
@@ -84,7 +104,7 @@ impl ApiError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
-            Self::NotFound { .. } | Self::Unauthorised { .. } | Self::Rejected { .. } => None,
+            Self::NotFound { .. } | Self::Unauthorised { .. } | Self::Forbidden { .. } | Self::Rejected { .. } => None,
         }
     }
 
@@ -94,9 +114,15 @@ impl ApiError {
             Self::NotFound { request_id, .. }
             | Self::RateLimited { request_id, .. }
             | Self::Unauthorised { request_id, .. }
+            | Self::Forbidden { request_id, .. }
             | Self::Rejected { request_id, .. }
             | Self::Unavailable { request_id, .. } => request_id.as_deref(),
         }
+    }
+
+    /// Whether the key lacks the permission for the operation, which says nothing about other operations.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
     }
 
     /// What answered knows no such path: it is no Stripe, or not all of it. A proxy on the way may say so too, so it is
@@ -127,6 +153,33 @@ fn said(code: Option<&String>) -> String {
     code.map(|code| format!(", {code}")).unwrap_or_default()
 }
 
+/// The missing permissions: those that Stripe's answer names, else the one that the operation needs. An answer may name
+/// another one than the operation's own, where something was to be expanded.
+fn missing(operation: &str, wanted: &[String]) -> Vec<Permission> {
+    let named: BTreeSet<Permission> = wanted.iter().filter_map(|word| Permission::named(word)).collect();
+    if named.is_empty() { Permission::of(operation).into_iter().collect() } else { named.into_iter().collect() }
+}
+
+fn objects(operation: &str, wanted: &[String]) -> String {
+    match &missing(operation, wanted)[..] {
+        [] => operation.to_owned(),
+        missing => list(missing, Permission::objects),
+    }
+}
+
+fn advice(operation: &str, wanted: &[String]) -> String {
+    let named = match &missing(operation, wanted)[..] {
+        [] => String::new(),
+        missing => format!(" {}", list(missing, Permission::in_dashboard)),
+    };
+    let words = if wanted.is_empty() { String::new() } else { format!("; {}", wanted.join(", ")) };
+    format!("give it the permission{named} (read{words}) in the Stripe dashboard")
+}
+
+fn list(permissions: &[Permission], name: fn(Permission) -> &'static str) -> String {
+    permissions.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +192,7 @@ mod tests {
             ApiError::NotFound { at: None, request_id: request_id() },
             ApiError::RateLimited { retry_after, request_id: request_id() },
             ApiError::Unauthorised { status: 401, code: None, request_id: request_id() },
+            ApiError::Forbidden { operation: "prices.list", wanted: Vec::new(), code: None, request_id: request_id() },
             ApiError::Rejected { status: 400, code: None, request_id: request_id() },
             ApiError::Unavailable { why: String::new(), retry_after, request_id: request_id() },
         ];
@@ -150,8 +204,28 @@ mod tests {
     #[test]
     fn an_error_says_the_mend() {
         let error = ApiError::Unauthorised { status: 403, code: Some("account_invalid".to_owned()), request_id: None };
-        let expected = "stripe refuses the key (403, account_invalid): check STRIPE_SECRET_KEY, and what a restricted key may read";
-        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.to_string(), "stripe refuses the key (403, account_invalid): check STRIPE_SECRET_KEY");
+        let forbidden = |operation, wanted: &[&str]| {
+            let wanted = wanted.iter().map(|word| (*word).to_owned()).collect();
+            ApiError::Forbidden { operation, wanted, code: None, request_id: None }.to_string()
+        };
+        assert_eq!(
+            forbidden("products.list", &[]),
+            "this key may not read products (403): give it the permission Products (read) in the Stripe dashboard"
+        );
+        assert_eq!(
+            forbidden("price.retrieve", &["rak_plan_read"]),
+            "this key may not read prices (403): give it the permission Prices (read; rak_plan_read) in the Stripe dashboard"
+        );
+        assert_eq!(
+            forbidden("customers.list", &["rak_payment_method_read"]),
+            "this key may not read payment methods (403): give it the permission PaymentMethods (read; \
+             rak_payment_method_read) in the Stripe dashboard"
+        );
+        assert!(
+            forbidden("other", &["rak_new_read"])
+                .starts_with("this key may not read other (403): give it the permission (")
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Every attempt passes the limiter and has a line in the log of level debug; giving up is a warning. Called through
 //! [`StripeApi`] by the project's own code, and by async-stripe's builders through [`StripeClient`].
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::limiter::Limiter;
-use super::read::Read;
+use super::read::{Read, without_other_objects};
 use super::transport::{BODY_LIMIT, Failure, Reply, Transport};
 use super::verdict::{self, Refusal};
 use super::{Answer, StripeApi, Urgency};
@@ -37,6 +38,8 @@ pub struct HttpStripe {
     metrics: StripeMetrics,
     attempts: RetryPolicy,
     livemode: Option<bool>,
+    /// The operations that the key has no permission for, as far as it was tried.
+    forbidden: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 /// There is no client without a key.
@@ -76,7 +79,27 @@ impl HttpStripe {
             metrics,
             attempts,
             livemode: config.livemode(),
+            forbidden: Arc::default(),
         })
+    }
+
+    /// Logs once that the key lacks a permission, and once that it has it again; a metric says it meanwhile.
+    fn note_permission(&self, operation: &'static str, answer: &Result<Answer, ApiError>) {
+        let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Err(error) | Ok(Answer { forbidden: Some(error), .. }) if error.is_forbidden() => {
+                if forbidden.insert(operation) {
+                    tracing::warn!(operation, stripe.request_id = error.request_id(), %error, "permission missing");
+                }
+            }
+            Ok(_) | Err(ApiError::NotFound { .. }) => {
+                if forbidden.remove(operation) {
+                    tracing::info!(operation, "the key has the permission now");
+                }
+            }
+            Err(_) => {}
+        }
+        self.metrics.forbidden(operation, forbidden.contains(operation));
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Answer, ApiError> {
@@ -107,7 +130,7 @@ impl HttpStripe {
         let reply = self.transport.send(question.request, question.account).await;
         let took = begin.elapsed();
         let (status, answer) = match reply {
-            Ok(reply) => (Some(reply.status), answer(reply)),
+            Ok(reply) => (Some(reply.status), answer(question.operation, reply)),
             Err(failure) => (None, Err(refusal(failure))),
         };
         let request_id = match &answer {
@@ -147,9 +170,10 @@ fn paused(left: Duration) -> ApiError {
     ApiError::RateLimited { retry_after: Some(left), request_id: None }
 }
 
-fn answer(reply: Reply) -> Result<Answer, Refusal> {
-    let body = verdict::of(reply.status, &reply.hints, &reply.body).map_err(|refusal| refusal.asked_at(reply.at))?;
-    Ok(Answer { body, at: reply.at, request_id: reply.hints.request_id })
+fn answer(operation: &'static str, reply: Reply) -> Result<Answer, Refusal> {
+    let body = verdict::of(operation, reply.status, &reply.hints, &reply.body)
+        .map_err(|refusal| refusal.asked_at(reply.at))?;
+    Ok(Answer { body, at: reply.at, request_id: reply.hints.request_id, forbidden: None })
 }
 
 fn refusal(failure: Failure) -> Refusal {
@@ -163,9 +187,9 @@ fn refusal(failure: Failure) -> Refusal {
     }
 }
 
-/// Says it once; that there is no such object is an answer like others.
+/// Says it once; that there is no such object is an answer like others, and a missing permission is logged by itself.
 fn given_up(question: &Question<'_>, attempts: u32, error: ApiError) -> ApiError {
-    if !matches!(error, ApiError::NotFound { .. }) {
+    if !matches!(error, ApiError::NotFound { .. } | ApiError::Forbidden { .. }) {
         tracing::warn!(
             operation = question.operation,
             stripe.request_id = error.request_id(),
@@ -181,7 +205,21 @@ fn given_up(question: &Question<'_>, attempts: u32, error: ApiError) -> ApiError
 impl StripeApi for HttpStripe {
     async fn read(&self, account: &str, read: &Read, urgency: Urgency) -> Result<Answer, ApiError> {
         let request = read.request().ok_or_else(|| ApiError::unaskable("not sent: an id is empty"))?;
-        self.ask(&Question { operation: read.operation(), request: &request, account, urgency }).await
+        let operation = read.operation();
+        let question = Question { operation, request: &request, account, urgency };
+        let answer = match self.ask(&question).await {
+            // perhaps only something that was to be expanded is forbidden: that is read by itself, and fails by itself
+            Err(error) if error.is_forbidden() => match without_other_objects(&request) {
+                Some(request) => {
+                    let answer = self.ask(&Question { request: &request, ..question }).await;
+                    answer.map(|answer| Answer { forbidden: Some(error), ..answer })
+                }
+                None => Err(error),
+            },
+            answer => answer,
+        };
+        self.note_permission(operation, &answer);
+        answer
     }
 
     fn livemode(&self) -> Option<bool> {

@@ -14,6 +14,7 @@ mod error;
 mod hints;
 mod http;
 mod limiter;
+mod permission;
 mod read;
 mod route;
 mod transport;
@@ -28,6 +29,7 @@ use time::OffsetDateTime;
 
 pub use self::error::ApiError;
 pub use self::http::{BuildError, HttpStripe};
+pub use self::permission::Permission;
 pub use self::read::{Listed, MOST_TYPES, PAGE, PaymentsOf, Read, Span};
 use crate::metrics::stripe::StripeMetrics;
 
@@ -56,6 +58,8 @@ pub struct Answer {
     pub at: OffsetDateTime,
     /// The name under which Stripe logs the request.
     pub request_id: Option<String>,
+    /// Why other objects are not expanded in it, where the key may not read them.
+    pub forbidden: Option<ApiError>,
 }
 
 /// Without the body: it has personal data.

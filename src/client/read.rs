@@ -30,6 +30,11 @@ use stripe_product::{
 use stripe_types::RangeQueryTs;
 use time::OffsetDateTime;
 
+use super::permission::Permission;
+
+/// What paths of API v2 begin with; all others are of v1, without saying so.
+pub(super) const V2: &str = "/v2";
+
 /// The most that Stripe puts on one page.
 pub const PAGE: i64 = 100;
 
@@ -41,8 +46,12 @@ pub const MOST_TYPES: usize = 20;
 pub enum Read {
     /// The account of the key, or the connected account that is named beside the read.
     Account,
+    /// One object of any kind, to see whether the key has the permission.
+    Probe(Permission),
     /// An event; Stripe keeps it for 30 days.
     Event(String),
+    /// An event of API v2, with its data.
+    CoreEvent(String),
     /// A page of events, newest first; Stripe goes 30 days back.
     Events {
         /// Of these types, [`MOST_TYPES`] at most.
@@ -181,7 +190,7 @@ pub enum PaymentsOf {
 
 impl Read {
     /// Every operation, as the values of a metric's label; `other` is what comes through the door for the builders.
-    pub const OPERATIONS: [&str; 33] = [
+    pub const OPERATIONS: [&str; 37] = [
         "account.retrieve",
         "event.retrieve",
         "events.list",
@@ -214,6 +223,10 @@ impl Read {
         "invoices.list",
         "checkout_sessions.list",
         "disputes.list",
+        "payment_methods.list",
+        "payment_intents.list",
+        "promotion_codes.list",
+        "core_event.retrieve",
         Self::OTHER,
     ];
 
@@ -223,7 +236,9 @@ impl Read {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::Account => "account.retrieve",
+            Self::Probe(permission) => permission.probe(),
             Self::Event(_) => "event.retrieve",
+            Self::CoreEvent(_) => "core_event.retrieve",
             Self::Events { .. } => "events.list",
             Self::Customer(_) => "customer.retrieve",
             Self::Subscription(_) => "subscription.retrieve",
@@ -258,7 +273,9 @@ impl Read {
         match self {
             // its builder is in a crate of its own, with all of Connect
             Self::Account => RequestBuilder::new(StripeMethod::Get, "/account"),
+            Self::Probe(permission) => permission.request(),
             Self::Event(id) => RetrieveEvent::new(segment(id)).build(),
+            Self::CoreEvent(id) => RequestBuilder::new(StripeMethod::Get, format!("{V2}/core/events/{}", segment(id))),
             Self::Events { types, from, after, limit } => events(types, *from, after.as_deref(), *limit),
             Self::Customer(id) => customer(id),
             Self::Subscription(id) => subscription(id),
@@ -347,6 +364,22 @@ fn charges(payment_intent: &str, after: Option<&str>) -> RequestBuilder {
         None => request.build(),
     }
 }
+
+/// The same request without what another permission may be needed for: only fields of the objects themselves are still
+/// expanded. `None` where that is the request as it is.
+pub(super) fn without_other_objects(request: &RequestBuilder) -> Option<RequestBuilder> {
+    let is_other = |pair: &str| {
+        let (name, field) = pair.split_once('=').unwrap_or((pair, ""));
+        name.starts_with("expand") && !OWN_FIELDS.contains(&field.trim_start_matches("data."))
+    };
+    let query = request.query.as_deref()?;
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_other(pair)).collect();
+    let plain = RequestBuilder::new(StripeMethod::Get, request.path.clone());
+    (kept.len() < query.split('&').count()).then(|| RequestBuilder { query: Some(kept.join("&")), ..plain })
+}
+
+/// What Stripe gives on request only, and what is no other object.
+const OWN_FIELDS: [&str; 2] = ["currency_options", "line_items"];
 
 fn list<const N: usize>(fields: [&str; N]) -> Vec<String> {
     fields.map(str::to_owned).to_vec()

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::API_VERSION;
 use super::hints::{self, Hints};
+use super::read::V2;
 use super::route::{self, Connector};
 use crate::clock::{self, Heard};
 use crate::config::egress::Egress;
@@ -99,7 +100,7 @@ impl Transport {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         let mut key = HeaderValue::from_str(&format!("Bearer {}", self.key.expose_secret())).ok()?;
         key.set_sensitive(true);
-        let mut written = Request::get(format!("{}v1{}{query}", self.base, request.path))
+        let mut written = Request::get(format!("{}{}{query}", self.base, path(&request.path)))
             .header(AUTHORIZATION, key)
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json")
@@ -148,6 +149,14 @@ impl Transport {
             );
         }
         Failure::Unanswered(why)
+    }
+}
+
+/// The builders' paths are those of v1 without the `v1`.
+fn path(path: &str) -> String {
+    match path.strip_prefix(V2) {
+        Some(rest) if rest.starts_with('/') => path.trim_start_matches('/').to_owned(),
+        _ => format!("v1{path}"),
     }
 }
 

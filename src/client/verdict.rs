@@ -13,6 +13,10 @@ use crate::stripe::json::Json;
 const NOT_NOW: [&str; 3] = ["rate_limit", "lock_timeout", "rate_limit_error"];
 /// The one of them that is about one object, and no reason for others to wait.
 const LOCKED: &str = "lock_timeout";
+/// The code by which Stripe says that a key has no access to the account.
+const NO_ACCESS: &str = "account_invalid";
+/// The read of the account itself.
+const ACCOUNT: &str = "account.retrieve";
 /// Words of Stripe's are shorter.
 const LONGEST_CODE: usize = 64;
 
@@ -47,8 +51,8 @@ impl Refusal {
     }
 }
 
-/// The answer's text where it is a JSON object under a good status.
-pub(super) fn of(status: u16, hints: &Hints, body: &[u8]) -> Result<String, Refusal> {
+/// The answer's text where it is a JSON object under a good status. `operation` is what was asked for.
+pub(super) fn of(operation: &'static str, status: u16, hints: &Hints, body: &[u8]) -> Result<String, Refusal> {
     let text = std::str::from_utf8(body).ok();
     let json = text.and_then(|text| Json::parse(text).ok());
     if (200..300).contains(&status) {
@@ -62,23 +66,62 @@ pub(super) fn of(status: u16, hints: &Hints, body: &[u8]) -> Result<String, Refu
     let all_wait = status == 429 && code.as_deref() != Some(LOCKED);
     // a page of something else than Stripe (a proxy, a wrong base) must not tell that an object is gone or a key wrong
     let is_stripes = body.is_empty() || json.is_some_and(|json| json.get("error").object().is_some());
-    let error = error(status, code, hints, not_now, !is_stripes);
+    let error = match json.filter(|_| status == 403 && is_stripes && !not_now) {
+        Some(json) => {
+            let message = json.get("error").get("message").text().unwrap_or_default();
+            forbidden(operation, code, hints, &message)
+        }
+        None => error(operation, status, code, hints, not_now, !is_stripes),
+    };
     let again = hints.should_retry.unwrap_or(not_now || status >= 500);
     Err(Refusal { error, again, all_wait })
 }
 
-fn error(status: u16, code: Option<String>, hints: &Hints, not_now: bool, is_foreign: bool) -> ApiError {
+fn error(
+    operation: &'static str,
+    status: u16,
+    code: Option<String>,
+    hints: &Hints,
+    not_now: bool,
+    is_foreign: bool,
+) -> ApiError {
     let request_id = hints.request_id.clone();
     match status {
         _ if not_now => ApiError::RateLimited { retry_after: hints.retry_after, request_id },
         404 if is_foreign => unavailable(UNKNOWN_PATH.to_owned(), hints),
         _ if is_foreign => unavailable(format!("status {status}, not from Stripe's API"), hints),
-        401 | 403 => ApiError::Unauthorised { status, code, request_id },
+        401 => ApiError::Unauthorised { status, code, request_id },
+        403 => forbidden(operation, code, hints, ""),
         404 => ApiError::NotFound { at: None, request_id },
         400 if code.as_deref() == Some("resource_missing") => ApiError::NotFound { at: None, request_id },
         400..500 => ApiError::Rejected { status, code, request_id },
         _ => unavailable(format!("status {status}"), hints),
     }
+}
+
+/// A 403: the key lacks a permission, or it has no access to the account at all, which concerns every operation. A
+/// restricted key often may not read its account, and the answer to that names the missing permission: no harm.
+fn forbidden(operation: &'static str, code: Option<String>, hints: &Hints, message: &str) -> ApiError {
+    let request_id = hints.request_id.clone();
+    let wanted = wanted(message);
+    let lacks_permission =
+        !wanted.is_empty() || [code.as_deref(), Some(message)].into_iter().flatten().any(names_permission);
+    let is_of_account = code.as_deref() == Some(NO_ACCESS) || operation == ACCOUNT && !lacks_permission;
+    if is_of_account {
+        return ApiError::Unauthorised { status: 403, code, request_id };
+    }
+    ApiError::Forbidden { operation, wanted, code, request_id }
+}
+
+fn names_permission(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("permission")
+}
+
+/// The permissions that an error message asks for. The message itself is not kept: it has a part of the key.
+fn wanted(message: &str) -> Vec<String> {
+    let is_part = |character: char| character.is_ascii_lowercase() || character == '_';
+    let words = message.split(|character| !is_part(character)).filter(|word| word.starts_with("rak_"));
+    words.filter(|word| word.len() <= LONGEST_CODE).map(str::to_owned).collect()
 }
 
 fn unavailable(why: String, hints: &Hints) -> ApiError {
@@ -104,7 +147,7 @@ mod tests {
     use super::*;
 
     fn refusal(status: u16, body: &str) -> Refusal {
-        of(status, &Hints::default(), body.as_bytes()).unwrap_err()
+        of("products.list", status, &Hints::default(), body.as_bytes()).unwrap_err()
     }
 
     fn error_body(code: &str) -> String {
@@ -116,13 +159,13 @@ mod tests {
     #[test]
     fn a_json_object_is_passed_on_byte_for_byte() {
         let text = " {\"id\": 1e400, \"odd\": \"\\ud800\" }\n";
-        assert_eq!(of(200, &Hints::default(), text.as_bytes()).as_deref(), Ok(text));
+        assert_eq!(of("products.list", 200, &Hints::default(), text.as_bytes()).as_deref(), Ok(text));
     }
 
     #[test]
     fn anything_else_under_200_is_unavailable_and_not_asked_again() {
         for body in [&b"<html>"[..], b"", b"[]", b"null", b"{", b"{} {}", b"{\"a\": \"\xff\"}"] {
-            let refusal = of(200, &Hints::default(), body).unwrap_err();
+            let refusal = of("products.list", 200, &Hints::default(), body).unwrap_err();
             assert_eq!((refusal.error.outcome(), refusal.again), ("unavailable", false), "{body:?}");
         }
     }
@@ -136,7 +179,8 @@ mod tests {
             (400, "rate_limit", "rate_limited", true, false),
             (401, "api_key_expired", "unauthorised", false, false),
             (402, "card_declined", "rejected", false, false),
-            (403, "more_permissions_required", "unauthorised", false, false),
+            (403, "more_permissions_required", "forbidden", false, false),
+            (403, "account_invalid", "unauthorised", false, false),
             (404, "resource_missing", "not_found", false, false),
             (409, "idempotency_key_in_use", "rejected", false, false),
             (409, "lock_timeout", "rate_limited", true, false),
@@ -156,6 +200,31 @@ mod tests {
     }
 
     #[test]
+    fn a_403_is_of_its_operation_unless_the_account_itself_is_refused() {
+        let message = "The provided key 'rk_test_***' does not have the required permissions for this endpoint on account \
+                       'acct_1'. Having the 'rak_accounts_kyc_basic_read' permission would allow this request to continue.";
+        let lacking = format!(r#"{{"error": {{"type": "invalid_request_error", "message": "{message}"}}}}"#);
+        let plain = r#"{"error": {"type": "invalid_request_error", "message": "Access denied"}}"#;
+        for (operation, body, outcome) in [
+            ("products.list", lacking.as_str(), "forbidden"),
+            ("products.list", plain, "forbidden"),
+            ("products.list", "", "forbidden"),
+            ("account.retrieve", lacking.as_str(), "forbidden"),
+            ("account.retrieve", plain, "unauthorised"),
+            ("account.retrieve", "", "unauthorised"),
+        ] {
+            let error = of(operation, 403, &Hints::default(), body.as_bytes()).unwrap_err().error;
+            assert_eq!(error.outcome(), outcome, "{operation} {body}");
+            assert!(!error.to_string().contains("acct_1") && !error.to_string().contains("rk_test"), "{error}");
+        }
+        let error = of("products.list", 403, &Hints::default(), lacking.as_bytes()).unwrap_err().error;
+        assert!(
+            matches!(&error, ApiError::Forbidden { wanted, .. } if *wanted == ["rak_accounts_kyc_basic_read"]),
+            "{error:?}"
+        );
+    }
+
+    #[test]
     fn a_page_that_is_not_stripes_keeps_its_status_and_says_nothing_of_object_or_key() {
         for status in [400, 401, 403, 404, 502] {
             for page in ["<html>Not here</html>", "{\"message\": \"no route\"}", "{\"error\": \"no route\"}"] {
@@ -170,9 +239,9 @@ mod tests {
     #[test]
     fn stripe_has_the_last_word_on_another_attempt() {
         let hints = |should_retry| Hints { should_retry: Some(should_retry), ..Hints::default() };
-        assert!(!of(500, &hints(false), b"").unwrap_err().again);
-        assert!(!of(429, &hints(false), b"").unwrap_err().again);
-        assert!(of(409, &hints(true), b"").unwrap_err().again);
+        assert!(!of("products.list", 500, &hints(false), b"").unwrap_err().again);
+        assert!(!of("products.list", 429, &hints(false), b"").unwrap_err().again);
+        assert!(of("products.list", 409, &hints(true), b"").unwrap_err().again);
     }
 
     #[test]
@@ -180,7 +249,7 @@ mod tests {
         let wait = Some(Duration::from_secs(7));
         let hints = Hints { request_id: Some("req_1".to_owned()), retry_after: wait, ..Hints::default() };
         for status in [429, 503] {
-            let error = of(status, &hints, b"{}").unwrap_err().error;
+            let error = of("products.list", status, &hints, b"{}").unwrap_err().error;
             assert_eq!((error.request_id(), error.retry_after()), (Some("req_1"), wait));
         }
     }

@@ -70,6 +70,16 @@ pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     if text.trim().is_empty() { Err(Expected::new("a path")) } else { Ok(PathBuf::from(text)) }
 }
 
+/// The id of one account.
+pub(super) fn account(text: &str) -> Parsed<String> {
+    let id = text.trim();
+    if id.starts_with("acct_") && !id.contains(',') {
+        Ok(id.to_owned())
+    } else {
+        Err(Expected::new("the id of an account (acct_…)"))
+    }
+}
+
 /// Ids of connected accounts, separated by commas.
 pub(super) fn accounts(text: &str) -> Parsed<BTreeSet<String>> {
     let accounts: BTreeSet<String> = text.split(',').map(|account| account.trim().to_owned()).collect();

@@ -166,6 +166,8 @@ registry! {
         Concern::Sync, "Sync live events (true) or test events (false), the others are stored and ignored; else from the key's prefix, else test");
     ACCOUNTS = Setting::new("BILLING_SYNC_ACCOUNTS", "accounts", ("ACCT,…", ""),
         Concern::Sync, "Connected accounts whose events are synced beside our own, separated by commas");
+    OWN_ACCOUNT = Setting::new("BILLING_SYNC_OWN_ACCOUNT", "own-account", ("ACCT", ""),
+        Concern::Sync, "Id of our own account, which events of an organization's endpoint name; not needed with an API key that may read it");
     PAST_DUE_ACTIVE = Setting::new("BILLING_SYNC_PAST_DUE_ACTIVE", "past-due-active", ("BOOL", "true"),
         Concern::Sync, "Whether a subscription stays active while Stripe retries a failed payment");
     RENEWAL_ANCHOR = Setting::new("BILLING_SYNC_RENEWAL_ANCHOR", "renewal-anchor", ("ANCHOR", "subscription_start"),

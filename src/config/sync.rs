@@ -45,6 +45,8 @@ pub struct SyncConfig {
     pub livemode: bool,
     /// `BILLING_SYNC_ACCOUNTS`, default none: connected accounts whose events are synced beside our own.
     pub accounts: BTreeSet<String>,
+    /// `BILLING_SYNC_OWN_ACCOUNT`, default none: the id of our own account, where no API key tells it.
+    pub own_account: Option<String>,
     /// `BILLING_SYNC_PAST_DUE_ACTIVE`, default true: whether `past_due` subscriptions are active.
     pub past_due_active: bool,
     /// `BILLING_SYNC_RENEWAL_ANCHOR`, default `subscription_start`: what the months of limits are counted from.
@@ -58,6 +60,7 @@ impl SyncConfig {
     pub fn read(source: &mut Source) -> Option<Self> {
         let livemode = livemode(source);
         let accounts = source.optional(&settings::ACCOUNTS, parse::accounts);
+        let own_account = source.optional(&settings::OWN_ACCOUNT, parse::account);
         let past_due_active = source.value(&settings::PAST_DUE_ACTIVE, parse::boolean);
         let renewal_anchor = source.value(&settings::RENEWAL_ANCHOR, parse::renewal_anchor);
         let confirm = source.value(&settings::CONFIRM, parse::confirm);
@@ -66,6 +69,7 @@ impl SyncConfig {
             renewal_anchor: renewal_anchor?,
             livemode: livemode?,
             accounts: accounts?.unwrap_or_default(),
+            own_account: own_account?,
             past_due_active: past_due_active?,
         })
     }

@@ -49,7 +49,7 @@ pub struct Envelope {
     pub object_id: Option<String>,
     /// The customer that the object names, or is.
     pub customer_id: Option<String>,
-    /// The connected account (`account`, or `context` of a thin event); empty for the account itself.
+    /// The account that made the event (`account`, else `context`); empty where the event names none.
     pub account: String,
     /// `None` where the sender does not say.
     pub livemode: Option<bool>,
@@ -119,11 +119,15 @@ pub enum Reason {
     /// Something is named by its id only and would have to be fetched: the object of a thin event without its
     /// snapshot, a discount, a schedule that may end the subscription, the subscriptions of a deleted customer.
     NeedsFetch,
+    /// Under Accounts v2 an account (`customer_account`) stands in the customer's place: there is no contact of it.
+    CustomerAccount,
+    /// Stripe failed to make events about an object, which is read instead.
+    EventsNotGenerated,
 }
 
 impl Reason {
     /// All reasons, in the order in which metrics list them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ForeignLivemode,
         Self::ForeignAccount,
         Self::UnhandledType,
@@ -139,6 +143,8 @@ impl Reason {
         Self::SeveralItems,
         Self::MoreItems,
         Self::NeedsFetch,
+        Self::CustomerAccount,
+        Self::EventsNotGenerated,
     ];
 
     /// The word stored in `billing.outbox.reason`.
@@ -159,6 +165,8 @@ impl Reason {
             Self::UnreadableValue => "unreadable_value",
             Self::SeveralItems => "several_items",
             Self::MoreItems => "more_items",
+            Self::CustomerAccount => "customer_account",
+            Self::EventsNotGenerated => "events_not_generated",
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::instance::durations;
 
@@ -13,6 +13,7 @@ use super::instance::durations;
 pub struct StripeMetrics {
     requests: IntCounterVec,
     duration: Histogram,
+    forbidden: IntGaugeVec,
 }
 
 impl StripeMetrics {
@@ -30,9 +31,21 @@ impl StripeMetrics {
             }
         }
         registry.register(Box::new(requests.clone()))?;
+        let help =
+            "1 while the key lacks the permission for this operation (Stripe answered 403), as far as it was tried.";
+        let forbidden = IntGaugeVec::new(Opts::new("billing_sync_stripe_forbidden", help), &["operation"])?;
+        for operation in operations {
+            forbidden.with_label_values(&[operation]).set(0);
+        }
+        registry.register(Box::new(forbidden.clone()))?;
         let help = "From a request to Stripe to its answer, without the wait for the budget.";
         let duration = durations(registry, "billing_sync_stripe_request_duration_seconds", help)?;
-        Ok(Self { requests, duration })
+        Ok(Self { requests, duration, forbidden })
+    }
+
+    /// Says whether the key lacks the permission for an operation.
+    pub fn forbidden(&self, operation: &'static str, is_forbidden: bool) {
+        self.forbidden.with_label_values(&[operation]).set(i64::from(is_forbidden));
     }
 
     /// Counts one request.

@@ -16,6 +16,7 @@ use super::{heads, related};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::Json;
 use crate::stripe::reference::{self, customer_of};
+use crate::stripe::views::price::PriceView;
 
 /// What an event of an object's own says about it.
 #[derive(Debug)]
@@ -148,6 +149,9 @@ fn take(row: &mut MirrorRow, content: Content) -> bool {
     {
         return false;
     }
+    if content.origin == Origin::Embedded && differs(row, &content) {
+        age_expansion(row, content.version);
+    }
     set_content(row, content);
     true
 }
@@ -159,6 +163,25 @@ fn set_content(row: &mut MirrorRow, content: Content) {
     let named = reference::named(&row.key.object_type, json);
     row.refs = named.iter().map(|(kind, id)| related::reference_of(kind, id)).collect();
     row.content = Some(content);
+}
+
+/// Notes that what only reads carry may have changed then. Events of the object's own say so even where they show no
+/// difference (other currencies of a price); only its creation does not, since whatever read finds it is later. A copy inside
+/// another object, of which each subscription event has one, says so only where it differs.
+fn age_expansion(row: &mut MirrorRow, at: OffsetDateTime) {
+    row.expansion_stale_after = row.expansion_stale_after.max(Some(at));
+}
+
+/// Whether a copy shows something else than the known content, as far as rows read it.
+fn differs(row: &MirrorRow, content: &Content) -> bool {
+    let shown = |json: &str| price_of(&row.key, json).map_or_else(|| Err(json.to_owned()), Ok);
+    row.content.as_ref().is_some_and(|known| shown(&known.json) != shown(&content.json))
+}
+
+/// A price as rows read it, which is alike in every API version.
+fn price_of(key: &ObjectKey, json: &str) -> Option<PriceView> {
+    let is_price = key.object_type == "price";
+    is_price.then(|| PriceView::read(Json::parse(json).ok()?).ok()).flatten()
 }
 
 fn merge_embedded(mirror: &mut Mirror, one: Embedded, merged: &mut Merged) {
@@ -245,9 +268,13 @@ fn merge_head(mirror: &mut Mirror, key: &ObjectKey, head: super::history::Head, 
         merged.doubts.insert(key.clone(), version);
     }
     merged.applied.insert(head.snapshot.event_id.clone());
+    let stage = head.snapshot.stage;
     let content =
         Content { version, origin: Origin::Event, event_id: head.snapshot.event_id, json, circuit: head.circuit };
     if row.content.as_ref() != Some(&content) {
+        if stage != Stage::Created {
+            age_expansion(row, version);
+        }
         set_content(row, content);
     }
 }

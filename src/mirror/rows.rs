@@ -22,6 +22,8 @@ pub struct MirrorRow {
     pub refs: Vec<String>,
     /// What only reads carry.
     pub expansion: Option<Expansion>,
+    /// The content changed then, other than by a read: an older expansion may be out of date.
+    pub expansion_stale_after: Option<OffsetDateTime>,
     /// When it was deleted.
     pub deleted_at: Option<OffsetDateTime>,
     /// When an object whose id merchants choose was last made or seen anew.
@@ -91,6 +93,7 @@ impl MirrorRow {
             content: None,
             refs: Vec::new(),
             expansion: None,
+            expansion_stale_after: None,
             deleted_at: None,
             revived_at: None,
             missing_at: None,
@@ -141,7 +144,8 @@ pub async fn load(
         RawRow,
         "-- mirror.load
         SELECT o.account, o.object_type, o.object_id, o.customer_id, o.version, o.origin, o.event_id, o.content,
-               o.circuit, o.refs, o.expansion, o.expansion_version, o.deleted_at, o.revived_at, o.missing_at
+               o.circuit, o.refs, o.expansion, o.expansion_version, o.expansion_stale_after, o.deleted_at, o.revived_at,
+               o.missing_at
         FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (account, object_type, object_id)
         JOIN billing.stripe_objects AS o USING (account, object_type, object_id)",
         &accounts,
@@ -195,19 +199,21 @@ pub async fn save(conn: &mut PgConnection, rows: &[MirrorRow]) -> Result<(), sql
         "-- mirror.save
         INSERT INTO billing.stripe_objects AS o
             (account, object_type, object_id, customer_id, version, origin, event_id, content, circuit, refs,
-             expansion, expansion_version, deleted_at, revived_at, missing_at)
+             expansion, expansion_version, deleted_at, revived_at, missing_at, expansion_stale_after)
         SELECT account, object_type, object_id, customer_id, version, origin, event_id, content, circuit,
-            string_to_array(refs, chr(31)), expansion, expansion_version, deleted_at, revived_at, missing_at
+            string_to_array(refs, chr(31)), expansion, expansion_version, deleted_at, revived_at, missing_at,
+            expansion_stale_after
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
             $8::bytea[], $9::boolean[], $10::text[], $11::bytea[], $12::timestamptz[], $13::timestamptz[],
-            $14::timestamptz[], $15::timestamptz[])
+            $14::timestamptz[], $15::timestamptz[], $16::timestamptz[])
             AS row (account, object_type, object_id, customer_id, version, origin, event_id, content, circuit, refs,
-                expansion, expansion_version, deleted_at, revived_at, missing_at)
+                expansion, expansion_version, deleted_at, revived_at, missing_at, expansion_stale_after)
         ON CONFLICT (account, object_type, object_id) DO UPDATE SET
             customer_id = excluded.customer_id, version = excluded.version, origin = excluded.origin,
             event_id = excluded.event_id, content = excluded.content, circuit = excluded.circuit,
             refs = excluded.refs, expansion = excluded.expansion, expansion_version = excluded.expansion_version,
             deleted_at = excluded.deleted_at, revived_at = excluded.revived_at, missing_at = excluded.missing_at,
+            expansion_stale_after = excluded.expansion_stale_after,
             changed_at = clock_timestamp()",
         &accounts,
         &types,
@@ -224,6 +230,7 @@ pub async fn save(conn: &mut PgConnection, rows: &[MirrorRow]) -> Result<(), sql
         &column(rows, |row| row.deleted_at) as &[Option<OffsetDateTime>],
         &column(rows, |row| row.revived_at) as &[Option<OffsetDateTime>],
         &column(rows, |row| row.missing_at) as &[Option<OffsetDateTime>],
+        &column(rows, |row| row.expansion_stale_after) as &[Option<OffsetDateTime>],
     )
     .execute(conn)
     .await?;
@@ -248,6 +255,7 @@ struct RawRow {
     refs: Vec<String>,
     expansion: Option<Vec<u8>>,
     expansion_version: Option<OffsetDateTime>,
+    expansion_stale_after: Option<OffsetDateTime>,
     deleted_at: Option<OffsetDateTime>,
     revived_at: Option<OffsetDateTime>,
     missing_at: Option<OffsetDateTime>,
@@ -272,6 +280,7 @@ impl From<RawRow> for MirrorRow {
             content,
             refs: row.refs,
             expansion: expansion.map(|(version, json)| Expansion { version, json: text(json) }),
+            expansion_stale_after: row.expansion_stale_after,
             deleted_at: row.deleted_at,
             revived_at: row.revived_at,
             missing_at: row.missing_at,

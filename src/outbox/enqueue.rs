@@ -68,9 +68,12 @@ WITH durable AS MATERIALIZED (
 INSERT INTO billing.outbox
     (event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version,
         source)
-SELECT event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version, $12
+SELECT event_id, created, type, format, object_type, object_id, customer_id,
+    -- an event that names our own account is like one that names none
+    CASE WHEN own.account_id IS NULL THEN account ELSE '' END, livemode, api_version, $12
 FROM incoming
 JOIN stored USING (event_id, created)
+LEFT JOIN billing.own_accounts AS own ON own.account_id = incoming.account
 ON CONFLICT DO NOTHING
 RETURNING event_id, created
 "#;

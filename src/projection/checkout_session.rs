@@ -21,7 +21,7 @@ pub fn checkout_session(account: &str, session_id: &str, node: &Node) -> Option<
     }
     // events do not carry the line items, and an expired session sells nothing
     let expired = view.status.as_deref() == Some("expired");
-    if node.expansion_version.is_none() && node.missing_at.is_none() && !expired {
+    if node.needs_expansion() && node.missing_at.is_none() && !expired {
         needs.insert(ObjectKey::new(account, "checkout.session", session_id));
         notes.insert(Reason::NeedsFetch);
     }
@@ -94,10 +94,12 @@ mod tests {
         let open = world(r#""status":"open","locale":"de""#);
         assert_eq!(needs(&project(&open)), ["checkout.session/cs_1"]);
         let items = r#"{"line_items":{"data":[{"price":{"id":"price_1"}}]}}"#;
-        let read = project(&open.expand("checkout.session", "cs_1", 0, items));
+        let read = project(&open.clone().expand("checkout.session", "cs_1", 0, items));
         assert_eq!((read.row.stripe_price_id.as_deref(), read.row.language.as_deref()), (Some("price_1"), Some("de")));
         assert!(read.needs.is_empty());
         assert!(project(&world(r#""status":"expired""#)).needs.is_empty());
+        let changed = open.expand("checkout.session", "cs_1", 0, items).age("checkout.session", "cs_1", 5);
+        assert_eq!(needs(&project(&changed)), ["checkout.session/cs_1"], "the items may have changed since");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Node {
     pub expansion: Option<String>,
     /// How new that is.
     pub expansion_version: Option<OffsetDateTime>,
+    /// It must be later than this to show what the object carries now.
+    pub expansion_stale_after: Option<OffsetDateTime>,
 }
 
 impl Node {
@@ -39,6 +41,16 @@ impl Node {
     /// It was deleted, or the newest read did not find it: of what has one of these, nothing can be bought or given.
     pub fn is_gone(&self) -> bool {
         self.deleted_at.is_some() || self.missing_at.is_some()
+    }
+
+    /// Whether what only reads carry is to be read: it never was, or the object has changed since.
+    pub fn needs_expansion(&self) -> bool {
+        self.expansion_version.is_none() || self.is_expansion_stale()
+    }
+
+    /// The object has changed since the read of what only reads carry.
+    pub fn is_expansion_stale(&self) -> bool {
+        self.expansion_version.is_some() && self.expansion_version < self.expansion_stale_after
     }
 
     /// What only reads carry; null where no read was made.
@@ -166,6 +178,7 @@ mod tests {
             missing_at: None,
             expansion: None,
             expansion_version: None,
+            expansion_stale_after: None,
         }
     }
 

@@ -145,7 +145,8 @@ fn last_invoice(graph: &Graph, id: Option<&str>, needs: &mut Needs) -> Step {
     let may_be_paid = invoice.bills && invoice.status.as_deref() != Some("draft") && !node.is_gone();
     // a read made since the invoice last changed has said all that there is
     let was_read = node.expansion_version.is_some() && node.expansion_version >= node.version;
-    if found.is_none() && may_be_paid && !was_read {
+    // a payment that was found may not be the one that paid in the end
+    if may_be_paid && ((found.is_none() && !was_read) || node.is_expansion_stale()) {
         needs.insert(graph.key("invoice", id));
     }
     found.map_or(ControlFlow::Continue(()), |paid| ControlFlow::Break(Some(paid.method)))

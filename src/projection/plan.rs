@@ -70,10 +70,10 @@ pub fn plan(price_id: &str, graph: &Graph) -> Option<PlanRows> {
     Some(PlanRows { plan: Projected { row, notes, needs }, limits })
 }
 
-/// Whether the price is to be read. Events do not carry the other currencies; one read does, and Stripe changes them in
-/// place only rarely. What is known as a plan of old has them too, and its price by the same id.
+/// Whether the price is to be read. Events do not carry the other currencies: a read does, and once more after each event
+/// about the price, because Stripe changes them in place. What is known as a plan of old has them too, and its price by the same id.
 fn needed_price(price: Option<&Node>, known_as: &Node) -> bool {
-    price.is_none_or(|price| price.expansion_version.is_none() && !price.is_gone()) && !known_as.is_gone()
+    price.is_none_or(|price| price.needs_expansion() && !price.is_gone()) && !known_as.is_gone()
 }
 
 /// The price in each currency, in whole units: its own, and those of `currency_options`.

@@ -16,6 +16,7 @@ use crate::domain::object::{ObjectKey, row_id};
 use crate::domain::subscription::{InactiveReason, Subscription};
 use crate::stripe::embedded::TRIAL_OFFER;
 use crate::stripe::json::Json;
+use crate::stripe::reference::is_account;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::discount::{DiscountView, Listed, by_coupon};
 use crate::stripe::views::schedule::ScheduleView;
@@ -34,7 +35,9 @@ pub(super) fn row(
     let mut needs = BTreeSet::new();
     item_choice::sort(graph, &mut view.items, &mut needs);
     let mut around = Around { graph, view: &view, customer, notes: view.notes.clone(), needs, beside: BTreeSet::new() };
-    if customer.is_none() {
+    if is_account(&view.customer_id) {
+        around.notes.insert(Reason::CustomerAccount);
+    } else if customer.is_none() {
         around.notes.insert(Reason::UnknownCustomer);
         around.need_if_unseen("customer", &view.customer_id);
     }

@@ -56,6 +56,7 @@ impl World {
             missing_at: None,
             expansion: None,
             expansion_version: None,
+            expansion_stale_after: None,
         })
     }
 
@@ -75,6 +76,12 @@ impl World {
     pub(super) fn expand(mut self, kind: &str, id: &str, seconds: i64, text: &str) -> Self {
         let node = self.node(kind, id);
         (node.expansion, node.expansion_version) = (Some(text.to_owned()), Some(NOW + Duration::seconds(seconds)));
+        self
+    }
+
+    /// The object has changed, `seconds` later.
+    pub(super) fn age(mut self, kind: &str, id: &str, seconds: i64) -> Self {
+        self.node(kind, id).expansion_stale_after = Some(NOW + Duration::seconds(seconds));
         self
     }
 

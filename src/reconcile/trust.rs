@@ -27,11 +27,16 @@ impl Reconcile {
         let look = guard::examine(self.api.as_ref(), &mut conn, self.margin).await?;
         let at = look.at;
         match look.verdict {
-            Verdict::Proven => Ok(Trust { at, account: look.account }),
+            Verdict::Proven => {
+                guard::learn(&mut conn, &look).await?;
+                Ok(Trust { at, account: look.account })
+            }
             Verdict::Unproven => {
                 let noted = watermark::stripe_account(&mut conn).await?;
                 let is_the_noted_one = noted.is_some() && noted == look.account;
-                if is_the_noted_one || (noted.is_none() && !sample::any(&mut conn).await?) {
+                let may_be_used = is_the_noted_one || (noted.is_none() && !sample::any(&mut conn).await?);
+                if may_be_used {
+                    guard::learn(&mut conn, &look).await?;
                     return Ok(Trust { at, account: None });
                 }
                 Err(Doubt::Unproven.into())

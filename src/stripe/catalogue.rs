@@ -14,6 +14,10 @@ pub enum Meaning {
     Informational,
     /// Of a family that Stripe documents; it changes nothing here.
     Unhandled,
+    /// About an account of Accounts v2, which stands in a customer's place; there is no contact of it.
+    CustomerAccount,
+    /// Says that Stripe failed to make events about an object, which no list will ever have.
+    NotGenerated,
     /// In none of the families below, or a new kind of subscription event.
     Unknown,
 }
@@ -149,6 +153,16 @@ const SNAPSHOTS: [(&str, &[&str]); 18] = [
 /// no id.
 const INFORMATIONAL: [&str; 2] = ["customer.subscription.trial_will_end", "invoice.upcoming"];
 
+/// The event by which Stripe says that it failed to make others, once the trouble is over.
+pub const NOT_GENERATED: &str = "v2.core.health.event_generation_failure.resolved";
+
+/// Whether it is about an account of Accounts v2: `v2.core.account.created`, `v2.core.account[identity].updated`,
+/// `v2.core.account[configuration.customer].updated`, `v2.core.account_person.created`, `v2.core.account_link.returned` …
+fn is_of_account(event_type: &str) -> bool {
+    let rest = event_type.strip_prefix("v2.core.account");
+    rest.is_some_and(|rest| ['.', '[', '_'].iter().any(|mark| rest.starts_with(*mark)))
+}
+
 /// What `event_type` means.
 pub fn meaning(event_type: &str) -> Meaning {
     let (plain, is_thin) = match event_type.strip_prefix("v1.") {
@@ -157,6 +171,12 @@ pub fn meaning(event_type: &str) -> Meaning {
     };
     if INFORMATIONAL.contains(&plain) {
         return Meaning::Informational;
+    }
+    if event_type == NOT_GENERATED {
+        return Meaning::NotGenerated;
+    }
+    if is_of_account(event_type) {
+        return Meaning::CustomerAccount;
     }
     let (kind, word) = plain.rsplit_once('.').unwrap_or((plain, ""));
     let known = SNAPSHOTS.iter().find(|(of, _)| *of == kind);
@@ -222,6 +242,13 @@ mod tests {
             ("customer.subscription.trial_will_end", Meaning::Informational),
             ("v1.customer.subscription.trial_will_end", Meaning::Informational),
             ("invoice.upcoming", Meaning::Informational),
+            ("v2.core.account.created", Meaning::CustomerAccount),
+            ("v2.core.account.closed", Meaning::CustomerAccount),
+            ("v2.core.account[configuration.customer].updated", Meaning::CustomerAccount),
+            ("v2.core.account_person.updated", Meaning::CustomerAccount),
+            ("v2.core.accounting.closed", Meaning::Unhandled),
+            ("v2.core.health.event_generation_failure.resolved", Meaning::NotGenerated),
+            ("v2.core.health.api_error.firing", Meaning::Unhandled),
             ("customer.subscription.frobnicated", Meaning::Unknown),
             ("v1.customer.subscription.item_added", Meaning::Notice),
             ("v1.customer.discount.source_changed", Meaning::Notice),

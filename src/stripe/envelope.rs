@@ -60,7 +60,11 @@ fn snapshot(event: &Object<'_>) -> Result<Envelope, EnvelopeError> {
     let customer_id = if object_type.as_deref() == Some("customer") {
         object_id.clone()
     } else {
-        optional(id_of(object.get("customer")), "data.object.customer")?
+        // under Accounts v2 an account takes the customer's place
+        match optional(id_of(object.get("customer")), "data.object.customer")? {
+            None => optional(object.get("customer_account"), "data.object.customer_account")?,
+            customer => customer,
+        }
     };
     let created = event.get("created").integer().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     Ok(Envelope {
@@ -70,7 +74,11 @@ fn snapshot(event: &Object<'_>) -> Result<Envelope, EnvelopeError> {
         object_type,
         object_id,
         customer_id,
-        account: optional(event.get("account"), "account")?.unwrap_or_default(),
+        // only events of Connect have `account`; those of an organization's endpoint have only `context`
+        account: match optional(event.get("account"), "account")? {
+            None => context(event)?,
+            Some(account) => account,
+        },
         livemode: event.get("livemode").boolean(),
         api_version: optional(event.get("api_version"), "api_version")?,
     })
@@ -89,7 +97,7 @@ fn thin(event: &Object<'_>) -> Result<Envelope, EnvelopeError> {
         customer_id: object_id.clone().filter(|_| object_type.as_deref() == Some("customer")),
         object_type,
         object_id,
-        account: optional(event.get("context"), "context")?.unwrap_or_default(),
+        account: context(event)?,
         livemode: event.get("livemode").boolean(),
         api_version: None,
     })
@@ -103,6 +111,12 @@ fn key(event: &Object<'_>, created: Option<OffsetDateTime>) -> Result<EventKey, 
     // PostgreSQL keeps microseconds: the key in memory must equal the one that comes back
     let created = created.replace_nanosecond(created.microsecond() * 1000).map_err(|_| EnvelopeError::Created)?;
     Ok(EventKey { event_id: mandatory(event, "id")?, created })
+}
+
+/// The account that made the event: `context` is its id, or a path that ends with it (`org_…/acct_…`).
+fn context(event: &Object<'_>) -> Result<String, EnvelopeError> {
+    let path = optional(event.get("context"), "context")?.unwrap_or_default();
+    Ok(path.rsplit('/').find(|part| !part.is_empty()).unwrap_or_default().to_owned())
 }
 
 /// A reference is an id, or the whole object where the sender expanded it.

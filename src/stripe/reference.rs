@@ -14,14 +14,20 @@ pub fn id_or_object(field: Json<'_>) -> Option<String> {
     field.text().or_else(|| field.get("id").text())
 }
 
-/// The customer that an object belongs to, or is.
+/// The customer that an object belongs to, or is. Under Accounts v2 an account takes its place (`customer` is null and
+/// `customer_account` names it).
 pub fn customer_of(object: Json<'_>) -> Option<String> {
     let members = object.object()?;
     if members.get("object").text().as_deref() == Some("customer") {
         members.get("id").text()
     } else {
-        id_or_object(members.get("customer"))
+        id_or_object(members.get("customer")).or_else(|| id_or_object(members.get("customer_account")))
     }
+}
+
+/// Whether it is the id of an account, which stands in the customer's place under Accounts v2.
+pub fn is_account(customer_id: &str) -> bool {
+    customer_id.starts_with("acct_")
 }
 
 /// The type of what stands in `default_source`: its id tells.
@@ -164,10 +170,14 @@ mod tests {
             r#"{"object":"subscription","customer":"cus_1"}"#,
             r#"{"object":"subscription","customer":{"id":"cus_1","object":"customer","deleted":true}}"#,
             r#"{"object":"customer","id":"cus_1"}"#,
+            r#"{"object":"customer","id":"cus_1","customer_account":"acct_1"}"#,
+            r#"{"object":"subscription","customer":"cus_1","customer_account":"acct_1"}"#,
         ] {
             assert_eq!(customer_of(Json::parse(text).unwrap()).as_deref(), Some("cus_1"), "{text}");
         }
         assert_eq!(customer_of(Json::parse(r#"{"object":"price","id":"price_1"}"#).unwrap()), None);
+        let of_account = r#"{"object":"invoice","customer":null,"customer_account":"acct_1"}"#;
+        assert_eq!(customer_of(Json::parse(of_account).unwrap()).as_deref(), Some("acct_1"));
     }
 
     fn names(object_type: &str, text: &str) -> Vec<String> {

@@ -20,7 +20,7 @@ use crate::domain::object::ObjectKey;
 use crate::metrics::instance::Consequence;
 use crate::outbox::claim::{self, Claimed};
 use crate::outbox::settle::{self, Settlement};
-use crate::outbox::twins;
+use crate::outbox::{own, twins};
 
 /// What the events of a transaction came to, for the counters, once it has committed.
 #[derive(Debug, Default)]
@@ -128,8 +128,9 @@ pub(super) async fn contain_panics<T: Send + 'static>(
 pub(super) async fn process(
     conn: &mut PgConnection,
     context: &Context,
-    events: Vec<Claimed>,
+    mut events: Vec<Claimed>,
 ) -> Result<Tally, Failure> {
+    own::resolve(conn, context.sync.own_account.as_deref(), &mut events).await?;
     let mut tally = Tally::default();
     let mut settlements = Vec::new();
     let mut work = Work::default();
@@ -139,6 +140,11 @@ pub(super) async fn process(
         match resolve(context, event) {
             Resolved::Settled(settlement) => settlements.push(settlement),
             Resolved::Notice => notices.push(event),
+            Resolved::Read(object, reason) => {
+                work.demands.fetch(object, Some(event.key.created));
+                let outcome = Outcome::Ignored;
+                settlements.push(Settlement { key: event.key.clone(), outcome, reason: Some(reason) });
+            }
             Resolved::Merge(merge) => {
                 merges.push((merge.event(), merge.objects().cloned().collect()));
                 add(context, &mut work, *merge);

@@ -154,6 +154,7 @@ fn node(row: MirrorRow) -> Node {
         deleted_at,
         missing_at,
         expansion_version: row.expansion.as_ref().map(|expansion| expansion.version),
+        expansion_stale_after: row.expansion_stale_after,
         expansion: row.expansion.map(|expansion| expansion.json),
     }
 }

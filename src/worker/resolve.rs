@@ -17,8 +17,9 @@ use crate::stripe::json::Json;
 use crate::stripe::reference::id_or_object;
 use crate::stripe::views::Unreadable;
 use crate::stripe::views::customer::CustomerView;
+use crate::stripe::views::generation_failure;
 use crate::stripe::views::is_key;
-use crate::stripe::views::subscription::SubscriptionView;
+use crate::stripe::views::subscription::{NO_CUSTOMER, SubscriptionView};
 
 /// What one event asks for.
 pub(super) enum Resolved {
@@ -26,6 +27,8 @@ pub(super) enum Resolved {
     Settled(Settlement),
     /// It names an object without its content.
     Notice,
+    /// What happened can only be read: this object, later than the event. Settled with the reason.
+    Read(ObjectKey, Reason),
     /// Merge this.
     Merge(Box<ToMerge>),
     /// It claims to carry an object of which no row can be made.
@@ -67,6 +70,8 @@ pub(super) fn resolve(context: &Context, event: &Claimed) -> Resolved {
         return settled(Outcome::Ignored, Reason::ForeignAccount);
     }
     match meaning(&event.event_type) {
+        Meaning::CustomerAccount => settled(Outcome::Ignored, Reason::CustomerAccount),
+        Meaning::NotGenerated => Resolved::Read(not_generated(event), Reason::EventsNotGenerated),
         Meaning::Unhandled => settled(Outcome::Ignored, Reason::UnhandledType),
         Meaning::Informational => settled(Outcome::Ignored, Reason::Informational),
         // a snapshot type in a thin envelope has no content either
@@ -77,9 +82,32 @@ pub(super) fn resolve(context: &Context, event: &Claimed) -> Resolved {
             Ok(merge) => Resolved::Merge(Box::new(merge)),
             // discounts have ids since 2020; without one there is nothing to merge it with
             Err(Unreadable { field: NO_ID }) => settled(Outcome::Ignored, Reason::UnreadableValue),
+            // before 2025-09-30.clover a subscription of Accounts v2 names nobody; a read in our own version does
+            Err(Unreadable { field: NO_CUSTOMER }) => match &event.object_id {
+                Some(id) => Resolved::Read(ObjectKey::new(&event.account, "subscription", id), Reason::CustomerAccount),
+                None => Resolved::Unreadable(NO_CUSTOMER),
+            },
             Err(unreadable) => Resolved::Unreadable(unreadable.field),
         },
     }
+}
+
+/// What is read because Stripe failed to make events about it. Where the notification does not say, the event itself is
+/// read first.
+fn not_generated(event: &Claimed) -> ObjectKey {
+    let payload = String::from_utf8_lossy(event.payload.as_deref().unwrap_or_default());
+    let named = generation_failure::read(&payload).map(|failure| {
+        let account = failure.account.as_deref().unwrap_or(&event.account);
+        tracing::warn!(
+            event.id = event.key.event_id,
+            missing.r#type = failure.event_type,
+            object.r#type = failure.object_type,
+            object.id = failure.object_id,
+            "Stripe failed to generate an event; its object is read instead"
+        );
+        ObjectKey::new(account, &failure.object_type, &failure.object_id)
+    });
+    named.unwrap_or_else(|| ObjectKey::new(&event.account, generation_failure::EVENT, &event.key.event_id))
 }
 
 /// The field that an object of any type must have.

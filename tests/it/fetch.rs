@@ -2,12 +2,14 @@
 
 mod confirm;
 mod endive;
+mod expansions;
 mod facts;
 mod faults;
 mod guard;
 mod historic;
 mod jobs;
 mod methods;
+mod not_generated;
 mod oddities;
 mod plans;
 mod sepa;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
 
+mod accounts;
 mod backfill;
 mod cli;
 mod database;
@@ -21,6 +22,7 @@ mod ops;
 mod ordering;
 mod orphans;
 mod partitions;
+mod permissions;
 mod poison;
 mod pooler;
 mod privacy;

@@ -1,7 +1,7 @@
 //! The checks of the database, in the order in which one failure explains the next.
 
 use sqlx::PgConnection;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use super::report::{Check, Report};
 use crate::admin::checkup;
@@ -11,14 +11,11 @@ use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
-<<<<<<< HEAD
-use crate::database::{check_writable, target};
-=======
-use crate::database::pooler;
->>>>>>> wt-connect
+use crate::database::{check_writable, pooler, target};
 use crate::embedded::find_server;
 use crate::metrics::service::{self, DefaultPartition, MOST_ROWS};
 use crate::migrations::{self, MigrationError};
+use crate::text::to_the_second;
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
 const MONTHS_AHEAD: i32 = 2;
@@ -83,6 +80,11 @@ pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConf
         Ok(figures) => outbox(&figures).into_iter().for_each(|check| report.add(check)),
         Err(error) => report.add(broken("outbox", &error)),
     }
+    match checkup::not_generated(conn).await {
+        Ok((0, _)) => {}
+        Ok((count, last)) => report.add(not_generated(count, last)),
+        Err(error) => report.add(broken("outbox", &error)),
+    }
     match service::jobs(conn).await {
         Ok(figures) => super::stripe::jobs(&figures, report),
         Err(error) => report.add(broken("jobs", &error)),
@@ -104,7 +106,7 @@ pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConf
         Err(error) => report.add(broken("backfill", &error)),
     }
     if let Some(config) = stripe {
-        report.add(super::stripe::api(config, conn).await);
+        super::stripe::api(config, conn).await.into_iter().for_each(|check| report.add(check));
     }
 }
 
@@ -184,6 +186,16 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
         let mend = "run `serve` with the role upkeep; its log says what fails. Or SELECT billing.create_partitions(3)";
         Check::warning("partitions", format!("missing: {}", missing.join(", ")), mend)
     })
+}
+
+/// Events that Stripe failed to generate are in no list. The objects that it named were read instead.
+fn not_generated(count: i64, last: Option<OffsetDateTime>) -> Check {
+    let last = last.map(|at| format!(", most recently at {}", to_the_second(at))).unwrap_or_default();
+    let detail = format!(
+        "Stripe failed to generate events {count} times in the last 30 days{last}; it named the objects, and \
+                          they are read"
+    );
+    Check::warning("events", detail, "`verify` shows whether anything else differs")
 }
 
 /// Events dated far ahead or far back stay in the default partitions; a large one has taken months that nobody made.

@@ -4,7 +4,7 @@ use prometheus::Registry;
 use sqlx::PgConnection;
 
 use super::report::{Check, Report};
-use crate::client::{self, HttpStripe};
+use crate::client::{self, ApiError, HttpStripe, Permission, Read, StripeApi, Urgency};
 use crate::clock::Heard;
 use crate::config::stripe::StripeConfig;
 use crate::metrics::service::{Comparison, Jobs};
@@ -15,39 +15,88 @@ use crate::worker::fetch::guard::{self, Verdict};
 const OLD_SECONDS: f64 = 3600.0;
 
 /// Asks Stripe a few things with the key; `conn` is for the stored events.
-pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Check {
+pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Vec<Check> {
     if config.secret_key.is_none() {
         let detail = "no API key: what events do not carry is not fetched (payment methods, discounts, other currencies, \
                       orders in doubt)";
-        return Check::warning("stripe", detail, "set STRIPE_SECRET_KEY; then `rebuild` asks for what is lacking");
+        return vec![Check::warning(
+            "stripe",
+            detail,
+            "set STRIPE_SECRET_KEY; then `rebuild` asks for what is lacking",
+        )];
     }
     let made = client::metrics(&Registry::new())
         .ok()
         .and_then(|metrics| HttpStripe::new(config, metrics, Heard::default()).ok());
     let Some(api) = made else {
-        return Check::failed("stripe", "the client cannot be made", "check STRIPE_SECRET_KEY and STRIPE_API_BASE");
+        let mend = "check STRIPE_SECRET_KEY and STRIPE_API_BASE";
+        return vec![Check::failed("stripe", "the client cannot be made", mend)];
     };
+    let (check, answers) = account(&api, config, conn).await;
+    let mut checks = vec![check];
+    if answers {
+        checks.push(permissions(&api).await);
+    }
+    checks
+}
+
+/// Whether the key is of the account of the stored events, and whether Stripe answers it at all.
+async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnection) -> (Check, bool) {
     let at = &config.api_base;
-    match guard::examine(&api, conn, config.read_margin).await.map(|look| look.verdict) {
-        Ok(Verdict::Proven) => Check::ok("stripe", format!("{at} is of the account that is stored here")),
-        Ok(Verdict::Unproven) => {
+    let verdict = match guard::examine(api, conn, config.read_margin).await {
+        Ok(look) => look.verdict,
+        Err(error) => {
+            let mend = "the database user needs to read the schema billing";
+            return (Check::failed("stripe", error.to_string(), mend), false);
+        }
+    };
+    let answers =
+        matches!(verdict, Verdict::Proven | Verdict::Unproven | Verdict::Unanswered(ApiError::Forbidden { .. }));
+    let check = match verdict {
+        Verdict::Proven => Check::ok("stripe", format!("{at} is of the account that is stored here")),
+        Verdict::Unproven => {
             let detail = format!("{at} answers; no event is stored yet that could show that the key is of our account");
             Check::ok("stripe", detail)
         }
-        Ok(Verdict::Unanswered(error)) => {
-            let mend =
-                format!("see that this machine reaches {at} (STRIPE_API_BASE), and that the key may read events");
+        Verdict::Unanswered(ApiError::Forbidden { .. }) => {
+            let detail = format!("{at} answers; without events nothing shows that the key is of our account");
+            Check::ok("stripe", detail)
+        }
+        Verdict::Unanswered(error) => {
+            let mend = format!("see that this machine reaches {at} (STRIPE_API_BASE)");
             Check::failed("stripe", error.to_string(), mend)
         }
-        Ok(Verdict::OtherAccount(shown_by)) => {
+        Verdict::OtherAccount(shown_by) => {
             let detail = format!("the key is of another account or mode: {shown_by}");
             Check::failed("stripe", detail, "take the key of the account whose events are received")
         }
-        Ok(Verdict::Refused(error)) => {
-            Check::failed("stripe", error.to_string(), "set STRIPE_SECRET_KEY to a valid key")
+        Verdict::Refused(error) => Check::failed("stripe", error.to_string(), "set STRIPE_SECRET_KEY to a valid key"),
+    };
+    (check, answers)
+}
+
+/// Asks for one object of each kind that rows need, to see which permissions a restricted key lacks.
+async fn permissions(api: &HttpStripe) -> Check {
+    let mut missing = Vec::new();
+    for permission in Permission::PROBED {
+        match api.read("", &Read::Probe(permission), Urgency::Normal).await {
+            Err(ApiError::Forbidden { .. }) => missing.push(permission),
+            Err(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. })) if !error.is_unknown_path() => {
+                let detail = format!("not all permissions of the key could be checked: {error}");
+                return Check::warning("permissions", detail, "run `doctor` again");
+            }
+            _ => {}
         }
-        Err(error) => Check::failed("stripe", error.to_string(), "the database user needs to read the schema billing"),
     }
+    if missing.is_empty() {
+        let count = Permission::PROBED.len();
+        return Check::ok("permissions", format!("the key may read all {count} kinds of objects that rows need"));
+    }
+    let list =
+        |name: fn(Permission) -> &'static str| missing.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ");
+    let detail = format!("the key may not read {}", list(Permission::objects));
+    let mend = format!("give it these permissions (read) in the Stripe dashboard: {}", list(Permission::in_dashboard));
+    Check::failed("permissions", detail, mend)
 }
 
 /// The way to Stripe's API: the proxy and the trusted certificates.

@@ -118,7 +118,13 @@ fn why(row: &Row) -> String {
 fn because(reason: &str) -> &'static str {
     match reason {
         "foreign_livemode" => "It is of the other mode than BILLING_SYNC_LIVEMODE says (live or test).",
-        "foreign_account" => "Its account is not in BILLING_SYNC_ACCOUNTS.",
+        "foreign_account" => {
+            "Its account is not in BILLING_SYNC_ACCOUNTS. Our own is known by the API key, or BILLING_SYNC_OWN_ACCOUNT."
+        }
+        "customer_account" => {
+            "An account (Accounts v2) stands in the customer's place: the subscription has its row, and there is no contact."
+        }
+        "events_not_generated" => "Stripe failed to generate events about an object: it is read instead.",
         "unhandled_type" => "Events of this type change nothing here.",
         "informational" => "Another event says the same with more effect.",
         "unknown_type" => "This release does not know the type.",

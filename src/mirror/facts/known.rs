@@ -120,7 +120,8 @@ pub async fn wanted(
         SELECT wanted.account AS "account!", wanted.object_type AS "object_type!", wanted.object_id AS "object_id!"
         FROM wanted
         LEFT JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
-        WHERE o.missing_at IS NULL AND o.expansion IS NULL"#,
+        WHERE o.missing_at IS NULL
+            AND (o.expansion IS NULL OR o.expansion_version < o.expansion_stale_after)"#,
         &accounts,
         &ids,
         &charge_accounts,

@@ -56,7 +56,9 @@ impl CheckoutView {
             livemode: reader.boolean(session.get("livemode")),
             status,
             payment_status,
-            customer_id: reader.reference(session.get("customer")),
+            customer_id: reader
+                .reference(session.get("customer"))
+                .or_else(|| reader.reference(session.get("customer_account"))),
             subscription_id: reader.reference(session.get("subscription")),
             callback_url: embedded.or_else(|| reader.text(session.get("success_url"))),
             locale: reader.text(session.get("locale")),

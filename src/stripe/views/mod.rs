@@ -9,6 +9,7 @@ pub mod checkout;
 pub mod coupon;
 pub mod customer;
 pub mod discount;
+pub mod generation_failure;
 pub mod invoice;
 pub mod item;
 pub mod method;

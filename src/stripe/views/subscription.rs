@@ -21,6 +21,9 @@ const PAUSE_REASONS: [&str; 5] =
     ["final_payment_failure", "first_payment_failure", "pause_requested", "system", "trial_end_without_payment_method"];
 const TRIAL_END_BEHAVIORS: [&str; 3] = ["cancel", "create_invoice", "pause"];
 
+/// The field of a subscription that names nobody.
+pub const NO_CUSTOMER: &str = "subscription.customer";
+
 /// What we read of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionView {
@@ -101,7 +104,9 @@ impl SubscriptionView {
         let paused = reader.members(fields.get("status_details").get("paused"));
         Ok(Self {
             id: required(fields.get("id"), "subscription.id")?,
-            customer_id: reference(fields.get("customer")).ok_or(Unreadable { field: "subscription.customer" })?,
+            customer_id: reference(fields.get("customer"))
+                .or_else(|| reference(fields.get("customer_account")))
+                .ok_or(Unreadable { field: NO_CUSTOMER })?,
             livemode: reader.boolean(fields.get("livemode")),
             status: status.inspect(|status| reader.expect_one_of(Some(status), &STATUSES))?,
             payment_paused: payment_paused(fields.get("pause_collection"), &mut reader),

@@ -16,7 +16,7 @@ use crate::client::{ApiError, Read, StripeApi, Urgency};
 use crate::clock;
 use crate::jobs::account::{self, Account};
 use crate::metrics::instance::Instance;
-use crate::outbox::sample;
+use crate::outbox::{own, sample};
 use crate::stripe::json::Json;
 
 /// While shut, the door is tried this often.
@@ -151,12 +151,12 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
                 _ => (at, account),
             }
         }
-        Err(error @ ApiError::Unauthorised { status: 401, .. }) => {
+        Err(error @ ApiError::Unauthorised { .. }) => {
             return Ok(Look { verdict: Verdict::Refused(error), at: clock::now(), account: None });
         }
         Err(error) => {
             // a restricted key may not read its account, and that is no harm
-            let is_harmless = matches!(error, ApiError::Unauthorised { .. }) || error.is_unknown_path();
+            let is_harmless = error.is_forbidden() || error.is_unknown_path();
             unanswered = Some(error).filter(|_| !is_harmless);
             (clock::now(), None)
         }
@@ -165,6 +165,14 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
         match api.read("", &Read::Event(event_id), Urgency::Normal).await {
             Ok(_) => return Ok(Look { verdict: Verdict::Proven, at, account }),
             Err(ApiError::NotFound { .. }) => unknown += 1,
+            Err(error @ ApiError::Unauthorised { .. }) => {
+                return Ok(Look { verdict: Verdict::Refused(error), at, account: None });
+            }
+            // without the permission every other event is refused as well
+            Err(error @ ApiError::Forbidden { .. }) => {
+                unanswered = Some(error);
+                break;
+            }
             Err(error) => unanswered = Some(error),
         }
     }
@@ -176,6 +184,21 @@ pub async fn examine(api: &dyn StripeApi, conn: &mut PgConnection, margin: Durat
     Ok(Look { verdict, at, account })
 }
 
+/// Notes the id of our own account, by which events of an organization's endpoint name it: the key's account, where a stored
+/// event shows that it is ours, or where none is stored that could contradict it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn learn(conn: &mut PgConnection, look: &Look) -> Result<(), sqlx::Error> {
+    let Some(account) = &look.account else { return Ok(()) };
+    let is_ours = match look.verdict {
+        Verdict::Proven => true,
+        Verdict::Unproven => !sample::any(conn).await?,
+        _ => false,
+    };
+    if is_ours { own::note(conn, &account.id).await } else { Ok(()) }
+}
+
 /// The account that an answer and the key tell of.
 pub fn account_of(api: &dyn StripeApi, body: &str) -> Option<Account> {
     let id = Json::parse(body).ok()?.get("id").text()?;
@@ -184,7 +207,10 @@ pub fn account_of(api: &dyn StripeApi, body: &str) -> Option<Account> {
 
 /// The state that follows, told where it is bad.
 async fn look(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<State, sqlx::Error> {
-    Ok(match examine(api, &mut *pool.acquire().await?, margin).await?.verdict {
+    let mut conn = pool.acquire().await?;
+    let look = examine(api, &mut conn, margin).await?;
+    learn(&mut conn, &look).await?;
+    Ok(match look.verdict {
         Verdict::Proven => State::Open,
         Verdict::Unproven | Verdict::Unanswered(_) => State::Unproven(Instant::now() + PAUSE),
         Verdict::Refused(error) => refused(&error),

@@ -10,6 +10,7 @@ use crate::domain::object::ObjectKey;
 use crate::stripe::embedded::TRIAL_OFFER;
 use crate::stripe::json::Json;
 use crate::stripe::reference::id_or_object;
+use crate::stripe::views::generation_failure;
 use crate::worker::part::{Part, object_of, version};
 
 /// No list that belongs to one object is longer than this many pages of 100; an endless one is a mistake of the server.
@@ -20,6 +21,10 @@ const MOST_PAGES: usize = 100;
 pub(crate) struct LookUp {
     pub(crate) parts: Vec<Part>,
     pub(crate) request_id: Option<String>,
+    /// What of it the key may not read. The object itself was read all the same.
+    pub(crate) forbidden: Option<ApiError>,
+    /// Why other objects are not expanded in it. They are read by themselves, where rows need them.
+    pub(crate) not_expanded: Option<ApiError>,
 }
 
 /// Reads for one job.
@@ -39,6 +44,17 @@ impl<'a> Reader<'a> {
 
     /// Reads an object and what belongs to it.
     pub(crate) async fn look_up(mut self, object_type: &str, id: &str) -> Result<LookUp, ApiError> {
+        if object_type == generation_failure::EVENT {
+            if let Some((object_type, id)) = self.generation_failure(id).await? {
+                self.any(&object_type, &id).await?;
+            }
+        } else {
+            self.any(object_type, id).await?;
+        }
+        Ok(self.found)
+    }
+
+    async fn any(&mut self, object_type: &str, id: &str) -> Result<(), ApiError> {
         match object_type {
             "subscription" => self.subscription(id).await?,
             "invoice" => self.invoice(id).await?,
@@ -46,7 +62,7 @@ impl<'a> Reader<'a> {
             "price" => self.price(id).await?,
             _ => _ = self.object(object_type, id).await?,
         }
-        Ok(self.found)
+        Ok(())
     }
 
     /// Reads one object and keeps it, with a copy of the fields that only reads carry beside it. `None` where Stripe has no
@@ -64,6 +80,7 @@ impl<'a> Reader<'a> {
             Err(error) => return Err(error),
         };
         self.found.request_id = self.found.request_id.take().or(answer.request_id);
+        self.found.not_expanded = self.found.not_expanded.take().or(answer.forbidden);
         self.found.parts.push(Part::of_json(key, answer.body.clone(), answer.at, self.margin));
         Ok(Some(answer.body))
     }
@@ -76,7 +93,8 @@ impl<'a> Reader<'a> {
         };
         if json(&body).get("items").get("has_more").boolean() == Some(true) {
             let page = |after| Read::SubscriptionItems { subscription: id.to_owned(), after };
-            let items = self.list(page).await?;
+            let items = self.list(page).await;
+            let Some(items) = self.permitted(items)? else { return Ok(()) };
             let items: Vec<String> = items.into_iter().map(|(item, _)| item).collect();
             self.found.parts[place].expansion = Some(object_of(&[("items", format!("[{}]", items.join(",")))]));
         }
@@ -105,7 +123,8 @@ impl<'a> Reader<'a> {
         }
         self.charges(id).await?;
         for invoice in self.payments(place, &PaymentsOf::PaymentIntent(id.to_owned()), "invoice").await? {
-            self.object("invoice", &invoice).await?;
+            let read = self.object("invoice", &invoice).await;
+            self.permitted(read)?;
         }
         Ok(())
     }
@@ -113,7 +132,8 @@ impl<'a> Reader<'a> {
     /// Lists invoice payments and notes at the part that asked that it was done; returns the ids that their `field` names.
     async fn payments(&mut self, place: usize, of: &PaymentsOf, field: &str) -> Result<Vec<String>, ApiError> {
         let page = |after| Read::InvoicePayments { of: of.clone(), after };
-        let listed = self.list(page).await?;
+        let listed = self.list(page).await;
+        let Some(listed) = self.permitted(listed)? else { return Ok(Vec::new()) };
         let mut named = Vec::new();
         let mut ids = Vec::new();
         for (payment, version) in listed {
@@ -134,13 +154,46 @@ impl<'a> Reader<'a> {
 
     async fn charges(&mut self, payment_intent: &str) -> Result<(), ApiError> {
         let page = |after| Read::Charges { payment_intent: payment_intent.to_owned(), after };
-        for (charge, version) in self.list(page).await? {
+        let listed = self.list(page).await;
+        for (charge, version) in self.permitted(listed)?.unwrap_or_default() {
             if let Some(id) = json(&charge).get("id").text() {
                 let key = ObjectKey::new(self.account, "charge", &id);
                 self.found.parts.push(Part { key, version, json: Some(charge), expansion: None });
             }
         }
         Ok(())
+    }
+
+    /// Notes that the key may not read something beside the object, which is kept as far as it was read.
+    fn permitted<T>(&mut self, read: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+        match read {
+            Err(error) if error.is_forbidden() => {
+                self.found.forbidden = Some(error);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
+    /// Type and id of the object that Stripe failed to make events about, as the event says.
+    async fn generation_failure(&self, event_id: &str) -> Result<Option<(String, String)>, ApiError> {
+        let event = match self.api.read(self.account, &Read::CoreEvent(event_id.to_owned()), self.urgency).await {
+            Err(ApiError::NotFound { .. }) => return Ok(None),
+            event => event?,
+        };
+        let Some(failure) = generation_failure::read(&event.body) else { return Ok(None) };
+        // one about another account is that account's: its own notification names it
+        if failure.account.is_some_and(|of| of != self.account) {
+            return Ok(None);
+        }
+        tracing::warn!(
+            event.id = event_id,
+            missing.r#type = failure.event_type,
+            object.r#type = failure.object_type,
+            object.id = failure.object_id,
+            "Stripe failed to generate an event; its object is read instead"
+        );
+        Ok(Some((failure.object_type, failure.object_id)))
     }
 
     /// A price; where there is none of this id, the plan: ids of very old plans are no prices everywhere.
@@ -191,6 +244,7 @@ fn read_of(object_type: &str, id: &str) -> Option<Read> {
         "plan" => Read::Plan(id),
         TRIAL_OFFER => Read::TrialOffer(id),
         "checkout.session" => Read::CheckoutSession(id),
+        generation_failure::EVENT => Read::CoreEvent(id),
         _ => return None,
     })
 }

@@ -219,6 +219,8 @@ impl Fetcher {
     /// Puts a job back: what is no fault of the job costs no try.
     async fn put_back(&self, job: &Job, halt: Halt) -> Result<(), Failure> {
         let backoff = self.context.backoff(job.attempt);
+        // a missing permission is logged once by the client, not for each job that needs it
+        let is_said = matches!(&halt, Halt::Api(error) if error.is_forbidden());
         let (delay, cost, error) = match halt {
             Halt::Work(failure) => (backoff, true, failure.to_string()),
             Halt::Api(error) => {
@@ -229,12 +231,17 @@ impl Fetcher {
                 (delay, cost, error.to_string())
             }
         };
-        tracing::warn!(
-            object.r#type = job.key.object_type,
-            object.id = job.key.object_id,
-            error,
-            "a job failed and will be tried again"
-        );
+        let (object_type, object_id) = (&job.key.object_type, &job.key.object_id);
+        if is_said {
+            tracing::debug!(object.r#type = object_type, object.id = object_id, error, "a job waits for a permission");
+        } else {
+            tracing::warn!(
+                object.r#type = object_type,
+                object.id = object_id,
+                error,
+                "a job failed and will be tried again"
+            );
+        }
         let mut tx = begin(&self.context).await?;
         settle::put_back(&mut tx, job, delay, cost, Some(&error)).await?;
         tx.commit().await?;
@@ -246,6 +253,7 @@ impl Fetcher {
 fn waiting(error: &ApiError, backoff: Duration) -> (Duration, bool) {
     match error {
         ApiError::RateLimited { retry_after, .. } => (retry_after.unwrap_or(backoff), false),
+        // the key is the reason, and not the job
         ApiError::Unauthorised { .. } => (backoff, false),
         ApiError::Unavailable { retry_after, .. } => (retry_after.unwrap_or(backoff).max(backoff), true),
         _ => (backoff, true),

@@ -23,7 +23,7 @@ pub(super) async fn store(
     job: &Job,
     found: LookUp,
 ) -> Result<Tally, Failure> {
-    let LookUp { parts, request_id } = found;
+    let LookUp { parts, request_id, forbidden, not_expanded: _ } = found;
     let Some(version) = parts.first().map(|part| part.version) else {
         // there is no way to read it: nothing more can be known
         settle::done(conn, &[job]).await?;
@@ -42,7 +42,9 @@ pub(super) async fn store(
     };
     settle::note_read(conn, job, version, outcome, request_id.as_deref()).await?;
     let wait = context.read_margin + Duration::from_secs(1);
-    if job.later_than.is_some_and(|second| version <= second) {
+    if let Some(error) = forbidden {
+        settle::put_back(conn, job, context.backoff(job.attempt), true, Some(&error.to_string())).await?;
+    } else if job.later_than.is_some_and(|second| version <= second) {
         settle::put_back(conn, job, wait, false, None).await?;
     } else if applied.demands.has_fetch(&job.key) {
         // what was to be found is not there yet, or the object has changed within the margin: not at once again, and

@@ -2,6 +2,7 @@
 
 use billing_sync::backfill::Keep;
 use billing_sync::backfill::survey::Whom;
+use serde_json::json;
 
 use super::ground::{assert_alike, shop};
 use crate::support::fetching::Fetching;
@@ -11,9 +12,10 @@ const SYNCED: &str = "
     SELECT c.table_name::text, c.column_name::text, c.data_type::text
     FROM information_schema.columns AS c
     WHERE c.table_schema = 'billing'
-        AND c.table_name IN ('billing_contacts', 'subscriptions', 'pricing_plans', 'plan_limits', 'coupons')
+        AND c.table_name IN ('billing_contacts', 'subscriptions', 'pricing_plans', 'plan_limits', 'coupons',
+            'checkout_sessions')
         AND c.column_name NOT IN ('id', 'account', 'created_at', 'updated_at', 'stripe_customer_id',
-            'stripe_subscription_id', 'stripe_price_id', 'stripe_coupon_id', 'pricing_plan_id', 'limit_key')
+            'stripe_subscription_id', 'stripe_price_id', 'stripe_coupon_id', 'stripe_session_id', 'pricing_plan_id', 'limit_key')
         AND NOT (c.table_name = 'pricing_plans' AND c.column_name IN ('display_name', 'tier', 'is_default', 'category_id',
             'translation_key', 'trial_days', 'stripe_billing_portal_enabled'))
         AND NOT (c.table_name = 'coupons' AND c.column_name IN ('translation_key', 'times_redeemed'))
@@ -66,11 +68,76 @@ async fn drop_checks(sync: &Fetching) {
                 FOR one IN SELECT conrelid::regclass AS of, conname FROM pg_constraint WHERE contype = 'c'
                     AND connamespace = 'billing'::regnamespace
                     AND conrelid::regclass::text IN ('billing.billing_contacts', 'billing.subscriptions',
-                        'billing.pricing_plans', 'billing.plan_limits', 'billing.coupons')
+                        'billing.pricing_plans', 'billing.plan_limits', 'billing.coupons', 'billing.checkout_sessions')
                 LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', one.of, one.conname); END LOOP;
             END $$",
         )
         .await;
+}
+
+const PLANTED: &str = "
+    UPDATE billing.pricing_plans SET product_name = 'Wrong' WHERE stripe_price_id = 'price_1';
+    UPDATE billing.coupons SET discount_percentage = 1 WHERE stripe_coupon_id = 'HALF';
+    UPDATE billing.checkout_sessions SET payment_status = 'unpaid', stripe_price_id = 'price_x'";
+
+#[tokio::test]
+async fn plans_coupons_and_sessions_are_compared_and_mended_without_any_customer() {
+    let sync = Fetching::alone().await;
+    shop(&sync.stripe, 7);
+    sync.backfill_completely().await;
+    sync.settle().await;
+    sync.stripe.tick(60);
+    let truth = sync.all_rows().await;
+    for whom in [Whom::All(None), Whom::Sample(50)] {
+        assert_eq!(sync.drift(whom.clone(), Keep::No).await, [""; 0]);
+        sync.app.execute(PLANTED).await;
+        let expected = ["checkout_sessions cs_test_1", "coupons HALF", "pricing_plans price_1"];
+        assert_eq!(sync.drift(whom.clone(), Keep::No).await, expected, "{whom:?}");
+        assert_eq!(sync.drift(whom.clone(), Keep::Yes("verify")).await, expected, "{whom:?}");
+        assert_alike(&sync.all_rows().await, &truth);
+    }
+    // of one customer its sessions are compared, too
+    sync.app.execute(PLANTED).await;
+    let customer = sync.app.text("SELECT stripe_customer_id FROM billing.checkout_sessions").await.unwrap();
+    let drift = sync.drift(Whom::Named(vec![customer]), Keep::No).await;
+    assert!(drift.contains(&"checkout_sessions cs_test_1".to_owned()), "{drift:?}");
+    sync.finish_with_jobs().await;
+}
+
+#[tokio::test]
+async fn a_coupon_whose_deletion_was_never_told_and_amounts_that_changed_untold_differ() {
+    let sync = Fetching::alone().await;
+    shop(&sync.stripe, 7);
+    sync.backfill_completely().await;
+    sync.settle().await;
+    sync.stripe.delete("HALF");
+    let dollars = json!({ "unit_amount": 700, "unit_amount_decimal": "700" });
+    sync.stripe.update("price_1", json!({ "currency_options": { "usd": dollars } }));
+    sync.stripe.tick(60);
+    let drift = sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+    assert!(drift.contains(&"coupons HALF".to_owned()), "{drift:?}");
+    assert!(drift.contains(&"pricing_plans price_1".to_owned()), "{drift:?}");
+    let prices = "SELECT price_per_currency ->> 'usd' FROM billing.pricing_plans WHERE stripe_price_id = 'price_1'";
+    assert_eq!(sync.app.text(prices).await.as_deref(), Some("7.00"));
+    sync.finish_with_jobs().await;
+}
+
+#[tokio::test]
+async fn the_hourly_sample_counts_plans_coupons_and_sessions() {
+    let sync = Fetching::alone().await;
+    shop(&sync.stripe, 7);
+    sync.backfill_completely().await;
+    sync.settle().await;
+    sync.stripe.tick(60);
+    sync.app.execute(PLANTED).await;
+    sync.sampler(20).look().await;
+    for table in ["checkout_sessions", "coupons", "pricing_plans"] {
+        let rows = sync.app.metric(&format!("billing_sync_drift_rows{{table=\"{table}\"}}"));
+        assert!((rows - 1.0).abs() < f64::EPSILON, "{table}: {rows}");
+    }
+    let customers = sync.app.metric("billing_sync_drift_customers_total{outcome=\"compared\"}");
+    assert!((customers - 7.0).abs() < f64::EPSILON, "{customers}");
+    sync.finish_with_jobs().await;
 }
 
 /// Not only rows that somebody changed: what happened at Stripe and was never told, too.

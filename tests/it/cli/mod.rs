@@ -23,7 +23,7 @@ use sqlx::{ConnectOptions, PgConnection};
 use crate::support::cluster::{self, TestDatabase};
 
 /// The binary with nothing of our environment but what the test gives it.
-fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+pub(crate) fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
     command

@@ -63,6 +63,7 @@ pub(crate) fn sync_config() -> SyncConfig {
     SyncConfig {
         livemode: false,
         accounts: ["acct_known".to_owned()].into(),
+        own_account: None,
         past_due_active: true,
         renewal_anchor: RenewalAnchor::SubscriptionStart,
         confirm: Confirm::Ambiguous,
@@ -228,7 +229,7 @@ impl TestApp {
                 billing.subscriptions, billing.pricing_plans, billing.plan_limits, billing.coupons,
                 billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
                 billing.dispute_facts, billing.trial_facts, billing.subscription_timeline, billing.jobs, billing.reads,
-                billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.watermarks",
+                billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.watermarks, billing.own_accounts",
         )
         .await;
     }

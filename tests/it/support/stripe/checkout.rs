@@ -28,6 +28,11 @@ impl FakeStripe {
         world.put(with_defaults(session, fields))
     }
 
+    /// The merchant changes what an open session sells; Stripe tells nobody.
+    pub(crate) fn change_items(&self, session: &str, price: &str) {
+        self.world().edit(session, |session| session["line_items"][0]["price"] = json!(price));
+    }
+
     /// The visitor went through with it; `payment_status` is `paid`, `unpaid` (a debit) or `no_payment_required`.
     pub(crate) fn complete_checkout(&self, session: &str, subscription: &str, payment_status: &str) {
         let mut world = self.world();

@@ -26,6 +26,9 @@ pub(crate) enum Fault {
     DoubledPage,
 }
 
+/// What stands for a permission where the account itself refuses the key.
+pub(crate) const NO_ACCESS: &str = "";
+
 /// A fault that waits for its requests.
 struct Armed {
     prefix: String,
@@ -39,6 +42,8 @@ type Hook = Arc<dyn Fn(&Served) + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Desk {
     armed: Vec<Armed>,
+    /// Paths whose first part the key may not read, each with the permission that Stripe's answer names.
+    forbidden: Vec<(String, &'static str)>,
     hook: Option<Hook>,
     pub(crate) stale_seconds: i64,
     pub(crate) served: Vec<Served>,
@@ -59,6 +64,22 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// The permission that a request needs and the key lacks.
+    pub(crate) fn missing_permission(&self, request: &Served) -> Option<&'static str> {
+        let expanded = |path: &str| {
+            let object = path.trim_start_matches("/v1/").trim_end_matches('s');
+            !object.is_empty()
+                && request.query.split('&').any(|pair| pair.starts_with("expand") && pair.contains(object))
+        };
+        let needs = |(path, _): &&(String, &str)| {
+            let is_there = request.path == *path || request.path.starts_with(&format!("{path}/"));
+            is_there || expanded(path)
+        };
+        self.forbidden.iter().find(needs).map(|(_, permission)| *permission)
+    }
+}
+
 impl FakeStripe {
     /// The next `count` requests go wrong.
     pub(crate) fn fail_next(&self, count: usize, fault: Fault) {
@@ -68,6 +89,22 @@ impl FakeStripe {
     /// The next `count` requests go wrong whose path begins so.
     pub(crate) fn fail_next_under(&self, prefix: &str, count: usize, fault: Fault) {
         self.desk().armed.push(Armed { prefix: prefix.to_owned(), left: count, fault });
+    }
+
+    /// The key lacks a permission from now on: all that stands under these paths is answered 403, and so is a request
+    /// that would expand it.
+    pub(crate) fn forbid(&self, paths: &[&str], permission: &'static str) {
+        self.desk().forbidden.extend(paths.iter().map(|path| ((*path).to_owned(), permission)));
+    }
+
+    /// The key has no access to its account from now on, whatever it asks for.
+    pub(crate) fn refuse_account(&self) {
+        self.desk().forbidden.push(("/v1".to_owned(), NO_ACCESS));
+    }
+
+    /// The key has all permissions.
+    pub(crate) fn permit_all(&self) {
+        self.desk().forbidden.clear();
     }
 
     /// Everything is well again, and reads are fresh.

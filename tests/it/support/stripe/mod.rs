@@ -119,6 +119,16 @@ impl FakeStripe {
         self.world().items_shown = count;
     }
 
+    /// An object as it is kept here, references as ids.
+    pub(crate) fn stored(&self, id: &str) -> Value {
+        self.world().object(id).clone()
+    }
+
+    /// An event of API v2 that can be read with its data.
+    pub(crate) fn core_event(&self, id: &str, data: Value) {
+        self.world().put(json!({ "id": id, "object": "v2.core.event", "data": data }));
+    }
+
     /// An object that is there and that no event told of.
     pub(crate) fn untold(&self, object: Value) {
         self.world().put(object);

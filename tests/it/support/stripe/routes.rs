@@ -20,6 +20,23 @@ impl Answer {
         Self { status, body: json!({ "error": { "type": "invalid_request_error", "message": message } }) }
     }
 
+    /// The key has no access to the account.
+    pub(crate) fn no_access() -> Self {
+        let mut answer =
+            Self::refusal(403, "The provided key 'sk_test_***' does not have access to account 'acct_fake'.");
+        answer.body["error"]["code"] = json!("account_invalid");
+        answer
+    }
+
+    /// As Stripe words it; the message names a part of the key.
+    pub(crate) fn forbidden(permission: &str) -> Self {
+        let message = format!(
+            "The provided key 'rk_test_***cret' does not have the required permissions for this endpoint on account \
+             'acct_fake'. Having the '{permission}' permission would allow this request to continue."
+        );
+        Self::refusal(403, &message)
+    }
+
     pub(crate) fn unknown_url(served: &Served) -> Self {
         Self::refusal(404, &format!("Unrecognized request URL ({}: {}).", served.method, served.path))
     }
@@ -93,6 +110,10 @@ pub(crate) fn answer(view: View<'_>, served: &Served, query: &Query) -> Answer {
 
 fn look_up(view: View<'_>, served: &Served, query: &Query) -> Result<Value, Answer> {
     let unknown = || Answer::unknown_url(served);
+    if let Some(id) = served.path.strip_prefix("/v2/core/events/") {
+        let event = view.get(id).filter(|event| event["object"] == "v2.core.event");
+        return event.cloned().ok_or_else(|| Answer::missing("event", id));
+    }
     let path = decoded(served.path.strip_prefix("/v1/").ok_or_else(unknown)?);
     let mut found = match path.split('/').collect::<Vec<_>>()[..] {
         ["account"] => account(view, served),

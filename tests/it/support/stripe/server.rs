@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::FakeStripe;
-use super::faults::Fault;
+use super::faults::{Fault, NO_ACCESS};
 use super::query::Query;
 use super::routes::{self, Answer};
 
@@ -106,6 +106,7 @@ impl FakeStripe {
     fn reply(&self, served: &Served, bearer: Option<&str>, fault: Option<Fault>) -> Response<Full<Bytes>> {
         let stale = self.desk().stale_seconds;
         let number = self.desk().served.len();
+        let missing_permission = self.desk().missing_permission(served);
         let world = self.world();
         let date = UNIX_EPOCH + Duration::from_secs(u64::try_from(world.now).unwrap());
         let response = Response::builder()
@@ -114,6 +115,9 @@ impl FakeStripe {
         let ordinary = || {
             if bearer != Some(&format!("Bearer {}", world.key)) {
                 return Answer::refusal(401, "Invalid API Key provided: sk_test_****");
+            }
+            if let Some(permission) = missing_permission {
+                return if permission == NO_ACCESS { Answer::no_access() } else { Answer::forbidden(permission) };
             }
             if served.method != Method::GET.as_str() {
                 return Answer::unknown_url(served);

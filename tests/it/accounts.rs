@@ -1,0 +1,185 @@
+//! Whose event it is, and of whom: `context` of an organization's endpoint, our own account by its id, and accounts that
+//! stand in a customer's place.
+
+use billing_sync::reconcile::Reconcile;
+use billing_sync::reconcile::run::Run;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::app::TestApp;
+use crate::support::events::{customer, event, subscription, with};
+use crate::support::fetching::{Fetching, MARGIN, client};
+use crate::support::stripe::Epoch;
+
+fn of(id: &str, customer_id: &str, fields: Value) -> Value {
+    with(&event(id, "customer.created", 0, &customer(customer_id, "Ada"), None), fields)
+}
+
+const CONTACTS: &str = "SELECT coalesce(string_agg(account || '/' || stripe_customer_id, ' ' ORDER BY 1), '')
+    FROM (SELECT account, stripe_customer_id FROM billing.billing_contacts ORDER BY 1, 2) AS t";
+
+#[tokio::test]
+async fn only_context_says_that_an_event_is_of_another_account() {
+    let app = TestApp::start().await;
+    let cases = [
+        (json!({ "context": "acct_x" }), "done ignored foreign_account"),
+        (json!({ "context": "org_1/acct_x" }), "done ignored foreign_account"),
+        (json!({ "context": "org_1" }), "done ignored foreign_account"),
+        (json!({ "context": "acct_platform/acct_x", "account": "acct_x" }), "done ignored foreign_account"),
+        (json!({ "context": null }), "done applied -"),
+        (json!({ "context": "" }), "done applied -"),
+        (json!({ "context": "acct_known" }), "done applied -"),
+        (json!({ "context": "org_1/acct_known" }), "done applied -"),
+        (json!({ "context": "acct_platform/acct_known", "account": "acct_known" }), "done applied -"),
+    ];
+    for (number, (fields, expected)) in cases.iter().enumerate() {
+        let (id, customer) = (format!("evt_{number}"), format!("cus_{number}"));
+        app.deliver_and_drain(&[of(&id, &customer, fields.clone())]).await;
+        assert_eq!(app.fate(&id).await, *expected, "{fields}");
+    }
+    let expected = "/cus_4 /cus_5 acct_known/cus_6 acct_known/cus_7 acct_known/cus_8";
+    assert_eq!(app.text(CONTACTS).await.as_deref(), Some(expected));
+    let reasons = app.metric("billing_sync_event_reasons_total{reason=\"foreign_account\"}");
+    assert!((reasons - 4.0).abs() < f64::EPSILON, "{reasons}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn our_own_account_by_its_id_is_ours_and_earlier_events_heal() {
+    let mut app = TestApp::start().await;
+    let before = [
+        of("evt_1", "cus_1", json!({ "context": "org_1/acct_ours" })),
+        of("evt_2", "cus_2", json!({ "account": "acct_ours" })),
+        of("evt_3", "cus_3", json!({ "context": "acct_x" })),
+    ];
+    app.deliver_and_drain(&before).await;
+    assert_eq!(app.text(CONTACTS).await.as_deref(), Some(""));
+    // a setting says it; the next event that names it brings the others back
+    app.context.sync.own_account = Some("acct_ours".to_owned());
+    app.deliver_and_drain(&[of("evt_4", "cus_4", json!({ "context": "acct_ours" }))]).await;
+    app.drain().await;
+    assert_eq!(app.text(CONTACTS).await.as_deref(), Some("/cus_1 /cus_2 /cus_4"));
+    assert_eq!(app.fate("evt_3").await, "done ignored foreign_account");
+    // from now on every process stores it as ours, also without the setting
+    app.context.sync.own_account = None;
+    app.deliver_and_drain(&[of("evt_5", "cus_5", json!({ "context": "acct_ours", "account": "acct_ours" }))]).await;
+    assert_eq!(app.text(CONTACTS).await.as_deref(), Some("/cus_1 /cus_2 /cus_4 /cus_5"));
+    let named = "SELECT count(*)::text FROM billing.outbox WHERE account = 'acct_ours'";
+    assert_eq!(app.text(named).await.as_deref(), Some("0"));
+    app.finish().await;
+}
+
+/// Events as an organization's endpoint gets them: each names our own account.
+async fn tell_with_context(sync: &Fetching, context: &str) {
+    for one in sync.stripe.events() {
+        sync.app.deliver(&with(&one.json(Epoch::Endive), json!({ "context": context }))).await;
+    }
+}
+
+#[tokio::test]
+async fn with_a_key_its_account_is_ours_and_what_came_before_heals() {
+    let sync = Fetching::start().await;
+    sync.sell();
+    tell_with_context(&sync, "org_1/acct_fake").await;
+    sync.app.drain().await;
+    assert_eq!(sync.app.text(CONTACTS).await.as_deref(), Some(""), "nobody has said whose account it is");
+    sync.pass_the_margin();
+    let reconcile = Reconcile {
+        pool: sync.app.pool.clone(),
+        api: Arc::new(client(&sync.app, &sync.stripe)),
+        connected: std::collections::BTreeSet::new(),
+        margin: MARGIN,
+        metrics: sync.app.context.metrics.clone(),
+    };
+    let never = CancellationToken::new();
+    Run::new(&reconcile, None, &never).account("", None, &mut |_| ()).await.unwrap();
+    sync.settle().await;
+    assert_eq!(sync.app.text(CONTACTS).await.as_deref(), Some("/cus_1"));
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_of_another_account_teaches_nothing() {
+    let sync = Fetching::start().await;
+    sync.sell();
+    sync.tell_all(Epoch::Endive).await;
+    sync.app.drain().await;
+    sync.pass_the_margin();
+    sync.stripe.become_another_account();
+    sync.fetch().await;
+    assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.own_accounts").await.as_deref(), Some("0"));
+    sync.stripe.become_our_account_again();
+    let mut sync = sync;
+    sync.restart();
+    sync.settle().await;
+    assert_eq!(sync.app.text("SELECT account_id FROM billing.own_accounts").await.as_deref(), Some("acct_fake"));
+    sync.finish().await;
+}
+
+/// A subscription of Accounts v2.
+fn of_account(id: &str) -> Value {
+    with(&subscription(id, "x"), json!({ "customer": null, "customer_account": "acct_buyer" }))
+}
+
+#[tokio::test]
+async fn a_subscription_of_an_account_has_its_row_and_no_contact() {
+    let app = TestApp::start().await;
+    app.deliver_and_drain(&[event("evt_1", "customer.subscription.created", 0, &of_account("sub_1"), None)]).await;
+    assert_eq!(app.fate("evt_1").await, "done applied customer_account");
+    let row = "SELECT concat_ws(' ', stripe_customer_id, stripe_status, active) FROM billing.subscriptions";
+    assert_eq!(app.text(row).await.as_deref(), Some("acct_buyer active t"));
+    assert_eq!(app.text(CONTACTS).await.as_deref(), Some(""));
+    let orphans = "SELECT count(*)::text FROM billing.orphans WHERE kind = 'subscription_without_customer'";
+    assert_eq!(app.text(orphans).await.as_deref(), Some("0"), "nothing is missing that could come");
+    let update = with(&of_account("sub_1"), json!({ "status": "past_due" }));
+    app.deliver_and_drain(&[event("evt_2", "customer.subscription.updated", 5, &update, None)]).await;
+    assert_eq!(app.text(row).await.as_deref(), Some("acct_buyer past_due t"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn no_object_of_an_account_is_a_dead_event() {
+    let app = TestApp::start().await;
+    app.deliver_and_drain(&[event("evt_0", "customer.subscription.created", 0, &of_account("sub_1"), None)]).await;
+    let objects = [
+        ("invoice.paid", "invoice", "in_1"),
+        ("payment_intent.succeeded", "payment_intent", "pi_1"),
+        ("charge.failed", "charge", "ch_1"),
+        ("checkout.session.completed", "checkout.session", "cs_1"),
+        ("payment_method.attached", "payment_method", "pm_1"),
+        ("customer.discount.created", "discount", "di_1"),
+        ("subscription_schedule.created", "subscription_schedule", "sub_sched_1"),
+        ("promotion_code.created", "promotion_code", "promo_1"),
+    ];
+    for (event_type, object_type, id) in objects {
+        for (number, account) in [json!("acct_buyer"), Value::Null].into_iter().enumerate() {
+            let object = json!({ "id": id, "object": object_type, "customer": null, "customer_account": account,
+                "created": 1, "subscription": "sub_1", "metadata": {} });
+            let event_id = format!("evt_{object_type}_{number}");
+            app.deliver_and_drain(&[event(&event_id, event_type, 1, &object, None)]).await;
+            assert!(
+                app.fate(&event_id).await.starts_with("done "),
+                "{event_type} {account}: {}",
+                app.fate(&event_id).await
+            );
+        }
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn where_an_older_version_names_nobody_the_subscription_is_read() {
+    let sync = Fetching::start().await;
+    let sale = sync.sell();
+    sync.stripe.update(&sale.subscription, json!({ "customer": null, "customer_account": "acct_buyer" }));
+    sync.pass_the_margin();
+    sync.tell(0, Epoch::V2024, &["customer.subscription.updated"]).await;
+    sync.app.drain().await;
+    let fate = "SELECT concat_ws(' ', state, outcome, reason) FROM billing.outbox";
+    assert_eq!(sync.app.text(fate).await.as_deref(), Some("done ignored customer_account"));
+    sync.settle().await;
+    let row = "SELECT concat_ws(' ', stripe_customer_id, stripe_status) FROM billing.subscriptions";
+    assert_eq!(sync.app.text(row).await.as_deref(), Some("acct_buyer active"));
+    sync.finish().await;
+}

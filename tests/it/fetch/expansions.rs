@@ -1,0 +1,107 @@
+//! What only reads carry: read again when the object has changed, and not for every event that shows it.
+
+use serde_json::json;
+
+use crate::support::fetching::{Fetching, Sale};
+use crate::support::stripe::Epoch;
+
+const PRICES: &str = "SELECT price_per_currency::text FROM billing.pricing_plans";
+
+fn in_dollars(cents: i64) -> serde_json::Value {
+    json!({ "custom_unit_amount": null, "unit_amount": cents, "unit_amount_decimal": cents.to_string() })
+}
+
+/// A sale, read in full, a minute ago.
+async fn sold() -> (Fetching, Sale) {
+    let (sync, sale) = Fetching::sold().await;
+    sync.stripe.tick(60);
+    (sync, sale)
+}
+
+#[tokio::test]
+async fn another_currency_of_a_known_price_reaches_its_plan() {
+    for epoch in Epoch::ALL {
+        let (sync, sale) = sold().await;
+        let mark = sync.stripe.mark();
+        // nothing that the event shows is different
+        sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
+        sync.stripe.tick(60);
+        sync.tell(mark, epoch, &["price.updated"]).await;
+        sync.settle().await;
+        assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 12.00}"#), "{epoch:?}");
+        // and an amount that changes in place
+        let mark = sync.stripe.mark();
+        sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1500) } }));
+        sync.stripe.tick(60);
+        sync.tell(mark, epoch, &["price.updated"]).await;
+        sync.settle().await;
+        assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 15.00}"#), "{epoch:?}");
+        sync.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_is_not_later_than_the_change_is_made_once_more_and_no_oftener() {
+    let (sync, sale) = sold().await;
+    let path = format!("/v1/prices/{}", sale.price);
+    let before = sync.served(&path);
+    let mark = sync.stripe.mark();
+    sync.stripe.serve_stale(5);
+    sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
+    sync.tell(mark, Epoch::Endive, &["price.updated"]).await;
+    sync.app.drain().await;
+    sync.fetch().await;
+    assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00}"#), "the read was stale");
+    sync.pass_the_margin();
+    sync.settle().await;
+    assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 12.00}"#));
+    assert!((1..=3).contains(&(sync.served(&path) - before)), "{}", sync.served(&path) - before);
+    let done = sync.served(&path);
+    sync.settle().await;
+    assert_eq!(sync.served(&path), done, "it goes round in circles");
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn events_that_only_show_a_price_read_nothing() {
+    let (sync, sale) = sold().await;
+    let path = format!("/v1/prices/{}", sale.price);
+    let before = sync.served(&path);
+    for (number, epoch) in Epoch::ALL.into_iter().enumerate() {
+        let mark = sync.stripe.mark();
+        sync.stripe.update(&sale.subscription, json!({ "metadata": { "round": number.to_string() } }));
+        sync.stripe.tick(60);
+        sync.tell(mark, epoch, &["customer.subscription.updated"]).await;
+        sync.settle().await;
+    }
+    assert_eq!(sync.served(&path), before, "each subscription event carries its price, in one API version or another");
+    // but a copy that differs says that the price has changed
+    sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(900) }, "active": false }));
+    let mark = sync.stripe.mark();
+    sync.stripe.update(&sale.subscription, json!({ "metadata": { "round": "last" } }));
+    sync.stripe.tick(60);
+    sync.tell(mark, Epoch::Endive, &["customer.subscription.updated"]).await;
+    sync.settle().await;
+    assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 9.00}"#));
+    sync.finish().await;
+}
+
+#[tokio::test]
+async fn the_items_of_a_session_that_has_changed_are_read_again() {
+    let (sync, sale) = sold().await;
+    let other = sync.stripe.price(&sale.product, 2000, json!({}));
+    let session = sync.stripe.checkout(&sale.price, json!({ "customer": sale.customer }));
+    sync.stripe.tick(60);
+    sync.demand([("checkout.session".to_owned(), session.clone())]).await;
+    sync.settle().await;
+    let of = "SELECT stripe_price_id FROM billing.checkout_sessions";
+    assert_eq!(sync.app.text(of).await, Some(sale.price.clone()));
+    let mark = sync.stripe.mark();
+    sync.stripe.change_items(&session, &other);
+    sync.stripe.complete_checkout(&session, &sale.subscription, "paid");
+    sync.stripe.tick(60);
+    sync.tell(mark, Epoch::Endive, &["checkout.session.completed"]).await;
+    sync.settle().await;
+    assert_eq!(sync.app.text(of).await, Some(other));
+    sync.finish().await;
+}
