@@ -215,7 +215,9 @@ impl Backfill {
         let mut after = None;
         while let Some((parts, next)) = self.next_page(account, list, span, after.take(), sight).await? {
             let keys: Vec<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
-            keys.iter().for_each(|key| _ = met.meet(key));
+            for key in &keys {
+                met.meet(key);
+            }
             match self.catalogue(parts, looks.keep).await {
                 Ok(changes) => looks.found(keys, None, changes, sight),
                 Err(LookError::Work(failure @ Failure::Away(_))) => return Err(failure.into()),

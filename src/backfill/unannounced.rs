@@ -45,6 +45,7 @@ fn has(change: &Change, column: &str) -> bool {
     columns(change).contains_key(column)
 }
 
+#[expect(clippy::zero_sized_map_values, reason = "the keys are read, and the values only skipped")]
 fn columns(change: &Change) -> BTreeMap<String, IgnoredAny> {
     serde_json::from_str(&change.changes).unwrap_or_default()
 }

@@ -78,6 +78,7 @@ impl ConnectionMetrics {
     }
 
     /// The same metric for another listener.
+    #[must_use]
     pub fn of(&self, listener: ListenerName) -> Self {
         Self { connections: self.connections.clone(), listener }
     }

@@ -30,7 +30,7 @@ pub(super) struct AllFail {
     pub(super) failures: u64,
     /// Seconds since a delivery was last verified; `None`: none was since the start.
     pub(super) silence: Option<i64>,
-    /// "3 untouched, 2 no_header".
+    /// "3 untouched, 2 `no_header`".
     pub(super) signs: String,
     /// The sign of most of them.
     pub(super) most: Sign,

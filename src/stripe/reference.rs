@@ -116,7 +116,9 @@ impl<'a> Named<'a> {
 
     fn add_method(&mut self, field: Json<'_>) {
         let types = id_or_object(field).map(|id| method_types(&id)).unwrap_or_default();
-        types.iter().for_each(|object_type| self.add(object_type, field));
+        for object_type in types {
+            self.add(object_type, field);
+        }
     }
 
     fn add_source(&mut self, field: Json<'_>) {

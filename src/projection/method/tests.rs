@@ -114,9 +114,8 @@ fn the_first_method_in_stripes_order_counts_and_a_payment_only_where_none_is_kno
         let counts = known.iter().position(|one| matches!(one, Known::Here | Known::Unseen));
         let expected = match counts {
             Some(place) if known[place] == Known::Here => PLACES[place].1,
-            Some(_) => "",
             None if paid => OF_PAYMENT,
-            None => "",
+            Some(_) | None => "",
         };
         let world = world_of(known, paid);
         assert_eq!(paid_by(&world)[2], expected, "{known:?}, paid: {paid}");

@@ -175,9 +175,9 @@ proptest! {
         prop_assert_eq!(row.pause_reason.as_deref(), reason.filter(|_| status == "paused"));
         prop_assert_eq!(row.paused_at.is_some(), row.pause_reason.is_some());
         prop_assert_eq!(row.payment_paused, collection.is_some());
-        use InactiveReason as R;
-        let by_pause = [R::Paused, R::PauseRequested, R::TrialEndWithoutPaymentMethod, R::FirstPaymentFailure,
-            R::FinalPaymentFailure];
+        let by_pause = [InactiveReason::Paused, InactiveReason::PauseRequested,
+            InactiveReason::TrialEndWithoutPaymentMethod, InactiveReason::FirstPaymentFailure,
+            InactiveReason::FinalPaymentFailure];
         prop_assert_eq!(row.inactive_reason.is_some_and(|reason| by_pause.contains(&reason)), status == "paused");
         // a pause is either there or to come
         prop_assert!(row.pauses_at.is_none() || status != "paused");

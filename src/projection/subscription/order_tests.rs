@@ -113,7 +113,7 @@ impl Case {
             .map(|(item, price)| format!(r#"{{"id":"si_{item}","price":{}}}"#, self.prices[*price].json(*price)));
         let phases = self.phases.iter().enumerate().map(|(number, prices)| {
             let items = prices.iter().map(|price| format!(r#"{{"price":"{}"}}"#, id(*price))).collect();
-            let start = self.start(number);
+            let start = Self::start(number);
             format!(
                 r#"{{"start_date":{start},"end_date":{},"items":{}}}"#,
                 start + MONTH,
@@ -139,7 +139,7 @@ impl Case {
         world.subscription().row
     }
 
-    fn start(&self, phase: usize) -> i64 {
+    fn start(phase: usize) -> i64 {
         START + MONTH * i64::try_from(phase).unwrap()
     }
 
@@ -159,7 +159,7 @@ impl Case {
         let is_other_item = |price: usize| price < self.items.len() && price != plan;
         let left = phase.iter().copied().filter(|price| !is_other_item(*price));
         let first = left.min_by_key(|price| (*price != plan, self.prices[*price].order(), id(*price)))?;
-        (first != plan).then_some((first, Some(self.start(1))))
+        (first != plan).then_some((first, Some(Self::start(1))))
     }
 }
 

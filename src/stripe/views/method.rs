@@ -41,7 +41,7 @@ pub(super) fn of_details(json: Json<'_>) -> Option<MethodView> {
 /// Where Stripe keeps the last four, relative to the details of a type. One list for charges, methods and sources: no type
 /// uses two of these places for different numbers.
 ///
-/// `iban_last4`: bancontact, ideal and sofort. `funding.card`: amazon_pay and revolut_pay. `card`: mobilepay. All other
+/// `iban_last4`: bancontact, ideal and sofort. `funding.card`: `amazon_pay` and `revolut_pay`. `card`: mobilepay. All other
 /// types that have one keep it at `last4`. A wallet's `dynamic_last4` is the number of a device, and Swish's
 /// `verified_phone_last4` that of a phone: neither is read.
 const LAST_FOUR: [&[&str]; 4] = [&["last4"], &["iban_last4"], &["funding", "card", "last4"], &["card", "last4"]];

@@ -55,7 +55,7 @@ async fn the_object_that_the_notification_names_is_read() {
 #[tokio::test]
 async fn where_the_notification_has_no_data_the_event_is_read_first() {
     let (sync, sale) = unsaid().await;
-    sync.stripe.core_event("evt_health", data(&sale.subscription));
+    sync.stripe.core_event("evt_health", &data(&sale.subscription));
     sync.app.deliver_and_drain(&[notice(&sync, Value::Null)]).await;
     sync.pass_the_margin();
     sync.settle().await;

@@ -125,7 +125,7 @@ impl FakeStripe {
     }
 
     /// An event of API v2 that can be read with its data.
-    pub(crate) fn core_event(&self, id: &str, data: Value) {
+    pub(crate) fn core_event(&self, id: &str, data: &Value) {
         self.world().put(json!({ "id": id, "object": "v2.core.event", "data": data }));
     }
 
