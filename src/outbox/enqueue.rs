@@ -112,6 +112,14 @@ fn column<'a, T>(incoming: &'a [Incoming], field: impl Fn(&'a Envelope) -> T) ->
     incoming.iter().map(|event| field(&event.envelope)).collect()
 }
 
+/// Whether the partition that a row was meant for was made or replaced while the statement waited for its lock: the same
+/// statement passes when it is repeated. Such a violation names no constraint, unlike that of a CHECK.
+pub fn has_moved_partition(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().as_deref() == Some("23514") && error.constraint().is_none())
+}
+
 /// Whether a failed statement is about what its events hold, so that another one with fewer of them may pass.
 ///
 /// Classes 22 (data), 23 (constraint) and 54 (a row too large) depend on the row. Everything else, a full disk or
