@@ -82,7 +82,12 @@ fn object(graph: &Graph, object_type: &str, id: &str, read: ObjectKey, needs: &m
             needs.insert(read);
             ControlFlow::Break(None)
         }
-        Some(node) => step(present(node).and_then(|node| of_object(object_type, node.json()))),
+        Some(node) => {
+            if node.is_copy && !node.is_gone() {
+                needs.insert(read);
+            }
+            step(present(node).and_then(|node| of_object(object_type, node.json())))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod backfill;
 mod cli;
+mod copies;
 mod demo;
 mod durability;
 mod embedded;

@@ -8,7 +8,7 @@ use super::reader::Reader;
 use crate::stripe::json::Json;
 
 /// What we read of a subscription item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ItemView {
     /// `id`.
     pub id: Option<String>,
@@ -23,7 +23,7 @@ pub struct ItemView {
 }
 
 /// What we read of an item's `current_trial`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrialView {
     /// `start_date`.
     pub start: Option<OffsetDateTime>,

@@ -22,7 +22,7 @@ const PAUSE_REASONS: [&str; 5] =
 const TRIAL_END_BEHAVIORS: [&str; 3] = ["cancel", "create_invoice", "pause"];
 
 /// What we read of a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubscriptionView {
     /// `id`.
     pub id: String,
