@@ -16,7 +16,7 @@ CREATE TABLE billing.outbox (
     reason text CHECK (reason IN (
         'foreign_livemode', 'foreign_account', 'unhandled_type', 'informational', 'unknown_type', 'needs_fetch',
         'has_snapshot', 'discarded', 'unknown_enum', 'unknown_customer', 'unknown_price', 'bad_workspace_id',
-        'unreadable_value', 'several_items', 'more_items', 'customer_account', 'events_not_generated')),
+        'unreadable_value', 'several_items', 'more_items', 'customer_account', 'not_generated')),
     alone boolean NOT NULL DEFAULT false,
     attempts integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     run_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -173,9 +173,13 @@ fn an_empty_id_asks_for_nothing_instead_of_for_all() {
 
 #[test]
 fn every_operation_is_listed_once() {
-    let found: Vec<_> = all().iter().map(Read::operation).chain([Read::OTHER]).collect();
+    // probes of the lists that are read for nothing else
+    let probed = [Permission::PaymentMethods, Permission::PaymentIntents, Permission::PromotionCodes].map(Read::Probe);
+    let others = probed.into_iter().chain([Read::CoreEvent(id("x"))]);
+    let found: Vec<_> = all().into_iter().chain(others).map(|read| read.operation()).chain([Read::OTHER]).collect();
     assert_eq!(found, Read::OPERATIONS);
     assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len());
+    assert!(Permission::PROBED.iter().all(|permission| found.contains(&permission.probe())));
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn without_name<'a>(text: &'a str, variable: &str) -> &'a str {
 
 /// The first character that no secret has, and its position, counted from 1.
 fn odd_character(secret: &str) -> Option<(usize, char)> {
-    let is_odd = |character: char| !character.is_ascii_graphic() || is_quote(character) || "\\;".contains(character);
+    let is_odd = |character: char| !character.is_ascii_graphic() || is_quote(character) || "\\;*".contains(character);
     secret.chars().enumerate().find(|(_, character)| is_odd(*character)).map(|(at, character)| (at + 1, character))
 }
 

@@ -166,7 +166,7 @@ impl Reason {
             Self::SeveralItems => "several_items",
             Self::MoreItems => "more_items",
             Self::CustomerAccount => "customer_account",
-            Self::EventsNotGenerated => "events_not_generated",
+            Self::EventsNotGenerated => "not_generated",
         }
     }
 }

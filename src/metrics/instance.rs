@@ -377,6 +377,9 @@ mod tests {
             .map(|name| format!("billing_sync_{name}"))
             .to_vec(),
             TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
+            Read::OPERATIONS
+                .map(|operation| format!("billing_sync_stripe_forbidden{{operation=\"{operation}\"}}"))
+                .to_vec(),
         ]
         .concat();
         let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).chain(connections).collect();

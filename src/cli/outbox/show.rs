@@ -124,7 +124,7 @@ fn because(reason: &str) -> &'static str {
         "customer_account" => {
             "An account (Accounts v2) stands in the customer's place: the subscription has its row, and there is no contact."
         }
-        "events_not_generated" => "Stripe failed to generate events about an object: it is read instead.",
+        "not_generated" => "Stripe failed to generate events about an object: it is read instead.",
         "unhandled_type" => "Events of this type change nothing here.",
         "informational" => "Another event says the same with more effect.",
         "unknown_type" => "This release does not know the type.",

@@ -43,11 +43,11 @@ fn data(subscription: &str) -> Value {
 async fn the_object_that_the_notification_names_is_read() {
     let (sync, sale) = unsaid().await;
     sync.app.deliver_and_drain(&[notice(&sync, data(&sale.subscription))]).await;
-    assert_eq!(sync.app.fate("evt_health").await, "done ignored events_not_generated");
+    assert_eq!(sync.app.fate("evt_health").await, "done ignored not_generated");
     sync.pass_the_margin();
     sync.settle().await;
     assert_eq!(sync.app.text(STATUS).await.as_deref(), Some("past_due"));
-    let count = sync.app.metric("billing_sync_event_reasons_total{reason=\"events_not_generated\"}");
+    let count = sync.app.metric("billing_sync_event_reasons_total{reason=\"not_generated\"}");
     assert!((count - 1.0).abs() < f64::EPSILON, "{count}");
     sync.finish().await;
 }
@@ -74,7 +74,7 @@ async fn what_names_nothing_readable_is_counted_and_left() {
         let mut event = notice(&sync, about);
         event["id"] = json!(format!("evt_{number}"));
         sync.app.deliver_and_drain(&[event]).await;
-        assert_eq!(sync.app.fate(&format!("evt_{number}")).await, "done ignored events_not_generated");
+        assert_eq!(sync.app.fate(&format!("evt_{number}")).await, "done ignored not_generated");
     }
     sync.pass_the_margin();
     sync.settle().await;
