@@ -276,6 +276,8 @@ async fn rows_of_an_older_release_are_looked_through_once() {
         let of_age = migrator.iter().filter(move |migration| (migration.version < 32) == before);
         of_age.map(|migration| migration.sql.as_str().to_owned()).collect::<Vec<String>>().join(";\n")
     };
+    // `migrate` makes the schema before the first migration
+    sqlx::raw_sql("CREATE SCHEMA billing").execute(&mut conn).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(apply(true))).execute(&mut conn).await.unwrap();
     contact(&mut conn, 1, ANY_WORKSPACE).await;
     subscribe(&mut conn, 1, 1, "active = true").await;

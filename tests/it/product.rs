@@ -361,6 +361,8 @@ async fn rows_of_an_older_release_get_the_reason_why_they_are_inactive() {
         let of_age = migrator.iter().filter(move |migration| (migration.version < 13) == before);
         of_age.map(|migration| migration.sql.as_str().to_owned()).collect::<Vec<String>>().join(";\n")
     };
+    // `migrate` makes the schema before the first migration
+    sqlx::raw_sql("CREATE SCHEMA billing").execute(&mut conn).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(apply(true))).execute(&mut conn).await.unwrap();
     let statuses = [
         ("active", true, false, None),

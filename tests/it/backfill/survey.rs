@@ -38,6 +38,8 @@ fn another(column: &str, data_type: &str) -> Option<String> {
 async fn a_difference_in_any_column_is_found_and_mended() {
     let sync = Fetching::alone().await;
     shop(&sync.stripe, 3);
+    let price = sync.stripe.price(&sync.stripe.product(json!({})), 1000, json!({}));
+    sync.stripe.checkout(&price, json!({}));
     sync.backfill_completely().await;
     sync.settle().await;
     let truth = sync.all_rows().await;

@@ -251,7 +251,8 @@ async fn what_was_granted_besides_is_taken_back_when_the_file_runs_again() {
         GRANT UPDATE (email) ON billing.billing_contacts TO billing_product;
         GRANT ALL ON ALL SEQUENCES IN SCHEMA billing TO billing_product;
         GRANT CREATE ON SCHEMA billing TO billing_product;
-        GRANT EXECUTE ON FUNCTION billing.create_partitions(integer) TO billing_product",
+        GRANT EXECUTE ON FUNCTION billing.create_partitions(integer), billing.create_partitions(text, integer),
+            billing.missing_months(text, integer) TO billing_product",
     )
     .await;
     let besides = [
