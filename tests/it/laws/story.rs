@@ -66,6 +66,8 @@ pub(super) struct Story {
     bank: String,
     /// Before 2023-10 a payload shows one discount only, so a subscription has no more, and none of an item.
     one_discount: bool,
+    /// Before basil a payload shows one period only, so a subscription has no item with a period of its own.
+    one_period: bool,
 }
 
 const WORKSPACES: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "6fa459ea-ee8a-4ca4-894e-db77e160355e"];
@@ -85,7 +87,8 @@ impl Story {
         stripe.attach(&bank, &customer);
         stripe.attach(&stripe.card("visa", "4242"), &customer);
         stripe.subscribe(&customer, &prices[0]);
-        Self { stripe, product, prices, coupons, bank, one_discount: epoch < Epoch::V2024 }
+        let (one_discount, one_period) = (epoch < Epoch::V2024, epoch < Epoch::Basil);
+        Self { stripe, product, prices, coupons, bank, one_discount, one_period }
     }
 
     /// One of the objects of this kind that `fits`, by number.
