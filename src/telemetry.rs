@@ -1,6 +1,6 @@
 //! Logs: to stderr, pretty on a terminal and JSON for collectors. Started once, by the binary, after configuration.
 //!
-//! Repeated warnings and errors are bounded ([`bound`]). Never logs a body, signature, secret, e-mail, name or address; a panic is logged by its place only.
+//! Repeated warnings and errors are bounded (`bound`). Never logs a body, signature, secret, e-mail, name or address; a panic is logged by its place only.
 
 mod bound;
 

@@ -61,7 +61,7 @@ pub enum NotWritable {
     /// 53100.
     #[error("the database's disk is full (53100): make room")]
     DiskFull,
-    /// Commits of ours wait, and have for [`STANDBY_WAIT`].
+    /// Commits of ours wait, and have for `STANDBY_WAIT`.
     #[error(
         "commits wait for a synchronous standby that does not answer: start it, or take it out of \
          synchronous_standby_names"
