@@ -370,16 +370,13 @@ fn charges(payment_intent: &str, after: Option<&str>) -> RequestBuilder {
 pub(super) fn without_other_objects(request: &RequestBuilder) -> Option<RequestBuilder> {
     let is_other = |pair: &str| {
         let (name, field) = pair.split_once('=').unwrap_or((pair, ""));
-        name.starts_with("expand") && !OWN_FIELDS.contains(&field.trim_start_matches("data."))
+        name.starts_with("expand") && !["currency_options", "line_items"].contains(&field.trim_start_matches("data."))
     };
     let query = request.query.as_deref()?;
     let kept: Vec<&str> = query.split('&').filter(|pair| !is_other(pair)).collect();
     let plain = RequestBuilder::new(StripeMethod::Get, request.path.clone());
     (kept.len() < query.split('&').count()).then(|| RequestBuilder { query: Some(kept.join("&")), ..plain })
 }
-
-/// What Stripe gives on request only, and what is no other object.
-const OWN_FIELDS: [&str; 2] = ["currency_options", "line_items"];
 
 fn list<const N: usize>(fields: [&str; N]) -> Vec<String> {
     fields.map(str::to_owned).to_vec()
