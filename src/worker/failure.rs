@@ -5,8 +5,6 @@
 
 use std::any::Any;
 
-use crate::outbox::enqueue::has_moved_partition;
-
 /// Why a batch, or an attempt at one event, did not commit.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -39,7 +37,6 @@ impl Failure {
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            error if has_moved_partition(error) => Self::Contended("a partition was made meanwhile".into()),
             sqlx::Error::Database(database) => {
                 let code = database.code().unwrap_or_default();
                 let at = database.constraint().or(database.table());
