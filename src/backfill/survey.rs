@@ -72,6 +72,14 @@ impl Met {
     }
 }
 
+/// Which objects are looked for here after all lists were read.
+#[derive(Clone, Copy)]
+enum Unlisted {
+    Customers,
+    /// Plans, coupons and checkout sessions.
+    Others,
+}
+
 impl Backfill {
     /// Looks at them, and tells `sight` of each. With [`Keep::Yes`] what differs is mended. With `again_after`, a customer
     /// that differs is told of only if it still does after that time: what changed a moment ago is on its way here.
@@ -152,15 +160,17 @@ impl Backfill {
             }
         }
         if created_after.is_none() {
-            self.unlisted_customers(&mut met, looks, sight).await?;
-            self.unlisted_others(&mut met, looks, sight).await?;
+            for of in [Unlisted::Customers, Unlisted::Others] {
+                self.unlisted_objects(of, &mut met, looks, sight).await?;
+            }
         }
         Ok(())
     }
 
-    /// Plans, coupons and checkout sessions that are here and that no list had.
-    async fn unlisted_others(
+    /// Compares what is known here and no list contained: deleted objects, and those on test clocks.
+    async fn unlisted_objects(
         &self,
+        of: Unlisted,
         met: &mut Met,
         looks: &mut Looks<'_>,
         sight: &mut impl FnMut(Sight),
@@ -168,29 +178,10 @@ impl Backfill {
         let mut last: Option<ObjectKey> = None;
         loop {
             let mut conn = self.context.pool.acquire().await?;
-            let keys = unnamed::others(&mut conn, &self.accounts, last.as_ref(), PAGE).await?;
-            drop(conn);
-            let Some(end) = keys.last() else { return Ok(()) };
-            last = Some(end.clone());
-            for key in keys {
-                if met.meet(&key) {
-                    looks.add(key, None, sight).await?;
-                }
-            }
-        }
-    }
-
-    /// Customers that are here and that no list had: deleted ones, and those on test clocks.
-    async fn unlisted_customers(
-        &self,
-        met: &mut Met,
-        looks: &mut Looks<'_>,
-        sight: &mut impl FnMut(Sight),
-    ) -> Result<(), LookError> {
-        let mut last: Option<ObjectKey> = None;
-        loop {
-            let mut conn = self.context.pool.acquire().await?;
-            let keys = unnamed::customers(&mut conn, &self.accounts, last.as_ref(), PAGE).await?;
+            let keys = match of {
+                Unlisted::Customers => unnamed::customers(&mut conn, &self.accounts, last.as_ref(), PAGE).await?,
+                Unlisted::Others => unnamed::others(&mut conn, &self.accounts, last.as_ref(), PAGE).await?,
+            };
             drop(conn);
             let Some(end) = keys.last() else { return Ok(()) };
             last = Some(end.clone());
