@@ -228,19 +228,16 @@ async fn insert(
     events: &[Incoming],
     deadline: Instant,
 ) -> Result<Vec<Verdict>, InsertError> {
-    let mut stored = timeout_at(deadline, enqueue::store(conn, events, Origin::Webhook)).await;
-    for _ in 0..MOST_MOVES {
-        if !matches!(&stored, Ok(Err(error)) if enqueue::has_moved_partition(error)) {
-            break;
-        }
-        stored = timeout_at(deadline, enqueue::store(conn, events, Origin::Webhook)).await;
-    }
-    match stored {
-        Ok(Ok(stored)) => Ok(events.iter().map(|event| verdict(&stored, &event.envelope.key)).collect()),
-        Ok(Err(error)) if is_about_data(&error) => Err(InsertError::Data(error.into())),
-        Ok(Err(error)) => Err(InsertError::Store(error.into())),
-        // the statement may still run over there: its connection keeps its place in the pool until that has ended
-        Err(_) => Err(InsertError::Store(StoreError::Late)),
+    let mut moves = 0..MOST_MOVES;
+    loop {
+        return match timeout_at(deadline, enqueue::store(conn, events, Origin::Webhook)).await {
+            Ok(Ok(stored)) => Ok(events.iter().map(|event| verdict(&stored, &event.envelope.key)).collect()),
+            Ok(Err(error)) if enqueue::has_moved_partition(&error) && moves.next().is_some() => continue,
+            Ok(Err(error)) if is_about_data(&error) => Err(InsertError::Data(error.into())),
+            Ok(Err(error)) => Err(InsertError::Store(error.into())),
+            // the statement may still run over there: its connection keeps its place in the pool until that has ended
+            Err(_) => Err(InsertError::Store(StoreError::Late)),
+        };
     }
 }
 

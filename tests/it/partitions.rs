@@ -282,3 +282,40 @@ async fn a_split_waits_for_a_row_that_is_held_and_for_a_snapshot_that_is_older()
     assert_eq!(number(&pool, "SELECT count(*) FROM billing.outbox").await, FILLERS);
     server.kill().await;
 }
+
+async fn until_a_lock_is_awaited(pool: &PgPool, table: &str) {
+    let waiting = format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'billing.{table}'::regclass");
+    let began = Instant::now();
+    while number(pool, &waiting).await == 0 {
+        assert!(began.elapsed() < Duration::from_secs(2), "no session waits for {table}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Both tables' months are made while a delivery waits for them, one after the other: each time the row has to go elsewhere
+/// than it was on its way to.
+#[tokio::test]
+async fn a_delivery_that_the_making_of_its_month_overtakes_is_stored() {
+    let database = cluster::database().await;
+    let pool = PgPoolOptions::new().connect_with(database.options.clone()).await.unwrap();
+    let server = Server::start(&database, "receiver", &[]).await;
+    let mut making = Vec::new();
+    for table in ["events", "outbox"] {
+        let mut transaction = pool.begin().await.unwrap();
+        let made = sqlx::query_scalar::<_, i32>("SELECT billing.create_partitions($1, 5)").bind(table);
+        assert_eq!(made.fetch_one(&mut *transaction).await.unwrap(), 2);
+        making.push((format!("{table}_default"), transaction));
+    }
+    let event = dated("evt_overtaken", 5, 60);
+    let commits = async {
+        for (table, transaction) in making {
+            until_a_lock_is_awaited(&pool, &table).await;
+            transaction.commit().await.unwrap();
+        }
+    };
+    let (status, ()) = tokio::join!(server.deliver(&event), commits);
+    assert_eq!(status, Some(200));
+    assert_once(&pool, &BTreeSet::from(["evt_overtaken".to_owned()])).await;
+    server.kill().await;
+    pool.close().await;
+}
