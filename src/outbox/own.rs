@@ -53,12 +53,13 @@ pub async fn resolve(
     if events.iter().all(|event| event.account.is_empty()) {
         return Ok(());
     }
-    if let Some(id) = configured {
-        note(conn, id).await?;
-    }
-    let own = sqlx::query_scalar!("-- outbox.own_accounts\nSELECT account_id FROM billing.own_accounts")
+    let mut own = sqlx::query_scalar!("-- outbox.own_accounts\nSELECT account_id FROM billing.own_accounts")
         .fetch_all(&mut *conn)
         .await?;
+    if let Some(id) = configured.filter(|id| own.iter().all(|known| known != id)) {
+        note(conn, id).await?;
+        own.push(id.to_owned());
+    }
     let ours = events.iter_mut().filter(|event| own.contains(&event.account));
     let ours: Vec<_> = ours
         .map(|event| {
