@@ -187,6 +187,9 @@ async fn at_shutdown_an_http_2_connection_gets_its_answer_and_a_goaway() {
     let (signature, body) = signed(&event("evt_1"));
     let headers = [("stripe-signature", signature.as_str())];
     let (response, mut sender) = client.begin(Method::POST, PATH, &headers, false).await.unwrap();
+    // frames are read in their order: once this one is answered, the request before it is in flight
+    let (second, _) = client.begin(Method::GET, PATH, &[], true).await.unwrap();
+    assert_eq!(read(second).await.unwrap().0, 405);
     server.signal(nix::sys::signal::Signal::SIGTERM);
     while TcpStream::connect(server.webhooks()).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(20)).await;
