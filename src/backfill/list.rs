@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 
 use crate::client::{Listed, Span};
 use crate::domain::object::ObjectKey;
-use crate::stripe::embedded;
 use crate::stripe::json::Json;
+use crate::stripe::nested;
 use crate::stripe::views::is_key;
 use crate::worker::part::Part;
 
@@ -209,7 +209,7 @@ impl Page {
 fn named(list: List, object: Json<'_>) -> Option<Element> {
     let members = object.object()?;
     let id = members.get("id").text().filter(|id| is_key(id))?;
-    let is_of_list = embedded::type_of(object) == Some(list.object_type());
+    let is_of_list = nested::type_of(object) == Some(list.object_type());
     is_of_list.then(|| Element { id, created: members.get("created").integer(), json: object.raw().to_owned() })
 }
 

@@ -48,8 +48,8 @@ pub(super) async fn earlier_second(
     .await?;
     let read = rows.into_iter().filter_map(|row| {
         let payload = String::from_utf8_lossy(&row.payload);
-        let data = Json::parse(&payload).ok()?.get("data");
-        let snapshot = Snapshot::read(&row.event_id, row.created, &row.event_type, data)?;
+        let event = Json::parse(&payload).ok()?;
+        let snapshot = Snapshot::read(&row.event_id, row.created, &row.event_type, event)?;
         Some((index(row.place), snapshot))
     });
     Ok(read.collect())

@@ -13,9 +13,7 @@ use super::history::{Answer, Head, History};
 use super::merge::{Arrival, Mirror};
 use super::rows::{Content, Origin};
 use super::snapshot::Snapshot;
-use super::state::State;
 use crate::domain::object::ObjectKey;
-use crate::stripe::json::Json;
 
 /// The head of each object that has arrivals at or after it, or whose head hangs on what came before.
 pub(super) async fn of(
@@ -68,7 +66,7 @@ async fn tell(
 }
 
 fn content<'a>(mirror: &'a Mirror, key: &ObjectKey) -> Option<&'a Content> {
-    mirror.get(key)?.content.as_ref()
+    mirror.get(key)?.seen()
 }
 
 /// What the batch alone tells of each object. Everything after the mirror's version is in the batch, since
@@ -117,9 +115,7 @@ async fn read_back(
         let remembered = content(mirror, &key).filter(|one| one.origin == Origin::Event);
         if let (None, Some(content)) = (reached, remembered) {
             // the archive ends here; the mirror may remember a state that retention has removed from it
-            if let Ok(json) = Json::parse(&content.json) {
-                history.remember(content.version, State::of(json));
-            }
+            history.remember(content.version, &content.json);
         }
         histories.push((key, history));
     }

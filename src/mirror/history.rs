@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
+use super::rendering::{self, Rendering};
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::walk::{Before, End, Move, end_of_second};
@@ -16,8 +17,8 @@ pub struct History {
     seconds: BTreeMap<OffsetDateTime, Vec<Snapshot>>,
     /// Every event after this time is known; `None`: every event there is.
     complete_after: Option<OffsetDateTime>,
-    /// The state before all known events, where the mirror remembers more than the archive.
-    remembered: Option<State>,
+    /// The object before all known events, where the mirror remembers more than the archive.
+    remembered: Option<String>,
     /// When something that is no event of the object told its state: a read, or another object that carried it.
     otherwise: Option<OffsetDateTime>,
 }
@@ -63,10 +64,10 @@ impl History {
         self.complete_after = complete_after;
     }
 
-    /// Says which state the object had before all events that the archive still has.
-    pub fn remember(&mut self, at: OffsetDateTime, state: State) {
+    /// Says what the object was before all events that the archive still has.
+    pub fn remember(&mut self, at: OffsetDateTime, content: &str) {
         if self.seconds.keys().next().is_none_or(|earliest| at < *earliest) {
-            self.remembered = Some(state);
+            self.remembered = Some(content.to_owned());
         }
     }
 
@@ -86,7 +87,7 @@ impl History {
         // down to the first second that ends by itself …
         let mut ends = Vec::new();
         for second in &seconds {
-            ends.push(second.end(Before::NotAsked));
+            ends.push(second.end(Known::NotAsked));
             if ends.last() != Some(&End::NeedsBefore) {
                 break;
             }
@@ -102,18 +103,28 @@ impl History {
     fn climb(&self, seconds: &[Second<'_>]) -> Head {
         let mut below: Option<Head> = None;
         for second in seconds.iter().rev() {
-            let state = match &below {
+            let before = match &below {
                 Some(head) if self.otherwise.is_some_and(|at| head.snapshot.created < at) => None,
-                Some(head) => head.snapshot.as_move().map(|one| one.after),
-                None => self.remembered.clone(),
+                Some(head) => head.snapshot.rendering(),
+                None => {
+                    self.remembered.as_deref().map(|content| Rendering { content, previous: None, api_version: None })
+                }
             };
-            let before = state.as_ref().map_or(Before::Unknown, Before::At);
+            let before = before.map_or(Known::Unknown, Known::At);
             let End::At { index, doubt, circuit } = second.end(before) else { continue };
             let doubt = doubt || (circuit && below.as_ref().is_some_and(|head| head.doubt));
             below = Some(Head { snapshot: second.0[index].clone(), doubt, circuit });
         }
         below.expect("there is at least one second, and a second whose before is given has an end")
     }
+}
+
+/// What is known of the end of the second before.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    NotAsked,
+    Unknown,
+    At(Rendering<'a>),
 }
 
 /// The events of one second that carry a content; there is at least one.
@@ -127,11 +138,23 @@ impl<'a> Second<'a> {
 
     /// Where this second ends. A lone event, as nearly all are, is the end whatever it says: only events that
     /// share a second are made into moves, which means reading the whole object.
-    fn end(&self, before: Before<'_>) -> End {
+    fn end(&self, before: Known<'_>) -> End {
         if self.0.len() == 1 {
             return End::At { index: 0, doubt: false, circuit: false };
         }
-        let moves: Vec<Move> = self.0.iter().filter_map(|one| one.as_move()).collect();
+        let mut renderings: Vec<Rendering<'_>> = self.0.iter().filter_map(|one| one.rendering()).collect();
+        if let Known::At(rendering) = before {
+            renderings.push(rendering);
+        }
+        let mut states = rendering::states(&renderings);
+        let at: Option<State> = states.split_off(self.0.len()).pop().map(|(_, after)| after);
+        let moves: Vec<Move> =
+            self.0.iter().zip(states).map(|(one, (before, after))| one.as_move(before, after)).collect();
+        let before = match (before, &at) {
+            (Known::NotAsked, _) => Before::NotAsked,
+            (_, Some(state)) => Before::At(state),
+            _ => Before::Unknown,
+        };
         end_of_second(&moves, before)
     }
 }

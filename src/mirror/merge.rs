@@ -27,14 +27,16 @@ pub struct Arrival {
     pub snapshot: Snapshot,
 }
 
-/// An object that travelled inside another one.
-pub struct Embedded {
+/// An object inside another one.
+pub struct Nested {
     /// The object.
     pub key: ObjectKey,
     /// The event that carried it, or `read`.
     pub event_id: String,
     /// When that was.
     pub version: OffsetDateTime,
+    /// It shows the state at that time; otherwise it is a copy, which only fills in for an object that was never seen.
+    pub is_current: bool,
     /// Its JSON.
     pub json: String,
 }
@@ -66,8 +68,8 @@ pub enum Found {
 pub struct Incoming {
     /// Events.
     pub arrivals: Vec<Arrival>,
-    /// What travelled inside events and reads.
-    pub embedded: Vec<Embedded>,
+    /// The objects inside those of events and reads.
+    pub nested: Vec<Nested>,
     /// Reads.
     pub reads: Vec<Read>,
 }
@@ -77,7 +79,7 @@ impl Incoming {
     pub fn keys(&self) -> BTreeSet<ObjectKey> {
         let arrivals = self.arrivals.iter().map(|one| &one.key);
         arrivals
-            .chain(self.embedded.iter().map(|one| &one.key))
+            .chain(self.nested.iter().map(|one| &one.key))
             .chain(self.reads.iter().map(|one| &one.key))
             .cloned()
             .collect()
@@ -110,8 +112,8 @@ pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged
     let before: Mirror = rows::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
     let mut mirror = before.clone();
     let mut merged = Merged::default();
-    for one in incoming.embedded {
-        merge_embedded(&mut mirror, one, &mut merged);
+    for one in incoming.nested {
+        merge_nested(&mut mirror, one, &mut merged);
     }
     for one in incoming.reads {
         merge_read(&mut mirror, one, &mut merged);
@@ -140,10 +142,11 @@ fn entry<'a>(mirror: &'a mut Mirror, key: &ObjectKey) -> &'a mut MirrorRow {
     mirror.entry(key.clone()).or_insert_with(|| MirrorRow::new(key.clone()))
 }
 
-/// The newest content wins. At one version an event beats a read, which beats what was embedded, and of two embedded
-/// ones the greater text stands, on every machine alike. Says whether it was taken.
+/// The newest content wins. At one version an event beats a read, which beats a nested object, and of two nested ones the
+/// greater text stands, the same on every machine. A copy gives way to everything else, whatever its version. Returns
+/// whether it was taken.
 fn take(row: &mut MirrorRow, content: Content) -> bool {
-    let order = |content: &Content| (content.version, content.origin);
+    let order = |content: &Content| (remade_at(content), content.version, content.origin);
     if let Some(current) = &row.content
         && (order(current), &current.json) >= (order(&content), &content.json)
     {
@@ -154,6 +157,14 @@ fn take(row: &mut MirrorRow, content: Content) -> bool {
     }
     set_content(row, content);
     true
+}
+
+/// Orders copies among each other, and before all other content: an id that a merchant chose can come back, and then the
+/// carrier may show the object that had the id before. `None` for a copy is less than any time.
+fn remade_at(content: &Content) -> (bool, Option<i64>) {
+    let is_copy = content.origin == Origin::Copy;
+    let created = || Json::parse(&content.json).unwrap_or(Json::NULL).get("created").integer();
+    (!is_copy, if is_copy { created() } else { None })
 }
 
 /// Puts a content into its row, with all that follows from it.
@@ -184,14 +195,15 @@ fn price_of(key: &ObjectKey, json: &str) -> Option<PriceView> {
     is_price.then(|| PriceView::read(Json::parse(json).ok()?).ok()).flatten()
 }
 
-fn merge_embedded(mirror: &mut Mirror, one: Embedded, merged: &mut Merged) {
+fn merge_nested(mirror: &mut Mirror, one: Nested, merged: &mut Merged) {
     let row = entry(mirror, &one.key);
+    let origin = if one.is_current { Origin::Embedded } else { Origin::Copy };
     let rival = row.content.as_ref().filter(|current| current.version == one.version && current.json != one.json);
-    if rival.is_some_and(|current| current.origin == Origin::Embedded) {
+    if one.is_current && rival.is_some_and(|current| current.origin == Origin::Embedded) {
         merged.doubts.insert(one.key.clone(), one.version);
     }
-    let Embedded { version, event_id, json, .. } = one;
-    take(row, Content { version, origin: Origin::Embedded, event_id, json, circuit: false });
+    let Nested { version, event_id, json, .. } = one;
+    take(row, Content { version, origin, event_id, json, circuit: false });
 }
 
 fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
@@ -261,8 +273,7 @@ fn merge_head(mirror: &mut Mirror, key: &ObjectKey, head: super::history::Head, 
     let version = head.snapshot.created;
     let row = entry(mirror, key);
     // a circuit may lead back to an older second only among events: what was read stays until an event is newer
-    let newer =
-        row.content.as_ref().is_some_and(|current| current.origin != Origin::Event && current.version > version);
+    let newer = row.seen().is_some_and(|current| current.origin != Origin::Event && current.version > version);
     let Some(json) = head.snapshot.content.filter(|_| !newer) else { return };
     if head.doubt {
         merged.doubts.insert(key.clone(), version);

@@ -1,6 +1,6 @@
 //! The newest known content of each Stripe object, and the rules by which one content beats another.
 //!
-//! [`state`], [`walk`], [`snapshot`] and [`history`] are PURE: they tell the order of events from the events
+//! [`state`], [`rendering`], [`walk`], [`snapshot`] and [`history`] are PURE: they tell the order of events from the events
 //! themselves. The others are the SQL: nothing about an object is written before its row of `billing.locks` is held.
 //! [`facts`] stand beside the mirror: what its newest content cannot tell. Called by the worker; knows nothing of the
 //! rows that are made from the mirror.
@@ -12,6 +12,7 @@ pub mod history;
 pub mod locks;
 pub mod merge;
 pub mod related;
+pub mod rendering;
 pub mod rows;
 pub mod snapshot;
 pub mod state;

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::rows::{columns, index};
 use crate::domain::object::ObjectKey;
-use crate::stripe::embedded::TRIAL_OFFER;
+use crate::stripe::nested::TRIAL_OFFER;
 
 /// Types that many customers share: their dependants are found page by page, by a job.
 const SHARED: [&str; 6] = ["coupon", "plan", "price", "product", "promotion_code", TRIAL_OFFER];

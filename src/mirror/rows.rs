@@ -35,7 +35,7 @@ pub struct MirrorRow {
 /// The newest content of an object, and where it comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Content {
-    /// Creation time of the event, or version of the read.
+    /// Creation time of the event, or version of the read; of a nested object that of its carrier.
     pub version: OffsetDateTime,
     /// How it came.
     pub origin: Origin,
@@ -59,7 +59,10 @@ pub struct Expansion {
 /// How a content came to the mirror. Of two with one version the later in this list wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Inside another object.
+    /// Inside another object that shows it as it was at another time or in another scope. Stands only until the object
+    /// itself is seen.
+    Copy,
+    /// Inside another object that shows its state.
     Embedded,
     /// By a read of Stripe's API.
     Read,
@@ -68,10 +71,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    const ALL: [Self; 3] = [Self::Embedded, Self::Read, Self::Event];
+    const ALL: [Self; 4] = [Self::Copy, Self::Embedded, Self::Read, Self::Event];
 
     fn as_str(self) -> &'static str {
         match self {
+            Self::Copy => "copy",
             Self::Embedded => "embedded",
             Self::Read => "read",
             Self::Event => "event",
@@ -105,9 +109,14 @@ impl MirrorRow {
         self.deleted_at.filter(|deleted| self.revived_at.is_none_or(|revived| revived <= *deleted))
     }
 
+    /// The content, unless it is but a copy.
+    pub fn seen(&self) -> Option<&Content> {
+        self.content.as_ref().filter(|content| content.origin != Origin::Copy)
+    }
+
     /// The newest read that found nothing, unless something newer was seen.
     pub fn not_found_at(&self) -> Option<OffsetDateTime> {
-        let seen = self.content.as_ref().map(|content| content.version);
+        let seen = self.seen().map(|content| content.version);
         self.missing_at.filter(|missing| seen.is_none_or(|seen| seen < *missing))
     }
 }
@@ -175,7 +184,7 @@ pub async fn known_since(
         SELECT o.account, o.object_type, o.object_id
         FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (account, object_type, object_id)
         JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
-        WHERE o.version >= $4",
+        WHERE o.version >= $4 AND o.origin <> 'copy'",
         &accounts,
         &types,
         &ids,

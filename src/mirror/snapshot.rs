@@ -4,6 +4,7 @@
 
 use time::OffsetDateTime;
 
+use super::rendering::Rendering;
 use super::state::State;
 use super::walk::{Move, Stage};
 use crate::stripe::json::Json;
@@ -22,13 +23,16 @@ pub struct Snapshot {
     pub content: Option<String>,
     /// `previous_attributes`, where the event has any.
     pub previous: Option<String>,
+    /// The API version in which the event is rendered, where it says so.
+    pub api_version: Option<String>,
 }
 
 impl Snapshot {
-    /// Reads `object` and `previous_attributes` of a snapshot event's `data`.
+    /// Reads a snapshot event.
     ///
     /// `None` where there is no object in it.
-    pub fn read(event_id: &str, created: OffsetDateTime, event_type: &str, data: Json<'_>) -> Option<Self> {
+    pub fn read(event_id: &str, created: OffsetDateTime, event_type: &str, event: Json<'_>) -> Option<Self> {
+        let data = event.get("data");
         let object = data.get("object");
         let members = object.object()?;
         let stage = match event_type.rsplit('.').next() {
@@ -46,20 +50,21 @@ impl Snapshot {
             stage,
             content: (!is_stub).then(|| object.raw().to_owned()),
             previous: says_something.then(|| previous.raw().to_owned()),
+            api_version: event.get("api_version").text(),
         })
     }
 
-    /// The event as a move between two states; `None` for a stub, which has no state.
-    pub fn as_move(&self) -> Option<Move> {
-        let object = Json::parse(self.content.as_deref()?).ok()?;
-        let previous = self.previous.as_deref().and_then(|text| Json::parse(text).ok());
-        Some(Move {
-            event_id: self.event_id.clone(),
-            stage: self.stage,
-            before: previous.map(|previous| State::before(object, previous)),
-            after: State::of(object),
-            rank: lifecycle::rank(&object.get("object").text().unwrap_or_default(), object),
-        })
+    /// The object as the event shows it; `None` for a stub, which has no state.
+    pub fn rendering(&self) -> Option<Rendering<'_>> {
+        let (previous, api_version) = (self.previous.as_deref(), self.api_version.as_deref());
+        Some(Rendering { content: self.content.as_deref()?, previous, api_version })
+    }
+
+    /// The event as a move between these states.
+    pub fn as_move(&self, before: Option<State>, after: State) -> Move {
+        let object = self.content.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
+        let rank = lifecycle::rank(&object.get("object").text().unwrap_or_default(), object);
+        Move { event_id: self.event_id.clone(), stage: self.stage, before, after, rank }
     }
 }
 
@@ -80,15 +85,17 @@ mod tests {
 
     #[test]
     fn an_object_is_at_its_end_when_it_is_deleted_and_a_payment_method_when_it_is_detached() {
-        let data = Json::parse(r#"{"object":{"id":"pm_1"},"previous_attributes":{"customer":"cus_1"}}"#).unwrap();
-        let stage = |kind| Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, kind, data).unwrap().stage;
+        let event = r#"{"data":{"object":{"id":"pm_1"},"previous_attributes":{"customer":"cus_1"}}}"#;
+        let event = Json::parse(event).unwrap();
+        let stage = |kind| Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, kind, event).unwrap().stage;
         assert_eq!(stage("payment_method.attached"), Stage::Updated);
         assert_eq!(stage("payment_method.detached"), Stage::Deleted);
         assert_eq!(stage("customer.source.deleted"), Stage::Deleted);
     }
 
     fn read(event_type: &str, data: &str) -> Option<Snapshot> {
-        Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, event_type, Json::parse(data).unwrap())
+        let event = format!(r#"{{"api_version":"2026-10-28.endive","data":{data}}}"#);
+        Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, event_type, Json::parse(&event).unwrap())
     }
 
     #[test]
@@ -97,11 +104,12 @@ mod tests {
         assert_eq!((created.stage, created.previous.clone()), (Stage::Created, None));
         assert_eq!(created.content.as_deref(), Some(r#"{"id":"cus_1","name":"Ada"}"#), "byte for byte");
         let data = r#"{"object":{"id":"cus_1","name":"Ada"},"previous_attributes":{"name":"A"}}"#;
-        let moved = read("customer.updated", data).unwrap().as_move().unwrap();
-        assert_eq!((moved.stage, moved.rank), (Stage::Updated, None));
-        let state = |text| State::of(Json::parse(text).unwrap());
-        assert_eq!(moved.before, Some(state(r#"{"id":"cus_1","name":"A"}"#)));
-        assert_eq!(moved.after, state(r#"{"id":"cus_1","name":"Ada"}"#));
+        let updated = read("customer.updated", data).unwrap();
+        let rendering = updated.rendering().unwrap();
+        assert_eq!((rendering.previous, rendering.api_version), (Some(r#"{"name":"A"}"#), Some("2026-10-28.endive")));
+        let state = State::of_text("x");
+        let moved = updated.as_move(None, state.clone());
+        assert_eq!((moved.stage, moved.rank, moved.after), (Stage::Updated, None, state));
     }
 
     #[test]
@@ -115,7 +123,7 @@ mod tests {
     #[test]
     fn the_stub_of_a_deleted_object_has_no_content_and_is_no_move() {
         let stub = read("customer.deleted", r#"{"object":{"id":"cus_1","deleted":true}}"#).unwrap();
-        assert_eq!((stub.stage, stub.content.clone(), stub.as_move()), (Stage::Deleted, None, None));
+        assert_eq!((stub.stage, stub.content.is_none(), stub.rendering().is_none()), (Stage::Deleted, true, true));
         let whole = read("customer.deleted", r#"{"object":{"id":"cus_1","deleted":false}}"#).unwrap();
         assert!(whole.content.is_some());
         assert_eq!(read("customer.updated", r#"{"object":"cus_1"}"#), None);

@@ -1,130 +1,101 @@
-//! The canonical form of an object's content, in which two states compare.
+//! A state of an object, in the form in which two of them compare: over what rows read of it, never over bytes.
 //!
-//! Null and absent are the same, the order of keys has no say, and whatever is nested too deep to be read is
-//! compared as it was written. PURE; called by the walk.
+//! PURE; called by the walk. Of a type that no view reads, and of an object of which no row can be made, the whole content
+//! compares, in canonical form: null and absent are the same, and the order of keys makes no difference.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use serde_json::Value;
+
 use crate::stripe::json::Json;
+use crate::stripe::views::any::AnyView;
 
-/// Stripe's objects are some ten levels deep. Below this one a value is compared as text, so that brackets
-/// cannot exhaust the stack.
-const DEEPEST: usize = 64;
-
-/// The content of an object, in canonical form.
+/// The state in which an object is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct State(String);
+pub struct State(Form);
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    Read(Box<AnyView>),
+    Text(String),
+}
 
 impl State {
-    /// The state in which `object` is.
-    pub fn of(object: Json<'_>) -> Self {
-        let mut text = String::new();
-        write_value(&mut text, object, None, 0);
-        Self(text)
+    /// The state that `object` shows.
+    pub fn of(object: &Value) -> Self {
+        let text = object.to_string();
+        let view = Json::parse(&text).ok().and_then(AnyView::read);
+        Self(view.map_or_else(|| Form::Text(canonical(object)), |view| Form::Read(Box::new(view))))
     }
 
-    /// The state that came before an update: `object` overlaid, deeply, with its `previous_attributes`.
-    ///
-    /// Stripe gives a changed array whole and a changed hash by its changed keys only.
-    pub fn before(object: Json<'_>, previous_attributes: Json<'_>) -> Self {
-        let mut text = String::new();
-        write_value(&mut text, object, Some(previous_attributes), 0);
-        Self(text)
+    /// The state of an object that is nested too deep for anything but a comparison of its text.
+    pub fn of_text(text: &str) -> Self {
+        Self(Form::Text(text.to_owned()))
     }
 }
 
 impl fmt::Debug for State {
-    /// The length only: content may be personal data.
+    /// The kind only: content may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "State({} bytes)", self.0.len())
+        f.write_str(match &self.0 {
+            Form::Read(_) => "State(read)",
+            Form::Text(_) => "State(text)",
+        })
     }
 }
 
-/// Appends the canonical form of `value`, or of what `overlay` makes of it.
-fn write_value(text: &mut String, value: Json<'_>, overlay: Option<Json<'_>>, depth: usize) {
-    let Some(overlay) = overlay else { return write_plain(text, value, depth) };
-    match (value.object(), overlay.object()) {
-        (Some(value), Some(overlay)) if depth < DEEPEST => {
-            let mut members: BTreeMap<&str, (Json<'_>, Option<Json<'_>>)> =
-                value.iter().map(|(key, value)| (key, (value, None))).collect();
-            for (key, over) in overlay.iter() {
-                members.entry(key).or_insert((Json::NULL, None)).1 = Some(over);
+fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_value(&mut text, value);
+    text
+}
+
+/// Appends the canonical form of `value`. The depth is bounded, because `serde_json` refuses what is nested deeper.
+fn write_value(text: &mut String, value: &Value) {
+    match value {
+        Value::Object(members) => {
+            text.push('{');
+            let members: BTreeMap<&String, &Value> = members.iter().filter(|(_, value)| !value.is_null()).collect();
+            for (key, value) in members {
+                let _ = write!(text, "{key:?}:");
+                write_value(text, value);
+                text.push(',');
             }
-            write_members(text, members, depth);
+            text.push('}');
         }
-        _ => write_plain(text, overlay, depth),
-    }
-}
-
-/// Appends the canonical form of `value`.
-fn write_plain(text: &mut String, value: Json<'_>, depth: usize) {
-    if depth >= DEEPEST {
-        text.push_str(value.raw());
-    } else if let Some(object) = value.object() {
-        write_members(text, object.iter().map(|(key, value)| (key, (value, None))).collect(), depth);
-    } else if let Some(elements) = value.array() {
-        text.push('[');
-        for element in elements {
-            write_plain(text, element, depth + 1);
-            text.push(',');
+        Value::Array(elements) => {
+            text.push('[');
+            for element in elements {
+                write_value(text, element);
+                text.push(',');
+            }
+            text.push(']');
         }
-        text.push(']');
-    } else if let Some(string) = value.text() {
-        let _ = write!(text, "{string:?}");
-    } else {
-        text.push_str(value.raw());
+        other => _ = write!(text, "{other}"),
     }
-}
-
-/// Appends the members that are not null.
-fn write_members(text: &mut String, members: BTreeMap<&str, (Json<'_>, Option<Json<'_>>)>, depth: usize) {
-    text.push('{');
-    for (key, (value, overlay)) in members {
-        if overlay.unwrap_or(value).is_null() {
-            continue;
-        }
-        let _ = write!(text, "{key:?}:");
-        write_value(text, value, overlay, depth + 1);
-        text.push(',');
-    }
-    text.push('}');
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    fn json(text: &str) -> Json<'_> {
-        Json::parse(text).unwrap()
-    }
+    use super::*;
 
     #[test]
     fn null_and_absent_and_the_order_of_keys_make_no_difference() {
-        assert_eq!(State::of(json(r#"{"a":1,"b":null,"c":"\u0041"}"#)), State::of(json(r#"{"c":"A","a":1}"#)));
-        assert_ne!(State::of(json(r#"{"a":1}"#)), State::of(json(r#"{"a":2}"#)));
-        assert_ne!(State::of(json(r#"{"a":"1"}"#)), State::of(json(r#"{"a":1}"#)));
+        assert_eq!(State::of(&json!({"a": 1, "b": null, "c": "A"})), State::of(&json!({"c": "A", "a": 1})));
+        assert_ne!(State::of(&json!({"a": 1})), State::of(&json!({"a": 2})));
+        assert_ne!(State::of(&json!({"a": "1"})), State::of(&json!({"a": 1})));
+        assert_ne!(State::of(&json!({"a": [1, 2]})), State::of(&json!({"a": [2, 1]})));
     }
 
     #[test]
-    fn the_state_before_takes_changed_keys_of_hashes_and_whole_arrays() {
-        let object = json(r#"{"id":"x","metadata":{"a":"2","b":"1"},"items":[1,2,3],"pause":{"behavior":"void"}}"#);
-        let previous = json(r#"{"metadata":{"a":"1","b":null},"items":[9],"pause":null}"#);
-        let before = json(r#"{"id":"x","metadata":{"a":"1"},"items":[9]}"#);
-        assert_eq!(State::before(object, previous), State::of(before));
-    }
-
-    #[test]
-    fn what_became_null_comes_back_whole() {
-        let object = json(r#"{"id":"x","pause":null}"#);
-        let previous = json(r#"{"pause":{"behavior":"void","resumes_at":null}}"#);
-        assert_eq!(State::before(object, previous), State::of(json(r#"{"id":"x","pause":{"behavior":"void"}}"#)));
-    }
-
-    #[test]
-    fn brackets_without_end_are_compared_as_text() {
-        let deep = |inner: &str| format!(r#"{{"a":{}{inner}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
-        assert_eq!(State::of(json(&deep("1"))), State::of(json(&deep("1"))));
-        assert_ne!(State::of(json(&deep("1"))), State::of(json(&deep("2"))));
+    fn what_no_row_reads_makes_no_difference_where_there_is_a_view() {
+        let customer = |phone: &str, name: &str| {
+            State::of(&json!({"object": "customer", "id": "cus_1", "phone": phone, "name": name}))
+        };
+        assert_eq!(customer("1", "Ada"), customer("2", "Ada"));
+        assert_ne!(customer("1", "Ada"), customer("1", "Bea"));
     }
 }

@@ -1,4 +1,4 @@
-//! Twins: a thin event and a snapshot event of the same change, where an account sends both.
+//! Counterparts: a thin event and a snapshot event of the same change, where an account sends both.
 
 use std::collections::HashSet;
 
@@ -7,35 +7,58 @@ use sqlx::PgConnection;
 use super::claim::{Claimed, columns};
 use crate::domain::event::{Envelope, EventKey};
 
-/// Which of these thin events have a snapshot event about the same object in the same second.
+/// A thin event, and what its counterpart is called.
+pub struct Notice<'a> {
+    /// The thin event.
+    pub event: &'a Claimed,
+    /// The type of the snapshot event about the same change; `None` where thin events are finer than snapshots.
+    pub snapshot_type: Option<&'a str>,
+}
+
+/// Which of these thin events have a merged snapshot event of the same change: about the same object, of the same second
+/// and of that type where it is known. A snapshot that is pending, dead or ignored has
+/// changed nothing.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn of(conn: &mut PgConnection, notices: &[&Claimed]) -> Result<HashSet<EventKey>, sqlx::Error> {
+pub async fn merged(conn: &mut PgConnection, notices: &[Notice<'_>]) -> Result<HashSet<EventKey>, sqlx::Error> {
     if notices.is_empty() {
         return Ok(HashSet::new());
     }
-    let (event_ids, createds) = columns(notices.iter().map(|event| &event.key));
-    let accounts: Vec<String> = notices.iter().map(|event| event.account.clone()).collect();
-    let object_ids: Vec<Option<String>> = notices.iter().map(|event| event.object_id.clone()).collect();
+    let (event_ids, createds) = columns(notices.iter().map(|thin| &thin.event.key));
+    let accounts: Vec<String> = notices.iter().map(|thin| thin.event.account.clone()).collect();
+    let object_ids: Vec<Option<String>> = notices.iter().map(|thin| thin.event.object_id.clone()).collect();
+    let types: Vec<Option<String>> = notices.iter().map(|thin| thin.snapshot_type.map(str::to_owned)).collect();
     let rows = sqlx::query!(
-        r#"-- outbox.snapshot_twins
+        r#"-- outbox.merged_snapshots
         SELECT thin.event_id AS "event_id!", thin.created AS "created!"
-        FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[])
-            AS thin (event_id, created, account, object_id)
+        FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[])
+            AS thin (event_id, created, account, object_id, snapshot_type)
         WHERE EXISTS (
             SELECT FROM billing.outbox AS o
             -- a snapshot has whole seconds, a thin event the exact time
             WHERE o.object_id = thin.object_id AND o.created = date_trunc('second', thin.created, 'UTC')
-                AND o.account = thin.account AND o.format = 'snapshot')"#,
+                AND o.account = thin.account AND o.format = 'snapshot' AND o.outcome IN ('applied', 'superseded')
+                AND (thin.snapshot_type IS NULL OR o.type = thin.snapshot_type))"#,
         &event_ids,
         &createds,
         &accounts,
-        &object_ids as &[Option<String>]
+        &object_ids as &[Option<String>],
+        &types as &[Option<String>]
     )
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|row| EventKey { event_id: row.event_id, created: row.created }).collect())
+}
+
+/// The same for snapshots that are not settled yet, because the transaction that asks merges them.
+pub fn among(notices: &[Notice<'_>], snapshots: &[&Claimed]) -> HashSet<EventKey> {
+    let change = |event: &Claimed| (event.account.clone(), event.object_id.clone(), event.key.created.unix_timestamp());
+    let is_counterpart = |thin: &Notice<'_>, snapshot: &Claimed| {
+        change(snapshot) == change(thin.event) && thin.snapshot_type.is_none_or(|of| of == snapshot.event_type)
+    };
+    let has_one = |thin: &&Notice<'_>| snapshots.iter().any(|snapshot| is_counterpart(thin, snapshot));
+    notices.iter().filter(has_one).map(|thin| thin.event.key.clone()).collect()
 }
 
 /// Which of these snapshot events have a stored thin event about the same object in the same second.

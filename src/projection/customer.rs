@@ -85,25 +85,21 @@ fn contact(graph: &Graph, node: &Node, view: &CustomerView) -> Projected<Billing
     Projected { row, notes, needs }
 }
 
-/// The newest word on the customer's own discount: its content, or an event about the discount itself that is newer.
+/// The customer's own discount: the one that the customer names, unless a newer event about a discount of the customer
+/// made or deleted one. A deleted discount never comes back, whoever still names it.
 fn discount(graph: &Graph, node: &Node, view: &CustomerView) -> Option<DiscountView> {
-    let mut newest = (node.version, view.discount.clone());
-    for (key, node) in graph.of_customer(&view.id, "discount") {
-        let Some(discount) = DiscountView::of_object(node.json()) else { continue };
-        if discount.subscription_id.is_some() {
-            continue;
-        }
-        // of the same second too, where it is the same: the copy inside the customer has been merged into it
-        let is_copy = newest.1.as_ref().is_some_and(|one| one.id.as_ref() == Some(&key.object_id));
-        if node.version > newest.0 || (is_copy && node.version == newest.0) {
-            newest = (node.version, Some(discount));
-        }
-        let is_it = newest.1.as_ref().is_some_and(|one| one.id.as_ref() == Some(&key.object_id));
-        if is_it && node.deleted_at.is_some() && node.deleted_at >= newest.0 {
-            newest = (node.deleted_at, None);
-        }
-    }
-    newest.1
+    let since = |one: &Node| one.version.max(one.deleted_at);
+    let named = view.discount.as_ref().and_then(|discount| discount.id.as_deref());
+    let own = graph.of_customer(&view.id, "discount").into_iter().filter_map(|(key, one)| {
+        let discount = DiscountView::of_object(one.json()).filter(|discount| discount.of_customer && !one.is_copy)?;
+        // the copy inside the customer has been merged into the discount, and so has an event of the same second
+        let counts = since(one) > node.version || (named == Some(&key.object_id) && since(one) == node.version);
+        counts.then_some((key, one, discount))
+    });
+    let newest = own.max_by_key(|(key, one, _)| (since(one), one.deleted_at.is_none(), &key.object_id));
+    let discount = newest.map_or_else(|| view.discount.clone(), |(_, _, discount)| Some(discount))?;
+    let is_deleted = |id: &String| graph.get("discount", id).is_some_and(|one| one.deleted_at.is_some());
+    (!discount.id.as_ref().is_some_and(is_deleted)).then_some(discount)
 }
 
 /// The subscriptions that were alive when last heard of, before the customer's end. Stripe ends them at once; should one

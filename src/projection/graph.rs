@@ -20,6 +20,8 @@ pub struct Node {
     pub content: Option<String>,
     /// How new that content is.
     pub version: Option<OffsetDateTime>,
+    /// The content is but a copy: another object showed it as it was at another time or in another scope.
+    pub is_copy: bool,
     /// When it was deleted in Stripe. The content may still stand beside it.
     pub deleted_at: Option<OffsetDateTime>,
     /// The version of the newest read that found nothing (404), unless something newer was seen since.
@@ -57,6 +59,12 @@ impl Node {
     pub fn expansion(&self) -> Json<'_> {
         parse(self.expansion.as_deref())
     }
+}
+
+/// It was never seen itself, so that a read brings its state. A copy shows another time or scope; of an object that was
+/// deleted or not found, no read brings anything.
+pub fn is_unseen(node: Option<&Node>) -> bool {
+    node.is_none_or(|node| (node.content.is_none() || node.is_copy) && !node.is_gone())
 }
 
 /// The mirror holds nothing whose syntax was not checked before.
@@ -174,6 +182,7 @@ mod tests {
         Node {
             content: Some(content.to_owned()),
             version: None,
+            is_copy: false,
             deleted_at: None,
             missing_at: None,
             expansion: None,

@@ -73,6 +73,10 @@ impl Search<'_> {
         let Some(id) = id else { return ControlFlow::Continue(()) };
         match find(self.graph, id, field) {
             Found::Here(method) => ControlFlow::Break(Some(method)),
+            Found::Copy(method) => {
+                self.needs.insert(read(id));
+                ControlFlow::Break(Some(method))
+            }
             Found::Gone => ControlFlow::Continue(()),
             Found::Unseen => {
                 self.needs.insert(read(id));
@@ -93,6 +97,8 @@ impl Search<'_> {
 /// What is known of a method that an object names.
 enum Found {
     Here(MethodView),
+    /// Known only as a copy inside another object, which may show the past.
+    Copy(MethodView),
     /// Deleted or detached, or Stripe has none.
     Gone,
     Unseen,
@@ -114,8 +120,10 @@ fn find(graph: &Graph, id: &str, field: &str) -> Found {
         return Found::Gone;
     }
     let known = nodes.iter().filter(|(_, node)| !node.is_gone() && node.content.is_some());
-    let newest = known.max_by_key(|(kind, node)| (node.version, *kind == "payment_method"));
-    newest.and_then(|(kind, node)| of_object(kind, node.json())).map_or(Found::Gone, Found::Here)
+    let newest = known.max_by_key(|(kind, node)| (!node.is_copy, node.version, *kind == "payment_method"));
+    let Some((kind, node)) = newest else { return Found::Gone };
+    let found = if node.is_copy { Found::Copy } else { Found::Here };
+    of_object(kind, node.json()).map_or(Found::Gone, found)
 }
 
 fn is_deleted(graph: &Graph, customer: &CustomerView) -> bool {
@@ -191,7 +199,7 @@ fn of_payment_intent(graph: &Graph, id: &str) -> Option<Paid> {
     let by_charge = by_charge.or_else(|| newest_charge(graph, id));
     // before any charge was made: the method that it will be made by
     by_charge.or_else(|| match find(graph, view.payment_method_id.as_deref()?, "payment_method") {
-        Found::Here(method) => Some(Paid { method, method_id: view.payment_method_id }),
+        Found::Here(method) | Found::Copy(method) => Some(Paid { method, method_id: view.payment_method_id }),
         Found::Gone | Found::Unseen => None,
     })
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::graph::{Graph, Node};
+use super::graph::{Graph, Node, is_unseen};
 use super::{Projected, item_choice};
 use crate::domain::decimal::Decimal;
 use crate::domain::event::Reason;
@@ -40,7 +40,7 @@ pub fn plan(price_id: &str, graph: &Graph) -> Option<PlanRows> {
     let product_id = view.product_id.as_deref();
     let product = product_id.and_then(|id| graph.get("product", id));
     let mut needs = BTreeSet::from_iter(needed_price(price, node).then(|| graph.key("price", price_id)));
-    needs.extend(product_id.filter(|_| product.is_none()).map(|id| graph.key("product", id)));
+    needs.extend(product_id.filter(|_| is_unseen(product)).map(|id| graph.key("product", id)));
     let product_view = product.map(|node| ProductView::read(node.json()));
     notes.extend(product_view.iter().flat_map(|product| product.notes.iter().copied()));
     let limits = limits(graph.account(), &view, product_view.as_ref());

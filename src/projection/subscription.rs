@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::ending::Ending;
-use super::graph::{Graph, Node};
+use super::graph::{Graph, Node, is_unseen};
 use super::next_plan::Next;
 use super::pause::Pause;
 use super::payment::sepa_payment_failed;
@@ -14,8 +14,8 @@ use super::{Projected, Rules, item_choice, method, next_plan};
 use crate::domain::event::Reason;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::domain::subscription::{InactiveReason, Subscription};
-use crate::stripe::embedded::TRIAL_OFFER;
 use crate::stripe::json::Json;
+use crate::stripe::nested::TRIAL_OFFER;
 use crate::stripe::reference::is_account;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::discount::{DiscountView, Listed, by_coupon};
@@ -133,10 +133,9 @@ impl Around<'_> {
         }
     }
 
-    /// Asks for an object that was never seen. Of one that was deleted, or not found, no read brings the content.
+    /// Asks for an object that was never seen.
     fn need_if_unseen(&mut self, object_type: &str, id: &str) {
-        let is_unseen = |node: &Node| node.content.is_none() && node.missing_at.is_none() && node.deleted_at.is_none();
-        if self.graph.get(object_type, id).is_none_or(is_unseen) {
+        if is_unseen(self.graph.get(object_type, id)) {
             self.needs.insert(self.graph.key(object_type, id));
         }
     }
@@ -223,7 +222,7 @@ impl Around<'_> {
 
 /// A discount names its coupon by id only since 2025-09-30.clover, and nobody else may ever tell of it.
 pub(super) fn unseen_coupon(graph: &Graph, coupon_id: &str) -> Option<ObjectKey> {
-    graph.get("coupon", coupon_id).is_none().then(|| graph.key("coupon", coupon_id))
+    is_unseen(graph.get("coupon", coupon_id)).then(|| graph.key("coupon", coupon_id))
 }
 
 fn created(session: Json<'_>) -> Option<i64> {

@@ -10,8 +10,8 @@ use super::{CustomerRows, Projected, Rules, customer};
 use crate::domain::contact::BillingContact;
 use crate::domain::object::ObjectKey;
 use crate::domain::subscription::Subscription;
-use crate::stripe::embedded::embedded;
 use crate::stripe::json::Json;
+use crate::stripe::nested::{nested, type_of};
 use crate::stripe::reference::{customer_of, named};
 
 /// The version of whatever is put without one.
@@ -24,7 +24,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Puts an object, and what is embedded in it, as the mirror does.
+    /// Puts an object, and those inside it, as the mirror does.
     pub(super) fn put(mut self, text: &str) -> Self {
         self.add(text, 0);
         self
@@ -38,11 +38,15 @@ impl World {
 
     fn add(&mut self, text: &str, seconds: i64) {
         let json = Json::parse(text).unwrap();
-        let inside = embedded(json).into_iter().map(|one| (one.object_type, one.object_id, one.content));
-        let kind = crate::stripe::embedded::type_of(json).expect("an object says its type");
-        let own = (kind, json.get("id").text().unwrap(), json);
-        for (kind, id, content) in inside.chain([own]) {
+        let inside = nested(json).into_iter().map(|one| (one.object_type, one.object_id, one.content, one.is_current));
+        let kind = type_of(json).expect("an object says its type");
+        let own = (kind, json.get("id").text().unwrap(), json, true);
+        for (kind, id, content, is_current) in inside.chain([own]) {
             let node = self.node(kind, &id);
+            if !is_current && node.content.is_some() {
+                continue;
+            }
+            node.is_copy = !is_current;
             node.content = Some(content.raw().to_owned());
             node.version = Some(NOW + Duration::seconds(seconds));
         }
@@ -52,6 +56,7 @@ impl World {
         self.objects.entry(ObjectKey::new("", kind, id)).or_insert(Node {
             content: None,
             version: None,
+            is_copy: false,
             deleted_at: None,
             missing_at: None,
             expansion: None,

@@ -191,6 +191,13 @@ pub fn meaning(event_type: &str) -> Meaning {
     }
 }
 
+/// The type of the snapshot event about the same change as this thin one; `None` where thin events are finer, so that the
+/// snapshot has another name.
+pub fn snapshot_of(thin_type: &str) -> Option<&str> {
+    let plain = thin_type.strip_prefix("v1.").unwrap_or(thin_type);
+    (meaning(plain) == Meaning::Snapshot).then_some(plain)
+}
+
 /// The types of snapshot events whose object is merged: those whose arrival does something.
 pub fn handled() -> impl Iterator<Item = String> {
     SNAPSHOTS.into_iter().flat_map(|(kind, words)| words.iter().map(move |word| format!("{kind}.{word}")))

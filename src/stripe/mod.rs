@@ -4,9 +4,10 @@
 //! where each field stands in which API version. None of them knows our tables.
 
 pub mod catalogue;
-pub mod embedded;
 pub mod envelope;
 pub mod json;
 pub mod lifecycle;
+pub mod moved;
+pub mod nested;
 pub mod reference;
 pub mod views;

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::embedded::TRIAL_OFFER;
 use super::json::Json;
+use super::nested::TRIAL_OFFER;
 use super::views::invoice::InvoiceView;
 use super::views::is_key;
 

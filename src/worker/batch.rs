@@ -19,8 +19,10 @@ use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
 use crate::metrics::instance::Consequence;
 use crate::outbox::claim::{self, Claimed};
+use crate::outbox::own;
 use crate::outbox::settle::{self, Settlement};
-use crate::outbox::{own, twins};
+use crate::outbox::twins::{self, Notice};
+use crate::stripe::catalogue::snapshot_of;
 
 /// What the events of a transaction came to, for the counters, once it has committed.
 #[derive(Debug, Default)]
@@ -135,24 +137,25 @@ pub(super) async fn process(
     let mut settlements = Vec::new();
     let mut work = Work::default();
     let mut merges: Vec<(EventKey, BTreeSet<ObjectKey>)> = Vec::new();
-    let mut notices: Vec<&Claimed> = Vec::new();
+    let (mut snapshots, mut notices): (Vec<&Claimed>, Vec<Notice<'_>>) = (Vec::new(), Vec::new());
     for event in &events {
         match resolve(context, event) {
             Resolved::Settled(settlement) => settlements.push(settlement),
-            Resolved::Notice => notices.push(event),
+            Resolved::Notice => notices.push(Notice { event, snapshot_type: snapshot_of(&event.event_type) }),
             Resolved::Read(object, reason) => {
                 work.demands.fetch(object, Some(event.key.created));
                 let outcome = Outcome::Ignored;
                 settlements.push(Settlement { key: event.key.clone(), outcome, reason: Some(reason) });
             }
             Resolved::Merge(merge) => {
+                snapshots.push(event);
                 merges.push((merge.event(), merge.objects().cloned().collect()));
                 add(context, &mut work, *merge);
             }
             Resolved::Unreadable(field) => tally.unreadable.push((event.key.clone(), field)),
         }
     }
-    settlements.extend(settle_notices(conn, &notices, &mut work).await?);
+    settlements.extend(settle_notices(conn, &notices, &snapshots, &mut work).await?);
     tally.reasons.extend(settlements.iter().filter_map(|one| one.reason));
     settlements.extend(apply(conn, context, work, merges, &mut tally).await?);
 
@@ -172,16 +175,18 @@ fn add(context: &Context, work: &mut Work, merge: ToMerge) {
     work.add_event(merge);
 }
 
-/// A thin event names its object only. Where the snapshot of the same change is there it has nothing to add;
-/// elsewhere its object is fetched, by a read that began after it.
+/// A thin event names its object only. Where the snapshot of the same change was merged, by this batch (`merged`) or an
+/// earlier one, it has nothing to add. Otherwise its object is fetched, by a read that began after it.
 async fn settle_notices(
     conn: &mut PgConnection,
-    notices: &[&Claimed],
+    notices: &[Notice<'_>],
+    merged: &[&Claimed],
     work: &mut Work,
 ) -> Result<Vec<Settlement>, sqlx::Error> {
-    let twins = twins::of(conn, notices).await?;
+    let mut twins = twins::merged(conn, notices).await?;
+    twins.extend(twins::among(notices, merged));
     let mut settlements = Vec::new();
-    for event in notices {
+    for Notice { event, .. } in notices {
         let (outcome, reason) = match &event.object_id {
             _ if twins.contains(&event.key) => (Outcome::Superseded, Reason::HasSnapshot),
             Some(id) => {

@@ -87,17 +87,17 @@ impl Work {
     /// Adds what an object tells apart from its content; `cause` brought it.
     pub(super) fn add_told(&mut self, cause: &str, key: &ObjectKey, told: Told) {
         let touch = self.touches.entry(cause.to_owned()).or_default();
-        touch.objects.extend(told.embedded.iter().map(|one| one.key.clone()).chain([key.clone()]));
+        touch.objects.extend(told.nested.iter().map(|one| one.key.clone()).chain([key.clone()]));
         touch.named.extend(told.named);
         touch.customers.extend(told.customers);
         touch.pays |= told.facts.iter().any(is_of_payment);
         self.facts.extend(told.facts.into_iter().map(|fact| (key.account.clone(), fact)));
-        self.incoming.embedded.extend(told.embedded);
+        self.incoming.nested.extend(told.nested);
     }
 
     /// Leaves out the copies of these objects that travelled inside others.
     pub(super) fn leave_out(&mut self, keys: &BTreeSet<ObjectKey>) {
-        self.incoming.embedded.retain(|one| !keys.contains(&one.key));
+        self.incoming.nested.retain(|one| !keys.contains(&one.key));
         let own: BTreeSet<ObjectKey> = self.incoming.reads.iter().map(|one| one.key.clone()).collect();
         for touch in self.touches.values_mut() {
             touch.objects.retain(|key| own.contains(key) || !keys.contains(key));

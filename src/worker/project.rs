@@ -20,7 +20,7 @@ use crate::projection;
 use crate::projection::graph::{Graph, Node, Question};
 use crate::renewals::follow;
 use crate::store::{self, Caused, Change};
-use crate::stripe::embedded::TRIAL_OFFER;
+use crate::stripe::nested::TRIAL_OFFER;
 
 /// What was noticed while objects were projected.
 pub(super) type Notes = BTreeMap<ObjectKey, BTreeSet<Reason>>;
@@ -149,6 +149,7 @@ async fn put_objects(
 fn node(row: MirrorRow) -> Node {
     let (deleted_at, missing_at) = (row.gone_at(), row.not_found_at());
     Node {
+        is_copy: row.content.is_some() && row.seen().is_none(),
         version: row.content.as_ref().map(|content| content.version),
         content: row.content.map(|content| content.json),
         deleted_at,

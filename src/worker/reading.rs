@@ -58,7 +58,7 @@ pub(crate) async fn merge(conn: &mut PgConnection, context: &Context, reading: R
         part.add_to(&mut work, cause);
     }
     if let Some(since) = known_since {
-        let copies = work.incoming.embedded.iter().map(|one| one.key.clone()).filter(is_shared).collect();
+        let copies = work.incoming.nested.iter().map(|one| one.key.clone()).filter(is_shared).collect();
         work.leave_out(&rows::known_since(conn, &copies, since).await?);
     }
     let Applied { changes, demands, .. } = effect::apply(conn, context, work).await?;

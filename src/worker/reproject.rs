@@ -18,7 +18,7 @@ use crate::domain::object::ObjectKey;
 use crate::jobs::demand::Demands;
 use crate::jobs::{Job, Kind, claim, settle};
 use crate::mirror::{locks, related};
-use crate::stripe::embedded::TRIAL_OFFER;
+use crate::stripe::nested::TRIAL_OFFER;
 
 /// Customers in one transaction.
 const PAGE: i64 = 100;

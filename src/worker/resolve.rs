@@ -12,8 +12,8 @@ use crate::mirror::snapshot::Snapshot;
 use crate::outbox::claim::Claimed;
 use crate::outbox::settle::Settlement;
 use crate::stripe::catalogue::{Meaning, meaning};
-use crate::stripe::embedded;
 use crate::stripe::json::Json;
+use crate::stripe::nested;
 use crate::stripe::reference::id_or_object;
 use crate::stripe::views::Unreadable;
 use crate::stripe::views::customer::CustomerView;
@@ -54,7 +54,7 @@ impl ToMerge {
 
     /// The objects that are merged.
     pub(super) fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.told.embedded.iter().map(|one| &one.key).chain([&self.arrival.key])
+        self.told.nested.iter().map(|one| &one.key).chain([&self.arrival.key])
     }
 }
 
@@ -119,8 +119,9 @@ fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let payload = event.payload.as_deref().ok_or(Unreadable { field: "its payload in billing.events" })?;
     let payload = String::from_utf8_lossy(payload);
     let Claimed { key, event_type, account, .. } = event;
-    let data = Json::parse(&payload).map_err(|_| Unreadable { field: "data" })?.get("data");
-    let snapshot = Snapshot::read(&key.event_id, key.created, event_type, data);
+    let json = Json::parse(&payload).map_err(|_| Unreadable { field: "data" })?;
+    let data = json.get("data");
+    let snapshot = Snapshot::read(&key.event_id, key.created, event_type, json);
     let snapshot = snapshot.ok_or(Unreadable { field: "data.object" })?;
     let object = data.get("object");
     let (object_type, object_id) = identify(object)?;
@@ -135,7 +136,7 @@ fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
 
 /// Type and id of the object, once it is sure that a row can be made of it.
 fn identify(object: Json<'_>) -> Result<(&'static str, String), Unreadable> {
-    let object_type = embedded::type_of(object).ok_or(Unreadable { field: "data.object.object" })?;
+    let object_type = nested::type_of(object).ok_or(Unreadable { field: "data.object.object" })?;
     match object_type {
         "customer" => _ = CustomerView::read(object)?,
         "subscription" => _ = SubscriptionView::read(object)?,

@@ -8,16 +8,16 @@ use time::OffsetDateTime;
 
 use crate::domain::object::ObjectKey;
 use crate::mirror::facts::fold::{self, Fact};
-use crate::mirror::merge::Embedded;
-use crate::stripe::embedded;
+use crate::mirror::merge::Nested;
 use crate::stripe::json::Json;
+use crate::stripe::nested;
 use crate::stripe::reference;
 
 /// What one object tells, apart from its own content.
 #[derive(Default)]
 pub(super) struct Told {
-    /// The objects that travelled inside it.
-    pub(super) embedded: Vec<Embedded>,
+    /// The objects inside it.
+    pub(super) nested: Vec<Nested>,
     /// The objects that it, or one inside it, names.
     pub(super) named: BTreeSet<ObjectKey>,
     /// The customers that it, or one inside it, names.
@@ -32,17 +32,20 @@ impl Told {
     pub(super) fn by(key: &ObjectKey, object: Json<'_>, version: OffsetDateTime, source: &str) -> Self {
         let object_key = |kind: &str, id: &str| ObjectKey::new(&key.account, kind, id);
         let mut told = Self::default();
-        let inside = embedded::embedded(object);
-        let all = inside.iter().map(|one| (one.object_type, one.content)).chain([(key.object_type.as_str(), object)]);
-        for (kind, content) in all {
-            told.facts.extend(fold::fold(kind, content, version, source));
+        let inside = nested::nested(object);
+        let all = inside.iter().map(|one| (one.object_type, one.content, one.is_current));
+        for (kind, content, is_current) in all.chain([(key.object_type.as_str(), object, true)]) {
+            let facts = fold::fold(kind, content, version, source).into_iter();
+            // a copy does not say what a subscription is at the carrier's time
+            told.facts.extend(facts.filter(|fact| is_current || !matches!(fact, Fact::Timeline { .. })));
             told.named.extend(reference::named(kind, content).iter().map(|(kind, id)| object_key(kind, id)));
             told.customers.extend(reference::customer_of(content).map(|id| object_key("customer", &id)));
         }
-        told.embedded.extend(inside.into_iter().map(|one| Embedded {
+        told.nested.extend(inside.into_iter().map(|one| Nested {
             key: object_key(one.object_type, &one.object_id),
             event_id: source.to_owned(),
             version,
+            is_current: one.is_current,
             json: one.content.raw().to_owned(),
         }));
         told

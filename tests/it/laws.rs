@@ -16,6 +16,7 @@
 //! What no read can reveal is never lost: of a deleted object Stripe gives a stub or 404, which say nothing of its last
 //! content and not when it was deleted. So the events about an object that is deleted in the end all arrive.
 
+mod acts;
 mod found;
 mod story;
 
@@ -25,7 +26,8 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
 
-use self::story::{Act, Life, Story, life};
+use self::acts::Act;
+use self::story::{Life, Story, life};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::{Event, FakeStripe, shuffled};
 
@@ -45,7 +47,7 @@ impl Fetching {
     }
 
     async fn enqueue(&self, life: &Life, events: &[Event]) {
-        let told: Vec<Value> = events.iter().map(|event| event.json(life.epoch)).collect();
+        let told: Vec<Value> = events.iter().map(|event| event.json(life.epoch_of(event))).collect();
         self.app.enqueue(told.iter()).await;
     }
 
@@ -76,7 +78,7 @@ impl Fetching {
         let stripe = FakeStripe::start_with_seed(life.seed).await;
         self.turn_to(stripe.clone());
         let mut post = Post { dice: fastrand::Rng::with_seed(life.seed), under_way: Vec::new(), lost: Vec::new() };
-        let story = Story::open(stripe.clone(), life.epoch);
+        let story = Story::open(stripe.clone(), life.oldest_epoch());
         let mut mark = 0;
         for (seconds, act, number) in &life.acts {
             stripe.tick(*seconds);

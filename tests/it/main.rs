@@ -5,6 +5,7 @@
 mod accounts;
 mod backfill;
 mod cli;
+mod copies;
 mod database;
 mod demo;
 mod docs;

@@ -1,11 +1,13 @@
 //! Order does not matter: whatever way events arrive, the rows are those of the true order.
 
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
+mod life;
+
+use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use self::life::{last_words, life};
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, price, subscription, thin, update, with};
 
@@ -121,8 +123,8 @@ async fn older_content_fills_in_under_a_tombstone_that_came_as_a_stub() {
 
 #[tokio::test]
 async fn an_order_that_cannot_be_told_is_counted_and_decided_alike() {
-    let one = with(&subscription("sub_1", "cus_1"), json!({ "metadata": { "n": "1" } }));
-    let two = with(&one, json!({ "metadata": { "n": "2" } }));
+    let one = with(&subscription("sub_1", "cus_1"), json!({ "cancel_at_period_end": true }));
+    let two = paused(&subscription("sub_1", "cus_1"));
     // no previous attributes: nothing says which came first
     let first = event("evt_1", UPDATED, 5, &one, None);
     let second = event("evt_2", UPDATED, 5, &two, None);
@@ -177,82 +179,6 @@ async fn a_thin_event_gives_way_to_its_snapshot_and_says_what_it_lacks_without_o
     assert_eq!(app.fate("evt_t1").await, "done superseded has_snapshot");
     assert_eq!(app.fate("evt_t2").await, "done ignored needs_fetch");
     app.finish().await;
-}
-
-/// One generated life of a customer and its subscriptions.
-#[derive(Debug, Clone)]
-struct Life {
-    events: Vec<Value>,
-    /// The same events in the order of arrival, some of them twice.
-    arrival: Vec<usize>,
-    /// How many events are claimed at once.
-    batch_size: usize,
-}
-
-/// A change: seconds since the one before, which object, which of its states.
-fn life() -> impl Strategy<Value = Life> {
-    let seconds = prop_oneof![3 => Just(0_i64), 1 => Just(1), 1 => 2..40_i64];
-    // mostly one subscription that goes to and fro, so that circuits are common
-    let object = prop_oneof![4 => Just(1_usize), 1 => Just(0), 1 => Just(2)];
-    let state = prop_oneof![3 => 0..2_usize, 1 => 2..4_usize];
-    prop::collection::vec((seconds, object, state), 3..10).prop_flat_map(|changes| {
-        let events = tell(&changes);
-        let twice: Vec<usize> = (0..events.len()).chain(0..events.len() / 2).collect();
-        (Just(events), Just(twice).prop_shuffle(), 1..6_usize).prop_map(|(events, arrival, batch_size)| Life {
-            events,
-            arrival,
-            batch_size,
-        })
-    })
-}
-
-/// The states that an object of a life can have: few, so that walks come back to where they were.
-fn state_of(object: usize, state: usize) -> Value {
-    match (object, state) {
-        (0, 0) => customer("cus_1", "Ada"),
-        (0, 1) => customer("cus_1", "Ada L."),
-        (0, _) => with(
-            &customer("cus_1", "Ada"),
-            json!({ "metadata": { "workspace_id": "550e8400-e29b-41d4-a716-446655440000" } }),
-        ),
-        (which, state) => {
-            let plain = subscription(&format!("sub_{which}"), "cus_1");
-            match state {
-                0 => plain,
-                1 => paused(&plain),
-                2 => with(&plain, json!({ "cancel_at_period_end": true })),
-                _ => with(&paused(&plain), json!({ "status": "past_due" })),
-            }
-        }
-    }
-}
-
-/// The events of a life, in their true order; their ids say nothing of it.
-fn tell(changes: &[(i64, usize, usize)]) -> Vec<Value> {
-    let mut states = [None, None, None];
-    let mut second = 0;
-    let mut events = Vec::new();
-    for (number, (seconds, object, state)) in changes.iter().enumerate() {
-        second += seconds;
-        let id = format!("evt_{:03}", (number * 37 + 11) % 101);
-        let kind = if *object == 0 { "customer" } else { "customer.subscription" };
-        let new = state_of(*object, *state);
-        match states[*object].replace(new.clone()) {
-            None => events.push(event(&id, &format!("{kind}.created"), second, &new, None)),
-            Some(old) if old == new => {}
-            Some(old) => events.push(update(&id, &format!("{kind}.updated"), second, &old, &new)),
-        }
-    }
-    events
-}
-
-/// The last state that a life tells of each object, in one event each.
-fn last_words(events: &[Value]) -> Vec<Value> {
-    let mut last = std::collections::BTreeMap::new();
-    for event in events {
-        last.insert(event["data"]["object"]["id"].to_string(), event.clone());
-    }
-    last.into_values().collect()
 }
 
 impl TestApp {
@@ -387,4 +313,51 @@ async fn a_subscription_that_changes_its_customer_waits_for_the_lock_of_the_old_
     let customer = app.text("SELECT stripe_customer_id FROM billing.subscriptions").await;
     assert_eq!(customer.as_deref(), Some("cus_b"));
     app.finish().await;
+}
+
+/// A snapshot that changed nothing is no substitute for a thin event, and neither is one of another change.
+#[tokio::test]
+async fn a_thin_event_beside_a_snapshot_that_was_not_merged_is_read() {
+    let app = TestApp::start().await;
+    let object = subscription("sub_1", "cus_1");
+    let at = "2026-01-01T00:00:05.250Z";
+    let informational = event("evt_1", "customer.subscription.trial_will_end", 5, &object, None);
+    let foreign = with(&event("evt_2", UPDATED, 5, &object, None), json!({ "livemode": true }));
+    let created = event("evt_3", "customer.subscription.created", 5, &object, None);
+    let updated = thin("evt_t1", "v1.customer.subscription.updated", at, "subscription", "sub_1");
+    app.deliver_and_drain(&[informational, foreign, created, updated]).await;
+    assert_eq!(app.fate("evt_t1").await, "done ignored needs_fetch", "none of them is the snapshot of this change");
+    // the same change, merged by an earlier batch and by the same one; and a finer kind, whose snapshot has another name
+    let again = thin("evt_t2", "v1.customer.subscription.created", at, "subscription", "sub_1");
+    let finer = thin("evt_t3", "v1.customer.subscription.item_added", at, "subscription", "sub_1");
+    let late = thin("evt_t4", "v1.customer.subscription.updated", at, "subscription", "sub_1");
+    let snapshot = event("evt_4", UPDATED, 5, &object, None);
+    app.deliver_and_drain(&[again, finer]).await;
+    app.deliver_and_drain(&[late, snapshot]).await;
+    for (id, expected) in [
+        ("evt_t2", "done superseded has_snapshot"),
+        ("evt_t3", "done superseded has_snapshot"),
+        ("evt_t4", "done superseded has_snapshot"),
+    ] {
+        assert_eq!(app.fate(id).await, expected, "{id}");
+    }
+    app.finish().await;
+}
+
+/// A creation and an update of one second whose `previous_attributes` name less than what changed, in one API version and
+/// in two: the update is the last, in any order, and nothing is in doubt.
+#[tokio::test]
+async fn a_creation_is_never_the_last_of_its_second_beside_an_update() {
+    let before = with(&subscription("sub_1", "cus_1"), json!({ "status": "incomplete" }));
+    let after = with(&before, json!({ "status": "active", "cancel_at_period_end": true, "pending_setup_intent": "x" }));
+    let created = event("evt_9", "customer.subscription.created", 5, &before, None);
+    let updated = event("evt_1", UPDATED, 5, &after, Some(json!({ "status": "incomplete" })));
+    let old = with(&created, json!({ "api_version": "2020-08-27" }));
+    for order in [[&created, &updated], [&updated, &created], [&old, &updated], [&updated, &old]] {
+        let app = TestApp::start().await;
+        app.deliver_and_drain(&order.map(Clone::clone)).await;
+        assert_eq!(app.text("SELECT stripe_status FROM billing.subscriptions").await.as_deref(), Some("active"));
+        assert!(app.metric("billing_sync_order_ambiguous_total") < 1.0);
+        app.finish().await;
+    }
 }

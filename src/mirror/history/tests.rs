@@ -46,7 +46,14 @@ fn events(changes: &[Change], with_creation: bool, salt: u64) -> Vec<Snapshot> {
     let mut tell = |at, stage, fields, previous| {
         let number = (events.len() as u64 + 1).wrapping_mul(salt | 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let event_id = format!("evt_{number:020}");
-        events.push(Snapshot { event_id, created: at, stage, content: Some(object(fields)), previous });
+        events.push(Snapshot {
+            event_id,
+            created: at,
+            stage,
+            content: Some(object(fields)),
+            previous,
+            api_version: None,
+        });
     };
     if with_creation {
         tell(at, Stage::Created, fields, None);
@@ -108,6 +115,7 @@ fn update(second: i64, from: u8, to: u8) -> Snapshot {
         stage: Stage::Updated,
         content: Some(object((to, 0))),
         previous: previous((from, 0), (to, 0)),
+        api_version: None,
     }
 }
 
@@ -130,7 +138,7 @@ fn what_the_mirror_remembers_stands_for_an_archive_that_is_gone() {
     let mut history = History::complete_after(None);
     history.add(update(20, 0, 1));
     history.add(update(20, 1, 0));
-    history.remember(epoch, State::of(crate::stripe::json::Json::parse(&object((1, 0))).unwrap()));
+    history.remember(epoch, &object((1, 0)));
     let Answer::Head(head) = history.head() else { panic!("no head") };
     assert_eq!((head.snapshot.content.unwrap(), head.doubt), (object((1, 0)), false));
 }
@@ -159,8 +167,8 @@ fn what_the_mirror_remembers_counts_only_where_the_archive_does_not_reach() {
     let mut history = History::complete_after(None);
     history.add(update(20, 0, 1));
     history.add(update(20, 1, 0));
-    let known = State::of(crate::stripe::json::Json::parse(&object((1, 0))).unwrap());
-    history.remember(epoch + Duration::seconds(20), known);
+    let known = object((1, 0));
+    history.remember(epoch + Duration::seconds(20), &known);
     let Answer::Head(head) = history.head() else { panic!("no head") };
     assert!(head.doubt, "a state of that second is no state before it");
 }

@@ -75,11 +75,15 @@ fn an_event_about_the_discount_counts_where_it_is_newer_than_the_customer() {
     assert_eq!(coupon(&discounted.clone().put(newer)).as_deref(), Some("A"), "another of the same second");
     let same = newer.replace("di_2", "di_1");
     assert_eq!(coupon(&discounted.clone().put(&same)).as_deref(), Some("B"), "the same one, told once more");
-    let of_subscription = newer.replace("null", r#""sub_1""#);
-    assert_eq!(coupon(&discounted.clone().put_later(5, &of_subscription)).as_deref(), Some("A"));
+    for scope in ["subscription", "subscription_item", "invoice", "invoice_item", "checkout_session"] {
+        let narrower = newer.replace(r#""subscription":null"#, &format!(r#""{scope}":"x_1""#));
+        assert_eq!(coupon(&discounted.clone().put_later(5, &narrower)).as_deref(), Some("A"), "{scope}");
+    }
+    let replaced = discounted.clone().put_later(5, newer).delete("discount", "di_2", 9);
+    assert_eq!(coupon(&replaced), None, "the one in its place was deleted");
     assert_eq!(coupon(&discounted.clone().delete("discount", "di_1", 5)), None);
     let readded = discounted.delete("discount", "di_1", -5);
-    assert_eq!(coupon(&readded).as_deref(), Some("A"), "the customer has it since");
+    assert_eq!(coupon(&readded), None, "a deleted discount never comes back, whoever names it");
 }
 
 #[test]
@@ -157,4 +161,12 @@ fn a_method_that_was_never_seen_is_to_be_read() {
         .put(r#"{"id":"card_1","object":"card","brand":"Visa","last4":"4242"}"#);
     assert_eq!(method(&both), some(["", "", ""]), "nothing stands in for it meanwhile");
     assert!(contact.notes.contains(&Reason::NeedsFetch));
+}
+
+#[test]
+fn the_copy_of_a_discount_says_nothing_of_the_customer() {
+    let without = customer_with(r#""discount":null"#);
+    let invoice = r#"{"id":"in_1","object":"invoice","customer":"cus_1","discount":{"id":"di_1","object":"discount",
+        "customer":"cus_1","subscription":null,"invoice":null,"coupon":{"id":"A","object":"coupon"}}}"#;
+    assert_eq!(without.put_later(5, invoice).contact().row.active_discount, None);
 }

@@ -10,7 +10,7 @@ use super::reader::{Reader, reference};
 use crate::stripe::json::Json;
 
 /// What we read of a charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChargeView {
     /// `status`: pending, failed or succeeded.
     pub status: Option<String>,
@@ -53,7 +53,7 @@ impl ChargeView {
 const SEPA: &str = "sepa_debit";
 
 /// What we read of a payment intent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PaymentIntentView {
     /// `latest_charge`, or the first of the old `charges`, which are the newest first.
     pub charge_id: Option<String>,
@@ -86,7 +86,7 @@ impl PaymentIntentView {
 }
 
 /// What we read of a dispute.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DisputeView {
     /// `charge`.
     pub charge_id: Option<String>,

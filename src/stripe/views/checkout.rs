@@ -16,7 +16,7 @@ const STATUSES: [&str; 3] = ["complete", "expired", "open"];
 const PAYMENT_STATUSES: [&str; 3] = ["no_payment_required", "paid", "unpaid"];
 
 /// What we read of a checkout session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckoutView {
     /// `livemode`.
     pub livemode: Option<bool>,

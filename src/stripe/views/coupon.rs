@@ -13,7 +13,7 @@ use crate::stripe::json::Json;
 const DURATIONS: [&str; 3] = ["forever", "once", "repeating"];
 
 /// What we read of a coupon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CouponView {
     /// `livemode`.
     pub livemode: Option<bool>,

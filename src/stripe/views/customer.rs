@@ -15,7 +15,7 @@ use crate::domain::event::Reason;
 use crate::stripe::json::Json;
 
 /// What we read of a customer.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CustomerView {
     /// `id`.
     pub id: String,
@@ -44,7 +44,7 @@ pub struct CustomerView {
 }
 
 /// A customer's address. An empty text is `None`: Stripe's own forms send both for a line left blank.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct AddressView {
     /// `line1`.
     pub line1: Option<String>,

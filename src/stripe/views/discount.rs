@@ -11,13 +11,16 @@ use time::OffsetDateTime;
 use super::reader::Reader;
 use crate::stripe::json::Json;
 
+/// The fields of a discount that is applied to less than all of a customer's invoices.
+const NARROWER: [&str; 5] = ["checkout_session", "invoice", "invoice_item", "subscription", "subscription_item"];
+
 /// A discount that names its coupon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DiscountView {
     /// `id`; the oldest versions give none.
     pub id: Option<String>,
-    /// `subscription`; none where the discount is the customer's.
-    pub subscription_id: Option<String>,
+    /// It is the customer's own: it names no subscription, subscription item, invoice, invoice item or checkout session.
+    pub of_customer: bool,
     /// The coupon's id.
     pub coupon_id: String,
     /// From then on it has no effect; `None` is for ever.
@@ -46,7 +49,7 @@ impl DiscountView {
         };
         Some(Self {
             id: discount.get("id").text(),
-            subscription_id: discount.get("subscription").text(),
+            of_customer: NARROWER.iter().all(|scope| discount.get(scope).is_null()),
             coupon_id,
             ends_at: reader.instant(discount.get("end")),
         })
@@ -54,7 +57,7 @@ impl DiscountView {
 }
 
 /// One entry of a list of discounts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listed {
     /// Only its id stands there, as usual since 2023-10.
     Id(String),
@@ -139,12 +142,8 @@ mod tests {
     #[test]
     fn one_discount_a_coupon_in_the_order_of_the_ids_and_the_later_end_stands() {
         let (early, late) = (datetime!(2026-01-01 0:00 UTC), datetime!(2026-06-01 0:00 UTC));
-        let discount = |coupon: &str, ends_at| DiscountView {
-            id: None,
-            subscription_id: None,
-            coupon_id: coupon.to_owned(),
-            ends_at,
-        };
+        let discount =
+            |coupon: &str, ends_at| DiscountView { id: None, of_customer: true, coupon_id: coupon.to_owned(), ends_at };
         let found = by_coupon([
             discount("B", Some(late)),
             discount("C", None),

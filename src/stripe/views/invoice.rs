@@ -9,7 +9,7 @@ use super::reader::{Reader, reference};
 use crate::stripe::json::{Json, Object};
 
 /// What we read of an invoice.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InvoiceView {
     /// The subscription that it bills.
     pub subscription_id: Option<String>,
@@ -69,7 +69,7 @@ fn subscription_of(invoice: &Object<'_>) -> Option<String> {
 }
 
 /// What we read of an invoice payment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InvoicePaymentView {
     /// `invoice`.
     pub invoice_id: Option<String>,

@@ -10,7 +10,7 @@ use super::standing::Standing;
 use crate::stripe::json::Json;
 
 /// What we read of a subscription item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ItemView {
     /// `id`.
     pub id: Option<String>,
@@ -27,7 +27,7 @@ pub struct ItemView {
 }
 
 /// What we read of an item's `current_trial`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrialView {
     /// `start_date`.
     pub start: Option<OffsetDateTime>,

@@ -7,7 +7,7 @@ use super::reader::Reader;
 use crate::stripe::json::Json;
 
 /// A way to pay.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MethodView {
     /// `type` of the payment method (`card`, `sepa_debit` …); unknown ones pass through.
     pub kind: String,

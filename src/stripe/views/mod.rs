@@ -4,6 +4,7 @@
 //! fields to old versions too, so an old event of today may carry either) and what a readable value is. Must not
 //! know our tables, nor what a value means there. PURE; called by the projection and by the worker.
 
+pub mod any;
 pub mod charge;
 pub mod checkout;
 pub mod coupon;

@@ -14,7 +14,7 @@ const INTERVALS: [&str; 4] = ["day", "week", "month", "year"];
 const USAGE_TYPES: [&str; 2] = ["licensed", "metered"];
 
 /// What we read of a price or plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PriceView {
     /// `id`.
     pub id: String,

@@ -10,7 +10,7 @@ use crate::domain::event::Reason;
 use crate::stripe::json::Json;
 
 /// What we read of a product.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProductView {
     /// `name`.
     pub name: Option<String>,

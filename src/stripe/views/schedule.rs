@@ -10,7 +10,7 @@ use super::reader::{Reader, reference};
 use crate::stripe::json::Json;
 
 /// What we read of a subscription schedule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScheduleView {
     /// When the phase that runs now ends; none before the first and after the last.
     pub current_phase_end: Option<OffsetDateTime>,
@@ -27,7 +27,7 @@ pub struct ScheduleView {
 }
 
 /// What we read of one phase.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PhaseView {
     /// `start_date`.
     pub start: Option<OffsetDateTime>,
@@ -38,7 +38,7 @@ pub struct PhaseView {
 }
 
 /// What we read of one element of `pause_schedules`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlannedPauseView {
     /// `pause.pause_at`.
     pub pause_at: Option<OffsetDateTime>,

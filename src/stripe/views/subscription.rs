@@ -25,7 +25,7 @@ const TRIAL_END_BEHAVIORS: [&str; 3] = ["cancel", "create_invoice", "pause"];
 pub const NO_CUSTOMER: &str = "subscription.customer";
 
 /// What we read of a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubscriptionView {
     /// `id`.
     pub id: String,

@@ -6,7 +6,7 @@ use super::reader::Reader;
 use crate::stripe::json::Json;
 
 /// What we read of a trial offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrialOfferView {
     /// `end_behavior.transition.price`: the price that the item changes to when the trial ends.
     pub next_price_id: Option<String>,

@@ -11,7 +11,7 @@ use crate::stripe::json::Json;
 const KEYS: [&str; 2] = ["workspace_id", "workspaceId"];
 
 /// What the metadata say. The text itself is not kept: it is free text, and need not be an id at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum WorkspaceLink {
     /// Neither key is there, or only with a blank value (Stripe removes a key that is set to the empty text).
     #[default]

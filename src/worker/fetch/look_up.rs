@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use crate::client::{ApiError, PaymentsOf, Read, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
-use crate::stripe::embedded::TRIAL_OFFER;
 use crate::stripe::json::Json;
+use crate::stripe::nested::TRIAL_OFFER;
 use crate::stripe::reference::id_or_object;
 use crate::stripe::views::generation_failure;
 use crate::worker::part::{Part, object_of, version};

@@ -112,7 +112,7 @@ async fn a_confirm_is_spared_where_a_fetch_has_told_as_much() {
     sync.pass_the_margin();
     let event: Value = sync.stripe.events().pop().unwrap().thin();
     let mut thin = event.clone();
-    thin["type"] = json!("v1.customer.created"); // no snapshot of this one is there
+    thin["type"] = json!("v1.customer.created"); // the snapshots of that second are of another change
     sync.app.deliver(&thin).await;
     sync.settle().await;
     assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 1);

@@ -9,142 +9,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::support::stripe::{Epoch, FakeStripe};
-
-/// What can happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Act {
-    NewCustomer,
-    Rename,
-    Move,
-    DeleteCustomer,
-    Subscribe,
-    Trial,
-    Convert,
-    SwitchPrice,
-    ReplaceItem,
-    AddItem,
-    WaitForPayment,
-    ApplyPending,
-    ExpirePending,
-    PauseCollection,
-    ResumeCollection,
-    Pause,
-    Resume,
-    PastDue,
-    Recover,
-    Renew,
-    CancelAtPeriodEnd,
-    Uncancel,
-    CancelNow,
-    Bill,
-    DebitPending,
-    DebitFails,
-    DebitSucceeds,
-    CardSucceeds,
-    PayOutOfBand,
-    Void,
-    Dispute,
-    WinDispute,
-    LoseDispute,
-    DiscountSubscription,
-    DiscountCustomer,
-    EndDiscount,
-    NewCard,
-    SetDefault,
-    Detach,
-    NetworkUpdate,
-    Schedule,
-    NextPhase,
-    Release,
-    RenameProduct,
-    ChangeLimit,
-    MarkPrice,
-    /// Nothing happens, but events arrive and objects are read.
-    Read,
-}
-
-/// What comes more often stands here more often.
-const ACTS: [Act; 75] = {
-    use Act::*;
-    [
-        NewCustomer,
-        Rename,
-        Rename,
-        Move,
-        DeleteCustomer,
-        Subscribe,
-        Subscribe,
-        Trial,
-        Trial,
-        Convert,
-        Convert,
-        SwitchPrice,
-        SwitchPrice,
-        SwitchPrice,
-        ReplaceItem,
-        ReplaceItem,
-        AddItem,
-        AddItem,
-        WaitForPayment,
-        WaitForPayment,
-        ApplyPending,
-        ExpirePending,
-        PauseCollection,
-        PauseCollection,
-        PauseCollection,
-        ResumeCollection,
-        ResumeCollection,
-        ResumeCollection,
-        Pause,
-        Pause,
-        Resume,
-        Resume,
-        PastDue,
-        Recover,
-        Renew,
-        CancelAtPeriodEnd,
-        CancelAtPeriodEnd,
-        Uncancel,
-        Uncancel,
-        CancelNow,
-        Bill,
-        Bill,
-        Bill,
-        DebitPending,
-        DebitFails,
-        DebitFails,
-        DebitFails,
-        DebitSucceeds,
-        DebitSucceeds,
-        CardSucceeds,
-        PayOutOfBand,
-        Void,
-        Dispute,
-        Dispute,
-        WinDispute,
-        LoseDispute,
-        DiscountSubscription,
-        DiscountSubscription,
-        DiscountCustomer,
-        EndDiscount,
-        EndDiscount,
-        NewCard,
-        SetDefault,
-        SetDefault,
-        Detach,
-        NetworkUpdate,
-        Schedule,
-        Schedule,
-        NextPhase,
-        Release,
-        RenameProduct,
-        ChangeLimit,
-        MarkPrice,
-        Read,
-        Read,
-    ]
-};
+use super::acts::{ACTS, Act};
+use crate::support::stripe::{Epoch, Event, FakeStripe};
 
 /// One life and how its events arrive.
 #[derive(Debug, Clone)]
@@ -152,6 +18,8 @@ pub(super) struct Life {
     /// Seconds since the act before, the act, and whom it happens to.
     pub(super) acts: Vec<(i64, Act, usize)>,
     pub(super) epoch: Epoch,
+    /// The API version of every other event: an endpoint is pinned to one, and the account's list has another.
+    pub(super) other_epoch: Epoch,
     /// Decides the ids of events and everything about their arrival.
     pub(super) seed: u64,
     /// How many of a hundred events are never delivered.
@@ -160,14 +28,28 @@ pub(super) struct Life {
     pub(super) batch_size: usize,
 }
 
+impl Life {
+    /// The API version in which an event is rendered: always the same for one event.
+    pub(super) fn epoch_of(&self, event: &Event) -> Epoch {
+        if event.id.ends_with(['0', '2', '4', '6', '8', 'a', 'c', 'e']) { self.epoch } else { self.other_epoch }
+    }
+
+    /// The oldest one, which shows the least.
+    pub(super) fn oldest_epoch(&self) -> Epoch {
+        self.epoch.min(self.other_epoch)
+    }
+}
+
 pub(super) fn life() -> impl Strategy<Value = Life> {
     let seconds = prop_oneof![5 => Just(0_i64), 2 => Just(1), 2 => 2..15_i64, 1 => 15..200_000_i64];
     let acts = prop::collection::vec((seconds, select(&ACTS[..]), 0..60_usize), 5..28);
     let lost = prop_oneof![Just(0_u8), 1..40_u8];
-    let how = (select(&Epoch::ALL[..]), 0..1000_u64, lost, 1..5_usize, 1..12_usize);
-    (acts, how).prop_map(|(acts, (epoch, seed, lost, workers, batch_size))| Life {
+    let epochs = (select(&Epoch::ALL[..]), prop::option::weighted(0.5, select(&Epoch::ALL[..])));
+    let how = (epochs, 0..1000_u64, lost, 1..5_usize, 1..12_usize);
+    (acts, how).prop_map(|(acts, ((epoch, other), seed, lost, workers, batch_size))| Life {
         acts,
         epoch,
+        other_epoch: other.unwrap_or(epoch),
         seed,
         lost,
         workers,
@@ -182,8 +64,10 @@ pub(super) struct Story {
     prices: Vec<String>,
     coupons: Vec<String>,
     bank: String,
-    /// Before 2023-10 a payload shows one discount only, so a subscription has no more.
+    /// Before 2023-10 a payload shows one discount only, so a subscription has no more, and none of an item.
     one_discount: bool,
+    /// Before basil a payload shows one period only, so a subscription has no item with a period of its own.
+    one_period: bool,
 }
 
 const WORKSPACES: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "6fa459ea-ee8a-4ca4-894e-db77e160355e"];
@@ -203,7 +87,8 @@ impl Story {
         stripe.attach(&bank, &customer);
         stripe.attach(&stripe.card("visa", "4242"), &customer);
         stripe.subscribe(&customer, &prices[0]);
-        Self { stripe, product, prices, coupons, bank, one_discount: epoch < Epoch::V2024 }
+        let (one_discount, one_period) = (epoch < Epoch::V2024, epoch < Epoch::Basil);
+        Self { stripe, product, prices, coupons, bank, one_discount, one_period }
     }
 
     /// One of the objects of this kind that `fits`, by number.
@@ -248,7 +133,11 @@ impl Story {
             | Act::Dispute
             | Act::WinDispute
             | Act::LoseDispute => self.of_money(act, number),
-            Act::DiscountSubscription | Act::DiscountCustomer | Act::EndDiscount => self.of_discount(act, number),
+            Act::DiscountSubscription
+            | Act::DiscountCustomer
+            | Act::DiscountInvoice
+            | Act::DiscountItem
+            | Act::EndDiscount => self.of_discount(act, number),
             Act::NewCard | Act::SetDefault | Act::Detach | Act::NetworkUpdate => self.of_method(act, number),
             Act::AddItem
             | Act::WaitForPayment
@@ -360,8 +249,13 @@ impl Story {
                 let customer = self.one("customer", number, |one| one["discount"].is_null())?;
                 stripe.discount(&id(&customer), coupon);
             }
+            Act::DiscountInvoice => _ = stripe.discount_invoice(&self.open_invoice(number)?, coupon),
+            Act::DiscountItem if self.one_discount => {}
+            Act::DiscountItem => _ = stripe.discount_item(&self.subscription(number, |_| true)?, coupon),
             _ => {
-                let discount = self.one("discount", number, |one| self.is_alive(&one["customer"]))?;
+                let is_narrower = |one: &Value| !one["invoice"].is_null() || !one["subscription_item"].is_null();
+                let fits = |one: &Value| self.is_alive(&one["customer"]) && !is_narrower(one);
+                let discount = self.one("discount", number, fits)?;
                 stripe.end_discount(&id(&discount));
             }
         }

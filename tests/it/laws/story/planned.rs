@@ -12,8 +12,10 @@ impl Story {
         match act {
             // Stripe refuses two items at one price
             Act::AddItem => {
-                let lacks =
-                    |one: &Value| one["items"]["data"].as_array().unwrap().iter().all(|item| item["price"] != **price);
+                let lacks = |one: &Value| {
+                    let items = one["items"]["data"].as_array().unwrap();
+                    !self.one_period && items.iter().all(|item| item["price"]["id"] != **price)
+                };
                 _ = stripe.add_item(&self.subscription(number, lacks)?, price);
             }
             Act::WaitForPayment => stripe.set_pending_update(&self.subscription(number, |_| true)?, price),

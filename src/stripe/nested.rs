@@ -1,0 +1,294 @@
+//! The objects inside another object (its carrier): the price of a subscription's item, the charge of a payment intent,
+//! whatever a read expanded. Each has a key of its own in the mirror.
+//!
+//! PURE. Owns the one table of paths that says which nested objects show their current state and which are copies of
+//! another time or scope. A whole object is found wherever it is, because Stripe moves fields between versions.
+
+use std::collections::BTreeMap;
+
+use super::json::{Json, Object};
+use super::views::whole;
+
+/// A trial offer of an item, which Stripe shows only in reads.
+pub const TRIAL_OFFER: &str = "product_catalog.trial_offer";
+
+/// The types of objects that the mirror holds, by Stripe's names.
+pub const TYPES: [&str; 21] = [
+    "bank_account",
+    "card",
+    "charge",
+    "checkout.session",
+    "coupon",
+    "customer",
+    "discount",
+    "dispute",
+    "invoice",
+    "invoice_payment",
+    "mandate",
+    "payment_intent",
+    "payment_method",
+    "plan",
+    "price",
+    "product",
+    TRIAL_OFFER,
+    "promotion_code",
+    "source",
+    "subscription",
+    "subscription_schedule",
+];
+
+/// Paths at which a carrier shows the state of a nested object at the carrier's own time: fields that Stripe fills in from
+/// the object itself, and references that a read expands.
+///
+/// A path leads to the nested object from the nearest object of [`TYPES`] around it; elements of an array add nothing.
+/// What is inside a copy is a copy too.
+const CURRENT: [(&str, &[&str]); 18] = [
+    ("bank_account", &["customer"]),
+    ("card", &["customer"]),
+    ("charge", &["customer", "dispute", "invoice", "payment_intent"]),
+    ("checkout.session", &["customer", "invoice", "payment_intent", "subscription"]),
+    (
+        "customer",
+        &[
+            "default_source",
+            "discount",
+            "invoice_settings.default_payment_method",
+            "sources.data",
+            "subscriptions.data",
+        ],
+    ),
+    ("dispute", &["charge", "payment_intent"]),
+    (
+        "invoice",
+        &[
+            "charge",
+            "customer",
+            "default_payment_method",
+            "default_source",
+            "parent.subscription_details.subscription",
+            "payment_intent",
+            "payments.data",
+            "subscription",
+        ],
+    ),
+    ("invoice_payment", &["invoice", "payment.charge", "payment.payment_intent"]),
+    ("mandate", &["payment_method"]),
+    ("payment_intent", &["charges.data", "customer", "invoice", "latest_charge", "payment_method"]),
+    ("payment_method", &["customer"]),
+    ("plan", &["product"]),
+    ("price", &["product"]),
+    ("product", &["default_price"]),
+    (TRIAL_OFFER, &["end_behavior.transition.price", "price"]),
+    ("promotion_code", &["customer"]),
+    (
+        "subscription",
+        &[
+            "customer",
+            "default_payment_method",
+            "default_source",
+            "discount",
+            "discounts",
+            "items.data.current_trial.trial_offer",
+            "items.data.discounts",
+            "items.data.plan",
+            "items.data.price",
+            "latest_invoice",
+            "plan",
+            "schedule",
+        ],
+    ),
+    ("subscription_schedule", &["customer", "subscription"]),
+];
+
+/// Paths at which a carrier shows a nested object of another time or scope: as it was when it was charged, applied or
+/// redeemed, or as it will be. A path that is in neither table counts as one of these, because a copy replaces nothing.
+const COPIES: [(&str, &[&str]); 8] = [
+    ("charge", &["source"]),
+    (
+        "checkout.session",
+        &[
+            "discounts.coupon",
+            "discounts.promotion_code",
+            "line_items.data.discounts.discount",
+            "line_items.data.price",
+            "total_details.breakdown.discounts.discount",
+        ],
+    ),
+    ("discount", &["coupon", "customer", "promotion_code", "source.coupon"]),
+    (
+        "invoice",
+        &[
+            "discount",
+            "discounts",
+            "lines.data.discount_amounts.discount",
+            "lines.data.discounts",
+            "lines.data.plan",
+            "lines.data.price",
+            "lines.data.pricing.price_details.price",
+            "total_discount_amounts.discount",
+        ],
+    ),
+    ("payment_intent", &["last_payment_error.payment_method", "last_payment_error.source", "source"]),
+    ("promotion_code", &["coupon", "promotion.coupon"]),
+    (
+        "subscription",
+        &[
+            "pending_update.discount",
+            "pending_update.discounts",
+            "pending_update.subscription_items.discounts",
+            "pending_update.subscription_items.plan",
+            "pending_update.subscription_items.price",
+        ],
+    ),
+    (
+        "subscription_schedule",
+        &[
+            "default_settings.default_payment_method",
+            "phases.add_invoice_items.discounts.coupon",
+            "phases.add_invoice_items.discounts.discount",
+            "phases.add_invoice_items.discounts.promotion_code",
+            "phases.add_invoice_items.price",
+            "phases.coupon",
+            "phases.default_payment_method",
+            "phases.discounts.coupon",
+            "phases.discounts.discount",
+            "phases.discounts.promotion_code",
+            "phases.items.discounts.coupon",
+            "phases.items.discounts.discount",
+            "phases.items.discounts.promotion_code",
+            "phases.items.plan",
+            "phases.items.price",
+            "phases.plans.plan",
+            "phases.plans.price",
+        ],
+    ),
+];
+
+/// Stripe expands four levels at most, and its own nesting is some ten deep.
+const DEEPEST: usize = 24;
+
+/// An object inside another one.
+#[derive(Debug, Clone)]
+pub struct Nested<'a> {
+    /// Stripe's name of its type.
+    pub object_type: &'static str,
+    /// Its id.
+    pub object_id: String,
+    /// The object as it was written.
+    pub content: Json<'a>,
+    /// It shows the state at the carrier's time; otherwise it is a copy of another time or scope.
+    pub is_current: bool,
+}
+
+/// The type of an object, where the mirror holds it.
+pub fn type_of(object: Json<'_>) -> Option<&'static str> {
+    known(&object.get("object").text()?)
+}
+
+fn known(name: &str) -> Option<&'static str> {
+    TYPES.into_iter().find(|known| *known == name)
+}
+
+/// The whole objects inside `object`, itself left out, in the order of type and id, each once. Bare ids and the stubs
+/// of deleted objects carry no content.
+///
+/// From 2020-08-27 on an item has a price and a plan of one id: the plan is the price's older shape and adds nothing.
+pub fn nested(object: Json<'_>) -> Vec<Nested<'_>> {
+    let mut found: BTreeMap<(&'static str, String), Nested<'_>> = BTreeMap::new();
+    each(object, &mut |_, _, one| {
+        // twice in one payload: the current one, then the one that says more, then the same one on every machine
+        let rank = |one: &Nested<'_>| (one.is_current, one.content.raw().len(), one.content.raw().to_owned());
+        let key = (one.object_type, one.object_id.clone());
+        if found.get(&key).is_none_or(|known| rank(known) < rank(&one)) {
+            found.insert(key, one);
+        }
+    });
+    let prices: BTreeMap<String, bool> = found.values().filter(|one| one.object_type == "price").map(place).collect();
+    let says_more = |plan: &Nested<'_>| prices.get(&plan.object_id).is_none_or(|current| plan.is_current && !current);
+    found.into_values().filter(|one| one.object_type != "plan" || says_more(one)).collect()
+}
+
+fn place(one: &Nested<'_>) -> (String, bool) {
+    (one.object_id.clone(), one.is_current)
+}
+
+/// Calls `visit` with every whole object inside `object`, its carrier and its path there.
+fn each<'a>(object: Json<'a>, visit: &mut impl FnMut(&'static str, &str, Nested<'a>)) {
+    let object_type = type_of(object).unwrap_or_default();
+    if let Some(members) = object.object() {
+        let carrier = Carrier { object_type, is_current: true, start: 0 };
+        Search { path: String::new(), visit }.members(carrier, &members, 0);
+    }
+}
+
+/// The nearest object of [`TYPES`] around the place that the search has come to.
+#[derive(Clone, Copy)]
+struct Carrier {
+    object_type: &'static str,
+    is_current: bool,
+    /// How much of the path leads to the carrier itself.
+    start: usize,
+}
+
+struct Search<'s, F> {
+    path: String,
+    visit: &'s mut F,
+}
+
+impl<'a, F: FnMut(&'static str, &str, Nested<'a>)> Search<'_, F> {
+    fn members(&mut self, carrier: Carrier, members: &Object<'a>, depth: usize) {
+        for (key, value) in members.iter() {
+            let end = self.path.len();
+            self.path.push('.');
+            self.path.push_str(key);
+            self.value(carrier, value, depth + 1);
+            self.path.truncate(end);
+        }
+    }
+
+    fn value(&mut self, carrier: Carrier, value: Json<'a>, depth: usize) {
+        if depth > DEEPEST {
+            return;
+        }
+        if let Some(members) = value.object() {
+            let object_type = members.get("object").text().and_then(|name| known(&name));
+            let carrier = match object_type {
+                Some(object_type) => self.object(carrier, object_type, value),
+                None => carrier,
+            };
+            self.members(carrier, &members, depth);
+        } else if value.raw().starts_with('[') {
+            for element in value.array().unwrap_or_default() {
+                self.value(carrier, element, depth + 1);
+            }
+        }
+    }
+
+    /// Visits an object, which is the carrier of what is inside it.
+    fn object(&mut self, carrier: Carrier, object_type: &'static str, content: Json<'a>) -> Carrier {
+        let path = self.path[carrier.start..].trim_start_matches('.');
+        let is_current = carrier.is_current && shown(carrier.object_type, path) == Some(Shown::Current);
+        if let Some(object_id) = whole(content) {
+            (self.visit)(carrier.object_type, path, Nested { object_type, object_id, content, is_current });
+        }
+        Carrier { object_type, is_current, start: self.path.len() }
+    }
+}
+
+/// Which state of a nested object a carrier shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// The state at the carrier's time.
+    Current,
+    /// A copy of another time or scope.
+    Copy,
+}
+
+/// What the table says of a path; `None` where it is in neither part.
+fn shown(carrier: &str, path: &str) -> Option<Shown> {
+    let has = |table: &[(&str, &[&str])]| table.iter().any(|(of, paths)| *of == carrier && paths.contains(&path));
+    has(&CURRENT).then_some(Shown::Current).or_else(|| has(&COPIES).then_some(Shown::Copy))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! What rows read of an object, whatever its type: the form in which two states of it compare.
+//!
+//! Owns what of a view differs between API versions although it means the same. PURE; called by the mirror, which orders
+//! the events of one second by it.
+
+use std::collections::BTreeSet;
+
+use super::charge::{ChargeView, DisputeView, PaymentIntentView};
+use super::checkout::CheckoutView;
+use super::coupon::CouponView;
+use super::customer::CustomerView;
+use super::discount::{DiscountView, Listed};
+use super::invoice::{InvoicePaymentView, InvoiceView};
+use super::method::{self, MethodView};
+use super::price::PriceView;
+use super::product::ProductView;
+use super::schedule::ScheduleView;
+use super::subscription::SubscriptionView;
+use crate::stripe::json::Json;
+use crate::stripe::nested::type_of;
+use crate::stripe::reference::{customer_of, named};
+
+/// What rows read of an object.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AnyView {
+    customer_id: Option<String>,
+    fields: Fields,
+}
+
+/// The view of its type.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Fields {
+    Charge(ChargeView),
+    Checkout(CheckoutView),
+    Coupon(CouponView),
+    Customer(Box<CustomerView>),
+    Discount(Option<DiscountView>),
+    Dispute(DisputeView),
+    Invoice(InvoiceView),
+    InvoicePayment(InvoicePaymentView),
+    Method(Option<MethodView>),
+    PaymentIntent(PaymentIntentView),
+    Price(PriceView),
+    Product(ProductView),
+    Schedule(ScheduleView),
+    Subscription(Box<SubscriptionView>),
+    /// Rows read nothing of it but the objects that it names.
+    Names(BTreeSet<(&'static str, String)>),
+}
+
+impl AnyView {
+    /// Reads an object; `None` where its type is unknown, or no row can be made of it.
+    pub fn read(object: Json<'_>) -> Option<Self> {
+        let object_type = type_of(object)?;
+        let fields = match object_type {
+            "charge" => Fields::Charge(ChargeView::read(object)),
+            "checkout.session" => Fields::Checkout(CheckoutView::read(object)),
+            "coupon" => Fields::Coupon(CouponView::read(object)),
+            "customer" => Fields::Customer(Box::new(CustomerView::read(object).ok()?)),
+            "discount" => Fields::Discount(DiscountView::of_object(object)),
+            "dispute" => Fields::Dispute(DisputeView::read(object)),
+            "invoice" => Fields::Invoice(InvoiceView::read(object)),
+            "invoice_payment" => Fields::InvoicePayment(InvoicePaymentView::read(object)),
+            "bank_account" | "card" | "payment_method" | "source" => {
+                Fields::Method(method::of_object(object_type, object))
+            }
+            "payment_intent" => Fields::PaymentIntent(PaymentIntentView::read(object)),
+            "plan" | "price" => Fields::Price(PriceView::read(object).ok()?),
+            "product" => Fields::Product(ProductView::read(object)),
+            "subscription" => Fields::Subscription(Box::new(alike(SubscriptionView::read(object).ok()?))),
+            "subscription_schedule" => Fields::Schedule(ScheduleView::read(object)),
+            _ => Fields::Names(named(object_type, object)),
+        };
+        Some(Self { customer_id: customer_of(object), fields })
+    }
+}
+
+/// The view without what depends on the API version alone: the period of old versions stands at each item, and a discount
+/// is its id, as in versions that do not show it whole.
+fn alike(mut view: SubscriptionView) -> SubscriptionView {
+    for item in &mut view.items {
+        item.current_period_end = item.current_period_end.or(view.current_period_end);
+    }
+    if !view.items.is_empty() {
+        view.current_period_end = None;
+    }
+    let id = |listed: Listed| match listed {
+        Listed::Whole(discount) => Listed::Id(discount.id.unwrap_or(discount.coupon_id)),
+        Listed::Id(id) => Listed::Id(id),
+    };
+    let ids: BTreeSet<Listed> = view.discounts.into_iter().map(id).collect();
+    view.discounts = ids.into_iter().collect();
+    view
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> AnyView {
+        AnyView::read(Json::parse(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_subscription_in_two_api_versions_is_one_state() {
+        let old = r#"{"object":"subscription","id":"sub_1","customer":"cus_1","status":"active",
+            "current_period_end":1767225600,"discount":{"id":"di_1","coupon":{"id":"SAVE20"}},
+            "items":{"data":[{"id":"si_1","price":{"id":"price_1"}}]}}"#;
+        let new = r#"{"object":"subscription","id":"sub_1","customer":"cus_1","status":"active","discounts":["di_1"],
+            "items":{"data":[{"id":"si_1","price":{"id":"price_1"},"current_period_end":1767225600}]}}"#;
+        assert!(read(old) == read(new));
+        assert!(read(old) != read(&new.replace("di_1", "di_2")) && read(old) != read(&new.replace("active", "unpaid")));
+    }
+
+    #[test]
+    fn what_no_row_reads_makes_no_difference() {
+        let mandate = r#"{"object":"mandate","id":"mandate_1","payment_method":"pm_1","status":"active"}"#;
+        assert!(read(mandate) == read(&mandate.replace("active", "inactive")));
+        assert!(read(mandate) != read(&mandate.replace("pm_1", "pm_2")));
+        assert!(AnyView::read(Json::parse(r#"{"object":"frobnicator"}"#).unwrap()).is_none());
+        assert!(AnyView::read(Json::parse(r#"{"object":"customer"}"#).unwrap()).is_none(), "without an id");
+    }
+}
