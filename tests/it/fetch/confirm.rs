@@ -107,7 +107,8 @@ async fn a_trial_that_should_be_over_is_confirmed_and_at_most_once_an_hour() {
 
 #[tokio::test]
 async fn a_confirm_is_spared_where_a_fetch_has_told_as_much() {
-    let sync = Fetching::start().await;
+    let mut sync = Fetching::start().await;
+    sync.fetch_one_by_one();
     let sale = be_in_doubt(&sync).await;
     sync.pass_the_margin();
     let event: Value = sync.stripe.events().pop().unwrap().thin();
