@@ -115,6 +115,7 @@ async fn a_confirm_is_spared_where_a_fetch_has_told_as_much() {
     let mut thin = event.clone();
     thin["type"] = json!("v1.customer.created"); // the snapshots of that second are of another change
     sync.app.deliver(&thin).await;
+    sync.app.drain().await; // both jobs are due, and the fetch goes first
     sync.settle().await;
     assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 1);
     assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Zoe"));
