@@ -1,4 +1,4 @@
-//! What hyper takes and RFC 9112 does not: heads that two parties on the way could understand differently. PURE.
+//! What hyper takes and RFC 9112 does not: heads that two parties on the way could understand differently.
 
 use hyper::header::{HOST, TRANSFER_ENCODING};
 use hyper::http::uri::Authority;
@@ -24,7 +24,8 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
 /// leave a body that is not what was signed.
 fn is_only_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = codings.next().is_none_or(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    let is_chunked =
+        codings.next().is_none_or(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
     is_chunked && codings.next().is_none()
 }
 

@@ -392,7 +392,8 @@ mod tests {
                 .to_vec(),
         ]
         .concat();
-        let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).chain(connections).chain(ended).collect();
+        let expected: Vec<String> =
+            expected.into_iter().chain(processed).chain(asked).chain(connections).chain(ended).collect();
         assert_eq!(found, expected.iter().map(String::as_str).collect());
     }
 }
