@@ -2,6 +2,7 @@
 
 mod anchors;
 mod bonus;
+mod bounds;
 mod calendar;
 mod calls;
 mod cases;
@@ -10,6 +11,7 @@ mod contention;
 mod following;
 mod ground;
 mod idempotency;
+mod items;
 mod late;
 mod pool;
 mod roles;
