@@ -102,6 +102,7 @@ async fn any_calls_at_the_edges_are_answered_or_refused_and_all_goes_on() {
             if rng.u8(0..5) == 0 {
                 // a month passes, and the plan is another one
                 let included = edge(&mut rng).clamp(0, MOST);
+                rows.execute("UPDATE billing.plan_limits SET unlimited = false").await;
                 rows.includes("sub", key, included).await;
                 rows::renew(conn).await;
             }
