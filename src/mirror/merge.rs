@@ -97,6 +97,8 @@ pub struct Merged {
     pub applied: BTreeSet<String>,
     /// The objects whose read is the newest word on them now.
     pub read: BTreeSet<ObjectKey>,
+    /// The objects whose read was not late enough to show what changed in what only reads carry.
+    pub read_too_early: BTreeSet<ObjectKey>,
     /// The objects of which an order could not be told, and in which second.
     pub doubts: BTreeMap<ObjectKey, OffsetDateTime>,
 }
@@ -231,6 +233,9 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
         && row.expansion.as_ref().is_none_or(|known| known.version < version)
     {
         row.expansion = Some(Expansion { version, json });
+    }
+    if row.expansion.as_ref().is_some_and(|known| Some(known.version) < row.expansion_stale_after) {
+        merged.read_too_early.insert(one.key);
     }
 }
 

@@ -85,7 +85,8 @@ impl Around<'_> {
         let item = view.items.first();
         let price = item.and_then(|item| item.price_id.clone());
         let next = next_plan::of(self.graph, view, schedule.as_ref(), &mut self.needs);
-        let next = next.or_else(|| self.after_trial(&ending));
+        // of a phase and the end of a trial the earlier comes next; what waits for its payment has no time and comes first
+        let next = [next, self.after_trial(&ending)].into_iter().flatten().min_by_key(|next| next.at);
         let method = method::of_subscription(self.graph, view, self.customer, &mut self.needs);
         let discounts = self.discounts();
         let inactive_reason = inactive_reason(view, rules);

@@ -162,6 +162,28 @@ fn a_trial_offer_that_nobody_goes_on_from_has_no_next_plan() {
 }
 
 #[test]
+fn of_a_trial_offer_and_a_phase_the_earlier_is_next() {
+    for (phase_start, expected) in [(1_800_500_000, "price_3"), (1_801_500_000, "price_2")] {
+        let schedule = format!(
+            r#"{{"id":"sub_sched_1","object":"subscription_schedule","status":"active",
+            "current_phase":{{"start_date":1799000000,"end_date":{phase_start}}},"phases":[
+            {{"start_date":1799000000,"end_date":{phase_start},"items":[{{"price":"price_1"}}]}},
+            {{"start_date":{phase_start},"end_date":1809000000,"items":[{{"price":"price_3"}}]}}]}}"#
+        );
+        let world = with_offer(r#","schedule":"sub_sched_1""#).put(OFFER).put(&schedule);
+        let row = world.put(&price("price_2")).put(&price("price_3")).subscription().row;
+        assert_eq!(row.new_stripe_price_id.as_deref(), Some(expected), "the phase begins at {phase_start}");
+        assert_eq!(
+            row.new_pricing_plan_at.map(time::OffsetDateTime::unix_timestamp),
+            Some(phase_start.min(1_801_000_000))
+        );
+    }
+    let waiting = r#","pending_update":{"subscription_items":[{"id":"si_1","price":"price_4"}]}"#;
+    let row = with_offer(waiting).put(OFFER).put(&price("price_2")).put(&price("price_4")).subscription().row;
+    assert_eq!((row.new_stripe_price_id.as_deref(), row.new_pricing_plan_at), (Some("price_4"), None));
+}
+
+#[test]
 fn a_gone_trial_offer_is_not_asked_for_again() {
     let missing = with_offer("").missing("product_catalog.trial_offer", "to_1").subscription();
     assert!(!needs(&missing).iter().any(|need| need.contains("to_1")), "{:?}", needs(&missing));

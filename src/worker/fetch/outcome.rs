@@ -42,11 +42,13 @@ pub(super) async fn store(
     };
     settle::note_read(conn, job, version, outcome, request_id.as_deref()).await?;
     let wait = context.read_margin + Duration::from_secs(1);
+    // a read that is superseded projects nothing, and so asks for nothing
+    let again = applied.demands.has_fetch(&job.key) || applied.merged.read_too_early.contains(&job.key);
     if let Some(error) = forbidden {
         settle::put_back(conn, job, context.backoff(job.attempt), true, Some(&error.to_string())).await?;
     } else if job.later_than.is_some_and(|second| version <= second) {
         settle::put_back(conn, job, wait, false, None).await?;
-    } else if applied.demands.has_fetch(&job.key) {
+    } else if again {
         // what was to be found is not there yet, or the object has changed within the margin: not at once again, and
         // ever more rarely
         settle::put_back(conn, job, wait.max(context.backoff(job.attempt)), true, None).await?;

@@ -208,6 +208,7 @@ async fn serve_ends_with_its_private_server_and_says_why() {
     send(pid.lines().next().unwrap().parse().unwrap(), Signal::SIGKILL);
     let (code, log) = server.ended_with_log().await;
     assert_eq!(code, Some(1), "{log}");
-    let error = log.lines().find(|line| line.contains("\"ERROR\"")).expect(&log);
-    assert!(error.contains("ended by itself") && error.contains("postgres.log"), "{error}");
+    let is_the_end = |line: &&str| line.contains("\"ERROR\"") && line.contains("ended by itself");
+    let error = log.lines().find(is_the_end).expect(&log);
+    assert!(error.contains("postgres.log"), "{error}");
 }

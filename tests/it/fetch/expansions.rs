@@ -63,6 +63,25 @@ async fn a_read_that_is_not_later_than_the_change_is_made_once_more_and_no_often
 }
 
 #[tokio::test]
+async fn a_price_that_changes_right_after_its_read_is_read_again() {
+    let (sync, sale) = sold().await;
+    let mark = sync.stripe.mark();
+    // twice in one second of Stripe's clock: the second read has the version of the first
+    sync.demand([("price".to_owned(), sale.price.clone())]).await;
+    sync.settle().await;
+    sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
+    sync.stripe.serve_stale(1);
+    sync.tell(mark, Epoch::Endive, &["price.updated"]).await;
+    sync.app.drain().await;
+    sync.fetch().await;
+    assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00}"#), "the read was stale");
+    sync.pass_the_margin();
+    sync.settle().await;
+    assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 12.00}"#));
+    sync.finish().await;
+}
+
+#[tokio::test]
 async fn events_that_only_show_a_price_read_nothing() {
     let (sync, sale) = sold().await;
     let path = format!("/v1/prices/{}", sale.price);
