@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -48,7 +47,7 @@ pub struct Change {
 impl Change {
     /// Whether this column is among those that changed.
     pub fn has(&self, column: &str) -> bool {
-        let columns = serde_json::from_str::<BTreeMap<&str, IgnoredAny>>(&self.changes);
+        let columns = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&self.changes);
         columns.is_ok_and(|columns| columns.contains_key(column))
     }
 }

@@ -56,8 +56,8 @@ pub(super) async fn customers(
     let of_subscriptions = store::save(conn, &subscriptions).await?;
     let projected: Vec<Uuid> = subscriptions.iter().map(|one| one.row.id).collect();
     let moved = |change: &&Change| MOVE_LIMITS.iter().any(|column| change.has(column));
-    let changed: Vec<Uuid> = of_subscriptions.iter().filter(moved).map(|change| change.row_id).collect();
-    follow::subscriptions(conn, &projected, &changed).await?;
+    let with_other_months: Vec<Uuid> = of_subscriptions.iter().filter(moved).map(|change| change.row_id).collect();
+    follow::subscriptions(conn, &projected, &with_other_months).await?;
     changes.extend(of_subscriptions);
     Ok(changes)
 }

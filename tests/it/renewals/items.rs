@@ -103,6 +103,33 @@ async fn a_closed_month_keeps_what_its_items_included_then_and_says_which_includ
     assert_eq!(ground.text(parts).await, "addon*1=5000 seat*3=600");
 }
 
+/// The worked example of docs/limits.md.
+#[tokio::test]
+async fn the_months_of_the_page_come_out_as_they_stand_there() {
+    let mut ground = shop().await;
+    ground.price("plan", "1000").await;
+    ground.per_unit("part", "words", 100).await;
+    ground.execute("INSERT INTO billing.workspace_bonus VALUES (md5('workspace')::uuid, 'words', 50)").await;
+    ground.tell(&[at("2026-01-01T00:00:00Z").items(&[("part", 3), ("plan", 1)])]).await;
+    ground.used(400).await;
+    ground.until("2026-02-01T00:00:00Z").await;
+    ground.used(300).await;
+    ground.tell(&[at("2026-02-20T00:00:00Z").items(&[("part", 2), ("plan", 1)])]).await;
+    ground.until("2026-03-01T00:00:00Z").await;
+    ground
+        .execute("UPDATE billing.subscription_limits SET used = 2420, bonus_used = 20 WHERE limit_key = 'words'")
+        .await;
+    ground.until("2026-04-01T00:00:00Z").await;
+    let ledger = [
+        "2026-02-01 00:00 renewed: 1300+0-400>900",
+        "2026-03-01 00:00 renewed: 1200+900-300>1200",
+        "2026-04-01 00:00 renewed: 1200+1200-2420>0",
+    ];
+    assert_eq!(ground.ledger().await, ledger);
+    let expired = "SELECT string_agg(expired::text, ' ' ORDER BY period_start) FROM billing.limit_renewals WHERE limit_key = 'words'";
+    assert_eq!(ground.text(expired).await, "0 600 0");
+}
+
 /// Stripe's event about a renewal is made seconds after it, and others may be made in between.
 #[tokio::test]
 async fn a_change_at_a_renewal_that_is_reported_late_hands_on_no_more_than_one_reported_in_time() {

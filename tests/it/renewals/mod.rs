@@ -2,6 +2,7 @@
 
 mod anchors;
 mod bonus;
+mod bought;
 mod bounds;
 mod calendar;
 mod calls;
