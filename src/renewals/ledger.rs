@@ -1,4 +1,4 @@
-//! The statements of the renewals. What they call is in `migrations/0027` and `0029`.
+//! The statements of the renewals. What they call is in `migrations/0026` and `0027`.
 
 use std::time::Duration;
 
@@ -216,7 +216,7 @@ pub async fn due(conn: &mut PgConnection, ids: &[Uuid], until: OffsetDateTime) -
     sqlx::query_as!(
         Due,
         r#"-- renewals.due
-        SELECT c.subscription_id AS "subscription_id!", s.stripe_subscription_id, c.workspace_id,
+        SELECT c.subscription_id AS "subscription_id!", s.stripe_subscription_id, s.workspace_id,
             c.limit_key AS "limit_key!", c.period_start AS "period_start!", c.period_end AS "period_end!",
             c.outcome AS "outcome!", c.included, c.used AS "used!", c.spilled_over AS "spilled_over!",
             c.expired AS "expired!"

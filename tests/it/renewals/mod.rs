@@ -2,6 +2,8 @@
 
 mod anchors;
 mod bonus;
+mod bought;
+mod bounds;
 mod calendar;
 mod calls;
 mod cases;
@@ -10,6 +12,7 @@ mod contention;
 mod following;
 mod ground;
 mod idempotency;
+mod items;
 mod late;
 mod pool;
 mod roles;
