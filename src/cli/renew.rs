@@ -102,9 +102,9 @@ impl Args {
         let (mut periods, mut is_whole) = (0, true);
         for ids in subscriptions.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
             let (page, failed) = set_aside::due(&mut tx, ids, until).await?;
-            failed
-                .iter()
-                .for_each(|(id, error)| output::complain(&format!("subscription {id} cannot be computed: {error}")));
+            for (id, error) in &failed {
+                output::complain(&format!("subscription {id} cannot be computed: {error}"));
+            }
             is_whole &= failed.is_empty();
             if self.json {
                 page.iter().try_for_each(output::print_json)?;
@@ -160,9 +160,9 @@ impl Args {
         }
         done.end(self.json)?;
         let failing = set_aside::list(conn).await?;
-        failing
-            .iter()
-            .for_each(|one| output::complain(&format!("{} is set aside: {}", one.stripe_subscription_id, one.error)));
+        for one in &failing {
+            output::complain(&format!("{} is set aside: {}", one.stripe_subscription_id, one.error));
+        }
         Ok(if failing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -129,13 +129,10 @@ async fn retry(conn: &mut PgConnection, job: &Job) -> Result<Result<(), String>,
     .bind(&job.key.object_id)
     .execute(&mut *tx)
     .await;
-    let error = match renewed {
-        Ok(_) => {
-            settle::done(&mut tx, &[job]).await?;
-            tx.commit().await?;
-            return Ok(Ok(()));
-        }
-        Err(error) => error,
+    let Err(error) = renewed else {
+        settle::done(&mut tx, &[job]).await?;
+        tx.commit().await?;
+        return Ok(Ok(()));
     };
     tx.rollback().await?;
     let Some(text) = describe(&error) else { return Err(error) };
