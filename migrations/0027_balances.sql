@@ -194,16 +194,20 @@ CREATE FUNCTION billing.claim_limits(due_until timestamptz, at_most integer) RET
 DECLARE
     candidates uuid[];
     mine uuid[];
+    -- computed once; each of these is retried by itself
+    set_aside CONSTANT uuid[] := billing.set_aside_renewals();
 BEGIN
     -- not one of these waits: what the product or another scheduler holds is left for the next round
     candidates := ARRAY(
         SELECT due.subscription_id FROM (
             SELECT b.subscription_id FROM billing.subscription_limits AS b
-            WHERE b.renews_at <= due_until ORDER BY b.renews_at, b.subscription_id LIMIT at_most FOR UPDATE SKIP LOCKED
+            WHERE b.renews_at <= due_until AND b.subscription_id <> ALL (set_aside)
+            ORDER BY b.renews_at, b.subscription_id LIMIT at_most FOR UPDATE SKIP LOCKED
         ) AS due
         UNION
         SELECT changed.subscription_id FROM (
-            SELECT c.subscription_id FROM billing.limit_changes AS c ORDER BY c.id LIMIT at_most
+            SELECT c.subscription_id FROM billing.limit_changes AS c WHERE c.subscription_id <> ALL (set_aside)
+            ORDER BY c.id LIMIT at_most
         ) AS changed
     );
     mine := ARRAY(

@@ -18,6 +18,7 @@ mod pool;
 mod roles;
 mod rows;
 mod scheduling;
+mod set_aside;
 mod simulation;
 mod sold;
 mod transactions;

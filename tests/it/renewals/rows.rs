@@ -118,6 +118,11 @@ impl Rows {
         .await
     }
 
+    /// The connection string of the database.
+    pub(crate) fn url(&self) -> &str {
+        &self.database.url
+    }
+
     /// A connection of the test's own.
     pub(crate) async fn connect(&self) -> PgConnection {
         self.database.options.connect().await.unwrap()
