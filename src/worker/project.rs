@@ -59,7 +59,9 @@ pub(super) async fn customers(
     let moved = |change: &&Change| MOVE_LIMITS.iter().any(|column| change.has(column));
     let with_other_months: Vec<Uuid> = of_subscriptions.iter().filter(moved).map(|change| change.row_id).collect();
     if !follow::subscriptions(conn, &projected, &with_other_months).await? {
-        causes.keys().for_each(|customer| demands.put_off(customer.clone()));
+        for customer in causes.keys() {
+            demands.put_off(customer.clone());
+        }
     }
     changes.extend(of_subscriptions);
     Ok(changes)

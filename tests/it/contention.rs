@@ -69,7 +69,7 @@ fn events(round: usize) -> Vec<Value> {
             "checkout.session.completed",
             json!({ "id": "cs_1", "object": "checkout.session", "customer": "cus_1",
             "status": "complete", "payment_status": "paid", "mode": "subscription", "created": START, "livemode": false,
-            "expires_at": START + round as i64 }),
+            "expires_at": START + second }),
         ),
         (
             "payment_method.attached",
