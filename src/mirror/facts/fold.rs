@@ -6,11 +6,14 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::effective;
 use crate::stripe::json::Json;
 use crate::stripe::reference::{customer_of, id_or_object};
 use crate::stripe::views::charge::{ChargeView, DisputeView, PaymentIntentView};
 use crate::stripe::views::invoice::{InvoicePaymentView, InvoiceView};
 use crate::stripe::views::is_key;
+use crate::stripe::views::item::bought;
+use crate::stripe::views::schedule::ScheduleView;
 use crate::stripe::views::subscription::SubscriptionView;
 
 /// What a payment of an invoice is.
@@ -68,24 +71,65 @@ pub enum Fact {
     Timeline {
         subscription_id: String,
         #[serde(with = "time::serde::rfc3339")]
-        effective_from: OffsetDateTime,
+        stated_at: OffsetDateTime,
         source: String,
+        #[serde(with = "time::serde::rfc3339")]
+        effective_from: OffsetDateTime,
+        may_be_scheduled: bool,
         status: String,
         payment_paused: bool,
         #[serde(with = "time::serde::rfc3339::option")]
         ended_at: Option<OffsetDateTime>,
-        stripe_price_id: Option<String>,
+        price_ids: Option<Vec<String>>,
+        quantities: Option<Vec<i64>>,
         #[serde(with = "time::serde::rfc3339::option")]
         start_date: Option<OffsetDateTime>,
         #[serde(with = "time::serde::rfc3339::option")]
         billing_cycle_anchor: Option<OffsetDateTime>,
         anchor_day: Option<i32>,
     },
+    /// A phase of the schedule of a subscription.
+    Phase {
+        subscription_id: String,
+        #[serde(with = "time::serde::rfc3339")]
+        starts_at: OffsetDateTime,
+        price_ids: Vec<String>,
+        quantities: Vec<Option<i64>>,
+    },
 }
 
-/// The facts that `object` states. `told_at` and `source` say when and by what it was seen: the creation of an event and
-/// its id, or the version of a read and `read`.
-pub fn fold(object_type: &str, object: Json<'_>, told_at: OffsetDateTime, source: &str) -> Vec<Fact> {
+/// When and by what an object was reported, and what the report says apart from the object.
+#[derive(Clone, Copy)]
+pub struct Report<'a> {
+    /// The creation of an event, or the version of a read.
+    pub at: OffsetDateTime,
+    /// The id of an event, or `read`.
+    pub source: &'a str,
+    /// `previous_attributes` of an event.
+    pub previous: Json<'a>,
+    /// All items of a subscription, where a read has listed them.
+    pub all_items: Json<'a>,
+}
+
+impl Report<'_> {
+    /// The same report, of an object that travelled inside the reported one.
+    #[must_use]
+    pub fn of_nested(self) -> Self {
+        Self { previous: Json::NULL, all_items: Json::NULL, ..self }
+    }
+
+    /// Whether it is a read, which shows what was already so at its version.
+    pub(super) fn is_read(&self) -> bool {
+        self.source == READ
+    }
+}
+
+/// What stands for the event id where the object was read.
+pub const READ: &str = "read";
+
+/// The facts that `object` states.
+pub fn fold(object_type: &str, object: Json<'_>, report: Report<'_>) -> Vec<Fact> {
+    let told_at = report.at;
     let Some(id) = object.get("id").text().filter(|id| is_key(id)) else { return Vec::new() };
     match object_type {
         "charge" => charge(id, object, told_at),
@@ -93,7 +137,8 @@ pub fn fold(object_type: &str, object: Json<'_>, told_at: OffsetDateTime, source
         "invoice" => invoice(&id, object, told_at),
         "invoice_payment" => invoice_payment(object, told_at),
         "dispute" => dispute(id, object, told_at),
-        "subscription" => subscription(id, object, told_at, source),
+        "subscription" => subscription(id, object, report),
+        "subscription_schedule" => schedule(object),
         _ => Vec::new(),
     }
 }
@@ -176,8 +221,11 @@ fn dispute(dispute_id: String, object: Json<'_>, told_at: OffsetDateTime) -> Vec
     fact.into_iter().collect()
 }
 
-fn subscription(subscription_id: String, object: Json<'_>, told_at: OffsetDateTime, source: &str) -> Vec<Fact> {
-    let Ok(view) = SubscriptionView::read(object) else { return Vec::new() };
+fn subscription(subscription_id: String, object: Json<'_>, report: Report<'_>) -> Vec<Fact> {
+    let Ok(mut view) = SubscriptionView::read(object) else { return Vec::new() };
+    if let Some(all) = report.all_items.array() {
+        view = view.with_items(&all);
+    }
     // whatever else is free or cheap at first, a paid trial offer has no `trial_start`
     let of_offer = view.running_offer().and_then(|offer| offer.start);
     let trial = view
@@ -186,11 +234,17 @@ fn subscription(subscription_id: String, object: Json<'_>, told_at: OffsetDateTi
         .chain(of_offer)
         .min()
         .map(|started_at| Fact::Trial { subscription_id: subscription_id.clone(), started_at });
+    // where the payload does not list all items, it does not say what is bought
+    let (price_ids, quantities) = (!view.more_items).then(|| bought(&view.items).into_iter().unzip()).unzip();
+    let boundary = effective::boundary(&view, report);
     let timeline = Fact::Timeline {
         subscription_id,
-        effective_from: told_at,
-        source: source.to_owned(),
-        stripe_price_id: view.items.first().and_then(|item| item.price_id.clone()),
+        stated_at: report.at,
+        source: report.source.to_owned(),
+        effective_from: boundary.unwrap_or(report.at),
+        may_be_scheduled: boundary.is_none() && effective::changes_items(&view, report),
+        price_ids,
+        quantities,
         status: view.status,
         payment_paused: view.payment_paused,
         ended_at: view.ended_at,
@@ -199,6 +253,17 @@ fn subscription(subscription_id: String, object: Json<'_>, told_at: OffsetDateTi
         anchor_day: view.anchor_day,
     };
     [timeline].into_iter().chain(trial).collect()
+}
+
+/// The phases of a schedule, each with the items that the subscription has from then on.
+fn schedule(object: Json<'_>) -> Vec<Fact> {
+    let named = ["subscription", "released_subscription"].into_iter().find_map(|key| id_or_object(object.get(key)));
+    let Some(subscription_id) = named.filter(|id| is_key(id)) else { return Vec::new() };
+    let phases = ScheduleView::read(object).phases.into_iter().filter_map(|phase| {
+        let (price_ids, quantities) = phase.items.into_iter().unzip();
+        Some(Fact::Phase { subscription_id: subscription_id.clone(), starts_at: phase.start?, price_ids, quantities })
+    });
+    phases.collect()
 }
 
 /// What an event calls for that its object does not carry: a failed invoice does not say by which method it failed, and

@@ -201,7 +201,7 @@ impl TestApp {
     /// The timeline of all subscriptions as events told it, with the place of each row in its second.
     pub(crate) async fn timeline(&self) -> Vec<String> {
         let query = "SELECT to_jsonb(t)::text FROM billing.subscription_timeline t
-            WHERE source <> 'read' ORDER BY account, subscription_id, effective_from, source";
+            WHERE source <> 'read' ORDER BY account, subscription_id, stated_at, source";
         sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
     }
 
@@ -229,7 +229,7 @@ impl TestApp {
             "TRUNCATE billing.events, billing.outbox, billing.stripe_objects, billing.billing_contacts,
                 billing.subscriptions, billing.pricing_plans, billing.plan_limits, billing.coupons,
                 billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
-                billing.dispute_facts, billing.trial_facts, billing.subscription_timeline, billing.jobs, billing.reads,
+                billing.dispute_facts, billing.trial_facts, billing.phase_facts, billing.subscription_timeline, billing.jobs, billing.reads,
                 billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.watermarks, billing.own_accounts",
         )
         .await;
