@@ -161,10 +161,7 @@ impl Share {
         loop {
             let mut changed = std::pin::pin!(self.capacity.0.changed.notified());
             changed.as_mut().enable();
-            let full = match self.try_grow(amount)? {
-                None => return Ok(()),
-                Some(full) => full,
-            };
+            let Some(full) = self.try_grow(amount)? else { return Ok(()) };
             self.end.run_until_cancelled(full.passes(changed)).await.ok_or(Ended)?;
         }
     }

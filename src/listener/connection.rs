@@ -140,13 +140,13 @@ async fn until_closed<C, H>(
         () = ending => {}
     }
     graceful_shutdown(connection.as_mut());
-    let shut_down = async {
+    let last_read = async {
         shutdown.cancelled().await;
         activity.idle(LAST_READ).await;
     };
     tokio::select! {
         result = connection => return shared.closed(result),
-        () = shut_down => {}
+        () = last_read => {}
         () = activity.idle(shared.limits.header_timeout) => {}
         () = sleep(shared.limits.last_request) => {}
     }
