@@ -4,7 +4,9 @@
 
 mod accounts;
 mod backfill;
+mod bounds;
 mod cli;
+mod contention;
 mod copies;
 mod database;
 mod demo;
@@ -15,6 +17,7 @@ mod fake;
 mod fetch;
 mod fixtures;
 mod foreign;
+mod isolation;
 mod laws;
 mod logs;
 mod mapping;
