@@ -144,7 +144,7 @@ impl State {
         match path {
             "/metrics" => self.metrics().await,
             "/livez" => text(StatusCode::OK, "live\n"),
-            _ => match self.readiness.run(self.ready_in_time()).await {
+            _ => match self.readiness.run(Box::pin(self.ready_in_time())).await {
                 Ok(reason) => text(StatusCode::OK, format!("ready: {reason}\n")),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
             },
@@ -152,7 +152,7 @@ impl State {
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
-        let Ok(metrics) = self.rendering.run(self.render()).await else {
+        let Ok(metrics) = self.rendering.run(Box::pin(self.render())).await else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written, see the log\n");
         };
         let mut response = text(StatusCode::OK, metrics);

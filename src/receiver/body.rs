@@ -92,13 +92,11 @@ impl Payload {
         // not more than twice what has arrived, whatever was announced
         let capacity = length.max((2 * paid).min(bodies.limit));
         let pay = async {
-            match &mut self.share {
-                Some(share) => share.grow(capacity - paid).await.ok(),
-                None => {
-                    self.share = Some(bodies.budget.take(capacity, None).await);
-                    Some(())
-                }
+            if let Some(share) = &mut self.share {
+                return share.grow(capacity - paid).await.ok();
             }
+            self.share = Some(bodies.budget.take(capacity, None).await);
+            Some(())
         };
         timeout(LONGEST_WAIT, pay).await.ok().flatten().ok_or(BodyError::OverBudget)?;
         self.bytes.reserve_exact(capacity - self.bytes.len());
