@@ -33,7 +33,13 @@ pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
         UPDATE billing.outbox AS o SET
             state = 'done', outcome = k.outcome, reason = k.reason, finished_at = clock_timestamp(), last_error = NULL
         FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[]) AS k (event_id, created, outcome, reason)
-        WHERE o.event_id = k.event_id AND o.created = k.created AND o.state = 'pending'
+        CROSS JOIN LATERAL (
+            SELECT o.tableoid, o.ctid FROM billing.outbox AS o
+            WHERE o.event_id = k.event_id AND o.created = k.created
+            OFFSET 0
+        ) AS place
+        -- the claim has locked the row, so that it stays where it is
+        WHERE o.tableoid = place.tableoid AND o.ctid = place.ctid AND o.state = 'pending'
         RETURNING o.event_id, o.created, extract(epoch FROM clock_timestamp() - o.received_at)::float8 AS "delay!""#,
         &ids,
         &createds,

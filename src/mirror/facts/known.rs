@@ -26,16 +26,33 @@ pub async fn payments(
         WITH made AS (
             SELECT asked.place, asked.account, i.paid_at, p.payment_type, p.payment_id
             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (account, subscription_id, place)
-            JOIN billing.invoice_facts AS i USING (account, subscription_id)
-            JOIN billing.payment_facts AS p USING (account, invoice_id)
+            CROSS JOIN LATERAL (
+                SELECT i.invoice_id, i.paid_at FROM billing.invoice_facts AS i
+                WHERE i.account = asked.account AND i.subscription_id = asked.subscription_id
+                OFFSET 0
+            ) AS i
+            CROSS JOIN LATERAL (
+                SELECT p.payment_type, p.payment_id FROM billing.payment_facts AS p
+                WHERE p.account = asked.account AND p.invoice_id = i.invoice_id
+                OFFSET 0
+            ) AS p
         ), charged AS (
             SELECT made.place, made.paid_at, c.*
-            FROM made JOIN billing.charge_facts AS c ON c.account = made.account AND c.charge_id = made.payment_id
+            FROM made
+            CROSS JOIN LATERAL (
+                SELECT * FROM billing.charge_facts AS c
+                WHERE c.account = made.account AND c.charge_id = made.payment_id
+                OFFSET 0
+            ) AS c
             WHERE made.payment_type = 'charge'
             UNION
             SELECT made.place, made.paid_at, c.*
             FROM made
-            JOIN billing.charge_facts AS c ON c.account = made.account AND c.payment_intent_id = made.payment_id
+            CROSS JOIN LATERAL (
+                SELECT * FROM billing.charge_facts AS c
+                WHERE c.account = made.account AND c.payment_intent_id = made.payment_id
+                OFFSET 0
+            ) AS c
             WHERE made.payment_type = 'payment_intent'
         )
         SELECT c.place AS "place!", c.charge_id AS "charge_id!",
@@ -43,7 +60,11 @@ pub async fn payments(
             bool_or(c.failed) AS "failed!", bool_or(c.succeeded) AS "succeeded!", max(c.paid_at) AS paid_at,
             array_agg(DISTINCT d.disputed_at) FILTER (WHERE NOT d.won) AS "disputed_at: Vec<OffsetDateTime>"
         FROM charged AS c
-        LEFT JOIN billing.dispute_facts AS d ON d.account = c.account AND d.charge_id = c.charge_id
+        LEFT JOIN LATERAL (
+            SELECT d.disputed_at, d.won FROM billing.dispute_facts AS d
+            WHERE d.account = c.account AND d.charge_id = c.charge_id
+            OFFSET 0
+        ) AS d ON true
         GROUP BY c.place, c.charge_id
         ORDER BY 1, 2"#,
         &accounts,
@@ -90,8 +111,11 @@ pub async fn wanted(
                 SELECT FROM billing.dispute_facts AS d WHERE d.account = c.account AND d.charge_id = c.charge_id
             ) AS counts
             FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
-            JOIN billing.charge_facts AS c USING (account, customer_id)
-            WHERE c.sepa
+            CROSS JOIN LATERAL (
+                SELECT * FROM billing.charge_facts AS c
+                WHERE c.account = asked.account AND c.customer_id = asked.customer_id AND c.sepa
+                OFFSET 0
+            ) AS c
         ), billed AS (
             SELECT d.account, d.payment_intent_id, p.invoice_id
             FROM debits AS d

@@ -78,8 +78,12 @@ async fn shared_seconds(
         "-- facts.shared_seconds
         SELECT t.account, t.subscription_id, t.effective_from
         FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS grown (account, subscription_id, since)
-        JOIN billing.subscription_timeline AS t ON t.account = grown.account
-            AND t.subscription_id = grown.subscription_id AND t.effective_from >= grown.since AND t.source <> 'read'
+        CROSS JOIN LATERAL (
+            SELECT * FROM billing.subscription_timeline AS t
+            WHERE t.account = grown.account AND t.subscription_id = grown.subscription_id
+                AND t.effective_from >= grown.since AND t.source <> 'read'
+            OFFSET 0
+        ) AS t
         GROUP BY t.account, t.subscription_id, t.effective_from
         HAVING count(DISTINCT (t.status, t.payment_paused, t.ended_at, t.stripe_price_id, t.start_date,
             t.billing_cycle_anchor, t.anchor_day)) > 1",
