@@ -64,8 +64,8 @@ async fn subscribe(conn: &mut PgConnection, count: u32) {
                 VALUES (md5('limit')::uuid, md5('plan')::uuid, 'words', 1000000, false);
             CREATE TABLE public.began AS SELECT date_trunc('second', clock_timestamp()) - interval '1 month 1 hour' AS at;
             INSERT INTO billing.subscription_timeline
-                (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
-                SELECT '', 'sub_' || n, at, 'evt_' || n, 'active', false, 'price_1', at
+                (account, subscription_id, stated_at, effective_from, source, status, payment_paused, price_ids, quantities, start_date)
+                SELECT '', 'sub_' || n, at, at, 'evt_' || n, 'active', false, '{{price_1}}', '{{1}}', at
                 FROM public.began, generate_series(1, {count}) AS n;
             INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
                 workspace_id, stripe_status, active, payment_paused, sepa_payment_failed, is_trial, is_grace_period,
@@ -112,9 +112,9 @@ async fn bare_renewals(conn: &mut PgConnection) -> Duration {
             RETURNING *
         )
         INSERT INTO public.ledger (subscription_id, limit_key, period_start, period_end, included, unlimited, spillover, used,
-            bonus_used, outcome, spilled_over, expired, at_anchor, stripe_price_id)
+            bonus_used, outcome, spilled_over, expired, at_anchor, price_ids, quantities, amounts)
         SELECT subscription_id, limit_key, period_start - interval '1 month', period_start, included, unlimited, 0, 0, 0,
-            'renewed', included, 0, false, 'price_1'
+            'renewed', included, 0, false, '{price_1}', '{1}', ARRAY[included]
         FROM renewed",
     )
     .await;

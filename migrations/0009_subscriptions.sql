@@ -24,6 +24,7 @@ CREATE TABLE billing.subscriptions (
     stripe_subscription_item_id text COLLATE "C",
     stripe_price_id text COLLATE "C",
     pricing_plan_id uuid,
+    items jsonb CHECK (jsonb_typeof(items) = 'array'),
     active_discounts text[] NOT NULL,
     active_discount_ends timestamptz[] NOT NULL,
     stripe_created_at timestamptz,
@@ -69,6 +70,7 @@ COMMENT ON COLUMN billing.subscriptions.currency IS 'subscription.currency, lowe
 COMMENT ON COLUMN billing.subscriptions.stripe_subscription_item_id IS 'Id of the item that is the plan: of several the one whose price has the lowest pricing_plans.plan_rank, then the oldest, then the smallest id.';
 COMMENT ON COLUMN billing.subscriptions.stripe_price_id IS 'Price of that item (plan in API versions without prices).';
 COMMENT ON COLUMN billing.subscriptions.pricing_plan_id IS 'pricing_plans.id of that price; null where the payload named the price without its content.';
+COMMENT ON COLUMN billing.subscriptions.items IS 'All its items, the plan first: an array of objects. The view subscription_items has a row for each. Null where the payload does not list all of them and no read has done so yet.';
 COMMENT ON COLUMN billing.subscriptions.active_discounts IS 'Coupon ids of the discounts that Stripe''s payload carries whole, in stable order. One has no effect any more once its end has passed.';
 COMMENT ON COLUMN billing.subscriptions.active_discount_ends IS 'End of each of those discounts (discount.end), at the same place; null where none is set: duration forever, but also duration once, whose discount Stripe takes away after the invoice that it reduced.';
 COMMENT ON COLUMN billing.subscriptions.stripe_created_at IS 'subscription.created';

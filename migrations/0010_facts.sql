@@ -88,27 +88,49 @@ COMMENT ON COLUMN billing.trial_facts.started_at IS 'Earliest trial_start that a
 CREATE TABLE billing.subscription_timeline (
     account text COLLATE "C" NOT NULL,
     subscription_id text COLLATE "C" NOT NULL,
-    effective_from timestamptz NOT NULL,
+    stated_at timestamptz NOT NULL,
     source text COLLATE "C" NOT NULL,
+    place smallint NOT NULL DEFAULT 0,
+    effective_from timestamptz NOT NULL,
     status text NOT NULL,
     payment_paused boolean NOT NULL,
     ended_at timestamptz,
-    stripe_price_id text COLLATE "C",
+    price_ids text[],
+    quantities bigint[],
     start_date timestamptz,
     billing_cycle_anchor timestamptz,
     anchor_day integer CHECK (anchor_day BETWEEN 1 AND 31),
-    PRIMARY KEY (account, subscription_id, effective_from, source)
+    PRIMARY KEY (account, subscription_id, stated_at, source),
+    CONSTRAINT subscription_timeline_items_are_pairs
+        CHECK ((price_ids IS NULL) = (quantities IS NULL) AND cardinality(price_ids) = cardinality(quantities))
 );
 
-COMMENT ON TABLE billing.subscription_timeline IS 'What each event and read said about a subscription, at its own time: the past can be asked, also where its events came late.';
+COMMENT ON TABLE billing.subscription_timeline IS 'What each event and read reported about a subscription, and since when that counts. Rows are only added, so events that arrive late fill in the past. billing.in_force reads it.';
 COMMENT ON COLUMN billing.subscription_timeline.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.subscription_timeline.subscription_id IS 'subscription.id';
-COMMENT ON COLUMN billing.subscription_timeline.effective_from IS 'Creation time of the event, or version of the read.';
+COMMENT ON COLUMN billing.subscription_timeline.stated_at IS 'Creation time of the event, or version of the read. The row with the latest one is the newest report.';
 COMMENT ON COLUMN billing.subscription_timeline.source IS 'The event''s id, or read.';
+COMMENT ON COLUMN billing.subscription_timeline.place IS 'Within its second the row with the highest place is the last: 1 is the event that was found to be the last of several, -1 a read.';
+COMMENT ON COLUMN billing.subscription_timeline.effective_from IS 'Since when it counts: the boundary that the event is about, where the event says which one, else stated_at (docs/limits.md).';
 COMMENT ON COLUMN billing.subscription_timeline.status IS 'subscription.status';
 COMMENT ON COLUMN billing.subscription_timeline.payment_paused IS 'pause_collection was set.';
 COMMENT ON COLUMN billing.subscription_timeline.ended_at IS 'subscription.ended_at';
-COMMENT ON COLUMN billing.subscription_timeline.stripe_price_id IS 'Price of the item that counts.';
+COMMENT ON COLUMN billing.subscription_timeline.price_ids IS 'The price of each item, sorted by price and quantity; null where the payload does not list all items.';
+COMMENT ON COLUMN billing.subscription_timeline.quantities IS 'The quantity of each of these items; 0 for a metered item.';
 COMMENT ON COLUMN billing.subscription_timeline.start_date IS 'subscription.start_date';
 COMMENT ON COLUMN billing.subscription_timeline.billing_cycle_anchor IS 'subscription.billing_cycle_anchor';
 COMMENT ON COLUMN billing.subscription_timeline.anchor_day IS 'subscription.billing_cycle_anchor_config.day_of_month, where it was given.';
+
+CREATE FUNCTION billing.in_force(account text, subscription_id text, before timestamptz) RETURNS TABLE (
+    stated_at timestamptz, source text, status text, payment_paused boolean, ended_at timestamptz, price_ids text[],
+    quantities bigint[]
+) LANGUAGE sql STABLE ROWS 1 AS $$
+    -- the newest report wins over older ones, even where those count from a later time
+    SELECT t.stated_at, t.source, t.status, t.payment_paused, t.ended_at, t.price_ids, t.quantities
+    FROM billing.subscription_timeline AS t
+    WHERE t.account = $1 AND t.subscription_id = $2 AND t.effective_from < $3
+    ORDER BY t.stated_at DESC, t.place DESC, t.source DESC
+    LIMIT 1
+$$;
+
+COMMENT ON FUNCTION billing.in_force(text, text, timestamptz) IS 'What a subscription was just before that time: the newest report that took effect before it. At infinity: what it is now.';

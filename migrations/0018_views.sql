@@ -40,13 +40,20 @@ SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemo
 FROM billing.subscriptions AS s
 CROSS JOIN LATERAL (
     -- unknown on either side is not enforced
-    SELECT coalesce(bool_or(w.member_count > l.included), false) AS is_so
+    SELECT coalesce(bool_or(w.member_count > seats.included), false) AS is_so
     FROM billing.workspaces AS w
-    JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = 'members'
+    CROSS JOIN LATERAL (
+        SELECT sum(l.included + i.quantity::numeric * l.per_unit) AS included
+        FROM jsonb_to_recordset(s.items) AS i (price_id text, quantity bigint)
+        LEFT JOIN billing.pricing_plans AS p ON p.account = s.account AND p.stripe_price_id = i.price_id
+        LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND l.limit_key = 'members'
+        -- included is null where it is unlimited or cannot be read
+        HAVING count(l.id) > 0 AND bool_and(p.id IS NOT NULL AND (l.id IS NULL OR l.included IS NOT NULL))
+    ) AS seats
     WHERE w.id = s.workspace_id
 ) AS crowded;
 
-COMMENT ON VIEW billing.live_subscriptions IS 'subscriptions as of now: active_discounts without those that have ended, and inactive (too_many_members) where the workspace has more members than the plan includes.';
+COMMENT ON VIEW billing.live_subscriptions IS 'subscriptions as of now: active_discounts without those that have ended, and inactive (too_many_members) where the workspace has more members than its items include together.';
 COMMENT ON COLUMN billing.live_subscriptions.active IS 'May be used now.';
 COMMENT ON COLUMN billing.live_subscriptions.inactive_reason IS 'As in subscriptions, or too_many_members; null exactly where it is active.';
 COMMENT ON COLUMN billing.live_subscriptions.trial_will_end_without_payment_method IS 'A trial runs, no payment method is known of the subscription or its customer, and Stripe will cancel or pause it for that when the trial ends (trial_end_behavior says which). False where it is to end by then anyway.';
@@ -61,12 +68,48 @@ SELECT p.id, p.account, p.stripe_price_id, p.stripe_product_id, p.livemode, p.ac
         (SELECT jsonb_object_agg(l.limit_key, CASE WHEN l.unlimited THEN '"unlimited"' ELSE to_jsonb(l.included) END)
          FROM billing.plan_limits AS l WHERE l.pricing_plan_id = p.id),
         '{}') AS limits,
+    coalesce(
+        (SELECT jsonb_object_agg(l.limit_key, l.per_unit)
+         FROM billing.plan_limits AS l WHERE l.pricing_plan_id = p.id AND l.per_unit > 0),
+        '{}') AS limits_per_unit,
     p.created_at, p.updated_at
 FROM billing.pricing_plans AS p;
 
 COMMENT ON VIEW billing.plans IS 'pricing_plans with their limits, and with the product''s name where you have given no display_name.';
 COMMENT ON COLUMN billing.plans.display_name IS 'Your display_name, else the name of the product in Stripe.';
-COMMENT ON COLUMN billing.plans.limits IS 'What is included, as an object: {"words": 10000, "members": "unlimited"}; null where the value in Stripe cannot be read.';
+COMMENT ON COLUMN billing.plans.limits IS 'What is included whatever the quantity, as an object: {"words": 10000, "members": "unlimited"}; null where the value in Stripe cannot be read.';
+COMMENT ON COLUMN billing.plans.limits_per_unit IS 'What is included for each unit of the quantity besides, as an object: {"members": 1}.';
+
+CREATE VIEW billing.subscription_items AS
+SELECT s.id AS subscription_id, s.workspace_id, s.stripe_subscription_id, i.item_id AS stripe_subscription_item_id, i.place = 1 AS is_plan,
+    i.price_id AS stripe_price_id, p.id AS pricing_plan_id, coalesce(p.display_name, p.product_name) AS display_name, i.quantity,
+    coalesce(i.metered, false) AS metered, i.current_period_start, i.current_period_end,
+    coalesce(
+        (SELECT jsonb_object_agg(l.limit_key, CASE
+            WHEN l.unlimited THEN '"unlimited"'
+            ELSE to_jsonb(least(1000000000000000000, l.included + i.quantity::numeric * l.per_unit)::bigint) END)
+         FROM billing.plan_limits AS l WHERE l.pricing_plan_id = p.id),
+        '{}') AS includes
+FROM billing.subscriptions AS s
+CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(s.items) AS (item_id text, price_id text, quantity bigint, metered boolean,
+    current_period_start timestamptz, current_period_end timestamptz)) WITH ORDINALITY AS i (item_id, price_id, quantity, metered,
+    current_period_start, current_period_end, place)
+LEFT JOIN billing.pricing_plans AS p ON p.account = s.account AND p.stripe_price_id = i.price_id;
+
+COMMENT ON VIEW billing.subscription_items IS 'What each subscription consists of: one row for each of its items, with what it includes of each limit.';
+COMMENT ON COLUMN billing.subscription_items.subscription_id IS 'subscriptions.id';
+COMMENT ON COLUMN billing.subscription_items.workspace_id IS 'Its workspace.';
+COMMENT ON COLUMN billing.subscription_items.stripe_subscription_id IS 'subscription.id';
+COMMENT ON COLUMN billing.subscription_items.stripe_subscription_item_id IS 'item.id';
+COMMENT ON COLUMN billing.subscription_items.is_plan IS 'It is the item that subscriptions.pricing_plan_id is about.';
+COMMENT ON COLUMN billing.subscription_items.stripe_price_id IS 'item.price';
+COMMENT ON COLUMN billing.subscription_items.pricing_plan_id IS 'pricing_plans.id of that price; null while the price is not known.';
+COMMENT ON COLUMN billing.subscription_items.display_name IS 'Your display_name of that plan, else the name of the product in Stripe.';
+COMMENT ON COLUMN billing.subscription_items.quantity IS 'item.quantity: seats; 0 for a metered item, which has none.';
+COMMENT ON COLUMN billing.subscription_items.metered IS 'Its usage is billed, not its quantity.';
+COMMENT ON COLUMN billing.subscription_items.current_period_start IS 'item.current_period_start, before 2025-03-31.basil that of the subscription.';
+COMMENT ON COLUMN billing.subscription_items.current_period_end IS 'item.current_period_end, before 2025-03-31.basil that of the subscription.';
+COMMENT ON COLUMN billing.subscription_items.includes IS 'What it includes of each limit, its quantity counted, as an object: {"words": 10000, "members": 25, "images": "unlimited"}; null where a value in Stripe cannot be read.';
 
 CREATE VIEW billing.live_coupons AS
 SELECT c.id, c.account, c.stripe_coupon_id, c.livemode, c.name, c.discount_percentage, c.amount_off, c.currency, c.duration,

@@ -1,7 +1,7 @@
 -- What is to be done about an object: ask Stripe, or compute its rows again. One row for each object and kind, however
 -- often it was asked for.
 CREATE TABLE billing.jobs (
-    kind text NOT NULL CHECK (kind IN ('fetch', 'confirm', 'reproject')),
+    kind text NOT NULL CHECK (kind IN ('fetch', 'confirm', 'reproject', 'renewal')),
     account text COLLATE "C" NOT NULL,
     object_type text COLLATE "C" NOT NULL,
     object_id text COLLATE "C" NOT NULL,
@@ -19,7 +19,7 @@ CREATE TABLE billing.jobs (
 CREATE INDEX jobs_due ON billing.jobs (kind, run_at);
 
 COMMENT ON TABLE billing.jobs IS 'What is to be done about a Stripe object. A job at work is leased: its run_at lies ahead. One that was asked for again meanwhile stays.';
-COMMENT ON COLUMN billing.jobs.kind IS 'fetch: ask Stripe''s API for it; confirm: ask too, because the order of its events could not be told, with the lowest priority; reproject: compute the rows that depend on it again.';
+COMMENT ON COLUMN billing.jobs.kind IS 'fetch: ask Stripe''s API for it; confirm: ask too, because the order of its events could not be told, with the lowest priority; reproject: compute the rows that depend on it again; renewal: renew the limits of a subscription that was set aside because that failed.';
 COMMENT ON COLUMN billing.jobs.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.jobs.object_type IS 'Stripe''s name of the type.';
 COMMENT ON COLUMN billing.jobs.object_id IS 'Stripe''s id.';

@@ -29,10 +29,11 @@ CREATE TABLE billing.subscription_limits (
     subscription_id uuid NOT NULL,
     limit_key text COLLATE "C" NOT NULL,
     kind text NOT NULL CHECK (kind IN ('renewing', 'capacity')),
-    included bigint CHECK (included >= 0),
+    -- no amount is above 10^18: sums of several of them stay within bigint
+    included bigint CHECK (included BETWEEN 0 AND 1000000000000000000),
     unlimited boolean NOT NULL,
-    spillover bigint NOT NULL DEFAULT 0 CHECK (spillover >= 0),
-    used bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
+    spillover bigint NOT NULL DEFAULT 0 CHECK (spillover BETWEEN 0 AND 1000000000000000000),
+    used bigint NOT NULL DEFAULT 0 CHECK (used BETWEEN 0 AND 1000000000000000000),
     bonus_used bigint NOT NULL DEFAULT 0 CHECK (bonus_used >= 0),
     period_start timestamptz NOT NULL,
     renews_at timestamptz,
@@ -51,11 +52,11 @@ COMMENT ON TABLE billing.subscription_limits IS 'Balances: one row for each limi
 COMMENT ON COLUMN billing.subscription_limits.subscription_id IS 'subscriptions.id';
 COMMENT ON COLUMN billing.subscription_limits.limit_key IS 'words, images, members …';
 COMMENT ON COLUMN billing.subscription_limits.kind IS 'renewing or capacity, as in limit_kinds.';
-COMMENT ON COLUMN billing.subscription_limits.included IS 'What the plan includes each month; null where that is unlimited. Where the price is not known, or its value cannot be read, it stays as it was.';
-COMMENT ON COLUMN billing.subscription_limits.unlimited IS 'The plan sets no limit.';
+COMMENT ON COLUMN billing.subscription_limits.included IS 'What all items of the subscription include together each period; null where one of them is unlimited. Where a price is not known, or a value cannot be read, it stays as it was.';
+COMMENT ON COLUMN billing.subscription_limits.unlimited IS 'An item sets no limit.';
 COMMENT ON COLUMN billing.subscription_limits.spillover IS 'What was left of the month before; it expires at the next renewal.';
 COMMENT ON COLUMN billing.subscription_limits.used IS 'Used since period_start: first of the spillover, then of what is included, then of the bonus.';
-COMMENT ON COLUMN billing.subscription_limits.bonus_used IS 'How much of that was of the bonus, and is gone from workspace_bonus already.';
+COMMENT ON COLUMN billing.subscription_limits.bonus_used IS 'How much of that was taken from the bonus when it was used; workspace_bonus is less by as much. A change of plan never changes it.';
 COMMENT ON COLUMN billing.subscription_limits.period_start IS 'When the present period began: where the last row of limit_renewals ended.';
 COMMENT ON COLUMN billing.subscription_limits.renews_at IS 'When it ends and the next one begins; null where none will.';
 COMMENT ON COLUMN billing.subscription_limits.created_at IS 'When this row was written, by the database''s clock.';
@@ -75,7 +76,9 @@ CREATE TABLE billing.limit_renewals (
     spilled_over bigint NOT NULL CHECK (spilled_over >= 0),
     expired bigint NOT NULL CHECK (expired >= 0),
     at_anchor boolean NOT NULL,
-    stripe_price_id text COLLATE "C",
+    price_ids text[],
+    quantities bigint[],
+    amounts bigint[],
     renewed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     corrected_at timestamptz,
     PRIMARY KEY (subscription_id, limit_key, period_start),
@@ -95,16 +98,18 @@ COMMENT ON COLUMN billing.limit_renewals.limit_key IS 'words, images …';
 COMMENT ON COLUMN billing.limit_renewals.period_start IS 'When the period began.';
 COMMENT ON COLUMN billing.limit_renewals.period_end IS 'When it ended: the renewal.';
 COMMENT ON COLUMN billing.limit_renewals.follows IS 'The end of the period before, which is period_start; null in the first row.';
-COMMENT ON COLUMN billing.limit_renewals.included IS 'What the plan included just before the end; null where it was unlimited.';
-COMMENT ON COLUMN billing.limit_renewals.unlimited IS 'The plan set no limit.';
+COMMENT ON COLUMN billing.limit_renewals.included IS 'What all items included together just before the end; null where one was unlimited.';
+COMMENT ON COLUMN billing.limit_renewals.unlimited IS 'An item set no limit.';
 COMMENT ON COLUMN billing.limit_renewals.spillover IS 'What had been left of the period before.';
 COMMENT ON COLUMN billing.limit_renewals.used IS 'What was used in the period.';
-COMMENT ON COLUMN billing.limit_renewals.bonus_used IS 'How much of that was of the bonus.';
+COMMENT ON COLUMN billing.limit_renewals.bonus_used IS 'How much of that was taken from the bonus when it was used.';
 COMMENT ON COLUMN billing.limit_renewals.outcome IS 'renewed; inactive: the subscription was not active just before the end, so nothing spills over; trial_end: a trial ended, which spills nothing over.';
 COMMENT ON COLUMN billing.limit_renewals.spilled_over IS 'What the next period has besides what its plan includes.';
 COMMENT ON COLUMN billing.limit_renewals.expired IS 'What was neither used nor spilled over.';
 COMMENT ON COLUMN billing.limit_renewals.at_anchor IS 'The end was the billing cycle anchor itself.';
-COMMENT ON COLUMN billing.limit_renewals.stripe_price_id IS 'The price in force just before the end; null where none was known.';
+COMMENT ON COLUMN billing.limit_renewals.price_ids IS 'The prices of the items in force just before the end, as in subscription_timeline; null where they were not known.';
+COMMENT ON COLUMN billing.limit_renewals.quantities IS 'The quantity of each of these items.';
+COMMENT ON COLUMN billing.limit_renewals.amounts IS 'What each of these items included then, null for unlimited; no array where that was not known and included stayed as it was.';
 COMMENT ON COLUMN billing.limit_renewals.renewed_at IS 'When this row was written, by the database''s clock.';
 COMMENT ON COLUMN billing.limit_renewals.corrected_at IS 'When it was last computed anew and came out otherwise, because an event of before its end came later; null where that never happened.';
 
@@ -123,7 +128,7 @@ COMMENT ON COLUMN billing.limit_changes.since IS 'Nothing before this time has c
 CREATE TABLE billing.workspace_bonus (
     workspace_id uuid NOT NULL,
     limit_key text COLLATE "C" NOT NULL,
-    amount bigint NOT NULL CHECK (amount >= 0),
+    amount bigint NOT NULL CHECK (amount BETWEEN 0 AND 1000000000000000000),
     PRIMARY KEY (workspace_id, limit_key)
 ) WITH (fillfactor = 85);
 

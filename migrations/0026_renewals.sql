@@ -1,10 +1,10 @@
--- How balances follow from what is known of a subscription: functions that read, and one that writes what they say.
+-- What becomes of limits over time: functions that read. docs/limits.md follows one month through them.
 
--- What of it spills over at the end of a period: state function of the aggregate below.
+-- What is carried over at the end of a period: state function of the aggregate below.
 CREATE FUNCTION billing.spill(state bigint, spillover bigint, included bigint, used bigint, renewed boolean, next_included bigint)
     RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-    -- included is null where it is unlimited: nothing of that spills over. A null next_included caps nothing
+    -- included is null where it is unlimited: nothing of that is carried over. A null next_included caps nothing
     IF NOT renewed OR included IS NULL THEN
         RETURN 0;
     END IF;
@@ -18,21 +18,14 @@ CREATE AGGREGATE billing.spilled_over(spillover bigint, included bigint, used bi
     SFUNC = billing.spill, STYPE = bigint, PARALLEL = SAFE
 );
 
-COMMENT ON AGGREGATE billing.spilled_over(bigint, bigint, bigint, boolean, bigint) IS 'billing.spill over consecutive periods: what spills over of each is the spillover of the next. Only the spillover of the first one is read.';
+COMMENT ON AGGREGATE billing.spilled_over(bigint, bigint, bigint, boolean, bigint) IS 'billing.spill over consecutive periods: what is carried over from each is the spillover of the next. Only the spillover of the first one is read.';
 
-CREATE FUNCTION billing.of_bonus(included bigint, spillover bigint, used bigint, bonus bigint) RETURNS bigint
+CREATE FUNCTION billing.left_of_plan(included bigint, spillover bigint, used bigint, bonus_used bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN included IS NULL THEN 0 ELSE least(bonus, greatest(0, greatest(0, used - spillover) - included)) END;
+    -- every amount is at most 10^18, so no sum of these leaves bigint
+    RETURN CASE WHEN included IS NOT NULL THEN greatest(0, included + spillover - (used - bonus_used)) END;
 
-COMMENT ON FUNCTION billing.of_bonus(bigint, bigint, bigint, bigint) IS 'How much of what was used is of the bonus: what neither the spillover nor the plan covers, at most the bonus. Null as included is unlimited.';
-
-CREATE FUNCTION billing.available(included bigint, spillover bigint, used bigint, bonus bigint) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    -- as numeric, for the sum of two large limits is no bigint; greatest and least pass over a null, which is to stay one
-    RETURN CASE WHEN included IS NOT NULL
-        THEN least(9223372036854775807, greatest(0, included::numeric + spillover + bonus - used))::bigint END;
-
-COMMENT ON FUNCTION billing.available(bigint, bigint, bigint, bigint) IS 'greatest(0, included + spillover + bonus - used); null where included is, which is unlimited. The bonus is that of the beginning: what is left of it and what was used.';
+COMMENT ON FUNCTION billing.left_of_plan(bigint, bigint, bigint, bigint) IS 'What can still be used without the bonus: included + spillover less what was used and not taken from the bonus, never below 0; null where included is, which is unlimited.';
 
 CREATE FUNCTION billing.may_be_used(stripe_status text, payment_paused boolean, ended_at timestamptz, past_due_active boolean)
     RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -41,6 +34,9 @@ CREATE FUNCTION billing.may_be_used(stripe_status text, payment_paused boolean, 
 
 COMMENT ON FUNCTION billing.may_be_used(text, boolean, timestamptz, boolean) IS 'Whether a subscription of that status is active: the same rule as for subscriptions.active.';
 
+-- An anchor that is reported again after it has passed counts from then: the months that went by another anchor in between
+-- are as they were. What is due at the very time from which the next anchor counts still comes, whichever of the two
+-- becomes known first.
 CREATE FUNCTION billing.anchored_renewals(
     account text, subscription_id text, started_at timestamptz, after timestamptz, until timestamptz
 ) RETURNS TABLE (at timestamptz, at_anchor boolean) LANGUAGE sql STABLE ROWS 3
@@ -49,20 +45,21 @@ SET search_path = pg_catalog, pg_temp AS $$
     WITH told AS (
         SELECT t.billing_cycle_anchor AS at, t.effective_from AS told_at, t.anchor_day, row_number() OVER in_turn AS place,
             -- one that comes back, as when a trial is made longer and then is not, counts again
-            lag(t.billing_cycle_anchor) OVER in_turn IS DISTINCT FROM t.billing_cycle_anchor AS is_new
+            lag(t.billing_cycle_anchor) OVER in_turn IS DISTINCT FROM t.billing_cycle_anchor AS is_new,
+            row_number() OVER (PARTITION BY t.billing_cycle_anchor ORDER BY t.stated_at, t.place, t.source) > 1 AS is_back
         FROM billing.subscription_timeline AS t
         WHERE t.account = $1 AND t.subscription_id = $2 AND t.billing_cycle_anchor IS NOT NULL
-        WINDOW in_turn AS (ORDER BY t.effective_from, t.place, t.source)
+        WINDOW in_turn AS (ORDER BY t.stated_at, t.place, t.source)
     ), anchor AS (
-        SELECT t.at, t.told_at, t.place,
+        SELECT t.at, CASE WHEN t.is_back THEN t.told_at ELSE least(t.told_at, t.at) END AS counts_from, t.place,
             -- kept with its anchor: a payload that lacks it changes nothing
             (SELECT d.anchor_day FROM told AS d WHERE d.at = t.at AND d.anchor_day IS NOT NULL ORDER BY d.place DESC LIMIT 1) AS day
         FROM told AS t
         WHERE t.is_new
     ), span AS (
-        -- an anchor counts from when it was told, or from itself where that came late; the first one counts for all before
+        -- an anchor counts from when it was told, or from itself where it was told late; the first one counts for all before
         SELECT a.at, a.day, a.place, CASE
-            WHEN row_number() OVER in_turn = 1 THEN '-infinity' ELSE max(least(a.told_at, a.at)) OVER in_turn
+            WHEN row_number() OVER in_turn = 1 THEN '-infinity' ELSE max(a.counts_from) OVER in_turn
         END AS starts
         FROM (
             SELECT * FROM anchor
@@ -77,7 +74,7 @@ SET search_path = pg_catalog, pg_temp AS $$
     FROM bounded AS b
     CROSS JOIN LATERAL (
         -- until its anchor the months go on as before: from the anchor that was reached while it counted, else from the start
-        SELECT base.at, base.day, base.place > 0 AS is_anchor FROM (
+        SELECT base.at, base.day FROM (
             SELECT older.at, older.day, older.place FROM bounded AS older WHERE older.place < b.place AND older.at <= older.ends
             UNION ALL
             SELECT started_at, NULL, 0
@@ -85,9 +82,7 @@ SET search_path = pg_catalog, pg_temp AS $$
         ORDER BY base.place DESC LIMIT 1
     ) AS before
     CROSS JOIN LATERAL (
-        SELECT billing.renewal_at(before.at, months, before.day) AS at,
-            -- it may be reached at the very time from which the next one counts
-            before.is_anchor AND billing.renewal_at(before.at, months, before.day) = before.at AS at_anchor
+        SELECT billing.renewal_at(before.at, months, before.day) AS at, false AS at_anchor
         FROM generate_series(
             billing.renewals_until(before.at, greatest(after, b.starts), before.day),
             billing.renewals_until(before.at, least(until, b.at), before.day)
@@ -103,7 +98,8 @@ SET search_path = pg_catalog, pg_temp AS $$
         ) AS months
         WHERE billing.renewal_at(b.at, months, b.day) > b.at
     ) AS found
-    WHERE found.at > after AND found.at <= until AND found.at >= b.starts AND found.at < b.ends
+    -- at the very time from which the next one counts, what was due until then still comes
+    WHERE found.at > after AND found.at <= until AND found.at >= b.starts AND found.at <= b.ends
     GROUP BY found.at
 $$;
 
@@ -123,14 +119,14 @@ $$;
 COMMENT ON FUNCTION billing.renewals_between(text, text, text, timestamptz, timestamptz, timestamptz) IS 'When the limits of a subscription renew, after one time and until another, by the rule that is given.';
 
 CREATE FUNCTION billing.limit_course(ids uuid[], until timestamptz) RETURNS TABLE (
-    subscription_id uuid, limit_key text, workspace_id uuid, kind text, period_start timestamptz, period_end timestamptz,
-    is_over boolean, is_recorded boolean, at_anchor boolean, stripe_price_id text, included bigint, spillover bigint, used bigint,
-    bonus_used bigint, bonus_returned bigint, bonus bigint, outcome text, spilled_over bigint, expired bigint, follows timestamptz
+    subscription_id uuid, limit_key text, kind text, period_start timestamptz, period_end timestamptz, is_over boolean,
+    is_recorded boolean, at_anchor boolean, price_ids text[], quantities bigint[], amounts bigint[], included bigint,
+    spillover bigint, used bigint, bonus_used bigint, outcome text, spilled_over bigint, expired bigint, follows timestamptz
 ) LANGUAGE sql STABLE AS $$
     WITH balance AS MATERIALIZED (
         SELECT l.subscription_id, l.limit_key, l.kind, l.included, l.spillover, l.used, l.bonus_used, l.period_start,
-            s.account, s.stripe_subscription_id, s.workspace_id, s.stripe_price_id,
-            coalesce(s.started_at, s.stripe_created_at) AS started_at, rules.renewal_anchor, rules.past_due_active,
+            s.account, s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at,
+            rules.renewal_anchor, rules.past_due_active,
             -- one that ended exactly at a renewal has had it, whichever became known first
             CASE WHEN s.stripe_status IN ('canceled', 'incomplete_expired') THEN coalesce(s.end_date, l.period_start)
                 ELSE 'infinity' END AS ends_at,
@@ -145,18 +141,18 @@ CREATE FUNCTION billing.limit_course(ids uuid[], until timestamptz) RETURNS TABL
         CROSS JOIN (SELECT * FROM billing.renewal_rules LIMIT 1) AS rules
     ), period AS (
         -- what is in the ledger already, and was perhaps otherwise
-        SELECT b.subscription_id, b.limit_key, b.workspace_id, b.kind, b.account, b.stripe_subscription_id, b.past_due_active,
-            b.stripe_price_id AS present_price_id, b.has_ledger, r.period_start, r.period_end, true AS is_over, true AS is_recorded, r.at_anchor,
-            r.stripe_price_id AS recorded_price_id, r.included, r.spillover, r.used, r.bonus_used
+        SELECT b.subscription_id, b.limit_key, b.kind, b.account, b.stripe_subscription_id, b.past_due_active, b.has_ledger,
+            r.period_start, r.period_end, true AS is_over, true AS is_recorded, r.at_anchor, r.included, r.spillover, r.used,
+            r.bonus_used, r.price_ids AS recorded_price_ids, r.quantities AS recorded_quantities, r.amounts AS recorded_amounts
         FROM balance AS b
         JOIN billing.limit_renewals AS r
             ON r.subscription_id = b.subscription_id AND r.limit_key = b.limit_key AND r.period_end >= b.since
         UNION ALL
         -- the present one and those after it; only in the present one has anything been used
-        SELECT b.subscription_id, b.limit_key, b.workspace_id, b.kind, b.account, b.stripe_subscription_id, b.past_due_active,
-            b.stripe_price_id, b.has_ledger, e.period_start, e.period_end, e.period_end <= b.until, false, e.at_anchor, NULL, b.included, b.spillover,
+        SELECT b.subscription_id, b.limit_key, b.kind, b.account, b.stripe_subscription_id, b.past_due_active, b.has_ledger,
+            e.period_start, e.period_end, e.period_end <= b.until, false, e.at_anchor, b.included, b.spillover,
             CASE WHEN e.period_start = b.period_start THEN b.used ELSE 0 END,
-            CASE WHEN e.period_start = b.period_start THEN b.bonus_used ELSE 0 END
+            CASE WHEN e.period_start = b.period_start THEN b.bonus_used ELSE 0 END, NULL, NULL, NULL
         FROM balance AS b
         CROSS JOIN LATERAL (
             SELECT lag(ends.at, 1, b.period_start) OVER (ORDER BY ends.at) AS period_start, ends.at AS period_end, ends.at_anchor
@@ -171,96 +167,67 @@ CREATE FUNCTION billing.limit_course(ids uuid[], until timestamptz) RETURNS TABL
         ) AS e
         WHERE e.period_start <= b.until OR e.period_start = b.period_start
     ), told AS (
-        SELECT p.*, was.status, was.payment_paused, was.ended_at, became.told AS became_told, became.stripe_price_id AS became_price_id,
-            CASE WHEN p.is_over THEN was.stripe_price_id ELSE p.present_price_id END AS stripe_price_id
-        FROM period AS p
-        -- just before the end: a pause that began and ended meanwhile counts as it was
-        LEFT JOIN LATERAL (
-            SELECT t.status, t.payment_paused, t.ended_at, t.stripe_price_id
-            FROM billing.subscription_timeline AS t
-            WHERE p.is_over AND t.account = p.account AND t.subscription_id = p.stripe_subscription_id
-                AND t.effective_from < p.period_end
-            ORDER BY t.effective_from DESC, t.place DESC, t.source DESC
-            LIMIT 1
-        ) AS was ON true
-        -- exactly at the end: such a change counts for the next period
-        LEFT JOIN LATERAL (
-            SELECT true AS told, t.stripe_price_id
-            FROM billing.subscription_timeline AS t
-            WHERE p.is_over AND t.account = p.account AND t.subscription_id = p.stripe_subscription_id
-                AND t.effective_from = p.period_end
-            ORDER BY t.place DESC, t.source DESC
-            LIMIT 1
-        ) AS became ON true
-    ), priced AS (
-        SELECT t.*,
-            -- a recorded period keeps what its price included then, whatever the price includes now
-            CASE WHEN earlier.is_known THEN earlier.included
-                WHEN t.is_recorded AND t.recorded_price_id = t.stripe_price_id THEN t.included
-                WHEN now_in.id IS NOT NULL AND (now_in.unlimited OR now_in.included IS NOT NULL) THEN now_in.included
-                WHEN now_in.id IS NULL AND plan.is_known THEN 0
-                ELSE t.included END AS included_at_end,
-            CASE WHEN NOT coalesce(t.became_told, false) THEN NULL
-                WHEN then_in.id IS NOT NULL THEN then_in.included
-                WHEN next_plan.is_known THEN 0 END AS next_included,
-            CASE WHEN NOT t.is_over THEN NULL
-                WHEN NOT coalesce(billing.may_be_used(t.status, t.payment_paused, t.ended_at, t.past_due_active), false) THEN 'inactive'
-                WHEN t.at_anchor AND t.status = 'trialing' THEN 'trial_end'
+        SELECT p.*, was.price_ids, was.quantities, next.is_known AS next_is_known, next.included AS next_included,
+            has.is_known, has.included AS has_included, has.amounts AS has_amounts, earlier.is_known AS earlier_is_known,
+            earlier.included AS earlier_included,
+            CASE WHEN NOT p.is_over THEN NULL
+                WHEN NOT coalesce(billing.may_be_used(was.status, was.payment_paused, was.ended_at, p.past_due_active), false) THEN 'inactive'
+                WHEN p.at_anchor AND was.status = 'trialing' THEN 'trial_end'
                 ELSE 'renewed' END AS outcome
-        FROM told AS t
+        FROM period AS p
+        -- just before the end: a pause that began and ended meanwhile counts as it was. In the open one: now
+        LEFT JOIN LATERAL billing.in_force(p.account, p.stripe_subscription_id,
+            CASE WHEN p.is_over THEN p.period_end ELSE 'infinity' END) AS was ON true
+        CROSS JOIN LATERAL billing.included_by(p.account, was.price_ids, was.quantities, p.limit_key) AS has
+        -- exactly at the end: such a change counts for the next period
+        LEFT JOIN LATERAL billing.in_force(p.account, p.stripe_subscription_id, p.period_end + interval '1 microsecond') AS became
+            ON p.is_over AND (became.stated_at, became.source) IS DISTINCT FROM (was.stated_at, was.source)
         LEFT JOIN LATERAL (
-            SELECT p.id, p.stripe_product_id IS NULL OR p.product_name IS NOT NULL AS is_known
-            FROM billing.pricing_plans AS p WHERE p.account = t.account AND p.stripe_price_id = t.stripe_price_id
-        ) AS plan ON true
-        LEFT JOIN billing.plan_limits AS now_in ON now_in.pricing_plan_id = plan.id AND now_in.limit_key = t.limit_key
-        -- a price that is not known leaves what the one before it included, whatever was thought meanwhile
+            SELECT n.is_known, n.included
+            FROM billing.included_by(p.account, became.price_ids, became.quantities, p.limit_key) AS n
+            WHERE became.source IS NOT NULL
+        ) AS next ON true
+        -- a price that is not known leaves what was included before it, whatever was thought meanwhile
         LEFT JOIN LATERAL (
-            SELECT true AS is_known, CASE WHEN l.id IS NULL THEN 0 ELSE l.included END AS included
-            FROM billing.subscription_timeline AS before
-            JOIN billing.pricing_plans AS p ON p.account = before.account AND p.stripe_price_id = before.stripe_price_id
-            LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND l.limit_key = t.limit_key
-            WHERE now_in.id IS NULL AND plan.is_known IS NOT TRUE AND before.account = t.account
-                AND before.subscription_id = t.stripe_subscription_id AND before.effective_from < t.period_end
-                AND CASE WHEN l.id IS NULL THEN p.stripe_product_id IS NULL OR p.product_name IS NOT NULL
-                    ELSE l.unlimited OR l.included IS NOT NULL END
-            ORDER BY before.effective_from DESC, before.place DESC, before.source DESC
+            SELECT h.is_known, h.included
+            FROM billing.subscription_timeline AS t
+            CROSS JOIN LATERAL billing.included_by(t.account, t.price_ids, t.quantities, p.limit_key) AS h
+            WHERE NOT has.is_known AND NOT has.is_unreadable AND t.account = p.account
+                AND t.subscription_id = p.stripe_subscription_id AND t.effective_from < p.period_end AND h.is_known
+            ORDER BY t.stated_at DESC, t.place DESC, t.source DESC
             LIMIT 1
         ) AS earlier ON true
-        LEFT JOIN LATERAL (
-            SELECT p.id, p.stripe_product_id IS NULL OR p.product_name IS NOT NULL AS is_known
-            FROM billing.pricing_plans AS p WHERE p.account = t.account AND p.stripe_price_id = t.became_price_id
-        ) AS next_plan ON true
-        LEFT JOIN billing.plan_limits AS then_in ON then_in.pricing_plan_id = next_plan.id AND then_in.limit_key = t.limit_key
+    ), priced AS (
+        SELECT t.subscription_id, t.limit_key, t.kind, t.period_start, t.period_end, t.is_over, t.is_recorded, t.at_anchor,
+            t.price_ids, t.quantities, t.spillover, t.used, t.bonus_used, t.has_ledger, t.outcome,
+            CASE WHEN t.next_is_known THEN t.next_included END AS next_included,
+            -- a recorded period keeps what its items included then, whatever they include now
+            CASE WHEN t.earlier_is_known THEN t.earlier_included
+                WHEN is_same.so THEN t.included
+                WHEN t.is_known THEN t.has_included
+                ELSE t.included END AS included,
+            CASE WHEN t.earlier_is_known THEN NULL WHEN is_same.so THEN t.recorded_amounts WHEN t.is_known THEN t.has_amounts END AS amounts
+        FROM told AS t
+        CROSS JOIN LATERAL (
+            SELECT t.is_recorded AND t.recorded_price_ids = t.price_ids AND t.recorded_quantities = t.quantities AS so
+        ) AS is_same
     ), rolled AS (
-        SELECT p.*, billing.spilled_over(p.spillover, p.included_at_end, p.used, p.outcome = 'renewed', p.next_included) OVER in_turn AS spilled_over,
-            row_number() OVER in_turn AS place
+        SELECT p.*, row_number() OVER in_turn AS place,
+            billing.spilled_over(p.spillover, p.included, p.used - p.bonus_used, p.outcome = 'renewed', p.next_included)
+                OVER in_turn AS spilled_over
         FROM priced AS p
         WINDOW in_turn AS (PARTITION BY p.subscription_id, p.limit_key ORDER BY p.period_start)
     ), chained AS (
         SELECT r.*, lag(r.spilled_over, 1, r.spillover) OVER (PARTITION BY r.subscription_id, r.limit_key ORDER BY r.period_start) AS before
         FROM rolled AS r
-    ), wanting AS (
-        SELECT c.*, coalesce(pool.amount, 0) AS pool, billing.of_bonus(c.included_at_end, c.before, c.used,
-            -- what a closed period was charged can be given back, and is never raised; without a workspace there is no bonus
-            CASE WHEN c.is_recorded OR c.workspace_id IS NULL THEN c.bonus_used ELSE 9223372036854775807 END) AS wanted
-        FROM chained AS c
-        LEFT JOIN billing.workspace_bonus AS pool ON pool.workspace_id = c.workspace_id AND pool.limit_key = c.limit_key
-    ), charged AS (
-        -- all of a workspace draw on one bonus: first what is given back comes in, then each takes what those before it left
-        SELECT w.*, least(w.wanted, w.bonus_used + greatest(0, w.pool
-            + sum(greatest(0, w.bonus_used - w.wanted)) OVER (PARTITION BY w.workspace_id, w.limit_key)
-            - sum(greatest(0, w.wanted - w.bonus_used)) OVER (PARTITION BY w.workspace_id, w.limit_key
-                ORDER BY w.subscription_id, w.period_start) + greatest(0, w.wanted - w.bonus_used)))::bigint AS charged
-        FROM wanting AS w
     )
-    SELECT c.subscription_id, c.limit_key, c.workspace_id, c.kind, c.period_start, nullif(c.period_end, 'infinity'), c.is_over, c.is_recorded,
-        c.at_anchor, c.stripe_price_id, c.included_at_end, c.before, c.used, c.charged, c.bonus_used - c.charged,
-        -- as it is once the periods before have given back and taken theirs
-        (c.pool + c.charged + sum(c.bonus_used - c.charged) OVER (PARTITION BY c.subscription_id, c.limit_key))::bigint, c.outcome,
+    SELECT c.subscription_id, c.limit_key, c.kind, c.period_start, nullif(c.period_end, 'infinity'), c.is_over, c.is_recorded,
+        c.at_anchor, c.price_ids, c.quantities, c.amounts, c.included, c.before, c.used, c.bonus_used, c.outcome,
         CASE WHEN c.is_over THEN c.spilled_over END,
-        CASE WHEN c.is_over THEN greatest(0, coalesce(billing.available(c.included_at_end, c.before, c.used, 0), 0) - c.spilled_over) END,
+        CASE WHEN c.is_over THEN
+            greatest(0, coalesce(billing.left_of_plan(c.included, c.before, c.used, c.bonus_used), 0) - c.spilled_over) END,
         CASE WHEN c.place > 1 OR c.has_ledger THEN c.period_start END
-    FROM charged AS c
+    FROM chained AS c
 $$;
 
-COMMENT ON FUNCTION billing.limit_course(uuid[], timestamptz) IS 'What becomes of the limits of these subscriptions until that time: one row for each period that is over and not in the ledger, or is there and may be otherwise by what was learned since, and one for the period that the time is in. Reads only; bring_up writes it.';
+COMMENT ON FUNCTION billing.limit_course(uuid[], timestamptz) IS 'What becomes of the limits of these subscriptions until that time: one row for each period that is over and not in the ledger, or is there and may be otherwise by what was learned since, and one for the period that the time is in. What was used, and what of it was taken from the bonus, is given and never changed. Reads only; bring_up writes it.';

@@ -6,7 +6,7 @@ CREATE FUNCTION billing.limit_since(subscription billing.subscriptions, limit_ke
     SELECT min(greatest(t.effective_from,
         CASE WHEN l.created_at > subscription.created_at + interval '1 day' THEN l.created_at END))
     FROM billing.subscription_timeline AS t
-    JOIN billing.pricing_plans AS p ON p.account = t.account AND p.stripe_price_id = t.stripe_price_id
+    JOIN billing.pricing_plans AS p ON p.account = t.account AND p.stripe_price_id = ANY (t.price_ids)
     JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND l.limit_key = limit_since.limit_key
     WHERE t.account = subscription.account AND t.subscription_id = subscription.stripe_subscription_id
 $$;
@@ -15,8 +15,8 @@ COMMENT ON FUNCTION billing.limit_since(billing.subscriptions, text) IS 'When a 
 
 CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
     WITH lacking AS (
-        SELECT s.id, had.limit_key, coalesce(k.kind, 'renewing') AS kind,
-            CASE WHEN l.unlimited THEN NULL ELSE coalesce(l.included, 0) END AS included, coalesce(l.unlimited, false) AS unlimited,
+        SELECT s.id, had.limit_key, coalesce(k.kind, 'renewing') AS kind, has.is_known, has.unlimited,
+            CASE WHEN NOT has.is_known THEN 0 ELSE has.included END AS included,
             s.account, s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at,
             rules.renewal_anchor, billing.limit_since(s.as_row, had.limit_key) AS since
         FROM (SELECT DISTINCT id FROM unnest(ids) AS given (id)) AS wanted
@@ -26,26 +26,23 @@ CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
             WHERE s.id = wanted.id AND s.stripe_status NOT IN ('canceled', 'incomplete_expired') OFFSET 0
         ) AS s
         CROSS JOIN LATERAL (
-            -- of the plan, and of each that it had before: whether we heard of that in time has no say
-            SELECT l.limit_key FROM billing.plan_limits AS l
-            WHERE l.pricing_plan_id = s.pricing_plan_id AND (l.unlimited OR l.included IS NOT NULL)
-            UNION
-            SELECT l.limit_key
-            FROM billing.subscription_timeline AS t
+            -- of all its items, and of those that it had before: it makes no difference when their events arrived
+            SELECT DISTINCT l.limit_key
+            FROM (
+                SELECT DISTINCT price.id FROM billing.subscription_timeline AS t CROSS JOIN unnest(t.price_ids) AS price (id)
+                WHERE t.account = s.account AND t.subscription_id = s.stripe_subscription_id
+            ) AS price
             CROSS JOIN LATERAL (
                 SELECT p.id FROM billing.pricing_plans AS p
-                WHERE p.account = t.account AND p.stripe_price_id = t.stripe_price_id OFFSET 0
+                WHERE p.account = s.account AND p.stripe_price_id = price.id OFFSET 0
             ) AS p
             CROSS JOIN LATERAL (
                 SELECT l.limit_key FROM billing.plan_limits AS l
                 WHERE l.pricing_plan_id = p.id AND (l.unlimited OR l.included IS NOT NULL) OFFSET 0
             ) AS l
-            WHERE t.account = s.account AND t.subscription_id = s.stripe_subscription_id
         ) AS had
-        LEFT JOIN LATERAL (
-            SELECT l.unlimited, l.included FROM billing.plan_limits AS l
-            WHERE l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = had.limit_key LIMIT 1
-        ) AS l ON true
+        LEFT JOIN LATERAL billing.in_force(s.account, s.stripe_subscription_id, 'infinity') AS is_now ON true
+        CROSS JOIN LATERAL billing.included_by(s.account, is_now.price_ids, is_now.quantities, had.limit_key) AS has
         LEFT JOIN LATERAL (
             SELECT k.kind FROM billing.limit_kinds AS k WHERE k.limit_key = had.limit_key LIMIT 1
         ) AS k ON true
@@ -59,17 +56,21 @@ CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
                 l.started_at, greatest(l.started_at, l.since - interval '63 days'), l.since) AS r),
             l.started_at, l.since, clock_timestamp()) AS period_start
         FROM lacking AS l
+    ), begun AS (
+        INSERT INTO billing.subscription_limits (subscription_id, limit_key, kind, included, unlimited, period_start, renews_at)
+        SELECT p.id, p.limit_key, p.kind, p.included, p.unlimited, p.period_start, CASE WHEN p.kind = 'renewing' THEN
+            (SELECT min(r.at) FROM billing.renewals_between(p.renewal_anchor, p.account, p.stripe_subscription_id,
+                p.started_at, p.period_start, p.period_start + interval '63 days') AS r)
+            END
+        FROM placed AS p
+        ORDER BY p.id, p.limit_key
     )
-    INSERT INTO billing.subscription_limits (subscription_id, limit_key, kind, included, unlimited, period_start, renews_at)
-    SELECT p.id, p.limit_key, p.kind, p.included, p.unlimited, p.period_start, CASE WHEN p.kind = 'renewing' THEN
-        (SELECT min(r.at) FROM billing.renewals_between(p.renewal_anchor, p.account, p.stripe_subscription_id,
-            p.started_at, p.period_start, p.period_start + interval '63 days') AS r)
-        END
-    FROM placed AS p
-    ORDER BY p.id, p.limit_key
+    -- what an older item included stays in force: limit_course finds it
+    INSERT INTO billing.limit_changes (subscription_id, since)
+    SELECT p.id, clock_timestamp() FROM placed AS p WHERE NOT p.is_known
 $$;
 
-COMMENT ON FUNCTION billing.begin_limits(uuid[]) IS 'Writes the balances that these subscriptions lack, one for each limit of the plans that they have and had, in the period in which it was first known. The worker calls it with the locks of their customers held; nobody else adds balances, so it waits for nobody.';
+COMMENT ON FUNCTION billing.begin_limits(uuid[]) IS 'Writes the balances that these subscriptions lack, one for each limit of the items that they have and had, in the period in which it was first known. The worker calls it with the locks of their customers held; nothing else adds balances, so it waits for no lock.';
 
 CREATE FUNCTION billing.begin_earlier(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -147,10 +148,10 @@ BEGIN
         DELETE FROM billing.limit_changes AS c WHERE c.id = ANY (marks)
     ), written AS (
         INSERT INTO billing.limit_renewals (subscription_id, limit_key, period_start, period_end, follows, included, unlimited,
-            spillover, used, bonus_used, outcome, spilled_over, expired, at_anchor, stripe_price_id)
+            spillover, used, bonus_used, outcome, spilled_over, expired, at_anchor, price_ids, quantities, amounts)
         SELECT c.subscription_id, c.limit_key, c.period_start, c.period_end, c.follows,
             c.included, c.included IS NULL, c.spillover, c.used, c.bonus_used, c.outcome, c.spilled_over, c.expired, c.at_anchor,
-            c.stripe_price_id
+            c.price_ids, c.quantities, c.amounts
         FROM course AS c
         WHERE c.is_over AND NOT c.is_recorded
         ORDER BY c.subscription_id, c.limit_key, c.period_start
@@ -158,14 +159,14 @@ BEGIN
             extract(epoch FROM limit_renewals.renewed_at - limit_renewals.period_end)::double precision AS lateness
     ), corrected AS (
         UPDATE billing.limit_renewals AS r
-        SET included = c.included, unlimited = c.included IS NULL, spillover = c.spillover, bonus_used = c.bonus_used,
-            outcome = c.outcome, spilled_over = c.spilled_over, expired = c.expired, stripe_price_id = c.stripe_price_id,
-            corrected_at = clock_timestamp()
+        SET included = c.included, unlimited = c.included IS NULL, spillover = c.spillover, outcome = c.outcome,
+            spilled_over = c.spilled_over, expired = c.expired, price_ids = c.price_ids, quantities = c.quantities,
+            amounts = c.amounts, corrected_at = clock_timestamp()
         FROM course AS c
         WHERE c.is_recorded AND r.subscription_id = c.subscription_id AND r.limit_key = c.limit_key
             AND r.period_start = c.period_start
-            AND (r.included, r.spillover, r.bonus_used, r.outcome, r.spilled_over, r.expired, r.stripe_price_id)
-                IS DISTINCT FROM (c.included, c.spillover, c.bonus_used, c.outcome, c.spilled_over, c.expired, c.stripe_price_id)
+            AND (r.included, r.spillover, r.outcome, r.spilled_over, r.expired, r.price_ids, r.quantities)
+                IS DISTINCT FROM (c.included, c.spillover, c.outcome, c.spilled_over, c.expired, c.price_ids, c.quantities)
         RETURNING r.outcome, r.limit_key
     ), balanced AS (
         UPDATE billing.subscription_limits AS b
@@ -175,15 +176,6 @@ BEGIN
         WHERE NOT c.is_over AND b.subscription_id = c.subscription_id AND b.limit_key = c.limit_key
             AND (b.included, b.spillover, b.used, b.bonus_used, b.period_start, b.renews_at)
                 IS DISTINCT FROM (c.included, c.spillover, c.used, c.bonus_used, c.period_start, c.period_end)
-    ), repaid AS (
-        UPDATE billing.workspace_bonus AS pool SET amount = greatest(0, pool.amount + due.amount)
-        FROM (
-            SELECT c.workspace_id, c.limit_key, sum(c.bonus_returned)::bigint AS amount
-            FROM course AS c
-            GROUP BY c.workspace_id, c.limit_key
-            HAVING sum(c.bonus_returned) <> 0
-        ) AS due
-        WHERE pool.workspace_id = due.workspace_id AND pool.limit_key = due.limit_key
     )
     SELECT done.outcome, done.limit_key, count(*) FILTER (WHERE NOT done.again), count(*) FILTER (WHERE done.again),
         coalesce(sum(done.spilled_over), 0), coalesce(sum(done.expired), 0), array_agg(done.lateness) FILTER (WHERE NOT done.again)
@@ -196,22 +188,26 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.bring_up(uuid[], timestamptz) IS 'Brings the limits of these subscriptions up to that time and to all that is known of them: writes what limit_course says. The caller holds the locks of their balances and of their workspaces'' bonuses. Returns what was done for each outcome and key.';
+COMMENT ON FUNCTION billing.bring_up(uuid[], timestamptz) IS 'Brings the limits of these subscriptions up to that time and to all that is known of them: writes what limit_course returns. The caller holds the locks of their balances. The bonus is never changed here. Returns what was done for each outcome and key.';
 
 CREATE FUNCTION billing.claim_limits(due_until timestamptz, at_most integer) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
     candidates uuid[];
     mine uuid[];
+    -- computed once; each of these is retried by itself
+    set_aside CONSTANT uuid[] := billing.set_aside_renewals();
 BEGIN
-    -- not one of these waits: whatever the product or another scheduler holds is left for the next round
+    -- not one of these waits: what the product or another scheduler holds is left for the next round
     candidates := ARRAY(
         SELECT due.subscription_id FROM (
             SELECT b.subscription_id FROM billing.subscription_limits AS b
-            WHERE b.renews_at <= due_until ORDER BY b.renews_at, b.subscription_id LIMIT at_most FOR UPDATE SKIP LOCKED
+            WHERE b.renews_at <= due_until AND b.subscription_id <> ALL (set_aside)
+            ORDER BY b.renews_at, b.subscription_id LIMIT at_most FOR UPDATE SKIP LOCKED
         ) AS due
         UNION
         SELECT changed.subscription_id FROM (
-            SELECT c.subscription_id FROM billing.limit_changes AS c ORDER BY c.id LIMIT at_most
+            SELECT c.subscription_id FROM billing.limit_changes AS c WHERE c.subscription_id <> ALL (set_aside)
+            ORDER BY c.id LIMIT at_most
         ) AS changed
     );
     mine := ARRAY(
@@ -223,19 +219,6 @@ BEGIN
         GROUP BY locked.subscription_id
         HAVING count(*) = (SELECT count(*) FROM billing.subscription_limits AS b WHERE b.subscription_id = locked.subscription_id)
     );
-    WITH bonus AS (
-        SELECT s.id, w.workspace_id, w.limit_key FROM billing.subscriptions AS s
-        JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id WHERE s.id = ANY (mine)
-    ), locked AS (
-        SELECT w.workspace_id, w.limit_key FROM billing.workspace_bonus AS w
-        WHERE (w.workspace_id, w.limit_key) IN (SELECT b.workspace_id, b.limit_key FROM bonus AS b)
-        ORDER BY w.workspace_id, w.limit_key FOR UPDATE SKIP LOCKED
-    )
-    SELECT ARRAY(
-        SELECT unnest(mine)
-        EXCEPT
-        SELECT b.id FROM bonus AS b WHERE (b.workspace_id, b.limit_key) NOT IN (SELECT l.workspace_id, l.limit_key FROM locked AS l)
-    ) INTO mine;
     -- what changed of subscriptions without any balance concerns none
     DELETE FROM billing.limit_changes AS c WHERE c.id IN (
         SELECT idle.id FROM billing.limit_changes AS idle
@@ -246,4 +229,4 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.claim_limits(timestamptz, integer) IS 'Locks the balances of subscriptions that renew until that time, or of which something changed, and their workspaces'' bonuses, and returns those of which it got all. Skips what others hold.';
+COMMENT ON FUNCTION billing.claim_limits(timestamptz, integer) IS 'Locks the balances of subscriptions that renew until that time, or of which something changed, and returns those of which it got all. Skips what others hold.';

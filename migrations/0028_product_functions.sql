@@ -22,8 +22,8 @@ $$;
 COMMENT ON FUNCTION billing.is_behind(uuid, timestamptz) IS 'A renewal of the subscription is due, or something about it is not in its balances yet.';
 
 CREATE FUNCTION billing.limits_now(subscription_id uuid) RETURNS TABLE (
-    limit_key text, kind text, included bigint, spillover bigint, bonus bigint, used bigint, available bigint,
-    period_start timestamptz, renews_at timestamptz
+    limit_key text, kind text, included bigint, spillover bigint, bonus bigint, used bigint, bonus_used bigint,
+    available bigint, period_start timestamptz, renews_at timestamptz
 ) LANGUAGE plpgsql STABLE ROWS 3 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -31,14 +31,18 @@ DECLARE
 BEGIN
     IF billing.is_behind(limits_now.subscription_id, now_at) THEN
         RETURN QUERY
-        SELECT c.limit_key, c.kind, c.included, c.spillover, c.bonus, c.used,
-            billing.available(c.included, c.spillover, c.used, c.bonus), c.period_start, c.period_end
+        SELECT c.limit_key, c.kind, c.included, c.spillover, c.bonus_used + coalesce(w.amount, 0), c.used, c.bonus_used,
+            billing.left_of_plan(c.included, c.spillover, c.used, c.bonus_used) + coalesce(w.amount, 0),
+            c.period_start, c.period_end
         FROM billing.limit_course(ARRAY[limits_now.subscription_id], now_at) AS c
+        JOIN billing.subscriptions AS s ON s.id = c.subscription_id
+        LEFT JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id AND w.limit_key = c.limit_key
         WHERE NOT c.is_over;
     ELSE
         RETURN QUERY
-        SELECT b.limit_key, b.kind, b.included, b.spillover, b.bonus_used + coalesce(w.amount, 0), b.used,
-            billing.available(b.included, b.spillover, b.used, b.bonus_used + coalesce(w.amount, 0)), b.period_start, b.renews_at
+        SELECT b.limit_key, b.kind, b.included, b.spillover, b.bonus_used + coalesce(w.amount, 0), b.used, b.bonus_used,
+            billing.left_of_plan(b.included, b.spillover, b.used, b.bonus_used) + coalesce(w.amount, 0),
+            b.period_start, b.renews_at
         FROM billing.subscription_limits AS b
         JOIN billing.subscriptions AS s ON s.id = b.subscription_id
         LEFT JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key
@@ -59,9 +63,6 @@ BEGIN
     -- only now: the wait for the lock may have been long
     now_at := clock_timestamp();
     IF billing.is_behind(lock_and_bring_up.subscription_id, now_at) THEN
-        PERFORM FROM billing.workspace_bonus AS w
-        JOIN billing.subscriptions AS s ON s.workspace_id = w.workspace_id AND s.id = lock_and_bring_up.subscription_id
-        ORDER BY w.workspace_id, w.limit_key FOR UPDATE OF w;
         PERFORM FROM billing.bring_up(ARRAY[lock_and_bring_up.subscription_id], now_at);
     END IF;
 END
@@ -75,9 +76,8 @@ DECLARE
     current record;
     balance record;
     pool bigint;
-    needed bigint;
-    charged bigint;
-    answer bigint;
+    from_bonus bigint;
+    available bigint;
 BEGIN
     SELECT s.id, s.active, s.inactive_reason INTO current FROM billing.current_subscriptions AS s
     WHERE s.workspace_id = draw.workspace_id;
@@ -97,10 +97,10 @@ BEGIN
                 'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', draw.limit_key);
     END IF;
 
-    needed := billing.of_bonus(balance.included, balance.spillover,
-        -- as numeric, for what is asked for may be any bigint
-        least(9223372036854775807, balance.used::numeric + draw.amount)::bigint, 9223372036854775807);
-    IF needed = balance.bonus_used THEN
+    -- null where the plan is unlimited: then nothing is taken from the bonus
+    from_bonus := greatest(0, draw.amount - coalesce(
+        billing.left_of_plan(balance.included, balance.spillover, balance.used, balance.bonus_used), draw.amount));
+    IF from_bonus = 0 THEN
         SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
         WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key;
     ELSE
@@ -108,21 +108,24 @@ BEGIN
         WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key FOR UPDATE;
     END IF;
     pool := coalesce(pool, 0);
-    answer := billing.available(balance.included, balance.spillover, balance.used, balance.bonus_used + pool) - draw.amount;
-    IF answer < 0 THEN
+    available := billing.left_of_plan(balance.included, balance.spillover, balance.used, balance.bonus_used) + pool;
+    IF available < draw.amount THEN
         RAISE EXCEPTION '% are used up for workspace %: % were asked for, % are left', draw.limit_key,
-            draw.workspace_id, draw.amount, answer + draw.amount
-            USING ERRCODE = 'LM001', DETAIL = (answer + draw.amount)::text, HINT = coalesce('They renew at '
+            draw.workspace_id, draw.amount, available
+            USING ERRCODE = 'LM001', DETAIL = available::text, HINT = coalesce('They renew at '
                 || to_char(balance.renews_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'They do not renew.');
+    ELSIF balance.used > 1000000000000000000 - draw.amount THEN
+        RAISE EXCEPTION '% of % would be used by workspace % in one period: at most 10^18 can be',
+            balance.used::numeric + draw.amount, draw.limit_key, draw.workspace_id
+            USING ERRCODE = 'LM007', DETAIL = (1000000000000000000 - balance.used)::text;
     END IF;
-    charged := least(needed, balance.bonus_used + pool);
-    UPDATE billing.subscription_limits AS b SET used = b.used + draw.amount, bonus_used = charged
+    UPDATE billing.subscription_limits AS b SET used = b.used + draw.amount, bonus_used = b.bonus_used + from_bonus
     WHERE b.subscription_id = current.id AND b.limit_key = draw.limit_key;
-    IF charged <> balance.bonus_used THEN
-        UPDATE billing.workspace_bonus AS w SET amount = w.amount - (charged - balance.bonus_used)
+    IF from_bonus > 0 THEN
+        UPDATE billing.workspace_bonus AS w SET amount = w.amount - from_bonus
         WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key;
     END IF;
-    RETURN answer;
+    RETURN available - draw.amount;
 END
 $$;
 
@@ -166,12 +169,13 @@ BEGIN
         UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount
         FROM billing.current_subscriptions AS s
         WHERE s.workspace_id = consume.workspace_id AND s.active AND b.subscription_id = s.id AND b.limit_key = consume.limit_key
-            AND (b.included IS NULL OR consume.amount - b.spillover <= b.included - b.used) AND b.bonus_used = 0
+            AND (b.included IS NULL OR consume.amount - b.spillover <= b.included - (b.used - b.bonus_used))
+            AND b.used <= 1000000000000000000 - consume.amount
             AND (b.renews_at IS NULL OR b.renews_at > clock_timestamp())
             AND NOT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)
-        RETURNING billing.available(b.included, b.spillover, b.used, coalesce(
+        RETURNING billing.left_of_plan(b.included, b.spillover, b.used, b.bonus_used) + coalesce(
             (SELECT w.amount FROM billing.workspace_bonus AS w
-            WHERE w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key), 0)) INTO answer;
+            WHERE w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key), 0) INTO answer;
         IF NOT FOUND THEN
             RAISE SQLSTATE 'LM000';
         END IF;
@@ -189,7 +193,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Uses up this much of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null is unlimited. A call that repeats an idempotency key does nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, 22023 bad argument. Holds the balance until the end of the transaction.';
+COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Uses up this much of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null is unlimited. A call that repeats an idempotency key does nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, LM007 more than 10^18 would be used in one period, 22023 bad argument. Holds the balance until the end of the transaction.';
 
 CREATE FUNCTION billing.release(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -197,7 +201,7 @@ CREATE FUNCTION billing.release(workspace_id uuid, limit_key text, amount bigint
 DECLARE
     current_id uuid;
     balance record;
-    charged bigint;
+    returned bigint;
 BEGIN
     IF release.workspace_id IS NULL OR release.limit_key IS NULL THEN
         RAISE EXCEPTION 'workspace_id and limit_key must not be null' USING ERRCODE = 'invalid_parameter_value';
@@ -210,7 +214,7 @@ BEGIN
         RAISE EXCEPTION 'workspace % has no subscription', release.workspace_id USING ERRCODE = 'LM003';
     END IF;
     PERFORM billing.lock_and_bring_up(current_id);
-    SELECT b.kind, b.included, b.used, b.bonus_used INTO balance FROM billing.subscription_limits AS b
+    SELECT b.kind, b.used, b.bonus_used INTO balance FROM billing.subscription_limits AS b
     WHERE b.subscription_id = current_id AND b.limit_key = release.limit_key;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'workspace % has no limit %', release.workspace_id, quote_literal(release.limit_key) USING ERRCODE = 'LM004';
@@ -221,11 +225,12 @@ BEGIN
         RAISE EXCEPTION 'only % of % are taken: % cannot be given back', balance.used, release.limit_key, release.amount
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    charged := billing.of_bonus(balance.included, 0, balance.used - release.amount, balance.bonus_used);
-    UPDATE billing.subscription_limits AS b SET used = b.used - release.amount, bonus_used = charged
+    -- the bonus was taken last and is given back first. What is above the most that a bonus can be is lost
+    returned := least(release.amount, balance.bonus_used);
+    UPDATE billing.subscription_limits AS b SET used = b.used - release.amount, bonus_used = b.bonus_used - returned
     WHERE b.subscription_id = current_id AND b.limit_key = release.limit_key;
-    UPDATE billing.workspace_bonus AS w SET amount = w.amount + (balance.bonus_used - charged)
-    WHERE charged <> balance.bonus_used AND w.workspace_id = release.workspace_id AND w.limit_key = release.limit_key;
+    UPDATE billing.workspace_bonus AS w SET amount = least(1000000000000000000, w.amount + returned)
+    WHERE returned > 0 AND w.workspace_id = release.workspace_id AND w.limit_key = release.limit_key;
     RETURN (SELECT l.available FROM billing.limits_now(current_id) AS l WHERE l.limit_key = release.limit_key);
 END
 $$;
@@ -277,13 +282,13 @@ BEGIN
     VALUES (grant_bonus.workspace_id, grant_bonus.limit_key, 0) ON CONFLICT DO NOTHING;
     UPDATE billing.workspace_bonus AS w SET amount = w.amount + grant_bonus.amount
     WHERE w.workspace_id = grant_bonus.workspace_id AND w.limit_key = grant_bonus.limit_key
-        -- far from the end of bigint, for it is added to what was used of it
+        -- as numeric, because the amount may be any bigint
         AND w.amount::numeric + grant_bonus.amount BETWEEN 0 AND 1000000000000000000
     RETURNING w.amount INTO answer;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the % bonus of workspace % cannot be changed by %', grant_bonus.limit_key, grant_bonus.workspace_id,
-            grant_bonus.amount USING ERRCODE = 'invalid_parameter_value', DETAIL = (SELECT format('%s are left.', w.amount)
-                FROM billing.workspace_bonus AS w
+            grant_bonus.amount USING ERRCODE = CASE WHEN grant_bonus.amount > 0 THEN 'LM007' ELSE '22023' END,
+            DETAIL = (SELECT format('%s are left.', w.amount) FROM billing.workspace_bonus AS w
                 WHERE w.workspace_id = grant_bonus.workspace_id AND w.limit_key = grant_bonus.limit_key),
             HINT = 'No more can be taken back than is left, and no bonus is above 10^18.';
     END IF;
@@ -293,11 +298,11 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.grant_bonus(uuid, text, bigint, text) IS 'Adds to a workspace''s bonus, or takes back with an amount below zero what is left of it, and returns what is left then. Every call is kept in bonus_grants. Raises 22023 where an argument is missing or more is taken back than is left.';
+COMMENT ON FUNCTION billing.grant_bonus(uuid, text, bigint, text) IS 'Adds to a workspace''s bonus, or takes back with an amount below zero what is left of it, and returns what is left then. Every call is kept in bonus_grants. Raises LM007 where the bonus would be above 10^18, 22023 where an argument is missing or more is taken back than is left.';
 
 CREATE VIEW billing.workspace_limits AS
 SELECT c.workspace_id, c.id AS subscription_id, l.limit_key, l.kind, c.active, l.included, l.included IS NULL AS unlimited,
-    l.spillover, l.bonus, l.used, CASE WHEN c.active THEN l.available ELSE 0 END AS available, l.period_start AS period_started_at,
+    l.spillover, l.bonus, l.used, l.bonus_used, CASE WHEN c.active THEN l.available ELSE 0 END AS available, l.period_start AS period_started_at,
     l.renews_at AS limit_renewal_date
 FROM billing.current_subscriptions AS c
 CROSS JOIN LATERAL billing.limits_now(c.id) AS l;
@@ -308,12 +313,13 @@ COMMENT ON COLUMN billing.workspace_limits.subscription_id IS 'subscriptions.id 
 COMMENT ON COLUMN billing.workspace_limits.limit_key IS 'words, images, members …';
 COMMENT ON COLUMN billing.workspace_limits.kind IS 'renewing or capacity, as in limit_kinds.';
 COMMENT ON COLUMN billing.workspace_limits.active IS 'The subscription may be used now.';
-COMMENT ON COLUMN billing.workspace_limits.included IS 'What the plan includes, each month where it renews; null where it is unlimited.';
-COMMENT ON COLUMN billing.workspace_limits.unlimited IS 'The plan sets no limit.';
+COMMENT ON COLUMN billing.workspace_limits.included IS 'What all items of the subscription include together, each period where it renews; null where one of them is unlimited. subscription_items says which item includes how much.';
+COMMENT ON COLUMN billing.workspace_limits.unlimited IS 'An item sets no limit.';
 COMMENT ON COLUMN billing.workspace_limits.spillover IS 'What was left of the month before; it expires at the next renewal.';
 COMMENT ON COLUMN billing.workspace_limits.bonus IS 'The workspace''s bonus, with what of it was used in this period.';
 COMMENT ON COLUMN billing.workspace_limits.used IS 'Used in this period: first of the spillover, then of what is included, then of the bonus.';
-COMMENT ON COLUMN billing.workspace_limits.available IS 'What can still be used: included + spillover + bonus - used, never below 0; 0 where it is not active; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.workspace_limits.bonus_used IS 'How much of that was taken from the bonus when it was used.';
+COMMENT ON COLUMN billing.workspace_limits.available IS 'What can still be used: included + spillover - (used - bonus_used), never below 0, and what is left of the bonus (bonus - bonus_used); 0 where it is not active; null where it is active and unlimited.';
 COMMENT ON COLUMN billing.workspace_limits.period_started_at IS 'When this period began.';
 COMMENT ON COLUMN billing.workspace_limits.limit_renewal_date IS 'When it ends; null where nothing renews any more, and for a capacity.';
 
@@ -328,10 +334,10 @@ WHERE l.limit_key = 'words';
 COMMENT ON VIEW billing.subscription_words IS 'The limit words of each subscription as of now, under the names that it has in the product''s API. Ask for one, or for few.';
 COMMENT ON COLUMN billing.subscription_words.subscription_id IS 'subscriptions.id';
 COMMENT ON COLUMN billing.subscription_words.workspace_id IS 'Its workspace.';
-COMMENT ON COLUMN billing.subscription_words.available_words IS 'What can still be used: pricing_plan_words + spillover_words + bonus_words - used_words, never below 0; 0 where it is not active; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.subscription_words.available_words IS 'What can still be used, as available in workspace_limits: 0 where it is not active; null where it is active and unlimited.';
 COMMENT ON COLUMN billing.subscription_words.bonus_words IS 'The workspace''s bonus, with what of it was used in this period.';
 COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset; null where it ends before.';
-COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'What the plan includes each month; null where it is unlimited.';
+COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'What all items include together each period; null where one of them is unlimited.';
 COMMENT ON COLUMN billing.subscription_words.spillover_words IS 'What was left of the month before.';
 COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last renewal.';
 

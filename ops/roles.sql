@@ -39,7 +39,7 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA billing FROM PUBLIC, billing_reader, billin
 GRANT USAGE ON SCHEMA billing TO billing_reader, billing_product;
 GRANT SELECT ON
     billing.workspace_billing, billing.live_subscriptions, billing.live_billing_contacts, billing.live_coupons,
-    billing.plans,
+    billing.plans, billing.subscription_items,
     billing.current_subscriptions, billing.workspace_limits, billing.subscription_words,
     billing.subscriptions, billing.billing_contacts, billing.pricing_plans, billing.plan_limits, billing.coupons,
     billing.checkout_sessions, billing.workspaces, billing.orphans,

@@ -132,7 +132,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),
     ("listener", &["metrics"]),
     ("receiver", &["clock", "config", "domain", "listener", "metrics", "outbox", "database", "stripe"]),
-    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "database"]),
+    ("renewals", &["clock", "config", "domain", "jobs", "metrics", "database", "retry"]),
     (
         "worker",
         &[

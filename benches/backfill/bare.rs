@@ -21,7 +21,7 @@ const TABLES: [(&str, &str); 8] = [
     ("charge_facts", "account, charge_id"),
     ("payment_facts", "account, invoice_id, payment_type, payment_id"),
     ("invoice_facts", "account, invoice_id"),
-    ("subscription_timeline", "account, subscription_id, effective_from, source"),
+    ("subscription_timeline", "account, subscription_id, stated_at, source"),
     ("row_changes", "id"),
 ];
 

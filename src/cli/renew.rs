@@ -19,6 +19,7 @@ use crate::config::source::Source;
 use crate::database::hosts::Hosts;
 use crate::domain::renewal::Renewed;
 use crate::renewals::ledger::{self, Due, State};
+use crate::renewals::set_aside;
 use crate::text::to_the_second;
 
 /// Subscriptions in one transaction, and in one page of the listing.
@@ -98,9 +99,13 @@ impl Args {
         // one state of things for all pages
         let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let subscriptions = ledger::due_subscriptions(&mut tx, until).await?;
-        let mut periods = 0;
+        let (mut periods, mut is_whole) = (0, true);
         for ids in subscriptions.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
-            let page = ledger::due(&mut tx, ids, until).await?;
+            let (page, failed) = set_aside::due(&mut tx, ids, until).await?;
+            for (id, error) in &failed {
+                output::complain(&format!("subscription {id} cannot be computed: {error}"));
+            }
+            is_whole &= failed.is_empty();
             if self.json {
                 page.iter().try_for_each(output::print_json)?;
             } else {
@@ -122,12 +127,14 @@ impl Args {
         } else {
             output::print(&if periods == 0 { told } else { format!("\n{told}") })?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     async fn renew(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
+        let set_aside = set_aside::hasten(conn).await?;
         let mut done = Told::new(ledger::count_due(conn, self.now).await?);
         let mut held_since: Option<Instant> = None;
+        set_aside::retry_due(conn, set_aside).await?;
         loop {
             let mut tx = conn.begin().await?;
             let ids = ledger::claim(&mut tx, self.now, PAGE).await?;
@@ -152,7 +159,11 @@ impl Args {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         done.end(self.json)?;
-        Ok(ExitCode::SUCCESS)
+        let failing = set_aside::list(conn).await?;
+        for one in &failing {
+            output::complain(&format!("{} is set aside: {}", one.stripe_subscription_id, one.error));
+        }
+        Ok(if failing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

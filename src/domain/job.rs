@@ -9,11 +9,13 @@ pub enum Kind {
     Confirm,
     /// Compute the rows that depend on the object again.
     Reproject,
+    /// Renew the limits of a subscription that was set aside because that failed.
+    Renewal,
 }
 
 impl Kind {
     /// All kinds, in the order in which metrics list them.
-    pub const ALL: [Self; 3] = [Self::Fetch, Self::Confirm, Self::Reproject];
+    pub const ALL: [Self; 4] = [Self::Fetch, Self::Confirm, Self::Reproject, Self::Renewal];
 
     /// The word stored in `billing.jobs.kind`.
     pub fn as_str(self) -> &'static str {
@@ -21,6 +23,7 @@ impl Kind {
             Self::Fetch => "fetch",
             Self::Confirm => "confirm",
             Self::Reproject => "reproject",
+            Self::Renewal => "renewal",
         }
     }
 }

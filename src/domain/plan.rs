@@ -42,6 +42,9 @@ pub struct PricingPlan {
     pub price_per_currency: BTreeMap<String, Decimal>,
 }
 
+/// No amount of a limit is larger: sums of several stay within `bigint`, and larger numbers in Stripe count as this one.
+pub const LARGEST_AMOUNT: i64 = 1_000_000_000_000_000_000;
+
 /// A row of `billing.plan_limits`. Source: `limit_…` in the metadata of the price, else of its product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanLimit {
@@ -51,8 +54,10 @@ pub struct PlanLimit {
     pub pricing_plan_id: Uuid,
     /// What is limited: words, images, members …
     pub limit_key: String,
-    /// How much is included; none where it is unlimited or cannot be read.
+    /// How much is included whatever the quantity; none where it is unlimited or a value cannot be read.
     pub included: Option<i64>,
-    /// The value is `unlimited`.
+    /// How much is included for each unit of the quantity besides.
+    pub per_unit: i64,
+    /// One of the two values is `unlimited`.
     pub unlimited: bool,
 }

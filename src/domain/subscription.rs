@@ -72,6 +72,8 @@ pub struct Subscription {
     pub stripe_price_id: Option<String>,
     /// Row id of that price's pricing plan; null while the price is not known.
     pub pricing_plan_id: Option<Uuid>,
+    /// All its items, the plan first; none where they are not all known.
+    pub items: Option<Vec<Item>>,
     /// The price that it will change to: by an update that waits for its payment, else by its schedule.
     pub new_stripe_price_id: Option<String>,
     /// Row id of that price's pricing plan; null while the price is not known.
@@ -96,6 +98,25 @@ pub struct Subscription {
     /// `start_date`.
     #[serde(with = "time::serde::rfc3339::option")]
     pub started_at: Option<OffsetDateTime>,
+}
+
+/// One item of a subscription, an element of `billing.subscriptions.items`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// `item.id`.
+    pub item_id: Option<String>,
+    /// Its price (in very old payloads: plan).
+    pub price_id: Option<String>,
+    /// `item.quantity`; 0 for a metered item.
+    pub quantity: i64,
+    /// Its price is metered.
+    pub metered: Option<bool>,
+    /// `item.current_period_start`, before 2025-03-31.basil that of the subscription.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub current_period_start: Option<OffsetDateTime>,
+    /// `item.current_period_end`, before 2025-03-31.basil that of the subscription.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub current_period_end: Option<OffsetDateTime>,
 }
 
 /// Why a subscription is not active.

@@ -11,7 +11,8 @@
 //! One row for each object and kind, however often it is asked for. A lease is a `run_at` that lies ahead, so a
 //! dead worker's jobs come back by themselves and nothing is locked while Stripe is asked. Each demand raises the
 //! generation, and a job is done only in the generation that was served: a demand that comes during the work is
-//! never lost. No job is ever given up: it comes back more and more rarely, with its last error.
+//! never lost. No job is ever given up: it comes back with increasing
+//! delay, with its last error. So a row that cannot be computed or written is set aside: as a failing job of its own.
 
 pub mod account;
 pub mod claim;

@@ -27,7 +27,7 @@ pub async fn overdue_trials(conn: &mut PgConnection) -> Result<u64, sqlx::Error>
     Ok(done.rows_affected())
 }
 
-/// Asks for a reproject of the customers of subscriptions that lack a balance of a limit of their plan: those of the time
+/// Asks for a reproject of the customers of subscriptions that lack a balance of a limit of their items: those of the time
 /// before there were balances, or before an old release of ours was stopped. Returns how many.
 ///
 /// # Errors
@@ -38,7 +38,9 @@ pub async fn lacking_limits(conn: &mut PgConnection) -> Result<u64, sqlx::Error>
         INSERT INTO billing.jobs (kind, account, object_type, object_id)
         SELECT DISTINCT 'reproject', s.account, 'customer', s.stripe_customer_id
         FROM billing.subscriptions AS s
-        JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND (l.unlimited OR l.included IS NOT NULL)
+        CROSS JOIN jsonb_to_recordset(s.items) AS i (price_id text)
+        JOIN billing.pricing_plans AS p ON p.account = s.account AND p.stripe_price_id = i.price_id
+        JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND (l.unlimited OR l.included IS NOT NULL)
         WHERE s.stripe_status NOT IN ('canceled', 'incomplete_expired')
             AND NOT EXISTS (
                 SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = s.id AND b.limit_key = l.limit_key)

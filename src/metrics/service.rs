@@ -280,7 +280,8 @@ fn families(up: bool, said: Option<&Said>) -> Result<Vec<MetricFamily>, promethe
         let help = "Time since the oldest pending event was stored; 0 if none is pending.";
         gauge(&registry, "billing_sync_outbox_oldest_pending_age_seconds", help)?
             .set(outbox.oldest_pending_age_seconds);
-        let help = "Jobs about objects: fetch and confirm ask Stripe's API, reproject computes rows again.";
+        let help = "Jobs about objects: fetch and confirm ask Stripe's API, reproject computes rows again, renewal is a subscription \
+                    set aside because its limits cannot be renewed.";
         let all = GaugeVec::new(Opts::new("billing_sync_jobs", help), &["kind"])?;
         let help = "Jobs whose last try failed; they are tried again ever more rarely.";
         let failing = GaugeVec::new(Opts::new("billing_sync_jobs_failing", help), &["kind"])?;

@@ -9,7 +9,7 @@ use super::{Projected, item_choice};
 use crate::domain::decimal::Decimal;
 use crate::domain::event::Reason;
 use crate::domain::object::row_id;
-use crate::domain::plan::{PlanLimit, PricingPlan};
+use crate::domain::plan::{LARGEST_AMOUNT, PlanLimit, PricingPlan};
 use crate::stripe::json::Json;
 use crate::stripe::views::price::{PriceView, currency_options};
 use crate::stripe::views::product::ProductView;
@@ -94,23 +94,57 @@ fn decimals(currency: &str) -> usize {
     }
 }
 
-/// The limits: each key from the price's metadata, else from its product's.
+/// The limits: each value (`limit_words`, `limit_words_per_unit`) from the price's metadata, else from its product's.
 fn limits(account: &str, price: &PriceView, product: Option<&ProductView>) -> Vec<PlanLimit> {
     let mut values = product.map(|product| product.limits.clone()).unwrap_or_default();
     values.extend(price.limits.clone());
-    let limit = |(limit_key, value): (String, String)| {
-        let value = value.trim();
-        // a sign, a fraction or a group of digits could mean anything
-        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let mut limits: BTreeMap<&str, [Amount; 2]> = BTreeMap::new();
+    for (name, value) in &values {
+        let key = name.strip_suffix(PER_UNIT).filter(|key| !key.is_empty());
+        let place = usize::from(key.is_some());
+        limits.entry(key.unwrap_or(name)).or_insert([Amount::Number(0); 2])[place] = Amount::read(value);
+    }
+    let limit = |(limit_key, [base, per_unit]): (&str, [Amount; 2])| {
+        let unlimited = [base, per_unit].contains(&Amount::Unlimited);
+        let (included, per_unit) = match (base, per_unit) {
+            (Amount::Number(base), Amount::Number(per_unit)) => (Some(base), per_unit),
+            _ => (None, 0),
+        };
         PlanLimit {
             id: row_id(account, &format!("{}/limit/{limit_key}", price.id)),
             pricing_plan_id: row_id(account, &price.id),
-            included: value.parse().ok().filter(|_| digits),
-            unlimited: value == "unlimited",
-            limit_key,
+            limit_key: limit_key.to_owned(),
+            included,
+            per_unit,
+            unlimited,
         }
     };
-    values.into_iter().map(limit).collect()
+    limits.into_iter().map(limit).collect()
+}
+
+/// What stands behind the name of a limit where the value counts for each unit of the quantity.
+const PER_UNIT: &str = "_per_unit";
+
+/// A value of metadata as an amount.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Amount {
+    Number(i64),
+    Unlimited,
+    Unreadable,
+}
+
+impl Amount {
+    fn read(value: &str) -> Self {
+        let value = value.trim();
+        // a sign, a fraction or a group of digits could mean anything
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        match value {
+            "unlimited" => Self::Unlimited,
+            // digits that are no number of 64 bits are a larger one
+            _ if digits => Self::Number(value.parse().unwrap_or(LARGEST_AMOUNT).min(LARGEST_AMOUNT)),
+            _ => Self::Unreadable,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::trial::Trial;
 use super::{Projected, Rules, item_choice, method, next_plan};
 use crate::domain::event::Reason;
 use crate::domain::object::{ObjectKey, row_id};
-use crate::domain::subscription::{InactiveReason, Subscription};
+use crate::domain::subscription::{InactiveReason, Item, Subscription};
 use crate::stripe::json::Json;
 use crate::stripe::nested::TRIAL_OFFER;
 use crate::stripe::reference::is_account;
@@ -121,6 +121,7 @@ impl Around<'_> {
             stripe_subscription_item_id: item.and_then(|item| item.id.clone()),
             pricing_plan_id: price.as_deref().and_then(|id| self.plan(id)),
             stripe_price_id: price,
+            items: items(view),
             new_pricing_plan_id: next.as_ref().and_then(|next| self.plan(&next.price_id)),
             new_pricing_plan_at: next.as_ref().and_then(|next| next.at),
             new_stripe_price_id: next.map(|next| next.price_id),
@@ -219,6 +220,19 @@ impl Around<'_> {
         let newest = sessions.into_iter().max_by_key(|(key, node)| (created(node.json()), &key.object_id));
         newest.map(|(_, node)| WorkspaceLink::of_session(node.json())).unwrap_or_default()
     }
+}
+
+/// All items, in the order of the item choice; none where the payload does not list all of them.
+fn items(view: &SubscriptionView) -> Option<Vec<Item>> {
+    let items = view.items.iter().map(|item| Item {
+        item_id: item.id.clone(),
+        price_id: item.price_id.clone(),
+        quantity: item.quantity,
+        metered: item.metered,
+        current_period_start: item.current_period_start.or(view.current_period_start),
+        current_period_end: item.current_period_end.or(view.current_period_end),
+    });
+    (!view.more_items).then(|| items.collect())
 }
 
 /// A discount names its coupon by id only since 2025-09-30.clover, and nobody else may ever tell of it.

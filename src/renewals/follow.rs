@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::object::ObjectKey;
 
-/// Marks subscriptions whose timeline has grown, each with the time since when it may be another one.
+/// Marks subscriptions that were something else than was known before, each with the time since when.
 ///
 /// # Errors
 /// Those of the database.
@@ -42,8 +42,8 @@ pub async fn timeline(conn: &mut PgConnection, grown: &BTreeMap<ObjectKey, Offse
     Ok(())
 }
 
-/// Begins the balances that the `projected` subscriptions lack, and marks those among them that were `changed`, or whose
-/// plan includes something else than their balance says.
+/// Begins the balances that the `projected` subscriptions lack, and marks those among them whose months or end were
+/// `changed`, or whose items include something else than their balance says.
 ///
 /// # Errors
 /// Those of the database.
@@ -57,9 +57,10 @@ pub async fn subscriptions(conn: &mut PgConnection, projected: &[Uuid], changed:
         SELECT DISTINCT b.subscription_id, clock_timestamp()
         FROM billing.subscription_limits AS b
         JOIN billing.subscriptions AS s ON s.id = b.subscription_id
-        LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = s.pricing_plan_id AND l.limit_key = b.limit_key
+        LEFT JOIN LATERAL billing.in_force(s.account, s.stripe_subscription_id, 'infinity') AS is_now ON true
+        CROSS JOIN LATERAL billing.included_by(s.account, is_now.price_ids, is_now.quantities, b.limit_key) AS has
         WHERE b.subscription_id = ANY($1) AND (b.subscription_id = ANY($2)
-            OR (b.included, b.unlimited) IS DISTINCT FROM (l.included, coalesce(l.unlimited, false)))",
+            OR has.is_known AND (b.included, b.unlimited) IS DISTINCT FROM (has.included, has.unlimited))",
         projected,
         changed
     )

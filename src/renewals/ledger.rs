@@ -1,4 +1,4 @@
-//! The statements of the renewals. What they call is in `migrations/0027` and `0029`.
+//! The statements of the renewals. What they call is in `migrations/0026` and `0027`.
 
 use std::time::Duration;
 
@@ -133,7 +133,8 @@ pub async fn claim(
     claimed.fetch_one(conn).await
 }
 
-/// Renews the limits of claimed subscriptions until that time (now, where there is none).
+/// Renews the limits of claimed subscriptions until that time (now, where there is none). A subscription whose limits
+/// cannot be computed is set aside, see [`super::set_aside`]; the others are renewed.
 ///
 /// # Errors
 /// Those of the database.
@@ -149,7 +150,7 @@ pub async fn bring_up(
             least(spilled_over, 9223372036854775807)::bigint AS "spilled_over!",
             least(expired, 9223372036854775807)::bigint AS "expired!",
             coalesce(latenesses, '{}') AS "latenesses!"
-        FROM billing.bring_up($1, coalesce($2, clock_timestamp()))"#,
+        FROM billing.bring_up_isolated($1, coalesce($2, clock_timestamp()))"#,
         ids,
         until
     )
@@ -157,7 +158,8 @@ pub async fn bring_up(
     .await
 }
 
-/// How long until the next renewal; zero where one is due or something changed, `None` where none is to come.
+/// How long until the next renewal; zero where one is due or something changed, `None` where none is to come. What is
+/// set aside does not count.
 ///
 /// # Errors
 /// Those of the database.
@@ -165,9 +167,11 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
     let seconds = sqlx::query_scalar!(
         r#"-- renewals.next_due
         SELECT CASE
-            WHEN EXISTS (SELECT FROM billing.limit_changes) THEN 0
+            WHEN EXISTS (SELECT FROM billing.limit_changes
+                WHERE subscription_id <> ALL (billing.set_aside_renewals())) THEN 0
             ELSE greatest(0, extract(epoch FROM
-                (SELECT min(renews_at) FROM billing.subscription_limits) - clock_timestamp())::double precision)
+                (SELECT min(renews_at) FROM billing.subscription_limits
+                    WHERE subscription_id <> ALL (billing.set_aside_renewals())) - clock_timestamp())::double precision)
         END"#
     )
     .fetch_one(conn)
@@ -176,14 +180,15 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
     Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
 }
 
-/// How many balances are due at that time (now, where there is none).
+/// How many balances are due at that time (now, where there is none), without those that are set aside.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn count_due(conn: &mut PgConnection, until: Option<OffsetDateTime>) -> Result<i64, sqlx::Error> {
     let count = sqlx::query_scalar!(
         r#"-- renewals.count_due
-        SELECT count(*) AS "count!" FROM billing.subscription_limits WHERE renews_at <= coalesce($1, clock_timestamp())"#,
+        SELECT count(*) AS "count!" FROM billing.subscription_limits
+        WHERE renews_at <= coalesce($1, clock_timestamp()) AND subscription_id <> ALL (billing.set_aside_renewals())"#,
         until
     );
     count.fetch_one(conn).await
@@ -211,7 +216,7 @@ pub async fn due(conn: &mut PgConnection, ids: &[Uuid], until: OffsetDateTime) -
     sqlx::query_as!(
         Due,
         r#"-- renewals.due
-        SELECT c.subscription_id AS "subscription_id!", s.stripe_subscription_id, c.workspace_id,
+        SELECT c.subscription_id AS "subscription_id!", s.stripe_subscription_id, s.workspace_id,
             c.limit_key AS "limit_key!", c.period_start AS "period_start!", c.period_end AS "period_end!",
             c.outcome AS "outcome!", c.included, c.used AS "used!", c.spilled_over AS "spilled_over!",
             c.expired AS "expired!"

@@ -6,12 +6,13 @@
 //!                                         scheduler ──▶ bring_up ──▶ ledger row + balance, one transaction
 //! ```
 //!
-//! The arithmetic is SQL (`migrations/0023` to `0029`), so that `consume` renews by the same rules in the product's own
+//! The arithmetic is SQL (`migrations/0023` to `0028`), so that `consume` renews by the same rules in the product's own
 //! transaction, whether or not a scheduler runs. [`follow`] is the worker's part, [`ledger`] the statements,
-//! [`scheduler`] the loop, [`clocks`] the doubt about the time (PURE).
+//! [`scheduler`] the loop, [`set_aside`] what could not be renewed, [`clocks`] the doubt about the time (PURE).
 
 pub mod clocks;
 pub mod follow;
 pub mod ledger;
 mod pace;
 pub mod scheduler;
+pub mod set_aside;

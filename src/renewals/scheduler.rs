@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::clocks;
 use super::ledger;
 use super::pace::Pace;
+use super::set_aside;
 use crate::clock::{self, Heard};
 use crate::config::sync::SyncConfig;
 use crate::database;
@@ -29,6 +30,9 @@ const HELD: Duration = Duration::from_secs(1);
 
 /// No step takes as long as this unless the database does not answer.
 const STEP_LIMIT: Duration = Duration::from_mins(1);
+
+/// Retries in one round of what is set aside, so that healthy subscriptions are not kept waiting.
+const RETRIES: u64 = 20;
 
 /// How often it looks for old idempotency keys, and for limits that are lacking.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
@@ -138,6 +142,7 @@ impl Scheduler {
         if memory.tidied.is_none_or(|at| at.elapsed() > TIDY_EVERY) && self.tidy().await? {
             memory.tidied = Some(Instant::now());
         }
+        self.retry_set_aside().await?;
         // while there is a backlog, two at once: the database has more than one core for it
         let pace = memory.pace;
         let batches = if pace.is_behind() {
@@ -154,6 +159,18 @@ impl Scheduler {
         }
         let next = ledger::next_due(&mut *self.pool.acquire().await?).await?;
         Ok(if next == Some(Duration::ZERO) { Round::Held } else { Round::Idle(next) })
+    }
+
+    /// Retries subscriptions that were set aside.
+    async fn retry_set_aside(&self) -> Result<(), sqlx::Error> {
+        for failed in set_aside::retry_due(&mut *self.pool.acquire().await?, RETRIES).await? {
+            tracing::error!(
+                subscription.id = failed.stripe_subscription_id,
+                error = failed.error,
+                "the limits of a subscription cannot be renewed: it is set aside, and all others are renewed"
+            );
+        }
+        Ok(())
     }
 
     /// Forgets some old idempotency keys, and says whether that were all of them; then it asks for limits that are

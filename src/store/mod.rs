@@ -44,6 +44,14 @@ pub struct Change {
     pub changes: String,
 }
 
+impl Change {
+    /// Whether this column is among those that changed.
+    pub fn has(&self, column: &str) -> bool {
+        let columns = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&self.changes);
+        columns.is_ok_and(|columns| columns.contains_key(column))
+    }
+}
+
 impl fmt::Debug for Change {
     /// Without the values: they may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,7 +99,7 @@ table!(Subscription in "subscriptions", named by stripe_subscription_id:
     id, account, stripe_subscription_id, stripe_customer_id, livemode, billing_contact_id, workspace_id, stripe_status,
     active, inactive_reason, payment_paused, payment_resumes_at, pause_reason, paused_at, pauses_at, resumes_at,
     sepa_payment_failed, is_trial, trial_started_at, trial_ends_at, trial_end_behavior, is_grace_period, end_date, next_subscription_cycle_start, currency, stripe_subscription_item_id,
-    stripe_price_id, pricing_plan_id, new_stripe_price_id, new_pricing_plan_id, new_pricing_plan_at, payment_type,
+    stripe_price_id, pricing_plan_id, items, new_stripe_price_id, new_pricing_plan_id, new_pricing_plan_at, payment_type,
     payment_method_card_brand, payment_card_number_last_four_digits, active_discounts, active_discount_ends,
     stripe_created_at, started_at);
 
@@ -99,7 +107,7 @@ table!(PricingPlan in "pricing_plans", named by stripe_price_id:
     id, account, stripe_price_id, stripe_product_id, livemode, active, billing_interval, billing_interval_count,
     currency, unit_amount_decimal, stripe_track_usage, plan_rank, product_name, price_in_euro, price_per_currency);
 
-table!(PlanLimit in "plan_limits", named by limit_key: id, pricing_plan_id, limit_key, included, unlimited);
+table!(PlanLimit in "plan_limits", named by limit_key: id, pricing_plan_id, limit_key, included, per_unit, unlimited);
 
 table!(Coupon in "coupons", named by stripe_coupon_id:
     id, account, stripe_coupon_id, livemode, name, discount_percentage, amount_off, currency, duration,
@@ -171,12 +179,12 @@ mod tests {
     fn a_statement_names_every_column_and_its_table() {
         let save = PlanLimit::SAVE;
         assert!(save.starts_with("-- store.save_plan_limits\n"), "{save}");
-        assert!(
-            save.contains("INSERT INTO billing.plan_limits AS t (id, pricing_plan_id, limit_key, included, unlimited)")
-        );
+        assert!(save.contains(
+            "INSERT INTO billing.plan_limits AS t (id, pricing_plan_id, limit_key, included, per_unit, unlimited)"
+        ));
         assert!(save.contains("limit_key = excluded.limit_key") && save.contains("t.unlimited"), "{save}");
         assert!(
-            save.contains("field.key IN ('id', 'pricing_plan_id', 'limit_key', 'included', 'unlimited')"),
+            save.contains("field.key IN ('id', 'pricing_plan_id', 'limit_key', 'included', 'per_unit', 'unlimited')"),
             "{save}"
         );
     }

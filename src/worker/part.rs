@@ -9,11 +9,9 @@ use time::{Duration, OffsetDateTime};
 use super::effect::Work;
 use super::told::Told;
 use crate::domain::object::ObjectKey;
+use crate::mirror::facts::fold::{READ, Report};
 use crate::mirror::merge::{Found, Read};
 use crate::stripe::json::Json;
-
-/// What an object is told by, in its timeline and in the copies inside it.
-const SOURCE: &str = "read";
 
 /// One object as a read told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +48,10 @@ impl Part {
         let Self { key, version, json, expansion } = self;
         let object = json.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
         let is_stub = object.get("deleted").boolean() == Some(true);
+        let carried = expansion.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
+        let report = Report { at: version, source: READ, previous: Json::NULL, all_items: carried.get("items") };
         // nothing tells nothing
-        let told = if is_stub { Told::default() } else { Told::by(&key, object, version, SOURCE) };
+        let told = if is_stub { Told::default() } else { Told::by(&key, object, report) };
         let found = match json {
             None => Found::Nothing,
             Some(_) if is_stub => Found::Stub,

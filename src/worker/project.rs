@@ -55,11 +55,15 @@ pub(super) async fn customers(
     let mut changes = store::save(conn, &contacts).await?;
     let of_subscriptions = store::save(conn, &subscriptions).await?;
     let projected: Vec<Uuid> = subscriptions.iter().map(|one| one.row.id).collect();
-    let written: Vec<Uuid> = of_subscriptions.iter().map(|change| change.row_id).collect();
-    follow::subscriptions(conn, &projected, &written).await?;
+    let moved = |change: &&Change| MOVE_LIMITS.iter().any(|column| change.has(column));
+    let with_other_months: Vec<Uuid> = of_subscriptions.iter().filter(moved).map(|change| change.row_id).collect();
+    follow::subscriptions(conn, &projected, &with_other_months).await?;
     changes.extend(of_subscriptions);
     Ok(changes)
 }
+
+/// The columns of a subscription on which its months and their end depend, apart from its timeline.
+const MOVE_LIMITS: [&str; 4] = ["started_at", "stripe_created_at", "stripe_status", "end_date"];
 
 /// Projects each of `open` again and again, answering what all of them asked meanwhile, until nobody asks any more.
 async fn project_all<'a, T>(

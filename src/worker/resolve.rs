@@ -6,7 +6,7 @@ use super::Context;
 use super::told::Told;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
-use crate::mirror::facts::fold;
+use crate::mirror::facts::fold::{self, Report};
 use crate::mirror::merge::Arrival;
 use crate::mirror::snapshot::Snapshot;
 use crate::outbox::claim::Claimed;
@@ -126,9 +126,10 @@ fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let object = data.get("object");
     let (object_type, object_id) = identify(object)?;
     let arrival = Arrival { key: ObjectKey::new(account, object_type, &object_id), snapshot };
-    let mut told = Told::by(&arrival.key, object, key.created, &key.event_id);
-    let previous = id_or_object(data.get("previous_attributes").get("customer"));
-    told.customers.extend(previous.map(|id| ObjectKey::new(account, "customer", &id)));
+    let previous = data.get("previous_attributes");
+    let report = Report { at: key.created, source: &key.event_id, previous, all_items: Json::NULL };
+    let mut told = Told::by(&arrival.key, object, report);
+    told.customers.extend(id_or_object(previous.get("customer")).map(|id| ObjectKey::new(account, "customer", &id)));
     let wanted = fold::wanted(event_type, object).into_iter();
     let wanted = wanted.map(|(kind, id)| ObjectKey::new(account, kind, &id)).collect();
     Ok(ToMerge { arrival, told, wanted })

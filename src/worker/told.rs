@@ -4,10 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use time::OffsetDateTime;
-
 use crate::domain::object::ObjectKey;
-use crate::mirror::facts::fold::{self, Fact};
+use crate::mirror::facts::fold::{self, Fact, Report};
 use crate::mirror::merge::Nested;
 use crate::stripe::json::Json;
 use crate::stripe::nested;
@@ -27,15 +25,15 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// What `object` tells. `version` and `source` say when and by what it was seen: the creation of an event and its
-    /// id, or the version of a read and `read`.
-    pub(super) fn by(key: &ObjectKey, object: Json<'_>, version: OffsetDateTime, source: &str) -> Self {
+    /// What `object` tells.
+    pub(super) fn by(key: &ObjectKey, object: Json<'_>, report: Report<'_>) -> Self {
         let object_key = |kind: &str, id: &str| ObjectKey::new(&key.account, kind, id);
         let mut told = Self::default();
         let inside = nested::nested(object);
-        let all = inside.iter().map(|one| (one.object_type, one.content, one.is_current));
-        for (kind, content, is_current) in all.chain([(key.object_type.as_str(), object, true)]) {
-            let facts = fold::fold(kind, content, version, source).into_iter();
+        let nested = report.of_nested();
+        let all = inside.iter().map(|one| (one.object_type, one.content, one.is_current, nested));
+        for (kind, content, is_current, report) in all.chain([(key.object_type.as_str(), object, true, report)]) {
+            let facts = fold::fold(kind, content, report).into_iter();
             // a copy does not say what a subscription is at the carrier's time
             told.facts.extend(facts.filter(|fact| is_current || !matches!(fact, Fact::Timeline { .. })));
             told.named.extend(reference::named(kind, content).iter().map(|(kind, id)| object_key(kind, id)));
@@ -43,8 +41,8 @@ impl Told {
         }
         told.nested.extend(inside.into_iter().map(|one| Nested {
             key: object_key(one.object_type, &one.object_id),
-            event_id: source.to_owned(),
-            version,
+            event_id: report.source.to_owned(),
+            version: report.at,
             is_current: one.is_current,
             json: one.content.raw().to_owned(),
         }));

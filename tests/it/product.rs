@@ -25,6 +25,7 @@ async fn subscribe(app: &TestApp, number: u32, more: &[(&str, &str)]) {
         ("billing_contact_id", "gen_random_uuid()"),
         ("workspace_id", workspace.as_str()),
         ("pricing_plan_id", "lpad('a', 32, '0')::uuid"),
+        ("items", "'[{\"price_id\": \"price_1\", \"quantity\": 2}]'"),
         ("stripe_status", "'active'"),
         ("active", "true"),
         ("payment_paused", "false"),
@@ -155,7 +156,8 @@ async fn a_workspace_with_more_members_than_its_plan_includes_is_inactive() {
     assert_eq!(one(&app, live).await, "t", "neither the workspace nor the limit is known");
     execute(&app, format!("INSERT INTO billing.workspaces (id) VALUES ('{WORKSPACE}')")).await;
     app.execute(
-        "INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited) VALUES
+        "INSERT INTO billing.pricing_plans (id, account, stripe_price_id) VALUES (lpad('a', 32, '0')::uuid, '', 'price_1');
+        INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited) VALUES
             (gen_random_uuid(), lpad('a', 32, '0')::uuid, 'words', 1, false),
             (gen_random_uuid(), lpad('a', 32, '0')::uuid, 'members', 5, false)",
     )
@@ -165,6 +167,8 @@ async fn a_workspace_with_more_members_than_its_plan_includes_is_inactive() {
         ("5", "included = 5", "t"),
         ("6", "included = 5", "f too_many_members"),
         ("6", "included = 0", "f too_many_members"),
+        ("6", "included = 4, per_unit = 1", "t"),
+        ("7", "included = 4, per_unit = 1", "f too_many_members"),
         ("6", "included = NULL", "t"),
         ("6", "included = NULL, unlimited = true", "t"),
     ] {
@@ -180,7 +184,7 @@ async fn a_workspace_with_more_members_than_its_plan_includes_is_inactive() {
         assert_eq!(one(&app, workspace).await, expected, "{members} members, {limit}");
     }
     app.execute(
-        "UPDATE billing.plan_limits SET included = 1, unlimited = false WHERE limit_key = 'members';
+        "UPDATE billing.plan_limits SET included = 1, per_unit = 0, unlimited = false WHERE limit_key = 'members';
         UPDATE billing.subscriptions SET active = false, inactive_reason = 'unpaid', stripe_status = 'unpaid'",
     )
     .await;
@@ -333,6 +337,7 @@ async fn a_limit_whose_key_is_gone_is_removed_and_that_is_noted() {
             id: Uuid::new_v5(&plan, key.as_bytes()),
             pricing_plan_id: plan,
             limit_key: key.to_owned(),
+            per_unit: 0,
             included: Some(7),
             unlimited: false,
         },

@@ -7,6 +7,7 @@ use super::report::{Check, Report};
 use crate::client::{self, ApiError, HttpStripe, Permission, Read, StripeApi, Urgency};
 use crate::clock::Heard;
 use crate::config::stripe::StripeConfig;
+use crate::jobs::Kind;
 use crate::metrics::service::{Comparison, Jobs};
 use crate::reconcile::gap::Gap;
 use crate::worker::fetch::guard::{self, Verdict};
@@ -108,7 +109,14 @@ pub(super) fn egress(config: &StripeConfig) -> Check {
 pub(super) fn jobs(jobs: &[Jobs], report: &mut Report) {
     let count = |of: fn(&Jobs) -> i64| jobs.iter().map(of).sum::<i64>();
     report.add(Check::ok("jobs", format!("{} about objects are queued", count(|jobs| jobs.all))));
-    let failing = count(|jobs| jobs.failing);
+    let renewals: i64 = jobs.iter().filter(|jobs| jobs.kind == Kind::Renewal.as_str()).map(|jobs| jobs.all).sum();
+    if renewals > 0 {
+        let detail = format!("set aside: {renewals} whose limits cannot be renewed; all others are renewed");
+        let mend = "SELECT object_id, last_error FROM billing.jobs WHERE kind = 'renewal' says which and why. They are \
+                    retried with increasing delay, and all at once by `billing-sync renew`";
+        report.add(Check::warning("limits", detail, mend));
+    }
+    let failing = count(|jobs| jobs.failing) - renewals;
     if failing > 0 {
         let mend = "SELECT * FROM billing.jobs WHERE last_error IS NOT NULL says which and why; they are tried again";
         report.add(Check::warning("jobs", format!("{failing} have failed"), mend));

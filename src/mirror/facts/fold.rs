@@ -6,6 +6,7 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::effective;
 use crate::stripe::json::Json;
 use crate::stripe::reference::{customer_of, id_or_object};
 use crate::stripe::views::charge::{ChargeView, DisputeView, PaymentIntentView};
@@ -68,13 +69,16 @@ pub enum Fact {
     Timeline {
         subscription_id: String,
         #[serde(with = "time::serde::rfc3339")]
-        effective_from: OffsetDateTime,
+        stated_at: OffsetDateTime,
         source: String,
+        #[serde(with = "time::serde::rfc3339")]
+        effective_from: OffsetDateTime,
         status: String,
         payment_paused: bool,
         #[serde(with = "time::serde::rfc3339::option")]
         ended_at: Option<OffsetDateTime>,
-        stripe_price_id: Option<String>,
+        price_ids: Option<Vec<String>>,
+        quantities: Option<Vec<i64>>,
         #[serde(with = "time::serde::rfc3339::option")]
         start_date: Option<OffsetDateTime>,
         #[serde(with = "time::serde::rfc3339::option")]
@@ -83,9 +87,38 @@ pub enum Fact {
     },
 }
 
-/// The facts that `object` states. `told_at` and `source` say when and by what it was seen: the creation of an event and
-/// its id, or the version of a read and `read`.
-pub fn fold(object_type: &str, object: Json<'_>, told_at: OffsetDateTime, source: &str) -> Vec<Fact> {
+/// When and by what an object was reported, and what the report says apart from the object.
+#[derive(Clone, Copy)]
+pub struct Report<'a> {
+    /// The creation of an event, or the version of a read.
+    pub at: OffsetDateTime,
+    /// The id of an event, or `read`.
+    pub source: &'a str,
+    /// `previous_attributes` of an event.
+    pub previous: Json<'a>,
+    /// All items of a subscription, where a read has listed them.
+    pub all_items: Json<'a>,
+}
+
+impl Report<'_> {
+    /// The same report, of an object that travelled inside the reported one.
+    #[must_use]
+    pub fn of_nested(self) -> Self {
+        Self { previous: Json::NULL, all_items: Json::NULL, ..self }
+    }
+
+    /// Whether it is a read, which shows what was already so at its version.
+    pub(super) fn is_read(&self) -> bool {
+        self.source == READ
+    }
+}
+
+/// What stands for the event id where the object was read.
+pub const READ: &str = "read";
+
+/// The facts that `object` states.
+pub fn fold(object_type: &str, object: Json<'_>, report: Report<'_>) -> Vec<Fact> {
+    let told_at = report.at;
     let Some(id) = object.get("id").text().filter(|id| is_key(id)) else { return Vec::new() };
     match object_type {
         "charge" => charge(id, object, told_at),
@@ -93,7 +126,7 @@ pub fn fold(object_type: &str, object: Json<'_>, told_at: OffsetDateTime, source
         "invoice" => invoice(&id, object, told_at),
         "invoice_payment" => invoice_payment(object, told_at),
         "dispute" => dispute(id, object, told_at),
-        "subscription" => subscription(id, object, told_at, source),
+        "subscription" => subscription(id, object, report),
         _ => Vec::new(),
     }
 }
@@ -176,8 +209,11 @@ fn dispute(dispute_id: String, object: Json<'_>, told_at: OffsetDateTime) -> Vec
     fact.into_iter().collect()
 }
 
-fn subscription(subscription_id: String, object: Json<'_>, told_at: OffsetDateTime, source: &str) -> Vec<Fact> {
-    let Ok(view) = SubscriptionView::read(object) else { return Vec::new() };
+fn subscription(subscription_id: String, object: Json<'_>, report: Report<'_>) -> Vec<Fact> {
+    let Ok(mut view) = SubscriptionView::read(object) else { return Vec::new() };
+    if let Some(all) = report.all_items.array() {
+        view = view.with_items(&all);
+    }
     // whatever else is free or cheap at first, a paid trial offer has no `trial_start`
     let of_offer = view.running_offer().and_then(|offer| offer.start);
     let trial = view
@@ -186,11 +222,14 @@ fn subscription(subscription_id: String, object: Json<'_>, told_at: OffsetDateTi
         .chain(of_offer)
         .min()
         .map(|started_at| Fact::Trial { subscription_id: subscription_id.clone(), started_at });
+    let (price_ids, quantities) = items(&view).unzip();
     let timeline = Fact::Timeline {
         subscription_id,
-        effective_from: told_at,
-        source: source.to_owned(),
-        stripe_price_id: view.items.first().and_then(|item| item.price_id.clone()),
+        stated_at: report.at,
+        source: report.source.to_owned(),
+        effective_from: effective::since(&view, report),
+        price_ids,
+        quantities,
         status: view.status,
         payment_paused: view.payment_paused,
         ended_at: view.ended_at,
@@ -199,6 +238,15 @@ fn subscription(subscription_id: String, object: Json<'_>, told_at: OffsetDateTi
         anchor_day: view.anchor_day,
     };
     [timeline].into_iter().chain(trial).collect()
+}
+
+/// Price and quantity of every item, sorted, so that the order of the list makes no difference. None where the payload
+/// does not list all items.
+fn items(view: &SubscriptionView) -> Option<(Vec<String>, Vec<i64>)> {
+    let mut items: Vec<(String, i64)> =
+        view.items.iter().filter_map(|item| Some((item.price_id.clone()?, item.quantity))).collect();
+    items.sort();
+    (!view.more_items).then(|| items.into_iter().unzip())
 }
 
 /// What an event calls for that its object does not carry: a failed invoice does not say by which method it failed, and

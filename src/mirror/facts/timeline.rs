@@ -4,7 +4,7 @@
 //! present; it is kept in their `place`, since renewals ask for any time of the past. Called in the transaction that
 //! holds the locks of the subscriptions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -16,8 +16,16 @@ use crate::mirror::heads;
 use crate::mirror::merge::Arrival;
 use crate::mirror::rows::columns;
 
-/// Adds what `facts` say, with `arrivals` as the events that have not been settled yet. Returns the subscriptions whose
-/// timeline has grown, and since when it may be another one.
+/// A row that was added.
+struct Added {
+    key: ObjectKey,
+    stated_at: OffsetDateTime,
+    source: String,
+    effective_from: OffsetDateTime,
+}
+
+/// Adds what `facts` say, with `arrivals` as the events that have not been settled yet. Returns the subscriptions that were
+/// something else than was known before, and since when.
 ///
 /// # Errors
 /// Those of the database.
@@ -26,66 +34,112 @@ pub async fn add(
     facts: &[(String, Fact)],
     arrivals: &[Arrival],
 ) -> Result<BTreeMap<ObjectKey, OffsetDateTime>, sqlx::Error> {
-    let grown = insert(conn, facts).await?;
-    if !grown.is_empty() {
-        let shared = shared_seconds(conn, &grown).await?;
-        if !shared.is_empty() {
-            place(conn, &shared, arrivals).await?;
+    let added = insert(conn, facts).await?;
+    if added.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let shared = shared_seconds(conn, &added).await?;
+    if !shared.is_empty() {
+        place(conn, &shared, arrivals).await?;
+    }
+    // where the order within a second may be another one now, so may be everything since
+    let reordered: BTreeSet<&ObjectKey> = shared.iter().map(|(key, _)| key).collect();
+    let differing = differing(conn, &added).await?;
+    let mut since = BTreeMap::new();
+    for (row, differs) in added.iter().zip(differing) {
+        if differs || reordered.contains(&row.key) {
+            let earliest = since.entry(row.key.clone()).or_insert(row.effective_from);
+            *earliest = row.effective_from.min(*earliest);
         }
     }
-    Ok(grown)
+    Ok(since)
 }
 
-async fn insert(
-    conn: &mut PgConnection,
-    facts: &[(String, Fact)],
-) -> Result<BTreeMap<ObjectKey, OffsetDateTime>, sqlx::Error> {
+async fn insert(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<Vec<Added>, sqlx::Error> {
     let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Timeline { .. }))? else {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     };
-    let grown = sqlx::query!(
-        r#"-- facts.add_timeline
-        WITH added AS (
-            INSERT INTO billing.subscription_timeline
-                (account, subscription_id, effective_from, source, status, payment_paused, ended_at, stripe_price_id,
-                 start_date, billing_cycle_anchor, anchor_day, place)
-            SELECT account, subscription_id, effective_from, source, status, payment_paused, ended_at, stripe_price_id,
-                start_date, billing_cycle_anchor, anchor_day, CASE WHEN source = 'read' THEN -1 ELSE 0 END
-            FROM json_populate_recordset(NULL::billing.subscription_timeline, $1::text::json)
-            ORDER BY account, subscription_id, effective_from, source
-            ON CONFLICT DO NOTHING
-            RETURNING account, subscription_id, effective_from
-        )
-        SELECT account, subscription_id, min(effective_from) AS "since!" FROM added GROUP BY account, subscription_id"#,
+    let added = sqlx::query!(
+        "-- facts.add_timeline
+        INSERT INTO billing.subscription_timeline
+            (account, subscription_id, stated_at, source, place, effective_from, status, payment_paused, ended_at, price_ids,
+             quantities, start_date, billing_cycle_anchor, anchor_day)
+        SELECT account, subscription_id, stated_at, source, CASE WHEN source = 'read' THEN -1 ELSE 0 END, effective_from,
+            status, payment_paused, ended_at, price_ids, quantities, start_date, billing_cycle_anchor, anchor_day
+        FROM json_populate_recordset(NULL::billing.subscription_timeline, $1::text::json)
+        ORDER BY account, subscription_id, stated_at, source
+        ON CONFLICT DO NOTHING
+        RETURNING account, subscription_id, stated_at, source, effective_from",
         rows
     )
     .fetch_all(conn)
     .await?;
-    Ok(grown
-        .into_iter()
-        .map(|row| (ObjectKey::new(&row.account, "subscription", &row.subscription_id), row.since))
-        .collect())
+    let row = |row: (String, String, OffsetDateTime, String, OffsetDateTime)| Added {
+        key: ObjectKey::new(&row.0, "subscription", &row.1),
+        stated_at: row.2,
+        source: row.3,
+        effective_from: row.4,
+    };
+    let columns =
+        added.into_iter().map(|one| (one.account, one.subscription_id, one.stated_at, one.source, one.effective_from));
+    Ok(columns.map(row).collect())
+}
+
+/// Of each added row whether it says something else than the row before it, or the same of an earlier time. Most events of a
+/// subscription change nothing about its limits.
+async fn differing(conn: &mut PgConnection, added: &[Added]) -> Result<Vec<bool>, sqlx::Error> {
+    let (accounts, _, ids) = columns(added.iter().map(|row| &row.key));
+    let stated_at: Vec<OffsetDateTime> = added.iter().map(|row| row.stated_at).collect();
+    let sources: Vec<String> = added.iter().map(|row| row.source.clone()).collect();
+    let differing = sqlx::query_scalar!(
+        r#"-- facts.timeline_differs
+        SELECT before.effective_from IS NULL OR before.effective_from > t.effective_from
+            OR (before.status, before.payment_paused, before.ended_at, before.price_ids, before.quantities, before.start_date,
+                before.billing_cycle_anchor, before.anchor_day)
+                IS DISTINCT FROM (t.status, t.payment_paused, t.ended_at, t.price_ids, t.quantities, t.start_date,
+                t.billing_cycle_anchor, t.anchor_day) AS "differs!"
+        FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[]) WITH ORDINALITY
+            AS added (account, subscription_id, stated_at, source, number)
+        JOIN billing.subscription_timeline AS t USING (account, subscription_id, stated_at, source)
+        LEFT JOIN LATERAL (
+            SELECT b.* FROM billing.subscription_timeline AS b
+            WHERE b.account = t.account AND b.subscription_id = t.subscription_id
+                AND (b.stated_at, b.place, b.source) < (t.stated_at, t.place, t.source) AND b.stated_at <= t.stated_at
+            ORDER BY b.stated_at DESC, b.place DESC, b.source DESC
+            LIMIT 1
+        ) AS before ON true
+        ORDER BY added.number"#,
+        &accounts,
+        &ids,
+        &stated_at,
+        &sources
+    );
+    differing.fetch_all(conn).await
 }
 
 /// The seconds in which events differ, from those times on: where a second ends can hang on the one before it.
 async fn shared_seconds(
     conn: &mut PgConnection,
-    grown: &BTreeMap<ObjectKey, OffsetDateTime>,
+    added: &[Added],
 ) -> Result<Vec<(ObjectKey, OffsetDateTime)>, sqlx::Error> {
-    let (accounts, _, ids) = columns(grown.keys());
-    let since: Vec<OffsetDateTime> = grown.values().copied().collect();
+    let (accounts, _, ids) = columns(added.iter().map(|row| &row.key));
+    let since: Vec<OffsetDateTime> = added.iter().map(|row| row.stated_at).collect();
     let rows = sqlx::query!(
         "-- facts.shared_seconds
-        SELECT t.account, t.subscription_id, t.effective_from
-        FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS grown (account, subscription_id, since)
+        SELECT t.account, t.subscription_id, t.stated_at
+        FROM (
+            SELECT account, subscription_id, min(since) AS since
+            FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS added (account, subscription_id, since)
+            GROUP BY account, subscription_id
+        ) AS grown
         CROSS JOIN LATERAL (
             SELECT * FROM billing.subscription_timeline AS t
             WHERE t.account = grown.account AND t.subscription_id = grown.subscription_id
-                AND t.effective_from >= grown.since AND t.source <> 'read'
+                AND t.stated_at >= grown.since AND t.source <> 'read'
             OFFSET 0
         ) AS t
-        GROUP BY t.account, t.subscription_id, t.effective_from
-        HAVING count(DISTINCT (t.status, t.payment_paused, t.ended_at, t.stripe_price_id, t.start_date,
+        GROUP BY t.account, t.subscription_id, t.stated_at
+        HAVING count(DISTINCT (t.status, t.payment_paused, t.ended_at, t.price_ids, t.quantities, t.start_date,
             t.billing_cycle_anchor, t.anchor_day)) > 1",
         &accounts,
         &ids,
@@ -94,7 +148,7 @@ async fn shared_seconds(
     .fetch_all(conn)
     .await?;
     let key = |account: &str, id: &str| ObjectKey::new(account, "subscription", id);
-    Ok(rows.into_iter().map(|row| (key(&row.account, &row.subscription_id), row.effective_from)).collect())
+    Ok(rows.into_iter().map(|row| (key(&row.account, &row.subscription_id), row.stated_at)).collect())
 }
 
 async fn place(
@@ -110,9 +164,9 @@ async fn place(
         "-- facts.place
         UPDATE billing.subscription_timeline AS t SET place = (t.source = last.event_id)::int::smallint
         FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[])
-            AS last (account, subscription_id, effective_from, event_id)
+            AS last (account, subscription_id, stated_at, event_id)
         WHERE t.account = last.account AND t.subscription_id = last.subscription_id
-            AND t.effective_from = last.effective_from AND t.source <> 'read'
+            AND t.stated_at = last.stated_at AND t.source <> 'read'
             AND t.place <> (t.source = last.event_id)::int",
         &accounts,
         &ids,

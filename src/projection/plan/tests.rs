@@ -25,7 +25,8 @@ fn limits(world: &World) -> Vec<String> {
     let text = |limit: PlanLimit| {
         let value = limit.included.map(|included| included.to_string());
         let value = value.unwrap_or_else(|| if limit.unlimited { "unlimited" } else { "?" }.to_owned());
-        format!("{}={value}", limit.limit_key)
+        let per_unit = if limit.per_unit > 0 { format!("+{}", limit.per_unit) } else { String::new() };
+        format!("{}={value}{per_unit}", limit.limit_key)
     };
     project(world).limits.into_iter().map(text).collect()
 }
@@ -160,10 +161,39 @@ fn words_alone_is_an_older_name_of_limit_words() {
 
 #[test]
 fn a_limit_that_cannot_be_read_is_null_and_noted() {
-    for odd in ["many", "-5", "+5", "5.5", "1 000", "", "99999999999999999999", "Unlimited!"] {
+    for odd in ["many", "-5", "+5", "5.5", "1 000", "", "Unlimited!"] {
         let world = price(&format!(r#""metadata":{{"limit_words":"{odd}"}}"#));
         assert_eq!(limits(&world), ["words=?"], "{odd:?}");
         assert!(project(&world).plan.notes.contains(&Reason::UnreadableValue), "{odd:?}");
     }
     assert_eq!(limits(&price(r#""metadata":{"limit_words":" 0 "}"#)), ["words=0"]);
+}
+
+#[test]
+fn a_limit_may_have_an_amount_for_each_unit_of_the_quantity() {
+    let of = |metadata: &str| limits(&price(&format!(r#""product":"prod_1","metadata":{metadata}"#)));
+    assert_eq!(of(r#"{"limit_members_per_unit":"1"}"#), ["members=0+1"]);
+    assert_eq!(of(r#"{"limit_words":"500","limit_words_per_unit":" 100 "}"#), ["words=500+100"]);
+    assert_eq!(of(r#"{"limit_words":"500","limit_words_per_unit":"unlimited"}"#), ["words=unlimited"]);
+    assert_eq!(of(r#"{"limit_words":"unlimited","limit_words_per_unit":"5"}"#), ["words=unlimited"]);
+    assert_eq!(of(r#"{"limit_words":"500","limit_words_per_unit":"many"}"#), ["words=?"]);
+    assert_eq!(of(r#"{"limit__per_unit":"5"}"#), ["_per_unit=5"], "the suffix alone is a key");
+    let product = r#"{"id":"prod_1","object":"product","metadata":{"limit_words":"1","limit_words_per_unit":"20"}}"#;
+    let world = price(r#""product":"prod_1","metadata":{"limit_words":"500"}"#).put(product);
+    assert_eq!(limits(&world), ["words=500+20"], "each of the two from the price, else from the product");
+}
+
+proptest::proptest! {
+    /// Any digits, however many: an amount that the database and its sums can hold.
+    #[test]
+    fn no_amount_of_metadata_is_above_the_largest(base in "[0-9]{1,40}", per_unit in "[0-9]{1,40}") {
+        let metadata = format!(r#"{{"limit_words":"{base}","limit_words_per_unit":"{per_unit}"}}"#);
+        let limit = project(&price(&format!(r#""metadata":{metadata}"#))).limits.remove(0);
+        // a number of more than 18 digits is at least the largest amount
+        let bounded = |text: &str| {
+            let digits = text.trim_start_matches('0');
+            if digits.len() > 18 { LARGEST_AMOUNT } else { digits.parse().unwrap_or(0) }
+        };
+        proptest::prop_assert_eq!((limit.included, limit.per_unit), (Some(bounded(&base)), bounded(&per_unit)));
+    }
 }

@@ -16,8 +16,14 @@ pub struct ItemView {
     pub id: Option<String>,
     /// `created`.
     pub created: Option<OffsetDateTime>,
+    /// `current_period_start`: here since 2025-03-31.basil, before that at the subscription only.
+    pub current_period_start: Option<OffsetDateTime>,
     /// `current_period_end`: here since 2025-03-31.basil, before that at the subscription only.
     pub current_period_end: Option<OffsetDateTime>,
+    /// `quantity`, never below 0. A metered item has none, which is 0; otherwise none is 1, as in Stripe.
+    pub quantity: i64,
+    /// `usage_type` of its price is `metered`; none where the payload names the price only.
+    pub metered: Option<bool>,
     /// Id of `price`, in very old payloads of `plan`.
     pub price_id: Option<String>,
     /// What its price says in this payload, where it stands there whole.
@@ -50,9 +56,15 @@ impl ItemView {
         let [price, plan] = ["price", "plan"].map(|key| item.get(key));
         let price_id = reader.reference(price).or_else(|| reader.reference(plan));
         let whole = [price, plan].into_iter().find(|price| price.object().is_some()).unwrap_or(Json::NULL);
+        let usage_type = whole.get("recurring").get("usage_type").text().or_else(|| whole.get("usage_type").text());
+        let metered = usage_type.map(|usage_type| usage_type == "metered");
+        let quantity = reader.integer(item.get("quantity")).unwrap_or(i64::from(metered != Some(true)));
         Some(Self {
             id: reader.text(item.get("id")),
             created: reader.instant(item.get("created")),
+            quantity: quantity.max(0),
+            metered,
+            current_period_start: reader.instant(item.get("current_period_start")),
             current_period_end: reader.instant(item.get("current_period_end")),
             price_id,
             standing: Standing::of(whole, whole.get("product")),
@@ -73,6 +85,13 @@ impl TrialView {
             offer_id: reader.reference(trial.get("trial_offer")),
         })
     }
+}
+
+/// `current_period_start` of each of these items.
+pub fn period_starts(data: Json<'_>) -> Vec<OffsetDateTime> {
+    let mut reader = Reader::default();
+    let items = data.array().unwrap_or_default();
+    items.iter().filter_map(|item| reader.instant(item.get("current_period_start"))).collect()
 }
 
 /// Puts the item that is the plan first: by what its price says, then the oldest, then the smallest id. Items that one
@@ -121,6 +140,21 @@ mod tests {
         assert_eq!(item("\"si_1\""), (None, true));
         assert_eq!(item("null"), (None, true));
         assert_eq!(item(r#"{"id":"si_1","deleted":true}"#), (None, false), "one that was deleted is no item any more");
+    }
+
+    #[test]
+    fn a_quantity_that_is_missing_is_one_and_of_a_metered_item_none() {
+        let quantity = |text: &str| item(text).0.unwrap().quantity;
+        assert_eq!(quantity(r#"{"quantity":25,"price":{"id":"p"}}"#), 25);
+        assert_eq!((quantity(r#"{"quantity":0}"#), quantity(r#"{"quantity":-3}"#)), (0, 0));
+        for missing in
+            ["{}", r#"{"quantity":null,"price":"p"}"#, r#"{"price":{"recurring":{"usage_type":"licensed"}}}"#]
+        {
+            assert_eq!(quantity(missing), 1, "{missing}");
+        }
+        assert_eq!(quantity(r#"{"price":{"id":"p","recurring":{"usage_type":"metered"}}}"#), 0);
+        assert_eq!(quantity(r#"{"plan":{"id":"p","usage_type":"metered"}}"#), 0, "very old");
+        assert_eq!((item(r#"{"quantity":"2"}"#).0.unwrap().quantity, item(r#"{"quantity":"2"}"#).1), (1, true));
     }
 
     #[test]

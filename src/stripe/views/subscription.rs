@@ -47,6 +47,8 @@ pub struct SubscriptionView {
     pub cancel_at_period_end: bool,
     /// `ended_at`. (`canceled_at` is the time of the request, never an end; it is not read.)
     pub ended_at: Option<OffsetDateTime>,
+    /// `current_period_start`, the old location, before 2025-03-31.basil.
+    pub current_period_start: Option<OffsetDateTime>,
     /// `current_period_end`, the old location, before 2025-03-31.basil.
     pub current_period_end: Option<OffsetDateTime>,
     /// `currency`.
@@ -115,6 +117,7 @@ impl SubscriptionView {
             cancel_at: reader.instant(fields.get("cancel_at")),
             cancel_at_period_end: reader.boolean(fields.get("cancel_at_period_end")) == Some(true),
             ended_at: reader.instant(fields.get("ended_at")),
+            current_period_start: reader.instant(fields.get("current_period_start")),
             current_period_end: reader.instant(fields.get("current_period_end")),
             currency: reader.text(fields.get("currency")),
             items: items(&data, &mut reader),
@@ -186,6 +189,12 @@ impl SubscriptionView {
 }
 
 impl SubscriptionView {
+    /// When the newest of the periods began that its items are in.
+    pub fn period_start(&self) -> Option<OffsetDateTime> {
+        let of_items = self.items.iter().filter_map(|item| item.current_period_start).max();
+        of_items.or(self.current_period_start)
+    }
+
     /// The trial offer that runs for the item that counts. A free one makes the status `trialing`; a paid one leaves it as
     /// of any other subscription, and begins with its first payment.
     pub fn running_offer(&self) -> Option<&TrialView> {

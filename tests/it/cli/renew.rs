@@ -18,8 +18,9 @@ async fn sold() -> (TestDatabase, PgConnection) {
         INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
             VALUES (md5('limit')::uuid, md5('plan')::uuid, 'words', 1000, false);
         INSERT INTO billing.subscription_timeline
-            (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
-            SELECT '', id, '2026-01-31 09:15Z', 'evt_' || id, 'active', false, 'price_1', '2026-01-31 09:15Z'
+            (account, subscription_id, stated_at, effective_from, source, status, payment_paused, price_ids, quantities, start_date)
+            SELECT '', id, '2026-01-31 09:15Z', '2026-01-31 09:15Z', 'evt_' || id, 'active', false, '{price_1}', '{1}',
+                '2026-01-31 09:15Z'
             FROM unnest('{sub_1,sub_2}'::text[]) AS id;
         INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
             workspace_id, stripe_status, active, payment_paused, sepa_payment_failed, is_trial, is_grace_period,

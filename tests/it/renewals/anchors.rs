@@ -122,9 +122,9 @@ async fn write(conn: &mut PgConnection, lives: &[Life]) {
     // the sources run against the places
     let sources: Vec<String> = (0..rows.len()).map(|number| format!("evt_{}", 9_999_999 - number)).collect();
     sqlx::query(
-        "INSERT INTO billing.subscription_timeline (account, subscription_id, effective_from, source, status, payment_paused,
-            place, billing_cycle_anchor, anchor_day)
-        SELECT '', life, at, source, 'active', false, place, anchor, day
+        "INSERT INTO billing.subscription_timeline (account, subscription_id, stated_at, effective_from, source, status,
+            payment_paused, place, billing_cycle_anchor, anchor_day)
+        SELECT '', life, at, at, source, 'active', false, place, anchor, day
         FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::smallint[], $5::timestamptz[], $6::integer[])
             AS told (life, source, at, place, anchor, day)",
     )

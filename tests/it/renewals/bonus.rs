@@ -53,27 +53,63 @@ async fn a_renewal_keeps_what_is_left_of_the_bonus_and_brings_back_none_of_it() 
 }
 
 #[tokio::test]
-async fn another_plan_counts_from_the_next_call_on_and_gives_back_the_bonus_that_it_covers() {
+async fn another_plan_counts_from_the_next_call_on_and_moves_nothing_onto_the_bonus() {
     let rows = Rows::with("words 100").await;
     let conn = &mut rows.connect().await;
     call(conn, "consume(w, 'words', 60)").await.unwrap();
-    rows.includes("sub", "words", 70).await;
-    assert_eq!(refused(conn, "consume(w, 'words', 11)").await, "LM001", "less than was left a moment ago");
-    call(conn, "grant_bonus(w, 'words', 50, 'bought')").await.unwrap();
-    assert_eq!(call(conn, "consume(w, 'words', 30)").await, Ok(Some(30)));
-    assert_eq!(rows.bonuses().await, ["words 30"]);
+    rows.includes("sub", "words", 50).await;
+    assert_eq!(refused(conn, "consume(w, 'words', 1)").await, "LM001", "less than was left a moment ago");
+    assert_eq!(call(conn, "grant_bonus(w, 'words', 50, 'bought')").await, Ok(Some(50)));
+    assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(50)), "all of it is there at once");
+    assert_eq!(call(conn, "consume(w, 'words', 30)").await, Ok(Some(20)));
+    assert_eq!(
+        (rows.balances().await.concat(), rows.bonuses().await.concat()),
+        ("sub words 0 90 30".to_owned(), "words 20".to_owned())
+    );
+    // 60 are charged to the plan: 25 of the new one are left, and what was taken from the bonus stays taken
     rows.includes("sub", "words", 85).await;
     assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(45)));
     assert_eq!(rows::renew(conn).await, 1);
+    assert_eq!(call(conn, "consume(w, 'words', 10)").await, Ok(Some(35)));
     assert_eq!(
         (rows.balances().await.concat(), rows.bonuses().await.concat()),
-        ("sub words 0 90 5".to_owned(), "words 45".to_owned())
+        ("sub words 0 100 30".to_owned(), "words 20".to_owned())
     );
-    rows.includes("sub", "words", 1000).await;
-    assert_eq!(call(conn, "consume(w, 'words', 1)").await, Ok(Some(959)));
+    let seen = "SELECT concat_ws(' ', included, used, bonus, bonus_used, available) FROM billing.workspace_limits";
+    assert_eq!(rows.lines(seen).await, ["85 100 50 30 35"]);
+}
+
+/// The example of the customer: 60,000 of 100,000 are used, there is a bonus of 5,000, and the plan becomes one of 10,000.
+#[tokio::test]
+async fn a_downgrade_after_use_leaves_the_whole_bonus() {
+    for before in ["words 100000", "words unlimited"] {
+        let rows = Rows::with(before).await;
+        let conn = &mut rows.connect().await;
+        call(conn, "grant_bonus(w, 'words', 5000, 'bought')").await.unwrap();
+        call(conn, "consume(w, 'words', 60000)").await.unwrap();
+        rows.execute("UPDATE billing.plan_limits SET unlimited = false").await;
+        rows.includes("sub", "words", 10_000).await;
+        assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(5000)), "{before}");
+        assert_eq!(call(conn, "consume(w, 'words', 1000)").await, Ok(Some(4000)));
+        assert_eq!(rows.balances().await, ["sub words 0 61000 1000"]);
+        assert_eq!(rows.bonuses().await, ["words 4000"], "less only by what was consumed from it");
+        assert_eq!(refused(conn, "consume(w, 'words', 4001)").await, "LM001");
+    }
+}
+
+#[tokio::test]
+async fn a_capacity_that_shrinks_below_what_is_taken_leaves_the_whole_bonus() {
+    let rows = Rows::with("members 10").await;
+    let conn = &mut rows.connect().await;
+    call(conn, "grant_bonus(w, 'members', 2, 'a gift')").await.unwrap();
+    assert_eq!(call(conn, "consume(w, 'members', 8)").await, Ok(Some(4)));
+    rows.includes("sub", "members", 5).await;
+    assert_eq!(call(conn, "consume(w, 'members', 1)").await, Ok(Some(1)));
+    assert_eq!(rows.bonuses().await, ["members 1"]);
+    assert_eq!(call(conn, "release(w, 'members', 3)").await, Ok(Some(2)), "the bonus first");
     assert_eq!(
         (rows.balances().await.concat(), rows.bonuses().await.concat()),
-        ("sub words 0 91 0".to_owned(), "words 50".to_owned())
+        ("sub members 0 6 0".to_owned(), "members 2".to_owned())
     );
 }
 

@@ -144,7 +144,7 @@ async fn a_downgrade_may_leave_less_than_nothing_which_is_nothing() {
     ground.tell(&[at("2026-01-20T00:00:00Z").price("small")]).await;
     ground.until("2026-01-20T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-02-10 00:00: 100+0-700");
-    let available = "SELECT billing.available(included, spillover, used, 0) FROM billing.subscription_limits";
+    let available = "SELECT billing.left_of_plan(included, spillover, used, 0) FROM billing.subscription_limits";
     assert_eq!(ground.text(available).await, "0");
     ground.until("2026-02-10T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: 100+0-0");
@@ -256,21 +256,6 @@ async fn an_anchor_that_sticks_to_the_28th_is_mended_by_the_day_that_was_asked_f
     ground.tell(&[at(anchor).anchor(anchor).day(31), at("2026-03-02T00:00:00Z").anchor(anchor)]).await;
     ground.until("2026-05-31T12:00:00Z").await;
     assert_eq!(ground.ends().await, ["2026-03-31T12:00:00Z", "2026-04-30T12:00:00Z", "2026-05-31T12:00:00Z"]);
-}
-
-/// Both were changed to a plan that covers less than what was used, and the bonus covers one of them only.
-#[tokio::test]
-async fn two_subscriptions_that_are_renewed_together_spend_one_bonus_once() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
-    ground.price("small", "100").await;
-    ground.tell(&[at("2026-01-10T00:00:00Z").of("sub_2")]).await;
-    ground.execute("INSERT INTO billing.workspace_bonus VALUES (md5('workspace')::uuid, 'words', 300)").await;
-    ground.used(400).await;
-    let later = at("2026-01-20T00:00:00Z").price("small");
-    ground.tell(&[later.clone(), later.of("sub_2")]).await;
-    ground.until("2026-02-10T00:00:00Z").await;
-    assert_eq!(ground.text("SELECT amount FROM billing.workspace_bonus").await, "0");
-    assert_eq!(ground.text("SELECT sum(bonus_used) FROM billing.limit_renewals").await, "300");
 }
 
 #[tokio::test]

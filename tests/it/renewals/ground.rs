@@ -19,7 +19,10 @@ pub(crate) struct Known {
     status: &'static str,
     paused: bool,
     ended: bool,
-    price: String,
+    /// Price and quantity of each.
+    items: Vec<(String, i64)>,
+    /// When its event was made, where that was after `at`.
+    stated: Option<String>,
     anchor: Option<String>,
     day: Option<i32>,
     place: i32,
@@ -33,7 +36,8 @@ pub(crate) fn at(time: &str) -> Known {
         status: "active",
         paused: false,
         ended: false,
-        price: "basic".to_owned(),
+        items: vec![("basic".to_owned(), 1)],
+        stated: None,
         anchor: None,
         day: None,
         place: 0,
@@ -67,7 +71,16 @@ impl Known {
     }
 
     pub(crate) fn price(self, price: &str) -> Self {
-        Self { price: price.to_owned(), ..self }
+        self.items(&[(price, 1)])
+    }
+
+    pub(crate) fn items(self, items: &[(&str, i64)]) -> Self {
+        Self { items: items.iter().map(|(price, quantity)| ((*price).to_owned(), *quantity)).collect(), ..self }
+    }
+
+    /// Its event was made at this time, seconds after the boundary from which it counts.
+    pub(crate) fn stated(self, time: &str) -> Self {
+        Self { stated: Some(time.to_owned()), ..self }
     }
 
     pub(crate) fn anchor(self, anchor: &str) -> Self {
@@ -137,14 +150,26 @@ impl Ground {
     pub(crate) async fn limit(&mut self, price: &str, key: &str, included: &str) {
         let unlimited = included == "unlimited";
         let included = if unlimited { "NULL" } else { included };
+        self.plan_limit(price, key, included, unlimited, 0).await;
+    }
+
+    /// A limit of a price that includes so much for each unit of the quantity.
+    pub(crate) async fn per_unit(&mut self, price: &str, key: &str, amount: i64) {
+        self.plan_limit(price, key, "0", false, amount).await;
+    }
+
+    async fn plan_limit(&mut self, price: &str, key: &str, included: &str, unlimited: bool, per_unit: i64) {
         self.execute(&format!(
             "INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
                 VALUES (md5('{price}')::uuid, '', '{price}', true, '{{}}') ON CONFLICT DO NOTHING;
-            INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
-                VALUES (md5('{price} {key}')::uuid, md5('{price}')::uuid, '{key}', {included}, {unlimited})
-                ON CONFLICT (id) DO UPDATE SET included = excluded.included, unlimited = excluded.unlimited;
+            INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited, per_unit)
+                VALUES (md5('{price} {key}')::uuid, md5('{price}')::uuid, '{key}', {included}, {unlimited}, {per_unit})
+                ON CONFLICT (id) DO UPDATE SET included = excluded.included, unlimited = excluded.unlimited,
+                    per_unit = excluded.per_unit;
             INSERT INTO billing.limit_changes (subscription_id, since)
-                SELECT id, clock_timestamp() FROM billing.subscriptions WHERE pricing_plan_id = md5('{price}')::uuid"
+                SELECT DISTINCT s.id, clock_timestamp() FROM billing.subscriptions AS s
+                JOIN billing.subscription_timeline AS t ON t.subscription_id = s.stripe_subscription_id
+                WHERE '{price}' = ANY (t.price_ids)"
         ))
         .await;
     }
@@ -154,32 +179,38 @@ impl Ground {
     pub(crate) async fn tell(&mut self, all: &[Known]) {
         for known in all {
             self.told += 1;
-            let Known { subscription: id, at, status, paused, ended, price, anchor, day, place } = known;
+            let Known { subscription: id, at, status, paused, ended, items, stated, anchor, day, place } = known;
+            let prices = items.iter().map(|(price, _)| format!("'{price}'")).collect::<Vec<_>>().join(", ");
+            let quantities = items.iter().map(|(_, quantity)| quantity.to_string()).collect::<Vec<_>>().join(", ");
+            let stated = stated.as_ref().unwrap_or(at);
             let quoted = |text: &Option<String>| text.as_ref().map_or("NULL".to_owned(), |text| format!("'{text}'"));
             let (anchor, ended) = (quoted(anchor), if *ended { format!("'{at}'") } else { "NULL".to_owned() });
             let day = day.map_or("NULL".to_owned(), |day| day.to_string());
             self.execute(&format!(
-                "INSERT INTO billing.subscription_timeline (account, subscription_id, effective_from, source, status,
-                    payment_paused, ended_at, stripe_price_id, billing_cycle_anchor, anchor_day, place)
-                    VALUES ('', '{id}', '{at}', 'evt_{told}', '{status}', {paused}, {ended}, '{price}', {anchor}, {day},
-                        {place});
+                "INSERT INTO billing.subscription_timeline (account, subscription_id, stated_at, effective_from, source,
+                    status, payment_paused, ended_at, price_ids, quantities, billing_cycle_anchor, anchor_day, place)
+                    VALUES ('', '{id}', '{stated}', '{at}', 'evt_{told}', '{status}', {paused}, {ended},
+                        ARRAY[{prices}]::text[], ARRAY[{quantities}]::bigint[], {anchor}, {day}, {place});
                 INSERT INTO billing.subscriptions AS s (id, account, stripe_subscription_id, stripe_customer_id,
                     billing_contact_id, workspace_id, stripe_status, active, inactive_reason, payment_paused,
-                    sepa_payment_failed, is_trial, is_grace_period, end_date, stripe_price_id, pricing_plan_id,
+                    sepa_payment_failed, is_trial, is_grace_period, end_date, stripe_price_id, pricing_plan_id, items,
                     active_discounts, active_discount_ends, stripe_created_at, started_at)
                     SELECT md5('{id}')::uuid, '', '{id}', 'cus_1', md5('cus_1')::uuid, md5('workspace')::uuid, t.status, now_is.active,
                         CASE WHEN NOT now_is.active THEN 'paused' END, t.payment_paused, false, t.status = 'trialing', false,
-                        t.ended_at, t.stripe_price_id, p.id, '{{}}', '{{}}', t.effective_from, t.effective_from
+                        t.ended_at, t.price_ids[1], p.id,
+                        (SELECT jsonb_agg(jsonb_build_object('price_id', i.price, 'quantity', i.quantity))
+                        FROM unnest(t.price_ids, t.quantities) AS i (price, quantity)), '{{}}', '{{}}', t.effective_from, t.effective_from
                     FROM billing.subscription_timeline AS t
                     CROSS JOIN billing.renewal_rules AS rules
                     CROSS JOIN LATERAL (SELECT billing.may_be_used(
                         t.status, t.payment_paused, t.ended_at, rules.past_due_active) AS active) AS now_is
-                    LEFT JOIN billing.pricing_plans AS p ON p.stripe_price_id = t.stripe_price_id
-                    WHERE t.subscription_id = '{id}' ORDER BY t.effective_from DESC, t.place DESC LIMIT 1
+                    LEFT JOIN billing.pricing_plans AS p ON p.stripe_price_id = t.price_ids[1]
+                    WHERE t.subscription_id = '{id}' ORDER BY t.stated_at DESC, t.place DESC LIMIT 1
                     ON CONFLICT (id) DO UPDATE SET stripe_status = excluded.stripe_status, active = excluded.active,
                         inactive_reason = excluded.inactive_reason, payment_paused = excluded.payment_paused,
                         is_trial = excluded.is_trial, end_date = excluded.end_date,
-                        stripe_price_id = excluded.stripe_price_id, pricing_plan_id = excluded.pricing_plan_id;
+                        stripe_price_id = excluded.stripe_price_id, pricing_plan_id = excluded.pricing_plan_id,
+                        items = excluded.items;
                 SELECT billing.begin_limits(ARRAY[md5('{id}')::uuid]);
                 INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('{id}')::uuid, '{at}')",
                 told = self.told,

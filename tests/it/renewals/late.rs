@@ -39,9 +39,9 @@ async fn an_upgrade_that_is_told_after_renewals_gives_what_would_have_gone_over(
     assert_eq!(ground.text(corrected).await, "2");
 }
 
-/// The plan covers what the bonus was charged for: the workspace gets it back.
+/// What was taken from the bonus stays taken; what the bigger plan has left instead is carried over.
 #[tokio::test]
-async fn an_upgrade_that_is_told_late_gives_back_the_bonus_that_was_not_needed() {
+async fn an_upgrade_that_is_told_late_carries_over_what_the_bonus_was_used_for() {
     let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
     ground.price("big", "5000").await;
     ground
@@ -51,11 +51,11 @@ async fn an_upgrade_that_is_told_late_gives_back_the_bonus_that_was_not_needed()
         )
         .await;
     ground.until("2026-02-15T00:00:00Z").await;
-    assert_eq!(ground.text("SELECT amount FROM billing.workspace_bonus").await, "300");
+    assert_eq!(ground.ledger().await, ["2026-02-10 00:00 renewed: 1000+0-1200>0"]);
     ground.tell(&[at("2026-01-20T00:00:00Z").price("big")]).await;
     ground.until("2026-02-15T00:00:00Z").await;
-    assert_eq!(ground.text("SELECT amount FROM billing.workspace_bonus").await, "500");
-    assert_eq!(ground.text("SELECT sum(bonus_used) FROM billing.limit_renewals").await, "0");
+    assert_eq!(ground.text("SELECT amount FROM billing.workspace_bonus").await, "300");
+    assert_eq!(ground.ledger().await, ["2026-02-10 00:00 renewed: 5000+0-1200>4000"]);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 mod anchors;
 mod bonus;
+mod bought;
+mod bounds;
 mod calendar;
 mod calls;
 mod cases;
@@ -10,11 +12,13 @@ mod contention;
 mod following;
 mod ground;
 mod idempotency;
+mod items;
 mod late;
 mod pool;
 mod roles;
 mod rows;
 mod scheduling;
+mod set_aside;
 mod simulation;
 mod sold;
 mod transactions;

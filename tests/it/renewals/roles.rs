@@ -11,7 +11,7 @@ use super::rows::{NEW, Rows, process};
 
 const FILE: &str = include_str!("../../../ops/roles.sql");
 
-const READ: [&str; 21] = [
+const READ: [&str; 22] = [
     "billing_contacts",
     "bonus_grants",
     "checkout_sessions",
@@ -26,6 +26,7 @@ const READ: [&str; 21] = [
     "plan_limits",
     "plans",
     "pricing_plans",
+    "subscription_items",
     "subscription_limits",
     "subscription_words",
     "subscriptions",

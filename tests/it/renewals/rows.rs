@@ -53,13 +53,14 @@ impl Rows {
                 FROM regexp_split_to_table('{limits}', ', ') AS said, string_to_array(said, ' ') AS word;
             INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
                 workspace_id, stripe_status, active, payment_paused, is_trial, is_grace_period, stripe_price_id,
-                pricing_plan_id, active_discounts, active_discount_ends, stripe_created_at, started_at)
+                pricing_plan_id, items, active_discounts, active_discount_ends, stripe_created_at, started_at)
                 SELECT md5('{sub}')::uuid, '', '{sub}', 'cus_1', md5('cus_1')::uuid, md5('{workspace}')::uuid, 'active', true,
-                    false, false, false, 'price_{sub}', md5('plan {sub}')::uuid, '{{}}', '{{}}', began, began
+                    false, false, false, 'price_{sub}', md5('plan {sub}')::uuid,
+                    jsonb_build_array(jsonb_build_object('price_id', 'price_{sub}', 'quantity', 1)), '{{}}', '{{}}', began, began
                 FROM date_trunc('milliseconds', {began}) AS began;
             INSERT INTO billing.subscription_timeline
-                (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
-                SELECT '', '{sub}', started_at, 'evt_0', 'active', false, stripe_price_id, started_at
+                (account, subscription_id, stated_at, effective_from, source, status, payment_paused, price_ids, quantities, start_date)
+                SELECT '', '{sub}', started_at, started_at, 'evt_0', 'active', false, ARRAY[stripe_price_id], '{{1}}', started_at
                 FROM billing.subscriptions WHERE stripe_subscription_id = '{sub}';
             SELECT billing.begin_limits(ARRAY[md5('{sub}')::uuid])"
         ))
@@ -70,9 +71,9 @@ impl Rows {
     pub(crate) async fn becomes(&self, sub: &str, status: &str) {
         self.execute(&format!(
             "INSERT INTO billing.subscription_timeline
-                (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
-                SELECT '', '{sub}', clock_timestamp(), gen_random_uuid(), '{status}', false, stripe_price_id, started_at
-                FROM billing.subscriptions WHERE stripe_subscription_id = '{sub}';
+                (account, subscription_id, stated_at, effective_from, source, status, payment_paused, price_ids, quantities, start_date)
+                SELECT '', '{sub}', at, at, gen_random_uuid(), '{status}', false, ARRAY[stripe_price_id], '{{1}}', started_at
+                FROM clock_timestamp() AS at, billing.subscriptions WHERE stripe_subscription_id = '{sub}';
             UPDATE billing.subscriptions SET stripe_status = '{status}', active = '{status}' = 'active',
                 inactive_reason = nullif('{status}', 'active') WHERE stripe_subscription_id = '{sub}';
             INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('{sub}')::uuid, clock_timestamp())"
@@ -115,6 +116,11 @@ impl Rows {
             "SELECT concat_ws(' ', limit_key, amount) FROM billing.workspace_bonus ORDER BY workspace_id, limit_key",
         )
         .await
+    }
+
+    /// The connection string of the database.
+    pub(crate) fn url(&self) -> &str {
+        &self.database.url
     }
 
     /// A connection of the test's own.

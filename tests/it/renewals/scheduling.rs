@@ -29,8 +29,8 @@ async fn subscribe(pool: &PgPool, count: i32, began: &str) {
         CREATE TEMPORARY TABLE new_one AS SELECT number, 'sub_' || number AS id, date_trunc('second', {began}) AS began
             FROM generate_series(1, {count}) AS number;
         INSERT INTO billing.subscription_timeline
-            (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
-            SELECT '', id, began, 'evt_' || id, 'active', false, 'price_1', began FROM new_one;
+            (account, subscription_id, stated_at, effective_from, source, status, payment_paused, price_ids, quantities, start_date)
+            SELECT '', id, began, began, 'evt_' || id, 'active', false, '{{price_1}}', '{{1}}', began FROM new_one;
         INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
             workspace_id, stripe_status, active, payment_paused, sepa_payment_failed, is_trial, is_grace_period,
             stripe_price_id, pricing_plan_id, active_discounts, active_discount_ends, stripe_created_at, started_at)

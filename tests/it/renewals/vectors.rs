@@ -78,7 +78,7 @@ async fn the_sequence_of_renewals() {
 
 /// What is available, and what is left of the bonus: as the product sees it, whatever the time is.
 const AVAILABLE: &str =
-    "SELECT billing.available(b.included, b.spillover, b.used, b.bonus_used + coalesce(w.amount, 0))
+    "SELECT billing.left_of_plan(b.included, b.spillover, b.used, b.bonus_used) + coalesce(w.amount, 0)
     FROM billing.subscription_limits AS b LEFT JOIN billing.workspace_bonus AS w USING (limit_key)";
 const BONUS: &str = "SELECT coalesce(max(amount), 0) FROM billing.workspace_bonus";
 

@@ -147,8 +147,8 @@ async fn what_becomes_known_while_a_balance_is_brought_up_is_not_forgotten() {
     rows.until_blocked(at_work).await;
     rows.execute(
         "INSERT INTO billing.subscription_timeline
-            (account, subscription_id, effective_from, source, status, payment_paused, stripe_price_id, start_date)
-            SELECT '', 'sub', started_at, 'evt_late', 'active', false, stripe_price_id, started_at FROM billing.subscriptions;
+            (account, subscription_id, stated_at, effective_from, source, status, payment_paused, price_ids, quantities, start_date)
+            SELECT '', 'sub', started_at, started_at, 'evt_late', 'active', false, ARRAY[stripe_price_id], '{1}', started_at FROM billing.subscriptions;
         INSERT INTO billing.limit_changes (subscription_id, since) SELECT id, started_at FROM billing.subscriptions",
     )
     .await;

@@ -200,7 +200,7 @@ impl TestApp {
     /// The timeline of all subscriptions as events told it, with the place of each row in its second.
     pub(crate) async fn timeline(&self) -> Vec<String> {
         let query = "SELECT to_jsonb(t)::text FROM billing.subscription_timeline t
-            WHERE source <> 'read' ORDER BY account, subscription_id, effective_from, source";
+            WHERE source <> 'read' ORDER BY account, subscription_id, stated_at, source";
         sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
     }
 

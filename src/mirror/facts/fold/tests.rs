@@ -15,7 +15,8 @@ fn at(second: i64) -> OffsetDateTime {
 }
 
 fn facts(object_type: &str, text: &str) -> Vec<Fact> {
-    fold(object_type, Json::parse(text).unwrap(), TOLD, "evt_1")
+    let report = Report { at: TOLD, source: "evt_1", previous: Json::NULL, all_items: Json::NULL };
+    fold(object_type, Json::parse(text).unwrap(), report)
 }
 
 /// Of a charge: when it was made, when it was told, its payment intent, and whether it is SEPA, failed and succeeded.
@@ -270,14 +271,34 @@ fn an_invoice_states_when_it_was_paid_for_real() {
 fn a_subscription_states_its_trial_and_its_place_in_time() {
     let text = r#"{"id":"sub_1","customer":"cus_1","status":"active","trial_start":1767225600,"start_date":1767225600,
         "billing_cycle_anchor":1769904000,"billing_cycle_anchor_config":{"day_of_month":31},
-        "items":{"data":[{"id":"si_1","price":"price_1"}]}}"#;
+        "items":{"data":[{"id":"si_1","price":"price_2","quantity":3},{"id":"si_2","price":"price_1"}]}}"#;
     let told = facts("subscription", text);
     assert_eq!(told[1], Fact::Trial { subscription_id: "sub_1".to_owned(), started_at: at(0) });
-    let Fact::Timeline { status, stripe_price_id, anchor_day, billing_cycle_anchor, source, .. } = &told[0] else {
+    let Fact::Timeline { status, price_ids, quantities, anchor_day, billing_cycle_anchor, source, .. } = &told[0]
+    else {
         panic!("{told:?}")
     };
-    assert_eq!((status.as_str(), stripe_price_id.as_deref(), *anchor_day), ("active", Some("price_1"), Some(31)));
+    assert_eq!((status.as_str(), *anchor_day), ("active", Some(31)));
+    assert_eq!(price_ids.as_deref(), Some(&["price_1".to_owned(), "price_2".to_owned()][..]));
+    assert_eq!(quantities.as_deref(), Some(&[1, 3][..]), "in the order of the prices");
     assert_eq!((*billing_cycle_anchor, source.as_str()), (Some(datetime!(2026-02-01 0:00 UTC)), "evt_1"));
+}
+
+#[test]
+fn where_not_all_items_are_listed_none_is_stated_until_a_read_lists_them() {
+    let text =
+        r#"{"id":"sub_1","customer":"cus_1","status":"active","items":{"has_more":true,"data":[{"price":"price_1"}]}}"#;
+    let stated = |all_items: &str| {
+        let all_items = Json::parse(all_items).unwrap();
+        let report = Report { at: TOLD, source: READ, previous: Json::NULL, all_items };
+        match fold("subscription", Json::parse(text).unwrap(), report).swap_remove(0) {
+            Fact::Timeline { price_ids, .. } => price_ids,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(stated("null"), None);
+    let all = stated(r#"[{"price":"price_2"},{"price":"price_1"}]"#);
+    assert_eq!(all, Some(vec!["price_1".to_owned(), "price_2".to_owned()]));
 }
 
 #[test]

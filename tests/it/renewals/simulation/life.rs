@@ -42,9 +42,22 @@ impl State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) at: i64,
+    /// The event that reports it is made so many seconds later.
+    pub(super) lag: i64,
     pub(super) state: State,
+    /// The price of its plan.
     pub(super) price: &'static str,
+    /// The quantity of a second item, whose price includes something for each unit; 0: there is no such item.
+    pub(super) seats: i64,
     pub(super) anchor: i64,
+}
+
+impl Change {
+    /// Prices and quantities of its items.
+    pub(super) fn items(&self) -> (Vec<&'static str>, Vec<i64>) {
+        let seats = (self.seats > 0).then_some((SEAT, self.seats));
+        seats.into_iter().chain([(self.price, 1)]).unzip()
+    }
 }
 
 /// A subscription of a workspace; its changes in the order of their times, which all differ.
@@ -54,6 +67,9 @@ pub(super) struct Life {
     pub(super) workspace: usize,
     pub(super) changes: Vec<Change>,
 }
+
+/// The price of the second item.
+pub(super) const SEAT: &str = "a_seat";
 
 const PRICES: [&str; 4] = ["small", "basic", "big", "endless"];
 
@@ -75,7 +91,9 @@ pub(super) fn lives(workspace: usize, by_anchor: bool, rng: &mut Rng) -> Vec<Lif
 }
 
 fn life(id: String, workspace: usize, start: i64, by_anchor: bool, rng: &mut Rng) -> Life {
-    let mut now = Change { at: start, state: State::Active, price: PRICES[rng.usize(0..4)], anchor: start };
+    let price = PRICES[rng.usize(0..4)];
+    let seats = if rng.bool() { 0 } else { rng.i64(1..6) };
+    let mut now = Change { at: start, lag: 0, state: State::Active, price, seats, anchor: start };
     let mut changes = Vec::new();
     if by_anchor && rng.bool() {
         let trial = start + [7, 14, 30, 61][rng.usize(0..4)] * DAY;
@@ -91,13 +109,15 @@ fn life(id: String, workspace: usize, start: i64, by_anchor: bool, rng: &mut Rng
             let renewals = super::model::renewals(&alone, false, at);
             at = renewals.last().map_or(at, |(renewal, _)| *renewal).max(now.at + 1);
         }
-        let mut next = Change { at, ..now.clone() };
-        match rng.u8(0..20) {
+        let mut next = Change { at, lag: if rng.bool() { 0 } else { rng.i64(1..120) }, ..now.clone() };
+        match rng.u8(0..24) {
             0 => next.state = State::Ended,
             1..=3 => next.state = State::Paused,
             4 => next.state = State::Unpaid,
             5 => next.state = State::PastDue,
             6..=9 => next.price = PRICES[rng.usize(0..4)],
+            20..=21 => next.seats = rng.i64(0..6),
+            22 => (next.price, next.seats) = (PRICES[rng.usize(0..4)], rng.i64(0..3)),
             10..=11 if by_anchor => (next.anchor, next.state) = (at, State::Active),
             12 if by_anchor => next.anchor = at + rng.i64(1..25) * DAY,
             _ => next.state = State::Active,
@@ -107,6 +127,11 @@ fn life(id: String, workspace: usize, start: i64, by_anchor: bool, rng: &mut Rng
             break;
         }
         now = next;
+    }
+    // an event is made before the next change, or it would be the newer one
+    for place in 1..changes.len() {
+        let gap = changes[place].at - changes[place - 1].at;
+        changes[place - 1].lag = changes[place - 1].lag.min(gap - 1);
     }
     Life { id, workspace, changes }
 }

@@ -21,7 +21,7 @@ use fastrand::Rng;
 use sqlx::{ConnectOptions, PgConnection, Row};
 
 use self::life::{BEGIN, DAY, DAYS, Life, State, lives};
-use self::model::{Account, Closed, Open, account, available};
+use self::model::{Account, Closed, Open, Use, account, left_of_plan};
 use crate::support::cluster::{self, TestDatabase};
 
 const NOON: i64 = DAY / 2;
@@ -43,23 +43,24 @@ const PREPARE: &str = "
         WHEN SQLSTATE 'LM001' OR SQLSTATE 'LM002' OR SQLSTATE 'LM003' OR SQLSTATE 'LM004' THEN RETURN SQLSTATE;
     END $$;
     INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
-        SELECT md5(price)::uuid, '', price, true, '{}' FROM unnest('{small,basic,big,endless}'::text[]) AS price;
-    INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
-        SELECT gen_random_uuid(), md5(price)::uuid, key, included, included IS NULL
-        FROM (VALUES ('small', 'words', 100), ('basic', 'words', 250), ('big', 'words', 1000), ('endless', 'words', NULL),
-            ('big', 'images', 9), ('endless', 'images', 50)) AS l (price, key, included);
+        SELECT md5(price)::uuid, '', price, true, '{}' FROM unnest('{small,basic,big,endless,a_seat}'::text[]) AS price;
+    INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited, per_unit)
+        SELECT gen_random_uuid(), md5(price)::uuid, key, included, included IS NULL, per_unit
+        FROM (VALUES ('small', 'words', 100, 0), ('basic', 'words', 250, 0), ('big', 'words', 1000, 0),
+            ('endless', 'words', NULL, 0), ('big', 'images', 9, 0), ('endless', 'images', 50, 0), ('a_seat', 'words', 0, 20),
+            ('a_seat', 'images', 0, 2)) AS l (price, key, included, per_unit);
     UPDATE billing.renewal_rules SET renewal_anchor = $ANCHOR$";
 
 /// Changes as the worker writes them: `$1` is an array of them.
 const TELL: &str = "
     WITH told AS (
         SELECT * FROM json_to_recordset($1::json) AS t (subscription text, workspace int, began bigint, at bigint,
-            status text, paused boolean, ended boolean, price text, anchor bigint)
+            stated bigint, status text, paused boolean, ended boolean, prices text[], quantities bigint[], price text, anchor bigint)
     ), kept AS (
-        INSERT INTO billing.subscription_timeline (account, subscription_id, effective_from, source, status, payment_paused,
-            ended_at, stripe_price_id, start_date, billing_cycle_anchor)
-        SELECT '', subscription, to_timestamp(at), 'evt_' || at, status, paused, CASE WHEN ended THEN to_timestamp(at) END,
-            price, to_timestamp(began), to_timestamp(anchor)
+        INSERT INTO billing.subscription_timeline (account, subscription_id, stated_at, effective_from, source, status,
+            payment_paused, ended_at, price_ids, quantities, start_date, billing_cycle_anchor)
+        SELECT '', subscription, to_timestamp(stated), to_timestamp(at), 'evt_' || stated, status, paused,
+            CASE WHEN ended THEN to_timestamp(at) END, prices, quantities, to_timestamp(began), to_timestamp(anchor)
         FROM told
     ), newest AS (
         SELECT DISTINCT ON (t.subscription) t.subscription, t.workspace, t.began, t.status, t.paused, t.price,
@@ -67,8 +68,8 @@ const TELL: &str = "
             t.status IN ('active', 'trialing', 'past_due') AND NOT t.paused AS active
         FROM told AS t
         WHERE NOT EXISTS (SELECT FROM billing.subscription_timeline AS k
-            WHERE k.subscription_id = t.subscription AND k.effective_from > to_timestamp(t.at))
-        ORDER BY t.subscription, t.at DESC
+            WHERE k.subscription_id = t.subscription AND k.stated_at > to_timestamp(t.stated))
+        ORDER BY t.subscription, t.stated DESC
     ), written AS (
         INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
             workspace_id, stripe_status, active, inactive_reason, payment_paused, sepa_payment_failed, is_trial,
@@ -96,17 +97,28 @@ struct Simulation {
     rng: Rng,
     lives: Vec<Life>,
     workspaces: usize,
-    /// When each change becomes known, by that: the life and the change.
-    news: BTreeMap<i64, Vec<(usize, usize)>>,
+    /// When each event becomes known, by that.
+    news: BTreeMap<i64, Vec<News>>,
     /// Days on which no scheduler runs.
     outages: Vec<std::ops::Range<i64>>,
     /// What consume has given: by workspace and key.
     granted: BTreeMap<(usize, &'static str), i64>,
     /// What was used of each month: by life, key and its start. Only in time.
-    used: BTreeMap<(usize, &'static str), BTreeMap<i64, i64>>,
+    used: BTreeMap<(usize, &'static str), BTreeMap<i64, Use>>,
+    /// What was granted as a bonus: by workspace and key; and what is left of it, in time only.
     bonus: BTreeMap<(usize, &'static str), i64>,
     /// How often consume gave each kind of answer.
+    left_of_bonus: BTreeMap<(usize, &'static str), i64>,
     answers: BTreeMap<String, usize>,
+}
+
+/// An event of a life.
+#[derive(Debug, Clone, Copy)]
+struct News {
+    life: usize,
+    change: usize,
+    /// Not the change itself: an event of the seconds between its time and its own event, which shows the state before.
+    between: bool,
 }
 
 impl Simulation {
@@ -118,16 +130,19 @@ impl Simulation {
         sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
         let mut rng = Rng::with_seed(seed);
         let lives: Vec<Life> = (0..workspaces).flat_map(|workspace| lives(workspace, by_anchor, &mut rng)).collect();
-        let mut news: BTreeMap<i64, Vec<(usize, usize)>> = BTreeMap::new();
+        let mut news: BTreeMap<i64, Vec<News>> = BTreeMap::new();
         for (place, life) in lives.iter().enumerate() {
             for (change, told) in life.changes.iter().enumerate() {
-                let delay = match rng.u8(0..10) {
-                    _ if !late => 0,
-                    0..5 => rng.i64(0..120),
-                    5..8 => rng.i64(0..2 * DAY),
-                    _ => rng.i64(0..40 * DAY),
-                };
-                news.entry(told.at + delay).or_default().push((place, change));
+                let between = (change > 0 && told.lag > 1).then_some(true);
+                for between in between.into_iter().chain([false]) {
+                    let delay = match rng.u8(0..10) {
+                        _ if !late => 0,
+                        0..5 => rng.i64(0..120),
+                        5..8 => rng.i64(0..2 * DAY),
+                        _ => rng.i64(0..40 * DAY),
+                    };
+                    news.entry(told.at + delay).or_default().push(News { life: place, change, between });
+                }
             }
         }
         let outages = (0..3).map(|_| {
@@ -135,7 +150,8 @@ impl Simulation {
             first..first + rng.i64(5..40)
         });
         let outages = outages.collect();
-        let (granted, used, bonus, answers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (granted, used, answers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (bonus, left_of_bonus) = (BTreeMap::new(), BTreeMap::new());
         Self {
             conn,
             second,
@@ -151,6 +167,7 @@ impl Simulation {
             granted,
             used,
             bonus,
+            left_of_bonus,
             answers,
         }
     }
@@ -174,9 +191,9 @@ impl Simulation {
         for life in &mut self.lives {
             life.changes.retain(|change| change.at <= end);
         }
-        let after: Vec<(usize, usize)> = self.news.split_off(&(end + 1)).into_values().flatten().collect();
+        let after: Vec<News> = self.news.split_off(&(end + 1)).into_values().flatten().collect();
         let lives = &self.lives;
-        let happened = after.into_iter().filter(|(life, change)| *change < lives[*life].changes.len());
+        let happened = after.into_iter().filter(|news| news.change < lives[news.life].changes.len());
         self.news = BTreeMap::from([(end, happened.collect())]);
         self.lives.retain(|life| !life.changes.is_empty());
         self.tell(end).await;
@@ -190,7 +207,7 @@ impl Simulation {
     async fn all_of_it_happened(&mut self) {
         let kinds: Vec<&str> = self.answers.keys().map(String::as_str).collect();
         assert_eq!(kinds, ["LM001", "LM002", "LM003", "LM004", "number", "unlimited"]);
-        assert!(self.answers.values().all(|count| *count > 20), "{:?}", self.answers);
+        assert!(self.answers.values().all(|count| *count > 10), "{:?}", self.answers);
         let (months, kinds, corrected): (i64, i64, i64) = sqlx::query_as(
             "SELECT count(*), count(DISTINCT (outcome, spilled_over > 0, expired > 0, included IS NULL)), count(corrected_at)
             FROM billing.limit_renewals",
@@ -215,20 +232,27 @@ impl Simulation {
 
     async fn tell(&mut self, now: i64) {
         let later = self.news.split_off(&(now + 1));
-        let told: Vec<(usize, usize)> = std::mem::replace(&mut self.news, later).into_values().flatten().collect();
+        let told: Vec<News> = std::mem::replace(&mut self.news, later).into_values().flatten().collect();
         if told.is_empty() {
             return;
         }
         let rows: Vec<serde_json::Value> = told
             .iter()
-            .map(|(life, change)| {
-                let life = &self.lives[*life];
-                let change = &life.changes[*change];
+            .map(|news| {
+                let life = &self.lives[news.life];
+                let change = &life.changes[news.change];
+                let (at, stated, change) = if news.between {
+                    let stated = change.at + change.lag / 2;
+                    (stated, stated, &life.changes[news.change - 1])
+                } else {
+                    (change.at, change.at + change.lag, change)
+                };
                 let (status, paused) = change.state.status();
+                let (prices, quantities) = change.items();
                 serde_json::json!({
-                    "subscription": life.id, "workspace": life.workspace, "began": life.changes[0].at, "at": change.at,
-                    "status": status, "paused": paused, "ended": change.state == State::Ended, "price": change.price,
-                    "anchor": change.anchor,
+                    "subscription": life.id, "workspace": life.workspace, "began": life.changes[0].at, "at": at,
+                    "stated": stated, "status": status, "paused": paused, "ended": change.state == State::Ended,
+                    "prices": prices, "quantities": quantities, "price": change.price, "anchor": change.anchor,
                 })
             })
             .collect();
@@ -265,11 +289,12 @@ impl Simulation {
             .collect();
         let (workspaces, keys, amounts): (Vec<String>, Vec<&str>, Vec<i64>) =
             calls.iter().map(|(workspace, key, amount)| (format!("workspace{workspace}"), *key, *amount)).collect();
-        if self.late {
+        if self.late || now % (10 * DAY) == NOON {
             let grant = "SELECT billing.grant_bonus(md5($1)::uuid, $2, 100, 'a present')";
             let (workspace, key, _) = calls[0];
             sqlx::query(grant).bind(&workspaces[0]).bind(key).execute(&mut self.conn).await.unwrap();
             *self.bonus.entry((workspace, key)).or_default() += 100;
+            *self.left_of_bonus.entry((workspace, key)).or_default() += 100;
         }
         let answers: Vec<String> = sqlx::query_scalar(
             "SELECT public.try_consume(md5(workspace)::uuid, key, amount)
@@ -306,12 +331,16 @@ impl Simulation {
         let Some(Account { open, .. }) = account(life, self.by_anchor, key, used, now) else {
             return "LM004".to_owned();
         };
-        let left = available(&open);
-        if left.is_some_and(|left| left < amount) {
+        let left = left_of_plan(&open);
+        let of_bonus = left.map_or(0, |left| (amount - left).max(0));
+        let bonus = self.left_of_bonus.entry((workspace, key)).or_default();
+        if of_bonus > *bonus {
             return "LM001".to_owned();
         }
-        *used.entry(open.start).or_default() += amount;
-        left.map_or("unlimited".to_owned(), |left| (left - amount).to_string())
+        *bonus -= of_bonus;
+        let month = used.entry(open.start).or_default();
+        (month.all, month.of_bonus) = (month.all + amount, month.of_bonus + of_bonus);
+        left.map_or("unlimited".to_owned(), |left| (left - (amount - of_bonus) + *bonus).to_string())
     }
 
     /// All months of the database and of the model.
@@ -350,13 +379,13 @@ impl Simulation {
     async fn accounts(&mut self) -> BTreeMap<(String, String), Account> {
         let rows = sqlx::query(
             "SELECT s.stripe_subscription_id, m.limit_key, extract(epoch FROM m.period_start)::bigint,
-                extract(epoch FROM m.period_end)::bigint, m.outcome, m.included, m.spillover, m.used, m.spilled_over, m.expired
+                extract(epoch FROM m.period_end)::bigint, m.outcome, m.included, m.spillover, m.used, m.spilled_over, m.expired, m.bonus_used
             FROM (
                 SELECT subscription_id, limit_key, period_start, period_end, outcome, included, spillover, used, spilled_over,
-                    expired
+                    expired, bonus_used
                 FROM billing.limit_renewals
                 UNION ALL
-                SELECT subscription_id, limit_key, period_start, renews_at, NULL, included, spillover, used, 0, 0
+                SELECT subscription_id, limit_key, period_start, renews_at, NULL, included, spillover, used, 0, 0, bonus_used
                 FROM billing.subscription_limits
             ) AS m
             JOIN billing.subscriptions AS s ON s.id = m.subscription_id
@@ -367,7 +396,8 @@ impl Simulation {
         .unwrap();
         let (mut accounts, mut closed) = (BTreeMap::new(), Vec::new());
         for row in rows {
-            let (start, included, spillover, used) = (row.get(2), row.get(5), row.get(6), row.get(7));
+            let (start, included, spillover) = (row.get(2), row.get(5), row.get(6));
+            let used = Use { all: row.get(7), of_bonus: row.get(10) };
             let outcome = row.get::<Option<&str>, _>(4).map(|found| {
                 ["renewed", "inactive", "trial_end"].into_iter().find(|outcome| *outcome == found).unwrap()
             });
@@ -446,7 +476,7 @@ async fn renew(conn: &mut PgConnection, now: i64) {
 }
 
 /// What was used in each month, by its start.
-fn usage(account: &Account) -> BTreeMap<i64, i64> {
+fn usage(account: &Account) -> BTreeMap<i64, Use> {
     let closed = account.closed.iter().map(|month| (month.start, month.used));
     closed.chain([(account.open.start, account.open.used)]).collect()
 }

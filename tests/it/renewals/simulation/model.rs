@@ -15,7 +15,7 @@ pub(super) struct Closed {
     pub(super) outcome: &'static str,
     pub(super) included: Option<i64>,
     pub(super) spillover: i64,
-    pub(super) used: i64,
+    pub(super) used: Use,
     pub(super) spilled_over: i64,
     pub(super) expired: i64,
 }
@@ -28,7 +28,7 @@ pub(super) struct Open {
     pub(super) end: Option<i64>,
     pub(super) included: Option<i64>,
     pub(super) spillover: i64,
-    pub(super) used: i64,
+    pub(super) used: Use,
 }
 
 /// A limit: its closed months, and the open one.
@@ -38,9 +38,26 @@ pub(super) struct Account {
     pub(super) open: Open,
 }
 
-/// What a price includes of a key; the outer `None` is a key that it does not have, the inner one unlimited.
+/// What was used in a month, and how much of it was taken from the bonus.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Use {
+    pub(super) all: i64,
+    pub(super) of_bonus: i64,
+}
+
+/// What all items include of a key together; the outer `None` is a key that none has, the inner one unlimited.
 #[expect(clippy::option_option, reason = "no such limit, and no limit at all, are two things")]
-pub(super) fn included(price: &str, key: &str) -> Option<Option<i64>> {
+pub(super) fn included(of: &Change, key: &str) -> Option<Option<i64>> {
+    let seats = (of.seats > 0).then_some(of.seats * if key == "words" { 20 } else { 2 });
+    match (plan_includes(of.price, key), seats) {
+        (Some(None), _) => Some(None),
+        (None, None) => None,
+        (plan, seats) => Some(Some(plan.flatten().unwrap_or(0) + seats.unwrap_or(0))),
+    }
+}
+
+#[expect(clippy::option_option, reason = "no such limit, and no limit at all, are two things")]
+fn plan_includes(price: &str, key: &str) -> Option<Option<i64>> {
     match (price, key) {
         ("small", "words") => Some(Some(100)),
         ("basic", "words") => Some(Some(250)),
@@ -144,29 +161,29 @@ pub(super) fn account(
     life: &Life,
     by_anchor: bool,
     key: &str,
-    used: &BTreeMap<i64, i64>,
+    used: &BTreeMap<i64, Use>,
     horizon: i64,
 ) -> Option<Account> {
     // what is to come has no say
     let life = &life.until(horizon);
-    let had = life.changes.iter().find(|change| included(change.price, key).is_some())?;
+    let had = life.changes.iter().find(|change| included(change, key).is_some())?;
     let renewals = renewals(life, by_anchor, horizon);
     let begin = renewals.iter().map(|(at, _)| *at).rfind(|at| *at <= had.at).unwrap_or(life.changes[0].at);
-    let mut open = Open { start: begin, end: None, included: None, spillover: 0, used: 0 };
+    let mut open = Open { start: begin, end: None, included: None, spillover: 0, used: Use::default() };
     let mut closed = Vec::new();
     for (end, is_anchor) in renewals.into_iter().filter(|(at, _)| *at > begin) {
         let state = life.before(end);
-        let includes = included(state.price, key).unwrap_or(Some(0));
+        let includes = included(state, key).unwrap_or(Some(0));
         let outcome = match state.state {
             State::Paused | State::Unpaid | State::Ended => "inactive",
             State::Trial if is_anchor => "trial_end",
             State::Active | State::PastDue | State::Trial => "renewed",
         };
         let used = used.get(&open.start).copied().unwrap_or_default();
-        let left = includes.map_or(0, |includes| (includes + open.spillover - used).max(0));
+        let left = includes.map_or(0, |includes| (includes + open.spillover - (used.all - used.of_bonus)).max(0));
         let mut spilled_over = includes.map_or(0, |includes| left.min(includes));
         // who changes the plan at this very second has the new one in the month that begins
-        if let Some(Some(cap)) = life.exactly(end).map(|change| included(change.price, key).unwrap_or(Some(0))) {
+        if let Some(Some(cap)) = life.exactly(end).map(|change| included(change, key).unwrap_or(Some(0))) {
             spilled_over = spilled_over.min(cap);
         }
         if outcome != "renewed" {
@@ -186,7 +203,7 @@ pub(super) fn account(
         (open.start, open.spillover) = (end, spilled_over);
     }
     open.used = used.get(&open.start).copied().unwrap_or_default();
-    open.included = included(life.before(horizon + 1).price, key).unwrap_or(Some(0));
+    open.included = included(life.before(horizon + 1), key).unwrap_or(Some(0));
     if life.ended().is_none() {
         let far = horizon + 100 * DAY;
         open.end = self::renewals(life, by_anchor, far).into_iter().map(|(at, _)| at).find(|at| *at > open.start);
@@ -194,7 +211,7 @@ pub(super) fn account(
     Some(Account { closed, open })
 }
 
-/// How much consume has to give; `None` is unlimited.
-pub(super) fn available(open: &Open) -> Option<i64> {
-    open.included.map(|included| (included + open.spillover - open.used).max(0))
+/// How much consume has to give without the bonus; `None` is unlimited.
+pub(super) fn left_of_plan(open: &Open) -> Option<i64> {
+    open.included.map(|included| (included + open.spillover - (open.used.all - open.used.of_bonus)).max(0))
 }

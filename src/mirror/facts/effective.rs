@@ -1,0 +1,127 @@
+//! Since when a subscription is what a report says it is.
+//!
+//! Stripe's event comes seconds after the boundary that it is about: a plan that changes at a renewal, a trial that ends, a
+//! pause that is over. What is left of a period is computed from what was in force just before its end, so these seconds
+//! decide. Where the event says which boundary it is about, the change counts from there, else from the event's creation.
+//! PURE; called by the fold. What a schedule did is found later, from the schedule's own facts.
+
+use time::OffsetDateTime;
+
+use super::fold::Report;
+use crate::stripe::json::Json;
+use crate::stripe::views::item::period_starts;
+use crate::stripe::views::subscription::SubscriptionView;
+
+/// When the reported state began to count.
+pub(super) fn since(view: &SubscriptionView, report: Report<'_>) -> OffsetDateTime {
+    let is_over = matches!(view.status.as_str(), "canceled" | "incomplete_expired");
+    if let Some(ended_at) = view.ended_at.filter(|at| is_over && (*at <= report.at || report.is_read())) {
+        return ended_at;
+    }
+    if report.is_read() {
+        // its version is older than its content: what shows a period is not from before that period
+        return view.period_start().map_or(report.at, |start| start.max(report.at));
+    }
+    let before = report.previous;
+    let was = |status: &str| before.get("status").text().as_deref() == Some(status);
+    let trial_end = view.trial_end.filter(|_| was("trialing") && view.status != "trialing");
+    let paused_at = view.paused_at.filter(|_| !before.get("status").is_null() && view.status == "paused");
+    let resumed_at = instant(before.get("pause_collection").get("resumes_at")).filter(|_| !view.payment_paused);
+    let renewed_at = view.period_start().filter(|start| old_period_start(before).is_some_and(|old| old < *start));
+    let boundaries = [trial_end, paused_at, resumed_at, renewed_at].into_iter().flatten();
+    // a boundary to come is not the reason: who resumes before the planned time resumes now
+    boundaries.filter(|at| *at <= report.at).max().unwrap_or(report.at)
+}
+
+/// The start of the period before, where the event moved it.
+fn old_period_start(before: Json<'_>) -> Option<OffsetDateTime> {
+    let of_items = period_starts(before.get("items").get("data"));
+    of_items.into_iter().chain(instant(before.get("current_period_start"))).max()
+}
+
+fn instant(value: Json<'_>) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(value.integer()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    /// The boundary, and 42 seconds later.
+    const BOUNDARY: OffsetDateTime = datetime!(2026-03-01 10:00 UTC);
+    const LATE: OffsetDateTime = datetime!(2026-03-01 10:00:42 UTC);
+    const T: i64 = BOUNDARY.unix_timestamp();
+
+    /// Seconds before the report, of a subscription with these fields that had those before.
+    fn seconds(source: &str, fields: &str, before: &str) -> i64 {
+        let object = format!(r#"{{"id":"sub_1","customer":"cus_1",{fields}}}"#);
+        let view = SubscriptionView::read(Json::parse(&object).unwrap()).unwrap();
+        let previous = Json::parse(before).unwrap();
+        let report = Report { at: LATE, source, previous, all_items: Json::NULL };
+        (LATE - since(&view, report)).whole_seconds()
+    }
+
+    fn of_event(fields: &str, before: &str) -> i64 {
+        seconds("evt_1", fields, before)
+    }
+
+    fn items(starts: &[i64]) -> String {
+        let items: Vec<String> = starts.iter().map(|start| format!(r#"{{"current_period_start":{start}}}"#)).collect();
+        format!(r#""items":{{"data":[{}]}}"#, items.join(","))
+    }
+
+    #[test]
+    fn a_change_at_a_renewal_counts_from_the_new_period() {
+        let (old, new) = (items(&[T - 100_000]), items(&[T]));
+        let active = r#""status":"active""#;
+        assert_eq!(of_event(&format!("{active},{new}"), &format!("{{{old}}}")), 42);
+        let before_basil = format!(r#"{active},"current_period_start":{T}"#);
+        assert_eq!(of_event(&before_basil, &format!(r#"{{"current_period_start":{}}}"#, T - 100_000)), 42);
+        // monthly and yearly: the one that was renewed last
+        let (old, new) = (items(&[T - 9_000_000, T - 100_000]), items(&[T - 9_000_000, T]));
+        assert_eq!(of_event(&format!("{active},{new}"), &format!("{{{old}}}")), 42);
+    }
+
+    #[test]
+    fn a_change_within_a_period_counts_from_its_event() {
+        let active = format!(r#""status":"active",{}"#, items(&[T - 100_000]));
+        for before in ["{}", "null", r#"{"metadata":{}}"#, &format!("{{{}}}", items(&[T - 100_000]))] {
+            assert_eq!(of_event(&active, before), 0, "{before}");
+        }
+        let upside_down = format!("{{{}}}", items(&[T]));
+        assert_eq!(of_event(&active, &upside_down), 0, "a period does not go back");
+        let to_come = format!(r#""status":"active",{}"#, items(&[T + 1000]));
+        assert_eq!(of_event(&to_come, &format!("{{{}}}", items(&[T]))), 0);
+    }
+
+    #[test]
+    fn a_trial_a_pause_and_an_end_count_from_their_own_times() {
+        let ends = format!(r#""trial_end":{T}"#);
+        assert_eq!(of_event(&format!(r#""status":"active",{ends}"#), r#"{"status":"trialing"}"#), 42);
+        assert_eq!(of_event(&format!(r#""status":"paused",{ends}"#), r#"{"status":"trialing"}"#), 42);
+        assert_eq!(of_event(&format!(r#""status":"active",{ends}"#), r#"{"status":"past_due"}"#), 0);
+        let resumes = format!(r#"{{"pause_collection":{{"behavior":"void","resumes_at":{T}}}}}"#);
+        assert_eq!(of_event(r#""status":"active""#, &resumes), 42);
+        assert_eq!(
+            of_event(r#""status":"active","pause_collection":{"behavior":"void"}"#, &resumes),
+            0,
+            "another pause"
+        );
+        let by_hand = format!(r#"{{"pause_collection":{{"resumes_at":{}}}}}"#, T + 1000);
+        assert_eq!(of_event(r#""status":"active""#, &by_hand), 0, "before the planned time");
+        let paused = format!(r#""status":"paused","status_details":{{"paused":{{"transitioned_at":{T}}}}}"#);
+        assert_eq!(of_event(&paused, r#"{"status":"active"}"#), 42);
+        assert_eq!(of_event(&paused, r#"{"metadata":{}}"#), 0, "it was paused already");
+        let ended = format!(r#""status":"canceled","ended_at":{T}"#);
+        assert_eq!((of_event(&ended, "null"), seconds("read", &ended, "null")), (42, 42));
+    }
+
+    #[test]
+    fn what_a_read_shows_is_not_from_before_the_period_that_it_shows() {
+        let shows = |start: i64| seconds("read", &format!(r#""status":"active",{}"#, items(&[start])), "null");
+        assert_eq!(shows(T), 0);
+        assert_eq!(shows(T + 60), -18, "read at 10:01:42, less the margin of a minute");
+    }
+}

@@ -1,0 +1,150 @@
+//! Subscriptions whose limits could not be renewed, each retried individually with increasing delay.
+//!
+//! `billing.bring_up_isolated` sets them aside, as failing jobs of the kind `renewal`, and no batch contains them any more.
+//! The scheduler retries those that are due, and the command `renew` all of them. The job ends when the renewal succeeds.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::ledger::{self, Due};
+use crate::jobs::{Job, Kind, claim, settle};
+use crate::retry::RetryPolicy;
+
+/// When a renewal that failed is retried.
+const RETRY: RetryPolicy =
+    RetryPolicy { max_attempts: u32::MAX, initial: Duration::from_secs(5), max: Duration::from_hours(1) };
+
+/// Longer than one retry takes.
+const LEASE: Duration = Duration::from_mins(1);
+
+/// A balance that another session holds is retried later: its lock is hardly waited for.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL lock_timeout = '100ms'; SET LOCAL statement_timeout = '30s';
+    SET LOCAL idle_in_transaction_session_timeout = '30s'";
+
+/// A renewal that failed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The subscription's id in Stripe.
+    pub stripe_subscription_id: String,
+    /// Code and names of the database error, without its message.
+    pub error: String,
+}
+
+/// Makes all of them due now.
+///
+/// # Errors
+/// Those of the database.
+pub async fn hasten(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let hastened =
+        sqlx::query("-- renewals.hasten\nUPDATE billing.jobs SET run_at = clock_timestamp() WHERE kind = 'renewal'");
+    Ok(hastened.execute(conn).await?.rows_affected())
+}
+
+/// All of them, the first hundred.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<Failed>, sqlx::Error> {
+    let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+        "-- renewals.list_set_aside
+        SELECT object_id, last_error FROM billing.jobs WHERE kind = 'renewal' ORDER BY account, object_id LIMIT 100",
+    )
+    .fetch_all(conn)
+    .await?;
+    let failed = |(stripe_subscription_id, error): (_, Option<String>)| Failed {
+        stripe_subscription_id,
+        error: error.unwrap_or_default(),
+    };
+    Ok(rows.into_iter().map(failed).collect())
+}
+
+/// The due periods of these subscriptions, as [`ledger::due`] says, and those that cannot be computed. Inside a
+/// transaction, which stays usable.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn due(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    until: OffsetDateTime,
+) -> Result<(Vec<Due>, Vec<(Uuid, String)>), sqlx::Error> {
+    if let Ok(all) = try_due(conn, ids, until).await? {
+        return Ok((all, Vec::new()));
+    }
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    for id in ids {
+        match try_due(conn, &[*id], until).await? {
+            Ok(periods) => found.extend(periods),
+            Err(error) => failed.push((*id, error)),
+        }
+    }
+    Ok((found, failed))
+}
+
+async fn try_due(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    until: OffsetDateTime,
+) -> Result<Result<Vec<Due>, String>, sqlx::Error> {
+    let mut savepoint = conn.begin().await?;
+    match ledger::due(&mut savepoint, ids, until).await {
+        Ok(periods) => savepoint.commit().await.map(|()| Ok(periods)),
+        Err(error) => {
+            let Some(text) = describe(&error) else { return Err(error) };
+            savepoint.rollback().await?;
+            Ok(Err(text))
+        }
+    }
+}
+
+/// Retries those that are due, at most so many; returns those that failed again.
+///
+/// # Errors
+/// Those of the database that are no fault of a subscription.
+pub async fn retry_due(conn: &mut PgConnection, at_most: u64) -> Result<Vec<Failed>, sqlx::Error> {
+    let mut failed = Vec::new();
+    for _ in 0..at_most {
+        let jobs = claim::due(conn, Kind::Renewal, 1, LEASE).await?;
+        let Some(job) = jobs.into_iter().next() else { break };
+        if let Err(error) = retry(conn, &job).await? {
+            failed.push(Failed { stripe_subscription_id: job.key.object_id, error });
+        }
+    }
+    Ok(failed)
+}
+
+/// Retries one. The inner error says why it stays set aside.
+async fn retry(conn: &mut PgConnection, job: &Job) -> Result<Result<(), String>, sqlx::Error> {
+    let mut tx = conn.begin_with(BEGIN).await?;
+    let renewed = sqlx::query(
+        "-- renewals.retry
+        SELECT billing.lock_and_bring_up(s.id) FROM billing.subscriptions AS s
+        WHERE s.account = $1 AND s.stripe_subscription_id = $2",
+    )
+    .bind(&job.key.account)
+    .bind(&job.key.object_id)
+    .execute(&mut *tx)
+    .await;
+    let Err(error) = renewed else {
+        settle::done(&mut tx, &[job]).await?;
+        tx.commit().await?;
+        return Ok(Ok(()));
+    };
+    tx.rollback().await?;
+    let Some(text) = describe(&error) else { return Err(error) };
+    let delay = RETRY.endless(u32::try_from(job.attempt).unwrap_or(u32::MAX), fastrand::f64());
+    settle::put_back(conn, job, delay, true, Some(&text)).await?;
+    Ok(Err(text))
+}
+
+/// What the database says without its message, which may contain personal data. `None` for an error of the connection.
+fn describe(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    let names = [("at", error.constraint()), ("of", error.table())];
+    let names = names.iter().filter_map(|(word, name)| name.map(|name| format!(" {word} {name}")));
+    Some(format!("database error {}{}", error.code().unwrap_or_default(), names.collect::<String>()))
+}

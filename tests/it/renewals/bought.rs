@@ -1,0 +1,157 @@
+//! From webhooks to limits, of subscriptions as customers buy them: several items, seats, changes at a renewal.
+
+use serde_json::{Value, json};
+
+use super::calls::call;
+use super::sold::{WORKSPACE, changed, day, writing};
+use crate::support::app::TestApp;
+use crate::support::events::{event, with};
+
+/// An item with a price of its own, which has this metadata.
+fn item(price: &str, quantity: i64, metadata: &Value) -> Value {
+    json!({ "id": format!("si_{price}"), "object": "subscription_item", "created": 1_767_225_600, "quantity": quantity,
+        "price": { "id": price, "object": "price", "active": true, "currency": "eur", "unit_amount": 100,
+            "recurring": { "interval": "month", "interval_count": 1, "usage_type": "licensed" }, "livemode": false,
+            "metadata": metadata } })
+}
+
+fn base() -> Value {
+    item("price_base", 1, &json!({ "limit_words": "100000" }))
+}
+
+fn addon() -> Value {
+    item("price_addon", 1, &json!({ "limit_words": "5000", "limit_images": "50" }))
+}
+
+fn seats(quantity: i64) -> Value {
+    item("price_seat", quantity, &json!({ "limit_members_per_unit": "1", "is_plan": "false" }))
+}
+
+/// The subscription of the story with these items, in a period that began on that day.
+fn with_items(items: &[Value], period: i64) -> Value {
+    let start = 1_767_225_600 + day(period);
+    let mut items = items.to_vec();
+    for item in &mut items {
+        item["current_period_start"] = start.into();
+        item["current_period_end"] = (start + day(30)).into();
+    }
+    with(&writing(), json!({ "items": { "object": "list", "data": items, "has_more": false } }))
+}
+
+async fn limits(app: &TestApp) -> String {
+    let limits =
+        "SELECT string_agg(concat_ws(' ', limit_key, included), ', ' ORDER BY limit_key) FROM billing.workspace_limits";
+    app.text(limits).await.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_plan_an_add_on_and_seats_are_included_together_whatever_is_bought_or_removed() {
+    let app = TestApp::start().await;
+    let all = with_items(&[addon(), base(), seats(25)], 0);
+    app.sell(&all).await;
+    app.renew().await;
+    assert_eq!(limits(&app).await, "images 50, members 25, words 105000");
+    let shown =
+        "SELECT string_agg(concat_ws(' ', stripe_price_id, quantity, is_plan, includes), ', ' ORDER BY stripe_price_id)
+        FROM billing.subscription_items";
+    assert_eq!(
+        app.text(shown).await.as_deref(),
+        Some(
+            "price_addon 1 t {\"words\": 5000, \"images\": 50}, price_base 1 f {\"words\": 100000}, \
+             price_seat 25 f {\"members\": 25}"
+        )
+    );
+    // 25 people on 25 seats of one member each
+    app.execute(
+        "INSERT INTO billing.workspaces (id, member_count) VALUES ('550e8400-e29b-41d4-a716-446655440000', 25)",
+    )
+    .await;
+    let mut conn = app.pool.acquire().await.unwrap();
+    assert_eq!(call(&mut conn, &format!("consume('{WORKSPACE}', 'members', 25)")).await, Ok(Some(0)));
+    drop(conn);
+    // one more seat counts at once, and the add-on that is removed takes away only its own
+    let more = with_items(&[base(), seats(26)], 0);
+    app.deliver_and_drain(&[changed("evt_more", day(3), &all, &more)]).await;
+    assert_eq!(limits(&app).await, "images 0, members 26, words 100000", "read before anything has renewed");
+    app.renew().await;
+    assert_eq!(limits(&app).await, "images 0, members 26, words 100000");
+    app.execute("UPDATE billing.workspaces SET member_count = 27").await;
+    let why = "SELECT inactive_reason FROM billing.workspace_billing";
+    assert_eq!(app.text(why).await.as_deref(), Some("too_many_members"));
+    app.finish().await;
+}
+
+/// The downgrade at the end of a period is told 42 seconds after it, and other events are made in between.
+#[tokio::test]
+async fn a_downgrade_at_a_renewal_hands_on_no_more_than_the_small_plan_includes() {
+    let small = || item("price_small", 1, &json!({ "limit_words": "10000" }));
+    let big = with_items(&[base()], 0);
+    let between = with(&big, json!({ "metadata": { "workspace_id": WORKSPACE, "note": "renewing" } }));
+    let after = with_items(&[small()], 31);
+    let events = [changed("evt_2", day(31) + 20, &big, &between), changed("evt_1", day(31) + 42, &between, &after)];
+    for order in [[0, 1], [1, 0]] {
+        let app = TestApp::start().await;
+        app.sell(&big).await;
+        for place in order {
+            app.deliver_and_drain(std::slice::from_ref(&events[place])).await;
+            app.renew().await;
+        }
+        assert_eq!(
+            app.ledger().await[..2],
+            ["02-01 renewed 100000 0 10000", "03-01 renewed 10000 0 10000"],
+            "{order:?}"
+        );
+        app.finish().await;
+    }
+}
+
+/// Twelve of thirteen items stand in the payload, and a read lists them all.
+#[tokio::test]
+async fn an_event_that_does_not_list_all_items_changes_no_limit() {
+    let app = TestApp::start().await;
+    let whole = with_items(&[base(), addon()], 0);
+    app.sell(&whole).await;
+    app.renew().await;
+    let mut part = with_items(&[addon()], 0);
+    part["items"]["has_more"] = true.into();
+    app.deliver_and_drain(&[changed("evt_2", day(3), &whole, &part)]).await;
+    app.renew().await;
+    assert_eq!(limits(&app).await, "images 50, words 105000");
+    let items = "SELECT count(*)::text FROM billing.subscription_items";
+    assert_eq!(app.text(items).await.as_deref(), Some("0"), "which ones it has is not known");
+    app.finish().await;
+}
+
+/// Other metadata of an add-on's price: the sum changes, and no other subscription item has to be the plan.
+#[tokio::test]
+async fn other_metadata_of_any_items_price_counts() {
+    let app = TestApp::start().await;
+    let all = with_items(&[base(), addon()], 0);
+    app.sell(&all).await;
+    app.renew().await;
+    let mut price = addon()["price"].clone();
+    price["metadata"] = json!({ "limit_words": "7000", "limit_images": "unlimited" });
+    app.deliver_and_drain(&[event("evt_2", "price.updated", day(3), &price, None)]).await;
+    app.renew().await;
+    assert_eq!(limits(&app).await, "images, words 107000");
+    app.finish().await;
+}
+
+/// Most events of a subscription change nothing about its limits: no balance has to be computed for them.
+#[tokio::test]
+async fn an_event_that_changes_nothing_about_limits_marks_nothing() {
+    let app = TestApp::start().await;
+    let sub = with_items(&[base(), seats(3)], 0);
+    app.sell(&sub).await;
+    app.renew().await;
+    let marks = "SELECT count(*)::text FROM billing.limit_changes";
+    let other = with(&sub, json!({ "latest_invoice": "in_7", "metadata": { "workspace_id": WORKSPACE, "a": "b" } }));
+    let renewed = with(&with_items(&[base(), seats(3)], 31), json!({ "latest_invoice": "in_8" }));
+    let told = [changed("evt_2", day(2), &sub, &other), changed("evt_3", day(31) + 42, &other, &renewed)];
+    app.deliver_and_drain(&told).await;
+    assert_eq!(app.text(marks).await.as_deref(), Some("0"));
+    let quantity = with_items(&[base(), seats(4)], 31);
+    app.deliver_and_drain(&[changed("evt_4", day(40), &renewed, &quantity)]).await;
+    assert_ne!(app.text(marks).await.as_deref(), Some("0"));
+    app.finish().await;
+}

@@ -1,0 +1,130 @@
+//! One subscription whose limits cannot be computed or written is set aside with its reason, and all others are renewed: by
+//! the scheduler of the real binary and by the command `renew`.
+
+use std::process::Output;
+use std::time::Duration;
+
+use super::rows::{DUE, Rows};
+use crate::cli::{code, run};
+use crate::support::process::Server;
+
+/// Ways in which the subscription `bad` fails, each for one statement of a renewal, and how the fault is removed.
+const FAULTS: [(&str, &str, &str); 3] = [
+    (
+        "the ledger refuses it",
+        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'refused: jane@example.com'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON billing.limit_renewals
+            FOR EACH ROW WHEN (NEW.subscription_id = md5('bad')::uuid) EXECUTE FUNCTION public.refuse()",
+        "DROP TRIGGER refuse ON billing.limit_renewals",
+    ),
+    (
+        "its balance refuses it",
+        "ALTER TABLE billing.subscription_limits ADD CONSTRAINT no_spillover
+            CHECK (subscription_id <> md5('bad')::uuid OR spillover = 0)",
+        "ALTER TABLE billing.subscription_limits DROP CONSTRAINT no_spillover",
+    ),
+    (
+        "it cannot be computed",
+        "UPDATE billing.subscription_timeline SET status = 'poisoned' WHERE subscription_id = 'bad';
+        CREATE OR REPLACE FUNCTION billing.may_be_used(stripe_status text, payment_paused boolean, ended_at timestamptz,
+            past_due_active boolean) RETURNS boolean LANGUAGE sql IMMUTABLE
+            RETURN stripe_status = 'active' OR 1 / (length(stripe_status) - 8) > 0",
+        "UPDATE billing.subscription_timeline SET status = 'active' WHERE subscription_id = 'bad'",
+    ),
+];
+
+/// `bad` is the first in every order, and the only one of its workspace.
+async fn sold() -> Rows {
+    let rows = Rows::start().await;
+    rows.subscribe("bad", "v", "words 100", "billing.renewal_at(clock_timestamp() - interval '2 hours', -1)").await;
+    for sub in ["sub_1", "sub_2", "sub_3", "sub_4", "sub_5"] {
+        rows.subscribe(sub, sub, "words 100", DUE).await;
+    }
+    rows
+}
+
+fn billing_sync(rows: &Rows, arguments: &[&str]) -> Output {
+    run(arguments, &[("DATABASE_URL", rows.url())])
+}
+
+/// The subscriptions that were renewed.
+async fn renewed(rows: &Rows) -> String {
+    let ids =
+        "SELECT coalesce(string_agg(DISTINCT s.stripe_subscription_id, ' ' ORDER BY s.stripe_subscription_id), '')
+        FROM billing.limit_renewals AS r JOIN billing.subscriptions AS s ON s.id = r.subscription_id";
+    rows.lines(ids).await.remove(0)
+}
+
+/// Waits until the query returns this line.
+async fn until(rows: &Rows, query: &str, expected: &str) {
+    for _ in 0..3000 {
+        if rows.lines(query).await == [expected] {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{query} never returns {expected}, but {:?}", rows.lines(query).await);
+}
+
+const SET_ASIDE: &str = "SELECT coalesce(string_agg(object_id || ': ' || last_error, ' '), '') FROM billing.jobs
+    WHERE kind = 'renewal'";
+
+#[tokio::test]
+async fn the_scheduler_sets_a_subscription_aside_and_renews_the_others() {
+    for (fault, make, remove) in FAULTS {
+        let rows = sold().await;
+        rows.execute(make).await;
+        let server = Server::start_on(rows.url(), "renewals", &[]).await;
+        let done = "SELECT count(*)::text FROM billing.limit_renewals";
+        until(&rows, done, "5").await;
+        assert_eq!(renewed(&rows).await, "sub_1 sub_2 sub_3 sub_4 sub_5", "{fault}");
+        let reason = rows.lines(SET_ASIDE).await.remove(0);
+        assert!(reason.starts_with("bad: database error ") && !reason.contains("jane"), "{fault}: {reason}");
+        // what falls due later is renewed too
+        rows.subscribe("late", "late", "words 100", DUE).await;
+        until(&rows, done, "6").await;
+        assert!((server.metric("billing_sync_jobs{kind=\"renewal\"}").await - 1.0).abs() < f64::EPSILON, "{fault}");
+        // with increasing delay, and it is cleared by its first success
+        rows.execute(remove).await;
+        rows.execute("UPDATE billing.jobs SET run_at = clock_timestamp()").await;
+        until(&rows, done, "7").await;
+        until(&rows, SET_ASIDE, "").await;
+        server.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn the_command_renews_the_others_names_what_is_set_aside_and_retries_it() {
+    for (fault, make, remove) in FAULTS {
+        let rows = sold().await;
+        rows.execute(make).await;
+        let output = billing_sync(&rows, &["renew"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(renewed(&rows).await, "sub_1 sub_2 sub_3 sub_4 sub_5", "{fault}: {said}");
+        assert!(said.contains("bad is set aside: database error "), "{fault}: {said}");
+        assert_eq!(output.status.code(), Some(1), "{fault}: a script must notice it");
+        let doctor = billing_sync(&rows, &["doctor"]);
+        let report = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert!(report.contains("set aside: 1 whose limits cannot be renewed"), "{fault}: {report}");
+
+        rows.execute(remove).await;
+        assert_eq!(code(&billing_sync(&rows, &["renew"])), 0, "{fault}");
+        assert_eq!(renewed(&rows).await, "bad sub_1 sub_2 sub_3 sub_4 sub_5", "{fault}");
+        until(&rows, SET_ASIDE, "").await;
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_lists_the_others() {
+    let rows = sold().await;
+    let (_, cannot_be_computed, _) = FAULTS[2];
+    rows.execute(cannot_be_computed).await;
+    let output = billing_sync(&rows, &["renew", "--dry-run"]);
+    let (listed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    for sub in ["sub_1", "sub_5"] {
+        assert!(listed.contains(sub), "{listed}{said}");
+    }
+    assert!(!listed.contains("bad") && said.contains("cannot be computed: database error 22012"), "{listed}{said}");
+    assert_eq!(output.status.code(), Some(1));
+}
