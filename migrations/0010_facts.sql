@@ -92,6 +92,7 @@ CREATE TABLE billing.subscription_timeline (
     source text COLLATE "C" NOT NULL,
     place smallint NOT NULL DEFAULT 0,
     effective_from timestamptz NOT NULL,
+    may_be_scheduled boolean NOT NULL DEFAULT false,
     status text NOT NULL,
     payment_paused boolean NOT NULL,
     ended_at timestamptz,
@@ -112,6 +113,7 @@ COMMENT ON COLUMN billing.subscription_timeline.stated_at IS 'Creation time of t
 COMMENT ON COLUMN billing.subscription_timeline.source IS 'The event''s id, or read.';
 COMMENT ON COLUMN billing.subscription_timeline.place IS 'Within its second the row with the highest place is the last: 1 is the event that was found to be the last of several, -1 a read.';
 COMMENT ON COLUMN billing.subscription_timeline.effective_from IS 'Since when it counts: the boundary that the event is about, where the event says which one, else stated_at (docs/limits.md).';
+COMMENT ON COLUMN billing.subscription_timeline.may_be_scheduled IS 'The event changed items and names no boundary: it counts from the phase of a schedule that begins with these items, where one is known (phase_facts).';
 COMMENT ON COLUMN billing.subscription_timeline.status IS 'subscription.status';
 COMMENT ON COLUMN billing.subscription_timeline.payment_paused IS 'pause_collection was set.';
 COMMENT ON COLUMN billing.subscription_timeline.ended_at IS 'subscription.ended_at';
@@ -120,6 +122,36 @@ COMMENT ON COLUMN billing.subscription_timeline.quantities IS 'The quantity of e
 COMMENT ON COLUMN billing.subscription_timeline.start_date IS 'subscription.start_date';
 COMMENT ON COLUMN billing.subscription_timeline.billing_cycle_anchor IS 'subscription.billing_cycle_anchor';
 COMMENT ON COLUMN billing.subscription_timeline.anchor_day IS 'subscription.billing_cycle_anchor_config.day_of_month, where it was given.';
+
+CREATE TABLE billing.phase_facts (
+    account text COLLATE "C" NOT NULL,
+    subscription_id text COLLATE "C" NOT NULL,
+    starts_at timestamptz NOT NULL,
+    price_ids text[] NOT NULL,
+    quantities bigint[] NOT NULL,
+    PRIMARY KEY (account, subscription_id, starts_at, price_ids, quantities)
+);
+
+COMMENT ON TABLE billing.phase_facts IS 'Phases of schedules: when a subscription changes to which items. Every phase that an event or read showed.';
+COMMENT ON COLUMN billing.phase_facts.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.phase_facts.subscription_id IS 'schedule.subscription, else schedule.released_subscription.';
+COMMENT ON COLUMN billing.phase_facts.starts_at IS 'phase.start_date';
+COMMENT ON COLUMN billing.phase_facts.price_ids IS 'The price of each item, sorted by price and quantity.';
+COMMENT ON COLUMN billing.phase_facts.quantities IS 'The quantity of each of these items; null where none is given.';
+
+CREATE FUNCTION billing.scheduled_at(account text, subscription_id text, stated_at timestamptz, price_ids text[], quantities bigint[])
+    RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT phase.starts_at
+    FROM billing.phase_facts AS phase
+    WHERE phase.account = $1 AND phase.subscription_id = $2 AND phase.price_ids = $4
+        AND NOT EXISTS (SELECT FROM unnest(phase.quantities, $5) AS item (planned, actual) WHERE item.planned <> item.actual)
+        -- what was changed long after a phase began was not changed by it, unless to the same items
+        AND phase.starts_at = (SELECT max(last.starts_at) FROM billing.phase_facts AS last
+            WHERE last.account = $1 AND last.subscription_id = $2 AND last.starts_at <= $3)
+    LIMIT 1
+$$;
+
+COMMENT ON FUNCTION billing.scheduled_at(text, text, timestamptz, text[], bigint[]) IS 'When the phase began that brought these items: the last one of any known schedule that began by then, if it has just these items; null otherwise.';
 
 CREATE FUNCTION billing.in_force(account text, subscription_id text, before timestamptz) RETURNS TABLE (
     stated_at timestamptz, source text, status text, payment_paused boolean, ended_at timestamptz, price_ids text[],

@@ -239,7 +239,7 @@ fn of_objects(touches: &BTreeMap<String, Touch>) -> Causes {
 
 /// It counts even where something newer stands.
 fn is_of_payment(fact: &Fact) -> bool {
-    !matches!(fact, Fact::Trial { .. } | Fact::Timeline { .. })
+    !matches!(fact, Fact::Trial { .. } | Fact::Timeline { .. } | Fact::Phase { .. })
 }
 
 /// Takes the row and keeps what was noticed under its object, and what it needs.

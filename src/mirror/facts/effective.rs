@@ -9,18 +9,18 @@ use time::OffsetDateTime;
 
 use super::fold::Report;
 use crate::stripe::json::Json;
-use crate::stripe::views::item::period_starts;
+use crate::stripe::views::item::{bought, listed};
 use crate::stripe::views::subscription::SubscriptionView;
 
-/// When the reported state began to count.
-pub(super) fn since(view: &SubscriptionView, report: Report<'_>) -> OffsetDateTime {
+/// The boundary from which the reported state counts; none where the report names none, and it counts from itself.
+pub(super) fn boundary(view: &SubscriptionView, report: Report<'_>) -> Option<OffsetDateTime> {
     let is_over = matches!(view.status.as_str(), "canceled" | "incomplete_expired");
     if let Some(ended_at) = view.ended_at.filter(|at| is_over && (*at <= report.at || report.is_read())) {
-        return ended_at;
+        return Some(ended_at);
     }
     if report.is_read() {
         // its version is older than its content: what shows a period is not from before that period
-        return view.period_start().map_or(report.at, |start| start.max(report.at));
+        return view.period_start().filter(|start| *start > report.at);
     }
     let before = report.previous;
     let was = |status: &str| before.get("status").text().as_deref() == Some(status);
@@ -30,13 +30,20 @@ pub(super) fn since(view: &SubscriptionView, report: Report<'_>) -> OffsetDateTi
     let renewed_at = view.period_start().filter(|start| old_period_start(before).is_some_and(|old| old < *start));
     let boundaries = [trial_end, paused_at, resumed_at, renewed_at].into_iter().flatten();
     // a boundary to come is not the reason: who resumes before the planned time resumes now
-    boundaries.filter(|at| *at <= report.at).max().unwrap_or(report.at)
+    boundaries.filter(|at| *at <= report.at).max()
+}
+
+/// Whether the event changed what is bought.
+pub(super) fn changes_items(view: &SubscriptionView, report: Report<'_>) -> bool {
+    let before = report.previous.get("items").get("data");
+    !before.is_null() && bought(&listed(before)) != bought(&view.items)
 }
 
 /// The start of the period before, where the event moved it.
 fn old_period_start(before: Json<'_>) -> Option<OffsetDateTime> {
-    let of_items = period_starts(before.get("items").get("data"));
-    of_items.into_iter().chain(instant(before.get("current_period_start"))).max()
+    let items = listed(before.get("items").get("data"));
+    let of_items = items.into_iter().filter_map(|item| item.current_period_start);
+    of_items.chain(instant(before.get("current_period_start"))).max()
 }
 
 fn instant(value: Json<'_>) -> Option<OffsetDateTime> {
@@ -60,7 +67,7 @@ mod tests {
         let view = SubscriptionView::read(Json::parse(&object).unwrap()).unwrap();
         let previous = Json::parse(before).unwrap();
         let report = Report { at: LATE, source, previous, all_items: Json::NULL };
-        (LATE - since(&view, report)).whole_seconds()
+        (LATE - boundary(&view, report).unwrap_or(LATE)).whole_seconds()
     }
 
     fn of_event(fields: &str, before: &str) -> i64 {
@@ -116,6 +123,21 @@ mod tests {
         assert_eq!(of_event(&paused, r#"{"metadata":{}}"#), 0, "it was paused already");
         let ended = format!(r#""status":"canceled","ended_at":{T}"#);
         assert_eq!((of_event(&ended, "null"), seconds("read", &ended, "null")), (42, 42));
+    }
+
+    #[test]
+    fn another_price_or_quantity_is_a_change_of_items_and_another_order_is_none() {
+        let changes = |items: &str, before: &str| {
+            let object = format!(r#"{{"id":"sub_1","customer":"cus_1","status":"active","items":{{"data":{items}}}}}"#);
+            let view = SubscriptionView::read(Json::parse(&object).unwrap()).unwrap();
+            let previous = Json::parse(before).unwrap();
+            changes_items(&view, Report { at: LATE, source: "evt_1", previous, all_items: Json::NULL })
+        };
+        let items = r#"[{"price":"a","quantity":2},{"price":"b"}]"#;
+        assert!(!changes(items, "{}"));
+        assert!(!changes(items, r#"{"items":{"data":[{"price":"b"},{"price":"a","quantity":2}]}}"#));
+        assert!(changes(items, r#"{"items":{"data":[{"price":"b"},{"price":"a","quantity":3}]}}"#));
+        assert!(changes(items, r#"{"items":{"data":[{"price":"b"}]}}"#));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::stripe::reference::{customer_of, id_or_object};
 use crate::stripe::views::charge::{ChargeView, DisputeView, PaymentIntentView};
 use crate::stripe::views::invoice::{InvoicePaymentView, InvoiceView};
 use crate::stripe::views::is_key;
+use crate::stripe::views::item::bought;
+use crate::stripe::views::schedule::ScheduleView;
 use crate::stripe::views::subscription::SubscriptionView;
 
 /// What a payment of an invoice is.
@@ -73,6 +75,7 @@ pub enum Fact {
         source: String,
         #[serde(with = "time::serde::rfc3339")]
         effective_from: OffsetDateTime,
+        may_be_scheduled: bool,
         status: String,
         payment_paused: bool,
         #[serde(with = "time::serde::rfc3339::option")]
@@ -84,6 +87,14 @@ pub enum Fact {
         #[serde(with = "time::serde::rfc3339::option")]
         billing_cycle_anchor: Option<OffsetDateTime>,
         anchor_day: Option<i32>,
+    },
+    /// A phase of the schedule of a subscription.
+    Phase {
+        subscription_id: String,
+        #[serde(with = "time::serde::rfc3339")]
+        starts_at: OffsetDateTime,
+        price_ids: Vec<String>,
+        quantities: Vec<Option<i64>>,
     },
 }
 
@@ -127,6 +138,7 @@ pub fn fold(object_type: &str, object: Json<'_>, report: Report<'_>) -> Vec<Fact
         "invoice_payment" => invoice_payment(object, told_at),
         "dispute" => dispute(id, object, told_at),
         "subscription" => subscription(id, object, report),
+        "subscription_schedule" => schedule(object),
         _ => Vec::new(),
     }
 }
@@ -222,12 +234,15 @@ fn subscription(subscription_id: String, object: Json<'_>, report: Report<'_>) -
         .chain(of_offer)
         .min()
         .map(|started_at| Fact::Trial { subscription_id: subscription_id.clone(), started_at });
-    let (price_ids, quantities) = items(&view).unzip();
+    // where the payload does not list all items, it does not say what is bought
+    let (price_ids, quantities) = (!view.more_items).then(|| bought(&view.items).into_iter().unzip()).unzip();
+    let boundary = effective::boundary(&view, report);
     let timeline = Fact::Timeline {
         subscription_id,
         stated_at: report.at,
         source: report.source.to_owned(),
-        effective_from: effective::since(&view, report),
+        effective_from: boundary.unwrap_or(report.at),
+        may_be_scheduled: boundary.is_none() && effective::changes_items(&view, report),
         price_ids,
         quantities,
         status: view.status,
@@ -240,13 +255,15 @@ fn subscription(subscription_id: String, object: Json<'_>, report: Report<'_>) -
     [timeline].into_iter().chain(trial).collect()
 }
 
-/// Price and quantity of every item, sorted, so that the order of the list makes no difference. None where the payload
-/// does not list all items.
-fn items(view: &SubscriptionView) -> Option<(Vec<String>, Vec<i64>)> {
-    let mut items: Vec<(String, i64)> =
-        view.items.iter().filter_map(|item| Some((item.price_id.clone()?, item.quantity))).collect();
-    items.sort();
-    (!view.more_items).then(|| items.into_iter().unzip())
+/// The phases of a schedule, each with the items that the subscription has from then on.
+fn schedule(object: Json<'_>) -> Vec<Fact> {
+    let named = ["subscription", "released_subscription"].into_iter().find_map(|key| id_or_object(object.get(key)));
+    let Some(subscription_id) = named.filter(|id| is_key(id)) else { return Vec::new() };
+    let phases = ScheduleView::read(object).phases.into_iter().filter_map(|phase| {
+        let (price_ids, quantities) = phase.items.into_iter().unzip();
+        Some(Fact::Phase { subscription_id: subscription_id.clone(), starts_at: phase.start?, price_ids, quantities })
+    });
+    phases.collect()
 }
 
 /// What an event calls for that its object does not carry: a failed invoice does not say by which method it failed, and

@@ -34,9 +34,10 @@ pub async fn add(
     facts: &[(String, Fact)],
     arrivals: &[Arrival],
 ) -> Result<BTreeMap<ObjectKey, OffsetDateTime>, sqlx::Error> {
-    let added = insert(conn, facts).await?;
+    let mut added = insert(conn, facts).await?;
+    let scheduled = schedule(conn, facts, &mut added).await?;
     if added.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(scheduled);
     }
     let shared = shared_seconds(conn, &added).await?;
     if !shared.is_empty() {
@@ -45,7 +46,7 @@ pub async fn add(
     // where the order within a second may be another one now, so may be everything since
     let reordered: BTreeSet<&ObjectKey> = shared.iter().map(|(key, _)| key).collect();
     let differing = differing(conn, &added).await?;
-    let mut since = BTreeMap::new();
+    let mut since = scheduled;
     for (row, differs) in added.iter().zip(differing) {
         if differs || reordered.contains(&row.key) {
             let earliest = since.entry(row.key.clone()).or_insert(row.effective_from);
@@ -62,10 +63,10 @@ async fn insert(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<Vec
     let added = sqlx::query!(
         "-- facts.add_timeline
         INSERT INTO billing.subscription_timeline
-            (account, subscription_id, stated_at, source, place, effective_from, status, payment_paused, ended_at, price_ids,
-             quantities, start_date, billing_cycle_anchor, anchor_day)
+            (account, subscription_id, stated_at, source, place, effective_from, may_be_scheduled, status, payment_paused,
+             ended_at, price_ids, quantities, start_date, billing_cycle_anchor, anchor_day)
         SELECT account, subscription_id, stated_at, source, CASE WHEN source = 'read' THEN -1 ELSE 0 END, effective_from,
-            status, payment_paused, ended_at, price_ids, quantities, start_date, billing_cycle_anchor, anchor_day
+            may_be_scheduled, status, payment_paused, ended_at, price_ids, quantities, start_date, billing_cycle_anchor, anchor_day
         FROM json_populate_recordset(NULL::billing.subscription_timeline, $1::text::json)
         ORDER BY account, subscription_id, stated_at, source
         ON CONFLICT DO NOTHING
@@ -83,6 +84,69 @@ async fn insert(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<Vec
     let columns =
         added.into_iter().map(|one| (one.account, one.subscription_id, one.stated_at, one.source, one.effective_from));
     Ok(columns.map(row).collect())
+}
+
+/// Adds the phases of schedules, and lets changes of items count from the phase that made them, whichever became known
+/// first. Returns the subscriptions of which another row than an added one counts from another time now, and since when.
+async fn schedule(
+    conn: &mut PgConnection,
+    facts: &[(String, Fact)],
+    added: &mut [Added],
+) -> Result<BTreeMap<ObjectKey, OffsetDateTime>, sqlx::Error> {
+    let phases = recordset(facts, |fact| matches!(fact, Fact::Phase { .. }))?;
+    let of_phases = facts.iter().filter_map(|(account, fact)| match fact {
+        Fact::Phase { subscription_id, .. } => Some(ObjectKey::new(account, "subscription", subscription_id)),
+        _ => None,
+    });
+    let keys: BTreeSet<ObjectKey> = of_phases.chain(added.iter().map(|row| row.key.clone())).collect();
+    if let Some(rows) = phases {
+        sqlx::query!(
+            "-- facts.add_phases
+            INSERT INTO billing.phase_facts (account, subscription_id, starts_at, price_ids, quantities)
+            SELECT DISTINCT account, subscription_id, starts_at, price_ids, quantities
+            FROM json_populate_recordset(NULL::billing.phase_facts, $1::text::json)
+            ORDER BY account, subscription_id, starts_at, price_ids, quantities
+            ON CONFLICT DO NOTHING",
+            rows
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let (accounts, _, ids) = columns(keys.iter());
+    let moved = sqlx::query!(
+        r#"-- facts.schedule_timeline
+        UPDATE billing.subscription_timeline AS t SET effective_from = due.effective_from
+        FROM (
+            SELECT c.account, c.subscription_id, c.stated_at, c.source, c.effective_from AS before,
+                coalesce(billing.scheduled_at(c.account, c.subscription_id, c.stated_at, c.price_ids, c.quantities), c.stated_at)
+                    AS effective_from
+            FROM unnest($1::text[], $2::text[]) AS grown (account, subscription_id)
+            JOIN billing.subscription_timeline AS c USING (account, subscription_id)
+            WHERE c.may_be_scheduled
+        ) AS due
+        WHERE t.account = due.account AND t.subscription_id = due.subscription_id AND t.stated_at = due.stated_at
+            AND t.source = due.source AND t.effective_from <> due.effective_from
+        RETURNING t.account, t.subscription_id, t.stated_at, t.source, t.effective_from, least(t.effective_from, due.before) AS "since!""#,
+        &accounts,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut since = BTreeMap::new();
+    for row in moved {
+        let key = ObjectKey::new(&row.account, "subscription", &row.subscription_id);
+        let is_it = |one: &&mut Added| one.key == key && one.stated_at == row.stated_at && one.source == row.source;
+        if let Some(one) = added.iter_mut().find(is_it) {
+            one.effective_from = row.effective_from;
+        } else {
+            let earliest = since.entry(key).or_insert(row.since);
+            *earliest = row.since.min(*earliest);
+        }
+    }
+    Ok(since)
 }
 
 /// Of each added row whether it says something else than the row before it, or the same of an earlier time. Most events of a

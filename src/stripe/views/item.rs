@@ -87,11 +87,17 @@ impl TrialView {
     }
 }
 
-/// `current_period_start` of each of these items.
-pub fn period_starts(data: Json<'_>) -> Vec<OffsetDateTime> {
+/// The items of a list that stands outside of a subscription: that of `previous_attributes`, say.
+pub fn listed(data: Json<'_>) -> Vec<ItemView> {
     let mut reader = Reader::default();
-    let items = data.array().unwrap_or_default();
-    items.iter().filter_map(|item| reader.instant(item.get("current_period_start"))).collect()
+    data.array().unwrap_or_default().into_iter().filter_map(|item| ItemView::read(item, &mut reader)).collect()
+}
+
+/// Price and quantity of each item that has a price, sorted, so that the order of the list makes no difference.
+pub fn bought(items: &[ItemView]) -> Vec<(String, i64)> {
+    let mut bought: Vec<_> = items.iter().filter_map(|item| Some((item.price_id.clone()?, item.quantity))).collect();
+    bought.sort();
+    bought
 }
 
 /// Puts the item that is the plan first: by what its price says, then the oldest, then the smallest id. Items that one

@@ -35,6 +35,8 @@ pub struct PhaseView {
     pub end: Option<OffsetDateTime>,
     /// The prices of its `items` (in very old payloads their `plan`), sorted, each once: the list itself has no order.
     pub price_ids: BTreeSet<String>,
+    /// The same with the quantity of each item, where one is given.
+    pub items: Vec<(String, Option<i64>)>,
 }
 
 /// What we read of one element of `pause_schedules`.
@@ -101,10 +103,14 @@ impl PhaseView {
         // `plans` in versions before 2020-08-27
         let items = [phase.get("items"), phase.get("plans")].into_iter().find_map(Json::array).unwrap_or_default();
         let price = |item: Json<'_>| reference(item.get("price")).or_else(|| reference(item.get("plan")));
+        let item = |item: Json<'_>| Some((price(item)?, item.get("quantity").integer()));
+        let mut items: Vec<_> = items.into_iter().filter_map(item).collect();
+        items.sort();
         Self {
             start: reader.instant(phase.get("start_date")),
             end: reader.instant(phase.get("end_date")),
-            price_ids: items.into_iter().filter_map(price).collect(),
+            price_ids: items.iter().map(|(price_id, _)| price_id.clone()).collect(),
+            items,
         }
     }
 }

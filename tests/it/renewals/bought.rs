@@ -155,3 +155,41 @@ async fn an_event_that_changes_nothing_about_limits_marks_nothing() {
     assert_ne!(app.text(marks).await.as_deref(), Some("0"));
     app.finish().await;
 }
+
+/// A schedule changes to the small plan within a period, an hour before the renewal of the limits: its event comes after that.
+/// The customer's own change, days after a phase began, counts from its own time.
+#[tokio::test]
+async fn a_change_by_a_schedule_counts_from_the_start_of_its_phase_in_whatever_order_it_becomes_known() {
+    let small = || item("price_small", 1, &json!({ "limit_words": "10000" }));
+    let big = with_items(&[base()], 20);
+    let after = with_items(&[small()], 20);
+    let own = with_items(&[small(), seats(2)], 20);
+    let start = 1_767_225_600;
+    let phase = |from: i64, price: &str| json!({ "start_date": start + from, "end_date": start + from + day(60), "items": [{ "price": price, "quantity": 1 }] });
+    let schedule = json!({ "id": "sub_sched_1", "object": "subscription_schedule", "customer": "cus_1", "status": "active",
+        "subscription": "sub_1", "livemode": false, "end_behavior": "release", "current_phase": null,
+        "phases": [phase(day(31) - 5, "price_small"), phase(day(20), "price_base")] });
+    let events = [
+        event("evt_s", "subscription_schedule.created", day(5), &schedule, None),
+        changed("evt_2", day(31) + 42, &big, &after),
+        changed("evt_3", day(59) + 10, &after, &own),
+    ];
+    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0]] {
+        let app = TestApp::start().await;
+        app.sell(&big).await;
+        for place in order {
+            app.deliver_and_drain(std::slice::from_ref(&events[place])).await;
+            app.renew().await;
+        }
+        assert_eq!(
+            app.ledger().await[..2],
+            ["02-01 renewed 10000 0 10000", "03-01 renewed 10000 0 10000"],
+            "{order:?}"
+        );
+        let since =
+            "SELECT string_agg(extract(epoch FROM stated_at - effective_from)::bigint::text, ' ' ORDER BY stated_at)
+            FROM billing.subscription_timeline WHERE source <> 'read'";
+        assert_eq!(app.text(since).await.as_deref(), Some("0 47 0"), "{order:?}");
+        app.finish().await;
+    }
+}

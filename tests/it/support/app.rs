@@ -228,7 +228,7 @@ impl TestApp {
             "TRUNCATE billing.events, billing.outbox, billing.stripe_objects, billing.billing_contacts,
                 billing.subscriptions, billing.pricing_plans, billing.plan_limits, billing.coupons,
                 billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
-                billing.dispute_facts, billing.trial_facts, billing.subscription_timeline, billing.jobs, billing.reads,
+                billing.dispute_facts, billing.trial_facts, billing.phase_facts, billing.subscription_timeline, billing.jobs, billing.reads,
                 billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.watermarks, billing.own_accounts",
         )
         .await;

@@ -56,7 +56,7 @@ impl Known {
                 let known = self.disputes.entry(dispute_id).or_insert((charge_id, disputed_at, false));
                 known.2 |= won;
             }
-            Fact::Trial { .. } | Fact::Timeline { .. } => {}
+            Fact::Trial { .. } | Fact::Timeline { .. } | Fact::Phase { .. } => {}
         }
     }
 
