@@ -80,8 +80,11 @@ async fn prepare(conn: &mut PgConnection) {
             format!(
                 "DELETE FROM bare.source_{table} AS a USING bare.source_{table} AS b
                 WHERE a.place / {BATCH} = b.place / {BATCH} AND a.place < b.place AND {}",
-                if table == "objects" { "(a.row).object_id = (b.row).object_id AND (a.row).object_type = (b.row).object_type" }
-                else { "(a.row).id = (b.row).id" }
+                if table == "objects" {
+                    "(a.row).object_id = (b.row).object_id AND (a.row).object_type = (b.row).object_type"
+                } else {
+                    "(a.row).id = (b.row).id"
+                }
             ),
         )
         .await;

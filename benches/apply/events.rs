@@ -16,7 +16,11 @@ const OPENED: i64 = 1_790_000_000;
 /// What happens to one customer, with the second in which it does.
 const STORY: [(i64, &str, &str); 10] = [
     (0, "customer.created", include_str!("../../fixtures/events/2026-10-28.endive/customer.created.json")),
-    (1, "payment_method.attached", include_str!("../../fixtures/events/2026-10-28.endive/payment_method.attached.json")),
+    (
+        1,
+        "payment_method.attached",
+        include_str!("../../fixtures/events/2026-10-28.endive/payment_method.attached.json"),
+    ),
     (2, "customer.updated", include_str!("../../fixtures/events/2026-10-28.endive/customer.updated.json")),
     (
         3,

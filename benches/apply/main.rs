@@ -66,7 +66,10 @@ async fn main() {
     let rate = |took: Duration| events as f64 / took.as_secs_f64();
     println!("{events} events of {} customers, {} bytes each", args.customers, bytes / events.unsigned_abs());
     println!("  apply                      {:8.0} events/s", rate(applied.took));
-    println!("  in each tenth              {}", applied.tenths.iter().map(|one| format!("{one:.0} ")).collect::<String>());
+    println!(
+        "  in each tenth              {}",
+        applied.tenths.iter().map(|one| format!("{one:.0} ")).collect::<String>()
+    );
     println!("  worker's processor time    {:8.0} µs an event", applied.worker_cpu * 1e6 / events as f64);
     println!("  WAL                        {:8.0} bytes an event", wal / events as f64);
     if has_statements {
@@ -89,8 +92,10 @@ async fn apply(cluster: &Cluster, conn: &mut PgConnection, args: &Args, events: 
         if let Some(spent) = cpu(child.id().unwrap()) {
             worker_cpu = spent;
         }
-        let pending: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM billing.outbox WHERE state = 'pending'").fetch_one(&mut *conn).await.unwrap();
+        let pending: i64 = sqlx::query_scalar("SELECT count(*) FROM billing.outbox WHERE state = 'pending'")
+            .fetch_one(&mut *conn)
+            .await
+            .unwrap();
         if events - pending >= next {
             tenths.push((events / 10) as f64 / last.elapsed().as_secs_f64());
             (last, next) = (Instant::now(), next + events / 10);
@@ -138,11 +143,16 @@ async fn begin_counting(conn: &mut PgConnection) -> bool {
 
 /// The statements by the time that they took.
 async fn print_statements(conn: &mut PgConnection, events: i64) {
-    let query = "SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), left(regexp_replace(query, '\\s+', ' ', 'g'), 50)),
+    let query =
+        "SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), left(regexp_replace(query, '\\s+', ' ', 'g'), 50)),
             calls, total_exec_time + total_plan_time, rows
         FROM pg_stat_statements ORDER BY 3 DESC LIMIT 40";
     let rows: Vec<(String, i64, f64, i64)> = sqlx::query_as(AssertSqlSafe(query)).fetch_all(conn).await.unwrap();
     for (name, calls, milliseconds, rows) in rows {
-        println!("    {name:50} {calls:8} calls {:8.1} µs an event {:6.2} rows", milliseconds * 1e3 / events as f64, rows as f64 / events as f64);
+        println!(
+            "    {name:50} {calls:8} calls {:8.1} µs an event {:6.2} rows",
+            milliseconds * 1e3 / events as f64,
+            rows as f64 / events as f64
+        );
     }
 }

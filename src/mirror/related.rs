@@ -110,9 +110,10 @@ pub async fn of_customers(
         CROSS JOIN LATERAL (
             SELECT o.account, o.object_type, o.object_id
             FROM billing.stripe_objects AS o
-            WHERE o.account = asked.account AND o.customer_id = asked.customer_id AND o.object_type = asked.object_type
+            WHERE o.customer_id = asked.customer_id
             OFFSET 0
-        ) AS o"#,
+        ) AS o
+        WHERE o.account = asked.account AND o.object_type = asked.object_type"#,
         &accounts,
         &customers,
         &types
