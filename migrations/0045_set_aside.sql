@@ -48,4 +48,19 @@ $$;
 
 COMMENT ON FUNCTION billing.bring_up_isolated(uuid[], timestamptz) IS 'bring_up, where a subscription that fails is set aside with its reason, as a job of the kind renewal, and the others are brought up. Failures that are no fault of a subscription (lock, connection, resources) are raised.';
 
-REVOKE ALL ON FUNCTION billing.set_aside_renewals(), billing.bring_up_isolated(uuid[], timestamptz) FROM PUBLIC;
+CREATE FUNCTION billing.try_begin_limits(ids uuid[]) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    BEGIN
+        -- the product may lock its own table for as long as it likes
+        LOCK TABLE billing.limit_kinds IN ACCESS SHARE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END;
+    PERFORM billing.begin_limits(ids);
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION billing.try_begin_limits(uuid[]) IS 'begin_limits, unless another session holds the table limit_kinds: then false, and nothing is written. Never waits.';
+
+REVOKE ALL ON FUNCTION billing.set_aside_renewals(), billing.try_begin_limits(uuid[]), billing.bring_up_isolated(uuid[], timestamptz) FROM PUBLIC;

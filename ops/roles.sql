@@ -41,12 +41,14 @@ GRANT SELECT ON
     billing.workspace_billing, billing.live_subscriptions, billing.live_billing_contacts, billing.live_coupons,
     billing.plans, billing.subscription_items,
     billing.current_subscriptions, billing.workspace_limits, billing.subscription_words,
+    billing.limit_statement,
     billing.subscriptions, billing.billing_contacts, billing.pricing_plans, billing.plan_limits, billing.coupons,
     billing.checkout_sessions, billing.workspaces, billing.orphans,
     billing.limit_kinds, billing.subscription_limits, billing.limit_renewals, billing.workspace_bonus, billing.bonus_grants
 TO billing_reader, billing_product;
 -- a view reads tables as its owner, but calls functions as whoever asks it
-GRANT EXECUTE ON FUNCTION billing.subscription_rank(text, boolean), billing.limits_now(uuid)
+GRANT EXECUTE ON FUNCTION billing.subscription_rank(text, boolean), billing.limits_now(uuid),
+    billing.limit_periods(uuid)
 TO billing_reader, billing_product;
 
 -- The product uses limits up,

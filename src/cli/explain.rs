@@ -1,4 +1,7 @@
-//! `explain`: how a row came to be, event by event, so that "why is this subscription inactive?" is one command.
+//! `explain`: how a row came to be, event by event, so that "why is this subscription inactive?" is one command; and
+//! `explain workspace`, for "why does it have so many words?".
+
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -13,7 +16,7 @@ use super::{Task, changes, database, output};
 use crate::admin::explain::{self, Step, What};
 use crate::config::database::required;
 use crate::config::settings::Concern;
-use crate::config::source::Source;
+use crate::config::source::{Flags, Source};
 use crate::database::hosts::Hosts;
 use crate::domain::object::{ObjectKey, row_id};
 
@@ -27,10 +30,13 @@ impl Uses for Settings {
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// An id of Stripe's: a customer, a subscription, an event, or any other object.
-    #[arg(value_name = "ID")]
-    id: String,
+    #[arg(value_name = "ID", required = true)]
+    id: Option<String>,
     /// The newest steps of each kind that are shown.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     limit: i64,
@@ -38,7 +44,15 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    settings: SettingArgs<Settings>,
+}
+
+/// What else can be explained than an object of Stripe's.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Show why a workspace has so much of its limits: each period with what was included by which item, used, carried
+    /// over, lost and granted.
+    Workspace(workspace::Args),
 }
 
 /// What is asked for.
@@ -52,20 +66,30 @@ struct Subject {
 }
 
 impl Args {
+    pub(super) fn flags(&self) -> Flags {
+        match &self.other {
+            Some(Other::Workspace(args)) => args.settings.flags(),
+            None => self.settings.flags(),
+        }
+    }
+
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
         let options = required(source)?;
         Some(Box::pin(async move { self.run(&options).await }))
     }
 
-    async fn run(self, options: &Hosts) -> anyhow::Result<ExitCode> {
+    async fn run(mut self, options: &Hosts) -> anyhow::Result<ExitCode> {
         let conn = &mut database::connect(options).await?;
+        if let Some(Other::Workspace(args)) = self.other.take() {
+            return args.run(conn).await;
+        }
         let subject = self.subject(conn).await?;
         let steps = self.steps(conn, &subject).await?;
         let rows = explain::rows(conn, &subject.rows).await?;
         anyhow::ensure!(
             !steps.is_empty() || !rows.is_empty(),
             "nothing is known of {}: no event, read or row; is it of another account or mode?",
-            self.id
+            self.id()
         );
         if self.json {
             steps.iter().try_for_each(|step| output::print_json(&json(step)))?;
@@ -81,11 +105,17 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// There is one where no subcommand stands.
+    fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+
     /// An event leads to the object that it is about and to its customer; any other id to what stands around it.
     async fn subject(&self, conn: &mut PgConnection) -> anyhow::Result<Subject> {
-        let own = explain::events(conn, std::slice::from_ref(&self.id), 1).await?;
+        let id = self.id();
+        let own = explain::events(conn, &[id.to_owned()], 1).await?;
         let event = own.into_iter().find_map(|step| match step.what {
-            What::Event { event_id, account, object_id, customer_id, .. } if event_id == self.id => {
+            What::Event { event_id, account, object_id, customer_id, .. } if event_id == id => {
                 Some((account, object_id.into_iter().chain(customer_id).collect::<Vec<String>>()))
             }
             _ => None,
@@ -97,16 +127,15 @@ impl Args {
                 rows.extend(around.iter().map(|key| row_id(&key.account, &key.object_id)));
                 rows.insert(row_id(&account, id));
             }
-            let objects = vec![self.id.clone()];
-            return Ok(Subject { objects, rows: rows.into_iter().collect(), event: Some(self.id.clone()) });
+            let objects = vec![id.to_owned()];
+            return Ok(Subject { objects, rows: rows.into_iter().collect(), event: Some(id.to_owned()) });
         }
-        let around = explain::around(conn, &self.id).await?;
-        let is_customer = around.iter().any(|key| key.object_type == "customer" && key.object_id == self.id);
-        let has_row = |key: &&ObjectKey| key.object_id == self.id || (is_customer && key.object_type == "subscription");
+        let around = explain::around(conn, id).await?;
+        let is_customer = around.iter().any(|key| key.object_type == "customer" && key.object_id == id);
+        let has_row = |key: &&ObjectKey| key.object_id == id || (is_customer && key.object_type == "subscription");
         let rows: BTreeSet<Uuid> =
             around.iter().filter(has_row).map(|key| row_id(&key.account, &key.object_id)).collect();
-        let objects: BTreeSet<String> =
-            around.iter().map(|key| key.object_id.clone()).chain([self.id.clone()]).collect();
+        let objects: BTreeSet<String> = around.iter().map(|key| key.object_id.clone()).chain([id.to_owned()]).collect();
         Ok(Subject { objects: objects.into_iter().collect(), rows: rows.into_iter().collect(), event: None })
     }
 

@@ -92,7 +92,7 @@ impl Cli {
             Command::Health(args) => args.settings.flags(),
             Command::Send(args) => args.settings.flags(),
             Command::Doctor(args) => args.settings.flags(),
-            Command::Explain(args) => args.settings.flags(),
+            Command::Explain(args) => args.flags(),
             Command::Backfill(args) => args.settings.flags(),
             Command::Verify(args) => args.settings.flags(),
             Command::Rebuild(args) => args.settings.flags(),

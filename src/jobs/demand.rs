@@ -1,6 +1,6 @@
 //! Demands: what asks for a job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
@@ -10,7 +10,11 @@ use crate::domain::object::ObjectKey;
 
 /// Jobs to be asked for, each once: of two demands for one job the stronger stands.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Demands(BTreeMap<(Kind, ObjectKey), Option<OffsetDateTime>>);
+pub struct Demands {
+    jobs: BTreeMap<(Kind, ObjectKey), Option<OffsetDateTime>>,
+    /// Objects whose rows another session holds: they are computed again later.
+    held: BTreeSet<ObjectKey>,
+}
 
 impl Demands {
     /// Asks for a read of the object; `later_than`: one that began after this, by Stripe's clock.
@@ -28,35 +32,48 @@ impl Demands {
         self.add(Kind::Reproject, key, None);
     }
 
+    /// Asks for the rows of the object to be written later, because another session holds one of them.
+    pub fn put_off(&mut self, key: ObjectKey) {
+        self.held.insert(key.clone());
+        self.reproject(key);
+    }
+
+    /// Takes out the objects that were put off and of which a job is served just now: that job is put back instead.
+    pub fn take_held(&mut self, served: &BTreeSet<ObjectKey>) -> BTreeSet<ObjectKey> {
+        let held: BTreeSet<ObjectKey> = self.held.intersection(served).cloned().collect();
+        self.jobs.retain(|(kind, key), _| *kind != Kind::Reproject || !held.contains(key));
+        held
+    }
+
     fn add(&mut self, kind: Kind, key: ObjectKey, later_than: Option<OffsetDateTime>) {
-        let known = self.0.entry((kind, key)).or_default();
+        let known = self.jobs.entry((kind, key)).or_default();
         *known = (*known).max(later_than);
     }
 
     /// How many reads of Stripe's API are asked for.
     pub fn reads(&self) -> usize {
-        self.0.keys().filter(|(kind, _)| *kind != Kind::Reproject).count()
+        self.jobs.keys().filter(|(kind, _)| *kind != Kind::Reproject).count()
     }
 
     /// Nothing is asked for.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.jobs.is_empty()
     }
 
     /// A fetch of this object is asked for.
     pub fn has_fetch(&self, key: &ObjectKey) -> bool {
-        self.0.contains_key(&(Kind::Fetch, key.clone()))
+        self.jobs.contains_key(&(Kind::Fetch, key.clone()))
     }
 
     /// The objects that are to be fetched.
     pub fn fetches(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.0.keys().filter(|(kind, _)| *kind == Kind::Fetch).map(|(_, key)| key)
+        self.jobs.keys().filter(|(kind, _)| *kind == Kind::Fetch).map(|(_, key)| key)
     }
 
     /// Leaves out what needs Stripe's API.
     #[must_use]
     pub fn without_reads(mut self) -> Self {
-        self.0.retain(|(kind, _), _| *kind == Kind::Reproject);
+        self.jobs.retain(|(kind, _), _| *kind == Kind::Reproject);
         self
     }
 }
@@ -71,10 +88,10 @@ pub async fn add(conn: &mut PgConnection, demands: &Demands, margin: std::time::
     if demands.is_empty() {
         return Ok(());
     }
-    let keys = || demands.0.keys();
+    let keys = || demands.jobs.keys();
     let margin = Duration::try_from(margin).unwrap_or(Duration::MINUTE) + Duration::SECOND;
     let not_before: Vec<Option<OffsetDateTime>> = demands
-        .0
+        .jobs
         .iter()
         .map(|((kind, _), later_than)| later_than.filter(|_| *kind == Kind::Confirm).map(|at| at + margin))
         .collect();
@@ -95,7 +112,7 @@ pub async fn add(conn: &mut PgConnection, demands: &Demands, margin: std::time::
         &keys().map(|(_, key)| key.account.clone()).collect::<Vec<_>>(),
         &keys().map(|(_, key)| key.object_type.clone()).collect::<Vec<_>>(),
         &keys().map(|(_, key)| key.object_id.clone()).collect::<Vec<_>>(),
-        &demands.0.values().copied().collect::<Vec<_>>() as &[Option<OffsetDateTime>],
+        &demands.jobs.values().copied().collect::<Vec<_>>() as &[Option<OffsetDateTime>],
         &not_before as &[Option<OffsetDateTime>]
     )
     .execute(conn)

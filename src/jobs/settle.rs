@@ -74,6 +74,33 @@ pub async fn put_back(
     Ok(())
 }
 
+/// Sets aside an object whose rows cannot be computed or written: as a failing reproject of its own, due after `delay`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_aside(
+    conn: &mut PgConnection,
+    key: &ObjectKey,
+    delay: Duration,
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- jobs.set_aside
+        INSERT INTO billing.jobs (kind, account, object_type, object_id, attempts, run_at, last_error)
+        VALUES ($1, $2, $3, $4, 1, clock_timestamp() + $5::interval, $6)
+        ON CONFLICT (kind, account, object_type, object_id) DO UPDATE SET last_error = excluded.last_error",
+    )
+    .bind(Kind::Reproject.as_str())
+    .bind(&key.account)
+    .bind(&key.object_type)
+    .bind(&key.object_id)
+    .bind(interval(delay))
+    .bind(error)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Goes on with a reproject after `position`, unless it was asked for again from the start.
 ///
 /// # Errors

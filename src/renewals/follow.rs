@@ -42,14 +42,15 @@ pub async fn timeline(conn: &mut PgConnection, grown: &BTreeMap<ObjectKey, Offse
     Ok(())
 }
 
-/// Begins the balances that the `projected` subscriptions lack, and marks those among them whose months or end were
+/// Begins the balances that the `projected` subscriptions lack, unless another session holds the table of limit kinds:
+/// then it returns false, and the caller has them projected again later. Before that it marks those among them whose months or end were
 /// `changed`, or whose items include something else than their balance says.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn subscriptions(conn: &mut PgConnection, projected: &[Uuid], changed: &[Uuid]) -> Result<(), sqlx::Error> {
+pub async fn subscriptions(conn: &mut PgConnection, projected: &[Uuid], changed: &[Uuid]) -> Result<bool, sqlx::Error> {
     if projected.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     sqlx::query!(
         "-- renewals.mark
@@ -66,6 +67,5 @@ pub async fn subscriptions(conn: &mut PgConnection, projected: &[Uuid], changed:
     )
     .execute(&mut *conn)
     .await?;
-    sqlx::query!("-- renewals.begin\nSELECT billing.begin_limits($1)", projected).execute(conn).await?;
-    Ok(())
+    sqlx::query_scalar("-- renewals.begin\nSELECT billing.try_begin_limits($1)").bind(projected).fetch_one(conn).await
 }

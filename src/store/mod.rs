@@ -5,7 +5,7 @@
 
 mod statement;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -13,7 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use self::statement::upsert;
+use self::statement::{held, upsert};
 use crate::domain::checkout_session::CheckoutSession;
 use crate::domain::contact::BillingContact;
 use crate::domain::coupon::Coupon;
@@ -67,6 +67,8 @@ impl fmt::Debug for Change {
 pub trait Table: Serialize {
     /// Its name, without its schema.
     const NAME: &'static str;
+    /// The statement that finds those of some rows that another session holds; it locks the others.
+    const HELD: &'static str;
     /// The statement that writes its rows.
     const SAVE: &'static str;
     /// Its id.
@@ -79,6 +81,7 @@ macro_rules! table {
     ($row:ident in $table:literal, named by $name:ident: $($column:ident),+ $(,)?) => {
         impl Table for $row {
             const NAME: &'static str = $table;
+            const HELD: &'static str = held!($table);
             const SAVE: &'static str = upsert!($table: $($column),+);
             fn id(&self) -> Uuid {
                 self.id
@@ -139,6 +142,20 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
         })
         .fetch_all(conn)
         .await
+}
+
+/// Those of the rows that another session holds. The product may lock rows in which it has columns of its own, for as long
+/// as it likes: the sync writes those later and never waits. The others are locked until the end of the transaction.
+///
+/// # Errors
+/// Those of the database.
+pub async fn held<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Result<BTreeSet<Uuid>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let ids: Vec<Uuid> = rows.iter().map(|one| one.row.id()).collect();
+    let held: Vec<Uuid> = sqlx::query_scalar(T::HELD).bind(ids).fetch_all(conn).await?;
+    Ok(held.into_iter().collect())
 }
 
 /// Removes the limits of `plans` that are not among `limits`: their keys are gone from the metadata. Returns the plans

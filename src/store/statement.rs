@@ -50,4 +50,23 @@ macro_rules! upsert {
     };
 }
 
-pub(super) use upsert;
+/// The text of the statement that locks rows of a table by id, and returns the ids of those that another session holds.
+macro_rules! held {
+    ($table:literal) => {
+        concat!(
+            "-- store.held_",
+            $table,
+            "
+            WITH free AS MATERIALIZED (
+                SELECT t.id FROM billing.",
+            $table,
+            " AS t WHERE t.id = ANY($1) ORDER BY t.id FOR UPDATE SKIP LOCKED
+            )
+            SELECT t.id FROM billing.",
+            $table,
+            " AS t WHERE t.id = ANY($1) AND t.id NOT IN (SELECT free.id FROM free)"
+        )
+    };
+}
+
+pub(super) use {held, upsert};

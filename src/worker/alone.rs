@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::batch::{Tally, begin, contain_panics, process};
+use super::batch::{Tally, begin, begin_isolated, contain_panics, process};
 use super::failure::Failure;
 use super::{Round, Worker};
 use crate::metrics::instance::Consequence;
@@ -61,7 +61,7 @@ impl Worker {
 
     /// Takes the event of an attempt through, in one transaction.
     async fn attempt(&self, attempt: &Attempt) -> Result<Tried, Failure> {
-        let mut tx = begin(&self.context).await?;
+        let mut tx = begin_isolated(&self.context).await?;
         let Some(event) = attempt::claim(&mut tx, attempt).await? else { return Ok(Tried::Taken) };
         let context = Arc::clone(&self.context);
         contain_panics(async move {

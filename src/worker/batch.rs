@@ -112,6 +112,17 @@ pub(super) async fn begin(context: &Context) -> Result<PgTransaction<'static>, s
     context.pool.begin_with(BEGIN).await
 }
 
+/// The same for an event or job that has failed in a batch: it hardly waits for a lock that another session holds, so that
+/// those behind it need not wait either. It comes back with increasing delay.
+const BEGIN_ISOLATED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL lock_timeout = '100ms'; SET LOCAL statement_timeout = '60s';
+    SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// Begins a transaction for one event or job that has failed in a batch.
+pub(super) async fn begin_isolated(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
+    context.pool.begin_with(BEGIN_ISOLATED).await
+}
+
 /// Runs `work` so that a panic in it is a failure like any other, and so that it ends when nobody waits for it any
 /// more. The transaction inside is rolled back.
 pub(super) async fn contain_panics<T: Send + 'static>(

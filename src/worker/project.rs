@@ -12,6 +12,7 @@ use super::Context;
 use super::effect::keep;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
+use crate::domain::plan::{PlanLimit, PricingPlan};
 use crate::jobs::demand::Demands;
 use crate::mirror::facts::known;
 use crate::mirror::related;
@@ -57,7 +58,11 @@ pub(super) async fn customers(
     let projected: Vec<Uuid> = subscriptions.iter().map(|one| one.row.id).collect();
     let moved = |change: &&Change| MOVE_LIMITS.iter().any(|column| change.has(column));
     let with_other_months: Vec<Uuid> = of_subscriptions.iter().filter(moved).map(|change| change.row_id).collect();
-    follow::subscriptions(conn, &projected, &with_other_months).await?;
+    if !follow::subscriptions(conn, &projected, &with_other_months).await? {
+        for customer in causes.keys() {
+            demands.put_off(customer.clone());
+        }
+    }
     changes.extend(of_subscriptions);
     Ok(changes)
 }
@@ -193,12 +198,16 @@ pub(super) async fn others(
             sessions.extend(projected.map(|one| caused(keep(&key, one, notes, demands), &of(causes, &key))));
         }
     }
+    let held = store::held(conn, &coupons).await?;
+    for coupon in coupons.extract_if(.., |coupon| held.contains(&coupon.row.id)) {
+        demands.put_off(ObjectKey::new(&coupon.row.account, "coupon", &coupon.row.stripe_coupon_id));
+    }
     written.extend(store::save(conn, &coupons).await?);
     written.extend(store::save(conn, &sessions).await?);
     Ok(written)
 }
 
-/// Projects the plans of `prices`, which may be plans of the old kind. A plan that is new or another one may be that of
+/// Projects the plans of `prices`, which may be plans of the old kind. Plans whose rows another session holds are put off. A plan that is new or another one may be that of
 /// subscriptions, and so decide their limits: a job finds them.
 pub(super) async fn plans(
     conn: &mut PgConnection,
@@ -207,7 +216,7 @@ pub(super) async fn plans(
     notes: &mut Notes,
     demands: &mut Demands,
 ) -> Result<Vec<Change>, sqlx::Error> {
-    let (mut plans, mut limits) = (Vec::new(), Vec::new());
+    let (mut plans, mut limits): (Vec<Caused<PricingPlan>>, Vec<Caused<PlanLimit>>) = (Vec::new(), Vec::new());
     for (account, prices) in by_account(prices) {
         let mut graph = Graph::new(account);
         // a price and a plan of one id make one row
@@ -220,6 +229,11 @@ pub(super) async fn plans(
             limits.extend(rows.limits.into_iter().map(|limit| caused(limit, &causes)));
             plans.push(caused(keep(key, rows.plan, notes, demands), &causes));
         }
+    }
+    let held = store::held(conn, &plans).await?;
+    limits.retain(|limit| !held.contains(&limit.row.pricing_plan_id));
+    for plan in plans.extract_if(.., |plan| held.contains(&plan.row.id)) {
+        demands.put_off(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
     }
     let mut changes = store::save(conn, &plans).await?;
     let mut others: BTreeSet<Uuid> = changes.iter().map(|change| change.row_id).collect();

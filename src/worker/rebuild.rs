@@ -16,6 +16,7 @@ use super::project::{self, Causes, Notes};
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::Demands;
 use crate::jobs::rebuild::{self, Run, Stage};
+use crate::jobs::settle;
 use crate::mirror::locks;
 use crate::store::Change;
 
@@ -121,7 +122,7 @@ impl Rebuild {
         .await
     }
 
-    /// Computes the rows of a page one object after the other.
+    /// Computes the rows of a page one object after the other. One that fails is set aside and retried by the worker.
     async fn take_apart(&self, mut after: Run, keys: Vec<ObjectKey>) -> Result<Page, Failure> {
         let mut all = Page::default();
         for key in keys {
@@ -137,6 +138,11 @@ impl Rebuild {
                 Err(failure @ (Failure::Away(_) | Failure::Contended(_))) => return Err(failure),
                 Err(failure) => {
                     all.objects += 1;
+                    if !self.dry_run {
+                        let delay = self.context.backoff(1);
+                        let mut conn = self.context.pool.acquire().await?;
+                        settle::set_aside(&mut conn, &key, delay, &failure.to_string()).await?;
+                    }
                     all.failed.push((key, failure.to_string()));
                 }
             }

@@ -1,7 +1,8 @@
 //! Reprojects: rows that depend on something that changed elsewhere, computed again from the mirror. No call to Stripe.
 //!
 //! A customer that was touched too late to be locked; the plans of a product; the subscriptions of a price that became
-//! known after them. What many depend on goes in pages, each a transaction of its own.
+//! known after them; rows that another session held. What many depend on goes in pages, each a transaction of its own.
+//! Where one object of a page fails, it gets a failing job of its own, and the page goes on without it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::batch::{begin, contain_panics};
+use super::batch::{begin, begin_isolated, contain_panics};
 use super::effect::ask;
 use super::failure::Failure;
 use super::project::{self, Causes, Notes};
@@ -26,6 +27,9 @@ const PAGE: i64 = 100;
 /// After this a worker that holds jobs is taken for dead. A transaction ends within a minute.
 const LEASE: Duration = Duration::from_mins(2);
 
+/// Why a job is put back although nothing failed.
+const HELD: &str = "another session holds a row that is to be written";
+
 impl Worker {
     /// Takes some due reprojects through, in one transaction. Those that fail are tried again alone.
     pub(super) async fn try_reproject(&mut self) -> Result<Round, Failure> {
@@ -36,7 +40,8 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let these = jobs.clone();
         let work = async move {
-            let mut tx = begin(&context).await?;
+            let is_retry = these.iter().any(|job| job.attempt > 1);
+            let mut tx = if is_retry { begin_isolated(&context).await? } else { begin(&context).await? };
             let demanded = serve(&mut tx, &context, &these).await?;
             tx.commit().await?;
             if demanded {
@@ -45,10 +50,65 @@ impl Worker {
             context.limits.notify_one();
             Ok(())
         };
-        if let Err(failure) = contain_panics(work).await {
-            self.put_back(&jobs, failure).await?;
+        match (contain_panics(work).await, jobs.as_slice()) {
+            (Ok(()), _) => {}
+            (Err(Failure::Retry(_) | Failure::Bury(_)), [job]) if job.key.object_type != "customer" => {
+                self.isolate(job).await?;
+            }
+            (Err(failure), _) => self.put_back(&jobs, failure).await?,
         }
         Ok(Round::Busy)
+    }
+
+    /// Serves one job object by object, because one of its objects fails. That one is set aside as a job of its own.
+    async fn isolate(&self, job: &Job) -> Result<(), Failure> {
+        let mut targets = Targets::default();
+        targets.add(&mut *self.context.pool.acquire().await?, job).await?;
+        let mut failed = Vec::new();
+        for key in targets.objects() {
+            let (context, one) = (Arc::clone(&self.context), key.clone());
+            let work = async move {
+                let mut tx = begin_isolated(&context).await?;
+                let demands = Targets::of(one).project(&mut tx, &context).await?;
+                ask(&mut tx, &context, demands).await?;
+                Ok(tx.commit().await?)
+            };
+            match contain_panics(work).await {
+                Ok(()) => {}
+                Err(failure @ Failure::Away(_)) => return Err(failure),
+                Err(failure) => failed.push((key, failure.to_string())),
+            }
+        }
+        self.settle_isolated(job, targets, failed).await
+    }
+
+    /// Ends a job that was served object by object, or moves it to its next page.
+    async fn settle_isolated(
+        &self,
+        job: &Job,
+        targets: Targets,
+        failed: Vec<(ObjectKey, String)>,
+    ) -> Result<(), Failure> {
+        let delay = self.context.backoff(job.attempt);
+        let mut tx = begin(&self.context).await?;
+        let mut demands = Demands::default();
+        targets.offers.into_iter().for_each(|offer| demands.reproject(offer));
+        ask(&mut tx, &self.context, demands).await?;
+        let mut own_error = None;
+        for (key, error) in failed {
+            tracing::error!(object.r#type = key.object_type, object.id = key.object_id, error, "rows are set aside");
+            if key == job.key {
+                own_error = Some(error);
+            } else {
+                settle::set_aside(&mut tx, &key, delay, &error).await?;
+            }
+        }
+        match (targets.pages.first(), own_error) {
+            (Some((_, position)), _) => settle::go_on(&mut tx, job, position).await?,
+            (None, Some(error)) => settle::put_back(&mut tx, job, delay, true, Some(&error)).await?,
+            (None, None) => settle::done(&mut tx, &[job]).await?,
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Puts jobs back after a failed transaction; the database being away is told to the caller.
@@ -70,17 +130,19 @@ async fn serve(conn: &mut PgConnection, context: &Context, jobs: &[Job]) -> Resu
     for job in jobs {
         targets.add(conn, job).await?;
     }
-    let locked: BTreeSet<ObjectKey> = targets.customers.keys().chain(&targets.prices).cloned().collect();
-    locks::acquire(conn, &locked).await?;
-    let (mut notes, mut demands) = (Notes::new(), Demands::default());
-    project::customers(conn, context, &targets.customers, &mut notes, &mut demands).await?;
-    project::plans(conn, &targets.prices, &Causes::new(), &mut notes, &mut demands).await?;
-    targets.offers.into_iter().for_each(|offer| demands.reproject(offer));
+    let mut demands = targets.project(conn, context).await?;
+    targets.offers.iter().for_each(|offer| demands.reproject(offer.clone()));
+    let held = demands.take_held(&jobs.iter().map(|job| job.key.clone()).collect());
     let demanded = !ask(conn, context, demands).await?.is_empty();
-    let done: Vec<&Job> = jobs.iter().filter(|job| !targets.pages.iter().any(|(paged, _)| *paged == **job)).collect();
+    let is_paged = |job: &Job| targets.pages.iter().any(|(paged, _)| paged == job);
+    let (held, done): (Vec<&Job>, Vec<&Job>) =
+        jobs.iter().filter(|job| !is_paged(job)).partition(|job| held.contains(&job.key));
     settle::done(conn, &done).await?;
     for (job, position) in &targets.pages {
         settle::go_on(conn, job, position).await?;
+    }
+    for job in held {
+        settle::put_back(conn, job, context.backoff(job.attempt), true, Some(HELD)).await?;
     }
     Ok(demanded || !targets.pages.is_empty())
 }
@@ -90,6 +152,7 @@ async fn serve(conn: &mut PgConnection, context: &Context, jobs: &[Job]) -> Resu
 struct Targets {
     customers: Causes,
     prices: BTreeSet<ObjectKey>,
+    coupons: BTreeSet<ObjectKey>,
     /// Trial offers that lead to a price: whoever has such an offer names the offer only.
     offers: BTreeSet<ObjectKey>,
     /// Jobs that have more pages, and where they go on.
@@ -97,10 +160,26 @@ struct Targets {
 }
 
 impl Targets {
+    /// One object, without what depends on it.
+    fn of(key: ObjectKey) -> Self {
+        let mut targets = Self::default();
+        match key.object_type.as_str() {
+            "customer" => _ = targets.customers.insert(key, BTreeSet::new()),
+            "coupon" => _ = targets.coupons.insert(key),
+            _ => _ = targets.prices.insert(key),
+        }
+        targets
+    }
+
+    fn objects(&self) -> Vec<ObjectKey> {
+        self.customers.keys().chain(&self.prices).chain(&self.coupons).cloned().collect()
+    }
+
     async fn add(&mut self, conn: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
         let key = &job.key;
         match key.object_type.as_str() {
             "customer" => _ = self.customers.entry(key.clone()).or_default(),
+            "coupon" => _ = self.coupons.insert(key.clone()),
             "product" => self.prices.extend(related::prices_of(conn, key).await?),
             _ => {
                 if job.position.is_none() {
@@ -117,5 +196,15 @@ impl Targets {
             }
         }
         Ok(())
+    }
+
+    /// Computes and writes the rows, with the locks of all objects. Returns what they ask for.
+    async fn project(&self, conn: &mut PgConnection, context: &Context) -> Result<Demands, Failure> {
+        locks::acquire(conn, &self.objects().into_iter().collect()).await?;
+        let (mut notes, mut demands) = (Notes::new(), Demands::default());
+        project::customers(conn, context, &self.customers, &mut notes, &mut demands).await?;
+        project::plans(conn, &self.prices, &Causes::new(), &mut notes, &mut demands).await?;
+        project::others(conn, &self.coupons, &Causes::new(), &mut notes, &mut demands).await?;
+        Ok(demands)
     }
 }

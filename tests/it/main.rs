@@ -5,6 +5,7 @@
 mod accounts;
 mod backfill;
 mod cli;
+mod contention;
 mod copies;
 mod database;
 mod demo;

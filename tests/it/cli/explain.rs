@@ -82,3 +82,81 @@ async fn an_id_that_nobody_knows_is_a_failure_that_says_what_may_be_wrong() {
     assert!(words(&output.stderr).contains("nothing is known of sub_unknown"), "{}", words(&output.stderr));
     app.finish().await;
 }
+
+const WORKSPACE: &str = "550e8400-e29b-41d4-a716-446655440000";
+
+/// A plan, seats and a bonus, and a month in which all of the plan was used and some of the bonus.
+async fn sold() -> TestApp {
+    let app = TestApp::start().await;
+    let item = |price: &str, quantity: i64, metadata: Value| {
+        json!({ "id": format!("si_{price}"), "object": "subscription_item", "quantity": quantity,
+            "price": { "id": price, "object": "price", "livemode": false, "metadata": metadata } })
+    };
+    let items = json!({ "object": "list", "has_more": false, "data": [
+        item("price_plan", 1, json!({ "limit_words": "1000" })), item("price_seat", 3, json!({ "limit_words_per_unit": "100" }))] });
+    let sub =
+        with(&subscription("sub_1", "cus_1"), json!({ "items": items, "metadata": { "workspace_id": WORKSPACE } }));
+    app.deliver_and_drain(&[event("evt_s", "customer.subscription.created", 1, &sub, None)]).await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "SELECT billing.grant_bonus('{WORKSPACE}', 'words', 500, 'sorry for Monday');
+        UPDATE billing.subscription_limits SET used = 1320, bonus_used = 20;
+        UPDATE billing.workspace_bonus SET amount = 480"
+    )))
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    app
+}
+
+#[tokio::test]
+async fn why_a_workspace_has_so_much_is_one_command_whose_lines_add_up() {
+    let app = sold().await;
+    for renewed in [false, true] {
+        if renewed {
+            app.renew().await;
+        }
+        let env = [("DATABASE_URL", app.database.url.as_str())];
+        let output = run(&["explain", "workspace", WORKSPACE, "--limit", "words"], &env);
+        assert_eq!(code(&output), 0, "{}", words(&output.stderr));
+        let said = String::from_utf8(output.stdout).unwrap();
+        let at_once = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "words of sub_1, 2026-01-01T00:00:00Z to 2026-02-01T00:00:00Z included 1 000 price_plan x 1 included 300 price_seat x 3 \
+             used -1 320 from bonus 20 words of sub_1, 2026-02-01T00:00:00Z",
+            "included 1 000 price_plan x 1 included 300 price_seat x 3 carried over -1 300 renewed",
+            "carried in 1 300 included",
+            "lost -1 300 renewed",
+            "left -2 600",
+            "bonus of words granted 500 sorry for Monday,",
+            "words: 480 of the bonus are left",
+        ] {
+            assert!(at_once.contains(part), "{part}: {said}");
+        }
+        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+        let output = run(&["explain", "workspace", WORKSPACE, "--json"], &env);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let sum = |field: &str| lines.iter().filter_map(|line| line[field].as_i64()).sum::<i64>();
+        assert_eq!((sum("amount"), sum("bonus")), (0, 480));
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_workspace_or_a_limit_that_is_not_known_is_an_error_that_says_so() {
+    let app = sold().await;
+    let env = [("DATABASE_URL", app.database.url.as_str())];
+    let other = "550e8400-e29b-41d4-a716-446655440001";
+    let cases: [(&[&str], i32, &str); 4] = [
+        (&["workspace", other], 1, "nothing is known of workspace"),
+        (&["workspace", WORKSPACE, "--limit", "imgaes"], 1, "has no limit \"imgaes\""),
+        (&["workspace", "sub_1"], 2, "invalid value"),
+        (&[], 2, "required"),
+    ];
+    for (arguments, expected, part) in cases {
+        let output = run(&[&["explain"], arguments].concat(), &env);
+        assert_eq!(code(&output), expected, "{arguments:?}");
+        assert!(words(&output.stderr).contains(part), "{arguments:?}: {}", words(&output.stderr));
+    }
+    app.finish().await;
+}

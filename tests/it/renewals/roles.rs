@@ -11,7 +11,7 @@ use super::rows::{NEW, Rows, process};
 
 const FILE: &str = include_str!("../../../ops/roles.sql");
 
-const READ: [&str; 22] = [
+const READ: [&str; 23] = [
     "billing_contacts",
     "bonus_grants",
     "checkout_sessions",
@@ -19,6 +19,7 @@ const READ: [&str; 22] = [
     "current_subscriptions",
     "limit_kinds",
     "limit_renewals",
+    "limit_statement",
     "live_billing_contacts",
     "live_coupons",
     "live_subscriptions",
@@ -39,8 +40,11 @@ const READ: [&str; 22] = [
 /// Tables that the product writes as it likes.
 const OWN: [&str; 2] = ["limit_kinds", "workspaces"];
 
-const CALLED_BY_VIEWS: [&str; 2] =
-    ["limits_now(subscription_id uuid)", "subscription_rank(stripe_status text, payment_paused boolean)"];
+const CALLED_BY_VIEWS: [&str; 3] = [
+    "limit_periods(subscription_id uuid)",
+    "limits_now(subscription_id uuid)",
+    "subscription_rank(stripe_status text, payment_paused boolean)",
+];
 
 const CALLED: [&str; 4] = [
     "consume(workspace_id uuid, limit_key text, amount bigint, idempotency_key text)",

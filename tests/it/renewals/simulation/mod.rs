@@ -200,6 +200,7 @@ impl Simulation {
         self.schedule(end).await;
         self.compare(end).await;
         self.nothing_is_lost().await;
+        self.statements_add_up().await;
         self.all_of_it_happened().await;
     }
 
@@ -289,7 +290,7 @@ impl Simulation {
             .collect();
         let (workspaces, keys, amounts): (Vec<String>, Vec<&str>, Vec<i64>) =
             calls.iter().map(|(workspace, key, amount)| (format!("workspace{workspace}"), *key, *amount)).collect();
-        if self.late || now % (10 * DAY) == NOON {
+        if self.late || (now - BEGIN) % (10 * DAY) == NOON {
             let grant = "SELECT billing.grant_bonus(md5($1)::uuid, $2, 100, 'a present')";
             let (workspace, key, _) = calls[0];
             sqlx::query(grant).bind(&workspaces[0]).bind(key).execute(&mut self.conn).await.unwrap();
@@ -432,6 +433,48 @@ impl Simulation {
                 CROSS JOIN LATERAL (SELECT s.id FROM billing.subscriptions AS s WHERE s.workspace_id = w.workspace_id LIMIT 1) AS s").await;
         let granted: BTreeMap<_, _> = self.bonus.clone();
         assert_eq!(bonus, granted, "seed {}", self.seed);
+    }
+
+    /// The lines of each period of `limit_statement` add up to nothing, what one period carries over the next one has, and
+    /// the lines of each bonus add up to what is left of it.
+    async fn statements_add_up(&mut self) {
+        sqlx::raw_sql("CREATE TEMPORARY TABLE lines AS SELECT * FROM billing.limit_statement")
+            .execute(&mut self.conn)
+            .await
+            .unwrap();
+        let wrong = [
+            "SELECT subscription_id, limit_key, period_start FROM lines WHERE subscription_id IS NOT NULL
+            GROUP BY 1, 2, 3 HAVING sum(amount) <> 0",
+            "SELECT subscription_id, limit_key, period_end FROM lines WHERE line = 'carried_over'
+            EXCEPT SELECT subscription_id, limit_key, period_start FROM lines WHERE line = 'carried_in'",
+            "SELECT workspace_id, limit_key, sum(bonus) FROM lines GROUP BY 1, 2 HAVING sum(bonus) <> 0
+            EXCEPT SELECT workspace_id, limit_key, amount FROM billing.workspace_bonus",
+            "SELECT subscription_id, limit_key, sum(used) FROM billing.limit_periods_used GROUP BY 1, 2 HAVING sum(used) <> 0
+            EXCEPT SELECT subscription_id, limit_key, -sum(amount) FROM lines WHERE line = 'used' GROUP BY 1, 2",
+        ];
+        for sql in wrong {
+            let sql = sql.replace("billing.limit_periods_used", "(SELECT subscription_id, limit_key, used FROM
+                billing.limit_renewals UNION ALL SELECT subscription_id, limit_key, used FROM billing.subscription_limits) AS u");
+            let count = format!("SELECT count(*) FROM ({sql}) AS wrong");
+            let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut self.conn).await.unwrap();
+            assert_eq!(count, 0, "seed {}: {sql}", self.seed);
+        }
+        let kinds = "SELECT string_agg(DISTINCT line, ' ') FROM lines";
+        let kinds: String = sqlx::query_scalar(kinds).fetch_one(&mut self.conn).await.unwrap();
+        for kind in [
+            "carried_in",
+            "included",
+            "unlimited",
+            "used",
+            "from_bonus",
+            "beyond",
+            "carried_over",
+            "lost",
+            "left",
+            "granted",
+        ] {
+            assert!(kinds.contains(kind), "seed {}: no {kind} in {kinds}", self.seed);
+        }
     }
 
     /// The amounts of these rows by workspace and key, without zeros.

@@ -1,0 +1,98 @@
+-- Why a balance is what it is: every period of a limit as lines that add up.
+
+CREATE FUNCTION billing.limit_periods(subscription_id uuid) RETURNS TABLE (
+    limit_key text, kind text, period_start timestamptz, period_end timestamptz, is_over boolean, outcome text,
+    price_ids text[], quantities bigint[], amounts bigint[], included bigint, spillover bigint, used bigint, bonus_used bigint,
+    spilled_over bigint, expired bigint, corrected_at timestamptz
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH course AS MATERIALIZED (
+        SELECT * FROM billing.limit_course(ARRAY[$1], clock_timestamp())
+    )
+    SELECT r.limit_key, 'renewing', r.period_start, r.period_end, true, r.outcome, r.price_ids, r.quantities, r.amounts, r.included,
+        r.spillover, r.used, r.bonus_used, r.spilled_over, r.expired, r.corrected_at
+    FROM billing.limit_renewals AS r
+    WHERE r.subscription_id = $1 AND NOT EXISTS (
+        SELECT FROM course AS c WHERE c.limit_key = r.limit_key AND c.period_start = r.period_start)
+    UNION ALL
+    SELECT c.limit_key, c.kind, c.period_start, c.period_end, c.is_over, c.outcome, c.price_ids, c.quantities, c.amounts, c.included,
+        c.spillover, c.used, c.bonus_used, c.spilled_over, c.expired, r.corrected_at
+    FROM course AS c
+    LEFT JOIN billing.limit_renewals AS r
+        ON r.subscription_id = $1 AND r.limit_key = c.limit_key AND r.period_start = c.period_start
+$$;
+
+COMMENT ON FUNCTION billing.limit_periods(uuid) IS 'All periods of the limits of a subscription as of now: the ledger, what is due and not written yet, and the open period.';
+
+CREATE VIEW billing.limit_statement AS
+SELECT s.workspace_id, s.id AS subscription_id, s.stripe_subscription_id, p.limit_key, p.period_start, p.period_end, p.is_over,
+    line.at, line.place, line.line, line.amount, line.bonus, line.stripe_price_id, line.quantity, line.reason
+FROM billing.subscriptions AS s
+CROSS JOIN LATERAL billing.limit_periods(s.id) AS p
+CROSS JOIN LATERAL (
+    -- what was used of the plan, and what all items that are known include together
+    SELECT p.used - p.bonus_used AS of_plan, coalesce((SELECT sum(a.amount) FROM unnest(p.amounts) AS a (amount)), 0) AS of_items
+) AS sum
+CROSS JOIN LATERAL (
+    SELECT p.period_start AS at, 1 AS place, 'carried_in' AS line, p.spillover::numeric AS amount, 0::numeric AS bonus,
+        NULL::text AS stripe_price_id, NULL::bigint AS quantity, NULL::text AS reason
+    WHERE p.spillover > 0
+    UNION ALL
+    SELECT p.period_start, 2, 'included', CASE WHEN p.included IS NOT NULL THEN i.amount END, 0, i.price_id, i.quantity,
+        CASE WHEN i.amount IS NULL THEN 'unlimited' END
+    FROM unnest(p.price_ids, p.quantities, p.amounts) AS i (price_id, quantity, amount)
+    WHERE p.amounts IS NOT NULL AND (i.amount IS NULL OR i.amount > 0)
+    UNION ALL
+    SELECT p.period_start, 3, 'included', p.included - sum.of_items, 0, NULL, NULL,
+        CASE WHEN p.amounts IS NULL THEN 'an item or its price is not known, so the amount before it stays'
+            ELSE 'no sum is above 10^18' END
+    WHERE p.included IS NOT NULL AND p.included <> sum.of_items
+    UNION ALL
+    SELECT p.period_start, 4, 'unlimited', greatest(0, sum.of_plan - p.spillover), 0, NULL, NULL, NULL
+    WHERE p.included IS NULL
+    UNION ALL
+    SELECT coalesce(p.period_end, clock_timestamp()), 5, 'used', -p.used, 0, NULL, NULL, NULL
+    WHERE p.used > 0
+    UNION ALL
+    SELECT coalesce(p.period_end, clock_timestamp()), 6, 'from_bonus', p.bonus_used, -p.bonus_used, NULL, NULL, NULL
+    WHERE p.bonus_used > 0
+    UNION ALL
+    SELECT coalesce(p.period_end, clock_timestamp()), 7, 'beyond', sum.of_plan - p.included - p.spillover, 0, NULL, NULL,
+        'used while more was included'
+    WHERE sum.of_plan > p.included + p.spillover
+    UNION ALL
+    SELECT p.period_end, 8, 'carried_over', -p.spilled_over, 0, NULL, NULL, p.outcome
+    WHERE p.is_over AND p.spilled_over > 0
+    UNION ALL
+    SELECT p.period_end, 9, 'lost', -CASE WHEN p.included IS NULL THEN greatest(0, p.spillover - sum.of_plan) ELSE p.expired END, 0,
+        NULL, NULL, p.outcome
+    WHERE p.is_over AND (p.expired > 0 OR (p.included IS NULL AND p.spillover > sum.of_plan))
+    UNION ALL
+    SELECT clock_timestamp(), 10, 'left', -greatest(0, coalesce(p.included, 0) + p.spillover - sum.of_plan), 0, NULL, NULL, NULL
+    WHERE NOT p.is_over
+    UNION ALL
+    SELECT p.corrected_at, 11, 'corrected', 0, 0, NULL, NULL, 'computed again: an event about a time before the end arrived after it'
+    WHERE p.corrected_at IS NOT NULL
+) AS line
+UNION ALL
+SELECT g.workspace_id, NULL, NULL, g.limit_key, NULL, NULL, NULL, g.granted_at, 0, CASE WHEN g.amount > 0 THEN 'granted' ELSE 'taken_back' END,
+    0, g.amount, NULL, NULL, g.reason
+FROM billing.bonus_grants AS g;
+
+COMMENT ON VIEW billing.limit_statement IS 'Why balances are what they are, line by line. The amounts of one period add up to 0; the bonus of all lines of a workspace and key adds up to workspace_bonus.amount. Order by period_start, place. Ask for one workspace or subscription, or for few.';
+COMMENT ON COLUMN billing.limit_statement.workspace_id IS 'The workspace.';
+COMMENT ON COLUMN billing.limit_statement.subscription_id IS 'subscriptions.id; null in lines about the bonus, which is the workspace''s.';
+COMMENT ON COLUMN billing.limit_statement.stripe_subscription_id IS 'subscription.id';
+COMMENT ON COLUMN billing.limit_statement.limit_key IS 'words, images, members …';
+COMMENT ON COLUMN billing.limit_statement.period_start IS 'When the period began; null in lines about the bonus.';
+COMMENT ON COLUMN billing.limit_statement.period_end IS 'When it ends; null where it does not.';
+COMMENT ON COLUMN billing.limit_statement.is_over IS 'The period is over.';
+COMMENT ON COLUMN billing.limit_statement.at IS 'The time that the line is about.';
+COMMENT ON COLUMN billing.limit_statement.place IS 'Order of the lines within a period.';
+COMMENT ON COLUMN billing.limit_statement.line IS 'carried_in: left of the period before. included: by one item, or (without a price) what stays as it was. unlimited: whatever was used. used. from_bonus: of that. beyond: used while more was included. carried_over and lost: at the end. left: now. corrected. granted and taken_back: the bonus.';
+COMMENT ON COLUMN billing.limit_statement.amount IS 'What the line adds to the period or takes from it; null for an item of a period that is unlimited.';
+COMMENT ON COLUMN billing.limit_statement.bonus IS 'What the line adds to the bonus or takes from it.';
+COMMENT ON COLUMN billing.limit_statement.stripe_price_id IS 'The price of the item that includes it.';
+COMMENT ON COLUMN billing.limit_statement.quantity IS 'The quantity of that item.';
+COMMENT ON COLUMN billing.limit_statement.reason IS 'Why: the outcome of the period (renewed, inactive, trial_end), the reason of a grant, or a remark.';
+
+REVOKE ALL ON FUNCTION billing.limit_periods(uuid) FROM PUBLIC;

@@ -1,0 +1,80 @@
+//! The statement of a workspace's limits: why its balances are what they are. Reads only. Called by `explain workspace`.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A row of `billing.limit_statement`. Amounts are texts, because a sum may be any number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the view, described in its migration")]
+pub struct Line {
+    pub stripe_subscription_id: Option<String>,
+    pub limit_key: String,
+    pub period_start: Option<OffsetDateTime>,
+    pub period_end: Option<OffsetDateTime>,
+    pub at: OffsetDateTime,
+    pub line: String,
+    pub amount: Option<String>,
+    pub bonus: String,
+    pub stripe_price_id: Option<String>,
+    pub quantity: Option<i64>,
+    pub reason: Option<String>,
+}
+
+/// What is left of a bonus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of workspace_bonus")]
+pub struct Bonus {
+    pub limit_key: String,
+    pub amount: i64,
+}
+
+/// The lines of a workspace, of one limit or of all: by limit and subscription, each period in order, and the bonus last.
+///
+/// # Errors
+/// Those of the database.
+pub async fn lines(conn: &mut PgConnection, workspace: Uuid, limit: Option<&str>) -> Result<Vec<Line>, sqlx::Error> {
+    sqlx::query_as!(
+        Line,
+        r#"-- statement.lines
+        SELECT stripe_subscription_id, limit_key AS "limit_key!", period_start, period_end, at AS "at!", line AS "line!",
+            amount::text AS amount, bonus::text AS "bonus!", stripe_price_id, quantity, reason
+        FROM billing.limit_statement
+        WHERE workspace_id = $1 AND ($2::text IS NULL OR limit_key = $2)
+        ORDER BY limit_key, stripe_subscription_id NULLS LAST, period_start, place, at, stripe_price_id, quantity"#,
+        workspace,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// What is left of the bonuses of a workspace.
+///
+/// # Errors
+/// Those of the database.
+pub async fn bonuses(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<Bonus>, sqlx::Error> {
+    sqlx::query_as!(
+        Bonus,
+        "-- statement.bonuses
+        SELECT limit_key, amount FROM billing.workspace_bonus WHERE workspace_id = $1 ORDER BY limit_key",
+        workspace
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Whether anything is known of the workspace.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_known(conn: &mut PgConnection, workspace: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- statement.is_known
+        SELECT EXISTS (SELECT FROM billing.workspace_billing WHERE workspace_id = $1)
+            OR EXISTS (SELECT FROM billing.bonus_grants WHERE workspace_id = $1) AS "known!""#,
+        workspace
+    )
+    .fetch_one(conn)
+    .await
+}
