@@ -1,7 +1,5 @@
 //! The events of a month in which every customer buys: ten for each, the objects of the fixtures with ids of their own.
 
-use std::fmt::Write as _;
-
 use billing_sync::outbox::enqueue::{Incoming, Origin, store};
 use billing_sync::stripe::envelope;
 use serde_json::{Value, json};
@@ -104,8 +102,7 @@ pub(crate) async fn fill(conn: &mut PgConnection, first: u32, customers: u32) ->
             .iter()
             .map(|(second, n, place)| {
                 let created = (OPENED + second).to_string();
-                let mut number = String::new();
-                let _ = write!(number, "{n}");
+                let number = n.to_string();
                 let text = templates[*place].1.replace("{n}", &number).replace("\"{created}\"", &created);
                 bytes += text.len() as u64;
                 Incoming { envelope: envelope::read(text.as_bytes()).unwrap(), payload: text.into() }

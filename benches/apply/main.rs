@@ -33,9 +33,12 @@ struct Args {
     /// `BILLING_SYNC_BATCH_SIZE`, if not the default.
     #[arg(long)]
     batch: Option<u32>,
-    /// Settings of PostgreSQL to add, so that statements can be counted: `shared_preload_libraries=pg_stat_statements`.
+    /// Settings of PostgreSQL to add, each as `name=value`.
     #[arg(long)]
     set: Vec<String>,
+    /// Says how long each statement took (needs `--set shared_preload_libraries=pg_stat_statements`).
+    #[arg(long)]
+    statements: bool,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -53,36 +56,38 @@ struct Applied {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    let (cluster, _dir) = support::cluster_with(&args.set).await;
+    let (cluster, _dir) = support::cluster(&args.set).await;
     let mut conn = cluster.connect_options().connect().await.unwrap();
     migrations::run(&mut conn).await.unwrap();
     let bytes = events::fill(&mut conn, 0, args.customers).await;
-    let events = 10 * i64::from(args.customers);
+    let events = 10 * args.customers;
     run(&mut conn, "CHECKPOINT").await;
-    let has_statements = !args.set.is_empty() && begin_counting(&mut conn).await;
+    if args.statements {
+        run(&mut conn, "CREATE EXTENSION pg_stat_statements; SELECT pg_stat_statements_reset()").await;
+    }
     let wal = wal(&mut conn).await;
     let applied = apply(&cluster, &mut conn, &args, events).await;
     let wal = self::wal(&mut conn).await - wal;
-    let rate = |took: Duration| events as f64 / took.as_secs_f64();
-    println!("{events} events of {} customers, {} bytes each", args.customers, bytes / events.unsigned_abs());
+    let rate = |took: Duration| f64::from(events) / took.as_secs_f64();
+    println!("{events} events of {} customers, {} bytes each", args.customers, bytes / u64::from(events));
     println!("  apply                      {:8.0} events/s", rate(applied.took));
     println!(
         "  in each tenth              {}",
-        applied.tenths.iter().map(|one| format!("{one:.0} ")).collect::<String>()
+        applied.tenths.iter().map(|one| format!("{one:.0}")).collect::<Vec<_>>().join(" ")
     );
-    println!("  worker's processor time    {:8.0} µs an event", applied.worker_cpu * 1e6 / events as f64);
-    println!("  WAL                        {:8.0} bytes an event", wal / events as f64);
-    if has_statements {
+    println!("  worker's processor time    {:8.0} µs an event", applied.worker_cpu * 1e6 / f64::from(events));
+    println!("  WAL                        {:8.0} bytes an event", wal / f64::from(events));
+    if args.statements {
         print_statements(&mut conn, events).await;
     }
-    let bare = bare::writes(&mut conn, events).await;
+    let bare = bare::writes(&mut conn, i64::from(events)).await;
     println!("  bare writes                {:8.0} events/s", rate(bare));
     println!("  apply / bare (aim: 0.8)    {:8.2}", bare.as_secs_f64() / applied.took.as_secs_f64());
     cluster.stop().await.unwrap();
 }
 
 /// Starts the worker, and ends it when nothing is pending.
-async fn apply(cluster: &Cluster, conn: &mut PgConnection, args: &Args, events: i64) -> Applied {
+async fn apply(cluster: &Cluster, conn: &mut PgConnection, args: &Args, events: u32) -> Applied {
     let began = Instant::now();
     let mut child = worker(cluster, args);
     let (mut tenths, mut last, mut next) = (Vec::new(), began, events / 10);
@@ -96,8 +101,8 @@ async fn apply(cluster: &Cluster, conn: &mut PgConnection, args: &Args, events: 
             .fetch_one(&mut *conn)
             .await
             .unwrap();
-        if events - pending >= next {
-            tenths.push((events / 10) as f64 / last.elapsed().as_secs_f64());
+        if i64::from(events) - pending >= i64::from(next) {
+            tenths.push(f64::from(events / 10) / last.elapsed().as_secs_f64());
             (last, next) = (Instant::now(), next + events / 10);
         }
         if pending == 0 {
@@ -136,23 +141,18 @@ async fn wal(conn: &mut PgConnection) -> f64 {
     sqlx::query_scalar("SELECT (pg_current_wal_lsn() - '0/0')::float8").fetch_one(conn).await.unwrap()
 }
 
-async fn begin_counting(conn: &mut PgConnection) -> bool {
-    run(conn, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements; SELECT pg_stat_statements_reset()").await;
-    true
-}
-
 /// The statements by the time that they took.
-async fn print_statements(conn: &mut PgConnection, events: i64) {
+async fn print_statements(conn: &mut PgConnection, events: u32) {
     let query =
         "SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), left(regexp_replace(query, '\\s+', ' ', 'g'), 50)),
-            calls, total_exec_time + total_plan_time, rows
+            calls, total_exec_time + total_plan_time, rows::float8
         FROM pg_stat_statements ORDER BY 3 DESC LIMIT 40";
-    let rows: Vec<(String, i64, f64, i64)> = sqlx::query_as(AssertSqlSafe(query)).fetch_all(conn).await.unwrap();
+    let rows: Vec<(String, i64, f64, f64)> = sqlx::query_as(AssertSqlSafe(query)).fetch_all(conn).await.unwrap();
     for (name, calls, milliseconds, rows) in rows {
         println!(
             "    {name:50} {calls:8} calls {:8.1} µs an event {:6.2} rows",
-            milliseconds * 1e3 / events as f64,
-            rows as f64 / events as f64
+            milliseconds * 1e3 / f64::from(events),
+            rows / f64::from(events)
         );
     }
 }

@@ -8,13 +8,8 @@ use billing_sync::embedded::{Cluster, Options};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tempfile::TempDir;
 
-/// Starts it, and says which it is. It lives in the folder, which goes with it.
-pub(crate) async fn cluster() -> (Cluster, TempDir) {
-    cluster_with(&[]).await
-}
-
-/// The same with settings, each as `name=value`.
-pub(crate) async fn cluster_with(settings: &[String]) -> (Cluster, TempDir) {
+/// Starts it with these settings, each as `name=value`, and says which it is. It lives in the folder, which goes with it.
+pub(crate) async fn cluster(settings: &[String]) -> (Cluster, TempDir) {
     let dir = tempfile::Builder::new().prefix("billing-sync-bench-").tempdir().unwrap();
     // as root the server runs as another user, who has to pass
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
