@@ -154,11 +154,10 @@ $$;
 COMMENT ON FUNCTION billing.scheduled_at(text, text, timestamptz, text[], bigint[]) IS 'When the phase began that brought these items: the last one of any known schedule that began by then, if it has just these items; null otherwise.';
 
 CREATE FUNCTION billing.in_force(account text, subscription_id text, before timestamptz) RETURNS TABLE (
-    stated_at timestamptz, source text, status text, payment_paused boolean, ended_at timestamptz, price_ids text[],
-    quantities bigint[]
+    effective_from timestamptz, status text, payment_paused boolean, ended_at timestamptz, price_ids text[], quantities bigint[]
 ) LANGUAGE sql STABLE ROWS 1 AS $$
     -- the newest report wins over older ones, even where those count from a later time
-    SELECT t.stated_at, t.source, t.status, t.payment_paused, t.ended_at, t.price_ids, t.quantities
+    SELECT t.effective_from, t.status, t.payment_paused, t.ended_at, t.price_ids, t.quantities
     FROM billing.subscription_timeline AS t
     WHERE t.account = $1 AND t.subscription_id = $2 AND t.effective_from < $3
     ORDER BY t.stated_at DESC, t.place DESC, t.source DESC

@@ -175,17 +175,23 @@ CREATE FUNCTION billing.limit_course(ids uuid[], until timestamptz) RETURNS TABL
                 WHEN p.at_anchor AND was.status = 'trialing' THEN 'trial_end'
                 ELSE 'renewed' END AS outcome
         FROM period AS p
-        -- just before the end: a pause that began and ended meanwhile counts as it was. In the open one: now
+        -- at the end, that instant included; in the open period: now
         LEFT JOIN LATERAL billing.in_force(p.account, p.stripe_subscription_id,
-            CASE WHEN p.is_over THEN p.period_end ELSE 'infinity' END) AS was ON true
+            CASE WHEN p.is_over THEN p.period_end + interval '1 microsecond' ELSE 'infinity' END) AS became ON true
+        -- just before the end: a change at that very instant counts for the next period
+        LEFT JOIN LATERAL (
+            SELECT became.status, became.payment_paused, became.ended_at, became.price_ids, became.quantities
+            WHERE NOT p.is_over OR became.effective_from < p.period_end
+            UNION ALL
+            SELECT b.status, b.payment_paused, b.ended_at, b.price_ids, b.quantities
+            FROM billing.in_force(p.account, p.stripe_subscription_id, p.period_end) AS b
+            WHERE p.is_over AND became.effective_from = p.period_end
+        ) AS was ON true
         CROSS JOIN LATERAL billing.included_by(p.account, was.price_ids, was.quantities, p.limit_key) AS has
-        -- exactly at the end: such a change counts for the next period
-        LEFT JOIN LATERAL billing.in_force(p.account, p.stripe_subscription_id, p.period_end + interval '1 microsecond') AS became
-            ON p.is_over AND (became.stated_at, became.source) IS DISTINCT FROM (was.stated_at, was.source)
         LEFT JOIN LATERAL (
             SELECT n.is_known, n.included
             FROM billing.included_by(p.account, became.price_ids, became.quantities, p.limit_key) AS n
-            WHERE became.source IS NOT NULL
+            WHERE p.is_over AND became.effective_from = p.period_end
         ) AS next ON true
         -- a price that is not known leaves what was included before it, whatever was thought meanwhile
         LEFT JOIN LATERAL (

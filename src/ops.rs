@@ -20,14 +20,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ops::OpsConfig;
 use crate::database::{self, Session};
-use crate::listener::{Ending, Handler, Limits, Listener};
+use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
 use crate::metrics::connections::ConnectionMetrics;
 use crate::metrics::{build, service};
 use crate::migrations;
 
 /// Scrapers and probes are few, and the answers take seconds at most.
-const LIMITS: Limits =
-    Limits { connections: 64, header_timeout: Duration::from_secs(30), last_request: Duration::from_secs(40) };
+const LIMITS: Limits = Limits {
+    connections: 64,
+    per_address: None,
+    header_timeout: Duration::from_secs(10),
+    last_request: Duration::from_secs(15),
+};
 /// Time for the database's answer to one readiness check.
 const READY_LIMIT: Duration = Duration::from_secs(1);
 /// Time for a connection to it: less, so that there is time left to find out why there is none.
@@ -96,15 +100,20 @@ struct OpsHandler {
 }
 
 impl Handler for OpsHandler {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Nobody is authenticated here, so a connection carries one request.
+    async fn answer(&self, request: Request<Incoming>, _in_flight: &InFlight) -> Response<Full<Bytes>> {
         if self.draining.is_cancelled() && request.uri().path() == "/readyz" && is_read(request.method()) {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n");
         }
         self.state.answer(&request).await
     }
 
-    fn busy(&self) -> Response<Full<Bytes>> {
-        text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at a time\n")
+    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+        let status = match refusal {
+            Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Host | Refusal::TransferEncoding => StatusCode::BAD_REQUEST,
+        };
+        text(status, format!("{refusal}\n"))
     }
 }
 

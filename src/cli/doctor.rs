@@ -48,10 +48,13 @@ pub struct Args {
     /// Check what `serve --embedded` needs: no `DATABASE_URL`, but server programs.
     #[arg(long)]
     embedded: bool,
-    /// Check nothing, and list every orphan: contacts without a workspace, subscriptions without a known price or
+    /// Check nothing, and list orphans: contacts without a workspace, subscriptions without a known price or
     /// customer, each with what is missing and how it is mended. Some are no failure.
     #[arg(long, conflicts_with = "embedded")]
     orphans: bool,
+    /// List at most so many orphans of each kind; the counts at the end are of all of them.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, requires = "orphans")]
+    limit: usize,
     /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -79,7 +82,7 @@ impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Task {
         let examined = examine(source, self.embedded);
         if self.orphans {
-            return Box::pin(orphans::list(examined.database, self.json));
+            return Box::pin(orphans::list(examined.database, self.json, self.limit));
         }
         Box::pin(examined.report(self.json))
     }

@@ -28,8 +28,10 @@ pub struct ReceiverConfig {
     pub header_timeout: Duration,
     /// `BILLING_SYNC_BODY_TIMEOUT`, default 10s: time for a whole body, then 408.
     pub body_timeout: Duration,
-    /// `BILLING_SYNC_MAX_CONNECTIONS`, default 512: further ones wait in the kernel's backlog.
+    /// `BILLING_SYNC_MAX_CONNECTIONS`, default 512: where all are taken, one that is not authenticated ends for the next.
     pub max_connections: usize,
+    /// `BILLING_SYNC_CONNECTIONS_PER_ADDRESS`, default 0, which is no limit: further ones are turned away.
+    pub connections_per_address: Option<usize>,
     /// `BILLING_SYNC_QUEUE_CAPACITY`, default 1024: events that may wait for their INSERT, then 503.
     pub queue_capacity: usize,
     /// `BILLING_SYNC_STORE_TIMEOUT`, default 5s: time for an event to be stored, then 503.
@@ -47,6 +49,7 @@ impl ReceiverConfig {
         let header_timeout = source.value(&settings::HEADER_TIMEOUT, patience());
         let body_timeout = source.value(&settings::BODY_TIMEOUT, patience());
         let max_connections = source.value(&settings::MAX_CONNECTIONS, parse::whole(1, 65_535));
+        let per_address = source.value(&settings::CONNECTIONS_PER_ADDRESS, parse::whole(0, 65_535));
         let queue_capacity = source.value(&settings::QUEUE_CAPACITY, parse::whole(1, 1_000_000));
         let store_timeout = source.value(&settings::STORE_TIMEOUT, patience());
         Some(Self {
@@ -56,6 +59,7 @@ impl ReceiverConfig {
             header_timeout: header_timeout?,
             body_timeout: body_timeout?,
             max_connections: max_connections?,
+            connections_per_address: per_address.map(|limit| (limit > 0).then_some(limit))?,
             queue_capacity: queue_capacity?,
             store_timeout: store_timeout?,
         })

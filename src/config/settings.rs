@@ -135,7 +135,9 @@ registry! {
     BODY_TIMEOUT = Setting::new("BILLING_SYNC_BODY_TIMEOUT", "body-timeout", ("DURATION", "10s"),
         Concern::Receiver, "Time for a whole request body, then 408");
     MAX_CONNECTIONS = Setting::new("BILLING_SYNC_MAX_CONNECTIONS", "max-connections", ("N", "512"),
-        Concern::Receiver, "Open connections; further ones wait");
+        Concern::Receiver, "Most open connections; beyond it, the one without a verified delivery for longest is closed");
+    CONNECTIONS_PER_ADDRESS = Setting::new("BILLING_SYNC_CONNECTIONS_PER_ADDRESS", "connections-per-address", ("N", "0"),
+        Concern::Receiver, "Most open connections of one IP address (IPv6: /64 network); 0: no limit. Leave it at 0 behind a proxy");
     QUEUE_CAPACITY = Setting::new("BILLING_SYNC_QUEUE_CAPACITY", "queue-capacity", ("N", "1024"),
         Concern::Receiver, "Events that may wait to be stored, then 503");
     STORE_TIMEOUT = Setting::new("BILLING_SYNC_STORE_TIMEOUT", "store-timeout", ("DURATION", "5s"),

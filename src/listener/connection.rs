@@ -1,11 +1,12 @@
-//! One connection, from its first byte to its last. Its slot is free when its task ends.
+//! One connection, from its first byte to its last. Its slot is free when its task ends, and its task ends when its slot
+//! goes to another.
 //!
-//! Both versions of HTTP have the same limits: the size of a head, the time for it, idle time, and the age of the
-//! connection. An HTTP/2 connection besides: streams at a time, and a slot for every stream beyond the first, so that a
-//! process never has more requests at work than slots.
+//! Both versions of HTTP have the same limits: the size of a head, the time for it, idle time, the time in which the peer
+//! reads what is written, and the age of the connection. An HTTP/2 connection besides: streams at a time, and a slot for
+//! every stream beyond the first, so that a process never has more requests at work than slots.
 
 use std::convert::Infallible;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,26 +21,40 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutWriter;
 
-use super::activity::Activity;
-use super::{Handler, Limits, Shared, opening};
-use crate::metrics::connections::Protocol;
+use super::activity::{Activity, InFlight};
+use super::addresses::Counted;
+use super::capacity::Share;
+use super::{Handler, Refusal, Shared, opening, strict};
+use crate::metrics::connections::{EndReason, Protocol};
 
 /// A larger head is not one of Stripe's deliveries, whose heads have less than 1 KiB, nor a probe's.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// Oldest connection: a client that sends on and never reads would hold its slot for ever.
+/// What HTTP/1.1 reads ahead of the handler. Not part of the budget for bodies, so it is small.
+const READ_BUFFER_BYTES: usize = 32 * 1024;
+/// Oldest connection: so a balancer spreads its connections anew from time to time.
 const MAX_CONNECTION_AGE: Duration = Duration::from_mins(5);
+/// At shutdown: time for the peer to read the last answers.
+const LAST_READ: Duration = Duration::from_secs(1);
 /// Streams of one HTTP/2 connection at a time. A balancer opens another connection for more.
 const MAX_STREAMS: u32 = 64;
 /// What a client may send of one HTTP/2 body before it is read.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all streams of a connection.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The same for all streams of a connection. Not part of the budget for bodies either.
+const CONNECTION_WINDOW: u32 = 64 * 1024;
 
-/// Serves the connection to its end.
-pub(super) async fn serve<H: Handler>(mut stream: TcpStream, _slot: OwnedSemaphorePermit, shared: Arc<Shared<H>>) {
+/// Serves the connection to its end, or until its slot goes to another.
+pub(super) async fn serve<H: Handler>(stream: TcpStream, slot: Share, _counted: Counted, shared: Arc<Shared<H>>) {
+    let end = slot.end().clone();
+    let activity = Activity::new(slot);
+    if end.run_until_cancelled(converse(stream, &activity, &shared)).await.is_none() {
+        shared.metrics.ended(EndReason::GaveWay);
+    }
+}
+
+async fn converse<H: Handler>(mut stream: TcpStream, activity: &Activity, shared: &Arc<Shared<H>>) {
     // answers are one small packet: waiting to fill it would cost 40 ms each
     let _ = stream.set_nodelay(true);
     let opened = timeout(shared.limits.header_timeout, opening::read(&mut stream));
@@ -50,8 +65,8 @@ pub(super) async fn serve<H: Handler>(mut stream: TcpStream, _slot: OwnedSemapho
     };
     shared.metrics.connection(protocol);
     match protocol {
-        Protocol::Http1 => http1_connection(replayed(stream, start), &shared).await,
-        Protocol::Http2 => http2_connection(replayed(stream, start), &shared).await,
+        Protocol::Http1 => http1_connection(shared.replayed(stream, start), activity, shared).await,
+        Protocol::Http2 => http2_connection(shared.replayed(stream, start), activity, shared).await,
         Protocol::Tls | Protocol::ProxyProtocol => {
             shared.warn_once(protocol);
             opening::refuse(stream, protocol).await;
@@ -60,38 +75,35 @@ pub(super) async fn serve<H: Handler>(mut stream: TcpStream, _slot: OwnedSemapho
     }
 }
 
-/// The stream, with the bytes that were read already in front of the others.
-fn replayed(stream: TcpStream, start: Vec<u8>) -> impl AsyncRead + AsyncWrite + Unpin {
-    let (read, write) = stream.into_split();
-    tokio::io::join(Cursor::new(start).chain(read), write)
-}
-
-async fn http1_connection<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Arc<Shared<H>>) {
+async fn http1_connection<H: Handler>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    activity: &Activity,
+    shared: &Arc<Shared<H>>,
+) {
     let service = service_fn(|request| {
-        let shared = Arc::clone(shared);
-        async move { Ok::<_, Infallible>(shared.answer(request).await) }
+        let (shared, in_flight) = (Arc::clone(shared), activity.begin());
+        async move { Ok::<_, Infallible>(shared.answer(request, &in_flight).await) }
     });
     // without a timer hyper has no time-out for heads; the same time-out ends idle connections
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.header_timeout)
         .max_header_size(MAX_HEADER_BYTES as usize)
+        .max_buf_size(READ_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    let connection = pin!(connection);
-    until_closed(connection, http1::Connection::graceful_shutdown, std::future::pending(), shared).await;
+    // after an answer that closes, hyper closes by itself
+    let ending = std::future::pending();
+    until_closed(pin!(connection), http1::Connection::graceful_shutdown, ending, activity, shared).await;
 }
 
-async fn http2_connection<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Arc<Shared<H>>) {
-    let activity = Activity::new();
+async fn http2_connection<H: Handler>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    activity: &Activity,
+    shared: &Arc<Shared<H>>,
+) {
     let service = service_fn(|request| {
         let (shared, in_flight) = (Arc::clone(shared), activity.begin());
-        async move {
-            let slot = if in_flight.is_further() { shared.further_slot().await } else { Some(None) };
-            Ok::<_, Infallible>(match slot {
-                Some(_slot) => shared.answer(request).await,
-                None => shared.handler.busy(),
-            })
-        }
+        async move { Ok::<_, Infallible>(shared.answer_stream(request, in_flight).await) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -100,56 +112,109 @@ async fn http2_connection<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpi
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .serve_connection(TokioIo::new(stream), service);
-    let connection = pin!(connection);
-    let idle = activity.idle(shared.limits.header_timeout);
-    until_closed(connection, http2::Connection::graceful_shutdown, idle, shared).await;
+    let ending = async {
+        tokio::select! {
+            () = activity.idle(shared.limits.header_timeout) => {}
+            () = activity.closes() => {}
+        }
+    };
+    until_closed(pin!(connection), http2::Connection::graceful_shutdown, ending, activity, shared).await;
 }
 
-/// Drives a connection until the peer ends it. At shutdown, at its greatest age or when it is idle it is asked to end,
-/// and the requests in flight have a limited time.
+/// Drives a connection until the peer ends it. At shutdown, at its greatest age or at its own `ending` it is asked to
+/// end. Then the requests in flight have a limited time, and the peer has less to read the last answers.
 async fn until_closed<C, H>(
     mut connection: Pin<&mut C>,
     graceful_shutdown: fn(Pin<&mut C>),
-    idle: impl Future<Output = ()>,
+    ending: impl Future<Output = ()>,
+    activity: &Activity,
     shared: &Shared<H>,
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
+    let shutdown = &shared.ending.shutdown;
     tokio::select! {
-        result = connection.as_mut() => return closed(result),
-        () = shared.ending.shutdown.cancelled() => {}
-        () = sleep(MAX_CONNECTION_AGE) => {}
-        () = idle => {}
+        result = connection.as_mut() => return shared.closed(result),
+        () = shutdown.cancelled() => {}
+        () = sleep(MAX_CONNECTION_AGE) => shared.metrics.ended(EndReason::Age),
+        () = ending => {}
     }
     graceful_shutdown(connection.as_mut());
-    if let Ok(result) = timeout(shared.limits.last_request, connection).await {
-        closed(result);
+    let last_read = async {
+        shutdown.cancelled().await;
+        activity.idle(LAST_READ).await;
+    };
+    tokio::select! {
+        result = connection => return shared.closed(result),
+        () = last_read => {}
+        () = activity.idle(shared.limits.header_timeout) => {}
+        () = sleep(shared.limits.last_request) => {}
     }
+    shared.metrics.ended(EndReason::Unread);
 }
 
-fn closed(result: hyper::Result<()>) {
-    if let Err(error) = result {
-        // clients hang up, time out and send invalid bytes all day: there is nothing to act on
-        tracing::debug!(error = %error, "connection ended");
+/// Whether a write waited too long for the peer to read.
+fn is_unread(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+impl<H> Shared<H> {
+    /// The stream, with the bytes that were read already in front of the others, and a limit for each write.
+    fn replayed(&self, stream: TcpStream, start: Vec<u8>) -> impl AsyncRead + AsyncWrite + Unpin + use<H> {
+        let (read, write) = stream.into_split();
+        let mut write = TimeoutWriter::new(write);
+        write.set_timeout(Some(self.limits.header_timeout));
+        Box::pin(tokio::io::join(Cursor::new(start).chain(read), write))
+    }
+
+    fn closed(&self, result: hyper::Result<()>) {
+        if let Err(error) = result {
+            // clients hang up, time out and send invalid bytes all day: there is nothing to act on
+            tracing::debug!(error = %error, "connection ended");
+            if is_unread(&error) {
+                self.metrics.ended(EndReason::Unread);
+            }
+        }
     }
 }
 
 impl<H: Handler> Shared<H> {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Answers a request of an HTTP/2 connection. Beyond the first in flight it takes a slot, and ends with it.
+    async fn answer_stream(&self, request: Request<Incoming>, in_flight: InFlight) -> Response<Full<Bytes>> {
+        if !in_flight.is_further() {
+            return self.answer(request, &in_flight).await;
+        }
+        let slot = self.slots.take(1, Some(in_flight.place()));
+        let Ok(slot) = timeout(self.limits.header_timeout, slot).await else {
+            return self.handler.refuse(Refusal::Busy);
+        };
+        let end = slot.end().clone();
+        in_flight.set_slot(slot);
+        match end.run_until_cancelled(self.answer(request, &in_flight)).await {
+            Some(response) => response,
+            None => self.handler.refuse(Refusal::Busy),
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, in_flight: &InFlight) -> Response<Full<Bytes>> {
         let can_close = request.version() < Version::HTTP_2;
-        let mut response = self.handler.answer(request).await;
-        // a balancer's next request goes over a new connection, to another process once it knows
-        if can_close && self.ending.draining.is_cancelled() {
+        let mut response = match strict::check(&request) {
+            Ok(()) => self.handler.answer(request, in_flight).await,
+            Err(refusal) => self.handler.refuse(refusal),
+        };
+        let closes = in_flight.answered();
+        // when draining, a balancer's next request goes over a new connection, to another process once it knows
+        if can_close && (closes || self.ending.draining.is_cancelled()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
-    }
-
-    /// A slot for a further request of a connection. The outer `None`: no slot came free in time.
-    async fn further_slot(&self) -> Option<Option<OwnedSemaphorePermit>> {
-        let Limits { header_timeout, .. } = self.limits;
-        let slot = timeout(header_timeout, Arc::clone(&self.slots).acquire_owned()).await;
-        slot.ok().map(Result::ok)
     }
 
     fn warn_once(&self, protocol: Protocol) {

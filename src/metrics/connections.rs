@@ -33,6 +33,34 @@ impl Protocol {
     }
 }
 
+/// Why the listener ended a connection that its peer did not: the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// All slots were taken, and this connection had proved nothing for longest.
+    GaveWay,
+    /// Its address has as many as it may have; it was turned away.
+    AddressLimit,
+    /// It was as old as a connection may get.
+    Age,
+    /// The peer did not read its answers.
+    Unread,
+}
+
+impl EndReason {
+    /// All reasons, in the order in which they are listed.
+    pub const ALL: [Self; 4] = [Self::GaveWay, Self::AddressLimit, Self::Age, Self::Unread];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GaveWay => "gave_way",
+            Self::AddressLimit => "address_limit",
+            Self::Age => "age",
+            Self::Unread => "unread",
+        }
+    }
+}
+
 /// Which listener: the label `listener`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerName {
@@ -59,28 +87,34 @@ impl ListenerName {
 #[derive(Debug, Clone)]
 pub struct ConnectionMetrics {
     connections: IntCounterVec,
+    ended: IntCounterVec,
     listener: ListenerName,
 }
 
 impl ConnectionMetrics {
-    /// Declares the metric, every series at 0, and returns it for the public listener.
+    /// Declares the metrics, every series at 0, and returns them for the public listener.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Connections to a listener, by the protocol of their first bytes.";
-        let options = Opts::new("billing_sync_connections_total", help);
-        let connections = IntCounterVec::new(options, &["listener", "protocol"])?;
-        for listener in ListenerName::ALL {
-            for protocol in Protocol::ALL {
-                connections.with_label_values(&[listener.as_str(), protocol.as_str()]).reset();
-            }
-        }
-        registry.register(Box::new(connections.clone()))?;
-        Ok(Self { connections, listener: ListenerName::Webhooks })
+        let connections = by_listener(
+            registry,
+            "billing_sync_connections_total",
+            "Connections to a listener, by the protocol of their first bytes.",
+            "protocol",
+            &Protocol::ALL.map(Protocol::as_str),
+        )?;
+        let ended = by_listener(
+            registry,
+            "billing_sync_connections_ended_total",
+            "Connections that a listener turned away or ended, by reason: gave_way, address_limit, age, or unread.",
+            "reason",
+            &EndReason::ALL.map(EndReason::as_str),
+        )?;
+        Ok(Self { connections, ended, listener: ListenerName::Webhooks })
     }
 
-    /// The same metric for another listener.
+    /// The same metrics for another listener.
     #[must_use]
     pub fn of(&self, listener: ListenerName) -> Self {
-        Self { connections: self.connections.clone(), listener }
+        Self { listener, ..self.clone() }
     }
 
     /// The listener's name, for logs.
@@ -92,4 +126,27 @@ impl ConnectionMetrics {
     pub fn connection(&self, protocol: Protocol) {
         self.connections.with_label_values(&[self.listener.as_str(), protocol.as_str()]).inc();
     }
+
+    /// Counts one connection that was turned away or ended.
+    pub fn ended(&self, reason: EndReason) {
+        self.ended.with_label_values(&[self.listener.as_str(), reason.as_str()]).inc();
+    }
+}
+
+/// A counter with the labels `listener` and `label`.
+fn by_listener(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &["listener", label])?;
+    for listener in ListenerName::ALL {
+        for value in values {
+            counters.with_label_values(&[listener.as_str(), value]).reset();
+        }
+    }
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
 }

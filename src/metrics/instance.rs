@@ -29,13 +29,15 @@ pub enum WebhookOutcome {
     Stale,
     /// 400, truly signed bytes that are no event.
     Malformed,
+    /// 400, a head that two parties on the way could understand differently.
+    BadRequest,
     /// 400, the body broke off; mostly nobody is there to read the answer.
     Aborted,
     /// 413, body over the limit.
     TooLarge,
     /// 408, body over its time.
     Slow,
-    /// 503, the queue is full.
+    /// 503, too many requests, bytes of bodies or events at a time.
     Busy,
     /// 503, the database cannot be reached, or not in time.
     Unavailable,
@@ -49,12 +51,13 @@ pub enum WebhookOutcome {
 
 impl WebhookOutcome {
     /// All outcomes, in the order in which they are listed.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Stored,
         Self::Duplicate,
         Self::BadSignature,
         Self::Stale,
         Self::Malformed,
+        Self::BadRequest,
         Self::Aborted,
         Self::TooLarge,
         Self::Slow,
@@ -73,6 +76,7 @@ impl WebhookOutcome {
             Self::BadSignature => "bad_signature",
             Self::Stale => "stale",
             Self::Malformed => "malformed",
+            Self::BadRequest => "bad_request",
             Self::Aborted => "aborted",
             Self::TooLarge => "too_large",
             Self::Slow => "slow",
@@ -311,7 +315,7 @@ mod tests {
 
     use super::*;
     use crate::client::{self, ApiError, Read};
-    use crate::metrics::connections::{ListenerName, Protocol};
+    use crate::metrics::connections::{EndReason, ListenerName, Protocol};
     use crate::metrics::drift::TABLES;
     use crate::metrics::signatures::Sign;
 
@@ -350,6 +354,12 @@ mod tests {
                 format!("billing_sync_connections_total{{listener=\"{listener}\",protocol=\"{protocol}\"}}")
             })
         });
+        let ended = ListenerName::ALL.into_iter().flat_map(|listener| {
+            EndReason::ALL.map(|reason| {
+                let (listener, reason) = (listener.as_str(), reason.as_str());
+                format!("billing_sync_connections_ended_total{{listener=\"{listener}\",reason=\"{reason}\"}}")
+            })
+        });
         let histograms = [
             "webhook_request_duration",
             "event_delay",
@@ -382,7 +392,8 @@ mod tests {
                 .to_vec(),
         ]
         .concat();
-        let expected: Vec<String> = expected.into_iter().chain(processed).chain(asked).chain(connections).collect();
+        let expected: Vec<String> =
+            expected.into_iter().chain(processed).chain(asked).chain(connections).chain(ended).collect();
         assert_eq!(found, expected.iter().map(String::as_str).collect());
     }
 }

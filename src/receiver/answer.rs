@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode};
 use super::batch::Verdict;
 use super::body::BodyError;
 use super::signature::SignatureError;
+use crate::listener::Refusal;
 use crate::metrics::instance::WebhookOutcome;
 use crate::stripe::envelope::EnvelopeError;
 
@@ -35,7 +36,7 @@ impl Answer {
         use WebhookOutcome as O;
         match self.outcome {
             O::Stored | O::Duplicate => StatusCode::OK,
-            O::BadSignature | O::Stale | O::Malformed | O::Aborted => StatusCode::BAD_REQUEST,
+            O::BadSignature | O::Stale | O::Malformed | O::BadRequest | O::Aborted => StatusCode::BAD_REQUEST,
             O::NotFound => StatusCode::NOT_FOUND,
             O::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             O::Slow => StatusCode::REQUEST_TIMEOUT,
@@ -63,6 +64,16 @@ impl Answer {
             _ => None,
         };
         response
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        let outcome = match refusal {
+            Refusal::Busy => WebhookOutcome::Busy,
+            Refusal::Host | Refusal::TransferEncoding => WebhookOutcome::BadRequest,
+        };
+        Self::new(outcome, &refusal)
     }
 }
 

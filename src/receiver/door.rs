@@ -19,6 +19,7 @@ use super::signature::SignatureError;
 use super::{body, signature};
 use crate::clock;
 use crate::config::secret::WebhookSecret;
+use crate::listener::{InFlight, Refusal};
 use crate::metrics::instance::{Instance, WebhookOutcome};
 use crate::outbox::enqueue::Incoming;
 use crate::stripe::envelope;
@@ -38,22 +39,22 @@ pub(super) struct Door {
 
 impl Door {
     /// Answers a request and counts the answer.
-    pub(super) async fn handle(&self, request: Request<Body>) -> Response<Full<Bytes>> {
+    pub(super) async fn handle(&self, request: Request<Body>, in_flight: &InFlight) -> Response<Full<Bytes>> {
         let started = Instant::now();
-        let answer = self.receive(request).await.unwrap_or_else(|answer| answer);
+        let answer = self.receive(request, in_flight).await.unwrap_or_else(|answer| answer);
         self.metrics.webhook_request(answer.outcome, started.elapsed());
         tracing::debug!(outcome = answer.outcome.as_str(), "webhook request answered");
         answer.into_response()
     }
 
-    /// The answer, counted, where the listener has no slot for the request.
-    pub(super) fn no_slot(&self) -> Response<Full<Bytes>> {
-        let answer = Answer::new(WebhookOutcome::Busy, &"too many requests at a time: try again later");
+    /// The answer, counted, to a request that the listener refuses.
+    pub(super) fn refused(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+        let answer = Answer::from(refusal);
         self.metrics.webhook_request(answer.outcome, Duration::ZERO);
         answer.into_response()
     }
 
-    async fn receive(&self, request: Request<Body>) -> Result<Answer, Answer> {
+    async fn receive(&self, request: Request<Body>, in_flight: &InFlight) -> Result<Answer, Answer> {
         let (head, body) = request.into_parts();
         if let Err(answer) = route(&head) {
             body::linger(body);
@@ -65,6 +66,7 @@ impl Door {
         let verified = signature::verify(&header, &payload, &self.secrets, now);
         self.diagnose(verified, &head.headers, &payload, now);
         verified?;
+        in_flight.authenticated();
         let envelope = envelope::read(&payload)?;
         Ok(self.queue.store(Incoming { envelope, payload }).await.into())
     }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::door::Door;
 use super::{batch, notify};
 use crate::config::receiver::ReceiverConfig;
-use crate::listener::{Ending, Handler, Limits, Listener};
+use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
 use crate::metrics::instance::Instance;
 
 /// The receiver, bound and not yet running.
@@ -84,15 +84,20 @@ impl Receiver {
 
 fn limits(config: &ReceiverConfig) -> Limits {
     let last_request = config.header_timeout.saturating_add(config.body_timeout).saturating_add(config.store_timeout);
-    Limits { connections: config.max_connections, header_timeout: config.header_timeout, last_request }
+    Limits {
+        connections: config.max_connections,
+        per_address: config.connections_per_address,
+        header_timeout: config.header_timeout,
+        last_request,
+    }
 }
 
 impl Handler for Door {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.handle(request).await
+    async fn answer(&self, request: Request<Incoming>, in_flight: &InFlight) -> Response<Full<Bytes>> {
+        self.handle(request, in_flight).await
     }
 
-    fn busy(&self) -> Response<Full<Bytes>> {
-        self.no_slot()
+    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+        self.refused(refusal)
     }
 }

@@ -86,6 +86,10 @@ impl Work {
 
     /// Adds what an object tells apart from its content; `cause` brought it.
     pub(super) fn add_told(&mut self, cause: &str, key: &ObjectKey, told: Told) {
+        for beyond in told.beyond {
+            self.notes.entry(key.clone()).or_default().insert(Reason::NeedsFetch);
+            self.demands.fetch(beyond, None);
+        }
         let touch = self.touches.entry(cause.to_owned()).or_default();
         touch.objects.extend(told.nested.iter().map(|one| one.key.clone()).chain([key.clone()]));
         touch.named.extend(told.named);

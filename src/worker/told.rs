@@ -4,12 +4,16 @@
 
 use std::collections::BTreeSet;
 
+use super::fetch::look_up;
 use crate::domain::object::ObjectKey;
 use crate::mirror::facts::fold::{self, Fact, Report};
 use crate::mirror::merge::Nested;
 use crate::stripe::json::Json;
 use crate::stripe::nested;
 use crate::stripe::reference;
+
+/// The most objects inside one that are merged with it. Stripe's lists have at most 100 objects; the rest is fetched.
+const MOST_INSIDE: usize = 500;
 
 /// What one object tells, apart from its own content.
 #[derive(Default)]
@@ -20,6 +24,8 @@ pub(super) struct Told {
     pub(super) named: BTreeSet<ObjectKey>,
     /// The customers that it, or one inside it, names.
     pub(super) customers: BTreeSet<ObjectKey>,
+    /// What is fetched because there are too many objects inside: those beyond, or what carries them.
+    pub(super) beyond: BTreeSet<ObjectKey>,
     /// The facts that they state.
     pub(super) facts: Vec<Fact>,
 }
@@ -29,7 +35,11 @@ impl Told {
     pub(super) fn by(key: &ObjectKey, object: Json<'_>, report: Report<'_>) -> Self {
         let object_key = |kind: &str, id: &str| ObjectKey::new(&key.account, kind, id);
         let mut told = Self::default();
-        let inside = nested::nested(object);
+        let mut inside = nested::nested(object);
+        for one in inside.drain(MOST_INSIDE.min(inside.len())..) {
+            let is_readable = look_up::is_readable(one.object_type);
+            told.beyond.insert(if is_readable { object_key(one.object_type, &one.object_id) } else { key.clone() });
+        }
         let nested = report.of_nested();
         let all = inside.iter().map(|one| (one.object_type, one.content, one.is_current, nested));
         for (kind, content, is_current, report) in all.chain([(key.object_type.as_str(), object, true, report)]) {

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod backfill;
+mod bounds;
 mod cli;
 mod contention;
 mod copies;
@@ -16,6 +17,7 @@ mod fake;
 mod fetch;
 mod fixtures;
 mod foreign;
+mod isolation;
 mod laws;
 mod logs;
 mod mapping;

@@ -35,8 +35,8 @@ pub(super) fn check(figures: &[Orphans]) -> Check {
     Check::warning("orphans", counted.join(", "), mend)
 }
 
-/// Lists them, page by page.
-pub(super) async fn list(options: Option<Hosts>, json: bool) -> anyhow::Result<ExitCode> {
+/// Lists them, page by page, at most `limit` of each kind.
+pub(super) async fn list(options: Option<Hosts>, json: bool, limit: usize) -> anyhow::Result<ExitCode> {
     let Some(options) = options else {
         anyhow::bail!(
             "there is no database to look at: set DATABASE_URL; `billing-sync doctor` says what is wrong with it"
@@ -47,7 +47,7 @@ pub(super) async fn list(options: Option<Hosts>, json: bool) -> anyhow::Result<E
     anyhow::ensure!(status.is_current(), "{}: {}", status.describe(), status.mend());
     let mut tx = conn.begin_with("BEGIN READ ONLY").await?;
     orphans::open(&mut tx).await?;
-    let mut told = Told::default();
+    let mut told = Told { limit, ..Told::default() };
     loop {
         let page = orphans::next(&mut tx).await?;
         if page.is_empty() {
@@ -70,25 +70,35 @@ struct Line<'a> {
 /// What was printed.
 #[derive(Default)]
 struct Told {
+    /// Of each kind.
+    limit: usize,
+    is_headed: bool,
     counts: [usize; Kind::ALL.len()],
     mends: BTreeSet<Mend>,
 }
 
 impl Told {
     fn page(&mut self, page: &[Orphan], json: bool) -> anyhow::Result<()> {
-        let is_first = self.counts.iter().all(|count| *count == 0);
-        for orphan in page {
-            self.mends.insert(Mend::of(orphan));
-            for (count, kind) in self.counts.iter_mut().zip(Kind::ALL) {
-                *count += usize::from(kind.as_str() == orphan.kind);
-            }
+        let page: Vec<&Orphan> = page.iter().filter(|orphan| self.count(orphan)).collect();
+        if page.is_empty() {
+            return Ok(());
         }
+        self.mends.extend(page.iter().map(|orphan| Mend::of(orphan)));
         if json {
             // a page at a time: there may be many
-            let line = |orphan| output::json_line(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
-            return output::print(&page.iter().map(line).collect::<Result<Vec<String>, _>>()?.join("\n"));
+            let line = |orphan: &Orphan| output::json_line(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
+            return output::print(&page.iter().copied().map(line).collect::<Result<Vec<String>, _>>()?.join("\n"));
         }
-        output::print(&table(page, is_first))
+        output::print(&table(&page, !std::mem::replace(&mut self.is_headed, true)))
+    }
+
+    /// Counts it, and says whether it is listed.
+    fn count(&mut self, orphan: &Orphan) -> bool {
+        let of_kind = self.counts.iter_mut().zip(Kind::ALL).find(|(_, kind)| kind.as_str() == orphan.kind);
+        of_kind.is_none_or(|(count, _)| {
+            *count += 1;
+            *count <= self.limit
+        })
     }
 
     fn end(&self, json: bool) -> anyhow::Result<()> {
@@ -98,12 +108,14 @@ impl Told {
                 .into_iter()
                 .try_for_each(|(count, kind)| output::print_json(&json!({ "kind": kind, "count": count })));
         }
-        if self.mends.is_empty() {
+        if self.counts.iter().all(|count| *count == 0) {
             return output::print("There are no orphans: what is alive has its workspace, price and customer.");
         }
         output::print("")?;
         for (count, kind) in counts {
-            output::print(&format!("{count} {kind}"))?;
+            let more = count.saturating_sub(self.limit);
+            let more = if more > 0 { format!(", {more} of them not listed: see --limit") } else { String::new() };
+            output::print(&format!("{count} {kind}{more}"))?;
         }
         output::print("")?;
         self.mends.iter().try_for_each(|mend| {
@@ -188,7 +200,7 @@ impl Mend {
     }
 }
 
-fn table(page: &[Orphan], with_header: bool) -> String {
+fn table(page: &[&Orphan], with_header: bool) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(output::WIDTH).unwrap_or(u16::MAX));

@@ -94,7 +94,7 @@ async fn a_list_longer_than_a_page_is_whole_and_has_one_header() {
             payment_paused, is_trial, is_grace_period, active_discounts, active_discount_ends
         FROM billing.subscriptions, generate_series(2, 1201) AS n";
     sqlx::query(many).execute(&mut conn).await.unwrap();
-    let (_, said) = doctor(&database, &["--orphans"]);
+    let (_, said) = doctor(&database, &["--orphans", "--limit", "5000"]);
     assert_eq!(said.matches("\nsub_").count(), 1201, "{said}");
     assert_eq!(said.matches("MISSING").count(), 1);
     assert!(said.contains("\n1201 subscription_without_price\n"), "{said}");
@@ -127,4 +127,21 @@ async fn a_list_that_cannot_be_made_is_a_failure() {
         assert!(words(&output.stderr).starts_with(cause), "{}", words(&output.stderr));
     }
     assert_eq!(code(&run(&["doctor", "--orphans", "--embedded"], &[])), 2, "it lives only while `serve` does");
+}
+
+#[tokio::test]
+async fn the_list_is_bounded_and_says_what_it_leaves_out() {
+    let (database, mut conn) = migrated().await;
+    for number in 1..=5 {
+        contact(&mut conn, number, "name = NULL").await;
+        subscribe(&mut conn, number, number, "pricing_plan_id = NULL").await;
+    }
+    let (_, said) = doctor(&database, &["--orphans", "--limit", "2"]);
+    let listed = |id: &str| said.lines().filter(|line| line.starts_with(id)).count();
+    assert_eq!((listed("cus_"), listed("sub_")), (2, 2), "{said}");
+    assert!(said.contains("5 subscription_without_price, 3 of them not listed: see --limit"), "{said}");
+    let (_, said) = doctor(&database, &["--orphans", "--limit", "2", "--json"]);
+    assert_eq!(said.lines().count(), 4 + 3, "{said}");
+    let (_, said) = doctor(&database, &["--orphans"]);
+    assert!(said.contains("5 subscription_without_price\n"), "{said}");
 }

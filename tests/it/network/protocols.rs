@@ -98,9 +98,14 @@ async fn http_2_with_prior_knowledge_is_served_and_counted_on_both_ports() {
     let both = tokio::join!(client.deliver("evt_1"), client.deliver("evt_2"));
     assert_eq!((both.0.unwrap(), both.1.unwrap()), ((200, "stored\n".to_owned()), (200, "stored\n".to_owned())));
     assert_eq!(client.deliver("evt_1").await.unwrap(), (200, "already known\n".to_owned()));
-    assert_eq!(client.post("t=1,v1=00", b"{}").await.unwrap().0, 400);
-    let (response, _) = client.begin(Method::GET, PATH, &[], true).await.unwrap();
-    assert_eq!(read(response).await.unwrap().0, 405);
+    let (wrong, method) = tokio::join!(client.post("t=1,v1=00", b"{}"), async {
+        let (response, _) = client.begin(Method::GET, PATH, &[], true).await?;
+        read(response).await
+    });
+    assert_eq!((wrong.unwrap().0, method.unwrap().0), (400, 405));
+    let ended =
+        timeout(Duration::from_secs(5), client.connection).await.expect("closed after what is not authenticated");
+    assert!(ended.unwrap().is_ok(), "with a GOAWAY and not with an error");
 
     let ops = Http2::connect(server.ops()).await;
     let (response, _) = ops.begin(Method::GET, "/livez", &[], true).await.unwrap();
@@ -116,11 +121,13 @@ async fn the_limits_of_bodies_and_heads_hold_for_http_2() {
         receiver(&[("BILLING_SYNC_BODY_LIMIT", "2000"), ("BILLING_SYNC_BODY_TIMEOUT", "500ms")]).await;
     let client = Http2::connect(server.webhooks()).await;
     assert_eq!(client.post("t=1,v1=00", &[b'x'; 2001]).await.unwrap().0, 413);
+    let client = Http2::connect(server.webhooks()).await;
     // a body that never ends
     let (response, mut sender) = client.begin(Method::POST, PATH, &[], false).await.unwrap();
     sender.send_data(Bytes::from_static(b"{"), false).unwrap();
     assert_eq!(timeout(Duration::from_secs(5), read(response)).await.expect("in time").unwrap().0, 408);
     // a head over 16 KiB
+    let client = Http2::connect(server.webhooks()).await;
     let large = "x".repeat(20_000);
     let begun = client.begin(Method::POST, PATH, &[("x-large", &large)], true).await;
     let status = match begun {
@@ -162,7 +169,49 @@ async fn streams_take_slots_as_connections_do() {
     assert_eq!((status, text.as_str()), (503, "too many requests at a time: try again later\n"));
     body.send_data(Bytes::from_static(b"{}"), true).unwrap();
     assert_eq!(read(first).await.unwrap().0, 400);
-    assert_eq!(client.deliver("evt_2").await.unwrap().0, 200);
+    assert_eq!(Http2::connect(server.webhooks()).await.deliver("evt_2").await.unwrap().0, 200);
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn stalled_streams_end_for_a_signed_delivery() {
+    let (_database, server) = receiver(&[("BILLING_SYNC_MAX_CONNECTIONS", "4")]).await;
+    let attacker = Http2::connect(server.webhooks()).await;
+    let mut stalled = Vec::new();
+    for _ in 0..4 {
+        stalled.push(attacker.begin(Method::POST, PATH, &[], false).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for id in ["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"] {
+        let status = timeout(Duration::from_secs(2), server.deliver(&event(id))).await.expect("in time");
+        assert_eq!(status, Some(200));
+    }
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn heads_that_two_servers_could_understand_differently_are_answered_400() {
+    let (_database, server) = receiver(&[]).await;
+    let (signature, body) = signed(&event("evt_1"));
+    let body = String::from_utf8(body).unwrap();
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let length = format!("Content-Length: {}", body.len());
+    for (version, host, encoding, body, status) in [
+        ("1.1", "Host: x", "Transfer-Encoding: gzip, chunked", &chunked, 400),
+        ("1.1", "Host: x", "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", &chunked, 400),
+        ("1.1", "X: x", &length, &body, 400),
+        ("1.1", "Host: x\r\nHost: y", &length, &body, 400),
+        ("1.1", "Host: x", "Transfer-Encoding: chunked", &chunked, 200),
+        ("1.0", "X: x", &length, &body, 200),
+    ] {
+        let head = format!("POST {PATH} HTTP/{version}\r\n{host}\r\nStripe-Signature: {signature}\r\n");
+        let request = format!("{head}Connection: close\r\n{encoding}\r\n\r\n{body}");
+        let answer = raw(server.webhooks(), request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/{version} {status} ")), "{request}\n{answer}");
+    }
+    let answer = raw(server.ops(), b"GET /livez HTTP/1.1\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("one Host header"), "{answer}");
+    assert!((server.metric("billing_sync_webhook_requests_total{outcome=\"bad_request\"}").await - 4.0).abs() < 0.1);
     server.kill().await;
 }
 

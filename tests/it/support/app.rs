@@ -78,6 +78,7 @@ pub(crate) fn receiver_config() -> ReceiverConfig {
         header_timeout: Duration::from_secs(5),
         body_timeout: Duration::from_secs(5),
         max_connections: 512,
+        connections_per_address: None,
         queue_capacity: 1024,
         store_timeout: Duration::from_secs(5),
     }
