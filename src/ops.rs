@@ -3,6 +3,8 @@
 //! A server of its own, apart from the receiver: it answers while the public one is overloaded or draining. Nothing here
 //! changes anything. Started by `serve`; asked by `health`, Prometheus and Kubernetes.
 
+mod once;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::once::AtOnce;
 use crate::config::ops::OpsConfig;
 use crate::database::{self, Session};
 use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
@@ -36,8 +39,8 @@ const LIMITS: Limits = Limits {
 const READY_LIMIT: Duration = Duration::from_secs(1);
 /// Time for a connection to it: less, so that there is time left to find out why there is none.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(600);
-/// A probe and a scrape at the same time.
-const CONNECTIONS: u32 = 2;
+/// Probes share one check at a time, and scrapes one rendering.
+const CONNECTIONS: u32 = 1;
 
 /// The bound listener, before it serves.
 #[derive(Debug)]
@@ -51,14 +54,18 @@ pub struct Ops {
 /// What requests are answered from.
 #[derive(Debug)]
 struct State {
-    pool: PgPool,
+    /// For readiness alone, so that busy scrapes do not look like a database that is away.
+    probes: PgPool,
+    scrapes: PgPool,
     registry: Registry,
+    readiness: AtOnce<Result<String, String>>,
+    rendering: AtOnce<Result<Bytes, ()>>,
 }
 
 impl Ops {
     /// Its connections.
-    pub fn pool(&self) -> PgPool {
-        self.state.pool.clone()
+    pub fn pools(&self) -> [PgPool; 2] {
+        [self.state.probes.clone(), self.state.scrapes.clone()]
     }
 
     /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what this
@@ -74,8 +81,10 @@ impl Ops {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let pool = database::pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
-        Ok(Self { listener, local_addr, state: Arc::new(State { pool, registry }), connections })
+        let pool = || database::pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
+        let (readiness, rendering) = (AtOnce::default(), AtOnce::default());
+        let state = State { probes: pool(), scrapes: pool(), registry, readiness, rendering };
+        Ok(Self { listener, local_addr, state: Arc::new(state), connections })
     }
 
     /// The address that was bound.
@@ -135,40 +144,43 @@ impl State {
         match path {
             "/metrics" => self.metrics().await,
             "/livez" => text(StatusCode::OK, "live\n"),
-            _ => match tokio::time::timeout(READY_LIMIT, self.ready()).await {
-                Ok(Ok(reason)) => text(StatusCode::OK, format!("ready: {reason}\n")),
-                Ok(Err(reason)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
-                Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the database did not answer within 1 s\n"),
+            _ => match self.readiness.run(Box::pin(self.ready_in_time())).await {
+                Ok(reason) => text(StatusCode::OK, format!("ready: {reason}\n")),
+                Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
             },
         }
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
+        let Ok(metrics) = self.rendering.run(Box::pin(self.render())).await else {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written, see the log\n");
+        };
+        let mut response = text(StatusCode::OK, metrics);
+        let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+        response.headers_mut().insert(CONTENT_TYPE, format);
+        response
+    }
+
+    async fn render(&self) -> Result<Bytes, ()> {
         let mut families = self.registry.gather();
-        families.extend(service::gather(&self.pool).await);
+        families.extend(service::gather(&self.scrapes).await);
         let encoded = build::gather().and_then(|build| {
             families.extend(build);
             TextEncoder::new().encode_to_string(&families)
         });
-        match encoded {
-            Ok(metrics) => {
-                let mut response = text(StatusCode::OK, metrics);
-                let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
-                response.headers_mut().insert(CONTENT_TYPE, format);
-                response
-            }
-            Err(error) => {
-                tracing::error!(error = %error, "the metrics cannot be written");
-                text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written, see the log\n")
-            }
-        }
+        encoded.map(Bytes::from).map_err(|error| tracing::error!(error = %error, "the metrics cannot be written"))
+    }
+
+    async fn ready_in_time(&self) -> Result<String, String> {
+        let ready = tokio::time::timeout(READY_LIMIT, self.ready()).await;
+        ready.unwrap_or_else(|_| Err("the database did not answer within 1 s".to_owned()))
     }
 
     /// Says in one line why this process can work, or why it cannot.
     async fn ready(&self) -> Result<String, String> {
-        let mut conn = match self.pool.acquire().await {
+        let mut conn = match self.probes.acquire().await {
             Ok(conn) => conn,
-            Err(error) => return Err(database::unreachable_reason(&self.pool, &error).await),
+            Err(error) => return Err(database::unreachable_reason(&self.probes, &error).await),
         };
         let status = migrations::pending(&mut conn).await.map_err(|error| one_line(&error))?;
         if !status.is_current() {

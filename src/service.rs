@@ -172,7 +172,7 @@ impl Service {
 
     /// The connections of all parts.
     pub fn pools(&self) -> Vec<PgPool> {
-        let others = self.receiver.iter().map(Receiver::pool).chain([self.ops.pool()]);
+        let others = self.receiver.iter().map(Receiver::pool).chain(self.ops.pools());
         self.working_pools().into_iter().chain(others).collect()
     }
 

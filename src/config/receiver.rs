@@ -24,6 +24,8 @@ pub struct ReceiverConfig {
     pub secrets: Vec<WebhookSecret>,
     /// `BILLING_SYNC_BODY_LIMIT`, default 1 MiB: a longer body is answered 413.
     pub body_limit: usize,
+    /// `BILLING_SYNC_BODY_BUDGET`, default 64 MiB: bytes of all bodies in flight; further ones wait, then 503.
+    pub body_budget: usize,
     /// `BILLING_SYNC_HEADER_TIMEOUT`, default 10s: time for a request's head; an idle connection closes after it too.
     pub header_timeout: Duration,
     /// `BILLING_SYNC_BODY_TIMEOUT`, default 10s: time for a whole body, then 408.
@@ -46,16 +48,23 @@ impl ReceiverConfig {
         let secrets = secrets(source);
         // Stripe's largest events are a few hundred kilobytes; the upper bound keeps a wrong unit out of memory
         let body_limit = source.value(&settings::BODY_LIMIT, parse::whole(1024, 64 * 1024 * 1024));
+        let body_budget = source.value(&settings::BODY_BUDGET, parse::whole(1024, 64 * 1024 * 1024 * 1024));
         let header_timeout = source.value(&settings::HEADER_TIMEOUT, patience());
         let body_timeout = source.value(&settings::BODY_TIMEOUT, patience());
         let max_connections = source.value(&settings::MAX_CONNECTIONS, parse::whole(1, 65_535));
         let per_address = source.value(&settings::CONNECTIONS_PER_ADDRESS, parse::whole(0, 65_535));
         let queue_capacity = source.value(&settings::QUEUE_CAPACITY, parse::whole(1, 1_000_000));
         let store_timeout = source.value(&settings::STORE_TIMEOUT, patience());
+        let (body_limit, body_budget) = (body_limit?, body_budget?);
+        if body_budget < body_limit {
+            source.problem(over_budget(body_limit, body_budget));
+            return None;
+        }
         Some(Self {
             listen: listen?,
             secrets: secrets?,
-            body_limit: body_limit?,
+            body_limit,
+            body_budget,
             header_timeout: header_timeout?,
             body_timeout: body_timeout?,
             max_connections: max_connections?,
@@ -64,6 +73,16 @@ impl ReceiverConfig {
             store_timeout: store_timeout?,
         })
     }
+}
+
+/// The longest body could never be read.
+fn over_budget(limit: usize, budget: usize) -> Problem {
+    let (limit_name, budget_name) = (settings::BODY_LIMIT.name, settings::BODY_BUDGET.name);
+    Problem::new(
+        format!("{limit_name}, {budget_name}"),
+        format!("are {limit} and {budget}: one body may be longer than all bodies together"),
+        format!("make {budget_name} at least as large as {limit_name}; 64 times as large is a good start"),
+    )
 }
 
 /// Where a signing secret is found, and how several are written.

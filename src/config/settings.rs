@@ -130,6 +130,8 @@ registry! {
         Concern::Receiver, "Address on which Stripe's webhooks are received");
     BODY_LIMIT = Setting::new("BILLING_SYNC_BODY_LIMIT", "body-limit", ("BYTES", "1048576"),
         Concern::Receiver, "A longer request body is answered 413");
+    BODY_BUDGET = Setting::new("BILLING_SYNC_BODY_BUDGET", "body-budget", ("BYTES", "67108864"),
+        Concern::Receiver, "Most bytes of all request bodies in flight; further ones wait up to two seconds, then 503");
     HEADER_TIMEOUT = Setting::new("BILLING_SYNC_HEADER_TIMEOUT", "header-timeout", ("DURATION", "10s"),
         Concern::Receiver, "Time for a request's head; an idle connection closes after it too");
     BODY_TIMEOUT = Setting::new("BILLING_SYNC_BODY_TIMEOUT", "body-timeout", ("DURATION", "10s"),

@@ -83,6 +83,7 @@ impl From<BodyError> for Answer {
             BodyError::TooLarge => WebhookOutcome::TooLarge,
             BodyError::Slow => WebhookOutcome::Slow,
             BodyError::Aborted => WebhookOutcome::Aborted,
+            BodyError::OverBudget => WebhookOutcome::Busy,
         };
         Self::new(outcome, &error)
     }

@@ -1,4 +1,5 @@
-//! Reads a request's body within a limit of bytes and of time. Called by [`super::door`].
+//! Reads a request's body within a limit of bytes and of time, and no further than the budget for all bodies pays for.
+//! Called by [`super::door`].
 
 use std::time::Duration;
 
@@ -6,8 +7,12 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Incoming};
 use tokio::time::timeout;
 
-/// What is set aside before the first byte, however much the sender announces.
-const FIRST_CAPACITY: usize = 64 * 1024;
+use crate::listener::capacity::{Capacity, Share};
+
+/// Every body has this time before it may end for another.
+const GRACE: Duration = Duration::from_millis(100);
+/// How long a body waits for its part of the budget.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How much of a body that nobody wants is read, and for how long, so that its sender gets to read the answer.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
@@ -22,33 +27,107 @@ pub(super) enum BodyError {
     Slow,
     #[error("the body broke off")]
     Aborted,
+    #[error("too many bytes of bodies at a time (BILLING_SYNC_BODY_BUDGET): try again later")]
+    OverBudget,
 }
 
-/// The whole body, of at most `limit` bytes, announced or not, within `patience`.
-pub(super) async fn read(mut body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, BodyError> {
-    let read = timeout(patience, collect(&mut body, limit)).await.unwrap_or(Err(BodyError::Slow));
-    if read == Err(BodyError::TooLarge) {
-        linger(body);
-    }
-    read
+/// Reads bodies.
+#[derive(Debug)]
+pub(super) struct Bodies {
+    budget: Capacity,
+    limit: usize,
+    patience: Duration,
 }
 
-async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, BodyError> {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Err(BodyError::TooLarge);
+/// A whole body, and the part of the budget that pays for it.
+#[derive(Debug)]
+pub(super) struct Payload {
+    bytes: Vec<u8>,
+    share: Option<Share>,
+}
+
+impl Bodies {
+    /// At most `budget` bytes at a time, and `limit` of one body, which has to arrive within `patience`.
+    pub(super) fn new(budget: usize, limit: usize, patience: Duration) -> Self {
+        Self { budget: Capacity::new(budget, GRACE), limit, patience }
     }
-    let mut bytes = Vec::with_capacity(announced.min(FIRST_CAPACITY));
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| BodyError::Aborted)?;
-        // the other kind of frame is trailers, which nobody signs
-        let Some(data) = frame.data_ref() else { continue };
-        if bytes.len() + data.len() > limit {
+
+    /// The whole body, announced or not.
+    pub(super) async fn read(&self, mut body: Incoming) -> Result<Payload, BodyError> {
+        let read = timeout(self.patience, self.collect(&mut body)).await.unwrap_or(Err(BodyError::Slow));
+        if matches!(read, Err(BodyError::TooLarge | BodyError::OverBudget)) {
+            linger(body);
+        }
+        read
+    }
+
+    async fn collect(&self, body: &mut Incoming) -> Result<Payload, BodyError> {
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > self.limit {
             return Err(BodyError::TooLarge);
         }
-        bytes.extend_from_slice(data);
+        let mut payload = Payload { bytes: Vec::new(), share: None };
+        while let Some(frame) = payload.while_paid(body.frame()).await? {
+            let frame = frame.map_err(|_| BodyError::Aborted)?;
+            // the other kind of frame is trailers, which nobody signs
+            let Some(data) = frame.data_ref() else { continue };
+            let length = payload.bytes.len() + data.len();
+            if length > self.limit {
+                return Err(BodyError::TooLarge);
+            }
+            payload.make_room(length, self).await?;
+            payload.bytes.extend_from_slice(data);
+        }
+        Ok(payload)
     }
-    Ok(bytes.into())
+}
+
+impl Payload {
+    /// Pays for a body of `length` bytes before the memory is taken.
+    async fn make_room(&mut self, length: usize, bodies: &Bodies) -> Result<(), BodyError> {
+        let paid = self.bytes.capacity();
+        if length <= paid {
+            return Ok(());
+        }
+        // not more than twice what has arrived, whatever was announced
+        let capacity = length.max((2 * paid).min(bodies.limit));
+        let pay = async {
+            if let Some(share) = &mut self.share {
+                return share.grow(capacity - paid).await.ok();
+            }
+            self.share = Some(bodies.budget.take(capacity, None).await);
+            Some(())
+        };
+        timeout(LONGEST_WAIT, pay).await.ok().flatten().ok_or(BodyError::OverBudget)?;
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+        Ok(())
+    }
+
+    /// Waits for more, unless the share ends for another body.
+    async fn while_paid<T>(&self, more: impl Future<Output = T>) -> Result<T, BodyError> {
+        match &self.share {
+            Some(share) => share.end().run_until_cancelled(more).await.ok_or(BodyError::OverBudget),
+            None => Ok(more.await),
+        }
+    }
+
+    /// Says that the body is authenticated: it does not end for others from now on.
+    pub(super) fn keep(&self) {
+        if let Some(share) = &self.share {
+            share.keep();
+        }
+    }
+
+    /// Its bytes. They are paid for until the last copy is dropped.
+    pub(super) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Reads on for a moment and throws away.

@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response};
 
 use super::answer::Answer;
 use super::batch::Queue;
+use super::body::Bodies;
 use super::diagnosis::{self, Watch};
 use super::signature::SignatureError;
 use super::{body, signature};
@@ -31,8 +32,7 @@ pub const PATH: &str = "/webhooks/stripe";
 pub(super) struct Door {
     pub(super) secrets: Vec<WebhookSecret>,
     pub(super) watch: Mutex<Watch>,
-    pub(super) body_limit: usize,
-    pub(super) body_timeout: Duration,
+    pub(super) bodies: Bodies,
     pub(super) queue: Queue,
     pub(super) metrics: Arc<Instance>,
 }
@@ -60,15 +60,16 @@ impl Door {
             body::linger(body);
             return Err(answer);
         }
-        let payload = body::read(body, self.body_limit, self.body_timeout).await?;
+        let payload = self.bodies.read(body).await?;
         let header = signature_header(&head.headers);
         let now = clock::now().unix_timestamp();
-        let verified = signature::verify(&header, &payload, &self.secrets, now);
-        self.diagnose(verified, &head.headers, &payload, now);
+        let verified = signature::verify(&header, payload.as_ref(), &self.secrets, now);
+        self.diagnose(verified, &head.headers, payload.as_ref(), now);
         verified?;
         in_flight.authenticated();
-        let envelope = envelope::read(&payload)?;
-        Ok(self.queue.store(Incoming { envelope, payload }).await.into())
+        payload.keep();
+        let envelope = envelope::read(payload.as_ref())?;
+        Ok(self.queue.store(Incoming { envelope, payload: payload.into_bytes() }).await.into())
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::body::Bodies;
 use super::door::Door;
 use super::{batch, notify};
 use crate::config::receiver::ReceiverConfig;
@@ -69,8 +70,7 @@ impl Receiver {
         let door = Door {
             secrets: config.secrets.clone(),
             watch: Mutex::default(),
-            body_limit: config.body_limit,
-            body_timeout: config.body_timeout,
+            bodies: Bodies::new(config.body_budget, config.body_limit, config.body_timeout),
             queue,
             metrics,
         };

@@ -75,6 +75,7 @@ pub(crate) fn receiver_config() -> ReceiverConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         secrets: vec![WebhookSecret::new(SECRET).unwrap()],
         body_limit: 1024 * 1024,
+        body_budget: 64 * 1024 * 1024,
         header_timeout: Duration::from_secs(5),
         body_timeout: Duration::from_secs(5),
         max_connections: 512,

@@ -148,6 +148,13 @@ impl Server {
         value.unwrap_or_else(|| panic!("{series} is not among the metrics")).parse().unwrap()
     }
 
+    /// The most memory that the process has had, in MB.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// The address of the ops listener.
     pub(crate) fn ops(&self) -> SocketAddr {
         self.ops

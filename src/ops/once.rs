@@ -1,0 +1,63 @@
+//! Work that several requests ask for at the same time is done once, and all of them get its result.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::OnceCell;
+
+/// Work of one kind. What comes after its end begins anew.
+#[derive(Debug)]
+pub(super) struct AtOnce<T>(Mutex<Weak<OnceCell<T>>>);
+
+impl<T> Default for AtOnce<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> AtOnce<T> {
+    /// Waits for the work that is being done already, else does `work`. Where the one who does it goes away, another of
+    /// those who wait does it.
+    pub(super) async fn run(&self, work: impl Future<Output = T>) -> T {
+        let result = self.current();
+        result.get_or_init(|| work).await.clone()
+    }
+
+    fn current(&self) -> Arc<OnceCell<T>> {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = current.upgrade().filter(|result| !result.initialized()) {
+            return result;
+        }
+        let result = Arc::new(OnceCell::new());
+        *current = Arc::downgrade(&result);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    async fn slow(result: u32) -> u32 {
+        sleep(Duration::from_millis(50)).await;
+        result
+    }
+
+    #[tokio::test]
+    async fn those_who_come_during_the_work_get_its_result_and_the_next_begins_anew() {
+        let work = AtOnce::default();
+        assert_eq!(tokio::join!(work.run(slow(1)), work.run(slow(2)), work.run(slow(3))), (1, 1, 1));
+        assert_eq!(work.run(slow(4)).await, 4);
+    }
+
+    #[tokio::test]
+    async fn where_the_one_who_works_goes_away_another_does_it() {
+        let work = AtOnce::default();
+        let (gone, done) = tokio::join!(timeout(Duration::from_millis(10), work.run(slow(1))), work.run(slow(2)));
+        assert!(gone.is_err());
+        assert_eq!(done, 2);
+    }
+}
