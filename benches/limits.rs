@@ -42,7 +42,7 @@ struct Args {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    let (cluster, _dir) = support::cluster().await;
+    let (cluster, _dir) = support::cluster(&[]).await;
     let mut conn = cluster.connect_options().connect().await.unwrap();
     migrations::run(&mut conn).await.unwrap();
 

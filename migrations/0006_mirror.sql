@@ -18,7 +18,9 @@ CREATE TABLE billing.stripe_objects (
     CONSTRAINT stripe_objects_says_something CHECK (content IS NOT NULL OR deleted_at IS NOT NULL)
 );
 
-CREATE INDEX stripe_objects_customer ON billing.stripe_objects (account, customer_id, object_type);
+-- An index begins with the column that decides: with the account in front, it could pass for the key on a table without
+-- statistics, and every look-up would read all objects of the account.
+CREATE INDEX stripe_objects_customer ON billing.stripe_objects (customer_id, account, object_type);
 
 COMMENT ON TABLE billing.stripe_objects IS 'The newest known raw JSON of each Stripe object that rows are made from. Everything in the synced tables can be computed again from here.';
 COMMENT ON COLUMN billing.stripe_objects.account IS 'Connected account; empty for the account itself.';

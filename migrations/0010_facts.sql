@@ -12,8 +12,8 @@ CREATE TABLE billing.charge_facts (
     succeeded boolean NOT NULL DEFAULT false,
     PRIMARY KEY (account, charge_id)
 );
-CREATE INDEX charge_facts_payment_intent ON billing.charge_facts (account, payment_intent_id);
-CREATE INDEX charge_facts_customer ON billing.charge_facts (account, customer_id) WHERE sepa;
+CREATE INDEX charge_facts_payment_intent ON billing.charge_facts (payment_intent_id, account);
+CREATE INDEX charge_facts_customer ON billing.charge_facts (customer_id, account) WHERE sepa;
 
 COMMENT ON TABLE billing.charge_facts IS 'What is known of each charge, from every event and read that told of it. A value once known stays.';
 COMMENT ON COLUMN billing.charge_facts.account IS 'Connected account; empty for the account itself.';
@@ -33,7 +33,7 @@ CREATE TABLE billing.payment_facts (
     payment_id text COLLATE "C" NOT NULL,
     PRIMARY KEY (account, invoice_id, payment_type, payment_id)
 );
-CREATE INDEX payment_facts_payment ON billing.payment_facts (account, payment_type, payment_id);
+CREATE INDEX payment_facts_payment ON billing.payment_facts (payment_id, payment_type, account);
 
 COMMENT ON TABLE billing.payment_facts IS 'Which payment intents and charges were made for which invoice. Since 2025-03-31.basil only invoice payments tell it.';
 COMMENT ON COLUMN billing.payment_facts.account IS 'Connected account; empty for the account itself.';
@@ -48,7 +48,7 @@ CREATE TABLE billing.invoice_facts (
     paid_at timestamptz,
     PRIMARY KEY (account, invoice_id)
 );
-CREATE INDEX invoice_facts_subscription ON billing.invoice_facts (account, subscription_id);
+CREATE INDEX invoice_facts_subscription ON billing.invoice_facts (subscription_id, account);
 
 COMMENT ON TABLE billing.invoice_facts IS 'What is known of each invoice, from every event and read that told of it. A value once known stays.';
 COMMENT ON COLUMN billing.invoice_facts.account IS 'Connected account; empty for the account itself.';
@@ -64,7 +64,7 @@ CREATE TABLE billing.dispute_facts (
     won boolean NOT NULL DEFAULT false,
     PRIMARY KEY (account, dispute_id)
 );
-CREATE INDEX dispute_facts_charge ON billing.dispute_facts (account, charge_id);
+CREATE INDEX dispute_facts_charge ON billing.dispute_facts (charge_id, account);
 
 COMMENT ON TABLE billing.dispute_facts IS 'Disputes of charges.';
 COMMENT ON COLUMN billing.dispute_facts.account IS 'Connected account; empty for the account itself.';

@@ -26,7 +26,10 @@ BEGIN
     INSERT INTO billing.unknown_customers (billing_contact_id)
     SELECT DISTINCT s.billing_contact_id FROM made AS s
     -- under Accounts v2 an account stands in the customer's place, and has no contact
-    WHERE s.stripe_customer_id NOT LIKE 'acct\_%' AND NOT EXISTS (SELECT FROM billing.billing_contacts AS c WHERE c.id = s.billing_contact_id)
+    LEFT JOIN LATERAL (
+        SELECT true AS is_there FROM billing.billing_contacts AS c WHERE c.id = s.billing_contact_id OFFSET 0
+    ) AS known ON true
+    WHERE s.stripe_customer_id NOT LIKE 'acct\_%' AND known.is_there IS NULL
     ORDER BY s.billing_contact_id
     ON CONFLICT DO NOTHING;
     RETURN NULL;

@@ -55,7 +55,7 @@ struct Ran {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    let (cluster, _dir) = support::cluster().await;
+    let (cluster, _dir) = support::cluster(&[]).await;
 
     writing(&cluster, &args).await;
     budget(&cluster, &args).await;

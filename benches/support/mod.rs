@@ -8,20 +8,22 @@ use billing_sync::embedded::{Cluster, Options};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tempfile::TempDir;
 
-/// Starts it, and says which it is. It lives in the folder, which goes with it.
-pub(crate) async fn cluster() -> (Cluster, TempDir) {
+/// Starts it with these settings, each as `name=value`, and says which it is. It lives in the folder, which goes with it.
+pub(crate) async fn cluster(settings: &[String]) -> (Cluster, TempDir) {
     let dir = tempfile::Builder::new().prefix("billing-sync-bench-").tempdir().unwrap();
     // as root the server runs as another user, who has to pass
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    let cluster = Cluster::start(&options(&dir)).await.unwrap();
-    println!("PostgreSQL {}, default settings\n", cluster.version());
+    let cluster = Cluster::start(&options(&dir, settings)).await.unwrap();
+    println!("PostgreSQL {}, default settings {}\n", cluster.version(), settings.join(" "));
     (cluster, dir)
 }
 
 #[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
-fn options(dir: &TempDir) -> Options {
+fn options(dir: &TempDir, settings: &[String]) -> Options {
     let search_path = std::env::var("PATH").unwrap_or_default();
-    Options { data_dir: dir.path().join("data"), pg_bin: None, search_path, settings: Vec::new() }
+    let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
+    let settings = settings.iter().map(pair).collect();
+    Options { data_dir: dir.path().join("data"), pg_bin: None, search_path, settings }
 }
 
 /// Runs statements, and says how long they took.

@@ -35,7 +35,9 @@ pub async fn acquire(conn: &mut PgConnection, keys: &BTreeSet<ObjectKey>) -> Res
     .await?;
     sqlx::query!(
         "-- locks.acquire
-        SELECT key FROM billing.locks WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE",
+        SELECT held.key
+        FROM unnest($1::text[]) AS name
+        CROSS JOIN LATERAL (SELECT l.key FROM billing.locks AS l WHERE l.key = name FOR UPDATE) AS held",
         &names
     )
     .fetch_all(conn)

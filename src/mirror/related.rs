@@ -55,13 +55,16 @@ pub async fn customers_around(
         SELECT o.account AS "account!", o.object_type AS "object_type!", o.object_id AS "object_id!",
             o.customer_id AS "customer_id!"
         FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (account, object_type, object_id)
-        JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
+        CROSS JOIN LATERAL (
+            SELECT * FROM billing.stripe_objects AS o
+            WHERE o.account = asked.account AND o.object_type = asked.object_type AND o.object_id = asked.object_id
+            OFFSET 0
+        ) AS o
         WHERE o.customer_id IS NOT NULL
         UNION
         SELECT held.account, held.object_type, held.object_id, holder.customer_id
         FROM unnest($4::text[], $5::text[], $6::text[]) AS held (account, object_type, object_id)
-        -- one look into the index for each, and nothing else to go by: taken for a join, some hundred of them read the
-        -- whole mirror, and with the account beside it each reads all objects of that
+        -- nothing but the reference to go by: with the account beside it each look-up reads all objects of that
         CROSS JOIN LATERAL (
             SELECT o.account, o.customer_id
             FROM billing.stripe_objects AS o
@@ -104,7 +107,13 @@ pub async fn of_customers(
         SELECT asked.place AS "place!", o.account, o.object_type, o.object_id
         FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
             AS asked (account, customer_id, object_type, place)
-        JOIN billing.stripe_objects AS o USING (account, customer_id, object_type)"#,
+        CROSS JOIN LATERAL (
+            SELECT o.account, o.object_type, o.object_id
+            FROM billing.stripe_objects AS o
+            WHERE o.customer_id = asked.customer_id
+            OFFSET 0
+        ) AS o
+        WHERE o.account = asked.account AND o.object_type = asked.object_type"#,
         &accounts,
         &customers,
         &types
@@ -133,7 +142,6 @@ pub async fn naming(
         r#"-- mirror.naming
         SELECT asked.place AS "place!", o.account, o.object_type, o.object_id
         FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (account, ref, object_type, place)
-        -- one look into the index for each, as above
         CROSS JOIN LATERAL (
             SELECT found.account, found.object_type, found.object_id
             FROM billing.stripe_objects AS found

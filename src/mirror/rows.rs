@@ -156,7 +156,11 @@ pub async fn load(
                o.circuit, o.refs, o.expansion, o.expansion_version, o.expansion_stale_after, o.deleted_at, o.revived_at,
                o.missing_at
         FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (account, object_type, object_id)
-        JOIN billing.stripe_objects AS o USING (account, object_type, object_id)",
+        CROSS JOIN LATERAL (
+            SELECT * FROM billing.stripe_objects AS o
+            WHERE o.account = asked.account AND o.object_type = asked.object_type AND o.object_id = asked.object_id
+            OFFSET 0
+        ) AS o",
         &accounts,
         &types,
         &ids
@@ -183,7 +187,11 @@ pub async fn known_since(
         "-- mirror.known_since
         SELECT o.account, o.object_type, o.object_id
         FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (account, object_type, object_id)
-        JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
+        CROSS JOIN LATERAL (
+            SELECT * FROM billing.stripe_objects AS o
+            WHERE o.account = asked.account AND o.object_type = asked.object_type AND o.object_id = asked.object_id
+            OFFSET 0
+        ) AS o
         WHERE o.version >= $4 AND o.origin <> 'copy'",
         &accounts,
         &types,

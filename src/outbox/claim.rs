@@ -77,17 +77,20 @@ pub async fn batch(conn: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, 
             FOR UPDATE SKIP LOCKED
         ), sized AS (
             -- the length is in the row's header: nothing is read for it
-            SELECT event_id, created, row_number() OVER oldest_first AS place,
+            SELECT c.*, e.payload, row_number() OVER oldest_first AS place,
                    sum(octet_length(e.payload)) OVER oldest_first AS bytes
-            FROM claimed LEFT JOIN billing.events AS e USING (event_id, created)
-            WINDOW oldest_first AS (ORDER BY run_at, event_id ROWS UNBOUNDED PRECEDING)
+            FROM claimed AS c
+            LEFT JOIN LATERAL (
+                SELECT e.payload FROM billing.events AS e
+                WHERE e.event_id = c.event_id AND e.created = c.created
+                OFFSET 0
+            ) AS e ON true
+            WINDOW oldest_first AS (ORDER BY c.run_at, c.event_id ROWS UNBOUNDED PRECEDING)
         )
-        SELECT c.event_id, c.created, c.type AS event_type, c.format, c.object_type, c.object_id, c.account,
-               c.livemode, e.payload AS "payload?"
-        FROM sized AS s
-        JOIN claimed AS c USING (event_id, created)
-        LEFT JOIN billing.events AS e USING (event_id, created)
-        WHERE s.place = 1 OR s.bytes IS NULL OR s.bytes <= $2"#,
+        SELECT event_id AS "event_id!", created AS "created!", type AS "event_type!", format AS "format!", object_type,
+               object_id, account AS "account!", livemode, payload AS "payload?"
+        FROM sized
+        WHERE place = 1 OR bytes IS NULL OR bytes <= $2"#,
         limit,
         MAX_BATCH_BYTES
     )

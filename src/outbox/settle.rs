@@ -30,10 +30,19 @@ pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
         settlements.iter().map(|one| one.reason.map(|reason| reason.as_str().to_owned())).collect();
     let rows = sqlx::query!(
         r#"-- outbox.done
-        UPDATE billing.outbox AS o SET
-            state = 'done', outcome = k.outcome, reason = k.reason, finished_at = clock_timestamp(), last_error = NULL
+        -- an upsert, because it finds each row by its key whatever is known of the table; it never inserts
+        INSERT INTO billing.outbox AS o (event_id, created, type, format, state, outcome, reason, finished_at)
+        SELECT k.event_id, k.created, held.type, held.format, 'done', k.outcome, k.reason, clock_timestamp()
         FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[]) AS k (event_id, created, outcome, reason)
-        WHERE o.event_id = k.event_id AND o.created = k.created AND o.state = 'pending'
+        CROSS JOIN LATERAL (
+            SELECT h.type, h.format FROM billing.outbox AS h
+            WHERE h.event_id = k.event_id AND h.created = k.created
+            OFFSET 0
+        ) AS held
+        ON CONFLICT (event_id, created) DO UPDATE SET
+            state = excluded.state, outcome = excluded.outcome, reason = excluded.reason,
+            finished_at = excluded.finished_at, last_error = NULL
+        WHERE o.state = 'pending'
         RETURNING o.event_id, o.created, extract(epoch FROM clock_timestamp() - o.received_at)::float8 AS "delay!""#,
         &ids,
         &createds,

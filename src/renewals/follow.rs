@@ -27,8 +27,11 @@ pub async fn timeline(conn: &mut PgConnection, grown: &BTreeMap<ObjectKey, Offse
         INSERT INTO billing.limit_changes (subscription_id, since)
         SELECT s.id, grown.since
         FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS grown (account, subscription_id, since)
-        JOIN billing.subscriptions AS s
-            ON s.account = grown.account AND s.stripe_subscription_id = grown.subscription_id
+        CROSS JOIN LATERAL (
+            SELECT s.id FROM billing.subscriptions AS s
+            WHERE s.account = grown.account AND s.stripe_subscription_id = grown.subscription_id
+            OFFSET 0
+        ) AS s
         WHERE EXISTS (SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = s.id)",
         &accounts,
         &ids,

@@ -14,7 +14,8 @@ macro_rules! upsert {
             WITH incoming AS MATERIALIZED (
                 SELECT * FROM json_populate_recordset(NULL::billing.", $table, ", $1::text::json)
             ), old AS MATERIALIZED (
-                SELECT t.id, to_jsonb(t) AS row FROM billing.", $table, " AS t JOIN incoming USING (id)
+                SELECT t.id, to_jsonb(t) AS row FROM incoming
+                CROSS JOIN LATERAL (SELECT * FROM billing.", $table, " AS t WHERE t.id = incoming.id OFFSET 0) AS t
             ), written AS (
                 INSERT INTO billing.", $table, " AS t (", stringify!($first), $(", ", stringify!($column),)* ")
                 SELECT ", stringify!($first), $(", ", stringify!($column),)* " FROM incoming ORDER BY id

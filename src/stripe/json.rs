@@ -4,7 +4,7 @@
 //! brackets) fail a whole event. Here such a value is bytes until somebody asks for it, and then it is `None`.
 //! PURE; called by the views, the envelope and the walk.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -25,7 +25,7 @@ impl<'de> Deserialize<'de> for Text {
                 f.write_str("a string")
             }
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Text, E> {
-                Ok(Text(String::from_utf8_lossy(bytes).replace('\0', "\u{FFFD}")))
+                Ok(Text(readable(bytes)))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
                 self.visit_bytes(text.as_bytes())
@@ -34,6 +34,10 @@ impl<'de> Deserialize<'de> for Text {
         // as bytes, because serde_json refuses a lone surrogate only where a `str` is asked for
         deserializer.deserialize_bytes(TextVisitor)
     }
+}
+
+fn readable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "\u{FFFD}")
 }
 
 /// Looks for one member of an object, of duplicates the last, and makes nothing of the others: most of what is read of an
@@ -62,6 +66,49 @@ impl<'de> Visitor<'de> for Member<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+/// All members of an object, in the order of the text.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(Cow<'de, str>, Json<'de>)>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(32);
+        while let Some(key) = map.next_key::<Name<'de>>()? {
+            members.push((key.0, Json(map.next_value()?)));
+        }
+        Ok(members)
+    }
+}
+
+/// A key, borrowed from the text unless it holds an escape.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Name<'de>, E> {
+                match std::str::from_utf8(bytes) {
+                    // without an escape there is no NUL in it
+                    Ok(text) => Ok(Name(Cow::Borrowed(text))),
+                    Err(_) => self.visit_bytes(bytes),
+                }
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(readable(bytes))))
+            }
+        }
+        deserializer.deserialize_bytes(NameVisitor)
     }
 }
 
@@ -120,8 +167,14 @@ impl<'a> Json<'a> {
         if !self.raw().starts_with('{') {
             return None;
         }
-        let members: BTreeMap<Text, &'a RawValue> = serde_json::from_str(self.raw()).ok()?;
-        Some(Object(members.into_iter().map(|(key, value)| (key.0, Json(value))).collect()))
+        let mut json = serde_json::Deserializer::from_str(self.raw());
+        let mut members = json.deserialize_map(Members).ok()?;
+        members.sort_by(|one, other| one.0.cmp(&other.0));
+        // the sort is stable, so the last of one key is the last in the text
+        members.reverse();
+        members.dedup_by(|earlier, later| earlier.0 == later.0);
+        members.reverse();
+        Some(Object(members))
     }
 
     /// The elements of an array; `None` for anything else.
@@ -170,18 +223,21 @@ impl fmt::Debug for Json<'_> {
 }
 
 /// The members of one JSON object, one level deep.
+///
+/// Sorted by key, each key once.
 #[derive(Debug, Clone, Default)]
-pub struct Object<'a>(BTreeMap<String, Json<'a>>);
+pub struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl<'a> Object<'a> {
     /// The member, or null.
     pub fn get(&self, key: &str) -> Json<'a> {
-        self.0.get(key).copied().unwrap_or(Json::NULL)
+        let place = self.0.binary_search_by(|(name, _)| name.as_ref().cmp(key));
+        place.map_or(Json::NULL, |place| self.0[place].1)
     }
 
     /// Keys and values in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), *value))
+        self.0.iter().map(|(key, value)| (key.as_ref(), *value))
     }
 }
 

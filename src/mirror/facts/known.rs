@@ -26,24 +26,46 @@ pub async fn payments(
         WITH made AS (
             SELECT asked.place, asked.account, i.paid_at, p.payment_type, p.payment_id
             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (account, subscription_id, place)
-            JOIN billing.invoice_facts AS i USING (account, subscription_id)
-            JOIN billing.payment_facts AS p USING (account, invoice_id)
+            CROSS JOIN LATERAL (
+                SELECT i.account, i.invoice_id, i.paid_at FROM billing.invoice_facts AS i
+                WHERE i.subscription_id = asked.subscription_id
+                OFFSET 0
+            ) AS i
+            CROSS JOIN LATERAL (
+                SELECT p.payment_type, p.payment_id FROM billing.payment_facts AS p
+                WHERE p.account = asked.account AND p.invoice_id = i.invoice_id
+                OFFSET 0
+            ) AS p
+            WHERE i.account = asked.account
         ), charged AS (
             SELECT made.place, made.paid_at, c.*
-            FROM made JOIN billing.charge_facts AS c ON c.account = made.account AND c.charge_id = made.payment_id
+            FROM made
+            CROSS JOIN LATERAL (
+                SELECT * FROM billing.charge_facts AS c
+                WHERE c.account = made.account AND c.charge_id = made.payment_id
+                OFFSET 0
+            ) AS c
             WHERE made.payment_type = 'charge'
             UNION
             SELECT made.place, made.paid_at, c.*
             FROM made
-            JOIN billing.charge_facts AS c ON c.account = made.account AND c.payment_intent_id = made.payment_id
-            WHERE made.payment_type = 'payment_intent'
+            CROSS JOIN LATERAL (
+                SELECT * FROM billing.charge_facts AS c
+                WHERE c.payment_intent_id = made.payment_id
+                OFFSET 0
+            ) AS c
+            WHERE made.payment_type = 'payment_intent' AND c.account = made.account
         )
         SELECT c.place AS "place!", c.charge_id AS "charge_id!",
             min(COALESCE(c.charged_at, c.told_at)) AS "created!", bool_or(c.sepa) AS "sepa!",
             bool_or(c.failed) AS "failed!", bool_or(c.succeeded) AS "succeeded!", max(c.paid_at) AS paid_at,
             array_agg(DISTINCT d.disputed_at) FILTER (WHERE NOT d.won) AS "disputed_at: Vec<OffsetDateTime>"
         FROM charged AS c
-        LEFT JOIN billing.dispute_facts AS d ON d.account = c.account AND d.charge_id = c.charge_id
+        LEFT JOIN LATERAL (
+            SELECT d.account, d.disputed_at, d.won FROM billing.dispute_facts AS d
+            WHERE d.charge_id = c.charge_id
+            OFFSET 0
+        ) AS d ON d.account = c.account
         GROUP BY c.place, c.charge_id
         ORDER BY 1, 2"#,
         &accounts,
@@ -90,14 +112,23 @@ pub async fn wanted(
                 SELECT FROM billing.dispute_facts AS d WHERE d.account = c.account AND d.charge_id = c.charge_id
             ) AS counts
             FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
-            JOIN billing.charge_facts AS c USING (account, customer_id)
-            WHERE c.sepa
+            CROSS JOIN LATERAL (
+                SELECT * FROM billing.charge_facts AS c
+                WHERE c.customer_id = asked.customer_id AND c.sepa
+                OFFSET 0
+            ) AS c
+            WHERE c.account = asked.account
         ), billed AS (
             SELECT d.account, d.payment_intent_id, p.invoice_id
             FROM debits AS d
-            LEFT JOIN billing.payment_facts AS p ON p.account = d.account
-                AND ((p.payment_type = 'charge' AND p.payment_id = d.charge_id)
-                    OR (p.payment_type = 'payment_intent' AND p.payment_id = d.payment_intent_id))
+            LEFT JOIN LATERAL (
+                SELECT p.account, p.invoice_id FROM billing.payment_facts AS p
+                WHERE p.payment_id = d.charge_id AND p.payment_type = 'charge'
+                UNION ALL
+                SELECT p.account, p.invoice_id FROM billing.payment_facts AS p
+                WHERE p.payment_id = d.payment_intent_id AND p.payment_type = 'payment_intent'
+                OFFSET 0
+            ) AS p ON p.account = d.account
             WHERE d.counts
         ), wanted AS (
             SELECT account, 'payment_intent' AS object_type, payment_intent_id AS object_id
@@ -114,12 +145,21 @@ pub async fn wanted(
             UNION
             SELECT asked.account, 'charge', asked.charge_id
             FROM unnest($3::text[], $4::text[]) AS asked (account, charge_id)
-            LEFT JOIN billing.charge_facts AS c USING (account, charge_id)
+            LEFT JOIN LATERAL (
+                SELECT c.charged_at FROM billing.charge_facts AS c
+                WHERE c.account = asked.account AND c.charge_id = asked.charge_id
+                OFFSET 0
+            ) AS c ON true
             WHERE c.charged_at IS NULL
         )
         SELECT wanted.account AS "account!", wanted.object_type AS "object_type!", wanted.object_id AS "object_id!"
         FROM wanted
-        LEFT JOIN billing.stripe_objects AS o USING (account, object_type, object_id)
+        LEFT JOIN LATERAL (
+            SELECT o.missing_at, o.expansion, o.expansion_version, o.expansion_stale_after
+            FROM billing.stripe_objects AS o
+            WHERE o.account = wanted.account AND o.object_type = wanted.object_type AND o.object_id = wanted.object_id
+            OFFSET 0
+        ) AS o ON true
         WHERE o.missing_at IS NULL
             AND (o.expansion IS NULL OR o.expansion_version < o.expansion_stale_after)"#,
         &accounts,

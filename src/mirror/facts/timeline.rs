@@ -124,8 +124,11 @@ async fn schedule(
                 coalesce(billing.scheduled_at(c.account, c.subscription_id, c.stated_at, c.price_ids, c.quantities), c.stated_at)
                     AS effective_from
             FROM unnest($1::text[], $2::text[]) AS grown (account, subscription_id)
-            JOIN billing.subscription_timeline AS c USING (account, subscription_id)
-            WHERE c.may_be_scheduled
+            CROSS JOIN LATERAL (
+                SELECT * FROM billing.subscription_timeline AS c
+                WHERE c.account = grown.account AND c.subscription_id = grown.subscription_id AND c.may_be_scheduled
+                OFFSET 0
+            ) AS c
         ) AS due
         WHERE t.account = due.account AND t.subscription_id = due.subscription_id AND t.stated_at = due.stated_at
             AND t.source = due.source AND t.effective_from <> due.effective_from
@@ -164,7 +167,12 @@ async fn differing(conn: &mut PgConnection, added: &[Added]) -> Result<Vec<bool>
                 t.billing_cycle_anchor, t.anchor_day) AS "differs!"
         FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[]) WITH ORDINALITY
             AS added (account, subscription_id, stated_at, source, number)
-        JOIN billing.subscription_timeline AS t USING (account, subscription_id, stated_at, source)
+        CROSS JOIN LATERAL (
+            SELECT * FROM billing.subscription_timeline AS t
+            WHERE t.account = added.account AND t.subscription_id = added.subscription_id
+                AND t.stated_at = added.stated_at AND t.source = added.source
+            OFFSET 0
+        ) AS t
         LEFT JOIN LATERAL (
             SELECT b.* FROM billing.subscription_timeline AS b
             WHERE b.account = t.account AND b.subscription_id = t.subscription_id
@@ -196,8 +204,12 @@ async fn shared_seconds(
             FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS added (account, subscription_id, since)
             GROUP BY account, subscription_id
         ) AS grown
-        JOIN billing.subscription_timeline AS t ON t.account = grown.account
-            AND t.subscription_id = grown.subscription_id AND t.stated_at >= grown.since AND t.source <> 'read'
+        CROSS JOIN LATERAL (
+            SELECT * FROM billing.subscription_timeline AS t
+            WHERE t.account = grown.account AND t.subscription_id = grown.subscription_id
+                AND t.stated_at >= grown.since AND t.source <> 'read'
+            OFFSET 0
+        ) AS t
         GROUP BY t.account, t.subscription_id, t.stated_at
         HAVING count(DISTINCT (t.status, t.payment_paused, t.ended_at, t.price_ids, t.quantities, t.start_date,
             t.billing_cycle_anchor, t.anchor_day)) > 1",

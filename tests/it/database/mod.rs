@@ -6,4 +6,5 @@ mod encoding;
 mod ground;
 mod hostile;
 mod jit;
+mod plans;
 mod read_only;
