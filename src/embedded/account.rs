@@ -96,6 +96,7 @@ impl Account {
 }
 
 /// Who called `sudo`. Only root could have set this for root.
+#[expect(clippy::disallowed_methods, reason = "set by sudo: no setting, and no value of it is an error")]
 fn caller() -> Option<u32> {
     std::env::var("SUDO_UID").ok()?.parse().ok().filter(|_| Account::must_drop())
 }
