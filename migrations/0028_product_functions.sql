@@ -21,6 +21,37 @@ $$;
 
 COMMENT ON FUNCTION billing.is_behind(uuid, timestamptz) IS 'A renewal of the subscription is due, or something about it is not in its balances yet.';
 
+CREATE FUNCTION billing.course_or_stored(subscription_id uuid, until timestamptz) RETURNS TABLE (
+    limit_key text, kind text, period_start timestamptz, period_end timestamptz, is_over boolean, outcome text,
+    price_ids text[], quantities bigint[], amounts bigint[], included bigint, spillover bigint, used bigint, bonus_used bigint,
+    spilled_over bigint, expired bigint, is_stored boolean
+) LANGUAGE plpgsql STABLE ROWS 3 AS $$
+#variable_conflict use_column
+BEGIN
+    BEGIN
+        RETURN QUERY
+        SELECT c.limit_key, c.kind, c.period_start, c.period_end, c.is_over, c.outcome, c.price_ids, c.quantities, c.amounts,
+            c.included, c.spillover, c.used, c.bonus_used, c.spilled_over, c.expired, false
+        FROM billing.limit_course(ARRAY[course_or_stored.subscription_id], course_or_stored.until) AS c
+        -- sorted, so that all rows are computed before the first one is returned
+        ORDER BY c.limit_key, c.period_start;
+        RETURN;
+    EXCEPTION WHEN OTHERS THEN
+        -- as in bring_up_isolated: these are no fault of the subscription
+        IF left(SQLSTATE, 2) IN ('08', '40', '42', '53', '55', '57', '58') THEN
+            RAISE;
+        END IF;
+    END;
+    RETURN QUERY
+    SELECT b.limit_key, b.kind, b.period_start, b.renews_at, false, NULL::text, NULL::text[], NULL::bigint[], NULL::bigint[],
+        b.included, b.spillover, b.used, b.bonus_used, NULL::bigint, NULL::bigint, true
+    FROM billing.subscription_limits AS b
+    WHERE b.subscription_id = course_or_stored.subscription_id;
+END
+$$;
+
+COMMENT ON FUNCTION billing.course_or_stored(uuid, timestamptz) IS 'limit_course of one subscription; where that fails, the stored balances as its open periods, so that a view of many subscriptions answers for the others. Failures that are no fault of the subscription are raised.';
+
 CREATE FUNCTION billing.limits_now(subscription_id uuid) RETURNS TABLE (
     limit_key text, kind text, included bigint, spillover bigint, bonus bigint, used bigint, bonus_used bigint,
     available bigint, period_start timestamptz, renews_at timestamptz
@@ -32,10 +63,12 @@ BEGIN
     IF billing.is_behind(limits_now.subscription_id, now_at) THEN
         RETURN QUERY
         SELECT c.limit_key, c.kind, c.included, c.spillover, c.bonus_used + coalesce(w.amount, 0), c.used, c.bonus_used,
-            billing.left_of_plan(c.included, c.spillover, c.used, c.bonus_used) + coalesce(w.amount, 0),
+            -- consume fails where the balance cannot be computed
+            CASE WHEN c.is_stored THEN 0
+                ELSE billing.left_of_plan(c.included, c.spillover, c.used, c.bonus_used) + coalesce(w.amount, 0) END,
             c.period_start, c.period_end
-        FROM billing.limit_course(ARRAY[limits_now.subscription_id], now_at) AS c
-        JOIN billing.subscriptions AS s ON s.id = c.subscription_id
+        FROM billing.course_or_stored(limits_now.subscription_id, now_at) AS c
+        JOIN billing.subscriptions AS s ON s.id = limits_now.subscription_id
         LEFT JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id AND w.limit_key = c.limit_key
         WHERE NOT c.is_over;
     ELSE
@@ -51,7 +84,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.limits_now(uuid) IS 'The limits of a subscription as of now: renewals that are due count as done, though nothing is written. available is what there would be if the subscription were active; included and available are null where it is unlimited.';
+COMMENT ON FUNCTION billing.limits_now(uuid) IS 'The limits of a subscription as of now: renewals that are due count as done, though nothing is written. available is what there would be if the subscription were active; included and available are null where it is unlimited. Where they cannot be computed it returns the stored balance, of which 0 is available.';
 
 CREATE FUNCTION billing.lock_and_bring_up(subscription_id uuid) RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -260,7 +293,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'What consume would have to give now: null is unlimited, 0 where the subscription is not active or there is none. Raises LM004 where the subscription has no such limit, 22023 bad argument. Writes and locks nothing.';
+COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'What consume would have to give now: null is unlimited, 0 where the subscription is not active, there is none, or its limits cannot be computed. Raises LM004 where the subscription has no such limit, 22023 bad argument. Writes and locks nothing.';
 
 CREATE FUNCTION billing.grant_bonus(workspace_id uuid, limit_key text, amount bigint, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -319,7 +352,7 @@ COMMENT ON COLUMN billing.workspace_limits.spillover IS 'What was left of the mo
 COMMENT ON COLUMN billing.workspace_limits.bonus IS 'The workspace''s bonus, with what of it was used in this period.';
 COMMENT ON COLUMN billing.workspace_limits.used IS 'Used in this period: first of the spillover, then of what is included, then of the bonus.';
 COMMENT ON COLUMN billing.workspace_limits.bonus_used IS 'How much of that was taken from the bonus when it was used.';
-COMMENT ON COLUMN billing.workspace_limits.available IS 'What can still be used: included + spillover - (used - bonus_used), never below 0, and what is left of the bonus (bonus - bonus_used); 0 where it is not active; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.workspace_limits.available IS 'What can still be used: included + spillover - (used - bonus_used), never below 0, and what is left of the bonus (bonus - bonus_used); 0 where it is not active, or where the limits cannot be computed: then the other columns are as they were last stored; null where it is active and unlimited.';
 COMMENT ON COLUMN billing.workspace_limits.period_started_at IS 'When this period began.';
 COMMENT ON COLUMN billing.workspace_limits.limit_renewal_date IS 'When it ends; null where nothing renews any more, and for a capacity.';
 
@@ -334,7 +367,7 @@ WHERE l.limit_key = 'words';
 COMMENT ON VIEW billing.subscription_words IS 'The limit words of each subscription as of now, under the names that it has in the product''s API. Ask for one, or for few.';
 COMMENT ON COLUMN billing.subscription_words.subscription_id IS 'subscriptions.id';
 COMMENT ON COLUMN billing.subscription_words.workspace_id IS 'Its workspace.';
-COMMENT ON COLUMN billing.subscription_words.available_words IS 'What can still be used, as available in workspace_limits: 0 where it is not active; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.subscription_words.available_words IS 'What can still be used, as available in workspace_limits: 0 where it is not active or cannot be computed; null where it is active and unlimited.';
 COMMENT ON COLUMN billing.subscription_words.bonus_words IS 'The workspace''s bonus, with what of it was used in this period.';
 COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset; null where it ends before.';
 COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'What all items include together each period; null where one of them is unlimited.';
@@ -344,6 +377,6 @@ COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last 
 -- functions may be called by everybody unless that is taken away
 REVOKE ALL ON FUNCTION billing.begin_limits(uuid[]), billing.begin_earlier(uuid[]), billing.bring_up(uuid[], timestamptz),
     billing.claim_limits(timestamptz, integer), billing.lock_and_bring_up(uuid), billing.is_behind(uuid, timestamptz),
-    billing.limits_now(uuid),
+    billing.course_or_stored(uuid, timestamptz), billing.limits_now(uuid),
     billing.draw(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint), billing.remaining(uuid, text),
     billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;

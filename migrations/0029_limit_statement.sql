@@ -6,7 +6,7 @@ CREATE FUNCTION billing.limit_periods(subscription_id uuid) RETURNS TABLE (
     spilled_over bigint, expired bigint, corrected_at timestamptz
 ) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH course AS MATERIALIZED (
-        SELECT * FROM billing.limit_course(ARRAY[$1], clock_timestamp())
+        SELECT * FROM billing.course_or_stored($1, clock_timestamp())
     )
     SELECT r.limit_key, 'renewing', r.period_start, r.period_end, true, r.outcome, r.price_ids, r.quantities, r.amounts, r.included,
         r.spillover, r.used, r.bonus_used, r.spilled_over, r.expired, r.corrected_at
@@ -21,7 +21,7 @@ CREATE FUNCTION billing.limit_periods(subscription_id uuid) RETURNS TABLE (
         ON r.subscription_id = $1 AND r.limit_key = c.limit_key AND r.period_start = c.period_start
 $$;
 
-COMMENT ON FUNCTION billing.limit_periods(uuid) IS 'All periods of the limits of a subscription as of now: the ledger, what is due and not written yet, and the open period.';
+COMMENT ON FUNCTION billing.limit_periods(uuid) IS 'All periods of the limits of a subscription as of now: the ledger, what is due and not written yet, and the open period. Where that cannot be computed: the ledger and the stored balance.';
 
 CREATE VIEW billing.limit_statement AS
 SELECT s.workspace_id, s.id AS subscription_id, s.stripe_subscription_id, p.limit_key, p.period_start, p.period_end, p.is_over,

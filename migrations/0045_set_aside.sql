@@ -8,6 +8,15 @@ $$;
 
 COMMENT ON FUNCTION billing.set_aside_renewals() IS 'The subscriptions whose limits could not be renewed. No batch contains them: each is retried individually by its job of the kind renewal.';
 
+CREATE FUNCTION billing.set_aside_renewal(subscription_id uuid, reason text) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO billing.jobs AS j (kind, account, object_type, object_id, attempts, run_at, last_error)
+    SELECT 'renewal', s.account, 'subscription', s.stripe_subscription_id, 1, clock_timestamp() + interval '5 s', left(reason, 500)
+    FROM billing.subscriptions AS s WHERE s.id = $1
+    ON CONFLICT (kind, account, object_type, object_id) DO UPDATE SET last_error = excluded.last_error
+$$;
+
+COMMENT ON FUNCTION billing.set_aside_renewal(uuid, text) IS 'Sets a subscription aside, whose limits could not be renewed for that reason.';
+
 CREATE FUNCTION billing.bring_up_isolated(ids uuid[], until timestamptz) RETURNS TABLE (
     outcome text, limit_key text, renewals bigint, corrections bigint, spilled_over numeric, expired numeric,
     latenesses double precision[]
@@ -38,11 +47,8 @@ BEGIN
         RETURN;
     END IF;
     -- the code and the names only: the message may contain personal data
-    INSERT INTO billing.jobs AS j (kind, account, object_type, object_id, attempts, run_at, last_error)
-    SELECT 'renewal', s.account, 'subscription', s.stripe_subscription_id, 1, clock_timestamp() + interval '5 s', left(concat(
-        'database error ', code, ' at ' || nullif(at_constraint, ''), ' of ' || nullif(at_table, '')), 500)
-    FROM billing.subscriptions AS s WHERE s.id = ids[1]
-    ON CONFLICT (kind, account, object_type, object_id) DO UPDATE SET last_error = excluded.last_error;
+    PERFORM billing.set_aside_renewal(ids[1], concat(
+        'database error ', code, ' at ' || nullif(at_constraint, ''), ' of ' || nullif(at_table, '')));
 END
 $$;
 
@@ -63,4 +69,4 @@ $$;
 
 COMMENT ON FUNCTION billing.try_begin_limits(uuid[]) IS 'begin_limits, unless another session holds the table limit_kinds: then false, and nothing is written. Never waits.';
 
-REVOKE ALL ON FUNCTION billing.set_aside_renewals(), billing.try_begin_limits(uuid[]), billing.bring_up_isolated(uuid[], timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION billing.set_aside_renewals(), billing.set_aside_renewal(uuid, text), billing.try_begin_limits(uuid[]), billing.bring_up_isolated(uuid[], timestamptz) FROM PUBLIC;

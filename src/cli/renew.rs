@@ -134,7 +134,7 @@ impl Args {
         let set_aside = set_aside::hasten(conn).await?;
         let mut done = Told::new(ledger::count_due(conn, self.now).await?);
         let mut held_since: Option<Instant> = None;
-        set_aside::retry_due(conn, set_aside).await?;
+        set_aside::retry_due(conn, set_aside, Duration::MAX).await?;
         loop {
             let mut tx = conn.begin().await?;
             let ids = ledger::claim(&mut tx, self.now, PAGE).await?;

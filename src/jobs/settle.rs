@@ -101,24 +101,26 @@ pub async fn set_aside(
     Ok(())
 }
 
-/// Goes on with a reproject after `position`, unless it was asked for again from the start.
+/// Goes on with a reproject after `position`, unless it was asked for again from the start. `error`: what went wrong with
+/// its own object meanwhile.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn go_on(conn: &mut PgConnection, job: &Job, position: &str) -> Result<(), sqlx::Error> {
+pub async fn go_on(conn: &mut PgConnection, job: &Job, position: &str, error: Option<&str>) -> Result<(), sqlx::Error> {
     let ObjectKey { account, object_type, object_id } = &job.key;
     sqlx::query!(
         "-- jobs.go_on
         UPDATE billing.jobs SET
             position = CASE WHEN generation = $5 THEN $6 END, run_at = clock_timestamp(), attempts = 0,
-            last_error = NULL
+            last_error = $7
         WHERE kind = $1 AND account = $2 AND object_type = $3 AND object_id = $4",
         job.kind.as_str(),
         account,
         object_type,
         object_id,
         job.generation,
-        position
+        position,
+        error
     )
     .execute(conn)
     .await?;

@@ -35,6 +35,12 @@ impl Pace {
         self.behind
     }
 
+    /// After as many subscriptions took longer than a statement may: half of them, or of the size where that is not known.
+    pub(super) fn timed_out(&mut self, count: usize) {
+        let tried = u32::try_from(count).ok().filter(|count| *count > 0).unwrap_or(self.size);
+        self.size = (self.size.min(tried) / 2).max(1);
+    }
+
     /// After `count` subscriptions took so long: at most twice as many, or as few as it takes.
     pub(super) fn took(&mut self, count: usize, time: Duration) {
         let (count, micros) = (u128::try_from(count).unwrap_or_default(), time.as_micros().max(1));
@@ -73,6 +79,18 @@ mod tests {
             pace.took(full, Duration::from_millis(1));
         }
         assert_eq!(pace.size(), 5000);
+    }
+
+    #[test]
+    fn one_that_exceeds_its_time_limit_is_followed_by_half_of_it_down_to_one() {
+        let mut pace = Pace::new();
+        pace.timed_out(0);
+        assert_eq!(pace.size(), 250);
+        pace.timed_out(6);
+        assert_eq!(pace.size(), 3);
+        pace.timed_out(500);
+        pace.timed_out(1);
+        assert_eq!(pace.size(), 1);
     }
 
     #[test]

@@ -34,6 +34,9 @@ const STEP_LIMIT: Duration = Duration::from_mins(1);
 /// Retries in one round of what is set aside, so that healthy subscriptions are not kept waiting.
 const RETRIES: u64 = 20;
 
+/// None of them begins after so long: with one that takes as long as a statement may, a round stays within its time.
+const RETRY_TIME: Duration = Duration::from_secs(5);
+
 /// How often it looks for old idempotency keys, and for limits that are lacking.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
 
@@ -73,6 +76,8 @@ pub enum Round {
 /// What one transaction did.
 struct Batch {
     subscriptions: usize,
+    /// It took longer than it may, and nothing was renewed.
+    timed_out: bool,
     /// Not one that only looked at what had changed: should such a one leave anything due, it is not tried again at once.
     renewed: bool,
     took: Duration,
@@ -142,7 +147,6 @@ impl Scheduler {
         if memory.tidied.is_none_or(|at| at.elapsed() > TIDY_EVERY) && self.tidy().await? {
             memory.tidied = Some(Instant::now());
         }
-        self.retry_set_aside().await?;
         // while there is a backlog, two at once: the database has more than one core for it
         let pace = memory.pace;
         let batches = if pace.is_behind() {
@@ -152,9 +156,15 @@ impl Scheduler {
             vec![self.batch(pace).await?]
         };
         for batch in &batches {
-            memory.pace.took(batch.subscriptions, batch.took);
+            if batch.timed_out {
+                memory.pace.timed_out(batch.subscriptions);
+            } else {
+                memory.pace.took(batch.subscriptions, batch.took);
+            }
         }
-        if batches.iter().any(|batch| batch.renewed) {
+        // after the others, which it is not to keep waiting
+        self.retry_set_aside().await?;
+        if batches.iter().any(|batch| batch.renewed || batch.timed_out) {
             return Ok(Round::Busy);
         }
         let next = ledger::next_due(&mut *self.pool.acquire().await?).await?;
@@ -163,7 +173,7 @@ impl Scheduler {
 
     /// Retries subscriptions that were set aside.
     async fn retry_set_aside(&self) -> Result<(), sqlx::Error> {
-        for failed in set_aside::retry_due(&mut *self.pool.acquire().await?, RETRIES).await? {
+        for failed in set_aside::retry_due(&mut *self.pool.acquire().await?, RETRIES, RETRY_TIME).await? {
             tracing::error!(
                 subscription.id = failed.stripe_subscription_id,
                 error = failed.error,
@@ -219,15 +229,34 @@ impl Scheduler {
         Ok(false)
     }
 
-    /// Renews what is due in one transaction.
+    /// Renews what is due in one transaction. Where that takes too long a smaller one has to do, and a subscription that
+    /// takes too long alone is set aside.
     async fn batch(&self, pace: Pace) -> Result<Batch, sqlx::Error> {
         let began = Instant::now();
         let mut tx = self.pool.begin_with(BEGIN).await?;
-        let ids = ledger::claim(&mut tx, None, pace.size()).await?;
-        let done = if ids.is_empty() { Vec::new() } else { ledger::bring_up(&mut tx, &ids, None).await? };
-        tx.commit().await?;
-        self.count(&done, ids.len());
-        Ok(Batch { subscriptions: ids.len(), renewed: !done.is_empty(), took: began.elapsed() })
+        let mut ids = ledger::claim(&mut tx, None, pace.size()).await?;
+        if pace.size() == 1 {
+            // there may be one that is due and one that changed
+            ids.truncate(1);
+        }
+        let brought_up = if ids.is_empty() { Ok(Vec::new()) } else { ledger::bring_up(&mut tx, &ids, None).await };
+        let (subscriptions, took) = (ids.len(), began.elapsed());
+        match brought_up {
+            Ok(done) => {
+                tx.commit().await?;
+                self.count(&done, subscriptions);
+                Ok(Batch { subscriptions, timed_out: false, renewed: !done.is_empty(), took })
+            }
+            Err(error) if set_aside::is_timeout(&error) => {
+                tx.rollback().await?;
+                tracing::warn!(subscriptions, "renewals took longer than a transaction may: fewer are tried next");
+                if let [id] = ids[..] {
+                    set_aside::put(&mut *self.pool.acquire().await?, id, error).await?;
+                }
+                Ok(Batch { subscriptions, timed_out: true, renewed: false, took })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn count(&self, done: &[Renewed], subscriptions: usize) {

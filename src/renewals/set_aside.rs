@@ -3,7 +3,7 @@
 //! `billing.bring_up_isolated` sets them aside, as failing jobs of the kind `renewal`, and no batch contains them any more.
 //! The scheduler retries those that are due, and the command `renew` all of them. The job ends when the renewal succeeds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
@@ -101,13 +101,34 @@ async fn try_due(
     }
 }
 
-/// Retries those that are due, at most so many; returns those that failed again.
+/// Sets one aside, because of this error.
+///
+/// # Errors
+/// Those of the database, and `error` itself where it is one of the connection.
+pub async fn put(conn: &mut PgConnection, id: Uuid, error: sqlx::Error) -> Result<(), sqlx::Error> {
+    let Some(reason) = describe(&error) else { return Err(error) };
+    let put = sqlx::query("-- renewals.set_aside\nSELECT billing.set_aside_renewal($1, $2)").bind(id).bind(&reason);
+    put.execute(conn).await?;
+    tracing::error!(subscription.row = %id, error = reason, "the limits of a subscription cannot be renewed: it is set aside");
+    Ok(())
+}
+
+/// Whether a statement took longer than it may.
+#[must_use]
+pub fn is_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("57014")
+}
+
+/// Retries those that are due, at most so many, and begins none after so long; returns those that failed again.
 ///
 /// # Errors
 /// Those of the database that are no fault of a subscription.
-pub async fn retry_due(conn: &mut PgConnection, at_most: u64) -> Result<Vec<Failed>, sqlx::Error> {
-    let mut failed = Vec::new();
+pub async fn retry_due(conn: &mut PgConnection, at_most: u64, time: Duration) -> Result<Vec<Failed>, sqlx::Error> {
+    let (began, mut failed) = (Instant::now(), Vec::new());
     for _ in 0..at_most {
+        if began.elapsed() > time {
+            break;
+        }
         let jobs = claim::due(conn, Kind::Renewal, 1, LEASE).await?;
         let Some(job) = jobs.into_iter().next() else { break };
         if let Err(error) = retry(conn, &job).await? {

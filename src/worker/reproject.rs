@@ -66,15 +66,19 @@ impl Worker {
         targets.add(&mut *self.context.pool.acquire().await?, job).await?;
         let mut failed = Vec::new();
         for key in targets.objects() {
-            let (context, one) = (Arc::clone(&self.context), key.clone());
+            let (context, one, served) = (Arc::clone(&self.context), key.clone(), BTreeSet::from([job.key.clone()]));
             let work = async move {
                 let mut tx = begin_isolated(&context).await?;
-                let demands = Targets::of(one).project(&mut tx, &context).await?;
+                let mut demands = Targets::of(one).project(&mut tx, &context).await?;
+                let held = demands.take_held(&served);
                 ask(&mut tx, &context, demands).await?;
-                Ok(tx.commit().await?)
+                tx.commit().await?;
+                Ok(!held.is_empty())
             };
             match contain_panics(work).await {
-                Ok(()) => {}
+                Ok(false) => {}
+                // not asked for: that would begin this very job again, without a pause
+                Ok(true) => failed.push((job.key.clone(), HELD.to_owned())),
                 Err(failure @ Failure::Away(_)) => return Err(failure),
                 Err(failure) => failed.push((key, failure.to_string())),
             }
@@ -94,19 +98,21 @@ impl Worker {
         let mut demands = Demands::default();
         targets.offers.into_iter().for_each(|offer| demands.reproject(offer));
         ask(&mut tx, &self.context, demands).await?;
-        let mut own_error = None;
-        for (key, error) in failed {
+        let (own, others): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(key, _)| *key == job.key);
+        for (key, error) in others {
             tracing::error!(object.r#type = key.object_type, object.id = key.object_id, error, "rows are set aside");
-            if key == job.key {
-                own_error = Some(error);
-            } else {
-                settle::set_aside(&mut tx, &key, delay, &error).await?;
-            }
+            settle::set_aside(&mut tx, &key, delay, &error).await?;
         }
+        let own_error = own.first().map(|(_, error)| error.as_str());
         match (targets.pages.first(), own_error) {
-            (Some((_, position)), _) => settle::go_on(&mut tx, job, position).await?,
-            (None, Some(error)) => settle::put_back(&mut tx, job, delay, true, Some(&error)).await?,
+            // each page tries the job's own object again, the last one with a pause
+            (Some((_, position)), error) => settle::go_on(&mut tx, job, position, error).await?,
+            (None, Some(_)) => settle::put_back(&mut tx, job, delay, true, own_error).await?,
             (None, None) => settle::done(&mut tx, &[job]).await?,
+        }
+        if let Some(error) = own_error {
+            let ObjectKey { object_type, object_id, .. } = &job.key;
+            tracing::warn!(object.r#type = object_type, object.id = object_id, error, "rows will be tried again");
         }
         Ok(tx.commit().await?)
     }
@@ -135,13 +141,13 @@ async fn serve(conn: &mut PgConnection, context: &Context, jobs: &[Job]) -> Resu
     let held = demands.take_held(&jobs.iter().map(|job| job.key.clone()).collect());
     let demanded = !ask(conn, context, demands).await?.is_empty();
     let is_paged = |job: &Job| targets.pages.iter().any(|(paged, _)| paged == job);
-    let (held, done): (Vec<&Job>, Vec<&Job>) =
+    let (put_back, done): (Vec<&Job>, Vec<&Job>) =
         jobs.iter().filter(|job| !is_paged(job)).partition(|job| held.contains(&job.key));
     settle::done(conn, &done).await?;
     for (job, position) in &targets.pages {
-        settle::go_on(conn, job, position).await?;
+        settle::go_on(conn, job, position, held.contains(&job.key).then_some(HELD)).await?;
     }
-    for job in held {
+    for job in put_back {
         settle::put_back(conn, job, context.backoff(job.attempt), true, Some(HELD)).await?;
     }
     Ok(demanded || !targets.pages.is_empty())

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::run;
-use crate::support::app::TestApp;
+use crate::support::app::{TestApp, enqueue};
 use crate::support::events::{event, price, subscription, with};
 
 /// The subscription of `cus_bad`, and the plan of `price_bad`, cannot be written any more.
@@ -89,4 +89,46 @@ async fn in_every_batch_the_bad_rows_are_set_aside_and_the_others_are_written() 
         assert_eq!(app.text(SET_ASIDE).await.as_deref(), Some(""), "{batch}: cleared when it works again");
         app.finish().await;
     }
+}
+
+/// One price of more customers than go into one page, the first of whom cannot be written.
+async fn sold_to_many() -> TestApp {
+    let mut app = TestApp::start().await;
+    let hour = Duration::from_hours(1);
+    (app.context.config.retry_initial, app.context.config.retry_max) = (hour, hour);
+    let sold = (0..105).map(|number| {
+        let customer = if number == 0 { "cus_bad".to_owned() } else { format!("cus_c{number:03}") };
+        let sold = subscription(&format!("sub_{number}"), &customer);
+        event(&format!("evt_{number}"), "customer.subscription.created", 0, &sold, None)
+    });
+    let mut events: Vec<Value> = sold.collect();
+    events.push(event("evt_price", "price.created", 1, &price("price_basic", 1900), None));
+    enqueue(&app.pool, events.iter()).await;
+    app.drain().await;
+    app.execute(SPOILED).await;
+    app.execute(REFUSE).await;
+    app
+}
+
+#[tokio::test]
+async fn beside_a_plan_that_the_product_holds_the_pages_after_a_bad_row_are_written_too() {
+    let app = sold_to_many().await;
+    let mut product = app.pool.begin().await.unwrap();
+    sqlx::raw_sql("SELECT FROM billing.pricing_plans FOR UPDATE").execute(&mut *product).await.unwrap();
+    app.execute(
+        "INSERT INTO billing.jobs (kind, account, object_type, object_id) VALUES
+            ('reproject', '', 'price', 'price_basic')",
+    )
+    .await;
+    work(&app).await;
+    assert_eq!(app.text(LEFT).await.as_deref(), Some("cus_bad price_basic"));
+    let aside = "cus_bad database error 23514, price_basic another session holds a row that is to be written";
+    assert_eq!(app.text(SET_ASIDE).await.as_deref(), Some(aside));
+
+    product.rollback().await.unwrap();
+    app.execute("DROP TRIGGER refuse ON billing.subscriptions").await;
+    work(&app).await;
+    assert_eq!(app.text(LEFT).await.as_deref(), Some(""));
+    assert_eq!(app.text(SET_ASIDE).await.as_deref(), Some(""));
+    app.finish().await;
 }

@@ -4,7 +4,7 @@
 use std::process::Output;
 use std::time::Duration;
 
-use super::rows::{DUE, Rows};
+use super::rows::{DUE, NEW, Rows};
 use crate::cli::{code, run};
 use crate::support::process::Server;
 
@@ -70,9 +70,53 @@ async fn until(rows: &Rows, query: &str, expected: &str) {
 const SET_ASIDE: &str = "SELECT coalesce(string_agg(object_id || ': ' || last_error, ' '), '') FROM billing.jobs
     WHERE kind = 'renewal'";
 
+/// It takes longer than a statement may, as it looks to whoever waits for it.
+const TOO_SLOW: (&str, &str, &str) = (
+    "it takes too long",
+    "CREATE FUNCTION public.too_slow() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = '57014'; END $$;
+    CREATE TRIGGER too_slow BEFORE INSERT ON billing.limit_renewals
+        FOR EACH ROW WHEN (NEW.subscription_id = md5('bad')::uuid) EXECUTE FUNCTION public.too_slow()",
+    "DROP TRIGGER too_slow ON billing.limit_renewals",
+);
+
+/// Of how many subscriptions each view says that no more than two months are available, and the periods that do not add up.
+const SHOWN: &str = "SELECT concat_ws(' ',
+    (SELECT count(*) FROM billing.workspace_limits WHERE available <= 200),
+    (SELECT count(*) FROM billing.subscription_words WHERE available_words <= 200),
+    (SELECT count(DISTINCT stripe_subscription_id) FROM billing.limit_statement WHERE line = 'left'),
+    (SELECT count(*) FROM (SELECT FROM billing.limit_statement GROUP BY subscription_id, limit_key, period_start
+        HAVING sum(amount) <> 0) AS unbalanced))";
+
+#[tokio::test]
+async fn the_views_answer_for_the_others_and_nothing_can_be_consumed_of_the_one_that_fails() {
+    for (fault, make, _) in FAULTS {
+        let rows = sold().await;
+        rows.execute(make).await;
+        for subscriptions in [6, 7] {
+            let expected = format!("{subscriptions} {subscriptions} {subscriptions} 0");
+            assert_eq!(rows.lines(SHOWN).await, [expected], "{fault}");
+            // one of which something changed, though it is not due
+            rows.subscribe("changed", "changed", "words 100", NEW).await;
+            rows.includes("changed", "words", 90).await;
+        }
+        let consume = |workspace: &str| format!("SELECT billing.consume(md5('{workspace}')::uuid, 'words', 1)::text");
+        assert_eq!(rows.lines(&consume("sub_1")).await, ["199"], "{fault}");
+        let refused: Result<i64, _> = sqlx::query_scalar(sqlx::AssertSqlSafe(consume("v"))).fetch_one(&rows.pool).await;
+        assert!(refused.is_err(), "{fault}");
+    }
+    // of a balance that is not known nothing is available
+    let rows = sold().await;
+    let (_, cannot_be_computed, _) = FAULTS[2];
+    rows.execute(cannot_be_computed).await;
+    let stored = "SELECT concat_ws(' ', included, spillover, used, available, billing.remaining(workspace_id, 'words'),
+        limit_renewal_date < clock_timestamp()) FROM billing.workspace_limits WHERE workspace_id = md5('v')::uuid";
+    assert_eq!(rows.lines(stored).await, ["100 0 0 0 0 t"]);
+}
+
 #[tokio::test]
 async fn the_scheduler_sets_a_subscription_aside_and_renews_the_others() {
-    for (fault, make, remove) in FAULTS {
+    for (fault, make, remove) in FAULTS.into_iter().chain([TOO_SLOW]) {
         let rows = sold().await;
         rows.execute(make).await;
         let server = Server::start_on(rows.url(), "renewals", &[]).await;
