@@ -323,3 +323,15 @@ fn the_repository_stands_on_its_own() {
         }
     }
 }
+
+#[test]
+fn every_line_of_the_threat_model_names_a_test_that_exists() {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/security.md")).unwrap();
+    let code: String = files("src", "rs").iter().chain(&files("tests", "rs")).map(|file| file.text.as_str()).collect();
+    let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("| can")).collect();
+    assert!(lines.len() > 10, "only {} lines were found: this check has lost its way", lines.len());
+    for line in lines {
+        let test = line.trim_end_matches(" |").rsplit("| ").next().unwrap_or_default().trim_matches('`');
+        assert!(test == "–" || code.contains(&format!("fn {test}()")), "{test} is no test: {line}");
+    }
+}

@@ -45,13 +45,23 @@ impl Account {
         User::from_uid(Uid::from_raw(uid)).ok().flatten().and_then(Self::unprivileged)
     }
 
-    /// All users that root may run the server as, best first. `owner` owns the place where the data shall lie: with
-    /// `sudo` in somebody's clone that is the one user who can surely go there.
-    pub(super) fn candidates(owner: u32) -> Vec<Self> {
-        let named = |name: &&str| User::from_name(name).ok().flatten().and_then(Self::unprivileged);
+    /// All users that root may run the server as, best first. With `sudo` in one's own clone, the user who called it is
+    /// the one who can surely go there.
+    pub(super) fn candidates() -> Vec<Self> {
         let (last, first) = UNPRIVILEGED.split_last().map_or((None, UNPRIVILEGED), |(last, first)| (Some(last), first));
-        let first = first.iter().filter_map(named);
-        first.chain(Self::with_uid(owner)).chain(last.and_then(named)).collect()
+        let first = first.iter().filter_map(Self::named);
+        first.chain(caller().and_then(Self::with_uid)).chain(last.and_then(Self::named)).collect()
+    }
+
+    /// The user ids that may own the data directory and what is above it: root, we ourselves, who called `sudo`, and the
+    /// first choice for the server.
+    pub(super) fn trusted() -> Vec<u32> {
+        let first = UNPRIVILEGED.iter().find_map(Self::named).map(|account| account.uid);
+        [0, Uid::effective().as_raw()].into_iter().chain(caller()).chain(first).collect()
+    }
+
+    fn named(name: &&str) -> Option<Self> {
+        User::from_name(name).ok().flatten().and_then(Self::unprivileged)
     }
 
     fn unprivileged(user: User) -> Option<Self> {
@@ -85,13 +95,19 @@ impl Account {
     }
 }
 
+/// Who called `sudo`. Only root could have set this for root.
+#[expect(clippy::disallowed_methods, reason = "set by sudo: no setting, and no value of it is an error")]
+fn caller() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok().filter(|_| Account::must_drop())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn root_is_never_a_candidate_and_nobody_is_the_last() {
-        let all = Account::candidates(0);
+        let all = Account::candidates();
         assert!(all.iter().all(|account| account.uid != 0));
         assert_eq!(all.last().unwrap().name, "nobody");
         assert!(Account::with_uid(0).is_none());

@@ -91,6 +91,22 @@ pub enum EmbeddedError {
         ours: u32,
     },
 
+    /// As root: somebody else could have prepared the data directory, or could exchange it.
+    #[error(
+        "the data directory {} is not safe for root: {} {wrong}; {fix}, or set BILLING_SYNC_DATA_DIR to a directory \
+         that root alone can change, such as /var/lib/billing-sync", .data_dir.display(), .step.display()
+    )]
+    NotOurs {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What on the way to it is not ours alone.
+        step: PathBuf,
+        /// Why it is not.
+        wrong: String,
+        /// What to do about it.
+        fix: String,
+    },
+
     /// The data directory, or what it should lie in, is there and is no directory.
     #[error("{} is a file: name a directory with BILLING_SYNC_DATA_DIR (--data-dir)", .data_dir.display())]
     NoDirectory {

@@ -26,6 +26,7 @@ mod binaries;
 mod error;
 mod init;
 mod lock;
+mod ownership;
 mod place;
 mod predecessor;
 mod server;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::account::Account;
 use super::error::{self, EmbeddedError};
+use super::ownership;
 
 /// Where root puts data whose own place is closed to the server's user. The first survives clean-ups of the second.
 const ELSEWHERE: &[&str] = &["/var/lib/billing-sync", "/var/tmp/billing-sync"];
@@ -52,13 +53,17 @@ fn cluster_in(data_dir: &Path) -> PathBuf {
 }
 
 /// The place for `requested`; it exists afterwards. A cluster that is already there is never passed over for a new one.
-pub(super) fn choose(requested: &Path) -> Result<Place, EmbeddedError> {
-    let requested = resolved(requested)?;
+pub(super) fn choose(asked: &Path) -> Result<Place, EmbeddedError> {
+    let requested = resolved(asked)?;
     // else root, whose server's user cannot "enter" a file, would put the data elsewhere
     if let Some(file) = requested.ancestors().find(|step| step.exists()).filter(|step| !step.is_dir()) {
         return Err(EmbeddedError::NoDirectory { data_dir: file.to_owned() });
     }
-    if Account::must_drop() { choose_as_root(&requested) } else { choose_as_ourselves(&requested) }
+    if !Account::must_drop() {
+        return choose_as_ourselves(&requested);
+    }
+    ownership::check(asked)?;
+    choose_as_root(&requested)
 }
 
 fn choose_as_ourselves(requested: &Path) -> Result<Place, EmbeddedError> {
@@ -101,7 +106,7 @@ fn create_as_root(requested: &Path, elsewhere: &[PathBuf]) -> Result<Place, Embe
     let usable = |account: &Account| {
         account.enter(Path::new("/")).map_err(|e| reason = format!("{}: {e}", account.name)).is_ok()
     };
-    let accounts: Vec<_> = Account::candidates(owner(parent).unwrap_or(0)).into_iter().filter(usable).collect();
+    let accounts: Vec<_> = Account::candidates().into_iter().filter(usable).collect();
     if let Some(account) = accounts.iter().find(|account| account.enter(parent).is_ok()) {
         create(requested, 0o711)?; // the server's user goes through, and cannot list
         return Ok(Place { data_dir: requested.to_owned(), account: account.clone() });

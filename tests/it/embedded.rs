@@ -204,3 +204,36 @@ async fn every_test_has_a_database_of_its_own() {
     drop(one);
     gone.connect().await.unwrap_err();
 }
+
+/// As root only: nobody else becomes another user.
+#[test]
+fn the_binary_refuses_root_a_directory_that_another_user_has_prepared() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    let dir = open_dir();
+    let prepared = dir.path().join("prepared");
+    fs::create_dir_all(prepared.join("postgres")).unwrap();
+    for path in [&prepared, &prepared.join("postgres")] {
+        std::os::unix::fs::chown(path, Some(65_533), None).unwrap();
+    }
+    let open = dir.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    for (data_dir, said) in [(prepared, "belongs to the user 65533"), (open.join("data"), "open can be written by")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_billing-sync"))
+            .args(["serve", "--embedded"])
+            .env_clear()
+            .env("PATH", cluster::search_path())
+            .env("BILLING_SYNC_DATA_DIR", &data_dir)
+            .env("BILLING_SYNC_LISTEN", "127.0.0.1:0")
+            .env("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0")
+            .env("STRIPE_WEBHOOK_SECRET", "whsec_x")
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("is not safe for root") && errors.contains(said), "{errors}");
+        assert!(!data_dir.join("postgres/PG_VERSION").exists());
+    }
+}
