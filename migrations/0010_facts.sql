@@ -145,13 +145,16 @@ CREATE FUNCTION billing.scheduled_at(account text, subscription_id text, stated_
     FROM billing.phase_facts AS phase
     WHERE phase.account = $1 AND phase.subscription_id = $2 AND phase.price_ids = $4
         AND NOT EXISTS (SELECT FROM unnest(phase.quantities, $5) AS item (planned, actual) WHERE item.planned <> item.actual)
-        -- what was changed long after a phase began was not changed by it, unless to the same items
+        -- Stripe reports a phase within minutes of its start, and an event that is delivered late keeps its creation: what is
+        -- stated more than an hour after the start was changed by somebody. Phases stay known after their schedule was released
+        AND phase.starts_at > $3 - interval '1 hour'
+        -- only the last phase that began can have made the change
         AND phase.starts_at = (SELECT max(last.starts_at) FROM billing.phase_facts AS last
             WHERE last.account = $1 AND last.subscription_id = $2 AND last.starts_at <= $3)
     LIMIT 1
 $$;
 
-COMMENT ON FUNCTION billing.scheduled_at(text, text, timestamptz, text[], bigint[]) IS 'When the phase began that brought these items: the last one of any known schedule that began by then, if it has just these items; null otherwise.';
+COMMENT ON FUNCTION billing.scheduled_at(text, text, timestamptz, text[], bigint[]) IS 'When the phase began that brought these items: the last one of any known schedule that began by then, if that was less than an hour before and it has just these items; null otherwise.';
 
 CREATE FUNCTION billing.in_force(account text, subscription_id text, before timestamptz) RETURNS TABLE (
     effective_from timestamptz, status text, payment_paused boolean, ended_at timestamptz, price_ids text[], quantities bigint[]

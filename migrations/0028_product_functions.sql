@@ -262,13 +262,15 @@ BEGIN
     returned := least(release.amount, balance.bonus_used);
     UPDATE billing.subscription_limits AS b SET used = b.used - release.amount, bonus_used = b.bonus_used - returned
     WHERE b.subscription_id = current_id AND b.limit_key = release.limit_key;
-    UPDATE billing.workspace_bonus AS w SET amount = least(1000000000000000000, w.amount + returned)
-    WHERE returned > 0 AND w.workspace_id = release.workspace_id AND w.limit_key = release.limit_key;
+    -- The subscription may have moved here with what it used, and then this workspace may have no bonus yet
+    INSERT INTO billing.workspace_bonus AS w (workspace_id, limit_key, amount)
+    SELECT release.workspace_id, release.limit_key, returned WHERE returned > 0
+    ON CONFLICT (workspace_id, limit_key) DO UPDATE SET amount = least(1000000000000000000, w.amount + excluded.amount);
     RETURN (SELECT l.available FROM billing.limits_now(current_id) AS l WHERE l.limit_key = release.limit_key);
 END
 $$;
 
-COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Gives back this much of a capacity (a member who left) and returns what remains; null is unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, 22023 bad argument or more than was taken. Works while the subscription is inactive too.';
+COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Gives back this much of a capacity (a member who left) and returns what remains; null is unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, 22023 bad argument or more than was taken. Works while the subscription is inactive too. What was taken from a bonus goes back to the bonus of this workspace, even where the subscription had another workspace when it took it.';
 
 CREATE FUNCTION billing.remaining(workspace_id uuid, limit_key text) RETURNS bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -43,7 +43,7 @@ CROSS JOIN LATERAL (
     WHERE p.amounts IS NOT NULL AND (i.amount IS NULL OR i.amount > 0)
     UNION ALL
     SELECT p.period_start, 3, 'included', p.included - sum.of_items, 0, NULL, NULL,
-        CASE WHEN p.amounts IS NULL THEN 'an item or its price is not known, so the amount before it stays'
+        CASE WHEN p.amounts IS NULL THEN 'an item or its price is not known or cannot be read, so the amount before it stays'
             ELSE 'no sum is above 10^18' END
     WHERE p.included IS NOT NULL AND p.included <> sum.of_items
     UNION ALL
@@ -78,7 +78,7 @@ SELECT g.workspace_id, NULL, NULL, g.limit_key, NULL, NULL, NULL, g.granted_at, 
     0, g.amount, NULL, NULL, g.reason
 FROM billing.bonus_grants AS g;
 
-COMMENT ON VIEW billing.limit_statement IS 'Why balances are what they are, line by line. The amounts of one period add up to 0; the bonus of all lines of a workspace and key adds up to workspace_bonus.amount. Order by period_start, place. Ask for one workspace or subscription, or for few.';
+COMMENT ON VIEW billing.limit_statement IS 'Why balances are what they are, line by line. The amounts of one period add up to 0; the bonus of all lines of a workspace and key adds up to workspace_bonus.amount, unless a subscription that used some of it has another workspace now. Order by limit_key, stripe_subscription_id, period_start, place. Ask for one workspace or subscription, or for few.';
 COMMENT ON COLUMN billing.limit_statement.workspace_id IS 'The workspace.';
 COMMENT ON COLUMN billing.limit_statement.subscription_id IS 'subscriptions.id; null in lines about the bonus, which is the workspace''s.';
 COMMENT ON COLUMN billing.limit_statement.stripe_subscription_id IS 'subscription.id';

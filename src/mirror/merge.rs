@@ -229,12 +229,11 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
         }
         Found::Nothing => row.missing_at = row.missing_at.max(Some(version)),
     }
-    if let Some(json) = one.expansion
-        && row.expansion.as_ref().is_none_or(|known| known.version < version)
-    {
+    let Some(json) = one.expansion else { return };
+    if row.expansion.as_ref().is_none_or(|known| known.version < version) {
         row.expansion = Some(Expansion { version, json });
     }
-    if row.expansion.as_ref().is_some_and(|known| Some(known.version) < row.expansion_stale_after) {
+    if Some(version) < row.expansion_stale_after {
         merged.read_too_early.insert(one.key);
     }
 }
@@ -292,5 +291,32 @@ fn merge_head(mirror: &mut Mirror, key: &ObjectKey, head: super::history::Head, 
             age_expansion(row, version);
         }
         set_content(row, content);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+
+    fn read_too_early(found: Found, expansion: Option<&str>) -> bool {
+        let key = ObjectKey::new("", "price", "price_1");
+        let then = OffsetDateTime::UNIX_EPOCH;
+        let mut row = MirrorRow::new(key.clone());
+        row.expansion = Some(Expansion { version: then, json: "{}".to_owned() });
+        row.expansion_stale_after = Some(then + Duration::MINUTE);
+        let mut mirror = Mirror::from([(key.clone(), row)]);
+        let mut merged = Merged::default();
+        let expansion = expansion.map(str::to_owned);
+        merge_read(&mut mirror, Read { key, version: then, found, expansion }, &mut merged);
+        !merged.read_too_early.is_empty()
+    }
+
+    #[test]
+    fn only_a_read_that_carries_what_has_changed_can_be_too_early_for_it() {
+        assert!(read_too_early(Found::Content("{}".to_owned()), Some("{}")));
+        assert!(!read_too_early(Found::Content("{}".to_owned()), None), "no later read would carry it either");
+        assert!(!read_too_early(Found::Nothing, None));
     }
 }

@@ -51,7 +51,9 @@ impl Part {
         let carried = expansion.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
         let report = Report { at: version, source: READ, previous: Json::NULL, all_items: carried.get("items") };
         // nothing tells nothing
-        let told = if is_stub { Told::default() } else { Told::by(&key, object, report) };
+        let mut told = if is_stub { Told::default() } else { Told::by(&key, object, report) };
+        // another read would show what this one shows
+        told.beyond.remove(&key);
         let found = match json {
             None => Found::Nothing,
             Some(_) if is_stub => Found::Stub,
@@ -89,4 +91,23 @@ pub(super) fn object_of(members: &[(&str, String)]) -> String {
     let members: std::collections::BTreeMap<&str, Box<RawValue>> =
         members.iter().map(|(name, text)| (*name, raw(text))).collect();
     serde_json::to_string(&members).unwrap_or_else(|_| "{}".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_with_too_many_objects_inside_does_not_ask_for_itself() {
+        let cards: Vec<_> = (0..600)
+            .map(|n| serde_json::json!({ "id": format!("card_{n}"), "object": "card", "customer": "cus_1" }))
+            .collect();
+        let customer = serde_json::json!({ "id": "cus_1", "object": "customer", "sources": { "data": cards } });
+        let key = ObjectKey::new("", "customer", "cus_1");
+        let mut work = Work::default();
+        Part::of_json(key.clone(), customer.to_string(), OffsetDateTime::UNIX_EPOCH, std::time::Duration::ZERO)
+            .add_to(&mut work, READ);
+        assert_eq!(work.incoming.nested.len(), 500);
+        assert!(!work.demands.has_fetch(&key), "it would be fetched for ever");
+    }
 }

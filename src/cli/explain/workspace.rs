@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Settings;
@@ -43,7 +44,7 @@ impl Args {
             self.limit.as_ref().map(|key| format!(" {key:?}")).unwrap_or_default()
         );
         if self.json {
-            lines.iter().try_for_each(|line| output::print_json(&json(line)))?;
+            lines.iter().try_for_each(|line| output::print_json(&json(line)?))?;
             return Ok(ExitCode::SUCCESS);
         }
         let bonuses = statement::bonuses(conn, self.id).await?;
@@ -97,19 +98,45 @@ fn grouped(number: &str) -> String {
     format!("{sign}{}", groups.join(" "))
 }
 
-fn json(line: &Line) -> serde_json::Value {
-    let at = |time: Option<OffsetDateTime>| time.map(to_the_second);
-    serde_json::json!({
-        "limit_key": line.limit_key, "subscription_id": line.stripe_subscription_id, "period_start": at(line.period_start),
-        "period_end": at(line.period_end), "at": to_the_second(line.at), "line": line.line,
-        "amount": line.amount.as_deref().and_then(|text| text.parse::<i64>().ok()), "bonus": line.bonus.parse::<i64>().ok(),
-        "price_id": line.stripe_price_id, "quantity": line.quantity, "reason": line.reason,
+/// A line in JSON. Its sums are numbers of any size.
+#[derive(Serialize)]
+struct Printed<'a> {
+    limit_key: &'a str,
+    subscription_id: Option<&'a str>,
+    period_start: Option<String>,
+    period_end: Option<String>,
+    at: String,
+    line: &'a str,
+    amount: Option<Box<RawValue>>,
+    bonus: Box<RawValue>,
+    price_id: Option<&'a str>,
+    quantity: Option<i64>,
+    reason: Option<&'a str>,
+}
+
+fn json(line: &Line) -> Result<Printed<'_>, serde_json::Error> {
+    // null is unlimited, so what is no number is an error
+    let number = |text: &str| RawValue::from_string(text.to_owned());
+    Ok(Printed {
+        limit_key: &line.limit_key,
+        subscription_id: line.stripe_subscription_id.as_deref(),
+        period_start: line.period_start.map(to_the_second),
+        period_end: line.period_end.map(to_the_second),
+        at: to_the_second(line.at),
+        line: &line.line,
+        amount: line.amount.as_deref().map(number).transpose()?,
+        bonus: number(&line.bonus)?,
+        price_id: line.stripe_price_id.as_deref(),
+        quantity: line.quantity,
+        reason: line.reason.as_deref(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use time::OffsetDateTime;
+
+    use super::{Line, grouped, json, output};
 
     #[test]
     fn digits_stand_in_groups_of_three() {
@@ -117,5 +144,27 @@ mod tests {
         for (number, expected) in cases {
             assert_eq!(grouped(number), expected);
         }
+    }
+
+    /// Null would be unlimited.
+    #[test]
+    fn a_sum_that_no_integer_column_holds_is_a_number_in_json() {
+        let line = Line {
+            stripe_subscription_id: Some("sub_1".to_owned()),
+            limit_key: "words".to_owned(),
+            period_start: None,
+            period_end: None,
+            at: OffsetDateTime::UNIX_EPOCH,
+            line: "included".to_owned(),
+            amount: Some("-19000000000000000000".to_owned()),
+            bonus: "0".to_owned(),
+            stripe_price_id: None,
+            quantity: None,
+            reason: None,
+        };
+        let printed = output::json_line(&json(&line).unwrap()).unwrap();
+        assert!(printed.contains(r#""amount":-19000000000000000000,"#), "{printed}");
+        let unlimited = output::json_line(&json(&Line { amount: None, ..line }).unwrap()).unwrap();
+        assert!(unlimited.contains(r#""amount":null,"#) && unlimited.contains(r#""bonus":0,"#), "{unlimited}");
     }
 }

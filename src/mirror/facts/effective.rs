@@ -27,7 +27,10 @@ pub(super) fn boundary(view: &SubscriptionView, report: Report<'_>) -> Option<Of
     let trial_end = view.trial_end.filter(|_| was("trialing") && view.status != "trialing");
     let paused_at = view.paused_at.filter(|_| !before.get("status").is_null() && view.status == "paused");
     let resumed_at = instant(before.get("pause_collection").get("resumes_at")).filter(|_| !view.payment_paused);
-    let renewed_at = view.period_start().filter(|start| old_period_start(before).is_some_and(|old| old < *start));
+    // who resumes, or pays at last, may enter a period that began long before
+    let was_inactive = ["paused", "unpaid", "incomplete"].into_iter().any(was);
+    let is_new = |start: &OffsetDateTime| !was_inactive && old_period_start(before).is_some_and(|old| old < *start);
+    let renewed_at = view.period_start().filter(is_new);
     let boundaries = [trial_end, paused_at, resumed_at, renewed_at].into_iter().flatten();
     // a boundary to come is not the reason: who resumes before the planned time resumes now
     boundaries.filter(|at| *at <= report.at).max()
@@ -123,6 +126,18 @@ mod tests {
         assert_eq!(of_event(&paused, r#"{"metadata":{}}"#), 0, "it was paused already");
         let ended = format!(r#""status":"canceled","ended_at":{T}"#);
         assert_eq!((of_event(&ended, "null"), seconds("read", &ended, "null")), (42, 42));
+    }
+
+    /// A yearly plan, resumed with the anchor as it was: the period that it is in began within the pause.
+    #[test]
+    fn who_was_not_active_is_so_from_the_event_and_not_from_the_period_that_it_moved() {
+        let active = format!(r#""status":"active",{}"#, items(&[T]));
+        let was = |status: &str| format!(r#"{{"status":"{status}",{}}}"#, items(&[T - 9_000_000]));
+        for status in ["paused", "unpaid", "incomplete"] {
+            assert_eq!(of_event(&active, &was(status)), 0, "{status}");
+        }
+        assert_eq!(of_event(&active, &was("trialing")), 42);
+        assert_eq!(of_event(&active, &was("past_due")), 42);
     }
 
     #[test]

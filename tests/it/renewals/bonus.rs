@@ -152,6 +152,28 @@ async fn a_capacity_is_given_back_the_bonus_first_and_never_renews() {
     assert_eq!(rows.lines(never).await, ["0 "]);
 }
 
+/// What is used belongs to the subscription, so what it gives back comes to the workspace in which it is by then.
+#[tokio::test]
+async fn a_bonus_that_is_given_back_is_not_lost_where_the_subscription_has_another_workspace() {
+    for others in [None, Some(7)] {
+        let rows = Rows::with("members 3").await;
+        let conn = &mut rows.connect().await;
+        call(conn, "grant_bonus(w, 'members', 2, 'a gift')").await.unwrap();
+        assert_eq!(call(conn, "consume(w, 'members', 5)").await, Ok(Some(0)));
+        if let Some(amount) = others {
+            call(conn, &format!("grant_bonus(v, 'members', {amount}, 'a gift')")).await.unwrap();
+        }
+        rows.execute("UPDATE billing.subscriptions SET workspace_id = md5('v')::uuid").await;
+        let expected = 1 + others.unwrap_or_default();
+        assert_eq!(call(conn, "release(v, 'members', 1)").await, Ok(Some(expected)));
+        let left = "SELECT concat_ws(' ', CASE workspace_id WHEN md5('w')::uuid THEN 'w' ELSE 'v' END, amount)
+            FROM billing.workspace_bonus ORDER BY 1";
+        assert_eq!(rows.lines(left).await, [format!("v {expected}"), "w 0".to_owned()]);
+        assert_eq!(call(conn, "release(v, 'members', 1)").await, Ok(Some(expected + 1)));
+        assert_eq!(rows.balances().await, ["sub members 0 3 0"]);
+    }
+}
+
 #[tokio::test]
 async fn what_kind_a_limit_is_says_the_product_before_its_first_balance() {
     let rows = Rows::start().await;

@@ -193,3 +193,29 @@ async fn a_change_by_a_schedule_counts_from_the_start_of_its_phase_in_whatever_o
         app.finish().await;
     }
 }
+
+/// The phase that brought the base plan began months ago and its schedule was released since: who comes back to that plan by
+/// hand does so then.
+#[tokio::test]
+async fn a_return_to_the_items_of_a_phase_of_long_ago_counts_from_its_own_time() {
+    let app = TestApp::start().await;
+    let big = || item("price_big", 1, &json!({ "limit_words": "500000" }));
+    let (first, upgraded) = (with_items(&[base()], 0), with_items(&[big()], 0));
+    let start = 1_767_225_600;
+    let schedule = json!({ "id": "sub_sched_1", "object": "subscription_schedule", "customer": "cus_1", "status": "released",
+        "released_subscription": "sub_1", "livemode": false, "end_behavior": "release", "current_phase": null,
+        "phases": [{ "start_date": start, "end_date": start + day(365), "items": [{ "price": "price_base", "quantity": 1 }] }] });
+    app.sell(&first).await;
+    let told = [
+        event("evt_s", "subscription_schedule.released", day(5), &schedule, None),
+        changed("evt_2", day(40), &first, &upgraded),
+        changed("evt_3", day(70), &upgraded, &first),
+    ];
+    app.deliver_and_drain(&told).await;
+    app.renew().await;
+    let ledger = ["02-01 renewed 100000 0 100000", "03-01 renewed 500000 0 500000", "04-01 renewed 100000 0 100000"];
+    assert_eq!(app.ledger().await[..3], ledger);
+    let late = "SELECT count(*)::text FROM billing.subscription_timeline WHERE effective_from <> stated_at AND source <> 'read'";
+    assert_eq!(app.text(late).await.as_deref(), Some("0"));
+    app.finish().await;
+}

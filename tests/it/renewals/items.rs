@@ -155,3 +155,16 @@ async fn a_change_at_a_renewal_that_is_reported_late_hands_on_no_more_than_one_r
     }
     assert!(ends.iter().all(|end| *end == ends[0]), "{ends:#?}");
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_is_explained_as_that() {
+    let mut ground = shop().await;
+    ground.tell(&[at("2026-01-10T00:00:00Z").items(&[("base", 1)])]).await;
+    ground.limit("base", "words", "NULL").await;
+    ground.until("2026-01-20T00:00:00Z").await;
+    let reason = "SELECT reason FROM billing.limit_statement WHERE limit_key = 'words' AND line = 'included' AND period_start = '2026-01-10T00:00:00Z'";
+    assert_eq!(
+        ground.text(reason).await,
+        "an item or its price is not known or cannot be read, so the amount before it stays"
+    );
+}
