@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::error::DatabaseError;
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -116,7 +117,7 @@ pub async fn put(conn: &mut PgConnection, id: Uuid, error: sqlx::Error) -> Resul
 /// Whether a statement took longer than it may.
 #[must_use]
 pub fn is_timeout(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("57014")
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("57014")
 }
 
 /// Retries those that are due, at most so many, and begins none after so long; returns those that failed again.
