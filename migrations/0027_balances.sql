@@ -13,7 +13,9 @@ $$;
 
 COMMENT ON FUNCTION billing.limit_since(billing.subscriptions, text) IS 'When a subscription is first known to have had a limit of that key, by its timeline.';
 
-CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
+-- plpgsql keeps the plan for the session; a function in SQL would be planned with every batch, for 6 ms
+CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     WITH lacking AS (
         SELECT s.id, had.limit_key, coalesce(k.kind, 'renewing') AS kind, has.is_known, has.unlimited,
             CASE WHEN NOT has.is_known THEN 0 ELSE has.included END AS included,
@@ -67,7 +69,8 @@ CREATE FUNCTION billing.begin_limits(ids uuid[]) RETURNS void LANGUAGE sql AS $$
     )
     -- what an older item included stays in force: limit_course finds it
     INSERT INTO billing.limit_changes (subscription_id, since)
-    SELECT p.id, clock_timestamp() FROM placed AS p WHERE NOT p.is_known
+    SELECT p.id, clock_timestamp() FROM placed AS p WHERE NOT p.is_known;
+END
 $$;
 
 COMMENT ON FUNCTION billing.begin_limits(uuid[]) IS 'Writes the balances that these subscriptions lack, one for each limit of the items that they have and had, in the period in which it was first known. The worker calls it with the locks of their customers held; nothing else adds balances, so it waits for no lock.';

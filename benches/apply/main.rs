@@ -93,7 +93,8 @@ async fn apply(cluster: &Cluster, conn: &mut PgConnection, args: &Args, events: 
     let (mut tenths, mut last, mut next) = (Vec::new(), began, events / 10);
     let mut worker_cpu = 0.0;
     loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // each look reads the whole queue
+        tokio::time::sleep(Duration::from_millis(250)).await;
         if let Some(spent) = cpu(child.id().unwrap()) {
             worker_cpu = spent;
         }
