@@ -170,10 +170,14 @@ impl<'a> Json<'a> {
         let mut json = serde_json::Deserializer::from_str(self.raw());
         let mut members = json.deserialize_map(Members).ok()?;
         members.sort_by(|one, other| one.0.cmp(&other.0));
-        // the sort is stable, so the last of one key is the last in the text
-        members.reverse();
-        members.dedup_by(|earlier, later| earlier.0 == later.0);
-        members.reverse();
+        // the sort is stable, and of one key the last in the text is kept
+        members.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
         Some(Object(members))
     }
 

@@ -40,13 +40,10 @@ async fn another_currency_of_a_known_price_reaches_its_plan() {
     }
 }
 
-#[tokio::test]
-async fn a_read_that_is_not_later_than_the_change_is_made_once_more_and_no_oftener() {
-    let (sync, sale) = sold().await;
-    let path = format!("/v1/prices/{}", sale.price);
-    let before = sync.served(&path);
+/// The price in another currency changes, and the read that the event asks for still shows the state of `stale` seconds ago.
+async fn change_behind_a_stale_read(sync: &Fetching, sale: &Sale, stale: i64) {
     let mark = sync.stripe.mark();
-    sync.stripe.serve_stale(5);
+    sync.stripe.serve_stale(stale);
     sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
     sync.tell(mark, Epoch::Endive, &["price.updated"]).await;
     sync.app.drain().await;
@@ -55,6 +52,14 @@ async fn a_read_that_is_not_later_than_the_change_is_made_once_more_and_no_often
     sync.pass_the_margin();
     sync.settle().await;
     assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 12.00}"#));
+}
+
+#[tokio::test]
+async fn a_read_that_is_not_later_than_the_change_is_made_once_more_and_no_oftener() {
+    let (sync, sale) = sold().await;
+    let path = format!("/v1/prices/{}", sale.price);
+    let before = sync.served(&path);
+    change_behind_a_stale_read(&sync, &sale, 5).await;
     assert!((1..=3).contains(&(sync.served(&path) - before)), "{}", sync.served(&path) - before);
     let done = sync.served(&path);
     sync.settle().await;
@@ -65,19 +70,10 @@ async fn a_read_that_is_not_later_than_the_change_is_made_once_more_and_no_often
 #[tokio::test]
 async fn a_price_that_changes_right_after_its_read_is_read_again() {
     let (sync, sale) = sold().await;
-    let mark = sync.stripe.mark();
     // twice in one second of Stripe's clock: the second read has the version of the first
     sync.demand([("price".to_owned(), sale.price.clone())]).await;
     sync.settle().await;
-    sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
-    sync.stripe.serve_stale(1);
-    sync.tell(mark, Epoch::Endive, &["price.updated"]).await;
-    sync.app.drain().await;
-    sync.fetch().await;
-    assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00}"#), "the read was stale");
-    sync.pass_the_margin();
-    sync.settle().await;
-    assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 12.00}"#));
+    change_behind_a_stale_read(&sync, &sale, 1).await;
     sync.finish().await;
 }
 
