@@ -40,11 +40,11 @@ async fn another_currency_of_a_known_price_reaches_its_plan() {
     }
 }
 
-/// The price in another currency changes, and the read that the event asks for still shows the state of `stale` seconds ago.
-async fn change_behind_a_stale_read(sync: &Fetching, sale: &Sale, stale: i64) {
+/// The price in another currency changes, and the read that the event asks for still shows the state of so many `seconds` ago.
+async fn change_behind_a_stale_read(sync: &Fetching, sold: &Sale, seconds: i64) {
     let mark = sync.stripe.mark();
-    sync.stripe.serve_stale(stale);
-    sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
+    sync.stripe.serve_stale(seconds);
+    sync.stripe.update(&sold.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
     sync.tell(mark, Epoch::Endive, &["price.updated"]).await;
     sync.app.drain().await;
     sync.fetch().await;
