@@ -13,7 +13,7 @@ const AIM: Duration = Duration::from_millis(300);
 
 /// The size of the next batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pace {
+pub struct Pace {
     size: u32,
     /// The last batch was full: there is more.
     behind: bool,
@@ -21,28 +21,28 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A small one, of which nothing is known yet.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self { size: FIRST, behind: false }
     }
 
     /// Subscriptions at most.
-    pub(super) fn size(self) -> i32 {
+    pub fn size(self) -> i32 {
         i32::try_from(self.size).unwrap_or(i32::MAX)
     }
 
     /// Whether there is more to do than fits into one transaction.
-    pub(super) fn is_behind(self) -> bool {
+    pub fn is_behind(self) -> bool {
         self.behind
     }
 
     /// After as many subscriptions took longer than a statement may: half of them, or of the size where that is not known.
-    pub(super) fn timed_out(&mut self, count: usize) {
+    pub fn timed_out(&mut self, count: usize) {
         let tried = u32::try_from(count).ok().filter(|count| *count > 0).unwrap_or(self.size);
         self.size = (self.size.min(tried) / 2).max(1);
     }
 
     /// After `count` subscriptions took so long: at most twice as many, or as few as it takes.
-    pub(super) fn took(&mut self, count: usize, time: Duration) {
+    pub fn took(&mut self, count: usize, time: Duration) {
         let (count, micros) = (u128::try_from(count).unwrap_or_default(), time.as_micros().max(1));
         if count == 0 {
             self.behind = false;
