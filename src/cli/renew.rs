@@ -134,7 +134,7 @@ impl Args {
     async fn renew(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
         let set_aside = set_aside::hasten(conn).await?;
         let mut done = Told::new(ledger::count_due(conn, self.now).await?);
-        let (mut pace, mut held_since) = (Pace::new(), None::<Instant>);
+        let (mut pace, mut held_since) = (Pace::default(), None::<Instant>);
         loop {
             let batch = batch::renew(conn, self.now, pace).await?;
             batch.set(&mut pace);

@@ -19,12 +19,14 @@ pub struct Pace {
     behind: bool,
 }
 
-impl Pace {
+impl Default for Pace {
     /// A small one, of which nothing is known yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { size: FIRST, behind: false }
     }
+}
 
+impl Pace {
     /// Subscriptions at most.
     pub fn size(self) -> i32 {
         i32::try_from(self.size).unwrap_or(i32::MAX)
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_slow_batch_is_followed_by_a_small_one() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::default();
         pace.took(500, Duration::from_secs(3));
         assert_eq!(pace.size(), 50);
         pace.took(1, Duration::from_mins(50));
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_full_fast_batch_at_most_doubles_it_up_to_the_most() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::default();
         pace.took(500, Duration::from_millis(1));
         assert_eq!(pace.size(), 1000);
         for _ in 0..10 {
@@ -83,7 +85,7 @@ mod tests {
 
     #[test]
     fn one_that_exceeds_its_time_limit_is_followed_by_half_of_it_down_to_one() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::default();
         pace.timed_out(0);
         assert_eq!(pace.size(), 250);
         pace.timed_out(6);
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_was_not_full_does_not_raise_it() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::default();
         pace.took(3, Duration::from_micros(1));
         assert_eq!(pace.size(), 500);
     }

@@ -102,7 +102,7 @@ impl Scheduler {
     }
 
     async fn keep_renewing(self, shutdown: CancellationToken) {
-        let mut memory = Memory { pace: Pace::new(), ready: false, halting: false, tidied: None };
+        let mut memory = Memory { pace: Pace::default(), ready: false, halting: false, tidied: None };
         while !shutdown.is_cancelled() {
             let round = Box::pin(self.round(&mut memory));
             let pause = match database::until_answered(&self.pool, STEP_LIMIT, round).await {
