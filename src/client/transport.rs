@@ -26,7 +26,6 @@ use super::route::{self, Connector};
 use crate::clock::{self, Heard};
 use crate::config::egress::Egress;
 use crate::config::stripe::StripeConfig;
-use crate::text::to_the_second;
 
 /// The largest answers, pages of a hundred expanded objects, have a few megabytes.
 pub(super) const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -125,12 +124,10 @@ impl Transport {
             self.heard.says(date);
         }
         let dated = hints::dated(hints.date, now);
-        if hints.date.is_some_and(|date| date > dated) && !self.warned.swap(true, Ordering::Relaxed) {
-            let date = hints.date.map(to_the_second);
-            tracing::warn!(
-                date,
-                "an answer of Stripe's API is dated in the future: its reads count from this machine's clock"
-            );
+        if let Some(date) = hints.date.filter(|date| *date > dated)
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%date, "Stripe's API answers with a time of the future: reads count by this machine's clock");
         }
         let at = hints::began(dated, took);
         let status = response.status().as_u16();
