@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::error::{ConfigError, Problem, Refused};
 use super::parse::Parsed;
 use super::settings::{self, Setting};
+use crate::file;
 
 /// Where one value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +151,7 @@ impl Source {
                 let text = value.to_str().ok_or_else(|| Problem::no_text(setting.name))?.to_owned();
                 Ok(Some(Found { text, origin: Origin::Environment }))
             }
-            (None, Some(path)) => file(&file_variable, PathBuf::from(path)).map(Some),
+            (None, Some(path)) => from_file(&file_variable, PathBuf::from(path)).map(Some),
             (None, None) => {
                 let default = Found { text: setting.default.to_owned(), origin: Origin::Default };
                 Ok(Some(default).filter(|found| !found.text.is_empty()))
@@ -159,8 +160,9 @@ impl Source {
     }
 }
 
-fn file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
-    let content = std::fs::read_to_string(&path).map_err(|error| Problem::unreadable(variable, &path, &error))?;
+fn from_file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
+    let content =
+        file::read_text(&path, file::OF_A_VALUE).map_err(|error| Problem::unreadable(variable, &path, &error))?;
     let text = content.strip_suffix('\n').map_or(content.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if text.is_empty() {
         // an empty variable may be an accident of a compose file; a file that is mounted empty is a lost secret

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::*;
 use crate::config::parse::{self, Expected};
-use crate::config::settings::{DATABASE_URL, LISTEN, PG_BIN, WORKERS};
+use crate::config::settings::{DATABASE_URL, LISTEN, PG_BIN, STRIPE_SECRET_KEY, WEBHOOK_SECRET, WORKERS};
 
 fn source(environment: &[(&str, &str)]) -> Source {
     Source::new(Flags::new(), environment.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))))
@@ -49,6 +49,14 @@ fn an_unreadable_or_empty_file_is_named() {
     let path = file.path().to_str().unwrap();
     let empty = source(&[("DATABASE_URL_FILE", path)]).look_up(&DATABASE_URL).err().unwrap();
     assert!(empty.wrong.contains(path), "{empty}");
+}
+
+#[test]
+fn a_file_without_an_end_is_refused_whichever_setting_names_it() {
+    for setting in [&DATABASE_URL, &WEBHOOK_SECRET, &STRIPE_SECRET_KEY, &WORKERS] {
+        let endless = source(&[(setting.file_variable().as_str(), "/dev/zero")]).look_up(setting).err().unwrap();
+        assert_eq!(endless.wrong, "the file /dev/zero cannot be read: it has more than 65536 bytes");
+    }
 }
 
 #[test]
