@@ -32,6 +32,7 @@ use self::failure::Failure;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database;
+use crate::database::shortage::Shortage;
 use crate::jobs;
 use crate::metrics::instance::Instance;
 use crate::outbox::attempt::Attempt;
@@ -73,6 +74,8 @@ pub struct Context {
     pub reads: Arc<Notify>,
     /// Wakes the scheduler of renewals of this process.
     pub limits: Arc<Notify>,
+    /// Whether connections are short.
+    pub shortage: Shortage,
 }
 
 impl Context {
@@ -88,6 +91,7 @@ impl Context {
             read_margin: Duration::ZERO,
             reads: Arc::new(Notify::new()),
             limits: Arc::new(Notify::new()),
+            shortage: Shortage::default(),
         }
     }
 
@@ -263,7 +267,7 @@ pub async fn run_all(context: Context, shutdown: CancellationToken) {
     for _ in 0..context.config.workers {
         tracker.spawn(keep_running(context.clone(), woken.clone(), shutdown.clone()));
     }
-    tracker.spawn(listen::run(context.pool.clone(), wake, shutdown));
+    tracker.spawn(listen::run(context.pool.clone(), wake, context.shortage.clone(), shutdown));
     tracker.close();
     tracker.wait().await;
 }

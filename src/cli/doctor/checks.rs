@@ -11,6 +11,8 @@ use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
+use crate::database::room::{Room, rooms};
+use crate::database::shortage::SPARE;
 use crate::database::{check_writable, pooler, target};
 use crate::embedded::find_server;
 use crate::metrics::service::{self, DefaultPartition, MOST_ROWS};
@@ -43,7 +45,12 @@ pub(super) fn not_looked_at() -> Check {
 }
 
 /// Connects and checks; ends early where the rest would only repeat the same failure.
-pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConfig>, report: &mut Report) {
+pub(super) async fn database(
+    options: Option<&Hosts>,
+    stripe: Option<&StripeConfig>,
+    wanted: Option<u32>,
+    report: &mut Report,
+) {
     let Some(options) = options else {
         let mend = "set DATABASE_URL, or give --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "there is no database to look at", mend));
@@ -61,6 +68,7 @@ pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConf
     let conn = &mut conn;
     let place = target(options.current());
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
+    report.add(connections(conn, wanted).await.unwrap_or_else(|error| broken("connections", &error)));
     report.add(writes(conn).await);
     report.add(durability(conn).await.unwrap_or_else(|error| broken("durability", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
@@ -134,6 +142,24 @@ async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Err
         Ok(()) => Check::ok("database", detail),
         Err(MigrationError::Database(error)) => return Err(error),
         Err(error) => Check::failed("database", format!("{detail}: {error}"), "use a server and a database that fit"),
+    })
+}
+
+/// Whether all parts of `serve` can be connected at a time; they take turns where they cannot.
+async fn connections(conn: &mut PgConnection, wanted: Option<u32>) -> Result<Check, sqlx::Error> {
+    let rooms = rooms(conn).await?;
+    let Some(Room { limit, allowed, open }) = rooms.into_iter().min_by_key(|room| room.allowed) else {
+        return Err(sqlx::Error::RowNotFound);
+    };
+    let there = format!("the {limit} allows {allowed}, of which {open} are open");
+    Ok(match wanted.map(|parts| parts + SPARE) {
+        Some(wanted) if allowed < i64::from(wanted) => Check::warning(
+            "connections",
+            format!("{there}; a process with all roles wants up to {wanted}, {SPARE} of them to spare"),
+            "raise the limit, or start fewer roles; until then the receiver comes first and the others take turns",
+        ),
+        Some(wanted) => Check::ok("connections", format!("{there}; a process with all roles wants up to {wanted}")),
+        None => Check::ok("connections", there),
     })
 }
 
