@@ -45,6 +45,7 @@ impl Tally {
         for reason in &self.reasons {
             context.metrics.event_reason(*reason);
         }
+        context.watch.ignored(&self.reasons, context.sync.livemode);
         context.metrics.batch(began.elapsed(), self.doubts);
         if self.demanded {
             context.reads.notify_waiters();

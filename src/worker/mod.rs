@@ -18,6 +18,7 @@ pub(crate) mod reading;
 pub mod rebuild;
 mod reproject;
 mod resolve;
+mod settings;
 mod told;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::failure::Failure;
+use self::settings::Watch;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database;
@@ -76,6 +78,8 @@ pub struct Context {
     pub limits: Arc<Notify>,
     /// Whether connections are short.
     pub shortage: Shortage,
+    /// What this process has noticed about its settings.
+    pub watch: Arc<Watch>,
 }
 
 impl Context {
@@ -92,6 +96,7 @@ impl Context {
             reads: Arc::new(Notify::new()),
             limits: Arc::new(Notify::new()),
             shortage: Shortage::default(),
+            watch: Arc::default(),
         }
     }
 
@@ -182,6 +187,7 @@ impl Worker {
         self.step(Self::pay_back).await?;
         self.step(Self::recover).await?;
         self.step(Self::pull_back).await?;
+        self.step(Self::keep_settings).await?;
         while !shutdown.is_cancelled() {
             // in turns, so that neither a flood of fresh events nor many retries starve the others
             let batch = self.step(Self::try_batch).await?;

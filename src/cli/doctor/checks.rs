@@ -17,6 +17,7 @@ use crate::database::{check_writable, pooler, target};
 use crate::embedded::find_server;
 use crate::metrics::service::{self, DefaultPartition, MOST_ROWS};
 use crate::migrations::{self, MigrationError};
+use crate::outbox::foreign::{self, Process};
 use crate::text::to_the_second;
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
@@ -92,6 +93,10 @@ pub(super) async fn database(
         Ok((0, _)) => {}
         Ok((count, last)) => report.add(not_generated(count, last)),
         Err(error) => report.add(broken("outbox", &error)),
+    }
+    match foreign::contradicting(conn).await {
+        Ok(processes) => contradiction(&processes).into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(broken("settings", &error)),
     }
     match service::jobs(conn).await {
         Ok(figures) => super::stripe::jobs(&figures, report),
@@ -212,6 +217,16 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
         let mend = "run `serve` with the role upkeep; its log says what fails. Or SELECT billing.create_partitions(3)";
         Check::warning("partitions", format!("missing: {}", missing.join(", ")), mend)
     })
+}
+
+/// Each process ignores what the other ones process.
+fn contradiction(processes: &[Process]) -> Option<Check> {
+    let one = |Process { name, livemode, accounts }: &Process| {
+        format!("{name} has BILLING_SYNC_LIVEMODE={livemode}, BILLING_SYNC_ACCOUNTS={}", accounts.join(","))
+    };
+    let all = processes.iter().map(one).collect::<Vec<_>>().join("; ");
+    let detail = format!("processes with different settings work on this database: {all}");
+    (!processes.is_empty()).then(|| Check::warning("settings", detail, "give all of them the same settings"))
 }
 
 /// Events that Stripe failed to generate are in no list. The objects that it named were read instead.
