@@ -61,7 +61,7 @@ impl Worker {
 
     /// Takes the event of an attempt through, in one transaction.
     async fn attempt(&self, attempt: &Attempt) -> Result<Tried, Failure> {
-        let mut tx = begin_isolated(&self.context).await?;
+        let mut tx = begin_isolated(&self.context, attempt.number).await?;
         let Some(event) = attempt::claim(&mut tx, attempt).await? else { return Ok(Tried::Taken) };
         let context = Arc::clone(&self.context);
         contain_panics(async move {

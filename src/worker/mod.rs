@@ -21,7 +21,7 @@ mod resolve;
 mod told;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
@@ -45,6 +45,12 @@ pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;
 
 /// No step takes as long as this unless the database does not answer: its longest waits are for locks, 2 s each.
 const STEP_LIMIT: Duration = Duration::from_mins(2);
+
+/// How often it looks for what waits longer than it can.
+const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
+
+/// The longest wait whatever the settings say: of a renewal that is set aside, and of reads that Stripe puts off.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// What every part of the worker needs.
 #[derive(Clone)]
@@ -114,6 +120,8 @@ pub struct Worker {
     context: Arc<Context>,
     /// Attempts to take back: they were counted, and ended by no fault of their event, or their end is not known.
     owed: Vec<Attempt>,
+    /// When it last looked for what waits longer than it can.
+    looked: Option<Instant>,
 }
 
 /// How far a round got.
@@ -128,7 +136,7 @@ enum Round {
 impl Worker {
     /// A worker.
     pub fn new(context: Context) -> Self {
-        Self { context: Arc::new(context), owed: Vec::new() }
+        Self { context: Arc::new(context), owed: Vec::new(), looked: None }
     }
 
     /// Works until `shutdown`; a batch at work is finished first.
@@ -169,6 +177,7 @@ impl Worker {
     pub async fn drain(&mut self, shutdown: &CancellationToken) -> Result<(), Failure> {
         self.step(Self::pay_back).await?;
         self.step(Self::recover).await?;
+        self.step(Self::pull_back).await?;
         while !shutdown.is_cancelled() {
             // in turns, so that neither a flood of fresh events nor many retries starve the others
             let batch = self.step(Self::try_batch).await?;
@@ -197,6 +206,28 @@ impl Worker {
         if events > 0 {
             tracing::warn!(events, "a worker died during a batch: its events are tried one by one");
         }
+        Ok(())
+    }
+
+    /// Makes due what waits longer than it can, because the database's clock ran ahead when it was put back. Without this it
+    /// would wait until the clock gets there.
+    async fn pull_back(&mut self) -> Result<(), Failure> {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_AHEAD_EVERY) {
+            return Ok(());
+        }
+        let config = &self.context.config;
+        let longest = config.retry_max.max(config.attempt_lease).max(LONGEST_WAIT);
+        let mut conn = self.context.pool.acquire().await?;
+        let events = claim::pull_back(&mut conn, longest).await?;
+        let jobs = jobs::claim::pull_back(&mut conn, longest).await?;
+        if events + jobs > 0 {
+            tracing::warn!(
+                events,
+                jobs,
+                "waited for a time that lies too far ahead, and are due now: the database's clock was wrong"
+            );
+        }
+        self.looked = Some(Instant::now());
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod accounts;
 mod backfill;
 mod bounds;
 mod cli;
+mod clocks;
 mod contention;
 mod copies;
 mod database;

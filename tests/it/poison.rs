@@ -65,6 +65,23 @@ async fn a_poison_event_is_parked_with_its_error_while_its_neighbours_flow() {
     app.finish().await;
 }
 
+/// The contact of `cus_slow` takes longer to write than a statement of a batch may.
+const SLOW: &str = "
+    CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(7); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE INSERT ON billing.billing_contacts
+        FOR EACH ROW WHEN (NEW.stripe_customer_id = 'cus_slow') EXECUTE FUNCTION public.slow()";
+
+#[tokio::test]
+async fn an_event_that_takes_long_is_done_in_the_end_and_its_neighbours_do_not_wait_for_it() {
+    let app = TestApp::start().await;
+    app.execute(SLOW).await;
+    app.deliver_customers(&["cus_slow", "cus_1", "cus_2"]).await;
+    app.drain_to_the_end().await;
+    let order = "SELECT string_agg(event_id || ' ' || attempts, ', ' ORDER BY finished_at) FROM billing.outbox";
+    assert_eq!(app.text(order).await.as_deref(), Some("evt_1 1, evt_2 1, evt_0 2"));
+    app.finish().await;
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the worker calls the mapping so")]
 fn panics_on_poison(customer_id: &str, graph: &Graph, rules: &Rules) -> CustomerRows {
     for (key, _) in graph.of_customer(customer_id, "subscription") {

@@ -1,6 +1,6 @@
 //! Two years of many subscriptions, against a model that knows in order what happened.
 //!
-//! The real functions run on a clock of the test's: those that ask for the time are made anew, with a setting in its
+//! The real functions run on a clock of the test's: those that ask for the time are made anew, with a table in its
 //! place. Every second day at noon what has become known is written, two schedulers renew at once unless there is an outage
 //! of weeks, and the product consumes.
 //!
