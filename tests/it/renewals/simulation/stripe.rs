@@ -113,13 +113,13 @@ fn story(id: &str, of: (usize, &str), start: i64, by_anchor: bool, rng: &mut Rng
 impl Making<'_> {
     /// The period that it is in at that time began then.
     fn period(&self, at: i64) -> i64 {
-        let periods = (0..).map(|number| months_later(self.anchor, number * self.months));
+        let periods = (0..1200).map(|number| months_later(self.anchor, number * self.months));
         periods.take_while(|period| *period <= at).last().unwrap_or(self.start)
     }
 
     /// The first period after that time.
     fn next_period(&self, after: i64) -> i64 {
-        (0..).map(|number| months_later(self.anchor, number * self.months)).find(|period| *period > after).unwrap()
+        (0..1200).map(|number| months_later(self.anchor, number * self.months)).find(|period| *period > after).unwrap()
     }
 
     /// That time, or a while later where the event of a period may be on its way.
