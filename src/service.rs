@@ -216,7 +216,11 @@ impl Service {
     /// only after that the ops listener, which reports the end, closes too. From `draining` on the process says that it
     /// is not ready and works on as before.
     pub async fn run(self, ending: impl Into<Ending>) {
-        let ending = ending.into();
+        // all parts are in it until they are spawned
+        Box::pin(self.run_parts(ending.into())).await;
+    }
+
+    async fn run_parts(self, ending: Ending) {
         let shutdown = ending.shutdown.clone();
         let parts = TaskTracker::new();
         let pools = self.working_pools();

@@ -1,5 +1,5 @@
-//! Text for people: how wide a terminal is, how a long sentence is broken, how a time is written. Called by the command
-//! line and the demo, and for times by what is logged.
+//! Text for people: how wide a terminal is, what may reach it, how a long sentence is broken, how a time is written. Called
+//! by the command line, the demo and the metrics, and for times by what is logged.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -29,9 +29,9 @@ pub fn wrapped(lead: &str, text: &str) -> String {
     lines.join("\n")
 }
 
-/// A time to the second, as Stripe's dashboard and our flags write it.
-pub fn to_the_second(at: OffsetDateTime) -> String {
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+/// The text without what controls a terminal; line breaks stay.
+pub fn tame(text: &str) -> String {
+    text.replace(|letter: char| is_control(letter) && letter != '\n', "\u{FFFD}")
 }
 
 /// Whether a character controls a terminal, breaks a line, or shows text in another order than it has: the bidirectional
@@ -39,6 +39,11 @@ pub fn to_the_second(at: OffsetDateTime) -> String {
 pub fn is_control(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A time to the second, as Stripe's dashboard and our flags write it.
+pub fn to_the_second(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 #[cfg(test)]

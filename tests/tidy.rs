@@ -127,7 +127,7 @@ const ROOMS: [(&str, &[&str]); 32] = [
     ("tls", &["file"]),
     ("migrations", &["database"]),
     ("embedded", &[]),
-    ("metrics", &["domain", "database", "stripe"]),
+    ("metrics", &["domain", "database", "stripe", "text"]),
     ("config", &["database", "embedded", "file", "tls"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::text::is_control;
 pub use crate::text::{WIDTH, wrapped};
+use crate::text::{is_control, tame};
 
 /// Prints text and a line break. A reader that went away (`| head`) is no error.
 ///
@@ -70,10 +70,6 @@ pub fn causes(error: &anyhow::Error) -> String {
         }
     }
     text
-}
-
-fn tame(text: &str) -> String {
-    text.replace(|letter: char| is_control(letter) && letter != '\n', "\u{FFFD}")
 }
 
 #[cfg(test)]

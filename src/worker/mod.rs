@@ -37,7 +37,7 @@ use crate::database;
 use crate::database::shortage::Shortage;
 use crate::jobs;
 use crate::metrics::instance::Instance;
-use crate::outbox::attempt::Attempt;
+use crate::outbox::attempt::{Attempt, Next};
 use crate::outbox::claim;
 use crate::projection::graph::Graph;
 use crate::projection::{self, CustomerRows, Rules};
@@ -189,11 +189,13 @@ impl Worker {
         self.step(Self::pull_back).await?;
         self.step(Self::keep_settings).await?;
         while !shutdown.is_cancelled() {
-            // in turns, so that neither a flood of fresh events nor many retries starve the others
+            // in turns, so that neither a flood of fresh events nor many retries starve the others, nor those that failed
+            // for another event of their batch
             let batch = self.step(Self::try_batch).await?;
-            let alone = self.step(Self::try_alone).await?;
+            let untried = self.step(async |worker| worker.try_alone(Next::Untried).await).await?;
+            let alone = self.step(async |worker| worker.try_alone(Next::Any).await).await?;
             let reproject = self.step(Self::try_reproject).await?;
-            if [batch, alone, reproject] == [Round::Idle; 3] {
+            if [batch, untried, alone, reproject] == [Round::Idle; 4] {
                 break;
             }
         }
