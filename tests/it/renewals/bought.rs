@@ -1,5 +1,7 @@
 //! From webhooks to limits, of subscriptions as customers buy them: several items, seats, changes at a renewal.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::calls::call;
@@ -126,13 +128,15 @@ async fn an_event_that_does_not_list_all_items_changes_no_limit() {
 /// are not known yet, which is another thing than to have none.
 #[tokio::test]
 async fn limits_that_are_not_known_yet_are_refused_as_such() {
-    let app = TestApp::start().await;
+    let mut app = TestApp::start().await;
+    app.context = app.context.with_fetches(Duration::ZERO);
     let whole = with_items(&[addon(), base()], 0);
     let mut part = with_items(&[addon()], 0);
     part["items"]["has_more"] = true.into();
     app.sell(&part).await;
-    let jobs = "SELECT string_agg(concat_ws(' ', kind, object_type, object_id), ', ') FROM billing.jobs";
-    assert_eq!(app.text(jobs).await.as_deref(), Some("fetch subscription sub_1"));
+    let jobs =
+        "SELECT string_agg(concat_ws(' ', kind, object_type, object_id), ', ' ORDER BY object_type) FROM billing.jobs";
+    assert_eq!(app.text(jobs).await.as_deref(), Some("fetch price price_addon, fetch subscription sub_1"));
     let mut conn = app.pool.acquire().await.unwrap();
     for function in ["consume", "release", "remaining"] {
         let amount = if function == "remaining" { "" } else { ", 1" };
