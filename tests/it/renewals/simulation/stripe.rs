@@ -268,10 +268,10 @@ impl Making<'_> {
         // who resumes enters a period that may have begun long before
         let resumes = self.now.state == State::Suspended && !matches!(change.state, State::Suspended | State::Ended);
         let period = (moves || resumes).then(|| Shown::Period(self.period(at)));
-        if lag == 0 && self.rng.u8(0..3) == 0 {
-            // somebody clicks twice within a second: only the last one counts
-            let price = PRICES.into_iter().find(|price| ![change.price, self.now.price].contains(price)).unwrap();
-            let first = Change { price, at: change.at, ..self.now.clone() };
+        // somebody clicks twice within a second: only the last one counts. Neither of these plans has a limit that no other has
+        let first = ["small", "basic"].into_iter().find(|price| ![change.price, self.now.price].contains(price));
+        if let Some(price) = first.filter(|_| lag == 0 && self.rng.u8(0..2) == 0) {
+            let first = Change { price, at, ..self.now.clone() };
             self.shown.push((made, vec![Shown::Change(first, how)]));
         }
         self.shown.push((made, period.into_iter().chain([Shown::Change(change.clone(), how)]).collect()));
