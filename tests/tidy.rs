@@ -126,7 +126,7 @@ const ROOMS: [(&str, &[&str]); 31] = [
     ("tls", &[]),
     ("migrations", &["database"]),
     ("embedded", &[]),
-    ("metrics", &["domain", "database", "stripe"]),
+    ("metrics", &["domain", "database", "stripe", "text"]),
     ("config", &["database", "embedded", "tls"]),
     ("telemetry", &["config"]),
     ("client", &["clock", "config", "metrics", "retry", "stripe"]),

@@ -21,6 +21,7 @@ mod resolve;
 mod told;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -34,8 +35,8 @@ use crate::config::worker::WorkerConfig;
 use crate::database;
 use crate::jobs;
 use crate::metrics::instance::Instance;
-use crate::outbox::attempt::Attempt;
-use crate::outbox::claim;
+use crate::outbox::attempt::{Attempt, Next};
+use crate::outbox::{claim, mode};
 use crate::projection::graph::Graph;
 use crate::projection::{self, CustomerRows, Rules};
 use crate::retry::RetryPolicy;
@@ -73,6 +74,8 @@ pub struct Context {
     pub reads: Arc<Notify>,
     /// Wakes the scheduler of renewals of this process.
     pub limits: Arc<Notify>,
+    /// Whether the log has the warning about events of the other mode.
+    pub warned: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -88,6 +91,7 @@ impl Context {
             read_margin: Duration::ZERO,
             reads: Arc::new(Notify::new()),
             limits: Arc::new(Notify::new()),
+            warned: Arc::default(),
         }
     }
 
@@ -179,11 +183,13 @@ impl Worker {
         self.step(Self::recover).await?;
         self.step(Self::pull_back).await?;
         while !shutdown.is_cancelled() {
-            // in turns, so that neither a flood of fresh events nor many retries starve the others
+            // in turns, so that neither a flood of fresh events nor many retries starve the others, nor those that failed
+            // for another event of their batch
             let batch = self.step(Self::try_batch).await?;
-            let alone = self.step(Self::try_alone).await?;
+            let untried = self.step(async |worker| worker.try_alone(Next::Untried).await).await?;
+            let alone = self.step(async |worker| worker.try_alone(Next::Any).await).await?;
             let reproject = self.step(Self::try_reproject).await?;
-            if [batch, alone, reproject] == [Round::Idle; 3] {
+            if [batch, untried, alone, reproject] == [Round::Idle; 4] {
                 break;
             }
         }
@@ -218,6 +224,15 @@ impl Worker {
         let config = &self.context.config;
         let longest = config.retry_max.max(config.attempt_lease).max(LONGEST_WAIT);
         let mut conn = self.context.pool.acquire().await?;
+        if self.looked.is_none() {
+            let events = mode::heal(&mut conn, self.context.sync.livemode).await?;
+            if events > 0 {
+                tracing::warn!(
+                    events,
+                    "events were ignored because BILLING_SYNC_LIVEMODE said the other mode: they are processed now"
+                );
+            }
+        }
         let events = claim::pull_back(&mut conn, longest).await?;
         let jobs = jobs::claim::pull_back(&mut conn, longest).await?;
         if events + jobs > 0 {

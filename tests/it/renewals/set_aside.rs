@@ -124,6 +124,14 @@ async fn the_scheduler_sets_a_subscription_aside_and_renews_the_others() {
         until(&rows, done, "5").await;
         assert_eq!(renewed(&rows).await, "sub_1 sub_2 sub_3 sub_4 sub_5", "{fault}");
         let reason = rows.lines(SET_ASIDE).await.remove(0);
+        let explained = "SELECT concat_ws(' ', stripe_subscription_id, amount, reason) FROM billing.limit_statement
+            WHERE line = 'set_aside'";
+        let error = reason.trim_start_matches("bad: ");
+        assert_eq!(
+            rows.lines(explained).await,
+            [format!("bad 0 cannot be renewed, and is retried: {error}")],
+            "{fault}"
+        );
         assert!(reason.starts_with("bad: database error ") && !reason.contains("jane"), "{fault}: {reason}");
         // what falls due later is renewed too
         rows.subscribe("late", "late", "words 100", DUE).await;
