@@ -271,7 +271,7 @@ impl Making<'_> {
         // somebody clicks twice within a second: only the last one counts. Neither of these plans has a limit that no other has
         let first = ["small", "basic"].into_iter().find(|price| ![change.price, self.now.price].contains(price));
         if let Some(price) = first.filter(|_| lag == 0 && self.rng.u8(0..2) == 0) {
-            let first = Change { price, at, ..self.now.clone() };
+            let first = Change { at, price, ..self.now.clone() };
             self.shown.push((made, vec![Shown::Change(first, how)]));
         }
         self.shown.push((made, period.into_iter().chain([Shown::Change(change.clone(), how)]).collect()));
