@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Error, PgPool};
 
@@ -61,7 +62,7 @@ pub async fn check_connection(pool: &PgPool) -> Result<(), String> {
 
 /// Whether the server has no connection free, for this role, this database or at all.
 pub(super) fn is_too_many(error: &Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == TOO_MANY)
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == TOO_MANY)
 }
 
 /// Whether the database refuses further connections, where the pool has none: of this role, to this database, or at all.

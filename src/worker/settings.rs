@@ -65,8 +65,8 @@ impl Worker {
         let mut conn = pool.acquire().await?;
         let others = foreign::heartbeat(&mut conn, watch.process, sync.livemode, &sync.accounts).await?;
         if watch.contradicted.swap(!others.is_empty(), Ordering::Relaxed) == others.is_empty() {
-            match others.first() {
-                Some(other) => tracing::error!(
+            if let Some(other) = others.first() {
+                tracing::error!(
                     other = other.name,
                     other.livemode = other.livemode,
                     other.accounts = other.accounts.join(","),
@@ -74,8 +74,9 @@ impl Worker {
                     accounts = sync.accounts.iter().map(String::as_str).collect::<Vec<_>>().join(","),
                     "another process works on this database with other settings: give both the same BILLING_SYNC_LIVEMODE \
                      and BILLING_SYNC_ACCOUNTS"
-                ),
-                None => tracing::info!("all processes on this database have the same settings again"),
+                );
+            } else {
+                tracing::info!("all processes on this database have the same settings again");
             }
         }
         let events = foreign::put_back(&mut conn, sync.livemode, &sync.accounts).await?;
