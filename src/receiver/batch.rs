@@ -171,9 +171,20 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// A connection. While the pool tries to open one, which a full server refuses, it does not see that another one has come
+/// free, of the notification for example.
+async fn acquire(pool: &PgPool, deadline: Instant) -> Result<PoolConnection<Postgres>, StoreError> {
+    loop {
+        match timeout_at(deadline, pool.acquire()).await.map_err(|_| StoreError::Late)? {
+            Err(sqlx::Error::PoolTimedOut) if pool.num_idle() > 0 => {}
+            acquired => return Ok(acquired?),
+        }
+    }
+}
+
 /// One verdict for each event, in their order.
 async fn store(events: &[Incoming], pool: &PgPool, deadline: Instant) -> Result<Vec<Verdict>, StoreError> {
-    let mut conn = timeout_at(deadline, pool.acquire()).await.map_err(|_| StoreError::Late)??;
+    let mut conn = acquire(pool, deadline).await?;
     match insert(&mut conn, events, deadline).await {
         Err(InsertError::Data(error)) => {
             tracing::warn!(events = events.len(), error = %error, "an event fails its batch: storing one by one");
