@@ -91,7 +91,7 @@ impl Keeper {
 
     /// Connects what comes first; false where one of them could not.
     async fn connect(&self) -> bool {
-        for pool in &self.first {
+        for (place, pool) in self.first.iter().enumerate() {
             if pool.num_idle() > 0 {
                 continue;
             }
@@ -102,6 +102,10 @@ impl Keeper {
                         wanted = self.wanted() + SPARE,
                         "the database refuses further connections: idle ones of the background are closed"
                     );
+                }
+                // who comes later gives way, or the only connection would stay with the probes
+                for later in self.first.iter().skip(place + 1) {
+                    close_idle(later, 0).await;
                 }
                 return false;
             }
@@ -144,11 +148,7 @@ impl Keeper {
     async fn give_up_idle_ones(&self) {
         for (pools, keep) in [(&self.first, 1), (&self.others, 0)] {
             for pool in pools {
-                while pool.num_idle() > keep
-                    && let Some(conn) = pool.try_acquire()
-                {
-                    let _ = conn.close().await;
-                }
+                close_idle(pool, keep).await;
             }
         }
     }
@@ -166,5 +166,14 @@ impl Keeper {
         // those besides are open where there is no shortage
         let besides = if self.shortage.is_on() { 0 } else { self.besides };
         self.wanted().saturating_sub(open + besides)
+    }
+}
+
+/// Closes idle connections until so many are left.
+async fn close_idle(pool: &PgPool, keep: usize) {
+    while pool.num_idle() > keep
+        && let Some(conn) = pool.try_acquire()
+    {
+        let _ = conn.close().await;
     }
 }
