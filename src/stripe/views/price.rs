@@ -111,9 +111,10 @@ fn amount(price: &Object<'_>, reader: &mut Reader) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn read(text: &str) -> PriceView {
-        PriceView::read(Json::parse(text).unwrap()).unwrap()
+        PriceView::read(json(text)).unwrap()
     }
 
     fn amount_of(fields: &str) -> (Option<String>, bool) {
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_price_without_a_text_as_id_cannot_be_read() {
-        let error = PriceView::read(Json::parse(r#"{"id":7}"#).unwrap()).unwrap_err();
+        let error = PriceView::read(json(r#"{"id":7}"#)).unwrap_err();
         assert_eq!(error, Unreadable { field: "price.id" });
     }
 
