@@ -37,5 +37,5 @@ COMMENT ON COLUMN billing.subscriptions.payment_method_card_brand IS 'Brand of t
 COMMENT ON COLUMN billing.subscriptions.payment_card_number_last_four_digits IS 'Last four digits of that card, account or IBAN, or of the card behind a wallet, leading zeros kept.';
 COMMENT ON COLUMN billing.subscriptions.pricing_plan_id IS 'pricing_plans.id of that price; null while the price is not known.';
 COMMENT ON COLUMN billing.subscriptions.active_discounts IS 'Coupon ids of its discounts and its items'', in stable order. One has no effect any more once its end has passed: live_subscriptions leaves it out.';
-COMMENT ON COLUMN billing.subscriptions.workspace_id IS 'The workspace named by the metadata (workspace_id or workspaceId) of the subscription, else of its customer, else by the checkout session that made it (metadata, or client_reference_id); null where none names one.';
+COMMENT ON COLUMN billing.subscriptions.workspace_id IS 'The workspace named by the metadata (workspace_id or workspaceId) of the subscription, else of its customer, else by the checkout session that made it (metadata, or client_reference_id, unless it is of a Payment Link); null where none names one.';
 COMMENT ON COLUMN billing.subscriptions.end_date IS 'When it ended (ended_at), or will end (cancel_at, the end of the period, or the end of a schedule that cancels); null where no end is set.';

@@ -32,7 +32,7 @@ COMMENT ON COLUMN billing.checkout_sessions.stripe_subscription_id IS 'session.s
 COMMENT ON COLUMN billing.checkout_sessions.stripe_price_id IS 'Price of the first line item; null until a read of Stripe''s API brought it, since events do not.';
 COMMENT ON COLUMN billing.checkout_sessions.callback_url IS 'session.return_url (embedded), else success_url (hosted).';
 COMMENT ON COLUMN billing.checkout_sessions.language IS 'session.locale; null is automatic.';
-COMMENT ON COLUMN billing.checkout_sessions.workspace_id IS 'The workspace named by the metadata, else by client_reference_id where that is a UUID.';
+COMMENT ON COLUMN billing.checkout_sessions.workspace_id IS 'The workspace named by the metadata, else by client_reference_id where that is a UUID and the session is not of a Payment Link.';
 COMMENT ON COLUMN billing.checkout_sessions.stripe_created_at IS 'session.created';
 COMMENT ON COLUMN billing.checkout_sessions.expires_at IS 'session.expires_at';
 COMMENT ON COLUMN billing.checkout_sessions.created_at IS 'When this row was first written, by the database''s clock.';

@@ -118,7 +118,7 @@ CREATE TABLE billing.limit_changes (
     subscription_id uuid NOT NULL,
     since timestamptz NOT NULL
 );
-CREATE INDEX limit_changes_subscription ON billing.limit_changes (subscription_id);
+CREATE INDEX limit_changes_subscription ON billing.limit_changes (subscription_id, id);
 
 COMMENT ON TABLE billing.limit_changes IS 'What the worker found out about subscriptions and their balances do not know yet. It only adds rows, so it never waits for a balance that the product holds; whoever brings the balance up removes them.';
 COMMENT ON COLUMN billing.limit_changes.id IS 'In the order of writing.';

@@ -82,10 +82,10 @@ SET search_path = pg_catalog, pg_temp AS $$
         ORDER BY base.place DESC LIMIT 1
     ) AS before
     CROSS JOIN LATERAL (
+        -- one for each calendar month, in which each span may begin and end
         SELECT billing.renewal_at(before.at, months, before.day) AS at, false AS at_anchor
         FROM generate_series(
-            billing.renewals_until(before.at, greatest(after, b.starts), before.day),
-            billing.renewals_until(before.at, least(until, b.at), before.day)
+            billing.months_apart(before.at, greatest(after, b.starts)), billing.months_apart(before.at, least(until, b.at))
         ) AS months
         WHERE billing.renewal_at(before.at, months, before.day) < b.at
         UNION ALL
@@ -93,8 +93,7 @@ SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL
         SELECT billing.renewal_at(b.at, months, b.day), false
         FROM generate_series(
-            billing.renewals_until(b.at, greatest(after, b.at), b.day),
-            billing.renewals_until(b.at, least(until, b.ends), b.day)
+            billing.months_apart(b.at, greatest(after, b.at)), billing.months_apart(b.at, least(until, b.ends))
         ) AS months
         WHERE billing.renewal_at(b.at, months, b.day) > b.at
     ) AS found
@@ -108,9 +107,15 @@ COMMENT ON FUNCTION billing.anchored_renewals(text, text, timestamptz, timestamp
 CREATE FUNCTION billing.renewals_between(
     renewal_anchor text, account text, subscription_id text, started_at timestamptz, after timestamptz, until timestamptz
 ) RETURNS TABLE (at timestamptz, at_anchor boolean) LANGUAGE sql STABLE AS $$
-    SELECT billing.renewal_at(started_at, months), false
-    FROM generate_series(billing.renewals_until(started_at, after) + 1, billing.renewals_until(started_at, until)) AS months
-    WHERE renewal_anchor = 'subscription_start'
+    SELECT r.at, false
+    FROM (
+        -- of each calendar month. OFFSET 0: computed once, and compared twice
+        SELECT billing.renewal_at(started_at, months) AS at
+        FROM generate_series(billing.months_apart(started_at, after), billing.months_apart(started_at, until)) AS months
+        WHERE renewal_anchor = 'subscription_start'
+        OFFSET 0
+    ) AS r
+    WHERE r.at > after AND r.at <= until
     UNION ALL
     SELECT r.at, r.at_anchor FROM billing.anchored_renewals(account, subscription_id, started_at, after, until) AS r
     WHERE renewal_anchor = 'billing_cycle'
@@ -118,122 +123,158 @@ $$;
 
 COMMENT ON FUNCTION billing.renewals_between(text, text, text, timestamptz, timestamptz, timestamptz) IS 'When the limits of a subscription renew, after one time and until another, by the rule that is given.';
 
+CREATE FUNCTION billing.periods_from(
+    renewal_anchor text, account text, subscription_id text, started_at timestamptz, opened timestamptz, until timestamptz,
+    ends_at timestamptz
+) RETURNS TABLE (period_start timestamptz, period_end timestamptz, at_anchor boolean) LANGUAGE sql STABLE AS $$
+    SELECT p.period_start, CASE WHEN p.period_end <= ends_at THEN p.period_end ELSE 'infinity' END, p.at_anchor AND p.period_end <= ends_at
+    FROM (
+        SELECT greatest(opened, r.before) AS period_start, r.at AS period_end, false AS at_anchor
+        FROM (
+            -- one for each calendar month. OFFSET 0: each is computed once
+            SELECT billing.renewal_at(started_at, months - 1) AS before, billing.renewal_at(started_at, months) AS at
+            FROM generate_series(billing.months_apart(started_at, opened),
+                billing.months_apart(started_at, greatest(opened, until)) + 1) AS months
+            WHERE renewal_anchor = 'subscription_start'
+            OFFSET 0
+        ) AS r
+        WHERE r.at > opened
+        UNION ALL
+        SELECT r.*
+        FROM (
+            SELECT lag(a.at, 1, opened) OVER (ORDER BY a.at), a.at, a.at_anchor
+            FROM billing.anchored_renewals(account, subscription_id, started_at, opened, greatest(opened, until) + interval '63 days') AS a
+        ) AS r
+        WHERE renewal_anchor = 'billing_cycle'
+    ) AS p
+    WHERE p.period_start = opened OR (p.period_start <= until AND p.period_start <= ends_at)
+$$;
+
+COMMENT ON FUNCTION billing.periods_from(text, text, text, timestamptz, timestamptz, timestamptz, timestamptz) IS 'The periods of a limit, from the one that began at opened to the one in which until is. The last one before ends_at has no renewal: its end is infinity.';
+
+CREATE FUNCTION billing.included_before(account text, subscription_id text, limit_key text, before timestamptz) RETURNS TABLE (
+    status text, payment_paused boolean, ended_at timestamptz, price_ids text[], quantities bigint[], is_known boolean,
+    is_earlier boolean, included bigint, amounts bigint[], next_included bigint
+) LANGUAGE sql STABLE ROWS 1
+-- a setting keeps it from being merged into its caller, which rarely needs it
+SET search_path = pg_catalog, pg_temp AS $$
+    SELECT was.status, was.payment_paused, was.ended_at, was.price_ids, was.quantities, has.is_known OR earlier.is_known IS TRUE,
+        earlier.is_known IS TRUE, CASE WHEN earlier.is_known THEN earlier.included ELSE has.included END,
+        CASE WHEN earlier.is_known THEN NULL ELSE has.amounts END, CASE WHEN next.is_known THEN next.included END
+    FROM (SELECT) AS one
+    LEFT JOIN LATERAL billing.in_force($1, $2, $4) AS was ON true
+    CROSS JOIN LATERAL billing.included_by($1, was.price_ids, was.quantities, $3) AS has
+    -- a price that is not known leaves what was included before it, whatever was thought meanwhile
+    LEFT JOIN LATERAL (
+        SELECT h.is_known, h.included
+        FROM billing.subscription_timeline AS t
+        CROSS JOIN LATERAL billing.included_by(t.account, t.price_ids, t.quantities, $3) AS h
+        WHERE NOT has.is_known AND NOT has.is_unreadable AND t.account = $1 AND t.subscription_id = $2
+            AND t.effective_from < $4 AND h.is_known
+        ORDER BY t.stated_at DESC, t.place DESC, t.source DESC
+        LIMIT 1
+    ) AS earlier ON true
+    -- a change at that very instant counts for the next period
+    LEFT JOIN LATERAL billing.in_force($1, $2, $4 + interval '1 microsecond') AS became ON became.effective_from = $4
+    LEFT JOIN LATERAL billing.included_by($1, became.price_ids, became.quantities, $3) AS next ON became.effective_from = $4
+$$;
+
+COMMENT ON FUNCTION billing.included_before(text, text, text, timestamptz) IS 'What a subscription was just before that time, and what its items included of a limit. is_earlier: a price is not known, so what was included before it stays. next_included: what they include from that time on, where something changed at that very instant.';
+
 CREATE FUNCTION billing.limit_course(ids uuid[], until timestamptz) RETURNS TABLE (
     subscription_id uuid, limit_key text, kind text, period_start timestamptz, period_end timestamptz, is_over boolean,
     is_recorded boolean, at_anchor boolean, price_ids text[], quantities bigint[], amounts bigint[], included bigint,
     spillover bigint, used bigint, bonus_used bigint, outcome text, spilled_over bigint, expired bigint, follows timestamptz
 ) LANGUAGE sql STABLE AS $$
     WITH balance AS MATERIALIZED (
-        SELECT l.subscription_id, l.limit_key, l.kind, l.included, l.spillover, l.used, l.bonus_used, l.period_start,
-            s.account, s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at,
-            rules.renewal_anchor, rules.past_due_active,
+        SELECT l.subscription_id, l.limit_key, l.kind, l.included AS open_included, l.spillover AS open_spillover,
+            l.used AS open_used, l.bonus_used AS open_bonus_used, l.period_start AS open_start, s.account,
+            s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at, rules.renewal_anchor,
+            rules.past_due_active,
             -- one that ended exactly at a renewal has had it, whichever became known first
-            CASE WHEN s.stripe_status IN ('canceled', 'incomplete_expired') THEN coalesce(s.end_date, l.period_start)
+            CASE WHEN l.kind <> 'renewing' THEN '-infinity'
+                WHEN s.stripe_status IN ('canceled', 'incomplete_expired') THEN coalesce(s.end_date, l.period_start)
                 ELSE 'infinity' END AS ends_at,
             CASE WHEN rules.halted_at IS NULL THEN limit_course.until ELSE '-infinity' END AS until,
             (SELECT min(c.since) FROM billing.limit_changes AS c WHERE c.subscription_id = l.subscription_id) AS since,
             (SELECT r.period_end FROM billing.limit_renewals AS r WHERE r.subscription_id = l.subscription_id
-                AND r.limit_key = l.limit_key AND r.period_end = l.period_start) IS NOT NULL AS has_ledger
+                AND r.limit_key = l.limit_key AND r.period_end = l.period_start) IS NOT NULL AS has_ledger,
+            newest.effective_from AS newest_from, newest.status, newest.payment_paused, newest.ended_at, newest.price_ids,
+            newest.quantities, has.is_known, has.is_unreadable, has.included, has.amounts
         FROM unnest(ids) AS wanted (id)
         JOIN billing.subscription_limits AS l ON l.subscription_id = wanted.id
         JOIN billing.subscriptions AS s ON s.id = l.subscription_id
         -- LIMIT 1 changes nothing but the plan: without statistics a table counts as hundreds of rows
         CROSS JOIN (SELECT * FROM billing.renewal_rules LIMIT 1) AS rules
+        LEFT JOIN LATERAL billing.in_force(s.account, s.stripe_subscription_id, 'infinity') AS newest ON true
+        CROSS JOIN LATERAL billing.included_by(s.account, newest.price_ids, newest.quantities, l.limit_key) AS has
     ), period AS (
         -- what is in the ledger already, and was perhaps otherwise
-        SELECT b.subscription_id, b.limit_key, b.kind, b.account, b.stripe_subscription_id, b.past_due_active, b.has_ledger,
-            r.period_start, r.period_end, true AS is_over, true AS is_recorded, r.at_anchor, r.included, r.spillover, r.used,
-            r.bonus_used, r.price_ids AS recorded_price_ids, r.quantities AS recorded_quantities, r.amounts AS recorded_amounts
+        SELECT b.*, r.period_start, r.period_end, true AS is_over, true AS is_recorded, r.at_anchor, r.included AS stored_included,
+            r.spillover, r.used, r.bonus_used, r.price_ids AS recorded_price_ids, r.quantities AS recorded_quantities,
+            r.amounts AS recorded_amounts
         FROM balance AS b
         JOIN billing.limit_renewals AS r
             ON r.subscription_id = b.subscription_id AND r.limit_key = b.limit_key AND r.period_end >= b.since
         UNION ALL
         -- the present one and those after it; only in the present one has anything been used
-        SELECT b.subscription_id, b.limit_key, b.kind, b.account, b.stripe_subscription_id, b.past_due_active, b.has_ledger,
-            e.period_start, e.period_end, e.period_end <= b.until, false, e.at_anchor, b.included, b.spillover,
-            CASE WHEN e.period_start = b.period_start THEN b.used ELSE 0 END,
-            CASE WHEN e.period_start = b.period_start THEN b.bonus_used ELSE 0 END, NULL, NULL, NULL
+        SELECT b.*, e.period_start, e.period_end, e.period_end <= b.until, false, e.at_anchor, b.open_included, b.open_spillover,
+            CASE WHEN e.period_start = b.open_start THEN b.open_used ELSE 0 END,
+            CASE WHEN e.period_start = b.open_start THEN b.open_bonus_used ELSE 0 END, NULL, NULL, NULL
         FROM balance AS b
-        CROSS JOIN LATERAL (
-            SELECT lag(ends.at, 1, b.period_start) OVER (ORDER BY ends.at) AS period_start, ends.at AS period_end, ends.at_anchor
-            FROM (
-                SELECT r.at, r.at_anchor
-                FROM billing.renewals_between(b.renewal_anchor, b.account, b.stripe_subscription_id, b.started_at,
-                    b.period_start, greatest(b.until, b.period_start) + interval '63 days') AS r
-                WHERE b.kind = 'renewing' AND r.at <= b.ends_at
-                UNION ALL
-                SELECT 'infinity', false
-            ) AS ends
-        ) AS e
-        WHERE e.period_start <= b.until OR e.period_start = b.period_start
-    ), told AS (
-        SELECT p.*, was.price_ids, was.quantities, next.is_known AS next_is_known, next.included AS next_included,
-            has.is_known, has.included AS has_included, has.amounts AS has_amounts, earlier.is_known AS earlier_is_known,
-            earlier.included AS earlier_included,
-            CASE WHEN NOT p.is_over THEN NULL
-                WHEN NOT coalesce(billing.may_be_used(was.status, was.payment_paused, was.ended_at, p.past_due_active), false) THEN 'inactive'
-                WHEN p.at_anchor AND was.status = 'trialing' THEN 'trial_end'
-                ELSE 'renewed' END AS outcome
+        CROSS JOIN LATERAL billing.periods_from(b.renewal_anchor, b.account, b.stripe_subscription_id, b.started_at,
+            b.open_start, b.until, b.ends_at) AS e
+    ), sold AS (
+        SELECT p.subscription_id, p.limit_key, p.kind, p.past_due_active, p.has_ledger, p.period_start, p.period_end, p.is_over,
+            p.is_recorded, p.at_anchor, p.stored_included, p.spillover, p.used, p.bonus_used, p.recorded_amounts,
+            p.is_recorded AND p.recorded_price_ids = was.price_ids AND p.recorded_quantities = was.quantities AS is_same, was.*
         FROM period AS p
-        -- at the end, that instant included; in the open period: now
-        LEFT JOIN LATERAL billing.in_force(p.account, p.stripe_subscription_id,
-            CASE WHEN p.is_over THEN p.period_end + interval '1 microsecond' ELSE 'infinity' END) AS became ON true
-        -- just before the end: a change at that very instant counts for the next period
-        LEFT JOIN LATERAL (
-            SELECT became.status, became.payment_paused, became.ended_at, became.price_ids, became.quantities
-            WHERE NOT p.is_over OR became.effective_from < p.period_end
-            UNION ALL
-            SELECT b.status, b.payment_paused, b.ended_at, b.price_ids, b.quantities
-            FROM billing.in_force(p.account, p.stripe_subscription_id, p.period_end) AS b
-            WHERE p.is_over AND became.effective_from = p.period_end
-        ) AS was ON true
-        CROSS JOIN LATERAL billing.included_by(p.account, was.price_ids, was.quantities, p.limit_key) AS has
-        LEFT JOIN LATERAL (
-            SELECT n.is_known, n.included
-            FROM billing.included_by(p.account, became.price_ids, became.quantities, p.limit_key) AS n
-            WHERE p.is_over AND became.effective_from = p.period_end
-        ) AS next ON true
-        -- a price that is not known leaves what was included before it, whatever was thought meanwhile
-        LEFT JOIN LATERAL (
-            SELECT h.is_known, h.included
-            FROM billing.subscription_timeline AS t
-            CROSS JOIN LATERAL billing.included_by(t.account, t.price_ids, t.quantities, p.limit_key) AS h
-            WHERE NOT has.is_known AND NOT has.is_unreadable AND t.account = p.account
-                AND t.subscription_id = p.stripe_subscription_id AND t.effective_from < p.period_end AND h.is_known
-            ORDER BY t.stated_at DESC, t.place DESC, t.source DESC
-            LIMIT 1
-        ) AS earlier ON true
-    ), priced AS (
-        SELECT t.subscription_id, t.limit_key, t.kind, t.period_start, t.period_end, t.is_over, t.is_recorded, t.at_anchor,
-            t.price_ids, t.quantities, t.spillover, t.used, t.bonus_used, t.has_ledger, t.outcome,
-            CASE WHEN t.next_is_known THEN t.next_included END AS next_included,
-            -- a recorded period keeps what its items included then, whatever they include now
-            CASE WHEN t.earlier_is_known THEN t.earlier_included
-                WHEN is_same.so THEN t.included
-                WHEN t.is_known THEN t.has_included
-                ELSE t.included END AS included,
-            CASE WHEN t.earlier_is_known THEN NULL WHEN is_same.so THEN t.recorded_amounts WHEN t.is_known THEN t.has_amounts END AS amounts
-        FROM told AS t
         CROSS JOIN LATERAL (
-            SELECT t.is_recorded AND t.recorded_price_ids = t.price_ids AND t.recorded_quantities = t.quantities AS so
-        ) AS is_same
+            -- what is in force now was so just before the end, where it took effect before that. This is nearly always the case
+            SELECT coalesce((NOT p.is_over OR p.newest_from < p.period_end) AND (p.is_known OR p.is_unreadable), false) AS so
+        ) AS is_as_now
+        CROSS JOIN LATERAL (
+            SELECT p.status, p.payment_paused, p.ended_at, p.price_ids, p.quantities, p.is_known, false AS is_earlier, p.included,
+                p.amounts, NULL::bigint AS next_included
+            WHERE is_as_now.so
+            UNION ALL
+            SELECT b.status, b.payment_paused, b.ended_at, b.price_ids, b.quantities, b.is_known, b.is_earlier, b.included,
+                b.amounts, b.next_included
+            FROM billing.included_before(p.account, p.stripe_subscription_id, p.limit_key,
+                CASE WHEN p.is_over THEN p.period_end ELSE 'infinity' END) AS b
+            WHERE NOT is_as_now.so
+        ) AS was
+    ), priced AS (
+        SELECT s.subscription_id, s.limit_key, s.kind, s.period_start, s.period_end, s.is_over, s.is_recorded, s.at_anchor,
+            s.price_ids, s.quantities, s.spillover, s.used, s.bonus_used, s.has_ledger, s.next_included,
+            CASE WHEN NOT s.is_over THEN NULL
+                WHEN NOT coalesce(billing.may_be_used(s.status, s.payment_paused, s.ended_at, s.past_due_active), false) THEN 'inactive'
+                WHEN s.at_anchor AND s.status = 'trialing' THEN 'trial_end'
+                ELSE 'renewed' END AS outcome,
+            -- a recorded period keeps what its items included then, whatever they include now
+            CASE WHEN s.is_known AND (s.is_earlier OR s.is_same IS NOT TRUE) THEN s.included ELSE s.stored_included END AS included,
+            CASE WHEN s.is_earlier THEN NULL WHEN s.is_same THEN s.recorded_amounts WHEN s.is_known THEN s.amounts END AS amounts
+        FROM sold AS s
     ), rolled AS (
-        SELECT p.*, row_number() OVER in_turn AS place,
-            billing.spilled_over(p.spillover, p.included, p.used - p.bonus_used, p.outcome = 'renewed', p.next_included)
-                OVER in_turn AS spilled_over
+        SELECT p.*, row_number() OVER periods_before AS place,
+            coalesce(billing.spilled_over(p.spillover, p.included, p.used - p.bonus_used, p.outcome = 'renewed', p.next_included)
+                OVER periods_before, p.spillover) AS carried_in
         FROM priced AS p
-        WINDOW in_turn AS (PARTITION BY p.subscription_id, p.limit_key ORDER BY p.period_start)
-    ), chained AS (
-        SELECT r.*, lag(r.spilled_over, 1, r.spillover) OVER (PARTITION BY r.subscription_id, r.limit_key ORDER BY r.period_start) AS before
-        FROM rolled AS r
+        WINDOW periods_before AS (PARTITION BY p.subscription_id, p.limit_key ORDER BY p.period_start
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     )
-    SELECT c.subscription_id, c.limit_key, c.kind, c.period_start, nullif(c.period_end, 'infinity'), c.is_over, c.is_recorded,
-        c.at_anchor, c.price_ids, c.quantities, c.amounts, c.included, c.before, c.used, c.bonus_used, c.outcome,
-        CASE WHEN c.is_over THEN c.spilled_over END,
-        CASE WHEN c.is_over THEN
-            greatest(0, coalesce(billing.left_of_plan(c.included, c.before, c.used, c.bonus_used), 0) - c.spilled_over) END,
-        CASE WHEN c.place > 1 OR c.has_ledger THEN c.period_start END
-    FROM chained AS c
+    SELECT r.subscription_id, r.limit_key, r.kind, r.period_start, nullif(r.period_end, 'infinity'), r.is_over, r.is_recorded,
+        r.at_anchor, r.price_ids, r.quantities, r.amounts, r.included, r.carried_in, r.used, r.bonus_used, r.outcome,
+        carried.over,
+        CASE WHEN r.is_over THEN
+            greatest(0, coalesce(billing.left_of_plan(r.included, r.carried_in, r.used, r.bonus_used), 0) - carried.over) END,
+        CASE WHEN r.place > 1 OR r.has_ledger THEN r.period_start END
+    FROM rolled AS r
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN r.is_over THEN
+            billing.spill(r.carried_in, 0, r.included, r.used - r.bonus_used, r.outcome = 'renewed', r.next_included) END AS over
+        OFFSET 0
+    ) AS carried
 $$;
 
 COMMENT ON FUNCTION billing.limit_course(uuid[], timestamptz) IS 'What becomes of the limits of these subscriptions until that time: one row for each period that is over and not in the ledger, or is there and may be otherwise by what was learned since, and one for the period that the time is in. What was used, and what of it was taken from the bonus, is given and never changed. Reads only; bring_up writes it.';

@@ -196,38 +196,48 @@ COMMENT ON FUNCTION billing.bring_up(uuid[], timestamptz) IS 'Brings the limits 
 CREATE FUNCTION billing.claim_limits(due_until timestamptz, at_most integer) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
     candidates uuid[];
-    mine uuid[];
-    -- computed once; each of these is retried by itself
-    set_aside CONSTANT uuid[] := billing.set_aside_renewals();
+    mine uuid[] := '{}';
+    -- those that are set aside are retried by themselves
+    tried uuid[] := billing.set_aside_renewals();
 BEGIN
-    -- not one of these waits: what the product or another scheduler holds is left for the next round
-    candidates := ARRAY(
-        SELECT due.subscription_id FROM (
-            SELECT b.subscription_id FROM billing.subscription_limits AS b
-            WHERE b.renews_at <= due_until AND b.subscription_id <> ALL (set_aside)
-            ORDER BY b.renews_at, b.subscription_id LIMIT at_most FOR UPDATE SKIP LOCKED
-        ) AS due
-        UNION
-        SELECT changed.subscription_id FROM (
-            SELECT c.subscription_id FROM billing.limit_changes AS c WHERE c.subscription_id <> ALL (set_aside)
-            ORDER BY c.id LIMIT at_most
-        ) AS changed
-    );
-    mine := ARRAY(
-        SELECT locked.subscription_id FROM (
-            SELECT b.subscription_id FROM billing.subscription_limits AS b
-            WHERE b.subscription_id = ANY (candidates)
-            ORDER BY b.subscription_id, b.limit_key FOR UPDATE SKIP LOCKED
-        ) AS locked
-        GROUP BY locked.subscription_id
-        HAVING count(*) = (SELECT count(*) FROM billing.subscription_limits AS b WHERE b.subscription_id = locked.subscription_id)
-    );
-    -- what changed of subscriptions without any balance concerns none
-    DELETE FROM billing.limit_changes AS c WHERE c.id IN (
-        SELECT idle.id FROM billing.limit_changes AS idle
-        WHERE idle.subscription_id = ANY (candidates)
-            AND NOT EXISTS (SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = idle.subscription_id)
-        FOR UPDATE SKIP LOCKED);
+    -- Not one of these waits. What the product or another scheduler holds, all of it or one balance, is left for the next
+    -- round, and the next candidates take its place: however many are held, all others are claimed.
+    LOOP
+        candidates := ARRAY(
+            SELECT due.subscription_id FROM (
+                SELECT b.subscription_id FROM billing.subscription_limits AS b
+                WHERE b.renews_at <= due_until AND b.subscription_id <> ALL (tried)
+                ORDER BY b.renews_at, b.subscription_id LIMIT at_most FOR UPDATE SKIP LOCKED
+            ) AS due
+            UNION
+            SELECT changed.subscription_id FROM (
+                SELECT c.subscription_id FROM billing.limit_changes AS c
+                WHERE c.subscription_id <> ALL (tried)
+                    -- each subscription once, however many marks it has
+                    AND c.id = (SELECT first.id FROM billing.limit_changes AS first
+                        WHERE first.subscription_id = c.subscription_id ORDER BY first.id LIMIT 1)
+                ORDER BY c.id LIMIT at_most
+            ) AS changed
+        );
+        EXIT WHEN candidates = '{}';
+        mine := mine || ARRAY(
+            SELECT locked.subscription_id FROM (
+                SELECT b.subscription_id FROM billing.subscription_limits AS b
+                WHERE b.subscription_id = ANY (candidates)
+                ORDER BY b.subscription_id, b.limit_key FOR UPDATE SKIP LOCKED
+            ) AS locked
+            GROUP BY locked.subscription_id
+            HAVING count(*) = (SELECT count(*) FROM billing.subscription_limits AS b WHERE b.subscription_id = locked.subscription_id)
+        );
+        -- what changed of subscriptions without any balance concerns none
+        DELETE FROM billing.limit_changes AS c WHERE c.id IN (
+            SELECT idle.id FROM billing.limit_changes AS idle
+            WHERE idle.subscription_id = ANY (candidates)
+                AND NOT EXISTS (SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = idle.subscription_id)
+            FOR UPDATE SKIP LOCKED);
+        EXIT WHEN cardinality(mine) >= at_most;
+        tried := tried || candidates;
+    END LOOP;
     RETURN mine;
 END
 $$;

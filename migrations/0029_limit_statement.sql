@@ -43,7 +43,7 @@ CROSS JOIN LATERAL (
     WHERE p.amounts IS NOT NULL AND (i.amount IS NULL OR i.amount > 0)
     UNION ALL
     SELECT p.period_start, 3, 'included', p.included - sum.of_items, 0, NULL, NULL,
-        CASE WHEN p.amounts IS NULL THEN 'an item or its price is not known or cannot be read, so the amount before it stays'
+        CASE WHEN p.amounts IS NULL THEN 'an item or its price is not known or cannot be read, or the limit cannot be computed, so the amount before it stays'
             ELSE 'no sum is above 10^18' END
     WHERE p.included IS NOT NULL AND p.included <> sum.of_items
     UNION ALL
@@ -72,6 +72,11 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT p.corrected_at, 11, 'corrected', 0, 0, NULL, NULL, 'computed again: an event about a time before the end arrived after it'
     WHERE p.corrected_at IS NOT NULL
+    UNION ALL
+    SELECT clock_timestamp(), 12, 'set_aside', 0, 0, NULL, NULL, 'cannot be renewed, and is retried: ' || j.last_error
+    FROM billing.jobs AS j
+    WHERE NOT p.is_over AND j.kind = 'renewal' AND j.account = s.account AND j.object_type = 'subscription'
+        AND j.object_id = s.stripe_subscription_id
 ) AS line
 UNION ALL
 SELECT g.workspace_id, NULL, NULL, g.limit_key, NULL, NULL, NULL, g.granted_at, 0, CASE WHEN g.amount > 0 THEN 'granted' ELSE 'taken_back' END,
@@ -88,7 +93,7 @@ COMMENT ON COLUMN billing.limit_statement.period_end IS 'When it ends; null wher
 COMMENT ON COLUMN billing.limit_statement.is_over IS 'The period is over.';
 COMMENT ON COLUMN billing.limit_statement.at IS 'The time that the line is about.';
 COMMENT ON COLUMN billing.limit_statement.place IS 'Order of the lines within a period.';
-COMMENT ON COLUMN billing.limit_statement.line IS 'carried_in: left of the period before. included: by one item, or (without a price) what stays as it was. unlimited: whatever was used. used. from_bonus: of that. beyond: used while more was included. carried_over and lost: at the end. left: now. corrected. granted and taken_back: the bonus.';
+COMMENT ON COLUMN billing.limit_statement.line IS 'carried_in: left of the period before. included: by one item, or (without a price) what stays as it was. unlimited: whatever was used. used. from_bonus: of that. beyond: used while more was included. carried_over and lost: at the end. left: now. corrected. set_aside: it cannot be renewed, though it may be computed, and the reason says why. granted and taken_back: the bonus.';
 COMMENT ON COLUMN billing.limit_statement.amount IS 'What the line adds to the period or takes from it; null for an item of a period that is unlimited.';
 COMMENT ON COLUMN billing.limit_statement.bonus IS 'What the line adds to the bonus or takes from it.';
 COMMENT ON COLUMN billing.limit_statement.stripe_price_id IS 'The price of the item that includes it.';

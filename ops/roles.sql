@@ -10,6 +10,8 @@
 --
 -- What the two have is what stands here: anything else that they were granted in the schema is taken back.
 BEGIN;
+-- everybody may take the lock below: better an error than a wait without an end
+SET LOCAL lock_timeout = '10s';
 
 DO $$
 DECLARE

@@ -3,6 +3,8 @@
 //! Called by `migrate`, `serve`, `doctor`, the readiness check and the tests. Forward only. The table of applied
 //! migrations lives in our schema too, because billing-sync may share a product's database and its `_sqlx_migrations`.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
@@ -12,6 +14,15 @@ use crate::database::role;
 pub const OLDEST_SERVER: i32 = 15;
 
 const TABLE: &str = "billing.schema_migrations";
+
+/// The number of the advisory lock of migrations: "bill".
+const LOCK: i64 = 0x6269_6c6c;
+
+/// Between two tries to get it.
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// After so many tries it is said again who holds it.
+const SAY_EVERY: u32 = 150;
 
 /// sqlx makes its table itself, without comments, and every table of the schema has them.
 const COMMENTS: &str = r"
@@ -172,13 +183,47 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> 
     if let Some(lacking) = role::lacks_to_migrate(conn).await? {
         return Err(MigrationError::Privilege(lacking));
     }
-    conn.lock().await?;
+    lock(conn).await?;
     let applied = apply(conn).await;
     // also after a failure: the lock belongs to the session, and a pool's sessions live on
-    let unlocked = conn.unlock().await;
+    let unlocked =
+        sqlx::query!("-- migrations.unlock\nSELECT pg_advisory_unlock($1)", LOCK).fetch_one(&mut *conn).await;
     applied?;
     unlocked?;
     Ok(before.missing)
+}
+
+/// Takes the lock of migrations. Whoever may connect to the database can take it too, so a wait says who holds it.
+async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut waited = 0;
+    while !sqlx::query_scalar!(
+        r#"-- migrations.lock
+        SELECT pg_try_advisory_lock($1) AS "is_ours!""#,
+        LOCK
+    )
+    .fetch_one(&mut *conn)
+    .await?
+    {
+        if waited % SAY_EVERY == 0 {
+            let holder = sqlx::query!(
+                "-- migrations.holder
+                SELECT l.pid, a.usename::text AS role FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+                WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid::bigint = $1 AND l.objsubid = 1
+                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                LOCK
+            );
+            if let Some(holder) = holder.fetch_optional(&mut *conn).await? {
+                tracing::warn!(
+                    holder.pid = holder.pid,
+                    holder.role = holder.role,
+                    "another session holds the lock of migrations: waiting; if it is no migration, end it with pg_terminate_backend"
+                );
+            }
+        }
+        waited += 1;
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Whether the schema can live in this database.

@@ -68,6 +68,11 @@ impl Ops {
         [self.state.probes.clone(), self.state.scrapes.clone()]
     }
 
+    /// The connection of the probes, which must not starve.
+    pub fn probes(&self) -> PgPool {
+        self.state.probes.clone()
+    }
+
     /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what this
     /// process counts, `connections` counts those to this listener.
     ///
@@ -81,9 +86,10 @@ impl Ops {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let pool = || database::pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
+        let probes = database::keeping_pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
+        let scrapes = database::pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
         let (readiness, rendering) = (AtOnce::default(), AtOnce::default());
-        let state = State { probes: pool(), scrapes: pool(), registry, readiness, rendering };
+        let state = State { probes, scrapes, registry, readiness, rendering };
         Ok(Self { listener, local_addr, state: Arc::new(state), connections })
     }
 

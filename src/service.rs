@@ -191,13 +191,21 @@ impl Service {
     /// only after that the ops listener, which reports the end, closes too. From `draining` on the process says that it
     /// is not ready and works on as before.
     pub async fn run(self, ending: impl Into<Ending>) {
-        let ending = ending.into();
+        // all parts are in it until they are spawned
+        Box::pin(self.run_parts(ending.into())).await;
+    }
+
+    async fn run_parts(self, ending: Ending) {
         let shutdown = ending.shutdown.clone();
         let parts = TaskTracker::new();
         let pools = self.working_pools();
+        let first: Vec<PgPool> = self.receiver.iter().map(Receiver::pool).chain([self.ops.probes()]).collect();
         if let Some(receiver) = self.receiver {
             parts.spawn(receiver.run(ending.clone()));
         }
+        let parts_ended = CancellationToken::new();
+        let ops = tokio::spawn(self.ops.run(ending.draining.clone(), parts_ended.clone()));
+        shutdown.run_until_cancelled(connect_first(&first)).await;
         if let Some(context) = self.worker {
             parts.spawn(worker::run_all(context, shutdown.clone()));
         }
@@ -216,8 +224,6 @@ impl Service {
         if let Some(pool) = self.upkeep {
             parts.spawn(upkeep::run(pool, shutdown.clone()));
         }
-        let parts_ended = CancellationToken::new();
-        let ops = tokio::spawn(self.ops.run(ending.draining.clone(), parts_ended.clone()));
         shutdown.cancelled().await;
         ending.draining.cancel();
         parts.close();
@@ -231,6 +237,15 @@ impl Service {
         let _ = tokio::time::timeout(ACQUIRE_TIMEOUT, close).await;
         parts_ended.cancel();
         let _ = ops.await;
+    }
+}
+
+/// Connects for the parts that must not starve, before the others do: the receiver and the probes. Where the server allows
+/// too few connections for all, the others wait for theirs.
+async fn connect_first(pools: &[PgPool]) {
+    let mut connected = Vec::new();
+    for pool in pools {
+        connected.extend(tokio::time::timeout(ACQUIRE_TIMEOUT, pool.acquire()).await);
     }
 }
 
@@ -264,7 +279,7 @@ async fn bind_receiver(
     metrics: Arc<Instance>,
 ) -> Result<Receiver, StartError> {
     // one INSERT at a time, and the notification beside it
-    let pool = database::pool(options, Session::receiver(config.store_timeout), 2, ACQUIRE_TIMEOUT);
+    let pool = database::keeping_pool(options, Session::receiver(config.store_timeout), 2, ACQUIRE_TIMEOUT);
     let bound = Receiver::bind(config, pool, metrics).await;
     bound.map_err(|error| StartError::Listen { address: config.listen, error })
 }

@@ -1,5 +1,5 @@
-//! Text for people: how wide a terminal is, how a long sentence is broken, how a time is written. Called by the command
-//! line and the demo, and for times by what is logged.
+//! Text for people: how wide a terminal is, what may reach it, how a long sentence is broken, how a time is written. Called
+//! by the command line, the demo and the metrics, and for times by what is logged.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -27,6 +27,18 @@ pub fn wrapped(lead: &str, text: &str) -> String {
         used += length;
     }
     lines.join("\n")
+}
+
+/// The text without what controls a terminal; line breaks stay.
+pub fn tame(text: &str) -> String {
+    text.replace(|letter: char| is_control(letter) && letter != '\n', "\u{FFFD}")
+}
+
+/// Whether a character controls a terminal, breaks a line, or shows text in another order than it has: the bidirectional
+/// controls of Unicode. With those a name can look like another one, or like the columns beside it.
+pub fn is_control(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A time to the second, as Stripe's dashboard and our flags write it.

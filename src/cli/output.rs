@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 pub use crate::text::{WIDTH, wrapped};
+use crate::text::{is_control, tame};
 
 /// Prints text and a line break. A reader that went away (`| head`) is no error.
 ///
@@ -69,17 +70,6 @@ pub fn causes(error: &anyhow::Error) -> String {
         }
     }
     text
-}
-
-fn tame(text: &str) -> String {
-    text.replace(|letter: char| is_control(letter) && letter != '\n', "\u{FFFD}")
-}
-
-/// Whether a character controls a terminal, breaks a line, or shows text in another order than it has: the bidirectional
-/// controls of Unicode. With those a name can look like another one, or like the columns beside it.
-fn is_control(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -19,11 +19,12 @@ use crate::config::source::Source;
 use crate::database::hosts::Hosts;
 use crate::domain::renewal::Renewed;
 use crate::renewals::ledger::{self, Due, State};
-use crate::renewals::set_aside;
+use crate::renewals::pace::Pace;
+use crate::renewals::{batch, set_aside};
 use crate::text::to_the_second;
 
-/// Subscriptions in one transaction, and in one page of the listing.
-const PAGE: i32 = 1000;
+/// Subscriptions in one page of the listing.
+const PAGE: usize = 1000;
 
 /// For so long what others hold is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,7 +101,7 @@ impl Args {
         let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let subscriptions = ledger::due_subscriptions(&mut tx, until).await?;
         let (mut periods, mut is_whole) = (0, true);
-        for ids in subscriptions.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+        for ids in subscriptions.chunks(PAGE) {
             let (page, failed) = set_aside::due(&mut tx, ids, until).await?;
             for (id, error) in &failed {
                 output::complain(&format!("subscription {id} cannot be computed: {error}"));
@@ -133,15 +134,12 @@ impl Args {
     async fn renew(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
         let set_aside = set_aside::hasten(conn).await?;
         let mut done = Told::new(ledger::count_due(conn, self.now).await?);
-        let mut held_since: Option<Instant> = None;
-        set_aside::retry_due(conn, set_aside, Duration::MAX).await?;
+        let (mut pace, mut held_since) = (Pace::default(), None::<Instant>);
         loop {
-            let mut tx = conn.begin().await?;
-            let ids = ledger::claim(&mut tx, self.now, PAGE).await?;
-            let renewed = if ids.is_empty() { Vec::new() } else { ledger::bring_up(&mut tx, &ids, self.now).await? };
-            tx.commit().await?;
-            done.add(renewed);
-            if !ids.is_empty() {
+            let batch = batch::renew(conn, self.now, pace).await?;
+            batch.set(&mut pace);
+            done.add(batch.done);
+            if batch.subscriptions > 0 {
                 held_since = None;
                 continue;
             }
@@ -158,6 +156,8 @@ impl Args {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        // after the others, which are not to wait for it
+        set_aside::retry_due(conn, set_aside, Duration::MAX).await?;
         done.end(self.json)?;
         let failing = set_aside::list(conn).await?;
         for one in &failing {

@@ -51,6 +51,16 @@ fn wait_of(text: &str, now: OffsetDateTime) -> Option<Duration> {
     Some(wait.min(LONGEST))
 }
 
+/// Clocks that are set by NTP differ by less. Farther ahead than this, `Date` is wrong, or this machine's clock is.
+const AHEAD: time::Duration = time::Duration::minutes(5);
+
+/// The time of an answer: that of its `Date`, unless it lies ahead of this machine's clock. A read of the future would win
+/// over every event and read until then. Where this machine's clock is behind, the read counts as older than it is, and the
+/// next one replaces it.
+pub(super) fn dated(date: Option<OffsetDateTime>, now: OffsetDateTime) -> OffsetDateTime {
+    date.filter(|date| *date <= now + AHEAD).unwrap_or(now)
+}
+
 /// When the request began, by the clock that `date` was read from: no later than that, and in whole seconds.
 pub(super) fn began(date: OffsetDateTime, took: Duration) -> OffsetDateTime {
     let began = date.checked_sub(time::Duration::try_from(took).unwrap_or_default()).unwrap_or(date);
@@ -104,6 +114,17 @@ mod tests {
         assert_eq!(hints(&odd), Hints::default());
         let good = hints(&[("stripe-should-retry", "false"), ("request-id", "req_1")]);
         assert_eq!((good.should_retry, good.request_id.as_deref()), (Some(false), Some("req_1")));
+    }
+
+    #[test]
+    fn an_answer_of_the_future_has_the_time_of_this_machine() {
+        let minute = time::Duration::MINUTE;
+        for date in [NOW, NOW + 4 * minute, NOW - 90 * minute] {
+            assert_eq!(dated(Some(date), NOW), date);
+        }
+        assert_eq!(dated(Some(NOW + 6 * minute), NOW), NOW);
+        assert_eq!(dated(Some(datetime!(2098-01-01 00:00:00 UTC)), NOW), NOW);
+        assert_eq!(dated(None, NOW), NOW);
     }
 
     #[test]

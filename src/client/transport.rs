@@ -4,6 +4,7 @@
 //! [`super::http`].
 
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
@@ -45,6 +46,8 @@ pub(super) struct Transport {
     egress: Egress,
     /// Stripe's clock, as its last answer told it.
     heard: Heard,
+    /// Whether the log has the warning about answers of the future.
+    warned: AtomicBool,
 }
 
 /// An answer, whatever its status.
@@ -83,7 +86,7 @@ impl Transport {
             .pool_idle_timeout(IDLE_LIMIT)
             .pool_max_idle_per_host(idle)
             .build(connector);
-        Self { client, base, key, timeout, egress: config.egress.clone(), heard }
+        Self { client, base, key, timeout, egress: config.egress.clone(), heard, warned: AtomicBool::new(false) }
     }
 
     /// Sends the request once.
@@ -120,7 +123,13 @@ impl Transport {
         if let Some(date) = hints.date {
             self.heard.says(date);
         }
-        let at = hints::began(hints.date.unwrap_or(now), took);
+        let dated = hints::dated(hints.date, now);
+        if let Some(date) = hints.date.filter(|date| *date > dated)
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%date, "Stripe's API answers with a time of the future: reads count by this machine's clock");
+        }
+        let at = hints::began(dated, took);
         let status = response.status().as_u16();
         let body = self.collect(response, status, &hints).await?;
         Ok(Reply { status, hints, body, at })

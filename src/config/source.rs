@@ -6,11 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Problem, Refused};
 use super::parse::Parsed;
 use super::settings::{self, Setting};
+
+/// The longest file of a setting: many times what any value needs.
+const MOST_BYTES: u64 = 64 * 1024;
 
 /// Where one value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,13 +165,26 @@ impl Source {
 }
 
 fn file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
-    let content = std::fs::read_to_string(&path).map_err(|error| Problem::unreadable(variable, &path, &error))?;
+    let content = content(&path).map_err(|error| Problem::unreadable(variable, &path, &error))?;
     let text = content.strip_suffix('\n').map_or(content.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if text.is_empty() {
         // an empty variable may be an accident of a compose file; a file that is mounted empty is a lost secret
         return Err(Problem::empty_file(variable, &path));
     }
     Ok(Found { text: text.to_owned(), origin: Origin::File(path) })
+}
+
+/// The text of a file that ends, and ends soon: a device may have no end, and a pipe without a writer is waited for.
+fn content(path: &Path) -> io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut content = String::new();
+    let read = File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut content)?;
+    if u64::try_from(read).is_ok_and(|read| read > MOST_BYTES) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it has more than {MOST_BYTES} bytes")));
+    }
+    Ok(content)
 }
 
 #[cfg(test)]

@@ -97,6 +97,24 @@ fn a_noted_problem_fails_even_where_a_value_was_made() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_file_without_an_end_or_a_writer_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pipe, long) = (dir.path().join("pipe"), dir.path().join("long"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::write(&long, vec![b'x'; 100_000]).unwrap();
+    for (path, wrong) in [
+        ("/dev/zero", "no regular file"),
+        (pipe.to_str().unwrap(), "no regular file"),
+        (long.to_str().unwrap(), "more than 65536 bytes"),
+    ] {
+        let source = source(&[("DATABASE_URL_FILE", path)]);
+        let problem = source.look_up(&DATABASE_URL).err().unwrap();
+        assert!(format!("{problem:?}").contains(wrong), "{path}: {problem:?}");
+    }
+}
+
+#[test]
 fn a_secret_is_never_repeated() {
     let mut source = source(&[("DATABASE_URL", "mysql://u:hunter2@h/d")]);
     let result = source.collect(|source| source.optional(&DATABASE_URL, |_| Err::<(), _>(Expected::new("a URL"))));

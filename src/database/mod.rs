@@ -20,7 +20,7 @@ mod session;
 mod waiting;
 mod writable;
 
-pub use pool::{is_usable, pool};
+pub use pool::{is_usable, keeping_pool, pool};
 pub use reason::{target, unreachable_reason};
 pub use session::{Session, connect};
 pub use waiting::until_answered;

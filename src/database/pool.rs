@@ -14,11 +14,32 @@ use tokio::time::timeout;
 use super::Session;
 use super::waiting::is_answered;
 
+/// The same for a part that must not starve: it keeps its first connection, once it has one, for as long as the process
+/// lives. Where the server allows few, nothing else of ours takes that place.
+pub fn keeping_pool(
+    options: &PgConnectOptions,
+    session: Session,
+    connections: u32,
+    acquire_timeout: Duration,
+) -> PgPool {
+    let keeping = settings(options, session, connections, acquire_timeout);
+    keeping.min_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(options.clone())
+}
+
 /// A server that does not answer a trivial question in this time has probably vanished, and a new connection finds out.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
 /// A pool that connects when it is first used, and again after every loss. Waits for a connection for `acquire_timeout`.
 pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acquire_timeout: Duration) -> PgPool {
+    settings(options, session, connections, acquire_timeout).connect_lazy_with(options.clone())
+}
+
+fn settings(
+    options: &PgConnectOptions,
+    session: Session,
+    connections: u32,
+    acquire_timeout: Duration,
+) -> PgPoolOptions {
     // so that there is as much time for the new connection
     let check_limit = CHECK_LIMIT.min(acquire_timeout / 2);
     let (asked, turn) = (Arc::new(options.clone()), Arc::new(Mutex::new(())));
@@ -33,7 +54,6 @@ pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acqu
             let (asked, turn) = (Arc::clone(&asked), Arc::clone(&turn));
             Box::pin(async move { Ok(is_answered(conn, &asked, &turn).await) })
         })
-        .connect_lazy_with(options.clone())
 }
 
 /// Whether the connection is alive and leads to a server that takes writes now; asks for `limit` at most.

@@ -51,6 +51,30 @@ pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duratio
     Ok(job.collect())
 }
 
+/// Makes jobs due that wait for more than `longest`, which is longer than any of ours can: their times were written by a clock
+/// that ran ahead and has been put right since. Returns how many.
+///
+/// # Errors
+/// Those of the database.
+pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64, sqlx::Error> {
+    let kinds: Vec<String> = Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
+    let pulled = sqlx::query!(
+        "-- jobs.pull_back
+        UPDATE billing.jobs AS j SET run_at = clock_timestamp()
+        FROM unnest($1::text[]) AS asked (kind)
+        CROSS JOIN LATERAL (
+            SELECT late.kind, late.account, late.object_type, late.object_id FROM billing.jobs AS late
+            WHERE late.kind = asked.kind AND late.run_at > (SELECT clock_timestamp() + $2::interval + interval '1 min')
+            FOR UPDATE SKIP LOCKED
+        ) AS late
+        WHERE j.kind = late.kind AND j.account = late.account AND j.object_type = late.object_type
+            AND j.object_id = late.object_id",
+        &kinds,
+        interval(longest)
+    );
+    Ok(pulled.execute(conn).await?.rows_affected())
+}
+
 /// How long until the next job of one of these kinds is due; `None` where there is none.
 ///
 /// # Errors

@@ -80,6 +80,9 @@ impl Demands {
 
 /// Writes the demands. A confirm waits until a read can be late enough: `margin` is what a read's version stays behind.
 ///
+/// What is to be read later than the future, because an event's time is wrong, is read at once: an event cannot be younger than
+/// its arrival, but for the five minutes that clocks may differ by.
+///
 /// A job that is at work, or waits after a failure, keeps its time: its generation says that it must be done again.
 ///
 /// # Errors
@@ -98,7 +101,11 @@ pub async fn add(conn: &mut PgConnection, demands: &Demands, margin: std::time::
     sqlx::query!(
         "-- jobs.add
         INSERT INTO billing.jobs AS j (kind, account, object_type, object_id, later_than, run_at)
-        SELECT kind, account, object_type, object_id, later_than, GREATEST(clock_timestamp(), not_before)
+        -- LEAST of null would not be null
+        SELECT kind, account, object_type, object_id, CASE WHEN later_than IS NOT NULL
+                THEN LEAST(later_than, clock_timestamp() + interval '5 min') END,
+            CASE WHEN later_than > clock_timestamp() + interval '5 min' THEN clock_timestamp()
+                ELSE GREATEST(clock_timestamp(), not_before) END
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
             AS demand (kind, account, object_type, object_id, later_than, not_before)
         -- one order for everybody

@@ -84,18 +84,18 @@ pub async fn set_aside(
     delay: Duration,
     error: &str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    sqlx::query!(
         "-- jobs.set_aside
         INSERT INTO billing.jobs (kind, account, object_type, object_id, attempts, run_at, last_error)
         VALUES ($1, $2, $3, $4, 1, clock_timestamp() + $5::interval, $6)
         ON CONFLICT (kind, account, object_type, object_id) DO UPDATE SET last_error = excluded.last_error",
+        Kind::Reproject.as_str(),
+        key.account,
+        key.object_type,
+        key.object_id,
+        interval(delay),
+        error
     )
-    .bind(Kind::Reproject.as_str())
-    .bind(&key.account)
-    .bind(&key.object_type)
-    .bind(&key.object_id)
-    .bind(interval(delay))
-    .bind(error)
     .execute(conn)
     .await?;
     Ok(())

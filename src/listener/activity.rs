@@ -40,6 +40,8 @@ struct Standing {
 pub struct InFlight {
     activity: Activity,
     is_further: bool,
+    /// Cancelled when the connection's slot goes to another.
+    end: CancellationToken,
     is_authenticated: AtomicBool,
     /// The slot of a further request.
     slot: Mutex<Option<Share>>,
@@ -63,6 +65,11 @@ impl InFlight {
     /// until its end.
     pub(super) fn is_further(&self) -> bool {
         self.is_further
+    }
+
+    /// Cancelled when the connection's slot goes to another.
+    pub(super) fn end(&self) -> &CancellationToken {
+        &self.end
     }
 
     /// The number of the connection's slot.
@@ -103,9 +110,15 @@ impl Activity {
         if std::mem::take(&mut standing.is_trusted) {
             standing.slot.renew();
         }
+        let end = standing.slot.end().clone();
         drop(standing);
         let is_authenticated = AtomicBool::new(false);
-        InFlight { activity: self.clone(), is_further: before > 0, is_authenticated, slot: Mutex::new(None) }
+        InFlight { activity: self.clone(), is_further: before > 0, end, is_authenticated, slot: Mutex::new(None) }
+    }
+
+    /// Whether a request is in flight.
+    pub(super) fn is_in_use(&self) -> bool {
+        *self.0.in_flight.borrow() > 0
     }
 
     /// Returns once no request has been in flight for `limit`.
@@ -196,6 +209,19 @@ mod tests {
         assert_eq!((first_ends.is_cancelled(), third.end().is_cancelled()), (false, true), "it is the youngest");
         let _fifth = slots.take(1, None).await;
         assert!(first_ends.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn an_authenticated_request_beside_another_keeps_its_own_slot_too() {
+        let slots = Capacity::new(2, Duration::ZERO);
+        let (activity, _) = activity(&slots).await;
+        let (_first, further) = (activity.begin(), activity.begin());
+        let slot = slots.take(1, Some(further.place())).await;
+        let ends = slot.end().clone();
+        further.set_slot(slot);
+        further.authenticated();
+        assert!(timeout(Duration::from_millis(50), slots.take(1, None)).await.is_err());
+        assert!(!ends.is_cancelled());
     }
 
     #[tokio::test]

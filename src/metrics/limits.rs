@@ -10,6 +10,7 @@ use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, Opts, Registr
 
 use super::instance::{counter, counters, delays};
 use crate::domain::renewal::Renewed;
+use crate::text::tame;
 
 /// Keys with series of their own.
 const MOST_KEYS: usize = 20;
@@ -81,6 +82,8 @@ impl LimitMetrics {
     }
 
     fn label(&self, key: &str) -> String {
+        // the key is metadata of a price; the text of the metrics may be shown in a terminal
+        let key = &tame(key);
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() < MOST_KEYS {
             keys.insert(key.to_owned());
@@ -141,6 +144,15 @@ mod tests {
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_key_brings_no_control_character_into_the_text() {
+        let registry = Registry::new();
+        let metrics = LimitMetrics::new(&registry).unwrap();
+        metrics.renewed(&renewed("wo\u{1b}[31mrds\u{202e}\n"));
+        let text = text(&registry);
+        assert!(text.contains("{limit_key=\"wo\u{FFFD}[31mrds\u{FFFD}\\n\"}"), "{text}");
     }
 
     #[test]

@@ -28,18 +28,32 @@ pub enum Begun {
     Exhausted(EventKey),
 }
 
+/// Which of the events that go alone comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The one that is due for longest among those that were not tried alone yet: it may have failed for another event.
+    Untried,
+    /// The one that is due for longest.
+    Any,
+}
+
 /// Counts the next attempt at the next event that goes alone. In a commit of its own, before the work: an event
 /// that kills the process must run out of attempts too. For `lease` nobody else tries it.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn begin(conn: &mut PgConnection, lease: Duration, max_attempts: i32) -> Result<Option<Begun>, sqlx::Error> {
+pub async fn begin(
+    conn: &mut PgConnection,
+    next: Next,
+    lease: Duration,
+    max_attempts: i32,
+) -> Result<Option<Begun>, sqlx::Error> {
     let row = sqlx::query!(
         "-- outbox.begin_attempt
         -- materialized, so that the limit is 1 whatever the plan
         WITH next AS MATERIALIZED (
             SELECT event_id, created FROM billing.outbox
-            WHERE state = 'pending' AND alone AND run_at <= (SELECT clock_timestamp())
+            WHERE state = 'pending' AND alone AND run_at <= (SELECT clock_timestamp()) AND (attempts = 0 OR NOT $3)
             ORDER BY run_at, event_id
             LIMIT 1
             FOR UPDATE SKIP LOCKED
@@ -54,7 +68,8 @@ pub async fn begin(conn: &mut PgConnection, lease: Duration, max_attempts: i32) 
         WHERE o.event_id = next.event_id AND o.created = next.created
         RETURNING o.event_id, o.created, o.attempts, o.state",
         interval(lease),
-        max_attempts
+        max_attempts,
+        next == Next::Untried
     )
     .fetch_optional(conn)
     .await?;

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::event::EventKey;
+use crate::interval::interval;
 
 /// A claimed event with all that the worker needs to know of it.
 pub struct Claimed {
@@ -194,6 +195,37 @@ pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error
     .fetch_one(conn)
     .await
     .map(|count| u64::try_from(count).unwrap_or_default())
+}
+
+/// Makes events due that wait for longer than any of ours can: fresh ones do not wait at all, the others at most `longest`.
+/// Their times were written by a clock that ran ahead and has been put right since. Returns how many.
+///
+/// # Errors
+/// Those of the database.
+pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64, sqlx::Error> {
+    let pulled = sqlx::query!(
+        "-- outbox.pull_back
+        UPDATE billing.outbox AS o SET run_at = clock_timestamp()
+        FROM (
+            SELECT event_id, created FROM billing.outbox
+            WHERE state = 'pending' AND NOT alone AND run_at > (SELECT clock_timestamp() + interval '1 min')
+            FOR UPDATE SKIP LOCKED
+        ) AS late
+        WHERE o.event_id = late.event_id AND o.created = late.created"
+    );
+    let fresh = pulled.execute(&mut *conn).await?.rows_affected();
+    let pulled = sqlx::query!(
+        "-- outbox.pull_back_alone
+        UPDATE billing.outbox AS o SET run_at = clock_timestamp()
+        FROM (
+            SELECT event_id, created FROM billing.outbox
+            WHERE state = 'pending' AND alone AND run_at > (SELECT clock_timestamp() + $1::interval + interval '1 min')
+            FOR UPDATE SKIP LOCKED
+        ) AS late
+        WHERE o.event_id = late.event_id AND o.created = late.created",
+        interval(longest)
+    );
+    Ok(fresh + pulled.execute(conn).await?.rows_affected())
 }
 
 /// How long until the next pending event is due; `None` where none is pending. Zero or less: it is due.

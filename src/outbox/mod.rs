@@ -24,6 +24,7 @@ pub mod admin;
 pub mod attempt;
 pub mod claim;
 pub mod enqueue;
+pub mod mode;
 pub mod own;
 pub mod partitions;
 pub mod sample;

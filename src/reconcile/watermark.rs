@@ -42,8 +42,9 @@ pub async fn begin(
         ON CONFLICT (account) DO UPDATE
         SET leased_until = clock_timestamp() + $2::interval, started_at = clock_timestamp()
         WHERE $3::interval IS NULL
-            OR (coalesce(w.leased_until, '-infinity') <= clock_timestamp()
-                AND coalesce(w.finished_at, '-infinity') <= clock_timestamp() - $3::interval)
+            -- times that lie farther ahead were written by a clock that has been put right since: no wait is as long
+            OR (coalesce(w.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + interval '1 hour', true)
+                AND coalesce(w.finished_at NOT BETWEEN clock_timestamp() - $3::interval AND clock_timestamp(), true))
         RETURNING compared_until, gap_since, gap_until, failures",
         account,
         interval(LEASE),

@@ -67,5 +67,10 @@ pub async fn subscriptions(conn: &mut PgConnection, projected: &[Uuid], changed:
     )
     .execute(&mut *conn)
     .await?;
-    sqlx::query_scalar("-- renewals.begin\nSELECT billing.try_begin_limits($1)").bind(projected).fetch_one(conn).await
+    let begun = sqlx::query_scalar!(
+        r#"-- renewals.begin
+        SELECT billing.try_begin_limits($1) AS "begun!""#,
+        projected
+    );
+    begun.fetch_one(conn).await
 }

@@ -133,6 +133,24 @@ pub async fn claim(
     claimed.fetch_one(conn).await
 }
 
+/// Locks one subscription; false where another session holds a part of it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn claim_one(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+    let claimed = sqlx::query_scalar!(
+        r#"-- renewals.claim_one
+        WITH locked AS MATERIALIZED (
+            SELECT b.limit_key FROM billing.subscription_limits AS b WHERE b.subscription_id = $1
+            ORDER BY b.limit_key FOR UPDATE SKIP LOCKED
+        )
+        SELECT (SELECT count(*) FROM locked)
+            = (SELECT count(*) FROM billing.subscription_limits WHERE subscription_id = $1) AS "all!""#,
+        id
+    );
+    claimed.fetch_one(conn).await
+}
+
 /// Renews the limits of claimed subscriptions until that time (now, where there is none). A subscription whose limits
 /// cannot be computed is set aside, see [`super::set_aside`]; the others are renewed.
 ///

@@ -7,19 +7,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::batch::{self, Batch};
 use super::clocks;
 use super::ledger;
 use super::pace::Pace;
 use super::set_aside;
 use crate::clock::{self, Heard};
 use crate::config::sync::SyncConfig;
-use crate::database;
+use crate::database::{self, Session};
 use crate::domain::renewal::Renewed;
-use crate::jobs::watch;
+use crate::jobs::{Kind, claim, watch};
 use crate::metrics::instance::Instance;
 
 /// How often it looks although nothing woke it: another process may have written what is due, and clocks may jump.
@@ -31,19 +32,14 @@ const HELD: Duration = Duration::from_secs(1);
 /// No step takes as long as this unless the database does not answer.
 const STEP_LIMIT: Duration = Duration::from_mins(1);
 
-/// Retries in one round of what is set aside, so that healthy subscriptions are not kept waiting.
+/// Retries of what is set aside in one round of their own.
 const RETRIES: u64 = 20;
 
-/// None of them begins after so long: with one that takes as long as a statement may, a round stays within its time.
+/// None of them begins after so long: with one that takes as long as a statement may, the round stays within its time.
 const RETRY_TIME: Duration = Duration::from_secs(5);
 
 /// How often it looks for old idempotency keys, and for limits that are lacking.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
-
-/// READ COMMITTED, because what decides is read after the locks.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
-    SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '30s';
-    SET LOCAL idle_in_transaction_session_timeout = '30s'";
 
 /// What a scheduler needs.
 #[derive(Clone)]
@@ -73,16 +69,6 @@ pub enum Round {
     Halted,
 }
 
-/// What one transaction did.
-struct Batch {
-    subscriptions: usize,
-    /// It took longer than it may, and nothing was renewed.
-    timed_out: bool,
-    /// Not one that only looked at what had changed: should such a one leave anything due, it is not tried again at once.
-    renewed: bool,
-    took: Duration,
-}
-
 /// What a scheduler remembers from one round to the next.
 struct Memory {
     pace: Pace,
@@ -94,18 +80,29 @@ struct Memory {
     tidied: Option<Instant>,
 }
 
+/// Begins `work` again after a panic: a process that looks well and renews nothing would be the worst of all.
+async fn restarting<W>(work: impl Fn() -> W)
+where
+    W: Future<Output = ()> + Send + 'static,
+{
+    while tokio::spawn(work()).await.is_err() {
+        tracing::error!("the scheduler of renewals panicked and begins again");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 impl Scheduler {
-    /// Works until `shutdown`; a batch at work is finished first. Begins again after a panic, for a process that looks
-    /// well and renews nothing would be the worst of all.
+    /// Works until `shutdown`; a batch in progress is finished first. What is set aside is retried beside the batches, which
+    /// never wait for it.
     pub async fn run(self, shutdown: CancellationToken) {
-        while tokio::spawn(self.clone().keep_renewing(shutdown.clone())).await.is_err() {
-            tracing::error!("the scheduler of renewals panicked and begins again");
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+        tokio::join!(
+            restarting(|| self.clone().keep_renewing(shutdown.clone())),
+            restarting(|| self.clone().keep_retrying(shutdown.clone())),
+        );
     }
 
     async fn keep_renewing(self, shutdown: CancellationToken) {
-        let mut memory = Memory { pace: Pace::new(), ready: false, halting: false, tidied: None };
+        let mut memory = Memory { pace: Pace::default(), ready: false, halting: false, tidied: None };
         while !shutdown.is_cancelled() {
             let round = Box::pin(self.round(&mut memory));
             let pause = match database::until_answered(&self.pool, STEP_LIMIT, round).await {
@@ -156,31 +153,47 @@ impl Scheduler {
             vec![self.batch(pace).await?]
         };
         for batch in &batches {
-            if batch.timed_out {
-                memory.pace.timed_out(batch.subscriptions);
-            } else {
-                memory.pace.took(batch.subscriptions, batch.took);
-            }
+            batch.set(&mut memory.pace);
         }
-        // after the others, which it is not to keep waiting
-        self.retry_set_aside().await?;
-        if batches.iter().any(|batch| batch.renewed || batch.timed_out) {
+        if batches.iter().any(|batch| !batch.done.is_empty() || batch.timed_out) {
             return Ok(Round::Busy);
         }
         let next = ledger::next_due(&mut *self.pool.acquire().await?).await?;
         Ok(if next == Some(Duration::ZERO) { Round::Held } else { Round::Idle(next) })
     }
 
-    /// Retries subscriptions that were set aside.
+    /// Retries what is set aside until `shutdown`, which ends a retry in progress.
+    async fn keep_retrying(self, shutdown: CancellationToken) {
+        let retrying = async {
+            loop {
+                let round = Box::pin(self.retry_set_aside());
+                if let Some(Err(error)) = database::until_answered(&self.pool, STEP_LIMIT, round).await {
+                    tracing::debug!(%error, "what is set aside cannot be retried now");
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        shutdown.run_until_cancelled(retrying).await;
+    }
+
+    /// Retries subscriptions that were set aside. On a connection of its own, which closes where this is dropped: one of the
+    /// pool would be waited for as long as its statement takes.
     async fn retry_set_aside(&self) -> Result<(), sqlx::Error> {
-        for failed in set_aside::retry_due(&mut *self.pool.acquire().await?, RETRIES, RETRY_TIME).await? {
+        let mut conn = self.pool.acquire().await?;
+        let is_halted = ledger::state(&mut conn).await?.halted_because.is_some();
+        if is_halted || claim::next_due(&mut conn, &[Kind::Renewal]).await? != Some(Duration::ZERO) {
+            return Ok(());
+        }
+        drop(conn);
+        let mut conn = database::connect(&self.pool.connect_options(), Session::BACKGROUND).await?;
+        for failed in set_aside::retry_due(&mut conn, RETRIES, RETRY_TIME).await? {
             tracing::error!(
                 subscription.id = failed.stripe_subscription_id,
                 error = failed.error,
                 "the limits of a subscription cannot be renewed: it is set aside, and all others are renewed"
             );
         }
-        Ok(())
+        conn.close().await
     }
 
     /// Forgets some old idempotency keys, and says whether that were all of them; then it asks for limits that are
@@ -229,34 +242,10 @@ impl Scheduler {
         Ok(false)
     }
 
-    /// Renews what is due in one transaction. Where that takes too long a smaller one has to do, and a subscription that
-    /// takes too long alone is set aside.
     async fn batch(&self, pace: Pace) -> Result<Batch, sqlx::Error> {
-        let began = Instant::now();
-        let mut tx = self.pool.begin_with(BEGIN).await?;
-        let mut ids = ledger::claim(&mut tx, None, pace.size()).await?;
-        if pace.size() == 1 {
-            // there may be one that is due and one that changed
-            ids.truncate(1);
-        }
-        let brought_up = if ids.is_empty() { Ok(Vec::new()) } else { ledger::bring_up(&mut tx, &ids, None).await };
-        let (subscriptions, took) = (ids.len(), began.elapsed());
-        match brought_up {
-            Ok(done) => {
-                tx.commit().await?;
-                self.count(&done, subscriptions);
-                Ok(Batch { subscriptions, timed_out: false, renewed: !done.is_empty(), took })
-            }
-            Err(error) if set_aside::is_timeout(&error) => {
-                tx.rollback().await?;
-                tracing::warn!(subscriptions, "renewals took longer than a transaction may: fewer are tried next");
-                if let [id] = ids[..] {
-                    set_aside::put(&mut *self.pool.acquire().await?, id, error).await?;
-                }
-                Ok(Batch { subscriptions, timed_out: true, renewed: false, took })
-            }
-            Err(error) => Err(error),
-        }
+        let batch = batch::renew(&mut *self.pool.acquire().await?, None, pace).await?;
+        self.count(&batch.done, batch.subscriptions);
+        Ok(batch)
     }
 
     fn count(&self, done: &[Renewed], subscriptions: usize) {

@@ -41,7 +41,7 @@ pub struct Failed {
 /// Those of the database.
 pub async fn hasten(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let hastened =
-        sqlx::query("-- renewals.hasten\nUPDATE billing.jobs SET run_at = clock_timestamp() WHERE kind = 'renewal'");
+        sqlx::query!("-- renewals.hasten\nUPDATE billing.jobs SET run_at = clock_timestamp() WHERE kind = 'renewal'");
     Ok(hastened.execute(conn).await?.rows_affected())
 }
 
@@ -50,17 +50,13 @@ pub async fn hasten(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
 /// # Errors
 /// Those of the database.
 pub async fn list(conn: &mut PgConnection) -> Result<Vec<Failed>, sqlx::Error> {
-    let rows: Vec<(String, Option<String>)> = sqlx::query_as(
-        "-- renewals.list_set_aside
-        SELECT object_id, last_error FROM billing.jobs WHERE kind = 'renewal' ORDER BY account, object_id LIMIT 100",
-    )
-    .fetch_all(conn)
-    .await?;
-    let failed = |(stripe_subscription_id, error): (_, Option<String>)| Failed {
-        stripe_subscription_id,
-        error: error.unwrap_or_default(),
-    };
-    Ok(rows.into_iter().map(failed).collect())
+    let failed = sqlx::query_as!(
+        Failed,
+        r#"-- renewals.list_set_aside
+        SELECT object_id AS stripe_subscription_id, coalesce(last_error, '') AS "error!"
+        FROM billing.jobs WHERE kind = 'renewal' ORDER BY account, object_id LIMIT 100"#
+    );
+    failed.fetch_all(conn).await
 }
 
 /// The due periods of these subscriptions, as [`ledger::due`] says, and those that cannot be computed. Inside a
@@ -108,7 +104,7 @@ async fn try_due(
 /// Those of the database, and `error` itself where it is one of the connection.
 pub async fn put(conn: &mut PgConnection, id: Uuid, error: sqlx::Error) -> Result<(), sqlx::Error> {
     let Some(reason) = describe(&error) else { return Err(error) };
-    let put = sqlx::query("-- renewals.set_aside\nSELECT billing.set_aside_renewal($1, $2)").bind(id).bind(&reason);
+    let put = sqlx::query!("-- renewals.set_aside\nSELECT billing.set_aside_renewal($1, $2)", id, reason);
     put.execute(conn).await?;
     tracing::error!(subscription.row = %id, error = reason, "the limits of a subscription cannot be renewed: it is set aside");
     Ok(())
@@ -142,13 +138,13 @@ pub async fn retry_due(conn: &mut PgConnection, at_most: u64, time: Duration) ->
 /// Retries one. The inner error says why it stays set aside.
 async fn retry(conn: &mut PgConnection, job: &Job) -> Result<Result<(), String>, sqlx::Error> {
     let mut tx = conn.begin_with(BEGIN).await?;
-    let renewed = sqlx::query(
+    let renewed = sqlx::query!(
         "-- renewals.retry
         SELECT billing.lock_and_bring_up(s.id) FROM billing.subscriptions AS s
         WHERE s.account = $1 AND s.stripe_subscription_id = $2",
+        job.key.account,
+        job.key.object_id
     )
-    .bind(&job.key.account)
-    .bind(&job.key.object_id)
     .execute(&mut *tx)
     .await;
     let Err(error) = renewed else {

@@ -10,7 +10,7 @@ use super::batch::{Tally, begin, begin_isolated, contain_panics, process};
 use super::failure::Failure;
 use super::{Round, Worker};
 use crate::metrics::instance::Consequence;
-use crate::outbox::attempt::{self, Attempt, Begun};
+use crate::outbox::attempt::{self, Attempt, Begun, Next};
 
 /// What became of an attempt that did not fail.
 enum Tried {
@@ -21,12 +21,12 @@ enum Tried {
 
 impl Worker {
     /// Makes one attempt at one event that goes alone.
-    pub(super) async fn try_alone(&mut self) -> Result<Round, Failure> {
+    pub(super) async fn try_alone(&mut self, next: Next) -> Result<Round, Failure> {
         let began = Instant::now();
         let mut conn = self.context.pool.acquire().await?;
         let config = &self.context.config;
         let max_attempts = i32::try_from(config.max_attempts).unwrap_or(i32::MAX);
-        let next = attempt::begin(&mut conn, config.attempt_lease, max_attempts).await?;
+        let next = attempt::begin(&mut conn, next, config.attempt_lease, max_attempts).await?;
         drop(conn);
         let attempt = match next {
             None => return Ok(Round::Idle),
@@ -61,7 +61,7 @@ impl Worker {
 
     /// Takes the event of an attempt through, in one transaction.
     async fn attempt(&self, attempt: &Attempt) -> Result<Tried, Failure> {
-        let mut tx = begin_isolated(&self.context).await?;
+        let mut tx = begin_isolated(&self.context, attempt.number).await?;
         let Some(event) = attempt::claim(&mut tx, attempt).await? else { return Ok(Tried::Taken) };
         let context = Arc::clone(&self.context);
         contain_panics(async move {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use sqlx::{PgConnection, PgTransaction};
@@ -45,6 +46,13 @@ impl Tally {
         for reason in &self.reasons {
             context.metrics.event_reason(*reason);
         }
+        if self.reasons.contains(&Reason::ForeignLivemode) && !context.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                livemode = context.sync.livemode,
+                "an event is of the other mode than BILLING_SYNC_LIVEMODE says, and is ignored; if that is wrong, put it \
+                 right and start again: what was ignored is processed then"
+            );
+        }
         context.metrics.batch(began.elapsed(), self.doubts);
         if self.demanded {
             context.reads.notify_waiters();
@@ -58,7 +66,7 @@ impl Worker {
     pub(super) async fn try_batch(&mut self) -> Result<Round, Failure> {
         let began = Instant::now();
         let batch_id = Uuid::new_v4();
-        let mut tx = begin(&self.context).await?;
+        let mut tx = begin_batch(&self.context).await?;
         let limit = i64::try_from(self.context.config.batch_size).unwrap_or(i64::MAX);
         let events = claim::batch(&mut tx, limit).await?;
         if events.is_empty() {
@@ -112,15 +120,31 @@ pub(super) async fn begin(context: &Context) -> Result<PgTransaction<'static>, s
     context.pool.begin_with(BEGIN).await
 }
 
+/// The same for a batch. Its statements take milliseconds. One that takes seconds is the fault of one event or job, for
+/// which the others of the batch are not to wait.
+const BEGIN_BATCH: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '5s';
+    SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// Begins a transaction for fresh events or jobs.
+pub(super) async fn begin_batch(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
+    context.pool.begin_with(BEGIN_BATCH).await
+}
+
 /// The same for an event or job that has failed in a batch: it hardly waits for a lock that another session holds, so that
 /// those behind it need not wait either. It comes back with increasing delay.
-const BEGIN_ISOLATED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+const BEGIN_FIRST: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL lock_timeout = '100ms'; SET LOCAL statement_timeout = '5s';
+    SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// The same for the attempts after that: the others of its batch are done by then, so it gets the time that it needs.
+const BEGIN_FURTHER: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL lock_timeout = '100ms'; SET LOCAL statement_timeout = '60s';
     SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
-/// Begins a transaction for one event or job that has failed in a batch.
-pub(super) async fn begin_isolated(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
-    context.pool.begin_with(BEGIN_ISOLATED).await
+/// Begins a transaction for the given attempt (from 1) at one event or job that has failed in a batch.
+pub(super) async fn begin_isolated(context: &Context, attempt: i32) -> Result<PgTransaction<'static>, sqlx::Error> {
+    context.pool.begin_with(if attempt > 1 { BEGIN_FURTHER } else { BEGIN_FIRST }).await
 }
 
 /// Runs `work` so that a panic in it is a failure like any other, and so that it ends when nobody waits for it any

@@ -21,7 +21,8 @@ mod resolve;
 mod told;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
@@ -34,8 +35,8 @@ use crate::config::worker::WorkerConfig;
 use crate::database;
 use crate::jobs;
 use crate::metrics::instance::Instance;
-use crate::outbox::attempt::Attempt;
-use crate::outbox::claim;
+use crate::outbox::attempt::{Attempt, Next};
+use crate::outbox::{claim, mode};
 use crate::projection::graph::Graph;
 use crate::projection::{self, CustomerRows, Rules};
 use crate::retry::RetryPolicy;
@@ -45,6 +46,12 @@ pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;
 
 /// No step takes as long as this unless the database does not answer: its longest waits are for locks, 2 s each.
 const STEP_LIMIT: Duration = Duration::from_mins(2);
+
+/// How often it looks for what waits longer than it can.
+const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
+
+/// The longest wait whatever the settings say: of a renewal that is set aside, and of reads that Stripe puts off.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// What every part of the worker needs.
 #[derive(Clone)]
@@ -67,6 +74,8 @@ pub struct Context {
     pub reads: Arc<Notify>,
     /// Wakes the scheduler of renewals of this process.
     pub limits: Arc<Notify>,
+    /// Whether the log has the warning about events of the other mode.
+    pub warned: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -82,6 +91,7 @@ impl Context {
             read_margin: Duration::ZERO,
             reads: Arc::new(Notify::new()),
             limits: Arc::new(Notify::new()),
+            warned: Arc::default(),
         }
     }
 
@@ -114,6 +124,8 @@ pub struct Worker {
     context: Arc<Context>,
     /// Attempts to take back: they were counted, and ended by no fault of their event, or their end is not known.
     owed: Vec<Attempt>,
+    /// When it last looked for what waits longer than it can.
+    looked: Option<Instant>,
 }
 
 /// How far a round got.
@@ -128,7 +140,7 @@ enum Round {
 impl Worker {
     /// A worker.
     pub fn new(context: Context) -> Self {
-        Self { context: Arc::new(context), owed: Vec::new() }
+        Self { context: Arc::new(context), owed: Vec::new(), looked: None }
     }
 
     /// Works until `shutdown`; a batch at work is finished first.
@@ -169,12 +181,15 @@ impl Worker {
     pub async fn drain(&mut self, shutdown: &CancellationToken) -> Result<(), Failure> {
         self.step(Self::pay_back).await?;
         self.step(Self::recover).await?;
+        self.step(Self::pull_back).await?;
         while !shutdown.is_cancelled() {
-            // in turns, so that neither a flood of fresh events nor many retries starve the others
+            // in turns, so that neither a flood of fresh events nor many retries starve the others, nor those that failed
+            // for another event of their batch
             let batch = self.step(Self::try_batch).await?;
-            let alone = self.step(Self::try_alone).await?;
+            let untried = self.step(async |worker| worker.try_alone(Next::Untried).await).await?;
+            let alone = self.step(async |worker| worker.try_alone(Next::Any).await).await?;
             let reproject = self.step(Self::try_reproject).await?;
-            if [batch, alone, reproject] == [Round::Idle; 3] {
+            if [batch, untried, alone, reproject] == [Round::Idle; 4] {
                 break;
             }
         }
@@ -197,6 +212,37 @@ impl Worker {
         if events > 0 {
             tracing::warn!(events, "a worker died during a batch: its events are tried one by one");
         }
+        Ok(())
+    }
+
+    /// Makes due what waits longer than it can, because the database's clock ran ahead when it was put back. Without this it
+    /// would wait until the clock gets there.
+    async fn pull_back(&mut self) -> Result<(), Failure> {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_AHEAD_EVERY) {
+            return Ok(());
+        }
+        let config = &self.context.config;
+        let longest = config.retry_max.max(config.attempt_lease).max(LONGEST_WAIT);
+        let mut conn = self.context.pool.acquire().await?;
+        if self.looked.is_none() {
+            let events = mode::heal(&mut conn, self.context.sync.livemode).await?;
+            if events > 0 {
+                tracing::warn!(
+                    events,
+                    "events were ignored because BILLING_SYNC_LIVEMODE said the other mode: they are processed now"
+                );
+            }
+        }
+        let events = claim::pull_back(&mut conn, longest).await?;
+        let jobs = jobs::claim::pull_back(&mut conn, longest).await?;
+        if events + jobs > 0 {
+            tracing::warn!(
+                events,
+                jobs,
+                "waited for a time that lies too far ahead, and are due now: the database's clock was wrong"
+            );
+        }
+        self.looked = Some(Instant::now());
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::batch::{begin, begin_isolated, contain_panics};
+use super::batch::{begin, begin_batch, begin_isolated, contain_panics};
 use super::effect::ask;
 use super::failure::Failure;
 use super::project::{self, Causes, Notes};
@@ -40,8 +40,11 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let these = jobs.clone();
         let work = async move {
-            let is_retry = these.iter().any(|job| job.attempt > 1);
-            let mut tx = if is_retry { begin_isolated(&context).await? } else { begin(&context).await? };
+            // jobs that have failed before come one at a time
+            let mut tx = match these.as_slice() {
+                [job] if job.attempt > 1 => begin_isolated(&context, job.attempt).await?,
+                _ => begin_batch(&context).await?,
+            };
             let demanded = serve(&mut tx, &context, &these).await?;
             tx.commit().await?;
             if demanded {
@@ -68,7 +71,7 @@ impl Worker {
         for key in targets.objects() {
             let (context, one, served) = (Arc::clone(&self.context), key.clone(), BTreeSet::from([job.key.clone()]));
             let work = async move {
-                let mut tx = begin_isolated(&context).await?;
+                let mut tx = begin_isolated(&context, 1).await?;
                 let mut demands = Targets::of(one).project(&mut tx, &context).await?;
                 let held = demands.take_held(&served);
                 ask(&mut tx, &context, demands).await?;

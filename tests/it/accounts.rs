@@ -183,3 +183,17 @@ async fn where_an_older_version_names_nobody_the_subscription_is_read() {
     assert_eq!(sync.app.text(row).await.as_deref(), Some("acct_buyer active"));
     sync.finish().await;
 }
+
+#[tokio::test]
+async fn what_was_ignored_under_the_wrong_mode_is_processed_once_the_setting_is_right() {
+    let mut app = TestApp::start().await;
+    let mut live = event("evt_live", "customer.created", 0, &customer("cus_1", "Ada"), None);
+    live["livemode"] = json!(true);
+    app.deliver_and_drain(&[live, event("evt_test", "customer.created", 0, &customer("cus_2", "Bo"), None)]).await;
+    assert_eq!(app.fate("evt_live").await, "done ignored foreign_livemode");
+    app.context.sync.livemode = true;
+    app.drain().await;
+    assert_eq!(app.fate("evt_live").await, "done applied -");
+    assert_eq!(app.fate("evt_test").await, "done applied -", "what was applied stays");
+    app.finish().await;
+}

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use billing_sync::outbox::admin;
-use billing_sync::outbox::attempt::{self, Begun};
+use billing_sync::outbox::attempt::{self, Begun, Next};
 use billing_sync::outbox::claim;
 use billing_sync::projection::graph::Graph;
 use billing_sync::projection::{self, CustomerRows, Rules};
@@ -62,6 +62,23 @@ async fn a_poison_event_is_parked_with_its_error_while_its_neighbours_flow() {
     drop(conn);
     app.drain().await;
     assert_eq!(app.fate("evt_1").await, "done applied -");
+    app.finish().await;
+}
+
+/// The contact of `cus_slow` takes longer to write than a statement of a batch may.
+const SLOW: &str = "
+    CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(7); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE INSERT ON billing.billing_contacts
+        FOR EACH ROW WHEN (NEW.stripe_customer_id = 'cus_slow') EXECUTE FUNCTION public.slow()";
+
+#[tokio::test]
+async fn an_event_that_takes_long_is_done_in_the_end_and_its_neighbours_do_not_wait_for_it() {
+    let app = TestApp::start().await;
+    app.execute(SLOW).await;
+    app.deliver_customers(&["cus_slow", "cus_1", "cus_2"]).await;
+    app.drain_to_the_end().await;
+    let order = "SELECT string_agg(event_id || ' ' || attempts, ', ' ORDER BY finished_at) FROM billing.outbox";
+    assert_eq!(app.text(order).await.as_deref(), Some("evt_1 1, evt_2 1, evt_0 2"));
     app.finish().await;
 }
 
@@ -152,6 +169,23 @@ async fn the_batch_of_a_dead_worker_is_tried_one_by_one() {
 }
 
 #[tokio::test]
+async fn an_event_that_was_not_tried_alone_yet_does_not_wait_for_the_retries_of_others() {
+    let app = TestApp::start().await;
+    app.execute(REFUSE_POISON).await;
+    app.deliver_customers(&["cus_poison", "cus_poison", "cus_poison", "cus_1"]).await;
+    // the others have failed, and their last attempt is due for longer
+    app.execute(
+        "UPDATE billing.outbox SET alone = true, attempts = CASE WHEN event_id = 'evt_3' THEN 0 ELSE 2 END,
+            run_at = run_at - CASE WHEN event_id = 'evt_3' THEN interval '0' ELSE interval '1 hour' END",
+    )
+    .await;
+    app.drain_to_the_end().await;
+    let first = "SELECT event_id || ' ' || state FROM billing.outbox ORDER BY finished_at LIMIT 1";
+    assert_eq!(app.text(first).await.as_deref(), Some("evt_3 done"));
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn an_event_that_kills_its_worker_every_time_runs_out_of_attempts() {
     let app = TestApp::start().await;
     app.deliver_customers(&["cus_1"]).await;
@@ -159,7 +193,7 @@ async fn an_event_that_kills_its_worker_every_time_runs_out_of_attempts() {
     let mut conn = app.pool.acquire().await.unwrap();
     for number in 1..=3 {
         // counted and committed; then the process dies, and nobody takes the count back
-        let begun = attempt::begin(&mut conn, Duration::ZERO, 3).await.unwrap();
+        let begun = attempt::begin(&mut conn, Next::Any, Duration::ZERO, 3).await.unwrap();
         assert!(matches!(begun, Some(Begun::Attempt(attempt)) if attempt.number == number));
     }
     drop(conn);
@@ -177,7 +211,7 @@ async fn an_attempt_at_work_is_taken_by_nobody_else() {
     app.deliver_customers(&["cus_1"]).await;
     app.execute("UPDATE billing.outbox SET alone = true").await;
     let mut conn = app.pool.acquire().await.unwrap();
-    let begun = attempt::begin(&mut conn, Duration::from_mins(1), 3).await.unwrap();
+    let begun = attempt::begin(&mut conn, Next::Any, Duration::from_mins(1), 3).await.unwrap();
     let Some(Begun::Attempt(attempt)) = begun else { panic!("no attempt") };
     drop(conn);
     app.drain().await;

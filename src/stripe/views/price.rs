@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Unreadable;
-use super::reader::{Reader, required};
+use super::reader::{Reader, is_key, required};
 use crate::domain::event::Reason;
 use crate::stripe::json::{Json, Object};
 
@@ -86,17 +86,21 @@ pub fn currency_options(options: Json<'_>) -> (BTreeMap<String, String>, BTreeSe
 /// What stands before the name of a limit in metadata.
 const LIMIT: &str = "limit_";
 
-/// The limits in metadata as they are written: `limit_words` is the limit of words, and so is `words`, its older name.
+/// More than Stripe takes: 50 keys of metadata, of up to 40 characters. Each limit costs a balance of every subscription.
+const MOST_LIMITS: usize = 100;
+
+/// The limits in metadata as they are written: `limit_words` is the limit of words, and so is `words`, its older name. At most
+/// [`MOST_LIMITS`] whose names can be keys; the others are left out.
 pub(super) fn limits(metadata: Json<'_>) -> BTreeMap<String, String> {
     let metadata = metadata.object().unwrap_or_default();
     let value = |value: Json<'_>| value.text().unwrap_or_else(|| value.raw().to_owned());
     let older =
         Some(metadata.get("words")).filter(|words| !words.is_null()).map(|words| ("words".to_owned(), value(words)));
     let named = metadata.iter().filter_map(|(key, content)| {
-        let name = key.strip_prefix(LIMIT).filter(|name| !name.is_empty())?;
+        let name = key.strip_prefix(LIMIT).filter(|name| is_key(name))?;
         (!content.is_null()).then(|| (name.to_owned(), value(content)))
     });
-    older.into_iter().chain(named).collect()
+    older.into_iter().chain(named).take(MOST_LIMITS).collect()
 }
 
 /// The decimal text first, because the whole number is null for a fraction of the smallest unit; both are the same
@@ -120,6 +124,15 @@ mod tests {
     fn amount_of(fields: &str) -> (Option<String>, bool) {
         let view = read(&format!(r#"{{"id":"price_1",{fields}}}"#));
         (view.unit_amount_decimal, !view.notes.is_empty())
+    }
+
+    #[test]
+    fn no_more_limits_are_read_than_stripe_takes_and_no_longer_names() {
+        let many: Vec<String> = (0..1000).map(|number| format!(r#""limit_{number}":"1""#)).collect();
+        let metadata = format!(r#"{{"limit_{}":"1",{}}}"#, "x".repeat(9000), many.join(","));
+        let limits = limits(json(&metadata));
+        assert_eq!(limits.len(), MOST_LIMITS);
+        assert!(limits.keys().all(|name| name.len() < 10));
     }
 
     #[test]

@@ -31,10 +31,12 @@ impl WorkspaceLink {
     }
 
     /// What a checkout session says: its metadata, else its `client_reference_id`, which may be anything of the
-    /// merchant's: one that is no UUID names nothing.
+    /// merchant's: one that is no UUID names nothing. Where the session comes from a Payment Link, the reference is a
+    /// parameter of the link's address. The buyer writes that address, and must not choose the workspace of another one.
     pub fn of_session(session: Json<'_>) -> Self {
         match Self::read(session.get("metadata")) {
-            Self::Absent => match Self::of(session.get("client_reference_id")) {
+            Self::Absent if session.get("payment_link").is_null() => match Self::of(session.get("client_reference_id"))
+            {
                 Self::Bad => Self::Absent,
                 link => link,
             },
@@ -102,6 +104,9 @@ mod tests {
         let other = "11111111-2222-4333-8444-555555555555";
         let both = format!(r#"{{"client_reference_id":"{other}","metadata":{{"workspace_id":"{ID}"}}}}"#);
         assert_eq!(session(&both), named());
+        let link = format!(r#"{{"client_reference_id":"{other}","payment_link":"plink_1","metadata":"#);
+        assert_eq!(session(&format!("{link}{{}}}}")), WorkspaceLink::Absent, "the buyer wrote it");
+        assert_eq!(session(&format!(r#"{link}{{"workspace_id":"{ID}"}}}}"#)), named());
         assert_eq!(session(r#"{"client_reference_id":"order 7"}"#), WorkspaceLink::Absent);
         assert_eq!(session(r#"{"metadata":{"workspaceId":"7"}}"#), WorkspaceLink::Bad);
     }

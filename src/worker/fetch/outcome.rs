@@ -46,8 +46,10 @@ pub(super) async fn store(
     let again = applied.demands.has_fetch(&job.key) || applied.merged.read_too_early.contains(&job.key);
     if let Some(error) = forbidden {
         settle::put_back(conn, job, context.backoff(job.attempt), true, Some(&error.to_string())).await?;
-    } else if job.later_than.is_some_and(|second| version <= second) {
-        settle::put_back(conn, job, wait, false, None).await?;
+    } else if let Some(second) = job.later_than.filter(|second| version <= *second) {
+        // once, when it can be late enough
+        let left = Duration::try_from(second - version).unwrap_or_default() + Duration::from_secs(1);
+        settle::put_back(conn, job, wait.max(left), false, None).await?;
     } else if again {
         // what was to be found is not there yet, or the object has changed within the margin: not at once again, and
         // ever more rarely

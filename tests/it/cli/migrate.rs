@@ -1,6 +1,9 @@
 //! `migrate`: what it applies, and when it refuses.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+
+use sqlx::ConnectOptions;
 
 use super::{binary, code, migrated, run, words};
 use crate::support::cluster;
@@ -61,6 +64,27 @@ async fn a_database_with_changed_migrations_is_refused() {
     let changed = run(&["migrate"], &[("DATABASE_URL", &database.url)]);
     assert_eq!(code(&changed), 1);
     assert!(words(&changed.stderr).contains("changed after they were applied (1)"), "{}", words(&changed.stderr));
+}
+
+#[tokio::test]
+async fn who_only_may_connect_and_holds_the_lock_of_migrations_is_named() {
+    let database = cluster::empty_database().await;
+    let mut stranger = database.options.connect().await.unwrap();
+    let hold =
+        "DROP ROLE IF EXISTS stranger; CREATE ROLE stranger; SET ROLE stranger; SELECT pg_advisory_lock(1651076204)";
+    sqlx::raw_sql(hold).execute(&mut stranger).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut stranger).await.unwrap();
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let mut process = binary(&["migrate"], &environment).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let said = lines.next().unwrap().unwrap();
+    assert!(said.contains("holds the lock of migrations") && said.contains(&pid.to_string()), "{said}");
+    assert_eq!(process.try_wait().unwrap(), None, "it waits");
+    sqlx::raw_sql("SELECT pg_advisory_unlock_all(); RESET ROLE; DROP ROLE stranger")
+        .execute(&mut stranger)
+        .await
+        .unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(0));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{code, run, words};
 use crate::support::cluster::{self, TestDatabase};
+use crate::support::events::{customer, event};
 use crate::support::process::Server;
 
 /// A database as a careful administrator hands it out: nobody may create anything in it, and the schema has an owner
@@ -154,6 +155,24 @@ async fn a_missing_privilege_is_named_with_the_object_and_the_statement_that_gra
         assert!(said.contains(&format!("TO {login}")) && said.contains("GRANT"), "{said}");
     }
     let server = Server::start_at(&url, "receiver,worker,renewals", &[]).await;
+    server.kill().await;
+    handed.finish().await;
+}
+
+#[tokio::test]
+async fn with_few_connections_deliveries_are_stored_and_the_process_is_ready() {
+    let mut handed = Handed::with_schema().await;
+    // the parts would like to have ten
+    let url = handed.member("few", "CONNECTION LIMIT 5").await;
+    assert_eq!(migrate(&url).0, 0);
+    let server = Server::start_on(&url, "receiver,worker,renewals,upkeep", &[]).await;
+    for number in 0..10 {
+        let one = event(&format!("evt_{number}"), "customer.created", 0, &customer("cus_1", "Ada"), None);
+        assert_eq!(server.deliver(&one).await, Some(200), "delivery {number}");
+        let ready = server.ask("/readyz").await;
+        assert_eq!(ready.status, 200, "{}", ready.text);
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
     server.kill().await;
     handed.finish().await;
 }

@@ -177,6 +177,19 @@ async fn what_is_not_authenticated_is_answered_once_and_closed() {
 }
 
 #[tokio::test]
+async fn a_request_that_gives_way_is_answered_that_there_is_no_room() {
+    let database = cluster::database().await;
+    let server = Server::start(&database, "receiver", &[("BILLING_SYNC_MAX_CONNECTIONS", "1")]).await;
+    let mut slow = Client::connect(server.webhooks()).await;
+    slow.send(&Manner::HalfBody.first_bytes()).await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.deliver(&event("evt_1")).await, Some(200));
+    let reply = timeout(Duration::from_secs(5), slow.reply()).await.expect("an answer").expect("an answer");
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{reply:?}");
+    server.kill().await;
+}
+
+#[tokio::test]
 async fn a_signed_request_at_work_keeps_its_slot() {
     let database = cluster::database().await;
     let server = Server::start(&database, "receiver", &[("BILLING_SYNC_MAX_CONNECTIONS", "1")]).await;

@@ -65,6 +65,20 @@ async fn scrapes_that_wait_for_the_database_do_not_make_it_look_away() {
         assert_eq!([replies.0.status, replies.1.status, replies.2.status], [200; 3], "{}", replies.0.text);
         sleep(Duration::from_millis(50)).await;
     }
+    // and beside statements that take nearly as long as a scrape may
+    sqlx::raw_sql(
+        "ROLLBACK; ALTER TABLE billing.watermarks RENAME TO slow;
+        CREATE VIEW billing.watermarks AS WITH pause AS MATERIALIZED (SELECT pg_sleep(0.8))
+            SELECT slow.* FROM pause LEFT JOIN billing.slow ON true",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    for _ in 0..20 {
+        let reply = server.ask("/readyz").await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        sleep(Duration::from_millis(50)).await;
+    }
     scrapes.abort_all();
     server.kill().await;
 }

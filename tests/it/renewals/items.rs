@@ -165,6 +165,6 @@ async fn what_cannot_be_read_is_explained_as_that() {
     let reason = "SELECT reason FROM billing.limit_statement WHERE limit_key = 'words' AND line = 'included' AND period_start = '2026-01-10T00:00:00Z'";
     assert_eq!(
         ground.text(reason).await,
-        "an item or its price is not known or cannot be read, so the amount before it stays"
+        "an item or its price is not known or cannot be read, or the limit cannot be computed, so the amount before it stays"
     );
 }

@@ -4,6 +4,8 @@
 use std::process::Output;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::rows::{DUE, NEW, Rows};
 use crate::cli::{code, run};
 use crate::support::process::Server;
@@ -122,6 +124,14 @@ async fn the_scheduler_sets_a_subscription_aside_and_renews_the_others() {
         until(&rows, done, "5").await;
         assert_eq!(renewed(&rows).await, "sub_1 sub_2 sub_3 sub_4 sub_5", "{fault}");
         let reason = rows.lines(SET_ASIDE).await.remove(0);
+        let explained = "SELECT concat_ws(' ', stripe_subscription_id, amount, reason) FROM billing.limit_statement
+            WHERE line = 'set_aside'";
+        let error = reason.trim_start_matches("bad: ");
+        assert_eq!(
+            rows.lines(explained).await,
+            [format!("bad 0 cannot be renewed, and is retried: {error}")],
+            "{fault}"
+        );
         assert!(reason.starts_with("bad: database error ") && !reason.contains("jane"), "{fault}: {reason}");
         // what falls due later is renewed too
         rows.subscribe("late", "late", "words 100", DUE).await;
@@ -138,7 +148,7 @@ async fn the_scheduler_sets_a_subscription_aside_and_renews_the_others() {
 
 #[tokio::test]
 async fn the_command_renews_the_others_names_what_is_set_aside_and_retries_it() {
-    for (fault, make, remove) in FAULTS {
+    for (fault, make, remove) in FAULTS.into_iter().chain([TOO_SLOW]) {
         let rows = sold().await;
         rows.execute(make).await;
         let output = billing_sync(&rows, &["renew"]);
@@ -169,4 +179,42 @@ async fn a_dry_run_lists_the_others() {
     }
     assert!(!listed.contains("bad") && said.contains("cannot be computed: database error 22012"), "{listed}{said}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// It takes longer to write a renewal of one of these than a batch may take, and less than a retry may.
+const SLOW: &str = "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(20); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE INSERT ON billing.limit_renewals
+        FOR EACH ROW WHEN (NEW.subscription_id IN (md5('slow_1')::uuid, md5('slow_2')::uuid)) EXECUTE FUNCTION public.slow()";
+
+const RETRYING: &str = "SELECT count(*)::text FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND query LIKE '-- renewals.retry%'";
+
+#[tokio::test]
+async fn those_that_take_long_keep_neither_the_others_nor_the_end_of_the_process_waiting() {
+    let rows = Rows::start().await;
+    for sub in ["slow_1", "slow_2"] {
+        rows.subscribe(sub, sub, "words 100", "billing.renewal_at(clock_timestamp() - interval '2 hours', -1)").await;
+    }
+    for sub in ["sub_1", "sub_2", "sub_3", "sub_4", "sub_5"] {
+        rows.subscribe(sub, sub, "words 100", DUE).await;
+    }
+    rows.execute(SLOW).await;
+    let server = Server::start_on(rows.url(), "renewals", &[]).await;
+    // those that are slow take 20 seconds each in any transaction that contains them
+    until(&rows, "SELECT count(*)::text FROM billing.limit_renewals", "5").await;
+    assert_eq!(renewed(&rows).await, "sub_1 sub_2 sub_3 sub_4 sub_5");
+    until(&rows, RETRYING, "1").await;
+    rows.subscribe("late", "late", "words 100", DUE).await;
+    until(&rows, "SELECT count(*)::text FROM billing.limit_renewals", "6").await;
+    assert_eq!(rows.lines(RETRYING).await, ["1"], "it still takes its time");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ended().await, Some(0));
+    let renewals = "SELECT count(*)::text FROM billing.limit_renewals";
+    assert_eq!(rows.lines(renewals).await, ["6"], "the process did not wait for it");
+
+    let server = Server::start_on(rows.url(), "renewals", &[]).await;
+    rows.execute("UPDATE billing.jobs SET run_at = clock_timestamp()").await;
+    until(&rows, "SELECT (count(*) > 6)::text FROM billing.limit_renewals", "true").await;
+    server.kill().await;
 }

@@ -46,6 +46,34 @@ async fn who_holds_a_balance_holds_up_neither_the_worker_nor_the_renewal_of_othe
     );
 }
 
+/// More subscriptions are held than a batch contains, each by one of its balances, and more changes of them are marked.
+#[tokio::test]
+async fn however_many_the_product_holds_the_others_are_renewed_in_the_same_batch() {
+    let rows = Rows::start().await;
+    for sub in ["held_1", "held_2", "held_3"] {
+        rows.subscribe(sub, sub, "words 100, images 5", DUE).await;
+        for included in 1..=5 {
+            rows.includes(sub, "words", included).await;
+        }
+    }
+    rows.subscribe("due", "w", "words 100", DUE).await;
+    rows.subscribe("changed", "v", "words 100", NEW).await;
+    for included in 1..=5 {
+        rows.includes("changed", "words", included).await;
+    }
+    let claim = "SELECT coalesce(string_agg(s.stripe_subscription_id, ' ' ORDER BY s.stripe_subscription_id), '')
+        FROM unnest(billing.claim_limits(clock_timestamp(), 2)) AS claimed (id) JOIN billing.subscriptions AS s USING (id)";
+    for key in ["images", "words"] {
+        let mut product = rows.connect().await;
+        let hold = format!(
+            "BEGIN; SELECT FROM billing.subscription_limits AS b JOIN billing.subscriptions AS s ON s.id = b.subscription_id
+                WHERE s.stripe_subscription_id LIKE 'held%' AND b.limit_key = '{key}' FOR UPDATE OF b"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(hold)).execute(&mut product).await.unwrap();
+        assert_eq!(rows.lines(claim).await, ["changed due"], "{key} are held");
+    }
+}
+
 /// Both waited for a balance which is no longer as it should be: neither may keep it while it goes the long way, on which
 /// it needs them both.
 #[tokio::test]

@@ -16,6 +16,8 @@ pub(super) enum State {
     PastDue,
     Unpaid,
     Paused,
+    /// Paused altogether, not its collection only.
+    Suspended,
     Ended,
 }
 
@@ -33,6 +35,7 @@ impl State {
             Self::PastDue => ("past_due", false),
             Self::Unpaid => ("unpaid", false),
             Self::Paused => ("active", true),
+            Self::Suspended => ("paused", false),
             Self::Ended => ("canceled", false),
         }
     }
@@ -71,7 +74,7 @@ pub(super) struct Life {
 /// The price of the second item.
 pub(super) const SEAT: &str = "a_seat";
 
-const PRICES: [&str; 4] = ["small", "basic", "big", "endless"];
+pub(super) const PRICES: [&str; 4] = ["small", "basic", "big", "endless"];
 
 /// A life that begins within the first months, with a successor in the same workspace where it ends early enough.
 pub(super) fn lives(workspace: usize, by_anchor: bool, rng: &mut Rng) -> Vec<Life> {

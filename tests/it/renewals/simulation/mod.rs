@@ -1,8 +1,11 @@
-//! Two years of many subscriptions, against a model that is told in order what happened.
+//! Two years of many subscriptions, against a model that knows in order what happened.
 //!
-//! The real functions run on a clock of the test's: those that ask for the time are made anew, with a setting in its
-//! place. Every second day at noon what has become known is written as the worker writes it, two schedulers renew at
-//! once unless there is an outage of weeks, and the product consumes.
+//! The real functions run on a clock of the test's: those that ask for the time are made anew, with a table in its
+//! place. Every second day at noon what has become known is written, two schedulers renew at once unless there is an outage
+//! of weeks, and the product consumes.
+//!
+//! What happens becomes known in one of two ways: as rows of the timeline, which say since when they count, or by webhooks
+//! that the worker applies, in any order. Webhooks do not say since when they count: the worker finds it out (`stripe`).
 //!
 //! What can be compared:
 //! - **in time** (everything is known at the next of these noons): each answer of consume, and all months every month;
@@ -14,26 +17,39 @@
 
 mod life;
 mod model;
+mod stripe;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use billing_sync::database::{Session, pool};
+use billing_sync::metrics::instance::Instance;
+use billing_sync::worker::{Context, Worker};
 use fastrand::Rng;
-use sqlx::{ConnectOptions, PgConnection, Row};
+use prometheus::Registry;
+use serde_json::Value;
+use sqlx::{ConnectOptions, PgConnection, PgPool, Row};
+use tokio_util::sync::CancellationToken;
 
 use self::life::{BEGIN, DAY, DAYS, Life, State, lives};
 use self::model::{Account, Closed, Open, Use, account, left_of_plan};
+use self::stripe::{Story, stories};
+use crate::support::app::{enqueue, sync_config, worker_config};
 use crate::support::cluster::{self, TestDatabase};
 
 const NOON: i64 = DAY / 2;
 const KEYS: [&str; 2] = ["words", "images"];
 
 const PREPARE: &str = "
+    CREATE TABLE public.test_clock (at timestamptz);
+    INSERT INTO public.test_clock VALUES ('2027-01-01');
+    CREATE FUNCTION public.test_now() RETURNS timestamptz LANGUAGE sql STABLE RETURN (SELECT c.at FROM public.test_clock AS c);
     DO $$
     DECLARE
         one record;
     BEGIN
         FOR one IN SELECT oid FROM pg_proc WHERE pronamespace = 'billing'::regnamespace AND prosrc LIKE '%clock_timestamp()%' LOOP
-            EXECUTE replace(pg_get_functiondef(one.oid), 'clock_timestamp()', 'current_setting(''test.now'')::timestamptz');
+            EXECUTE replace(pg_get_functiondef(one.oid), 'clock_timestamp()', 'public.test_now()');
         END LOOP;
     END $$;
     CREATE FUNCTION public.try_consume(workspace uuid, key text, amount bigint) RETURNS text LANGUAGE plpgsql AS $$
@@ -42,14 +58,17 @@ const PREPARE: &str = "
     EXCEPTION
         WHEN SQLSTATE 'LM001' OR SQLSTATE 'LM002' OR SQLSTATE 'LM003' OR SQLSTATE 'LM004' THEN RETURN SQLSTATE;
     END $$;
+    UPDATE billing.renewal_rules SET renewal_anchor = $ANCHOR$";
+
+/// The plans, where no webhooks bring them.
+const PLANS: &str = "
     INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
         SELECT md5(price)::uuid, '', price, true, '{}' FROM unnest('{small,basic,big,endless,a_seat}'::text[]) AS price;
     INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited, per_unit)
         SELECT gen_random_uuid(), md5(price)::uuid, key, included, included IS NULL, per_unit
         FROM (VALUES ('small', 'words', 100, 0), ('basic', 'words', 250, 0), ('big', 'words', 1000, 0),
             ('endless', 'words', NULL, 0), ('big', 'images', 9, 0), ('endless', 'images', 50, 0), ('a_seat', 'words', 0, 20),
-            ('a_seat', 'images', 0, 2)) AS l (price, key, included, per_unit);
-    UPDATE billing.renewal_rules SET renewal_anchor = $ANCHOR$";
+            ('a_seat', 'images', 0, 2)) AS l (price, key, included, per_unit)";
 
 /// Changes as the worker writes them: `$1` is an array of them.
 const TELL: &str = "
@@ -87,6 +106,26 @@ const TELL: &str = "
     INSERT INTO billing.limit_changes (subscription_id, since)
     SELECT md5(subscription)::uuid, to_timestamp(min(at)) FROM told GROUP BY subscription";
 
+/// How what happens becomes known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// As rows of the timeline, which say since when they count.
+    AsRows,
+    /// By webhooks, from which the worker finds out since when they count.
+    ByWebhooks,
+}
+
+/// What applies webhooks.
+struct Door {
+    pool: PgPool,
+    context: Context,
+    /// When each is delivered, with the time of its creation.
+    webhooks: BTreeMap<i64, Vec<(i64, Value)>>,
+}
+
+/// A webhook is made at most so many seconds after the change that it is about.
+const ON_ITS_WAY: i64 = 200;
+
 struct Simulation {
     conn: PgConnection,
     second: PgConnection,
@@ -97,6 +136,8 @@ struct Simulation {
     rng: Rng,
     lives: Vec<Life>,
     workspaces: usize,
+    /// Where webhooks come in, if they do.
+    door: Option<Door>,
     /// When each event becomes known, by that.
     news: BTreeMap<i64, Vec<News>>,
     /// Days on which no scheduler runs.
@@ -121,30 +162,97 @@ struct News {
     between: bool,
 }
 
+/// When the events of these lives become known.
+fn news(lives: &[Life], late: bool, rng: &mut Rng) -> BTreeMap<i64, Vec<News>> {
+    let mut news: BTreeMap<i64, Vec<News>> = BTreeMap::new();
+    for (place, life) in lives.iter().enumerate() {
+        for (change, told) in life.changes.iter().enumerate() {
+            let between = (change > 0 && told.lag > 1).then_some(true);
+            for between in between.into_iter().chain([false]) {
+                let at = told.at + delay(late, rng);
+                news.entry(at).or_default().push(News { life: place, change, between });
+            }
+        }
+    }
+    news
+}
+
+/// How much later than it happens something becomes known.
+fn delay(late: bool, rng: &mut Rng) -> i64 {
+    match rng.u8(0..10) {
+        _ if !late => 0,
+        0..5 => rng.i64(0..120),
+        5..8 => rng.i64(0..2 * DAY),
+        _ => rng.i64(0..40 * DAY),
+    }
+}
+
+impl Door {
+    fn new(
+        database: &TestDatabase,
+        workspaces: &[String],
+        by_anchor: bool,
+        late: bool,
+        rng: &mut Rng,
+    ) -> (Vec<Life>, Self) {
+        let pool = pool(&database.options, Session::BACKGROUND, 4, Duration::from_secs(30));
+        let metrics = Instance::new(&Registry::new()).unwrap();
+        let context = Context::new(pool.clone(), sync_config(), worker_config(), metrics);
+        let (mut lives, mut webhooks) = (Vec::new(), BTreeMap::<i64, Vec<_>>::new());
+        for (workspace, id) in workspaces.iter().enumerate() {
+            for Story { life, events } in stories((workspace, id), by_anchor, rng) {
+                lives.push(life);
+                for (made, event) in events {
+                    webhooks.entry(made + delay(late, rng)).or_default().push((made, event));
+                }
+            }
+        }
+        (lives, Self { pool, context, webhooks })
+    }
+
+    /// Delivers what comes until that time, in any order, and applies it.
+    async fn deliver(&mut self, until: i64, rng: &mut Rng) {
+        let later = self.webhooks.split_off(&(until + 1));
+        let mut due: Vec<_> = std::mem::replace(&mut self.webhooks, later).into_values().flatten().collect();
+        if due.is_empty() {
+            return;
+        }
+        rng.shuffle(&mut due);
+        enqueue(&self.pool, due.iter().map(|(_, event)| event)).await;
+        Worker::new(self.context.clone()).drain(&CancellationToken::new()).await.unwrap();
+    }
+
+    /// Leaves what is made by then, to be delivered at that time.
+    fn nothing_after(&mut self, end: i64) {
+        let all = std::mem::take(&mut self.webhooks).into_values().flatten();
+        self.webhooks = BTreeMap::from([(end, all.filter(|(made, _)| *made <= end + ON_ITS_WAY).collect())]);
+    }
+}
+
 impl Simulation {
-    async fn new(workspaces: usize, by_anchor: bool, late: bool, seed: u64) -> Self {
+    async fn new(known: Known, workspaces: usize, by_anchor: bool, late: bool, seed: u64) -> Self {
         let database = cluster::database().await;
         let (mut conn, second) = (database.options.connect().await.unwrap(), database.options.connect().await.unwrap());
         let anchor = if by_anchor { "'billing_cycle'" } else { "'subscription_start'" };
         let prepare = PREPARE.replace("$ANCHOR$", anchor);
         sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
         let mut rng = Rng::with_seed(seed);
-        let lives: Vec<Life> = (0..workspaces).flat_map(|workspace| lives(workspace, by_anchor, &mut rng)).collect();
-        let mut news: BTreeMap<i64, Vec<News>> = BTreeMap::new();
-        for (place, life) in lives.iter().enumerate() {
-            for (change, told) in life.changes.iter().enumerate() {
-                let between = (change > 0 && told.lag > 1).then_some(true);
-                for between in between.into_iter().chain([false]) {
-                    let delay = match rng.u8(0..10) {
-                        _ if !late => 0,
-                        0..5 => rng.i64(0..120),
-                        5..8 => rng.i64(0..2 * DAY),
-                        _ => rng.i64(0..40 * DAY),
-                    };
-                    news.entry(told.at + delay).or_default().push(News { life: place, change, between });
-                }
+        let (lives, news, door) = match known {
+            Known::AsRows => {
+                sqlx::raw_sql(PLANS).execute(&mut conn).await.unwrap();
+                let of = |workspace| lives(workspace, by_anchor, &mut rng);
+                let lives: Vec<Life> = (0..workspaces).flat_map(of).collect();
+                let news = news(&lives, late, &mut rng);
+                (lives, news, None)
             }
-        }
+            Known::ByWebhooks => {
+                let ids = "SELECT md5('workspace' || n)::uuid::text FROM generate_series(0, $1 - 1) AS n ORDER BY n";
+                let count = i64::try_from(workspaces).unwrap();
+                let ids: Vec<String> = sqlx::query_scalar(ids).bind(count).fetch_all(&mut conn).await.unwrap();
+                let (lives, door) = Door::new(&database, &ids, by_anchor, late, &mut rng);
+                (lives, BTreeMap::new(), Some(door))
+            }
+        };
         let outages = (0..3).map(|_| {
             let first = rng.i64(0..DAYS);
             first..first + rng.i64(5..40)
@@ -162,6 +270,7 @@ impl Simulation {
             rng,
             lives,
             workspaces,
+            door,
             news,
             outages,
             granted,
@@ -196,6 +305,9 @@ impl Simulation {
         let happened = after.into_iter().filter(|news| news.change < lives[news.life].changes.len());
         self.news = BTreeMap::from([(end, happened.collect())]);
         self.lives.retain(|life| !life.changes.is_empty());
+        if let Some(door) = &mut self.door {
+            door.nothing_after(end);
+        }
         self.tell(end).await;
         self.schedule(end).await;
         self.compare(end).await;
@@ -222,16 +334,38 @@ impl Simulation {
             if self.late { corrected > workspaces / 10 } else { corrected == 0 },
             "{corrected} months were corrected"
         );
-    }
-
-    async fn set_clock(&mut self, now: i64) {
-        for conn in [&mut self.conn, &mut self.second] {
-            let set = "SELECT set_config('test.now', to_timestamp($1)::text, false)";
-            sqlx::query(set).bind(now).execute(conn).await.unwrap();
+        if self.door.is_some() {
+            self.all_kinds_of_boundaries_occurred(workspaces).await;
         }
     }
 
+    async fn all_kinds_of_boundaries_occurred(&mut self, workspaces: i64) {
+        let sql = "SELECT
+            (SELECT count(*) FROM billing.outbox WHERE state <> 'done' OR outcome NOT IN ('applied', 'superseded')),
+            count(*) FILTER (WHERE t.effective_from < t.stated_at AND NOT t.may_be_scheduled),
+            count(*) FILTER (WHERE t.effective_from < t.stated_at AND t.may_be_scheduled),
+            count(*) FILTER (WHERE t.place > 0)
+            FROM billing.subscription_timeline AS t";
+        let (failed, bounded, scheduled, last): (i64, i64, i64, i64) =
+            sqlx::query_as(sql).fetch_one(&mut self.conn).await.unwrap();
+        assert_eq!(failed, 0);
+        assert!(
+            bounded > 10 * workspaces && scheduled > workspaces / 3 && last > 0,
+            "{bounded} at boundaries, {scheduled} by schedules, {last} the last of their second"
+        );
+    }
+
+    async fn set_clock(&mut self, now: i64) {
+        let set = "UPDATE public.test_clock SET at = to_timestamp($1)";
+        sqlx::query(set).bind(now).execute(&mut self.conn).await.unwrap();
+    }
+
     async fn tell(&mut self, now: i64) {
+        if let Some(door) = &mut self.door {
+            let until = if self.late { now } else { now + ON_ITS_WAY };
+            door.deliver(until, &mut self.rng).await;
+            return;
+        }
         let later = self.news.split_off(&(now + 1));
         let told: Vec<News> = std::mem::replace(&mut self.news, later).into_values().flatten().collect();
         if told.is_empty() {
@@ -547,16 +681,31 @@ fn workspaces() -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_years_that_are_known_in_time_are_those_of_the_model() {
     for by_anchor in [false, true] {
-        Simulation::new(workspaces(), by_anchor, false, 1).await.run().await;
+        Simulation::new(Known::AsRows, workspaces(), by_anchor, false, 1).await.run().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_years_that_become_known_late_are_those_of_the_model_in_the_end() {
-    Simulation::new(workspaces(), false, true, 2).await.run().await;
+    Simulation::new(Known::AsRows, workspaces(), false, true, 2).await.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_years_whose_anchors_become_known_late_nothing_is_lost() {
-    Simulation::new(workspaces(), true, true, 3).await.run().await;
+    Simulation::new(Known::AsRows, workspaces(), true, true, 3).await.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_years_that_stripe_reports_in_time_are_those_of_the_model() {
+    Simulation::new(Known::ByWebhooks, workspaces(), false, false, 4).await.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_years_by_the_billing_cycle_that_stripe_reports_in_time_are_those_of_the_model() {
+    Simulation::new(Known::ByWebhooks, workspaces(), true, false, 4).await.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_years_that_stripe_reports_late_are_those_of_the_model_in_the_end() {
+    Simulation::new(Known::ByWebhooks, workspaces(), false, true, 5).await.run().await;
 }

@@ -70,7 +70,7 @@ fn plan_includes(price: &str, key: &str) -> Option<Option<i64>> {
 }
 
 /// The day of the anchor, or the last of a shorter month.
-fn months_later(anchor: i64, months: i64) -> i64 {
+pub(super) fn months_later(anchor: i64, months: i64) -> i64 {
     let anchor = OffsetDateTime::from_unix_timestamp(anchor).unwrap();
     let month = i64::from(anchor.year()) * 12 + i64::from(u8::from(anchor.month())) - 1 + months;
     let year = i32::try_from(month / 12).unwrap();
@@ -175,7 +175,7 @@ pub(super) fn account(
         let state = life.before(end);
         let includes = included(state, key).unwrap_or(Some(0));
         let outcome = match state.state {
-            State::Paused | State::Unpaid | State::Ended => "inactive",
+            State::Paused | State::Suspended | State::Unpaid | State::Ended => "inactive",
             State::Trial if is_anchor => "trial_end",
             State::Active | State::PastDue | State::Trial => "renewed",
         };
