@@ -49,6 +49,7 @@ async fn workers_share_a_long_queue_by_customer_and_a_short_one_is_one_batch() {
     assert_eq!(claimed(&mut one, 500).await.1, 80, "all of it");
     assert_eq!(claimed(&mut other, 500).await.1, 0);
     drop((one, other));
+    app.drain().await;
     app.finish().await;
 }
 
@@ -76,7 +77,7 @@ async fn customers_of_one_price_do_not_wait_for_each_other_unless_it_changes() {
     // another worker is at the subscription of another customer
     let other = lock(&app.pool, "SHARE").await;
     app.deliver_and_drain(&[subscribed("evt_2", 2, 1900)]).await;
-    assert_eq!(app.fate("evt_2").await, "done applied -");
+    assert_eq!(app.fate("evt_2").await, "done applied unknown_customer");
     let version = "SELECT concat_ws(' ', extract(epoch FROM version)::bigint, origin, event_id)
         FROM billing.stripe_objects WHERE object_id = 'price_basic'";
     let expected = format!("{} embedded evt_2", START + 2);
