@@ -116,11 +116,6 @@ impl Activity {
         InFlight { activity: self.clone(), is_further: before > 0, end, is_authenticated, slot: Mutex::new(None) }
     }
 
-    /// Whether a request is in flight.
-    pub(super) fn is_in_use(&self) -> bool {
-        *self.0.in_flight.borrow() > 0
-    }
-
     /// Returns once no request has been in flight for `limit`.
     pub(super) async fn idle(&self, limit: Duration) {
         let mut count = self.0.in_flight.subscribe();

@@ -38,8 +38,6 @@ const READ_BUFFER_BYTES: usize = 32 * 1024;
 const MAX_CONNECTION_AGE: Duration = Duration::from_mins(5);
 /// At shutdown: time for the peer to read the last answers.
 const LAST_READ: Duration = Duration::from_secs(1);
-/// When a connection gives way: time to write the answer to its request.
-const LAST_ANSWER: Duration = Duration::from_millis(50);
 /// Streams of one HTTP/2 connection at a time. A balancer opens another connection for more.
 const MAX_STREAMS: u32 = 64;
 /// What a client may send of one HTTP/2 body before it is read.
@@ -51,13 +49,9 @@ const CONNECTION_WINDOW: u32 = 64 * 1024;
 pub(super) async fn serve<H: Handler>(stream: TcpStream, slot: Share, _counted: Counted, shared: Arc<Shared<H>>) {
     let end = slot.end().clone();
     let activity = Activity::new(slot);
-    let mut conversation = pin!(converse(stream, &activity, &shared));
-    if end.run_until_cancelled(conversation.as_mut()).await.is_none() {
+    // a request in flight is answered that there is no room: the conversation is polled once more before it ends
+    if end.run_until_cancelled(converse(stream, &activity, &shared)).await.is_none() {
         shared.metrics.ended(EndReason::GaveWay);
-        if activity.is_in_use() {
-            // its request is answered that there is no room
-            let _ = timeout(LAST_ANSWER, conversation).await;
-        }
     }
 }
 

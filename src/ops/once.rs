@@ -54,6 +54,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_comes_after_the_end_begins_anew_also_while_others_have_not_read_the_result() {
+        let work = AtOnce::default();
+        let (mut first, mut waiting) = (Box::pin(work.run(slow(1))), Box::pin(work.run(slow(2))));
+        assert!(timeout(Duration::from_millis(1), &mut first).await.is_err());
+        assert!(timeout(Duration::from_millis(1), &mut waiting).await.is_err());
+        assert_eq!(first.await, 1);
+        assert_eq!(work.run(slow(3)).await, 3);
+        assert_eq!(waiting.await, 1);
+    }
+
+    #[tokio::test]
     async fn where_the_one_who_works_goes_away_another_does_it() {
         let work = AtOnce::default();
         let (gone, done) = tokio::join!(timeout(Duration::from_millis(10), work.run(slow(1))), work.run(slow(2)));

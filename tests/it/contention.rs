@@ -46,6 +46,9 @@ const DEFAULTS: [(&str, &str); 3] =
 /// What a lock may cost an event about other objects, in seconds, beyond the slowest of the same events without the lock.
 const EXTRA: f64 = 1.0;
 
+/// Locks after which the test has seen enough.
+const MOST_WRONG: usize = 3;
+
 /// How often that is measured again before it counts: a busy machine delays one measurement, a lock all of them.
 const MEASUREMENTS: usize = 3;
 
@@ -290,6 +293,10 @@ async fn every_event_is_applied_beside_every_lock_and_unrelated_ones_are_not_del
         held += 1;
         if let Err(delayed) = shop.measure_beside(product, &statement).await {
             wrong.push(delayed);
+        }
+        // each of them takes long, and a mechanism that does not work fails beside many
+        if wrong.len() == MOST_WRONG {
+            break;
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -100,9 +100,9 @@ pub(super) fn required(value: Json<'_>, field: &'static str) -> Result<String, U
     value.text().filter(|text| !text.is_empty()).ok_or(Unreadable { field })
 }
 
-/// The id in an expandable field; the empty text is none, because it cannot be a key.
+/// The id in an expandable field; a text that cannot be a key is none.
 pub(super) fn reference(value: Json<'_>) -> Option<String> {
-    id_or_object(value).filter(|id| !id.is_empty())
+    id_or_object(value).filter(|id| is_key(id))
 }
 
 /// The id of an object that carries its content; `None` for a bare id and for the stub of a deleted object.
@@ -113,9 +113,10 @@ pub fn whole(value: Json<'_>) -> Option<String> {
 }
 
 /// Whether a text can be the key of a row: the envelope demands the same of the ids that it reads. U+FFFD stands
-/// for what is no character, and two such ids must not become one.
+/// for what is no character, and two such ids must not become one. Control characters separate ids in the mirror.
 pub fn is_key(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 255 && !id.contains(char::REPLACEMENT_CHARACTER)
+    let is_odd = |letter: char| letter == char::REPLACEMENT_CHARACTER || letter.is_control();
+    !id.is_empty() && id.len() <= 255 && !id.contains(is_odd)
 }
 
 fn is_decimal(text: &str) -> bool {
@@ -164,7 +165,8 @@ mod tests {
     fn a_reference_is_an_id_or_an_object_with_one() {
         assert_eq!(read("\"cus_1\"", Reader::reference), (Some("cus_1".to_owned()), false));
         assert_eq!(read(r#"{"id":"cus_1","deleted":true}"#, Reader::reference), (Some("cus_1".to_owned()), false));
-        for odd in ["\"\"", "{}", r#"{"id":5}"#, "5", "[]"] {
+        let long = format!("\"{}\"", "x".repeat(256));
+        for odd in ["\"\"", "{}", r#"{"id":5}"#, "5", "[]", r#""a\u001fb""#, &long] {
             assert_eq!(read(odd, Reader::reference), (None, true), "{odd}");
         }
     }

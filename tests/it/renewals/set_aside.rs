@@ -136,6 +136,8 @@ async fn the_scheduler_sets_a_subscription_aside_and_renews_the_others() {
         // what falls due later is renewed too
         rows.subscribe("late", "late", "words 100", DUE).await;
         until(&rows, done, "6").await;
+        let claimed = "SELECT cardinality(billing.claim_limits(clock_timestamp(), 100))::text";
+        assert_eq!(rows.lines(claimed).await, ["0"], "{fault}: no batch contains it");
         assert!((server.metric("billing_sync_jobs{kind=\"renewal\"}").await - 1.0).abs() < f64::EPSILON, "{fault}");
         // with increasing delay, and it is cleared by its first success
         rows.execute(remove).await;
@@ -179,6 +181,23 @@ async fn a_dry_run_lists_the_others() {
     }
     assert!(!listed.contains("bad") && said.contains("cannot be computed: database error 22012"), "{listed}{said}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn wherever_it_stands_in_a_batch_only_the_one_that_fails_is_set_aside() {
+    for place in 0..=5 {
+        let rows = sold().await;
+        let (_, refused, _) = FAULTS[0];
+        rows.execute(refused).await;
+        let mut batch = vec!["sub_1", "sub_2", "sub_3", "sub_4", "sub_5"];
+        batch.insert(place, "bad");
+        let ids: Vec<String> = batch.iter().map(|sub| format!("md5('{sub}')::uuid")).collect();
+        let ids = ids.join(", ");
+        rows.execute(&format!("SELECT billing.bring_up_isolated(ARRAY[{ids}], clock_timestamp())")).await;
+        assert_eq!(renewed(&rows).await, "sub_1 sub_2 sub_3 sub_4 sub_5", "{place}");
+        let aside = "SELECT string_agg(object_id, ' ') FROM billing.jobs WHERE kind = 'renewal'";
+        assert_eq!(rows.lines(aside).await, ["bad"], "{place}");
+    }
 }
 
 /// It takes longer to write a renewal of one of these than a batch may take, and less than a retry may.
