@@ -297,8 +297,8 @@ impl<'a> Object<'a> {
 
 /// A value for a test, whose text lives as long as the process.
 #[cfg(test)]
-pub(crate) fn json(text: impl AsRef<str>) -> Json<'static> {
-    Box::leak(Box::new(Document::parse(text.as_ref().to_owned()).unwrap())).root()
+pub(crate) fn json(text: &str) -> Json<'static> {
+    Box::leak(Box::new(Document::parse(text.to_owned()).unwrap())).root()
 }
 
 #[cfg(test)]

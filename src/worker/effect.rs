@@ -122,8 +122,8 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     let (mut objects, named) = (work.objects(), work.named());
     let Work { mut incoming, facts, touches, mut demands, mut notes, also, past } = work;
     let echoes = echo::take_out(conn, &mut incoming, |key| also.contains_key(key)).await?;
-    let echoed: BTreeSet<ObjectKey> = echoes.iter().map(|echo| echo.key.clone()).collect();
-    objects.retain(|key| !echoed.contains(key));
+    let repeated: BTreeSet<ObjectKey> = echoes.iter().map(|echo| echo.key.clone()).collect();
+    objects.retain(|key| !repeated.contains(key));
     // of the past every object names its customer itself, but for a dispute
     let nothing = BTreeSet::new();
     let is_named = past && objects.iter().all(|key| key.object_type != "dispute");
@@ -135,7 +135,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
         customers = concerned(conn, customers, &objects, &named, &facts).await?;
     }
     let locked: BTreeSet<ObjectKey> = customers.into_iter().chain(also.keys().chain(&objects).cloned()).collect();
-    locks::acquire(conn, &locked, &echoed).await?;
+    locks::acquire(conn, &locked, &repeated).await?;
 
     rows::add(conn, &facts).await?;
     let grown = timeline::add(conn, &facts, &incoming.arrivals).await?;
