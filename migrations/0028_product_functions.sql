@@ -103,6 +103,29 @@ $$;
 
 COMMENT ON FUNCTION billing.lock_and_bring_up(uuid) IS 'Locks the balances of a subscription until the end of the transaction, and brings them up to now if they are behind.';
 
+CREATE FUNCTION billing.refuse_missing_limit(workspace_id uuid, subscription_id uuid, limit_key text) RETURNS void
+    LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT (
+        SELECT has.is_known OR has.is_unreadable
+        FROM billing.subscriptions AS s
+        LEFT JOIN LATERAL billing.in_force(s.account, s.stripe_subscription_id, 'infinity') AS newest ON true
+        CROSS JOIN LATERAL billing.included_by(s.account, newest.price_ids, newest.quantities, refuse_missing_limit.limit_key) AS has
+        WHERE s.id = refuse_missing_limit.subscription_id
+    ) THEN
+        RAISE EXCEPTION 'it is not known yet whether workspace % has a limit %', refuse_missing_limit.workspace_id,
+            quote_literal(refuse_missing_limit.limit_key) USING ERRCODE = 'LM008',
+            HINT = 'An item of its subscription, a price or a product has not been read from Stripe yet. Call again later.';
+    END IF;
+    RAISE EXCEPTION 'workspace % has no limit %', refuse_missing_limit.workspace_id,
+        quote_literal(refuse_missing_limit.limit_key) USING ERRCODE = 'LM004', HINT = format(
+            'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', refuse_missing_limit.limit_key);
+END
+$$;
+
+COMMENT ON FUNCTION billing.refuse_missing_limit(uuid, uuid, text) IS 'Raises LM004: the subscription has no such limit. LM008: that is not known yet, because not all of its items, prices and products are.';
+
 CREATE FUNCTION billing.draw(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -125,9 +148,7 @@ BEGIN
     SELECT b.included, b.spillover, b.used, b.bonus_used, b.renews_at INTO balance FROM billing.subscription_limits AS b
     WHERE b.subscription_id = current.id AND b.limit_key = draw.limit_key;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'workspace % has no limit %', draw.workspace_id, quote_literal(draw.limit_key)
-            USING ERRCODE = 'LM004', HINT = format(
-                'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', draw.limit_key);
+        PERFORM billing.refuse_missing_limit(draw.workspace_id, current.id, draw.limit_key);
     END IF;
 
     -- null where the plan is unlimited: then nothing is taken from the bonus
@@ -226,7 +247,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Uses up this much of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null is unlimited. A call that repeats an idempotency key does nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, LM007 more than 10^18 would be used in one period, 22023 bad argument. Holds the balance until the end of the transaction.';
+COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Uses up this much of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null is unlimited. A call that repeats an idempotency key does nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, LM007 more than 10^18 would be used in one period, LM008 not known yet whether there is such a limit, 22023 bad argument. Holds the balance until the end of the transaction.';
 
 CREATE FUNCTION billing.release(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -250,7 +271,7 @@ BEGIN
     SELECT b.kind, b.used, b.bonus_used INTO balance FROM billing.subscription_limits AS b
     WHERE b.subscription_id = current_id AND b.limit_key = release.limit_key;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'workspace % has no limit %', release.workspace_id, quote_literal(release.limit_key) USING ERRCODE = 'LM004';
+        PERFORM billing.refuse_missing_limit(release.workspace_id, current_id, release.limit_key);
     ELSIF balance.kind <> 'capacity' THEN
         RAISE EXCEPTION '% renew and cannot be given back', release.limit_key USING ERRCODE = 'LM006',
             HINT = 'Grant a bonus instead; a key that is a capacity has a row in billing.limit_kinds before its first balance.';
@@ -270,7 +291,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Gives back this much of a capacity (a member who left) and returns what remains; null is unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, 22023 bad argument or more than was taken. Works while the subscription is inactive too. What was taken from a bonus goes back to the bonus of this workspace, even where the subscription had another workspace when it took it.';
+COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Gives back this much of a capacity (a member who left) and returns what remains; null is unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, LM008 not known yet whether there is such a limit, 22023 bad argument or more than was taken. Works while the subscription is inactive too. What was taken from a bonus goes back to the bonus of this workspace, even where the subscription had another workspace when it took it.';
 
 CREATE FUNCTION billing.remaining(workspace_id uuid, limit_key text) RETURNS bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -288,14 +309,13 @@ BEGIN
     END IF;
     SELECT l.available INTO answer FROM billing.limits_now(current.id) AS l WHERE l.limit_key = remaining.limit_key;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'workspace % has no limit %', remaining.workspace_id, quote_literal(remaining.limit_key)
-            USING ERRCODE = 'LM004';
+        PERFORM billing.refuse_missing_limit(remaining.workspace_id, current.id, remaining.limit_key);
     END IF;
     RETURN CASE WHEN current.active THEN answer ELSE 0 END;
 END
 $$;
 
-COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'What consume would have to give now: null is unlimited, 0 where the subscription is not active, there is none, or its limits cannot be computed. Raises LM004 where the subscription has no such limit, 22023 bad argument. Writes and locks nothing.';
+COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'What consume would have to give now: null is unlimited, 0 where the subscription is not active, there is none, or its limits cannot be computed. Raises LM004 where the subscription has no such limit, LM008 where that is not known yet, 22023 bad argument. Writes and locks nothing.';
 
 CREATE FUNCTION billing.grant_bonus(workspace_id uuid, limit_key text, amount bigint, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -380,5 +400,5 @@ COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last 
 REVOKE ALL ON FUNCTION billing.begin_limits(uuid[]), billing.begin_earlier(uuid[]), billing.bring_up(uuid[], timestamptz),
     billing.claim_limits(timestamptz, integer), billing.lock_and_bring_up(uuid), billing.is_behind(uuid, timestamptz),
     billing.course_or_stored(uuid, timestamptz), billing.limits_now(uuid),
-    billing.draw(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint), billing.remaining(uuid, text),
+    billing.refuse_missing_limit(uuid, uuid, text), billing.draw(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint), billing.remaining(uuid, text),
     billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;

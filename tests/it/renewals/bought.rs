@@ -1,5 +1,7 @@
 //! From webhooks to limits, of subscriptions as customers buy them: several items, seats, changes at a renewal.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::calls::call;
@@ -119,6 +121,37 @@ async fn an_event_that_does_not_list_all_items_changes_no_limit() {
     assert_eq!(limits(&app).await, "images 50, words 105000");
     let items = "SELECT count(*)::text FROM billing.subscription_items";
     assert_eq!(app.text(items).await.as_deref(), Some("0"), "which ones it has is not known");
+    app.finish().await;
+}
+
+/// A new subscription whose payload does not list all items: a read is queued at once, and the product learns that its limits
+/// are not known yet, which is another thing than to have none.
+#[tokio::test]
+async fn limits_that_are_not_known_yet_are_refused_as_such() {
+    let mut app = TestApp::start().await;
+    app.context = app.context.with_fetches(Duration::ZERO);
+    let whole = with_items(&[addon(), base()], 0);
+    let mut part = with_items(&[addon()], 0);
+    part["items"]["has_more"] = true.into();
+    app.sell(&part).await;
+    let jobs =
+        "SELECT string_agg(concat_ws(' ', kind, object_type, object_id), ', ' ORDER BY object_type) FROM billing.jobs";
+    assert_eq!(app.text(jobs).await.as_deref(), Some("fetch price price_addon, fetch subscription sub_1"));
+    let mut conn = app.pool.acquire().await.unwrap();
+    for function in ["consume", "release", "remaining"] {
+        let amount = if function == "remaining" { "" } else { ", 1" };
+        let refused = call(&mut conn, &format!("{function}('{WORKSPACE}', 'words'{amount})")).await;
+        assert_eq!(refused.unwrap_err().code, "LM008", "{function}");
+    }
+    drop(conn);
+    assert_eq!(limits(&app).await, "");
+    app.deliver_and_drain(&[changed("evt_2", day(1), &part, &whole)]).await;
+    app.renew().await;
+    let mut conn = app.pool.acquire().await.unwrap();
+    let missing = call(&mut conn, &format!("consume('{WORKSPACE}', 'seats', 1)")).await;
+    assert_eq!(missing.unwrap_err().code, "LM004");
+    assert_eq!(call(&mut conn, &format!("remaining('{WORKSPACE}', 'words')")).await, Ok(Some(105_000)));
+    drop(conn);
     app.finish().await;
 }
 

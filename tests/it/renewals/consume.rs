@@ -69,8 +69,8 @@ async fn each_refusal_has_a_code_of_its_own_and_says_what_to_do() {
     let none = format!("workspace {w} has no limit 'images'");
     let metadata = "Limits are metadata of the price or product in Stripe: limit_images = 10000, or unlimited.";
     assert_eq!(call(conn, "consume(w, 'images', 1)").await, refusal("LM004", &none, None, Some(metadata)));
-    assert_eq!(call(conn, "release(w, 'images', 1)").await, refusal("LM004", &none, None, None));
-    assert_eq!(call(conn, "remaining(w, 'images')").await, refusal("LM004", &none, None, None));
+    assert_eq!(call(conn, "release(w, 'images', 1)").await, refusal("LM004", &none, None, Some(metadata)));
+    assert_eq!(call(conn, "remaining(w, 'images')").await, refusal("LM004", &none, None, Some(metadata)));
 
     call(conn, "consume(w, 'words', 1, 'a key')").await.unwrap();
     let used = "the idempotency key 'a key' was used for another call";

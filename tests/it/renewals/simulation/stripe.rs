@@ -47,6 +47,7 @@ struct Making<'a> {
     rng: &'a mut Rng,
     now: Change,
     start: i64,
+    by_anchor: bool,
     /// Months from here are the periods that Stripe bills; yearly plans have every twelfth.
     anchor: i64,
     months: i64,
@@ -84,7 +85,11 @@ pub(super) fn stories(of: (usize, &str), by_anchor: bool, rng: &mut Rng) -> Vec<
 fn story(id: &str, of: (usize, &str), start: i64, by_anchor: bool, rng: &mut Rng) -> Story {
     let start = away_from_noon(start);
     let (price, seats) = (PRICES[rng.usize(0..4)], if rng.bool() { 0 } else { rng.i64(1..6) });
-    let trial = (rng.u8(0..3) == 0).then(|| start + [7, 14, 30, 61][rng.usize(0..4)] * DAY);
+    let trial = (rng.u8(0..3) == 0).then(|| match rng.usize(0..6) {
+        // seconds before the limits renew
+        4 | 5 if !by_anchor => months_later(start, rng.i64(1..3)) - rng.i64(0..6),
+        days => start + [7, 14, 30, 61][days % 4] * DAY,
+    });
     // by the start, Stripe's own periods may be others than those of the limits
     let anchor = trial.unwrap_or(if by_anchor || rng.u8(0..4) > 0 { start } else { start + rng.i64(1..28) * DAY });
     let state = if trial.is_some() { State::Trial } else { State::Active };
@@ -94,6 +99,7 @@ fn story(id: &str, of: (usize, &str), start: i64, by_anchor: bool, rng: &mut Rng
         rng,
         now: now.clone(),
         start,
+        by_anchor,
         anchor,
         free: start,
         changes: vec![now],
@@ -105,7 +111,7 @@ fn story(id: &str, of: (usize, &str), start: i64, by_anchor: bool, rng: &mut Rng
         making.end_trial(end);
     }
     while making.now.state != State::Ended && making.free < BEGIN + DAYS * DAY {
-        making.go_on(by_anchor);
+        making.go_on();
     }
     making.report(id, of)
 }
@@ -120,6 +126,13 @@ impl Making<'_> {
     /// The first period after that time.
     fn next_period(&self, after: i64) -> i64 {
         (0..1200).map(|number| months_later(self.anchor, number * self.months)).find(|period| *period > after).unwrap()
+    }
+
+    /// Some seconds before the first renewal of the limits after that time, or then: the event is made after it.
+    fn just_before_a_renewal(&mut self, after: i64) -> i64 {
+        let by_start = |months| months_later(self.start, months);
+        let renewal = (0..1200).map(by_start).find(|at| *at > after).filter(|_| !self.by_anchor);
+        renewal.unwrap_or_else(|| self.next_period(after)) - self.rng.i64(0..6)
     }
 
     /// That time, or a while later where the event of a period may be on its way.
@@ -141,7 +154,7 @@ impl Making<'_> {
     }
 
     /// The next change, with the renewals until then.
-    fn go_on(&mut self, by_anchor: bool) {
+    fn go_on(&mut self) {
         let mut at = self.free + self.rng.i64(DAY..110 * DAY);
         let mut next = self.now.clone();
         let mut how = How::ByHand;
@@ -154,7 +167,7 @@ impl Making<'_> {
             7..=12 => next.price = PRICES[self.rng.usize(0..4)],
             13..=15 => next.seats = self.rng.i64(0..6),
             16..=18 => (next.price, next.seats) = (PRICES[self.rng.usize(0..4)], self.rng.i64(0..3)),
-            19..=20 if by_anchor => (next.anchor, next.state) = (at, State::Active),
+            19..=20 if self.by_anchor => (next.anchor, next.state) = (at, State::Active),
             _ => next.state = State::Active,
         }
         // who was not active for Stripe is so from the event on
@@ -179,8 +192,7 @@ impl Making<'_> {
             1 if is_billed && !same_items && same_state => {
                 how = How::ByPhase;
                 if at_the_period {
-                    // seconds before a period, whose event may come first, or at a renewal of the limits
-                    at = self.next_period(self.free + DAY) - self.rng.i64(0..6);
+                    at = self.just_before_a_renewal(self.free + DAY);
                 }
             }
             _ => {}
@@ -200,9 +212,9 @@ impl Making<'_> {
         }
         self.show(next.clone(), how, lag);
         if planned {
-            // often exactly when the limits renew, or in the very second after it
             let far = at + self.rng.i64(2..80) * DAY;
-            let end = if self.rng.bool() { self.next_period(far) } else { self.after_the_events_of_a_period(far) };
+            let is_close = self.rng.bool();
+            let end = if is_close { self.just_before_a_renewal(far) } else { self.after_the_events_of_a_period(far) };
             self.resumes.push((at, end));
             self.renew_until(end - 1);
             let lag = self.lag();
@@ -256,10 +268,10 @@ impl Making<'_> {
         // who resumes enters a period that may have begun long before
         let resumes = self.now.state == State::Suspended && !matches!(change.state, State::Suspended | State::Ended);
         let period = (moves || resumes).then(|| Shown::Period(self.period(at)));
-        if lag == 0 && self.rng.u8(0..3) == 0 {
-            // somebody clicks twice within a second: only the last one counts
-            let price = PRICES.into_iter().find(|price| ![change.price, self.now.price].contains(price)).unwrap();
-            let first = Change { price, at: change.at, ..self.now.clone() };
+        // somebody clicks twice within a second: only the last one counts. Neither of these plans has a limit that no other has
+        let first = ["small", "basic"].into_iter().find(|price| ![change.price, self.now.price].contains(price));
+        if let Some(price) = first.filter(|_| lag == 0 && self.rng.u8(0..2) == 0) {
+            let first = Change { at, price, ..self.now.clone() };
             self.shown.push((made, vec![Shown::Change(first, how)]));
         }
         self.shown.push((made, period.into_iter().chain([Shown::Change(change.clone(), how)]).collect()));
