@@ -134,8 +134,9 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
     let as_new: Vec<String> = texts.iter().map(|text| as_new(text)).collect();
     let said = rows.iter().zip(&as_new).map(|(one, as_new)| (one.row.id(), (one.row.name(), as_new.as_str())));
     let said: BTreeMap<Uuid, (&str, &str)> = said.collect();
+    let all = format!("[{}]", texts.join(","));
     sqlx::query(T::SAVE)
-        .bind(format!("[{}]", texts.join(",")))
+        .bind(all)
         .bind(rows.iter().map(|one| one.row.id()).collect::<Vec<Uuid>>())
         .bind(rows.iter().map(|one| one.causes.join(" ")).collect::<Vec<String>>())
         .bind(&as_new)
