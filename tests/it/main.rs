@@ -22,6 +22,7 @@ mod isolation;
 mod laws;
 mod logs;
 mod mapping;
+mod modes;
 mod network;
 mod ops;
 mod ordering;
