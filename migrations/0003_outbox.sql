@@ -44,8 +44,8 @@ CREATE INDEX outbox_pending ON billing.outbox (billing.lane_of(customer_id, obje
     WHERE state = 'pending' AND NOT alone;
 CREATE INDEX outbox_pending_alone ON billing.outbox (run_at, event_id) WHERE state = 'pending' AND alone;
 CREATE INDEX outbox_dead ON billing.outbox (finished_at) WHERE state = 'dead';
--- Those of the right mode are processed after all once the setting is right.
-CREATE INDEX outbox_foreign_livemode ON billing.outbox (livemode) WHERE reason = 'foreign_livemode';
+-- Ignored because of a setting, until the setting is another one.
+CREATE INDEX outbox_foreign ON billing.outbox (reason, livemode, account) WHERE reason IN ('foreign_livemode', 'foreign_account');
 -- Ties within one second are decided from the other events of the object.
 CREATE INDEX outbox_object ON billing.outbox (object_id, created);
 

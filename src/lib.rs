@@ -51,6 +51,7 @@ pub mod database;
 pub mod demo;
 pub mod domain;
 pub mod embedded;
+pub mod file;
 pub mod interval;
 pub mod jobs;
 pub mod listener;

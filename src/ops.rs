@@ -5,6 +5,7 @@
 
 mod once;
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::once::AtOnce;
 use crate::config::ops::OpsConfig;
-use crate::database::{self, Session};
+use crate::database::shortage::Shortage;
+use crate::database::{self, Idle, Session};
 use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
 use crate::metrics::connections::ConnectionMetrics;
 use crate::metrics::{build, service};
 use crate::migrations;
+use crate::text::is_control;
 
 /// Scrapers and probes are few, and the answers take seconds at most.
 const LIMITS: Limits = Limits {
@@ -40,7 +43,9 @@ const READY_LIMIT: Duration = Duration::from_secs(1);
 /// Time for a connection to it: less, so that there is time left to find out why there is none.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(600);
 /// Probes share one check at a time, and scrapes one rendering.
-const CONNECTIONS: u32 = 1;
+const OF_EACH: u32 = 1;
+/// Connections to the database.
+pub const CONNECTIONS: u32 = 2 * OF_EACH;
 
 /// The bound listener, before it serves.
 #[derive(Debug)]
@@ -57,24 +62,27 @@ struct State {
     /// For readiness alone, so that busy scrapes do not look like a database that is away.
     probes: PgPool,
     scrapes: PgPool,
+    /// Of the receiver in this process: without a connection it stores nothing.
+    receiver: Option<PgPool>,
     registry: Registry,
     readiness: AtOnce<Result<String, String>>,
     rendering: AtOnce<Result<Bytes, ()>>,
 }
 
 impl Ops {
-    /// Its connections.
-    pub fn pools(&self) -> [PgPool; 2] {
-        [self.state.probes.clone(), self.state.scrapes.clone()]
-    }
-
-    /// The connection of the probes, which must not starve.
+    /// The connection of the probes.
     pub fn probes(&self) -> PgPool {
         self.state.probes.clone()
     }
 
+    /// The connection of the scrapes.
+    pub fn scrapes(&self) -> PgPool {
+        self.state.scrapes.clone()
+    }
+
     /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what this
-    /// process counts, `connections` counts those to this listener.
+    /// process counts, `connections` counts those to this listener, `receiver` is its pool. Scrapes give their connection up
+    /// in a `shortage`.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -83,13 +91,15 @@ impl Ops {
         options: &PgConnectOptions,
         registry: Registry,
         connections: ConnectionMetrics,
+        receiver: Option<PgPool>,
+        shortage: Shortage,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let probes = database::keeping_pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
-        let scrapes = database::pool(options, Session::OPS, CONNECTIONS, ACQUIRE_TIMEOUT);
+        let pool = |idle| database::pool_with(options, Session::OPS, OF_EACH, ACQUIRE_TIMEOUT, idle);
+        let (probes, scrapes) = (pool(Idle::Kept), pool(Idle::GivenUp(shortage)));
         let (readiness, rendering) = (AtOnce::default(), AtOnce::default());
-        let state = State { probes, scrapes, registry, readiness, rendering };
+        let state = State { probes, scrapes, receiver, registry, readiness, rendering };
         Ok(Self { listener, local_addr, state: Arc::new(state), connections })
     }
 
@@ -174,7 +184,9 @@ impl State {
             families.extend(build);
             TextEncoder::new().encode_to_string(&families)
         });
-        encoded.map(Bytes::from).map_err(|error| tracing::error!(error = %error, "the metrics cannot be written"))
+        encoded
+            .map(|text| Bytes::from(without_controls(text)))
+            .map_err(|error| tracing::error!(error = %error, "the metrics cannot be written"))
     }
 
     async fn ready_in_time(&self) -> Result<String, String> {
@@ -192,12 +204,33 @@ impl State {
         if !status.is_current() {
             return Err(format!("{}: {}", status.describe(), status.mend()));
         }
+        if let Some(receiver) = &self.receiver {
+            database::check_connection(receiver).await.map_err(|reason| format!("the receiver: {reason}"))?;
+        }
         let writable = database::check_writable(&mut conn).await.map_err(|error| one_line(&error))?;
         Ok(match writable.note() {
             None => status.describe(),
             Some(note) => format!("{}; {note}", status.describe()),
         })
     }
+}
+
+/// Limit keys come from Stripe's metadata, and whoever looks at the metrics in a terminal must not run what they contain. So
+/// a control character is written as an escape, whichever label has it; labels that differ keep on differing.
+fn without_controls(text: String) -> String {
+    let is_wrong = |letter: char| letter != '\n' && is_control(letter);
+    if !text.contains(is_wrong) {
+        return text;
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut text, letter| {
+        if is_wrong(letter) {
+            // the format itself has no escape but that of the backslash
+            let _ = write!(text, "\\\\u{{{:x}}}", u32::from(letter));
+        } else {
+            text.push(letter);
+        }
+        text
+    })
 }
 
 fn one_line(error: &dyn std::error::Error) -> String {
@@ -209,4 +242,35 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{IntCounterVec, Opts};
+
+    use super::*;
+
+    #[test]
+    fn no_control_character_of_any_label_reaches_a_terminal() {
+        let registry = Registry::new();
+        let counter = IntCounterVec::new(Opts::new("c", "help"), &["key"]).unwrap();
+        registry.register(Box::new(counter.clone())).unwrap();
+        let keys =
+            ["a\u{1b}[31m", "a\u{8}", "a\u{7}", "a\rb", "a\u{202e}b", "a\u{2028}b", "a\u{9b}", "a\tb", "a\nb", "ä\\\""];
+        for key in keys {
+            counter.with_label_values(&[key]).inc();
+        }
+        let text = without_controls(TextEncoder::new().encode_to_string(&registry.gather()).unwrap());
+        assert_eq!(text.chars().find(|letter| *letter != '\n' && is_control(*letter)), None, "{text}");
+        // each has a line of its own, beside HELP and TYPE
+        assert_eq!(text.lines().count(), keys.len() + 2, "{text}");
+        for line in [
+            "c{key=\"a\\\\u{1b}[31m\"} 1",
+            "c{key=\"a\\\\u{202e}b\"} 1",
+            "c{key=\"a\\nb\"} 1",
+            "c{key=\"ä\\\\\\\"\"} 1",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} is not in {text}");
+        }
+    }
 }

@@ -1,10 +1,14 @@
 //! A running process: the listeners and workers that it was asked for, from one start to one end.
 //!
 //! Called by `serve`, by the demo and by the tests, which all run the same thing. Each part has connections of
-//! its own, so that a busy worker cannot keep the receiver from answering.
+//! its own, so that a busy worker cannot keep the receiver from answering. Receiver and probes connect first, and where
+//! the database allows too few connections, the others take turns.
+
+pub mod connections;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +27,8 @@ use crate::config::reconcile::ReconcileConfig;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
-use crate::database::{self, Session};
+use crate::database::shortage::{Keeper, Shortage};
+use crate::database::{self, Idle, Session};
 use crate::listener::Ending;
 use crate::metrics::connections::ListenerName;
 use crate::metrics::instance::Instance;
@@ -95,6 +100,7 @@ pub struct Service {
     sampler: Option<Sampler>,
     upkeep: Option<PgPool>,
     ops: Ops,
+    shortage: Shortage,
 }
 
 impl Service {
@@ -106,6 +112,8 @@ impl Service {
         let registry = Registry::new();
         let metrics = Instance::new(&registry)?;
         let stripes_clock = Heard::default();
+        let shortage = Shortage::default();
+        let background = |connections| background(options, connections, &shortage);
         let receiver = match &config.receiver {
             Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
             None => None,
@@ -115,21 +123,21 @@ impl Service {
             None => None,
         };
         let worker = config.worker.as_ref().map(|(worker, sync)| {
-            let context = Context::new(worker_pool(options, worker), sync.clone(), worker.clone(), metrics.clone());
+            let pool = background(connections::of_workers(worker));
+            let context = Context::new(pool, sync.clone(), worker.clone(), metrics.clone());
+            let context = Context { shortage: shortage.clone(), ..context };
             match &way_out {
                 Some(way_out) => context.with_fetches(way_out.margin),
                 None => context,
             }
         });
         let fetcher = worker.as_ref().zip(way_out.as_ref()).map(|(worker, way_out)| {
-            // connections of its own, one for each job at work
-            let own = background(options, u32::try_from(way_out.concurrency + 1).unwrap_or(u32::MAX));
+            let own = background(connections::of_fetcher(way_out.concurrency));
             Fetcher::new(Context { pool: own, ..worker.clone() }, way_out.api.clone(), way_out.concurrency)
         });
         let reconcile = config.reconcile.as_ref().zip(way_out.as_ref()).map(|((reconcile, sync, _), way_out)| Rounds {
             reconcile: Reconcile {
-                // one at work
-                pool: background(options, 1),
+                pool: background(connections::OF_RECONCILE),
                 api: way_out.api.clone(),
                 connected: sync.accounts.clone(),
                 margin: way_out.margin,
@@ -139,25 +147,26 @@ impl Service {
         });
         let verified = config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0);
         let sampler = verified.zip(way_out.as_ref()).map(|((reconcile, sync, worker), way_out)| {
-            // two customers at work, each with somebody who looks something up
-            let context = Context::new(background(options, 4), sync.clone(), worker.clone(), metrics.clone());
+            let context =
+                Context::new(background(connections::OF_SAMPLER), sync.clone(), worker.clone(), metrics.clone());
             let context = context.with_fetches(way_out.margin);
             Sampler { context, api: way_out.api.clone(), customers: reconcile.verify_sample }
         });
         let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
         let renewals = config.renewals.clone().map(|sync| Scheduler {
-            // two batches
-            pool: background(options, 2),
+            pool: background(connections::OF_RENEWALS),
             sync,
             metrics: metrics.clone(),
             stripe: stripes_clock.clone(),
             wake,
         });
-        let upkeep = config.upkeep.then(|| background(options, 1));
+        let upkeep = config.upkeep.then(|| background(connections::OF_UPKEEP));
         let address = config.ops.listen;
-        let ops = Ops::bind(&config.ops, options, registry, metrics.connections.of(ListenerName::Ops)).await;
+        let counted = metrics.connections.of(ListenerName::Ops);
+        let receivers = receiver.as_ref().map(Receiver::pool);
+        let ops = Ops::bind(&config.ops, options, registry, counted, receivers, shortage.clone()).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, upkeep, ops })
+        Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, upkeep, ops, shortage })
     }
 
     /// The address of the public listener, where there is one.
@@ -172,8 +181,24 @@ impl Service {
 
     /// The connections of all parts.
     pub fn pools(&self) -> Vec<PgPool> {
-        let others = self.receiver.iter().map(Receiver::pool).chain(self.ops.pools());
-        self.working_pools().into_iter().chain(others).collect()
+        self.working_pools().into_iter().chain(self.first_pools()).chain([self.ops.scrapes()]).collect()
+    }
+
+    /// The connections that are made first, and kept.
+    fn first_pools(&self) -> Vec<PgPool> {
+        self.receiver.iter().map(Receiver::pool).chain([self.ops.probes()]).collect()
+    }
+
+    /// What looks after the connections of all parts.
+    fn keeper(&self) -> Keeper {
+        let waking = self.worker.as_ref().map_or(0, |_| connections::OF_WAKING);
+        let retrying = self.renewals.as_ref().map_or(0, |_| connections::OF_RETRYING);
+        Keeper {
+            first: self.first_pools(),
+            others: self.working_pools().into_iter().chain([self.ops.scrapes()]).collect(),
+            besides: waking + retrying,
+            shortage: self.shortage.clone(),
+        }
     }
 
     /// The connections of the parts that are closed before the ops listener ends.
@@ -199,31 +224,39 @@ impl Service {
         let shutdown = ending.shutdown.clone();
         let parts = TaskTracker::new();
         let pools = self.working_pools();
-        let first: Vec<PgPool> = self.receiver.iter().map(Receiver::pool).chain([self.ops.probes()]).collect();
+        let connected = CancellationToken::new();
+        parts.spawn(self.keeper().run(connected.clone(), shutdown.clone()));
         if let Some(receiver) = self.receiver {
             parts.spawn(receiver.run(ending.clone()));
         }
-        let parts_ended = CancellationToken::new();
-        let ops = tokio::spawn(self.ops.run(ending.draining.clone(), parts_ended.clone()));
-        shutdown.run_until_cancelled(connect_first(&first)).await;
+        let after = |part: Part| {
+            let (connected, shutdown) = (connected.clone(), shutdown.clone());
+            parts.spawn(async move {
+                if shutdown.run_until_cancelled(connected.cancelled()).await.is_some() {
+                    part.await;
+                }
+            });
+        };
         if let Some(context) = self.worker {
-            parts.spawn(worker::run_all(context, shutdown.clone()));
+            after(Box::pin(worker::run_all(context, shutdown.clone())));
         }
         if let Some(fetcher) = self.fetcher {
-            parts.spawn(fetcher.run(shutdown.clone()));
+            after(Box::pin(fetcher.run(shutdown.clone())));
         }
         if let Some(scheduler) = self.renewals {
-            parts.spawn(scheduler.run(shutdown.clone()));
+            after(Box::pin(scheduler.run(shutdown.clone())));
         }
         if let Some(sampler) = self.sampler {
-            parts.spawn(sampler.run(shutdown.clone()));
+            after(Box::pin(sampler.run(shutdown.clone())));
         }
         if let Some(rounds) = self.reconcile {
-            parts.spawn(rounds.run(shutdown.clone()));
+            after(Box::pin(rounds.run(shutdown.clone())));
         }
         if let Some(pool) = self.upkeep {
-            parts.spawn(upkeep::run(pool, shutdown.clone()));
+            after(Box::pin(upkeep::run(pool, shutdown.clone())));
         }
+        let parts_ended = CancellationToken::new();
+        let ops = tokio::spawn(self.ops.run(ending.draining.clone(), parts_ended.clone()));
         shutdown.cancelled().await;
         ending.draining.cancel();
         parts.close();
@@ -240,19 +273,8 @@ impl Service {
     }
 }
 
-/// Connects for the parts that must not starve, before the others do: the receiver and the probes. Where the server allows
-/// too few connections for all, the others wait for theirs.
-async fn connect_first(pools: &[PgPool]) {
-    let mut connected = Vec::new();
-    for pool in pools {
-        connected.extend(tokio::time::timeout(ACQUIRE_TIMEOUT, pool.acquire()).await);
-    }
-}
-
-/// For each worker its batch and the note beside it.
-fn worker_pool(options: &PgConnectOptions, config: &WorkerConfig) -> PgPool {
-    background(options, u32::try_from(2 * config.workers).unwrap_or(u32::MAX))
-}
+/// A part that works in the background.
+type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The way out to Stripe, which the parts of a process share: one budget, one pool, one clock.
 struct WayOut {
@@ -278,15 +300,16 @@ async fn bind_receiver(
     options: &PgConnectOptions,
     metrics: Arc<Instance>,
 ) -> Result<Receiver, StartError> {
-    // one INSERT at a time, and the notification beside it
-    let pool = database::keeping_pool(options, Session::receiver(config.store_timeout), 2, ACQUIRE_TIMEOUT);
+    let session = Session::receiver(config.store_timeout);
+    let pool = database::pool_with(options, session, connections::OF_RECEIVER, ACQUIRE_TIMEOUT, Idle::Kept);
     let bound = Receiver::bind(config, pool, metrics).await;
     bound.map_err(|error| StartError::Listen { address: config.listen, error })
 }
 
 /// The connections of a part that works in the background.
-fn background(options: &PgConnectOptions, connections: u32) -> PgPool {
-    database::pool(options, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT)
+fn background(options: &PgConnectOptions, connections: u32, shortage: &Shortage) -> PgPool {
+    let idle = Idle::GivenUp(shortage.clone());
+    database::pool_with(options, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT, idle)
 }
 
 /// Where a listener is reached from its own machine: an address that says "all interfaces" cannot be connected to

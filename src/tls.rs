@@ -14,6 +14,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::CertificateResult;
 
+use crate::file;
+
 /// What is wrong with a variable that names certificates, and the fix.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RootsError {
@@ -40,27 +42,47 @@ pub fn system_roots(file: &str, dir: &str) -> Result<Vec<CertificateDer<'static>
     }
     let mut certificates = Vec::new();
     if !file.is_empty() {
-        let found = rustls_native_certs::load_certs_from_paths(Some(Path::new(file)), None);
-        certificates = named("SSL_CERT_FILE", file, found)?;
+        certificates = named("SSL_CERT_FILE", file, of_file(Path::new(file)))?;
     }
     for dir in dir.split(':').filter(|dir| !dir.is_empty()) {
-        let found = rustls_native_certs::load_certs_from_paths(None, Some(Path::new(dir)));
-        certificates.extend(named("SSL_CERT_DIR", dir, found)?);
+        let CertificateResult { certs, errors, .. } =
+            rustls_native_certs::load_certs_from_paths(None, Some(Path::new(dir)));
+        let error = errors.first().map(ToString::to_string);
+        certificates.extend(named("SSL_CERT_DIR", dir, (certs, error))?);
     }
     Ok(certificates)
+}
+
+/// Certificates as they are found, and the first error on the way.
+type Found = (Vec<CertificateDer<'static>>, Option<String>);
+
+/// The certificates of one file, which may name a device or a pipe.
+fn of_file(path: &Path) -> Found {
+    let pem = match file::read(path, file::OF_CERTIFICATES) {
+        Ok(pem) => pem,
+        Err(error) => return (Vec::new(), Some(format!("{}: {error}", path.display()))),
+    };
+    let (mut certificates, mut wrong) = (Vec::new(), None);
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        match certificate {
+            Ok(certificate) => certificates.push(certificate),
+            Err(error) => wrong = wrong.or_else(|| Some(format!("{}: {error}", path.display()))),
+        }
+    }
+    (certificates, wrong)
 }
 
 /// The usable certificates of one path, of which there must be one.
 fn named(
     variable: &'static str,
     path: &str,
-    found: CertificateResult,
+    (found, error): Found,
 ) -> Result<Vec<CertificateDer<'static>>, RootsError> {
-    let certificates = usable(found.certs);
+    let certificates = usable(found);
     if !certificates.is_empty() {
         return Ok(certificates);
     }
-    let why = found.errors.first().map_or_else(|| format!("{path} has no certificate"), ToString::to_string);
+    let why = error.unwrap_or_else(|| format!("{path} has no certificate"));
     let fix = "name PEM files of your certificate authorities, or unset it";
     Err(RootsError { variable, wrong: format!("cannot be used: {why}"), fix })
 }

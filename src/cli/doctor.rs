@@ -33,6 +33,7 @@ use crate::config::sync::SyncConfig;
 use crate::config::unknown;
 use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
+use crate::service::{ServiceConfig, connections};
 
 /// The settings of `doctor`: all, to list them.
 #[derive(Debug)]
@@ -76,6 +77,8 @@ struct Examined {
     ops: Option<OpsConfig>,
     /// How Stripe's API is reached, where that is known.
     stripe: Option<StripeConfig>,
+    /// Connections to the database that `serve` with all its roles wants, where the settings can be used.
+    connections: Option<u32>,
 }
 
 impl Args {
@@ -104,6 +107,17 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
         let apart = ops::apart(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
         Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
     });
+    let connections = rest.as_ref().ok().map(|(receiver, stripe, sync, worker, reconcile, ops, ..)| {
+        connections::wanted(&ServiceConfig {
+            receiver: Some(receiver.clone()),
+            worker: Some((worker.clone(), sync.clone())),
+            renewals: Some(sync.clone()),
+            reconcile: Some((reconcile.clone(), sync.clone(), worker.clone())),
+            stripe: Some(stripe.clone()),
+            upkeep: true,
+            ops: ops.clone(),
+        })
+    });
     let stripe = source.collect(StripeConfig::read).ok();
     let ops = source.collect(OpsConfig::read).ok();
     let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
@@ -119,6 +133,7 @@ fn examine(source: &mut Source, is_embedded: bool) -> Examined {
         embedded: embedded_options,
         ops,
         stripe,
+        connections,
     }
 }
 
@@ -150,7 +165,8 @@ impl Examined {
         if self.is_embedded {
             report.add(checks::not_looked_at());
         } else {
-            checks::database(self.database.as_ref(), self.stripe.as_ref(), &mut report).await;
+            let stripe = self.stripe.as_ref();
+            checks::database(self.database.as_ref(), stripe, self.connections, &mut report).await;
         }
         report.print(json)
     }

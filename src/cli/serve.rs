@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use sqlx::PgConnection;
 
 use super::database::connect;
 use super::settings::{SettingArgs, Uses};
@@ -23,12 +24,14 @@ use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
+use crate::database::room::{Room, rooms};
+use crate::database::shortage::SPARE;
 use crate::database::{role, target};
 use crate::embedded::{Cluster, EmbeddedError};
 use crate::listener::Ending;
 use crate::migrations;
 use crate::receiver::PATH;
-use crate::service::{Service, ServiceConfig};
+use crate::service::{Service, ServiceConfig, connections};
 
 /// The settings of `serve`.
 #[derive(Debug)]
@@ -267,6 +270,7 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
             "the database runs without durability: a power cut may lose events that Stripe was told are stored"
         );
     }
+    warn_of_few_connections(&mut conn, connections::wanted(&config.service())).await?;
     if config.migrate || config.embedded.is_some() {
         for migration in migrations::run(&mut conn).await? {
             tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");
@@ -282,6 +286,22 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
     let writes = [Role::Worker, Role::Renewals, Role::Reconcile].iter().any(|role| config.roles.contains(role));
     let lacking = role::lacks_to_serve(&mut conn, writes, config.roles.contains(&Role::Upkeep)).await?;
     Ok(lacking.map_or(Ok(()), Err))
+}
+
+/// The parts open their connections when they need them, so that the shortage may show days after the start.
+async fn warn_of_few_connections(conn: &mut PgConnection, parts: u32) -> anyhow::Result<()> {
+    let wanted = parts + SPARE;
+    for Room { limit, allowed, .. } in rooms(conn).await? {
+        if allowed < i64::from(wanted) {
+            tracing::warn!(
+                limit,
+                allowed,
+                wanted,
+                "fewer connections to the database are allowed than the parts want: they take turns"
+            );
+        }
+    }
+    Ok(())
 }
 
 impl Config {

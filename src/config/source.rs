@@ -6,16 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::{ConfigError, Problem, Refused};
 use super::parse::Parsed;
 use super::settings::{self, Setting};
-
-/// The longest file of a setting: many times what any value needs.
-const MOST_BYTES: u64 = 64 * 1024;
+use crate::file;
 
 /// Where one value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +151,7 @@ impl Source {
                 let text = value.to_str().ok_or_else(|| Problem::no_text(setting.name))?.to_owned();
                 Ok(Some(Found { text, origin: Origin::Environment }))
             }
-            (None, Some(path)) => file(&file_variable, PathBuf::from(path)).map(Some),
+            (None, Some(path)) => from_file(&file_variable, PathBuf::from(path)).map(Some),
             (None, None) => {
                 let default = Found { text: setting.default.to_owned(), origin: Origin::Default };
                 Ok(Some(default).filter(|found| !found.text.is_empty()))
@@ -164,27 +160,15 @@ impl Source {
     }
 }
 
-fn file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
-    let content = content(&path).map_err(|error| Problem::unreadable(variable, &path, &error))?;
+fn from_file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
+    let content =
+        file::read_text(&path, file::OF_A_VALUE).map_err(|error| Problem::unreadable(variable, &path, &error))?;
     let text = content.strip_suffix('\n').map_or(content.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if text.is_empty() {
         // an empty variable may be an accident of a compose file; a file that is mounted empty is a lost secret
         return Err(Problem::empty_file(variable, &path));
     }
     Ok(Found { text: text.to_owned(), origin: Origin::File(path) })
-}
-
-/// The text of a file that ends, and ends soon: a device may have no end, and a pipe without a writer is waited for.
-fn content(path: &Path) -> io::Result<String> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    let mut content = String::new();
-    let read = File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut content)?;
-    if u64::try_from(read).is_ok_and(|read| read > MOST_BYTES) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it has more than {MOST_BYTES} bytes")));
-    }
-    Ok(content)
 }
 
 #[cfg(test)]

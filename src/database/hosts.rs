@@ -7,12 +7,13 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
+use super::reason::is_too_many;
 use super::{Session, connect, is_usable, target};
 
 /// Longer than any network takes that works.
@@ -21,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const LIMIT_OF_SEVERAL: Duration = Duration::from_secs(3);
 /// Time for the answer to whether a server takes writes.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
+/// Pause before another attempt at a server that has no connection free.
+const FULL_PAUSE: Duration = Duration::from_millis(200);
 /// How often a process asks whether its server still takes writes, where there are others.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -115,9 +118,21 @@ impl Hosts {
         Err(Unreachable::Several(reasons))
     }
 
+    /// One attempt at a server; several where it has no connection free.
     async fn attempt(&self, options: &PgConnectOptions, session: Session) -> Result<PgConnection, Unreachable> {
-        let place = target(options);
-        match timeout(self.limit(), connect(options, session)).await {
+        let (place, began) = (target(options), Instant::now());
+        let attempts = async {
+            loop {
+                match connect(options, session).await {
+                    // another session ends soon, if only one of our own that was closed a moment ago
+                    Err(error) if is_too_many(&error) && began.elapsed() < self.limit() / 2 => {
+                        tokio::time::sleep(FULL_PAUSE).await;
+                    }
+                    connected => return connected,
+                }
+            }
+        };
+        match timeout(self.limit(), attempts).await {
             Ok(Ok(conn)) => Ok(conn),
             Ok(Err(source)) => Err(refused(place, source)),
             Err(_) => Err(Unreachable::Silent { place, seconds: self.limit().as_secs() }),

@@ -6,6 +6,7 @@
 //!             ├────▶ waiting            a statement that nobody waits for any more keeps its place in the pool until it ends
 //!             └────▶ reason             why a pool has no connection, in one line for a log or an operator
 //!
+//! shortage                     who gives way where connections run short (`room` counts them)
 //! writable                     whether the database takes writes, for readiness and metrics
 //! ```
 //!
@@ -16,12 +17,14 @@ mod pool;
 pub mod pooler;
 mod reason;
 pub mod role;
+pub mod room;
 mod session;
+pub mod shortage;
 mod waiting;
 mod writable;
 
-pub use pool::{is_usable, keeping_pool, pool};
-pub use reason::{target, unreachable_reason};
+pub use pool::{Idle, is_usable, pool, pool_with};
+pub use reason::{check_connection, target, unreachable_reason};
 pub use session::{Session, connect};
 pub use waiting::until_answered;
 pub use writable::{NotWritable, Writable, check_writable};

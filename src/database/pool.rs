@@ -12,48 +12,55 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Session;
+use super::shortage::Shortage;
 use super::waiting::is_answered;
-
-/// The same for a part that must not starve: it keeps its first connection, once it has one, for as long as the process
-/// lives. Where the server allows few, nothing else of ours takes that place.
-pub fn keeping_pool(
-    options: &PgConnectOptions,
-    session: Session,
-    connections: u32,
-    acquire_timeout: Duration,
-) -> PgPool {
-    let keeping = settings(options, session, connections, acquire_timeout);
-    keeping.min_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(options.clone())
-}
 
 /// A server that does not answer a trivial question in this time has probably vanished, and a new connection finds out.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
-/// A pool that connects when it is first used, and again after every loss. Waits for a connection for `acquire_timeout`.
-pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acquire_timeout: Duration) -> PgPool {
-    settings(options, session, connections, acquire_timeout).connect_lazy_with(options.clone())
+/// What a pool does with connections that it does not use.
+#[derive(Debug, Clone)]
+pub enum Idle {
+    /// Closes them after some minutes.
+    Closed,
+    /// Keeps them: another session could take the place of one that is closed.
+    Kept,
+    /// Closes them after some minutes, and in a shortage at once.
+    GivenUp(Shortage),
 }
 
-fn settings(
+/// A pool that connects when it is first used, and again after every loss. Waits for a connection for `acquire_timeout`.
+pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acquire_timeout: Duration) -> PgPool {
+    pool_with(options, session, connections, acquire_timeout, Idle::Closed)
+}
+
+/// The same, with a choice of what becomes of idle connections.
+pub fn pool_with(
     options: &PgConnectOptions,
     session: Session,
     connections: u32,
     acquire_timeout: Duration,
-) -> PgPoolOptions {
+    idle: Idle,
+) -> PgPool {
     // so that there is as much time for the new connection
     let check_limit = CHECK_LIMIT.min(acquire_timeout / 2);
     let (asked, turn) = (Arc::new(options.clone()), Arc::new(Mutex::new(())));
-    PgPoolOptions::new()
-        .max_connections(connections)
+    let mut pool = PgPoolOptions::new();
+    if matches!(idle, Idle::Kept) {
+        pool = pool.idle_timeout(None).max_lifetime(None);
+    }
+    let shortage = if let Idle::GivenUp(shortage) = idle { shortage } else { Shortage::default() };
+    pool.max_connections(connections)
         .acquire_timeout(acquire_timeout)
         .after_connect(move |conn, _| Box::pin(async move { session.set_up(conn).await }))
         // the check below is a question of its own
         .test_before_acquire(false)
         .before_acquire(move |conn, _| Box::pin(async move { Ok(is_usable(conn, check_limit).await) }))
         .after_release(move |conn, _| {
-            let (asked, turn) = (Arc::clone(&asked), Arc::clone(&turn));
-            Box::pin(async move { Ok(is_answered(conn, &asked, &turn).await) })
+            let (asked, turn, shortage) = (Arc::clone(&asked), Arc::clone(&turn), shortage.clone());
+            Box::pin(async move { Ok(is_answered(conn, &asked, &turn).await && !shortage.is_on()) })
         })
+        .connect_lazy_with(options.clone())
 }
 
 /// Whether the connection is alive and leads to a server that takes writes now; asks for `limit` at most.

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Error, PgPool};
 
 use super::waiting::Working;
 use super::{Session, connect};
+
+/// SQLSTATE of a connection beyond a limit.
+const TOO_MANY: &str = "53300";
 
 /// One attempt, which must fit into the time of a probe.
 const LIMIT: Duration = Duration::from_millis(300);
@@ -33,6 +37,51 @@ pub async fn unreachable_reason(pool: &PgPool, error: &Error) -> String {
         error => one_line(error),
     };
     format!("the database at {} cannot be reached: {why}", target(&options))
+}
+
+/// Whether the pool has a connection, or can have one. One that is busy has, so only a failed attempt of its own counts.
+///
+/// # Errors
+/// Why there is none, in one line.
+pub async fn check_connection(pool: &PgPool) -> Result<(), String> {
+    let options = pool.connect_options();
+    let why = match tokio::time::timeout(LIMIT, pool.acquire()).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) if !matches!(error, Error::PoolTimedOut) => one_line(&error),
+        Ok(Err(_)) | Err(_) => match tokio::time::timeout(LIMIT, connect(&options, Session::OPS)).await {
+            Ok(Ok(conn)) => {
+                let _ = conn.close().await;
+                return Ok(());
+            }
+            Ok(Err(error)) => one_line(&error),
+            Err(_) => "it does not answer".to_owned(),
+        },
+    };
+    Err(format!("the database at {} cannot be reached: {why}", target(&options)))
+}
+
+/// Whether the server has no connection free, for this role, this database or at all.
+pub(super) fn is_too_many(error: &Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == TOO_MANY)
+}
+
+/// Whether the database refuses further connections, where the pool has none: of this role, to this database, or at all.
+pub(super) async fn is_refused(pool: &PgPool, error: &Error) -> bool {
+    match error {
+        // a transient error to sqlx, which goes on trying until the time is over
+        Error::PoolTimedOut => {
+            let tried = tokio::time::timeout(LIMIT, connect(&pool.connect_options(), Session::OPS)).await;
+            match tried {
+                Ok(Ok(conn)) => {
+                    let _ = conn.close().await;
+                    false
+                }
+                Ok(Err(error)) => is_too_many(&error),
+                Err(_) => false,
+            }
+        }
+        error => is_too_many(error),
+    }
 }
 
 async fn attempt(options: &PgConnectOptions) -> String {

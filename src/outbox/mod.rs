@@ -18,13 +18,14 @@
 //! is leased, since nobody may try it again at once.
 //!
 //! [`enqueue`] belongs to the receiver and to `reconcile`, [`claim`], [`settle`] and [`attempt`] to the worker, [`admin`] to the operator.
+//! [`own`] and [`foreign`] take back what was ignored because of a setting.
 //! Nothing here knows what an event means.
 
 pub mod admin;
 pub mod attempt;
 pub mod claim;
 pub mod enqueue;
-pub mod mode;
+pub mod foreign;
 pub mod own;
 pub mod partitions;
 pub mod sample;

@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::json::{Document, Json, Object};
+use super::views::is_in_no_key;
 use crate::domain::event::{Envelope, EventKey, Format};
 
 /// Stripe promises that no id is longer; an index row must stay far below a page.
@@ -135,12 +136,13 @@ fn mandatory(event: &Object<'_>, field: &'static str) -> Result<String, Envelope
 /// An empty text is no text.
 ///
 /// U+FFFD stands for NUL, for half a surrogate pair and for a broken byte, all of which the reader has replaced
-/// by now. Two different ids must not become one key, so a text with it is refused; no id of Stripe's has one.
+/// by now. Two different ids must not become one key, so a text with it is refused, as one with a control character is; no
+/// id of Stripe's has one.
 fn optional(value: Json<'_>, field: &'static str) -> Result<Option<String>, EnvelopeError> {
     let Some(text) = value.text().filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    if text.len() > MAX_TEXT_BYTES || text.contains(char::REPLACEMENT_CHARACTER) {
+    if text.len() > MAX_TEXT_BYTES || text.contains(is_in_no_key) {
         return Err(EnvelopeError::Text(field));
     }
     Ok(Some(text))

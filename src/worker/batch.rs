@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use sqlx::{PgConnection, PgTransaction};
@@ -46,13 +45,7 @@ impl Tally {
         for reason in &self.reasons {
             context.metrics.event_reason(*reason);
         }
-        if self.reasons.contains(&Reason::ForeignLivemode) && !context.warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                livemode = context.sync.livemode,
-                "an event is of the other mode than BILLING_SYNC_LIVEMODE says, and is ignored; if that is wrong, put it \
-                 right and start again: what was ignored is processed then"
-            );
-        }
+        context.watch.ignored(&self.reasons, context.sync.livemode);
         context.metrics.batch(began.elapsed(), self.doubts);
         if self.demanded {
             context.reads.notify_waiters();

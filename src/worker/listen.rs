@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::shortage::Shortage;
 use crate::database::{self, Session};
 use crate::outbox::wake::CHANNEL;
 
@@ -26,12 +27,19 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Pause after a loss of the connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens where the pool of the workers leads, until `shutdown`, coming back after every loss of the connection.
-pub(super) async fn run(workers: PgPool, wake: watch::Sender<()>, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
+/// Listens where the pool of the workers leads, until `shutdown`, coming back after every loss of the connection. In a
+/// shortage it leaves the connection to others.
+pub(super) async fn run(workers: PgPool, wake: watch::Sender<()>, shortage: Shortage, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(shortage.until(false)).await.is_some() {
         // a pool of its own: what a dropped listener still has to say to a vanished host would keep a worker's place
         let pool = database::pool(&workers.connect_options(), Session::BACKGROUND, 1, CONNECT_LIMIT);
-        let lost = shutdown.run_until_cancelled(listen(&pool, &wake)).await;
+        let listened = async {
+            tokio::select! {
+                error = listen(&pool, &wake) => Some(error),
+                () = shortage.until(true) => None,
+            }
+        };
+        let lost = shutdown.run_until_cancelled(listened).await.flatten();
         let _ = timeout(PAUSE, pool.close()).await;
         if let Some(error) = lost {
             tracing::debug!(%error, "not listening for new events: the workers poll meanwhile");

@@ -18,10 +18,10 @@ pub(crate) mod reading;
 pub mod rebuild;
 mod reproject;
 mod resolve;
+mod settings;
 mod told;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -30,13 +30,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::failure::Failure;
+use self::settings::Watch;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database;
+use crate::database::shortage::Shortage;
 use crate::jobs;
 use crate::metrics::instance::Instance;
 use crate::outbox::attempt::{Attempt, Next};
-use crate::outbox::{claim, mode};
+use crate::outbox::claim;
 use crate::projection::graph::Graph;
 use crate::projection::{self, CustomerRows, Rules};
 use crate::retry::RetryPolicy;
@@ -74,8 +76,10 @@ pub struct Context {
     pub reads: Arc<Notify>,
     /// Wakes the scheduler of renewals of this process.
     pub limits: Arc<Notify>,
-    /// Whether the log has the warning about events of the other mode.
-    pub warned: Arc<AtomicBool>,
+    /// Whether connections are short.
+    pub shortage: Shortage,
+    /// What this process has noticed about its settings.
+    pub watch: Arc<Watch>,
 }
 
 impl Context {
@@ -91,7 +95,8 @@ impl Context {
             read_margin: Duration::ZERO,
             reads: Arc::new(Notify::new()),
             limits: Arc::new(Notify::new()),
-            warned: Arc::default(),
+            shortage: Shortage::default(),
+            watch: Arc::default(),
         }
     }
 
@@ -182,6 +187,7 @@ impl Worker {
         self.step(Self::pay_back).await?;
         self.step(Self::recover).await?;
         self.step(Self::pull_back).await?;
+        self.step(Self::keep_settings).await?;
         while !shutdown.is_cancelled() {
             // in turns, so that neither a flood of fresh events nor many retries starve the others, nor those that failed
             // for another event of their batch
@@ -224,15 +230,6 @@ impl Worker {
         let config = &self.context.config;
         let longest = config.retry_max.max(config.attempt_lease).max(LONGEST_WAIT);
         let mut conn = self.context.pool.acquire().await?;
-        if self.looked.is_none() {
-            let events = mode::heal(&mut conn, self.context.sync.livemode).await?;
-            if events > 0 {
-                tracing::warn!(
-                    events,
-                    "events were ignored because BILLING_SYNC_LIVEMODE said the other mode: they are processed now"
-                );
-            }
-        }
         let events = claim::pull_back(&mut conn, longest).await?;
         let jobs = jobs::claim::pull_back(&mut conn, longest).await?;
         if events + jobs > 0 {
@@ -278,7 +275,7 @@ pub async fn run_all(context: Context, shutdown: CancellationToken) {
     for _ in 0..context.config.workers {
         tracker.spawn(keep_running(context.clone(), woken.clone(), shutdown.clone()));
     }
-    tracker.spawn(listen::run(context.pool.clone(), wake, shutdown));
+    tracker.spawn(listen::run(context.pool.clone(), wake, context.shortage.clone(), shutdown));
     tracker.close();
     tracker.wait().await;
 }

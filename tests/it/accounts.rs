@@ -191,7 +191,9 @@ async fn what_was_ignored_under_the_wrong_mode_is_processed_once_the_setting_is_
     live["livemode"] = json!(true);
     app.deliver_and_drain(&[live, event("evt_test", "customer.created", 0, &customer("cus_2", "Bo"), None)]).await;
     assert_eq!(app.fate("evt_live").await, "done ignored foreign_livemode");
+    // a restart
     app.context.sync.livemode = true;
+    app.context.watch = Arc::default();
     app.drain().await;
     assert_eq!(app.fate("evt_live").await, "done applied -");
     assert_eq!(app.fate("evt_test").await, "done applied -", "what was applied stays");

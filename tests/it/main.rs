@@ -23,6 +23,7 @@ mod lanes;
 mod laws;
 mod logs;
 mod mapping;
+mod modes;
 mod network;
 mod ops;
 mod ordering;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use billing_sync::config::ops::OpsConfig;
+use billing_sync::database::shortage::Shortage;
 use billing_sync::metrics::connections::ListenerName;
 use billing_sync::metrics::instance::Instance;
 use billing_sync::metrics::service;
@@ -27,7 +28,7 @@ async fn serve(options: PgConnectOptions) -> Served {
     registry.register(Box::new(IntCounter::new("billing_sync_counted_total", "A count.").unwrap())).unwrap();
     let config = OpsConfig { listen: "127.0.0.1:0".parse().unwrap() };
     let connections = Instance::new(&registry).unwrap().connections.of(ListenerName::Ops);
-    let ops = Ops::bind(&config, &options, registry, connections).await.unwrap();
+    let ops = Ops::bind(&config, &options, registry, connections, None, Shortage::default()).await.unwrap();
     let (address, stop) = (ops.local_addr(), CancellationToken::new());
     Served { address, task: tokio::spawn(ops.run(CancellationToken::new(), stop.clone())), stop }
 }

@@ -11,10 +11,13 @@ use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
+use crate::database::room::{Room, rooms};
+use crate::database::shortage::SPARE;
 use crate::database::{check_writable, pooler, target};
 use crate::embedded::find_server;
 use crate::metrics::service::{self, DefaultPartition, MOST_ROWS};
 use crate::migrations::{self, MigrationError};
+use crate::outbox::foreign::{self, Process};
 use crate::text::to_the_second;
 
 /// Months that upkeep always has ahead; it makes one more, which is missing for a moment when a month begins.
@@ -43,7 +46,12 @@ pub(super) fn not_looked_at() -> Check {
 }
 
 /// Connects and checks; ends early where the rest would only repeat the same failure.
-pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConfig>, report: &mut Report) {
+pub(super) async fn database(
+    options: Option<&Hosts>,
+    stripe: Option<&StripeConfig>,
+    wanted: Option<u32>,
+    report: &mut Report,
+) {
     let Some(options) = options else {
         let mend = "set DATABASE_URL, or give --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "there is no database to look at", mend));
@@ -61,6 +69,7 @@ pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConf
     let conn = &mut conn;
     let place = target(options.current());
     report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
+    report.add(connections(conn, wanted).await.unwrap_or_else(|error| broken("connections", &error)));
     report.add(writes(conn).await);
     report.add(durability(conn).await.unwrap_or_else(|error| broken("durability", &error)));
     report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
@@ -84,6 +93,10 @@ pub(super) async fn database(options: Option<&Hosts>, stripe: Option<&StripeConf
         Ok((0, _)) => {}
         Ok((count, last)) => report.add(not_generated(count, last)),
         Err(error) => report.add(broken("outbox", &error)),
+    }
+    match foreign::contradicting(conn).await {
+        Ok(processes) => contradiction(&processes).into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(broken("settings", &error)),
     }
     match service::jobs(conn).await {
         Ok(figures) => super::stripe::jobs(&figures, report),
@@ -137,6 +150,24 @@ async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Err
     })
 }
 
+/// Whether all parts of `serve` can be connected at a time; they take turns where they cannot.
+async fn connections(conn: &mut PgConnection, wanted: Option<u32>) -> Result<Check, sqlx::Error> {
+    let rooms = rooms(conn).await?;
+    let Some(Room { limit, allowed, open }) = rooms.into_iter().min_by_key(|room| room.allowed) else {
+        return Err(sqlx::Error::RowNotFound);
+    };
+    let there = format!("the {limit} allows {allowed}, of which {open} are open");
+    Ok(match wanted.map(|parts| parts + SPARE) {
+        Some(wanted) if allowed < i64::from(wanted) => Check::warning(
+            "connections",
+            format!("{there}; a process with all roles wants up to {wanted}, {SPARE} of them to spare"),
+            "raise the limit, or start fewer roles; until then the receiver comes first and the others take turns",
+        ),
+        Some(wanted) => Check::ok("connections", format!("{there}; a process with all roles wants up to {wanted}")),
+        None => Check::ok("connections", there),
+    })
+}
+
 /// What `serve` needs before all else.
 async fn writes(conn: &mut PgConnection) -> Check {
     match check_writable(conn).await {
@@ -186,6 +217,16 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
         let mend = "run `serve` with the role upkeep; its log says what fails. Or SELECT billing.create_partitions(3)";
         Check::warning("partitions", format!("missing: {}", missing.join(", ")), mend)
     })
+}
+
+/// Each process ignores what the other ones process.
+fn contradiction(processes: &[Process]) -> Option<Check> {
+    let one = |Process { name, livemode, accounts }: &Process| {
+        format!("{name} has BILLING_SYNC_LIVEMODE={livemode}, BILLING_SYNC_ACCOUNTS={}", accounts.join(","))
+    };
+    let all = processes.iter().map(one).collect::<Vec<_>>().join("; ");
+    let detail = format!("processes with different settings work on this database: {all}");
+    (!processes.is_empty()).then(|| Check::warning("settings", detail, "give all of them the same settings"))
 }
 
 /// Events that Stripe failed to generate are in no list. The objects that it named were read instead.

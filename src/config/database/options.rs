@@ -14,6 +14,7 @@ use super::passfile::{self, For};
 use super::{Given, Problem, Source};
 use crate::config::settings;
 use crate::database::hosts::Hosts;
+use crate::file;
 use crate::tls;
 
 /// The name under which `pg_stat_activity` shows our sessions, unless another is given.
@@ -293,7 +294,8 @@ fn encryption(given: &Given, source: &Source) -> Read<Encryption> {
                 Roots::Inline(text)
             }
             Pem::File(path) => {
-                check_roots(given, &std::fs::read(&path).unwrap_or_default())?;
+                let content = file::read(&path, file::OF_CERTIFICATES);
+                check_roots(given, &content.map_err(|error| unreadable(given, "sslrootcert", &error))?)?;
                 Roots::File(path)
             }
         },
@@ -316,13 +318,22 @@ fn pem(given: &Given, name: &'static str, value: &str) -> Read<Pem> {
     if value.trim_start().starts_with("-----BEGIN") {
         return Ok(Pem::Inline(value.as_bytes().to_vec()));
     }
-    match std::fs::metadata(value).and_then(|_| std::fs::File::open(value)) {
-        Ok(_) => Ok(Pem::File(PathBuf::from(value))),
-        Err(error) => {
-            let wrong = format!("names a file that cannot be read: {error}");
-            Err(given.problem(name, &wrong, "name a PEM file that this process may read"))
-        }
+    // read by each connection, so a pipe would be empty from the second one on
+    match std::fs::metadata(value)
+        .and_then(|found| if found.is_file() { std::fs::File::open(value).map(Some) } else { Ok(None) })
+    {
+        Ok(Some(_)) => Ok(Pem::File(PathBuf::from(value))),
+        Ok(None) => Err(unreadable(given, name, &"it is not a regular file")),
+        Err(error) => Err(unreadable(given, name, &error)),
     }
+}
+
+fn unreadable(given: &Given, name: &'static str, why: &dyn std::fmt::Display) -> Problem {
+    given.problem(
+        name,
+        &format!("names a file that cannot be read: {why}"),
+        "name a PEM file that this process may read",
+    )
 }
 
 /// The lines of the password file, where one may be needed. One that is named must be usable.

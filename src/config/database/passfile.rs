@@ -5,6 +5,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::file;
+
 /// Whom a password is for, in the order of a line's fields.
 pub(super) struct For<'a> {
     pub(super) host: &'a str,
@@ -22,7 +24,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err("may be read by other users (make it 0600)".to_owned());
     }
-    std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
+    file::read_text(path, file::OF_A_VALUE).map_err(|error| format!("cannot be read: {error}"))
 }
 
 /// The password of the first line that matches.

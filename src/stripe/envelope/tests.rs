@@ -134,7 +134,7 @@ fn id_and_type_are_mandatory_texts() {
 #[test]
 fn texts_that_no_column_could_hold_are_refused_by_the_name_of_their_field() {
     let long = format!(r#""{}""#, "x".repeat(256));
-    for value in [r#""a\u0000""#, r#""a\ud800""#, long.as_str()] {
+    for value in [r#""a\u0000""#, r#""a\u001fb""#, r#""a\ud800""#, long.as_str()] {
         for (field, body) in [
             ("id", event("").replace(r#""evt_1""#, value)),
             ("type", event("").replace(r#""t""#, value)),

@@ -1,3 +1,5 @@
+//! What is read is what serde_json reads, and odd values do no harm.
+
 use proptest::prelude::*;
 use serde_json::Value;
 

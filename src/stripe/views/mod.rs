@@ -23,7 +23,7 @@ pub mod subscription;
 pub mod trial_offer;
 pub mod workspace;
 
-pub use self::reader::{is_key, whole};
+pub use self::reader::{is_in_no_key, is_key, whole};
 
 /// An object of which no row can be made: one of the few fields that a row cannot be without.
 ///

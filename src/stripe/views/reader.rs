@@ -113,10 +113,14 @@ pub fn whole(value: Json<'_>) -> Option<String> {
 }
 
 /// Whether a text can be the key of a row: the envelope demands the same of the ids that it reads. U+FFFD stands
-/// for what is no character, and two such ids must not become one. Control characters separate ids in the mirror.
+/// for what is no character, and two such ids must not become one. A control character may separate keys in a list.
 pub fn is_key(id: &str) -> bool {
-    let is_odd = |letter: char| letter == char::REPLACEMENT_CHARACTER || letter.is_control();
-    !id.is_empty() && id.len() <= 255 && !id.contains(is_odd)
+    !id.is_empty() && id.len() <= 255 && !id.contains(is_in_no_key)
+}
+
+/// Whether no key contains this character.
+pub fn is_in_no_key(letter: char) -> bool {
+    letter == char::REPLACEMENT_CHARACTER || letter.is_control()
 }
 
 fn is_decimal(text: &str) -> bool {
@@ -168,6 +172,14 @@ mod tests {
         let long = format!("\"{}\"", "x".repeat(256));
         for odd in ["\"\"", "{}", r#"{"id":5}"#, "5", "[]", r#""a\u001fb""#, &long] {
             assert_eq!(read(odd, Reader::reference), (None, true), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_no_control_character() {
+        assert!(is_key("sub_1") && is_key("price ä") && is_key(&"x".repeat(255)));
+        for odd in ["", "sub\u{1f}x", "sub\n", "\u{7f}", "a\u{9b}", "\u{fffd}", &"x".repeat(256)] {
+            assert!(!is_key(odd), "{odd:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod disk;
 mod encoding;
+mod few;
 mod ground;
 mod hostile;
 mod jit;

@@ -1,0 +1,55 @@
+//! How many connections the server, the database and the role allow, and how many are open.
+
+use sqlx::PgConnection;
+
+/// One limit on connections.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Room {
+    /// What sets it, as an operator finds it.
+    pub limit: String,
+    /// Connections that it allows.
+    pub allowed: i64,
+    /// Connections that count towards it and are open, ours among them.
+    pub open: i64,
+}
+
+impl Room {
+    /// Connections that may still be opened.
+    pub fn free(&self) -> i64 {
+        self.allowed - self.open
+    }
+}
+
+/// The limits that hold for the login of this session, those with the fewest free connections first. Never empty.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn rooms(conn: &mut PgConnection) -> Result<Vec<Room>, sqlx::Error> {
+    sqlx::query_as(
+        "-- database.rooms
+        WITH session AS (
+            -- all may see these two columns of each session; background processes lack one of them
+            SELECT datid, usesysid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL
+        ), login AS (
+            SELECT oid, rolname, rolconnlimit, rolsuper FROM pg_roles WHERE rolname = session_user
+        ), rooms AS (
+            SELECT 'max_connections of the server' AS \"limit\",
+                current_setting('max_connections')::bigint - CASE WHEN rolsuper THEN 0 ELSE
+                    current_setting('superuser_reserved_connections')::bigint
+                    + coalesce(current_setting('reserved_connections', true)::bigint, 0) END AS allowed,
+                (SELECT count(*) FROM session) AS open
+            FROM login
+            UNION ALL
+            SELECT format('CONNECTION LIMIT of the role %I', rolname), rolconnlimit,
+                (SELECT count(*) FROM session WHERE usesysid = login.oid)
+            FROM login WHERE rolconnlimit >= 0 AND NOT rolsuper
+            UNION ALL
+            SELECT format('CONNECTION LIMIT of the database %I', datname), datconnlimit,
+                (SELECT count(*) FROM session WHERE datid = pg_database.oid)
+            FROM pg_database, login WHERE datname = current_database() AND datconnlimit >= 0 AND NOT rolsuper
+        )
+        SELECT \"limit\", allowed, open FROM rooms ORDER BY allowed - open",
+    )
+    .fetch_all(conn)
+    .await
+}

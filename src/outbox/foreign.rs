@@ -1,0 +1,125 @@
+//! Events that were ignored because of a setting: once the setting says otherwise, they are processed.
+//!
+//! The settings are `BILLING_SYNC_LIVEMODE` and `BILLING_SYNC_ACCOUNTS`; our own account by its id is [`super::own`]'s.
+//! Also names other processes that have other settings, because each ignores what the other one processes.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Events that one statement puts back.
+const AT_ONCE: i64 = 2000;
+
+/// Puts events back into the queue that were ignored as of the other mode, or of an account that was not listed, and are
+/// ours by these settings. At most some thousand; says how many.
+///
+/// # Errors
+/// Those of the database.
+pub async fn put_back(
+    conn: &mut PgConnection,
+    livemode: bool,
+    accounts: &BTreeSet<String>,
+) -> Result<u64, sqlx::Error> {
+    let of_mode = sqlx::query(
+        "-- outbox.put_back_mode
+        UPDATE billing.outbox AS o SET state = 'pending', outcome = NULL, reason = NULL, finished_at = NULL, attempts = 0,
+            run_at = clock_timestamp()
+        FROM (
+            SELECT event_id, created FROM billing.outbox
+            WHERE reason = 'foreign_livemode' AND livemode = $1
+            LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS ours
+        WHERE o.event_id = ours.event_id AND o.created = ours.created",
+    );
+    let of_mode = of_mode.bind(livemode).bind(AT_ONCE).execute(&mut *conn).await?.rows_affected();
+    if accounts.is_empty() {
+        return Ok(of_mode);
+    }
+    let of_accounts = sqlx::query(
+        "-- outbox.put_back_accounts
+        UPDATE billing.outbox AS o SET state = 'pending', outcome = NULL, reason = NULL, finished_at = NULL, attempts = 0,
+            run_at = clock_timestamp()
+        FROM (
+            SELECT event_id, created FROM billing.outbox
+            WHERE reason = 'foreign_account' AND account = ANY($1)
+            LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS ours
+        WHERE o.event_id = ours.event_id AND o.created = ours.created",
+    );
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    let of_accounts = of_accounts.bind(accounts).bind(AT_ONCE).execute(conn).await?.rows_affected();
+    Ok(of_mode + of_accounts)
+}
+
+/// A process with the role worker, and its settings.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Process {
+    /// Process id and address.
+    pub name: String,
+    /// `BILLING_SYNC_LIVEMODE`.
+    pub livemode: bool,
+    /// `BILLING_SYNC_ACCOUNTS`.
+    pub accounts: Vec<String>,
+}
+
+/// Writes a heartbeat of the process `id`, and returns the others that are active and have other settings. One that has
+/// given no heartbeat since the first one of `id` may have ended before it, for a restart with a new setting.
+///
+/// # Errors
+/// Those of the database.
+pub async fn heartbeat(
+    conn: &mut PgConnection,
+    id: Uuid,
+    livemode: bool,
+    accounts: &BTreeSet<String>,
+) -> Result<Vec<Process>, sqlx::Error> {
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    sqlx::query(
+        "-- outbox.heartbeat
+        INSERT INTO billing.worker_processes AS p (process_id, name, livemode, accounts)
+        VALUES ($1, concat('process ', $2, ' at ', coalesce(host(inet_client_addr()), 'the machine of the database')), $3, $4)
+        ON CONFLICT (process_id) DO UPDATE SET seen_at = clock_timestamp()",
+    )
+    .bind(id)
+    .bind(std::process::id().to_string())
+    .bind(livemode)
+    .bind(accounts)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "-- outbox.forget_processes
+        DELETE FROM billing.worker_processes WHERE seen_at < clock_timestamp() - interval '1 day'",
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query_as(
+        "-- outbox.contradicting
+        SELECT other.name, other.livemode, other.accounts
+        FROM billing.worker_processes AS mine
+        JOIN billing.worker_processes AS other
+            ON (other.livemode, other.accounts) IS DISTINCT FROM (mine.livemode, mine.accounts)
+        WHERE mine.process_id = $1 AND other.seen_at > mine.started_at
+            AND other.seen_at > clock_timestamp() - interval '30 s'
+        ORDER BY other.name",
+    )
+    .bind(id)
+    .fetch_all(conn)
+    .await
+}
+
+/// The processes that gave a heartbeat in the last half minute, where their settings differ.
+///
+/// # Errors
+/// Those of the database.
+pub async fn contradicting(conn: &mut PgConnection) -> Result<Vec<Process>, sqlx::Error> {
+    let active: Vec<Process> = sqlx::query_as(
+        "-- outbox.active_processes
+        SELECT name, livemode, accounts FROM billing.worker_processes
+        WHERE seen_at > clock_timestamp() - interval '30 s' ORDER BY name",
+    )
+    .fetch_all(conn)
+    .await?;
+    let settings: BTreeSet<_> = active.iter().map(|process| (process.livemode, &process.accounts)).collect();
+    Ok(if settings.len() > 1 { active } else { Vec::new() })
+}

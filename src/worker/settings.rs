@@ -1,0 +1,90 @@
+//! What follows from the settings that say which events are ours: ignored ones come back when a setting has changed, and
+//! processes that contradict each other are named.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::{Context, Worker};
+use crate::domain::event::Reason;
+use crate::outbox::foreign;
+
+/// How often a process gives its heartbeat, and looks for events that another process has ignored.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// What the workers of a process remember together.
+#[derive(Debug)]
+pub struct Watch {
+    process: Uuid,
+    looked: Mutex<Option<Instant>>,
+    contradicted: AtomicBool,
+    named: AtomicBool,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let (contradicted, named) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { process: Uuid::new_v4(), looked: Mutex::new(None), contradicted, named }
+    }
+}
+
+impl Watch {
+    /// Whether this worker is the one that looks now.
+    fn is_due(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = looked.is_none_or(|at| at.elapsed() >= EVERY);
+        if due {
+            *looked = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Names the first events of the other mode that this process ignores.
+    pub(super) fn ignored(&self, reasons: &[Reason], livemode: bool) {
+        if reasons.contains(&Reason::ForeignLivemode) && !self.named.swap(true, Ordering::Relaxed) {
+            let (theirs, ours) = if livemode { ("test", "live") } else { ("live", "test") };
+            tracing::warn!(
+                "events of {theirs} mode are ignored, because this process is for {ours} mode; where that is wrong, set \
+                 BILLING_SYNC_LIVEMODE={}, and they are processed",
+                !livemode
+            );
+        }
+    }
+}
+
+impl Worker {
+    /// Gives the heartbeat, and puts back what is ours by the settings of this process.
+    pub(super) async fn keep_settings(&mut self) -> Result<(), Failure> {
+        let Context { watch, sync, pool, .. } = &*self.context;
+        if !watch.is_due() {
+            return Ok(());
+        }
+        let mut conn = pool.acquire().await?;
+        let others = foreign::heartbeat(&mut conn, watch.process, sync.livemode, &sync.accounts).await?;
+        if watch.contradicted.swap(!others.is_empty(), Ordering::Relaxed) == others.is_empty() {
+            if let Some(other) = others.first() {
+                tracing::error!(
+                    other = other.name,
+                    other.livemode = other.livemode,
+                    other.accounts = other.accounts.join(","),
+                    livemode = sync.livemode,
+                    accounts = sync.accounts.iter().map(String::as_str).collect::<Vec<_>>().join(","),
+                    "another process works on this database with other settings: give both the same BILLING_SYNC_LIVEMODE \
+                     and BILLING_SYNC_ACCOUNTS"
+                );
+            } else {
+                tracing::info!("all processes on this database have the same settings again");
+            }
+        }
+        let events = foreign::put_back(&mut conn, sync.livemode, &sync.accounts).await?;
+        if events > 0 {
+            tracing::info!(events, "ignored under other settings, and processed now");
+            // there may be more
+            *watch.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! Fewer connections than the parts want: the receiver and the probes have theirs, and the others take turns.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+use tokio::time::sleep;
+
+use super::ground::{deliver, execute, number, until, until_ready_is};
+use crate::support::cluster::{self, TestDatabase};
+use crate::support::process::Server;
+
+const SHORT: &str = "connections to the database run short: idle ones of the background are closed, and its parts take turns; \
+                     raise the limit";
+
+const ALL: &str = "receiver,worker,renewals,reconcile,upkeep";
+
+/// A migrated database, and a login to it that may open so many connections.
+struct Limited {
+    database: TestDatabase,
+    admin: PgConnection,
+    login: String,
+}
+
+impl Limited {
+    async fn to(connections: u32) -> Self {
+        let database = cluster::empty_database().await;
+        let mut admin = PgConnection::connect_with(&database.options).await.unwrap();
+        let login = format!("few_{}", database.name);
+        execute(&mut admin, &format!("CREATE ROLE {login} LOGIN PASSWORD 'x'")).await;
+        execute(&mut admin, &format!("GRANT CREATE, CONNECT, TEMPORARY ON DATABASE {} TO {login}", database.name))
+            .await;
+        let mut limited = Self { database, admin, login };
+        let migrated = limited.run("migrate");
+        assert!(migrated.status.success(), "{migrated:?}");
+        execute(&mut limited.admin, &format!("ALTER ROLE {} CONNECTION LIMIT {connections}", limited.login)).await;
+        limited
+    }
+
+    fn url(&self) -> String {
+        let options = &self.database.options;
+        let host = options.get_socket().map_or(options.get_host().to_owned(), |path| path.display().to_string());
+        let (port, name, login) = (options.get_port(), &self.database.name, &self.login);
+        format!("host='{host}' port={port} dbname={name} user={login} password=x")
+    }
+
+    fn run(&self, command: &str) -> std::process::Output {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
+        process.arg(command).env_clear().env("DATABASE_URL", self.url());
+        process.env("STRIPE_WEBHOOK_SECRET", "whsec_of_the_test").output().unwrap()
+    }
+
+    /// Waits until every stored event is processed, of which there must be so many.
+    async fn processed(&mut self, events: usize) {
+        let done =
+            format!("SELECT (count(*) FILTER (WHERE state = 'done') = {events})::int::bigint FROM billing.outbox");
+        until(&mut self.admin, &done).await;
+    }
+
+    /// Roles belong to the server and would stay.
+    async fn finish(mut self) {
+        execute(&mut self.admin, &format!("DROP OWNED BY {} CASCADE", self.login)).await;
+        execute(&mut self.admin, &format!("DROP ROLE {}", self.login)).await;
+    }
+}
+
+/// Waits until a delivery is stored; the number of the next one.
+async fn until_stored(server: &Server, first: usize) -> usize {
+    let began = Instant::now();
+    for number in first.. {
+        if deliver(server, number, 0).await == 200 {
+            return number + 1;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "nothing is stored");
+    }
+    unreachable!("numbers end later than the test")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_few_connections_every_delivery_is_stored_and_processed_in_turns() {
+    for connections in [4, 6, 8] {
+        let mut limited = Limited::to(connections).await;
+        let server = Server::start_on(&limited.url(), ALL, &[]).await;
+        until_ready_is(&server, 200).await;
+        // longer than it takes until every part has looked for work
+        for number in 0..40 {
+            assert_eq!(deliver(&server, number, 0).await, 200, "{connections} connections, delivery {number}");
+            sleep(Duration::from_millis(150)).await;
+        }
+        limited.processed(40).await;
+        assert_eq!(server.ask("/readyz").await.status, 200, "{connections} connections");
+        server.kill().await;
+        limited.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_connections_are_enough_to_store_and_to_be_ready() {
+    let limited = Limited::to(2).await;
+    let server = Server::start_on(&limited.url(), ALL, &[]).await;
+    until_ready_is(&server, 200).await;
+    for number in 0..20 {
+        assert_eq!(deliver(&server, number, 0).await, 200, "delivery {number}");
+        sleep(Duration::from_millis(150)).await;
+    }
+    until_ready_is(&server, 200).await;
+    server.kill().await;
+    limited.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_one_connection_the_receiver_stores_and_the_probe_says_what_is_wrong() {
+    let mut limited = Limited::to(3).await;
+    let server = Server::start_on(&limited.url(), ALL, &[]).await;
+    until_ready_is(&server, 200).await;
+    // of those that there are, one may come back
+    execute(&mut limited.admin, &format!("ALTER ROLE {} CONNECTION LIMIT 1", limited.login)).await;
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename LIKE 'few_%'";
+    number(&mut limited.admin, end).await;
+    let reason = until_ready_is(&server, 503).await;
+    assert!(reason.contains("too many connections for role"), "{reason}");
+    let next = until_stored(&server, 0).await;
+    for number in next..next + 20 {
+        assert_eq!(deliver(&server, number, 0).await, 200, "delivery {number}");
+        sleep(Duration::from_millis(150)).await;
+    }
+    server.kill().await;
+    limited.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_finds_connections_beside_one_that_could_use_them_all() {
+    let mut limited = Limited::to(10).await;
+    let first = Server::start_on(&limited.url(), ALL, &[]).await;
+    until_ready_is(&first, 200).await;
+    assert_eq!(deliver(&first, 0, 0).await, 200);
+    limited.processed(1).await;
+    // all of its parts have looked for work by now
+    sleep(Duration::from_secs(6)).await;
+    let second = Server::start_on(&limited.url(), ALL, &[]).await;
+    let mut next = until_stored(&second, 100).await;
+    until_ready_is(&second, 200).await;
+    for server in [&first, &second].repeat(10) {
+        assert_eq!(deliver(server, next, 0).await, 200);
+        next += 1;
+    }
+    assert_eq!(first.ask("/readyz").await.status, 200);
+    let stored = number(&mut limited.admin, "SELECT count(*) FROM billing.outbox").await;
+    limited.processed(usize::try_from(stored).unwrap()).await;
+    first.kill().await;
+    second.kill().await;
+    limited.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_others_took_every_connection_it_rights_itself_and_says_what_was_wrong() {
+    let mut limited = Limited::to(6).await;
+    let mut server = Server::start_on(&limited.url(), ALL, &[]).await;
+    until_ready_is(&server, 200).await;
+    assert_eq!(deliver(&server, 0, 0).await, 200);
+    let said = server.log_line(SHORT).await;
+    assert_eq!((said["allowed"].as_i64(), said["wanted"].as_i64()), (Some(6), Some(13)), "{said}");
+    // every session of the process ends, and others are faster
+    execute(&mut limited.admin, &format!("ALTER ROLE {} CONNECTION LIMIT 0", limited.login)).await;
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename LIKE 'few_%'";
+    number(&mut limited.admin, end).await;
+    let reason = until_ready_is(&server, 503).await;
+    assert!(reason.contains("too many connections for role"), "{reason}");
+    assert_eq!(deliver(&server, 1, 0).await, 503);
+    execute(&mut limited.admin, &format!("ALTER ROLE {} CONNECTION LIMIT 6", limited.login)).await;
+    let next = until_stored(&server, 2).await;
+    until_ready_is(&server, 200).await;
+    for number in next..next + 20 {
+        assert_eq!(deliver(&server, number, 0).await, 200);
+    }
+    server.kill().await;
+    limited.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_start_and_doctor_say_how_many_connections_are_wanted_and_how_many_there_may_be() {
+    let limited = Limited::to(8).await;
+    let server = Server::start_on(&limited.url(), "receiver,worker,renewals,upkeep", &[]).await;
+    until_ready_is(&server, 200).await;
+    // receiver 2, worker 2 and 1 that listens, renewals 2 and 1 that retries, upkeep 1, ops 2, and 2 to spare
+    let doctor = limited.run("doctor");
+    let report = String::from_utf8_lossy(&doctor.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let limit = format!("CONNECTION LIMIT of the role {}", limited.login);
+    assert!(
+        report.contains(&format!("warn connections the {limit} allows 8")) && report.contains("up to 13"),
+        "{report}"
+    );
+    server.signal(Signal::SIGKILL);
+    let log = server.rest_of_the_log().await;
+    let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_default());
+    let message = "fewer connections to the database are allowed than the parts want: they take turns";
+    let said = lines.find(|line| line["message"] == message).expect(&log);
+    assert_eq!((said["wanted"].as_i64(), said["allowed"].as_i64()), (Some(13), Some(8)), "{said}");
+    assert_eq!(said["limit"].as_str(), Some(limit.as_str()));
+    limited.finish().await;
+}

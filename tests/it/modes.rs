@@ -1,0 +1,147 @@
+//! Settings that say which events are ours: what was ignored because of one is processed once it says otherwise, and
+//! processes that contradict each other are named.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use billing_sync::config::sync::SyncConfig;
+use billing_sync::outbox::foreign;
+use serde_json::{Value, json};
+use sqlx::Connection;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::cli::{run, words};
+use crate::support::app::{TestApp, sync_config};
+use crate::support::cluster;
+use crate::support::events::{customer, event, with};
+use crate::support::process::Server;
+
+fn created(number: usize, fields: Value) -> Value {
+    let customer = customer(&format!("cus_{number}"), "Ada");
+    with(&event(&format!("evt_{number}"), "customer.created", 0, &customer, None), fields)
+}
+
+impl TestApp {
+    /// Drains as a process does that was started with these settings.
+    async fn drain_with(&mut self, change: impl FnOnce(&mut SyncConfig)) {
+        let mut sync = sync_config();
+        change(&mut sync);
+        self.context.sync = sync;
+        self.context.watch = Arc::default();
+        self.drain().await;
+    }
+
+    async fn fates(&self) -> Vec<String> {
+        let query = "SELECT concat_ws(' ', event_id, state, outcome, reason) FROM billing.outbox ORDER BY event_id";
+        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_was_ignored_because_of_a_setting_is_processed_once_it_says_otherwise() {
+    let mut app = TestApp::start().await;
+    let events = [
+        created(1, json!({ "livemode": false })),
+        created(2, json!({ "livemode": true })),
+        created(3, json!({ "livemode": false, "account": "acct_new" })),
+        created(4, json!({ "livemode": true, "account": "acct_new" })),
+        created(5, json!({ "livemode": true, "account": "acct_known" })),
+        created(6, json!({ "livemode": true, "context": "org_1/acct_other" })),
+    ];
+    for event in &events {
+        app.deliver(event).await;
+    }
+    app.drain_with(|_| {}).await;
+    let (mode, account) = ("done ignored foreign_livemode", "done ignored foreign_account");
+    let done = "done applied";
+    let all = |fates: [&str; 6]| -> Vec<String> {
+        fates.iter().enumerate().map(|(number, fate)| format!("evt_{} {fate}", number + 1)).collect()
+    };
+    assert_eq!(app.fates().await, all([done, mode, account, mode, mode, mode]));
+    app.drain_with(|sync| sync.livemode = true).await;
+    assert_eq!(app.fates().await, all([done, done, account, account, done, account]));
+    app.drain_with(|sync| {
+        sync.livemode = true;
+        sync.accounts.insert("acct_new".to_owned());
+    })
+    .await;
+    // the test event of that account waits for the mode now
+    assert_eq!(app.fates().await, all([done, done, mode, done, done, account]));
+    let contacts =
+        "SELECT string_agg(stripe_customer_id, ' ' ORDER BY stripe_customer_id) FROM billing.billing_contacts";
+    assert_eq!(app.text(contacts).await.as_deref(), Some("cus_1 cus_2 cus_4 cus_5"));
+    // the same settings again leave it as it is
+    let finished = "SELECT max(finished_at)::text FROM billing.outbox";
+    let before = app.text(finished).await;
+    app.drain_with(|sync| sync.livemode = true).await;
+    assert_eq!(app.text(finished).await, before);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn processes_with_other_settings_are_named_while_they_are_active() {
+    let app = TestApp::start().await;
+    let mut conn = app.pool.acquire().await.unwrap();
+    let (none, some) = (BTreeSet::new(), BTreeSet::from(["acct_1".to_owned()]));
+    let (test, live, other) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+    assert_eq!(foreign::heartbeat(&mut conn, test, false, &none).await.unwrap(), []);
+    // a restart with the other setting looks like this, and is no contradiction
+    assert_eq!(foreign::heartbeat(&mut conn, live, true, &none).await.unwrap(), []);
+    let named = foreign::heartbeat(&mut conn, test, false, &none).await.unwrap();
+    assert_eq!(named.iter().map(|one| one.livemode).collect::<Vec<_>>(), [true]);
+    let named = foreign::heartbeat(&mut conn, live, true, &none).await.unwrap();
+    assert_eq!(named.iter().map(|one| one.livemode).collect::<Vec<_>>(), [false]);
+    assert_eq!(foreign::contradicting(&mut conn).await.unwrap().len(), 2);
+    // one that gives no heartbeat any more has ended
+    sqlx::query("UPDATE billing.worker_processes SET seen_at = seen_at - interval '31 s' WHERE livemode")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(foreign::contradicting(&mut conn).await.unwrap(), []);
+    assert_eq!(foreign::heartbeat(&mut conn, test, false, &none).await.unwrap(), []);
+    foreign::heartbeat(&mut conn, other, false, &some).await.unwrap();
+    let named = foreign::heartbeat(&mut conn, test, false, &none).await.unwrap();
+    assert_eq!(named.iter().map(|one| one.accounts.join(",")).collect::<Vec<_>>(), ["acct_1"]);
+    drop(conn);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_of_different_modes_name_each_other_and_every_event_is_processed_by_its_own() {
+    let database = cluster::database().await;
+    let mut live = Server::start(&database, "receiver,worker", &[("BILLING_SYNC_LIVEMODE", "true")]).await;
+    let mut test = Server::start(&database, "receiver,worker", &[("BILLING_SYNC_LIVEMODE", "false")]).await;
+    for number in 0..20 {
+        let event = created(number, json!({ "livemode": number % 2 == 0 }));
+        assert_eq!(live.deliver(&event).await, Some(200));
+    }
+    let named = "another process works on this database with other settings: give both the same BILLING_SYNC_LIVEMODE \
+                 and BILLING_SYNC_ACCOUNTS";
+    assert_eq!(live.log_line(named).await["other.livemode"], false);
+    assert_eq!(test.log_line(named).await["other.livemode"], true);
+    let doctor = run(&["doctor"], &[("DATABASE_URL", &database.url), ("STRIPE_WEBHOOK_SECRET", "whsec_x")]);
+    let report = words(&doctor.stdout);
+    assert!(report.contains("warn settings processes with different settings work on this database"), "{report}");
+    let mut conn = sqlx::PgConnection::connect_with(&database.options).await.unwrap();
+    let began = Instant::now();
+    let applied = "SELECT count(*) FROM billing.outbox WHERE outcome = 'applied'";
+    while sqlx::query_scalar::<_, i64>(applied).fetch_one(&mut conn).await.unwrap() < 20 {
+        assert!(began.elapsed() < Duration::from_mins(2), "an event stays ignored");
+        sleep(Duration::from_millis(200)).await;
+    }
+    live.kill().await;
+    test.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_event_of_the_other_mode_is_named_in_the_log() {
+    let database = cluster::database().await;
+    let mut server = Server::start(&database, "receiver,worker", &[]).await;
+    assert_eq!(server.deliver(&created(1, json!({ "livemode": true }))).await, Some(200));
+    let named = "events of live mode are ignored, because this process is for test mode; where that is wrong, set \
+                 BILLING_SYNC_LIVEMODE=true, and they are processed";
+    assert_eq!(server.log_line(named).await["level"], "WARN");
+    server.kill().await;
+}
