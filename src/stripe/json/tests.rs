@@ -1,4 +1,4 @@
-//! What is read is what serde_json reads, and odd values do no harm.
+//! What is read is what `serde_json` reads, and odd values do no harm.
 
 use proptest::prelude::*;
 use serde_json::Value;
