@@ -14,6 +14,8 @@ const BATCH: i64 = 500;
 /// again. The queue's rows are put back to pending before, so that the same update is made.
 pub(crate) async fn writes(conn: &mut PgConnection, events: i64) -> Duration {
     prepare(conn).await;
+    // as in the worker's sessions
+    run(conn, "SET default_toast_compression = lz4").await;
     let began = Instant::now();
     let mut done = 0;
     while done < events {

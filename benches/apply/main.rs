@@ -90,28 +90,27 @@ async fn main() {
 async fn apply(cluster: &Cluster, conn: &mut PgConnection, args: &Args, events: u32) -> Applied {
     let began = Instant::now();
     let mut child = worker(cluster, args);
-    let (mut tenths, mut last, mut next) = (Vec::new(), began, events / 10);
     let mut worker_cpu = 0.0;
-    loop {
-        // each look reads the whole queue
-        tokio::time::sleep(Duration::from_millis(250)).await;
+    let pending = "SELECT EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND NOT alone)
+        OR EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND alone)";
+    while sqlx::query_scalar(pending).fetch_one(&mut *conn).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
         if let Some(spent) = cpu(child.id().unwrap()) {
             worker_cpu = spent;
-        }
-        let pending: i64 = sqlx::query_scalar("SELECT count(*) FROM billing.outbox WHERE state = 'pending'")
-            .fetch_one(&mut *conn)
-            .await
-            .unwrap();
-        if i64::from(events) - pending >= i64::from(next) {
-            tenths.push(f64::from(events / 10) / last.elapsed().as_secs_f64());
-            (last, next) = (Instant::now(), next + events / 10);
-        }
-        if pending == 0 {
-            break;
         }
     }
     let took = began.elapsed();
     child.kill().await.unwrap();
+    // from one tenth of the events done to the next, but for the first, which begins with the process
+    let tenths: Vec<f64> = sqlx::query_scalar(
+        "SELECT ($1 / 10) / extract(epoch FROM t - lag(t) OVER (ORDER BY t))::float8
+        FROM unnest((SELECT percentile_disc(ARRAY[0, .1, .2, .3, .4, .5, .6, .7, .8, .9, 1])
+            WITHIN GROUP (ORDER BY finished_at) FROM billing.outbox)) AS t OFFSET 1",
+    )
+    .bind(f64::from(events))
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
     Applied { took, tenths, worker_cpu }
 }
 

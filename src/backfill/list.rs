@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::client::{Listed, Span};
 use crate::domain::object::ObjectKey;
-use crate::stripe::json::Json;
+use crate::stripe::json::{Document, Json};
 use crate::stripe::nested;
 use crate::stripe::views::is_key;
 use crate::worker::part::Part;
@@ -168,7 +168,8 @@ pub(super) struct NoPage;
 impl Page {
     /// Reads a page of `list`. What is none of its objects counts as nameless.
     pub(super) fn read(list: List, body: &str) -> Result<Self, NoPage> {
-        let body = Json::parse(body).map_err(|_| NoPage)?;
+        let body = Document::parse(body).map_err(|_| NoPage)?;
+        let body = body.root();
         let data = body.get("data").array().ok_or(NoPage)?;
         let mut page = Self { has_more: body.get("has_more").boolean() == Some(true), ..Self::default() };
         for (place, object) in data.into_iter().enumerate() {

@@ -13,7 +13,7 @@ use crate::client::{ApiError, Listed, Span, Urgency};
 use crate::domain::object::ObjectKey;
 use crate::mirror::related;
 use crate::store::Change;
-use crate::stripe::json::Json;
+use crate::stripe::json::Document;
 use crate::stripe::views::workspace::WorkspaceLink;
 use crate::worker::failure::Failure;
 use crate::worker::fetch::look_up::{Reader, is_readable};
@@ -252,8 +252,8 @@ impl Backfill {
 /// Whether a subscription is among them that only its checkout can link to a workspace.
 fn lacks_workspace(parts: &[Part]) -> bool {
     let links = |part: &Part| {
-        let object = part.json.as_deref().and_then(|json| Json::parse(json).ok()).unwrap_or(Json::NULL);
-        WorkspaceLink::read(object.get("metadata")) != WorkspaceLink::Absent
+        let object = Document::parse_or_null(part.json.as_deref().unwrap_or("null"));
+        WorkspaceLink::read(object.root().get("metadata")) != WorkspaceLink::Absent
     };
     let of = |object_type: &'static str| parts.iter().filter(move |part| part.key.object_type == object_type);
     !of("customer").any(links) && of("subscription").any(|part| !links(part))
@@ -261,7 +261,8 @@ fn lacks_workspace(parts: &[Part]) -> bool {
 
 /// Whether an invoice was tried to be paid and is not.
 pub(super) fn is_owed(part: &Part) -> bool {
-    let invoice = part.json.as_deref().and_then(|json| Json::parse(json).ok()).unwrap_or(Json::NULL);
+    let invoice = Document::parse_or_null(part.json.as_deref().unwrap_or("null"));
+    let invoice = invoice.root();
     let status = invoice.get("status").text();
     let tried = invoice.get("attempt_count").integer() != Some(0);
     tried && ["open", "uncollectible"].contains(&status.as_deref().unwrap_or_default())

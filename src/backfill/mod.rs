@@ -40,7 +40,7 @@ use self::runs::{Open, Run};
 use crate::client::{Answer, ApiError, Listed, Read, Span, StripeApi, Urgency};
 use crate::jobs::account::Account;
 use crate::retry::RetryPolicy;
-use crate::stripe::json::Json;
+use crate::stripe::json::Document;
 use crate::worker::Context;
 use crate::worker::failure::Failure;
 use crate::worker::fetch::guard::{self, Verdict};
@@ -199,8 +199,8 @@ impl Backfill {
 async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, Option<i64>), Stop> {
     match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => {
-            let account = Json::parse(&answer.body).unwrap_or(Json::NULL);
-            let created = account.get("created").integer().unwrap_or(range::OLDEST);
+            let created =
+                Document::parse_or_null(&answer.body).root().get("created").integer().unwrap_or(range::OLDEST);
             Ok((guard::account_of(api, &answer.body), Some(created.max(range::OLDEST))))
         }
         // no Stripe, which may not know spans of time either

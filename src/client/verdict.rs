@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::error::{ApiError, UNKNOWN_PATH};
 use super::hints::Hints;
-use crate::stripe::json::Json;
+use crate::stripe::json::{Document, Json};
 
 /// Codes that say "not now" under any status: too many requests, or another request holds the object.
 const NOT_NOW: [&str; 3] = ["rate_limit", "lock_timeout", "rate_limit_error"];
@@ -54,7 +54,8 @@ impl Refusal {
 /// The answer's text where it is a JSON object under a good status. `operation` is what was asked for.
 pub(super) fn of(operation: &'static str, status: u16, hints: &Hints, body: &[u8]) -> Result<String, Refusal> {
     let text = std::str::from_utf8(body).ok();
-    let json = text.and_then(|text| Json::parse(text).ok());
+    let document = text.and_then(|text| Document::parse(text).ok());
+    let json = document.as_ref().map(Document::root);
     if (200..300).contains(&status) {
         return match (text, json.and_then(Json::object)) {
             (Some(text), Some(_)) => Ok(text.to_owned()),

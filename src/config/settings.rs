@@ -180,7 +180,7 @@ registry! {
         Concern::Sync, "When a read of Stripe's API confirms the events: ambiguous (their order could not be told), always or never");
     WORKERS = Setting::new("BILLING_SYNC_WORKERS", "workers", ("N", "1"),
         Concern::Worker, "Workers in this process");
-    BATCH_SIZE = Setting::new("BILLING_SYNC_BATCH_SIZE", "batch-size", ("N", "100"),
+    BATCH_SIZE = Setting::new("BILLING_SYNC_BATCH_SIZE", "batch-size", ("N", "500"),
         Concern::Worker, "Events that a worker takes into one transaction at most");
     POLL_INTERVAL = Setting::new("BILLING_SYNC_POLL_INTERVAL", "poll-interval", ("DURATION", "5s"),
         Concern::Worker, "How often a worker looks for events that nothing woke it for");

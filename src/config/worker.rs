@@ -12,7 +12,7 @@ const DAY: Duration = Duration::from_hours(24);
 /// Settings of the worker.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// `BILLING_SYNC_BATCH_SIZE`, default 100: events in one transaction at most.
+    /// `BILLING_SYNC_BATCH_SIZE`, default 500: events in one transaction at most.
     pub batch_size: usize,
     /// `BILLING_SYNC_WORKERS`, default 1: workers in this process.
     pub workers: usize,

@@ -1,8 +1,9 @@
 //! Session settings: what our statements rely on, said once right after connecting.
 //!
 //! A role, a database or a server may have other defaults: another isolation level, a time zone, a search path with
-//! functions that shadow the built-in ones, time-outs, JIT. Plain `SET` statements override them. Startup options would
-//! too, but poolers refuse those. Read-only defaults are left as they are: whoever set one wants no writes.
+//! functions that shadow the built-in ones, time-outs, JIT, a slow compression of large values. Plain `SET` statements
+//! override them. Startup options would too, but poolers refuse those. Read-only defaults are left as they are: whoever set
+//! one wants no writes.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -47,6 +48,8 @@ SET tcp_keepalives_idle = 60;
 SET tcp_keepalives_interval = 10;
 SET tcp_keepalives_count = 6;
 SELECT set_config('client_connection_check_interval', '10s', false) WHERE version() !~* 'windows|visual c|mingw';
+SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings
+WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals);
 ";
 
 impl Session {

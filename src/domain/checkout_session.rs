@@ -4,6 +4,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::instant;
+
 /// A row of `billing.checkout_sessions`. Source: Stripe's checkout session; its client secret is never read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckoutSession {
@@ -32,9 +34,9 @@ pub struct CheckoutSession {
     /// The workspace that its metadata name, else its `client_reference_id`.
     pub workspace_id: Option<Uuid>,
     /// `session.created`.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub stripe_created_at: Option<OffsetDateTime>,
     /// `session.expires_at`.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub expires_at: Option<OffsetDateTime>,
 }

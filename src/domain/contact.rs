@@ -6,6 +6,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::instant;
+
 /// A row of `billing.billing_contacts`, as far as the sync writes it. Source: Stripe's customer object.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct BillingContact {
@@ -36,7 +38,7 @@ pub struct BillingContact {
     /// Coupon id of `customer.discount`; none means no discount.
     pub active_discount: Option<String>,
     /// `customer.discount.end`: the discount has no effect from then on.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub active_discount_ends_at: Option<OffsetDateTime>,
     /// Type of the payment method that invoices are charged to by default: `card`, `sepa_debit` …; unknown ones kept.
     pub default_payment_method: Option<String>,
@@ -47,10 +49,10 @@ pub struct BillingContact {
     /// The workspace that the customer's metadata names, for its subscriptions that name none.
     pub workspace_id: Option<Uuid>,
     /// `customer.created`.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub stripe_created_at: Option<OffsetDateTime>,
     /// When the customer was deleted in Stripe; the content stays.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub stripe_deleted_at: Option<OffsetDateTime>,
 }
 

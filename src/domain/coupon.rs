@@ -4,6 +4,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::instant;
+
 /// A row of `billing.coupons`, as far as the sync writes it. Source: Stripe's coupon object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Coupon {
@@ -28,7 +30,7 @@ pub struct Coupon {
     /// `coupon.duration_in_months`.
     pub duration_in_months: Option<i64>,
     /// `coupon.redeem_by`: the last moment at which it can be given.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub redeem_by: Option<OffsetDateTime>,
     /// `coupon.max_redemptions`.
     pub max_redemptions: Option<i64>,
@@ -37,9 +39,9 @@ pub struct Coupon {
     /// `coupon.valid`, false once it is deleted. What depends on the date is computed by `billing.live_coupons`.
     pub valid: Option<bool>,
     /// `coupon.created`.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub stripe_created_at: Option<OffsetDateTime>,
     /// When it was deleted in Stripe.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub stripe_deleted_at: Option<OffsetDateTime>,
 }

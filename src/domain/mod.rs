@@ -7,6 +7,7 @@ pub mod contact;
 pub mod coupon;
 pub mod decimal;
 pub mod event;
+pub mod instant;
 pub mod job;
 pub mod object;
 pub mod orphan;

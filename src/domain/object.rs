@@ -8,12 +8,12 @@ const ROW_ID_NAMESPACE: Uuid = Uuid::from_u128(0x5f1c_0f6e_7c0b_4d0a_9a53_2b8f_6
 /// The key of the mirror: a plan and a price may share an id, so the type is part of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// Connected account, empty for the account itself.
-    pub account: String,
+    /// Stripe's id. It stands first, because it nearly always decides which of two keys is the greater one.
+    pub object_id: String,
     /// Stripe's name of the type: the `object` field.
     pub object_type: String,
-    /// Stripe's id.
-    pub object_id: String,
+    /// Connected account, empty for the account itself.
+    pub account: String,
 }
 
 impl ObjectKey {

@@ -4,6 +4,8 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::instant;
+
 /// A row of `billing.subscriptions`, as far as the sync writes it. Source: Stripe's subscription object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the columns of the table")]
@@ -31,38 +33,38 @@ pub struct Subscription {
     /// `pause_collection` is set.
     pub payment_paused: bool,
     /// `pause_collection.resumes_at`: when Stripe will end the pause; it says so when it has.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub payment_resumes_at: Option<OffsetDateTime>,
     /// `status_details.paused.subscription.type`, only while the status is `paused`; unknown values kept.
     pub pause_reason: Option<String>,
     /// `status_details.paused.transitioned_at`, only while the status is `paused`.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub paused_at: Option<OffsetDateTime>,
     /// When its schedule will pause it (`pause_schedules`, `pause.pause_at`).
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub pauses_at: Option<OffsetDateTime>,
     /// When its schedule will resume it (`pause_schedules`, `resume.resume_at`).
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub resumes_at: Option<OffsetDateTime>,
     /// A SEPA payment has failed or was disputed, and nothing has been paid since.
     pub sepa_payment_failed: bool,
     /// The status is `trialing`, or a trial offer runs for the item that counts.
     pub is_trial: bool,
     /// Start of the running trial offer, else `trial_start`; only while the trial runs.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub trial_started_at: Option<OffsetDateTime>,
     /// End of that item's trial offer, else `trial_end`, which stays after the trial.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub trial_ends_at: Option<OffsetDateTime>,
     /// `trial_settings.end_behavior.missing_payment_method`, unknown values kept.
     pub trial_end_behavior: Option<String>,
     /// It will end at `end_date` and has not ended yet.
     pub is_grace_period: bool,
     /// When it ended or will end.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub end_date: Option<OffsetDateTime>,
     /// When the next billing period begins; null where none will.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub next_subscription_cycle_start: Option<OffsetDateTime>,
     /// `currency`, lower-case ISO 4217.
     pub currency: Option<String>,
@@ -79,7 +81,7 @@ pub struct Subscription {
     /// Row id of that price's pricing plan; null while the price is not known.
     pub new_pricing_plan_id: Option<Uuid>,
     /// When it will change: the start of the schedule's phase; null while an update waits for its payment.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub new_pricing_plan_at: Option<OffsetDateTime>,
     /// Type of the method that it will be charged to: its own, else the customer's, else that of its last payment.
     pub payment_type: Option<String>,
@@ -93,10 +95,10 @@ pub struct Subscription {
     #[serde(serialize_with = "rfc3339_list")]
     pub active_discount_ends: Vec<Option<OffsetDateTime>>,
     /// `created`.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub stripe_created_at: Option<OffsetDateTime>,
     /// `start_date`.
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(serialize_with = "instant::option::serialize")]
     pub started_at: Option<OffsetDateTime>,
 }
 
@@ -151,6 +153,6 @@ pub enum InactiveReason {
 fn rfc3339_list<S: Serializer>(times: &[Option<OffsetDateTime>], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     #[serde(transparent)]
-    struct Text(#[serde(with = "time::serde::rfc3339::option")] Option<OffsetDateTime>);
+    struct Text(#[serde(serialize_with = "instant::option::serialize")] Option<OffsetDateTime>);
     serializer.collect_seq(times.iter().copied().map(Text))
 }

@@ -4,7 +4,7 @@
 //! locked: two workers with the same objects in opposite order wait for each other and never in a circle. No
 //! statement locks and reads data at once, because its snapshot would be older than its lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
@@ -18,12 +18,19 @@ fn lock_name(key: &ObjectKey) -> String {
     format!("{}/{kind}/{}", key.account, key.object_id)
 }
 
-/// Locks all `keys` until the transaction ends.
+/// Locks all `keys` until the transaction ends; those in `shared` so that others can hold them in the same way, and nobody
+/// can change them.
 ///
 /// # Errors
 /// Those of the database; a deadlock or lock timeout among them is no fault of the events.
-pub async fn acquire(conn: &mut PgConnection, keys: &BTreeSet<ObjectKey>) -> Result<(), sqlx::Error> {
-    let names: Vec<String> = keys.iter().map(lock_name).collect::<BTreeSet<_>>().into_iter().collect();
+pub async fn acquire(
+    conn: &mut PgConnection,
+    keys: &BTreeSet<ObjectKey>,
+    shared: &BTreeSet<ObjectKey>,
+) -> Result<(), sqlx::Error> {
+    let mut modes: BTreeMap<String, bool> = shared.iter().map(|key| (lock_name(key), false)).collect();
+    modes.extend(keys.iter().map(|key| (lock_name(key), true)));
+    let (names, exclusive): (Vec<String>, Vec<bool>) = modes.into_iter().unzip();
     sqlx::query!(
         "-- locks.ensure
         INSERT INTO billing.locks (key)
@@ -35,10 +42,13 @@ pub async fn acquire(conn: &mut PgConnection, keys: &BTreeSet<ObjectKey>) -> Res
     .await?;
     sqlx::query!(
         "-- locks.acquire
-        SELECT held.key
-        FROM unnest($1::text[]) AS name
-        CROSS JOIN LATERAL (SELECT l.key FROM billing.locks AS l WHERE l.key = name FOR UPDATE) AS held",
-        &names
+        SELECT held.key, shared.key AS shared_key
+        FROM unnest($1::text[], $2::boolean[]) AS asked (name, exclusive)
+        LEFT JOIN LATERAL (SELECT l.key FROM billing.locks AS l WHERE l.key = name AND exclusive FOR UPDATE) AS held ON true
+        LEFT JOIN LATERAL (SELECT l.key FROM billing.locks AS l WHERE l.key = name AND NOT exclusive FOR SHARE) AS shared
+            ON true",
+        &names,
+        &exclusive
     )
     .fetch_all(conn)
     .await?;

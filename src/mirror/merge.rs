@@ -14,7 +14,7 @@ use super::snapshot::Snapshot;
 use super::walk::Stage;
 use super::{heads, related};
 use crate::domain::object::ObjectKey;
-use crate::stripe::json::Json;
+use crate::stripe::json::Document;
 use crate::stripe::reference::{self, customer_of};
 use crate::stripe::views::price::PriceView;
 
@@ -165,13 +165,14 @@ fn take(row: &mut MirrorRow, content: Content) -> bool {
 /// carrier may show the object that had the id before. `None` for a copy is less than any time.
 fn remade_at(content: &Content) -> (bool, Option<i64>) {
     let is_copy = content.origin == Origin::Copy;
-    let created = || Json::parse(&content.json).unwrap_or(Json::NULL).get("created").integer();
+    let created = || Document::parse_or_null(&content.json).root().get("created").integer();
     (!is_copy, if is_copy { created() } else { None })
 }
 
 /// Puts a content into its row, with all that follows from it.
 fn set_content(row: &mut MirrorRow, content: Content) {
-    let json = Json::parse(&content.json).unwrap_or(Json::NULL);
+    let document = Document::parse_or_null(&content.json);
+    let json = document.root();
     row.customer_id = customer_of(json);
     let named = reference::named(&row.key.object_type, json);
     row.refs = named.iter().map(|(kind, id)| related::reference_of(kind, id)).collect();
@@ -194,7 +195,7 @@ fn differs(row: &MirrorRow, content: &Content) -> bool {
 /// A price as rows read it, which is alike in every API version.
 fn price_of(key: &ObjectKey, json: &str) -> Option<PriceView> {
     let is_price = key.object_type == "price";
-    is_price.then(|| PriceView::read(Json::parse(json).ok()?).ok()).flatten()
+    is_price.then(|| PriceView::read(Document::parse(json).ok()?.root()).ok()).flatten()
 }
 
 fn merge_nested(mirror: &mut Mirror, one: Nested, merged: &mut Merged) {

@@ -6,6 +6,7 @@
 //! rows that are made from the mirror.
 
 mod archive;
+pub mod echo;
 pub mod facts;
 mod heads;
 pub mod history;

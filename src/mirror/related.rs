@@ -28,7 +28,7 @@ struct Found {
 
 impl From<Found> for (usize, ObjectKey) {
     fn from(Found { place, account, object_type, object_id }: Found) -> Self {
-        (index(place), ObjectKey { account, object_type, object_id })
+        (index(place), ObjectKey { object_id, object_type, account })
     }
 }
 

@@ -73,7 +73,7 @@ pub enum Origin {
 impl Origin {
     const ALL: [Self; 4] = [Self::Copy, Self::Embedded, Self::Read, Self::Event];
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Copy => "copy",
             Self::Embedded => "embedded",

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::rendering::Rendering;
 use super::state::State;
 use super::walk::{Move, Stage};
-use crate::stripe::json::Json;
+use crate::stripe::json::{Document, Json};
 use crate::stripe::lifecycle;
 
 /// The content of an object at one event, owned and ready to be stored.
@@ -62,7 +62,8 @@ impl Snapshot {
 
     /// The event as a move between these states.
     pub fn as_move(&self, before: Option<State>, after: State) -> Move {
-        let object = self.content.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
+        let document = Document::parse_or_null(self.content.as_deref().unwrap_or("null"));
+        let object = document.root();
         let rank = lifecycle::rank(&object.get("object").text().unwrap_or_default(), object);
         Move { event_id: self.event_id.clone(), stage: self.stage, before, after, rank }
     }
@@ -82,11 +83,12 @@ impl std::fmt::Debug for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     #[test]
     fn an_object_is_at_its_end_when_it_is_deleted_and_a_payment_method_when_it_is_detached() {
         let event = r#"{"data":{"object":{"id":"pm_1"},"previous_attributes":{"customer":"cus_1"}}}"#;
-        let event = Json::parse(event).unwrap();
+        let event = json(event);
         let stage = |kind| Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, kind, event).unwrap().stage;
         assert_eq!(stage("payment_method.attached"), Stage::Updated);
         assert_eq!(stage("payment_method.detached"), Stage::Deleted);
@@ -95,7 +97,7 @@ mod tests {
 
     fn read(event_type: &str, data: &str) -> Option<Snapshot> {
         let event = format!(r#"{{"api_version":"2026-10-28.endive","data":{data}}}"#);
-        Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, event_type, Json::parse(&event).unwrap())
+        Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, event_type, json(&event))
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
-use crate::stripe::json::Json;
+use crate::stripe::json::Document;
 use crate::stripe::views::any::AnyView;
 
 /// The state in which an object is.
@@ -25,7 +25,7 @@ impl State {
     /// The state that `object` shows.
     pub fn of(object: &Value) -> Self {
         let text = object.to_string();
-        let view = Json::parse(&text).ok().and_then(AnyView::read);
+        let view = AnyView::read(Document::parse_or_null(text).root());
         Self(view.map_or_else(|| Form::Text(canonical(object)), |view| Form::Read(Box::new(view))))
     }
 

@@ -59,7 +59,7 @@ impl From<Row> for Claimed {
 /// Payload bytes in one batch, or one event if it is larger: what is claimed is held in memory several times over.
 const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
-/// Claims up to `limit` fresh events, oldest first, for as long as the transaction lives.
+/// Claims up to `limit` fresh events of free lanes, oldest first, for as long as the transaction lives.
 ///
 /// The time is asked in a sub-select, once, so that the index ends the search where the due events end.
 ///
@@ -70,12 +70,19 @@ pub async fn batch(conn: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, 
         Row,
         r#"-- outbox.claim
         WITH claimed AS MATERIALIZED (
-            SELECT event_id, created, type, format, object_type, object_id, account, livemode, run_at
-            FROM billing.outbox
-            WHERE state = 'pending' AND NOT alone AND run_at <= (SELECT clock_timestamp())
+            SELECT due.*
+            FROM unnest(billing.claim_lanes($1)) AS claimed (lane)
+            CROSS JOIN LATERAL (
+                SELECT event_id, created, type, format, object_type, object_id, account, livemode, run_at
+                FROM billing.outbox AS o
+                WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = claimed.lane
+                    AND state = 'pending' AND NOT alone AND run_at <= (SELECT clock_timestamp())
+                ORDER BY run_at, event_id
+                LIMIT $1
+                FOR UPDATE SKIP LOCKED
+            ) AS due
             ORDER BY run_at, event_id
             LIMIT $1
-            FOR UPDATE SKIP LOCKED
         ), sized AS (
             -- the length is in the row's header: nothing is read for it
             SELECT c.*, e.payload, row_number() OVER oldest_first AS place,
@@ -230,7 +237,14 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
         "-- outbox.next_due
         SELECT extract(epoch FROM LEAST(
             (SELECT min(run_at) FROM billing.outbox WHERE state = 'pending' AND alone),
-            (SELECT min(run_at) FROM billing.outbox WHERE state = 'pending' AND NOT alone)
+            (SELECT min(next.run_at)
+            FROM billing.lanes AS lane
+            CROSS JOIN LATERAL (
+                SELECT o.run_at FROM billing.outbox AS o
+                WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number
+                    AND o.state = 'pending' AND NOT o.alone
+                ORDER BY o.run_at LIMIT 1
+            ) AS next)
         ) - clock_timestamp())::float8"
     )
     .fetch_one(conn)

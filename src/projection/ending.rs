@@ -56,7 +56,7 @@ fn next_cycle_start(view: &SubscriptionView, end: Option<OffsetDateTime>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stripe::json::Json;
+    use crate::stripe::json::json;
     use time::Duration;
     use time::macros::datetime;
 
@@ -70,11 +70,11 @@ mod tests {
             r#"{{"id":"sub_1","customer":"cus_1",{fields},"items":{{"data":[
                 {{"id":"si_1","created":1700000000,"current_period_end":{PERIOD}}}]}}}}"#
         );
-        Ending::of(&SubscriptionView::read(Json::parse(&text).unwrap()).unwrap(), None)
+        Ending::of(&SubscriptionView::read(json(&text)).unwrap(), None)
     }
 
     fn of(text: &str) -> Ending {
-        Ending::of(&SubscriptionView::read(Json::parse(text).unwrap()).unwrap(), None)
+        Ending::of(&SubscriptionView::read(json(text)).unwrap(), None)
     }
 
     fn at(seconds: i64) -> Option<OffsetDateTime> {
@@ -138,10 +138,10 @@ mod tests {
     fn a_schedule_that_cancels_ends_the_subscription_unless_an_end_is_set() {
         let text =
             r#"{"status":"active","end_behavior":"cancel","phases":[{"start_date":1790000000,"end_date":1795000000}]}"#;
-        let schedule = ScheduleView::read(Json::parse(text).unwrap());
+        let schedule = ScheduleView::read(json(text));
         let end = |fields: &str| {
             let text = format!(r#"{{"id":"sub_1","customer":"cus_1","status":"active",{fields}}}"#);
-            let ending = Ending::of(&SubscriptionView::read(Json::parse(&text).unwrap()).unwrap(), Some(&schedule));
+            let ending = Ending::of(&SubscriptionView::read(json(&text)).unwrap(), Some(&schedule));
             (ending.grace, ending.end_date)
         };
         assert_eq!(end(r#""cancel_at":null"#), (true, at(1_795_000_000)));

@@ -11,13 +11,13 @@ use time::OffsetDateTime;
 
 use super::payment::Payment;
 use crate::domain::object::ObjectKey;
-use crate::stripe::json::Json;
+use crate::stripe::json::{Document, Json};
 
 /// What the mirror knows of one object.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Node {
     /// The newest content; `None` where only its absence is known (deleted as a bare stub, or 404).
-    pub content: Option<String>,
+    pub content: Option<Document<'static>>,
     /// How new that content is.
     pub version: Option<OffsetDateTime>,
     /// The content is but a copy: another object showed it as it was at another time or in another scope.
@@ -27,7 +27,7 @@ pub struct Node {
     /// The version of the newest read that found nothing (404), unless something newer was seen since.
     pub missing_at: Option<OffsetDateTime>,
     /// What only reads carry (`currency_options`, `line_items`, `payments`), as one JSON object.
-    pub expansion: Option<String>,
+    pub expansion: Option<Document<'static>>,
     /// How new that is.
     pub expansion_version: Option<OffsetDateTime>,
     /// It must be later than this to show what the object carries now.
@@ -37,7 +37,7 @@ pub struct Node {
 impl Node {
     /// The content, to be read by a view; null where there is none.
     pub fn json(&self) -> Json<'_> {
-        parse(self.content.as_deref())
+        self.content.as_ref().map_or(Json::NULL, Document::root)
     }
 
     /// It was deleted, or the newest read did not find it: of what has one of these, nothing can be bought or given.
@@ -57,7 +57,7 @@ impl Node {
 
     /// What only reads carry; null where no read was made.
     pub fn expansion(&self) -> Json<'_> {
-        parse(self.expansion.as_deref())
+        self.expansion.as_ref().map_or(Json::NULL, Document::root)
     }
 }
 
@@ -65,11 +65,6 @@ impl Node {
 /// deleted or not found, no read brings anything.
 pub fn is_unseen(node: Option<&Node>) -> bool {
     node.is_none_or(|node| (node.content.is_none() || node.is_copy) && !node.is_gone())
-}
-
-/// The mirror holds nothing whose syntax was not checked before.
-fn parse(text: Option<&str>) -> Json<'_> {
-    text.and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL)
 }
 
 /// What a projection looked for and nobody has loaded yet.
@@ -180,7 +175,7 @@ mod tests {
 
     fn node(content: &str) -> Node {
         Node {
-            content: Some(content.to_owned()),
+            content: Some(Document::parse(content.to_owned()).unwrap()),
             version: None,
             is_copy: false,
             deleted_at: None,

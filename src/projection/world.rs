@@ -10,7 +10,8 @@ use super::{CustomerRows, Projected, Rules, customer};
 use crate::domain::contact::BillingContact;
 use crate::domain::object::ObjectKey;
 use crate::domain::subscription::Subscription;
-use crate::stripe::json::Json;
+use crate::stripe::json::json;
+use crate::stripe::json::{Document, Json};
 use crate::stripe::nested::{nested, type_of};
 use crate::stripe::reference::{customer_of, named};
 
@@ -37,7 +38,7 @@ impl World {
     }
 
     fn add(&mut self, text: &str, seconds: i64) {
-        let json = Json::parse(text).unwrap();
+        let json = json(text);
         let inside = nested(json).into_iter().map(|one| (one.object_type, one.object_id, one.content, one.is_current));
         let kind = type_of(json).expect("an object says its type");
         let own = (kind, json.get("id").text().unwrap(), json, true);
@@ -47,7 +48,7 @@ impl World {
                 continue;
             }
             node.is_copy = !is_current;
-            node.content = Some(content.raw().to_owned());
+            node.content = Some(Document::parse(content.raw().to_owned()).unwrap());
             node.version = Some(NOW + Duration::seconds(seconds));
         }
     }
@@ -80,7 +81,8 @@ impl World {
     /// A read has brought what only reads carry, `seconds` later.
     pub(super) fn expand(mut self, kind: &str, id: &str, seconds: i64, text: &str) -> Self {
         let node = self.node(kind, id);
-        (node.expansion, node.expansion_version) = (Some(text.to_owned()), Some(NOW + Duration::seconds(seconds)));
+        (node.expansion, node.expansion_version) =
+            (Some(Document::parse(text.to_owned()).unwrap()), Some(NOW + Duration::seconds(seconds)));
         self
     }
 

@@ -4,7 +4,7 @@
 
 use crate::outbox::enqueue::Incoming;
 use crate::stripe::envelope::{self, EnvelopeError};
-use crate::stripe::json::Json;
+use crate::stripe::json::Document;
 
 /// A page.
 #[derive(Debug)]
@@ -33,7 +33,8 @@ pub(super) struct Unreadable {
 /// Whose events they are is known from the question: in a list an event need not say it, and where it does, it may give
 /// the id of our own account, which has no name here.
 pub(super) fn read(body: &str, account: &str) -> Option<Page> {
-    let list = Json::parse(body).ok()?.object()?;
+    let document = Document::parse(body).ok()?;
+    let list = document.root().object()?;
     let mut page =
         Page { events: Vec::new(), unreadable: Vec::new(), last: None, has_more: list.get("has_more").boolean()? };
     for event in list.get("data").array()? {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -128,20 +129,34 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let names: BTreeMap<Uuid, &str> = rows.iter().map(|one| (one.row.id(), one.row.name())).collect();
-    let texts: Vec<&T> = rows.iter().map(|one| &one.row).collect();
-    let text = serde_json::to_string(&texts).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let texts: Result<Vec<String>, _> = rows.iter().map(|one| serde_json::to_string(&one.row)).collect();
+    let texts = texts.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let as_new: Vec<String> = texts.iter().map(|text| as_new(text)).collect();
+    let said = rows.iter().zip(&as_new).map(|(one, as_new)| (one.row.id(), (one.row.name(), as_new.as_str())));
+    let said: BTreeMap<Uuid, (&str, &str)> = said.collect();
+    let all = format!("[{}]", texts.join(","));
     sqlx::query(T::SAVE)
-        .bind(text)
+        .bind(all)
         .bind(rows.iter().map(|one| one.row.id()).collect::<Vec<Uuid>>())
         .bind(rows.iter().map(|one| one.causes.join(" ")).collect::<Vec<String>>())
+        .bind(&as_new)
         .try_map(|row: PgRow| {
-            let (row_id, is_new, changes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            let name = names.get(&row_id).copied().unwrap_or_default().to_owned();
-            Ok(Change { table: T::NAME, row_id, name, is_new, changes })
+            let (row_id, changes): (Uuid, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+            let (name, as_new) = said.get(&row_id).ok_or(sqlx::Error::RowNotFound)?;
+            let is_new = changes.is_none();
+            let changes = changes.unwrap_or_else(|| (*as_new).to_owned());
+            Ok(Change { table: T::NAME, row_id, name: (*name).to_owned(), is_new, changes })
         })
         .fetch_all(conn)
         .await
+}
+
+/// The changes of a row that is new, whose JSON this is: each column that is not null, with nothing before it.
+fn as_new(row: &str) -> String {
+    let columns: BTreeMap<&str, &RawValue> = serde_json::from_str(row).unwrap_or_default();
+    let values = columns.iter().map(|(column, value)| (column, value.get())).filter(|(_, value)| *value != "null");
+    let changes: Vec<String> = values.map(|(column, value)| format!("\"{column}\":[null,{value}]")).collect();
+    format!("{{{}}}", changes.join(","))
 }
 
 /// Those of the rows that another session holds. The product may lock rows in which it has columns of its own, for as long
@@ -204,6 +219,11 @@ mod tests {
             save.contains("field.key IN ('id', 'pricing_plan_id', 'limit_key', 'included', 'per_unit', 'unlimited')"),
             "{save}"
         );
+    }
+
+    #[test]
+    fn of_a_new_row_each_column_with_a_value_has_changed() {
+        assert_eq!(as_new(r#"{"id":"x","name":null,"amount":1.50}"#), r#"{"amount":[null,1.50],"id":[null,"x"]}"#);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 /// The text of the statement that upserts rows of a table, by id.
 ///
-/// `$1`: the rows; `$2`, `$3`: ids of rows and their causes, separated by spaces. Returns what was written.
+/// `$1`: the rows; `$2`, `$3`, `$4`: ids of rows, their causes, separated by spaces, and what is noted of each where it is
+/// new. Returns what was written, with what has changed in those that are not new.
 macro_rules! upsert {
     ($table:literal: $first:ident $(, $column:ident)*) => {
         concat!(
@@ -25,25 +26,26 @@ macro_rules! upsert {
                     updated_at = clock_timestamp()
                 WHERE (t.", stringify!($first), $(", t.", stringify!($column),)* ")
                     IS DISTINCT FROM (excluded.", stringify!($first), $(", excluded.", stringify!($column),)* ")
-                RETURNING t.id, to_jsonb(t) AS row
+                RETURNING t.id
             ), noted AS (
                 INSERT INTO billing.row_changes (table_name, row_id, causes, changes)
                 SELECT '", $table, "', written.id, coalesce(string_to_array(nullif(cause.causes, ''), ' '), '{}'),
-                    changed.fields
+                    coalesce(changed.fields, cause.as_new::jsonb)
                 FROM written
+                LEFT JOIN unnest($2::uuid[], $3::text[], $4::text[]) AS cause (id, causes, as_new) USING (id)
                 LEFT JOIN old USING (id)
-                LEFT JOIN unnest($2::uuid[], $3::text[]) AS cause (id, causes) USING (id)
-                CROSS JOIN LATERAL (
+                LEFT JOIN incoming ON incoming.id = old.id
+                LEFT JOIN LATERAL (
                     SELECT coalesce(jsonb_object_agg(field.key, jsonb_build_array(old.row -> field.key, field.value)),
                         '{}') AS fields
-                    FROM jsonb_each(written.row) AS field (key, value)
+                    FROM jsonb_each(to_jsonb(incoming)) AS field (key, value)
                     -- what the product writes in this row meanwhile is no change of ours
                     WHERE field.key IN ('", stringify!($first), "'", $(", '", stringify!($column), "'",)* ")
                         AND field.value IS DISTINCT FROM coalesce(old.row -> field.key, 'null')
-                ) AS changed
+                ) AS changed ON old.id IS NOT NULL
                 RETURNING row_id, changes
             )
-            SELECT noted.row_id, old.id IS NULL AS is_new, noted.changes::text AS changes
+            SELECT noted.row_id, CASE WHEN old.id IS NOT NULL THEN noted.changes::text END AS changes
             FROM noted LEFT JOIN old ON old.id = noted.row_id
             ORDER BY noted.row_id"
         )

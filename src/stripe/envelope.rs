@@ -9,7 +9,7 @@
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use super::json::{Json, Object};
+use super::json::{Document, Json, Object};
 use super::views::is_in_no_key;
 use crate::domain::event::{Envelope, EventKey, Format};
 
@@ -46,7 +46,8 @@ pub enum EnvelopeError {
 pub fn read(body: &[u8]) -> Result<Envelope, EnvelopeError> {
     // JSON is UTF-8, but a broken byte in a customer's name is no reason to refuse the event
     let text = String::from_utf8_lossy(body);
-    let event = Json::parse(&text).ok().and_then(Json::object).ok_or(EnvelopeError::NotAnObject)?;
+    let document = Document::parse(text).map_err(|_| EnvelopeError::NotAnObject)?;
+    let event = document.root().object().ok_or(EnvelopeError::NotAnObject)?;
     match event.get("object").text().as_deref() {
         Some("event") => snapshot(&event),
         Some("v2.core.event") => thin(&event),

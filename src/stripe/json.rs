@@ -1,160 +1,154 @@
-//! A tolerant reader of JSON: checks the syntax once, then reads only what is asked for.
+//! A tolerant reader of JSON: checks the syntax and notes where each value is, once; reads only what is asked for.
 //!
 //! A full tree would let one odd value in an unused field (a number beyond `f64`, a lone surrogate, a thousand
-//! brackets) fail a whole event. Here such a value is bytes until somebody asks for it, and then it is `None`.
+//! brackets) fail a whole event. Here such a value is bytes until it is asked for, and then it is `None`.
 //! PURE; called by the views, the envelope and the walk.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
 use serde_json::value::RawValue;
 
-/// Text in which every byte sequence that is no character, and NUL, has become U+FFFD.
-///
-/// PostgreSQL stores neither NUL nor a lone surrogate, and both are legal in JSON as escapes.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl Visitor<'_> for TextVisitor {
-            type Value = Text;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Text, E> {
-                Ok(Text(readable(bytes)))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-                self.visit_bytes(text.as_bytes())
-            }
-        }
-        // as bytes, because serde_json refuses a lone surrogate only where a `str` is asked for
-        deserializer.deserialize_bytes(TextVisitor)
-    }
+/// A JSON text whose syntax was checked, and the places of all values in it.
+#[derive(Clone)]
+pub struct Document<'t> {
+    text: Cow<'t, str>,
+    places: Vec<Place>,
 }
 
-fn readable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace('\0', "\u{FFFD}")
-}
-
-/// Looks for one member of an object, of duplicates the last, and makes nothing of the others: most of what is read of an
-/// object is a few of its many fields.
-struct Member<'k>(&'k str);
-
-impl<'de> DeserializeSeed<'de> for Member<'_> {
-    type Value = Option<&'de RawValue>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Member<'_> {
-    type Value = Option<&'de RawValue>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(is_it) = members.next_key_seed(Key(self.0))? {
-            if is_it {
-                found = Some(members.next_value()?);
-            } else {
-                members.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// All members of an object, in the order of the text.
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(Cow<'de, str>, Json<'de>)>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(32);
-        while let Some(key) = map.next_key::<Name<'de>>()? {
-            members.push((key.0, Json(map.next_value()?)));
-        }
-        Ok(members)
-    }
-}
-
-/// A key, borrowed from the text unless it holds an escape.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Name<'de>, E> {
-                match std::str::from_utf8(bytes) {
-                    // without an escape there is no NUL in it
-                    Ok(text) => Ok(Name(Cow::Borrowed(text))),
-                    Err(_) => self.visit_bytes(bytes),
-                }
-            }
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(readable(bytes))))
-            }
-        }
-        deserializer.deserialize_bytes(NameVisitor)
-    }
-}
-
-/// Whether a key is this one.
-struct Key<'k>(&'k str);
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = bool;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        // as bytes, like every text here
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_> {
-    type Value = bool;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<bool, E> {
-        Ok(bytes == self.0.as_bytes())
-    }
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<bool, E> {
-        Ok(text == self.0)
-    }
-}
-
-/// One JSON value: its syntax is checked, its content is not read yet.
-#[derive(Clone, Copy)]
-pub struct Json<'a>(&'a RawValue);
-
-impl<'a> Json<'a> {
-    /// The value that stands for everything absent.
-    pub const NULL: Json<'static> = Json(RawValue::NULL);
-
-    /// Checks that `text` is one JSON value, of any depth.
+impl<'t> Document<'t> {
+    /// Checks that `text` is one JSON value, of any depth, and notes where everything in it is.
     ///
     /// # Errors
     /// The syntax error, with its place but without any of the text.
-    pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text).map(Json)
+    pub fn parse(text: impl Into<Cow<'t, str>>) -> Result<Self, serde_json::Error> {
+        let text = text.into();
+        serde_json::from_str::<&RawValue>(&text)?;
+        if u32::try_from(text.len()).is_err() {
+            return Err(Error::custom("longer than 4 GiB"));
+        }
+        Ok(Self { places: places(text.as_bytes()), text })
     }
+
+    /// The same of a text that was checked before; null where it is no JSON after all.
+    pub fn parse_or_null(text: impl Into<Cow<'t, str>>) -> Self {
+        Self::parse(text).unwrap_or_else(|_| Self { text: Cow::Borrowed("null"), places: vec![NULL] })
+    }
+
+    /// The value itself.
+    pub fn root(&self) -> Json<'_> {
+        Json { text: &self.text, places: &self.places }
+    }
+
+    /// The text from which it was read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Document<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Document<'_> {}
+
+impl fmt::Debug for Document<'_> {
+    /// The length only: content may be personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Document({} bytes)", self.text.len())
+    }
+}
+
+/// Where a value is in the text. A key of an object has a place like a text, right before that of its value.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    end: u32,
+    /// How many places belong to what is inside it. They follow it.
+    inside: u32,
+    /// It is a text that holds an escape.
+    is_escaped: bool,
+}
+
+const NULL: Place = Place { start: 0, end: 4, inside: 0, is_escaped: false };
+
+/// The places of all values in a text of which it is known that it is JSON, each before those inside it.
+fn places(text: &[u8]) -> Vec<Place> {
+    let mut places = Vec::with_capacity(text.len() / 12);
+    let mut open = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let start = at;
+        match text[at] {
+            b' ' | b'\n' | b'\r' | b'\t' | b',' | b':' => at += 1,
+            b'{' | b'[' => {
+                at += 1;
+                open.push(places.len());
+                places.push(place(start, at));
+            }
+            b'}' | b']' => {
+                at += 1;
+                let all = places.len();
+                if let Some(index) = open.pop() {
+                    places[index].end = offset(at);
+                    places[index].inside = offset(all - index - 1);
+                }
+            }
+            b'"' => {
+                let is_escaped;
+                (at, is_escaped) = end_of_text(text, at + 1);
+                places.push(Place { is_escaped, ..place(start, at) });
+            }
+            _ => {
+                let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
+                at = text[at..].iter().position(ends).map_or(text.len(), |length| at + length);
+                places.push(place(start, at));
+            }
+        }
+    }
+    places
+}
+
+/// The end of the text whose first byte after the quote is at `at`, and whether it holds an escape.
+fn end_of_text(text: &[u8], mut at: usize) -> (usize, bool) {
+    let mut is_escaped = false;
+    while at < text.len() && text[at] != b'"' {
+        let escape = text[at] == b'\\';
+        is_escaped |= escape;
+        at += if escape { 2 } else { 1 };
+    }
+    (at + 1, is_escaped)
+}
+
+fn place(start: usize, end: usize) -> Place {
+    Place { start: offset(start), end: offset(end), inside: 0, is_escaped: false }
+}
+
+/// The length of a document is checked before.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// One JSON value of a [`Document`]: its syntax is checked, its content is not read yet.
+#[derive(Clone, Copy)]
+pub struct Json<'a> {
+    text: &'a str,
+    /// Its own place, and those of all that is inside it.
+    places: &'a [Place],
+}
+
+impl<'a> Json<'a> {
+    /// The value that stands for everything absent.
+    pub const NULL: Json<'static> = Json { text: "null", places: &[NULL] };
 
     /// The value as it was written.
     pub fn raw(self) -> &'a str {
-        self.0.get()
+        let Place { start, end, .. } = self.places[0];
+        &self.text[start as usize..end as usize]
     }
 
     /// `null`, or absent.
@@ -167,8 +161,7 @@ impl<'a> Json<'a> {
         if !self.raw().starts_with('{') {
             return None;
         }
-        let mut json = serde_json::Deserializer::from_str(self.raw());
-        let mut members = json.deserialize_map(Members).ok()?;
+        let mut members: Vec<_> = self.pairs().map(|(key, value)| (key.key(), value)).collect();
         members.sort_by(|one, other| one.0.cmp(&other.0));
         // the sort is stable, and of one key the last in the text is kept
         members.dedup_by(|later, kept| {
@@ -183,13 +176,17 @@ impl<'a> Json<'a> {
 
     /// The elements of an array; `None` for anything else.
     pub fn array(self) -> Option<Vec<Json<'a>>> {
-        let elements: Vec<&'a RawValue> = serde_json::from_str(self.raw()).ok()?;
-        Some(elements.into_iter().map(Json).collect())
+        self.raw().starts_with('[').then(|| self.children().collect())
     }
 
     /// A string, with U+FFFD for NUL and for what is no character; `None` for anything else.
     pub fn text(self) -> Option<String> {
-        serde_json::from_str::<Text>(self.raw()).ok().map(|text| text.0)
+        self.str().map(Cow::into_owned)
+    }
+
+    /// The same, borrowed unless it holds an escape.
+    pub fn str(self) -> Option<Cow<'a, str>> {
+        self.raw().starts_with('"').then(|| self.key())
     }
 
     /// A whole number that fits, also when written `7.0` or `7e0`; `None` for anything else.
@@ -214,9 +211,62 @@ impl<'a> Json<'a> {
         if !self.raw().starts_with('{') {
             return Json::NULL;
         }
-        let mut json = serde_json::Deserializer::from_str(self.raw());
-        Member(key).deserialize(&mut json).ok().flatten().map_or(Json::NULL, Json)
+        self.pairs().filter(|(name, _)| name.is_key(key)).last().map_or(Json::NULL, |(_, value)| value)
     }
+
+    /// What is directly inside it: elements, or keys and values in turn.
+    fn children(self) -> impl Iterator<Item = Json<'a>> {
+        let mut rest = &self.places[1..];
+        std::iter::from_fn(move || {
+            let length = rest.first()?.inside as usize + 1;
+            let (child, others) = rest.split_at(length);
+            rest = others;
+            Some(Json { text: self.text, places: child })
+        })
+    }
+
+    /// The keys and values of an object, in the order of the text.
+    fn pairs(self) -> impl Iterator<Item = (Json<'a>, Json<'a>)> {
+        let mut children = self.children();
+        std::iter::from_fn(move || children.next().zip(children.next()))
+    }
+
+    /// What stands between the quotes of a text.
+    fn quoted(self) -> &'a str {
+        let raw = self.raw();
+        &raw[1..raw.len() - 1]
+    }
+
+    /// The content of a text.
+    fn key(self) -> Cow<'a, str> {
+        // without an escape there is neither NUL nor half a surrogate pair in it
+        if self.places[0].is_escaped { Cow::Owned(unescaped(self.raw())) } else { Cow::Borrowed(self.quoted()) }
+    }
+
+    fn is_key(self, key: &str) -> bool {
+        if self.places[0].is_escaped { self.key() == key } else { self.quoted() == key }
+    }
+}
+
+/// The content of a text with escapes. Every byte sequence that is no character, and NUL, becomes U+FFFD: PostgreSQL stores
+/// neither NUL nor a lone surrogate, and both are legal in JSON as escapes.
+fn unescaped(raw: &str) -> String {
+    struct Bytes;
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_owned())
+        }
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<u8>, E> {
+            self.visit_bytes(text.as_bytes())
+        }
+    }
+    // as bytes, because serde_json refuses a lone surrogate where a `str` is asked for
+    let bytes = serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', "\u{FFFD}")
 }
 
 impl fmt::Debug for Json<'_> {
@@ -245,54 +295,11 @@ impl<'a> Object<'a> {
     }
 }
 
+/// A value for a test, whose text lives as long as the process.
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn json(text: &str) -> Json<'_> {
-        Json::parse(text).unwrap()
-    }
-
-    #[test]
-    fn odd_values_in_unused_fields_do_no_harm() {
-        let deep = format!(
-            r#"{{"deep":{}{},"n":1e999999,"s":"\ud800","\ud800":1,"id":"x"}}"#,
-            "[".repeat(5000),
-            "]".repeat(5000)
-        );
-        let object = json(&deep).object().unwrap();
-        assert_eq!(object.get("id").text().as_deref(), Some("x"));
-        assert_eq!(json(&deep).get("id").text().as_deref(), Some("x"));
-        assert!(json(&deep).get("nothing").is_null() && json("[1]").get("id").is_null());
-        assert_eq!(object.get("n").integer(), None);
-        assert_eq!(object.get("s").text().as_deref(), Some("\u{FFFD}\u{FFFD}\u{FFFD}"));
-    }
-
-    #[test]
-    fn the_last_of_duplicate_keys_wins() {
-        assert_eq!(json(r#"{"a":1,"a":2}"#).get("a").integer(), Some(2));
-        assert_eq!(json(r#"{"\u0061":1,"b":2}"#).get("a").integer(), Some(1));
-        assert_eq!(json(r#"{"a":1,"a":2}"#).object().unwrap().get("a").integer(), Some(2));
-    }
-
-    #[test]
-    fn nul_becomes_the_replacement_character() {
-        assert_eq!(json(r#""a\u0000b""#).text().as_deref(), Some("a\u{FFFD}b"));
-    }
-
-    #[test]
-    fn whole_numbers_are_read_in_every_notation() {
-        assert_eq!(json("7").integer(), Some(7));
-        assert_eq!(json("7.0").integer(), Some(7));
-        assert_eq!(json("7e2").integer(), Some(700));
-        assert_eq!(json("7.5").integer(), None);
-        assert_eq!(json("1e300").integer(), None);
-        assert_eq!(json("\"7\"").integer(), None);
-    }
-
-    #[test]
-    fn absent_reads_as_null() {
-        assert!(json(r#"{"a":{}}"#).get("a").get("b").get("c").is_null());
-        assert!(json("[1]").get("a").is_null());
-    }
+pub(crate) fn json(text: &str) -> Json<'static> {
+    Box::leak(Box::new(Document::parse(text.to_owned()).unwrap())).root()
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,9 +36,10 @@ pub fn rank(object_type: &str, object: Json<'_>) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn of(object_type: &str, fields: &str) -> Option<u8> {
-        rank(object_type, Json::parse(&format!("{{{fields}}}")).unwrap())
+        rank(object_type, json(&format!("{{{fields}}}")))
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl<'a> Named<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     #[test]
     fn a_customer_is_named_by_id_by_object_or_is_the_object() {
@@ -175,15 +176,15 @@ mod tests {
             r#"{"object":"customer","id":"cus_1","customer_account":"acct_1"}"#,
             r#"{"object":"subscription","customer":"cus_1","customer_account":"acct_1"}"#,
         ] {
-            assert_eq!(customer_of(Json::parse(text).unwrap()).as_deref(), Some("cus_1"), "{text}");
+            assert_eq!(customer_of(json(text)).as_deref(), Some("cus_1"), "{text}");
         }
-        assert_eq!(customer_of(Json::parse(r#"{"object":"price","id":"price_1"}"#).unwrap()), None);
+        assert_eq!(customer_of(json(r#"{"object":"price","id":"price_1"}"#)), None);
         let of_account = r#"{"object":"invoice","customer":null,"customer_account":"acct_1"}"#;
-        assert_eq!(customer_of(Json::parse(of_account).unwrap()).as_deref(), Some("acct_1"));
+        assert_eq!(customer_of(json(of_account)).as_deref(), Some("acct_1"));
     }
 
     fn names(object_type: &str, text: &str) -> Vec<String> {
-        let named = named(object_type, Json::parse(text).unwrap());
+        let named = named(object_type, json(text));
         named.into_iter().map(|(kind, id)| format!("{kind}/{id}")).collect()
     }
 

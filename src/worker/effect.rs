@@ -22,7 +22,7 @@ use crate::jobs::demand::{self, Demands};
 use crate::mirror::facts::fold::Fact;
 use crate::mirror::facts::{known, rows, timeline};
 use crate::mirror::merge::{self, Incoming, Merged};
-use crate::mirror::{locks, related};
+use crate::mirror::{echo, locks, related};
 use crate::projection::Projected;
 use crate::renewals::follow;
 use crate::store::Change;
@@ -119,8 +119,11 @@ impl Work {
 
 /// Does it all but the commit.
 pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work) -> Result<Applied, Failure> {
-    let (objects, named) = (work.objects(), work.named());
-    let Work { incoming, facts, touches, mut demands, mut notes, also, past } = work;
+    let (mut objects, named) = (work.objects(), work.named());
+    let Work { mut incoming, facts, touches, mut demands, mut notes, also, past } = work;
+    let echoes = echo::take_out(conn, &mut incoming, |key| also.contains_key(key)).await?;
+    let repeated: BTreeSet<ObjectKey> = echoes.iter().map(|echo| echo.key.clone()).collect();
+    objects.retain(|key| !repeated.contains(key));
     // of the past every object names its customer itself, but for a dispute
     let nothing = BTreeSet::new();
     let is_named = past && objects.iter().all(|key| key.object_type != "dispute");
@@ -132,7 +135,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
         customers = concerned(conn, customers, &objects, &named, &facts).await?;
     }
     let locked: BTreeSet<ObjectKey> = customers.into_iter().chain(also.keys().chain(&objects).cloned()).collect();
-    locks::acquire(conn, &locked).await?;
+    locks::acquire(conn, &locked, &repeated).await?;
 
     rows::add(conn, &facts).await?;
     let grown = timeline::add(conn, &facts, &incoming.arrivals).await?;
@@ -172,6 +175,9 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
     }
     changes.extend(project::others(conn, &again, &others, &mut notes, &mut demands).await?);
     let demands = ask(conn, context, demands).await?;
+    if !echo::confirm(conn, &echoes).await? {
+        return Err(Failure::Contended("a price or another shared object changed meanwhile".to_owned()));
+    }
     Ok(Applied { merged, notes, demands, changes })
 }
 

@@ -11,7 +11,7 @@ use super::told::Told;
 use crate::domain::object::ObjectKey;
 use crate::mirror::facts::fold::{READ, Report};
 use crate::mirror::merge::{Found, Read};
-use crate::stripe::json::Json;
+use crate::stripe::json::{Document, Json};
 
 /// One object as a read told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,8 @@ impl Part {
     /// An object out of an answer that was asked for at `at`, and that was asked to carry what only reads do: a copy of those
     /// fields stands beside it.
     pub(crate) fn of_json(key: ObjectKey, json: String, at: OffsetDateTime, margin: std::time::Duration) -> Self {
-        let fields = Json::parse(&json).unwrap_or(Json::NULL);
+        let fields = Document::parse_or_null(&json);
+        let fields = fields.root();
         let version = version(fields, at, margin);
         let carried = expansions_of(&key.object_type).iter().map(|field| (*field, fields.get(field).raw().to_owned()));
         let carried = carried.collect::<Vec<_>>();
@@ -46,9 +47,11 @@ impl Part {
     /// Puts it, and what it tells, into `work`. `cause` is what `row_changes` will say of it.
     pub(super) fn add_to(self, work: &mut Work, cause: &str) {
         let Self { key, version, json, expansion } = self;
-        let object = json.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
+        let document = Document::parse_or_null(json.as_deref().unwrap_or("null"));
+        let object = document.root();
         let is_stub = object.get("deleted").boolean() == Some(true);
-        let carried = expansion.as_deref().and_then(|text| Json::parse(text).ok()).unwrap_or(Json::NULL);
+        let carried = Document::parse_or_null(expansion.as_deref().unwrap_or("null"));
+        let carried = carried.root();
         let report = Report { at: version, source: READ, previous: Json::NULL, all_items: carried.get("items") };
         // nothing tells nothing
         let mut told = if is_stub { Told::default() } else { Told::by(&key, object, report) };

@@ -21,6 +21,7 @@ use crate::projection;
 use crate::projection::graph::{Graph, Node, Question};
 use crate::renewals::follow;
 use crate::store::{self, Caused, Change};
+use crate::stripe::json::Document;
 use crate::stripe::nested::TRIAL_OFFER;
 
 /// What was noticed while objects were projected.
@@ -160,12 +161,12 @@ fn node(row: MirrorRow) -> Node {
     Node {
         is_copy: row.content.is_some() && row.seen().is_none(),
         version: row.content.as_ref().map(|content| content.version),
-        content: row.content.map(|content| content.json),
+        content: row.content.map(|content| Document::parse_or_null(content.json)),
         deleted_at,
         missing_at,
         expansion_version: row.expansion.as_ref().map(|expansion| expansion.version),
         expansion_stale_after: row.expansion_stale_after,
-        expansion: row.expansion.map(|expansion| expansion.json),
+        expansion: row.expansion.map(|expansion| Document::parse_or_null(expansion.json)),
     }
 }
 

@@ -174,7 +174,7 @@ impl Rebuild {
 
     async fn project(&self, conn: &mut PgConnection, keys: &[ObjectKey]) -> Result<Page, Failure> {
         let objects: BTreeSet<ObjectKey> = keys.iter().cloned().collect();
-        locks::acquire(conn, &objects).await?;
+        locks::acquire(conn, &objects, &BTreeSet::new()).await?;
         let causes: Causes = keys.iter().map(|key| (key.clone(), BTreeSet::from([CAUSE.to_owned()]))).collect();
         let customers = causes.clone().into_iter().filter(|(key, _)| key.object_type == "customer").collect();
         let (mut notes, mut demands) = (Notes::new(), Demands::default());

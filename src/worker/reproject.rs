@@ -209,7 +209,7 @@ impl Targets {
 
     /// Computes and writes the rows, with the locks of all objects. Returns what they ask for.
     async fn project(&self, conn: &mut PgConnection, context: &Context) -> Result<Demands, Failure> {
-        locks::acquire(conn, &self.objects().into_iter().collect()).await?;
+        locks::acquire(conn, &self.objects().into_iter().collect(), &BTreeSet::new()).await?;
         let (mut notes, mut demands) = (Notes::new(), Demands::default());
         project::customers(conn, context, &self.customers, &mut notes, &mut demands).await?;
         project::plans(conn, &self.prices, &Causes::new(), &mut notes, &mut demands).await?;

@@ -12,7 +12,7 @@ use crate::mirror::snapshot::Snapshot;
 use crate::outbox::claim::Claimed;
 use crate::outbox::settle::Settlement;
 use crate::stripe::catalogue::{Meaning, meaning};
-use crate::stripe::json::Json;
+use crate::stripe::json::{Document, Json};
 use crate::stripe::nested;
 use crate::stripe::reference::id_or_object;
 use crate::stripe::views::Unreadable;
@@ -119,7 +119,8 @@ fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let payload = event.payload.as_deref().ok_or(Unreadable { field: "its payload in billing.events" })?;
     let payload = String::from_utf8_lossy(payload);
     let Claimed { key, event_type, account, .. } = event;
-    let json = Json::parse(&payload).map_err(|_| Unreadable { field: "data" })?;
+    let document = Document::parse(payload).map_err(|_| Unreadable { field: "data" })?;
+    let json = document.root();
     let data = json.get("data");
     let snapshot = Snapshot::read(&key.event_id, key.created, event_type, json);
     let snapshot = snapshot.ok_or(Unreadable { field: "data.object" })?;

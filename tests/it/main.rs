@@ -19,6 +19,7 @@ mod fetch;
 mod fixtures;
 mod foreign;
 mod isolation;
+mod lanes;
 mod laws;
 mod logs;
 mod mapping;

@@ -58,6 +58,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::stripe::json::json;
 
     /// The boundary, and 42 seconds later.
     const BOUNDARY: OffsetDateTime = datetime!(2026-03-01 10:00 UTC);
@@ -67,8 +68,8 @@ mod tests {
     /// Seconds before the report, of a subscription with these fields that had those before.
     fn seconds(source: &str, fields: &str, before: &str) -> i64 {
         let object = format!(r#"{{"id":"sub_1","customer":"cus_1",{fields}}}"#);
-        let view = SubscriptionView::read(Json::parse(&object).unwrap()).unwrap();
-        let previous = Json::parse(before).unwrap();
+        let view = SubscriptionView::read(json(&object)).unwrap();
+        let previous = json(before);
         let report = Report { at: LATE, source, previous, all_items: Json::NULL };
         (LATE - boundary(&view, report).unwrap_or(LATE)).whole_seconds()
     }
@@ -144,8 +145,8 @@ mod tests {
     fn another_price_or_quantity_is_a_change_of_items_and_another_order_is_none() {
         let changes = |items: &str, before: &str| {
             let object = format!(r#"{{"id":"sub_1","customer":"cus_1","status":"active","items":{{"data":{items}}}}}"#);
-            let view = SubscriptionView::read(Json::parse(&object).unwrap()).unwrap();
-            let previous = Json::parse(before).unwrap();
+            let view = SubscriptionView::read(json(&object)).unwrap();
+            let previous = json(before);
             changes_items(&view, Report { at: LATE, source: "evt_1", previous, all_items: Json::NULL })
         };
         let items = r#"[{"price":"a","quantity":2},{"price":"b"}]"#;

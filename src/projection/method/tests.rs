@@ -1,7 +1,7 @@
 //! Each step of the search for the method that a subscription is paid by, in the old world and the new.
 
 use crate::projection::world::{World, needs};
-use crate::stripe::json::Json;
+use crate::stripe::json::json;
 
 const CUSTOMER: &str = r#"{"id":"cus_1","object":"customer","invoice_settings":{"default_payment_method":"pm_c"}}"#;
 const NOTHING: [&str; 3] = ["", "", ""];
@@ -163,7 +163,7 @@ fn an_older_card_source_or_bank_account_may_be_the_default_payment_method() {
     for (id, object, [kind, brand]) in objects {
         let own = with(&format!(r#","default_payment_method":"{id}""#));
         assert_eq!(needed(&own), [format!("payment_method/{id}")], "{id}: Stripe shows it as a payment method, too");
-        let type_of = Json::parse(object).unwrap().get("object").text().unwrap();
+        let type_of = json(object).get("object").text().unwrap();
         let world = own.put(object);
         assert_eq!(paid_by(&world), [kind, brand, "0042"], "{id}");
         assert_eq!(needed(&world), Vec::<String>::new(), "{id}");

@@ -1,7 +1,7 @@
 //! When a subscription is paused, why, and until when, by what Stripe says of it and of its schedule.
 
 use super::*;
-use crate::stripe::json::Json;
+use crate::stripe::json::json;
 
 const EARLY: i64 = 1_790_000_000;
 const LATE: i64 = 1_792_000_000;
@@ -13,9 +13,9 @@ fn at(seconds: i64) -> Option<OffsetDateTime> {
 /// The pause of a subscription with this status and these `pause_schedules`.
 fn pause(status: &str, details: &str, schedules: &str) -> Pause {
     let text = format!(r#"{{"id":"sub_1","customer":"cus_1","status":"{status}","status_details":{details}}}"#);
-    let view = SubscriptionView::read(Json::parse(&text).unwrap()).unwrap();
+    let view = SubscriptionView::read(json(&text)).unwrap();
     let text = format!(r#"{{"status":"active","pause_schedules":{schedules}}}"#);
-    Pause::of(&view, Some(&ScheduleView::read(Json::parse(&text).unwrap())))
+    Pause::of(&view, Some(&ScheduleView::read(json(&text))))
 }
 
 /// One element of `pause_schedules`: time and status of the pause and of the resume.
@@ -99,7 +99,7 @@ fn each_reason_of_stripe_is_one_of_ours_and_others_say_what_the_status_says() {
     ] {
         let text =
             format!(r#"{{"id":"sub_1","customer":"cus_1","status":"paused","status_details":{}}}"#, details(reason));
-        let view = SubscriptionView::read(Json::parse(&text).unwrap()).unwrap();
+        let view = SubscriptionView::read(json(&text)).unwrap();
         assert_eq!(Pause::inactive_reason(&view), expected, "{reason}");
         assert_eq!(view.notes.is_empty(), reason != "moonlight", "{reason}");
     }

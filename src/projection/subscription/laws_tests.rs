@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::projection::world::World;
+use crate::stripe::json::json;
 
 const LENIENT: Rules = Rules { past_due_active: true };
 
@@ -82,7 +83,7 @@ fn any_value() -> impl Strategy<Value = String> {
 
 /// The row, with no state but the text.
 fn project_text(text: &str) -> Option<Projected<Subscription>> {
-    let json = Json::parse(text).unwrap();
+    let json = json(text);
     let view = SubscriptionView::read(json).ok()?;
     let world = World::default().put(&text.replacen('{', r#"{"object":"subscription","#, 1));
     let node_of = |graph: &Graph| graph.get("subscription", &view.id).and_then(|node| row(graph, node, None, LENIENT));

@@ -1,7 +1,7 @@
 //! Which trial a subscription has: its own, or the trial offer of the item that counts.
 
 use super::*;
-use crate::stripe::json::Json;
+use crate::stripe::json::json;
 
 /// Start and end of the subscription's own trial, and of the offer's.
 const OWN: (i64, i64) = (1_780_000_000, 1_781_000_000);
@@ -23,7 +23,7 @@ fn trial(status: &str, own: bool, offer: bool) -> Trial {
             {{"id":"si_1","created":1700000000,"current_trial":{offer}}},
             {{"id":"si_2","created":1700000001,"current_trial":{{"start_date":1,"end_date":2,"trial_offer":"to_2"}}}}]}}}}"#
     );
-    Trial::of(&SubscriptionView::read(Json::parse(&text).unwrap()).unwrap())
+    Trial::of(&SubscriptionView::read(json(&text)).unwrap())
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::stripe::catalogue;
+use crate::stripe::json::json;
 
 fn keys(text: &str) -> Vec<String> {
-    let found = nested(Json::parse(text).unwrap());
+    let found = nested(json(text));
     found.iter().map(|one| format!("{}/{}", one.object_type, one.object_id)).collect()
 }
 
@@ -46,7 +47,7 @@ fn ids_stubs_and_the_object_itself_are_left_out() {
 #[test]
 fn of_one_object_twice_the_fuller_stands() {
     let text = r#"{"a":{"id":"p","object":"price"},"b":{"id":"p","object":"price","active":true}}"#;
-    let found = nested(Json::parse(text).unwrap());
+    let found = nested(json(text));
     assert_eq!((found.len(), found[0].content.get("active").boolean()), (1, Some(true)));
 }
 
@@ -58,7 +59,7 @@ fn brackets_without_end_do_no_harm() {
 
 /// The nested objects as `type/id`, a copy with `copy` behind it.
 fn states(text: &str) -> Vec<String> {
-    let found = nested(Json::parse(text).unwrap());
+    let found = nested(json(text));
     let state = |one: &Nested<'_>| if one.is_current { "" } else { " copy" };
     found.iter().map(|one| format!("{}{}", one.object_id, state(one))).collect()
 }
@@ -81,7 +82,7 @@ fn what_a_carrier_fills_in_from_the_object_is_current_and_what_was_applied_or_wi
 fn of_one_object_twice_the_current_one_stands_however_little_it_says() {
     let text = r#"{"id":"sub_1","object":"subscription","items":{"data":[{"price":{"id":"p","object":"price"}}]},
         "pending_update":{"subscription_items":[{"price":{"id":"p","object":"price","active":true}}]}}"#;
-    let found = nested(Json::parse(text).unwrap());
+    let found = nested(json(text));
     assert_eq!((found.len(), found[0].is_current, found[0].content.get("active").is_null()), (1, true, true));
     let plan = r#"{"id":"sub_1","object":"subscription","items":{"data":[{"plan":{"id":"p","object":"plan"}}]},
         "pending_update":{"subscription_items":[{"price":{"id":"p","object":"price"}}]}}"#;
@@ -129,7 +130,7 @@ fn every_nested_object_of_the_fixtures_is_in_the_table() {
     let mut seen = BTreeSet::new();
     for file in files(&events).iter().flat_map(|version| files(version)) {
         let text = fs::read_to_string(&file).unwrap();
-        let object = Json::parse(&text).unwrap().get("data").get("object");
+        let object = json(&text).get("data").get("object");
         each(object, &mut |carrier, path, _| {
             assert!(shown(carrier, path).is_some(), "{}: {carrier} {path} is in no table", file.display());
             seen.insert(format!("{carrier} {path}"));

@@ -96,9 +96,10 @@ fn alike(mut view: SubscriptionView) -> SubscriptionView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn read(text: &str) -> AnyView {
-        AnyView::read(Json::parse(text).unwrap()).unwrap()
+        AnyView::read(json(text)).unwrap()
     }
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
         let mandate = r#"{"object":"mandate","id":"mandate_1","payment_method":"pm_1","status":"active"}"#;
         assert!(read(mandate) == read(&mandate.replace("active", "inactive")));
         assert!(read(mandate) != read(&mandate.replace("pm_1", "pm_2")));
-        assert!(AnyView::read(Json::parse(r#"{"object":"frobnicator"}"#).unwrap()).is_none());
-        assert!(AnyView::read(Json::parse(r#"{"object":"customer"}"#).unwrap()).is_none(), "without an id");
+        assert!(AnyView::read(json(r#"{"object":"frobnicator"}"#)).is_none());
+        assert!(AnyView::read(json(r#"{"object":"customer"}"#)).is_none(), "without an id");
     }
 }

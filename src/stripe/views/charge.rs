@@ -111,10 +111,7 @@ impl DisputeView {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn json(text: &str) -> Json<'_> {
-        Json::parse(text).unwrap()
-    }
+    use crate::stripe::json::json;
 
     #[test]
     fn a_charge_says_by_which_method_it_was_made() {

@@ -120,9 +120,10 @@ impl fmt::Debug for AddressView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn read(text: &str) -> Result<CustomerView, Unreadable> {
-        CustomerView::read(Json::parse(text).unwrap())
+        CustomerView::read(json(text))
     }
 
     #[test]

@@ -100,11 +100,12 @@ pub fn by_coupon(discounts: impl IntoIterator<Item = DiscountView>) -> Vec<(Stri
 mod tests {
     use super::*;
     use crate::domain::event::Reason;
+    use crate::stripe::json::json;
     use time::macros::datetime;
 
     fn read(text: &str) -> (Option<String>, bool) {
         let mut reader = Reader::default();
-        let view = DiscountView::read(Json::parse(text).unwrap(), &mut reader);
+        let view = DiscountView::read(json(text), &mut reader);
         (view.map(|view| view.coupon_id), reader.notes.contains(&Reason::UnreadableValue))
     }
 
@@ -130,8 +131,8 @@ mod tests {
     #[test]
     fn a_bare_id_stands_for_itself_unless_the_single_discount_is_the_same() {
         let listed = |single: &str| {
-            let id = Json::parse("\"di_1\"").unwrap();
-            let found = read_all(&[id], Json::parse(single).unwrap(), &mut Reader::default());
+            let id = json("\"di_1\"");
+            let found = read_all(&[id], json(single), &mut Reader::default());
             found.iter().map(|one| matches!(one, Listed::Id(_))).collect::<Vec<_>>()
         };
         assert_eq!(listed("null"), [true]);

@@ -3,7 +3,7 @@
 //! PURE. A notification may come without its data; the event that is read has it.
 
 use super::is_key;
-use crate::stripe::json::Json;
+use crate::stripe::json::Document;
 
 /// The type under which the event itself is read.
 pub const EVENT: &str = "v2.core.event";
@@ -23,7 +23,8 @@ pub struct GenerationFailure {
 
 /// Reads an event; `None` where it names no object.
 pub fn read(event: &str) -> Option<GenerationFailure> {
-    let impact = Json::parse(event).ok()?.get("data").get("impact");
+    let event = Document::parse(event).ok()?;
+    let impact = event.root().get("data").get("impact");
     let object = impact.get("related_object");
     let context = impact.get("context").text();
     Some(GenerationFailure {

@@ -114,10 +114,11 @@ impl InvoicePaymentView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
     use time::macros::datetime;
 
     fn read(text: &str) -> InvoiceView {
-        InvoiceView::read(Json::parse(text).unwrap())
+        InvoiceView::read(json(text))
     }
 
     #[test]
@@ -204,7 +205,7 @@ mod tests {
             let text = format!(
                 r#"{{"invoice":"in_1","payment":{{"type":"payment_record","payment_record":"pr_1"}},{fields}}}"#
             );
-            InvoicePaymentView::read(Json::parse(&text).unwrap())
+            InvoicePaymentView::read(json(&text))
         };
         let paid = read(r#""status":"paid","amount_paid":1900,"status_transitions":{"paid_at":1767225600}"#);
         assert_eq!((paid.paid_off_stripe, paid.paid_at), (true, Some(datetime!(2026-01-01 0:00 UTC))));
@@ -213,10 +214,7 @@ mod tests {
         assert!(!read(r#""status":"paid","amount_paid":0"#).paid_off_stripe, "of nothing");
         let by_intent =
             r#"{"invoice":"in_1","status":"paid","payment":{"type":"payment_intent","payment_intent":"pi_1"}}"#;
-        assert!(
-            !InvoicePaymentView::read(Json::parse(by_intent).unwrap()).paid_off_stripe,
-            "the charge says so itself"
-        );
+        assert!(!InvoicePaymentView::read(json(by_intent)).paid_off_stripe, "the charge says so itself");
     }
 
     #[test]
@@ -226,7 +224,7 @@ mod tests {
         assert_eq!((old.payment_intent_id.as_deref(), old.charge_id.as_deref()), (Some("pi_1"), Some("ch_1")));
         assert_eq!(old.paid_at, Some(datetime!(2026-01-01 0:00 UTC)));
         let text = r#"{"invoice":"in_1","is_default":true,"status":"paid","payment":{"payment_intent":{"id":"pi_1"}}}"#;
-        let new = InvoicePaymentView::read(Json::parse(text).unwrap());
+        let new = InvoicePaymentView::read(json(text));
         assert_eq!((new.invoice_id.as_deref(), new.payment_intent_id.as_deref()), (Some("in_1"), Some("pi_1")));
         assert!(new.is_default && new.status.as_deref() == Some("paid"));
     }

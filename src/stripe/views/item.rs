@@ -113,10 +113,11 @@ pub fn sort(items: &mut [ItemView], standing: impl Fn(&ItemView) -> Standing) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn item(text: &str) -> (Option<ItemView>, bool) {
         let mut reader = Reader::default();
-        let view = ItemView::read(Json::parse(text).unwrap(), &mut reader);
+        let view = ItemView::read(json(text), &mut reader);
         (view, !reader.notes.is_empty())
     }
 
@@ -126,7 +127,7 @@ mod tests {
 
     fn first(items: &str) -> Option<String> {
         let mut reader = Reader::default();
-        let elements = Json::parse(items).unwrap().array().unwrap();
+        let elements = json(items).array().unwrap();
         let mut items: Vec<_> = elements.into_iter().filter_map(|json| ItemView::read(json, &mut reader)).collect();
         sort(&mut items, |item| item.standing);
         items.first().and_then(|item| item.id.clone())

@@ -69,10 +69,11 @@ fn brand(details: Json<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     /// Type, brand and last four; nothing where there is none.
     fn method(object_type: &str, text: &str) -> [String; 3] {
-        let view = of_object(object_type, Json::parse(text).unwrap()).unwrap();
+        let view = of_object(object_type, json(text)).unwrap();
         [Some(view.kind), view.card_brand, view.last_four].map(Option::unwrap_or_default)
     }
 
@@ -115,7 +116,7 @@ mod tests {
     fn the_last_four_is_found_for_every_type_in_charges_methods_and_sources_alike() {
         for (kind, details) in PLACES {
             let text = format!(r#"{{"type":"{kind}","{kind}":{details}}}"#);
-            let json = Json::parse(&text).unwrap();
+            let json = json(&text);
             for view in [of_object("payment_method", json), of_object("source", json), of_details(json)] {
                 let view = view.unwrap();
                 assert_eq!((view.kind.as_str(), view.last_four.as_deref()), (kind, Some("0042")), "{text}");
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn what_does_not_say_its_type_is_no_way_to_pay() {
         for text in ["null", "{}", r#"{"type":5}"#, r#"{"type":""}"#] {
-            assert_eq!(of_object("payment_method", Json::parse(text).unwrap()), None, "{text}");
+            assert_eq!(of_object("payment_method", json(text)), None, "{text}");
         }
     }
 }

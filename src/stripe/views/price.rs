@@ -115,9 +115,10 @@ fn amount(price: &Object<'_>, reader: &mut Reader) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn read(text: &str) -> PriceView {
-        PriceView::read(Json::parse(text).unwrap()).unwrap()
+        PriceView::read(json(text)).unwrap()
     }
 
     fn amount_of(fields: &str) -> (Option<String>, bool) {
@@ -129,14 +130,14 @@ mod tests {
     fn no_more_limits_are_read_than_stripe_takes_and_no_longer_names() {
         let many: Vec<String> = (0..1000).map(|number| format!(r#""limit_{number}":"1""#)).collect();
         let metadata = format!(r#"{{"limit_{}":"1",{}}}"#, "x".repeat(9000), many.join(","));
-        let limits = limits(Json::parse(&metadata).unwrap());
+        let limits = limits(json(&metadata));
         assert_eq!(limits.len(), MOST_LIMITS);
         assert!(limits.keys().all(|name| name.len() < 10));
     }
 
     #[test]
     fn a_price_without_a_text_as_id_cannot_be_read() {
-        let error = PriceView::read(Json::parse(r#"{"id":7}"#).unwrap()).unwrap_err();
+        let error = PriceView::read(json(r#"{"id":7}"#)).unwrap_err();
         assert_eq!(error, Unreadable { field: "price.id" });
     }
 

@@ -133,10 +133,11 @@ fn is_decimal(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn read<T>(text: &str, how: impl FnOnce(&mut Reader, Json<'_>) -> T) -> (T, bool) {
         let mut reader = Reader::default();
-        let value = how(&mut reader, Json::parse(text).unwrap());
+        let value = how(&mut reader, json(text));
         (value, reader.notes.contains(&Reason::UnreadableValue))
     }
 
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn only_an_object_that_is_no_stub_is_whole() {
-        let whole = |text| whole(Json::parse(text).unwrap());
+        let whole = |text| whole(json(text));
         assert_eq!(whole(r#"{"id":"price_1"}"#).as_deref(), Some("price_1"));
         assert_eq!(whole(r#"{"id":"price_1","deleted":true}"#), None);
         assert_eq!(whole("\"price_1\""), None);

@@ -118,9 +118,10 @@ impl PhaseView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn read(text: &str) -> ScheduleView {
-        ScheduleView::read(Json::parse(text).unwrap())
+        ScheduleView::read(json(text))
     }
 
     const PHASES: &str = r#""current_phase":{"start_date":1767225600,"end_date":1769904000},"phases":[

@@ -69,9 +69,10 @@ fn marker(value: Json<'_>) -> Option<Marker> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn of(price: &str, product: &str) -> Standing {
-        Standing::of(Json::parse(price).unwrap(), Json::parse(product).unwrap())
+        Standing::of(json(price), json(product))
     }
 
     #[test]

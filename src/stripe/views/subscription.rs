@@ -222,9 +222,10 @@ fn discounts(fields: &Object<'_>, data: &[Json<'_>], reader: &mut Reader) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     fn read(fields: &str) -> Result<SubscriptionView, Unreadable> {
-        SubscriptionView::read(Json::parse(&format!("{{{fields}}}")).unwrap())
+        SubscriptionView::read(json(&format!("{{{fields}}}")))
     }
 
     fn with(fields: &str) -> SubscriptionView {
@@ -353,7 +354,7 @@ mod tests {
     #[test]
     fn all_items_may_come_from_elsewhere() {
         let all = [r#"{"id":"si_2","created":1700000001}"#, r#"{"id":"si_1","created":1700000000}"#];
-        let all: Vec<_> = all.iter().map(|text| Json::parse(text).unwrap()).collect();
+        let all: Vec<_> = all.iter().map(|text| json(text)).collect();
         let view = with(r#""items":{"has_more":true,"data":[{"id":"si_2"}]}"#).with_items(&all);
         assert_eq!((view.items.len(), view.items[0].id.as_deref(), view.more_items), (2, Some("si_1"), false));
     }

@@ -24,10 +24,11 @@ impl TrialOfferView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     #[test]
     fn the_price_after_the_trial_is_an_id_or_an_object() {
-        let read = |text: &str| TrialOfferView::read(Json::parse(text).unwrap()).next_price_id;
+        let read = |text: &str| TrialOfferView::read(json(text)).next_price_id;
         for price in [r#""price_2""#, r#"{"id":"price_2"}"#, r#"{"id":"price_2","deleted":true}"#] {
             let text = format!(r#"{{"end_behavior":{{"type":"transition","transition":{{"price":{price}}}}}}}"#);
             assert_eq!(read(&text).as_deref(), Some("price_2"), "{price}");

@@ -64,11 +64,12 @@ impl WorkspaceLink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::json::json;
 
     const ID: &str = "0c8f5a54-3b1e-4f57-9a53-61d1f8a6e901";
 
     fn link(metadata: &str) -> WorkspaceLink {
-        WorkspaceLink::read(Json::parse(metadata).unwrap())
+        WorkspaceLink::read(json(metadata))
     }
 
     fn named() -> WorkspaceLink {
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_session_names_it_in_its_metadata_or_by_its_reference() {
-        let session = |text: &str| WorkspaceLink::of_session(Json::parse(text).unwrap());
+        let session = |text: &str| WorkspaceLink::of_session(json(text));
         assert_eq!(session(&format!(r#"{{"client_reference_id":"{ID}","metadata":{{}}}}"#)), named());
         let other = "11111111-2222-4333-8444-555555555555";
         let both = format!(r#"{{"client_reference_id":"{other}","metadata":{{"workspace_id":"{ID}"}}}}"#);

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::jobs::account::{self, Account};
 use crate::metrics::instance::Instance;
 use crate::outbox::{own, sample};
-use crate::stripe::json::Json;
+use crate::stripe::json::Document;
 
 /// While shut, the door is tried this often.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -201,7 +201,7 @@ pub async fn learn(conn: &mut PgConnection, look: &Look) -> Result<(), sqlx::Err
 
 /// The account that an answer and the key tell of.
 pub fn account_of(api: &dyn StripeApi, body: &str) -> Option<Account> {
-    let id = Json::parse(body).ok()?.get("id").text()?;
+    let id = Document::parse(body).ok()?.root().get("id").text()?;
     Some(Account { id, livemode: api.livemode()? })
 }
 

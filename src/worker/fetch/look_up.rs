@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::client::{ApiError, PaymentsOf, Read, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
-use crate::stripe::json::Json;
+use crate::stripe::json::{Document, Json};
 use crate::stripe::nested::TRIAL_OFFER;
 use crate::stripe::reference::id_or_object;
 use crate::stripe::views::generation_failure;
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         let Some(body) = self.object("subscription", id).await? else {
             return Ok(());
         };
-        if json(&body).get("items").get("has_more").boolean() == Some(true) {
+        if Document::parse_or_null(&body).root().get("items").get("has_more").boolean() == Some(true) {
             let page = |after| Read::SubscriptionItems { subscription: id.to_owned(), after };
             let items = self.list(page).await;
             let Some(items) = self.permitted(items)? else { return Ok(()) };
@@ -137,10 +137,13 @@ impl<'a> Reader<'a> {
         let mut named = Vec::new();
         let mut ids = Vec::new();
         for (payment, version) in listed {
-            let fields = json(&payment);
+            let document = Document::parse_or_null(&payment);
+            let fields = document.root();
             let target = if field == "invoice" { fields.get(field) } else { fields.get("payment").get(field) };
             named.extend(id_or_object(target));
-            if let Some(id) = fields.get("id").text() {
+            let id = fields.get("id").text();
+            drop(document);
+            if let Some(id) = id {
                 ids.push(format!("{id:?}"));
                 let key = ObjectKey::new(self.account, "invoice_payment", &id);
                 self.found.parts.push(Part { key, version, json: Some(payment), expansion: None });
@@ -156,7 +159,8 @@ impl<'a> Reader<'a> {
         let page = |after| Read::Charges { payment_intent: payment_intent.to_owned(), after };
         let listed = self.list(page).await;
         for (charge, version) in self.permitted(listed)?.unwrap_or_default() {
-            if let Some(id) = json(&charge).get("id").text() {
+            let id = Document::parse_or_null(&charge).root().get("id").text();
+            if let Some(id) = id {
                 let key = ObjectKey::new(self.account, "charge", &id);
                 self.found.parts.push(Part { key, version, json: Some(charge), expansion: None });
             }
@@ -210,7 +214,8 @@ impl<'a> Reader<'a> {
         let mut after = None;
         for _ in 0..MOST_PAGES {
             let answer = self.api.read(self.account, &page(after.take()), self.urgency).await?;
-            let body = json(&answer.body);
+            let body = Document::parse_or_null(&answer.body);
+            let body = body.root();
             let version = version(body, answer.at, self.margin);
             let data = body.get("data").array().unwrap_or_default();
             let last = data.last().and_then(|element| element.get("id").text());
@@ -263,8 +268,4 @@ pub(super) fn carrier(object_type: &str, content: Json<'_>) -> Option<(&'static 
 /// Whether an object of this type is read by itself.
 pub(crate) fn is_readable(object_type: &str) -> bool {
     read_of(object_type, "").is_some()
-}
-
-fn json(text: &str) -> Json<'_> {
-    Json::parse(text).unwrap_or(Json::NULL)
 }

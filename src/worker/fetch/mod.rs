@@ -24,7 +24,7 @@ use crate::client::{ApiError, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
 use crate::jobs::{Job, Kind, claim, settle, watch};
 use crate::mirror::rows;
-use crate::stripe::json::Json;
+use crate::stripe::json::Document;
 
 /// Longer than any job takes: some dozen requests with their retries.
 const LEASE: Duration = Duration::from_mins(10);
@@ -198,7 +198,7 @@ impl Fetcher {
         let mut conn = self.context.pool.acquire().await?;
         let row = rows::load(&mut conn, std::iter::once(key)).await?.pop();
         let content = row.and_then(|row| row.content).map(|content| content.json).unwrap_or_default();
-        let carrier = look_up::carrier(&key.object_type, Json::parse(&content).unwrap_or(Json::NULL));
+        let carrier = look_up::carrier(&key.object_type, Document::parse_or_null(content).root());
         Ok(carrier.map_or_else(|| (key.object_type.clone(), key.object_id.clone()), |(kind, id)| (kind.to_owned(), id)))
     }
 

@@ -7,6 +7,7 @@ use time::macros::datetime;
 use super::*;
 use crate::domain::payment::Payment;
 use crate::projection::payment::sepa_payment_failed;
+use crate::stripe::json::json;
 
 const TOLD: OffsetDateTime = datetime!(2026-03-01 0:00 UTC);
 
@@ -16,7 +17,7 @@ fn at(second: i64) -> OffsetDateTime {
 
 fn facts(object_type: &str, text: &str) -> Vec<Fact> {
     let report = Report { at: TOLD, source: "evt_1", previous: Json::NULL, all_items: Json::NULL };
-    fold(object_type, Json::parse(text).unwrap(), report)
+    fold(object_type, json(text), report)
 }
 
 /// Of a charge: when it was made, when it was told, its payment intent, and whether it is SEPA, failed and succeeded.
@@ -289,9 +290,9 @@ fn where_not_all_items_are_listed_none_is_stated_until_a_read_lists_them() {
     let text =
         r#"{"id":"sub_1","customer":"cus_1","status":"active","items":{"has_more":true,"data":[{"price":"price_1"}]}}"#;
     let stated = |all_items: &str| {
-        let all_items = Json::parse(all_items).unwrap();
+        let all_items = json(all_items);
         let report = Report { at: TOLD, source: READ, previous: Json::NULL, all_items };
-        match fold("subscription", Json::parse(text).unwrap(), report).swap_remove(0) {
+        match fold("subscription", json(text), report).swap_remove(0) {
             Fact::Timeline { price_ids, .. } => price_ids,
             other => panic!("{other:?}"),
         }
@@ -303,7 +304,7 @@ fn where_not_all_items_are_listed_none_is_stated_until_a_read_lists_them() {
 
 #[test]
 fn an_event_calls_for_what_it_does_not_carry() {
-    let wanted = |event_type, text: &str| wanted(event_type, Json::parse(text).unwrap());
+    let wanted = |event_type, text: &str| wanted(event_type, json(text));
     let failed = "invoice.payment_failed";
     assert_eq!(wanted(failed, r#"{"id":"in_1","charge":"ch_1"}"#), Some(("invoice", "in_1".to_owned())));
     assert_eq!(wanted(failed, r#"{"id":"in_1","charge":{"id":"ch_1"}}"#), None, "told whole");

@@ -1,0 +1,114 @@
+//! Copies of shared objects that say what is known already.
+//!
+//! Every subscription carries its prices whole, so the events of all customers would wait for each other at the lock of
+//! one price. A copy whose content is the known one moves the version of the row and nothing else. For that the object is
+//! locked in share mode, in which any number of workers can hold it and nobody can change its content; the version is
+//! written at the very end of the transaction, so that its row is held for a moment only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::merge::{Incoming, Nested};
+use super::related::is_shared;
+use super::rows::{self, MirrorRow, Origin, columns};
+use crate::domain::object::ObjectKey;
+
+/// What the copies of one object say.
+pub struct Echo {
+    /// The object.
+    pub key: ObjectKey,
+    /// The newest time at which it was shown to be so, and the event that showed it; `None` where only older states were.
+    shown: Option<(OffsetDateTime, String)>,
+    content: String,
+}
+
+/// Takes the copies out of `incoming` that say of a shared object what the mirror says, unless the object is one of those
+/// that are locked anyway. It is not locked yet: whether the mirror still says so is told by [`confirm`].
+///
+/// # Errors
+/// Those of the database.
+pub async fn take_out(
+    conn: &mut PgConnection,
+    incoming: &mut Incoming,
+    is_locked: impl Fn(&ObjectKey) -> bool,
+) -> Result<Vec<Echo>, sqlx::Error> {
+    let own: BTreeSet<&ObjectKey> =
+        incoming.arrivals.iter().map(|one| &one.key).chain(incoming.reads.iter().map(|one| &one.key)).collect();
+    let mut copies: BTreeMap<&ObjectKey, Vec<&Nested>> = BTreeMap::new();
+    let may_be = |key: &ObjectKey| is_shared(key) && !own.contains(key) && !is_locked(key);
+    for one in incoming.nested.iter().filter(|one| may_be(&one.key)) {
+        copies.entry(&one.key).or_default().push(one);
+    }
+    let known = rows::load(conn, copies.keys().copied()).await?;
+    let echoes: Vec<Echo> = known.iter().filter_map(|row| echo(row, &copies[&row.key])).collect();
+    let keys: BTreeSet<&ObjectKey> = echoes.iter().map(|echo| &echo.key).collect();
+    incoming.nested.retain(|one| !keys.contains(&one.key));
+    Ok(echoes)
+}
+
+/// What the copies say of an object that was seen itself, or in the state in which it was then; `None` where one of them
+/// says something else.
+fn echo(row: &MirrorRow, copies: &[&Nested]) -> Option<Echo> {
+    let known = row.seen().filter(|known| copies.iter().all(|one| one.json == known.json))?;
+    let current = copies.iter().filter(|one| one.is_current && one.version > known.version);
+    let newest = current.max_by(|one, other| (one.version, &one.event_id).cmp(&(other.version, &other.event_id)));
+    let shown = newest.map(|one| (one.version, one.event_id.clone()));
+    Some(Echo { key: row.key.clone(), shown, content: known.json.clone() })
+}
+
+/// Moves the versions to what the copies show. False where a content is no longer the known one: then the transaction must
+/// not commit. The caller holds the objects in share mode.
+///
+/// # Errors
+/// Those of the database.
+pub async fn confirm(conn: &mut PgConnection, echoes: &[Echo]) -> Result<bool, sqlx::Error> {
+    if echoes.is_empty() {
+        return Ok(true);
+    }
+    let (accounts, types, ids) = columns(echoes.iter().map(|echo| &echo.key));
+    let contents: Vec<Vec<u8>> = echoes.iter().map(|echo| echo.content.clone().into_bytes()).collect();
+    let (versions, events): (Vec<_>, Vec<_>) = echoes.iter().map(|echo| echo.shown.clone().unzip()).unzip();
+    let known = sqlx::query_scalar!(
+        r#"-- mirror.confirm_echoes
+        WITH said AS MATERIALIZED (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::timestamptz[], $6::text[])
+                AS said (account, object_type, object_id, content, version, event_id)
+        ), older AS MATERIALIZED (
+            -- in the order of the keys, as everybody does it
+            SELECT o.account, o.object_type, o.object_id, said.version, said.event_id
+            FROM said
+            CROSS JOIN LATERAL (
+                SELECT * FROM billing.stripe_objects AS o
+                WHERE o.account = said.account AND o.object_type = said.object_type AND o.object_id = said.object_id
+                    AND o.content = said.content AND o.version < said.version
+                FOR NO KEY UPDATE
+            ) AS o
+        ), moved AS (
+            UPDATE billing.stripe_objects AS o
+            SET version = older.version, event_id = older.event_id, origin = $7, circuit = false,
+                changed_at = clock_timestamp()
+            FROM older
+            WHERE o.account = older.account AND o.object_type = older.object_type AND o.object_id = older.object_id
+        )
+        SELECT count(*) AS "count!"
+        FROM said
+        CROSS JOIN LATERAL (
+            SELECT FROM billing.stripe_objects AS o
+            WHERE o.account = said.account AND o.object_type = said.object_type AND o.object_id = said.object_id
+                AND o.content = said.content
+            OFFSET 0
+        ) AS o"#,
+        &accounts,
+        &types,
+        &ids,
+        &contents,
+        &versions as &[Option<OffsetDateTime>],
+        &events as &[Option<String>],
+        Origin::Embedded.as_str(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(usize::try_from(known) == Ok(echoes.len()))
+}
