@@ -227,8 +227,14 @@ impl<'a> Json<'a> {
 
     /// The keys and values of an object, in the order of the text.
     fn pairs(self) -> impl Iterator<Item = (Json<'a>, Json<'a>)> {
-        let mut children = self.children();
-        std::iter::from_fn(move || children.next().zip(children.next()))
+        let mut rest = &self.places[1..];
+        std::iter::from_fn(move || {
+            // a key is a text, with nothing inside
+            let (key, values) = rest.split_at_checked(1)?;
+            let (value, others) = values.split_at_checked(values.first()?.inside as usize + 1)?;
+            rest = others;
+            Some((Json { text: self.text, places: key }, Json { text: self.text, places: value }))
+        })
     }
 
     /// What stands between the quotes of a text.
@@ -244,7 +250,9 @@ impl<'a> Json<'a> {
     }
 
     fn is_key(self, key: &str) -> bool {
-        if self.places[0].is_escaped { self.key() == key } else { self.quoted() == key }
+        let Place { start, end, is_escaped, .. } = self.places[0];
+        // most keys have another length, which is told without looking at the text
+        if is_escaped { self.key() == key } else { (end - start) as usize == key.len() + 2 && self.quoted() == key }
     }
 }
 
