@@ -2,7 +2,7 @@
 //!
 //! Every subscription carries its prices whole, so the events of all customers would wait for each other at the lock of
 //! one price. A copy whose content is the known one moves the version of the row and nothing else. For that the object is
-//! locked in share mode, in which any number of workers can hold it and nobody can change its content; the version is
+//! locked in share mode, in which any number of workers can hold it and none can change its content; the version is
 //! written at the very end of the transaction, so that its row is held for a moment only.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ pub struct Echo {
 }
 
 /// Takes the copies out of `incoming` that say of a shared object what the mirror says, unless the object is one of those
-/// that are locked anyway. It is not locked yet: whether the mirror still says so is told by [`confirm`].
+/// that are locked anyway. It is not locked yet: [`confirm`] checks that the mirror still says so.
 ///
 /// # Errors
 /// Those of the database.

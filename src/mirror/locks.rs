@@ -18,7 +18,7 @@ fn lock_name(key: &ObjectKey) -> String {
     format!("{}/{kind}/{}", key.account, key.object_id)
 }
 
-/// Locks all `keys` until the transaction ends; those in `shared` so that others can hold them in the same way, and nobody
+/// Locks all `keys` until the transaction ends; those in `shared` so that others can hold them in the same way, and none
 /// can change them.
 ///
 /// # Errors

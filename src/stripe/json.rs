@@ -251,7 +251,7 @@ impl<'a> Json<'a> {
 
     fn is_key(self, key: &str) -> bool {
         let Place { start, end, is_escaped, .. } = self.places[0];
-        // most keys have another length, which is told without looking at the text
+        // most keys have another length, and then the text need not be looked at
         if is_escaped { self.key() == key } else { (end - start) as usize == key.len() + 2 && self.quoted() == key }
     }
 }

@@ -83,10 +83,10 @@ async fn customers_of_one_price_do_not_wait_for_each_other_unless_it_changes() {
     let expected = format!("{} embedded evt_2", START + 2);
     assert_eq!(app.text(version).await, Some(expected), "the newest copy is the newest word on the price");
 
-    // it waits for nobody only because it says what is known: another content is another matter
+    // it need not wait only because it says what is known: another content is another matter
     app.enqueue([subscribed("evt_3", 3, 9900)].iter()).await;
     let drained = tokio::time::timeout(Duration::from_secs(1), app.drain()).await;
-    assert!(drained.is_err(), "the price changes only when nobody relies on it");
+    assert!(drained.is_err(), "the price changes only when no other worker relies on it");
     other.rollback().await.unwrap();
     app.execute("UPDATE billing.outbox SET run_at = clock_timestamp() WHERE state = 'pending'").await;
     app.drain().await;
