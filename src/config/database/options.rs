@@ -3,6 +3,7 @@
 //! sqlx reads some PG* variables itself, and `~/.pgpass`. Everything that it reads is set here again, so that what this
 //! file decides is what counts, and so that its messages, which may show a password, are never reached.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -318,14 +319,12 @@ fn pem(given: &Given, name: &'static str, value: &str) -> Read<Pem> {
     if value.trim_start().starts_with("-----BEGIN") {
         return Ok(Pem::Inline(value.as_bytes().to_vec()));
     }
-    // read by each connection, so a pipe would be empty from the second one on
-    match std::fs::metadata(value)
-        .and_then(|found| if found.is_file() { std::fs::File::open(value).map(Some) } else { Ok(None) })
-    {
-        Ok(Some(_)) => Ok(Pem::File(PathBuf::from(value))),
-        Ok(None) => Err(unreadable(given, name, &"it is not a regular file")),
-        Err(error) => Err(unreadable(given, name, &error)),
+    let is_pipe = std::fs::metadata(value).map_err(|error| unreadable(given, name, &error))?.file_type().is_fifo();
+    if is_pipe {
+        return Err(unreadable(given, name, &"it is a pipe, which would be empty for the second connection"));
     }
+    std::fs::File::open(value).map_err(|error| unreadable(given, name, &error))?;
+    Ok(Pem::File(PathBuf::from(value)))
 }
 
 fn unreadable(given: &Given, name: &'static str, why: &dyn std::fmt::Display) -> Problem {
