@@ -4,7 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::instant;
+use super::{decimal, instant};
 
 /// A row of `billing.coupons`, as far as the sync writes it. Source: Stripe's coupon object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +20,7 @@ pub struct Coupon {
     /// `coupon.name`.
     pub name: Option<String>,
     /// `coupon.percent_off`, as decimal text.
+    #[serde(serialize_with = "decimal::number")]
     pub discount_percentage: Option<String>,
     /// `coupon.amount_off`, in the smallest unit of the currency.
     pub amount_off: Option<i64>,

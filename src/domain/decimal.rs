@@ -30,6 +30,14 @@ impl Serialize for Decimal {
     }
 }
 
+/// Writes a field that holds such a text as a number, as the database does; `#[serde(serialize_with = "…")]`.
+///
+/// # Errors
+/// Those of the serializer, and a text that is no decimal number.
+pub fn number<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().map(|text| Decimal::shifted(text, 0)).serialize(serializer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::decimal::Decimal;
+use super::decimal::{self, Decimal};
 
 /// A row of `billing.pricing_plans`, as far as the sync writes it. Source: Stripe's price object, and its product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +29,7 @@ pub struct PricingPlan {
     /// `price.currency`, lower-case ISO 4217.
     pub currency: Option<String>,
     /// `price.unit_amount_decimal`, else `unit_amount`: in the currency's smallest unit, exact, as decimal text.
+    #[serde(serialize_with = "decimal::number")]
     pub unit_amount_decimal: Option<String>,
     /// `price.recurring.usage_type` is `metered`.
     pub stripe_track_usage: Option<bool>,

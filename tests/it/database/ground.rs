@@ -85,10 +85,10 @@ pub(super) async fn database_up(server: &Server) -> bool {
     value == "1"
 }
 
-/// Delivers an event of so many bytes about a customer of its own.
+/// Delivers an event of so many bytes about a customer of its own. No compression makes it smaller.
 pub(super) async fn deliver(server: &Server, number: usize, bytes: usize) -> u16 {
-    let customer =
-        with(&customer(&format!("cus_{number}"), "Ada"), serde_json::json!({ "description": "x".repeat(bytes) }));
+    let description: String = std::iter::repeat_with(fastrand::alphanumeric).take(bytes).collect();
+    let customer = with(&customer(&format!("cus_{number}"), "Ada"), serde_json::json!({ "description": description }));
     server.deliver(&event(&format!("evt_{number}"), "customer.created", 0, &customer, None)).await.unwrap()
 }
 
