@@ -193,7 +193,7 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> 
     Ok(before.missing)
 }
 
-/// Takes the lock of migrations. Whoever may connect to the database can take it too, so a wait says who holds it.
+/// Takes the lock of migrations. Any login that may connect to the database can take it too, so a wait says who holds it.
 async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut waited = 0;
     while !sqlx::query_scalar!(

@@ -215,7 +215,7 @@ impl State {
     }
 }
 
-/// Limit keys come from Stripe's metadata, and whoever looks at the metrics in a terminal must not run what they contain. So
+/// Limit keys come from Stripe's metadata, and a terminal that shows the metrics must not run what they contain. So
 /// a control character is written as an escape, whichever label has it; labels that differ keep on differing.
 fn without_controls(text: String) -> String {
     let is_wrong = |letter: char| letter != '\n' && is_control(letter);

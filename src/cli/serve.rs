@@ -24,7 +24,7 @@ use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
-use crate::database::room::{Room, rooms};
+use crate::database::limits::{ConnectionLimit, connection_limits};
 use crate::database::shortage::SPARE;
 use crate::database::{role, target};
 use crate::embedded::{Cluster, EmbeddedError};
@@ -291,7 +291,7 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
 /// The parts open their connections when they need them, so that the shortage may show days after the start.
 async fn warn_of_few_connections(conn: &mut PgConnection, parts: u32) -> anyhow::Result<()> {
     let wanted = parts + SPARE;
-    for Room { limit, allowed, .. } in rooms(conn).await? {
+    for ConnectionLimit { limit, allowed, .. } in connection_limits(conn).await? {
         if allowed < i64::from(wanted) {
             tracing::warn!(
                 limit,

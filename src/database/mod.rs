@@ -6,18 +6,18 @@
 //!             ├────▶ waiting            a statement that nobody waits for any more keeps its place in the pool until it ends
 //!             └────▶ reason             why a pool has no connection, in one line for a log or an operator
 //!
-//! shortage                     who gives way where connections run short (`room` counts them)
+//! shortage                     who gives way where connections run short (`limits` counts them)
 //! writable                     whether the database takes writes, for readiness and metrics
 //! ```
 //!
 //! Knows nothing of what the tables mean. Called by every part and command that opens a connection.
 
 pub mod hosts;
+pub mod limits;
 mod pool;
 pub mod pooler;
 mod reason;
 pub mod role;
-pub mod room;
 mod session;
 pub mod shortage;
 mod waiting;

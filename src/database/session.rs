@@ -2,8 +2,8 @@
 //!
 //! A role, a database or a server may have other defaults: another isolation level, a time zone, a search path with
 //! functions that shadow the built-in ones, time-outs, JIT, a slow compression of large values. Plain `SET` statements
-//! override them. Startup options would too, but poolers refuse those. Read-only defaults are left as they are: whoever set
-//! one wants no writes.
+//! override them. Startup options would too, but poolers refuse those. Read-only defaults are left as they are: an operator who
+//! sets one wants no writes.
 
 use std::fmt::Write as _;
 use std::time::Duration;

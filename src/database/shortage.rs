@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::limits::{ConnectionLimit, connection_limits};
 use super::reason::is_refused;
-use super::room::{Room, rooms};
 
 /// Connections that stay free for others: a process that starts, a command.
 pub const SPARE: u32 = 2;
@@ -117,13 +117,13 @@ impl Keeper {
     async fn count(&self, fits_since: Option<Instant>) -> Option<Instant> {
         let counted = async {
             let mut conn = self.first.last()?.acquire().await.ok()?;
-            rooms(&mut conn).await.ok()
+            connection_limits(&mut conn).await.ok()
         };
         let tightest = counted.await?.into_iter().next()?;
         let spare = i64::from(SPARE);
         if tightest.free() < spare {
             if self.shortage.set(true) {
-                let Room { limit, allowed, open } = tightest;
+                let ConnectionLimit { limit, allowed, open } = tightest;
                 tracing::warn!(
                     limit,
                     allowed,

@@ -8,7 +8,7 @@
 //!
 //! The arithmetic is SQL (`migrations/0023` to `0028`), so that `consume` renews by the same rules in the product's own
 //! transaction, whether or not a scheduler runs. [`follow`] is the worker's part, [`ledger`] the statements,
-//! [`scheduler`] the loop, [`batch`] one transaction of it, [`set_aside`] what could not be renewed, [`clocks`] the doubt about the time (PURE).
+//! [`scheduler`] the loop, [`batch`] one transaction of it, [`set_aside`] what could not be renewed, [`clocks`] the comparison of clocks (PURE).
 
 pub mod batch;
 pub mod clocks;

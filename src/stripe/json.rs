@@ -41,11 +41,6 @@ impl<'t> Document<'t> {
     pub fn root(&self) -> Json<'_> {
         Json { text: &self.text, places: &self.places }
     }
-
-    /// The text from which it was read.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
 }
 
 impl PartialEq for Document<'_> {

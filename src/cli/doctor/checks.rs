@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
-use crate::database::room::{Room, rooms};
+use crate::database::limits::{ConnectionLimit, connection_limits};
 use crate::database::shortage::SPARE;
 use crate::database::{check_writable, pooler, target};
 use crate::embedded::find_server;
@@ -152,8 +152,8 @@ async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Err
 
 /// Whether all parts of `serve` can be connected at a time; they take turns where they cannot.
 async fn connections(conn: &mut PgConnection, wanted: Option<u32>) -> Result<Check, sqlx::Error> {
-    let rooms = rooms(conn).await?;
-    let Some(Room { limit, allowed, open }) = rooms.into_iter().min_by_key(|room| room.allowed) else {
+    let limits = connection_limits(conn).await?;
+    let Some(ConnectionLimit { limit, allowed, open }) = limits.into_iter().min_by_key(|limit| limit.allowed) else {
         return Err(sqlx::Error::RowNotFound);
     };
     let there = format!("the {limit} allows {allowed}, of which {open} are open");

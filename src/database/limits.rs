@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 /// One limit on connections.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Room {
+pub struct ConnectionLimit {
     /// What sets it, as an operator finds it.
     pub limit: String,
     /// Connections that it allows.
@@ -13,7 +13,7 @@ pub struct Room {
     pub open: i64,
 }
 
-impl Room {
+impl ConnectionLimit {
     /// Connections that may still be opened.
     pub fn free(&self) -> i64 {
         self.allowed - self.open
@@ -24,15 +24,15 @@ impl Room {
 ///
 /// # Errors
 /// Whatever the database says.
-pub async fn rooms(conn: &mut PgConnection) -> Result<Vec<Room>, sqlx::Error> {
+pub async fn connection_limits(conn: &mut PgConnection) -> Result<Vec<ConnectionLimit>, sqlx::Error> {
     sqlx::query_as(
-        "-- database.rooms
+        "-- database.connection_limits
         WITH session AS (
             -- all may see these two columns of each session; background processes lack one of them
             SELECT datid, usesysid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL
         ), login AS (
             SELECT oid, rolname, rolconnlimit, rolsuper FROM pg_roles WHERE rolname = session_user
-        ), rooms AS (
+        ), limits AS (
             SELECT 'max_connections of the server' AS \"limit\",
                 current_setting('max_connections')::bigint - CASE WHEN rolsuper THEN 0 ELSE
                     current_setting('superuser_reserved_connections')::bigint
@@ -48,7 +48,7 @@ pub async fn rooms(conn: &mut PgConnection) -> Result<Vec<Room>, sqlx::Error> {
                 (SELECT count(*) FROM session WHERE datid = pg_database.oid)
             FROM pg_database, login WHERE datname = current_database() AND datconnlimit >= 0 AND NOT rolsuper
         )
-        SELECT \"limit\", allowed, open FROM rooms ORDER BY allowed - open",
+        SELECT \"limit\", allowed, open FROM limits ORDER BY allowed - open",
     )
     .fetch_all(conn)
     .await
