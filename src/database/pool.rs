@@ -1,13 +1,14 @@
 //! Pools: each part of a process has one, so that a busy part cannot keep another from working.
 //!
 //! A connection is set up when it is made, and checked each time before it is handed out: what the check refuses is closed
-//! and replaced at once. It comes back only when the server has answered all that was sent on it.
+//! and replaced at once. It comes back only when the server has answered all that was sent on it, and is not used again where
+//! it is still in a transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgExecutor, PgPool, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -63,18 +64,26 @@ pub fn pool_with(
         .connect_lazy_with(options.clone())
 }
 
-/// Whether the connection is alive and leads to a server that takes writes now; asks for `limit` at most.
+/// Whether the connection is alive, leads to a server that takes writes now, and is in no transaction; asks for `limit`
+/// at most.
 ///
 /// After a failover an old connection, or the pooler behind it, may lead to a server that is a standby since. There every
 /// transaction is read-only, and a new connection may lead to the new primary.
+///
+/// A `BEGIN` that was cut off leaves its connection in a transaction that sqlx 0.9.0 does not know of
+/// (<https://github.com/transact-rs/sqlx/issues/4393>). What the next user writes there would be committed by no one. As
+/// one message of the simple protocol, the question begins the transaction that it runs in, unless there was one before.
 pub async fn is_usable<'c>(conn: impl PgExecutor<'c>, limit: Duration) -> bool {
-    let asked = sqlx::query_scalar::<_, bool>(
-        "-- database.takes_writes\nSELECT NOT current_setting('transaction_read_only')::boolean",
+    let asked = sqlx::raw_sql(
+        "-- database.is_usable
+        SELECT NOT current_setting('transaction_read_only')::boolean, now() = statement_timestamp()",
     )
     .fetch_one(conn);
-    let refused = match timeout(limit, asked).await {
-        Ok(Ok(true)) => return true,
-        Ok(Ok(false)) => "it is read-only".to_owned(),
+    let answer = async { asked.await.and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?))) };
+    let refused = match timeout(limit, answer).await {
+        Ok(Ok((true, true))) => return true,
+        Ok(Ok((true, false))) => "it is in a transaction that was cut off as it began".to_owned(),
+        Ok(Ok((false, _))) => "it is read-only".to_owned(),
         Ok(Err(error)) => format!("it is lost: {error}"),
         Err(_) => "it does not answer".to_owned(),
     };

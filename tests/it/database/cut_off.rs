@@ -1,0 +1,62 @@
+//! A future that is dropped in the middle of a transaction leaves nothing behind for the next user of its connection.
+
+use std::future::Future;
+use std::time::Duration;
+
+use billing_sync::database::{self, Session};
+use sqlx::{ConnectOptions, PgPool};
+use tokio::time::timeout;
+
+use super::ground::{execute, number};
+use crate::support::cluster;
+
+const SESSION: Session = Session {
+    statement: Duration::from_secs(10),
+    lock: Duration::from_secs(2),
+    idle_in_transaction: Duration::from_secs(60),
+};
+
+/// Drops `work` where it has not ended in `limit`. Says whether it has.
+async fn cut_off_after(limit: Duration, work: impl Future<Output = ()>) -> bool {
+    timeout(limit, work).await.is_ok()
+}
+
+/// Each step takes long enough to be cut off in the middle of it.
+async fn change(pool: &PgPool) {
+    let mut tx = pool.begin_with("BEGIN; SELECT pg_sleep(0.03)").await.unwrap();
+    sqlx::raw_sql("UPDATE public.counter SET cut_off = cut_off + 1; SELECT pg_sleep(0.03)")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// The first statement of a transaction fails in the message that begins it.
+async fn fail(pool: &PgPool) {
+    let begun = pool.begin_with("BEGIN; SELECT pg_sleep(0.03); SELECT nothing_of_this_name()").await;
+    assert!(begun.is_err());
+}
+
+/// Wherever it is cut off: what the next user writes is committed at once, and no lock stays held.
+#[tokio::test]
+async fn what_is_cut_off_anywhere_leaves_nothing_for_the_next_user_of_its_connection() {
+    let database = cluster::database().await;
+    let mut other = database.options.connect().await.unwrap();
+    execute(&mut other, "CREATE TABLE public.counter AS SELECT 0::bigint AS cut_off, 0::bigint AS next").await;
+    let pool = database::pool(&database.options, SESSION, 1, Duration::from_secs(5));
+    let (mut next, mut ended) = (0, 0);
+    for step in 0..30 {
+        let limit = Duration::from_millis(step * 5);
+        ended += i64::from(cut_off_after(limit, change(&pool)).await);
+        cut_off_after(limit, fail(&pool)).await;
+        sqlx::raw_sql("UPDATE public.counter SET next = next + 1").execute(&pool).await.unwrap();
+        next += 1;
+        assert_eq!(number(&mut other, "SELECT next FROM public.counter").await, next, "after {limit:?}");
+    }
+    let committed = number(&mut other, "SELECT cut_off FROM public.counter").await;
+    assert!((1..30).contains(&ended) && committed >= ended, "{ended} ended, {committed} committed");
+    // a connection that is found in a transaction is replaced, not repaired
+    let open = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    assert_eq!(number(&mut other, open).await, 0);
+}
