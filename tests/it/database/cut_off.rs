@@ -13,7 +13,7 @@ use crate::support::cluster;
 const SESSION: Session = Session {
     statement: Duration::from_secs(10),
     lock: Duration::from_secs(2),
-    idle_in_transaction: Duration::from_secs(60),
+    idle_in_transaction: Duration::from_mins(1),
 };
 
 /// Drops `work` where it has not ended in `limit`. Says whether it has.
