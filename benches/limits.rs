@@ -17,6 +17,7 @@ use billing_sync::renewals::ledger;
 use clap::Parser;
 use sqlx::{ConnectOptions, PgConnection};
 
+use self::support::report::{Aim, Report};
 use self::support::run;
 
 /// Measures renewals, the look for the next one, and `consume`.
@@ -46,11 +47,13 @@ async fn main() {
     let mut conn = cluster.connect_options().connect().await.unwrap();
     migrations::run(&mut conn).await.unwrap();
 
+    let mut report = Report::new("limits");
     subscribe(&mut conn, args.subscriptions).await;
-    renewals(&mut conn, &cluster.url(), args.subscriptions).await;
-    consume(&cluster.url(), &mut conn, args.workspaces.min(args.subscriptions), args.seconds).await;
-    next_due(&mut conn, args.limits).await;
+    renewals(&mut conn, &cluster.url(), args.subscriptions, &mut report).await;
+    product(&cluster.url(), &mut conn, args.workspaces.min(args.subscriptions), args.seconds, &mut report).await;
+    next_due(&mut conn, args.limits, &mut report).await;
     cluster.stop().await.unwrap();
+    report.finish();
 }
 
 /// Active subscriptions with 1,000,000 words a month, each of a workspace of its own, that are all due for one renewal.
@@ -151,7 +154,7 @@ impl Drop for Renewing {
     }
 }
 
-async fn renewals(conn: &mut PgConnection, url: &str, count: u32) {
+async fn renewals(conn: &mut PgConnection, url: &str, count: u32, report: &mut Report) {
     let bare = bare_renewals(conn).await;
     let began = Instant::now();
     let process = Renewing::start(url);
@@ -175,17 +178,17 @@ async fn renewals(conn: &mut PgConnection, url: &str, count: u32) {
     let rows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM billing.limit_renewals").fetch_one(&mut *conn).await.unwrap();
     assert_eq!(rows, i64::from(count), "each of them renewed once");
-    println!("{count} subscriptions due at once, one process");
-    println!("  bare update and insert     {:8.1} s", bare.as_secs_f64());
-    println!("  renewed                    {:8.1} s", ours.as_secs_f64());
-    println!("  ratio (aim: at most 3)     {:8.2}", ours.as_secs_f64() / bare.as_secs_f64());
-    println!("  resident memory (< 64)     {:8.1} MB", process.peak_memory());
-    println!("  longest transaction (< 1)  {longest:8.2} s, looked at every 50 ms\n");
+    let what = format!("renewals of {count} due at once");
+    let bare = ("bare update and insert", bare.as_secs_f64());
+    report.ratio(what, ours.as_secs_f64(), "s", bare, Aim::AtMost(2.0));
+    report.figure("its longest transaction, seen each 50 ms", longest, "s", Aim::AtMost(1.0));
+    report.figure("its most resident memory", process.peak_memory(), "MB", Aim::AtMost(64.0));
 }
 
-async fn consume(url: &str, conn: &mut PgConnection, count: u32, seconds: u32) {
+/// What products ask and do, each beside a statement on one row by its unique key.
+async fn product(url: &str, conn: &mut PgConnection, count: u32, seconds: u32, report: &mut Report) {
     let Some(pgbench) = find("pgbench") else {
-        println!("consume: not measured, since there is no pgbench on the PATH\n");
+        println!("consume and workspace_billing: not measured, since there is no pgbench on the PATH");
         return;
     };
     run(
@@ -193,29 +196,44 @@ async fn consume(url: &str, conn: &mut PgConnection, count: u32, seconds: u32) {
         format!(
             "CREATE TABLE public.bare (LIKE billing.subscription_limits INCLUDING ALL) WITH (fillfactor = 85);
             INSERT INTO public.bare SELECT * FROM billing.subscription_limits
-            WHERE subscription_id IN (SELECT md5('sub_' || n)::uuid FROM generate_series(1, {count}) AS n)"
+            WHERE subscription_id IN (SELECT md5('sub_' || n)::uuid FROM generate_series(1, {count}) AS n);
+            CREATE TABLE public.states AS SELECT * FROM billing.workspace_billing LIMIT 0;
+            ALTER TABLE public.states ADD PRIMARY KEY (workspace_id);
+            INSERT INTO public.states SELECT * FROM billing.workspace_billing"
         ),
     )
     .await;
     run(conn, "VACUUM ANALYZE").await;
     let workspace = format!("\\set n random(1, {count})\n");
-    let bare = format!(
-        "{workspace}UPDATE public.bare SET used = used + 1
-        WHERE subscription_id = md5('sub_' || :n)::uuid AND limit_key = 'words' RETURNING used;"
-    );
-    let ours = format!("{workspace}SELECT billing.consume(md5('workspace_' || :n)::uuid, 'words', 1);");
-    println!("consume on {count} workspaces, 4 connections, {seconds} s each");
-    // one after the other, twice: what else the machine does hits both
-    let (mut bare_rate, mut our_rate) = (0.0, 0.0);
-    for _ in 0..2 {
-        run(conn, "CHECKPOINT").await;
-        bare_rate += pgbench_rate(&pgbench, url, &bare, seconds) / 2.0;
-        run(conn, "CHECKPOINT").await;
-        our_rate += pgbench_rate(&pgbench, url, &ours, seconds) / 2.0;
+    let scripts = [
+        (
+            "consume, 4 connections",
+            "billing.consume(md5('workspace_' || :n)::uuid, 'words', 1)",
+            "one-row UPDATE",
+            "UPDATE public.bare SET used = used + 1
+                WHERE subscription_id = md5('sub_' || :n)::uuid AND limit_key = 'words' RETURNING used",
+            Aim::AtLeast(0.7),
+        ),
+        (
+            "workspace_billing by id, 4 connections",
+            "* FROM billing.workspace_billing WHERE workspace_id = md5('workspace_' || :n)::uuid",
+            "SELECT of the same row by unique key",
+            "SELECT * FROM public.states WHERE workspace_id = md5('workspace_' || :n)::uuid",
+            Aim::AtLeast(0.8),
+        ),
+    ];
+    for (what, ours, ceiling_is, ceiling, aim) in scripts {
+        let (ours, ceiling) = (format!("{workspace}SELECT {ours};"), format!("{workspace}{ceiling};"));
+        // one after the other, twice: what else the machine does hits both
+        let (mut bare_rate, mut our_rate) = (0.0, 0.0);
+        for _ in 0..2 {
+            run(conn, "CHECKPOINT").await;
+            bare_rate += pgbench_rate(&pgbench, url, &ceiling, seconds) / 2.0;
+            run(conn, "CHECKPOINT").await;
+            our_rate += pgbench_rate(&pgbench, url, &ours, seconds) / 2.0;
+        }
+        report.ratio(what, our_rate, "/s", (ceiling_is, bare_rate), aim);
     }
-    println!("  bare one-row UPDATE        {bare_rate:8.0} /s");
-    println!("  consume                    {our_rate:8.0} /s");
-    println!("  ratio (aim: at least 0.5)  {:8.2}\n", our_rate / bare_rate);
 }
 
 #[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
@@ -240,17 +258,16 @@ fn pgbench_rate(pgbench: &str, url: &str, script: &str, seconds: u32) -> f64 {
 }
 
 /// The look for the next renewal among few limits and among many.
-async fn next_due(conn: &mut PgConnection, limits: u32) {
+async fn next_due(conn: &mut PgConnection, limits: u32, report: &mut Report) {
     run(conn, "TRUNCATE billing.subscription_limits, billing.limit_changes").await;
     let few = limits / 1000;
     fill(conn, 1, few).await;
     let among_few = look(conn).await;
     fill(conn, few + 1, limits).await;
     let among_many = look(conn).await;
-    println!("the next due renewal, median of 2000 looks");
-    println!("  among {few:<10}           {:8.1} µs", among_few.as_secs_f64() * 1e6);
-    println!("  among {limits:<10}           {:8.1} µs", among_many.as_secs_f64() * 1e6);
-    println!("  ratio (aim: at most 1.5)   {:8.2}", among_many.as_secs_f64() / among_few.as_secs_f64());
+    let what = format!("look for the next renewal among {limits} limits");
+    let (few_is, among_few) = (format!("among {few}"), among_few.as_secs_f64() * 1e6);
+    report.ratio(what, among_many.as_secs_f64() * 1e6, "µs", (&few_is, among_few), Aim::AtMost(1.5));
 }
 
 async fn fill(conn: &mut PgConnection, first: u32, last: u32) {

@@ -19,6 +19,7 @@ use clap::Parser;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use tokio::process::{Child, Command};
 
+use self::support::report::{Aim, Report};
 use self::support::run;
 
 /// Measures how fast a full queue is worked off.
@@ -70,19 +71,18 @@ async fn main() {
     let wal = self::wal(&mut conn).await - wal;
     let rate = |took: Duration| f64::from(events) / took.as_secs_f64();
     println!("{events} events of {} customers, {} bytes each", args.customers, bytes / u64::from(events));
-    println!("  apply                      {:8.0} events/s", rate(applied.took));
-    println!(
-        "  in each tenth              {}",
-        applied.tenths.iter().map(|one| format!("{one:.0}")).collect::<Vec<_>>().join(" ")
-    );
-    println!("  worker's processor time    {:8.0} µs an event", applied.worker_cpu * 1e6 / f64::from(events));
-    println!("  WAL                        {:8.0} bytes an event", wal / f64::from(events));
+    let tenths = applied.tenths.iter().map(|one| format!("{one:.0}")).collect::<Vec<_>>().join(" ");
+    println!("events a second in each tenth: {tenths}");
     if args.statements {
         print_statements(&mut conn, events).await;
     }
     let bare = bare::writes(&mut conn, i64::from(events)).await;
-    println!("  bare writes                {:8.0} events/s", rate(bare));
-    println!("  apply / bare (aim: 0.8)    {:8.2}", bare.as_secs_f64() / applied.took.as_secs_f64());
+    let mut report = Report::new("apply");
+    report.ratio("apply", rate(applied.took), "events/s", ("bare writes", rate(bare)), Aim::AtLeast(0.8));
+    let cpu = applied.worker_cpu * 1e6 / f64::from(events);
+    report.figure("worker's processor time an event", cpu, "µs", None);
+    report.figure("write-ahead log an event", wal / f64::from(events), "bytes", Aim::AtMost(3800.0));
+    report.finish();
     cluster.stop().await.unwrap();
 }
 

@@ -22,6 +22,7 @@ use sqlx::{ConnectOptions, PgConnection};
 use tokio::process::Command;
 
 use self::stripe::{Shop, Stripe};
+use self::support::report::{Aim, Report};
 use self::support::run;
 
 /// Measures a backfill.
@@ -57,10 +58,12 @@ async fn main() {
     let args = Args::parse();
     let (cluster, _dir) = support::cluster(&[]).await;
 
-    writing(&cluster, &args).await;
-    budget(&cluster, &args).await;
-    memory(&cluster, &args).await;
+    let mut report = Report::new("backfill");
+    writing(&cluster, &args, &mut report).await;
+    budget(&cluster, &args, &mut report).await;
+    memory(&cluster, &args, &mut report).await;
     cluster.stop().await.unwrap();
+    report.finish();
 }
 
 /// An empty schema again.
@@ -106,7 +109,7 @@ async fn backfill(cluster: &Cluster, stripe: &Stripe, concurrency: u32, rate: u3
     Ran { took, resident: watch.await.unwrap(), report }
 }
 
-async fn writing(cluster: &Cluster, args: &Args) {
+async fn writing(cluster: &Cluster, args: &Args, report: &mut Report) {
     let stripe = Stripe::open(Shop { customers: args.customers, with_past: true, page: 100 }).await;
     let reading = stripe.read_all(args.concurrency).await;
     let mut conn = begin_anew(cluster).await;
@@ -119,42 +122,42 @@ async fn writing(cluster: &Cluster, args: &Args) {
     .fetch_one(&mut conn)
     .await
     .unwrap();
-    let (objects, bare_took) = (&ours.report["objects"], bare.took.as_secs_f64());
-    println!("writing, {} customers: {objects} objects on {} pages", args.customers, ours.report["pages"]);
-    println!("  whole run                  {:8.1} s", ours.took.as_secs_f64());
-    println!("  of it pages                {listing:8.1} s");
-    println!("  reading the pages alone    {:8.1} s", reading.as_secs_f64());
-    println!("  bare upserts               {bare_took:8.1} s for {} rows, {} MB", bare.rows, bare.bytes / 1_000_000);
-    println!("  pages / bare (aim: 2)      {:8.2}", listing / bare_took);
-    println!("  without reading            {:8.2}", (listing - reading.as_secs_f64()) / bare_took);
-    println!("  resident memory            {:8.1} MB\n", megabytes(ours.resident));
+    let (objects, pages) = (&ours.report["objects"], &ours.report["pages"]);
+    println!("{} customers: {objects} objects on {pages} pages; bare: {} rows", args.customers, bare.rows);
+    let bare_took = bare.took.as_secs_f64();
+    report.ratio("backfill, pages", listing, "s", ("bare upserts of the same rows", bare_took), Aim::AtMost(2.5));
+    report.figure("of it reading the pages alone", reading.as_secs_f64(), "s", None);
+    report.figure("the whole run, with the rows computed again", ours.took.as_secs_f64(), "s", None);
+    report.figure("its most resident memory", megabytes(ours.resident), "MB", Aim::AtMost(64.0));
 }
 
 /// A request takes 30 ms, and a page has ten objects, so that asking and not writing is what takes time.
-async fn budget(cluster: &Cluster, args: &Args) {
+async fn budget(cluster: &Cluster, args: &Args, report: &mut Report) {
     let stripe = Stripe::open(Shop { customers: 1500, with_past: true, page: 10 }).await;
     stripe.answer_after(Duration::from_millis(30));
     begin_anew(cluster).await;
     let ran = backfill(cluster, &stripe, args.concurrency, args.rate).await;
     let used = stripe.used_in_the_middle(args.rate);
-    println!(
-        "budget of {} requests a second, {} requests in {:.1} s",
-        args.rate,
-        stripe.asked(),
-        ran.took.as_secs_f64()
+    println!("{} requests in {:.1} s", stripe.asked(), ran.took.as_secs_f64());
+    let budget = ("the budget", f64::from(args.rate));
+    report.ratio(
+        "requests a second, where answers take 30 ms",
+        used * f64::from(args.rate),
+        "/s",
+        budget,
+        Aim::AtLeast(0.95),
     );
-    println!("  used (aim: at least 95 %)  {:8.1} %\n", 100.0 * used);
 }
 
-async fn memory(cluster: &Cluster, args: &Args) {
+async fn memory(cluster: &Cluster, args: &Args, report: &mut Report) {
     for customers in [args.customers, args.many] {
         let stripe = Stripe::open(Shop { customers, with_past: false, page: 100 }).await;
         begin_anew(cluster).await;
         let ran = backfill(cluster, &stripe, args.concurrency, 10_000).await;
         let rate = ran.report["objects"].as_f64().unwrap() / ran.took.as_secs_f64();
-        println!("memory, {customers} customers with a subscription each");
-        println!("  resident (aim: below 64)   {:8.1} MB", megabytes(ran.resident));
-        println!("  whole run                  {:8.1} s, {rate:.0} objects a second\n", ran.took.as_secs_f64());
+        println!("{customers} customers with a subscription each: {rate:.0} objects a second");
+        let what = format!("most resident memory, {customers} customers");
+        report.figure(what, megabytes(ran.resident), "MB", Aim::AtMost(64.0));
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the benchmarks share: a private PostgreSQL with its default settings, fsync on, made and thrown away.
 
+pub(crate) mod report;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
