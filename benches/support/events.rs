@@ -1,14 +1,8 @@
 //! The events of a month in which every customer buys: ten for each, the objects of the fixtures with ids of their own.
 
-use billing_sync::outbox::enqueue::{Incoming, Origin, store};
-use billing_sync::stripe::envelope;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 
-/// Rows in one statement.
-const CHUNK: usize = 500;
-
-/// When the first customer buys; one follows each second.
+/// Stripe's time at which the first customer buys; one follows each second.
 const OPENED: i64 = 1_790_000_000;
 
 /// What happens to one customer, with the second in which it does.
@@ -42,7 +36,7 @@ const STORY: [(i64, &str, &str); 10] = [
 ];
 
 /// The events as texts with `{n}` and `"{created}"` in place of the customer's number and the time.
-pub(crate) fn templates() -> Vec<(i64, String)> {
+fn templates() -> Vec<(i64, String)> {
     STORY.iter().enumerate().map(|(place, (second, kind, text))| (*second, template(place, kind, text))).collect()
 }
 
@@ -88,27 +82,34 @@ fn template(place: usize, kind: &str, text: &str) -> String {
     event.to_string()
 }
 
-/// Stores the events of `customers`, beginning with number `first`, as the receiver does: in the order in which they are
-/// delivered, a few seconds of Stripe's time mixed.
-pub(crate) async fn fill(conn: &mut PgConnection, first: u32, customers: u32) -> u64 {
-    let templates = templates();
-    let mut order: Vec<(i64, u32, usize)> = (first..first + customers)
-        .flat_map(|n| templates.iter().enumerate().map(move |(place, (second, _))| (i64::from(n) + second, n, place)))
-        .collect();
-    order.sort_unstable();
-    let mut bytes = 0;
-    for chunk in order.chunks(CHUNK) {
-        let events: Vec<Incoming> = chunk
-            .iter()
-            .map(|(second, n, place)| {
-                let created = (OPENED + second).to_string();
-                let number = n.to_string();
-                let text = templates[*place].1.replace("{n}", &number).replace("\"{created}\"", &created);
-                bytes += text.len() as u64;
-                Incoming { envelope: envelope::read(text.as_bytes()).unwrap(), payload: text.into() }
+/// The stories of many customers, in the order in which Stripe would deliver them: a few of them mixed at any time.
+pub(crate) struct Events {
+    templates: Vec<(i64, String)>,
+    /// Second, customer and place in the story.
+    order: Vec<(i64, u32, usize)>,
+}
+
+impl Events {
+    /// Those of `customers`, beginning with number `first`.
+    pub(crate) fn of(first: u32, customers: u32) -> Self {
+        let templates = templates();
+        let mut order: Vec<(i64, u32, usize)> = (first..first + customers)
+            .flat_map(|n| {
+                templates.iter().enumerate().map(move |(place, (second, _))| (i64::from(n) + second, n, place))
             })
             .collect();
-        assert_eq!(store(conn, &events, Origin::Webhook).await.unwrap().len(), events.len());
+        order.sort_unstable();
+        Self { templates, order }
     }
-    bytes
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The event at `index` as Stripe would send it.
+    pub(crate) fn text(&self, index: usize) -> String {
+        let (second, n, place) = self.order[index];
+        let created = (OPENED + second).to_string();
+        self.templates[place].1.replace("{n}", &n.to_string()).replace("\"{created}\"", &created)
+    }
 }
