@@ -29,7 +29,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) async fn measure(bench: &mut Bench) {
     bench.begin_anew().await;
-    let time = bench.time * 5 / 2;
+    let time = 4 * bench.time;
     let due = schedule(RATE, time);
     let events = Events::of(0, u32::try_from(due.len() / 10 + 1).unwrap());
     let service = Service::start(&bench.cluster.url(), None);

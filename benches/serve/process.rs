@@ -34,7 +34,7 @@ pub(crate) async fn start(bench: &mut Bench) {
 
 /// What of the release profile was changed for this build; `None` where it is as `Cargo.toml` has it.
 fn changed_profile() -> Option<String> {
-    let changes = [
+    let settings = [
         ("CARGO_PROFILE_RELEASE_LTO", option_env!("CARGO_PROFILE_RELEASE_LTO")),
         ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", option_env!("CARGO_PROFILE_RELEASE_CODEGEN_UNITS")),
         ("CARGO_PROFILE_RELEASE_STRIP", option_env!("CARGO_PROFILE_RELEASE_STRIP")),
@@ -42,6 +42,6 @@ fn changed_profile() -> Option<String> {
         ("CARGO_PROFILE_RELEASE_OPT_LEVEL", option_env!("CARGO_PROFILE_RELEASE_OPT_LEVEL")),
     ];
     let changed: Vec<String> =
-        changes.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}"))).collect();
+        settings.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}"))).collect();
     (!changed.is_empty()).then(|| changed.join(" "))
 }

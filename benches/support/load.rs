@@ -85,14 +85,14 @@ pub(crate) fn schedule(rate: f64, time: Duration) -> Vec<Duration> {
     .collect()
 }
 
-/// Sends events over connections. `begin` waits until the event is to be sent and says from when its latency counts; `None`
+/// Sends events over connections. `wait` waits until the event is to be sent and says from when its latency counts; `None`
 /// ends the run.
 fn drive(
     target: &Target,
     events: &Events,
     connections: usize,
     began: Instant,
-    begin: impl Fn(usize) -> Option<Instant> + Sync,
+    wait: impl Fn(usize) -> Option<Instant> + Sync,
 ) -> Outcome {
     let next = AtomicUsize::new(0);
     let run = || {
@@ -103,7 +103,7 @@ fn drive(
             // made before it is due: the time that this takes is the generator's
             let body = if index < events.len() { events.text(index) } else { break };
             let request = request(target, &body);
-            let Some(since) = begin(index) else { break };
+            let Some(since) = wait(index) else { break };
             let status = connection.exchange(&request).unwrap();
             latencies.push(since.elapsed());
             accepted += usize::from(status == 200);
