@@ -7,7 +7,6 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
 
 mod bare;
-#[path = "../support/events.rs"]
 mod events;
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,18 +15,12 @@ use std::time::{Duration, Instant};
 
 use billing_sync::embedded::Cluster;
 use billing_sync::migrations;
-use billing_sync::outbox::enqueue::{Incoming, Origin, store};
-use billing_sync::stripe::envelope;
 use clap::Parser;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use tokio::process::{Child, Command};
 
-use self::events::Events;
 use self::support::report::{Aim, Report};
 use self::support::run;
-
-/// Rows in one statement.
-const CHUNK: usize = 500;
 
 /// Measures how fast a full queue is worked off.
 #[derive(Parser)]
@@ -67,7 +60,7 @@ async fn main() {
     let (cluster, _dir) = support::cluster(&args.set).await;
     let mut conn = cluster.connect_options().connect().await.unwrap();
     migrations::run(&mut conn).await.unwrap();
-    let bytes = fill(&mut conn, &Events::of(0, args.customers)).await;
+    let bytes = events::fill(&mut conn, 0, args.customers).await;
     let events = 10 * args.customers;
     run(&mut conn, "CHECKPOINT").await;
     if args.statements {
@@ -91,22 +84,6 @@ async fn main() {
     report.figure("write-ahead log an event", wal / f64::from(events), "bytes", Aim::AtMost(3800.0));
     report.finish();
     cluster.stop().await.unwrap();
-}
-
-/// Stores the events as the receiver does, and returns their bytes.
-async fn fill(conn: &mut PgConnection, events: &Events) -> u64 {
-    let mut bytes = 0;
-    for first in (0..events.len()).step_by(CHUNK) {
-        let chunk: Vec<Incoming> = (first..events.len().min(first + CHUNK))
-            .map(|index| {
-                let text = events.text(index);
-                bytes += text.len() as u64;
-                Incoming { envelope: envelope::read(text.as_bytes()).unwrap(), payload: text.into() }
-            })
-            .collect();
-        assert_eq!(store(conn, &chunk, Origin::Webhook).await.unwrap().len(), chunk.len());
-    }
-    bytes
 }
 
 /// Starts the worker, and ends it when nothing is pending.

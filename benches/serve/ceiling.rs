@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::events::Events;
 use super::load::percentile;
+use super::month;
 use super::pgbench::{self, Pgbench};
 use super::support::run;
-
-/// Kinds of events in a story: one script for each, with its payload.
-const KINDS: usize = 10;
 
 /// What a run of it came to.
 pub(crate) struct Ceiling {
@@ -44,15 +41,15 @@ pub(crate) async fn prepare(conn: &mut PgConnection) {
 
 /// Inserts for `time`: with `rate`, so many a second at random times, without it as fast as possible.
 pub(crate) fn insert(pgbench: &Pgbench, url: &str, clients: usize, rate: Option<f64>, time: Duration) -> Ceiling {
-    let events = Events::of(0, 1);
     let mut options = vec![format!("--client={clients}"), format!("--time={}", time.as_secs()), "--log".to_owned()];
     options.extend(rate.map(|rate| format!("--rate={rate}")));
     // each run and client counts for itself, so that no key comes twice
     options.extend([format!("--define=run={}", fastrand::u32(..)), "--define=n=0".to_owned()]);
+    // one script for each kind of event, with its payload
     let mut scripts = Vec::new();
-    for kind in 0..KINDS {
+    for (kind, payload) in month::events(0, 1).enumerate() {
         // bytea in its text form: only a backslash is special
-        options.push(format!("--define=payload{kind}={}", events.text(kind).replace('\\', r"\\")));
+        options.push(format!("--define=payload{kind}={}", payload.replace('\\', r"\\")));
         scripts.push(format!(
             "\\set n :n + 1\nINSERT INTO public.bare_events VALUES ('evt_' || :run || '_' || :client_id || '_' || :n,
                 to_timestamp(1790000000 + :n), :payload{kind});"

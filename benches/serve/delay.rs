@@ -6,11 +6,10 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
-use super::events::Events;
-use super::load::{open_loop, percentile, schedule};
+use super::load::{Events, open_loop, percentile, schedule};
 use super::service::Service;
 use super::support::report::Aim;
-use super::{Bench, MANY};
+use super::{Bench, MANY, month};
 
 /// Events a second.
 const RATE: f64 = 2000.0;
@@ -31,11 +30,13 @@ pub(crate) async fn measure(bench: &mut Bench) {
     bench.begin_anew().await;
     let time = 4 * bench.time;
     let due = schedule(RATE, time);
-    let events = Events::of(0, u32::try_from(due.len() / 10 + 1).unwrap());
+    let customers = u32::try_from(due.len() / 10 + 1).unwrap();
+    let events = Events::of(customers);
     let service = Service::start(&bench.cluster.url(), None);
     let target = service.target();
     let began = Instant::now();
-    let watched = (0..due.len()).step_by(WATCHED).map(|index| (due[index], id(&events, index))).collect();
+    let texts = month::events(0, customers);
+    let watched = due.iter().copied().zip(texts).step_by(WATCHED).map(|(due, text)| (due, id(&text))).collect();
     let pool = PgPoolOptions::new().max_connections(8).connect_with(bench.cluster.connect_options()).await.unwrap();
     let watching = tokio::spawn(watch(pool, watched, began));
     let load = move || open_loop(&target, &events, MANY, &due, began);
@@ -89,7 +90,7 @@ async fn look(pool: PgPool, id: String) -> f64 {
     }
 }
 
-fn id(events: &Events, index: usize) -> String {
-    let event: serde_json::Value = serde_json::from_str(&events.text(index)).unwrap();
+fn id(text: &str) -> String {
+    let event: serde_json::Value = serde_json::from_str(text).unwrap();
     event["id"].as_str().unwrap().to_owned()
 }

@@ -15,10 +15,10 @@
 
 mod ceiling;
 mod delay;
-#[path = "../support/events.rs"]
-mod events;
 #[path = "../support/load.rs"]
 mod load;
+#[path = "../../tests/support/month.rs"]
+mod month;
 #[path = "../support/pgbench.rs"]
 mod pgbench;
 mod process;
@@ -36,8 +36,7 @@ use clap::Parser;
 use sqlx::{ConnectOptions, PgConnection};
 
 use self::ceiling::Ceiling;
-use self::events::Events;
-use self::load::{Outcome, closed_loop, open_loop, schedule};
+use self::load::{Events, Outcome, closed_loop, open_loop, schedule};
 use self::pgbench::Pgbench;
 use self::service::Service;
 use self::support::report::{Aim, Report};
@@ -122,7 +121,7 @@ impl Bench {
     /// The load on a process that was just started, in these roles, with an empty schema.
     async fn ours(&mut self, roles: Option<&str>, load: impl FnOnce(&load::Target, &Events) -> Outcome) -> Outcome {
         self.begin_anew().await;
-        let events = Events::of(0, CUSTOMERS);
+        let events = Events::of(CUSTOMERS);
         let service = Service::start(&self.cluster.url(), roles);
         let outcome = load(&service.target(), &events);
         assert_eq!(self.stored().await, outcome.accepted, "what was acknowledged is stored");

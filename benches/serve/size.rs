@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::events::Events;
-use super::load::closed_loop;
+use super::load::{Events, closed_loop};
+use super::month;
 use super::service::Service;
 use super::{Bench, CUSTOMERS, MANY};
 
@@ -12,12 +12,12 @@ const TIME: Duration = Duration::from_secs(4);
 
 pub(crate) async fn measure(bench: &mut Bench) {
     bench.begin_anew().await;
-    let events = Events::of(0, CUSTOMERS);
+    let events = Events::of(CUSTOMERS);
     let before = written(bench).await;
     let service = Service::start(&bench.cluster.url(), Some("receiver"));
     let stored = closed_loop(&service.target(), &events, MANY, TIME).accepted;
     let after = written(bench).await;
-    let payloads: usize = (0..stored).map(|index| events.text(index).len()).sum();
+    let payloads: usize = month::events(0, CUSTOMERS).take(stored).map(|text| text.len()).sum();
     let an_event = |bytes: f64| bytes / stored as f64;
     let report = &mut bench.report;
     report.figure("payload of an event", an_event(payloads as f64), "bytes", None);

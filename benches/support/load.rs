@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,24 @@ use billing_sync::clock;
 use billing_sync::config::secret::WebhookSecret;
 use billing_sync::receiver::signature::sign;
 
-use super::events::Events;
+use super::month;
 
 /// An answer that takes longer ends the benchmark.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Events in the order of their delivery, made as they are taken.
+pub(crate) struct Events(Mutex<Box<dyn Iterator<Item = (usize, String)> + Send>>);
+
+impl Events {
+    /// Those of so many customers, ten each.
+    pub(crate) fn of(customers: u32) -> Self {
+        Self(Mutex::new(Box::new(month::events(0, customers).enumerate())))
+    }
+
+    fn next(&self) -> Option<(usize, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}
 
 /// Where requests go, and what signs them.
 pub(crate) struct Target {
@@ -94,14 +108,11 @@ fn drive(
     began: Instant,
     wait: impl Fn(usize) -> Option<Instant> + Sync,
 ) -> Outcome {
-    let next = AtomicUsize::new(0);
     let run = || {
         let mut connection = Connection::open(target.address).unwrap();
         let (mut accepted, mut latencies) = (0, Vec::new());
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            // made before it is due: the time that this takes is the generator's
-            let body = if index < events.len() { events.text(index) } else { break };
+        // made before it is due: the time that this takes is the generator's
+        while let Some((index, body)) = events.next() {
             let request = request(target, &body);
             let Some(since) = wait(index) else { break };
             let status = connection.exchange(&request).unwrap();

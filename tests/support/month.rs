@@ -1,8 +1,10 @@
 //! The events of a month in which every customer buys: ten for each, the objects of the fixtures with ids of their own.
+//!
+//! For the benchmark `apply` and for the tests that hold its costs, so that both are about the same events.
 
 use serde_json::{Value, json};
 
-/// Stripe's time at which the first customer buys; one follows each second.
+/// When the first customer buys; one follows each second.
 const OPENED: i64 = 1_790_000_000;
 
 /// What happens to one customer, with the second in which it does.
@@ -34,6 +36,20 @@ const STORY: [(i64, &str, &str); 10] = [
         include_str!("../../fixtures/events/2026-10-28.endive/customer.subscription.updated.metadata.json"),
     ),
 ];
+
+/// The events of `customers`, beginning with number `first`, in the order in which they are delivered: a few seconds of
+/// Stripe's time mixed.
+pub(crate) fn events(first: u32, customers: u32) -> impl Iterator<Item = String> {
+    let templates = templates();
+    let mut order: Vec<(i64, u32, usize)> = (first..first + customers)
+        .flat_map(|n| templates.iter().enumerate().map(move |(place, (second, _))| (i64::from(n) + second, n, place)))
+        .collect();
+    order.sort_unstable();
+    order.into_iter().map(move |(second, n, place)| {
+        let created = (OPENED + second).to_string();
+        templates[place].1.replace("{n}", &n.to_string()).replace("\"{created}\"", &created)
+    })
+}
 
 /// The events as texts with `{n}` and `"{created}"` in place of the customer's number and the time.
 fn templates() -> Vec<(i64, String)> {
@@ -80,36 +96,4 @@ fn template(place: usize, kind: &str, text: &str) -> String {
         object["default_source"] = Value::Null;
     }
     event.to_string()
-}
-
-/// The stories of many customers, in the order in which Stripe would deliver them: a few of them mixed at any time.
-pub(crate) struct Events {
-    templates: Vec<(i64, String)>,
-    /// Second, customer and place in the story.
-    order: Vec<(i64, u32, usize)>,
-}
-
-impl Events {
-    /// Those of `customers`, beginning with number `first`.
-    pub(crate) fn of(first: u32, customers: u32) -> Self {
-        let templates = templates();
-        let mut order: Vec<(i64, u32, usize)> = (first..first + customers)
-            .flat_map(|n| {
-                templates.iter().enumerate().map(move |(place, (second, _))| (i64::from(n) + second, n, place))
-            })
-            .collect();
-        order.sort_unstable();
-        Self { templates, order }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// The event at `index` as Stripe would send it.
-    pub(crate) fn text(&self, index: usize) -> String {
-        let (second, n, place) = self.order[index];
-        let created = (OPENED + second).to_string();
-        self.templates[place].1.replace("{n}", &n.to_string()).replace("\"{created}\"", &created)
-    }
 }
