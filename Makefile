@@ -31,8 +31,8 @@ soak: rust postgres ## the laws of order on many new lives, a backfill of 5,000 
 	SOAK_CUSTOMERS=5000 cargo test --locked --test it -- backfill::found::the_rows --nocapture
 	SOAK_SUBSCRIPTIONS=10000 cargo test --locked --test it -- renewals::simulation --nocapture
 
-bench: rust postgres ## what applying, renewals, consume and a backfill cost beside bare SQL (an hour; BENCH=apply, limits or backfill for one)
-	cargo bench --locked $(if $(BENCH),--bench $(BENCH),--bench apply --bench limits --bench backfill)
+bench: rust postgres ## what receiving, applying, renewals, consume and a backfill cost beside bare SQL (an hour; BENCH=serve, apply, limits or backfill for one)
+	cargo bench --locked $(if $(BENCH),--bench $(BENCH),--bench serve --bench apply --bench limits --bench backfill)
 
 mutants: rust ## mutation tests of the rules of order, signature and SEPA (needs cargo-mutants; installs it)
 	.ci/mutants

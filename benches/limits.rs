@@ -5,10 +5,11 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
 
+#[path = "support/pgbench.rs"]
+mod pgbench;
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use billing_sync::renewals::ledger;
 use clap::Parser;
 use sqlx::{ConnectOptions, PgConnection};
 
+use self::pgbench::Pgbench;
 use self::support::report::{Aim, Report};
 use self::support::run;
 
@@ -187,7 +189,7 @@ async fn renewals(conn: &mut PgConnection, url: &str, count: u32, report: &mut R
 
 /// What products ask and do, each beside a statement on one row by its unique key.
 async fn product(url: &str, conn: &mut PgConnection, count: u32, seconds: u32, report: &mut Report) {
-    let Some(pgbench) = find("pgbench") else {
+    let Some(pgbench) = Pgbench::find() else {
         println!("consume and workspace_billing: not measured, since there is no pgbench on the PATH");
         return;
     };
@@ -228,33 +230,18 @@ async fn product(url: &str, conn: &mut PgConnection, count: u32, seconds: u32, r
         let (mut bare_rate, mut our_rate) = (0.0, 0.0);
         for _ in 0..2 {
             run(conn, "CHECKPOINT").await;
-            bare_rate += pgbench_rate(&pgbench, url, &ceiling, seconds) / 2.0;
+            bare_rate += rate(&pgbench, url, &ceiling, seconds) / 2.0;
             run(conn, "CHECKPOINT").await;
-            our_rate += pgbench_rate(&pgbench, url, &ours, seconds) / 2.0;
+            our_rate += rate(&pgbench, url, &ours, seconds) / 2.0;
         }
         report.ratio(what, our_rate, "/s", (ceiling_is, bare_rate), aim);
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "there is no configuration here but PATH")]
-fn find(program: &str) -> Option<String> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let found = path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| file.is_file());
-    found.map(|file| file.display().to_string())
-}
-
-fn pgbench_rate(pgbench: &str, url: &str, script: &str, seconds: u32) -> f64 {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    std::io::Write::write_all(&mut file, script.as_bytes()).unwrap();
-    let output = Command::new(pgbench)
-        .args(["--no-vacuum", "--client=4", "--jobs=2", "--protocol=prepared", &format!("--time={seconds}"), "--file"])
-        .arg(file.path())
-        .arg(url)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")).and_then(|line| line.split(' ').next());
-    rate.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr))).parse().unwrap()
+fn rate(pgbench: &Pgbench, url: &str, script: &str, seconds: u32) -> f64 {
+    let options = ["--client=4".to_owned(), format!("--time={seconds}")];
+    let (printed, _) = pgbench.run(url, &[script.to_owned()], &options);
+    pgbench::rate(&printed)
 }
 
 /// The look for the next renewal among few limits and among many.

@@ -16,7 +16,7 @@ COMMENT ON COLUMN billing.lanes.number IS 'A result of billing.lane_of.';
 
 -- Locks free lanes until the end of the transaction: those whose oldest event has waited longest, until they have `most`
 -- due events together. So a short queue is one batch, and a long one is shared by all workers.
-CREATE FUNCTION billing.claim_lanes(most bigint) RETURNS integer[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION billing.claim_lanes(most bigint, since timestamptz) RETURNS integer[] LANGUAGE plpgsql AS $$
 DECLARE
     now timestamptz := clock_timestamp();
     waiting integer;
@@ -28,7 +28,7 @@ BEGIN
         FROM billing.lanes AS lane
         CROSS JOIN LATERAL (
             SELECT o.run_at FROM billing.outbox AS o
-            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending' AND NOT o.alone AND o.run_at <= now
+            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending' AND NOT o.alone AND o.run_at BETWEEN since AND now
             ORDER BY o.run_at LIMIT 1
         ) AS oldest
         ORDER BY oldest.run_at, lane.number
@@ -38,7 +38,7 @@ BEGIN
         claimed := claimed || waiting;
         SELECT events + count(*) INTO events FROM (
             SELECT FROM billing.outbox AS o
-            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = waiting AND o.state = 'pending' AND NOT o.alone AND o.run_at <= now
+            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = waiting AND o.state = 'pending' AND NOT o.alone AND o.run_at BETWEEN since AND now
             LIMIT most - events
         ) AS due;
         EXIT WHEN events >= most;
@@ -46,7 +46,7 @@ BEGIN
     RETURN claimed;
 END $$;
 
-COMMENT ON FUNCTION billing.claim_lanes(bigint) IS 'Locks free lanes with due events, for a worker; not for the product.';
+COMMENT ON FUNCTION billing.claim_lanes(bigint, timestamptz) IS 'Locks free lanes with events that are due since that time, for a worker; not for the product.';
 
 CREATE TABLE billing.worker_batches (
     batch_id uuid PRIMARY KEY,

@@ -7,7 +7,9 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
 
 mod bare;
+mod bystander;
 mod events;
+mod grown;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -15,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use billing_sync::embedded::Cluster;
 use billing_sync::migrations;
-use clap::Parser;
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use clap::{Parser, ValueEnum};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tokio::process::{Child, Command};
 
+use self::bystander::Bystander;
 use self::support::report::{Aim, Report};
 use self::support::run;
 
@@ -28,9 +31,15 @@ struct Args {
     /// Customers, each with ten events.
     #[arg(long, default_value_t = 10_000)]
     customers: u32,
-    /// `BILLING_SYNC_WORKERS`.
-    #[arg(long, default_value_t = 1)]
-    workers: u32,
+    /// Only these scenes; `one` is always played, because the others are compared with it.
+    #[arg(long)]
+    only: Vec<Scene>,
+    /// Customers that are there already in the scene `grown`, each with ten events in the archive.
+    #[arg(long, default_value_t = 200_000)]
+    grown: u32,
+    /// Events that were applied since the snapshot was taken, in the scene `snapshot`: as many as in some minutes.
+    #[arg(long, default_value_t = 1_000_000)]
+    since: u32,
     /// `BILLING_SYNC_BATCH_SIZE`, if not the default.
     #[arg(long)]
     batch: Option<u32>,
@@ -45,82 +54,224 @@ struct Args {
     bench: bool,
 }
 
-/// How long it took, and what it took.
+/// Under what circumstances the queue is worked off.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Scene {
+    /// One process with one worker.
+    One,
+    /// One process with two workers.
+    Workers,
+    /// Two processes with one worker each.
+    Processes,
+    /// Another session holds a snapshot, since which many events were applied: their old rows cannot be removed.
+    Snapshot,
+    /// Customers and archived events are there already.
+    Grown,
+}
+
+/// What working off the queue took.
 struct Applied {
+    events: f64,
     took: Duration,
     /// Events a second in each tenth of the queue.
     tenths: Vec<f64>,
-    /// Seconds of processor time of the worker.
+    /// Seconds of processor time, of the processes and of the whole machine.
     worker_cpu: f64,
+    machine_cpu: f64,
+    /// Bytes of write-ahead log.
+    wal: f64,
+    commits: f64,
+    /// Dead rows of the queue at the end.
+    dead: f64,
+    /// Median of a query by key that goes on meanwhile.
+    bystander: Duration,
+}
+
+impl Applied {
+    fn rate(&self) -> f64 {
+        self.events / self.took.as_secs_f64()
+    }
 }
 
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
     let (cluster, _dir) = support::cluster(&args.set).await;
-    let mut conn = cluster.connect_options().connect().await.unwrap();
-    migrations::run(&mut conn).await.unwrap();
-    let bytes = events::fill(&mut conn, 0, args.customers).await;
-    let events = 10 * args.customers;
-    run(&mut conn, "CHECKPOINT").await;
-    if args.statements {
-        run(&mut conn, "CREATE EXTENSION pg_stat_statements; SELECT pg_stat_statements_reset()").await;
-    }
-    let wal = wal(&mut conn).await;
-    let applied = apply(&cluster, &mut conn, &args, events).await;
-    let wal = self::wal(&mut conn).await - wal;
-    let rate = |took: Duration| f64::from(events) / took.as_secs_f64();
-    println!("{events} events of {} customers, {} bytes each", args.customers, bytes / u64::from(events));
-    let tenths = applied.tenths.iter().map(|one| format!("{one:.0}")).collect::<Vec<_>>().join(" ");
-    println!("events a second in each tenth: {tenths}");
-    if args.statements {
-        print_statements(&mut conn, events).await;
-    }
-    let bare = bare::writes(&mut conn, i64::from(events)).await;
     let mut report = Report::new("apply");
-    report.ratio("apply", rate(applied.took), "events/s", ("bare writes", rate(bare)), Aim::AtLeast(0.8));
-    let cpu = applied.worker_cpu * 1e6 / f64::from(events);
-    report.figure("worker's processor time an event", cpu, "µs", None);
-    report.figure("write-ahead log an event", wal / f64::from(events), "bytes", Aim::AtMost(3800.0));
-    report.finish();
-    cluster.stop().await.unwrap();
-}
-
-/// Starts the worker, and ends it when nothing is pending.
-async fn apply(cluster: &Cluster, conn: &mut PgConnection, args: &Args, events: u32) -> Applied {
-    let began = Instant::now();
-    let mut child = worker(cluster, args);
-    let mut worker_cpu = 0.0;
-    let pending = "SELECT EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND NOT alone)
-        OR EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND alone)";
-    while sqlx::query_scalar(pending).fetch_one(&mut *conn).await.unwrap() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if let Some(spent) = cpu(child.id().unwrap()) {
-            worker_cpu = spent;
+    let (one, mut conn) = play(&cluster, &args, Scene::One).await;
+    let bare = bare::writes(&mut conn, i64::from(10 * args.customers)).await;
+    let bare = one.events / bare.as_secs_f64();
+    conn.close().await.unwrap();
+    report.ratio("apply, one worker", one.rate(), "events/s", ("bare writes", bare), Aim::AtLeast(0.8));
+    report.figure("worker's processor time an event", one.worker_cpu * 1e6 / one.events, "µs", None);
+    let others = (one.machine_cpu - one.worker_cpu) * 1e6 / one.events;
+    report.figure("PostgreSQL's and the system's, an event", others, "µs", None);
+    report.figure("write-ahead log an event", one.wal / one.events, "bytes", Aim::AtMost(3800.0));
+    report.figure("commits for 500 events", one.commits * 500.0 / one.events, "", None);
+    for scene in [Scene::Workers, Scene::Processes, Scene::Snapshot, Scene::Grown] {
+        if !args.only.is_empty() && !args.only.contains(&scene) {
+            continue;
+        }
+        let (applied, conn) = play(&cluster, &args, scene).await;
+        conn.close().await.unwrap();
+        let beside_one = ("one worker", one.rate());
+        match scene {
+            Scene::One => {}
+            Scene::Workers => {
+                report.ratio("two workers", applied.rate(), "events/s", beside_one, Aim::AtLeast(1.3));
+            }
+            Scene::Processes => {
+                report.ratio("two processes", applied.rate(), "events/s", beside_one, Aim::AtLeast(1.3));
+            }
+            Scene::Snapshot => {
+                report.ratio("while a snapshot is held", applied.rate(), "events/s", beside_one, Aim::AtLeast(0.95));
+                let micros = |one: &Applied| one.bystander.as_secs_f64() * 1e6;
+                let without = ("without", micros(&one));
+                report.ratio("a query by key meanwhile", micros(&applied), "µs", without, Aim::AtMost(1.1));
+                let all = applied.events + f64::from(args.since);
+                report.figure("dead rows of the queue an event", applied.dead / all, "", Aim::AtMost(2.0));
+            }
+            Scene::Grown => {
+                let cost = |one: &Applied| one.machine_cpu * 1e6 / one.events;
+                let what = format!("processor time an event beside {} customers", args.grown);
+                report.ratio(what, cost(&applied), "µs", ("beside none", cost(&one)), Aim::AtMost(1.2));
+                report.ratio("its rate", applied.rate(), "events/s", beside_one, Aim::AtLeast(0.83));
+            }
         }
     }
-    let took = began.elapsed();
-    child.kill().await.unwrap();
+    cluster.stop().await.unwrap();
+    report.finish();
+}
+
+/// Plays one scene in a schema of its own, which the connection still sees.
+async fn play(cluster: &Cluster, args: &Args, scene: Scene) -> (Applied, PgConnection) {
+    let mut conn = cluster.connect_options().connect().await.unwrap();
+    run(&mut conn, "DROP SCHEMA IF EXISTS billing CASCADE; DROP SCHEMA IF EXISTS bare CASCADE").await;
+    migrations::run(&mut conn).await.unwrap();
+    if scene == Scene::Grown {
+        grown::grow(cluster, &mut conn, args).await;
+        run(&mut conn, "CHECKPOINT").await;
+    }
+    let mut holder = cluster.connect_options().connect().await.unwrap();
+    if scene == Scene::Snapshot {
+        run(&mut holder, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await;
+        apply_before(&mut conn, args.since).await;
+    }
+    events::fill(&mut conn, 0, args.customers).await;
+    run(&mut conn, "CHECKPOINT").await;
+    if args.statements {
+        let reset = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements; SELECT pg_stat_statements_reset()";
+        run(&mut conn, reset).await;
+    }
+    let processes = match scene {
+        Scene::Workers => vec![worker(cluster, args, 2)],
+        Scene::Processes => vec![worker(cluster, args, 1), worker(cluster, args, 1)],
+        Scene::One | Scene::Snapshot | Scene::Grown => vec![worker(cluster, args, 1)],
+    };
+    let applied = apply(cluster, &mut conn, processes, 10 * args.customers).await;
+    let tenths = applied.tenths.iter().map(|one| format!("{one:.0}")).collect::<Vec<_>>().join(" ");
+    println!("    events a second in each tenth: {tenths}");
+    if args.statements {
+        print_statements(&mut conn, 10 * args.customers).await;
+    }
+    holder.close().await.unwrap();
+    (applied, conn)
+}
+
+/// Events that came and were applied earlier, as far as the queue is concerned.
+async fn apply_before(conn: &mut PgConnection, events: u32) {
+    for first in (0..events).step_by(50_000) {
+        run(
+            conn,
+            format!(
+                "INSERT INTO billing.outbox (event_id, created, type, format, object_type, object_id, customer_id)
+                SELECT 'evt_before_' || n, now(), 'invoice.paid', 'snapshot', 'invoice', 'in_before_' || n, 'cus_before_' || n / 10
+                FROM generate_series({first}, {}) AS n",
+                first + 49_999
+            ),
+        )
+        .await;
+        let done = "UPDATE billing.outbox SET state = 'done', outcome = 'applied', finished_at = clock_timestamp()
+            WHERE state = 'pending'";
+        run(conn, done).await;
+    }
+}
+
+/// Waits until nothing is pending, and ends the processes.
+async fn apply(cluster: &Cluster, conn: &mut PgConnection, mut processes: Vec<Child>, events: u32) -> Applied {
+    let (began, wal_before, commits_before) = (Instant::now(), wal(conn).await, commits(conn).await);
+    let (machine_before, mut worker_cpu) = (machine(), 0.0);
+    let bystander = Bystander::start(cluster, events / 10).await;
+    let pending = "SELECT EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND NOT alone)
+        OR EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND alone)";
+    let mut looks = 0.0;
+    while sqlx::query_scalar(pending).fetch_one(&mut *conn).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        looks += 1.0;
+        let spent: Vec<f64> = processes.iter().filter_map(|child| cpu(child.id().unwrap())).collect();
+        if spent.len() == processes.len() {
+            worker_cpu = spent.iter().sum();
+        }
+    }
+    let (took, machine_cpu) = (began.elapsed(), machine() - machine_before);
+    for child in &mut processes {
+        child.kill().await.unwrap();
+    }
+    let (asked, median) = bystander.asked();
+    drop(bystander);
+    // sessions report what they counted with some delay
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let not_ours = looks + u32::try_from(asked).map_or(0.0, f64::from);
+    let commits = commits(conn).await - commits_before - not_ours;
     // from one tenth of the events done to the next, but for the first, which begins with the process
     let tenths: Vec<f64> = sqlx::query_scalar(
         "SELECT ($1 / 10) / extract(epoch FROM t - lag(t) OVER (ORDER BY t))::float8
         FROM unnest((SELECT percentile_disc(ARRAY[0, .1, .2, .3, .4, .5, .6, .7, .8, .9, 1])
-            WITHIN GROUP (ORDER BY finished_at) FROM billing.outbox)) AS t OFFSET 1",
+            WITHIN GROUP (ORDER BY finished_at) FROM billing.outbox
+            WHERE finished_at > clock_timestamp() - $2 * interval '1 second')) AS t OFFSET 1",
     )
     .bind(f64::from(events))
+    .bind(took.as_secs_f64() + 2.0)
     .fetch_all(&mut *conn)
     .await
     .unwrap();
-    Applied { took, tenths, worker_cpu }
+    let dead = "SELECT coalesce(sum(n_dead_tup), 0)::float8 FROM pg_stat_user_tables
+        WHERE schemaname = 'billing' AND relname LIKE 'outbox%'";
+    Applied {
+        events: f64::from(events),
+        took,
+        tenths,
+        worker_cpu,
+        machine_cpu,
+        wal: wal(conn).await - wal_before,
+        commits,
+        dead: sqlx::query_scalar(dead).fetch_one(&mut *conn).await.unwrap(),
+        bystander: median,
+    }
+}
+/// The statements by the time that they took.
+async fn print_statements(conn: &mut PgConnection, events: u32) {
+    let query =
+        "SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), left(regexp_replace(query, '\\s+', ' ', 'g'), 50)),
+            calls, total_exec_time + total_plan_time, rows::float8
+        FROM pg_stat_statements ORDER BY 3 DESC LIMIT 40";
+    let rows: Vec<(String, i64, f64, f64)> = sqlx::query_as(AssertSqlSafe(query)).fetch_all(conn).await.unwrap();
+    for (name, calls, milliseconds, rows) in rows {
+        println!(
+            "    {name:50} {calls:8} calls {:8.1} µs an event {:6.2} rows",
+            milliseconds * 1e3 / f64::from(events),
+            rows / f64::from(events)
+        );
+    }
 }
 
-fn worker(cluster: &Cluster, args: &Args) -> Child {
+fn worker(cluster: &Cluster, args: &Args, workers: u32) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
     command
         .args(["serve", "--roles", "worker"])
         .env_clear()
         .env("DATABASE_URL", cluster.url())
-        .env("BILLING_SYNC_WORKERS", args.workers.to_string())
+        .env("BILLING_SYNC_WORKERS", workers.to_string())
         .env("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0")
         .stderr(std::process::Stdio::null())
         .kill_on_drop(true);
@@ -137,22 +288,20 @@ fn cpu(pid: u32) -> Option<f64> {
     Some((fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?) / 100.0)
 }
 
+/// Seconds of processor time that the whole machine has used, without those that it waited.
+fn machine() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let fields: Vec<f64> =
+        stat.lines().next().unwrap().split_whitespace().skip(1).map(|field| field.parse().unwrap()).collect();
+    // user, nice and system; then idle and iowait; then the two kinds of interrupts
+    (fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) / 100.0
+}
+
 async fn wal(conn: &mut PgConnection) -> f64 {
     sqlx::query_scalar("SELECT (pg_current_wal_lsn() - '0/0')::float8").fetch_one(conn).await.unwrap()
 }
 
-/// The statements by the time that they took.
-async fn print_statements(conn: &mut PgConnection, events: u32) {
-    let query =
-        "SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), left(regexp_replace(query, '\\s+', ' ', 'g'), 50)),
-            calls, total_exec_time + total_plan_time, rows::float8
-        FROM pg_stat_statements ORDER BY 3 DESC LIMIT 40";
-    let rows: Vec<(String, i64, f64, f64)> = sqlx::query_as(AssertSqlSafe(query)).fetch_all(conn).await.unwrap();
-    for (name, calls, milliseconds, rows) in rows {
-        println!(
-            "    {name:50} {calls:8} calls {:8.1} µs an event {:6.2} rows",
-            milliseconds * 1e3 / f64::from(events),
-            rows / f64::from(events)
-        );
-    }
+async fn commits(conn: &mut PgConnection) -> f64 {
+    let query = "SELECT xact_commit::float8 FROM pg_stat_database WHERE datname = current_database()";
+    sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
 }

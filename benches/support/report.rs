@@ -62,17 +62,17 @@ impl Report {
         self.add(Row { what: what.into(), figure, unit, ceiling: None, aim: aim.into() });
     }
 
-    /// A figure beside a ceiling of the same run in the same unit; the aim is for figure / ceiling.
+    /// A figure beside a ceiling of the same run in the same unit; the aim, if there is one, is for figure / ceiling.
     pub(crate) fn ratio(
         &mut self,
         what: impl Into<String>,
         figure: f64,
         unit: &'static str,
         (ceiling_is, ceiling): (&str, f64),
-        aim: Aim,
+        aim: impl Into<Option<Aim>>,
     ) {
         let ceiling = Some((ceiling_is.to_owned(), ceiling, figure / ceiling));
-        self.add(Row { what: what.into(), figure, unit, ceiling, aim: Some(aim) });
+        self.add(Row { what: what.into(), figure, unit, ceiling, aim: aim.into() });
     }
 
     /// Says it at once, because a benchmark takes long.

@@ -59,24 +59,49 @@ impl From<Row> for Claimed {
 /// Payload bytes in one batch, or one event if it is larger: what is claimed is held in memory several times over.
 const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
-/// Claims up to `limit` fresh events of free lanes, oldest first, for as long as the transaction lives.
+/// How long a delivery may take from the time that its event is due to its commit, and be found at once all the same. One
+/// that takes longer, as behind a lost synchronous standby, is found by the next look for the oldest event.
+const LATE: Duration = Duration::from_secs(10);
+
+/// No fresh event that is pending now was due before this time.
+///
+/// # Errors
+/// Those of the database.
+pub async fn oldest(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- outbox.oldest
+        SELECT least(min(oldest.run_at), statement_timestamp() - $1::interval) AS "at!"
+        FROM billing.lanes AS lane
+        CROSS JOIN LATERAL (
+            SELECT o.run_at FROM billing.outbox AS o
+            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending' AND NOT o.alone
+            ORDER BY o.run_at LIMIT 1
+        ) AS oldest"#,
+        interval(LATE)
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Claims up to `limit` fresh events of free lanes that were due at `since` or later, oldest first, for as long as the
+/// transaction lives.
 ///
 /// The time is asked in a sub-select, once, so that the index ends the search where the due events end.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn batch(conn: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, sqlx::Error> {
+pub async fn batch(conn: &mut PgConnection, limit: i64, since: OffsetDateTime) -> Result<Vec<Claimed>, sqlx::Error> {
     sqlx::query_as!(
         Row,
         r#"-- outbox.claim
         WITH claimed AS MATERIALIZED (
             SELECT due.*
-            FROM unnest(billing.claim_lanes($1)) AS claimed (lane)
+            FROM unnest(billing.claim_lanes($1, $3)) AS claimed (lane)
             CROSS JOIN LATERAL (
                 SELECT event_id, created, type, format, object_type, object_id, account, livemode, run_at
                 FROM billing.outbox AS o
                 WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = claimed.lane
-                    AND state = 'pending' AND NOT alone AND run_at <= (SELECT clock_timestamp())
+                    AND state = 'pending' AND NOT alone AND run_at BETWEEN $3 AND (SELECT clock_timestamp())
                 ORDER BY run_at, event_id
                 LIMIT $1
                 FOR UPDATE SKIP LOCKED
@@ -100,7 +125,8 @@ pub async fn batch(conn: &mut PgConnection, limit: i64) -> Result<Vec<Claimed>, 
         FROM sized
         WHERE place = 1 OR bytes IS NULL OR bytes <= $2"#,
         limit,
-        MAX_BATCH_BYTES
+        MAX_BATCH_BYTES,
+        since
     )
     .fetch_all(conn)
     .await
@@ -228,11 +254,12 @@ pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64
     Ok(fresh + pulled.execute(conn).await?.rows_affected())
 }
 
-/// How long until the next pending event is due; `None` where none is pending. Zero or less: it is due.
+/// How long until the next pending event is due, of fresh ones that are not due before `since`; `None` where none is
+/// pending. Zero or less: it is due.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx::Error> {
+pub async fn next_due(conn: &mut PgConnection, since: OffsetDateTime) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         "-- outbox.next_due
         SELECT extract(epoch FROM LEAST(
@@ -242,10 +269,11 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
             CROSS JOIN LATERAL (
                 SELECT o.run_at FROM billing.outbox AS o
                 WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number
-                    AND o.state = 'pending' AND NOT o.alone
+                    AND o.state = 'pending' AND NOT o.alone AND o.run_at >= $1
                 ORDER BY o.run_at LIMIT 1
             ) AS next)
-        ) - clock_timestamp())::float8"
+        ) - clock_timestamp())::float8",
+        since
     )
     .fetch_one(conn)
     .await?;

@@ -61,7 +61,7 @@ impl Worker {
         let batch_id = Uuid::new_v4();
         let mut tx = begin_batch(&self.context).await?;
         let limit = i64::try_from(self.context.config.batch_size).unwrap_or(i64::MAX);
-        let events = claim::batch(&mut tx, limit).await?;
+        let events = claim::batch(&mut tx, limit, self.since.at()).await?;
         if events.is_empty() {
             return Ok(Round::Idle);
         }

@@ -19,6 +19,7 @@ pub mod rebuild;
 mod reproject;
 mod resolve;
 mod settings;
+mod since;
 mod told;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use self::failure::Failure;
 use self::settings::Watch;
+use self::since::Since;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database;
@@ -131,6 +133,8 @@ pub struct Worker {
     owed: Vec<Attempt>,
     /// When it last looked for what waits longer than it can.
     looked: Option<Instant>,
+    /// From when on it looks for fresh events.
+    since: Since,
 }
 
 /// How far a round got.
@@ -145,7 +149,7 @@ enum Round {
 impl Worker {
     /// A worker.
     pub fn new(context: Context) -> Self {
-        Self { context: Arc::new(context), owed: Vec::new(), looked: None }
+        Self { context: Arc::new(context), owed: Vec::new(), looked: None, since: Since::unknown() }
     }
 
     /// Works until `shutdown`; a batch at work is finished first.
@@ -191,6 +195,7 @@ impl Worker {
         while !shutdown.is_cancelled() {
             // in turns, so that neither a flood of fresh events nor many retries starve the others, nor those that failed
             // for another event of their batch
+            self.step(Self::look_for_oldest).await?;
             let batch = self.step(Self::try_batch).await?;
             let untried = self.step(async |worker| worker.try_alone(Next::Untried).await).await?;
             let alone = self.step(async |worker| worker.try_alone(Next::Any).await).await?;
@@ -243,6 +248,16 @@ impl Worker {
         Ok(())
     }
 
+    /// Finds out from when on to look for fresh events.
+    async fn look_for_oldest(&mut self) -> Result<(), Failure> {
+        if self.since.is_old() {
+            let began = Instant::now();
+            let oldest = claim::oldest(&mut *self.context.pool.acquire().await?).await?;
+            self.since = Since::found(oldest, began);
+        }
+        Ok(())
+    }
+
     /// The time to sleep: until the next retry is due, at most the poll interval, which also covers lost wake-ups.
     async fn until_next_due(&mut self) -> Duration {
         let poll = self.context.config.poll_interval;
@@ -256,7 +271,7 @@ impl Worker {
 
     async fn next_due(&mut self) -> Result<Option<Duration>, Failure> {
         let mut conn = self.context.pool.acquire().await?;
-        let event = claim::next_due(&mut conn).await?;
+        let event = claim::next_due(&mut conn, self.since.at()).await?;
         let job = jobs::claim::next_due(&mut conn, &[jobs::Kind::Reproject]).await?;
         Ok(event.into_iter().chain(job).min())
     }

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use billing_sync::database::{self, Session};
 use billing_sync::domain::object::ObjectKey;
 use billing_sync::mirror::echo;
 use billing_sync::mirror::merge::{Incoming, Nested};
 use billing_sync::outbox::claim;
+use billing_sync::worker::{Context, Worker};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::app::TestApp;
 use crate::support::events::{START, customer, event, price, subscription};
@@ -29,7 +32,7 @@ fn of_many_customers() -> Vec<Value> {
 
 /// The customers of a claimed batch, and how many events it has.
 async fn claimed(conn: &mut PgConnection, limit: i64) -> (BTreeSet<String>, usize) {
-    let events = claim::batch(conn, limit).await.unwrap();
+    let events = claim::batch(conn, limit, OffsetDateTime::UNIX_EPOCH).await.unwrap();
     (events.iter().filter_map(|event| event.object_id.clone()).collect(), events.len())
 }
 
@@ -126,5 +129,91 @@ async fn a_copy_of_what_has_changed_meanwhile_is_not_confirmed() {
     let events = "SELECT event_id FROM billing.stripe_objects WHERE object_id = 'price_basic'";
     assert_eq!(app.text(events).await.as_deref(), Some("evt_2"));
     drop(conn);
+    app.finish().await;
+}
+
+/// Index entries of pending events that were read so far, as sessions reported that have ended.
+async fn entries_read(app: &TestApp) -> i64 {
+    let read = "SELECT sum(i.idx_tup_read)::text FROM pg_stat_user_indexes AS i
+        JOIN pg_inherits AS h ON h.inhrelid = i.indexrelid WHERE h.inhparent = 'billing.outbox_pending'::regclass";
+    app.text(read).await.unwrap().parse().unwrap()
+}
+
+/// A dump or a long report holds a snapshot, so that the index keeps what was settled since.
+#[tokio::test]
+async fn what_was_settled_while_a_snapshot_is_held_is_not_read_again_with_each_batch() {
+    const SETTLED: i64 = 400;
+    let app = TestApp::start().await;
+    let names: Vec<String> = (0..SETTLED).map(|n| format!("cus_{n}")).collect();
+    let events: Vec<Value> = (0..)
+        .zip(&names)
+        .map(|(n, name)| event(&format!("evt_{n}"), "customer.created", n, &customer(name, "Ada"), None))
+        .collect();
+    app.enqueue(events.iter()).await;
+    app.execute("UPDATE billing.outbox SET run_at = run_at - interval '1 hour'").await;
+    app.execute("VACUUM billing.outbox").await;
+    let mut holder = app.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    sqlx::raw_sql("SELECT 1").execute(&mut *holder).await.unwrap();
+    app.drain().await;
+    let before = entries_read(&app).await;
+
+    let own = database::pool(&app.database.options, Session::BACKGROUND, 4, Duration::from_secs(5));
+    let mut worker = Worker::new(Context { pool: own.clone(), ..app.context.clone() });
+    let never = CancellationToken::new();
+    let batches = 20;
+    for n in 0..batches {
+        app.deliver(&event(&format!("evt_later_{n}"), "customer.updated", 1000 + n, &customer("cus_1", "Bea"), None))
+            .await;
+        worker.drain(&never).await.unwrap();
+    }
+    own.close().await;
+    assert_eq!(
+        app.text("SELECT count(*)::text FROM billing.outbox WHERE state = 'done'").await,
+        Some("420".to_owned())
+    );
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let read = entries_read(&app).await - before;
+    // a look for the oldest event reads them once, and there is one a second at most
+    assert!(read > SETTLED && read < SETTLED * batches / 2, "{read} entries for {batches} batches");
+    holder.rollback().await.unwrap();
+    app.finish().await;
+}
+
+async fn until_done(app: &TestApp, event_id: &str) {
+    let query = "SELECT EXISTS (SELECT FROM billing.outbox WHERE event_id = $1 AND state = 'done')";
+    for _ in 0..500 {
+        if sqlx::query_scalar(query).bind(event_id).fetch_one(&app.pool).await.unwrap() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{event_id} is not done after 10 s");
+}
+
+/// Its delivery took long, as behind a standby that was lost: it was due long before it could be seen.
+#[tokio::test]
+async fn an_event_that_becomes_visible_late_is_applied_all_the_same() {
+    let app = TestApp::start().await;
+    app.deliver(&event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
+    let (_wake, woken) = tokio::sync::watch::channel(());
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(Worker::new(app.context.clone()).run(woken, shutdown.clone()));
+    until_done(&app, "evt_1").await;
+    let mut late = app.pool.begin().await.unwrap();
+    app.deliver(&event("evt_2", "customer.updated", 1, &customer("cus_1", "Bea"), None)).await;
+    sqlx::raw_sql(
+        "INSERT INTO billing.events SELECT 'evt_3', created, payload FROM billing.events WHERE event_id = 'evt_1';
+        INSERT INTO billing.outbox (event_id, created, type, format, object_type, object_id, customer_id, run_at)
+        SELECT 'evt_3', created, type, format, object_type, object_id, customer_id, run_at - interval '1 hour'
+        FROM billing.outbox WHERE event_id = 'evt_1'",
+    )
+    .execute(&mut *late)
+    .await
+    .unwrap();
+    until_done(&app, "evt_2").await;
+    late.commit().await.unwrap();
+    until_done(&app, "evt_3").await;
+    shutdown.cancel();
+    running.await.unwrap();
     app.finish().await;
 }

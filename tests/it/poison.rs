@@ -9,6 +9,7 @@ use billing_sync::outbox::claim;
 use billing_sync::projection::graph::Graph;
 use billing_sync::projection::{self, CustomerRows, Rules};
 use serde_json::json;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::support::app::TestApp;
@@ -153,7 +154,7 @@ async fn the_batch_of_a_dead_worker_is_tried_one_by_one() {
     let app = TestApp::start().await;
     app.deliver_customers(&["cus_1", "cus_2"]).await;
     let mut tx = app.pool.begin().await.unwrap();
-    let claimed = claim::batch(&mut tx, 100).await.unwrap();
+    let claimed = claim::batch(&mut tx, 100, OffsetDateTime::UNIX_EPOCH).await.unwrap();
     let keys: Vec<_> = claimed.into_iter().map(|event| event.key).collect();
     let mut other = app.pool.acquire().await.unwrap();
     claim::note_batch(&mut other, Uuid::nil(), &keys).await.unwrap();
@@ -265,7 +266,7 @@ async fn a_batch_is_bounded_in_bytes_too() {
         app.deliver(&event(&format!("evt_{number:02}"), "customer.updated", number, &big, None)).await;
     }
     let mut tx = app.pool.begin().await.unwrap();
-    let claimed = claim::batch(&mut tx, 100).await.unwrap();
+    let claimed = claim::batch(&mut tx, 100, OffsetDateTime::UNIX_EPOCH).await.unwrap();
     assert!((5..10).contains(&claimed.len()), "{} events of 0.9 MB", claimed.len());
     drop(tx);
     app.drain().await;

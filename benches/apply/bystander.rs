@@ -1,0 +1,43 @@
+//! Another user of the database, who looks one row up by its key, again and again.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use billing_sync::embedded::Cluster;
+use sqlx::ConnectOptions;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Asks until it is dropped.
+pub(crate) struct Bystander {
+    times: Arc<Mutex<Vec<Duration>>>,
+    _asking: AbortOnDropHandle<()>,
+}
+
+impl Bystander {
+    /// Asks for the subscription of one of so many customers, 50 times a second.
+    pub(crate) async fn start(cluster: &Cluster, customers: u32) -> Self {
+        let mut conn = cluster.connect_options().connect().await.unwrap();
+        let times = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&times);
+        let asking = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let (id, began) = (format!("sub_{}", fastrand::u32(0..customers)), Instant::now());
+                sqlx::query("SELECT * FROM billing.subscriptions WHERE account = '' AND stripe_subscription_id = $1")
+                    .bind(id)
+                    .fetch_optional(&mut conn)
+                    .await
+                    .unwrap();
+                noted.lock().unwrap().push(began.elapsed());
+            }
+        });
+        Self { times, _asking: AbortOnDropHandle::new(asking) }
+    }
+
+    /// How often it asked, and the median of what that took.
+    pub(crate) fn asked(&self) -> (usize, Duration) {
+        let mut times = self.times.lock().unwrap().clone();
+        times.sort_unstable();
+        (times.len(), times.get(times.len() / 2).copied().unwrap_or_default())
+    }
+}

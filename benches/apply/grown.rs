@@ -1,0 +1,73 @@
+//! An installation that has been at work for long: many customers, and the events that made them, in the archive.
+
+use billing_sync::embedded::Cluster;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::support::run;
+use super::{Args, events, worker};
+
+/// Customers that are made by events; the rest are copies of their rows.
+const MADE: u32 = 5_000;
+
+/// Their first number: the copies differ in the digits before the last four.
+const FIRST: u32 = 1_000_000;
+
+/// The tables that grow with customers and events.
+const TABLES: [&str; 10] = [
+    "events",
+    "outbox",
+    "stripe_objects",
+    "billing_contacts",
+    "subscriptions",
+    "row_changes",
+    "invoice_facts",
+    "subscription_timeline",
+    "subscription_limits",
+    "workspaces",
+];
+
+/// Lets a worker make some customers, and copies all that came of them under other ids.
+pub(crate) async fn grow(cluster: &Cluster, conn: &mut PgConnection, args: &Args) {
+    events::fill(conn, FIRST, MADE).await;
+    super::apply(cluster, conn, vec![worker(cluster, args, 2)], 10 * MADE).await;
+    for table in TABLES {
+        let copy = statement(conn, table).await;
+        for number in 1..args.grown / MADE {
+            run(conn, copy.replace("{number}", &number.to_string())).await;
+        }
+    }
+    run(conn, "VACUUM ANALYZE").await;
+}
+
+/// Copies the rows that a worker made; `{number}` stands for that of the copy.
+async fn statement(conn: &mut PgConnection, table: &str) -> String {
+    let columns: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(
+        "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute AS a
+        WHERE a.attrelid = ('billing.' || $1)::regclass AND a.attnum > 0 AND NOT a.attisdropped
+            AND a.attidentity = '' AND a.attgenerated = ''",
+    ))
+    .bind(table)
+    .fetch_all(conn)
+    .await
+    .unwrap();
+    let renamed = |text: &str| format!("replace({text}, '_100', '_' || (100 + {{number}}))");
+    let (mut values, mut is_copy) = (Vec::new(), Vec::new());
+    for (name, kind) in &columns {
+        values.push(match kind.as_str() {
+            "text" => renamed(name),
+            "text[]" => format!("string_to_array({}, ',')", renamed(&format!("array_to_string({name}, ',')"))),
+            "uuid" => format!("md5({name}::text || {{number}})::uuid"),
+            _ => name.clone(),
+        });
+        if matches!(kind.as_str(), "text" | "text[]") {
+            is_copy.push(format!("{name}::text LIKE '%\\_100____%'"));
+        }
+    }
+    let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+    let made = format!("SELECT * FROM billing.{table} WHERE {}", is_copy.join(" OR "));
+    format!(
+        "INSERT INTO billing.{table} ({}) SELECT {} FROM ({made}) AS made ON CONFLICT DO NOTHING",
+        names.join(", "),
+        values.join(", ")
+    )
+}

@@ -1,0 +1,96 @@
+//! From the delivery of an event until its rows are visible, at a rate that the service is offered whatever becomes of it.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::task::JoinSet;
+
+use super::load::{Events, open_loop, percentile, schedule};
+use super::service::Service;
+use super::support::report::Aim;
+use super::{Bench, MANY, month};
+
+/// Events a second.
+const RATE: f64 = 2000.0;
+
+/// Every so many events one is watched from outside.
+const WATCHED: usize = 100;
+
+/// Pause between two looks at a watched event.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How long after the last answer nothing may be pending any more.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Time after which the process that had the load has nothing to do.
+const SETTLED: Duration = Duration::from_secs(2);
+
+pub(crate) async fn measure(bench: &mut Bench) {
+    bench.begin_anew().await;
+    let time = 4 * bench.time;
+    let due = schedule(RATE, time);
+    let customers = u32::try_from(due.len() / 10 + 1).unwrap();
+    let events = Events::of(customers);
+    let service = Service::start(&bench.cluster.url(), None);
+    let target = service.target();
+    let began = Instant::now();
+    let texts = month::events(0, customers);
+    let watched = due.iter().copied().zip(texts).step_by(WATCHED).map(|(due, text)| (due, id(&text))).collect();
+    let pool = PgPoolOptions::new().max_connections(8).connect_with(bench.cluster.connect_options()).await.unwrap();
+    let watching = tokio::spawn(watch(pool, watched, began));
+    let load = move || open_loop(&target, &events, MANY, &due, began);
+    let acknowledged = tokio::task::spawn_blocking(load).await.unwrap();
+    tokio::time::sleep(GRACE).await;
+    let pending = "SELECT count(*)::float8 FROM billing.outbox WHERE state = 'pending'";
+    let pending = number(bench, pending).await;
+    let seen = watching.await.unwrap();
+    let report = &mut bench.report;
+    report.figure("offered, all roles", acknowledged.rate(), "events/s", None);
+    let ack = acknowledged.percentile(0.99);
+    report.figure("p50 of the answer, 2,000/s, all roles", acknowledged.percentile(0.5), "ms", None);
+    report.figure("p99 of the answer, 2,000/s, all roles", ack, "ms", None);
+    let p99 = "SELECT 1e3 * percentile_disc(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at - received_at))::float8
+        FROM billing.outbox WHERE state = 'done'";
+    let p99 = number(bench, p99).await;
+    bench.report.ratio("p99 from stored to applied", p99, "ms", ("p99 of the answer", ack), Aim::AtMost(10.0));
+    let outside = percentile(&seen, 0.99);
+    let looks = ("p99 of the answer", ack);
+    bench.report.ratio("the same, of events seen from outside", outside, "ms", looks, Aim::AtMost(10.0));
+    bench.report.figure("pending 1 s after the last answer", pending, "events", Aim::AtMost(0.0));
+    tokio::time::sleep(SETTLED).await;
+    bench.report.figure("resident memory, after this load", service.memory(), "MB", Aim::AtMost(64.0));
+}
+
+async fn number(bench: &mut Bench, query: &'static str) -> f64 {
+    sqlx::query_scalar(query).fetch_one(&mut bench.conn).await.unwrap()
+}
+
+/// For each watched event, in milliseconds by the database's clock, how long after it was stored another session saw that it
+/// is applied: `finished_at` is written a moment before the commit. Sorted.
+async fn watch(pool: PgPool, events: Vec<(Duration, String)>, began: Instant) -> Vec<f64> {
+    let mut looks = JoinSet::new();
+    for (due, id) in events {
+        tokio::time::sleep((began + due).saturating_duration_since(Instant::now())).await;
+        looks.spawn(look(pool.clone(), id));
+    }
+    let mut seen = looks.join_all().await;
+    seen.sort_unstable_by(f64::total_cmp);
+    seen
+}
+
+async fn look(pool: PgPool, id: String) -> f64 {
+    let done = "SELECT 1e3 * extract(epoch FROM clock_timestamp() - received_at)::float8 FROM billing.outbox
+        WHERE event_id = $1 AND state = 'done'";
+    loop {
+        if let Some(seen) = sqlx::query_scalar(done).bind(&id).fetch_optional(&pool).await.unwrap() {
+            return seen;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn id(text: &str) -> String {
+    let event: serde_json::Value = serde_json::from_str(text).unwrap();
+    event["id"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,211 @@
+//! The load generator: signed events over keep-alive connections of HTTP/1.1, each driven by a thread of its own.
+//!
+//! Threads that block cost less processor time than an event loop here, and they wake within 0.1 ms of the time at which a
+//! request is due. Generator and server share a machine, so both count.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use billing_sync::clock;
+use billing_sync::config::secret::WebhookSecret;
+use billing_sync::receiver::signature::sign;
+
+use super::month;
+
+/// An answer that takes longer ends the benchmark.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Events in the order of their delivery, made as they are taken.
+pub(crate) struct Events(Mutex<Box<dyn Iterator<Item = (usize, String)> + Send>>);
+
+impl Events {
+    /// Those of so many customers, ten each.
+    pub(crate) fn of(customers: u32) -> Self {
+        Self(Mutex::new(Box::new(month::events(0, customers).enumerate())))
+    }
+
+    fn next(&self) -> Option<(usize, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}
+
+/// Where requests go, and what signs them.
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: &'static str,
+    pub(crate) secret: WebhookSecret,
+}
+
+/// What a run came to.
+pub(crate) struct Outcome {
+    /// Answered 200.
+    pub(crate) accepted: usize,
+    pub(crate) took: Duration,
+    /// Sorted.
+    latencies: Vec<Duration>,
+}
+
+impl Outcome {
+    pub(crate) fn rate(&self) -> f64 {
+        self.accepted as f64 / self.took.as_secs_f64()
+    }
+
+    /// The latency that this share of the requests does not exceed, in milliseconds.
+    pub(crate) fn percentile(&self, share: f64) -> f64 {
+        percentile(&self.latencies, share).as_secs_f64() * 1e3
+    }
+}
+
+/// The value at a rank of sorted values: exact, nothing is put into buckets.
+pub(crate) fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+/// Each connection sends its next event as soon as the last one is answered, for `time` or until no event is left.
+pub(crate) fn closed_loop(target: &Target, events: &Events, connections: usize, time: Duration) -> Outcome {
+    let began = Instant::now();
+    drive(target, events, connections, began, |_| (began.elapsed() < time).then(Instant::now))
+}
+
+/// Event `n` is due at `began + due[n]`, whatever became of those before it. A latency counts from that time: where all
+/// connections wait for answers, the request waits for one of them, and its waiting counts.
+pub(crate) fn open_loop(
+    target: &Target,
+    events: &Events,
+    connections: usize,
+    due: &[Duration],
+    began: Instant,
+) -> Outcome {
+    drive(target, events, connections, began, |index| {
+        let due = began + *due.get(index)?;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        Some(due)
+    })
+}
+
+/// Times at which requests are due: `rate` a second on average, at random and independent of each other, as
+/// `pgbench --rate` makes them.
+pub(crate) fn schedule(rate: f64, time: Duration) -> Vec<Duration> {
+    let mut dice = fastrand::Rng::with_seed(1);
+    let mut at = 0.0;
+    std::iter::from_fn(|| {
+        at -= (1.0 - dice.f64()).ln() / rate;
+        (at < time.as_secs_f64()).then(|| Duration::from_secs_f64(at))
+    })
+    .collect()
+}
+
+/// Sends events over connections. `wait` waits until the event is to be sent and says from when its latency counts; `None`
+/// ends the run.
+fn drive(
+    target: &Target,
+    events: &Events,
+    connections: usize,
+    began: Instant,
+    wait: impl Fn(usize) -> Option<Instant> + Sync,
+) -> Outcome {
+    let run = || {
+        let mut connection = Connection::open(target.address).unwrap();
+        let (mut accepted, mut latencies) = (0, Vec::new());
+        // made before it is due: the time that this takes is the generator's
+        while let Some((index, body)) = events.next() {
+            let request = request(target, &body);
+            let Some(since) = wait(index) else { break };
+            let status = connection.exchange(&request).unwrap();
+            latencies.push(since.elapsed());
+            accepted += usize::from(status == 200);
+        }
+        (accepted, latencies)
+    };
+    let done: Vec<(usize, Vec<Duration>)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..connections).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let took = began.elapsed();
+    let accepted = done.iter().map(|(accepted, _)| accepted).sum();
+    let mut latencies: Vec<Duration> = done.into_iter().flat_map(|(_, latencies)| latencies).collect();
+    latencies.sort_unstable();
+    Outcome { accepted, took, latencies }
+}
+
+/// Head and body in one piece, so that they are one write.
+fn request(target: &Target, body: &str) -> Vec<u8> {
+    let Target { address, path, secret } = target;
+    let signature = sign(secret, clock::now().unix_timestamp(), body.as_bytes());
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n\
+         Accept: */*\r\nContent-Type: application/json; charset=utf-8\r\nStripe-Signature: {signature}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// One connection; opened again where the server closed it after an answer.
+pub(crate) struct Connection {
+    address: SocketAddr,
+    stream: Option<TcpStream>,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { address, stream: Some(connect(address)?), received: Vec::new() })
+    }
+
+    /// Sends one request and reads its answer to the end.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> io::Result<u16> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => connect(self.address)?,
+        };
+        stream.write_all(request)?;
+        self.received.clear();
+        let mut buffer = [0; 4096];
+        loop {
+            let read = stream.read(&mut buffer)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.received.extend_from_slice(&buffer[..read]);
+            if let Some(answer) = Answer::whole(&self.received) {
+                if !answer.closes {
+                    self.stream = Some(stream);
+                }
+                return Ok(answer.status);
+            }
+        }
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+/// What is read of an answer.
+struct Answer {
+    status: u16,
+    closes: bool,
+}
+
+impl Answer {
+    /// `None` until all of it is there.
+    fn whole(received: &[u8]) -> Option<Self> {
+        let end = received.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        let head = std::str::from_utf8(&received[..end]).unwrap().to_ascii_lowercase();
+        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let length: usize = header("content-length:").expect("an answer of known length").parse().unwrap();
+        if received.len() < end + length {
+            return None;
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Some(Self { status, closes: header("connection:") == Some("close") })
+    }
+}

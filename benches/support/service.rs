@@ -1,0 +1,89 @@
+//! The real binary, as a process of its own that is killed when its value goes.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use billing_sync::config::secret::WebhookSecret;
+
+use super::load::{Connection, Target};
+
+const SECRET: &str = "whsec_bench";
+
+/// A process that is longer in starting ends the benchmark.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// `billing-sync serve`.
+pub(crate) struct Service {
+    child: Child,
+    webhooks: SocketAddr,
+    /// From its start to the first 200 of `/readyz`.
+    pub(crate) ready_after: Duration,
+}
+
+impl Service {
+    /// Starts it with the default settings, in these roles or in all, and waits until it is ready.
+    pub(crate) fn start(url: &str, roles: Option<&str>) -> Self {
+        let (webhooks, ops) = (free_address(), free_address());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
+        command
+            .arg("serve")
+            .env_clear()
+            .env("DATABASE_URL", url)
+            .env("STRIPE_WEBHOOK_SECRET", SECRET)
+            .env("BILLING_SYNC_LISTEN", webhooks.to_string())
+            .env("BILLING_SYNC_OPS_LISTEN", ops.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(roles) = roles {
+            command.args(["--roles", roles]);
+        }
+        let began = Instant::now();
+        let child = command.spawn().unwrap();
+        while !is_ready(ops) {
+            assert!(began.elapsed() < START_LIMIT, "billing-sync is not ready");
+            thread::sleep(Duration::from_micros(200));
+        }
+        Self { child, webhooks, ready_after: began.elapsed() }
+    }
+
+    /// Where its events go.
+    pub(crate) fn target(&self) -> Target {
+        Target { address: self.webhooks, path: "/webhooks/stripe", secret: WebhookSecret::new(SECRET).unwrap() }
+    }
+
+    /// Its resident memory, in MB.
+    pub(crate) fn memory(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1000.0
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is_ready(ops: SocketAddr) -> bool {
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: {ops}\r\n\r\n");
+    Connection::open(ops)
+        .and_then(|mut connection| connection.exchange(request.as_bytes()))
+        .is_ok_and(|status| status == 200)
+}
+
+/// An address whose port was free a moment ago. It lies below the ports that the system gives to clients: one of those
+/// could connect to itself while the process has not bound it yet.
+pub(crate) fn free_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(20_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
