@@ -69,7 +69,7 @@ const LATE: Duration = Duration::from_secs(10);
 /// Those of the database.
 pub async fn oldest(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"-- outbox.oldest
+        r#"-- outbox.oldest_due
         SELECT least(min(oldest.run_at), statement_timestamp() - $1::interval) AS "at!"
         FROM billing.lanes AS lane
         CROSS JOIN LATERAL (

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use billing_sync::embedded::Cluster;
+use billing_sync::embedded::{Cluster, EmbeddedError};
 use billing_sync::migrations;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use tempfile::TempDir;
@@ -27,14 +27,19 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::try_start(settings).await.unwrap()
+    }
+
+    /// The same, for settings with which not every server starts.
+    pub(super) async fn try_start(settings: &[(&str, &str)]) -> Result<Self, EmbeddedError> {
         // as root the server runs as another user, who has to pass
         let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
         let mut options = cluster::options(dir.path());
         options.settings.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let cluster = Cluster::start(&options).await.unwrap();
+        let cluster = Cluster::start(&options).await?;
         let mut conn = cluster.connect_options().connect().await.unwrap();
         migrations::run(&mut conn).await.unwrap();
-        Self { conn, cluster, _dir: dir }
+        Ok(Self { conn, cluster, _dir: dir })
     }
 
     /// Changes a setting of the whole server, also in sessions that there are.

@@ -1,6 +1,7 @@
 //! PostgreSQL as operators set it up: odd defaults, read-only servers, full disks, lost standbys and vanished hosts.
 
 mod bounds;
+mod costs;
 mod cut_off;
 mod disk;
 mod encoding;

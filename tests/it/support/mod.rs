@@ -6,5 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod egress;
 pub(crate) mod events;
 pub(crate) mod fetching;
+#[path = "../../support/month.rs"]
+pub(crate) mod month;
 pub(crate) mod process;
 pub(crate) mod stripe;
