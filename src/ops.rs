@@ -96,7 +96,7 @@ impl Ops {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let pool = |idle| database::pool_with(options, Session::OPS, OF_EACH, ACQUIRE_TIMEOUT, idle);
+        let pool = |idle| database::pool_with(options, Session::OPS, OF_EACH, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
         let (probes, scrapes) = (pool(Idle::Kept), pool(Idle::GivenUp(shortage)));
         let (readiness, rendering) = (AtOnce::default(), AtOnce::default());
         let state = State { probes, scrapes, receiver, registry, readiness, rendering };

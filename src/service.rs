@@ -34,7 +34,7 @@ use crate::metrics::connections::ListenerName;
 use crate::metrics::instance::Instance;
 use crate::ops::Ops;
 use crate::outbox::upkeep;
-use crate::receiver::Receiver;
+use crate::receiver::{self, Receiver};
 use crate::reconcile::Reconcile;
 use crate::reconcile::rounds::Rounds;
 use crate::renewals::scheduler::Scheduler;
@@ -301,7 +301,8 @@ async fn bind_receiver(
     metrics: Arc<Instance>,
 ) -> Result<Receiver, StartError> {
     let session = Session::receiver(config.store_timeout);
-    let pool = database::pool_with(options, session, connections::OF_RECEIVER, ACQUIRE_TIMEOUT, Idle::Kept);
+    let (size, unchecked) = (connections::OF_RECEIVER, receiver::UNCHECKED);
+    let pool = database::pool_with(options, session, size, ACQUIRE_TIMEOUT, Idle::Kept, unchecked);
     let bound = Receiver::bind(config, pool, metrics).await;
     bound.map_err(|error| StartError::Listen { address: config.listen, error })
 }
@@ -309,7 +310,7 @@ async fn bind_receiver(
 /// The connections of a part that works in the background.
 fn background(options: &PgConnectOptions, connections: u32, shortage: &Shortage) -> PgPool {
     let idle = Idle::GivenUp(shortage.clone());
-    database::pool_with(options, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT, idle)
+    database::pool_with(options, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT, idle, Duration::ZERO)
 }
 
 /// Where a listener is reached from its own machine: an address that says "all interfaces" cannot be connected to

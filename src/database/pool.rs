@@ -1,7 +1,7 @@
 //! Pools: each part of a process has one, so that a busy part cannot keep another from working.
 //!
-//! A connection is set up when it is made, and checked each time before it is handed out: what the check refuses is closed
-//! and replaced at once. It comes back only when the server has answered all that was sent on it, and is not used again where
+//! A connection is set up when it is made, and checked before it is handed out: what the check refuses is closed and replaced
+//! at once. A pool may leave the check out for connections that have just been used. It comes back only when the server has answered all that was sent on it, and is not used again where
 //! it is still in a transaction.
 
 use std::sync::Arc;
@@ -32,16 +32,18 @@ pub enum Idle {
 
 /// A pool that connects when it is first used, and again after every loss. Waits for a connection for `acquire_timeout`.
 pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acquire_timeout: Duration) -> PgPool {
-    pool_with(options, session, connections, acquire_timeout, Idle::Closed)
+    pool_with(options, session, connections, acquire_timeout, Idle::Closed, Duration::ZERO)
 }
 
-/// The same, with a choice of what becomes of idle connections.
+/// The same, with a choice of what becomes of idle connections, and of how soon after its last use a connection is handed out
+/// without the check. That is for users that send no `BEGIN` and repeat a statement whose connection was lost.
 pub fn pool_with(
     options: &PgConnectOptions,
     session: Session,
     connections: u32,
     acquire_timeout: Duration,
     idle: Idle,
+    unchecked: Duration,
 ) -> PgPool {
     // so that there is as much time for the new connection
     let check_limit = CHECK_LIMIT.min(acquire_timeout / 2);
@@ -56,7 +58,9 @@ pub fn pool_with(
         .after_connect(move |conn, _| Box::pin(async move { session.set_up(conn).await }))
         // the check below is a question of its own
         .test_before_acquire(false)
-        .before_acquire(move |conn, _| Box::pin(async move { Ok(is_usable(conn, check_limit).await) }))
+        .before_acquire(move |conn, known| {
+            Box::pin(async move { Ok(known.idle_for < unchecked || is_usable(conn, check_limit).await) })
+        })
         .after_release(move |conn, _| {
             let (asked, turn, shortage) = (Arc::clone(&asked), Arc::clone(&turn), shortage.clone());
             Box::pin(async move { Ok(is_answered(conn, &asked, &turn).await && !shortage.is_on()) })

@@ -27,6 +27,13 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How often an INSERT is repeated that the making of a partition overtook: each of the two tables makes up to 16 months.
 const MOST_MOVES: u32 = 32;
 
+/// A connection that was used so recently is used again without a check, which would be a round trip before each INSERT of a
+/// busy receiver. Should it be lost all the same, the INSERT is repeated on another one.
+pub const UNCHECKED: Duration = Duration::from_millis(100);
+
+/// How often an INSERT is repeated whose connection is lost: each of the two connections may be.
+const MOST_LOSSES: u32 = 2;
+
 /// What became of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -120,11 +127,15 @@ impl Batch {
     /// Stores the events and answers everybody who waits; true when something new was stored.
     async fn store(self, pool: PgPool, store_timeout: Duration) -> bool {
         let Self { events, waiting } = self;
-        let (verdicts, error) = match store(&events, &pool, Instant::now() + store_timeout).await {
-            Ok(verdicts) => (verdicts, None),
-            Err(error) => (vec![Verdict::Unavailable; events.len()], Some(error)),
-        };
-        let any_stored = verdicts.contains(&Verdict::Stored);
+        let (Stored { verdicts, is_repeated }, error) =
+            match store(&events, &pool, Instant::now() + store_timeout).await {
+                Ok(stored) => (stored, None),
+                Err(error) => {
+                    (Stored { verdicts: vec![Verdict::Unavailable; events.len()], is_repeated: false }, Some(error))
+                }
+            };
+        // the answer to a commit may be what was lost: then the repetition finds its own events
+        let any_stored = is_repeated || verdicts.contains(&Verdict::Stored);
         for (verdict, waiting) in verdicts.into_iter().zip(waiting) {
             answer(verdict, waiting);
         }
@@ -182,24 +193,36 @@ async fn acquire(pool: &PgPool, deadline: Instant) -> Result<PoolConnection<Post
     }
 }
 
-/// One verdict for each event, in their order.
-async fn store(events: &[Incoming], pool: &PgPool, deadline: Instant) -> Result<Vec<Verdict>, StoreError> {
-    let mut conn = acquire(pool, deadline).await?;
-    match insert(&mut conn, events, deadline).await {
-        Err(InsertError::Data(error)) => {
-            tracing::warn!(events = events.len(), error = %error, "an event fails its batch: storing one by one");
-            store_singly(events, &mut conn, deadline).await
-        }
-        verdicts => Ok(verdicts?),
+/// What became of a batch.
+struct Stored {
+    /// One for each event, in their order.
+    verdicts: Vec<Verdict>,
+    /// The INSERT was sent more than once.
+    is_repeated: bool,
+}
+
+async fn store(events: &[Incoming], pool: &PgPool, deadline: Instant) -> Result<Stored, StoreError> {
+    let mut losses = 0;
+    loop {
+        let mut conn = acquire(pool, deadline).await?;
+        let verdicts = match insert(&mut conn, events, deadline).await {
+            Err(InsertError::Lost(_)) if losses < MOST_LOSSES => {
+                conn.close_on_drop();
+                losses += 1;
+                continue;
+            }
+            Err(InsertError::Data(error)) => {
+                tracing::warn!(events = events.len(), error = %error, "an event fails its batch: storing one by one");
+                store_singly(events, &mut conn, deadline).await
+            }
+            inserted => inserted?,
+        };
+        return Ok(Stored { verdicts, is_repeated: losses > 0 });
     }
 }
 
 /// What one event holds must never cost its neighbours their place.
-async fn store_singly(
-    events: &[Incoming],
-    conn: &mut PoolConnection<Postgres>,
-    deadline: Instant,
-) -> Result<Vec<Verdict>, StoreError> {
+async fn store_singly(events: &[Incoming], conn: &mut PoolConnection<Postgres>, deadline: Instant) -> Vec<Verdict> {
     let mut verdicts = Vec::with_capacity(events.len());
     for event in events {
         match insert(conn, std::slice::from_ref(event), deadline).await {
@@ -210,26 +233,30 @@ async fn store_singly(
                 verdicts.push(Verdict::Refused);
             }
             // those before it are durable and may say so; the connection is gone for those after it
-            Err(InsertError::Store(error)) => {
+            Err(InsertError::Lost(error) | InsertError::Store(error)) => {
                 tracing::warn!(error = %error, "cannot store the rest of a batch");
                 verdicts.resize(events.len(), Verdict::Unavailable);
                 break;
             }
         }
     }
-    Ok(verdicts)
+    verdicts
 }
 
-/// A failed INSERT: is it about what the events hold, or about the database?
+/// A failed INSERT.
 enum InsertError {
+    /// It is about what the events hold.
     Data(StoreError),
+    /// It is about this connection: another one may do.
+    Lost(StoreError),
+    /// It is about the database.
     Store(StoreError),
 }
 
 impl From<InsertError> for StoreError {
     fn from(error: InsertError) -> Self {
         match error {
-            InsertError::Data(error) | InsertError::Store(error) => error,
+            InsertError::Data(error) | InsertError::Lost(error) | InsertError::Store(error) => error,
         }
     }
 }
@@ -245,6 +272,7 @@ async fn insert(
             Ok(Ok(stored)) => Ok(events.iter().map(|event| verdict(&stored, &event.envelope.key)).collect()),
             Ok(Err(error)) if enqueue::has_moved_partition(&error) && moves.next().is_some() => continue,
             Ok(Err(error)) if is_about_data(&error) => Err(InsertError::Data(error.into())),
+            Ok(Err(error)) if is_lost(&error) => Err(InsertError::Lost(error.into())),
             Ok(Err(error)) => Err(InsertError::Store(error.into())),
             // the statement may still run over there: its connection keeps its place in the pool until that has ended
             Err(_) => Err(InsertError::Store(StoreError::Late)),
@@ -254,4 +282,14 @@ async fn insert(
 
 fn verdict(stored: &std::collections::HashSet<EventKey>, key: &EventKey) -> Verdict {
     if stored.contains(key) { Verdict::Stored } else { Verdict::Duplicate }
+}
+
+/// Whether the connection is closed, or leads to a server that takes no writes any more.
+fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        // its session was ended, or every transaction is read-only: after a failover the old primary is a standby
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| ["57P01", "57P02", "25006"].contains(&&*code)),
+        _ => false,
+    }
 }

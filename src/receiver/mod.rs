@@ -17,5 +17,6 @@ mod http;
 mod notify;
 pub mod signature;
 
+pub use batch::UNCHECKED;
 pub use door::PATH;
 pub use http::Receiver;

@@ -11,3 +11,4 @@ mod hostile;
 mod jit;
 mod plans;
 mod read_only;
+mod recent;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billing_sync::config::receiver::ReceiverConfig;
+use billing_sync::database::{self, Idle, Session};
 use billing_sync::metrics::instance::Instance;
 use billing_sync::receiver::Receiver;
 use prometheus::Registry;
@@ -27,6 +28,36 @@ async fn without_a_database_the_answer_is_503_until_it_is_back() {
     assert_eq!(app.count("billing.outbox").await, 2);
     assert_eq!(app.outcomes("unavailable"), 1);
     app.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_whose_connections_were_lost_is_stored_over_another_one() {
+    let app = app().await;
+    let (session, limit, unchecked) = (Session::BACKGROUND, Duration::from_secs(2), Duration::from_hours(1));
+    let pool = database::pool_with(&app.database.options, session, 2, limit, Idle::Kept, unchecked);
+    // both of its connections are there
+    let both = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop(both);
+    let metrics = Arc::new(Instance::new(&Registry::new()).unwrap());
+    let receiver = Receiver::bind(&config(), pool.clone(), metrics).await.unwrap();
+    let addr = receiver.local_addr().unwrap();
+    let receiver = tokio::spawn(receiver.run(app.shutdown.clone()));
+    while pool.num_idle() < 2 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let mut conn = PgConnection::connect_with(&app.database.options).await.unwrap();
+    let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let end = AssertSqlSafe(format!("SELECT count(pg_terminate_backend(pid)) {others}"));
+    assert!(sqlx::query_scalar::<_, i64>(end).fetch_one(&mut conn).await.unwrap() >= 2);
+    let left = format!("SELECT count(*) {others}");
+    while sqlx::query_scalar::<_, i64>(AssertSqlSafe(left.clone())).fetch_one(&mut conn).await.unwrap() > 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let mut client = Client::connect(addr).await;
+    client.send(&signed(&event("evt_1", ""))).await;
+    assert_eq!(client.reply().await.unwrap().text, "stored\n");
+    app.stop().await;
+    receiver.await.unwrap();
 }
 
 #[tokio::test]
