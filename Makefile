@@ -1,7 +1,7 @@
 # What is done with this repository, one target each. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign test-pooler soak bench mutants lint lint-deps image sqlx postgres rust
+.PHONY: help demo test test-foreign test-pooler soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -33,6 +33,14 @@ soak: rust postgres ## the laws of order on many new lives, a backfill of 5,000 
 
 bench: rust postgres ## what receiving, applying, renewals, consume and a backfill cost beside bare SQL (an hour; BENCH=serve, apply, limits or backfill for one)
 	cargo bench --locked $(if $(BENCH),--bench $(BENCH),--bench serve --bench apply --bench limits --bench backfill)
+
+bench-peer: rust postgres target/peer/node_modules ## the same events to Supabase's stripe-sync-engine and to us (needs node and npm)
+	cargo bench --locked --bench peer
+
+# stripe is what the engine leaves to its users to choose
+target/peer/node_modules:
+	@command -v npm >/dev/null && command -v node >/dev/null || { echo 'bench-peer needs node and npm on the PATH: the peer is a Node.js library' >&2; exit 1; }
+	npm install --prefix target/peer --no-audit --no-fund --ignore-scripts @supabase/stripe-sync-engine@0.48.5 stripe@23.1.0
 
 mutants: rust ## mutation tests of the rules of order, signature and SEPA (needs cargo-mutants; installs it)
 	.ci/mutants

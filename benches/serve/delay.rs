@@ -6,7 +6,8 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
-use super::load::{Events, open_loop, percentile, schedule};
+use super::load::{Events, percentile};
+use super::open::{open_loop, schedule};
 use super::service::Service;
 use super::support::report::Aim;
 use super::{Bench, MANY, month};

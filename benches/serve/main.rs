@@ -19,6 +19,7 @@ mod delay;
 mod load;
 #[path = "../../tests/support/month.rs"]
 mod month;
+mod open;
 #[path = "../support/pgbench.rs"]
 mod pgbench;
 mod process;
@@ -36,7 +37,8 @@ use clap::Parser;
 use sqlx::{ConnectOptions, PgConnection};
 
 use self::ceiling::Ceiling;
-use self::load::{Events, Outcome, closed_loop, open_loop, schedule};
+use self::load::{Events, Outcome, closed_loop};
+use self::open::{open_loop, schedule};
 use self::pgbench::Pgbench;
 use self::service::Service;
 use self::support::report::{Aim, Report};

@@ -1,5 +1,8 @@
 //! The load generator: signed events over keep-alive connections of HTTP/1.1, each driven by a thread of its own.
 //!
+//! In a closed loop each connection sends its next event as soon as the last one is answered. A benchmark can pace them
+//! otherwise.
+//!
 //! Threads that block cost less processor time than an event loop here, and they wake within 0.1 ms of the time at which a
 //! request is due. Generator and server share a machine, so both count.
 
@@ -71,37 +74,9 @@ pub(crate) fn closed_loop(target: &Target, events: &Events, connections: usize, 
     drive(target, events, connections, began, |_| (began.elapsed() < time).then(Instant::now))
 }
 
-/// Event `n` is due at `began + due[n]`, whatever became of those before it. A latency counts from that time: where all
-/// connections wait for answers, the request waits for one of them, and its waiting counts.
-pub(crate) fn open_loop(
-    target: &Target,
-    events: &Events,
-    connections: usize,
-    due: &[Duration],
-    began: Instant,
-) -> Outcome {
-    drive(target, events, connections, began, |index| {
-        let due = began + *due.get(index)?;
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        Some(due)
-    })
-}
-
-/// Times at which requests are due: `rate` a second on average, at random and independent of each other, as
-/// `pgbench --rate` makes them.
-pub(crate) fn schedule(rate: f64, time: Duration) -> Vec<Duration> {
-    let mut dice = fastrand::Rng::with_seed(1);
-    let mut at = 0.0;
-    std::iter::from_fn(|| {
-        at -= (1.0 - dice.f64()).ln() / rate;
-        (at < time.as_secs_f64()).then(|| Duration::from_secs_f64(at))
-    })
-    .collect()
-}
-
 /// Sends events over connections. `wait` waits until the event is to be sent and says from when its latency counts; `None`
 /// ends the run.
-fn drive(
+pub(crate) fn drive(
     target: &Target,
     events: &Events,
     connections: usize,
@@ -145,20 +120,26 @@ fn request(target: &Target, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The status of an answer to a request without a body.
+pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<u16> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    Connection::open(address)?.exchange(request.as_bytes())
+}
+
 /// One connection; opened again where the server closed it after an answer.
-pub(crate) struct Connection {
+struct Connection {
     address: SocketAddr,
     stream: Option<TcpStream>,
     received: Vec<u8>,
 }
 
 impl Connection {
-    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+    fn open(address: SocketAddr) -> io::Result<Self> {
         Ok(Self { address, stream: Some(connect(address)?), received: Vec::new() })
     }
 
     /// Sends one request and reads its answer to the end.
-    pub(crate) fn exchange(&mut self, request: &[u8]) -> io::Result<u16> {
+    fn exchange(&mut self, request: &[u8]) -> io::Result<u16> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => connect(self.address)?,

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use billing_sync::config::secret::WebhookSecret;
 
-use super::load::{Connection, Target};
+use super::load::{Target, get};
 
-const SECRET: &str = "whsec_bench";
+/// What signs the events.
+pub(crate) const SECRET: &str = "whsec_bench";
 
 /// A process that is longer in starting ends the benchmark.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -19,8 +20,6 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Service {
     child: Child,
     webhooks: SocketAddr,
-    /// From its start to the first 200 of `/readyz`.
-    pub(crate) ready_after: Duration,
 }
 
 impl Service {
@@ -43,11 +42,11 @@ impl Service {
         }
         let began = Instant::now();
         let child = command.spawn().unwrap();
-        while !is_ready(ops) {
+        while !get(ops, "/readyz").is_ok_and(|status| status == 200) {
             assert!(began.elapsed() < START_LIMIT, "billing-sync is not ready");
             thread::sleep(Duration::from_micros(200));
         }
-        Self { child, webhooks, ready_after: began.elapsed() }
+        Self { child, webhooks }
     }
 
     /// Where its events go.
@@ -57,10 +56,15 @@ impl Service {
 
     /// Its resident memory, in MB.
     pub(crate) fn memory(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1000.0
+        memory(self.child.id())
     }
+}
+
+/// The resident memory of a process, in MB.
+pub(crate) fn memory(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1000.0
 }
 
 impl Drop for Service {
@@ -68,13 +72,6 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn is_ready(ops: SocketAddr) -> bool {
-    let request = format!("GET /readyz HTTP/1.1\r\nHost: {ops}\r\n\r\n");
-    Connection::open(ops)
-        .and_then(|mut connection| connection.exchange(request.as_bytes()))
-        .is_ok_and(|status| status == 200)
 }
 
 /// An address whose port was free a moment ago. It lies below the ports that the system gives to clients: one of those

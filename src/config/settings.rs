@@ -178,7 +178,7 @@ registry! {
         Concern::Sync, "What months are counted from: subscription_start, or billing_cycle (in step with the invoices)");
     CONFIRM = Setting::new("BILLING_SYNC_CONFIRM", "confirm", ("WHEN", "ambiguous"),
         Concern::Sync, "When a read of Stripe's API confirms the events: ambiguous (their order could not be told), always or never");
-    WORKERS = Setting::new("BILLING_SYNC_WORKERS", "workers", ("N", "1"),
+    WORKERS = Setting::new("BILLING_SYNC_WORKERS", "workers", ("N", "2"),
         Concern::Worker, "Workers in this process");
     BATCH_SIZE = Setting::new("BILLING_SYNC_BATCH_SIZE", "batch-size", ("N", "500"),
         Concern::Worker, "Events that a worker takes into one transaction at most");

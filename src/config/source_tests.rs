@@ -27,7 +27,7 @@ fn a_flag_beats_the_environment_which_beats_the_default() {
     assert_eq!(found(&Source::new(flags, environment), &WORKERS), Some(("2".to_owned(), Origin::Flag)));
     let environment = source(&[("BILLING_SYNC_WORKERS", "3")]);
     assert_eq!(found(&environment, &WORKERS), Some(("3".to_owned(), Origin::Environment)));
-    assert_eq!(found(&source(&[]), &WORKERS), Some(("1".to_owned(), Origin::Default)));
+    assert_eq!(found(&source(&[]), &WORKERS), Some(("2".to_owned(), Origin::Default)));
     assert_eq!(found(&source(&[]), &PG_BIN), None);
 }
 
@@ -69,7 +69,7 @@ fn a_variable_and_its_file_together_are_refused() {
 #[test]
 fn an_empty_variable_counts_as_not_set() {
     let source = source(&[("BILLING_SYNC_WORKERS", ""), ("DATABASE_URL", "")]);
-    assert_eq!(found(&source, &WORKERS), Some(("1".to_owned(), Origin::Default)));
+    assert_eq!(found(&source, &WORKERS), Some(("2".to_owned(), Origin::Default)));
     assert_eq!(found(&source, &DATABASE_URL), None);
 }
 
@@ -87,7 +87,7 @@ fn every_problem_is_reported_at_once_by_the_name_it_was_set_under() {
         problems,
         [
             "BILLING_SYNC_WORKERS: \"0\" is not a whole number from 1 to 64; \
-             set it to a whole number from 1 to 64, or leave it out for the default, 1",
+             set it to a whole number from 1 to 64, or leave it out for the default, 2",
             "--listen: \"here\" is not an IP address with a port, such as 127.0.0.1:8080; set it to an IP address \
              with a port, such as 127.0.0.1:8080, or leave it out for the default, 127.0.0.1:8080",
         ]

@@ -26,7 +26,7 @@ fn read<T>(environment: &[(&str, &str)], read: impl FnOnce(&mut Source) -> Optio
 #[test]
 fn the_defaults_are_what_the_registry_says() {
     let worker = read(&[], WorkerConfig::read).unwrap();
-    assert_eq!((worker.batch_size, worker.workers, worker.max_attempts), (500, 1, 12));
+    assert_eq!((worker.batch_size, worker.workers, worker.max_attempts), (500, 2, 12));
     assert_eq!((worker.retry_initial, worker.retry_max), (Duration::from_secs(5), Duration::from_hours(1)));
     assert_eq!((worker.poll_interval, worker.attempt_lease), (Duration::from_secs(5), Duration::from_mins(1)));
     let receiver = read(&[SECRET], ReceiverConfig::read).unwrap();

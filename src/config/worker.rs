@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_hours(24);
 pub struct WorkerConfig {
     /// `BILLING_SYNC_BATCH_SIZE`, default 500: events in one transaction at most.
     pub batch_size: usize,
-    /// `BILLING_SYNC_WORKERS`, default 1: workers in this process.
+    /// `BILLING_SYNC_WORKERS`, default 2: workers in this process.
     pub workers: usize,
     /// `BILLING_SYNC_POLL_INTERVAL`, default 5s: how often a worker looks without being woken.
     pub poll_interval: Duration,

@@ -70,7 +70,7 @@ fn an_unknown_command_is_a_usage_error() {
 #[test]
 fn help_names_the_variable_the_default_and_the_secrets() {
     let help = words(&run(&["serve", "--help"], &[]).stdout);
-    for part in ["--workers <N>", "[env: BILLING_SYNC_WORKERS] [default: 1]", "STRIPE_WEBHOOK_SECRET", "NAME_FILE"] {
+    for part in ["--workers <N>", "[env: BILLING_SYNC_WORKERS] [default: 2]", "STRIPE_WEBHOOK_SECRET", "NAME_FILE"] {
         assert!(help.contains(part), "{part}: {help}");
     }
 }

@@ -161,7 +161,7 @@ async fn after_others_took_every_connection_it_rights_itself_and_says_what_was_w
     until_ready_is(&server, 200).await;
     assert_eq!(deliver(&server, 0, 0).await, 200);
     let said = server.log_line(SHORT).await;
-    assert_eq!((said["allowed"].as_i64(), said["wanted"].as_i64()), (Some(6), Some(13)), "{said}");
+    assert_eq!((said["allowed"].as_i64(), said["wanted"].as_i64()), (Some(6), Some(15)), "{said}");
     // every session of the process ends, and others are faster
     execute(&mut limited.admin, &format!("ALTER ROLE {} CONNECTION LIMIT 0", limited.login)).await;
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename LIKE 'few_%'";
@@ -189,7 +189,7 @@ async fn the_start_and_doctor_say_how_many_connections_are_wanted_and_how_many_t
     let report = String::from_utf8_lossy(&doctor.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     let limit = format!("CONNECTION LIMIT of the role {}", limited.login);
     assert!(
-        report.contains(&format!("warn connections the {limit} allows 8")) && report.contains("up to 13"),
+        report.contains(&format!("warn connections the {limit} allows 8")) && report.contains("up to 15"),
         "{report}"
     );
     server.signal(Signal::SIGKILL);
@@ -197,7 +197,7 @@ async fn the_start_and_doctor_say_how_many_connections_are_wanted_and_how_many_t
     let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_default());
     let message = "fewer connections to the database are allowed than the parts want: they take turns";
     let said = lines.find(|line| line["message"] == message).expect(&log);
-    assert_eq!((said["wanted"].as_i64(), said["allowed"].as_i64()), (Some(13), Some(8)), "{said}");
+    assert_eq!((said["wanted"].as_i64(), said["allowed"].as_i64()), (Some(15), Some(8)), "{said}");
     assert_eq!(said["limit"].as_str(), Some(limit.as_str()));
     limited.finish().await;
 }

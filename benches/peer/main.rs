@@ -1,0 +1,196 @@
+//! The same events to Supabase's stripe-sync-engine and to billing-sync, by turns, each with a database of its own.
+//!
+//! `make bench-peer`, which installs the peer into `target/peer`. The peer is a library: `server.mjs` is the smallest HTTP
+//! server around it. It answers when an event is written, we answer when an event is safe and apply it afterwards; so ours
+//! counts until everything is applied.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark that cannot run says why, prints, and counts in floating point"
+)]
+
+#[path = "../support/load.rs"]
+mod load;
+#[path = "../../tests/support/month.rs"]
+mod month;
+#[path = "../support/service.rs"]
+mod service;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use billing_sync::config::secret::WebhookSecret;
+use billing_sync::embedded::Cluster;
+use billing_sync::migrations;
+use clap::Parser;
+use sqlx::{ConnectOptions, PgConnection};
+
+use self::load::{Events, Target, closed_loop, get};
+use self::service::{SECRET, Service, free_address, memory};
+use self::support::report::{Aim, Report};
+use self::support::run;
+
+/// Compares us with Supabase's stripe-sync-engine.
+#[derive(Parser)]
+struct Args {
+    /// Customers, each with ten events.
+    #[arg(long, default_value_t = 2_000)]
+    customers: u32,
+    /// Connections of the load generator.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Runs of each, by turns.
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A run has as much time as it needs.
+const NO_LIMIT: Duration = Duration::MAX;
+
+/// A peer that is longer in starting ends the benchmark.
+const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// What one run came to.
+struct Ran {
+    /// From the first delivery until everything is written.
+    rate: f64,
+    /// Until everything is answered.
+    stored: f64,
+    /// 99 of 100 answers came in this many milliseconds.
+    p99: f64,
+    /// Resident memory afterwards, in MB.
+    memory: f64,
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peer");
+    if !folder.join("node_modules/@supabase/stripe-sync-engine").is_dir() {
+        println!("the peer is not installed: run `make bench-peer`, which needs node and npm");
+        return;
+    }
+    let (cluster, _dir) = support::cluster(&[]).await;
+    let mut conn = cluster.connect_options().connect().await.unwrap();
+    let (mut ours, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..args.rounds {
+        peers.push(peer(&cluster, &mut conn, &folder, &args).await);
+        ours.push(our_own(&cluster, &mut conn, &args).await);
+    }
+    println!(
+        "The peer runs as one process with its defaults. It made no request to Stripe: without one it does not look up objects \
+         that an event only names, nor complete long lists. Neither do we, without an API key.\n"
+    );
+    let mean = |runs: &[Ran], of: fn(&Ran) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
+    let mut report = Report::new("bench-peer");
+    let mut compare = |what: &str, unit: &'static str, of: fn(&Ran) -> f64, aim: Aim| {
+        report.ratio(what, mean(&ours, of), unit, ("stripe-sync-engine", mean(&peers, of)), aim);
+    };
+    compare("delivered and applied", "events/s", |run| run.rate, Aim::AtLeast(1.0));
+    compare("p99 of the answer", "ms", |run| run.p99, Aim::AtMost(1.0));
+    compare("resident memory afterwards", "MB", |run| run.memory, Aim::AtMost(1.0));
+    report.figure("delivered and stored, by us", mean(&ours, |run| run.stored), "events/s", None);
+    cluster.stop().await.unwrap();
+    report.finish();
+}
+
+/// All roles, until nothing is pending.
+async fn our_own(cluster: &Cluster, conn: &mut PgConnection, args: &Args) -> Ran {
+    run(conn, "DROP SCHEMA IF EXISTS billing CASCADE").await;
+    migrations::run(conn).await.unwrap();
+    run(conn, "CHECKPOINT").await;
+    let service = Service::start(&cluster.url(), None);
+    let events = Events::of(args.customers);
+    let began = Instant::now();
+    let outcome = closed_loop(&service.target(), &events, args.connections, NO_LIMIT);
+    let pending = "SELECT EXISTS (SELECT FROM billing.outbox WHERE state = 'pending')";
+    while sqlx::query_scalar(pending).fetch_one(&mut *conn).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let took = began.elapsed();
+    let contacts =
+        "SELECT count(*) FROM billing.billing_contacts JOIN billing.subscriptions USING (stripe_customer_id)";
+    assert_eq!(count(conn, contacts).await, i64::from(args.customers), "all of them applied");
+    assert_eq!(outcome.accepted, 10 * args.customers as usize);
+    Ran {
+        rate: outcome.accepted as f64 / took.as_secs_f64(),
+        stored: outcome.rate(),
+        p99: outcome.percentile(0.99),
+        memory: service.memory(),
+    }
+}
+
+async fn peer(cluster: &Cluster, conn: &mut PgConnection, folder: &Path, args: &Args) -> Ran {
+    run(conn, "DROP SCHEMA IF EXISTS stripe CASCADE").await;
+    run(conn, "CHECKPOINT").await;
+    let peer = Peer::start(&cluster.url(), folder);
+    let events = Events::of(args.customers);
+    let outcome = closed_loop(&peer.target(), &events, args.connections, NO_LIMIT);
+    let subscribed = "SELECT count(*) FROM stripe.customers AS c JOIN stripe.subscriptions AS s ON s.customer = c.id";
+    assert_eq!(count(conn, subscribed).await, i64::from(args.customers), "all of them written");
+    assert_eq!(outcome.accepted, 10 * args.customers as usize);
+    assert!(peer.is_ready(), "it tried to call Stripe");
+    Ran { rate: outcome.rate(), stored: outcome.rate(), p99: outcome.percentile(0.99), memory: memory(peer.child.id()) }
+}
+
+async fn count(conn: &mut PgConnection, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
+}
+
+/// The peer's process, killed when this value goes.
+struct Peer {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Peer {
+    fn start(url: &str, folder: &Path) -> Self {
+        let address = free_address();
+        let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer/server.mjs");
+        let child = Command::new("node")
+            .arg(server)
+            .current_dir(folder)
+            .env("DATABASE_URL", url)
+            .env("STRIPE_WEBHOOK_SECRET", SECRET)
+            .env("PORT", address.port().to_string())
+            .env("NODE_ENV", "production")
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("node, which the peer needs");
+        let peer = Self { child, address };
+        let began = Instant::now();
+        while !peer.is_ready() {
+            assert!(began.elapsed() < START_LIMIT, "the peer does not answer");
+            thread::sleep(Duration::from_millis(20));
+        }
+        peer
+    }
+
+    /// Whether it answers, and has not tried to call Stripe.
+    fn is_ready(&self) -> bool {
+        get(self.address, "/").is_ok_and(|status| status == 200)
+    }
+
+    fn target(&self) -> Target {
+        Target { address: self.address, path: "/", secret: WebhookSecret::new(SECRET).unwrap() }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
