@@ -50,7 +50,8 @@ CROSS JOIN LATERAL (
         -- included is null where it is unlimited or cannot be read
         HAVING count(l.id) > 0 AND bool_and(p.id IS NOT NULL AND (l.id IS NULL OR l.included IS NOT NULL))
     ) AS seats
-    WHERE w.id = s.workspace_id
+    -- nothing more is read for one that is inactive anyway, or whose members are not counted
+    WHERE w.id = s.workspace_id AND s.active AND w.member_count IS NOT NULL
 ) AS crowded;
 
 COMMENT ON VIEW billing.live_subscriptions IS 'subscriptions as of now: active_discounts without those that have ended, and inactive (too_many_members) where the workspace has more members than its items include together.';
@@ -143,7 +144,15 @@ CREATE VIEW billing.workspace_billing AS
 SELECT known.workspace_id, current.id AS current_subscription_id,
     coalesce(known.billing_contact_override, current.billing_contact_id) AS billing_contact_id,
     coalesce(current.active, false) AS active, current.inactive_reason, current.pricing_plan_id,
-    paid.first_paid_subscription_at, tried.trial_started_at
+    -- these two are not computed for a query that does not ask for them
+    (SELECT min(i.paid_at)
+        FROM billing.subscriptions AS s
+        JOIN billing.invoice_facts AS i ON i.account = s.account AND i.subscription_id = s.stripe_subscription_id
+        WHERE s.workspace_id = known.workspace_id) AS first_paid_subscription_at,
+    (SELECT min(t.started_at)
+        FROM billing.subscriptions AS s
+        JOIN billing.trial_facts AS t ON t.account = s.account AND t.subscription_id = s.stripe_subscription_id
+        WHERE s.workspace_id = known.workspace_id) AS trial_started_at
 FROM (
     SELECT w.id AS workspace_id, w.billing_contact_override FROM billing.workspaces AS w
     UNION ALL
@@ -157,19 +166,7 @@ LEFT JOIN LATERAL (
     ORDER BY billing.subscription_rank(s.stripe_status, s.payment_paused), s.stripe_created_at DESC NULLS LAST,
         s.stripe_subscription_id DESC
     LIMIT 1
-) AS current ON true
-LEFT JOIN LATERAL (
-    SELECT min(i.paid_at) AS first_paid_subscription_at
-    FROM billing.subscriptions AS s
-    JOIN billing.invoice_facts AS i ON i.account = s.account AND i.subscription_id = s.stripe_subscription_id
-    WHERE s.workspace_id = known.workspace_id
-) AS paid ON true
-LEFT JOIN LATERAL (
-    SELECT min(t.started_at) AS trial_started_at
-    FROM billing.subscriptions AS s
-    JOIN billing.trial_facts AS t ON t.account = s.account AND t.subscription_id = s.stripe_subscription_id
-    WHERE s.workspace_id = known.workspace_id
-) AS tried ON true;
+) AS current ON true;
 
 COMMENT ON VIEW billing.workspace_billing IS 'One row for each workspace that has a row in workspaces or is named by a subscription: whether it may use the product now, and by which subscription.';
 COMMENT ON COLUMN billing.workspace_billing.workspace_id IS 'The workspace.';

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::batch::{BatchMetrics, Stopwatch};
 use super::connections::ConnectionMetrics;
 use super::drift::{DriftMetrics, Verified};
 use super::limits::LimitMetrics;
@@ -122,7 +123,7 @@ pub struct Instance {
     events_processed: IntCounterVec,
     event_reasons: IntCounterVec,
     event_delay: Histogram,
-    batch_duration: Histogram,
+    batches: BatchMetrics,
     order_ambiguous: IntCounter,
     stripe_usable: IntGauge,
     attempts_failed: IntCounterVec,
@@ -167,11 +168,7 @@ impl Instance {
                 "billing_sync_event_delay_seconds",
                 "From an event's receipt to its being done.",
             )?,
-            batch_duration: durations(
-                registry,
-                "billing_sync_batch_duration_seconds",
-                "From the claim of a batch, or of an event that is tried alone, to its commit.",
-            )?,
+            batches: BatchMetrics::new(registry)?,
             stripe_usable: gauge(
                 registry,
                 "billing_sync_stripe_api_usable",
@@ -210,8 +207,8 @@ impl Instance {
     }
 
     /// Counts one committed batch, and the orders in it that could not be told.
-    pub fn batch(&self, duration: Duration, doubts: u64) {
-        self.batch_duration.observe(duration.as_secs_f64());
+    pub fn batch(&self, watch: &Stopwatch, doubts: u64) {
+        self.batches.batch(watch);
         self.order_ambiguous.inc_by(doubts);
     }
 
@@ -315,6 +312,7 @@ mod tests {
 
     use super::*;
     use crate::client::{self, ApiError, Read};
+    use crate::metrics::batch::Step;
     use crate::metrics::connections::{EndReason, ListenerName, Protocol};
     use crate::metrics::drift::TABLES;
     use crate::metrics::signatures::Sign;
@@ -369,6 +367,7 @@ mod tests {
         ];
         let expected: Vec<String> = [
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
+            labelled("batch_step_seconds", "step", Step::ALL.map(Step::as_str)),
             labelled("webhook_signature_failures", "sign", Sign::ALL.map(Sign::as_str)),
             labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
             labelled("reconcile_missed_events", "family", catalogue::families()),

@@ -4,25 +4,18 @@
 //! is counted too. What was no event's fault is taken back.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::batch::{Tally, begin, begin_isolated, contain_panics, process};
 use super::failure::Failure;
 use super::{Round, Worker};
+use crate::metrics::batch::{Step, Stopwatch};
 use crate::metrics::instance::Consequence;
 use crate::outbox::attempt::{self, Attempt, Begun, Next};
-
-/// What became of an attempt that did not fail.
-enum Tried {
-    Done(Tally),
-    /// Somebody else has the event.
-    Taken,
-}
 
 impl Worker {
     /// Makes one attempt at one event that goes alone.
     pub(super) async fn try_alone(&mut self, next: Next) -> Result<Round, Failure> {
-        let began = Instant::now();
+        let watch = Stopwatch::default();
         let mut conn = self.context.pool.acquire().await?;
         let config = &self.context.config;
         let max_attempts = i32::try_from(config.max_attempts).unwrap_or(i32::MAX);
@@ -42,11 +35,11 @@ impl Worker {
         };
         // owed until its end is known: should this step run out of time, the attempt is taken back
         self.owed.push(attempt.clone());
-        let tried = self.attempt(&attempt).await;
+        let tried = self.attempt(&attempt, watch).await;
         self.owed.pop();
         match tried {
-            Ok(Tried::Done(tally)) => tally.count(&self.context, began),
-            Ok(Tried::Taken) => self.owe(attempt).await?,
+            Ok(Some(tally)) => tally.count(&self.context),
+            Ok(None) => self.owe(attempt).await?,
             Err(failure @ (Failure::Away(_) | Failure::Contended(_))) => {
                 self.context.metrics.attempt_failed(Consequence::Transient);
                 self.owe(attempt).await?;
@@ -59,18 +52,21 @@ impl Worker {
         Ok(Round::Busy)
     }
 
-    /// Takes the event of an attempt through, in one transaction.
-    async fn attempt(&self, attempt: &Attempt) -> Result<Tried, Failure> {
+    /// Takes the event of an attempt through, in one transaction. `None`: another session has the event.
+    async fn attempt(&self, attempt: &Attempt, mut watch: Stopwatch) -> Result<Option<Tally>, Failure> {
         let mut tx = begin_isolated(&self.context, attempt.number).await?;
-        let Some(event) = attempt::claim(&mut tx, attempt).await? else { return Ok(Tried::Taken) };
+        let Some(event) = attempt::claim(&mut tx, attempt).await? else { return Ok(None) };
+        watch.done(Step::Claim);
         let context = Arc::clone(&self.context);
         contain_panics(async move {
-            let tally = process(&mut tx, &context, vec![event]).await?;
+            let mut tally = process(&mut tx, &context, vec![event], watch).await?;
             if let Some((_, field)) = tally.unreadable.first() {
                 return Err(Failure::Bury(format!("{field} is missing or cannot be read")));
             }
+            tally.watch.done(Step::Settle);
             tx.commit().await?;
-            Ok(Tried::Done(tally))
+            tally.watch.done(Step::Commit);
+            Ok(Some(tally))
         })
         .await
     }

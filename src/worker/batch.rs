@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use sqlx::{PgConnection, PgTransaction};
 use tokio_util::task::AbortOnDropHandle;
@@ -17,6 +16,7 @@ use super::{Context, Round, Worker};
 use crate::config::sync::Confirm;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
+use crate::metrics::batch::{Step, Stopwatch};
 use crate::metrics::instance::Consequence;
 use crate::outbox::claim::{self, Claimed};
 use crate::outbox::own;
@@ -27,6 +27,8 @@ use crate::stripe::catalogue::snapshot_of;
 /// What the events of a transaction came to, for the counters, once it has committed.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
+    /// Where its time went.
+    pub(super) watch: Stopwatch,
     pub(super) events: Vec<(String, Outcome, f64)>,
     pub(super) reasons: Vec<Reason>,
     pub(super) doubts: u64,
@@ -38,7 +40,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Counts it all, and wakes whoever serves the jobs that were asked for, or renews limits that may have changed.
-    pub(super) fn count(&self, context: &Context, began: Instant) {
+    pub(super) fn count(&self, context: &Context) {
         for (event_type, outcome, delay) in &self.events {
             context.metrics.event_processed(event_type, *outcome, *delay);
         }
@@ -46,7 +48,7 @@ impl Tally {
             context.metrics.event_reason(*reason);
         }
         context.watch.ignored(&self.reasons, context.sync.livemode);
-        context.metrics.batch(began.elapsed(), self.doubts);
+        context.metrics.batch(&self.watch, self.doubts);
         if self.demanded {
             context.reads.notify_waiters();
         }
@@ -57,7 +59,7 @@ impl Tally {
 impl Worker {
     /// Takes one batch of fresh events through. A batch that fails is sent to be tried one by one.
     pub(super) async fn try_batch(&mut self) -> Result<Round, Failure> {
-        let began = Instant::now();
+        let mut watch = Stopwatch::default();
         let batch_id = Uuid::new_v4();
         let mut tx = begin_batch(&self.context).await?;
         let limit = i64::try_from(self.context.config.batch_size).unwrap_or(i64::MAX);
@@ -67,18 +69,21 @@ impl Worker {
         }
         let keys: Vec<EventKey> = events.iter().map(|event| event.key.clone()).collect();
         claim::note_batch(&mut *self.context.pool.acquire().await?, batch_id, &keys).await?;
+        watch.done(Step::Claim);
 
         let context = Arc::clone(&self.context);
         let work = async move {
-            let tally = process(&mut tx, &context, events).await?;
+            let mut tally = process(&mut tx, &context, events, watch).await?;
             let unreadable: Vec<EventKey> = tally.unreadable.iter().map(|(key, _)| key.clone()).collect();
             claim::set_alone(&mut tx, &unreadable).await?;
             claim::forget_batch(&mut tx, batch_id).await?;
+            tally.watch.done(Step::Settle);
             tx.commit().await?;
+            tally.watch.done(Step::Commit);
             Ok(tally)
         };
         match contain_panics(work).await {
-            Ok(tally) => tally.count(&self.context, began),
+            Ok(tally) => tally.count(&self.context),
             Err(failure) => self.take_apart(batch_id, &keys, failure).await?,
         }
         Ok(Round::Busy)
@@ -154,14 +159,15 @@ pub(super) async fn contain_panics<T: Send + 'static>(
     }
 }
 
-/// Takes claimed events through to their settlement, all but the commit.
+/// Takes claimed events through to their settlement, all but the commit. `watch` was begun with the claim.
 pub(super) async fn process(
     conn: &mut PgConnection,
     context: &Context,
     mut events: Vec<Claimed>,
+    watch: Stopwatch,
 ) -> Result<Tally, Failure> {
     own::resolve(conn, context.sync.own_account.as_deref(), &mut events).await?;
-    let mut tally = Tally::default();
+    let mut tally = Tally { watch, ..Tally::default() };
     let mut settlements = Vec::new();
     let mut work = Work::default();
     let mut merges: Vec<(EventKey, BTreeSet<ObjectKey>)> = Vec::new();
@@ -184,6 +190,7 @@ pub(super) async fn process(
         }
     }
     settlements.extend(settle_notices(conn, &notices, &snapshots, &mut work).await?);
+    tally.watch.done(Step::Read);
     tally.reasons.extend(settlements.iter().filter_map(|one| one.reason));
     settlements.extend(apply(conn, context, work, merges, &mut tally).await?);
 
@@ -241,7 +248,7 @@ async fn apply(
         tally.demanded = !effect::ask(conn, context, work.demands).await?.is_empty();
         return Ok(Vec::new());
     }
-    let done = effect::apply(conn, context, work).await?;
+    let done = effect::apply(conn, context, work, &mut tally.watch).await?;
     tally.demanded = !done.demands.is_empty();
     tally.doubts += u64::try_from(done.merged.doubts.len()).unwrap_or(u64::MAX);
     // once for each object, whichever and however many events brought it

@@ -19,6 +19,7 @@ use crate::config::sync::Confirm;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::{self, Demands};
+use crate::metrics::batch::{Step, Stopwatch};
 use crate::mirror::facts::fold::Fact;
 use crate::mirror::facts::{known, rows, timeline};
 use crate::mirror::merge::{self, Incoming, Merged};
@@ -118,7 +119,12 @@ impl Work {
 }
 
 /// Does it all but the commit.
-pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work) -> Result<Applied, Failure> {
+pub(super) async fn apply(
+    conn: &mut PgConnection,
+    context: &Context,
+    work: Work,
+    watch: &mut Stopwatch,
+) -> Result<Applied, Failure> {
     let (mut objects, named) = (work.objects(), work.named());
     let Work { mut incoming, facts, touches, mut demands, mut notes, also, past } = work;
     let echoes = echo::take_out(conn, &mut incoming, |key| also.contains_key(key)).await?;
@@ -135,7 +141,9 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
         customers = concerned(conn, customers, &objects, &named, &facts).await?;
     }
     let locked: BTreeSet<ObjectKey> = customers.into_iter().chain(also.keys().chain(&objects).cloned()).collect();
+    watch.done(Step::Find);
     locks::acquire(conn, &locked, &repeated).await?;
+    watch.done(Step::Lock);
 
     rows::add(conn, &facts).await?;
     let grown = timeline::add(conn, &facts, &incoming.arrivals).await?;
@@ -145,6 +153,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
         let matter = concerned(conn, causes.keys().cloned().collect(), &objects, &named, &facts).await?;
         causes.retain(|customer, _| matter.contains(customer));
     }
+    watch.done(Step::Merge);
     for (key, why) in also.iter().filter(|(key, _)| key.object_type == "customer") {
         causes.entry(key.clone()).or_default().extend(why.iter().cloned());
     }
@@ -174,6 +183,7 @@ pub(super) async fn apply(conn: &mut PgConnection, context: &Context, work: Work
         others.entry(key).or_default().extend(why);
     }
     changes.extend(project::others(conn, &again, &others, &mut notes, &mut demands).await?);
+    watch.done(Step::Project);
     let demands = ask(conn, context, demands).await?;
     if !echo::confirm(conn, &echoes).await? {
         return Err(Failure::Contended("a price or another shared object changed meanwhile".to_owned()));

@@ -17,7 +17,7 @@ mod project;
 pub(crate) mod reading;
 pub mod rebuild;
 mod reproject;
-mod resolve;
+pub mod resolve;
 mod settings;
 mod since;
 mod told;

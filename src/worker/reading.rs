@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::part::Part;
 use crate::domain::object::ObjectKey;
 use crate::jobs::demand::Demands;
+use crate::metrics::batch::Stopwatch;
 use crate::mirror::related::is_shared;
 use crate::mirror::rows;
 use crate::store::Change;
@@ -61,7 +62,7 @@ pub(crate) async fn merge(conn: &mut PgConnection, context: &Context, reading: R
         let copies = work.incoming.nested.iter().map(|one| one.key.clone()).filter(is_shared).collect();
         work.leave_out(&rows::known_since(conn, &copies, since).await?);
     }
-    let Applied { changes, demands, .. } = effect::apply(conn, context, work).await?;
+    let Applied { changes, demands, .. } = effect::apply(conn, context, work, &mut Stopwatch::default()).await?;
     Ok(Done { changes, demands })
 }
 

@@ -36,7 +36,7 @@ pub(super) enum Resolved {
 }
 
 /// What one snapshot event brings.
-pub(super) struct ToMerge {
+pub struct ToMerge {
     /// The object itself.
     pub(super) arrival: Arrival,
     /// What it tells apart from its content.
@@ -115,7 +115,10 @@ const NO_ID: &str = "data.object.id";
 
 /// Reads the object of a snapshot event. Only what a row cannot be without is checked here: an object that
 /// passes can be merged, and what is merged can be projected.
-fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
+///
+/// # Errors
+/// The field without which there is no row.
+pub fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let payload = event.payload.as_deref().ok_or(Unreadable { field: "its payload in billing.events" })?;
     let payload = String::from_utf8_lossy(payload);
     let Claimed { key, event_type, account, .. } = event;

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use billing_sync::cli::Cli;
+use billing_sync::client;
+use billing_sync::metrics::instance::Instance;
 use clap::Parser;
+use prometheus::Registry;
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
 use crate::support::app::TestApp;
@@ -153,4 +156,20 @@ async fn every_printed_statement_fits_the_schema() {
     assert!(found > 6, "only {found} statements were found: this check has lost its way");
     drop(conn);
     app.finish().await;
+}
+
+#[test]
+fn every_metric_of_a_process_is_explained() {
+    let registry = Registry::new();
+    Instance::new(&registry).unwrap();
+    client::metrics(&registry).unwrap();
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/operations.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `billing_sync_")).collect();
+    let families = registry.gather();
+    assert!(families.len() > 20, "only {} were found: this check has lost its way", families.len());
+    for family in families {
+        let name = family.name();
+        let is_named = |row: &&str| row.split(['`', '{']).any(|word| word == name);
+        assert!(rows.iter().any(is_named), "{name} has no row in docs/operations.md");
+    }
 }

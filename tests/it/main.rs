@@ -34,6 +34,7 @@ mod poison;
 mod pooler;
 mod privacy;
 mod product;
+mod rates;
 mod receiver;
 mod reconcile;
 mod renewals;

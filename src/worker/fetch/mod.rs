@@ -23,6 +23,7 @@ use super::failure::Failure;
 use crate::client::{ApiError, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
 use crate::jobs::{Job, Kind, claim, settle, watch};
+use crate::metrics::batch::Step;
 use crate::mirror::rows;
 use crate::stripe::json::Document;
 
@@ -181,10 +182,11 @@ impl Fetcher {
         let job = job.clone();
         let work = async move {
             let mut tx = begin(&context).await?;
-            let began = Instant::now();
-            let tally = outcome::store(&mut tx, &context, &job, found).await?;
+            let mut tally = outcome::store(&mut tx, &context, &job, found).await?;
+            tally.watch.done(Step::Settle);
             tx.commit().await?;
-            tally.count(&context, began);
+            tally.watch.done(Step::Commit);
+            tally.count(&context);
             Ok(())
         };
         contain_panics(work).await.map_err(Halt::Work)

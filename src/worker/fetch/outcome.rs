@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use super::look_up::LookUp;
 use crate::jobs::{Job, settle};
+use crate::metrics::batch::Stopwatch;
 use crate::worker::Context;
 use crate::worker::batch::Tally;
 use crate::worker::effect::{self, Applied, Work};
@@ -23,18 +24,19 @@ pub(super) async fn store(
     job: &Job,
     found: LookUp,
 ) -> Result<Tally, Failure> {
+    let mut watch = Stopwatch::default();
     let LookUp { parts, request_id, forbidden, not_expanded: _ } = found;
     let Some(version) = parts.first().map(|part| part.version) else {
         // there is no way to read it: nothing more can be known
         settle::done(conn, &[job]).await?;
-        return Ok(Tally::default());
+        return Ok(Tally { watch, ..Tally::default() });
     };
     let missing = parts.first().is_some_and(|part| part.json.is_none());
     let mut work = Work::default();
     for part in parts {
         part.add_to(&mut work, CAUSE);
     }
-    let applied = effect::apply(conn, context, work).await?;
+    let applied = effect::apply(conn, context, work, &mut watch).await?;
     let outcome = match (missing, applied.merged.read.contains(&job.key)) {
         (true, _) => "missing",
         (false, true) => "applied",
@@ -57,11 +59,12 @@ pub(super) async fn store(
     } else {
         settle::done(conn, &[job]).await?;
     }
-    Ok(tally(applied))
+    Ok(tally(applied, watch))
 }
 
-fn tally(applied: Applied) -> Tally {
+fn tally(applied: Applied, watch: Stopwatch) -> Tally {
     Tally {
+        watch,
         reasons: applied.notes.into_values().flatten().collect(),
         doubts: u64::try_from(applied.merged.doubts.len()).unwrap_or(u64::MAX),
         demanded: !applied.demands.is_empty(),

@@ -1,0 +1,214 @@
+//! How often the pure parts of an event's way ask for memory: the same on every machine, where their time is not.
+//!
+//! The allocator of this binary counts what one thread allocates. What each part may ask for is written down; a failure names
+//! the part and the event. A binary of its own, so that no other test is slowed down.
+
+#![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
+
+#[path = "support/month.rs"]
+mod month;
+
+use std::collections::BTreeMap;
+
+use allocation_counter::{AllocationInfo, measure};
+use billing_sync::config::secret::WebhookSecret;
+use billing_sync::domain::event::Envelope;
+use billing_sync::domain::object::ObjectKey;
+use billing_sync::mirror::history::{Answer, History};
+use billing_sync::mirror::snapshot::Snapshot;
+use billing_sync::outbox::claim::Claimed;
+use billing_sync::projection::graph::{Graph, Node, Question};
+use billing_sync::projection::{self, Rules};
+use billing_sync::receiver::signature;
+use billing_sync::stripe::envelope;
+use billing_sync::stripe::json::Document;
+use billing_sync::stripe::nested::nested;
+use billing_sync::stripe::reference::customer_of;
+use billing_sync::worker::resolve;
+
+/// Allocations for each event of the month: to check a delivery's signature and read its envelope, and to read all that the
+/// worker needs of it.
+const EVENTS: [(&str, u64, u64); 10] = [
+    ("customer.created", 19, 62),
+    ("payment_method.attached", 19, 39),
+    ("customer.updated", 19, 61),
+    ("customer.subscription.created", 21, 196),
+    ("invoice.created", 24, 96),
+    ("invoice.finalized", 24, 96),
+    ("charge.succeeded", 21, 72),
+    ("payment_intent.succeeded", 21, 53),
+    ("invoice.paid", 24, 96),
+    ("customer.subscription.updated", 21, 203),
+];
+
+/// Allocations to find the newest state of all objects of a customer, event after event.
+const MERGE: u64 = 64;
+
+/// Allocations to compute the rows of a customer and its subscription.
+const PROJECT: u64 = 102;
+
+/// Bytes of all that, for one customer: deliveries, reading, merging, rows.
+const BYTES: [u64; 4] = [194_724, 675_967, 19_286, 21_527];
+
+/// How many more bytes may be asked for, in percent.
+const HEADROOM: u64 = 5;
+
+const SECRET: &str = "whsec_of_the_test";
+const NOW: i64 = 1_790_000_000;
+const RULES: Rules = Rules { past_due_active: true };
+
+/// What `work` asks for when it is done again: the first time it may fill what is kept for the whole process.
+fn cost<T>(work: impl Fn() -> T) -> AllocationInfo {
+    drop(work());
+    measure(|| drop(work()))
+}
+
+/// The event as the worker claims it.
+fn claimed(text: &str) -> Claimed {
+    let Envelope { key, event_type, object_type, object_id, account, livemode, .. } =
+        envelope::read(text.as_bytes()).unwrap();
+    let payload = Some(text.as_bytes().to_vec());
+    Claimed { key, event_type, is_thin: false, object_type, object_id, account, livemode, payload }
+}
+
+fn snapshot(text: &str) -> Snapshot {
+    let Claimed { key, event_type, .. } = claimed(text);
+    Snapshot::read(&key.event_id, key.created, &event_type, Document::parse(text).unwrap().root()).unwrap()
+}
+
+/// What is compared with what is written down, and where it is more.
+#[derive(Default)]
+struct Comparison {
+    wrong: Vec<String>,
+    lines: Vec<String>,
+}
+
+impl Comparison {
+    fn allocations(&mut self, what: &str, now: u64, then: u64) {
+        if now > then {
+            self.wrong.push(format!("{what}: {then} allocations are written down, and it asks for {now}"));
+        }
+    }
+}
+
+/// The objects of a customer as the mirror has them at the end of the month, with those inside them.
+fn mirror(events: &[String]) -> BTreeMap<ObjectKey, Node> {
+    let mut objects = BTreeMap::new();
+    for text in events {
+        let document = Document::parse(text.as_str()).unwrap();
+        let object = document.root().get("data").get("object");
+        let own = (object.get("object").text().unwrap(), object.get("id").text().unwrap(), object.raw().to_owned());
+        let inside = nested(object).into_iter();
+        let inside = inside.map(|one| (one.object_type.to_owned(), one.object_id, one.content.raw().to_owned()));
+        for (object_type, id, json) in inside.chain([own]) {
+            let node = Node {
+                content: Some(Document::parse(json).unwrap()),
+                version: Some(claimed(text).key.created),
+                is_copy: false,
+                deleted_at: None,
+                missing_at: None,
+                expansion: None,
+                expansion_version: None,
+                expansion_stale_after: None,
+            };
+            objects.insert(ObjectKey::new("", &object_type, &id), node);
+        }
+    }
+    objects
+}
+
+/// Answers as the worker does, until no question is left.
+fn graph(objects: &BTreeMap<ObjectKey, Node>) -> Graph {
+    let mut graph = Graph::new("");
+    loop {
+        drop(projection::customer("cus_0", &graph, &RULES));
+        let questions = graph.take_questions();
+        if questions.is_empty() {
+            return graph;
+        }
+        for question in questions {
+            match &question {
+                Question::Object(key) => graph.put(key.clone(), objects.get(key).cloned()),
+                Question::Payments(subscription) => graph.put_payments(subscription.clone(), Vec::new()),
+                Question::Naming(..) => graph.put_list(question, Vec::new()),
+                Question::Of(customer, kind) => {
+                    let of_customer = |node: &Node| customer_of(node.json()).as_ref() == Some(&customer.object_id);
+                    let of_kind = objects.iter().filter(|(key, node)| key.object_type == *kind && of_customer(node));
+                    let keys: Vec<ObjectKey> = of_kind.map(|(key, _)| key.clone()).collect();
+                    for key in &keys {
+                        graph.put(key.clone(), objects.get(key).cloned());
+                    }
+                    graph.put_list(question, keys);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pure_parts_of_an_events_way_ask_for_no_more_memory_than_is_written_down() {
+    let events: Vec<String> = month::events(0, 1).collect();
+    let secrets = [WebhookSecret::new(SECRET).unwrap()];
+    let mut comparison = Comparison::default();
+    let mut bytes = [0; BYTES.len()];
+    let written: BTreeMap<&str, (u64, u64)> =
+        EVENTS.into_iter().map(|(name, one, other)| (name, (one, other))).collect();
+
+    for text in &events {
+        let header = signature::sign(&secrets[0], NOW, text.as_bytes());
+        let delivery = cost(|| {
+            signature::verify(header.as_bytes(), text.as_bytes(), &secrets, NOW).unwrap();
+            envelope::read(text.as_bytes()).unwrap()
+        });
+        let claimed = claimed(text);
+        let reading = cost(|| resolve::read(&claimed).unwrap());
+        let name = claimed.event_type.as_str();
+        let (of_delivery, of_reading) = written.get(name).copied().unwrap_or_default();
+        comparison.allocations(&format!("a delivery of {name}"), delivery.count_total, of_delivery);
+        comparison.allocations(&format!("the worker's reading of {name}"), reading.count_total, of_reading);
+        comparison.lines.push(format!("    ({name:?}, {}, {}),\n", delivery.count_total, reading.count_total));
+        bytes[0] += delivery.bytes_total;
+        bytes[1] += reading.bytes_total;
+    }
+
+    let mut merge = 0;
+    let mut of_objects: BTreeMap<Option<String>, Vec<Snapshot>> = BTreeMap::new();
+    for text in &events {
+        of_objects.entry(claimed(text).object_id).or_default().push(snapshot(text));
+    }
+    for snapshots in of_objects.into_values() {
+        let info = measure(|| {
+            let mut history = History::complete_after(None);
+            for snapshot in snapshots {
+                history.add(snapshot);
+            }
+            assert!(matches!(history.head(), Answer::Head(_)));
+        });
+        merge += info.count_total;
+        bytes[2] += info.bytes_total;
+    }
+    comparison.allocations("finding the newest states of a customer's objects", merge, MERGE);
+
+    let graph = graph(&mirror(&events));
+    let rows = projection::customer("cus_0", &graph, &RULES);
+    assert!(rows.contact.is_some() && rows.subscriptions.len() == 1, "there are rows to be computed");
+    let project = cost(|| projection::customer("cus_0", &graph, &RULES));
+    comparison.allocations("the rows of a customer", project.count_total, PROJECT);
+    bytes[3] = project.bytes_total;
+
+    for (what, (now, then)) in ["deliveries", "reading", "merging", "rows"].iter().zip(bytes.into_iter().zip(BYTES)) {
+        if now > then + then * HEADROOM / 100 {
+            comparison
+                .wrong
+                .push(format!("{what} of a customer: {then} bytes are written down, and it asks for {now}"));
+        }
+    }
+    let Comparison { wrong, lines } = comparison;
+    assert!(
+        wrong.is_empty(),
+        "{}\nIf that is meant, EVENTS, MERGE, PROJECT and BYTES are:\n{}{merge}, {}, {bytes:?}",
+        wrong.join("\n"),
+        lines.concat(),
+        project.count_total
+    );
+}
