@@ -11,8 +11,7 @@ pub(crate) fn of_process(pid: u32) -> Option<f64> {
 
 /// What PostgreSQL has used, its sessions that have ended included.
 pub(crate) fn of_postgres(cluster: &Cluster) -> f64 {
-    let file = fs::read_to_string(cluster.data_dir().join("postmaster.pid")).unwrap();
-    let postmaster: u32 = file.lines().next().unwrap().parse().unwrap();
+    let postmaster = cluster.pid();
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let children = processes.filter_map(stat).filter(|fields| fields[1] == u64::from(postmaster));
     // of the postmaster also what its children used that it has waited for

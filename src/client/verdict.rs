@@ -66,7 +66,7 @@ pub(super) fn of(operation: &'static str, status: u16, hints: &Hints, body: &[u8
     let not_now = status == 429 || code.as_deref().is_some_and(|code| NOT_NOW.contains(&code));
     let all_wait = status == 429 && code.as_deref() != Some(LOCKED);
     // a page of something else than Stripe (a proxy, a wrong base) must not tell that an object is gone or a key wrong
-    let is_stripes = body.is_empty() || json.is_some_and(|json| json.get("error").object().is_some());
+    let is_stripes = body.is_empty() || json.is_some_and(|json| json.get("error").is_object());
     let error = match json.filter(|_| status == 403 && is_stripes && !not_now) {
         Some(json) => {
             let message = json.get("error").get("message").text().unwrap_or_default();

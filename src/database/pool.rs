@@ -1,8 +1,8 @@
 //! Pools: each part of a process has one, so that a busy part cannot keep another from working.
 //!
-//! A connection is set up when it is made, and checked before it is handed out: what the check refuses is closed and replaced
-//! at once. A pool may leave the check out for connections that have just been used. It comes back only when the server has answered all that was sent on it, and is not used again where
-//! it is still in a transaction.
+//! A connection is set up when it is made, and checked before it is handed out: what the check refuses, as what is still in
+//! a transaction, is closed and replaced at once. A pool may leave the check out for connections that have just been used.
+//! A connection comes back only when the server has answered all that was sent on it.
 
 use std::sync::Arc;
 use std::time::Duration;

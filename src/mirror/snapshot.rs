@@ -34,14 +34,16 @@ impl Snapshot {
     pub fn read(event_id: &str, created: OffsetDateTime, event_type: &str, event: Json<'_>) -> Option<Self> {
         let data = event.get("data");
         let object = data.get("object");
-        let members = object.object()?;
+        if !object.is_object() {
+            return None;
+        }
         let stage = match event_type.rsplit('.').next() {
             Some("created") => Stage::Created,
             // a payment method that was detached can never be used or attached again, and has no other end
             Some("deleted" | "detached") => Stage::Deleted,
             _ => Stage::Updated,
         };
-        let is_stub = members.get("deleted").boolean() == Some(true);
+        let is_stub = object.get("deleted").boolean() == Some(true);
         let previous = data.get("previous_attributes");
         let says_something = previous.object().is_some_and(|members| members.iter().next().is_some());
         Some(Self {

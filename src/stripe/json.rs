@@ -153,10 +153,11 @@ impl<'a> Json<'a> {
 
     /// The members of an object; of duplicate keys the last counts. `None` for anything else.
     pub fn object(self) -> Option<Object<'a>> {
-        if !self.raw().starts_with('{') {
+        if !self.is_object() {
             return None;
         }
-        let mut members: Vec<_> = self.pairs().map(|(key, value)| (key.key(), value)).collect();
+        let mut members = Vec::with_capacity(self.pairs().count());
+        members.extend(self.pairs().map(|(key, value)| (key.key(), value)));
         members.sort_by(|one, other| one.0.cmp(&other.0));
         // the sort is stable, and of one key the last in the text is kept
         members.dedup_by(|later, kept| {
@@ -167,6 +168,28 @@ impl<'a> Json<'a> {
             is_same
         });
         Some(Object(members))
+    }
+
+    /// The members of an object that are objects or arrays themselves, each key once; of duplicate keys the last counts.
+    pub fn nested(self) -> Vec<(Cow<'a, str>, Json<'a>)> {
+        // in a larger one it takes too long to look for each key again
+        const FEW: usize = 256;
+        if !self.is_object() {
+            return Vec::new();
+        }
+        let is_container = |value: &Json<'_>| value.raw().starts_with(['{', '[']);
+        if self.pairs().nth(FEW).is_some() {
+            let members = self.object().unwrap_or_default().0;
+            return members.into_iter().filter(|(_, value)| is_container(value)).collect();
+        }
+        let found = self.pairs().map(|(key, value)| (key.key(), value)).filter(|(_, value)| is_container(value));
+        // `get` finds the last of a key
+        found.filter(|(key, value)| self.get(key).places.as_ptr() == value.places.as_ptr()).collect()
+    }
+
+    /// Whether it is an object.
+    pub fn is_object(self) -> bool {
+        self.raw().starts_with('{')
     }
 
     /// The elements of an array; `None` for anything else.
@@ -203,7 +226,7 @@ impl<'a> Json<'a> {
     /// A member of an object, by one key; null where this is no object or has no such key.
     #[must_use]
     pub fn get(self, key: &str) -> Json<'a> {
-        if !self.raw().starts_with('{') {
+        if !self.is_object() {
             return Json::NULL;
         }
         self.pairs().filter(|(name, _)| name.is_key(key)).last().map_or(Json::NULL, |(_, value)| value)

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::json::{Json, Object};
+use super::json::Json;
 use super::views::whole;
 
 /// A trial offer of an item, which Stripe shows only in reads.
@@ -182,7 +182,7 @@ pub struct Nested<'a> {
 
 /// The type of an object, where the mirror holds it.
 pub fn type_of(object: Json<'_>) -> Option<&'static str> {
-    known(&object.get("object").text()?)
+    known(&object.get("object").str()?)
 }
 
 fn known(name: &str) -> Option<&'static str> {
@@ -215,10 +215,8 @@ fn place(one: &Nested<'_>) -> (String, bool) {
 /// Calls `visit` with every whole object inside `object`, its carrier and its path there.
 fn each<'a>(object: Json<'a>, visit: &mut impl FnMut(&'static str, &str, Nested<'a>)) {
     let object_type = type_of(object).unwrap_or_default();
-    if let Some(members) = object.object() {
-        let carrier = Carrier { object_type, is_current: true, start: 0 };
-        Search { path: String::new(), visit }.members(carrier, &members, 0);
-    }
+    let carrier = Carrier { object_type, is_current: true, start: 0 };
+    Search { path: String::new(), visit }.members(carrier, object, 0);
 }
 
 /// The nearest object of [`TYPES`] around the place that the search has come to.
@@ -236,11 +234,11 @@ struct Search<'s, F> {
 }
 
 impl<'a, F: FnMut(&'static str, &str, Nested<'a>)> Search<'_, F> {
-    fn members(&mut self, carrier: Carrier, members: &Object<'a>, depth: usize) {
-        for (key, value) in members.iter() {
+    fn members(&mut self, carrier: Carrier, object: Json<'a>, depth: usize) {
+        for (key, value) in object.nested() {
             let end = self.path.len();
             self.path.push('.');
-            self.path.push_str(key);
+            self.path.push_str(&key);
             self.value(carrier, value, depth + 1);
             self.path.truncate(end);
         }
@@ -250,17 +248,13 @@ impl<'a, F: FnMut(&'static str, &str, Nested<'a>)> Search<'_, F> {
         if depth > DEEPEST {
             return;
         }
-        if let Some(members) = value.object() {
-            let object_type = members.get("object").text().and_then(|name| known(&name));
-            let carrier = match object_type {
-                Some(object_type) => self.object(carrier, object_type, value),
-                None => carrier,
-            };
-            self.members(carrier, &members, depth);
-        } else if value.raw().starts_with('[') {
-            for element in value.array().unwrap_or_default() {
-                self.value(carrier, element, depth + 1);
-            }
+        let carrier = match type_of(value) {
+            Some(object_type) => self.object(carrier, object_type, value),
+            None => carrier,
+        };
+        self.members(carrier, value, depth);
+        for element in value.array().unwrap_or_default() {
+            self.value(carrier, element, depth + 1);
         }
     }
 

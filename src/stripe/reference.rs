@@ -17,11 +17,10 @@ pub fn id_or_object(field: Json<'_>) -> Option<String> {
 /// The customer that an object belongs to, or is. Under Accounts v2 an account takes its place (`customer` is null and
 /// `customer_account` names it).
 pub fn customer_of(object: Json<'_>) -> Option<String> {
-    let members = object.object()?;
-    if members.get("object").text().as_deref() == Some("customer") {
-        members.get("id").text()
+    if object.get("object").str().as_deref() == Some("customer") {
+        object.get("id").text()
     } else {
-        id_or_object(members.get("customer")).or_else(|| id_or_object(members.get("customer_account")))
+        id_or_object(object.get("customer")).or_else(|| id_or_object(object.get("customer_account")))
     }
 }
 

@@ -272,7 +272,7 @@ pub fn wanted(event_type: &str, object: Json<'_>) -> Option<(&'static str, Strin
     match event_type {
         "invoice.payment_failed" => {
             // before 2025-03-31.basil an expanded charge says it all
-            let told = object.get("charge").object().is_some();
+            let told = object.get("charge").is_object();
             id_or_object(object.get("id")).filter(|_| !told).map(|id| ("invoice", id))
         }
         "checkout.session.async_payment_failed" => {

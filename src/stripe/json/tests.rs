@@ -98,6 +98,28 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Both the way for a few members and that for many; the keys are so few that some come twice.
+    #[test]
+    fn the_nested_members_are_those_of_all_members(
+        members in prop::collection::vec((0..40_usize, 0..5_usize), 0..400),
+        is_escaped in any::<bool>(),
+    ) {
+        let values = ["1", "\"{\"", "{}", "{\"k\":[1]}", "[[]]"];
+        let key = |n: usize| if is_escaped { format!("\\u006b{n}") } else { format!("k{n}") };
+        let members: Vec<String> = members.iter().map(|(n, value)| format!("\"{}\":{}", key(*n), values[*value])).collect();
+        let text = format!("{{{}}}", members.join(","));
+        let document = Document::parse(&text).unwrap();
+        let mut nested: Vec<(String, &str)> =
+            document.root().nested().into_iter().map(|(key, value)| (key.into_owned(), value.raw())).collect();
+        nested.sort();
+        let all = document.root().object().unwrap();
+        let expected = all.iter().filter(|(_, value)| value.raw().starts_with(['{', '[']));
+        let expected: Vec<(String, &str)> = expected.map(|(key, value)| (key.to_owned(), value.raw())).collect();
+        prop_assert_eq!(nested, expected);
+    }
+}
+
 #[test]
 fn absent_reads_as_null() {
     assert!(json(r#"{"a":{}}"#).get("a").get("b").get("c").is_null());

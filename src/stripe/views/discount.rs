@@ -38,7 +38,7 @@ impl DiscountView {
     /// A discount without a coupon (`source.coupon` may be null) cannot be named in a row, so it is noted.
     pub(super) fn read(value: Json<'_>, reader: &mut Reader) -> Option<Self> {
         let discount = reader.members(value);
-        if value.object().is_none() || discount.get("deleted").boolean() == Some(true) {
+        if !value.is_object() || discount.get("deleted").boolean() == Some(true) {
             return None;
         }
         let source = reader.members(discount.get("source"));

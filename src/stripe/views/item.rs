@@ -55,7 +55,7 @@ impl ItemView {
         }
         let [price, plan] = ["price", "plan"].map(|key| item.get(key));
         let price_id = reader.reference(price).or_else(|| reader.reference(plan));
-        let whole = [price, plan].into_iter().find(|price| price.object().is_some()).unwrap_or(Json::NULL);
+        let whole = [price, plan].into_iter().find(|price| price.is_object()).unwrap_or(Json::NULL);
         let usage_type = whole.get("recurring").get("usage_type").text().or_else(|| whole.get("usage_type").text());
         let metered = usage_type.map(|usage_type| usage_type == "metered");
         let quantity = reader.integer(item.get("quantity")).unwrap_or(i64::from(metered != Some(true)));
