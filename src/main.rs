@@ -8,10 +8,6 @@ use billing_sync::config::unknown;
 use billing_sync::telemetry;
 use clap::Parser;
 
-/// Reading an event takes hundreds of small allocations, on which glibc's allocator spent a fifth of a worker's time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut source = Source::process(cli.flags());
