@@ -201,9 +201,12 @@ pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error
             SELECT b.batch_id, o.event_id, o.created
             FROM billing.worker_batches AS b
             CROSS JOIN LATERAL unnest(b.event_ids, b.createds) AS k (event_id, created)
-            JOIN billing.outbox AS o ON o.event_id = k.event_id AND o.created = k.created
-            WHERE o.state = 'pending'
-            FOR UPDATE OF o SKIP LOCKED
+            CROSS JOIN LATERAL (
+                SELECT o.event_id, o.created FROM billing.outbox AS o
+                WHERE o.event_id = k.event_id AND o.created = k.created AND o.state = 'pending'
+                OFFSET 0
+                FOR UPDATE SKIP LOCKED
+            ) AS o
         ), sent AS (
             UPDATE billing.outbox AS o SET alone = true
             FROM free WHERE o.event_id = free.event_id AND o.created = free.created
@@ -213,8 +216,11 @@ pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error
             WHERE b.batch_id IN (SELECT batch_id FROM free)
                 OR NOT EXISTS (
                     SELECT FROM unnest(b.event_ids, b.createds) AS k (event_id, created)
-                    JOIN billing.outbox AS o ON o.event_id = k.event_id AND o.created = k.created
-                    WHERE o.state = 'pending')
+                    CROSS JOIN LATERAL (
+                        SELECT FROM billing.outbox AS o
+                        WHERE o.event_id = k.event_id AND o.created = k.created AND o.state = 'pending'
+                        OFFSET 0
+                    ) AS o)
         )
         SELECT count(*) AS "count!" FROM sent"#
     )
