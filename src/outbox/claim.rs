@@ -60,14 +60,14 @@ impl From<Row> for Claimed {
 const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
 /// How long a delivery may take from the time that its event is due to its commit, and be found at once all the same. One
-/// that takes longer, as behind a lost synchronous standby, is found by the next look for the oldest event.
-const LATE: Duration = Duration::from_secs(10);
+/// that takes longer, as behind a lost synchronous standby, is found by the next look from the beginning.
+const LATE: Duration = Duration::from_secs(2);
 
-/// No fresh event that is pending now was due before this time.
+/// No fresh event that is pending now, and was due at `from` or later, was due before this time.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn oldest(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+pub async fn oldest(conn: &mut PgConnection, from: OffsetDateTime) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.oldest_due
         SELECT least(min(oldest.run_at), statement_timestamp() - $1::interval) AS "at!"
@@ -75,9 +75,11 @@ pub async fn oldest(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Err
         CROSS JOIN LATERAL (
             SELECT o.run_at FROM billing.outbox AS o
             WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending' AND NOT o.alone
+                AND o.run_at >= $2
             ORDER BY o.run_at LIMIT 1
         ) AS oldest"#,
-        interval(LATE)
+        interval(LATE),
+        from
     )
     .fetch_one(conn)
     .await

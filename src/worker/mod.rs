@@ -149,7 +149,7 @@ enum Round {
 impl Worker {
     /// A worker.
     pub fn new(context: Context) -> Self {
-        Self { context: Arc::new(context), owed: Vec::new(), looked: None, since: Since::unknown() }
+        Self { context: Arc::new(context), owed: Vec::new(), looked: None, since: Since::unknown(Instant::now()) }
     }
 
     /// Works until `shutdown`; a batch at work is finished first.
@@ -250,10 +250,10 @@ impl Worker {
 
     /// Finds out from when on to look for fresh events.
     async fn look_for_oldest(&mut self) -> Result<(), Failure> {
-        if self.since.is_old() {
-            let began = Instant::now();
-            let oldest = claim::oldest(&mut *self.context.pool.acquire().await?).await?;
-            self.since = Since::found(oldest, began);
+        let began = Instant::now();
+        if let Some(from) = self.since.to_look_from(began) {
+            let oldest = claim::oldest(&mut *self.context.pool.acquire().await?, from).await?;
+            self.since.found(oldest, from, began, Instant::now());
         }
         Ok(())
     }
