@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::{PgConnection, PgTransaction};
 use tokio_util::task::AbortOnDropHandle;
@@ -59,11 +60,12 @@ impl Tally {
 impl Worker {
     /// Takes one batch of fresh events through. A batch that fails is sent to be tried one by one.
     pub(super) async fn try_batch(&mut self) -> Result<Round, Failure> {
-        let mut watch = Stopwatch::default();
+        let (mut watch, began) = (Stopwatch::default(), Instant::now());
         let batch_id = Uuid::new_v4();
         let mut tx = begin_batch(&self.context).await?;
-        let limit = i64::try_from(self.context.config.batch_size).unwrap_or(i64::MAX);
-        let events = claim::batch(&mut tx, limit, self.since.at()).await?;
+        let limit = self.context.config.batch_size;
+        let events = claim::batch(&mut tx, i64::try_from(limit).unwrap_or(i64::MAX), self.since.at()).await?;
+        self.began_small = (1..=limit / 2).contains(&events.len()).then_some(began);
         if events.is_empty() {
             return Ok(Round::Idle);
         }

@@ -51,6 +51,10 @@ pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;
 /// No step takes as long as this unless the database does not answer: its longest waits are for locks, 2 s each.
 const STEP_LIMIT: Duration = Duration::from_mins(2);
 
+/// A running worker begins a batch so long after one that was small, and not before. A batch of a few events costs a worker
+/// and the database nearly as much as one of hundreds, and while events keep coming the receiver needs that time.
+const GATHER: Duration = Duration::from_millis(30);
+
 /// How often it looks for what waits longer than it can.
 const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
 
@@ -135,6 +139,10 @@ pub struct Worker {
     looked: Option<Instant>,
     /// From when on it looks for fresh events.
     since: Since,
+    /// It runs beside a receiver, and lets events gather.
+    gathers: bool,
+    /// When it began its last batch, where that was a small one.
+    began_small: Option<Instant>,
 }
 
 /// How far a round got.
@@ -149,12 +157,20 @@ enum Round {
 impl Worker {
     /// A worker.
     pub fn new(context: Context) -> Self {
-        Self { context: Arc::new(context), owed: Vec::new(), looked: None, since: Since::unknown(Instant::now()) }
+        Self {
+            context: Arc::new(context),
+            owed: Vec::new(),
+            looked: None,
+            since: Since::unknown(Instant::now()),
+            gathers: false,
+            began_small: None,
+        }
     }
 
     /// Works until `shutdown`; a batch at work is finished first.
     pub async fn run(mut self, mut wake: watch::Receiver<()>, shutdown: CancellationToken) {
         let mut failures = 0;
+        self.gathers = true;
         while !shutdown.is_cancelled() {
             // before the work: what is stored during it wakes us again
             wake.mark_unchanged();
@@ -195,6 +211,7 @@ impl Worker {
         while !shutdown.is_cancelled() {
             // in turns, so that neither a flood of fresh events nor many retries starve the others, nor those that failed
             // for another event of their batch
+            self.gather(shutdown).await;
             self.step(Self::look_for_oldest).await?;
             let batch = self.step(Self::try_batch).await?;
             let untried = self.step(async |worker| worker.try_alone(Next::Untried).await).await?;
@@ -246,6 +263,14 @@ impl Worker {
         }
         self.looked = Some(Instant::now());
         Ok(())
+    }
+
+    /// Lets events gather after a small batch.
+    async fn gather(&self, shutdown: &CancellationToken) {
+        if let Some(began) = self.began_small.filter(|_| self.gathers) {
+            let rest = GATHER.saturating_sub(began.elapsed());
+            shutdown.run_until_cancelled(tokio::time::sleep(rest)).await;
+        }
     }
 
     /// Finds out from when on to look for fresh events.
