@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::effect::{self, Work};
 use super::failure::Failure;
+use super::gather::Gather;
 use super::resolve::{Resolved, ToMerge, resolve};
 use super::{Context, Round, Worker};
 use crate::config::sync::Confirm;
@@ -65,7 +66,7 @@ impl Worker {
         let mut tx = begin_batch(&self.context).await?;
         let limit = self.context.config.batch_size;
         let events = claim::batch(&mut tx, i64::try_from(limit).unwrap_or(i64::MAX), self.since.at()).await?;
-        self.began_small = (1..=limit / 2).contains(&events.len()).then_some(began);
+        self.gather = Gather::after(began, events.len(), limit);
         if events.is_empty() {
             return Ok(Round::Idle);
         }

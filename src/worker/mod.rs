@@ -11,6 +11,7 @@ mod batch;
 mod effect;
 pub mod failure;
 pub mod fetch;
+mod gather;
 mod listen;
 pub(crate) mod part;
 mod project;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::failure::Failure;
+use self::gather::Gather;
 use self::settings::Watch;
 use self::since::Since;
 use crate::config::sync::SyncConfig;
@@ -50,10 +52,6 @@ pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;
 
 /// No step takes as long as this unless the database does not answer: its longest waits are for locks, 2 s each.
 const STEP_LIMIT: Duration = Duration::from_mins(2);
-
-/// A running worker begins a batch so long after one that was small, and not before. A batch of a few events costs a worker
-/// and the database nearly as much as one of hundreds, and while events keep coming the receiver needs that time.
-const GATHER: Duration = Duration::from_millis(30);
 
 /// How often it looks for what waits longer than it can.
 const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
@@ -141,8 +139,8 @@ pub struct Worker {
     since: Since,
     /// It runs beside a receiver, and lets events gather.
     gathers: bool,
-    /// When it began its last batch, where that was a small one.
-    began_small: Option<Instant>,
+    /// What its last batch says of the next one.
+    gather: Gather,
 }
 
 /// How far a round got.
@@ -163,7 +161,7 @@ impl Worker {
             looked: None,
             since: Since::unknown(Instant::now()),
             gathers: false,
-            began_small: None,
+            gather: Gather::default(),
         }
     }
 
@@ -267,8 +265,8 @@ impl Worker {
 
     /// Lets events gather after a small batch.
     async fn gather(&self, shutdown: &CancellationToken) {
-        if let Some(began) = self.began_small.filter(|_| self.gathers) {
-            let rest = GATHER.saturating_sub(began.elapsed());
+        let rest = self.gather.rest(Instant::now());
+        if self.gathers && !rest.is_zero() {
             shutdown.run_until_cancelled(tokio::time::sleep(rest)).await;
         }
     }
