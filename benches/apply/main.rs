@@ -30,13 +30,13 @@ use self::support::run;
 #[derive(Parser)]
 struct Args {
     /// Customers, each with ten events.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 5_000)]
     customers: u32,
     /// Only these scenes; `one` is always played, because the others are compared with it.
     #[arg(long)]
     only: Vec<Scene>,
     /// Customers that are there already in the scene `grown`, each with ten events in the archive.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 50_000)]
     grown: u32,
     /// Events that were applied since the snapshot was taken, in the scene `snapshot`: as many as in some minutes.
     #[arg(long, default_value_t = 1_000_000)]
