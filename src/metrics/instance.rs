@@ -207,9 +207,9 @@ impl Instance {
     }
 
     /// Counts one committed batch, and the orders in it that could not be told.
-    pub fn batch(&self, watch: &Stopwatch, doubts: u64) {
+    pub fn batch(&self, watch: &Stopwatch, ambiguous: u64) {
         self.batches.batch(watch);
-        self.order_ambiguous.inc_by(doubts);
+        self.order_ambiguous.inc_by(ambiguous);
     }
 
     /// Says whether Stripe's API can be asked: there is a key, and it is of our account.

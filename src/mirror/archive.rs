@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::rows::{columns, index};
 use super::snapshot::Snapshot;
 use crate::domain::object::ObjectKey;
-use crate::stripe::json::Document;
+use crate::stripe::json::{self, Document};
 
 /// The archived events of one second of an object, for each `(key, at or before)` that is asked: the newest
 /// second that has any. The number says which question an event answers.
@@ -47,8 +47,7 @@ pub(super) async fn earlier_second(
     .fetch_all(conn)
     .await?;
     let read = rows.into_iter().filter_map(|row| {
-        let payload = String::from_utf8_lossy(&row.payload);
-        let event = Document::parse(payload).ok()?;
+        let event = Document::parse(json::decode(&row.payload)).ok()?;
         let snapshot = Snapshot::read(&row.event_id, row.created, &row.event_type, event.root())?;
         Some((index(row.place), snapshot))
     });

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::domain::object::ObjectKey;
+use crate::stripe::json;
 
 /// A row of `billing.stripe_objects`.
 #[derive(Clone, PartialEq, Eq)]
@@ -280,7 +281,7 @@ struct RawRow {
 
 impl From<RawRow> for MirrorRow {
     fn from(row: RawRow) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let text = |bytes: Vec<u8>| json::decode(&bytes).into_owned();
         // a CHECK says that these four are there together
         let parts = row.version.zip(row.event_id).zip(row.content);
         let content = parts.map(|((version, event_id), content)| Content {

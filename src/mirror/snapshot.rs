@@ -45,7 +45,7 @@ impl Snapshot {
         };
         let is_stub = object.get("deleted").boolean() == Some(true);
         let previous = data.get("previous_attributes");
-        let says_something = previous.object().is_some_and(|members| members.iter().next().is_some());
+        let says_something = previous.has_members();
         Some(Self {
             event_id: event_id.to_owned(),
             created,

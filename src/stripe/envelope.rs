@@ -6,12 +6,10 @@
 //!
 //! PURE. Called by the receiver, for signed bytes only, and by `reconcile` for what Stripe lists.
 
-use std::borrow::Cow;
-
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use super::json::{Document, Json, Object};
+use super::json::{self, Document, Json, Object};
 use super::views::is_in_no_key;
 use crate::domain::event::{Envelope, EventKey, Format};
 
@@ -46,10 +44,7 @@ pub enum EnvelopeError {
 /// # Errors
 /// [`EnvelopeError`] when the bytes are no event or name things that cannot be keys.
 pub fn read(body: &[u8]) -> Result<Envelope, EnvelopeError> {
-    // JSON is UTF-8, but a broken byte in a customer's name is no reason to refuse the event.
-    // The lossy reading is slow, so it is only for a body that has one.
-    let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
-    let document = Document::parse(text).map_err(|_| EnvelopeError::NotAnObject)?;
+    let document = Document::parse(json::decode(body)).map_err(|_| EnvelopeError::NotAnObject)?;
     let event = document.root().object().ok_or(EnvelopeError::NotAnObject)?;
     match event.get("object").text().as_deref() {
         Some("event") => snapshot(&event),

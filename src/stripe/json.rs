@@ -43,6 +43,12 @@ impl<'t> Document<'t> {
     }
 }
 
+/// The text of JSON bytes. JSON is UTF-8, but a broken byte in a customer's name is no reason to refuse an event: it becomes
+/// U+FFFD. That reading is slow, so it is only for bytes that have one.
+pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 impl PartialEq for Document<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -190,6 +196,11 @@ impl<'a> Json<'a> {
     /// Whether it is an object.
     pub fn is_object(self) -> bool {
         self.raw().starts_with('{')
+    }
+
+    /// Whether it is an object with at least one member.
+    pub fn has_members(self) -> bool {
+        self.is_object() && self.places[0].inside > 0
     }
 
     /// The elements of an array; `None` for anything else.

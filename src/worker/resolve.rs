@@ -12,7 +12,7 @@ use crate::mirror::snapshot::Snapshot;
 use crate::outbox::claim::Claimed;
 use crate::outbox::settle::Settlement;
 use crate::stripe::catalogue::{Meaning, meaning};
-use crate::stripe::json::{Document, Json};
+use crate::stripe::json::{self, Document, Json};
 use crate::stripe::nested;
 use crate::stripe::reference::id_or_object;
 use crate::stripe::views::Unreadable;
@@ -95,7 +95,7 @@ pub(super) fn resolve(context: &Context, event: &Claimed) -> Resolved {
 /// What is read because Stripe failed to make events about it. Where the notification does not say, the event itself is
 /// read first.
 fn not_generated(event: &Claimed) -> ObjectKey {
-    let payload = String::from_utf8_lossy(event.payload.as_deref().unwrap_or_default());
+    let payload = json::decode(event.payload.as_deref().unwrap_or_default());
     let named = generation_failure::read(&payload).map(|failure| {
         let account = failure.account.as_deref().unwrap_or(&event.account);
         tracing::warn!(
@@ -120,7 +120,7 @@ const NO_ID: &str = "data.object.id";
 /// The field without which there is no row.
 pub fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let payload = event.payload.as_deref().ok_or(Unreadable { field: "its payload in billing.events" })?;
-    let payload = String::from_utf8_lossy(payload);
+    let payload = json::decode(payload);
     let Claimed { key, event_type, account, .. } = event;
     let document = Document::parse(payload).map_err(|_| Unreadable { field: "data" })?;
     let json = document.root();

@@ -272,8 +272,8 @@ pub fn wanted(event_type: &str, object: Json<'_>) -> Option<(&'static str, Strin
     match event_type {
         "invoice.payment_failed" => {
             // before 2025-03-31.basil an expanded charge says it all
-            let told = object.get("charge").is_object();
-            id_or_object(object.get("id")).filter(|_| !told).map(|id| ("invoice", id))
+            let is_expanded = object.get("charge").is_object();
+            id_or_object(object.get("id")).filter(|_| !is_expanded).map(|id| ("invoice", id))
         }
         "checkout.session.async_payment_failed" => {
             let invoice = id_or_object(object.get("invoice")).map(|id| ("invoice", id));
