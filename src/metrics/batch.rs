@@ -68,6 +68,11 @@ impl Default for Stopwatch {
 }
 
 impl Stopwatch {
+    /// When the batch began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Counts the time since the step before as time of this one.
     pub fn done(&mut self, step: Step) {
         let now = Instant::now();

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use sqlx::{PgConnection, PgTransaction};
 use tokio_util::task::AbortOnDropHandle;
@@ -61,12 +60,12 @@ impl Tally {
 impl Worker {
     /// Takes one batch of fresh events through. A batch that fails is sent to be tried one by one.
     pub(super) async fn try_batch(&mut self) -> Result<Round, Failure> {
-        let (mut watch, began) = (Stopwatch::default(), Instant::now());
+        let mut watch = Stopwatch::default();
         let batch_id = Uuid::new_v4();
         let mut tx = begin_batch(&self.context).await?;
         let limit = self.context.config.batch_size;
         let events = claim::batch(&mut tx, i64::try_from(limit).unwrap_or(i64::MAX), self.since.at()).await?;
-        self.gather = Gather::after(began, events.len(), limit);
+        self.gather = Gather::after(watch.began(), events.len(), limit);
         if events.is_empty() {
             return Ok(Round::Idle);
         }

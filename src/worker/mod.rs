@@ -137,7 +137,7 @@ pub struct Worker {
     looked: Option<Instant>,
     /// From when on it looks for fresh events.
     since: Since,
-    /// It runs beside a receiver, and lets events gather.
+    /// It works until the shutdown, and lets events gather; what is only drained once does not wait for more.
     gathers: bool,
     /// What its last batch says of the next one.
     gather: Gather,
@@ -209,7 +209,6 @@ impl Worker {
         while !shutdown.is_cancelled() {
             // in turns, so that neither a flood of fresh events nor many retries starve the others, nor those that failed
             // for another event of their batch
-            self.gather(shutdown).await;
             self.step(Self::look_for_oldest).await?;
             let batch = self.step(Self::try_batch).await?;
             let untried = self.step(async |worker| worker.try_alone(Next::Untried).await).await?;
@@ -218,6 +217,7 @@ impl Worker {
             if [batch, untried, alone, reproject] == [Round::Idle; 4] {
                 break;
             }
+            self.gather(shutdown).await;
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets events gather after a small batch.
+    /// Lets events gather after a small batch. A shutdown ends it.
     async fn gather(&self, shutdown: &CancellationToken) {
         let rest = self.gather.rest(Instant::now());
         if self.gathers && !rest.is_zero() {
