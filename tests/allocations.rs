@@ -104,12 +104,7 @@ fn mirror(events: &[String]) -> BTreeMap<ObjectKey, Node> {
             let node = Node {
                 content: Some(Document::parse(json).unwrap()),
                 version: Some(claimed(text).key.created),
-                is_copy: false,
-                deleted_at: None,
-                missing_at: None,
-                expansion: None,
-                expansion_version: None,
-                expansion_stale_after: None,
+                ..Node::default()
             };
             objects.insert(ObjectKey::new("", &object_type, &id), node);
         }

@@ -13,8 +13,8 @@ use super::payment::Payment;
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::{Document, Json};
 
-/// What the mirror knows of one object.
-#[derive(Clone, PartialEq, Eq)]
+/// What the mirror knows of one object; by default nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Node {
     /// The newest content; `None` where only its absence is known (deleted as a bare stub, or 404).
     pub content: Option<Document<'static>>,
@@ -174,16 +174,7 @@ mod tests {
     use super::*;
 
     fn node(content: &str) -> Node {
-        Node {
-            content: Some(Document::parse(content.to_owned()).unwrap()),
-            version: None,
-            is_copy: false,
-            deleted_at: None,
-            missing_at: None,
-            expansion: None,
-            expansion_version: None,
-            expansion_stale_after: None,
-        }
+        Node { content: Some(Document::parse(content.to_owned()).unwrap()), ..Node::default() }
     }
 
     #[test]

@@ -54,16 +54,7 @@ impl World {
     }
 
     fn node(&mut self, kind: &str, id: &str) -> &mut Node {
-        self.objects.entry(ObjectKey::new("", kind, id)).or_insert(Node {
-            content: None,
-            version: None,
-            is_copy: false,
-            deleted_at: None,
-            missing_at: None,
-            expansion: None,
-            expansion_version: None,
-            expansion_stale_after: None,
-        })
+        self.objects.entry(ObjectKey::new("", kind, id)).or_default()
     }
 
     /// Deletes an object, `seconds` later.

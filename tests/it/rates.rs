@@ -84,9 +84,7 @@ async fn a_batch_that_waits_for_a_lock_shows_it_in_that_step() {
 async fn the_time_of_a_read_begins_when_stripe_has_answered() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
-    let events = sync.stripe.events();
-    let told = events.iter().filter(|event| event.object == sale.subscription).cloned().collect::<Vec<_>>();
-    sync.app.deliver_all(&told, Epoch::Endive).await;
+    sync.app.deliver_all(&sync.stripe.events_of(&sale.subscription), Epoch::Endive).await;
     sync.app.drain().await;
     let of_reads = steps_of(&sync.app, sync.settle()).await;
     for (step, seconds) in Step::ALL.into_iter().zip(of_reads) {

@@ -155,10 +155,8 @@ async fn a_thin_event_with_its_snapshot_is_superseded_and_nothing_is_fetched() {
 async fn without_a_key_no_read_is_queued_and_what_lacks_is_counted() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
-    let events = sync.stripe.events();
     let app = TestApp::start().await;
-    let told = events.iter().filter(|event| event.object == sale.subscription);
-    app.deliver_all(&told.cloned().collect::<Vec<_>>(), Epoch::Endive).await;
+    app.deliver_all(&sync.stripe.events_of(&sale.subscription), Epoch::Endive).await;
     app.drain().await;
     assert_eq!(app.text("SELECT count(*)::text FROM billing.jobs").await.as_deref(), Some("0"));
     assert!(app.metric("billing_sync_event_reasons_total{reason=\"needs_fetch\"}") >= 1.0);

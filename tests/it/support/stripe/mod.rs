@@ -167,6 +167,11 @@ impl FakeStripe {
         self.events_since(0)
     }
 
+    /// Those about one object.
+    pub(crate) fn events_of(&self, object: &str) -> Vec<Event> {
+        self.events().into_iter().filter(|event| event.object == object).collect()
+    }
+
     pub(crate) fn events_since(&self, mark: usize) -> Vec<Event> {
         let world = self.world();
         let told = world.happenings.iter().enumerate().skip(mark);
