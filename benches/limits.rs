@@ -5,11 +5,12 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
 
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/pgbench.rs"]
 mod pgbench;
 mod support;
 
-use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -143,9 +144,7 @@ impl Renewing {
 
     /// The most memory that it had at any time, in MB.
     fn peak_memory(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-        line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap_or(f64::NAN) / 1000.0
+        memory::megabytes(self.0.id(), "VmHWM").unwrap()
     }
 }
 

@@ -7,11 +7,12 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
 
 mod bare;
+#[path = "../support/memory.rs"]
+mod memory;
 mod stripe;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -48,8 +49,8 @@ struct Args {
 /// What one run of the binary came to.
 struct Ran {
     took: Duration,
-    /// Most resident memory, in bytes.
-    resident: u64,
+    /// Most resident memory, in MB.
+    resident: f64,
     report: serde_json::Value,
 }
 
@@ -90,13 +91,11 @@ async fn backfill(cluster: &Cluster, stripe: &Stripe, concurrency: u32, rate: u3
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let status = format!("/proc/{}/status", child.id().unwrap());
+    let pid = child.id().unwrap();
     let watch = tokio::spawn(async move {
-        let mut most = 0;
-        while let Ok(text) = fs::read_to_string(&status) {
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let Some(kib) = line.and_then(|line| line.split_whitespace().next()) else { break };
-            most = most.max(kib.parse::<u64>().unwrap() * 1024);
+        let mut most = 0.0;
+        while let Some(peak) = memory::megabytes(pid, "VmHWM") {
+            most = peak;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         most
@@ -128,7 +127,7 @@ async fn writing(cluster: &Cluster, args: &Args, report: &mut Report) {
     report.ratio("backfill, pages", listing, "s", ("bare upserts of the same rows", bare_took), Aim::AtMost(2.5));
     report.figure("of it reading the pages alone", reading.as_secs_f64(), "s", None);
     report.figure("the whole run, with the rows computed again", ours.took.as_secs_f64(), "s", None);
-    report.figure("its most resident memory", megabytes(ours.resident), "MB", Aim::AtMost(64.0));
+    report.figure("its most resident memory", ours.resident, "MB", Aim::AtMost(64.0));
 }
 
 /// A request takes 30 ms, and a page has ten objects, so that asking and not writing is what takes time.
@@ -157,10 +156,6 @@ async fn memory(cluster: &Cluster, args: &Args, report: &mut Report) {
         let rate = ran.report["objects"].as_f64().unwrap() / ran.took.as_secs_f64();
         println!("{customers} customers with a subscription each: {rate:.0} objects a second");
         let what = format!("most resident memory, {customers} customers");
-        report.figure(what, megabytes(ran.resident), "MB", Aim::AtMost(64.0));
+        report.figure(what, ran.resident, "MB", Aim::AtMost(64.0));
     }
-}
-
-fn megabytes(bytes: u64) -> f64 {
-    u32::try_from(bytes / 1000).map_or(f64::MAX, f64::from) / 1000.0
 }

@@ -15,6 +15,8 @@
 
 #[path = "../support/load.rs"]
 mod load;
+#[path = "../support/memory.rs"]
+mod memory;
 #[path = "../../tests/support/month.rs"]
 mod month;
 #[path = "../support/service.rs"]
@@ -35,7 +37,7 @@ use clap::Parser;
 use sqlx::{ConnectOptions, PgConnection};
 
 use self::load::{Events, Target, closed_loop, get};
-use self::service::{SECRET, Service, free_address, memory};
+use self::service::{SECRET, Service, free_address};
 use self::support::report::{Aim, Report};
 use self::support::run;
 
@@ -142,7 +144,12 @@ async fn peer(cluster: &Cluster, conn: &mut PgConnection, folder: &Path, args: &
     assert_eq!(count(conn, subscribed).await, i64::from(args.customers), "all of them written");
     assert_eq!(outcome.accepted, 10 * args.customers as usize);
     assert!(peer.is_ready(), "it tried to call Stripe");
-    Ran { rate: outcome.rate(), stored: outcome.rate(), p99: outcome.percentile(0.99), memory: memory(peer.child.id()) }
+    Ran {
+        rate: outcome.rate(),
+        stored: outcome.rate(),
+        p99: outcome.percentile(0.99),
+        memory: memory::megabytes(peer.child.id(), "VmRSS").unwrap(),
+    }
 }
 
 async fn count(conn: &mut PgConnection, query: &'static str) -> i64 {

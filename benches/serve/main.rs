@@ -17,6 +17,8 @@ mod ceiling;
 mod delay;
 #[path = "../support/load.rs"]
 mod load;
+#[path = "../support/memory.rs"]
+mod memory;
 #[path = "../../tests/support/month.rs"]
 mod month;
 mod open;

@@ -1,6 +1,5 @@
 //! The real binary, as a process of its own that is killed when its value goes.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use billing_sync::config::secret::WebhookSecret;
 
 use super::load::{Target, get};
+use super::memory;
 
 /// What signs the events.
 pub(crate) const SECRET: &str = "whsec_bench";
@@ -56,15 +56,8 @@ impl Service {
 
     /// Its resident memory, in MB.
     pub(crate) fn memory(&self) -> f64 {
-        memory(self.child.id())
+        memory::megabytes(self.child.id(), "VmRSS").unwrap()
     }
-}
-
-/// The resident memory of a process, in MB.
-pub(crate) fn memory(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1000.0
 }
 
 impl Drop for Service {
