@@ -31,10 +31,10 @@ soak: rust postgres ## the laws of order on many new lives, a backfill of 5,000 
 	SOAK_CUSTOMERS=5000 cargo test --locked --test it -- backfill::found::the_rows --nocapture
 	SOAK_SUBSCRIPTIONS=10000 cargo test --locked --test it -- renewals::simulation --nocapture
 
-bench: rust postgres ## what receiving, applying, renewals, consume and a backfill cost beside bare SQL (an hour; BENCH=serve, apply, limits or backfill for one)
+bench: rust postgres ## costs beside bare SQL (an hour; BENCH=serve for one of them)
 	cargo bench --locked $(if $(BENCH),--bench $(BENCH),--bench serve --bench apply --bench limits --bench backfill)
 
-bench-peer: rust postgres target/peer/node_modules ## the same events to Supabase's stripe-sync-engine and to us (needs node and npm)
+bench-peer: rust postgres target/peer/node_modules ## Supabase's stripe-sync-engine beside us (needs node, npm)
 	cargo bench --locked --bench peer
 
 # stripe is what the engine leaves to its users to choose
