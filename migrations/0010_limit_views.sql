@@ -1,3 +1,45 @@
+-- Limits as the product reads them: as of now, and why they are what they are.
+CREATE VIEW billing.workspace_limits AS
+SELECT c.workspace_id, c.id AS subscription_id, l.limit_key, l.kind, c.active, l.included, l.included IS NULL AS unlimited,
+    l.spillover, l.bonus, l.used, l.bonus_used, CASE WHEN c.active THEN l.available ELSE 0 END AS available, l.period_start AS period_started_at,
+    l.renews_at AS limit_renewal_date
+FROM billing.current_subscriptions AS c
+CROSS JOIN LATERAL billing.limits_now(c.id) AS l;
+
+COMMENT ON VIEW billing.workspace_limits IS 'The limits of each workspace as of now, by its current subscription: one row for each. Ask for one workspace, or for few.';
+COMMENT ON COLUMN billing.workspace_limits.workspace_id IS 'The workspace.';
+COMMENT ON COLUMN billing.workspace_limits.subscription_id IS 'subscriptions.id of its current subscription.';
+COMMENT ON COLUMN billing.workspace_limits.limit_key IS 'words, images, members …';
+COMMENT ON COLUMN billing.workspace_limits.kind IS 'renewing or capacity, as in limit_kinds.';
+COMMENT ON COLUMN billing.workspace_limits.active IS 'The subscription may be used now.';
+COMMENT ON COLUMN billing.workspace_limits.included IS 'What all items of the subscription include together, each period where it renews; null where one of them is unlimited. subscription_items says which item includes how much.';
+COMMENT ON COLUMN billing.workspace_limits.unlimited IS 'An item sets no limit.';
+COMMENT ON COLUMN billing.workspace_limits.spillover IS 'What was left of the month before; it expires at the next renewal.';
+COMMENT ON COLUMN billing.workspace_limits.bonus IS 'The workspace''s bonus, with what of it was used in this period.';
+COMMENT ON COLUMN billing.workspace_limits.used IS 'Used in this period: first of the spillover, then of what is included, then of the bonus.';
+COMMENT ON COLUMN billing.workspace_limits.bonus_used IS 'How much of that was taken from the bonus when it was used.';
+COMMENT ON COLUMN billing.workspace_limits.available IS 'What can still be used: included + spillover - (used - bonus_used), never below 0, and what is left of the bonus (bonus - bonus_used); 0 where it is not active, or where the limits cannot be computed: then the other columns are as they were last stored; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.workspace_limits.period_started_at IS 'When this period began.';
+COMMENT ON COLUMN billing.workspace_limits.limit_renewal_date IS 'When it ends; null where nothing renews any more, and for a capacity.';
+
+CREATE VIEW billing.subscription_words AS
+SELECT s.id AS subscription_id, s.workspace_id, CASE WHEN s.active THEN l.available ELSE 0 END AS available_words,
+    l.bonus AS bonus_words, l.renews_at AS limit_renewal_date, l.included AS pricing_plan_words, l.spillover AS spillover_words,
+    l.used AS used_words
+FROM billing.live_subscriptions AS s
+CROSS JOIN LATERAL billing.limits_now(s.id) AS l
+WHERE l.limit_key = 'words';
+
+COMMENT ON VIEW billing.subscription_words IS 'The limit words of each subscription as of now, under the names that it has in the product''s API. Ask for one, or for few.';
+COMMENT ON COLUMN billing.subscription_words.subscription_id IS 'subscriptions.id';
+COMMENT ON COLUMN billing.subscription_words.workspace_id IS 'Its workspace.';
+COMMENT ON COLUMN billing.subscription_words.available_words IS 'What can still be used, as available in workspace_limits: 0 where it is not active or cannot be computed; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.subscription_words.bonus_words IS 'The workspace''s bonus, with what of it was used in this period.';
+COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset; null where it ends before.';
+COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'What all items include together each period; null where one of them is unlimited.';
+COMMENT ON COLUMN billing.subscription_words.spillover_words IS 'What was left of the month before.';
+COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last renewal.';
+
 -- Why a balance is what it is: every period of a limit as lines that add up.
 
 CREATE FUNCTION billing.limit_periods(subscription_id uuid) RETURNS TABLE (

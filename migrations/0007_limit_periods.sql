@@ -1,5 +1,69 @@
 -- What becomes of limits over time: functions that read. docs/limits.md follows one month through them.
 
+-- The one calendar. Every time is computed from the anchor itself, never from the time before it, so that the 31st comes
+-- back after February. A month is added AT TIME ZONE 'UTC' both ways: bare timestamptz + interval depends on the session.
+CREATE FUNCTION billing.renewal_at(anchor timestamptz, months integer, day integer DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE
+        WHEN day IS NULL THEN (anchor AT TIME ZONE 'UTC' + months * interval '1 month') AT TIME ZONE 'UTC'
+        ELSE (
+            date_trunc('month', anchor AT TIME ZONE 'UTC') + months * interval '1 month'
+            + (least(day, extract(day FROM date_trunc('month', anchor AT TIME ZONE 'UTC') + (months + 1) * interval '1 month'
+                - interval '1 day')::integer) - 1) * interval '1 day'
+            + (anchor AT TIME ZONE 'UTC')::time
+        ) AT TIME ZONE 'UTC'
+    END;
+
+COMMENT ON FUNCTION billing.renewal_at(timestamptz, integer, integer) IS 'The anchor plus this many months in UTC, on the last day of a month that is too short for its day. A given day (1 to 31) stands for the day of the anchor.';
+
+CREATE FUNCTION billing.months_apart(a timestamptz, b timestamptz) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (12 * (date_part('year', b AT TIME ZONE 'UTC') - date_part('year', a AT TIME ZONE 'UTC'))
+        + date_part('month', b AT TIME ZONE 'UTC') - date_part('month', a AT TIME ZONE 'UTC'))::integer;
+
+COMMENT ON FUNCTION billing.months_apart(timestamptz, timestamptz) IS 'From the calendar month of a to that of b, in UTC.';
+
+CREATE FUNCTION billing.renewals_until(anchor timestamptz, until timestamptz, day integer DEFAULT NULL) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    -- the renewal of the month of until has either come by then, or the one before it was the last
+    RETURN billing.months_apart(anchor, until)
+        - (billing.renewal_at(anchor, billing.months_apart(anchor, until), day) > until)::integer;
+
+COMMENT ON FUNCTION billing.renewals_until(timestamptz, timestamptz, integer) IS 'The greatest number of months whose renewal_at is at or before that time; negative before the anchor.';
+
+CREATE FUNCTION billing.next_renewal(anchor timestamptz, after timestamptz, day integer DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN billing.renewal_at(anchor, billing.renewals_until(anchor, after, day) + 1, day);
+
+COMMENT ON FUNCTION billing.next_renewal(timestamptz, timestamptz, integer) IS 'The first renewal_at strictly after that time: at the very instant of a renewal it is the one that follows.';
+
+CREATE FUNCTION billing.included_by(account text, price_ids text[], quantities bigint[], limit_key text) RETURNS TABLE (
+    is_known boolean, is_unreadable boolean, unlimited boolean, included bigint, amounts bigint[]
+) LANGUAGE sql STABLE ROWS 1 AS $$
+    SELECT coalesce(bool_or(l.unlimited), false) OR (
+            $2 IS NOT NULL
+            AND NOT coalesce(bool_or(p.id IS NULL OR (l.included IS NULL AND l.id IS NOT NULL)), false)
+            -- a product that is not known yet may name the limit, unless another item names it already
+            AND (coalesce(bool_or(l.id IS NOT NULL), false)
+                OR NOT coalesce(bool_or(p.stripe_product_id IS NOT NULL AND p.product_name IS NULL), false))),
+        coalesce(bool_or(l.included IS NULL AND NOT l.unlimited), false),
+        coalesce(bool_or(l.unlimited), false),
+        CASE WHEN NOT coalesce(bool_or(l.unlimited), false) THEN least(1000000000000000000, coalesce(sum(item.amount), 0))::bigint END,
+        coalesce(array_agg(item.amount ORDER BY i.place), '{}')
+    FROM unnest($2, $3) WITH ORDINALITY AS i (price_id, quantity, place)
+    LEFT JOIN billing.pricing_plans AS p ON p.account = $1 AND p.stripe_price_id = i.price_id
+    LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND l.limit_key = $4
+    CROSS JOIN LATERAL (
+        -- as numeric, because the product of two large numbers is no bigint
+        SELECT CASE
+            WHEN l.unlimited THEN NULL
+            WHEN l.per_unit > 0 THEN least(1000000000000000000, coalesce(l.included, 0) + i.quantity::numeric * l.per_unit)::bigint
+            ELSE coalesce(l.included, 0) END AS amount
+    ) AS item
+$$;
+
+COMMENT ON FUNCTION billing.included_by(text, text[], bigint[], text) IS 'What items of these prices and quantities include of a limit together, at most 10^18, and each of them (null is unlimited). is_known: all their prices are known and readable, or one of them is unlimited. is_unreadable: a value in Stripe cannot be read.';
+
 -- What is carried over at the end of a period: state function of the aggregate below.
 CREATE FUNCTION billing.spill(state bigint, spillover bigint, included bigint, used bigint, renewed boolean, next_included bigint)
     RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$

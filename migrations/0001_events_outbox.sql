@@ -1,3 +1,164 @@
+-- Everything of billing-sync lives in one schema, so that it can share a product's database.
+-- `migrate` has made it already, for its own table, or an administrator has: then it may belong to another role, and
+-- only its owner may comment on it.
+DO $$
+BEGIN
+    COMMENT ON SCHEMA billing IS 'billing-sync: Stripe''s billing state, kept in step by webhooks. Read the tables billing_contacts, subscriptions and pricing_plans; the others are the machinery.';
+EXCEPTION
+    WHEN insufficient_privilege THEN NULL;
+END
+$$;
+
+-- The archive: what Stripe sent, byte for byte. Wide rows that are written once and read once, apart from
+-- the narrow queue row, so that claiming never drags payloads through memory.
+CREATE TABLE billing.events (
+    event_id text COLLATE "C" NOT NULL CHECK (octet_length(event_id) BETWEEN 1 AND 255),
+    created timestamptz NOT NULL,
+    -- bytes and not jsonb: a \u0000 escape is legal JSON and illegal jsonb, and no event's content may fail the
+    -- INSERT that carries its neighbours
+    payload bytea NOT NULL,
+    -- a second delivery has the same id and the same creation time, so both can be the key of partitions
+    PRIMARY KEY (event_id, created)
+) PARTITION BY RANGE (created);
+
+CREATE TABLE billing.events_default PARTITION OF billing.events DEFAULT;
+
+COMMENT ON TABLE billing.events IS 'Archive of Stripe events as they were received, partitioned by month of creation. Written by the receiver and by reconcile only, never updated.';
+COMMENT ON COLUMN billing.events.event_id IS 'Stripe''s event id (evt_…).';
+COMMENT ON COLUMN billing.events.created IS 'When Stripe made the event, by Stripe''s clock. Whole seconds for snapshot events.';
+COMMENT ON COLUMN billing.events.payload IS 'The request body, byte for byte, whose signature was valid; of an event with the source reconcile the bytes that stand for it in Stripe''s list. To read it: convert_from(payload, ''UTF8'').';
+COMMENT ON TABLE billing.events_default IS 'Events of months that have no partition of their own.';
+
+-- The events of one customer share a lane of the queue, so that two workers hardly ever meet at the same objects.
+CREATE FUNCTION billing.lane_of(customer_id text, object_id text, event_id text) RETURNS integer LANGUAGE sql IMMUTABLE
+AS $$ SELECT hashtext(coalesce(customer_id, object_id, event_id)) & 7 $$;
+
+COMMENT ON FUNCTION billing.lane_of(text, text, text) IS 'Which row of billing.lanes a worker holds while it has an event in a batch.';
+
+-- The queue: one narrow row for each event. Its CHECKs are the state machine (docs/architecture.md has the picture).
+CREATE TABLE billing.outbox (
+    event_id text COLLATE "C" NOT NULL,
+    created timestamptz NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    format text NOT NULL CHECK (format IN ('snapshot', 'thin')),
+    object_type text COLLATE "C",
+    object_id text COLLATE "C",
+    customer_id text COLLATE "C",
+    account text COLLATE "C" NOT NULL DEFAULT '',
+    livemode boolean,
+    api_version text,
+    source text NOT NULL DEFAULT 'webhook' CHECK (source IN ('webhook', 'reconcile')),
+    state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'dead')),
+    outcome text CHECK (outcome IN ('applied', 'superseded', 'ignored', 'unknown')),
+    reason text CHECK (reason IN (
+        'foreign_livemode', 'foreign_account', 'unhandled_type', 'informational', 'unknown_type', 'needs_fetch',
+        'has_snapshot', 'discarded', 'unknown_enum', 'unknown_customer', 'unknown_price', 'bad_workspace_id',
+        'unreadable_value', 'several_items', 'more_items', 'customer_account', 'not_generated')),
+    alone boolean NOT NULL DEFAULT false,
+    attempts integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    run_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_error text CHECK (octet_length(last_error) <= 2000),
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    PRIMARY KEY (event_id, created),
+    CONSTRAINT outbox_done_has_an_outcome CHECK ((state = 'done') = (outcome IS NOT NULL)),
+    CONSTRAINT outbox_finished_unless_pending CHECK ((state = 'pending') = (finished_at IS NULL)),
+    CONSTRAINT outbox_dead_has_an_error CHECK (state <> 'dead' OR last_error IS NOT NULL),
+    CONSTRAINT outbox_inaction_has_a_reason CHECK (outcome NOT IN ('ignored', 'unknown') OR reason IS NOT NULL),
+    CONSTRAINT outbox_attempts_are_alone CHECK (attempts = 0 OR alone)
+) PARTITION BY RANGE (created);
+
+CREATE TABLE billing.outbox_default PARTITION OF billing.outbox DEFAULT;
+
+-- Two narrow indexes over what is pending: a claim costs the same with ten rows of history and with ten million.
+CREATE INDEX outbox_pending ON billing.outbox (billing.lane_of(customer_id, object_id, event_id), run_at, event_id)
+    WHERE state = 'pending' AND NOT alone;
+CREATE INDEX outbox_pending_alone ON billing.outbox (run_at, event_id) WHERE state = 'pending' AND alone;
+CREATE INDEX outbox_dead ON billing.outbox (finished_at) WHERE state = 'dead';
+-- Ignored because of a setting, until the setting is another one.
+CREATE INDEX outbox_foreign ON billing.outbox (reason, livemode, account) WHERE reason IN ('foreign_livemode', 'foreign_account');
+-- Ties within one second are decided from the other events of the object.
+CREATE INDEX outbox_object ON billing.outbox (object_id, created);
+
+COMMENT ON TABLE billing.outbox IS 'One row for each stored event: the queue while it is pending, the record of what became of it afterwards. Partitioned by month of creation.';
+COMMENT ON COLUMN billing.outbox.event_id IS 'Stripe''s event id; with created the key of billing.events.';
+COMMENT ON COLUMN billing.outbox.created IS 'When Stripe made the event, by Stripe''s clock.';
+COMMENT ON COLUMN billing.outbox.type IS 'Event type, for example customer.subscription.updated.';
+COMMENT ON COLUMN billing.outbox.format IS 'snapshot: the payload carries the object; thin: it only names it.';
+COMMENT ON COLUMN billing.outbox.object_type IS 'Stripe''s name of the type of the object that the event is about.';
+COMMENT ON COLUMN billing.outbox.object_id IS 'Id of that object; null where Stripe sends none (invoice.upcoming).';
+COMMENT ON COLUMN billing.outbox.customer_id IS 'The customer that the object names, or is.';
+COMMENT ON COLUMN billing.outbox.account IS 'Account that made the event; empty for our own.';
+COMMENT ON COLUMN billing.outbox.livemode IS 'Live or test mode, as the event says; null where it does not.';
+COMMENT ON COLUMN billing.outbox.api_version IS 'Stripe API version in which the payload is rendered; may be null.';
+COMMENT ON COLUMN billing.outbox.source IS 'How the event came here. webhook: Stripe delivered it; reconcile: it was in Stripe''s list of events and had not been delivered.';
+COMMENT ON COLUMN billing.outbox.state IS 'pending: to be processed at run_at; done: finished, see outcome; dead: parked after its last attempt, see last_error.';
+COMMENT ON COLUMN billing.outbox.outcome IS 'Of a done event. applied: when it was settled, it was the newest word on its object; superseded: something newer stood already; ignored and unknown: not acted on, see reason.';
+COMMENT ON COLUMN billing.outbox.reason IS 'Why it was not acted on, or what was noticed when it was applied (and may be mended since). A closed list, see docs/operations.md.';
+COMMENT ON COLUMN billing.outbox.alone IS 'True once a batch with this event failed or its worker died: from then on the event is tried by itself.';
+COMMENT ON COLUMN billing.outbox.attempts IS 'Single tries so far, each counted before its work begins; failures that are not the event''s fault (connection loss, deadlock) are taken back.';
+COMMENT ON COLUMN billing.outbox.run_at IS 'Not to be tried before this time, by the database''s clock.';
+COMMENT ON COLUMN billing.outbox.last_error IS 'What the last failed try said; never contains event content.';
+COMMENT ON COLUMN billing.outbox.received_at IS 'When the event was stored here, by the database''s clock.';
+COMMENT ON COLUMN billing.outbox.finished_at IS 'When it became done or dead, by the database''s clock.';
+COMMENT ON TABLE billing.outbox_default IS 'Outbox rows of months that have no partition of their own.';
+
+CREATE TABLE billing.lanes (
+    number integer PRIMARY KEY
+);
+INSERT INTO billing.lanes SELECT generate_series(0, 7);
+
+COMMENT ON TABLE billing.lanes IS 'The lanes of the queue. A worker locks the rows of those from which it takes a batch.';
+COMMENT ON COLUMN billing.lanes.number IS 'A result of billing.lane_of.';
+
+-- Locks free lanes until the end of the transaction: those whose oldest event has waited longest, until they have `most`
+-- due events together. So a short queue is one batch, and a long one is shared by all workers.
+CREATE FUNCTION billing.claim_lanes(most bigint, since timestamptz) RETURNS integer[] LANGUAGE plpgsql AS $$
+DECLARE
+    now timestamptz := clock_timestamp();
+    waiting integer;
+    claimed integer[] := '{}';
+    events bigint := 0;
+BEGIN
+    FOR waiting IN
+        SELECT lane.number
+        FROM billing.lanes AS lane
+        CROSS JOIN LATERAL (
+            SELECT o.run_at FROM billing.outbox AS o
+            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending' AND NOT o.alone AND o.run_at BETWEEN since AND now
+            ORDER BY o.run_at LIMIT 1
+        ) AS oldest
+        ORDER BY oldest.run_at, lane.number
+    LOOP
+        PERFORM FROM billing.lanes AS lane WHERE lane.number = waiting FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        claimed := claimed || waiting;
+        SELECT events + count(*) INTO events FROM (
+            SELECT FROM billing.outbox AS o
+            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = waiting AND o.state = 'pending' AND NOT o.alone AND o.run_at BETWEEN since AND now
+            LIMIT most - events
+        ) AS due;
+        EXIT WHEN events >= most;
+    END LOOP;
+    RETURN claimed;
+END $$;
+
+COMMENT ON FUNCTION billing.claim_lanes(bigint, timestamptz) IS 'Locks free lanes with events that are due since that time, for a worker; not for the product.';
+
+CREATE TABLE billing.worker_batches (
+    batch_id uuid PRIMARY KEY,
+    event_ids text[] NOT NULL,
+    createds timestamptz[] NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT worker_batches_keys_are_pairs CHECK (cardinality(event_ids) = cardinality(createds))
+);
+
+COMMENT ON TABLE billing.worker_batches IS 'Batches at work, noted so that an event which kills its worker is found out. A note whose outbox rows are pending and locked by nobody was left by a dead worker; its events are then tried one by one.';
+COMMENT ON COLUMN billing.worker_batches.batch_id IS 'A random id.';
+COMMENT ON COLUMN billing.worker_batches.event_ids IS 'Event ids of the batch.';
+COMMENT ON COLUMN billing.worker_batches.createds IS 'Creation time of each of those events, at the same place.';
+COMMENT ON COLUMN billing.worker_batches.started_at IS 'When the batch was claimed, by the database''s clock.';
+
 -- The archive and the queue are partitioned by month of creation, so that retention can drop whole months later. A month
 -- without a partition is stored in the default partition: slower to drop, and never lost. The functions here make the
 -- months ahead, and move rows out of the default partition when their month is made.

@@ -55,10 +55,6 @@ CREATE TRIGGER note_unknown_customers AFTER INSERT ON billing.subscriptions
 CREATE TRIGGER forget_unknown_customers AFTER INSERT ON billing.billing_contacts
     REFERENCING NEW TABLE AS made FOR EACH STATEMENT EXECUTE FUNCTION billing.forget_unknown_customers();
 
-INSERT INTO billing.unknown_customers (billing_contact_id)
-SELECT DISTINCT s.billing_contact_id FROM billing.subscriptions AS s
-WHERE NOT EXISTS (SELECT FROM billing.billing_contacts AS c WHERE c.id = s.billing_contact_id);
-
 CREATE VIEW billing.orphans AS
 WITH live AS NOT MATERIALIZED (
     -- one that has ended needs nothing any more

@@ -3,13 +3,15 @@
 CREATE VIEW billing.live_billing_contacts AS
 SELECT c.id, c.account, c.stripe_customer_id, c.livemode, c.name, c.email, c.address_line1, c.address_line2, c.city,
     c.postal_code, c.state, c.country,
-    CASE WHEN c.active_discount_ends_at <= now() THEN NULL ELSE c.active_discount END AS active_discount,
     c.default_payment_method, c.default_payment_method_card_brand, c.default_payment_card_number_last_four_digits,
-    c.workspace_id, c.stripe_created_at, c.stripe_deleted_at, c.created_at, c.updated_at,
-    CASE WHEN c.active_discount_ends_at > now() THEN c.active_discount_ends_at END AS active_discount_ends_at
+    CASE WHEN c.active_discount_ends_at <= now() THEN NULL ELSE c.active_discount END AS active_discount,
+    CASE WHEN c.active_discount_ends_at > now() THEN c.active_discount_ends_at END AS active_discount_ends_at,
+    c.workspace_id, c.stripe_created_at, c.stripe_deleted_at, c.created_at, c.updated_at
 FROM billing.billing_contacts AS c;
 
 COMMENT ON VIEW billing.live_billing_contacts IS 'billing_contacts as of now: active_discount is null once its end has passed.';
+COMMENT ON COLUMN billing.live_billing_contacts.active_discount IS 'Coupon id of the discount that has an effect now; null is none.';
+COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where no end is set, and where there is none. A discount of a coupon with duration once has no end either: Stripe takes it away after the invoice that it reduced.';
 
 CREATE VIEW billing.live_subscriptions AS
 SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemode, s.billing_contact_id, s.workspace_id,
@@ -30,13 +32,13 @@ SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemo
         WHERE discount.ends_at IS NULL OR discount.ends_at > now()
         ORDER BY discount.place
     ) AS active_discounts,
-    s.stripe_created_at, s.started_at, s.created_at, s.updated_at,
     ARRAY(
         SELECT discount.ends_at
         FROM unnest(s.active_discount_ends) WITH ORDINALITY AS discount (ends_at, place)
         WHERE discount.ends_at IS NULL OR discount.ends_at > now()
         ORDER BY discount.place
-    ) AS active_discount_ends
+    ) AS active_discount_ends,
+    s.stripe_created_at, s.started_at, s.created_at, s.updated_at
 FROM billing.subscriptions AS s
 CROSS JOIN LATERAL (
     -- unknown on either side is not enforced
@@ -59,6 +61,7 @@ COMMENT ON COLUMN billing.live_subscriptions.active IS 'May be used now.';
 COMMENT ON COLUMN billing.live_subscriptions.inactive_reason IS 'As in subscriptions, or too_many_members; null exactly where it is active.';
 COMMENT ON COLUMN billing.live_subscriptions.trial_will_end_without_payment_method IS 'A trial runs, no payment method is known of the subscription or its customer, and Stripe will cancel or pause it for that when the trial ends (trial_end_behavior says which). False where it is to end by then anyway.';
 COMMENT ON COLUMN billing.live_subscriptions.active_discounts IS 'Coupon ids of the discounts that have an effect now.';
+COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same place; null where none is set. A discount of a coupon with duration once has none either: Stripe takes it away after the invoice that it reduced.';
 
 CREATE VIEW billing.plans AS
 SELECT p.id, p.account, p.stripe_price_id, p.stripe_product_id, p.livemode, p.active, p.billing_interval,
@@ -140,6 +143,20 @@ CREATE FUNCTION billing.subscription_rank(stripe_status text, payment_paused boo
 
 COMMENT ON FUNCTION billing.subscription_rank(text, boolean) IS 'Which of a workspace''s subscriptions counts, the lowest first: 0 active or trialing, 1 past_due, 2 paused in either meaning, 3 unpaid, 4 incomplete and statuses new in Stripe, 5 canceled, 6 incomplete_expired.';
 
+CREATE VIEW billing.current_subscriptions AS
+SELECT DISTINCT ON (s.workspace_id) s.workspace_id, s.id, s.active, s.inactive_reason, s.pricing_plan_id
+FROM billing.live_subscriptions AS s
+WHERE s.workspace_id IS NOT NULL
+ORDER BY s.workspace_id, billing.subscription_rank(s.stripe_status, s.payment_paused),
+    s.stripe_created_at DESC NULLS LAST, s.stripe_subscription_id DESC;
+
+COMMENT ON VIEW billing.current_subscriptions IS 'The one subscription of each workspace that counts: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
+COMMENT ON COLUMN billing.current_subscriptions.workspace_id IS 'The workspace.';
+COMMENT ON COLUMN billing.current_subscriptions.id IS 'subscriptions.id';
+COMMENT ON COLUMN billing.current_subscriptions.active IS 'May be used now.';
+COMMENT ON COLUMN billing.current_subscriptions.inactive_reason IS 'As in live_subscriptions; null exactly where it is active.';
+COMMENT ON COLUMN billing.current_subscriptions.pricing_plan_id IS 'pricing_plans.id of its plan; null while that is not known.';
+
 CREATE VIEW billing.workspace_billing AS
 SELECT known.workspace_id, current.id AS current_subscription_id,
     coalesce(known.billing_contact_override, current.billing_contact_id) AS billing_contact_id,
@@ -177,9 +194,6 @@ COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'Why not, of the 
 COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id of the current subscription.';
 COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with money, through Stripe or out of band. Only ever earlier.';
 COMMENT ON COLUMN billing.workspace_billing.trial_started_at IS 'When the first trial of one of its subscriptions began. Never cleared.';
-COMMENT ON COLUMN billing.live_billing_contacts.active_discount IS 'Coupon id of the discount that has an effect now; null is none.';
-COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where no end is set, and where there is none. A discount of a coupon with duration once has no end either: Stripe takes it away after the invoice that it reduced.';
-COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same place; null where none is set. A discount of a coupon with duration once has none either: Stripe takes it away after the invoice that it reduced.';
 
 -- what a view passes on means there what it means in its table
 DO $$

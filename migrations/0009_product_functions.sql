@@ -1,19 +1,5 @@
 -- What the product calls, in its own transactions and in any language. All run as their owner with a fixed search path,
 -- and only who is granted them may call them (ops/roles.sql).
-CREATE VIEW billing.current_subscriptions AS
-SELECT DISTINCT ON (s.workspace_id) s.workspace_id, s.id, s.active, s.inactive_reason, s.pricing_plan_id
-FROM billing.live_subscriptions AS s
-WHERE s.workspace_id IS NOT NULL
-ORDER BY s.workspace_id, billing.subscription_rank(s.stripe_status, s.payment_paused),
-    s.stripe_created_at DESC NULLS LAST, s.stripe_subscription_id DESC;
-
-COMMENT ON VIEW billing.current_subscriptions IS 'The one subscription of each workspace that counts: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
-COMMENT ON COLUMN billing.current_subscriptions.workspace_id IS 'The workspace.';
-COMMENT ON COLUMN billing.current_subscriptions.id IS 'subscriptions.id';
-COMMENT ON COLUMN billing.current_subscriptions.active IS 'May be used now.';
-COMMENT ON COLUMN billing.current_subscriptions.inactive_reason IS 'As in live_subscriptions; null exactly where it is active.';
-COMMENT ON COLUMN billing.current_subscriptions.pricing_plan_id IS 'pricing_plans.id of its plan; null while that is not known.';
-
 CREATE FUNCTION billing.is_behind(subscription_id uuid, now_at timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = $1)
         OR EXISTS (SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = $1 AND b.renews_at <= $2)
@@ -355,50 +341,8 @@ $$;
 
 COMMENT ON FUNCTION billing.grant_bonus(uuid, text, bigint, text) IS 'Adds to a workspace''s bonus, or takes back with an amount below zero what is left of it, and returns what is left then. Every call is kept in bonus_grants. Raises LM007 where the bonus would be above 10^18, 22023 where an argument is missing or more is taken back than is left.';
 
-CREATE VIEW billing.workspace_limits AS
-SELECT c.workspace_id, c.id AS subscription_id, l.limit_key, l.kind, c.active, l.included, l.included IS NULL AS unlimited,
-    l.spillover, l.bonus, l.used, l.bonus_used, CASE WHEN c.active THEN l.available ELSE 0 END AS available, l.period_start AS period_started_at,
-    l.renews_at AS limit_renewal_date
-FROM billing.current_subscriptions AS c
-CROSS JOIN LATERAL billing.limits_now(c.id) AS l;
-
-COMMENT ON VIEW billing.workspace_limits IS 'The limits of each workspace as of now, by its current subscription: one row for each. Ask for one workspace, or for few.';
-COMMENT ON COLUMN billing.workspace_limits.workspace_id IS 'The workspace.';
-COMMENT ON COLUMN billing.workspace_limits.subscription_id IS 'subscriptions.id of its current subscription.';
-COMMENT ON COLUMN billing.workspace_limits.limit_key IS 'words, images, members …';
-COMMENT ON COLUMN billing.workspace_limits.kind IS 'renewing or capacity, as in limit_kinds.';
-COMMENT ON COLUMN billing.workspace_limits.active IS 'The subscription may be used now.';
-COMMENT ON COLUMN billing.workspace_limits.included IS 'What all items of the subscription include together, each period where it renews; null where one of them is unlimited. subscription_items says which item includes how much.';
-COMMENT ON COLUMN billing.workspace_limits.unlimited IS 'An item sets no limit.';
-COMMENT ON COLUMN billing.workspace_limits.spillover IS 'What was left of the month before; it expires at the next renewal.';
-COMMENT ON COLUMN billing.workspace_limits.bonus IS 'The workspace''s bonus, with what of it was used in this period.';
-COMMENT ON COLUMN billing.workspace_limits.used IS 'Used in this period: first of the spillover, then of what is included, then of the bonus.';
-COMMENT ON COLUMN billing.workspace_limits.bonus_used IS 'How much of that was taken from the bonus when it was used.';
-COMMENT ON COLUMN billing.workspace_limits.available IS 'What can still be used: included + spillover - (used - bonus_used), never below 0, and what is left of the bonus (bonus - bonus_used); 0 where it is not active, or where the limits cannot be computed: then the other columns are as they were last stored; null where it is active and unlimited.';
-COMMENT ON COLUMN billing.workspace_limits.period_started_at IS 'When this period began.';
-COMMENT ON COLUMN billing.workspace_limits.limit_renewal_date IS 'When it ends; null where nothing renews any more, and for a capacity.';
-
-CREATE VIEW billing.subscription_words AS
-SELECT s.id AS subscription_id, s.workspace_id, CASE WHEN s.active THEN l.available ELSE 0 END AS available_words,
-    l.bonus AS bonus_words, l.renews_at AS limit_renewal_date, l.included AS pricing_plan_words, l.spillover AS spillover_words,
-    l.used AS used_words
-FROM billing.live_subscriptions AS s
-CROSS JOIN LATERAL billing.limits_now(s.id) AS l
-WHERE l.limit_key = 'words';
-
-COMMENT ON VIEW billing.subscription_words IS 'The limit words of each subscription as of now, under the names that it has in the product''s API. Ask for one, or for few.';
-COMMENT ON COLUMN billing.subscription_words.subscription_id IS 'subscriptions.id';
-COMMENT ON COLUMN billing.subscription_words.workspace_id IS 'Its workspace.';
-COMMENT ON COLUMN billing.subscription_words.available_words IS 'What can still be used, as available in workspace_limits: 0 where it is not active or cannot be computed; null where it is active and unlimited.';
-COMMENT ON COLUMN billing.subscription_words.bonus_words IS 'The workspace''s bonus, with what of it was used in this period.';
-COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset; null where it ends before.';
-COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'What all items include together each period; null where one of them is unlimited.';
-COMMENT ON COLUMN billing.subscription_words.spillover_words IS 'What was left of the month before.';
-COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last renewal.';
-
 -- functions may be called by everybody unless that is taken away
-REVOKE ALL ON FUNCTION billing.begin_limits(uuid[]), billing.begin_earlier(uuid[]), billing.bring_up(uuid[], timestamptz),
-    billing.claim_limits(timestamptz, integer), billing.lock_and_bring_up(uuid), billing.is_behind(uuid, timestamptz),
-    billing.course_or_stored(uuid, timestamptz), billing.limits_now(uuid),
-    billing.refuse_missing_limit(uuid, uuid, text), billing.draw(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint), billing.remaining(uuid, text),
-    billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION billing.is_behind(uuid, timestamptz), billing.course_or_stored(uuid, timestamptz),
+    billing.limits_now(uuid), billing.lock_and_bring_up(uuid), billing.refuse_missing_limit(uuid, uuid, text),
+    billing.draw(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint),
+    billing.remaining(uuid, text), billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;

@@ -80,3 +80,69 @@ COMMENT ON COLUMN billing.backfill_failures.object_type IS 'Its type, by Stripe'
 COMMENT ON COLUMN billing.backfill_failures.object_id IS 'Its id; where it has none, the page and the place on it.';
 COMMENT ON COLUMN billing.backfill_failures.error IS 'Why, without anything of its content.';
 COMMENT ON COLUMN billing.backfill_failures.failed_at IS 'When, by the database''s clock.';
+
+-- How far the events that Stripe has were compared with those that are stored here.
+CREATE TABLE billing.watermarks (
+    account text COLLATE "C" PRIMARY KEY,
+    compared_until timestamptz,
+    gap_since timestamptz,
+    gap_until timestamptz,
+    stripe_account text COLLATE "C",
+    livemode boolean,
+    leased_until timestamptz,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    failures integer NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    last_error text CHECK (octet_length(last_error) <= 2000),
+    compared bigint NOT NULL DEFAULT 0,
+    inserted bigint NOT NULL DEFAULT 0,
+    missed bigint NOT NULL DEFAULT 0,
+    unreadable bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT watermarks_gap_has_two_ends CHECK (
+        (gap_since IS NULL) = (gap_until IS NULL) AND (gap_since IS NULL OR gap_since < gap_until)),
+    CONSTRAINT watermarks_account_has_a_mode CHECK ((stripe_account IS NULL) = (livemode IS NULL)),
+    CONSTRAINT watermarks_failures_have_an_error CHECK ((failures > 0) = (last_error IS NOT NULL)),
+    CONSTRAINT watermarks_counts_are_parts CHECK (
+        missed >= 0 AND unreadable >= 0 AND missed <= inserted AND inserted + unreadable <= compared)
+);
+
+COMMENT ON TABLE billing.watermarks IS 'One row for each account whose events are compared with Stripe''s list, by `serve` with the role reconcile and by `billing-sync reconcile`. The row of an account that is not synced any more may be deleted.';
+COMMENT ON COLUMN billing.watermarks.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.watermarks.compared_until IS 'By Stripe''s clock: every event created up to here was compared. Moves only when a listing has come to its end, and never back; null until the first one has.';
+COMMENT ON COLUMN billing.watermarks.gap_since IS 'Events created from here to gap_until were never compared, for Stripe no longer listed them: what they told has to be read by a backfill. Null where there is no such gap.';
+COMMENT ON COLUMN billing.watermarks.gap_until IS 'The end of that gap.';
+COMMENT ON COLUMN billing.watermarks.stripe_account IS 'Of the account itself: the id that Stripe names it by, noted when the key was proven to be of the account of the stored events. It vouches for the key where all of those are too old to be looked up.';
+COMMENT ON COLUMN billing.watermarks.livemode IS 'The mode of that key; null where stripe_account is.';
+COMMENT ON COLUMN billing.watermarks.leased_until IS 'Until then nobody else begins: somebody is at it, or it has failed and waits. By the database''s clock.';
+COMMENT ON COLUMN billing.watermarks.started_at IS 'When the last run began, by the database''s clock.';
+COMMENT ON COLUMN billing.watermarks.finished_at IS 'When a run last came to its end, by the database''s clock.';
+COMMENT ON COLUMN billing.watermarks.failures IS 'Runs that failed since then.';
+COMMENT ON COLUMN billing.watermarks.last_error IS 'What the last of those said; never content.';
+COMMENT ON COLUMN billing.watermarks.compared IS 'Of the last run that came to its end: events that Stripe listed.';
+COMMENT ON COLUMN billing.watermarks.inserted IS 'Of that run: those that were not stored before.';
+COMMENT ON COLUMN billing.watermarks.missed IS 'Of that run: those of them that had been delivered in vain, or not at all (see billing_sync_reconcile_missed_events_total).';
+COMMENT ON COLUMN billing.watermarks.unreadable IS 'Of that run: those that could not be stored; the log names them.';
+COMMENT ON COLUMN billing.watermarks.created_at IS 'When the account was first looked at, by the database''s clock.';
+
+-- Where a rebuild stands, so that one that was killed goes on where it was.
+CREATE TABLE billing.rebuild_runs (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    stage text NOT NULL DEFAULT 'customers' CHECK (stage IN ('customers', 'others')),
+    account text COLLATE "C" NOT NULL DEFAULT '',
+    position text COLLATE "C" NOT NULL DEFAULT '',
+    objects bigint NOT NULL DEFAULT 0,
+    changes bigint NOT NULL DEFAULT 0
+);
+
+COMMENT ON TABLE billing.rebuild_runs IS 'One row for each `billing-sync rebuild` of everything. One without finished_at is gone on with by the next.';
+COMMENT ON COLUMN billing.rebuild_runs.id IS 'In the order of starting.';
+COMMENT ON COLUMN billing.rebuild_runs.started_at IS 'When it was started, by the database''s clock.';
+COMMENT ON COLUMN billing.rebuild_runs.finished_at IS 'When it reached its end; null while it has not.';
+COMMENT ON COLUMN billing.rebuild_runs.stage IS 'What it is at: customers with their subscriptions, then others (plans, coupons, checkout sessions).';
+COMMENT ON COLUMN billing.rebuild_runs.account IS 'Account of the last object that is done.';
+COMMENT ON COLUMN billing.rebuild_runs.position IS 'The last object that is done in this stage: an id, in the stage others type/id.';
+COMMENT ON COLUMN billing.rebuild_runs.objects IS 'Objects done so far.';
+COMMENT ON COLUMN billing.rebuild_runs.changes IS 'Rows changed so far.';
