@@ -1,41 +1,41 @@
--- Everything of billing-sync lives in one schema, so that it can share a product's database.
--- `migrate` has made it already, for its own table, or an administrator has: then it may belong to another role, and
--- only its owner may comment on it.
+-- All objects of billing-sync are in one schema, so that it can share a product's database.
+-- `migrate` or an administrator has created the schema already. It may belong to another role, and only its owner may
+-- comment on it.
 DO $$
 BEGIN
-    COMMENT ON SCHEMA billing IS 'billing-sync: Stripe''s billing state, kept in step by webhooks. Read the tables billing_contacts, subscriptions and pricing_plans; the others are the machinery.';
+    COMMENT ON SCHEMA billing IS 'billing-sync: Stripe''s billing state, kept up to date by webhooks. Read the tables billing_contacts, subscriptions and pricing_plans; the others are internal.';
 EXCEPTION
     WHEN insufficient_privilege THEN NULL;
 END
 $$;
 
--- The archive: what Stripe sent, byte for byte. Wide rows that are written once and read once, apart from
--- the narrow queue row, so that claiming never drags payloads through memory.
+-- The archive: what Stripe sent, byte for byte. These wide rows are written once and read once. They are separate from
+-- the narrow queue rows, so that a claim does not read payloads.
 CREATE TABLE billing.events (
     event_id text COLLATE "C" NOT NULL CHECK (octet_length(event_id) BETWEEN 1 AND 255),
     created timestamptz NOT NULL,
-    -- bytes and not jsonb: a \u0000 escape is legal JSON and illegal jsonb, and no event's content may fail the
-    -- INSERT that carries its neighbours
+    -- bytea, not jsonb: a \u0000 escape is valid JSON and invalid jsonb, and the content of one event must not fail the
+    -- INSERT of a batch
     payload bytea NOT NULL,
-    -- a second delivery has the same id and the same creation time, so both can be the key of partitions
+    -- both columns, because a key must contain the partition column; a second delivery has the same id and creation time
     PRIMARY KEY (event_id, created)
 ) PARTITION BY RANGE (created);
 
 CREATE TABLE billing.events_default PARTITION OF billing.events DEFAULT;
 
-COMMENT ON TABLE billing.events IS 'Archive of Stripe events as they were received, partitioned by month of creation. Written by the receiver and by reconcile only, never updated.';
+COMMENT ON TABLE billing.events IS 'Archive of Stripe events as received, partitioned by month of creation. Written by the receiver and by reconcile only, never updated.';
 COMMENT ON COLUMN billing.events.event_id IS 'Stripe''s event id (evt_…).';
-COMMENT ON COLUMN billing.events.created IS 'When Stripe made the event, by Stripe''s clock. Whole seconds for snapshot events.';
-COMMENT ON COLUMN billing.events.payload IS 'The request body, byte for byte, whose signature was valid; of an event with the source reconcile the bytes that stand for it in Stripe''s list. To read it: convert_from(payload, ''UTF8'').';
-COMMENT ON TABLE billing.events_default IS 'Events of months that have no partition of their own.';
+COMMENT ON COLUMN billing.events.created IS 'When Stripe created the event, by Stripe''s clock. Whole seconds for snapshot events.';
+COMMENT ON COLUMN billing.events.payload IS 'The request body, byte for byte, after its signature was verified. For the source reconcile: the event''s bytes in Stripe''s event list. To read it: convert_from(payload, ''UTF8'').';
+COMMENT ON TABLE billing.events_default IS 'Events of months without a partition.';
 
--- The events of one customer share a lane of the queue, so that two workers hardly ever meet at the same objects.
+-- The events of one customer share a lane of the queue, so that two workers rarely need the same objects.
 CREATE FUNCTION billing.lane_of(customer_id text, object_id text, event_id text) RETURNS integer LANGUAGE sql IMMUTABLE
 AS $$ SELECT hashtext(coalesce(customer_id, object_id, event_id)) & 7 $$;
 
-COMMENT ON FUNCTION billing.lane_of(text, text, text) IS 'Which row of billing.lanes a worker holds while it has an event in a batch.';
+COMMENT ON FUNCTION billing.lane_of(text, text, text) IS 'The lane of an event: the row of billing.lanes that a worker locks while the event is in its batch.';
 
--- The queue: one narrow row for each event. Its CHECKs are the state machine (docs/architecture.md has the picture).
+-- The queue: one narrow row for each event. Its CHECKs enforce the state machine (drawn in src/outbox/mod.rs).
 CREATE TABLE billing.outbox (
     event_id text COLLATE "C" NOT NULL,
     created timestamptz NOT NULL,
@@ -51,10 +51,10 @@ CREATE TABLE billing.outbox (
     state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'dead')),
     outcome text CHECK (outcome IN ('applied', 'superseded', 'ignored', 'unknown')),
     reason text CHECK (reason IN (
-        'foreign_livemode', 'foreign_account', 'unhandled_type', 'informational', 'unknown_type', 'needs_fetch',
-        'has_snapshot', 'discarded', 'unknown_enum', 'unknown_customer', 'unknown_price', 'bad_workspace_id',
-        'unreadable_value', 'several_items', 'more_items', 'customer_account', 'not_generated')),
-    alone boolean NOT NULL DEFAULT false,
+        'livemode_mismatch', 'account_not_synced', 'unhandled_type', 'informational', 'unknown_type', 'needs_fetch',
+        'superseded_by_snapshot', 'discarded', 'unknown_enum', 'unknown_customer', 'unknown_price', 'invalid_workspace_id',
+        'invalid_value', 'multiple_items', 'items_truncated', 'customer_account', 'not_generated')),
+    isolated boolean NOT NULL DEFAULT false,
     attempts integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     run_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_error text CHECK (octet_length(last_error) <= 2000),
@@ -65,54 +65,55 @@ CREATE TABLE billing.outbox (
     CONSTRAINT outbox_finished_unless_pending CHECK ((state = 'pending') = (finished_at IS NULL)),
     CONSTRAINT outbox_dead_has_an_error CHECK (state <> 'dead' OR last_error IS NOT NULL),
     CONSTRAINT outbox_inaction_has_a_reason CHECK (outcome NOT IN ('ignored', 'unknown') OR reason IS NOT NULL),
-    CONSTRAINT outbox_attempts_are_alone CHECK (attempts = 0 OR alone)
+    CONSTRAINT outbox_attempts_are_isolated CHECK (attempts = 0 OR isolated)
 ) PARTITION BY RANGE (created);
 
 CREATE TABLE billing.outbox_default PARTITION OF billing.outbox DEFAULT;
 
--- Two narrow indexes over what is pending: a claim costs the same with ten rows of history and with ten million.
+-- Two narrow indexes over pending rows: a claim costs the same with ten rows of history as with ten million.
 CREATE INDEX outbox_pending ON billing.outbox (billing.lane_of(customer_id, object_id, event_id), run_at, event_id)
-    WHERE state = 'pending' AND NOT alone;
-CREATE INDEX outbox_pending_alone ON billing.outbox (run_at, event_id) WHERE state = 'pending' AND alone;
+    WHERE state = 'pending' AND NOT isolated;
+CREATE INDEX outbox_pending_isolated ON billing.outbox (run_at, event_id) WHERE state = 'pending' AND isolated;
 CREATE INDEX outbox_dead ON billing.outbox (finished_at) WHERE state = 'dead';
--- Ignored because of a setting, until the setting is another one.
-CREATE INDEX outbox_foreign ON billing.outbox (reason, livemode, account) WHERE reason IN ('foreign_livemode', 'foreign_account');
--- Ties within one second are decided from the other events of the object.
+-- Events ignored because of a setting. They are processed after the setting has changed.
+CREATE INDEX outbox_foreign ON billing.outbox (reason, livemode, account)
+    WHERE reason IN ('livemode_mismatch', 'account_not_synced');
+-- The order within one second is found from the other events of the object.
 CREATE INDEX outbox_object ON billing.outbox (object_id, created);
 
-COMMENT ON TABLE billing.outbox IS 'One row for each stored event: the queue while it is pending, the record of what became of it afterwards. Partitioned by month of creation.';
-COMMENT ON COLUMN billing.outbox.event_id IS 'Stripe''s event id; with created the key of billing.events.';
-COMMENT ON COLUMN billing.outbox.created IS 'When Stripe made the event, by Stripe''s clock.';
+COMMENT ON TABLE billing.outbox IS 'One row for each stored event: the queue entry while it is pending, the record of its outcome afterwards. Partitioned by month of creation.';
+COMMENT ON COLUMN billing.outbox.event_id IS 'Stripe''s event id; together with created the key of billing.events.';
+COMMENT ON COLUMN billing.outbox.created IS 'When Stripe created the event, by Stripe''s clock.';
 COMMENT ON COLUMN billing.outbox.type IS 'Event type, for example customer.subscription.updated.';
-COMMENT ON COLUMN billing.outbox.format IS 'snapshot: the payload carries the object; thin: it only names it.';
-COMMENT ON COLUMN billing.outbox.object_type IS 'Stripe''s name of the type of the object that the event is about.';
-COMMENT ON COLUMN billing.outbox.object_id IS 'Id of that object; null where Stripe sends none (invoice.upcoming).';
-COMMENT ON COLUMN billing.outbox.customer_id IS 'The customer that the object names, or is.';
-COMMENT ON COLUMN billing.outbox.account IS 'Account that made the event; empty for our own.';
-COMMENT ON COLUMN billing.outbox.livemode IS 'Live or test mode, as the event says; null where it does not.';
-COMMENT ON COLUMN billing.outbox.api_version IS 'Stripe API version in which the payload is rendered; may be null.';
-COMMENT ON COLUMN billing.outbox.source IS 'How the event came here. webhook: Stripe delivered it; reconcile: it was in Stripe''s list of events and had not been delivered.';
-COMMENT ON COLUMN billing.outbox.state IS 'pending: to be processed at run_at; done: finished, see outcome; dead: parked after its last attempt, see last_error.';
-COMMENT ON COLUMN billing.outbox.outcome IS 'Of a done event. applied: when it was settled, it was the newest word on its object; superseded: something newer stood already; ignored and unknown: not acted on, see reason.';
-COMMENT ON COLUMN billing.outbox.reason IS 'Why it was not acted on, or what was noticed when it was applied (and may be mended since). A closed list, see docs/operations.md.';
-COMMENT ON COLUMN billing.outbox.alone IS 'True once a batch with this event failed or its worker died: from then on the event is tried by itself.';
-COMMENT ON COLUMN billing.outbox.attempts IS 'Single tries so far, each counted before its work begins; failures that are not the event''s fault (connection loss, deadlock) are taken back.';
-COMMENT ON COLUMN billing.outbox.run_at IS 'Not to be tried before this time, by the database''s clock.';
-COMMENT ON COLUMN billing.outbox.last_error IS 'What the last failed try said; never contains event content.';
+COMMENT ON COLUMN billing.outbox.format IS 'snapshot: the payload contains the object; thin: it contains only the object''s id.';
+COMMENT ON COLUMN billing.outbox.object_type IS 'Type of the event''s object, as Stripe names it.';
+COMMENT ON COLUMN billing.outbox.object_id IS 'Id of the event''s object; null where Stripe sends none (invoice.upcoming).';
+COMMENT ON COLUMN billing.outbox.customer_id IS 'The customer that the object references, or is.';
+COMMENT ON COLUMN billing.outbox.account IS 'Connected account of the event; empty for the own account.';
+COMMENT ON COLUMN billing.outbox.livemode IS 'Live or test mode, from the event; null where the event does not contain it.';
+COMMENT ON COLUMN billing.outbox.api_version IS 'Stripe API version of the payload; may be null.';
+COMMENT ON COLUMN billing.outbox.source IS 'Where the event came from. webhook: Stripe delivered it; reconcile: it was in Stripe''s event list and had not been delivered.';
+COMMENT ON COLUMN billing.outbox.state IS 'pending: to be processed at run_at; done: finished, see outcome; dead: given up after its last attempt, see last_error.';
+COMMENT ON COLUMN billing.outbox.outcome IS 'Outcome of a done event. applied: it set the current state of its object; superseded: a newer state was stored already; ignored and unknown: not acted on, see reason.';
+COMMENT ON COLUMN billing.outbox.reason IS 'Why the event was not acted on, or what was noticed when it was applied (and may have been fixed since). A closed list, see docs/operations.md.';
+COMMENT ON COLUMN billing.outbox.isolated IS 'True after a batch with this event failed or its worker died. From then on the event is tried individually.';
+COMMENT ON COLUMN billing.outbox.attempts IS 'Individual attempts so far, each counted before its work begins. Infrastructure errors (connection loss, deadlock) release the attempt.';
+COMMENT ON COLUMN billing.outbox.run_at IS 'Time of the next attempt, by the database''s clock.';
+COMMENT ON COLUMN billing.outbox.last_error IS 'Error of the last failed attempt; never contains event content.';
 COMMENT ON COLUMN billing.outbox.received_at IS 'When the event was stored here, by the database''s clock.';
-COMMENT ON COLUMN billing.outbox.finished_at IS 'When it became done or dead, by the database''s clock.';
-COMMENT ON TABLE billing.outbox_default IS 'Outbox rows of months that have no partition of their own.';
+COMMENT ON COLUMN billing.outbox.finished_at IS 'When the event became done or dead, by the database''s clock.';
+COMMENT ON TABLE billing.outbox_default IS 'Outbox rows of months without a partition.';
 
 CREATE TABLE billing.lanes (
     number integer PRIMARY KEY
 );
 INSERT INTO billing.lanes SELECT generate_series(0, 7);
 
-COMMENT ON TABLE billing.lanes IS 'The lanes of the queue. A worker locks the rows of those from which it takes a batch.';
+COMMENT ON TABLE billing.lanes IS 'The lanes of the queue. A worker locks the rows of the lanes from which it takes a batch.';
 COMMENT ON COLUMN billing.lanes.number IS 'A result of billing.lane_of.';
 
--- Locks free lanes until the end of the transaction: those whose oldest event has waited longest, until they have `most`
--- due events together. So a short queue is one batch, and a long one is shared by all workers.
+-- Locks free lanes until the end of the transaction: first those whose oldest event has waited longest, until they have
+-- `most` due events together. So a short queue is one batch, and all workers share a long one.
 CREATE FUNCTION billing.claim_lanes(most bigint, since timestamptz) RETURNS integer[] LANGUAGE plpgsql AS $$
 DECLARE
     now timestamptz := clock_timestamp();
@@ -125,7 +126,8 @@ BEGIN
         FROM billing.lanes AS lane
         CROSS JOIN LATERAL (
             SELECT o.run_at FROM billing.outbox AS o
-            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending' AND NOT o.alone AND o.run_at BETWEEN since AND now
+            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending'
+                AND NOT o.isolated AND o.run_at BETWEEN since AND now
             ORDER BY o.run_at LIMIT 1
         ) AS oldest
         ORDER BY oldest.run_at, lane.number
@@ -135,7 +137,8 @@ BEGIN
         claimed := claimed || waiting;
         SELECT events + count(*) INTO events FROM (
             SELECT FROM billing.outbox AS o
-            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = waiting AND o.state = 'pending' AND NOT o.alone AND o.run_at BETWEEN since AND now
+            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = waiting AND o.state = 'pending'
+                AND NOT o.isolated AND o.run_at BETWEEN since AND now
             LIMIT most - events
         ) AS due;
         EXIT WHEN events >= most;
@@ -143,31 +146,32 @@ BEGIN
     RETURN claimed;
 END $$;
 
-COMMENT ON FUNCTION billing.claim_lanes(bigint, timestamptz) IS 'Locks free lanes with events that are due since that time, for a worker; not for the product.';
+COMMENT ON FUNCTION billing.claim_lanes(bigint, timestamptz) IS 'Locks free lanes with events that are due since that time. Called by the worker, not by the product.';
 
 CREATE TABLE billing.worker_batches (
     batch_id uuid PRIMARY KEY,
     event_ids text[] NOT NULL,
-    createds timestamptz[] NOT NULL,
+    event_created_ats timestamptz[] NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT worker_batches_keys_are_pairs CHECK (cardinality(event_ids) = cardinality(createds))
+    CONSTRAINT worker_batches_keys_are_pairs CHECK (cardinality(event_ids) = cardinality(event_created_ats))
 );
 
-COMMENT ON TABLE billing.worker_batches IS 'Batches at work, noted so that an event which kills its worker is found out. A note whose outbox rows are pending and locked by nobody was left by a dead worker; its events are then tried one by one.';
+COMMENT ON TABLE billing.worker_batches IS 'Batches in progress, recorded so that an event which kills its worker is found. A row whose events are pending and not locked belongs to a dead worker; its events are then retried individually.';
 COMMENT ON COLUMN billing.worker_batches.batch_id IS 'A random id.';
 COMMENT ON COLUMN billing.worker_batches.event_ids IS 'Event ids of the batch.';
-COMMENT ON COLUMN billing.worker_batches.createds IS 'Creation time of each of those events, at the same place.';
+COMMENT ON COLUMN billing.worker_batches.event_created_ats IS 'Creation time of each of these events, at the same array position.';
 COMMENT ON COLUMN billing.worker_batches.started_at IS 'When the batch was claimed, by the database''s clock.';
 
--- The archive and the queue are partitioned by month of creation, so that retention can drop whole months later. A month
--- without a partition is stored in the default partition: slower to drop, and never lost. The functions here make the
--- months ahead, and move rows out of the default partition when their month is made.
+-- The archive and the queue are partitioned by month of creation, so that retention can drop whole months later. Events of
+-- a month without a partition go to the default partition: they are slower to drop, but never lost. The functions below
+-- create the partitions of coming months, and move rows out of the default partition when their month is created.
 --
 -- A small default partition is moved at once, in one short transaction. Attaching a month makes PostgreSQL read the whole
--- default partition under an exclusive lock, so a large one is *split* instead: a copy of it (billing.events_split,
--- billing.outbox_split), partitioned by the missing months, is filled in small steps, a trigger keeps it in step with what
--- is written meanwhile, and it takes the place of the default partition under a lock that is held for an instant.
--- Readers see every row once at any time, and a crash leaves the default partition as it was.
+-- default partition under an exclusive lock, so a large one is *split* instead:
+-- - a copy of it (billing.events_split, billing.outbox_split), partitioned by the missing months, is filled in small steps;
+-- - a trigger applies concurrent writes to the copy;
+-- - the copy replaces the default partition under a lock that is held for an instant.
+-- Readers see every row once at any time, and a crash leaves the default partition unchanged.
 --
 -- A migration that changes columns of events or outbox first runs DROP TABLE IF EXISTS billing.events_split,
 -- billing.outbox_split: an unfinished split then begins again.
@@ -200,11 +204,11 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.missing_months(text, integer) IS 'Months of billing.events or billing.outbox that need a partition and have none: this month, the given number of months ahead, and each of the last twelve months that the default partition has rows of.';
+COMMENT ON FUNCTION billing.missing_months(text, integer) IS 'Months of billing.events or billing.outbox that need a partition and have none: this month, the given number of months ahead, and each of the last twelve months with rows in the default partition.';
 
 CREATE FUNCTION billing.create_partitions(parent text, months_ahead integer) RETURNS integer
 LANGUAGE plpgsql
--- whoever waits behind one of these locks must not wait long
+-- sessions that queue behind one of these locks must not wait long
 SET lock_timeout = '2s'
 AS $$
 DECLARE
@@ -219,7 +223,7 @@ BEGIN
         OR NOT EXISTS (SELECT FROM billing.missing_months(parent, months_ahead)) THEN
         RETURN 0;
     END IF;
-    -- one process at a time; reads and writes go on
+    -- one process at a time; reads and writes continue
     EXECUTE format('LOCK TABLE ONLY billing.%I IN SHARE UPDATE EXCLUSIVE MODE', parent);
     IF to_regclass(format('billing.%I', parent || '_split')) IS NOT NULL THEN
         RETURN 0;
@@ -249,7 +253,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.create_partitions(text, integer) IS 'Makes the missing months of billing.events or billing.outbox, with the rows that the default partition has of them; returns how many it made. Where the default partition is large it only begins a split, which `serve` with the role upkeep finishes in small steps.';
+COMMENT ON FUNCTION billing.create_partitions(text, integer) IS 'Creates the missing months of billing.events or billing.outbox and moves their rows out of the default partition; returns how many it created. If the default partition is large, it only begins a split, which `serve` with the role maintenance finishes in small steps.';
 
 CREATE FUNCTION billing.create_partitions(months_ahead integer) RETURNS integer
 LANGUAGE sql
@@ -257,7 +261,7 @@ AS $$
     SELECT billing.create_partitions('events', months_ahead) + billing.create_partitions('outbox', months_ahead)
 $$;
 
-COMMENT ON FUNCTION billing.create_partitions(integer) IS 'Makes the missing partitions of billing.events and billing.outbox for this month and the given number of months ahead; returns how many tables it made. Safe to call at any time from any number of processes.';
+COMMENT ON FUNCTION billing.create_partitions(integer) IS 'Creates the missing partitions of billing.events and billing.outbox for this month and the given number of months ahead; returns how many tables it created. Safe to call at any time from any number of processes.';
 
 CREATE FUNCTION billing.mirror_into_split() RETURNS trigger
 LANGUAGE plpgsql
@@ -265,7 +269,7 @@ AS $$
 DECLARE
     split CONSTANT text := regexp_replace(TG_TABLE_NAME, '_default$', '_split');
 BEGIN
-    -- an abandoned split was dropped by hand, and its trigger was not
+    -- the split was dropped by hand, and its trigger was not
     IF to_regclass(format('billing.%I', split)) IS NULL THEN
         RETURN NULL;
     END IF;
@@ -280,7 +284,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.mirror_into_split() IS 'Trigger of a default partition that is being split: writes each change to the copy too.';
+COMMENT ON FUNCTION billing.mirror_into_split() IS 'Trigger of a default partition that is being split: also writes each change to the copy.';
 
 CREATE FUNCTION billing.begin_split(parent text, months timestamp[]) RETURNS void
 LANGUAGE plpgsql
@@ -297,7 +301,7 @@ BEGIN
     EXECUTE format('CREATE TABLE billing.%I (LIKE billing.%I INCLUDING ALL) PARTITION BY RANGE (created)', split, parent);
     EXECUTE format('COMMENT ON TABLE billing.%I IS %L', split,
         format('Copy of billing.%s while it is being split by month. May be dropped: the split then begins again.', rest));
-    -- Each CHECK says what PostgreSQL would otherwise read the whole table for when the copy is attached.
+    -- With these CHECKs, PostgreSQL need not read the whole table when the copy is attached.
     EXECUTE format('CREATE TABLE billing.%I PARTITION OF billing.%I DEFAULT', split || '_default', split);
     IF others <> '' THEN
         EXECUTE format('ALTER TABLE billing.%I ADD CONSTRAINT split_others CHECK (%s)', split || '_default', others);
@@ -320,7 +324,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.begin_split(text, timestamp[]) IS 'Begins to split the default partition of billing.events or billing.outbox: makes the empty copy, and the trigger that keeps it in step.';
+COMMENT ON FUNCTION billing.begin_split(text, timestamp[]) IS 'Begins to split the default partition of billing.events or billing.outbox: creates the empty copy and the trigger that applies changes to it.';
 
 CREATE FUNCTION billing.copy_into_split(
     parent text, split oid, after_event_id text, after_created timestamptz, page_size integer,
@@ -332,8 +336,8 @@ BEGIN
     IF to_regclass(format('billing.%I', parent || '_split')) IS DISTINCT FROM split::regclass THEN
         RETURN; -- another process has finished this split
     END IF;
-    -- The lock of the row is what a worker needs to change it. So no worker changes a row, and its copy, while this
-    -- copies it; what a worker holds is skipped, and copied by the next pass.
+    -- A worker locks a row before it changes it. So no worker changes a row, and its copy, while this statement copies it.
+    -- Rows that a worker has locked are skipped, and copied by the next pass.
     EXECUTE format('
         WITH page AS MATERIALIZED (
             SELECT event_id, created FROM billing.%1$I
@@ -352,7 +356,7 @@ BEGIN
         )
         SELECT last.event_id, last.created, (SELECT count(*) FROM page),
             (SELECT count(*) FROM missing) - (SELECT count(*) FROM held)
-        FROM (SELECT) AS one
+        FROM (SELECT) AS always_one_row
         LEFT JOIN (SELECT event_id, created FROM page ORDER BY event_id DESC, created DESC LIMIT 1) AS last ON true',
         parent || '_default', parent || '_split')
     INTO last_event_id, last_created, seen, skipped
@@ -360,7 +364,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.copy_into_split(text, oid, text, timestamptz, integer) IS 'One step of a split: copies the next rows of the default partition after the given key. skipped: rows that were locked, to be copied by another pass. All null where this split is finished.';
+COMMENT ON FUNCTION billing.copy_into_split(text, oid, text, timestamptz, integer) IS 'One step of a split: copies the next rows of the default partition after the given key. skipped: rows that were locked, to be copied by another pass. All null if this split is finished.';
 
 CREATE FUNCTION billing.finish_split(parent text, split oid, copied_before xid8) RETURNS integer
 LANGUAGE plpgsql
@@ -374,7 +378,7 @@ BEGIN
     IF to_regclass(format('billing.%I', parent || '_split')) IS DISTINCT FROM split::regclass THEN
         RETURN 0; -- another process has finished this split
     END IF;
-    -- To a snapshot that is older than the copy, the copied rows would be missing.
+    -- A snapshot that is older than the copy would not see the copied rows.
     IF EXISTS (
         SELECT FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND age(backend_xmin) > age(copied_before::xid)
@@ -398,14 +402,14 @@ BEGIN
         IF part.bound = 'DEFAULT' THEN
             EXECUTE format('ALTER TABLE billing.%I RENAME TO %I', part.name, rest);
             EXECUTE format('COMMENT ON TABLE billing.%I IS %L', rest,
-                format('Rows of billing.%s of months that have no partition of their own.', parent));
+                format('Rows of billing.%s of months without a partition.', parent));
             part.name := rest;
         ELSE
             made := made + 1;
         END IF;
         EXECUTE format('ALTER TABLE billing.%I ATTACH PARTITION billing.%I %s', parent, part.name, part.bound);
     END LOOP;
-    -- a CHECK that outlived its month would refuse events
+    -- a CHECK that remained after its month would reject events
     FOR part IN
         SELECT conrelid::regclass AS name, conname AS condition FROM pg_constraint
         WHERE conname LIKE 'split\_%' AND conrelid IN (
@@ -418,6 +422,6 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.finish_split(text, oid, xid8) IS 'Puts the complete copy of a default partition in its place, under an exclusive lock that is held for an instant; returns how many months it made. Null where a transaction is still open that began before the copy was complete (copied_before).';
+COMMENT ON FUNCTION billing.finish_split(text, oid, xid8) IS 'Replaces a default partition with its complete copy, under an exclusive lock that is held for an instant; returns how many months it created. Null while a transaction is open that began before the copy was complete (copied_before).';
 
 SELECT billing.create_partitions(3);

@@ -27,25 +27,25 @@ CREATE TABLE billing.billing_contacts (
     CONSTRAINT billing_contacts_discount_end_needs_a_discount CHECK (active_discount IS NOT NULL OR active_discount_ends_at IS NULL)
 );
 
-COMMENT ON TABLE billing.billing_contacts IS 'Who pays: one row for each Stripe customer. Written by the sync only.';
+COMMENT ON TABLE billing.billing_contacts IS 'The payers: one row for each Stripe customer. Written by the sync only.';
 COMMENT ON COLUMN billing.billing_contacts.id IS 'Row id, a UUIDv5 of account and Stripe id: a rebuild gives the same.';
 COMMENT ON COLUMN billing.billing_contacts.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.billing_contacts.stripe_customer_id IS 'customer.id';
 COMMENT ON COLUMN billing.billing_contacts.livemode IS 'customer.livemode';
-COMMENT ON COLUMN billing.billing_contacts.name IS 'customer.name, as Stripe has it, null included.';
-COMMENT ON COLUMN billing.billing_contacts.email IS 'customer.email, as Stripe has it, null included.';
+COMMENT ON COLUMN billing.billing_contacts.name IS 'customer.name, as in Stripe, null included.';
+COMMENT ON COLUMN billing.billing_contacts.email IS 'customer.email, as in Stripe, null included.';
 COMMENT ON COLUMN billing.billing_contacts.address_line1 IS 'customer.address.line1; empty is null.';
 COMMENT ON COLUMN billing.billing_contacts.address_line2 IS 'customer.address.line2; empty is null.';
 COMMENT ON COLUMN billing.billing_contacts.city IS 'customer.address.city; empty is null.';
 COMMENT ON COLUMN billing.billing_contacts.postal_code IS 'customer.address.postal_code; empty is null.';
 COMMENT ON COLUMN billing.billing_contacts.state IS 'customer.address.state; empty is null.';
 COMMENT ON COLUMN billing.billing_contacts.country IS 'customer.address.country, two letters; empty is null.';
-COMMENT ON COLUMN billing.billing_contacts.default_payment_method IS 'Type of the method that invoices are charged to by default: card, sepa_debit …, as Stripe names it; invoice_settings.default_payment_method, else default_source.';
-COMMENT ON COLUMN billing.billing_contacts.default_payment_method_card_brand IS 'Brand of that card: visa, mastercard, amex …; null where it is no card.';
+COMMENT ON COLUMN billing.billing_contacts.default_payment_method IS 'Type of the default payment method for invoices: card, sepa_debit …, as Stripe names it; invoice_settings.default_payment_method, else default_source.';
+COMMENT ON COLUMN billing.billing_contacts.default_payment_method_card_brand IS 'Brand of that card: visa, mastercard, amex …; null if it is not a card.';
 COMMENT ON COLUMN billing.billing_contacts.default_payment_card_number_last_four_digits IS 'Last four digits of that card, account or IBAN, or of the card behind a wallet, leading zeros kept.';
-COMMENT ON COLUMN billing.billing_contacts.active_discount IS 'Coupon id of the customer''s own discount; null means none. It has no effect any more once active_discount_ends_at has passed.';
-COMMENT ON COLUMN billing.billing_contacts.active_discount_ends_at IS 'End of that discount (discount.end); null where none is set: duration forever, but also duration once, whose discount Stripe takes away after the invoice that it reduced.';
-COMMENT ON COLUMN billing.billing_contacts.workspace_id IS 'The workspace that customer.metadata names (workspace_id or workspaceId); used by subscriptions that name none.';
+COMMENT ON COLUMN billing.billing_contacts.active_discount IS 'Coupon id of the customer''s own discount; null means none. The discount has no effect after active_discount_ends_at.';
+COMMENT ON COLUMN billing.billing_contacts.active_discount_ends_at IS 'End of that discount (discount.end); null if none is set: duration forever, but also duration once, because Stripe removes that discount after the invoice that it reduced.';
+COMMENT ON COLUMN billing.billing_contacts.workspace_id IS 'The workspace in customer.metadata (workspace_id or workspaceId); used for subscriptions without one.';
 COMMENT ON COLUMN billing.billing_contacts.stripe_created_at IS 'customer.created';
 COMMENT ON COLUMN billing.billing_contacts.stripe_deleted_at IS 'When the customer was deleted in Stripe. The row stays, with its last content and without its discount.';
 COMMENT ON COLUMN billing.billing_contacts.created_at IS 'When this row was first written, by the database''s clock.';
@@ -80,22 +80,22 @@ CREATE TABLE billing.pricing_plans (
 );
 CREATE INDEX pricing_plans_product ON billing.pricing_plans (account, stripe_product_id);
 
-COMMENT ON TABLE billing.pricing_plans IS 'What a subscription buys: one row for each Stripe price that was seen. Written by the sync, but for the columns that say otherwise.';
+COMMENT ON TABLE billing.pricing_plans IS 'What a subscription buys: one row for each known Stripe price. Written by the sync, except the columns marked as yours.';
 COMMENT ON COLUMN billing.pricing_plans.id IS 'Row id, a UUIDv5 of account and Stripe id: a rebuild gives the same.';
 COMMENT ON COLUMN billing.pricing_plans.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.pricing_plans.stripe_price_id IS 'price.id (plan.id in API versions without prices).';
 COMMENT ON COLUMN billing.pricing_plans.stripe_product_id IS 'price.product';
 COMMENT ON COLUMN billing.pricing_plans.livemode IS 'price.livemode';
-COMMENT ON COLUMN billing.pricing_plans.product_name IS 'product.name, as Stripe has it; null until the product is known.';
-COMMENT ON COLUMN billing.pricing_plans.active IS 'Can be chosen: price.active, and its product is active, and neither is deleted. Subscriptions that have it go on.';
+COMMENT ON COLUMN billing.pricing_plans.product_name IS 'product.name, as in Stripe; null until the product is known.';
+COMMENT ON COLUMN billing.pricing_plans.active IS 'The plan can be chosen: price and product are active, and neither is deleted. Subscriptions that have it continue.';
 COMMENT ON COLUMN billing.pricing_plans.billing_interval IS 'price.recurring.interval: day, week, month or year; unknown values are kept.';
-COMMENT ON COLUMN billing.pricing_plans.billing_interval_count IS 'price.recurring.interval_count: how many intervals one billing period has.';
+COMMENT ON COLUMN billing.pricing_plans.billing_interval_count IS 'price.recurring.interval_count: number of intervals in a billing period.';
 COMMENT ON COLUMN billing.pricing_plans.currency IS 'price.currency, lower-case ISO 4217.';
 COMMENT ON COLUMN billing.pricing_plans.unit_amount_decimal IS 'price.unit_amount_decimal (else unit_amount), in the smallest unit of the currency, exact; null for tiers and custom amounts.';
-COMMENT ON COLUMN billing.pricing_plans.price_in_euro IS 'The price in euros, exact; null where it has none in that currency.';
-COMMENT ON COLUMN billing.pricing_plans.price_per_currency IS 'The price in each currency that it has one in, as an object: {"eur": 19.90, "jpy": 2500}. In whole units of the currency, exact.';
-COMMENT ON COLUMN billing.pricing_plans.stripe_track_usage IS 'price.recurring.usage_type is metered.';
-COMMENT ON COLUMN billing.pricing_plans.plan_rank IS 'Which of several items of a subscription is its plan: the one whose price has the lowest rank, then the oldest, then the smallest id. By the metadata is_plan of the price, else of its product (true 0, none 6, false 12), plus 3 for a metered price, plus 0 where the price''s metadata names a limit, 1 where its product''s does, 2 where neither does.';
+COMMENT ON COLUMN billing.pricing_plans.price_in_euro IS 'The price in euros, exact; null if it has none in that currency.';
+COMMENT ON COLUMN billing.pricing_plans.price_per_currency IS 'The price in each of its currencies, as an object: {"eur": 19.90, "jpy": 2500}. In whole units of the currency, exact.';
+COMMENT ON COLUMN billing.pricing_plans.stripe_track_usage IS 'True if price.recurring.usage_type is metered.';
+COMMENT ON COLUMN billing.pricing_plans.plan_rank IS 'Decides which of several items of a subscription is its plan: the item whose price has the lowest rank, then the oldest item, then the smallest id. The rank is is_plan in the metadata of the price, else of its product (true 0, missing 6, false 12), plus 3 for a metered price, plus 0 if the price''s metadata contains a limit, 1 if only the product''s does, 2 if neither does.';
 COMMENT ON COLUMN billing.pricing_plans.display_name IS 'Yours: never written by the sync. The view plans falls back to product_name.';
 COMMENT ON COLUMN billing.pricing_plans.tier IS 'Yours: never written by the sync.';
 COMMENT ON COLUMN billing.pricing_plans.is_default IS 'Yours: never written by the sync.';
@@ -119,13 +119,13 @@ CREATE TABLE billing.plan_limits (
     CONSTRAINT plan_limits_unlimited_has_no_number CHECK (NOT unlimited OR included IS NULL)
 );
 
-COMMENT ON TABLE billing.plan_limits IS 'What a plan includes: one row for each limit_… key in the metadata of the price, else of its product. A subscription includes the sum over all its items. Written by the sync only.';
+COMMENT ON TABLE billing.plan_limits IS 'Limits that a plan includes: one row for each limit_… key in the metadata of the price, else of its product. A subscription includes the sum over all its items. Written by the sync only.';
 COMMENT ON COLUMN billing.plan_limits.id IS 'Row id, a UUIDv5 of account, Stripe id and limit: a rebuild gives the same.';
 COMMENT ON COLUMN billing.plan_limits.pricing_plan_id IS 'pricing_plans.id';
-COMMENT ON COLUMN billing.plan_limits.limit_key IS 'What is limited: words, images, members …, the key without limit_.';
-COMMENT ON COLUMN billing.plan_limits.included IS 'How much an item includes whatever its quantity (limit_<key>), at most 10^18; null where it is unlimited, and where a value in Stripe cannot be read.';
-COMMENT ON COLUMN billing.plan_limits.per_unit IS 'How much it includes for each unit of its quantity besides (limit_<key>_per_unit), at most 10^18.';
-COMMENT ON COLUMN billing.plan_limits.unlimited IS 'One of the two values is unlimited.';
+COMMENT ON COLUMN billing.plan_limits.limit_key IS 'The limited quantity: words, images, members …; the metadata key without limit_.';
+COMMENT ON COLUMN billing.plan_limits.included IS 'Amount per item, independent of its quantity (limit_<key>), at most 10^18; null if unlimited, or if the value in Stripe is invalid.';
+COMMENT ON COLUMN billing.plan_limits.per_unit IS 'Additional amount per unit of the item''s quantity (limit_<key>_per_unit), at most 10^18.';
+COMMENT ON COLUMN billing.plan_limits.unlimited IS 'True if one of the two values is unlimited.';
 COMMENT ON COLUMN billing.plan_limits.created_at IS 'When this row was first written, by the database''s clock.';
 COMMENT ON COLUMN billing.plan_limits.updated_at IS 'When a field of this row last changed, by the database''s clock.';
 
@@ -189,47 +189,47 @@ CREATE TABLE billing.subscriptions (
 );
 CREATE INDEX subscriptions_workspace ON billing.subscriptions (workspace_id);
 CREATE INDEX subscriptions_contact ON billing.subscriptions (billing_contact_id);
--- Trials that should be over are looked for every minute.
+-- For the search for trials that should be over, every minute.
 CREATE INDEX subscriptions_trial ON billing.subscriptions (trial_ends_at) WHERE is_trial;
 
-COMMENT ON TABLE billing.subscriptions IS 'For what, until when, and whether it may be used: one row for each Stripe subscription. Written by the sync only.';
+COMMENT ON TABLE billing.subscriptions IS 'What a subscription is for, until when, and whether it is active: one row for each Stripe subscription. Written by the sync only.';
 COMMENT ON COLUMN billing.subscriptions.id IS 'Row id, a UUIDv5 of account and Stripe id: a rebuild gives the same.';
 COMMENT ON COLUMN billing.subscriptions.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.subscriptions.stripe_subscription_id IS 'subscription.id';
-COMMENT ON COLUMN billing.subscriptions.stripe_customer_id IS 'subscription.customer; under Accounts v2, where that is null, subscription.customer_account (acct_…), of which there is no contact';
+COMMENT ON COLUMN billing.subscriptions.stripe_customer_id IS 'subscription.customer; under Accounts v2, where that is null, subscription.customer_account (acct_…), which has no contact.';
 COMMENT ON COLUMN billing.subscriptions.livemode IS 'subscription.livemode';
-COMMENT ON COLUMN billing.subscriptions.billing_contact_id IS 'billing_contacts.id of the customer. No foreign key: events come in any order, so that row may come later.';
-COMMENT ON COLUMN billing.subscriptions.workspace_id IS 'The workspace named by the metadata (workspace_id or workspaceId) of the subscription, else of its customer, else by the checkout session that made it (metadata, or client_reference_id, unless it is of a Payment Link); null where none names one.';
-COMMENT ON COLUMN billing.subscriptions.stripe_status IS 'subscription.status: active, canceled, incomplete, incomplete_expired, past_due, paused, trialing or unpaid; a value that is new in Stripe is kept.';
-COMMENT ON COLUMN billing.subscriptions.active IS 'May be used: the status is active or trialing (or past_due, by BILLING_SYNC_PAST_DUE_ACTIVE), payment is not paused, and it has not ended.';
-COMMENT ON COLUMN billing.subscriptions.inactive_reason IS 'Why it is not active: payment_paused (its collection is paused), paused (the status, for a reason that Stripe does not give), pause_requested, trial_end_without_payment_method, first_payment_failure and final_payment_failure (the status is paused, and why), past_due, unpaid, incomplete, incomplete_expired, canceled, ended, unknown_status; null exactly where it is active.';
-COMMENT ON COLUMN billing.subscriptions.payment_paused IS 'Payment collection is paused (pause_collection). Stripe leaves the status as it is; here the subscription is inactive meanwhile.';
-COMMENT ON COLUMN billing.subscriptions.payment_resumes_at IS 'When Stripe will end the pause of collection (pause_collection.resumes_at); it ends here when Stripe says so.';
-COMMENT ON COLUMN billing.subscriptions.pause_reason IS 'Why the status is paused (status_details.paused.subscription.type): pause_requested, trial_end_without_payment_method, first_payment_failure, final_payment_failure or system; a value that is new in Stripe is kept. Null while it is not paused, and where Stripe does not say: API versions before 2026-09-30.endive.';
-COMMENT ON COLUMN billing.subscriptions.paused_at IS 'When the status became paused (status_details.paused.transitioned_at); null as pause_reason is.';
-COMMENT ON COLUMN billing.subscriptions.pauses_at IS 'When its schedule will pause it (subscription_schedule.pause_schedules); null where no pause is planned, and while it is paused. Stripe says when it has.';
-COMMENT ON COLUMN billing.subscriptions.resumes_at IS 'When its schedule will resume it (subscription_schedule.pause_schedules), from the pause that holds or the one that is planned; null where it stays paused until it is resumed. It may stay paused longer: a resume may wait for its payment.';
-COMMENT ON COLUMN billing.subscriptions.sepa_payment_failed IS 'A SEPA payment failed and its invoice was not paid since, or was disputed and the dispute not won; and no later charge of this subscription has succeeded.';
-COMMENT ON COLUMN billing.subscriptions.is_trial IS 'The status is trialing, or a trial offer runs for the item that counts (item.current_trial): a paid trial has the status active.';
+COMMENT ON COLUMN billing.subscriptions.billing_contact_id IS 'billing_contacts.id of the customer. No foreign key: events arrive in any order, so the contact may arrive later.';
+COMMENT ON COLUMN billing.subscriptions.workspace_id IS 'The workspace in the metadata (workspace_id or workspaceId) of the subscription, else of its customer, else of the checkout session that created it (metadata, or client_reference_id, unless it is of a Payment Link); null if none contains one.';
+COMMENT ON COLUMN billing.subscriptions.stripe_status IS 'subscription.status: active, canceled, incomplete, incomplete_expired, past_due, paused, trialing or unpaid; values that are new in Stripe are kept.';
+COMMENT ON COLUMN billing.subscriptions.active IS 'The subscription may be used: its status is active or trialing (or past_due, by BILLING_SYNC_PAST_DUE_ACTIVE), payment is not paused, and it has not ended.';
+COMMENT ON COLUMN billing.subscriptions.inactive_reason IS 'Why the subscription is not active: payment_paused (collection is paused), paused (the status, without a reason from Stripe), pause_requested, trial_end_without_payment_method, first_payment_failure and final_payment_failure (the status is paused, and why), past_due, unpaid, incomplete, incomplete_expired, canceled, ended, unknown_status; null exactly if it is active.';
+COMMENT ON COLUMN billing.subscriptions.payment_paused IS 'Payment collection is paused (pause_collection). Stripe does not change the status; here the subscription is inactive meanwhile.';
+COMMENT ON COLUMN billing.subscriptions.payment_resumes_at IS 'When Stripe will end the pause of collection (pause_collection.resumes_at). The pause ends here when Stripe reports it.';
+COMMENT ON COLUMN billing.subscriptions.pause_reason IS 'Why the status is paused (status_details.paused.subscription.type): pause_requested, trial_end_without_payment_method, first_payment_failure, final_payment_failure or system; values that are new in Stripe are kept. Null if not paused, and in API versions before 2026-09-30.endive.';
+COMMENT ON COLUMN billing.subscriptions.paused_at IS 'When the status became paused (status_details.paused.transitioned_at); null if pause_reason is null.';
+COMMENT ON COLUMN billing.subscriptions.pauses_at IS 'When its schedule will pause the subscription (subscription_schedule.pause_schedules); null if no pause is planned, and while it is paused. The pause counts when Stripe reports it.';
+COMMENT ON COLUMN billing.subscriptions.resumes_at IS 'When its schedule will end the current or the planned pause (subscription_schedule.pause_schedules); null if it stays paused until it is resumed manually. It may stay paused longer, because a resume may wait for its payment.';
+COMMENT ON COLUMN billing.subscriptions.sepa_payment_failed IS 'A SEPA payment failed and its invoice was not paid since, or was disputed and the dispute was not won; and no later charge of this subscription has succeeded.';
+COMMENT ON COLUMN billing.subscriptions.is_trial IS 'The status is trialing, or a trial offer runs for the plan''s item (item.current_trial): a paid trial has the status active.';
 COMMENT ON COLUMN billing.subscriptions.trial_started_at IS 'Start of that trial offer (current_trial.start_date), else subscription.trial_start; only while the trial runs.';
 COMMENT ON COLUMN billing.subscriptions.trial_ends_at IS 'End of the trial offer of that item (current_trial.end_date), else subscription.trial_end, which stays after the trial.';
-COMMENT ON COLUMN billing.subscriptions.trial_end_behavior IS 'What Stripe does when a trial ends and no payment method is there (trial_settings.end_behavior.missing_payment_method): cancel, create_invoice or pause; a value that is new in Stripe is kept.';
-COMMENT ON COLUMN billing.subscriptions.is_grace_period IS 'It will end at end_date and has not ended yet.';
-COMMENT ON COLUMN billing.subscriptions.end_date IS 'When it ended (ended_at), or will end (cancel_at, the end of the period, or the end of a schedule that cancels); null where no end is set.';
-COMMENT ON COLUMN billing.subscriptions.next_subscription_cycle_start IS 'When the next billing period begins; null where none will.';
+COMMENT ON COLUMN billing.subscriptions.trial_end_behavior IS 'What Stripe does if a trial ends without a payment method (trial_settings.end_behavior.missing_payment_method): cancel, create_invoice or pause; values that are new in Stripe are kept.';
+COMMENT ON COLUMN billing.subscriptions.is_grace_period IS 'The subscription will end at end_date and has not ended yet.';
+COMMENT ON COLUMN billing.subscriptions.end_date IS 'When the subscription ended (ended_at), or will end (cancel_at, the end of the period, or the end of a schedule that cancels); null if no end is set.';
+COMMENT ON COLUMN billing.subscriptions.next_subscription_cycle_start IS 'When the next billing period begins; null if there is none.';
 COMMENT ON COLUMN billing.subscriptions.currency IS 'subscription.currency, lower-case ISO 4217.';
 COMMENT ON COLUMN billing.subscriptions.stripe_subscription_item_id IS 'Id of the item that is the plan: of several the one whose price has the lowest pricing_plans.plan_rank, then the oldest, then the smallest id.';
 COMMENT ON COLUMN billing.subscriptions.stripe_price_id IS 'Price of that item (plan in API versions without prices).';
 COMMENT ON COLUMN billing.subscriptions.pricing_plan_id IS 'pricing_plans.id of that price; null while the price is not known.';
-COMMENT ON COLUMN billing.subscriptions.items IS 'All its items, the plan first: an array of objects. The view subscription_items has a row for each. Null where the payload does not list all of them and no read has done so yet.';
-COMMENT ON COLUMN billing.subscriptions.new_stripe_price_id IS 'The price that its item will change to: by an update that waits for its payment (pending_update), else by the next phase of its schedule; null where no other price is planned.';
+COMMENT ON COLUMN billing.subscriptions.items IS 'All items, the plan first: an array of objects. The view subscription_items has a row for each item. Null if the payload does not list all of them and no read has done so yet.';
+COMMENT ON COLUMN billing.subscriptions.new_stripe_price_id IS 'The price that its item will change to: by an update that waits for its payment (pending_update), else by the next phase of its schedule; null if no other price is planned.';
 COMMENT ON COLUMN billing.subscriptions.new_pricing_plan_id IS 'pricing_plans.id of that price; null while the price is not known.';
-COMMENT ON COLUMN billing.subscriptions.new_pricing_plan_at IS 'When it will change: the start of that phase; null while the change waits for its payment, and where none is planned.';
-COMMENT ON COLUMN billing.subscriptions.payment_type IS 'Type of the method that it will be charged to, in Stripe''s order: its own default payment method, its own default source, its customer''s default payment method, its customer''s default source; where none of these is known, what paid its last invoice.';
-COMMENT ON COLUMN billing.subscriptions.payment_method_card_brand IS 'Brand of that card: visa, mastercard, amex …; null where it is no card.';
+COMMENT ON COLUMN billing.subscriptions.new_pricing_plan_at IS 'When the price will change: the start of that phase; null while the change waits for its payment, and if none is planned.';
+COMMENT ON COLUMN billing.subscriptions.payment_type IS 'Type of the payment method that will be charged, in Stripe''s order: the subscription''s default payment method, its default source, its customer''s default payment method, its customer''s default source; if none of these is known, the method that paid its last invoice.';
+COMMENT ON COLUMN billing.subscriptions.payment_method_card_brand IS 'Brand of that card: visa, mastercard, amex …; null if it is not a card.';
 COMMENT ON COLUMN billing.subscriptions.payment_card_number_last_four_digits IS 'Last four digits of that card, account or IBAN, or of the card behind a wallet, leading zeros kept.';
-COMMENT ON COLUMN billing.subscriptions.active_discounts IS 'Coupon ids of its discounts and its items'', in stable order. One has no effect any more once its end has passed: live_subscriptions leaves it out.';
-COMMENT ON COLUMN billing.subscriptions.active_discount_ends IS 'End of each of those discounts (discount.end), at the same place; null where none is set: duration forever, but also duration once, whose discount Stripe takes away after the invoice that it reduced.';
+COMMENT ON COLUMN billing.subscriptions.active_discounts IS 'Coupon ids of its own and its items'' discounts, in stable order. A discount has no effect after its end: live_subscriptions omits it.';
+COMMENT ON COLUMN billing.subscriptions.active_discount_ends IS 'End of each of these discounts (discount.end), at the same array position; null if none is set: duration forever, but also duration once, because Stripe removes that discount after the invoice that it reduced.';
 COMMENT ON COLUMN billing.subscriptions.stripe_created_at IS 'subscription.created';
 COMMENT ON COLUMN billing.subscriptions.started_at IS 'subscription.start_date';
 COMMENT ON COLUMN billing.subscriptions.created_at IS 'When this row was first written, by the database''s clock.';
@@ -259,23 +259,23 @@ CREATE TABLE billing.coupons (
     CONSTRAINT coupons_stripe_coupon UNIQUE (account, stripe_coupon_id)
 );
 
-COMMENT ON TABLE billing.coupons IS 'Discounts that can be given: one row for each Stripe coupon that was seen, as Stripe last sent it; live_coupons has it as of now. Written by the sync, but for the columns that say otherwise.';
+COMMENT ON TABLE billing.coupons IS 'Discounts that can be given: one row for each known Stripe coupon, as Stripe last sent it; live_coupons has it as of now. Written by the sync, except the columns marked as yours.';
 COMMENT ON COLUMN billing.coupons.id IS 'Row id, a UUIDv5 of account and Stripe id: a rebuild gives the same.';
 COMMENT ON COLUMN billing.coupons.account IS 'Connected account; empty for the account itself.';
-COMMENT ON COLUMN billing.coupons.stripe_coupon_id IS 'coupon.id, as active_discount and active_discounts name it.';
+COMMENT ON COLUMN billing.coupons.stripe_coupon_id IS 'coupon.id, the value in active_discount and active_discounts.';
 COMMENT ON COLUMN billing.coupons.livemode IS 'coupon.livemode';
 COMMENT ON COLUMN billing.coupons.name IS 'coupon.name';
-COMMENT ON COLUMN billing.coupons.discount_percentage IS 'coupon.percent_off, from 0 to 100; null where an amount is taken off.';
-COMMENT ON COLUMN billing.coupons.amount_off IS 'coupon.amount_off, in the smallest unit of currency; null where a percentage is taken off.';
+COMMENT ON COLUMN billing.coupons.discount_percentage IS 'coupon.percent_off, from 0 to 100; null if an amount is taken off.';
+COMMENT ON COLUMN billing.coupons.amount_off IS 'coupon.amount_off, in the smallest unit of currency; null if a percentage is taken off.';
 COMMENT ON COLUMN billing.coupons.currency IS 'coupon.currency, of amount_off.';
 COMMENT ON COLUMN billing.coupons.duration IS 'coupon.duration: once (the discount is used up by one invoice), repeating (for duration_in_months) or forever; unknown values are kept.';
-COMMENT ON COLUMN billing.coupons.duration_in_months IS 'coupon.duration_in_months, of a repeating one.';
-COMMENT ON COLUMN billing.coupons.redeem_by IS 'coupon.redeem_by: the last moment at which it can be given; null has none. Stripe sends no event when it passes.';
-COMMENT ON COLUMN billing.coupons.max_redemptions IS 'coupon.max_redemptions: how often it can be given altogether; null is without limit.';
-COMMENT ON COLUMN billing.coupons.times_redeemed IS 'coupon.times_redeemed: how often it was given, as of the newest event or read of the coupon.';
-COMMENT ON COLUMN billing.coupons.valid IS 'coupon.valid as Stripe last sent it, false once the coupon is deleted. Whether it can be given now: live_coupons.';
+COMMENT ON COLUMN billing.coupons.duration_in_months IS 'coupon.duration_in_months, of a repeating coupon.';
+COMMENT ON COLUMN billing.coupons.redeem_by IS 'coupon.redeem_by: the last moment at which the coupon can be given; null means no end. Stripe sends no event when it passes.';
+COMMENT ON COLUMN billing.coupons.max_redemptions IS 'coupon.max_redemptions: how often the coupon can be given in total; null means without limit.';
+COMMENT ON COLUMN billing.coupons.times_redeemed IS 'coupon.times_redeemed: how often the coupon was given, as of its newest event or read.';
+COMMENT ON COLUMN billing.coupons.valid IS 'coupon.valid as Stripe last sent it, false once the coupon is deleted. For whether it can be given now, see live_coupons.';
 COMMENT ON COLUMN billing.coupons.stripe_created_at IS 'coupon.created';
-COMMENT ON COLUMN billing.coupons.stripe_deleted_at IS 'When it was deleted in Stripe. Discounts that were given go on.';
+COMMENT ON COLUMN billing.coupons.stripe_deleted_at IS 'When the coupon was deleted in Stripe. Discounts that were given continue.';
 COMMENT ON COLUMN billing.coupons.pricing_plan_id IS 'Yours: the plan that you offer it for. Never written by the sync.';
 COMMENT ON COLUMN billing.coupons.translation_key IS 'Yours: never written by the sync.';
 COMMENT ON COLUMN billing.coupons.created_at IS 'When this row was first written, by the database''s clock.';
@@ -303,25 +303,25 @@ CREATE TABLE billing.checkout_sessions (
 
 CREATE INDEX checkout_sessions_subscription ON billing.checkout_sessions (account, stripe_subscription_id);
 
-COMMENT ON TABLE billing.checkout_sessions IS 'Checkouts: one row for each Stripe checkout session that an event or a read told of. Written by the sync only. The client secret is in no column.';
+COMMENT ON TABLE billing.checkout_sessions IS 'Checkouts: one row for each Stripe checkout session in an event or a read. Written by the sync only. No column contains the client secret.';
 COMMENT ON COLUMN billing.checkout_sessions.id IS 'Row id, a UUIDv5 of account and Stripe id: a rebuild gives the same.';
 COMMENT ON COLUMN billing.checkout_sessions.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.checkout_sessions.stripe_session_id IS 'session.id';
 COMMENT ON COLUMN billing.checkout_sessions.livemode IS 'session.livemode';
-COMMENT ON COLUMN billing.checkout_sessions.status IS 'session.status: open, complete or expired; unknown values are kept. Complete is not yet paid.';
-COMMENT ON COLUMN billing.checkout_sessions.payment_status IS 'session.payment_status: paid, unpaid (SEPA is for days) or no_payment_required.';
+COMMENT ON COLUMN billing.checkout_sessions.status IS 'session.status: open, complete or expired; unknown values are kept. Complete does not mean paid.';
+COMMENT ON COLUMN billing.checkout_sessions.payment_status IS 'session.payment_status: paid, unpaid (SEPA stays unpaid for days) or no_payment_required.';
 COMMENT ON COLUMN billing.checkout_sessions.stripe_customer_id IS 'session.customer';
-COMMENT ON COLUMN billing.checkout_sessions.stripe_subscription_id IS 'session.subscription; null until it is complete.';
-COMMENT ON COLUMN billing.checkout_sessions.stripe_price_id IS 'Price of the first line item; null until a read of Stripe''s API brought it, since events do not.';
+COMMENT ON COLUMN billing.checkout_sessions.stripe_subscription_id IS 'session.subscription; null until the session is complete.';
+COMMENT ON COLUMN billing.checkout_sessions.stripe_price_id IS 'Price of the first line item; null until a read of Stripe''s API, because events do not contain it.';
 COMMENT ON COLUMN billing.checkout_sessions.callback_url IS 'session.return_url (embedded), else success_url (hosted).';
-COMMENT ON COLUMN billing.checkout_sessions.language IS 'session.locale; null is automatic.';
-COMMENT ON COLUMN billing.checkout_sessions.workspace_id IS 'The workspace named by the metadata, else by client_reference_id where that is a UUID and the session is not of a Payment Link.';
+COMMENT ON COLUMN billing.checkout_sessions.language IS 'session.locale; null means automatic.';
+COMMENT ON COLUMN billing.checkout_sessions.workspace_id IS 'The workspace in the metadata, else in client_reference_id if that is a UUID and the session is not of a Payment Link.';
 COMMENT ON COLUMN billing.checkout_sessions.stripe_created_at IS 'session.created';
 COMMENT ON COLUMN billing.checkout_sessions.expires_at IS 'session.expires_at';
 COMMENT ON COLUMN billing.checkout_sessions.created_at IS 'When this row was first written, by the database''s clock.';
 COMMENT ON COLUMN billing.checkout_sessions.updated_at IS 'When a field of this row last changed, by the database''s clock.';
 
--- What the product tells us about its workspaces. The sync reads it in views only, and never writes it.
+-- The product's own data about its workspaces. Only views read it, and the sync never writes it.
 CREATE TABLE billing.workspaces (
     id uuid PRIMARY KEY,
     name text,
@@ -333,17 +333,17 @@ CREATE TABLE billing.workspaces (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
-COMMENT ON TABLE billing.workspaces IS 'Yours: one row for each workspace that you want the views to know. The sync never writes it, and needs no row here to work.';
-COMMENT ON COLUMN billing.workspaces.id IS 'The id that metadata in Stripe name as workspace_id.';
+COMMENT ON TABLE billing.workspaces IS 'Yours: one row for each workspace that the views should use. The sync never writes this table, and works without any row.';
+COMMENT ON COLUMN billing.workspaces.id IS 'The workspace_id in Stripe''s metadata.';
 COMMENT ON COLUMN billing.workspaces.name IS 'Name of the workspace.';
 COMMENT ON COLUMN billing.workspaces.key IS 'Human readable unique identifier of the workspace.';
-COMMENT ON COLUMN billing.workspaces.member_count IS 'How many members it has; null is unknown, and then no plan''s limit of members is enforced.';
-COMMENT ON COLUMN billing.workspaces.billing_contact_override IS 'billing_contacts.id of who pays, where that is not the customer of the current subscription.';
-COMMENT ON COLUMN billing.workspaces.created_by_user_id IS 'Who made it.';
+COMMENT ON COLUMN billing.workspaces.member_count IS 'Number of members; null means unknown: then no limit of members is enforced.';
+COMMENT ON COLUMN billing.workspaces.billing_contact_override IS 'billing_contacts.id of the payer, if that is not the customer of the current subscription.';
+COMMENT ON COLUMN billing.workspaces.created_by_user_id IS 'The user who created the workspace.';
 COMMENT ON COLUMN billing.workspaces.created_at IS 'When this row was first written, by the database''s clock.';
 COMMENT ON COLUMN billing.workspaces.updated_at IS 'When this row last changed, as you set it.';
 
--- Which event or read changed which fields, so that `explain` can answer "why is this subscription inactive?".
+-- Which event or read changed which fields. `explain` answers from it why, for example, a subscription is inactive.
 CREATE TABLE billing.row_changes (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -354,10 +354,10 @@ CREATE TABLE billing.row_changes (
 );
 CREATE INDEX row_changes_row ON billing.row_changes (row_id, id);
 
-COMMENT ON TABLE billing.row_changes IS 'Every change of a synced row, written in the transaction that made it. Holds what the rows hold, personal data included.';
-COMMENT ON COLUMN billing.row_changes.id IS 'In the order of writing.';
-COMMENT ON COLUMN billing.row_changes.changed_at IS 'When, by the database''s clock.';
-COMMENT ON COLUMN billing.row_changes.table_name IS 'The table, without its schema.';
-COMMENT ON COLUMN billing.row_changes.row_id IS 'Its id there.';
-COMMENT ON COLUMN billing.row_changes.causes IS 'The events that were being processed (evt_…), or read: Stripe''s API was asked; empty where rows were computed again because of another object.';
-COMMENT ON COLUMN billing.row_changes.changes IS 'An object: each column that changed, with the value before and after. A new row lists what is not null.';
+COMMENT ON TABLE billing.row_changes IS 'Every change of a synced row, written in the same transaction. Contains what the rows contain, personal data included.';
+COMMENT ON COLUMN billing.row_changes.id IS 'Increases in the order of writing.';
+COMMENT ON COLUMN billing.row_changes.changed_at IS 'When the row changed, by the database''s clock.';
+COMMENT ON COLUMN billing.row_changes.table_name IS 'Name of the table, without its schema.';
+COMMENT ON COLUMN billing.row_changes.row_id IS 'Id of the row in that table.';
+COMMENT ON COLUMN billing.row_changes.causes IS 'The events that were processed (evt_…), or read for a read of Stripe''s API; empty if the row was recomputed because of another object.';
+COMMENT ON COLUMN billing.row_changes.changes IS 'An object: each changed column with its value before and after. For a new row, the columns that are not null.';

@@ -1,5 +1,5 @@
--- What the product reads. Whatever depends on the present time, or on what the product itself writes, is computed here
--- and stored nowhere: it cannot go stale, and no lock of the product's can hold up the sync.
+-- What the product reads. Everything that depends on the current time, or on tables that the product writes, is computed
+-- here and not stored: it cannot become stale, and no lock of the product can delay the sync.
 CREATE VIEW billing.live_billing_contacts AS
 SELECT c.id, c.account, c.stripe_customer_id, c.livemode, c.name, c.email, c.address_line1, c.address_line2, c.city,
     c.postal_code, c.state, c.country,
@@ -9,9 +9,9 @@ SELECT c.id, c.account, c.stripe_customer_id, c.livemode, c.name, c.email, c.add
     c.workspace_id, c.stripe_created_at, c.stripe_deleted_at, c.created_at, c.updated_at
 FROM billing.billing_contacts AS c;
 
-COMMENT ON VIEW billing.live_billing_contacts IS 'billing_contacts as of now: active_discount is null once its end has passed.';
-COMMENT ON COLUMN billing.live_billing_contacts.active_discount IS 'Coupon id of the discount that has an effect now; null is none.';
-COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null where no end is set, and where there is none. A discount of a coupon with duration once has no end either: Stripe takes it away after the invoice that it reduced.';
+COMMENT ON VIEW billing.live_billing_contacts IS 'billing_contacts as of now: active_discount is null after its end.';
+COMMENT ON COLUMN billing.live_billing_contacts.active_discount IS 'Coupon id of the discount that has an effect now; null means none.';
+COMMENT ON COLUMN billing.live_billing_contacts.active_discount_ends_at IS 'When that discount ends; null if no end is set, and if there is no discount. A discount of a coupon with duration once has no end either: Stripe removes it after the invoice that it reduced.';
 
 CREATE VIEW billing.live_subscriptions AS
 SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemode, s.billing_contact_id, s.workspace_id,
@@ -20,7 +20,7 @@ SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemo
     CASE WHEN s.active AND crowded.is_so THEN 'too_many_members' ELSE s.inactive_reason END AS inactive_reason,
     s.payment_paused, s.payment_resumes_at, s.pause_reason, s.paused_at, s.pauses_at, s.resumes_at, s.sepa_payment_failed,
     s.is_trial, s.trial_started_at, s.trial_ends_at, s.trial_end_behavior,
-    -- of an end that was asked for, the lack of a method is not the reason
+    -- if the end was requested, the missing payment method is not its reason
     coalesce(s.stripe_status = 'trialing' AND s.trial_end_behavior IN ('cancel', 'pause') AND s.payment_type IS NULL
         AND NOT (s.is_grace_period AND s.end_date <= s.trial_ends_at), false) AS trial_will_end_without_payment_method,
     s.is_grace_period, s.end_date, s.next_subscription_cycle_start, s.currency, s.stripe_subscription_item_id,
@@ -41,7 +41,7 @@ SELECT s.id, s.account, s.stripe_subscription_id, s.stripe_customer_id, s.livemo
     s.stripe_created_at, s.started_at, s.created_at, s.updated_at
 FROM billing.subscriptions AS s
 CROSS JOIN LATERAL (
-    -- unknown on either side is not enforced
+    -- not enforced if either side is unknown
     SELECT coalesce(bool_or(w.member_count > seats.included), false) AS is_so
     FROM billing.workspaces AS w
     CROSS JOIN LATERAL (
@@ -49,19 +49,19 @@ CROSS JOIN LATERAL (
         FROM jsonb_to_recordset(s.items) AS i (price_id text, quantity bigint)
         LEFT JOIN billing.pricing_plans AS p ON p.account = s.account AND p.stripe_price_id = i.price_id
         LEFT JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND l.limit_key = 'members'
-        -- included is null where it is unlimited or cannot be read
+        -- included is null if it is unlimited or invalid
         HAVING count(l.id) > 0 AND bool_and(p.id IS NOT NULL AND (l.id IS NULL OR l.included IS NOT NULL))
     ) AS seats
-    -- nothing more is read for one that is inactive anyway, or whose members are not counted
+    -- no more rows are read for a subscription that is inactive anyway, or whose members are not counted
     WHERE w.id = s.workspace_id AND s.active AND w.member_count IS NOT NULL
 ) AS crowded;
 
-COMMENT ON VIEW billing.live_subscriptions IS 'subscriptions as of now: active_discounts without those that have ended, and inactive (too_many_members) where the workspace has more members than its items include together.';
-COMMENT ON COLUMN billing.live_subscriptions.active IS 'May be used now.';
-COMMENT ON COLUMN billing.live_subscriptions.inactive_reason IS 'As in subscriptions, or too_many_members; null exactly where it is active.';
-COMMENT ON COLUMN billing.live_subscriptions.trial_will_end_without_payment_method IS 'A trial runs, no payment method is known of the subscription or its customer, and Stripe will cancel or pause it for that when the trial ends (trial_end_behavior says which). False where it is to end by then anyway.';
+COMMENT ON VIEW billing.live_subscriptions IS 'subscriptions as of now: active_discounts without those that have ended, and inactive (too_many_members) if the workspace has more members than its items include together.';
+COMMENT ON COLUMN billing.live_subscriptions.active IS 'The subscription may be used now.';
+COMMENT ON COLUMN billing.live_subscriptions.inactive_reason IS 'As in subscriptions, or too_many_members; null exactly if the subscription is active.';
+COMMENT ON COLUMN billing.live_subscriptions.trial_will_end_without_payment_method IS 'A trial runs, neither the subscription nor its customer has a known payment method, and therefore Stripe will cancel or pause it when the trial ends (see trial_end_behavior). False if it is to end by then anyway.';
 COMMENT ON COLUMN billing.live_subscriptions.active_discounts IS 'Coupon ids of the discounts that have an effect now.';
-COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same place; null where none is set. A discount of a coupon with duration once has none either: Stripe takes it away after the invoice that it reduced.';
+COMMENT ON COLUMN billing.live_subscriptions.active_discount_ends IS 'End of each of active_discounts, at the same array position; null if none is set. A discount of a coupon with duration once has none either: Stripe removes it after the invoice that it reduced.';
 
 CREATE VIEW billing.plans AS
 SELECT p.id, p.account, p.stripe_price_id, p.stripe_product_id, p.livemode, p.active, p.billing_interval,
@@ -79,10 +79,10 @@ SELECT p.id, p.account, p.stripe_price_id, p.stripe_product_id, p.livemode, p.ac
     p.created_at, p.updated_at
 FROM billing.pricing_plans AS p;
 
-COMMENT ON VIEW billing.plans IS 'pricing_plans with their limits, and with the product''s name where you have given no display_name.';
+COMMENT ON VIEW billing.plans IS 'pricing_plans with their limits, and with the product''s name if you have set no display_name.';
 COMMENT ON COLUMN billing.plans.display_name IS 'Your display_name, else the name of the product in Stripe.';
-COMMENT ON COLUMN billing.plans.limits IS 'What is included whatever the quantity, as an object: {"words": 10000, "members": "unlimited"}; null where the value in Stripe cannot be read.';
-COMMENT ON COLUMN billing.plans.limits_per_unit IS 'What is included for each unit of the quantity besides, as an object: {"members": 1}.';
+COMMENT ON COLUMN billing.plans.limits IS 'Amounts per item, independent of its quantity, as an object: {"words": 10000, "members": "unlimited"}; null if the value in Stripe is invalid.';
+COMMENT ON COLUMN billing.plans.limits_per_unit IS 'Additional amounts per unit of the quantity, as an object: {"members": 1}.';
 
 CREATE VIEW billing.subscription_items AS
 SELECT s.id AS subscription_id, s.workspace_id, s.stripe_subscription_id, i.item_id AS stripe_subscription_item_id, i.place = 1 AS is_plan,
@@ -100,36 +100,37 @@ CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(s.items) AS (item_id text, pric
     current_period_start, current_period_end, place)
 LEFT JOIN billing.pricing_plans AS p ON p.account = s.account AND p.stripe_price_id = i.price_id;
 
-COMMENT ON VIEW billing.subscription_items IS 'What each subscription consists of: one row for each of its items, with what it includes of each limit.';
+COMMENT ON VIEW billing.subscription_items IS 'The items of each subscription: one row for each item, with what it includes of each limit.';
 COMMENT ON COLUMN billing.subscription_items.subscription_id IS 'subscriptions.id';
 COMMENT ON COLUMN billing.subscription_items.workspace_id IS 'Its workspace.';
 COMMENT ON COLUMN billing.subscription_items.stripe_subscription_id IS 'subscription.id';
 COMMENT ON COLUMN billing.subscription_items.stripe_subscription_item_id IS 'item.id';
-COMMENT ON COLUMN billing.subscription_items.is_plan IS 'It is the item that subscriptions.pricing_plan_id is about.';
+COMMENT ON COLUMN billing.subscription_items.is_plan IS 'The item is the plan of subscriptions.pricing_plan_id.';
 COMMENT ON COLUMN billing.subscription_items.stripe_price_id IS 'item.price';
 COMMENT ON COLUMN billing.subscription_items.pricing_plan_id IS 'pricing_plans.id of that price; null while the price is not known.';
 COMMENT ON COLUMN billing.subscription_items.display_name IS 'Your display_name of that plan, else the name of the product in Stripe.';
-COMMENT ON COLUMN billing.subscription_items.quantity IS 'item.quantity: seats; 0 for a metered item, which has none.';
-COMMENT ON COLUMN billing.subscription_items.metered IS 'Its usage is billed, not its quantity.';
+COMMENT ON COLUMN billing.subscription_items.quantity IS 'item.quantity: seats; 0 for a metered item, which has no quantity.';
+COMMENT ON COLUMN billing.subscription_items.metered IS 'The item is billed by usage, not by quantity.';
 COMMENT ON COLUMN billing.subscription_items.current_period_start IS 'item.current_period_start, before 2025-03-31.basil that of the subscription.';
 COMMENT ON COLUMN billing.subscription_items.current_period_end IS 'item.current_period_end, before 2025-03-31.basil that of the subscription.';
-COMMENT ON COLUMN billing.subscription_items.includes IS 'What it includes of each limit, its quantity counted, as an object: {"words": 10000, "members": 25, "images": "unlimited"}; null where a value in Stripe cannot be read.';
+COMMENT ON COLUMN billing.subscription_items.includes IS 'What the item includes of each limit, for its quantity, as an object: {"words": 10000, "members": 25, "images": "unlimited"}; null if a value in Stripe is invalid.';
 
 CREATE VIEW billing.live_coupons AS
 SELECT c.id, c.account, c.stripe_coupon_id, c.livemode, c.name, c.discount_percentage, c.amount_off, c.currency, c.duration,
     c.duration_in_months, c.redeem_by, c.max_redemptions, c.times_redeemed,
-    -- Stripe sends no event when redeem_by passes. An unknown input decides nothing
+    -- Stripe sends no event when redeem_by passes. Unknown values have no effect
     CASE WHEN c.stripe_deleted_at IS NOT NULL OR c.redeem_by < now() OR c.times_redeemed >= c.max_redemptions THEN false
         ELSE c.valid END AS valid,
     c.stripe_created_at, c.stripe_deleted_at, c.pricing_plan_id, c.translation_key, c.created_at, c.updated_at
 FROM billing.coupons AS c;
 
-COMMENT ON VIEW billing.live_coupons IS 'coupons as of now: valid is false once redeem_by has passed, max_redemptions is reached, or the coupon is deleted.';
-COMMENT ON COLUMN billing.live_coupons.valid IS 'The coupon can be given now. Discounts that were given before go on.';
+COMMENT ON VIEW billing.live_coupons IS 'coupons as of now: valid is false after redeem_by, after max_redemptions, and if the coupon is deleted.';
+COMMENT ON COLUMN billing.live_coupons.valid IS 'The coupon can be given now. Discounts that were given before continue.';
 
 CREATE FUNCTION billing.subscription_rank(stripe_status text, payment_paused boolean) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    -- paused collection comes before the status: Stripe leaves it active meanwhile. An incomplete one was never paid for
+    -- paused collection before the status, because Stripe leaves the status active meanwhile. An incomplete subscription
+    -- was never paid
     RETURN CASE
         WHEN payment_paused AND stripe_status NOT IN ('canceled', 'incomplete', 'incomplete_expired') THEN 2
         WHEN stripe_status IN ('active', 'trialing') THEN 0
@@ -141,7 +142,7 @@ CREATE FUNCTION billing.subscription_rank(stripe_status text, payment_paused boo
         ELSE 4
     END;
 
-COMMENT ON FUNCTION billing.subscription_rank(text, boolean) IS 'Which of a workspace''s subscriptions counts, the lowest first: 0 active or trialing, 1 past_due, 2 paused in either meaning, 3 unpaid, 4 incomplete and statuses new in Stripe, 5 canceled, 6 incomplete_expired.';
+COMMENT ON FUNCTION billing.subscription_rank(text, boolean) IS 'Rank that decides which of a workspace''s subscriptions is the current one, the lowest first: 0 active or trialing, 1 past_due, 2 paused (status or collection), 3 unpaid, 4 incomplete and statuses new in Stripe, 5 canceled, 6 incomplete_expired.';
 
 CREATE VIEW billing.current_subscriptions AS
 SELECT DISTINCT ON (s.workspace_id) s.workspace_id, s.id, s.active, s.inactive_reason, s.pricing_plan_id
@@ -150,18 +151,18 @@ WHERE s.workspace_id IS NOT NULL
 ORDER BY s.workspace_id, billing.subscription_rank(s.stripe_status, s.payment_paused),
     s.stripe_created_at DESC NULLS LAST, s.stripe_subscription_id DESC;
 
-COMMENT ON VIEW billing.current_subscriptions IS 'The one subscription of each workspace that counts: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
+COMMENT ON VIEW billing.current_subscriptions IS 'The current subscription of each workspace: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
 COMMENT ON COLUMN billing.current_subscriptions.workspace_id IS 'The workspace.';
 COMMENT ON COLUMN billing.current_subscriptions.id IS 'subscriptions.id';
-COMMENT ON COLUMN billing.current_subscriptions.active IS 'May be used now.';
-COMMENT ON COLUMN billing.current_subscriptions.inactive_reason IS 'As in live_subscriptions; null exactly where it is active.';
-COMMENT ON COLUMN billing.current_subscriptions.pricing_plan_id IS 'pricing_plans.id of its plan; null while that is not known.';
+COMMENT ON COLUMN billing.current_subscriptions.active IS 'The subscription may be used now.';
+COMMENT ON COLUMN billing.current_subscriptions.inactive_reason IS 'As in live_subscriptions; null exactly if the subscription is active.';
+COMMENT ON COLUMN billing.current_subscriptions.pricing_plan_id IS 'pricing_plans.id of its plan; null while the plan is not known.';
 
 CREATE VIEW billing.workspace_billing AS
 SELECT known.workspace_id, current.id AS current_subscription_id,
     coalesce(known.billing_contact_override, current.billing_contact_id) AS billing_contact_id,
     coalesce(current.active, false) AS active, current.inactive_reason, current.pricing_plan_id,
-    -- these two are not computed for a query that does not ask for them
+    -- these two are computed only for a query that selects them
     (SELECT min(i.paid_at)
         FROM billing.subscriptions AS s
         JOIN billing.invoice_facts AS i ON i.account = s.account AND i.subscription_id = s.stripe_subscription_id
@@ -185,17 +186,17 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS current ON true;
 
-COMMENT ON VIEW billing.workspace_billing IS 'One row for each workspace that has a row in workspaces or is named by a subscription: whether it may use the product now, and by which subscription.';
+COMMENT ON VIEW billing.workspace_billing IS 'One row for each workspace that has a row in workspaces or a subscription: whether it may use the product now, and by which subscription.';
 COMMENT ON COLUMN billing.workspace_billing.workspace_id IS 'The workspace.';
-COMMENT ON COLUMN billing.workspace_billing.current_subscription_id IS 'subscriptions.id of the one that counts: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
-COMMENT ON COLUMN billing.workspace_billing.billing_contact_id IS 'Who pays: workspaces.billing_contact_override, else the contact of the current subscription.';
-COMMENT ON COLUMN billing.workspace_billing.active IS 'May use the product now; false where there is no subscription.';
-COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'Why not, of the current subscription; null where it is active and where there is none.';
+COMMENT ON COLUMN billing.workspace_billing.current_subscription_id IS 'subscriptions.id of the current subscription: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
+COMMENT ON COLUMN billing.workspace_billing.billing_contact_id IS 'billing_contacts.id of the payer: workspaces.billing_contact_override, else the contact of the current subscription.';
+COMMENT ON COLUMN billing.workspace_billing.active IS 'The workspace may use the product now; false if it has no subscription.';
+COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'inactive_reason of the current subscription; null if that is active, and if there is none.';
 COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id of the current subscription.';
-COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with money, through Stripe or out of band. Only ever earlier.';
+COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with money, through Stripe or out of band. Can only become earlier.';
 COMMENT ON COLUMN billing.workspace_billing.trial_started_at IS 'When the first trial of one of its subscriptions began. Never cleared.';
 
--- what a view passes on means there what it means in its table
+-- a column that a view passes on has the comment of its table's column
 DO $$
 DECLARE
     passed record;

@@ -1,13 +1,13 @@
--- What the product calls, in its own transactions and in any language. All run as their owner with a fixed search path,
--- and only who is granted them may call them (ops/roles.sql).
-CREATE FUNCTION billing.is_behind(subscription_id uuid, now_at timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = $1)
+-- Functions for the product, to call in its own transactions and in any language, and their helpers. The product's
+-- functions run as their owner with a fixed search path, and need a grant (ops/roles.sql).
+CREATE FUNCTION billing.limits_are_stale(subscription_id uuid, now_at timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM billing.limit_recalculations AS c WHERE c.subscription_id = $1)
         OR EXISTS (SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = $1 AND b.renews_at <= $2)
 $$;
 
-COMMENT ON FUNCTION billing.is_behind(uuid, timestamptz) IS 'A renewal of the subscription is due, or something about it is not in its balances yet.';
+COMMENT ON FUNCTION billing.limits_are_stale(uuid, timestamptz) IS 'True if a renewal of the subscription is due, or if it has a stale mark.';
 
-CREATE FUNCTION billing.course_or_stored(subscription_id uuid, until timestamptz) RETURNS TABLE (
+CREATE FUNCTION billing.limit_periods_or_stored(subscription_id uuid, until timestamptz) RETURNS TABLE (
     limit_key text, kind text, period_start timestamptz, period_end timestamptz, is_over boolean, outcome text,
     price_ids text[], quantities bigint[], amounts bigint[], included bigint, spillover bigint, used bigint, bonus_used bigint,
     spilled_over bigint, expired bigint, is_stored boolean
@@ -18,12 +18,12 @@ BEGIN
         RETURN QUERY
         SELECT c.limit_key, c.kind, c.period_start, c.period_end, c.is_over, c.outcome, c.price_ids, c.quantities, c.amounts,
             c.included, c.spillover, c.used, c.bonus_used, c.spilled_over, c.expired, false
-        FROM billing.limit_course(ARRAY[course_or_stored.subscription_id], course_or_stored.until) AS c
+        FROM billing.limit_periods(ARRAY[limit_periods_or_stored.subscription_id], limit_periods_or_stored.until) AS c
         -- sorted, so that all rows are computed before the first one is returned
         ORDER BY c.limit_key, c.period_start;
         RETURN;
     EXCEPTION WHEN OTHERS THEN
-        -- as in bring_up_isolated: these are no fault of the subscription
+        -- infrastructure errors, as in renew_limits_isolated
         IF left(SQLSTATE, 2) IN ('08', '40', '42', '53', '55', '57', '58') THEN
             RAISE;
         END IF;
@@ -32,13 +32,13 @@ BEGIN
     SELECT b.limit_key, b.kind, b.period_start, b.renews_at, false, NULL::text, NULL::text[], NULL::bigint[], NULL::bigint[],
         b.included, b.spillover, b.used, b.bonus_used, NULL::bigint, NULL::bigint, true
     FROM billing.subscription_limits AS b
-    WHERE b.subscription_id = course_or_stored.subscription_id;
+    WHERE b.subscription_id = limit_periods_or_stored.subscription_id;
 END
 $$;
 
-COMMENT ON FUNCTION billing.course_or_stored(uuid, timestamptz) IS 'limit_course of one subscription; where that fails, the stored balances as its open periods, so that a view of many subscriptions answers for the others. Failures that are no fault of the subscription are raised.';
+COMMENT ON FUNCTION billing.limit_periods_or_stored(uuid, timestamptz) IS 'limit_periods of one subscription. If that fails, the stored balances as its open periods, so that a view of many subscriptions works for the others. Infrastructure errors are raised.';
 
-CREATE FUNCTION billing.limits_now(subscription_id uuid) RETURNS TABLE (
+CREATE FUNCTION billing.current_limits(subscription_id uuid) RETURNS TABLE (
     limit_key text, kind text, included bigint, spillover bigint, bonus bigint, used bigint, bonus_used bigint,
     available bigint, period_start timestamptz, renews_at timestamptz
 ) LANGUAGE plpgsql STABLE ROWS 3 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -46,15 +46,15 @@ CREATE FUNCTION billing.limits_now(subscription_id uuid) RETURNS TABLE (
 DECLARE
     now_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
-    IF billing.is_behind(limits_now.subscription_id, now_at) THEN
+    IF billing.limits_are_stale(current_limits.subscription_id, now_at) THEN
         RETURN QUERY
         SELECT c.limit_key, c.kind, c.included, c.spillover, c.bonus_used + coalesce(w.amount, 0), c.used, c.bonus_used,
-            -- consume fails where the balance cannot be computed
+            -- consume fails if the balance cannot be computed
             CASE WHEN c.is_stored THEN 0
                 ELSE billing.left_of_plan(c.included, c.spillover, c.used, c.bonus_used) + coalesce(w.amount, 0) END,
             c.period_start, c.period_end
-        FROM billing.course_or_stored(limits_now.subscription_id, now_at) AS c
-        JOIN billing.subscriptions AS s ON s.id = limits_now.subscription_id
+        FROM billing.limit_periods_or_stored(current_limits.subscription_id, now_at) AS c
+        JOIN billing.subscriptions AS s ON s.id = current_limits.subscription_id
         LEFT JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id AND w.limit_key = c.limit_key
         WHERE NOT c.is_over;
     ELSE
@@ -65,29 +65,29 @@ BEGIN
         FROM billing.subscription_limits AS b
         JOIN billing.subscriptions AS s ON s.id = b.subscription_id
         LEFT JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key
-        WHERE b.subscription_id = limits_now.subscription_id;
+        WHERE b.subscription_id = current_limits.subscription_id;
     END IF;
 END
 $$;
 
-COMMENT ON FUNCTION billing.limits_now(uuid) IS 'The limits of a subscription as of now: renewals that are due count as done, though nothing is written. available is what there would be if the subscription were active; included and available are null where it is unlimited. Where they cannot be computed it returns the stored balance, of which 0 is available.';
+COMMENT ON FUNCTION billing.current_limits(uuid) IS 'The limits of a subscription as of now: due renewals count as done, although nothing is written. available is the amount if the subscription were active; included and available are null if unlimited. If the limits cannot be computed, it returns the stored balance with 0 available.';
 
-CREATE FUNCTION billing.lock_and_bring_up(subscription_id uuid) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION billing.lock_and_renew_limits(subscription_id uuid) RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     now_at timestamptz;
 BEGIN
     PERFORM FROM billing.subscription_limits AS b
-    WHERE b.subscription_id = lock_and_bring_up.subscription_id ORDER BY b.limit_key FOR UPDATE;
-    -- only now: the wait for the lock may have been long
+    WHERE b.subscription_id = lock_and_renew_limits.subscription_id ORDER BY b.limit_key FOR UPDATE;
+    -- read after the lock, because the wait may have been long
     now_at := clock_timestamp();
-    IF billing.is_behind(lock_and_bring_up.subscription_id, now_at) THEN
-        PERFORM FROM billing.bring_up(ARRAY[lock_and_bring_up.subscription_id], now_at);
+    IF billing.limits_are_stale(lock_and_renew_limits.subscription_id, now_at) THEN
+        PERFORM FROM billing.renew_limits(ARRAY[lock_and_renew_limits.subscription_id], now_at);
     END IF;
 END
 $$;
 
-COMMENT ON FUNCTION billing.lock_and_bring_up(uuid) IS 'Locks the balances of a subscription until the end of the transaction, and brings them up to now if they are behind.';
+COMMENT ON FUNCTION billing.lock_and_renew_limits(uuid) IS 'Locks the balances of a subscription until the end of the transaction, and renews them if they are stale.';
 
 CREATE FUNCTION billing.refuse_missing_limit(workspace_id uuid, subscription_id uuid, limit_key text) RETURNS void
     LANGUAGE plpgsql STABLE AS $$
@@ -110,9 +110,9 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.refuse_missing_limit(uuid, uuid, text) IS 'Raises LM004: the subscription has no such limit. LM008: that is not known yet, because not all of its items, prices and products are.';
+COMMENT ON FUNCTION billing.refuse_missing_limit(uuid, uuid, text) IS 'Raises LM004 if the subscription has no such limit, LM008 if that is not known yet because some of its items, prices or products are not known.';
 
-CREATE FUNCTION billing.draw(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION billing.consume_locked(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     current record;
@@ -122,54 +122,54 @@ DECLARE
     available bigint;
 BEGIN
     SELECT s.id, s.active, s.inactive_reason INTO current FROM billing.current_subscriptions AS s
-    WHERE s.workspace_id = draw.workspace_id;
+    WHERE s.workspace_id = consume_locked.workspace_id;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'workspace % has no subscription', draw.workspace_id
+        RAISE EXCEPTION 'workspace % has no subscription', consume_locked.workspace_id
             USING ERRCODE = 'LM003', HINT = 'Subscriptions name their workspace in their metadata in Stripe, as workspace_id.';
     ELSIF NOT current.active THEN
-        RAISE EXCEPTION 'the subscription of workspace % is not active: %', draw.workspace_id, current.inactive_reason
+        RAISE EXCEPTION 'the subscription of workspace % is not active: %', consume_locked.workspace_id, current.inactive_reason
             USING ERRCODE = 'LM002', DETAIL = current.inactive_reason;
     END IF;
-    PERFORM billing.lock_and_bring_up(current.id);
+    PERFORM billing.lock_and_renew_limits(current.id);
     SELECT b.included, b.spillover, b.used, b.bonus_used, b.renews_at INTO balance FROM billing.subscription_limits AS b
-    WHERE b.subscription_id = current.id AND b.limit_key = draw.limit_key;
+    WHERE b.subscription_id = current.id AND b.limit_key = consume_locked.limit_key;
     IF NOT FOUND THEN
-        PERFORM billing.refuse_missing_limit(draw.workspace_id, current.id, draw.limit_key);
+        PERFORM billing.refuse_missing_limit(consume_locked.workspace_id, current.id, consume_locked.limit_key);
     END IF;
 
-    -- null where the plan is unlimited: then nothing is taken from the bonus
-    from_bonus := greatest(0, draw.amount - coalesce(
-        billing.left_of_plan(balance.included, balance.spillover, balance.used, balance.bonus_used), draw.amount));
+    -- null if the plan is unlimited: then nothing is taken from the bonus
+    from_bonus := greatest(0, consume_locked.amount - coalesce(
+        billing.left_of_plan(balance.included, balance.spillover, balance.used, balance.bonus_used), consume_locked.amount));
     IF from_bonus = 0 THEN
         SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
-        WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key;
+        WHERE w.workspace_id = consume_locked.workspace_id AND w.limit_key = consume_locked.limit_key;
     ELSE
         SELECT w.amount INTO pool FROM billing.workspace_bonus AS w
-        WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key FOR UPDATE;
+        WHERE w.workspace_id = consume_locked.workspace_id AND w.limit_key = consume_locked.limit_key FOR UPDATE;
     END IF;
     pool := coalesce(pool, 0);
     available := billing.left_of_plan(balance.included, balance.spillover, balance.used, balance.bonus_used) + pool;
-    IF available < draw.amount THEN
-        RAISE EXCEPTION '% are used up for workspace %: % were asked for, % are left', draw.limit_key,
-            draw.workspace_id, draw.amount, available
+    IF available < consume_locked.amount THEN
+        RAISE EXCEPTION '% are used up for workspace %: % were asked for, % are left', consume_locked.limit_key,
+            consume_locked.workspace_id, consume_locked.amount, available
             USING ERRCODE = 'LM001', DETAIL = available::text, HINT = coalesce('They renew at '
                 || to_char(balance.renews_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'They do not renew.');
-    ELSIF balance.used > 1000000000000000000 - draw.amount THEN
+    ELSIF balance.used > 1000000000000000000 - consume_locked.amount THEN
         RAISE EXCEPTION '% of % would be used by workspace % in one period: at most 10^18 can be',
-            balance.used::numeric + draw.amount, draw.limit_key, draw.workspace_id
+            balance.used::numeric + consume_locked.amount, consume_locked.limit_key, consume_locked.workspace_id
             USING ERRCODE = 'LM007', DETAIL = (1000000000000000000 - balance.used)::text;
     END IF;
-    UPDATE billing.subscription_limits AS b SET used = b.used + draw.amount, bonus_used = b.bonus_used + from_bonus
-    WHERE b.subscription_id = current.id AND b.limit_key = draw.limit_key;
+    UPDATE billing.subscription_limits AS b SET used = b.used + consume_locked.amount, bonus_used = b.bonus_used + from_bonus
+    WHERE b.subscription_id = current.id AND b.limit_key = consume_locked.limit_key;
     IF from_bonus > 0 THEN
         UPDATE billing.workspace_bonus AS w SET amount = w.amount - from_bonus
-        WHERE w.workspace_id = draw.workspace_id AND w.limit_key = draw.limit_key;
+        WHERE w.workspace_id = consume_locked.workspace_id AND w.limit_key = consume_locked.limit_key;
     END IF;
-    RETURN available - draw.amount;
+    RETURN available - consume_locked.amount;
 END
 $$;
 
-COMMENT ON FUNCTION billing.draw(uuid, text, bigint) IS 'The long way of consume: renews first what is due, takes what the plan does not cover from the bonus, and says why where nothing can be given.';
+COMMENT ON FUNCTION billing.consume_locked(uuid, text, bigint) IS 'The slow path of consume: renews what is due first, takes what the plan does not cover from the bonus, and raises the reason if the amount is not available.';
 
 CREATE FUNCTION billing.consume(workspace_id uuid, limit_key text, amount bigint, idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -204,7 +204,7 @@ BEGIN
         END IF;
     END IF;
 
-    -- nearly always nothing is due and the plan covers it: one statement
+    -- the fast path, one statement: nearly always no renewal is due and the plan covers the amount
     BEGIN
         UPDATE billing.subscription_limits AS b SET used = b.used + consume.amount
         FROM billing.current_subscriptions AS s
@@ -212,7 +212,7 @@ BEGIN
             AND (b.included IS NULL OR consume.amount - b.spillover <= b.included - (b.used - b.bonus_used))
             AND b.used <= 1000000000000000000 - consume.amount
             AND (b.renews_at IS NULL OR b.renews_at > clock_timestamp())
-            AND NOT EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)
+            AND NOT EXISTS (SELECT FROM billing.limit_recalculations AS c WHERE c.subscription_id = b.subscription_id)
         RETURNING billing.left_of_plan(b.included, b.spillover, b.used, b.bonus_used) + coalesce(
             (SELECT w.amount FROM billing.workspace_bonus AS w
             WHERE w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key), 0) INTO answer;
@@ -220,10 +220,10 @@ BEGIN
             RAISE SQLSTATE 'LM000';
         END IF;
     EXCEPTION
-        -- A row for which it had to wait, and which no longer was as it should be, stays locked: that is undone here, or the
-        -- long way, which locks all balances in their order, could wait crosswise for another one that came by this way
+        -- An UPDATE that waited for a row and then found its conditions false keeps the row locked. The exception releases
+        -- the lock: otherwise the slow path, which locks all balances in order, could deadlock with another fast path
         WHEN SQLSTATE 'LM000' THEN
-            answer := billing.draw(consume.workspace_id, consume.limit_key, consume.amount);
+            answer := billing.consume_locked(consume.workspace_id, consume.limit_key, consume.amount);
     END;
     IF consume.idempotency_key IS NOT NULL THEN
         UPDATE billing.consumptions AS c SET remaining = answer
@@ -233,7 +233,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Uses up this much of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null is unlimited. A call that repeats an idempotency key does nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, LM007 more than 10^18 would be used in one period, LM008 not known yet whether there is such a limit, 22023 bad argument. Holds the balance until the end of the transaction.';
+COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Consumes this amount of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null means unlimited. A call that repeats an idempotency key changes nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, LM007 more than 10^18 would be used in one period, LM008 not known yet whether there is such a limit, 22023 invalid argument. Locks the balance until the end of the transaction.';
 
 CREATE FUNCTION billing.release(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -253,7 +253,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'workspace % has no subscription', release.workspace_id USING ERRCODE = 'LM003';
     END IF;
-    PERFORM billing.lock_and_bring_up(current_id);
+    PERFORM billing.lock_and_renew_limits(current_id);
     SELECT b.kind, b.used, b.bonus_used INTO balance FROM billing.subscription_limits AS b
     WHERE b.subscription_id = current_id AND b.limit_key = release.limit_key;
     IF NOT FOUND THEN
@@ -265,19 +265,19 @@ BEGIN
         RAISE EXCEPTION 'only % of % are taken: % cannot be given back', balance.used, release.limit_key, release.amount
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- the bonus was taken last and is given back first. What is above the most that a bonus can be is lost
+    -- the bonus was used last and is returned first. What exceeds the maximum of a bonus is lost
     returned := least(release.amount, balance.bonus_used);
     UPDATE billing.subscription_limits AS b SET used = b.used - release.amount, bonus_used = b.bonus_used - returned
     WHERE b.subscription_id = current_id AND b.limit_key = release.limit_key;
-    -- The subscription may have moved here with what it used, and then this workspace may have no bonus yet
+    -- the subscription may have come from another workspace with its usage; this workspace may then have no bonus yet
     INSERT INTO billing.workspace_bonus AS w (workspace_id, limit_key, amount)
     SELECT release.workspace_id, release.limit_key, returned WHERE returned > 0
     ON CONFLICT (workspace_id, limit_key) DO UPDATE SET amount = least(1000000000000000000, w.amount + excluded.amount);
-    RETURN (SELECT l.available FROM billing.limits_now(current_id) AS l WHERE l.limit_key = release.limit_key);
+    RETURN (SELECT l.available FROM billing.current_limits(current_id) AS l WHERE l.limit_key = release.limit_key);
 END
 $$;
 
-COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Gives back this much of a capacity (a member who left) and returns what remains; null is unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, LM008 not known yet whether there is such a limit, 22023 bad argument or more than was taken. Works while the subscription is inactive too. What was taken from a bonus goes back to the bonus of this workspace, even where the subscription had another workspace when it took it.';
+COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Releases this amount of a capacity (a member who left) and returns what remains; null means unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, LM008 not known yet whether there is such a limit, 22023 invalid argument or more than was taken. Also works while the subscription is inactive. Bonus that was used is returned to the bonus of this workspace, even if the subscription had another workspace when it used it.';
 
 CREATE FUNCTION billing.remaining(workspace_id uuid, limit_key text) RETURNS bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -293,7 +293,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN 0;
     END IF;
-    SELECT l.available INTO answer FROM billing.limits_now(current.id) AS l WHERE l.limit_key = remaining.limit_key;
+    SELECT l.available INTO answer FROM billing.current_limits(current.id) AS l WHERE l.limit_key = remaining.limit_key;
     IF NOT FOUND THEN
         PERFORM billing.refuse_missing_limit(remaining.workspace_id, current.id, remaining.limit_key);
     END IF;
@@ -301,7 +301,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'What consume would have to give now: null is unlimited, 0 where the subscription is not active, there is none, or its limits cannot be computed. Raises LM004 where the subscription has no such limit, LM008 where that is not known yet, 22023 bad argument. Writes and locks nothing.';
+COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'The amount that consume could take now: null means unlimited; 0 if the subscription is not active, there is none, or its limits cannot be computed. Raises LM004 if the subscription has no such limit, LM008 if that is not known yet, 22023 invalid argument. Writes and locks nothing.';
 
 CREATE FUNCTION billing.grant_bonus(workspace_id uuid, limit_key text, amount bigint, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -314,8 +314,8 @@ BEGIN
         RAISE EXCEPTION 'a bonus needs a workspace, a limit key, an amount other than zero and a reason'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- the balances before the bonus, as in consume: who grants and then consumes in one transaction would else hold the one
-    -- and wait for the other, while somebody beside them does it the other way round
+    -- lock the balances before the bonus, as consume does. Otherwise a transaction that grants and then consumes could
+    -- deadlock with one that only consumes
     PERFORM FROM billing.subscription_limits AS b
     JOIN billing.current_subscriptions AS s ON s.id = b.subscription_id
     WHERE s.workspace_id = grant_bonus.workspace_id ORDER BY b.limit_key FOR UPDATE OF b;
@@ -339,10 +339,10 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.grant_bonus(uuid, text, bigint, text) IS 'Adds to a workspace''s bonus, or takes back with an amount below zero what is left of it, and returns what is left then. Every call is kept in bonus_grants. Raises LM007 where the bonus would be above 10^18, 22023 where an argument is missing or more is taken back than is left.';
+COMMENT ON FUNCTION billing.grant_bonus(uuid, text, bigint, text) IS 'Adds to a workspace''s bonus, or with a negative amount takes back what is left of it, and returns the remaining bonus. Every call is kept in bonus_grants. Raises LM007 if the bonus would exceed 10^18, 22023 if an argument is missing or more is taken back than is left.';
 
--- functions may be called by everybody unless that is taken away
-REVOKE ALL ON FUNCTION billing.is_behind(uuid, timestamptz), billing.course_or_stored(uuid, timestamptz),
-    billing.limits_now(uuid), billing.lock_and_bring_up(uuid), billing.refuse_missing_limit(uuid, uuid, text),
-    billing.draw(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint),
+-- by default PUBLIC may call functions
+REVOKE ALL ON FUNCTION billing.limits_are_stale(uuid, timestamptz), billing.limit_periods_or_stored(uuid, timestamptz),
+    billing.current_limits(uuid), billing.lock_and_renew_limits(uuid), billing.refuse_missing_limit(uuid, uuid, text),
+    billing.consume_locked(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint),
     billing.remaining(uuid, text), billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;

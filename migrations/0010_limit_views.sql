@@ -1,77 +1,77 @@
--- Limits as the product reads them: as of now, and why they are what they are.
+-- Limits as the product reads them: as of now, and how each balance came about.
 CREATE VIEW billing.workspace_limits AS
 SELECT c.workspace_id, c.id AS subscription_id, l.limit_key, l.kind, c.active, l.included, l.included IS NULL AS unlimited,
     l.spillover, l.bonus, l.used, l.bonus_used, CASE WHEN c.active THEN l.available ELSE 0 END AS available, l.period_start AS period_started_at,
     l.renews_at AS limit_renewal_date
 FROM billing.current_subscriptions AS c
-CROSS JOIN LATERAL billing.limits_now(c.id) AS l;
+CROSS JOIN LATERAL billing.current_limits(c.id) AS l;
 
-COMMENT ON VIEW billing.workspace_limits IS 'The limits of each workspace as of now, by its current subscription: one row for each. Ask for one workspace, or for few.';
+COMMENT ON VIEW billing.workspace_limits IS 'The limits of each workspace as of now, by its current subscription: one row for each limit. Query one workspace, or a few.';
 COMMENT ON COLUMN billing.workspace_limits.workspace_id IS 'The workspace.';
 COMMENT ON COLUMN billing.workspace_limits.subscription_id IS 'subscriptions.id of its current subscription.';
 COMMENT ON COLUMN billing.workspace_limits.limit_key IS 'words, images, members …';
 COMMENT ON COLUMN billing.workspace_limits.kind IS 'renewing or capacity, as in limit_kinds.';
 COMMENT ON COLUMN billing.workspace_limits.active IS 'The subscription may be used now.';
-COMMENT ON COLUMN billing.workspace_limits.included IS 'What all items of the subscription include together, each period where it renews; null where one of them is unlimited. subscription_items says which item includes how much.';
-COMMENT ON COLUMN billing.workspace_limits.unlimited IS 'An item sets no limit.';
-COMMENT ON COLUMN billing.workspace_limits.spillover IS 'What was left of the month before; it expires at the next renewal.';
-COMMENT ON COLUMN billing.workspace_limits.bonus IS 'The workspace''s bonus, with what of it was used in this period.';
-COMMENT ON COLUMN billing.workspace_limits.used IS 'Used in this period: first of the spillover, then of what is included, then of the bonus.';
-COMMENT ON COLUMN billing.workspace_limits.bonus_used IS 'How much of that was taken from the bonus when it was used.';
-COMMENT ON COLUMN billing.workspace_limits.available IS 'What can still be used: included + spillover - (used - bonus_used), never below 0, and what is left of the bonus (bonus - bonus_used); 0 where it is not active, or where the limits cannot be computed: then the other columns are as they were last stored; null where it is active and unlimited.';
+COMMENT ON COLUMN billing.workspace_limits.included IS 'Total of all items of the subscription, per period if the limit renews; null if one of them is unlimited. For the amount of each item, see subscription_items.';
+COMMENT ON COLUMN billing.workspace_limits.unlimited IS 'True if an item is unlimited.';
+COMMENT ON COLUMN billing.workspace_limits.spillover IS 'Amount carried over from the previous period; it expires at the next renewal.';
+COMMENT ON COLUMN billing.workspace_limits.bonus IS 'The workspace''s bonus, including what was used of it in this period.';
+COMMENT ON COLUMN billing.workspace_limits.used IS 'Used in this period: first from the spillover, then from the included amount, then from the bonus.';
+COMMENT ON COLUMN billing.workspace_limits.bonus_used IS 'Part of used that was taken from the bonus when it was consumed.';
+COMMENT ON COLUMN billing.workspace_limits.available IS 'Amount that can still be used: included + spillover - (used - bonus_used), never below 0, plus the rest of the bonus (bonus - bonus_used). 0 if the subscription is not active, or if the limits cannot be computed: then the other columns are as last stored. Null if it is active and unlimited.';
 COMMENT ON COLUMN billing.workspace_limits.period_started_at IS 'When this period began.';
-COMMENT ON COLUMN billing.workspace_limits.limit_renewal_date IS 'When it ends; null where nothing renews any more, and for a capacity.';
+COMMENT ON COLUMN billing.workspace_limits.limit_renewal_date IS 'When this period ends; null if there is no further renewal, and for a capacity.';
 
 CREATE VIEW billing.subscription_words AS
 SELECT s.id AS subscription_id, s.workspace_id, CASE WHEN s.active THEN l.available ELSE 0 END AS available_words,
     l.bonus AS bonus_words, l.renews_at AS limit_renewal_date, l.included AS pricing_plan_words, l.spillover AS spillover_words,
     l.used AS used_words
 FROM billing.live_subscriptions AS s
-CROSS JOIN LATERAL billing.limits_now(s.id) AS l
+CROSS JOIN LATERAL billing.current_limits(s.id) AS l
 WHERE l.limit_key = 'words';
 
-COMMENT ON VIEW billing.subscription_words IS 'The limit words of each subscription as of now, under the names that it has in the product''s API. Ask for one, or for few.';
+COMMENT ON VIEW billing.subscription_words IS 'The limit words of each subscription as of now, under its names in the product''s API. Query one subscription, or a few.';
 COMMENT ON COLUMN billing.subscription_words.subscription_id IS 'subscriptions.id';
 COMMENT ON COLUMN billing.subscription_words.workspace_id IS 'Its workspace.';
-COMMENT ON COLUMN billing.subscription_words.available_words IS 'What can still be used, as available in workspace_limits: 0 where it is not active or cannot be computed; null where it is active and unlimited.';
-COMMENT ON COLUMN billing.subscription_words.bonus_words IS 'The workspace''s bonus, with what of it was used in this period.';
-COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset; null where it ends before.';
-COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'What all items include together each period; null where one of them is unlimited.';
-COMMENT ON COLUMN billing.subscription_words.spillover_words IS 'What was left of the month before.';
+COMMENT ON COLUMN billing.subscription_words.available_words IS 'Amount that can still be used, as available in workspace_limits: 0 if the subscription is not active or the limit cannot be computed; null if it is active and unlimited.';
+COMMENT ON COLUMN billing.subscription_words.bonus_words IS 'The workspace''s bonus, including what was used of it in this period.';
+COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset; null if the subscription ends before.';
+COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'Total of all items per period; null if one of them is unlimited.';
+COMMENT ON COLUMN billing.subscription_words.spillover_words IS 'Amount carried over from the previous period.';
 COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last renewal.';
 
--- Why a balance is what it is: every period of a limit as lines that add up.
+-- How a balance came about: every period of a limit as lines that add up.
 
-CREATE FUNCTION billing.limit_periods(subscription_id uuid) RETURNS TABLE (
+CREATE FUNCTION billing.limit_history(subscription_id uuid) RETURNS TABLE (
     limit_key text, kind text, period_start timestamptz, period_end timestamptz, is_over boolean, outcome text,
     price_ids text[], quantities bigint[], amounts bigint[], included bigint, spillover bigint, used bigint, bonus_used bigint,
     spilled_over bigint, expired bigint, corrected_at timestamptz
 ) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH course AS MATERIALIZED (
-        SELECT * FROM billing.course_or_stored($1, clock_timestamp())
+    WITH schedule AS MATERIALIZED (
+        SELECT * FROM billing.limit_periods_or_stored($1, clock_timestamp())
     )
     SELECT r.limit_key, 'renewing', r.period_start, r.period_end, true, r.outcome, r.price_ids, r.quantities, r.amounts, r.included,
         r.spillover, r.used, r.bonus_used, r.spilled_over, r.expired, r.corrected_at
     FROM billing.limit_renewals AS r
     WHERE r.subscription_id = $1 AND NOT EXISTS (
-        SELECT FROM course AS c WHERE c.limit_key = r.limit_key AND c.period_start = r.period_start)
+        SELECT FROM schedule AS c WHERE c.limit_key = r.limit_key AND c.period_start = r.period_start)
     UNION ALL
     SELECT c.limit_key, c.kind, c.period_start, c.period_end, c.is_over, c.outcome, c.price_ids, c.quantities, c.amounts, c.included,
         c.spillover, c.used, c.bonus_used, c.spilled_over, c.expired, r.corrected_at
-    FROM course AS c
+    FROM schedule AS c
     LEFT JOIN billing.limit_renewals AS r
         ON r.subscription_id = $1 AND r.limit_key = c.limit_key AND r.period_start = c.period_start
 $$;
 
-COMMENT ON FUNCTION billing.limit_periods(uuid) IS 'All periods of the limits of a subscription as of now: the ledger, what is due and not written yet, and the open period. Where that cannot be computed: the ledger and the stored balance.';
+COMMENT ON FUNCTION billing.limit_history(uuid) IS 'All periods of the limits of a subscription as of now: the ledger, due periods that are not written yet, and the open period. If they cannot be computed: the ledger and the stored balance.';
 
 CREATE VIEW billing.limit_statement AS
 SELECT s.workspace_id, s.id AS subscription_id, s.stripe_subscription_id, p.limit_key, p.period_start, p.period_end, p.is_over,
     line.at, line.place, line.line, line.amount, line.bonus, line.stripe_price_id, line.quantity, line.reason
 FROM billing.subscriptions AS s
-CROSS JOIN LATERAL billing.limit_periods(s.id) AS p
+CROSS JOIN LATERAL billing.limit_history(s.id) AS p
 CROSS JOIN LATERAL (
-    -- what was used of the plan, and what all items that are known include together
+    -- the usage of the plan, and the total of all known items
     SELECT p.used - p.bonus_used AS of_plan, coalesce((SELECT sum(a.amount) FROM unnest(p.amounts) AS a (amount)), 0) AS of_items
 ) AS sum
 CROSS JOIN LATERAL (
@@ -125,21 +125,21 @@ SELECT g.workspace_id, NULL, NULL, g.limit_key, NULL, NULL, NULL, g.granted_at, 
     0, g.amount, NULL, NULL, g.reason
 FROM billing.bonus_grants AS g;
 
-COMMENT ON VIEW billing.limit_statement IS 'Why balances are what they are, line by line. The amounts of one period add up to 0; the bonus of all lines of a workspace and key adds up to workspace_bonus.amount, unless a subscription that used some of it has another workspace now. Order by limit_key, stripe_subscription_id, period_start, place. Ask for one workspace or subscription, or for few.';
+COMMENT ON VIEW billing.limit_statement IS 'How balances came about, line by line. The amounts of one period add up to 0. The bonus of all lines of a workspace and key adds up to workspace_bonus.amount, unless a subscription that used some of it has another workspace now. Order by limit_key, stripe_subscription_id, period_start, place. Query one workspace or subscription, or a few.';
 COMMENT ON COLUMN billing.limit_statement.workspace_id IS 'The workspace.';
-COMMENT ON COLUMN billing.limit_statement.subscription_id IS 'subscriptions.id; null in lines about the bonus, which is the workspace''s.';
+COMMENT ON COLUMN billing.limit_statement.subscription_id IS 'subscriptions.id; null in lines about the bonus, which belongs to the workspace.';
 COMMENT ON COLUMN billing.limit_statement.stripe_subscription_id IS 'subscription.id';
 COMMENT ON COLUMN billing.limit_statement.limit_key IS 'words, images, members …';
-COMMENT ON COLUMN billing.limit_statement.period_start IS 'When the period began; null in lines about the bonus.';
-COMMENT ON COLUMN billing.limit_statement.period_end IS 'When it ends; null where it does not.';
+COMMENT ON COLUMN billing.limit_statement.period_start IS 'Start of the period; null in lines about the bonus.';
+COMMENT ON COLUMN billing.limit_statement.period_end IS 'End of the period; null if it has none.';
 COMMENT ON COLUMN billing.limit_statement.is_over IS 'The period is over.';
-COMMENT ON COLUMN billing.limit_statement.at IS 'The time that the line is about.';
+COMMENT ON COLUMN billing.limit_statement.at IS 'Time of the line.';
 COMMENT ON COLUMN billing.limit_statement.place IS 'Order of the lines within a period.';
-COMMENT ON COLUMN billing.limit_statement.line IS 'carried_in: left of the period before. included: by one item, or (without a price) what stays as it was. unlimited: whatever was used. used. from_bonus: of that. beyond: used while more was included. carried_over and lost: at the end. left: now. corrected. set_aside: it cannot be renewed, though it may be computed, and the reason says why. granted and taken_back: the bonus.';
-COMMENT ON COLUMN billing.limit_statement.amount IS 'What the line adds to the period or takes from it; null for an item of a period that is unlimited.';
-COMMENT ON COLUMN billing.limit_statement.bonus IS 'What the line adds to the bonus or takes from it.';
-COMMENT ON COLUMN billing.limit_statement.stripe_price_id IS 'The price of the item that includes it.';
+COMMENT ON COLUMN billing.limit_statement.line IS 'carried_in: from the previous period. included: by one item, or (without a price) the unchanged amount. unlimited: all that was used. used: the usage. from_bonus: the part of it taken from the bonus. beyond: used while more was included. carried_over and lost: at the end. left: now. corrected: the period was recomputed. set_aside: the limit cannot be renewed, although it may be computed; see reason. granted and taken_back: the bonus.';
+COMMENT ON COLUMN billing.limit_statement.amount IS 'Amount that the line adds to the period or subtracts from it; null for an item of an unlimited period.';
+COMMENT ON COLUMN billing.limit_statement.bonus IS 'Amount that the line adds to the bonus or subtracts from it.';
+COMMENT ON COLUMN billing.limit_statement.stripe_price_id IS 'The price of the item.';
 COMMENT ON COLUMN billing.limit_statement.quantity IS 'The quantity of that item.';
-COMMENT ON COLUMN billing.limit_statement.reason IS 'Why: the outcome of the period (renewed, inactive, trial_end), the reason of a grant, or a remark.';
+COMMENT ON COLUMN billing.limit_statement.reason IS 'The outcome of the period (renewed, inactive, trial_end), the reason of a grant, or a remark.';
 
-REVOKE ALL ON FUNCTION billing.limit_periods(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION billing.limit_history(uuid) FROM PUBLIC;

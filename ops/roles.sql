@@ -1,30 +1,31 @@
--- Who may do what in the schema billing, beside its owner, as whom the service runs. For an operator to run by psql in the
--- database of DATABASE_URL, as the owner of the schema (who may create roles) or a superuser; again after every `migrate`:
+-- Rights in the schema billing for roles other than its owner, as which the service runs. The operator runs this file by
+-- psql in the database of DATABASE_URL, as the owner of the schema (with the right to create roles) or a superuser, and
+-- again after every `migrate`:
 --
 --     psql --set ON_ERROR_STOP=1 --file ops/roles.sql "$DATABASE_URL"
 --
--- The roles cannot log in and have no password. Grant them to the roles that you log in as:
+-- The two roles cannot log in and have no password. Grant them to your login roles:
 --
 --     GRANT billing_product TO my_app;
 --     GRANT billing_reader TO my_dashboard;
 --
--- What the two have is what stands here: anything else that they were granted in the schema is taken back.
+-- The two roles have exactly the rights below: any other right in the schema is revoked.
 BEGIN;
--- everybody may take the lock below: better an error than a wait without an end
+-- any session may hold the lock below, so an error is better than an endless wait
 SET LOCAL lock_timeout = '10s';
 
 DO $$
 DECLARE
     wanted text;
 BEGIN
-    -- who runs it at the same time waits for us
+    -- a concurrent run waits here
     PERFORM pg_advisory_xact_lock(hashtext('billing-sync: ops/roles.sql'));
     FOREACH wanted IN ARRAY ARRAY['billing_reader', 'billing_product'] LOOP
         CONTINUE WHEN to_regrole(wanted) IS NOT NULL;
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
         EXCEPTION
-            -- roles belong to the server: it was made for another of its databases just now
+            -- roles belong to the server: a run in another of its databases has just created it
             WHEN duplicate_object OR unique_violation THEN NULL;
         END;
     END LOOP;
@@ -34,10 +35,10 @@ $$;
 REVOKE ALL ON SCHEMA billing FROM billing_reader, billing_product;
 REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM billing_reader, billing_product;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA billing FROM billing_reader, billing_product;
--- functions may be called by everybody unless that is taken away
+-- PUBLIC may call functions unless that is revoked
 REVOKE ALL ON ALL ROUTINES IN SCHEMA billing FROM PUBLIC, billing_reader, billing_product;
 
--- Both read what docs/mapping.md explains: neither what Stripe sent, nor the machinery.
+-- Both read the product tables (docs/tables.md), but neither Stripe's payloads nor internal tables.
 GRANT USAGE ON SCHEMA billing TO billing_reader, billing_product;
 GRANT SELECT ON
     billing.workspace_billing, billing.live_subscriptions, billing.live_billing_contacts, billing.live_coupons,
@@ -48,16 +49,16 @@ GRANT SELECT ON
     billing.checkout_sessions, billing.workspaces, billing.orphans,
     billing.limit_kinds, billing.subscription_limits, billing.limit_renewals, billing.workspace_bonus, billing.bonus_grants
 TO billing_reader, billing_product;
--- a view reads tables as its owner, but calls functions as whoever asks it
-GRANT EXECUTE ON FUNCTION billing.subscription_rank(text, boolean), billing.limits_now(uuid),
-    billing.limit_periods(uuid)
+-- a view reads tables as its owner, but calls functions as the querying role
+GRANT EXECUTE ON FUNCTION billing.subscription_rank(text, boolean), billing.current_limits(uuid),
+    billing.limit_history(uuid)
 TO billing_reader, billing_product;
 
--- The product uses limits up,
+-- The product consumes limits,
 GRANT EXECUTE ON FUNCTION billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint),
     billing.remaining(uuid, text), billing.grant_bonus(uuid, text, bigint, text)
 TO billing_product;
--- and writes what is its own: the sync never does.
+-- and writes its own columns, which the sync never writes.
 GRANT INSERT, UPDATE, DELETE ON billing.workspaces, billing.limit_kinds TO billing_product;
 GRANT UPDATE (display_name, tier, is_default, category_id, translation_key, trial_days, stripe_billing_portal_enabled)
 ON billing.pricing_plans TO billing_product;

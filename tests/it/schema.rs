@@ -82,10 +82,10 @@ async fn the_state_machine_of_an_event_is_held_by_checks() {
     for (wrong, constraint) in [
         ("state = 'done', finished_at = now()", "outbox_done_has_an_outcome"),
         ("outcome = 'applied'", "outbox_done_has_an_outcome"),
-        ("state = 'dead', last_error = 'x', attempts = 1, alone = true", "outbox_finished_unless_pending"),
+        ("state = 'dead', last_error = 'x', attempts = 1, isolated = true", "outbox_finished_unless_pending"),
         ("state = 'dead', finished_at = now()", "outbox_dead_has_an_error"),
         ("state = 'done', finished_at = now(), outcome = 'ignored'", "outbox_inaction_has_a_reason"),
-        ("attempts = 1", "outbox_attempts_are_alone"),
+        ("attempts = 1", "outbox_attempts_are_isolated"),
     ] {
         let columns: Vec<(&str, &str)> = wrong.split(", ").map(|one| one.split_once(" = ").unwrap()).collect();
         let names: Vec<&str> = columns.iter().map(|column| column.0).collect();
