@@ -7,7 +7,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 
-# The dependencies have a layer of their own, which stays until the manifest or the lock file changes.
+# The dependencies have their own layer, which stays valid until the manifest or the lock file changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
@@ -23,15 +23,15 @@ RUN cargo build --release --locked
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/billing-sync /usr/local/bin/billing-sync
 
-# inside a container the loopback address would be reachable by nobody; the ops port is for the orchestrator only
+# a container's loopback address is not reachable from outside; the ops port is for the orchestrator only
 ENV BILLING_SYNC_LISTEN=0.0.0.0:8080 \
     BILLING_SYNC_OPS_LISTEN=0.0.0.0:9464 \
     BILLING_SYNC_LOG_FORMAT=json
 EXPOSE 8080 9464
-# distroless calls this user nonroot; Kubernetes can check only a number
+# distroless names this user nonroot; Kubernetes can verify only a numeric id
 USER 65532
 
-# the binary asks itself: there is no shell and no curl here
+# the binary checks itself: the image has no shell and no curl
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/usr/local/bin/billing-sync", "health"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/billing-sync"]

@@ -1,4 +1,4 @@
-# What is done with this repository, one target each. `make` alone lists them.
+# Tasks of this repository, one target each. `make` without a target lists them.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-foreign test-pooler soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
@@ -10,60 +10,60 @@ demo: rust postgres ## install what is missing, build, and run the demo
 	cargo build --locked --release
 	@cargo run --locked --release --quiet -- demo
 
-test: rust postgres ## all tests, on a PostgreSQL that they start by themselves
+test: rust postgres ## run all tests; they start their own PostgreSQL
 	cargo test --locked
 
-test-foreign: rust postgres target/foreign/bin/localstripe ## the same against localstripe, a Stripe that is not ours (needs python3)
+test-foreign: rust postgres target/foreign/bin/localstripe ## run tests against localstripe, an independent Stripe fake (needs python3)
 	cargo test --locked --test it -- foreign:: --ignored
 
-test-pooler: rust postgres ## the same behind a real pgbouncer (installs it)
+test-pooler: rust postgres ## run tests behind a real pgbouncer (installs it)
 	@.ci/install-pgbouncer
 	cargo test --locked --test it -- pooler:: --ignored
 
-# with pip of its own where there is none: some systems leave it out of venv
+# some systems omit pip from venv; .ci/run skips this target there
 target/foreign/bin/localstripe:
 	python3 -m venv target/foreign
 	target/foreign/bin/pip install --quiet localstripe==1.15.10
 
-soak: rust postgres ## the laws of order on many new lives, a backfill of 5,000 customers, and two years of 10,000 workspaces (an hour or more)
+soak: rust postgres ## order laws on many generated histories, a backfill of 5,000 customers, two years of 10,000 workspaces (an hour or more)
 	SOAK_LIVES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
 	SOAK_LIVES=500 cargo test --locked --test it -- any_life_ends --nocapture
 	SOAK_CUSTOMERS=5000 cargo test --locked --test it -- backfill::found::the_rows --nocapture
 	SOAK_SUBSCRIPTIONS=10000 cargo test --locked --test it -- renewals::simulation --nocapture
 
-bench: rust postgres ## costs beside bare SQL (an hour; BENCH=serve for one of them)
+bench: rust postgres ## costs compared with the minimum SQL (an hour; BENCH=serve runs one of them)
 	cargo bench --locked $(if $(BENCH),--bench $(BENCH),--bench serve --bench apply --bench limits --bench backfill)
 
-bench-peer: rust postgres target/peer/node_modules ## Supabase's stripe-sync-engine beside us (needs node, npm)
+bench-peer: rust postgres target/peer/node_modules ## compare with Supabase's stripe-sync-engine (needs node, npm)
 	cargo bench --locked --bench peer
 
-# stripe is what the engine leaves to its users to choose
+# the engine leaves the version of stripe to its users
 target/peer/node_modules:
-	@command -v npm >/dev/null && command -v node >/dev/null || { echo 'bench-peer needs node and npm on the PATH: the peer is a Node.js library' >&2; exit 1; }
+	@command -v npm >/dev/null && command -v node >/dev/null || { echo 'bench-peer needs node and npm in PATH, because the peer is a Node.js library' >&2; exit 1; }
 	npm install --prefix target/peer --no-audit --no-fund --ignore-scripts @supabase/stripe-sync-engine@0.48.5 stripe@23.1.0
 
-mutants: rust ## mutation tests of the rules of order, signature and SEPA (needs cargo-mutants; installs it)
+mutants: rust ## mutation tests of the rules of order, signatures and SEPA (installs cargo-mutants)
 	.ci/mutants
 
-lint: rust ## formatting, clippy and rustdoc, as CI runs them
+lint: rust ## check formatting, clippy and rustdoc, as CI does
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
-lint-deps: ## licences, bans and advisories of the dependencies (needs cargo-deny; installs it)
+lint-deps: ## check licences, bans and advisories of the dependencies (installs cargo-deny)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --config .deny.toml check
 
-image: ## build the container image with docker, podman or buildah, whichever is there (IMAGE=name)
+image: ## build the container image with docker, podman or buildah (IMAGE=name)
 	.ci/build-image $(IMAGE)
 
-sqlx: postgres ## write .sqlx again after a query or a migration has changed
+sqlx: postgres ## rewrite .sqlx after a query or a migration has changed
 	.ci/sqlx-prepare
 
-# PostgreSQL server binaries for the embedded database and the tests: found, or installed.
+# PostgreSQL server binaries for the embedded database and the tests.
 postgres: ## find PostgreSQL server binaries, or install them
 	@.ci/install-postgres
 
-# An older compiler fails somewhere inside a dependency; this says it first.
+# An older compiler fails inside a dependency; this check reports the cause first.
 rust:
 	@.ci/check-rust

@@ -1,9 +1,9 @@
-//! What renewals and `consume` cost, each beside the barest SQL that could do the same, measured in the same run.
+//! Cost of renewals and `consume`, each compared with the minimum SQL for the same work, measured in the same run.
 //!
-//! `make bench`. Machines differ and so do hours, so nothing is asserted: the ratios are what counts. A private PostgreSQL
-//! with its default settings, fsync on, is made and thrown away.
+//! `make bench`. Nothing is asserted, because results depend on the machine and the time: the ratios matter. Uses a
+//! temporary private PostgreSQL with default settings and fsync on.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark panics with the reason, and prints")]
 
 #[path = "support/memory.rs"]
 mod memory;
@@ -14,8 +14,8 @@ mod support;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use billing_sync::limits::store;
 use billing_sync::migrations;
-use billing_sync::renewals::ledger;
 use clap::Parser;
 use sqlx::{ConnectOptions, PgConnection};
 
@@ -23,22 +23,22 @@ use self::pgbench::Pgbench;
 use self::support::report::{Aim, Report};
 use self::support::run;
 
-/// Measures renewals, the look for the next one, and `consume`.
+/// Measures renewals, the lookup of the next renewal, and `consume`.
 #[derive(Parser)]
 struct Args {
     /// Subscriptions that are due at once.
     #[arg(long, default_value_t = 1_000_000)]
     subscriptions: u32,
-    /// Limits among which the next due one is looked up; it is compared with a thousandth of them.
+    /// Number of limits for the lookup of the next due one; compared with a thousandth of them.
     #[arg(long, default_value_t = 10_000_000)]
     limits: u32,
-    /// Workspaces that consume, as many as there are subscriptions at most.
+    /// Workspaces that consume; at most the number of subscriptions.
     #[arg(long, default_value_t = 100_000)]
     workspaces: u32,
     /// Seconds of each run of pgbench.
     #[arg(long, default_value_t = 10)]
     seconds: u32,
-    /// Given by `cargo bench`.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -59,7 +59,7 @@ async fn main() {
     report.finish();
 }
 
-/// Active subscriptions with 1,000,000 words a month, each of a workspace of its own, that are all due for one renewal.
+/// Creates active subscriptions with 1,000,000 words a month, each with its own workspace, all due for one renewal.
 async fn subscribe(conn: &mut PgConnection, count: u32) {
     run(
         conn,
@@ -89,7 +89,7 @@ async fn subscribe(conn: &mut PgConnection, count: u32) {
         run(
             conn,
             format!(
-                "SELECT billing.begin_limits(array_agg(md5('sub_' || n)::uuid)) FROM generate_series({first}, {last}) AS n"
+                "SELECT billing.create_limits(array_agg(md5('sub_' || n)::uuid)) FROM generate_series({first}, {last}) AS n"
             ),
         )
         .await;
@@ -97,13 +97,13 @@ async fn subscribe(conn: &mut PgConnection, count: u32) {
     run(conn, "VACUUM ANALYZE").await;
 }
 
-/// The bare work: as many rows of the same shape, with the same indexes, updated and inserted in one statement.
+/// The minimum work: updates and inserts the same number of rows, with the same columns and indexes, in one statement.
 async fn bare_renewals(conn: &mut PgConnection) -> Duration {
     run(
         conn,
         "CREATE TABLE public.balances (LIKE billing.subscription_limits INCLUDING ALL) WITH (fillfactor = 85);
         CREATE TABLE public.ledger (LIKE billing.limit_renewals INCLUDING ALL);
-        ALTER TABLE public.ledger ADD FOREIGN KEY (subscription_id, limit_key, follows)
+        ALTER TABLE public.ledger ADD FOREIGN KEY (subscription_id, limit_key, previous_period_end)
             REFERENCES public.ledger (subscription_id, limit_key, period_end) DEFERRABLE;
         INSERT INTO public.balances SELECT * FROM billing.subscription_limits",
     )
@@ -129,7 +129,7 @@ async fn bare_renewals(conn: &mut PgConnection) -> Duration {
     took
 }
 
-/// A process that renews, killed when this value goes.
+/// A process with the role `renewals`, killed when this value is dropped.
 struct Renewing(Child);
 
 impl Renewing {
@@ -142,7 +142,7 @@ impl Renewing {
         Self(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// The most memory that it had at any time, in MB.
+    /// Peak resident memory, in MB.
     fn peak_memory(&self) -> f64 {
         memory::megabytes(self.0.id(), "VmHWM").unwrap()
     }
@@ -182,14 +182,14 @@ async fn renewals(conn: &mut PgConnection, url: &str, count: u32, report: &mut R
     let what = format!("renewals of {count} due at once");
     let bare = ("bare update and insert", bare.as_secs_f64());
     report.ratio(what, ours.as_secs_f64(), "s", bare, Aim::AtMost(2.0));
-    report.figure("its longest transaction, seen each 50 ms", longest, "s", Aim::AtMost(1.0));
-    report.figure("its most resident memory", process.peak_memory(), "MB", Aim::AtMost(64.0));
+    report.figure("its longest transaction, sampled every 50 ms", longest, "s", Aim::AtMost(1.0));
+    report.figure("its peak resident memory", process.peak_memory(), "MB", Aim::AtMost(64.0));
 }
 
-/// What products ask and do on 4 connections, each beside a statement on one row by its unique key.
+/// Product queries and updates on 4 connections, each compared with a statement on one row by its unique key.
 async fn product(url: &str, conn: &mut PgConnection, count: u32, seconds: u32, report: &mut Report) {
     let Some(pgbench) = Pgbench::find() else {
-        println!("consume and workspace_billing: not measured, since there is no pgbench on the PATH");
+        println!("consume and workspace_billing: not measured, because pgbench is not in the PATH");
         return;
     };
     run(
@@ -223,7 +223,7 @@ async fn product(url: &str, conn: &mut PgConnection, count: u32, seconds: u32, r
             Aim::AtLeast(0.8),
         ),
         (
-            "workspace_billing by id, may it be used",
+            "workspace_billing by id, active or not",
             "active, inactive_reason FROM billing.workspace_billing WHERE workspace_id = md5('workspace_' || :n)::uuid",
             "SELECT of the same columns by unique key",
             "SELECT active, inactive_reason FROM public.states WHERE workspace_id = md5('workspace_' || :n)::uuid",
@@ -232,7 +232,7 @@ async fn product(url: &str, conn: &mut PgConnection, count: u32, seconds: u32, r
     ];
     for (what, ours, ceiling_is, ceiling, aim) in scripts {
         let (ours, ceiling) = (format!("{workspace}SELECT {ours};"), format!("{workspace}{ceiling};"));
-        // one after the other, twice: what else the machine does hits both
+        // alternate, twice, so that other load on the machine affects both
         let (mut bare_rate, mut our_rate) = (0.0, 0.0);
         for _ in 0..2 {
             run(conn, "CHECKPOINT").await;
@@ -250,15 +250,15 @@ fn rate(pgbench: &Pgbench, url: &str, script: &str, seconds: u32) -> f64 {
     pgbench::rate(&printed)
 }
 
-/// The look for the next renewal among few limits and among many.
+/// The lookup of the next renewal among few limits and among many.
 async fn next_due(conn: &mut PgConnection, limits: u32, report: &mut Report) {
-    run(conn, "TRUNCATE billing.subscription_limits, billing.limit_changes").await;
+    run(conn, "TRUNCATE billing.subscription_limits, billing.limit_recalculations").await;
     let few = limits / 1000;
     fill(conn, 1, few).await;
     let among_few = look(conn).await;
     fill(conn, few + 1, limits).await;
     let among_many = look(conn).await;
-    let what = format!("look for the next renewal among {limits} limits");
+    let what = format!("lookup of the next renewal among {limits} limits");
     let (few_is, among_few) = (format!("among {few}"), among_few.as_secs_f64() * 1e6);
     report.ratio(what, among_many.as_secs_f64() * 1e6, "µs", (&few_is, among_few), Aim::AtMost(1.5));
 }
@@ -282,7 +282,7 @@ async fn look(conn: &mut PgConnection) -> Duration {
     let mut times = Vec::new();
     for _ in 0..2000 {
         let began = Instant::now();
-        ledger::next_due(conn).await.unwrap().expect("there is one");
+        store::next_due(conn).await.unwrap().expect("there is one");
         times.push(began.elapsed());
     }
     times.sort();

@@ -1,59 +1,58 @@
-//! billing-sync keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
+//! billing-sync keeps PostgreSQL tables of billing contacts, subscriptions and plans in step with Stripe.
 //!
 //! ```text
-//! Stripe ──POST──▶ receiver ──one INSERT──▶ outbox ──batch──▶ worker ──▶ mirror + facts ──▶ projection ──▶ product tables
+//! Stripe ──POST──▶ receiver ──one INSERT──▶ outbox ──batch──▶ worker ──▶ mirror + facts ──▶ projection ──▶ tables
 //!                  signature                events (archive)   claim      newest content     PURE           store
 //!                  envelope                 outbox (queue)     lock       wins; facts add
-//!                  group commit                                settle          ▲      │ asks for
+//!                  group commit                                settle          ▲      │ queues
 //! Stripe's API ◀─── client ◀─────────────────────────────────── fetcher ──reads┘      ▼
 //!                      ▲                                           ▲────leases─────  jobs
-//!                      └── reconcile: events that Stripe lists and the outbox lacks
+//!                      └── reconcile: events in Stripe's list that the outbox does not have
 //! ```
 //!
 //! # Entry points
 //!
-//! [`cli`] is what `main` calls; [`service::Service`] is a running process; [`receiver`] the way in,
-//! [`worker`] the way through, [`outbox`] what lies between them. [`mirror::walk`] is the heart of the ordering,
-//! [`projection`] of the meaning, [`worker::fetch`] of the asking, [`renewals`] of the months,
-//! [`reconcile`] of what was not delivered. [`demo`] shows it all.
+//! `main` calls [`cli`]; [`service::Service`] is a running process. [`receiver`] stores events in the [`outbox`],
+//! [`worker`] processes them, and [`worker::fetch`] reads from Stripe. [`mirror::same_second`] decides the order of
+//! events, [`projection`] the meaning of fields, [`limits`] the renewals; [`reconcile`] loads undelivered events.
+//! [`demo`] shows all of it.
 //!
 //! # Code map
 //!
-//! `use` arrows run one way, from the bottom of this list to its top; `tests/tidy.rs` holds them.
+//! A module may use only modules above it in this list; `tests/tidy.rs` checks that.
 //!
-//! - [`domain`], [`clock`]: the words; the one clock. [`database`]: connections to PostgreSQL. [`retry`]: when
-//!   something that failed is tried again. [`interval`]: durations in SQL. [`text`]: 80 columns.
-//!   [`tls`]: the certificates that are trusted.
+//! - [`base`]: the clock, retry delays, durations in SQL, text, files. [`domain`]: events, objects and rows as data.
+//! - [`database`]: connections to PostgreSQL. [`tls`]: the trusted certificates.
 //! - [`stripe`]: Stripe's JSON, read tolerantly, in every API version (PURE).
-//! - [`projection`]: objects to rows (PURE). [`mirror`]: who wins (PURE but for its SQL).
+//! - [`projection`]: objects to rows (PURE). [`mirror`]: which content wins (PURE except its SQL).
 //! - [`outbox`], [`jobs`], [`store`], [`migrations`]: SQL. [`embedded`]: the private PostgreSQL.
-//! - [`metrics`], [`config`], [`telemetry`]: what is counted, set and said.
-//! - [`client`]: the way out, to Stripe's API.
-//! - [`listener`]: HTTP over plain TCP, its limits and its end.
-//! - [`receiver`], [`renewals`], [`worker`], [`reconcile`], [`backfill`], [`ops`]: the parts of a process. [`service`]: the process.
-//! - [`admin`], [`demo`], [`cli`]: for people.
+//! - [`metrics`], [`config`], [`telemetry`]: counters, settings and logs.
+//! - [`client`]: requests to Stripe's API. [`stripe_key`]: checks that the key belongs to the stored data.
+//! - [`listener`]: HTTP over plain TCP, its limits and its shutdown.
+//! - [`receiver`], [`limits`], [`worker`], [`rebuild`], [`reconcile`], [`backfill`], [`verify`], [`ops`]: the parts of
+//!   a process. [`service`]: the process.
+//! - [`admin`], [`demo`], [`cli`]: for operators.
 //!
 //! # Invariants
 //!
-//! An event is committed before Stripe is told so; no unauthenticated byte reaches the database; a second delivery
-//! changes nothing; the order of arrival has no say; a poison event stops nobody else; a month is renewed exactly once;
-//! nothing is silently dropped;
-//! what Stripe sent is kept byte for byte; secrets and personal data stay out of logs, metrics and errors; a start
-//! is the only recovery. `docs/architecture.md` says which test holds which.
+//! An event is committed before Stripe gets a 200. No unauthenticated byte reaches the database. A second delivery
+//! changes nothing. The order of arrival does not matter. A poison event blocks no other event. Each period is renewed
+//! exactly once. Nothing is silently dropped. What Stripe sent is kept byte for byte. Secrets and personal data stay
+//! out of logs, metrics and errors. A restart is the only recovery needed. `docs/architecture.md` lists the test of
+//! each.
 
 pub mod admin;
 pub mod backfill;
+pub mod base;
 pub mod cli;
 pub mod client;
-pub mod clock;
 pub mod config;
 pub mod database;
 pub mod demo;
 pub mod domain;
 pub mod embedded;
-pub mod file;
-pub mod interval;
 pub mod jobs;
+pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod migrations;
@@ -61,14 +60,14 @@ pub mod mirror;
 pub mod ops;
 pub mod outbox;
 pub mod projection;
+pub mod rebuild;
 pub mod receiver;
 pub mod reconcile;
-pub mod renewals;
-pub mod retry;
 pub mod service;
 pub mod store;
 pub mod stripe;
+pub mod stripe_key;
 pub mod telemetry;
-pub mod text;
 pub mod tls;
+pub mod verify;
 pub mod worker;

@@ -1,7 +1,7 @@
-//! The schema: which migrations this release knows, which the database has, and how to bring it up to date.
+//! Schema migrations: those of this release, those applied to the database, and applying the missing ones.
 //!
 //! Called by `migrate`, `serve`, `doctor`, the readiness check and the tests. Forward only. The table of applied
-//! migrations lives in our schema too, because billing-sync may share a product's database and its `_sqlx_migrations`.
+//! migrations is in our schema too, because billing-sync may share a product's database and its `_sqlx_migrations`.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use crate::database::role;
 
-/// The oldest PostgreSQL that is supported, by its major version.
+/// Oldest supported major version of PostgreSQL.
 pub const OLDEST_SERVER: i32 = 15;
 
 const TABLE: &str = "billing.schema_migrations";
 
-/// The number of the advisory lock of migrations: "bill".
+/// Number of the migrations' advisory lock: "bill".
 const LOCK: i64 = 0x6269_6c6c;
 
-/// Between two tries to get it.
+/// Pause between two attempts to get the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
-/// After so many tries it is said again who holds it.
+/// Number of attempts after which the log names the lock's holder again.
 const SAY_EVERY: u32 = 150;
 
-/// sqlx makes its table itself, without comments, and every table of the schema has them.
+/// Comments for the table that sqlx creates, because every table of the schema has comments.
 const COMMENTS: &str = r"
 -- migrations.comment
 COMMENT ON TABLE billing.schema_migrations IS 'Migrations that were applied to this schema, one row each. Written by `billing-sync migrate`.';
@@ -40,7 +40,7 @@ COMMENT ON COLUMN billing.schema_migrations.execution_time IS 'How long it took,
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     /// The server is too old for the schema.
-    #[error("the server is PostgreSQL {0}, and 15 or newer is needed: upgrade the server")]
+    #[error("the server is PostgreSQL {0}, but 15 or newer is required: upgrade the server")]
     ServerTooOld(i32),
     /// The database cannot hold every text that Stripe sends.
     #[error(
@@ -48,17 +48,18 @@ pub enum MigrationError {
          ENCODING 'UTF8'"
     )]
     Encoding(String),
-    /// The database was migrated by a newer release, and lacks migrations of ours: no order of both is known.
+    /// The database was migrated by a newer release, and migrations of this release are missing: their common order is
+    /// unknown.
     #[error(
-        "the database lacks migrations of this release and has others that it does not know ({}): it was migrated by a \
-         newer release, use that one",
+        "migrations of this release are missing in the database, and it has unknown ones ({}): it was migrated by a \
+         newer release; use that one",
         numbers(.0)
     )]
     Newer(Vec<i64>),
-    /// An applied migration is not the file that this release has.
+    /// An applied migration differs from this release's file.
     #[error("migrations were changed after they were applied ({}): use the release that applied them", numbers(.0))]
     Changed(Vec<i64>),
-    /// Our role lacks a privilege; the text names it, the object and the statement that gives it.
+    /// A privilege is missing; the text names the privilege, the object and the statement that grants it.
     #[error("{0}")]
     Privilege(String),
     /// The migrator failed.
@@ -74,18 +75,18 @@ pub enum MigrationError {
 pub struct Known {
     /// Number at the head of the file name.
     pub version: i64,
-    /// The rest of the file name, with blanks.
+    /// The rest of the file name, with spaces.
     pub description: String,
 }
 
-/// How the database's schema stands to this release.
+/// The database's schema compared to this release.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Known here and not applied there, in order.
+    /// Migrations of this release that are not applied, in order.
     pub missing: Vec<Known>,
-    /// Applied there and not known here: the database is newer than this binary.
+    /// Applied migrations that this release does not know: the database is newer than this binary.
     pub unknown: Vec<i64>,
-    /// Applied there from a file that differs from ours.
+    /// Applied migrations whose file differs from this release's.
     pub changed: Vec<i64>,
 }
 
@@ -96,8 +97,8 @@ impl Status {
         self.missing.is_empty() && self.changed.is_empty()
     }
 
-    /// What to do where it is not current.
-    pub fn mend(&self) -> &'static str {
+    /// The fix if the schema is not current.
+    pub fn fix(&self) -> &'static str {
         if self.changed.is_empty() {
             "run `billing-sync migrate`"
         } else {
@@ -105,7 +106,7 @@ impl Status {
         }
     }
 
-    /// One line.
+    /// Describes the status in one line.
     pub fn describe(&self) -> String {
         if !self.changed.is_empty() {
             return format!("migrations differ from what was applied ({})", numbers(&self.changed));
@@ -124,17 +125,17 @@ impl Status {
 /// The migrations of this release, with their table in our schema.
 pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!();
-    // nothing is lost by the name: no release has ever used another one
+    // changing the name is safe: every release has used this one
     migrator.dangerous_set_table_name(TABLE);
-    // `run` takes the lock itself, because it also makes the schema under it
+    // `run` takes the lock itself, because it also creates the schema under the lock
     migrator.set_locking(false);
     migrator
 }
 
-/// How the schema stands; changes nothing, also in a database that has no schema of ours yet.
+/// Reads the schema's status. Changes nothing, even in a database without our schema.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> {
     let known = migrator();
     if let Some(lacking) = role::lacks_to_read(conn).await? {
@@ -156,14 +157,15 @@ pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> 
     Ok(status)
 }
 
-/// Applies the missing migrations and returns them. Any number of processes may call this at once: one works, the
-/// others wait. Where nothing is missing nothing is written, so a role that may create nothing gets through.
+/// Applies the missing migrations and returns them. Any number of processes may call this at once: one applies them,
+/// the others wait. If none is missing, nothing is written, so it also works with a role that may not create anything.
 ///
-/// A database that a newer release has migrated and that lacks nothing is left alone: a rollback must start.
+/// A database migrated by a newer release that has all migrations of this one is not changed, so that an older release
+/// starts after a rollback.
 ///
 /// # Errors
-/// A server that is too old, a database that is newer and lacks something or was changed, a missing privilege, or
-/// whatever the database says. Migrations that succeeded before the one that failed stay.
+/// A server that is too old, a newer database with missing migrations, changed migrations, a missing privilege, or any
+/// error of the database. Migrations that succeeded before the failed one stay.
 pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> {
     check_server(conn).await?;
     let before = pending(conn).await?;
@@ -185,7 +187,7 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> 
     }
     lock(conn).await?;
     let applied = apply(conn).await;
-    // also after a failure: the lock belongs to the session, and a pool's sessions live on
+    // also after a failure, because the lock belongs to the session, and a pool keeps its sessions
     let unlocked =
         sqlx::query!("-- migrations.unlock\nSELECT pg_advisory_unlock($1)", LOCK).fetch_one(&mut *conn).await;
     applied?;
@@ -193,7 +195,7 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> 
     Ok(before.missing)
 }
 
-/// Takes the lock of migrations. Any login that may connect to the database can take it too, so a wait says who holds it.
+/// Takes the migrations' lock. Any login that may connect to the database can take it too, so the log names the holder.
 async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut waited = 0;
     while !sqlx::query_scalar!(
@@ -216,7 +218,7 @@ async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
                 tracing::warn!(
                     holder.pid = holder.pid,
                     holder.role = holder.role,
-                    "another session holds the lock of migrations: waiting; if it is no migration, end it with pg_terminate_backend"
+                    "another session holds the lock of migrations; if it runs no migration, end it with pg_terminate_backend"
                 );
             }
         }
@@ -226,10 +228,10 @@ async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Whether the schema can live in this database.
+/// Checks that the schema can be created in this database.
 ///
 /// # Errors
-/// A server that is too old, an encoding that cannot hold every text, or whatever the database says.
+/// A server that is too old, an encoding that cannot store every text, or any error of the database.
 pub async fn check_server(conn: &mut PgConnection) -> Result<(), MigrationError> {
     let server = server_version(conn).await?;
     if server / 10_000 < OLDEST_SERVER {
@@ -241,7 +243,7 @@ pub async fn check_server(conn: &mut PgConnection) -> Result<(), MigrationError>
     if matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") { Ok(()) } else { Err(MigrationError::Encoding(encoding)) }
 }
 
-/// Creates only what is missing: PostgreSQL checks the privilege to create before it looks whether the object exists.
+/// Creates only what is missing: PostgreSQL checks the privilege to create before it checks whether the object exists.
 async fn apply(conn: &mut PgConnection) -> Result<(), MigrationError> {
     if !schema_exists(conn).await? {
         sqlx::raw_sql("-- migrations.create_schema\nCREATE SCHEMA billing").execute(&mut *conn).await?;
@@ -265,10 +267,10 @@ async fn table_exists(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
         .await
 }
 
-/// The server's version as PostgreSQL numbers it: 150018 is 15.18.
+/// The server's version in PostgreSQL's numbering: 150018 is 15.18.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub async fn server_version(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar!(
         r#"

@@ -1,7 +1,8 @@
-//! Which certificate authorities we trust as a client: those of this machine, or those that the operator names.
+//! The certificate authorities that billing-sync trusts as a client: those of this machine, or those set by the
+//! operator.
 //!
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the machine's store, as they do for OpenSSL. Both ways out of the process,
-//! to Stripe's API and to PostgreSQL, ask here. The variables are read by [`crate::config`].
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the machine's store, as they do for OpenSSL. Used for connections to
+//! Stripe's API and to PostgreSQL. The variables are read by [`crate::config`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,29 +15,29 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::CertificateResult;
 
-use crate::file;
+use crate::base::file;
 
-/// What is wrong with a variable that names certificates, and the fix.
+/// An invalid variable for certificates, with the fix.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RootsError {
     /// The variable.
     pub variable: &'static str,
-    /// What is wrong with it.
+    /// The problem.
     pub wrong: String,
-    /// What to do about it.
+    /// The fix.
     pub fix: &'static str,
 }
 
-/// The authorities of `SSL_CERT_FILE` and `SSL_CERT_DIR` where one of them is not empty, else those of this machine.
-/// Certificates that cannot be used are left out; a machine without a store has none.
+/// The authorities of `SSL_CERT_FILE` and `SSL_CERT_DIR` if one of them is not empty, else those of this machine.
+/// Unusable certificates are omitted; a machine without a store has none.
 ///
 /// # Errors
-/// When a variable names what cannot be read, or nothing usable.
+/// If a variable names a file that cannot be read or has no usable certificate.
 pub fn system_roots(file: &str, dir: &str) -> Result<Vec<CertificateDer<'static>>, RootsError> {
     if file.is_empty() && dir.is_empty() {
         let found = rustls_native_certs::load_native_certs();
         for error in found.errors {
-            tracing::debug!(%error, "a certificate of this machine cannot be read");
+            tracing::debug!(%error, "could not read a certificate of this machine");
         }
         return Ok(usable(found.certs));
     }
@@ -53,10 +54,10 @@ pub fn system_roots(file: &str, dir: &str) -> Result<Vec<CertificateDer<'static>
     Ok(certificates)
 }
 
-/// Certificates as they are found, and the first error on the way.
+/// The certificates found, and the first error.
 type Found = (Vec<CertificateDer<'static>>, Option<String>);
 
-/// The certificates of one file, which may name a device or a pipe.
+/// Reads the certificates of one file, which may be a device or a pipe.
 fn of_file(path: &Path) -> Found {
     let pem = match file::read(path, file::OF_CERTIFICATES) {
         Ok(pem) => pem,
@@ -72,7 +73,7 @@ fn of_file(path: &Path) -> Found {
     (certificates, wrong)
 }
 
-/// The usable certificates of one path, of which there must be one.
+/// The usable certificates of one path: at least one.
 fn named(
     variable: &'static str,
     path: &str,
@@ -83,7 +84,7 @@ fn named(
         return Ok(certificates);
     }
     let why = error.unwrap_or_else(|| format!("{path} has no certificate"));
-    let fix = "name PEM files of your certificate authorities, or unset it";
+    let fix = "set it to PEM files of your certificate authorities, or unset it";
     Err(RootsError { variable, wrong: format!("cannot be used: {why}"), fix })
 }
 
@@ -92,7 +93,7 @@ fn usable(mut certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<
     certificates
 }
 
-/// The certificates as PEM.
+/// Encodes the certificates as PEM.
 pub fn to_pem(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     let block = |certificate: &CertificateDer<'_>| {
         let text = BASE64_STANDARD.encode(certificate);
@@ -101,10 +102,10 @@ pub fn to_pem(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     certificates.iter().map(block).collect::<String>().into_bytes()
 }
 
-/// Whether a PEM text has at least one certificate and no other that cannot be used.
+/// Checks that a PEM text has at least one certificate and no unusable one.
 ///
 /// # Errors
-/// What is wrong, in words that follow the name of the text.
+/// The problem, phrased to follow the name of the text.
 pub fn check(pem: &[u8]) -> Result<(), String> {
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -114,7 +115,7 @@ pub fn check(pem: &[u8]) -> Result<(), String> {
     if store.is_empty() { Err("has no certificate".to_owned()) } else { Ok(()) }
 }
 
-/// The authorities that Stripe's API is checked against, and where they come from in words.
+/// The authorities for Stripe's API, and a description of their origin.
 #[derive(Clone)]
 pub struct Roots {
     store: Arc<RootCertStore>,
@@ -122,14 +123,15 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// Mozilla's, as compiled into this program.
+    /// Mozilla's authorities, compiled into this program.
     pub fn built_in() -> Self {
         let store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let origin = format!("the {} roots of Mozilla that are built in", store.len());
         Self { store: Arc::new(store), origin }
     }
 
-    /// Those that the variables name; else Mozilla's and those of this machine, of which an image may have none.
+    /// The authorities set by the variables, else Mozilla's and those of this machine. A container image may have none
+    /// of its own.
     ///
     /// # Errors
     /// As [`system_roots`].
@@ -146,12 +148,12 @@ impl Roots {
         Ok(Self { store: Arc::new(store), origin })
     }
 
-    /// Where they come from: "the 3 certificates of /etc/ssl/private-ca.pem".
+    /// Origin of the authorities: "the 3 certificates of /etc/ssl/private-ca.pem".
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The configuration of a client that trusts them.
+    /// TLS client configuration that trusts these authorities.
     pub fn client_config(&self) -> ClientConfig {
         ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -1,7 +1,8 @@
-//! How often the pure parts of an event's way ask for memory: the same on every machine, where their time is not.
+//! Counts the memory allocations of the pure code that processes an event. Unlike its duration, the count is the same
+//! on every machine.
 //!
-//! The allocator of this binary counts what one thread allocates. What each part may ask for is written down; a failure names
-//! the part and the event. A binary of its own, so that no other test is slowed down.
+//! The allocator of this binary counts the allocations of one thread. The limits of each part are constants here; a
+//! failure names the part and the event. This is a separate binary, so that it does not slow down other tests.
 
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
 
@@ -14,7 +15,7 @@ use allocation_counter::{AllocationInfo, measure};
 use billing_sync::config::secret::WebhookSecret;
 use billing_sync::domain::event::Envelope;
 use billing_sync::domain::object::ObjectKey;
-use billing_sync::mirror::history::{Answer, History};
+use billing_sync::mirror::history::{HeadResult, History};
 use billing_sync::mirror::snapshot::Snapshot;
 use billing_sync::outbox::claim::Claimed;
 use billing_sync::projection::graph::{Graph, Node, Question};
@@ -24,10 +25,10 @@ use billing_sync::stripe::envelope;
 use billing_sync::stripe::json::Document;
 use billing_sync::stripe::nested::nested;
 use billing_sync::stripe::reference::customer_of;
-use billing_sync::worker::resolve;
+use billing_sync::worker::classify;
 
-/// Allocations for each event of the month: to check a delivery's signature and read its envelope, and to read all that the
-/// worker needs of it.
+/// Allocations for each event of the month: first to check a delivery's signature and read its envelope, then to read
+/// everything that the worker needs from it.
 const EVENTS: [(&str, u64, u64); 10] = [
     ("customer.created", 14, 39),
     ("payment_method.attached", 15, 22),
@@ -41,23 +42,23 @@ const EVENTS: [(&str, u64, u64); 10] = [
     ("customer.subscription.updated", 15, 135),
 ];
 
-/// Allocations to find the newest state of all objects of a customer, event after event.
+/// Allocations to find the latest state of all objects of a customer, event after event.
 const MERGE: u64 = 64;
 
 /// Allocations to compute the rows of a customer and its subscription.
 const PROJECT: u64 = 88;
 
-/// Bytes of all that, for one customer: deliveries, reading, merging, rows.
+/// Bytes allocated for one customer: deliveries, reading, merging, rows.
 const BYTES: [u64; 4] = [131_668, 245_663, 19_286, 10_439];
 
-/// How many more bytes may be asked for, in percent.
+/// Tolerance for bytes, in percent.
 const HEADROOM: u64 = 5;
 
 const SECRET: &str = "whsec_of_the_test";
 const NOW: i64 = 1_790_000_000;
 const RULES: Rules = Rules { past_due_active: true };
 
-/// What `work` asks for when it is done again: the first time it may fill what is kept for the whole process.
+/// Allocations of `work` when it is repeated: the first run may fill process-wide caches.
 fn cost<T>(work: impl Fn() -> T) -> AllocationInfo {
     drop(work());
     measure(|| drop(work()))
@@ -76,7 +77,7 @@ fn snapshot(text: &str) -> Snapshot {
     Snapshot::read(&key.event_id, key.created, &event_type, Document::parse(text).unwrap().root()).unwrap()
 }
 
-/// What is compared with what is written down, and where it is more.
+/// Compares measurements with the limits, and collects those that exceed them.
 #[derive(Default)]
 struct Comparison {
     wrong: Vec<String>,
@@ -86,12 +87,12 @@ struct Comparison {
 impl Comparison {
     fn allocations(&mut self, what: &str, now: u64, then: u64) {
         if now > then {
-            self.wrong.push(format!("{what}: {then} allocations are written down, and it asks for {now}"));
+            self.wrong.push(format!("{what}: limit {then} allocations, measured {now}"));
         }
     }
 }
 
-/// The objects of a customer as the mirror has them at the end of the month, with those inside them.
+/// The objects of a customer in the mirror at the end of the month, including nested ones.
 fn mirror(events: &[String]) -> BTreeMap<ObjectKey, Node> {
     let mut objects = BTreeMap::new();
     for text in events {
@@ -112,7 +113,7 @@ fn mirror(events: &[String]) -> BTreeMap<ObjectKey, Node> {
     objects
 }
 
-/// Answers as the worker does, until no question is left.
+/// Loads objects as the worker does, until the projection needs no further one.
 fn graph(objects: &BTreeMap<ObjectKey, Node>) -> Graph {
     let mut graph = Graph::new("");
     loop {
@@ -156,7 +157,7 @@ fn the_pure_parts_of_an_events_way_ask_for_no_more_memory_than_is_written_down()
             envelope::read(text.as_bytes()).unwrap()
         });
         let claimed = claimed(text);
-        let reading = cost(|| resolve::read(&claimed).unwrap());
+        let reading = cost(|| classify::read(&claimed).unwrap());
         let name = claimed.event_type.as_str();
         let (of_delivery, of_reading) = written.get(name).copied().unwrap_or_default();
         comparison.allocations(&format!("a delivery of {name}"), delivery.count_total, of_delivery);
@@ -177,7 +178,7 @@ fn the_pure_parts_of_an_events_way_ask_for_no_more_memory_than_is_written_down()
             for snapshot in snapshots {
                 history.add(snapshot);
             }
-            assert!(matches!(history.head(), Answer::Head(_)));
+            assert!(matches!(history.head(), HeadResult::Head(_)));
         });
         merge += info.count_total;
         bytes[2] += info.bytes_total;
@@ -186,22 +187,20 @@ fn the_pure_parts_of_an_events_way_ask_for_no_more_memory_than_is_written_down()
 
     let graph = graph(&mirror(&events));
     let rows = projection::customer("cus_0", &graph, &RULES);
-    assert!(rows.contact.is_some() && rows.subscriptions.len() == 1, "there are rows to be computed");
+    assert!(rows.contact.is_some() && rows.subscriptions.len() == 1, "the projection computes rows");
     let project = cost(|| projection::customer("cus_0", &graph, &RULES));
     comparison.allocations("the rows of a customer", project.count_total, PROJECT);
     bytes[3] = project.bytes_total;
 
     for (what, (now, then)) in ["deliveries", "reading", "merging", "rows"].iter().zip(bytes.into_iter().zip(BYTES)) {
         if now > then + then * HEADROOM / 100 {
-            comparison
-                .wrong
-                .push(format!("{what} of a customer: {then} bytes are written down, and it asks for {now}"));
+            comparison.wrong.push(format!("{what} of a customer: limit {then} bytes, measured {now}"));
         }
     }
     let Comparison { wrong, lines } = comparison;
     assert!(
         wrong.is_empty(),
-        "{}\nIf that is meant, EVENTS, MERGE, PROJECT and BYTES are:\n{}{merge}, {}, {bytes:?}",
+        "{}\nIf this change is intended, set EVENTS, MERGE, PROJECT and BYTES to:\n{}{merge}, {}, {bytes:?}",
         wrong.join("\n"),
         lines.concat(),
         project.count_total

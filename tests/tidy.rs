@@ -1,6 +1,6 @@
-//! The conventions of this repository, as tests: what a reviewer would otherwise have to see every time.
+//! The conventions of this repository as tests, so that reviewers need not check them each time.
 
-#![expect(clippy::unwrap_used, reason = "a file that cannot be read fails the test, as it should")]
+#![expect(clippy::unwrap_used, reason = "a file that cannot be read must fail the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,12 +28,12 @@ impl File {
         self.text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n")
     }
 
-    /// The first folder below `src/`, or the name of a file that stands there.
+    /// The first folder below `src/`, or the name of a file directly in `src/`.
     fn room(&self) -> &str {
         self.path.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default()
     }
 
-    /// Unit tests in a file of their own.
+    /// Whether the file contains only unit tests.
     fn is_test(&self) -> bool {
         self.path.ends_with("tests.rs")
     }
@@ -73,11 +73,11 @@ fn no_file_hides_a_second_idea() {
     }
 }
 
-/// What pure code must not touch: it takes the time, the settings and the dice as arguments.
+/// Names that pure code must not use: time, settings and random numbers are arguments.
 const IMPURE: [&str; 10] =
     ["async ", ".await", "sqlx", "tokio", "hyper", "std::env", "clock::", "SystemTime", "Instant::", "fastrand"];
 
-/// These are pure and must say so; any other file that says PURE is held to it too.
+/// These files are pure and must have `PURE.` in their header; every other file with `PURE.` is checked too.
 const PURE: [&str; 12] = [
     "src/domain/",
     "src/stripe/",
@@ -96,20 +96,20 @@ const PURE: [&str; 12] = [
 #[test]
 fn pure_files_are_pure() {
     for place in PURE {
-        assert!(files("src", "rs").iter().any(|file| file.path.starts_with(place)), "{place} is gone");
+        assert!(files("src", "rs").iter().any(|file| file.path.starts_with(place)), "{place} does not exist");
     }
     for file in files("src", "rs").into_iter().filter(|file| !file.is_test()) {
         let must_be = PURE.iter().any(|place| file.path.starts_with(place));
         if must_be || file.header().contains("PURE.") {
             let code = file.code();
             for token in IMPURE {
-                assert!(!code.contains(token), "{} is pure and uses {token:?}", file.path);
+                assert!(!code.contains(token), "{} is pure but uses {token:?}", file.path);
             }
         }
     }
 }
 
-/// Data flows one way: the rooms in their order, and which of those before it a room uses.
+/// Data flows one way: the modules in order, and the earlier modules that each one uses.
 const ROOMS: [(&str, &[&str]); 32] = [
     ("clock", &[]),
     ("retry", &[]),
@@ -222,7 +222,7 @@ fn rooms_use_only_what_comes_before_them() {
             assert!(ROOMS[..place].iter().any(|(before, _)| before == used), "{used} does not come before {room}");
         }
     }
-    // tests may look across: the facts are held against the projection that reads them
+    // unit tests may use other modules: the facts are compared with the projection that reads them
     for file in files("src", "rs").iter().filter(|file| file.room() != "main" && !file.is_test()) {
         let room = ROOMS.iter().find(|(room, _)| *room == file.room());
         let (room, uses) = room.unwrap_or_else(|| panic!("{} stands in no known room", file.path));
@@ -233,7 +233,7 @@ fn rooms_use_only_what_comes_before_them() {
     }
 }
 
-/// Where SQL may stand.
+/// Files that may contain SQL.
 const SQL: [&str; 12] = [
     "src/backfill/",
     "src/database/",
@@ -255,7 +255,7 @@ fn sql_stands_in_its_rooms_and_begins_with_its_name() {
     for file in files("src", "rs") {
         let code = &file.text;
         for (at, _) in code.match_indices("sqlx::query") {
-            assert!(SQL.iter().any(|place| file.path.starts_with(place)), "{} speaks SQL", file.path);
+            assert!(SQL.iter().any(|place| file.path.starts_with(place)), "{} must not contain SQL", file.path);
             let Some(rest) = code[at..].split_once('(') else { continue };
             let Some(quote) = rest.1.find('"').filter(|quote| *quote < 80) else { continue };
             let text = rest.1[quote + 1..].trim_start_matches(['\n', ' ']);
@@ -266,10 +266,10 @@ fn sql_stands_in_its_rooms_and_begins_with_its_name() {
             assert!(twin.is_none(), "{name} is a query of {} and of {}", file.path, twin.unwrap_or_default());
         }
     }
-    assert!(names.len() > 20, "only {} queries were found: this check has lost its way", names.len());
+    assert!(names.len() > 20, "only {} queries were found: this check is broken", names.len());
 }
 
-/// Only there a connection is opened: every other one would lack the session settings, the check and the bounds.
+/// The only files that open connections: others would be without the session settings, the check and the limits.
 const CONNECTS: [&str; 2] = ["src/database/", "src/embedded/"];
 
 #[test]
@@ -283,7 +283,7 @@ fn connections_are_opened_in_one_place() {
     }
 }
 
-/// Where a query takes a name instead of a text, the text is a constant or made by a macro: those are held to it too.
+/// If a query takes a name instead of a text, the text is a constant or comes from a macro: this test checks those.
 #[test]
 fn sql_that_stands_elsewhere_than_in_its_query_begins_with_its_name() {
     let mut found = 0;
@@ -299,7 +299,7 @@ fn sql_that_stands_elsewhere_than_in_its_query_begins_with_its_name() {
             }
         }
     }
-    assert!(found >= 3, "only {found} were found: this check has lost its way");
+    assert!(found >= 3, "only {found} were found: this check is broken");
 }
 
 /// A shipped migration is never edited: databases remember its checksum. A new one adds its line here by
@@ -311,7 +311,11 @@ fn no_migration_is_edited_after_it_was_shipped() {
         .iter()
         .map(|file| format!("{}  {}", hex::encode(Sha256::digest(&file.text)), file.path))
         .collect();
-    assert_eq!(sums.lines().collect::<Vec<_>>(), found, "edited, or migrations/SHA256SUMS lacks a new one");
+    assert_eq!(
+        sums.lines().collect::<Vec<_>>(),
+        found,
+        "a migration was edited, or a new one is missing in migrations/SHA256SUMS"
+    );
 }
 
 #[test]
@@ -330,11 +334,11 @@ fn every_line_of_the_threat_model_names_a_test_that_exists() {
     let page = fs::read_to_string(Path::new(ROOT).join("docs/security.md")).unwrap();
     let code: String = files("src", "rs").iter().chain(&files("tests", "rs")).map(|file| file.text.as_str()).collect();
     let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("| can")).collect();
-    assert!(lines.len() > 10, "only {} lines were found: this check has lost its way", lines.len());
+    assert!(lines.len() > 10, "only {} lines were found: this check is broken", lines.len());
     for line in lines {
         for test in line.trim_end_matches(" |").rsplit("| ").next().unwrap_or_default().split(", ") {
             let test = test.trim_matches('`');
-            assert!(test == "–" || code.contains(&format!("fn {test}()")), "{test} is no test: {line}");
+            assert!(test == "–" || code.contains(&format!("fn {test}()")), "the test {test} does not exist: {line}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The barest SQL that does the same final writes: for each 500 events the rows of the mirror that they are about, the
-//! product rows and change records that they led to, and the events' own rows in the queue, on one connection.
+//! The minimum SQL with the same final writes, on one connection: for each 500 events their mirror rows, the resulting
+//! product rows and change records, and the events' own rows in the queue.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use super::support::run;
 /// Events in one transaction.
 const BATCH: i64 = 500;
 
-/// Copies what the worker left into tables of the same shape and indexes, and measures how long it takes to write it
-/// again. The queue's rows are put back to pending before, so that the same update is made.
+/// Copies the rows that the worker wrote to tables with the same columns and indexes, and measures how long writing
+/// them again takes. The queue's rows are set to pending first, so that the update is the same.
 pub(crate) async fn writes(conn: &mut PgConnection, events: i64) -> Duration {
     prepare(conn).await;
     // as in the worker's sessions
@@ -29,7 +29,7 @@ pub(crate) async fn writes(conn: &mut PgConnection, events: i64) -> Duration {
     began.elapsed()
 }
 
-/// The statements of one batch. What a row is made of comes out of the sources by their place, which the cache holds.
+/// The statements of one batch. The content of the rows is read from the source tables by position; these are cached.
 const STATEMENTS: &[&str] = &[
     "INSERT INTO bare.stripe_objects SELECT (s.row).* FROM bare.source_objects AS s WHERE s.place >= $1 AND s.place < $2
      ON CONFLICT (account, object_type, object_id) DO UPDATE SET version = excluded.version, content = excluded.content,
@@ -76,7 +76,7 @@ async fn prepare(conn: &mut PgConnection) {
     )
     .await;
     for table in ["objects", "contacts", "subscriptions"] {
-        // of one object only the last of a batch is written, as the worker does
+        // only the last row of an object in a batch is written, as the worker does
         run(
             conn,
             format!(

@@ -1,4 +1,4 @@
-//! Another user of the database, who looks one row up by its key, again and again.
+//! Another user of the database, which repeatedly looks up one row by its key.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use billing_sync::embedded::Cluster;
 use sqlx::ConnectOptions;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Asks until it is dropped.
+/// Runs queries until it is dropped.
 pub(crate) struct Bystander {
     times: Arc<Mutex<Vec<Duration>>>,
     _asking: AbortOnDropHandle<()>,
 }
 
 impl Bystander {
-    /// Asks for the subscription of one of so many customers, 50 times a second.
+    /// Queries the subscription of one of `customers` customers, 50 times a second.
     pub(crate) async fn start(cluster: &Cluster, customers: u32) -> Self {
         let mut conn = cluster.connect_options().connect().await.unwrap();
         let times = Arc::new(Mutex::new(Vec::new()));
@@ -34,7 +34,7 @@ impl Bystander {
         Self { times, _asking: AbortOnDropHandle::new(asking) }
     }
 
-    /// How often it asked, and the median of what that took.
+    /// The number of queries and their median duration.
     pub(crate) fn asked(&self) -> (usize, Duration) {
         let mut times = self.times.lock().unwrap().clone();
         times.sort_unstable();

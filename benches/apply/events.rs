@@ -3,15 +3,15 @@
 #[path = "../../tests/support/month.rs"]
 mod month;
 
-use billing_sync::outbox::enqueue::{Incoming, Origin, store};
+use billing_sync::outbox::enqueue::{EventSource, Incoming, store};
 use billing_sync::stripe::envelope;
 use sqlx::PgConnection;
 
 /// Rows in one statement.
 const CHUNK: usize = 500;
 
-/// Stores the events of `customers`, beginning with number `first`, as the receiver does, in the order in which they are
-/// delivered. Returns their bytes.
+/// Stores the events of `customers`, beginning with number `first`, as the receiver does, in order of delivery. Returns
+/// their bytes.
 pub(crate) async fn fill(conn: &mut PgConnection, first: u32, customers: u32) -> u64 {
     let mut texts = month::events(first, customers).peekable();
     let mut bytes = 0;
@@ -20,7 +20,7 @@ pub(crate) async fn fill(conn: &mut PgConnection, first: u32, customers: u32) ->
             .map(|text| Incoming { envelope: envelope::read(text.as_bytes()).unwrap(), payload: text.into() })
             .collect();
         bytes += events.iter().map(|event| event.payload.len() as u64).sum::<u64>();
-        assert_eq!(store(conn, &events, Origin::Webhook).await.unwrap().len(), events.len());
+        assert_eq!(store(conn, &events, EventSource::Webhook).await.unwrap().len(), events.len());
     }
     bytes
 }

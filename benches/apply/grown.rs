@@ -1,4 +1,4 @@
-//! An installation that has been at work for long: many customers, and the events that made them, in the archive.
+//! An installation that has been running for a long time: many customers, and their events in the archive.
 
 use billing_sync::embedded::Cluster;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::support::run;
 use super::{Args, events, worker};
 
-/// Customers that are made by events; the rest are copies of their rows.
+/// Customers created by events; the rest are copies of their rows.
 const MADE: u32 = 5_000;
 
 /// Their first number: the copies differ in the digits before the last four.
@@ -26,7 +26,7 @@ const TABLES: [&str; 10] = [
     "workspaces",
 ];
 
-/// Lets a worker make some customers, and copies all that came of them under other ids.
+/// Lets a worker create some customers, and copies all their rows under other ids.
 pub(crate) async fn grow(cluster: &Cluster, conn: &mut PgConnection, args: &Args) {
     events::fill(conn, FIRST, MADE).await;
     super::apply(cluster, conn, vec![worker(cluster, args, 2)], 10 * MADE).await;
@@ -39,7 +39,7 @@ pub(crate) async fn grow(cluster: &Cluster, conn: &mut PgConnection, args: &Args
     run(conn, "VACUUM ANALYZE").await;
 }
 
-/// Copies the rows that a worker made; `{number}` stands for that of the copy.
+/// Statement that copies the rows that a worker created; `{number}` is the number of the copy.
 async fn statement(conn: &mut PgConnection, table: &str) -> String {
     let columns: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(
         "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute AS a

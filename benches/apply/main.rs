@@ -1,10 +1,10 @@
-//! What applying costs: a queue of realistic events, worked off by the real binary, beside bare SQL that does the same final
-//! writes, on the same PostgreSQL right afterwards.
+//! Cost of applying events: the real binary processes a queue of realistic events, compared with minimum SQL that does
+//! the same final writes on the same PostgreSQL right afterwards.
 //!
-//! `make bench BENCH=apply`. Machines differ and so do hours, so nothing is asserted: the ratio is what counts. A private
-//! PostgreSQL with its default settings, fsync on, is made and thrown away.
+//! `make bench BENCH=apply`. Nothing is asserted, because results depend on the machine and the time: the ratio
+//! matters. Uses a temporary private PostgreSQL with default settings and fsync on.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark panics with the reason, and prints")]
 
 mod bare;
 mod bystander;
@@ -26,36 +26,36 @@ use self::bystander::Bystander;
 use self::support::report::{Aim, Report};
 use self::support::run;
 
-/// Measures how fast a full queue is worked off.
+/// Measures how fast a full queue is processed.
 #[derive(Parser)]
 struct Args {
     /// Customers, each with ten events.
     #[arg(long, default_value_t = 5_000)]
     customers: u32,
-    /// Only these scenes; `one` is always played, because the others are compared with it.
+    /// Run only these scenes; `one` always runs, because the others are compared with it.
     #[arg(long)]
     only: Vec<Scene>,
-    /// Customers that are there already in the scene `grown`, each with ten events in the archive.
+    /// Existing customers in the scene `grown`, each with ten events in the archive.
     #[arg(long, default_value_t = 50_000)]
     grown: u32,
-    /// Events that were applied since the snapshot was taken, in the scene `snapshot`: as many as in some minutes.
+    /// Events applied since the snapshot was taken, in the scene `snapshot`: as many as in a few minutes.
     #[arg(long, default_value_t = 1_000_000)]
     since: u32,
     /// `BILLING_SYNC_BATCH_SIZE`, if not the default.
     #[arg(long)]
     batch: Option<u32>,
-    /// Settings of PostgreSQL to add, each as `name=value`.
+    /// Additional PostgreSQL settings, each as `name=value`.
     #[arg(long)]
     set: Vec<String>,
-    /// Says how long each statement took (needs `--set shared_preload_libraries=pg_stat_statements`).
+    /// Print the duration of each statement (needs `--set shared_preload_libraries=pg_stat_statements`).
     #[arg(long)]
     statements: bool,
-    /// Given by `cargo bench`.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Under what circumstances the queue is worked off.
+/// Conditions under which the queue is processed.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Scene {
     /// One process with one worker.
@@ -64,13 +64,13 @@ enum Scene {
     Workers,
     /// Two processes with one worker each.
     Processes,
-    /// Another session holds a snapshot, since which many events were applied: their old rows cannot be removed.
+    /// Another session holds a snapshot. Many events were applied since, and their old rows cannot be removed.
     Snapshot,
-    /// Customers and archived events are there already.
+    /// Customers and archived events exist already.
     Grown,
 }
 
-/// What working off the queue took.
+/// Measurements of processing the queue.
 struct Applied {
     events: f64,
     took: Duration,
@@ -84,7 +84,7 @@ struct Applied {
     commits: f64,
     /// Dead rows of the queue at the end.
     dead: f64,
-    /// Median of a query by key that goes on meanwhile.
+    /// Median duration of a query by key meanwhile.
     bystander: Duration,
 }
 
@@ -143,7 +143,7 @@ async fn main() {
     report.finish();
 }
 
-/// Plays one scene in a schema of its own, which the connection still sees.
+/// Runs one scene in a new schema. The connection can still read the schema afterwards.
 async fn play(cluster: &Cluster, args: &Args, scene: Scene) -> (Applied, PgConnection) {
     let mut conn = cluster.connect_options().connect().await.unwrap();
     run(&mut conn, "DROP SCHEMA IF EXISTS billing CASCADE; DROP SCHEMA IF EXISTS bare CASCADE").await;
@@ -178,7 +178,7 @@ async fn play(cluster: &Cluster, args: &Args, scene: Scene) -> (Applied, PgConne
     (applied, conn)
 }
 
-/// Events that came and were applied earlier, as far as the queue is concerned.
+/// Adds earlier, applied events to the queue.
 async fn apply_before(conn: &mut PgConnection, events: u32) {
     for first in (0..events).step_by(50_000) {
         run(
@@ -202,10 +202,10 @@ async fn apply(cluster: &Cluster, conn: &mut PgConnection, mut processes: Vec<Ch
     let (began, wal_before, commits_before) = (Instant::now(), wal(conn).await, commits(conn).await);
     let (postgres_before, mut worker_cpu) = (processor::of_postgres(cluster), 0.0);
     let bystander = Bystander::start(cluster, events / 10).await;
-    // each look is to cost next to nothing: a bitmap would be made of all that is pending
+    // keeps each check cheap: a bitmap scan would read all pending rows
     run(conn, "SET enable_bitmapscan = off").await;
-    let pending = "SELECT EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND NOT alone)
-        OR EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND alone)";
+    let pending = "SELECT EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND NOT isolated)
+        OR EXISTS (SELECT FROM billing.outbox WHERE state = 'pending' AND isolated)";
     let mut looks = 0.0;
     while sqlx::query_scalar(pending).fetch_one(&mut *conn).await.unwrap() {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -221,11 +221,11 @@ async fn apply(cluster: &Cluster, conn: &mut PgConnection, mut processes: Vec<Ch
     }
     let (asked, median) = bystander.asked();
     drop(bystander);
-    // sessions report what they counted with some delay
+    // sessions report their statistics with some delay
     tokio::time::sleep(Duration::from_secs(1)).await;
     let not_ours = looks + u32::try_from(asked).map_or(0.0, f64::from);
     let commits = commits(conn).await - commits_before - not_ours;
-    // from one tenth of the events done to the next, but for the first, which begins with the process
+    // the time from one tenth of the done events to the next, except the first, which includes the process start
     let tenths: Vec<f64> = sqlx::query_scalar(
         "SELECT ($1 / 10) / extract(epoch FROM t - lag(t) OVER (ORDER BY t))::float8
         FROM unnest((SELECT percentile_disc(ARRAY[0, .1, .2, .3, .4, .5, .6, .7, .8, .9, 1])
@@ -251,7 +251,7 @@ async fn apply(cluster: &Cluster, conn: &mut PgConnection, mut processes: Vec<Ch
         bystander: median,
     }
 }
-/// The statements by the time that they took.
+/// Prints the statements by total duration.
 async fn print_statements(conn: &mut PgConnection, events: u32) {
     let query =
         "SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), left(regexp_replace(query, '\\s+', ' ', 'g'), 50)),

@@ -1,20 +1,20 @@
-//! Processor time, in seconds, as the kernel counts it in hundredths.
+//! Processor time in seconds; the kernel counts hundredths.
 
 use std::fs;
 
 use billing_sync::embedded::Cluster;
 
-/// What a process has used; `None` where it has ended.
+/// Processor time of a process; `None` if it has ended.
 pub(crate) fn of_process(pid: u32) -> Option<f64> {
     Some(seconds(&stat(pid)?[11..13]))
 }
 
-/// What PostgreSQL has used, its sessions that have ended included.
+/// Processor time of PostgreSQL, including ended sessions.
 pub(crate) fn of_postgres(cluster: &Cluster) -> f64 {
     let postmaster = cluster.pid();
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let children = processes.filter_map(stat).filter(|fields| fields[1] == u64::from(postmaster));
-    // of the postmaster also what its children used that it has waited for
+    // for the postmaster also the time of its ended children
     seconds(&stat(postmaster).unwrap()[11..15]) + children.map(|fields| seconds(&fields[11..13])).sum::<f64>()
 }
 

@@ -1,5 +1,5 @@
-//! The barest SQL that writes the same: the rows that a backfill has left, upserted a hundred at a time into tables of the
-//! same shape with the same indexes, by as many connections.
+//! The minimum SQL with the same writes: upserts the rows of a backfill, a hundred at a time, into tables with the same
+//! columns and indexes, over the same number of connections.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::support::run;
 
-/// Rows in one statement, as many as there are objects on a page.
+/// Rows in one statement: as many as objects on a page.
 const PAGE: usize = 100;
 
 /// The tables that a backfill writes, each with its key.
@@ -25,24 +25,24 @@ const TABLES: [(&str, &str); 8] = [
     ("row_changes", "id"),
 ];
 
-/// What the bare writing came to.
+/// Result of the minimum writes.
 pub(crate) struct Bare {
     pub(crate) took: Duration,
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
 }
 
-/// The places of rows, and what they contain.
+/// The positions of rows, and their contents.
 type Contents = (Vec<i64>, Vec<Option<Vec<u8>>>);
 
-/// A statement, and a page of rows: as JSON, and of the mirror the contents beside it, as we send them.
+/// A statement and a page of rows as JSON. The contents of mirror rows are separate, as we send them.
 struct Page {
     statement: Arc<str>,
     rows: String,
     contents: Option<Contents>,
 }
 
-/// Loads what is there, and measures how long it takes to write it again.
+/// Loads the existing rows, and measures how long writing them again takes.
 pub(crate) async fn upserts(conn: &mut PgConnection, options: &PgConnectOptions, connections: u32) -> Bare {
     run(conn, "DROP SCHEMA IF EXISTS bare CASCADE; CREATE SCHEMA bare").await;
     let mut bare = Bare { took: Duration::ZERO, rows: 0, bytes: 0 };
@@ -52,7 +52,7 @@ pub(crate) async fn upserts(conn: &mut PgConnection, options: &PgConnectOptions,
         pages.extend(load(conn, table, key, &mut bare).await);
     }
     run(conn, "CHECKPOINT").await;
-    // what belongs together was written at about the same time
+    // related rows were written at about the same time
     let pages = Arc::new(std::sync::Mutex::new(pages));
     let mut writers = JoinSet::new();
     let began = Instant::now();

@@ -1,10 +1,10 @@
-//! What a backfill costs: its writing beside bare upserts of the same rows, its memory at two sizes, and how much of the
-//! request budget it uses. The real binary, against a Stripe that makes up its objects as they are asked for.
+//! Cost of a backfill: its writes compared with minimum upserts of the same rows, its memory at two sizes, and its use
+//! of the request budget. Runs the real binary against a fake Stripe that generates its objects on request.
 //!
-//! `make bench`. Machines differ and so do hours, so nothing is asserted: the ratios are what counts. A private PostgreSQL
-//! with its default settings, fsync on, is made and thrown away.
+//! `make bench`. Nothing is asserted, because results depend on the machine and the time: the ratios matter. Uses a
+//! temporary private PostgreSQL with default settings and fsync on.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot run says why, and prints")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark panics with the reason, and prints")]
 
 mod bare;
 #[path = "../support/memory.rs"]
@@ -29,27 +29,27 @@ use self::support::run;
 /// Measures a backfill.
 #[derive(Parser)]
 struct Args {
-    /// Customers, each with a subscription, an invoice, and its payment and charge.
+    /// Customers, each with a subscription, an invoice, a payment and a charge.
     #[arg(long, default_value_t = 10_000)]
     customers: u32,
-    /// Customers with a subscription only, for the memory of a big account.
+    /// Customers with a subscription only, to measure the memory for a big account.
     #[arg(long, default_value_t = 1_000_000)]
     many: u32,
-    /// Requests a second, to see how much of them is used.
+    /// Requests a second, to measure the used share.
     #[arg(long, default_value_t = 50)]
     rate: u32,
-    /// Pages at a time, and connections of the bare writing.
+    /// Concurrent pages, and connections of the minimum writes.
     #[arg(long, default_value_t = 8)]
     concurrency: u32,
-    /// Given by `cargo bench`.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What one run of the binary came to.
+/// Result of one run of the binary.
 struct Ran {
     took: Duration,
-    /// Most resident memory, in MB.
+    /// Peak resident memory, in MB.
     resident: f64,
     report: serde_json::Value,
 }
@@ -67,7 +67,7 @@ async fn main() {
     report.finish();
 }
 
-/// An empty schema again.
+/// Recreates an empty schema.
 async fn begin_anew(cluster: &Cluster) -> PgConnection {
     let mut conn = cluster.connect_options().connect().await.unwrap();
     run(&mut conn, "DROP SCHEMA IF EXISTS billing CASCADE").await;
@@ -125,12 +125,12 @@ async fn writing(cluster: &Cluster, args: &Args, report: &mut Report) {
     println!("{} customers: {objects} objects on {pages} pages; bare: {} rows", args.customers, bare.rows);
     let bare_took = bare.took.as_secs_f64();
     report.ratio("backfill, pages", listing, "s", ("bare upserts of the same rows", bare_took), Aim::AtMost(2.5));
-    report.figure("of it reading the pages alone", reading.as_secs_f64(), "s", None);
+    report.figure("of it reading the pages only", reading.as_secs_f64(), "s", None);
     report.figure("the whole run, with the rows computed again", ours.took.as_secs_f64(), "s", None);
-    report.figure("its most resident memory", ours.resident, "MB", Aim::AtMost(64.0));
+    report.figure("its peak resident memory", ours.resident, "MB", Aim::AtMost(64.0));
 }
 
-/// A request takes 30 ms, and a page has ten objects, so that asking and not writing is what takes time.
+/// A request takes 30 ms and a page has ten objects, so that requests and not writes take the time.
 async fn budget(cluster: &Cluster, args: &Args, report: &mut Report) {
     let stripe = Stripe::open(Shop { customers: 1500, with_past: true, page: 10 }).await;
     stripe.answer_after(Duration::from_millis(30));
@@ -155,7 +155,7 @@ async fn memory(cluster: &Cluster, args: &Args, report: &mut Report) {
         let ran = backfill(cluster, &stripe, args.concurrency, 10_000).await;
         let rate = ran.report["objects"].as_f64().unwrap() / ran.took.as_secs_f64();
         println!("{customers} customers with a subscription each: {rate:.0} objects a second");
-        let what = format!("most resident memory, {customers} customers");
+        let what = format!("peak resident memory, {customers} customers");
         report.figure(what, ran.resident, "MB", Aim::AtMost(64.0));
     }
 }

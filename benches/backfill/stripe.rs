@@ -1,4 +1,4 @@
-//! A Stripe that holds nothing: object number `n` is made up when a page with it is asked for.
+//! A fake Stripe that stores nothing: it generates object number `n` when a page with that object is requested.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,23 +16,23 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// When the first customer was created; an hour lies between two.
+/// Creation time of the first customer; each further one is an hour later.
 const OPENED: i64 = 1_500_000_000;
 
-/// What there is.
+/// The objects that exist.
 #[derive(Clone, Copy)]
 pub(crate) struct Shop {
     pub(crate) customers: u32,
-    /// With an invoice and its payment for each subscription.
+    /// Whether each subscription has an invoice and its payment.
     pub(crate) with_past: bool,
     /// Objects on a page.
     pub(crate) page: usize,
 }
 
-/// What is asked for, and when.
+/// The objects and the requests so far.
 struct State {
     shop: Shop,
-    /// The JSON of one object of each kind, of customer `{n}`.
+    /// The JSON of one object of each kind, for customer `{n}`.
     customer: String,
     subscription: String,
     invoice: String,
@@ -41,7 +41,7 @@ struct State {
     delay: Mutex<Duration>,
 }
 
-/// The server, and what it was asked.
+/// The server and its requests.
 pub(crate) struct Stripe {
     addr: SocketAddr,
     state: Arc<State>,
@@ -78,8 +78,8 @@ impl Stripe {
         self.state.asked.lock().unwrap().len()
     }
 
-    /// The share of the budget that was used between the first fifth and the last fifth of all requests: the burst at
-    /// the beginning would make it look better, and the end, where single pages are left, worse.
+    /// The used share of the budget, without the first and last fifth of all requests: the burst at the start would
+    /// make it look better, and the single pages at the end worse.
     pub(crate) fn used_in_the_middle(&self, rate: u32) -> f64 {
         let asked = self.state.asked.lock().unwrap();
         let middle = &asked[asked.len() / 5..asked.len() * 4 / 5];
@@ -87,7 +87,7 @@ impl Stripe {
         f64::from(u32::try_from(middle.len() - 1).unwrap()) / took / f64::from(rate)
     }
 
-    /// How long it takes to read all pages, so many at a time, and to do nothing with them.
+    /// Time to read all pages, `concurrency` at a time, without processing them.
     pub(crate) async fn read_all(&self, concurrency: u32) -> Duration {
         let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         let lists = if self.state.shop.with_past { &LISTS[..] } else { &LISTS[..2] };
@@ -121,7 +121,7 @@ impl Stripe {
     }
 }
 
-/// Those that have as many objects as there are customers.
+/// The lists with one object per customer.
 const LISTS: [&str; 4] = ["customers", "subscriptions", "invoices", "invoice_payments"];
 
 impl State {
@@ -175,7 +175,7 @@ impl State {
         }
     }
 
-    /// The text of a page.
+    /// Builds a page.
     fn page(&self, list: &str, query: &str) -> String {
         let template = match list {
             "customers" => &self.customer,
@@ -207,7 +207,7 @@ impl State {
     }
 }
 
-/// The object that an event of the fixtures is about.
+/// The object of an event of the fixtures.
 fn object(event: &str) -> Value {
     let event: Value = serde_json::from_str(event).unwrap();
     event["data"]["object"].clone()

@@ -1,8 +1,8 @@
-//! The same events to Supabase's stripe-sync-engine and to billing-sync, by turns, each with a database of its own.
+//! Sends the same events to Supabase's stripe-sync-engine and to billing-sync, alternating, each with its own database.
 //!
-//! `make bench-peer`, which installs the peer into `target/peer`. The peer is a library: `server.mjs` is the smallest HTTP
-//! server around it. It answers when an event is written, we answer when an event is safe and apply it afterwards; so ours
-//! counts until everything is applied.
+//! `make bench-peer`, which installs the peer into `target/peer`. The peer is a library: `server.mjs` is a minimal HTTP
+//! server around it. The peer answers after writing an event; billing-sync answers after storing it and applies it
+//! afterwards. So billing-sync is measured until everything is applied.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a benchmark that cannot run says why, prints, and counts in floating point"
+    reason = "a benchmark panics with the reason, prints, and uses floating point"
 )]
 
 #[path = "../support/load.rs"]
@@ -41,7 +41,7 @@ use self::service::{SECRET, Service, free_address};
 use self::support::report::{Aim, Report};
 use self::support::run;
 
-/// Compares us with Supabase's stripe-sync-engine.
+/// Compares billing-sync with Supabase's stripe-sync-engine.
 #[derive(Parser)]
 struct Args {
     /// Customers, each with ten events.
@@ -50,27 +50,27 @@ struct Args {
     /// Connections of the load generator.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Runs of each, by turns.
+    /// Runs of each, alternating.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
-    /// Given by `cargo bench`.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// A run has as much time as it needs.
+/// A run has no time limit.
 const NO_LIMIT: Duration = Duration::MAX;
 
-/// A peer that is longer in starting ends the benchmark.
+/// Start timeout of the peer, after which the benchmark fails.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// What one run came to.
+/// Result of one run.
 struct Ran {
-    /// From the first delivery until everything is written.
+    /// Events a second, from the first delivery until everything is written.
     rate: f64,
-    /// Until everything is answered.
+    /// Events a second, until everything is answered.
     stored: f64,
-    /// 99 of 100 answers came in this many milliseconds.
+    /// 99th percentile of the answer time, in milliseconds.
     p99: f64,
     /// Resident memory afterwards, in MB.
     memory: f64,
@@ -92,7 +92,7 @@ async fn main() {
         ours.push(our_own(&cluster, &mut conn, &args).await);
     }
     println!(
-        "The peer runs as one process with its defaults. It made no request to Stripe: without one it does not look up objects \
+        "The peer runs as one process with its defaults. It made no request to Stripe: it does not read objects \
          that an event only names, nor complete long lists. Neither do we, without an API key.\n"
     );
     let mean = |runs: &[Ran], of: fn(&Ran) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
@@ -108,7 +108,7 @@ async fn main() {
     report.finish();
 }
 
-/// All roles, until nothing is pending.
+/// Runs billing-sync with all roles until nothing is pending.
 async fn our_own(cluster: &Cluster, conn: &mut PgConnection, args: &Args) -> Ran {
     run(conn, "DROP SCHEMA IF EXISTS billing CASCADE").await;
     migrations::run(conn).await.unwrap();
@@ -156,7 +156,7 @@ async fn count(conn: &mut PgConnection, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
 }
 
-/// The peer's process, killed when this value goes.
+/// The peer's process, killed when this value is dropped.
 struct Peer {
     child: Child,
     address: SocketAddr,
@@ -185,7 +185,7 @@ impl Peer {
         peer
     }
 
-    /// Whether it answers, and has not tried to call Stripe.
+    /// Whether the peer answers and has not tried to call Stripe.
     fn is_ready(&self) -> bool {
         get(self.address, "/").is_ok_and(|status| status == 200)
     }

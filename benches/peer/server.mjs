@@ -1,6 +1,6 @@
-// The smallest HTTP server around Supabase's stripe-sync-engine, which is a library: a POST is one call of `processWebhook`,
-// and GET says how often Stripe's API would have been called. Started by main.rs with the folder of node_modules as the
-// working directory.
+// A minimal HTTP server around Supabase's stripe-sync-engine, which is a library: a POST is one call of
+// `processWebhook`, and GET returns the number of attempted calls of Stripe's API. Started by main.rs with the folder of
+// node_modules as the working directory.
 import http from 'node:http'
 import https from 'node:https'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
@@ -8,7 +8,7 @@ import { createRequire, syncBuiltinESMExports } from 'node:module'
 const require = createRequire(`${process.cwd()}/`)
 const { StripeSync, runMigrations } = require('@supabase/stripe-sync-engine')
 
-// Stripe is never called: a request that would leave this machine fails, and is counted.
+// Stripe is never called: a request to another machine fails and is counted.
 let calls = 0
 https.request = () => {
   calls += 1

@@ -1,4 +1,5 @@
-//! The ceiling of the receiver: `pgbench` inserts the same payloads, one row a transaction, into a table with a primary key.
+//! The upper limit for the receiver: `pgbench` inserts the same payloads, one row per transaction, into a table with a
+//! primary key.
 
 use std::fs;
 use std::time::Duration;
@@ -10,15 +11,15 @@ use super::month;
 use super::pgbench::{self, Pgbench};
 use super::support::run;
 
-/// What a run of it came to.
+/// Result of a `pgbench` run.
 pub(crate) struct Ceiling {
     /// Rows a second.
     pub(crate) rate: f64,
-    /// Milliseconds, sorted, from the time at which each was due.
+    /// Sorted latencies in milliseconds, from the time at which each request was due.
     pub(crate) latencies: Vec<f64>,
 }
 
-/// The table, empty. What is stored is compressed as in our sessions.
+/// Creates the empty table, with the same compression as in our sessions.
 pub(crate) async fn prepare(conn: &mut PgConnection) {
     run(
         conn,
@@ -39,11 +40,11 @@ pub(crate) async fn prepare(conn: &mut PgConnection) {
     .await;
 }
 
-/// Inserts for `time`: with `rate`, so many a second at random times, without it as fast as possible.
+/// Inserts for `time`: `rate` rows a second at random times, or without `rate` as fast as possible.
 pub(crate) fn insert(pgbench: &Pgbench, url: &str, clients: usize, rate: Option<f64>, time: Duration) -> Ceiling {
     let mut options = vec![format!("--client={clients}"), format!("--time={}", time.as_secs()), "--log".to_owned()];
     options.extend(rate.map(|rate| format!("--rate={rate}")));
-    // each run and client counts for itself, so that no key comes twice
+    // each run and client has its own counter, so that no key is used twice
     options.extend([format!("--define=run={}", fastrand::u32(..)), "--define=n=0".to_owned()]);
     // one script for each kind of event, with its payload
     let mut scripts = Vec::new();

@@ -1,4 +1,4 @@
-//! From the delivery of an event until its rows are visible, at a rate that the service is offered whatever becomes of it.
+//! Delay from the delivery of an event until its rows are visible, at a fixed offered rate.
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,16 @@ use super::{Bench, MANY, month};
 /// Events a second.
 const RATE: f64 = 2000.0;
 
-/// Every so many events one is watched from outside.
+/// One in this many events is watched from another session.
 const WATCHED: usize = 100;
 
-/// Pause between two looks at a watched event.
+/// Polling interval for a watched event.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// How long after the last answer nothing may be pending any more.
+/// Time after the last answer after which nothing may be pending.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Time after which the process that had the load has nothing to do.
+/// Time after which the process is idle again.
 const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) async fn measure(bench: &mut Bench) {
@@ -57,7 +57,7 @@ pub(crate) async fn measure(bench: &mut Bench) {
     bench.report.ratio("p99 from stored to applied", p99, "ms", ("p99 of the answer", ack), Aim::AtMost(10.0));
     let outside = percentile(&seen, 0.99);
     let looks = ("p99 of the answer", ack);
-    bench.report.ratio("the same, of events seen from outside", outside, "ms", looks, Aim::AtMost(10.0));
+    bench.report.ratio("the same, seen from another session", outside, "ms", looks, Aim::AtMost(10.0));
     bench.report.figure("pending 1 s after the last answer", pending, "events", Aim::AtMost(0.0));
     tokio::time::sleep(SETTLED).await;
     bench.report.figure("resident memory, after this load", service.memory(), "MB", Aim::AtMost(64.0));
@@ -67,8 +67,8 @@ async fn number(bench: &mut Bench, query: &'static str) -> f64 {
     sqlx::query_scalar(query).fetch_one(&mut bench.conn).await.unwrap()
 }
 
-/// For each watched event, in milliseconds by the database's clock, how long after it was stored another session saw that it
-/// is applied: `finished_at` is written a moment before the commit. Sorted.
+/// For each watched event, the sorted times from storing it until another session saw it as applied, in milliseconds by
+/// the database's clock. `finished_at` is not used, because it is written a moment before the commit.
 async fn watch(pool: PgPool, events: Vec<(Duration, String)>, began: Instant) -> Vec<f64> {
     let mut looks = JoinSet::new();
     for (due, id) in events {

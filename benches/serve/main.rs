@@ -1,8 +1,9 @@
-//! What receiving costs, and how long an event takes from its delivery until it is visible: the real binary, with the load
-//! generator of `support/load.rs`, beside `pgbench` inserting the same payloads into one table of the same PostgreSQL.
+//! Cost of receiving events, and the delay from the delivery of an event until it is visible. Runs the real binary with
+//! the load generator of `support/load.rs`, compared with `pgbench` inserting the same payloads into one table of the
+//! same PostgreSQL.
 //!
-//! `make bench BENCH=serve`. Machines differ and so do hours, so nothing is asserted: the ratios are what counts. A private
-//! PostgreSQL with its default settings, fsync on, is made and thrown away.
+//! `make bench BENCH=serve`. Nothing is asserted, because results depend on the machine and the time: the ratios
+//! matter. Uses a temporary private PostgreSQL with default settings and fsync on.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +11,7 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a benchmark that cannot run says why, prints, and counts in floating point"
+    reason = "a benchmark panics with the reason, prints, and uses floating point"
 )]
 
 mod ceiling;
@@ -49,27 +50,27 @@ use self::support::run;
 /// Measures the receiver and the whole service.
 #[derive(Parser)]
 struct Args {
-    /// Seconds of each run; of the last one four times as long.
+    /// Seconds of each run; the last one takes four times as long.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Runs of ours and of pgbench, by turns.
+    /// Runs of billing-sync and of pgbench, alternating.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Measures one part only: process, ack, one, many, delay or size.
+    /// Measure one part only: process, ack, one, many, delay or size.
     #[arg(long)]
     only: Option<String>,
-    /// Given by `cargo bench`.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Customers whose events suffice for a run: ten events each.
+/// Number of customers, each with ten events: enough for a run.
 const CUSTOMERS: u32 = 30_000;
 
-/// Connections of the load generator where there are many.
+/// Connections of the load generator in runs with many connections.
 const MANY: usize = 64;
 
-/// What the parts of the benchmark share.
+/// State shared by the parts of the benchmark.
 struct Bench {
     cluster: Cluster,
     conn: PgConnection,
@@ -86,7 +87,7 @@ async fn main() {
     let conn = cluster.connect_options().connect().await.unwrap();
     let pgbench = Pgbench::find();
     if pgbench.is_none() {
-        println!("pgbench is not on the PATH: what is compared with it is not measured");
+        println!("pgbench is not in the PATH: comparisons with it are not measured");
     }
     let time = Duration::from_secs(args.seconds);
     let mut bench = Bench { cluster, conn, pgbench, time, rounds: args.rounds, report: Report::new("serve") };
@@ -115,14 +116,14 @@ async fn main() {
 }
 
 impl Bench {
-    /// An empty schema again.
+    /// Recreates an empty schema.
     async fn begin_anew(&mut self) {
         run(&mut self.conn, "DROP SCHEMA IF EXISTS billing CASCADE").await;
         migrations::run(&mut self.conn).await.unwrap();
         run(&mut self.conn, "CHECKPOINT").await;
     }
 
-    /// The load on a process that was just started, in these roles, with an empty schema.
+    /// Runs the load on a new process with these roles and an empty schema.
     async fn ours(&mut self, roles: Option<&str>, load: impl FnOnce(&load::Target, &Events) -> Outcome) -> Outcome {
         self.begin_anew().await;
         let events = Events::of(CUSTOMERS);
@@ -144,7 +145,7 @@ impl Bench {
         Some(ceiling::insert(pgbench, &self.cluster.url(), clients, rate, time))
     }
 
-    /// A figure beside its ceiling, or alone where there is none.
+    /// Reports a figure with its ceiling, or without one if there is none.
     fn beside(
         &mut self,
         what: &str,
@@ -170,7 +171,7 @@ impl Bench {
         let (rate, p99) = ceiling_of(&bare);
         let (insert, its_p99) = ("pgbench INSERT, 64 clients", "p99 of pgbench INSERT, 64 clients");
         self.beside(
-            "receiver alone, 64 connections",
+            "receiver only, 64 connections",
             mean_rate(&receiver),
             "events/s",
             (insert, rate),
@@ -190,7 +191,7 @@ impl Bench {
         }
         let (rate, p99) = ceiling_of(&bare);
         let insert = ("pgbench INSERT, 1 client", rate);
-        self.beside("receiver alone, 1 connection", mean_rate(&ours), "events/s", insert, Aim::AtLeast(0.7));
+        self.beside("receiver only, 1 connection", mean_rate(&ours), "events/s", insert, Aim::AtLeast(0.7));
         self.beside("its p99", mean_p99(&ours), "ms", ("p99 of pgbench INSERT, 1 client", p99), None);
     }
 
@@ -221,7 +222,7 @@ fn mean_p99(outcomes: &[Outcome]) -> f64 {
     mean(outcomes.iter().map(|outcome| outcome.percentile(0.99)))
 }
 
-/// Rate and p99 of the ceiling, where it was measured.
+/// Rate and p99 of the ceiling, if measured.
 fn ceiling_of(bare: &[Ceiling]) -> (Option<f64>, Option<f64>) {
     if bare.is_empty() {
         return (None, None);

@@ -1,15 +1,15 @@
-//! The open loop: events are due at times that the answers have no influence on.
+//! The open loop: answers do not influence the times at which events are due.
 //!
-//! A latency counts from the time at which its event was due. A loop that waits for an answer before it sends the next event
-//! would leave out those that should have been sent meanwhile, which is called coordinated omission.
+//! A latency is measured from the time at which its event was due. A loop that waits for an answer before sending the
+//! next event would omit the events that should have been sent meanwhile ("coordinated omission").
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::load::{Events, Outcome, Target, drive};
 
-/// Event `n` is due at `began + due[n]`, whatever became of those before it. A latency counts from that time: where all
-/// connections wait for answers, the request waits for one of them, and its waiting counts.
+/// Sends event `n` at `began + due[n]`, regardless of earlier events. A latency is measured from that time: if all
+/// connections are waiting for answers, the request waits for one of them, and this wait is included.
 pub(crate) fn open_loop(
     target: &Target,
     events: &Events,
@@ -24,8 +24,8 @@ pub(crate) fn open_loop(
     })
 }
 
-/// Times at which requests are due: `rate` a second on average, at random and independent of each other, as
-/// `pgbench --rate` makes them.
+/// Times at which requests are due: `rate` a second on average, random and independent of each other, as with `pgbench
+/// --rate`.
 pub(crate) fn schedule(rate: f64, time: Duration) -> Vec<Duration> {
     let mut dice = fastrand::Rng::with_seed(1);
     let mut at = 0.0;

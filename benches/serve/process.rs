@@ -1,4 +1,4 @@
-//! The process itself: its start, its memory while nothing happens, its binary.
+//! The process itself: its start time, its idle memory, its binary.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use super::Bench;
 use super::service::Service;
 use super::support::report::Aim;
 
-/// Starts whose median counts.
+/// Number of starts, of which the median is reported.
 const STARTS: usize = 9;
 
-/// Time after which a process that has nothing to do is idle.
+/// Time after which a process without load is idle.
 const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) async fn start(bench: &mut Bench) {
@@ -19,7 +19,7 @@ pub(crate) async fn start(bench: &mut Bench) {
     let mut starts: Vec<Duration> = (0..STARTS).map(|_| start_once(&url)).collect();
     starts.sort_unstable();
     let median = starts[STARTS / 2].as_secs_f64() * 1e3;
-    bench.report.figure("start, until /readyz says 200", median, "ms", Aim::AtMost(20.0));
+    bench.report.figure("start, until /readyz answers 200", median, "ms", Aim::AtMost(20.0));
     let service = Service::start(&url, None);
     tokio::time::sleep(SETTLED).await;
     bench.report.figure("resident memory, idle", service.memory(), "MB", Aim::AtMost(12.0));
@@ -40,7 +40,7 @@ fn start_once(url: &str) -> Duration {
     took
 }
 
-/// What of the release profile was changed for this build; `None` where it is as `Cargo.toml` has it.
+/// The settings of the release profile that were changed for this build; `None` if it is that of `Cargo.toml`.
 fn changed_profile() -> Option<String> {
     let settings = [
         ("CARGO_PROFILE_RELEASE_LTO", option_env!("CARGO_PROFILE_RELEASE_LTO")),

@@ -1,4 +1,4 @@
-//! What one received event writes: bytes of the write-ahead log, and bytes of the tables and their indexes.
+//! Bytes that one received event writes: to the write-ahead log, and to the tables and their indexes.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) async fn measure(bench: &mut Bench) {
     report.figure("its row in the queue", an_event(after.queue - before.queue), "bytes", None);
 }
 
-/// Bytes so far; of tables with their indexes.
+/// Bytes written so far; for tables including indexes.
 struct Written {
     log: f64,
     archive: f64,

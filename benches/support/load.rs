@@ -1,10 +1,10 @@
-//! The load generator: signed events over keep-alive connections of HTTP/1.1, each driven by a thread of its own.
+//! The load generator: signed events over HTTP/1.1 keep-alive connections, each with its own thread.
 //!
-//! In a closed loop each connection sends its next event as soon as the last one is answered. A benchmark can pace them
-//! otherwise.
+//! In a closed loop each connection sends its next event as soon as the last one is answered. A benchmark can use
+//! another pace.
 //!
-//! Threads that block cost less processor time than an event loop here, and they wake within 0.1 ms of the time at which a
-//! request is due. Generator and server share a machine, so both count.
+//! Blocking threads use less processor time than an event loop here, and wake within 0.1 ms of the time at which a
+//! request is due. Both matter, because generator and server share a machine.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,20 +12,20 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use billing_sync::clock;
+use billing_sync::base::clock;
 use billing_sync::config::secret::WebhookSecret;
 use billing_sync::receiver::signature::sign;
 
 use super::month;
 
-/// An answer that takes longer ends the benchmark.
+/// Timeout of an answer, after which the benchmark fails.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Events in the order of their delivery, made as they are taken.
+/// Events in order of delivery, generated on demand.
 pub(crate) struct Events(Mutex<Box<dyn Iterator<Item = (usize, String)> + Send>>);
 
 impl Events {
-    /// Those of so many customers, ten each.
+    /// The events of `customers` customers, ten each.
     pub(crate) fn of(customers: u32) -> Self {
         Self(Mutex::new(Box::new(month::events(0, customers).enumerate())))
     }
@@ -35,16 +35,16 @@ impl Events {
     }
 }
 
-/// Where requests go, and what signs them.
+/// Where requests go, and the secret that signs them.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) path: &'static str,
     pub(crate) secret: WebhookSecret,
 }
 
-/// What a run came to.
+/// Result of a run.
 pub(crate) struct Outcome {
-    /// Answered 200.
+    /// Number of 200 answers.
     pub(crate) accepted: usize,
     pub(crate) took: Duration,
     /// Sorted.
@@ -62,7 +62,7 @@ impl Outcome {
     }
 }
 
-/// The value at a rank of sorted values: exact, nothing is put into buckets.
+/// The exact percentile of sorted values, without buckets.
 pub(crate) fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
@@ -74,8 +74,8 @@ pub(crate) fn closed_loop(target: &Target, events: &Events, connections: usize, 
     drive(target, events, connections, began, |_| (began.elapsed() < time).then(Instant::now))
 }
 
-/// Sends events over connections. `wait` waits until the event is to be sent and says from when its latency counts; `None`
-/// ends the run.
+/// Sends events over connections. `wait` waits until the event is due and returns the start of its latency; `None` ends
+/// the run.
 pub(crate) fn drive(
     target: &Target,
     events: &Events,
@@ -86,7 +86,7 @@ pub(crate) fn drive(
     let run = || {
         let mut connection = Connection::open(target.address).unwrap();
         let (mut accepted, mut latencies) = (0, Vec::new());
-        // made before it is due: the time that this takes is the generator's
+        // created before it is due, so that the time for this is not measured
         while let Some((index, body)) = events.next() {
             let request = request(target, &body);
             let Some(since) = wait(index) else { break };
@@ -107,7 +107,7 @@ pub(crate) fn drive(
     Outcome { accepted, took, latencies }
 }
 
-/// Head and body in one piece, so that they are one write.
+/// Builds head and body in one buffer, so that they are one write.
 fn request(target: &Target, body: &str) -> Vec<u8> {
     let Target { address, path, secret } = target;
     let signature = sign(secret, clock::now().unix_timestamp(), body.as_bytes());
@@ -126,7 +126,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<u16> {
     Connection::open(address)?.exchange(request.as_bytes())
 }
 
-/// One connection; opened again where the server closed it after an answer.
+/// One connection, reopened if the server closes it after an answer.
 struct Connection {
     address: SocketAddr,
     stream: Option<TcpStream>,
@@ -170,14 +170,14 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// What is read of an answer.
+/// The parts of an answer that are used.
 struct Answer {
     status: u16,
     closes: bool,
 }
 
 impl Answer {
-    /// `None` until all of it is there.
+    /// Parses an answer; `None` until it is complete.
     fn whole(received: &[u8]) -> Option<Self> {
         let end = received.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
         let head = std::str::from_utf8(&received[..end]).unwrap().to_ascii_lowercase();

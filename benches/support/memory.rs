@@ -1,8 +1,8 @@
-//! The memory of a process, as the kernel counts it.
+//! The memory of a process, as reported by the kernel.
 
 use std::fs;
 
-/// In MB, what it holds now (`VmRSS`) or the most that it held at any time (`VmHWM`); `None` where it has ended.
+/// Current (`VmRSS`) or peak (`VmHWM`) resident memory in MB; `None` if the process has ended.
 pub(crate) fn megabytes(pid: u32, which: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'))?;

@@ -1,4 +1,4 @@
-//! What the benchmarks share: a private PostgreSQL with its default settings, fsync on, made and thrown away.
+//! Shared by the benchmarks: a temporary private PostgreSQL with default settings and fsync on.
 
 pub(crate) mod report;
 
@@ -10,10 +10,11 @@ use billing_sync::embedded::{Cluster, Options};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tempfile::TempDir;
 
-/// Starts it with these settings, each as `name=value`, and says which it is. It lives in the folder, which goes with it.
+/// Starts PostgreSQL with these settings, each as `name=value`, and prints its version. Its data is in the returned
+/// folder, which is removed when dropped.
 pub(crate) async fn cluster(settings: &[String]) -> (Cluster, TempDir) {
     let dir = tempfile::Builder::new().prefix("billing-sync-bench-").tempdir().unwrap();
-    // as root the server runs as another user, who has to pass
+    // as root the server runs as another user, which must be able to enter the folder
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let cluster = Cluster::start(&options(&dir, settings)).await.unwrap();
     println!("PostgreSQL {}, default settings {}\n", cluster.version(), settings.join(" "));
@@ -28,7 +29,7 @@ fn options(dir: &TempDir, settings: &[String]) -> Options {
     Options { data_dir: dir.path().join("data"), pg_bin: None, search_path, settings }
 }
 
-/// Runs statements, and says how long they took.
+/// Runs statements and returns their duration.
 pub(crate) async fn run(conn: &mut PgConnection, sql: impl Into<String>) -> Duration {
     let began = Instant::now();
     sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(conn).await.unwrap();

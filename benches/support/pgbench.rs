@@ -1,10 +1,10 @@
-//! Runs `pgbench`: PostgreSQL's own load generator, against which ours are compared.
+//! Runs `pgbench`, PostgreSQL's own load generator, for comparisons.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The program, where the `PATH` has it.
+/// The program found in the `PATH`.
 pub(crate) struct Pgbench {
     path: String,
 }
@@ -17,7 +17,7 @@ impl Pgbench {
         found.map(|file| Self { path: file.display().to_string() })
     }
 
-    /// Runs the scripts by turns, with prepared statements, and returns what it printed and a folder with its logs.
+    /// Runs the scripts in turn, with prepared statements, and returns the output and a folder with the logs.
     pub(crate) fn run(&self, url: &str, scripts: &[String], options: &[String]) -> (String, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(&self.path);
@@ -34,7 +34,7 @@ impl Pgbench {
     }
 }
 
-/// Transactions a second, out of what it printed.
+/// Parses the transactions a second from the output.
 pub(crate) fn rate(printed: &str) -> f64 {
     let rate = printed.lines().find_map(|line| line.strip_prefix("tps = ")).and_then(|line| line.split(' ').next());
     rate.unwrap_or_else(|| panic!("{printed}")).parse().unwrap()

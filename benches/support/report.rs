@@ -1,4 +1,4 @@
-//! What a benchmark found: a table on the terminal and the same as JSON in `target/bench/NAME.json`.
+//! The result of a benchmark: a table on the terminal, and the same as JSON in `target/bench/NAME.json`.
 
 use std::fmt;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// What a figure should come to. Nothing is asserted: machines differ, and so do hours.
+/// Target of a figure. Nothing is asserted, because results depend on the machine and the time.
 #[derive(Clone, Copy)]
 pub(crate) enum Aim {
     AtLeast(f64),
@@ -35,12 +35,12 @@ struct Row {
     what: String,
     figure: f64,
     unit: &'static str,
-    /// What the ceiling is, how much it came to in the same run, and figure / ceiling.
+    /// Name of the ceiling, its value in the same run, and figure / ceiling.
     ceiling: Option<(String, f64, f64)>,
     aim: Option<Aim>,
 }
 
-/// The rows so far.
+/// The report so far.
 pub(crate) struct Report {
     name: &'static str,
     rows: Vec<Row>,
@@ -51,7 +51,7 @@ impl Report {
         Self { name, rows: Vec::new() }
     }
 
-    /// A figure without a ceiling; the aim, if there is one, is for the figure itself.
+    /// Adds a figure without a ceiling; the aim, if any, is for the figure itself.
     pub(crate) fn figure(
         &mut self,
         what: impl Into<String>,
@@ -62,7 +62,7 @@ impl Report {
         self.add(Row { what: what.into(), figure, unit, ceiling: None, aim: aim.into() });
     }
 
-    /// A figure beside a ceiling of the same run in the same unit; the aim, if there is one, is for figure / ceiling.
+    /// Adds a figure with a ceiling of the same run in the same unit; the aim, if any, is for figure / ceiling.
     pub(crate) fn ratio(
         &mut self,
         what: impl Into<String>,
@@ -75,13 +75,13 @@ impl Report {
         self.add(Row { what: what.into(), figure, unit, ceiling, aim: aim.into() });
     }
 
-    /// Says it at once, because a benchmark takes long.
+    /// Prints the row at once, because a benchmark takes long.
     fn add(&mut self, row: Row) {
         println!("{}", line(&row));
         self.rows.push(row);
     }
 
-    /// Prints the table once more, whole, and writes the JSON.
+    /// Prints the whole table again, and writes the JSON.
     pub(crate) fn finish(self) {
         println!("\n{}", self.name);
         for row in &self.rows {
@@ -105,7 +105,7 @@ fn line(row: &Row) -> String {
     format!("  {:44} {figure:>20}  {beside:44} {}", row.what, aim.unwrap_or_default()).trim_end().to_owned()
 }
 
-/// What the aim is about.
+/// The value that the aim is for.
 fn judged(row: &Row) -> f64 {
     row.ceiling.as_ref().map_or(row.figure, |(_, _, ratio)| *ratio)
 }
@@ -120,7 +120,7 @@ fn as_json(row: &Row) -> Value {
         "ratio": ratio, "aim": aim, "reached": met})
 }
 
-/// Three or more digits that count.
+/// Formats with at least three significant digits.
 fn short(figure: f64) -> String {
     match figure.abs() {
         0.0 => "0".to_owned(),

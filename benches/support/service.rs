@@ -1,4 +1,4 @@
-//! The real binary, as a process of its own that is killed when its value goes.
+//! The real binary as a separate process, killed when its value is dropped.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -10,10 +10,10 @@ use billing_sync::config::secret::WebhookSecret;
 use super::load::{Target, get};
 use super::memory;
 
-/// What signs the events.
+/// Webhook secret that signs the events.
 pub(crate) const SECRET: &str = "whsec_bench";
 
-/// A process that is longer in starting ends the benchmark.
+/// Start timeout, after which the benchmark fails.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// `billing-sync serve`.
@@ -23,7 +23,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts it with the default settings, in these roles or in all, and waits until it is ready.
+    /// Starts the service with default settings and these roles (default: all), and waits until it is ready.
     pub(crate) fn start(url: &str, roles: Option<&str>) -> Self {
         let (webhooks, ops) = (free_address(), free_address());
         let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
@@ -49,12 +49,12 @@ impl Service {
         Self { child, webhooks }
     }
 
-    /// Where its events go.
+    /// Target for events to this service.
     pub(crate) fn target(&self) -> Target {
         Target { address: self.webhooks, path: "/webhooks/stripe", secret: WebhookSecret::new(SECRET).unwrap() }
     }
 
-    /// Its resident memory, in MB.
+    /// Resident memory in MB.
     pub(crate) fn memory(&self) -> f64 {
         memory::megabytes(self.child.id(), "VmRSS").unwrap()
     }
@@ -67,8 +67,8 @@ impl Drop for Service {
     }
 }
 
-/// An address whose port was free a moment ago. It lies below the ports that the system gives to clients: one of those
-/// could connect to itself while the process has not bound it yet.
+/// An address whose port was free a moment ago. It is below the system's ephemeral ports, because a client with such a
+/// port could connect to itself before the process has bound it.
 pub(crate) fn free_address() -> SocketAddr {
     loop {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(20_000..32_000)));

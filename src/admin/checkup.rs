@@ -20,7 +20,8 @@ pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error>
     .await
 }
 
-/// Settings of the server that are off, and without which a crash of its machine may lose or damage what it has committed.
+/// Settings of the server that are off, and without which a crash of its machine may lose or damage what it has
+/// committed.
 ///
 /// # Errors
 /// Whatever the database says.

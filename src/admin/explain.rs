@@ -1,4 +1,5 @@
-//! How a row came to be: every event and read that touched an object or what stands around it, and every change of its row.
+//! How a row came to be: every event and read that touched an object or what stands around it, and every change of its
+//! row.
 //!
 //! Reads only, by indexes: what an object is named by and names is in the mirror. Called by `explain`.
 
@@ -26,7 +27,7 @@ pub enum What {
     Event {
         /// Its id.
         event_id: String,
-        /// Connected account, empty for the account itself.
+        /// Connected account; empty for the key's own account.
         account: String,
         /// The customer that the object names.
         customer_id: Option<String>,

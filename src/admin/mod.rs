@@ -1,4 +1,5 @@
-//! For the operator's commands: the database's health and its orphans for `doctor`, statements of limits for `explain workspace`, payloads without secrets for `outbox show`.
+//! For the operator's commands: the database's health and its orphans for `doctor`, statements of limits for `explain
+//! workspace`, payloads without secrets for `outbox show`.
 
 pub mod checkup;
 pub mod explain;

@@ -1,7 +1,8 @@
-//! Orphans, one after the other, for `doctor --orphans`. Reads only; what an orphan is stands in the view `billing.orphans`.
+//! Orphans, one after the other, for `doctor --orphans`. Reads only; what an orphan is stands in the view
+//! `billing.orphans`.
 //!
-//! There may be as many as there are customers, so they come by a cursor: a list of one moment, of which nobody holds more
-//! than a page.
+//! There may be as many as there are customers, so they come by a cursor: a list of one moment, of which nobody holds
+//! more than a page.
 
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -12,7 +13,7 @@ use sqlx::{PgConnection, Row};
 pub struct Orphan {
     /// Who lacks what: a word of [`crate::domain::orphan::Kind`].
     pub kind: String,
-    /// Connected account, empty for the account itself.
+    /// Connected account; empty for the key's own account.
     pub account: String,
     /// The customer.
     pub stripe_customer_id: String,

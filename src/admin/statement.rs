@@ -1,4 +1,5 @@
-//! The statement of a workspace's limits: why its balances are what they are. Reads only. Called by `explain workspace`.
+//! The statement of a workspace's limits: why its balances are what they are. Reads only. Called by `explain
+//! workspace`.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -29,7 +30,8 @@ pub struct Bonus {
     pub amount: i64,
 }
 
-/// The lines of a workspace, of one limit or of all: by limit and subscription, each period in order, and the bonus last.
+/// The lines of a workspace, of one limit or of all: by limit and subscription, each period in order, and the bonus
+/// last.
 ///
 /// # Errors
 /// Those of the database.

@@ -1,7 +1,8 @@
-//! What is listed, in which order, and one page of it as it came.
+//! The lists of a backfill, their order, and one page of a list as received.
 //!
-//! PURE. Products come before their prices, and customers before subscriptions, so that a subscription finds its contact, and both before the invoices of
-//! all years: what may be used is right first, and the past makes it right in detail. Nothing depends on that order.
+//! PURE. Products are read before prices, customers before subscriptions, so that a subscription finds its contact.
+//! Both are read before the invoices of all years: rows become usable first, and historical data then completes the
+//! details. The final result does not depend on this order.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::domain::object::ObjectKey;
 use crate::stripe::json::{Document, Json};
 use crate::stripe::nested;
 use crate::stripe::views::is_key;
-use crate::worker::part::Part;
+use crate::worker::fetched::FetchedObject;
 
 /// A list of Stripe's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +22,7 @@ pub enum List {
     Products,
     /// Prices.
     Prices,
-    /// Plans, at a Stripe that has no list of prices.
+    /// Plans, where the server has no list of prices.
     Plans,
     /// Coupons.
     Coupons,
@@ -29,7 +30,7 @@ pub enum List {
     Customers,
     /// Subscriptions of every status.
     Subscriptions,
-    /// Checkout sessions, which may know the workspace that nobody else names.
+    /// Checkout sessions, which may contain the only reference to a workspace.
     Sessions,
     /// Invoices of every status.
     Invoices,
@@ -40,7 +41,7 @@ pub enum List {
 }
 
 impl List {
-    /// Those that a backfill begins with.
+    /// The lists that every backfill reads.
     pub const ALL: [Self; 9] = [
         Self::Products,
         Self::Prices,
@@ -53,9 +54,9 @@ impl List {
         Self::Payments,
     ];
 
-    /// Those, and what takes the place of one.
+    /// All lists, with the fallbacks.
     fn every() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().chain(Self::ALL.into_iter().filter_map(Self::instead))
+        Self::ALL.into_iter().chain(Self::ALL.into_iter().filter_map(Self::fallback))
     }
 
     /// As in `billing.backfill_ranges.list`.
@@ -75,12 +76,12 @@ impl List {
     }
 
     /// The list of that name; the CHECK of the column allows no other.
-    pub(super) fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         Self::every().find(|list| list.as_str() == name).unwrap_or(Self::Customers)
     }
 
-    /// Lists of one stage are read side by side, and a stage begins when the one before it has ended.
-    pub(super) fn stage(self) -> u8 {
+    /// Stage of the list. Lists of one stage are read concurrently; a stage begins when the previous one has ended.
+    pub(crate) fn stage(self) -> u8 {
         match self {
             Self::Products | Self::Coupons => 0,
             Self::Prices | Self::Plans => 1,
@@ -91,7 +92,7 @@ impl List {
     }
 
     /// The type of its objects.
-    pub(super) fn object_type(self) -> &'static str {
+    pub(crate) fn object_type(self) -> &'static str {
         match self {
             Self::Products => "product",
             Self::Prices => "price",
@@ -106,18 +107,18 @@ impl List {
         }
     }
 
-    /// Belongs to no customer: a backfill reads it whole, whatever the customers are created after.
-    pub(super) fn is_catalogue(self) -> bool {
+    /// Whether the objects belong to no customer. A backfill reads such a list whole, even with `created_after`.
+    pub(crate) fn is_catalogue(self) -> bool {
         self.stage() <= 1
     }
 
-    /// Invoices, payments and disputes, most of which change no row.
-    pub(super) fn is_past(self) -> bool {
+    /// Whether the list holds invoices, payments or disputes, most of which change no row.
+    pub(crate) fn is_historical(self) -> bool {
         self.stage() == 4
     }
 
-    /// What is asked for.
-    pub(super) fn listed(self) -> Listed {
+    /// The list as a request of the API client.
+    pub(crate) fn listed(self) -> Listed {
         match self {
             Self::Products => Listed::Products,
             Self::Prices => Listed::Prices,
@@ -132,42 +133,42 @@ impl List {
         }
     }
 
-    /// What is read instead where Stripe has no such list.
-    pub(super) fn instead(self) -> Option<Self> {
+    /// The list to read instead if Stripe has no such list.
+    pub(crate) fn fallback(self) -> Option<Self> {
         (self == Self::Prices).then_some(Self::Plans)
     }
 }
 
 /// An object on a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Element {
+pub(crate) struct Element {
     /// Its id.
-    pub(super) id: String,
-    /// When it was created, as Unix time, where it says so.
-    pub(super) created: Option<i64>,
-    /// Its JSON as it came.
-    pub(super) json: String,
+    pub(crate) id: String,
+    /// `created` of the object as Unix time, if it has one.
+    pub(crate) created: Option<i64>,
+    /// Its JSON as received.
+    pub(crate) json: String,
 }
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Page {
-    /// What can be stored.
-    pub(super) elements: Vec<Element>,
-    /// The places, from 1, of what cannot even be named.
-    pub(super) nameless: Vec<usize>,
-    /// There are more.
-    pub(super) has_more: bool,
+pub(crate) struct Page {
+    /// Objects that can be stored.
+    pub(crate) elements: Vec<Element>,
+    /// Positions, from 1, of the items without a valid id or of another type.
+    pub(crate) without_id: Vec<usize>,
+    /// Whether the list continues after this page.
+    pub(crate) has_more: bool,
 }
 
-/// Why an answer is no page.
+/// The response is not a page of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer is no list: it has no `data`")]
-pub(super) struct NoPage;
+#[error("the response is not a list: it has no `data`")]
+pub(crate) struct NoPage;
 
 impl Page {
-    /// Reads a page of `list`. What is none of its objects counts as nameless.
-    pub(super) fn read(list: List, body: &str) -> Result<Self, NoPage> {
+    /// Parses a page of `list`. An item that is not an object of the list's type counts as one without an id.
+    pub(crate) fn read(list: List, body: &str) -> Result<Self, NoPage> {
         let body = Document::parse(body).map_err(|_| NoPage)?;
         let body = body.root();
         let data = body.get("data").array().ok_or(NoPage)?;
@@ -175,30 +176,32 @@ impl Page {
         for (place, object) in data.into_iter().enumerate() {
             match named(list, object) {
                 Some(element) => page.elements.push(element),
-                None => page.nameless.push(place + 1),
+                None => page.without_id.push(place + 1),
             }
         }
         Ok(page)
     }
 
-    /// What can be stored, as parts that were read at `at`. A server that knows no spans gives what is of none, too.
-    pub(super) fn into_parts(
+    /// The objects to store, as read at `at`. Objects outside of `span` are dropped: a server without `created` filters
+    /// returns them, too.
+    pub(crate) fn into_parts(
         self,
         account: &str,
         list: List,
         span: Span,
         at: OffsetDateTime,
         margin: Duration,
-    ) -> Vec<Part> {
+    ) -> Vec<FetchedObject> {
         let ours = self.elements.into_iter().filter(|element| span.covers(element.created));
         let part = |element: Element| {
-            Part::of_json(ObjectKey::new(account, list.object_type(), &element.id), element.json, at, margin)
+            FetchedObject::of_json(ObjectKey::new(account, list.object_type(), &element.id), element.json, at, margin)
         };
         ours.map(part).collect()
     }
 
-    /// Whether the newest come first, as Stripe lists: only then is what has not been read yet older than the last.
-    pub(super) fn is_newest_first(&self) -> bool {
+    /// Whether the newest objects come first, as in Stripe's lists. Only then are all objects not read yet older than
+    /// the last one of the page.
+    pub(crate) fn is_newest_first(&self) -> bool {
         let created: Option<Vec<i64>> = self.elements.iter().map(|element| element.created).collect();
         created.is_some_and(|created| {
             created.windows(2).all(|pair| pair[0] >= pair[1])
@@ -231,7 +234,7 @@ mod tests {
         let [first, second] = &found.elements[..] else { panic!("{found:?}") };
         assert_eq!((first.id.as_str(), first.created), ("cus_2", Some(9)));
         assert_eq!(second.json, r#"{"id":"cus_1", "object":"customer"}"#);
-        assert_eq!((found.nameless, found.has_more), (vec![2, 4, 5], true));
+        assert_eq!((found.without_id, found.has_more), (vec![2, 4, 5], true));
         assert_eq!(page(r#"{"data":[]}"#), Page::default());
         assert_eq!(Page::read(List::Customers, r#"{"error":{}}"#), Err(NoPage));
         assert_eq!(Page::read(List::Customers, "<html>"), Err(NoPage));

@@ -1,31 +1,25 @@
-//! Backfill: everything that Stripe has, read and merged, so that nothing that was ever missed stays missing.
+//! Backfill: reads and merges all objects from Stripe, so that nothing that was ever missed stays missing.
 //!
 //! ```text
-//!  lists, in ranges of creation time ──pages──▶ mirror + facts ──▶ rows     one transaction a page, with its place
-//!  what is here and no page named    ──jobs──▶ fetcher                      lists omit what was deleted
-//!  every customer and plan, once more ─────────▶ rows ──▶ what they lack ──jobs──▶ fetcher
+//!  lists, in ranges of creation time ──pages──▶ mirror + facts ──▶ rows     one transaction a page, with its cursor
+//!  unlisted objects known here       ──jobs──▶ fetcher                      lists omit deleted objects
+//!  all customers and plans, projected again ──▶ rows ──▶ missing objects ──jobs──▶ fetcher
 //! ```
 //!
-//! A page is merged as a read is, at the version at which it was asked for: an event that is newer stands, so a backfill
-//! runs beside the service and nothing has to be stopped. What single objects lack is asked for by the jobs that the service
-//! uses too, and only at the end, when all lists have told what they know. [`runs`] keeps the place of every range.
+//! A page is merged like any read, with the time of its request as its version. Newer events win, so a backfill runs
+//! beside the service and nothing has to be stopped. Data that single objects miss is queued as the same jobs that the
+//! service uses, but only after all lists are read. [`range_store`] keeps the cursor of every range.
 //!
-//! [`survey`] looks at customers one by one, each whole: it compares, for `verify` and for trial runs, and mends.
-//! [`sampler`] does so with a few of them every hour.
+//! `verify` uses [`Backfill`] to compare customers one by one with Stripe, also for dry runs.
 
-mod covered;
-mod list;
-mod look;
-mod looks;
+mod coverage;
+pub(crate) mod list;
 mod page;
 mod range;
-mod ranges;
+mod range_store;
 mod run;
-pub mod runs;
-pub mod sampler;
-pub mod survey;
-mod unannounced;
-mod unnamed;
+pub mod run_store;
+pub(crate) mod unlisted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,58 +28,59 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 pub use self::list::List;
-pub use self::look::{Keep, LookError};
-pub use self::run::{Notice, Report};
-use self::runs::{Open, Run};
+pub use self::run::{ProgressEvent, Report};
+use self::run_store::{Run, UnfinishedRun};
+use crate::base::retry::RetryPolicy;
 use crate::client::{Answer, ApiError, Listed, Read, Span, StripeApi, Urgency};
-use crate::jobs::account::Account;
-use crate::retry::RetryPolicy;
 use crate::stripe::json::Document;
+use crate::stripe_key::account::Account;
+use crate::stripe_key::check::{self, KeyStatus};
 use crate::worker::Context;
 use crate::worker::failure::Failure;
-use crate::worker::fetch::guard::{self, Verdict};
 
-/// What causes the changes, in `row_changes`.
-const CAUSE: &str = "backfill";
+/// The cause of these changes in `row_changes`.
+pub(crate) const CAUSE: &str = "backfill";
 
-/// Waits between two tries of one page: five minutes in all, after which somebody has to look.
-pub const PATIENCE: RetryPolicy =
+/// Retry policy of one page: five minutes in all, after which the operator must act.
+pub const PAGE_RETRY: RetryPolicy =
     RetryPolicy { max_attempts: 10, initial: Duration::from_secs(1), max: Duration::from_mins(1) };
 
-/// A backfill of everything, of our own account and the connected ones.
+/// A backfill of the key's own account and the connected accounts.
 pub struct Backfill {
-    /// By which rules it is merged, and with how many connections.
-    context: Context,
-    api: Arc<dyn StripeApi>,
-    /// Our own, as the empty text, and those that are synced beside it.
-    accounts: Vec<String>,
-    /// Reads may be stale by this much.
-    margin: Duration,
-    /// Pages at work at a time.
-    concurrency: usize,
-    patience: RetryPolicy,
-    /// When the account began, as Unix time: nothing is older. `None`: this is no Stripe, and no range is cut.
-    floor: Option<i64>,
-    /// The account of the key, where it may be read.
-    stripe_account: Option<Account>,
-    /// A stored event shows that the key is of the account of what is stored: what it does not find is not there.
-    proven: bool,
+    /// Database pool and merge rules.
+    pub(crate) context: Context,
+    pub(crate) api: Arc<dyn StripeApi>,
+    /// The key's own account, as the empty string, and the synced connected accounts.
+    pub(crate) accounts: Vec<String>,
+    /// Staleness margin: reads may be stale by this much.
+    pub(crate) margin: Duration,
+    /// Maximum number of pages in flight.
+    pub(crate) concurrency: usize,
+    pub(crate) page_retry: RetryPolicy,
+    /// Creation time of the account, as Unix time: no object is older. `None`: the server is not Stripe, and no range
+    /// is split.
+    pub(crate) floor: Option<i64>,
+    /// The account of the key, if the key may read it.
+    pub(crate) stripe_account: Option<Account>,
+    /// Whether a stored event verified that the key belongs to the account of the stored data. Only then does a 404
+    /// mean that an object does not exist.
+    pub(crate) verified: bool,
 }
 
-/// Why a backfill ended before its end.
+/// Why a backfill stopped early.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
-    /// The key is of another account than what is stored.
-    #[error("STRIPE_SECRET_KEY is of another account or mode than what is stored here ({0}); nothing was read")]
+    /// The key belongs to another account than the stored data.
+    #[error("STRIPE_SECRET_KEY belongs to another account or mode than the stored data ({0}); nothing was read")]
     OtherAccount(String),
     /// Stripe refuses the key, or does not answer.
-    #[error("{0}; nothing was read: does this machine reach STRIPE_API_BASE? It can be tried again at any time")]
+    #[error("{0}; nothing was read. Check that this machine reaches STRIPE_API_BASE, then retry at any time")]
     Stripe(ApiError),
-    /// Another process has taken the run over.
-    #[error("another process has taken this backfill over, or it was restarted: this one stops")]
-    Relieved,
+    /// Another process has taken over the run.
+    #[error("lease lost: another process took over this backfill or started a new one; this process stops")]
+    LeaseLost,
     /// The database failed.
-    #[error("{0}; `billing-sync backfill --resume` goes on where it was")]
+    #[error("{0}; `billing-sync backfill --resume` continues from the last stored page")]
     Work(#[from] Failure),
 }
 
@@ -95,35 +90,35 @@ impl From<sqlx::Error> for Stop {
     }
 }
 
-/// Which run is worked on.
+/// The run to process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
-    /// A new one, with only what was created then or later.
+    /// A new run, optionally limited to objects created at this time or later.
     New(Option<OffsetDateTime>),
-    /// The one that is open, whoever works on it.
+    /// The unfinished run, whichever process owns it.
     Resume,
 }
 
 impl Backfill {
-    /// Looks at the key first: one of another account would mix two of them up.
+    /// Checks the key first: a key of another account would mix the data of two accounts.
     ///
     /// `concurrency` is how many pages are read and stored at a time.
     ///
     /// # Errors
-    /// Where Stripe refuses the key or does not answer, where it is of another account, and those of the database.
+    /// If Stripe refuses the key or does not answer, if the key belongs to another account, and database errors.
     pub async fn new(
         context: Context,
         api: Arc<dyn StripeApi>,
         accounts: impl IntoIterator<Item = String>,
         concurrency: usize,
-        patience: RetryPolicy,
+        page_retry: RetryPolicy,
     ) -> Result<Self, Stop> {
         let margin = context.read_margin;
-        // what single objects lack is asked for when all lists have told what they know
+        // missing data of single objects is queued after all lists are read
         let context = Context { fetches: false, ..context };
         let mut conn = context.pool.acquire().await?;
         let (stripe_account, floor) = account(api.as_ref()).await?;
-        let proven = prove(&mut conn, api.as_ref(), margin).await?;
+        let verified = prove(&mut conn, api.as_ref(), margin).await?;
         drop(conn);
         let accounts = std::iter::once(String::new()).chain(accounts).collect();
         Ok(Self {
@@ -132,48 +127,48 @@ impl Backfill {
             accounts,
             margin,
             concurrency: concurrency.max(1),
-            patience,
+            page_retry,
             floor,
             stripe_account,
-            proven,
+            verified,
         })
     }
 
-    /// The run that is neither finished nor abandoned.
+    /// Returns the run that is neither finished nor abandoned.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn open(&self) -> Result<Option<Open>, Stop> {
-        Ok(runs::open(&mut *self.context.pool.acquire().await?).await?)
+    /// Database errors.
+    pub async fn open(&self) -> Result<Option<UnfinishedRun>, Stop> {
+        Ok(run_store::open(&mut *self.context.pool.acquire().await?).await?)
     }
 
-    /// Gives that run up, whoever is at work on it.
+    /// Abandons the unfinished run, even if another process is running it.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Database errors.
     pub async fn abandon(&self) -> Result<(), Stop> {
-        Ok(runs::abandon(&mut *self.context.pool.acquire().await?).await?)
+        Ok(run_store::abandon(&mut *self.context.pool.acquire().await?).await?)
     }
 
-    /// Begins a run, or takes the open one over.
+    /// Begins a run, or takes over the unfinished one.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Database errors.
     pub async fn begin(&self, begin: Begin) -> Result<Run, Stop> {
         let mut tx = self.context.pool.begin().await?;
         let run = match begin {
-            Begin::Resume => runs::take_over(&mut tx).await?,
+            Begin::Resume => run_store::take_over(&mut tx).await?,
             Begin::New(created_after) => {
-                runs::begin(&mut tx, &self.accounts, created_after, self.stripe_account.as_ref()).await?
+                run_store::begin(&mut tx, &self.accounts, created_after, self.stripe_account.as_ref()).await?
             }
         };
         tx.commit().await?;
         Ok(run)
     }
 
-    /// Reads a page of a list, with what rows need beside its objects. A server refuses the whole list for one field that it
-    /// does not know: then it is read plainly, and what is not there is read by itself later.
-    async fn read_page(
+    /// Reads a page of a list with the expansions that rows need. A server rejects the whole request for one unknown
+    /// field. Then the page is read without expansions, and the missing fields are fetched individually later.
+    pub(crate) async fn read_page(
         &self,
         account: &str,
         of: Listed,
@@ -189,21 +184,21 @@ impl Backfill {
         }
     }
 
-    /// The same, with what single objects lack asked for at once.
-    fn asking(&self) -> Context {
+    /// The context of this backfill, but with missing objects queued at once.
+    pub(crate) fn asking(&self) -> Context {
         self.context.clone().with_fetches(self.margin)
     }
 }
 
-/// The account of the key, and when it began. A restricted key may not be allowed to read it, and that is no harm.
+/// Reads the account of the key and its creation time. A restricted key without that permission is accepted.
 async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, Option<i64>), Stop> {
     match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => {
             let created =
                 Document::parse_or_null(&answer.body).root().get("created").integer().unwrap_or(range::OLDEST);
-            Ok((guard::account_of(api, &answer.body), Some(created.max(range::OLDEST))))
+            Ok((check::account_of(api, &answer.body), Some(created.max(range::OLDEST))))
         }
-        // no Stripe, which may not know spans of time either
+        // not Stripe: the server may not support `created` filters either
         Err(error) if error.is_unknown_path() => Ok((None, None)),
         Err(error @ (ApiError::Unauthorised { .. } | ApiError::RateLimited { .. } | ApiError::Unavailable { .. })) => {
             Err(Stop::Stripe(error))
@@ -212,13 +207,13 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, Option<i64>), 
     }
 }
 
-/// Nothing may be merged that belongs to another account. Says whether anything proves that it is the same.
+/// Checks the key, so that no data of another account is merged. Returns whether the key could be verified.
 async fn prove(conn: &mut PgConnection, api: &dyn StripeApi, margin: Duration) -> Result<bool, Stop> {
-    match guard::examine(api, conn, margin).await?.verdict {
-        Verdict::Proven => Ok(true),
-        // a restricted key may not read events, and that is no harm
-        Verdict::Unproven | Verdict::Unanswered(ApiError::Forbidden { .. }) => Ok(false),
-        Verdict::Unanswered(error) | Verdict::Refused(error) => Err(Stop::Stripe(error)),
-        Verdict::OtherAccount(shown_by) => Err(Stop::OtherAccount(shown_by)),
+    match check::check_key(api, conn, margin).await?.status {
+        KeyStatus::Verified => Ok(true),
+        // a restricted key may lack the permission to read events: accepted
+        KeyStatus::Unverified | KeyStatus::Unanswered(ApiError::Forbidden { .. }) => Ok(false),
+        KeyStatus::Unanswered(error) | KeyStatus::Refused(error) => Err(Stop::Stripe(error)),
+        KeyStatus::OtherAccount(shown_by) => Err(Stop::OtherAccount(shown_by)),
     }
 }

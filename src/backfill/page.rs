@@ -1,7 +1,8 @@
-//! One page of one range: read it, store it, and say what follows.
+//! One page of one range: reads it, stores it, and returns the next step.
 //!
-//! The page, the new place of its range and the other half of a cut range are one transaction. A page that cannot be
-//! stored is taken apart, and what cannot be stored by itself is noted by name and left behind. Called by the run.
+//! One transaction commits the page, the new cursor of its range and a range split off from it. The objects of a page
+//! that cannot be stored are retried individually; an object that still fails is recorded and skipped. Called by the
+//! run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,49 +13,49 @@ use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use super::list::Page;
-use super::look::is_owed;
 use super::range::{Next, Range};
-use super::ranges;
-use super::runs::{self, NO_LIST, Run};
+use super::range_store;
+use super::run_store::{self, NO_LIST, Run};
 use super::{Backfill, CAUSE, Stop};
 use crate::client::{ApiError, Span};
 use crate::domain::object::ObjectKey;
-use crate::jobs::demand::{self, Demands};
+use crate::jobs::requests::{self, JobRequests};
 use crate::worker::failure::Failure;
-use crate::worker::part::{Part, stamp};
-use crate::worker::reading::{self, Reading};
+use crate::worker::fetched::{self, FetchedObject, read_version};
+use crate::worker::merge_reads::{self, ReadBatch};
 
-/// Waits while live events, or other pages, hold what a page has. Each try waits two seconds for them by itself.
-const HOLDS: [u64; 6] = [20, 50, 100, 200, 500, 1000];
+/// Delays in milliseconds while live events or other pages lock the page's objects. Each try itself waits two seconds
+/// for a lock.
+const LOCK_RETRY_DELAYS: [u64; 6] = [20, 50, 100, 200, 500, 1000];
 
-/// What came of one page.
+/// Result of one page.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It is stored.
+    /// The page is stored.
     Stored(Stored),
-    /// It has to be asked for again, after this time at the earliest.
-    Again {
-        /// Where it stands.
+    /// The page must be requested again.
+    Retry {
+        /// The range, unchanged.
         range: Range,
-        /// What Stripe says to wait; else whoever asks decides.
+        /// Minimum wait that Stripe requested; `None`: the caller decides.
         wait: Option<Duration>,
-        /// Why.
+        /// Reason.
         why: String,
     },
-    /// The range is to be read in another way, from now on.
-    Changed(Range),
-    /// It is not read in this run: Stripe has no such list, or the key may not read it.
+    /// The range changed and is read in its new form from now on.
+    Requeue(Range),
+    /// This run does not read the list: Stripe has no such list, or the key may not read it.
     Omitted {
-        /// Where it stands.
+        /// The range, unchanged.
         range: Range,
-        /// Why.
+        /// Reason.
         why: String,
     },
-    /// It cannot go on until somebody mends what is wrong.
-    Stuck {
-        /// Where it stands.
+    /// The range cannot continue until the operator fixes the cause.
+    Failed {
+        /// The range, unchanged.
         range: Range,
-        /// What is wrong.
+        /// The cause.
         why: String,
     },
 }
@@ -62,11 +63,11 @@ pub(super) enum Outcome {
 /// A page that is stored.
 #[derive(Debug)]
 pub(super) struct Stored {
-    /// The range after it; `None`: it was the last page.
+    /// The range after this page; `None`: it was the last page.
     pub(super) rest: Option<Range>,
-    /// What was cut off, to be read beside it.
-    pub(super) cut: Option<Range>,
-    /// Its version.
+    /// A range that was split off, to be read concurrently.
+    pub(super) split: Option<Range>,
+    /// Version of the page.
     pub(super) version: OffsetDateTime,
     pub(super) objects: usize,
     pub(super) changes: usize,
@@ -74,30 +75,30 @@ pub(super) struct Stored {
     pub(super) failed: usize,
 }
 
-/// A page that was read, and is to be stored.
+/// A page that was read and is not stored yet.
 #[derive(Clone)]
 struct Found {
-    parts: Vec<Part>,
-    nameless: Vec<ObjectKey>,
-    /// The range that goes on, or is done.
+    parts: Vec<FetchedObject>,
+    without_id: Vec<ObjectKey>,
+    /// The range after this page.
     range: Range,
     done: bool,
-    cut: Option<Span>,
+    split: Option<Span>,
     version: OffsetDateTime,
     /// Version of the run's first page.
     began: Option<OffsetDateTime>,
 }
 
-/// Reads the next page of `range` and stores it. `cut`: somebody could read another part of it meanwhile. `began`: the
-/// version of the run's first page.
+/// Reads the next page of `range` and stores it. `split`: a free slot could read another part of the range meanwhile.
+/// `began`: the version of the run's first page.
 ///
 /// # Errors
-/// Only those that end the whole run.
+/// Only errors that end the whole run.
 pub(super) async fn step(
     backfill: &Arc<Backfill>,
     run: &Run,
     range: Range,
-    cut: bool,
+    split: bool,
     began: Option<OffsetDateTime>,
 ) -> Result<Outcome, Stop> {
     let after = range.after.as_ref().map(|place| place.id.clone());
@@ -106,16 +107,16 @@ pub(super) async fn step(
         Err(error) => return refused(backfill, range, error).await,
     };
     let Ok(page) = Page::read(range.list, &answer.body) else {
-        return Ok(again(range, None, "the answer of Stripe is no list"));
+        return Ok(again(range, None, "Stripe's response is not a list"));
     };
     drop(answer.body);
     let (rest, done) = match range.next(&page) {
         Next::End => (range.clone(), true),
         Next::After(place) => (Range { after: Some(place), ..range.clone() }, false),
-        Next::Nowhere => return Ok(again(range, None, "Stripe says that there is more, and does not give it")),
+        Next::Nowhere => return Ok(again(range, None, "Stripe sent `has_more`, but no further object")),
     };
-    let second = rest.after.as_ref().filter(|_| cut && !done);
-    let second = second.zip(backfill.floor).and_then(|(place, floor)| range.cut(&page, place, floor));
+    let second = rest.after.as_ref().filter(|_| split && !done);
+    let second = second.zip(backfill.floor).and_then(|(place, floor)| range.split(&page, place, floor));
     let (older, rest) = match second {
         Some(at) => (
             Some(Span { from: range.span.from, until: Some(at) }),
@@ -124,84 +125,87 @@ pub(super) async fn step(
         None => (None, rest),
     };
     let found = Found {
-        nameless: nameless(&range, &page),
+        without_id: without_id(&range, &page),
         parts: page.into_parts(&range.account, range.list, range.span, answer.at, backfill.margin),
-        version: stamp(answer.at, backfill.margin),
+        version: read_version(answer.at, backfill.margin),
         range: rest,
         done,
-        cut: older,
+        split: older,
         began,
     };
     store(backfill, run, range, found).await
 }
 
 fn again(range: Range, wait: Option<Duration>, why: impl Into<String>) -> Outcome {
-    Outcome::Again { range, wait, why: why.into() }
+    Outcome::Retry { range, wait, why: why.into() }
 }
 
-/// What follows from an error of Stripe's.
+/// Maps an API error to the next step.
 async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<Outcome, Stop> {
     let is_missing = matches!(error, ApiError::NotFound { .. });
     if is_missing && let Some(range) = range.without_place() {
-        // the object after which the page was to begin was deleted
-        return Ok(Outcome::Changed(range));
+        // the object used as the cursor was deleted
+        return Ok(Outcome::Requeue(range));
     }
     let is_lacking = is_missing || error.is_unknown_path();
     Ok(match error {
-        _ if is_lacking => match range.list.instead() {
+        _ if is_lacking => match range.list.fallback() {
             Some(list) => {
-                ranges::replace(&mut *backfill.context.pool.acquire().await?, &range, list).await?;
+                range_store::replace(&mut *backfill.context.pool.acquire().await?, &range, list).await?;
                 tracing::warn!(list = range.list.as_str(), instead = list.as_str(), "Stripe has no such list");
-                Outcome::Changed(Range { list, after: None, ..range })
+                Outcome::Requeue(Range { list, after: None, ..range })
             }
             None => Outcome::Omitted { range, why: NO_LIST.to_owned() },
         },
         ApiError::RateLimited { retry_after, .. } | ApiError::Unavailable { retry_after, .. } => {
             again(range, retry_after, error.to_string())
         }
-        // the other lists are read all the same
+        // the other lists are still read
         ApiError::Forbidden { .. } => Outcome::Omitted { range, why: error.to_string() },
         ApiError::Unauthorised { .. } | ApiError::Rejected { .. } | ApiError::NotFound { .. } => {
-            Outcome::Stuck { range, why: error.to_string() }
+            Outcome::Failed { range, why: error.to_string() }
         }
     })
 }
 
-/// What has no id is named by where it stood.
-fn nameless(range: &Range, page: &Page) -> Vec<ObjectKey> {
-    let after = range.after.as_ref().map_or("at the beginning".to_owned(), |place| format!("after {}", place.id));
-    let name = |place: &usize| format!("place {place} of the page {after}");
+/// Names items without an id by their position.
+fn without_id(range: &Range, page: &Page) -> Vec<ObjectKey> {
+    let after = range.after.as_ref();
+    let page_name = after.map_or("the first page".to_owned(), |place| format!("the page after {}", place.id));
+    let name = |place: &usize| format!("item {place} of {page_name}");
     let key = |place| ObjectKey::new(&range.account, range.list.object_type(), &name(place));
-    page.nameless.iter().map(key).collect()
+    page.without_id.iter().map(key).collect()
 }
 
-/// Stores a page, as a whole where that can be.
+/// Stores a page, in one transaction if possible.
 async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: Found) -> Result<Outcome, Stop> {
-    let mut holds = HOLDS.iter();
+    let mut holds = LOCK_RETRY_DELAYS.iter();
     let stored = loop {
         let stored = match commit(backfill, run, found.clone(), None).await {
-            Err(Failure::Retry(_) | Failure::Bury(_)) => take_apart(backfill, run, found.clone()).await,
+            Err(Failure::Retryable(_) | Failure::Permanent(_)) => {
+                retry_individually(backfill, run, found.clone()).await
+            }
             stored => stored,
         };
         match (stored, holds.next()) {
-            // what was read need not be read again: it is as old as its version says
+            // no new read is needed: the version tells how old the page is
             (Err(Failure::Contended(_)), Some(milliseconds)) => sleep(Duration::from_millis(*milliseconds)).await,
             (stored, _) => break stored,
         }
     };
     match stored {
         Ok(Some(stored)) => Ok(Outcome::Stored(stored)),
-        Ok(None) => Err(Stop::Relieved),
-        // a live event holds what the page has for long, or the database is away
+        Ok(None) => Err(Stop::LeaseLost),
+        // a live event locks the page's objects for long, or the database is unavailable
         Err(failure) => Ok(again(range, None, failure.to_string())),
     }
 }
 
-/// Objects and changed rows, and the objects that could not be stored, each with the reason.
+/// Number of objects, number of changed rows, and the objects that could not be stored with the reasons.
 type Counted = (usize, usize, Vec<(ObjectKey, String)>);
 
-/// Stores the page in one transaction; with `counts`, only what is said about it, since its objects are stored already.
-/// `None`: the run belongs to somebody else.
+/// Stores the page in one transaction; with `counts`, only its bookkeeping, because its objects are stored already.
+/// Returns `None` if the lease is lost.
 async fn commit(
     backfill: &Arc<Backfill>,
     run: &Run,
@@ -210,52 +214,53 @@ async fn commit(
 ) -> Result<Option<Stored>, Failure> {
     let (context, run, margin) = (backfill.context.clone(), run.clone(), backfill.margin);
     let work = async move {
-        let Found { parts, nameless, range, done, cut, version, began } = found;
-        let mut tx = reading::begin(&context).await?;
+        let Found { parts, without_id, range, done, split, version, began } = found;
+        let mut tx = merge_reads::begin(&context).await?;
         let (objects, changes, mut failed) = if let Some(counts) = counts {
             counts
         } else {
             let objects = parts.len();
             ask_for_owed(&mut tx, &parts, margin).await?;
-            let past = range.list.is_past();
-            let reading = Reading { parts, cause: CAUSE, also: BTreeSet::new(), past, known_since: began };
-            (objects, reading::merge(&mut tx, &context, reading).await?.changes.len(), Vec::new())
+            let historical = range.list.is_historical();
+            let reading =
+                ReadBatch { parts, cause: CAUSE, force_project: BTreeSet::new(), historical, known_since: began };
+            (objects, merge_reads::merge(&mut tx, &context, reading).await?.changes.len(), Vec::new())
         };
-        let no_name = || "it has no id, or is of another type than the list".to_owned();
-        failed.extend(nameless.into_iter().map(|key| (key, no_name())));
+        let no_name = || "the item has no id, or its type does not match the list".to_owned();
+        failed.extend(without_id.into_iter().map(|key| (key, no_name())));
         for (key, error) in &failed {
-            runs::fail(&mut tx, &run, key, error).await?;
+            run_store::fail(&mut tx, &run, key, error).await?;
         }
-        // at the end, since a sign of life waits for whoever holds it
-        if !runs::hold(&mut tx, &run).await? {
+        // last, because the heartbeat waits for this lock
+        if !run_store::lock_if_owner(&mut tx, &run).await? {
             return Ok(None);
         }
-        ranges::note(&mut tx, &range, done, objects, changes).await?;
-        let cut = match cut {
-            Some(span) => Some(ranges::add(&mut tx, run.id, &range.account, range.list, span).await?),
+        range_store::note(&mut tx, &range, done, objects, changes).await?;
+        let split = match split {
+            Some(span) => Some(range_store::add(&mut tx, run.id, &range.account, range.list, span).await?),
             None => None,
         };
         tx.commit().await?;
         let rest = (!done).then_some(range);
-        Ok(Some(Stored { rest, cut, version, objects, changes, failed: failed.len() }))
+        Ok(Some(Stored { rest, split, version, objects, changes, failed: failed.len() }))
     };
-    reading::contained(work).await
+    merge_reads::contained(work).await
 }
 
-/// Stores the objects of a page one by one, and notes those that cannot be.
-async fn take_apart(backfill: &Arc<Backfill>, run: &Run, mut found: Found) -> Result<Option<Stored>, Failure> {
+/// Stores the objects of a page one by one, and records those that fail.
+async fn retry_individually(backfill: &Arc<Backfill>, run: &Run, mut found: Found) -> Result<Option<Stored>, Failure> {
     let (mut objects, mut changes, mut failed) = (0, 0, Vec::new());
     for part in std::mem::take(&mut found.parts) {
         let key = part.key.clone();
-        match alone(backfill, part, found.range.list.is_past()).await {
+        match alone(backfill, part, found.range.list.is_historical()).await {
             Ok(rows) => (objects, changes) = (objects + 1, changes + rows),
-            Err(failure @ (Failure::Away(_) | Failure::Contended(_))) => return Err(failure),
+            Err(failure @ (Failure::Unavailable(_) | Failure::Contended(_))) => return Err(failure),
             Err(failure) => {
                 tracing::error!(
                     object.r#type = key.object_type,
                     object.id = key.object_id,
                     error = %failure,
-                    "an object cannot be stored, and the backfill goes on without it"
+                    "an object cannot be stored; the backfill continues without it"
                 );
                 failed.push((key, failure.to_string()));
             }
@@ -264,24 +269,26 @@ async fn take_apart(backfill: &Arc<Backfill>, run: &Run, mut found: Found) -> Re
     commit(backfill, run, found, Some((objects, changes, failed))).await
 }
 
-/// The failed charges of what is still owed decide a flag, and lists have the last charge of each payment only.
-async fn ask_for_owed(conn: &mut PgConnection, parts: &[Part], margin: Duration) -> Result<(), Failure> {
-    let mut demands = Demands::default();
-    for part in parts.iter().filter(|part| part.key.object_type == "invoice" && is_owed(part)) {
-        demands.fetch(part.key.clone(), None);
+/// Queues a fetch of each unpaid invoice: its failed charges decide a flag, and lists contain only the last charge of
+/// each payment.
+async fn ask_for_owed(conn: &mut PgConnection, parts: &[FetchedObject], margin: Duration) -> Result<(), Failure> {
+    let mut job_requests = JobRequests::default();
+    for part in parts.iter().filter(|part| part.key.object_type == "invoice" && fetched::is_unpaid_invoice(part)) {
+        job_requests.fetch(part.key.clone(), None);
     }
-    Ok(demand::add(conn, &demands, margin).await?)
+    Ok(requests::add(conn, &job_requests, margin).await?)
 }
 
-async fn alone(backfill: &Arc<Backfill>, one: Part, past: bool) -> Result<usize, Failure> {
+async fn alone(backfill: &Arc<Backfill>, one: FetchedObject, historical: bool) -> Result<usize, Failure> {
     let (context, margin) = (backfill.context.clone(), backfill.margin);
     let work = async move {
-        let mut tx = reading::begin(&context).await?;
+        let mut tx = merge_reads::begin(&context).await?;
         ask_for_owed(&mut tx, std::slice::from_ref(&one), margin).await?;
-        let reading = Reading { parts: vec![one], cause: CAUSE, also: BTreeSet::new(), past, known_since: None };
-        let changes = reading::merge(&mut tx, &context, reading).await?.changes.len();
+        let reading =
+            ReadBatch { parts: vec![one], cause: CAUSE, force_project: BTreeSet::new(), historical, known_since: None };
+        let changes = merge_reads::merge(&mut tx, &context, reading).await?.changes.len();
         tx.commit().await?;
         Ok(changes)
     };
-    reading::contained(work).await
+    merge_reads::contained(work).await
 }

@@ -1,62 +1,63 @@
-//! One range of one list: how far it has come, what its next page is, and where it is split.
+//! One range of one list: its cursor, its next page, and where it is split.
 //!
-//! PURE. Stripe lists newest first and can be asked for a span of creation times, so what is left of a range can be cut in
-//! two at any second, and both parts be read side by side. A range is cut only while somebody has nothing to do: each cut
+//! PURE. Stripe lists newest objects first and filters by creation time. So the unread part of a range can be split at
+//! any second, and both parts can be read concurrently. A range is split only while a slot is free, because each split
 //! costs one page that is not full.
 
 use super::list::{List, Page};
 use crate::client::Span;
 
-/// Nothing at Stripe is older: 2010-01-01.
+/// No object at Stripe is older: 2010-01-01.
 pub(super) const OLDEST: i64 = 1_262_304_000;
 
-/// What is left must be this many seconds long to be worth a request of its own.
+/// Minimum length in seconds of an unread span that is worth a request of its own.
 const NARROWEST: i64 = 60;
 
-/// A range, as far as it has come.
+/// A range with its cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Range {
-    /// Its row.
+    /// Key of its row in `billing.backfill_ranges`.
     pub(super) id: i64,
-    /// The connected account; empty for our own.
+    /// The connected account; empty for the key's own account.
     pub(super) account: String,
-    /// Of which list.
+    /// The list.
     pub(super) list: List,
     /// The creation times that it covers.
     pub(super) span: Span,
-    /// The last object that is stored.
+    /// The last stored object; `None` before the first page.
     pub(super) after: Option<Place>,
 }
 
-/// A place in a list.
+/// A cursor in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The object that stands there.
+    /// The object at the cursor.
     pub(super) id: String,
-    /// When it was created.
+    /// Its creation time.
     pub(super) created: Option<i64>,
 }
 
-/// What follows a page.
+/// The step after a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
-    /// It was the last.
+    /// The page was the last one.
     End,
-    /// The next one begins after this place.
+    /// The next page begins after this cursor.
     After(Place),
-    /// Stripe says that there is more, and gives no way to come to it.
+    /// Stripe sent `has_more`, but no object after the cursor.
     Nowhere,
 }
 
 impl Range {
-    /// The same from the second of its place on, where that object is gone from the list: some are read twice.
+    /// The range restarted at the second of its cursor, for a cursor object that is no longer in the list. Some objects
+    /// are then read twice.
     pub(super) fn without_place(&self) -> Option<Self> {
         let created = self.after.as_ref()?.created?;
         let until = Some(created + 1).min(self.span.until.or(Some(i64::MAX)));
         Some(Self { after: None, span: Span { until, ..self.span }, ..self.clone() })
     }
 
-    /// What follows a page.
+    /// Returns the step after `page`.
     pub(super) fn next(&self, page: &Page) -> Next {
         if !page.has_more {
             return Next::End;
@@ -69,16 +70,16 @@ impl Range {
         }
     }
 
-    /// How many seconds of creation time it has before it, at most.
+    /// Seconds of creation time that are not read yet, at most.
     pub(super) fn left(&self, floor: i64, now: i64) -> i64 {
         let from = self.span.from.unwrap_or(floor);
         let until = self.after.as_ref().and_then(|place| place.created).or(self.span.until).unwrap_or(now);
         (until - from).max(0)
     }
 
-    /// The second at which to cut what is left after `place`; what is before it becomes a range of its own.
-    /// `floor` is when the account began.
-    pub(super) fn cut(&self, page: &Page, place: &Place, floor: i64) -> Option<i64> {
+    /// The second at which to split the part after `place`; the older half becomes a range of its own. `floor` is the
+    /// creation time of the account.
+    pub(super) fn split(&self, page: &Page, place: &Place, floor: i64) -> Option<i64> {
         let left = place.created?;
         let from = self.span.from.unwrap_or(floor);
         (page.is_newest_first() && left - from >= NARROWEST).then(|| from + (left - from) / 2)
@@ -97,7 +98,7 @@ mod tests {
 
     fn page(created: &[i64], has_more: bool) -> Page {
         let element = |at: &i64| Element { id: format!("cus_{at}"), created: Some(*at), json: String::new() };
-        Page { elements: created.iter().map(element).collect(), nameless: Vec::new(), has_more }
+        Page { elements: created.iter().map(element).collect(), without_id: Vec::new(), has_more }
     }
 
     #[test]
@@ -114,12 +115,12 @@ mod tests {
     fn what_is_left_is_cut_in_two_and_both_parts_meet() {
         let whole = range(None, None, None);
         let first = page(&[OLDEST + 1000, OLDEST + 900], true);
-        let Next::After(place) = whole.next(&first) else { panic!("it goes on") };
-        assert_eq!(whole.cut(&first, &place, OLDEST), Some(OLDEST + 450));
-        // oldest first, all of one second, or nearly at the end: not worth it, or not known
-        assert_eq!(whole.cut(&page(&[OLDEST + 900, OLDEST + 1000], true), &place, OLDEST), None);
-        assert_eq!(whole.cut(&page(&[OLDEST + 900, OLDEST + 900], true), &place, OLDEST), None);
-        assert_eq!(range(Some(OLDEST + 890), None, None).cut(&first, &place, OLDEST), None);
+        let Next::After(place) = whole.next(&first) else { panic!("the range must continue") };
+        assert_eq!(whole.split(&first, &place, OLDEST), Some(OLDEST + 450));
+        // oldest first, all of one second, or nearly at the end: not worth a split, or the order is unknown
+        assert_eq!(whole.split(&page(&[OLDEST + 900, OLDEST + 1000], true), &place, OLDEST), None);
+        assert_eq!(whole.split(&page(&[OLDEST + 900, OLDEST + 900], true), &place, OLDEST), None);
+        assert_eq!(range(Some(OLDEST + 890), None, None).split(&first, &place, OLDEST), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! A run from its beginning, or from where it was left, to its end: lists, what no page named, all rows, what they lack.
+//! Runs a backfill, new or resumed, to its end: lists, unlisted objects, all rows, missing objects.
 //!
-//! Keeps as many pages at work as it may, cuts ranges while somebody has nothing to do, and waits where Stripe says so. It
-//! owns no state that is not in the database. Called by the command, which is told what happens.
+//! Keeps up to `concurrency` pages in flight, splits ranges while a slot is free, and waits when Stripe asks for it.
+//! All state that must survive is in the database. Called by the command, which receives progress events.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,101 +11,101 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::covered::Covered;
+use super::coverage::ListCoverage;
 use super::page::{self, Outcome, Stored};
 use super::range::{OLDEST, Range};
-use super::ranges;
-use super::runs::{self, Counts, Run, Stage};
-use super::{Backfill, List, Stop, unnamed};
+use super::range_store;
+use super::run_store::{self, Counts, Run, Stage};
+use super::{Backfill, List, Stop, unlisted};
 use crate::domain::object::ObjectKey;
-use crate::jobs::demand::{self, Demands};
-use crate::jobs::rebuild;
-use crate::jobs::watch::{self, Waiting};
+use crate::jobs::requests::{self, JobRequests};
+use crate::jobs::triggers::{self, Waiting};
+use crate::rebuild::run::Rebuild;
+use crate::rebuild::store as rebuild_store;
 use crate::reconcile::gap;
 use crate::worker::failure::Failure;
 use crate::worker::fetch::Fetcher;
-use crate::worker::rebuild::Rebuild;
 
-/// A sign of life this often.
-const SIGN_EVERY: Duration = Duration::from_secs(5);
+/// Heartbeat interval.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// After so many objects of a stage, and then each time that they have doubled, the planner is told.
+/// Stored objects of a stage after which the tables are analyzed first; then again whenever the number has doubled.
 const ANALYZE_FIRST: usize = 500;
 
-/// Objects that are asked for in one transaction.
+/// Maximum number of objects queued in one transaction.
 const ASK: i64 = 1000;
 
-/// Objects that have not come nearer to being read for this long are left to the service.
-const FETCH_PATIENCE: Duration = Duration::from_secs(30);
+/// Time without progress after which the remaining fetches are left to the service.
+const FETCH_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What happens, for whoever watches.
+/// Progress of a run, for display.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Notice {
+pub enum ProgressEvent {
     /// A page is stored.
     Page {
-        /// Of which list.
+        /// The list.
         list: List,
-        /// Its objects.
+        /// Number of objects on the page.
         objects: usize,
         /// Rows that changed.
         changes: usize,
         /// Objects that could not be stored.
         failed: usize,
-        /// How much of all lists is read, from 0 to 1, by creation time: how dense the rest is nobody knows.
+        /// Share of all lists that is read, from 0 to 1, by creation time; the density of the rest is unknown.
         read: f64,
     },
-    /// A page has to be asked for again.
+    /// A page will be requested again.
     Waits {
-        /// Of which list.
+        /// The list.
         list: List,
-        /// So long.
+        /// Delay before the next try.
         wait: Duration,
-        /// Why.
+        /// Reason.
         why: String,
     },
     /// A list cannot be read to its end.
-    Stuck {
-        /// Which one.
+    Failed {
+        /// The list.
         list: List,
-        /// Why.
+        /// Reason.
         why: String,
     },
-    /// Objects that no page named are asked for.
-    Unnamed(usize),
-    /// Rows were computed again.
+    /// This many unlisted objects were queued.
+    Unlisted(usize),
+    /// Rows were projected again.
     Projected {
-        /// Of so many objects.
+        /// Number of objects.
         objects: usize,
         /// Rows that changed.
         changes: usize,
     },
-    /// So many objects are still to be read by themselves.
-    Left(u64),
+    /// This many objects still have to be fetched individually.
+    Remaining(u64),
 }
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
-    /// By pages.
+    /// Counts of the listing stage.
     pub counts: Counts,
-    /// Rows that changed when all were computed again.
+    /// Rows that changed when all rows were projected again.
     pub projected: usize,
-    /// Objects that were asked for and could not be read yet, and why; at most a hundred.
-    pub unread: Vec<(String, String)>,
-    /// All objects that were asked for and are not read yet.
-    pub left: u64,
+    /// Queued objects that could not be fetched yet, with the reasons; at most a hundred.
+    pub unfetched: Vec<(String, String)>,
+    /// Number of all queued objects that are not fetched yet.
+    pub remaining: u64,
 }
 
 impl Report {
-    /// Nothing is missing.
+    /// Whether nothing is missing.
     pub fn is_complete(&self) -> bool {
         let counts = &self.counts;
         let lists = counts.stuck.is_empty() && counts.lacking.is_empty() && counts.forbidden.is_empty();
-        lists && counts.failed.is_empty() && self.left == 0
+        lists && counts.failed.is_empty() && self.remaining == 0
     }
 }
 
-/// A range that waits for its turn.
+/// A range that waits for a free slot.
 struct Ready {
     range: Range,
     /// Failed tries of its page.
@@ -120,21 +120,21 @@ impl Ready {
 }
 
 impl Backfill {
-    /// Does what is left of `run`, and tells `notice` of it. Ends without an error also where some lists or objects could
-    /// not be read: the report names them, and the run stays open where a list is not at its end.
+    /// Runs the remaining stages of `run` and reports progress to `notice`. Lists or objects that cannot be read are
+    /// not an error: the report names them. The run stays unfinished if a list is not read to its end.
     ///
     /// # Errors
-    /// Where the whole run had to end; it can be taken up again.
-    pub async fn run(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(Notice)) -> Result<Report, Stop> {
+    /// Errors that stop the whole run; it can be resumed.
+    pub async fn run(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<Report, Stop> {
         if run.stage == Stage::Listing {
             self.list(run, notice).await?;
             let counts = self.counts(run).await?;
             if !counts.stuck.is_empty() {
                 return Ok(Report { counts, ..Report::default() });
             }
-            self.enter(run, Stage::Asking).await?;
+            self.enter(run, Stage::Sweeping).await?;
         }
-        if run.stage <= Stage::Asking {
+        if run.stage <= Stage::Sweeping {
             self.ask(run, notice).await?;
             self.enter(run, Stage::Projecting).await?;
         }
@@ -143,49 +143,51 @@ impl Backfill {
             report.projected = self.project(run, notice).await?;
             self.enter(run, Stage::Fetching).await?;
         }
-        (report.left, report.unread) = self.fetch(run, notice).await?;
+        (report.remaining, report.unfetched) = self.fetch(run, notice).await?;
         report.counts = self.counts(run).await?;
         if run.created_after.is_none() && report.is_complete() {
             self.close_gaps(run).await?;
         }
-        let finished = runs::finish(&mut *self.context.pool.acquire().await?, run).await?;
-        if finished { Ok(report) } else { Err(Stop::Relieved) }
+        let finished = run_store::finish(&mut *self.context.pool.acquire().await?, run).await?;
+        if finished { Ok(report) } else { Err(Stop::LeaseLost) }
     }
 
-    /// Events that Stripe no longer lists may have been missed before this run began: what they told has been read now.
+    /// Closes the event gaps from before this run: Stripe no longer lists events that were missed in them, but the run
+    /// has read the objects that they changed.
     async fn close_gaps(&self, run: &Run) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
-        let Some(began) = runs::began(&mut conn, run).await? else { return Ok(()) };
+        let Some(began) = run_store::first_page_version(&mut conn, run).await? else { return Ok(()) };
         for account in &self.accounts {
             if gap::close(&mut conn, account, began).await? {
-                tracing::info!(account, "the gap in the events is closed: all that Stripe has was read since");
+                tracing::info!(account, "closed the event gap: this backfill read all objects");
             }
         }
         Ok(())
     }
 
     async fn counts(&self, run: &Run) -> Result<Counts, Stop> {
-        Ok(runs::counts(&mut *self.context.pool.acquire().await?, run).await?)
+        Ok(run_store::counts(&mut *self.context.pool.acquire().await?, run).await?)
     }
 
     async fn enter(&self, run: &Run, stage: Stage) -> Result<(), Stop> {
-        let moved = runs::enter(&mut *self.context.pool.acquire().await?, run, stage).await?;
-        if moved { Ok(()) } else { Err(Stop::Relieved) }
+        let moved = run_store::enter(&mut *self.context.pool.acquire().await?, run, stage).await?;
+        if moved { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
-    async fn sign(&self, run: &Run, began: Option<time::OffsetDateTime>) -> Result<(), Stop> {
-        let signed = runs::sign(&mut *self.context.pool.acquire().await?, run, began).await?;
-        if signed { Ok(()) } else { Err(Stop::Relieved) }
+    async fn heartbeat(&self, run: &Run, began: Option<time::OffsetDateTime>) -> Result<(), Stop> {
+        let signed = run_store::heartbeat(&mut *self.context.pool.acquire().await?, run, began).await?;
+        if signed { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
     /// Reads all ranges to their ends, stage by stage.
-    async fn list(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(Notice)) -> Result<(), Stop> {
+    async fn list(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
-        let (open, mut began) = (ranges::open(&mut conn, run).await?, runs::began(&mut conn, run).await?);
+        let (open, mut began) =
+            (range_store::open(&mut conn, run).await?, run_store::first_page_version(&mut conn, run).await?);
         drop(conn);
         let mut ready: VecDeque<Ready> = open.into_iter().map(Ready::now).collect();
-        let mut covered =
-            Covered::new(ready.iter().map(|one| &one.range), self.floor.unwrap_or(OLDEST), self.accounts.len());
+        let mut coverage =
+            ListCoverage::new(ready.iter().map(|one| &one.range), self.floor.unwrap_or(OLDEST), self.accounts.len());
         let mut at_work = JoinSet::new();
         let mut stages: BTreeMap<u8, usize> = BTreeMap::new();
         let mut signed = Instant::now();
@@ -199,18 +201,19 @@ impl Backfill {
                 let Some(place) = ready.iter().position(of_stage) else { break };
                 let Some(Ready { range, tries, .. }) = ready.remove(place) else { break };
                 let others = ready.iter().filter(|one| one.range.list.stage() == stage).count();
-                let cut = at_work.len() + 1 + others < self.concurrency;
+                let split = at_work.len() + 1 + others < self.concurrency;
                 let (backfill, run) = (Arc::clone(self), run.clone());
                 *stages.entry(stage).or_default() += 1;
-                at_work.spawn(async move { (range.list, tries, page::step(&backfill, &run, range, cut, began).await) });
+                at_work
+                    .spawn(async move { (range.list, tries, page::step(&backfill, &run, range, split, began).await) });
             }
             let waits = ready.iter().filter(|one| one.range.list.stage() == stage).map(|one| one.not_before).min();
-            let soon = Instant::now() + SIGN_EVERY;
+            let soon = Instant::now() + HEARTBEAT_INTERVAL;
             let wake = waits.filter(|_| at_work.len() < self.concurrency).map_or(soon, |at| at.min(soon));
             tokio::select! {
                 Some(ended) = at_work.join_next() => {
-                    // contained where it matters: what is left is the runtime going down
-                    let Ok((list, tries, outcome)) = ended else { return Err(Stop::Relieved) };
+                    // panics of the merge are caught inside the task; otherwise the runtime is shutting down
+                    let Ok((list, tries, outcome)) = ended else { return Err(Stop::LeaseLost) };
                     if let Some(count) = stages.get_mut(&list.stage()) {
                         *count -= 1;
                     }
@@ -218,108 +221,109 @@ impl Backfill {
                     let outcome = outcome?;
                     if let (Outcome::Stored(Stored { version, .. }), None) = (&outcome, began) {
                         began = Some(*version);
-                        self.sign(run, began).await?;
+                        self.heartbeat(run, began).await?;
                     }
-                    // each stage fills other tables
+                    // counted by stage, because each stage fills other tables
                     let (stored, next_look) = growth.entry(list.stage()).or_insert((0, ANALYZE_FIRST));
                     if let Outcome::Stored(page) = &outcome {
                         *stored += page.objects;
                     }
                     if stored >= next_look {
                         *next_look = 2 * *stored;
-                        runs::analyze(&mut *self.context.pool.acquire().await?).await?;
+                        run_store::analyze(&mut *self.context.pool.acquire().await?).await?;
                     }
-                    self.follow(list, tries, outcome, &mut ready, &mut covered, notice).await?;
+                    self.follow(list, tries, outcome, &mut ready, &mut coverage, notice).await?;
                 }
                 () = sleep_until(wake) => {}
             }
-            if signed.elapsed() > SIGN_EVERY {
-                self.sign(run, None).await?;
+            if signed.elapsed() > HEARTBEAT_INTERVAL {
+                self.heartbeat(run, None).await?;
                 signed = Instant::now();
             }
         }
     }
 
-    /// What follows from a page.
+    /// Applies the result of a page.
     async fn follow(
         &self,
         list: List,
         tries: u32,
         outcome: Outcome,
         ready: &mut VecDeque<Ready>,
-        covered: &mut Covered,
-        notice: &mut impl FnMut(Notice),
+        coverage: &mut ListCoverage,
+        notice: &mut impl FnMut(ProgressEvent),
     ) -> Result<(), Stop> {
         match outcome {
-            Outcome::Stored(Stored { rest, cut, objects, changes, failed, .. }) => {
-                ready.extend(rest.into_iter().chain(cut).map(Ready::now));
-                covered.update(list, ready.iter().map(|one| &one.range));
-                notice(Notice::Page { list, objects, changes, failed, read: covered.share() });
+            Outcome::Stored(Stored { rest, split, objects, changes, failed, .. }) => {
+                ready.extend(rest.into_iter().chain(split).map(Ready::now));
+                coverage.update(list, ready.iter().map(|one| &one.range));
+                notice(ProgressEvent::Page { list, objects, changes, failed, read: coverage.fraction() });
             }
-            Outcome::Changed(range) => ready.push_back(Ready::now(range)),
-            Outcome::Again { range, wait, why } => {
+            Outcome::Requeue(range) => ready.push_back(Ready::now(range)),
+            Outcome::Retry { range, wait, why } => {
                 let tries = tries + 1;
-                let Some(backoff) = self.patience.delay(tries, fastrand::f64()) else {
+                let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else {
                     return self.stuck(&range, why, notice).await;
                 };
                 let wait = wait.map_or(backoff, |wait| wait.max(backoff));
-                notice(Notice::Waits { list, wait, why });
+                notice(ProgressEvent::Waits { list, wait, why });
                 ready.push_back(Ready { range, tries, not_before: Instant::now() + wait });
             }
             Outcome::Omitted { range, why } => {
-                ranges::stumble(&mut *self.context.pool.acquire().await?, &range, true, &why).await?;
-                notice(Notice::Stuck { list, why });
+                range_store::record_error(&mut *self.context.pool.acquire().await?, &range, true, &why).await?;
+                notice(ProgressEvent::Failed { list, why });
             }
-            Outcome::Stuck { range, why } => self.stuck(&range, why, notice).await?,
+            Outcome::Failed { range, why } => self.stuck(&range, why, notice).await?,
         }
         Ok(())
     }
 
-    async fn stuck(&self, range: &Range, why: String, notice: &mut impl FnMut(Notice)) -> Result<(), Stop> {
-        ranges::stumble(&mut *self.context.pool.acquire().await?, range, false, &why).await?;
-        notice(Notice::Stuck { list: range.list, why });
+    async fn stuck(&self, range: &Range, why: String, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
+        range_store::record_error(&mut *self.context.pool.acquire().await?, range, false, &why).await?;
+        notice(ProgressEvent::Failed { list: range.list, why });
         Ok(())
     }
 
-    /// Asks for what is stored here and no page named. A run that has not listed all of time cannot know.
-    async fn ask(&self, run: &Run, notice: &mut impl FnMut(Notice)) -> Result<(), Stop> {
+    /// Queues the unlisted objects. A run with `created_after` cannot determine them, because it has not listed
+    /// everything.
+    async fn ask(&self, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
-        let began = runs::began(&mut conn, run).await?;
+        let began = run_store::first_page_version(&mut conn, run).await?;
         let Some(began) = began.filter(|_| run.created_after.is_none()) else { return Ok(()) };
-        // of a list that was not read no page could name anything
-        let omitted = runs::omitted(&mut conn, run).await?;
+        // all objects of an omitted list would look unlisted
+        let omitted = run_store::omitted(&mut conn, run).await?;
         let was_read = |name: &&&str| omitted.iter().all(|list| list.object_type() != **name);
-        let types: Vec<String> = unnamed::TYPES.iter().filter(was_read).map(|name| (*name).to_owned()).collect();
+        let types: Vec<String> = unlisted::TYPES.iter().filter(was_read).map(|name| (*name).to_owned()).collect();
         let mut last: Option<ObjectKey> = None;
         loop {
-            let found = unnamed::next(&mut conn, &self.accounts, &types, began, last.as_ref(), ASK).await?;
+            let found = unlisted::next(&mut conn, &self.accounts, &types, began, last.as_ref(), ASK).await?;
             let Some(end) = found.last() else { return Ok(()) };
             last = Some(end.clone());
-            notice(Notice::Unnamed(found.len()));
-            let mut demands = Demands::default();
+            notice(ProgressEvent::Unlisted(found.len()));
+            let mut job_requests = JobRequests::default();
             for key in found {
-                demands.fetch(key, None);
+                job_requests.fetch(key, None);
             }
-            demand::add(&mut conn, &demands, self.margin).await?;
-            self.sign(run, None).await?;
+            requests::add(&mut conn, &job_requests, self.margin).await?;
+            self.heartbeat(run, None).await?;
         }
     }
 
-    /// Computes all rows again: those that somebody changed by hand are mended, and what they lack is asked for.
-    async fn project(&self, run: &Run, notice: &mut impl FnMut(Notice)) -> Result<usize, Stop> {
+    /// Projects all rows again: repairs rows that were changed by hand, and queues missing objects.
+    async fn project(&self, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<usize, Stop> {
         let rebuild = Rebuild::new(self.asking(), false);
         let is_new = run.stage < Stage::Projecting;
-        let mut of_rows = rebuild::begin(&mut *self.context.pool.acquire().await?, is_new).await?;
+        let mut of_rows = rebuild_store::begin(&mut *self.context.pool.acquire().await?, is_new).await?;
         let mut changed = 0;
         let mut tries = 0;
         loop {
             let page = match rebuild.next(&mut of_rows).await {
                 Ok(Some(page)) => page,
                 Ok(None) => return Ok(changed),
-                // live events hold what the page has
-                Err(Failure::Contended(why)) if tries < self.patience.max_attempts => {
+                // live events lock the page's objects
+                Err(Failure::Contended(why)) if tries < self.page_retry.max_attempts => {
                     tries += 1;
-                    tracing::debug!(error = why, "rows are held by live events; trying again");
+                    tracing::debug!(error = why, "rows are locked by live events; retrying");
                     continue;
                 }
                 Err(failure) => return Err(failure.into()),
@@ -327,20 +331,24 @@ impl Backfill {
             tries = 0;
             changed += page.changes.len();
             for (key, error) in &page.failed {
-                runs::fail(&mut *self.context.pool.acquire().await?, run, key, error).await?;
+                run_store::fail(&mut *self.context.pool.acquire().await?, run, key, error).await?;
             }
-            notice(Notice::Projected { objects: page.objects, changes: page.changes.len() });
-            self.sign(run, None).await?;
+            notice(ProgressEvent::Projected { objects: page.objects, changes: page.changes.len() });
+            self.heartbeat(run, None).await?;
         }
     }
 
-    /// Reads what was asked for, beside a service that may do the same, until nothing is left or nothing moves.
-    async fn fetch(&self, run: &Run, notice: &mut impl FnMut(Notice)) -> Result<(u64, Vec<(String, String)>), Stop> {
+    /// Fetches the queued objects until none is left or progress stops. A running service may fetch them concurrently.
+    async fn fetch(
+        &self,
+        run: &Run,
+        notice: &mut impl FnMut(ProgressEvent),
+    ) -> Result<(u64, Vec<(String, String)>), Stop> {
         let fetcher = Fetcher::new(self.asking(), Arc::clone(&self.api), self.concurrency);
         let (mut last, mut moved) = ((u64::MAX, 0), Instant::now());
         loop {
             let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-            // jobs at work are finished first
+            // jobs in progress are finished first
             let (pause, ()) = tokio::join!(
                 async {
                     let pause = fetcher.drain(&stop).await;
@@ -348,27 +356,27 @@ impl Backfill {
                     pause
                 },
                 async {
-                    if timeout(SIGN_EVERY, ended.cancelled()).await.is_err() {
+                    if timeout(HEARTBEAT_INTERVAL, ended.cancelled()).await.is_err() {
                         stop.cancel();
                     }
                 }
             );
             let pause = pause?;
             let drained = (!stop.is_cancelled()).then_some(pause);
-            self.sign(run, None).await?;
+            self.heartbeat(run, None).await?;
             let Waiting { left, failing, failures } =
-                watch::reads_left(&mut *self.context.pool.acquire().await?).await?;
-            // those that have failed are tried again and again, and that is no progress
+                triggers::reads_left(&mut *self.context.pool.acquire().await?).await?;
+            // repeated failures are not progress
             if left < last.0 || (failing < left && (left, failing) != last) {
                 moved = Instant::now();
             }
             last = (left, failing);
-            notice(Notice::Left(left));
-            if left == 0 || (drained.is_some() && failing == left) || moved.elapsed() > FETCH_PATIENCE {
+            notice(ProgressEvent::Remaining(left));
+            if left == 0 || (drained.is_some() && failing == left) || moved.elapsed() > FETCH_STALL_TIMEOUT {
                 return Ok((left, failures));
             }
             if let Some(pause) = drained {
-                tokio::time::sleep(pause.min(SIGN_EVERY)).await;
+                tokio::time::sleep(pause.min(HEARTBEAT_INTERVAL)).await;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `backfill`: reads everything from Stripe that rows are made of, or some customers, or tells what that would change.
+//! `backfill`: reads all objects that rows are derived from, or those of some customers; `--dry-run` shows the changes.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::asking::{self, Asking};
+use super::comparison::{Surveyed, Tell};
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
-use super::survey::{Surveyed, Tell};
+use super::stripe_session::{self, StripeSession};
 use super::{Task, instant, output};
-use crate::backfill::survey::Whom;
-use crate::backfill::{Backfill, Begin, Keep, Notice, Report};
-use crate::config::settings::Concern;
+use crate::backfill::{Backfill, Begin, ProgressEvent, Report};
+use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
+use crate::verify::compare::Selection;
+use crate::verify::customer::WriteMode;
 
-/// Failures that are named; the table has the others.
+/// Objects that are listed one by one in the report; the report counts further ones.
 const NAMED: usize = 10;
 
 /// The settings of `backfill`.
@@ -25,29 +26,29 @@ const NAMED: usize = 10;
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = asking::CONCERNS;
+    const SETTING_GROUPS: &'static [SettingGroup] = stripe_session::SETTING_GROUPS;
 }
 
 /// Arguments of `backfill`.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
-    /// Only this customer, read whole; can be given several times.
+    /// Backfill only this customer, with all its objects; may be repeated.
     #[arg(long, value_name = "CUSTOMER_ID")]
     customer: Vec<String>,
-    /// Only what was created in Stripe at this time or later, such as 2026-01-31T00:00:00Z.
+    /// Read only objects created in Stripe at or after this time, such as 2026-01-31T00:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = instant, conflicts_with = "customer")]
     created_after: Option<OffsetDateTime>,
-    /// Write nothing, and print what would change, field by field. Reads customers one by one.
+    /// Write nothing; print what would change, field by field. Reads customers one by one.
     #[arg(long)]
     dry_run: bool,
-    /// Go on with the backfill that was begun, also where another process seems to be at work on it: that one stops.
+    /// Resume the unfinished backfill, taking it over from a process that is still running it.
     #[arg(long, conflicts_with_all = ["customer", "created_after", "dry_run", "restart"])]
     resume: bool,
-    /// Begin at the start, also where a backfill was begun: a process that is at work on it stops.
+    /// Start a new backfill instead of the unfinished one; a process that is still running that one stops.
     #[arg(long, conflicts_with_all = ["customer", "dry_run"])]
     restart: bool,
-    /// Print changes, and at the end the report, as JSON, one object a line.
+    /// Print changes, and the report at the end, as JSON, one object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -56,11 +57,11 @@ pub struct Args {
 
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
-        let asking = Asking::read(source)?;
+        let asking = StripeSession::read(source)?;
         Some(Box::pin(async move { self.run(asking).await }))
     }
 
-    async fn run(self, asking: Asking) -> anyhow::Result<ExitCode> {
+    async fn run(self, asking: StripeSession) -> anyhow::Result<ExitCode> {
         let backfill = match asking.open().await? {
             Ok(backfill) => backfill,
             Err(wrong) => return Ok(output::refuse(&wrong)),
@@ -71,19 +72,20 @@ impl Args {
                 Err(wrong) => Ok(output::refuse(&wrong)),
             };
         }
-        let keep = if self.dry_run { Keep::No } else { Keep::Yes("backfill") };
-        let whom = if self.customer.is_empty() { Whom::All(self.created_after) } else { Whom::Named(self.customer) };
+        let keep = if self.dry_run { WriteMode::No } else { WriteMode::Yes("backfill") };
+        let whom =
+            if self.customer.is_empty() { Selection::All(self.created_after) } else { Selection::Named(self.customer) };
         let tell = match (self.json, self.dry_run) {
             (true, _) => Tell::Json,
             (false, true) => Tell::Changes,
             (false, false) => Tell::Count,
         };
         let mut surveyed = Surveyed::new(tell);
-        backfill.survey(&whom, keep, None, &mut |sight| surveyed.see(sight)).await?;
+        backfill.compare(&whom, keep, None, &mut |sight| surveyed.see(sight)).await?;
         surveyed.end(if self.dry_run { "would be changed" } else { "changed" })
     }
 
-    /// Which run is worked on. The inner error says what to decide first.
+    /// Chooses the run to start or to resume. The inner error names the decision that the operator must make first.
     async fn begin(&self, backfill: &Backfill) -> anyhow::Result<Result<Begin, String>> {
         let open = backfill.open().await?;
         if self.restart {
@@ -91,29 +93,29 @@ impl Args {
             return Ok(Ok(Begin::New(self.created_after)));
         }
         let Some(open) = open else {
-            let nothing = "there is no backfill to go on with: leave --resume out to begin one";
+            let nothing = "there is no unfinished backfill to resume; omit --resume to start one";
             return Ok(if self.resume { Err(nothing.to_owned()) } else { Ok(Begin::New(self.created_after)) });
         };
         let began = open.started_at.format(&Rfc3339)?;
         if open.alive && !self.resume {
-            let ago = open.silent_seconds;
+            let ago = open.seconds_since_heartbeat;
             return Ok(Err(format!(
-                "a backfill that was begun at {began} is at work (last sign of life {ago:.0} s ago): wait for it; where its \
-                 process is known to be gone, `billing-sync backfill --resume` goes on with it at once"
+                "a backfill started at {began} is running (last heartbeat {ago:.0} s ago); wait until it ends. If its \
+                 process is known to be gone, `billing-sync backfill --resume` takes it over at once"
             )));
         }
         if !self.resume && self.created_after != open.created_after {
             return Ok(Err(format!(
-                "a backfill with another --created-after was begun at {began} and not finished: `billing-sync backfill \
-                 --resume` goes on with it, --restart begins this one instead"
+                "a backfill with another --created-after, started at {began}, is unfinished; `billing-sync backfill \
+                 --resume` resumes it, --restart starts this one instead"
             )));
         }
-        output::complain(&format!("going on with the backfill of {began}; --restart begins a new one"));
+        output::complain(&format!("resuming the backfill started at {began}; --restart starts a new one"));
         Ok(Ok(Begin::Resume))
     }
 }
 
-/// Reads everything, and says how it went.
+/// Runs the backfill of all objects and prints its report.
 async fn everything(backfill: &Arc<Backfill>, begin: Begin, json: bool) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let run = backfill.begin(begin).await?;
@@ -130,7 +132,7 @@ async fn everything(backfill: &Arc<Backfill>, begin: Begin, json: bool) -> anyho
     Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The progress of a run.
+/// Progress of a run, as shown to the operator.
 struct Told {
     progress: Progress,
     began: Instant,
@@ -148,9 +150,9 @@ impl Told {
         Self { progress, began: Instant::now(), objects: 0, changes: 0, failed: 0, read: 0.0, stage: String::new() }
     }
 
-    fn notice(&mut self, notice: &Notice) {
+    fn notice(&mut self, notice: &ProgressEvent) {
         match notice {
-            Notice::Page { list, objects, changes, failed, read } => {
+            ProgressEvent::Page { list, objects, changes, failed, read } => {
                 self.objects += objects;
                 self.changes += changes;
                 self.failed += failed;
@@ -159,18 +161,18 @@ impl Told {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
                 self.progress.bar().set_position((self.read * 1000.0) as u64);
             }
-            Notice::Waits { list, wait, why } => {
+            ProgressEvent::Waits { list, wait, why } => {
                 let seconds = wait.as_secs_f64();
                 self.stage = format!("{} wait {seconds:.0} s: {why}", list.as_str());
             }
-            Notice::Stuck { list, why } => self.progress.tell(&format!("{}: {why}", list.as_str())),
-            Notice::Unnamed(count) => self.stage = format!("{count} objects that no list has are asked for"),
-            Notice::Projected { objects, changes } => {
+            ProgressEvent::Failed { list, why } => self.progress.tell(&format!("{}: {why}", list.as_str())),
+            ProgressEvent::Unlisted(count) => self.stage = format!("{count} unlisted objects queued"),
+            ProgressEvent::Projected { objects, changes } => {
                 self.objects += objects;
                 self.changes += changes;
-                "all rows once more".clone_into(&mut self.stage);
+                "rebuilding all rows".clone_into(&mut self.stage);
             }
-            Notice::Left(left) => self.stage = format!("{left} objects are still to be read by themselves"),
+            ProgressEvent::Remaining(left) => self.stage = format!("{left} queued objects still to be fetched"),
         }
         let line = self.line();
         self.progress.say(|| line);
@@ -186,7 +188,7 @@ impl Told {
         format!("{} objects ({rate}), {} rows changed{failed}{left}: {}", self.objects, self.changes, self.stage)
     }
 
-    /// How long the lists will take: a guess, for nobody knows how dense the rest is.
+    /// Estimated time left for the lists. The number of objects in the unread ranges is unknown, so it is a guess.
     fn left(&self) -> Option<Duration> {
         let worth_guessing = self.read > 0.02 && self.read < 1.0;
         worth_guessing
@@ -223,24 +225,22 @@ fn json_of(report: &Report, elapsed: Duration) -> serde_json::Value {
         "lacking": report.counts.lacking,
         "forbidden": pairs(&report.counts.forbidden),
         "failed": pairs(&report.counts.failed),
-        "unread": pairs(&report.unread),
-        "left": report.left,
+        "unread": pairs(&report.unfetched),
+        "left": report.remaining,
     })
 }
 
-/// Names what is missing, and the mend.
+/// Prints what is missing, and the fix.
 fn complain(report: &Report) {
     let say = |text: &str| output::complain(&output::wrapped("", text));
     for (list, why) in &report.counts.stuck {
-        say(&format!("not read to the end: {list}: {why}"));
+        say(&format!("not read completely: {list}: {why}"));
     }
     if !report.counts.stuck.is_empty() {
-        say(
-            "Rows were not compared as a whole yet. Once that is mended, `billing-sync backfill --resume` goes on where it was.",
-        );
+        say("The final rebuild of all rows has not run. Fix the cause, then resume: `billing-sync backfill --resume`.");
     }
     for list in &report.counts.lacking {
-        say(&format!("not read: Stripe has no list of {list} at STRIPE_API_BASE"));
+        say(&format!("not read: the server at STRIPE_API_BASE has no list of {list}"));
     }
     for (list, why) in &report.counts.forbidden {
         say(&format!("not read: {list}: {why}"));
@@ -258,10 +258,10 @@ fn complain(report: &Report) {
     };
     name("not stored", &report.counts.failed);
     if !report.counts.failed.is_empty() {
-        say("What was not stored is in billing.backfill_failures; the rest is stored.");
+        say("billing.backfill_failures has all objects that were not stored; all others are stored.");
     }
-    name("not read", &report.unread);
-    if report.left > 0 {
-        say(&format!("{} objects are still to be read: `serve` goes on asking for them.", report.left));
+    name("not read", &report.unfetched);
+    if report.remaining > 0 {
+        say(&format!("{} queued objects are still to be fetched; `serve` continues to fetch them.", report.remaining));
     }
 }

@@ -1,4 +1,4 @@
-//! Changes of rows as people read them: one line a column. Values that are personal data are not shown.
+//! Changes of rows as text, one line per column, or as JSON. Values that are personal data are not shown.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 use super::output;
 use crate::store::Change;
 
-/// Columns whose values are personal data: that they changed may be told, to what may not.
+/// Columns whose values are personal data. Output may show that they changed, but no value.
 const PERSONAL: [&str; 7] = ["address_line1", "address_line2", "city", "email", "name", "postal_code", "state"];
 
-/// Columns that say nothing about what has changed.
+/// Key columns, which never change and are not shown.
 const KEYS: [&str; 2] = ["account", "id"];
 
 /// Prints a changed row: its name and a line for each column, or one JSON object.
@@ -60,7 +60,7 @@ pub(super) fn cells(changes: &str) -> Vec<[String; 3]> {
         .collect()
 }
 
-/// The lines of a row, given as a JSON object: `column: value` of each that says something.
+/// The lines of a row, given as a JSON object: `column: value` for each column that is not empty.
 pub(super) fn values(row: &str, indent: &str) -> Vec<String> {
     let columns: BTreeMap<String, Box<RawValue>> = serde_json::from_str(row).unwrap_or_default();
     let texts = columns.iter().map(|(column, value)| (column.as_str(), value.get()));
@@ -72,7 +72,7 @@ pub(super) fn values(row: &str, indent: &str) -> Vec<String> {
     .collect()
 }
 
-/// The same for machines: personal values are left out.
+/// A change as JSON, with personal values replaced.
 pub(super) fn json(changes: &str) -> serde_json::Value {
     let mut value: serde_json::Value = serde_json::from_str(changes).unwrap_or_default();
     for (column, change) in value.as_object_mut().into_iter().flatten() {
@@ -83,7 +83,7 @@ pub(super) fn json(changes: &str) -> serde_json::Value {
     value
 }
 
-/// A JSON value without the quotes of a plain text.
+/// A JSON value as text; a string without its quotes.
 fn plain(json: &str) -> String {
     serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned())
 }

@@ -1,4 +1,4 @@
-//! One connection for a command that does one thing, with errors that say where it went and never the password.
+//! Database connections of the short commands. Errors name the target and never contain the password.
 
 use sqlx::{PgConnection, PgPool};
 
@@ -7,52 +7,52 @@ use crate::database::hosts::Hosts;
 use crate::database::{self, Session, pooler, target};
 use crate::migrations;
 
-/// Connects.
+/// Opens a connection.
 ///
 /// # Errors
-/// With the place, the reason and the mend.
+/// With the target, the reason and the fix.
 pub async fn connect(hosts: &Hosts) -> anyhow::Result<PgConnection> {
     if let Some(wrong) = pooled(hosts).await {
         anyhow::bail!("{wrong}; {}", pooler::FIX);
     }
-    let mend = |error| anyhow::anyhow!("{}; start the database, or correct DATABASE_URL", output::causes(&error));
-    reach(hosts).await.map_err(mend)
+    let fix = |error| anyhow::anyhow!("{}; start the database, or correct DATABASE_URL", output::causes(&error));
+    reach(hosts).await.map_err(fix)
 }
 
-/// The same, to a schema that is of this release; the inner error says what it is else, and the mend.
+/// Opens a connection to a schema of this release. The inner error describes a different schema and the fix.
 ///
 /// # Errors
 /// As [`connect`], and those of the database.
 pub(super) async fn current(hosts: &Hosts) -> anyhow::Result<Result<PgConnection, String>> {
     let mut conn = connect(hosts).await?;
     let status = migrations::pending(&mut conn).await?;
-    Ok(if status.is_current() { Ok(conn) } else { Err(format!("{}: {}", status.describe(), status.mend())) })
+    Ok(if status.is_current() { Ok(conn) } else { Err(format!("{}: {}", status.describe(), status.fix())) })
 }
 
-/// What stands between us and a server, where it is a pooler that we cannot work with. Asked before anything else,
-/// because already the settings of a session would reach other clients of the pooler.
+/// Describes a pooler in front of the database that is not supported. Checked first, because even the settings of a
+/// session would reach other clients of the pooler.
 pub(super) async fn pooled(hosts: &Hosts) -> Option<String> {
     for options in hosts.all() {
         if pooler::shares_sessions(options).await {
             let place = target(options);
             return Some(format!(
-                "a pooler in transaction or statement mode stands before the database at {place}: settings, locks, \
-                 notifications and prepared statements of a session are lost there"
+                "a pooler in transaction or statement mode is in front of the database at {place}; it loses the \
+                 settings, locks, notifications and prepared statements of a session"
             ));
         }
     }
     None
 }
 
-/// The same for `doctor`, which has a line of its own for the mend.
+/// Opens a connection for `doctor`, which prints the fix on a separate line.
 ///
 /// # Errors
-/// With the place and the reason.
+/// With the target and the reason.
 pub(super) async fn reach(hosts: &Hosts) -> anyhow::Result<PgConnection> {
     Ok(hosts.connect(Session::COMMAND).await?)
 }
 
-/// The connections of a command that works as a part of `serve` does, to the server of the last [`connect`].
+/// A pool for a command that does the work of a part of `serve`, to the server of the last [`connect`].
 pub(super) fn pool(hosts: &Hosts, connections: u32) -> PgPool {
     database::pool(hosts.current(), Session::COMMAND, connections, hosts.limit())
 }

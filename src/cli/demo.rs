@@ -1,4 +1,4 @@
-//! `demo`: a story of signed events, told to the real service on a private PostgreSQL, and the rows that come of it.
+//! `demo`: sends a story of signed events to the real service on a private PostgreSQL and shows the resulting rows.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use super::settings::{SettingArgs, Uses};
 use super::signals::Signals;
 use crate::config::demo::KeepConfig;
 use crate::config::embedded::EmbeddedConfig;
-use crate::config::settings::{self, Concern, Setting};
+use crate::config::settings::{self, Setting, SettingGroup};
 use crate::config::source::Source;
 use crate::demo::{self, Options};
 
@@ -19,21 +19,21 @@ use crate::demo::{self, Options};
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Embedded, Concern::Log];
+    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Embedded, SettingGroup::Log];
 
     fn settings() -> impl Iterator<Item = &'static Setting> {
         let of_keep = [&settings::LISTEN, &settings::OPS_LISTEN, &settings::WEBHOOK_SECRET];
-        Self::CONCERNS.iter().flat_map(|concern| concern.settings()).chain(of_keep)
+        Self::SETTING_GROUPS.iter().flat_map(|concern| concern.settings()).chain(of_keep)
     }
 }
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Go on serving after the story, for a look around and for `stripe listen`.
+    /// Keep serving after the story, to inspect the tables and for `stripe listen`.
     #[arg(long)]
     keep: bool,
-    /// Print the rows as JSON, one object a line, instead of the story.
+    /// Print the rows as JSON, one object per line, instead of the story.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -43,17 +43,17 @@ pub struct Args {
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
         let embedded = EmbeddedConfig::read(source);
-        // only with --keep: a secret that stands around must not matter to the story
+        // only with --keep: a secret in the environment must not affect the story
         let keep = if self.keep { KeepConfig::read(source).map(Some) } else { Some(None) };
         let options = Options { embedded: embedded?.options(), json: self.json, keep: keep? };
         Some(Box::pin(run(options)))
     }
 }
 
-/// Tells the story.
+/// Runs the demo until its end or a signal.
 ///
 /// # Errors
-/// When something is not as the story tells, or it cannot be told.
+/// When an answer or a row is not as expected, or the demo cannot run.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let shutdown = CancellationToken::new();

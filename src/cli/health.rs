@@ -1,4 +1,4 @@
-//! `health`: asks the ops listener of a running `serve`, in one line, for container health checks.
+//! `health`: asks the ops listener of a running `serve` and prints one line, for container health checks.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -14,15 +14,15 @@ use hyper_util::rt::TokioExecutor;
 use super::settings::{SettingArgs, Uses};
 use super::{Task, output};
 use crate::config::ops::OpsConfig;
-use crate::config::settings::Concern;
+use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::service::on_this_machine;
 
-/// Longer than the listener's own limit for asking the database, shorter than any orchestrator's.
+/// Timeout of a request: longer than the listener's own timeout for the database, shorter than an orchestrator's.
 const LIMIT: Duration = Duration::from_secs(3);
-/// The answer is one line.
+/// Maximum size of an answer, which is one line.
 const LONGEST_ANSWER: usize = 4096;
-/// The metrics are some hundred lines.
+/// Maximum size of the metrics, which are a few hundred lines.
 const LONGEST_METRICS: usize = 4 * 1024 * 1024;
 
 /// The settings of `health`.
@@ -30,13 +30,13 @@ const LONGEST_METRICS: usize = 4 * 1024 * 1024;
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Ops, Concern::Log];
+    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Ops, SettingGroup::Log];
 }
 
 /// Arguments of `health`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Ask only whether the process serves, not whether its database does.
+    /// Check only that the process answers, not that its database is usable.
     #[arg(long)]
     live: bool,
     #[command(flatten)]
@@ -57,7 +57,9 @@ async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitC
     let (status, body) =
         answer.with_context(|| format!("{uri} did not answer within {} s", LIMIT.as_secs()))?.map_err(|error| {
             let why = output::causes(&error);
-            anyhow::anyhow!("{uri} cannot be asked ({why}): does `serve` run, and with this BILLING_SYNC_OPS_LISTEN?")
+            anyhow::anyhow!(
+                "{uri} could not be reached ({why}); check that `serve` is running with this BILLING_SYNC_OPS_LISTEN"
+            )
         })?;
     if status == StatusCode::OK {
         output::print(body.trim())?;
@@ -66,14 +68,14 @@ async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitC
     anyhow::bail!("{uri} answered {}: {}", status.as_u16(), body.trim())
 }
 
-/// The metrics of the `serve` that listens here; `None` where there is none, or something else.
+/// The metrics of the `serve` that listens at this address; `None` if nothing or another program answers.
 pub(super) async fn metrics(listen: SocketAddr) -> Option<String> {
     let uri = format!("http://{}/metrics", on_this_machine(listen));
     let (status, text) = tokio::time::timeout(LIMIT, ask(&uri, LONGEST_METRICS)).await.ok()?.ok()?;
     (status == StatusCode::OK).then_some(text)
 }
 
-/// Never through a proxy: the listener is on this machine.
+/// Sends one request, never through a proxy, because the listener is on this machine.
 async fn ask(uri: &str, longest: usize) -> anyhow::Result<(StatusCode, String)> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let response = client.get(uri.parse()?).await.map_err(super::send::cause)?;

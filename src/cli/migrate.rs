@@ -1,11 +1,11 @@
-//! `migrate`: brings the schema up to date and says what was done.
+//! `migrate`: brings the schema up to date and prints what was done.
 
 use std::process::ExitCode;
 
 use super::settings::{SettingArgs, Uses};
 use super::{Task, database, output};
 use crate::config::database::required;
-use crate::config::settings::Concern;
+use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::database::hosts::Hosts;
 use crate::migrations;
@@ -15,7 +15,7 @@ use crate::migrations;
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Log];
+    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
 }
 
 /// Arguments of `migrate`.
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 impl Args {
-    #[expect(clippy::unused_self, reason = "every command is planned alike")]
+    #[expect(clippy::unused_self, reason = "every command has the same signature")]
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
         let options = required(source)?;
         Some(Box::pin(migrate(options)))

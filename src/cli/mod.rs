@@ -1,11 +1,11 @@
-//! The command line: one file a command. Arguments and configuration become a task, which `main` runs.
+//! The command line: one file per command. Arguments and configuration become a task, which `main` runs.
 //!
-//! Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 drift that `verify` found. Nothing else prints; the only place that uses
-//! `anyhow`, because here every error ends as a sentence for the operator.
+//! Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 `verify` found differences. No other module
+//! prints. Only this module uses `anyhow`, because here every error ends as a sentence for the operator.
 
-mod asking;
 pub mod backfill;
 mod changes;
+mod comparison;
 pub mod database;
 pub mod demo;
 pub mod doctor;
@@ -22,7 +22,7 @@ pub mod send;
 pub mod serve;
 pub mod settings;
 pub mod signals;
-mod survey;
+mod stripe_session;
 pub mod verify;
 
 use std::pin::Pin;
@@ -37,13 +37,14 @@ use crate::config::log::LogConfig;
 use crate::config::source::{Flags, Source};
 use crate::config::unknown;
 
-/// What a command does once its configuration is known to be right.
+/// The work of a command, ready to run after its configuration has been checked.
 pub type Task = Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>>;
 
-const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 usage or configuration error,\n3 `verify` found a difference.\n\
+const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 usage or configuration error,\n\
+    3 `verify` found differences.\n\
     `billing-sync <COMMAND> --help` lists the settings that a command uses.";
 
-/// Keeps PostgreSQL tables of billing contacts and subscriptions in step with Stripe.
+/// Keeps PostgreSQL tables of billing contacts and subscriptions in sync with Stripe.
 #[derive(Debug, Parser)]
 #[command(name = "billing-sync", version, max_term_width = 80, after_help = AFTER_HELP)]
 pub struct Cli {
@@ -53,31 +54,31 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Receive webhooks, store them, and keep the tables in step.
+    /// Receive and store webhooks, and keep the tables in sync.
     Serve(serve::Args),
-    /// Show the whole way of an event, with a private PostgreSQL and sample events.
+    /// Run sample events through the whole service, on a private PostgreSQL.
     Demo(demo::Args),
-    /// Bring the database's schema up to date.
+    /// Bring the database schema up to date.
     Migrate(migrate::Args),
-    /// Ask a running `serve` whether it is ready (for container health checks).
+    /// Check whether a running `serve` is ready (for container health checks).
     Health(health::Args),
     /// Sign event files and deliver them to a webhook endpoint.
     Send(send::Args),
-    /// Check settings and database, and say what to mend.
+    /// Check settings, database and Stripe, and show how to fix what is wrong.
     Doctor(doctor::Args),
-    /// Show how a row came to be: each event and read, and what it changed.
+    /// Show the history of a row: each event and read, and what it changed.
     Explain(explain::Args),
-    /// Read everything from Stripe, or some customers, and bring all rows in step.
+    /// Read all objects from Stripe, or those of some customers, and bring rows up to date.
     Backfill(backfill::Args),
-    /// Compare rows with what Stripe says, field by field, and mend them on request.
+    /// Compare rows with Stripe, field by field; repair them with `--fix`.
     Verify(verify::Args),
-    /// Compute every row again from what is stored, without asking Stripe.
+    /// Recompute all rows from stored data, without asking Stripe.
     Rebuild(rebuild::Args),
-    /// Compare the stored events with Stripe's, and store what is lacking.
+    /// Compare the stored events with Stripe's event list, and store missing ones.
     Reconcile(reconcile::Args),
-    /// Renew limits that are due, once; `serve` does so all the time.
+    /// Renew due limits once; `serve` does this continuously.
     Renew(renew::Args),
-    /// Look at stored events, and decide about dead ones.
+    /// Inspect stored events, and retry or discard dead ones.
     #[command(subcommand)]
     Outbox(outbox::Command),
 }
@@ -102,7 +103,8 @@ impl Cli {
         }
     }
 
-    /// Reads how to log; `None` after noting problems. `doctor` reports them like any others, and logs by default.
+    /// Reads the log settings; `None` after noting problems. `doctor` reports these like other problems and uses the
+    /// defaults.
     pub fn log(&self, source: &mut Source) -> Option<LogConfig> {
         match self.command {
             Command::Doctor(_) => Some(source.collect(LogConfig::read).unwrap_or_default()),
@@ -110,7 +112,7 @@ impl Cli {
         }
     }
 
-    /// Reads the command's configuration and says what is to be done; `None` after noting problems.
+    /// Reads the command's configuration and returns its task; `None` after noting problems.
     pub fn plan(self, source: &mut Source) -> Option<Task> {
         match self.command {
             Command::Serve(args) => args.plan(source),
@@ -130,13 +132,13 @@ impl Cli {
     }
 }
 
-/// A time as one writes it, such as 2026-01-31T00:00:00Z.
+/// Parses a time such as 2026-01-31T00:00:00Z.
 fn instant(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| "write it with its time zone, as in 2026-12-01T00:00:00Z".to_owned())
+        .map_err(|_| "write the time with its time zone, as in 2026-12-01T00:00:00Z".to_owned())
 }
 
-/// Runs the task to its end and says how it went.
+/// Runs the task to its end and returns its exit code.
 pub fn run(task: Task) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -145,21 +147,21 @@ pub fn run(task: Task) -> ExitCode {
     runtime.block_on(task).unwrap_or_else(|error| fail(&error))
 }
 
-/// Says what went wrong: exit code 1.
+/// Prints the error; exit code 1.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     output::complain(&output::wrapped("error: ", &output::causes(error)));
     ExitCode::FAILURE
 }
 
-/// Lists everything that is wrong with the configuration: exit code 2.
+/// Prints all problems of the configuration; exit code 2.
 pub fn refuse(error: &ConfigError, source: &Source) -> ExitCode {
     let count = error.problems.len();
     let noun = if count == 1 { "setting is" } else { "settings are" };
-    output::complain(&format!("error: {count} {noun} not right; nothing was started"));
+    output::complain(&format!("error: {count} {noun} invalid; nothing was started"));
     for problem in &error.problems {
         output::complain(&format!("\n{}", problem.subject));
         output::complain(&output::wrapped("  wrong  ", &problem.wrong));
-        output::complain(&output::wrapped("  mend   ", &problem.mend));
+        output::complain(&output::wrapped("  fix    ", &problem.fix));
     }
     for warning in unknown::warnings(source).iter().chain(source.warnings()) {
         output::complain(&format!("\n{}", output::wrapped("warning: ", warning)));

@@ -1,7 +1,7 @@
-//! What the operator reads: the only place that writes to standard output and standard error.
+//! Output for the operator: the only module that writes to standard output and standard error.
 //!
-//! Text may come from payloads and from other servers, so no character reaches the terminal that controls it or changes the
-//! order in which text is shown.
+//! Text may come from payloads and from other servers. So control characters, and characters that change the order in
+//! which text is shown, are replaced.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-pub use crate::text::{WIDTH, wrapped};
-use crate::text::{is_control, tame};
+pub use crate::base::text::{WIDTH, wrapped};
+use crate::base::text::{is_control, tame};
 
-/// Prints text and a line break. A reader that went away (`| head`) is no error.
+/// Prints text and a line break. A closed pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// When standard output cannot be written, a full disk for example.
@@ -31,7 +31,7 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&json_line(value)?)
 }
 
-/// A JSON object as one line. What must not reach a terminal is escaped, so the value stays what it is.
+/// A JSON object as one line. Control characters are escaped, so the value does not change.
 ///
 /// # Errors
 /// When the value has no JSON form.
@@ -48,18 +48,18 @@ pub fn json_line(value: &impl serde::Serialize) -> anyhow::Result<String> {
     }))
 }
 
-/// Prints text and a line break to standard error; there is no one to tell when that fails.
+/// Prints text and a line break to standard error; a failure to do so cannot be reported.
 pub fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", tame(text));
 }
 
-/// Says what is wrong with what was asked for, and its mend: exit code 2.
+/// Prints why the request is refused, and the fix; exit code 2.
 pub fn refuse(wrong: &str) -> ExitCode {
     complain(&wrapped("error: ", wrong));
     ExitCode::from(2)
 }
 
-/// What an error says and why, in one line. Some libraries repeat the cause in their own text; here it stands once.
+/// An error and its causes in one line. Some libraries repeat the cause in their own text; here each appears once.
 pub fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

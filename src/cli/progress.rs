@@ -1,4 +1,4 @@
-//! How far a command is, on standard error: a bar on a terminal, elsewhere a line now and then.
+//! Progress of a command on standard error: a bar on a terminal, otherwise a line at intervals.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
 
-/// Without a terminal, how often a line says how far it is.
+/// Interval of progress lines without a terminal.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// What the operator is told meanwhile.
+/// Progress display of a running command.
 pub(super) struct Progress {
     bar: ProgressBar,
     said: Instant,
 }
 
 impl Progress {
-    /// A bar of so many steps; of an unknown number without.
+    /// A bar with `length` steps; `None` if the number is unknown.
     pub(super) fn new(template: &str, length: Option<u64>) -> Self {
         let bar = if io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
@@ -29,17 +29,17 @@ impl Progress {
         Self { bar, said: Instant::now() }
     }
 
-    /// Lines only, also on a terminal: where standard output has what is to be read.
+    /// Lines only, also on a terminal, for commands whose results on standard output are to be read.
     pub(super) fn lines() -> Self {
         Self { bar: ProgressBar::hidden(), said: Instant::now() }
     }
 
-    /// Moves the bar.
+    /// The bar, to move it or to print beside it.
     pub(super) fn bar(&self) -> &ProgressBar {
         &self.bar
     }
 
-    /// Says how far it is: beside the bar, or now and then as a line of its own.
+    /// Shows the progress beside the bar, or at intervals as a separate line.
     pub(super) fn say(&mut self, line: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(line());
@@ -49,12 +49,12 @@ impl Progress {
         }
     }
 
-    /// Says something at once.
+    /// Prints a message immediately.
     pub(super) fn tell(&self, line: &str) {
         self.bar.suspend(|| output::complain(&output::wrapped("", line)));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn end(&self) {
         self.bar.finish_and_clear();
     }

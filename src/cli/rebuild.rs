@@ -1,4 +1,4 @@
-//! `rebuild`: computes every row again from the mirror. No call to Stripe is made.
+//! `rebuild`: recomputes all rows from the mirror, without any request to Stripe.
 
 use std::process::ExitCode;
 
@@ -8,39 +8,39 @@ use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::{Task, changes, database, output};
 use crate::config::database::required;
-use crate::config::settings::Concern;
+use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
-use crate::jobs::rebuild::{estimate, unknown};
-use crate::metrics::instance::Instance;
+use crate::metrics::process::ProcessMetrics;
+use crate::rebuild::run::{Page, Rebuild};
+use crate::rebuild::store::{estimate, unknown};
 use crate::worker::Context;
-use crate::worker::rebuild::{Page, Rebuild};
 
-/// The settings of `rebuild`: those that decide what a row says.
+/// The settings of `rebuild`: those that affect the contents of rows.
 #[derive(Debug)]
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] =
-        &[Concern::Database, Concern::Stripe, Concern::Tls, Concern::Sync, Concern::Log];
+    const SETTING_GROUPS: &'static [SettingGroup] =
+        &[SettingGroup::Database, SettingGroup::Stripe, SettingGroup::Tls, SettingGroup::Sync, SettingGroup::Log];
 }
 
 /// Arguments of `rebuild`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this customer and its subscriptions; can be given several times.
+    /// Rebuild only this customer and its subscriptions; may be repeated.
     #[arg(long, value_name = "CUSTOMER_ID")]
     customer: Vec<String>,
-    /// Write nothing, and print what would change, field by field.
+    /// Write nothing; print what would change, field by field.
     #[arg(long)]
     dry_run: bool,
-    /// Begin at the start, also where an earlier rebuild was stopped.
+    /// Start from the beginning, even if an earlier rebuild was interrupted.
     #[arg(long, conflicts_with = "customer")]
     restart: bool,
-    /// Print changes as JSON, one object a line.
+    /// Print changes as JSON, one object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -67,14 +67,14 @@ impl Args {
             Err(wrong) => return Ok(output::refuse(&wrong)),
         };
         let pool = database::pool(&database, 2);
-        let context = Context::new(pool, sync, worker, Instance::new(&Registry::new())?);
+        let context = Context::new(pool, sync, worker, ProcessMetrics::new(&Registry::new())?);
         let context = if stripe.secret_key.is_some() { context.with_fetches(stripe.read_margin) } else { context };
         let rebuild = Rebuild::new(context, self.dry_run);
         let mut told = Told::new(self.dry_run, self.json);
         if self.customer.is_empty() {
             let mut run = rebuild.begin(&mut conn, self.restart).await?;
             if run.objects > 0 {
-                output::complain(&format!("going on after {} objects; --restart begins again", run.objects));
+                output::complain(&format!("resuming after {} objects; --restart starts again", run.objects));
             }
             told.expect(estimate(&mut conn).await?, run.objects);
             while let Some(page) = rebuild.next(&mut run).await? {
@@ -84,7 +84,7 @@ impl Args {
             let unknown = unknown(&mut conn, &self.customer).await?;
             anyhow::ensure!(
                 unknown.is_empty(),
-                "nothing is known of {}: no event or read; is it the id of a customer of this account and mode?",
+                "no event or read of {} is stored; check that it is the id of a customer of this account and mode",
                 unknown.join(", ")
             );
             told.page(&rebuild.customers(&self.customer).await?)?;
@@ -94,7 +94,7 @@ impl Args {
     }
 }
 
-/// What the operator is told: changes on standard output, progress on standard error, since the changes may be JSON.
+/// Output of the command: changes on standard output, progress on standard error, because the changes may be JSON.
 struct Told {
     dry_run: bool,
     json: bool,
@@ -110,7 +110,7 @@ impl Told {
         Self { dry_run, json, progress: Progress::lines(), objects: 0, changed: 0, asked: 0, failed: 0 }
     }
 
-    /// A bar on a terminal; elsewhere lines now and then.
+    /// Sets the expected number of objects, and shows a bar on a terminal, otherwise lines at intervals.
     fn expect(&mut self, objects: u64, done: i64) {
         if !self.dry_run {
             let template = "{bar:30} {pos}/{len} objects, {per_sec}, {eta} left";
@@ -126,7 +126,7 @@ impl Told {
         for (key, error) in &page.failed {
             self.failed += 1;
             let (kind, id) = (&key.object_type, &key.object_id);
-            self.progress.tell(&format!("not computed: {kind} {id}: {error}"));
+            self.progress.tell(&format!("could not compute {kind} {id}: {error}"));
         }
         self.progress.bar().inc(u64::try_from(page.objects).unwrap_or_default());
         if self.dry_run || self.json {
@@ -140,13 +140,13 @@ impl Told {
     fn end(&self) -> anyhow::Result<()> {
         self.progress.end();
         let (would, rows) = (if self.dry_run { "would be " } else { "" }, self.changed);
-        let mut text = format!("{} objects looked at, {rows} rows {would}changed", self.objects);
+        let mut text = format!("{} objects processed, {rows} rows {would}changed", self.objects);
         if self.asked > 0 {
             let word = if self.dry_run { "would" } else { "will" };
-            text = format!("{text}; `serve` {word} ask Stripe for {} objects", self.asked);
+            text = format!("{text}; `serve` {word} fetch {} objects from Stripe", self.asked);
         }
         if self.failed > 0 {
-            text = format!("{text}; those of {} objects could not be computed", self.failed);
+            text = format!("{text}; {} objects could not be processed", self.failed);
         }
         if self.json {
             output::complain(&text);

@@ -1,5 +1,5 @@
-//! `reconcile`: compares the stored events with Stripe's list, once, and stores what is lacking. `serve` does so all the
-//! time; this is for a look, and for a longer way back.
+//! `reconcile`: compares the stored events with Stripe's event list once and stores missing events. `serve` does this
+//! continuously; the command is for checks, and for a longer time back.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,40 +9,40 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
-use super::asking::CONCERNS;
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
+use super::stripe_session::SETTING_GROUPS;
 use super::{Task, database, output};
+use crate::base::clock::RemoteClock;
+use crate::base::text::to_the_second;
 use crate::client::{self, HttpStripe};
-use crate::clock::Heard;
 use crate::config::database::required;
-use crate::config::settings::Concern;
+use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::database::hosts::Hosts;
-use crate::metrics::instance::Instance;
+use crate::metrics::process::ProcessMetrics;
 use crate::reconcile::run::{Compared, Run, Since};
-use crate::reconcile::store::Tally;
+use crate::reconcile::store::ReconcileStats;
 use crate::reconcile::{Failure, REACH, Reconcile};
-use crate::text::to_the_second;
 
-/// The settings of `reconcile`: whose events, and how Stripe is asked.
+/// The settings of `reconcile`: which accounts are compared, and how Stripe is reached.
 #[derive(Debug)]
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = CONCERNS;
+    const SETTING_GROUPS: &'static [SettingGroup] = SETTING_GROUPS;
 }
 
 /// Arguments of `reconcile`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Compare from so long ago (72h), or from a time on (2026-12-01T00:00:00Z), at most 30 days back [default: from an hour
-    /// before everything that was compared already].
+    /// Compare events created in this last duration (72h), or from this time on (2026-12-01T00:00:00Z), at most 30 days
+    /// back [default: from an hour before the watermark].
     #[arg(long, value_name = "DURATION|TIME", value_parser = since)]
     since: Option<Since>,
-    /// Print JSON, one object a line for each account.
+    /// Print JSON, one object per line and account.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -77,10 +77,10 @@ impl Args {
         let registry = Registry::new();
         let reconcile = Reconcile {
             pool: database::pool(&database, 1),
-            api: Arc::new(HttpStripe::new(&stripe, client::metrics(&registry)?, Heard::default())?),
+            api: Arc::new(HttpStripe::new(&stripe, client::metrics(&registry)?, RemoteClock::default())?),
             connected: sync.accounts,
             margin: stripe.read_margin,
-            metrics: Instance::new(&registry)?,
+            metrics: ProcessMetrics::new(&registry)?,
         };
         self.compare(&reconcile).await
     }
@@ -91,7 +91,7 @@ impl Args {
         let mut told = Progress::new("{spinner} {msg}, {elapsed}", None);
         let mut all_well = true;
         for account in reconcile.accounts() {
-            let mut tell = |tally: &Tally| {
+            let mut tell = |tally: &ReconcileStats| {
                 told.say(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
             };
             match run.account(&account, None, &mut tell).await {
@@ -102,10 +102,10 @@ impl Args {
                 Err(Failure::Since(wrong)) => {
                     return Ok(output::refuse(&format!("--since: {wrong}")));
                 }
-                // the others have nothing to do with it
+                // continue: other accounts are not affected
                 Err(failure) => {
                     all_well = false;
-                    let what = format!("{} could not be compared: {failure}", name(&account));
+                    let what = format!("could not compare {}: {failure}", name(&account));
                     told.bar().suspend(|| output::complain(&output::wrapped("error: ", &what)));
                 }
             }
@@ -119,7 +119,7 @@ impl Args {
     }
 }
 
-/// How an account is called here.
+/// The name of an account in messages.
 fn name(account: &str) -> String {
     if account.is_empty() { "our own account".to_owned() } else { format!("the account {account}") }
 }
@@ -163,19 +163,20 @@ fn print(compared: &Compared) -> anyhow::Result<()> {
     let mut notes = Vec::new();
     if tally.missed > 0 {
         notes.push(format!(
-            "{} of them should have been delivered more than five minutes ago: is the endpoint disabled at Stripe?",
+            "{} of them should have been delivered more than five minutes ago; check the webhook endpoint in the \
+             Stripe dashboard",
             tally.missed
         ));
     }
     if tally.unreadable > 0 {
-        notes.push(format!("{} could not be stored; the log above names them", tally.unreadable));
+        notes.push(format!("{} events could not be stored; the log above names them", tally.unreadable));
     }
     match compared.watermark {
         Some(watermark) if watermark < compared.until => notes.push(format!(
-            "before that, only what was created up to {} has been compared; without --since it goes on from there",
+            "outside this range, events were compared only up to {}; run again without --since to continue from there",
             to_the_second(watermark)
         )),
-        None => notes.push("what was created before that has not been compared; without --since it is".to_owned()),
+        None => notes.push("events created earlier have not been compared; run again without --since".to_owned()),
         Some(_) => {}
     }
     if let Some(gap) = &compared.gap {

@@ -1,5 +1,5 @@
-//! `renew`: renews what is due, once, or lists it. `serve` does so all the time; this is for a look, and for tests of the
-//! product that need a later date.
+//! `renew`: renews due limits once, or lists them. `serve` does this continuously; the command is for checks, and for
+//! tests of the product that need a later date.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -13,20 +13,20 @@ use time::OffsetDateTime;
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::{Task, database, instant, output};
+use crate::base::text::to_the_second;
 use crate::config::database::required;
-use crate::config::settings::Concern;
+use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::database::hosts::Hosts;
 use crate::domain::renewal::Renewed;
-use crate::renewals::ledger::{self, Due, State};
-use crate::renewals::pace::Pace;
-use crate::renewals::{batch, set_aside};
-use crate::text::to_the_second;
+use crate::limits::batch_size::AdaptiveBatchSize;
+use crate::limits::store::{self, Due, State};
+use crate::limits::{batch, set_aside};
 
-/// Subscriptions in one page of the listing.
+/// Subscriptions per page of the listing.
 const PAGE: usize = 1000;
 
-/// For so long what others hold is tried again.
+/// How long limits that are locked by other transactions are retried.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The settings of `renew`: the rules of renewal are in the database, where `serve` has written them.
@@ -34,22 +34,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Log];
+    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
 }
 
 /// Arguments of `renew`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Renew as if it were this time, 2026-12-01T00:00:00Z for example [default: now].
+    /// Renew as if it were this time, such as 2026-12-01T00:00:00Z [default: now].
     #[arg(long, value_name = "TIME", value_parser = instant)]
     now: Option<OffsetDateTime>,
-    /// Allow a time beyond the present: what is renewed stays renewed.
+    /// Allow a time in the future; these renewals are permanent.
     #[arg(long, requires = "now")]
     force: bool,
-    /// Write nothing, and list what is due.
+    /// Write nothing; list due renewals.
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON, one object a line.
+    /// Print JSON, one object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -67,7 +67,7 @@ impl Args {
             Ok(conn) => conn,
             Err(wrong) => return Ok(output::refuse(&wrong)),
         };
-        let state = ledger::state(&mut conn).await?;
+        let state = store::state(&mut conn).await?;
         if let Err(wrong) = self.may_run(&state) {
             return Ok(output::refuse(&wrong));
         }
@@ -78,33 +78,33 @@ impl Args {
         }
     }
 
-    /// Refuses what would give away months by mistake.
+    /// Refuses to renew future periods by mistake.
     fn may_run(&self, state: &State) -> Result<(), String> {
         if self.now.is_some_and(|now| now > state.now) && !self.force && !self.dry_run {
             return Err(format!(
-                "--now is beyond the present, which the database says is {}: every month until then would be renewed \
-                 for good; give --force as well if that is what you want, or --dry-run to see it",
+                "--now is in the future (the database's time is {}): every period until then would be renewed \
+                 permanently; add --force to do that, or --dry-run to list the renewals",
                 to_the_second(state.now)
             ));
         }
         match &state.halted_because {
             Some(wrong) => Err(format!(
-                "nothing is renewed at present, because {wrong}; put the clocks right (NTP): a running `serve` ends the \
-                 halt by itself"
+                "renewals are halted because {wrong}; synchronise the clocks (NTP), then a running `serve` resumes \
+                 renewals by itself"
             )),
             None => Ok(()),
         }
     }
 
     async fn list(&self, conn: &mut PgConnection, until: OffsetDateTime) -> anyhow::Result<ExitCode> {
-        // one state of things for all pages
+        // one snapshot for all pages
         let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let subscriptions = ledger::due_subscriptions(&mut tx, until).await?;
+        let subscriptions = store::due_subscriptions(&mut tx, until).await?;
         let (mut periods, mut is_whole) = (0, true);
         for ids in subscriptions.chunks(PAGE) {
             let (page, failed) = set_aside::due(&mut tx, ids, until).await?;
             for (id, error) in &failed {
-                output::complain(&format!("subscription {id} cannot be computed: {error}"));
+                output::complain(&format!("cannot compute the limits of {id}: {error}"));
             }
             is_whole &= failed.is_empty();
             if self.json {
@@ -132,9 +132,9 @@ impl Args {
     }
 
     async fn renew(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
-        let set_aside = set_aside::hasten(conn).await?;
-        let mut done = Told::new(ledger::count_due(conn, self.now).await?);
-        let (mut pace, mut held_since) = (Pace::default(), None::<Instant>);
+        let set_aside = set_aside::make_all_due(conn).await?;
+        let mut done = Told::new(store::count_due(conn, self.now).await?);
+        let (mut pace, mut held_since) = (AdaptiveBatchSize::default(), None::<Instant>);
         loop {
             let batch = batch::renew(conn, self.now, pace).await?;
             batch.set(&mut pace);
@@ -143,20 +143,17 @@ impl Args {
                 held_since = None;
                 continue;
             }
-            let left = ledger::count_due(conn, self.now).await?;
+            let left = store::count_due(conn, self.now).await?;
             if left == 0 {
                 break;
             }
             if held_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                 done.end(self.json)?;
-                anyhow::bail!(
-                    "{left} limits are due and held by open transactions of others; `serve` renews them as soon as \
-                     those end"
-                );
+                anyhow::bail!("{left} due limits are locked by open transactions; `serve` renews them when these end");
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        // after the others, which are not to wait for it
+        // last, so that no other limit waits for it
         set_aside::retry_due(conn, set_aside, Duration::MAX).await?;
         done.end(self.json)?;
         let failing = set_aside::list(conn).await?;
@@ -167,12 +164,12 @@ impl Args {
     }
 }
 
-/// Without the year's first letters nobody could tell a month from another: times stay whole, ids too.
+/// The due renewals as a table. Times and ids are not shortened, because a cut time is ambiguous.
 fn table(page: &[Due], with_header: bool) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING);
     if with_header {
-        table.set_header(["SUBSCRIPTION", "LIMIT", "RENEWS AT", "OUTCOME", "SPILLS OVER", "EXPIRES"]);
+        table.set_header(["SUBSCRIPTION", "LIMIT", "RENEWS AT", "OUTCOME", "CARRIED OVER", "EXPIRES"]);
     }
     for due in page {
         table.add_row([
@@ -193,10 +190,10 @@ fn table(page: &[Due], with_header: bool) -> String {
     table.trim_fmt()
 }
 
-/// What was done: progress on standard error, the sums on standard output.
+/// Output of the command: progress on standard error, the sums on standard output.
 struct Told {
     progress: Progress,
-    /// By limit key and outcome: renewals, corrections, spilled over, expired.
+    /// Renewals, corrections, amounts carried over and expired, by limit key and outcome.
     sums: BTreeMap<(String, String), (i64, i64, i64, i64)>,
 }
 
@@ -230,7 +227,7 @@ impl Told {
             } else {
                 let corrected = if *corrections > 0 { format!(", {corrections} corrected") } else { String::new() };
                 output::print(&format!(
-                    "{limit_key}: {renewals} {outcome}{corrected}; {spilled_over} spilled over, {expired} expired"
+                    "{limit_key}: {renewals} {outcome}{corrected}; {spilled_over} carried over, {expired} expired"
                 ))?;
             }
         }

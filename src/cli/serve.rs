@@ -1,4 +1,4 @@
-//! `serve`: its arguments and its configuration. What it does with them is [`run`].
+//! `serve`: its arguments, its configuration, and [`run`], which serves until a signal.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use crate::config::error::Problem;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
-use crate::config::settings::Concern;
+use crate::config::settings::SettingGroup;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
@@ -38,26 +38,26 @@ use crate::service::{Service, ServiceConfig, connections};
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = Concern::ALL;
+    const SETTING_GROUPS: &'static [SettingGroup] = SettingGroup::ALL;
 }
 
-/// A part of the work, so that it can be spread over processes.
+/// A part of the service; roles can be spread over processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Role {
     /// Receives and stores webhooks.
     Receiver,
     /// Processes stored events.
     Worker,
-    /// Renews limits when their time has come.
+    /// Renews limits when they are due.
     Renewals,
-    /// Looks for events that Stripe has and nobody delivered; needs an API key.
+    /// Loads undelivered events from Stripe's event list; needs an API key.
     Reconcile,
-    /// Makes partitions ahead and keeps the tables in order.
+    /// Creates monthly partitions in advance and maintains them.
     Upkeep,
 }
 
 impl Role {
-    /// As on the command line.
+    /// The name on the command line.
     fn as_str(self) -> &'static str {
         match self {
             Self::Receiver => "receiver",
@@ -72,43 +72,43 @@ impl Role {
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What this process does.
+    /// Run only these roles in this process.
     #[arg(long, value_delimiter = ',', default_value = "receiver,worker,renewals,reconcile,upkeep")]
     roles: Vec<Role>,
-    /// Use a private PostgreSQL under the data directory instead of `DATABASE_URL`.
+    /// Use a private PostgreSQL in the data directory instead of `DATABASE_URL`.
     #[arg(long)]
     embedded: bool,
-    /// Bring the schema up to date first (the embedded database always is).
+    /// Bring the schema up to date first (always done with --embedded).
     #[arg(long)]
     migrate: bool,
     #[command(flatten)]
     pub(super) settings: SettingArgs<Settings>,
 }
 
-/// Everything that `serve` needs to know, checked.
+/// The checked configuration of `serve`.
 #[derive(Debug)]
 pub struct Config {
-    /// What this process does; never empty.
+    /// The roles of this process; never empty.
     pub roles: BTreeSet<Role>,
     /// Whether to migrate an external database first.
     pub migrate: bool,
-    /// Has hosts exactly where `embedded` is `None`.
+    /// Has hosts exactly if `embedded` is `None`.
     pub database: DatabaseConfig,
-    /// With `--embedded`.
+    /// Set with `--embedded`.
     pub embedded: Option<EmbeddedConfig>,
-    /// With the role receiver: a process that receives nothing needs no signing secret.
+    /// Set with the role receiver; other processes need no signing secret.
     pub receiver: Option<ReceiverConfig>,
-    /// Of the role worker.
+    /// Settings of the role worker.
     pub worker: WorkerConfig,
-    /// Of the role reconcile.
+    /// Settings of the role reconcile.
     pub reconcile: ReconcileConfig,
-    /// Of the roles worker, renewals and reconcile.
+    /// Settings of the roles worker, renewals and reconcile.
     pub sync: SyncConfig,
-    /// Of the roles worker and reconcile.
+    /// Settings of the roles worker and reconcile.
     pub stripe: StripeConfig,
-    /// Every process has the ops listener.
+    /// Settings of the ops listener, which every process has.
     pub ops: OpsConfig,
-    /// The end.
+    /// Settings of the shutdown.
     pub shutdown: ShutdownConfig,
 }
 
@@ -121,7 +121,7 @@ impl Args {
     fn configure(self, source: &mut Source) -> Option<Config> {
         let roles = BTreeSet::from_iter(self.roles);
         let database = read_database(source, self.embedded);
-        // the outer option is a problem noted, the inner one a part that is not needed
+        // the outer option is `None` after a noted problem, the inner one for a part that is not needed
         let embedded = self.embedded.then(|| EmbeddedConfig::read(source)).map_or(Some(None), |read| read.map(Some));
         let receiver = roles.contains(&Role::Receiver).then(|| ReceiverConfig::read(source));
         let receiver = receiver.map_or(Some(None), |read| read.map(Some));
@@ -134,7 +134,7 @@ impl Args {
         if let (Some(Some(receiver)), Some(ops)) = (&receiver, &ops) {
             ops::apart(source, receiver.listen, ops.listen)?;
         }
-        // beside others it would wait for its key in silence, and alone it would do nothing for ever
+        // with other roles it waits for a key in silence; as the only role it would never do anything
         if let Some(stripe) = &stripe
             && stripe.secret_key.is_none()
             && roles.iter().eq([&Role::Reconcile])
@@ -158,22 +158,22 @@ impl Args {
     }
 }
 
-/// Exactly one database: a lost variable must not put events on a throwaway disk, and a variable that is there must
-/// not be overlooked.
+/// Reads which database is used, exactly one: a missing variable must not put events on a throwaway disk, and a
+/// variable that is set must not be ignored.
 pub(super) fn read_database(source: &mut Source, embedded: bool) -> Option<DatabaseConfig> {
     if embedded && database::is_set(source) {
-        let wrong = "is set, and --embedded asks for another database";
-        source.problem(Problem::new("DATABASE_URL", wrong, "unset the variable, or leave --embedded out"));
+        let wrong = "is set, but --embedded uses another database";
+        source.problem(Problem::new("DATABASE_URL", wrong, "unset the variable, or omit --embedded"));
         return None;
     }
     if embedded {
-        // the PG* variables may be of a shell that is used for other databases too
+        // ignore the PG* variables: the shell may have set them for other databases
         return Some(DatabaseConfig { hosts: None });
     }
     let database = DatabaseConfig::read(source)?;
     if database.hosts.is_none() {
         source.problem(database::missing(
-            "set it to postgres://user:password@host:port/name (or PGHOST and the other PG* variables), or give \
+            "set it to postgres://user:password@host:port/name (or set PGHOST and the other PG* variables), or use \
              --embedded for a private PostgreSQL in BILLING_SYNC_DATA_DIR",
         ));
         return None;
@@ -194,9 +194,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         cluster.stop().await?;
         return served;
     }
-    // `configure` has seen to it that there is one
+    // `configure` guarantees that there is one
     let database =
-        config.database.hosts.clone().context("there is no database: set DATABASE_URL, or give --embedded")?;
+        config.database.hosts.clone().context("no database is configured; set DATABASE_URL, or use --embedded")?;
     serve(&config, &database, &mut signals, std::future::pending()).await
 }
 
@@ -211,14 +211,14 @@ async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {
     Ok(cluster)
 }
 
-/// `lost` says that the private PostgreSQL has ended: without it nothing can be stored or processed any more.
+/// Runs the service. `lost` resolves when the private PostgreSQL has ended; then nothing can be stored or processed.
 async fn serve(
     config: &Config,
     database: &Hosts,
     signals: &mut Signals,
     lost: impl Future<Output = EmbeddedError>,
 ) -> anyhow::Result<ExitCode> {
-    // first, so that an address in use leaves the schema alone
+    // first, so that an address in use does not change the schema
     let service = Service::bind(&config.service(), database.current()).await?;
     if let Err(missing) = prepare_schema(config, database).await? {
         return Ok(output::refuse(&missing));
@@ -235,15 +235,15 @@ async fn serve(
         "serving"
     );
     if config.roles.contains(&Role::Reconcile) && config.stripe.secret_key.is_none() {
-        tracing::warn!("STRIPE_SECRET_KEY is not set: events that Stripe could not deliver are not looked for");
+        tracing::warn!("STRIPE_SECRET_KEY is not set; undelivered events are not loaded from Stripe");
     }
     if config.roles.contains(&Role::Worker) && config.stripe.secret_key.is_none() {
         tracing::warn!(
-            "STRIPE_SECRET_KEY is not set: what events do not carry is not fetched (payment methods, discounts, orders \
-             in doubt: reason needs_fetch); once it is set, `billing-sync rebuild` asks for all of it"
+            "STRIPE_SECRET_KEY is not set; data that events omit is not fetched (payment methods, discounts, ambiguous \
+             order: reason needs_fetch). Once the key is set, `billing-sync rebuild` queues all of it"
         );
     }
-    // ends with this function
+    // aborted when this function returns
     let _follow = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(database.clone().follow(service.pools())));
     let ending = Ending::default();
     let mut running = std::pin::pin!(signals.run(service.run(ending.clone()), &ending, &config.shutdown));
@@ -259,7 +259,7 @@ async fn serve(
     Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Migrates where that was asked for, and checks otherwise: the inner error says what is missing.
+/// Migrates if requested, otherwise checks the schema. The inner error describes what is missing.
 async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Result<(), String>> {
     let mut conn = connect(database).await?;
     migrations::check_server(&mut conn).await?;
@@ -267,7 +267,7 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
     if !off.is_empty() {
         tracing::warn!(
             settings = off.join(","),
-            "the database runs without durability: a power cut may lose events that Stripe was told are stored"
+            "the database runs without durability; a power failure may lose events that were acknowledged to Stripe"
         );
     }
     warn_of_few_connections(&mut conn, connections::wanted(&config.service())).await?;
@@ -277,10 +277,10 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
         }
     } else {
         let status = migrations::pending(&mut conn).await?;
-        // no migrating mends one that was changed
+        // a migration cannot repair a changed one
         let or_else = if status.changed.is_empty() { ", or start with --migrate" } else { "" };
         if !status.is_current() {
-            return Ok(Err(format!("{}: {}{or_else}", status.describe(), status.mend())));
+            return Ok(Err(format!("{}: {}{or_else}", status.describe(), status.fix())));
         }
     }
     let writes = [Role::Worker, Role::Renewals, Role::Reconcile].iter().any(|role| config.roles.contains(role));
@@ -288,7 +288,7 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
     Ok(lacking.map_or(Ok(()), Err))
 }
 
-/// The parts open their connections when they need them, so that the shortage may show days after the start.
+/// Warns if too few connections are allowed. Parts connect when needed, so the shortage may appear days after startup.
 async fn warn_of_few_connections(conn: &mut PgConnection, parts: u32) -> anyhow::Result<()> {
     let wanted = parts + SPARE;
     for ConnectionLimit { limit, allowed, .. } in connection_limits(conn).await? {
@@ -297,7 +297,7 @@ async fn warn_of_few_connections(conn: &mut PgConnection, parts: u32) -> anyhow:
                 limit,
                 allowed,
                 wanted,
-                "fewer connections to the database are allowed than the parts want: they take turns"
+                "the database allows fewer connections than this process may use; its parts take turns"
             );
         }
     }
@@ -305,7 +305,7 @@ async fn warn_of_few_connections(conn: &mut PgConnection, parts: u32) -> anyhow:
 }
 
 impl Config {
-    /// The parts that the roles ask for.
+    /// The parts that the roles need.
     fn service(&self) -> ServiceConfig {
         ServiceConfig {
             receiver: self.receiver.clone(),

@@ -1,4 +1,4 @@
-//! The settings of a command as flags, made from the registry. Each command names the concerns that it uses.
+//! The settings of a command as flags, derived from the registry. Each command names the setting groups that it uses.
 
 use std::marker::PhantomData;
 
@@ -6,17 +6,17 @@ use clap::error::Error;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
 use super::output;
-use crate::config::settings::{Concern, Setting};
+use crate::config::settings::{Setting, SettingGroup};
 use crate::config::source::Flags;
 
 /// Which settings a command uses.
 pub trait Uses {
-    /// Their concerns.
-    const CONCERNS: &'static [Concern];
+    /// The groups that the command uses.
+    const SETTING_GROUPS: &'static [SettingGroup];
 
-    /// The settings themselves.
+    /// The settings of these groups.
     fn settings() -> impl Iterator<Item = &'static Setting> {
-        Self::CONCERNS.iter().flat_map(|concern| concern.settings())
+        Self::SETTING_GROUPS.iter().flat_map(|concern| concern.settings())
     }
 }
 
@@ -75,15 +75,15 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
     })
 }
 
-/// What `--help` says about variables: the secrets have no flag to stand beside.
+/// The text about variables in `--help`. It lists the secrets, because they have no flag.
 fn variables<U: Uses>() -> String {
     let mut secrets = U::settings().filter(|setting| setting.secret).map(secret).collect::<String>();
     if !secrets.is_empty() {
         secrets = format!("Secrets, from the environment only:\n{secrets}\n");
     }
     secrets
-        + "A flag beats its variable. Every variable may also be given as NAME_FILE: the\n\
-           path of a file that holds the value."
+        + "A flag overrides its variable. To read a value from a file, set NAME_FILE to the\n\
+           path of the file instead of NAME."
 }
 
 fn secret(setting: &'static Setting) -> String {

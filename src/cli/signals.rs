@@ -1,26 +1,26 @@
-//! How a process is told to end: once kindly, and then with impatience.
+//! Shutdown by signal: the first one stops the process gracefully, a second one at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::shutdown::ShutdownConfig;
 use crate::listener::Ending;
 
-/// SIGTERM and SIGINT.
+/// Listener for SIGTERM and SIGINT.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Takes both signals over from now on.
+    /// Handles both signals from now on.
     ///
     /// # Errors
-    /// Whatever the operating system says.
+    /// Those of the operating system.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for one of them.
+    /// Waits for one of the signals.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -28,9 +28,9 @@ impl Signals {
         }
     }
 
-    /// Runs `work` to its end. The first signal begins the ending: draining at once, shutdown after the drain delay. A
-    /// second signal, or the end of the time-out, leaves the work where it is: nothing is lost, since every start is also
-    /// the recovery. Returns whether the work ended by itself.
+    /// Runs `work` to its end. The first signal starts draining, and the shutdown after the drain delay. A second
+    /// signal, or the timeout, abandons the work. Nothing is lost, because every startup recovers. Returns whether the
+    /// work ended by itself.
     pub async fn run(&mut self, work: impl Future<Output = ()>, ending: &Ending, config: &ShutdownConfig) -> bool {
         let mut work = std::pin::pin!(work);
         tokio::select! {
@@ -47,11 +47,11 @@ impl Signals {
             () = work => true,
             () = shutdown => true,
             signal = self.next() => {
-                tracing::warn!(signal, "asked twice: stopping at once");
+                tracing::warn!(signal, "second signal; stopping immediately");
                 false
             }
             () = tokio::time::sleep(config.timeout) => {
-                tracing::warn!("work in flight did not end within BILLING_SYNC_SHUTDOWN_TIMEOUT: stopping at once");
+                tracing::warn!("work in flight did not finish within BILLING_SYNC_SHUTDOWN_TIMEOUT; stopping now");
                 false
             }
         }
@@ -60,9 +60,9 @@ impl Signals {
 
 fn begin(signal: &'static str, config: &ShutdownConfig) {
     if config.drain_delay.is_zero() {
-        tracing::info!(signal, "stopping: finishing what is in flight");
+        tracing::info!(signal, "stopping; finishing work in flight");
     } else {
         let delay = humantime::format_duration(config.drain_delay);
-        tracing::info!(signal, "stopping: not ready from now on, and serving for another {delay}");
+        tracing::info!(signal, "stopping; reporting not ready, and serving for another {delay}");
     }
 }

@@ -1,18 +1,18 @@
-//! `verify`: compares rows with what Stripe says, and mends them on request.
+//! `verify`: compares rows with Stripe, and repairs them on request.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::asking::{self, Asking};
+use super::comparison::{Surveyed, Tell};
 use super::settings::{SettingArgs, Uses};
-use super::survey::{Surveyed, Tell};
+use super::stripe_session::{self, StripeSession};
 use super::{Task, output};
-use crate::backfill::Keep;
-use crate::backfill::survey::Whom;
-use crate::config::settings::Concern;
+use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
+use crate::verify::compare::Selection;
+use crate::verify::customer::WriteMode;
 
-/// Exit code where something differs.
+/// Exit code if rows differ.
 const DRIFT: u8 = 3;
 
 /// The settings of `verify`.
@@ -20,24 +20,24 @@ const DRIFT: u8 = 3;
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = asking::CONCERNS;
+    const SETTING_GROUPS: &'static [SettingGroup] = stripe_session::SETTING_GROUPS;
 }
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 nothing differs, or all of it was mended; 1 something could not be compared;\n\
+#[command(after_help = "Exit codes: 0 no row differs, or all were fixed; 1 something could not be compared;\n\
     2 usage or configuration error; 3 rows differ.")]
 pub struct Args {
-    /// Only this customer; can be given several times.
+    /// Compare only this customer; may be repeated.
     #[arg(long, value_name = "CUSTOMER_ID")]
     customer: Vec<String>,
-    /// Only so many customers that are stored here, chosen at random.
+    /// Compare only this number of stored customers, chosen at random.
     #[arg(long, value_name = "N", conflicts_with = "customer", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
-    /// Write what Stripe says into the rows that differ.
+    /// Repair the rows that differ, with the data from Stripe.
     #[arg(long)]
     fix: bool,
-    /// Print differing rows as JSON, one object a line.
+    /// Print differing rows as JSON, one object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -46,27 +46,27 @@ pub struct Args {
 
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
-        let asking = Asking::read(source)?;
+        let asking = StripeSession::read(source)?;
         Some(Box::pin(async move { self.run(asking).await }))
     }
 
-    async fn run(self, asking: Asking) -> anyhow::Result<ExitCode> {
-        // what changed within the margin may be on its way here
+    async fn run(self, asking: StripeSession) -> anyhow::Result<ExitCode> {
+        // events of changes within the staleness margin may still be on their way
         let again_after = asking.margin() + Duration::from_secs(1);
         let backfill = match asking.open().await? {
             Ok(backfill) => backfill,
             Err(wrong) => return Ok(output::refuse(&wrong)),
         };
         let whom = match (self.customer.is_empty(), self.sample) {
-            (false, _) => Whom::Named(self.customer),
-            (true, Some(count)) => Whom::Sample(count),
-            (true, None) => Whom::All(None),
+            (false, _) => Selection::Named(self.customer),
+            (true, Some(count)) => Selection::Sample(count),
+            (true, None) => Selection::All(None),
         };
-        let keep = if self.fix { Keep::Yes("verify") } else { Keep::No };
+        let keep = if self.fix { WriteMode::Yes("verify") } else { WriteMode::No };
         let mut surveyed = Surveyed::new(if self.json { Tell::Json } else { Tell::Table });
-        backfill.survey(&whom, keep, Some(again_after), &mut |sight| surveyed.see(sight)).await?;
+        backfill.compare(&whom, keep, Some(again_after), &mut |sight| surveyed.see(sight)).await?;
         let differs = surveyed.differing() > 0;
-        let ended = surveyed.end(if self.fix { "differed and are mended" } else { "differ" })?;
+        let ended = surveyed.end(if self.fix { "differed and are fixed" } else { "differ" })?;
         Ok(if differs && !self.fix { ExitCode::from(DRIFT) } else { ended })
     }
 }

@@ -1,7 +1,7 @@
-//! Why there is no answer, and what follows from that.
+//! Errors of reads from Stripe, and how callers must react to each.
 //!
-//! PURE. No text here has anything of an answer's body, a key or an id, but for the `code` or `type` of Stripe's error,
-//! which is a word of a closed list of theirs. Made by the verdict, handled by whoever asked.
+//! PURE. No text here contains part of a response body, a key or an id, except the `code` or `type` of Stripe's error,
+//! which comes from a closed list of Stripe's. Created by [`super::response`], handled by the caller.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -12,76 +12,76 @@ use time::OffsetDateTime;
 
 use super::permission::Permission;
 
-/// Why a read has no answer.
+/// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// Stripe has no such object, for this key and account. Final.
     #[error("stripe has no such object")]
     NotFound {
-        /// When it was asked, as [`super::Answer::at`]; whoever answers by itself may not say.
+        /// Time of the request, as in [`super::Answer::at`]. `None` in some fakes.
         at: Option<OffsetDateTime>,
-        /// The name under which Stripe logs the request.
+        /// Stripe's request id.
         request_id: Option<String>,
     },
-    /// Too many requests, or the object is locked: ask again later.
-    #[error("stripe asks to come back later")]
+    /// Too many requests, or the object is locked: retry later.
+    #[error("stripe asks to retry later")]
     RateLimited {
-        /// When, where Stripe says it; a minute at most.
+        /// Delay requested by Stripe, if any; at most one minute.
         retry_after: Option<Duration>,
-        /// The name under which Stripe logs the request.
+        /// Stripe's request id.
         request_id: Option<String>,
     },
-    /// The key is wrong: expired, revoked, or without access to the account. Every other request fails too.
+    /// The key is expired, revoked, or without access to the account. Every other request fails too.
     #[error("stripe refuses the key ({status}{}): check STRIPE_SECRET_KEY", said(.code.as_ref()))]
     Unauthorised {
         /// 401 or 403.
         status: u16,
         /// The `code` of Stripe's error, else its `type`.
         code: Option<String>,
-        /// The name under which Stripe logs the request.
+        /// Stripe's request id.
         request_id: Option<String>,
     },
-    /// The key lacks the permission for this operation. Other operations are not affected.
+    /// The key does not have the permission for this operation. Other operations are not affected.
     #[error("this key may not read {} (403{}): {}", objects(.operation, .wanted), said(.code.as_ref()), advice(.operation, .wanted))]
     Forbidden {
-        /// The operation, as [`super::Read::operation`] names it.
+        /// The operation, as in [`super::Read::operation`].
         operation: &'static str,
-        /// The permissions that Stripe's answer asks for (`rak_product_read`); empty where it names none.
+        /// The permissions that Stripe's response names (`rak_product_read`); empty if it names none.
         wanted: Vec<String>,
         /// The `code` of Stripe's error, else its `type`.
         code: Option<String>,
-        /// The name under which Stripe logs the request.
+        /// Stripe's request id.
         request_id: Option<String>,
     },
-    /// The request is one that Stripe will never answer otherwise, or that was not worth sending. Final.
-    #[error("stripe will not answer this ({status}{})", said(.code.as_ref()))]
+    /// The request can never succeed, or was not sent for that reason. Final.
+    #[error("stripe cannot answer this request ({status}{})", said(.code.as_ref()))]
     Rejected {
-        /// What Stripe answered, or would have.
+        /// Stripe's status, or the one that Stripe would have sent.
         status: u16,
-        /// The `code` of Stripe's error, else its `type`; or what is wrong, in our own words.
+        /// The `code` of Stripe's error, else its `type`; or our own description of the error.
         code: Option<String>,
-        /// The name under which Stripe logs the request.
+        /// Stripe's request id.
         request_id: Option<String>,
     },
-    /// Stripe is not there, or not itself: ask again later.
+    /// Stripe cannot be reached, or something else answered: retry later.
     #[error("stripe cannot be reached: {why}")]
     Unavailable {
-        /// Why, in one line.
+        /// Reason, in one line.
         why: String,
-        /// When to ask again, where Stripe says it; a minute at most.
+        /// Delay requested by Stripe, if any; at most one minute.
         retry_after: Option<Duration>,
-        /// The name under which Stripe logs the request.
+        /// Stripe's request id.
         request_id: Option<String>,
     },
 }
 
-/// How a page that is none of Stripe's says that there is nothing.
+/// Reason text for a 404 that does not come from Stripe's API.
 pub(super) const UNKNOWN_PATH: &str = "status 404, not from Stripe's API";
 
 impl ApiError {
-    /// The outcome of a request that was answered.
+    /// The outcome of a successful request.
     pub const OK: &str = "ok";
-    /// Every outcome, answered ones included: the values of a metric's label.
+    /// Every outcome, including success: the values of a metric's label.
     pub const OUTCOMES: [&str; 7] =
         [Self::OK, "not_found", "rate_limited", "unauthorised", Self::FORBIDDEN, "rejected", "unavailable"];
 
@@ -100,7 +100,7 @@ impl ApiError {
         }
     }
 
-    /// When to ask again, where Stripe has said so.
+    /// Delay before a retry, if Stripe requested one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
@@ -108,7 +108,7 @@ impl ApiError {
         }
     }
 
-    /// The name under which Stripe logs the request, where it was answered.
+    /// Stripe's request id, if the request was answered.
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Self::NotFound { request_id, .. }
@@ -120,32 +120,32 @@ impl ApiError {
         }
     }
 
-    /// Whether the key lacks the permission for the operation, which says nothing about other operations.
+    /// Whether the key does not have the permission for the operation. Other operations may be allowed.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Forbidden { .. })
     }
 
-    /// What answered knows no such path: it is no Stripe, or not all of it. A proxy on the way may say so too, so it is
-    /// no word about any object.
+    /// Whether the server does not know the path: it is not Stripe, or implements only part of its API. A proxy may
+    /// answer so too, so this says nothing about the object.
     pub fn is_unknown_path(&self) -> bool {
         matches!(self, Self::Unavailable { why, .. } if why == UNKNOWN_PATH)
     }
 
-    /// Nobody answered.
+    /// Error for a request without an answer.
     pub fn unavailable(why: impl Into<String>) -> Self {
         Self::Unavailable { why: why.into(), retry_after: None, request_id: None }
     }
 
-    /// Not sent, because it could not be answered.
-    pub(super) fn unaskable(why: &str) -> Self {
+    /// Error for a request that was not sent because it could not succeed.
+    pub(super) fn not_sent(why: &str) -> Self {
         Self::Rejected { status: 400, code: Some(why.to_owned()), request_id: None }
     }
 }
 
 impl StripeClientErr for ApiError {
-    /// Without the message: whether it has content of the answer is not ours to say.
+    /// Drops the message, because it may contain part of the response.
     fn deserialize_err(_: impl Display) -> Self {
-        Self::unavailable("its answer does not have the shape that was asked for")
+        Self::unavailable("its answer does not have the requested shape")
     }
 }
 
@@ -153,8 +153,8 @@ fn said(code: Option<&String>) -> String {
     code.map(|code| format!(", {code}")).unwrap_or_default()
 }
 
-/// The missing permissions: those that Stripe's answer names, else the one that the operation needs. An answer may name
-/// another one than the operation's own, where something was to be expanded.
+/// The missing permissions: those that Stripe's response names, else the one that the operation needs. For an expanded
+/// field the response names another permission than the operation's own.
 fn missing(operation: &str, wanted: &[String]) -> Vec<Permission> {
     let named: BTreeSet<Permission> = wanted.iter().filter_map(|word| Permission::named(word)).collect();
     if named.is_empty() { Permission::of(operation).into_iter().collect() } else { named.into_iter().collect() }

@@ -1,6 +1,6 @@
-//! Reads over HTTP: attempts, the waits between them, and what is counted and said of each.
+//! Reads over HTTP: attempts, the delays between them, and metrics and logs of each.
 //!
-//! Every attempt passes the limiter and has a line in the log of level debug; giving up is a warning. Called through
+//! Every attempt passes the limiter and is logged at level debug; giving up is logged as a warning. Called through
 //! [`StripeApi`] by the project's own code, and by async-stripe's builders through [`StripeClient`].
 
 use std::collections::BTreeSet;
@@ -15,22 +15,22 @@ use tokio::time::Instant;
 use super::error::ApiError;
 use super::limiter::Limiter;
 use super::read::{Read, without_other_objects};
+use super::response::{self, Refusal};
 use super::transport::{BODY_LIMIT, Failure, Reply, Transport};
-use super::verdict::{self, Refusal};
 use super::{Answer, StripeApi, Urgency};
-use crate::clock::Heard;
+use crate::base::clock::RemoteClock;
+use crate::base::retry::RetryPolicy;
 use crate::config::stripe::StripeConfig;
 use crate::metrics::stripe::StripeMetrics;
-use crate::retry::RetryPolicy;
 
-/// The waits of one read in total. Whoever asked has a queue of its own for longer ones, and others to ask for.
+/// Total delay of one read. The caller has its own queue for longer delays, and reads other objects meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Three attempts in all: what takes longer is no hiccup.
+/// Three attempts in all: an error that lasts longer is not a brief one.
 const ATTEMPTS: RetryPolicy =
     RetryPolicy { max_attempts: 3, initial: Duration::from_millis(500), max: Duration::from_secs(5) };
 
-/// Stripe, over HTTP. Clones share the connections and the budget.
+/// Client for Stripe's API over HTTP. Clones share the connections and the budget.
 #[derive(Debug, Clone)]
 pub struct HttpStripe {
     transport: Arc<Transport>,
@@ -38,16 +38,16 @@ pub struct HttpStripe {
     metrics: StripeMetrics,
     attempts: RetryPolicy,
     livemode: Option<bool>,
-    /// The operations that the key has no permission for, as far as it was tried.
+    /// The operations that were tried and that the key has no permission for.
     forbidden: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
-/// There is no client without a key.
+/// Error: no API key is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no key to ask Stripe with: set STRIPE_SECRET_KEY")]
+#[error("missing Stripe API key: set STRIPE_SECRET_KEY")]
 pub struct BuildError;
 
-/// One request, however often it is sent.
+/// One request, which may be sent several times.
 struct Question<'a> {
     operation: &'static str,
     request: &'a RequestBuilder,
@@ -56,18 +56,18 @@ struct Question<'a> {
 }
 
 impl HttpStripe {
-    /// A client for the configured key, which notes in `clock` what Stripe's says. Connects to nothing yet.
+    /// Creates a client for the configured key. It records Stripe's time in `clock`, and does not connect yet.
     ///
     /// # Errors
     /// Without a key.
-    pub fn new(config: &StripeConfig, metrics: StripeMetrics, clock: Heard) -> Result<Self, BuildError> {
+    pub fn new(config: &StripeConfig, metrics: StripeMetrics, clock: RemoteClock) -> Result<Self, BuildError> {
         Self::with_attempts(config, metrics, clock, ATTEMPTS)
     }
 
     pub(super) fn with_attempts(
         config: &StripeConfig,
         metrics: StripeMetrics,
-        clock: Heard,
+        clock: RemoteClock,
         attempts: RetryPolicy,
     ) -> Result<Self, BuildError> {
         let key = config.secret_key.clone().ok_or(BuildError)?;
@@ -83,7 +83,7 @@ impl HttpStripe {
         })
     }
 
-    /// Logs once that the key lacks a permission, and once that it has it again; a metric says it meanwhile.
+    /// Logs once that the key does not have a permission, and once that it has it again; a metric reports the state.
     fn note_permission(&self, operation: &'static str, answer: &Result<Answer, ApiError>) {
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
@@ -146,14 +146,14 @@ impl HttpStripe {
             stripe.request_id = request_id,
             attempt = number,
             duration = took.as_secs_f64(),
-            "asked Stripe"
+            "request to Stripe"
         );
         answer
     }
 }
 
-/// The wait before the next attempt; `None`: the caller is told. What Stripe says beats our own backoff, and a wait
-/// beyond the patience is the caller's.
+/// The delay before the next attempt; `None`: the caller gets the error. Stripe's delay takes precedence over our own
+/// backoff, and a delay longer than `patience` is left to the caller.
 pub(super) fn next_attempt(
     policy: &RetryPolicy,
     number: u32,
@@ -165,20 +165,21 @@ pub(super) fn next_attempt(
     wait.filter(|wait| refusal.again && !is_last && *wait <= patience)
 }
 
-/// Somebody was told to wait for longer than anybody does here, and has said so in the log; nothing was sent.
+/// Error for a request that was not sent during a long pause. The request that Stripe answered with the pause has
+/// logged it.
 fn paused(left: Duration) -> ApiError {
     ApiError::RateLimited { retry_after: Some(left), request_id: None }
 }
 
 fn answer(operation: &'static str, reply: Reply) -> Result<Answer, Refusal> {
-    let body = verdict::of(operation, reply.status, &reply.hints, &reply.body)
+    let body = response::of(operation, reply.status, &reply.hints, &reply.body)
         .map_err(|refusal| refusal.asked_at(reply.at))?;
     Ok(Answer { body, at: reply.at, request_id: reply.hints.request_id, forbidden: None })
 }
 
 fn refusal(failure: Failure) -> Refusal {
     match failure {
-        Failure::Unwritable => Refusal::last(ApiError::unaskable("not sent: it does not fit into a request")),
+        Failure::Unwritable => Refusal::last(ApiError::not_sent("not sent: it does not fit in a request")),
         Failure::Unanswered(why) => Refusal::unanswered(why),
         Failure::TooLong { status, request_id } => {
             let why = format!("its answer is longer than {} MiB", BODY_LIMIT / 1024 / 1024);
@@ -187,7 +188,8 @@ fn refusal(failure: Failure) -> Refusal {
     }
 }
 
-/// Says it once; that there is no such object is an answer like others, and a missing permission is logged by itself.
+/// Logs the final error. Not for a missing object, which is a normal answer, nor for a missing permission, which is
+/// logged separately.
 fn given_up(question: &Question<'_>, attempts: u32, error: ApiError) -> ApiError {
     if !matches!(error, ApiError::NotFound { .. } | ApiError::Forbidden { .. }) {
         tracing::warn!(
@@ -195,7 +197,7 @@ fn given_up(question: &Question<'_>, attempts: u32, error: ApiError) -> ApiError
             stripe.request_id = error.request_id(),
             attempts,
             error = %error,
-            "Stripe gives no answer"
+            "request to Stripe failed"
         );
     }
     error
@@ -204,11 +206,11 @@ fn given_up(question: &Question<'_>, attempts: u32, error: ApiError) -> ApiError
 #[async_trait]
 impl StripeApi for HttpStripe {
     async fn read(&self, account: &str, read: &Read, urgency: Urgency) -> Result<Answer, ApiError> {
-        let request = read.request().ok_or_else(|| ApiError::unaskable("not sent: an id is empty"))?;
+        let request = read.request().ok_or_else(|| ApiError::not_sent("not sent: an id is empty"))?;
         let operation = read.operation();
         let question = Question { operation, request: &request, account, urgency };
         let answer = match self.ask(&question).await {
-            // perhaps only something that was to be expanded is forbidden: that is read by itself, and fails by itself
+            // perhaps only an expanded object is forbidden: that object is read separately, and fails separately
             Err(error) if error.is_forbidden() => match without_other_objects(&request) {
                 Some(request) => {
                     let answer = self.ask(&Question { request: &request, ..question }).await;
@@ -227,15 +229,15 @@ impl StripeApi for HttpStripe {
     }
 }
 
-/// The door for async-stripe's typed builders. It only reads, like everything here; an account of the request's own
-/// goes along, a strategy or timeout of its own does not.
+/// Entry point for async-stripe's typed builders. Read-only, like the whole client. The request's own account is used;
+/// its own strategy or timeout is not.
 impl StripeClient for HttpStripe {
     type Err = ApiError;
 
     async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, ApiError> {
         let (request, overrides) = request.into_pieces();
         if !matches!(request.method, StripeMethod::Get) {
-            return Err(ApiError::unaskable("not sent: this client only reads"));
+            return Err(ApiError::not_sent("not sent: this client only reads"));
         }
         let account = overrides.account_id.map(|account| account.to_string()).unwrap_or_default();
         let urgency = Urgency::Normal;

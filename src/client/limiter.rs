@@ -1,8 +1,8 @@
-//! Who may send next. Owns the waiting: for the budget, for one of a few slots, for whoever came first.
+//! Decides which request is sent next. Requests wait here for the budget, for a slot, and for earlier requests.
 //!
-//! Reads of normal urgency pass in the order in which they came. A confirm passes when none of them waits, and holds no
-//! slot while it waits. What a waiter holds it holds by guards, and the budget is taken at the very end: one that is
-//! dropped gives its place back. Nobody polls. Called by [`super::http`].
+//! Reads of normal urgency pass in order of arrival. A confirm passes when none of them waits, and holds no slot while
+//! it waits. A waiting request holds only guards, and takes from the budget at the very end, so dropping it releases
+//! its place. Nothing polls. Called by [`super::http`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::Urgency;
-use super::bucket::Budget;
+use super::rate_limit::Budget;
 
 /// The budget, the slots and the queues of one client.
 #[derive(Debug)]
@@ -19,16 +19,16 @@ pub(super) struct Limiter {
     budget: Mutex<Budget>,
     started: Instant,
     slots: Arc<Semaphore>,
-    /// A pause longer than this is not waited for.
+    /// Maximum pause that a request waits for.
     patience: Duration,
-    /// Held by the one that is next; tokio's mutex is fair.
+    /// Held by the next request; tokio's mutex is fair.
     normals: tokio::sync::Mutex<()>,
     confirms: tokio::sync::Mutex<()>,
-    /// How many reads of normal urgency wait.
+    /// Number of waiting reads of normal urgency.
     waiting: watch::Sender<usize>,
 }
 
-/// What the budget says to the one that is next.
+/// When the budget allows the next request.
 enum Turn {
     Now,
     In(Duration),
@@ -36,7 +36,7 @@ enum Turn {
 }
 
 impl Limiter {
-    /// `rate` requests a second, `slots` at a time.
+    /// Allows `rate` requests a second, and `slots` in flight.
     pub(super) fn new(rate: u32, slots: usize, patience: Duration) -> Self {
         Self {
             budget: Mutex::new(Budget::new(rate)),
@@ -49,8 +49,8 @@ impl Limiter {
         }
     }
 
-    /// Waits until one request may be sent; the permit is its slot. `Err`: Stripe has asked for a pause that is longer
-    /// than anybody waits here, and so much of it is left.
+    /// Waits until one request may be sent; the permit is its slot. `Err`: the remaining time of a pause requested by
+    /// Stripe that is longer than the limit.
     pub(super) async fn place(&self, urgency: Urgency) -> Result<OwnedSemaphorePermit, Duration> {
         match urgency {
             Urgency::Normal => self.normal().await,
@@ -58,7 +58,7 @@ impl Limiter {
         }
     }
 
-    /// Nobody sends for so long.
+    /// Stops all requests for this time.
     pub(super) fn pause(&self, pause: Duration) {
         let until = self.started.elapsed() + pause;
         self.budget().pause(until);
@@ -81,7 +81,7 @@ impl Limiter {
         let _next = self.confirms.lock().await;
         let mut waiting = self.waiting.subscribe();
         loop {
-            // the sender lives in `self`: there is nothing but zero to come
+            // this cannot fail: the sender is in `self`
             let _ = waiting.wait_for(|waiting| *waiting == 0).await;
             match self.turn(Urgency::Confirm, false) {
                 Turn::Now => {}
@@ -92,14 +92,14 @@ impl Limiter {
                 Turn::Paused(left) => return Err(left),
             }
             let slot = self.slot().await;
-            // while it waited for the slot, a more urgent one may have come, or taken what there was
+            // while this one waited for the slot, a more urgent request may have arrived or used up the budget
             if *self.waiting.borrow() == 0 && matches!(self.turn(Urgency::Confirm, true), Turn::Now) {
                 return Ok(slot);
             }
         }
     }
 
-    /// What the budget says, and with `take` and [`Turn::Now`] one request less in it.
+    /// When the budget allows a request. With `take` and [`Turn::Now`], takes the request from the budget.
     fn turn(&self, urgency: Urgency, take: bool) -> Turn {
         let now = self.started.elapsed();
         let mut budget = self.budget();
@@ -112,7 +112,7 @@ impl Limiter {
     }
 
     async fn slot(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.slots).acquire_owned().await.expect("nobody closes the slots")
+        Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed")
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
@@ -120,7 +120,7 @@ impl Limiter {
     }
 }
 
-/// One that waits; no longer when it is dropped.
+/// Counts a waiting request until it is dropped.
 struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Waiting<'a> {
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether it is done without any waiting.
+    /// Whether the future is ready at once.
     fn is_ready<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
         future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
@@ -196,7 +196,7 @@ mod tests {
         let mut normal = pin!(limiter.place(Urgency::Normal));
         assert!(!is_ready(normal.as_mut()));
         drop(held);
-        // the slot comes to the confirm first, which was first in line for it
+        // the confirm gets the slot first, because it was first in the queue
         assert!(!is_ready(confirm.as_mut()));
         let passed = normal.await.unwrap();
         assert!(!is_ready(confirm.as_mut()));

@@ -1,24 +1,24 @@
-//! The way out: reads from Stripe's API, paced and repeated, as raw JSON with the time that they speak of.
+//! The API client: rate-limited and retried reads from Stripe, as raw JSON with the time of the request.
 //!
 //! ```text
-//! Read ─▶ request (async-stripe's builders) ─▶ limiter (budget, slots) ─▶ transport (one pool, route) ─▶ verdict ─▶ Answer
-//!                                                  ▲                                                 │
-//!                                                  └──── again: backoff, or what Retry-After says ───┘
+//! Read ─▶ request (async-stripe's builders) ─▶ limiter (budget, slots) ─▶ transport (pool) ─▶ response ─▶ Answer
+//!                                                  ▲                                    │
+//!                                                  └── retry: backoff, or Retry-After ──┘
 //! ```
 //!
-//! It changes nothing at Stripe. What an answer means is not its matter: the views read it, and [`StripeApi`] is a trait
-//! so that tests can answer themselves.
+//! It never writes to Stripe. It does not interpret the objects in a response: the views do. [`StripeApi`] is a trait
+//! so that tests can answer reads themselves.
 
-mod bucket;
 mod error;
-mod hints;
+mod headers;
 mod http;
 mod limiter;
 mod permission;
+mod rate_limit;
 mod read;
+mod response;
 mod route;
 mod transport;
-mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -33,36 +33,36 @@ pub use self::permission::Permission;
 pub use self::read::{Listed, MOST_TYPES, PAGE, PaymentsOf, Read, Span};
 use crate::metrics::stripe::StripeMetrics;
 
-/// The version in which every answer comes, whatever the account's default: the newest that the views were written for,
-/// and the one whose requests async-stripe 1.0.0-rc.10 builds. In it a discount names its coupon under `source`, and an
-/// invoice its payments in a list of its own, so what is expanded in [`Read`] belongs to it.
+/// The API version of every response, whatever the account's default. It is the newest that the views support, and the
+/// one whose requests async-stripe 1.0.0-rc.10 builds. The expanded fields in [`Read`] depend on it: a discount has its
+/// coupon under `source`, and an invoice has its payments in a separate list.
 pub const API_VERSION: &str = "2026-09-30.endive";
 
-/// Who goes first.
+/// Priority of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
-    /// In the order of asking.
+    /// In order of arrival.
     Normal,
-    /// After all others, and with at most a quarter of the budget: only confirms what is known already.
+    /// After all others, with at most a quarter of the budget: only confirms data that is known already.
     Confirm,
 }
 
-/// What Stripe said.
+/// A response of Stripe.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// A JSON object as Stripe wrote it; its syntax is checked.
+    /// A JSON object as Stripe sent it; its syntax is checked.
     pub body: String,
-    /// When it was asked, by Stripe's clock: the response's `Date` less the time that the request took, rounded down to
-    /// the second. Where Stripe sends no readable `Date`, by this machine's clock. Nothing is subtracted yet for reads
-    /// that are stale (`BILLING_SYNC_READ_MARGIN`): that is the caller's.
+    /// Time of the request, by Stripe's clock: the response's `Date` minus the duration of the request, rounded down to
+    /// the second. Without a valid `Date`, by this machine's clock. The staleness margin (`BILLING_SYNC_READ_MARGIN`)
+    /// is not subtracted yet: the caller does that.
     pub at: OffsetDateTime,
-    /// The name under which Stripe logs the request.
+    /// Stripe's request id.
     pub request_id: Option<String>,
-    /// Why other objects are not expanded in it, where the key may not read them.
+    /// The error because of which other objects are not expanded, if the key may not read them.
     pub forbidden: Option<ApiError>,
 }
 
-/// Without the body: it has personal data.
+/// Without the body, because it contains personal data.
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Answer");
@@ -70,25 +70,25 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// Somebody who answers reads: Stripe, or a test.
+/// Answers reads: Stripe, or a test.
 #[async_trait]
 pub trait StripeApi: Send + Sync {
-    /// Reads one thing. `account` is a connected account (`acct_…`), or empty for the key's own.
+    /// Executes one read. `account` is a connected account (`acct_…`), or empty for the key's own.
     ///
     /// # Errors
-    /// Each says what follows from it, see [`ApiError`].
+    /// See [`ApiError`] for how to react to each.
     async fn read(&self, account: &str, read: &Read, urgency: Urgency) -> Result<Answer, ApiError>;
 
-    /// The mode that is read, as Stripe's `livemode` says it; `None` where nothing tells.
+    /// The mode of the key, as in Stripe's `livemode`; `None` if unknown.
     fn livemode(&self) -> Option<bool> {
         None
     }
 }
 
-/// The metrics of the way out, every operation and outcome at 0.
+/// Registers the client's metrics, with every operation and outcome at 0.
 ///
 /// # Errors
-/// When the registry has them already: one process has one client.
+/// If the registry has them already: one process has one client.
 pub fn metrics(registry: &Registry) -> Result<StripeMetrics, prometheus::Error> {
     StripeMetrics::new(registry, &Read::OPERATIONS, &ApiError::OUTCOMES)
 }

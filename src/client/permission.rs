@@ -1,14 +1,14 @@
-//! The permissions of a restricted key: what each operation needs, by the name that the Stripe dashboard shows.
+//! The permissions of a restricted key that each operation needs, with their names in the Stripe dashboard.
 //!
 //! PURE. The names are those of the form for restricted keys at <https://dashboard.stripe.com/apikeys>. Called by the
-//! client to name what a key may not read, and by `doctor` to ask for each of them once.
+//! client to name missing permissions, and by `doctor` to test each permission once.
 
 use stripe_client_core::{RequestBuilder, StripeMethod};
 
 /// Read access to one kind of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Permission {
-    /// The account of the key. A restricted key often lacks it, and nothing depends on it.
+    /// The account of the key. Restricted keys often do not have it, and nothing depends on it.
     Account,
     /// Events.
     Events,
@@ -18,7 +18,7 @@ pub enum Permission {
     Subscriptions,
     /// Payment methods.
     PaymentMethods,
-    /// Sources and cards of the old kind. Stripe has no list of them that a probe could ask for.
+    /// Legacy sources and cards. Stripe has no list of them that a probe could request.
     Sources,
     /// Invoices and their payments.
     Invoices,
@@ -41,7 +41,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// Those that rows depend on and that a list tells of, in the order of the dashboard's groups.
+    /// The permissions that rows depend on and that a list request can test, in the order of the dashboard's groups.
     pub const PROBED: [Self; 13] = [
         Self::Events,
         Self::Customers,
@@ -58,7 +58,7 @@ impl Permission {
         Self::Subscriptions,
     ];
 
-    /// What it allows to read, as a sentence names it.
+    /// The objects that the permission allows to read, for use in a sentence.
     pub fn objects(self) -> &'static str {
         match self {
             Self::Account => "its account",
@@ -79,7 +79,7 @@ impl Permission {
         }
     }
 
-    /// Its name in the Stripe dashboard.
+    /// The permission's name in the Stripe dashboard.
     pub fn in_dashboard(self) -> &'static str {
         match self {
             Self::Account => "Accounts",
@@ -100,7 +100,7 @@ impl Permission {
         }
     }
 
-    /// The permission that Stripe's answers call so (`rak_plan_read`).
+    /// The permission with this name in Stripe's responses (`rak_plan_read`).
     pub fn named(word: &str) -> Option<Self> {
         Some(match word.strip_prefix("rak_")?.strip_suffix("_read")? {
             "accounts_kyc_basic" | "connected_account" | "account" => Self::Account,
@@ -122,7 +122,7 @@ impl Permission {
         })
     }
 
-    /// The permission that an operation of [`super::Read::OPERATIONS`] needs; `None` where nothing is known of it.
+    /// The permission that an operation of [`super::Read::OPERATIONS`] needs; `None` if unknown.
     pub fn of(operation: &str) -> Option<Self> {
         Some(match operation.split_once('.').map_or(operation, |(object, _)| object) {
             "account" => Self::Account,
@@ -144,7 +144,7 @@ impl Permission {
         })
     }
 
-    /// The operation by which it is asked for.
+    /// The operation that tests the permission.
     pub(super) fn probe(self) -> &'static str {
         match self {
             Self::Account => "account.retrieve",
@@ -165,7 +165,7 @@ impl Permission {
         }
     }
 
-    /// The cheapest request that shows whether a key has it: a list of one.
+    /// The cheapest request that shows whether a key has the permission: a list of one.
     pub(super) fn request(self) -> RequestBuilder {
         let path = match self {
             Self::Account | Self::Sources => "/account",

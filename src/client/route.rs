@@ -1,6 +1,7 @@
-//! The TCP connection to Stripe, or to it through a proxy: what the TLS of Stripe's API then runs over.
+//! The TCP connection to Stripe, direct or through a proxy. The TLS connection to Stripe's API runs over it.
 //!
-//! Knows nothing of requests. Made once for each client, because its base and so its proxy never change.
+//! Knows nothing of requests. Created once for each client, because the base URL, and therefore the proxy, never
+//! changes.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -18,14 +19,14 @@ use tower_service::Service;
 
 use crate::config::egress::{Egress, Login, Proxy, ProxyKind};
 
-/// Connects to Stripe's API, with TLS where its base is https.
+/// Connects to Stripe's API, with TLS if its base URL is https.
 pub(super) type Connector = HttpsConnector<Route>;
 
 /// A TCP connection, or TLS to the proxy itself.
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The way to the server.
+/// How to connect to the server.
 #[derive(Clone)]
 pub(super) enum Route {
     /// No proxy.
@@ -36,9 +37,9 @@ pub(super) enum Route {
     Socks(SocksV5<HttpConnector>),
 }
 
-/// The connector for this way; `tcp` makes the connections.
+/// The connector for these settings; `tcp` makes the connections.
 pub(super) fn connector(egress: &Egress, mut tcp: HttpConnector) -> Connector {
-    // whether TLS is needed is decided by the configuration and by the connectors around this one
+    // the configuration and the connectors around this one decide whether TLS is used
     tcp.enforce_http(false);
     let tls = egress.roots.client_config();
     let route = match &egress.proxy {

@@ -1,4 +1,4 @@
-//! The client against a small server on this machine: what goes over the wire, and what is made of what comes back.
+//! Tests the client against a small local server: the requests it sends, and how it handles the responses.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,20 +19,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::http::next_attempt;
-use super::verdict::Refusal;
+use super::response::Refusal;
 use super::{ApiError, HttpStripe, Read, StripeApi, Urgency};
-use crate::clock::{self, Heard};
+use crate::base::clock::{self, RemoteClock};
+use crate::base::retry::RetryPolicy;
 use crate::config::stripe::StripeConfig;
-use crate::retry::RetryPolicy;
 
 const KEY: &str = "sk_test_hunter2";
 const CUSTOMER: &str = r#"{"id": "cus_1", "object": "customer"}"#;
 const DATE: (&str, &str) = ("date", "Wed, 25 Nov 2026 10:00:00 GMT");
-/// As the real one, in thousandths.
+/// Like the real policy, 1000 times faster.
 const FAST: RetryPolicy =
     RetryPolicy { max_attempts: 3, initial: Duration::from_millis(1), max: Duration::from_millis(5) };
 
-/// What the fake does with one request.
+/// The fake's reaction to one request.
 #[derive(Clone)]
 enum Act {
     Answer(u16, &'static [(&'static str, &'static str)], Bytes),
@@ -48,14 +48,14 @@ fn ok() -> Act {
     answer(200, &[DATE, ("request-id", "req_1")], CUSTOMER)
 }
 
-/// What the fake has seen.
+/// The requests that the fake has received.
 #[derive(Default)]
 struct Seen {
     connections: usize,
     requests: Vec<(String, HeaderMap)>,
 }
 
-/// A server that follows a script; its last act is repeated.
+/// A server that follows a script; the last entry is repeated.
 struct Fake {
     addr: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -136,7 +136,7 @@ fn config(base: &str) -> StripeConfig {
 }
 
 fn client(config: &StripeConfig) -> HttpStripe {
-    HttpStripe::with_attempts(config, super::metrics(&Registry::new()).unwrap(), Heard::default(), FAST).unwrap()
+    HttpStripe::with_attempts(config, super::metrics(&Registry::new()).unwrap(), RemoteClock::default(), FAST).unwrap()
 }
 
 fn customer() -> Read {
@@ -212,7 +212,7 @@ async fn what_passes_is_asked_again_and_every_attempt_is_counted() {
     let fake = Fake::start(vec![Act::BreakOff, locked, ok()]).await;
     let registry = Registry::new();
     let metrics = super::metrics(&registry).unwrap();
-    let client = HttpStripe::with_attempts(&fake.config(), metrics, Heard::default(), FAST).unwrap();
+    let client = HttpStripe::with_attempts(&fake.config(), metrics, RemoteClock::default(), FAST).unwrap();
     assert_eq!(read(&client).await.unwrap().body, CUSTOMER);
     assert_eq!(fake.requests(), 3);
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
@@ -240,7 +240,7 @@ async fn stripe_may_forbid_another_attempt() {
 
 #[tokio::test]
 async fn final_refusals_are_asked_once() {
-    // what is forbidden may be an expansion: it is asked for once more without
+    // an expansion may be the cause of a 403: the request is repeated without expansions
     for (status, outcome, requests) in
         [(400, "rejected", 1), (401, "unauthorised", 1), (403, "forbidden", 2), (404, "not_found", 1)]
     {
@@ -257,7 +257,7 @@ async fn a_short_retry_after_beats_our_own_backoff() {
     let metrics = super::metrics(&Registry::new()).unwrap();
     // with this backoff the test would not end
     let slow = RetryPolicy { initial: Duration::from_hours(1), max: Duration::from_hours(1), ..FAST };
-    let client = HttpStripe::with_attempts(&fake.config(), metrics, Heard::default(), slow).unwrap();
+    let client = HttpStripe::with_attempts(&fake.config(), metrics, RemoteClock::default(), slow).unwrap();
     assert!(read(&client).await.is_ok());
 }
 
@@ -314,7 +314,7 @@ async fn an_answer_over_the_limit_is_not_kept() {
     let body = Bytes::from(vec![b' '; super::transport::BODY_LIMIT + 1]);
     let fake = Fake::start(vec![Act::Answer(200, &[], body)]).await;
     let error = read(&fake.client()).await.unwrap_err();
-    assert_eq!(error.to_string(), "stripe will not answer this (200, its answer is longer than 16 MiB)");
+    assert_eq!(error.to_string(), "stripe cannot answer this request (200, its answer is longer than 16 MiB)");
     assert_eq!(fake.requests(), 1);
 }
 
@@ -370,7 +370,8 @@ async fn neither_key_nor_body_is_in_debug_output() {
 #[test]
 fn without_a_key_there_is_no_client() {
     let config = StripeConfig { secret_key: None, ..config("https://api.stripe.com") };
-    let error = HttpStripe::new(&config, super::metrics(&Registry::new()).unwrap(), Heard::default()).unwrap_err();
+    let error =
+        HttpStripe::new(&config, super::metrics(&Registry::new()).unwrap(), RemoteClock::default()).unwrap_err();
     assert!(error.to_string().contains("STRIPE_SECRET_KEY"));
 }
 

@@ -1,6 +1,6 @@
-//! One attempt over the wire: a pool of connections, the headers of every request, the limits of every answer.
+//! One attempt over HTTP: the connection pool, the headers of every request, the limits of every response.
 //!
-//! Knows nothing of retries or of what an answer means. The key is exposed here and nowhere else. Called by
+//! Knows nothing of retries or of the meaning of a response. Only this module exposes the key. Called by
 //! [`super::http`].
 
 use std::error::Error;
@@ -20,61 +20,61 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::API_VERSION;
-use super::hints::{self, Hints};
+use super::headers::{self, Hints};
 use super::read::V2;
 use super::route::{self, Connector};
-use crate::clock::{self, Heard};
+use crate::base::clock::{self, RemoteClock};
 use crate::config::egress::Egress;
 use crate::config::stripe::StripeConfig;
 
-/// The largest answers, pages of a hundred expanded objects, have a few megabytes.
+/// Maximum response size. The largest responses, pages of a hundred expanded objects, have a few megabytes.
 pub(super) const BODY_LIMIT: usize = 16 * 1024 * 1024;
-/// Time to reach Stripe at all: a part of an attempt's time, so that there is some left.
+/// Connect timeout. Shorter than an attempt's timeout, so that time is left for the request.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// An idle connection is closed before Stripe does it, which would cost an attempt.
+/// Idle connections are closed after this time, before Stripe closes them: that would make an attempt fail.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 const AGENT: &str = concat!("billing-sync/", env!("CARGO_PKG_VERSION"));
 
-/// The pool, and what every request has.
+/// The connection pool, and the data of every request.
 #[derive(Debug)]
 pub(super) struct Transport {
     client: Client<Connector, Empty<Bytes>>,
-    /// Ends with a slash.
+    /// Base URL, with a final slash.
     base: String,
     key: SecretString,
     timeout: Duration,
     egress: Egress,
-    /// Stripe's clock, as its last answer told it.
-    heard: Heard,
-    /// Whether the log has the warning about answers of the future.
+    /// Stripe's clock, updated with every response.
+    heard: RemoteClock,
+    /// Whether the warning about responses with a future time was logged.
     warned: AtomicBool,
 }
 
-/// An answer, whatever its status.
+/// A response with any status.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) hints: Hints,
     pub(super) body: Bytes,
-    /// When it was asked, see [`super::Answer::at`].
+    /// Time of the request, see [`super::Answer::at`].
     pub(super) at: OffsetDateTime,
 }
 
-/// Why there is none.
+/// Why there is no response.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Nothing was sent: the id, account or key does not fit into a request.
     Unwritable,
-    /// No connection, no answer, not in time, or broken off. In one line.
+    /// No connection, or no response, or a late or incomplete one. The reason in one line.
     Unanswered(String),
-    /// Longer than [`BODY_LIMIT`].
+    /// The response is longer than [`BODY_LIMIT`].
     TooLong { status: u16, request_id: Option<String> },
 }
 
 impl Transport {
-    /// The base ends with a slash; the time-out is for one attempt, from its connection to the end of the answer; as many
-    /// idle connections are kept as requests are made at a time. `heard` is told Stripe's time.
-    pub(super) fn new(config: &StripeConfig, key: SecretString, heard: Heard) -> Self {
+    /// Creates the transport. The timeout covers one attempt, from connecting to the end of the response. The pool
+    /// keeps as many idle connections as there are concurrent requests. `heard` is updated with Stripe's time.
+    pub(super) fn new(config: &StripeConfig, key: SecretString, heard: RemoteClock) -> Self {
         let base = format!("{}/", config.api_base.as_str().trim_end_matches('/'));
         let (timeout, idle) = (config.timeout, config.concurrency);
         let mut tcp = HttpConnector::new();
@@ -117,19 +117,19 @@ impl Transport {
     async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<Reply, Failure> {
         let begin = Instant::now();
         let response = self.client.request(request).await.map_err(|error| self.unanswered(causes(&error)))?;
-        // taken here: Stripe writes `Date` with the head, however long the body is on its way
+        // measured here, because Stripe writes `Date` with the head, and the body may take longer
         let (took, now) = (begin.elapsed(), clock::now());
         let hints = Hints::of(response.headers(), now);
         if let Some(date) = hints.date {
             self.heard.says(date);
         }
-        let dated = hints::dated(hints.date, now);
+        let dated = headers::dated(hints.date, now);
         if let Some(date) = hints.date.filter(|date| *date > dated)
             && !self.warned.swap(true, Ordering::Relaxed)
         {
-            tracing::warn!(%date, "Stripe's API answers with a time of the future: reads count by this machine's clock");
+            tracing::warn!(%date, "Stripe's API answers with a future time: reads use this machine's clock");
         }
-        let at = hints::began(dated, took);
+        let at = headers::began(dated, took);
         let status = response.status().as_u16();
         let body = self.collect(response, status, &hints).await?;
         Ok(Reply { status, hints, body, at })
@@ -145,7 +145,7 @@ impl Transport {
         })
     }
 
-    /// What happened, and what of this machine's settings it depends on.
+    /// Describes the failure, with the local settings that may have caused it.
     fn unanswered(&self, mut why: String) -> Failure {
         if let Some(proxy) = &self.egress.proxy {
             why = format!("{why} ({})", proxy.describe());
@@ -153,7 +153,7 @@ impl Transport {
         if why.contains("invalid peer certificate") {
             let roots = self.egress.roots.origin();
             why = format!(
-                "{why}; it was checked against {roots}. Where a private CA signs it, SSL_CERT_FILE must name a file \
+                "{why}; it was checked against {roots}. If a private CA signs it, SSL_CERT_FILE must name a file \
                  with that CA's certificate"
             );
         }
@@ -161,7 +161,7 @@ impl Transport {
     }
 }
 
-/// The builders' paths are those of v1 without the `v1`.
+/// Adds `v1` to the builders' paths, which do not contain it.
 fn path(path: &str) -> String {
     match path.strip_prefix(V2) {
         Some(rest) if rest.starts_with('/') => path.trim_start_matches('/').to_owned(),
@@ -169,7 +169,7 @@ fn path(path: &str) -> String {
     }
 }
 
-/// What happened and why, down to the last cause, in one line.
+/// The error with all its causes, in one line.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> String {
     let below = |error: &&'a (dyn Error + 'static)| (*error).source();
     let causes = std::iter::successors(Some(error), below).map(ToString::to_string);

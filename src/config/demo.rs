@@ -1,4 +1,4 @@
-//! How a demo goes on after its story. Read by `demo --keep`, used by `crate::demo`.
+//! Settings of a demo that keeps serving after its story. Read by `demo --keep`, used by `crate::demo`.
 
 use std::net::SocketAddr;
 
@@ -9,19 +9,19 @@ use super::settings;
 use super::source::Source;
 use crate::config::secret::WebhookSecret;
 
-/// Settings of a demo that goes on serving.
+/// Settings of a demo that keeps serving.
 #[derive(Debug, Clone)]
 pub struct KeepConfig {
     /// `BILLING_SYNC_LISTEN`, default `127.0.0.1:8080`: for `stripe listen --forward-to`.
     pub listen: SocketAddr,
     /// `BILLING_SYNC_OPS_LISTEN`, default `127.0.0.1:9464`.
     pub ops_listen: SocketAddr,
-    /// `STRIPE_WEBHOOK_SECRET`, where it is set: taken beside the secret that the demo makes for itself.
+    /// `STRIPE_WEBHOOK_SECRET`, if set: accepted in addition to the secret that the demo generates.
     pub extra_secrets: Vec<WebhookSecret>,
 }
 
 impl KeepConfig {
-    /// Reads both addresses and the secrets, of which there may be none.
+    /// Reads both addresses and the secrets, which may be absent.
     pub fn read(source: &mut Source) -> Option<Self> {
         let listen = source.value(&settings::LISTEN, parse::address);
         let ops_listen = source.value(&settings::OPS_LISTEN, parse::address);

@@ -1,4 +1,4 @@
-//! Where the private PostgreSQL lives. Read by `serve --embedded` and `demo`, used by `crate::embedded`.
+//! Settings of the embedded PostgreSQL. Read by `serve --embedded` and `demo`, used by `crate::embedded`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::embedded::Options;
 pub struct EmbeddedConfig {
     /// `BILLING_SYNC_DATA_DIR`, default `./.billing-sync`.
     pub data_dir: PathBuf,
-    /// `BILLING_SYNC_PG_BIN`: the folder with `initdb` and `postgres`; none: search the usual places.
+    /// `BILLING_SYNC_PG_BIN`: the directory of `initdb` and `postgres`; `None`: search the usual places.
     pub pg_bin: Option<PathBuf>,
     /// `PATH`: searched before the usual places.
     pub search_path: String,
@@ -26,7 +26,7 @@ impl EmbeddedConfig {
         Some(Self { data_dir: data_dir?, pg_bin: pg_bin?, search_path: source.foreign("PATH") })
     }
 
-    /// The same in the words of [`crate::embedded`].
+    /// The settings as options of [`crate::embedded`].
     pub fn options(&self) -> Options {
         Options {
             data_dir: self.data_dir.clone(),

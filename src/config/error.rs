@@ -1,6 +1,6 @@
-//! What can be wrong with the configuration, in words for the operator: which variable, what was wrong, the mend.
+//! Configuration errors for the operator: the variable, what is wrong, and the fix.
 //!
-//! A secret's value never stands in any of these texts. Made by [`super::source`], printed by the command line.
+//! No text contains the value of a secret. Created by [`super::source`], printed by the command line.
 
 use std::fmt;
 use std::path::Path;
@@ -9,38 +9,38 @@ use super::parse::Expected;
 use super::settings::Setting;
 use super::source::{Found, Origin};
 
-/// Longest piece of a wrong value that an error repeats.
+/// Maximum number of characters of an invalid value that an error repeats.
 const QUOTED_CHARS: usize = 40;
 
-/// Why a secret cannot be used, and the fix. Neither text has a part of it.
+/// Why a secret cannot be used, and the fix. Neither text contains a part of the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// What is wrong with it.
+    /// What is wrong.
     pub wrong: String,
-    /// What to do about it.
-    pub mend: String,
+    /// How to fix it.
+    pub fix: String,
 }
 
-/// One thing that is wrong.
+/// One problem of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The variable or flag.
     pub subject: String,
-    /// What is wrong with it.
+    /// What is wrong.
     pub wrong: String,
-    /// What to do about it.
-    pub mend: String,
+    /// How to fix it.
+    pub fix: String,
 }
 
 impl Problem {
-    /// A problem in the caller's words.
-    pub fn new(subject: impl Into<String>, wrong: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { subject: subject.into(), wrong: wrong.into(), mend: mend.into() }
+    /// A problem with texts of the caller.
+    pub fn new(subject: impl Into<String>, wrong: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { subject: subject.into(), wrong: wrong.into(), fix: fix.into() }
     }
 
-    /// A setting that this command cannot do without.
-    pub fn missing(setting: &Setting, mend: &str) -> Self {
-        Self::new(setting.name, "is not set (or empty)", mend)
+    /// The problem of a required setting that is not set.
+    pub fn missing(setting: &Setting, fix: &str) -> Self {
+        Self::new(setting.name, "is not set (or empty)", fix)
     }
 
     pub(super) fn unexpected(setting: &Setting, found: &Found, expected: &Expected) -> Self {
@@ -52,22 +52,22 @@ impl Problem {
         } else {
             format!("{} is not {expected}", quoted(&found.text))
         };
-        let mend = match setting.default {
+        let fix = match setting.default {
             "" if setting.secret => format!("set it to {expected}{hint}"),
-            "" => format!("set it to {expected}{hint}, or leave it out"),
-            default => format!("set it to {expected}{hint}, or leave it out for the default, {default}"),
+            "" => format!("set it to {expected}{hint}, or omit it"),
+            default => format!("set it to {expected}{hint}, or omit it for the default, {default}"),
         };
-        Self::new(subject(setting, &found.origin), wrong, mend)
+        Self::new(subject(setting, &found.origin), wrong, fix)
     }
 
-    /// A secret that its own parser refuses.
+    /// The problem of a secret that its parser refuses.
     pub(super) fn refused(setting: &Setting, found: &Found, refused: Refused) -> Self {
-        Self::new(subject(setting, &found.origin), refused.wrong, refused.mend)
+        Self::new(subject(setting, &found.origin), refused.wrong, refused.fix)
     }
 
     pub(super) fn set_twice(setting: &Setting) -> Self {
         let file = setting.file_variable();
-        Self::new(setting.name, format!("is set, and so is {file}"), "set one of the two only")
+        Self::new(setting.name, format!("is set, and so is {file}"), "set only one of the two")
     }
 
     pub(super) fn no_text(variable: &str) -> Self {
@@ -86,11 +86,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.subject, self.wrong, self.mend)
+        write!(f, "{}: {}; {}", self.subject, self.wrong, self.fix)
     }
 }
 
-/// Everything that is wrong with the configuration, at once.
+/// All problems of the configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError {
@@ -98,7 +98,7 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
-/// The name under which the operator set it.
+/// The name under which the operator set the setting.
 pub(super) fn subject(setting: &Setting, origin: &Origin) -> String {
     match (origin, setting.flag) {
         (Origin::Flag, Some(flag)) => format!("--{flag}"),

@@ -1,4 +1,4 @@
-//! What is logged, and how. Read by every command, used by [`crate::telemetry`].
+//! Settings of the logs. Read by every command, used by [`crate::telemetry`].
 
 use tracing_subscriber::EnvFilter;
 
@@ -6,14 +6,14 @@ use super::parse::{Expected, Parsed};
 use super::settings;
 use super::source::Source;
 
-/// The form of a log line.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Pretty where stderr is a terminal, else JSON.
+    /// Pretty if stderr is a terminal, otherwise JSON.
     Auto,
-    /// For people.
+    /// Text for people.
     Pretty,
-    /// One JSON object a line, for collectors.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
@@ -27,7 +27,7 @@ pub struct LogConfig {
 }
 
 impl Default for LogConfig {
-    /// What the registry says.
+    /// The defaults of the registry.
     fn default() -> Self {
         Self { filter: settings::LOG.default.to_owned(), format: LogFormat::Auto }
     }
@@ -44,7 +44,7 @@ impl LogConfig {
 
 fn filter(text: &str) -> Parsed<String> {
     let expected = || Expected::new("a log filter such as info or info,billing_sync=debug");
-    // a word that is no level would name a module and silence everything else
+    // a word that is not a level would be taken as a module name and silence everything else
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     let is_directive = |part: &str| part.contains('=') || levels.contains(&part.trim().to_lowercase().as_str());
     if !text.split(',').all(is_directive) {

@@ -1,11 +1,11 @@
-//! Settings: one struct for each concern, every field's doc naming the variable it comes from.
+//! Settings: one struct for each group. The doc of every field names its variable.
 //!
 //! ```text
-//! settings (registry) ─▶ source (flag > environment > file > default) ─▶ parse (bounds) ─▶ one struct a concern
+//! settings (registry) ─▶ source (flag > environment > file > default) ─▶ parse (bounds) ─▶ one struct per group
 //! ```
 //!
-//! The structs hold values that are already checked; nothing here opens a socket or a database. A struct's `read`
-//! returns `None` after noting its problems; [`source::Source::collect`] reports all of them at once.
+//! The structs hold checked values; nothing here opens a socket or a database. A struct's `read` returns `None` after
+//! noting its problems; [`source::Source::collect`] reports all of them at once.
 
 pub mod database;
 pub mod demo;

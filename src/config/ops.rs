@@ -1,4 +1,5 @@
-//! Where metrics and health are served. Read by `serve` (which listens there) and `health` (which asks there).
+//! The address of metrics and health. Read by `serve`, which listens there, and by `health`, which sends requests
+//! there.
 
 use std::net::SocketAddr;
 
@@ -21,7 +22,7 @@ impl OpsConfig {
     }
 }
 
-/// Notes a problem where the two listeners of one process would be in each other's way; port 0 takes a free one.
+/// Notes a problem if the two listeners of one process cannot both bind their addresses; port 0 takes a free port.
 pub fn apart(source: &mut Source, webhooks: SocketAddr, ops: SocketAddr) -> Option<()> {
     let same = webhooks.port() == ops.port() && webhooks.port() != 0;
     if !same || !(covers(webhooks, ops) || covers(ops, webhooks)) {
@@ -29,12 +30,12 @@ pub fn apart(source: &mut Source, webhooks: SocketAddr, ops: SocketAddr) -> Opti
     }
     let (listen, ops_listen) = (settings::LISTEN.name, settings::OPS_LISTEN.name);
     let subject = format!("{listen}, {ops_listen}");
-    let wrong = format!("are {webhooks} and {ops}, which cannot both be listened on");
-    source.problem(Problem::new(subject, wrong, "give them different ports; Stripe must not reach the ops listener"));
+    let wrong = format!("are {webhooks} and {ops}, which cannot both be bound");
+    source.problem(Problem::new(subject, wrong, "set different ports; Stripe must not reach the ops listener"));
     None
 }
 
-/// `[::]` takes IPv4's addresses too.
+/// Whether binding the first address includes the other; `[::]` includes IPv4 addresses.
 fn covers(one: SocketAddr, other: SocketAddr) -> bool {
     one.ip() == other.ip() || (one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4()))
 }

@@ -1,7 +1,7 @@
-//! From the text of a setting to its value, with bounds. PURE.
+//! Parses the text of a setting into its value, with bounds. PURE.
 //!
-//! Each function says what it expected in words that finish both "… is not" and "set it to": so a configuration
-//! error names what was wrong and the mend without a text of its own for each setting.
+//! On failure, each function returns the expected value as text that completes both "… is not" and "set it to". So a
+//! configuration error needs no separate text for each setting.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use super::sync::{Confirm, RenewalAnchor};
 
-/// What a value should have been.
+/// The expected value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// "a whole number from 1 to 64", for example.
+    /// Description such as "a whole number from 1 to 64".
     pub what: String,
-    /// More about the mend, where to find such a value for example; may be empty.
+    /// More about the fix, such as where to find a value; may be empty.
     pub hint: &'static str,
 }
 
 impl Expected {
-    /// Without a hint.
+    /// An expected value without a hint.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), hint: "" }
     }
@@ -51,7 +51,7 @@ pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Pars
     }
 }
 
-/// `true` or `false`, and the other words for it.
+/// `true` or `false`, or an equivalent word.
 pub(super) fn boolean(text: &str) -> Parsed<bool> {
     match text.trim().to_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
@@ -60,12 +60,12 @@ pub(super) fn boolean(text: &str) -> Parsed<bool> {
     }
 }
 
-/// An IP address with a port. No host names: where a listener binds must not depend on a name server.
+/// An IP address with a port. Not a host name, because the address of a listener must not depend on a name server.
 pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
     text.trim().parse().map_err(|_| Expected::new("an IP address with a port, such as 127.0.0.1:8080"))
 }
 
-/// A path; only blanks are refused.
+/// A path; only a blank one is refused.
 pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     if text.trim().is_empty() { Err(Expected::new("a path")) } else { Ok(PathBuf::from(text)) }
 }
@@ -100,7 +100,7 @@ pub(super) fn confirm(text: &str) -> Parsed<Confirm> {
     }
 }
 
-/// What months are counted from.
+/// Date from which limit periods are counted.
 pub(super) fn renewal_anchor(text: &str) -> Parsed<RenewalAnchor> {
     match text.trim().to_lowercase().as_str() {
         "subscription_start" => Ok(RenewalAnchor::SubscriptionStart),

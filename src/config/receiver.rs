@@ -1,4 +1,4 @@
-//! What the receiver needs to know. Read from the configuration's source here, used by [`crate::receiver`].
+//! Settings of the receiver. Read by `serve`, used by [`crate::receiver`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,43 +10,45 @@ use super::settings;
 use super::source::Source;
 use crate::config::secret::WebhookSecret;
 
-/// What Stripe's signing secrets begin with.
+/// Prefix of Stripe's signing secrets.
 const PREFIX: &str = "whsec_";
 
 /// Settings of the webhook listener.
 ///
-/// There is no `Default`: a receiver without secrets must not be able to start, and a made-up one is worse.
+/// There is no `Default`: a receiver must not start without secrets, and a made-up secret would be worse.
 #[derive(Debug, Clone)]
 pub struct ReceiverConfig {
     /// `BILLING_SYNC_LISTEN`, default `127.0.0.1:8080`: the address of the public listener.
     pub listen: SocketAddr,
     /// `STRIPE_WEBHOOK_SECRET`: the endpoint's signing secrets, several while one replaces another.
     pub secrets: Vec<WebhookSecret>,
-    /// `BILLING_SYNC_BODY_LIMIT`, default 1 MiB: a longer body is answered 413.
+    /// `BILLING_SYNC_BODY_LIMIT`, default 1 MiB: maximum size of a body; larger requests get 413.
     pub body_limit: usize,
-    /// `BILLING_SYNC_BODY_BUDGET`, default 64 MiB: bytes of all bodies in flight; further ones wait, then 503.
+    /// `BILLING_SYNC_BODY_BUDGET`, default 64 MiB: maximum size of all bodies in flight; further ones wait, then get
+    /// 503.
     pub body_budget: usize,
-    /// `BILLING_SYNC_HEADER_TIMEOUT`, default 10s: time for a request's head; an idle connection closes after it too.
+    /// `BILLING_SYNC_HEADER_TIMEOUT`, default 10s: time to receive a request's head; idle connections close after it.
     pub header_timeout: Duration,
-    /// `BILLING_SYNC_BODY_TIMEOUT`, default 10s: time for a whole body, then 408.
+    /// `BILLING_SYNC_BODY_TIMEOUT`, default 10s: time to receive a body; slower requests get 408.
     pub body_timeout: Duration,
-    /// `BILLING_SYNC_MAX_CONNECTIONS`, default 512: where all are taken, one that is not authenticated ends for the next.
+    /// `BILLING_SYNC_MAX_CONNECTIONS`, default 512: when all are taken, one that is not authenticated is closed for the
+    /// next.
     pub max_connections: usize,
-    /// `BILLING_SYNC_CONNECTIONS_PER_ADDRESS`, default 0, which is no limit: further ones are turned away.
+    /// `BILLING_SYNC_CONNECTIONS_PER_ADDRESS`, default 0 (no limit): further connections are rejected.
     pub connections_per_address: Option<usize>,
-    /// `BILLING_SYNC_QUEUE_CAPACITY`, default 1024: events that may wait for their INSERT, then 503.
+    /// `BILLING_SYNC_QUEUE_CAPACITY`, default 1024: events waiting to be stored; further requests get 503.
     pub queue_capacity: usize,
-    /// `BILLING_SYNC_STORE_TIMEOUT`, default 5s: time for an event to be stored, then 503.
+    /// `BILLING_SYNC_STORE_TIMEOUT`, default 5s: time to store an event; after it, the request gets 503.
     pub store_timeout: Duration,
 }
 
 impl ReceiverConfig {
-    /// Reads the settings of the public listener; at least one secret must be there.
+    /// Reads the settings of the public listener; at least one secret is required.
     pub fn read(source: &mut Source) -> Option<Self> {
         let patience = || parse::duration(Duration::from_millis(100), Duration::from_mins(5));
         let listen = source.value(&settings::LISTEN, parse::address);
         let secrets = secrets(source);
-        // Stripe's largest events are a few hundred kilobytes; the upper bound keeps a wrong unit out of memory
+        // Stripe's largest events are a few hundred kilobytes; the upper bound prevents a mistaken unit
         let body_limit = source.value(&settings::BODY_LIMIT, parse::whole(1024, 64 * 1024 * 1024));
         let body_budget = source.value(&settings::BODY_BUDGET, parse::whole(1024, 64 * 1024 * 1024 * 1024));
         let header_timeout = source.value(&settings::HEADER_TIMEOUT, patience());
@@ -75,24 +77,25 @@ impl ReceiverConfig {
     }
 }
 
-/// The longest body could never be read.
+/// The problem of a budget below the limit: a body of maximum size could never be read.
 fn over_budget(limit: usize, budget: usize) -> Problem {
     let (limit_name, budget_name) = (settings::BODY_LIMIT.name, settings::BODY_BUDGET.name);
     Problem::new(
         format!("{limit_name}, {budget_name}"),
-        format!("are {limit} and {budget}: one body may be longer than all bodies together"),
+        format!("are {limit} and {budget}: the limit of one body exceeds that of all bodies"),
         format!("make {budget_name} at least as large as {limit_name}; 64 times as large is a good start"),
     )
 }
 
-/// Where a signing secret is found, and how several are written.
-const MEND: &str = "set it to the endpoint's signing secret (whsec_…), or to several separated by commas or line breaks: in the \
-                    Stripe dashboard under Developers > Webhooks > your endpoint > Signing secret, or as printed by `stripe listen`";
+/// The fix: where to find a signing secret, and how to write several.
+const MEND: &str = "set it to the endpoint's signing secret (whsec_…), or to several separated by commas or line \
+                    breaks: in the Stripe dashboard under Developers > Webhooks > your endpoint > \
+                    Signing secret, or as printed by `stripe listen`";
 
-/// What is often pasted instead of a signing secret: how it begins, and what it is.
+/// Values that are often pasted instead of a signing secret: their prefix, and what they are.
 const OTHERS: [(&str, &str); 8] = [
-    ("sk_", "is an API key (sk_…), which belongs into STRIPE_SECRET_KEY"),
-    ("rk_", "is an API key (rk_…), which belongs into STRIPE_SECRET_KEY"),
+    ("sk_", "is an API key (sk_…), which belongs in STRIPE_SECRET_KEY"),
+    ("rk_", "is an API key (rk_…), which belongs in STRIPE_SECRET_KEY"),
     ("pk_", "is a publishable key (pk_…)"),
     ("we_", "is the id of the endpoint (we_…), not its secret"),
     ("acct_", "is the id of an account (acct_…)"),
@@ -111,16 +114,16 @@ pub fn secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
     secrets
 }
 
-/// Reads the signing secrets where there are any, for a demo that goes on: it has one of its own.
+/// Reads the signing secrets, if any, for a demo that keeps serving: it has its own secret.
 pub(super) fn optional_secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
     let secrets = source.secret(&settings::WEBHOOK_SECRET, parse_secrets)?.unwrap_or_default();
     warn_of_odd_ones(source, &secrets);
     Some(secrets)
 }
 
-/// The secrets of a text, equal ones once.
+/// Parses secrets from text, without duplicates.
 pub(crate) fn parse_secrets(text: &str) -> Result<Vec<WebhookSecret>, Refused> {
-    let refused = |wrong: String| Refused { wrong, mend: MEND.to_owned() };
+    let refused = |wrong: String| Refused { wrong, fix: MEND.to_owned() };
     let is_known = |word: &str| word.starts_with(PREFIX);
     let found =
         pasted::several(text, settings::WEBHOOK_SECRET.name, is_known).map_err(|wrong| refused(wrong.to_string()))?;
@@ -133,20 +136,20 @@ pub(crate) fn parse_secrets(text: &str) -> Result<Vec<WebhookSecret>, Refused> {
     found.iter().map(|secret| WebhookSecret::new(secret).map_err(|error| refused(error.to_string()))).collect()
 }
 
-/// Another text in the place of a signing secret is a mistake often made, and would refuse every delivery; a prefix with
-/// nothing behind it is one that anybody could sign with.
+/// Describes what is wrong with a secret. Another value in its place is a common mistake, and every delivery would be
+/// refused. With an empty secret after the prefix, any sender could sign.
 fn wrong_with(secret: &str, place: (usize, usize)) -> Option<String> {
     let which = pasted::which(place.0, place.1);
     if let Some((_, is)) = OTHERS.iter().find(|(start, _)| secret.starts_with(start)) {
         return Some(format!("{which} {is} (the value is not shown)"));
     }
     if secret == PREFIX {
-        return Some(format!("{which} has nothing behind {PREFIX}"));
+        return Some(format!("{which} has nothing after {PREFIX}"));
     }
     pasted::wrong_behind(PREFIX, secret, place).map(|wrong| wrong.to_string())
 }
 
-/// A secret that does not look like one of Stripe's is a warning and no error: other senders have others.
+/// Warns of secrets that do not look like Stripe's. It is not an error, because other senders have other secrets.
 fn warn_of_odd_ones(source: &mut Source, secrets: &[WebhookSecret]) {
     let odd = secrets.iter().filter(|secret| !secret.expose().starts_with(PREFIX)).count();
     if odd > 0 {

@@ -1,4 +1,4 @@
-//! How often the stored events are compared with Stripe's list, and how many rows with its objects. Read by `serve`.
+//! Settings of the comparisons with Stripe: of events with its list, and of samples of rows. Read by `serve`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::parse;
 use super::settings;
 use super::source::Source;
 
-/// Settings of the comparison.
+/// Settings of the comparisons.
 #[derive(Debug, Clone)]
 pub struct ReconcileConfig {
     /// `BILLING_SYNC_RECONCILE_INTERVAL`, default 5m: from the end of one comparison to the start of the next.
@@ -16,9 +16,9 @@ pub struct ReconcileConfig {
 }
 
 impl ReconcileConfig {
-    /// Reads both.
+    /// Reads both settings.
     pub fn read(source: &mut Source) -> Option<Self> {
-        // two of them lie within the hour after which `doctor` and the alert say that it is late
+        // at most half of the hour after which `doctor` and the alert report that it is late
         let bounds = parse::duration(Duration::from_secs(1), Duration::from_mins(30));
         let interval = source.value(&settings::RECONCILE_INTERVAL, bounds);
         let verify_sample = source.value(&settings::VERIFY_SAMPLE, parse::whole(0, 10_000));

@@ -1,4 +1,4 @@
-//! The webhook secret: a text that cannot be printed. Read by the configuration, used by the signature.
+//! The webhook secret, a text that cannot be printed. Read by the configuration, used by the signature check.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use secrecy::{ExposeSecret, SecretString};
 #[derive(Clone)]
 pub struct WebhookSecret(SecretString);
 
-/// A secret with nothing in it: anybody could sign with that.
+/// The error of an empty secret: with it, any sender could sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the webhook secret is blank")]
 pub struct BlankSecret;
 
 impl WebhookSecret {
-    /// A secret without the blanks around it, which a mounted file (a final newline) or a list brings along.
+    /// Creates a secret, without whitespace around it, such as the final newline of a mounted file.
     ///
     /// # Errors
     /// [`BlankSecret`] when nothing is left.

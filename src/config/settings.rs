@@ -1,39 +1,40 @@
-//! The registry: every setting of billing-sync, once.
+//! The registry: every setting of billing-sync, declared once.
 //!
-//! From here come the flags and texts of `--help`, the listing of `doctor`, the table of the README, and the names
-//! in every configuration error. Values are found by [`super::source`], checked by the struct of each concern.
+//! It is the source of the flags and texts of `--help`, the list of `doctor`, the table of settings in the
+//! documentation, and the names in configuration errors. [`super::source`] finds the values; the struct of each group
+//! checks them.
 
-/// What a setting is about: the heading it is listed under, and how a command says which settings it uses.
+/// A group of settings: the heading in `--help`. Each command names the groups that it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Concern {
-    /// Where the database is.
+pub enum SettingGroup {
+    /// The connection to the database.
     Database,
-    /// The secrets that webhooks are signed with.
+    /// The signing secrets of webhooks.
     Signing,
     /// The public listener.
     Receiver,
-    /// The way out to Stripe.
+    /// Requests to Stripe's API.
     Stripe,
-    /// The certificates that are trusted.
+    /// Trusted certificates.
     Tls,
-    /// Which events count, and what they mean.
+    /// Which events are synced, and how they are interpreted.
     Sync,
     /// The processing of stored events.
     Worker,
-    /// The comparison with Stripe's list of events.
+    /// The comparison with Stripe's event list.
     Reconcile,
     /// The listener for metrics and health.
     Ops,
     /// The private PostgreSQL.
     Embedded,
-    /// The end of the process.
+    /// The shutdown of the process.
     Shutdown,
     /// Logs.
     Log,
 }
 
-impl Concern {
-    /// All concerns, in the order in which they are listed.
+impl SettingGroup {
+    /// All groups, in the order in which they are listed.
     pub const ALL: &'static [Self] = &[
         Self::Database,
         Self::Signing,
@@ -66,7 +67,7 @@ impl Concern {
         }
     }
 
-    /// The settings of this concern.
+    /// The settings of this group.
     pub fn settings(self) -> impl Iterator<Item = &'static Setting> {
         ALL.iter().copied().filter(move |setting| setting.concern == self)
     }
@@ -75,19 +76,19 @@ impl Concern {
 /// One setting.
 #[derive(Debug)]
 pub struct Setting {
-    /// The environment variable. With `_FILE` behind it, the variable that names a file with the value.
+    /// The environment variable. With the suffix `_FILE`, the variable that names a file with the value.
     pub name: &'static str,
-    /// The flag without its dashes; secrets have none, because a process list shows arguments to everybody.
+    /// The flag without its dashes. Secrets have none, because every user can see arguments in the process list.
     pub flag: Option<&'static str>,
-    /// What stands for the value in `--help`.
+    /// The placeholder of the value in `--help`.
     pub placeholder: &'static str,
-    /// The default as one would write it; empty where there is none.
+    /// The default as text; empty if there is none.
     pub default: &'static str,
     /// Whether the value must never be shown.
     pub secret: bool,
-    /// What it is about.
-    pub concern: Concern,
-    /// One line for the operator.
+    /// The group of the setting.
+    pub concern: SettingGroup,
+    /// The description for the operator: quantity, unit and effect.
     pub help: &'static str,
 }
 
@@ -97,7 +98,7 @@ impl Setting {
         format!("{}_FILE", self.name)
     }
 
-    const fn secret(name: &'static str, concern: Concern, help: &'static str) -> Self {
+    const fn secret(name: &'static str, concern: SettingGroup, help: &'static str) -> Self {
         Self { name, flag: None, placeholder: "", default: "", secret: true, concern, help }
     }
 
@@ -105,7 +106,7 @@ impl Setting {
         name: &'static str,
         flag: &'static str,
         (placeholder, default): (&'static str, &'static str),
-        concern: Concern,
+        concern: SettingGroup,
         help: &'static str,
     ) -> Self {
         Self { name, flag: Some(flag), placeholder, default, secret: false, concern, help }
@@ -122,94 +123,122 @@ macro_rules! registry {
 }
 
 registry! {
-    DATABASE_URL = Setting::secret("DATABASE_URL", Concern::Database,
-        "The database: postgres://user:password@host:port/name, or host=… pairs; what it leaves out comes from the PG* variables");
-    WEBHOOK_SECRET = Setting::secret("STRIPE_WEBHOOK_SECRET", Concern::Signing,
-        "Signing secret of the webhook endpoint (whsec_…); several, separated by commas or line breaks, during rotation");
+    DATABASE_URL = Setting::secret("DATABASE_URL", SettingGroup::Database,
+        "Connection string of the database: postgres://user:password@host:port/name, or host=… pairs; omitted parts \
+         come from the PG* variables");
+    WEBHOOK_SECRET = Setting::secret("STRIPE_WEBHOOK_SECRET", SettingGroup::Signing,
+        "Signing secret of the webhook endpoint (whsec_…); while it is rolled, several, separated by commas or line \
+         breaks");
     LISTEN = Setting::new("BILLING_SYNC_LISTEN", "listen", ("ADDRESS", "127.0.0.1:8080"),
-        Concern::Receiver, "Address on which Stripe's webhooks are received");
+        SettingGroup::Receiver, "Address (IP address and port) on which webhooks are received");
     BODY_LIMIT = Setting::new("BILLING_SYNC_BODY_LIMIT", "body-limit", ("BYTES", "1048576"),
-        Concern::Receiver, "A longer request body is answered 413");
+        SettingGroup::Receiver, "Maximum size of a request body in bytes; larger requests get 413");
     BODY_BUDGET = Setting::new("BILLING_SYNC_BODY_BUDGET", "body-budget", ("BYTES", "67108864"),
-        Concern::Receiver, "Most bytes of all request bodies in flight; further ones wait up to two seconds, then 503");
+        SettingGroup::Receiver,
+        "Maximum size of all request bodies in flight, in bytes; further requests wait up to 2 seconds, then get 503");
     HEADER_TIMEOUT = Setting::new("BILLING_SYNC_HEADER_TIMEOUT", "header-timeout", ("DURATION", "10s"),
-        Concern::Receiver, "Time for a request's head; an idle connection closes after it too");
+        SettingGroup::Receiver, "Maximum time to receive a request's head; idle connections close after it, too");
     BODY_TIMEOUT = Setting::new("BILLING_SYNC_BODY_TIMEOUT", "body-timeout", ("DURATION", "10s"),
-        Concern::Receiver, "Time for a whole request body, then 408");
+        SettingGroup::Receiver, "Maximum time to receive a request body; slower requests get 408");
     MAX_CONNECTIONS = Setting::new("BILLING_SYNC_MAX_CONNECTIONS", "max-connections", ("N", "512"),
-        Concern::Receiver, "Most open connections; beyond it, the one without a verified delivery for longest is closed");
+        SettingGroup::Receiver,
+        "Maximum number of open connections; beyond it, the one that is longest without a verified delivery is closed");
     CONNECTIONS_PER_ADDRESS = Setting::new("BILLING_SYNC_CONNECTIONS_PER_ADDRESS", "connections-per-address", ("N", "0"),
-        Concern::Receiver, "Most open connections of one IP address (IPv6: /64 network); 0: no limit. Leave it at 0 behind a proxy");
+        SettingGroup::Receiver,
+        "Maximum number of open connections from one IP address (IPv6: /64 network); further ones are rejected. 0 \
+         means no limit; keep it at 0 behind a proxy");
     QUEUE_CAPACITY = Setting::new("BILLING_SYNC_QUEUE_CAPACITY", "queue-capacity", ("N", "1024"),
-        Concern::Receiver, "Events that may wait to be stored, then 503");
+        SettingGroup::Receiver, "Maximum number of events waiting to be stored; further requests get 503");
     STORE_TIMEOUT = Setting::new("BILLING_SYNC_STORE_TIMEOUT", "store-timeout", ("DURATION", "5s"),
-        Concern::Receiver, "Time for an event to be stored, then 503");
-    STRIPE_SECRET_KEY = Setting::secret("STRIPE_SECRET_KEY", Concern::Stripe,
-        "Secret or restricted key (sk_… or rk_…) to ask Stripe with; without one Stripe is never asked");
+        SettingGroup::Receiver, "Maximum time to store an event; after it, the request gets 503");
+    STRIPE_SECRET_KEY = Setting::secret("STRIPE_SECRET_KEY", SettingGroup::Stripe,
+        "Secret or restricted API key (sk_… or rk_…) for requests to Stripe; without a key, Stripe's API is not used");
     STRIPE_API_BASE = Setting::new("STRIPE_API_BASE", "stripe-api-base", ("URL", "https://api.stripe.com"),
-        Concern::Stripe, "Where Stripe's API is; v1/… is appended. http is for this machine only");
+        SettingGroup::Stripe, "Base URL of Stripe's API; v1/… is appended. http is allowed for this machine only");
     STRIPE_RATE = Setting::new("BILLING_SYNC_STRIPE_RATE", "stripe-rate", ("N", ""),
-        Concern::Stripe, "Requests to Stripe a second at most; else 80 with a live key, 20 with another");
+        SettingGroup::Stripe,
+        "Maximum number of requests to Stripe per second; default 80 with a live key, 20 with any other");
     STRIPE_TIMEOUT = Setting::new("BILLING_SYNC_STRIPE_TIMEOUT", "stripe-timeout", ("DURATION", "20s"),
-        Concern::Stripe, "Time for one request to Stripe and its answer");
+        SettingGroup::Stripe, "Timeout of one request to Stripe, including its answer");
     STRIPE_CONCURRENCY = Setting::new("BILLING_SYNC_STRIPE_CONCURRENCY", "stripe-concurrency", ("N", "8"),
-        Concern::Stripe, "Requests to Stripe at a time");
+        SettingGroup::Stripe, "Maximum number of simultaneous requests to Stripe");
     READ_MARGIN = Setting::new("BILLING_SYNC_READ_MARGIN", "read-margin", ("DURATION", "10s"),
-        Concern::Stripe, "How stale Stripe's answers may be: newer events win over a read");
-    HTTPS_PROXY = Setting::secret("HTTPS_PROXY", Concern::Stripe,
-        "Proxy to Stripe's API: http://user:password@host:port, or https, socks5, socks5h; https_proxy too");
-    ALL_PROXY = Setting::secret("ALL_PROXY", Concern::Stripe,
-        "The same, where HTTPS_PROXY is not set; all_proxy too");
+        SettingGroup::Stripe,
+        "Staleness margin: a read of Stripe's API counts as this much older than its request, so newer events win over \
+         it");
+    HTTPS_PROXY = Setting::secret("HTTPS_PROXY", SettingGroup::Stripe,
+        "Proxy for Stripe's API: http://user:password@host:port, or https, socks5, socks5h; https_proxy is read, too");
+    ALL_PROXY = Setting::secret("ALL_PROXY", SettingGroup::Stripe,
+        "Proxy for Stripe's API if HTTPS_PROXY is not set; all_proxy is read, too");
     NO_PROXY = Setting::new("NO_PROXY", "no-proxy", ("HOST,…", ""),
-        Concern::Stripe, "Hosts that are reached directly: names with their subdomains, addresses, networks, each with or without a port; * for all");
+        SettingGroup::Stripe,
+        "Hosts that are reached without a proxy, separated by commas: names (with their subdomains), addresses or \
+         networks, each with or without a port; * means all");
     SSL_CERT_FILE = Setting::new("SSL_CERT_FILE", "ssl-cert-file", ("PATH", ""),
-        Concern::Tls, "File with the root certificates (PEM) that are trusted instead of those built in and of this machine, for a private CA");
+        SettingGroup::Tls,
+        "PEM file with trusted root certificates, for a private CA; replaces the built-in certificates and those of \
+         this machine");
     SSL_CERT_DIR = Setting::new("SSL_CERT_DIR", "ssl-cert-dir", ("PATH", ""),
-        Concern::Tls, "Directories with such files, separated by colons");
+        SettingGroup::Tls,
+        "Directories of PEM files with trusted root certificates, separated by colons; replaces the built-in \
+         certificates and those of this machine");
     LIVEMODE = Setting::new("BILLING_SYNC_LIVEMODE", "livemode", ("BOOL", ""),
-        Concern::Sync, "Sync live events (true) or test events (false), the others are stored and ignored; else from the key's prefix, else test");
+        SettingGroup::Sync,
+        "Whether live events (true) or test events (false) are synced; events of the other mode are stored and \
+         ignored. Default: the mode of the API key, or false without a key");
     ACCOUNTS = Setting::new("BILLING_SYNC_ACCOUNTS", "accounts", ("ACCT,…", ""),
-        Concern::Sync, "Connected accounts whose events are synced beside our own, separated by commas");
+        SettingGroup::Sync, "Ids of connected accounts that are synced in addition to your own, separated by commas");
     OWN_ACCOUNT = Setting::new("BILLING_SYNC_OWN_ACCOUNT", "own-account", ("ACCT", ""),
-        Concern::Sync, "Id of our own account, which events of an organization's endpoint name; not needed with an API key that may read it");
+        SettingGroup::Sync,
+        "Id of your own account; needed if an organization's endpoint delivers its events and no API key can read the \
+         id");
     PAST_DUE_ACTIVE = Setting::new("BILLING_SYNC_PAST_DUE_ACTIVE", "past-due-active", ("BOOL", "true"),
-        Concern::Sync, "Whether a subscription stays active while Stripe retries a failed payment");
+        SettingGroup::Sync,
+        "Whether a subscription stays active while Stripe retries a failed payment (status past_due)");
     RENEWAL_ANCHOR = Setting::new("BILLING_SYNC_RENEWAL_ANCHOR", "renewal-anchor", ("ANCHOR", "subscription_start"),
-        Concern::Sync, "What months are counted from: subscription_start, or billing_cycle (in step with the invoices)");
+        SettingGroup::Sync,
+        "Date from which limit periods are counted: subscription_start, or billing_cycle (in step with the invoices)");
     CONFIRM = Setting::new("BILLING_SYNC_CONFIRM", "confirm", ("WHEN", "ambiguous"),
-        Concern::Sync, "When a read of Stripe's API confirms the events: ambiguous (their order could not be told), always or never");
+        SettingGroup::Sync,
+        "When a read of Stripe's API confirms events: ambiguous (if their order is ambiguous), always, or never");
     WORKERS = Setting::new("BILLING_SYNC_WORKERS", "workers", ("N", "2"),
-        Concern::Worker, "Workers in this process");
+        SettingGroup::Worker, "Number of workers in this process");
     BATCH_SIZE = Setting::new("BILLING_SYNC_BATCH_SIZE", "batch-size", ("N", "500"),
-        Concern::Worker, "Events that a worker takes into one transaction at most");
+        SettingGroup::Worker, "Maximum number of events that a worker processes in one transaction");
     POLL_INTERVAL = Setting::new("BILLING_SYNC_POLL_INTERVAL", "poll-interval", ("DURATION", "5s"),
-        Concern::Worker, "How often a worker looks for events that nothing woke it for");
+        SettingGroup::Worker, "Interval at which a worker checks for due events without being notified");
     MAX_ATTEMPTS = Setting::new("BILLING_SYNC_MAX_ATTEMPTS", "max-attempts", ("N", "12"),
-        Concern::Worker, "Failed tries after which an event is parked as dead");
+        SettingGroup::Worker, "Number of failed attempts after which an event is dead and no longer retried");
     RETRY_INITIAL = Setting::new("BILLING_SYNC_RETRY_INITIAL", "retry-initial", ("DURATION", "5s"),
-        Concern::Worker, "Wait after the first failed try; it doubles with each further one");
+        SettingGroup::Worker, "Wait after the first failed attempt; it doubles with each further one");
     RETRY_MAX = Setting::new("BILLING_SYNC_RETRY_MAX", "retry-max", ("DURATION", "1h"),
-        Concern::Worker, "Longest wait between two tries");
+        SettingGroup::Worker, "Maximum wait between two attempts");
     ATTEMPT_LEASE = Setting::new("BILLING_SYNC_ATTEMPT_LEASE", "attempt-lease", ("DURATION", "60s"),
-        Concern::Worker, "Time after which a single try whose worker died may be taken by another");
+        SettingGroup::Worker,
+        "Time after which another worker takes over an isolated event whose worker has died");
     RECONCILE_INTERVAL = Setting::new("BILLING_SYNC_RECONCILE_INTERVAL", "reconcile-interval", ("DURATION", "5m"),
-        Concern::Reconcile, "How often the stored events are compared with those that Stripe lists");
+        SettingGroup::Reconcile,
+        "Interval at which the stored events are compared with Stripe's event list, to load missed events");
     VERIFY_SAMPLE = Setting::new("BILLING_SYNC_VERIFY_SAMPLE", "verify-sample", ("N", "20"),
-        Concern::Reconcile, "Customers, chosen at random, whose rows are compared with Stripe every hour; 0: none");
+        SettingGroup::Reconcile,
+        "Number of customers, chosen at random, whose rows are compared with Stripe every hour; 0 turns this off");
     OPS_LISTEN = Setting::new("BILLING_SYNC_OPS_LISTEN", "ops-listen", ("ADDRESS", "127.0.0.1:9464"),
-        Concern::Ops, "Address of /metrics, /livez and /readyz");
+        SettingGroup::Ops, "Address (IP address and port) of /metrics, /livez and /readyz");
     DATA_DIR = Setting::new("BILLING_SYNC_DATA_DIR", "data-dir", ("PATH", "./.billing-sync"),
-        Concern::Embedded, "Where the embedded PostgreSQL keeps its data");
+        SettingGroup::Embedded, "Directory in which the embedded PostgreSQL stores its data");
     PG_BIN = Setting::new("BILLING_SYNC_PG_BIN", "pg-bin", ("PATH", ""),
-        Concern::Embedded, "Folder with PostgreSQL's server programs; else they are searched for");
+        SettingGroup::Embedded,
+        "Directory of PostgreSQL's server programs; by default, PATH and the usual places are searched");
     SHUTDOWN_TIMEOUT = Setting::new("BILLING_SYNC_SHUTDOWN_TIMEOUT", "shutdown-timeout", ("DURATION", "25s"),
-        Concern::Shutdown, "Time from SIGTERM to the end, the drain delay included; work in progress finishes in it");
+        SettingGroup::Shutdown,
+        "Maximum time from SIGTERM to exit, including the drain delay; work in progress finishes within it");
     DRAIN_DELAY = Setting::new("BILLING_SYNC_DRAIN_DELAY", "drain-delay", ("DURATION", "0s"),
-        Concern::Shutdown, "Time after SIGTERM in which /readyz says not ready and requests are still answered");
+        SettingGroup::Shutdown,
+        "Time after SIGTERM during which /readyz reports not ready while requests are still answered");
     LOG = Setting::new("BILLING_SYNC_LOG", "log", ("FILTER", "info"),
-        Concern::Log, "What is logged: error, warn, info, debug, or a list such as info,billing_sync=debug");
+        SettingGroup::Log, "Log filter: error, warn, info, debug, or a list such as info,billing_sync=debug");
     LOG_FORMAT = Setting::new("BILLING_SYNC_LOG_FORMAT", "log-format", ("FORMAT", "auto"),
-        Concern::Log, "pretty, json, or auto: pretty on a terminal, else json");
+        SettingGroup::Log, "Log format: pretty, json, or auto (pretty on a terminal, otherwise json)");
 }
 
 /// The table of all settings, in Markdown, as the README shows it.
@@ -233,7 +262,7 @@ mod tests {
     #[test]
     fn a_flag_is_the_variable_in_small_letters() {
         for setting in ALL.iter().filter(|setting| !setting.secret) {
-            // what names Stripe in the first place does so in its flag too
+            // a variable that begins with STRIPE_ keeps it in its flag
             let derived = setting.name.trim_start_matches("BILLING_SYNC_").to_lowercase().replace('_', "-");
             assert_eq!(setting.flag, Some(derived.as_str()));
         }
@@ -254,7 +283,7 @@ mod tests {
 
     #[test]
     fn every_setting_belongs_to_a_listed_concern() {
-        let listed: usize = Concern::ALL.iter().map(|concern| concern.settings().count()).sum();
+        let listed: usize = SettingGroup::ALL.iter().map(|concern| concern.settings().count()).sum();
         assert_eq!(listed, ALL.len());
     }
 

@@ -1,4 +1,4 @@
-//! How long the end may take. Read by `serve`.
+//! Settings of the shutdown. Read by `serve`.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use super::parse;
 use super::settings;
 use super::source::Source;
 
-/// Settings of the end of the process.
+/// Settings of the shutdown of the process.
 #[derive(Debug, Clone)]
 pub struct ShutdownConfig {
-    /// `BILLING_SYNC_SHUTDOWN_TIMEOUT`, default 25s (Kubernetes kills after 30): time from the signal to the end, the
-    /// drain delay included.
+    /// `BILLING_SYNC_SHUTDOWN_TIMEOUT`, default 25s (Kubernetes kills after 30): time from the signal to the exit,
+    /// including the drain delay.
     pub timeout: Duration,
-    /// `BILLING_SYNC_DRAIN_DELAY`, default 0s: time from the signal to the closing of the public listener.
+    /// `BILLING_SYNC_DRAIN_DELAY`, default 0s: time from the signal until the public listener closes.
     pub drain_delay: Duration,
 }
 

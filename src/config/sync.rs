@@ -1,4 +1,4 @@
-//! Which events count here, and what they mean. Read by `serve`, used by the worker and the projection.
+//! Which events are synced, and how they are interpreted. Read by `serve`, used by the worker and the projection.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use super::settings;
 use super::source::Source;
 use super::stripe;
 
-/// When a read of Stripe's API confirms what events have told.
+/// When a read of Stripe's API confirms events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirm {
-    /// Where the order of events could not be told.
+    /// If the order of events is ambiguous.
     Ambiguous,
     /// After every event.
     Always,
@@ -19,17 +19,17 @@ pub enum Confirm {
     Never,
 }
 
-/// What the months of limits are counted from.
+/// Date from which limit periods are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RenewalAnchor {
-    /// The subscription's `start_date`, for ever.
+    /// The subscription's `start_date`, which never changes.
     SubscriptionStart,
-    /// Its `billing_cycle_anchor`, a change of which is a renewal.
+    /// The subscription's `billing_cycle_anchor`; a change of it is a renewal.
     BillingCycle,
 }
 
 impl RenewalAnchor {
-    /// As in the setting and in the database.
+    /// The word in the setting and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SubscriptionStart => "subscription_start",
@@ -41,17 +41,18 @@ impl RenewalAnchor {
 /// Settings of the sync.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
-    /// `BILLING_SYNC_LIVEMODE`, else as the key's prefix says, else false: whether live events are synced, or test events.
+    /// `BILLING_SYNC_LIVEMODE`, else as the key's prefix says, else false: whether live events are synced, or test
+    /// events.
     pub livemode: bool,
-    /// `BILLING_SYNC_ACCOUNTS`, default none: connected accounts whose events are synced beside our own.
+    /// `BILLING_SYNC_ACCOUNTS`, default none: connected accounts that are synced in addition to the own account.
     pub accounts: BTreeSet<String>,
-    /// `BILLING_SYNC_OWN_ACCOUNT`, default none: the id of our own account, where no API key tells it.
+    /// `BILLING_SYNC_OWN_ACCOUNT`, default none: the id of the own account, if no API key can read it.
     pub own_account: Option<String>,
     /// `BILLING_SYNC_PAST_DUE_ACTIVE`, default true: whether `past_due` subscriptions are active.
     pub past_due_active: bool,
-    /// `BILLING_SYNC_RENEWAL_ANCHOR`, default `subscription_start`: what the months of limits are counted from.
+    /// `BILLING_SYNC_RENEWAL_ANCHOR`, default `subscription_start`: date from which limit periods are counted.
     pub renewal_anchor: RenewalAnchor,
-    /// `BILLING_SYNC_CONFIRM`, default ambiguous: when a read confirms what events have told.
+    /// `BILLING_SYNC_CONFIRM`, default ambiguous: when a read confirms events.
     pub confirm: Confirm,
 }
 
@@ -75,7 +76,7 @@ impl SyncConfig {
     }
 }
 
-/// The mode that is set and the mode of the key must agree: reads of the one would answer for events of the other.
+/// Reads the mode. The setting and the key must agree, because a key reads only objects of its own mode.
 fn livemode(source: &mut Source) -> Option<bool> {
     let set = source.optional(&settings::LIVEMODE, parse::boolean)?;
     let of_key = stripe::of_key(source);
@@ -85,7 +86,7 @@ fn livemode(source: &mut Source) -> Option<bool> {
         let names = format!("{}, {}", settings::LIVEMODE.name, settings::STRIPE_SECRET_KEY.name);
         let mode = if of_key { "live" } else { "test" };
         let wrong = format!("the first is {set}, and the key is of {mode} mode");
-        source.problem(Problem::new(names, wrong, "use a key of the other mode, or leave the first out"));
+        source.problem(Problem::new(names, wrong, "use a key of the other mode, or omit the first"));
         return None;
     }
     Some(set.or(of_key).unwrap_or(false))

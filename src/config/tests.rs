@@ -1,4 +1,4 @@
-//! What holds for all structs together: defaults, bounds, secrets.
+//! Tests of all structs together: defaults, bounds, secrets.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -47,8 +47,8 @@ fn a_receiver_without_a_secret_is_refused_with_the_place_to_find_one() {
     for environment in [&[][..], &[("STRIPE_WEBHOOK_SECRET", "")]] {
         let error = read(environment, ReceiverConfig::read).unwrap_err();
         assert_eq!(error.problems.len(), 1);
-        assert!(error.problems[0].mend.contains("Developers > Webhooks"), "{error}");
-        assert!(error.problems[0].mend.contains("stripe listen"), "{error}");
+        assert!(error.problems[0].fix.contains("Developers > Webhooks"), "{error}");
+        assert!(error.problems[0].fix.contains("stripe listen"), "{error}");
     }
 }
 
@@ -71,7 +71,7 @@ fn a_blank_value_is_called_blank() {
 fn a_prefix_with_nothing_behind_it_is_no_secret() {
     for secrets in ["whsec_", " whsec_ ", "whsec_a,whsec_"] {
         let error = read(&[("STRIPE_WEBHOOK_SECRET", secrets)], ReceiverConfig::read).unwrap_err();
-        assert!(error.problems[0].wrong.contains("has nothing behind whsec_"), "{error}");
+        assert!(error.problems[0].wrong.contains("has nothing after whsec_"), "{error}");
     }
 }
 

@@ -1,15 +1,15 @@
-//! Variables that look like settings and are none: typing errors, mostly.
+//! Variables that look like settings but are unknown; usually typing errors.
 //!
-//! A warning and not an error, because not all of them are errors: Kubernetes puts `BILLING_SYNC_SERVICE_HOST`,
-//! `BILLING_SYNC_PORT` and the like into every pod beside a service called billing-sync, and after a rollback the
-//! older release meets the newer one's settings. Neither may stop a process at start-up.
+//! They are warnings, because not all of them are errors. Kubernetes sets `BILLING_SYNC_SERVICE_HOST`,
+//! `BILLING_SYNC_PORT` and the like in every pod next to a service called billing-sync. After a rollback, the older
+//! release finds the newer one's settings. Neither may prevent the start of a process.
 
 use super::settings;
 use super::source::Source;
 
 const PREFIX: &str = "BILLING_SYNC_";
 
-/// One sentence for each variable that begins with `BILLING_SYNC_` and is no setting.
+/// One sentence for each variable that begins with `BILLING_SYNC_` and is not a setting.
 pub fn warnings(source: &Source) -> Vec<String> {
     let in_kubernetes = source.variables().any(|name| name == "BILLING_SYNC_SERVICE_HOST");
     source
@@ -35,10 +35,10 @@ fn warning(name: &str) -> String {
         .filter(|known| known.starts_with(PREFIX))
         .min_by_key(|known| distance(name, known))
         .unwrap_or(PREFIX);
-    format!("{name} is not a setting and has no effect; the nearest one is {nearest}")
+    format!("{name} is not a setting and has no effect; the most similar setting is {nearest}")
 }
 
-/// Levenshtein's distance: how many letters must be put in, left out or replaced.
+/// Levenshtein distance: the number of letters to insert, delete or replace.
 pub(super) fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn a_typing_error_is_named_with_the_nearest_setting() {
         let expected =
-            "BILLING_SYNC_WORKRES is not a setting and has no effect; the nearest one is BILLING_SYNC_WORKERS";
+            "BILLING_SYNC_WORKRES is not a setting and has no effect; the most similar setting is BILLING_SYNC_WORKERS";
         assert_eq!(of(&["BILLING_SYNC_WORKRES"]), [expected]);
     }
 

@@ -1,4 +1,4 @@
-//! How stored events are processed. Read by `serve`, used by the worker.
+//! Settings of the processing of stored events. Read by `serve`, used by the worker.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ const DAY: Duration = Duration::from_hours(24);
 /// Settings of the worker.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// `BILLING_SYNC_BATCH_SIZE`, default 500: events in one transaction at most.
+    /// `BILLING_SYNC_BATCH_SIZE`, default 500: maximum number of events in one transaction.
     pub batch_size: usize,
     /// `BILLING_SYNC_WORKERS`, default 2: workers in this process.
     pub workers: usize,
-    /// `BILLING_SYNC_POLL_INTERVAL`, default 5s: how often a worker looks without being woken.
+    /// `BILLING_SYNC_POLL_INTERVAL`, default 5s: interval at which a worker checks for events without a notification.
     pub poll_interval: Duration,
-    /// `BILLING_SYNC_MAX_ATTEMPTS`, default 12: failed tries after which an event is dead.
+    /// `BILLING_SYNC_MAX_ATTEMPTS`, default 12: failed attempts after which an event is dead.
     pub max_attempts: u32,
-    /// `BILLING_SYNC_RETRY_INITIAL`, default 5s: wait after the first failed try.
+    /// `BILLING_SYNC_RETRY_INITIAL`, default 5s: wait after the first failed attempt.
     pub retry_initial: Duration,
-    /// `BILLING_SYNC_RETRY_MAX`, default 1h: longest wait between two tries; never below `retry_initial`.
+    /// `BILLING_SYNC_RETRY_MAX`, default 1h: maximum wait between two attempts; never below `retry_initial`.
     pub retry_max: Duration,
-    /// `BILLING_SYNC_ATTEMPT_LEASE`, default 60s: after this a single try whose worker died may be taken by another.
+    /// `BILLING_SYNC_ATTEMPT_LEASE`, default 60s: time after which another worker takes over an isolated event.
     pub attempt_lease: Duration,
 }
 
@@ -58,8 +58,8 @@ fn retries(source: &mut Source) -> Option<(Duration, Duration)> {
     if max < initial {
         let (initial, max) = (humantime::format_duration(initial), humantime::format_duration(max));
         let wrong = format!("{max} is shorter than BILLING_SYNC_RETRY_INITIAL, {initial}");
-        let mend = "the longest wait cannot be below the first: raise the one or lower the other";
-        source.problem(Problem::new("BILLING_SYNC_RETRY_MAX", wrong, mend));
+        let fix = "raise BILLING_SYNC_RETRY_MAX, or lower BILLING_SYNC_RETRY_INITIAL";
+        source.problem(Problem::new("BILLING_SYNC_RETRY_MAX", wrong, fix));
         return None;
     }
     Some((initial, max))

@@ -1,8 +1,9 @@
-//! The servers of a connection string, in its order. Several are one database, before or after a failover: the one that
-//! takes writes is in use.
+//! The servers of a connection string, in its order. Several servers are one database before or after a failover: the
+//! one that accepts writes is used.
 //!
-//! sqlx connects to one server. So a connection is tried at each in turn, and while `serve` runs, [`Hosts::follow`]
-//! points its pools to the server that takes writes. Connections that lead elsewhere are closed by the pools' own check.
+//! sqlx connects to one server only. So this module tries each server in turn, and while `serve` runs,
+//! [`Hosts::follow`] points its pools to the server that accepts writes. The pools' own check closes connections to
+//! other servers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,57 +17,57 @@ use tokio::time::timeout;
 use super::reason::is_too_many;
 use super::{Session, connect, is_usable, target};
 
-/// Longer than any network takes that works.
+/// Connect timeout: longer than any working network needs.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The same where another server may answer instead.
+/// Connect timeout if another server may answer instead.
 const LIMIT_OF_SEVERAL: Duration = Duration::from_secs(3);
-/// Time for the answer to whether a server takes writes.
+/// Timeout of the check whether a server accepts writes.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
-/// Pause before another attempt at a server that has no connection free.
+/// Pause before another attempt at a server without a free connection.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
-/// How often a process asks whether its server still takes writes, where there are others.
+/// Interval of the check whether the current server still accepts writes, if there are several.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One server or several, each with all that is needed to connect. Never empty.
+/// One or several servers, each with its connect options. Never empty.
 #[derive(Clone)]
 pub struct Hosts {
     all: Arc<[PgConnectOptions]>,
     current: Arc<AtomicUsize>,
-    /// How long one attempt may take, where the connection string says so.
+    /// Timeout of one attempt, if the connection string sets it.
     pub connect_timeout: Option<Duration>,
 }
 
-/// Why no server can be used, with each that was tried.
+/// Why no server can be used, with the servers that were tried.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
-    /// One server, which could not be reached.
-    #[error("cannot reach the database at {place}")]
+    /// The only server could not be reached.
+    #[error("could not reach the database at {place}")]
     One {
-        /// Where it is.
+        /// Address, database and user.
         place: String,
-        /// Why.
+        /// The cause.
         source: sqlx::Error,
     },
-    /// One server, which did not answer.
+    /// The only server did not answer.
     #[error("the database at {place} did not answer within {seconds} s")]
     Silent {
-        /// Where it is.
+        /// Address, database and user.
         place: String,
-        /// How long it had.
+        /// The timeout.
         seconds: u64,
     },
-    /// One server, whose certificate is not accepted.
+    /// The certificate of the only server is not accepted.
     #[error("the certificate of the database at {place} is not accepted ({why}): {fix}")]
     Certificate {
-        /// Where it is.
+        /// Address, database and user.
         place: String,
-        /// The words of the TLS library.
+        /// Message of the TLS library.
         why: String,
-        /// What to do about it.
+        /// The fix.
         fix: &'static str,
     },
-    /// None of several.
-    #[error("none of the {} servers takes writes: {}", .0.len(), .0.join("; "))]
+    /// None of several servers can be used.
+    #[error("none of the {} servers accepts writes: {}", .0.len(), .0.join("; "))]
     Several(Vec<String>),
 }
 
@@ -76,26 +77,26 @@ impl Hosts {
         (!all.is_empty()).then(|| Self { all: all.into(), current: Arc::default(), connect_timeout })
     }
 
-    /// The server in use: the first, until [`Hosts::connect`] has found another one.
+    /// The current server: the first, until [`Hosts::connect`] finds another one.
     pub fn current(&self) -> &PgConnectOptions {
         // the index was taken from this list
         self.all.get(self.current.load(Ordering::Relaxed)).unwrap_or(&self.all[0])
     }
 
-    /// All of them.
+    /// All servers.
     pub fn all(&self) -> &[PgConnectOptions] {
         &self.all
     }
 
-    /// How long one attempt may take.
+    /// Timeout of one attempt.
     pub fn limit(&self) -> Duration {
         self.connect_timeout.unwrap_or(if self.all.len() > 1 { LIMIT_OF_SEVERAL } else { LIMIT })
     }
 
-    /// Connects, to the first of several that takes writes.
+    /// Connects to the first server that accepts writes.
     ///
     /// # Errors
-    /// With the place and the reason, of each that was tried.
+    /// The address and the reason for each server that was tried.
     pub async fn connect(&self, session: Session) -> Result<PgConnection, Unreachable> {
         if let [one] = &*self.all {
             return self.attempt(one, session).await;
@@ -109,7 +110,7 @@ impl Hosts {
                         return Ok(conn);
                     }
                     let _ = conn.close().await;
-                    reasons.push(format!("the database at {} is read only", target(options)));
+                    reasons.push(format!("the database at {} is read-only", target(options)));
                 }
                 Err(Unreachable::One { place, source }) => reasons.push(format!("{place}: {}", one_line(&source))),
                 Err(silent) => reasons.push(silent.to_string()),
@@ -118,13 +119,13 @@ impl Hosts {
         Err(Unreachable::Several(reasons))
     }
 
-    /// One attempt at a server; several where it has no connection free.
+    /// Connects to one server. Retries while it has no free connection.
     async fn attempt(&self, options: &PgConnectOptions, session: Session) -> Result<PgConnection, Unreachable> {
         let (place, began) = (target(options), Instant::now());
         let attempts = async {
             loop {
                 match connect(options, session).await {
-                    // another session ends soon, if only one of our own that was closed a moment ago
+                    // another session ends soon, for example one of ours that was closed a moment ago
                     Err(error) if is_too_many(&error) && began.elapsed() < self.limit() / 2 => {
                         tokio::time::sleep(FULL_PAUSE).await;
                     }
@@ -139,7 +140,8 @@ impl Hosts {
         }
     }
 
-    /// Keeps the pools at the server that takes writes. Ends at once where there is only one; else never.
+    /// Keeps the pools pointed to the server that accepts writes. Returns at once if there is only one server;
+    /// otherwise never.
     pub async fn follow(self, pools: Vec<PgPool>) {
         if self.all.len() < 2 {
             return;
@@ -180,10 +182,7 @@ impl Hosts {
             count += 1;
         }
         if count > 0 {
-            tracing::info!(
-                database = target(current),
-                "this server takes writes now: connections lead to it from here on"
-            );
+            tracing::info!(database = target(current), "this server accepts writes now; new connections go to it");
         }
     }
 }
@@ -194,25 +193,25 @@ impl From<PgConnectOptions> for Hosts {
     }
 }
 
-/// sqlx's own shows the password.
+/// Written by hand, because sqlx's `Debug` shows the password.
 impl fmt::Debug for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Hosts({})", self.all.len())
     }
 }
 
-/// A certificate that is not accepted has a fix of its own, which the words of the TLS library do not have.
+/// Adds the fix for a certificate that is not accepted, because the TLS library's message does not contain it.
 fn refused(place: String, source: sqlx::Error) -> Unreachable {
     let text = one_line(&source);
     let Some((_, why)) = text.split_once("invalid peer certificate: ") else {
         return Unreachable::One { place, source };
     };
     let fix = if why.starts_with("UnknownIssuer") {
-        "name the authority that signed it by sslrootcert in the connection string, or in SSL_CERT_FILE"
+        "set sslrootcert in the connection string, or SSL_CERT_FILE, to the authority that signed it"
     } else if why.to_lowercase().contains("not valid for") || why.starts_with("NotValidForName") {
-        "connect by a name that the certificate has, or set sslmode=verify-ca, which checks no names"
+        "connect by a name in the certificate, or set sslmode=verify-ca, which does not check names"
     } else {
-        "give the server another one"
+        "install a valid certificate on the server"
     };
     Unreachable::Certificate { place, why: why.to_owned(), fix }
 }

@@ -1,15 +1,15 @@
-//! How many connections the server, the database and the role allow, and how many are open.
+//! Connection limits of the server, the database and the role, and the number of open connections.
 
 use sqlx::PgConnection;
 
 /// One limit on connections.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct ConnectionLimit {
-    /// What sets it, as an operator finds it.
+    /// What sets the limit, in an operator's terms.
     pub limit: String,
-    /// Connections that it allows.
+    /// Allowed connections.
     pub allowed: i64,
-    /// Connections that count towards it and are open, ours among them.
+    /// Open connections that count towards the limit, including ours.
     pub open: i64,
 }
 
@@ -20,15 +20,15 @@ impl ConnectionLimit {
     }
 }
 
-/// The limits that hold for the login of this session, those with the fewest free connections first. Never empty.
+/// The limits that apply to the login of this session, those with the fewest free connections first. Never empty.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub async fn connection_limits(conn: &mut PgConnection) -> Result<Vec<ConnectionLimit>, sqlx::Error> {
     sqlx::query_as(
         "-- database.connection_limits
         WITH session AS (
-            -- all may see these two columns of each session; background processes lack one of them
+            -- every role may see these two columns of each session; one of them is null for background processes
             SELECT datid, usesysid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL
         ), login AS (
             SELECT oid, rolname, rolconnlimit, rolsuper FROM pg_roles WHERE rolname = session_user

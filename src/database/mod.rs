@@ -1,16 +1,16 @@
-//! How billing-sync talks to PostgreSQL as a client: connections, pools, their session settings, and why there is none.
+//! How billing-sync talks to PostgreSQL as a client: connections, pools, session settings, and reasons for failures.
 //!
 //! ```text
-//! hosts ──▶ pool ──▶ session   every connection of a pool, and `connect` for a single one, is set up before its first use
-//!             │         └────▶ role     it works as the owner of our tables, where it may
-//!             ├────▶ waiting            a statement that nobody waits for any more keeps its place in the pool until it ends
+//! hosts ──▶ pool ──▶ session   sets up every connection before its first use, in a pool or a single one (`connect`)
+//!             │         └────▶ role     the session changes to the owner of our tables, if allowed
+//!             ├────▶ waiting            an abandoned statement keeps its connection's place in the pool until it ends
 //!             └────▶ reason             why a pool has no connection, in one line for a log or an operator
 //!
-//! shortage                     who gives way where connections run short (`limits` counts them)
-//! writable                     whether the database takes writes, for readiness and metrics
+//! shortage                     which parts release connections if they run short (`limits` counts them)
+//! writable                     whether the database accepts writes, for readiness and metrics
 //! ```
 //!
-//! Knows nothing of what the tables mean. Called by every part and command that opens a connection.
+//! Knows nothing of the tables' meaning. Called by every part and command that opens a connection.
 
 pub mod hosts;
 pub mod limits;

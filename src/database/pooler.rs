@@ -1,8 +1,9 @@
-//! Whether a pooler that shares connections by transaction stands between us and the server.
+//! Detects a transaction-mode pooler between billing-sync and the server.
 //!
-//! Behind one, statements of a session reach several backends, or several sessions reach one backend. Session settings,
-//! LISTEN, advisory locks and prepared statements do not survive that, and fail much later and elsewhere. So it is found
-//! out first: two sessions that are open at the same time have a backend each, and keep it, unless it is so.
+//! Behind such a pooler, statements of a session reach several backends, or several sessions reach one backend. Session
+//! settings, LISTEN, advisory locks and prepared statements do not survive that, and the errors appear much later and
+//! elsewhere. So it is detected at the start: without such a pooler, two concurrent sessions have one backend each and
+//! keep it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,31 +12,33 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::timeout;
 
-/// The second session must not hold anything up: a session-mode pooler may have only one connection to give.
+/// Timeout for the second session, because a session-mode pooler may have only one connection.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Rounds of a question to each session: other clients of the pooler may take a backend between two of them.
+/// Number of queries to each session. Several, because other clients of the pooler may take a backend between two
+/// queries.
 const ROUNDS: usize = 5;
 
-/// What to do about it.
+/// The fix.
 pub const FIX: &str = "give DATABASE_URL a direct connection, or the pooler's port or pool in session mode (pgbouncer: \
                        pool_mode = session; Supabase: port 5432 instead of 6543; Neon: the host without -pooler)";
 
-/// Whether sessions share their backends. `false` also where that cannot be found out: what follows will say why.
+/// Whether sessions share their backends. Also `false` if that cannot be determined: a later step then reports the
+/// cause.
 pub async fn shares_sessions(options: &PgConnectOptions) -> bool {
     match timeout(LIMIT, compare(options)).await {
         Ok(Ok(shared)) => shared,
         Ok(Err(error)) => {
-            tracing::debug!(%error, "whether a pooler shares sessions cannot be found out");
+            tracing::debug!(%error, "could not check for a transaction-mode pooler");
             false
         }
         Err(_) => {
-            tracing::debug!("whether a pooler shares sessions cannot be found out in time");
+            tracing::debug!("timeout while checking for a transaction-mode pooler");
             false
         }
     }
 }
 
-/// Both sessions stay open to the end, outside of transactions.
+/// Keeps both sessions open to the end, outside of transactions.
 async fn compare(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
     let (mut first, mut second) = (options.connect().await?, options.connect().await?);
     let (mut of_first, mut of_second) = (BTreeSet::new(), BTreeSet::new());
@@ -43,13 +46,13 @@ async fn compare(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
         of_first.insert(backend(&mut first).await?);
         of_second.insert(backend(&mut second).await?);
     }
-    // a pooler takes a polite end for an end of the session only
+    // a pooler treats a regular close as the end of the session only
     let (_, _) = (first.close().await, second.close().await);
     Ok(of_first.len() > 1 || of_second.len() > 1 || !of_first.is_disjoint(&of_second))
 }
 
-/// Which process of the server answers, and since when it has run. Without a prepared statement, of which another
-/// session behind the pooler may have one by the same name.
+/// Process id and start time of the backend that answers. Without a prepared statement, because another session behind
+/// the pooler may have one with the same name.
 async fn backend(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
     let row = sqlx::raw_sql(
         "-- database.backend

@@ -1,4 +1,4 @@
-//! Where a database is, and why it cannot be reached: a pool only says that its time ran out.
+//! Finds out why a database cannot be reached: a pool only reports its timeout.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::{Session, connect};
 /// SQLSTATE of a connection beyond a limit.
 const TOO_MANY: &str = "53300";
 
-/// One attempt, which must fit into the time of a probe.
+/// Timeout of one attempt, which must fit in the time of a probe.
 const LIMIT: Duration = Duration::from_millis(300);
 
-/// A statement that the server has worked on for so long is what keeps a connection.
+/// A statement that has run for longer counts as the reason why a connection is not free.
 const OLD: Duration = Duration::from_secs(1);
 
-/// Where the options lead: host and port or socket, database and user. Never the password.
+/// Describes the options: host and port or socket, database and user. Never the password.
 pub fn target(options: &PgConnectOptions) -> String {
     let host = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
@@ -28,8 +28,8 @@ pub fn target(options: &PgConnectOptions) -> String {
     format!("{host}, database {database}, user {}", options.get_username())
 }
 
-/// Why the pool has no connection, in one line. Where it ran out of time, which hides the reason, one direct attempt
-/// of at most 0.3 s finds it.
+/// Why the pool has no connection, in one line. A pool timeout hides the reason, so one direct attempt of at most 0.3 s
+/// finds it.
 pub async fn unreachable_reason(pool: &PgPool, error: &Error) -> String {
     let options = pool.connect_options();
     let why = match error {
@@ -39,10 +39,11 @@ pub async fn unreachable_reason(pool: &PgPool, error: &Error) -> String {
     format!("the database at {} cannot be reached: {why}", target(&options))
 }
 
-/// Whether the pool has a connection, or can have one. One that is busy has, so only a failed attempt of its own counts.
+/// Checks that the pool has a connection or can open one. A busy pool has connections, so only a failed attempt of this
+/// function counts.
 ///
 /// # Errors
-/// Why there is none, in one line.
+/// The reason, in one line.
 pub async fn check_connection(pool: &PgPool) -> Result<(), String> {
     let options = pool.connect_options();
     let why = match tokio::time::timeout(LIMIT, pool.acquire()).await {
@@ -60,15 +61,16 @@ pub async fn check_connection(pool: &PgPool) -> Result<(), String> {
     Err(format!("the database at {} cannot be reached: {why}", target(&options)))
 }
 
-/// Whether the server has no connection free, for this role, this database or at all.
+/// Whether the server has no free connection: for this role, for this database or at all.
 pub(super) fn is_too_many(error: &Error) -> bool {
     error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == TOO_MANY)
 }
 
-/// Whether the database refuses further connections, where the pool has none: of this role, to this database, or at all.
+/// Whether the pool has no connection because the server refuses further ones: for this role, for this database or at
+/// all.
 pub(super) async fn is_refused(pool: &PgPool, error: &Error) -> bool {
     match error {
-        // a transient error to sqlx, which goes on trying until the time is over
+        // sqlx treats a refusal as transient and retries until the timeout
         Error::PoolTimedOut => {
             let tried = tokio::time::timeout(LIMIT, connect(&pool.connect_options(), Session::OPS)).await;
             match tried {
@@ -99,22 +101,22 @@ async fn attempt(options: &PgConnectOptions) -> String {
     }
 }
 
-/// Connections there are, and all are taken.
+/// Reason text for a pool whose connections are all in use.
 fn occupied(working: &Working) -> String {
     let Working { statements, waits } = working;
     let waits = if waits.is_empty() { String::new() } else { format!(", waiting for {waits}") };
     match statements {
-        0 => "no connection of the pool came free in time".to_owned(),
-        1 => format!("no connection of the pool came free in time: the server still works on a statement{waits}"),
+        0 => "no connection of the pool became free in time".to_owned(),
+        1 => format!("no connection of the pool became free in time: the server still runs a statement{waits}"),
         _ => format!(
-            "no connection of the pool came free in time: the server still works on {statements} statements{waits}"
+            "no connection of the pool became free in time: the server still runs {statements} statements{waits}"
         ),
     }
 }
 
 fn one_line(error: &Error) -> String {
     match error {
-        // what the system said is enough
+        // the operating system's message is enough
         Error::Io(error) => format!("{error}"),
         error => error.to_string().replace('\n', " "),
     }

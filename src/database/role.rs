@@ -1,17 +1,16 @@
-//! The role that a session works as, and what this role may do in the schema billing.
+//! The role of a session, and its privileges in the schema billing.
 //!
-//! Objects belong to the role that created them, and only their owner may alter them. Logins that last a day (from a
-//! secrets manager) are members of the owner's group role, so every session of ours changes to the owner: what one
-//! login creates, the next one may alter. Missing privileges are found before anything fails, with the statement that
-//! grants them. Called by [`crate::migrations`], by the start of `serve`
-//! and by that of every session.
+//! Objects belong to the role that created them, and only their owner may alter them. Short-lived logins (from a
+//! secrets manager) are members of the owner's group role. So every session changes to the owner, and the next login
+//! may alter what this one creates. Missing privileges are found before a statement fails, with the statement that
+//! grants them. Called by [`crate::migrations`], by the start of `serve` and by every new session.
 
 use sqlx::PgConnection;
 
-/// Changes to the owner of our tables, or of the schema while there are none, where this login may do so: it is a
-/// member, with or without INHERIT. Changes nothing otherwise.
-// by the catalogue and not by to_regclass, which needs USAGE on the schema; MEMBER says nothing about SET ROLE since
-// PostgreSQL 16, and PostgreSQL 15 does not know SET
+/// Changes to the owner of our tables (of the schema if there are no tables yet) if this login is a member of that
+/// role, with or without INHERIT. Does nothing otherwise.
+// uses the catalogue, because to_regclass needs USAGE on the schema; since PostgreSQL 16 MEMBER does not imply SET
+// ROLE, and PostgreSQL 15 does not know SET
 pub(super) const BECOME_OWNER: &str = "
 SELECT set_config('role', owner.rolname, false)
 FROM pg_namespace AS schema
@@ -21,10 +20,10 @@ WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
     AND pg_has_role(owner.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
 ";
 
-/// What the role of this session lacks to find out which migrations are applied.
+/// The privilege that this session's role needs to read the applied migrations and does not have.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
         r"-- database.lacks_to_read
@@ -47,10 +46,10 @@ pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sq
     .await
 }
 
-/// What the role of this session lacks to create our objects and to alter those that are there.
+/// The privilege that this session's role needs to create and alter our objects and does not have.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub async fn lacks_to_migrate(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
         r"-- database.lacks_to_migrate
@@ -78,11 +77,12 @@ pub async fn lacks_to_migrate(conn: &mut PgConnection) -> Result<Option<String>,
     .await
 }
 
-/// What the role of this session lacks to serve. `writes`: it processes events, and so writes every table that is not
-/// the product's; otherwise it only stores them. `creates`: it makes the partitions of the coming months.
+/// The privilege that this session's role needs to serve and does not have. `writes`: it processes events, and so
+/// writes every table that does not belong to the product; otherwise it only stores events. `creates`: it creates the
+/// partitions of the coming months.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub async fn lacks_to_serve(
     conn: &mut PgConnection,
     writes: bool,
@@ -94,7 +94,7 @@ pub async fn lacks_to_serve(
             SELECT relation.oid, relation.relname AS name, relation.relkind AS kind, relation.relowner AS owner
             FROM pg_class AS relation
             JOIN pg_namespace AS schema ON schema.oid = relation.relnamespace AND schema.nspname = 'billing'
-            -- a partition is reached through its table
+            -- partitions are accessed through their table
             WHERE NOT relation.relispartition
         ), wanted AS (
             SELECT oid, name, kind, unnest(CASE
@@ -110,7 +110,7 @@ pub async fn lacks_to_serve(
         (SELECT format('the role %1$I lacks USAGE on the sequence billing.%2$I: as its owner run '
             'GRANT USAGE ON SEQUENCE billing.%2$I TO %1$I', current_user, name)
         FROM object
-        -- it fails on what is no sequence
+        -- the function fails for anything except a sequence
         WHERE $1 AND CASE WHEN kind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') END ORDER BY oid LIMIT 1)
         UNION ALL
         (SELECT format('the role %1$I lacks EXECUTE on the function billing.%2$I: as its owner run '
@@ -119,7 +119,7 @@ pub async fn lacks_to_serve(
         JOIN pg_namespace AS schema ON schema.oid = routine.pronamespace AND schema.nspname = 'billing'
         WHERE $1 AND NOT has_function_privilege(routine.oid, 'EXECUTE') ORDER BY routine.oid LIMIT 1)
         UNION ALL
-        (SELECT format('the role %1$I does not own the table billing.%2$I and cannot create its partitions (role upkeep): '
+        (SELECT format('the role %1$I does not own the table billing.%2$I and cannot create its partitions (role maintenance): '
             'as an administrator run GRANT %3$I TO %1$I, or leave upkeep out of --roles', current_user, name, rolname)
         FROM object JOIN pg_roles ON pg_roles.oid = owner
         WHERE kind = 'p' AND $2 AND NOT pg_has_role(owner, 'USAGE') ORDER BY object.oid LIMIT 1)

@@ -1,9 +1,9 @@
-//! Session settings: what our statements rely on, said once right after connecting.
+//! Session settings that our statements rely on, set once right after connecting.
 //!
 //! A role, a database or a server may have other defaults: another isolation level, a time zone, a search path with
-//! functions that shadow the built-in ones, time-outs, JIT, a slow compression of large values. Plain `SET` statements
-//! override them. Startup options would too, but poolers refuse those. Read-only defaults are left as they are: an operator who
-//! sets one wants no writes.
+//! functions that shadow the built-in ones, timeouts, JIT, a slow compression of large values. Plain `SET` statements
+//! override them. Startup options would too, but poolers refuse those. Read-only defaults stay as they are, because an
+//! operator who sets one wants no writes.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -13,21 +13,22 @@ use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 
 use super::role::BECOME_OWNER;
 
-/// Time limits that the server keeps for one session; zero is no limit. They end what we no longer wait for.
+/// Timeouts that the server applies to one session; zero means no limit. They end statements that the client no longer
+/// waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
-    /// The longest statement. Does not cover the wait of a commit for a synchronous standby.
+    /// Statement timeout. Does not cover a commit's wait for a synchronous standby.
     pub statement: Duration,
-    /// The longest wait for a lock.
+    /// Lock timeout.
     pub lock: Duration,
-    /// How long a transaction may wait for its next statement.
+    /// Maximum time that a transaction waits for its next statement.
     pub idle_in_transaction: Duration,
 }
 
 /// Settings that are the same in every session.
 ///
-/// The statement time-out comes first, because a default of a millisecond would cancel the rest. The search path is the
-/// second: what follows it cannot be shadowed. `pg_temp` is named to be the last place that is searched.
+/// The statement timeout comes first, because a default of a millisecond would cancel the rest. The search path is
+/// second, so that later statements cannot be shadowed. `pg_temp` is listed so that it is searched last.
 const COMMON: &str = "
 -- database.session
 SET statement_timeout = 0;
@@ -53,25 +54,25 @@ WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals);
 ";
 
 impl Session {
-    /// A part that works in the background: its longest statements touch many rows, its lock waits are short.
+    /// Limits for background parts: their longest statements touch many rows, their lock waits are short.
     pub const BACKGROUND: Self = Self {
         statement: Duration::from_mins(1),
         lock: Duration::from_secs(2),
         idle_in_transaction: Duration::from_mins(1),
     };
 
-    /// The ops listener: a probe has one second.
+    /// Limits for the ops listener: a probe has one second.
     pub const OPS: Self = Self {
         statement: Duration::from_millis(900),
         lock: Duration::from_millis(500),
         idle_in_transaction: Duration::from_secs(5),
     };
 
-    /// A command that an operator waits for, and may stop: a migration or a survey may take hours.
+    /// Limits for commands, which an operator can stop: a migration or a comparison may take hours.
     pub const COMMAND: Self =
         Self { statement: Duration::ZERO, lock: Duration::ZERO, idle_in_transaction: Duration::ZERO };
 
-    /// The receiver, which answers 503 after `store_timeout`: the server gives up before that.
+    /// Limits for the receiver, which answers 503 after `store_timeout`: the server cancels before that.
     pub fn receiver(store_timeout: Duration) -> Self {
         let statement = store_timeout.mul_f64(0.8);
         Self { statement, lock: store_timeout / 2, idle_in_transaction: store_timeout }
@@ -88,7 +89,7 @@ impl Session {
             ("lock_timeout", self.lock),
             ("statement_timeout", self.statement),
         ] {
-            // a limit below a millisecond would be none
+            // a limit below a millisecond would mean no limit
             let milliseconds = if limit.is_zero() { 0 } else { limit.as_millis().max(1) };
             let _ = writeln!(text, "SET {setting} = {milliseconds};");
         }
@@ -98,18 +99,18 @@ impl Session {
     /// Sets the session of `conn` up: one round trip.
     ///
     /// # Errors
-    /// Whatever the database says; the connection must not be used then.
+    /// Any error of the database; the connection must not be used then.
     pub(super) async fn set_up(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         let statements = self.statements(conn.server_version_num().unwrap_or_default());
-        // several statements in one message: each keeps to the settings that those before it made
+        // several statements in one message: earlier settings already apply to later statements
         sqlx::raw_sql(AssertSqlSafe(statements)).execute(conn).await.map(|_| ())
     }
 }
 
-/// One connection outside of a pool, set up.
+/// Opens one connection outside of a pool and sets it up.
 ///
 /// # Errors
-/// Whatever the network or the database says.
+/// Any error of the network or the database.
 pub async fn connect(options: &PgConnectOptions, session: Session) -> Result<PgConnection, sqlx::Error> {
     let mut conn = options.connect().await?;
     session.set_up(&mut conn).await?;

@@ -1,12 +1,12 @@
-//! Too few connections: the parts in the background give theirs up, so that the receiver and the probes have some.
+//! Connection shortage: background parts release their connections, so that the receiver and the probes have some.
 //!
 //! ```text
 //! keeper ──connects first, and keeps──▶ receiver, probes
-//!    └─── free connections < SPARE, or refused (53300) ──▶ shortage ──▶ the other pools close what they do not use
+//!    └─── free connections < SPARE, or refused (53300) ──▶ shortage ──▶ the other pools close idle connections
 //! ```
 //!
-//! In a shortage a connection of the background is closed after each use, so the parts take turns. Other processes find
-//! free connections too, because each one measures what is free and not what it lacks itself. Run by
+//! In a shortage a background connection is closed after each use, so the parts take turns. Other processes find free
+//! connections too, because each process measures the free connections, not its own shortfall. Run by
 //! [`crate::service`].
 
 use std::time::{Duration, Instant};
@@ -19,55 +19,56 @@ use tokio_util::sync::CancellationToken;
 use super::limits::{ConnectionLimit, connection_limits};
 use super::reason::is_refused;
 
-/// Connections that stay free for others: a process that starts, a command.
+/// Connections that stay free for others: a starting process, a command.
 pub const SPARE: u32 = 2;
 
-/// How often the kept connections are looked after.
+/// Interval at which the kept connections are checked.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// How often the free connections are counted.
+/// Interval at which free connections are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 
-/// A shortage is over when there has been room for all parts for so long.
+/// A shortage ends after all parts have had enough connections for this time.
 const OVER_AFTER: Duration = Duration::from_mins(1);
 
-/// Whether connections are short. All clones are one.
+/// Whether connections are short. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct Shortage(watch::Sender<bool>);
 
 impl Shortage {
-    /// Whether they are now.
+    /// Whether connections are short now.
     pub fn is_on(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until they are, or are not.
+    /// Waits until there is (`on`) or is no longer a shortage.
     pub async fn until(&self, on: bool) {
-        // the sender is `self`
+        // this cannot fail: the sender is `self`
         let _ = self.0.subscribe().wait_for(|now| *now == on).await;
     }
 
-    /// Whether that is a change.
+    /// Sets the state. Returns whether it has changed.
     fn set(&self, on: bool) -> bool {
         self.0.send_replace(on) != on
     }
 }
 
-/// Looks after the connections of a process.
+/// Manages the connections of a process.
 #[derive(Debug)]
 pub struct Keeper {
-    /// Each of these has a connection before any other part starts, and always. The last one counts.
+    /// Each of these pools gets a connection before any other part starts, and keeps it. The last one counts
+    /// connections.
     pub first: Vec<PgPool>,
-    /// These give up what they do not use in a shortage.
+    /// These pools close idle connections in a shortage.
     pub others: Vec<PgPool>,
-    /// Connections that are in none of these pools.
+    /// Number of connections outside of these pools.
     pub besides: u32,
-    /// What it sets.
+    /// The state that the keeper sets.
     pub shortage: Shortage,
 }
 
 impl Keeper {
-    /// Works until `shutdown`; `connected` is set when all that comes first has connected.
+    /// Runs until `shutdown`. `connected` is set when all pools in `first` have connected.
     pub async fn run(self, connected: CancellationToken, shutdown: CancellationToken) {
         shutdown.run_until_cancelled(self.keep_on(&connected)).await;
     }
@@ -89,21 +90,21 @@ impl Keeper {
         }
     }
 
-    /// Connects what comes first; false where one of them could not.
+    /// Connects the pools in `first`; false if one could not connect.
     async fn connect(&self) -> bool {
         for (place, pool) in self.first.iter().enumerate() {
             if pool.num_idle() > 0 {
                 continue;
             }
-            // one that is connecting looks like one that is in use, so only this tells them apart
+            // only this distinguishes a connection that is being opened from one in use
             if let Err(error) = pool.acquire().await {
                 if is_refused(pool, &error).await && self.shortage.set(true) {
                     tracing::warn!(
                         wanted = self.wanted() + SPARE,
-                        "the database refuses further connections: idle ones of the background are closed"
+                        "the database refuses further connections; closing idle background connections"
                     );
                 }
-                // who comes later gives way, or the only connection would stay with the probes
+                // later pools release theirs, or the probes would keep the only connection
                 for later in self.first.iter().skip(place + 1) {
                     close_idle(later, 0).await;
                 }
@@ -113,7 +114,7 @@ impl Keeper {
         true
     }
 
-    /// Counts what is free. `fits_since` is since when there is room for all parts.
+    /// Counts free connections. `fits_since`: time since when all parts have had enough.
     async fn count(&self, fits_since: Option<Instant>) -> Option<Instant> {
         let counted = async {
             let mut conn = self.first.last()?.acquire().await.ok()?;
@@ -129,7 +130,7 @@ impl Keeper {
                     allowed,
                     open,
                     wanted = self.wanted() + SPARE,
-                    "connections to the database run short: idle ones of the background are closed, and its parts take \
+                    "database connections are running short; idle background connections are closed and parts take \
                      turns; raise the limit"
                 );
             }
@@ -140,7 +141,7 @@ impl Keeper {
         }
         let since = fits_since.unwrap_or_else(Instant::now);
         if since.elapsed() >= OVER_AFTER && self.shortage.set(false) {
-            tracing::info!("there are enough connections to the database again");
+            tracing::info!("enough database connections again");
         }
         Some(since)
     }
@@ -153,23 +154,23 @@ impl Keeper {
         }
     }
 
-    /// Connections of all parts.
+    /// Number of connections that all parts want.
     fn wanted(&self) -> u32 {
         let pools = self.first.iter().chain(&self.others);
         pools.map(|pool| pool.options().get_max_connections()).sum::<u32>() + self.besides
     }
 
-    /// How many of them are not open.
+    /// Number of wanted connections that are not open.
     fn not_open(&self) -> u32 {
         let pools = self.first.iter().chain(&self.others);
         let open: u32 = pools.map(PgPool::size).sum();
-        // those besides are open where there is no shortage
+        // the connections in `besides` are open if there is no shortage
         let besides = if self.shortage.is_on() { 0 } else { self.besides };
         self.wanted().saturating_sub(open + besides)
     }
 }
 
-/// Closes idle connections until so many are left.
+/// Closes idle connections until `keep` are left.
 async fn close_idle(pool: &PgPool, keep: usize) {
     while pool.num_idle() > keep
         && let Some(conn) = pool.try_acquire()

@@ -1,10 +1,10 @@
-//! Answers that do not come: does the server still work on a statement of ours, or has it vanished?
+//! Missing answers: finds out whether the server is still running our statement or has vanished.
 //!
-//! Who stops waiting for a statement leaves it behind on the server. Time-outs of the session end most of them there. The
-//! wait of a commit for a synchronous standby has no time-out, and must not be cancelled: the rows would become visible
-//! before they are safe, and a second delivery of the same event would be acknowledged. So a connection keeps its place in
-//! the pool until the server has answered, and the size of the pool bounds what is left behind. A host that vanished
-//! without a word never answers; a second connection finds out that nobody works there any more.
+//! A client that stops waiting for a statement leaves it running on the server. Session timeouts end most of these
+//! statements. A commit's wait for a synchronous standby has no timeout, and must not be cancelled: the rows would
+//! become visible before they are safe, and a second delivery of the same event would be acknowledged. So a connection
+//! keeps its place in the pool until the server has answered, and the pool size limits the number of abandoned
+//! statements. A host that vanished never answers; then a second connection finds that no statement is running.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -16,28 +16,28 @@ use tokio::time::timeout;
 
 use super::{Session, connect};
 
-/// How long the answer to a statement may take that nobody waits for any more, before the server is asked about it.
+/// Time after which an abandoned statement without an answer is looked up on the server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A statement that the server has worked on for less is too young to be the one that is waited for.
+/// Minimum running time: a younger statement cannot be the one that is waited for.
 const AGE: Duration = Duration::from_secs(20);
 
-/// Time to connect and to ask.
+/// Timeout for connecting and asking.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What the server works on for us, in all sessions of this role in this database.
+/// Statements that the server is running for us, in all sessions of this role in this database.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Working {
-    /// Statements that are not answered.
+    /// Number of unanswered statements.
     pub(super) statements: i64,
-    /// What they wait for, by PostgreSQL's names of wait events; empty where they do not wait.
+    /// PostgreSQL's wait events of these statements; empty if they do not wait.
     pub(super) waits: String,
 }
 
 impl Working {
-    /// The statements that are at least so old. `conn` is good for nothing else after this.
+    /// Finds the statements that have run for at least `age`. `conn` must not be used for anything else afterwards.
     pub(super) async fn for_at_least(conn: &mut PgConnection, age: Duration) -> Result<Self, sqlx::Error> {
-        // only who logged in sees all of its sessions, and not the owner of the tables that it works as
+        // only the login role sees all of its sessions; the tables' owner, to which the session has changed, does not
         sqlx::raw_sql("-- database.as_login\nSET ROLE NONE").execute(&mut *conn).await?;
         let row = sqlx::query(
             "-- database.working
@@ -53,7 +53,7 @@ impl Working {
         Ok(Self { statements: row.try_get(0)?, waits: row.try_get(1)? })
     }
 
-    /// The same by a connection of its own; `None` where the server cannot be asked.
+    /// Asks over a separate connection; `None` if the server cannot be asked.
     async fn ask(options: &PgConnectOptions) -> Option<Self> {
         let asked = async {
             let mut conn = connect(options, Session::OPS).await?;
@@ -65,9 +65,9 @@ impl Working {
     }
 }
 
-/// Waits until the server has answered everything that was sent on a connection on its way back to the pool. False where
-/// the connection is lost, or the server works on nothing for us any more, so that no answer can come. A server that cannot
-/// be asked counts as such: its sessions end with it, or by their keepalive.
+/// Waits until the server has answered everything sent on a connection that is returning to the pool. False if the
+/// connection is lost, or the server is running no statement of ours, so that no answer can come. A server that cannot
+/// be asked counts as running none: its sessions end with it, or by their keepalive.
 ///
 /// `turn` belongs to the pool: at most one of its connections asks at a time.
 pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOptions, turn: &Mutex<()>) -> bool {
@@ -79,14 +79,14 @@ pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOpti
         }
         let _turn = turn.lock().await;
         if Working::ask(options).await.is_none_or(|working| working.statements == 0) {
-            tracing::warn!("a connection to the database is given up: the server works on nothing for us any more");
+            tracing::warn!("closing an unanswered database connection: the server runs no statement for it");
             return false;
         }
     }
 }
 
-/// The result of `work`, however long the server works on it; asks it each time `limit` passes. `None` where it works on
-/// nothing for us, or cannot be asked: the connection is dropped then, and `work` with it.
+/// Returns the result of `work`, however long it takes; asks the server each time `limit` passes. `None` if the server
+/// is running no statement of ours, or cannot be asked: then `work` is dropped, with its connection.
 pub async fn until_answered<T>(pool: &PgPool, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     loop {
@@ -96,7 +96,7 @@ pub async fn until_answered<T>(pool: &PgPool, limit: Duration, work: impl Future
         match Working::ask(&pool.connect_options()).await {
             Some(working) if working.statements > 0 => {
                 let seconds = limit.as_secs();
-                tracing::warn!(waits = working.waits, "the database needs more than {seconds} s for a statement");
+                tracing::warn!(waits = working.waits, "a statement has been running for more than {seconds} s");
             }
             _ => return None,
         }

@@ -1,21 +1,21 @@
-//! Whether the database takes writes: not on a standby, not where transactions are read-only, not on a full disk.
+//! Checks whether the database accepts writes: not if it is a standby, transactions are read-only, or the disk is full.
 //!
-//! The disk is tried by a write: a row of a temporary table, whose file is emptied at each commit, so that the row has to
-//! extend it. That leaves nothing behind, locks nothing and writes no WAL. Called by the ops listener, the metrics and
-//! `doctor`.
+//! The disk is tested by a write: a row of a temporary table whose file is emptied at each commit, so that the row must
+//! extend the file. That leaves nothing behind, locks nothing and writes no WAL. Called by the ops listener, the
+//! metrics and `doctor`.
 
 use std::time::Duration;
 
 use sqlx::{PgConnection, Row};
 
-/// A commit that waits longer for its synchronous standby than a delivery may take.
+/// A commit that waits longer for its synchronous standby exceeds the time for a delivery.
 const STANDBY_WAIT: Duration = Duration::from_secs(5);
 
 /// SQLSTATE of a disk without space.
 const DISK_FULL: &str = "53100";
 
-/// One row in the file of a table of this session. `temp_tablespaces` would put it on another disk; to create the table must
-/// not wait for a standby.
+/// Writes one row to a temporary table. `temp_tablespaces` could put it on another disk; creating the table must not
+/// wait for a standby.
 const WRITE: &str = "
 -- database.write
 SET temp_tablespaces = '';
@@ -24,22 +24,22 @@ CREATE TEMPORARY TABLE IF NOT EXISTS billing_sync_write_check (written boolean) 
 INSERT INTO pg_temp.billing_sync_write_check VALUES (true);
 ";
 
-/// A database that takes writes, and how far that was tried.
+/// A database that accepts writes, and how that was tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writable {
     /// A row was written.
     Written,
-    /// The role may not create temporary tables, so that the disk was not tried.
+    /// The role may not create temporary tables, so the disk was not tested.
     DiskUnchecked,
 }
 
 impl Writable {
-    /// What is worth saying of it, if anything.
+    /// A note for the operator, if any.
     pub fn note(self) -> Option<&'static str> {
         match self {
             Self::Written => None,
             Self::DiskUnchecked => Some(
-                "whether the disk is full is not checked, because the role may not create temporary tables (GRANT TEMPORARY \
+                "free disk space is not checked, because the role may not create temporary tables (GRANT TEMPORARY \
                  ON DATABASE)",
             ),
         }
@@ -49,33 +49,33 @@ impl Writable {
 /// Why nothing can be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum NotWritable {
-    /// It follows another server.
-    #[error("the database is a standby, which takes no writes: promote it, or let DATABASE_URL lead to the primary")]
+    /// The server is a standby.
+    #[error("the database is a standby and accepts no writes: promote it, or set DATABASE_URL to the primary")]
     Standby,
-    /// Somebody wants no writes, for example a platform whose disk is nearly full.
+    /// Writes are switched off, for example by a hosting platform whose disk is nearly full.
     #[error(
-        "the database takes no writes: default_transaction_read_only is on for the server, the database or the role; find \
-         out why, and set it off"
+        "the database accepts no writes: default_transaction_read_only is on for the server, the database or the role; \
+         find out why, and turn it off"
     )]
     ReadOnly,
     /// 53100.
-    #[error("the database's disk is full (53100): make room")]
+    #[error("the database's disk is full (53100): free disk space")]
     DiskFull,
-    /// Commits of ours wait, and have for `STANDBY_WAIT`.
+    /// Our commits have been waiting for longer than `STANDBY_WAIT`.
     #[error(
         "commits wait for a synchronous standby that does not answer: start it, or take it out of \
          synchronous_standby_names"
     )]
     NoStandby,
-    /// Whatever else the database said.
+    /// Any other error of the database.
     #[error("the database cannot be written to: {0}")]
     Failed(#[from] sqlx::Error),
 }
 
-/// Tries to write.
+/// Tests a write.
 ///
 /// # Errors
-/// With the reason why nothing can be written.
+/// The reason why nothing can be written.
 pub async fn check_writable(conn: &mut PgConnection) -> Result<Writable, NotWritable> {
     let found = sqlx::query(
         "-- database.read_only

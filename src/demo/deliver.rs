@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::sandbox::Event;
 use super::story::Delivery;
-use crate::clock;
+use crate::base::clock;
 use crate::config::secret::WebhookSecret;
 use crate::receiver::PATH;
 use crate::receiver::signature::sign;

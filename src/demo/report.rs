@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow, text};
 use super::story::{Act, Expected, Step};
-use crate::text::wrapped;
+use crate::base::text::wrapped;
 
 /// The reader's end. With `--json` the story is not told, and only rows are printed.
 pub(super) struct Report<'a, W> {

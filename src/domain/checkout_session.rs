@@ -11,7 +11,7 @@ use super::instant;
 pub struct CheckoutSession {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,
-    /// Connected account, empty for the account itself.
+    /// Connected account; empty for the key's own account.
     pub account: String,
     /// `session.id`.
     pub stripe_session_id: String,
@@ -25,13 +25,13 @@ pub struct CheckoutSession {
     pub stripe_customer_id: Option<String>,
     /// `session.subscription`.
     pub stripe_subscription_id: Option<String>,
-    /// Price of the first line item, which only reads carry.
+    /// Price of the first line item, which only reads contain.
     pub stripe_price_id: Option<String>,
     /// `session.return_url`, else `success_url`.
     pub callback_url: Option<String>,
     /// `session.locale`.
     pub language: Option<String>,
-    /// The workspace that its metadata name, else its `client_reference_id`.
+    /// The workspace in its metadata, else in its `client_reference_id`.
     pub workspace_id: Option<Uuid>,
     /// `session.created`.
     #[serde(serialize_with = "instant::option::serialize")]

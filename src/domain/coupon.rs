@@ -1,4 +1,4 @@
-//! The coupon: a discount that can be given.
+//! The coupon: a discount that can be redeemed.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::{decimal, instant};
 
-/// A row of `billing.coupons`, as far as the sync writes it. Source: Stripe's coupon object.
+/// The synced columns of a row of `billing.coupons`. Source: Stripe's coupon object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Coupon {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,
-    /// Connected account, empty for the account itself.
+    /// Connected account; empty for the key's own account.
     pub account: String,
     /// `coupon.id`.
     pub stripe_coupon_id: String,
@@ -30,19 +30,19 @@ pub struct Coupon {
     pub duration: Option<String>,
     /// `coupon.duration_in_months`.
     pub duration_in_months: Option<i64>,
-    /// `coupon.redeem_by`: the last moment at which it can be given.
+    /// `coupon.redeem_by`: the last time at which it can be redeemed.
     #[serde(serialize_with = "instant::option::serialize")]
     pub redeem_by: Option<OffsetDateTime>,
     /// `coupon.max_redemptions`.
     pub max_redemptions: Option<i64>,
     /// `coupon.times_redeemed`.
     pub times_redeemed: Option<i64>,
-    /// `coupon.valid`, false once it is deleted. What depends on the date is computed by `billing.live_coupons`.
+    /// `coupon.valid`, false once it is deleted. `billing.live_coupons` computes the validity that depends on the date.
     pub valid: Option<bool>,
     /// `coupon.created`.
     #[serde(serialize_with = "instant::option::serialize")]
     pub stripe_created_at: Option<OffsetDateTime>,
-    /// When it was deleted in Stripe.
+    /// When the coupon was deleted in Stripe.
     #[serde(serialize_with = "instant::option::serialize")]
     pub stripe_deleted_at: Option<OffsetDateTime>,
 }

@@ -1,14 +1,14 @@
-//! An exact decimal number, as text: amounts of money must not pass through binary fractions.
+//! An exact decimal number, as text: amounts of money must not be converted to binary floating point.
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A decimal number: digits, with a point and more digits or without, and a sign before them or none.
+/// A decimal number: an optional sign, digits, and optionally a point with more digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decimal(String);
 
 impl Decimal {
-    /// The number `amount` divided by ten to the power of `places`; `amount` is such a text itself.
+    /// The decimal text `amount` divided by ten to the power of `places`.
     pub fn shifted(amount: &str, places: usize) -> Self {
         let (sign, digits) = amount.strip_prefix('-').map_or(("", amount), |digits| ("-", digits));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -23,17 +23,17 @@ impl Decimal {
 }
 
 impl Serialize for Decimal {
-    /// As a number with all its digits.
+    /// Serializes as a JSON number with all digits.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw = RawValue::from_string(self.0.clone()).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
     }
 }
 
-/// Writes a field that holds such a text as a number, as the database does; `#[serde(serialize_with = "…")]`.
+/// Serializes a decimal text as a JSON number, as the database does; `#[serde(serialize_with = "…")]`.
 ///
 /// # Errors
-/// Those of the serializer, and a text that is no decimal number.
+/// Errors of the serializer, and a text that is not a decimal number.
 pub fn number<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     text.as_deref().map(|text| Decimal::shifted(text, 0)).serialize(serializer)
 }

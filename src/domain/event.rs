@@ -1,29 +1,29 @@
-//! An event as the outbox sees it: its envelope, its key, and the closed lists of what can become of it.
+//! An event in the outbox: its envelope, its key, and the closed lists of its outcomes and reasons.
 
 use time::OffsetDateTime;
 
-/// What identifies one event: a second delivery has the same id *and* the same creation time.
+/// Identity of an event: a second delivery has the same id *and* the same creation time.
 ///
-/// Both are needed because both are the key of tables partitioned by `created`.
+/// Both are needed, because they are the key of tables partitioned by `created`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventKey {
     /// Stripe's event id (`evt_…`).
     pub event_id: String,
-    /// When Stripe made the event. Whole seconds for snapshot events, finer for thin ones.
+    /// Creation time at Stripe: whole seconds for snapshot events, finer for thin ones.
     pub created: OffsetDateTime,
 }
 
-/// The two shapes in which Stripe sends an event.
+/// The two formats in which Stripe sends events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Carries the object as it was when the event was made (`"object": "event"`).
+    /// Contains the object as of the event's creation (`"object": "event"`).
     Snapshot,
-    /// Names the object only (`"object": "v2.core.event"`).
+    /// Only references the object (`"object": "v2.core.event"`).
     Thin,
 }
 
 impl Format {
-    /// The word stored in `billing.outbox.format`.
+    /// The value stored in `billing.outbox.format`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",
@@ -47,26 +47,26 @@ pub struct Envelope {
     pub object_type: Option<String>,
     /// Id of that object; absent in `invoice.upcoming`.
     pub object_id: Option<String>,
-    /// The customer that the object names, or is.
+    /// The customer that the object references, or is.
     pub customer_id: Option<String>,
-    /// The account that made the event (`account`, else `context`); empty where the event names none.
+    /// The account of the event (`account`, else `context`); empty if the event contains none.
     pub account: String,
-    /// `None` where the sender does not say.
+    /// `None` if the event does not contain it.
     pub livemode: Option<bool>,
-    /// The API version in which the payload is rendered; Stripe may leave it null.
+    /// The API version of the payload; Stripe may leave it null.
     pub api_version: Option<String>,
 }
 
-/// How a processed event ended.
+/// Outcome of a processed event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// It is the newest word on its object.
+    /// The event set the current state of its object.
     Applied,
-    /// It was merged, and something newer stands.
+    /// The event was merged, but the object has a newer state.
     Superseded,
-    /// We know what it is and do not act on it; the reason says why.
+    /// The event is known and deliberately not processed; see the reason.
     Ignored,
-    /// We do not know what it is; kept, counted, not acted on.
+    /// The event type is unknown; the event is kept and counted, but not processed.
     Unknown,
 }
 
@@ -74,7 +74,7 @@ impl Outcome {
     /// All outcomes, in the order in which metrics list them.
     pub const ALL: [Self; 4] = [Self::Applied, Self::Superseded, Self::Ignored, Self::Unknown];
 
-    /// The word stored in `billing.outbox.outcome`.
+    /// The value stored in `billing.outbox.outcome`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -85,86 +85,86 @@ impl Outcome {
     }
 }
 
-/// Why an outcome is what it is, or what was noticed on the way. A closed list: it is a label and a CHECK.
+/// Reason of an outcome, or a remark. A closed list, because it is a metric label and a CHECK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// Test event at a live installation, or the reverse.
-    ForeignLivemode,
-    /// Of a connected account that is not configured.
-    ForeignAccount,
-    /// A type of a family that Stripe documents, which changes nothing here.
+    /// A test event at a live installation, or the reverse.
+    LivemodeMismatch,
+    /// An event of a connected account that is not configured.
+    AccountNotSynced,
+    /// A type of a family that Stripe documents; it changes nothing here.
     UnhandledType,
-    /// Says what another event says with more effect (`customer.subscription.trial_will_end`).
+    /// Another event reports the same change and is processed (`customer.subscription.trial_will_end`).
     Informational,
     /// A type that this release does not know.
     UnknownType,
-    /// The snapshot event of the same change is there.
-    HasSnapshot,
-    /// Dead, and given up by an operator.
+    /// The snapshot event of the same change is merged.
+    SupersededBySnapshot,
+    /// A dead event that an operator discarded.
     Discarded,
     /// A status, interval or other enumerated value that this release does not know; kept as text.
     UnknownEnum,
     /// The subscription's customer has not been seen yet.
     UnknownCustomer,
-    /// The subscription's price came without its content, so that no pricing plan can be named.
+    /// The content of the subscription's price is not known yet, so its pricing plan is null.
     UnknownPrice,
     /// The workspace in the metadata is not a UUID.
-    BadWorkspaceId,
-    /// A field held a value that cannot be read as what it should be; the column is null.
-    UnreadableValue,
-    /// A subscription with more than one item; the oldest is used.
-    SeveralItems,
-    /// The payload holds the first items only.
-    MoreItems,
-    /// Something is named by its id only and would have to be fetched: the object of a thin event without its
-    /// snapshot, a discount, a schedule that may end the subscription, the subscriptions of a deleted customer.
+    InvalidWorkspaceId,
+    /// A field contains an invalid value; the column is null.
+    InvalidValue,
+    /// The subscription has more than one item; one of them is chosen as the plan.
+    MultipleItems,
+    /// The payload contains only the first items.
+    ItemsTruncated,
+    /// An object is known only by its id and must be fetched: the object of a thin event without its snapshot, a
+    /// discount, a schedule that may end the subscription, the subscriptions of a deleted customer.
     NeedsFetch,
-    /// Under Accounts v2 an account (`customer_account`) stands in the customer's place: there is no contact of it.
+    /// Under Accounts v2 an account (`customer_account`) replaces the customer; it has no billing contact.
     CustomerAccount,
-    /// Stripe failed to make events about an object, which is read instead.
+    /// Stripe failed to generate events about an object, which is fetched instead.
     EventsNotGenerated,
 }
 
 impl Reason {
     /// All reasons, in the order in which metrics list them.
     pub const ALL: [Self; 17] = [
-        Self::ForeignLivemode,
-        Self::ForeignAccount,
+        Self::LivemodeMismatch,
+        Self::AccountNotSynced,
         Self::UnhandledType,
         Self::Informational,
         Self::UnknownType,
-        Self::HasSnapshot,
+        Self::SupersededBySnapshot,
         Self::Discarded,
         Self::UnknownEnum,
         Self::UnknownCustomer,
         Self::UnknownPrice,
-        Self::BadWorkspaceId,
-        Self::UnreadableValue,
-        Self::SeveralItems,
-        Self::MoreItems,
+        Self::InvalidWorkspaceId,
+        Self::InvalidValue,
+        Self::MultipleItems,
+        Self::ItemsTruncated,
         Self::NeedsFetch,
         Self::CustomerAccount,
         Self::EventsNotGenerated,
     ];
 
-    /// The word stored in `billing.outbox.reason`.
+    /// The value stored in `billing.outbox.reason`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::ForeignLivemode => "foreign_livemode",
-            Self::ForeignAccount => "foreign_account",
+            Self::LivemodeMismatch => "livemode_mismatch",
+            Self::AccountNotSynced => "account_not_synced",
             Self::UnhandledType => "unhandled_type",
             Self::Informational => "informational",
             Self::UnknownType => "unknown_type",
             Self::NeedsFetch => "needs_fetch",
-            Self::HasSnapshot => "has_snapshot",
+            Self::SupersededBySnapshot => "superseded_by_snapshot",
             Self::Discarded => "discarded",
             Self::UnknownEnum => "unknown_enum",
             Self::UnknownCustomer => "unknown_customer",
             Self::UnknownPrice => "unknown_price",
-            Self::BadWorkspaceId => "bad_workspace_id",
-            Self::UnreadableValue => "unreadable_value",
-            Self::SeveralItems => "several_items",
-            Self::MoreItems => "more_items",
+            Self::InvalidWorkspaceId => "invalid_workspace_id",
+            Self::InvalidValue => "invalid_value",
+            Self::MultipleItems => "multiple_items",
+            Self::ItemsTruncated => "items_truncated",
             Self::CustomerAccount => "customer_account",
             Self::EventsNotGenerated => "not_generated",
         }

@@ -1,5 +1,5 @@
-//! Times in rows, written as PostgreSQL writes them in JSON: what is noted of a new row reads like what is noted of a
-//! changed one.
+//! Times in rows, formatted as PostgreSQL formats them in JSON, so that `row_changes` has one format for new and for
+//! changed rows.
 
 /// An optional time; `#[serde(with = "…")]` of a field.
 pub mod option {
@@ -7,10 +7,10 @@ pub mod option {
     use time::format_description::well_known::Rfc3339;
     use time::{OffsetDateTime, UtcOffset};
 
-    /// Writes `2026-11-29T12:00:00+00:00`, or null.
+    /// Serializes as `2026-11-29T12:00:00+00:00`, or null.
     ///
     /// # Errors
-    /// Those of the serializer, and a time beyond the year 9999.
+    /// Errors of the serializer, and a time after the year 9999.
     pub fn serialize<S: Serializer>(time: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
         let text = time.map(|time| time.to_offset(UtcOffset::UTC).format(&Rfc3339)).transpose();
         let text = text.map_err(serde::ser::Error::custom)?;

@@ -1,15 +1,15 @@
 //! The kinds of jobs.
 
-/// What is to be done.
+/// Kind of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Ask Stripe for the object.
+    /// Fetch the object from Stripe.
     Fetch,
-    /// Ask Stripe too, to settle an order that could not be told; with the lowest priority.
+    /// Fetch the object to resolve an ambiguous order of events; has the lowest priority.
     Confirm,
-    /// Compute the rows that depend on the object again.
+    /// Project the rows that depend on the object again.
     Reproject,
-    /// Renew the limits of a subscription that was set aside because that failed.
+    /// Renew the limits of a subscription that was set aside after a failure.
     Renewal,
 }
 
@@ -17,7 +17,7 @@ impl Kind {
     /// All kinds, in the order in which metrics list them.
     pub const ALL: [Self; 4] = [Self::Fetch, Self::Confirm, Self::Reproject, Self::Renewal];
 
-    /// The word stored in `billing.jobs.kind`.
+    /// The value stored in `billing.jobs.kind`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",

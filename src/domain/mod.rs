@@ -1,6 +1,6 @@
-//! The words of the project: events, object keys and the rows that the product reads.
+//! The types of the project: events, object keys and the rows that the product reads.
 //!
-//! Pure data. Nothing here knows Stripe's JSON, SQL or the network; every other folder may use it.
+//! PURE data, without Stripe's JSON, SQL or the network; every other module may use it.
 
 pub mod checkout_session;
 pub mod contact;

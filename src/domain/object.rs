@@ -1,18 +1,18 @@
-//! What names a Stripe object across accounts, and the ids of our rows that follow from it.
+//! The key of a Stripe object across accounts, and the row ids derived from it.
 
 use uuid::Uuid;
 
-/// The namespace of all row ids. Fixed for ever: a rebuild must give the same rows.
+/// The namespace of all row ids. It must never change, because a rebuild must produce the same ids.
 const ROW_ID_NAMESPACE: Uuid = Uuid::from_u128(0x5f1c_0f6e_7c0b_4d0a_9a53_2b8f_6d1e_4c77);
 
 /// The key of the mirror: a plan and a price may share an id, so the type is part of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// Stripe's id. It stands first, because it nearly always decides which of two keys is the greater one.
+    /// Stripe's id. It is the first field, because it nearly always decides a comparison of two keys.
     pub object_id: String,
     /// Stripe's name of the type: the `object` field.
     pub object_type: String,
-    /// Connected account, empty for the account itself.
+    /// Connected account; empty for the key's own account.
     pub account: String,
 }
 
@@ -23,10 +23,9 @@ impl ObjectKey {
     }
 }
 
-/// The id of the row that stands for a Stripe object: a version 5 UUID of the account and the Stripe id.
+/// The id of the row of a Stripe object: a version 5 UUID of the account and the Stripe id.
 ///
-/// Billing contacts, subscriptions and pricing plans all use it, so that one row can name another that does
-/// not exist yet.
+/// All synced rows use it, so one row can reference another that does not exist yet.
 pub fn row_id(account: &str, stripe_id: &str) -> Uuid {
     Uuid::new_v5(&ROW_ID_NAMESPACE, format!("{account}/{stripe_id}").as_bytes())
 }

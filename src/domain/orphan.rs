@@ -1,13 +1,13 @@
-//! The kinds of orphans: what lacks something that it needs. `billing.orphans` says which there are, and what they mean.
+//! The kinds of orphans: rows with a missing reference. The view `billing.orphans` lists them and explains each kind.
 
-/// Who lacks what.
+/// Kind of an orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Neither the contact nor any of its live subscriptions names a workspace.
+    /// Neither the contact nor any of its live subscriptions has a workspace.
     ContactWithoutWorkspace,
     /// The customer has no billing contact.
     SubscriptionWithoutCustomer,
-    /// It names no price, or one that nobody has told yet.
+    /// The subscription has no price, or a price that is not known yet.
     SubscriptionWithoutPrice,
 }
 
@@ -16,7 +16,7 @@ impl Kind {
     pub const ALL: [Self; 3] =
         [Self::ContactWithoutWorkspace, Self::SubscriptionWithoutCustomer, Self::SubscriptionWithoutPrice];
 
-    /// The word in `billing.orphans.kind`.
+    /// The value in `billing.orphans.kind`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ContactWithoutWorkspace => "contact_without_workspace",

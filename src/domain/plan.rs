@@ -1,4 +1,4 @@
-//! The pricing plan: what a price buys. One row for each Stripe price (or plan, in very old payloads).
+//! The pricing plan: the product side of a price. One row for each Stripe price (or plan, in very old payloads).
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use super::decimal::{self, Decimal};
 
-/// A row of `billing.pricing_plans`, as far as the sync writes it. Source: Stripe's price object, and its product.
+/// The synced columns of a row of `billing.pricing_plans`. Source: Stripe's price object, and its product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PricingPlan {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,
-    /// Connected account, empty for the account itself.
+    /// Connected account; empty for the key's own account.
     pub account: String,
     /// `price.id`.
     pub stripe_price_id: String,
@@ -33,7 +33,7 @@ pub struct PricingPlan {
     pub unit_amount_decimal: Option<String>,
     /// `price.recurring.usage_type` is `metered`.
     pub stripe_track_usage: Option<bool>,
-    /// Which item of a subscription is its plan: see [`crate::stripe::views::standing::Standing::rank`].
+    /// Decides which item of a subscription is its plan; see [`crate::stripe::views::standing::Standing::rank`].
     pub plan_rank: i16,
     /// `product.name`.
     pub product_name: Option<String>,
@@ -43,7 +43,7 @@ pub struct PricingPlan {
     pub price_per_currency: BTreeMap<String, Decimal>,
 }
 
-/// No amount of a limit is larger: sums of several stay within `bigint`, and larger numbers in Stripe count as this one.
+/// Maximum amount of a limit, so that sums of several stay within `bigint`. Larger numbers in Stripe count as this one.
 pub const LARGEST_AMOUNT: i64 = 1_000_000_000_000_000_000;
 
 /// A row of `billing.plan_limits`. Source: `limit_…` in the metadata of the price, else of its product.
@@ -53,12 +53,12 @@ pub struct PlanLimit {
     pub id: Uuid,
     /// Row id of the plan.
     pub pricing_plan_id: Uuid,
-    /// What is limited: words, images, members …
+    /// Name of the limit: words, images, members …
     pub limit_key: String,
-    /// How much is included whatever the quantity; none where it is unlimited or a value cannot be read.
+    /// Included amount, independent of the quantity; `None` if it is unlimited or a value is invalid.
     pub included: Option<i64>,
-    /// How much is included for each unit of the quantity besides.
+    /// Additional amount for each unit of the quantity.
     pub per_unit: i64,
-    /// One of the two values is `unlimited`.
+    /// Whether one of the two values is `unlimited`.
     pub unlimited: bool,
 }

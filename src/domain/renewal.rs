@@ -1,6 +1,6 @@
-//! What a batch of renewals came to.
+//! Result of a batch of renewals.
 
-/// What was done for one outcome and limit key.
+/// Counts of a batch for one outcome and limit key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Renewed {
     /// `renewed`, `inactive` or `trial_end`.
@@ -9,12 +9,12 @@ pub struct Renewed {
     pub limit_key: String,
     /// Periods that were closed.
     pub renewals: i64,
-    /// Closed periods that came out otherwise than they were recorded.
+    /// Closed periods whose recorded result was corrected.
     pub corrections: i64,
-    /// What spilled over in them.
+    /// Amount that these periods carried over.
     pub spilled_over: i64,
-    /// What expired in them.
+    /// Amount that expired in these periods.
     pub expired: i64,
-    /// Of each closed period, the seconds from its end to now.
+    /// Seconds from the end of each closed period to now.
     pub latenesses: Vec<f64>,
 }

@@ -1,4 +1,4 @@
-//! The subscription: for what, until when, and whether it may be used. One row for each Stripe subscription.
+//! The subscription: its plan, its end, and whether it is active. One row for each Stripe subscription.
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::instant;
 
-/// A row of `billing.subscriptions`, as far as the sync writes it. Source: Stripe's subscription object.
+/// The synced columns of a row of `billing.subscriptions`. Source: Stripe's subscription object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the columns of the table")]
 pub struct Subscription {
     /// Row id, see [`crate::domain::object::row_id`].
     pub id: Uuid,
-    /// Connected account, empty for the account itself.
+    /// Connected account; empty for the key's own account.
     pub account: String,
     /// `subscription.id`.
     pub stripe_subscription_id: String,
@@ -20,19 +20,19 @@ pub struct Subscription {
     pub stripe_customer_id: String,
     /// `subscription.livemode`.
     pub livemode: Option<bool>,
-    /// Row id of the customer's billing contact, whether or not it is there yet.
+    /// Row id of the customer's billing contact, even if that does not exist yet.
     pub billing_contact_id: Uuid,
-    /// The workspace named in the metadata of the subscription, else of its customer.
+    /// The workspace in the metadata of the subscription, else of its customer, else in its checkout session.
     pub workspace_id: Option<Uuid>,
     /// `subscription.status`, unknown values kept.
     pub stripe_status: String,
-    /// May be used: status allows it, payment is not paused, not ended.
+    /// Whether it may be used: the status allows it, payment is not paused, and it has not ended.
     pub active: bool,
-    /// Why it is not active; none exactly where it is.
+    /// Why it is not active; `None` if and only if it is active.
     pub inactive_reason: Option<InactiveReason>,
-    /// `pause_collection` is set.
+    /// Whether `pause_collection` is set.
     pub payment_paused: bool,
-    /// `pause_collection.resumes_at`: when Stripe will end the pause; it says so when it has.
+    /// `pause_collection.resumes_at`: when Stripe will end the pause; an event follows when it has ended.
     #[serde(serialize_with = "instant::option::serialize")]
     pub payment_resumes_at: Option<OffsetDateTime>,
     /// `status_details.paused.subscription.type`, only while the status is `paused`; unknown values kept.
@@ -46,9 +46,9 @@ pub struct Subscription {
     /// When its schedule will resume it (`pause_schedules`, `resume.resume_at`).
     #[serde(serialize_with = "instant::option::serialize")]
     pub resumes_at: Option<OffsetDateTime>,
-    /// A SEPA payment has failed or was disputed, and nothing has been paid since.
+    /// Whether a SEPA payment has failed or was disputed, and no payment has succeeded since.
     pub sepa_payment_failed: bool,
-    /// The status is `trialing`, or a trial offer runs for the item that counts.
+    /// Whether the status is `trialing`, or a trial offer of the plan's item is running.
     pub is_trial: bool,
     /// Start of the running trial offer, else `trial_start`; only while the trial runs.
     #[serde(serialize_with = "instant::option::serialize")]
@@ -58,12 +58,12 @@ pub struct Subscription {
     pub trial_ends_at: Option<OffsetDateTime>,
     /// `trial_settings.end_behavior.missing_payment_method`, unknown values kept.
     pub trial_end_behavior: Option<String>,
-    /// It will end at `end_date` and has not ended yet.
+    /// Whether it will end at `end_date` and has not ended yet.
     pub is_grace_period: bool,
     /// When it ended or will end.
     #[serde(serialize_with = "instant::option::serialize")]
     pub end_date: Option<OffsetDateTime>,
-    /// When the next billing period begins; null where none will.
+    /// When the next billing period begins; null if no period follows.
     #[serde(serialize_with = "instant::option::serialize")]
     pub next_subscription_cycle_start: Option<OffsetDateTime>,
     /// `currency`, lower-case ISO 4217.
@@ -74,24 +74,24 @@ pub struct Subscription {
     pub stripe_price_id: Option<String>,
     /// Row id of that price's pricing plan; null while the price is not known.
     pub pricing_plan_id: Option<Uuid>,
-    /// All its items, the plan first; none where they are not all known.
+    /// All its items, the plan first; `None` unless all of them are known.
     pub items: Option<Vec<Item>>,
-    /// The price that it will change to: by an update that waits for its payment, else by its schedule.
+    /// The price that it will change to: by a pending update, else by its schedule or after its trial offer.
     pub new_stripe_price_id: Option<String>,
     /// Row id of that price's pricing plan; null while the price is not known.
     pub new_pricing_plan_id: Option<Uuid>,
-    /// When it will change: the start of the schedule's phase; null while an update waits for its payment.
+    /// When it will change: the start of the schedule's phase or the end of the trial; null for a pending update.
     #[serde(serialize_with = "instant::option::serialize")]
     pub new_pricing_plan_at: Option<OffsetDateTime>,
-    /// Type of the method that it will be charged to: its own, else the customer's, else that of its last payment.
+    /// Type of the payment method to be charged: its own, else the customer's, else that of its last payment.
     pub payment_type: Option<String>,
-    /// Brand of that card; none where it is no card.
+    /// Brand of that card; `None` for other payment methods.
     pub payment_method_card_brand: Option<String>,
     /// Last four digits of that card, account or IBAN.
     pub payment_card_number_last_four_digits: Option<String>,
     /// Coupon ids of its discounts, in stable order.
     pub active_discounts: Vec<String>,
-    /// The end of each of those discounts, at the same place; null has no end.
+    /// The end of each of those discounts, at the same index; null means no end.
     #[serde(serialize_with = "rfc3339_list")]
     pub active_discount_ends: Vec<Option<OffsetDateTime>>,
     /// `created`.
@@ -111,7 +111,7 @@ pub struct Item {
     pub price_id: Option<String>,
     /// `item.quantity`; 0 for a metered item.
     pub quantity: i64,
-    /// Its price is metered.
+    /// Whether its price is metered.
     pub metered: Option<bool>,
     /// `item.current_period_start`, before 2025-03-31.basil that of the subscription.
     #[serde(with = "time::serde::rfc3339::option")]
@@ -126,30 +126,30 @@ pub struct Item {
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "most are Stripe's statuses")]
 pub enum InactiveReason {
-    /// Its collection is paused. Stripe means it to go on for free; the product does not.
+    /// Its payment collection is paused. At Stripe such a subscription continues for free; here it is not active.
     PaymentPaused,
-    /// The status is `paused`, and Stripe does not say why: before 2026-09-30.endive, or for a reason of its own.
+    /// The status is `paused` without a reason: before 2026-09-30.endive, or for an internal reason of Stripe.
     Paused,
     /// Paused by a request (`POST /v1/subscriptions/{id}/pause`, the dashboard, a schedule).
     PauseRequested,
-    /// Paused because a trial ended and no payment method was there.
+    /// Paused because a trial ended without a payment method.
     TrialEndWithoutPaymentMethod,
     /// Paused because the first payment of a renewal failed.
     FirstPaymentFailure,
-    /// Paused because the last attempt to be paid failed.
+    /// Paused because the last payment attempt failed.
     FinalPaymentFailure,
     PastDue,
     Unpaid,
     Incomplete,
     IncompleteExpired,
     Canceled,
-    /// It has an end in the past, whatever its status.
+    /// It has ended (`ended_at`), although its status does not report that.
     Ended,
-    /// The status is new in Stripe.
+    /// The status is unknown to this release.
     UnknownStatus,
 }
 
-/// Times as texts, as `json_populate_recordset` reads them.
+/// Serializes times as text, which `json_populate_recordset` parses.
 fn rfc3339_list<S: Serializer>(times: &[Option<OffsetDateTime>], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     #[serde(transparent)]

@@ -1,7 +1,7 @@
 //! Finding PostgreSQL's server binaries and choosing one version of them.
 //!
-//! `BILLING_SYNC_PG_BIN` alone if it is set, else `PATH` and the places where packagers put servers outside `PATH`.
-//! Knows nothing of clusters and reads no environment: all it looks at is an argument. Called by `Cluster::start`;
+//! Uses only `BILLING_SYNC_PG_BIN` if it is set, else `PATH` and the usual directories of packages outside `PATH`.
+//! Knows nothing of clusters and reads no environment: all inputs are arguments. Called by `Cluster::start`;
 //! `.ci/install-postgres` searches the same places, so change both together.
 
 use std::collections::BTreeSet;
@@ -11,10 +11,10 @@ use std::process::Command;
 
 use super::error::EmbeddedError;
 
-/// The oldest major version that the schema and the queries work with.
+/// Oldest major version that the schema and the queries support.
 pub(super) const OLDEST: u32 = 15;
 
-/// Where packages put server binaries; one `*` a path, inside one component.
+/// Directories where packages install server binaries; one `*` per path, inside one component.
 pub(super) const USUAL_PLACES: &[&str] = &[
     "/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
     "/usr/pgsql-*/bin",                                   // PGDG on RHEL and Fedora
@@ -32,7 +32,7 @@ pub(super) const USUAL_PLACES: &[&str] = &[
 /// One installation of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Binaries {
-    /// The directory that holds `initdb` and `postgres`, links resolved.
+    /// The directory that contains `initdb` and `postgres`, links resolved.
     pub(super) dir: PathBuf,
     /// Major version, for example 15.
     pub(super) major: u32,
@@ -41,30 +41,30 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// The path of one of its programs.
+    /// The path of one of the installation's programs.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// The server in `dir`, or a text saying what is wrong there.
+    /// The server in `dir`, or a text that describes the problem.
     fn in_dir(dir: &Path) -> Result<Self, String> {
-        let postgres = fs::canonicalize(dir.join("postgres")).map_err(|e| format!("`postgres` is not there ({e})"))?;
+        let postgres = fs::canonicalize(dir.join("postgres")).map_err(|e| format!("`postgres` is missing ({e})"))?;
         // a link in PATH leads to the real directory, where initdb is too
         let beside = postgres.parent().map(Path::to_owned).filter(|d| d.join("initdb").is_file());
         let dir = beside.unwrap_or_else(|| dir.to_owned());
         if !dir.join("initdb").is_file() {
-            return Err(format!("`initdb` is not beside {}", postgres.display()));
+            return Err(format!("`initdb` is missing beside {}", postgres.display()));
         }
         let said = Command::new(&postgres).arg("--version").env_clear().output().map_err(|e| e.to_string())?;
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
-        let (major, minor) = version(&said).ok_or_else(|| format!("`postgres --version` says {:?}", said.trim()))?;
+        let (major, minor) = version(&said).ok_or_else(|| format!("`postgres --version` prints {:?}", said.trim()))?;
         Ok(Self { dir, major, minor })
     }
 }
 
 /// The server to use: `pg_bin` if given, else the best of `search_path` (a value of `PATH`) and `places`.
 ///
-/// `existing` is the major version of the cluster that is there already.
+/// `existing` is the major version of the existing cluster.
 pub(super) fn find(
     pg_bin: Option<&Path>,
     search_path: &str,
@@ -78,17 +78,18 @@ pub(super) fn find(
     choose(&found, existing)
 }
 
-/// The one that was named by the setting; anything odd about it is an error, not a reason to look elsewhere.
+/// The server in the configured directory. Any problem with it is an error, not a reason to search elsewhere.
 fn named(bin: &Path) -> Result<Binaries, EmbeddedError> {
     let bad = |problem| EmbeddedError::BadBinaries { bin: bin.to_owned(), problem };
     let found = Binaries::in_dir(bin).map_err(bad)?;
     if found.major < OLDEST {
-        return Err(bad(format!("that is PostgreSQL {}", found.major)));
+        return Err(bad(format!("it contains PostgreSQL {}", found.major)));
     }
     Ok(found)
 }
 
-/// The version of the existing cluster, else the highest; of equals the first found, so `PATH` goes before the places.
+/// Chooses the version of the existing cluster, else the highest; of equal ones the first found, so `PATH` has
+/// priority.
 fn choose(found: &[Binaries], existing: Option<(u32, &Path)>) -> Result<Binaries, EmbeddedError> {
     let fits = |b: &&Binaries| existing.map_or(b.major >= OLDEST, |(major, _)| b.major == major);
     let best = found.iter().filter(fits).rev().max_by_key(|b| (b.major, b.minor));
@@ -108,13 +109,14 @@ fn list(found: &[Binaries]) -> String {
     all.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Directories to look into, in order. Relative entries of `PATH` are skipped: root must not run what lies about.
+/// Directories to search, in order. Relative entries of `PATH` are skipped, because root must not run programs from the
+/// working directory.
 fn candidates(search_path: &str, places: &[&str]) -> Vec<PathBuf> {
     let path = search_path.split(':').map(PathBuf::from).filter(|dir| dir.is_absolute());
     path.chain(places.iter().flat_map(|place| expand(place))).filter(|dir| dir.join("postgres").is_file()).collect()
 }
 
-/// What `pattern`, with at most one `*`, stands for on this machine.
+/// The directories on this machine that match `pattern`, which has at most one `*`.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some((before, after)) = pattern.split_once('*') else { return vec![PathBuf::from(pattern)] };
     let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));
@@ -129,7 +131,8 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     all
 }
 
-/// Major and minor version from what `postgres --version` prints, for example `postgres (PostgreSQL) 15.13 (Debian …)`.
+/// Major and minor version from the output of `postgres --version`, for example `postgres (PostgreSQL) 15.13 (Debian
+/// …)`.
 fn version(said: &str) -> Option<(u32, u32)> {
     let number = said.strip_prefix("postgres (PostgreSQL) ")?.split_whitespace().next()?;
     let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
@@ -147,7 +150,7 @@ mod tests {
         Binaries { dir: dir.into(), major, minor }
     }
 
-    /// A directory with an `initdb` and a `postgres` that says it is `version`.
+    /// Creates a directory with an `initdb` and a `postgres` that prints `version`.
     fn fake_server(dir: &Path, version: &str) {
         fs::create_dir_all(dir).unwrap();
         fs::write(dir.join("initdb"), "").unwrap();
@@ -227,6 +230,6 @@ mod tests {
         assert!(error.starts_with("BILLING_SYNC_PG_BIN is"), "{error}");
         fake_server(root.path(), "14.2");
         let error = find(Some(root.path()), "", &[], None).unwrap_err().to_string();
-        assert!(error.contains("that is PostgreSQL 14"), "{error}");
+        assert!(error.contains("it contains PostgreSQL 14"), "{error}");
     }
 }

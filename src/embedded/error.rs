@@ -1,7 +1,7 @@
-//! What can go wrong with the embedded PostgreSQL, each with the setting it concerns and the mend.
+//! Errors of the embedded PostgreSQL, each with the relevant setting and the fix.
 //!
-//! Read by people who have just typed `demo` or `make test`: every text must be enough to go on without the source.
-//! Knows nothing of how a cluster is run; made by every file of this folder and printed by the commands.
+//! Read by people who have just typed `demo` or `make test`: every text must be sufficient without the source. Knows
+//! nothing of how a cluster is run. Created by every file of this folder and printed by the commands.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,25 +20,25 @@ pub enum EmbeddedError {
          to the directory that holds `initdb` and `postgres`"
     )]
     NoServer {
-        /// What was seen and is of no use; empty or beginning with a space.
+        /// Servers found but unusable; empty, or beginning with a space.
         found: String,
     },
 
-    /// `BILLING_SYNC_PG_BIN` is set and does not lead to a usable server.
+    /// `BILLING_SYNC_PG_BIN` is set, but is not a directory with a usable server.
     #[error(
-        "BILLING_SYNC_PG_BIN is {}, and {problem}: set it to the directory that holds `initdb` and `postgres` of \
+        "BILLING_SYNC_PG_BIN is {}, but {problem}: set it to the directory that holds `initdb` and `postgres` of \
          PostgreSQL {OLDEST} or newer, or unset it to search PATH and the usual places", .bin.display()
     )]
     BadBinaries {
-        /// The directory as it was set.
+        /// The configured directory.
         bin: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
 
-    /// The data belongs to a major version of which no server is here.
+    /// The data belongs to a major version that is not installed here.
     #[error(
-        "the cluster in {} was made by PostgreSQL {made_by} and this machine has {found}: install that version (apt: \
+        "the cluster in {} was made by PostgreSQL {made_by}, but this machine has {found}: install that version (apt: \
          postgresql-{made_by}), set BILLING_SYNC_PG_BIN to its binaries, or start afresh with another \
          BILLING_SYNC_DATA_DIR", .data_dir.display()
     )]
@@ -47,24 +47,24 @@ pub enum EmbeddedError {
         data_dir: PathBuf,
         /// The major version in its `PG_VERSION`.
         made_by: u32,
-        /// The versions that are here, as text.
+        /// The installed versions, as text.
         found: String,
     },
 
-    /// We are root, PostgreSQL refuses root, and no other account will do.
+    /// The current user is root, which PostgreSQL refuses, and no other account is usable.
     #[error(
         "PostgreSQL refuses to run as root, and no unprivileged account (postgres, nobody) can be used: {reason}; create \
          the user `postgres`, or run billing-sync itself as an unprivileged user"
     )]
     NoAccount {
-        /// What failed for the last account tried.
+        /// The error of the last account tried.
         reason: String,
     },
 
-    /// The account that must run the server cannot come to the data, and no other place will do.
+    /// The account that must run the server cannot reach the data, and no other place is usable.
     #[error(
-        "PostgreSQL must run as the user {account}, who cannot enter {}, on the way to the data directory {}: let it \
-         through with `chmod o+x {}`, or set BILLING_SYNC_DATA_DIR to another directory",
+        "PostgreSQL must run as the user {account}, who cannot enter {}, on the way to the data directory {}: allow it \
+         with `chmod o+x {}`, or set BILLING_SYNC_DATA_DIR to another directory",
         .blocked_at.display(), .data_dir.display(), .blocked_at.display()
     )]
     Unenterable {
@@ -72,63 +72,63 @@ pub enum EmbeddedError {
         data_dir: PathBuf,
         /// The account's name.
         account: String,
-        /// The first directory on the way that is closed to it.
+        /// The first directory on the way that the account cannot enter.
         blocked_at: PathBuf,
     },
 
-    /// The data belongs to somebody else.
+    /// The data belongs to another user.
     #[error(
-        "the cluster in {} belongs to the user id {owner}, as whom this process (user id {ours}) cannot run PostgreSQL: run \
+        "the cluster in {} belongs to user id {owner}, and this process (user id {ours}) cannot run PostgreSQL as it: run \
          billing-sync as the owner, or give the data to an unprivileged user with `chown -R`, or set \
          BILLING_SYNC_DATA_DIR to another directory", .data_dir.display()
     )]
     ForeignOwner {
         /// The data directory.
         data_dir: PathBuf,
-        /// Who owns the data.
+        /// Owner of the data.
         owner: u32,
-        /// Who we are.
+        /// The current user.
         ours: u32,
     },
 
-    /// As root: somebody else could have prepared the data directory, or could exchange it.
+    /// The current user is root, and another user could have prepared the data directory or could replace it.
     #[error(
-        "the data directory {} is not safe for root: {} {wrong}; {fix}, or set BILLING_SYNC_DATA_DIR to a directory \
-         that root alone can change, such as /var/lib/billing-sync", .data_dir.display(), .step.display()
+        "the data directory {} is not safe for root: {} {wrong}; {fix}, or set BILLING_SYNC_DATA_DIR to a directory that \
+         only root can change, such as /var/lib/billing-sync", .data_dir.display(), .step.display()
     )]
     NotOurs {
         /// The data directory.
         data_dir: PathBuf,
-        /// What on the way to it is not ours alone.
+        /// The part of the path that others can change.
         step: PathBuf,
-        /// Why it is not.
+        /// Why others can change it.
         wrong: String,
-        /// What to do about it.
+        /// The fix.
         fix: String,
     },
 
-    /// The data directory, or what it should lie in, is there and is no directory.
-    #[error("{} is a file: name a directory with BILLING_SYNC_DATA_DIR (--data-dir)", .data_dir.display())]
+    /// The data directory or one of its parents is not a directory.
+    #[error("{} is a file: set BILLING_SYNC_DATA_DIR (--data-dir) to a directory", .data_dir.display())]
     NoDirectory {
-        /// What is there.
+        /// The path that is not a directory.
         data_dir: PathBuf,
     },
 
-    /// Another billing-sync runs on this directory.
+    /// Another billing-sync process uses this directory.
     #[error(
-        "the data directory {} is in use by {holder}: stop it, or give this process a directory of its own with \
+        "the data directory {} is in use by {holder}: stop it, or give this process its own directory with \
          BILLING_SYNC_DATA_DIR", .data_dir.display()
     )]
     InUse {
         /// The data directory.
         data_dir: PathBuf,
-        /// `another billing-sync process, pid 123`, or less while the other has not yet written its id.
+        /// `another billing-sync process, pid 123`, without the pid if the other process has not written it yet.
         holder: String,
     },
 
-    /// A server that a killed predecessor left behind does not go away.
+    /// A server left behind by a killed predecessor does not stop.
     #[error(
-        "the PostgreSQL process {pid}, left behind in {} by a billing-sync that was killed, does not stop: end it with \
+        "the PostgreSQL process {pid}, left behind in {} by a killed billing-sync, does not stop: end it with \
          `kill -QUIT {pid}`, or set BILLING_SYNC_DATA_DIR to another directory", .data_dir.display()
     )]
     Leftover {
@@ -146,19 +146,19 @@ pub enum EmbeddedError {
     Initdb {
         /// The data directory.
         data_dir: PathBuf,
-        /// The last lines that initdb printed.
+        /// The last lines of initdb's output.
         output: String,
     },
 
-    /// The server ended, or did not answer, while it was starting.
+    /// The server ended or did not answer during its start.
     #[error(
-        "PostgreSQL in {} did not start: {problem}; the end of its log ({}):\n{tail}\nmend what the log names, or set \
+        "PostgreSQL in {} did not start: {problem}; the end of its log ({}):\n{tail}\nfix the error in the log, or set \
          BILLING_SYNC_DATA_DIR to another directory to start with an empty database", .data_dir.display(), .log.display()
     )]
     NotStarted {
         /// The data directory.
         data_dir: PathBuf,
-        /// How it failed: an exit status, or silence.
+        /// How it failed: an exit status, or a timeout.
         problem: String,
         /// The log file.
         log: PathBuf,
@@ -166,10 +166,10 @@ pub enum EmbeddedError {
         tail: String,
     },
 
-    /// The server, which had been running, ended without being asked to.
+    /// The running server ended unexpectedly.
     #[error(
-        "PostgreSQL in {} ended by itself ({status}); the end of its log ({}):\n{tail}\nstart again, which recovers what \
-         was committed; BILLING_SYNC_DATA_DIR can stay as it is", .data_dir.display(), .log.display()
+        "PostgreSQL in {} ended unexpectedly ({status}); the end of its log ({}):\n{tail}\nthe next start recovers what \
+         was committed; BILLING_SYNC_DATA_DIR needs no change", .data_dir.display(), .log.display()
     )]
     Ended {
         /// The data directory.
@@ -182,10 +182,10 @@ pub enum EmbeddedError {
         tail: String,
     },
 
-    /// The server did not stop when asked.
+    /// The server did not stop in time.
     #[error(
-        "PostgreSQL process {pid} in {} did not stop within {seconds} s and was ended at once; its next start recovers \
-         (the data is safe), the log ({}) says what held it; BILLING_SYNC_DATA_DIR can stay as it is",
+        "PostgreSQL process {pid} in {} did not stop within {seconds} s and was killed; its next start recovers \
+         (the data is safe); for the cause see its log ({}); BILLING_SYNC_DATA_DIR needs no change",
         .data_dir.display(), .log.display()
     )]
     NotStopped {
@@ -193,45 +193,45 @@ pub enum EmbeddedError {
         data_dir: PathBuf,
         /// The postmaster.
         pid: u32,
-        /// How long it was given.
+        /// The timeout.
         seconds: u64,
         /// The log file.
         log: PathBuf,
     },
 
     /// The server runs, but the database `billing` could not be opened or created.
-    #[error("the database `billing` in the cluster of BILLING_SYNC_DATA_DIR {} cannot be prepared: {source}", .data_dir.display())]
+    #[error("the database `billing` in the cluster of BILLING_SYNC_DATA_DIR {} could not be prepared: {source}", .data_dir.display())]
     Database {
         /// The data directory.
         data_dir: PathBuf,
-        /// What the server said.
+        /// The server's error.
         source: sqlx::Error,
     },
 
-    /// A program that we need could not be run at all.
-    #[error("cannot run {} as the user {account}: {source}; set BILLING_SYNC_PG_BIN to server binaries that this user may run", .program.display())]
+    /// A required program could not be run at all.
+    #[error("could not run {} as the user {account}: {source}; set BILLING_SYNC_PG_BIN to server binaries that this user may run", .program.display())]
     Spawn {
         /// The program.
         program: PathBuf,
-        /// Who was to run it.
+        /// The user that should run the program.
         account: String,
-        /// Why it could not be run.
+        /// The cause.
         source: io::Error,
     },
 
     /// A file or directory could not be read or written.
-    #[error("cannot {action} {}: {source}; make it writable for this user, or set BILLING_SYNC_DATA_DIR to another directory", .path.display())]
+    #[error("could not {action} {}: {source}; make it writable for this user, or set BILLING_SYNC_DATA_DIR to another directory", .path.display())]
     File {
-        /// What was being done, for example `create`.
+        /// The failed action, for example `create`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// For `map_err`: what was being done to which path.
+/// For `map_err`: the failed action and its path.
 pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EmbeddedError {
     let path = path.to_owned();
     move |source| EmbeddedError::File { action, path, source }

@@ -1,7 +1,7 @@
-//! Making a new cluster, wholly or not at all.
+//! Creates a new cluster, completely or not at all.
 //!
-//! initdb works in a directory beside the real one, which gets its name when all is written: a start that is killed
-//! half-way leaves nothing that the next one could take for a cluster. Called by `Cluster::start`.
+//! initdb writes to a directory beside the final one, which is renamed when everything is written. So a killed start
+//! leaves nothing that the next start could mistake for a cluster. Called by `Cluster::start`.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,10 +14,10 @@ use super::binaries::Binaries;
 use super::error::{self, EmbeddedError};
 use super::place::Place;
 
-/// How the names of clusters in the making begin.
+/// Prefix of the names of unfinished clusters.
 const UNFINISHED: &str = "postgres.new-";
 
-/// Creates the cluster of `place`. `durable` says whether it must survive a power cut from the first moment.
+/// Creates the cluster of `place`. `durable`: whether it must survive a power failure from the start.
 pub(super) async fn create(
     binaries: &Binaries,
     place: &Place,
@@ -32,12 +32,12 @@ pub(super) async fn create(
     place.account.own(unfinished.path())?;
     run(binaries, place, unfinished.path(), search_path, durable).await?;
     fs::rename(unfinished.path(), &cluster).map_err(error::file("create", &cluster))?;
-    let _ = unfinished.keep(); // it has another name now
+    let _ = unfinished.keep(); // it has been renamed
     File::open(&place.data_dir).and_then(|dir| dir.sync_all()).map_err(error::file("sync", &place.data_dir))
 }
 
-/// What killed starts have left. Their initdb may still be at work, and clears its directory when it fails: so ours has
-/// a name of its own, and what cannot be removed now is left to the next new cluster.
+/// Removes the unfinished clusters of killed starts. Their initdb may still be running, and clears its directory when
+/// it fails. So ours has its own name, and a directory that cannot be removed now is left to the next new cluster.
 fn remove_unfinished(data_dir: &Path) {
     let Ok(entries) = fs::read_dir(data_dir) else { return };
     let unfinished = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED));

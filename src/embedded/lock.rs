@@ -1,8 +1,8 @@
-//! One billing-sync a data directory: a lock that the kernel gives back however its holder ends.
+//! One billing-sync process per data directory: a lock that the kernel releases however its holder ends.
 //!
-//! `flock` and not a pid file, since a pid file outlives a crash and lies after a reboot; the pid inside is only for the
-//! message that the second process prints. The file is never removed: a lock on a removed file guards nothing. Called by
-//! `Cluster::start`; knows nothing of PostgreSQL.
+//! Uses `flock` instead of a pid file, because a pid file survives a crash and is wrong after a reboot. The pid in the
+//! file is only for the message of the second process. The file is never removed, because a lock on a removed file
+//! protects nothing. Called by `Cluster::start`; knows nothing of PostgreSQL.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -14,15 +14,15 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::error::{self, EmbeddedError};
 
-/// The right to use a data directory; given back when dropped.
+/// The right to use a data directory; released when dropped.
 #[derive(Debug)]
 pub(super) struct DirLock {
     _file: Flock<File>,
 }
 
-/// Takes the lock at `path`, or says who has it. Does not wait: two servers on one directory is a mistake.
+/// Takes the lock at `path`, or reports its holder. Does not wait, because two servers on one directory are a mistake.
 pub(super) fn take(path: &Path, data_dir: &Path) -> Result<DirLock, EmbeddedError> {
-    let no_links = OFlag::O_NOFOLLOW.bits(); // root must not write through somebody's link
+    let no_links = OFlag::O_NOFOLLOW.bits(); // root must not write through another user's link
     let mut open = OpenOptions::new();
     open.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(no_links);
     let file = open.open(path).map_err(error::file("open", path))?;
@@ -41,7 +41,7 @@ pub(super) fn take(path: &Path, data_dir: &Path) -> Result<DirLock, EmbeddedErro
 fn holder(path: &Path) -> String {
     let pid = fs::read_to_string(path).unwrap_or_default();
     match pid.trim() {
-        "" => "another billing-sync process".to_owned(), // it has locked and not yet written
+        "" => "another billing-sync process".to_owned(), // it has locked the file and not written its pid yet
         pid => format!("another billing-sync process, pid {pid}"),
     }
 }

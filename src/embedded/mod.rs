@@ -1,19 +1,19 @@
 //! The private PostgreSQL: a cluster under the data directory, started and stopped with this process.
 //!
-//! For `demo`, `serve --embedded` and the tests; a service with a `DATABASE_URL` never comes here. The life of a cluster
-//! is [`Cluster::start`], read from top to bottom; each step has a file:
+//! For `demo`, `serve --embedded` and the tests; not used by a service with a `DATABASE_URL`. [`Cluster::start`] shows
+//! the steps in order; each step has a file:
 //!
 //! ```text
-//! place ── account      where the data lies, and who runs the server if we are root
-//! lock                  one process a directory
-//! predecessor           what a killed one left
-//! binaries              which server
+//! place ── account      where the data is, and which user runs the server if we are root
+//! lock                  one process per directory
+//! predecessor           cleans up after a killed process
+//! binaries              which server to run
 //! init                  initdb, once
-//! socket                the private directory that is all there is of access control
-//! server ── watcher     the process, and who stops it if we are killed
+//! socket                a private directory: the only access control
+//! server ── watcher     the process, and a shell that stops it if we are killed
 //! ```
 //!
-//! Must not know the schema (whoever starts a cluster migrates it) nor read the environment ([`Options`] has it all).
+//! Must not know the schema (the caller migrates) nor read the environment ([`Options`] contains all settings).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -43,26 +43,26 @@ use socket::{PORT, SocketDir};
 
 /// The role that owns everything in the cluster.
 const SUPERUSER: &str = "postgres";
-/// The database made on first start.
+/// The database created on first start.
 const DATABASE: &str = "billing";
-/// Crash recovery of a large cluster takes its time; a server that has said nothing for longer is stuck.
+/// Start timeout. Crash recovery of a large cluster takes long; a server that does not answer after this time is stuck.
 const START_LIMIT: Duration = Duration::from_mins(2);
-/// Sessions of a server that was killed notice it within moments, and until then keep its memory.
+/// Sessions of a killed server notice it within moments, and keep its shared memory until then.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
-/// A server that takes a connection and says nothing is asked again.
+/// Timeout of one connection attempt to a server that accepts the connection and does not answer.
 const KNOCK_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
-/// What a cluster is started with.
+/// Options for starting a cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `BILLING_SYNC_DATA_DIR`; made if missing. Relative to the working directory, by default `.billing-sync`.
+    /// `BILLING_SYNC_DATA_DIR`; created if missing. Relative to the working directory, by default `.billing-sync`.
     pub data_dir: PathBuf,
-    /// `BILLING_SYNC_PG_BIN`: the directory of `initdb` and `postgres`, and no other is looked at.
+    /// `BILLING_SYNC_PG_BIN`: the only directory searched for `initdb` and `postgres`.
     pub pg_bin: Option<PathBuf>,
     /// The value of `PATH`, searched for a server before the usual places.
     pub search_path: String,
-    /// More settings of the server, for example `("fsync", "off")` in tests; they win over our own.
+    /// Further server settings, for example `("fsync", "off")` in tests; they override our own.
     pub settings: Vec<(String, String)>,
 }
 
@@ -72,10 +72,10 @@ impl Options {
     }
 }
 
-/// A running private PostgreSQL. Dropped without [`Cluster::stop`] it is stopped too, blocking the thread meanwhile.
+/// A running private PostgreSQL. Dropping it without [`Cluster::stop`] stops it too, and blocks the thread meanwhile.
 #[derive(Debug)]
 pub struct Cluster {
-    // the order matters: fields are dropped from the top, and the lock must be the last to go
+    // the order matters: fields are dropped from the top, and the lock must be dropped last
     server: Server,
     socket: SocketDir,
     place: Place,
@@ -83,25 +83,25 @@ pub struct Cluster {
     _lock: DirLock,
 }
 
-/// Which server a new cluster would run on: the folder of its programs and its major version. Starts nothing.
+/// Finds the server for a new cluster: the folder of its programs and its major version. Starts nothing.
 ///
 /// # Errors
 ///
-/// When there is none, or the one that was named cannot be used.
+/// If there is no server, or the configured one cannot be used.
 pub fn find_server(options: &Options) -> Result<(PathBuf, u32), EmbeddedError> {
     let binaries = binaries::find(options.pg_bin.as_deref(), &options.search_path, USUAL_PLACES, None)?;
     Ok((binaries.dir, binaries.major))
 }
 
 impl Cluster {
-    /// Starts the cluster of `options.data_dir`, made first where there is none, with the database `billing` in it.
+    /// Starts the cluster of `options.data_dir` with the database `billing`, and creates it first if it does not exist.
     ///
-    /// As root the server runs as an unprivileged user, and where none can enter the data directory the data lies
-    /// elsewhere, which is logged: [`Cluster::data_dir`] says where.
+    /// If the current user is root, the server runs as an unprivileged user. If none can enter the data directory, the
+    /// data is elsewhere, which is logged: see [`Cluster::data_dir`].
     ///
     /// # Errors
     ///
-    /// Each says which setting it concerns and what to do, see [`EmbeddedError`].
+    /// Each names the relevant setting and the fix, see [`EmbeddedError`].
     pub async fn start(options: &Options) -> Result<Self, EmbeddedError> {
         let place = place::choose(&options.data_dir)?;
         let lock = lock::take(&place.lock(), &place.data_dir)?;
@@ -126,18 +126,18 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How to connect to the database `billing`, as the superuser of the cluster.
+    /// Connect options for the database `billing`, as the superuser of the cluster.
     pub fn connect_options(&self) -> PgConnectOptions {
         connect_options(&self.socket, DATABASE)
     }
 
-    /// The same for psql and other programs: `postgres:///billing?host=/…&user=postgres`.
+    /// Connection URL for psql and other programs: `postgres:///billing?host=/…&user=postgres`.
     pub fn url(&self) -> String {
-        // a socket directory has no characters that would need escaping, see `socket::fits`
+        // a socket directory contains no characters that need escaping, see `socket::fits`
         format!("postgres:///{DATABASE}?host={}&port={PORT}&user={SUPERUSER}", self.socket.path.display())
     }
 
-    /// The data directory in use: the one that was asked for, or the one that took its place.
+    /// The data directory in use: the requested one, or its replacement.
     pub fn data_dir(&self) -> &Path {
         &self.place.data_dir
     }
@@ -152,17 +152,17 @@ impl Cluster {
         self.server.pid()
     }
 
-    /// Waits until the server ends by itself (killed, out of memory, a crash) and says how: [`EmbeddedError::Ended`].
-    /// Nothing starts it again, so whoever runs on it should select on this and end too.
+    /// Waits until the server ends unexpectedly (killed, out of memory, a crash): [`EmbeddedError::Ended`]. Nothing
+    /// restarts it, so callers must select on this and end too.
     pub async fn ended(&mut self) -> EmbeddedError {
         self.server.lost().await
     }
 
-    /// A fast shutdown: ends all sessions, writes a checkpoint, waits for the end.
+    /// Shuts down fast: ends all sessions, writes a checkpoint, waits for the end.
     ///
     /// # Errors
     ///
-    /// [`EmbeddedError::NotStopped`] if the server had to be ended the hard way; no process is left in that case either.
+    /// [`EmbeddedError::NotStopped`] if the server had to be killed; no process is left in that case either.
     pub async fn stop(self) -> Result<(), EmbeddedError> {
         self.server.stop().await
     }
@@ -173,7 +173,7 @@ fn connect_options(socket: &SocketDir, database: &str) -> PgConnectOptions {
     options.username(SUPERUSER).database(database).ssl_mode(PgSslMode::Disable)
 }
 
-/// A server that answers and has our database.
+/// Starts a server and waits until it answers and has our database.
 async fn run(
     binaries: &Binaries,
     place: &Place,
@@ -195,7 +195,7 @@ async fn run(
     }
 }
 
-/// Waits until the server answers from the database `billing`, creating it the first time.
+/// Waits until the server answers in the database `billing`, and creates the database the first time.
 async fn ready(server: &mut Server, place: &Place, socket: &SocketDir) -> Result<(), EmbeddedError> {
     let began = Instant::now();
     let unusable = |source| EmbeddedError::Database { data_dir: place.data_dir.clone(), source };
@@ -210,7 +210,7 @@ async fn ready(server: &mut Server, place: &Place, socket: &SocketDir) -> Result
             Err(e) => return Err(unusable(e)),
         }
     }
-    Err(server.not_started(format!("it has not answered for {} s", START_LIMIT.as_secs())))
+    Err(server.not_started(format!("it did not answer within {} s", START_LIMIT.as_secs())))
 }
 
 async fn knock(socket: &SocketDir, database: &str) -> Result<PgConnection, sqlx::Error> {
@@ -232,7 +232,7 @@ fn code(error: &sqlx::Error) -> Option<&str> {
     }
 }
 
-/// No socket yet, or one behind which recovery is still going on.
+/// Whether there is no socket yet, or recovery is still running.
 fn is_starting(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(_)) || code(error) == Some("57P03")
 }

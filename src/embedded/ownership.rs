@@ -1,5 +1,5 @@
-//! Whether a data directory is ours alone. As root we write there and read what is there as a superuser, so nobody else
-//! may have prepared it, or may exchange it later: not the directory, nor any directory above it.
+//! Checks that no other user can change a data directory. As root, billing-sync writes there and trusts its content, so
+//! no other user may have prepared it or be able to replace it: neither the directory nor any directory above it.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -12,10 +12,10 @@ use super::error::{self, EmbeddedError};
 
 const STICKY: u32 = 0o1000;
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
-/// Most links on one way.
+/// Maximum number of links in one path.
 const MOST_LINKS: usize = 40;
 
-/// Checks the way to `data_dir` as it was given, links included, and `data_dir` where it exists.
+/// Checks the path to `data_dir` as given, including links, and `data_dir` if it exists.
 pub(super) fn check(data_dir: &Path) -> Result<(), EmbeddedError> {
     let data_dir = std::path::absolute(data_dir).map_err(error::file("resolve", data_dir))?;
     let trusted = Account::trusted();
@@ -28,12 +28,7 @@ pub(super) fn check(data_dir: &Path) -> Result<(), EmbeddedError> {
             links += 1;
             let target = fs::read_link(&step).map_err(error::file("read the link", &step))?;
             if links > MOST_LINKS {
-                return Err(refused(
-                    &data_dir,
-                    &step,
-                    "is part of a circle of links".to_owned(),
-                    "remove it".to_owned(),
-                ));
+                return Err(refused(&data_dir, &step, "is part of a loop of links".to_owned(), "remove it".to_owned()));
             }
             step.pop();
             if target.is_absolute() {
@@ -51,7 +46,7 @@ pub(super) fn check(data_dir: &Path) -> Result<(), EmbeddedError> {
     }
 }
 
-/// The names of a path, the last one first.
+/// The components of a path, last one first.
 fn parts(path: &Path) -> Vec<std::ffi::OsString> {
     let names = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
     names.map(|part| part.as_os_str().to_owned()).rev().collect()
@@ -74,11 +69,11 @@ fn check_step(
         );
         return Err(refused(data_dir, step, wrong, fix));
     }
-    // in a sticky directory nobody renames what belongs to another; but the data directory itself is ours alone
+    // in a sticky directory users cannot rename the files of others; but the data directory itself must be ours
     let is_sticky = metadata.mode() & STICKY != 0 && !is_last;
     if metadata.is_dir() && metadata.mode() & GROUP_OR_OTHERS_WRITE != 0 && !is_sticky {
-        let wrong = "can be written by its group or by everybody".to_owned();
-        return Err(refused(data_dir, step, wrong, format!("take that away with `chmod go-w {shown}`")));
+        let wrong = "can be written by its group or by all users".to_owned();
+        return Err(refused(data_dir, step, wrong, format!("remove that permission with `chmod go-w {shown}`")));
     }
     Ok(())
 }
@@ -132,7 +127,7 @@ mod tests {
         symlink("open/../open/data", root.path().join("link")).unwrap();
         assert!(wrong(&root.path().join("link")).is_some_and(|text| text.contains("open can be written")));
         symlink("circle", root.path().join("circle")).unwrap();
-        assert!(wrong(&root.path().join("circle")).is_some_and(|text| text.contains("circle of links")));
+        assert!(wrong(&root.path().join("circle")).is_some_and(|text| text.contains("loop of links")));
         assert_eq!(wrong(&root.path().join("not/there/yet")), None);
     }
 

@@ -1,7 +1,8 @@
-//! Where the data lies: the data directory that was asked for or, where the server's user cannot go there, another.
+//! Chooses the data directory: the requested one, or another one if the server's user cannot enter it.
 //!
-//! Layout of a data directory: `lock` (who uses it), `postgres/` (the cluster), `run/` (its socket), `postgres.log`.
-//! The directory itself stays ours; `postgres/` and `run/` belong to the server's user. Called by `Cluster::start`.
+//! Layout of a data directory: `lock` (the process that uses it), `postgres/` (the cluster), `run/` (its socket),
+//! `postgres.log`. The directory itself stays ours; `postgres/` and `run/` belong to the server's user. Called by
+//! `Cluster::start`.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::ErrorKind;
@@ -14,7 +15,8 @@ use super::account::Account;
 use super::error::{self, EmbeddedError};
 use super::ownership;
 
-/// Where root puts data whose own place is closed to the server's user. The first survives clean-ups of the second.
+/// Where root puts the data if the server's user cannot enter the requested directory. The first survives cleanups of
+/// the second.
 const ELSEWHERE: &[&str] = &["/var/lib/billing-sync", "/var/tmp/billing-sync"];
 
 /// A data directory and the user that owns the cluster in it.
@@ -42,7 +44,7 @@ impl Place {
         self.data_dir.join("run")
     }
 
-    /// The major version of the cluster that is here, if there is one.
+    /// The major version of the existing cluster, if any.
     pub(super) fn existing_version(&self) -> Option<u32> {
         fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?.trim().parse().ok()
     }
@@ -52,10 +54,10 @@ fn cluster_in(data_dir: &Path) -> PathBuf {
     data_dir.join("postgres")
 }
 
-/// The place for `requested`; it exists afterwards. A cluster that is already there is never passed over for a new one.
+/// Chooses the place for `asked` and creates it. An existing cluster is never ignored in favour of a new one.
 pub(super) fn choose(asked: &Path) -> Result<Place, EmbeddedError> {
     let requested = resolved(asked)?;
-    // else root, whose server's user cannot "enter" a file, would put the data elsewhere
+    // otherwise root would put the data elsewhere, because the server's user cannot enter a file
     if let Some(file) = requested.ancestors().find(|step| step.exists()).filter(|step| !step.is_dir()) {
         return Err(EmbeddedError::NoDirectory { data_dir: file.to_owned() });
     }
@@ -82,13 +84,13 @@ fn choose_as_root(requested: &Path) -> Result<Place, EmbeddedError> {
     let elsewhere = elsewhere(requested);
     let mut used_before = elsewhere.iter().filter(|dir| trust(dir).is_ok());
     if let Some((dir, owner)) = used_before.find_map(|dir| Some((dir, owner(&cluster_in(dir))?))) {
-        say_where(requested, dir, "its data has been kept there since an earlier start");
+        say_where(requested, dir, "its data has been there since an earlier start");
         return existing(dir, owner);
     }
     create_as_root(requested, &elsewhere)
 }
 
-/// The place of a cluster that is there already: its owner runs it.
+/// The place of an existing cluster, run by its owner.
 fn existing(data_dir: &Path, owner: u32) -> Result<Place, EmbeddedError> {
     let account = Account::with_uid(owner).ok_or_else(|| foreign(data_dir, owner, &Account::ourselves()))?;
     match blocked_at(&account, data_dir) {
@@ -99,16 +101,16 @@ fn existing(data_dir: &Path, owner: u32) -> Result<Place, EmbeddedError> {
     }
 }
 
-/// A new place: as requested if any unprivileged user can go there, else elsewhere.
+/// A new place: as requested if any unprivileged user can enter it, else elsewhere.
 fn create_as_root(requested: &Path, elsewhere: &[PathBuf]) -> Result<Place, EmbeddedError> {
     let parent = nearest_existing(requested);
-    let mut reason = "none is in the list of users".to_owned();
+    let mut reason = "none of them exists".to_owned();
     let usable = |account: &Account| {
         account.enter(Path::new("/")).map_err(|e| reason = format!("{}: {e}", account.name)).is_ok()
     };
     let accounts: Vec<_> = Account::candidates().into_iter().filter(usable).collect();
     if let Some(account) = accounts.iter().find(|account| account.enter(parent).is_ok()) {
-        create(requested, 0o711)?; // the server's user goes through, and cannot list
+        create(requested, 0o711)?; // the server's user may pass through, but not list
         return Ok(Place { data_dir: requested.to_owned(), account: account.clone() });
     }
     let Some(account) = accounts.first() else { return Err(EmbeddedError::NoAccount { reason }) };
@@ -142,14 +144,14 @@ fn foreign(data_dir: &Path, owner: u32, ours: &Account) -> EmbeddedError {
     EmbeddedError::ForeignOwner { data_dir: data_dir.to_owned(), owner, ours: ours.uid }
 }
 
-/// The stand-ins for `requested`: the same ones on every start, different ones for different clones.
+/// The replacements for `requested`: the same on every start, different ones for different clones.
 fn elsewhere(requested: &Path) -> Vec<PathBuf> {
     let digest = Sha256::digest(requested.as_os_str().as_encoded_bytes());
     let name = hex::encode(&digest[..6]);
     ELSEWHERE.iter().map(|parent| Path::new(parent).join(&name)).collect()
 }
 
-/// Absolute and without links, also where the end of the path does not exist yet.
+/// Makes a path absolute and resolves links, even if the end of the path does not exist yet.
 fn resolved(path: &Path) -> Result<PathBuf, EmbeddedError> {
     let path = std::path::absolute(path).map_err(error::file("resolve", path))?;
     let there = nearest_existing(&path);
@@ -176,7 +178,7 @@ fn owner(path: &Path) -> Option<u32> {
     fs::metadata(path).ok().map(|metadata| metadata.uid())
 }
 
-/// Makes `dir` and its missing parents with exactly `mode`, whatever the umask; what exists stays as it is.
+/// Creates `dir` and its missing parents with exactly `mode`, whatever the umask; existing directories keep their mode.
 fn create(dir: &Path, mode: u32) -> Result<(), EmbeddedError> {
     if dir.is_dir() {
         return Ok(());
@@ -185,16 +187,16 @@ fn create(dir: &Path, mode: u32) -> Result<(), EmbeddedError> {
         create(parent, mode)?;
     }
     match DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(error::file("open up", dir)),
+        Ok(()) => fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(error::file("set the mode of", dir)),
         Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()), // another start was faster
         Err(e) => Err(error::file("create", dir)(e)),
     }
 }
 
-/// Refuses what others could have put there or could change: /var/tmp is open to everybody.
+/// Refuses a directory that others could have created or could change: all users can write to /var/tmp.
 fn trust(dir: &Path) -> Result<(), EmbeddedError> {
     for step in dir.ancestors().take(2) {
-        let metadata = fs::symlink_metadata(step).map_err(error::file("look at", step))?;
+        let metadata = fs::symlink_metadata(step).map_err(error::file("inspect", step))?;
         if !metadata.is_dir() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
             return Err(error::file("trust", step)(ErrorKind::PermissionDenied.into()));
         }
@@ -224,7 +226,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         for requested in [file.clone(), file.join("below")] {
             let text = choose(&requested).unwrap_err().to_string();
-            assert!(text.contains("file is a file: name a directory"), "{text}");
+            assert!(text.contains("file is a file: set BILLING_SYNC_DATA_DIR"), "{text}");
         }
     }
 

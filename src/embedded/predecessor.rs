@@ -1,8 +1,8 @@
-//! What a billing-sync that was killed may have left: a server still running, or only its pid file.
+//! Cleans up after a killed billing-sync: a server that is still running, or only its pid file.
 //!
-//! A server still running is stopped, never adopted: a server of our own is one whose end we notice, whose settings we
-//! know and which our watcher watches. Called by `Cluster::start` once the directory's lock is ours, so that no living
-//! billing-sync can own what is found here.
+//! A server that is still running is stopped and never adopted, because only for our own child do we notice its end,
+//! know its settings and have a watcher. Called by `Cluster::start` after it has taken the directory's lock, so that
+//! the server found cannot belong to a running billing-sync.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use super::error::{self, EmbeddedError};
 use super::place::Place;
 
-/// A fast shutdown writes a checkpoint; a slow disk may need its time.
+/// Timeout of a fast shutdown, which writes a checkpoint: a slow disk may need long.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -25,17 +25,17 @@ pub(super) fn pid_file(cluster: &Path) -> std::path::PathBuf {
     cluster.join("postmaster.pid")
 }
 
-/// Stops a server left behind at `place`, and removes its pid file where that would keep ours from starting.
+/// Stops a server left behind at `place`, and removes its pid file if that would keep ours from starting.
 pub(super) async fn settle(place: &Place) -> Result<(), EmbeddedError> {
     let cluster = place.cluster();
     let file = pid_file(&cluster);
     let Some(pid) = read_pid(&file)? else { return Ok(()) };
     if is_postmaster(pid, &cluster) {
-        tracing::warn!("stopping PostgreSQL process {pid}, left behind by a billing-sync that was killed");
+        tracing::warn!("stopping PostgreSQL process {pid}, left behind by a killed billing-sync");
         stop(pid, place).await?;
     }
-    // After a reboot, and soon in a container, the number in a stale file belongs to some other process. PostgreSQL
-    // would take that one for a server and refuse to start.
+    // After a reboot, and soon in a container, the pid in a stale file belongs to another process. PostgreSQL would
+    // treat that process as a server and refuse to start.
     match fs::remove_file(&file) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(error::file("remove", &file)(e)),
         _ => Ok(()),
@@ -44,7 +44,7 @@ pub(super) async fn settle(place: &Place) -> Result<(), EmbeddedError> {
 
 async fn stop(pid: i32, place: &Place) -> Result<(), EmbeddedError> {
     for signal in [Signal::SIGINT, Signal::SIGQUIT] {
-        // fails only if it has just ended
+        // fails only if the process has just ended
         let _ = kill(Pid::from_raw(pid), signal);
         let began = Instant::now();
         while began.elapsed() < STOP_LIMIT {
@@ -65,20 +65,20 @@ fn read_pid(file: &Path) -> Result<Option<i32>, EmbeddedError> {
     }
 }
 
-/// Whether `pid` is a living server of exactly this cluster. A signal to a process that merely has the number is worse
+/// Whether `pid` is a running server of exactly this cluster. A signal to an unrelated process with this pid is worse
 /// than a server that does not start.
 fn is_postmaster(pid: i32, cluster: &Path) -> bool {
     pid > 1 && command_line(pid).is_some_and(|line| runs(&line, cluster))
 }
 
-/// `postgres -D <cluster>`, as `Server::start` says it; a zombie's line is empty.
+/// Whether a command line is `postgres -D <cluster>`, as used by `Server::start`; a zombie's line is empty.
 fn runs(line: &str, cluster: &Path) -> bool {
     let Some((program, rest)) = line.split_once(" -D ") else { return false };
     let Some(after) = rest.strip_prefix(&*cluster.to_string_lossy()) else { return false };
     program.ends_with("postgres") && (after.is_empty() || after.starts_with(' '))
 }
 
-/// How a process was called, its arguments separated by blanks. Readable for every user, unlike its directory.
+/// The command line of a process, arguments separated by spaces. Readable for every user, unlike its working directory.
 fn command_line(pid: i32) -> Option<String> {
     if Path::new("/proc/self/cmdline").exists() {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;

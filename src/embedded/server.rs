@@ -1,7 +1,7 @@
 //! One running server: `postgres` as our child, from start to end.
 //!
-//! Started without `pg_ctl`, so that its end is ours to see and its pid is surely its own. Knows a place, a socket
-//! directory and settings; what a cluster is for is `Cluster`'s business. Called by `Cluster` only.
+//! Started without `pg_ctl`, so that we see its end, and its pid is certainly its own. Knows a place, a socket
+//! directory and settings, but not the cluster's purpose. Called only by `Cluster`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -20,33 +20,34 @@ use super::predecessor::pid_file;
 use super::socket::{PORT, SocketDir};
 use super::watcher::Watcher;
 
-/// A fast shutdown ends sessions at once and then writes a checkpoint.
+/// Timeout of a fast shutdown, which ends sessions at once and then writes a checkpoint.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// `Drop` blocks its thread, so it waits for less.
+/// Timeout of a fast shutdown in `Drop`: shorter, because `Drop` blocks its thread.
 const DROP_LIMIT: Duration = Duration::from_secs(5);
-/// An immediate shutdown writes nothing.
+/// Timeout of an immediate shutdown, which writes nothing.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
-/// A running server is looked at so often: a system call, and deliveries are refused meanwhile anyway.
+/// Interval of the check whether the server is running. It costs one system call, and deliveries get 503 after a crash
+/// anyway.
 const LOST_POLL: Duration = Duration::from_millis(200);
-/// The log grows by a few lines a start; past this size it begins anew.
+/// Maximum size of the log, after which it is emptied at a start. It grows by a few lines per start.
 const LOG_LIMIT: u64 = 16 << 20;
 const TAIL_LINES: usize = 15;
 
-/// A child that is `postgres`. Dropped, it is stopped, with less patience than by [`Server::stop`].
+/// The child process `postgres`. Dropping it stops it, with a shorter timeout than [`Server::stop`].
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
     place: Place,
-    /// Where this start begins in the log.
+    /// Offset in the log at which this start begins.
     log_start: u64,
     watcher: Option<Watcher>,
-    /// [`Server::lost`] has said that it ended.
+    /// [`Server::lost`] has reported the end.
     seen_lost: bool,
 }
 
 impl Server {
-    /// Starts the process; whether it comes up is for [`Server::ended`] and a connection to say.
+    /// Starts the process. [`Server::ended`] and a connection show whether the start succeeds.
     pub(super) fn start(
         binaries: &Binaries,
         place: &Place,
@@ -67,7 +68,7 @@ impl Server {
         let mut server = Self { child, place: place.clone(), log_start, watcher: None, seen_lost: false };
         let temporary = socket.temporary.then_some(socket.path.as_path());
         server.watcher = Watcher::start(server.pid(), &pid_file(&place.cluster()), temporary)
-            .inspect_err(|e| tracing::warn!(error = %e, "if this process is killed its PostgreSQL goes on running"))
+            .inspect_err(|e| tracing::warn!(error = %e, "if this process is killed, its PostgreSQL keeps running"))
             .ok();
         Ok(server)
     }
@@ -77,26 +78,25 @@ impl Server {
         self.child.id()
     }
 
-    /// How the process ended, if it has.
+    /// Exit status of the process, if it has ended.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The error for a start that failed in the way `problem` says.
+    /// The error for a failed start; `problem` describes the failure.
     pub(super) fn not_started(&self, problem: String) -> EmbeddedError {
         let tail = self.log_tail();
         EmbeddedError::NotStarted { data_dir: self.place.data_dir.clone(), problem, log: self.place.log(), tail }
     }
 
-    /// Waits until the process has ended without our asking, and says so in the log at once: whoever waits has work to
-    /// wind up first.
+    /// Waits until the process ends unexpectedly, and logs that at once, because the caller finishes other work first.
     pub(super) async fn lost(&mut self) -> EmbeddedError {
         loop {
             if let Some(status) = self.ended() {
                 let log = self.place.log();
                 tracing::error!(
                     embedded.log = %log.display(),
-                    "the private PostgreSQL ended by itself ({status}), see {}",
+                    "the private PostgreSQL ended unexpectedly ({status}), see {}",
                     log.display()
                 );
                 self.seen_lost = true;
@@ -107,7 +107,7 @@ impl Server {
         }
     }
 
-    /// The last lines that the server has logged since this start.
+    /// The last log lines of the server since this start.
     pub(super) fn log_tail(&self) -> String {
         let mut text = Vec::new();
         let read = File::open(self.place.log()).and_then(|mut log| {
@@ -121,12 +121,12 @@ impl Server {
         }
     }
 
-    /// A fast shutdown, and the wait for it.
+    /// Shuts down fast and waits for the end.
     pub(super) async fn stop(mut self) -> Result<(), EmbeddedError> {
         if let Some(status) = self.ended() {
             if !self.seen_lost {
                 let log = self.place.log();
-                tracing::warn!("the private PostgreSQL had ended by itself ({status}), see {}", log.display());
+                tracing::warn!("the private PostgreSQL had ended unexpectedly ({status}), see {}", log.display());
             }
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl Server {
                 tokio::time::sleep(POLL).await;
             }
         }
-        Err(self.not_stopped()) // and `drop` kills it
+        Err(self.not_stopped()) // and `drop` kills the server
     }
 
     fn not_stopped(&self) -> EmbeddedError {
@@ -148,7 +148,7 @@ impl Server {
         EmbeddedError::NotStopped { data_dir, pid: self.pid(), seconds: STOP_LIMIT.as_secs(), log }
     }
 
-    /// Our child is not waited for while this is called, so the number is still its own.
+    /// Sends a signal. The child has not been waited for yet, so the pid is still its own.
     fn signal(&self, signal: Signal) {
         if let Ok(pid) = i32::try_from(self.pid()) {
             let _ = kill(Pid::from_raw(pid), signal);
@@ -174,20 +174,20 @@ impl Drop for Server {
         if self.ended().is_none() {
             let _ = self.child.kill().and_then(|()| self.child.wait());
         }
-        drop(self.watcher.take()); // not before: until here it stands in for us
+        drop(self.watcher.take()); // not earlier: until here the watcher replaces us if we are killed
     }
 }
 
-/// What makes the server private and modest, and nothing that decides how a statement runs: that is the same as on a server
-/// with PostgreSQL's defaults. Given as arguments, so that they hold for clusters of every age.
+/// Settings that make the server private and small. None of them affects how a statement runs: that is the same as with
+/// PostgreSQL's defaults. Passed as arguments, so that they also apply to older clusters.
 fn own_settings(socket: &SocketDir) -> Vec<(String, String)> {
-    let socket_dir = socket.path.display().to_string(); // plain, or it would not have been chosen
+    let socket_dir = socket.path.display().to_string(); // needs no quoting, see `socket::fits`
     let own = [
         ("listen_addresses", ""),
         ("unix_socket_directories", &socket_dir),
         ("unix_socket_permissions", "0700"),
         ("port", &PORT.to_string()),
-        ("fsync", "on"), // Stripe has been told 200: what is committed must survive a power cut
+        ("fsync", "on"), // Stripe has got its 200: committed data must survive a power failure
         ("shared_buffers", "64MB"),
         ("max_wal_size", "256MB"),
         ("log_timezone", "UTC"),
@@ -197,7 +197,8 @@ fn own_settings(socket: &SocketDir) -> Vec<(String, String)> {
     own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The log, opened to append, and where its end is now. Only for its owner: rows that break a constraint appear in it.
+/// Opens the log for appending, and returns its current length. Readable only by its owner, because rows that violate a
+/// constraint appear in it.
 fn open_log(place: &Place) -> Result<(File, u64), EmbeddedError> {
     let path = place.log();
     let mut open = OpenOptions::new();

@@ -1,8 +1,8 @@
 //! The directory of the server's unix socket: private, and short enough for the kernel.
 //!
-//! `run/` in the data directory; a directory of its own in the temp dir where that path would be too long, or odd enough
-//! to need quoting in PostgreSQL's settings and in connection URLs. It is all that guards the database (the server
-//! trusts whoever reaches the socket), hence 0700. Called by `Cluster::start`; gone when dropped.
+//! `run/` in the data directory, or a separate directory in the temp dir if that path is too long or needs quoting in
+//! PostgreSQL's settings and in connection URLs. It is the database's only access control (the server trusts every
+//! client that reaches the socket), hence 0700. Called by `Cluster::start`; removed when dropped.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -14,19 +14,19 @@ use super::place::Place;
 /// The port is only part of the socket's name: nothing listens on TCP.
 pub(super) const PORT: u16 = 5432;
 
-/// `sun_path` less its final NUL: 108 bytes on Linux, 104 on macOS and the BSDs.
+/// `sun_path` without its final NUL: 108 bytes on Linux, 104 on macOS and the BSDs, less one.
 const LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// A socket directory, removed with what is in it when dropped.
+/// A socket directory, removed with its content when dropped.
 #[derive(Debug)]
 pub(super) struct SocketDir {
     pub(super) path: PathBuf,
-    /// Lies in the temp dir under a name never used again.
+    /// Whether it is in the temp dir, under a name that is never reused.
     pub(super) temporary: bool,
 }
 
 impl SocketDir {
-    /// Makes the directory for a server at `place`; what a killed predecessor left there is removed first.
+    /// Creates the directory for a server at `place`. Removes the leftovers of a killed predecessor first.
     pub(super) fn create(place: &Place) -> Result<Self, EmbeddedError> {
         let own = place.run();
         let dir = if fits(&own) {
@@ -57,12 +57,12 @@ impl SocketDir {
 impl Drop for SocketDir {
     fn drop(&mut self) {
         if let Err(e) = fs::remove_dir_all(&self.path) {
-            tracing::debug!(error = %e, "the socket directory {} was not removed", self.path.display());
+            tracing::debug!(error = %e, "could not remove the socket directory {}", self.path.display());
         }
     }
 }
 
-/// Whether a socket in `dir` can be reached, and `dir` needs no quoting anywhere.
+/// Whether a socket in `dir` fits the kernel's limit, and `dir` needs no quoting anywhere.
 fn fits(dir: &Path) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@".contains(byte);
     let bytes = dir.as_os_str().as_encoded_bytes();

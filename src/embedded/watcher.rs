@@ -1,8 +1,8 @@
-//! A shell that outlives us by a moment and takes the server along, should we be killed.
+//! A shell that stops the server if billing-sync is killed, and ends a moment after billing-sync.
 //!
-//! No process can catch `kill -9`, and "die with my parent" needs `unsafe` and Linux. But a pipe ends with its last
-//! writer: the shell waits on its stdin, and the end of it without a word means that we are gone. Started and told by
-//! `Server`; knows of PostgreSQL only the pid file.
+//! No process can catch `kill -9`, and "die with my parent" needs `unsafe` and Linux. But a pipe closes with its last
+//! writer: the shell reads its stdin, and end of file without a line means that billing-sync is gone. Started and
+//! stopped by `Server`; of PostgreSQL it knows only the pid file.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 /// `$1` the postmaster, `$2` its pid file, `$3` a socket directory to remove, or nothing.
 ///
-/// Before each signal the pid file must still name the process: the number could have a new owner by then, and a new
+/// Before each signal the pid file must still name the process, because the pid may have been reused, and a new
 /// billing-sync may have a new server in the same cluster.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
@@ -21,12 +21,12 @@ while runs "$@"; do sleep 0.1; done
 [ -z "$3" ] || rm -rf "$3"
 "#;
 
-/// The shell, waiting.
+/// The waiting shell.
 #[derive(Debug)]
 pub(super) struct Watcher(Child);
 
 impl Watcher {
-    /// Watches over the server `pid` as the user we are.
+    /// Starts the shell for the server `pid`, as the current user.
     pub(super) fn start(pid: u32, pid_file: &Path, temporary: Option<&Path>) -> std::io::Result<Self> {
         use std::os::unix::process::CommandExt;
         let mut shell = Command::new("/bin/sh");
@@ -38,10 +38,10 @@ impl Watcher {
 }
 
 impl Drop for Watcher {
-    /// The server has ended under our eyes: says so, and sees the shell off.
+    /// The server has ended normally: reports that to the shell and waits for its end.
     fn drop(&mut self) {
         if let Some(mut pipe) = self.0.stdin.take() {
-            let _ = pipe.write_all(b"stopped\n"); // fails only if somebody killed the shell
+            let _ = pipe.write_all(b"stopped\n"); // fails only if the shell was killed
         }
         let _ = self.0.wait();
     }

@@ -1,22 +1,22 @@
-//! Claims: which jobs are due, leased by pushing their time ahead.
+//! Claims due jobs; a lease moves their `run_at` into the future.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
 use super::{Job, Kind};
+use crate::base::interval::interval;
 use crate::domain::object::ObjectKey;
-use crate::interval::interval;
 
-/// Claims up to `limit` due jobs of one kind, for `lease`. Jobs that have failed before come one at a time, so that
-/// they fail alone.
+/// Claims up to `limit` due jobs of one kind, for `lease`. A job that failed before is claimed by itself, so that it
+/// cannot fail others.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duration) -> Result<Vec<Job>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- jobs.claim
-        -- materialized, so that the limit holds whatever the plan
+        -- materialized, so that the limit holds with every plan
         WITH due AS MATERIALIZED (
             SELECT kind, account, object_type, object_id, attempts, run_at
             FROM billing.jobs
@@ -33,7 +33,7 @@ pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duratio
             AND j.object_id = placed.object_id
             AND (placed.place = 1 OR (placed.attempts = 0
                 AND NOT EXISTS (SELECT FROM placed AS first WHERE first.place = 1 AND first.attempts > 0)))
-        RETURNING j.account, j.object_type, j.object_id, j.generation, j.later_than, j.position, j.attempts"#,
+        RETURNING j.account, j.object_type, j.object_id, j.generation, j.newer_than, j.cursor, j.attempts"#,
         kind.as_str(),
         limit,
         interval(lease)
@@ -44,15 +44,15 @@ pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duratio
         kind,
         key: ObjectKey { account: row.account, object_type: row.object_type, object_id: row.object_id },
         generation: row.generation,
-        later_than: row.later_than,
-        position: row.position,
+        newer_than: row.newer_than,
+        cursor: row.cursor,
         attempt: row.attempts,
     });
     Ok(job.collect())
 }
 
-/// Makes jobs due that wait for more than `longest`, which is longer than any of ours can: their times were written by a clock
-/// that ran ahead and has been put right since. Returns how many.
+/// Makes jobs due that are scheduled further ahead than `longest`, the longest possible delay: the database's clock ran
+/// ahead when their time was written. Returns their number.
 ///
 /// # Errors
 /// Those of the database.
@@ -75,7 +75,7 @@ pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64
     Ok(pulled.execute(conn).await?.rows_affected())
 }
 
-/// How long until the next job of one of these kinds is due; `None` where there is none.
+/// Time until the next job of these kinds is due; `None` if there is none.
 ///
 /// # Errors
 /// Those of the database.

@@ -1,44 +1,47 @@
-//! Jobs: what is to be done about an object apart from the events that told of it.
+//! Jobs: work on an object beside its events, namely a read from Stripe, or recomputed rows.
 //!
 //! ```text
-//!   demand (in the transaction that found the need)          settle (in the transaction of the effect)
+//!   request (in the transaction that found the need)         settle (in the transaction of the effect)
 //!  ─────────────▶ due ──claim──▶ leased ───────────────────────────────────────────────▶ gone
 //!                  ▲               │ ├── failed: run_at moves on (backoff) ──▶ due
-//!                  │               │ └── too early for `later_than` ─────────▶ due
-//!                  └───────────────┘ asked for again meanwhile, or the worker died
+//!                  │               │ └── too early for `newer_than` ─────────▶ due
+//!                  └───────────────┘ requested again meanwhile, or the lease expired
 //! ```
 //!
-//! One row for each object and kind, however often it is asked for. A lease is a `run_at` that lies ahead, so a
-//! dead worker's jobs come back by themselves and nothing is locked while Stripe is asked. Each demand raises the
-//! generation, and a job is done only in the generation that was served: a demand that comes during the work is
-//! never lost. No job is ever given up: it comes back with increasing
-//! delay, with its last error. So a row that cannot be computed or written is set aside: as a failing job of its own.
+//! One row exists per object and kind, however often the job is requested. A lease is a `run_at` in the future: the
+//! jobs of a dead worker become due again by themselves, and nothing is locked during requests to Stripe. Each request
+//! raises the generation, and a job completes only in the generation that was claimed, so a request that arrives during
+//! the work is never lost.
+//!
+//! No job is given up: it is retried with increasing delay and keeps its last error. An object whose rows cannot be
+//! computed or written is set aside as a failing job of its own.
+//!
+//! The kinds are [`Kind`]. [`requests`] collects and queues jobs, [`triggers`] queues those that no event causes,
+//! [`claim`] leases due jobs, [`settle`] completes them or schedules a retry.
 
-pub mod account;
 pub mod claim;
-pub mod demand;
-pub mod rebuild;
+pub mod requests;
 pub mod settle;
-pub mod watch;
+pub mod triggers;
 
 use time::OffsetDateTime;
 
 pub use crate::domain::job::Kind;
 use crate::domain::object::ObjectKey;
 
-/// A job that was claimed.
+/// A claimed job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// What is to be done.
+    /// The kind of work.
     pub kind: Kind,
-    /// About which object.
+    /// The object.
     pub key: ObjectKey,
-    /// The generation that is served.
+    /// The generation that was claimed.
     pub generation: i64,
-    /// Only a read whose version is later than this does it.
-    pub later_than: Option<OffsetDateTime>,
-    /// Where a reproject in pages goes on.
-    pub position: Option<String>,
-    /// Which try this is, from 1.
+    /// Only a read with a version newer than this completes the job.
+    pub newer_than: Option<OffsetDateTime>,
+    /// The cursor of a reproject job that works in pages.
+    pub cursor: Option<String>,
+    /// Number of this attempt, from 1.
     pub attempt: i32,
 }

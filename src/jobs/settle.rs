@@ -1,4 +1,4 @@
-//! Settling: how a job ends, or when it is tried again.
+//! Settles jobs: completes them or schedules a retry.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{Job, Kind};
+use crate::base::interval::interval;
 use crate::domain::object::ObjectKey;
-use crate::interval::interval;
 
-/// Ends jobs whose work is in this transaction. One that was asked for again meanwhile is due at once.
+/// Completes jobs whose work is in this transaction. A job that was requested again meanwhile is due at once.
 ///
 /// # Errors
 /// Those of the database.
@@ -43,7 +43,7 @@ pub async fn done(conn: &mut PgConnection, jobs: &[&Job]) -> Result<(), sqlx::Er
     Ok(())
 }
 
-/// Puts a job back, to be due after `delay`. `cost`: whether the try counts, so that the next waits longer.
+/// Puts a job back, due after `delay`. `cost`: whether the attempt counts, so that the next delay is longer.
 ///
 /// # Errors
 /// Those of the database.
@@ -74,7 +74,8 @@ pub async fn put_back(
     Ok(())
 }
 
-/// Sets aside an object whose rows cannot be computed or written: as a failing reproject of its own, due after `delay`.
+/// Sets aside an object whose rows cannot be computed or written, as a failing reproject job of its own, due after
+/// `delay`.
 ///
 /// # Errors
 /// Those of the database.
@@ -101,17 +102,22 @@ pub async fn set_aside(
     Ok(())
 }
 
-/// Goes on with a reproject after `position`, unless it was asked for again from the start. `error`: what went wrong with
-/// its own object meanwhile.
+/// Continues a reproject job after `cursor`, or from the start if it was requested again. `error`: why the job's own
+/// object failed.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn go_on(conn: &mut PgConnection, job: &Job, position: &str, error: Option<&str>) -> Result<(), sqlx::Error> {
+pub async fn continue_paged(
+    conn: &mut PgConnection,
+    job: &Job,
+    cursor: &str,
+    error: Option<&str>,
+) -> Result<(), sqlx::Error> {
     let ObjectKey { account, object_type, object_id } = &job.key;
     sqlx::query!(
-        "-- jobs.go_on
+        "-- jobs.continue_paged
         UPDATE billing.jobs SET
-            position = CASE WHEN generation = $5 THEN $6 END, run_at = clock_timestamp(), attempts = 0,
+            cursor = CASE WHEN generation = $5 THEN $6 END, run_at = clock_timestamp(), attempts = 0,
             last_error = $7
         WHERE kind = $1 AND account = $2 AND object_type = $3 AND object_id = $4",
         job.kind.as_str(),
@@ -119,7 +125,7 @@ pub async fn go_on(conn: &mut PgConnection, job: &Job, position: &str, error: Op
         object_type,
         object_id,
         job.generation,
-        position,
+        cursor,
         error
     )
     .execute(conn)
@@ -127,7 +133,7 @@ pub async fn go_on(conn: &mut PgConnection, job: &Job, position: &str, error: Op
     Ok(())
 }
 
-/// Notes a read that answered, and ends the confirm that it serves as well.
+/// Records a successful read, and completes the confirm job that it satisfies.
 ///
 /// # Errors
 /// Those of the database.
@@ -146,7 +152,7 @@ pub async fn note_read(
             VALUES ($1, $2, $3, $4, $5, $6, $7)
         )
         DELETE FROM billing.jobs
-        WHERE kind = $8 AND account = $1 AND object_type = $2 AND object_id = $3 AND later_than < $4",
+        WHERE kind = $8 AND account = $1 AND object_type = $2 AND object_id = $3 AND newer_than < $4",
         account,
         object_type,
         object_id,

@@ -1,7 +1,8 @@
 //! The requests that one connection has in flight, and whether one of them is authenticated.
 //!
-//! The connection's slot is kept only while an authenticated request is in flight. After any other answer the connection
-//! closes. hyper closes an idle HTTP/1.1 connection by itself; for HTTP/2 it has no such limit, so idle time is here.
+//! The connection's slot is kept only while an authenticated request is in flight. After any other answer the
+//! connection closes. hyper closes an idle HTTP/1.1 connection itself. It has no such limit for HTTP/2, so this module
+//! measures idle time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::capacity::Share;
 
-/// What one connection does.
+/// State of one connection's requests.
 #[derive(Debug, Clone)]
 pub(super) struct Activity(Arc<Inner>);
 
@@ -25,30 +26,30 @@ struct Inner {
     standing: Mutex<Standing>,
 }
 
-/// The connection's right to its slot.
+/// Decides whether the connection may keep its slot.
 #[derive(Debug)]
 struct Standing {
     slot: Share,
     /// Authenticated requests in flight.
     authenticated: usize,
-    /// Whether the last answer was to an authenticated request, and none has come since.
+    /// Whether the last answer was to an authenticated request, and no request has arrived since.
     is_trusted: bool,
 }
 
-/// One request in flight; it ends when this is dropped.
+/// One request in flight. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct InFlight {
     activity: Activity,
     is_further: bool,
-    /// Cancelled when the connection's slot goes to another.
+    /// Cancelled when another connection takes this connection's slot.
     end: CancellationToken,
     is_authenticated: AtomicBool,
-    /// The slot of a further request.
+    /// Slot of a request beyond the connection's first.
     slot: Mutex<Option<Share>>,
 }
 
 impl InFlight {
-    /// Says that the request is authenticated: nothing of it ends for others from now on.
+    /// Marks the request as authenticated: from now on no other request can take its slots.
     pub fn authenticated(&self) {
         if self.is_authenticated.swap(true, Ordering::Relaxed) {
             return;
@@ -61,13 +62,13 @@ impl InFlight {
         standing.slot.keep();
     }
 
-    /// Whether another request was in flight when this one came. A method, so that a task that asks owns the whole value
-    /// until its end.
+    /// Whether another request was in flight when this one arrived. A method, so that the calling task owns the whole
+    /// value until the task ends.
     pub(super) fn is_further(&self) -> bool {
         self.is_further
     }
 
-    /// Cancelled when the connection's slot goes to another.
+    /// Cancelled when another connection takes this connection's slot.
     pub(super) fn end(&self) -> &CancellationToken {
         &self.end
     }
@@ -77,12 +78,12 @@ impl InFlight {
         self.activity.standing().slot.place()
     }
 
-    /// Gives a further request its slot.
+    /// Stores the slot of a request beyond the connection's first.
     pub(super) fn set_slot(&self, slot: Share) {
         *lock(&self.slot) = Some(slot);
     }
 
-    /// Notes the answer. Returns whether the connection closes after it.
+    /// Records the answer. Returns whether the connection closes after it.
     pub(super) fn answered(&self) -> bool {
         let closes = !self.is_authenticated.load(Ordering::Relaxed);
         if closes {
@@ -93,13 +94,13 @@ impl InFlight {
 }
 
 impl Activity {
-    /// Of a connection that has this slot.
+    /// Activity of a new connection with this slot.
     pub(super) fn new(slot: Share) -> Self {
         let standing = Mutex::new(Standing { slot, authenticated: 0, is_trusted: false });
         Self(Arc::new(Inner { in_flight: watch::Sender::new(0), close: CancellationToken::new(), standing }))
     }
 
-    /// Notes that a request has begun.
+    /// Records the start of a request.
     pub(super) fn begin(&self) -> InFlight {
         let mut before = 0;
         self.0.in_flight.send_modify(|count| {
@@ -127,7 +128,7 @@ impl Activity {
         }
     }
 
-    /// Returns once the connection is to close.
+    /// Returns when the connection must close.
     pub(super) async fn closes(&self) {
         self.0.close.cancelled().await;
     }

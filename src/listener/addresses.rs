@@ -1,10 +1,10 @@
-//! How many connections each address has, where there is a limit.
+//! Counts the connections of each address if there is a limit.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The open connections by the address of their peer.
+/// Open connections by the peer's address.
 #[derive(Debug)]
 pub(super) struct Addresses {
     /// `None`: no limit, and nothing is counted.
@@ -16,7 +16,7 @@ pub(super) struct Addresses {
 #[derive(Debug)]
 pub(super) struct Counted {
     addresses: Arc<Addresses>,
-    /// `None` where nothing is counted.
+    /// `None` if connections are not counted.
     network: Option<IpAddr>,
 }
 
@@ -25,7 +25,7 @@ impl Addresses {
         Arc::new(Self { limit, open: Mutex::default() })
     }
 
-    /// Counts one more connection of an address; `None` where it has as many as it may have.
+    /// Counts one more connection of an address; `None` if the address has reached its limit.
     pub(super) fn count(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
         let Some(limit) = self.limit else { return Some(Counted { addresses: Arc::clone(self), network: None }) };
         let network = network(address);
@@ -52,7 +52,7 @@ impl Drop for Counted {
     }
 }
 
-/// What counts as one address: of IPv6 the first 64 bits, because one customer has all addresses behind them.
+/// The unit that is counted. For IPv6 the first 64 bits, because providers assign a whole /64 to one customer.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),

@@ -1,7 +1,7 @@
-//! A capacity that many share: the slots of a listener, or the bytes of the bodies in flight.
+//! A shared capacity: the slots of a listener, or the bytes of the bodies in flight.
 //!
-//! Where none is left, the oldest share ends and the new one takes its place, unless its holder keeps it. So whoever
-//! holds a share without proving a right to it cannot shut anybody out.
+//! When none is left, the oldest share that is not kept ends, and the new one takes its place. So a client that holds a
+//! share without authenticating cannot keep other clients out.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ pub struct Capacity(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Shares that are younger than this do not end for others.
+    /// Younger shares do not end for others.
     grace: Duration,
     table: Mutex<Table>,
-    /// A share was returned, or may end now.
+    /// Notified when a share was returned or may end now.
     changed: Notify,
 }
 
@@ -28,7 +28,7 @@ struct Inner {
 struct Table {
     free: usize,
     next: u64,
-    /// The oldest first. A share that has ended is not here any more.
+    /// Active shares, oldest first.
     shares: BTreeMap<u64, Held>,
 }
 
@@ -40,7 +40,7 @@ struct Held {
     end: CancellationToken,
 }
 
-/// A part of a capacity. It is returned when this is dropped.
+/// A part of a capacity, returned when dropped.
 #[derive(Debug)]
 pub struct Share {
     capacity: Capacity,
@@ -48,11 +48,11 @@ pub struct Share {
     end: CancellationToken,
 }
 
-/// The share has ended: another one has its place.
+/// Error: the share has ended because another one took its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended;
 
-/// There is no room now.
+/// Why no capacity is free now.
 enum Full {
     /// From this time on the oldest share may end.
     Until(Instant),
@@ -67,7 +67,7 @@ impl Capacity {
         Self(Arc::new(Inner { grace, table: Mutex::new(table), changed: Notify::new() }))
     }
 
-    /// A share of `amount`, as soon as there is room. `spared` does not end for it.
+    /// Waits for a share of `amount`. The share numbered `spared` does not end for it.
     pub async fn take(&self, amount: usize, spared: Option<u64>) -> Share {
         loop {
             let mut changed = std::pin::pin!(self.0.changed.notified());
@@ -80,7 +80,7 @@ impl Capacity {
                 Ok((ended, (place, end))) => {
                     let share = Share { capacity: self.clone(), place, end };
                     if ended {
-                        // those who have ended let go of sockets and memory first
+                        // shares that have ended release their sockets and memory first
                         tokio::task::yield_now().await;
                     }
                     return share;
@@ -96,7 +96,7 @@ impl Capacity {
 }
 
 impl Full {
-    /// Returns when it is worth trying again.
+    /// Returns when another attempt may succeed.
     async fn passes(self, changed: impl Future<Output = ()>) {
         match self {
             Self::Kept => changed.await,
@@ -109,7 +109,7 @@ impl Full {
 }
 
 impl Table {
-    /// Ends the oldest shares until `amount` is free. Returns whether any has ended.
+    /// Ends the oldest shares until `amount` is free. Returns whether any share ended.
     fn make_room(&mut self, amount: usize, spared: Option<u64>, grace: Duration) -> Result<bool, Full> {
         let latest = Instant::now().checked_sub(grace);
         let mut has_ended = false;
@@ -135,7 +135,7 @@ impl Table {
         (self.next, end)
     }
 
-    /// Adds as the youngest.
+    /// Adds a share as the youngest.
     fn add(&mut self, held: Held) {
         self.next += 1;
         self.shares.insert(self.next, held);
@@ -148,15 +148,15 @@ impl Share {
         &self.end
     }
 
-    /// Its number, to spare it.
+    /// The share's number, to exclude it in [`Capacity::take`].
     pub fn place(&self) -> u64 {
         self.place
     }
 
-    /// Adds to the share, as soon as there is room.
+    /// Waits until the share can grow by `amount`.
     ///
     /// # Errors
-    /// When the share has ended, also while it waits for room.
+    /// When the share has ended, even while it waits.
     pub async fn grow(&mut self, amount: usize) -> Result<(), Ended> {
         loop {
             let mut changed = std::pin::pin!(self.capacity.0.changed.notified());

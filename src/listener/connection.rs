@@ -1,9 +1,9 @@
-//! One connection, from its first byte to its last. Its slot is free when its task ends, and its task ends when its slot
-//! goes to another.
+//! One connection, from its first byte to its last. Its slot is freed when its task ends, and its task ends when
+//! another connection takes the slot.
 //!
-//! Both versions of HTTP have the same limits: the size of a head, the time for it, idle time, the time in which the peer
-//! reads what is written, and the age of the connection. An HTTP/2 connection besides: streams at a time, and a slot for
-//! every stream beyond the first, so that a process never has more requests at work than slots.
+//! Both versions of HTTP have the same limits: size and timeout of a head, idle time, timeout for the peer to read an
+//! answer, and age of the connection. HTTP/2 also has a limit of concurrent streams, and every stream beyond the first
+//! takes a slot, so that a process never has more requests in flight than slots.
 
 use std::convert::Infallible;
 use std::io::{self, Cursor};
@@ -30,33 +30,33 @@ use super::capacity::Share;
 use super::{Handler, Refusal, Shared, opening, strict};
 use crate::metrics::connections::{EndReason, Protocol};
 
-/// A larger head is not one of Stripe's deliveries, whose heads have less than 1 KiB, nor a probe's.
+/// A larger head comes neither from Stripe, whose heads have less than 1 KiB, nor from a health probe.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// What HTTP/1.1 reads ahead of the handler. Not part of the budget for bodies, so it is small.
+/// Bytes that HTTP/1.1 reads ahead of the handler. Small, because the budget for bodies does not include them.
 const READ_BUFFER_BYTES: usize = 32 * 1024;
-/// Oldest connection: so a balancer spreads its connections anew from time to time.
+/// Older connections are closed, so that a balancer redistributes its connections from time to time.
 const MAX_CONNECTION_AGE: Duration = Duration::from_mins(5);
 /// At shutdown: time for the peer to read the last answers.
 const LAST_READ: Duration = Duration::from_secs(1);
-/// Streams of one HTTP/2 connection at a time. A balancer opens another connection for more.
+/// Concurrent streams of one HTTP/2 connection. A balancer opens another connection for more.
 const MAX_STREAMS: u32 = 64;
-/// What a client may send of one HTTP/2 body before it is read.
+/// Bytes of one HTTP/2 body that a client may send before they are read.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all streams of a connection. Not part of the budget for bodies either.
+/// The same for all streams of a connection. Small too, because the budget for bodies does not include them.
 const CONNECTION_WINDOW: u32 = 64 * 1024;
 
-/// Serves the connection to its end, or until its slot goes to another.
+/// Serves the connection to its end, or until another connection takes its slot.
 pub(super) async fn serve<H: Handler>(stream: TcpStream, slot: Share, _counted: Counted, shared: Arc<Shared<H>>) {
     let end = slot.end().clone();
     let activity = Activity::new(slot);
-    // a request in flight is answered that there is no room: the conversation is polled once more before it ends
+    // the conversation is polled once more before it ends, so that a request in flight is answered 503
     if end.run_until_cancelled(converse(stream, &activity, &shared)).await.is_none() {
         shared.metrics.ended(EndReason::GaveWay);
     }
 }
 
 async fn converse<H: Handler>(mut stream: TcpStream, activity: &Activity, shared: &Arc<Shared<H>>) {
-    // answers are one small packet: waiting to fill it would cost 40 ms each
+    // an answer is one small packet: waiting to fill it would delay each by 40 ms
     let _ = stream.set_nodelay(true);
     let opened = timeout(shared.limits.header_timeout, opening::read(&mut stream));
     let Some(opened) = shared.ending.shutdown.run_until_cancelled(opened).await else { return };
@@ -85,14 +85,14 @@ async fn http1_connection<H: Handler>(
         let (shared, in_flight) = (Arc::clone(shared), activity.begin());
         async move { Ok::<_, Infallible>(shared.answer(request, &in_flight).await) }
     });
-    // without a timer hyper has no time-out for heads; the same time-out ends idle connections
+    // without a timer hyper has no timeout for heads; the same timeout ends idle connections
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.header_timeout)
         .max_header_size(MAX_HEADER_BYTES as usize)
         .max_buf_size(READ_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    // after an answer that closes, hyper closes by itself
+    // after an answer with `Connection: close` hyper closes the connection itself
     let ending = std::future::pending();
     until_closed(pin!(connection), http1::Connection::graceful_shutdown, ending, activity, shared).await;
 }
@@ -122,8 +122,8 @@ async fn http2_connection<H: Handler>(
     until_closed(pin!(connection), http2::Connection::graceful_shutdown, ending, activity, shared).await;
 }
 
-/// Drives a connection until the peer ends it. At shutdown, at its greatest age or at its own `ending` it is asked to
-/// end. Then the requests in flight have a limited time, and the peer has less to read the last answers.
+/// Drives a connection until the peer closes it. At shutdown, at its maximum age or at its own `ending` it shuts down
+/// gracefully: the requests in flight have limited time, and the peer has a shorter time to read the last answers.
 async fn until_closed<C, H>(
     mut connection: Pin<&mut C>,
     graceful_shutdown: fn(Pin<&mut C>),
@@ -154,7 +154,7 @@ async fn until_closed<C, H>(
     shared.metrics.ended(EndReason::Unread);
 }
 
-/// Whether a write waited too long for the peer to read.
+/// Whether a write timed out because the peer did not read.
 fn is_unread(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -167,7 +167,7 @@ fn is_unread(error: &hyper::Error) -> bool {
 }
 
 impl<H> Shared<H> {
-    /// The stream, with the bytes that were read already in front of the others, and a limit for each write.
+    /// The stream, preceded by the bytes that were read already, and with a timeout for each write.
     fn replayed(&self, stream: TcpStream, start: Vec<u8>) -> impl AsyncRead + AsyncWrite + Unpin + use<H> {
         let (read, write) = stream.into_split();
         let mut write = TimeoutWriter::new(write);
@@ -177,7 +177,7 @@ impl<H> Shared<H> {
 
     fn closed(&self, result: hyper::Result<()>) {
         if let Err(error) = result {
-            // clients hang up, time out and send invalid bytes all day: there is nothing to act on
+            // clients often hang up, time out or send invalid bytes: no action is needed
             tracing::debug!(error = %error, "connection ended");
             if is_unread(&error) {
                 self.metrics.ended(EndReason::Unread);
@@ -187,7 +187,7 @@ impl<H> Shared<H> {
 }
 
 impl<H: Handler> Shared<H> {
-    /// Answers a request of an HTTP/2 connection. Beyond the first in flight it takes a slot, and ends with it.
+    /// Answers a request of an HTTP/2 connection. A request beyond the first in flight takes a slot and ends with it.
     async fn answer_stream(&self, request: Request<Incoming>, in_flight: InFlight) -> Response<Full<Bytes>> {
         if !in_flight.is_further() {
             return self.answer(request, &in_flight).await;
@@ -214,7 +214,7 @@ impl<H: Handler> Shared<H> {
             Err(refusal) => self.handler.refuse(refusal),
         };
         let closes = in_flight.answered();
-        // when draining, a balancer's next request goes over a new connection, to another process once it knows
+        // when draining, a balancer's next request opens a new connection: to another process once the balancer knows
         if can_close && (closes || self.ending.draining.is_cancelled()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,14 +1,15 @@
-//! A plain-text HTTP listener: sockets, their limits and their end. The receiver and the ops listener both run one.
+//! A plain-text HTTP listener: sockets, their limits and their shutdown. The receiver and the ops listener each run
+//! one.
 //!
 //! ```text
 //! accept ─▶ slot ─▶ first bytes ─┬─▶ HTTP/1.1 ──┐
 //!                   (protocol)   ├─▶ HTTP/2 ────┴─▶ Handler
-//!                                └─▶ TLS, PROXY protocol: refused with one sentence
+//!                                └─▶ TLS, PROXY protocol: refused with an explanation
 //! ```
 //!
-//! Every connection is a task of its own, so a panic in one ends that one. What a request means is the handler's, which
-//! also says whether it is authenticated. A connection that proves nothing cannot keep others out: it closes after its
-//! first answer, and where all slots are taken the oldest such connection ends for the new one.
+//! Every connection has its own task, so a panic ends only that connection. The handler interprets a request and
+//! reports whether it is authenticated. An unauthenticated connection cannot keep others out: it closes after its first
+//! answer, and if all slots are taken, the oldest of these connections ends for the new one.
 
 mod activity;
 mod addresses;
@@ -34,90 +35,92 @@ use self::addresses::Addresses;
 use self::capacity::Capacity;
 use crate::metrics::connections::{ConnectionMetrics, EndReason};
 
-/// Pause after a failed accept. The usual cause is a lack of file descriptors, which lasts a moment.
+/// Pause after a failed accept. The usual cause is that the process is out of file descriptors for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time that every connection has to send its request before it may end for another. Short, because under attack the
-/// next connection waits for it; a client that is not slow needs less.
+/// Time that every connection has to send its request before it may end for another. Short, because the next connection
+/// waits for it under attack; a normal client needs less.
 const GRACE: Duration = Duration::from_millis(25);
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request, and tells `in_flight` once it is authenticated. Any other connection closes after the answer.
+    /// Answers one request, and calls `in_flight.authenticated()` if it is authenticated. Otherwise the connection
+    /// closes after the answer.
     fn answer(
         &self,
         request: Request<Incoming>,
         in_flight: &InFlight,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 
-    /// The answer to a request that does not get to [`Handler::answer`].
+    /// The answer to a request that the listener refuses before [`Handler::answer`].
     fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>>;
 }
 
 /// Why the listener refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No slot came free in time.
-    #[error("too many requests at a time: try again later")]
+    /// No slot became free in time.
+    #[error("too many concurrent requests: try again later")]
     Busy,
     /// HTTP/1.1 without exactly one valid `Host`.
-    #[error("a request of HTTP/1.1 has one Host header")]
+    #[error("an HTTP/1.1 request must have exactly one valid Host header")]
     Host,
-    /// A coding besides `chunked`.
-    #[error("the only Transfer-Encoding that is taken is chunked")]
+    /// A transfer coding other than `chunked`.
+    #[error("unsupported Transfer-Encoding: only chunked is accepted")]
     TransferEncoding,
 }
 
 /// Limits of one listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Slots. A connection takes one, and so does every request beyond the first that an HTTP/2 connection has in flight.
+    /// Number of slots. A connection takes one, and so does every further request that an HTTP/2 connection has in
+    /// flight.
     pub connections: usize,
-    /// Connections of one address; `None`: no limit.
+    /// Maximum connections of one address; `None`: no limit.
     pub per_address: Option<usize>,
-    /// Time for the first bytes and for a request's head. An idle connection closes after it, and so does one whose peer
-    /// does not read its answers.
+    /// Timeout for the first bytes and for a request's head. Also closes a connection that is idle or whose peer does
+    /// not read the answers.
     pub header_timeout: Duration,
-    /// Time for the requests in flight once their connection is to close.
+    /// Timeout for the requests in flight when their connection must close.
     pub last_request: Duration,
 }
 
-/// When a listener ends.
+/// Signals that end a listener.
 #[derive(Debug, Clone, Default)]
 pub struct Ending {
     /// From now on HTTP/1.1 answers close their connection. New connections are still accepted.
     pub draining: CancellationToken,
-    /// The listener closes, and requests in flight are answered.
+    /// The listener closes; requests in flight are still answered.
     pub shutdown: CancellationToken,
 }
 
 impl From<CancellationToken> for Ending {
-    /// An ending without a time for draining.
+    /// An ending without a draining phase.
     fn from(shutdown: CancellationToken) -> Self {
         Self { draining: CancellationToken::new(), shutdown }
     }
 }
 
-/// A listener, bound and not yet running.
+/// A bound listener that is not running yet.
 pub struct Listener<H> {
     socket: TcpListener,
     shared: Arc<Shared<H>>,
 }
 
-/// What the connections of a listener share.
+/// State shared by the connections of a listener.
 struct Shared<H> {
     handler: H,
     limits: Limits,
     metrics: ConnectionMetrics,
     slots: Capacity,
     addresses: Arc<Addresses>,
-    /// Whether the log has the warning about bytes that are not HTTP.
+    /// Whether the warning about bytes that are not HTTP was logged.
     warned: AtomicBool,
     ending: Ending,
 }
 
 impl<H: Handler> Listener<H> {
-    /// A listener on a bound socket.
+    /// Creates a listener on a bound socket.
     pub fn new(socket: TcpListener, handler: H, limits: Limits, metrics: ConnectionMetrics, ending: Ending) -> Self {
         let slots = Capacity::new(limits.connections.max(1), GRACE);
         let addresses = Addresses::new(limits.per_address);
@@ -133,7 +136,7 @@ impl<H: Handler> Listener<H> {
         connections.wait().await;
     }
 
-    /// Closes the socket when it returns.
+    /// Accepts connections until shutdown, and closes the socket on return.
     async fn accept(self, connections: &TaskTracker) {
         let Self { socket, shared } = self;
         let shutdown = shared.ending.shutdown.clone();
@@ -141,7 +144,7 @@ impl<H: Handler> Listener<H> {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(error = %error, listener = shared.metrics.listener(), "cannot accept a connection");
+                    tracing::warn!(error = %error, listener = shared.metrics.listener(), "could not accept connection");
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

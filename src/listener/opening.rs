@@ -1,4 +1,4 @@
-//! The first bytes of a connection: which protocol they are of, and what a client of another protocol is answered.
+//! The first bytes of a connection: detects the protocol and refuses all but HTTP with an explanation.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use tokio::time::{Duration, timeout};
 
 use crate::metrics::connections::Protocol;
 
-/// How each protocol but HTTP/1.1 begins. The length of the longest decides how many bytes are needed at most.
+/// First bytes of each protocol except HTTP/1.1. The longest decides how many bytes are needed at most.
 const SIGNATURES: [(&[u8], Protocol); 4] = [
-    // RFC 9113, 3.4: a client with prior knowledge, without TLS
+    // RFC 9113, 3.4: HTTP/2 with prior knowledge, without TLS
     (b"PRI * HTTP/2.0\r\n\r\n", Protocol::Http2),
     // a handshake record of any version from SSL 3.0 to TLS 1.3
     (&[0x16, 0x03], Protocol::Tls),
@@ -20,11 +20,11 @@ const SIGNATURES: [(&[u8], Protocol); 4] = [
 
 /// Bytes read ahead of the protocol's own reader.
 const READ_AHEAD: usize = 1024;
-/// How much a refused client may still send while it reads the answer, and for how long.
+/// Bytes that a refused client may still send while it reads the answer.
 const LINGER_BYTES: u64 = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// The protocol that begins with these bytes; `None` while more are needed.
+/// The protocol of a connection that begins with these bytes; `None` if more are needed.
 fn protocol_of(start: &[u8]) -> Option<Protocol> {
     for (signature, protocol) in SIGNATURES {
         if start.starts_with(signature) {
@@ -37,7 +37,7 @@ fn protocol_of(start: &[u8]) -> Option<Protocol> {
     Some(Protocol::Http1)
 }
 
-/// Reads until the protocol is certain. Returns the bytes too: the protocol's reader needs them again.
+/// Reads until the protocol is known. Also returns the bytes read, because the protocol's reader needs them.
 pub(super) async fn read(stream: &mut TcpStream) -> io::Result<(Protocol, Vec<u8>)> {
     let mut start = Vec::with_capacity(READ_AHEAD);
     loop {
@@ -45,28 +45,28 @@ pub(super) async fn read(stream: &mut TcpStream) -> io::Result<(Protocol, Vec<u8
             return Ok((protocol, start));
         }
         if stream.read_buf(&mut start).await? == 0 {
-            // a broken-off head is HTTP's matter; a connection without a byte is a balancer's probe
+            // the HTTP code handles an incomplete head; a connection without a byte is a balancer's probe
             let protocol = if start.is_empty() { Protocol::Empty } else { Protocol::Http1 };
             return Ok((protocol, start));
         }
     }
 }
 
-/// The one sentence for a client that does not send HTTP.
+/// The explanation for a client that does not send HTTP.
 pub(super) fn sentence(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tls => {
-            "this port serves plain HTTP, and a TLS handshake arrived: end TLS at the proxy in front of it"
+            "this port serves plain HTTP, but received a TLS handshake: terminate TLS at the proxy in front of it"
         }
         Protocol::ProxyProtocol => {
-            "this port serves plain HTTP, and a PROXY protocol header arrived: switch it off at the balancer"
+            "this port serves plain HTTP, but received a PROXY protocol header: disable it at the balancer"
         }
         Protocol::Http1 | Protocol::Http2 | Protocol::Empty => "this port serves plain HTTP",
     }
 }
 
-/// Answers with the sentence and closes. Reads on for a moment, because closing a socket with unread bytes resets the
-/// connection, and the client would see the reset instead of the answer.
+/// Answers with the explanation and closes. Reads for a moment longer, because closing a socket with unread bytes
+/// resets the connection, and the client would see the reset instead of the answer.
 pub(super) async fn refuse(mut stream: TcpStream, protocol: Protocol) {
     let body = format!("{}\n", sentence(protocol));
     let answer = format!(
@@ -79,7 +79,7 @@ pub(super) async fn refuse(mut stream: TcpStream, protocol: Protocol) {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
     };
-    // whether it could be read is the client's matter
+    // the result is ignored: the client may not read the answer
     let _ = timeout(LINGER_TIME, exchange).await;
 }
 

@@ -1,4 +1,4 @@
-//! What hyper takes and RFC 9112 does not: heads that two parties on the way could understand differently.
+//! Refuses heads that hyper accepts and RFC 9112 forbids: two servers on the way could interpret them differently.
 
 use hyper::header::{HOST, TRANSFER_ENCODING};
 use hyper::http::uri::Authority;
@@ -20,8 +20,8 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// RFC 9112, 6.1: a server answers a coding that it does not understand with an error. Every coding but `chunked` would
-/// leave a body that is not what was signed.
+/// RFC 9112, 6.1: a server answers an unknown coding with an error. With any coding except `chunked` the body would not
+/// be the one that was signed.
 fn is_only_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_chunked =
@@ -29,7 +29,7 @@ fn is_only_chunked(headers: &HeaderMap) -> bool {
     is_chunked && codings.next().is_none()
 }
 
-/// RFC 9112, 3.2. An empty one is allowed.
+/// RFC 9112, 3.2. An empty host is allowed.
 fn has_one_host(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let is_valid = hosts.next().is_some_and(|host| host.is_empty() || Authority::try_from(host.as_bytes()).is_ok());

@@ -1,4 +1,4 @@
-//! Where the time of a batch goes: a stopwatch that the worker carries through it, and what this process counts of it.
+//! Time that the worker spends in each step of a batch: a stopwatch, and the metrics of this process.
 //!
 //! The steps follow one another without a gap, so their sum is the time of the batch.
 
@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 
 use prometheus::{Counter, CounterVec, Histogram, Opts, Registry};
 
-use super::instance::durations;
+use super::process::durations;
 
 /// A step of a batch: the label `step`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Finding due events, locking them, fetching their payloads, and noting that the batch is at work.
+    /// Finding due events, locking them, fetching their payloads, and recording that the batch is running.
     Claim,
     /// Reading the payloads, in this process.
     Read,
     /// Finding the customers that the objects belong to.
     Find,
-    /// Locking the objects and the customers, waiting for other workers among it.
+    /// Locking the objects and the customers, including the wait for other workers.
     Lock,
     /// Merging the objects into the mirror, and adding facts.
     Merge,
-    /// Loading what the rows are made of, computing them, and writing those that changed.
+    /// Loading the data that rows are derived from, computing the rows, and writing those that changed.
     Project,
-    /// Writing jobs, and what became of the events.
+    /// Writing jobs and the outcomes of the events.
     Settle,
-    /// The commit, which waits for the disk and for a synchronous standby.
+    /// The commit, including the wait for the disk and for a synchronous standby.
     Commit,
 }
 
@@ -53,14 +53,14 @@ impl Step {
 #[derive(Debug, Clone)]
 pub struct Stopwatch {
     began: Instant,
-    /// When the step that is running began.
+    /// Start of the current step.
     last: Instant,
-    /// Of each step of [`Step::ALL`].
+    /// Time spent in each step of [`Step::ALL`].
     steps: [Duration; Step::ALL.len()],
 }
 
 impl Default for Stopwatch {
-    /// Begins now.
+    /// A stopwatch that starts now.
     fn default() -> Self {
         let now = Instant::now();
         Self { began: now, last: now, steps: Default::default() }
@@ -68,12 +68,12 @@ impl Default for Stopwatch {
 }
 
 impl Stopwatch {
-    /// When the batch began.
+    /// Start of the batch.
     pub fn began(&self) -> Instant {
         self.began
     }
 
-    /// Counts the time since the step before as time of this one.
+    /// Adds the time since the previous step to this step.
     pub fn done(&mut self, step: Step) {
         let now = Instant::now();
         self.steps[step as usize] += now - self.last;
@@ -89,14 +89,16 @@ pub(super) struct BatchMetrics {
 }
 
 impl BatchMetrics {
-    /// Declares them.
+    /// Declares the metrics.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let duration = durations(
             registry,
             "billing_sync_batch_duration_seconds",
-            "From the claim of a batch, or of an isolated event, to its commit; of a read, from its first statement.",
+            "Seconds from the claim of a batch, or of an isolated event, to its commit; for a read of Stripe's API, \
+             from the first statement of its transaction.",
         )?;
-        let help = "Seconds that committed batches have spent in each step, from the claim to the commit.";
+        let help = "Seconds that committed batches spent in each step, in order: claim, read, find, lock, merge, \
+                    project, settle, commit.";
         let steps = CounterVec::new(Opts::new("billing_sync_batch_step_seconds_total", help), &["step"])?;
         registry.register(Box::new(steps.clone()))?;
         Ok(Self { duration, steps: Step::ALL.map(|step| steps.with_label_values(&[step.as_str()])) })

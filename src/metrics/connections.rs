@@ -1,19 +1,19 @@
-//! Connections to the listeners of this process, by what their first bytes are.
+//! Metrics of the connections to the listeners of this process.
 
 use prometheus::{IntCounterVec, Opts, Registry};
 
-/// What a client sends: the label `protocol`.
+/// The protocol of a connection's first bytes: the label `protocol`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.0 or 1.1, or bytes that are read as such and answered 400.
+    /// HTTP/1.0 or 1.1, or other bytes, which are parsed as HTTP/1 and answered 400.
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
-    /// A TLS handshake; refused.
+    /// A TLS handshake; rejected.
     Tls,
-    /// A PROXY protocol header; refused.
+    /// A PROXY protocol header; rejected.
     ProxyProtocol,
-    /// Nothing: a balancer's probe, or a client that was too slow.
+    /// No bytes: a balancer's probe, or a client that was too slow.
     Empty,
 }
 
@@ -33,14 +33,14 @@ impl Protocol {
     }
 }
 
-/// Why the listener ended a connection that its peer did not: the label `reason`.
+/// Why the listener closed or rejected a connection: the label `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
-    /// All slots were taken, and this connection had proved nothing for longest.
+    /// All slots were taken, and this connection was longest without a verified delivery.
     GaveWay,
-    /// Its address has as many as it may have; it was turned away.
+    /// The address already had the maximum number of connections; the new one was rejected.
     AddressLimit,
-    /// It was as old as a connection may get.
+    /// The connection reached the maximum age.
     Age,
     /// The peer did not read its answers.
     Unread,
@@ -61,7 +61,7 @@ impl EndReason {
     }
 }
 
-/// Which listener: the label `listener`.
+/// A listener: the label `listener`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerName {
     /// The public listener.
@@ -97,14 +97,17 @@ impl ConnectionMetrics {
         let connections = by_listener(
             registry,
             "billing_sync_connections_total",
-            "Connections to a listener, by the protocol of their first bytes.",
+            "Connections to a listener, by the protocol of their first bytes: http1, http2, tls and proxy_protocol \
+             (both rejected), empty (a probe, or no bytes in time).",
             "protocol",
             &Protocol::ALL.map(Protocol::as_str),
         )?;
         let ended = by_listener(
             registry,
             "billing_sync_connections_ended_total",
-            "Connections that a listener turned away or ended, by reason: gave_way, address_limit, age, or unread.",
+            "Connections that a listener closed or rejected, by reason: gave_way (all slots were taken, and this one \
+             was longest without a verified delivery), address_limit (rejected by \
+             BILLING_SYNC_CONNECTIONS_PER_ADDRESS), age (5 minutes), unread (the peer did not read its answers).",
             "reason",
             &EndReason::ALL.map(EndReason::as_str),
         )?;
@@ -127,7 +130,7 @@ impl ConnectionMetrics {
         self.connections.with_label_values(&[self.listener.as_str(), protocol.as_str()]).inc();
     }
 
-    /// Counts one connection that was turned away or ended.
+    /// Counts one connection that was closed or rejected.
     pub fn ended(&self, reason: EndReason) {
         self.ended.with_label_values(&[self.listener.as_str(), reason.as_str()]).inc();
     }

@@ -1,23 +1,23 @@
-//! What this process found when it compared a sample of rows with Stripe.
+//! Metrics of the samples of rows that this process compared with Stripe.
 
 use std::collections::BTreeMap;
 
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::instance::counters;
+use super::process::counters;
 
 /// The tables whose rows are compared: the label `table`.
 pub const TABLES: [&str; 6] =
     ["billing_contacts", "checkout_sessions", "coupons", "plan_limits", "pricing_plans", "subscriptions"];
 
-/// What one sample came to.
+/// The result of one sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// Customers that were compared.
     pub customers: u64,
-    /// Rows of theirs that differ, by table.
+    /// Rows that differ, by table.
     pub rows: BTreeMap<&'static str, u64>,
-    /// Customers that could not be.
+    /// Customers that could not be compared.
     pub failed: u64,
 }
 
@@ -30,9 +30,10 @@ pub(super) struct DriftMetrics {
 }
 
 impl DriftMetrics {
-    /// Declares them.
+    /// Declares the metrics.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Rows of the last sample of customers that differed from what Stripe says.";
+        let help = "Rows of the last sample that differed from Stripe, by table. The process with the role reconcile \
+                    compares a sample every hour (BILLING_SYNC_VERIFY_SAMPLE).";
         let rows = IntGaugeVec::new(Opts::new("billing_sync_drift_rows", help), &["table"])?;
         for table in TABLES {
             rows.with_label_values(&[table]).set(0);
@@ -41,11 +42,11 @@ impl DriftMetrics {
         let customers = counters(
             registry,
             "billing_sync_drift_customers_total",
-            "Customers of the samples: compared, or failed where Stripe or the database did not answer.",
+            "Customers of the samples, by outcome: compared, or failed (Stripe or the database did not answer).",
             "outcome",
             ["compared", "failed"],
         )?;
-        let help = "Samples of customers that were compared with Stripe.";
+        let help = "Samples of customers that this process compared with Stripe.";
         let samples = IntCounter::new("billing_sync_drift_samples_total", help)?;
         registry.register(Box::new(samples.clone()))?;
         Ok(Self { rows, customers, samples })

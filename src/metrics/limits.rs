@@ -1,21 +1,21 @@
-//! What this process counts of the renewals of limits.
+//! Metrics of the limit renewals of this process.
 //!
-//! Limit keys come from Stripe's metadata, so that anybody who may edit a price could make a thousand of them: the first
-//! ones that are seen have series of their own, and all others share one.
+//! Limit keys come from Stripe's metadata, so an edit of prices could create thousands of them. The first keys seen
+//! therefore have their own series, and all others share one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, Opts, Registry};
 
-use super::instance::{counter, counters, delays};
+use super::process::{counter, counters, delays};
+use crate::base::text::tame;
 use crate::domain::renewal::Renewed;
-use crate::text::tame;
 
-/// Keys with series of their own.
+/// Number of keys with their own series.
 const MOST_KEYS: usize = 20;
 
-/// The label of all further ones.
+/// The label of all further keys.
 const OTHER: &str = "other";
 
 /// How a period ended: the label `outcome`.
@@ -33,41 +33,44 @@ pub(super) struct LimitMetrics {
 }
 
 impl LimitMetrics {
-    /// Declares them.
+    /// Declares the metrics.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
             renewals: counters(
                 registry,
                 "billing_sync_limit_renewals_total",
-                "Periods of limits that this process closed, by outcome: renewed, inactive, or trial_end.",
+                "Limit periods that this process closed, by outcome: renewed, inactive (nothing is carried over), \
+                 trial_end. Periods closed by billing.consume are not counted.",
                 "outcome",
                 OUTCOMES,
             )?,
             corrections: counter(
                 registry,
                 "billing_sync_limit_corrections_total",
-                "Closed periods that came out otherwise once an event of the time before their end came.",
+                "Closed limit periods that were corrected because a change within them became known after their end.",
             )?,
             lateness: delays(
                 registry,
                 "billing_sync_limit_renewal_lateness_seconds",
-                "From the end of a period to its being closed.",
+                "Seconds from the end of a limit period until it is closed.",
             )?,
             spilled_over: amounts(
                 registry,
                 "billing_sync_limit_spilled_over_total",
-                "What was left of limits and went over into the next month.",
+                "Amount of limits that was left at the end of a period and carried over into the next one, by limit \
+                 key: the first 20 keys, all others as other.",
             )?,
             expired: amounts(
                 registry,
                 "billing_sync_limit_expired_total",
-                "What was left of limits and did not go over into the next month.",
+                "Amount of limits that was left at the end of a period and expired, by limit key: the first 20 keys, \
+                 all others as other.",
             )?,
             keys: Arc::default(),
         })
     }
 
-    /// Counts what was done for one outcome and key.
+    /// Counts the renewals of one outcome and key.
     pub(super) fn renewed(&self, renewed: &Renewed) {
         if OUTCOMES.contains(&renewed.outcome.as_str()) {
             self.renewals.with_label_values(&[renewed.outcome.as_str()]).inc_by(count(renewed.renewals));
@@ -82,7 +85,7 @@ impl LimitMetrics {
     }
 
     fn label(&self, key: &str) -> String {
-        // the key is metadata of a price; the text of the metrics may be shown in a terminal
+        // the key comes from a price's metadata, and the metrics may be shown in a terminal
         let key = &tame(key);
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() < MOST_KEYS {
@@ -92,7 +95,7 @@ impl LimitMetrics {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "what Prometheus counts in")]
+#[expect(clippy::cast_precision_loss, reason = "Prometheus counts in f64")]
 fn amount(of_limit: i64) -> f64 {
     of_limit.max(0) as f64
 }
@@ -101,7 +104,7 @@ fn count(rows: i64) -> u64 {
     u64::try_from(rows).unwrap_or_default()
 }
 
-/// A counter of amounts by limit key: there is no series before the first renewal of a key.
+/// A counter of amounts by limit key. A key has no series before its first renewal.
 fn amounts(registry: &Registry, name: &str, help: &str) -> Result<CounterVec, prometheus::Error> {
     let amounts = CounterVec::new(Opts::new(name, help), &["limit_key"])?;
     registry.register(Box::new(amounts.clone()))?;

@@ -1,14 +1,15 @@
-//! Metrics, each declared once: [`batch`] measures what the worker does, [`build`] says which release runs, [`connections`] counts
-//! those to the listeners, [`signatures`] the deliveries that are not verified, [`instance`] counts what this process does,
-//! [`stripe`] what it asks Stripe, [`reconcile`] what its list had that was not delivered, [`service`] reads what the database says.
+//! Metrics, each declared once. [`process`] holds the counters of this process; its parts are [`batch`] (steps of the
+//! worker), [`connections`] (to the listeners), [`signatures`] (deliveries that fail the check), [`reconcile`]
+//! (undelivered events), [`drift`] (samples compared with Stripe) and `limits` (renewals). [`stripe`] counts requests
+//! to Stripe's API, [`database`] reads figures from the database, and [`build`] reports the running release.
 
 pub mod batch;
 pub mod build;
 pub mod connections;
+pub mod database;
 pub mod drift;
-pub mod instance;
 mod limits;
+pub mod process;
 pub mod reconcile;
-pub mod service;
 pub mod signatures;
 pub mod stripe;

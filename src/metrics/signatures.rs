@@ -1,35 +1,35 @@
-//! Deliveries that fail the signature check, by what they show of the cause, and whether all of them do.
+//! Metrics of deliveries that fail the signature check, by sign of the cause, and whether all recent ones fail.
 
 use prometheus::{IntCounterVec, IntGauge, Registry};
 
-use super::instance::{counters, gauge};
+use super::process::{counters, gauge};
 
-/// What a delivery that fails the signature check shows of the cause: the label `sign`. Each delivery counts once, under
-/// the first that applies.
+/// The sign of the cause that a delivery shows when it fails the signature check: the label `sign`. Each delivery
+/// counts once, under the first sign that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
     /// No `Stripe-Signature` header.
     NoHeader,
-    /// A header without a readable timestamp, or with two.
+    /// A header with no valid timestamp, or with two.
     BadHeader,
-    /// A header without a `v1` signature; `v0` is for Stripe's own tests.
+    /// A header without a `v1` signature; Stripe uses `v0` for tests only.
     NoV1,
-    /// A body with a `Content-Encoding`: signed before it was compressed.
+    /// A body with a `Content-Encoding`: Stripe signed it before it was compressed.
     Encoded,
     /// A body that begins with a byte order mark.
     ByteOrderMark,
     /// An empty body.
     Empty,
-    /// A body that does not begin with `{` and end with `}`: cut off, or something was added.
+    /// A body that does not begin with `{` and end with `}`: it was cut off, or text was added.
     Cut,
-    /// JSON without the line breaks that Stripe writes: parsed and written again.
+    /// JSON without the line breaks that Stripe writes: it was parsed and serialised again.
     Rewritten,
-    /// A body as Stripe writes it. Only the secret is left as the cause.
+    /// A body in Stripe's layout. The only remaining cause is the secret.
     Untouched,
 }
 
 impl Sign {
-    /// All of them, in the order in which they are listed.
+    /// All signs, in the order in which they are listed.
     pub const ALL: [Self; 9] = [
         Self::NoHeader,
         Self::BadHeader,
@@ -57,33 +57,35 @@ impl Sign {
         }
     }
 
-    /// The likely cause and the fix, for people.
+    /// The likely cause and the fix, as text for the operator.
     pub fn advice(self) -> &'static str {
         match self {
             Self::NoHeader => {
-                "no stripe-signature header: a proxy removes it, or the sender is not Stripe. Let the proxy pass all headers"
+                "no stripe-signature header: a proxy removes it, or the sender is not Stripe. Let the proxy forward it"
             }
             Self::BadHeader => {
-                "a stripe-signature header without one readable timestamp: a proxy rewrites it. Let it pass unchanged"
+                "a stripe-signature header without one valid timestamp: a proxy rewrites it. Forward it unchanged"
             }
             Self::NoV1 => "a stripe-signature header without v1: the sender is not Stripe, or signs in another scheme",
             Self::Encoded => {
-                "a content-encoding header: a proxy compresses the body, and Stripe signed it before. Switch that off"
+                "a content-encoding header: a proxy compresses the body after Stripe signed it. Turn compression off"
             }
             Self::ByteOrderMark => {
-                "a byte order mark in front of the body: something in front of this process adds it. Pass the bytes on unchanged"
+                "a byte order mark before the body: a proxy or function adds it. Forward the bytes unchanged"
             }
             Self::Empty => {
-                "an empty body: a proxy drops it, or a redirect does. Let the endpoint's URL lead here directly"
+                "an empty body: a proxy or a redirect drops it. Let the endpoint's URL lead here without a redirect"
             }
-            Self::Cut => "a body that is cut off or has something added: pass the bytes on unchanged",
+            Self::Cut => "a body that was cut off or extended by a proxy or function. Forward the bytes unchanged",
             Self::Rewritten => {
-                "a body in another layout than Stripe's: a proxy or function parses the JSON and writes it again. Pass the \
-                 bytes on unchanged. Where they are unchanged, STRIPE_WEBHOOK_SECRET is of another endpoint or mode"
+                "a body in another layout than Stripe's: a proxy or function parses the JSON and writes it again. \
+                 Forward the bytes unchanged. If they are unchanged, STRIPE_WEBHOOK_SECRET belongs to another endpoint \
+                 or mode"
             }
             Self::Untouched => {
-                "a body as Stripe writes it: STRIPE_WEBHOOK_SECRET is of another endpoint, of the other mode (test or live), \
-                 of `stripe listen`, or was rolled. Take it from this endpoint's page in the Stripe dashboard"
+                "a body as Stripe writes it: STRIPE_WEBHOOK_SECRET belongs to another endpoint, to the other mode \
+                 (test or live) or to `stripe listen`, or was rolled. Copy it from this endpoint's page in the Stripe \
+                 dashboard"
             }
         }
     }
@@ -103,10 +105,12 @@ pub struct SignatureMetrics {
 
 impl SignatureMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Deliveries that failed the signature check, by what they show of the cause.";
+        let help = "Deliveries that failed the signature check, by sign of the cause: no_header, bad_header, no_v1, \
+                    encoded (a Content-Encoding header), byte_order_mark, empty, cut, rewritten (JSON in another \
+                    layout than Stripe's), untouched (the secret is wrong).";
         let failures = counters(registry, FAILURES, help, "sign", Sign::ALL.map(Sign::as_str))?;
-        let help = "1 while every recent delivery has failed the signature check: five or more, and none verified for five \
-                    minutes or since the start.";
+        let help = "1 while all recent deliveries fail the signature check: at least five failed, and none was \
+                    verified for 5 minutes or since the start of the process.";
         Ok(Self { failures, failing: gauge(registry, FAILING, help)? })
     }
 
@@ -115,7 +119,7 @@ impl SignatureMetrics {
         self.failures.with_label_values(&[sign.as_str()]).inc();
     }
 
-    /// Says whether all recent deliveries fail.
+    /// Sets whether all recent deliveries fail.
     pub fn failing(&self, failing: bool) {
         self.failing.set(i64::from(failing));
     }

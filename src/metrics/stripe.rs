@@ -1,14 +1,14 @@
-//! What is counted about requests to Stripe. Every series is there from the start at 0.
+//! Metrics of the requests to Stripe. Every series exists from the start, with the value 0.
 //!
-//! Knows nothing of the client: the closed lists of label values are given by it. Called by `crate::client`.
+//! Knows nothing of the client, which passes the closed lists of label values. Called by `crate::client`.
 
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::instance::durations;
+use super::process::durations;
 
-/// The metrics of the way out. Clones count together.
+/// The metrics of the API client. Clones share their counters.
 #[derive(Debug, Clone)]
 pub struct StripeMetrics {
     requests: IntCounterVec,
@@ -22,7 +22,7 @@ impl StripeMetrics {
     /// # Errors
     /// When the registry already has one of them.
     pub fn new(registry: &Registry, operations: &[&str], outcomes: &[&str]) -> Result<Self, prometheus::Error> {
-        let help = "Requests to Stripe's API, retries included, by what was asked and what came of it.";
+        let help = "Requests to Stripe's API, including retries, by operation and outcome.";
         let opts = Opts::new("billing_sync_stripe_requests_total", help);
         let requests = IntCounterVec::new(opts, &["operation", "outcome"])?;
         for operation in operations {
@@ -31,19 +31,18 @@ impl StripeMetrics {
             }
         }
         registry.register(Box::new(requests.clone()))?;
-        let help =
-            "1 while the key lacks the permission for this operation (Stripe answered 403), as far as it was tried.";
+        let help = "1 while Stripe answers 403 to this operation because the key does not have the permission; else 0.";
         let forbidden = IntGaugeVec::new(Opts::new("billing_sync_stripe_forbidden", help), &["operation"])?;
         for operation in operations {
             forbidden.with_label_values(&[operation]).set(0);
         }
         registry.register(Box::new(forbidden.clone()))?;
-        let help = "From a request to Stripe to its answer, without the wait for the budget.";
+        let help = "Seconds from a request to Stripe to its answer, without the wait for the rate limit.";
         let duration = durations(registry, "billing_sync_stripe_request_duration_seconds", help)?;
         Ok(Self { requests, duration, forbidden })
     }
 
-    /// Says whether the key lacks the permission for an operation.
+    /// Sets whether Stripe refuses an operation because the key does not have the permission.
     pub fn forbidden(&self, operation: &'static str, is_forbidden: bool) {
         self.forbidden.with_label_values(&[operation]).set(i64::from(is_forbidden));
     }

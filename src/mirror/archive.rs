@@ -1,19 +1,19 @@
-//! The archive, as the mirror reads it: the events of an object, one second at a time.
+//! Reads the archive for the mirror: the events of an object, one second at a time.
 //!
 //! Callers hold the locks of the objects.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::rows::{columns, index};
 use super::snapshot::Snapshot;
+use super::store::{columns, index};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::{self, Document};
 
-/// The archived events of one second of an object, for each `(key, at or before)` that is asked: the newest
-/// second that has any. The number says which question an event answers.
+/// For each `(key, until)` in `asked`, the archived events of one second: the latest second, at or before `until`, that
+/// has any. The number is the index in `asked`.
 ///
-/// Only events that were merged count: one that is dead or was given up has no say.
+/// Only merged events count, not dead or discarded ones.
 ///
 /// # Errors
 /// Those of the database.

@@ -1,9 +1,9 @@
-//! Copies of shared objects that say what is known already.
+//! Handles nested copies of shared objects that equal the mirror's content.
 //!
-//! Every subscription carries its prices whole, so the events of all customers would wait for each other at the lock of
-//! one price. A copy whose content is the known one moves the version of the row and nothing else. For that the object is
-//! locked in share mode, in which any number of workers can hold it and none can change its content; the version is
-//! written at the very end of the transaction, so that its row is held for a moment only.
+//! Every subscription contains its prices in full, so the events of all customers would wait for each other at the lock
+//! of one price. A copy equal to the known content changes only the version of the row. So its object is locked in
+//! share mode, which any number of workers can hold and in which none can change the content. The version is written at
+//! the very end of the transaction, so that the row is locked only briefly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,20 +12,20 @@ use time::OffsetDateTime;
 
 use super::merge::{Incoming, Nested};
 use super::related::is_shared;
-use super::rows::{self, MirrorRow, Origin, columns};
+use super::store::{self, ContentSource, MirrorRow, columns};
 use crate::domain::object::ObjectKey;
 
-/// What the copies of one object say.
+/// The copies of one object, all equal to the mirror's content.
 pub struct Echo {
     /// The object.
     pub key: ObjectKey,
-    /// The newest time at which it was shown to be so, and the event that showed it; `None` where only older states were.
+    /// The latest time at which a copy showed this content, with its event; `None` if there were only older copies.
     shown: Option<(OffsetDateTime, String)>,
     content: String,
 }
 
-/// Takes the copies out of `incoming` that say of a shared object what the mirror says, unless the object is one of those
-/// that are locked anyway. It is not locked yet: [`confirm`] checks that the mirror still says so.
+/// Removes from `incoming` the copies of shared objects that equal the mirror's content, except objects that are locked
+/// anyway. They are not locked yet: [`confirm`] checks that the content is still the same.
 ///
 /// # Errors
 /// Those of the database.
@@ -41,15 +41,14 @@ pub async fn take_out(
     for one in incoming.nested.iter().filter(|one| may_be(&one.key)) {
         copies.entry(&one.key).or_default().push(one);
     }
-    let known = rows::load(conn, copies.keys().copied()).await?;
+    let known = store::load(conn, copies.keys().copied()).await?;
     let echoes: Vec<Echo> = known.iter().filter_map(|row| echo(row, &copies[&row.key])).collect();
     let keys: BTreeSet<&ObjectKey> = echoes.iter().map(|echo| &echo.key).collect();
     incoming.nested.retain(|one| !keys.contains(&one.key));
     Ok(echoes)
 }
 
-/// What the copies say of an object that was seen itself, or in the state in which it was then; `None` where one of them
-/// says something else.
+/// The echo of an object that was seen itself, or nested in its current state; `None` if a copy differs.
 fn echo(row: &MirrorRow, copies: &[&Nested]) -> Option<Echo> {
     let known = row.seen().filter(|known| copies.iter().all(|one| one.json == known.json))?;
     let current = copies.iter().filter(|one| one.is_current && one.version > known.version);
@@ -58,8 +57,8 @@ fn echo(row: &MirrorRow, copies: &[&Nested]) -> Option<Echo> {
     Some(Echo { key: row.key.clone(), shown, content: known.json.clone() })
 }
 
-/// Moves the versions to what the copies show. False where a content is no longer the known one: then the transaction must
-/// not commit. The caller holds the objects in share mode.
+/// Updates the versions to those of the copies. Returns false if a content has changed: then the transaction must not
+/// commit. The caller holds the objects in share mode.
 ///
 /// # Errors
 /// Those of the database.
@@ -76,7 +75,7 @@ pub async fn confirm(conn: &mut PgConnection, echoes: &[Echo]) -> Result<bool, s
             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::timestamptz[], $6::text[])
                 AS said (account, object_type, object_id, content, version, event_id)
         ), older AS MATERIALIZED (
-            -- in the order of the keys, as everybody does it
+            -- in key order, so that sessions cannot deadlock
             SELECT o.account, o.object_type, o.object_id, said.version, said.event_id
             FROM said
             CROSS JOIN LATERAL (
@@ -87,7 +86,7 @@ pub async fn confirm(conn: &mut PgConnection, echoes: &[Echo]) -> Result<bool, s
             ) AS o
         ), moved AS (
             UPDATE billing.stripe_objects AS o
-            SET version = older.version, event_id = older.event_id, origin = $7, circuit = false,
+            SET version = older.version, event_id = older.event_id, origin = $7, depends_on_previous_second = false,
                 changed_at = clock_timestamp()
             FROM older
             WHERE o.account = older.account AND o.object_type = older.object_type AND o.object_id = older.object_id
@@ -106,7 +105,7 @@ pub async fn confirm(conn: &mut PgConnection, echoes: &[Echo]) -> Result<bool, s
         &contents,
         &versions as &[Option<OffsetDateTime>],
         &events as &[Option<String>],
-        Origin::Embedded.as_str(),
+        ContentSource::Nested.as_str(),
     )
     .fetch_one(conn)
     .await?;

@@ -1,7 +1,8 @@
-//! The newest state of each object that has new events, told by these events and, where seconds tie, by the archive.
+//! Finds the newest state of each object with new events, from these events and, if they share a second, from the
+//! archive.
 //!
-//! Called by the merge, and by the timeline for seconds of the past; `history` and `walk` decide, this brings them what
-//! they ask for.
+//! Called by the merge, and by the timeline for historical seconds. `history` and `same_second` decide; this module
+//! loads the events that they need.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +10,24 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::archive;
-use super::history::{Answer, Head, History};
+use super::history::{Head, HeadResult, History};
 use super::merge::{Arrival, Mirror};
-use super::rows::{Content, Origin};
 use super::snapshot::Snapshot;
+use super::store::{Content, ContentSource};
 use crate::domain::object::ObjectKey;
 
-/// The head of each object that has arrivals at or after it, or whose head hangs on what came before.
+/// The head of each object with arrivals at or after its mirrored version, or whose head depends on earlier events.
 pub(super) async fn of(
     conn: &mut PgConnection,
     mirror: &Mirror,
     arrivals: Vec<Arrival>,
 ) -> Result<Vec<(ObjectKey, Head)>, sqlx::Error> {
     let open = histories(mirror, arrivals).into_iter().collect();
-    tell(conn, mirror, open).await
+    resolve(conn, mirror, open).await
 }
 
-/// The end of each of these seconds, in which the archive and the batch have events of that object. The mirror, which
-/// speaks of the present, has no say in it.
+/// The state at the end of each of these seconds, from the events of the archive and of the batch. The mirror is not
+/// consulted: it holds only the current state.
 pub(super) async fn of_seconds(
     conn: &mut PgConnection,
     seconds: &[(ObjectKey, OffsetDateTime)],
@@ -39,11 +40,11 @@ pub(super) async fn of_seconds(
         }
         (key.clone(), history)
     });
-    tell(conn, &Mirror::new(), open.collect()).await
+    resolve(conn, &Mirror::new(), open.collect()).await
 }
 
-/// The head of each history, which is read back for as long as it asks for more.
-async fn tell(
+/// The head of each history, which is extended from the archive as long as it needs earlier events.
+async fn resolve(
     conn: &mut PgConnection,
     mirror: &Mirror,
     mut open: Vec<(ObjectKey, History)>,
@@ -53,9 +54,9 @@ async fn tell(
         let mut asking = Vec::new();
         for (key, history) in open {
             match history.head() {
-                Answer::Head(head) => heads.push((key, *head)),
-                Answer::Nothing => {}
-                Answer::Needs(until) => asking.push((key, history, until)),
+                HeadResult::Head(head) => heads.push((key, *head)),
+                HeadResult::Nothing => {}
+                HeadResult::Needs(until) => asking.push((key, history, until)),
             }
         }
         if asking.is_empty() {
@@ -69,8 +70,8 @@ fn content<'a>(mirror: &'a Mirror, key: &ObjectKey) -> Option<&'a Content> {
     mirror.get(key)?.seen()
 }
 
-/// What the batch alone tells of each object. Everything after the mirror's version is in the batch, since
-/// whatever was merged before is at or before it.
+/// The history of each object from the events of the batch. They include every event newer than the mirror's version,
+/// because that is the newest event merged before.
 fn histories(mirror: &Mirror, arrivals: Vec<Arrival>) -> BTreeMap<ObjectKey, History> {
     let mut histories: BTreeMap<ObjectKey, History> = BTreeMap::new();
     let mut newest: BTreeMap<ObjectKey, OffsetDateTime> = BTreeMap::new();
@@ -80,19 +81,21 @@ fn histories(mirror: &Mirror, arrivals: Vec<Arrival>) -> BTreeMap<ObjectKey, His
         let known = content(mirror, &key);
         let history = histories.entry(key).or_insert_with(|| {
             let mut history = History::complete_after(known.map(|one| one.version));
-            if let Some(one) = known.filter(|one| one.origin != Origin::Event) {
-                history.seen_otherwise(one.version);
+            if let Some(one) = known.filter(|one| one.origin != ContentSource::Event) {
+                history.seen_without_event_at(one.version);
             }
             history
         });
         history.add(snapshot);
     }
-    // an event that is merely older than the head is no doubt and changes nothing
-    histories.retain(|key, _| content(mirror, key).is_none_or(|one| one.circuit || newest[key] >= one.version));
+    // an event older than the head changes nothing and is not ambiguous
+    histories.retain(|key, _| {
+        content(mirror, key).is_none_or(|one| one.depends_on_previous_second || newest[key] >= one.version)
+    });
     histories
 }
 
-/// Adds one more second of the archive to each history that asks for it.
+/// Adds one more second of the archive to each history that needs it.
 async fn read_back(
     conn: &mut PgConnection,
     mirror: &Mirror,
@@ -106,15 +109,15 @@ async fn read_back(
     let mut histories = Vec::new();
     for (place, (key, mut history, _)) in asking.into_iter().enumerate() {
         let second = found.remove(&place).unwrap_or_default();
-        // one tick before that second, so that the second itself counts as known
+        // one tick before that second, so that the second itself counts as complete
         let reached = second.first().map(|one| one.created - time::Duration::MICROSECOND);
         for one in second {
             history.add(one);
         }
         history.now_complete_after(reached);
-        let remembered = content(mirror, &key).filter(|one| one.origin == Origin::Event);
+        let remembered = content(mirror, &key).filter(|one| one.origin == ContentSource::Event);
         if let (None, Some(content)) = (reached, remembered) {
-            // the archive ends here; the mirror may remember a state that retention has removed from it
+            // the archive ends here; the mirror may still hold a state that retention has removed from it
             history.remember(content.version, &content.json);
         }
         histories.push((key, history));

@@ -1,8 +1,8 @@
-//! The locks that serialise everything done about an object.
+//! Locks that serialise all work on an object.
 //!
-//! All keys of a batch are taken at once and in one order, first the missing rows inserted and then all rows
-//! locked: two workers with the same objects in opposite order wait for each other and never in a circle. No
-//! statement locks and reads data at once, because its snapshot would be older than its lock.
+//! All keys of a batch are locked at once, in name order: missing rows are inserted first, then all rows are locked. So
+//! workers with the same objects in opposite order cannot deadlock. No statement both locks and reads data, because its
+//! snapshot would be older than its lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,11 +18,11 @@ fn lock_name(key: &ObjectKey) -> String {
     format!("{}/{kind}/{}", key.account, key.object_id)
 }
 
-/// Locks all `keys` until the transaction ends; those in `shared` so that others can hold them in the same way, and none
+/// Locks all `keys` until the transaction ends; those in `shared` in share mode, in which others can hold them and none
 /// can change them.
 ///
 /// # Errors
-/// Those of the database; a deadlock or lock timeout among them is no fault of the events.
+/// Those of the database. A deadlock or lock timeout among them is not caused by the events.
 pub async fn acquire(
     conn: &mut PgConnection,
     keys: &BTreeSet<ObjectKey>,

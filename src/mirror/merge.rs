@@ -1,7 +1,7 @@
-//! Merges what events and reads say into the mirror, so that the order of their arrival has no say.
+//! Merges events and reads into the mirror, so that the order of their arrival does not matter.
 //!
-//! Called by the worker inside its transaction, after the locks. An object whose newest second has one event
-//! costs no more than a comparison; only where events share a second is the archive read.
+//! Called by the worker in its transaction, after the locks. An object whose newest second has one event costs only a
+//! comparison; the archive is read only if events share a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,66 +9,66 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::related::is_shared;
-use super::rows::{self, Content, Expansion, MirrorRow, Origin};
+use super::same_second::ChangeKind;
 use super::snapshot::Snapshot;
-use super::walk::Stage;
+use super::store::{self, Content, ContentSource, Expansion, MirrorRow};
 use super::{heads, related};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::Document;
 use crate::stripe::reference::{self, customer_of};
 use crate::stripe::views::price::PriceView;
 
-/// What an event of an object's own says about it.
+/// A snapshot event of an object.
 #[derive(Debug)]
 pub struct Arrival {
     /// The object.
     pub key: ObjectKey,
-    /// Its state at the event.
+    /// Its content at the event.
     pub snapshot: Snapshot,
 }
 
-/// An object inside another one.
+/// An object nested in another one.
 pub struct Nested {
     /// The object.
     pub key: ObjectKey,
     /// The event that carried it, or `read`.
     pub event_id: String,
-    /// When that was.
+    /// The version of the carrier.
     pub version: OffsetDateTime,
-    /// It shows the state at that time; otherwise it is a copy, which only fills in for an object that was never seen.
+    /// Whether it shows the state at that time. Otherwise it is a copy, used only until the object itself is seen.
     pub is_current: bool,
     /// Its JSON.
     pub json: String,
 }
 
-/// What a read of Stripe's API says about an object.
+/// A read of an object from Stripe's API.
 pub struct Read {
     /// The object.
     pub key: ObjectKey,
-    /// When the read began, less the margin.
+    /// Start of the read minus the staleness margin.
     pub version: OffsetDateTime,
-    /// What came back.
-    pub found: Found,
-    /// What only reads carry, as a JSON object.
+    /// Result of the read.
+    pub found: ReadResult,
+    /// The fields that only reads carry, as a JSON object.
     pub expansion: Option<String>,
 }
 
-/// What a read came back with.
-pub enum Found {
+/// Result of a read.
+pub enum ReadResult {
     /// The object's JSON.
-    Content(String),
-    /// The stub that is left of a deleted object.
-    Stub,
-    /// Nothing: 404.
-    Nothing,
+    Object(String),
+    /// The stub that Stripe keeps of a deleted object.
+    Deleted,
+    /// Stripe returned 404.
+    NotFound,
 }
 
-/// All that is merged in one transaction.
+/// Everything that one transaction merges.
 #[derive(Default)]
 pub struct Incoming {
     /// Events.
     pub arrivals: Vec<Arrival>,
-    /// The objects inside those of events and reads.
+    /// The objects nested in those of events and reads.
     pub nested: Vec<Nested>,
     /// Reads.
     pub reads: Vec<Read>,
@@ -86,21 +86,21 @@ impl Incoming {
     }
 }
 
-/// What a merge did.
+/// Result of a merge.
 #[derive(Debug, Default)]
 pub struct Merged {
     /// The objects whose row in the mirror changed.
     pub changed: BTreeSet<ObjectKey>,
-    /// The customers that those belonged to before, and belong to now.
+    /// The customers that those objects belonged to before, and belong to now.
     pub customers: BTreeSet<ObjectKey>,
-    /// The events that are the newest word on their object now, and the deletions that took effect.
+    /// The events that set the current state of their object, and the deletions that took effect.
     pub applied: BTreeSet<String>,
-    /// The objects whose read is the newest word on them now.
+    /// The objects whose read set their current state.
     pub read: BTreeSet<ObjectKey>,
-    /// The objects whose read was not late enough to show what changed in what only reads carry.
+    /// The objects whose read was too early to show a change in the fields that only reads carry.
     pub read_too_early: BTreeSet<ObjectKey>,
-    /// The objects of which an order could not be told, and in which second.
-    pub doubts: BTreeMap<ObjectKey, OffsetDateTime>,
+    /// The objects with an ambiguous order of events, and the second of it.
+    pub ambiguities: BTreeMap<ObjectKey, OffsetDateTime>,
 }
 
 pub(super) type Mirror = BTreeMap<ObjectKey, MirrorRow>;
@@ -111,7 +111,7 @@ pub(super) type Mirror = BTreeMap<ObjectKey, MirrorRow>;
 /// Those of the database.
 pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged, sqlx::Error> {
     let keys = incoming.keys();
-    let before: Mirror = rows::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
+    let before: Mirror = store::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
     let mut mirror = before.clone();
     let mut merged = Merged::default();
     for one in incoming.nested {
@@ -134,19 +134,19 @@ pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged
         merged.changed.insert(row.key.clone());
     }
     if !changed.is_empty() {
-        rows::save(conn, &changed).await?;
+        store::save(conn, &changed).await?;
     }
     Ok(merged)
 }
 
-/// The row of an object, as new where there is none.
+/// The row of an object; a new one if there is none.
 fn entry<'a>(mirror: &'a mut Mirror, key: &ObjectKey) -> &'a mut MirrorRow {
     mirror.entry(key.clone()).or_insert_with(|| MirrorRow::new(key.clone()))
 }
 
-/// The newest content wins. At one version an event beats a read, which beats a nested object, and of two nested ones the
-/// greater text stands, the same on every machine. A copy gives way to everything else, whatever its version. Returns
-/// whether it was taken.
+/// The newest content wins. At equal versions an event beats a read, a read beats a nested object, and of two nested
+/// objects the greater text wins, so that the result is deterministic. Any other content replaces a copy, whatever its
+/// version. Returns whether `content` was taken.
 fn take(row: &mut MirrorRow, content: Content) -> bool {
     let order = |content: &Content| (remade_at(content), content.version, content.origin);
     if let Some(current) = &row.content
@@ -154,22 +154,22 @@ fn take(row: &mut MirrorRow, content: Content) -> bool {
     {
         return false;
     }
-    if content.origin == Origin::Embedded && differs(row, &content) {
+    if content.origin == ContentSource::Nested && differs(row, &content) {
         age_expansion(row, content.version);
     }
     set_content(row, content);
     true
 }
 
-/// Orders copies among each other, and before all other content: an id that a merchant chose can come back, and then the
-/// carrier may show the object that had the id before. `None` for a copy is less than any time.
+/// Orders copies among themselves, and below all other content. An id that the merchant chose can be reused, and then
+/// the carrier may show the object that had the id before. `None` for a copy is less than any time.
 fn remade_at(content: &Content) -> (bool, Option<i64>) {
-    let is_copy = content.origin == Origin::Copy;
+    let is_copy = content.origin == ContentSource::Copy;
     let created = || Document::parse_or_null(&content.json).root().get("created").integer();
     (!is_copy, if is_copy { created() } else { None })
 }
 
-/// Puts a content into its row, with all that follows from it.
+/// Stores a content in its row, with the columns derived from it.
 fn set_content(row: &mut MirrorRow, content: Content) {
     let document = Document::parse_or_null(&content.json);
     let json = document.root();
@@ -179,20 +179,20 @@ fn set_content(row: &mut MirrorRow, content: Content) {
     row.content = Some(content);
 }
 
-/// Notes that what only reads carry may have changed then. Events of the object's own say so even where they show no
-/// difference (other currencies of a price); only its creation does not, since whatever read finds it is later. A copy inside
-/// another object, of which each subscription event has one, says so only where it differs.
+/// Records that the fields that only reads carry may have changed at this time. The object's own events imply it even
+/// if they show no difference (other currencies of a price). Only its creation does not, because every read that finds
+/// the object is later. A nested copy, of which each subscription event has one, implies it only if it differs.
 fn age_expansion(row: &mut MirrorRow, at: OffsetDateTime) {
     row.expansion_stale_after = row.expansion_stale_after.max(Some(at));
 }
 
-/// Whether a copy shows something else than the known content, as far as rows read it.
+/// Whether a copy differs from the known content in the fields that rows read.
 fn differs(row: &MirrorRow, content: &Content) -> bool {
     let shown = |json: &str| price_of(&row.key, json).map_or_else(|| Err(json.to_owned()), Ok);
     row.content.as_ref().is_some_and(|known| shown(&known.json) != shown(&content.json))
 }
 
-/// A price as rows read it, which is alike in every API version.
+/// A price as rows read it, which is equal in every API version.
 fn price_of(key: &ObjectKey, json: &str) -> Option<PriceView> {
     let is_price = key.object_type == "price";
     is_price.then(|| PriceView::read(Document::parse(json).ok()?.root()).ok()).flatten()
@@ -200,35 +200,39 @@ fn price_of(key: &ObjectKey, json: &str) -> Option<PriceView> {
 
 fn merge_nested(mirror: &mut Mirror, one: Nested, merged: &mut Merged) {
     let row = entry(mirror, &one.key);
-    let origin = if one.is_current { Origin::Embedded } else { Origin::Copy };
+    let origin = if one.is_current { ContentSource::Nested } else { ContentSource::Copy };
     let rival = row.content.as_ref().filter(|current| current.version == one.version && current.json != one.json);
-    if one.is_current && rival.is_some_and(|current| current.origin == Origin::Embedded) {
-        merged.doubts.insert(one.key.clone(), one.version);
+    if one.is_current && rival.is_some_and(|current| current.origin == ContentSource::Nested) {
+        merged.ambiguities.insert(one.key.clone(), one.version);
     }
     let Nested { version, event_id, json, .. } = one;
-    take(row, Content { version, origin, event_id, json, circuit: false });
+    take(row, Content { version, origin, event_id, json, depends_on_previous_second: false });
 }
 
 fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
     let row = entry(mirror, &one.key);
     let version = one.version;
     match one.found {
-        Found::Content(json) => {
+        ReadResult::Object(json) => {
             if is_shared(&one.key) {
-                row.revived_at = row.revived_at.max(Some(version));
+                row.recreated_at = row.recreated_at.max(Some(version));
             }
             let event_id = "read".to_owned();
-            if take(row, Content { version, origin: Origin::Read, event_id, json, circuit: false }) {
+            if take(
+                row,
+                Content { version, origin: ContentSource::Read, event_id, json, depends_on_previous_second: false },
+            ) {
                 merged.read.insert(one.key.clone());
             }
         }
-        Found::Stub => {
-            // its version lies before the read by the margin, and so perhaps before the deletion: whatever is known stands
+        ReadResult::Deleted => {
+            // its version lies before the read by the staleness margin, so perhaps before the deletion: a known time
+            // stays
             let at = if is_shared(&one.key) { version } else { row.deleted_at.unwrap_or(version) };
             delete(row, at);
             merged.read.insert(one.key.clone());
         }
-        Found::Nothing => row.missing_at = row.missing_at.max(Some(version)),
+        ReadResult::NotFound => row.not_found_at = row.not_found_at.max(Some(version)),
     }
     let Some(json) = one.expansion else { return };
     if row.expansion.as_ref().is_none_or(|known| known.version < version) {
@@ -239,56 +243,61 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
     }
 }
 
-/// Deletion is a time beside the content, never instead of it: older content still fills in under it.
+/// Deletion is a time beside the content and does not replace it: older content can still be filled in.
 ///
 /// `customer.subscription.deleted` makes none: it is an update to `canceled`.
 fn merge_stage(mirror: &mut Mirror, one: &Arrival, merged: &mut Merged) {
     let shared = is_shared(&one.key);
     let created = one.snapshot.created;
     match one.snapshot.stage {
-        Stage::Created if shared => {
+        ChangeKind::Created if shared => {
             let row = entry(mirror, &one.key);
-            row.revived_at = row.revived_at.max(Some(created));
+            row.recreated_at = row.recreated_at.max(Some(created));
         }
-        Stage::Deleted if one.key.object_type != "subscription" => {
+        ChangeKind::Deleted if one.key.object_type != "subscription" => {
             merged.applied.insert(one.snapshot.event_id.clone());
             let row = entry(mirror, &one.key);
             if one.key.object_type == "customer" {
                 row.customer_id = Some(one.key.object_id.clone());
             }
             delete(row, created);
-            if shared && row.revived_at == row.deleted_at {
-                // made anew and deleted within one second: which came last?
-                merged.doubts.insert(one.key.clone(), created);
+            if shared && row.recreated_at == row.deleted_at {
+                // recreated and deleted within one second: the order is ambiguous
+                merged.ambiguities.insert(one.key.clone(), created);
             }
         }
         _ => {}
     }
 }
 
-/// An object whose id a merchant chose can be deleted again and again, and the last time counts. Any other is deleted
-/// once, and the event says when.
+/// Records a deletion. An object whose id the merchant chose can be deleted repeatedly, and the last time counts. Any
+/// other is deleted once, and the event has the time.
 fn delete(row: &mut MirrorRow, at: OffsetDateTime) {
     let shared = is_shared(&row.key);
     row.deleted_at = if shared { row.deleted_at.max(Some(at)) } else { Some(at) };
 }
 
-/// Puts the head of an object's events into its row, unless a newer read stands there.
+/// Stores the head of an object's events in its row, unless the row has a newer read.
 fn merge_head(mirror: &mut Mirror, key: &ObjectKey, head: super::history::Head, merged: &mut Merged) {
     let version = head.snapshot.created;
     let row = entry(mirror, key);
-    // a circuit may lead back to an older second only among events: what was read stays until an event is newer
-    let newer = row.seen().is_some_and(|current| current.origin != Origin::Event && current.version > version);
+    // a circuit may lead back to an older second only among events: a read stays until an event is newer
+    let newer = row.seen().is_some_and(|current| current.origin != ContentSource::Event && current.version > version);
     let Some(json) = head.snapshot.content.filter(|_| !newer) else { return };
-    if head.doubt {
-        merged.doubts.insert(key.clone(), version);
+    if head.ambiguous {
+        merged.ambiguities.insert(key.clone(), version);
     }
     merged.applied.insert(head.snapshot.event_id.clone());
     let stage = head.snapshot.stage;
-    let content =
-        Content { version, origin: Origin::Event, event_id: head.snapshot.event_id, json, circuit: head.circuit };
+    let content = Content {
+        version,
+        origin: ContentSource::Event,
+        event_id: head.snapshot.event_id,
+        json,
+        depends_on_previous_second: head.circuit,
+    };
     if row.content.as_ref() != Some(&content) {
-        if stage != Stage::Created {
+        if stage != ChangeKind::Created {
             age_expansion(row, version);
         }
         set_content(row, content);
@@ -301,7 +310,7 @@ mod tests {
 
     use super::*;
 
-    fn read_too_early(found: Found, expansion: Option<&str>) -> bool {
+    fn read_too_early(found: ReadResult, expansion: Option<&str>) -> bool {
         let key = ObjectKey::new("", "price", "price_1");
         let then = OffsetDateTime::UNIX_EPOCH;
         let mut row = MirrorRow::new(key.clone());
@@ -316,8 +325,8 @@ mod tests {
 
     #[test]
     fn only_a_read_that_carries_what_has_changed_can_be_too_early_for_it() {
-        assert!(read_too_early(Found::Content("{}".to_owned()), Some("{}")));
-        assert!(!read_too_early(Found::Content("{}".to_owned()), None), "no later read would carry it either");
-        assert!(!read_too_early(Found::Nothing, None));
+        assert!(read_too_early(ReadResult::Object("{}".to_owned()), Some("{}")));
+        assert!(!read_too_early(ReadResult::Object("{}".to_owned()), None), "no later read would carry it either");
+        assert!(!read_too_early(ReadResult::NotFound, None));
     }
 }

@@ -1,9 +1,19 @@
-//! The newest known content of each Stripe object, and the rules by which one content beats another.
+//! The mirror: the newest known content of each Stripe object, and the rules by which one content replaces another.
 //!
-//! [`state`], [`rendering`], [`walk`], [`snapshot`] and [`history`] are PURE: they tell the order of events from the events
-//! themselves. The others are the SQL: nothing about an object is written before its row of `billing.locks` is held.
-//! [`facts`] stand beside the mirror: what its newest content cannot tell. Called by the worker; knows nothing of the
-//! rows that are made from the mirror.
+//! ```text
+//! events ──▶ snapshot ──▶ heads ──▶ merge ──▶ store (stripe_objects)
+//!             archive ──────┘         ▲
+//!                  history, same_second: events that share a second
+//! reads, nested objects ──────────────┘
+//! ```
+//!
+//! Events arrive in any order, and Stripe's times are whole seconds. So the newest event of an object is computed from
+//! the set of its events: [`snapshot`], [`rendering`], [`state`], [`same_second`] and [`history`] do that and are PURE.
+//! The other modules contain the SQL. No data of an object is written before its row of `billing.locks` is locked
+//! ([`locks`]).
+//!
+//! [`facts`] keep what the newest content no longer shows, [`related`] finds the customers that an object affects,
+//! [`echo`] avoids locks for unchanged copies. Called by the worker; knows nothing of the rows made from the mirror.
 
 mod archive;
 pub mod echo;
@@ -14,7 +24,7 @@ pub mod locks;
 pub mod merge;
 pub mod related;
 pub mod rendering;
-pub mod rows;
+pub mod same_second;
 pub mod snapshot;
 pub mod state;
-pub mod walk;
+pub mod store;

@@ -1,4 +1,4 @@
-//! Which objects belong together: the customers that an object touches, and what belongs to or names an object.
+//! Finds related objects: the customers that an object affects, and the objects that belong to it or reference it.
 //!
 //! Reads the mirror only. Called by the worker before it locks, and again after it has merged.
 
@@ -6,19 +6,19 @@ use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
-use super::rows::{columns, index};
+use super::store::{columns, index};
 use crate::domain::object::ObjectKey;
 use crate::stripe::nested::TRIAL_OFFER;
 
-/// Types that many customers share: their dependants are found page by page, by a job.
+/// Types that many customers share: a job finds their dependants page by page.
 const SHARED: [&str; 6] = ["coupon", "plan", "price", "product", "promotion_code", TRIAL_OFFER];
 
-/// Whether many customers share the object. Its id may then be the merchant's choice, and come back after its deletion.
+/// Whether many customers share the object. The merchant may choose its id, and reuse it after a deletion.
 pub fn is_shared(key: &ObjectKey) -> bool {
     SHARED.contains(&key.object_type.as_str())
 }
 
-/// What was found for one of several questions.
+/// An object found for one of several questions.
 struct Found {
     place: i64,
     account: String,
@@ -32,8 +32,8 @@ impl From<Found> for (usize, ObjectKey) {
     }
 }
 
-/// The customers around `objects` and `named`, each with the object that leads to it: those that the objects belong to,
-/// and those of whatever names one of `objects`. Shared objects are left out: they belong to nobody.
+/// The customers related to `objects` and `named`, each with the object that leads to it: the owners of both, and the
+/// owners of objects that reference one of `objects`. Shared objects are left out, because they belong to no customer.
 ///
 /// # Errors
 /// Those of the database.
@@ -47,7 +47,7 @@ pub async fn customers_around(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    // a customer is named by all that is its own, and a subscription by all its invoices: both have an owner
+    // all objects of a customer reference it, and all its invoices a subscription: both have an owner
     let by_others = |key: &&ObjectKey| owned(key) && !["customer", "subscription"].contains(&key.object_type.as_str());
     let (held_accounts, held_types, held_ids) = columns(objects.iter().filter(by_others));
     let rows = sqlx::query!(
@@ -64,7 +64,7 @@ pub async fn customers_around(
         UNION
         SELECT held.account, held.object_type, held.object_id, holder.customer_id
         FROM unnest($4::text[], $5::text[], $6::text[]) AS held (account, object_type, object_id)
-        -- nothing but the reference to go by: with the account beside it each look-up reads all objects of that
+        -- by the reference only: with the account beside it, each lookup would read all objects of that account
         CROSS JOIN LATERAL (
             SELECT o.account, o.customer_id
             FROM billing.stripe_objects AS o
@@ -88,7 +88,7 @@ pub async fn customers_around(
     Ok(pair.collect())
 }
 
-/// The objects of some types that belong to some customers: `(place of the question, object)`.
+/// The objects of given types that belong to given customers: `(index of the question, object)`.
 ///
 /// # Errors
 /// Those of the database.
@@ -123,7 +123,7 @@ pub async fn of_customers(
     Ok(found.into_iter().map(Into::into).collect())
 }
 
-/// The objects of some types that name some objects: `(place of the question, object)`.
+/// The objects of given types that reference given objects: `(index of the question, object)`.
 ///
 /// # Errors
 /// Those of the database.
@@ -158,14 +158,14 @@ pub async fn naming(
     Ok(found.into_iter().map(Into::into).collect())
 }
 
-/// The customers of the objects that name a shared object, in their order after `position`, at most `limit`.
+/// The customers of the objects that reference a shared object, in order, after `position`, at most `limit`.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn customers_of_holders(
     conn: &mut PgConnection,
     shared: &ObjectKey,
-    position: &str,
+    cursor: &str,
     limit: i64,
 ) -> Result<Vec<ObjectKey>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
@@ -177,7 +177,7 @@ pub async fn customers_of_holders(
         LIMIT $4"#,
         shared.account,
         reference(shared),
-        position,
+        cursor,
         limit
     )
     .fetch_all(conn)
@@ -203,12 +203,12 @@ pub async fn prices_of(conn: &mut PgConnection, product: &ObjectKey) -> Result<B
     Ok(rows.into_iter().map(|row| ObjectKey::new(&product.account, &row.object_type, &row.object_id)).collect())
 }
 
-/// An object as `billing.stripe_objects.refs` names it.
+/// The reference to an object in `billing.stripe_objects.refs`.
 fn reference(key: &ObjectKey) -> String {
     reference_of(&key.object_type, &key.object_id)
 }
 
-/// The same, of its parts.
+/// The reference made of a type and an id.
 pub(super) fn reference_of(object_type: &str, object_id: &str) -> String {
     format!("{object_type}/{object_id}")
 }

@@ -1,8 +1,8 @@
-//! The objects of events that share a second, brought into one shape so that their states compare.
+//! Brings the objects of events that share a second into one shape, so that their states are comparable.
 //!
-//! Two events of one second can be rendered in different API versions: a webhook in its endpoint's, an event from Stripe's
-//! list in the account's. What one of the versions lacks is left out of the comparison for all of them. PURE; called by
-//! [`super::history`], and only where events share a second.
+//! Two events of one second can have different API versions: a webhook that of its endpoint, an event from Stripe's
+//! list that of the account. A field that one of the versions does not have is left out of the comparison. PURE. Called
+//! by [`super::history`], and only if events share a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,19 +18,19 @@ pub struct Rendering<'a> {
     pub content: &'a str,
     /// `previous_attributes`.
     pub previous: Option<&'a str>,
-    /// The API version, where it is known.
+    /// The API version, if it is known.
     pub api_version: Option<&'a str>,
 }
 
-/// An object before and after an event; `None` where the event does not say what it was before, and where the object is
-/// nested too deep to be read.
+/// An object before and after an event; `None` if the event has no state before, or if the object is nested too deep to
+/// be parsed.
 struct Shown<'a> {
     version: Option<&'a str>,
     before: Option<Value>,
     after: Option<Value>,
 }
 
-/// The fields in which renderings may differ by their API version: those of the object itself, and of these.
+/// The parts whose fields may differ between API versions: the object itself and its items.
 const PARTS: [&[&str]; 2] = [&[], &["items", "data"]];
 
 /// The states before and after each event.
@@ -65,8 +65,8 @@ fn type_of(object: &Value) -> &str {
     object.get("object").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Lays `previous_attributes` over an object. Stripe gives a changed array whole and a changed hash by its changed keys
-/// only.
+/// Lays `previous_attributes` over an object. Stripe sends a changed array in full, and of a changed hash only the
+/// changed keys.
 fn overlay(value: &mut Value, previous: Value) {
     match (value, previous) {
         (Value::Object(value), Value::Object(previous)) => {
@@ -78,8 +78,8 @@ fn overlay(value: &mut Value, previous: Value) {
     }
 }
 
-/// Leaves out the fields of a part that one of the versions does not have, because it is no change that they are absent
-/// there. A field that moved is compared wherever it is.
+/// Removes the fields of a part that one of the versions does not have, because their absence there is not a change. A
+/// field that moved is compared wherever it is.
 fn leave_out(shown: &mut [Shown<'_>], part: &[&str]) {
     let mut keys: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for one in shown.iter() {
@@ -92,8 +92,8 @@ fn leave_out(shown: &mut [Shown<'_>], part: &[&str]) {
     }
     let object_type = shown.iter().find_map(|one| one.after.as_ref()).map(type_of).unwrap_or_default().to_owned();
     let all: BTreeSet<&String> = keys.values().flatten().collect();
-    let lacking = all.into_iter().filter(|key| keys.values().any(|of_version| !of_version.contains(*key)));
-    for key in lacking {
+    let absent = all.into_iter().filter(|key| keys.values().any(|of_version| !of_version.contains(*key)));
+    for key in absent {
         let path: Vec<&str> = part.iter().copied().chain([key.as_str()]).collect();
         if !moved::is_moved(&object_type, &path) {
             for one in shown.iter_mut() {
@@ -162,7 +162,7 @@ mod tests {
         let mixed = states(&[one(OLD, None, "2020-08-27"), one(&later, None, "2025-03-31.basil")]);
         assert_ne!(mixed[0].1, mixed[1].1, "another period");
         let alike = states(&[one(OLD, None, "x"), one(NEW, None, "x")]);
-        assert_ne!(alike[0].1, alike[1].1, "of one version a currency is a change");
+        assert_ne!(alike[0].1, alike[1].1, "in one version, a currency is a change");
         let unknown = Rendering { api_version: None, ..one(NEW, None, "") };
         assert_ne!(states(&[one(OLD, None, "x"), unknown])[1].1, states(&[one(OLD, None, "x")])[0].1);
     }

@@ -1,36 +1,36 @@
-//! What one event says about its object: the content, where it came from, and when.
+//! A snapshot event: the content of its object, the state before, and the time.
 //!
-//! PURE. Called by the worker for the events of a batch and by the merge for those it finds in the archive.
+//! PURE. Called by the worker for the events of a batch, and by the merge for archived events.
 
 use time::OffsetDateTime;
 
 use super::rendering::Rendering;
+use super::same_second::{ChangeKind, Transition};
 use super::state::State;
-use super::walk::{Move, Stage};
 use crate::stripe::json::{Document, Json};
 use crate::stripe::lifecycle;
 
 /// The content of an object at one event, owned and ready to be stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The event that said so.
+    /// The event.
     pub event_id: String,
-    /// When, in whole seconds.
+    /// Creation time of the event, in whole seconds.
     pub created: OffsetDateTime,
     /// Created, updated or deleted.
-    pub stage: Stage,
-    /// The object's JSON; `None` where a deletion carries the bare stub `{id, object, deleted}`.
+    pub stage: ChangeKind,
+    /// The object's JSON; `None` if a deletion carries only the stub `{id, object, deleted}`.
     pub content: Option<String>,
-    /// `previous_attributes`, where the event has any.
+    /// `previous_attributes`, if the event has any.
     pub previous: Option<String>,
-    /// The API version in which the event is rendered, where it says so.
+    /// The API version of the event, if it is contained.
     pub api_version: Option<String>,
 }
 
 impl Snapshot {
     /// Reads a snapshot event.
     ///
-    /// `None` where there is no object in it.
+    /// `None` if it contains no object.
     pub fn read(event_id: &str, created: OffsetDateTime, event_type: &str, event: Json<'_>) -> Option<Self> {
         let data = event.get("data");
         let object = data.get("object");
@@ -38,10 +38,10 @@ impl Snapshot {
             return None;
         }
         let stage = match event_type.rsplit('.').next() {
-            Some("created") => Stage::Created,
-            // a payment method that was detached can never be used or attached again, and has no other end
-            Some("deleted" | "detached") => Stage::Deleted,
-            _ => Stage::Updated,
+            Some("created") => ChangeKind::Created,
+            // a detached payment method can never be used or attached again, and has no other final event
+            Some("deleted" | "detached") => ChangeKind::Deleted,
+            _ => ChangeKind::Updated,
         };
         let is_stub = object.get("deleted").boolean() == Some(true);
         let previous = data.get("previous_attributes");
@@ -62,12 +62,12 @@ impl Snapshot {
         Some(Rendering { content: self.content.as_deref()?, previous, api_version })
     }
 
-    /// The event as a move between these states.
-    pub fn as_move(&self, before: Option<State>, after: State) -> Move {
+    /// The event as a transition between these states.
+    pub fn as_transition(&self, before: Option<State>, after: State) -> Transition {
         let document = Document::parse_or_null(self.content.as_deref().unwrap_or("null"));
         let object = document.root();
         let rank = lifecycle::rank(&object.get("object").text().unwrap_or_default(), object);
-        Move { event_id: self.event_id.clone(), stage: self.stage, before, after, rank }
+        Transition { event_id: self.event_id.clone(), stage: self.stage, before, after, rank }
     }
 }
 
@@ -92,9 +92,9 @@ mod tests {
         let event = r#"{"data":{"object":{"id":"pm_1"},"previous_attributes":{"customer":"cus_1"}}}"#;
         let event = json(event);
         let stage = |kind| Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, kind, event).unwrap().stage;
-        assert_eq!(stage("payment_method.attached"), Stage::Updated);
-        assert_eq!(stage("payment_method.detached"), Stage::Deleted);
-        assert_eq!(stage("customer.source.deleted"), Stage::Deleted);
+        assert_eq!(stage("payment_method.attached"), ChangeKind::Updated);
+        assert_eq!(stage("payment_method.detached"), ChangeKind::Deleted);
+        assert_eq!(stage("customer.source.deleted"), ChangeKind::Deleted);
     }
 
     fn read(event_type: &str, data: &str) -> Option<Snapshot> {
@@ -105,15 +105,15 @@ mod tests {
     #[test]
     fn a_creation_comes_from_nothing_and_an_update_from_what_it_changed() {
         let created = read("customer.created", r#"{"object":{"id":"cus_1","name":"Ada"}}"#).unwrap();
-        assert_eq!((created.stage, created.previous.clone()), (Stage::Created, None));
+        assert_eq!((created.stage, created.previous.clone()), (ChangeKind::Created, None));
         assert_eq!(created.content.as_deref(), Some(r#"{"id":"cus_1","name":"Ada"}"#), "byte for byte");
         let data = r#"{"object":{"id":"cus_1","name":"Ada"},"previous_attributes":{"name":"A"}}"#;
         let updated = read("customer.updated", data).unwrap();
         let rendering = updated.rendering().unwrap();
         assert_eq!((rendering.previous, rendering.api_version), (Some(r#"{"name":"A"}"#), Some("2026-10-28.endive")));
         let state = State::of_text("x");
-        let moved = updated.as_move(None, state.clone());
-        assert_eq!((moved.stage, moved.rank, moved.after), (Stage::Updated, None, state));
+        let moved = updated.as_transition(None, state.clone());
+        assert_eq!((moved.stage, moved.rank, moved.after), (ChangeKind::Updated, None, state));
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn the_stub_of_a_deleted_object_has_no_content_and_is_no_move() {
         let stub = read("customer.deleted", r#"{"object":{"id":"cus_1","deleted":true}}"#).unwrap();
-        assert_eq!((stub.stage, stub.content.is_none(), stub.rendering().is_none()), (Stage::Deleted, true, true));
+        assert_eq!((stub.stage, stub.content.is_none(), stub.rendering().is_none()), (ChangeKind::Deleted, true, true));
         let whole = read("customer.deleted", r#"{"object":{"id":"cus_1","deleted":false}}"#).unwrap();
         assert!(whole.content.is_some());
         assert_eq!(read("customer.updated", r#"{"object":"cus_1"}"#), None);

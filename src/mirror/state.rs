@@ -1,7 +1,7 @@
-//! A state of an object, in the form in which two of them compare: over what rows read of it, never over bytes.
+//! A state of an object in a comparable form: the fields that rows read, never the bytes.
 //!
-//! PURE; called by the walk. Of a type that no view reads, and of an object of which no row can be made, the whole content
-//! compares, in canonical form: null and absent are the same, and the order of keys makes no difference.
+//! PURE. Used by [`super::same_second`]. For a type that no view reads, and for an object from which no row can be
+//! made, the whole content is compared in canonical form: null equals absent, and the order of keys does not matter.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::stripe::json::Document;
 use crate::stripe::views::any::AnyView;
 
-/// The state in which an object is.
+/// A state of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct State(Form);
 
@@ -29,14 +29,14 @@ impl State {
         Self(view.map_or_else(|| Form::Text(canonical(object)), |view| Form::Read(Box::new(view))))
     }
 
-    /// The state of an object that is nested too deep for anything but a comparison of its text.
+    /// The state of an object that is nested too deep to be parsed: its text is compared.
     pub fn of_text(text: &str) -> Self {
         Self(Form::Text(text.to_owned()))
     }
 }
 
 impl fmt::Debug for State {
-    /// The kind only: content may be personal data.
+    /// Only the kind, because content may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
             Form::Read(_) => "State(read)",
@@ -51,7 +51,7 @@ fn canonical(value: &Value) -> String {
     text
 }
 
-/// Appends the canonical form of `value`. The depth is bounded, because `serde_json` refuses what is nested deeper.
+/// Appends the canonical form of `value`. The depth is bounded, because `serde_json` rejects deeper nesting.
 fn write_value(text: &mut String, value: &Value) {
     match value {
         Value::Object(members) => {

@@ -1,7 +1,7 @@
-//! What an operator asks of the outbox: to see it, to have dead events tried again, to give them up.
+//! The operator's queries of the outbox: lists events, retries dead events, discards dead events.
 //!
-//! Only dead events are ever touched here; pending ones belong to the workers. Called by the `outbox` commands. The
-//! caller owns the transaction.
+//! Only dead events are changed here; pending ones belong to the workers. Called by the `outbox` commands. The caller
+//! owns the transaction.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -26,7 +26,7 @@ pub struct Row {
     pub state: String,
     pub outcome: Option<String>,
     pub reason: Option<String>,
-    pub alone: bool,
+    pub isolated: bool,
     pub attempts: i32,
     #[serde(with = "time::serde::rfc3339")]
     pub run_at: OffsetDateTime,
@@ -37,13 +37,13 @@ pub struct Row {
     pub finished_at: Option<OffsetDateTime>,
 }
 
-/// Events by state and type, the newest first; `None` means any.
+/// Returns events by state and type, newest first; `None` means any.
 ///
-/// Pending and dead ones are found by their indexes. The finished ones have none for this: the archive is read by
-/// partition, which takes seconds where there are many millions.
+/// Pending and dead events have indexes. Finished events have no index for this: the archive is scanned by partition,
+/// which takes seconds with many millions of events.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Database errors.
 pub async fn list(
     conn: &mut PgConnection,
     state: Option<&str>,
@@ -55,7 +55,7 @@ pub async fn list(
         r#"
         -- outbox.list
         SELECT event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version,
-            source, state, outcome, reason, alone, attempts, run_at, last_error, received_at, finished_at
+            source, state, outcome, reason, isolated, attempts, run_at, last_error, received_at, finished_at
         FROM billing.outbox
         WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR type = $2)
         ORDER BY received_at DESC, event_id DESC
@@ -69,17 +69,17 @@ pub async fn list(
     .await
 }
 
-/// The rows of one event id: one, unless somebody made events of different times with the same id.
+/// Returns the rows of one event id: one, unless events with the same id and different creation times were stored.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Database errors.
 pub async fn find(conn: &mut PgConnection, event_id: &str) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(
         Row,
         r#"
         -- outbox.find
         SELECT event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version,
-            source, state, outcome, reason, alone, attempts, run_at, last_error, received_at, finished_at
+            source, state, outcome, reason, isolated, attempts, run_at, last_error, received_at, finished_at
         FROM billing.outbox
         WHERE event_id = $1
         ORDER BY created
@@ -90,10 +90,10 @@ pub async fn find(conn: &mut PgConnection, event_id: &str) -> Result<Vec<Row>, s
     .await
 }
 
-/// The archived bytes of one event; `None` where retention has removed them.
+/// Returns the archived bytes of one event; `None` if retention has removed them.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Database errors.
 pub async fn payload(
     conn: &mut PgConnection,
     event_id: &str,
@@ -111,10 +111,10 @@ pub async fn payload(
     .await
 }
 
-/// The state of each of these events, and a lock on their rows until the transaction ends.
+/// Locks the rows of these events until the transaction ends, and returns their states.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Database errors.
 pub async fn lock(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
@@ -122,7 +122,7 @@ pub async fn lock(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<(
         SELECT event_id, state
         FROM billing.outbox
         WHERE event_id = ANY($1)
-        -- one order for everybody, so that two operators do not wait for each other in a circle
+        -- the same lock order in every session, so that two operators cannot deadlock
         ORDER BY event_id, created
         FOR UPDATE
         "#,
@@ -133,19 +133,19 @@ pub async fn lock(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<(
     Ok(rows.into_iter().map(|row| (row.event_id, row.state)).collect())
 }
 
-/// Makes dead events pending again, with all their attempts before them; returns their ids.
+/// Makes dead events pending again, with all their attempts; returns their ids.
 ///
-/// `event_ids`: which ones; `None`: all that are dead. The last error stays until the next one, and they are tried
-/// alone, because what they died of may still be there.
+/// `event_ids`: the events; `None`: all dead ones. They keep their last error until the next one, and are isolated,
+/// because the cause may persist.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Database errors.
 pub async fn retry(conn: &mut PgConnection, event_ids: Option<&[String]>) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         -- outbox.retry
         UPDATE billing.outbox
-        SET state = 'pending', attempts = 0, alone = true, run_at = clock_timestamp(), finished_at = NULL
+        SET state = 'pending', attempts = 0, isolated = true, run_at = clock_timestamp(), finished_at = NULL
         WHERE state = 'dead' AND ($1::text[] IS NULL OR event_id = ANY($1))
         RETURNING event_id
         "#,
@@ -155,10 +155,10 @@ pub async fn retry(conn: &mut PgConnection, event_ids: Option<&[String]>) -> Res
     .await
 }
 
-/// Gives dead events up: they become done and ignored, with the reason `discarded`; returns their ids.
+/// Discards dead events: they become done and ignored, with the reason `discarded`; returns their ids.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Database errors.
 pub async fn discard(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"

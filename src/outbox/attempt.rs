@@ -1,14 +1,14 @@
-//! Attempts at single events: counted before the work, and taken back, repeated or the last one after it.
+//! Attempts at isolated events: counted before the work; after a failure released, repeated, or the last one.
 //!
-//! Each of these is a commit of its own but for [`claim`], which is the first statement of the work itself.
+//! Each function runs in a separate commit, except [`claim`], which is the first statement of the work itself.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
 use super::claim::{Claimed, Row};
+use crate::base::interval::interval;
 use crate::domain::event::EventKey;
-use crate::interval::interval;
 
 /// One attempt at one event, already counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,29 +19,29 @@ pub struct Attempt {
     pub number: i32,
 }
 
-/// What came of looking for an event that goes alone.
+/// Result of selecting the next isolated event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// This attempt is to be made.
+    /// The attempt is counted and must be made now.
     Attempt(Attempt),
-    /// The worker died during the last attempt at this event, so that it is dead now.
+    /// The worker died during the last attempt at this event, so the event is dead now.
     Exhausted(EventKey),
 }
 
-/// Which of the events that go alone comes next.
+/// Selection among the isolated events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// The one that is due for longest among those that were not tried alone yet: it may have failed for another event.
+    /// The longest due event without an individual attempt: its batch may have failed because of another event.
     Untried,
-    /// The one that is due for longest.
+    /// The longest due event.
     Any,
 }
 
-/// Counts the next attempt at the next event that goes alone. In a commit of its own, before the work: an event
-/// that kills the process must run out of attempts too. For `lease` nobody else tries it.
+/// Counts the next attempt at the next isolated event. Runs in a separate commit before the work, because an event that
+/// kills the process must also run out of attempts. No other worker tries the event during `lease`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn begin(
     conn: &mut PgConnection,
     next: Next,
@@ -50,10 +50,10 @@ pub async fn begin(
 ) -> Result<Option<Begun>, sqlx::Error> {
     let row = sqlx::query!(
         "-- outbox.begin_attempt
-        -- materialized, so that the limit is 1 whatever the plan
+        -- materialized, so that the limit is 1 with every plan
         WITH next AS MATERIALIZED (
             SELECT event_id, created FROM billing.outbox
-            WHERE state = 'pending' AND alone AND run_at <= (SELECT clock_timestamp()) AND (attempts = 0 OR NOT $3)
+            WHERE state = 'pending' AND isolated AND run_at <= (SELECT clock_timestamp()) AND (attempts = 0 OR NOT $3)
             ORDER BY run_at, event_id
             LIMIT 1
             FOR UPDATE SKIP LOCKED
@@ -79,11 +79,10 @@ pub async fn begin(
     }))
 }
 
-/// Claims the event of an attempt, for as long as the transaction lives. `None` where somebody else has it or
-/// has finished it.
+/// Claims the event of an attempt until the transaction ends. `None` if another worker has claimed or finished it.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn claim(conn: &mut PgConnection, attempt: &Attempt) -> Result<Option<Claimed>, sqlx::Error> {
     sqlx::query_as!(
         Row,
@@ -102,10 +101,10 @@ pub async fn claim(conn: &mut PgConnection, attempt: &Attempt) -> Result<Option<
     .map(|row| row.map(Claimed::from))
 }
 
-/// Puts an event back after a failed attempt, to be tried again after `delay`.
+/// Puts an event back after a failed attempt; it is retried after `delay`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn put_back(
     conn: &mut PgConnection,
     attempt: &Attempt,
@@ -127,14 +126,14 @@ pub async fn put_back(
     Ok(())
 }
 
-/// Takes an attempt back that ended by no fault of the event. It is made again after a tenth of the time that the
-/// event has waited already, from 1 s to 1 min: what lasts, a row that somebody holds, is asked less and less often.
+/// Releases an attempt that failed because of the infrastructure, so that it does not count. The event is retried after
+/// a tenth of its age, from 1 s to 1 min: a lasting cause, such as a locked row, is retried with increasing delay.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn refund(conn: &mut PgConnection, attempt: &Attempt) -> Result<(), sqlx::Error> {
+/// Database errors.
+pub async fn snooze(conn: &mut PgConnection, attempt: &Attempt) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "-- outbox.refund
+        "-- outbox.snooze
         UPDATE billing.outbox SET
             attempts = attempts - 1,
             last_error = NULL,
@@ -150,13 +149,13 @@ pub async fn refund(conn: &mut PgConnection, attempt: &Attempt) -> Result<(), sq
     Ok(())
 }
 
-/// Parks an event: it will not be tried again until an operator says so.
+/// Makes an event dead: it is not retried until an operator retries it.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn bury(conn: &mut PgConnection, attempt: &Attempt, error: &str) -> Result<(), sqlx::Error> {
+/// Database errors.
+pub async fn dead_letter(conn: &mut PgConnection, attempt: &Attempt, error: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "-- outbox.bury
+        "-- outbox.dead_letter
         UPDATE billing.outbox SET state = 'dead', finished_at = clock_timestamp(), last_error = $4
         WHERE event_id = $1 AND created = $2 AND state = 'pending' AND attempts = $3",
         attempt.key.event_id,

@@ -1,34 +1,34 @@
-//! Claims: which events a worker may work on, and how a dead worker's claims come back.
+//! Claims: selects the events of a worker's batch, and recovers the batches of dead workers.
 
 use sqlx::PgConnection;
 use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::base::interval::interval;
 use crate::domain::event::EventKey;
-use crate::interval::interval;
 
-/// A claimed event with all that the worker needs to know of it.
+/// A claimed event with all fields that the worker needs.
 pub struct Claimed {
     /// Id and creation time.
     pub key: EventKey,
     /// The event type.
     pub event_type: String,
-    /// The payload names its object only.
+    /// Whether the event is thin: its payload only references its object.
     pub is_thin: bool,
-    /// Type of the object, as far as the envelope said.
+    /// Type of the object, if the envelope contains it.
     pub object_type: Option<String>,
-    /// Id of the object, as far as the envelope said.
+    /// Id of the object, if the envelope contains it.
     pub object_id: Option<String>,
-    /// Connected account, empty for the account itself.
+    /// Connected account; empty for the key's own account.
     pub account: String,
-    /// As the event says.
+    /// `livemode` of the event.
     pub livemode: Option<bool>,
-    /// The body, as it was received; `None` where the archive has lost it.
+    /// The body as received; `None` if it is missing in the archive.
     pub payload: Option<Vec<u8>>,
 }
 
-/// A row as it comes from the database.
+/// A claimed row as selected.
 pub(super) struct Row {
     pub(super) event_id: String,
     pub(super) created: OffsetDateTime,
@@ -56,17 +56,18 @@ impl From<Row> for Claimed {
     }
 }
 
-/// Payload bytes in one batch, or one event if it is larger: what is claimed is held in memory several times over.
+/// Maximum payload bytes in one batch, unless its first event alone is larger: payloads are held in memory several
+/// times.
 const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
-/// How long a delivery may take from the time that its event is due to its commit, and be found at once all the same. One
-/// that takes longer, as behind a lost synchronous standby, is found by the next look from the beginning.
+/// Maximum time between an event's due time and its commit with which it is still claimed at once. A later commit, as
+/// behind a lost synchronous standby, is found by the next search from the beginning.
 const LATE: Duration = Duration::from_secs(2);
 
-/// No fresh event that is pending now, and was due at `from` or later, was due before this time.
+/// Returns a lower bound of the due times of fresh pending events that were due at `from` or later.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn oldest(conn: &mut PgConnection, from: OffsetDateTime) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.oldest_due
@@ -74,7 +75,7 @@ pub async fn oldest(conn: &mut PgConnection, from: OffsetDateTime) -> Result<Off
         FROM billing.lanes AS lane
         CROSS JOIN LATERAL (
             SELECT o.run_at FROM billing.outbox AS o
-            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending' AND NOT o.alone
+            WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number AND o.state = 'pending' AND NOT o.isolated
                 AND o.run_at >= $2
             ORDER BY o.run_at LIMIT 1
         ) AS oldest"#,
@@ -85,13 +86,13 @@ pub async fn oldest(conn: &mut PgConnection, from: OffsetDateTime) -> Result<Off
     .await
 }
 
-/// Claims up to `limit` fresh events of free lanes that were due at `since` or later, oldest first, for as long as the
-/// transaction lives.
+/// Claims up to `limit` fresh events of free lanes that were due at `since` or later, oldest first, until the
+/// transaction ends.
 ///
-/// The time is asked in a sub-select, once, so that the index ends the search where the due events end.
+/// The current time is read once, in a sub-select, so that the index scan stops at the last due event.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn batch(conn: &mut PgConnection, limit: i64, since: OffsetDateTime) -> Result<Vec<Claimed>, sqlx::Error> {
     sqlx::query_as!(
         Row,
@@ -103,7 +104,7 @@ pub async fn batch(conn: &mut PgConnection, limit: i64, since: OffsetDateTime) -
                 SELECT event_id, created, type, format, object_type, object_id, account, livemode, run_at
                 FROM billing.outbox AS o
                 WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = claimed.lane
-                    AND state = 'pending' AND NOT alone AND run_at BETWEEN $3 AND (SELECT clock_timestamp())
+                    AND state = 'pending' AND NOT isolated AND run_at BETWEEN $3 AND (SELECT clock_timestamp())
                 ORDER BY run_at, event_id
                 LIMIT $1
                 FOR UPDATE SKIP LOCKED
@@ -111,7 +112,7 @@ pub async fn batch(conn: &mut PgConnection, limit: i64, since: OffsetDateTime) -
             ORDER BY run_at, event_id
             LIMIT $1
         ), sized AS (
-            -- the length is in the row's header: nothing is read for it
+            -- the length is in the row's header: no payload is read for it
             SELECT c.*, e.payload, row_number() OVER oldest_first AS place,
                    sum(octet_length(e.payload)) OVER oldest_first AS bytes
             FROM claimed AS c
@@ -135,31 +136,31 @@ pub async fn batch(conn: &mut PgConnection, limit: i64, since: OffsetDateTime) -
     .map(|rows| rows.into_iter().map(Claimed::from).collect())
 }
 
-/// Writes down that a batch is at work, for the case that its worker dies. In a commit of its own, on another
-/// connection than the batch.
+/// Records that a batch is in progress, in case its worker dies. Runs in a separate commit, on another connection than
+/// the batch.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn note_batch(conn: &mut PgConnection, batch_id: Uuid, keys: &[EventKey]) -> Result<(), sqlx::Error> {
-    let (ids, createds) = columns(keys);
-    // The note need not survive a crash of the database, which kills no worker: so its commit waits for no disk.
+    let (ids, created_ats) = columns(keys);
+    // The record need not survive a crash of the database, which kills no worker: so its commit waits for no disk.
     sqlx::query!(
         "-- outbox.note_batch
         WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
-        INSERT INTO billing.worker_batches (batch_id, event_ids, createds) SELECT $1, $2, $3 FROM relaxed",
+        INSERT INTO billing.worker_batches (batch_id, event_ids, event_created_ats) SELECT $1, $2, $3 FROM relaxed",
         batch_id,
         &ids,
-        &createds
+        &created_ats
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Removes the note of a batch, in the transaction that ends it.
+/// Removes the record of a batch, in the transaction that ends it.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn forget_batch(conn: &mut PgConnection, batch_id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query!("-- outbox.forget_batch\nDELETE FROM billing.worker_batches WHERE batch_id = $1", batch_id)
         .execute(conn)
@@ -167,42 +168,42 @@ pub async fn forget_batch(conn: &mut PgConnection, batch_id: Uuid) -> Result<(),
     Ok(())
 }
 
-/// Sends the events of a failed batch to be tried one by one.
+/// Isolates the events of a failed batch.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn set_alone(conn: &mut PgConnection, keys: &[EventKey]) -> Result<(), sqlx::Error> {
+/// Database errors.
+pub async fn isolate(conn: &mut PgConnection, keys: &[EventKey]) -> Result<(), sqlx::Error> {
     if keys.is_empty() {
         return Ok(());
     }
-    let (ids, createds) = columns(keys);
+    let (ids, created_ats) = columns(keys);
     sqlx::query!(
-        "-- outbox.set_alone
-        UPDATE billing.outbox AS o SET alone = true
+        "-- outbox.isolate
+        UPDATE billing.outbox AS o SET isolated = true
         FROM unnest($1::text[], $2::timestamptz[]) AS k (event_id, created)
         WHERE o.event_id = k.event_id AND o.created = k.created AND o.state = 'pending'",
         &ids,
-        &createds
+        &created_ats
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Finds the batches of dead workers and sends their events to be tried one by one; returns how many events.
+/// Finds the batches of dead workers and isolates their events; returns the number of events.
 ///
-/// A living batch holds the locks of its rows from before its note was written until after it is gone, so a
-/// noted row that is pending and not locked has lost its worker.
+/// A running batch locks its rows from before its record is written until after the record is removed. So a recorded
+/// row that is pending and not locked has lost its worker.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.recover_batches
         WITH free AS (
             SELECT b.batch_id, o.event_id, o.created
             FROM billing.worker_batches AS b
-            CROSS JOIN LATERAL unnest(b.event_ids, b.createds) AS k (event_id, created)
+            CROSS JOIN LATERAL unnest(b.event_ids, b.event_created_ats) AS k (event_id, created)
             CROSS JOIN LATERAL (
                 SELECT o.event_id, o.created FROM billing.outbox AS o
                 WHERE o.event_id = k.event_id AND o.created = k.created AND o.state = 'pending'
@@ -210,14 +211,14 @@ pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error
                 FOR UPDATE SKIP LOCKED
             ) AS o
         ), sent AS (
-            UPDATE billing.outbox AS o SET alone = true
+            UPDATE billing.outbox AS o SET isolated = true
             FROM free WHERE o.event_id = free.event_id AND o.created = free.created
             RETURNING 1
         ), forgotten AS (
             DELETE FROM billing.worker_batches AS b
             WHERE b.batch_id IN (SELECT batch_id FROM free)
                 OR NOT EXISTS (
-                    SELECT FROM unnest(b.event_ids, b.createds) AS k (event_id, created)
+                    SELECT FROM unnest(b.event_ids, b.event_created_ats) AS k (event_id, created)
                     CROSS JOIN LATERAL (
                         SELECT FROM billing.outbox AS o
                         WHERE o.event_id = k.event_id AND o.created = k.created AND o.state = 'pending'
@@ -231,18 +232,18 @@ pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error
     .map(|count| u64::try_from(count).unwrap_or_default())
 }
 
-/// Makes events due that wait for longer than any of ours can: fresh ones do not wait at all, the others at most `longest`.
-/// Their times were written by a clock that ran ahead and has been put right since. Returns how many.
+/// Makes events due whose due time is too far ahead: fresh events do not wait at all, isolated ones at most `longest`.
+/// Such times were written by a clock that ran ahead and has been corrected since. Returns the number of events.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64, sqlx::Error> {
     let pulled = sqlx::query!(
         "-- outbox.pull_back
         UPDATE billing.outbox AS o SET run_at = clock_timestamp()
         FROM (
             SELECT event_id, created FROM billing.outbox
-            WHERE state = 'pending' AND NOT alone AND run_at > (SELECT clock_timestamp() + interval '1 min')
+            WHERE state = 'pending' AND NOT isolated AND run_at > (SELECT clock_timestamp() + interval '1 min')
             FOR UPDATE SKIP LOCKED
         ) AS late
         WHERE o.event_id = late.event_id AND o.created = late.created"
@@ -253,7 +254,7 @@ pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64
         UPDATE billing.outbox AS o SET run_at = clock_timestamp()
         FROM (
             SELECT event_id, created FROM billing.outbox
-            WHERE state = 'pending' AND alone AND run_at > (SELECT clock_timestamp() + $1::interval + interval '1 min')
+            WHERE state = 'pending' AND isolated AND run_at > (SELECT clock_timestamp() + $1::interval + interval '1 min')
             FOR UPDATE SKIP LOCKED
         ) AS late
         WHERE o.event_id = late.event_id AND o.created = late.created",
@@ -262,22 +263,22 @@ pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64
     Ok(fresh + pulled.execute(conn).await?.rows_affected())
 }
 
-/// How long until the next pending event is due, of fresh ones that are not due before `since`; `None` where none is
-/// pending. Zero or less: it is due.
+/// Returns the time until the next pending event is due; zero if it is due, `None` if none is pending. Ignores fresh
+/// events that were due before `since`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn next_due(conn: &mut PgConnection, since: OffsetDateTime) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         "-- outbox.next_due
         SELECT extract(epoch FROM LEAST(
-            (SELECT min(run_at) FROM billing.outbox WHERE state = 'pending' AND alone),
+            (SELECT min(run_at) FROM billing.outbox WHERE state = 'pending' AND isolated),
             (SELECT min(next.run_at)
             FROM billing.lanes AS lane
             CROSS JOIN LATERAL (
                 SELECT o.run_at FROM billing.outbox AS o
                 WHERE billing.lane_of(o.customer_id, o.object_id, o.event_id) = lane.number
-                    AND o.state = 'pending' AND NOT o.alone AND o.run_at >= $1
+                    AND o.state = 'pending' AND NOT o.isolated AND o.run_at >= $1
                 ORDER BY o.run_at LIMIT 1
             ) AS next)
         ) - clock_timestamp())::float8",
@@ -288,7 +289,7 @@ pub async fn next_due(conn: &mut PgConnection, since: OffsetDateTime) -> Result<
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
 
-/// The parallel arrays in which keys travel to `unnest`.
+/// Splits keys into parallel arrays for `unnest`.
 pub(super) fn columns<'a>(keys: impl IntoIterator<Item = &'a EventKey>) -> (Vec<String>, Vec<OffsetDateTime>) {
     keys.into_iter().map(|key| (key.event_id.clone(), key.created)).unzip()
 }

@@ -1,7 +1,7 @@
 //! Puts events into the archive and the queue, in one statement. Called by the receiver's batch and by `reconcile`.
 //!
-//! Must not look into a payload: to the database it is bytes, so that no content can fail the statement that
-//! carries its neighbours.
+//! Must not parse a payload. The database stores it as bytes, so that the content of one event cannot fail the
+//! statement that also stores others.
 
 use std::collections::HashSet;
 
@@ -11,25 +11,25 @@ use sqlx::{PgConnection, Row};
 
 use crate::domain::event::{Envelope, EventKey};
 
-/// An event on its way in: what was read of it, and its bytes as they came.
+/// An event to store: its parsed envelope and its original bytes.
 #[derive(Debug, Clone)]
 pub struct Incoming {
     /// The fields that become columns.
     pub envelope: Envelope,
-    /// The body of the request, or the event's own bytes out of a list.
+    /// The body of the request, or the bytes of the event in a list.
     pub payload: Bytes,
 }
 
-/// How an event came here: the word stored in `billing.outbox.source`.
+/// How an event arrived; stored in `billing.outbox.source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// Stripe delivered it.
+pub enum EventSource {
+    /// Delivered by Stripe.
     Webhook,
-    /// Stripe's list had it, and nobody had delivered it.
+    /// Found in Stripe's event list, undelivered until then.
     Reconcile,
 }
 
-impl Origin {
+impl EventSource {
     fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
@@ -38,10 +38,10 @@ impl Origin {
     }
 }
 
-/// One statement is one transaction and one round trip, and leaves nothing behind in the session.
+/// SQL that stores events: one statement, so one transaction and one round trip, without session state.
 ///
-/// The setting is made by a row that all other rows are joined to, because a common table expression that nobody
-/// reads does not run; it is local to the transaction and still in force at its commit.
+/// All rows are joined to the row that makes the setting, because PostgreSQL skips a common table expression that is
+/// not referenced. The setting is local to the transaction and still in force at its commit.
 const ENQUEUE: &str = r#"
 -- outbox.enqueue
 WITH durable AS MATERIALIZED (
@@ -60,7 +60,7 @@ WITH durable AS MATERIALIZED (
     INSERT INTO billing.events (event_id, created, payload)
     SELECT event_id, created, payload
     FROM incoming
-    -- one order for everybody: two receivers with the same events would wait for each other in a circle
+    -- the same lock order in every session: two receivers with the same events would deadlock
     ORDER BY event_id COLLATE "C", created
     ON CONFLICT DO NOTHING
     RETURNING event_id, created
@@ -69,7 +69,7 @@ INSERT INTO billing.outbox
     (event_id, created, type, format, object_type, object_id, customer_id, account, livemode, api_version,
         source)
 SELECT event_id, created, type, format, object_type, object_id, customer_id,
-    -- an event that names our own account is like one that names none
+    -- an event that contains the own account's id is stored like one without an account
     CASE WHEN own.account_id IS NULL THEN account ELSE '' END, livemode, api_version, $12
 FROM incoming
 JOIN stored USING (event_id, created)
@@ -78,16 +78,16 @@ ON CONFLICT DO NOTHING
 RETURNING event_id, created
 "#;
 
-/// Stores what is not yet there and returns the keys of those; the commit is durable when this returns.
+/// Stores the events that are not stored yet and returns their keys; the commit is durable when this returns.
 ///
-/// The keys in `incoming` differ from each other. Outside a transaction the statement is its own.
+/// The keys in `incoming` must be distinct. Outside of a transaction, the statement is a transaction itself.
 ///
 /// # Errors
-/// Whatever the database says; then nothing of `incoming` is stored.
+/// Database errors; then no event of `incoming` is stored.
 pub async fn store(
     conn: &mut PgConnection,
     incoming: &[Incoming],
-    origin: Origin,
+    origin: EventSource,
 ) -> Result<HashSet<EventKey>, sqlx::Error> {
     sqlx::query(ENQUEUE)
         .bind(column(incoming, |event| event.key.event_id.as_str()))
@@ -112,18 +112,18 @@ fn column<'a, T>(incoming: &'a [Incoming], field: impl Fn(&'a Envelope) -> T) ->
     incoming.iter().map(|event| field(&event.envelope)).collect()
 }
 
-/// Whether the partition that a row was meant for was made or replaced while the statement waited for its lock: the same
-/// statement passes when it is repeated. Such a violation names no constraint, unlike that of a CHECK.
+/// Whether the target partition of a row was created or replaced while the statement waited for its lock. Then the same
+/// statement succeeds when it is repeated. Such a violation has no constraint name, unlike that of a CHECK.
 pub fn has_moved_partition(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .is_some_and(|error| error.code().as_deref() == Some("23514") && error.constraint().is_none())
 }
 
-/// Whether a failed statement is about what its events hold, so that another one with fewer of them may pass.
+/// Whether a statement failed because of the content of its events, so that one with fewer events may succeed.
 ///
-/// Classes 22 (data), 23 (constraint) and 54 (a row too large) depend on the row. Everything else, a full disk or
-/// a missing table for example, would fail every row alike.
+/// Classes 22 (data), 23 (constraint) and 54 (a row too large) depend on the row. All other errors, for example a full
+/// disk or a missing table, fail every row equally.
 pub fn is_about_data(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Encode(_) => true,

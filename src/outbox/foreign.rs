@@ -1,21 +1,22 @@
-//! Events that were ignored because of a setting: once the setting says otherwise, they are processed.
+//! Events that were ignored because of a setting: once the setting changes, they are processed.
 //!
-//! The settings are `BILLING_SYNC_LIVEMODE` and `BILLING_SYNC_ACCOUNTS`; our own account by its id is [`super::own`]'s.
-//! Also names other processes that have other settings, because each ignores what the other one processes.
+//! The settings are `BILLING_SYNC_LIVEMODE` and `BILLING_SYNC_ACCOUNTS`; [`super::own`] handles the id of the own
+//! account. Also finds running processes with different settings, because each ignores events that the other one
+//! processes.
 
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Events that one statement puts back.
+/// Maximum number of events that one statement puts back.
 const AT_ONCE: i64 = 2000;
 
-/// Puts events back into the queue that were ignored as of the other mode, or of an account that was not listed, and are
-/// ours by these settings. At most some thousand; says how many.
+/// Queues events again that were ignored because of their mode or account and match these settings now. At most some
+/// thousand; returns the number.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn put_back(
     conn: &mut PgConnection,
     livemode: bool,
@@ -27,7 +28,7 @@ pub async fn put_back(
             run_at = clock_timestamp()
         FROM (
             SELECT event_id, created FROM billing.outbox
-            WHERE reason = 'foreign_livemode' AND livemode = $1
+            WHERE reason = 'livemode_mismatch' AND livemode = $1
             LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS ours
         WHERE o.event_id = ours.event_id AND o.created = ours.created",
@@ -42,7 +43,7 @@ pub async fn put_back(
             run_at = clock_timestamp()
         FROM (
             SELECT event_id, created FROM billing.outbox
-            WHERE reason = 'foreign_account' AND account = ANY($1)
+            WHERE reason = 'account_not_synced' AND account = ANY($1)
             LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS ours
         WHERE o.event_id = ours.event_id AND o.created = ours.created",
@@ -63,11 +64,12 @@ pub struct Process {
     pub accounts: Vec<String>,
 }
 
-/// Writes a heartbeat of the process `id`, and returns the others that are active and have other settings. One that has
-/// given no heartbeat since the first one of `id` may have ended before it, for a restart with a new setting.
+/// Writes a heartbeat of the process `id`, and returns the other running processes with different settings. A process
+/// without a heartbeat since the first one of `id` is excluded: it may have ended before, in a restart with new
+/// settings.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn heartbeat(
     conn: &mut PgConnection,
     id: Uuid,
@@ -79,7 +81,7 @@ pub async fn heartbeat(
         "-- outbox.heartbeat
         INSERT INTO billing.worker_processes AS p (process_id, name, livemode, accounts)
         VALUES ($1, concat('process ', $2, ' at ', coalesce(host(inet_client_addr()), 'the machine of the database')), $3, $4)
-        ON CONFLICT (process_id) DO UPDATE SET seen_at = clock_timestamp()",
+        ON CONFLICT (process_id) DO UPDATE SET heartbeat_at = clock_timestamp()",
     )
     .bind(id)
     .bind(std::process::id().to_string())
@@ -89,7 +91,7 @@ pub async fn heartbeat(
     .await?;
     sqlx::query(
         "-- outbox.forget_processes
-        DELETE FROM billing.worker_processes WHERE seen_at < clock_timestamp() - interval '1 day'",
+        DELETE FROM billing.worker_processes WHERE heartbeat_at < clock_timestamp() - interval '1 day'",
     )
     .execute(&mut *conn)
     .await?;
@@ -99,8 +101,8 @@ pub async fn heartbeat(
         FROM billing.worker_processes AS mine
         JOIN billing.worker_processes AS other
             ON (other.livemode, other.accounts) IS DISTINCT FROM (mine.livemode, mine.accounts)
-        WHERE mine.process_id = $1 AND other.seen_at > mine.started_at
-            AND other.seen_at > clock_timestamp() - interval '30 s'
+        WHERE mine.process_id = $1 AND other.heartbeat_at > mine.started_at
+            AND other.heartbeat_at > clock_timestamp() - interval '30 s'
         ORDER BY other.name",
     )
     .bind(id)
@@ -108,15 +110,15 @@ pub async fn heartbeat(
     .await
 }
 
-/// The processes that gave a heartbeat in the last half minute, where their settings differ.
+/// Returns the processes with a heartbeat in the last half minute if their settings differ, otherwise none.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn contradicting(conn: &mut PgConnection) -> Result<Vec<Process>, sqlx::Error> {
     let active: Vec<Process> = sqlx::query_as(
         "-- outbox.active_processes
         SELECT name, livemode, accounts FROM billing.worker_processes
-        WHERE seen_at > clock_timestamp() - interval '30 s' ORDER BY name",
+        WHERE heartbeat_at > clock_timestamp() - interval '30 s' ORDER BY name",
     )
     .fetch_all(conn)
     .await?;

@@ -1,16 +1,16 @@
-//! Our own account by its id: an event that names it is ours, and is stored without an account like all that name none.
+//! The own account's id: an event that contains it is stored without an account, like the events that contain none.
 //!
-//! The id becomes known by a setting, or with the API key. Events that came before and were ignored as foreign are
-//! processed then.
+//! The id comes from a setting, or from the API key. Earlier events that were ignored because of their account are then
+//! processed.
 
 use sqlx::PgConnection;
 
 use super::claim::{Claimed, columns};
 
-/// Notes the id of our own account, and puts events back into the queue that were ignored because it was unknown.
+/// Stores the id of the own account, and queues events again that were ignored because it was unknown.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn note(conn: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> {
     let is_new = sqlx::query!(
         "-- outbox.note_own_account
@@ -28,23 +28,25 @@ pub async fn note(conn: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> 
         "-- outbox.heal_own_account
         UPDATE billing.outbox SET account = '', state = 'pending', outcome = NULL, reason = NULL, finished_at = NULL,
             run_at = clock_timestamp()
-        WHERE account = $1 AND (state = 'pending' OR reason = 'foreign_account')",
+        WHERE account = $1 AND (state = 'pending' OR reason = 'account_not_synced')",
         id
     )
     .execute(conn)
     .await?
     .rows_affected();
     if healed > 0 {
-        tracing::info!(events = healed, "events that name our own account are processed now that its id is known");
+        tracing::info!(
+            events = healed,
+            "queued the ignored events of the own account again, because its id is known now"
+        );
     }
     Ok(())
 }
 
-/// Stores claimed events of our own account, which they name by its id, without an account. `configured`: the id that a
-/// setting gives.
+/// Removes the account from claimed events that contain the own account's id. `configured`: the id from the setting.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn resolve(
     conn: &mut PgConnection,
     configured: Option<&str>,
@@ -70,14 +72,14 @@ pub async fn resolve(
     if ours.is_empty() {
         return Ok(());
     }
-    let (event_ids, createds) = columns(&ours);
+    let (event_ids, created_ats) = columns(&ours);
     sqlx::query!(
         "-- outbox.resolve_own_account
         UPDATE billing.outbox AS o SET account = ''
         FROM unnest($1::text[], $2::timestamptz[]) AS own (event_id, created)
         WHERE o.event_id = own.event_id AND o.created = own.created",
         &event_ids,
-        &createds
+        &created_ats
     )
     .execute(conn)
     .await?;

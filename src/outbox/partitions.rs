@@ -1,5 +1,5 @@
-//! The partitions of the archive and the queue. Calls the functions of `migrations/0004_partitions.sql`, which has the
-//! reasons. Used by [`super::upkeep`].
+//! The partitions of the archive and the queue. Calls the functions of `migrations/0001_events_outbox.sql`, which has the
+//! reasons. Used by [`super::maintenance`].
 
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
@@ -15,7 +15,7 @@ pub enum Parent {
 }
 
 impl Parent {
-    /// Both of them.
+    /// Both tables.
     pub const ALL: [Self; 2] = [Self::Events, Self::Outbox];
 
     /// The name of the table in the schema `billing`.
@@ -27,13 +27,13 @@ impl Parent {
     }
 }
 
-/// Rows in one step of a copy: some ten milliseconds, for which no worker can claim them.
+/// Rows in one step of a copy: about ten milliseconds, during which no worker can claim them.
 const PAGE: i32 = 500;
 
-/// Makes the missing months, or begins a split where the default partition is large; returns how many it made.
+/// Creates the missing months, or begins a split if the default partition is large; returns the number of new months.
 ///
 /// # Errors
-/// Those of the database, a lock that could not be had within two seconds among them.
+/// Database errors, including a lock that was not available within two seconds.
 pub async fn create(conn: &mut PgConnection, parent: Parent, months_ahead: i32) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.create_partitions
@@ -45,10 +45,10 @@ pub async fn create(conn: &mut PgConnection, parent: Parent, months_ahead: i32) 
     .await
 }
 
-/// The copy of the default partition, where it is being split.
+/// Returns the copy of the default partition, if a split is in progress.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn unfinished_split(conn: &mut PgConnection, parent: Parent) -> Result<Option<Oid>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- outbox.unfinished_split
@@ -59,14 +59,14 @@ pub async fn unfinished_split(conn: &mut PgConnection, parent: Parent) -> Result
     .await
 }
 
-/// Where one pass of a split stands.
+/// State of one pass of a split.
 #[derive(Debug, Clone)]
 pub struct Pass {
     parent: Parent,
     split: Oid,
     last_event_id: String,
     last_created: OffsetDateTime,
-    /// Rows that were locked by other sessions, and so are not copied by this pass.
+    /// Rows that this pass did not copy, because other sessions had locked them.
     pub skipped: i64,
 }
 
@@ -80,7 +80,7 @@ impl Pass {
     /// Copies the next rows; `false` after the last.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Database errors.
     pub async fn step(&mut self, conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let page = sqlx::query!(
             "-- outbox.copy_into_split
@@ -100,10 +100,10 @@ impl Pass {
     }
 }
 
-/// A time by the transactions of the server: every transaction that had committed by then is below it.
+/// Returns the next transaction id of the server: all transactions that have committed are below it.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn now_in_transactions(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.now_in_transactions
@@ -113,11 +113,11 @@ pub async fn now_in_transactions(conn: &mut PgConnection) -> Result<String, sqlx
     .await
 }
 
-/// Puts a complete copy in the place of the default partition; returns how many months it made. `None` while a
-/// transaction is open that began before the copy was complete.
+/// Replaces the default partition by its complete copy; returns the number of new months. `None` while a transaction is
+/// open that began before the copy was complete.
 ///
 /// # Errors
-/// Those of the database, a lock that could not be had within two seconds among them.
+/// Database errors, including a lock that was not available within two seconds.
 pub async fn finish_split(
     conn: &mut PgConnection,
     parent: Parent,

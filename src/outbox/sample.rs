@@ -1,16 +1,16 @@
-//! Some stored events, to see whether they are of the account that an API key belongs to.
+//! Stored events for the key check: they show whether an API key belongs to their account.
 
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
-/// Stripe keeps events for 30 days.
+/// Maximum age of a sampled event, one day less than the 30 days for which Stripe keeps events.
 const REACH: Duration = Duration::days(29);
 
-/// Up to five events of our own account, none later than `until` by Stripe's clock, which its API still has. Any will
-/// do, so that nothing is sorted.
+/// Returns up to five events of the own account that Stripe's API still has, none later than `until` by Stripe's clock.
+/// Any events will do, so the query does not sort.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn recent(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- outbox.sample
@@ -25,11 +25,10 @@ pub async fn recent(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Ve
     .await
 }
 
-/// Whether Stripe ever delivered an event of our own account: a key of another account would then be known by it, sooner
-/// or later.
+/// Returns whether Stripe ever delivered an event of the own account. If so, a key of another account can be detected.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn any(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         "-- outbox.any
@@ -40,10 +39,10 @@ pub async fn any(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     .await
 }
 
-/// When the oldest stored event of an account was created, `earliest` where that is longer ago.
+/// Returns the creation time of an account's oldest stored event, but not earlier than `earliest`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn oldest(
     conn: &mut PgConnection,
     account: &str,

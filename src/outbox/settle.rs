@@ -1,36 +1,36 @@
-//! Settling: how events leave the queue.
+//! Settling: removes events from the queue.
 //!
-//! `done` is written in the transaction that holds the event's effects, so that both commit or neither does.
+//! `done` is written in the transaction that contains the event's effects, so that both commit or neither does.
 
 use sqlx::PgConnection;
 
 use super::claim::columns;
 use crate::domain::event::{EventKey, Outcome, Reason};
 
-/// What became of one event.
+/// Result of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
     /// The event.
     pub key: EventKey,
-    /// How it ended.
+    /// Outcome of the event.
     pub outcome: Outcome,
-    /// Why, or what was noticed.
+    /// Reason of the outcome, or a remark.
     pub reason: Option<Reason>,
 }
 
-/// Marks events done; returns for each how long ago it was received, in seconds.
+/// Marks events done; returns for each the seconds since it was received.
 ///
 /// # Errors
-/// Those of the database, and [`sqlx::Error::RowNotFound`] where not every event was pending: then somebody
-/// else has settled one, and the whole transaction must not commit.
+/// Database errors, and [`sqlx::Error::RowNotFound`] if an event was not pending: then another worker has settled it,
+/// and the whole transaction must not commit.
 pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result<Vec<(EventKey, f64)>, sqlx::Error> {
-    let (ids, createds) = columns(settlements.iter().map(|one| &one.key));
+    let (ids, created_ats) = columns(settlements.iter().map(|one| &one.key));
     let outcomes: Vec<String> = settlements.iter().map(|one| one.outcome.as_str().to_owned()).collect();
     let reasons: Vec<Option<String>> =
         settlements.iter().map(|one| one.reason.map(|reason| reason.as_str().to_owned())).collect();
     let rows = sqlx::query!(
         r#"-- outbox.done
-        -- an upsert, because it finds each row by its key whatever is known of the table; it never inserts
+        -- an upsert, because it finds each row by its key whatever the statistics are; it never inserts
         INSERT INTO billing.outbox AS o (event_id, created, type, format, state, outcome, reason, finished_at)
         SELECT k.event_id, k.created, held.type, held.format, 'done', k.outcome, k.reason, clock_timestamp()
         FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[]) AS k (event_id, created, outcome, reason)
@@ -45,7 +45,7 @@ pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result
         WHERE o.state = 'pending'
         RETURNING o.event_id, o.created, extract(epoch FROM clock_timestamp() - o.received_at)::float8 AS "delay!""#,
         &ids,
-        &createds,
+        &created_ats,
         &outcomes,
         &reasons as &[Option<String>]
     )

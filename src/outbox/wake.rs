@@ -1,14 +1,14 @@
-//! Says that there is something to do. Called after a commit, by the receiver, `reconcile` and `outbox retry`; the workers listen.
+//! Notifies the workers of new events. The receiver, `reconcile` and `outbox retry` call this after their commit.
 
 use sqlx::PgConnection;
 
-/// The channel.
+/// Name of the notification channel.
 pub const CHANNEL: &str = "billing_sync_outbox";
 
-/// Wakes the workers. A lost call is harmless, because they poll too.
+/// Wakes the workers. A lost notification is harmless, because workers also poll.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Database errors.
 pub async fn wake(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("-- outbox.wake\nSELECT pg_notify($1, '')").bind(CHANNEL).execute(conn).await.map(|_| ())
 }

@@ -1,4 +1,4 @@
-//! Checkout session → our checkout session. PURE.
+//! Projects a Stripe checkout session to a row of `billing.checkout_sessions`. PURE.
 
 use std::collections::BTreeSet;
 
@@ -10,18 +10,18 @@ use crate::domain::object::{ObjectKey, row_id};
 use crate::stripe::views::checkout::{CheckoutView, first_price};
 use crate::stripe::views::workspace::WorkspaceLink;
 
-/// The row of a checkout session; `None` while only its absence is known.
+/// The row of a checkout session; `None` if its content was never known.
 pub fn checkout_session(account: &str, session_id: &str, node: &Node) -> Option<Projected<CheckoutSession>> {
     node.content.as_ref()?;
     let view = CheckoutView::read(node.json());
     let mut notes = view.notes.clone();
     let mut needs = BTreeSet::new();
     if view.workspace == WorkspaceLink::Bad {
-        notes.insert(Reason::BadWorkspaceId);
+        notes.insert(Reason::InvalidWorkspaceId);
     }
-    // events do not carry the line items, and an expired session sells nothing
+    // events do not contain the line items; those of an expired session are not needed
     let expired = view.status.as_deref() == Some("expired");
-    if node.needs_expansion() && node.missing_at.is_none() && !expired {
+    if node.needs_expansion() && node.not_found_at.is_none() && !expired {
         needs.insert(ObjectKey::new(account, "checkout.session", session_id));
         notes.insert(Reason::NeedsFetch);
     }
@@ -36,7 +36,7 @@ pub fn checkout_session(account: &str, session_id: &str, node: &Node) -> Option<
         stripe_subscription_id: view.subscription_id,
         stripe_price_id: first_price(node.expansion().get("line_items")),
         callback_url: view.callback_url,
-        // Stripe takes the browser's language for both
+        // null and `auto` both mean the browser's language
         language: view.locale.filter(|locale| locale != "auto"),
         workspace_id: view.workspace.named(),
         stripe_created_at: view.created,
@@ -108,6 +108,6 @@ mod tests {
         let row = project(&world(&format!(r#""client_reference_id":"{id}""#))).row;
         assert_eq!(row.workspace_id.map(|id| id.to_string()).as_deref(), Some(id));
         let bad = project(&world(r#""metadata":{"workspace_id":"7"}"#));
-        assert!(bad.row.workspace_id.is_none() && bad.notes.contains(&Reason::BadWorkspaceId));
+        assert!(bad.row.workspace_id.is_none() && bad.notes.contains(&Reason::InvalidWorkspaceId));
     }
 }

@@ -1,4 +1,4 @@
-//! Coupon → our coupon. PURE.
+//! Projects a Stripe coupon to a row of `billing.coupons`. PURE.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::domain::coupon::Coupon;
 use crate::domain::object::row_id;
 use crate::stripe::views::coupon::CouponView;
 
-/// The row of a coupon; `None` while only its absence is known.
+/// The row of a coupon; `None` if its content was never known.
 pub fn coupon(account: &str, coupon_id: &str, node: &Node) -> Option<Projected<Coupon>> {
     node.content.as_ref()?;
     let view = CouponView::read(node.json());
@@ -69,7 +69,7 @@ mod tests {
         let row = project(&world).row;
         assert_eq!(row.redeem_by.map(time::OffsetDateTime::unix_timestamp), Some(1_600_000_000));
         assert_eq!((row.max_redemptions, row.times_redeemed), (Some(10), Some(10)));
-        assert_eq!(row.valid, Some(true), "no clock is asked: live_coupons does");
+        assert_eq!(row.valid, Some(true), "the projection has no clock; live_coupons does");
     }
 
     #[test]

@@ -1,21 +1,21 @@
-//! When a subscription ends, and when its next billing period begins.
+//! The end of a subscription, and the start of its next billing period.
 //!
-//! Owns the grace period. Must not know the present: an end that has passed while Stripe has not acted on it yet is
-//! still an end to come. PURE; called by the subscription projection.
+//! Owns the grace period. Must not use the current time: an end that has passed is still planned until Stripe has acted
+//! on it. PURE; called by the subscription projection.
 
 use time::OffsetDateTime;
 
 use crate::stripe::views::schedule::ScheduleView;
 use crate::stripe::views::subscription::SubscriptionView;
 
-/// What follows from `cancel_at`, `cancel_at_period_end`, `ended_at` and the schedule.
+/// Result of `cancel_at`, `cancel_at_period_end`, `ended_at` and the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
-    /// It will end and has not ended yet.
+    /// Whether the subscription will end and has not ended yet.
     pub(super) grace: bool,
-    /// When it ended, else when it will.
+    /// When it ended, else when it will end.
     pub(super) end_date: Option<OffsetDateTime>,
-    /// When the next billing period begins; none where none will.
+    /// When the next billing period begins; `None` if no period follows.
     pub(super) next_cycle_start: Option<OffsetDateTime>,
 }
 
@@ -32,19 +32,19 @@ impl Ending {
     }
 }
 
-/// The end that was asked for. `cancel_at` first: classic billing sets both, flexible billing (2025-06-30) and
-/// explicit dates set it alone, and every kind of request resolves to it at once.
+/// The requested end. `cancel_at` comes first: classic billing sets both fields, while flexible billing (2025-06-30)
+/// and explicit dates set only `cancel_at`, and Stripe resolves every kind of request to it at once.
 fn planned_end(view: &SubscriptionView) -> Option<OffsetDateTime> {
     view.cancel_at.or_else(|| first_period_end(view).filter(|_| view.cancel_at_period_end))
 }
 
-/// The earliest end over all items, because items of mixed intervals end apart; before 2025-03-31.basil the
-/// subscription's own.
+/// The earliest period end of all items, because items with different intervals end at different times; before
+/// 2025-03-31.basil that of the subscription.
 fn first_period_end(view: &SubscriptionView) -> Option<OffsetDateTime> {
     view.items.iter().filter_map(|item| item.current_period_end).min().or(view.current_period_end)
 }
 
-/// The end of the chosen item's period, unless the subscription ends by then or stands still (`paused`).
+/// The period end of the chosen item, unless the subscription ends by then or is `paused`.
 fn next_cycle_start(view: &SubscriptionView, end: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
     if view.status == "paused" || view.ended_at.is_some() {
         return None;
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn grace_and_end_follow_the_table() {
-        // name, what Stripe says, grace, end; the names are those of the specification's cases
+        // name, Stripe's fields, grace, end; the names are those of the specification's cases
         let cases = [
             ("G1", r#""status":"active","cancel_at_period_end":false,"cancel_at":null"#, false, None),
             ("G2", r#""status":"active","cancel_at_period_end":true,"cancel_at":1798761600"#, true, at(PERIOD)),

@@ -1,8 +1,8 @@
-//! The objects that a projection may look at, and the questions that it still has.
+//! The objects that a projection reads, and its lookups that are not loaded yet.
 //!
-//! A projection does not say beforehand what it needs: it looks things up here, and what has not been loaded is noted
-//! as a question. The caller answers all questions set-based and projects again, until none is left. So the list of
-//! what a field depends on stands in one place only, which is the code that reads it. PURE; filled by the worker.
+//! A projection does not declare its dependencies: it looks objects up here, and the graph records each miss as a
+//! question. The caller answers all questions in bulk and projects again, until no question is left. So the
+//! dependencies of a field are declared in one place: the code that reads it. PURE; filled by the worker.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,74 +13,74 @@ use super::payment::Payment;
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::{Document, Json};
 
-/// What the mirror knows of one object; by default nothing.
+/// Mirrored state of one object; empty by default.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Node {
-    /// The newest content; `None` where only its absence is known (deleted as a bare stub, or 404).
+    /// The newest content; `None` if only its absence is known (deleted as a bare stub, or 404).
     pub content: Option<Document<'static>>,
-    /// How new that content is.
+    /// Version of the content.
     pub version: Option<OffsetDateTime>,
-    /// The content is but a copy: another object showed it as it was at another time or in another scope.
+    /// Whether the content is only a copy inside another object, as of another time or in another scope.
     pub is_copy: bool,
-    /// When it was deleted in Stripe. The content may still stand beside it.
+    /// When the object was deleted in Stripe. The content may still be known.
     pub deleted_at: Option<OffsetDateTime>,
-    /// The version of the newest read that found nothing (404), unless something newer was seen since.
-    pub missing_at: Option<OffsetDateTime>,
-    /// What only reads carry (`currency_options`, `line_items`, `payments`), as one JSON object.
+    /// Version of the newest read that returned 404, unless newer content is known.
+    pub not_found_at: Option<OffsetDateTime>,
+    /// Expansions, which only reads contain (`currency_options`, `line_items`, `payments`), as one JSON object.
     pub expansion: Option<Document<'static>>,
-    /// How new that is.
+    /// Version of the expansions.
     pub expansion_version: Option<OffsetDateTime>,
-    /// It must be later than this to show what the object carries now.
+    /// The expansions are stale unless their version is later than this.
     pub expansion_stale_after: Option<OffsetDateTime>,
 }
 
 impl Node {
-    /// The content, to be read by a view; null where there is none.
+    /// The content for a view; null if there is none.
     pub fn json(&self) -> Json<'_> {
         self.content.as_ref().map_or(Json::NULL, Document::root)
     }
 
-    /// It was deleted, or the newest read did not find it: of what has one of these, nothing can be bought or given.
+    /// Whether the object was deleted, or the newest read did not find it; then it can no longer be bought or redeemed.
     pub fn is_gone(&self) -> bool {
-        self.deleted_at.is_some() || self.missing_at.is_some()
+        self.deleted_at.is_some() || self.not_found_at.is_some()
     }
 
-    /// Whether what only reads carry is to be read: it never was, or the object has changed since.
+    /// Whether the expansions must be fetched: they never were, or the object has changed since.
     pub fn needs_expansion(&self) -> bool {
         self.expansion_version.is_none() || self.is_expansion_stale()
     }
 
-    /// The object has changed since the read of what only reads carry.
+    /// Whether the object has changed since the expansions were fetched.
     pub fn is_expansion_stale(&self) -> bool {
         self.expansion_version.is_some() && self.expansion_version < self.expansion_stale_after
     }
 
-    /// What only reads carry; null where no read was made.
+    /// The expansions; null if they were never fetched.
     pub fn expansion(&self) -> Json<'_> {
         self.expansion.as_ref().map_or(Json::NULL, Document::root)
     }
 }
 
-/// It was never seen itself, so that a read brings its state. A copy shows another time or scope; of an object that was
-/// deleted or not found, no read brings anything.
+/// Whether an object must be fetched because it is unknown, or known only as a copy of another time or scope. A deleted
+/// object, or one that was not found, cannot be fetched.
 pub fn is_unseen(node: Option<&Node>) -> bool {
     node.is_none_or(|node| (node.content.is_none() || node.is_copy) && !node.is_gone())
 }
 
-/// What a projection looked for and nobody has loaded yet.
+/// A lookup of a projection that is not loaded yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
     /// One object.
     Object(ObjectKey),
     /// The objects of this type that belong to this customer.
     Of(ObjectKey, &'static str),
-    /// The objects of this type that name this object.
+    /// The objects of this type that reference this object.
     Naming(ObjectKey, &'static str),
     /// The payments of this subscription.
     Payments(ObjectKey),
 }
 
-/// What is known of the objects around some customers of one account.
+/// The loaded objects related to some customers of one account.
 #[derive(Default)]
 pub struct Graph {
     account: String,
@@ -91,7 +91,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph of one account (empty for the account itself).
+    /// Creates an empty graph of one account; the empty string is the key's own account.
     pub fn new(account: &str) -> Self {
         Self { account: account.to_owned(), ..Self::default() }
     }
@@ -106,7 +106,7 @@ impl Graph {
         ObjectKey::new(&self.account, object_type, object_id)
     }
 
-    /// What the mirror knows of an object; `None` where it was never seen, and while nobody has looked.
+    /// Returns the mirrored state of an object; `None` if it is unknown or not loaded yet.
     pub fn get(&self, object_type: &str, object_id: &str) -> Option<&Node> {
         let key = self.key(object_type, object_id);
         match self.objects.get(&key) {
@@ -115,17 +115,17 @@ impl Graph {
         }
     }
 
-    /// The objects of a type that belong to a customer, by id.
+    /// Returns the objects of a type that belong to a customer, by id.
     pub fn of_customer(&self, customer_id: &str, object_type: &'static str) -> Vec<(&ObjectKey, &Node)> {
         self.list(Question::Of(self.key("customer", customer_id), object_type))
     }
 
-    /// The objects of type `naming` that name an object, by id: the invoice payments of an invoice, say.
+    /// Returns the objects of type `naming` that reference an object, by id; for example the payments of an invoice.
     pub fn naming(&self, object_type: &str, object_id: &str, naming: &'static str) -> Vec<(&ObjectKey, &Node)> {
         self.list(Question::Naming(self.key(object_type, object_id), naming))
     }
 
-    /// Every charge known of a subscription.
+    /// Returns all known charges of a subscription.
     pub fn payments(&self, subscription_id: &str) -> &[Payment] {
         let key = self.key("subscription", subscription_id);
         match self.payments.get(&key) {
@@ -141,23 +141,23 @@ impl Graph {
         }
     }
 
-    /// Notes a question. There is no answer yet.
+    /// Records a question, which has no answer yet.
     fn ask<T>(&self, question: Question) -> Option<T> {
         self.asked.borrow_mut().insert(question);
         None
     }
 
-    /// The questions since the last call.
+    /// Takes the questions recorded since the last call.
     pub fn take_questions(&mut self) -> BTreeSet<Question> {
         self.asked.take()
     }
 
-    /// Answers [`Question::Object`]; `None`: the mirror has no row.
+    /// Answers [`Question::Object`]; `None` if the mirror has no row.
     pub fn put(&mut self, key: ObjectKey, node: Option<Node>) {
         self.objects.insert(key, node);
     }
 
-    /// Answers [`Question::Of`] and [`Question::Naming`]; the objects themselves are put beside it.
+    /// Answers [`Question::Of`] and [`Question::Naming`]; the objects themselves are added by [`Graph::put`].
     pub fn put_list(&mut self, question: Question, mut keys: Vec<ObjectKey>) {
         keys.sort();
         self.lists.insert(question, keys);

@@ -1,7 +1,7 @@
-//! Which item of a subscription is its plan, and which of several prices comes first.
+//! Chooses the item of a subscription that is its plan, and the first of several prices.
 //!
-//! The order is that of the views; this brings it the newest prices and products, which may say more than the payload
-//! of the subscription. PURE; called by the subscription projection.
+//! The views define the order; this module applies it to the newest prices and products, which may contain more than
+//! the payload of the subscription. PURE; called by the subscription projection.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::stripe::views::standing::Standing;
 
 /// Puts the item that is the plan first.
 pub(super) fn sort(graph: &Graph, items: &mut [ItemView], needs: &mut BTreeSet<ObjectKey>) {
-    // one item has no rival: its price need not be looked up
+    // a single item needs no choice, so its price is not looked up
     if items.len() < 2 {
         return;
     }
@@ -22,7 +22,7 @@ pub(super) fn sort(graph: &Graph, items: &mut [ItemView], needs: &mut BTreeSet<O
     item::sort(items, |item| item.price_id.as_deref().map(|id| standing(graph, id)).unwrap_or_default());
 }
 
-/// The first of some prices; of equals the one with the smallest id, because nothing says their age.
+/// The first of some prices; among equals the one with the smallest id, because their age is unknown.
 pub(super) fn first<'a>(
     graph: &Graph,
     price_ids: &BTreeSet<&'a str>,
@@ -34,12 +34,12 @@ pub(super) fn first<'a>(
     price_ids.iter().copied().min_by_key(|id| (standing(graph, id), *id))
 }
 
-/// What the newest price and product say.
+/// The standing by the newest price and product.
 fn standing(graph: &Graph, price_id: &str) -> Standing {
     of_node(graph, price_node(graph, price_id))
 }
 
-/// The same, of a price, or a plan of the older kind, that was found already.
+/// The standing of a price, or a plan of very old API versions, that was looked up already.
 pub(super) fn of_node(graph: &Graph, price: Option<&Node>) -> Standing {
     let price = price.map_or(Json::NULL, Node::json);
     let product = id_or_object(price.get("product")).and_then(|id| graph.get("product", &id));
@@ -48,12 +48,12 @@ pub(super) fn of_node(graph: &Graph, price: Option<&Node>) -> Standing {
 
 /// The price, else the plan of very old API versions, with its content.
 fn price_node<'a>(graph: &'a Graph, price_id: &str) -> Option<&'a Node> {
-    // both are asked for, so that both are loaded
+    // both are looked up, so that both are loaded
     let nodes = [graph.get("price", price_id), graph.get("plan", price_id)];
     nodes.into_iter().flatten().find(|node| node.content.is_some())
 }
 
-/// The read that brings a price which was never seen. Of a deleted price, or one that Stripe does not have, none does.
+/// The key to fetch for an unknown price; `None` for a known or deleted price, or one that Stripe does not have.
 fn unseen(graph: &Graph, price_id: &str) -> Option<ObjectKey> {
     let is_gone = graph.get("price", price_id).is_some_and(Node::is_gone);
     (!is_gone && price_node(graph, price_id).is_none()).then(|| graph.key("price", price_id))

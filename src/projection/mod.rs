@@ -1,8 +1,8 @@
-//! From Stripe's objects to our rows: pure functions of the newest objects, no history and no present time.
+//! The projection, from Stripe's objects to rows: pure functions of the newest objects, without history and clock.
 //!
-//! Owns what a field of a row means. Must not know where in a payload a value stands (the views do), nor SQL, nor the
-//! clock: what depends on the present is computed on read. A mistake here is repaired by a new release and
-//! `rebuild`, without a call to Stripe. PURE; called by the worker and by `rebuild`.
+//! Owns the meaning of each column. Must not know the location of a value in a payload (the views do), nor SQL, nor the
+//! current time: SQL views compute values that depend on it. A bug here is repaired by a new release and `rebuild`,
+//! without a call to Stripe. PURE; called by the worker and by `rebuild`.
 
 mod checkout_session;
 mod coupon;
@@ -31,28 +31,28 @@ use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::domain::subscription::Subscription;
 
-/// The settings that decide what a row says.
+/// Settings that affect the contents of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// `BILLING_SYNC_PAST_DUE_ACTIVE`: a subscription stays usable while Stripe tries again to be paid.
+    /// `BILLING_SYNC_PAST_DUE_ACTIVE`: a subscription stays active while Stripe retries its payment.
     pub past_due_active: bool,
 }
 
-/// A row, and what was noticed on the way to it: each note is counted, and none stops the row.
+/// A projected row with its notes and needs. Each note is counted, and none prevents the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projected<T> {
-    /// The row as it shall stand.
+    /// The row to store.
     pub row: T,
-    /// What was odd, unknown or ambiguous.
+    /// Invalid, unknown or ambiguous input.
     pub notes: BTreeSet<Reason>,
-    /// Objects that the row needs and that only a read can bring.
+    /// Objects that the row needs and that must be fetched.
     pub needs: BTreeSet<ObjectKey>,
 }
 
 /// All rows of one customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomerRows {
-    /// Its billing contact; `None` while only its absence is known.
+    /// Its billing contact; `None` if the content of the customer was never known.
     pub contact: Option<Projected<BillingContact>>,
     /// Its subscriptions, in the order of their ids.
     pub subscriptions: Vec<Projected<Subscription>>,

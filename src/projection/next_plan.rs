@@ -1,7 +1,7 @@
-//! What a subscription will be charged for next: what its plan becomes by an update that waits for its payment, else by
-//! the next phase of its schedule.
+//! The next price of a subscription's plan: by a pending update, else by the next phase of its schedule.
 //!
-//! Neither list has a documented order, so no place in them means anything. PURE; called by the subscription projection.
+//! Neither list has a documented order, so positions in them have no meaning. PURE; called by the subscription
+//! projection.
 
 use std::collections::BTreeSet;
 
@@ -14,25 +14,26 @@ use crate::stripe::views::item::ItemView;
 use crate::stripe::views::schedule::ScheduleView;
 use crate::stripe::views::subscription::SubscriptionView;
 
-/// A price that will take the place of the plan's.
+/// The price that will replace the plan's price.
 pub(super) struct Next {
     pub(super) price_id: String,
-    /// When; none while it waits for its payment.
+    /// Time of the change; `None` for a pending update, which waits for its payment.
     pub(super) at: Option<OffsetDateTime>,
 }
 
-/// What the plan, the first of the items, becomes; none where it stays.
+/// The next price of the plan, the first of the items; `None` if it does not change.
 pub(super) fn of(
     graph: &Graph,
     view: &SubscriptionView,
     schedule: Option<&ScheduleView>,
     needs: &mut BTreeSet<ObjectKey>,
 ) -> Option<Next> {
-    // it takes effect as soon as it is paid, which comes before any later phase
+    // a pending update takes effect as soon as it is paid, before any later phase
     waiting(view).or_else(|| scheduled(graph, &view.items, schedule?, needs))
 }
 
-/// By `pending_update`. Its items are matched by id; a change of seats only leaves the price as it is, and hides no phase.
+/// The next price by `pending_update`, whose items are matched by id. An update of the quantity only keeps the price,
+/// so the schedule still counts.
 fn waiting(view: &SubscriptionView) -> Option<Next> {
     let plan = view.items.first()?;
     let becomes = view.pending_items.iter().find(|item| item.id.is_some() && item.id == plan.id)?;
@@ -40,8 +41,8 @@ fn waiting(view: &SubscriptionView) -> Option<Next> {
     Some(Next { price_id, at: None })
 }
 
-/// By the phase that follows. Its items have no ids: those at the prices of the other items are those items, and where
-/// none is at the plan's own price, the plan becomes the first of the others.
+/// The next price by the following phase. Its items have no ids, so they are matched by price: unless one has the
+/// plan's own price, the plan changes to the first price that is not one of the other items.
 fn scheduled(
     graph: &Graph,
     items: &[ItemView],

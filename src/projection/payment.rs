@@ -1,15 +1,15 @@
-//! Whether a SEPA payment of a subscription has failed and still counts.
+//! Decides whether a failed SEPA payment of a subscription still counts.
 //!
-//! A fold over facts, so that no order of arrival matters: one slot that is set and cleared would be wrong, because a
-//! failure may be told after the success that followed it. PURE; called by the subscription projection.
+//! A fold over facts, so the order of arrival does not matter. A flag that is set and cleared would be wrong, because
+//! the event of a failure may arrive after that of the later success. PURE; called by the subscription projection.
 
 pub use crate::domain::payment::Payment;
 
-/// Whether a failed or disputed SEPA payment still counts.
+/// Returns whether a failed or disputed SEPA payment still counts.
 ///
-/// A failure, dated by its charge, holds until its own invoice is paid (with any method, out of band included) or until
-/// a later charge of the subscription succeeds. An unwon dispute, dated by its opening, holds until a later charge
-/// succeeds. Nothing else clears either: no void invoice, no zero amount, no new method, no status.
+/// A failure, dated by its charge, counts until its own invoice is paid (with any method, including out of band) or a
+/// later charge of the subscription succeeds. A dispute that is not won, dated by its opening, counts until a later
+/// charge succeeds. Nothing else clears either: no void invoice, no zero amount, no new method, no status.
 pub fn sepa_payment_failed(payments: &[Payment]) -> bool {
     let newest_success = payments.iter().filter(|payment| payment.succeeded).map(|payment| payment.created).max();
     let holds = |at| newest_success.is_none_or(|success| success <= at);

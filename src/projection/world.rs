@@ -1,4 +1,4 @@
-//! A mirror in memory, for tests of projections: it answers their questions as the worker does from the database.
+//! An in-memory mirror for tests of projections. It answers their questions as the worker does from the database.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::stripe::json::{Document, Json};
 use crate::stripe::nested::{nested, type_of};
 use crate::stripe::reference::{customer_of, named};
 
-/// The version of whatever is put without one.
+/// The default version of objects.
 pub(super) const NOW: OffsetDateTime = time::macros::datetime!(2026-06-01 0:00 UTC);
 
 #[derive(Default, Clone)]
@@ -25,13 +25,13 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Puts an object, and those inside it, as the mirror does.
+    /// Adds an object and its nested objects, as the mirror does.
     pub(super) fn put(mut self, text: &str) -> Self {
         self.add(text, 0);
         self
     }
 
-    /// The same, `seconds` later.
+    /// Adds an object with a version `seconds` later.
     pub(super) fn put_later(mut self, seconds: i64, text: &str) -> Self {
         self.add(text, seconds);
         self
@@ -40,7 +40,7 @@ impl World {
     fn add(&mut self, text: &str, seconds: i64) {
         let json = json(text);
         let inside = nested(json).into_iter().map(|one| (one.object_type, one.object_id, one.content, one.is_current));
-        let kind = type_of(json).expect("an object says its type");
+        let kind = type_of(json).expect("an object has a type");
         let own = (kind, json.get("id").text().unwrap(), json, true);
         for (kind, id, content, is_current) in inside.chain([own]) {
             let node = self.node(kind, &id);
@@ -57,19 +57,19 @@ impl World {
         self.objects.entry(ObjectKey::new("", kind, id)).or_default()
     }
 
-    /// Deletes an object, `seconds` later.
+    /// Deletes an object `seconds` later.
     pub(super) fn delete(mut self, kind: &str, id: &str, seconds: i64) -> Self {
         self.node(kind, id).deleted_at = Some(NOW + Duration::seconds(seconds));
         self
     }
 
-    /// A read found nothing.
+    /// Records a read that returned 404.
     pub(super) fn missing(mut self, kind: &str, id: &str) -> Self {
-        self.node(kind, id).missing_at = Some(NOW);
+        self.node(kind, id).not_found_at = Some(NOW);
         self
     }
 
-    /// A read has brought what only reads carry, `seconds` later.
+    /// Adds expansions, fetched `seconds` later.
     pub(super) fn expand(mut self, kind: &str, id: &str, seconds: i64, text: &str) -> Self {
         let node = self.node(kind, id);
         (node.expansion, node.expansion_version) =
@@ -77,7 +77,7 @@ impl World {
         self
     }
 
-    /// The object has changed, `seconds` later.
+    /// Records a change of the object `seconds` later.
     pub(super) fn age(mut self, kind: &str, id: &str, seconds: i64) -> Self {
         self.node(kind, id).expansion_stale_after = Some(NOW + Duration::seconds(seconds));
         self
@@ -88,7 +88,7 @@ impl World {
         self
     }
 
-    /// Projects until nobody asks any more.
+    /// Projects until no question is left.
     pub(super) fn ask<T>(&self, project: impl Fn(&Graph) -> T) -> T {
         let mut graph = Graph::new("");
         for _ in 0..20 {

@@ -1,6 +1,6 @@
-//! What a sender is told: a status and one short line that says which check failed.
+//! Answers to a sender: a status and one short line that names the check that failed.
 //!
-//! A line never repeats anything that was sent. Owns the table from outcomes to status codes.
+//! A line never repeats anything that was sent. Owns the mapping from outcomes to status codes.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use super::batch::Verdict;
 use super::body::BodyError;
 use super::signature::SignatureError;
 use crate::listener::Refusal;
-use crate::metrics::instance::WebhookOutcome;
+use crate::metrics::process::WebhookOutcome;
 use crate::stripe::envelope::EnvelopeError;
 
-/// Stripe backs off by itself; this is for senders that ask.
+/// For senders that honour `Retry-After`. Stripe has its own backoff.
 const RETRY_AFTER_SECONDS: &str = "5";
 
-/// An answer before it is HTTP.
+/// An answer before conversion to HTTP.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// How it is counted; decides the status.
+    /// The outcome that is counted. It decides the status.
     pub(super) outcome: WebhookOutcome,
     line: String,
 }
@@ -45,7 +45,7 @@ impl Answer {
         }
     }
 
-    /// The answer as HTTP.
+    /// Converts the answer to an HTTP response.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         let status = self.status();
         let mut response = Response::new(Full::new(Bytes::from(format!("{}\n", self.line))));
@@ -57,7 +57,7 @@ impl Answer {
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
             }
-            // the rest of the body may still come, and is no next request
+            // the rest of the body may still arrive and must not be read as the next request
             StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"))
             }
@@ -110,8 +110,8 @@ impl From<Verdict> for Answer {
         match verdict {
             Verdict::Stored => Self::new(WebhookOutcome::Stored, &"stored"),
             Verdict::Duplicate => Self::new(WebhookOutcome::Duplicate, &"already known"),
-            Verdict::Busy => Self::new(WebhookOutcome::Busy, &"too many events are waiting: try again later"),
-            Verdict::Unavailable => Self::new(WebhookOutcome::Unavailable, &"cannot store now: try again later"),
+            Verdict::Busy => Self::new(WebhookOutcome::Busy, &"the queue of events is full: try again later"),
+            Verdict::Unavailable => Self::new(WebhookOutcome::Unavailable, &"could not store: try again later"),
             Verdict::Refused => Self::new(WebhookOutcome::Refused, &"the database refuses this event: see the log"),
         }
     }

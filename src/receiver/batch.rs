@@ -1,7 +1,7 @@
-//! Group commit: while one INSERT is in flight, arriving events gather, and the next carries them all.
+//! Group commit: while one INSERT is in flight, arriving events queue up, and the next INSERT stores them all.
 //!
-//! No timer and no added delay: an event that finds the writer idle is stored at once, alone. Owns the bounded
-//! queue between the connections and the database; knows nothing of HTTP. Called by [`super::door`].
+//! There is no timer and no added delay: if the writer is idle, an event is stored at once, by itself. Owns the bounded
+//! queue between the connections and the database; knows nothing of HTTP. Called by [`super::handler`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,36 +16,37 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::database;
 use crate::domain::event::EventKey;
-use crate::outbox::enqueue::{self, Incoming, Origin, is_about_data};
+use crate::outbox::enqueue::{self, EventSource, Incoming, is_about_data};
 
-/// Rows that one INSERT carries at most.
+/// Maximum number of rows of one INSERT.
 const MAX_ROWS: usize = 512;
 
 /// Payload bytes after which no further event joins an INSERT.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// How often an INSERT is repeated that the making of a partition overtook: each of the two tables makes up to 16 months.
+/// Maximum repetitions of an INSERT because a partition was created meanwhile: each of the two tables creates up to 16
+/// months.
 const MOST_MOVES: u32 = 32;
 
-/// A connection that was used so recently is used again without a check, which would be a round trip before each INSERT of a
-/// busy receiver. Should it be lost all the same, the INSERT is repeated on another one.
+/// A connection used within this time is reused without a check: a check is a round trip before each INSERT of a busy
+/// receiver. If the connection is lost all the same, the INSERT is repeated on another one.
 pub const UNCHECKED: Duration = Duration::from_millis(100);
 
-/// How often an INSERT is repeated whose connection is lost: each of the two connections may be.
+/// Maximum repetitions of an INSERT because its connection was lost: each of the two connections may be.
 const MOST_LOSSES: u32 = 2;
 
-/// What became of one event.
+/// Result of storing one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is new and durable.
+    /// The event is new and durable.
     Stored,
-    /// It was there before, durable.
+    /// The event was stored before and is durable.
     Duplicate,
-    /// The database took its neighbours and not this one.
+    /// The database rejected this event, but not the others of its batch.
     Refused,
-    /// The database did not answer, or not in time. It may still get stored; a second delivery finds out.
+    /// The database did not answer in time. The event may still have been stored; a second delivery finds out.
     Unavailable,
-    /// Too many are waiting.
+    /// The queue is full.
     Busy,
 }
 
@@ -54,7 +55,7 @@ struct Delivery {
     reply: oneshot::Sender<Verdict>,
 }
 
-/// The way in: bounded, and never waits for a place.
+/// The entry point: a bounded queue that never waits for space.
 #[derive(Debug)]
 pub(super) struct Queue {
     sender: mpsc::Sender<Delivery>,
@@ -62,7 +63,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Hands over one event and waits until it is durable, for `store_timeout` at most.
+    /// Queues one event and waits until it is durable, for at most `store_timeout`.
     pub(super) async fn store(&self, incoming: Incoming) -> Verdict {
         let (reply, verdict) = oneshot::channel();
         match self.sender.try_send(Delivery { incoming, reply }) {
@@ -70,14 +71,14 @@ impl Queue {
             Err(TrySendError::Full(_)) => return Verdict::Busy,
             Err(TrySendError::Closed(_)) => return Verdict::Unavailable,
         }
-        // the batch before ours may use up the time, so the writer's own limit is not enough
+        // the previous batch may use up the time, so the writer's own limit is not enough
         timeout(self.store_timeout, verdict).await.ok().and_then(Result::ok).unwrap_or(Verdict::Unavailable)
     }
 }
 
-/// Starts the writer. It ends when the queue is dropped and everything in it is answered.
+/// Starts the writer. The writer ends when the queue is dropped and all its events are answered.
 ///
-/// `stored` is signalled after each commit that brought something new.
+/// `stored` is notified after each commit that stored a new event.
 pub(super) fn start(
     pool: PgPool,
     capacity: usize,
@@ -92,23 +93,23 @@ pub(super) fn start(
 async fn write(mut deliveries: mpsc::Receiver<Delivery>, pool: PgPool, store_timeout: Duration, stored: Arc<Notify>) {
     while let Some(first) = deliveries.recv().await {
         let batch = Batch::gather(first, &mut deliveries);
-        // in a task of its own: should it panic, its events are answered 503 and the next batch goes on
+        // in its own task: if it panics, its events are answered 503 and the next batch is not affected
         match tokio::spawn(batch.store(pool.clone(), store_timeout)).await {
             Ok(true) => stored.notify_one(),
             Ok(false) => {}
-            Err(error) => tracing::error!(error = %error, "a batch of events broke off"),
+            Err(error) => tracing::error!(error = %error, "storing a batch of events panicked"),
         }
     }
 }
 
-/// The events of one INSERT, in the order that all receivers keep, each with those who wait for it.
+/// The events of one INSERT, in the same order in all receivers, each with the requests that wait for it.
 struct Batch {
     events: Vec<Incoming>,
     waiting: Vec<Vec<oneshot::Sender<Verdict>>>,
 }
 
 impl Batch {
-    /// Takes what is there, without waiting for more.
+    /// Takes the queued deliveries, without waiting for more.
     fn gather(first: Delivery, deliveries: &mut mpsc::Receiver<Delivery>) -> Self {
         let mut bytes = 0;
         let mut rows = BTreeMap::new();
@@ -124,7 +125,7 @@ impl Batch {
         Self { events, waiting }
     }
 
-    /// Stores the events and answers everybody who waits; true when something new was stored.
+    /// Stores the events and answers all waiting requests. Returns whether a new event was stored.
     async fn store(self, pool: PgPool, store_timeout: Duration) -> bool {
         let Self { events, waiting } = self;
         let (Stored { verdicts, is_repeated }, error) =
@@ -134,39 +135,39 @@ impl Batch {
                     (Stored { verdicts: vec![Verdict::Unavailable; events.len()], is_repeated: false }, Some(error))
                 }
             };
-        // the answer to a commit may be what was lost: then the repetition finds its own events
+        // the lost answer may have been that of a commit: then the repetition finds its own events
         let any_stored = is_repeated || verdicts.contains(&Verdict::Stored);
         for (verdict, waiting) in verdicts.into_iter().zip(waiting) {
             answer(verdict, waiting);
         }
-        // after the answers: to look for the cause takes a moment
+        // after the answers, because finding the cause takes a moment
         match error {
             Some(StoreError::Connection(error)) => {
                 let cause = database::unreachable_reason(&pool, &error).await;
-                tracing::warn!(events = events.len(), error = cause, "cannot store events");
+                tracing::warn!(events = events.len(), error = cause, "could not store events");
             }
-            Some(error) => tracing::warn!(events = events.len(), error = %error, "cannot store events"),
+            Some(error) => tracing::warn!(events = events.len(), error = %error, "could not store events"),
             None => {}
         }
         any_stored
     }
 }
 
-/// Of several deliveries of one new event in one batch, the first stored it and the others are duplicates.
+/// If one batch contains several deliveries of a new event, the first is `Stored` and the others are `Duplicate`.
 fn answer(verdict: Verdict, waiting: Vec<oneshot::Sender<Verdict>>) {
     let others = if verdict == Verdict::Stored { Verdict::Duplicate } else { verdict };
     for (verdict, reply) in std::iter::once(verdict).chain(std::iter::repeat(others)).zip(waiting) {
-        // whoever no longer waits has given up or hung up
+        // an error means that the request timed out or its client hung up
         let _ = reply.send(verdict);
     }
 }
 
-/// Why a whole batch cannot be stored.
+/// Why a whole batch could not be stored.
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
     #[error("the database did not answer in time")]
     Late,
-    /// The code only: the message of a database error may quote a value.
+    /// The code only, because the message of a database error may quote a value.
     #[error("the database answered with error {0}")]
     Database(String),
     #[error("no usable connection: {0}")]
@@ -182,8 +183,8 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// A connection. While the pool tries to open one, which a full server refuses, it does not see that another one has come
-/// free, of the notification for example.
+/// Acquires a connection. While the pool tries to open a new one, which a full server refuses, it does not notice that
+/// another one became free, for example that of the notification.
 async fn acquire(pool: &PgPool, deadline: Instant) -> Result<PoolConnection<Postgres>, StoreError> {
     loop {
         match timeout_at(deadline, pool.acquire()).await.map_err(|_| StoreError::Late)? {
@@ -193,9 +194,9 @@ async fn acquire(pool: &PgPool, deadline: Instant) -> Result<PoolConnection<Post
     }
 }
 
-/// What became of a batch.
+/// Result of storing a batch.
 struct Stored {
-    /// One for each event, in their order.
+    /// One verdict for each event, in the same order.
     verdicts: Vec<Verdict>,
     /// The INSERT was sent more than once.
     is_repeated: bool,
@@ -212,7 +213,7 @@ async fn store(events: &[Incoming], pool: &PgPool, deadline: Instant) -> Result<
                 continue;
             }
             Err(InsertError::Data(error)) => {
-                tracing::warn!(events = events.len(), error = %error, "an event fails its batch: storing one by one");
+                tracing::warn!(events = events.len(), error = %error, "storing a batch one by one");
                 store_singly(events, &mut conn, deadline).await
             }
             inserted => inserted?,
@@ -221,7 +222,7 @@ async fn store(events: &[Incoming], pool: &PgPool, deadline: Instant) -> Result<
     }
 }
 
-/// What one event holds must never cost its neighbours their place.
+/// Stores the events individually: the content of one event must never prevent the others from being stored.
 async fn store_singly(events: &[Incoming], conn: &mut PoolConnection<Postgres>, deadline: Instant) -> Vec<Verdict> {
     let mut verdicts = Vec::with_capacity(events.len());
     for event in events {
@@ -232,9 +233,9 @@ async fn store_singly(events: &[Incoming], conn: &mut PoolConnection<Postgres>, 
                 tracing::error!(event.id = id, error = %error, "the database refuses an event");
                 verdicts.push(Verdict::Refused);
             }
-            // those before it are durable and may say so; the connection is gone for those after it
+            // the events before this one are durable; for those after it the connection is lost
             Err(InsertError::Lost(error) | InsertError::Store(error)) => {
-                tracing::warn!(error = %error, "cannot store the rest of a batch");
+                tracing::warn!(error = %error, "could not store the rest of a batch");
                 verdicts.resize(events.len(), Verdict::Unavailable);
                 break;
             }
@@ -245,11 +246,11 @@ async fn store_singly(events: &[Incoming], conn: &mut PoolConnection<Postgres>, 
 
 /// A failed INSERT.
 enum InsertError {
-    /// It is about what the events hold.
+    /// Caused by the content of the events.
     Data(StoreError),
-    /// It is about this connection: another one may do.
+    /// Caused by this connection; another one may work.
     Lost(StoreError),
-    /// It is about the database.
+    /// Caused by the database.
     Store(StoreError),
 }
 
@@ -268,13 +269,14 @@ async fn insert(
 ) -> Result<Vec<Verdict>, InsertError> {
     let mut moves = 0..MOST_MOVES;
     loop {
-        return match timeout_at(deadline, enqueue::store(conn, events, Origin::Webhook)).await {
+        return match timeout_at(deadline, enqueue::store(conn, events, EventSource::Webhook)).await {
             Ok(Ok(stored)) => Ok(events.iter().map(|event| verdict(&stored, &event.envelope.key)).collect()),
             Ok(Err(error)) if enqueue::has_moved_partition(&error) && moves.next().is_some() => continue,
             Ok(Err(error)) if is_about_data(&error) => Err(InsertError::Data(error.into())),
             Ok(Err(error)) if is_lost(&error) => Err(InsertError::Lost(error.into())),
             Ok(Err(error)) => Err(InsertError::Store(error.into())),
-            // the statement may still run over there: its connection keeps its place in the pool until that has ended
+            // the statement may still be running on the server: its connection stays in the pool until the statement
+            // ends
             Err(_) => Err(InsertError::Store(StoreError::Late)),
         };
     }
@@ -284,11 +286,11 @@ fn verdict(stored: &std::collections::HashSet<EventKey>, key: &EventKey) -> Verd
     if stored.contains(key) { Verdict::Stored } else { Verdict::Duplicate }
 }
 
-/// Whether the connection is closed, or leads to a server that takes no writes any more.
+/// Whether the connection is closed, or its server no longer accepts writes.
 fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
-        // its session was ended, or every transaction is read-only: after a failover the old primary is a standby
+        // the session was terminated, or every transaction is read-only: after a failover the old primary is a standby
         sqlx::Error::Database(error) => error.code().is_some_and(|code| ["57P01", "57P02", "25006"].contains(&&*code)),
         _ => false,
     }

@@ -1,5 +1,5 @@
-//! Reads a request's body within a limit of bytes and of time, and no further than the budget for all bodies pays for.
-//! Called by [`super::door`].
+//! Reads a request's body within a size limit, a timeout and the shared budget for all bodies. Called by
+//! [`super::handler`].
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use tokio::time::timeout;
 
 use crate::listener::capacity::{Capacity, Share};
 
-/// Every body has this time before it may end for another.
+/// Time that every body has before it may end for another.
 const GRACE: Duration = Duration::from_millis(100);
-/// How long a body waits for its part of the budget.
+/// Maximum time that a body waits for its part of the budget.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// How much of a body that nobody wants is read, and for how long, so that its sender gets to read the answer.
+/// Bytes of a refused body that are still read, so that its sender receives the answer.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// Why a body is not there.
+/// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyError {
-    #[error("the body is longer than this endpoint takes (BILLING_SYNC_BODY_LIMIT)")]
+    #[error("the body is larger than BILLING_SYNC_BODY_LIMIT")]
     TooLarge,
     #[error("the body did not arrive in time")]
     Slow,
-    #[error("the body broke off")]
+    #[error("the body is incomplete")]
     Aborted,
-    #[error("too many bytes of bodies at a time (BILLING_SYNC_BODY_BUDGET): try again later")]
+    #[error("concurrent bodies exceed BILLING_SYNC_BODY_BUDGET: try again later")]
     OverBudget,
 }
 
-/// Reads bodies.
+/// Reads request bodies.
 #[derive(Debug)]
 pub(super) struct Bodies {
     budget: Capacity,
@@ -39,7 +39,7 @@ pub(super) struct Bodies {
     patience: Duration,
 }
 
-/// A whole body, and the part of the budget that pays for it.
+/// A complete body with its part of the budget.
 #[derive(Debug)]
 pub(super) struct Payload {
     bytes: Vec<u8>,
@@ -47,12 +47,12 @@ pub(super) struct Payload {
 }
 
 impl Bodies {
-    /// At most `budget` bytes at a time, and `limit` of one body, which has to arrive within `patience`.
+    /// Reads at most `budget` bytes at a time and `limit` bytes of one body, which must arrive within `patience`.
     pub(super) fn new(budget: usize, limit: usize, patience: Duration) -> Self {
         Self { budget: Capacity::new(budget, GRACE), limit, patience }
     }
 
-    /// The whole body, announced or not.
+    /// Reads the whole body, with or without a `Content-Length`.
     pub(super) async fn read(&self, mut body: Incoming) -> Result<Payload, BodyError> {
         let read = timeout(self.patience, self.collect(&mut body)).await.unwrap_or(Err(BodyError::Slow));
         if matches!(read, Err(BodyError::TooLarge | BodyError::OverBudget)) {
@@ -69,7 +69,7 @@ impl Bodies {
         let mut payload = Payload { bytes: Vec::new(), share: None };
         while let Some(frame) = payload.while_paid(body.frame()).await? {
             let frame = frame.map_err(|_| BodyError::Aborted)?;
-            // the other kind of frame is trailers, which nobody signs
+            // the other kind of frame is trailers, which are not signed
             let Some(data) = frame.data_ref() else { continue };
             let length = payload.bytes.len() + data.len();
             if length > self.limit {
@@ -83,13 +83,13 @@ impl Bodies {
 }
 
 impl Payload {
-    /// Pays for a body of `length` bytes before the memory is taken.
+    /// Reserves budget for a body of `length` bytes before allocating memory.
     async fn make_room(&mut self, length: usize, bodies: &Bodies) -> Result<(), BodyError> {
         let paid = self.bytes.capacity();
         if length <= paid {
             return Ok(());
         }
-        // not more than twice what has arrived, whatever was announced
+        // at most twice the bytes that have arrived, whatever length was announced
         let capacity = length.max((2 * paid).min(bodies.limit));
         let pay = async {
             if let Some(share) = &mut self.share {
@@ -103,7 +103,7 @@ impl Payload {
         Ok(())
     }
 
-    /// Waits for more, unless the share ends for another body.
+    /// Waits for more data, unless the share ends for another body.
     async fn while_paid<T>(&self, more: impl Future<Output = T>) -> Result<T, BodyError> {
         match &self.share {
             Some(share) => share.end().run_until_cancelled(more).await.ok_or(BodyError::OverBudget),
@@ -111,14 +111,14 @@ impl Payload {
         }
     }
 
-    /// Says that the body is authenticated: it does not end for others from now on.
+    /// Marks the body as authenticated: from now on it does not end for others.
     pub(super) fn keep(&self) {
         if let Some(share) = &self.share {
             share.keep();
         }
     }
 
-    /// Its bytes. They are paid for until the last copy is dropped.
+    /// Returns the bytes. They count against the budget until the last copy is dropped.
     pub(super) fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }
@@ -130,10 +130,10 @@ impl AsRef<[u8]> for Payload {
     }
 }
 
-/// Reads on for a moment and throws away.
+/// Reads for a moment longer and discards the data.
 ///
-/// The answer is sent meanwhile. Closing a socket with unread bytes resets the connection, and many senders would
-/// then report the reset instead of the answer that says what is wrong.
+/// The answer is sent meanwhile. Closing a socket with unread bytes resets the connection, and many senders would then
+/// report the reset instead of the answer that explains the error.
 pub(super) fn linger(mut body: Incoming) {
     if body.is_end_stream() {
         return;

@@ -1,16 +1,16 @@
-//! What failing signature checks have in common, and when they are worth a warning. PURE: `now` is an argument.
+//! Finds what failing signature checks have in common, and decides when to warn. PURE: `now` is an argument.
 //!
-//! One delivery that fails may be anybody's. When all of them fail, the cause is here or on the way: the warning says so
-//! once, and again only after a delivery was verified in between. Looks at bytes and never reads the JSON, which is not
-//! authenticated.
+//! A single failing delivery may come from any client on the internet. If all deliveries fail, the cause is the
+//! configuration or a proxy. The warning appears once, and again only after a delivery was verified in between. This
+//! module inspects bytes and never parses the JSON, which is not authenticated.
 
 use super::signature::SignatureError;
 use crate::metrics::signatures::Sign;
 
-/// Fewer failures may be a scanner's.
+/// Fewer failures may come from a scanner.
 const LEAST_FAILURES: u64 = 5;
-/// Time without a verified delivery after which the failures are all there is. Before the first verified delivery there is
-/// nothing to wait for: a new set-up learns of its mistake at once.
+/// Time without a verified delivery after which all deliveries count as failing. Before the first verified delivery
+/// there is no wait, so a new setup gets the warning at once.
 const SILENCE_SECONDS: i64 = 300;
 
 /// The failures since a delivery was last verified.
@@ -18,26 +18,26 @@ const SILENCE_SECONDS: i64 = 300;
 pub(super) struct Watch {
     verified_at: Option<i64>,
     failures: u64,
-    /// How many there were with each sign, in the order of [`Sign::ALL`].
+    /// Number of failures with each sign, in the order of [`Sign::ALL`].
     signs: [u64; Sign::ALL.len()],
     /// Whether the warning was given.
     warned: bool,
 }
 
-/// Every recent delivery has failed.
+/// Report that every recent delivery has failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AllFail {
     pub(super) failures: u64,
-    /// Seconds since a delivery was last verified; `None`: none was since the start.
+    /// Seconds since the last verified delivery; `None`: no delivery was verified since the start.
     pub(super) silence: Option<i64>,
-    /// "3 untouched, 2 `no_header`".
+    /// Failures by sign, for example "3 untouched, 2 `no_header`".
     pub(super) signs: String,
-    /// The sign of most of them.
+    /// The most frequent sign.
     pub(super) most: Sign,
 }
 
 impl Watch {
-    /// Notes a delivery that failed. Returns what is to be said, once.
+    /// Records a failed delivery. Returns the report to log, once.
     pub(super) fn failed(&mut self, sign: Sign, now: i64) -> Option<AllFail> {
         self.failures += 1;
         self.signs[place(sign)] += 1;
@@ -50,7 +50,7 @@ impl Watch {
         Some(AllFail { failures: self.failures, silence, signs: self.counted(), most })
     }
 
-    /// Notes a delivery that was verified. Returns the failures before it where there was a warning about them.
+    /// Records a verified delivery. Returns the number of failures before it if they were warned about.
     pub(super) fn verified(&mut self, now: i64) -> Option<u64> {
         let before = std::mem::take(self);
         self.verified_at = Some(now);
@@ -67,7 +67,7 @@ fn place(sign: Sign) -> usize {
     Sign::ALL.iter().position(|other| *other == sign).unwrap_or_default()
 }
 
-/// What a delivery that failed the check shows of the cause; `None` where the signature was right, and only its time not.
+/// The likely cause that a failed delivery shows; `None` if the signature matched and only its timestamp was wrong.
 pub(super) fn sign_of(error: SignatureError, is_encoded: bool, body: &[u8]) -> Option<Sign> {
     Some(match error {
         SignatureError::Stale => return None,
@@ -79,7 +79,7 @@ pub(super) fn sign_of(error: SignatureError, is_encoded: bool, body: &[u8]) -> O
     })
 }
 
-/// Stripe writes a body as `{`, a line break, two blanks before each member, and `}` with nothing behind it.
+/// Stripe formats a body as `{`, a line break, two spaces before each member, and `}` with nothing after it.
 fn sign_of_body(body: &[u8]) -> Sign {
     match body {
         [] => Sign::Empty,

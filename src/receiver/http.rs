@@ -1,7 +1,7 @@
-//! The public listener, bound and running: its handler, the queue behind it and their end.
+//! The public listener: binds it, runs it with its handler and queue, and shuts them down in order.
 //!
-//! Sockets and their limits are [`crate::listener`]'s; what a request means is [`super::door`]'s. Called by `serve` and
-//! the demo.
+//! [`crate::listener`] owns sockets and their limits; [`super::handler`] interprets requests. Called by `serve` and the
+//! demo.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,49 +16,49 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Bodies;
-use super::door::Door;
+use super::handler::WebhookHandler;
 use super::{batch, notify};
 use crate::config::receiver::ReceiverConfig;
 use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
-use crate::metrics::instance::Instance;
+use crate::metrics::process::ProcessMetrics;
 
-/// The receiver, bound and not yet running.
+/// A bound receiver that is not running yet.
 #[derive(Debug)]
 pub struct Receiver {
     listener: TcpListener,
     config: ReceiverConfig,
     pool: PgPool,
-    metrics: Arc<Instance>,
+    metrics: Arc<ProcessMetrics>,
 }
 
 impl Receiver {
-    /// Its connections.
+    /// The receiver's database connections.
     pub fn pool(&self) -> PgPool {
         self.pool.clone()
     }
 
-    /// Binds the listener. The pool may be unable to connect: until it can, the answer is 503.
+    /// Binds the listener. While the pool cannot connect, the answer is 503.
     ///
     /// # Errors
     /// When the address cannot be bound, or no secret is configured.
-    pub async fn bind(config: &ReceiverConfig, pool: PgPool, metrics: Arc<Instance>) -> io::Result<Self> {
+    pub async fn bind(config: &ReceiverConfig, pool: PgPool, metrics: Arc<ProcessMetrics>) -> io::Result<Self> {
         if config.secrets.is_empty() {
-            let message = "no webhook secret: set STRIPE_WEBHOOK_SECRET to the endpoint's signing secret";
+            let message = "missing webhook secret: set STRIPE_WEBHOOK_SECRET to the endpoint's signing secret";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let listener = TcpListener::bind(config.listen).await?;
         Ok(Self { listener, config: config.clone(), pool, metrics })
     }
 
-    /// The address that was bound; tells the port when the configuration said 0.
+    /// The bound address, with the actual port if the configured port is 0.
     ///
     /// # Errors
-    /// Whatever the operating system says.
+    /// Any error of the operating system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until shutdown, then stops accepting, answers what is in flight and empties the queue.
+    /// Serves until shutdown, then stops accepting, answers the requests in flight and empties the queue.
     pub async fn run(self, ending: impl Into<Ending>) {
         let Self { listener, config, pool, metrics } = self;
         let stored = Arc::new(Notify::new());
@@ -67,15 +67,15 @@ impl Receiver {
         let stop = CancellationToken::new();
         let notifier = tokio::spawn(notify::run(pool, stored, config.store_timeout, stop.clone()));
         let connections = metrics.connections.clone();
-        let door = Door {
+        let handler = WebhookHandler {
             secrets: config.secrets.clone(),
             watch: Mutex::default(),
             bodies: Bodies::new(config.body_budget, config.body_limit, config.body_timeout),
             queue,
             metrics,
         };
-        // the last connection takes the last handle on the queue with it, so the writer comes to its end
-        Listener::new(listener, door, limits(&config), connections, ending.into()).run().await;
+        // the last connection drops the last handle of the queue, so the writer ends
+        Listener::new(listener, handler, limits(&config), connections, ending.into()).run().await;
         let _ = writer.await;
         stop.cancel();
         let _ = notifier.await;
@@ -92,7 +92,7 @@ fn limits(config: &ReceiverConfig) -> Limits {
     }
 }
 
-impl Handler for Door {
+impl Handler for WebhookHandler {
     async fn answer(&self, request: Request<Incoming>, in_flight: &InFlight) -> Response<Full<Bytes>> {
         self.handle(request, in_flight).await
     }

@@ -1,22 +1,22 @@
-//! The door: Stripe's deliveries come in here and leave as rows of the outbox.
+//! The receiver of Stripe's deliveries: verifies them and stores them in the outbox.
 //!
 //! ```text
-//! socket ─▶ door ─▶ body ─▶ signature ─▶ envelope ─▶ batch ─▶ outbox::enqueue ─▶ answer
-//! http.rs                    PURE         PURE        group commit
+//! socket ─▶ handler ─▶ body ─▶ signature ─▶ envelope ─▶ batch ─▶ outbox::enqueue ─▶ answer
+//! http.rs                       PURE         PURE        group commit
 //! ```
 //!
-//! A 2xx leaves only after the event is durable; whatever goes wrong on the way is an answer that says so, never a
+//! A 2xx is sent only after the event is durable. Every failure before that is an answer that names the cause, never a
 //! panic and never a 500. Knows nothing of customers or subscriptions: the payload stays bytes.
 
 mod answer;
 mod batch;
 mod body;
 mod diagnosis;
-mod door;
+mod handler;
 mod http;
 mod notify;
 pub mod signature;
 
 pub use batch::UNCHECKED;
-pub use door::PATH;
+pub use handler::PATH;
 pub use http::Receiver;

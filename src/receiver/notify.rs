@@ -1,9 +1,9 @@
 //! Wakes the workers after a commit.
 //!
-//! A NOTIFY inside the ingest transaction would serialise all commits of the database (measured: a third of the
-//! rate), so it goes on its own, from its own task. While one is in flight, and for a moment after it, further signals merge
-//! into one more: a notification takes about as much processor time as a small INSERT, and so does the batch of a worker that
-//! it wakes. A lost one is harmless, because workers poll too.
+//! A NOTIFY inside the ingest transaction would serialise all commits of the database (measured: a third of the rate),
+//! so a separate task sends it on its own. While one is in flight, and for a moment after it, further signals merge
+//! into one more, because a notification takes about as much processor time as a small INSERT, and so does the batch of
+//! the worker that it wakes. A lost notification is harmless: workers also poll.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::outbox::wake::wake;
 
-/// After a notification the next one waits for so long.
+/// Pause between two notifications.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Sends one NOTIFY for each signal, or for several that came meanwhile, until `stop`.
+/// Sends one NOTIFY for each signal, or for several signals that arrived meanwhile, until `stop`.
 pub(super) async fn run(pool: PgPool, stored: Arc<Notify>, limit: Duration, stop: CancellationToken) {
     for_signals(&stored, || notify(pool.clone(), limit), &stop).await;
 }
@@ -39,8 +39,8 @@ async fn for_signals<F: Future<Output = ()>>(stored: &Notify, notify: impl Fn() 
 async fn notify(pool: PgPool, limit: Duration) {
     match timeout(limit, async { wake(&mut *pool.acquire().await?).await }).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(error = %error, "cannot notify the workers"),
-        Err(_) => tracing::debug!("cannot notify the workers in time"),
+        Ok(Err(error)) => tracing::debug!(error = %error, "could not notify the workers"),
+        Err(_) => tracing::debug!("could not notify the workers in time"),
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
         };
         tokio::join!(for_signals(&stored, count, &stop), signals);
         let sent = sent.into_inner();
-        // the one before the first pause, and the last one
+        // at least the notification before the first pause and the last one
         assert!((2..=22).contains(&sent), "{sent} notifications");
     }
 

@@ -1,4 +1,4 @@
-//! Why a comparison did not come to its end. What it had stored until then stays.
+//! Errors that end a comparison early. Events that it stored before stay stored.
 
 use std::time::Duration;
 
@@ -6,59 +6,59 @@ use super::STEP_LIMIT;
 use crate::client::ApiError;
 use crate::metrics::reconcile::RunOutcome;
 
-/// Why there is no complete comparison.
+/// Why a comparison is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Stripe did not answer as it should.
+    /// A request to Stripe failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// What Stripe answered is no page of a list, or does not lead on to the next one.
-    #[error("what Stripe answered is no page of events that leads on to the next one")]
+    /// The response is not a page of a list, or has no cursor for the next page.
+    #[error("Stripe's response is not a page of events, or has no cursor for the next page")]
     Page,
-    /// The key may be of another account.
+    /// The key may belong to another account.
     #[error(transparent)]
-    Key(#[from] Doubt),
-    /// The time from which to compare cannot be.
+    Key(#[from] KeyError),
+    /// The requested start time is invalid.
     #[error("{0}")]
     Since(&'static str),
-    /// The database was too slow.
+    /// A database step timed out.
     #[error("the database did not answer within {} s", STEP_LIMIT.as_secs())]
     Late,
-    /// The code only: the message of a database error may quote a value.
+    /// A database error; its code only, because the message may contain a value.
     #[error("the database answered with error {0}")]
     Database(String),
     /// The database could not be reached.
     #[error("no usable connection: {0}")]
     Connection(sqlx::Error),
-    /// Somebody has deleted the row meanwhile.
-    #[error("the account's row in billing.watermarks is gone")]
+    /// Another session deleted the account's row during the comparison.
+    #[error("the account's row in billing.reconcile_state is missing; another session deleted it")]
     Gone,
-    /// The process ends.
-    #[error("it was stopped")]
+    /// The process is shutting down.
+    #[error("the comparison was stopped")]
     Stopped,
 }
 
-/// Why a key is not used: its events would become ours.
+/// Why a key is not used for listing: the events of another account would be stored.
 #[derive(Debug, thiserror::Error)]
-pub enum Doubt {
-    /// Stripe refuses it.
+pub enum KeyError {
+    /// Stripe refuses the key.
     #[error(transparent)]
     Refused(ApiError),
-    /// It is of another account or mode than what is stored; says what shows it.
+    /// The key belongs to another account or mode than the stored data; contains the evidence.
     #[error(
-        "STRIPE_SECRET_KEY is of another account or mode than what is stored here ({0}); its events are not stored"
+        "STRIPE_SECRET_KEY belongs to another account or mode than the stored data ({0}); its events are not stored"
     )]
     OtherAccount(String),
-    /// The stored events are too young or too old for Stripe to be asked about them.
+    /// All stored events are too young or too old to look them up at Stripe.
     #[error(
-        "nothing shows yet that STRIPE_SECRET_KEY is of the account of the stored events, since they are all too young or \
-         too old to be looked up; the next webhook that comes will show it"
+        "cannot verify yet that STRIPE_SECRET_KEY belongs to the account of the stored events, because all of them are \
+         too young or too old to look up; the next delivered webhook verifies it"
     )]
-    Unproven,
+    Unverified,
 }
 
 impl Failure {
-    /// How it is counted; what is nobody's failure is not.
+    /// The outcome to count; `None` for a shutdown or an invalid argument, which are not failures.
     pub(super) fn outcome(&self) -> Option<RunOutcome> {
         match self {
             Self::Stopped | Self::Since(_) => None,
@@ -67,7 +67,7 @@ impl Failure {
         }
     }
 
-    /// When Stripe wants to be asked again, where it has said so.
+    /// Minimum wait that Stripe requested, or zero.
     pub(super) fn retry_after(&self) -> Duration {
         match self {
             Self::Api(error) => error.retry_after().unwrap_or_default(),

@@ -1,28 +1,27 @@
-//! What Stripe has and the outbox lacks: events that were delivered in vain, or never.
+//! Reconcile: loads events that the outbox misses, because their delivery failed or never happened, from Stripe's list.
 //!
 //! ```text
-//!                 trust (is the key of our account?)
-//! rounds, CLI ──▶ begin (lease) ──▶ list, newest first ──page──▶ outbox.enqueue ──▶ wake ──▶ … last page ──▶ finish
-//!                   ▲                                                                                        │
-//!                   └────────────── watermark: everything created up to it has been compared ◀───────────────┘
+//!                  key check (does the key belong to the account of the stored events?)
+//! service, CLI ──▶ begin (lease) ──▶ list, newest first ──page──▶ outbox.enqueue ──▶ wake ──▶ … last page ──▶ finish
+//!                    ▲                                                                                        │
+//!                    └──────────── watermark: all events created up to it have been compared ◀────────────────┘
 //! ```
 //!
-//! Webhooks never move the watermark, only a listing that has come to its end does, and never back. So whatever breaks off
-//! is listed again from the same place, and whoever runs it twice, or two of them at once, stores nothing twice. Stripe
-//! lists 30 days: what lies before them is a [`gap`], and is said.
+//! Webhooks never move the watermark. Only a listing that reached its end moves it, and never backwards. So an
+//! interrupted listing is repeated from the same time, and repeated or concurrent runs store nothing twice. Stripe
+//! lists 30 days; older events that were never compared are a [`gap`], which is reported.
 //!
-//! [`rounds`] is the part of `serve`, [`run`] one comparison of one account, [`store`] what each page of it comes to,
-//! [`watermark`] the SQL. What an event means is
-//! not known here: it goes the way of all events.
+//! [`service`] runs in `serve`, [`run`] compares one account, [`store`] stores each page, [`state`] has the SQL. Events
+//! are not interpreted here: the worker processes them like all others.
 
 mod failure;
 pub mod gap;
+mod key_check;
 mod page;
-pub mod rounds;
 pub mod run;
+pub mod service;
+pub mod state;
 pub mod store;
-mod trust;
-pub mod watermark;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,41 +29,41 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
-pub use self::failure::{Doubt, Failure};
+pub use self::failure::{Failure, KeyError};
 use crate::client::StripeApi;
-use crate::metrics::instance::Instance;
+use crate::metrics::process::ProcessMetrics;
 
-/// How far back Stripe lists events.
+/// Stripe lists events of this last span of time.
 pub const REACH: time::Duration = time::Duration::days(30);
 
-/// No step takes as long as this unless the database does not answer.
+/// Timeout of one database step; only an unresponsive database takes that long.
 const STEP_LIMIT: Duration = Duration::from_mins(1);
 
-/// What a comparison needs.
+/// Dependencies of a comparison.
 #[derive(Clone)]
 pub struct Reconcile {
-    /// The database.
+    /// Database pool.
     pub pool: PgPool,
-    /// Stripe.
+    /// API client.
     pub api: Arc<dyn StripeApi>,
-    /// The connected accounts beside our own.
+    /// The synced connected accounts.
     pub connected: BTreeSet<String>,
-    /// How stale a list may be.
+    /// Staleness margin: a list may be stale by this much.
     pub margin: Duration,
-    /// Where it counts.
-    pub metrics: Instance,
+    /// Metrics of this process.
+    pub metrics: ProcessMetrics,
 }
 
 impl Reconcile {
-    /// The accounts whose events are compared: our own, which has no name, and the connected ones.
+    /// Returns the accounts whose events are compared: the key's own, as the empty string, and the connected ones.
     pub fn accounts(&self) -> Vec<String> {
         std::iter::once(String::new()).chain(self.connected.iter().cloned()).collect()
     }
 
-    /// Does one thing with the database, and does not wait for ever.
+    /// Runs one database step with [`STEP_LIMIT`] as the timeout.
     async fn step<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>) -> Result<T, Failure> {
         let mut conn = self.pool.acquire().await?;
-        // a statement that still runs over there keeps its connection, and with it a place in the pool, until it has ended
+        // a statement that still runs on the server occupies its connection, and a slot of the pool, until it ends
         let done = tokio::time::timeout(STEP_LIMIT, work(&mut conn)).await.map_err(|_| Failure::Late)?;
         Ok(done?)
     }

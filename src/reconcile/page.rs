@@ -1,19 +1,19 @@
-//! One page of Stripe's list of events, as what the outbox takes.
+//! Parses one page of Stripe's event list into events for the outbox.
 //!
-//! PURE. An event is stored as the bytes that stand for it in the list.
+//! PURE. An event is stored with exactly its bytes in the list.
 
 use crate::outbox::enqueue::Incoming;
 use crate::stripe::envelope::{self, EnvelopeError};
 use crate::stripe::json::Document;
 
-/// A page.
+/// A page of Stripe's event list.
 #[derive(Debug)]
 pub(super) struct Page {
     /// Its events, each once.
     pub(super) events: Vec<Incoming>,
-    /// Those that cannot be stored.
-    pub(super) unreadable: Vec<Unreadable>,
-    /// The last id on it, after which the next page begins.
+    /// Events that cannot be stored.
+    pub(super) unreadable: Vec<Partial>,
+    /// The last id on the page: the cursor of the next page.
     pub(super) last: Option<String>,
     /// Whether there is a next page.
     pub(super) has_more: bool,
@@ -21,17 +21,17 @@ pub(super) struct Page {
 
 /// An event that cannot be stored.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unreadable {
-    /// Its id, where it has one that can be said.
+pub(super) struct Partial {
+    /// Its id, if it is printable.
     pub(super) id: Option<String>,
-    /// What is wrong with it.
+    /// Why it cannot be stored.
     pub(super) error: EnvelopeError,
 }
 
-/// Reads a page of the events of `account`; `None` where it is no page.
+/// Parses a page of the events of `account`; `None` if `body` is not a page.
 ///
-/// Whose events they are is known from the question: in a list an event need not say it, and where it does, it may give
-/// the id of our own account, which has no name here.
+/// All events get the account of the request. In a list, an event may omit `account`, or contain the id of the key's
+/// own account, which is the empty string here.
 pub(super) fn read(body: &str, account: &str) -> Option<Page> {
     let document = Document::parse(body).ok()?;
     let list = document.root().object()?;
@@ -44,7 +44,7 @@ pub(super) fn read(body: &str, account: &str) -> Option<Page> {
                 account.clone_into(&mut envelope.account);
                 page.events.push(Incoming { envelope, payload: event.raw().to_owned().into() });
             }
-            Err(error) => page.unreadable.push(Unreadable { id: id.clone(), error }),
+            Err(error) => page.unreadable.push(Partial { id: id.clone(), error }),
         }
         page.last = id.or(page.last);
     }

@@ -1,7 +1,7 @@
-//! One comparison of one account: every page of Stripe's list, stored as it comes.
+//! One comparison of one account: lists Stripe's events and stores each page as it arrives.
 //!
-//! Listed are the types that act here, in groups of as many as one request takes, newest first. Nothing but a page is kept
-//! in memory. The watermark moves to the time of the *first* request: later ones have seen at least that.
+//! Lists the handled types, newest first, in groups of the maximum size of one request. Only one page is kept in
+//! memory. The watermark moves to the time of the *first* request, because later requests include everything up to it.
 
 use std::time::Duration;
 
@@ -10,98 +10,99 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::gap::{self, Gap};
+use super::key_check::VerifiedKey;
 use super::page;
-use super::store::{self, Tally};
-use super::trust::Trust;
-use super::watermark::{self, Watermark};
+use super::state::{self, Watermark};
+use super::store::{self, ReconcileStats};
 use super::{Failure, REACH, Reconcile};
+use crate::base::retry::RetryPolicy;
 use crate::client::{Answer, ApiError, MOST_TYPES, PAGE, Read, Urgency};
 use crate::metrics::reconcile::RunOutcome;
 use crate::outbox::sample;
-use crate::retry::RetryPolicy;
 use crate::stripe::catalogue;
 
-/// What lies before the watermark is listed again, in case Stripe's list was slower than its clock.
+/// Span before the watermark that is listed again, in case an event entered Stripe's list late.
 const OVERLAP: time::Duration = time::Duration::hours(1);
 
-/// Where a listing ends because its place in the list is gone, that place was about as old as Stripe goes back.
+/// If the cursor of a listing is not found, it left Stripe's 30 days only if it was older than those less this
+/// tolerance.
 const SLACK: time::Duration = time::Duration::hours(1);
 
-/// When a comparison that failed is tried again.
+/// Retry policy after a failed comparison.
 const AGAIN: RetryPolicy =
     RetryPolicy { max_attempts: u32::MAX, initial: Duration::from_secs(5), max: Duration::from_mins(5) };
 
-/// From when on to compare, instead of from the watermark.
+/// Start of a comparison, instead of the watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// So long ago, by Stripe's clock.
+    /// This long ago, by Stripe's clock.
     Ago(Duration),
-    /// From then on.
+    /// At this time.
     At(OffsetDateTime),
 }
 
-/// Some comparisons, one account after another.
+/// Comparisons of several accounts, one after another.
 pub struct Run<'a> {
     reconcile: &'a Reconcile,
     stop: &'a CancellationToken,
     since: Option<Since>,
-    /// The key has been looked at.
-    trust: Option<Trust>,
+    /// Result of the key check, once it is made.
+    verified_key: Option<VerifiedKey>,
 }
 
-/// A comparison that has come to its end.
+/// Result of a complete comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared {
-    /// The connected account; empty for our own.
+    /// The connected account; empty for the key's own account.
     pub account: String,
     /// The first second that was listed.
     pub from: OffsetDateTime,
-    /// Every event created from then up to here is stored, but for those that could not be.
+    /// All events created from `from` to this time are stored, except those that cannot be.
     pub until: OffsetDateTime,
-    /// The watermark after it; `None` where the first listing began too late to set one.
+    /// The watermark after the comparison; `None` if the first listing began too late to set one.
     pub watermark: Option<OffsetDateTime>,
-    /// What never will be compared, found now or before and not closed yet.
+    /// The gap that is not closed yet, found by this comparison or before.
     pub gap: Option<Gap>,
-    /// Whether the gap was there before.
+    /// Whether the gap was recorded before this comparison.
     pub gap_was_known: bool,
-    /// Runs that had failed before this one.
+    /// Consecutive failed runs before this one.
     pub failures: u32,
-    /// What was found.
-    pub tally: Tally,
+    /// Statistics of the comparison.
+    pub tally: ReconcileStats,
 }
 
-/// A listing at work.
+/// A listing in progress.
 struct Listing<'a> {
     account: &'a str,
     from: OffsetDateTime,
-    tally: Tally,
-    /// When the first and the last request were made, by Stripe's clock.
+    tally: ReconcileStats,
+    /// Times of the first and the last request, by Stripe's clock.
     asked: Option<(OffsetDateTime, OffsetDateTime)>,
 }
 
 impl<'a> Run<'a> {
-    /// Comparisons that end at the next page once `stop` says so.
+    /// Creates a run that stops at the next page once `stop` is cancelled.
     pub fn new(reconcile: &'a Reconcile, since: Option<Since>, stop: &'a CancellationToken) -> Self {
-        Self { reconcile, stop, since, trust: None }
+        Self { reconcile, stop, since, verified_key: None }
     }
 
-    /// Compares one account and tells after each page how far it is. With a `pause` only where nobody is at it and the last
-    /// comparison ended so long ago: else `None`.
+    /// Compares one account and reports the statistics after each page. With a `pause`, returns `None` if another
+    /// process holds the lease or the last comparison ended less than that ago.
     ///
     /// # Errors
-    /// What kept it from its end. It is noted, and nobody tries again for a while.
+    /// Errors that ended the comparison early. They are recorded, and no process retries for a while.
     pub async fn account(
         &mut self,
         account: &str,
         pause: Option<Duration>,
-        told: &mut (dyn FnMut(&Tally) + Send),
+        told: &mut (dyn FnMut(&ReconcileStats) + Send),
     ) -> Result<Option<Compared>, Failure> {
         let reconcile = self.reconcile;
-        let begun = reconcile.step(async |conn: &mut PgConnection| watermark::begin(conn, account, pause).await);
+        let begun = reconcile.step(async |conn: &mut PgConnection| state::begin(conn, account, pause).await);
         let Some(mark) = begun.await? else { return Ok(None) };
         let compared = self.compare(account, mark, told).await;
         let outcome = match &compared {
-            Ok(compared) if compared.tally.unreadable > 0 => Some(RunOutcome::Unreadable),
+            Ok(compared) if compared.tally.unreadable > 0 => Some(RunOutcome::Partial),
             Ok(_) => Some(RunOutcome::Complete),
             Err(failure) => failure.outcome(),
         };
@@ -114,18 +115,18 @@ impl<'a> Run<'a> {
         compared.map(Some)
     }
 
-    /// Notes a failure. Where that fails too, the lease ends by itself.
+    /// Records a failure. If that fails too, the lease expires.
     async fn note(&self, account: &str, failures: u32, failure: &Failure) {
         let noted = if failure.outcome().is_none() {
-            self.reconcile.step(async |conn: &mut PgConnection| watermark::release(conn, account).await).await
+            self.reconcile.step(async |conn: &mut PgConnection| state::release(conn, account).await).await
         } else {
             let wait = AGAIN.endless(failures.saturating_add(1), fastrand::f64()).max(failure.retry_after());
             let error = failure.to_string();
-            let fail = async |conn: &mut PgConnection| watermark::fail(conn, account, wait, &error).await;
+            let fail = async |conn: &mut PgConnection| state::fail(conn, account, wait, &error).await;
             self.reconcile.step(fail).await
         };
         if let Err(error) = noted {
-            tracing::debug!(account, %error, "it could not be noted how a comparison ended");
+            tracing::debug!(account, %error, "could not record how a comparison ended");
         }
     }
 
@@ -133,10 +134,10 @@ impl<'a> Run<'a> {
         &mut self,
         account: &str,
         mark: Watermark,
-        told: &mut (dyn FnMut(&Tally) + Send),
+        told: &mut (dyn FnMut(&ReconcileStats) + Send),
     ) -> Result<Compared, Failure> {
-        let trust = self.trust().await?;
-        // the first time there is no watermark, and a start of its own
+        let trust = self.verify_key().await?;
+        // the first comparison has no watermark, and starts differently
         let start = match mark.compared_until {
             Some(until) => until,
             None => self.first(account, trust.at).await?,
@@ -147,26 +148,25 @@ impl<'a> Run<'a> {
             None => start,
         };
         let from = from.replace_nanosecond(0).unwrap_or(from);
-        // said before the listing, which may take long or fail
+        // logged before the listing, which may take long or fail
         let found_gap = self.look_for_gap(account, mark, trust.at).await?;
         if let Some(gap) = found_gap {
             gap.say(account);
         }
-        let mut listing = Listing { account, from, tally: Tally::default(), asked: None };
+        let mut listing = Listing { account, from, tally: ReconcileStats::default(), asked: None };
         let types: Vec<String> = catalogue::handled().collect();
         for types in types.chunks(MOST_TYPES) {
             self.list(&mut listing, types, told).await?;
         }
         let Listing { tally, asked, .. } = listing;
         let (first, last) = asked.unwrap_or((trust.at, trust.at));
-        // some of the oldest may have gone while the others were listed
+        // the oldest events may have left Stripe's list during the listing
         self.look_for_gap(account, mark, last).await?;
         let until = first - self.reconcile.margin;
         let moves = (from <= start).then_some(until);
         let stripe_account = trust.account.filter(|_| account.is_empty());
-        let finish = async |conn: &mut PgConnection| {
-            watermark::finish(conn, account, moves, &tally, stripe_account.as_ref()).await
-        };
+        let finish =
+            async |conn: &mut PgConnection| state::finish(conn, account, moves, &tally, stripe_account.as_ref()).await;
         let after = self.reconcile.step(finish).await?;
         Ok(Compared {
             account: account.to_owned(),
@@ -180,26 +180,26 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The key is looked at once for all accounts.
-    async fn trust(&mut self) -> Result<Trust, Failure> {
-        if let Some(trust) = &self.trust {
+    /// Checks the key once for all accounts.
+    async fn verify_key(&mut self) -> Result<VerifiedKey, Failure> {
+        if let Some(trust) = &self.verified_key {
             return Ok(trust.clone());
         }
-        let looked = self.stop.run_until_cancelled(self.reconcile.trust()).await;
+        let looked = self.stop.run_until_cancelled(self.reconcile.verify_key()).await;
         let trust = looked.unwrap_or(Err(Failure::Stopped))?;
-        self.trust = Some(trust.clone());
+        self.verified_key = Some(trust.clone());
         Ok(trust)
     }
 
-    /// Where the first comparison begins: with the oldest stored event, as far as Stripe goes back. Where none is stored
-    /// there is no outage to mend, and a month of history is not for us to import.
+    /// Returns the start of the first comparison: the oldest stored event within Stripe's 30 days. If no event is
+    /// stored, there is no outage to repair, and reconcile does not import a month of history.
     async fn first(&self, account: &str, now: OffsetDateTime) -> Result<OffsetDateTime, Failure> {
         let oldest = async |conn: &mut PgConnection| sample::oldest(conn, account, now - REACH).await;
         let oldest = self.reconcile.step(oldest).await?;
         Ok(oldest.map_or(now - OVERLAP, |oldest| oldest.min(now)))
     }
 
-    /// Notes what lies between the watermark and the oldest event that Stripe lists at `now`.
+    /// Records the gap between the watermark and the oldest event that Stripe lists at `now`.
     async fn look_for_gap(&self, account: &str, mark: Watermark, now: OffsetDateTime) -> Result<Option<Gap>, Failure> {
         let until = now - REACH;
         let Some(since) = mark.compared_until.filter(|since| *since < until) else { return Ok(None) };
@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
         &self,
         listing: &mut Listing<'_>,
         types: &[String],
-        told: &mut (dyn FnMut(&Tally) + Send),
+        told: &mut (dyn FnMut(&ReconcileStats) + Send),
     ) -> Result<(), Failure> {
         let mut after: Option<(String, OffsetDateTime)> = None;
         let mut limit = PAGE;
@@ -225,9 +225,9 @@ impl<'a> Run<'a> {
                 limit,
             };
             let answer = match self.read(listing.account, &read).await {
-                // it has left Stripe's 30 days while we were listing, and with it all that are older
+                // the cursor left Stripe's 30 days during the listing, and so did all older events
                 Err(Failure::Api(ApiError::NotFound { .. })) if listing.has_gone(after.as_ref()) => return Ok(()),
-                // the page was there and too long: so many events of that size are no reason to stop for ever
+                // the response was too large: retry with a smaller page, or this listing would never end
                 Err(Failure::Api(ApiError::Rejected { status: 200, .. })) if limit > 1 => {
                     limit /= 2;
                     continue;
@@ -265,7 +265,7 @@ impl Since {
             Self::At(from) => from,
         };
         if from > now {
-            return Err(Failure::Since("that time is still to come"));
+            return Err(Failure::Since("the start time is in the future"));
         }
         if from < now - REACH {
             return Err(Failure::Since(
@@ -277,7 +277,7 @@ impl Since {
 }
 
 impl Listing<'_> {
-    /// Whether the last event of a page, told by the oldest that was on it, can have left Stripe's 30 days.
+    /// Whether the last event of a page can have left Stripe's 30 days, judged by the oldest event on that page.
     fn has_gone(&self, after: Option<&(String, OffsetDateTime)>) -> bool {
         after.zip(self.asked).is_some_and(|((_, created), (_, last))| *created <= last - REACH + SLACK)
     }

@@ -1,6 +1,6 @@
-//! Stores what is lacking of a page, and counts it: what was found, and what of it should have been delivered long ago.
+//! Stores the missing events of a page, and counts them, also those that should have been delivered long ago.
 //!
-//! Called by the run, page by page. Each page is a commit of its own, so that whatever breaks off keeps what it has.
+//! Called by the run, page by page. Each page is one commit, so an interrupted run keeps what it has stored.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,55 +8,55 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::page::Page;
-use super::{Failure, Reconcile, watermark};
+use super::{Failure, Reconcile, state};
 use crate::domain::event::{Envelope, EventKey};
-use crate::outbox::enqueue::{self, Incoming, Origin};
-use crate::outbox::twins;
+use crate::outbox::counterparts;
+use crate::outbox::enqueue::{self, EventSource, Incoming};
 use crate::outbox::wake::wake;
 use crate::stripe::catalogue::{self, Meaning};
 
-/// A younger event may still be on its way.
+/// Age after which an undelivered event counts as missed; a younger one may still be on its way.
 const MISSED_AFTER: time::Duration = time::Duration::minutes(5);
 
-/// How many ids are named for each type.
+/// Maximum number of example ids for each type.
 const EXAMPLES: usize = 3;
 
-/// What a comparison has found so far.
+/// Statistics of a comparison so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Events listed.
+pub struct ReconcileStats {
+    /// Listed events.
     pub compared: u64,
-    /// Those that were not stored before, by type.
+    /// Events that were not stored before, by type.
     pub found: BTreeMap<String, Found>,
-    /// Those of them that count as missed.
+    /// Events in `found` that count as missed.
     pub missed: u64,
-    /// Those that could not be stored; the log names them.
+    /// Events that could not be stored; the log contains their ids.
     pub unreadable: u64,
 }
 
 /// Events of one type that were not stored before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// How many.
+    /// Number of events.
     pub events: u64,
-    /// The ids of the first ones.
+    /// Ids of the first ones.
     pub examples: Vec<String>,
 }
 
-impl Tally {
-    /// Events that were not stored before.
+impl ReconcileStats {
+    /// Number of events that were not stored before.
     pub fn inserted(&self) -> u64 {
         self.found.values().map(|found| found.events).sum()
     }
 }
 
-/// Stores what is lacking of a page that was asked for `at` that time, and counts it.
+/// Stores the missing events of a page that was requested at `at`, and updates the statistics.
 pub(super) async fn page(
     reconcile: &Reconcile,
     account: &str,
     page: Page,
     at: OffsetDateTime,
-    tally: &mut Tally,
+    tally: &mut ReconcileStats,
 ) -> Result<(), Failure> {
     for event in &page.unreadable {
         let (id, error) = (event.id.as_deref(), &event.error);
@@ -68,12 +68,12 @@ pub(super) async fn page(
         let found: Vec<&Envelope> =
             events.iter().map(|event| &event.envelope).filter(|event| stored.contains(&event.key)).collect();
         let missed = missed(conn, &found, at).await?;
-        watermark::hold(conn, account).await?;
+        state::hold(conn, account).await?;
         if !stored.is_empty()
             && let Err(error) = wake(conn).await
         {
-            // they poll too
-            tracing::debug!(%error, "cannot notify the workers");
+            // the workers also poll
+            tracing::debug!(%error, "could not notify the workers");
         }
         Ok((found, missed, refused))
     };
@@ -85,7 +85,7 @@ pub(super) async fn page(
     Ok(())
 }
 
-impl Tally {
+impl ReconcileStats {
     fn add(&mut self, page: &Page, found: &[&Envelope], missed: usize, refused: usize) {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.compared += number(page.events.len() + page.unreadable.len());
@@ -101,16 +101,16 @@ impl Tally {
     }
 }
 
-/// Stores what is lacking; says which those are, and how many the database refuses. What one event holds must never cost
-/// its neighbours their place.
+/// Stores the missing events. Returns their keys and the number of events that the database refuses: one event with
+/// invalid content must not prevent the storage of the others.
 async fn insert(conn: &mut PgConnection, events: &[Incoming]) -> Result<(HashSet<EventKey>, usize), sqlx::Error> {
-    match enqueue::store(conn, events, Origin::Reconcile).await {
+    match enqueue::store(conn, events, EventSource::Reconcile).await {
         Err(error) if enqueue::is_about_data(&error) => {}
         stored => return Ok((stored?, 0)),
     }
     let (mut stored, mut refused) = (HashSet::new(), 0);
     for event in events {
-        match enqueue::store(conn, std::slice::from_ref(event), Origin::Reconcile).await {
+        match enqueue::store(conn, std::slice::from_ref(event), EventSource::Reconcile).await {
             Ok(keys) => stored.extend(keys),
             Err(error) if enqueue::is_about_data(&error) => {
                 let error = Failure::from(error);
@@ -123,12 +123,13 @@ async fn insert(conn: &mut PgConnection, events: &[Incoming]) -> Result<(HashSet
     Ok((stored, refused))
 }
 
-/// The types of those that nobody can have expected any more: old enough, acting here, and not told by a thin event.
+/// Returns the types of the missed events: old enough, handled by this program, and without a delivered thin event as a
+/// counterpart.
 async fn missed(conn: &mut PgConnection, found: &[&Envelope], now: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
     let is_missed = |event: &&Envelope| {
         now - event.key.created > MISSED_AFTER && catalogue::meaning(&event.event_type) == Meaning::Snapshot
     };
     let late: Vec<&Envelope> = found.iter().copied().filter(is_missed).collect();
-    let told = twins::thin(conn, &late).await?;
+    let told = counterparts::with_thin(conn, &late).await?;
     Ok(late.into_iter().filter(|event| !told.contains(&event.key)).map(|event| event.event_type.clone()).collect())
 }

@@ -124,7 +124,7 @@ table!(CheckoutSession in "checkout_sessions", named by stripe_session_id:
 /// Writes rows, those that are new or differ, and returns them.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Result<Vec<Change>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -163,7 +163,7 @@ fn as_new(row: &str) -> String {
 /// as it likes: the sync writes those later and never waits. The others are locked until the end of the transaction.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn held<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Result<BTreeSet<Uuid>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(BTreeSet::new());
@@ -177,7 +177,7 @@ pub async fn held<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
 /// that have lost one.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn remove_other_limits(
     conn: &mut PgConnection,
     plans: &[Uuid],

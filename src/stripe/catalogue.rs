@@ -9,7 +9,7 @@ pub enum Meaning {
     /// Carries an object that the mirror holds as it was then: merge it.
     Snapshot,
     /// Names such an object that has changed, without its content.
-    Notice,
+    ThinEvent,
     /// Says what another event says with more effect.
     Informational,
     /// Of a family that Stripe documents; it changes nothing here.
@@ -182,7 +182,7 @@ pub fn meaning(event_type: &str) -> Meaning {
     let known = SNAPSHOTS.iter().find(|(of, _)| *of == kind);
     match known {
         // thin kinds are finer than snapshots, and all ask for the same: look at the object
-        Some(_) if is_thin => Meaning::Notice,
+        Some(_) if is_thin => Meaning::ThinEvent,
         Some((_, words)) if words.contains(&word) => Meaning::Snapshot,
         // a new kind of subscription event may carry something that nobody here has thought about
         Some(("customer.subscription", _)) => Meaning::Unknown,
@@ -243,7 +243,7 @@ mod tests {
             coupon.created coupon.updated coupon.deleted promotion_code.created promotion_code.updated";
         for event_type in snapshots.split_whitespace() {
             assert_eq!(meaning(event_type), Meaning::Snapshot, "{event_type}");
-            assert_eq!(meaning(&format!("v1.{event_type}")), Meaning::Notice, "v1.{event_type}");
+            assert_eq!(meaning(&format!("v1.{event_type}")), Meaning::ThinEvent, "v1.{event_type}");
         }
         for (event_type, expected) in [
             ("customer.subscription.trial_will_end", Meaning::Informational),
@@ -257,10 +257,10 @@ mod tests {
             ("v2.core.health.event_generation_failure.resolved", Meaning::NotGenerated),
             ("v2.core.health.api_error.firing", Meaning::Unhandled),
             ("customer.subscription.frobnicated", Meaning::Unknown),
-            ("v1.customer.subscription.item_added", Meaning::Notice),
-            ("v1.customer.discount.source_changed", Meaning::Notice),
-            ("v1.invoice_payment.open", Meaning::Notice),
-            ("v1.price.deactivated", Meaning::Notice),
+            ("v1.customer.subscription.item_added", Meaning::ThinEvent),
+            ("v1.customer.discount.source_changed", Meaning::ThinEvent),
+            ("v1.invoice_payment.open", Meaning::ThinEvent),
+            ("v1.price.deactivated", Meaning::ThinEvent),
             ("setup_intent.succeeded", Meaning::Unhandled),
             ("charge.refund.updated", Meaning::Unhandled),
             ("customer.tax_id.created", Meaning::Unhandled),
@@ -280,7 +280,7 @@ mod tests {
         let unknown: Vec<&str> = types.lines().filter(|one| meaning(one) == Meaning::Unknown).collect();
         assert_eq!(unknown, Vec::<&str>::new());
         let finer = ["v1.customer.subscription.unpaid", "v1.subscription_schedule.phase_added", "v1.price.activated"];
-        assert!(finer.iter().all(|one| types.contains(one) && meaning(one) == Meaning::Notice));
+        assert!(finer.iter().all(|one| types.contains(one) && meaning(one) == Meaning::ThinEvent));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Bounds repeated warnings and errors to one line a second for one cause.
+//! Limits repeated warnings and errors to one line a second for each cause.
 //!
-//! The first line of a cause is logged as it is. What follows within the second is counted, and each second one line
-//! reports the count. Nothing is dropped silently: the count is logged when the second is over, also where no further
-//! event comes, and when the process ends.
+//! The first line of a cause is logged unchanged. Further events within the second are counted, and one line each
+//! second reports the count. Nothing is dropped silently: the count is logged when the second is over, even if no
+//! further event comes, and when the process ends.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -24,14 +24,14 @@ pub(super) const TARGET: &str = "billing_sync::left_out";
 /// The shortest time between two lines of one cause.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Causes at one place of the code that are told apart; any further ones share a line. So neither memory nor log grows
-/// with what others write into an error.
+/// Number of causes that are distinguished at one place of the code; further ones share a line. So the content of
+/// errors cannot make memory or log grow.
 const MAX_CAUSES: usize = 16;
 
 /// Bytes kept of a message, an error or the other fields.
 const MAX_TEXT: usize = 500;
 
-/// What an event says, as far as its line and its cause need it.
+/// The texts of an event that its line and its cause need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Text {
     message: String,
@@ -47,7 +47,7 @@ impl Text {
         text
     }
 
-    /// Message and error without ids, counts and times, which differ from event to event.
+    /// Message and error without ids, counts and times, which differ between events.
     fn cause(&self) -> String {
         let mut cause = String::new();
         for text in [&self.message, &self.error] {
@@ -63,7 +63,7 @@ impl Text {
     fn append(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         let (text, separator) = match field.name() {
             "message" => (&mut self.message, String::new()),
-            // a panic has no message of its own: its place is the cause
+            // a panic is identified by its location, because its message is withheld
             "error" | "panic.location" => (&mut self.error, String::new()),
             name if name.starts_with("log.") => return,
             name => (&mut self.rest, format!("{name}=")),
@@ -84,7 +84,8 @@ impl Visit for Text {
     }
 }
 
-/// Whether a word holds digits and is no code: an HTTP status has three digits, and a SQLSTATE five digits or capitals.
+/// Whether a word contains digits and is not a code: an HTTP status has three digits, a SQLSTATE five digits or
+/// capitals.
 fn is_variable(word: &str) -> bool {
     let all = |is_part: fn(u8) -> bool| word.bytes().all(is_part);
     let is_status = word.len() == 3 && all(|c| c.is_ascii_digit());
@@ -106,11 +107,11 @@ struct Burst {
     level: Level,
     line_at: Instant,
     left_out: u64,
-    /// Of the last event that was left out.
+    /// The texts of the last event that was not logged.
     last: Text,
 }
 
-/// A count to be logged.
+/// A count to log.
 #[derive(Debug, PartialEq, Eq)]
 struct Report {
     level: Level,
@@ -131,20 +132,20 @@ impl Report {
     }
 }
 
-/// The bursts at each place of the code. `P` is the place.
+/// The bursts at each place of the code. `P` identifies the place.
 #[derive(Debug)]
 struct Bursts<P> {
     at: HashMap<P, Vec<Burst>>,
 }
 
 impl<P: Eq + Hash> Bursts<P> {
-    /// Whether an event is to be logged now; else it is counted.
+    /// Whether to log an event now; otherwise it is counted.
     fn admit(&mut self, place: P, level: Level, text: Text, now: Instant) -> bool {
         let bursts = self.at.entry(place).or_default();
         bursts.retain(|burst| burst.left_out > 0 || now.duration_since(burst.line_at) < WINDOW);
         let mut cause = text.cause();
         if bursts.len() >= MAX_CAUSES && !bursts.iter().any(|burst| burst.cause == cause) {
-            // no cause is empty
+            // an empty cause is the shared one: no real cause is empty
             cause.clear();
         }
         if let Some(burst) = bursts.iter_mut().find(|burst| burst.cause == cause) {
@@ -156,7 +157,7 @@ impl<P: Eq + Hash> Bursts<P> {
         true
     }
 
-    /// The counts whose second is over, or all of them.
+    /// Takes the counts whose second is over, or all counts.
     fn due(&mut self, now: Instant, all: bool) -> Vec<Report> {
         let mut reports = Vec::new();
         for burst in self.at.values_mut().flatten() {
@@ -175,17 +176,17 @@ impl<P: Eq + Hash> Bursts<P> {
     }
 }
 
-/// What the lines and the thread that reports counts share.
+/// State shared by the log format and the thread that reports counts.
 #[derive(Debug)]
 struct Shared {
     bursts: Mutex<Bursts<Identifier>>,
-    /// A count began.
+    /// Notified when a count begins.
     counting: Condvar,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Bursts<Identifier>> {
-        // each change of the bursts is whole, so what a panicked thread left is usable
+        // each change of the bursts is complete, so the state is usable after a panic
         self.bursts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -226,7 +227,7 @@ impl Shared {
     }
 }
 
-/// The bound, for as long as the process logs: when it is dropped, the last counts are logged.
+/// Handle of the limit, held as long as the process logs. When it is dropped, the last counts are logged.
 #[derive(Debug)]
 #[must_use = "the last counts are logged when it is dropped"]
 pub struct Bound(Arc<Shared>);
@@ -240,7 +241,7 @@ impl Bound {
         Ok(Self(shared))
     }
 
-    /// The same lines, bounded.
+    /// Wraps a log format with the limit.
     pub(super) fn lines<F>(&self, lines: F) -> Bounded<F> {
         Bounded { lines, shared: Arc::clone(&self.0) }
     }
@@ -253,7 +254,7 @@ impl Drop for Bound {
     }
 }
 
-/// A format of lines that leaves out what is counted.
+/// A log format that omits counted events.
 #[derive(Debug)]
 pub(super) struct Bounded<F> {
     lines: F,

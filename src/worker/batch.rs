@@ -1,6 +1,6 @@
-//! One batch: one transaction, set-based, without any call to the outside.
+//! One batch: one transaction, set-based, no external calls.
 //!
-//! Claim with SKIP LOCKED, look at the events alone, let [`super::effect`] do what they ask for, settle, commit.
+//! Claim with SKIP LOCKED, classify the events, apply their changes ([`super::apply`]), settle, commit.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,38 +9,38 @@ use sqlx::{PgConnection, PgTransaction};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::effect::{self, Work};
+use super::apply::{self, ChangeSet};
+use super::classify::{Classified, ToMerge, classify};
 use super::failure::Failure;
 use super::gather::Gather;
-use super::resolve::{Resolved, ToMerge, resolve};
-use super::{Context, Round, Worker};
+use super::{Context, RoundResult, Worker};
 use crate::config::sync::Confirm;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
 use crate::metrics::batch::{Step, Stopwatch};
-use crate::metrics::instance::Consequence;
+use crate::metrics::process::Consequence;
 use crate::outbox::claim::{self, Claimed};
+use crate::outbox::counterparts::{self, ThinEvent};
 use crate::outbox::own;
 use crate::outbox::settle::{self, Settlement};
-use crate::outbox::twins::{self, Notice};
 use crate::stripe::catalogue::snapshot_of;
 
-/// What the events of a transaction came to, for the counters, once it has committed.
+/// Results of one transaction, for the counters; counted after its commit.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    /// Where its time went.
+pub(super) struct BatchStats {
+    /// Time spent in each step.
     pub(super) watch: Stopwatch,
     pub(super) events: Vec<(String, Outcome, f64)>,
     pub(super) reasons: Vec<Reason>,
-    pub(super) doubts: u64,
-    /// Jobs were asked for.
-    pub(super) demanded: bool,
-    /// Events of which no row can be made; they are not settled.
+    pub(super) ambiguities: u64,
+    /// Whether jobs were queued.
+    pub(super) requested: bool,
+    /// Events from which no row can be made; they are not settled.
     pub(super) unreadable: Vec<(EventKey, &'static str)>,
 }
 
-impl Tally {
-    /// Counts it all, and wakes whoever serves the jobs that were asked for, or renews limits that may have changed.
+impl BatchStats {
+    /// Updates the counters; wakes the fetcher if jobs were queued, and the renewal scheduler.
     pub(super) fn count(&self, context: &Context) {
         for (event_type, outcome, delay) in &self.events {
             context.metrics.event_processed(event_type, *outcome, *delay);
@@ -49,8 +49,8 @@ impl Tally {
             context.metrics.event_reason(*reason);
         }
         context.watch.ignored(&self.reasons, context.sync.livemode);
-        context.metrics.batch(&self.watch, self.doubts);
-        if self.demanded {
+        context.metrics.batch(&self.watch, self.ambiguities);
+        if self.requested {
             context.reads.notify_waiters();
         }
         context.limits.notify_one();
@@ -58,8 +58,8 @@ impl Tally {
 }
 
 impl Worker {
-    /// Takes one batch of fresh events through. A batch that fails is sent to be tried one by one.
-    pub(super) async fn try_batch(&mut self) -> Result<Round, Failure> {
+    /// Processes one batch of fresh events. If it fails, its events are retried individually.
+    pub(super) async fn try_batch(&mut self) -> Result<RoundResult, Failure> {
         let mut watch = Stopwatch::default();
         let batch_id = Uuid::new_v4();
         let mut tx = begin_batch(&self.context).await?;
@@ -67,7 +67,7 @@ impl Worker {
         let events = claim::batch(&mut tx, i64::try_from(limit).unwrap_or(i64::MAX), self.since.at()).await?;
         self.gather = Gather::after(watch.began(), events.len(), limit);
         if events.is_empty() {
-            return Ok(Round::Idle);
+            return Ok(RoundResult::Idle);
         }
         let keys: Vec<EventKey> = events.iter().map(|event| event.key.clone()).collect();
         claim::note_batch(&mut *self.context.pool.acquire().await?, batch_id, &keys).await?;
@@ -75,53 +75,54 @@ impl Worker {
 
         let context = Arc::clone(&self.context);
         let work = async move {
-            let mut tally = process(&mut tx, &context, events, watch).await?;
-            let unreadable: Vec<EventKey> = tally.unreadable.iter().map(|(key, _)| key.clone()).collect();
-            claim::set_alone(&mut tx, &unreadable).await?;
+            let mut stats = process(&mut tx, &context, events, watch).await?;
+            let unreadable: Vec<EventKey> = stats.unreadable.iter().map(|(key, _)| key.clone()).collect();
+            claim::isolate(&mut tx, &unreadable).await?;
             claim::forget_batch(&mut tx, batch_id).await?;
-            tally.watch.done(Step::Settle);
+            stats.watch.done(Step::Settle);
             tx.commit().await?;
-            tally.watch.done(Step::Commit);
-            Ok(tally)
+            stats.watch.done(Step::Commit);
+            Ok(stats)
         };
         match contain_panics(work).await {
-            Ok(tally) => tally.count(&self.context),
-            Err(failure) => self.take_apart(batch_id, &keys, failure).await?,
+            Ok(stats) => stats.count(&self.context),
+            Err(failure) => self.retry_individually(batch_id, &keys, failure).await?,
         }
-        Ok(Round::Busy)
+        Ok(RoundResult::MoreWork)
     }
 
-    /// After a failed batch: its events go alone from now on, whoever's fault it was. That a failure was no event's
-    /// fault can be wrong, and then the next batch must not be the same again.
-    async fn take_apart(&self, batch_id: Uuid, keys: &[EventKey], failure: Failure) -> Result<(), Failure> {
-        tracing::warn!(error = %failure, events = keys.len(), "a batch failed: its events are tried one by one");
+    /// Isolates the events of a failed batch, whatever the error was. An error may have been misclassified as
+    /// infrastructure, and the next batch must not repeat this one.
+    async fn retry_individually(&self, batch_id: Uuid, keys: &[EventKey], failure: Failure) -> Result<(), Failure> {
+        tracing::warn!(error = %failure, events = keys.len(), "a batch failed; its events are retried individually");
         self.context.metrics.attempt_failed(match failure {
-            Failure::Away(_) | Failure::Contended(_) => Consequence::Transient,
-            Failure::Retry(_) | Failure::Bury(_) => Consequence::Retry,
+            Failure::Unavailable(_) | Failure::Contended(_) => Consequence::Transient,
+            Failure::Retryable(_) | Failure::Permanent(_) => Consequence::Retry,
         });
-        // where the database is away this fails as well, and the note stays behind for `recover`
+        // if the database is unavailable this fails as well, and the note stays behind for `recover`
         let mut tx = begin(&self.context).await?;
-        claim::set_alone(&mut tx, keys).await?;
+        claim::isolate(&mut tx, keys).await?;
         claim::forget_batch(&mut tx, batch_id).await?;
         tx.commit().await?;
-        if let Failure::Away(_) = failure { Err(failure) } else { Ok(()) }
+        if let Failure::Unavailable(_) = failure { Err(failure) } else { Ok(()) }
     }
 }
 
-/// READ COMMITTED, because every statement after the locks must see what was committed before they were granted.
-/// Somebody who holds a row for long holds up the events of that row, not the worker; and should our machine vanish,
-/// its locks go with it. A statement ends on the server before we stop waiting for it ([`super::STEP_LIMIT`]).
+/// READ COMMITTED, because every statement after the locks must see what was committed before they were granted. A
+/// session that holds a row for long delays the events of that row, not the worker. If this machine vanishes, the idle
+/// timeout frees its locks. A statement times out on the server before the worker stops waiting for it
+/// ([`super::STEP_LIMIT`]).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '60s';
     SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
-/// Begins a transaction as all of the worker's are.
-pub(super) async fn begin(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
+/// Begins a transaction with the worker's usual timeouts.
+pub(crate) async fn begin(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
     context.pool.begin_with(BEGIN).await
 }
 
-/// The same for a batch. Its statements take milliseconds. One that takes seconds is the fault of one event or job, for
-/// which the others of the batch are not to wait.
+/// The same for a batch, whose statements take milliseconds. If one takes seconds, a single event or job causes that,
+/// and the rest of the batch must not wait for it.
 const BEGIN_BATCH: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '5s';
     SET LOCAL idle_in_transaction_session_timeout = '60s'";
@@ -131,32 +132,32 @@ pub(super) async fn begin_batch(context: &Context) -> Result<PgTransaction<'stat
     context.pool.begin_with(BEGIN_BATCH).await
 }
 
-/// The same for an event or job that has failed in a batch: it hardly waits for a lock that another session holds, so that
-/// those behind it need not wait either. It comes back with increasing delay.
+/// The same for the first retry of an event or job that failed in a batch. It barely waits for a lock that another
+/// session holds, so those behind it do not wait either; it is retried with increasing delay.
 const BEGIN_FIRST: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL lock_timeout = '100ms'; SET LOCAL statement_timeout = '5s';
     SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
-/// The same for the attempts after that: the others of its batch are done by then, so it gets the time that it needs.
+/// The same for later attempts. The other events of its batch are done by then, so it gets the time that it needs.
 const BEGIN_FURTHER: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL lock_timeout = '100ms'; SET LOCAL statement_timeout = '60s';
     SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
-/// Begins a transaction for the given attempt (from 1) at one event or job that has failed in a batch.
+/// Begins a transaction for attempt number `attempt` (from 1) at an event or job that failed in a batch.
 pub(super) async fn begin_isolated(context: &Context, attempt: i32) -> Result<PgTransaction<'static>, sqlx::Error> {
     context.pool.begin_with(if attempt > 1 { BEGIN_FURTHER } else { BEGIN_FIRST }).await
 }
 
-/// Runs `work` so that a panic in it is a failure like any other, and so that it ends when nobody waits for it any
-/// more. The transaction inside is rolled back.
-pub(super) async fn contain_panics<T: Send + 'static>(
+/// Runs `work` so that a panic becomes a [`Failure`], and so that it is aborted if the caller stops waiting. Its
+/// transaction is then rolled back.
+pub(crate) async fn contain_panics<T: Send + 'static>(
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
     match AbortOnDropHandle::new(tokio::spawn(work)).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(payload) => Err(Failure::from_panic(&*payload)),
-            Err(_) => Err(Failure::Away("the runtime is shutting down".to_owned())),
+            Err(_) => Err(Failure::Unavailable("the runtime is shutting down".to_owned())),
         },
     }
 }
@@ -167,68 +168,70 @@ pub(super) async fn process(
     context: &Context,
     mut events: Vec<Claimed>,
     watch: Stopwatch,
-) -> Result<Tally, Failure> {
+) -> Result<BatchStats, Failure> {
     own::resolve(conn, context.sync.own_account.as_deref(), &mut events).await?;
-    let mut tally = Tally { watch, ..Tally::default() };
+    let mut stats = BatchStats { watch, ..BatchStats::default() };
     let mut settlements = Vec::new();
-    let mut work = Work::default();
+    let mut work = ChangeSet::default();
     let mut merges: Vec<(EventKey, BTreeSet<ObjectKey>)> = Vec::new();
-    let (mut snapshots, mut notices): (Vec<&Claimed>, Vec<Notice<'_>>) = (Vec::new(), Vec::new());
+    let (mut snapshots, mut thin_events): (Vec<&Claimed>, Vec<ThinEvent<'_>>) = (Vec::new(), Vec::new());
     for event in &events {
-        match resolve(context, event) {
-            Resolved::Settled(settlement) => settlements.push(settlement),
-            Resolved::Notice => notices.push(Notice { event, snapshot_type: snapshot_of(&event.event_type) }),
-            Resolved::Read(object, reason) => {
-                work.demands.fetch(object, Some(event.key.created));
+        match classify(context, event) {
+            Classified::Settled(settlement) => settlements.push(settlement),
+            Classified::ThinEvent => {
+                thin_events.push(ThinEvent { event, snapshot_type: snapshot_of(&event.event_type) })
+            }
+            Classified::Read(object, reason) => {
+                work.job_requests.fetch(object, Some(event.key.created));
                 let outcome = Outcome::Ignored;
                 settlements.push(Settlement { key: event.key.clone(), outcome, reason: Some(reason) });
             }
-            Resolved::Merge(merge) => {
+            Classified::Merge(merge) => {
                 snapshots.push(event);
                 merges.push((merge.event(), merge.objects().cloned().collect()));
                 add(context, &mut work, *merge);
             }
-            Resolved::Unreadable(field) => tally.unreadable.push((event.key.clone(), field)),
+            Classified::Unreadable(field) => stats.unreadable.push((event.key.clone(), field)),
         }
     }
-    settlements.extend(settle_notices(conn, &notices, &snapshots, &mut work).await?);
-    tally.watch.done(Step::Read);
-    tally.reasons.extend(settlements.iter().filter_map(|one| one.reason));
-    settlements.extend(apply(conn, context, work, merges, &mut tally).await?);
+    settlements.extend(settle_thin_events(conn, &thin_events, &snapshots, &mut work).await?);
+    stats.watch.done(Step::Read);
+    stats.reasons.extend(settlements.iter().filter_map(|one| one.reason));
+    settlements.extend(apply(conn, context, work, merges, &mut stats).await?);
 
     let outcomes: HashMap<&EventKey, Outcome> = settlements.iter().map(|one| (&one.key, one.outcome)).collect();
     let types: HashMap<&EventKey, &str> = events.iter().map(|one| (&one.key, one.event_type.as_str())).collect();
     for (key, delay) in settle::done(conn, &settlements).await? {
-        tally.events.push((types[&key].to_owned(), outcomes[&key], delay));
+        stats.events.push((types[&key].to_owned(), outcomes[&key], delay));
     }
-    Ok(tally)
+    Ok(stats)
 }
 
-/// Adds a snapshot event to the work. Where every event is to be confirmed, a read of its object is asked for as well.
-fn add(context: &Context, work: &mut Work, merge: ToMerge) {
+/// Adds a snapshot event to the change set. With `confirm = always`, a read of its object is queued as well.
+fn add(context: &Context, work: &mut ChangeSet, merge: ToMerge) {
     if context.sync.confirm == Confirm::Always {
-        work.demands.confirm(merge.arrival.key.clone(), merge.arrival.snapshot.created);
+        work.job_requests.confirm(merge.arrival.key.clone(), merge.arrival.snapshot.created);
     }
     work.add_event(merge);
 }
 
-/// A thin event names its object only. Where the snapshot of the same change was merged, by this batch (`merged`) or an
-/// earlier one, it has nothing to add. Otherwise its object is fetched, by a read that began after it.
-async fn settle_notices(
+/// Settles thin events, which only name their object. If the snapshot event of the same change was merged, in this
+/// batch (`merged`) or earlier, a thin event adds nothing. Otherwise a read newer than the event is queued.
+async fn settle_thin_events(
     conn: &mut PgConnection,
-    notices: &[Notice<'_>],
+    thin_events: &[ThinEvent<'_>],
     merged: &[&Claimed],
-    work: &mut Work,
+    work: &mut ChangeSet,
 ) -> Result<Vec<Settlement>, sqlx::Error> {
-    let mut twins = twins::merged(conn, notices).await?;
-    twins.extend(twins::among(notices, merged));
+    let mut counterparts = counterparts::merged(conn, thin_events).await?;
+    counterparts.extend(counterparts::among(thin_events, merged));
     let mut settlements = Vec::new();
-    for Notice { event, .. } in notices {
+    for ThinEvent { event, .. } in thin_events {
         let (outcome, reason) = match &event.object_id {
-            _ if twins.contains(&event.key) => (Outcome::Superseded, Reason::HasSnapshot),
+            _ if counterparts.contains(&event.key) => (Outcome::Superseded, Reason::SupersededBySnapshot),
             Some(id) => {
                 let object_type = event.object_type.as_deref().unwrap_or_default();
-                work.demands.fetch(ObjectKey::new(&event.account, object_type, id), Some(event.key.created));
+                work.job_requests.fetch(ObjectKey::new(&event.account, object_type, id), Some(event.key.created));
                 (Outcome::Ignored, Reason::NeedsFetch)
             }
             None => (Outcome::Ignored, Reason::NeedsFetch),
@@ -238,30 +241,30 @@ async fn settle_notices(
     Ok(settlements)
 }
 
-/// Does the work, and says what became of the events that brought it.
+/// Applies the change set and returns the outcome of each event.
 async fn apply(
     conn: &mut PgConnection,
     context: &Context,
-    work: Work,
+    work: ChangeSet,
     merges: Vec<(EventKey, BTreeSet<ObjectKey>)>,
-    tally: &mut Tally,
+    stats: &mut BatchStats,
 ) -> Result<Vec<Settlement>, Failure> {
     if merges.is_empty() {
-        tally.demanded = !effect::ask(conn, context, work.demands).await?.is_empty();
+        stats.requested = !apply::queue_jobs(conn, context, work.job_requests).await?.is_empty();
         return Ok(Vec::new());
     }
-    let done = effect::apply(conn, context, work, &mut tally.watch).await?;
-    tally.demanded = !done.demands.is_empty();
-    tally.doubts += u64::try_from(done.merged.doubts.len()).unwrap_or(u64::MAX);
-    // once for each object, whichever and however many events brought it
-    tally.reasons.extend(done.notes.values().flatten());
+    let done = apply::apply(conn, context, work, &mut stats.watch).await?;
+    stats.requested = !done.job_requests.is_empty();
+    stats.ambiguities += u64::try_from(done.merged.ambiguities.len()).unwrap_or(u64::MAX);
+    // once for each object, however many events changed it
+    stats.reasons.extend(done.notes.values().flatten());
     let mut settlements = Vec::new();
     for (key, objects) in merges {
         let applied = done.merged.applied.contains(&key.event_id);
         let of_objects = objects.iter().filter_map(|object| done.notes.get(object)).filter(|_| applied);
         let noticed: BTreeSet<Reason> = of_objects.flatten().copied().collect();
         let outcome = if applied { Outcome::Applied } else { Outcome::Superseded };
-        // one column, so the first of the list; the counters have them all
+        // the column holds one reason, so the first; the counters count all
         settlements.push(Settlement { key, outcome, reason: noticed.first().copied() });
     }
     Ok(settlements)

@@ -1,36 +1,38 @@
-//! A failure carries its decision: whose fault it is, and whether trying again can help.
+//! Classifies errors: does the attempt count, and can a retry help?
 //!
-//! The text of a failure is stored and shown, so it never contains what the event contained: of a database
-//! error it keeps the code and the names, of a panic the literal message only.
+//! The text of a failure is stored and shown, so it never contains data of the event. Of a database error it holds the
+//! code and the names, of a panic only a literal message.
 
 use std::any::Any;
 
 /// Why a batch, or an attempt at one event, did not commit.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The database cannot be reached or cannot work. Costs no attempt, and the worker pauses.
+    /// The database is unreachable or cannot process statements. The attempt does not count, and the worker pauses.
     #[error("{0}")]
-    Away(String),
-    /// Somebody else held what was needed: deadlock, lock timeout, serialization failure. Costs no attempt, and the
-    /// worker goes on with others.
+    Unavailable(String),
+    /// Another session held a needed lock: deadlock, lock timeout, serialization failure. The attempt does not count,
+    /// and the worker continues with other events.
     #[error("{0}")]
     Contended(String),
-    /// Something about an event, or about us; tried again with backoff until the attempts run out.
+    /// An error of the event or of billing-sync; retried with backoff until the attempts run out.
     #[error("{0}")]
-    Retry(String),
-    /// No attempt can succeed until an operator or a new release changes something: parked at once.
+    Retryable(String),
+    /// No attempt can succeed until an operator or a new release changes something: dead at once.
     #[error("{0}")]
-    Bury(String),
+    Permanent(String),
 }
 
 impl Failure {
-    /// What a panic in the mapping is called.
+    /// Makes a failure of a panic in the mapping.
     ///
-    /// A literal message was written by us and may be shown; a formatted one may hold what was in the event.
+    /// A literal message comes from the source code and may be shown; a formatted one may contain data of the event.
     pub fn from_panic(payload: &(dyn Any + Send)) -> Self {
-        let message =
-            payload.downcast_ref::<&'static str>().copied().unwrap_or("message withheld, see the log for its place");
-        Self::Retry(format!("the mapping panicked: {message}"))
+        let message = payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .unwrap_or("message withheld; its place in the code is in the log");
+        Self::Retryable(format!("the mapping panicked: {message}"))
     }
 }
 
@@ -42,37 +44,42 @@ impl From<sqlx::Error> for Failure {
                 let at = database.constraint().or(database.table());
                 of_code(&code, &at.map(|name| format!(" ({name})")).unwrap_or_default())
             }
-            // the server speaks in errors of its own; these are the way to it, or the pool in front
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Away("the connection to the database was lost".into()),
-            sqlx::Error::PoolTimedOut => Self::Away("no connection to the database in time".into()),
-            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Away("the connection pool is closed".into()),
-            sqlx::Error::RowNotFound => Self::Retry("a row was not there that must be".into()),
-            // their own texts may show data
+            // errors of the connection or of a pooler in front; the server's own errors are `Database`
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
+                Self::Unavailable("the connection to the database was lost".into())
+            }
+            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection to the database in time".into()),
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                Self::Unavailable("the connection pool is closed".into())
+            }
+            sqlx::Error::RowNotFound => Self::Retryable("a required row is missing".into()),
+            // the texts of these errors may contain data
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-                Self::Retry("a value from the database could not be read".into())
+                Self::Retryable("a value from the database cannot be read".into())
             }
             sqlx::Error::Encode(_) | sqlx::Error::Protocol(_) => {
-                Self::Retry("a value could not be sent to the database".into())
+                Self::Retryable("a value cannot be sent to the database".into())
             }
-            _ => Self::Retry("unexpected error of the database client".into()),
+            _ => Self::Retryable("unexpected error of the database client".into()),
         }
     }
 }
 
-/// What a SQLSTATE says about whose fault it is.
+/// Classifies a SQLSTATE.
 ///
-/// Away: connection (08, but for the protocol violation that a message of more than 1 GiB is), disk full, too many
-/// connections, read-only server, I/O error, operator intervention (57P0x). A cancelled statement (57014) and
-/// exhausted memory (53200) are an event's fault: one that causes them every time must run out of attempts.
+/// Unavailable: connection (08, except 08P01, a protocol violation, which a message of more than 1 GiB causes), disk
+/// full, too many connections, read-only server, I/O error, operator intervention (57P0x). A cancelled statement
+/// (57014) and exhausted memory (53200) count as errors of the event: an event that always causes them must run out of
+/// attempts.
 fn of_code(code: &str, at: &str) -> Failure {
     let text = format!("database error {code}{at}");
     match code {
         "40001" | "40P01" | "55P03" => Failure::Contended(text),
-        // the last two: our transaction was idle or open for too long, since this machine was suspended
-        "53100" | "53300" | "25006" | "58030" | "25P03" | "25P04" => Failure::Away(text),
-        "08P01" => Failure::Retry(text),
-        _ if code.starts_with("08") || code.starts_with("57P0") => Failure::Away(text),
-        _ => Failure::Retry(text),
+        // the last two: the transaction was idle or open for too long, because this machine was suspended
+        "53100" | "53300" | "25006" | "58030" | "25P03" | "25P04" => Failure::Unavailable(text),
+        "08P01" => Failure::Retryable(text),
+        _ if code.starts_with("08") || code.starts_with("57P0") => Failure::Unavailable(text),
+        _ => Failure::Retryable(text),
     }
 }
 
@@ -87,10 +94,10 @@ mod tests {
             assert!(matches!(fault(code), Failure::Contended(_)), "{code}");
         }
         for code in ["57P01", "57P03", "08006", "53300", "53100", "25P03"] {
-            assert!(matches!(fault(code), Failure::Away(_)), "{code}");
+            assert!(matches!(fault(code), Failure::Unavailable(_)), "{code}");
         }
         for code in ["23514", "22P05", "57014", "53200", "08P01", "42P01", ""] {
-            assert!(matches!(fault(code), Failure::Retry(_)), "{code}");
+            assert!(matches!(fault(code), Failure::Retryable(_)), "{code}");
         }
     }
 

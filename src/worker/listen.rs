@@ -1,6 +1,6 @@
-//! Wakes the workers when the receiver says that something was stored.
+//! Wakes the workers when the receiver notifies that it stored events.
 //!
-//! Only a convenience: a lost notification, or a pooler that swallows them, costs at most the poll interval.
+//! An optimisation only: if a notification is lost, or a pooler drops it, events wait at most for the poll interval.
 
 use std::time::Duration;
 
@@ -14,24 +14,25 @@ use crate::database::shortage::Shortage;
 use crate::database::{self, Session};
 use crate::outbox::wake::CHANNEL;
 
-/// After so long without a notification the connection is checked: a host that vanished would be silent for ever, and a
-/// server that takes no writes any more gets no events.
+/// Time without a notification after which the connection is checked. A host that vanished would stay silent for ever,
+/// and a server that has become read-only stores no events.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Time for that check.
+/// Timeout of that check.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Time for a new connection.
+/// Timeout of a new connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Pause after a loss of the connection.
+/// Pause after the connection is lost.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens where the pool of the workers leads, until `shutdown`, coming back after every loss of the connection. In a
-/// shortage it leaves the connection to others.
+/// Listens on the database of the workers until `shutdown`, and reconnects after every loss. While connections are
+/// scarce it gives its own up.
 pub(super) async fn run(workers: PgPool, wake: watch::Sender<()>, shortage: Shortage, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(shortage.until(false)).await.is_some() {
-        // a pool of its own: what a dropped listener still has to say to a vanished host would keep a worker's place
+        // a pool of its own: a dropped listener still writes to its connection, and if the host has vanished that would
+        // block a place in the worker's pool
         let pool = database::pool(&workers.connect_options(), Session::BACKGROUND, 1, CONNECT_LIMIT);
         let listened = async {
             tokio::select! {
@@ -48,7 +49,7 @@ pub(super) async fn run(workers: PgPool, wake: watch::Sender<()>, shortage: Shor
     }
 }
 
-/// Listens until the connection is lost, and says how.
+/// Listens until the connection is lost; returns the error.
 async fn listen(pool: &PgPool, wake: &watch::Sender<()>) -> sqlx::Error {
     let mut listener = match PgListener::connect_with(pool).await {
         Ok(listener) => listener,
@@ -57,7 +58,7 @@ async fn listen(pool: &PgPool, wake: &watch::Sender<()>) -> sqlx::Error {
     if let Err(error) = listener.listen(CHANNEL).await {
         return error;
     }
-    // whatever was stored before we listened
+    // events may have been stored before LISTEN
     wake.send_replace(());
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
@@ -66,7 +67,7 @@ async fn listen(pool: &PgPool, wake: &watch::Sender<()>) -> sqlx::Error {
             }
             Ok(Err(error)) => return error,
             Err(_) if database::is_usable(&mut listener, CHECK_LIMIT).await => {}
-            // closed, or of no use
+            // closed or unusable
             Ok(Ok(None)) | Err(_) => return sqlx::Error::WorkerCrashed,
         }
     }

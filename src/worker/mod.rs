@@ -1,27 +1,34 @@
-//! The worker: takes what the receiver stored, and turns it into rows.
+//! The worker: turns stored events and due jobs into rows.
 //!
-//! One batch is one transaction: claim, lock, merge, project, settle. A batch that fails is taken apart and its
-//! events are tried alone, so that a poison event stops nobody else. `failure` says what follows from one,
-//! `resolve` and `project` are the two ends of the mapping, `effect` lies between them. What an event does not carry is
-//! asked for by a job: `fetch` reads it from Stripe, `reproject` computes rows again. Any number of workers run against
-//! one database; they meet in row locks only.
+//! ```text
+//! outbox ──claim──▶ classify ──▶ apply: lock, merge, add facts, project, queue jobs ──▶ settle ──▶ commit
+//!                   extract                    ▲                             │
+//!                                          fetched ◀── fetch ◀── fetch, confirm jobs
+//!                                              └────── reproject ◀── reproject jobs
+//! ```
+//!
+//! One batch is one transaction (`batch`). If a batch fails, its events are isolated and retried individually
+//! (`isolated`), so a poison event blocks no other event. `failure` classifies errors: does the attempt count, and
+//! can a retry help? `classify` reads the events, `apply` carries out the changes, `project` computes the rows.
+//!
+//! Data that an event does not carry becomes a job: `fetch` reads it from Stripe, `reproject` recomputes rows. Any
+//! number of workers run against one database; they share nothing but row locks.
 
-mod alone;
-mod batch;
-mod effect;
+pub(crate) mod apply;
+pub(crate) mod batch;
+pub mod classify;
+mod extract;
 pub mod failure;
 pub mod fetch;
+pub(crate) mod fetched;
 mod gather;
+mod isolated;
 mod listen;
-pub(crate) mod part;
-mod project;
-pub(crate) mod reading;
-pub mod rebuild;
+pub(crate) mod merge_reads;
+pub(crate) mod project;
 mod reproject;
-pub mod resolve;
 mod settings;
 mod since;
-mod told;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,60 +42,61 @@ use self::failure::Failure;
 use self::gather::Gather;
 use self::settings::Watch;
 use self::since::Since;
+use crate::base::retry::RetryPolicy;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database;
 use crate::database::shortage::Shortage;
 use crate::jobs;
-use crate::metrics::instance::Instance;
+use crate::metrics::process::ProcessMetrics;
 use crate::outbox::attempt::{Attempt, Next};
 use crate::outbox::claim;
 use crate::projection::graph::Graph;
 use crate::projection::{self, CustomerRows, Rules};
-use crate::retry::RetryPolicy;
 
 /// The mapping of a customer and its subscriptions, as the worker calls it.
 pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;
 
-/// No step takes as long as this unless the database does not answer: its longest waits are for locks, 2 s each.
+/// Time limit of one step. Only an unresponsive database exceeds it: a step's longest waits are for locks, 2 s each.
 const STEP_LIMIT: Duration = Duration::from_mins(2);
 
-/// How often it looks for what waits longer than it can.
+/// Interval between searches for events and jobs that are scheduled later than any delay allows.
 const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
 
-/// The longest wait whatever the settings say: of a renewal that is set aside, and of reads that Stripe puts off.
+/// Longest delay that no setting bounds: a renewal that is set aside, or a read that Stripe defers.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-/// What every part of the worker needs.
+/// What every part of the worker uses.
 #[derive(Clone)]
 pub struct Context {
     /// The database.
     pub pool: PgPool,
-    /// Which events are ours, and the rules of the mapping.
+    /// Which events are processed, and the rules of the mapping.
     pub sync: SyncConfig,
-    /// Sizes and times.
+    /// Batch size, retries and timeouts.
     pub config: WorkerConfig,
-    /// Where it counts.
-    pub metrics: Instance,
-    /// The mapping of customers: a value, so that a test can put one in its place that panics.
+    /// The counters of this process.
+    pub metrics: ProcessMetrics,
+    /// The mapping of customers: a value, so that a test can replace it with one that panics.
     pub project_customer: ProjectCustomer,
-    /// Somebody serves the jobs that need Stripe's API, so that they are asked for.
+    /// Whether a fetcher runs, so that jobs which need Stripe's API are queued.
     pub fetches: bool,
-    /// How far the version of a read stays behind its beginning, since reads may be stale.
+    /// Staleness margin: how far the version of a read lies before its start, because Stripe may answer with stale
+    /// data.
     pub read_margin: Duration,
     /// Wakes the fetcher of this process.
     pub reads: Arc<Notify>,
-    /// Wakes the scheduler of renewals of this process.
+    /// Wakes the renewal scheduler of this process.
     pub limits: Arc<Notify>,
-    /// Whether connections are short.
+    /// Whether database connections are scarce.
     pub shortage: Shortage,
-    /// What this process has noticed about its settings.
+    /// What this process has found out about its settings and those of other processes.
     pub watch: Arc<Watch>,
 }
 
 impl Context {
     /// A context with the real mapping.
-    pub fn new(pool: PgPool, sync: SyncConfig, config: WorkerConfig, metrics: Instance) -> Self {
+    pub fn new(pool: PgPool, sync: SyncConfig, config: WorkerConfig, metrics: ProcessMetrics) -> Self {
         Self {
             pool,
             sync,
@@ -104,7 +112,7 @@ impl Context {
         }
     }
 
-    /// The same, with somebody who serves the jobs that need Stripe's API.
+    /// The same context in a process with a fetcher, which serves the jobs that need Stripe's API.
     #[must_use]
     pub fn with_fetches(self, read_margin: Duration) -> Self {
         Self { fetches: true, read_margin, ..self }
@@ -114,8 +122,8 @@ impl Context {
         Rules { past_due_active: self.sync.past_due_active }
     }
 
-    /// How long a job waits after this try. Jobs are never given up: they come back more and more rarely.
-    fn backoff(&self, attempt: i32) -> Duration {
+    /// Delay before a job is retried. Jobs are never given up; the delay grows up to a maximum.
+    pub(crate) fn backoff(&self, attempt: i32) -> Duration {
         self.retry_policy().endless(u32::try_from(attempt).unwrap_or(1), fastrand::f64())
     }
 
@@ -128,26 +136,27 @@ impl Context {
     }
 }
 
-/// One worker. `serve` runs as many as it is told to.
+/// One worker. `serve` runs as many as the setting says.
 pub struct Worker {
     context: Arc<Context>,
-    /// Attempts to take back: they were counted, and ended by no fault of their event, or their end is not known.
-    owed: Vec<Attempt>,
-    /// When it last looked for what waits longer than it can.
+    /// Attempts to release: they were counted, but failed through no fault of their event, or their result is unknown.
+    unreleased: Vec<Attempt>,
+    /// Time of the last search for events and jobs scheduled too far ahead.
     looked: Option<Instant>,
-    /// From when on it looks for fresh events.
+    /// Where the search for fresh events begins.
     since: Since,
-    /// It works until the shutdown, and lets events gather; what is only drained once does not wait for more.
+    /// Whether it runs until a shutdown and lets events gather. A worker that only drains the queue does not wait for
+    /// more.
     gathers: bool,
-    /// What its last batch says of the next one.
+    /// When the next batch may begin, by the size of the last one.
     gather: Gather,
 }
 
-/// How far a round got.
+/// Result of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Round {
-    /// There may be more at once.
-    Busy,
+enum RoundResult {
+    /// More work may be due at once.
+    MoreWork,
     /// Nothing is due.
     Idle,
 }
@@ -157,7 +166,7 @@ impl Worker {
     pub fn new(context: Context) -> Self {
         Self {
             context: Arc::new(context),
-            owed: Vec::new(),
+            unreleased: Vec::new(),
             looked: None,
             since: Since::unknown(Instant::now()),
             gathers: false,
@@ -165,12 +174,12 @@ impl Worker {
         }
     }
 
-    /// Works until `shutdown`; a batch at work is finished first.
+    /// Works until `shutdown`; a batch in progress is finished first.
     pub async fn run(mut self, mut wake: watch::Receiver<()>, shutdown: CancellationToken) {
         let mut failures = 0;
         self.gathers = true;
         while !shutdown.is_cancelled() {
-            // before the work: what is stored during it wakes us again
+            // before the work, so that an event stored meanwhile wakes this worker again
             wake.mark_unchanged();
             let pause = match self.drain(&shutdown).await {
                 Ok(()) => {
@@ -184,7 +193,7 @@ impl Worker {
                         error = %failure,
                         database = database::target(&self.context.pool.connect_options()),
                         pause_seconds = pause.as_secs_f64(),
-                        "the worker cannot work and will try again"
+                        "worker iteration failed; retrying after a pause"
                     );
                     pause
                 }
@@ -200,21 +209,21 @@ impl Worker {
     /// Works until nothing is due any more, or `shutdown`.
     ///
     /// # Errors
-    /// What kept it from working; nothing is lost, and calling it again goes on.
+    /// The failure of a step. Nothing is lost; the next call resumes.
     pub async fn drain(&mut self, shutdown: &CancellationToken) -> Result<(), Failure> {
-        self.step(Self::pay_back).await?;
+        self.step(Self::release_attempts).await?;
         self.step(Self::recover).await?;
         self.step(Self::pull_back).await?;
         self.step(Self::keep_settings).await?;
         while !shutdown.is_cancelled() {
-            // in turns, so that neither a flood of fresh events nor many retries starve the others, nor those that failed
-            // for another event of their batch
+            // in turns, so that no kind of work starves another: fresh events, retries, and events that failed through
+            // another event of their batch
             self.step(Self::look_for_oldest).await?;
             let batch = self.step(Self::try_batch).await?;
-            let untried = self.step(async |worker| worker.try_alone(Next::Untried).await).await?;
-            let alone = self.step(async |worker| worker.try_alone(Next::Any).await).await?;
+            let untried = self.step(async |worker| worker.process_isolated(Next::Untried).await).await?;
+            let isolated = self.step(async |worker| worker.process_isolated(Next::Any).await).await?;
             let reproject = self.step(Self::try_reproject).await?;
-            if [batch, untried, alone, reproject] == [Round::Idle; 4] {
+            if [batch, untried, isolated, reproject] == [RoundResult::Idle; 4] {
                 break;
             }
             self.gather(shutdown).await;
@@ -222,27 +231,27 @@ impl Worker {
         Ok(())
     }
 
-    /// One step of the work. Ends also where the database host vanished without a word: its connections stay open, and
-    /// nothing else would ever tell.
+    /// Runs one step with a time limit. The limit is the only sign of a database host that vanished: its connections
+    /// stay open.
     async fn step<T>(&mut self, step: impl AsyncFnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
         let pool = self.context.pool.clone();
         let result = database::until_answered(&pool, STEP_LIMIT, Box::pin(step(self))).await;
-        let late = || Failure::Away(format!("the database did not answer within {} s", STEP_LIMIT.as_secs()));
+        let late = || Failure::Unavailable(format!("the database did not answer within {} s", STEP_LIMIT.as_secs()));
         result.unwrap_or_else(|| Err(late()))
     }
 
-    /// Sends the batches of dead workers to be tried one by one.
+    /// Isolates the events in the batches of dead workers, so that each is retried individually.
     async fn recover(&mut self) -> Result<(), Failure> {
         let mut conn = self.context.pool.acquire().await?;
         let events = claim::recover_batches(&mut conn).await?;
         if events > 0 {
-            tracing::warn!(events, "a worker died during a batch: its events are tried one by one");
+            tracing::warn!(events, "a worker died during a batch; its events are retried individually");
         }
         Ok(())
     }
 
-    /// Makes due what waits longer than it can, because the database's clock ran ahead when it was put back. Without this it
-    /// would wait until the clock gets there.
+    /// Makes events and jobs due that are scheduled later than any delay allows: the database's clock ran ahead when
+    /// their time was written. Otherwise they would wait until the clock gets there.
     async fn pull_back(&mut self) -> Result<(), Failure> {
         if self.looked.is_some_and(|at| at.elapsed() < LOOK_AHEAD_EVERY) {
             return Ok(());
@@ -256,7 +265,7 @@ impl Worker {
             tracing::warn!(
                 events,
                 jobs,
-                "waited for a time that lies too far ahead, and are due now: the database's clock was wrong"
+                "events or jobs were scheduled too far ahead, because the database's clock was wrong; they are due now"
             );
         }
         self.looked = Some(Instant::now());
@@ -265,13 +274,13 @@ impl Worker {
 
     /// Lets events gather after a small batch. A shutdown ends it.
     async fn gather(&self, shutdown: &CancellationToken) {
-        let rest = self.gather.rest(Instant::now());
-        if self.gathers && !rest.is_zero() {
-            shutdown.run_until_cancelled(tokio::time::sleep(rest)).await;
+        let remaining = self.gather.remaining(Instant::now());
+        if self.gathers && !remaining.is_zero() {
+            shutdown.run_until_cancelled(tokio::time::sleep(remaining)).await;
         }
     }
 
-    /// Finds out from when on to look for fresh events.
+    /// Updates where the search for fresh events begins.
     async fn look_for_oldest(&mut self) -> Result<(), Failure> {
         let began = Instant::now();
         if let Some(from) = self.since.to_look_from(began) {
@@ -281,11 +290,11 @@ impl Worker {
         Ok(())
     }
 
-    /// The time to sleep: until the next retry is due, at most the poll interval, which also covers lost wake-ups.
+    /// Time to sleep: until the next retry is due, at most the poll interval, because notifications can be lost.
     async fn until_next_due(&mut self) -> Duration {
         let poll = self.context.config.poll_interval;
         match self.step(Self::next_due).await {
-            // due already and yet not claimed: another worker has it
+            // due but not claimed: another worker has it
             Ok(Some(Duration::ZERO)) => poll.min(Duration::from_millis(100)),
             Ok(Some(due)) => due.min(poll),
             Ok(None) | Err(_) => poll,
@@ -299,7 +308,8 @@ impl Worker {
         Ok(event.into_iter().chain(job).min())
     }
 
-    /// Grows from a tenth of a second to the poll interval: the database is away, and comes back for all at once.
+    /// Pause that grows from 0.1 s to the poll interval. With jitter, because a database that is back is back for all
+    /// workers at once.
     fn pause_after(&self, failures: u32) -> Duration {
         let (initial, max) = (Duration::from_millis(100), self.context.config.poll_interval);
         RetryPolicy { max_attempts: u32::MAX, initial, max }.endless(failures, fastrand::f64())
@@ -318,11 +328,11 @@ pub async fn run_all(context: Context, shutdown: CancellationToken) {
     tracker.wait().await;
 }
 
-/// A worker that begins again after a panic. Panics in the mapping end with their event; this is for one of ours
-/// elsewhere, after which a process that looks well and processes nothing would be the worst of all.
+/// Runs a worker and restarts it after a panic. A panic in the mapping ends with its event. This is for a panic
+/// elsewhere, after which the process would look healthy and process nothing.
 async fn keep_running(context: Context, woken: watch::Receiver<()>, shutdown: CancellationToken) {
     while tokio::spawn(Worker::new(context.clone()).run(woken.clone(), shutdown.clone())).await.is_err() {
-        tracing::error!("a worker panicked and begins again: its batch is tried one by one");
+        tracing::error!("a worker panicked and restarts; its batch is retried individually");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

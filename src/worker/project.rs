@@ -1,7 +1,7 @@
-//! From the mirror to the product tables: answers what the projection asks, and writes the rows.
+//! Projects objects of the mirror into the product tables: loads what the projection asks for, and writes the rows.
 //!
-//! Called inside a transaction with the locks of the customers and objects held. Reads the mirror and the facts only:
-//! what a field means, and what it depends on, is the projection's to say.
+//! Called in a transaction that holds the locks of the customers and objects. Reads only the mirror and the facts. What
+//! a field means, and what it depends on, is decided by the projection.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,34 +9,35 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Context;
-use super::effect::keep;
+use super::apply::keep;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::domain::plan::{PlanLimit, PricingPlan};
-use crate::jobs::demand::Demands;
+use crate::jobs::requests::JobRequests;
+use crate::limits::invalidate;
+use crate::mirror;
 use crate::mirror::facts::known;
 use crate::mirror::related;
-use crate::mirror::rows::{self, MirrorRow};
+use crate::mirror::store::MirrorRow;
 use crate::projection;
 use crate::projection::graph::{Graph, Node, Question};
-use crate::renewals::follow;
 use crate::store::{self, Caused, Change};
 use crate::stripe::json::Document;
 use crate::stripe::nested::TRIAL_OFFER;
 
-/// What was noticed while objects were projected.
-pub(super) type Notes = BTreeMap<ObjectKey, BTreeSet<Reason>>;
+/// Reasons noted while objects were projected.
+pub(crate) type Notes = BTreeMap<ObjectKey, BTreeSet<Reason>>;
 
-/// Why objects or customers are projected: event ids, or words.
-pub(super) type Causes = BTreeMap<ObjectKey, BTreeSet<String>>;
+/// Why objects or customers are projected: event ids, or words such as `read`.
+pub(crate) type Causes = BTreeMap<ObjectKey, BTreeSet<String>>;
 
-/// Projects customers and all their subscriptions, writes the rows, and tells the limits of them.
-pub(super) async fn customers(
+/// Projects customers and all their subscriptions, writes the rows, and marks the limits that they change.
+pub(crate) async fn customers(
     conn: &mut PgConnection,
     context: &Context,
     causes: &Causes,
     notes: &mut Notes,
-    demands: &mut Demands,
+    job_requests: &mut JobRequests,
 ) -> Result<Vec<Change>, sqlx::Error> {
     let (mut contacts, mut subscriptions) = (Vec::new(), Vec::new());
     for (account, customers) in by_account(causes.keys()) {
@@ -46,32 +47,32 @@ pub(super) async fn customers(
         for (key, rows) in project_all(conn, &mut graph, customers, project).await? {
             let of_customer = &causes[key];
             if let Some(contact) = rows.contact {
-                contacts.push(caused(keep(key, contact, notes, demands), of_customer));
+                contacts.push(caused(keep(key, contact, notes, job_requests), of_customer));
             }
             for subscription in rows.subscriptions {
                 let key = graph.key("subscription", &subscription.row.stripe_subscription_id);
-                subscriptions.push(caused(keep(&key, subscription, notes, demands), of_customer));
+                subscriptions.push(caused(keep(&key, subscription, notes, job_requests), of_customer));
             }
         }
     }
     let mut changes = store::save(conn, &contacts).await?;
     let of_subscriptions = store::save(conn, &subscriptions).await?;
     let projected: Vec<Uuid> = subscriptions.iter().map(|one| one.row.id).collect();
-    let moved = |change: &&Change| MOVE_LIMITS.iter().any(|column| change.has(column));
+    let moved = |change: &&Change| LIMIT_COLUMNS.iter().any(|column| change.has(column));
     let with_other_months: Vec<Uuid> = of_subscriptions.iter().filter(moved).map(|change| change.row_id).collect();
-    if !follow::subscriptions(conn, &projected, &with_other_months).await? {
+    if !invalidate::mark_subscriptions(conn, &projected, &with_other_months).await? {
         for customer in causes.keys() {
-            demands.put_off(customer.clone());
+            job_requests.put_off(customer.clone());
         }
     }
     changes.extend(of_subscriptions);
     Ok(changes)
 }
 
-/// The columns of a subscription on which its months and their end depend, apart from its timeline.
-const MOVE_LIMITS: [&str; 4] = ["started_at", "stripe_created_at", "stripe_status", "end_date"];
+/// The columns of a subscription on which its periods and their end depend, apart from its timeline.
+const LIMIT_COLUMNS: [&str; 4] = ["started_at", "stripe_created_at", "stripe_status", "end_date"];
 
-/// Projects each of `open` again and again, answering what all of them asked meanwhile, until nobody asks any more.
+/// Projects each of `open` repeatedly: loads what all of them asked for, and projects again until no question is left.
 async fn project_all<'a, T>(
     conn: &mut PgConnection,
     graph: &mut Graph,
@@ -130,7 +131,7 @@ fn arguments<'a>(asked: &Asked<'a>) -> Vec<(&'a ObjectKey, &'static str)> {
     asked.iter().map(|(_, argument)| *argument).collect()
 }
 
-/// Puts the lists that were found and returns the objects in them, which are to be loaded.
+/// Puts the lists that were found into the graph; returns the objects in them, which are to be loaded.
 fn put_lists(graph: &mut Graph, asked: &Asked<'_>, found: Vec<(usize, ObjectKey)>) -> BTreeSet<ObjectKey> {
     let mut lists: Vec<Vec<ObjectKey>> = asked.iter().map(|_| Vec::new()).collect();
     for (place, key) in &found {
@@ -148,7 +149,7 @@ async fn put_objects(
     wanted: BTreeSet<ObjectKey>,
 ) -> Result<(), sqlx::Error> {
     let mut found: BTreeMap<ObjectKey, Node> =
-        rows::load(conn, wanted.iter()).await?.into_iter().map(|row| (row.key.clone(), node(row))).collect();
+        mirror::store::load(conn, wanted.iter()).await?.into_iter().map(|row| (row.key.clone(), node(row))).collect();
     for key in wanted {
         let node = found.remove(&key);
         graph.put(key, node);
@@ -157,65 +158,65 @@ async fn put_objects(
 }
 
 fn node(row: MirrorRow) -> Node {
-    let (deleted_at, missing_at) = (row.gone_at(), row.not_found_at());
+    let (deleted_at, not_found_at) = (row.gone_at(), row.not_found_at());
     Node {
         is_copy: row.content.is_some() && row.seen().is_none(),
         version: row.content.as_ref().map(|content| content.version),
         content: row.content.map(|content| Document::parse_or_null(content.json)),
         deleted_at,
-        missing_at,
+        not_found_at,
         expansion_version: row.expansion.as_ref().map(|expansion| expansion.version),
         expansion_stale_after: row.expansion_stale_after,
         expansion: row.expansion.map(|expansion| Document::parse_or_null(expansion.json)),
     }
 }
 
-/// Projects what belongs to no customer among the `changed` objects: prices, coupons, checkout sessions. The plans of
-/// a product, and the subscriptions of a trial offer, are left to a job, for there may be many and their locks are not held.
-pub(super) async fn others(
+/// Projects the `changed` objects that belong to no customer: prices, coupons, checkout sessions. Jobs project the
+/// plans of a product and the subscriptions of a trial offer, because there may be many and their locks are not held.
+pub(crate) async fn others(
     conn: &mut PgConnection,
     changed: &BTreeSet<ObjectKey>,
     causes: &Causes,
     notes: &mut Notes,
-    demands: &mut Demands,
+    job_requests: &mut JobRequests,
 ) -> Result<Vec<Change>, sqlx::Error> {
     let of_type = |types: &'static [&'static str]| {
         changed.iter().filter(move |key| types.contains(&key.object_type.as_str())).cloned().collect::<BTreeSet<_>>()
     };
     for shared in of_type(&["product", TRIAL_OFFER]) {
-        demands.reproject(shared);
+        job_requests.reproject(shared);
     }
-    let mut written = plans(conn, &of_type(&["price", "plan"]), causes, notes, demands).await?;
-    let loaded: Vec<MirrorRow> = rows::load(conn, of_type(&["coupon", "checkout.session"]).iter()).await?;
+    let mut written = plans(conn, &of_type(&["price", "plan"]), causes, notes, job_requests).await?;
+    let loaded: Vec<MirrorRow> = mirror::store::load(conn, of_type(&["coupon", "checkout.session"]).iter()).await?;
     let (mut coupons, mut sessions) = (Vec::new(), Vec::new());
     for row in loaded {
         let key = row.key.clone();
         let node = node(row);
         if key.object_type == "coupon" {
             let projected = projection::coupon(&key.account, &key.object_id, &node);
-            coupons.extend(projected.map(|one| caused(keep(&key, one, notes, demands), &of(causes, &key))));
+            coupons.extend(projected.map(|one| caused(keep(&key, one, notes, job_requests), &of(causes, &key))));
         } else {
             let projected = projection::checkout_session(&key.account, &key.object_id, &node);
-            sessions.extend(projected.map(|one| caused(keep(&key, one, notes, demands), &of(causes, &key))));
+            sessions.extend(projected.map(|one| caused(keep(&key, one, notes, job_requests), &of(causes, &key))));
         }
     }
     let held = store::held(conn, &coupons).await?;
     for coupon in coupons.extract_if(.., |coupon| held.contains(&coupon.row.id)) {
-        demands.put_off(ObjectKey::new(&coupon.row.account, "coupon", &coupon.row.stripe_coupon_id));
+        job_requests.put_off(ObjectKey::new(&coupon.row.account, "coupon", &coupon.row.stripe_coupon_id));
     }
     written.extend(store::save(conn, &coupons).await?);
     written.extend(store::save(conn, &sessions).await?);
     Ok(written)
 }
 
-/// Projects the plans of `prices`, which may be plans of the old kind. Plans whose rows another session holds are put off. A plan that is new or another one may be that of
-/// subscriptions, and so decide their limits: a job finds them.
-pub(super) async fn plans(
+/// Projects the plans of `prices`, which may be plans of the old kind. Plans whose rows another session holds are put
+/// off. A new or changed plan may belong to existing subscriptions and decide their limits; a job finds them.
+pub(crate) async fn plans(
     conn: &mut PgConnection,
     prices: &BTreeSet<ObjectKey>,
     causes: &Causes,
     notes: &mut Notes,
-    demands: &mut Demands,
+    job_requests: &mut JobRequests,
 ) -> Result<Vec<Change>, sqlx::Error> {
     let (mut plans, mut limits): (Vec<Caused<PricingPlan>>, Vec<Caused<PlanLimit>>) = (Vec::new(), Vec::new());
     for (account, prices) in by_account(prices) {
@@ -228,13 +229,13 @@ pub(super) async fn plans(
             let Some(rows) = rows else { continue };
             let causes = of(causes, key);
             limits.extend(rows.limits.into_iter().map(|limit| caused(limit, &causes)));
-            plans.push(caused(keep(key, rows.plan, notes, demands), &causes));
+            plans.push(caused(keep(key, rows.plan, notes, job_requests), &causes));
         }
     }
     let held = store::held(conn, &plans).await?;
     limits.retain(|limit| !held.contains(&limit.row.pricing_plan_id));
     for plan in plans.extract_if(.., |plan| held.contains(&plan.row.id)) {
-        demands.put_off(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
+        job_requests.put_off(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
     }
     let mut changes = store::save(conn, &plans).await?;
     let mut others: BTreeSet<Uuid> = changes.iter().map(|change| change.row_id).collect();
@@ -246,8 +247,8 @@ pub(super) async fn plans(
     let limit_ids: Vec<Uuid> = limits.iter().map(|limit| limit.row.id).collect();
     others.extend(store::remove_other_limits(conn, &plan_ids, &limit_ids).await?);
     for plan in plans.iter().filter(|plan| others.contains(&plan.row.id)) {
-        // whoever names it names it as a price, whichever of the two it is
-        demands.reproject(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
+        // references to it have the type `price`, whichever of the two it is
+        job_requests.reproject(ObjectKey::new(&plan.row.account, "price", &plan.row.stripe_price_id));
     }
     Ok(changes)
 }

@@ -1,5 +1,5 @@
-//! What follows from the settings that say which events are ours: ignored ones come back when a setting has changed, and
-//! processes that contradict each other are named.
+//! Effects of the settings that decide which events are processed. Ignored events are processed after a setting has
+//! changed; processes with contradicting settings are reported.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,10 @@ use super::{Context, Worker};
 use crate::domain::event::Reason;
 use crate::outbox::foreign;
 
-/// How often a process gives its heartbeat, and looks for events that another process has ignored.
+/// Interval of a process's heartbeat, and of its search for events that another process ignored.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// What the workers of a process remember together.
+/// State shared by the workers of a process.
 #[derive(Debug)]
 pub struct Watch {
     process: Uuid,
@@ -32,7 +32,7 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// Whether this worker is the one that looks now.
+    /// Whether the interval is over; then the caller does the check.
     fn is_due(&self) -> bool {
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let due = looked.is_none_or(|at| at.elapsed() >= EVERY);
@@ -42,13 +42,13 @@ impl Watch {
         due
     }
 
-    /// Names the first events of the other mode that this process ignores.
+    /// Logs, once, that this process ignores events of the other mode.
     pub(super) fn ignored(&self, reasons: &[Reason], livemode: bool) {
-        if reasons.contains(&Reason::ForeignLivemode) && !self.named.swap(true, Ordering::Relaxed) {
+        if reasons.contains(&Reason::LivemodeMismatch) && !self.named.swap(true, Ordering::Relaxed) {
             let (theirs, ours) = if livemode { ("test", "live") } else { ("live", "test") };
             tracing::warn!(
-                "events of {theirs} mode are ignored, because this process is for {ours} mode; where that is wrong, set \
-                 BILLING_SYNC_LIVEMODE={}, and they are processed",
+                "events of {theirs} mode are ignored, because this process is for {ours} mode; to process them, set \
+                 BILLING_SYNC_LIVEMODE={}",
                 !livemode
             );
         }
@@ -56,7 +56,7 @@ impl Watch {
 }
 
 impl Worker {
-    /// Gives the heartbeat, and puts back what is ours by the settings of this process.
+    /// Writes the heartbeat, and puts back ignored events that this process's settings accept.
     pub(super) async fn keep_settings(&mut self) -> Result<(), Failure> {
         let Context { watch, sync, pool, .. } = &*self.context;
         if !watch.is_due() {
@@ -72,7 +72,7 @@ impl Worker {
                     other.accounts = other.accounts.join(","),
                     livemode = sync.livemode,
                     accounts = sync.accounts.iter().map(String::as_str).collect::<Vec<_>>().join(","),
-                    "another process works on this database with other settings: give both the same BILLING_SYNC_LIVEMODE \
+                    "another process uses this database with other settings; give both the same BILLING_SYNC_LIVEMODE \
                      and BILLING_SYNC_ACCOUNTS"
                 );
             } else {
@@ -81,7 +81,7 @@ impl Worker {
         }
         let events = foreign::put_back(&mut conn, sync.livemode, &sync.accounts).await?;
         if events > 0 {
-            tracing::info!(events, "ignored under other settings, and processed now");
+            tracing::info!(events, "events that were ignored under other settings are processed now");
             // there may be more
             *watch.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }

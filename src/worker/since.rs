@@ -1,56 +1,57 @@
-//! From when on a worker looks for pending events.
+//! Where a worker's search for pending events begins.
 //!
-//! An index keeps the entry of a settled event until no snapshot sees its old row any more. While another session holds a
-//! snapshot, as a dump or a long report does, a search from the beginning passes every event that was settled since: after
-//! ten minutes a million, for each batch. So a worker begins where the oldest pending event was when it last looked for that.
+//! An index keeps the entry of a settled event until no snapshot sees its old row. While another session holds a
+//! snapshot (a dump, a long report), a search from the beginning passes every event settled since: a million after ten
+//! minutes, in each batch. So a worker starts at the oldest pending event that it last found.
 //!
-//! It looks on from there once a second, and from the beginning so rarely that even a slow look takes a small part of its time.
+//! It searches forward from there once a second. It searches from the beginning so rarely that even a slow search takes
+//! a small part of its time.
 
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-/// The shortest time between two looks.
+/// Minimum time between two searches.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Looks of each kind take at most one part in so many of a worker's time.
+/// Searches of each kind take at most one part in this many of a worker's time.
 const SHARE: u32 = 30;
 
-/// Where a search for pending events begins, and when to look again.
+/// Where a search for pending events begins, and when to update that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Since {
     at: OffsetDateTime,
-    look_on: Instant,
+    search_forward_at: Instant,
     look_from_the_beginning: Instant,
 }
 
 impl Since {
-    /// Not known yet: at the beginning.
+    /// Not known yet: the beginning.
     pub(super) fn unknown(now: Instant) -> Self {
-        Self { at: OffsetDateTime::UNIX_EPOCH, look_on: now, look_from_the_beginning: now }
+        Self { at: OffsetDateTime::UNIX_EPOCH, search_forward_at: now, look_from_the_beginning: now }
     }
 
-    /// No fresh event that is pending was due before, but for those that became visible late.
+    /// No fresh pending event is due before this time, except events that became visible late.
     pub(super) fn at(self) -> OffsetDateTime {
         self.at
     }
 
-    /// From when on to look for the oldest pending event now; `None` where it is not time yet.
+    /// The time from which to search for the oldest pending event now; `None` if no search is due.
     pub(super) fn to_look_from(self, now: Instant) -> Option<OffsetDateTime> {
         if self.look_from_the_beginning <= now {
             return Some(OffsetDateTime::UNIX_EPOCH);
         }
-        (self.look_on <= now).then_some(self.at)
+        (self.search_forward_at <= now).then_some(self.at)
     }
 
-    /// The oldest pending event was due `at`, by a look `from` that began then and has ended now.
+    /// Records that a search `from` a time, begun at `began` and ended `now`, found the oldest pending event due `at`.
     pub(super) fn found(&mut self, at: OffsetDateTime, from: OffsetDateTime, began: Instant, now: Instant) {
         let pause = PAUSE.max((now - began) * SHARE);
         self.at = at;
         if from == OffsetDateTime::UNIX_EPOCH {
-            (self.look_on, self.look_from_the_beginning) = (now + PAUSE, now + pause);
+            (self.search_forward_at, self.look_from_the_beginning) = (now + PAUSE, now + pause);
         } else {
-            self.look_on = now + pause;
+            self.search_forward_at = now + pause;
         }
     }
 }

@@ -23,10 +23,10 @@ const CONTACTS: &str = "SELECT coalesce(string_agg(account || '/' || stripe_cust
 async fn only_context_says_that_an_event_is_of_another_account() {
     let app = TestApp::start().await;
     let cases = [
-        (json!({ "context": "acct_x" }), "done ignored foreign_account"),
-        (json!({ "context": "org_1/acct_x" }), "done ignored foreign_account"),
-        (json!({ "context": "org_1" }), "done ignored foreign_account"),
-        (json!({ "context": "acct_platform/acct_x", "account": "acct_x" }), "done ignored foreign_account"),
+        (json!({ "context": "acct_x" }), "done ignored account_not_synced"),
+        (json!({ "context": "org_1/acct_x" }), "done ignored account_not_synced"),
+        (json!({ "context": "org_1" }), "done ignored account_not_synced"),
+        (json!({ "context": "acct_platform/acct_x", "account": "acct_x" }), "done ignored account_not_synced"),
         (json!({ "context": null }), "done applied -"),
         (json!({ "context": "" }), "done applied -"),
         (json!({ "context": "acct_known" }), "done applied -"),
@@ -40,7 +40,7 @@ async fn only_context_says_that_an_event_is_of_another_account() {
     }
     let expected = "/cus_4 /cus_5 acct_known/cus_6 acct_known/cus_7 acct_known/cus_8";
     assert_eq!(app.text(CONTACTS).await.as_deref(), Some(expected));
-    let reasons = app.metric("billing_sync_event_reasons_total{reason=\"foreign_account\"}");
+    let reasons = app.metric("billing_sync_event_reasons_total{reason=\"account_not_synced\"}");
     assert!((reasons - 4.0).abs() < f64::EPSILON, "{reasons}");
     app.finish().await;
 }
@@ -60,7 +60,7 @@ async fn our_own_account_by_its_id_is_ours_and_earlier_events_heal() {
     app.deliver_and_drain(&[of("evt_4", "cus_4", json!({ "context": "acct_ours" }))]).await;
     app.drain().await;
     assert_eq!(app.text(CONTACTS).await.as_deref(), Some("/cus_1 /cus_2 /cus_4"));
-    assert_eq!(app.fate("evt_3").await, "done ignored foreign_account");
+    assert_eq!(app.fate("evt_3").await, "done ignored account_not_synced");
     // from now on every process stores it as ours, also without the setting
     app.context.sync.own_account = None;
     app.deliver_and_drain(&[of("evt_5", "cus_5", json!({ "context": "acct_ours", "account": "acct_ours" }))]).await;
@@ -190,7 +190,7 @@ async fn what_was_ignored_under_the_wrong_mode_is_processed_once_the_setting_is_
     let mut live = event("evt_live", "customer.created", 0, &customer("cus_1", "Ada"), None);
     live["livemode"] = json!(true);
     app.deliver_and_drain(&[live, event("evt_test", "customer.created", 0, &customer("cus_2", "Bo"), None)]).await;
-    assert_eq!(app.fate("evt_live").await, "done ignored foreign_livemode");
+    assert_eq!(app.fate("evt_live").await, "done ignored livemode_mismatch");
     // a restart
     app.context.sync.livemode = true;
     app.context.watch = Arc::default();

@@ -21,7 +21,7 @@ async fn what_was_stored_while_the_clock_ran_ahead_is_done_once_it_is_right() {
         app.deliver(&event(id, "customer.created", 0, &customer(customer_id, "Ada"), None)).await;
     }
     // one fresh, one that was put back after a failure
-    app.execute("UPDATE billing.outbox SET alone = true, attempts = 1 WHERE event_id = 'evt_2'").await;
+    app.execute("UPDATE billing.outbox SET isolated = true, attempts = 1 WHERE event_id = 'evt_2'").await;
     app.execute(A_YEAR_AHEAD).await;
     app.drain().await;
     assert_eq!(app.text(LEFT).await.as_deref(), Some("0 0"));
@@ -33,7 +33,8 @@ async fn what_waits_no_longer_than_the_settings_say_keeps_waiting() {
     let mut app = TestApp::start().await;
     app.context.config.retry_max = Duration::from_hours(2);
     app.deliver(&event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
-    let waits = "UPDATE billing.outbox SET alone = true, attempts = 1, run_at = clock_timestamp() + interval '119 min';
+    let waits =
+        "UPDATE billing.outbox SET isolated = true, attempts = 1, run_at = clock_timestamp() + interval '119 min';
         INSERT INTO billing.jobs (kind, account, object_type, object_id, run_at)
             VALUES ('reproject', '', 'customer', 'cus_9', clock_timestamp() + interval '119 min')";
     app.execute(waits).await;
@@ -51,7 +52,7 @@ async fn a_thin_event_of_the_future_asks_for_no_read_of_the_future() {
     app.deliver(&of_2100).await;
     app.drain().await;
     let asked = "SELECT count(*)::text FROM billing.jobs WHERE kind = 'fetch' AND run_at <= clock_timestamp()
-        AND later_than BETWEEN clock_timestamp() AND clock_timestamp() + interval '5 min'";
+        AND newer_than BETWEEN clock_timestamp() AND clock_timestamp() + interval '5 min'";
     assert_eq!(app.text(asked).await.as_deref(), Some("1"));
     app.finish().await;
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use billing_sync::outbox::enqueue::{self, Incoming, Origin};
+use billing_sync::outbox::enqueue::{self, EventSource, Incoming};
 use billing_sync::stripe::envelope;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
@@ -138,7 +138,7 @@ const MARKED: &str = "
     INSERT INTO billing.subscription_timeline (account, subscription_id, stated_at, effective_from, source, status,
         payment_paused, price_ids, quantities, start_date)
         VALUES ('', 'sub_marked', now(), now(), 'evt_0', 'active', false, '{price_marked}', '{1}', now());
-    SELECT billing.begin_limits(ARRAY[md5('marked')::uuid])";
+    SELECT billing.create_limits(ARRAY[md5('marked')::uuid])";
 
 struct Shop {
     database: TestDatabase,
@@ -176,7 +176,7 @@ impl Shop {
         let arrived =
             arrived.map(|payload| Incoming { envelope: envelope::read(&payload).unwrap(), payload: payload.into() });
         let arrived: Vec<Incoming> = arrived.collect();
-        enqueue::store(&mut self.owner.acquire().await.unwrap(), &arrived, Origin::Webhook).await.unwrap();
+        enqueue::store(&mut self.owner.acquire().await.unwrap(), &arrived, EventSource::Webhook).await.unwrap();
         for one in unrelated(&round.to_string(), second, &basic(round)) {
             assert_eq!(self.server.deliver(&one).await, Some(200), "{one}");
         }
@@ -194,7 +194,7 @@ impl Shop {
     async fn change_marked(&self) {
         let change = format!(
             "UPDATE billing.plan_limits SET included = {} WHERE limit_key = 'seats';
-            INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('marked')::uuid, clock_timestamp())",
+            INSERT INTO billing.limit_recalculations (subscription_id, since) VALUES (md5('marked')::uuid, clock_timestamp())",
             self.round
         );
         sqlx::raw_sql(AssertSqlSafe(change)).execute(&self.owner).await.unwrap();
@@ -238,9 +238,9 @@ impl Shop {
             }
             if look % 20 == 19 {
                 // what was put off comes back with the delays of the default settings
-                let hasten = "UPDATE billing.jobs SET run_at = clock_timestamp() WHERE last_error IS NOT NULL;
+                let make_all_due = "UPDATE billing.jobs SET run_at = clock_timestamp() WHERE last_error IS NOT NULL;
                     SELECT pg_notify('billing_sync_outbox', '')";
-                sqlx::raw_sql(hasten).execute(&self.owner).await.unwrap();
+                sqlx::raw_sql(make_all_due).execute(&self.owner).await.unwrap();
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

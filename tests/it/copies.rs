@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use billing_sync::backfill::Keep;
-use billing_sync::backfill::survey::Whom;
+use billing_sync::verify::compare::Selection;
+use billing_sync::verify::customer::WriteMode;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
@@ -334,8 +334,8 @@ async fn what_a_read_has_put_right_stays_right_when_carriers_come() {
     stripe.tick(60);
     stripe.end_discount(&discount);
     stripe.tick(3600);
-    let named = Whom::Named(vec![sale.customer.clone()]);
-    assert!(!sync.drift(named.clone(), Keep::Yes("verify")).await.is_empty());
+    let named = Selection::Named(vec![sale.customer.clone()]);
+    assert!(!sync.drift(named.clone(), WriteMode::Yes("verify")).await.is_empty());
     sync.settle().await;
     let put_right = sync.app.rows().await;
     let ended = "SELECT active_discount FROM billing.billing_contacts";
@@ -357,7 +357,7 @@ async fn what_a_read_has_put_right_stays_right_when_carriers_come() {
     stripe.tick(3600);
     sync.settle().await;
     assert_eq!(sync.app.rows().await, put_right);
-    assert_eq!(sync.drift(named, Keep::No).await, Vec::<String>::new());
+    assert_eq!(sync.drift(named, WriteMode::No).await, Vec::<String>::new());
     sync.finish().await;
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use billing_sync::clock;
+use billing_sync::base::clock;
 use billing_sync::config::demo::KeepConfig;
 use billing_sync::config::secret::WebhookSecret;
 use billing_sync::demo::{self, DemoError, Options};
@@ -142,7 +142,7 @@ async fn a_kept_demo_ends_with_its_server() {
     let demo = tokio::time::timeout(Duration::from_mins(1), demo::run(options, &mut out, CancellationToken::new()));
     let (result, ()) = tokio::join!(demo, killer);
     let error = result.expect("it ends").unwrap_err();
-    assert!(error.to_string().contains("ended by itself"), "{error}");
+    assert!(error.to_string().contains("ended unexpectedly"), "{error}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use billing_sync::cli::Cli;
 use billing_sync::client;
-use billing_sync::metrics::instance::Instance;
+use billing_sync::metrics::process::ProcessMetrics;
 use clap::Parser;
 use prometheus::Registry;
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
@@ -161,7 +161,7 @@ async fn every_printed_statement_fits_the_schema() {
 #[test]
 fn every_metric_of_a_process_is_explained() {
     let registry = Registry::new();
-    Instance::new(&registry).unwrap();
+    ProcessMetrics::new(&registry).unwrap();
     client::metrics(&registry).unwrap();
     let page = fs::read_to_string(Path::new(ROOT).join("docs/operations.md")).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `billing_sync_")).collect();

@@ -57,7 +57,7 @@ async fn a_receiver_that_cannot_store_logs_a_line_a_second_and_counts_the_rest()
     server.signal(Signal::SIGTERM);
     let (code, log) = server.ended_with_log().await;
     assert_eq!(code, Some(0));
-    let lines = lines(&log, "cannot store events");
+    let lines = lines(&log, "could not store events");
     assert!(refused > 20, "only {refused} deliveries");
     assert!((3..=5).contains(&lines.len()), "{lines:?}");
     assert_eq!(stand_for(&lines), refused, "{lines:?}");
@@ -93,7 +93,7 @@ async fn poison_events_of_one_cause_share_their_lines_whatever_their_ids() {
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     server.signal(Signal::SIGKILL);
     let log = server.rest_of_the_log().await;
-    for message in ["an event failed and will be tried again", "an event is dead: see `billing-sync outbox show`"] {
+    for message in ["an event failed; it will be retried", "an event is dead: see `billing-sync outbox show`"] {
         let lines = lines(&log, message);
         assert_eq!(stand_for(&lines), EVENTS, "{lines:?}");
         assert_a_second_apart(&lines);

@@ -29,10 +29,7 @@ async fn every_kind_of_event_has_a_named_fate() {
         (other("evt_02", "customer.subscription.created", &sub), "done applied -"),
         (other("evt_03", "customer.subscription.trial_will_end", &sub), "done ignored informational"),
         (other("evt_04", "customer.subscription.frobnicated", &sub), "done unknown unknown_type"),
-        (
-            other("evt_05", "customer.discount.created", &json!({ "object": "discount" })),
-            "done ignored unreadable_value",
-        ),
+        (other("evt_05", "customer.discount.created", &json!({ "object": "discount" })), "done ignored invalid_value"),
         (other("evt_06", "invoice.paid", &invoice), "done applied -"),
         (other("evt_07", "invoice.upcoming", &json!({ "object": "invoice" })), "done ignored informational"),
         (
@@ -40,8 +37,8 @@ async fn every_kind_of_event_has_a_named_fate() {
             "done ignored unhandled_type",
         ),
         (other("evt_08", "frobnicator.created", &json!({ "id": "x", "object": "x" })), "done unknown unknown_type"),
-        (live, "done ignored foreign_livemode"),
-        (foreign, "done ignored foreign_account"),
+        (live, "done ignored livemode_mismatch"),
+        (foreign, "done ignored account_not_synced"),
         (connected, "done applied -"),
         (
             thin("evt_09", "v2.core.event_destination.ping", "2026-01-01T00:00:00Z", "x", "x"),
@@ -63,11 +60,11 @@ async fn every_kind_of_event_has_a_named_fate() {
                 &odd(json!({ "metadata": { "workspace_id": "x" } })),
                 None,
             ),
-            "done applied bad_workspace_id",
+            "done applied invalid_workspace_id",
         ),
         (
             event("evt_13", "customer.subscription.updated", 3, &odd(json!({ "trial_end": 1e300 })), None),
-            "done applied unreadable_value",
+            "done applied invalid_value",
         ),
         (
             event("evt_14", "customer.subscription.updated", 4, &odd(json!({ "customer": "cus_nobody" })), None),
@@ -80,7 +77,7 @@ async fn every_kind_of_event_has_a_named_fate() {
         assert_eq!(app.fate(id).await, *fate, "{id} {}", event["type"]);
     }
     for reason in
-        ["unhandled_type", "unknown_type", "foreign_livemode", "foreign_account", "needs_fetch", "unknown_enum"]
+        ["unhandled_type", "unknown_type", "livemode_mismatch", "account_not_synced", "needs_fetch", "unknown_enum"]
     {
         let counted = app.metric(&format!("billing_sync_event_reasons_total{{reason=\"{reason}\"}}"));
         assert!(counted >= 1.0, "{reason} is not counted");

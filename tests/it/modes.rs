@@ -54,7 +54,7 @@ async fn what_was_ignored_because_of_a_setting_is_processed_once_it_says_otherwi
         app.deliver(event).await;
     }
     app.drain_with(|_| {}).await;
-    let (mode, account) = ("done ignored foreign_livemode", "done ignored foreign_account");
+    let (mode, account) = ("done ignored livemode_mismatch", "done ignored account_not_synced");
     let done = "done applied";
     let all = |fates: [&str; 6]| -> Vec<String> {
         fates.iter().enumerate().map(|(number, fate)| format!("evt_{} {fate}", number + 1)).collect()
@@ -95,7 +95,7 @@ async fn processes_with_other_settings_are_named_while_they_are_active() {
     assert_eq!(named.iter().map(|one| one.livemode).collect::<Vec<_>>(), [false]);
     assert_eq!(foreign::contradicting(&mut conn).await.unwrap().len(), 2);
     // one that gives no heartbeat any more has ended
-    sqlx::query("UPDATE billing.worker_processes SET seen_at = seen_at - interval '31 s' WHERE livemode")
+    sqlx::query("UPDATE billing.worker_processes SET heartbeat_at = heartbeat_at - interval '31 s' WHERE livemode")
         .execute(&mut *conn)
         .await
         .unwrap();
@@ -117,7 +117,7 @@ async fn two_processes_of_different_modes_name_each_other_and_every_event_is_pro
         let event = created(number, json!({ "livemode": number % 2 == 0 }));
         assert_eq!(live.deliver(&event).await, Some(200));
     }
-    let named = "another process works on this database with other settings: give both the same BILLING_SYNC_LIVEMODE \
+    let named = "another process uses this database with other settings; give both the same BILLING_SYNC_LIVEMODE \
                  and BILLING_SYNC_ACCOUNTS";
     assert_eq!(live.log_line(named).await["other.livemode"], false);
     assert_eq!(test.log_line(named).await["other.livemode"], true);
@@ -140,8 +140,8 @@ async fn the_first_event_of_the_other_mode_is_named_in_the_log() {
     let database = cluster::database().await;
     let mut server = Server::start(&database, "receiver,worker", &[]).await;
     assert_eq!(server.deliver(&created(1, json!({ "livemode": true }))).await, Some(200));
-    let named = "events of live mode are ignored, because this process is for test mode; where that is wrong, set \
-                 BILLING_SYNC_LIVEMODE=true, and they are processed";
+    let named = "events of live mode are ignored, because this process is for test mode; to process them, set \
+                 BILLING_SYNC_LIVEMODE=true";
     assert_eq!(server.log_line(named).await["level"], "WARN");
     server.kill().await;
 }

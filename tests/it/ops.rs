@@ -5,8 +5,8 @@ use std::time::Duration;
 use billing_sync::config::ops::OpsConfig;
 use billing_sync::database::shortage::Shortage;
 use billing_sync::metrics::connections::ListenerName;
-use billing_sync::metrics::instance::Instance;
-use billing_sync::metrics::service;
+use billing_sync::metrics::database;
+use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::ops::Ops;
 use prometheus::{IntCounter, Registry};
 use sqlx::ConnectOptions;
@@ -27,7 +27,7 @@ async fn serve(options: PgConnectOptions) -> Served {
     let registry = Registry::new();
     registry.register(Box::new(IntCounter::new("billing_sync_counted_total", "A count.").unwrap())).unwrap();
     let config = OpsConfig { listen: "127.0.0.1:0".parse().unwrap() };
-    let connections = Instance::new(&registry).unwrap().connections.of(ListenerName::Ops);
+    let connections = ProcessMetrics::new(&registry).unwrap().connections.of(ListenerName::Ops);
     let ops = Ops::bind(&config, &options, registry, connections, None, Shortage::default()).await.unwrap();
     let (address, stop) = (ops.local_addr(), CancellationToken::new());
     Served { address, task: tokio::spawn(ops.run(CancellationToken::new(), stop.clone())), stop }
@@ -86,7 +86,7 @@ async fn metrics_tell_the_states_of_the_outbox() {
     let database = cluster::database().await;
     let mut conn = database.options.connect().await.unwrap();
     sqlx::query(
-        "INSERT INTO billing.outbox (event_id, created, type, format, alone, received_at) VALUES \
+        "INSERT INTO billing.outbox (event_id, created, type, format, isolated, received_at) VALUES \
          ('evt_1', now(), 't', 'snapshot', false, now()), \
          ('evt_2', now(), 't', 'snapshot', true, now() - interval '1 hour')",
     )
@@ -125,7 +125,7 @@ async fn a_long_history_is_estimated_and_what_is_pending_stays_exact() {
         if analysed {
             sqlx::query("ANALYZE billing.outbox").execute(&mut conn).await.unwrap();
         }
-        let outbox = service::outbox(&mut conn).await.unwrap();
+        let outbox = database::outbox(&mut conn).await.unwrap();
         assert_eq!((outbox.pending, outbox.dead), (7, 0));
         // before the first ANALYZE it is a guess from the size
         let tolerance = if analysed { 700 } else { 40_000 };

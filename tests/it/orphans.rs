@@ -1,13 +1,11 @@
-//! Orphans: what lacks its workspace, price or customer is listed, counted, and mended by whatever brings the missing piece.
+//! Orphans: what lacks its workspace, price or customer is listed, counted, and fixed by whatever brings the missing piece.
 
-use billing_sync::metrics::service::{self, MOST_ORPHANS};
-use billing_sync::migrations;
+use billing_sync::metrics::database::{self, MOST_ORPHANS};
 use prometheus::TextEncoder;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 
 use crate::support::app::TestApp;
-use crate::support::cluster;
 use crate::support::events::{customer, event, price, subscription, update, with};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::Epoch;
@@ -20,7 +18,7 @@ const LIST: &str = "SELECT concat_ws(' ', kind, coalesce(stripe_subscription_id,
 /// All orphans, once it is sure that they are counted as they are listed.
 async fn orphans(app: &TestApp) -> Vec<String> {
     let listed: Vec<String> = sqlx::query_scalar(LIST).fetch_all(&app.pool).await.unwrap();
-    for counted in service::orphans(&mut app.pool.acquire().await.unwrap()).await.unwrap() {
+    for counted in database::orphans(&mut app.pool.acquire().await.unwrap()).await.unwrap() {
         let of_kind = listed.iter().filter(|line| line.split(' ').next() == Some(&counted.kind)).count();
         assert_eq!(i64::try_from(of_kind).unwrap(), counted.count, "{listed:?}");
     }
@@ -249,7 +247,7 @@ async fn unknown_customers_are_those_without_a_contact_whoever_comes_first() {
     let app = TestApp::start().await;
     let unknown =
         "SELECT coalesce(string_agg(ltrim(replace(billing_contact_id::text, '-', ''), '0'), ' ' ORDER BY 1), '')
-        FROM billing.unknown_customers";
+        FROM billing.missing_contacts";
     let conn = &mut app.database.options.connect().await.unwrap();
     contact(conn, 1, "name = NULL").await;
     subscribe(conn, 1, 1, "active = true").await;
@@ -267,31 +265,9 @@ async fn unknown_customers_are_those_without_a_contact_whoever_comes_first() {
     app.finish().await;
 }
 
-#[tokio::test]
-async fn rows_of_an_older_release_are_looked_through_once() {
-    let database = cluster::empty_database().await;
-    let mut conn = database.options.connect().await.unwrap();
-    let migrator = migrations::migrator();
-    let apply = |before: bool| {
-        let of_age = migrator.iter().filter(move |migration| (migration.version < 32) == before);
-        of_age.map(|migration| migration.sql.as_str().to_owned()).collect::<Vec<String>>().join(";\n")
-    };
-    // `migrate` makes the schema before the first migration
-    sqlx::raw_sql("CREATE SCHEMA billing").execute(&mut conn).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(apply(true))).execute(&mut conn).await.unwrap();
-    contact(&mut conn, 1, ANY_WORKSPACE).await;
-    subscribe(&mut conn, 1, 1, "active = true").await;
-    subscribe(&mut conn, 2, 2, "active = true").await;
-    subscribe(&mut conn, 3, 2, "active = true").await;
-    sqlx::raw_sql(AssertSqlSafe(apply(false))).execute(&mut conn).await.unwrap();
-    let listed: Vec<String> = sqlx::query_scalar(LIST).fetch_all(&mut conn).await.unwrap();
-    let orphan = |number: u32| format!("subscription_without_customer sub_{number} customer cus_2 not_queued");
-    assert_eq!(listed, [orphan(2), orphan(3)]);
-}
-
 /// The gauges as /metrics shows them.
 async fn gauges(app: &TestApp) -> Vec<String> {
-    let text = TextEncoder::new().encode_to_string(&service::gather(&app.pool).await).unwrap();
+    let text = TextEncoder::new().encode_to_string(&database::gather(&app.pool).await).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix("billing_sync_"));
     lines.filter(|line| line.starts_with("orphans") || line.starts_with("database_up")).map(str::to_owned).collect()
 }
@@ -309,7 +285,7 @@ async fn the_gauge_has_every_kind_from_the_start_and_is_absent_where_counting_ta
     let mut holder = app.pool.begin().await.unwrap();
     subscribe(&mut holder, 1, 1, NO_PLAN).await;
     subscribe(&mut holder, 2, 1, NO_PLAN).await;
-    sqlx::query("LOCK TABLE billing.unknown_customers").execute(&mut *holder).await.unwrap();
+    sqlx::query("LOCK TABLE billing.missing_contacts").execute(&mut *holder).await.unwrap();
     assert_eq!(gauges(&app).await, ["database_up 1"], "the others are there");
     holder.commit().await.unwrap();
     let counted = gauges(&app).await;
@@ -341,7 +317,7 @@ async fn counting_begins_at_the_few_and_stops_at_its_limit() {
     )
     .await;
     assert_no_table_is_read_whole(&app).await;
-    let counted = service::orphans(&mut app.pool.acquire().await.unwrap()).await.unwrap();
+    let counted = database::orphans(&mut app.pool.acquire().await.unwrap()).await.unwrap();
     assert_eq!(counted.iter().map(|of_kind| of_kind.count).collect::<Vec<_>>(), [MOST_ORPHANS, 0, 1]);
     app.finish().await;
 }

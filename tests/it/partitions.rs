@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use billing_sync::clock;
-use billing_sync::metrics::service;
+use billing_sync::base::clock;
+use billing_sync::metrics::database;
 use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -99,7 +99,7 @@ async fn events_dated_ahead_and_back_move_to_the_partition_of_their_month() {
             assert_eq!(left_in_default(&app.pool, table, beyond).await, 4, "{table} {beyond}");
         }
     }
-    let reported = service::default_partitions(&mut app.pool.acquire().await.unwrap()).await.unwrap();
+    let reported = database::default_partitions(&mut app.pool.acquire().await.unwrap()).await.unwrap();
     for partition in reported {
         assert_eq!((partition.rows, partition.is_splitting), (8, false), "{partition:?}");
         assert_eq!(partition.newest.map(OffsetDateTime::date), Some((month(9) + time::Duration::days(27)).date()));
@@ -268,14 +268,14 @@ async fn a_split_waits_for_a_row_that_is_held_and_for_a_snapshot_that_is_older()
     let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM billing.events").fetch_one(&mut *snapshot).await.unwrap();
     assert_eq!(seen, FILLERS);
     snapshot.commit().await.unwrap();
-    while server.log_line("made monthly partitions").await["table"] != "events" {}
+    while server.log_line("created monthly partitions").await["table"] != "events" {}
     wait_until(&pool, "SELECT count(to_regclass('billing.outbox_split'))").await;
     let but_one = format!("SELECT (count(*) = {})::int::bigint FROM billing.outbox_split", FILLERS - 1);
     wait_until(&pool, &but_one).await;
     let change = "UPDATE billing.outbox SET last_error = 'changed' WHERE event_id = 'filler_4'";
     sqlx::query(change).execute(&mut *holder).await.unwrap();
     holder.commit().await.unwrap();
-    while server.log_line("made monthly partitions").await["table"] != "outbox" {}
+    while server.log_line("created monthly partitions").await["table"] != "outbox" {}
     assert_made(&pool, &[0, 1, 2]).await;
     let changed = number(&pool, "SELECT count(*) FROM billing.outbox WHERE last_error = 'changed'").await;
     assert_eq!(changed, 1);

@@ -249,7 +249,7 @@ async fn serve_without_the_permission_for_events_reads_objects_all_the_same() {
     let mut server = serving(&sync, "worker,reconcile").await;
     server.log_line("permission missing").await;
     until(&sync, ROWS, "Ada active 10.00 Writing card").await;
-    let failed = "SELECT last_error FROM billing.watermarks WHERE account = ''";
+    let failed = "SELECT last_error FROM billing.reconcile_state WHERE account = ''";
     until(
         &sync,
         failed,

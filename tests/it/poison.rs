@@ -136,7 +136,7 @@ async fn a_lost_connection_costs_no_attempt() {
     )
     .await;
     app.deliver_customers(&["cus_1"]).await;
-    app.execute("UPDATE billing.outbox SET alone = true").await;
+    app.execute("UPDATE billing.outbox SET isolated = true").await;
     let mut worker = app.worker();
     let never = tokio_util::sync::CancellationToken::new();
     for _ in 0..3 {
@@ -164,7 +164,7 @@ async fn the_batch_of_a_dead_worker_is_tried_one_by_one() {
     assert_eq!(app.text("SELECT count(*)::text FROM billing.worker_batches").await.as_deref(), Some("0"));
     drop(other);
     app.drain().await;
-    let alone = "SELECT string_agg(attempts || ' ' || alone, ',') FROM billing.outbox";
+    let alone = "SELECT string_agg(attempts || ' ' || isolated, ',') FROM billing.outbox";
     assert_eq!(app.text(alone).await.as_deref(), Some("1 true,1 true"));
     app.finish().await;
 }
@@ -176,7 +176,7 @@ async fn an_event_that_was_not_tried_alone_yet_does_not_wait_for_the_retries_of_
     app.deliver_customers(&["cus_poison", "cus_poison", "cus_poison", "cus_1"]).await;
     // the others have failed, and their last attempt is due for longer
     app.execute(
-        "UPDATE billing.outbox SET alone = true, attempts = CASE WHEN event_id = 'evt_3' THEN 0 ELSE 2 END,
+        "UPDATE billing.outbox SET isolated = true, attempts = CASE WHEN event_id = 'evt_3' THEN 0 ELSE 2 END,
             run_at = run_at - CASE WHEN event_id = 'evt_3' THEN interval '0' ELSE interval '1 hour' END",
     )
     .await;
@@ -190,7 +190,7 @@ async fn an_event_that_was_not_tried_alone_yet_does_not_wait_for_the_retries_of_
 async fn an_event_that_kills_its_worker_every_time_runs_out_of_attempts() {
     let app = TestApp::start().await;
     app.deliver_customers(&["cus_1"]).await;
-    app.execute("UPDATE billing.outbox SET alone = true").await;
+    app.execute("UPDATE billing.outbox SET isolated = true").await;
     let mut conn = app.pool.acquire().await.unwrap();
     for number in 1..=3 {
         // counted and committed; then the process dies, and nobody takes the count back
@@ -210,7 +210,7 @@ async fn an_attempt_at_work_is_taken_by_nobody_else() {
     let mut app = TestApp::start().await;
     app.leave_pending();
     app.deliver_customers(&["cus_1"]).await;
-    app.execute("UPDATE billing.outbox SET alone = true").await;
+    app.execute("UPDATE billing.outbox SET isolated = true").await;
     let mut conn = app.pool.acquire().await.unwrap();
     let begun = attempt::begin(&mut conn, Next::Any, Duration::from_mins(1), 3).await.unwrap();
     let Some(Begun::Attempt(attempt)) = begun else { panic!("no attempt") };

@@ -128,5 +128,5 @@ async fn the_line_of_doctor_has_the_fix() {
     let (_, said) = run(&["doctor", "--json"], &pooler.url).await;
     let line = said.split_inclusive('}').find(|line| line.contains("pooler")).unwrap().trim();
     let check: Value = serde_json::from_str(line).unwrap_or_default();
-    assert!(check["mend"].as_str().is_some_and(|fix| fix.contains("session mode")), "{said}");
+    assert!(check["fix"].as_str().is_some_and(|fix| fix.contains("session mode")), "{said}");
 }

@@ -2,14 +2,12 @@
 
 use billing_sync::domain::object::row_id;
 use billing_sync::domain::plan::{PlanLimit, PricingPlan};
-use billing_sync::migrations;
 use billing_sync::store::{self, Caused, Change};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::support::app::TestApp;
-use crate::support::cluster;
 
 const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -358,49 +356,4 @@ async fn a_limit_whose_key_is_gone_is_removed_and_that_is_noted() {
     assert_eq!(last, r#"true {"included": [7, null], "limit_key": ["words", null]}"#);
     drop(conn);
     app.finish().await;
-}
-
-#[tokio::test]
-async fn rows_of_an_older_release_get_the_reason_why_they_are_inactive() {
-    let database = cluster::empty_database().await;
-    let mut conn = database.options.connect().await.unwrap();
-    let migrator = migrations::migrator();
-    let apply = |before: bool| {
-        let of_age = migrator.iter().filter(move |migration| (migration.version < 13) == before);
-        of_age.map(|migration| migration.sql.as_str().to_owned()).collect::<Vec<String>>().join(";\n")
-    };
-    // `migrate` makes the schema before the first migration
-    sqlx::raw_sql("CREATE SCHEMA billing").execute(&mut conn).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(apply(true))).execute(&mut conn).await.unwrap();
-    let statuses = [
-        ("active", true, false, None),
-        ("past_due", true, false, None),
-        ("active", false, true, Some("payment_paused")),
-        ("trialing", false, false, Some("ended")),
-        ("past_due", false, false, Some("past_due")),
-        ("unpaid", false, false, Some("unpaid")),
-        ("paused", false, false, Some("paused")),
-        ("incomplete", false, false, Some("incomplete")),
-        ("incomplete_expired", false, false, Some("incomplete_expired")),
-        ("canceled", false, true, Some("canceled")),
-        ("hibernating", false, false, Some("unknown_status")),
-    ];
-    for (number, (status, active, paused, _)) in statuses.iter().enumerate() {
-        let sql = format!(
-            "INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id,
-                billing_contact_id, stripe_status, active, payment_paused, is_trial, is_grace_period, active_discounts,
-                active_discount_ends)
-            VALUES (gen_random_uuid(), '', 'sub_{number:02}', 'cus_1', gen_random_uuid(), '{status}', {active}, {paused},
-                false, false, '{{}}', '{{}}')"
-        );
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
-    }
-    sqlx::raw_sql(AssertSqlSafe(apply(false))).execute(&mut conn).await.unwrap();
-    let found: Vec<Option<String>> =
-        sqlx::query_scalar("SELECT inactive_reason FROM billing.subscriptions ORDER BY stripe_subscription_id")
-            .fetch_all(&mut conn)
-            .await
-            .unwrap();
-    let expected: Vec<Option<String>> = statuses.iter().map(|status| status.3.map(str::to_owned)).collect();
-    assert_eq!(found, expected);
 }

@@ -46,7 +46,7 @@ async fn every_step_of_a_batch_has_its_time_and_all_of_them_have_no_more_than_th
 
     let payer = customer("cus_alone", "Ada");
     app.enqueue([event("evt_alone", "customer.created", 0, &payer, None)].iter()).await;
-    app.execute("UPDATE billing.outbox SET alone = true WHERE event_id = 'evt_alone'").await;
+    app.execute("UPDATE billing.outbox SET isolated = true WHERE event_id = 'evt_alone'").await;
     let of_isolated = steps_of(&app, app.drain()).await;
     assert!(of_isolated.iter().all(|seconds| *seconds > 0.0), "{:?} {of_isolated:?}", Step::ALL);
     app.finish().await;

@@ -1,13 +1,13 @@
-//! The events of a month in which every customer buys: ten for each, the objects of the fixtures with ids of their own.
+//! The events of a month in which every customer buys: ten for each, with the fixtures' objects under separate ids.
 //!
-//! For the benchmark `apply` and for the tests that hold its costs, so that both are about the same events.
+//! For the benchmark `apply` and for the tests that limit its costs, so that both use the same events.
 
 use serde_json::{Value, json};
 
-/// When the first customer buys; one follows each second.
+/// Time at which the first customer buys; each further one a second later.
 const OPENED: i64 = 1_790_000_000;
 
-/// What happens to one customer, with the second in which it does.
+/// The events of one customer, each with its second.
 const STORY: [(i64, &str, &str); 10] = [
     (0, "customer.created", include_str!("../../fixtures/events/2026-10-28.endive/customer.created.json")),
     (
@@ -37,8 +37,8 @@ const STORY: [(i64, &str, &str); 10] = [
     ),
 ];
 
-/// The events of `customers`, beginning with number `first`, in the order in which they are delivered: a few seconds of
-/// Stripe's time mixed.
+/// The events of `customers`, beginning with number `first`, in order of delivery: events within a few seconds of
+/// Stripe's time are mixed.
 pub(crate) fn events(first: u32, customers: u32) -> impl Iterator<Item = String> {
     let templates = templates();
     let mut order: Vec<(i64, u32, usize)> = (first..first + customers)

@@ -1,5 +1,5 @@
-//! Whether the `serve` of this machine can verify what it receives. Its ops listener knows; the database must not, because
-//! what fails the signature check may be anybody's.
+//! Checks whether the `serve` of this machine can verify its deliveries, using the metrics of its ops listener. The
+//! database has no such record, because a delivery that fails the signature check may come from any sender.
 
 use std::net::SocketAddr;
 
@@ -7,33 +7,30 @@ use super::report::Check;
 use crate::cli::health;
 use crate::metrics::signatures::{FAILING, FAILURES, Sign};
 
-/// Asks the ops listener.
+/// Reads the metrics from the ops listener and checks them.
 pub(super) async fn check(listen: SocketAddr) -> Check {
     match health::metrics(listen).await {
         Some(metrics) => from(&metrics),
-        None => Check::ok("deliveries", format!("no `serve` answers at {listen}, so what it receives is not known")),
+        None => Check::ok("deliveries", format!("not checked: no `serve` answers at {listen}")),
     }
 }
 
 fn from(metrics: &str) -> Check {
     let failures = Sign::ALL.map(|sign| (value(metrics, &format!("{FAILURES}{{sign=\"{}\"}}", sign.as_str())), sign));
     let Some(failing) = value(metrics, FAILING) else {
-        return Check::ok(
-            "deliveries",
-            "the `serve` of this machine is of another release, so what it receives is not known",
-        );
+        return Check::ok("deliveries", "not checked: the `serve` of this machine is another release");
     };
     let count: f64 = failures.iter().filter_map(|(count, _)| *count).sum();
     if failing < 1.0 {
         return Check::ok(
             "deliveries",
-            format!("{count:.0} failed the signature check since `serve` started, and not all of late"),
+            format!("{count:.0} failed the signature check since `serve` started, but not all recent ones"),
         );
     }
     let counted = failures.iter().filter_map(|(count, sign)| Some((count.filter(|count| *count > 0.0)?, sign)));
     let counted: Vec<String> = counted.map(|(count, sign)| format!("{count:.0} {}", sign.as_str())).collect();
     let detail =
-        format!("every recent delivery failed the signature check; since the start of `serve`: {}", counted.join(", "));
+        format!("all recent deliveries failed the signature check; since `serve` started: {}", counted.join(", "));
     let most =
         failures.iter().rev().max_by(|one, other| one.0.unwrap_or_default().total_cmp(&other.0.unwrap_or_default()));
     let advice = most.map_or(Sign::Untouched, |(_, sign)| *sign).advice();

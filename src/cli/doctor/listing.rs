@@ -1,4 +1,4 @@
-//! Every setting with its value and where it came from; of secrets only how many there are.
+//! The list of all settings with their values and sources; for secrets only whether they are set, and how many.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ fn listed(setting: &'static Setting, source: &Source) -> Listed {
     let (value, from) = match source.look_up(setting) {
         Ok(Some(found)) => (value(setting, &found), origin(setting, &found.origin)),
         Ok(None) => ("not set".to_owned(), String::new()),
-        Err(_) => ("cannot be read, see below".to_owned(), String::new()),
+        Err(_) => ("invalid, see below".to_owned(), String::new()),
     };
     Listed { name: setting.name, value, source: from }
 }

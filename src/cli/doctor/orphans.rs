@@ -1,5 +1,5 @@
-//! `doctor --orphans`: what lacks its workspace, price or customer, as a table of 80 columns or as JSON; and the line about
-//! them in the report.
+//! `doctor --orphans`: rows without their workspace, price or customer, as a table of 80 columns or as JSON; and the
+//! line about them in the report.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -15,13 +15,13 @@ use crate::admin::orphans::{self, Orphan};
 use crate::cli::{database, output};
 use crate::database::hosts::Hosts;
 use crate::domain::orphan::Kind;
-use crate::metrics::service::{MOST_ORPHANS, Orphans};
+use crate::metrics::database::{MOST_ORPHANS, Orphans};
 use crate::migrations;
 
-/// The columns: a subscription's id and a price's are whole in them. All pages have the same.
+/// Widths of the columns, the same on all pages. The ids of a subscription and of a price fit in them.
 const WIDTHS: [u16; 3] = [30, 32, 18];
 
-/// The line in the report. Orphans are no failure: they wait for somebody outside.
+/// The line in the report. Orphans are not a failure of the service: they wait for data from Stripe.
 pub(super) fn check(figures: &[Orphans]) -> Check {
     let counted = figures.iter().filter(|of_kind| of_kind.count > 0).map(|of_kind| match of_kind.count {
         MOST_ORPHANS.. => format!("{MOST_ORPHANS} or more {}", of_kind.kind),
@@ -29,22 +29,20 @@ pub(super) fn check(figures: &[Orphans]) -> Check {
     });
     let counted: Vec<String> = counted.collect();
     if counted.is_empty() {
-        return Check::ok("orphans", "none: what is alive has its workspace, price and customer");
+        return Check::ok("orphans", "none: all live rows have their workspace, price and customer");
     }
-    let mend = "`billing-sync doctor --orphans` lists them, each with its mend";
-    Check::warning("orphans", counted.join(", "), mend)
+    let fix = "`billing-sync doctor --orphans` lists them, each with its fix";
+    Check::warning("orphans", counted.join(", "), fix)
 }
 
 /// Lists them, page by page, at most `limit` of each kind.
 pub(super) async fn list(options: Option<Hosts>, json: bool, limit: usize) -> anyhow::Result<ExitCode> {
     let Some(options) = options else {
-        anyhow::bail!(
-            "there is no database to look at: set DATABASE_URL; `billing-sync doctor` says what is wrong with it"
-        );
+        anyhow::bail!("no valid database is configured; set DATABASE_URL. `billing-sync doctor` shows what is wrong");
     };
     let mut conn = database::connect(&options).await?;
     let status = migrations::pending(&mut conn).await?;
-    anyhow::ensure!(status.is_current(), "{}: {}", status.describe(), status.mend());
+    anyhow::ensure!(status.is_current(), "{}: {}", status.describe(), status.fix());
     let mut tx = conn.begin_with("BEGIN READ ONLY").await?;
     orphans::open(&mut tx).await?;
     let mut told = Told { limit, ..Told::default() };
@@ -64,17 +62,17 @@ pub(super) async fn list(options: Option<Hosts>, json: bool, limit: usize) -> an
 struct Line<'a> {
     #[serde(flatten)]
     orphan: &'a Orphan,
-    mend: String,
+    fix: String,
 }
 
-/// What was printed.
+/// Output of the list.
 #[derive(Default)]
 struct Told {
-    /// Of each kind.
+    /// Maximum number of listed orphans of each kind.
     limit: usize,
     is_headed: bool,
     counts: [usize; Kind::ALL.len()],
-    mends: BTreeSet<Mend>,
+    fixes: BTreeSet<Fix>,
 }
 
 impl Told {
@@ -83,16 +81,16 @@ impl Told {
         if page.is_empty() {
             return Ok(());
         }
-        self.mends.extend(page.iter().map(|orphan| Mend::of(orphan)));
+        self.fixes.extend(page.iter().map(|orphan| Fix::of(orphan)));
         if json {
-            // a page at a time: there may be many
-            let line = |orphan: &Orphan| output::json_line(&Line { orphan, mend: Mend::of(orphan).sentence(orphan) });
+            // one write per page, because there may be many
+            let line = |orphan: &Orphan| output::json_line(&Line { orphan, fix: Fix::of(orphan).sentence(orphan) });
             return output::print(&page.iter().copied().map(line).collect::<Result<Vec<String>, _>>()?.join("\n"));
         }
         output::print(&table(&page, !std::mem::replace(&mut self.is_headed, true)))
     }
 
-    /// Counts it, and says whether it is listed.
+    /// Counts the orphan, and returns whether it is listed.
     fn count(&mut self, orphan: &Orphan) -> bool {
         let of_kind = self.counts.iter_mut().zip(Kind::ALL).find(|(_, kind)| kind.as_str() == orphan.kind);
         of_kind.is_none_or(|(count, _)| {
@@ -109,7 +107,7 @@ impl Told {
                 .try_for_each(|(count, kind)| output::print_json(&json!({ "kind": kind, "count": count })));
         }
         if self.counts.iter().all(|count| *count == 0) {
-            return output::print("There are no orphans: what is alive has its workspace, price and customer.");
+            return output::print("There are no orphans: all live rows have their workspace, price and customer.");
         }
         output::print("")?;
         for (count, kind) in counts {
@@ -118,13 +116,13 @@ impl Told {
             output::print(&format!("{count} {kind}{more}"))?;
         }
         output::print("")?;
-        self.mends.iter().try_for_each(|mend| {
-            output::print(&output::wrapped(&format!("{:<18} ", mend.word()), &mend.sentence(&some_orphan())))
+        self.fixes.iter().try_for_each(|fix| {
+            output::print(&output::wrapped(&format!("{:<18} ", fix.word()), &fix.sentence(&some_orphan())))
         })
     }
 }
 
-/// What stands for all of them where a mend is explained.
+/// A placeholder orphan for the explanation of a fix.
 fn some_orphan() -> Orphan {
     Orphan {
         kind: String::new(),
@@ -137,9 +135,9 @@ fn some_orphan() -> Orphan {
     }
 }
 
-/// How it is mended. All but [`Mend::Name`] bring what is known at Stripe already.
+/// How an orphan is fixed. All fixes but [`Fix::Name`] load data that Stripe already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Mend {
+enum Fix {
     Name,
     Wait,
     Rebuild,
@@ -147,19 +145,19 @@ enum Mend {
     Explain,
 }
 
-impl Mend {
+impl Fix {
     fn of(orphan: &Orphan) -> Self {
         match (orphan.missing_type.as_str(), orphan.read_state.as_deref()) {
             ("workspace", _) => Self::Name,
             (_, Some("queued")) => Self::Wait,
             (_, Some("not_found")) => Self::Explain,
             (_, Some(_)) => Self::Rebuild,
-            // a price that the subscription does not name: only itself can tell
+            // the subscription has no price id here: only reading the subscription itself helps
             (_, None) => Self::Backfill,
         }
     }
 
-    /// In the table; at its end stands what it means.
+    /// The word in the table; its explanation follows the table.
     fn word(self) -> &'static str {
         match self {
             Self::Name => "name it in Stripe",
@@ -175,26 +173,27 @@ impl Mend {
         let whom = orphan.stripe_subscription_id.as_ref().unwrap_or(customer);
         match self {
             Self::Name => format!(
-                "set workspace_id in the metadata of {customer} or of its subscription in Stripe; the event that follows \
-                 mends it"
+                "set workspace_id in the metadata of {customer} or of its subscription in Stripe; the resulting event \
+                 fixes it"
             ),
             Self::Wait => {
-                "a read of it is queued, and mends it; where that fails, billing.jobs.last_error says why".into()
+                "a fetch of it is queued, and fixes it; if that fails, billing.jobs.last_error shows why".into()
             }
-            // it takes customers of our own account only
+            // `--customer` accepts customers of the own account only
             Self::Rebuild if !orphan.account.is_empty() => {
-                "with STRIPE_SECRET_KEY set, `billing-sync rebuild` asks for it".into()
+                "with STRIPE_SECRET_KEY set, `billing-sync rebuild` queues a fetch of it".into()
             }
             Self::Rebuild => {
                 format!(
-                    "with STRIPE_SECRET_KEY set, `billing-sync rebuild --customer {customer}` asks for it, and without --customer for all"
+                    "with STRIPE_SECRET_KEY set, `billing-sync rebuild --customer {customer}` queues a fetch of it; \
+                     without --customer, of all"
                 )
             }
             Self::Backfill => format!(
                 "with STRIPE_SECRET_KEY set, `billing-sync backfill --customer {customer}` reads the subscription again"
             ),
             Self::Explain => {
-                format!("Stripe has answered that there is none: `billing-sync explain {whom}` shows who named it")
+                format!("Stripe has no such object; `billing-sync explain {whom}` shows which event referenced it")
             }
         }
     }
@@ -205,7 +204,7 @@ fn table(page: &[&Orphan], with_header: bool) -> String {
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(output::WIDTH).unwrap_or(u16::MAX));
     if with_header {
-        table.set_header(["ORPHAN", "MISSING", "MEND"]);
+        table.set_header(["ORPHAN", "MISSING", "FIX"]);
     }
     for orphan in page {
         let id = orphan.stripe_subscription_id.as_ref().unwrap_or(&orphan.stripe_customer_id);
@@ -214,7 +213,7 @@ fn table(page: &[&Orphan], with_header: bool) -> String {
             Some(missing) => format!("{} {missing}", orphan.missing_type),
             None => format!("a {}", orphan.missing_type),
         };
-        table.add_row([id.as_str(), &missing, Mend::of(orphan).word()]);
+        table.add_row([id.as_str(), &missing, Fix::of(orphan).word()]);
     }
     for (column, width) in table.column_iter_mut().zip(WIDTHS) {
         column.set_padding((0, 1)).set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));

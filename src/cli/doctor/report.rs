@@ -1,4 +1,4 @@
-//! The report: for people in 80 columns, for programs as one JSON object a line.
+//! The report of `doctor`: as text in 80 columns, or as JSON, one object per line.
 
 use std::process::ExitCode;
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::listing::Listed;
 use crate::cli::output;
 
-/// What design and mapping promise and this release does not have yet.
+/// Planned features that this release does not have yet.
 const NOT_IN_THIS_RELEASE: &str = "retention";
 
-/// How one check went.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
@@ -27,25 +27,25 @@ pub(super) struct Check {
     status: Status,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 impl Check {
     pub(super) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, status: Status::Ok, detail: detail.into(), mend: None }
+        Self { name, status: Status::Ok, detail: detail.into(), fix: None }
     }
 
-    /// Works, and somebody should look at it.
-    pub(super) fn warning(name: &'static str, detail: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { name, status: Status::Warning, detail: detail.into(), mend: Some(mend.into()) }
+    /// A check that found something an operator should look at, but no failure.
+    pub(super) fn warning(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, status: Status::Warning, detail: detail.into(), fix: Some(fix.into()) }
     }
 
-    pub(super) fn failed(name: &'static str, detail: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { name, status: Status::Failed, detail: detail.into(), mend: Some(mend.into()) }
+    pub(super) fn failed(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, status: Status::Failed, detail: detail.into(), fix: Some(fix.into()) }
     }
 }
 
-/// Everything that was found.
+/// All results.
 pub(super) struct Report {
     listed: Vec<Listed>,
     checks: Vec<Check>,
@@ -60,7 +60,7 @@ impl Report {
         self.checks.push(check);
     }
 
-    /// Prints it; failure where any check failed.
+    /// Prints the report; returns failure if any check failed.
     pub(super) fn print(self, json: bool) -> anyhow::Result<ExitCode> {
         if json {
             self.print_json()?;
@@ -97,8 +97,8 @@ impl Report {
                 Status::Failed => "FAIL",
             };
             output::print(&output::wrapped(&format!("  {word:<4}  {:<11} ", check.name), &check.detail))?;
-            if let Some(mend) = &check.mend {
-                output::print(&output::wrapped("                    mend: ", mend))?;
+            if let Some(fix) = &check.fix {
+                output::print(&output::wrapped("                    fix: ", fix))?;
             }
         }
         output::print(&format!("\n{}", output::wrapped("Not in this release: ", NOT_IN_THIS_RELEASE)))

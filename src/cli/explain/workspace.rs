@@ -1,4 +1,4 @@
-//! `explain workspace`: why a workspace has so much of a limit, period by period, as lines that add up.
+//! `explain workspace`: the statement of a workspace's limits, period by period, with lines that add up.
 
 use std::process::ExitCode;
 
@@ -9,20 +9,20 @@ use uuid::Uuid;
 
 use super::Settings;
 use crate::admin::statement::{self, Line};
+use crate::base::text::to_the_second;
 use crate::cli::output;
 use crate::cli::settings::SettingArgs;
-use crate::text::to_the_second;
 
 /// Arguments of `explain workspace`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The id of a workspace.
+    /// Id of the workspace.
     #[arg(value_name = "UUID")]
     id: Uuid,
-    /// Only this limit: words, for example.
+    /// Show only this limit, such as words.
     #[arg(long, value_name = "KEY")]
     limit: Option<String>,
-    /// Print JSON, one line of the statement a line.
+    /// Print JSON, one line of the statement per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -33,13 +33,13 @@ impl Args {
     pub(super) async fn run(self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
         anyhow::ensure!(
             statement::is_known(conn, self.id).await?,
-            "nothing is known of workspace {}: no subscription names it in its metadata, and it has no bonus",
+            "workspace {} is unknown: no subscription names it in its metadata, and it has no bonus",
             self.id
         );
         let lines = statement::lines(conn, self.id, self.limit.as_deref()).await?;
         anyhow::ensure!(
             !lines.is_empty(),
-            "workspace {} has no limit{}: limits are metadata of prices or products in Stripe (limit_words = 10000)",
+            "workspace {} has no limit{}; set limits in the metadata of Stripe prices or products: limit_words = 10000",
             self.id,
             self.limit.as_ref().map(|key| format!(" {key:?}")).unwrap_or_default()
         );
@@ -58,7 +58,7 @@ impl Args {
         }
         for bonus in bonuses.iter().filter(|one| self.limit.as_ref().is_none_or(|key| *key == one.limit_key)) {
             output::print(&format!(
-                "{}: {} of the bonus are left",
+                "{}: {} of the bonus is left",
                 bonus.limit_key,
                 grouped(&bonus.amount.to_string())
             ))?;
@@ -67,7 +67,7 @@ impl Args {
     }
 }
 
-/// What the lines that follow are about.
+/// The heading of the lines of one period or bonus.
 fn head(line: &Line) -> String {
     match (&line.stripe_subscription_id, line.period_start) {
         (Some(id), Some(start)) => {
@@ -90,7 +90,7 @@ fn text(line: &Line) -> String {
     output::wrapped(&head, &remarks.join(", ")).trim_end().to_owned()
 }
 
-/// With a blank between groups of three digits.
+/// A number with a space between groups of three digits.
 fn grouped(number: &str) -> String {
     let (sign, digits) = number.split_at(usize::from(number.starts_with('-')));
     let groups = digits.as_bytes().rchunks(3).rev();
@@ -98,7 +98,7 @@ fn grouped(number: &str) -> String {
     format!("{sign}{}", groups.join(" "))
 }
 
-/// A line in JSON. Its sums are numbers of any size.
+/// A line as JSON. Its sums are numbers of any size.
 #[derive(Serialize)]
 struct Printed<'a> {
     limit_key: &'a str,
@@ -115,7 +115,7 @@ struct Printed<'a> {
 }
 
 fn json(line: &Line) -> Result<Printed<'_>, serde_json::Error> {
-    // null is unlimited, so what is no number is an error
+    // null means unlimited, so an invalid number is an error
     let number = |text: &str| RawValue::from_string(text.to_owned());
     Ok(Printed {
         limit_key: &line.limit_key,
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    /// Null would be unlimited.
+    /// Null would mean unlimited.
     #[test]
     fn a_sum_that_no_integer_column_holds_is_a_number_in_json() {
         let line = Line {

@@ -1,4 +1,4 @@
-//! `outbox retry` and `outbox discard`: what is dead is decided on; anything else is refused, event by event.
+//! `outbox retry` and `outbox discard`: only dead events are accepted; others are refused one by one.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -14,10 +14,10 @@ use crate::outbox::wake::wake;
 /// Arguments of `outbox retry`.
 #[derive(Debug, clap::Args)]
 pub struct RetryArgs {
-    /// Stripe's event ids (evt_…).
+    /// Stripe event ids (evt_…).
     #[arg(value_name = "EVENT_ID", required_unless_present = "all_dead", conflicts_with = "all_dead")]
     event_ids: Vec<String>,
-    /// Every dead event.
+    /// Retry every dead event.
     #[arg(long)]
     all_dead: bool,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub struct RetryArgs {
 /// Arguments of `outbox discard`.
 #[derive(Debug, clap::Args)]
 pub struct DiscardArgs {
-    /// Stripe's event ids (evt_…).
+    /// Stripe event ids (evt_…).
     #[arg(value_name = "EVENT_ID", required = true)]
     event_ids: Vec<String>,
     #[command(flatten)]
@@ -53,10 +53,10 @@ pub(super) async fn retry(conn: &mut PgConnection, args: &RetryArgs) -> anyhow::
     report(&args.event_ids, &states, "is pending again")
 }
 
-/// What was decided stands, whether they hear of it now or find it when they poll.
+/// Notifies the workers. A failure is harmless, because they find the events when they poll.
 async fn wake_workers(conn: &mut PgConnection) {
     if let Err(error) = wake(conn).await {
-        tracing::debug!(error = %error, "cannot notify the workers");
+        tracing::debug!(error = %error, "could not notify the workers");
     }
 }
 
@@ -65,14 +65,14 @@ pub(super) async fn discard(conn: &mut PgConnection, args: &DiscardArgs) -> anyh
     let states = states(&mut transaction, &args.event_ids).await?;
     admin::discard(&mut transaction, &dead(&states)).await?;
     transaction.commit().await?;
-    report(&args.event_ids, &states, "is given up: done, ignored, discarded")
+    report(&args.event_ids, &states, "is discarded: state done, outcome ignored, reason discarded")
 }
 
-/// The states before the decision, by event id. Locked, so that what is reported is what was decided on.
+/// The states before the change, by event id. The rows are locked, so the reported state is the one that was changed.
 async fn states(conn: &mut PgConnection, event_ids: &[String]) -> Result<BTreeMap<String, String>, sqlx::Error> {
     let mut states = BTreeMap::new();
     for (event_id, state) in admin::lock(conn, event_ids).await? {
-        // of several rows with one id the dead one counts: it is the one that can be decided on
+        // if several rows have this id, the dead one counts, because only it can be retried or discarded
         if state == "dead" || !states.contains_key(&event_id) {
             states.insert(event_id, state);
         }
@@ -91,7 +91,7 @@ fn report(event_ids: &[String], states: &BTreeMap<String, String>, done: &str) -
             Some("dead") => output::print(&format!("{event_id} {done}"))?,
             Some(state) => {
                 refused += 1;
-                output::complain(&format!("{event_id} is {state}, not dead: left as it is"));
+                output::complain(&format!("{event_id} is {state}, not dead; it was not changed"));
             }
             None => {
                 refused += 1;
@@ -99,6 +99,6 @@ fn report(event_ids: &[String], states: &BTreeMap<String, String>, done: &str) -
             }
         }
     }
-    anyhow::ensure!(refused == 0, "{refused} of {} events could not be decided on", event_ids.len());
+    anyhow::ensure!(refused == 0, "{refused} of {} events were not changed", event_ids.len());
     Ok(ExitCode::SUCCESS)
 }

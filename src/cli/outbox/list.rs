@@ -8,29 +8,29 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::Settings;
+use crate::base::clock;
 use crate::cli::output;
 use crate::cli::settings::SettingArgs;
-use crate::clock;
 use crate::outbox::admin::{self, Row};
 
-/// Stripe's event ids have 28 letters.
+/// Longest id that is shown in one line; Stripe's event ids have 28 characters.
 const WHOLE_ID: usize = 32;
-/// What the other columns leave in a terminal of 80.
+/// Width of the type column: what the other columns leave in 80 columns.
 const TYPE_WIDTH: usize = 23;
 
 /// Arguments of `outbox list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only events in this state.
+    /// List only events in this state.
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// Only events of this type, `customer.updated` for example.
+    /// List only events of this type, such as `customer.updated`.
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// At most so many.
+    /// List at most this number of events.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
     limit: i64,
-    /// Print JSON, one object a line, with every column.
+    /// Print JSON, one object per line, with all columns.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -85,12 +85,12 @@ fn table(rows: &[Row], now: OffsetDateTime) -> String {
     table.set_header(["EVENT", "TYPE", "STATE, REASON", "TRIES", "AGE"]);
     for row in rows {
         let state = row.outcome.as_deref().unwrap_or(&row.state);
-        // beneath, where a type mostly has a second line too: a column of its own would not fit
+        // on a second line, which most types need anyway: a separate column would not fit
         let state = row.reason.as_deref().map_or_else(|| state.to_owned(), |reason| format!("{state}\n{reason}"));
         let (tries, age) = (row.attempts.to_string(), age(now - row.received_at));
         table.add_row([row.event_id.as_str(), &in_lines(&row.r#type), &state, &tries, &age]);
     }
-    // an id is copied and so stays whole, as long as all of Stripe's are
+    // ids are for copying, so they are not wrapped unless one is longer than Stripe's
     let whole = rows.iter().all(|row| row.event_id.len() <= WHOLE_ID);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
@@ -104,7 +104,7 @@ fn table(rows: &[Row], now: OffsetDateTime) -> String {
     table.trim_fmt()
 }
 
-/// A type broken after its dots where it would not fit beside the other columns.
+/// A type, wrapped after its dots where it does not fit beside the other columns.
 fn in_lines(event_type: &str) -> String {
     let mut lines = vec![String::new()];
     for part in event_type.split_inclusive('.') {
@@ -116,7 +116,7 @@ fn in_lines(event_type: &str) -> String {
     lines.join("\n")
 }
 
-/// Since when the event is here, in its largest unit.
+/// Time since the event was received, in its largest unit.
 fn age(age: time::Duration) -> String {
     let seconds = age.whole_seconds().max(0);
     match seconds {
@@ -151,7 +151,7 @@ mod tests {
             state: outcome.map_or("pending", |_| "done").to_owned(),
             outcome: outcome.map(str::to_owned),
             reason: None,
-            alone: false,
+            isolated: false,
             attempts: 12,
             run_at: then,
             last_error: None,

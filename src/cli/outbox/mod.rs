@@ -1,4 +1,4 @@
-//! `outbox`: to look at stored events, and to decide about dead ones.
+//! `outbox`: inspects stored events, and retries or discards dead ones.
 
 mod decide;
 mod list;
@@ -13,7 +13,7 @@ use sqlx::error::DatabaseError;
 use super::settings::Uses;
 use super::{Task, database};
 use crate::config::database::required;
-use crate::config::settings::Concern;
+use crate::config::settings::SettingGroup;
 use crate::config::source::{Flags, Source};
 
 /// The settings of the `outbox` commands.
@@ -21,19 +21,19 @@ use crate::config::source::{Flags, Source};
 pub struct Settings;
 
 impl Uses for Settings {
-    const CONCERNS: &'static [Concern] = &[Concern::Database, Concern::Log];
+    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
 }
 
 /// The `outbox` commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List stored events, the newest first.
+    /// List stored events, newest first.
     List(list::Args),
-    /// Show everything that is known about one event.
+    /// Show all details of one event.
     Show(show::Args),
-    /// Have dead events tried again, with all their attempts before them.
+    /// Retry dead events, with a fresh number of attempts.
     Retry(decide::RetryArgs),
-    /// Give dead events up; they are kept and never tried again.
+    /// Discard dead events; they stay stored and are never retried.
     Discard(decide::DiscardArgs),
 }
 
@@ -68,7 +68,7 @@ where
     }))
 }
 
-/// A database without our tables is mostly one that was never migrated.
+/// Adds a hint to the error of a database without these tables: usually it was never migrated.
 fn schema_hint(error: anyhow::Error) -> anyhow::Error {
     let code =
         error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).and_then(DatabaseError::code);

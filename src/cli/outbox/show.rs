@@ -1,4 +1,4 @@
-//! `outbox show`: everything about one event, and in words why it stands as it stands.
+//! `outbox show`: all details of one event, and an explanation of its state.
 
 use std::process::ExitCode;
 
@@ -15,10 +15,10 @@ use crate::outbox::admin::{self, Row};
 /// Arguments of `outbox show`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Stripe's event id (evt_…).
+    /// Stripe event id (evt_…).
     #[arg(value_name = "EVENT_ID")]
     event_id: String,
-    /// Print what Stripe sent, too; it holds personal data. Client secrets are left out.
+    /// Also print the payload, which contains personal data. Client secrets are redacted.
     #[arg(long)]
     payload: bool,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result
             output::print(&output::wrapped(&format!("{name:<13}"), &value))?;
         }
         output::print("")?;
-        // an indented line is a command to copy
+        // an indented line is a command to copy, so it is not wrapped
         for line in why(row).lines() {
             output::print(&if line.starts_with(' ') { line.to_owned() } else { output::wrapped("", line) })?;
         }
@@ -49,11 +49,11 @@ pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result
 
 async fn show_payload(conn: &mut PgConnection, row: &Row) -> anyhow::Result<()> {
     let Some(payload) = admin::payload(conn, &row.event_id, row.created).await? else {
-        return output::print("\nThe payload is not in the archive any more.");
+        return output::print("\nThe payload is no longer in the archive.");
     };
     match payload::redacted(&payload) {
         Some(shown) => output::print(&format!("\n{shown}")),
-        None => output::print(&format!("\nThe payload ({} bytes) is no JSON and is not shown.", payload.len())),
+        None => output::print(&format!("\nThe payload ({} bytes) is not JSON and is not shown.", payload.len())),
     }
 }
 
@@ -63,7 +63,7 @@ fn fields(row: &Row) -> Vec<(&'static str, String)> {
     let mode = match row.livemode {
         Some(true) => "live",
         Some(false) => "test",
-        None => "not said",
+        None => "unknown",
     };
     vec![
         ("event_id", row.event_id.clone()),
@@ -82,7 +82,7 @@ fn fields(row: &Row) -> Vec<(&'static str, String)> {
         ("outcome", text(&row.outcome)),
         ("reason", text(&row.reason)),
         ("attempts", row.attempts.to_string()),
-        ("alone", if row.alone { "yes" } else { "no" }.to_owned()),
+        ("isolated", if row.isolated { "yes" } else { "no" }.to_owned()),
         ("run_at", when(row.run_at)),
         ("finished_at", row.finished_at.map_or_else(|| "–".to_owned(), when)),
         ("last_error", text(&row.last_error)),
@@ -93,51 +93,53 @@ fn when(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }
 
-/// State, outcome and reason as a sentence.
+/// Explains state, outcome and reason in a sentence.
 fn why(row: &Row) -> String {
     let reason = row.reason.as_deref().map(because).unwrap_or_default();
     match (row.state.as_str(), row.outcome.as_deref()) {
         ("pending", _) if row.attempts > 0 => {
             let times = if row.attempts == 1 { "once".to_owned() } else { format!("{} times", row.attempts) };
-            format!("It failed {times} and is tried again from run_at on, by itself.")
+            format!("It failed {times}; a worker retries it from run_at on.")
         }
-        ("pending", _) => "It waits for a worker.".to_owned(),
+        ("pending", _) => "It is waiting for a worker.".to_owned(),
         ("dead", _) => format!(
-            "It is parked; last_error says why. Once the cause is mended:\n  billing-sync outbox retry {0}\n\
-             To give it up:\n  billing-sync outbox discard {0}",
+            "It is dead; last_error shows why. After fixing the cause, retry it:\n  billing-sync outbox retry {0}\n\
+             Or discard it:\n  billing-sync outbox discard {0}",
             row.event_id
         ),
-        (_, Some("applied")) => format!("It is the newest word on its object. {reason}"),
-        (_, Some("superseded")) => format!("It was merged, and something newer stands. {reason}"),
+        (_, Some("applied")) => format!("It set the current state of its object. {reason}"),
+        (_, Some("superseded")) => format!("It was merged, but a newer state of its object is known. {reason}"),
         (_, Some("ignored")) => format!("It changed nothing. {reason}"),
-        _ => format!("It was kept and not acted on. {reason}"),
+        _ => format!("It was stored but not processed. {reason}"),
     }
 }
 
-/// The closed list of reasons (`domain::event::Reason`) in words; a newer release may know more.
+/// Explains each reason (`domain::event::Reason`). A database used by a newer release may have others.
 fn because(reason: &str) -> &'static str {
     match reason {
-        "foreign_livemode" => "It is of the other mode than BILLING_SYNC_LIVEMODE says (live or test).",
-        "foreign_account" => {
-            "Its account is not in BILLING_SYNC_ACCOUNTS. Our own is known by the API key, or BILLING_SYNC_OWN_ACCOUNT."
+        "livemode_mismatch" => "Its mode (live or test) is not the one in BILLING_SYNC_LIVEMODE.",
+        "account_not_synced" => {
+            "Its account is not in BILLING_SYNC_ACCOUNTS, nor your own by the API key or BILLING_SYNC_OWN_ACCOUNT."
         }
         "customer_account" => {
-            "An account (Accounts v2) stands in the customer's place: the subscription has its row, and there is no contact."
+            "The subscription belongs to an account (Accounts v2) instead of a customer: it has a row, but no contact."
         }
-        "not_generated" => "Stripe failed to generate events about an object: it is read instead.",
-        "unhandled_type" => "Events of this type change nothing here.",
-        "informational" => "Another event says the same with more effect.",
-        "unknown_type" => "This release does not know the type.",
-        "needs_fetch" => "A thin event names its object only, and this release does not fetch objects.",
-        "has_snapshot" => "The snapshot event of the same change is here.",
-        "discarded" => "An operator gave it up.",
-        "unknown_enum" => "It has a status or interval that this release does not know; it is kept as text.",
-        "unknown_customer" => "The customer of the subscription has not been seen yet.",
-        "unknown_price" => "The price came without its content, so no plan can be named.",
-        "bad_workspace_id" => "The workspace in the metadata is no UUID.",
-        "unreadable_value" => "A field cannot be read as what it should be; its column is null.",
-        "several_items" => "The subscription has several items; the oldest is used.",
-        "more_items" => "The payload holds the first items only.",
+        "not_generated" => "Stripe failed to generate events about an object; it is fetched instead.",
+        "unhandled_type" => "Events of this type have no effect.",
+        "informational" => "Another event carries the same change and has the effect.",
+        "unknown_type" => "This release does not know its type.",
+        "needs_fetch" => "The event does not carry all data of its object; with an API key, the object is fetched.",
+        "superseded_by_snapshot" => "The snapshot event of the same change is stored.",
+        "discarded" => "An operator discarded it.",
+        "unknown_enum" => {
+            "It contains a status or interval that this release does not know; the value is kept as text."
+        }
+        "unknown_customer" => "The customer of the subscription is not known yet.",
+        "unknown_price" => "Only the id of the price is known, so the subscription has no plan yet.",
+        "invalid_workspace_id" => "The workspace id in the metadata is not a UUID.",
+        "invalid_value" => "A field has an invalid value; its column is null.",
+        "multiple_items" => "The subscription has several items; the oldest is used.",
+        "items_truncated" => "The payload contains only the first items.",
         _ => "",
     }
 }

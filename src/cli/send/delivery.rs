@@ -1,4 +1,4 @@
-//! One delivery: a signed POST and its answer.
+//! One delivery: a signed POST request and its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,31 +13,31 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use crate::clock;
+use crate::base::clock;
 use crate::config::secret::WebhookSecret;
 use crate::receiver::signature::sign;
 use crate::tls::Roots;
 
-/// Stripe waits less.
+/// Timeout of a delivery; Stripe's is shorter.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Nobody reads more of an answer.
+/// Maximum size of an answer in bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// What is delivered.
+/// An event file to deliver.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     pub(super) name: Arc<str>,
     pub(super) body: Bytes,
 }
 
-/// What came back.
+/// The answer of the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: String,
 }
 
-/// Where deliveries go, and what they are signed with.
+/// The target of the deliveries, and the secret that signs them.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -46,7 +46,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Never through a proxy: the endpoint is one of our own.
+    /// Creates the endpoint. It never uses a proxy, because it is a deployment of billing-sync.
     pub(super) fn new(to: Uri, secret: WebhookSecret, roots: &Roots) -> Self {
         let builder = HttpsConnectorBuilder::new().with_tls_config(roots.client_config());
         let connector = builder.https_or_http().enable_http1().build();
@@ -59,7 +59,7 @@ impl Endpoint {
     }
 
     async fn post(&self, file: &File) -> anyhow::Result<Answer> {
-        // signed at the last moment: a signature is good for five minutes
+        // sign as late as possible: a signature is valid for five minutes
         let signature = sign(&self.secret, clock::now().unix_timestamp(), &file.body);
         let request = Request::post(self.to.clone())
             .header("stripe-signature", signature)
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 }
 
-/// The last cause alone: "connection refused" says more than the layers around it.
+/// The root cause only: "connection refused" is clearer than the layers around it.
 pub(in crate::cli) fn cause(error: hyper_util::client::legacy::Error) -> anyhow::Error {
     let error = anyhow::Error::new(error);
     match error.chain().last().map(ToString::to_string) {

@@ -1,4 +1,4 @@
-//! What the deliveries came to: equal answers to one file are one line.
+//! The results of the deliveries; equal answers to one file are one line.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use super::delivery::Answer;
 use crate::cli::output;
 use crate::receiver::PATH;
 
-/// Answers by file, counted.
+/// Number of each answer, by file.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     counts: BTreeMap<(Arc<str>, Result<Answer, String>), u32>,
@@ -20,7 +20,7 @@ impl Report {
         *self.counts.entry((file, answer)).or_default() += 1;
     }
 
-    /// Prints every line; success where every answer was 2xx.
+    /// Prints all lines; returns success if every answer was 2xx.
     pub(super) fn print(self) -> anyhow::Result<ExitCode> {
         let mut failed = 0;
         let mut not_found = false;
@@ -39,7 +39,7 @@ impl Report {
             return Ok(ExitCode::SUCCESS);
         }
         if not_found {
-            let hint = format!("billing-sync receives at {PATH}; does the URL end with it?");
+            let hint = format!("billing-sync receives at {PATH}; check that the URL ends with it");
             output::complain(&output::wrapped("hint: ", &hint));
         }
         anyhow::bail!(refusals(failed, total))

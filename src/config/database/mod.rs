@@ -1,4 +1,4 @@
-//! How to reach the database. Read by every command that talks to it.
+//! The connection to the database. Read by every command that uses it.
 //!
 //! ```text
 //! DATABASE_URL ─▶ text (URL or pairs) ─▶ parameters (known? supported?) ─▶ options ─▶ Hosts
@@ -6,8 +6,8 @@
 //!                                                             passfile ──────┘
 //! ```
 //!
-//! As in psql, a parameter that the connection string does not name comes from its PG* variable. Without a connection
-//! string those alone are enough, where one of them says where the database is.
+//! As in psql, a parameter that the connection string does not contain comes from its PG* variable. Without a
+//! connection string, the PG* variables are enough if one of them names the database's location.
 
 mod options;
 mod parameters;
@@ -25,13 +25,13 @@ use crate::database::hosts::Hosts;
 use parameters::{Known, Rule};
 use text::Parameter;
 
-/// Variables that say where a database is: one of them is enough.
+/// Variables that locate a database: one of them is enough.
 const PLACES: [&str; 4] = ["PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"];
 
 /// Settings of the connection to PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// `DATABASE_URL`, or the PG* variables: an external database; none with the embedded one.
+    /// `DATABASE_URL`, or the PG* variables: an external database; `None` with the embedded one.
     pub hosts: Option<Hosts>,
 }
 
@@ -53,7 +53,7 @@ impl DatabaseConfig {
     }
 }
 
-/// Reads the settings alone, for a command that cannot do without a database.
+/// Reads the settings for a command that requires a database.
 pub fn required(source: &mut Source) -> Option<Hosts> {
     let database = DatabaseConfig::read(source)?;
     if database.hosts.is_none() {
@@ -62,35 +62,35 @@ pub fn required(source: &mut Source) -> Option<Hosts> {
     database.hosts
 }
 
-/// Whether `DATABASE_URL` is set, to whatever.
+/// Whether `DATABASE_URL` is set to any value.
 pub fn is_set(source: &Source) -> bool {
     !matches!(source.look_up(&settings::DATABASE_URL), Ok(None))
 }
 
-/// The problem of an absent `DATABASE_URL`, with the mend that fits the command.
-pub fn missing(mend: &str) -> Problem {
-    Problem::missing(&settings::DATABASE_URL, mend)
+/// The problem of a missing `DATABASE_URL`, with the fix that fits the command.
+pub fn missing(fix: &str) -> Problem {
+    Problem::missing(&settings::DATABASE_URL, fix)
 }
 
 /// Where a parameter was given.
 #[derive(Clone)]
 enum Place {
-    /// In the connection string; the setting's name.
+    /// In the connection string of this setting.
     Text(String),
-    /// In the variable of its own.
+    /// In this PG* variable.
     Variable(&'static str),
 }
 
-/// A parameter's value, and where it was given. No `Debug`: it may be a secret.
+/// A parameter's value, and where it was given. No `Debug`, because it may be a secret.
 struct Value {
     text: String,
     place: Place,
 }
 
-/// The parameters, by their names in our table. No `Debug`: the password is one.
+/// The parameters, by their names in [`parameters::ALL`]. No `Debug`, because the password is one of them.
 struct Given {
     values: BTreeMap<&'static str, Value>,
-    /// Those of the connection string that have no effect here.
+    /// Parameters of the connection string that have no effect here.
     ignored: Vec<&'static str>,
     subject: String,
 }
@@ -102,7 +102,7 @@ impl Given {
         if let Some(found) = found {
             given.read_text(&found.text)?;
         }
-        // a host of the connection string replaces both variables that name one
+        // a host in the connection string overrides both PGHOST and PGHOSTADDR
         let placed = given.values.contains_key("host") || given.values.contains_key("hostaddr");
         for known in parameters::ALL {
             let Some(variable) = known.variable else { continue };
@@ -121,17 +121,17 @@ impl Given {
         }
         let parameters = text::parameters(text);
         let parameters = parameters.map_err(|error| Problem::new(&self.subject, error.wrong, error.fix))?;
-        // behind `password=`, and in what is perhaps no connection string at all, a name may be a piece of a secret
+        // with `password=`, or in text that may not be a connection string, a name may be part of a secret
         let may_name = text.trim().starts_with("postgres") && !text.contains("password");
         for (at, Parameter { name, value }) in parameters.into_iter().enumerate() {
             let Some(known) = parameters::find(&name) else {
                 return Err(self.unknown(&name, at + 1, may_name));
             };
             let known = if let Rule::Alias(of) = known.rule { parameters::find(of).unwrap_or(known) } else { known };
-            // the host of a URL, empty or not, is replaced by the parameter `host`, as in libpq
+            // the parameter `host` overrides the host of a URL, as in libpq
             if self.values.contains_key(known.name) && known.name != "host" {
                 let wrong = format!("names the parameter {} twice (its value is not shown)", known.name);
-                return Err(Problem::new(&self.subject, wrong, "leave one of them out; write & of a password as %26"));
+                return Err(Problem::new(&self.subject, wrong, "omit one of them; write & in a password as %26"));
             }
             self.take(known, Value { text: value, place: Place::Text(self.subject.clone()) })?;
         }
@@ -141,10 +141,10 @@ impl Given {
     fn take(&mut self, known: &'static Known, value: Value) -> Result<(), Problem> {
         match known.rule {
             Rule::Only(values, _) if values.contains(&value.text.to_lowercase().as_str()) => {}
-            Rule::Only(_, fix) => return Err(value.problem(known.name, "asks for what is not supported", fix)),
+            Rule::Only(_, fix) => return Err(value.problem(known.name, "has a value that is not supported", fix)),
             Rule::Refused(fix) => return Err(value.problem(known.name, "is not supported", fix)),
             Rule::NoEffect => self.ignored.push(known.name),
-            // an empty value is none, as in libpq
+            // an empty value counts as not given, as in libpq
             Rule::Used | Rule::Alias(_) if value.text.is_empty() => {}
             Rule::Used | Rule::Alias(_) => {
                 self.values.insert(known.name, value);
@@ -156,16 +156,16 @@ impl Given {
     fn unknown(&self, name: &str, at: usize, may_name: bool) -> Problem {
         let which = if may_name { format!("a parameter {name:?}") } else { format!("a parameter (number {at})") };
         let fix = match parameters::nearest(name) {
-            Some(nearest) => format!("leave it out, or did you mean {nearest}?"),
-            None => "leave it out; write & as %26 and = as %3D where they are part of a value".to_owned(),
+            Some(nearest) => format!("omit it, or use the similar parameter {nearest}"),
+            None => "omit it; write & as %26 and = as %3D if they are part of a value".to_owned(),
         };
-        Problem::new(&self.subject, format!("has {which} that is not known (its value is not shown)"), fix)
+        Problem::new(&self.subject, format!("has {which} that is unknown (its value is not shown)"), fix)
     }
 
     fn warn(&self, source: &mut Source) {
         if !self.ignored.is_empty() {
             let (subject, names) = (&self.subject, self.ignored.join(", "));
-            source.warn(format!("{subject} has parameters without effect here: {names}; they can be left out"));
+            source.warn(format!("{subject} has parameters without effect here: {names}; they can be omitted"));
         }
     }
 
@@ -173,7 +173,7 @@ impl Given {
         self.values.get(name).map(|value| value.text.as_str())
     }
 
-    /// What is wrong with the value of a parameter that was given.
+    /// A problem with the value of a given parameter.
     fn problem(&self, name: &'static str, wrong: &str, fix: &str) -> Problem {
         match self.values.get(name) {
             Some(value) => value.problem(name, wrong, fix),

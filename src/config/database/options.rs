@@ -1,7 +1,7 @@
-//! Parameters to what sqlx connects with: one set of options for each host.
+//! Converts parameters to the options of sqlx: one set for each host.
 //!
-//! sqlx reads some PG* variables itself, and `~/.pgpass`. Everything that it reads is set here again, so that what this
-//! file decides is what counts, and so that its messages, which may show a password, are never reached.
+//! sqlx itself reads some PG* variables and `~/.pgpass`. This file sets all of these again, so that its decisions
+//! apply, and so that sqlx's messages, which may contain a password, never appear.
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use url::Url;
 
 use super::passfile::{self, For};
 use super::{Given, Problem, Source};
+use crate::base::file;
 use crate::config::settings;
 use crate::database::hosts::Hosts;
-use crate::file;
 use crate::tls;
 
-/// The name under which `pg_stat_activity` shows our sessions, unless another is given.
+/// Default application name of the sessions in `pg_stat_activity`.
 const APPLICATION: &str = "billing-sync";
 const DEFAULT_PORT: u16 = 5432;
-/// Where a server on this machine puts its socket: Debian, macOS, PostgreSQL's own default.
+/// Socket directories of a server on this machine: Debian, macOS, PostgreSQL's default.
 const SOCKETS: [&str; 3] = ["/var/run/postgresql", "/private/tmp", "/tmp"];
 
 type Read<T> = Result<T, Problem>;
@@ -38,7 +38,7 @@ struct Encryption {
     roots: Roots,
 }
 
-/// Which certificate authorities are trusted, besides those that are built in.
+/// The trusted certificate authorities.
 enum Roots {
     None,
     File(PathBuf),
@@ -48,7 +48,7 @@ enum Roots {
 /// All hosts of the connection string.
 ///
 /// # Errors
-/// Everything that is wrong, at once.
+/// All problems at once.
 pub(super) fn hosts(given: &Given, source: &mut Source) -> Result<Hosts, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut note = |problem| problems.push(problem);
@@ -81,10 +81,10 @@ fn one(
     let (user, name) = (options.get_username(), options.get_database().unwrap_or(options.get_username()));
     let of = For { host: &address.host, port: address.port, database: name, user };
     let password = given.get("password").map(str::to_owned);
-    // an empty one is what sqlx sends without any
+    // sqlx sends an empty password if there is none
     let password = password.or_else(|| passfile::find(lines?, &of)).unwrap_or_default();
     let options = options.password(&password);
-    // libpq encrypts no sockets either
+    // libpq does not encrypt sockets either
     let options = options.ssl_mode(if is_socket { PgSslMode::Disable } else { encryption.mode });
     match &encryption.roots {
         Roots::None => options.ssl_root_cert_from_pem(Vec::new()),
@@ -93,7 +93,7 @@ fn one(
     }
 }
 
-/// What all hosts have in common.
+/// The options that all hosts have in common.
 fn common(given: &Given) -> Read<PgConnectOptions> {
     let mut options = with_server_options(given.get("options"));
     if let Some(user) = given.get("user") {
@@ -101,13 +101,13 @@ fn common(given: &Given) -> Read<PgConnectOptions> {
     }
     if let Some(name) = given.get("dbname") {
         if name.contains("://") || name.contains('=') {
-            let fix = "give the connection string itself as DATABASE_URL";
-            return Err(given.problem("dbname", "holds a connection string (its value is not shown)", fix));
+            let fix = "set DATABASE_URL to the connection string itself";
+            return Err(given.problem("dbname", "contains a connection string (its value is not shown)", fix));
         }
         options = options.database(name);
     }
     options = options.application_name(given.get("application_name").unwrap_or(APPLICATION));
-    // a session-mode pooler refuses it, and no server that is supported needs it
+    // a session-mode pooler refuses this parameter, and no supported server needs it
     options = options.extra_float_digits(None);
     match (given.get("sslcert"), given.get("sslkey")) {
         (None, None) => Ok(options),
@@ -128,13 +128,13 @@ fn common(given: &Given) -> Read<PgConnectOptions> {
     }
 }
 
-/// sqlx takes the server's options as pairs; some platforms' are of another form, and only its URLs take these.
+/// Sets the server's options. sqlx takes them as pairs; the form of some platforms is only accepted in its URLs.
 fn with_server_options(given: Option<&str>) -> PgConnectOptions {
     let plain = PgConnectOptions::new_without_pgpass();
     let Some(given) = given.filter(|given| plain.get_options() != Some(given)) else { return plain };
-    // blanks as some tools encode them
+    // some tools encode spaces as +
     let given = if given.starts_with("-c+") { given.replace('+', " ") } else { given.to_owned() };
-    // with a password it does not look for one
+    // with a password in the URL, sqlx does not read a password file
     let url = Url::parse("postgres://user:password@host/").ok().map(|mut url| {
         url.query_pairs_mut().append_pair("options", &given);
         url
@@ -143,13 +143,13 @@ fn with_server_options(given: Option<&str>) -> PgConnectOptions {
         .map_or(plain.clone(), |options| options.username(plain.get_username()))
 }
 
-/// libpq's lists: as many ports as hosts, or one for all.
+/// The addresses from libpq's lists: as many ports as hosts, or one port for all.
 fn addresses(given: &Given) -> Read<Vec<Address>> {
     let (name, list) = match (given.get("host"), given.get("hostaddr")) {
         (_, Some(addresses)) if !verifies_names(given) => ("hostaddr", addresses),
         (None, Some(addresses)) => ("hostaddr", addresses),
         (Some(_), Some(_)) => {
-            let fix = "leave it out, or set sslmode=verify-ca: the name of the certificate is looked for in host";
+            let fix = "omit it, or set sslmode=verify-ca: verify-full compares the name in the certificate with host";
             return Err(given.problem("hostaddr", "is given with a host and sslmode=verify-full", fix));
         }
         (Some(hosts), None) => ("host", hosts),
@@ -177,7 +177,7 @@ fn address(given: &Given, name: &'static str, host: &str, port: &str) -> Read<Ad
         "" => default_host(port),
         host if host.starts_with('/') => host.to_owned(),
         host => ascii(host).ok_or_else(|| {
-            let fix = "set it to a host name, an IP address, or the folder of a socket; percent-encode reserved \
+            let fix = "set it to a host name, an IP address, or the directory of a socket; percent-encode reserved \
                        characters of the password";
             given.problem(name, "is not a host (its value is not shown)", fix)
         })?,
@@ -185,7 +185,7 @@ fn address(given: &Given, name: &'static str, host: &str, port: &str) -> Read<Ad
     Ok(Address { host, port })
 }
 
-/// The name as DNS has it.
+/// The host name in its ASCII form for DNS.
 fn ascii(host: &str) -> Option<String> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     // an IPv6 address may name its interface
@@ -196,39 +196,39 @@ fn ascii(host: &str) -> Option<String> {
     if fits(host) {
         return Some(host.to_owned());
     }
-    // a name in letters of another alphabet
+    // an internationalised name
     if host.is_ascii() {
         return None;
     }
     url::Host::parse(host).ok().map(|host| host.to_string()).filter(|host| fits(host))
 }
 
-/// A socket of this machine, where there is one.
+/// The directory of a local socket if one exists, otherwise localhost.
 fn default_host(port: u16) -> String {
     let there = |folder: &&str| Path::new(folder).join(format!(".s.PGSQL.{port}")).exists();
     SOCKETS.into_iter().find(|folder| there(folder)).unwrap_or("localhost").to_owned()
 }
 
-/// We write, so every host is asked whether it takes writes; what asks for anything else cannot work.
+/// Checks `target_session_attrs`. Every host is checked for writes anyway, and a read-only server cannot be used.
 fn target_session(given: &Given) -> Read<()> {
     match given.get("target_session_attrs") {
         None | Some("any" | "read-write" | "primary") => Ok(()),
         Some("standby" | "prefer-standby" | "read-only") => Err(given.problem(
             "target_session_attrs",
-            "asks for a server that is read only, and billing-sync writes",
-            "set it to read-write, or leave it out",
+            "selects a read-only server, but billing-sync writes",
+            "set it to read-write, or omit it",
         )),
-        Some(_) => Err(given.problem("target_session_attrs", "is not known", "set it to read-write, or leave it out")),
+        Some(_) => Err(given.problem("target_session_attrs", "is unknown", "set it to read-write, or omit it")),
     }
 }
 
 fn connect_timeout(given: &Given) -> Read<Option<Duration>> {
     let Some(text) = given.get("connect_timeout") else { return Ok(None) };
     match text.trim().parse::<u32>() {
-        // as in libpq, 0 is no limit of its own
+        // as in libpq, 0 means no limit
         Ok(0) => Ok(None),
         Ok(seconds) => Ok(Some(Duration::from_secs(seconds.into()))),
-        Err(_) => Err(given.problem("connect_timeout", "is not a number of seconds", "set it to 10, for example")),
+        Err(_) => Err(given.problem("connect_timeout", "is not a number of seconds", "set it to a number such as 10")),
     }
 }
 
@@ -236,41 +236,39 @@ fn verifies_names(given: &Given) -> bool {
     mode(given).is_ok_and(|mode| matches!(mode, PgSslMode::VerifyFull))
 }
 
-/// libpq's modes.
+/// The encryption mode, with the meaning that libpq gives it.
 fn mode(given: &Given) -> Read<PgSslMode> {
     let roots = given.get("sslrootcert");
     let mode = match mode_word(given)? {
         "disable" => PgSslMode::Disable,
-        // sqlx never encrypts with allow, which a server may demand
+        // with allow, sqlx never encrypts, but a server may require encryption
         "allow" | "prefer" => PgSslMode::Prefer,
-        // libpq checks the certificate where it was told by which authority
+        // libpq checks the certificate if an authority is given
         "require" if roots.is_some_and(|roots| roots != "system") => PgSslMode::VerifyCa,
         "require" | "no-verify" => PgSslMode::Require,
         "verify-ca" => PgSslMode::VerifyCa,
         "verify-full" => PgSslMode::VerifyFull,
         _ => {
             let fix = "set it to disable, allow, prefer, require, verify-ca or verify-full";
-            return Err(given.problem("sslmode", "is not known", fix));
+            return Err(given.problem("sslmode", "is unknown", fix));
         }
     };
     if roots == Some("system") && !matches!(mode, PgSslMode::VerifyFull) {
         let fix =
-            "set sslmode=verify-full: a public authority vouches for everybody's servers, so names must be checked";
-        return Err(given.problem("sslrootcert", "is system, with an sslmode that does not check names", fix));
+            "set sslmode=verify-full: public authorities issue certificates to all servers, so names must be checked";
+        return Err(given.problem("sslrootcert", "is system with an sslmode that does not check names", fix));
     }
     Ok(mode)
 }
 
-/// The mode, or what other drivers' parameters come to in libpq's words.
+/// The value of sslmode, or the equivalent of other drivers' parameters.
 fn mode_word(given: &Given) -> Read<&str> {
     let roots = given.get("sslrootcert");
     match (given.get("sslmode"), given.get("sslaccept"), given.get("ssl")) {
         (Some(mode), ..) => Ok(mode),
         (None, Some("accept_invalid_certs"), _) => Ok("no-verify"),
         (None, Some("strict"), _) => Ok("verify-full"),
-        (None, Some(_), _) => {
-            Err(given.problem("sslaccept", "is not known", "leave it out, and set sslmode=verify-full"))
-        }
+        (None, Some(_), _) => Err(given.problem("sslaccept", "is unknown", "omit it, and set sslmode=verify-full")),
         (None, None, Some("true" | "1" | "on")) => Ok(if roots.is_some() { "verify-full" } else { "require" }),
         (None, None, Some("false" | "0" | "off")) => Ok("disable"),
         (None, None, Some(_)) => Err(given.problem("ssl", "is neither true nor false", "set sslmode instead")),
@@ -309,7 +307,7 @@ fn check_roots(given: &Given, pem: &[u8]) -> Read<()> {
     tls::check(pem).map_err(|wrong| given.problem("sslrootcert", &wrong, fix))
 }
 
-/// A file, or the text itself: some platforms put that into a variable.
+/// A PEM file, or PEM text: some platforms put the text itself into a variable.
 enum Pem {
     File(PathBuf),
     Inline(Vec<u8>),
@@ -321,7 +319,7 @@ fn pem(given: &Given, name: &'static str, value: &str) -> Read<Pem> {
     }
     let is_pipe = std::fs::metadata(value).map_err(|error| unreadable(given, name, &error))?.file_type().is_fifo();
     if is_pipe {
-        return Err(unreadable(given, name, &"it is a pipe, which would be empty for the second connection"));
+        return Err(unreadable(given, name, &"it is a pipe, which is empty for the second connection"));
     }
     std::fs::File::open(value).map_err(|error| unreadable(given, name, &error))?;
     Ok(Pem::File(PathBuf::from(value)))
@@ -335,7 +333,7 @@ fn unreadable(given: &Given, name: &'static str, why: &dyn std::fmt::Display) ->
     )
 }
 
-/// The lines of the password file, where one may be needed. One that is named must be usable.
+/// The lines of the password file, if it may be needed. A file that is named explicitly must be usable.
 fn password_lines(given: &Given, source: &mut Source) -> Read<Option<String>> {
     if given.get("password").is_some() {
         return Ok(None);

@@ -1,20 +1,20 @@
-//! Every connection parameter that platforms hand out, and what becomes of it. PURE.
+//! Every connection parameter that platforms provide, and how it is handled. PURE.
 //!
-//! The names of libpq, of drivers that have names of their own, and of tools that put theirs into the same URL. What is
-//! used is read by [`super::options`]; everything else works without being looked at, or is refused here.
+//! Contains the names of libpq, of drivers with other names, and of tools that add theirs to the same URL.
+//! [`super::options`] reads the parameters that are used; all others are ignored or refused here.
 
-/// What becomes of a parameter.
+/// How a parameter is handled.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
-    /// It is read.
+    /// The parameter is used.
     Used,
-    /// Another name of one that is read.
+    /// The parameter is another name of this one.
     Alias(&'static str),
-    /// These values ask for what is done anyway; others are refused, with this fix.
+    /// These values request the default behaviour; others are refused, with this fix.
     Only(&'static [&'static str], &'static str),
-    /// It is meant for another program, and has no effect here.
+    /// The parameter is meant for another program and has no effect here.
     NoEffect,
-    /// It asks for what is not supported; the fix.
+    /// The parameter is not supported; contains the fix.
     Refused(&'static str),
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Rule {
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) name: &'static str,
-    /// The environment variable that stands for it where the connection string does not name it.
+    /// The environment variable that applies if the connection string does not contain the parameter.
     pub(super) variable: Option<&'static str>,
     pub(super) rule: Rule,
 }
@@ -36,9 +36,9 @@ const fn only(name: &'static str, rule: Rule) -> Known {
 }
 
 const AS_OPTION: Rule =
-    Rule::Refused("leave it out, or write it as the server's option: options=-c%20name%3Dvalue in a URL");
+    Rule::Refused("omit it, or set it as an option of the server: options=-c%20name%3Dvalue in a URL");
 
-/// All of them.
+/// All known parameters.
 pub(super) static ALL: &[Known] = &[
     of("host", "PGHOST", Rule::Used),
     of("hostaddr", "PGHOSTADDR", Rule::Used),
@@ -72,71 +72,57 @@ pub(super) static ALL: &[Known] = &[
         "PGCHANNELBINDING",
         Rule::Only(
             &["disable", "prefer"],
-            "channel binding is not supported: leave it out, and set sslmode=verify-full, which checks the server too",
+            "channel binding is not supported: omit it, and set sslmode=verify-full, which also checks the server",
         ),
     ),
     of(
         "gssencmode",
         "PGGSSENCMODE",
-        Rule::Only(
-            &["disable", "prefer"],
-            "GSSAPI is not supported: leave it out, and encrypt with sslmode=verify-full",
-        ),
+        Rule::Only(&["disable", "prefer"], "GSSAPI is not supported: omit it, and encrypt with sslmode=verify-full"),
     ),
     of(
         "sslnegotiation",
         "PGSSLNEGOTIATION",
-        Rule::Only(&["postgres"], "TLS without a request before it is not supported: leave it out"),
+        Rule::Only(&["postgres"], "direct TLS negotiation is not supported: omit it"),
     ),
     of(
         "client_encoding",
         "PGCLIENTENCODING",
-        Rule::Only(&["utf8", "utf-8", "unicode", "auto"], "sessions are in UTF-8: leave it out"),
+        Rule::Only(&["utf8", "utf-8", "unicode", "auto"], "sessions use UTF-8: omit it"),
     ),
-    of("sslsni", "PGSSLSNI", Rule::Only(&["1"], "the host name is always sent: leave it out")),
-    of("sslcompression", "PGSSLCOMPRESSION", Rule::Only(&["0"], "compression is not supported: leave it out")),
-    of("sslcertmode", "PGSSLCERTMODE", Rule::Only(&["allow"], "name a certificate by sslcert and sslkey, or none")),
+    of("sslsni", "PGSSLSNI", Rule::Only(&["1"], "the host name is always sent: omit it")),
+    of("sslcompression", "PGSSLCOMPRESSION", Rule::Only(&["0"], "compression is not supported: omit it")),
+    of("sslcertmode", "PGSSLCERTMODE", Rule::Only(&["allow"], "set a certificate with sslcert and sslkey, or none")),
     of(
         "ssl_min_protocol_version",
         "PGSSLMINPROTOCOLVERSION",
         Rule::Only(
             &["tlsv1", "tlsv1.1", "tlsv1.2"],
-            "TLS 1.2 and 1.3 are used: leave it out, and set it at the server",
+            "TLS 1.2 and 1.3 are used: omit it, and set the version on the server",
         ),
     ),
     of(
         "ssl_max_protocol_version",
         "PGSSLMAXPROTOCOLVERSION",
-        Rule::Only(&["tlsv1.3"], "TLS 1.2 and 1.3 are used: leave it out, and set it at the server"),
+        Rule::Only(&["tlsv1.3"], "TLS 1.2 and 1.3 are used: omit it, and set the version on the server"),
     ),
-    of(
-        "load_balance_hosts",
-        "PGLOADBALANCEHOSTS",
-        Rule::Only(&["disable"], "the hosts are tried in their order: leave it out"),
-    ),
-    only(
-        "replication",
-        Rule::Only(&["false", "off", "no", "0"], "a session of replication runs no queries: leave it out"),
-    ),
-    of(
-        "service",
-        "PGSERVICE",
-        Rule::Refused("service files are not read: write the host, dbname and user of the service themselves"),
-    ),
+    of("load_balance_hosts", "PGLOADBALANCEHOSTS", Rule::Only(&["disable"], "the hosts are tried in order: omit it")),
+    only("replication", Rule::Only(&["false", "off", "no", "0"], "replication sessions cannot run queries: omit it")),
+    of("service", "PGSERVICE", Rule::Refused("service files are not read: set host, dbname and user directly")),
     of(
         "requirepeer",
         "PGREQUIREPEER",
-        Rule::Refused("the server's user is not checked: leave it out, and protect the socket's directory"),
+        Rule::Refused("the server's user is not checked: omit it, and protect the socket's directory"),
     ),
     of(
         "require_auth",
         "PGREQUIREAUTH",
-        Rule::Refused("the server chooses the method: leave it out, and set sslmode=verify-full"),
+        Rule::Refused("the server chooses the method: omit it, and set sslmode=verify-full"),
     ),
-    of("sslcrl", "PGSSLCRL", Rule::Refused("lists of revoked certificates are not read: leave it out")),
-    of("sslcrldir", "PGSSLCRLDIR", Rule::Refused("lists of revoked certificates are not read: leave it out")),
-    only("sslpassword", Rule::Refused("encrypted keys are not supported: decrypt the key file, and leave it out")),
-    only("sslidentity", Rule::Refused("PKCS 12 files are not supported: name PEM files by sslcert and sslkey")),
+    of("sslcrl", "PGSSLCRL", Rule::Refused("certificate revocation lists are not read: omit it")),
+    of("sslcrldir", "PGSSLCRLDIR", Rule::Refused("certificate revocation lists are not read: omit it")),
+    only("sslpassword", Rule::Refused("encrypted keys are not supported: decrypt the key file, and omit it")),
+    only("sslidentity", Rule::Refused("PKCS 12 files are not supported: set PEM files with sslcert and sslkey")),
     only("search_path", AS_OPTION),
     only("statement_timeout", AS_OPTION),
     only("lock_timeout", AS_OPTION),
@@ -154,7 +140,7 @@ pub(super) static ALL: &[Known] = &[
     only("gssdelegation", Rule::NoEffect),
     only("min_protocol_version", Rule::NoEffect),
     only("max_protocol_version", Rule::NoEffect),
-    // of pools, mappers and platforms
+    // parameters of connection pools, object mappers and platforms
     only("pgbouncer", Rule::NoEffect),
     only("schema", Rule::NoEffect),
     only("currentSchema", Rule::NoEffect),
@@ -179,12 +165,12 @@ pub(super) static ALL: &[Known] = &[
     only("workaround", Rule::NoEffect),
 ];
 
-/// The parameter of this name.
+/// The parameter with this name.
 pub(super) fn find(name: &str) -> Option<&'static Known> {
     ALL.iter().find(|known| known.name == name)
 }
 
-/// The parameter whose name is nearest to this one, where it can be a typing error.
+/// The parameter with the most similar name, if this one may be a typing error.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let near = ALL.iter().map(|known| (super::super::unknown::distance(name, known.name), known.name)).min()?;
     (near.0 <= 2).then_some(near.1)

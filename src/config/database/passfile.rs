@@ -1,13 +1,13 @@
-//! libpq's password file: lines of `host:port:database:user:password`, of which the first that matches counts.
+//! libpq's password file: lines of `host:port:database:user:password`, of which the first match counts.
 //!
-//! sqlx reads one too, and logs lines that it cannot read: with the password.
+//! sqlx also reads the file, but logs invalid lines with the password.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::file;
+use crate::base::file;
 
-/// Whom a password is for, in the order of a line's fields.
+/// The target of a password, in the order of a line's fields.
 pub(super) struct For<'a> {
     pub(super) host: &'a str,
     pub(super) port: u16,
@@ -18,11 +18,11 @@ pub(super) struct For<'a> {
 /// The lines of the file.
 ///
 /// # Errors
-/// Why it cannot be used, in words that follow its name.
+/// Why the file cannot be used, as text that follows its name.
 pub(super) fn read(path: &Path) -> Result<String, String> {
     let metadata = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err("may be read by other users (make it 0600)".to_owned());
+        return Err("can be read by other users (set its mode to 0600)".to_owned());
     }
     file::read_text(path, file::OF_A_VALUE).map_err(|error| format!("cannot be read: {error}"))
 }
@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 /// The password of the first line that matches.
 pub(super) fn find(lines: &str, of: &For<'_>) -> Option<String> {
     let port = of.port.to_string();
-    // a socket is called localhost, as in libpq
+    // a socket matches localhost, as in libpq
     let host = if of.host.starts_with('/') { "localhost" } else { of.host };
     let wanted = [host, &port, of.database, of.user];
     lines.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
@@ -41,7 +41,7 @@ pub(super) fn find(lines: &str, of: &For<'_>) -> Option<String> {
     })
 }
 
-/// Separated by `:`, with `\` before a `:` or `\` that is part of a field. The fifth takes the rest.
+/// The fields of a line, separated by `:`; `\` escapes `:` and `\`. The fifth field takes the rest.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut letters = line.chars();

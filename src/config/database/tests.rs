@@ -1,4 +1,4 @@
-//! What the forms of a connection string come to, and what is refused, in the words of the operator.
+//! The results of each form of connection string, and the messages of those that are refused.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn options(url: &str) -> PgConnectOptions {
     hosts(url).remove(0)
 }
 
-/// The one sentence about what is wrong.
+/// The single problem of a refused connection string.
 fn refused(url: &str) -> String {
     let error = read_all(&[("DATABASE_URL", url)]).err().unwrap_or_else(|| panic!("{url} is accepted"));
     assert_eq!(error.problems.len(), 1, "{error}");
@@ -98,30 +98,31 @@ fn the_modes_of_encryption_are_those_of_libpq_and_of_other_drivers() {
 #[test]
 fn what_is_not_supported_is_refused_by_a_sentence_about_that_parameter() {
     for (parameter, words) in [
-        ("channel_binding=require", "the parameter channel_binding asks for what is not supported; channel binding"),
-        ("gssencmode=require", "the parameter gssencmode asks for what is not supported"),
-        ("sslnegotiation=direct", "the parameter sslnegotiation asks for what is not supported"),
-        ("target_session_attrs=standby", "the parameter target_session_attrs asks for a server that is read only"),
+        ("channel_binding=require", "the parameter channel_binding has a value that is not supported; channel binding"),
+        ("gssencmode=require", "the parameter gssencmode has a value that is not supported"),
+        ("sslnegotiation=direct", "the parameter sslnegotiation has a value that is not supported"),
+        ("target_session_attrs=standby", "the parameter target_session_attrs selects a read-only server"),
         ("target_session_attrs=prefer-standby", "set it to read-write"),
-        ("target_session_attrs=x", "the parameter target_session_attrs is not known"),
+        ("target_session_attrs=x", "the parameter target_session_attrs is unknown"),
         ("service=x", "the parameter service is not supported; service files are not read"),
         ("require_auth=scram-sha-256", "the parameter require_auth is not supported"),
-        ("sslmode=full", "the parameter sslmode is not known; set it to disable, allow, prefer"),
+        ("sslmode=full", "the parameter sslmode is unknown; set it to disable, allow, prefer"),
         ("sslrootcert=/nowhere", "the parameter sslrootcert names a file that cannot be read: No such file"),
         ("sslmode=verify-full&sslrootcert=/dev/null", "the parameter sslrootcert has no certificate"),
-        ("sslmode=require&sslrootcert=system", "the parameter sslrootcert is system, with an sslmode that"),
+        ("sslmode=require&sslrootcert=system", "the parameter sslrootcert is system with an sslmode that"),
         ("sslcert=/dev/null", "the parameter sslcert is given without sslkey"),
         ("connect_timeout=soon", "the parameter connect_timeout is not a number of seconds"),
-        ("search_path=billing", "the parameter search_path is not supported; leave it out, or write it as"),
+        ("search_path=billing", "the parameter search_path is not supported; omit it, or set it as"),
         (
             "sslmod=require",
-            "a parameter \"sslmod\" that is not known (its value is not shown); leave it out, or did you mean sslmode?",
+            "a parameter \"sslmod\" that is unknown (its value is not shown); omit it, or use the similar parameter \
+             sslmode",
         ),
-        ("frobnicate=1", "a parameter \"frobnicate\" that is not known"),
+        ("frobnicate=1", "a parameter \"frobnicate\" that is unknown"),
         ("sslmode=require&sslmode=disable", "names the parameter sslmode twice"),
         ("port=x", "the parameter port is not a port"),
         ("host=a%20b", "the parameter host is not a host"),
-        ("dbname=postgres://u:hunter2%40h/d", "the parameter dbname holds a connection string"),
+        ("dbname=postgres://u:hunter2%40h/d", "the parameter dbname contains a connection string"),
     ] {
         let said = refused(&format!("postgres://u:p%40@h?{parameter}"));
         assert!(said.starts_with("DATABASE_URL: ") && said.contains(words), "{parameter}: {said}");
@@ -133,7 +134,7 @@ fn what_is_meant_for_other_programs_has_no_effect_and_is_said_once() {
     let url = "postgres://h/d?pgbouncer=true&schema=public&connection_limit=1&keepalives_idle=60";
     let (_, warnings) = read_all(&[("DATABASE_URL", url)]).unwrap();
     let expected = "DATABASE_URL has parameters without effect here: pgbouncer, schema, connection_limit, \
-                    keepalives_idle; they can be left out";
+                    keepalives_idle; they can be omitted";
     assert_eq!(warnings, [expected]);
     for fine in ["channel_binding=prefer", "gssencmode=disable", "sslnegotiation=postgres", "client_encoding=UTF8"] {
         let (_, warnings) = read_all(&[("DATABASE_URL", &format!("postgres://h/d?{fine}"))]).unwrap();
@@ -167,10 +168,10 @@ fn what_the_connection_string_leaves_out_comes_from_the_variables_as_in_psql() {
     assert_eq!(of(&all).as_deref(), Some("h:1, database d, user u Disable"));
     let half = [("DATABASE_URL", "postgres://h"), ("PGUSER", "v"), ("PGDATABASE", "e"), ("PGHOSTADDR", "10.0.0.1")];
     assert_eq!(of(&half).as_deref(), Some("h:5432, database e, user v Prefer"));
-    // none of these says where a database is
+    // none of these locates a database
     assert_eq!(of(&[("PGUSER", "v"), ("PGPASSWORD", "w"), ("PGSSLMODE", "require")]), None);
     let wrong = read_all(&[("PGHOST", "h"), ("PGSSLMODE", "maybe"), ("PGPORT", "x")]).unwrap_err().to_string();
-    assert!(wrong.contains("PGSSLMODE: is not known; set it to") && wrong.contains("PGPORT: is not a port"), "{wrong}");
+    assert!(wrong.contains("PGSSLMODE: is unknown; set it to") && wrong.contains("PGPORT: is not a port"), "{wrong}");
     let service = read_all(&[("PGSERVICE", "x")]).unwrap_err().to_string();
     assert!(service.starts_with("PGSERVICE: is not supported; service files are not read"), "{service}");
 }
@@ -184,12 +185,12 @@ fn an_unusable_password_file_that_is_named_is_refused_and_another_is_not_used() 
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let (path, home) = (path.to_str().unwrap(), home.path().to_str().unwrap());
     let named = read_all(&[("DATABASE_URL", "postgres://h"), ("PGPASSFILE", path)]).unwrap_err().to_string();
-    assert!(named.starts_with("PGPASSFILE: names a file that may be read by other users"), "{named}");
+    assert!(named.starts_with("PGPASSFILE: names a file that can be read by other users"), "{named}");
     let (_, warnings) = read_all(&[("DATABASE_URL", "postgres://h"), ("HOME", home)]).unwrap();
-    assert!(warnings[0].contains(".pgpass is not used: it may be read by other users"), "{warnings:?}");
+    assert!(warnings[0].contains(".pgpass is not used: it can be read by other users"), "{warnings:?}");
 }
 
-/// Rare letters among those that mean something in a connection string, so that no piece stands in our own words.
+/// Passwords of rare letters and characters with a meaning in connection strings, so that no part occurs in a message.
 fn password() -> impl Strategy<Value = String> {
     let letters: Vec<char> = "qzxQZX77@@::///??##%%&&==''\\\\++,[]{} \"".chars().collect();
     proptest::collection::vec(proptest::sample::select(letters), 4..24).prop_map(String::from_iter)
@@ -199,7 +200,7 @@ fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"))
 }
 
-/// Pieces of a secret that would give it away.
+/// Parts of a secret that must not be shown.
 fn pieces(secret: &str) -> Vec<String> {
     let letters: Vec<char> = secret.chars().collect();
     let pieces = letters.windows(4).map(String::from_iter);

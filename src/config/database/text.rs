@@ -1,16 +1,16 @@
-//! A connection string, as its parameters: a URL, or libpq's `keyword=value` pairs. PURE.
+//! Parses a connection string into parameters: a URL, or libpq's `keyword=value` pairs. PURE.
 //!
-//! Read as libpq reads it, with one difference: what could be a password with reserved characters that were not
-//! encoded is refused, and no error repeats a piece of the text. Only names from our own table are ever shown, because
-//! `password=a&b` makes a parameter called `b`.
+//! It is parsed as in libpq, with one difference: text that may be a password with reserved characters that are not
+//! encoded is refused. No error repeats a part of the text. Only names of known parameters are shown, because
+//! `password=a&b` creates a parameter called `b`.
 
-/// One parameter: its name as written, and its value. No `Debug`: either may be a piece of a password.
+/// One parameter: its name as written, and its value. No `Debug`, because either may be part of a password.
 pub(super) struct Parameter {
     pub(super) name: String,
     pub(super) value: String,
 }
 
-/// Why a text is no connection string, and the fix. Both are texts of ours.
+/// Why a text is not a connection string, and the fix. Neither contains a part of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed {
     pub(super) wrong: &'static str,
@@ -19,11 +19,11 @@ pub(super) struct Malformed {
 
 const UNENCODED: Malformed = Malformed {
     wrong: "has reserved characters in its user name or password that are not percent-encoded (its value is not shown)",
-    fix: "write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25 in them",
+    fix: "write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25",
 };
 const PERCENT: Malformed = Malformed {
-    wrong: "has a % that two hexadecimal digits do not follow, or an encoding that is not UTF-8 (its value is not shown)",
-    fix: "write a % of the password as %25",
+    wrong: "has a % without two hexadecimal digits, or an encoding that is not UTF-8 (its value is not shown)",
+    fix: "write a % in the password as %25",
 };
 const NO_URL: Malformed = Malformed {
     wrong: "is neither a URL nor a list of keyword=value pairs (its value is not shown)",
@@ -32,31 +32,31 @@ const NO_URL: Malformed = Malformed {
 };
 const QUOTED: Malformed = Malformed {
     wrong: "begins with a quotation mark (its value is not shown)",
-    fix: "leave the quotation marks out: docker's --env-file and Kubernetes' secrets keep them as part of the value",
+    fix: "remove the quotation marks: docker's --env-file and Kubernetes secrets keep them as part of the value",
 };
 const OTHER_SCHEME: Malformed = Malformed {
-    wrong: "is the URL of another kind of database or driver (its value is not shown)",
-    fix: "begin it with postgres:// or postgresql://",
+    wrong: "is a URL of another kind of database or driver (its value is not shown)",
+    fix: "start it with postgres:// or postgresql://",
 };
 const BRACKET: Malformed = Malformed {
     wrong: "has an IPv6 address without its closing bracket (its value is not shown)",
     fix: "write it as [::1]:5432",
 };
 const NO_VALUE: Malformed = Malformed {
-    wrong: "has a parameter without = and a value behind the ? (its value is not shown)",
+    wrong: "has a parameter without = after the ? (its value is not shown)",
     fix: "write name=value, separated by &; write & as %26 and = as %3D in values",
 };
 const NO_PAIR: Malformed = Malformed {
     wrong: "has a word without = in its keyword=value pairs (its value is not shown)",
-    fix: "write keyword=value, separated by blanks; put a value with blanks into single quotation marks",
+    fix: "write keyword=value, separated by spaces; put a value with spaces in single quotation marks",
 };
 const OPEN_QUOTE: Malformed = Malformed {
-    wrong: "has a value whose single quotation mark is not closed, or which goes on behind it (its value is not shown)",
+    wrong: "has a value with an unclosed single quotation mark, or text after the closing one (its value is not shown)",
     fix: "close the quotation mark; write ' as \\' and \\ as \\\\ in values",
 };
 
-/// The parameters of a connection string, in its order. Hosts and ports of a URL come as libpq's lists: `host=a,b`
-/// and `port=1,2`.
+/// The parameters of a connection string, in its order. Hosts and ports of a URL become libpq's lists: `host=a,b` and
+/// `port=1,2`.
 pub(super) fn parameters(text: &str) -> Result<Vec<Parameter>, Malformed> {
     let text = text.trim();
     if let Some(rest) = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme)) {
@@ -75,7 +75,7 @@ pub(super) fn parameters(text: &str) -> Result<Vec<Parameter>, Malformed> {
 fn url(rest: &str) -> Result<Vec<Parameter>, Malformed> {
     let mut found = Vec::new();
     let mut push = |name: &str, value: String| found.push(Parameter { name: name.to_owned(), value });
-    // one @ at most, before any / and ?: everything else may be the rest of a password
+    // at most one @, before any / and ?: other text may be the rest of a password
     let rest = match rest.split_once('@') {
         Some((user, rest)) if user.contains(['/', '?']) || rest.contains('@') => return Err(UNENCODED),
         Some((user, rest)) => {
@@ -109,7 +109,7 @@ fn url(rest: &str) -> Result<Vec<Parameter>, Malformed> {
     Ok(found)
 }
 
-/// `a:1,[::1]:2` as `a,::1` and `1,2`; no ports at all as an empty list.
+/// Splits `a:1,[::1]:2` into `a,::1` and `1,2`; without any port, the second is empty.
 fn authority(text: &str) -> Result<(String, String), Malformed> {
     let mut hosts = Vec::new();
     let mut ports = Vec::new();
@@ -146,7 +146,7 @@ fn decoded(text: &str) -> Result<String, Malformed> {
     String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).ok_or(PERCENT)
 }
 
-/// libpq's pairs: blanks around `=` are allowed, values with blanks stand in single quotation marks, `\` escapes.
+/// Parses libpq's pairs: spaces around `=` are allowed, values with spaces are in single quotation marks, `\` escapes.
 fn pairs(text: &str) -> Result<Vec<Parameter>, Malformed> {
     let mut found = Vec::new();
     let mut rest = text.trim_start();
@@ -163,7 +163,7 @@ fn pairs(text: &str) -> Result<Vec<Parameter>, Malformed> {
     Ok(found)
 }
 
-/// The value at the head of the text, and what stands behind it.
+/// The value at the start of the text, and the text after it.
 fn pair_value(text: &str) -> Result<(String, &str), Malformed> {
     let quoted = text.strip_prefix('\'');
     let text = quoted.unwrap_or(text);

@@ -1,4 +1,4 @@
-//! Which proxy is taken, what bypasses it, and what is refused without a word of the password.
+//! Which proxy is used, which hosts bypass it, and which values are refused without showing the password.
 
 use std::ffi::OsString;
 use std::io::Write;

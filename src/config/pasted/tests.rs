@@ -1,4 +1,4 @@
-//! Laws: what is pasted around a secret changes nothing, and what is refused is never shown.
+//! Laws: text around a secret does not change it, and a refused secret is never shown.
 
 use proptest::prelude::*;
 
@@ -55,18 +55,18 @@ fn an_odd_character_is_named_by_secret_position_and_code_point() {
     for (text, said) in [
         (
             "whsec_ab\u{200b}cd",
-            "the secret has a character that does not belong there: character 9 is U+200B, a zero width space",
+            "the secret has an invalid character: character 9 is U+200B, a zero width space",
         ),
         (
             "whsec_a,whsec\u{ad}_b",
-            "secret 2 of 2 has a character that does not belong there: character 6 is U+00AD, a soft hyphen",
+            "secret 2 of 2 has an invalid character: character 6 is U+00AD, a soft hyphen",
         ),
         ("whsec_a,\u{ff57}hsec_b", "character 1 is U+FF57, a full-width character"),
         ("whsec_\u{430}bc", "character 7 is U+0430, a Cyrillic letter"),
         ("whsec_ab\"cd", "character 9 is U+0022, a quote"),
         ("whsec_ab\\cd", "character 9 is U+005C, a backslash"),
-        ("correct horse", "character 8 is U+0020, a blank"),
-        ("whsec_a horse", "character 8 is U+0020, a blank"),
+        ("correct horse", "character 8 is U+0020, a space"),
+        ("whsec_a horse", "character 8 is U+0020, a space"),
         ("whsec_ab\u{2026}", "character 9 is U+2026, an ellipsis"),
         ("other-1\nother-2", "character 8 is U+000A, a line break"),
         ("whsec_ab\ncd", "character 9 is U+000A, a line break"),
@@ -91,12 +91,12 @@ fn one_secret_is_one_and_no_list() {
     assert!(wrong.contains("character 10 is U+000A, a line break"), "{wrong}");
 }
 
-/// What may come between the characters of a secret, or around it.
+/// Text that may appear between the characters of a secret, or around it.
 const NOISE: [&str; 14] =
     ["\"", "'", "\u{200b}", "\u{feff}", "\u{a0}", "\\n", "\n", "\r\n", " ", ";", "\u{ad}", "\u{2019}", "*", "\u{ff41}"];
 
 proptest! {
-    /// A text made from secrets by noise anywhere gives the same secrets, or is refused without a part of any of them.
+    /// Secrets with noise anywhere are parsed to the same secrets, or refused without showing a part of any of them.
     #[test]
     fn noise_is_dropped_or_refused_and_never_changes_a_secret(
         secrets in prop::collection::vec("whsec_[A-Za-z0-9]{12,40}", 1..4),
@@ -120,7 +120,7 @@ proptest! {
                 prop_assert_eq!(found, expected);
             }
             Err(refused) => {
-                let said = format!("{} {}", refused.wrong, refused.mend);
+                let said = format!("{} {}", refused.wrong, refused.fix);
                 for secret in &secrets {
                     let parts: Vec<char> = secret.chars().skip(6).collect();
                     for part in parts.windows(6) {

@@ -1,9 +1,9 @@
-//! Since when a subscription is what a report says it is.
+//! Computes the time from which the reported state of a subscription counts.
 //!
-//! Stripe's event comes seconds after the boundary that it is about: a plan that changes at a renewal, a trial that ends, a
-//! pause that is over. What is left of a period is computed from what was in force just before its end, so these seconds
-//! decide. Where the event says which boundary it is about, the change counts from there, else from the event's creation.
-//! PURE; called by the fold. What a schedule did is found later, from the schedule's own facts.
+//! Stripe's event comes seconds after the boundary that it reports: a plan that changes at a renewal, a trial that
+//! ends, a pause that is over. The balance left at the end of a period depends on the state just before that end, so
+//! these seconds matter. If the event names its boundary, the change counts from there, else from the event's creation.
+//! PURE. Called by the fold. Changes made by a schedule are dated later, by the facts of the schedule.
 
 use time::OffsetDateTime;
 
@@ -12,14 +12,15 @@ use crate::stripe::json::Json;
 use crate::stripe::views::item::{bought, listed};
 use crate::stripe::views::subscription::SubscriptionView;
 
-/// The boundary from which the reported state counts; none where the report names none, and it counts from itself.
+/// The boundary from which the reported state counts; `None` if the report names none, and the state counts from the
+/// report.
 pub(super) fn boundary(view: &SubscriptionView, report: Report<'_>) -> Option<OffsetDateTime> {
     let is_over = matches!(view.status.as_str(), "canceled" | "incomplete_expired");
     if let Some(ended_at) = view.ended_at.filter(|at| is_over && (*at <= report.at || report.is_read())) {
         return Some(ended_at);
     }
     if report.is_read() {
-        // its version is older than its content: what shows a period is not from before that period
+        // its version is older than its content, so a state that shows a period cannot be from before that period
         return view.period_start().filter(|start| *start > report.at);
     }
     let before = report.previous;
@@ -27,22 +28,22 @@ pub(super) fn boundary(view: &SubscriptionView, report: Report<'_>) -> Option<Of
     let trial_end = view.trial_end.filter(|_| was("trialing") && view.status != "trialing");
     let paused_at = view.paused_at.filter(|_| !before.get("status").is_null() && view.status == "paused");
     let resumed_at = instant(before.get("pause_collection").get("resumes_at")).filter(|_| !view.payment_paused);
-    // who resumes, or pays at last, may enter a period that began long before
+    // a subscription that resumes, or is paid at last, may enter a period that began long before
     let was_inactive = ["paused", "unpaid", "incomplete"].into_iter().any(was);
     let is_new = |start: &OffsetDateTime| !was_inactive && old_period_start(before).is_some_and(|old| old < *start);
     let renewed_at = view.period_start().filter(is_new);
     let boundaries = [trial_end, paused_at, resumed_at, renewed_at].into_iter().flatten();
-    // a boundary to come is not the reason: who resumes before the planned time resumes now
+    // a future boundary is not the cause: a subscription that resumes before the planned time resumes now
     boundaries.filter(|at| *at <= report.at).max()
 }
 
-/// Whether the event changed what is bought.
+/// Whether the event changed prices or quantities of the items.
 pub(super) fn changes_items(view: &SubscriptionView, report: Report<'_>) -> bool {
     let before = report.previous.get("items").get("data");
     !before.is_null() && bought(&listed(before)) != bought(&view.items)
 }
 
-/// The start of the period before, where the event moved it.
+/// The start of the previous period, if the event moved it.
 fn old_period_start(before: Json<'_>) -> Option<OffsetDateTime> {
     let items = listed(before.get("items").get("data"));
     let of_items = items.into_iter().filter_map(|item| item.current_period_start);
@@ -65,7 +66,7 @@ mod tests {
     const LATE: OffsetDateTime = datetime!(2026-03-01 10:00:42 UTC);
     const T: i64 = BOUNDARY.unix_timestamp();
 
-    /// Seconds before the report, of a subscription with these fields that had those before.
+    /// Seconds from the boundary to the report, for a subscription with these fields that had `before` before.
     fn seconds(source: &str, fields: &str, before: &str) -> i64 {
         let object = format!(r#"{{"id":"sub_1","customer":"cus_1",{fields}}}"#);
         let view = SubscriptionView::read(json(&object)).unwrap();
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!((of_event(&ended, "null"), seconds("read", &ended, "null")), (42, 42));
     }
 
-    /// A yearly plan, resumed with the anchor as it was: the period that it is in began within the pause.
+    /// A yearly plan, resumed with its old anchor: its current period began within the pause.
     #[test]
     fn who_was_not_active_is_so_from_the_event_and_not_from_the_period_that_it_moved() {
         let active = format!(r#""status":"active",{}"#, items(&[T]));

@@ -1,4 +1,4 @@
-//! The SQL that reads the facts back: the charges of a subscription for the projection, and what the facts still lack.
+//! Reads the facts back: the charges of a subscription for the projection, and what is missing in the facts.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 
 use crate::domain::object::ObjectKey;
 use crate::domain::payment::Payment;
-use crate::mirror::rows::{columns, index};
+use crate::mirror::store::{columns, index};
 
-/// The charges of some subscriptions: `(place of the question, charge)`.
+/// The charges of some subscriptions: `(index of the question, charge)`.
 ///
 /// # Errors
 /// Those of the database.
@@ -57,7 +57,7 @@ pub async fn payments(
             WHERE made.payment_type = 'payment_intent' AND c.account = made.account
         )
         SELECT c.place AS "place!", c.charge_id AS "charge_id!",
-            min(COALESCE(c.charged_at, c.told_at)) AS "created!", bool_or(c.sepa) AS "sepa!",
+            min(COALESCE(c.charged_at, c.first_seen_at)) AS "created!", bool_or(c.sepa) AS "sepa!",
             bool_or(c.failed) AS "failed!", bool_or(c.succeeded) AS "succeeded!", max(c.paid_at) AS paid_at,
             array_agg(DISTINCT d.disputed_at) FILTER (WHERE NOT d.won) AS "disputed_at: Vec<OffsetDateTime>"
         FROM charged AS c
@@ -88,10 +88,11 @@ pub async fn payments(
     Ok(payment.collect())
 }
 
-/// What only a read can tell about the facts of some customers, and about these disputed `charges`: the invoice of a
-/// failed or disputed SEPA charge, the time of a charge that only its payment intent told of, the charge of a dispute.
+/// The objects to read because the facts of some customers, or of these disputed `charges`, are incomplete: the invoice
+/// of a failed or disputed SEPA charge, the time of a charge known only from its payment intent, the charge of a
+/// dispute.
 ///
-/// A read that was made and told nothing is not asked for again.
+/// A read that was made and contained nothing new is not requested again.
 ///
 /// # Errors
 /// Those of the database.
@@ -135,7 +136,7 @@ pub async fn wanted(
             FROM billed
             WHERE invoice_id IS NULL AND payment_intent_id IS NOT NULL
             UNION
-            -- before 2025-03-31.basil a payment names its invoice, which may not have been told itself
+            -- before 2025-03-31.basil a payment names its invoice, which may not have arrived itself
             SELECT b.account, 'invoice', b.invoice_id
             FROM billed AS b
             WHERE b.invoice_id IS NOT NULL AND NOT EXISTS (
@@ -155,12 +156,12 @@ pub async fn wanted(
         SELECT wanted.account AS "account!", wanted.object_type AS "object_type!", wanted.object_id AS "object_id!"
         FROM wanted
         LEFT JOIN LATERAL (
-            SELECT o.missing_at, o.expansion, o.expansion_version, o.expansion_stale_after
+            SELECT o.not_found_at, o.expansion, o.expansion_version, o.expansion_stale_after
             FROM billing.stripe_objects AS o
             WHERE o.account = wanted.account AND o.object_type = wanted.object_type AND o.object_id = wanted.object_id
             OFFSET 0
         ) AS o ON true
-        WHERE o.missing_at IS NULL
+        WHERE o.not_found_at IS NULL
             AND (o.expansion IS NULL OR o.expansion_version < o.expansion_stale_after)"#,
         &accounts,
         &ids,
@@ -173,11 +174,11 @@ pub async fn wanted(
 }
 
 /// Those of `customers` that ever paid by SEPA, and the customers of the subscriptions whose latest invoice is one of
-/// `invoices`: for others a payment of the past changes no row.
+/// `invoices`: for others a historical payment changes no row.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn concerned(
+pub async fn with_relevant_payments(
     conn: &mut PgConnection,
     customers: &BTreeSet<ObjectKey>,
     invoices: &BTreeSet<ObjectKey>,
@@ -197,7 +198,7 @@ pub async fn concerned(
         UNION
         SELECT s.account, s.customer_id
         FROM unnest($3::text[], $4::text[]) AS asked (account, invoice_id)
-        -- one look into the index for each, as in mirror.customers_around
+        -- one index lookup for each, as in mirror.customers_around
         CROSS JOIN LATERAL (
             SELECT o.account, o.object_type, o.customer_id
             FROM billing.stripe_objects AS o

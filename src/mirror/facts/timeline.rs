@@ -1,8 +1,8 @@
-//! The timeline of subscriptions: what each was, and since when. Its rows only add, like all facts.
+//! The timeline of subscriptions: the state of each, and since when. Its rows are only added to, like all facts.
 //!
-//! Stripe's times are whole seconds, so rows may share one. Which of them is the last is what the walk says, as for the
-//! present; it is kept in their `place`, since renewals ask for any time of the past. Called in the transaction that
-//! holds the locks of the subscriptions.
+//! Stripe's times are whole seconds, so rows may share one. [`crate::mirror::same_second`] decides which of them is the
+//! last, as for the current state; `tie_break` stores it, because renewals need the state at any time in the past.
+//! Called in the transaction that holds the locks of the subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::fold::Fact;
-use super::rows::recordset;
+use super::store::recordset;
 use crate::domain::object::ObjectKey;
 use crate::mirror::heads;
 use crate::mirror::merge::Arrival;
-use crate::mirror::rows::columns;
+use crate::mirror::store::columns;
 
-/// A row that was added.
+/// An added row.
 struct Added {
     key: ObjectKey,
     stated_at: OffsetDateTime,
@@ -24,8 +24,8 @@ struct Added {
     effective_from: OffsetDateTime,
 }
 
-/// Adds what `facts` say, with `arrivals` as the events that have not been settled yet. Returns the subscriptions that were
-/// something else than was known before, and since when.
+/// Adds the timeline rows of `facts`; `arrivals` are the events that are not settled yet. Returns the subscriptions
+/// whose state differs from what was known, and since when.
 ///
 /// # Errors
 /// Those of the database.
@@ -41,9 +41,9 @@ pub async fn add(
     }
     let shared = shared_seconds(conn, &added).await?;
     if !shared.is_empty() {
-        place(conn, &shared, arrivals).await?;
+        break_ties(conn, &shared, arrivals).await?;
     }
-    // where the order within a second may be another one now, so may be everything since
+    // if the order within a second changed, so may everything since
     let reordered: BTreeSet<&ObjectKey> = shared.iter().map(|(key, _)| key).collect();
     let differing = differing(conn, &added).await?;
     let mut since = scheduled;
@@ -63,7 +63,7 @@ async fn insert(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<Vec
     let added = sqlx::query!(
         "-- facts.add_timeline
         INSERT INTO billing.subscription_timeline
-            (account, subscription_id, stated_at, source, place, effective_from, may_be_scheduled, status, payment_paused,
+            (account, subscription_id, stated_at, source, tie_break, effective_from, may_be_scheduled, status, payment_paused,
              ended_at, price_ids, quantities, start_date, billing_cycle_anchor, anchor_day)
         SELECT account, subscription_id, stated_at, source, CASE WHEN source = 'read' THEN -1 ELSE 0 END, effective_from,
             may_be_scheduled, status, payment_paused, ended_at, price_ids, quantities, start_date, billing_cycle_anchor, anchor_day
@@ -86,8 +86,8 @@ async fn insert(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<Vec
     Ok(columns.map(row).collect())
 }
 
-/// Adds the phases of schedules, and lets changes of items count from the phase that made them, whichever became known
-/// first. Returns the subscriptions of which another row than an added one counts from another time now, and since when.
+/// Adds the phases of schedules, and dates changes of items to the phase that made them, whichever arrived first.
+/// Returns the subscriptions for which another row than an added one was dated differently, and since when.
 async fn schedule(
     conn: &mut PgConnection,
     facts: &[(String, Fact)],
@@ -152,8 +152,8 @@ async fn schedule(
     Ok(since)
 }
 
-/// Of each added row whether it says something else than the row before it, or the same of an earlier time. Most events of a
-/// subscription change nothing about its limits.
+/// For each added row, whether it differs from the row before it, or has the same state from an earlier time. Most
+/// events of a subscription change nothing about its limits.
 async fn differing(conn: &mut PgConnection, added: &[Added]) -> Result<Vec<bool>, sqlx::Error> {
     let (accounts, _, ids) = columns(added.iter().map(|row| &row.key));
     let stated_at: Vec<OffsetDateTime> = added.iter().map(|row| row.stated_at).collect();
@@ -176,8 +176,8 @@ async fn differing(conn: &mut PgConnection, added: &[Added]) -> Result<Vec<bool>
         LEFT JOIN LATERAL (
             SELECT b.* FROM billing.subscription_timeline AS b
             WHERE b.account = t.account AND b.subscription_id = t.subscription_id
-                AND (b.stated_at, b.place, b.source) < (t.stated_at, t.place, t.source) AND b.stated_at <= t.stated_at
-            ORDER BY b.stated_at DESC, b.place DESC, b.source DESC
+                AND (b.stated_at, b.tie_break, b.source) < (t.stated_at, t.tie_break, t.source) AND b.stated_at <= t.stated_at
+            ORDER BY b.stated_at DESC, b.tie_break DESC, b.source DESC
             LIMIT 1
         ) AS before ON true
         ORDER BY added.number"#,
@@ -189,7 +189,8 @@ async fn differing(conn: &mut PgConnection, added: &[Added]) -> Result<Vec<bool>
     differing.fetch_all(conn).await
 }
 
-/// The seconds in which events differ, from those times on: where a second ends can hang on the one before it.
+/// The seconds with differing events, from the times of the added rows on: the end of a second can depend on the second
+/// before.
 async fn shared_seconds(
     conn: &mut PgConnection,
     added: &[Added],
@@ -223,7 +224,7 @@ async fn shared_seconds(
     Ok(rows.into_iter().map(|row| (key(&row.account, &row.subscription_id), row.stated_at)).collect())
 }
 
-async fn place(
+async fn break_ties(
     conn: &mut PgConnection,
     seconds: &[(ObjectKey, OffsetDateTime)],
     arrivals: &[Arrival],
@@ -233,13 +234,13 @@ async fn place(
     let created: Vec<OffsetDateTime> = ends.iter().map(|(_, head)| head.snapshot.created).collect();
     let events: Vec<String> = ends.into_iter().map(|(_, head)| head.snapshot.event_id).collect();
     sqlx::query!(
-        "-- facts.place
-        UPDATE billing.subscription_timeline AS t SET place = (t.source = last.event_id)::int::smallint
+        "-- facts.break_ties
+        UPDATE billing.subscription_timeline AS t SET tie_break = (t.source = last.event_id)::int::smallint
         FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[])
             AS last (account, subscription_id, stated_at, event_id)
         WHERE t.account = last.account AND t.subscription_id = last.subscription_id
             AND t.stated_at = last.stated_at AND t.source <> 'read'
-            AND t.place <> (t.source = last.event_id)::int",
+            AND t.tie_break <> (t.source = last.event_id)::int",
         &accounts,
         &ids,
         &created,

@@ -1,17 +1,18 @@
-//! The law of the history, on generated lives of an object: no wrong end without a raised doubt.
+//! The law of the history, on generated histories of an object: every wrong end is flagged as ambiguous.
 
 use proptest::prelude::*;
 use time::Duration;
 
 use super::*;
-use crate::mirror::walk::Stage;
+use crate::mirror::same_second::ChangeKind;
 
-/// One generated change: seconds since the one before (mostly none), the two fields afterwards, and how it is told.
+/// One generated change: seconds since the previous one (mostly none), the two fields afterwards, and whether it has
+/// two events.
 #[derive(Debug, Clone)]
 struct Change {
     seconds: i64,
     fields: (u8, u8),
-    /// A second event, with an id of its own, tells the same change.
+    /// A second event, with an id of its own, reports the same change.
     told_twice: bool,
 }
 
@@ -25,7 +26,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn object((a, b): (u8, u8)) -> String {
-    // a field that is null or absent in turns, and one that never changes
+    // a field that is null or has a value, and one that never changes
     let b = if b == 0 { "null".to_owned() } else { b.to_string() };
     format!(r#"{{"id":"x","a":{{"n":{a}}},"b":{b}}}"#)
 }
@@ -38,7 +39,7 @@ fn previous(before: (u8, u8), after: (u8, u8)) -> Option<String> {
     (!changed.is_empty()).then(|| format!("{{{}}}", changed.join(",")))
 }
 
-/// The events of a life, in their true order. Event ids say nothing of it.
+/// The events of a history, in their true order. Event ids do not follow it.
 fn events(changes: &[Change], with_creation: bool, salt: u64) -> Vec<Snapshot> {
     let mut at = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
     let mut fields = (0, 0);
@@ -56,15 +57,15 @@ fn events(changes: &[Change], with_creation: bool, salt: u64) -> Vec<Snapshot> {
         });
     };
     if with_creation {
-        tell(at, Stage::Created, fields, None);
+        tell(at, ChangeKind::Created, fields, None);
     }
     for change in changes {
         at += Duration::seconds(change.seconds);
-        // an update that changes nothing is not announced
+        // an update that changes nothing has no event
         let Some(previous) = previous(fields, change.fields) else { continue };
         fields = change.fields;
         for _ in 0..=u8::from(change.told_twice) {
-            tell(at, Stage::Updated, fields, Some(previous.clone()));
+            tell(at, ChangeKind::Updated, fields, Some(previous.clone()));
         }
     }
     events
@@ -76,8 +77,8 @@ fn head_of(events: impl IntoIterator<Item = Snapshot>) -> Option<Head> {
         history.add(event);
     }
     match history.head() {
-        Answer::Head(head) => Some(*head),
-        Answer::Nothing | Answer::Needs(_) => None,
+        HeadResult::Head(head) => Some(*head),
+        HeadResult::Nothing | HeadResult::Needs(_) => None,
     }
 }
 
@@ -93,18 +94,18 @@ proptest! {
         with_creation: bool,
         salt: u64,
     ) {
-        let told = events(&changes, with_creation, salt);
-        let Some(truth) = told.last() else { return Ok(()) };
-        let shuffled = order.iter().filter_map(|place| told.get(*place)).cloned();
+        let stated = events(&changes, with_creation, salt);
+        let Some(truth) = stated.last() else { return Ok(()) };
+        let shuffled = order.iter().filter_map(|place| stated.get(*place)).cloned();
         // every event once more, in the true order: duplicates change nothing
-        let head = head_of(shuffled.chain(told.iter().cloned())).expect("there are events");
-        let in_true_order = head_of(told.iter().cloned()).expect("there are events");
+        let head = head_of(shuffled.chain(stated.iter().cloned())).expect("there are events");
+        let in_true_order = head_of(stated.iter().cloned()).expect("there are events");
         prop_assert_eq!(&head, &in_true_order);
-        prop_assert!(head.doubt || head.snapshot.content == truth.content, "{:?} is not {:?}", head, truth);
-        // doubt must stay the exception, or this law would say nothing: it takes a change that seems to repeat
+        prop_assert!(head.ambiguous || head.snapshot.content == truth.content, "{:?} is not {:?}", head, truth);
+        // ambiguity must stay the exception, or this law would prove nothing: it requires a change that seems to repeat
         let mut seen = std::collections::HashSet::new();
-        let repeats = told.iter().any(|one| !seen.insert((one.created, one.content.clone(), one.previous.clone())));
-        prop_assert!(!head.doubt || repeats || !with_creation, "doubt without a cause: {:?}", told);
+        let repeats = stated.iter().any(|one| !seen.insert((one.created, one.content.clone(), one.previous.clone())));
+        prop_assert!(!head.ambiguous || repeats || !with_creation, "ambiguous without a cause: {:?}", stated);
     }
 }
 
@@ -112,7 +113,7 @@ fn update(second: i64, from: u8, to: u8) -> Snapshot {
     Snapshot {
         event_id: format!("evt_{second}_{from}{to}"),
         created: OffsetDateTime::UNIX_EPOCH + Duration::seconds(second),
-        stage: Stage::Updated,
+        stage: ChangeKind::Updated,
         content: Some(object((to, 0))),
         previous: previous((from, 0), (to, 0)),
         api_version: None,
@@ -125,11 +126,11 @@ fn a_circuit_needs_the_second_before_and_says_so() {
     let mut history = History::complete_after(Some(epoch + Duration::seconds(10)));
     history.add(update(20, 0, 1));
     history.add(update(20, 1, 0));
-    assert_eq!(history.head(), Answer::Needs(epoch + Duration::seconds(10)));
+    assert_eq!(history.head(), HeadResult::Needs(epoch + Duration::seconds(10)));
     history.add(update(10, 2, 1));
     history.now_complete_after(Some(epoch + Duration::seconds(9)));
-    let Answer::Head(head) = history.head() else { panic!("no head") };
-    assert_eq!((head.snapshot.content.unwrap(), head.doubt, head.circuit), (object((1, 0)), false, true));
+    let HeadResult::Head(head) = history.head() else { panic!("no head") };
+    assert_eq!((head.snapshot.content.unwrap(), head.ambiguous, head.circuit), (object((1, 0)), false, true));
 }
 
 #[test]
@@ -139,25 +140,25 @@ fn what_the_mirror_remembers_stands_for_an_archive_that_is_gone() {
     history.add(update(20, 0, 1));
     history.add(update(20, 1, 0));
     history.remember(epoch, &object((1, 0)));
-    let Answer::Head(head) = history.head() else { panic!("no head") };
-    assert_eq!((head.snapshot.content.unwrap(), head.doubt), (object((1, 0)), false));
+    let HeadResult::Head(head) = history.head() else { panic!("no head") };
+    assert_eq!((head.snapshot.content.unwrap(), head.ambiguous), (object((1, 0)), false));
 }
 
-/// The head of a circuit at second 20 after an event at second 10, where something else was seen at `otherwise`.
+/// The head of a circuit at second 20 after an event at second 10, with another state seen at `otherwise`.
 fn after_a_read(otherwise: i64) -> (Option<String>, bool) {
     let mut history = History::complete_after(None);
     for event in [update(10, 2, 1), update(20, 0, 1), update(20, 1, 0)] {
         history.add(event);
     }
-    history.seen_otherwise(OffsetDateTime::UNIX_EPOCH + Duration::seconds(otherwise));
-    let Answer::Head(head) = history.head() else { panic!("no head") };
-    (head.snapshot.content, head.doubt)
+    history.seen_without_event_at(OffsetDateTime::UNIX_EPOCH + Duration::seconds(otherwise));
+    let HeadResult::Head(head) = history.head() else { panic!("no head") };
+    (head.snapshot.content, head.ambiguous)
 }
 
 #[test]
 fn a_circuit_that_began_after_a_read_is_in_doubt() {
     assert!(after_a_read(15).1, "what was read at 15 may be where it began");
-    assert_eq!(after_a_read(10), (Some(object((1, 0))), false), "the event of that second says what was read");
+    assert_eq!(after_a_read(10), (Some(object((1, 0))), false), "the event of that second shows what was read");
     assert_eq!(after_a_read(5), (Some(object((1, 0))), false), "the event is newer than the read");
 }
 
@@ -169,16 +170,16 @@ fn what_the_mirror_remembers_counts_only_where_the_archive_does_not_reach() {
     history.add(update(20, 1, 0));
     let known = object((1, 0));
     history.remember(epoch + Duration::seconds(20), &known);
-    let Answer::Head(head) = history.head() else { panic!("no head") };
-    assert!(head.doubt, "a state of that second is no state before it");
+    let HeadResult::Head(head) = history.head() else { panic!("no head") };
+    assert!(head.ambiguous, "a state of that second is not one before it");
 }
 
 #[test]
 fn without_any_content_there_is_no_head() {
-    assert_eq!(History::complete_after(None).head(), Answer::Nothing);
+    assert_eq!(History::complete_after(None).head(), HeadResult::Nothing);
     let at = OffsetDateTime::UNIX_EPOCH;
-    assert_eq!(History::complete_after(Some(at)).head(), Answer::Needs(at));
+    assert_eq!(History::complete_after(Some(at)).head(), HeadResult::Needs(at));
     let mut history = History::complete_after(Some(at + Duration::seconds(10)));
     history.add(update(10, 0, 1));
-    assert_eq!(history.head(), Answer::Needs(at + Duration::seconds(10)), "others of that second may be stored");
+    assert_eq!(history.head(), HeadResult::Needs(at + Duration::seconds(10)), "others of that second may be stored");
 }

@@ -1,4 +1,4 @@
-//! What a contact's row says, rule by rule.
+//! The contents of a contact's row, rule by rule.
 
 use time::macros::datetime;
 
@@ -74,16 +74,16 @@ fn an_event_about_the_discount_counts_where_it_is_newer_than_the_customer() {
     assert_eq!(coupon(&discounted.clone().put_later(-5, newer)).as_deref(), Some("A"), "older");
     assert_eq!(coupon(&discounted.clone().put(newer)).as_deref(), Some("A"), "another of the same second");
     let same = newer.replace("di_2", "di_1");
-    assert_eq!(coupon(&discounted.clone().put(&same)).as_deref(), Some("B"), "the same one, told once more");
+    assert_eq!(coupon(&discounted.clone().put(&same)).as_deref(), Some("B"), "the same one again");
     for scope in ["subscription", "subscription_item", "invoice", "invoice_item", "checkout_session"] {
         let narrower = newer.replace(r#""subscription":null"#, &format!(r#""{scope}":"x_1""#));
         assert_eq!(coupon(&discounted.clone().put_later(5, &narrower)).as_deref(), Some("A"), "{scope}");
     }
     let replaced = discounted.clone().put_later(5, newer).delete("discount", "di_2", 9);
-    assert_eq!(coupon(&replaced), None, "the one in its place was deleted");
+    assert_eq!(coupon(&replaced), None, "its replacement was deleted");
     assert_eq!(coupon(&discounted.clone().delete("discount", "di_1", 5)), None);
     let readded = discounted.delete("discount", "di_1", -5);
-    assert_eq!(coupon(&readded), None, "a deleted discount never comes back, whoever names it");
+    assert_eq!(coupon(&readded), None, "a deleted discount never returns");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_live_subscriptions_of_a_deleted_customer_are_to_be_read() {
 fn a_workspace_that_is_no_uuid_is_null_and_noted() {
     let contact = customer_with(r#""metadata":{"workspace_id":"42"}"#).contact();
     assert_eq!(contact.row.workspace_id, None);
-    assert!(contact.notes.contains(&Reason::BadWorkspaceId));
+    assert!(contact.notes.contains(&Reason::InvalidWorkspaceId));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_method_that_was_never_seen_is_to_be_read() {
     assert_eq!(needs(&contact), ["customer/cus_1"], "a card has no read of its own");
     let both = customer_with(r#""invoice_settings":{"default_payment_method":"pm_1"},"default_source":"card_1""#)
         .put(r#"{"id":"card_1","object":"card","brand":"Visa","last4":"4242"}"#);
-    assert_eq!(method(&both), some(["", "", ""]), "nothing stands in for it meanwhile");
+    assert_eq!(method(&both), some(["", "", ""]), "no other method replaces it meanwhile");
     assert!(contact.notes.contains(&Reason::NeedsFetch));
 }
 

@@ -1,4 +1,4 @@
-//! Each step of the search for the method that a subscription is paid by, in the old world and the new.
+//! Each step of the search for a subscription's payment method, with old and new API versions.
 
 use crate::projection::world::{World, needs};
 use crate::stripe::json::json;
@@ -10,7 +10,7 @@ fn card(id: &str, brand: &str, last4: &str) -> String {
     format!(r#"{{"id":"{id}","object":"payment_method","type":"card","card":{{"brand":"{brand}","last4":"{last4}"}}}}"#)
 }
 
-/// A charge that remembers a SEPA debit.
+/// A charge with the details of a SEPA debit.
 fn charge(id: &str, last4: &str) -> String {
     format!(
         r#"{{"id":"{id}","object":"charge",
@@ -30,19 +30,19 @@ fn by_intent(intent: &str) -> String {
     format!(r#""payment":{{"type":"payment_intent","payment_intent":"{intent}"}}"#)
 }
 
-/// A customer with a default of its own, and a subscription with these fields.
+/// A customer with a default method, and a subscription with these fields.
 fn with(fields: &str) -> World {
     let subscription =
         format!(r#"{{"id":"sub_1","object":"subscription","customer":"cus_1","status":"active"{fields}}}"#);
     World::default().put(CUSTOMER).put(&card("pm_c", "visa", "0001")).put(&subscription)
 }
 
-/// A subscription whose last invoice is the only clue: neither it nor its customer has a default.
+/// A subscription with a last invoice; neither it nor its customer has a default method.
 fn invoiced() -> World {
     with(r#","latest_invoice":"in_1""#).put_later(1, &CUSTOMER.replace(r#""pm_c""#, "null"))
 }
 
-/// Type, brand and last four of what the subscription is paid by.
+/// Type, brand and last four of the subscription's payment method.
 fn paid_by(world: &World) -> [String; 3] {
     let row = world.subscription().row;
     [row.payment_type, row.payment_method_card_brand, row.payment_card_number_last_four_digits]
@@ -53,7 +53,7 @@ fn needed(world: &World) -> Vec<String> {
     needs(&world.subscription())
 }
 
-/// What is known of a method that an object names.
+/// State of a method that an object references.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Known {
     Unnamed,
@@ -64,11 +64,11 @@ enum Known {
 
 const KNOWN: [Known; 4] = [Known::Unnamed, Known::Unseen, Known::Gone, Known::Here];
 
-/// Stripe's documented order, and the last four of the method at each place.
+/// The methods in Stripe's documented order, with their last four digits.
 const PLACES: [(&str, &str); 4] = [("pm_own", "0001"), ("card_own", "0002"), ("pm_of", "0003"), ("card_of", "0004")];
 const OF_PAYMENT: &str = "0005";
 
-/// A subscription and its customer that name the methods of [`PLACES`], each as far as it is `known`.
+/// A subscription and its customer that reference the methods of [`PLACES`], each in the state `known`.
 fn world_of(known: [Known; 4], paid: bool) -> World {
     let name = |place: usize| match known[place] {
         Known::Unnamed => "null".to_owned(),
@@ -121,7 +121,7 @@ fn the_first_method_in_stripes_order_counts_and_a_payment_only_where_none_is_kno
         assert_eq!(paid_by(&world)[2], expected, "{known:?}, paid: {paid}");
         let reads = ["payment_method/pm_own", "subscription/sub_1", "payment_method/pm_of", "customer/cus_1"];
         let read = counts.filter(|place| known[*place] == Known::Unseen).map(|place| reads[place].to_owned());
-        // the customer's row asks for its own methods, whatever this one needs
+        // the customer's row needs its own methods, independent of this one
         let mut needed = needed(&world);
         needed.retain(|need| Some(need) == read.as_ref() || need.starts_with("invoice"));
         assert_eq!(needed, read.into_iter().collect::<Vec<_>>(), "{known:?}, paid: {paid}");
@@ -136,7 +136,7 @@ fn a_customer_that_was_never_seen_leaves_the_last_payment() {
         .put(&charge("ch_1", "3000"));
     assert_eq!(paid_by(&world), ["sepa_debit", "", "3000"]);
     let seen = world.put(CUSTOMER).put(&card("pm_c", "visa", "0001"));
-    assert_eq!(paid_by(&seen), ["card", "visa", "0001"], "the customer's default is what Stripe will charge");
+    assert_eq!(paid_by(&seen), ["card", "visa", "0001"], "Stripe will charge the customer's default");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn an_older_card_source_or_bank_account_may_be_the_default_payment_method() {
     }
 }
 
-/// A method that is known in its own shape, and that a read as a payment method did not find.
+/// A method that is known in its own shape, and was not found as a payment method.
 fn own_missing(id: &str, object: &str) -> World {
     with(&format!(r#","default_payment_method":"{id}""#)).put(object).missing("payment_method", id)
 }
@@ -244,7 +244,7 @@ fn of_several_invoice_payments_the_default_counts_then_the_newest_paid_then_an_o
     };
     let last_four = |world: &World| paid_by(world)[2].clone();
     let canceled = payment(invoiced().put(&invoice("")), "inpay_8", 5, r#""status":"canceled","created":1767226000"#);
-    assert_eq!(paid_by(&canceled), NOTHING, "it moved no money");
+    assert_eq!(paid_by(&canceled), NOTHING, "a canceled payment moved no money");
     let open = payment(canceled, "inpay_9", 1, r#""status":"open","created":1767225900"#);
     assert_eq!(last_four(&open), "0001");
     let paid = payment(open, "inpay_2", 2, r#""status":"paid","created":1767225700"#);
@@ -301,11 +301,11 @@ fn an_invoice_is_read_only_where_a_read_can_tell_more() {
     let asks = |world: &World| needed(world) == ["invoice/in_1"];
     assert!(asks(&invoiced()), "never seen");
     let open = invoiced().put(&invoice(""));
-    assert!(asks(&open), "it bills, and nothing says how");
+    assert!(asks(&open), "it bills, and no payment is known");
     assert!(!asks(&open.clone().expand("invoice", "in_1", 0, r#"{"payments":[]}"#)), "it was read");
     assert!(asks(&open.expand("invoice", "in_1", -1, r#"{"payments":[]}"#)), "it changed since");
     assert!(!asks(&invoiced().put(&invoice("").replace("1900", "0"))), "a trial bills nothing");
-    assert!(!asks(&invoiced().put(&invoice("").replace("paid", "draft"))), "nobody can pay a draft");
+    assert!(!asks(&invoiced().put(&invoice("").replace("paid", "draft"))), "a draft cannot be paid");
     assert!(!asks(&invoiced().put(&invoice("")).delete("invoice", "in_1", 1)), "deleted");
     assert!(!asks(&invoiced().missing("invoice", "in_1")), "Stripe has none");
 }

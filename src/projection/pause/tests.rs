@@ -1,4 +1,4 @@
-//! When a subscription is paused, why, and until when, by what Stripe says of it and of its schedule.
+//! Pauses of a subscription by its fields and its schedule.
 
 use super::*;
 use crate::stripe::json::json;
@@ -60,7 +60,7 @@ fn a_paused_subscription_resumes_when_the_pause_that_holds_ends() {
         let failed = format!("[{}]", entry((EARLY, "error"), Some((LATE, status))));
         assert_eq!(resumes(&failed), None, "a pause that failed, {status}");
     }
-    assert_eq!(resumes(&format!("[{}]", entry((EARLY, "succeeded"), None))), None, "until somebody resumes it");
+    assert_eq!(resumes(&format!("[{}]", entry((EARLY, "succeeded"), None))), None, "until it is resumed manually");
     assert_eq!(resumes("null"), None);
     let over = entry((EARLY - 9, "succeeded"), Some((EARLY - 5, "succeeded")));
     let holding = entry((EARLY, "succeeded"), Some((LATE, "scheduled")));
@@ -77,7 +77,7 @@ fn a_planned_pause_says_when_it_begins_and_ends_and_the_earliest_counts() {
         let planned = pause("active", "null", &schedules);
         assert_eq!((planned.next, planned.resumes_at), (at(EARLY), at(EARLY + 9)));
         let paused = pause("paused", "null", &schedules);
-        assert_eq!((paused.next, paused.resumes_at), (None, None), "what is paused is not paused again");
+        assert_eq!((paused.next, paused.resumes_at), (None, None), "a paused subscription is not paused again");
         assert_eq!(pause("canceled", "null", &schedules), Pause::default());
     }
     let done = entry((EARLY, "succeeded"), Some((LATE, "succeeded")));

@@ -1,4 +1,4 @@
-//! What a plan's row says, rule by rule.
+//! The contents of a plan's row, rule by rule.
 
 use super::*;
 use crate::projection::world::{World, needs};
@@ -123,8 +123,8 @@ fn a_plan_of_old_asks_for_its_price_too() {
     let old = World::default().put(r#"{"id":"price_1","object":"plan","amount":5,"currency":"usd"}"#);
     let needed = |world: &World| needs(&project(world).plan);
     assert_eq!(needed(&old), ["price/price_1"]);
-    assert!(needed(&old.clone().missing("price", "price_1")).is_empty(), "there is none");
-    assert!(needed(&old.delete("plan", "price_1", 1)).is_empty(), "nobody buys it any more");
+    assert!(needed(&old.clone().missing("price", "price_1")).is_empty(), "Stripe has no such price");
+    assert!(needed(&old.delete("plan", "price_1", 1)).is_empty(), "a deleted plan cannot be bought");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn nothing_is_asked_for_that_is_gone() {
 
 #[test]
 fn what_cannot_be_read_of_a_product_or_an_option_is_noted() {
-    let noted = |world: &World| project(world).plan.notes.contains(&Reason::UnreadableValue);
+    let noted = |world: &World| project(world).plan.notes.contains(&Reason::InvalidValue);
     let sold = price(r#""currency":"eur","unit_amount":5,"product":"prod_1""#);
     assert!(!noted(&sold));
     assert!(noted(&sold.clone().put(r#"{"id":"prod_1","object":"product","active":"yes"}"#)));
@@ -164,7 +164,7 @@ fn a_limit_that_cannot_be_read_is_null_and_noted() {
     for odd in ["many", "-5", "+5", "5.5", "1 000", "", "Unlimited!"] {
         let world = price(&format!(r#""metadata":{{"limit_words":"{odd}"}}"#));
         assert_eq!(limits(&world), ["words=?"], "{odd:?}");
-        assert!(project(&world).plan.notes.contains(&Reason::UnreadableValue), "{odd:?}");
+        assert!(project(&world).plan.notes.contains(&Reason::InvalidValue), "{odd:?}");
     }
     assert_eq!(limits(&price(r#""metadata":{"limit_words":" 0 "}"#)), ["words=0"]);
 }
@@ -177,14 +177,14 @@ fn a_limit_may_have_an_amount_for_each_unit_of_the_quantity() {
     assert_eq!(of(r#"{"limit_words":"500","limit_words_per_unit":"unlimited"}"#), ["words=unlimited"]);
     assert_eq!(of(r#"{"limit_words":"unlimited","limit_words_per_unit":"5"}"#), ["words=unlimited"]);
     assert_eq!(of(r#"{"limit_words":"500","limit_words_per_unit":"many"}"#), ["words=?"]);
-    assert_eq!(of(r#"{"limit__per_unit":"5"}"#), ["_per_unit=5"], "the suffix alone is a key");
+    assert_eq!(of(r#"{"limit__per_unit":"5"}"#), ["_per_unit=5"], "only the suffix: a key");
     let product = r#"{"id":"prod_1","object":"product","metadata":{"limit_words":"1","limit_words_per_unit":"20"}}"#;
     let world = price(r#""product":"prod_1","metadata":{"limit_words":"500"}"#).put(product);
-    assert_eq!(limits(&world), ["words=500+20"], "each of the two from the price, else from the product");
+    assert_eq!(limits(&world), ["words=500+20"], "each value from the price, else from the product");
 }
 
 proptest::proptest! {
-    /// Any digits, however many: an amount that the database and its sums can hold.
+    /// Any number of digits is an amount that the database can store and sum.
     #[test]
     fn no_amount_of_metadata_is_above_the_largest(base in "[0-9]{1,40}", per_unit in "[0-9]{1,40}") {
         let metadata = format!(r#"{{"limit_words":"{base}","limit_words_per_unit":"{per_unit}"}}"#);

@@ -1,4 +1,4 @@
-//! What holds for a subscription's row whatever the payload says.
+//! Properties of a subscription's row that hold for every payload.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::stripe::json::json;
 
 const LENIENT: Rules = Rules { past_due_active: true };
 
-/// The fields that the projection reads, `items` and below last, with values as Stripe gives them.
+/// The fields that the projection reads, with values as Stripe sends them; `items` and nested fields are last.
 const FIELDS: [(&str, &str); 25] = [
     ("id", r#""sub_1""#),
     ("customer", r#""cus_1""#),
@@ -37,7 +37,7 @@ const FIELDS: [(&str, &str); 25] = [
     ("item.current_trial", r#"{"start_date":1764547200,"end_date":1767225600,"trial_offer":"to_1"}"#),
 ];
 
-/// The subscription with `changes` put at fields by their number.
+/// The subscription with changed values, by the index of the field.
 fn payload(changes: &[(usize, String)]) -> String {
     let mut values = FIELDS.map(|(_, value)| value.to_owned());
     for (field, value) in changes {
@@ -81,7 +81,7 @@ fn any_value() -> impl Strategy<Value = String> {
     })
 }
 
-/// The row, with no state but the text.
+/// The row of this text, without any other state.
 fn project_text(text: &str) -> Option<Projected<Subscription>> {
     let json = json(text);
     let view = SubscriptionView::read(json).ok()?;
@@ -91,7 +91,7 @@ fn project_text(text: &str) -> Option<Projected<Subscription>> {
 }
 
 proptest! {
-    // no file of past failures: a failing payload becomes a test of its own here
+    // no file of past failures: a failing payload becomes a separate test here
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -101,7 +101,7 @@ proptest! {
         let text = payload(&changes);
         let projected = project_text(&text);
         prop_assert_eq!(&projected, &project_text(&text), "not deterministic");
-        // what the tables' own checks demand
+        // the CHECKs of the tables
         if let Some(Projected { row, .. }) = projected {
             prop_assert!(!(row.active && row.payment_paused));
             prop_assert!(!row.is_grace_period || row.end_date.is_some());
@@ -114,7 +114,7 @@ proptest! {
     }
 }
 
-/// A value of a field that a subscription may have at any time, `None` where it has not.
+/// Values of fields that a subscription may have at any time; `None` if absent.
 fn one_of(values: &'static [&'static str]) -> impl Strategy<Value = Option<&'static str>> {
     prop::option::of(prop::sample::select(values))
 }
@@ -167,12 +167,12 @@ proptest! {
         let allows = matches!(status, "active" | "trialing") || (status == "past_due" && past_due_active);
         prop_assert_eq!(row.active, allows && collection.is_none() && !ended);
         prop_assert_eq!(row.active, row.inactive_reason.is_none());
-        // a trial is no reason to be active or not, and only what could be used has one
+        // a trial does not decide whether it is active, and only a usable subscription has one
         let of_offer = offer.is_some() && matches!(status, "trialing" | "active" | "past_due") && !ended;
         prop_assert_eq!(row.is_trial, status == "trialing" || of_offer);
         prop_assert_eq!(row.trial_started_at.is_some(), row.is_trial && (of_offer || own_trial));
         prop_assert_eq!(row.trial_ends_at.is_some(), offer.is_some() || own_trial);
-        // why it is paused is known exactly where it is paused and Stripe says why
+        // the pause reason is set if and only if it is paused and Stripe sends a reason
         prop_assert_eq!(row.pause_reason.as_deref(), reason.filter(|_| status == "paused"));
         prop_assert_eq!(row.paused_at.is_some(), row.pause_reason.is_some());
         prop_assert_eq!(row.payment_paused, collection.is_some());
@@ -180,7 +180,7 @@ proptest! {
             InactiveReason::TrialEndWithoutPaymentMethod, InactiveReason::FirstPaymentFailure,
             InactiveReason::FinalPaymentFailure];
         prop_assert_eq!(row.inactive_reason.is_some_and(|reason| by_pause.contains(&reason)), status == "paused");
-        // a pause is either there or to come
+        // a pause is either current or planned
         prop_assert!(row.pauses_at.is_none() || status != "paused");
         prop_assert!(row.resumes_at.is_none() || status == "paused" || row.pauses_at.is_some());
         let is_over = matches!(status, "canceled" | "incomplete_expired");

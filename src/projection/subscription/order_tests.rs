@@ -1,5 +1,5 @@
-//! Lists without an order: whatever order Stripe gives items, pending items, phases and their items in, the row is the
-//! same, and it is the one that the rules describe.
+//! Lists without an order: for every order of items, pending items, phases and their items, the row is the same, and it
+//! follows the rules.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -12,7 +12,7 @@ use crate::projection::world::World;
 const START: i64 = 1_767_225_600;
 const MONTH: i64 = 30 * 86_400;
 
-/// A price, as far as it decides which item is the plan.
+/// A price, with the fields that decide which item is the plan.
 #[derive(Debug, Clone)]
 struct Price {
     marker: Option<bool>,
@@ -47,7 +47,8 @@ impl Price {
         format!(r#"{{"id":"prod_{number}","object":"product","name":"P","metadata":{metadata}}}"#)
     }
 
-    /// The rule, told once more: the marker, licensed before metered, a limit of the price, a limit of the product.
+    /// A second implementation of the rule: the marker, licensed before metered, a limit of the price, a limit of the
+    /// product.
     fn order(&self) -> (i32, bool, i32) {
         let marker = match self.marker.or(self.marker_of_product) {
             Some(true) => 0,
@@ -59,15 +60,15 @@ impl Price {
     }
 }
 
-/// A subscription and what is planned for it; prices and items go by their number.
+/// A subscription and its planned changes; prices and items are identified by their number.
 #[derive(Debug, Clone)]
 struct Case {
     prices: Vec<Price>,
-    /// When each item was made; item n is at price n.
+    /// Creation time of each item; item n has price n.
     items: Vec<i64>,
-    /// What waits for its payment: item and price.
+    /// The pending update: item and price.
     pending: Vec<(usize, usize)>,
-    /// The prices of each phase; the first one runs.
+    /// The prices of each phase; the first phase is current.
     phases: Vec<Vec<usize>>,
 }
 
@@ -86,14 +87,14 @@ fn case() -> impl Strategy<Value = Case> {
     let pending = prop::collection::vec((0..6_usize, 0..8_usize), 0..3);
     let phases = prop::collection::vec(prop::collection::vec(0..8_usize, 0..4), 1..4);
     (prop::collection::vec(price, 8), items, pending, phases).prop_map(|(prices, items, mut pending, phases)| {
-        // an item stands in such an update once
+        // an update contains an item once
         pending.sort_unstable();
         pending.dedup_by_key(|(item, _)| *item);
         Case { prices, items, pending, phases }
     })
 }
 
-/// Puts the elements into an order that the seed decides.
+/// Shuffles the elements by the seed.
 fn shuffled(mut elements: Vec<String>, seed: u64) -> String {
     for place in (1..elements.len()).rev() {
         let other = seed.wrapping_mul(place as u64 + 7).rotate_left(13) % (place as u64 + 1);
@@ -148,7 +149,7 @@ impl Case {
         (0..self.items.len()).min_by_key(|item| (self.prices[*item].order(), self.items[*item], *item)).unwrap()
     }
 
-    /// What the plan becomes, and when.
+    /// The next price of the plan, and its start.
     fn next(&self) -> Option<(usize, Option<i64>)> {
         let plan = self.plan();
         let waits = self.pending.iter().find(|(item, price)| *item == plan && *price != plan);
@@ -181,7 +182,7 @@ proptest! {
     }
 }
 
-/// One pro plan and its seats, of one second, and the schedule's next phase.
+/// A pro plan and its seats, created in the same second, and the schedule's next phase.
 fn with_next_phase(phase: &str, pending: &str) -> Subscription {
     let subscription = format!(
         r#"{{"id":"sub_1","object":"subscription","customer":"cus_1","status":"active","schedule":"sub_sched_1",
@@ -212,10 +213,10 @@ fn a_pending_change_of_seats_does_not_hide_a_scheduled_downgrade() {
     let seats = r#"{"subscription_items":[{"id":"si_a","price":{"id":"seats"},"quantity":9}]}"#;
     assert_eq!(next(downgrade, seats), starter);
     let both = r#"{"subscription_items":[{"id":"si_a","price":"seats","quantity":9},{"id":"si_b","price":"pro"}]}"#;
-    assert_eq!(next(downgrade, both), starter, "the plan's own price waits for nothing");
+    assert_eq!(next(downgrade, both), starter, "the plan's own price is not pending");
     let upgrade = r#"{"subscription_items":[{"id":"si_a","price":"seats"},{"id":"si_b","price":{"id":"max"}}]}"#;
-    assert_eq!(next(downgrade, upgrade), (Some("max".to_owned()), None), "it waits for its payment");
+    assert_eq!(next(downgrade, upgrade), (Some("max".to_owned()), None), "the update waits for its payment");
     let added = r#"{"subscription_items":[{"price":"extra"}]}"#;
-    assert_eq!(next(r#"[{"price":"extra"},{"price":"pro"}]"#, added), (None, None), "an item that is added is no plan");
-    assert_eq!(next(r#"[{"price":"seats"}]"#, "null"), (None, None), "the plan ends, and nothing takes its place");
+    assert_eq!(next(r#"[{"price":"extra"},{"price":"pro"}]"#, added), (None, None), "an added item is not the plan");
+    assert_eq!(next(r#"[{"price":"seats"}]"#, "null"), (None, None), "the plan ends without a replacement");
 }

@@ -1,4 +1,4 @@
-//! What a subscription's row says, rule by rule.
+//! The contents of a subscription's row, rule by rule.
 
 use time::macros::datetime;
 
@@ -13,12 +13,12 @@ const OF_CHECKOUT: &str = "9d7c1f6a-3f42-4a51-b1be-2f0c4c8c5d03";
 const STRICT: Rules = Rules { past_due_active: false };
 const LENIENT: Rules = Rules { past_due_active: true };
 
-/// A customer whose metadata are these.
+/// A customer with this metadata.
 fn customer_of(metadata: &str) -> World {
     World::default().put(&format!(r#"{{"id":"cus_1","object":"customer","metadata":{metadata}}}"#))
 }
 
-/// The world with an active subscription that has these fields, too.
+/// The world with an active subscription that also has these fields.
 fn with(world: World, fields: &str) -> World {
     let comma = if fields.is_empty() { "" } else { "," };
     let base = r#""id":"sub_1","object":"subscription","customer":"cus_1""#;
@@ -198,7 +198,7 @@ fn item_and_price_are_those_of_the_oldest_item() {
     assert_eq!(projected.row.stripe_subscription_item_id.as_deref(), Some("si_1"));
     assert_eq!(projected.row.stripe_price_id.as_deref(), Some("price_1"));
     assert_eq!(projected.row.pricing_plan_id, Some(row_id("", "price_1")));
-    assert_eq!(projected.notes, notes(&[Reason::SeveralItems]));
+    assert_eq!(projected.notes, notes(&[Reason::MultipleItems]));
 }
 
 #[test]
@@ -236,13 +236,13 @@ fn items_beyond_the_payload_are_listed_by_a_read() {
     let items = r#""items":{"has_more":true,"data":[{"id":"si_2","created":1700000001,"price":"price_1"}]}"#;
     let world = with(customer_of("{}"), items).put(&price("price_1")).put(&price("price_0"));
     let projected = world.subscription();
-    assert_eq!(projected.notes, notes(&[Reason::MoreItems, Reason::NeedsFetch]));
+    assert_eq!(projected.notes, notes(&[Reason::ItemsTruncated, Reason::NeedsFetch]));
     assert_eq!(needs(&projected), ["subscription/sub_1"]);
     let all = r#"{"items":[{"id":"si_2","created":1700000001,"price":"price_1"},
         {"id":"si_1","created":1700000000,"price":"price_0"}]}"#;
     let read = world.clone().expand("subscription", "sub_1", 0, all).subscription();
     assert_eq!(read.row.stripe_subscription_item_id.as_deref(), Some("si_1"), "the oldest of all");
-    assert_eq!((read.notes.clone(), needs(&read)), (notes(&[Reason::SeveralItems]), vec![]));
+    assert_eq!((read.notes.clone(), needs(&read)), (notes(&[Reason::MultipleItems]), vec![]));
     let stale = world.expand("subscription", "sub_1", -1, all).subscription();
     assert_eq!(needs(&stale), ["subscription/sub_1"], "the items may have changed since");
 }
@@ -259,14 +259,14 @@ fn the_workspace_is_the_subscriptions_then_the_customers_then_the_checkouts() {
         (projected.row.workspace_id.map(|id| id.to_string()), projected.notes)
     };
     let clean = |id: &str| (Some(id.to_owned()), notes(&[]));
-    let bad = (None, notes(&[Reason::BadWorkspaceId]));
+    let bad = (None, notes(&[Reason::InvalidWorkspaceId]));
     assert_eq!(workspace(&link(OWN), &link(OF_CUSTOMER)), clean(OWN));
     assert_eq!(workspace("{}", &link(OF_CUSTOMER)), clean(OF_CUSTOMER));
     assert_eq!(workspace("null", &format!(r#"{{"workspaceId":"{OF_CUSTOMER}"}}"#)), clean(OF_CUSTOMER));
     assert_eq!(workspace("{}", "{}"), clean(OF_CHECKOUT));
-    assert_eq!(workspace(&link("42"), &link(OF_CUSTOMER)), bad, "a bad link does not fall through");
+    assert_eq!(workspace(&link("42"), &link(OF_CUSTOMER)), bad, "the search stops at an invalid link");
     assert_eq!(workspace("{}", &link("42")), bad);
-    assert_eq!(workspace(&link(OWN), &link("42")), clean(OWN), "a bad link that is not used is not noted");
+    assert_eq!(workspace(&link(OWN), &link("42")), clean(OWN), "an unused invalid link is not noted");
     assert_eq!(project("").row.workspace_id, None);
 }
 
@@ -289,11 +289,11 @@ fn a_customer_that_was_never_seen_is_to_be_read_and_named_all_the_same() {
     assert_eq!(needs(&projected), ["customer/cus_1"]);
     assert_eq!(projected.row.workspace_id.map(|id| id.to_string()).as_deref(), Some(OWN));
     assert_eq!(projected.row.billing_contact_id, customer_of("{}").contact().row.id);
-    // a read brings no content any more, but its deletion has ended what is said to be alive
+    // a fetch returns no content any more, but the deletion has ended subscriptions whose last state was live
     let deleted = |second, fields| with(World::default().delete("customer", "cus_1", second), fields).subscription();
     assert_eq!(needs(&deleted(0, "")), ["subscription/sub_1"]);
     assert!(deleted(0, "").notes.contains(&Reason::NeedsFetch));
-    assert_eq!(needs(&deleted(-1, "")), Vec::<String>::new(), "what was said after it stands");
+    assert_eq!(needs(&deleted(-1, "")), Vec::<String>::new(), "a state from after the deletion is trusted");
     assert_eq!(needs(&deleted(0, r#""ended_at":1767225600"#)), Vec::<String>::new());
 }
 
@@ -309,15 +309,15 @@ fn discounts_and_their_ends_stand_at_the_same_place() {
 fn a_discount_that_is_an_id_is_looked_up() {
     let world =
         with(customer_of("{}"), r#""discounts":["di_1"],"items":{"data":[{"id":"si_1","discounts":["di_2"]}]}"#);
-    assert_eq!(needs(&world.subscription()), ["subscription/sub_1"], "discounts have no read of their own");
+    assert_eq!(needs(&world.subscription()), ["subscription/sub_1"], "discounts cannot be fetched themselves");
     let discount = |id: &str, coupon: &str| {
         format!(r#"{{"id":"{id}","object":"discount","subscription":"sub_1","source":{{"coupon":"{coupon}"}}}}"#)
     };
     let world = world.put(&discount("di_1", "A")).put(&discount("di_2", "B"));
     let known = world.subscription();
     assert_eq!(known.row.active_discounts, ["A", "B"]);
-    assert_eq!(needs(&known), ["coupon/A", "coupon/B"], "their own rows are still lacking");
-    assert!(!known.notes.contains(&Reason::NeedsFetch), "this one is complete");
+    assert_eq!(needs(&known), ["coupon/A", "coupon/B"], "their own rows are still missing");
+    assert!(!known.notes.contains(&Reason::NeedsFetch), "this row is complete");
     assert_eq!(world.delete("discount", "di_1", 1).subscription().row.active_discounts, ["B"]);
 }
 

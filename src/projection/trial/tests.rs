@@ -1,4 +1,4 @@
-//! Which trial a subscription has: its own, or the trial offer of the item that counts.
+//! The trial of a subscription: its own, or the trial offer of the plan's item.
 
 use super::*;
 use crate::stripe::json::json;

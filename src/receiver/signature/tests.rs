@@ -1,4 +1,4 @@
-//! Every rule of the signature header as a fact, and two laws.
+//! Tests every rule of the signature header, and two properties.
 
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ fn ours() -> Vec<WebhookSecret> {
     vec![secret("whsec_test_secret")]
 }
 
-/// The `v1` of `BODY` at a timestamp written so.
+/// The `v1` of `BODY` for a timestamp as written.
 fn v1(timestamp: &str) -> String {
     hex::encode(mac(&ours()[0], timestamp.as_bytes(), BODY).finalize().into_bytes())
 }
@@ -41,7 +41,7 @@ fn vectors_of_another_implementation_verify() {
 #[test]
 fn what_matches_twice_matches() {
     let value = v1("1700000000");
-    assert_eq!(check(&format!("t=1700000000,v1={value},v1={value}")), Ok(()), "told twice");
+    assert_eq!(check(&format!("t=1700000000,v1={value},v1={value}")), Ok(()), "a signature that is sent twice");
     let twice = [ours(), ours()].concat();
     let header = sign(&ours()[0], NOW, BODY);
     assert_eq!(verify(header.as_bytes(), BODY, &twice, NOW), Ok(()), "a secret that is set twice");

@@ -145,7 +145,7 @@ mod tests {
         let view = read(r#"{"id":"cus_1","name":5,"email":["a"],"address":"Berlin","created":"x"}"#).unwrap();
         assert_eq!((view.name, view.email, view.created), (None, None, None));
         assert_eq!(view.address, AddressView::default());
-        assert_eq!(view.notes, BTreeSet::from([Reason::UnreadableValue]));
+        assert_eq!(view.notes, BTreeSet::from([Reason::InvalidValue]));
     }
 
     #[test]

@@ -106,7 +106,7 @@ mod tests {
     fn read(text: &str) -> (Option<String>, bool) {
         let mut reader = Reader::default();
         let view = DiscountView::read(json(text), &mut reader);
-        (view.map(|view| view.coupon_id), reader.notes.contains(&Reason::UnreadableValue))
+        (view.map(|view| view.coupon_id), reader.notes.contains(&Reason::InvalidValue))
     }
 
     #[test]

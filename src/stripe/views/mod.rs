@@ -27,7 +27,7 @@ pub use self::reader::{is_in_no_key, is_key, whole};
 
 /// An object of which no row can be made: one of the few fields that a row cannot be without.
 ///
-/// Every other odd value reads as `None` and leaves `Reason::UnreadableValue` in the notes of its view.
+/// Every other odd value reads as `None` and leaves `Reason::InvalidValue` in the notes of its view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is missing or cannot be read")]
 pub struct Unreadable {

@@ -80,7 +80,7 @@ impl Reader {
 
     /// Notes that something is there and cannot be used.
     pub(super) fn note_unreadable(&mut self) {
-        self.notes.insert(Reason::UnreadableValue);
+        self.notes.insert(Reason::InvalidValue);
     }
 
     fn read<'a, T>(&mut self, value: Json<'a>, read: impl FnOnce(Json<'a>) -> Option<T>) -> Option<T> {
@@ -138,7 +138,7 @@ mod tests {
     fn read<T>(text: &str, how: impl FnOnce(&mut Reader, Json<'_>) -> T) -> (T, bool) {
         let mut reader = Reader::default();
         let value = how(&mut reader, json(text));
-        (value, reader.notes.contains(&Reason::UnreadableValue))
+        (value, reader.notes.contains(&Reason::InvalidValue))
     }
 
     #[test]

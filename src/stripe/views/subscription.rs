@@ -286,7 +286,7 @@ mod tests {
         assert!(!with(r#""pause_collection":null"#).payment_paused);
         assert!(with(r#""pause_collection":{"behavior":"void"}"#).notes.is_empty());
         let odd = with(r#""pause_collection":"void""#);
-        assert!(odd.payment_paused && odd.notes.contains(&Reason::UnreadableValue));
+        assert!(odd.payment_paused && odd.notes.contains(&Reason::InvalidValue));
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod tests {
             r#""discounts":{}"#,
         ] {
             let (view, plain) = (with(odd), with(r#""currency":null"#));
-            assert_eq!(view.notes, BTreeSet::from([Reason::UnreadableValue]), "{odd}");
+            assert_eq!(view.notes, BTreeSet::from([Reason::InvalidValue]), "{odd}");
             assert_eq!(SubscriptionView { notes: BTreeSet::new(), ..view }, plain, "{odd}");
         }
     }

@@ -1,11 +1,11 @@
-//! The fetcher: asks Stripe for what the events did not carry, and for what their order did not tell.
+//! The fetcher: reads from Stripe what events do not carry, and the state of objects whose order of events is
+//! ambiguous.
 //!
-//! Jobs are leased, Stripe is asked outside any transaction, and what comes back goes through the same merge as
-//! events do, at the version at which it was read: a newer event is never overwritten. Runs beside the workers wherever
+//! Jobs are leased, and requests to Stripe are made outside any transaction. A result is merged in the same way as an
+//! event, at the version of the read, so a newer event is never overwritten. A fetcher runs beside the workers wherever
 //! there is an API key; any number of them share the jobs.
 
-pub mod guard;
-pub(crate) mod look_up;
+pub(crate) mod object_reader;
 mod outcome;
 
 use std::sync::Arc;
@@ -15,62 +15,62 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::guard::{Guard, Pass};
-use self::look_up::{LookUp, Reader};
+use self::object_reader::{FetchedObjects, ObjectReader};
 use super::Context;
 use super::batch::{begin, contain_panics};
 use super::failure::Failure;
 use crate::client::{ApiError, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
-use crate::jobs::{Job, Kind, claim, settle, watch};
+use crate::jobs::{Job, Kind, claim, settle, triggers};
 use crate::metrics::batch::Step;
-use crate::mirror::rows;
+use crate::mirror::store;
 use crate::stripe::json::Document;
+use crate::stripe_key::check::{Access, KeyCheck};
 
-/// Longer than any job takes: some dozen requests with their retries.
+/// Lease of a job, longer than any job takes: some dozen requests with their retries.
 const LEASE: Duration = Duration::from_mins(10);
 
-/// How often trials that should be over are looked for.
+/// Interval between searches for overdue trials.
 const WATCH: Duration = Duration::from_mins(1);
 
-/// What is served here, in the order in which it is served.
+/// The kinds of job that a fetcher serves, in this order.
 const READS: [Kind; 2] = [Kind::Fetch, Kind::Confirm];
 
-/// Asks Stripe, for as long as there are jobs.
+/// Reads objects from Stripe for the queued jobs.
 #[derive(Clone)]
 pub struct Fetcher {
     context: Arc<Context>,
     api: Arc<dyn StripeApi>,
-    guard: Arc<Guard>,
-    /// Jobs at work at once.
+    key_check: Arc<KeyCheck>,
+    /// Maximum number of jobs in progress.
     concurrency: usize,
 }
 
-/// Why a job did not come to its end.
-enum Halt {
-    /// Stripe did not answer as it should.
+/// Why a job did not complete.
+enum JobError {
+    /// The request to Stripe failed.
     Api(ApiError),
     /// The database or the mapping failed.
     Work(Failure),
 }
 
 impl Fetcher {
-    /// A fetcher that has up to `concurrency` jobs at work.
+    /// A fetcher with up to `concurrency` jobs in progress.
     pub fn new(context: Context, api: Arc<dyn StripeApi>, concurrency: usize) -> Self {
-        let guard = Arc::new(Guard::new(context.read_margin));
-        Self { context: Arc::new(context), api, guard, concurrency }
+        let key_check = Arc::new(KeyCheck::new(context.read_margin));
+        Self { context: Arc::new(context), api, key_check, concurrency }
     }
 
-    /// Its connections.
+    /// The pool of the fetcher.
     pub fn pool(&self) -> PgPool {
         self.context.pool.clone()
     }
 
-    /// Works until `shutdown`; jobs at work are finished first.
+    /// Works until `shutdown`; jobs in progress are finished first.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut watched: Option<Instant> = None;
         while !shutdown.is_cancelled() {
-            // before the work: what is asked for during it wakes us again
+            // before the work, so that a job queued meanwhile wakes this fetcher again
             let asked = self.context.reads.notified();
             if watched.is_none_or(|at| at.elapsed() > WATCH) {
                 watched = Some(Instant::now());
@@ -79,7 +79,7 @@ impl Fetcher {
             let pause = match self.drain(&shutdown).await {
                 Ok(pause) => pause,
                 Err(failure) => {
-                    tracing::warn!(error = %failure, "objects cannot be fetched and will be asked for again");
+                    tracing::warn!(error = %failure, "objects could not be fetched; retrying after a pause");
                     self.context.config.poll_interval
                 }
             };
@@ -94,36 +94,36 @@ impl Fetcher {
     /// Works until no job is due any more; returns how long to sleep.
     ///
     /// # Errors
-    /// What kept it from working; nothing is lost, and calling it again goes on.
+    /// The failure of the database. Nothing is lost; the next call resumes.
     pub async fn drain(&self, shutdown: &CancellationToken) -> Result<Duration, Failure> {
-        let mut at_work = JoinSet::new();
+        let mut in_progress = JoinSet::new();
         loop {
-            let idle = if shutdown.is_cancelled() { Vec::new() } else { self.claim(at_work.len()).await? };
+            let idle = if shutdown.is_cancelled() { Vec::new() } else { self.claim(in_progress.len()).await? };
             for job in idle {
                 let fetcher = self.clone();
-                at_work.spawn(async move { fetcher.serve(job).await });
+                in_progress.spawn(async move { fetcher.serve(job).await });
             }
-            match at_work.join_next().await {
+            match in_progress.join_next().await {
                 None => return self.pause().await,
                 Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(failure))) => {
-                    while at_work.join_next().await.is_some() {}
+                    while in_progress.join_next().await.is_some() {}
                     return Err(failure);
                 }
-                // contained where it matters: what is left is the runtime going down
-                Some(Err(_)) => return Err(Failure::Away("the runtime is shutting down".to_owned())),
+                // panics are contained in the job, so this is the runtime shutting down
+                Some(Err(_)) => return Err(Failure::Unavailable("the runtime is shutting down".to_owned())),
             }
         }
     }
 
-    /// Claims as many jobs as are free to be worked on, fetches first. The key is looked at only where there is a job.
-    async fn claim(&self, at_work: usize) -> Result<Vec<Job>, Failure> {
-        let mut free = self.concurrency.saturating_sub(at_work);
+    /// Claims as many jobs as may still be started, fetches first. The key is checked only if there is a job.
+    async fn claim(&self, in_progress: usize) -> Result<Vec<Job>, Failure> {
+        let mut free = self.concurrency.saturating_sub(in_progress);
         if free == 0 {
             return Ok(Vec::new());
         }
         let mut conn = self.context.pool.acquire().await?;
-        if claim::next_due(&mut conn, &READS).await? != Some(Duration::ZERO) || self.is_shut().await? {
+        if claim::next_due(&mut conn, &READS).await? != Some(Duration::ZERO) || self.is_blocked().await? {
             return Ok(Vec::new());
         }
         let mut jobs = Vec::new();
@@ -139,14 +139,14 @@ impl Fetcher {
         Ok(jobs)
     }
 
-    /// Whether the API must not be asked.
-    async fn is_shut(&self) -> Result<bool, Failure> {
-        let pass = self.guard.pass(self.api.as_ref(), &self.context.pool, &self.context.metrics).await?;
-        Ok(matches!(pass, Pass::Shut(_)))
+    /// Whether requests to the API are blocked.
+    async fn is_blocked(&self) -> Result<bool, Failure> {
+        let pass = self.key_check.access(self.api.as_ref(), &self.context.pool, &self.context.metrics).await?;
+        Ok(matches!(pass, Access::Blocked(_)))
     }
 
     async fn pause(&self) -> Result<Duration, Failure> {
-        if let Some(left) = self.guard.shut_for().await {
+        if let Some(left) = self.key_check.blocked_for().await {
             return Ok(left);
         }
         let poll = self.context.config.poll_interval;
@@ -155,29 +155,29 @@ impl Fetcher {
         Ok(due.unwrap_or(poll).clamp(Duration::from_millis(100).min(poll), poll))
     }
 
-    /// Asks for what only the passing of time asks for.
+    /// Queues the jobs that only the passing of time requires.
     async fn watch(&self) {
-        let asked = async { watch::overdue_trials(&mut *self.context.pool.acquire().await?).await };
+        let asked = async { triggers::overdue_trials(&mut *self.context.pool.acquire().await?).await };
         if let Err(error) = asked.await {
-            tracing::debug!(%error, "trials that should be over could not be looked for; trying again in a minute");
+            tracing::debug!(%error, "could not search for overdue trials; retrying in a minute");
         }
     }
 
-    /// Takes one job through.
+    /// Processes one job.
     async fn serve(&self, job: Job) -> Result<(), Failure> {
         match self.try_serve(&job).await {
             Ok(()) => Ok(()),
-            Err(Halt::Work(failure @ Failure::Away(_))) => Err(failure),
+            Err(JobError::Work(failure @ Failure::Unavailable(_))) => Err(failure),
             Err(halt) => self.put_back(&job, halt).await,
         }
     }
 
-    async fn try_serve(&self, job: &Job) -> Result<(), Halt> {
-        let (object_type, id) = self.reading(&job.key).await.map_err(Halt::Work)?;
+    async fn try_serve(&self, job: &Job) -> Result<(), JobError> {
+        let (object_type, id) = self.reading(&job.key).await.map_err(JobError::Work)?;
         let urgency = if job.kind == Kind::Confirm { Urgency::Confirm } else { Urgency::Normal };
-        let reader = Reader::new(self.api.as_ref(), &job.key.account, urgency, self.context.read_margin);
-        let found = reader.look_up(&object_type, &id).await.map_err(Halt::Api)?;
-        self.trust(&found).await?;
+        let reader = ObjectReader::new(self.api.as_ref(), &job.key.account, urgency, self.context.read_margin);
+        let found = reader.read_object(&object_type, &id).await.map_err(JobError::Api)?;
+        self.require_verified(&found).await?;
         let context = Arc::clone(&self.context);
         let job = job.clone();
         let work = async move {
@@ -189,45 +189,45 @@ impl Fetcher {
             tally.count(&context);
             Ok(())
         };
-        contain_panics(work).await.map_err(Halt::Work)
+        contain_panics(work).await.map_err(JobError::Work)
     }
 
-    /// What is read for a job: the object itself, or whatever carries it.
+    /// What is read for a job: the object itself, or its carrier.
     async fn reading(&self, key: &ObjectKey) -> Result<(String, String), Failure> {
-        if look_up::is_readable(&key.object_type) {
+        if object_reader::is_readable(&key.object_type) {
             return Ok((key.object_type.clone(), key.object_id.clone()));
         }
         let mut conn = self.context.pool.acquire().await?;
-        let row = rows::load(&mut conn, std::iter::once(key)).await?.pop();
+        let row = store::load(&mut conn, std::iter::once(key)).await?.pop();
         let content = row.and_then(|row| row.content).map(|content| content.json).unwrap_or_default();
-        let carrier = look_up::carrier(&key.object_type, Document::parse_or_null(content).root());
+        let carrier = object_reader::carrier(&key.object_type, Document::parse_or_null(content).root());
         Ok(carrier.map_or_else(|| (key.object_type.clone(), key.object_id.clone()), |(kind, id)| (kind.to_owned(), id)))
     }
 
-    /// Before it is proven that the key is of our account, finding nothing means nothing.
-    async fn trust(&self, found: &LookUp) -> Result<(), Halt> {
+    /// A 404 counts only once the key is verified: with the key of another account, nothing is found.
+    async fn require_verified(&self, found: &FetchedObjects) -> Result<(), JobError> {
         if found.parts.iter().all(|part| part.json.is_some() || !part.key.account.is_empty()) {
             return Ok(());
         }
-        let pass = self.guard.pass(self.api.as_ref(), &self.context.pool, &self.context.metrics).await;
-        match pass.map_err(|error| Halt::Work(error.into()))? {
-            Pass::Proven => Ok(()),
-            Pass::Unproven | Pass::Shut(_) => Err(Halt::Api(ApiError::unavailable(
-                "not found, and no stored event shows that the key is of our account",
+        let pass = self.key_check.access(self.api.as_ref(), &self.context.pool, &self.context.metrics).await;
+        match pass.map_err(|error| JobError::Work(error.into()))? {
+            Access::Verified => Ok(()),
+            Access::Unverified | Access::Blocked(_) => Err(JobError::Api(ApiError::unavailable(
+                "not found, but no stored event confirms that the key belongs to this account",
             ))),
         }
     }
 
-    /// Puts a job back: what is no fault of the job costs no try.
-    async fn put_back(&self, job: &Job, halt: Halt) -> Result<(), Failure> {
+    /// Puts a job back. An error that the job did not cause does not count as an attempt.
+    async fn put_back(&self, job: &Job, halt: JobError) -> Result<(), Failure> {
         let backoff = self.context.backoff(job.attempt);
-        // a missing permission is logged once by the client, not for each job that needs it
-        let is_said = matches!(&halt, Halt::Api(error) if error.is_forbidden());
+        // the client logs a missing permission once, not for each job that needs it
+        let is_said = matches!(&halt, JobError::Api(error) if error.is_forbidden());
         let (delay, cost, error) = match halt {
-            Halt::Work(failure) => (backoff, true, failure.to_string()),
-            Halt::Api(error) => {
+            JobError::Work(failure) => (backoff, true, failure.to_string()),
+            JobError::Api(error) => {
                 if matches!(error, ApiError::Unauthorised { .. }) && job.key.account.is_empty() {
-                    self.guard.shut(&error, &self.context.metrics).await;
+                    self.key_check.block(&error, &self.context.metrics).await;
                 }
                 let (delay, cost) = waiting(&error, backoff);
                 (delay, cost, error.to_string())
@@ -241,7 +241,7 @@ impl Fetcher {
                 object.r#type = object_type,
                 object.id = object_id,
                 error,
-                "a job failed and will be tried again"
+                "a job failed; it will be retried"
             );
         }
         let mut tx = begin(&self.context).await?;
@@ -251,11 +251,11 @@ impl Fetcher {
     }
 }
 
-/// How long a job waits after an error of the API, and whether the try counts.
+/// How long a job waits after an API error, and whether the attempt counts.
 fn waiting(error: &ApiError, backoff: Duration) -> (Duration, bool) {
     match error {
         ApiError::RateLimited { retry_after, .. } => (retry_after.unwrap_or(backoff), false),
-        // the key is the reason, and not the job
+        // caused by the key, not by the job
         ApiError::Unauthorised { .. } => (backoff, false),
         ApiError::Unavailable { retry_after, .. } => (retry_after.unwrap_or(backoff).max(backoff), true),
         _ => (backoff, true),

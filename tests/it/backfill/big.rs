@@ -1,10 +1,10 @@
 //! What is long: a customer with many subscriptions, a subscription with many items, a list that is cut into ranges.
 
-use billing_sync::backfill::Keep;
-use billing_sync::backfill::survey::Whom;
+use billing_sync::verify::compare::Selection;
+use billing_sync::verify::customer::WriteMode;
 use serde_json::json;
 
-use super::ground::{assert_alike, shop};
+use super::harness::{assert_alike, shop};
 use crate::support::fetching::Fetching;
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn a_customer_with_150_subscriptions_and_a_subscription_with_20_items_are_
     let items = sync.stripe.served().iter().filter(|one| one.path == "/v1/subscription_items").count();
     assert_eq!(items, 1);
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
-    assert_eq!(sync.drift(Whom::Named(vec![customer]), Keep::No).await, Vec::<String>::new());
+    assert_eq!(sync.drift(Selection::Named(vec![customer]), WriteMode::No).await, Vec::<String>::new());
     sync.end().await;
 }
 

@@ -1,10 +1,10 @@
 //! What goes wrong on the way: Stripe slows us down, breaks, or says odd things. Nothing is lost and nothing is hidden.
 
-use billing_sync::backfill::{Begin, Notice, Stop};
+use billing_sync::backfill::{Begin, ProgressEvent, Stop};
 use billing_sync::projection;
 use serde_json::json;
 
-use super::ground::assert_alike;
+use super::harness::assert_alike;
 use crate::support::fetching::Fetching;
 use crate::support::stripe::Fault;
 
@@ -12,7 +12,7 @@ const STORM: Fault = Fault::TooManyRequests { retry_after: None };
 
 #[tokio::test]
 async fn a_storm_of_429_and_500_is_waited_out() {
-    let sync = Fetching::unheard(30).await;
+    let sync = Fetching::without_events(30).await;
     sync.stripe.page_at_most(6);
     for fault in [STORM, Fault::ServerError, Fault::Close] {
         // each read is tried three times before a page is put back
@@ -22,7 +22,8 @@ async fn a_storm_of_429_and_500_is_waited_out() {
     let backfill = sync.backfiller().await.unwrap();
     let run = backfill.begin(Begin::New(None)).await.unwrap();
     let mut waits = 0;
-    let report = backfill.run(&run, &mut |notice| waits += usize::from(matches!(notice, Notice::Waits { .. }))).await;
+    let report =
+        backfill.run(&run, &mut |notice| waits += usize::from(matches!(notice, ProgressEvent::Waits { .. }))).await;
     assert!(report.unwrap().is_complete());
     assert!(waits >= 2, "{waits}");
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
@@ -31,7 +32,7 @@ async fn a_storm_of_429_and_500_is_waited_out() {
 
 #[tokio::test]
 async fn what_retry_after_says_is_waited() {
-    let sync = Fetching::unheard(3).await;
+    let sync = Fetching::without_events(3).await;
     sync.stripe.fail_next_under("/v1/coupons", 1, Fault::TooManyRequests { retry_after: Some(2) });
     let began = std::time::Instant::now();
     sync.backfill_completely().await;
@@ -41,7 +42,7 @@ async fn what_retry_after_says_is_waited() {
 
 #[tokio::test]
 async fn a_start_that_stripe_does_not_answer_is_a_failure_and_leaves_no_run() {
-    let sync = Fetching::unheard(3).await;
+    let sync = Fetching::without_events(3).await;
     for (fault, says) in [(STORM, "come back later"), (Fault::ServerError, "cannot be reached")] {
         sync.stripe.fail_next_under("/v1/account", 3, fault);
         let Err(stop) = sync.backfiller().await else { panic!("it was told that it may begin") };
@@ -59,7 +60,7 @@ async fn a_start_that_stripe_does_not_answer_is_a_failure_and_leaves_no_run() {
 /// The report says which list, the run stays open, and going on reads the rest.
 #[tokio::test]
 async fn a_list_that_never_answers_is_named_and_can_be_gone_on_with() {
-    let sync = Fetching::unheard(16).await;
+    let sync = Fetching::without_events(16).await;
     sync.stripe.page_at_most(4);
     sync.stripe.fail_next_under("/v1/subscriptions", 1000, Fault::ServerError);
     let report = sync.backfill().await;
@@ -75,7 +76,7 @@ async fn a_list_that_never_answers_is_named_and_can_be_gone_on_with() {
 
 #[tokio::test]
 async fn a_list_that_is_not_there_is_named_and_the_rest_is_read() {
-    let sync = Fetching::unheard(3).await;
+    let sync = Fetching::without_events(3).await;
     sync.stripe.fail_next_under("/v1/coupons", 1, Fault::NotFound);
     let report = sync.backfill().await;
     assert!(!report.is_complete());
@@ -86,7 +87,7 @@ async fn a_list_that_is_not_there_is_named_and_the_rest_is_read() {
 
 #[tokio::test]
 async fn an_empty_page_that_promises_more_is_asked_for_again() {
-    let sync = Fetching::unheard(16).await;
+    let sync = Fetching::without_events(16).await;
     sync.stripe.page_at_most(4);
     sync.stripe.fail_next_under("/v1/customers", 2, Fault::EmptyPage);
     sync.stripe.fail_next_under("/v1/subscriptions", 1, Fault::EmptyPage);
@@ -102,7 +103,7 @@ async fn an_empty_page_that_promises_more_is_asked_for_again() {
 
 #[tokio::test]
 async fn a_page_on_which_everything_stands_twice_changes_nothing() {
-    let sync = Fetching::unheard(16).await;
+    let sync = Fetching::without_events(16).await;
     sync.stripe.page_at_most(4);
     for list in ["/v1/customers", "/v1/subscriptions", "/v1/invoice_payments", "/v1/prices"] {
         sync.stripe.fail_next_under(list, 3, Fault::DoubledPage);
@@ -115,7 +116,7 @@ async fn a_page_on_which_everything_stands_twice_changes_nothing() {
 /// The customer after which the next page was to begin is deleted meanwhile.
 #[tokio::test]
 async fn a_place_that_is_deleted_meanwhile_is_left_for_its_second() {
-    let sync = Fetching::unheard(16).await;
+    let sync = Fetching::without_events(16).await;
     sync.stripe.page_at_most(4);
     let (stripe, deleted) = (sync.stripe.clone(), std::sync::Mutex::new(false));
     sync.stripe.on_request(move |request| {
@@ -135,7 +136,7 @@ async fn a_place_that_is_deleted_meanwhile_is_left_for_its_second() {
 /// An object that makes the mapping panic is left behind by name, and its neighbours are stored.
 #[tokio::test]
 async fn a_bad_object_is_named_and_left_behind() {
-    let mut sync = Fetching::unheard(16).await;
+    let mut sync = Fetching::without_events(16).await;
     sync.app.context.project_customer = |id, graph, rules| {
         assert!(id != "cus_5", "a customer that cannot be mapped");
         projection::customer(id, graph, rules)
@@ -151,20 +152,20 @@ async fn a_bad_object_is_named_and_left_behind() {
 
 #[tokio::test]
 async fn what_has_no_id_is_named_by_its_place() {
-    let sync = Fetching::unheard(3).await;
+    let sync = Fetching::without_events(3).await;
     let mut odd = sync.stripe.object("cus_1");
     (odd["id"], odd["created"]) = (json!("x".repeat(300)), json!(sync.stripe.now()));
     sync.stripe.untold(odd);
     let report = sync.backfill().await;
     let [(object, _)] = &report.counts.failed[..] else { panic!("{report:#?}") };
-    assert_eq!(object, "customer place 1 of the page at the beginning");
+    assert_eq!(object, "customer item 1 of the first page");
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("3"));
     sync.finish_with_jobs().await;
 }
 
 #[tokio::test]
 async fn a_key_of_another_account_reads_nothing() {
-    let sync = Fetching::unheard(4).await;
+    let sync = Fetching::without_events(4).await;
     sync.backfill_completely().await;
     let rows = sync.all_rows().await;
     sync.stripe.become_another_account();

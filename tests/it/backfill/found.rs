@@ -1,11 +1,12 @@
 //! What a backfill finds: everything, in few requests, and what lists do not have.
 
-use billing_sync::backfill::survey::Whom;
-use billing_sync::backfill::{Begin, Keep};
+use billing_sync::backfill::Begin;
+use billing_sync::verify::compare::Selection;
+use billing_sync::verify::customer::WriteMode;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::ground::{assert_alike, shop};
+use super::harness::{assert_alike, shop};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::{Epoch, Fault};
 
@@ -18,7 +19,7 @@ fn customers() -> usize {
 
 #[tokio::test]
 async fn the_rows_of_a_backfill_are_those_of_all_events() {
-    let sync = Fetching::unheard(customers()).await;
+    let sync = Fetching::without_events(customers()).await;
     let report = sync.backfill_completely().await;
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     assert_eq!(report.projected, 0, "the pages have written all rows already");
@@ -28,7 +29,7 @@ async fn the_rows_of_a_backfill_are_those_of_all_events() {
 /// 250 customers are three pages; the rest are single objects that lists do not carry, and the look at the key.
 #[tokio::test]
 async fn few_requests_are_made_and_none_for_single_customers() {
-    let sync = Fetching::unheard(250).await;
+    let sync = Fetching::without_events(250).await;
     sync.backfill_completely().await;
     let served = sync.stripe.served();
     let singles: Vec<&str> = (served.iter().map(|request| request.path.as_str()))
@@ -45,7 +46,7 @@ async fn few_requests_are_made_and_none_for_single_customers() {
 
 #[tokio::test]
 async fn a_second_backfill_changes_nothing() {
-    let sync = Fetching::unheard(40).await;
+    let sync = Fetching::without_events(40).await;
     sync.backfill_completely().await;
     let rows = sync.all_rows().await;
     sync.stripe.tick(3600);
@@ -62,7 +63,7 @@ async fn a_second_backfill_changes_nothing() {
 /// Lists omit what was deleted, so every customer that no page named is read.
 #[tokio::test]
 async fn what_was_deleted_while_nobody_listened_is_found() {
-    let sync = Fetching::unheard(12).await;
+    let sync = Fetching::without_events(12).await;
     sync.backfill_completely().await;
     let customer = |name: &str| {
         sync.stripe.truth().into_values().find(|one| one["name"] == name).unwrap()["id"].as_str().unwrap().to_owned()
@@ -117,7 +118,7 @@ async fn what_events_told_in_old_shapes_is_told_by_a_backfill_again() {
 
 #[tokio::test]
 async fn what_somebody_changed_in_a_row_by_hand_is_mended() {
-    let sync = Fetching::unheard(16).await;
+    let sync = Fetching::without_events(16).await;
     sync.backfill_completely().await;
     let rows = sync.all_rows().await;
     sync.app
@@ -134,8 +135,8 @@ async fn what_somebody_changed_in_a_row_by_hand_is_mended() {
 
 #[tokio::test]
 async fn a_trial_run_tells_what_a_backfill_would_write_and_writes_nothing() {
-    let sync = Fetching::unheard(24).await;
-    let told = sync.drift(Whom::All(None), Keep::No).await;
+    let sync = Fetching::without_events(24).await;
+    let told = sync.drift(Selection::All(None), WriteMode::No).await;
     assert_eq!(sync.app.rows().await, Vec::<String>::new());
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.stripe_objects").await.as_deref(), Some("0"));
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.jobs").await.as_deref(), Some("0"));
@@ -146,7 +147,7 @@ async fn a_trial_run_tells_what_a_backfill_would_write_and_writes_nothing() {
     let written: Vec<String> = sqlx::query_scalar(written).fetch_all(&sync.app.pool).await.unwrap();
     let told: Vec<String> = told.into_iter().filter(|row| !row.starts_with('p') && !row.starts_with("ch")).collect();
     assert_alike(&told, &written);
-    assert_eq!(sync.drift(Whom::All(None), Keep::No).await, Vec::<String>::new());
+    assert_eq!(sync.drift(Selection::All(None), WriteMode::No).await, Vec::<String>::new());
     sync.end().await;
 }
 
@@ -181,14 +182,14 @@ async fn objects_on_a_test_clock_are_in_no_list_and_are_read_where_they_are_know
 /// What Stripe no longer lists as events was read as objects.
 #[tokio::test]
 async fn a_complete_backfill_closes_the_gap_in_the_events_and_no_other_does() {
-    let sync = Fetching::unheard(3).await;
+    let sync = Fetching::without_events(3).await;
     sync.app
         .execute(
-            "INSERT INTO billing.watermarks (account, compared_until, gap_since, gap_until)
+            "INSERT INTO billing.reconcile_state (account, compared_until, gap_since, gap_until)
             VALUES ('', '2025-03-01Z', '2025-01-01Z', '2025-02-01Z')",
         )
         .await;
-    let gap = "SELECT gap_since::date::text FROM billing.watermarks";
+    let gap = "SELECT gap_since::date::text FROM billing.reconcile_state";
     sync.stripe.fail_next_under("/v1/disputes", 1, Fault::NotFound);
     assert!(!sync.backfill().await.is_complete());
     assert_eq!(sync.app.text(gap).await.as_deref(), Some("2025-01-01"));
@@ -205,7 +206,7 @@ async fn a_complete_backfill_closes_the_gap_in_the_events_and_no_other_does() {
 /// A debit failed, and the next one is on its way: lists have only that one.
 #[tokio::test]
 async fn the_failed_debits_of_what_is_still_owed_are_read() {
-    let sync = Fetching::unheard(2).await;
+    let sync = Fetching::without_events(2).await;
     let bank = sync.stripe.sepa_debit("3000");
     sync.stripe.attach(&bank, "cus_1");
     // with a method of its own nothing else asks for its latest invoice

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use serde_json::json;
 
-use super::ground::{assert_alike, shop};
+use super::harness::{assert_alike, shop};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::{Epoch, Event};
 

@@ -3,7 +3,7 @@
 mod big;
 mod faults;
 mod found;
-pub(crate) mod ground;
+pub(crate) mod harness;
 mod live;
 mod resume;
 mod survey;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use billing_sync::backfill::{Begin, Stop};
 
-use super::ground::assert_alike;
+use super::harness::assert_alike;
 use crate::support::fetching::Fetching;
 
 /// The pages that were asked for, each with how often.
@@ -29,7 +29,7 @@ impl Fetching {
 /// was under way is lost. Once with one page at a time, where nothing but that page may be asked for twice.
 #[tokio::test]
 async fn a_backfill_that_is_cut_off_at_any_page_goes_on_without_a_gap() {
-    let sync = Fetching::unheard(24).await;
+    let sync = Fetching::without_events(24).await;
     sync.stripe.page_at_most(7);
     sync.backfill_completely().await;
     let truth = sync.all_rows().await;
@@ -53,7 +53,7 @@ async fn a_backfill_that_is_cut_off_at_any_page_goes_on_without_a_gap() {
 
 #[tokio::test]
 async fn a_backfill_that_is_taken_over_stops_and_the_other_one_finishes() {
-    let sync = Fetching::unheard(24).await;
+    let sync = Fetching::without_events(24).await;
     sync.stripe.page_at_most(3);
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
     let run = first.begin(Begin::New(None)).await.unwrap();
@@ -62,7 +62,7 @@ async fn a_backfill_that_is_taken_over_stops_and_the_other_one_finishes() {
     assert_eq!(same_run.id, run.id);
     let (mut deaf, mut too) = (|_| {}, |_| {});
     let (relieved, finished) = tokio::join!(first.run(&run, &mut deaf), second.run(&same_run, &mut too));
-    assert!(matches!(relieved, Err(Stop::Relieved)), "{relieved:?}");
+    assert!(matches!(relieved, Err(Stop::LeaseLost)), "{relieved:?}");
     assert!(finished.unwrap().is_complete());
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     sync.end().await;
@@ -71,12 +71,12 @@ async fn a_backfill_that_is_taken_over_stops_and_the_other_one_finishes() {
 /// Not even the page that it is at.
 #[tokio::test]
 async fn who_was_relieved_stores_nothing_any_more() {
-    let sync = Fetching::unheard(8).await;
+    let sync = Fetching::without_events(8).await;
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
     let run = first.begin(Begin::New(None)).await.unwrap();
     second.begin(Begin::Resume).await.unwrap();
     let relieved = first.run(&run, &mut |_| {}).await;
-    assert!(matches!(relieved, Err(Stop::Relieved)), "{relieved:?}");
+    assert!(matches!(relieved, Err(Stop::LeaseLost)), "{relieved:?}");
     assert_eq!(sync.app.text("SELECT sum(pages)::text FROM billing.backfill_ranges").await.as_deref(), Some("0"));
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.stripe_objects").await.as_deref(), Some("0"));
     sync.end().await;
@@ -85,7 +85,7 @@ async fn who_was_relieved_stores_nothing_any_more() {
 /// Whoever gives the open one up and begins anew does no harm to what both write.
 #[tokio::test]
 async fn two_backfills_that_write_at_once_end_in_the_same_rows() {
-    let sync = Fetching::unheard(40).await;
+    let sync = Fetching::without_events(40).await;
     sync.stripe.page_at_most(5);
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
     let run = first.begin(Begin::New(None)).await.unwrap();
@@ -97,7 +97,7 @@ async fn two_backfills_that_write_at_once_end_in_the_same_rows() {
     };
     let mut deaf = |_| {};
     let (first, second) = tokio::join!(first.run(&run, &mut deaf), restart);
-    assert!(matches!(first, Err(Stop::Relieved)), "{first:?}");
+    assert!(matches!(first, Err(Stop::LeaseLost)), "{first:?}");
     let second = second.unwrap();
     assert!(second.is_complete(), "{second:#?}");
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);

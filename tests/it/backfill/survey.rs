@@ -1,10 +1,10 @@
-//! What differs from Stripe is found, field by field, whoever changed it, and mended where that is asked for.
+//! What differs from Stripe is found, field by field, whoever changed it, and fixed where that is asked for.
 
-use billing_sync::backfill::Keep;
-use billing_sync::backfill::survey::Whom;
+use billing_sync::verify::compare::Selection;
+use billing_sync::verify::customer::WriteMode;
 use serde_json::json;
 
-use super::ground::{assert_alike, shop};
+use super::harness::{assert_alike, shop};
 use crate::support::fetching::Fetching;
 
 /// The columns that the sync writes, by table, but for those that say which row it is.
@@ -54,7 +54,7 @@ async fn a_difference_in_any_column_is_found_and_mended() {
         sqlx::query(sqlx::AssertSqlSafe(plant)).execute(&sync.app.pool).await.unwrap();
         planted += 1;
         sync.stripe.tick(60);
-        let drift = sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+        let drift = sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
         assert!(drift.len() == 1 && drift[0].starts_with(&table), "{table}.{column}: {drift:?}");
         assert_alike(&sync.all_rows().await, &truth);
     }
@@ -90,18 +90,18 @@ async fn plans_coupons_and_sessions_are_compared_and_mended_without_any_customer
     sync.settle().await;
     sync.stripe.tick(60);
     let truth = sync.all_rows().await;
-    for whom in [Whom::All(None), Whom::Sample(50)] {
-        assert_eq!(sync.drift(whom.clone(), Keep::No).await, [""; 0]);
+    for whom in [Selection::All(None), Selection::Sample(50)] {
+        assert_eq!(sync.drift(whom.clone(), WriteMode::No).await, [""; 0]);
         sync.app.execute(PLANTED).await;
         let expected = ["checkout_sessions cs_test_1", "coupons HALF", "pricing_plans price_1"];
-        assert_eq!(sync.drift(whom.clone(), Keep::No).await, expected, "{whom:?}");
-        assert_eq!(sync.drift(whom.clone(), Keep::Yes("verify")).await, expected, "{whom:?}");
+        assert_eq!(sync.drift(whom.clone(), WriteMode::No).await, expected, "{whom:?}");
+        assert_eq!(sync.drift(whom.clone(), WriteMode::Yes("verify")).await, expected, "{whom:?}");
         assert_alike(&sync.all_rows().await, &truth);
     }
     // of one customer its sessions are compared, too
     sync.app.execute(PLANTED).await;
     let customer = sync.app.text("SELECT stripe_customer_id FROM billing.checkout_sessions").await.unwrap();
-    let drift = sync.drift(Whom::Named(vec![customer]), Keep::No).await;
+    let drift = sync.drift(Selection::Named(vec![customer]), WriteMode::No).await;
     assert!(drift.contains(&"checkout_sessions cs_test_1".to_owned()), "{drift:?}");
     sync.finish_with_jobs().await;
 }
@@ -116,7 +116,7 @@ async fn a_coupon_whose_deletion_was_never_told_and_amounts_that_changed_untold_
     let dollars = json!({ "unit_amount": 700, "unit_amount_decimal": "700" });
     sync.stripe.update("price_1", json!({ "currency_options": { "usd": dollars } }));
     sync.stripe.tick(60);
-    let drift = sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+    let drift = sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
     assert!(drift.contains(&"coupons HALF".to_owned()), "{drift:?}");
     assert!(drift.contains(&"pricing_plans price_1".to_owned()), "{drift:?}");
     let prices = "SELECT price_per_currency ->> 'usd' FROM billing.pricing_plans WHERE stripe_price_id = 'price_1'";
@@ -155,14 +155,14 @@ async fn what_was_never_told_differs() {
     sync.stripe.update(product, serde_json::json!({ "name": "Renamed" }));
     sync.stripe.delete("cus_4");
     sync.stripe.tick(3600);
-    let drift = sync.drift(Whom::All(None), Keep::No).await;
+    let drift = sync.drift(Selection::All(None), WriteMode::No).await;
     for row in ["subscriptions sub_1", "pricing_plans price_1", "billing_contacts cus_4"] {
         assert!(drift.iter().any(|one| one == row), "{row}: {drift:?}");
     }
     assert!(!drift.iter().any(|one| one == "pricing_plans price_2"), "{drift:?}");
-    sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+    sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
     sync.settle().await;
-    assert_eq!(sync.drift(Whom::All(None), Keep::No).await, Vec::<String>::new());
+    assert_eq!(sync.drift(Selection::All(None), WriteMode::No).await, Vec::<String>::new());
     let named = sync.app.text("SELECT product_name FROM billing.pricing_plans WHERE stripe_price_id = 'price_1'").await;
     assert_eq!(named.as_deref(), Some("Renamed"));
     sync.finish().await;
@@ -191,7 +191,7 @@ async fn what_stripe_changes_without_an_event_is_no_difference() {
     now("DELETED", serde_json::json!({ "valid": false }));
     now("RENAMED", serde_json::json!({ "times_redeemed": 7, "name": "Another" }));
     sync.stripe.tick(3600);
-    let mut drift = sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+    let mut drift = sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
     drift.sort();
     assert_eq!(drift, ["coupons DELETED", "coupons RENAMED"], "not valid for no reason that is known, and renamed");
     let given =
@@ -214,10 +214,10 @@ async fn a_sample_and_named_customers_are_looked_at_and_no_others() {
     sync.settle().await;
     sync.app.execute("UPDATE billing.billing_contacts SET city = 'Nowhere'").await;
     sync.stripe.tick(60);
-    assert_eq!(sync.drift(Whom::Sample(5), Keep::No).await.len(), 5);
-    let named = Whom::Named(vec!["cus_3".to_owned(), "cus_4".to_owned()]);
-    assert_eq!(sync.drift(named, Keep::No).await, ["billing_contacts cus_3", "billing_contacts cus_4"]);
-    assert_eq!(sync.drift(Whom::Sample(100), Keep::No).await.len(), 16);
+    assert_eq!(sync.drift(Selection::Sample(5), WriteMode::No).await.len(), 5);
+    let named = Selection::Named(vec!["cus_3".to_owned(), "cus_4".to_owned()]);
+    assert_eq!(sync.drift(named, WriteMode::No).await, ["billing_contacts cus_3", "billing_contacts cus_4"]);
+    assert_eq!(sync.drift(Selection::Sample(100), WriteMode::No).await.len(), 16);
     sync.finish().await;
 }
 
@@ -243,8 +243,8 @@ async fn a_sample_counts_what_differs_and_writes_nothing() {
     assert_eq!(shown("billing_sync_drift_customers_total{outcome=\"compared\"}"), "12");
     let there = "SELECT count(*)::text FROM billing.billing_contacts WHERE city = 'Nowhere'";
     assert_eq!(sync.app.text(there).await.as_deref(), Some("2"));
-    // mended, it is 0 again
-    sync.drift(Whom::All(None), Keep::Yes("verify")).await;
+    // fixed, it is 0 again
+    sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
     sampler.look().await;
     assert_eq!(shown(rows), "0");
     sync.settle().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{binary, code, words};
-use crate::backfill::ground::assert_alike;
+use crate::backfill::harness::assert_alike;
 use crate::support::fetching::Fetching;
 use crate::support::stripe::Fault;
 
@@ -39,7 +39,7 @@ impl Fetching {
 
 #[tokio::test]
 async fn a_backfill_says_what_it_read_and_a_second_one_changes_nothing() {
-    let sync = Fetching::unheard(16).await;
+    let sync = Fetching::without_events(16).await;
     let output = sync.run(&["backfill"]).await;
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said} {}", words(&output.stderr));
@@ -53,7 +53,7 @@ async fn a_backfill_says_what_it_read_and_a_second_one_changes_nothing() {
 
 #[tokio::test]
 async fn a_backfill_that_is_killed_goes_on_where_it_was() {
-    let sync = Fetching::unheard(40).await;
+    let sync = Fetching::without_events(40).await;
     sync.stripe.page_at_most(4);
     let mut child = sync.command(&["backfill"]).stderr(Stdio::null()).spawn().unwrap();
     // at some page in the middle
@@ -67,7 +67,7 @@ async fn a_backfill_that_is_killed_goes_on_where_it_was() {
     let output = sync.run(&["backfill"]).await;
     let said = words(&output.stderr);
     assert!(code(&output) == 2 && said.contains("is at work") && said.contains("--resume"), "{said}");
-    sync.app.execute("UPDATE billing.backfill_runs SET seen_at = seen_at - interval '10 min'").await;
+    sync.app.execute("UPDATE billing.backfill_runs SET heartbeat_at = heartbeat_at - interval '10 min'").await;
     let said = words(&sync.run(&["doctor"]).await.stdout);
     assert!(said.contains("warn backfill one was stopped before its end, 11 min ago"), "{said}");
     let output = sync.run(&["backfill"]).await;
@@ -81,7 +81,7 @@ async fn a_backfill_that_is_killed_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn what_could_not_be_read_is_named_and_is_no_success() {
-    let sync = Fetching::unheard(4).await;
+    let sync = Fetching::without_events(4).await;
     sync.stripe.fail_next_under("/v1/disputes", 100, Fault::NotFound);
     let output = sync.run(&["backfill"]).await;
     let said = words(&output.stderr);
@@ -90,7 +90,7 @@ async fn what_could_not_be_read_is_named_and_is_no_success() {
     sync.stripe.fail_next_under("/v1/account", 100, Fault::TooManyRequests { retry_after: Some(60) });
     let output = sync.run(&["backfill"]).await;
     let said = words(&output.stderr);
-    assert!(code(&output) == 1 && said.contains("stripe asks to come back later"), "{said}");
+    assert!(code(&output) == 1 && said.contains("stripe asks to retry later"), "{said}");
     sync.end().await;
 }
 
@@ -105,7 +105,7 @@ async fn settings_that_are_lacking_are_named() {
 
 #[tokio::test]
 async fn a_trial_run_prints_each_field_and_no_personal_data() {
-    let sync = Fetching::unheard(3).await;
+    let sync = Fetching::without_events(3).await;
     let output = sync.run(&["backfill", "--dry-run"]).await;
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said} {}", words(&output.stderr));
@@ -121,7 +121,7 @@ async fn a_trial_run_prints_each_field_and_no_personal_data() {
 
 #[tokio::test]
 async fn one_customer_is_read_whole_and_one_that_is_not_there_is_named() {
-    let sync = Fetching::unheard(16).await;
+    let sync = Fetching::without_events(16).await;
     let output = sync.run(&["backfill", "--customer", "cus_2", "--customer", "cus_7"]).await;
     let said = words(&output.stdout);
     assert!(code(&output) == 0 && said.contains("2 customers looked at"), "{said} {}", words(&output.stderr));
@@ -134,8 +134,8 @@ async fn one_customer_is_read_whole_and_one_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn verify_exits_3_where_rows_differ_and_mends_them_on_request() {
-    let sync = Fetching::unheard(8).await;
+async fn verify_exits_3_where_rows_differ_and_fix_them_on_request() {
+    let sync = Fetching::without_events(8).await;
     sync.backfill_completely().await;
     sync.settle().await;
     sync.stripe.tick(60);
@@ -168,7 +168,7 @@ async fn verify_exits_3_where_rows_differ_and_mends_them_on_request() {
     assert_eq!((code(&output), &row["table"], &row["name"]), (3, &"billing_contacts".into(), &"cus_2".into()));
     let output = sync.run(&["verify", "--fix"]).await;
     let said = words(&output.stdout);
-    assert!(code(&output) == 0 && said.contains("2 rows differed and are mended"), "{said}");
+    assert!(code(&output) == 0 && said.contains("2 rows differed and are fixed"), "{said}");
     assert_eq!(code(&sync.run(&["verify", "--sample", "8"]).await), 0);
     sync.end().await;
 }

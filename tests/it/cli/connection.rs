@@ -88,7 +88,7 @@ fn a_parameter_that_cannot_be_supported_is_named_with_the_fix() {
         ("DATABASE_URL", "postgres://u:p@h/d?target_session_attrs=standby", "set it to read-write, or leave it out"),
         ("DATABASE_URL", "postgres://u:p@ss/w:rd@host/db", "write @ as %40, : as %3A, / as %2F"),
         ("DATABASE_URL", "postgres://u:p@h/d?sslmdoe=require", "did you mean sslmode?"),
-        ("PGSERVICE", "billing", "PGSERVICE wrong is not supported mend service files are not read"),
+        ("PGSERVICE", "billing", "PGSERVICE wrong is not supported fix service files are not read"),
     ] {
         let output = run(&["migrate"], &[(variable, text)]);
         let said = words(&output.stderr);

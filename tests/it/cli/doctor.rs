@@ -13,7 +13,7 @@ async fn doctor_fails_before_migrating_and_passes_after() {
     let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_hunter2,whsec_b")];
     let before = run(&["doctor"], &environment);
     assert_eq!(code(&before), 1);
-    assert!(words(&before.stdout).contains("mend: run `billing-sync migrate`"), "{}", words(&before.stdout));
+    assert!(words(&before.stdout).contains("fix: run `billing-sync migrate`"), "{}", words(&before.stdout));
     assert_eq!(code(&run(&["migrate"], &environment)), 0);
     let after = run(&["doctor"], &environment);
     let report = String::from_utf8(after.stdout.clone()).unwrap();
@@ -69,7 +69,7 @@ async fn doctor_says_that_limits_are_overdue_and_fails_where_renewals_are_halted
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said}");
     assert!(
-        said.contains("1 are due for renewal, the oldest for 6 minutes mend: does `serve` run with the role renewals?"),
+        said.contains("1 are due for renewal, the oldest for 6 minutes fix: does `serve` run with the role renewals?"),
         "{said}"
     );
     let sql = "UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock is wrong'";
@@ -140,7 +140,7 @@ async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
     assert!(status == 0 && said.contains("warn stripe no API key"), "{said}");
     let (status, said) = report_of("http://127.0.0.1:1", stripe.key());
     assert!(status == 1 && said.contains("FAIL stripe stripe cannot be reached"), "{said}");
-    assert!(said.contains("mend: see that this machine reaches http://127.0.0.1:1/ (STRIPE_API_BASE)"), "{said}");
+    assert!(said.contains("fix: see that this machine reaches http://127.0.0.1:1/ (STRIPE_API_BASE)"), "{said}");
     app.finish().await;
 }
 
@@ -150,11 +150,11 @@ async fn doctor_says_how_far_events_are_compared_and_fails_where_there_is_a_gap(
     let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_1")];
     let output = run(&["doctor"], &environment);
     assert!(words(&output.stdout).contains("ok reconcile without a key the stored events are not compared"));
-    let sql = "INSERT INTO billing.watermarks (account, compared_until, finished_at)
+    let sql = "INSERT INTO billing.reconcile_state (account, compared_until, finished_at)
         VALUES ('', clock_timestamp() - interval '20 s', clock_timestamp()),
             ('acct_gone', '2020-01-01', '2020-01-01')";
     sqlx::query(sql).execute(&mut conn).await.unwrap();
-    sqlx::query("UPDATE billing.watermarks SET started_at = '2020-01-01' WHERE account <> ''")
+    sqlx::query("UPDATE billing.reconcile_state SET started_at = '2020-01-01' WHERE account <> ''")
         .execute(&mut conn)
         .await
         .unwrap();
@@ -162,20 +162,21 @@ async fn doctor_says_how_far_events_are_compared_and_fails_where_there_is_a_gap(
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said}");
     assert!(said.contains("ok reconcile everything was compared with Stripe's events up to 2"), "{said}");
-    let sql = "UPDATE billing.watermarks SET compared_until = clock_timestamp() - interval '3 h', failures = 2,
+    let sql = "UPDATE billing.reconcile_state SET compared_until = clock_timestamp() - interval '3 h', failures = 2,
         last_error = 'stripe cannot be reached' WHERE account = ''";
     sqlx::query(sql).execute(&mut conn).await.unwrap();
     let output = run(&["doctor"], &environment);
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said}");
     let expected = "warn reconcile nothing of the last 180 minutes was compared with Stripe's events; 2 comparisons have \
-                    failed, the last one because stripe cannot be reached mend: does `serve` run with the role reconcile";
+                    failed, the last one because stripe cannot be reached fix: does `serve` run with the role reconcile";
     assert!(said.contains(expected), "{said}");
-    let sql = "UPDATE billing.watermarks SET gap_since = '2026-01-02', gap_until = '2026-02-03' WHERE account = ''";
+    let sql =
+        "UPDATE billing.reconcile_state SET gap_since = '2026-01-02', gap_until = '2026-02-03' WHERE account = ''";
     sqlx::query(sql).execute(&mut conn).await.unwrap();
     let output = run(&["doctor"], &environment);
     let said = words(&output.stdout);
     assert_eq!(code(&output), 1, "{said}");
     let expected = "FAIL reconcile there is a gap: events created from 2026-01-02T00:00:00Z to 2026-02-03T00:00:00Z";
-    assert!(said.contains(expected) && said.contains("mend: `backfill`"), "{said}");
+    assert!(said.contains(expected) && said.contains("fix: `backfill`"), "{said}");
 }

@@ -50,7 +50,7 @@ async fn migrated() -> (TestDatabase, PgConnection) {
 
 /// Stores one event in the given state, which has failed three times unless it is done.
 async fn store(conn: &mut PgConnection, event_id: &str, state: &str) {
-    let sql = "INSERT INTO billing.outbox (event_id, created, type, format, state, outcome, alone, attempts, \
+    let sql = "INSERT INTO billing.outbox (event_id, created, type, format, state, outcome, isolated, attempts, \
                last_error, finished_at) \
                SELECT $1, date_trunc('second', clock_timestamp()), 'customer.subscription.updated', 'snapshot', $2, \
                CASE WHEN $2 = 'done' THEN 'applied' END, $2 <> 'done', CASE WHEN $2 <> 'done' THEN 3 ELSE 0 END, \
@@ -128,7 +128,7 @@ fn an_unreachable_database_is_a_failure_that_shows_no_password() {
         let output = run(command, &environment);
         let said = words(&output.stdout) + &words(&output.stderr);
         assert_eq!(code(&output), 1, "{command:?}");
-        assert!(said.contains("cannot reach the database at 127.0.0.1:1, database d, user u"), "{said}");
+        assert!(said.contains("could not reach the database at 127.0.0.1:1, database d, user u"), "{said}");
         assert_eq!(said.matches("start the database, or correct DATABASE_URL").count(), 1, "{said}");
         assert!(!said.contains("hunter2"), "{said}");
     }

@@ -7,13 +7,13 @@ use super::{code, migrated, run, words};
 use crate::orphans::{contact, subscribe};
 use crate::support::cluster::TestDatabase;
 
-/// One orphan for each mend but that of a read that is queued.
+/// One orphan for each fix but that of a read that is queued.
 async fn alone() -> (TestDatabase, PgConnection) {
     let (database, mut conn) = migrated().await;
     contact(&mut conn, 1, "name = 'Ada Lovelace'").await;
     subscribe(&mut conn, 1, 1, "pricing_plan_id = NULL").await;
     subscribe(&mut conn, 2, 2, "pricing_plan_id = NULL, stripe_price_id = NULL").await;
-    let not_found = "INSERT INTO billing.stripe_objects (account, object_type, object_id, missing_at)
+    let not_found = "INSERT INTO billing.stripe_objects (account, object_type, object_id, not_found_at)
         VALUES ('', 'customer', 'cus_2', now())";
     sqlx::query(not_found).execute(&mut conn).await.unwrap();
     (database, conn)
@@ -36,12 +36,12 @@ async fn doctor_counts_orphans_as_a_warning_and_names_the_list() {
     let (status, said) = doctor(&database, &[]);
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(status, 0, "{said}");
-    let line = "warn orphans 1 contact_without_workspace, 1 subscription_without_price mend: `billing-sync doctor --orphans` lists";
+    let line = "warn orphans 1 contact_without_workspace, 1 subscription_without_price fix: `billing-sync doctor --orphans` lists";
     assert!(said.contains(line), "{said}");
 }
 
 #[tokio::test]
-async fn orphans_are_listed_in_80_columns_with_their_mends_and_without_names() {
+async fn orphans_are_listed_in_80_columns_with_their_fix_and_without_names() {
     let (database, mut conn) = alone().await;
     let (status, said) = doctor(&database, &["--orphans"]);
     assert_eq!(status, 0, "they are no failure");
@@ -67,7 +67,7 @@ async fn orphans_are_listed_as_json_with_their_counts_at_the_end() {
         json!({
             "kind": "subscription_without_price", "account": "", "stripe_customer_id": "cus_2",
             "stripe_subscription_id": "sub_2", "missing_type": "price", "missing_id": null, "read_state": null,
-            "mend": "with STRIPE_SECRET_KEY set, `billing-sync backfill --customer cus_2` reads the subscription again",
+            "fix": "with STRIPE_SECRET_KEY set, `billing-sync backfill --customer cus_2` reads the subscription again",
         })
     );
     let reads: Vec<&Value> = lines[..4].iter().map(|line| &line["read_state"]).collect();
@@ -115,10 +115,10 @@ async fn without_orphans_the_list_says_so() {
 #[tokio::test]
 async fn a_list_that_cannot_be_made_is_a_failure() {
     let (database, mut conn) = migrated().await;
-    sqlx::raw_sql("DELETE FROM billing.schema_migrations WHERE version = 32").execute(&mut conn).await.unwrap();
+    sqlx::raw_sql("DELETE FROM billing.schema_migrations WHERE version = 12").execute(&mut conn).await.unwrap();
     for (url, cause) in [
-        (Some(database.url.as_str()), "error: migrations are missing (32)"),
-        (Some("postgres://u:hunter2@127.0.0.1:1/d"), "error: cannot reach the database at 127.0.0.1:1"),
+        (Some(database.url.as_str()), "error: migrations are missing (12)"),
+        (Some("postgres://u:hunter2@127.0.0.1:1/d"), "error: could not reach the database at 127.0.0.1:1"),
         (None, "error: there is no database to look at: set DATABASE_URL"),
     ] {
         let environment: Vec<(&str, &str)> = url.iter().map(|url| ("DATABASE_URL", *url)).collect();

@@ -92,7 +92,7 @@ async fn retry_gives_a_dead_event_all_its_attempts_back_and_keeps_its_error() {
     store(&mut conn, "evt_x", "dead").await;
     let output = run(&["outbox", "retry", "evt_x"], &[("DATABASE_URL", &database.url)]);
     assert_eq!(code(&output), 0, "{}", words(&output.stderr));
-    let row = "state || ' ' || attempts || ' ' || alone || ' ' || last_error || ' ' || (finished_at IS NULL) || ' ' || \
+    let row = "state || ' ' || attempts || ' ' || isolated || ' ' || last_error || ' ' || (finished_at IS NULL) || ' ' || \
                (run_at <= clock_timestamp())";
     assert_eq!(column(&mut conn, "evt_x", row).await.as_deref(), Some("pending 0 true a cause true true"));
 }

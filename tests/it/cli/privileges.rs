@@ -103,7 +103,7 @@ async fn logins_of_one_day_leave_what_the_next_one_can_alter() {
     execute(&mut handed.admin, &format!("DROP TABLE {last}")).await;
     let second = handed.member("tuesday", "NOINHERIT").await;
     let mut server = Server::start_at(&second, "receiver,worker,renewals,upkeep", &[]).await;
-    server.log_line("made monthly partitions").await;
+    server.log_line("created monthly partitions").await;
     server.kill().await;
     let (exit, said) = migrate(&second);
     assert!(exit == 0 && said.starts_with("nothing to do"), "{said}");
@@ -142,7 +142,11 @@ async fn a_missing_privilege_is_named_with_the_object_and_the_statement_that_gra
         ("GRANT SELECT ON ALL TABLES IN SCHEMA billing", "receiver", "lacks INSERT on the table billing.events"),
         ("GRANT ALL ON ALL TABLES IN SCHEMA billing", "worker", "lacks USAGE on the sequence billing."),
         ("GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing", "worker", "lacks EXECUTE on the function billing."),
-        ("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA billing", "upkeep", "cannot create its partitions (role upkeep)"),
+        (
+            "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA billing",
+            "upkeep",
+            "cannot create its partitions (role maintenance)",
+        ),
     ] {
         if !grant.is_empty() {
             execute(&mut handed.admin, &format!("{grant} TO {login}")).await;

@@ -54,7 +54,7 @@ async fn a_trial_run_prints_each_field_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_rebuild_mends_the_rows_and_a_second_one_finds_nothing() {
+async fn a_rebuild_fix_the_rows_and_a_second_one_finds_nothing() {
     let app = spoilt().await;
     let said = words(&rebuild(&app, &["--json"], &[]).stdout);
     assert!(said.contains(r#""name":"sub_cus_2""#), "{said}");

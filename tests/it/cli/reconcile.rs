@@ -89,7 +89,7 @@ async fn whatever_keeps_it_from_the_end_is_a_failure() {
     let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
     missed_one(&app, &stripe).await;
     for (fault, expected) in [
-        (Fault::TooManyRequests { retry_after: Some(60) }, "stripe asks to come back later"),
+        (Fault::TooManyRequests { retry_after: Some(60) }, "stripe asks to retry later"),
         (Fault::ServerError, "stripe cannot be reached: status 500"),
     ] {
         stripe.fail_next_under("/v1/events", 100, fault);
@@ -104,7 +104,7 @@ async fn whatever_keeps_it_from_the_end_is_a_failure() {
     let said = words(&output.stderr);
     assert_eq!(code(&output), 1);
     assert!(
-        said.contains("is of another account or mode than what is stored here (Stripe knows none of 1 stored"),
+        said.contains("belongs to another account or mode than the stored data (Stripe knows none of 1 stored"),
         "{said}"
     );
     let output = run(&["reconcile"], &environment(&app.database, "http://127.0.0.1:1", stripe.key()));
@@ -150,12 +150,13 @@ async fn serve_finds_what_nobody_delivered_and_goes_on_through_stripes_failures(
     ];
     let mut server = Server::start(&app.database, "worker,reconcile", &environment).await;
     assert_eq!(server.serving()["roles"], "worker,reconcile");
-    let failed = "the stored events cannot be compared with Stripe's now: that is tried again, and nothing is lost; what \
-                  is delivered meanwhile is processed as ever";
+    let failed = "could not compare the stored events with Stripe's event list; retrying. No event is lost, and \
+                  delivered events are processed as usual";
     assert_eq!(server.log_line(failed).await["level"], "WARN");
     assert!(!server.get_metrics().await.contains("billing_sync_reconcile_runs_total{outcome=\"complete\"} 1"));
     stripe.recover();
-    let found = "Stripe had events that were not delivered: they are stored now; is the endpoint disabled at Stripe?";
+    let found =
+        "stored undelivered events from Stripe's event list; check the webhook endpoint in the Stripe dashboard";
     assert_eq!(server.log_line(found).await["missed"], 1);
     for _ in 0..300 {
         if app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref() == Some("2") {

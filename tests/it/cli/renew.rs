@@ -28,10 +28,10 @@ async fn sold() -> (TestDatabase, PgConnection) {
             SELECT md5(id)::uuid, '', id, 'cus_1', md5('cus_1')::uuid, md5('w' || id)::uuid, 'active', true, false, false,
                 false, false, 'price_1', md5('plan')::uuid, '{}', '{}', '2026-01-31 09:15Z', '2026-01-31 09:15Z'
             FROM unnest('{sub_1,sub_2}'::text[]) AS id;
-        SELECT billing.begin_limits(ARRAY[md5('sub_1')::uuid, md5('sub_2')::uuid]);
-        SELECT FROM billing.bring_up(ARRAY[md5('sub_1')::uuid, md5('sub_2')::uuid], '2026-03-01');
+        SELECT billing.create_limits(ARRAY[md5('sub_1')::uuid, md5('sub_2')::uuid]);
+        SELECT FROM billing.renew_limits(ARRAY[md5('sub_1')::uuid, md5('sub_2')::uuid], '2026-03-01');
         UPDATE billing.subscription_limits SET used = 400 WHERE subscription_id = md5('sub_1')::uuid;
-        SELECT FROM billing.bring_up(ARRAY[md5('sub_2')::uuid], '2126-01-01')",
+        SELECT FROM billing.renew_limits(ARRAY[md5('sub_2')::uuid], '2126-01-01')",
     )
     .execute(&mut conn)
     .await

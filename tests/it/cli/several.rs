@@ -76,6 +76,6 @@ async fn serve_follows_the_server_that_takes_writes() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let output = run(&["migrate"], &[("DATABASE_URL", &url)]);
     let said = words(&output.stderr);
-    assert!(code(&output) == 1 && said.contains("none of the 2 servers takes writes"), "{said}");
-    assert_eq!(said.matches("is read only").count(), 2, "{said}");
+    assert!(code(&output) == 1 && said.contains("none of the 2 servers accepts writes"), "{said}");
+    assert_eq!(said.matches("is read-only").count(), 2, "{said}");
 }

@@ -110,14 +110,14 @@ async fn the_servers_certificate_must_be_of_an_authority_that_is_trusted_and_for
     let (exit, said) = migrate(unnamed, &format!("sslmode=verify-ca&sslrootcert={ours}"), &[]);
     assert_eq!(exit, 0, "{said}");
     for (host, parameters, environment, expected) in [
-        (address, wrong.as_str(), vec![], "name the authority that signed it by sslrootcert"),
+        (address, wrong.as_str(), vec![], "set sslrootcert in the connection string"),
         // as libpq does, where it was told by whom the certificate must be signed
-        (address, &required, vec![], "name the authority that signed it by sslrootcert"),
-        (address, "sslmode=verify-full", vec![], "name the authority that signed it by sslrootcert"),
-        (address, "sslmode=verify-full", vec![("SSL_CERT_FILE", other.as_str())], "name the authority"),
+        (address, &required, vec![], "set sslrootcert in the connection string"),
+        (address, "sslmode=verify-full", vec![], "set sslrootcert in the connection string"),
+        (address, "sslmode=verify-full", vec![("SSL_CERT_FILE", other.as_str())], "or SSL_CERT_FILE, to the authority"),
         (address, "sslmode=verify-full", vec![("SSL_CERT_FILE", "/dev/null")], "SSL_CERT_FILE wrong cannot be used"),
         (address, "sslmode=disable", vec![], "no encryption"),
-        (unnamed, &right, vec![], "connect by a name that the certificate has"),
+        (unnamed, &right, vec![], "connect by a name in the certificate"),
     ] {
         let (exit, said) = migrate(host, parameters, &environment);
         assert_ne!(exit, 0, "{host} {parameters} {environment:?}: {said}");

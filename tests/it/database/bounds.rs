@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use crate::support::cluster;
 use crate::support::process::Server;
 
-use super::ground::{Own, deliver, execute, number, until, until_ready_is};
+use super::harness::{Own, deliver, execute, number, until, until_ready_is};
 
 /// Statements of ours that the server works on, or that wait there.
 const AT_WORK: &str = "SELECT count(*) FROM pg_stat_activity

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use billing_sync::config::worker::WorkerConfig;
 use billing_sync::database::{Session, pool};
-use billing_sync::metrics::instance::Instance;
-use billing_sync::outbox::enqueue::{Incoming, Origin, store};
+use billing_sync::metrics::process::ProcessMetrics;
+use billing_sync::outbox::enqueue::{EventSource, Incoming, store};
 use billing_sync::stripe::envelope;
 use billing_sync::worker::{Context, Worker};
 use prometheus::Registry;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use super::ground::{Own, execute, number, until};
+use super::harness::{Own, execute, number, until};
 use crate::support::app::{sync_config, worker_config};
 use crate::support::month;
 
@@ -141,13 +141,13 @@ impl Counting {
             .map(|text| Incoming { envelope: envelope::read(text.as_bytes()).unwrap(), payload: text.into() })
             .collect();
         self.next += customers;
-        store(&mut self.own.conn, &events, Origin::Webhook).await.unwrap();
+        store(&mut self.own.conn, &events, EventSource::Webhook).await.unwrap();
     }
 
     /// What a worker that has just begun asks for until nothing is due, and how many of its transactions write.
     async fn drain(&mut self) -> (Costs, i64) {
         let config = WorkerConfig { batch_size: 10 * CUSTOMERS as usize, ..worker_config() };
-        let metrics = Instance::new(&Registry::new()).unwrap();
+        let metrics = ProcessMetrics::new(&Registry::new()).unwrap();
         let mut worker = Worker::new(Context::new(self.pool.clone(), sync_config(), config, metrics));
         let transactions = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
         let before = number(&mut self.own.conn, transactions).await;

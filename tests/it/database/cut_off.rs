@@ -7,7 +7,7 @@ use billing_sync::database::{self, Session};
 use sqlx::{ConnectOptions, PgPool};
 use tokio::time::timeout;
 
-use super::ground::{execute, number};
+use super::harness::{execute, number};
 use crate::support::cluster;
 
 const SESSION: Session = Session {

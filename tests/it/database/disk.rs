@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::process::Server;
 
-use super::ground::{Own, database_up, deliver, execute, until_ready_is};
+use super::harness::{Own, database_up, deliver, execute, until_ready_is};
 
 /// A small file system, unmounted with this value. The rest of the server lies elsewhere, so that only the database fills.
 struct Small(TempDir);

@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::support::process::Server;
 
-use super::ground::{Own, execute, number, until};
+use super::harness::{Own, execute, number, until};
 use crate::support::events::{customer, event};
 
 /// The URL of another database on the server.

@@ -8,11 +8,11 @@ use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
-use super::ground::{deliver, execute, number, until, until_ready_is};
+use super::harness::{deliver, execute, number, until, until_ready_is};
 use crate::support::cluster::{self, TestDatabase};
 use crate::support::process::Server;
 
-const SHORT: &str = "connections to the database run short: idle ones of the background are closed, and its parts take turns; \
+const SHORT: &str = "database connections are running short; idle background connections are closed and parts take turns; \
                      raise the limit";
 
 const ALL: &str = "receiver,worker,renewals,reconcile,upkeep";

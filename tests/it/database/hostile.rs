@@ -9,7 +9,7 @@ use crate::support::cluster::{self, TestDatabase};
 use crate::support::events::{customer, event, price, subscription, update, with};
 use crate::support::process::Server;
 
-use super::ground::{execute, number, until};
+use super::harness::{execute, number, until};
 
 /// Defaults of the database that each would break something. The time-outs leave a loaded machine time for the first
 /// statement of a session, which ends them.
@@ -109,7 +109,7 @@ async fn events_become_rows_whatever_the_defaults_of_the_database_are() {
     }
     // moves the events, which are of an old month, to a partition of their own
     let mut upkeep = Server::start(&database, "upkeep", &[]).await;
-    upkeep.log_line("made monthly partitions").await;
+    upkeep.log_line("created monthly partitions").await;
     for server in servers.into_iter().chain([upkeep]) {
         assert_eq!(server.ask("/readyz").await.status, 200);
         server.signal(nix::sys::signal::Signal::SIGTERM);

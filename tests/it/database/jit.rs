@@ -7,7 +7,7 @@ use sqlx::ConnectOptions;
 use crate::support::events::{customer, event, price, subscription, with};
 use crate::support::process::Server;
 
-use super::ground::{Own, execute, number, until};
+use super::harness::{Own, execute, number, until};
 
 const WORKSPACE: &str = "6e2b4e0c-93d4-4f25-a4b1-8d2f6f0f7c11";
 
@@ -40,7 +40,7 @@ async fn nothing_is_compiled_from_an_event_to_what_the_product_consumes() {
     for view in ["workspace_limits", "workspace_billing", "subscription_words", "live_subscriptions", "orphans"] {
         execute(&mut product, &format!("SELECT * FROM billing.{view}")).await;
     }
-    execute(&mut product, "SELECT billing.begin_limits(array_agg(id)) FROM billing.subscriptions").await;
+    execute(&mut product, "SELECT billing.create_limits(array_agg(id)) FROM billing.subscriptions").await;
     assert!(number(&mut own.conn, "SELECT count(*) FROM public.pg_stat_statements").await > 20, "they are counted");
     assert_eq!(number(&mut own.conn, COMPILED).await, 0);
 }

@@ -6,7 +6,7 @@ mod cut_off;
 mod disk;
 mod encoding;
 mod few;
-mod ground;
+mod harness;
 mod hostile;
 mod jit;
 mod plans;

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::ground::{Own, until};
+use super::harness::{Own, until};
 use crate::support::events::{customer, event, price, subscription, with};
 use crate::support::process::Server;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::process::Server;
 
-use super::ground::{Own, Proxy, database_up, deliver, number, until, until_ready_is};
+use super::harness::{Own, Proxy, database_up, deliver, number, until, until_ready_is};
 
 const ALL: &str = "receiver,worker,renewals,upkeep";
 

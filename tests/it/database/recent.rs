@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::support::cluster::{self, TestDatabase};
 
-use super::ground::{number, until};
+use super::harness::{number, until};
 
 /// A pool of one connection that checks what was not used for so long.
 fn pool(database: &TestDatabase, unchecked: Duration) -> PgPool {

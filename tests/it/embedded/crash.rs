@@ -208,7 +208,7 @@ async fn serve_ends_with_its_private_server_and_says_why() {
     send(pid.lines().next().unwrap().parse().unwrap(), Signal::SIGKILL);
     let (code, log) = server.ended_with_log().await;
     assert_eq!(code, Some(1), "{log}");
-    let is_the_end = |line: &&str| line.contains("\"ERROR\"") && line.contains("ended by itself");
+    let is_the_end = |line: &&str| line.contains("\"ERROR\"") && line.contains("ended unexpectedly");
     let error = log.lines().find(is_the_end).expect(&log);
     assert!(error.contains("postgres.log"), "{error}");
 }

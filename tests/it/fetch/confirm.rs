@@ -1,7 +1,7 @@
 //! Confirms: reads that settle what the order of events, or the passing of time, leaves open.
 
 use billing_sync::config::sync::Confirm;
-use billing_sync::jobs::watch;
+use billing_sync::jobs::triggers;
 use serde_json::{Value, json};
 
 use crate::support::fetching::{Fetching, Sale};
@@ -95,12 +95,12 @@ async fn a_trial_that_should_be_over_is_confirmed_and_at_most_once_an_hour() {
     // earlier reads of the subscription count as looking at it
     sync.app.execute("UPDATE billing.reads SET read_at = read_at - interval '2 hours'").await;
     let mut conn = sync.app.pool.acquire().await.unwrap();
-    assert_eq!(watch::overdue_trials(&mut conn).await.unwrap(), 1);
-    assert_eq!(watch::overdue_trials(&mut conn).await.unwrap(), 0, "it is asked for already");
+    assert_eq!(triggers::overdue_trials(&mut conn).await.unwrap(), 1);
+    assert_eq!(triggers::overdue_trials(&mut conn).await.unwrap(), 0, "it is asked for already");
     sync.settle().await;
     assert_eq!(sync.app.text(state).await.as_deref(), Some("f active t f"));
     sync.app.execute("UPDATE billing.subscriptions SET is_trial = true").await;
-    assert_eq!(watch::overdue_trials(&mut conn).await.unwrap(), 0, "it was read within the hour");
+    assert_eq!(triggers::overdue_trials(&mut conn).await.unwrap(), 0, "it was read within the hour");
     drop(conn);
     sync.finish().await;
 }

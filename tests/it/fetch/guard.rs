@@ -3,7 +3,7 @@
 use crate::support::fetching::{Fetching, Sale};
 use crate::support::stripe::Epoch;
 
-const MISSING: &str = "SELECT count(*)::text FROM billing.stripe_objects WHERE missing_at IS NOT NULL";
+const MISSING: &str = "SELECT count(*)::text FROM billing.stripe_objects WHERE not_found_at IS NOT NULL";
 const USABLE: &str = "billing_sync_stripe_api_usable";
 
 async fn ask_for_a_customer(sync: &Fetching) -> Sale {

@@ -145,7 +145,7 @@ async fn a_thin_event_with_its_snapshot_is_superseded_and_nothing_is_fetched() {
     sync.app.deliver(&event.json(Epoch::Endive)).await;
     sync.app.deliver(&event.thin()).await;
     sync.settle().await;
-    assert_eq!(sync.app.fate(&format!("{}_thin", event.id)).await, "done superseded has_snapshot");
+    assert_eq!(sync.app.fate(&format!("{}_thin", event.id)).await, "done superseded superseded_by_snapshot");
     assert_eq!(sync.app.fate(&event.id).await, "done applied -");
     assert_eq!(sync.stripe.served().len(), requests);
     sync.finish().await;

@@ -89,7 +89,7 @@ async fn items_that_a_payload_does_not_show_are_listed() {
     assert!(sync.stripe.served().iter().any(|request| request.path == "/v1/subscription_items"));
     let item = "SELECT stripe_subscription_item_id || ' ' || stripe_price_id FROM billing.subscriptions";
     assert_eq!(sync.app.text(item).await, Some(format!("{} {}", chosen["id"].as_str().unwrap(), sale.price)));
-    assert!(sync.app.metric("billing_sync_event_reasons_total{reason=\"several_items\"}") >= 1.0);
+    assert!(sync.app.metric("billing_sync_event_reasons_total{reason=\"multiple_items\"}") >= 1.0);
     sync.finish().await;
 }
 

@@ -13,14 +13,14 @@ use crate::support::process::Server;
 use crate::support::stripe::FakeStripe;
 
 /// The fake Stripe behind TLS of a private CA, under names of which only the second one exists.
-struct Ground {
+struct Harness {
     database: TestDatabase,
     stripe: FakeStripe,
     authority: Authority,
     front: SocketAddr,
 }
 
-impl Ground {
+impl Harness {
     async fn new() -> Self {
         let (database, stripe, authority) = (cluster::database().await, FakeStripe::start().await, Authority::new());
         stripe.customer(json!({ "name": "Ada" }));
@@ -52,7 +52,7 @@ impl Ground {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_and_backfill_go_through_the_proxy_with_its_login_which_nobody_sees() {
-    let ground = Ground::new().await;
+    let ground = Harness::new().await;
     let proxy = ForwardProxy::http(ground.front, Some("Basic YWRhOmh1bnRlcjI=")).await;
     let url = format!("http://ada:hunter2@{}", proxy.address);
     let environment = [("HTTPS_PROXY", url.as_str()), ("SSL_CERT_FILE", ground.authority.path())];
@@ -71,7 +71,7 @@ async fn doctor_and_backfill_go_through_the_proxy_with_its_login_which_nobody_se
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serve_goes_through_the_proxy() {
-    let ground = Ground::new().await;
+    let ground = Harness::new().await;
     let proxy = ForwardProxy::http(ground.front, None).await;
     let (base, url) = (format!("https://stripe.test:{}", ground.front.port()), format!("http://{}", proxy.address));
     let environment = [
@@ -94,7 +94,7 @@ async fn serve_goes_through_the_proxy() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_proxy_goes_past_it_and_an_unreachable_or_refusing_proxy_is_named() {
-    let ground = Ground::new().await;
+    let ground = Harness::new().await;
     let proxy = ForwardProxy::http(ground.front, Some("Basic other")).await;
     let url = format!("http://ada:hunter2@{}", proxy.address);
     let trusted = ("SSL_CERT_FILE", ground.authority.path());
@@ -120,7 +120,7 @@ async fn no_proxy_goes_past_it_and_an_unreachable_or_refusing_proxy_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_another_ca_is_refused_with_the_roots_and_the_fix() {
-    let ground = Ground::new().await;
+    let ground = Harness::new().await;
     let other = Authority::new();
     let (exit, said) = ground.doctor("localhost", &[("SSL_CERT_FILE", other.path())]);
     assert_eq!(exit, 1, "{said}");
@@ -141,7 +141,7 @@ async fn a_certificate_of_another_ca_is_refused_with_the_roots_and_the_fix() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_may_speak_tls_or_socks() {
-    let ground = Ground::new().await;
+    let ground = Harness::new().await;
     let trusted = ("SSL_CERT_FILE", ground.authority.path());
     let tls = ForwardProxy::https(ground.front, &ground.authority).await;
     let url = format!("https://localhost:{}", tls.address.port());

@@ -67,8 +67,8 @@ async fn scrapes_that_wait_for_the_database_do_not_make_it_look_away() {
     }
     // and beside statements that take nearly as long as a scrape may
     sqlx::raw_sql(
-        "ROLLBACK; ALTER TABLE billing.watermarks RENAME TO slow;
-        CREATE VIEW billing.watermarks AS WITH pause AS MATERIALIZED (SELECT pg_sleep(0.8))
+        "ROLLBACK; ALTER TABLE billing.reconcile_state RENAME TO slow;
+        CREATE VIEW billing.reconcile_state AS WITH pause AS MATERIALIZED (SELECT pg_sleep(0.8))
             SELECT slow.* FROM pause LEFT JOIN billing.slow ON true",
     )
     .execute(&mut conn)

@@ -166,7 +166,7 @@ async fn streams_take_slots_as_connections_do() {
     let (first, mut body) =
         client.begin(Method::POST, PATH, &[("stripe-signature", "t=1,v1=00")], false).await.unwrap();
     let (status, text) = client.deliver("evt_1").await.unwrap();
-    assert_eq!((status, text.as_str()), (503, "too many requests at a time: try again later\n"));
+    assert_eq!((status, text.as_str()), (503, "too many concurrent requests: try again later\n"));
     body.send_data(Bytes::from_static(b"{}"), true).unwrap();
     assert_eq!(read(first).await.unwrap().0, 400);
     assert_eq!(Http2::connect(server.webhooks()).await.deliver("evt_2").await.unwrap().0, 200);
@@ -210,7 +210,7 @@ async fn heads_that_two_servers_could_understand_differently_are_answered_400() 
         assert!(answer.starts_with(&format!("HTTP/{version} {status} ")), "{request}\n{answer}");
     }
     let answer = raw(server.ops(), b"GET /livez HTTP/1.1\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("one Host header"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("one valid Host header"), "{answer}");
     assert!((server.metric("billing_sync_webhook_requests_total{outcome=\"bad_request\"}").await - 4.0).abs() < 0.1);
     server.kill().await;
 }
@@ -273,7 +273,7 @@ async fn tls_and_the_proxy_protocol_get_one_sentence_and_are_counted() {
         }
     }
     drop(TcpStream::connect(server.webhooks()).await.unwrap());
-    let message = "this port serves plain HTTP, and a TLS handshake arrived: end TLS at the proxy in front of it; \
+    let message = "this port serves plain HTTP, but received a TLS handshake: terminate TLS at the proxy in front of it; \
                    further such connections are only counted";
     assert_eq!(server.log_line(message).await["listener"], "webhooks");
     server.signal(nix::sys::signal::Signal::SIGTERM);

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use billing_sync::clock;
+use billing_sync::base::clock;
 use billing_sync::config::secret::WebhookSecret;
 use billing_sync::receiver::{PATH, signature};
 use nix::sys::signal::Signal;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use billing_sync::config::receiver::ReceiverConfig;
 use billing_sync::database::{self, Idle, Session};
-use billing_sync::metrics::instance::Instance;
+use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::receiver::Receiver;
 use prometheus::Registry;
 use sqlx::postgres::{PgListener, PgPoolOptions};
@@ -38,7 +38,7 @@ async fn an_event_whose_connections_were_lost_is_stored_over_another_one() {
     // both of its connections are there
     let both = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
     drop(both);
-    let metrics = Arc::new(Instance::new(&Registry::new()).unwrap());
+    let metrics = Arc::new(ProcessMetrics::new(&Registry::new()).unwrap());
     let receiver = Receiver::bind(&config(), pool.clone(), metrics).await.unwrap();
     let addr = receiver.local_addr().unwrap();
     let receiver = tokio::spawn(receiver.run(app.shutdown.clone()));
@@ -139,7 +139,7 @@ async fn two_receivers_with_the_same_events_do_not_deadlock() {
     )
     .await;
     let pool = PgPoolOptions::new().connect_lazy_with(app.database.options.clone());
-    let metrics = Arc::new(Instance::new(&Registry::new()).unwrap());
+    let metrics = Arc::new(ProcessMetrics::new(&Registry::new()).unwrap());
     let other = Receiver::bind(&config(), pool, metrics).await.unwrap();
     let addresses = [app.addr, other.local_addr().unwrap()];
     let other = tokio::spawn(other.run(app.shutdown.clone()));

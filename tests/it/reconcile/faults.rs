@@ -13,7 +13,7 @@ use super::{FOUND, LONG, compare, compare_since, compared, count, customers, is,
 use crate::support::fetching::Fetching;
 use crate::support::stripe::Fault;
 
-const STATE: &str = "SELECT concat_ws(' ', failures, last_error) FROM billing.watermarks";
+const STATE: &str = "SELECT concat_ws(' ', failures, last_error) FROM billing.reconcile_state";
 
 /// After the first page of events, the next requests go wrong.
 fn fail_after_a_page(sync: &Fetching, count: usize, fault: Fault) {
@@ -110,7 +110,7 @@ async fn an_event_that_cannot_be_stored_is_counted_and_stops_nobody() {
     let found = compare(&sync).await;
     assert_eq!((found.tally.compared, found.tally.inserted(), found.tally.unreadable), (3, 2, 1), "{found:?}");
     assert!(watermark(&sync).await > before, "it must not hold up the others for ever");
-    let counts = "SELECT concat_ws(' ', compared, inserted, missed, unreadable) FROM billing.watermarks";
+    let counts = "SELECT concat_ws(' ', last_compared, last_inserted, last_missed, last_unreadable) FROM billing.reconcile_state";
     assert_eq!(text(&sync, counts).await, "3 2 0 1");
     assert!(is(count(&sync, "unreadable"), 1.0));
     leave(sync).await;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use billing_sync::metrics::service;
+use billing_sync::metrics::database;
 use billing_sync::reconcile::gap;
 use billing_sync::reconcile::run::Since;
 use billing_sync::reconcile::{Failure, REACH};
@@ -14,7 +14,7 @@ use crate::support::fetching::Fetching;
 const DAY: i64 = 86_400;
 
 async fn gap_seconds(sync: &Fetching) -> f64 {
-    service::comparison(&mut sync.app.pool.acquire().await.unwrap()).await.unwrap().gap_seconds
+    database::comparison(&mut sync.app.pool.acquire().await.unwrap()).await.unwrap().gap_seconds
 }
 
 async fn close(sync: &Fetching, before: i64) -> bool {

@@ -1,6 +1,6 @@
 //! An outage, and what is left of it afterwards: nothing.
 
-use billing_sync::clock;
+use billing_sync::base::clock;
 use serde_json::json;
 use sqlx::Row;
 
@@ -101,7 +101,7 @@ async fn the_first_comparison_begins_with_the_oldest_stored_event_and_goes_thirt
     assert_eq!((found.from, found.tally.compared, found.tally.inserted()), (at(first), 2, 1), "{found:?}");
     assert_eq!(found.gap, None);
     // the same with an event that is older than Stripe's list
-    sync.app.execute("DELETE FROM billing.watermarks").await;
+    sync.app.execute("DELETE FROM billing.reconcile_state").await;
     sync.stripe.tick(25 * DAY);
     let mark = sync.stripe.mark();
     sync.stripe.customer(json!({ "name": "heard" }));
@@ -132,7 +132,7 @@ async fn events_of_a_connected_account_are_stored_as_its_own() {
     let contact = "SELECT concat_ws(' ', account, name) FROM billing.billing_contacts";
     assert_eq!(text(&sync, contact).await, "acct_known Ada");
     let marks = "SELECT string_agg(concat_ws(' ', account, compared_until IS NOT NULL), ',' ORDER BY account)
-        FROM billing.watermarks";
+        FROM billing.reconcile_state";
     assert_eq!(text(&sync, marks).await, " t,acct_known t");
     sync.finish().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use billing_sync::reconcile::run::Since;
-use billing_sync::reconcile::{Doubt, Failure};
+use billing_sync::reconcile::{Failure, KeyError};
 use serde_json::json;
 
 use super::{FOUND, compare, compare_since, count, is, leave, text};
@@ -18,14 +18,14 @@ async fn another() -> FakeStripe {
     stripe
 }
 
-async fn assert_refused(sync: &Fetching, doubt: fn(&Doubt) -> bool) {
+async fn assert_refused(sync: &Fetching, doubt: fn(&KeyError) -> bool) {
     for since in [None, Some(Since::Ago(Duration::from_hours(1)))] {
         let failure = compare_since(sync, since).await.unwrap_err();
         assert!(matches!(&failure, Failure::Key(found) if doubt(found)), "{failure:?}");
     }
     assert!(text(sync, FOUND).await.starts_with("0 of "));
     assert!(is(count(sync, "refused"), 2.0));
-    assert_eq!(text(sync, "SELECT count(compared_until)::text FROM billing.watermarks").await, "0");
+    assert_eq!(text(sync, "SELECT count(compared_until)::text FROM billing.reconcile_state").await, "0");
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_key_of_another_account_stores_nothing() {
     sync.turn_to(another().await);
     assert_refused(
         &sync,
-        |doubt| matches!(doubt, Doubt::OtherAccount(shown_by) if shown_by.ends_with("none of 5 stored events")),
+        |doubt| matches!(doubt, KeyError::OtherAccount(shown_by) if shown_by.ends_with("none of 5 stored events")),
     )
     .await;
     sync.finish().await;
@@ -50,7 +50,7 @@ async fn a_key_that_no_event_can_prove_yet_stores_nothing() {
     sync.tell_all(Epoch::Endive).await;
     sync.settle().await;
     sync.turn_to(stripe);
-    assert_refused(&sync, |doubt| matches!(doubt, Doubt::Unproven)).await;
+    assert_refused(&sync, |doubt| matches!(doubt, KeyError::Unverified)).await;
     sync.finish().await;
 }
 
@@ -62,7 +62,7 @@ async fn a_key_that_stripe_refuses_is_said_to_be_refused() {
     let never = tokio_util::sync::CancellationToken::new();
     let mut run = billing_sync::reconcile::run::Run::new(&reconcile, None, &never);
     let failure = run.account("", None, &mut |_| ()).await.unwrap_err();
-    assert!(matches!(failure, Failure::Key(Doubt::Refused(_))), "{failure:?}");
+    assert!(matches!(failure, Failure::Key(KeyError::Refused(_))), "{failure:?}");
     sync.finish().await;
 }
 
@@ -76,7 +76,7 @@ async fn after_a_month_without_webhooks_the_account_that_was_proven_vouches_for_
     sync.stripe.tick(600);
     sync.stripe.become_another_account();
     let failure = compare_since(&sync, None).await.unwrap_err();
-    assert!(matches!(failure, Failure::Key(Doubt::Unproven)), "{failure:?}");
+    assert!(matches!(failure, Failure::Key(KeyError::Unverified)), "{failure:?}");
     sync.stripe.become_our_account_again();
     assert_eq!(compare(&sync).await.tally.inserted(), 1);
     leave(sync).await;

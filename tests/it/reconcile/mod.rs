@@ -52,13 +52,13 @@ async fn compare(sync: &Fetching) -> Compared {
 
 /// Where the watermark of our own account is, by the fake's clock.
 async fn watermark(sync: &Fetching) -> Option<i64> {
-    let query = "SELECT extract(epoch FROM compared_until)::bigint FROM billing.watermarks WHERE account = ''";
+    let query = "SELECT extract(epoch FROM compared_until)::bigint FROM billing.reconcile_state WHERE account = ''";
     sqlx::query_scalar(query).fetch_one(&sync.app.pool).await.unwrap()
 }
 
 /// Puts the watermark somewhere else; fractions of a second count.
 async fn set_watermark(sync: &Fetching, second: f64) {
-    let sql = "UPDATE billing.watermarks SET compared_until = to_timestamp($1) WHERE account = ''";
+    let sql = "UPDATE billing.reconcile_state SET compared_until = to_timestamp($1) WHERE account = ''";
     sqlx::query(sql).bind(second).execute(&sync.app.pool).await.unwrap();
 }
 

@@ -9,7 +9,7 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 use super::calendar::{is_day_of_renewal, next_by_walking};
-use super::ground::{Ground, at};
+use super::harness::{Harness, at};
 use crate::support::cluster;
 
 /// What an event said of the anchor: at which time, in which place of its second.
@@ -123,7 +123,7 @@ async fn write(conn: &mut PgConnection, lives: &[Life]) {
     let sources: Vec<String> = (0..rows.len()).map(|number| format!("evt_{}", 9_999_999 - number)).collect();
     sqlx::query(
         "INSERT INTO billing.subscription_timeline (account, subscription_id, stated_at, effective_from, source, status,
-            payment_paused, place, billing_cycle_anchor, anchor_day)
+            payment_paused, tie_break, billing_cycle_anchor, anchor_day)
         SELECT '', life, at, at, source, 'active', false, place, anchor, day
         FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::smallint[], $5::timestamptz[], $6::integer[])
             AS told (life, source, at, place, anchor, day)",
@@ -181,7 +181,7 @@ async fn the_renewals_by_anchors_are_those_of_a_walk_that_awaits_one_after_the_o
 /// A trial is made longer, and then it is not.
 #[tokio::test]
 async fn an_anchor_that_comes_back_counts_again() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let trial = |time: &str, end: &str| at(time).status("trialing").anchor(end);
     let (short, long) = ("2026-03-01T00:00:00Z", "2026-03-20T00:00:00Z");
@@ -202,7 +202,7 @@ async fn an_anchor_that_comes_back_counts_again() {
 /// What lies between is as it was told then.
 #[tokio::test]
 async fn an_anchor_of_the_past_that_comes_back_counts_from_when_it_is_told_again() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let (first, second) = ("2026-01-10T00:00:00Z", "2026-01-25T00:00:00Z");
     ground.tell(&[at(first).anchor(first), at(second).anchor(second), at("2026-03-15T00:00:00Z").anchor(first)]).await;
@@ -213,7 +213,7 @@ async fn an_anchor_of_the_past_that_comes_back_counts_from_when_it_is_told_again
 
 #[tokio::test]
 async fn what_is_awaited_comes_though_an_older_anchor_is_told_again_just_then() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let (first, awaited) = ("2026-01-10T00:00:00Z", "2026-03-05T00:00:00Z");
     ground
@@ -228,7 +228,7 @@ async fn what_is_awaited_comes_though_an_older_anchor_is_told_again_just_then() 
 #[tokio::test]
 async fn a_month_that_is_over_just_when_an_older_anchor_is_told_again_is_renewed() {
     for known_before in [true, false] {
-        let mut ground = Ground::new().await;
+        let mut ground = Harness::new().await;
         ground.anchors_count().await;
         let (first, second, back) = ("2026-01-10T00:00:00Z", "2026-01-25T00:00:00Z", "2026-03-25T00:00:00Z");
         ground.tell(&[at(first).anchor(first), at(second).anchor(second)]).await;
@@ -245,7 +245,7 @@ async fn a_month_that_is_over_just_when_an_older_anchor_is_told_again_is_renewed
 /// The months go on from the last anchor that came while it counted.
 #[tokio::test]
 async fn an_anchor_that_was_replaced_before_it_came_is_none() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let start = "2026-01-10T00:00:00Z";
     ground
@@ -263,7 +263,7 @@ async fn an_anchor_that_was_replaced_before_it_came_is_none() {
 
 #[tokio::test]
 async fn of_one_second_the_anchor_counts_that_was_the_last() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.anchors_count().await;
     // in the second in which it is sold its trial is ended
     let start = "2026-01-10T00:00:00Z";

@@ -177,7 +177,7 @@ async fn an_event_that_changes_nothing_about_limits_marks_nothing() {
     let sub = with_items(&[base(), seats(3)], 0);
     app.sell(&sub).await;
     app.renew().await;
-    let marks = "SELECT count(*)::text FROM billing.limit_changes";
+    let marks = "SELECT count(*)::text FROM billing.limit_recalculations";
     let other = with(&sub, json!({ "latest_invoice": "in_7", "metadata": { "workspace_id": WORKSPACE, "a": "b" } }));
     let renewed = with(&with_items(&[base(), seats(3)], 31), json!({ "latest_invoice": "in_8" }));
     let told = [changed("evt_2", day(2), &sub, &other), changed("evt_3", day(31) + 42, &other, &renewed)];

@@ -4,7 +4,7 @@
 use fastrand::Rng;
 
 use super::calls::{call, refused};
-use super::ground::{Ground, at};
+use super::harness::{Harness, at};
 use super::rows::{self, DUE, Rows};
 
 /// No amount is above it.
@@ -60,7 +60,7 @@ async fn ten_large_grants_and_uses_hold_up_nobody() {
 }
 
 /// The renewals of the next months, as if their time had come.
-const MONTHS_LATER: &str = "SELECT FROM billing.bring_up(ARRAY(SELECT id FROM billing.subscriptions),
+const MONTHS_LATER: &str = "SELECT FROM billing.renew_limits(ARRAY(SELECT id FROM billing.subscriptions),
     clock_timestamp() + interval '100 days')";
 
 fn edge(rng: &mut Rng) -> i64 {
@@ -120,7 +120,7 @@ async fn any_calls_at_the_edges_are_answered_or_refused_and_all_goes_on() {
 #[tokio::test]
 async fn any_items_at_the_edges_include_their_sum_or_the_largest_amount() {
     let mut rng = Rng::with_seed(8);
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     for _ in 0..25 {
         ground.forget().await;
         let mut items = Vec::new();

@@ -2,11 +2,11 @@
 //!
 //! A closed month reads `end outcome: included+spillover-used>spilled over`, the open one `end: included+spillover-used`.
 
-use super::ground::{Ground, at};
+use super::harness::{Harness, at};
 
 #[tokio::test]
 async fn what_began_on_the_31st_renews_on_the_last_day_of_short_months_and_comes_back() {
-    let mut ground = Ground::sold("2026-01-31T09:15:00Z").await;
+    let mut ground = Harness::sold("2026-01-31T09:15:00Z").await;
     ground.until("2026-05-31T09:15:00Z").await;
     let ends = ["2026-02-28T09:15:00Z", "2026-03-31T09:15:00Z", "2026-04-30T09:15:00Z", "2026-05-31T09:15:00Z"];
     assert_eq!(ground.ends().await, ends);
@@ -14,7 +14,7 @@ async fn what_began_on_the_31st_renews_on_the_last_day_of_short_months_and_comes
 
 #[tokio::test]
 async fn what_began_on_a_leap_day_renews_on_the_28th_of_common_februaries() {
-    let mut ground = Ground::sold("2028-02-29T12:00:00Z").await;
+    let mut ground = Harness::sold("2028-02-29T12:00:00Z").await;
     ground.until("2032-02-29T12:00:00Z").await;
     let ends = ground.ends().await;
     assert_eq!(ends.len(), 48);
@@ -28,7 +28,7 @@ async fn what_began_on_a_leap_day_renews_on_the_28th_of_common_februaries() {
 
 #[tokio::test]
 async fn a_yearly_plan_renews_every_month() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.execute("UPDATE billing.pricing_plans SET billing_interval = 'year', billing_interval_count = 1").await;
     ground.tell(&[at("2026-01-15T10:00:00Z")]).await;
     ground.until("2027-01-15T10:00:00Z").await;
@@ -38,7 +38,7 @@ async fn a_yearly_plan_renews_every_month() {
 
 #[tokio::test]
 async fn what_is_left_goes_over_once() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.used(400).await;
     ground.until("2026-02-10T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: 1000+600-0");
@@ -53,7 +53,7 @@ async fn what_is_left_goes_over_once() {
 
 #[tokio::test]
 async fn any_key_renews_by_itself_and_not_only_words() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.limit("basic", "images", "7").await;
     ground.tell(&[at("2026-01-10T00:00:00Z")]).await;
     ground.execute("UPDATE billing.subscription_limits SET used = 5 WHERE limit_key = 'images'").await;
@@ -65,7 +65,7 @@ async fn any_key_renews_by_itself_and_not_only_words() {
 #[tokio::test]
 async fn a_pause_over_a_renewal_grants_nothing_and_the_months_go_on() {
     for pause in [at("2026-02-20T00:00:00Z").paused(), at("2026-02-20T00:00:00Z").status("paused")] {
-        let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+        let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
         ground.until("2026-02-20T00:00:00Z").await;
         ground.tell(&[pause]).await;
         ground.until("2026-04-20T00:00:00Z").await;
@@ -83,7 +83,7 @@ async fn a_pause_over_a_renewal_grants_nothing_and_the_months_go_on() {
 #[tokio::test]
 async fn a_pause_that_began_and_ended_while_we_were_down_counts_as_it_was() {
     let (pause, resume) = (at("2026-03-01T00:00:00Z").paused(), at("2026-03-20T00:00:00Z"));
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.until("2026-01-11T00:00:00Z").await;
     ground.tell(&[pause, resume, at("2026-04-15T00:00:00Z").paused(), at("2026-04-16T00:00:00Z")]).await;
     ground.until("2026-05-20T00:00:00Z").await;
@@ -109,13 +109,13 @@ async fn whatever_is_not_active_just_before_the_renewal_has_no_spillover() {
         ("paused", "inactive"),
         ("hibernating", "inactive"),
     ] {
-        let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+        let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
         ground.tell(&[at("2026-02-01T00:00:00Z").status(status)]).await;
         ground.until("2026-02-10T00:00:00Z").await;
         let spilled = if outcome == "renewed" { 1000 } else { 0 };
         assert_eq!(ground.ledger().await, [format!("2026-02-10 00:00 {outcome}: 1000+0-0>{spilled}")], "{status}");
     }
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.execute("UPDATE billing.renewal_rules SET past_due_active = false").await;
     ground.tell(&[at("2026-02-01T00:00:00Z").status("past_due")]).await;
     ground.until("2026-02-10T00:00:00Z").await;
@@ -124,7 +124,7 @@ async fn whatever_is_not_active_just_before_the_renewal_has_no_spillover() {
 
 #[tokio::test]
 async fn an_upgrade_counts_at_once_and_changes_nothing_else() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("big", "5000").await;
     ground.used(100).await;
     ground.until("2026-02-10T00:00:00Z").await;
@@ -138,7 +138,7 @@ async fn an_upgrade_counts_at_once_and_changes_nothing_else() {
 
 #[tokio::test]
 async fn a_downgrade_may_leave_less_than_nothing_which_is_nothing() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("small", "100").await;
     ground.used(700).await;
     ground.tell(&[at("2026-01-20T00:00:00Z").price("small")]).await;
@@ -156,7 +156,7 @@ async fn a_downgrade_exactly_at_a_renewal_counts_for_the_month_that_begins() {
     let downgrade = at("2026-02-10T00:00:00Z").price("small");
     let mut ends = Vec::new();
     for webhook_first in [true, false] {
-        let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+        let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
         ground.price("small", "100").await;
         ground
             .execute(
@@ -184,7 +184,7 @@ async fn a_downgrade_exactly_at_a_renewal_counts_for_the_month_that_begins() {
 async fn what_goes_over_is_capped_by_the_plan_of_the_month_that_begins() {
     let mut ends = Vec::new();
     for webhook_first in [true, false] {
-        let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+        let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
         ground.price("small", "100").await;
         let downgrade = [at("2026-02-10T00:00:00Z").price("small")];
         if webhook_first {
@@ -206,7 +206,7 @@ async fn what_goes_over_is_capped_by_the_plan_of_the_month_that_begins() {
 async fn an_upgrade_exactly_at_a_renewal_hands_on_what_was_left_of_the_smaller_plan() {
     let mut ends = Vec::new();
     for webhook_first in [true, false] {
-        let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+        let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
         ground.price("big", "5000").await;
         ground.used(300).await;
         if !webhook_first {
@@ -222,7 +222,7 @@ async fn an_upgrade_exactly_at_a_renewal_hands_on_what_was_left_of_the_smaller_p
 
 #[tokio::test]
 async fn a_trial_that_becomes_paid_is_nothing_special_by_the_start_of_the_subscription() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     let trial = at("2026-01-01T10:00:00Z").status("trialing").anchor("2026-01-15T10:00:00Z");
     ground.tell(&[trial, at("2026-01-15T10:00:00Z").anchor("2026-01-15T10:00:00Z")]).await;
     ground.used(300).await;
@@ -232,7 +232,7 @@ async fn a_trial_that_becomes_paid_is_nothing_special_by_the_start_of_the_subscr
 
 #[tokio::test]
 async fn a_trial_that_becomes_paid_is_a_renewal_without_spillover_by_the_billing_cycle() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let trial = at("2026-01-01T10:00:00Z").status("trialing").anchor("2026-01-15T10:00:00Z");
     ground.tell(&[trial]).await;
@@ -249,7 +249,7 @@ async fn a_trial_that_becomes_paid_is_a_renewal_without_spillover_by_the_billing
 
 #[tokio::test]
 async fn an_anchor_that_sticks_to_the_28th_is_mended_by_the_day_that_was_asked_for() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let anchor = "2026-02-28T12:00:00Z";
     // the day is kept with its anchor: a payload that lacks it changes nothing
@@ -260,7 +260,7 @@ async fn an_anchor_that_sticks_to_the_28th_is_mended_by_the_day_that_was_asked_f
 
 #[tokio::test]
 async fn what_has_ended_renews_no_more() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.tell(&[at("2026-02-20T00:00:00Z").ended()]).await;
     ground.until("2026-06-01T00:00:00Z").await;
     assert_eq!(ground.ledger().await, ["2026-02-10 00:00 renewed: 1000+0-0>1000"]);
@@ -271,7 +271,7 @@ async fn what_has_ended_renews_no_more() {
 async fn what_ends_exactly_at_a_renewal_has_had_it_whichever_became_known_first() {
     let mut ends = Vec::new();
     for webhook_first in [true, false] {
-        let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+        let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
         let end = [at("2026-02-10T00:00:00Z").ended()];
         if webhook_first {
             ground.tell(&end).await;
@@ -289,7 +289,7 @@ async fn what_ends_exactly_at_a_renewal_has_had_it_whichever_became_known_first(
 
 #[tokio::test]
 async fn a_cancellation_that_is_taken_back_has_no_effect() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.execute("UPDATE billing.subscriptions SET is_grace_period = true, end_date = '2026-03-10'").await;
     ground.until("2026-02-20T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: 1000+1000-0", "it has not ended yet");
@@ -300,7 +300,7 @@ async fn a_cancellation_that_is_taken_back_has_no_effect() {
 
 #[tokio::test]
 async fn who_subscribes_again_begins_anew_and_keeps_the_bonus() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.execute("INSERT INTO billing.workspace_bonus VALUES (md5('workspace')::uuid, 'words', 40)").await;
     ground.used(600).await;
     ground.tell(&[at("2026-02-20T00:00:00Z").ended(), at("2026-03-05T00:00:00Z").of("sub_2")]).await;
@@ -314,7 +314,7 @@ async fn who_subscribes_again_begins_anew_and_keeps_the_bonus() {
 
 #[tokio::test]
 async fn what_is_unlimited_spills_nothing_over() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("endless", "unlimited").await;
     ground.tell(&[at("2026-01-20T00:00:00Z").price("endless")]).await;
     ground.until("2026-01-20T00:00:00Z").await;
@@ -331,7 +331,7 @@ async fn what_is_unlimited_spills_nothing_over() {
 
 #[tokio::test]
 async fn a_capacity_is_never_reset() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.limit("basic", "members", "5").await;
     ground.tell(&[at("2026-01-10T00:00:00Z")]).await;
     ground.execute("UPDATE billing.subscription_limits SET used = 3 WHERE limit_key = 'members'").await;
@@ -343,12 +343,12 @@ async fn a_capacity_is_never_reset() {
 #[tokio::test]
 async fn what_is_not_known_of_the_plan_leaves_the_limit_as_it_was() {
     // a price that nobody has seen
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.tell(&[at("2026-01-20T00:00:00Z").price("unseen")]).await;
     ground.until("2026-02-10T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: 1000+1000-0");
     // a value that cannot be read
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.execute("UPDATE billing.plan_limits SET included = NULL").await;
     ground.until("2026-02-10T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: 1000+1000-0");
@@ -356,7 +356,7 @@ async fn what_is_not_known_of_the_plan_leaves_the_limit_as_it_was() {
 
 #[tokio::test]
 async fn a_plan_that_is_known_and_has_no_such_limit_includes_nothing() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.limit("other", "images", "7").await;
     ground.tell(&[at("2026-01-20T00:00:00Z").price("other")]).await;
     ground.until("2026-02-10T00:00:00Z").await;
@@ -366,7 +366,7 @@ async fn a_plan_that_is_known_and_has_no_such_limit_includes_nothing() {
 
 #[tokio::test]
 async fn nothing_is_renewed_while_the_clocks_are_in_doubt() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.execute("UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock'").await;
     ground.until("2026-06-01T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-02-10 00:00: 1000+0-0");
@@ -378,7 +378,7 @@ async fn nothing_is_renewed_while_the_clocks_are_in_doubt() {
 /// What is renewed once stays so, and a period never moves back.
 #[tokio::test]
 async fn a_time_before_what_is_renewed_already_changes_nothing() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.until("2026-04-20T00:00:00Z").await;
     let before = ground.everything().await;
     for time in ["2026-01-01T00:00:00Z", "2026-03-01T00:00:00Z", "2026-04-20T00:00:00Z"] {
@@ -393,10 +393,10 @@ async fn the_session_time_zone_changes_nothing() {
     let course =
         "SELECT string_agg(format('%s %s %s %s %s', limit_key, outcome, spillover, extract(epoch FROM period_start),
             extract(epoch FROM period_end)), ', ' ORDER BY period_start)
-        FROM billing.limit_course(ARRAY[md5('sub_1')::uuid], '2026-11-20T00:00:00Z')";
+        FROM billing.limit_periods(ARRAY[md5('sub_1')::uuid], '2026-11-20T00:00:00Z')";
     let seen = "SELECT string_agg(format('%s %s %s', subscription_id, extract(epoch FROM period_started_at),
             extract(epoch FROM limit_renewal_date)), ', ') FROM billing.workspace_limits";
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     for start in ["2026-01-30T23:30:00Z", "2026-03-29T00:30:00Z", "2025-10-26T00:30:00Z", "2025-11-02T05:30:00Z"] {
         let mut all = Vec::new();
         for zone in ["UTC", "Pacific/Kiritimati", "Pacific/Apia", "America/New_York", "Asia/Kolkata", "Europe/Berlin"] {

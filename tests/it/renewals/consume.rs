@@ -15,7 +15,7 @@ async fn the_spillover_is_used_first_then_the_plan_then_the_bonus() {
     assert_eq!(call(conn, "consume(w, 'words', 30)").await, Ok(Some(140)));
     assert_eq!(rows.balances().await, ["sub words 20 30 0"], "it was renewed first");
     // 10 of the plan are gone with the 20 that had spilled over: 90 would spill over now
-    let spills = "SELECT spilled_over::text FROM billing.limit_course(ARRAY[md5('sub')::uuid],
+    let spills = "SELECT spilled_over::text FROM billing.limit_periods(ARRAY[md5('sub')::uuid],
         clock_timestamp() + interval '1 month') WHERE is_over";
     assert_eq!(rows.lines(spills).await, ["90"]);
     assert_eq!(call(conn, "consume(w, 'words', 90)").await, Ok(Some(50)));
@@ -139,7 +139,7 @@ async fn unlimited_is_null_and_uses_no_bonus() {
     assert_eq!(call(conn, "consume(w, 'words', 1000000, 'key')").await, Ok(None));
     // what the quick way does not do, the long way does as well
     rows.execute(
-        "INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('sub')::uuid, clock_timestamp())",
+        "INSERT INTO billing.limit_recalculations (subscription_id, since) VALUES (md5('sub')::uuid, clock_timestamp())",
     )
     .await;
     assert_eq!(call(conn, "consume(w, 'words', 1000000)").await, Ok(None));

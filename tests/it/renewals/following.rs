@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use billing_sync::jobs::watch;
+use billing_sync::jobs::triggers;
 use serde_json::json;
 
 use super::calls::call;
@@ -105,13 +105,13 @@ async fn a_subscription_that_lacks_its_limits_gets_them_without_any_event() {
     app.sell(&writing()).await;
     app.renew().await;
     let before = app.ledger().await;
-    app.execute("TRUNCATE billing.subscription_limits, billing.limit_renewals, billing.limit_changes").await;
-    let asked = watch::lacking_limits(&mut app.pool.acquire().await.unwrap()).await.unwrap();
+    app.execute("TRUNCATE billing.subscription_limits, billing.limit_renewals, billing.limit_recalculations").await;
+    let asked = triggers::missing_limits(&mut app.pool.acquire().await.unwrap()).await.unwrap();
     assert_eq!(asked, 1);
     app.drain().await;
     app.renew().await;
     assert_eq!(app.ledger().await, before);
-    let again = watch::lacking_limits(&mut app.pool.acquire().await.unwrap()).await.unwrap();
+    let again = triggers::missing_limits(&mut app.pool.acquire().await.unwrap()).await.unwrap();
     assert_eq!(again, 0);
     app.finish().await;
 }

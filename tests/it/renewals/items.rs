@@ -1,10 +1,10 @@
 //! What a subscription includes: the sum over all its items, their quantities counted, as it was in force at each time.
 
-use super::ground::{Ground, at};
+use super::harness::{Harness, at};
 
 /// A base plan of 100,000 words, an add-on of 5,000, seats of one member and 200 words each, and an unlimited item.
-async fn shop() -> Ground {
-    let mut ground = Ground::new().await;
+async fn shop() -> Harness {
+    let mut ground = Harness::new().await;
     ground.price("base", "100000").await;
     ground.price("addon", "5000").await;
     ground.limit("addon", "images", "50").await;
@@ -139,7 +139,7 @@ async fn a_change_at_a_renewal_that_is_reported_late_hands_on_no_more_than_one_r
     let mut ends = Vec::new();
     for order in [vec![&downgrade], vec![&between, &downgrade], vec![&downgrade, &between]] {
         for renewed_first in [false, true] {
-            let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+            let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
             ground.price("small", "100").await;
             if renewed_first {
                 ground.until("2026-02-10T00:00:10Z").await;

@@ -7,11 +7,11 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use super::ground::{Ground, Known, at};
+use super::harness::{Harness, Known, at};
 
 #[tokio::test]
 async fn a_pause_that_is_told_after_the_renewal_takes_back_what_went_over() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.until("2026-03-20T00:00:00Z").await;
     ground.used(500).await;
     ground.tell(&[at("2026-02-20T00:00:00Z").paused(), at("2026-03-11T00:00:00Z")]).await;
@@ -22,7 +22,7 @@ async fn a_pause_that_is_told_after_the_renewal_takes_back_what_went_over() {
 
 #[tokio::test]
 async fn an_upgrade_that_is_told_after_renewals_gives_what_would_have_gone_over() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("big", "5000").await;
     ground.until("2026-02-15T00:00:00Z").await;
     ground.used(600).await;
@@ -42,7 +42,7 @@ async fn an_upgrade_that_is_told_after_renewals_gives_what_would_have_gone_over(
 /// What was taken from the bonus stays taken; what the bigger plan has left instead is carried over.
 #[tokio::test]
 async fn an_upgrade_that_is_told_late_carries_over_what_the_bonus_was_used_for() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("big", "5000").await;
     ground
         .execute(
@@ -60,7 +60,7 @@ async fn an_upgrade_that_is_told_late_carries_over_what_the_bonus_was_used_for()
 
 #[tokio::test]
 async fn an_end_that_is_told_late_ends_the_months() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.until("2026-04-20T00:00:00Z").await;
     ground.tell(&[at("2026-02-20T00:00:00Z").ended()]).await;
     ground.until("2026-04-20T00:00:00Z").await;
@@ -78,7 +78,7 @@ async fn an_end_that_is_told_late_ends_the_months() {
 /// The anchor moved on March 5th, and the old months' renewal of March 10th was done before anybody knew.
 #[tokio::test]
 async fn an_anchor_that_is_told_after_the_renewal_that_it_moves_counts_from_then_on() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let (old, new) = ("2026-01-10T00:00:00Z", "2026-03-05T12:00:00Z");
     ground.tell(&[at(old).anchor(old)]).await;
@@ -95,14 +95,14 @@ async fn an_anchor_that_is_told_after_the_renewal_that_it_moves_counts_from_then
 
 #[tokio::test]
 async fn an_older_event_than_the_first_known_one_puts_the_months_since_in_front() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.price("big", "5000").await;
     // the row says when the subscription began; the events of the time before come later
     ground.tell(&[at("2026-01-10T00:00:00Z")]).await;
     ground
         .execute(
             "DELETE FROM billing.subscription_timeline; DELETE FROM billing.subscription_limits;
-            DELETE FROM billing.limit_changes",
+            DELETE FROM billing.limit_recalculations",
         )
         .await;
     ground.tell(&[at("2026-04-20T00:00:00Z")]).await;
@@ -123,12 +123,12 @@ async fn an_older_event_than_the_first_known_one_puts_the_months_since_in_front(
 /// What is over since long does not hang on a clock that is in doubt, and later nobody would ask for it again.
 #[tokio::test]
 async fn an_older_event_is_not_forgotten_while_nothing_is_renewed() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     ground.tell(&[at("2026-01-10T00:00:00Z")]).await;
     ground
         .execute(
             "DELETE FROM billing.subscription_timeline; DELETE FROM billing.subscription_limits;
-            DELETE FROM billing.limit_changes",
+            DELETE FROM billing.limit_recalculations",
         )
         .await;
     ground.tell(&[at("2026-04-20T00:00:00Z")]).await;
@@ -195,8 +195,8 @@ fn life() -> impl Strategy<Value = (Vec<Known>, Vec<(i64, Step)>)> {
     })
 }
 
-async fn ground() -> Ground {
-    let mut ground = Ground::new().await;
+async fn ground() -> Harness {
+    let mut ground = Harness::new().await;
     for (price, words) in [("small", "100"), ("big", "5000"), ("endless", "unlimited")] {
         ground.price(price, words).await;
     }

@@ -10,7 +10,7 @@ mod cases;
 mod consume;
 mod contention;
 mod following;
-mod ground;
+mod harness;
 mod idempotency;
 mod items;
 mod late;

@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use super::ground::{Ground, Known, at};
+use super::harness::{Harness, Known, at};
 
 const BEGAN: OffsetDateTime = datetime!(2026-01-31 09:15 UTC);
 
@@ -14,7 +14,7 @@ fn instant(day: i64) -> String {
     (BEGAN + Duration::days(day)).format(&Rfc3339).unwrap()
 }
 
-impl Ground {
+impl Harness {
     async fn grant(&mut self, amount: i64) {
         self.execute(&format!(
             "INSERT INTO billing.workspace_bonus VALUES (md5('workspace')::uuid, 'words', {amount})"
@@ -48,7 +48,7 @@ impl Ground {
     async fn reads(&mut self, time: &str) -> String {
         self.text(&format!(
             "SELECT concat_ws(' ', included, spillover, used, bonus_used)
-            FROM billing.limit_course(ARRAY[md5('sub_1')::uuid], '{time}') WHERE NOT is_over"
+            FROM billing.limit_periods(ARRAY[md5('sub_1')::uuid], '{time}') WHERE NOT is_over"
         ))
         .await
     }
@@ -56,7 +56,7 @@ impl Ground {
     /// Everything anew, though nothing is new.
     async fn mark_all(&mut self) {
         self.execute(
-            "INSERT INTO billing.limit_changes (subscription_id, since)
+            "INSERT INTO billing.limit_recalculations (subscription_id, since)
             SELECT DISTINCT subscription_id, '2000-01-01'::timestamptz FROM billing.subscription_limits",
         )
         .await;
@@ -75,7 +75,7 @@ impl Ground {
 #[tokio::test]
 async fn a_downgrade_after_use_takes_nothing_of_the_bonus_at_the_renewal_either() {
     for big in ["100000", "unlimited"] {
-        let mut ground = Ground::new().await;
+        let mut ground = Harness::new().await;
         ground.price("big", big).await;
         ground.price("small", "10000").await;
         ground.grant(5000).await;
@@ -95,7 +95,7 @@ async fn a_downgrade_after_use_takes_nothing_of_the_bonus_at_the_renewal_either(
 
 #[tokio::test]
 async fn an_upgrade_after_use_leaves_all_of_the_new_plan_that_was_not_charged_to_it() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("big", "5000").await;
     ground.grant(300).await;
     ground.draw("sub_1", 1200).await;
@@ -107,7 +107,7 @@ async fn an_upgrade_after_use_leaves_all_of_the_new_plan_that_was_not_charged_to
 
 #[tokio::test]
 async fn two_subscriptions_of_a_workspace_that_shrink_leave_their_bonus() {
-    let mut ground = Ground::sold("2026-01-10T00:00:00Z").await;
+    let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("small", "100").await;
     ground.grant(150).await;
     ground.tell(&[at("2026-01-10T00:00:00Z").of("sub_2")]).await;
@@ -143,7 +143,7 @@ fn any(rng: &mut Rng, day: i64) -> Known {
 #[tokio::test]
 async fn no_bonus_moves_by_what_becomes_known_and_what_is_known_already_changes_nothing() {
     let mut rng = Rng::with_seed(5);
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     for (price, words) in [("small", "100"), ("big", "5000"), ("endless", "unlimited")] {
         ground.price(price, words).await;
     }

@@ -41,8 +41,8 @@ const READ: [&str; 23] = [
 const OWN: [&str; 2] = ["limit_kinds", "workspaces"];
 
 const CALLED_BY_VIEWS: [&str; 3] = [
-    "limit_periods(subscription_id uuid)",
-    "limits_now(subscription_id uuid)",
+    "current_limits(subscription_id uuid)",
+    "limit_history(subscription_id uuid)",
     "subscription_rank(stripe_status text, payment_paused boolean)",
 ];
 

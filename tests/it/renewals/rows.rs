@@ -37,7 +37,7 @@ impl Rows {
     pub(crate) async fn forget_everything(&self) {
         self.execute(
             "TRUNCATE billing.subscriptions, billing.subscription_timeline, billing.pricing_plans, billing.plan_limits,
-                billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.workspace_bonus,
+                billing.subscription_limits, billing.limit_renewals, billing.limit_recalculations, billing.workspace_bonus,
                 billing.bonus_grants, billing.consumptions",
         )
         .await;
@@ -62,7 +62,7 @@ impl Rows {
                 (account, subscription_id, stated_at, effective_from, source, status, payment_paused, price_ids, quantities, start_date)
                 SELECT '', '{sub}', started_at, started_at, 'evt_0', 'active', false, ARRAY[stripe_price_id], '{{1}}', started_at
                 FROM billing.subscriptions WHERE stripe_subscription_id = '{sub}';
-            SELECT billing.begin_limits(ARRAY[md5('{sub}')::uuid])"
+            SELECT billing.create_limits(ARRAY[md5('{sub}')::uuid])"
         ))
         .await;
     }
@@ -76,7 +76,7 @@ impl Rows {
                 FROM clock_timestamp() AS at, billing.subscriptions WHERE stripe_subscription_id = '{sub}';
             UPDATE billing.subscriptions SET stripe_status = '{status}', active = '{status}' = 'active',
                 inactive_reason = nullif('{status}', 'active') WHERE stripe_subscription_id = '{sub}';
-            INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('{sub}')::uuid, clock_timestamp())"
+            INSERT INTO billing.limit_recalculations (subscription_id, since) VALUES (md5('{sub}')::uuid, clock_timestamp())"
         ))
         .await;
     }
@@ -86,7 +86,7 @@ impl Rows {
         self.execute(&format!(
             "UPDATE billing.plan_limits SET included = {included}
                 WHERE pricing_plan_id = md5('plan {sub}')::uuid AND limit_key = '{limit}';
-            INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('{sub}')::uuid, clock_timestamp())"
+            INSERT INTO billing.limit_recalculations (subscription_id, since) VALUES (md5('{sub}')::uuid, clock_timestamp())"
         ))
         .await;
     }
@@ -157,7 +157,7 @@ pub(crate) async fn renew(conn: &mut PgConnection) -> usize {
         .fetch_all(&mut *conn)
         .await
         .unwrap();
-    sqlx::query("SELECT billing.bring_up($1, clock_timestamp())").bind(&ids).execute(&mut *conn).await.unwrap();
+    sqlx::query("SELECT billing.renew_limits($1, clock_timestamp())").bind(&ids).execute(&mut *conn).await.unwrap();
     sqlx::raw_sql("COMMIT").execute(conn).await.unwrap();
     ids.len()
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use billing_sync::clock::{self, Heard};
-use billing_sync::metrics::instance::Instance;
-use billing_sync::renewals::scheduler::Scheduler;
+use billing_sync::base::clock::{self, RemoteClock};
+use billing_sync::limits::scheduler::Scheduler;
+use billing_sync::metrics::process::ProcessMetrics;
 use prometheus::Registry;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -37,7 +37,7 @@ async fn subscribe(pool: &PgPool, count: i32, began: &str) {
             SELECT md5(id)::uuid, '', id, 'cus_1', md5('cus_1')::uuid, md5('workspace' || number)::uuid, 'active', true,
                 false, false, false, false, 'price_1', md5('plan')::uuid, '{{}}', '{{}}', began, began
             FROM new_one;
-        SELECT billing.begin_limits(array_agg(md5(id)::uuid)) FROM new_one;
+        SELECT billing.create_limits(array_agg(md5(id)::uuid)) FROM new_one;
         DROP TABLE new_one"
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap();
@@ -138,8 +138,8 @@ impl Local {
         let scheduler = Scheduler {
             pool: pool.clone(),
             sync: sync_config(),
-            metrics: Instance::new(&Registry::new()).unwrap(),
-            stripe: Heard::default(),
+            metrics: ProcessMetrics::new(&Registry::new()).unwrap(),
+            stripe: RemoteClock::default(),
             wake: Arc::new(Notify::new()),
         };
         let shutdown = CancellationToken::new();
@@ -168,7 +168,7 @@ async fn while_the_clocks_disagree_nothing_is_renewed_not_even_by_the_product() 
     until(&pool, HALTED).await;
     let why: String =
         sqlx::query_scalar("SELECT halted_because FROM billing.renewal_rules").fetch_one(&pool).await.unwrap();
-    assert!(why.starts_with("the database's clock says ") && why.contains(" and Stripe's "), "{why}");
+    assert!(why.starts_with("the database's clock shows ") && why.contains(" and Stripe's "), "{why}");
     subscribe(&pool, 1, "billing.renewal_at(clock_timestamp() - interval '1 min', -48)").await;
     let mut conn = pool.acquire().await.unwrap();
     let consume = "consume(md5('workspace1')::uuid, 'words', 10)";
@@ -217,7 +217,7 @@ async fn the_rules_of_the_settings_are_those_of_the_database() {
     until(&pool, "SELECT renewal_anchor = 'billing_cycle' AND NOT past_due_active FROM billing.renewal_rules").await;
     let said = server
         .log_line(
-            "the rules of renewal are others than before; each subscription follows them from its next renewal or change on",
+            "the rules of renewal have changed; each subscription follows them from its next renewal or change on",
         )
         .await;
     assert_eq!(said["renewal_anchor"], "billing_cycle");

@@ -29,7 +29,7 @@ const FAULTS: [(&str, &str, &str); 3] = [
     (
         "it cannot be computed",
         "UPDATE billing.subscription_timeline SET status = 'poisoned' WHERE subscription_id = 'bad';
-        CREATE OR REPLACE FUNCTION billing.may_be_used(stripe_status text, payment_paused boolean, ended_at timestamptz,
+        CREATE OR REPLACE FUNCTION billing.subscription_is_active(stripe_status text, payment_paused boolean, ended_at timestamptz,
             past_due_active boolean) RETURNS boolean LANGUAGE sql IMMUTABLE
             RETURN stripe_status = 'active' OR 1 / (length(stripe_status) - 8) > 0",
         "UPDATE billing.subscription_timeline SET status = 'active' WHERE subscription_id = 'bad'",
@@ -193,7 +193,7 @@ async fn wherever_it_stands_in_a_batch_only_the_one_that_fails_is_set_aside() {
         batch.insert(place, "bad");
         let ids: Vec<String> = batch.iter().map(|sub| format!("md5('{sub}')::uuid")).collect();
         let ids = ids.join(", ");
-        rows.execute(&format!("SELECT billing.bring_up_isolated(ARRAY[{ids}], clock_timestamp())")).await;
+        rows.execute(&format!("SELECT billing.renew_limits_isolated(ARRAY[{ids}], clock_timestamp())")).await;
         assert_eq!(renewed(&rows).await, "sub_1 sub_2 sub_3 sub_4 sub_5", "{place}");
         let aside = "SELECT string_agg(object_id, ' ') FROM billing.jobs WHERE kind = 'renewal'";
         assert_eq!(rows.lines(aside).await, ["bad"], "{place}");

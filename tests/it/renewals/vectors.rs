@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::ground::{Ground, at};
+use super::harness::{Harness, at};
 use crate::support::app::TestApp;
 
 const GROUPS: [&str; 6] = ["next_renewal", "sequence", "rollover", "catchup", "policy", "anchor_change"];
@@ -84,7 +84,7 @@ const BONUS: &str = "SELECT coalesce(max(amount), 0) FROM billing.workspace_bonu
 
 #[tokio::test]
 async fn a_rollover() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     for case in group("rollover") {
         ground.forget().await;
         let field = |name: &str| number(&case[name]);
@@ -115,7 +115,7 @@ async fn a_rollover() {
 async fn catching_up() {
     let catchup = &vectors()["catchup"];
     let field = |name: &str| number(&catchup[name]);
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     for case in catchup["cases"].as_array().unwrap() {
         ground.forget().await;
         ground.price("basic", &field("plan").to_string()).await;
@@ -140,7 +140,7 @@ async fn catching_up() {
     }
 }
 
-async fn time_of(ground: &mut Ground, column: &str) -> String {
+async fn time_of(ground: &mut Harness, column: &str) -> String {
     ground
         .text(&format!(
             "SELECT to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM billing.subscription_limits"
@@ -151,7 +151,7 @@ async fn time_of(ground: &mut Ground, column: &str) -> String {
 /// The months of a subscription with one anchor, which is told at the start, by both rules.
 #[tokio::test]
 async fn which_anchor() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     for case in group("policy") {
         let (start, anchor) = (text(&case["start"]), text(&case["anchor"]));
         for (rule, expected) in [("A", texts(&case["A"])), ("C", texts(&case["C"]))] {
@@ -169,7 +169,7 @@ async fn which_anchor() {
 /// An anchor that takes the place of an older one is a renewal itself, and the months go on from there.
 #[tokio::test]
 async fn a_change_of_the_anchor() {
-    let mut ground = Ground::new().await;
+    let mut ground = Harness::new().await;
     for case in group("anchor_change") {
         let old = text(&case["old_anchor"]);
         ground.forget().await;

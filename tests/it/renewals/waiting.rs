@@ -25,8 +25,8 @@ async fn who_holds_a_balance_holds_up_neither_the_worker_nor_the_renewal_of_othe
         "SET lock_timeout = '200ms';
         INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
             VALUES (md5('new')::uuid, md5('plan held')::uuid, 'agents', 2, false);
-        INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('held')::uuid, clock_timestamp());
-        SELECT billing.begin_limits(ARRAY[md5('held')::uuid, md5('free')::uuid])",
+        INSERT INTO billing.limit_recalculations (subscription_id, since) VALUES (md5('held')::uuid, clock_timestamp());
+        SELECT billing.create_limits(ARRAY[md5('held')::uuid, md5('free')::uuid])",
     )
     .execute(&mut worker)
     .await
@@ -148,7 +148,7 @@ async fn who_waits_across_a_renewal_uses_up_the_month_that_has_begun() {
 
 const DUE_NOW: &str = "SELECT count(*)::text FROM billing.subscription_limits WHERE renews_at <= clock_timestamp()";
 
-/// A late event of the time before the first known period, told between two statements of `bring_up`.
+/// A late event of the time before the first known period, told between two statements of `renew_limits`.
 #[tokio::test]
 async fn what_becomes_known_while_a_balance_is_brought_up_is_not_forgotten() {
     let rows = Rows::start().await;
@@ -156,11 +156,11 @@ async fn what_becomes_known_while_a_balance_is_brought_up_is_not_forgotten() {
     // it began three months ago, of which nobody has told yet
     rows.execute(
         "UPDATE billing.subscriptions SET started_at = billing.renewal_at(started_at, -3);
-        INSERT INTO billing.limit_changes (subscription_id, since) VALUES (md5('sub')::uuid, clock_timestamp());
-        ALTER FUNCTION billing.begin_earlier(uuid[]) RENAME TO begin_earlier_itself;
-        CREATE FUNCTION billing.begin_earlier(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+        INSERT INTO billing.limit_recalculations (subscription_id, since) VALUES (md5('sub')::uuid, clock_timestamp());
+        ALTER FUNCTION billing.prepend_limit_periods(uuid[]) RENAME TO prepend_limit_periods_itself;
+        CREATE FUNCTION billing.prepend_limit_periods(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
         BEGIN
-            PERFORM billing.begin_earlier_itself(ids);
+            PERFORM billing.prepend_limit_periods_itself(ids);
             PERFORM pg_advisory_xact_lock(1);
         END $$",
     )
@@ -177,7 +177,7 @@ async fn what_becomes_known_while_a_balance_is_brought_up_is_not_forgotten() {
         "INSERT INTO billing.subscription_timeline
             (account, subscription_id, stated_at, effective_from, source, status, payment_paused, price_ids, quantities, start_date)
             SELECT '', 'sub', started_at, started_at, 'evt_late', 'active', false, ARRAY[stripe_price_id], '{1}', started_at FROM billing.subscriptions;
-        INSERT INTO billing.limit_changes (subscription_id, since) SELECT id, started_at FROM billing.subscriptions",
+        INSERT INTO billing.limit_recalculations (subscription_id, since) SELECT id, started_at FROM billing.subscriptions",
     )
     .await;
     sqlx::raw_sql("SELECT pg_advisory_unlock(1)").execute(&mut test).await.unwrap();
@@ -185,7 +185,7 @@ async fn what_becomes_known_while_a_balance_is_brought_up_is_not_forgotten() {
     rows::renew(&mut scheduler).await;
     let ledger = "SELECT outcome || ' ' || spilled_over FROM billing.limit_renewals ORDER BY period_end";
     assert_eq!(rows.lines(ledger).await, ["renewed 100", "renewed 100", "renewed 100"]);
-    assert_eq!(rows.lines("SELECT count(*)::text FROM billing.limit_changes").await, ["0"]);
+    assert_eq!(rows.lines("SELECT count(*)::text FROM billing.limit_recalculations").await, ["0"]);
 }
 
 /// Who grants and then uses holds the bonus before the balance, unless `grant_bonus` takes the balance first.

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use billing_sync::clock;
+use billing_sync::base::clock;
 use billing_sync::config::ops::OpsConfig;
 use billing_sync::config::receiver::ReceiverConfig;
 use billing_sync::config::secret::WebhookSecret;
@@ -14,11 +14,11 @@ use billing_sync::config::sync::{Confirm, RenewalAnchor, SyncConfig};
 use billing_sync::config::worker::WorkerConfig;
 use billing_sync::database::{Session, pool};
 use billing_sync::domain::event::Envelope;
-use billing_sync::metrics::instance::Instance;
-use billing_sync::outbox::enqueue::{self, Incoming, Origin};
+use billing_sync::limits::store;
+use billing_sync::metrics::process::ProcessMetrics;
+use billing_sync::outbox::enqueue::{self, EventSource, Incoming};
 use billing_sync::receiver::PATH;
 use billing_sync::receiver::signature;
-use billing_sync::renewals::ledger;
 use billing_sync::service::{Service, ServiceConfig};
 use billing_sync::stripe::envelope;
 use billing_sync::worker::{Context, Worker};
@@ -107,7 +107,7 @@ impl TestApp {
         let running = Some(tokio::spawn(service.run(shutdown.clone())));
         let pool = pool(&database.options, Session::BACKGROUND, 12, Duration::from_secs(30));
         let registry = Registry::new();
-        let metrics = Instance::new(&registry).unwrap();
+        let metrics = ProcessMetrics::new(&registry).unwrap();
         let context = Context::new(pool.clone(), sync_config(), worker_config(), metrics);
         Self { database, pool, webhooks, context, registry, shutdown, running, may_leave_pending: false }
     }
@@ -210,11 +210,11 @@ impl TestApp {
     pub(crate) async fn renew(&self) {
         loop {
             let mut tx = self.pool.begin().await.unwrap();
-            let ids = ledger::claim(&mut tx, None, 100).await.unwrap();
+            let ids = store::claim(&mut tx, None, 100).await.unwrap();
             if ids.is_empty() {
                 return;
             }
-            ledger::bring_up(&mut tx, &ids, None).await.unwrap();
+            store::renew_limits(&mut tx, &ids, None).await.unwrap();
             tx.commit().await.unwrap();
         }
     }
@@ -231,7 +231,7 @@ impl TestApp {
                 billing.subscriptions, billing.pricing_plans, billing.plan_limits, billing.coupons,
                 billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
                 billing.dispute_facts, billing.trial_facts, billing.phase_facts, billing.subscription_timeline, billing.jobs, billing.reads,
-                billing.subscription_limits, billing.limit_renewals, billing.limit_changes, billing.watermarks, billing.own_accounts",
+                billing.subscription_limits, billing.limit_renewals, billing.limit_recalculations, billing.reconcile_state, billing.own_accounts",
         )
         .await;
     }
@@ -262,6 +262,8 @@ pub(crate) async fn enqueue<'a>(pool: &PgPool, events: impl Iterator<Item = &'a 
     for event in events {
         let payload = event.to_string().into_bytes();
         let envelope: Envelope = envelope::read(&payload).unwrap();
-        enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }], Origin::Webhook).await.unwrap();
+        enqueue::store(&mut conn, &[Incoming { envelope, payload: payload.into() }], EventSource::Webhook)
+            .await
+            .unwrap();
     }
 }

@@ -6,13 +6,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use billing_sync::base::clock::RemoteClock;
 use billing_sync::client::{HttpStripe, metrics};
-use billing_sync::clock::Heard;
 use billing_sync::config::egress::Egress;
 use billing_sync::config::stripe::StripeConfig;
 use billing_sync::config::sync::Confirm;
 use billing_sync::domain::object::ObjectKey;
-use billing_sync::jobs::demand::{self, Demands};
+use billing_sync::jobs::requests::{self, JobRequests};
 use billing_sync::worker::Worker;
 use billing_sync::worker::fetch::Fetcher;
 use prometheus::Registry;
@@ -132,11 +132,11 @@ impl Fetching {
 
     /// Asks for reads of these objects, given as type and id.
     pub(crate) async fn demand(&self, objects: impl IntoIterator<Item = (String, String)>) {
-        let mut demands = Demands::default();
+        let mut demands = JobRequests::default();
         for (object_type, id) in objects {
             demands.fetch(ObjectKey::new("", &object_type, &id), None);
         }
-        demand::add(&mut self.app.pool.acquire().await.unwrap(), &demands, MARGIN).await.unwrap();
+        requests::add(&mut self.app.pool.acquire().await.unwrap(), &demands, MARGIN).await.unwrap();
     }
 
     /// So many workers and the fetcher, all at once, until nothing is due for any of them.
@@ -237,5 +237,5 @@ pub(crate) fn client(app: &TestApp, stripe: &FakeStripe) -> HttpStripe {
         concurrency: 8,
         read_margin: app.context.read_margin,
     };
-    HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), Heard::default()).unwrap()
+    HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), RemoteClock::default()).unwrap()
 }

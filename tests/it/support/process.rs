@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use billing_sync::clock;
+use billing_sync::base::clock;
 use billing_sync::config::secret::WebhookSecret;
 use billing_sync::receiver::PATH;
 use billing_sync::receiver::signature;
@@ -31,7 +31,7 @@ fn serve(arguments: &[&str]) -> Command {
 }
 
 /// Longer than anything here takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PAGE_RETRY: Duration = Duration::from_secs(30);
 
 /// An event's signature header and its bytes.
 pub(crate) fn signed(event: &Value) -> (String, Vec<u8>) {
@@ -105,7 +105,7 @@ impl Server {
 
     /// The next line of the log with this message.
     pub(crate) async fn log_line(&mut self, message: &str) -> Value {
-        let found = timeout(PATIENCE, async {
+        let found = timeout(PAGE_RETRY, async {
             while let Some(line) = self.log.recv().await {
                 let entry: Value = serde_json::from_str(&line).unwrap_or_default();
                 self.seen += &(line + "\n");
@@ -125,7 +125,7 @@ impl Server {
                 self.seen += &(line + "\n");
             }
         };
-        timeout(PATIENCE, read).await.expect("it does not end");
+        timeout(PAGE_RETRY, read).await.expect("it does not end");
         self.seen
     }
 
@@ -181,12 +181,12 @@ impl Server {
 
     /// Waits for the end; the exit code, where it was not killed.
     pub(crate) async fn ended(mut self) -> Option<i32> {
-        timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap().code()
+        timeout(PAGE_RETRY, self.child.wait()).await.expect("it does not end").unwrap().code()
     }
 
     /// The same, and the whole log.
     pub(crate) async fn ended_with_log(mut self) -> (Option<i32>, String) {
-        let code = timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap().code();
+        let code = timeout(PAGE_RETRY, self.child.wait()).await.expect("it does not end").unwrap().code();
         (code, self.rest_of_the_log().await)
     }
 

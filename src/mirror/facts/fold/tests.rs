@@ -1,4 +1,4 @@
-//! What each object states, and the SEPA flag that follows from facts in every order.
+//! The facts that each object states, and the SEPA flag that follows from facts in every order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,10 +20,11 @@ fn facts(object_type: &str, text: &str) -> Vec<Fact> {
     fold(object_type, json(text), report)
 }
 
-/// Of a charge: when it was made, when it was told, its payment intent, and whether it is SEPA, failed and succeeded.
+/// Of a charge: its time, the time of its first report, its payment intent, and whether it is SEPA, failed and
+/// succeeded.
 type Charge = (Option<OffsetDateTime>, OffsetDateTime, Option<String>, [bool; 3]);
 
-/// The facts as the tables keep them: a value once known stays, a time moves only to the earlier.
+/// The facts as the tables keep them: a known value stays, and a time only becomes earlier.
 #[derive(Default)]
 struct Known {
     charges: BTreeMap<String, Charge>,
@@ -36,13 +37,15 @@ impl Known {
     fn add(&mut self, fact: Fact) {
         let earlier = |one: Option<OffsetDateTime>, other: Option<OffsetDateTime>| one.into_iter().chain(other).min();
         match fact {
-            Fact::Charge { charge_id, payment_intent_id, charged_at, told_at, sepa, failed, succeeded, .. } => {
-                let known = self.charges.entry(charge_id).or_insert((None, told_at, None, [false; 3]));
+            Fact::Charge {
+                charge_id, payment_intent_id, charged_at, first_seen_at, sepa, failed, succeeded, ..
+            } => {
+                let known = self.charges.entry(charge_id).or_insert((None, first_seen_at, None, [false; 3]));
                 known.0 = earlier(known.0, charged_at);
-                known.1 = known.1.min(told_at);
+                known.1 = known.1.min(first_seen_at);
                 known.2 = known.2.take().max(payment_intent_id);
-                for (known, told) in known.3.iter_mut().zip([sepa, failed, succeeded]) {
-                    *known |= told;
+                for (known, stated) in known.3.iter_mut().zip([sepa, failed, succeeded]) {
+                    *known |= stated;
                 }
             }
             Fact::Payment { invoice_id, payment_type, payment_id } => {
@@ -64,7 +67,7 @@ impl Known {
     fn flag(&self, subscription: &str) -> bool {
         let of = |invoice: &str| self.invoices.get(invoice).filter(|known| known.0.as_deref() == Some(subscription));
         let mut payments = Vec::new();
-        for (charge_id, (charged_at, told_at, intent, [sepa, failed, succeeded])) in &self.charges {
+        for (charge_id, (charged_at, first_seen_at, intent, [sepa, failed, succeeded])) in &self.charges {
             let is_this = |kind: PaymentType, id: &String| match kind {
                 PaymentType::Charge => id == charge_id,
                 PaymentType::PaymentIntent => Some(id) == intent.as_ref(),
@@ -74,7 +77,7 @@ impl Known {
             let disputes = self.disputes.values().filter(|(charge, _, won)| charge == charge_id && !won);
             payments.push(Payment {
                 charge_id: charge_id.clone(),
-                created: charged_at.unwrap_or(*told_at),
+                created: charged_at.unwrap_or(*first_seen_at),
                 sepa: *sepa,
                 failed: *failed,
                 succeeded: *succeeded,
@@ -94,7 +97,7 @@ fn charge_text(id: &str, invoice: &str, method: &str, status: &str, second: i64)
     )
 }
 
-fn told(id: &str, invoice: &str, method: &str, status: &str, second: i64) -> Vec<Fact> {
+fn stated(id: &str, invoice: &str, method: &str, status: &str, second: i64) -> Vec<Fact> {
     facts("charge", &charge_text(id, invoice, method, status, second))
 }
 
@@ -131,7 +134,7 @@ fn orders<T: Clone>(steps: &[T]) -> Vec<Vec<T>> {
     all
 }
 
-/// The flag after these steps, which must be the same in every order, and with every step told twice.
+/// The flag after these steps, which must be the same in every order, and with every step twice.
 fn flag(name: &str, steps: &[Vec<Fact>]) -> bool {
     let mut flags = BTreeSet::new();
     for order in orders(steps) {
@@ -146,25 +149,33 @@ fn flag(name: &str, steps: &[Vec<Fact>]) -> bool {
 #[test]
 fn the_sepa_flag_follows_the_table_in_every_order() {
     let open = |id| invoice_of(id, "open", 0, 0);
-    let failed = told("ch_a", "in_1", "sepa_debit", "failed", 10);
+    let failed = stated("ch_a", "in_1", "sepa_debit", "failed", 10);
     let cases: [(&str, Vec<Vec<Fact>>, bool); 9] = [
         ("P1", vec![open("in_1"), failed.clone()], true),
-        ("P2", vec![open("in_1"), failed.clone(), told("ch_b", "in_1", "sepa_debit", "succeeded", 20)], false),
-        ("P3", vec![told("ch_b", "in_1", "sepa_debit", "succeeded", 20), failed.clone(), open("in_1")], false),
-        ("P4", vec![open("in_1"), failed.clone(), open("in_2"), told("ch_c", "in_2", "card", "succeeded", 20)], false),
+        ("P2", vec![open("in_1"), failed.clone(), stated("ch_b", "in_1", "sepa_debit", "succeeded", 20)], false),
+        ("P3", vec![stated("ch_b", "in_1", "sepa_debit", "succeeded", 20), failed.clone(), open("in_1")], false),
+        (
+            "P4",
+            vec![open("in_1"), failed.clone(), open("in_2"), stated("ch_c", "in_2", "card", "succeeded", 20)],
+            false,
+        ),
         ("P5", vec![open("in_1"), failed.clone(), invoice_of("in_1", "void", 0, 0)], true),
         ("P6", vec![open("in_1"), failed.clone(), invoice_of("in_2", "paid", 0, 20)], true),
-        ("P7", vec![open("in_1"), told("ch_a", "in_1", "card", "failed", 10)], false),
+        ("P7", vec![open("in_1"), stated("ch_a", "in_1", "card", "failed", 10)], false),
         (
             "P8",
             vec![
                 open("in_1"),
-                told("ch_a", "in_1", "sepa_debit", "succeeded", 10),
+                stated("ch_a", "in_1", "sepa_debit", "succeeded", 10),
                 disputed("ch_a", "needs_response", 90),
             ],
             true,
         ),
-        ("P9", vec![open("in_1"), failed.clone(), told("ch_b", "in_1", "sepa_debit", "succeeded", 20), failed], false),
+        (
+            "P9",
+            vec![open("in_1"), failed.clone(), stated("ch_b", "in_1", "sepa_debit", "succeeded", 20), failed],
+            false,
+        ),
     ];
     for (name, steps, expected) in cases {
         assert_eq!(flag(name, &steps), expected, "{name}");
@@ -176,20 +187,20 @@ fn every_permutation_over_two_invoices_gives_one_answer() {
     let paid = invoice_of("in_1", "paid", 1900, 30);
     let steps = [
         [invoice_of("in_1", "open", 0, 0), invoice_of("in_2", "open", 0, 0)].concat(),
-        told("ch_1", "in_1", "sepa_debit", "failed", 10),
-        told("ch_2", "in_2", "sepa_debit", "failed", 11),
+        stated("ch_1", "in_1", "sepa_debit", "failed", 10),
+        stated("ch_2", "in_2", "sepa_debit", "failed", 11),
         paid.clone(),
         disputed("ch_3", "needs_response", 50),
         disputed("ch_3", "won", 50),
     ];
     assert!(flag("one of two failed invoices was paid out of band", &steps));
-    let with_success = [&steps[..], &[told("ch_3", "in_2", "sepa_debit", "succeeded", 20)]].concat();
+    let with_success = [&steps[..], &[stated("ch_3", "in_2", "sepa_debit", "succeeded", 20)]].concat();
     assert!(!flag("a later success clears, and its dispute was won", &with_success));
     let lost = [&with_success[..5], &with_success[6..]].concat();
     assert!(flag("a dispute that was not won holds", &lost));
 }
 
-/// An invoice as each version renders it once it was paid out of band: what was due stays due in the payload.
+/// An invoice as each version renders it after a payment out of band: the amount due stays in the payload.
 fn out_of_band(id: &str, fields: &str, second: i64) -> Vec<Fact> {
     let paid_at = at(second).unix_timestamp();
     facts(
@@ -203,7 +214,7 @@ fn out_of_band(id: &str, fields: &str, second: i64) -> Vec<Fact> {
 
 #[test]
 fn a_debit_that_was_paid_out_of_band_clears_whatever_version_renders_it_and_in_every_order() {
-    let failed = told("ch_a", "in_1", "sepa_debit", "failed", 10);
+    let failed = stated("ch_a", "in_1", "sepa_debit", "failed", 10);
     let open = invoice_of("in_1", "open", 0, 0);
     for rendered in [
         r#""amount_due":1900,"paid":true,"paid_out_of_band":true"#,
@@ -212,7 +223,7 @@ fn a_debit_that_was_paid_out_of_band_clears_whatever_version_renders_it_and_in_e
     ] {
         let paid = out_of_band("in_1", rendered, 20);
         assert!(!flag(rendered, &[open.clone(), failed.clone(), paid.clone()]));
-        let other = told("ch_b", "in_2", "sepa_debit", "failed", 11);
+        let other = stated("ch_b", "in_2", "sepa_debit", "failed", 11);
         let two = [open.clone(), invoice_of("in_2", "open", 0, 0), failed.clone(), other, paid];
         assert!(flag("the other one stays unpaid", &two));
     }
@@ -235,10 +246,10 @@ fn a_debit_that_was_paid_out_of_band_clears_whatever_version_renders_it_and_in_e
 #[test]
 fn an_invoice_that_was_paid_clears_its_own_failure_only() {
     let open = invoice_of("in_1", "open", 0, 0);
-    let failed = told("ch_a", "in_1", "sepa_debit", "failed", 10);
+    let failed = stated("ch_a", "in_1", "sepa_debit", "failed", 10);
     assert!(!flag("paid after", &[open.clone(), failed.clone(), invoice_of("in_1", "paid", 1900, 20)]));
     assert!(flag("paid with nothing", &[open.clone(), failed.clone(), invoice_of("in_1", "paid", 0, 20)]));
-    let success = told("ch_a", "in_1", "sepa_debit", "succeeded", 10);
+    let success = stated("ch_a", "in_1", "sepa_debit", "succeeded", 10);
     let paid = invoice_of("in_1", "paid", 1900, 95);
     assert!(flag("a dispute is not cleared", &[open, success, disputed("ch_a", "lost", 90), paid]));
 }
@@ -247,13 +258,13 @@ fn an_invoice_that_was_paid_clears_its_own_failure_only() {
 fn a_payment_intent_tells_of_a_failure_whose_charge_was_never_seen() {
     let text = r#"{"id":"pi_1","customer":"cus_1","latest_charge":"ch_1","invoice":"in_1","status":"requires_payment_method",
         "last_payment_error":{"payment_method":{"type":"sepa_debit"}}}"#;
-    let told = facts("payment_intent", text);
-    assert!(flag("before basil", &[told.clone(), invoice_of("in_1", "open", 0, 0)]));
+    let stated = facts("payment_intent", text);
+    assert!(flag("before basil", &[stated.clone(), invoice_of("in_1", "open", 0, 0)]));
     let text = text.replace(r#""invoice":"in_1","#, "");
     let payment = facts("invoice_payment", r#"{"id":"inpay_1","invoice":"in_1","payment":{"payment_intent":"pi_1"}}"#);
     assert!(flag("basil", &[facts("payment_intent", &text), payment, invoice_of("in_1", "open", 0, 0)]));
-    let Fact::Charge { charged_at, told_at, .. } = &told[1] else { panic!("no charge: {told:?}") };
-    assert_eq!((*charged_at, *told_at), (None, TOLD));
+    let Fact::Charge { charged_at, first_seen_at, .. } = &stated[1] else { panic!("no charge: {stated:?}") };
+    assert_eq!((*charged_at, *first_seen_at), (None, TOLD));
 }
 
 #[test]
@@ -273,11 +284,11 @@ fn a_subscription_states_its_trial_and_its_place_in_time() {
     let text = r#"{"id":"sub_1","customer":"cus_1","status":"active","trial_start":1767225600,"start_date":1767225600,
         "billing_cycle_anchor":1769904000,"billing_cycle_anchor_config":{"day_of_month":31},
         "items":{"data":[{"id":"si_1","price":"price_2","quantity":3},{"id":"si_2","price":"price_1"}]}}"#;
-    let told = facts("subscription", text);
-    assert_eq!(told[1], Fact::Trial { subscription_id: "sub_1".to_owned(), started_at: at(0) });
-    let Fact::Timeline { status, price_ids, quantities, anchor_day, billing_cycle_anchor, source, .. } = &told[0]
+    let stated = facts("subscription", text);
+    assert_eq!(stated[1], Fact::Trial { subscription_id: "sub_1".to_owned(), started_at: at(0) });
+    let Fact::Timeline { status, price_ids, quantities, anchor_day, billing_cycle_anchor, source, .. } = &stated[0]
     else {
-        panic!("{told:?}")
+        panic!("{stated:?}")
     };
     assert_eq!((status.as_str(), *anchor_day), ("active", Some(31)));
     assert_eq!(price_ids.as_deref(), Some(&["price_1".to_owned(), "price_2".to_owned()][..]));
@@ -307,7 +318,7 @@ fn an_event_calls_for_what_it_does_not_carry() {
     let wanted = |event_type, text: &str| wanted(event_type, json(text));
     let failed = "invoice.payment_failed";
     assert_eq!(wanted(failed, r#"{"id":"in_1","charge":"ch_1"}"#), Some(("invoice", "in_1".to_owned())));
-    assert_eq!(wanted(failed, r#"{"id":"in_1","charge":{"id":"ch_1"}}"#), None, "told whole");
+    assert_eq!(wanted(failed, r#"{"id":"in_1","charge":{"id":"ch_1"}}"#), None, "the charge is expanded");
     let session = "checkout.session.async_payment_failed";
     assert_eq!(wanted(session, r#"{"subscription":"sub_1","invoice":"in_1"}"#), Some(("invoice", "in_1".to_owned())));
     assert_eq!(

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use billing_sync::database::{Session, pool};
-use billing_sync::metrics::instance::Instance;
+use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::worker::{Context, Worker};
 use fastrand::Rng;
 use prometheus::Registry;
@@ -103,7 +103,7 @@ const TELL: &str = "
             is_trial = excluded.is_trial, end_date = excluded.end_date, stripe_price_id = excluded.stripe_price_id,
             pricing_plan_id = excluded.pricing_plan_id
     )
-    INSERT INTO billing.limit_changes (subscription_id, since)
+    INSERT INTO billing.limit_recalculations (subscription_id, since)
     SELECT md5(subscription)::uuid, to_timestamp(min(at)) FROM told GROUP BY subscription";
 
 /// How what happens becomes known.
@@ -116,7 +116,7 @@ enum Known {
 }
 
 /// What applies webhooks.
-struct Door {
+struct Handler {
     pool: PgPool,
     context: Context,
     /// When each is delivered, with the time of its creation.
@@ -137,7 +137,7 @@ struct Simulation {
     lives: Vec<Life>,
     workspaces: usize,
     /// Where webhooks come in, if they do.
-    door: Option<Door>,
+    door: Option<Handler>,
     /// When each event becomes known, by that.
     news: BTreeMap<i64, Vec<News>>,
     /// Days on which no scheduler runs.
@@ -187,7 +187,7 @@ fn delay(late: bool, rng: &mut Rng) -> i64 {
     }
 }
 
-impl Door {
+impl Handler {
     fn new(
         database: &TestDatabase,
         workspaces: &[String],
@@ -196,7 +196,7 @@ impl Door {
         rng: &mut Rng,
     ) -> (Vec<Life>, Self) {
         let pool = pool(&database.options, Session::BACKGROUND, 4, Duration::from_secs(30));
-        let metrics = Instance::new(&Registry::new()).unwrap();
+        let metrics = ProcessMetrics::new(&Registry::new()).unwrap();
         let context = Context::new(pool.clone(), sync_config(), worker_config(), metrics);
         let (mut lives, mut webhooks) = (Vec::new(), BTreeMap::<i64, Vec<_>>::new());
         for (workspace, id) in workspaces.iter().enumerate() {
@@ -249,7 +249,7 @@ impl Simulation {
                 let ids = "SELECT md5('workspace' || n)::uuid::text FROM generate_series(0, $1 - 1) AS n ORDER BY n";
                 let count = i64::try_from(workspaces).unwrap();
                 let ids: Vec<String> = sqlx::query_scalar(ids).bind(count).fetch_all(&mut conn).await.unwrap();
-                let (lives, door) = Door::new(&database, &ids, by_anchor, late, &mut rng);
+                let (lives, door) = Handler::new(&database, &ids, by_anchor, late, &mut rng);
                 (lives, BTreeMap::new(), Some(door))
             }
         };
@@ -344,7 +344,7 @@ impl Simulation {
             (SELECT count(*) FROM billing.outbox WHERE state <> 'done' OR outcome NOT IN ('applied', 'superseded')),
             count(*) FILTER (WHERE t.effective_from < t.stated_at AND NOT t.may_be_scheduled),
             count(*) FILTER (WHERE t.effective_from < t.stated_at AND t.may_be_scheduled),
-            count(*) FILTER (WHERE t.place > 0)
+            count(*) FILTER (WHERE t.tie_break > 0)
             FROM billing.subscription_timeline AS t";
         let (failed, bounded, scheduled, last): (i64, i64, i64, i64) =
             sqlx::query_as(sql).fetch_one(&mut self.conn).await.unwrap();
@@ -393,7 +393,7 @@ impl Simulation {
             .collect();
         let rows = serde_json::Value::from(rows).to_string();
         sqlx::query(TELL).bind(&rows).execute(&mut self.conn).await.unwrap();
-        let begin = "SELECT billing.begin_limits(ARRAY(SELECT DISTINCT md5(t ->> 'subscription')::uuid
+        let begin = "SELECT billing.create_limits(ARRAY(SELECT DISTINCT md5(t ->> 'subscription')::uuid
             FROM json_array_elements($1::json) AS t))";
         sqlx::query(begin).bind(&rows).execute(&mut self.conn).await.unwrap();
     }
@@ -405,7 +405,7 @@ impl Simulation {
         renew(&mut self.conn, now).await;
         let due: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM billing.subscription_limits AS b WHERE b.renews_at <= to_timestamp($1)
-                OR EXISTS (SELECT FROM billing.limit_changes AS c WHERE c.subscription_id = b.subscription_id)",
+                OR EXISTS (SELECT FROM billing.limit_recalculations AS c WHERE c.subscription_id = b.subscription_id)",
         )
         .bind(now)
         .fetch_one(&mut self.conn)
@@ -640,7 +640,7 @@ async fn renew(conn: &mut PgConnection, now: i64) {
     loop {
         let claimed: i64 = sqlx::query_scalar(
             "SELECT cardinality(ids)::bigint FROM billing.claim_limits(to_timestamp($1), 500) AS ids
-            WHERE (SELECT count(*) FROM billing.bring_up(ids, to_timestamp($1))) >= 0",
+            WHERE (SELECT count(*) FROM billing.renew_limits(ids, to_timestamp($1))) >= 0",
         )
         .bind(now)
         .fetch_one(&mut *conn)

@@ -1,0 +1,173 @@
+//! `doctor`: checks what `serve` with all its roles needs, and shows a fix for each failure.
+//!
+//! Reads only, apart from a test row in a temporary table. The configuration is part of what it checks, so an invalid
+//! setting is a line of the report and not a refusal to start. The checks of the database are in `checks`, the output
+//! in `report`, and `--orphans` in `orphans`.
+
+mod checks;
+mod deliveries;
+mod listing;
+mod orphans;
+mod report;
+mod stripe;
+
+use std::process::ExitCode;
+
+use self::listing::Listed;
+use self::report::{Check, Report};
+use super::Task;
+use super::serve::read_database;
+use super::settings::{SettingArgs, Uses};
+use crate::config::database::DatabaseConfig;
+use crate::config::embedded::EmbeddedConfig;
+use crate::config::error::Problem;
+use crate::config::log::LogConfig;
+use crate::config::ops::{self, OpsConfig};
+use crate::config::receiver::ReceiverConfig;
+use crate::config::reconcile::ReconcileConfig;
+use crate::config::settings::SettingGroup;
+use crate::config::shutdown::ShutdownConfig;
+use crate::config::source::Source;
+use crate::config::stripe::StripeConfig;
+use crate::config::sync::SyncConfig;
+use crate::config::unknown;
+use crate::config::worker::WorkerConfig;
+use crate::database::hosts::Hosts;
+use crate::service::{ServiceConfig, connections};
+
+/// The settings of `doctor`: all of them, because it lists them.
+#[derive(Debug)]
+pub struct Settings;
+
+impl Uses for Settings {
+    const SETTING_GROUPS: &'static [SettingGroup] = SettingGroup::ALL;
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Check what `serve --embedded` needs: PostgreSQL's server programs instead of `DATABASE_URL`.
+    #[arg(long)]
+    embedded: bool,
+    /// Check nothing; list orphans: contacts without a workspace and subscriptions without a known price or customer,
+    /// each with the missing object and the fix. An orphan is not always a failure.
+    #[arg(long, conflicts_with = "embedded")]
+    orphans: bool,
+    /// List at most this number of orphans of each kind; the counts at the end include all.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, requires = "orphans")]
+    limit: usize,
+    /// Print JSON, one object per line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs<Settings>,
+}
+
+/// The results of the checks that need no database.
+struct Examined {
+    listed: Vec<Listed>,
+    problems: Vec<Problem>,
+    unknown: Vec<String>,
+    odd: Vec<String>,
+    /// Whether the embedded database is checked.
+    is_embedded: bool,
+    database: Option<Hosts>,
+    embedded: Option<EmbeddedConfig>,
+    /// The ops listener of a running `serve`, if its settings are valid.
+    ops: Option<OpsConfig>,
+    /// How Stripe's API is reached, if its settings are valid.
+    stripe: Option<StripeConfig>,
+    /// Database connections that `serve` with all its roles uses, if the settings are valid.
+    connections: Option<u32>,
+}
+
+impl Args {
+    pub(super) fn plan(self, source: &mut Source) -> Task {
+        let examined = check_key(source, self.embedded);
+        if self.orphans {
+            return Box::pin(orphans::list(examined.database, self.json, self.limit));
+        }
+        Box::pin(examined.report(self.json))
+    }
+}
+
+fn check_key(source: &mut Source, is_embedded: bool) -> Examined {
+    let database = source.collect(|source| {
+        // a missing external database is a separate check
+        if is_embedded { read_database(source, true) } else { DatabaseConfig::read(source) }
+    });
+    let embedded = source.collect(EmbeddedConfig::read);
+    let rest = source.collect(|source| {
+        let receiver = ReceiverConfig::read(source);
+        let (stripe, sync) = (StripeConfig::read(source), SyncConfig::read(source));
+        let (worker, reconcile) = (WorkerConfig::read(source), ReconcileConfig::read(source));
+        let ops = OpsConfig::read(source);
+        let shutdown = ShutdownConfig::read(source);
+        let log = LogConfig::read(source);
+        let apart = ops::apart(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
+        Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
+    });
+    let connections = rest.as_ref().ok().map(|(receiver, stripe, sync, worker, reconcile, ops, ..)| {
+        connections::wanted(&ServiceConfig {
+            receiver: Some(receiver.clone()),
+            worker: Some((worker.clone(), sync.clone())),
+            renewals: Some(sync.clone()),
+            reconcile: Some((reconcile.clone(), sync.clone(), worker.clone())),
+            stripe: Some(stripe.clone()),
+            upkeep: true,
+            ops: ops.clone(),
+        })
+    });
+    let stripe = source.collect(StripeConfig::read).ok();
+    let ops = source.collect(OpsConfig::read).ok();
+    let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
+    let embedded_options = embedded.as_ref().ok().cloned();
+    let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
+    Examined {
+        problems: errors.flat_map(|error| error.problems).collect(),
+        is_embedded,
+        listed: listing::list(source),
+        unknown: unknown::warnings(source),
+        odd: source.warnings().to_vec(),
+        database: options,
+        embedded: embedded_options,
+        ops,
+        stripe,
+        connections,
+    }
+}
+
+impl Examined {
+    async fn report(self, json: bool) -> anyhow::Result<ExitCode> {
+        let mut report = Report::new(self.listed);
+        if self.problems.is_empty() {
+            report.add(Check::ok("settings", "all are valid"));
+        }
+        for problem in self.problems {
+            report.add(Check::failed("settings", format!("{} {}", problem.subject, problem.wrong), problem.fix));
+        }
+        for warning in self.unknown {
+            report.add(Check::warning("settings", warning, "correct the name, or unset it"));
+        }
+        for warning in self.odd {
+            let (detail, fix) = warning.split_once("; ").unwrap_or((&warning, "correct it"));
+            report.add(Check::warning("settings", detail, fix));
+        }
+        if let Some(embedded) = self.embedded {
+            report.add(checks::embedded(&embedded, self.is_embedded));
+        }
+        if let Some(config) = &self.ops {
+            report.add(deliveries::check(config.listen).await);
+        }
+        if let Some(config) = &self.stripe {
+            report.add(stripe::egress(config));
+        }
+        if self.is_embedded {
+            report.add(checks::not_looked_at());
+        } else {
+            let stripe = self.stripe.as_ref();
+            checks::database(self.database.as_ref(), stripe, self.connections, &mut report).await;
+        }
+        report.print(json)
+    }
+}

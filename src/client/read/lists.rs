@@ -1,0 +1,114 @@
+//! The requests for pages of all objects of a kind. They expand the same fields as the read of a single object, one
+//! level deeper.
+//!
+//! PURE. Stripe expands four levels at most, the list's own `data` among them: a payment's charge is the deepest.
+
+use stripe_billing::invoice::ListInvoice;
+use stripe_billing::invoice_payment::ListInvoicePayment;
+use stripe_billing::plan::ListPlan;
+use stripe_billing::subscription::{ListSubscription, ListSubscriptionStatus};
+use stripe_checkout::checkout_session::ListCheckoutSession;
+use stripe_client_core::{RequestBuilder, StripeRequest};
+use stripe_core::customer::ListCustomer;
+use stripe_core::dispute::ListDispute;
+use stripe_product::coupon::ListCoupon;
+use stripe_product::price::ListPrice;
+use stripe_product::product::ListProduct;
+use stripe_types::{RangeBoundsTs, RangeQueryTs};
+
+use super::{Listed, PAGE, Span, list};
+
+impl Listed {
+    /// The operation, as a label's value.
+    pub(super) fn operation(&self) -> &'static str {
+        match self {
+            Self::Products => "products.list",
+            Self::Prices => "prices.list",
+            Self::Plans => "plans.list",
+            Self::Coupons => "coupons.list",
+            Self::Customers => "customers.list",
+            Self::Subscriptions(_) => "subscriptions.list",
+            Self::Invoices(_) => "invoices.list",
+            Self::Sessions(_) => "checkout_sessions.list",
+            Self::Disputes => "disputes.list",
+            Self::Payments => "invoice_payments.list",
+        }
+    }
+}
+
+/// Adds the parameters common to all lists to a request, and builds it.
+macro_rules! request {
+    ($list:expr, $expand:expr, $span:expr, $after:expr) => {{
+        let mut request = $list.limit(PAGE);
+        if !$expand.is_empty() {
+            request = request.expand($expand);
+        }
+        if let Some(created) = created($span) {
+            request = request.created(created);
+        }
+        if let Some(after) = $after {
+            request = request.starting_after(after);
+        }
+        request.build()
+    }};
+}
+
+/// Builds the request for a page.
+pub(super) fn page(of: &Listed, span: Span, after: Option<&str>, expand: bool) -> RequestBuilder {
+    let expand = if expand { expanded(of) } else { Vec::new() };
+    match of {
+        Listed::Products => request!(ListProduct::new(), expand, span, after),
+        Listed::Prices => request!(ListPrice::new(), expand, span, after),
+        Listed::Plans => request!(ListPlan::new(), expand, span, after),
+        Listed::Coupons => request!(ListCoupon::new(), expand, span, after),
+        Listed::Customers => request!(ListCustomer::new(), expand, span, after),
+        Listed::Subscriptions(customer) => {
+            let mut all = ListSubscription::new().status(ListSubscriptionStatus::All);
+            if let Some(customer) = customer {
+                all = all.customer(customer.as_str());
+            }
+            request!(all, expand, span, after)
+        }
+        Listed::Invoices(customer) => {
+            let mut all = ListInvoice::new();
+            if let Some(customer) = customer {
+                all = all.customer(customer.as_str());
+            }
+            request!(all, expand, span, after)
+        }
+        Listed::Sessions(customer) => {
+            let mut all = ListCheckoutSession::new();
+            if let Some(customer) = customer {
+                all = all.customer(customer.as_str());
+            }
+            request!(all, expand, span, after)
+        }
+        Listed::Disputes => request!(ListDispute::new(), expand, span, after),
+        Listed::Payments => request!(ListInvoicePayment::new(), expand, span, after),
+    }
+}
+
+/// The expanded fields. The test clock is not among them, because lists omit objects on test clocks.
+fn expanded(of: &Listed) -> Vec<String> {
+    match of {
+        Listed::Products | Listed::Plans | Listed::Coupons | Listed::Invoices(_) | Listed::Disputes => Vec::new(),
+        Listed::Prices => list(["data.currency_options"]),
+        Listed::Customers => {
+            list(["data.invoice_settings.default_payment_method", "data.default_source", "data.discount.source.coupon"])
+        }
+        Listed::Subscriptions(_) => list([
+            "data.default_payment_method",
+            "data.default_source",
+            "data.discounts.source.coupon",
+            "data.items.data.discounts",
+            "data.schedule",
+        ]),
+        Listed::Sessions(_) => list(["data.line_items"]),
+        Listed::Payments => list(["data.payment.charge", "data.payment.payment_intent.latest_charge"]),
+    }
+}
+
+fn created(span: Span) -> Option<RangeQueryTs> {
+    let bounds = RangeBoundsTs { gt: None, gte: span.from, lt: span.until, lte: None };
+    (span != Span::default()).then_some(RangeQueryTs::Bounds(bounds))
+}

@@ -1,0 +1,92 @@
+//! Queues jobs that no event causes: for a trial past its end that Stripe still reports as a trial, and for missing
+//! limits. Also counts the reads that are left.
+
+use sqlx::PgConnection;
+
+/// Queues a confirm of each subscription whose trial ended more than five minutes ago. At most one read an hour of
+/// each, because Stripe ends trials with a delay. Returns the number of jobs.
+///
+/// # Errors
+/// Those of the database.
+pub async fn overdue_trials(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "-- jobs.overdue_trials
+        INSERT INTO billing.jobs (kind, account, object_type, object_id, newer_than)
+        SELECT 'confirm', s.account, 'subscription', s.stripe_subscription_id, s.trial_ends_at
+        FROM billing.subscriptions AS s
+        WHERE s.is_trial AND s.trial_ends_at < clock_timestamp() - interval '5 min'
+            AND NOT EXISTS (
+                SELECT FROM billing.reads AS r
+                WHERE r.object_id = s.stripe_subscription_id AND r.account = s.account
+                    AND r.read_at > clock_timestamp() - interval '1 hour')
+        ORDER BY s.account, s.stripe_subscription_id
+        LIMIT 1000
+        ON CONFLICT DO NOTHING"
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Queues a reproject of the customers of subscriptions without a balance for a limit of their items: subscriptions
+/// older than balances, or written by an older release that was still running. Returns the number of jobs.
+///
+/// # Errors
+/// Those of the database.
+pub async fn missing_limits(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "-- jobs.missing_limits
+        INSERT INTO billing.jobs (kind, account, object_type, object_id)
+        SELECT DISTINCT 'reproject', s.account, 'customer', s.stripe_customer_id
+        FROM billing.subscriptions AS s
+        CROSS JOIN jsonb_to_recordset(s.items) AS i (price_id text)
+        JOIN billing.pricing_plans AS p ON p.account = s.account AND p.stripe_price_id = i.price_id
+        JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND (l.unlimited OR l.included IS NOT NULL)
+        WHERE s.stripe_status NOT IN ('canceled', 'incomplete_expired')
+            AND NOT EXISTS (
+                SELECT FROM billing.subscription_limits AS b WHERE b.subscription_id = s.id AND b.limit_key = l.limit_key)
+        ORDER BY s.account, s.stripe_customer_id
+        ON CONFLICT DO NOTHING"
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// The reads that are queued and not done.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Their number.
+    pub left: u64,
+    /// Number of those that failed and wait for a retry.
+    pub failing: u64,
+    /// Their objects, as type and id, and the errors; at most a hundred.
+    pub failures: Vec<(String, String)>,
+}
+
+/// The reads that are left.
+///
+/// # Errors
+/// Those of the database.
+pub async fn reads_left(conn: &mut PgConnection) -> Result<Waiting, sqlx::Error> {
+    let counts = sqlx::query!(
+        r#"-- jobs.reads_left
+        SELECT count(*) AS "left!", count(last_error) AS "failing!" FROM billing.jobs WHERE kind IN ('fetch', 'confirm')"#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let failures = sqlx::query!(
+        r#"-- jobs.reads_failing
+        SELECT concat_ws(' ', object_type, object_id) AS "object!", last_error AS "error!"
+        FROM billing.jobs WHERE kind IN ('fetch', 'confirm') AND last_error IS NOT NULL
+        ORDER BY kind, account, object_type, object_id
+        LIMIT 100"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(Waiting {
+        left: u64::try_from(counts.left).unwrap_or_default(),
+        failing: u64::try_from(counts.failing).unwrap_or_default(),
+        failures: failures.into_iter().map(|row| (row.object, row.error)).collect(),
+    })
+}

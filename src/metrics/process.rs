@@ -1,0 +1,399 @@
+//! Metrics of this process. Every series exists from the start with the value 0, so that a rate has a first value.
+//!
+//! Owns names, help texts and label values; called by the module that does the counted work. Label values come from
+//! closed enums, never from a request.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::batch::{BatchMetrics, Stopwatch};
+use super::connections::ConnectionMetrics;
+use super::drift::{DriftMetrics, Verified};
+use super::limits::LimitMetrics;
+use super::reconcile::{ReconcileMetrics, RunOutcome};
+use super::signatures::SignatureMetrics;
+use crate::domain::event::{Outcome, Reason};
+use crate::domain::renewal::Renewed;
+use crate::stripe::catalogue;
+
+/// The answer to a request to the public listener: the label `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// 200, the event is new and durable.
+    Stored,
+    /// 200, the event was already stored.
+    Duplicate,
+    /// 400, the header is missing or invalid, or no signature matches.
+    BadSignature,
+    /// 400, the signature is valid, but its timestamp is not recent.
+    Stale,
+    /// 400, the signature is valid, but the body is not an event.
+    Malformed,
+    /// 400, an ambiguous request head, which a proxy could parse differently.
+    BadRequest,
+    /// 400, the body is incomplete; usually the client has closed the connection.
+    Aborted,
+    /// 413, the body is larger than `BILLING_SYNC_BODY_LIMIT`.
+    TooLarge,
+    /// 408, the body did not arrive within `BILLING_SYNC_BODY_TIMEOUT`.
+    Slow,
+    /// 503, too many requests, bytes of bodies, or events waiting to be stored.
+    Busy,
+    /// 503, the database could not be reached in time.
+    Unavailable,
+    /// 503, the database rejected only this event.
+    Refused,
+    /// 404.
+    NotFound,
+    /// 405.
+    MethodNotAllowed,
+}
+
+impl WebhookOutcome {
+    /// All outcomes, in the order in which they are listed.
+    pub const ALL: [Self; 14] = [
+        Self::Stored,
+        Self::Duplicate,
+        Self::BadSignature,
+        Self::Stale,
+        Self::Malformed,
+        Self::BadRequest,
+        Self::Aborted,
+        Self::TooLarge,
+        Self::Slow,
+        Self::Busy,
+        Self::Unavailable,
+        Self::Refused,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::BadSignature => "bad_signature",
+            Self::Stale => "stale",
+            Self::Malformed => "malformed",
+            Self::BadRequest => "bad_request",
+            Self::Aborted => "aborted",
+            Self::TooLarge => "too_large",
+            Self::Slow => "slow",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::Refused => "refused",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+        }
+    }
+}
+
+/// What follows from a failed attempt: the label `consequence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence {
+    /// The event is retried later.
+    Retry,
+    /// The event is dead.
+    Dead,
+    /// The infrastructure failed; the attempt is not counted.
+    Transient,
+}
+
+impl Consequence {
+    /// All consequences, in the order in which they are listed.
+    pub const ALL: [Self; 3] = [Self::Retry, Self::Dead, Self::Transient];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Dead => "dead",
+            Self::Transient => "transient",
+        }
+    }
+}
+
+/// The metrics of this process.
+#[derive(Debug, Clone)]
+pub struct ProcessMetrics {
+    webhook_requests: IntCounterVec,
+    webhook_request_duration: Histogram,
+    events_processed: IntCounterVec,
+    event_reasons: IntCounterVec,
+    event_delay: Histogram,
+    batches: BatchMetrics,
+    order_ambiguous: IntCounter,
+    stripe_usable: IntGauge,
+    attempts_failed: IntCounterVec,
+    limits: LimitMetrics,
+    reconcile: ReconcileMetrics,
+    drift: DriftMetrics,
+    /// Connections to the public listener; [`ConnectionMetrics::of`] returns those of the ops listener.
+    pub connections: ConnectionMetrics,
+    /// Deliveries that fail the signature check.
+    pub signatures: SignatureMetrics,
+}
+
+impl ProcessMetrics {
+    /// Declares every metric and sets every series to 0.
+    ///
+    /// # Errors
+    /// When the registry already has one of them.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let instance = Self {
+            webhook_requests: counters(
+                registry,
+                "billing_sync_webhook_requests_total",
+                "Requests to the webhook listener, by outcome; stored counts new events, each of which is durable.",
+                "outcome",
+                WebhookOutcome::ALL.map(WebhookOutcome::as_str),
+            )?,
+            webhook_request_duration: durations(
+                registry,
+                "billing_sync_webhook_request_duration_seconds",
+                "Seconds from a request's head to its answer.",
+            )?,
+            events_processed: events_processed(registry)?,
+            event_reasons: counters(
+                registry,
+                "billing_sync_event_reasons_total",
+                "Remarks on processed events, by reason: why an event had no effect, or what was unusual in it.",
+                "reason",
+                Reason::ALL.map(Reason::as_str),
+            )?,
+            event_delay: delays(
+                registry,
+                "billing_sync_event_delay_seconds",
+                "Seconds from receiving an event until it is done.",
+            )?,
+            batches: BatchMetrics::new(registry)?,
+            stripe_usable: gauge(
+                registry,
+                "billing_sync_stripe_api_usable",
+                "1 while Stripe's API is used: there is a key, Stripe accepts it, and it does not belong to another \
+                 account. 0 also before the first job, and without a key.",
+            )?,
+            order_ambiguous: counter(
+                registry,
+                "billing_sync_order_ambiguous_total",
+                "Times that the order of events within one second was ambiguous.",
+            )?,
+            attempts_failed: counters(
+                registry,
+                "billing_sync_attempts_failed_total",
+                "Failed attempts, by result: retry (with backoff), dead, or transient (the attempt is not counted).",
+                "consequence",
+                Consequence::ALL.map(Consequence::as_str),
+            )?,
+            limits: LimitMetrics::new(registry)?,
+            reconcile: ReconcileMetrics::new(registry)?,
+            drift: DriftMetrics::new(registry)?,
+            connections: ConnectionMetrics::new(registry)?,
+            signatures: SignatureMetrics::new(registry)?,
+        };
+        Ok(instance)
+    }
+
+    /// Counts one event that is done; `delay` is the time since it was received, in seconds.
+    pub fn event_processed(&self, event_type: &str, outcome: Outcome, delay: f64) {
+        self.events_processed.with_label_values(&[catalogue::family(event_type), outcome.as_str()]).inc();
+        self.event_delay.observe(delay);
+    }
+
+    /// Counts one remark on an event.
+    pub fn event_reason(&self, reason: Reason) {
+        self.event_reasons.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Counts one committed batch, and the ambiguities in it.
+    pub fn batch(&self, watch: &Stopwatch, ambiguous: u64) {
+        self.batches.batch(watch);
+        self.order_ambiguous.inc_by(ambiguous);
+    }
+
+    /// Sets whether Stripe's API can be used: there is a key, and it is not blocked.
+    pub fn stripe_usable(&self, usable: bool) {
+        self.stripe_usable.set(i64::from(usable));
+    }
+
+    /// Counts the results of a batch of renewals.
+    pub fn limits_renewed(&self, renewed: &Renewed) {
+        self.limits.renewed(renewed);
+    }
+
+    /// Counts one missed event that was loaded.
+    pub fn event_missed(&self, event_type: &str) {
+        self.reconcile.missed(event_type);
+    }
+
+    /// Counts one comparison of an account's events with Stripe's list.
+    pub fn reconciled(&self, outcome: RunOutcome) {
+        self.reconcile.run(outcome);
+    }
+
+    /// Counts a sample of customers that was compared with Stripe.
+    pub fn verified(&self, verified: &Verified) {
+        self.drift.verified(verified);
+    }
+
+    /// Counts one failed attempt at a batch or an event.
+    pub fn attempt_failed(&self, consequence: Consequence) {
+        self.attempts_failed.with_label_values(&[consequence.as_str()]).inc();
+    }
+
+    /// Counts one answered request to the webhook listener.
+    pub fn webhook_request(&self, outcome: WebhookOutcome, duration: Duration) {
+        self.webhook_requests.with_label_values(&[outcome.as_str()]).inc();
+        self.webhook_request_duration.observe(duration.as_secs_f64());
+    }
+}
+
+pub(super) fn counters<const N: usize>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: [&str; N],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    for value in values {
+        counters.with_label_values(&[value]).reset();
+    }
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+/// The only counter with two labels.
+fn events_processed(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let help = "Events that are done, by family of their type and by outcome: applied, superseded, ignored, unknown.";
+    let counters = IntCounterVec::new(Opts::new("billing_sync_events_processed_total", help), &["family", "outcome"])?;
+    for family in catalogue::families() {
+        for outcome in Outcome::ALL {
+            counters.with_label_values(&[family, outcome.as_str()]).reset();
+        }
+    }
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// A histogram for the duration of a request or a transaction.
+pub(super) fn durations(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    histogram(registry, name, help, &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+}
+
+/// A histogram for the wait in a queue, up to hours.
+pub(super) fn delays(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    histogram(registry, name, help, &[0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0])
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    let buckets = buckets.to_vec();
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::client::{self, ApiError, Read};
+    use crate::metrics::batch::Step;
+    use crate::metrics::connections::{EndReason, ListenerName, Protocol};
+    use crate::metrics::drift::TABLES;
+    use crate::metrics::signatures::Sign;
+
+    /// The series of one metric with one label.
+    fn labelled(name: &str, label: &str, values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
+        values.into_iter().map(|value| format!("billing_sync_{name}_total{{{label}=\"{value}\"}}")).collect()
+    }
+
+    #[test]
+    fn every_series_is_there_at_zero_before_the_first_request() {
+        let registry = Registry::new();
+        ProcessMetrics::new(&registry).unwrap();
+        client::metrics(&registry).unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let samples: Vec<_> =
+            text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ')).collect();
+        assert!(samples.iter().all(|sample| sample.is_some_and(|(_, value)| value == "0")), "{text}");
+        // a histogram counts once for all its buckets
+        let is_of_histogram = |series: &str| series.contains("_bucket{") || series.ends_with("_sum");
+        let found: BTreeSet<&str> =
+            samples.iter().flatten().map(|(series, _)| *series).filter(|series| !is_of_histogram(series)).collect();
+
+        let outcomes = Outcome::ALL.map(Outcome::as_str);
+        let families = catalogue::families().flat_map(|family| outcomes.map(|outcome| (family, outcome)));
+        let processed = families.map(|(family, outcome)| {
+            format!("billing_sync_events_processed_total{{family=\"{family}\",outcome=\"{outcome}\"}}")
+        });
+        let operations = Read::OPERATIONS.into_iter();
+        let asked = operations.flat_map(|operation| ApiError::OUTCOMES.map(|outcome| (operation, outcome)));
+        let asked = asked.map(|(operation, outcome)| {
+            format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
+        });
+        let connections = ListenerName::ALL.into_iter().flat_map(|listener| {
+            Protocol::ALL.map(|protocol| {
+                let (listener, protocol) = (listener.as_str(), protocol.as_str());
+                format!("billing_sync_connections_total{{listener=\"{listener}\",protocol=\"{protocol}\"}}")
+            })
+        });
+        let ended = ListenerName::ALL.into_iter().flat_map(|listener| {
+            EndReason::ALL.map(|reason| {
+                let (listener, reason) = (listener.as_str(), reason.as_str());
+                format!("billing_sync_connections_ended_total{{listener=\"{listener}\",reason=\"{reason}\"}}")
+            })
+        });
+        let histograms = [
+            "webhook_request_duration",
+            "event_delay",
+            "batch_duration",
+            "stripe_request_duration",
+            "limit_renewal_lateness",
+        ];
+        let expected: Vec<String> = [
+            labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
+            labelled("batch_step_seconds", "step", Step::ALL.map(Step::as_str)),
+            labelled("webhook_signature_failures", "sign", Sign::ALL.map(Sign::as_str)),
+            labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
+            labelled("reconcile_missed_events", "family", catalogue::families()),
+            labelled("drift_customers", "outcome", ["compared", "failed"]),
+            labelled("reconcile_runs", "outcome", RunOutcome::ALL.map(RunOutcome::as_str)),
+            labelled("limit_renewals", "outcome", ["renewed", "inactive", "trial_end"]),
+            labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
+            histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
+            [
+                "order_ambiguous_total",
+                "limit_corrections_total",
+                "stripe_api_usable",
+                "drift_samples_total",
+                "webhook_signatures_failing",
+            ]
+            .map(|name| format!("billing_sync_{name}"))
+            .to_vec(),
+            TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
+            Read::OPERATIONS
+                .map(|operation| format!("billing_sync_stripe_forbidden{{operation=\"{operation}\"}}"))
+                .to_vec(),
+        ]
+        .concat();
+        let expected: Vec<String> =
+            expected.into_iter().chain(processed).chain(asked).chain(connections).chain(ended).collect();
+        assert_eq!(found, expected.iter().map(String::as_str).collect());
+    }
+}

@@ -1,0 +1,276 @@
+//! The ops listener: `/metrics`, `/livez` and `/readyz`, for monitoring and orchestrators. Never reachable by Stripe.
+//!
+//! A server of its own, apart from the receiver: it answers while the public one is overloaded or draining. Nothing
+//! here changes anything. Started by `serve`; asked by `health`, Prometheus and Kubernetes.
+
+mod once;
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use prometheus::{Registry, TextEncoder};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::once::AtOnce;
+use crate::base::text::is_control;
+use crate::config::ops::OpsConfig;
+use crate::database::shortage::Shortage;
+use crate::database::{self, Idle, Session};
+use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
+use crate::metrics::connections::ConnectionMetrics;
+use crate::metrics::{self, build};
+use crate::migrations;
+
+/// Scrapers and probes are few, and the answers take seconds at most.
+const LIMITS: Limits = Limits {
+    connections: 64,
+    per_address: None,
+    header_timeout: Duration::from_secs(10),
+    last_request: Duration::from_secs(15),
+};
+/// Time for the database's answer to one readiness check.
+const READY_LIMIT: Duration = Duration::from_secs(1);
+/// Time for a connection to it: less, so that there is time left to find out why there is none.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(600);
+/// Probes share one check at a time, and scrapes one rendering.
+const OF_EACH: u32 = 1;
+/// Connections to the database.
+pub const CONNECTIONS: u32 = 2 * OF_EACH;
+
+/// The bound listener, before it serves.
+#[derive(Debug)]
+pub struct Ops {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    state: Arc<State>,
+    connections: ConnectionMetrics,
+}
+
+/// What requests are answered from.
+#[derive(Debug)]
+struct State {
+    /// For readiness alone, so that busy scrapes do not look like a database that is away.
+    probes: PgPool,
+    scrapes: PgPool,
+    /// Of the receiver in this process: without a connection it stores nothing.
+    receiver: Option<PgPool>,
+    registry: Registry,
+    readiness: AtOnce<Result<String, String>>,
+    rendering: AtOnce<Result<Bytes, ()>>,
+}
+
+impl Ops {
+    /// The connection of the probes.
+    pub fn probes(&self) -> PgPool {
+        self.state.probes.clone()
+    }
+
+    /// The connection of the scrapes.
+    pub fn scrapes(&self) -> PgPool {
+        self.state.scrapes.clone()
+    }
+
+    /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what
+    /// this process counts, `connections` counts those to this listener, `receiver` is its pool. Scrapes give their
+    /// connection up in a `shortage`.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(
+        config: &OpsConfig,
+        options: &PgConnectOptions,
+        registry: Registry,
+        connections: ConnectionMetrics,
+        receiver: Option<PgPool>,
+        shortage: Shortage,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let local_addr = listener.local_addr()?;
+        let pool = |idle| database::pool_with(options, Session::OPS, OF_EACH, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
+        let (probes, scrapes) = (pool(Idle::Kept), pool(Idle::GivenUp(shortage)));
+        let (readiness, rendering) = (AtOnce::default(), AtOnce::default());
+        let state = State { probes, scrapes, receiver, registry, readiness, rendering };
+        Ok(Self { listener, local_addr, state: Arc::new(state), connections })
+    }
+
+    /// The address that was bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `stop`; then answers what has been asked already and returns. `/readyz` says that the process is
+    /// shutting down from `draining` on.
+    pub async fn run(self, draining: CancellationToken, stop: CancellationToken) {
+        let Self { listener, state, connections, .. } = self;
+        // its own answers do not ask for new connections while the other listener drains
+        let ending = Ending { draining: CancellationToken::new(), shutdown: stop };
+        Listener::new(listener, OpsHandler { state, draining }, LIMITS, connections, ending).run().await;
+    }
+}
+
+/// Answers requests, and knows whether the process is shutting down.
+struct OpsHandler {
+    state: Arc<State>,
+    draining: CancellationToken,
+}
+
+impl Handler for OpsHandler {
+    /// Nobody is authenticated here, so a connection carries one request.
+    async fn answer(&self, request: Request<Incoming>, _in_flight: &InFlight) -> Response<Full<Bytes>> {
+        if self.draining.is_cancelled() && request.uri().path() == "/readyz" && is_read(request.method()) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n");
+        }
+        self.state.answer(&request).await
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+        let status = match refusal {
+            Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Host | Refusal::TransferEncoding => StatusCode::BAD_REQUEST,
+        };
+        text(status, format!("{refusal}\n"))
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+impl State {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if !matches!(path, "/metrics" | "/livez" | "/readyz") {
+            return text(StatusCode::NOT_FOUND, "here are /metrics, /livez and /readyz\n");
+        }
+        if !is_read(request.method()) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/metrics" => self.metrics().await,
+            "/livez" => text(StatusCode::OK, "live\n"),
+            _ => match self.readiness.run(Box::pin(self.ready_in_time())).await {
+                Ok(reason) => text(StatusCode::OK, format!("ready: {reason}\n")),
+                Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+            },
+        }
+    }
+
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        let Ok(metrics) = self.rendering.run(Box::pin(self.render())).await else {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written, see the log\n");
+        };
+        let mut response = text(StatusCode::OK, metrics);
+        let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+        response.headers_mut().insert(CONTENT_TYPE, format);
+        response
+    }
+
+    async fn render(&self) -> Result<Bytes, ()> {
+        let mut families = self.registry.gather();
+        families.extend(metrics::database::gather(&self.scrapes).await);
+        let encoded = build::gather().and_then(|build| {
+            families.extend(build);
+            TextEncoder::new().encode_to_string(&families)
+        });
+        encoded
+            .map(|text| Bytes::from(without_controls(text)))
+            .map_err(|error| tracing::error!(error = %error, "the metrics cannot be written"))
+    }
+
+    async fn ready_in_time(&self) -> Result<String, String> {
+        let ready = tokio::time::timeout(READY_LIMIT, self.ready()).await;
+        ready.unwrap_or_else(|_| Err("the database did not answer within 1 s".to_owned()))
+    }
+
+    /// Says in one line why this process can work, or why it cannot.
+    async fn ready(&self) -> Result<String, String> {
+        let mut conn = match self.probes.acquire().await {
+            Ok(conn) => conn,
+            Err(error) => return Err(database::unreachable_reason(&self.probes, &error).await),
+        };
+        let status = migrations::pending(&mut conn).await.map_err(|error| one_line(&error))?;
+        if !status.is_current() {
+            return Err(format!("{}: {}", status.describe(), status.fix()));
+        }
+        if let Some(receiver) = &self.receiver {
+            database::check_connection(receiver).await.map_err(|reason| format!("the receiver: {reason}"))?;
+        }
+        let writable = database::check_writable(&mut conn).await.map_err(|error| one_line(&error))?;
+        Ok(match writable.note() {
+            None => status.describe(),
+            Some(note) => format!("{}; {note}", status.describe()),
+        })
+    }
+}
+
+/// Limit keys come from Stripe's metadata, and a terminal that shows the metrics must not run what they contain. So
+/// a control character is written as an escape, whichever label has it; labels that differ keep on differing.
+fn without_controls(text: String) -> String {
+    let is_wrong = |letter: char| letter != '\n' && is_control(letter);
+    if !text.contains(is_wrong) {
+        return text;
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut text, letter| {
+        if is_wrong(letter) {
+            // the format itself has no escape but that of the backslash
+            let _ = write!(text, "\\\\u{{{:x}}}", u32::from(letter));
+        } else {
+            text.push(letter);
+        }
+        text
+    })
+}
+
+fn one_line(error: &dyn std::error::Error) -> String {
+    error.to_string().replace('\n', " ")
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{IntCounterVec, Opts};
+
+    use super::*;
+
+    #[test]
+    fn no_control_character_of_any_label_reaches_a_terminal() {
+        let registry = Registry::new();
+        let counter = IntCounterVec::new(Opts::new("c", "help"), &["key"]).unwrap();
+        registry.register(Box::new(counter.clone())).unwrap();
+        let keys =
+            ["a\u{1b}[31m", "a\u{8}", "a\u{7}", "a\rb", "a\u{202e}b", "a\u{2028}b", "a\u{9b}", "a\tb", "a\nb", "ä\\\""];
+        for key in keys {
+            counter.with_label_values(&[key]).inc();
+        }
+        let text = without_controls(TextEncoder::new().encode_to_string(&registry.gather()).unwrap());
+        assert_eq!(text.chars().find(|letter| *letter != '\n' && is_control(*letter)), None, "{text}");
+        // each has a line of its own, beside HELP and TYPE
+        assert_eq!(text.lines().count(), keys.len() + 2, "{text}");
+        for line in [
+            "c{key=\"a\\\\u{1b}[31m\"} 1",
+            "c{key=\"a\\\\u{202e}b\"} 1",
+            "c{key=\"a\\nb\"} 1",
+            "c{key=\"ä\\\\\\\"\"} 1",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} is not in {text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! SQL of `billing.reconcile_state`: watermark, lease and account id of each account.
+//!
+//! The lease keeps several processes from listing the same account at once. It is not a lock: two concurrent listings
+//! do no harm.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgQueryResult;
+use time::OffsetDateTime;
+
+use super::gap::Gap;
+use super::store::ReconcileStats;
+use crate::base::interval::interval;
+use crate::stripe_key::account::Account;
+
+/// Duration of the lease: longer than one request with its retries takes. Each page renews it.
+const LEASE: Duration = Duration::from_mins(2);
+
+/// State of an account when a comparison begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermark {
+    /// All events created up to this time, by Stripe's clock, have been compared; `None` before the first comparison.
+    pub compared_until: Option<OffsetDateTime>,
+    /// Events that can no longer be compared.
+    pub gap: Option<Gap>,
+    /// Consecutive failed runs.
+    pub failures: u32,
+}
+
+/// Begins a comparison and takes the lease. With a `pause`, returns `None` if another process holds the lease or the
+/// last comparison ended less than that ago.
+///
+/// # Errors
+/// Database errors.
+pub async fn begin(
+    conn: &mut PgConnection,
+    account: &str,
+    pause: Option<Duration>,
+) -> Result<Option<Watermark>, sqlx::Error> {
+    let row = sqlx::query!(
+        "-- reconcile.begin
+        INSERT INTO billing.reconcile_state AS w (account, leased_until) VALUES ($1, clock_timestamp() + $2::interval)
+        ON CONFLICT (account) DO UPDATE
+        SET leased_until = clock_timestamp() + $2::interval, started_at = clock_timestamp()
+        WHERE $3::interval IS NULL
+            -- later times were written by a clock that has been corrected since: no lease lasts that long
+            OR (coalesce(w.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + interval '1 hour', true)
+                AND coalesce(w.finished_at NOT BETWEEN clock_timestamp() - $3::interval AND clock_timestamp(), true))
+        RETURNING compared_until, gap_since, gap_until, failures",
+        account,
+        interval(LEASE),
+        pause.map(interval)
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Watermark {
+        compared_until: row.compared_until,
+        gap: Gap::of(row.gap_since, row.gap_until),
+        failures: u32::try_from(row.failures).unwrap_or_default(),
+    }))
+}
+
+/// Renews the lease.
+///
+/// # Errors
+/// Database errors.
+pub(super) async fn hold(conn: &mut PgConnection, account: &str) -> Result<(), sqlx::Error> {
+    let held = sqlx::query!(
+        "-- reconcile.hold
+        UPDATE billing.reconcile_state SET leased_until = clock_timestamp() + $2::interval WHERE account = $1",
+        account,
+        interval(LEASE)
+    )
+    .execute(conn)
+    .await?;
+    one(&held)
+}
+
+/// Ends a comparison whose listing was complete. Moves the watermark to `until`, never backwards; `None` leaves it,
+/// because the listing began after it. `stripe_account`: the account that this comparison verified.
+///
+/// # Errors
+/// Database errors.
+pub(super) async fn finish(
+    conn: &mut PgConnection,
+    account: &str,
+    until: Option<OffsetDateTime>,
+    tally: &ReconcileStats,
+    stripe_account: Option<&Account>,
+) -> Result<Watermark, sqlx::Error> {
+    let row = sqlx::query!(
+        "-- reconcile.finish
+        UPDATE billing.reconcile_state
+        SET compared_until = greatest(compared_until, $2), finished_at = clock_timestamp(), leased_until = NULL,
+            failures = 0, last_error = NULL, last_compared = $3, last_inserted = $4, last_missed = $5, last_unreadable = $6,
+            stripe_account = coalesce($7, stripe_account),
+            livemode = CASE WHEN $7::text IS NULL THEN livemode ELSE $8 END
+        WHERE account = $1
+        RETURNING compared_until, gap_since, gap_until",
+        account,
+        until,
+        count(tally.compared),
+        count(tally.inserted()),
+        count(tally.missed),
+        count(tally.unreadable),
+        stripe_account.map(|account| account.id.as_str()),
+        stripe_account.map(|account| account.livemode)
+    )
+    .fetch_one(conn)
+    .await?;
+    let gap = Gap::of(row.gap_since, row.gap_until);
+    Ok(Watermark { compared_until: row.compared_until, gap, failures: 0 })
+}
+
+/// Records a failed comparison; no process begins another one within `wait`.
+///
+/// # Errors
+/// Database errors.
+pub(super) async fn fail(
+    conn: &mut PgConnection,
+    account: &str,
+    wait: Duration,
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    let failed = sqlx::query!(
+        "-- reconcile.fail
+        UPDATE billing.reconcile_state
+        SET failures = failures + 1, last_error = left($3, 500), leased_until = clock_timestamp() + $2::interval
+        WHERE account = $1",
+        account,
+        interval(wait),
+        error
+    )
+    .execute(conn)
+    .await?;
+    one(&failed)
+}
+
+/// Releases the lease without recording a result.
+///
+/// # Errors
+/// Database errors.
+pub(super) async fn release(conn: &mut PgConnection, account: &str) -> Result<(), sqlx::Error> {
+    let released = sqlx::query!(
+        "-- reconcile.release
+        UPDATE billing.reconcile_state SET leased_until = NULL WHERE account = $1",
+        account
+    )
+    .execute(conn)
+    .await?;
+    one(&released)
+}
+
+/// Returns the account and mode that a key check verified last for the key's own account.
+///
+/// # Errors
+/// Database errors.
+pub(super) async fn stripe_account(conn: &mut PgConnection) -> Result<Option<Account>, sqlx::Error> {
+    sqlx::query_as!(
+        Account,
+        r#"-- reconcile.stripe_account
+        SELECT stripe_account AS "id!", livemode AS "livemode!"
+        FROM billing.reconcile_state WHERE account = '' AND stripe_account IS NOT NULL"#
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Checks that one row was updated. The row exists during the whole comparison unless another session deletes it.
+pub(super) fn one(result: &PgQueryResult) -> Result<(), sqlx::Error> {
+    if result.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+}
+
+fn count(events: u64) -> i64 {
+    i64::try_from(events).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,342 @@
+//! A running process: the listeners and workers that it was asked for, from one start to one end.
+//!
+//! Called by `serve`, by the demo and by the tests, which all run the same thing. Each part has connections of
+//! its own, so that a busy worker cannot keep the receiver from answering. Receiver and probes connect first, and where
+//! the database allows too few connections, the others take turns.
+
+pub mod connections;
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::base::clock::RemoteClock;
+use crate::client::{self, BuildError, HttpStripe};
+use crate::config::ops::OpsConfig;
+use crate::config::receiver::ReceiverConfig;
+use crate::config::reconcile::ReconcileConfig;
+use crate::config::stripe::StripeConfig;
+use crate::config::sync::SyncConfig;
+use crate::config::worker::WorkerConfig;
+use crate::database::shortage::{Keeper, Shortage};
+use crate::database::{self, Idle, Session};
+use crate::limits::scheduler::Scheduler;
+use crate::listener::Ending;
+use crate::metrics::connections::ListenerName;
+use crate::metrics::process::ProcessMetrics;
+use crate::ops::Ops;
+use crate::outbox::maintenance;
+use crate::receiver::{self, Receiver};
+use crate::reconcile::Reconcile;
+use crate::reconcile::service::ReconcileService;
+use crate::verify::sampler::Sampler;
+use crate::worker::fetch::Fetcher;
+use crate::worker::{self, Context};
+
+/// A connection that is not to be had in this time will not be had in time for Stripe either.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a process is asked to be. A part that is `None` does not run.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The public listener.
+    pub receiver: Option<ReceiverConfig>,
+    /// The workers, and which events are theirs.
+    pub worker: Option<(WorkerConfig, SyncConfig)>,
+    /// How often Stripe's events are compared with the stored ones, and which.
+    pub reconcile: Option<(ReconcileConfig, SyncConfig, WorkerConfig)>,
+    /// How those two ask Stripe.
+    pub stripe: Option<StripeConfig>,
+    /// The scheduler of renewals, and by which rules.
+    pub renewals: Option<SyncConfig>,
+    /// Whether to make the months ahead.
+    pub upkeep: bool,
+    /// The ops listener runs in every process.
+    pub ops: OpsConfig,
+}
+
+/// Why a process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The public address cannot be bound.
+    #[error("cannot listen on {address} for Stripe: {error}; set BILLING_SYNC_LISTEN to a free address")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The ops address cannot be bound.
+    #[error("cannot listen on {address} for operations: {error}; set BILLING_SYNC_OPS_LISTEN to a free address")]
+    OpsListen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The client of Stripe's API cannot be made.
+    #[error("Stripe's API: {0}")]
+    Client(#[from] BuildError),
+    /// A metric is declared twice: a mistake of ours.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A process with its listeners bound, not yet running.
+pub struct Service {
+    receiver: Option<Receiver>,
+    worker: Option<Context>,
+    fetcher: Option<Fetcher>,
+    renewals: Option<Scheduler>,
+    reconcile: Option<ReconcileService>,
+    sampler: Option<Sampler>,
+    upkeep: Option<PgPool>,
+    ops: Ops,
+    shortage: Shortage,
+}
+
+impl Service {
+    /// Binds the listeners. No connection to the database is made yet.
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub async fn bind(config: &ServiceConfig, options: &PgConnectOptions) -> Result<Self, StartError> {
+        let registry = Registry::new();
+        let metrics = ProcessMetrics::new(&registry)?;
+        let stripes_clock = RemoteClock::default();
+        let shortage = Shortage::default();
+        let background = |connections| background(options, connections, &shortage);
+        let receiver = match &config.receiver {
+            Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
+            None => None,
+        };
+        let way_out = match &config.stripe {
+            Some(stripe) => WayOut::new(stripe, &registry, &stripes_clock)?,
+            None => None,
+        };
+        let worker = config.worker.as_ref().map(|(worker, sync)| {
+            let pool = background(connections::of_workers(worker));
+            let context = Context::new(pool, sync.clone(), worker.clone(), metrics.clone());
+            let context = Context { shortage: shortage.clone(), ..context };
+            match &way_out {
+                Some(way_out) => context.with_fetches(way_out.margin),
+                None => context,
+            }
+        });
+        let fetcher = worker.as_ref().zip(way_out.as_ref()).map(|(worker, way_out)| {
+            let own = background(connections::of_fetcher(way_out.concurrency));
+            Fetcher::new(Context { pool: own, ..worker.clone() }, way_out.api.clone(), way_out.concurrency)
+        });
+        let reconcile =
+            config.reconcile.as_ref().zip(way_out.as_ref()).map(|((reconcile, sync, _), way_out)| ReconcileService {
+                reconcile: Reconcile {
+                    pool: background(connections::OF_RECONCILE),
+                    api: way_out.api.clone(),
+                    connected: sync.accounts.clone(),
+                    margin: way_out.margin,
+                    metrics: metrics.clone(),
+                },
+                interval: reconcile.interval,
+            });
+        let verified = config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0);
+        let sampler = verified.zip(way_out.as_ref()).map(|((reconcile, sync, worker), way_out)| {
+            let context =
+                Context::new(background(connections::OF_SAMPLER), sync.clone(), worker.clone(), metrics.clone());
+            let context = context.with_fetches(way_out.margin);
+            Sampler { context, api: way_out.api.clone(), customers: reconcile.verify_sample }
+        });
+        let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
+        let renewals = config.renewals.clone().map(|sync| Scheduler {
+            pool: background(connections::OF_RENEWALS),
+            sync,
+            metrics: metrics.clone(),
+            stripe: stripes_clock.clone(),
+            wake,
+        });
+        let upkeep = config.upkeep.then(|| background(connections::OF_UPKEEP));
+        let address = config.ops.listen;
+        let counted = metrics.connections.of(ListenerName::Ops);
+        let receivers = receiver.as_ref().map(Receiver::pool);
+        let ops = Ops::bind(&config.ops, options, registry, counted, receivers, shortage.clone()).await;
+        let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
+        Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, upkeep, ops, shortage })
+    }
+
+    /// The address of the public listener, where there is one.
+    pub fn webhook_addr(&self) -> Option<SocketAddr> {
+        self.receiver.as_ref().and_then(|receiver| receiver.local_addr().ok())
+    }
+
+    /// The address of the ops listener.
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.ops.local_addr()
+    }
+
+    /// The connections of all parts.
+    pub fn pools(&self) -> Vec<PgPool> {
+        self.working_pools().into_iter().chain(self.first_pools()).chain([self.ops.scrapes()]).collect()
+    }
+
+    /// The connections that are made first, and kept.
+    fn first_pools(&self) -> Vec<PgPool> {
+        self.receiver.iter().map(Receiver::pool).chain([self.ops.probes()]).collect()
+    }
+
+    /// What looks after the connections of all parts.
+    fn keeper(&self) -> Keeper {
+        let waking = self.worker.as_ref().map_or(0, |_| connections::OF_WAKING);
+        let retrying = self.renewals.as_ref().map_or(0, |_| connections::OF_RETRYING);
+        Keeper {
+            first: self.first_pools(),
+            others: self.working_pools().into_iter().chain([self.ops.scrapes()]).collect(),
+            besides: waking + retrying,
+            shortage: self.shortage.clone(),
+        }
+    }
+
+    /// The connections of the parts that are closed before the ops listener ends.
+    fn working_pools(&self) -> Vec<PgPool> {
+        (self.worker.iter().map(|context| context.pool.clone()))
+            .chain(self.fetcher.iter().map(Fetcher::pool))
+            .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
+            .chain(self.reconcile.iter().map(|rounds| rounds.reconcile.pool.clone()))
+            .chain(self.sampler.iter().map(|sampler| sampler.context.pool.clone()))
+            .chain(self.upkeep.clone())
+            .collect()
+    }
+
+    /// Runs until the ending's `shutdown`: then requests in flight are answered and batches in progress committed, and
+    /// only after that the ops listener, which reports the end, closes too. From `draining` on the process says that it
+    /// is not ready and works on as before.
+    pub async fn run(self, ending: impl Into<Ending>) {
+        // all parts are in it until they are spawned
+        Box::pin(self.run_parts(ending.into())).await;
+    }
+
+    async fn run_parts(self, ending: Ending) {
+        let shutdown = ending.shutdown.clone();
+        let parts = TaskTracker::new();
+        let pools = self.working_pools();
+        let connected = CancellationToken::new();
+        parts.spawn(self.keeper().run(connected.clone(), shutdown.clone()));
+        if let Some(receiver) = self.receiver {
+            parts.spawn(receiver.run(ending.clone()));
+        }
+        let after = |part: Part| {
+            let (connected, shutdown) = (connected.clone(), shutdown.clone());
+            parts.spawn(async move {
+                if shutdown.run_until_cancelled(connected.cancelled()).await.is_some() {
+                    part.await;
+                }
+            });
+        };
+        if let Some(context) = self.worker {
+            after(Box::pin(worker::run_all(context, shutdown.clone())));
+        }
+        if let Some(fetcher) = self.fetcher {
+            after(Box::pin(fetcher.run(shutdown.clone())));
+        }
+        if let Some(scheduler) = self.renewals {
+            after(Box::pin(scheduler.run(shutdown.clone())));
+        }
+        if let Some(sampler) = self.sampler {
+            after(Box::pin(sampler.run(shutdown.clone())));
+        }
+        if let Some(rounds) = self.reconcile {
+            after(Box::pin(rounds.run(shutdown.clone())));
+        }
+        if let Some(pool) = self.upkeep {
+            after(Box::pin(maintenance::run(pool, shutdown.clone())));
+        }
+        let parts_ended = CancellationToken::new();
+        let ops = tokio::spawn(self.ops.run(ending.draining.clone(), parts_ended.clone()));
+        shutdown.cancelled().await;
+        ending.draining.cancel();
+        parts.close();
+        parts.wait().await;
+        // connections on their way back would complain of a server that ends with us, as the embedded one does
+        let close = async {
+            for pool in pools {
+                pool.close().await;
+            }
+        };
+        let _ = tokio::time::timeout(ACQUIRE_TIMEOUT, close).await;
+        parts_ended.cancel();
+        let _ = ops.await;
+    }
+}
+
+/// A part that works in the background.
+type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The way out to Stripe, which the parts of a process share: one budget, one pool, one clock.
+struct WayOut {
+    api: Arc<HttpStripe>,
+    margin: Duration,
+    concurrency: usize,
+}
+
+impl WayOut {
+    /// `None` without a key; the metrics are there all the same.
+    fn new(
+        config: &StripeConfig,
+        registry: &Registry,
+        stripes_clock: &RemoteClock,
+    ) -> Result<Option<Self>, StartError> {
+        let metrics = client::metrics(registry)?;
+        if config.secret_key.is_none() {
+            return Ok(None);
+        }
+        let api = Arc::new(HttpStripe::new(config, metrics, stripes_clock.clone())?);
+        Ok(Some(Self { api, margin: config.read_margin, concurrency: config.concurrency }))
+    }
+}
+
+async fn bind_receiver(
+    config: &ReceiverConfig,
+    options: &PgConnectOptions,
+    metrics: Arc<ProcessMetrics>,
+) -> Result<Receiver, StartError> {
+    let session = Session::receiver(config.store_timeout);
+    let (size, unchecked) = (connections::OF_RECEIVER, receiver::UNCHECKED);
+    let pool = database::pool_with(options, session, size, ACQUIRE_TIMEOUT, Idle::Kept, unchecked);
+    let bound = Receiver::bind(config, pool, metrics).await;
+    bound.map_err(|error| StartError::Listen { address: config.listen, error })
+}
+
+/// The connections of a part that works in the background.
+fn background(options: &PgConnectOptions, connections: u32, shortage: &Shortage) -> PgPool {
+    let idle = Idle::GivenUp(shortage.clone());
+    database::pool_with(options, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT, idle, Duration::ZERO)
+}
+
+/// Where a listener is reached from its own machine: an address that says "all interfaces" cannot be connected to
+/// everywhere.
+pub fn on_this_machine(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    listen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_on_the_loopback() {
+        for (listen, reached) in
+            [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:1", "[::1]:1"), ("10.0.0.1:2", "10.0.0.1:2")]
+        {
+            assert_eq!(on_this_machine(listen.parse().unwrap()), reached.parse().unwrap());
+        }
+    }
+}

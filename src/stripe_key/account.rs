@@ -1,0 +1,33 @@
+//! The account and mode of the last backfill, which shows whether a key belongs to another one. A backfill writes it.
+
+use sqlx::PgConnection;
+
+/// A Stripe account, in live or test mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// `acct_…`
+    pub id: String,
+    /// Stripe's `livemode`.
+    pub livemode: bool,
+}
+
+impl std::fmt::Display for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {} mode", self.id, if self.livemode { "live" } else { "test" })
+    }
+}
+
+/// The account of the latest backfill that could read it; `None` if there was none.
+///
+/// # Errors
+/// Those of the database.
+pub async fn known(conn: &mut PgConnection) -> Result<Option<Account>, sqlx::Error> {
+    sqlx::query_as!(
+        Account,
+        r#"-- jobs.known_account
+        SELECT stripe_account AS "id!", livemode AS "livemode!" FROM billing.backfill_runs
+        WHERE stripe_account IS NOT NULL ORDER BY id DESC LIMIT 1"#
+    )
+    .fetch_optional(conn)
+    .await
+}

@@ -1,0 +1,55 @@
+//! Logs: to stderr, pretty on a terminal and JSON for collectors. Started once, by the binary, after configuration.
+//!
+//! Repeated warnings and errors are limited (`bound`). Never logs a body, signature, secret, e-mail, name or address;
+//! of a panic only the location.
+
+mod bound;
+
+use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
+
+use tracing_subscriber::EnvFilter;
+
+pub use self::bound::Bound;
+use crate::config::log::{LogConfig, LogFormat};
+
+/// Why logging could not be started: an invalid filter that the configuration accepted, or a second start.
+#[derive(Debug, thiserror::Error)]
+#[error("could not start logging: {0}")]
+pub struct TelemetryError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// Starts logging for the whole process. The caller holds the [`Bound`] until the process ends.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn start(config: &LogConfig) -> Result<Bound, TelemetryError> {
+    // hides PostgreSQL's notices such as "already exists, skipping", but not its warnings; and the pool's messages
+    // about lost connections, because the pool's user logs them
+    let quiet = "sqlx::postgres::notice=warn,sqlx_core::pool=warn";
+    // only events that pass the filter are counted, so the counts must pass too
+    let filter = EnvFilter::try_new(format!("{quiet},{},{}=warn", config.filter, bound::TARGET))
+        .map_err(|error| TelemetryError(error.into()))?;
+    let bound = Bound::start().map_err(|error| TelemetryError(error.into()))?;
+    let terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let pretty = match config.format {
+        LogFormat::Auto => terminal,
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+    };
+    let started = if pretty {
+        lines.with_ansi(terminal).map_event_format(|lines| bound.lines(lines)).try_init()
+    } else {
+        lines.json().flatten_event(true).map_event_format(|lines| bound.lines(lines)).try_init()
+    };
+    started.map_err(TelemetryError)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(bound)
+}
+
+/// Logs only the location, because the message of a panic may contain event data (an index into a payload, an `expect`
+/// on a parsed value).
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    tracing::error!(panic.location = %location, "a thread panicked; its message may contain event data and is withheld");
+}

@@ -1,0 +1,98 @@
+//! Checks several customers and objects concurrently, and reports the findings of each.
+//!
+//! Called by [`super::compare`], which selects what is checked.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::compare::Finding;
+use super::customer::{CheckError, Checked, WriteMode};
+use crate::backfill::Backfill;
+use crate::client::ApiError;
+use crate::domain::object::ObjectKey;
+use crate::store::Change;
+use crate::worker::failure::Failure;
+use crate::worker::fetched::FetchedObject;
+
+/// Tables whose rows belong to several customers, or to none.
+pub(crate) const SHARED: [&str; 4] = ["checkout_sessions", "coupons", "plan_limits", "pricing_plans"];
+
+/// The checks in progress.
+pub(crate) struct Checks<'a> {
+    pub(crate) backfill: &'a Arc<Backfill>,
+    pub(crate) keep: WriteMode,
+    /// Whether the checkout sessions of a customer are compared with it.
+    pub(crate) with_sessions: bool,
+    pub(crate) at_work: JoinSet<(ObjectKey, Result<Checked, CheckError>)>,
+    /// During a first pass, the keys of objects that differ are collected here instead of being reported.
+    pub(crate) doubtful: Option<Vec<ObjectKey>>,
+    /// Shared rows that were reported already. In a dry run every customer with the same plan or coupon would report
+    /// them again.
+    pub(crate) shared: HashSet<Uuid>,
+}
+
+impl Checks<'_> {
+    /// Reports rows that differ, or collects their keys for a second check.
+    pub(crate) fn found(
+        &mut self,
+        keys: Vec<ObjectKey>,
+        customer: Option<String>,
+        mut changes: Vec<Change>,
+        sight: &mut impl FnMut(Finding),
+    ) {
+        if let Some(doubtful) = self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
+            doubtful.extend(keys);
+            return;
+        }
+        let is_own = |change: &Change| !SHARED.contains(&change.table);
+        changes.retain(|change| is_own(change) || self.shared.insert(change.row_id));
+        sight(Finding::Seen { customer, changes });
+    }
+
+    /// Starts one more check; waits for another one to end if `concurrency` checks are in progress.
+    pub(crate) async fn add(
+        &mut self,
+        key: ObjectKey,
+        listed: Option<FetchedObject>,
+        sight: &mut impl FnMut(Finding),
+    ) -> Result<(), CheckError> {
+        if self.at_work.len() >= self.backfill.concurrency {
+            self.next(sight).await?;
+        }
+        let (backfill, keep, with_sessions) = (Arc::clone(self.backfill), self.keep, self.with_sessions);
+        self.at_work.spawn(async move {
+            let seen = backfill.look(&key, listed, keep, with_sessions).await;
+            (key, seen)
+        });
+        Ok(())
+    }
+
+    pub(crate) async fn end(&mut self, sight: &mut impl FnMut(Finding)) -> Result<(), CheckError> {
+        while !self.at_work.is_empty() {
+            self.next(sight).await?;
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self, sight: &mut impl FnMut(Finding)) -> Result<(), CheckError> {
+        // panics of the merge are caught inside the task; otherwise the runtime is shutting down
+        let Some(Ok((key, seen))) = self.at_work.join_next().await else { return Ok(()) };
+        match seen {
+            Ok(Checked { changes, forbidden }) => {
+                for error in forbidden {
+                    sight(Finding::Forbidden(error));
+                }
+                let customer = (key.object_type == "customer").then(|| key.object_id.clone());
+                self.found(vec![key], customer, changes, sight);
+            }
+            Err(CheckError::Work(failure @ Failure::Unavailable(_))) => return Err(failure.into()),
+            Err(CheckError::Api(error @ ApiError::Unauthorised { status: 401, .. })) => return Err(error.into()),
+            Err(CheckError::Api(error)) if error.is_forbidden() => sight(Finding::Forbidden(error)),
+            Err(error) => sight(Finding::Failed { what: key.object_id, error }),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! Compares all or some customers with Stripe, each completely; also plans, coupons and checkout sessions, which belong
+//! to no customer.
+//!
+//! "All" includes the objects that Stripe lists and the stored objects that it does not list. An object that differs is
+//! checked again after a delay, because the event of a recent change may still be on its way.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+use super::checks::Checks;
+use super::customer::{CheckError, Checked, WriteMode};
+use crate::backfill::list::{List, Page};
+use crate::backfill::{Backfill, unlisted};
+use crate::client::{Answer, ApiError, Span};
+use crate::domain::object::ObjectKey;
+use crate::store::Change;
+use crate::worker::failure::Failure;
+use crate::worker::fetched::FetchedObject;
+
+/// Number of stored keys that are loaded at a time.
+const PAGE: i64 = 500;
+
+/// The customers and objects to compare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All customers and checkout sessions, optionally only those created at this time or later; and the whole
+    /// catalogue.
+    All(Option<OffsetDateTime>),
+    /// A random sample of this many stored customers, and of as many plans, coupons and checkout sessions.
+    Sample(u32),
+    /// These customers of the key's own account, with their checkout sessions.
+    Named(Vec<String>),
+}
+
+/// Result of one check.
+#[derive(Debug)]
+pub enum Finding {
+    /// A customer, a page or an object was compared.
+    Seen {
+        /// The customer; `None`: a page of a list, or one object.
+        customer: Option<String>,
+        /// The rows that differ from Stripe.
+        changes: Vec<Change>,
+    },
+    /// Stripe has no such list.
+    NoList(List),
+    /// The key may not read some data, so the columns that depend on it were not compared. Reported once per operation.
+    Forbidden(ApiError),
+    /// A customer or a list could not be checked.
+    Failed {
+        /// The customer or the list.
+        what: String,
+        /// The reason.
+        error: CheckError,
+    },
+}
+
+/// Hashes of the objects that were seen, to save memory: eight bytes each.
+#[derive(Default)]
+struct SeenCustomers {
+    hasher: RandomState,
+    seen: HashSet<u64>,
+}
+
+impl SeenCustomers {
+    fn meet(&mut self, key: &ObjectKey) -> bool {
+        self.seen.insert(self.hasher.hash_one((&key.account, &key.object_type, &key.object_id)))
+    }
+}
+
+/// Stored objects to compare after all lists were read.
+#[derive(Clone, Copy)]
+enum Unlisted {
+    Customers,
+    /// Plans, coupons and checkout sessions.
+    Others,
+}
+
+impl Backfill {
+    /// Compares the selection and reports each finding to `sight`. With [`WriteMode::Yes`] differences are repaired.
+    /// With `again_after`, a difference is reported only if it persists for that time: the event of a recent change may
+    /// still be on its way.
+    ///
+    /// # Errors
+    /// If the database is unavailable, or Stripe refuses the key. Errors of a single customer are findings.
+    pub async fn compare(
+        self: &Arc<Self>,
+        whom: &Selection,
+        keep: WriteMode,
+        again_after: Option<Duration>,
+        sight: &mut impl FnMut(Finding),
+    ) -> Result<(), CheckError> {
+        let mut forbidden = HashSet::new();
+        let sight = &mut |one| match &one {
+            Finding::Forbidden(error) if !forbidden.insert(error.to_string()) => {}
+            _ => sight(one),
+        };
+        let first = if again_after.is_some() { WriteMode::No } else { keep };
+        let doubtful = again_after.map(|_| Vec::new());
+        let with_sessions = matches!(whom, Selection::Named(_));
+        let at_work = JoinSet::new();
+        let mut looks =
+            Checks { backfill: self, keep: first, with_sessions, at_work, doubtful, shared: HashSet::new() };
+        match whom {
+            Selection::Named(ids) => {
+                for id in ids {
+                    looks.add(ObjectKey::new("", "customer", id), None, sight).await?;
+                }
+            }
+            Selection::Sample(count) => {
+                let mut conn = self.context.pool.acquire().await?;
+                let mut keys = unlisted::sample(&mut conn, &self.accounts, i64::from(*count)).await?;
+                keys.extend(unlisted::sample_of_others(&mut conn, &self.accounts, i64::from(*count)).await?);
+                drop(conn);
+                for key in keys {
+                    looks.add(key, None, sight).await?;
+                }
+            }
+            Selection::All(created_after) => self.all(*created_after, &mut looks, sight).await?,
+        }
+        looks.end(sight).await?;
+        let doubtful = looks.doubtful.take().unwrap_or_default();
+        if let Some(wait) = again_after.filter(|_| !doubtful.is_empty()) {
+            tokio::time::sleep(wait).await;
+            looks.keep = keep;
+            for key in doubtful {
+                looks.add(key, None, sight).await?;
+            }
+            looks.end(sight).await?;
+        }
+        Ok(())
+    }
+
+    async fn all(
+        self: &Arc<Self>,
+        created_after: Option<OffsetDateTime>,
+        looks: &mut Checks<'_>,
+        sight: &mut impl FnMut(Finding),
+    ) -> Result<(), CheckError> {
+        let mut met = SeenCustomers::default();
+        for account in &self.accounts {
+            let span = Span { from: created_after.map(OffsetDateTime::unix_timestamp), until: None };
+            for list in [List::Products, List::Prices, List::Coupons, List::Sessions] {
+                let span = if list.is_catalogue() { Span::default() } else { span };
+                self.pages(account, list, span, &mut met, looks, sight).await?;
+            }
+            let mut after = None;
+            while let Some((parts, next)) = self.next_page(account, List::Customers, span, after.take(), sight).await? {
+                for part in parts {
+                    if met.meet(&part.key) {
+                        looks.add(part.key.clone(), Some(part), sight).await?;
+                    }
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        if created_after.is_none() {
+            for of in [Unlisted::Customers, Unlisted::Others] {
+                self.unlisted_objects(of, &mut met, looks, sight).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares stored objects that no list contained: deleted objects, and objects on test clocks.
+    async fn unlisted_objects(
+        &self,
+        of: Unlisted,
+        met: &mut SeenCustomers,
+        looks: &mut Checks<'_>,
+        sight: &mut impl FnMut(Finding),
+    ) -> Result<(), CheckError> {
+        let mut last: Option<ObjectKey> = None;
+        loop {
+            let mut conn = self.context.pool.acquire().await?;
+            let keys = match of {
+                Unlisted::Customers => unlisted::customers(&mut conn, &self.accounts, last.as_ref(), PAGE).await?,
+                Unlisted::Others => unlisted::others(&mut conn, &self.accounts, last.as_ref(), PAGE).await?,
+            };
+            drop(conn);
+            let Some(end) = keys.last() else { return Ok(()) };
+            last = Some(end.clone());
+            for key in keys {
+                if met.meet(&key) {
+                    looks.add(key, None, sight).await?;
+                }
+            }
+        }
+    }
+
+    /// Compares a list of objects that belong to no customer, one page at a time.
+    async fn pages(
+        &self,
+        account: &str,
+        list: List,
+        span: Span,
+        met: &mut SeenCustomers,
+        looks: &mut Checks<'_>,
+        sight: &mut impl FnMut(Finding),
+    ) -> Result<(), CheckError> {
+        let mut after = None;
+        while let Some((parts, next)) = self.next_page(account, list, span, after.take(), sight).await? {
+            let keys: Vec<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
+            for key in &keys {
+                met.meet(key);
+            }
+            match self.catalogue(parts, looks.keep).await {
+                Ok(changes) => looks.found(keys, None, changes, sight),
+                Err(CheckError::Work(failure @ Failure::Unavailable(_))) => return Err(failure.into()),
+                Err(error) => sight(Finding::Failed { what: list.as_str().to_owned(), error }),
+            }
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the next page of a list, and the cursor of the page after it. `None` if the page cannot be read, which is
+    /// reported as a finding.
+    async fn next_page(
+        &self,
+        account: &str,
+        list: List,
+        span: Span,
+        after: Option<String>,
+        sight: &mut impl FnMut(Finding),
+    ) -> Result<Option<(Vec<FetchedObject>, Option<String>)>, CheckError> {
+        let answer = match self.patiently(account, list, span, after.as_ref()).await {
+            Ok(answer) => answer,
+            Err(error) if matches!(error, ApiError::NotFound { .. }) || error.is_unknown_path() => {
+                sight(Finding::NoList(list));
+                return Ok(None);
+            }
+            Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Err(error.into()),
+            Err(error) if error.is_forbidden() => {
+                sight(Finding::Forbidden(error));
+                return Ok(None);
+            }
+            Err(error) => {
+                sight(Finding::Failed { what: format!("the list of {}", list.as_str()), error: error.into() });
+                return Ok(None);
+            }
+        };
+        if let Some(error) = answer.forbidden {
+            sight(Finding::Forbidden(error));
+        }
+        let Ok(page) = Page::read(list, &answer.body) else {
+            let error = ApiError::unavailable("a list from Stripe has no `data`").into();
+            sight(Finding::Failed { what: format!("the list of {}", list.as_str()), error });
+            return Ok(None);
+        };
+        let next = page.elements.last().map(|element| element.id.clone());
+        let next = next.filter(|next| page.has_more && after.as_ref() != Some(next));
+        Ok(Some((page.into_parts(account, list, span, answer.at, self.margin), next)))
+    }
+
+    /// Reads a page with the retry policy of a backfill, waiting when Stripe asks for it.
+    async fn patiently(
+        &self,
+        account: &str,
+        list: List,
+        span: Span,
+        after: Option<&String>,
+    ) -> Result<Answer, ApiError> {
+        let mut tries = 0;
+        loop {
+            let error = match self.read_page(account, list.listed(), span, after.cloned()).await {
+                Err(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))
+                    if !error.is_unknown_path() =>
+                {
+                    error
+                }
+                answer => return answer,
+            };
+            tries += 1;
+            let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else { return Err(error) };
+            tokio::time::sleep(error.retry_after().map_or(backoff, |wait| wait.max(backoff))).await;
+        }
+    }
+
+    /// Checks one customer or object; retries while Stripe limits the rate or is unavailable, or live events lock its
+    /// rows.
+    pub(crate) async fn look(
+        &self,
+        key: &ObjectKey,
+        listed: Option<FetchedObject>,
+        keep: WriteMode,
+        with_sessions: bool,
+    ) -> Result<Checked, CheckError> {
+        let mut tries = 0;
+        loop {
+            let looked = if key.object_type == "customer" {
+                self.customer(key, listed.clone(), keep, with_sessions).await
+            } else {
+                self.other(key, keep).await
+            };
+            let error = match looked {
+                Err(CheckError::Api(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))) => {
+                    CheckError::Api(error)
+                }
+                Err(CheckError::Work(failure @ Failure::Contended(_))) => CheckError::Work(failure),
+                seen => return seen,
+            };
+            tries += 1;
+            let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else { return Err(error) };
+            let wait = match &error {
+                CheckError::Api(error) => error.retry_after().unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            tokio::time::sleep(wait.max(backoff)).await;
+        }
+    }
+}

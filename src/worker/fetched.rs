@@ -1,0 +1,131 @@
+//! An object as a read returned it: read by itself, on a page of a list, or because a row needed it.
+//!
+//! PURE. Knows which fields only reads carry; must not know why the object was read, nor the database. Built from the
+//! client's responses, and added to the change set of a transaction.
+
+use serde_json::value::RawValue;
+use time::{Duration, OffsetDateTime};
+
+use super::apply::ChangeSet;
+use super::extract::Extracted;
+use crate::domain::object::ObjectKey;
+use crate::mirror::facts::fold::{READ, Report};
+use crate::mirror::merge::{Read, ReadResult};
+use crate::stripe::json::{Document, Json};
+
+/// An object as a read returned it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FetchedObject {
+    /// The object.
+    pub(crate) key: ObjectKey,
+    /// Time of the read minus the staleness margin.
+    pub(crate) version: OffsetDateTime,
+    /// Its JSON; `None` if Stripe has no such object.
+    pub(crate) json: Option<String>,
+    /// The fields that only reads carry, as a JSON object.
+    pub(crate) expansion: Option<String>,
+}
+
+impl FetchedObject {
+    /// Builds the object from a response to a request made at `at`. The request expanded the fields that only reads
+    /// carry; they are copied into `expansion`.
+    pub(crate) fn of_json(key: ObjectKey, json: String, at: OffsetDateTime, margin: std::time::Duration) -> Self {
+        let fields = Document::parse_or_null(&json);
+        let fields = fields.root();
+        let version = version(fields, at, margin);
+        let carried = expansions_of(&key.object_type).iter().map(|field| (*field, fields.get(field).raw().to_owned()));
+        let carried = carried.collect::<Vec<_>>();
+        let expansion = (!carried.is_empty()).then(|| object_of(&carried));
+        Self { key, version, json: Some(json), expansion }
+    }
+
+    /// Records that Stripe returned 404 for this object.
+    pub(crate) fn not_found(key: ObjectKey, at: OffsetDateTime, margin: std::time::Duration) -> Self {
+        Self { key, version: read_version(at, margin), json: None, expansion: None }
+    }
+
+    /// Adds the object, and what is extracted from it, to `work`. `cause` becomes the cause in `row_changes`.
+    pub(super) fn add_to(self, work: &mut ChangeSet, cause: &str) {
+        let Self { key, version, json, expansion } = self;
+        let document = Document::parse_or_null(json.as_deref().unwrap_or("null"));
+        let object = document.root();
+        let is_stub = object.get("deleted").boolean() == Some(true);
+        let carried = Document::parse_or_null(expansion.as_deref().unwrap_or("null"));
+        let carried = carried.root();
+        let report = Report { at: version, source: READ, previous: Json::NULL, all_items: carried.get("items") };
+        // nothing can be extracted from a stub
+        let mut extracted = if is_stub { Extracted::default() } else { Extracted::by(&key, object, report) };
+        // another read would return the same
+        extracted.beyond.remove(&key);
+        let found = match json {
+            None => ReadResult::NotFound,
+            Some(_) if is_stub => ReadResult::Deleted,
+            Some(json) => ReadResult::Object(json),
+        };
+        work.add_extracted(cause, &key, extracted);
+        work.incoming.reads.push(Read { key, version, found, expansion });
+    }
+}
+
+/// The fields of a type that only reads carry.
+fn expansions_of(object_type: &str) -> &'static [&'static str] {
+    match object_type {
+        "price" => &["currency_options"],
+        "checkout.session" => &["line_items"],
+        _ => &[],
+    }
+}
+
+/// The version of an object in a response: everything before it is older than its content. An object on a test clock
+/// has the time of that clock.
+pub(crate) fn version(object: Json<'_>, at: OffsetDateTime, margin: std::time::Duration) -> OffsetDateTime {
+    let frozen = object.get("test_clock").get("frozen_time").integer();
+    let frozen = frozen.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    read_version(frozen.unwrap_or(at), margin)
+}
+
+/// The version of a read: its time minus the staleness margin.
+pub(crate) fn read_version(at: OffsetDateTime, margin: std::time::Duration) -> OffsetDateTime {
+    at - Duration::try_from(margin).unwrap_or(Duration::MINUTE)
+}
+
+/// Builds a JSON object from members that are JSON already.
+pub(super) fn object_of(members: &[(&str, String)]) -> String {
+    let raw = |text: &String| RawValue::from_string(text.clone()).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    let members: std::collections::BTreeMap<&str, Box<RawValue>> =
+        members.iter().map(|(name, text)| (*name, raw(text))).collect();
+    serde_json::to_string(&members).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// Whether a payment of this invoice was attempted and the invoice is still unpaid.
+pub(crate) fn is_unpaid_invoice(part: &FetchedObject) -> bool {
+    let invoice = Document::parse_or_null(part.json.as_deref().unwrap_or("null"));
+    let invoice = invoice.root();
+    let status = invoice.get("status").text();
+    let tried = invoice.get("attempt_count").integer() != Some(0);
+    tried && ["open", "uncollectible"].contains(&status.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_with_too_many_objects_inside_does_not_ask_for_itself() {
+        let cards: Vec<_> = (0..600)
+            .map(|n| serde_json::json!({ "id": format!("card_{n}"), "object": "card", "customer": "cus_1" }))
+            .collect();
+        let customer = serde_json::json!({ "id": "cus_1", "object": "customer", "sources": { "data": cards } });
+        let key = ObjectKey::new("", "customer", "cus_1");
+        let mut work = ChangeSet::default();
+        FetchedObject::of_json(
+            key.clone(),
+            customer.to_string(),
+            OffsetDateTime::UNIX_EPOCH,
+            std::time::Duration::ZERO,
+        )
+        .add_to(&mut work, READ);
+        assert_eq!(work.incoming.nested.len(), 500);
+        assert!(!work.job_requests.has_fetch(&key), "it would be fetched for ever");
+    }
+}
