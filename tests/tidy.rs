@@ -225,7 +225,7 @@ fn rooms_use_only_what_comes_before_them() {
     // unit tests may use other modules: the facts are compared with the projection that reads them
     for file in files("src", "rs").iter().filter(|file| file.room() != "main" && !file.is_test()) {
         let room = ROOMS.iter().find(|(room, _)| *room == file.room());
-        let (room, uses) = room.unwrap_or_else(|| panic!("{} stands in no known room", file.path));
+        let (room, uses) = room.unwrap_or_else(|| panic!("{} belongs to no known module", file.path));
         for rest in file.code().split("crate::").skip(1) {
             let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
             assert!(name == *room || uses.contains(&name), "{} uses crate::{name}", file.path);

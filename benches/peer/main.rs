@@ -93,7 +93,7 @@ async fn main() {
     }
     println!(
         "The peer runs as one process with its defaults. It made no request to Stripe: it does not read objects \
-         that an event only names, nor complete long lists. Neither do we, without an API key.\n"
+         that an event only references, nor complete long lists. Nor does billing-sync without an API key.\n"
     );
     let mean = |runs: &[Ran], of: fn(&Ran) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
     let mut report = Report::new("bench-peer");

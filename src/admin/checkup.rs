@@ -1,14 +1,14 @@
-//! What `doctor` asks the database, beside the migrations and the outbox's figures. Reads only.
+//! Queries of `doctor`, besides the migrations and the figures of the outbox. Reads only.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::stripe::catalogue::NOT_GENERATED;
 
-/// Name of the server's release, "15.18 (Debian …)" for example.
+/// Release of the server, such as "15.18 (Debian …)".
 ///
 /// # Errors
-/// Whatever the database says.
+/// Those of the database.
 pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -20,11 +20,11 @@ pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error>
     .await
 }
 
-/// Settings of the server that are off, and without which a crash of its machine may lose or damage what it has
-/// committed.
+/// Durability settings of the server that are off. Without them, a crash of its machine may lose or damage committed
+/// data.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Those of the database.
 pub async fn missing_durability(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "-- admin.missing_durability
@@ -34,10 +34,10 @@ pub async fn missing_durability(conn: &mut PgConnection) -> Result<Vec<String>, 
     .await
 }
 
-/// The database's clock.
+/// The current time of the database.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Those of the database.
 pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -49,10 +49,10 @@ pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Erro
     .await
 }
 
-/// How often Stripe said in the last 30 days that it had failed to generate events, and when last.
+/// How often Stripe reported in the last 30 days that it failed to generate events, and the last time.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Those of the database.
 pub async fn not_generated(conn: &mut PgConnection) -> Result<(i64, Option<OffsetDateTime>), sqlx::Error> {
     sqlx::query_as(
         "-- admin.not_generated
@@ -64,10 +64,10 @@ pub async fn not_generated(conn: &mut PgConnection) -> Result<(i64, Option<Offse
     .await
 }
 
-/// Partitions that should be there, of this month and `months_ahead` more, and are not.
+/// Missing partitions of the current month and the next `months_ahead` months.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Those of the database.
 pub async fn missing_partitions(conn: &mut PgConnection, months_ahead: i32) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"

@@ -1,7 +1,6 @@
-//! How a row came to be: every event and read that touched an object or what stands around it, and every change of its
-//! row.
+//! The history of a row: every event and read of an object and its related objects, and every change of its row.
 //!
-//! Reads only, by indexes: what an object is named by and names is in the mirror. Called by `explain`.
+//! Reads only, by indexes: the references of an object, in both directions, are in the mirror. Called by `explain`.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +10,16 @@ use uuid::Uuid;
 
 use crate::domain::object::ObjectKey;
 
-/// Something that happened, by the database's clock.
+/// A step of the history, with the database's time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// When it was processed, or will be.
+    /// When the step was processed, or will be.
     pub at: OffsetDateTime,
-    /// What it was.
+    /// What happened.
     pub what: What,
 }
 
-/// What happened.
+/// The kind of a step, with its details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// An event.
@@ -29,57 +28,57 @@ pub enum What {
         event_id: String,
         /// Connected account; empty for the key's own account.
         account: String,
-        /// The customer that the object names.
+        /// The customer that the object references.
         customer_id: Option<String>,
         /// Its type.
         event_type: String,
-        /// The object that it is about.
+        /// The object of the event.
         object_id: Option<String>,
-        /// When Stripe made it.
+        /// When Stripe created it.
         created: OffsetDateTime,
         /// pending, done or dead.
         state: String,
-        /// Of a done one.
+        /// Set if the event is done.
         outcome: Option<String>,
-        /// Why, or what was noticed.
+        /// Explains the outcome, or is a remark.
         reason: Option<String>,
     },
     /// A read of Stripe's API.
     Read {
-        /// The object that was asked for.
+        /// The requested object.
         object_id: String,
         /// applied, superseded or missing.
         outcome: String,
         /// fetch or confirm.
         cause: String,
-        /// Stripe's id of the request.
+        /// Stripe's request id.
         request_id: Option<String>,
-        /// Its place among the events.
+        /// Its position in the order of events.
         version: OffsetDateTime,
     },
     /// A row changed.
     Change {
         /// The table, without its schema.
         table: String,
-        /// Its id there.
+        /// The id of the row.
         row_id: Uuid,
-        /// Event ids, or words.
+        /// Event ids, or words such as "backfill".
         causes: Vec<String>,
         /// A JSON object: each column with the value before and after.
         changes: String,
     },
-    /// Something is still to be done.
+    /// A queued job.
     Job {
         /// fetch, confirm or reproject.
         kind: String,
-        /// About which object.
+        /// The object of the job.
         object_id: String,
-        /// What the last try said.
+        /// The error of the last attempt.
         last_error: Option<String>,
     },
 }
 
-/// An object by its id: itself, what it names and what names it, and of a customer all that is its own.
+/// An object by its id, with the objects that it references and that reference it; for a customer, all its objects.
 ///
 /// # Errors
 /// Those of the database.
@@ -97,7 +96,7 @@ pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<Object
         FROM own
         JOIN billing.stripe_objects AS o
             ON o.refs @> ARRAY[own.object_type || '/' || own.object_id] AND o.account = own.account
-        -- what many share is named by too many
+        -- shared objects are referenced by too many others
         WHERE own.object_type NOT IN ('price', 'plan', 'product', 'coupon')
         UNION
         SELECT o.account, o.object_type, o.object_id
@@ -110,7 +109,7 @@ pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<Object
     Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
 }
 
-/// The events about these objects, and the event of this id itself.
+/// The events of these objects, and events with one of these ids.
 ///
 /// # Errors
 /// Those of the database.
@@ -197,7 +196,7 @@ pub async fn changes(conn: &mut PgConnection, rows: &[Uuid], limit: i64) -> Resu
     Ok(step.collect())
 }
 
-/// The jobs about these objects.
+/// The jobs of these objects.
 ///
 /// # Errors
 /// Those of the database.
@@ -216,7 +215,7 @@ pub async fn jobs(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Step>, 
     Ok(step.collect())
 }
 
-/// The rows as they stand: `(table, columns as JSON)`, those of the ids that are rows.
+/// The current rows with these ids: `(table, columns as JSON)`.
 ///
 /// # Errors
 /// Those of the database.

@@ -1,5 +1,5 @@
-//! For the operator's commands: the database's health and its orphans for `doctor`, statements of limits for `explain
-//! workspace`, payloads without secrets for `outbox show`.
+//! Queries of the operator's commands: health and orphans for `doctor`, the history of rows for `explain`, statements
+//! of limits for `explain workspace`, payloads without secrets for `outbox show`.
 
 pub mod checkup;
 pub mod explain;

@@ -1,33 +1,32 @@
-//! Orphans, one after the other, for `doctor --orphans`. Reads only; what an orphan is stands in the view
-//! `billing.orphans`.
+//! Pages of orphans for `doctor --orphans`. Reads only; the view `billing.orphans` defines what an orphan is.
 //!
-//! There may be as many as there are customers, so they come by a cursor: a list of one moment, of which nobody holds
-//! more than a page.
+//! There may be as many as customers, so a cursor returns them: a list of one snapshot, with one page in memory at a
+//! time.
 
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-/// A row of `billing.orphans`: ids only, nothing personal.
+/// A row of `billing.orphans`: only ids, no personal data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Orphan {
-    /// Who lacks what: a word of [`crate::domain::orphan::Kind`].
+    /// Which kind of row misses what: a word of [`crate::domain::orphan::Kind`].
     pub kind: String,
     /// Connected account; empty for the key's own account.
     pub account: String,
     /// The customer.
     pub stripe_customer_id: String,
-    /// The subscription; `None` of a contact.
+    /// The subscription; `None` for a contact.
     pub stripe_subscription_id: Option<String>,
     /// workspace, price or customer.
     pub missing_type: String,
-    /// Its id in Stripe, where something names one.
+    /// The Stripe id of the missing object, if known.
     pub missing_id: Option<String>,
-    /// Whether Stripe will be asked for it: queued, `not_found` or `not_queued`; `None` without an id.
+    /// Whether a fetch of the missing object is queued: queued, `not_found` or `not_queued`; `None` without an id.
     pub read_state: Option<String>,
 }
 
-/// Opens the cursor, for as long as the caller's transaction lasts.
+/// Opens the cursor, which lasts until the caller's transaction ends.
 ///
 /// # Errors
 /// Those of the database.
@@ -44,7 +43,7 @@ pub async fn open(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// The next page; an empty one is the end.
+/// The next page; it is empty at the end.
 ///
 /// # Errors
 /// Those of the database.

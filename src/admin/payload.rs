@@ -1,6 +1,6 @@
-//! A payload as an operator may see it: indented, and without the values that are keys to something.
+//! Formats a payload for an operator: indented, with secret values redacted.
 //!
-//! Works on the text as it was written: order, numbers and duplicate keys stay as Stripe sent them. PURE. Called by
+//! Works on the original text: order, numbers and duplicate keys stay as Stripe sent them. PURE. Called by
 //! `outbox show --payload`.
 
 use std::fmt;
@@ -8,15 +8,15 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Keys whose values open something: a payment (`client_secret`), an ephemeral key or webhook endpoint (`secret`).
+/// Keys whose values give access: to a payment (`client_secret`), an ephemeral key or webhook endpoint (`secret`).
 const SECRET_KEYS: [&str; 2] = ["client_secret", "secret"];
-/// What stands in their place.
+/// The replacement of their values.
 const REDACTED: &str = "\"[redacted]\"";
-/// Deeper than anything of Stripe's; below it nothing is looked at, so nothing is shown.
+/// Maximum depth, more than Stripe uses. Deeper values are not searched for secrets, so the payload is not shown.
 const MAX_DEPTH: usize = 64;
 const INDENT: usize = 2;
 
-/// The payload, indented, with secret values replaced; `None` where it is no JSON and so cannot be searched for any.
+/// The payload, indented, with secret values replaced. `None` if it is not JSON, because it cannot be searched then.
 pub fn redacted(payload: &[u8]) -> Option<String> {
     let value: &RawValue = serde_json::from_slice(payload).ok()?;
     let mut shown = String::new();
@@ -74,7 +74,7 @@ fn write_all<T>(
     Some(())
 }
 
-/// The members of one object in the order in which they were written, duplicates included.
+/// The members of an object in their original order, including duplicates.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {

@@ -1,11 +1,10 @@
-//! The statement of a workspace's limits: why its balances are what they are. Reads only. Called by `explain
-//! workspace`.
+//! The statement of a workspace's limits, which explains its balances. Reads only. Called by `explain workspace`.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// A row of `billing.limit_statement`. Amounts are texts, because a sum may be any number.
+/// A row of `billing.limit_statement`. Amounts are text, because a sum may have any size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns of the view, described in its migration")]
 pub struct Line {
@@ -22,7 +21,7 @@ pub struct Line {
     pub reason: Option<String>,
 }
 
-/// What is left of a bonus.
+/// The remaining amount of a bonus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns of workspace_bonus")]
 pub struct Bonus {
@@ -30,8 +29,7 @@ pub struct Bonus {
     pub amount: i64,
 }
 
-/// The lines of a workspace, of one limit or of all: by limit and subscription, each period in order, and the bonus
-/// last.
+/// The lines of a workspace, for one limit or all: by limit and subscription, periods in order, and the bonus last.
 ///
 /// # Errors
 /// Those of the database.
@@ -51,7 +49,7 @@ pub async fn lines(conn: &mut PgConnection, workspace: Uuid, limit: Option<&str>
     .await
 }
 
-/// What is left of the bonuses of a workspace.
+/// The remaining bonuses of a workspace.
 ///
 /// # Errors
 /// Those of the database.
@@ -66,7 +64,7 @@ pub async fn bonuses(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<Bon
     .await
 }
 
-/// Whether anything is known of the workspace.
+/// Whether a subscription or a bonus of the workspace is known.
 ///
 /// # Errors
 /// Those of the database.

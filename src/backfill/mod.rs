@@ -211,7 +211,7 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, Option<i64>), 
 async fn prove(conn: &mut PgConnection, api: &dyn StripeApi, margin: Duration) -> Result<bool, Stop> {
     match check::check_key(api, conn, margin).await?.status {
         KeyStatus::Verified => Ok(true),
-        // a restricted key may lack the permission to read events: accepted
+        // a restricted key without the permission to read events is accepted
         KeyStatus::Unverified | KeyStatus::Unanswered(ApiError::Forbidden { .. }) => Ok(false),
         KeyStatus::Unanswered(error) | KeyStatus::Refused(error) => Err(Stop::Stripe(error)),
         KeyStatus::OtherAccount(shown_by) => Err(Stop::OtherAccount(shown_by)),

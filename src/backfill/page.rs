@@ -188,7 +188,7 @@ async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: Found) 
             stored => stored,
         };
         match (stored, holds.next()) {
-            // no new read is needed: the version tells how old the page is
+            // no new read is needed: the version records the age of the page
             (Err(Failure::Contended(_)), Some(milliseconds)) => sleep(Duration::from_millis(*milliseconds)).await,
             (stored, _) => break stored,
         }

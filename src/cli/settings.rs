@@ -68,7 +68,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
         .help_heading(setting.concern.heading())
         .help(format!("{}\n[env: {}]{default}", setting.help, setting.name));
     Some(if setting.placeholder == "BOOL" {
-        // `--livemode` alone means true
+        // `--livemode` without a value means true
         argument.num_args(0..=1).require_equals(true).default_missing_value("true")
     } else {
         argument

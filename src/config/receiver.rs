@@ -104,7 +104,7 @@ const OTHERS: [(&str, &str); 8] = [
     ("${", "is the name of a variable (${…}) that was not replaced by its value"),
 ];
 
-/// Reads the signing secrets alone, for `send`: the first one signs.
+/// Reads only the signing secrets, for `send`, which signs with the first one.
 pub fn secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
     let secrets = source.secret(&settings::WEBHOOK_SECRET, parse_secrets)?;
     if secrets.is_none() {

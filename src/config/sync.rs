@@ -41,8 +41,7 @@ impl RenewalAnchor {
 /// Settings of the sync.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
-    /// `BILLING_SYNC_LIVEMODE`, else as the key's prefix says, else false: whether live events are synced, or test
-    /// events.
+    /// `BILLING_SYNC_LIVEMODE`, otherwise the mode of the key, otherwise false: whether live or test events are synced.
     pub livemode: bool,
     /// `BILLING_SYNC_ACCOUNTS`, default none: connected accounts that are synced in addition to the own account.
     pub accounts: BTreeSet<String>,

@@ -28,10 +28,10 @@ pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sq
     sqlx::query_scalar(
         r"-- database.lacks_to_read
         SELECT CASE WHEN has_schema_privilege(schema.oid, 'USAGE') THEN
-            format('the role %1$I lacks SELECT on the table billing.schema_migrations: as its owner, %2$I, run '
+            format('the role %1$I has no SELECT privilege on the table billing.schema_migrations: as its owner, %2$I, run '
                 'GRANT SELECT ON billing.schema_migrations TO %1$I', current_user, owner.rolname)
         ELSE
-            format('the role %1$I lacks USAGE on the schema billing: as its owner, %2$I, run '
+            format('the role %1$I has no USAGE privilege on the schema billing: as its owner, %2$I, run '
                 'GRANT %2$I TO %1$I (or, without its other rights, GRANT USAGE ON SCHEMA billing TO %1$I)',
                 current_user, owner.rolname)
         END
@@ -53,12 +53,12 @@ pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sq
 pub async fn lacks_to_migrate(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
         r"-- database.lacks_to_migrate
-        SELECT format('the role %1$I lacks CREATE on the database %2$I, and the schema billing does not exist: as an '
-            'administrator run CREATE SCHEMA billing AUTHORIZATION %1$I', current_user, current_database())
+        SELECT format('the role %1$I has no CREATE privilege on the database %2$I, and the schema billing does not '
+            'exist: as an administrator run CREATE SCHEMA billing AUTHORIZATION %1$I', current_user, current_database())
         WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'billing')
             AND NOT has_database_privilege(current_database(), 'CREATE')
         UNION ALL
-        SELECT format('the role %1$I lacks CREATE on the schema billing: as an administrator run '
+        SELECT format('the role %1$I has no CREATE privilege on the schema billing: as an administrator run '
             'ALTER SCHEMA billing OWNER TO %1$I, or GRANT %2$I TO %1$I', current_user, owner.rolname)
         FROM pg_namespace AS schema
         JOIN pg_roles AS owner ON owner.oid = schema.nspowner
@@ -103,24 +103,24 @@ pub async fn lacks_to_serve(
                 ELSE ARRAY['SELECT'] END) AS privilege
             FROM object WHERE kind IN ('r', 'p', 'v')
         )
-        (SELECT format('the role %1$I lacks %2$s on the table billing.%3$I: as its owner run '
+        (SELECT format('the role %1$I has no %2$s privilege on the table billing.%3$I: as its owner run '
             'GRANT %2$s ON billing.%3$I TO %1$I', current_user, privilege, name)
         FROM wanted WHERE NOT has_table_privilege(oid, privilege) ORDER BY oid LIMIT 1)
         UNION ALL
-        (SELECT format('the role %1$I lacks USAGE on the sequence billing.%2$I: as its owner run '
+        (SELECT format('the role %1$I has no USAGE privilege on the sequence billing.%2$I: as its owner run '
             'GRANT USAGE ON SEQUENCE billing.%2$I TO %1$I', current_user, name)
         FROM object
         -- the function fails for anything except a sequence
         WHERE $1 AND CASE WHEN kind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') END ORDER BY oid LIMIT 1)
         UNION ALL
-        (SELECT format('the role %1$I lacks EXECUTE on the function billing.%2$I: as its owner run '
+        (SELECT format('the role %1$I has no EXECUTE privilege on the function billing.%2$I: as its owner run '
             'GRANT EXECUTE ON FUNCTION %3$s TO %1$I', current_user, routine.proname, routine.oid::regprocedure)
         FROM pg_proc AS routine
         JOIN pg_namespace AS schema ON schema.oid = routine.pronamespace AND schema.nspname = 'billing'
         WHERE $1 AND NOT has_function_privilege(routine.oid, 'EXECUTE') ORDER BY routine.oid LIMIT 1)
         UNION ALL
-        (SELECT format('the role %1$I does not own the table billing.%2$I and cannot create its partitions (role maintenance): '
-            'as an administrator run GRANT %3$I TO %1$I, or leave upkeep out of --roles', current_user, name, rolname)
+        (SELECT format('the role %1$I does not own the table billing.%2$I and cannot create its partitions (role '
+            'maintenance): as an administrator run GRANT %3$I TO %1$I, or omit maintenance from --roles', current_user, name, rolname)
         FROM object JOIN pg_roles ON pg_roles.oid = owner
         WHERE kind = 'p' AND $2 AND NOT pg_has_role(owner, 'USAGE') ORDER BY object.oid LIMIT 1)
         LIMIT 1",

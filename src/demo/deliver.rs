@@ -1,6 +1,6 @@
-//! Posts events as Stripe would, over real HTTP, and as Stripe never would.
+//! Posts events over real HTTP, as Stripe does, and also forged, stale or unsigned.
 //!
-//! Must not know what is expected of the answers.
+//! Must not know the expected answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,21 +20,21 @@ use crate::config::secret::WebhookSecret;
 use crate::receiver::PATH;
 use crate::receiver::signature::sign;
 
-/// Our own listener on this machine; Stripe itself waits less.
+/// Timeout of a delivery to the listener on this machine; Stripe's is shorter.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How old the signature of a captured request is. The receiver takes five minutes.
+/// Age of a stale signature in seconds. The receiver accepts five minutes.
 const STALE_SECONDS: i64 = 600;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// No connection.
-    #[error("cannot connect to our own listener: {0}")]
+    /// The connection failed.
+    #[error("could not connect to the demo's listener: {0}")]
     Connect(#[from] std::io::Error),
-    /// No complete request or answer.
+    /// The request or the answer is incomplete.
     #[error(transparent)]
     Http(#[from] hyper::Error),
-    /// The request cannot be written: a mistake of ours.
+    /// The request is invalid: a bug.
     #[error(transparent)]
     Request(#[from] hyper::http::Error),
     /// No answer in time.
@@ -42,20 +42,20 @@ pub enum DeliveryError {
     Slow,
 }
 
-/// What came back.
+/// An answer of the receiver.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// One line, the receiver's own words.
+    /// The text of the answer, one line.
     pub(super) text: String,
 }
 
-/// A secret that nobody else has: 122 random bits.
+/// A random secret of 122 bits.
 pub(super) fn random_secret() -> String {
     format!("whsec_{}", Uuid::new_v4().simple())
 }
 
-/// The other end of the webhook: knows where to post and how to sign.
+/// The sender of the webhooks: knows the address and the secrets.
 #[derive(Debug)]
 pub(super) struct Postman {
     to: SocketAddr,

@@ -1,16 +1,16 @@
-//! The demo: a short story told to the real service by signed events over HTTP, and the rows that come of it.
+//! The demo: sends a short story of signed events to the real service over HTTP, and shows the resulting rows.
 //!
 //! ```text
-//! story ── objects, sandbox    who does what, in Stripe's JSON, and what must come of it
-//! play                         act by act, and notes what is not as told
+//! story ── objects, sandbox    the events in Stripe's JSON, and the expected results
+//! play                         plays the acts, and notes every difference
 //! deliver                      posts an event: signed, forged, stale or twice
 //! rows                         waits for the worker, reads the tables
 //! report                       prints
 //! ```
 //!
-//! It checks itself: an answer or a row that is not as the story tells is an error, so it is also the quickest test of
-//! an installation. Runs the same [`Service`] as `serve`, with the registry's defaults, on a database of its own, and
-//! knows nothing of the arguments. Called by the `demo` command.
+//! It checks itself: an answer or a row that differs from the story is an error. So it is also the quickest test of an
+//! installation. It runs the same [`Service`] as `serve`, with the registry's defaults, on its own database, and knows
+//! nothing of the arguments. Called by the `demo` command.
 
 mod deliver;
 mod objects;
@@ -46,65 +46,65 @@ use crate::embedded::{self, Cluster, EmbeddedError};
 use crate::migrations::{self, MigrationError};
 use crate::service::{Service, ServiceConfig, StartError, on_this_machine};
 
-/// Below the data directory, so that the demo never meets the data of `serve --embedded`.
+/// Subdirectory of the data directory, so that the demo never uses the data of `serve --embedded`.
 const DIRECTORY: &str = "demo";
 
-/// What a demo is started with.
+/// Options of a demo.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The embedded PostgreSQL. The demo uses the directory `demo` below its data directory and empties it first.
     pub embedded: embedded::Options,
-    /// Print rows as JSON, one object a line, and nothing else.
+    /// Print only rows, as JSON, one object per line.
     pub json: bool,
-    /// Go on serving after the story, and where.
+    /// If set, keep serving after the story, at these addresses.
     pub keep: Option<KeepConfig>,
 }
 
 /// Why a demo failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// There is no PostgreSQL to run it on.
+    /// The embedded PostgreSQL failed.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
-    /// The schema cannot be made.
-    #[error("cannot prepare the demo's tables: {0}")]
+    /// The schema could not be created.
+    #[error("could not create the demo's tables: {0}")]
     Migration(#[from] MigrationError),
     /// A listener cannot be bound.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The registry's defaults do not pass their own checks: a mistake of ours.
-    #[error("the default settings: {0}")]
+    /// The registry's defaults are invalid: a bug.
+    #[error("invalid default settings: {0}")]
     Config(#[from] ConfigError),
-    /// The database cannot be read.
-    #[error("cannot read the demo's database: {0}")]
+    /// The database could not be read.
+    #[error("could not read the demo's database: {0}")]
     Database(#[from] sqlx::Error),
-    /// A request was not answered at all.
+    /// A request got no answer.
     #[error("the request with {event_id} got no answer: {source}")]
     Delivery {
         /// The event.
         event_id: String,
-        /// Why.
+        /// The cause.
         source: DeliveryError,
     },
-    /// The worker does not finish an event.
-    #[error("{event_id} was stored and is still pending after {} s: what does the worker log say?", play::SETTLE_LIMIT.as_secs())]
+    /// The worker did not finish an event.
+    #[error("{event_id} was stored but is still pending after {} s; see the log", play::SETTLE_LIMIT.as_secs())]
     Unsettled {
         /// The event.
         event_id: String,
     },
-    /// Answers or rows are not as the story tells; one line each.
-    #[error("the demo did not go as told:\n  {}", .0.join("\n  "))]
+    /// Answers or rows differ from the story; one line each.
+    #[error("the results differ from the story:\n  {}", .0.join("\n  "))]
     NotAsTold(Vec<String>),
     /// Stopped before the end of the story.
-    #[error("stopped before the end")]
+    #[error("stopped before the end of the demo")]
     Interrupted,
-    /// The output cannot be written.
-    #[error("cannot write the output: {0}")]
+    /// The output could not be written.
+    #[error("could not write the output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Runs the demo on a cluster of its own: tells the story, prints what came of it, and with `keep` goes on until
-/// `shutdown`. Whatever happens, everything that was started is stopped before this returns.
+/// Runs the demo on its own cluster: plays the story, prints the results, and with `keep` serves until `shutdown`. In
+/// every case, it stops everything it started before it returns.
 ///
 /// # Errors
 /// [`DemoError`].
@@ -172,14 +172,14 @@ async fn on<W: Write>(
     result
 }
 
-/// Each demo begins with nothing, whatever the one before it left or how it ended.
+/// Recreates the schema, so that each demo starts empty, however the previous one ended.
 async fn empty(conn: &mut PgConnection) -> Result<(), DemoError> {
     sqlx::raw_sql("-- demo.empty\nDROP SCHEMA IF EXISTS billing CASCADE").execute(&mut *conn).await?;
     migrations::run(conn).await?;
     Ok(())
 }
 
-/// What `serve` runs with when nothing is set, but for the addresses and the secrets.
+/// The configuration of `serve` with all defaults, except for the addresses and the secrets.
 fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, ConfigError> {
     let free: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
     let environment = [("STRIPE_WEBHOOK_SECRET".to_owned(), OsString::from(secret))];

@@ -1,15 +1,15 @@
-//! The objects of the story as Stripe writes them: customers, prices, subscriptions, an invoice.
+//! The objects of the story in Stripe's JSON: customers, prices, subscriptions, an invoice.
 //!
-//! Rendered for the newest API version; [`as_in_2024`] gives a subscription the shape that it had before periods moved
-//! to its items. Must not know what happens to them. PURE.
+//! Rendered for the newest API version; [`as_in_2024`] converts a subscription to the shape before periods moved to its
+//! items. Must not know the story. PURE.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-/// When all prices and products were made.
+/// Creation time of all prices and products.
 const CATALOGUE_AT: i64 = 1_704_067_200;
 
-/// Fields of a subscription that are there and say nothing on its first day.
+/// Fields of a subscription that are null on its first day.
 const UNSET: [&str; 21] = [
     "application",
     "application_fee_percent",
@@ -69,7 +69,7 @@ impl Price {
         })
     }
 
-    /// The same in the shape that came before prices, which Stripe still sends beside them.
+    /// The price as a plan, the older shape, which Stripe still sends with it.
     fn plan_json(&self) -> Value {
         json!({
             "id": self.id,
@@ -192,20 +192,20 @@ pub(super) fn item(subscription: &mut Value) -> &mut Value {
     &mut subscription["items"]["data"][0]
 }
 
-/// Puts an item on another price.
+/// Changes the price of an item.
 pub(super) fn set_price(item: &mut Value, price: &Price) {
     item["price"] = price.json();
     item["plan"] = price.plan_json();
 }
 
-/// Moves an item to another period.
+/// Changes the period of an item.
 pub(super) fn set_period(item: &mut Value, from: OffsetDateTime, until: OffsetDateTime) {
     item["current_period_start"] = json!(from.unix_timestamp());
     item["current_period_end"] = json!(until.unix_timestamp());
 }
 
-/// The subscription as the API of 2024-06-20 wrote it: the period at the top, `discount` beside `discounts`, and
-/// nothing of what came later.
+/// The subscription in the API version 2024-06-20: the period at the top level, `discount` as well as `discounts`, and
+/// no newer fields.
 pub(super) fn as_in_2024(subscription: &Value) -> Value {
     let mut old = subscription.clone();
     let item = item(&mut old);
@@ -229,7 +229,7 @@ fn without(object: &mut Value, keys: &[&str]) {
     }
 }
 
-/// A bank account that a customer lets be debited.
+/// A SEPA direct debit payment method of a customer.
 pub(super) fn sepa_debit(id: &str, customer_id: &str) -> Value {
     json!({
         "id": id,
@@ -248,7 +248,7 @@ pub(super) fn sepa_debit(id: &str, customer_id: &str) -> Value {
     })
 }
 
-/// A paid invoice, as far as anybody here could want it.
+/// A paid invoice, with the fields that this program reads.
 pub(super) fn invoice(id: &str, customer_id: &str, subscription_id: &str, cents: u32) -> Value {
     json!({
         "id": id,

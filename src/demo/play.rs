@@ -1,6 +1,6 @@
-//! Plays the story: posts each event, waits until the worker is done with it, and looks at the rows.
+//! Plays the story: posts each event, waits until the worker is done with it, and reads the rows.
 //!
-//! Owns the comparison with what the story tells. Must not know how anything was started.
+//! Owns the comparison with the story. Must not know how the service was started.
 
 use std::io::Write;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::report::{Report, Tables};
 use super::rows::{self, SettledRow};
 use super::story::{self, Act, Expected, Step};
 
-/// An event takes milliseconds; a machine under load may take its time.
+/// Timeout for one event. An event takes milliseconds, but the machine may be under load.
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Tells the story, act by act, then shows the tables.
+/// Plays the story, act by act, then prints the tables.
 pub(super) async fn tell<W: Write>(
     conn: &mut PgConnection,
     postman: &Postman,
@@ -38,7 +38,7 @@ pub(super) async fn tell<W: Write>(
     Ok(())
 }
 
-/// Plays one act and returns what was not as told.
+/// Plays one act and returns the differences from the story.
 async fn play<W: Write>(
     conn: &mut PgConnection,
     postman: &Postman,
@@ -53,7 +53,7 @@ async fn play<W: Write>(
         report.request(step, answer.status.as_u16())?;
         mistakes.extend(judge_answer(step, &answer));
         if matches!(step.expected, Expected::Stored { .. }) && answer.status.is_success() {
-            // one after the other, so that what becomes of each does not hang on how fast the worker is
+            // one at a time, so that the outcomes do not depend on the speed of the worker
             let settled = tokio::time::timeout(SETTLE_LIMIT, rows::settled(conn, &step.event.id)).await;
             let settled = settled.map_err(|_| DemoError::Unsettled { event_id: event_id() })??;
             mistakes.extend(judge_outcome(step, &settled));
@@ -78,7 +78,7 @@ fn judge_answer(step: &Step, answer: &Answer) -> Option<String> {
     };
     let as_told = answer.status == status && answer.text.starts_with(text);
     let (id, found) = (&step.event.id, answer.status.as_u16());
-    (!as_told).then(|| format!("{id}: the answer should be {status} {text}, and is {found} {}", answer.text))
+    (!as_told).then(|| format!("{id}: the answer should be {status} {text}, but is {found} {}", answer.text))
 }
 
 fn judge_outcome(step: &Step, settled: &SettledRow) -> Option<String> {
@@ -89,17 +89,17 @@ fn judge_outcome(step: &Step, settled: &SettledRow) -> Option<String> {
     let found = found.into_iter().chain([settled.last_error.as_deref()]);
     let words = |words: &mut dyn Iterator<Item = Option<&str>>| words.flatten().collect::<Vec<_>>().join(" ");
     let (told, found) = (words(&mut told.into_iter()), words(&mut found.into_iter()));
-    (!as_told).then(|| format!("{}: the outbox should say {told}, and says {found}", step.event.id))
+    (!as_told).then(|| format!("{}: the outbox should contain {told}, but contains {found}", step.event.id))
 }
 
-/// At the end: nothing has touched what earlier acts left, what was refused is nowhere, and all else is there once.
-/// Others may be sending too while a kept demo tells its story, so only its own events are looked at.
+/// Checks at the end: the rows of earlier acts are unchanged, refused events are not stored, and all others are stored
+/// once. Other senders may be active during a kept demo, so only its own events are checked.
 async fn look_back(conn: &mut PgConnection, acts: &[Act]) -> Result<Vec<String>, DemoError> {
     let mut mistakes = Vec::new();
     for expected in story::ending() {
         let found = rows::same_key(conn, &expected).await?;
         let differences = expected.differences(found.as_ref());
-        mistakes.extend(differences.into_iter().map(|difference| format!("in the end, {difference}")));
+        mistakes.extend(differences.into_iter().map(|difference| format!("at the end, {difference}")));
     }
     let steps = || acts.iter().flat_map(|act| &act.steps);
     let all: Vec<String> = steps().map(|step| step.event.id.clone()).collect();
@@ -109,7 +109,7 @@ async fn look_back(conn: &mut PgConnection, acts: &[Act]) -> Result<Vec<String>,
         let found = stored.iter().filter(|id| **id == event.id).count();
         let wanted = usize::from(wanted);
         if found != wanted {
-            mistakes.push(format!("{}: the outbox should have {wanted} of it, and has {found}", event.id));
+            mistakes.push(format!("{}: the outbox should have {wanted} rows of it, but has {found}", event.id));
         }
     }
     Ok(mistakes)
@@ -168,6 +168,6 @@ mod tests {
         assert_eq!(judge_outcome(&applied, &settled("done", Some("applied"), None)), None);
         assert!(judge_outcome(&applied, &settled("done", Some("superseded"), None)).is_some());
         let dead = judge_outcome(&applied, &settled("dead", None, Some("it panicked"))).unwrap();
-        assert!(dead.ends_with("says dead it panicked"), "{dead}");
+        assert!(dead.ends_with("contains dead it panicked"), "{dead}");
     }
 }

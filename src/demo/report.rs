@@ -1,6 +1,6 @@
-//! What the reader sees: the story while it happens, then the tables. Every line fits a terminal of 80 columns.
+//! The output of the demo: the story while it runs, then the tables. Every line fits a terminal of 80 columns.
 //!
-//! Owns all texts but the story's own. Must not know how events are delivered or rows are read.
+//! Owns all texts except those of the story. Must not know how events are delivered or rows are read.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
@@ -14,24 +14,24 @@ use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow, text};
 use super::story::{Act, Expected, Step};
 use crate::base::text::wrapped;
 
-/// The reader's end. With `--json` the story is not told, and only rows are printed.
+/// The output. With `--json` only rows are printed, not the story.
 pub(super) struct Report<'a, W> {
     out: &'a mut W,
     json: bool,
 }
 
-/// Where everything is, for a demo that goes on.
+/// Addresses and secrets of a demo that keeps serving.
 pub(super) struct Places<'a> {
     pub(super) webhooks: SocketAddr,
     pub(super) ops: SocketAddr,
     pub(super) database_url: &'a str,
     /// The secret of this run.
     pub(super) secret: &'a str,
-    /// Whether secrets of the reader's are taken too.
+    /// Whether the user's own secrets are accepted, too.
     pub(super) extra_secrets: bool,
 }
 
-/// Everything in the tables.
+/// The contents of the tables.
 pub(super) struct Tables {
     pub(super) contacts: Vec<ContactRow>,
     pub(super) subscriptions: Vec<SubscriptionRow>,
@@ -53,7 +53,7 @@ impl<'a, W: Write> Report<'a, W> {
         self.write(line)
     }
 
-    /// A reader that went away (`| head`) is no error.
+    /// Writes a line. A closed pipe (`| head`) is not an error.
     fn write(&mut self, line: &str) -> io::Result<()> {
         match writeln!(self.out, "{line}").and_then(|()| self.out.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -67,8 +67,8 @@ impl<'a, W: Write> Report<'a, W> {
 
     pub(super) fn title(&mut self) -> io::Result<()> {
         self.say("billing-sync demo: signed Stripe events go in over HTTP, rows come out.")?;
-        self.say("People, prices and dates are part of the story, and the same on every run.")?;
-        self.say("For each act: the requests with their answers, then => what the row says.")?;
+        self.say("People, prices and dates are fictional, and the same on every run.")?;
+        self.say("For each act: the requests with their answers, then => the resulting row.")?;
         self.say("")?;
         self.say("Starting a private PostgreSQL (the first time takes a few seconds) ...")
     }
@@ -83,7 +83,7 @@ impl<'a, W: Write> Report<'a, W> {
         self.say(&format!("{} - {}", act.date, act.title))
     }
 
-    /// One request: its status, what it was, and why it was answered so.
+    /// One request: its status, its event type, and the reason for the answer.
     pub(super) fn request(&mut self, step: &Step, status: u16) -> io::Result<()> {
         let answer = match step.expected {
             Expected::Stored { .. } => "stored",
@@ -93,7 +93,7 @@ impl<'a, W: Write> Report<'a, W> {
         self.say(&wrapped(&format!("  {status} {answer:<7}  {:<29}  ", step.event.kind), step.why))
     }
 
-    /// What the tables say now.
+    /// The row after an act.
     pub(super) fn now(&mut self, row: &Row) -> io::Result<()> {
         let facts = match row {
             Row::Subscription(row) => subscription_facts(row),
@@ -102,7 +102,7 @@ impl<'a, W: Write> Report<'a, W> {
         self.say(&format!("  => {facts}"))
     }
 
-    /// Something that is not as the story tells.
+    /// A difference from the story.
     pub(super) fn mistake(&mut self, mistake: &str) -> io::Result<()> {
         self.say(&wrapped("  !! ", mistake))
     }
@@ -136,28 +136,28 @@ impl<'a, W: Write> Report<'a, W> {
             "\n{} requests: {stored} stored, {known} known, {refused} refused.",
             stored + known + refused
         ))?;
-        self.say("Every answer and every row is as the story tells.")?;
+        self.say("Every answer and every row is as expected.")?;
         if keep {
             return Ok(());
         }
-        self.say("\nNext: `billing-sync demo --keep` goes on serving, for a look around in psql and")?;
-        self.say("for test events of your own. `billing-sync serve --help` is the real thing.")
+        self.say("\nNext: `billing-sync demo --keep` keeps serving, so that you can use psql and send")?;
+        self.say("your own test events. `billing-sync serve --help` explains the real service.")
     }
 
-    /// For whoever wants to look around, or to send events of their own.
+    /// How to inspect the database and to send events to a demo that keeps serving.
     pub(super) fn keeping(&mut self, places: &Places<'_>) -> io::Result<()> {
         let Places { webhooks, ops, database_url, secret, extra_secrets } = places;
         let url = webhook_url(*webhooks);
         if self.json {
-            // for a script that waits until everything is up
+            // for a script that waits until the demo is serving
             let line = json!({ "table": "serving", "webhooks": url, "ops": format!("http://{ops}"),
                 "database_url": database_url, "webhook_secret": secret });
             return self.write(&line.to_string());
         }
-        self.say("\nStill serving, until Ctrl-C. The next demo begins with empty tables.\n")?;
+        self.say("\nStill serving, until Ctrl-C. The next demo starts with empty tables.\n")?;
         self.say(&format!("  webhooks       {url}"))?;
         self.say(&format!("  operations     http://{ops}/metrics, /livez, /readyz"))?;
-        self.say("\nLook around, in another terminal:")?;
+        self.say("\nInspect the database, in another terminal:")?;
         self.say(&format!("  export DATABASE_URL='{database_url}'"))?;
         self.say("  psql \"$DATABASE_URL\" -c 'TABLE billing.subscriptions'")?;
         self.say("  billing-sync outbox list")?;
@@ -165,11 +165,11 @@ impl<'a, W: Write> Report<'a, W> {
         self.say(&format!("  export STRIPE_WEBHOOK_SECRET={secret}"))?;
         self.say(&format!("  billing-sync send EVENT.json --to {url}"))?;
         if *extra_secrets {
-            self.say("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is taken;")?;
-            self.say("it has to be what `stripe listen --print-secret` prints:")?;
+            self.say("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is accepted;")?;
+            self.say("it must be the output of `stripe listen --print-secret`:")?;
         } else {
-            self.say("\nReceive test events of your Stripe account. `stripe listen` has a secret of its")?;
-            self.say("own, and the demo has to know it: stop this one (Ctrl-C), then")?;
+            self.say("\nReceive test events of your Stripe account. `stripe listen` has its own secret,")?;
+            self.say("which the demo needs: stop this demo (Ctrl-C), then")?;
             self.say("  export STRIPE_WEBHOOK_SECRET=$(stripe listen --print-secret)")?;
             self.say("  billing-sync demo --keep")?;
             self.say("and in another terminal")?;
@@ -217,7 +217,7 @@ fn contacts(rows: &[ContactRow]) -> Table {
     table
 }
 
-/// Turned on its side: each has more to say than a line holds.
+/// The table of subscriptions, transposed, because a row is wider than a line.
 fn subscriptions(rows: &[SubscriptionRow]) -> Table {
     let mut lines: Vec<Vec<String>> = Vec::new();
     for row in rows {

@@ -1,6 +1,6 @@
-//! What the demo reads from the database, for the eye and for its own checks: it never writes there.
+//! Reads the database for the output and the checks of the demo; never writes.
 //!
-//! Must not know what is expected. Waits for the worker by watching the outbox.
+//! Must not know the expected results. Waits for the worker by polling the outbox.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Between two looks at an event that is at work.
+/// Interval of polling an event that is being processed.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// A row of a table, as far as the story tells.
+/// A row of a table, with the columns that the story checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Row {
-    /// Of `billing.subscriptions`.
+    /// A row of `billing.subscriptions`.
     Subscription(SubscriptionRow),
-    /// Of `billing.billing_contacts`.
+    /// A row of `billing.billing_contacts`.
     Contact(ContactRow),
 }
 
@@ -29,19 +29,19 @@ impl Row {
         }
     }
 
-    /// What `found` has otherwise; empty where they are the same.
+    /// The differences of `found`; empty if the rows are equal.
     pub(super) fn differences(&self, found: Option<&Self>) -> Vec<String> {
         let fields = self.fields();
         let key = fields.first().map(|(_, key)| key.clone()).unwrap_or_default();
-        let Some(found) = found else { return vec![format!("{key}: there is no such row")] };
+        let Some(found) = found else { return vec![format!("{key}: the row is missing")] };
         let pairs = fields.into_iter().zip(found.fields()).filter(|(wanted, found)| wanted != found);
-        pairs.map(|((name, wanted), (_, found))| format!("{key}: {name} should be {wanted}, and is {found}")).collect()
+        pairs.map(|((name, wanted), (_, found))| format!("{key}: {name} should be {wanted}, but is {found}")).collect()
     }
 }
 
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-#[expect(clippy::struct_excessive_bools, reason = "so are the columns")]
+#[expect(clippy::struct_excessive_bools, reason = "the columns are booleans")]
 pub(super) struct SubscriptionRow {
     pub(super) stripe_subscription_id: String,
     pub(super) stripe_status: String,
@@ -104,12 +104,12 @@ pub(super) struct PlanRow {
     pub(super) stripe_price_id: String,
     pub(super) billing_interval: Option<String>,
     pub(super) currency: Option<String>,
-    /// As text: it is exact in the column, and is not to become a float here.
+    /// As text: the column is exact, so it must not become a float here.
     pub(super) unit_amount_decimal: Option<String>,
     pub(super) active: Option<bool>,
 }
 
-/// How many events came to the same.
+/// Number of events with the same result.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct OutcomeRow {
     pub(super) state: String,
@@ -118,7 +118,7 @@ pub(super) struct OutcomeRow {
     pub(super) events: i64,
 }
 
-/// What became of one event.
+/// The result of one event.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct SettledRow {
     pub(super) state: String,
@@ -127,18 +127,18 @@ pub(super) struct SettledRow {
     pub(super) last_error: Option<String>,
 }
 
-/// A text, or what a null looks like.
+/// The text, or `-` for null.
 pub(super) fn text(value: Option<&str>) -> String {
     value.unwrap_or("-").to_owned()
 }
 
-/// A time in UTC to the minute: the story knows no seconds but one.
+/// A time in UTC to the minute; the rows of the story need no seconds.
 fn time(value: Option<OffsetDateTime>) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
     text(value.and_then(|value| value.format(format).ok()).as_deref())
 }
 
-/// Watches an event until the worker is done with it. The caller bounds the time.
+/// Polls an event until the worker is done with it. The caller sets the timeout.
 pub(super) async fn settled(conn: &mut PgConnection, event_id: &str) -> Result<SettledRow, sqlx::Error> {
     let mut looks = tokio::time::interval(LOOK_AGAIN);
     loop {
@@ -153,7 +153,7 @@ pub(super) async fn settled(conn: &mut PgConnection, event_id: &str) -> Result<S
     }
 }
 
-/// Which of these events are in the outbox, once for each row.
+/// The ids of these events that are in the outbox, once per row.
 pub(super) async fn stored(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
     let query = "-- demo.stored\nSELECT event_id FROM billing.outbox WHERE event_id = ANY($1)";
     sqlx::query_scalar(query).bind(event_ids).fetch_all(conn).await
@@ -216,7 +216,7 @@ pub(super) async fn plans(conn: &mut PgConnection) -> Result<Vec<PlanRow>, sqlx:
     .await
 }
 
-/// The outbox in numbers.
+/// Number of events in the outbox, by state, outcome and reason.
 pub(super) async fn outcomes(conn: &mut PgConnection) -> Result<Vec<OutcomeRow>, sqlx::Error> {
     sqlx::query_as(
         r"
@@ -231,7 +231,7 @@ pub(super) async fn outcomes(conn: &mut PgConnection) -> Result<Vec<OutcomeRow>,
     .await
 }
 
-/// Every row of the product tables and the outbox as one line of JSON, all columns, the table's name first.
+/// Every row of the product tables and the outbox as one line of JSON, with all columns and the table's name first.
 pub(super) async fn as_json(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     let mut lines = Vec::new();
     for query in [

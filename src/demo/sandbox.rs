@@ -1,16 +1,16 @@
-//! A pretend Stripe: makes the events that Stripe would send about an object that changes.
+//! A simulated Stripe: creates the events that Stripe sends when an object changes.
 //!
-//! Owns the envelope and `previous_attributes`. Must not know the story. PURE: ids are counted, not drawn.
+//! Owns the envelope and `previous_attributes`. Must not know the story. PURE: ids are counted, not random.
 
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 /// The newest API version.
 pub(super) const ENDIVE: &str = "2026-10-28.endive";
-/// One from before periods moved to the items (2025-03-31.basil).
+/// A version from before periods moved to the items (2025-03-31.basil).
 pub(super) const SUMMER_2024: &str = "2024-06-20";
 
-/// One event as Stripe keeps it. Every delivery of it has a signature of its own.
+/// One event as Stripe stores it. Every delivery of it has its own signature.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) id: String,
@@ -20,7 +20,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// The body of a delivery. Stripe counts what is still to be delivered, so a second one has other bytes.
+    /// The body of a delivery. It contains the number of pending deliveries, so the bytes of a second one differ.
     pub(super) fn body(&self, pending_webhooks: u32) -> Vec<u8> {
         let mut body = self.body.clone();
         body["pending_webhooks"] = json!(pending_webhooks);
@@ -28,7 +28,7 @@ impl Event {
     }
 }
 
-/// The pretend account: numbers its events, and renders them in one API version.
+/// The simulated account: numbers its events, and renders them in one API version.
 #[derive(Debug)]
 pub(super) struct Sandbox {
     events: u32,
@@ -40,12 +40,12 @@ impl Sandbox {
         Self { events: 0, api_version }
     }
 
-    /// An event that tells an object as it is: `*.created`, `*.deleted` and others without `previous_attributes`.
+    /// An event with the current object: `*.created`, `*.deleted` and others without `previous_attributes`.
     pub(super) fn tell(&mut self, event_type: &'static str, at: OffsetDateTime, object: &Value) -> Event {
         self.event(event_type, at, &json!({ "object": object }))
     }
 
-    /// Changes an object, and the `*.updated` event that says so.
+    /// Changes an object and returns its `*.updated` event.
     pub(super) fn update(
         &mut self,
         event_type: &'static str,
@@ -61,7 +61,7 @@ impl Sandbox {
 
     fn event(&mut self, event_type: &'static str, at: OffsetDateTime, data: &Value) -> Event {
         self.events += 1;
-        // Stripe's ids say nothing of order; ours run backwards, so that nothing can come right by them
+        // Stripe's ids have no order; these count backwards, so that sorting by id cannot give the right order
         let id = format!("evt_Demo{:03}", 1000_u32.saturating_sub(self.events));
         let body = json!({
             "id": id,
@@ -77,7 +77,8 @@ impl Sandbox {
     }
 }
 
-/// What Stripe says of the state before: only what differs; of a hash only the keys that differ, an array whole.
+/// The previous values as Stripe sends them: only those that differ; of a hash only the keys that differ, an array
+/// whole.
 fn previous_attributes(before: &Value, after: &Value) -> Value {
     let (Some(old), Some(new)) = (before.as_object(), after.as_object()) else { return before.clone() };
     let keys = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));

@@ -1,4 +1,5 @@
-//! The pricing plan: the product side of a price. One row for each Stripe price (or plan, in very old payloads).
+//! The pricing plan: a price with its product and limits. One row for each Stripe price (or plan, in very old
+//! payloads).
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! The ops listener: `/metrics`, `/livez` and `/readyz`, for monitoring and orchestrators. Never reachable by Stripe.
+//! The ops listener: `/metrics`, `/livez` and `/readyz`, for monitoring and orchestrators. Stripe must not reach it.
 //!
-//! A server of its own, apart from the receiver: it answers while the public one is overloaded or draining. Nothing
-//! here changes anything. Started by `serve`; asked by `health`, Prometheus and Kubernetes.
+//! It is a separate server, so it answers while the public listener is overloaded or draining. It only reads. Started
+//! by
+//! `serve`; requested by `health`, Prometheus and Kubernetes.
 
 mod once;
 
@@ -31,23 +32,23 @@ use crate::metrics::connections::ConnectionMetrics;
 use crate::metrics::{self, build};
 use crate::migrations;
 
-/// Scrapers and probes are few, and the answers take seconds at most.
+/// Limits of the listener: scrapers and probes are few, and answers take seconds at most.
 const LIMITS: Limits = Limits {
     connections: 64,
     per_address: None,
     header_timeout: Duration::from_secs(10),
     last_request: Duration::from_secs(15),
 };
-/// Time for the database's answer to one readiness check.
+/// Timeout of the database for one readiness check.
 const READY_LIMIT: Duration = Duration::from_secs(1);
-/// Time for a connection to it: less, so that there is time left to find out why there is none.
+/// Timeout for getting a connection: shorter, so that there is time left to find the cause of a failure.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(600);
-/// Probes share one check at a time, and scrapes one rendering.
+/// Connections of the probes, and of the scrapes: simultaneous probes share one check, scrapes one rendering.
 const OF_EACH: u32 = 1;
-/// Connections to the database.
+/// Maximum number of connections to the database.
 pub const CONNECTIONS: u32 = 2 * OF_EACH;
 
-/// The bound listener, before it serves.
+/// The bound listener, not serving yet.
 #[derive(Debug)]
 pub struct Ops {
     listener: TcpListener,
@@ -56,13 +57,13 @@ pub struct Ops {
     connections: ConnectionMetrics,
 }
 
-/// What requests are answered from.
+/// The data for answering requests.
 #[derive(Debug)]
 struct State {
-    /// For readiness alone, so that busy scrapes do not look like a database that is away.
+    /// For readiness only, so that busy scrapes do not look like an unreachable database.
     probes: PgPool,
     scrapes: PgPool,
-    /// Of the receiver in this process: without a connection it stores nothing.
+    /// The pool of the receiver in this process, which stores nothing without a connection.
     receiver: Option<PgPool>,
     registry: Registry,
     readiness: AtOnce<Result<String, String>>,
@@ -80,9 +81,9 @@ impl Ops {
         self.state.scrapes.clone()
     }
 
-    /// Binds the address; port 0 takes a free one. No connection to the database is made yet. `registry` holds what
-    /// this process counts, `connections` counts those to this listener, `receiver` is its pool. Scrapes give their
-    /// connection up in a `shortage`.
+    /// Binds the address, without connecting to the database; port 0 takes a free port. `registry` holds the metrics of
+    /// this process, `connections` counts the connections to this listener, and `receiver` is the receiver's pool.
+    /// Scrapes close their connection in a `shortage`.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -108,24 +109,24 @@ impl Ops {
         self.local_addr
     }
 
-    /// Serves until `stop`; then answers what has been asked already and returns. `/readyz` says that the process is
-    /// shutting down from `draining` on.
+    /// Serves until `stop`, then answers requests in flight and returns. From `draining` on, `/readyz` reports that the
+    /// process is shutting down.
     pub async fn run(self, draining: CancellationToken, stop: CancellationToken) {
         let Self { listener, state, connections, .. } = self;
-        // its own answers do not ask for new connections while the other listener drains
+        // not draining itself: while the other listener drains, its answers do not close connections
         let ending = Ending { draining: CancellationToken::new(), shutdown: stop };
         Listener::new(listener, OpsHandler { state, draining }, LIMITS, connections, ending).run().await;
     }
 }
 
-/// Answers requests, and knows whether the process is shutting down.
+/// The handler, which also knows whether the process is shutting down.
 struct OpsHandler {
     state: Arc<State>,
     draining: CancellationToken,
 }
 
 impl Handler for OpsHandler {
-    /// Nobody is authenticated here, so a connection carries one request.
+    /// Answers a request. No client is authenticated here, so a connection carries one request.
     async fn answer(&self, request: Request<Incoming>, _in_flight: &InFlight) -> Response<Full<Bytes>> {
         if self.draining.is_cancelled() && request.uri().path() == "/readyz" && is_read(request.method()) {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n");
@@ -150,10 +151,10 @@ impl State {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         if !matches!(path, "/metrics" | "/livez" | "/readyz") {
-            return text(StatusCode::NOT_FOUND, "here are /metrics, /livez and /readyz\n");
+            return text(StatusCode::NOT_FOUND, "not found; paths are /metrics, /livez and /readyz\n");
         }
         if !is_read(request.method()) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed here\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
@@ -169,7 +170,7 @@ impl State {
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
         let Ok(metrics) = self.rendering.run(Box::pin(self.render())).await else {
-            return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written, see the log\n");
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "could not write the metrics, see the log\n");
         };
         let mut response = text(StatusCode::OK, metrics);
         let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
@@ -186,7 +187,7 @@ impl State {
         });
         encoded
             .map(|text| Bytes::from(without_controls(text)))
-            .map_err(|error| tracing::error!(error = %error, "the metrics cannot be written"))
+            .map_err(|error| tracing::error!(error = %error, "could not write the metrics"))
     }
 
     async fn ready_in_time(&self) -> Result<String, String> {
@@ -194,7 +195,7 @@ impl State {
         ready.unwrap_or_else(|_| Err("the database did not answer within 1 s".to_owned()))
     }
 
-    /// Says in one line why this process can work, or why it cannot.
+    /// Describes in one line why this process is ready, or why it is not.
     async fn ready(&self) -> Result<String, String> {
         let mut conn = match self.probes.acquire().await {
             Ok(conn) => conn,
@@ -215,8 +216,8 @@ impl State {
     }
 }
 
-/// Limit keys come from Stripe's metadata, and a terminal that shows the metrics must not run what they contain. So
-/// a control character is written as an escape, whichever label has it; labels that differ keep on differing.
+/// Escapes control characters in all labels. Limit keys come from Stripe's metadata, and a terminal that shows the
+/// metrics must not execute what they contain. Different labels stay different.
 fn without_controls(text: String) -> String {
     let is_wrong = |letter: char| letter != '\n' && is_control(letter);
     if !text.contains(is_wrong) {
@@ -224,7 +225,7 @@ fn without_controls(text: String) -> String {
     }
     text.chars().fold(String::with_capacity(text.len()), |mut text, letter| {
         if is_wrong(letter) {
-            // the format itself has no escape but that of the backslash
+            // in the format itself, only the backslash has an escape
             let _ = write!(text, "\\\\u{{{:x}}}", u32::from(letter));
         } else {
             text.push(letter);
@@ -262,7 +263,7 @@ mod tests {
         }
         let text = without_controls(TextEncoder::new().encode_to_string(&registry.gather()).unwrap());
         assert_eq!(text.chars().find(|letter| *letter != '\n' && is_control(*letter)), None, "{text}");
-        // each has a line of its own, beside HELP and TYPE
+        // each key has its own line, in addition to HELP and TYPE
         assert_eq!(text.lines().count(), keys.len() + 2, "{text}");
         for line in [
             "c{key=\"a\\\\u{1b}[31m\"} 1",

@@ -1,10 +1,10 @@
-//! Work that several requests ask for at the same time is done once, and all of them get its result.
+//! Simultaneous requests for the same work share one execution and its result.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OnceCell;
 
-/// Work of one kind. What comes after its end begins anew.
+/// Work of one kind. A request after its end starts a new execution.
 #[derive(Debug)]
 pub(super) struct AtOnce<T>(Mutex<Weak<OnceCell<T>>>);
 
@@ -15,8 +15,8 @@ impl<T> Default for AtOnce<T> {
 }
 
 impl<T: Clone> AtOnce<T> {
-    /// Waits for the work that is being done already, else does `work`. Where the one who does it goes away, another of
-    /// those who wait does it.
+    /// Waits for the execution in progress, or runs `work`. If the caller that runs it is dropped, another waiting
+    /// caller runs its own.
     pub(super) async fn run(&self, work: impl Future<Output = T>) -> T {
         let result = self.current();
         result.get_or_init(|| work).await.clone()

@@ -56,8 +56,7 @@ impl From<Row> for Claimed {
     }
 }
 
-/// Maximum payload bytes in one batch, unless its first event alone is larger: payloads are held in memory several
-/// times.
+/// Maximum payload bytes in one batch, unless its first event is larger: payloads are held in memory several times.
 const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
 /// Maximum time between an event's due time and its commit with which it is still claimed at once. A later commit, as

@@ -11,7 +11,7 @@ use crate::domain::event::{Envelope, EventKey};
 pub struct ThinEvent<'a> {
     /// The thin event.
     pub event: &'a Claimed,
-    /// The type of the snapshot event about the same change; `None` where thin events are finer than snapshots.
+    /// The type of the snapshot event about the same change; `None` if thin events are finer than snapshots.
     pub snapshot_type: Option<&'a str>,
 }
 

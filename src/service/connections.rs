@@ -1,35 +1,35 @@
-//! How many connections to the database each part of a process opens at most.
+//! Maximum number of database connections of each part of a process.
 
 use super::ServiceConfig;
 use crate::config::worker::WorkerConfig;
 use crate::ops;
 
-/// One INSERT at a time, and the notification beside it.
+/// Receiver: one for the INSERT, one for the notification.
 pub(super) const OF_RECEIVER: u32 = 2;
-/// The connection that hears of new events and wakes the workers.
+/// Worker: one that listens for new events and wakes the workers.
 pub(super) const OF_WAKING: u32 = 1;
-/// Two batches.
+/// Renewals: two batches.
 pub(super) const OF_RENEWALS: u32 = 2;
-/// The connection that retries what is set aside.
+/// Renewals: one that retries subscriptions that are set aside.
 pub(super) const OF_RETRYING: u32 = 1;
-/// One account at a time.
+/// Reconcile: one account at a time.
 pub(super) const OF_RECONCILE: u32 = 1;
-/// Two customers at a time, each with what is looked up for it.
+/// Sampler: two customers at a time, each with one more connection for look-ups.
 pub(super) const OF_SAMPLER: u32 = 4;
-/// One table at a time.
+/// Maintenance: one table at a time.
 pub(super) const OF_UPKEEP: u32 = 1;
 
-/// For each worker its batch and the note beside it.
+/// Workers: two each, for the batch and for the record of its attempt.
 pub(super) fn of_workers(config: &WorkerConfig) -> u32 {
     u32::try_from(2 * config.workers).unwrap_or(u32::MAX)
 }
 
-/// One for each job at a time, and the claim.
+/// Fetcher: one for each simultaneous job, and one for the claim.
 pub(super) fn of_fetcher(concurrency: usize) -> u32 {
     u32::try_from(concurrency + 1).unwrap_or(u32::MAX)
 }
 
-/// Connections that a process with this configuration opens at most.
+/// Maximum number of connections of a process with this configuration.
 pub fn wanted(config: &ServiceConfig) -> u32 {
     let stripe = config.stripe.as_ref().filter(|stripe| stripe.secret_key.is_some());
     let parts = [

@@ -1,8 +1,8 @@
-//! A running process: the listeners and workers that it was asked for, from one start to one end.
+//! A running process with the configured listeners and workers, from its start to its end.
 //!
-//! Called by `serve`, by the demo and by the tests, which all run the same thing. Each part has connections of
-//! its own, so that a busy worker cannot keep the receiver from answering. Receiver and probes connect first, and where
-//! the database allows too few connections, the others take turns.
+//! Called by `serve`, by the demo and by the tests, which all run the same service. Each part has its own connections,
+//! so a busy worker cannot block the receiver. Receiver and probes connect first. If the database allows too few
+//! connections, the other parts take turns.
 
 pub mod connections;
 
@@ -41,25 +41,25 @@ use crate::verify::sampler::Sampler;
 use crate::worker::fetch::Fetcher;
 use crate::worker::{self, Context};
 
-/// A connection that is not to be had in this time will not be had in time for Stripe either.
+/// Timeout for getting a connection. After a longer wait, the answer would be too late for Stripe.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a process is asked to be. A part that is `None` does not run.
+/// The parts of a process. A part that is `None` does not run.
 #[derive(Debug, Clone)]
 pub struct ServiceConfig {
     /// The public listener.
     pub receiver: Option<ReceiverConfig>,
-    /// The workers, and which events are theirs.
+    /// The workers, and the events that they process.
     pub worker: Option<(WorkerConfig, SyncConfig)>,
-    /// How often Stripe's events are compared with the stored ones, and which.
+    /// The comparison of stored events with Stripe's, and the samples.
     pub reconcile: Option<(ReconcileConfig, SyncConfig, WorkerConfig)>,
-    /// How those two ask Stripe.
+    /// The API client of the worker and of reconcile.
     pub stripe: Option<StripeConfig>,
-    /// The scheduler of renewals, and by which rules.
+    /// The scheduler of renewals, and its rules.
     pub renewals: Option<SyncConfig>,
-    /// Whether to make the months ahead.
+    /// Whether to create monthly partitions in advance.
     pub upkeep: bool,
-    /// The ops listener runs in every process.
+    /// The ops listener, which runs in every process.
     pub ops: OpsConfig,
 }
 
@@ -71,7 +71,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
     /// The ops address cannot be bound.
@@ -79,18 +79,18 @@ pub enum StartError {
     OpsListen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// The client of Stripe's API cannot be made.
+    /// The API client cannot be created.
     #[error("Stripe's API: {0}")]
     Client(#[from] BuildError),
-    /// A metric is declared twice: a mistake of ours.
+    /// A metric is declared twice: a bug.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// A process with its listeners bound, not yet running.
+/// A process whose listeners are bound, not running yet.
 pub struct Service {
     receiver: Option<Receiver>,
     worker: Option<Context>,
@@ -104,7 +104,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Binds the listeners. No connection to the database is made yet.
+    /// Binds the listeners, without connecting to the database.
     ///
     /// # Errors
     /// When an address cannot be bound.
@@ -170,7 +170,7 @@ impl Service {
         Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, upkeep, ops, shortage })
     }
 
-    /// The address of the public listener, where there is one.
+    /// The address of the public listener, if there is one.
     pub fn webhook_addr(&self) -> Option<SocketAddr> {
         self.receiver.as_ref().and_then(|receiver| receiver.local_addr().ok())
     }
@@ -185,12 +185,12 @@ impl Service {
         self.working_pools().into_iter().chain(self.first_pools()).chain([self.ops.scrapes()]).collect()
     }
 
-    /// The connections that are made first, and kept.
+    /// The pools whose connections are opened first, and kept.
     fn first_pools(&self) -> Vec<PgPool> {
         self.receiver.iter().map(Receiver::pool).chain([self.ops.probes()]).collect()
     }
 
-    /// What looks after the connections of all parts.
+    /// The keeper of the connections of all parts.
     fn keeper(&self) -> Keeper {
         let waking = self.worker.as_ref().map_or(0, |_| connections::OF_WAKING);
         let retrying = self.renewals.as_ref().map_or(0, |_| connections::OF_RETRYING);
@@ -202,7 +202,7 @@ impl Service {
         }
     }
 
-    /// The connections of the parts that are closed before the ops listener ends.
+    /// The pools of the parts that close before the ops listener ends.
     fn working_pools(&self) -> Vec<PgPool> {
         (self.worker.iter().map(|context| context.pool.clone()))
             .chain(self.fetcher.iter().map(Fetcher::pool))
@@ -213,11 +213,11 @@ impl Service {
             .collect()
     }
 
-    /// Runs until the ending's `shutdown`: then requests in flight are answered and batches in progress committed, and
-    /// only after that the ops listener, which reports the end, closes too. From `draining` on the process says that it
-    /// is not ready and works on as before.
+    /// Runs until `shutdown` of the ending. Then requests in flight are answered and batches in progress committed. The
+    /// ops listener, which reports the shutdown, closes last. From `draining` on, the process reports not ready but
+    /// continues to work.
     pub async fn run(self, ending: impl Into<Ending>) {
-        // all parts are in it until they are spawned
+        // boxed, because the future contains all parts until they are spawned
         Box::pin(self.run_parts(ending.into())).await;
     }
 
@@ -262,7 +262,7 @@ impl Service {
         ending.draining.cancel();
         parts.close();
         parts.wait().await;
-        // connections on their way back would complain of a server that ends with us, as the embedded one does
+        // connections that return to a pool later would log errors if the server ends too, as the embedded one does
         let close = async {
             for pool in pools {
                 pool.close().await;
@@ -274,10 +274,10 @@ impl Service {
     }
 }
 
-/// A part that works in the background.
+/// A background part of the service.
 type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The way out to Stripe, which the parts of a process share: one budget, one pool, one clock.
+/// The API client that the parts of a process share: one rate limit, one connection pool, one clock.
 struct WayOut {
     api: Arc<HttpStripe>,
     margin: Duration,
@@ -285,7 +285,7 @@ struct WayOut {
 }
 
 impl WayOut {
-    /// `None` without a key; the metrics are there all the same.
+    /// Creates the client; `None` without a key. The metrics exist in both cases.
     fn new(
         config: &StripeConfig,
         registry: &Registry,
@@ -312,14 +312,14 @@ async fn bind_receiver(
     bound.map_err(|error| StartError::Listen { address: config.listen, error })
 }
 
-/// The connections of a part that works in the background.
+/// The pool of a background part.
 fn background(options: &PgConnectOptions, connections: u32, shortage: &Shortage) -> PgPool {
     let idle = Idle::GivenUp(shortage.clone());
     database::pool_with(options, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT, idle, Duration::ZERO)
 }
 
-/// Where a listener is reached from its own machine: an address that says "all interfaces" cannot be connected to
-/// everywhere.
+/// The address at which a listener is reached from its own machine. On some systems, a client cannot connect to the
+/// address for all interfaces.
 pub fn on_this_machine(mut listen: SocketAddr) -> SocketAddr {
     if listen.ip().is_unspecified() {
         listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });

@@ -1,7 +1,7 @@
-//! The SQL of the product tables: what the projection says, written set-based.
+//! SQL of the product tables: writes projected rows in bulk.
 //!
-//! Called inside the transaction that holds the locks of the rows' objects. A new column is a field of the row and a name
-//! in its table's list. Knows nothing of Stripe.
+//! Called inside the transaction that holds the locks of the rows' objects. A new column needs a field in the row and a
+//! name in its table's list. Must not know Stripe's JSON.
 
 mod statement;
 
@@ -21,32 +21,32 @@ use crate::domain::coupon::Coupon;
 use crate::domain::plan::{PlanLimit, PricingPlan};
 use crate::domain::subscription::Subscription;
 
-/// A row, and what caused it to be written.
+/// A row to write, with its causes.
 #[derive(Debug, Clone)]
 pub struct Caused<T> {
     /// The row.
     pub row: T,
-    /// Event ids, or `read`; empty where another object was the reason.
+    /// Event ids, or `read`; empty if the change of another object caused it.
     pub causes: Vec<String>,
 }
 
-/// A row that was written, since it is new or has changed.
+/// A row that was written, because it is new or has changed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Change {
     /// The table, without its schema.
     pub table: &'static str,
-    /// Its id there.
+    /// Id of the row.
     pub row_id: Uuid,
-    /// The Stripe object that it stands for, of a limit its key.
+    /// Id of its Stripe object; for a limit, its key.
     pub name: String,
-    /// It was not there before.
+    /// Whether the row was inserted.
     pub is_new: bool,
-    /// A JSON object: each column that changed, with the value before and after.
+    /// A JSON object: each changed column with its old and new value.
     pub changes: String,
 }
 
 impl Change {
-    /// Whether this column is among those that changed.
+    /// Whether this column has changed.
     pub fn has(&self, column: &str) -> bool {
         let columns = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&self.changes);
         columns.is_ok_and(|columns| columns.contains_key(column))
@@ -54,7 +54,7 @@ impl Change {
 }
 
 impl fmt::Debug for Change {
-    /// Without the values: they may be personal data.
+    /// Prints no values: they may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Change")
             .field("table", &self.table)
@@ -64,17 +64,17 @@ impl fmt::Debug for Change {
     }
 }
 
-/// What a synced table is made of.
+/// A row type of a synced table, with its SQL statements.
 pub trait Table: Serialize {
-    /// Its name, without its schema.
+    /// Name of the table, without its schema.
     const NAME: &'static str;
-    /// The statement that finds those of some rows that another session holds; it locks the others.
+    /// Statement that returns the rows that another session has locked, and locks the others.
     const HELD: &'static str;
-    /// The statement that writes its rows.
+    /// Statement that writes rows.
     const SAVE: &'static str;
-    /// Its id.
+    /// Id of the row.
     fn id(&self) -> Uuid;
-    /// The Stripe object that it stands for, of a limit its key.
+    /// Id of its Stripe object; for a limit, its key.
     fn name(&self) -> &str;
 }
 
@@ -121,7 +121,7 @@ table!(CheckoutSession in "checkout_sessions", named by stripe_session_id:
     id, account, stripe_session_id, livemode, status, payment_status, stripe_customer_id, stripe_subscription_id,
     stripe_price_id, callback_url, language, workspace_id, stripe_created_at, expires_at);
 
-/// Writes rows, those that are new or differ, and returns them.
+/// Writes the rows that are new or differ, and returns their changes.
 ///
 /// # Errors
 /// Database errors.
@@ -151,7 +151,7 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
         .await
 }
 
-/// The changes of a row that is new, whose JSON this is: each column that is not null, with nothing before it.
+/// The changes of a new row with this JSON: each column that is not null, with null as the old value.
 fn as_new(row: &str) -> String {
     let columns: BTreeMap<&str, &RawValue> = serde_json::from_str(row).unwrap_or_default();
     let values = columns.iter().map(|(column, value)| (column, value.get())).filter(|(_, value)| *value != "null");
@@ -159,8 +159,8 @@ fn as_new(row: &str) -> String {
     format!("{{{}}}", changes.join(","))
 }
 
-/// Those of the rows that another session holds. The product may lock rows in which it has columns of its own, for as long
-/// as it likes: the sync writes those later and never waits. The others are locked until the end of the transaction.
+/// Returns the rows that another session has locked, and locks the others until the end of the transaction. The product
+/// may lock rows that contain its own columns for any time: the sync does not wait, and writes such rows later.
 ///
 /// # Errors
 /// Database errors.
@@ -173,8 +173,8 @@ pub async fn held<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
     Ok(held.into_iter().collect())
 }
 
-/// Removes the limits of `plans` that are not among `limits`: their keys are gone from the metadata. Returns the plans
-/// that have lost one.
+/// Removes the limits of `plans` that are not in `limits`, because their keys were removed from the metadata. Returns
+/// the plans of the removed limits.
 ///
 /// # Errors
 /// Database errors.

@@ -1,13 +1,13 @@
-//! The one statement that writes synced rows, made for each table from its list of columns.
+//! The statements that write and lock synced rows, generated for each table from its list of columns.
 //!
-//! Rows travel as one JSON array and take their types from the table itself. A row that would not change is not written,
-//! so `updated_at` tells the truth; one that does is noted in `row_changes` with its causes, in the same statement, whose
-//! snapshot is the row as it was before.
+//! Rows are passed as one JSON array and take their types from the table itself. An unchanged row is not written, so
+//! `updated_at` is the time of the last real change. A changed row is recorded in `row_changes` with its causes by the
+//! same statement, whose snapshot contains the old row.
 
-/// The text of the statement that upserts rows of a table, by id.
+/// The statement that upserts rows of a table by id.
 ///
-/// `$1`: the rows; `$2`, `$3`, `$4`: ids of rows, their causes, separated by spaces, and what is noted of each where it is
-/// new. Returns what was written, with what has changed in those that are not new.
+/// `$1`: the rows; `$2`, `$3`, `$4`: ids of rows, their causes, separated by spaces, and their changes to record if
+/// they are new. Returns the written rows, with the changes of those that are not new.
 macro_rules! upsert {
     ($table:literal: $first:ident $(, $column:ident)*) => {
         concat!(
@@ -39,7 +39,7 @@ macro_rules! upsert {
                     SELECT coalesce(jsonb_object_agg(field.key, jsonb_build_array(old.row -> field.key, field.value)),
                         '{}') AS fields
                     FROM jsonb_each(to_jsonb(incoming)) AS field (key, value)
-                    -- what the product writes in this row meanwhile is no change of ours
+                    -- columns that the product writes in this row meanwhile are not recorded
                     WHERE field.key IN ('", stringify!($first), "'", $(", '", stringify!($column), "'",)* ")
                         AND field.value IS DISTINCT FROM coalesce(old.row -> field.key, 'null')
                 ) AS changed ON old.id IS NOT NULL
@@ -52,7 +52,7 @@ macro_rules! upsert {
     };
 }
 
-/// The text of the statement that locks rows of a table by id, and returns the ids of those that another session holds.
+/// The statement that locks rows of a table by id, and returns the ids of the rows that another session has locked.
 macro_rules! held {
     ($table:literal) => {
         concat!(

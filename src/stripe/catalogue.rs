@@ -1,28 +1,28 @@
-//! Which event types mean what to us. The types that we act on are a closed list; of all others the family decides
-//! whether they are known and left alone, or unknown. Either way they are kept and counted.
+//! Meanings of event types. The processed types are a closed list; for all others the family decides whether they are
+//! known and not processed, or unknown. In both cases they are stored and counted.
 //!
-//! PURE. Source: Stripe's list of event types as of 2026-10-28.endive, and its thin twins under `v1.`.
+//! PURE. Source: Stripe's list of event types as of 2026-10-28.endive, and their thin counterparts under `v1.`.
 
-/// What an event type means.
+/// Meaning of an event type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// Carries an object that the mirror holds as it was then: merge it.
+    /// Contains a mirrored object as of the event's time, which is merged.
     Snapshot,
-    /// Names such an object that has changed, without its content.
+    /// References a mirrored object that has changed, without its content.
     ThinEvent,
-    /// Says what another event says with more effect.
+    /// Another event reports the same change and is processed.
     Informational,
-    /// Of a family that Stripe documents; it changes nothing here.
+    /// A type of a family that Stripe documents; it changes nothing here.
     Unhandled,
-    /// About an account of Accounts v2, which stands in a customer's place; there is no contact of it.
+    /// About an account of Accounts v2, which replaces a customer; it has no billing contact.
     CustomerAccount,
-    /// Says that Stripe failed to make events about an object, which no list will ever have.
+    /// Reports that Stripe failed to generate events about an object; they will never be listed.
     NotGenerated,
     /// In none of the families below, or a new kind of subscription event.
     Unknown,
 }
 
-/// The families of event types: what stands before the first dot (after `v1.` in thin types).
+/// The families of event types: the part before the first dot (after `v1.` in thin types).
 const FAMILIES: [&str; 64] = [
     "account",
     "application_fee",
@@ -90,7 +90,7 @@ const FAMILIES: [&str; 64] = [
     "ping",
 ];
 
-/// The kinds of events whose object is merged: what stands before the last dot, and the last words that are known.
+/// The kinds of events whose object is merged: the part before the last dot, and the known last words.
 const SNAPSHOTS: [(&str, &[&str]); 18] = [
     ("charge", &["captured", "expired", "failed", "pending", "refunded", "succeeded", "updated"]),
     ("charge.dispute", &["closed", "created", "funds_reinstated", "funds_withdrawn", "updated"]),
@@ -148,22 +148,22 @@ const SNAPSHOTS: [(&str, &[&str]); 18] = [
     ("subscription_schedule", &["aborted", "canceled", "completed", "created", "expiring", "released", "updated"]),
 ];
 
-/// Events that say what another event says with more effect, or about what does not exist yet: a trial's end that comes
-/// (it fires when a trial is ended early, too, in the second of the update that says so), the invoice to come, which has
-/// no id.
+/// Events whose change another event reports, or about objects that do not exist yet: the coming end of a trial (also
+/// sent if a trial ends early, in the same second as the update), and the upcoming invoice, which has no id.
 const INFORMATIONAL: [&str; 2] = ["customer.subscription.trial_will_end", "invoice.upcoming"];
 
-/// The event by which Stripe says that it failed to make others, once the trouble is over.
+/// The event by which Stripe reports, after an incident, that it failed to generate other events.
 pub const NOT_GENERATED: &str = "v2.core.health.event_generation_failure.resolved";
 
-/// Whether it is about an account of Accounts v2: `v2.core.account.created`, `v2.core.account[identity].updated`,
-/// `v2.core.account[configuration.customer].updated`, `v2.core.account_person.created`, `v2.core.account_link.returned` …
+/// Whether the event is about an account of Accounts v2: `v2.core.account.created`,
+/// `v2.core.account[identity].updated`, `v2.core.account[configuration.customer].updated`,
+/// `v2.core.account_person.created`, `v2.core.account_link.returned` …
 fn is_of_account(event_type: &str) -> bool {
     let rest = event_type.strip_prefix("v2.core.account");
     rest.is_some_and(|rest| ['.', '[', '_'].iter().any(|mark| rest.starts_with(*mark)))
 }
 
-/// What `event_type` means.
+/// Returns the meaning of `event_type`.
 pub fn meaning(event_type: &str) -> Meaning {
     let (plain, is_thin) = match event_type.strip_prefix("v1.") {
         Some(plain) => (plain, true),
@@ -181,36 +181,36 @@ pub fn meaning(event_type: &str) -> Meaning {
     let (kind, word) = plain.rsplit_once('.').unwrap_or((plain, ""));
     let known = SNAPSHOTS.iter().find(|(of, _)| *of == kind);
     match known {
-        // thin kinds are finer than snapshots, and all ask for the same: look at the object
+        // thin kinds are finer than snapshots, and all have the same effect: the object is fetched
         Some(_) if is_thin => Meaning::ThinEvent,
         Some((_, words)) if words.contains(&word) => Meaning::Snapshot,
-        // a new kind of subscription event may carry something that nobody here has thought about
+        // a new kind of subscription event may contain data that this release does not support
         Some(("customer.subscription", _)) => Meaning::Unknown,
         _ if FAMILIES.contains(&family(plain)) => Meaning::Unhandled,
         _ => Meaning::Unknown,
     }
 }
 
-/// The type of the snapshot event about the same change as this thin one; `None` where thin events are finer, so that the
-/// snapshot has another name.
+/// Returns the type of the snapshot event of the same change as this thin event; `None` if thin events are finer, so
+/// that the snapshot has another type.
 pub fn snapshot_of(thin_type: &str) -> Option<&str> {
     let plain = thin_type.strip_prefix("v1.").unwrap_or(thin_type);
     (meaning(plain) == Meaning::Snapshot).then_some(plain)
 }
 
-/// The types of snapshot events whose object is merged: those whose arrival does something.
+/// Returns the types of snapshot events whose object is merged: the processed ones.
 pub fn handled() -> impl Iterator<Item = String> {
     SNAPSHOTS.into_iter().flat_map(|(kind, words)| words.iter().map(move |word| format!("{kind}.{word}")))
 }
 
-/// The family of an event type, `other` where it is in none: a label with a closed set of values.
+/// Returns the family of an event type, `other` if it has none: a label with a closed set of values.
 pub fn family(event_type: &str) -> &'static str {
     let plain = event_type.strip_prefix("v1.").unwrap_or(event_type);
     let first = plain.split('.').next().unwrap_or_default();
     FAMILIES.iter().find(|family| **family == first).copied().unwrap_or("other")
 }
 
-/// Every value that [`family`] can have, for metrics that exist from the start.
+/// Returns all values of [`family`], for metrics that exist from startup on.
 pub fn families() -> impl Iterator<Item = &'static str> {
     FAMILIES.into_iter().chain(["other"])
 }

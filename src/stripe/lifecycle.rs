@@ -1,10 +1,11 @@
-//! How far along its life an object is, for types that only go forward.
+//! The rank of an object's status, for types whose status only advances.
 //!
-//! PURE. Used where events of one second do not tell their order: whatever is further along came later.
+//! PURE. Used if the order of events in one second is ambiguous: the higher rank came later.
 
 use super::json::Json;
 
-/// The rank of the object's state, greater is later; `None` for types that go to and fro, and for unknown states.
+/// Returns the rank of the object's status, greater is later; `None` for types whose status can return, and for unknown
+/// statuses.
 pub fn rank(object_type: &str, object: Json<'_>) -> Option<u8> {
     let status = object.get("status").text()?;
     let ranks: &[(&str, u8)] = match object_type {
@@ -22,13 +23,13 @@ pub fn rank(object_type: &str, object: Json<'_>) -> Option<u8> {
         "checkout.session" => &[("open", 0), ("complete", 1), ("expired", 1)],
         _ => return None,
     };
-    // a payment that failed is back where it began, with its error beside it until it is tried again
+    // a failed payment returns to its first status, with an error until the next attempt
     let begun = object_type == "payment_intent" && status == "requires_payment_method";
     if begun && !object.get("last_payment_error").is_null() {
         return Some(3);
     }
     let rank = ranks.iter().find(|(known, _)| *known == status)?.1;
-    // a session that is complete may still wait for its money, as with SEPA
+    // a complete session may still wait for its payment, as with SEPA
     let paid = object_type == "checkout.session" && object.get("payment_status").text().as_deref() == Some("paid");
     Some(rank * 2 + u8::from(paid))
 }

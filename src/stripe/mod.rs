@@ -1,7 +1,8 @@
-//! What Stripe sends, read tolerantly: all API shapes, no I/O.
+//! Tolerant parsing of Stripe's data: all API versions, no I/O.
 //!
-//! [`json`] reads any value without building a tree; [`envelope`] the few fields that the outbox needs; [`catalogue`] says which event types matter; the views know
-//! where each field stands in which API version. None of them knows our tables.
+//! [`json`] reads any value without building a tree; [`envelope`] reads the few fields that the outbox needs;
+//! [`catalogue`] classifies event types; the views own the location of each field in each API version. None of them
+//! knows the tables.
 
 pub mod catalogue;
 pub mod envelope;

@@ -1,10 +1,10 @@
-//! Fields that moved between API versions: where each was and where it is, for comparing and mixing two renderings.
+//! Fields that moved between API versions: the old and new path of each, to compare or overlay two renderings.
 //!
-//! PURE. The views read either place; whoever overlays or compares renderings has to know that the two are one field.
+//! PURE. The views read both paths; code that overlays or compares renderings must treat them as one field.
 
 use serde_json::{Map, Value};
 
-/// A field of a type in its older and in its newer place. A path leads through objects and into all elements of an array.
+/// The older and the newer path of a field. A path leads through objects and into all elements of an array.
 struct Moved {
     object_type: &'static str,
     older: &'static [&'static str],
@@ -29,14 +29,14 @@ const MOVED: [Moved; 7] = [
     },
 ];
 
-/// Whether a field has, or had, another place. It is absent in some versions although they show its value.
+/// Whether a field has, or had, another path. Some versions contain the value, but not at this path.
 pub fn is_moved(object_type: &str, path: &[&str]) -> bool {
     let is_it = |moved: &Moved| moved.object_type == object_type && (moved.older == path || moved.newer == path);
     MOVED.iter().any(is_it)
 }
 
-/// Removes from `object` the place of each field that `over`, which is to be laid over it, has in the other place: what is
-/// left is what `over` says.
+/// Prepares `object` for the overlay `over`: removes each field that `over` has at the other path, so that the value of
+/// `over` counts.
 pub fn make_way(object_type: &str, object: &mut Value, over: &Value) {
     for moved in MOVED.iter().filter(|moved| moved.object_type == object_type) {
         for (place, other) in [(moved.older, moved.newer), (moved.newer, moved.older)] {

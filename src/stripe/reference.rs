@@ -1,6 +1,6 @@
-//! How one Stripe object names another: by id, or by the whole object where a field was expanded.
+//! References from one Stripe object to another: by id, or by the whole object if the field was expanded.
 //!
-//! PURE. The only part of an object's shape that the mirror knows.
+//! PURE. The only part of an object's structure that the mirror uses.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use super::nested::TRIAL_OFFER;
 use super::views::invoice::InvoiceView;
 use super::views::is_key;
 
-/// The id in an expandable field: the text itself, or the `id` of the object that stands there.
+/// Returns the id in an expandable field: the text itself, or the `id` of the expanded object.
 pub fn id_or_object(field: Json<'_>) -> Option<String> {
     field.text().or_else(|| field.get("id").text())
 }
 
-/// The customer that an object belongs to, or is. Under Accounts v2 an account takes its place (`customer` is null and
-/// `customer_account` names it).
+/// Returns the customer that an object belongs to, or is. Under Accounts v2 an account replaces it (`customer` is null
+/// and `customer_account` is set).
 pub fn customer_of(object: Json<'_>) -> Option<String> {
     if object.get("object").str().as_deref() == Some("customer") {
         object.get("id").text()
@@ -24,12 +24,12 @@ pub fn customer_of(object: Json<'_>) -> Option<String> {
     }
 }
 
-/// Whether it is the id of an account, which stands in the customer's place under Accounts v2.
+/// Whether a customer id is that of an account, which replaces the customer under Accounts v2.
 pub fn is_account(customer_id: &str) -> bool {
     customer_id.starts_with("acct_")
 }
 
-/// The type of what stands in `default_source`: its id tells.
+/// Returns the type of the object in `default_source`, by its id.
 pub fn source_type(id: &str) -> &'static str {
     match id.split('_').next() {
         Some("card") => "card",
@@ -38,8 +38,8 @@ pub fn source_type(id: &str) -> &'static str {
     }
 }
 
-/// The types under which the mirror may hold what a field for a payment method names. Cards, sources and bank accounts of
-/// the older kind can stand there with their own id, and Stripe then shows them in either shape.
+/// Returns the types under which the mirror may contain a referenced payment method. Such a field may contain the id of
+/// a card, source or bank account of the older kind, which Stripe then shows in either shape.
 pub fn method_types(id: &str) -> &'static [&'static str] {
     match id.split('_').next() {
         Some("card") => &["payment_method", "card"],
@@ -49,8 +49,8 @@ pub fn method_types(id: &str) -> &'static [&'static str] {
     }
 }
 
-/// The objects that an object of this type names, by id or whole: those that rows are made from, and those by which
-/// its owner is found. Of a discount's coupon and an item's price the places differ by API version; all are looked at.
+/// Returns the objects that an object of this type references, by id or whole: those that rows depend on, and those
+/// that lead to its owner. The paths of a discount's coupon and an item's price differ by API version; all are checked.
 pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, String)> {
     let mut found = Named { object, named: BTreeSet::new() };
     match object_type {
@@ -80,7 +80,7 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
         "checkout.session" => found.fields(&[("subscription", "subscription"), ("invoice", "invoice")]),
         "subscription_schedule" => found.add_schedule(),
         "price" | "plan" => found.add("product", object.get("product")),
-        // the price after the trial; that of the trial is the item's
+        // the price after the trial; the price of the trial is that of the item
         TRIAL_OFFER => found.add("price", object.get("end_behavior").get("transition").get("price")),
         "mandate" => found.add_method(object.get("payment_method")),
         "discount" => found.add("subscription", object.get("subscription")),
@@ -101,7 +101,7 @@ struct Named<'a> {
 
 impl<'a> Named<'a> {
     fn add(&mut self, object_type: &'static str, field: Json<'_>) {
-        // what cannot be a key names nothing
+        // a text that cannot be a key is not a reference
         if let Some(id) = id_or_object(field).filter(|id| is_key(id)) {
             self.named.insert((object_type, id));
         }
@@ -127,7 +127,7 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// Prices of items; a bare plan is one, too.
+    /// Adds the prices of items; a bare plan counts as a price.
     fn add_prices(&mut self, items: Json<'a>) {
         let items = items.array().or_else(|| items.get("data").array()).unwrap_or_default();
         for item in items {

@@ -217,7 +217,7 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
         Check::ok("partitions", format!("those of this month and the next {MONTHS_AHEAD} months exist"))
     } else {
         // nothing is lost: events without a monthly partition go to the default partitions
-        let fix = "run `serve` with the role upkeep and see its log, or run SELECT billing.create_partitions(3)";
+        let fix = "run `serve` with the role maintenance and see its log, or run SELECT billing.create_partitions(3)";
         Check::warning("partitions", format!("missing: {}", missing.join(", ")), fix)
     })
 }
@@ -251,12 +251,12 @@ fn default_partition(figures: &DefaultPartition) -> Check {
     let mut detail = format!("{} has {rows} rows, created {} to {}", figures.name, oldest.date(), newest.date());
     if figures.is_splitting {
         detail += "; it is being split by month";
-        let fix = "run `serve` with the role upkeep, which continues the split; see its log";
+        let fix = "run `serve` with the role maintenance, which continues the split; see its log";
         return Check::warning("partitions", detail, fix);
     }
     if figures.bytes > LARGE_DEFAULT_BYTES {
         let megabytes = figures.bytes / (1024 * 1024);
-        let fix = "run `serve` with the role upkeep, which moves rows to monthly partitions";
+        let fix = "run `serve` with the role maintenance, which moves rows to monthly partitions";
         return Check::warning("partitions", format!("{detail}, {megabytes} MB"), fix);
     }
     Check::ok("partitions", detail)

@@ -1,9 +1,9 @@
-//! Secrets as people paste them: what surrounds one is dropped where the meaning is clear, and anything else is refused
-//! by its position. PURE.
+//! Cleans pasted secrets: text around a secret is dropped if the meaning is clear; anything else is refused with its
+//! position. PURE.
 //!
-//! Dropped are blanks, line breaks (also a literal `\n`), quotes and invisible characters around a secret, comment
-//! lines, and the name of the variable in front of it. Inside a secret nothing is dropped: the position of the odd
-//! character is named, and never the secret.
+//! Dropped are spaces, line breaks (also a literal `\n`), quotes and invisible characters around a secret, comment
+//! lines, and the name of the variable before it. Inside a secret nothing is dropped: the error contains the position
+//! of the invalid character, and never the secret.
 
 use std::fmt;
 
@@ -113,8 +113,8 @@ fn odd_character(secret: &str) -> Option<(usize, char)> {
     secret.chars().enumerate().find(|(_, character)| is_odd(*character)).map(|(at, character)| (at + 1, character))
 }
 
-/// What is wrong with a secret that begins with `prefix`, or should: the prefix again, or a character that is not of
-/// the alphabet of such secrets. `number` of `count` says which one it is.
+/// What is wrong with a secret after its `prefix`: the prefix again, or a character outside the alphabet of such
+/// secrets. `number` of `count` identifies the secret.
 pub(super) fn wrong_behind(prefix: &str, secret: &str, (number, count): (usize, usize)) -> Option<Wrong> {
     if let Some(at) = secret.rfind(prefix).filter(|at| *at > 0) {
         return Some(Wrong::NotSeparated { number, count, position: at + 1 });

@@ -34,8 +34,7 @@ pub struct StripeConfig {
     pub timeout: Duration,
     /// `BILLING_SYNC_STRIPE_CONCURRENCY`, default 8: simultaneous requests.
     pub concurrency: usize,
-    /// `BILLING_SYNC_READ_MARGIN`, default 10s: how much older than its request a read counts, since reads may be
-    /// stale.
+    /// `BILLING_SYNC_READ_MARGIN`, default 10s: staleness margin; a read counts as this much older than its request.
     pub read_margin: Duration,
     /// The way there: a proxy, and the certificates that are trusted.
     pub egress: Egress,
@@ -95,15 +94,13 @@ pub(super) fn of_key(source: &Source) -> Option<bool> {
 }
 
 impl StripeConfig {
-    /// The mode of the key, as Stripe's `livemode` says it; `None` without a key, and for the oldest keys, which name
-    /// none.
+    /// The mode of the key, like Stripe's `livemode`; `None` without a key, and for the oldest keys, which have none.
     pub fn livemode(&self) -> Option<bool> {
         self.secret_key.as_ref().and_then(|key| mode_of(key.expose_secret()))
     }
 }
 
-/// The mode that a key's prefix names, as Stripe's `livemode` says it (`true` is live); `None` where it names none, as
-/// the oldest keys do.
+/// The mode in a key's prefix, like Stripe's `livemode` (`true` is live); `None` for the oldest keys, which have none.
 fn mode_of(key: &str) -> Option<bool> {
     let rest = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix))?;
     match rest.split_once('_')?.0 {

@@ -1,6 +1,6 @@
-//! Ada: a trial, an upgrade, a pause, a cancellation that is taken back.
+//! Ada: a trial, an upgrade, a pause, a cancellation that is undone.
 //!
-//! Owns all that happens to her, and her rows after each act. PURE.
+//! Owns her events, and her rows after each act. PURE.
 
 use serde_json::{Value, json};
 use time::macros::datetime;
@@ -25,7 +25,7 @@ const SIGN_UP: OffsetDateTime = datetime!(2026-10-29 09:30 UTC);
 const TRIAL_END: OffsetDateTime = datetime!(2026-11-05 09:30 UTC);
 const PERIOD_END: OffsetDateTime = datetime!(2026-12-05 09:30 UTC);
 
-/// Ada's objects at Stripe as they change.
+/// The current state of Ada's objects in Stripe.
 pub(super) struct Ada {
     customer: Value,
     subscription: Value,
@@ -56,8 +56,8 @@ impl Ada {
             title: "Ada signs up, with a trial of seven days",
             steps: vec![
                 applied(method, "she pays by SEPA debit"),
-                noticed(subscription, "unknown_customer", "overtakes its customer: no matter"),
-                applied(customer, "the customer, known from now on"),
+                noticed(subscription, "unknown_customer", "arrives before its customer: fine"),
+                applied(customer, "the customer, now known"),
             ],
             leaves: Row::Subscription(SubscriptionRow {
                 stripe_status: "trialing".to_owned(),
@@ -90,7 +90,7 @@ impl Ada {
         }
     }
 
-    /// Both in one second, which is all that Stripe's clock tells: only `previous_attributes` say which came last.
+    /// Two upgrades in one second, the resolution of Stripe's clock: only `previous_attributes` show which came last.
     pub(super) fn upgrades_twice(&mut self, sandbox: &mut Sandbox) -> Act {
         let at = datetime!(2026-11-09 10:15:20 UTC);
         let mut to = |price| {
@@ -102,7 +102,7 @@ impl Ada {
         let business = to(&BUSINESS);
         Act {
             date: "9 Nov 2026",
-            title: "An upgrade to Team and on to Business, within one second",
+            title: "An upgrade to Team, then to Business, within one second",
             steps: vec![
                 applied(business, "Team to Business comes first ..."),
                 superseded(team, "... then Starter to Team: too late"),
@@ -119,7 +119,7 @@ impl Ada {
         Act {
             date: "11 Nov 2026",
             title: "Payment collection is paused",
-            steps: vec![applied(paused, "Stripe stays at active, we do not")],
+            steps: vec![applied(paused, "active in Stripe, not usable here")],
             leaves: Row::Subscription(SubscriptionRow { active: false, payment_paused: true, ..on(&BUSINESS) }),
         }
     }
@@ -147,13 +147,13 @@ impl Ada {
         let lisbon = moves(datetime!(2026-11-15 18:45 UTC), lisbon);
         Act {
             date: "15 Nov 2026",
-            title: "Ada moves to Porto, then to Lisbon; the news arrives swapped",
+            title: "Ada moves to Porto, then to Lisbon; the events arrive swapped",
             steps: vec![applied(lisbon, "Lisbon, on 15 Nov"), superseded(porto, "Porto, on 14 Nov: superseded")],
             leaves: Row::Contact(in_lisbon()),
         }
     }
 
-    /// The act, and its event, which somebody captures.
+    /// The act, and its event, which an attacker captures.
     pub(super) fn cancels(&mut self, sandbox: &mut Sandbox) -> (Act, Event) {
         let at = datetime!(2026-11-16 20:10 UTC);
         let cancels = sandbox.update(UPDATED, at, &mut self.subscription, |subscription| {
@@ -192,7 +192,7 @@ impl Ada {
         }
     }
 
-    /// Nothing of this may be seen in a row.
+    /// Events that must not affect any row.
     pub(super) fn strangers(&mut self, sandbox: &mut Sandbox, captured: Event) -> Act {
         let at = datetime!(2026-11-19 03:12 UTC);
         let newer = sandbox.tell("customer.subscription.moved", at, &self.subscription);
@@ -205,7 +205,7 @@ impl Ada {
             date: "19 Nov 2026",
             title: "What must not become rows",
             steps: vec![
-                settled(newer, ("unknown", "unknown_type"), "unheard-of type: kept, not used"),
+                settled(newer, ("unknown", "unknown_type"), "unknown type: stored, not used"),
                 refused(forged, Delivery::Forged, "no signature matches", "forged: signed with another secret"),
                 refused(unsigned, Delivery::Unsigned, "the stripe-signature header is missing", "not signed at all"),
                 refused(captured, Delivery::Stale, "the signature's timestamp", "captured, replayed after 10 min"),
@@ -215,12 +215,12 @@ impl Ada {
     }
 }
 
-/// Her subscription in the end.
+/// Her subscription at the end.
 pub(super) fn subscription() -> Row {
     Row::Subscription(on(&BUSINESS))
 }
 
-/// Her contact in the end.
+/// Her contact at the end.
 pub(super) fn contact() -> Row {
     Row::Contact(in_lisbon())
 }

@@ -1,6 +1,6 @@
-//! Bo: a customer since 2024, whose events two versions of Stripe's API have written, and who is deleted.
+//! Bo: a customer since 2024, with events of two API versions, who is deleted.
 //!
-//! Owns all that happens to him, and his rows after each act. PURE.
+//! Owns his events, and his rows after each act. PURE.
 
 use serde_json::json;
 use time::OffsetDateTime;
@@ -18,7 +18,7 @@ const CLASSIC: Price = Price { id: "price_DemoClassic", product: "prod_DemoClass
 
 const LEAVES: OffsetDateTime = datetime!(2026-11-18 14:05 UTC);
 
-/// Bo's life in two acts: events of two API versions make one row.
+/// Bo's two acts: events of two API versions make one row.
 pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     let since = datetime!(2024-07-01 08:00 UTC);
     let period = (since, datetime!(2024-08-01 08:00 UTC));
@@ -43,12 +43,12 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     let old_shape = objects::as_in_2024(&subscription);
     let joins = Act {
         date: "1 Jul 2024",
-        title: "Bo, a customer of long ago: events as the API of 2024 wrote them",
+        title: "Bo, an old customer: events in the API version of 2024",
         steps: vec![
             applied(sandbox.tell("customer.created", since, &customer), "the customer"),
             applied(
                 sandbox.tell("customer.subscription.created", since, &old_shape),
-                "the period stood elsewhere then",
+                "the period is in another field",
             ),
         ],
         leaves: Row::Subscription(active.clone()),
@@ -61,11 +61,11 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     subscription["ended_at"] = gone;
     let item = objects::item(&mut subscription);
     objects::set_period(item, datetime!(2026-11-01 08:00 UTC), datetime!(2026-12-01 08:00 UTC));
-    // with a key to Stripe's API the sync would now read the customer's subscriptions, in case one event is lost
+    // with an API key, the sync would now fetch the customer's subscriptions, in case an event is lost
     let customer_deleted = sandbox.tell("customer.deleted", LEAVES, &customer);
     let leaves = Act {
         date: "18 Nov 2026",
-        title: "Bo is deleted, and so ends the subscription",
+        title: "Bo is deleted, which ends the subscription",
         steps: vec![
             noticed(customer_deleted, "needs_fetch", "the contact stays, with a date"),
             applied(sandbox.tell("customer.subscription.deleted", LEAVES, &subscription), "ended at once"),
@@ -81,7 +81,7 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     [joins, leaves]
 }
 
-/// His contact in the end.
+/// His contact at the end.
 pub(super) fn contact() -> Row {
     Row::Contact(ContactRow {
         stripe_customer_id: BO.to_owned(),

@@ -1,7 +1,7 @@
-//! The script: who does what and when, how each event is delivered, and what must come of it.
+//! The script: the events, how each is delivered, and the expected results.
 //!
-//! Owns every expectation of the demo; that it is a check and not only a show hangs on this file. Dates are fixed and
-//! in the past, so that the rows are the same on every run. Must not know HTTP or SQL. PURE.
+//! Owns every expectation of the demo; they make it a check and not only a show. Dates are fixed and in the past, so
+//! the rows are the same on every run. Must not know HTTP or SQL. PURE.
 
 mod ada;
 mod bo;
@@ -15,29 +15,29 @@ use super::sandbox::{ENDIVE, Event, Sandbox};
 pub(super) enum Delivery {
     /// Signed now, with the secret of this run.
     Signed,
-    /// The same event once more, with a new signature.
+    /// The same event again, with a new signature.
     Again,
-    /// Signed with a secret that is not ours.
+    /// Signed with another secret.
     Forged,
-    /// Truly signed, ten minutes ago.
+    /// Signed correctly, but ten minutes ago.
     Stale,
     /// Without a signature.
     Unsigned,
 }
 
-/// What must come of a request.
+/// The expected result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// 200, and the worker settles it so.
+    /// 200, and the worker settles the event with this result.
     Stored {
         /// The outcome in the outbox.
         outcome: &'static str,
         /// The reason in the outbox.
         reason: Option<&'static str>,
     },
-    /// 200: it is there already.
+    /// 200: the event is already stored.
     Known,
-    /// 400, with an answer that begins like this.
+    /// 400, with an answer that begins with this text.
     Refused(&'static str),
 }
 
@@ -47,11 +47,11 @@ pub(super) struct Step {
     pub(super) event: Event,
     pub(super) delivery: Delivery,
     pub(super) expected: Expected,
-    /// Why it is answered and settled like that, for the reader.
+    /// The reason for the result, for the output.
     pub(super) why: &'static str,
 }
 
-/// A part of the story: some requests, and what the tables say after them.
+/// A part of the story: some requests, and a row after them.
 #[derive(Debug)]
 pub(super) struct Act {
     pub(super) date: &'static str,
@@ -60,7 +60,7 @@ pub(super) struct Act {
     pub(super) leaves: Row,
 }
 
-/// The whole story, in the order in which it is told.
+/// The whole story, in order.
 pub(super) fn acts() -> Vec<Act> {
     let mut sandbox = Sandbox::new(ENDIVE);
     let mut ada = Ada::new();
@@ -79,7 +79,7 @@ pub(super) fn acts() -> Vec<Act> {
     acts
 }
 
-/// The rows that nothing in the acts may have touched, looked at once more at the end.
+/// The rows that must be unchanged at the end.
 pub(super) fn ending() -> Vec<Row> {
     vec![ada::subscription(), ada::contact(), bo::contact()]
 }

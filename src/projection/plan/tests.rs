@@ -113,7 +113,7 @@ fn what_a_read_did_not_find_can_not_be_bought() {
     assert_eq!(
         active(&price(r#""active":null"#).delete("price", "price_1", 1)),
         Some(false),
-        "whatever it said before"
+        "independent of its earlier state"
     );
     assert_eq!(active(&price(r#""active":null"#)), None);
 }

@@ -108,7 +108,7 @@ fn the_reason_of_inactivity_names_what_forbids_it() {
 fn a_pause_says_when_it_will_end_and_is_not_ended_here() {
     let row = project(r#""pause_collection":{"behavior":"void","resumes_at":1590000000}"#).row;
     assert_eq!(row.payment_resumes_at, time::OffsetDateTime::from_unix_timestamp(1_590_000_000).ok());
-    assert!(row.payment_paused, "Stripe says when it is over");
+    assert!(row.payment_paused, "Stripe sends an event when it is over");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Reads the few fields of an event that become columns; the rest of the payload stays bytes.
+//! Parses the few fields of an event that become columns; the rest of the payload stays bytes.
 //!
-//! Takes both shapes, snapshot (`"object": "event"`) and thin (`"object": "v2.core.event"`), of every API version.
-//! Strict where a value becomes a key, tolerant everywhere else: a text that would be shortened or changed on its
-//! way into a column is refused, a field of a surprising type is absent, and what is not read cannot be wrong.
+//! Accepts both formats, snapshot (`"object": "event"`) and thin (`"object": "v2.core.event"`), of every API version.
+//! Strict for values that become keys, tolerant otherwise: a text that does not fit into its column unchanged is
+//! rejected, a field of an unexpected type counts as absent, and fields that are not read cannot fail.
 //!
 //! PURE. Called by the receiver, for signed bytes only, and by `reconcile` for what Stripe lists.
 
@@ -13,25 +13,25 @@ use super::json::{self, Document, Json, Object};
 use super::views::is_in_no_key;
 use crate::domain::event::{Envelope, EventKey, Format};
 
-/// Stripe promises that no id is longer; an index row must stay far below a page.
+/// Maximum length of a text. Stripe guarantees it for ids, and an index row must be much smaller than a page.
 const MAX_TEXT_BYTES: usize = 255;
 
-/// The years in which an event may be made: partitions are by month, and nobody needs one for the year 9999.
+/// Valid years of an event's creation. They limit the number of monthly partitions.
 const YEARS: std::ops::RangeInclusive<i32> = 2000..=2100;
 
-/// Why bytes are no event. Names the field, never its value.
+/// Why bytes are not a valid event. Contains the field, never its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// Not JSON, or JSON of another kind.
     #[error("the body is not a JSON object")]
     NotAnObject,
     /// `object` is neither `event` nor `v2.core.event`.
-    #[error("the body is no event: object must be \"event\" or \"v2.core.event\"")]
+    #[error("the body is not an event: object must be \"event\" or \"v2.core.event\"")]
     NotAnEvent,
-    /// A mandatory text is absent, empty or no string.
+    /// A mandatory text is absent, empty or not a string.
     #[error("the event has no {0}")]
     Missing(&'static str),
-    /// A text that no column could hold as it is.
+    /// A text does not fit into its column unchanged.
     #[error("the event's {0} is longer than 255 bytes or not plain text")]
     Text(&'static str),
     /// `created` is absent, of the wrong type or out of range.
@@ -39,10 +39,10 @@ pub enum EnvelopeError {
     Created,
 }
 
-/// Reads the envelope of a body.
+/// Parses the envelope of a body.
 ///
 /// # Errors
-/// [`EnvelopeError`] when the bytes are no event or name things that cannot be keys.
+/// [`EnvelopeError`] if the bytes are not an event or contain invalid keys.
 pub fn read(body: &[u8]) -> Result<Envelope, EnvelopeError> {
     let document = Document::parse(json::decode(body)).map_err(|_| EnvelopeError::NotAnObject)?;
     let event = document.root().object().ok_or(EnvelopeError::NotAnObject)?;
@@ -60,7 +60,7 @@ fn snapshot(event: &Object<'_>) -> Result<Envelope, EnvelopeError> {
     let customer_id = if object_type.as_deref() == Some("customer") {
         object_id.clone()
     } else {
-        // under Accounts v2 an account takes the customer's place
+        // under Accounts v2 an account replaces the customer
         match optional(id_of(object.get("customer")), "data.object.customer")? {
             None => optional(object.get("customer_account"), "data.object.customer_account")?,
             customer => customer,
@@ -93,7 +93,7 @@ fn thin(event: &Object<'_>) -> Result<Envelope, EnvelopeError> {
         key: key(event, created)?,
         format: Format::Thin,
         event_type: mandatory(event, "type")?,
-        // of any other object the customer is known only after a fetch
+        // the customer of any other object is known only after a fetch
         customer_id: object_id.clone().filter(|_| object_type.as_deref() == Some("customer")),
         object_type,
         object_id,
@@ -108,18 +108,18 @@ fn key(event: &Object<'_>, created: Option<OffsetDateTime>) -> Result<EventKey, 
     if !YEARS.contains(&created.year()) {
         return Err(EnvelopeError::Created);
     }
-    // PostgreSQL keeps microseconds: the key in memory must equal the one that comes back
+    // PostgreSQL stores microseconds: the key in memory must equal the stored one
     let created = created.replace_nanosecond(created.microsecond() * 1000).map_err(|_| EnvelopeError::Created)?;
     Ok(EventKey { event_id: mandatory(event, "id")?, created })
 }
 
-/// The account that made the event: `context` is its id, or a path that ends with it (`org_…/acct_…`).
+/// The account of the event: `context` is its id, or a path that ends with it (`org_…/acct_…`).
 fn context(event: &Object<'_>) -> Result<String, EnvelopeError> {
     let path = optional(event.get("context"), "context")?.unwrap_or_default();
     Ok(path.rsplit('/').find(|part| !part.is_empty()).unwrap_or_default().to_owned())
 }
 
-/// A reference is an id, or the whole object where the sender expanded it.
+/// The id of a reference, which is an id or an expanded object.
 fn id_of(reference: Json<'_>) -> Json<'_> {
     match reference.object() {
         Some(object) => object.get("id"),
@@ -131,11 +131,11 @@ fn mandatory(event: &Object<'_>, field: &'static str) -> Result<String, Envelope
     optional(event.get(field), field)?.ok_or(EnvelopeError::Missing(field))
 }
 
-/// An empty text is no text.
+/// Returns a text; an empty one counts as absent.
 ///
-/// U+FFFD stands for NUL, for half a surrogate pair and for a broken byte, all of which the reader has replaced
-/// by now. Two different ids must not become one key, so a text with it is refused, as one with a control character is; no
-/// id of Stripe's has one.
+/// The reader has replaced NUL, lone surrogates and invalid bytes by U+FFFD. A text that contains it is rejected,
+/// because two different ids must not become one key. So is a text with a control character; Stripe's ids contain
+/// neither.
 fn optional(value: Json<'_>, field: &'static str) -> Result<Option<String>, EnvelopeError> {
     let Some(text) = value.text().filter(|text| !text.is_empty()) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What the envelope takes and what it refuses.
+//! Bodies that the envelope accepts and rejects.
 
 use proptest::prelude::*;
 use time::macros::datetime;
@@ -13,7 +13,7 @@ const THIN: &str = r#"{"id":"evt_test_65","object":"v2.core.event","type":"v1.cu
     "created":"2025-03-04T05:06:07.123456789+01:00","context":"acct_2","reason":null,
     "related_object":{"id":"cus_2","type":"customer","url":"/v1/customers/cus_2"}}"#;
 
-/// The least that is an event, with more members before its own.
+/// A minimal event, with more members before its own.
 fn event(members: &str) -> String {
     format!(r#"{{{members}"id":"evt_1","object":"event","type":"t","created":1700000000}}"#)
 }

@@ -1,8 +1,8 @@
-//! A tolerant reader of JSON: checks the syntax and notes where each value is, once; reads only what is asked for.
+//! A tolerant JSON reader: checks the syntax and indexes all values once, and parses a value only on access.
 //!
-//! A full tree would let one odd value in an unused field (a number beyond `f64`, a lone surrogate, a thousand
-//! brackets) fail a whole event. Here such a value is bytes until it is asked for, and then it is `None`.
-//! PURE; called by the views, the envelope and the walk.
+//! With a full tree, one invalid value in an unused field (a number beyond `f64`, a lone surrogate, a thousand
+//! brackets) would fail the whole event. Here such a value is bytes until it is accessed, and then `None`. PURE; called
+//! by the views, the envelope and the search for nested objects.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::Deserializer;
 use serde::de::{Error, Visitor};
 use serde_json::value::RawValue;
 
-/// A JSON text whose syntax was checked, and the places of all values in it.
+/// A JSON text with checked syntax, and the positions of all values in it.
 #[derive(Clone)]
 pub struct Document<'t> {
     text: Cow<'t, str>,
@@ -19,10 +19,10 @@ pub struct Document<'t> {
 }
 
 impl<'t> Document<'t> {
-    /// Checks that `text` is one JSON value, of any depth, and notes where everything in it is.
+    /// Checks that `text` is one JSON value, of any depth, and indexes all values in it.
     ///
     /// # Errors
-    /// The syntax error, with its place but without any of the text.
+    /// The syntax error, with its position but without any of the text.
     pub fn parse(text: impl Into<Cow<'t, str>>) -> Result<Self, serde_json::Error> {
         let text = text.into();
         serde_json::from_str::<&RawValue>(&text)?;
@@ -32,19 +32,19 @@ impl<'t> Document<'t> {
         Ok(Self { places: places(text.as_bytes()), text })
     }
 
-    /// The same of a text that was checked before; null where it is no JSON after all.
+    /// Parses a text that was checked before; null if it is not JSON.
     pub fn parse_or_null(text: impl Into<Cow<'t, str>>) -> Self {
         Self::parse(text).unwrap_or_else(|_| Self { text: Cow::Borrowed("null"), places: vec![NULL] })
     }
 
-    /// The value itself.
+    /// The root value.
     pub fn root(&self) -> Json<'_> {
         Json { text: &self.text, places: &self.places }
     }
 }
 
-/// The text of JSON bytes. JSON is UTF-8, but a broken byte in a customer's name is no reason to refuse an event: it becomes
-/// U+FFFD. That reading is slow, so it is only for bytes that have one.
+/// Decodes JSON bytes. JSON is UTF-8, but an invalid byte in a customer's name is no reason to reject an event: it
+/// becomes U+FFFD. That decoding is slow, so only bytes that contain one use it.
 pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
@@ -64,20 +64,21 @@ impl fmt::Debug for Document<'_> {
     }
 }
 
-/// Where a value is in the text. A key of an object has a place like a text, right before that of its value.
+/// Position of a value in the text. The key of an object has a position like a string, directly before that of its
+/// value.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     start: u32,
     end: u32,
-    /// How many places belong to what is inside it. They follow it.
+    /// Number of positions of the values inside it, which follow it.
     inside: u32,
-    /// It is a text that holds an escape.
+    /// Whether it is a string with an escape.
     is_escaped: bool,
 }
 
 const NULL: Place = Place { start: 0, end: 4, inside: 0, is_escaped: false };
 
-/// The places of all values in a text of which it is known that it is JSON, each before those inside it.
+/// The positions of all values in a valid JSON text, each before those inside it.
 fn places(text: &[u8]) -> Vec<Place> {
     let mut places = Vec::with_capacity(text.len() / 12);
     let mut open = Vec::new();
@@ -114,7 +115,7 @@ fn places(text: &[u8]) -> Vec<Place> {
     places
 }
 
-/// The end of the text whose first byte after the quote is at `at`, and whether it holds an escape.
+/// The end of the string whose first byte after the quote is at `at`, and whether it contains an escape.
 fn end_of_text(text: &[u8], mut at: usize) -> (usize, bool) {
     let mut is_escaped = false;
     while at < text.len() && text[at] != b'"' {
@@ -129,30 +130,30 @@ fn place(start: usize, end: usize) -> Place {
     Place { start: offset(start), end: offset(end), inside: 0, is_escaped: false }
 }
 
-/// The length of a document is checked before.
+/// Converts a position; the length of the document was checked before.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// One JSON value of a [`Document`]: its syntax is checked, its content is not read yet.
+/// One JSON value of a [`Document`]: its syntax is checked, its content is not parsed yet.
 #[derive(Clone, Copy)]
 pub struct Json<'a> {
     text: &'a str,
-    /// Its own place, and those of all that is inside it.
+    /// Its own position, and those of all values inside it.
     places: &'a [Place],
 }
 
 impl<'a> Json<'a> {
-    /// The value that stands for everything absent.
+    /// The value of everything absent.
     pub const NULL: Json<'static> = Json { text: "null", places: &[NULL] };
 
-    /// The value as it was written.
+    /// The original text of the value.
     pub fn raw(self) -> &'a str {
         let Place { start, end, .. } = self.places[0];
         &self.text[start as usize..end as usize]
     }
 
-    /// `null`, or absent.
+    /// Whether it is `null` or absent.
     pub fn is_null(self) -> bool {
         self.raw() == "null"
     }
@@ -165,7 +166,7 @@ impl<'a> Json<'a> {
         let mut members = Vec::with_capacity(self.pairs().count());
         members.extend(self.pairs().map(|(key, value)| (key.key(), value)));
         members.sort_by(|one, other| one.0.cmp(&other.0));
-        // the sort is stable, and of one key the last in the text is kept
+        // the sort is stable, and the last duplicate of a key in the text is kept
         members.dedup_by(|later, kept| {
             let is_same = later.0 == kept.0;
             if is_same {
@@ -176,9 +177,10 @@ impl<'a> Json<'a> {
         Some(Object(members))
     }
 
-    /// The members of an object that are objects or arrays themselves, each key once; of duplicate keys the last counts.
+    /// The members of an object that are objects or arrays themselves, each key once; of duplicate keys the last
+    /// counts.
     pub fn nested(self) -> Vec<(Cow<'a, str>, Json<'a>)> {
-        // in a larger one it takes too long to look for each key again
+        // in a larger object, searching each key again takes too long
         const FEW: usize = 256;
         if !self.is_object() {
             return Vec::new();
@@ -189,7 +191,7 @@ impl<'a> Json<'a> {
             return members.into_iter().filter(|(_, value)| is_container(value)).collect();
         }
         let found = self.pairs().map(|(key, value)| (key.key(), value)).filter(|(_, value)| is_container(value));
-        // `get` finds the last of a key
+        // `get` finds the last duplicate of a key
         found.filter(|(key, value)| self.get(key).places.as_ptr() == value.places.as_ptr()).collect()
     }
 
@@ -208,12 +210,12 @@ impl<'a> Json<'a> {
         self.raw().starts_with('[').then(|| self.children().collect())
     }
 
-    /// A string, with U+FFFD for NUL and for what is no character; `None` for anything else.
+    /// A string, with U+FFFD for NUL and for invalid characters; `None` for anything else.
     pub fn text(self) -> Option<String> {
         self.str().map(Cow::into_owned)
     }
 
-    /// The same, borrowed unless it holds an escape.
+    /// A string like [`Json::text`], borrowed unless it contains an escape.
     pub fn str(self) -> Option<Cow<'a, str>> {
         self.raw().starts_with('"').then(|| self.key())
     }
@@ -234,7 +236,7 @@ impl<'a> Json<'a> {
         self.raw().parse().ok()
     }
 
-    /// A member of an object, by one key; null where this is no object or has no such key.
+    /// A member of an object, by key; null if this is not an object or has no such key.
     #[must_use]
     pub fn get(self, key: &str) -> Json<'a> {
         if !self.is_object() {
@@ -243,7 +245,7 @@ impl<'a> Json<'a> {
         self.pairs().filter(|(name, _)| name.is_key(key)).last().map_or(Json::NULL, |(_, value)| value)
     }
 
-    /// What is directly inside it: elements, or keys and values in turn.
+    /// The values directly inside it: elements, or alternating keys and values.
     fn children(self) -> impl Iterator<Item = Json<'a>> {
         let mut rest = &self.places[1..];
         std::iter::from_fn(move || {
@@ -258,7 +260,7 @@ impl<'a> Json<'a> {
     fn pairs(self) -> impl Iterator<Item = (Json<'a>, Json<'a>)> {
         let mut rest = &self.places[1..];
         std::iter::from_fn(move || {
-            // a key is a text, with nothing inside
+            // a key is a string, with no values inside
             let (key, values) = rest.split_at_checked(1)?;
             let (value, others) = values.split_at_checked(values.first()?.inside as usize + 1)?;
             rest = others;
@@ -266,27 +268,27 @@ impl<'a> Json<'a> {
         })
     }
 
-    /// What stands between the quotes of a text.
+    /// The text between the quotes of a string.
     fn quoted(self) -> &'a str {
         let raw = self.raw();
         &raw[1..raw.len() - 1]
     }
 
-    /// The content of a text.
+    /// The content of a string.
     fn key(self) -> Cow<'a, str> {
-        // without an escape there is neither NUL nor half a surrogate pair in it
+        // without an escape it contains neither NUL nor a lone surrogate
         if self.places[0].is_escaped { Cow::Owned(unescaped(self.raw())) } else { Cow::Borrowed(self.quoted()) }
     }
 
     fn is_key(self, key: &str) -> bool {
         let Place { start, end, is_escaped, .. } = self.places[0];
-        // most keys have another length, and then the text need not be looked at
+        // most keys have another length, which avoids the comparison of the text
         if is_escaped { self.key() == key } else { (end - start) as usize == key.len() + 2 && self.quoted() == key }
     }
 }
 
-/// The content of a text with escapes. Every byte sequence that is no character, and NUL, becomes U+FFFD: PostgreSQL stores
-/// neither NUL nor a lone surrogate, and both are legal in JSON as escapes.
+/// The content of a string with escapes. NUL and every invalid byte sequence become U+FFFD: PostgreSQL stores neither
+/// NUL nor a lone surrogate, and both are legal in JSON as escapes.
 fn unescaped(raw: &str) -> String {
     struct Bytes;
     impl Visitor<'_> for Bytes {
@@ -301,7 +303,7 @@ fn unescaped(raw: &str) -> String {
             self.visit_bytes(text.as_bytes())
         }
     }
-    // as bytes, because serde_json refuses a lone surrogate where a `str` is asked for
+    // as bytes, because serde_json rejects a lone surrogate in a `str`
     let bytes = serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', "\u{FFFD}")
 }
@@ -332,7 +334,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// A value for a test, whose text lives as long as the process.
+/// A value for tests; its text is leaked.
 #[cfg(test)]
 pub(crate) fn json(text: &str) -> Json<'static> {
     Box::leak(Box::new(Document::parse(text.to_owned()).unwrap())).root()

@@ -1,4 +1,4 @@
-//! What is read is what `serde_json` reads, and odd values do no harm.
+//! The reader returns the same values as `serde_json`, and invalid values do no harm.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -39,7 +39,7 @@ fn whole_numbers_are_read_in_every_notation() {
     assert_eq!(json("\"7\"").integer(), None);
 }
 
-/// Any value, with what a fast reader could trip over: quotes, escapes and brackets in texts, empty containers.
+/// Any value, including difficult ones for a fast reader: quotes, escapes and brackets in strings, empty containers.
 fn any_value() -> impl Strategy<Value = Value> {
     let text = prop_oneof!["[a-c]{0,2}", r#"[\\"{}\[\]:, \n/é𝄞]{0,6}"#];
     let leaf = prop_oneof![
@@ -58,7 +58,7 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The value that is read when everything is read.
+/// The complete value, read by the reader.
 fn value_of(json: Json<'_>) -> Value {
     if let Some(object) = json.object() {
         let members = object.iter().map(|(key, value)| {
@@ -91,7 +91,7 @@ proptest! {
         match (Document::parse(&text), serde_json::from_str::<Value>(&text)) {
             (Ok(document), Ok(value)) => prop_assert_eq!(value_of(document.root()), value),
             (Err(_), Err(_)) => {}
-            // a number beyond `f64` is a value until it is read
+            // a number beyond `f64` is a value until it is parsed
             (Ok(_), Err(error)) => prop_assert!(error.to_string().starts_with("number out of range"), "{}", error),
             (Err(error), Ok(_)) => prop_assert!(false, "{} is JSON: {}", text, error),
         }
@@ -99,7 +99,7 @@ proptest! {
 }
 
 proptest! {
-    /// Both the way for a few members and that for many; the keys are so few that some come twice.
+    /// Covers the path for few members and that for many; with so few keys, some occur twice.
     #[test]
     fn the_nested_members_are_those_of_all_members(
         members in prop::collection::vec((0..40_usize, 0..5_usize), 0..400),

@@ -1,18 +1,18 @@
-//! The objects inside another object (its carrier): the price of a subscription's item, the charge of a payment intent,
-//! whatever a read expanded. Each has a key of its own in the mirror.
+//! Nested objects: objects inside another object (their carrier), such as the price of a subscription's item, the
+//! charge of a payment intent, or an expanded field of a read. Each has its own key in the mirror.
 //!
-//! PURE. Owns the one table of paths that says which nested objects show their current state and which are copies of
-//! another time or scope. A whole object is found wherever it is, because Stripe moves fields between versions.
+//! PURE. Owns the table of paths that decides which nested objects show their current state and which are copies of
+//! another time or scope. A whole object is found at every path, because Stripe moves fields between versions.
 
 use std::collections::BTreeMap;
 
 use super::json::Json;
 use super::views::whole;
 
-/// A trial offer of an item, which Stripe shows only in reads.
+/// Type of an item's trial offer, which only reads contain.
 pub const TRIAL_OFFER: &str = "product_catalog.trial_offer";
 
-/// The types of objects that the mirror holds, by Stripe's names.
+/// The types of objects in the mirror, by Stripe's names.
 pub const TYPES: [&str; 21] = [
     "bank_account",
     "card",
@@ -37,11 +37,11 @@ pub const TYPES: [&str; 21] = [
     "subscription_schedule",
 ];
 
-/// Paths at which a carrier shows the state of a nested object at the carrier's own time: fields that Stripe fills in from
-/// the object itself, and references that a read expands.
+/// Paths at which a carrier shows the state of a nested object at the carrier's own time: fields that Stripe fills in
+/// from the object itself, and references that a read expands.
 ///
-/// A path leads to the nested object from the nearest object of [`TYPES`] around it; elements of an array add nothing.
-/// What is inside a copy is a copy too.
+/// A path leads from the nearest enclosing object of [`TYPES`] to the nested object; array elements add no step.
+/// Objects inside a copy are copies, too.
 const CURRENT: [(&str, &[&str]); 18] = [
     ("bank_account", &["customer"]),
     ("card", &["customer"]),
@@ -101,7 +101,7 @@ const CURRENT: [(&str, &[&str]); 18] = [
 ];
 
 /// Paths at which a carrier shows a nested object of another time or scope: as it was when it was charged, applied or
-/// redeemed, or as it will be. A path that is in neither table counts as one of these, because a copy replaces nothing.
+/// redeemed, or as it will be. A path in neither table counts as a copy, because a copy never replaces known content.
 const COPIES: [(&str, &[&str]); 8] = [
     ("charge", &["source"]),
     (
@@ -164,7 +164,7 @@ const COPIES: [(&str, &[&str]); 8] = [
     ),
 ];
 
-/// Stripe expands four levels at most, and its own nesting is some ten deep.
+/// Maximum depth of the search. Stripe expands at most four levels, and its own nesting is about ten levels deep.
 const DEEPEST: usize = 24;
 
 /// An object inside another one.
@@ -174,13 +174,13 @@ pub struct Nested<'a> {
     pub object_type: &'static str,
     /// Its id.
     pub object_id: String,
-    /// The object as it was written.
+    /// The object as received.
     pub content: Json<'a>,
-    /// It shows the state at the carrier's time; otherwise it is a copy of another time or scope.
+    /// Whether it shows the state at the carrier's time; otherwise it is a copy of another time or scope.
     pub is_current: bool,
 }
 
-/// The type of an object, where the mirror holds it.
+/// The type of an object, if it is one of [`TYPES`].
 pub fn type_of(object: Json<'_>) -> Option<&'static str> {
     known(&object.get("object").str()?)
 }
@@ -189,14 +189,15 @@ fn known(name: &str) -> Option<&'static str> {
     TYPES.into_iter().find(|known| *known == name)
 }
 
-/// The whole objects inside `object`, itself left out, in the order of type and id, each once. Bare ids and the stubs
-/// of deleted objects carry no content.
+/// Returns the whole objects inside `object`, without itself, in the order of type and id, each once. Bare ids and the
+/// stubs of deleted objects have no content and are skipped.
 ///
-/// From 2020-08-27 on an item has a price and a plan of one id: the plan is the price's older shape and adds nothing.
+/// Since 2020-08-27 an item has a price and a plan with the same id: the plan is the price's older shape and is
+/// skipped.
 pub fn nested(object: Json<'_>) -> Vec<Nested<'_>> {
     let mut found: BTreeMap<(&'static str, String), Nested<'_>> = BTreeMap::new();
     each(object, &mut |_, _, one| {
-        // twice in one payload: the current one, then the one that says more, then the same one on every machine
+        // twice in one payload: the current one wins, then the longer one, then a deterministic choice
         let rank = |one: &Nested<'_>| (one.is_current, one.content.raw().len(), one.content.raw().to_owned());
         let key = (one.object_type, one.object_id.clone());
         if found.get(&key).is_none_or(|known| rank(known) < rank(&one)) {
@@ -212,19 +213,19 @@ fn place(one: &Nested<'_>) -> (String, bool) {
     (one.object_id.clone(), one.is_current)
 }
 
-/// Calls `visit` with every whole object inside `object`, its carrier and its path there.
+/// Calls `visit` with every whole object inside `object`, its carrier and its path in the carrier.
 fn each<'a>(object: Json<'a>, visit: &mut impl FnMut(&'static str, &str, Nested<'a>)) {
     let object_type = type_of(object).unwrap_or_default();
     let carrier = Carrier { object_type, is_current: true, start: 0 };
     Search { path: String::new(), visit }.members(carrier, object, 0);
 }
 
-/// The nearest object of [`TYPES`] around the place that the search has come to.
+/// The nearest enclosing object of [`TYPES`] during the search.
 #[derive(Clone, Copy)]
 struct Carrier {
     object_type: &'static str,
     is_current: bool,
-    /// How much of the path leads to the carrier itself.
+    /// Length of the path to the carrier itself.
     start: usize,
 }
 
@@ -258,7 +259,7 @@ impl<'a, F: FnMut(&'static str, &str, Nested<'a>)> Search<'_, F> {
         }
     }
 
-    /// Visits an object, which is the carrier of what is inside it.
+    /// Visits an object; returns it as the carrier of the objects inside it.
     fn object(&mut self, carrier: Carrier, object_type: &'static str, content: Json<'a>) -> Carrier {
         let path = self.path[carrier.start..].trim_start_matches('.');
         let is_current = carrier.is_current && shown(carrier.object_type, path) == Some(Shown::Current);
@@ -269,7 +270,7 @@ impl<'a, F: FnMut(&'static str, &str, Nested<'a>)> Search<'_, F> {
     }
 }
 
-/// Which state of a nested object a carrier shows.
+/// State of a nested object in its carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     /// The state at the carrier's time.
@@ -278,7 +279,7 @@ enum Shown {
     Copy,
 }
 
-/// What the table says of a path; `None` where it is in neither part.
+/// Looks up a path in the two tables; `None` if it is in neither.
 fn shown(carrier: &str, path: &str) -> Option<Shown> {
     let has = |table: &[(&str, &[&str])]| table.iter().any(|(of, paths)| *of == carrier && paths.contains(&path));
     has(&CURRENT).then_some(Shown::Current).or_else(|| has(&COPIES).then_some(Shown::Copy))

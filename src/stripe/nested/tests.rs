@@ -1,4 +1,4 @@
-//! What is found inside objects, and which state of it that is.
+//! The nested objects that are found, and whether each is current or a copy.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +57,7 @@ fn brackets_without_end_do_no_harm() {
     assert_eq!(keys(&deep), ["price/p"]);
 }
 
-/// The nested objects as `type/id`, a copy with `copy` behind it.
+/// The nested objects as `type/id`; copies have the suffix `copy`.
 fn states(text: &str) -> Vec<String> {
     let found = nested(json(text));
     let state = |one: &Nested<'_>| if one.is_current { "" } else { " copy" };
@@ -86,15 +86,15 @@ fn of_one_object_twice_the_current_one_stands_however_little_it_says() {
     assert_eq!((found.len(), found[0].is_current, found[0].content.get("active").is_null()), (1, true, true));
     let plan = r#"{"id":"sub_1","object":"subscription","items":{"data":[{"plan":{"id":"p","object":"plan"}}]},
         "pending_update":{"subscription_items":[{"price":{"id":"p","object":"price"}}]}}"#;
-    assert_eq!(states(plan), ["p", "p copy"], "a current plan says more than the copy of its price");
+    assert_eq!(states(plan), ["p", "p copy"], "a current plan is better than the copy of its price");
 }
 
-/// The type of the object that events of a kind carry.
+/// The type of the object in events of a kind.
 fn carrier(kind: &str) -> &'static str {
     let last = kind.rsplit('.').next().unwrap();
     match kind {
         "checkout.session" => "checkout.session",
-        // cards, bank accounts and sources: they have a customer only
+        // cards, bank accounts and sources: they contain only a customer
         "customer.source" => "source",
         _ => known(last).unwrap_or_else(|| panic!("no type of {kind}")),
     }
@@ -105,7 +105,7 @@ fn the_table_knows_every_carrier_of_the_catalogue() {
     let listed: BTreeSet<&str> = CURRENT.iter().chain(&COPIES).map(|(carrier, _)| *carrier).collect();
     for event_type in catalogue::handled() {
         let carrier = carrier(event_type.rsplit_once('.').unwrap().0);
-        // a coupon and a source hold ids only
+        // a coupon and a source contain only ids
         assert!(listed.contains(carrier) || ["coupon", "source"].contains(&carrier), "{event_type}: {carrier}");
     }
 }
@@ -123,7 +123,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// A fixture with a nested object at a new path has to say which state it shows.
+/// Every path of a nested object in the fixtures must be in one of the two tables.
 #[test]
 fn every_nested_object_of_the_fixtures_is_in_the_table() {
     let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/events");

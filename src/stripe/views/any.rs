@@ -1,7 +1,7 @@
-//! What rows read of an object, whatever its type: the form in which two states of it compare.
+//! The view of an object of any type, to compare two states of it: everything that rows read.
 //!
-//! Owns what of a view differs between API versions although it means the same. PURE; called by the mirror, which orders
-//! the events of one second by it.
+//! Owns the fields of a view that differ between API versions without a difference in meaning. PURE; called by the
+//! mirror, which orders the events of one second by these views.
 
 use std::collections::BTreeSet;
 
@@ -20,14 +20,14 @@ use crate::stripe::json::Json;
 use crate::stripe::nested::type_of;
 use crate::stripe::reference::{customer_of, named};
 
-/// What rows read of an object.
+/// The view of an object of any type.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AnyView {
     customer_id: Option<String>,
     fields: Fields,
 }
 
-/// The view of its type.
+/// The view by the object's type.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Fields {
     Charge(ChargeView),
@@ -44,12 +44,12 @@ enum Fields {
     Product(ProductView),
     Schedule(ScheduleView),
     Subscription(Box<SubscriptionView>),
-    /// Rows read nothing of it but the objects that it names.
+    /// Types of which rows use only the references.
     Names(BTreeSet<(&'static str, String)>),
 }
 
 impl AnyView {
-    /// Reads an object; `None` where its type is unknown, or no row can be made of it.
+    /// Reads an object; `None` if its type is unknown, or a mandatory field is missing or invalid.
     pub fn read(object: Json<'_>) -> Option<Self> {
         let object_type = type_of(object)?;
         let fields = match object_type {
@@ -75,8 +75,8 @@ impl AnyView {
     }
 }
 
-/// The view without what depends on the API version alone: the period of old versions stands at each item, and a discount
-/// is its id, as in versions that do not show it whole.
+/// Removes differences that depend only on the API version: moves the period of old versions to each item, and reduces
+/// a discount to its id, as in versions that do not contain it whole.
 fn alike(mut view: SubscriptionView) -> SubscriptionView {
     for item in &mut view.items {
         item.current_period_end = item.current_period_end.or(view.current_period_end);

@@ -1,7 +1,7 @@
-//! The charge, the payment intent that makes it, and the dispute that takes it back.
+//! The charge, its payment intent, and its dispute.
 //!
-//! Owns where they stand: `charges` of a payment intent became `latest_charge` with 2022-11-15, and `invoice` left both
-//! with 2025-03-31.basil. Must not know when a payment counts as failed. PURE.
+//! Owns the location of their fields: 2022-11-15 replaced `charges` of a payment intent by `latest_charge`, and
+//! 2025-03-31.basil removed `invoice` from both. Must not know when a payment counts as failed. PURE.
 
 use time::OffsetDateTime;
 
@@ -9,7 +9,7 @@ use super::method::{MethodView, of_details};
 use super::reader::{Reader, reference};
 use crate::stripe::json::Json;
 
-/// What we read of a charge.
+/// The fields read from a charge.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChargeView {
     /// `status`: pending, failed or succeeded.
@@ -22,9 +22,9 @@ pub struct ChargeView {
     pub payment_intent_id: Option<String>,
     /// `invoice`, before 2025-03-31.basil.
     pub invoice_id: Option<String>,
-    /// `payment_method_details`, which stay when the method is removed.
+    /// `payment_method_details`, which remain when the method is removed.
     pub method: Option<MethodView>,
-    /// `payment_method`: the method that it was made with.
+    /// `payment_method`: the method of the charge.
     pub method_id: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl ChargeView {
         }
     }
 
-    /// It was a SEPA direct debit; renewals of iDEAL, Bancontact and Sofort are, too.
+    /// Whether it was a SEPA direct debit; renewals of iDEAL, Bancontact and Sofort are, too.
     pub fn is_sepa(&self) -> bool {
         self.method.as_ref().is_some_and(|method| method.kind == SEPA)
     }
@@ -52,10 +52,10 @@ impl ChargeView {
 /// Stripe's name of SEPA direct debit.
 const SEPA: &str = "sepa_debit";
 
-/// What we read of a payment intent.
+/// The fields read from a payment intent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PaymentIntentView {
-    /// `latest_charge`, or the first of the old `charges`, which are the newest first.
+    /// `latest_charge`, or the first of the old `charges`, which have the newest first.
     pub charge_id: Option<String>,
     /// `payment_method`.
     pub payment_method_id: Option<String>,
@@ -73,7 +73,7 @@ impl PaymentIntentView {
         let charge_id = reference(json.get("latest_charge")).or(newest);
         let error = json.get("last_payment_error");
         let is_sepa = error.get("payment_method").get("type").text().as_deref() == Some(SEPA);
-        // of an intent that went on since, the newest charge is another one than the error speaks of
+        // if the intent has continued since, its newest charge is not the failed one
         let is_back = json.get("status").text().as_deref() == Some("requires_payment_method");
         let failed = reference(error.get("charge")).or_else(|| charge_id.clone().filter(|_| is_back));
         Self {
@@ -85,14 +85,14 @@ impl PaymentIntentView {
     }
 }
 
-/// What we read of a dispute.
+/// The fields read from a dispute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DisputeView {
     /// `charge`.
     pub charge_id: Option<String>,
     /// `created`.
     pub created: Option<OffsetDateTime>,
-    /// `status` is `won`.
+    /// Whether `status` is `won`.
     pub won: bool,
 }
 

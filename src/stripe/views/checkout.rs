@@ -1,7 +1,7 @@
 //! The checkout session.
 //!
-//! Owns where its fields stand: an embedded one returns by `return_url`, a hosted one by `success_url`, and with 2026's
-//! dahlia the modes have other names, which are not read. The client secret is never read. PURE.
+//! Owns the location of its fields: an embedded session returns to `return_url`, a hosted one to `success_url`. The
+//! `dahlia` versions of 2026 renamed the modes, which are not read. The client secret is never read. PURE.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::stripe::json::Json;
 const STATUSES: [&str; 3] = ["complete", "expired", "open"];
 const PAYMENT_STATUSES: [&str; 3] = ["no_payment_required", "paid", "unpaid"];
 
-/// What we read of a checkout session.
+/// The fields read from a checkout session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckoutView {
     /// `livemode`.
@@ -38,7 +38,7 @@ pub struct CheckoutView {
     pub created: Option<OffsetDateTime>,
     /// `expires_at`.
     pub expires_at: Option<OffsetDateTime>,
-    /// What could not be read, or is not known.
+    /// Notes on invalid and unknown values.
     pub notes: BTreeSet<Reason>,
 }
 
@@ -70,7 +70,7 @@ impl CheckoutView {
     }
 }
 
-/// The price of the first of `line_items`, a list that only reads carry.
+/// The price of the first of `line_items`, a list that only reads contain.
 pub fn first_price(line_items: Json<'_>) -> Option<String> {
     let items = line_items.get("data").array().unwrap_or_default();
     Reader::default().reference(items.first()?.get("price"))

@@ -1,4 +1,4 @@
-//! The coupon. Nothing that is read here has moved between API versions.
+//! The coupon. None of its fields has moved between API versions.
 //!
 //! PURE.
 
@@ -12,7 +12,7 @@ use crate::stripe::json::Json;
 
 const DURATIONS: [&str; 3] = ["forever", "once", "repeating"];
 
-/// What we read of a coupon.
+/// The fields read from a coupon.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CouponView {
     /// `livemode`.
@@ -39,7 +39,7 @@ pub struct CouponView {
     pub valid: Option<bool>,
     /// `created`.
     pub created: Option<OffsetDateTime>,
-    /// What could not be read, or is not known.
+    /// Notes on invalid and unknown values.
     pub notes: BTreeSet<Reason>,
 }
 

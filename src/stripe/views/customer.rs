@@ -1,4 +1,4 @@
-//! The customer, in every API version from 2020-08-27 on: nothing that is read here has moved but the coupon.
+//! The customer, in every API version since 2020-08-27: of the fields read here, only the coupon has moved.
 //!
 //! Must not know the billing contact. PURE; called by the projection.
 
@@ -14,18 +14,18 @@ use super::workspace::WorkspaceLink;
 use crate::domain::event::Reason;
 use crate::stripe::json::Json;
 
-/// What we read of a customer.
+/// The fields read from a customer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CustomerView {
     /// `id`.
     pub id: String,
     /// `livemode`.
     pub livemode: Option<bool>,
-    /// `deleted`: the stub that is left of a deleted customer, without content.
+    /// `deleted`: whether this is the stub of a deleted customer, without content.
     pub deleted: bool,
-    /// `name`, as it is.
+    /// `name`, unchanged.
     pub name: Option<String>,
-    /// `email`, as it is.
+    /// `email`, unchanged.
     pub email: Option<String>,
     /// `address`.
     pub address: AddressView,
@@ -39,11 +39,11 @@ pub struct CustomerView {
     pub workspace: WorkspaceLink,
     /// `created`.
     pub created: Option<OffsetDateTime>,
-    /// What could not be read.
+    /// Notes on invalid values.
     pub notes: BTreeSet<Reason>,
 }
 
-/// A customer's address. An empty text is `None`: Stripe's own forms send both for a line left blank.
+/// A customer's address. An empty string is `None`: Stripe's own forms send either for a blank line.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct AddressView {
     /// `line1`.
@@ -64,7 +64,7 @@ impl CustomerView {
     /// Reads a customer, or the stub of a deleted one.
     ///
     /// # Errors
-    /// Without a text as `id`.
+    /// If `id` is missing or invalid.
     pub fn read(json: Json<'_>) -> Result<Self, Unreadable> {
         let mut reader = Reader::default();
         let customer = json.object().unwrap_or_default();
@@ -104,14 +104,14 @@ impl AddressView {
 }
 
 impl fmt::Debug for CustomerView {
-    /// The id only: the rest is personal data.
+    /// Prints the id only: the rest is personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CustomerView").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for AddressView {
-    /// Nothing: all of it is personal data.
+    /// Prints no field: all of them are personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AddressView").finish_non_exhaustive()
     }

@@ -1,8 +1,8 @@
-//! The discount: which coupon, until when.
+//! The discount: its coupon and its end.
 //!
-//! Owns where the coupon stands: `discount.coupon` (an object) up to 2025-08-27.basil, `discount.source.coupon` (an
-//! id, or the object when expanded) since 2025-09-30.clover. Must not know the present time: whether an end has passed is
-//! decided on read. PURE; called by the customer and the subscription view, and by the projection.
+//! Owns the location of the coupon: `discount.coupon` (an object) up to 2025-08-27.basil, `discount.source.coupon` (an
+//! id, or the object when expanded) since 2025-09-30.clover. Must not use the current time: queries decide whether an
+//! end has passed. PURE; called by the customer and the subscription view, and by the projection.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,32 @@ use time::OffsetDateTime;
 use super::reader::Reader;
 use crate::stripe::json::Json;
 
-/// The fields of a discount that is applied to less than all of a customer's invoices.
+/// Fields that are set if a discount does not apply to all of a customer's invoices.
 const NARROWER: [&str; 5] = ["checkout_session", "invoice", "invoice_item", "subscription", "subscription_item"];
 
-/// A discount that names its coupon.
+/// A discount with its coupon.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DiscountView {
-    /// `id`; the oldest versions give none.
+    /// `id`; `None` in the oldest versions.
     pub id: Option<String>,
-    /// It is the customer's own: it names no subscription, subscription item, invoice, invoice item or checkout session.
+    /// Whether it is the customer's own: not of a subscription, subscription item, invoice, invoice item or checkout
+    /// session.
     pub of_customer: bool,
     /// The coupon's id.
     pub coupon_id: String,
-    /// From then on it has no effect; `None` is for ever.
+    /// When it ends; `None` if it never does.
     pub ends_at: Option<OffsetDateTime>,
 }
 
 impl DiscountView {
-    /// Reads a discount that stands by itself; `None` where it names no coupon.
+    /// Reads a discount object; `None` if it has no coupon.
     pub fn of_object(value: Json<'_>) -> Option<Self> {
         Self::read(value, &mut Reader::default())
     }
 
-    /// Reads one whole discount; `None` for null and for the stub of a deleted one.
+    /// Reads a whole discount; `None` for null and for the stub of a deleted one.
     ///
-    /// A discount without a coupon (`source.coupon` may be null) cannot be named in a row, so it is noted.
+    /// A discount without a coupon (`source.coupon` may be null) cannot be stored in a row, so it is noted.
     pub(super) fn read(value: Json<'_>, reader: &mut Reader) -> Option<Self> {
         let discount = reader.members(value);
         if !value.is_object() || discount.get("deleted").boolean() == Some(true) {
@@ -59,14 +60,14 @@ impl DiscountView {
 /// One entry of a list of discounts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listed {
-    /// Only its id stands there, as usual since 2023-10.
+    /// Only the id, as usual since 2023-10.
     Id(String),
-    /// The payload carries it whole.
+    /// The whole discount.
     Whole(DiscountView),
 }
 
-/// The discounts of a payload: `elements` of its lists, and the single `discount` of old versions, which is whole where
-/// the list has its id.
+/// The discounts of a payload: `elements` of its lists, and the single `discount` of old versions, which is whole if
+/// the list contains its id.
 pub(super) fn read_all(elements: &[Json<'_>], single: Json<'_>, reader: &mut Reader) -> Vec<Listed> {
     let single = DiscountView::read(single, reader);
     let known = single.as_ref().and_then(|discount| discount.id.clone());
@@ -81,11 +82,11 @@ pub(super) fn read_all(elements: &[Json<'_>], single: Json<'_>, reader: &mut Rea
     listed.into_iter().chain(single.map(Listed::Whole)).collect()
 }
 
-/// One discount a coupon, in the order of the coupon ids, as pairs of coupon and end.
+/// One discount per coupon, in the order of the coupon ids, as pairs of coupon and end.
 ///
-/// The order does not depend on the payload's: subscription, items and the old `discount` name the same coupon in
-/// places that differ by API version, and the row must not change with them. Of two discounts with one coupon
-/// the one that ends last stands, because the coupon has an effect until then.
+/// The order does not depend on the payload: subscription, items and the old `discount` contain the same coupon at
+/// locations that differ by API version, and the row must not change with them. Of two discounts with the same coupon,
+/// the one that ends last counts, because the coupon has an effect until then.
 pub fn by_coupon(discounts: impl IntoIterator<Item = DiscountView>) -> Vec<(String, Option<OffsetDateTime>)> {
     let mut ends: BTreeMap<String, Option<OffsetDateTime>> = BTreeMap::new();
     for DiscountView { coupon_id, ends_at, .. } in discounts {

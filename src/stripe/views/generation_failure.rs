@@ -1,19 +1,20 @@
-//! The data of `v2.core.health.event_generation_failure.resolved`: which event Stripe failed to make, about which object.
+//! The data of `v2.core.health.event_generation_failure.resolved`: the event that Stripe failed to generate, and its
+//! object.
 //!
-//! PURE. A notification may come without its data; the event that is read has it.
+//! PURE. A delivered notification may have no data; the fetched event has it.
 
 use super::is_key;
 use crate::stripe::json::Document;
 
-/// The type under which the event itself is read.
+/// The type under which the event itself is fetched.
 pub const EVENT: &str = "v2.core.event";
 
-/// What the event says.
+/// The fields read from the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationFailure {
     /// `impact.event_type`: the event that does not exist.
     pub event_type: Option<String>,
-    /// `impact.context`, where it is about a connected account.
+    /// `impact.context`, if it is about a connected account.
     pub account: Option<String>,
     /// `impact.related_object.type`.
     pub object_type: String,
@@ -21,7 +22,7 @@ pub struct GenerationFailure {
     pub object_id: String,
 }
 
-/// Reads an event; `None` where it names no object.
+/// Reads an event; `None` if it references no object.
 pub fn read(event: &str) -> Option<GenerationFailure> {
     let event = Document::parse(event).ok()?;
     let impact = event.root().get("data").get("impact");

@@ -1,25 +1,26 @@
-//! The invoice, and the invoice payment that joins it to its money.
+//! The invoice, and the invoice payment that connects it to its payments.
 //!
-//! Owns where they stand: 2025-03-31.basil moved the subscription below `parent` and took `payment_intent`, `charge`,
-//! `paid` and `paid_out_of_band` away, which only invoice payments tell since. Must not know our rows. PURE.
+//! Owns the location of their fields: 2025-03-31.basil moved the subscription below `parent` and removed
+//! `payment_intent`, `charge`, `paid` and `paid_out_of_band`, which only invoice payments contain since. Must not know
+//! the rows. PURE.
 
 use time::OffsetDateTime;
 
 use super::reader::{Reader, reference};
 use crate::stripe::json::{Json, Object};
 
-/// What we read of an invoice.
+/// The fields read from an invoice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InvoiceView {
     /// The subscription that it bills.
     pub subscription_id: Option<String>,
     /// `status`.
     pub status: Option<String>,
-    /// It was paid with money, through Stripe or out of band.
+    /// Whether it was paid with money, through Stripe or out of band.
     pub paid_for_real: bool,
     /// `status_transitions.paid_at`.
     pub paid_at: Option<OffsetDateTime>,
-    /// It bills more than zero, so that there is a payment to look for.
+    /// Whether it bills more than zero, so that a payment can exist.
     pub bills: bool,
     /// `payment_intent`, before 2025-03-31.basil.
     pub payment_intent_id: Option<String>,
@@ -35,7 +36,8 @@ impl InvoiceView {
         let mut amount = |key| reader.integer(invoice.get(key)).unwrap_or_default();
         let by_amount = amount("amount_paid") > 0 || amount("amount_paid_off_stripe") > 0;
         let (total, due) = (amount("total"), amount("amount_due"));
-        // credit and totals below the smallest charge leave nothing due; credit notes may, and amount_due may not say so
+        // credit, and totals below the minimum charge, leave nothing due; credit notes may, too, without a lower
+        // amount_due
         let credited = total > 0 && amount("pre_payment_credit_notes_amount") >= total;
         let status = reader.text(invoice.get("status"));
         let flag = |key| invoice.get(key).boolean() == Some(true);
@@ -43,7 +45,7 @@ impl InvoiceView {
         let transitions = reader.members(invoice.get("status_transitions"));
         Self {
             subscription_id: subscription_of(&invoice),
-            // `paid_out_of_band` went with 2025-03-31.basil, and then no event says what was paid outside of Stripe
+            // 2025-03-31.basil removed `paid_out_of_band`; since then no event reports payments outside of Stripe
             paid_for_real: is_paid && (by_amount || flag("paid_out_of_band") || (due > 0 && !credited)),
             paid_at: reader.instant(transitions.get("paid_at")),
             bills: total > 0 || due > 0,
@@ -54,7 +56,7 @@ impl InvoiceView {
     }
 }
 
-/// The new place first, then the old one, then the lines, which name it in both shapes.
+/// The subscription at the new location, else at the old one, else in the lines, which have both shapes.
 fn subscription_of(invoice: &Object<'_>) -> Option<String> {
     let details = invoice.get("parent").get("subscription_details");
     let own = reference(details.get("subscription")).or_else(|| reference(invoice.get("subscription")));
@@ -68,7 +70,7 @@ fn subscription_of(invoice: &Object<'_>) -> Option<String> {
     })
 }
 
-/// What we read of an invoice payment.
+/// The fields read from an invoice payment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InvoicePaymentView {
     /// `invoice`.
@@ -77,7 +79,7 @@ pub struct InvoicePaymentView {
     pub payment_intent_id: Option<String>,
     /// `payment.charge`.
     pub charge_id: Option<String>,
-    /// It is paid, and by a payment record: money that came outside of Stripe.
+    /// Whether it is paid by a payment record: money received outside of Stripe.
     pub paid_off_stripe: bool,
     /// `status_transitions.paid_at`.
     pub paid_at: Option<OffsetDateTime>,
@@ -95,7 +97,7 @@ impl InvoicePaymentView {
         let mut reader = Reader::default();
         let payment = json.get("payment");
         let status = reader.text(json.get("status"));
-        // `amount_paid` is null until it is paid; one of nothing is no payment
+        // `amount_paid` is null until it is paid; zero does not count as a payment
         let is_nothing = json.get("amount_paid").integer().is_some_and(|amount| amount <= 0);
         let is_record = payment.get("type").text().as_deref() == Some("payment_record");
         Self {
@@ -214,7 +216,7 @@ mod tests {
         assert!(!read(r#""status":"paid","amount_paid":0"#).paid_off_stripe, "of nothing");
         let by_intent =
             r#"{"invoice":"in_1","status":"paid","payment":{"type":"payment_intent","payment_intent":"pi_1"}}"#;
-        assert!(!InvoicePaymentView::read(json(by_intent)).paid_off_stripe, "the charge says so itself");
+        assert!(!InvoicePaymentView::read(json(by_intent)).paid_off_stripe, "the charge itself is paid");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The items of a subscription.
 //!
-//! Owns where an item's price stands, and in which order items count. Must not know pricing plans. PURE; called by the
+//! Owns the location of an item's price, and the order of items. Must not know pricing plans. PURE; called by the
 //! subscription view and by its projection.
 
 use time::OffsetDateTime;
@@ -9,42 +9,42 @@ use super::reader::Reader;
 use super::standing::Standing;
 use crate::stripe::json::Json;
 
-/// What we read of a subscription item.
+/// The fields read from a subscription item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ItemView {
     /// `id`.
     pub id: Option<String>,
     /// `created`.
     pub created: Option<OffsetDateTime>,
-    /// `current_period_start`: here since 2025-03-31.basil, before that at the subscription only.
+    /// `current_period_start`: here since 2025-03-31.basil, before that only on the subscription.
     pub current_period_start: Option<OffsetDateTime>,
-    /// `current_period_end`: here since 2025-03-31.basil, before that at the subscription only.
+    /// `current_period_end`: here since 2025-03-31.basil, before that only on the subscription.
     pub current_period_end: Option<OffsetDateTime>,
-    /// `quantity`, never below 0. A metered item has none, which is 0; otherwise none is 1, as in Stripe.
+    /// `quantity`, never below 0. If absent, it is 0 for a metered item and otherwise 1, as in Stripe.
     pub quantity: i64,
-    /// `usage_type` of its price is `metered`; none where the payload names the price only.
+    /// Whether `usage_type` of its price is `metered`; `None` if the payload contains only the id of the price.
     pub metered: Option<bool>,
     /// Id of `price`, in very old payloads of `plan`.
     pub price_id: Option<String>,
-    /// What its price says in this payload, where it stands there whole.
+    /// The standing by its price in this payload, if the price is whole there.
     pub standing: Standing,
     /// `current_trial`: the trial offer that applies to the item now, since 2026-09-30.endive.
     pub current_trial: Option<TrialView>,
 }
 
-/// What we read of an item's `current_trial`.
+/// The fields read from an item's `current_trial`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrialView {
     /// `start_date`.
     pub start: Option<OffsetDateTime>,
     /// `end_date`.
     pub end: Option<OffsetDateTime>,
-    /// `trial_offer`: the offer, which knows the price after the trial.
+    /// `trial_offer`: the offer, which contains the price after the trial.
     pub offer_id: Option<String>,
 }
 
 impl ItemView {
-    /// Reads one element of `items.data`; `None` where it was deleted, and with a note where it is no object.
+    /// Reads one element of `items.data`; `None` if it was deleted, and with a note if it is not an object.
     pub(super) fn read(value: Json<'_>, reader: &mut Reader) -> Option<Self> {
         let Some(item) = value.object() else {
             reader.note_unreadable();
@@ -87,23 +87,23 @@ impl TrialView {
     }
 }
 
-/// The items of a list that stands outside of a subscription: that of `previous_attributes`, say.
+/// Reads a list of items outside of a subscription, for example in `previous_attributes`.
 pub fn listed(data: Json<'_>) -> Vec<ItemView> {
     let mut reader = Reader::default();
     data.array().unwrap_or_default().into_iter().filter_map(|item| ItemView::read(item, &mut reader)).collect()
 }
 
-/// Price and quantity of each item that has a price, sorted, so that the order of the list makes no difference.
+/// Price and quantity of each item that has a price, sorted, so that the order of the list does not matter.
 pub fn bought(items: &[ItemView]) -> Vec<(String, i64)> {
     let mut bought: Vec<_> = items.iter().filter_map(|item| Some((item.price_id.clone()?, item.quantity))).collect();
     bought.sort();
     bought
 }
 
-/// Puts the item that is the plan first: by what its price says, then the oldest, then the smallest id. Items that one
-/// checkout made share their second, so age alone does not decide. Nothing remembered has a say in it.
+/// Sorts the plan's item first: by the standing of its price, then the oldest, then the smallest id. Items of one
+/// checkout are created in the same second, so their age is not sufficient. Earlier choices do not count.
 ///
-/// What cannot be compared comes last.
+/// Items without a creation time or id come last.
 pub fn sort(items: &mut [ItemView], standing: impl Fn(&ItemView) -> Standing) {
     items.sort_by_cached_key(|item| {
         (standing(item), item.created.is_none(), item.created, item.id.is_none(), item.id.clone())
@@ -146,7 +146,7 @@ mod tests {
     fn an_item_that_is_no_object_is_left_out_and_noted() {
         assert_eq!(item("\"si_1\""), (None, true));
         assert_eq!(item("null"), (None, true));
-        assert_eq!(item(r#"{"id":"si_1","deleted":true}"#), (None, false), "one that was deleted is no item any more");
+        assert_eq!(item(r#"{"id":"si_1","deleted":true}"#), (None, false), "a deleted item is not an item");
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
             {"id":"si_c","created":1800000000,"price":{"id":"p_c","product":{"metadata":{"limit_words":"5"}}}}]"#;
         assert_eq!(first(items).as_deref(), Some("si_c"), "a limit");
         let marked = items.replace(r#""p_a","#, r#""p_a","metadata":{"is_plan":"true"},"#);
-        assert_eq!(first(&marked).as_deref(), Some("si_a"), "the owner's word");
+        assert_eq!(first(&marked).as_deref(), Some("si_a"), "the owner's choice");
         let unmarked = items.replace(r#""p_c","#, r#""p_c","metadata":{"is_plan":"false"},"#);
         assert_eq!(first(&unmarked).as_deref(), Some("si_b"));
     }

@@ -1,36 +1,35 @@
-//! How somebody pays: payment methods, the cards and sources of older integrations, and what a charge remembers of them.
+//! Payment methods, the cards and sources of older integrations, and the method details of a charge.
 //!
-//! Owns where brand and last four digits stand in each of these shapes, and that they are spelt in one way. Must not know
+//! Owns the location of brand and last four digits in each of these shapes, and their uniform spelling. Must not know
 //! which of several methods counts. PURE.
 
 use super::reader::Reader;
 use crate::stripe::json::Json;
 
-/// A way to pay.
+/// A payment method of any kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MethodView {
     /// `type` of the payment method (`card`, `sepa_debit` …); unknown ones pass through.
     pub kind: String,
-    /// Of a card: its brand, in the spelling of payment methods.
+    /// Brand of a card, in the spelling of payment methods.
     pub card_brand: Option<String>,
     /// The last four digits or letters of the card, account or IBAN, leading zeros kept.
     pub last_four: Option<String>,
 }
 
-/// Reads an object that is a way to pay: a payment method, or a card, source or bank account of the older kind. `None`
-/// where it does not say what it is.
+/// Reads a payment method, or a card, source or bank account of the older kind. `None` if it has no type.
 pub fn of_object(object_type: &str, json: Json<'_>) -> Option<MethodView> {
     match object_type {
         "card" => Some(MethodView { kind: "card".to_owned(), card_brand: brand(json), last_four: last_four(json) }),
         "bank_account" => {
             Some(MethodView { kind: "us_bank_account".to_owned(), card_brand: None, last_four: last_four(json) })
         }
-        // a payment method and a source say their type, and keep the rest below its name
+        // a payment method and a source have a type, and their details are below its name
         _ => of_details(json),
     }
 }
 
-/// Reads a hash with a `type` and, below its name, what belongs to it: `payment_method_details` of a charge, too.
+/// Reads a hash with a `type` and the details below its name; also `payment_method_details` of a charge.
 pub(super) fn of_details(json: Json<'_>) -> Option<MethodView> {
     let kind = json.get("type").text().filter(|kind| !kind.is_empty())?;
     let details = json.get(&kind);
@@ -38,12 +37,12 @@ pub(super) fn of_details(json: Json<'_>) -> Option<MethodView> {
     Some(MethodView { card_brand, last_four: last_four(details), kind })
 }
 
-/// Where Stripe keeps the last four, relative to the details of a type. One list for charges, methods and sources: no type
-/// uses two of these places for different numbers.
+/// Paths of the last four digits, relative to the details of a type. One list for charges, methods and sources, because
+/// no type uses two of these paths for different numbers.
 ///
-/// `iban_last4`: bancontact, ideal and sofort. `funding.card`: `amazon_pay` and `revolut_pay`. `card`: mobilepay. All other
-/// types that have one keep it at `last4`. A wallet's `dynamic_last4` is the number of a device, and Swish's
-/// `verified_phone_last4` that of a phone: neither is read.
+/// `iban_last4`: bancontact, ideal and sofort. `funding.card`: `amazon_pay` and `revolut_pay`. `card`: mobilepay. All
+/// other types use `last4`. A wallet's `dynamic_last4` belongs to a device number, and Swish's `verified_phone_last4`
+/// to a phone number: neither is read.
 const LAST_FOUR: [&[&str]; 4] = [&["last4"], &["iban_last4"], &["funding", "card", "last4"], &["card", "last4"]];
 
 fn last_four(details: Json<'_>) -> Option<String> {
@@ -54,7 +53,7 @@ fn last_four(details: Json<'_>) -> Option<String> {
     LAST_FOUR.iter().find_map(text)
 }
 
-/// The older objects write brands as people read them ("American Express").
+/// The brand; older objects contain its display name ("American Express").
 fn brand(details: Json<'_>) -> Option<String> {
     let brand = Reader::default().text(details.get("brand")).filter(|text| !text.is_empty())?;
     Some(match brand.to_lowercase().replace(' ', "_").as_str() {
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
     use crate::stripe::json::json;
 
-    /// Type, brand and last four; nothing where there is none.
+    /// Type, brand and last four; empty if absent.
     fn method(object_type: &str, text: &str) -> [String; 3] {
         let view = of_object(object_type, json(text)).unwrap();
         [Some(view.kind), view.card_brand, view.last_four].map(Option::unwrap_or_default)
@@ -87,8 +86,8 @@ mod tests {
         assert_eq!(method("payment_method", unknown), ["telepathy", "", ""]);
     }
 
-    /// Each type of Stripe's `payment_method_details`, `payment_method` and `source` that has a last four, in all versions
-    /// up to 2026-10-28.endive, with the place where it keeps it.
+    /// Each type of Stripe's `payment_method_details`, `payment_method` and `source` that has a last four, in all
+    /// versions up to 2026-10-28.endive, with its path.
     const PLACES: [(&str, &str); 20] = [
         ("ach_debit", r#"{"last4":"0042"}"#),
         ("acss_debit", r#"{"last4":"0042"}"#),

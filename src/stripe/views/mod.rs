@@ -1,8 +1,8 @@
 //! Tolerant views of Stripe objects: plain owned values, the same for every API version.
 //!
-//! Owns where a field stands in which API version (the new location is read first, then the old one: Stripe adds
-//! fields to old versions too, so an old event of today may carry either) and what a readable value is. Must not
-//! know our tables, nor what a value means there. PURE; called by the projection and by the worker.
+//! Owns the location of a field in each API version and the rules for valid values. The new location is read first,
+//! then the old one: Stripe also adds fields to old versions, so a current event of an old version may contain either.
+//! Must not know the tables, nor the meaning of a value there. PURE; called by the projection and by the worker.
 
 pub mod any;
 pub mod charge;
@@ -25,9 +25,9 @@ pub mod workspace;
 
 pub use self::reader::{is_in_no_key, is_key, whole};
 
-/// An object of which no row can be made: one of the few fields that a row cannot be without.
+/// An object cannot be projected, because a mandatory field is missing or invalid.
 ///
-/// Every other odd value reads as `None` and leaves `Reason::InvalidValue` in the notes of its view.
+/// Every other invalid value becomes `None` and adds `Reason::InvalidValue` to the notes of its view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is missing or cannot be read")]
 pub struct Unreadable {

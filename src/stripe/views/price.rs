@@ -1,7 +1,7 @@
 //! The price, and its older shape, the plan.
 //!
-//! Owns where each field stands: a plan has at top level (`interval`, `amount`, `usage_type`) what a price has under
-//! `recurring` and as `unit_amount`. Must not know pricing plans, products or limits. PURE; called by the projection.
+//! Owns the location of each field: a plan has `interval`, `amount` and `usage_type` at the top level, a price has them
+//! under `recurring` and as `unit_amount`. Must not know pricing plans or products. PURE; called by the projection.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,18 +13,18 @@ use crate::stripe::json::{Json, Object};
 const INTERVALS: [&str; 4] = ["day", "week", "month", "year"];
 const USAGE_TYPES: [&str; 2] = ["licensed", "metered"];
 
-/// What we read of a price or plan.
+/// The fields read from a price or plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PriceView {
     /// `id`.
     pub id: String,
-    /// `product`, an id or the object.
+    /// `product`: an id or the object.
     pub product_id: Option<String>,
     /// `livemode`.
     pub livemode: Option<bool>,
     /// `active`.
     pub active: Option<bool>,
-    /// `recurring.interval`, unknown values kept. None for a price that is paid once.
+    /// `recurring.interval`, unknown values kept. `None` for a one-time price.
     pub interval: Option<String>,
     /// `recurring.interval_count`.
     pub interval_count: Option<i64>,
@@ -32,11 +32,11 @@ pub struct PriceView {
     pub usage_type: Option<String>,
     /// `currency`.
     pub currency: Option<String>,
-    /// The amount in the currency's smallest unit, exact, as decimal text. None for tiers and free amounts.
+    /// The amount in the currency's smallest unit, exact, as decimal text. `None` for tiers and custom amounts.
     pub unit_amount_decimal: Option<String>,
     /// The limits in its `metadata`, by key.
     pub limits: BTreeMap<String, String>,
-    /// What could not be read, or is not known.
+    /// Notes on invalid and unknown values.
     pub notes: BTreeSet<Reason>,
 }
 
@@ -44,7 +44,7 @@ impl PriceView {
     /// Reads a price or a plan.
     ///
     /// # Errors
-    /// Without a text as `id`.
+    /// If `id` is missing or invalid.
     pub fn read(json: Json<'_>) -> Result<Self, Unreadable> {
         let mut reader = Reader::default();
         let price = json.object().unwrap_or_default();
@@ -70,7 +70,7 @@ impl PriceView {
     }
 }
 
-/// The amounts of `currency_options`, in the smallest unit of each currency, and what could not be read of them.
+/// The amounts of `currency_options`, in the smallest unit of each currency, and notes on invalid ones.
 pub fn currency_options(options: Json<'_>) -> (BTreeMap<String, String>, BTreeSet<Reason>) {
     let mut reader = Reader::default();
     let mut amounts = BTreeMap::new();
@@ -83,14 +83,15 @@ pub fn currency_options(options: Json<'_>) -> (BTreeMap<String, String>, BTreeSe
     (amounts, reader.notes)
 }
 
-/// What stands before the name of a limit in metadata.
+/// Prefix of a limit's name in metadata.
 const LIMIT: &str = "limit_";
 
-/// More than Stripe takes: 50 keys of metadata, of up to 40 characters. Each limit costs a balance of every subscription.
+/// Maximum number of limits of one price, because each limit costs one balance per subscription. Stripe allows fewer:
+/// 50 keys of metadata, of up to 40 characters.
 const MOST_LIMITS: usize = 100;
 
-/// The limits in metadata as they are written: `limit_words` is the limit of words, and so is `words`, its older name. At most
-/// [`MOST_LIMITS`] whose names can be keys; the others are left out.
+/// The limits in metadata, unparsed: `limit_words` is the limit of words, and so is `words`, its older name. At most
+/// [`MOST_LIMITS`], and only names that can be keys; the others are left out.
 pub(super) fn limits(metadata: Json<'_>) -> BTreeMap<String, String> {
     let metadata = metadata.object().unwrap_or_default();
     let value = |value: Json<'_>| value.text().unwrap_or_else(|| value.raw().to_owned());
@@ -103,8 +104,8 @@ pub(super) fn limits(metadata: Json<'_>) -> BTreeMap<String, String> {
     older.into_iter().chain(named).take(MOST_LIMITS).collect()
 }
 
-/// The decimal text first, because the whole number is null for a fraction of the smallest unit; both are the same
-/// amount, so an unreadable one leaves the other.
+/// The decimal text first, because the integer is null for a fraction of the smallest unit. Both are the same amount,
+/// so if one is invalid, the other counts.
 fn amount(price: &Object<'_>, reader: &mut Reader) -> Option<String> {
     let mut decimal = |key| reader.decimal(price.get(key));
     let text = decimal("unit_amount_decimal").or_else(|| decimal("amount_decimal"));

@@ -1,4 +1,4 @@
-//! The product: what prices sell.
+//! The product of a price.
 //!
 //! Must not know pricing plans. PURE.
 
@@ -9,7 +9,7 @@ use super::reader::Reader;
 use crate::domain::event::Reason;
 use crate::stripe::json::Json;
 
-/// What we read of a product.
+/// The fields read from a product.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProductView {
     /// `name`.
@@ -18,7 +18,7 @@ pub struct ProductView {
     pub active: Option<bool>,
     /// The limits in its `metadata`, by key.
     pub limits: BTreeMap<String, String>,
-    /// What could not be read.
+    /// Notes on invalid values.
     pub notes: BTreeSet<Reason>,
 }
 

@@ -1,6 +1,6 @@
-//! Reads single values and remembers what could not be read.
+//! Reads single values and records invalid ones.
 //!
-//! Owns the one rule of the views: null and absent are `None`, an odd value is `None` and a note. Must not know
+//! Owns the common rule of the views: null and absent are `None`, an invalid value is `None` and a note. Must not know
 //! any object type. PURE; called by the views only.
 
 use std::collections::BTreeSet;
@@ -12,20 +12,20 @@ use crate::domain::event::Reason;
 use crate::stripe::json::{Json, Object};
 use crate::stripe::reference::id_or_object;
 
-/// 2000-01-01 and 2101-01-01 UTC: a time outside is a mistake, and PostgreSQL or `time` may not hold it.
+/// 2000-01-01 to 2101-01-01 UTC: a time outside is an error, and PostgreSQL or `time` may not be able to represent it.
 const READABLE_SECONDS: std::ops::Range<i64> = 946_684_800..4_133_980_800;
 
-/// Longest amount that is taken. Stripe gives at most 12 decimal places; `numeric` would take 131072 digits.
+/// Maximum length of an amount. Stripe sends at most 12 decimal places; `numeric` would accept 131072 digits.
 const AMOUNT_MAX_BYTES: usize = 64;
 
-/// Reads values; `notes` says what was odd.
+/// Reads values; `notes` records invalid and unknown ones.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     pub(super) notes: BTreeSet<Reason>,
 }
 
 impl Reader {
-    /// A text as it is, the empty one included.
+    /// A text, unchanged; it may be empty.
     pub(super) fn text(&mut self, value: Json<'_>) -> Option<String> {
         self.read(value, Json::text)
     }
@@ -46,39 +46,39 @@ impl Reader {
         })
     }
 
-    /// A plain decimal number in a text (`"2000"`, `"0.05"`): the column is numeric and must stay exact.
+    /// A plain decimal number in a string (`"2000"`, `"0.05"`): the column is numeric and must stay exact.
     pub(super) fn decimal(&mut self, value: Json<'_>) -> Option<String> {
         self.read(value, |value| value.text().filter(|text| is_decimal(text)))
     }
 
-    /// A plain decimal number that is written as one (`12.5`): as text, so that it stays exact.
+    /// A plain decimal JSON number (`12.5`), as text, so that it stays exact.
     pub(super) fn number(&mut self, value: Json<'_>) -> Option<String> {
         self.read(value, |value| Some(value.raw().to_owned()).filter(|text| is_decimal(text)))
     }
 
-    /// The id of an expandable field: the text itself, or the `id` of the object in its place.
+    /// The id in an expandable field: the text itself, or the `id` of the expanded object.
     pub(super) fn reference(&mut self, value: Json<'_>) -> Option<String> {
         self.read(value, reference)
     }
 
-    /// The members of an object; none where it is null.
+    /// The members of an object; none if it is null.
     pub(super) fn members<'a>(&mut self, value: Json<'a>) -> Object<'a> {
         self.read(value, Json::object).unwrap_or_default()
     }
 
-    /// The elements of an array; none where it is null.
+    /// The elements of an array; none if it is null.
     pub(super) fn elements<'a>(&mut self, value: Json<'a>) -> Vec<Json<'a>> {
         self.read(value, Json::array).unwrap_or_default()
     }
 
-    /// Notes a value that is in none of Stripe's documented lists. It is kept all the same.
+    /// Notes a value that is not in Stripe's documented list. It is still kept.
     pub(super) fn expect_one_of(&mut self, value: Option<&str>, known: &[&str]) {
         if value.is_some_and(|value| !known.contains(&value)) {
             self.notes.insert(Reason::UnknownEnum);
         }
     }
 
-    /// Notes that something is there and cannot be used.
+    /// Notes that a value is present, but invalid.
     pub(super) fn note_unreadable(&mut self) {
         self.notes.insert(Reason::InvalidValue);
     }
@@ -95,25 +95,25 @@ impl Reader {
     }
 }
 
-/// A text that a row cannot be without.
+/// A mandatory text.
 pub(super) fn required(value: Json<'_>, field: &'static str) -> Result<String, Unreadable> {
     value.text().filter(|text| !text.is_empty()).ok_or(Unreadable { field })
 }
 
-/// The id in an expandable field; a text that cannot be a key is none.
+/// The id in an expandable field; `None` if it cannot be a key.
 pub(super) fn reference(value: Json<'_>) -> Option<String> {
     id_or_object(value).filter(|id| is_key(id))
 }
 
-/// The id of an object that carries its content; `None` for a bare id and for the stub of a deleted object.
+/// The id of a whole object; `None` for a bare id and for the stub of a deleted object.
 pub fn whole(value: Json<'_>) -> Option<String> {
     let object = value.object()?;
     let deleted = object.get("deleted").boolean() == Some(true);
     object.get("id").text().filter(|id| is_key(id) && !deleted)
 }
 
-/// Whether a text can be the key of a row: the envelope demands the same of the ids that it reads. U+FFFD stands
-/// for what is no character, and two such ids must not become one. A control character may separate keys in a list.
+/// Whether a text can be the key of a row; the envelope applies the same rule to ids. U+FFFD replaces invalid
+/// characters, and two such ids must not become one key. A control character may separate keys in a list.
 pub fn is_key(id: &str) -> bool {
     !id.is_empty() && id.len() <= 255 && !id.contains(is_in_no_key)
 }

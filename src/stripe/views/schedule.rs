@@ -1,4 +1,4 @@
-//! The subscription schedule: what a subscription will become, and whether it ends.
+//! The subscription schedule: planned changes and the planned end of a subscription.
 //!
 //! Must not know pricing plans. PURE.
 
@@ -9,24 +9,24 @@ use time::OffsetDateTime;
 use super::reader::{Reader, reference};
 use crate::stripe::json::Json;
 
-/// What we read of a subscription schedule.
+/// The fields read from a subscription schedule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScheduleView {
-    /// When the phase that runs now ends; none before the first and after the last.
+    /// End of the current phase; `None` before the first phase and after the last.
     pub current_phase_end: Option<OffsetDateTime>,
     /// `phases`, in the order of their start.
     pub phases: Vec<PhaseView>,
-    /// `end_behavior` is `cancel`: the subscription ends with the last phase.
+    /// Whether `end_behavior` is `cancel`: the subscription ends with the last phase.
     pub ends: bool,
-    /// `pause_schedules`: pauses that are planned or were made, since 2026-09-30.endive.
+    /// `pause_schedules`: planned and past pauses, since 2026-09-30.endive.
     pub pauses: Vec<PlannedPauseView>,
-    /// `status` is `active` or `not_started`: it still drives its subscription.
+    /// Whether `status` is `active` or `not_started`: the schedule still drives its subscription.
     pub drives: bool,
-    /// `status` is `not_started`: its first phase is still to come.
+    /// Whether `status` is `not_started`: its first phase has not begun.
     pub is_to_start: bool,
 }
 
-/// What we read of one phase.
+/// The fields read from a phase.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PhaseView {
     /// `start_date`.
@@ -35,18 +35,18 @@ pub struct PhaseView {
     pub end: Option<OffsetDateTime>,
     /// The prices of its `items` (in very old payloads their `plan`), sorted, each once: the list itself has no order.
     pub price_ids: BTreeSet<String>,
-    /// The same with the quantity of each item, where one is given.
+    /// The price of each item with its quantity, if present.
     pub items: Vec<(String, Option<i64>)>,
 }
 
-/// What we read of one element of `pause_schedules`.
+/// The fields read from an element of `pause_schedules`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlannedPauseView {
     /// `pause.pause_at`.
     pub pause_at: Option<OffsetDateTime>,
     /// `pause.status.type`: `scheduled`, `succeeded` or `error`.
     pub pause_status: Option<String>,
-    /// `resume.resume_at`; none where it resumes only when it is told to.
+    /// `resume.resume_at`; `None` if it resumes only on request.
     pub resume_at: Option<OffsetDateTime>,
     /// `resume.status.type`: `scheduled`, `pending`, `requires_action`, `succeeded` or `error`.
     pub resume_status: Option<String>,
@@ -70,7 +70,7 @@ impl ScheduleView {
         }
     }
 
-    /// The phase that follows the one that runs now; of a schedule that has not started, its first.
+    /// The phase after the current one; the first phase of a schedule that has not started.
     pub fn next_phase(&self) -> Option<&PhaseView> {
         let follows = |phase: &&PhaseView| match self.current_phase_end {
             Some(end) => phase.start.is_some_and(|start| start >= end),
@@ -79,7 +79,7 @@ impl ScheduleView {
         self.phases.iter().find(follows)
     }
 
-    /// When the last phase ends, where the subscription ends with it.
+    /// End of the last phase, if the subscription ends with it.
     pub fn end(&self) -> Option<OffsetDateTime> {
         self.phases.iter().filter_map(|phase| phase.end).max().filter(|_| self.ends)
     }

@@ -1,21 +1,22 @@
-//! What of a price, and of the product that it sells, decides which item of a subscription is its plan.
+//! The standing of a price: the fields of the price and its product that decide which item of a subscription is its
+//! plan.
 //!
-//! Owns the order of prices in that choice. Must not know subscriptions: age and id of an item decide elsewhere
-//! ([`super::item::sort`]). PURE; called by the item view, by the projection of subscriptions and of plans.
+//! Owns the order of prices in that choice. Must not know subscriptions: [`super::item::sort`] compares the age and id
+//! of items. PURE; called by the item view, by the projection of subscriptions and of plans.
 
 use super::price::limits;
 use crate::stripe::json::Json;
 
-/// The place of a price among the prices of one subscription: the item with the least is the plan.
+/// Standing of a price among the prices of one subscription: the item with the lowest standing is the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Standing {
     marker: Marker,
-    /// `recurring.usage_type` (`usage_type` of a plan) is `metered`: usage is billed beside a plan.
+    /// Whether `recurring.usage_type` (`usage_type` of a plan) is `metered`: usage is billed in addition to a plan.
     is_metered: bool,
     limits: Limits,
 }
 
-/// The metadata `is_plan`, the word of the account's owner.
+/// The metadata `is_plan`, the explicit choice of the account's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Marker {
     Plan,
@@ -24,7 +25,7 @@ enum Marker {
     NoPlan,
 }
 
-/// Whose metadata name a limit.
+/// The object whose metadata contain a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Limits {
     Price,
@@ -34,7 +35,7 @@ enum Limits {
 }
 
 impl Standing {
-    /// Of a price, or a plan of very old API versions, and its product as far as that is known.
+    /// The standing of a price, or a plan of very old API versions, and its product if known.
     pub fn of(price: Json<'_>, product: Json<'_>) -> Self {
         let markers = [price, product].map(|one| marker(one.get("metadata").get("is_plan")));
         let usage_type = price.get("recurring").get("usage_type").text().or_else(|| price.get("usage_type").text());
@@ -50,13 +51,13 @@ impl Standing {
         }
     }
 
-    /// The same order as one small number, from 0 to 17.
+    /// The standing as one small number in the same order, from 0 to 17.
     pub fn rank(self) -> i16 {
         self.marker as i16 * 6 + i16::from(self.is_metered) * 3 + self.limits as i16
     }
 }
 
-/// Any other value says nothing.
+/// Parses the metadata `is_plan`; values other than `true` and `false` count as absent.
 fn marker(value: Json<'_>) -> Option<Marker> {
     let text = value.text().unwrap_or_else(|| value.raw().to_owned());
     match text.trim().to_ascii_lowercase().as_str() {
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!(of(plan, no_plan).marker, Marker::Plan);
         assert_eq!(of(no_plan, plan).marker, Marker::NoPlan);
         assert_eq!(of("{}", no_plan).marker, Marker::NoPlan);
-        assert_eq!(of(r#"{"metadata":{"is_plan":"perhaps"}}"#, plan).marker, Marker::Plan, "an odd value says nothing");
+        assert_eq!(of(r#"{"metadata":{"is_plan":"perhaps"}}"#, plan).marker, Marker::Plan, "invalid values are absent");
         for written in [r#"" True ""#, "true", r#""TRUE""#] {
             assert_eq!(of(&format!(r#"{{"metadata":{{"is_plan":{written}}}}}"#), "{}").marker, Marker::Plan);
         }

@@ -1,7 +1,7 @@
-//! The subscription, in every API version from 2020-08-27 on.
+//! The subscription, in every API version since 2020-08-27.
 //!
-//! Owns where its fields stand: the period moved to the items with 2025-03-31.basil, which also removed `discount` in
-//! favour of `discounts`. Must not know what follows from them (active, grace, end). PURE; called by the projection.
+//! Owns the location of its fields: 2025-03-31.basil moved the period to the items, and replaced `discount` by
+//! `discounts`. Must not know the results derived from them (active, grace, end). PURE; called by the projection.
 
 use std::collections::BTreeSet;
 
@@ -21,10 +21,10 @@ const PAUSE_REASONS: [&str; 5] =
     ["final_payment_failure", "first_payment_failure", "pause_requested", "system", "trial_end_without_payment_method"];
 const TRIAL_END_BEHAVIORS: [&str; 3] = ["cancel", "create_invoice", "pause"];
 
-/// The field of a subscription that names nobody.
+/// The field reported for a subscription without a customer.
 pub const NO_CUSTOMER: &str = "subscription.customer";
 
-/// What we read of a subscription.
+/// The fields read from a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubscriptionView {
     /// `id`.
@@ -35,7 +35,7 @@ pub struct SubscriptionView {
     pub livemode: Option<bool>,
     /// `status`, unknown values kept.
     pub status: String,
-    /// `pause_collection` is anything but null.
+    /// Whether `pause_collection` is not null.
     pub payment_paused: bool,
     /// `trial_start`.
     pub trial_start: Option<OffsetDateTime>,
@@ -53,11 +53,11 @@ pub struct SubscriptionView {
     pub current_period_end: Option<OffsetDateTime>,
     /// `currency`.
     pub currency: Option<String>,
-    /// `items.data`; as far as the payload tells, the first is the plan.
+    /// `items.data`; by this payload, the first is the plan.
     pub items: Vec<ItemView>,
     /// `items.has_more`.
     pub more_items: bool,
-    /// `discounts`, those of the items, and the old `discount`.
+    /// `discounts`, the discounts of the items, and the old `discount`.
     pub discounts: Vec<Listed>,
     /// `default_payment_method`.
     pub payment_method_id: Option<String>,
@@ -65,14 +65,14 @@ pub struct SubscriptionView {
     pub source_id: Option<String>,
     /// `latest_invoice`.
     pub latest_invoice_id: Option<String>,
-    /// `schedule`: it may set an end, and what comes next.
+    /// `schedule`: it may set an end and the next price.
     pub schedule_id: Option<String>,
-    /// `pending_update.subscription_items`: what items become once it is paid, in no order.
+    /// `pending_update.subscription_items`: the items once the update is paid, in no order.
     pub pending_items: Vec<ItemView>,
     /// `pause_collection.resumes_at`.
     pub resumes_at: Option<OffsetDateTime>,
-    /// `status_details.paused.subscription.type`: why the status became `paused`, since 2026-09-30.endive; unknown values
-    /// kept.
+    /// `status_details.paused.subscription.type`: why the status became `paused`, since 2026-09-30.endive; unknown
+    /// values kept.
     pub pause_reason: Option<String>,
     /// `status_details.paused.transitioned_at`: when the status became `paused`.
     pub paused_at: Option<OffsetDateTime>,
@@ -88,7 +88,7 @@ pub struct SubscriptionView {
     pub created: Option<OffsetDateTime>,
     /// `start_date`.
     pub start_date: Option<OffsetDateTime>,
-    /// What could not be read, or is not known.
+    /// Notes on invalid and unknown values.
     pub notes: BTreeSet<Reason>,
 }
 
@@ -96,7 +96,7 @@ impl SubscriptionView {
     /// Reads a subscription.
     ///
     /// # Errors
-    /// Without a text as `id` or `status`, or without a customer.
+    /// If `id`, `status` or the customer is missing or invalid.
     pub fn read(json: Json<'_>) -> Result<Self, Unreadable> {
         let mut reader = Reader::default();
         let fields = json.object().unwrap_or_default();
@@ -142,14 +142,14 @@ impl SubscriptionView {
     }
 }
 
-/// Any value pauses, because giving away a month costs more than a pause that somebody asks about; one that is no
-/// object is noted.
+/// Whether payment is paused. Every value counts as a pause, because a free month costs more than a wrong pause, which
+/// the customer reports. A value that is not an object is noted.
 fn payment_paused(value: Json<'_>, reader: &mut Reader) -> bool {
     reader.members(value);
     !value.is_null()
 }
 
-/// A text of a list that Stripe documents; others are kept and noted.
+/// Reads a text with documented values; other values are kept and noted.
 fn one_of(value: Json<'_>, known: &[&str], reader: &mut Reader) -> Option<String> {
     let value = reader.text(value);
     reader.expect_one_of(value.as_deref(), known);
@@ -173,7 +173,7 @@ fn anchor_day(config: Json<'_>) -> Option<i32> {
 }
 
 impl SubscriptionView {
-    /// The same with other items: all of them, as a read has listed them, where the payload shows the first only.
+    /// Replaces the items by the complete list of a fetch, if the payload contains only the first ones.
     #[must_use]
     pub fn with_items(mut self, data: &[Json<'_>]) -> Self {
         let mut reader = Reader::default();
@@ -189,14 +189,14 @@ impl SubscriptionView {
 }
 
 impl SubscriptionView {
-    /// When the newest of the periods began that its items are in.
+    /// The latest start of its items' current periods.
     pub fn period_start(&self) -> Option<OffsetDateTime> {
         let of_items = self.items.iter().filter_map(|item| item.current_period_start).max();
         of_items.or(self.current_period_start)
     }
 
-    /// The trial offer that runs for the item that counts. A free one makes the status `trialing`; a paid one leaves it as
-    /// of any other subscription, and begins with its first payment.
+    /// The running trial offer of the plan's item. A free offer makes the status `trialing`; a paid one does not change
+    /// the status, and begins with its first payment.
     pub fn running_offer(&self) -> Option<&TrialView> {
         let runs = matches!(self.status.as_str(), "trialing" | "active" | "past_due") && self.ended_at.is_none();
         self.items.first()?.current_trial.as_ref().filter(|_| runs)
@@ -209,8 +209,8 @@ fn items(data: &[Json<'_>], reader: &mut Reader) -> Vec<ItemView> {
     items
 }
 
-/// `discounts` and the items' own; then `discount`, which 2025-03-31.basil removed and which is the only whole one in
-/// versions that give both (there `discounts` holds ids).
+/// The discounts in `discounts` and of the items, then in `discount`, which 2025-03-31.basil removed. In versions with
+/// both fields only `discount` is whole, and `discounts` contains ids.
 fn discounts(fields: &Object<'_>, data: &[Json<'_>], reader: &mut Reader) -> Vec<Listed> {
     let mut elements = reader.elements(fields.get("discounts"));
     for item in data {
@@ -232,7 +232,7 @@ mod tests {
         read(&format!(r#""id":"sub_1","customer":"cus_1","status":"active",{fields}"#)).unwrap()
     }
 
-    /// The coupons, and `#` with the id of a discount that stands as an id.
+    /// The coupons, and for a discount given as an id, `#` with that id.
     fn coupons(fields: &str) -> (Vec<String>, bool) {
         let view = with(fields);
         let name = |listed| match listed {

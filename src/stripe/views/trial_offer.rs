@@ -1,11 +1,11 @@
-//! The trial offer (`product_catalog.trial_offer`, since 2026-09-30.endive): what an item costs after its trial.
+//! The trial offer (`product_catalog.trial_offer`, since 2026-09-30.endive): the price of an item after its trial.
 //!
-//! Stripe lets nobody change an offer but for `active`, and sends no event about one: a read brings it once. PURE.
+//! Only `active` of an offer can change, and Stripe sends no events about offers, so an offer is fetched once. PURE.
 
 use super::reader::Reader;
 use crate::stripe::json::Json;
 
-/// What we read of a trial offer.
+/// The fields read from a trial offer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrialOfferView {
     /// `end_behavior.transition.price`: the price that the item changes to when the trial ends.

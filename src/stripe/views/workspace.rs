@@ -1,38 +1,38 @@
-//! The workspace that an object's metadata names.
+//! The workspace in an object's metadata.
 //!
-//! Owns the two keys and what counts as a name. Must not know which object wins where both name one: that is the
-//! projection's. PURE; called by the customer and the subscription view.
+//! Owns the two keys and the valid values. Must not know which object wins if several have a workspace: the projection
+//! decides that. PURE; called by the customer and the subscription view.
 
 use uuid::Uuid;
 
 use crate::stripe::json::Json;
 
-/// The keys in the order in which they count.
+/// The metadata keys, in order of precedence.
 const KEYS: [&str; 2] = ["workspace_id", "workspaceId"];
 
-/// What the metadata say. The text itself is not kept: it is free text, and need not be an id at all.
+/// The workspace in metadata. The text itself is not kept, because it is free text and may not be an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum WorkspaceLink {
-    /// Neither key is there, or only with a blank value (Stripe removes a key that is set to the empty text).
+    /// Neither key exists, or its value is blank (Stripe removes a key that is set to the empty string).
     #[default]
     Absent,
-    /// The workspace, whether or not it exists.
+    /// The id of a workspace, which may not exist.
     Named(Uuid),
-    /// A key is there and its value is not a UUID.
+    /// A key exists, but its value is not a UUID.
     Bad,
 }
 
 impl WorkspaceLink {
-    /// Reads `metadata`. The first key that has a value decides, even when the value is bad.
+    /// Reads `metadata`. The first key with a value decides, even if the value is invalid.
     pub fn read(metadata: Json<'_>) -> Self {
         let Some(metadata) = metadata.object() else { return Self::Absent };
         let links = KEYS.map(|key| Self::of(metadata.get(key)));
         links.into_iter().find(|link| *link != Self::Absent).unwrap_or_default()
     }
 
-    /// What a checkout session says: its metadata, else its `client_reference_id`, which may be anything of the
-    /// merchant's: one that is no UUID names nothing. Where the session comes from a Payment Link, the reference is a
-    /// parameter of the link's address. The buyer writes that address, and must not choose the workspace of another one.
+    /// The link of a checkout session: its metadata, else its `client_reference_id`. The reference may have any
+    /// content; one that is not a UUID counts as absent. In a session from a Payment Link it is ignored: there it is a
+    /// parameter of the link's URL, and buyers, who can edit the URL, must not choose another workspace.
     pub fn of_session(session: Json<'_>) -> Self {
         match Self::read(session.get("metadata")) {
             Self::Absent if session.get("payment_link").is_null() => match Self::of(session.get("client_reference_id"))
@@ -44,7 +44,7 @@ impl WorkspaceLink {
         }
     }
 
-    /// The workspace, where one is named.
+    /// The id of the workspace, if valid.
     pub fn named(self) -> Option<Uuid> {
         match self {
             Self::Named(id) => Some(id),
@@ -105,7 +105,7 @@ mod tests {
         let both = format!(r#"{{"client_reference_id":"{other}","metadata":{{"workspace_id":"{ID}"}}}}"#);
         assert_eq!(session(&both), named());
         let link = format!(r#"{{"client_reference_id":"{other}","payment_link":"plink_1","metadata":"#);
-        assert_eq!(session(&format!("{link}{{}}}}")), WorkspaceLink::Absent, "the buyer wrote it");
+        assert_eq!(session(&format!("{link}{{}}}}")), WorkspaceLink::Absent, "the buyer can edit it");
         assert_eq!(session(&format!(r#"{link}{{"workspace_id":"{ID}"}}}}"#)), named());
         assert_eq!(session(r#"{"client_reference_id":"order 7"}"#), WorkspaceLink::Absent);
         assert_eq!(session(r#"{"metadata":{"workspaceId":"7"}}"#), WorkspaceLink::Bad);

@@ -43,7 +43,7 @@ async fn what_retry_after_says_is_waited() {
 #[tokio::test]
 async fn a_start_that_stripe_does_not_answer_is_a_failure_and_leaves_no_run() {
     let sync = Fetching::without_events(3).await;
-    for (fault, says) in [(STORM, "come back later"), (Fault::ServerError, "cannot be reached")] {
+    for (fault, says) in [(STORM, "retry later"), (Fault::ServerError, "cannot be reached")] {
         sync.stripe.fail_next_under("/v1/account", 3, fault);
         let Err(stop) = sync.backfiller().await else { panic!("it was told that it may begin") };
         assert!(matches!(stop, Stop::Stripe(_)) && stop.to_string().contains(says), "{stop}");

@@ -122,26 +122,26 @@ async fn a_missing_privilege_is_named_with_the_object_and_the_statement_that_gra
     let database = handed.database.name.clone();
     let (exit, said) = migrate(&url);
     let expected = format!(
-        "the role {login} lacks CREATE on the database {database}, and the schema billing does not exist: as an \
+        "the role {login} has no CREATE privilege on the database {database}, and the schema billing does not exist: as an \
          administrator run CREATE SCHEMA billing AUTHORIZATION {login}"
     );
     assert!(exit == 1 && said.contains(&expected), "{said}");
     execute(&mut handed.admin, &format!("CREATE SCHEMA billing AUTHORIZATION {owner}")).await;
     let (exit, said) = migrate(&url);
     let expected = format!(
-        "the role {login} lacks USAGE on the schema billing: as its owner, {owner}, run GRANT {owner} TO {login}"
+        "the role {login} has no USAGE privilege on the schema billing: as its owner, {owner}, run GRANT {owner} TO {login}"
     );
     assert!(exit == 1 && said.contains(&expected), "{said}");
     execute(&mut handed.admin, &format!("GRANT USAGE ON SCHEMA billing TO {login}")).await;
     let (exit, said) = migrate(&url);
-    assert!(exit == 1 && said.contains(&format!("{login} lacks CREATE on the schema billing")), "{said}");
+    assert!(exit == 1 && said.contains(&format!("{login} has no CREATE privilege on the schema billing")), "{said}");
     assert_eq!(migrate(&member).0, 0);
     // step by step: each sentence names what the next start needs
     for (grant, roles, expected) in [
-        ("", "receiver", "lacks SELECT on the table billing.schema_migrations"),
-        ("GRANT SELECT ON ALL TABLES IN SCHEMA billing", "receiver", "lacks INSERT on the table billing.events"),
-        ("GRANT ALL ON ALL TABLES IN SCHEMA billing", "worker", "lacks USAGE on the sequence billing."),
-        ("GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing", "worker", "lacks EXECUTE on the function billing."),
+        ("", "receiver", "has no SELECT privilege on the table billing.schema_migrations"),
+        ("GRANT SELECT ON ALL TABLES IN SCHEMA billing", "receiver", "has no INSERT privilege on the table billing.events"),
+        ("GRANT ALL ON ALL TABLES IN SCHEMA billing", "worker", "has no USAGE privilege on the sequence billing."),
+        ("GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing", "worker", "has no EXECUTE privilege on the function billing."),
         (
             "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA billing",
             "upkeep",

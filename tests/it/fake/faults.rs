@@ -1,4 +1,4 @@
-//! How the fake fails when it is told to.
+//! Tests of the fake's faults.
 
 use std::time::Duration;
 

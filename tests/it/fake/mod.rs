@@ -1,4 +1,4 @@
-//! The fake Stripe itself: what it tells, what it answers, and how it fails when told to.
+//! Tests of the fake Stripe itself: its events, its answers and its faults.
 
 mod faults;
 mod reading;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::client::{Client, Reply, get};
 use crate::support::stripe::FakeStripe;
 
-/// A GET with the right key over a connection of its own.
+/// A GET with the valid key over a new connection.
 async fn ask(stripe: &FakeStripe, path: &str) -> Reply {
     let key = format!("Bearer {}", stripe.key());
     let mut client = Client::connect(stripe.addr()).await;

@@ -1,4 +1,4 @@
-//! What the fake answers: single objects, lists and their pages, what is expanded.
+//! Tests of the fake's answers: single objects, lists and their pages, expanded fields.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Shop, ask, read, refusal};
 use crate::support::client::{Client, get};
 use crate::support::stripe::FakeStripe;
 
-/// The ids of a whole list, page after page.
+/// The ids of a whole list, read page by page.
 async fn walk(stripe: &FakeStripe, path: &str, limit: usize) -> Vec<String> {
     let (mut ids, mut cursor): (Vec<String>, String) = (Vec::new(), String::new());
     loop {
@@ -34,7 +34,7 @@ async fn pages_walk_every_customer_once_newest_first_and_omit_the_deleted() {
     for limit in [5, 11, 22] {
         let before = stripe.served().len();
         assert_eq!(walk(&stripe, "/v1/customers?", limit).await, all);
-        assert_eq!(stripe.served().len() - before, all.len().div_ceil(limit), "no page is asked for in vain");
+        assert_eq!(stripe.served().len() - before, all.len().div_ceil(limit), "no page is requested without need");
     }
     assert_eq!(read(&stripe, "/v1/customers").await["data"].as_array().unwrap().len(), 10);
     let bounds = |id: &String| stripe.object(id)["created"].as_i64().unwrap();
@@ -188,7 +188,7 @@ async fn references_are_expanded_four_levels_deep_and_no_further() {
     for (place, path, pointer, value) in expanded {
         let sign = if place.contains('?') { '&' } else { '?' };
         let found = read(stripe, &format!("/v1/{place}{sign}expand[]={path}")).await;
-        // the first element of every array on the way
+        // takes the first element of every array in the path
         let at = path.split('.').fold(&found, |at, name| {
             let at = at.get(0).unwrap_or(at);
             at.get(name).unwrap_or_else(|| panic!("{path} ends at {name}: {at}"))

@@ -1,4 +1,4 @@
-//! One world, as each API version shows it.
+//! Tests of how each API version shows the same world.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Shop, read};
 use crate::support::events::START;
 use crate::support::stripe::{Epoch, FakeStripe};
 
-/// The object of the newest event of a type, in a version.
+/// The object of the latest event of a type, in an API version.
 fn last(stripe: &FakeStripe, event_type: &str, epoch: Epoch) -> Value {
     let told = stripe.events().into_iter().rev().find(|event| event.event_type == event_type).unwrap();
     let event = told.json(epoch);

@@ -1,4 +1,4 @@
-//! A long story with everything in it: what is told, and that what is told joins.
+//! Tests of a long story with every kind of change: its events, and that they are consistent with each other.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::Shop;
 use crate::support::app::TestApp;
 use crate::support::stripe::{Epoch, Event, FakeStripe, shuffled};
 
-/// Uses everything that can happen to subscriptions.
+/// Runs every change that can happen to subscriptions.
 fn live_through_subscriptions(shop: &Shop, yearly: &str) {
     let (stripe, sub) = (&shop.stripe, &shop.subscription);
     stripe.pause_collection(sub);
@@ -106,7 +106,7 @@ async fn lived() -> Shop {
     shop
 }
 
-/// The deep overlay of what an update says about before.
+/// Applies the `previous_attributes` of an update as a deep overlay.
 fn overlay(object: &mut Value, previous: &Value) {
     match (object, previous) {
         (Value::Object(object), Value::Object(previous)) => {
@@ -118,7 +118,7 @@ fn overlay(object: &mut Value, previous: &Value) {
     }
 }
 
-/// Null and absent are the same.
+/// Treats null and absent as equal.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -148,7 +148,7 @@ async fn every_update_leads_back_to_the_state_told_before_it_in_every_version() 
             }
             told.insert(key, object);
         }
-        assert!(joined > 40, "only {joined} updates were looked at");
+        assert!(joined > 40, "only {joined} updates were compared");
     }
 }
 

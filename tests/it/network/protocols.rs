@@ -256,7 +256,7 @@ async fn tls_and_the_proxy_protocol_get_one_sentence_and_are_counted() {
     let mut hello = vec![0x16, 0x03, 0x01, 0x08, 0x00, 0x01, 0x00, 0x07, 0xfc, 0x03, 0x03];
     hello.resize(2000, 0);
     for (bytes, protocol, said) in [
-        (hello.as_slice(), "tls", "this port serves plain HTTP, and a TLS handshake arrived"),
+        (hello.as_slice(), "tls", "this port serves plain HTTP, but received a TLS handshake"),
         (
             b"PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\nPOST / HTTP/1.1\r\n\r\n",
             "proxy_protocol",

@@ -1,7 +1,7 @@
-//! The whole service on port 0 with a database of its own, and the worker in the test's hand.
+//! The whole service on port 0 with its own database, and a worker that the test controls.
 //!
-//! Nothing is processed until the test says [`TestApp::drain`]; what is left pending when the test ends is an
-//! error, unless it said [`TestApp::leave_pending`].
+//! Nothing is processed until the test calls [`TestApp::drain`]. Events that are pending at the end are an error,
+//! unless the test called [`TestApp::leave_pending`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(crate) struct TestApp {
     pub(crate) database: TestDatabase,
     pub(crate) pool: PgPool,
     pub(crate) webhooks: SocketAddr,
-    /// What the drained worker is made of.
+    /// Context of the drained worker.
     pub(crate) context: Context,
     registry: Registry,
     shutdown: CancellationToken,
@@ -112,7 +112,7 @@ impl TestApp {
         Self { database, pool, webhooks, context, registry, shutdown, running, may_leave_pending: false }
     }
 
-    /// This test means to leave events pending.
+    /// Allows this test to leave events pending.
     pub(crate) fn leave_pending(&mut self) {
         self.may_leave_pending = true;
     }
@@ -132,7 +132,7 @@ impl TestApp {
         assert_eq!(reply.status, 200, "{reply:?}");
     }
 
-    /// Delivers what the fake Stripe told, in this order and in this API version.
+    /// Delivers events of the fake Stripe, in this order and in this API version.
     pub(crate) async fn deliver_all(&self, events: &[Event], epoch: Epoch) {
         for event in events {
             self.deliver(&event.json(epoch)).await;
@@ -143,12 +143,12 @@ impl TestApp {
         Worker::new(self.context.clone())
     }
 
-    /// Works until nothing is due.
+    /// Runs the worker until nothing is due.
     pub(crate) async fn drain(&self) {
         let mut worker = self.worker();
         let never = CancellationToken::new();
         let drained = tokio::time::timeout(Duration::from_secs(30), worker.drain(&never));
-        drained.await.expect("the worker goes round in circles").unwrap();
+        drained.await.expect("the worker does not finish").unwrap();
     }
 
     pub(crate) async fn deliver_and_drain(&self, events: &[Value]) {
@@ -158,7 +158,7 @@ impl TestApp {
         self.drain().await;
     }
 
-    /// One text value.
+    /// Queries one text value.
     pub(crate) async fn text(&self, query: &'static str) -> Option<String> {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
     }
@@ -181,7 +181,7 @@ impl TestApp {
         line.unwrap_or_else(|| panic!("no series {series}")).parse().unwrap()
     }
 
-    /// All that the sync has written, without the times of writing, as comparable lines.
+    /// All rows that the sync has written, without the times of writing, as comparable lines.
     pub(crate) async fn rows(&self) -> Vec<String> {
         let query = "
             SELECT 'contact ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.billing_contacts t
@@ -199,14 +199,14 @@ impl TestApp {
         sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
     }
 
-    /// The timeline of all subscriptions as events told it, with the place of each row in its second.
+    /// The timeline of all subscriptions from events, with the position of each row in its second.
     pub(crate) async fn timeline(&self) -> Vec<String> {
         let query = "SELECT to_jsonb(t)::text FROM billing.subscription_timeline t
             WHERE source <> 'read' ORDER BY account, subscription_id, stated_at, source";
         sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
     }
 
-    /// Renews limits until none is due and no change is left to look at.
+    /// Renews limits until none is due and no recalculation is pending.
     pub(crate) async fn renew(&self) {
         loop {
             let mut tx = self.pool.begin().await.unwrap();
@@ -219,12 +219,12 @@ impl TestApp {
         }
     }
 
-    /// Puts events into the outbox as the receiver does, without the door.
+    /// Puts events into the outbox as the receiver does, without its handler.
     pub(crate) async fn enqueue<'a>(&self, events: impl Iterator<Item = &'a Value>) {
         enqueue(&self.pool, events).await;
     }
 
-    /// An empty database again.
+    /// Empties the database.
     pub(crate) async fn forget_everything(&self) {
         self.execute(
             "TRUNCATE billing.events, billing.outbox, billing.stripe_objects, billing.billing_contacts,
@@ -244,7 +244,7 @@ impl TestApp {
         }
     }
 
-    /// Ends the test: nothing may be left pending.
+    /// Ends the test and checks that nothing is pending.
     pub(crate) async fn finish(mut self) {
         self.stop().await;
         let pending: i64 = sqlx::query_scalar("SELECT count(*) FROM billing.outbox WHERE state = 'pending'")
@@ -256,7 +256,7 @@ impl TestApp {
     }
 }
 
-/// Puts events into the outbox as the receiver does, without the door.
+/// Puts events into the outbox as the receiver does, without its handler.
 pub(crate) async fn enqueue<'a>(pool: &PgPool, events: impl Iterator<Item = &'a Value>) {
     let mut conn = pool.acquire().await.unwrap();
     for event in events {

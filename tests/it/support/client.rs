@@ -1,4 +1,4 @@
-//! A raw HTTP client: tests of a server say every byte themselves.
+//! A raw HTTP client: the test writes every byte of a request.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 /// One connection to a server.
 pub(crate) struct Client(BufReader<TcpStream>);
 
-/// What came back.
+/// A response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -21,7 +21,7 @@ impl Client {
         Self::try_connect(addr).await.expect("a listener")
     }
 
-    /// `None` where nobody listens any more.
+    /// `None` if nothing listens on the address.
     pub(crate) async fn try_connect(addr: SocketAddr) -> Option<Self> {
         Some(Self(BufReader::new(TcpStream::connect(addr).await.ok()?)))
     }
@@ -30,7 +30,7 @@ impl Client {
         self.try_send(bytes).await.expect("an open connection");
     }
 
-    /// `None` where the peer is gone.
+    /// `None` if the peer has closed the connection.
     pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> Option<()> {
         self.0.get_mut().write_all(bytes).await.ok()
     }

@@ -1,9 +1,9 @@
-//! A fresh, migrated database for every test, in one private PostgreSQL a test process.
+//! A new, migrated database for every test, in one private PostgreSQL per test process.
 //!
-//! The cluster starts with the first test that asks for a database. Rust's test harness has no tear-down, so it ends
-//! with the process, however that ends: the embedded cluster's watcher stops the server when our end of its pipe closes,
-//! and a second shell like it then removes the temp directory. `TEST_DATABASE_URL` names a server to use instead
-//! (its role must be allowed to create databases); `DATABASE_URL` is never read, since it may be somebody's real one.
+//! The cluster starts with the first test that needs a database. Rust's test harness has no tear-down, so the cluster
+//! ends with the process, however that ends: the embedded cluster's watcher stops the server when our end of its pipe
+//! closes, and a second shell then removes the temp directory. `TEST_DATABASE_URL` names a server to use instead (its
+//! role must be allowed to create databases). `DATABASE_URL` is never read, because it may name a real database.
 
 use std::fs::Permissions;
 use std::io::Write;
@@ -20,12 +20,12 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
-/// Fills the template that every test's database is a copy of.
+/// Migrates the template that every test's database is a copy of.
 async fn migrate(connection: &mut PgConnection) {
     migrations::run(connection).await.unwrap();
 }
 
-/// Changes with what [`migrate`] does, so that a template left on a server of `TEST_DATABASE_URL` is never stale.
+/// Changes with the result of [`migrate`], so that a template left on a server of `TEST_DATABASE_URL` is never stale.
 fn migrations_fingerprint() -> String {
     let mut hash = Sha256::new();
     for migration in migrations::migrator().iter() {
@@ -34,7 +34,7 @@ fn migrations_fingerprint() -> String {
     hex::encode(&hash.finalize()[..6])
 }
 
-/// A database of the test's own, dropped with this value.
+/// A database of one test, dropped with this value.
 #[derive(Debug)]
 pub(crate) struct TestDatabase {
     /// For sqlx.
@@ -45,11 +45,11 @@ pub(crate) struct TestDatabase {
     pub(crate) name: String,
 }
 
-/// Where the databases are made.
+/// The server on which the databases are created.
 struct Server {
-    /// A connection string without the database's name: before and after it.
+    /// A connection string, split before and after the database's name.
     url: (String, String),
-    /// Of a database that is always there.
+    /// Name of a database that always exists.
     maintenance: String,
     /// Keeps the cluster and its remover until the process ends: statics are never dropped.
     _private: Option<(Cluster, Child)>,
@@ -58,7 +58,7 @@ struct Server {
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// A fresh database with all migrations applied.
+/// A new database with all migrations applied.
 pub(crate) async fn database() -> TestDatabase {
     let server = SERVER.get_or_init(Server::prepare).await;
     let name = format!("billing_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -69,7 +69,7 @@ pub(crate) async fn database() -> TestDatabase {
     TestDatabase { options: url.parse().unwrap(), url, name }
 }
 
-/// A fresh database without our schema, as an operator finds it before the first `migrate`.
+/// A new database without our schema, as before an operator's first `migrate`.
 pub(crate) async fn empty_database() -> TestDatabase {
     let database = database().await;
     let mut connection = database.options.connect().await.unwrap();
@@ -104,7 +104,7 @@ impl Server {
 
     async fn private() -> Self {
         let mut builder = tempfile::Builder::new();
-        // as root the server runs as another user, who has to pass
+        // as root the server runs as another user, which must be able to enter the directory
         builder.prefix("billing-sync-test-").permissions(Permissions::from_mode(0o711));
         let dir = builder.tempdir().unwrap().keep();
         let mut remover = remove_after_us(&dir);
@@ -124,8 +124,8 @@ impl Server {
         options.connect().await.unwrap()
     }
 
-    /// Made under another name first, so that a template that exists is a finished one; the lock keeps the processes of
-    /// nextest, which share a server given to them, from making it twice.
+    /// Creates the template under another name first, so that an existing template is always complete. The lock
+    /// prevents the processes of nextest, which share a given server, from creating it twice.
     async fn make_template(&self) {
         let mut admin = self.connect(&self.maintenance).await;
         run(&mut admin, "SELECT pg_advisory_lock(4242421)".to_owned()).await;
@@ -143,20 +143,20 @@ impl Server {
     }
 }
 
-/// How clusters are started in tests: nothing needs to survive a power cut.
+/// Options for clusters in tests: nothing needs to survive a power failure.
 pub(crate) fn options(dir: &Path) -> Options {
     let settings = vec![("fsync".to_owned(), "off".to_owned()), ("max_connections".to_owned(), "200".to_owned())];
     Options { data_dir: dir.join("data"), pg_bin: None, search_path: search_path(), settings }
 }
 
-/// Where server programs are looked for.
-#[expect(clippy::disallowed_methods, reason = "the binary hands PATH over from its configuration")]
+/// The search path for server programs.
+#[expect(clippy::disallowed_methods, reason = "the binary takes PATH from its configuration")]
 pub(crate) fn search_path() -> String {
     std::env::var("PATH").unwrap_or_default()
 }
 
-/// A shell that removes `dir`, and the data directory that it is told, when we and then the server have ended. Started
-/// before the server, so that a test that is killed during initdb leaves nothing either.
+/// A shell that removes `dir`, and the data directory written to its stdin, after the process and then the server have
+/// ended. Started before the server, so that a test that is killed during initdb leaves nothing behind either.
 fn remove_after_us(dir: &Path) -> Child {
     let script = r#"
         trap '' HUP INT TERM
@@ -175,7 +175,7 @@ async fn run(connection: &mut PgConnection, statement: String) {
 }
 
 impl Drop for TestDatabase {
-    /// On a thread with a runtime of its own: the test's may be single-threaded, and ends with it.
+    /// Uses a thread with its own runtime, because the test's may be single-threaded and ends with the test.
     fn drop(&mut self) {
         let name = self.name.clone();
         let dropping = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What may stand between this process and Stripe: a CA of one's own, TLS in front of the fake Stripe, and proxies.
+//! Infrastructure between this process and Stripe: a private CA, TLS in front of the fake Stripe, and proxies.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 /// A private CA.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its certificate, as an operator would mount it.
+    /// The CA's certificate, as an operator would mount it.
     pub(crate) file: NamedTempFile,
 }
 
@@ -30,7 +30,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), file }
     }
 
-    /// The path of its certificate.
+    /// The path of the CA's certificate.
     pub(crate) fn path(&self) -> &str {
         self.file.path().to_str().unwrap()
     }
@@ -73,19 +73,19 @@ async fn join(mut stream: impl AsyncRead + AsyncWrite + Unpin, upstream: SocketA
     }
 }
 
-/// A forward proxy. Whatever name it is asked for, it connects to `upstream`: so the name need not exist.
+/// A forward proxy that always connects to `upstream`, so the requested name need not exist.
 pub(crate) struct ForwardProxy {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl ForwardProxy {
-    /// A CONNECT proxy; with a login it refuses clients without.
+    /// A CONNECT proxy; with a login it refuses clients without credentials.
     pub(crate) async fn http(upstream: SocketAddr, login: Option<&'static str>) -> Self {
         Self::start(move |stream, seen| http(stream, upstream, login, seen)).await
     }
 
-    /// A CONNECT proxy that is spoken to over TLS.
+    /// A CONNECT proxy that clients reach over TLS.
     pub(crate) async fn https(upstream: SocketAddr, authority: &Authority) -> Self {
         let acceptor = authority.acceptor(&["localhost"]);
         Self::start(move |stream, seen| {
@@ -121,7 +121,7 @@ impl ForwardProxy {
         Self { address, seen }
     }
 
-    /// What it was asked for, in order: target and login.
+    /// The requests so far, in order: target and login.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
@@ -151,7 +151,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin>(
     join(stream, upstream).await;
 }
 
-/// RFC 1928, as far as a client without a login needs it: names only.
+/// SOCKS 5 (RFC 1928) for clients without a login: names only.
 async fn socks(mut stream: TcpStream, upstream: SocketAddr, seen: Arc<Mutex<Vec<String>>>) {
     let mut greeting = [0; 3];
     let mut request = [0; 5];

@@ -1,4 +1,4 @@
-//! Events as Stripe would send them, made of a few words.
+//! Builds events as Stripe would send them.
 
 use serde_json::{Value, json};
 
@@ -68,13 +68,13 @@ pub(crate) fn with(object: &Value, changes: Value) -> Value {
     result
 }
 
-/// An update event whose `previous_attributes` are computed from the two states, as Stripe does: a changed array
-/// whole, a changed hash by its changed keys.
+/// An update event with `previous_attributes` computed from the two states as Stripe does: a changed array as a whole,
+/// a changed hash by its changed keys.
 pub(crate) fn update(id: &str, event_type: &str, second: i64, before: &Value, after: &Value) -> Value {
     event(id, event_type, second, after, Some(previous(before, after)))
 }
 
-/// What a change leaves of the former state: a changed array whole, a changed hash by its changed keys.
+/// The changed parts of the former state: a changed array as a whole, a changed hash by its changed keys.
 pub(crate) fn previous(before: &Value, after: &Value) -> Value {
     let (Some(old), Some(new)) = (before.as_object(), after.as_object()) else { return before.clone() };
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();

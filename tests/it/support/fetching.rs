@@ -1,6 +1,6 @@
-//! The sync against the fake Stripe: real database, real HTTP, and the worker and the fetcher in the test's hand.
+//! The sync with the fake Stripe: real database, real HTTP, and a worker and a fetcher that the test controls.
 //!
-//! Jobs wait in real time, so [`Fetching::settle`] makes them due; the fake has its own clock, which a test ticks where
+//! Jobs wait in real time, so [`Fetching::settle`] makes them due. The fake has its own clock, which a test advances if
 //! a read must be later than an event.
 
 use std::sync::{Arc, Mutex};
@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 use super::app::{TestApp, enqueue};
 use super::stripe::{Epoch, FakeStripe};
 
-/// What the version of a read stays behind.
+/// Staleness margin: a read's version is earlier than its request by this time.
 pub(crate) const MARGIN: Duration = Duration::from_secs(10);
 
-/// More rounds than any chain of demands is long.
+/// More rounds than the longest chain of job requests.
 const MOST_ROUNDS: usize = 30;
 
 pub(crate) struct Fetching {
@@ -35,7 +35,7 @@ pub(crate) struct Fetching {
     fetcher: Fetcher,
 }
 
-/// Something that was sold: the ids at Stripe.
+/// The Stripe ids of one sale.
 pub(crate) struct Sale {
     pub(crate) customer: String,
     pub(crate) product: String,
@@ -53,13 +53,13 @@ impl Fetching {
         let stripe = FakeStripe::start().await;
         app.context.sync.confirm = confirm;
         app.context = app.context.clone().with_fetches(MARGIN);
-        // what failed waits until a test says so, or a drain would go on with it for ever
+        // failed jobs and events wait until the test makes them due; otherwise a drain would never end
         (app.context.config.retry_initial, app.context.config.retry_max) = (MARGIN, MARGIN);
         let fetcher = fetcher(&app, &stripe, 4);
         Self { app, stripe, fetcher }
     }
 
-    /// One sale, told in full and settled.
+    /// One sale with all its events delivered and settled.
     pub(crate) async fn sold() -> (Self, Sale) {
         let sync = Self::start().await;
         let sale = sync.sell();
@@ -68,12 +68,12 @@ impl Fetching {
         (sync, sale)
     }
 
-    /// A new process in place of the one before: with the key of now, and with nothing in its memory.
+    /// Replaces the process by a new one, with the current key and empty memory.
     pub(crate) fn restart(&mut self) {
         self.fetcher = fetcher(&self.app, &self.stripe, 4);
     }
 
-    /// From now on one job at a time is at work. What is asked for while it is being fetched is fetched once more.
+    /// Runs one job at a time from now on. An object that is requested while it is being fetched is fetched again.
     pub(crate) fn fetch_one_by_one(&mut self) {
         self.fetcher = fetcher(&self.app, &self.stripe, 1);
     }
@@ -88,20 +88,20 @@ impl Fetching {
         Sale { customer, product, price, subscription }
     }
 
-    /// Delivers everything that the fake told so far.
+    /// Delivers all events of the fake so far.
     pub(crate) async fn tell_all(&self, epoch: Epoch) {
         self.app.deliver_all(&self.stripe.events(), epoch).await;
     }
 
-    /// Delivers the events of these types that the fake told since `mark`.
+    /// Delivers the fake's events of these types since `mark`.
     pub(crate) async fn tell(&self, mark: usize, epoch: Epoch, types: &[&str]) {
         let mut events = self.stripe.events_since(mark);
         events.retain(|event| types.contains(&event.event_type.as_str()));
-        assert!(!events.is_empty(), "nothing of {types:?} was told");
+        assert!(!events.is_empty(), "the fake has no event of {types:?}");
         self.app.deliver_all(&events, epoch).await;
     }
 
-    /// Lets reads be later than everything that has happened.
+    /// Advances the fake's clock, so that reads are later than everything that has happened.
     pub(crate) fn pass_the_margin(&self) {
         self.stripe.tick(i64::try_from(MARGIN.as_secs()).unwrap() + 2);
     }
@@ -110,10 +110,10 @@ impl Fetching {
     pub(crate) async fn fetch(&self) {
         let never = CancellationToken::new();
         let drained = tokio::time::timeout(Duration::from_mins(1), self.fetcher.drain(&never));
-        drained.await.expect("the fetcher goes round in circles").unwrap();
+        drained.await.expect("the fetcher does not finish").unwrap();
     }
 
-    /// Makes all jobs due, and events that wait.
+    /// Makes all jobs and waiting events due.
     pub(crate) async fn wake_jobs(&self) {
         self.app
             .execute(
@@ -124,13 +124,13 @@ impl Fetching {
             .await;
     }
 
-    /// Another Stripe from now on; what is stored stays.
+    /// Switches to another fake Stripe; stored data stays.
     pub(crate) fn turn_to(&mut self, stripe: FakeStripe) {
         self.fetcher = fetcher(&self.app, &stripe, 4);
         self.stripe = stripe;
     }
 
-    /// Asks for reads of these objects, given as type and id.
+    /// Queues reads of these objects, given as type and id.
     pub(crate) async fn demand(&self, objects: impl IntoIterator<Item = (String, String)>) {
         let mut demands = JobRequests::default();
         for (object_type, id) in objects {
@@ -139,7 +139,7 @@ impl Fetching {
         requests::add(&mut self.app.pool.acquire().await.unwrap(), &demands, MARGIN).await.unwrap();
     }
 
-    /// So many workers and the fetcher, all at once, until nothing is due for any of them.
+    /// Runs this many workers and the fetcher concurrently until nothing is due for any of them.
     pub(crate) async fn work(&self, workers: usize) {
         let never = CancellationToken::new();
         let drains: Vec<_> = (0..workers)
@@ -154,13 +154,13 @@ impl Fetching {
         }
     }
 
-    /// Works and fetches until no event and no job is left, whatever it waits for.
+    /// Runs worker and fetcher until no event and no job is left, including waiting ones.
     pub(crate) async fn settle(&self) {
         self.try_settle(1).await.unwrap();
     }
 
-    /// The same, the worker and the fetcher in turn: a worker that projects a customer while one of its objects is being
-    /// read asks for that once more.
+    /// The same, but worker and fetcher alternate: a worker that projects a customer while one of its objects is being
+    /// read would request that object again.
     pub(crate) async fn settle_in_turn(&self) {
         for _ in 0..MOST_ROUNDS {
             self.app.drain().await;
@@ -173,7 +173,7 @@ impl Fetching {
         panic!("this does not end: {:#?}", self.left().await);
     }
 
-    /// The same with so many workers; says what is left where something stays.
+    /// The same with this many workers; the error lists what is left.
     pub(crate) async fn try_settle(&self, workers: usize) -> Result<(), String> {
         for _ in 0..MOST_ROUNDS {
             self.work(workers).await;
@@ -194,13 +194,13 @@ impl Fetching {
         sqlx::query_scalar(query).fetch_all(&self.app.pool).await.unwrap()
     }
 
-    /// How often a path was asked for.
+    /// Number of requests for a path.
     pub(crate) fn served(&self, path: &str) -> usize {
         self.stripe.served().iter().filter(|request| request.path == path).count()
     }
 
-    /// While `path` is read for the next time, something happens, and the events that it returns are processed. Needs a
-    /// runtime with threads, since the fake waits for it.
+    /// During the next read of `path`, calls a function that changes something, and processes the events that it
+    /// returns. Needs a multi-threaded runtime, because the fake waits for it.
     pub(crate) fn during(&self, path: &str, happen: impl FnOnce(&FakeStripe) -> Vec<Value> + Send + 'static) {
         let (path, happen) = (path.to_owned(), Arc::new(Mutex::new(Some(happen))));
         let (stripe, context) = (self.stripe.clone(), self.app.context.clone());
@@ -226,7 +226,7 @@ fn fetcher(app: &TestApp, stripe: &FakeStripe, concurrency: usize) -> Fetcher {
     Fetcher::new(app.context.clone(), Arc::new(client(app, stripe)), concurrency)
 }
 
-/// A client with the key of now.
+/// A client with the current key.
 pub(crate) fn client(app: &TestApp, stripe: &FakeStripe) -> HttpStripe {
     let config = StripeConfig {
         egress: Egress::default(),

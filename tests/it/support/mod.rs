@@ -1,4 +1,4 @@
-//! What several behaviours need to be tested.
+//! Shared support code of the integration tests.
 
 pub(crate) mod app;
 pub(crate) mod client;

@@ -1,4 +1,4 @@
-//! The real binary, serving, so that it can be killed.
+//! The real binary running `serve`, so that it can be killed.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn serve(arguments: &[&str]) -> Command {
     command
 }
 
-/// Longer than anything here takes on a loaded machine.
+/// Timeout: longer than any step takes on a loaded machine.
 const PAGE_RETRY: Duration = Duration::from_secs(30);
 
 /// An event's signature header and its bytes.
@@ -42,30 +42,30 @@ pub(crate) fn signed(event: &Value) -> (String, Vec<u8>) {
 
 pub(crate) struct Server {
     child: Child,
-    /// Read all the time: a full pipe would hold the process up.
+    /// Lines of the log, read continuously, because a full pipe would block the process.
     log: mpsc::UnboundedReceiver<String>,
-    /// The line that says so.
+    /// The log line that reports that the process serves.
     serving: Value,
     webhooks: Option<SocketAddr>,
     ops: SocketAddr,
-    /// The log as far as it was read.
+    /// The log read so far.
     seen: String,
 }
 
 impl Server {
-    /// Starts `serve` with these roles and waits until it says that it serves.
+    /// Starts `serve` with these roles and waits until the log reports that it serves.
     pub(crate) async fn start(database: &TestDatabase, roles: &str, environment: &[(&str, &str)]) -> Self {
         Self::start_on(&database.url, roles, environment).await
     }
 
-    /// The same with a database that is no test's own.
+    /// The same with a database that does not belong to a test.
     pub(crate) async fn start_on(url: &str, roles: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = serve(&["--roles", roles]);
         command.env("DATABASE_URL", url).envs(environment.iter().copied());
         Self::spawn(command).await
     }
 
-    /// Starts `serve` with these roles and arguments at another connection string than the test's own.
+    /// Starts `serve` with these roles and arguments, and another connection string than the test's.
     pub(crate) async fn start_at(url: &str, roles: &str, arguments: &[&str]) -> Self {
         let mut command = serve(&["--roles", roles]);
         command.args(arguments).env("DATABASE_URL", url);
@@ -98,7 +98,7 @@ impl Server {
         server
     }
 
-    /// The line of the log that says that it serves.
+    /// The log line that reports that the process serves.
     pub(crate) fn serving(&self) -> &Value {
         &self.serving
     }
@@ -129,14 +129,14 @@ impl Server {
         self.seen
     }
 
-    /// What the ops listener answers.
+    /// The answer of the ops listener.
     pub(crate) async fn ask(&self, path: &str) -> Reply {
         let mut client = Client::connect(self.ops).await;
         client.send(&get(path, &[])).await;
         client.reply().await.unwrap()
     }
 
-    /// What Prometheus reads.
+    /// The metrics, as Prometheus reads them.
     pub(crate) async fn get_metrics(&self) -> String {
         self.ask("/metrics").await.text
     }
@@ -148,7 +148,7 @@ impl Server {
         value.unwrap_or_else(|| panic!("{series} is not among the metrics")).parse().unwrap()
     }
 
-    /// The most memory that the process has had, in MB.
+    /// Peak memory of the process, in MB.
     pub(crate) fn most_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -165,7 +165,7 @@ impl Server {
         self.webhooks.unwrap()
     }
 
-    /// Delivers a signed event; `None` when nobody answered.
+    /// Delivers a signed event; `None` without an answer.
     pub(crate) async fn deliver(&self, event: &Value) -> Option<u16> {
         let (header, body) = signed(event);
         let mut client = Client::try_connect(self.webhooks.unwrap()).await?;
@@ -179,12 +179,12 @@ impl Server {
         }
     }
 
-    /// Waits for the end; the exit code, where it was not killed.
+    /// Waits for the end and returns the exit code, `None` if it was killed.
     pub(crate) async fn ended(mut self) -> Option<i32> {
         timeout(PAGE_RETRY, self.child.wait()).await.expect("it does not end").unwrap().code()
     }
 
-    /// The same, and the whole log.
+    /// The same, with the whole log.
     pub(crate) async fn ended_with_log(mut self) -> (Option<i32>, String) {
         let code = timeout(PAGE_RETRY, self.child.wait()).await.expect("it does not end").unwrap().code();
         (code, self.rest_of_the_log().await)

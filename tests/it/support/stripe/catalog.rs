@@ -1,4 +1,4 @@
-//! What is sold: products, prices, coupons and promotion codes.
+//! Products, prices, coupons and promotion codes.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ impl FakeStripe {
         world.create("product.created", with_defaults(product, fields))
     }
 
-    /// A price in euro cents a month, unless `fields` say otherwise.
+    /// A price in euro cents a month, unless `fields` override that.
     pub(crate) fn price(&self, product: &str, cents: i64, fields: Value) -> String {
         let mut world = self.world();
         let option = json!({ "custom_unit_amount": null, "tax_behavior": "unspecified", "unit_amount": cents,

@@ -6,7 +6,7 @@ use super::subscriptions::DAY;
 use super::{FakeStripe, with_defaults};
 
 impl FakeStripe {
-    /// An open session for a price, on Stripe's own page; Stripe tells nobody.
+    /// An open session for a price, on Stripe's own page. Stripe sends no event.
     pub(crate) fn checkout(&self, price: &str, fields: Value) -> String {
         let mut world = self.world();
         let id = world.id("cs_test");
@@ -28,12 +28,12 @@ impl FakeStripe {
         world.put(with_defaults(session, fields))
     }
 
-    /// The merchant changes what an open session sells; Stripe tells nobody.
+    /// The merchant changes the price of an open session. Stripe sends no event.
     pub(crate) fn change_items(&self, session: &str, price: &str) {
         self.world().edit(session, |session| session["line_items"][0]["price"] = json!(price));
     }
 
-    /// The visitor went through with it; `payment_status` is `paid`, `unpaid` (a debit) or `no_payment_required`.
+    /// The visitor has completed the session; `payment_status` is `paid`, `unpaid` (a debit) or `no_payment_required`.
     pub(crate) fn complete_checkout(&self, session: &str, subscription: &str, payment_status: &str) {
         let mut world = self.world();
         let of = world.object(subscription).clone();

@@ -1,4 +1,4 @@
-//! Customers, and the test clocks that some of them live by.
+//! Customers, and the test clocks of some of them.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::world::World;
 use super::{FakeStripe, with_defaults};
 
 impl FakeStripe {
-    /// A new customer; `fields` are laid over what Stripe puts there.
+    /// A new customer; `fields` override Stripe's defaults.
     pub(crate) fn customer(&self, fields: Value) -> String {
         let mut world = self.world();
         let customer = json!({
@@ -22,7 +22,7 @@ impl FakeStripe {
         world.create("customer.created", with_defaults(customer, fields))
     }
 
-    /// A clock for objects whose `test_clock` names it.
+    /// A clock for objects that reference it by `test_clock`.
     pub(crate) fn test_clock(&self, frozen_time: i64) -> String {
         let mut world = self.world();
         let clock = json!({
@@ -39,14 +39,14 @@ impl FakeStripe {
         world.tell("test_helpers.test_clock.ready", clock);
     }
 
-    /// What the customer is charged with unless a subscription says otherwise.
+    /// Sets the customer's default payment method, used unless a subscription has its own.
     pub(crate) fn set_default_payment_method(&self, customer: &str, method: &str) {
         self.update(customer, json!({ "invoice_settings": { "default_payment_method": method } }));
     }
 }
 
 impl World {
-    /// Ends the live subscriptions of a customer, as its deletion does.
+    /// Ends the active subscriptions of a customer, as its deletion does.
     pub(super) fn end_subscriptions_of(&mut self, customer: &str) {
         let mut live = self.view().all("subscription");
         live.retain(|sub| sub["customer"] == customer && sub["ended_at"].is_null());

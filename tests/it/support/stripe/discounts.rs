@@ -22,7 +22,7 @@ impl FakeStripe {
         discount
     }
 
-    /// Gives a discount to one invoice. It is not documented that an event announces it: the invoice shows it.
+    /// Gives a discount to one invoice. Stripe documents no event for it: only the invoice shows it.
     pub(crate) fn discount_invoice(&self, invoice: &str, by: &str) -> String {
         let mut world = self.world();
         let customer = world.text(invoice, "/customer");
@@ -44,7 +44,7 @@ impl FakeStripe {
         discount
     }
 
-    /// Takes a discount away.
+    /// Removes a discount.
     pub(crate) fn end_discount(&self, discount: &str) {
         let mut world = self.world();
         let owner = world.discounted(discount);
@@ -57,7 +57,7 @@ impl FakeStripe {
 }
 
 impl World {
-    /// A discount of a customer by a coupon or a promotion code, not yet put into the world.
+    /// A discount of a customer by a coupon or a promotion code, not yet added to the world.
     fn new_discount(&mut self, customer: &str, by: &str) -> Value {
         let promotion_code = (self.text(by, "/object") == "promotion_code").then_some(by);
         let coupon = promotion_code.map_or_else(|| by.to_owned(), |code| self.text(code, "/promotion/coupon"));
@@ -69,7 +69,7 @@ impl World {
         })
     }
 
-    /// Whose discount it is.
+    /// The discount's subscription or customer.
     fn discounted(&self, discount: &str) -> String {
         let subscription = self.text(discount, "/subscription");
         if subscription.is_empty() { self.text(discount, "/customer") } else { subscription }

@@ -1,10 +1,10 @@
-//! What moved between the versions of Stripe's API: an object of today, made to look like one of its time.
+//! Changes between the versions of Stripe's API: converts a current object to its shape in an older version.
 
 use serde_json::{Value, json};
 
 use super::view::{View, remove};
 
-/// An API version in which shapes differ from the one before.
+/// An API version in which shapes differ from the previous one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Epoch {
     V2020,
@@ -18,7 +18,7 @@ pub(crate) enum Epoch {
 impl Epoch {
     pub(crate) const ALL: [Self; 6] = [Self::V2020, Self::V2022, Self::V2024, Self::Basil, Self::Clover, Self::Endive];
 
-    /// The version as events name it.
+    /// The version as in events.
     pub(crate) fn version(self) -> &'static str {
         match self {
             Self::V2020 => "2020-08-27",
@@ -31,7 +31,7 @@ impl Epoch {
     }
 }
 
-/// Until basil the period stood at the subscription; until 2023 the only discount did so as an object.
+/// Until basil the period was on the subscription; until 2023 the only discount was there too, as an object.
 pub(crate) fn age_subscription(view: View<'_>, shown: &mut Value, epoch: Epoch) {
     if epoch < Epoch::Clover {
         remove(shown, &["billing_mode", "billing_schedules", "customer_account"]);
@@ -77,7 +77,7 @@ pub(crate) fn age_promotion_code(view: View<'_>, shown: &mut Value, epoch: Epoch
 /// Until basil an invoice named its subscription and its payment itself.
 pub(crate) fn age_invoice(view: View<'_>, shown: &mut Value, epoch: Epoch) {
     if epoch >= Epoch::Basil {
-        // since 2026-05-27 it is there on request only
+        // since 2026-05-27 only on request
         remove(shown, &["amount_paid_off_stripe"]);
         return;
     }

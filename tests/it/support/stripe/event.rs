@@ -10,14 +10,14 @@ use super::epoch::Epoch;
 use super::view::{View, plan};
 use super::world::{Happening, World};
 
-/// Something that the fake has to tell.
+/// An event of the fake.
 #[derive(Clone)]
-#[expect(clippy::struct_field_names, reason = "`type` is a keyword, and `event_type` is the word everywhere")]
+#[expect(clippy::struct_field_names, reason = "`type` is a keyword, and the name is `event_type` everywhere")]
 pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) event_type: String,
     pub(crate) created: i64,
-    /// The id of the object that it is about.
+    /// The id of the event's object.
     pub(crate) object: String,
     pub(super) stripe: FakeStripe,
     pub(super) number: usize,
@@ -30,7 +30,7 @@ impl Event {
         snapshot(&world, &world.happenings[self.number], epoch)
     }
 
-    /// The thin event about the same change, with an id of its own.
+    /// The thin event about the same change, with a separate id.
     pub(crate) fn thin(&self) -> Value {
         let world = self.stripe.world();
         let object = subject(world.view(), &world.happenings[self.number], Epoch::Endive);
@@ -44,7 +44,7 @@ impl Event {
     }
 }
 
-/// The same events, some of them twice, in an order that the seed decides.
+/// The same events, some of them twice, in an order determined by the seed.
 pub(crate) fn shuffled(events: &[Event], seed: u64) -> Vec<Event> {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut dealt = events.to_vec();
@@ -53,7 +53,7 @@ pub(crate) fn shuffled(events: &[Event], seed: u64) -> Vec<Event> {
     dealt
 }
 
-/// The event as a webhook carries it, and as `GET /v1/events` lists it.
+/// The event as in a webhook and in `GET /v1/events`.
 pub(super) fn snapshot(world: &World, happening: &Happening, epoch: Epoch) -> Value {
     let object = subject(world.view_at(happening.after), happening, epoch);
     let mut data = json!({ "object": object });

@@ -1,4 +1,4 @@
-//! `expand[]`: references replaced by their objects, and fields that Stripe gives only on request.
+//! `expand[]`: replaces references by their objects, and adds fields that Stripe returns only on request.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::view::View;
 
 const DEEPEST: usize = 4;
 
-/// What may be expanded, by the kind of the object that holds it.
+/// Expandable fields, by the kind of the object that contains them.
 const EXPANDABLE: [(&str, &[&str]); 15] = [
     ("charge", &["customer", "payment_intent"]),
     ("checkout.session", &["customer", "invoice", "line_items", "payment_intent", "subscription"]),
@@ -61,7 +61,7 @@ impl Walk<'_> {
         Answer::refusal(400, &format!("This property cannot be expanded ({}).", self.path))
     }
 
-    /// Goes on in an object, or in the elements of a list.
+    /// Expands the rest of the path in an object, or in the elements of a list.
     fn object(&self, object: &mut Value, names: &[&str]) -> Result<(), Answer> {
         match object["object"].as_str().map(str::to_owned) {
             _ if object["deleted"] == true => Ok(()),
@@ -78,7 +78,7 @@ impl Walk<'_> {
         array.as_array_mut().into_iter().flatten().try_for_each(|element| self.object(element, names))
     }
 
-    /// Goes on in a field; `within` is the way to it from the object of this kind.
+    /// Expands the rest of the path in a field; `within` is the path from the object of this kind to it.
     fn field(&self, holder: &mut Value, kind: &str, within: &str, names: &[&str]) -> Result<(), Answer> {
         let Some((name, rest)) = names.split_first() else { return Err(self.refusal()) };
         if let Some(array) = holder.as_array_mut() {
@@ -101,11 +101,11 @@ impl Walk<'_> {
         if expandable(kind).any(|field| field.starts_with(&format!("{way}."))) {
             return if field.is_null() { Ok(()) } else { self.field(field, kind, &way, rest) };
         }
-        // a hash or object that is null here may be there in another answer
+        // a hash or object that is null here may exist in another answer
         if field.is_null() && kind == "customer" && *name == "discount" { Ok(()) } else { Err(self.refusal()) }
     }
 
-    /// Replaces ids by their objects, or adds what only requests see.
+    /// Replaces ids by their objects, or adds fields that exist only on request.
     fn fill(&self, holder: &mut Value, name: &str) {
         if holder[name].is_object() {
             return;

@@ -1,35 +1,35 @@
-//! What goes wrong at the fake, as tests order it, and the book of what it served.
+//! Faults of the fake that tests request, and the record of served requests.
 
 use std::sync::Arc;
 
 use super::FakeStripe;
 use super::server::Served;
 
-/// How a request goes wrong.
+/// How a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// 429, with or without a `Retry-After` in seconds.
     TooManyRequests { retry_after: Option<u64> },
-    /// 500 with a page of HTML, as a proxy in front of Stripe gives it.
+    /// 500 with an HTML page, as from a proxy in front of Stripe.
     ServerError,
     /// No answer ever comes.
     Hang,
     /// The connection is closed instead of an answer.
     Close,
-    /// 404, whatever is asked for.
+    /// 404 for any request.
     NotFound,
-    /// The stub of a deleted object, whatever is asked for.
+    /// The stub of a deleted object for any request.
     DeletedStub,
-    /// A page without anything that says that there is more.
+    /// An empty page with `has_more`.
     EmptyPage,
-    /// A page on which everything stands twice.
+    /// A page that contains every object twice.
     DoubledPage,
 }
 
-/// What stands for a permission where the account itself refuses the key.
+/// Used instead of a permission if the key has no access to the account.
 pub(crate) const NO_ACCESS: &str = "";
 
-/// A fault that waits for its requests.
+/// A fault for coming requests.
 struct Armed {
     prefix: String,
     left: usize,
@@ -38,11 +38,11 @@ struct Armed {
 
 type Hook = Arc<dyn Fn(&Served) + Send + Sync>;
 
-/// Where requests are received: what was ordered for them, and the book.
+/// Receives requests: the faults requested for them, and the record of requests.
 #[derive(Default)]
 pub(crate) struct Desk {
     armed: Vec<Armed>,
-    /// Paths whose first part the key may not read, each with the permission that Stripe's answer names.
+    /// Path prefixes that the key may not read, each with the permission that Stripe's answer names.
     forbidden: Vec<(String, &'static str)>,
     hook: Option<Hook>,
     pub(crate) stale_seconds: i64,
@@ -52,7 +52,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Enters a request into the book; what is to be done before its answer, and what goes wrong with it.
+    /// Records a request. Returns the action before its answer, and its fault.
     pub(crate) fn receive(&mut self, request: &Served) -> (Option<Hook>, Option<Fault>) {
         self.served.push(request.clone());
         let armed = self.armed.iter_mut().find(|armed| armed.left > 0 && request.path.starts_with(&armed.prefix));
@@ -65,7 +65,7 @@ impl Desk {
 }
 
 impl Desk {
-    /// The permission that a request needs and the key lacks.
+    /// The permission that a request needs and the key does not have.
     pub(crate) fn missing_permission(&self, request: &Served) -> Option<&'static str> {
         let expanded = |path: &str| {
             let object = path.trim_start_matches("/v1/").trim_end_matches('s');
@@ -81,60 +81,60 @@ impl Desk {
 }
 
 impl FakeStripe {
-    /// The next `count` requests go wrong.
+    /// Makes the next `count` requests fail.
     pub(crate) fn fail_next(&self, count: usize, fault: Fault) {
         self.fail_next_under("/", count, fault);
     }
 
-    /// The next `count` requests go wrong whose path begins so.
+    /// Makes the next `count` requests fail whose path begins with `path`.
     pub(crate) fn fail_next_under(&self, prefix: &str, count: usize, fault: Fault) {
         self.desk().armed.push(Armed { prefix: prefix.to_owned(), left: count, fault });
     }
 
-    /// The key lacks a permission from now on: all that stands under these paths is answered 403, and so is a request
-    /// that would expand it.
+    /// Removes a permission from the key: requests below these paths get 403, and so do requests that would expand such
+    /// an object.
     pub(crate) fn forbid(&self, paths: &[&str], permission: &'static str) {
         self.desk().forbidden.extend(paths.iter().map(|path| ((*path).to_owned(), permission)));
     }
 
-    /// The key has no access to its account from now on, whatever it asks for.
+    /// Removes the key's access to its account: every request gets 403.
     pub(crate) fn refuse_account(&self) {
         self.desk().forbidden.push(("/v1".to_owned(), NO_ACCESS));
     }
 
-    /// The key has all permissions.
+    /// Gives the key all permissions.
     pub(crate) fn permit_all(&self) {
         self.desk().forbidden.clear();
     }
 
-    /// Everything is well again, and reads are fresh.
+    /// Removes all faults and makes reads fresh again.
     pub(crate) fn recover(&self) {
         let mut desk = self.desk();
         desk.armed.clear();
         desk.stale_seconds = 0;
     }
 
-    /// Reads give the state as it was this many seconds ago.
+    /// Makes reads return the state of this many seconds ago.
     pub(crate) fn serve_stale(&self, seconds: i64) {
         self.desk().stale_seconds = seconds;
     }
 
-    /// Calls this before each answer: something that happens *during* a read.
+    /// Calls this function before each answer, for changes *during* a read.
     pub(crate) fn on_request(&self, hook: impl Fn(&Served) + Send + Sync + 'static) {
         self.desk().hook = Some(Arc::new(hook));
     }
 
-    /// The requests so far, in the order of their arrival.
+    /// The requests so far, in order of arrival.
     pub(crate) fn served(&self) -> Vec<Served> {
         self.desk().served.clone()
     }
 
-    /// How many connections are open now.
+    /// Number of open connections.
     pub(crate) fn open_connections(&self) -> usize {
         self.desk().open
     }
 
-    /// How many connections there ever were.
+    /// Number of connections ever opened.
     pub(crate) fn connections(&self) -> usize {
         self.desk().connections
     }

@@ -1,4 +1,4 @@
-//! Invoices, and what becomes of them without a payment.
+//! Invoices, and their ends without a payment.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ impl FakeStripe {
         invoice
     }
 
-    /// The money came another way.
+    /// The invoice was paid outside of Stripe.
     pub(crate) fn pay_out_of_band(&self, invoice: &str) {
         self.world().pay_invoice(invoice, true);
     }
@@ -50,13 +50,13 @@ impl FakeStripe {
 }
 
 impl World {
-    /// A change of an invoice is told by `updated` and by an event of its own.
+    /// Stripe reports a change of an invoice by `updated` and by a specific event.
     fn settle_invoice(&mut self, invoice: &str, event_type: &str, change: impl FnOnce(&mut Value)) {
         self.change(invoice, change);
         self.tell(event_type, invoice);
     }
 
-    /// Marks an invoice as paid; a subscription that waited for it is active again.
+    /// Marks an invoice as paid; a subscription that waited for the payment is active again.
     pub(super) fn pay_invoice(&mut self, invoice: &str, out_of_band: bool) {
         let now = self.now;
         self.settle_invoice(invoice, "invoice.paid", |invoice| {
@@ -64,7 +64,7 @@ impl World {
             invoice["status"] = json!("paid");
             invoice["attempted"] = json!(!out_of_band);
             invoice["amount_paid_off_stripe"] = if out_of_band { amount.clone() } else { json!(0) };
-            // what came another way is in no event since 2025-03-31, and what was due stays
+            // since 2025-03-31 no event contains a payment outside of Stripe, and `amount_due` stays
             invoice["amount_paid"] = if out_of_band { json!(0) } else { amount };
             invoice["amount_remaining"] = json!(0);
             invoice["status_transitions"]["paid_at"] = json!(now);

@@ -8,12 +8,12 @@ use super::query::Query;
 use super::routes::Answer;
 use super::view::{View, plan};
 
-/// `GET /v1/events` reaches so far back.
+/// Age limit of `GET /v1/events`.
 const EVENTS_SECONDS: i64 = 30 * 86_400;
 
 const MOST_TYPES: usize = 20;
 
-/// A page of all objects of a kind; `also` is a filter that the path itself holds.
+/// A page of all objects of a kind; `also` is a filter from the path itself.
 pub(crate) fn page(
     view: View<'_>,
     kind: &str,
@@ -42,7 +42,7 @@ pub(crate) fn page(
         return Err(bad("Too many types", "types"));
     }
     objects.retain(|object| types.is_empty() || types.iter().any(|wanted| object["type"] == *wanted));
-    // what lives on a test clock is in the lists of that clock only
+    // objects on a test clock are only in the lists of that clock
     let is_clocked = |object: &Value| object["test_clock"].is_string() && ["customer", "subscription"].contains(&kind);
     objects.retain(|object| !is_clocked(object));
     if kind == "subscription" && query.get("status").is_none() {

@@ -1,4 +1,4 @@
-//! Payment methods, and the cards and sources of the time before them.
+//! Payment methods, and legacy cards and sources.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::FakeStripe;
 use super::world::World;
 
 impl FakeStripe {
-    /// A card that belongs to nobody yet.
+    /// A card without a customer.
     pub(crate) fn card(&self, brand: &str, last4: &str) -> String {
         let details = json!({
             "brand": brand, "display_brand": brand, "last4": last4, "country": "DE", "exp_month": 12, "exp_year": 2030,
@@ -15,7 +15,7 @@ impl FakeStripe {
         self.world().method("card", &details)
     }
 
-    /// A bank account that belongs to nobody yet.
+    /// A bank account without a customer.
     pub(crate) fn sepa_debit(&self, last4: &str) -> String {
         let details = json!({
             "bank_code": "37040044", "branch_code": null, "country": "DE", "fingerprint": "fake", "last4": last4,
@@ -24,7 +24,7 @@ impl FakeStripe {
         self.world().method("sepa_debit", &details)
     }
 
-    /// Gives a method to a customer, without making it the default.
+    /// Attaches a method to a customer, without making it the default.
     pub(crate) fn attach(&self, method: &str, customer: &str) {
         let mut world = self.world();
         world.edit(method, |method| method["customer"] = json!(customer));
@@ -37,7 +37,7 @@ impl FakeStripe {
         world.update("payment_method.automatically_updated", method, |method| method["card"]["last4"] = json!(last4));
     }
 
-    /// Takes a method from its customer, who loses the default that it was.
+    /// Detaches a method from its customer. If it was the default, the customer has none afterwards.
     pub(crate) fn detach(&self, method: &str) {
         let mut world = self.world();
         let customer = world.text(method, "/customer");
@@ -47,7 +47,7 @@ impl FakeStripe {
         }
     }
 
-    /// A card of the old kind (`card_…`); the first source of a customer becomes its default.
+    /// A legacy card (`card_…`); the first source of a customer becomes its default.
     pub(crate) fn legacy_card(&self, customer: &str, brand: &str, last4: &str) -> String {
         let mut world = self.world();
         let card = json!({
@@ -68,7 +68,7 @@ impl FakeStripe {
         world.add_source(customer, source)
     }
 
-    /// Takes a card or source from its customer.
+    /// Removes a card or source from its customer.
     pub(crate) fn delete_source(&self, source: &str) {
         let mut world = self.world();
         let customer = world.text(source, "/customer");

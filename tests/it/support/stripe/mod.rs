@@ -1,10 +1,10 @@
-//! A Stripe of our own: a small world with a clock in whole seconds, the events that its changes emit, and the part
-//! of the HTTP API that we read.
+//! A fake Stripe: a small world with a clock in whole seconds, the events of its changes, and the part of the HTTP API
+//! that billing-sync reads.
 //!
 //! Tests change the world through methods named after what happens at Stripe ([`FakeStripe::subscribe`],
-//! [`FakeStripe::charge_failed`]), deliver its events in any version and order, and compare with
-//! [`FakeStripe::truth`]. Every run is the same: ids come from counters, time moves only by
-//! [`FakeStripe::tick`]. Objects lack the fields of Stripe's that nobody here could ask for.
+//! [`FakeStripe::charge_failed`]), deliver its events in any version and order, and compare with [`FakeStripe::truth`].
+//! Every run is the same: ids come from counters, time moves only by [`FakeStripe::tick`]. Objects omit the fields of
+//! Stripe that no code here uses.
 
 mod catalog;
 mod checkout;
@@ -52,7 +52,7 @@ impl FakeStripe {
         Self::start_with_seed(0).await
     }
 
-    /// Event ids differ with the seed, and so does whatever a test would decide by them.
+    /// Event ids depend on the seed, so that tests cannot depend on their order.
     pub(crate) async fn start_with_seed(seed: u64) -> Self {
         let (world, desk) = (Arc::new(Mutex::new(World::new(seed))), Arc::default());
         server::serve(|addr| Self { world, desk, addr }).await
@@ -70,32 +70,32 @@ impl FakeStripe {
         self.addr
     }
 
-    /// What stands before `v1/…`.
+    /// The base URL, before `v1/…`.
     pub(crate) fn base(&self) -> String {
         format!("http://{}/", self.addr)
     }
 
-    /// The key that is right at the moment.
+    /// The valid key.
     pub(crate) fn key(&self) -> &'static str {
         self.world().key
     }
 
-    /// Another key is right from now on: requests with the old one are answered 401.
+    /// Replaces the valid key: requests with the old one get 401.
     pub(crate) fn roll_key(&self) {
         self.world().key = "sk_test_rolled";
     }
 
-    /// The key belongs to another account from now on: it knows none of the objects.
+    /// Makes the key belong to another account, which has none of the objects.
     pub(crate) fn become_another_account(&self) {
         self.world().is_foreign = true;
     }
 
-    /// The key of our own account is back.
+    /// Makes the key belong to our own account again.
     pub(crate) fn become_our_account_again(&self) {
         self.world().is_foreign = false;
     }
 
-    /// All of this is a connected account's: our own has nothing.
+    /// Moves the world to a connected account: our own account has no objects.
     pub(crate) fn belong_to(&self, account: &'static str) {
         self.world().owner = Some(account);
     }
@@ -114,12 +114,12 @@ impl FakeStripe {
         self.tick(now - self.now());
     }
 
-    /// Payloads show only the first items of a subscription, and `has_more`.
+    /// Limits payloads to the first items of a subscription, with `has_more`.
     pub(crate) fn show_items(&self, count: usize) {
         self.world().items_shown = count;
     }
 
-    /// An object as it is kept here, references as ids.
+    /// An object as stored here, with references as ids.
     pub(crate) fn stored(&self, id: &str) -> Value {
         self.world().object(id).clone()
     }
@@ -129,17 +129,17 @@ impl FakeStripe {
         self.world().put(json!({ "id": id, "object": "v2.core.event", "data": data }));
     }
 
-    /// An object that is there and that no event told of.
+    /// Adds an object without an event.
     pub(crate) fn untold(&self, object: Value) {
         self.world().put(object);
     }
 
-    /// Pages have so many objects at most, whatever is asked for.
+    /// Limits pages to this many objects, whatever limit is requested.
     pub(crate) fn page_at_most(&self, count: usize) {
         self.world().page_at_most = count;
     }
 
-    /// Changes fields of any object, hashes by their keys, and tells it as Stripe does.
+    /// Changes fields of any object, hashes by their keys, and emits the events that Stripe would send.
     pub(crate) fn update(&self, id: &str, fields: Value) {
         self.world().change(id, |object| merge(object, fields));
     }
@@ -157,7 +157,7 @@ impl FakeStripe {
         world.bury(&format!("{kind}.deleted"), id);
     }
 
-    /// The place in the story from which [`FakeStripe::events_since`] counts.
+    /// The current position in the story, for [`FakeStripe::events_since`].
     pub(crate) fn mark(&self) -> usize {
         self.world().happenings.len()
     }
@@ -167,7 +167,7 @@ impl FakeStripe {
         self.events_since(0)
     }
 
-    /// Those about one object.
+    /// The events about one object.
     pub(crate) fn events_of(&self, object: &str) -> Vec<Event> {
         self.events().into_iter().filter(|event| event.object == object).collect()
     }
@@ -186,13 +186,13 @@ impl FakeStripe {
         told.map(event).collect()
     }
 
-    /// The object as a test of today's API would read it.
+    /// The object as in the current API version.
     pub(crate) fn object(&self, id: &str) -> Value {
         let world = self.world();
         world.view().shown(id, Epoch::Endive).unwrap_or_default()
     }
 
-    /// Every object by id, as the newest API shows it; of deleted ones the stub.
+    /// Every object by id in the newest API version; deleted objects as stubs.
     pub(crate) fn truth(&self) -> BTreeMap<String, Value> {
         let world = self.world();
         let view = world.view();
@@ -202,7 +202,7 @@ impl FakeStripe {
 }
 
 impl World {
-    /// Changes an object by the event that its kind has for it.
+    /// Changes an object, and emits the update event of its kind.
     fn change(&mut self, id: &str, change: impl FnOnce(&mut Value)) {
         let kind = self.text(id, "/object");
         let event_type = match kind.as_str() {
@@ -217,7 +217,7 @@ impl World {
     }
 }
 
-/// Lays fields over an object: hashes by their keys, everything else whole.
+/// Overrides fields of an object: hashes by their keys, everything else as a whole.
 fn merge(object: &mut Value, fields: Value) {
     match (object, fields) {
         (Value::Object(object), Value::Object(fields)) => {
@@ -229,7 +229,7 @@ fn merge(object: &mut Value, fields: Value) {
     }
 }
 
-/// The fields laid over what Stripe puts there without them.
+/// Stripe's defaults, overridden by the fields.
 fn with_defaults(mut defaults: Value, fields: Value) -> Value {
     merge(&mut defaults, fields);
     defaults

@@ -1,4 +1,4 @@
-//! Payments of invoices: payment intents, their charges, and the disputes of these.
+//! Payments of invoices: payment intents, their charges, and disputes of charges.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::FakeStripe;
 use super::world::World;
 
 impl FakeStripe {
-    /// A debit is under way, for days. Gives the charge.
+    /// Starts a debit, which is pending for days. Returns the charge.
     pub(crate) fn charge_pending(&self, invoice: &str, method: &str) -> String {
         let mut world = self.world();
         let charge = world.charge(invoice, method, "pending", None);
@@ -17,7 +17,7 @@ impl FakeStripe {
         charge
     }
 
-    /// The attempt fails: the pending one of this method, or a new one. Gives the charge.
+    /// Fails the pending attempt of this method, or a new one. Returns the charge.
     pub(crate) fn charge_failed(&self, invoice: &str, method: &str, code: &str) -> String {
         let mut world = self.world();
         let charge = world.charge(invoice, method, "failed", Some(code));
@@ -39,7 +39,7 @@ impl FakeStripe {
         charge
     }
 
-    /// The attempt succeeds: the pending one of this method, or a new one. Gives the charge.
+    /// Completes the pending attempt of this method, or a new one. Returns the charge.
     pub(crate) fn charge_succeeded(&self, invoice: &str, method: &str) -> String {
         let mut world = self.world();
         let charge = world.charge(invoice, method, "succeeded", None);
@@ -62,7 +62,7 @@ impl FakeStripe {
         charge
     }
 
-    /// The bank's customer wants the money back.
+    /// The bank's customer disputes the charge.
     pub(crate) fn dispute(&self, charge: &str) -> String {
         let mut world = self.world();
         let of = world.object(charge).clone();
@@ -84,7 +84,7 @@ impl FakeStripe {
 }
 
 impl World {
-    /// The charge of an attempt, in its new state, and its payment intent brought in line, but neither told.
+    /// Sets the new state of an attempt's charge and updates its payment intent, without events.
     fn charge(&mut self, invoice: &str, method: &str, status: &str, failure: Option<&str>) -> String {
         let intent = self.intent(invoice);
         let latest = self.text(&intent, "/latest_charge");
@@ -120,7 +120,7 @@ impl World {
         self.put(charge)
     }
 
-    /// The payment intent of an invoice; its first attempt makes it.
+    /// The payment intent of an invoice, created by the first attempt.
     fn intent(&mut self, invoice: &str) -> String {
         if let Some(payment) = self.view().payments(invoice).first() {
             return payment["payment"]["payment_intent"].as_str().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Which object or list a path names, and the errors that Stripe gives.
+//! Maps paths to objects and lists, and Stripe's errors.
 
 use serde_json::{Value, json};
 use url::form_urlencoded;
@@ -28,7 +28,7 @@ impl Answer {
         answer
     }
 
-    /// As Stripe words it; the message names a part of the key.
+    /// In Stripe's wording; the message contains part of the key.
     pub(crate) fn forbidden(permission: &str) -> Self {
         let message = format!(
             "The provided key 'rk_test_***cret' does not have the required permissions for this endpoint on account \
@@ -55,7 +55,7 @@ impl Answer {
     }
 }
 
-/// What stands in a path, and the kind of object there.
+/// Collections in paths, and the kind of their objects.
 const COLLECTIONS: [(&str, &str); 19] = [
     ("charges", "charge"),
     ("checkout/sessions", "checkout.session"),
@@ -83,7 +83,7 @@ fn kind_in(collection: &str) -> Option<&'static str> {
     COLLECTIONS.iter().find(|(known, _)| *known == collection).map(|(_, kind)| *kind)
 }
 
-/// Where an object of this kind can be read.
+/// The URL of an object of this kind.
 pub(crate) fn url(kind: &str, id: &str) -> String {
     let collection = COLLECTIONS.iter().find(|(_, known)| *known == kind).map_or("sources", |(path, _)| path);
     format!("/v1/{collection}/{id}")
@@ -93,7 +93,7 @@ pub(crate) fn last_segment(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-/// What a deleted object leaves, for whichever was asked.
+/// The stub of a deleted object, for the requested path.
 pub(crate) fn stub(path: &str) -> Answer {
     let (collection, id) = path.trim_start_matches("/v1/").rsplit_once('/').unwrap_or(("", path));
     let kind = kind_in(collection).unwrap_or("source");
@@ -163,7 +163,7 @@ fn retrieve(view: View<'_>, kind: &str, id: &str) -> Result<Value, Answer> {
     }
     let stored = if kind == "plan" { "price" } else { kind };
     let object = view.get(id).filter(|object| object["object"] == stored).ok_or_else(missing)?;
-    // only customers can be read after their end
+    // only customers can be read after their deletion
     if object["deleted"] == true && kind != "customer" {
         return Err(missing());
     }

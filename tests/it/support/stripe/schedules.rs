@@ -6,7 +6,7 @@ use super::FakeStripe;
 
 impl FakeStripe {
     /// Puts a subscription under a schedule: the price of its first item in each phase, start and end; the first phase
-    /// runs. The other items stay, and every phase lists them before that price.
+    /// is current. The other items stay, and every phase lists them before that price.
     pub(crate) fn schedule(&self, subscription: &str, phases: &[(&str, i64, i64)], end_behavior: &str) -> String {
         let mut world = self.world();
         let items = world.object(subscription)["items"]["data"].as_array().cloned().unwrap_or_default();
@@ -36,7 +36,7 @@ impl FakeStripe {
         schedule
     }
 
-    /// The next phase begins: the schedule moves on, and the subscription gets the price of that phase.
+    /// Starts the next phase: the schedule advances, and the subscription gets the price of that phase.
     pub(crate) fn next_phase(&self, schedule: &str) {
         let mut world = self.world();
         let phases = world.object(schedule)["phases"].clone();
@@ -51,7 +51,7 @@ impl FakeStripe {
         world.change(schedule, |schedule| schedule["current_phase"] = current);
     }
 
-    /// Plans a pause, and its end where one is given.
+    /// Schedules a pause, and its end if given.
     pub(crate) fn plan_pause(&self, schedule: &str, pause_at: i64, resume_at: Option<i64>) {
         let resume = resume_at.map(|at| json!({ "resume_at": at, "status": { "type": "scheduled" } }));
         let pause = json!({ "pause_at": pause_at, "settings": null, "status": { "type": "scheduled" } });
@@ -59,7 +59,7 @@ impl FakeStripe {
         self.world().change(schedule, |schedule| schedule["pause_schedules"] = planned);
     }
 
-    /// The planned pause begins: the schedule notes it, and the subscription is paused by request.
+    /// Starts the scheduled pause: the schedule records it, and the subscription is paused by request.
     pub(crate) fn begin_pause(&self, schedule: &str) {
         let subscription = {
             let mut world = self.world();
@@ -71,7 +71,7 @@ impl FakeStripe {
         self.pause(&subscription);
     }
 
-    /// The planned pause ends.
+    /// Ends the scheduled pause.
     pub(crate) fn end_pause(&self, schedule: &str) {
         let subscription = {
             let mut world = self.world();
@@ -83,7 +83,7 @@ impl FakeStripe {
         self.resume(&subscription);
     }
 
-    /// Lets the subscription go on without its schedule.
+    /// Releases the subscription from its schedule.
     pub(crate) fn release(&self, schedule: &str) {
         let mut world = self.world();
         let (now, subscription) = (world.now, world.text(schedule, "/subscription"));

@@ -19,12 +19,12 @@ use super::faults::{Fault, NO_ACCESS};
 use super::query::Query;
 use super::routes::{self, Answer};
 
-/// A request as it stands in the book.
+/// A recorded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Served {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// As it was sent.
+    /// The query as sent.
     pub(crate) query: String,
     /// The header `Stripe-Account`.
     pub(crate) account: Option<String>,
@@ -43,7 +43,7 @@ pub(crate) async fn serve(stripe: impl FnOnce(SocketAddr) -> FakeStripe) -> Fake
     stripe
 }
 
-/// Counts a connection as open for as long as it lives.
+/// Counts a connection as open until dropped.
 struct Open(FakeStripe);
 
 impl Open {
@@ -66,17 +66,17 @@ async fn connection(stripe: FakeStripe, stream: TcpStream) {
     let open = Open::new(stripe);
     let service = service_fn(|request| respond(&open.0, request));
     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-    // an ordered `Close` ends here as an error, and a client may hang up when it likes
+    // a requested `Close` is an error here, and clients may hang up at any time
     drop(served);
 }
 
-/// The error by which hyper closes the connection without an answer.
+/// The error that makes hyper close the connection without an answer.
 #[derive(Debug)]
 struct Closed;
 
 impl std::fmt::Display for Closed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("closed, as the test ordered")
+        formatter.write_str("closed, as the test requested")
     }
 }
 

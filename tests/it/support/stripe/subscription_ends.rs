@@ -1,4 +1,4 @@
-//! Ends of subscriptions, at once or announced, and updates that wait for their payment.
+//! Ends of subscriptions, immediate or scheduled, and updates that wait for their payment.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::world::World;
 const PENDING_UPDATE_HOURS: i64 = 23;
 
 impl FakeStripe {
-    /// Classic: both fields say so.
+    /// Cancels at the period's end in classic mode, which sets both fields.
     pub(crate) fn cancel_at_period_end(&self, subscription: &str) {
         let mut world = self.world();
         let end = world.object(subscription)["items"]["data"][0]["current_period_end"].clone();
@@ -26,12 +26,12 @@ impl FakeStripe {
         self.update(subscription, kept);
     }
 
-    /// The end, also the announced one once it has come.
+    /// Ends a subscription: at once, or when its scheduled end has come.
     pub(crate) fn cancel_now(&self, subscription: &str) {
         self.world().end_subscription(subscription);
     }
 
-    /// A switch of price that waits until it is paid (`pending_if_incomplete`).
+    /// A price change that waits for its payment (`pending_if_incomplete`).
     pub(crate) fn set_pending_update(&self, subscription: &str, price: &str) {
         let mut world = self.world();
         let expires = world.now + PENDING_UPDATE_HOURS * 3600;
@@ -80,7 +80,7 @@ impl World {
         });
     }
 
-    /// Stripe tells an end by `deleted` alone.
+    /// Stripe reports an end only by `deleted`.
     pub(super) fn end_subscription(&mut self, subscription: &str) {
         let now = self.now;
         self.edit(subscription, |subscription| {

@@ -1,4 +1,4 @@
-//! Subscriptions: their beginning, their periods, their items and their pauses.
+//! Subscriptions: their start, periods, items and pauses.
 
 use serde_json::{Value, json};
 use time::util::days_in_month;
@@ -15,7 +15,7 @@ impl FakeStripe {
         self.subscribe_with(customer, price, json!({}))
     }
 
-    /// The same with `fields` laid over it: a status of `incomplete`, metadata, a payment method.
+    /// The same with `fields` that override defaults: a status of `incomplete`, metadata, a payment method.
     pub(crate) fn subscribe_with(&self, customer: &str, price: &str, fields: Value) -> String {
         let mut world = self.world();
         let id = world.id("sub");
@@ -36,7 +36,7 @@ impl FakeStripe {
         world.create("customer.subscription.created", with_defaults(subscription, trial))
     }
 
-    /// The trial is over and the first paid period begins, now.
+    /// Ends the trial and starts the first paid period, now.
     pub(crate) fn convert_trial(&self, subscription: &str) {
         let mut world = self.world();
         let now = world.now;
@@ -47,19 +47,19 @@ impl FakeStripe {
         });
     }
 
-    /// The next period begins where the one before ends.
+    /// Starts the next period at the end of the previous one.
     pub(crate) fn renew(&self, subscription: &str) {
         let mut world = self.world();
         let end = world.object(subscription)["items"]["data"][0]["current_period_end"].as_i64().unwrap_or_default();
         world.new_period(subscription, end, |_| {});
     }
 
-    /// The one item gets another price.
+    /// Changes the price of the only item.
     pub(crate) fn switch_price(&self, subscription: &str, price: &str) {
         self.world().change(subscription, |subscription| subscription["items"]["data"][0]["price"] = json!(price));
     }
 
-    /// The items make room for a new one.
+    /// Replaces the items by a new one.
     pub(crate) fn replace_item(&self, subscription: &str, price: &str) -> String {
         self.world().put_item(subscription, price, true)
     }
@@ -78,7 +78,7 @@ impl FakeStripe {
         });
     }
 
-    /// Invoices are voided until somebody resumes; the status stays.
+    /// Pauses collection: invoices are voided until a resume; the status stays.
     pub(crate) fn pause_collection(&self, subscription: &str) {
         self.update(subscription, json!({ "pause_collection": { "behavior": "void", "resumes_at": null } }));
     }
@@ -87,7 +87,7 @@ impl FakeStripe {
         self.update(subscription, json!({ "pause_collection": null }));
     }
 
-    /// The status `paused` by a request: told twice, by an `updated` and by an event of its own.
+    /// Sets the status `paused` by request, with two events: an `updated` and a `paused`.
     pub(crate) fn pause(&self, subscription: &str) {
         self.pause_because(subscription, "pause_requested");
     }
@@ -113,14 +113,14 @@ impl FakeStripe {
         world.tell_change("customer.subscription.resumed", subscription);
     }
 
-    /// Gives the one item a trial offer until `end`. A paid one leaves the status as it is.
+    /// Gives the only item a trial offer until `end`. A paid offer does not change the status.
     pub(crate) fn start_offer(&self, subscription: &str, offer: &str, end: i64) {
         let mut world = self.world();
         let trial = json!({ "start_date": world.now, "end_date": end, "trial_offer": offer });
         world.change(subscription, |subscription| subscription["items"]["data"][0]["current_trial"] = trial);
     }
 
-    /// The trial offer is over: the item has the price after it.
+    /// Ends the trial offer: the item gets the price after it.
     pub(crate) fn end_offer(&self, subscription: &str) {
         let mut world = self.world();
         let offer = world.text(subscription, "/items/data/0/current_trial/trial_offer");
@@ -217,8 +217,8 @@ impl World {
     }
 }
 
-/// The end of a period that begins at `start`: so many months or years on, on the day of the anchor, or on the last
-/// day of a month that has no such day.
+/// The end of a period that begins at `start`: the interval later, on the day of the anchor, or on the last day of a
+/// month without that day.
 fn interval_after(start: i64, anchor: i64, recurring: &Value) -> i64 {
     let count = i32::try_from(recurring["interval_count"].as_i64().unwrap_or(1)).unwrap();
     let months = if recurring["interval"] == "year" { 12 * count } else { count };

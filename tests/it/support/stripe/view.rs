@@ -1,7 +1,8 @@
-//! The world at one moment, and how its objects look in each API version.
+//! The world at one moment, and its objects in each API version.
 //!
-//! Objects are kept as `2026-10-28.endive` has them, references as ids; what older versions have elsewhere is moved
-//! here. What Stripe gives only on request (`currency_options`, `line_items`, `payments`) is left out here.
+//! Objects are stored in the shape of `2026-10-28.endive`, with references as ids. This module moves fields to their
+//! places in older versions, and omits fields that Stripe returns only on request (`currency_options`, `line_items`,
+//! `payments`).
 
 use serde_json::{Value, json};
 
@@ -15,12 +16,12 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The object as it was at this moment; a stub where it was deleted.
+    /// The object at this moment; a stub if it was deleted.
     pub(crate) fn get(&self, id: &str) -> Option<&'a Value> {
         self.world.at(id, self.step)
     }
 
-    /// What stands inside another object: its last content even after its end, or null.
+    /// A nested object: its last content even after deletion, or null.
     pub(crate) fn or_null(&self, id: &Value) -> Value {
         id.as_str().and_then(|id| self.world.alive_at(id, self.step)).cloned().unwrap_or_default()
     }
@@ -95,7 +96,7 @@ impl<'a> View<'a> {
         self.with_prices(&subscription["items"]["data"], epoch)
     }
 
-    /// Items with the price and the plan that Stripe puts into them.
+    /// Items with the price and the plan that Stripe nests in them.
     fn with_prices(&self, items: &Value, epoch: Epoch) -> Vec<Value> {
         let fill = |mut item: Value| {
             let price = self.or_null(&item["price"]);

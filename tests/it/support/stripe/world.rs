@@ -1,7 +1,7 @@
-//! What exists at the fake and what happened to it: every version of every object, every event, one clock.
+//! The state and history of the fake: every version of every object, every event, one clock.
 //!
-//! Nothing is ever overwritten, so that the state of any moment can be served again (stale reads) and an event can
-//! be rendered from the two states between which it leads.
+//! Nothing is ever overwritten, so that the state of any moment can be served again (stale reads), and an event can be
+//! rendered from the states before and after it.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::super::events::START;
 use super::view::View;
 
-/// The content of an object from one step of the world on.
+/// The content of an object since one step of the world.
 struct Version {
     step: usize,
     object: Value,
 }
 
-/// Something that happened to an object, told as an event.
+/// A change of an object that is reported by an event.
 pub(crate) struct Happening {
     pub(crate) id: String,
     pub(crate) event_type: String,
@@ -24,19 +24,19 @@ pub(crate) struct Happening {
     pub(crate) object: String,
     /// The step whose state the event shows.
     pub(crate) after: usize,
-    /// The step to which its `previous_attributes` lead back.
+    /// The step that its `previous_attributes` describe.
     pub(crate) before: Option<usize>,
 }
 
 pub(crate) struct World {
     pub(crate) now: i64,
-    /// How many items a subscription's payload shows at most.
+    /// Maximum number of items in a subscription's payload.
     pub(crate) items_shown: usize,
-    /// How many objects a page has at most, whatever is asked for.
+    /// Maximum number of objects on a page, whatever limit is requested.
     pub(crate) page_at_most: usize,
-    /// The key belongs to another account: nothing of this world is there.
+    /// Whether the key belongs to another account, which has none of these objects.
     pub(crate) is_foreign: bool,
-    /// The connected account whose world this is; our own where it is `None`.
+    /// The connected account that owns this world; `None`: our own account.
     pub(crate) owner: Option<&'static str>,
     pub(crate) key: &'static str,
     seed: u64,
@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub(crate) happenings: Vec<Happening>,
 }
 
-/// Odd, so that multiplying by it permutes the numbers: ids which no test can order by luck.
+/// Odd, so that multiplying by it permutes the numbers: tests cannot depend on the order of ids.
 const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl World {
@@ -103,7 +103,7 @@ impl World {
         versions.iter().rev().find(|version| version.step <= step).map(|version| &version.object)
     }
 
-    /// The same, but for a deleted object what it was before.
+    /// The same, but for a deleted object its content before deletion.
     pub(crate) fn alive_at(&self, id: &str, step: usize) -> Option<&Value> {
         let versions = self.versions.get(id)?.iter().rev().filter(|version| version.step <= step);
         versions.map(|version| &version.object).find(|object| object["deleted"] != true)
@@ -116,17 +116,17 @@ impl World {
 
     /// The object as it is now.
     ///
-    /// A test that names an object which is not there has a mistake in it: this panics.
+    /// Panics if the object does not exist, because that is a mistake in the test.
     pub(crate) fn object(&self, id: &str) -> &Value {
         self.at(id, self.latest()).unwrap_or_else(|| panic!("the fake has no {id}"))
     }
 
-    /// A text field of an object, empty where it is null.
+    /// A text field of an object, empty if it is null.
     pub(crate) fn text(&self, id: &str, pointer: &str) -> String {
         self.object(id).pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
-    /// Writes an object without telling anybody.
+    /// Writes an object without an event.
     pub(crate) fn put(&mut self, object: Value) -> String {
         let id = object["id"].as_str().expect("an object has an id").to_owned();
         self.steps.push(self.now);
@@ -135,21 +135,21 @@ impl World {
         id
     }
 
-    /// Writes a new object and tells it.
+    /// Writes a new object and emits its event.
     pub(crate) fn create(&mut self, event_type: &str, object: Value) -> String {
         let id = self.put(object);
         self.tell(event_type, &id);
         id
     }
 
-    /// Changes an object without telling anybody.
+    /// Changes an object without an event.
     pub(crate) fn edit(&mut self, id: &str, change: impl FnOnce(&mut Value)) {
         let mut object = self.object(id).clone();
         change(&mut object);
         self.put(object);
     }
 
-    /// Changes an object and tells what it was before; nothing is told where nothing changes.
+    /// Changes an object and emits an event with `previous_attributes`; no event if nothing changes.
     pub(crate) fn update(&mut self, event_type: &str, id: &str, change: impl FnOnce(&mut Value)) -> bool {
         let mut object = self.object(id).clone();
         change(&mut object);
@@ -161,14 +161,14 @@ impl World {
         true
     }
 
-    /// Tells the last change of an object with its `previous_attributes`.
+    /// Emits an event for the last change of an object, with `previous_attributes`.
     pub(crate) fn tell_change(&mut self, event_type: &str, id: &str) {
         let versions = &self.versions[id];
         let before = versions.len().checked_sub(2).map(|before| versions[before].step);
         self.record(event_type, id, before);
     }
 
-    /// Tells an object as it is.
+    /// Emits an event with the object's current state.
     pub(crate) fn tell(&mut self, event_type: &str, id: &str) {
         self.record(event_type, id, None);
     }
@@ -179,7 +179,7 @@ impl World {
         self.happenings.push(Happening { id, event_type, created, object, after, before });
     }
 
-    /// Leaves the stub of an object; its last content is told by the event.
+    /// Replaces an object by its stub; the event contains its last content.
     pub(crate) fn bury(&mut self, event_type: &str, id: &str) {
         self.tell(event_type, id);
         let kind = self.object(id)["object"].clone();
