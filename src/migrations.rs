@@ -138,8 +138,8 @@ pub fn migrator() -> Migrator {
 /// Any error of the database.
 pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> {
     let known = migrator();
-    if let Some(lacking) = role::lacks_to_read(conn).await? {
-        return Err(MigrationError::Privilege(lacking));
+    if let Some(missing) = role::missing_privilege_to_read(conn).await? {
+        return Err(MigrationError::Privilege(missing));
     }
     let applied = if table_exists(conn).await? { conn.list_applied_migrations(TABLE).await? } else { Vec::new() };
     let mut status = Status::default();
@@ -182,8 +182,8 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> 
     if before.missing.is_empty() {
         return Ok(Vec::new());
     }
-    if let Some(lacking) = role::lacks_to_migrate(conn).await? {
-        return Err(MigrationError::Privilege(lacking));
+    if let Some(missing) = role::missing_privilege_to_migrate(conn).await? {
+        return Err(MigrationError::Privilege(missing));
     }
     lock(conn).await?;
     let applied = apply(conn).await;

@@ -59,7 +59,7 @@ type Found = (Vec<CertificateDer<'static>>, Option<String>);
 
 /// Reads the certificates of one file, which may be a device or a pipe.
 fn of_file(path: &Path) -> Found {
-    let pem = match file::read(path, file::OF_CERTIFICATES) {
+    let pem = match file::read(path, file::MAX_CERTIFICATE_BYTES) {
         Ok(pem) => pem,
         Err(error) => return (Vec::new(), Some(format!("{}: {error}", path.display()))),
     };

@@ -29,7 +29,7 @@ impl File {
     }
 
     /// The first folder below `src/`, or the name of a file directly in `src/`.
-    fn room(&self) -> &str {
+    fn module(&self) -> &str {
         self.path.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default()
     }
 
@@ -110,7 +110,7 @@ fn pure_files_are_pure() {
 }
 
 /// Data flows one way: the modules in order, and the earlier modules that each one uses.
-const ROOMS: [(&str, &[&str]); 32] = [
+const MODULES: [(&str, &[&str]); 32] = [
     ("clock", &[]),
     ("retry", &[]),
     ("interval", &[]),
@@ -216,19 +216,19 @@ const ROOMS: [(&str, &[&str]); 32] = [
 ];
 
 #[test]
-fn rooms_use_only_what_comes_before_them() {
-    for (place, (room, uses)) in ROOMS.iter().enumerate() {
+fn modules_use_only_what_comes_before_them() {
+    for (place, (module, uses)) in MODULES.iter().enumerate() {
         for used in *uses {
-            assert!(ROOMS[..place].iter().any(|(before, _)| before == used), "{used} does not come before {room}");
+            assert!(MODULES[..place].iter().any(|(before, _)| before == used), "{used} does not come before {module}");
         }
     }
     // unit tests may use other modules: the facts are compared with the projection that reads them
-    for file in files("src", "rs").iter().filter(|file| file.room() != "main" && !file.is_test()) {
-        let room = ROOMS.iter().find(|(room, _)| *room == file.room());
-        let (room, uses) = room.unwrap_or_else(|| panic!("{} belongs to no known module", file.path));
+    for file in files("src", "rs").iter().filter(|file| file.module() != "main" && !file.is_test()) {
+        let module = MODULES.iter().find(|(module, _)| *module == file.module());
+        let (module, uses) = module.unwrap_or_else(|| panic!("{} belongs to no known module", file.path));
         for rest in file.code().split("crate::").skip(1) {
             let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-            assert!(name == *room || uses.contains(&name), "{} uses crate::{name}", file.path);
+            assert!(name == *module || uses.contains(&name), "{} uses crate::{name}", file.path);
         }
     }
 }
@@ -250,7 +250,7 @@ const SQL: [&str; 12] = [
 ];
 
 #[test]
-fn sql_stands_in_its_rooms_and_begins_with_its_name() {
+fn sql_stands_in_its_modules_and_begins_with_its_name() {
     let mut names = BTreeMap::new();
     for file in files("src", "rs") {
         let code = &file.text;
@@ -262,8 +262,8 @@ fn sql_stands_in_its_rooms_and_begins_with_its_name() {
             assert!(text.starts_with("-- "), "a query of {} has no name: {}", file.path, &text[..text.len().min(60)]);
             let name = text.lines().next().unwrap_or_default().trim_matches(['"', ' ', ',']);
             let name = name.split("\\n").next().unwrap_or_default().to_owned();
-            let twin = names.insert(name.clone(), file.path.clone());
-            assert!(twin.is_none(), "{name} is a query of {} and of {}", file.path, twin.unwrap_or_default());
+            let duplicate = names.insert(name.clone(), file.path.clone());
+            assert!(duplicate.is_none(), "{name} is a query of {} and of {}", file.path, duplicate.unwrap_or_default());
         }
     }
     assert!(names.len() > 20, "only {} queries were found: this check is broken", names.len());

@@ -8,7 +8,7 @@ use crate::stripe::catalogue::NOT_GENERATED;
 /// Release of the server, such as "15.18 (Debian …)".
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -24,7 +24,7 @@ pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error>
 /// data.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn missing_durability(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "-- admin.missing_durability
@@ -37,7 +37,7 @@ pub async fn missing_durability(conn: &mut PgConnection) -> Result<Vec<String>, 
 /// The current time of the database.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -52,7 +52,7 @@ pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Erro
 /// How often Stripe reported in the last 30 days that it failed to generate events, and the last time.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn not_generated(conn: &mut PgConnection) -> Result<(i64, Option<OffsetDateTime>), sqlx::Error> {
     sqlx::query_as(
         "-- admin.not_generated
@@ -67,7 +67,7 @@ pub async fn not_generated(conn: &mut PgConnection) -> Result<(i64, Option<Offse
 /// Missing partitions of the current month and the next `months_ahead` months.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn missing_partitions(conn: &mut PgConnection, months_ahead: i32) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"

@@ -81,7 +81,7 @@ pub enum What {
 /// An object by its id, with the objects that it references and that reference it; for a customer, all its objects.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.around
@@ -112,7 +112,7 @@ pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<Object
 /// The events of these objects, and events with one of these ids.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.events
@@ -147,7 +147,7 @@ pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Resu
 /// The reads of these objects.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn reads(conn: &mut PgConnection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- explain.reads
@@ -176,7 +176,7 @@ pub async fn reads(conn: &mut PgConnection, ids: &[String], limit: i64) -> Resul
 /// The changes of these rows.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn changes(conn: &mut PgConnection, rows: &[Uuid], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.changes
@@ -199,7 +199,7 @@ pub async fn changes(conn: &mut PgConnection, rows: &[Uuid], limit: i64) -> Resu
 /// The jobs of these objects.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn jobs(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- explain.jobs
@@ -218,7 +218,7 @@ pub async fn jobs(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Step>, 
 /// The current rows with these ids: `(table, columns as JSON)`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn rows(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.rows

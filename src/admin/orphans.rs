@@ -29,7 +29,7 @@ pub struct Orphan {
 /// Opens the cursor, which lasts until the caller's transaction ends.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn open(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- admin.open_orphans
@@ -46,7 +46,7 @@ pub async fn open(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 /// The next page; it is empty at the end.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn next(conn: &mut PgConnection) -> Result<Vec<Orphan>, sqlx::Error> {
     sqlx::query("-- admin.next_orphans\nFETCH 500 FROM orphans")
         .try_map(|row: PgRow| {

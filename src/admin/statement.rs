@@ -32,7 +32,7 @@ pub struct Bonus {
 /// The lines of a workspace, for one limit or all: by limit and subscription, periods in order, and the bonus last.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn lines(conn: &mut PgConnection, workspace: Uuid, limit: Option<&str>) -> Result<Vec<Line>, sqlx::Error> {
     sqlx::query_as!(
         Line,
@@ -52,7 +52,7 @@ pub async fn lines(conn: &mut PgConnection, workspace: Uuid, limit: Option<&str>
 /// The remaining bonuses of a workspace.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn bonuses(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<Bonus>, sqlx::Error> {
     sqlx::query_as!(
         Bonus,
@@ -67,7 +67,7 @@ pub async fn bonuses(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<Bon
 /// Whether a subscription or a bonus of the workspace is known.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn is_known(conn: &mut PgConnection, workspace: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- statement.is_known

@@ -118,7 +118,7 @@ impl Backfill {
         let context = Context { fetches: false, ..context };
         let mut conn = context.pool.acquire().await?;
         let (stripe_account, floor) = account(api.as_ref()).await?;
-        let verified = prove(&mut conn, api.as_ref(), margin).await?;
+        let verified = check_account(&mut conn, api.as_ref(), margin).await?;
         drop(conn);
         let accounts = std::iter::once(String::new()).chain(accounts).collect();
         Ok(Self {
@@ -185,7 +185,7 @@ impl Backfill {
     }
 
     /// The context of this backfill, but with missing objects queued at once.
-    pub(crate) fn asking(&self) -> Context {
+    pub(crate) fn with_fetches(&self) -> Context {
         self.context.clone().with_fetches(self.margin)
     }
 }
@@ -208,7 +208,7 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, Option<i64>), 
 }
 
 /// Checks the key, so that no data of another account is merged. Returns whether the key could be verified.
-async fn prove(conn: &mut PgConnection, api: &dyn StripeApi, margin: Duration) -> Result<bool, Stop> {
+async fn check_account(conn: &mut PgConnection, api: &dyn StripeApi, margin: Duration) -> Result<bool, Stop> {
     match check::check_key(api, conn, margin).await?.status {
         KeyStatus::Verified => Ok(true),
         // a restricted key without the permission to read events is accepted

@@ -77,7 +77,7 @@ pub(super) struct Stored {
 
 /// A page that was read and is not stored yet.
 #[derive(Clone)]
-struct Found {
+struct ReadPage {
     parts: Vec<FetchedObject>,
     without_id: Vec<ObjectKey>,
     /// The range after this page.
@@ -101,22 +101,22 @@ pub(super) async fn step(
     split: bool,
     began: Option<OffsetDateTime>,
 ) -> Result<Outcome, Stop> {
-    let after = range.after.as_ref().map(|place| place.id.clone());
+    let after = range.after.as_ref().map(|cursor| cursor.id.clone());
     let answer = match backfill.read_page(&range.account, range.list.listed(), range.span, after).await {
         Ok(answer) => answer,
         Err(error) => return refused(backfill, range, error).await,
     };
     let Ok(page) = Page::read(range.list, &answer.body) else {
-        return Ok(again(range, None, "Stripe's response is not a list"));
+        return Ok(retry(range, None, "Stripe's response is not a list"));
     };
     drop(answer.body);
     let (rest, done) = match range.next(&page) {
         Next::End => (range.clone(), true),
-        Next::After(place) => (Range { after: Some(place), ..range.clone() }, false),
-        Next::Nowhere => return Ok(again(range, None, "Stripe sent `has_more`, but no further object")),
+        Next::After(cursor) => (Range { after: Some(cursor), ..range.clone() }, false),
+        Next::NoCursor => return Ok(retry(range, None, "Stripe sent `has_more`, but no further object")),
     };
     let second = rest.after.as_ref().filter(|_| split && !done);
-    let second = second.zip(backfill.floor).and_then(|(place, floor)| range.split(&page, place, floor));
+    let second = second.zip(backfill.floor).and_then(|(cursor, floor)| range.split(&page, cursor, floor));
     let (older, rest) = match second {
         Some(at) => (
             Some(Span { from: range.span.from, until: Some(at) }),
@@ -124,7 +124,7 @@ pub(super) async fn step(
         ),
         None => (None, rest),
     };
-    let found = Found {
+    let found = ReadPage {
         without_id: without_id(&range, &page),
         parts: page.into_parts(&range.account, range.list, range.span, answer.at, backfill.margin),
         version: read_version(answer.at, backfill.margin),
@@ -136,20 +136,20 @@ pub(super) async fn step(
     store(backfill, run, range, found).await
 }
 
-fn again(range: Range, wait: Option<Duration>, why: impl Into<String>) -> Outcome {
+fn retry(range: Range, wait: Option<Duration>, why: impl Into<String>) -> Outcome {
     Outcome::Retry { range, wait, why: why.into() }
 }
 
 /// Maps an API error to the next step.
 async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<Outcome, Stop> {
     let is_missing = matches!(error, ApiError::NotFound { .. });
-    if is_missing && let Some(range) = range.without_place() {
+    if is_missing && let Some(range) = range.without_cursor() {
         // the object used as the cursor was deleted
         return Ok(Outcome::Requeue(range));
     }
-    let is_lacking = is_missing || error.is_unknown_path();
+    let is_unsupported = is_missing || error.is_unknown_path();
     Ok(match error {
-        _ if is_lacking => match range.list.fallback() {
+        _ if is_unsupported => match range.list.fallback() {
             Some(list) => {
                 range_store::replace(&mut *backfill.context.pool.acquire().await?, &range, list).await?;
                 tracing::warn!(list = range.list.as_str(), instead = list.as_str(), "Stripe has no such list");
@@ -158,7 +158,7 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
             None => Outcome::Omitted { range, why: NO_LIST.to_owned() },
         },
         ApiError::RateLimited { retry_after, .. } | ApiError::Unavailable { retry_after, .. } => {
-            again(range, retry_after, error.to_string())
+            retry(range, retry_after, error.to_string())
         }
         // the other lists are still read
         ApiError::Forbidden { .. } => Outcome::Omitted { range, why: error.to_string() },
@@ -171,14 +171,14 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
 /// Names items without an id by their position.
 fn without_id(range: &Range, page: &Page) -> Vec<ObjectKey> {
     let after = range.after.as_ref();
-    let page_name = after.map_or("the first page".to_owned(), |place| format!("the page after {}", place.id));
-    let name = |place: &usize| format!("item {place} of {page_name}");
-    let key = |place| ObjectKey::new(&range.account, range.list.object_type(), &name(place));
+    let page_name = after.map_or("the first page".to_owned(), |cursor| format!("the page after {}", cursor.id));
+    let name = |cursor: &usize| format!("item {cursor} of {page_name}");
+    let key = |cursor| ObjectKey::new(&range.account, range.list.object_type(), &name(cursor));
     page.without_id.iter().map(key).collect()
 }
 
 /// Stores a page, in one transaction if possible.
-async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: Found) -> Result<Outcome, Stop> {
+async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: ReadPage) -> Result<Outcome, Stop> {
     let mut holds = LOCK_RETRY_DELAYS.iter();
     let stored = loop {
         let stored = match commit(backfill, run, found.clone(), None).await {
@@ -197,7 +197,7 @@ async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: Found) 
         Ok(Some(stored)) => Ok(Outcome::Stored(stored)),
         Ok(None) => Err(Stop::LeaseLost),
         // a live event locks the page's objects for long, or the database is unavailable
-        Err(failure) => Ok(again(range, None, failure.to_string())),
+        Err(failure) => Ok(retry(range, None, failure.to_string())),
     }
 }
 
@@ -209,18 +209,18 @@ type Counted = (usize, usize, Vec<(ObjectKey, String)>);
 async fn commit(
     backfill: &Arc<Backfill>,
     run: &Run,
-    found: Found,
+    found: ReadPage,
     counts: Option<Counted>,
 ) -> Result<Option<Stored>, Failure> {
     let (context, run, margin) = (backfill.context.clone(), run.clone(), backfill.margin);
     let work = async move {
-        let Found { parts, without_id, range, done, split, version, began } = found;
+        let ReadPage { parts, without_id, range, done, split, version, began } = found;
         let mut tx = merge_reads::begin(&context).await?;
         let (objects, changes, mut failed) = if let Some(counts) = counts {
             counts
         } else {
             let objects = parts.len();
-            ask_for_owed(&mut tx, &parts, margin).await?;
+            queue_unpaid_invoices(&mut tx, &parts, margin).await?;
             let historical = range.list.is_historical();
             let reading =
                 ReadBatch { parts, cause: CAUSE, force_project: BTreeSet::new(), historical, known_since: began };
@@ -248,11 +248,15 @@ async fn commit(
 }
 
 /// Stores the objects of a page one by one, and records those that fail.
-async fn retry_individually(backfill: &Arc<Backfill>, run: &Run, mut found: Found) -> Result<Option<Stored>, Failure> {
+async fn retry_individually(
+    backfill: &Arc<Backfill>,
+    run: &Run,
+    mut found: ReadPage,
+) -> Result<Option<Stored>, Failure> {
     let (mut objects, mut changes, mut failed) = (0, 0, Vec::new());
     for part in std::mem::take(&mut found.parts) {
         let key = part.key.clone();
-        match alone(backfill, part, found.range.list.is_historical()).await {
+        match store_one(backfill, part, found.range.list.is_historical()).await {
             Ok(rows) => (objects, changes) = (objects + 1, changes + rows),
             Err(failure @ (Failure::Unavailable(_) | Failure::Contended(_))) => return Err(failure),
             Err(failure) => {
@@ -271,7 +275,11 @@ async fn retry_individually(backfill: &Arc<Backfill>, run: &Run, mut found: Foun
 
 /// Queues a fetch of each unpaid invoice: its failed charges decide a flag, and lists contain only the last charge of
 /// each payment.
-async fn ask_for_owed(conn: &mut PgConnection, parts: &[FetchedObject], margin: Duration) -> Result<(), Failure> {
+async fn queue_unpaid_invoices(
+    conn: &mut PgConnection,
+    parts: &[FetchedObject],
+    margin: Duration,
+) -> Result<(), Failure> {
     let mut job_requests = JobRequests::default();
     for part in parts.iter().filter(|part| part.key.object_type == "invoice" && fetched::is_unpaid_invoice(part)) {
         job_requests.fetch(part.key.clone(), None);
@@ -279,11 +287,11 @@ async fn ask_for_owed(conn: &mut PgConnection, parts: &[FetchedObject], margin: 
     Ok(requests::add(conn, &job_requests, margin).await?)
 }
 
-async fn alone(backfill: &Arc<Backfill>, one: FetchedObject, historical: bool) -> Result<usize, Failure> {
+async fn store_one(backfill: &Arc<Backfill>, one: FetchedObject, historical: bool) -> Result<usize, Failure> {
     let (context, margin) = (backfill.context.clone(), backfill.margin);
     let work = async move {
         let mut tx = merge_reads::begin(&context).await?;
-        ask_for_owed(&mut tx, std::slice::from_ref(&one), margin).await?;
+        queue_unpaid_invoices(&mut tx, std::slice::from_ref(&one), margin).await?;
         let reading =
             ReadBatch { parts: vec![one], cause: CAUSE, force_project: BTreeSet::new(), historical, known_since: None };
         let changes = merge_reads::merge(&mut tx, &context, reading).await?.changes.len();

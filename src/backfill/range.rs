@@ -25,12 +25,12 @@ pub(super) struct Range {
     /// The creation times that it covers.
     pub(super) span: Span,
     /// The last stored object; `None` before the first page.
-    pub(super) after: Option<Place>,
+    pub(super) after: Option<Cursor>,
 }
 
 /// A cursor in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Cursor {
     /// The object at the cursor.
     pub(super) id: String,
     /// Its creation time.
@@ -43,15 +43,15 @@ pub(super) enum Next {
     /// The page was the last one.
     End,
     /// The next page begins after this cursor.
-    After(Place),
+    After(Cursor),
     /// Stripe sent `has_more`, but no object after the cursor.
-    Nowhere,
+    NoCursor,
 }
 
 impl Range {
     /// The range restarted at the second of its cursor, for a cursor object that is no longer in the list. Some objects
     /// are then read twice.
-    pub(super) fn without_place(&self) -> Option<Self> {
+    pub(super) fn without_cursor(&self) -> Option<Self> {
         let created = self.after.as_ref()?.created?;
         let until = Some(created + 1).min(self.span.until.or(Some(i64::MAX)));
         Some(Self { after: None, span: Span { until, ..self.span }, ..self.clone() })
@@ -64,23 +64,23 @@ impl Range {
         }
         match page.elements.last() {
             Some(last) if self.after.as_ref().is_none_or(|before| before.id != last.id) => {
-                Next::After(Place { id: last.id.clone(), created: last.created })
+                Next::After(Cursor { id: last.id.clone(), created: last.created })
             }
-            _ => Next::Nowhere,
+            _ => Next::NoCursor,
         }
     }
 
     /// Seconds of creation time that are not read yet, at most.
     pub(super) fn left(&self, floor: i64, now: i64) -> i64 {
         let from = self.span.from.unwrap_or(floor);
-        let until = self.after.as_ref().and_then(|place| place.created).or(self.span.until).unwrap_or(now);
+        let until = self.after.as_ref().and_then(|cursor| cursor.created).or(self.span.until).unwrap_or(now);
         (until - from).max(0)
     }
 
     /// The second at which to split the part after `place`; the older half becomes a range of its own. `floor` is the
     /// creation time of the account.
-    pub(super) fn split(&self, page: &Page, place: &Place, floor: i64) -> Option<i64> {
-        let left = place.created?;
+    pub(super) fn split(&self, page: &Page, cursor: &Cursor, floor: i64) -> Option<i64> {
+        let left = cursor.created?;
         let from = self.span.from.unwrap_or(floor);
         (page.is_newest_first() && left - from >= NARROWEST).then(|| from + (left - from) / 2)
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn range(from: Option<i64>, until: Option<i64>, after: Option<(&str, i64)>) -> Range {
-        let after = after.map(|(id, created)| Place { id: id.to_owned(), created: Some(created) });
+        let after = after.map(|(id, created)| Cursor { id: id.to_owned(), created: Some(created) });
         Range { id: 1, account: String::new(), list: List::Customers, span: Span { from, until }, after }
     }
 
@@ -106,29 +106,29 @@ mod tests {
         let begun = range(None, None, Some(("cus_5", 5)));
         assert_eq!(begun.next(&page(&[4, 3], false)), Next::End);
         assert_eq!(begun.next(&page(&[], false)), Next::End);
-        assert_eq!(begun.next(&page(&[4, 3], true)), Next::After(Place { id: "cus_3".into(), created: Some(3) }));
-        assert_eq!(begun.next(&page(&[], true)), Next::Nowhere);
-        assert_eq!(begun.next(&page(&[6, 5], true)), Next::Nowhere);
+        assert_eq!(begun.next(&page(&[4, 3], true)), Next::After(Cursor { id: "cus_3".into(), created: Some(3) }));
+        assert_eq!(begun.next(&page(&[], true)), Next::NoCursor);
+        assert_eq!(begun.next(&page(&[6, 5], true)), Next::NoCursor);
     }
 
     #[test]
     fn what_is_left_is_cut_in_two_and_both_parts_meet() {
         let whole = range(None, None, None);
         let first = page(&[OLDEST + 1000, OLDEST + 900], true);
-        let Next::After(place) = whole.next(&first) else { panic!("the range must continue") };
-        assert_eq!(whole.split(&first, &place, OLDEST), Some(OLDEST + 450));
+        let Next::After(cursor) = whole.next(&first) else { panic!("the range must continue") };
+        assert_eq!(whole.split(&first, &cursor, OLDEST), Some(OLDEST + 450));
         // oldest first, all of one second, or nearly at the end: not worth a split, or the order is unknown
-        assert_eq!(whole.split(&page(&[OLDEST + 900, OLDEST + 1000], true), &place, OLDEST), None);
-        assert_eq!(whole.split(&page(&[OLDEST + 900, OLDEST + 900], true), &place, OLDEST), None);
-        assert_eq!(range(Some(OLDEST + 890), None, None).split(&first, &place, OLDEST), None);
+        assert_eq!(whole.split(&page(&[OLDEST + 900, OLDEST + 1000], true), &cursor, OLDEST), None);
+        assert_eq!(whole.split(&page(&[OLDEST + 900, OLDEST + 900], true), &cursor, OLDEST), None);
+        assert_eq!(range(Some(OLDEST + 890), None, None).split(&first, &cursor, OLDEST), None);
     }
 
     #[test]
     fn a_place_that_is_gone_is_left_for_its_second() {
         let lost = range(Some(1), Some(100), Some(("cus_5", 5)));
-        assert_eq!(lost.without_place(), Some(range(Some(1), Some(6), None)));
-        assert_eq!(range(None, Some(4), Some(("cus_5", 5))).without_place(), Some(range(None, Some(4), None)));
-        assert_eq!(range(None, None, None).without_place(), None);
+        assert_eq!(lost.without_cursor(), Some(range(Some(1), Some(6), None)));
+        assert_eq!(range(None, Some(4), Some(("cus_5", 5))).without_cursor(), Some(range(None, Some(4), None)));
+        assert_eq!(range(None, None, None).without_cursor(), None);
     }
 
     #[test]

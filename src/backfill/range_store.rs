@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::list::List;
-use super::range::{Place, Range};
+use super::range::{Cursor, Range};
 use super::run_store::Run;
 use crate::client::Span;
 
@@ -51,7 +51,7 @@ pub(super) async fn open(conn: &mut PgConnection, run: &Run) -> Result<Vec<Range
         account: row.account,
         list: List::of(&row.list),
         span: Span { from: row.created_from, until: row.created_until },
-        after: row.after_id.map(|id| Place { id, created: row.after_created }),
+        after: row.after_id.map(|id| Cursor { id, created: row.after_created }),
     });
     Ok(range.collect())
 }
@@ -76,8 +76,8 @@ pub(super) async fn note(
         range.id,
         range.span.from,
         range.span.until,
-        after.map(|place| place.id.as_str()),
-        after.and_then(|place| place.created),
+        after.map(|cursor| cursor.id.as_str()),
+        after.and_then(|cursor| cursor.created),
         done,
         i64::try_from(objects).unwrap_or_default(),
         i64::try_from(changes).unwrap_or_default()

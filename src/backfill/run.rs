@@ -100,20 +100,21 @@ impl Report {
     /// Whether nothing is missing.
     pub fn is_complete(&self) -> bool {
         let counts = &self.counts;
-        let lists = counts.stuck.is_empty() && counts.lacking.is_empty() && counts.forbidden.is_empty();
+        let lists =
+            counts.failed_lists.is_empty() && counts.unsupported_lists.is_empty() && counts.forbidden.is_empty();
         lists && counts.failed.is_empty() && self.remaining == 0
     }
 }
 
 /// A range that waits for a free slot.
-struct Ready {
+struct QueuedRange {
     range: Range,
     /// Failed tries of its page.
     tries: u32,
     not_before: Instant,
 }
 
-impl Ready {
+impl QueuedRange {
     fn now(range: Range) -> Self {
         Self { range, tries: 0, not_before: Instant::now() }
     }
@@ -129,13 +130,13 @@ impl Backfill {
         if run.stage == Stage::Listing {
             self.list(run, notice).await?;
             let counts = self.counts(run).await?;
-            if !counts.stuck.is_empty() {
+            if !counts.failed_lists.is_empty() {
                 return Ok(Report { counts, ..Report::default() });
             }
             self.enter(run, Stage::Sweeping).await?;
         }
         if run.stage <= Stage::Sweeping {
-            self.ask(run, notice).await?;
+            self.queue_unlisted(run, notice).await?;
             self.enter(run, Stage::Projecting).await?;
         }
         let mut report = Report::default();
@@ -175,8 +176,8 @@ impl Backfill {
     }
 
     async fn heartbeat(&self, run: &Run, began: Option<time::OffsetDateTime>) -> Result<(), Stop> {
-        let signed = run_store::heartbeat(&mut *self.context.pool.acquire().await?, run, began).await?;
-        if signed { Ok(()) } else { Err(Stop::LeaseLost) }
+        let last_heartbeat = run_store::heartbeat(&mut *self.context.pool.acquire().await?, run, began).await?;
+        if last_heartbeat { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
     /// Reads all ranges to their ends, stage by stage.
@@ -185,33 +186,33 @@ impl Backfill {
         let (open, mut began) =
             (range_store::open(&mut conn, run).await?, run_store::first_page_version(&mut conn, run).await?);
         drop(conn);
-        let mut ready: VecDeque<Ready> = open.into_iter().map(Ready::now).collect();
+        let mut ready: VecDeque<QueuedRange> = open.into_iter().map(QueuedRange::now).collect();
         let mut coverage =
             ListCoverage::new(ready.iter().map(|one| &one.range), self.floor.unwrap_or(OLDEST), self.accounts.len());
-        let mut at_work = JoinSet::new();
+        let mut in_flight = JoinSet::new();
         let mut stages: BTreeMap<u8, usize> = BTreeMap::new();
-        let mut signed = Instant::now();
+        let mut last_heartbeat = Instant::now();
         let mut growth = BTreeMap::new();
         loop {
             let waiting = ready.iter().map(|one| one.range.list.stage());
             let Some(stage) = waiting.chain(stages.keys().copied()).min() else { return Ok(()) };
-            while at_work.len() < self.concurrency {
+            while in_flight.len() < self.concurrency {
                 let now = Instant::now();
-                let of_stage = |one: &Ready| one.range.list.stage() == stage && one.not_before <= now;
+                let of_stage = |one: &QueuedRange| one.range.list.stage() == stage && one.not_before <= now;
                 let Some(place) = ready.iter().position(of_stage) else { break };
-                let Some(Ready { range, tries, .. }) = ready.remove(place) else { break };
+                let Some(QueuedRange { range, tries, .. }) = ready.remove(place) else { break };
                 let others = ready.iter().filter(|one| one.range.list.stage() == stage).count();
-                let split = at_work.len() + 1 + others < self.concurrency;
+                let split = in_flight.len() + 1 + others < self.concurrency;
                 let (backfill, run) = (Arc::clone(self), run.clone());
                 *stages.entry(stage).or_default() += 1;
-                at_work
+                in_flight
                     .spawn(async move { (range.list, tries, page::step(&backfill, &run, range, split, began).await) });
             }
             let waits = ready.iter().filter(|one| one.range.list.stage() == stage).map(|one| one.not_before).min();
             let soon = Instant::now() + HEARTBEAT_INTERVAL;
-            let wake = waits.filter(|_| at_work.len() < self.concurrency).map_or(soon, |at| at.min(soon));
+            let wake = waits.filter(|_| in_flight.len() < self.concurrency).map_or(soon, |at| at.min(soon));
             tokio::select! {
-                Some(ended) = at_work.join_next() => {
+                Some(ended) = in_flight.join_next() => {
                     // panics of the merge are caught inside the task; otherwise the runtime is shutting down
                     let Ok((list, tries, outcome)) = ended else { return Err(Stop::LeaseLost) };
                     if let Some(count) = stages.get_mut(&list.stage()) {
@@ -236,9 +237,9 @@ impl Backfill {
                 }
                 () = sleep_until(wake) => {}
             }
-            if signed.elapsed() > HEARTBEAT_INTERVAL {
+            if last_heartbeat.elapsed() > HEARTBEAT_INTERVAL {
                 self.heartbeat(run, None).await?;
-                signed = Instant::now();
+                last_heartbeat = Instant::now();
             }
         }
     }
@@ -249,17 +250,17 @@ impl Backfill {
         list: List,
         tries: u32,
         outcome: Outcome,
-        ready: &mut VecDeque<Ready>,
+        ready: &mut VecDeque<QueuedRange>,
         coverage: &mut ListCoverage,
         notice: &mut impl FnMut(ProgressEvent),
     ) -> Result<(), Stop> {
         match outcome {
             Outcome::Stored(Stored { rest, split, objects, changes, failed, .. }) => {
-                ready.extend(rest.into_iter().chain(split).map(Ready::now));
+                ready.extend(rest.into_iter().chain(split).map(QueuedRange::now));
                 coverage.update(list, ready.iter().map(|one| &one.range));
                 notice(ProgressEvent::Page { list, objects, changes, failed, read: coverage.fraction() });
             }
-            Outcome::Requeue(range) => ready.push_back(Ready::now(range)),
+            Outcome::Requeue(range) => ready.push_back(QueuedRange::now(range)),
             Outcome::Retry { range, wait, why } => {
                 let tries = tries + 1;
                 let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else {
@@ -267,7 +268,7 @@ impl Backfill {
                 };
                 let wait = wait.map_or(backoff, |wait| wait.max(backoff));
                 notice(ProgressEvent::Waits { list, wait, why });
-                ready.push_back(Ready { range, tries, not_before: Instant::now() + wait });
+                ready.push_back(QueuedRange { range, tries, not_before: Instant::now() + wait });
             }
             Outcome::Omitted { range, why } => {
                 range_store::record_error(&mut *self.context.pool.acquire().await?, &range, true, &why).await?;
@@ -286,7 +287,7 @@ impl Backfill {
 
     /// Queues the unlisted objects. A run with `created_after` cannot determine them, because it has not listed
     /// everything.
-    async fn ask(&self, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
+    async fn queue_unlisted(&self, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
         let began = run_store::first_page_version(&mut conn, run).await?;
         let Some(began) = began.filter(|_| run.created_after.is_none()) else { return Ok(()) };
@@ -311,7 +312,7 @@ impl Backfill {
 
     /// Projects all rows again: repairs rows that were changed by hand, and queues missing objects.
     async fn project(&self, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<usize, Stop> {
-        let rebuild = Rebuild::new(self.asking(), false);
+        let rebuild = Rebuild::new(self.with_fetches(), false);
         let is_new = run.stage < Stage::Projecting;
         let mut of_rows = rebuild_store::begin(&mut *self.context.pool.acquire().await?, is_new).await?;
         let mut changed = 0;
@@ -344,7 +345,7 @@ impl Backfill {
         run: &Run,
         notice: &mut impl FnMut(ProgressEvent),
     ) -> Result<(u64, Vec<(String, String)>), Stop> {
-        let fetcher = Fetcher::new(self.asking(), Arc::clone(&self.api), self.concurrency);
+        let fetcher = Fetcher::new(self.with_fetches(), Arc::clone(&self.api), self.concurrency);
         let (mut last, mut moved) = ((u64::MAX, 0), Instant::now());
         loop {
             let (stop, ended) = (CancellationToken::new(), CancellationToken::new());

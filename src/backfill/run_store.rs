@@ -192,7 +192,7 @@ pub(super) async fn heartbeat(
     run: &Run,
     began: Option<OffsetDateTime>,
 ) -> Result<bool, sqlx::Error> {
-    let signed = sqlx::query!(
+    let updated = sqlx::query!(
         "-- backfill.sign
         UPDATE billing.backfill_runs SET heartbeat_at = clock_timestamp(), first_page_version = coalesce(first_page_version, $3)
         WHERE id = $1 AND owner = $2 AND finished_at IS NULL AND abandoned_at IS NULL",
@@ -202,7 +202,7 @@ pub(super) async fn heartbeat(
     )
     .execute(conn)
     .await?;
-    Ok(signed.rows_affected() == 1)
+    Ok(updated.rows_affected() == 1)
 }
 
 /// Returns the version of a run's first page; no object listed by the run has an older version. `None` before that
@@ -308,9 +308,9 @@ pub struct Counts {
     /// Pages of all ranges.
     pub pages: i64,
     /// Lists that could not be read to their end, with the reasons.
-    pub stuck: Vec<(String, String)>,
+    pub failed_lists: Vec<(String, String)>,
     /// Lists that Stripe does not have.
-    pub lacking: Vec<String>,
+    pub unsupported_lists: Vec<String>,
     /// Lists that the key may not read, with the missing permissions.
     pub forbidden: Vec<(String, String)>,
     /// Objects that could not be stored, as type and id, with the reasons; at most a hundred.
@@ -346,8 +346,8 @@ pub(super) async fn counts(conn: &mut PgConnection, run: &Run) -> Result<Counts,
     )
     .fetch_one(&mut *conn)
     .await?;
-    let stuck = sqlx::query!(
-        r#"-- backfill.stuck
+    let failed_lists = sqlx::query!(
+        r#"-- backfill.failed_lists
         SELECT DISTINCT concat_ws(' of ', list, nullif(account, '')) AS "list!", error AS "error!", done
         FROM billing.backfill_ranges WHERE run_id = $1 AND error IS NOT NULL ORDER BY 1, 2"#,
         run.id
@@ -362,15 +362,15 @@ pub(super) async fn counts(conn: &mut PgConnection, run: &Run) -> Result<Counts,
     )
     .fetch_all(conn)
     .await?;
-    let (omitted, stuck): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|row| row.done);
-    let (lacking, forbidden): (Vec<_>, Vec<_>) = omitted.into_iter().partition(|row| row.error == NO_LIST);
+    let (omitted, failed_lists): (Vec<_>, Vec<_>) = failed_lists.into_iter().partition(|row| row.done);
+    let (unsupported_lists, forbidden): (Vec<_>, Vec<_>) = omitted.into_iter().partition(|row| row.error == NO_LIST);
     Ok(Counts {
         forbidden: forbidden.into_iter().map(|row| (row.list, row.error)).collect(),
-        lacking: lacking.into_iter().map(|row| row.list).collect(),
+        unsupported_lists: unsupported_lists.into_iter().map(|row| row.list).collect(),
         objects: sums.objects,
         changes: sums.changes,
         pages: sums.pages,
-        stuck: stuck.into_iter().map(|row| (row.list, row.error)).collect(),
+        failed_lists: failed_lists.into_iter().map(|row| (row.list, row.error)).collect(),
         failed: failed.into_iter().map(|row| (row.object, row.error)).collect(),
     })
 }

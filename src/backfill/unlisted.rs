@@ -27,7 +27,7 @@ pub(crate) async fn next(
     let (account, object_type, object_id) =
         after.map_or(("", "", ""), |key| (key.account.as_str(), key.object_type.as_str(), key.object_id.as_str()));
     let rows = sqlx::query!(
-        "-- backfill.unnamed
+        "-- backfill.unlisted
         SELECT o.account, o.object_type, o.object_id
         FROM billing.stripe_objects AS o
         WHERE o.account = ANY($1) AND o.object_type = ANY($2) AND (o.account, o.object_type, o.object_id) > ($3, $4, $5)

@@ -15,7 +15,7 @@ pub fn now() -> OffsetDateTime {
 }
 
 /// An older measurement is not used: this machine's clock may have been corrected since.
-const FRESH: Duration = Duration::from_hours(1);
+const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// Another machine's clock, relative to this one, as last measured. Clones share the measurement.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +29,8 @@ impl RemoteClock {
 
     /// How far the other clock was ahead of this machine's clock within the last hour. Negative: it was behind.
     pub fn ahead(&self) -> Option<time::Duration> {
-        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.filter(|(at, _)| at.elapsed() < FRESH).map(|(_, ahead)| ahead)
+        let measured = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.filter(|(at, _)| at.elapsed() < MAX_AGE).map(|(_, ahead)| ahead)
     }
 }
 

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 /// Maximum file size for a setting's value: more than any secret or connection string needs.
-pub const OF_A_VALUE: u64 = 64 * 1024;
+pub const MAX_VALUE_BYTES: u64 = 64 * 1024;
 
 /// Maximum file size for certificates: more than the certificates of all public authorities need.
-pub const OF_CERTIFICATES: u64 = 4 * 1024 * 1024;
+pub const MAX_CERTIFICATE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Timeout for reading the whole file. A pipe (`<(pass show stripe)`) may need some of it.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "12345678").unwrap();
         assert_eq!(read(file.path(), 8).unwrap(), b"12345678");
-        for (path, most) in [(file.path(), 7), (Path::new("/dev/zero"), OF_A_VALUE)] {
+        for (path, most) in [(file.path(), 7), (Path::new("/dev/zero"), MAX_VALUE_BYTES)] {
             assert_eq!(read(path, most).unwrap_err().to_string(), format!("it has more than {most} bytes"));
         }
     }
@@ -85,9 +85,9 @@ mod tests {
             let path = path.clone();
             move || fs::write(path, "whsec_x\n")
         });
-        assert_eq!(read_text(&path, OF_A_VALUE).unwrap(), "whsec_x\n");
+        assert_eq!(read_text(&path, MAX_VALUE_BYTES).unwrap(), "whsec_x\n");
         writer.join().unwrap().unwrap();
-        let error = read_within(&path, OF_A_VALUE, Duration::from_millis(50)).unwrap_err();
+        let error = read_within(&path, MAX_VALUE_BYTES, Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 
@@ -95,6 +95,6 @@ mod tests {
     fn bytes_that_are_no_text_are_named_so() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), [0xFF]).unwrap();
-        assert_eq!(read_text(file.path(), OF_A_VALUE).unwrap_err().to_string(), "it is not UTF-8 text");
+        assert_eq!(read_text(file.path(), MAX_VALUE_BYTES).unwrap_err().to_string(), "it is not UTF-8 text");
     }
 }

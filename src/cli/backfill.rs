@@ -72,8 +72,8 @@ impl Args {
                 Err(wrong) => Ok(output::refuse(&wrong)),
             };
         }
-        let keep = if self.dry_run { WriteMode::No } else { WriteMode::Yes("backfill") };
-        let whom =
+        let mode = if self.dry_run { WriteMode::No } else { WriteMode::Yes("backfill") };
+        let selection =
             if self.customer.is_empty() { Selection::All(self.created_after) } else { Selection::Named(self.customer) };
         let tell = match (self.json, self.dry_run) {
             (true, _) => Tell::Json,
@@ -81,7 +81,7 @@ impl Args {
             (false, false) => Tell::Count,
         };
         let mut surveyed = Surveyed::new(tell);
-        backfill.compare(&whom, keep, None, &mut |sight| surveyed.see(sight)).await?;
+        backfill.compare(&selection, mode, None, &mut |sight| surveyed.see(sight)).await?;
         surveyed.end(if self.dry_run { "would be changed" } else { "changed" })
     }
 
@@ -221,25 +221,25 @@ fn json_of(report: &Report, elapsed: Duration) -> serde_json::Value {
         "pages": report.counts.pages,
         "rows_changed": report.counts.changes + i64::try_from(report.projected).unwrap_or_default(),
         "seconds": elapsed.as_secs_f64(),
-        "stuck": pairs(&report.counts.stuck),
-        "lacking": report.counts.lacking,
+        "failed_lists": pairs(&report.counts.failed_lists),
+        "unsupported_lists": report.counts.unsupported_lists,
         "forbidden": pairs(&report.counts.forbidden),
         "failed": pairs(&report.counts.failed),
-        "unread": pairs(&report.unfetched),
-        "left": report.remaining,
+        "unfetched": pairs(&report.unfetched),
+        "remaining": report.remaining,
     })
 }
 
 /// Prints what is missing, and the fix.
 fn complain(report: &Report) {
     let say = |text: &str| output::complain(&output::wrapped("", text));
-    for (list, why) in &report.counts.stuck {
+    for (list, why) in &report.counts.failed_lists {
         say(&format!("not read completely: {list}: {why}"));
     }
-    if !report.counts.stuck.is_empty() {
+    if !report.counts.failed_lists.is_empty() {
         say("The final rebuild of all rows has not run. Fix the cause, then resume: `billing-sync backfill --resume`.");
     }
-    for list in &report.counts.lacking {
+    for list in &report.counts.unsupported_lists {
         say(&format!("not read: the server at STRIPE_API_BASE has no list of {list}"));
     }
     for (list, why) in &report.counts.forbidden {

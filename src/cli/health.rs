@@ -1,4 +1,4 @@
-//! `health`: asks the ops listener of a running `serve` and prints one line, for container health checks.
+//! `health`: queries the ops listener of a running `serve` and prints one line, for container health checks.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

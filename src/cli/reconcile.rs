@@ -121,7 +121,7 @@ impl Args {
 
 /// The name of an account in messages.
 fn name(account: &str) -> String {
-    if account.is_empty() { "our own account".to_owned() } else { format!("the account {account}") }
+    if account.is_empty() { "your own account".to_owned() } else { format!("the account {account}") }
 }
 
 fn json(compared: &Compared) -> serde_json::Value {

@@ -53,7 +53,7 @@ pub enum Role {
     /// Loads undelivered events from Stripe's event list; needs an API key.
     Reconcile,
     /// Creates monthly partitions in advance and maintains them.
-    Upkeep,
+    Maintenance,
 }
 
 impl Role {
@@ -64,7 +64,7 @@ impl Role {
             Self::Worker => "worker",
             Self::Renewals => "renewals",
             Self::Reconcile => "reconcile",
-            Self::Upkeep => "upkeep",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -73,7 +73,7 @@ impl Role {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Run only these roles in this process.
-    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,renewals,reconcile,upkeep")]
+    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,renewals,reconcile,maintenance")]
     roles: Vec<Role>,
     /// Use a private PostgreSQL in the data directory instead of `DATABASE_URL`.
     #[arg(long)]
@@ -284,8 +284,9 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
         }
     }
     let writes = [Role::Worker, Role::Renewals, Role::Reconcile].iter().any(|role| config.roles.contains(role));
-    let lacking = role::lacks_to_serve(&mut conn, writes, config.roles.contains(&Role::Upkeep)).await?;
-    Ok(lacking.map_or(Ok(()), Err))
+    let missing =
+        role::missing_privilege_to_serve(&mut conn, writes, config.roles.contains(&Role::Maintenance)).await?;
+    Ok(missing.map_or(Ok(()), Err))
 }
 
 /// Warns if too few connections are allowed. Parts connect when needed, so the shortage may appear days after startup.
@@ -317,7 +318,7 @@ impl Config {
                 .iter()
                 .any(|role| self.roles.contains(role))
                 .then(|| self.stripe.clone()),
-            upkeep: self.roles.contains(&Role::Upkeep),
+            maintenance: self.roles.contains(&Role::Maintenance),
             ops: self.ops.clone(),
         }
     }

@@ -57,14 +57,14 @@ impl Args {
             Ok(backfill) => backfill,
             Err(wrong) => return Ok(output::refuse(&wrong)),
         };
-        let whom = match (self.customer.is_empty(), self.sample) {
+        let selection = match (self.customer.is_empty(), self.sample) {
             (false, _) => Selection::Named(self.customer),
             (true, Some(count)) => Selection::Sample(count),
             (true, None) => Selection::All(None),
         };
-        let keep = if self.fix { WriteMode::Yes("verify") } else { WriteMode::No };
+        let mode = if self.fix { WriteMode::Yes("verify") } else { WriteMode::No };
         let mut surveyed = Surveyed::new(if self.json { Tell::Json } else { Tell::Table });
-        backfill.compare(&whom, keep, Some(again_after), &mut |sight| surveyed.see(sight)).await?;
+        backfill.compare(&selection, mode, Some(again_after), &mut |sight| surveyed.see(sight)).await?;
         let differs = surveyed.differing() > 0;
         let ended = surveyed.end(if self.fix { "differed and are fixed" } else { "differ" })?;
         Ok(if differs && !self.fix { ExitCode::from(DRIFT) } else { ended })

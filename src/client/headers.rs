@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 
 /// The headers that the client uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Hints {
+pub(super) struct ResponseHeaders {
     /// `Request-Id`.
     pub(super) request_id: Option<String>,
     /// `Date`, by Stripe's clock.
@@ -21,7 +21,7 @@ pub(super) struct Hints {
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Hints {
+impl ResponseHeaders {
     /// Reads the headers; an invalid header counts as absent. `now` is used for a `Retry-After` that is a time if the
     /// response has no `Date` to compare it with.
     pub(super) fn of(headers: &HeaderMap, now: OffsetDateTime) -> Self {
@@ -77,11 +77,11 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-25 10:00:00 UTC);
 
-    fn hints(headers: &[(&'static str, &'static str)]) -> Hints {
+    fn hints(headers: &[(&'static str, &'static str)]) -> ResponseHeaders {
         let pair = |(name, value): &(&'static str, &'static str)| {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
-        Hints::of(&headers.iter().map(pair).collect(), NOW)
+        ResponseHeaders::of(&headers.iter().map(pair).collect(), NOW)
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn odd_headers_count_as_absent() {
         let odd = [("date", "yesterday"), ("stripe-should-retry", "perhaps"), ("retry-after", "never")];
-        assert_eq!(hints(&odd), Hints::default());
+        assert_eq!(hints(&odd), ResponseHeaders::default());
         let good = hints(&[("stripe-should-retry", "false"), ("request-id", "req_1")]);
         assert_eq!((good.should_retry, good.request_id.as_deref()), (Some(false), Some("req_1")));
     }

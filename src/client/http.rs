@@ -24,7 +24,7 @@ use crate::config::stripe::StripeConfig;
 use crate::metrics::stripe::StripeMetrics;
 
 /// Total delay of one read. The caller has its own queue for longer delays, and reads other objects meanwhile.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// Three attempts in all: an error that lasts longer is not a brief one.
 const ATTEMPTS: RetryPolicy =
@@ -48,7 +48,7 @@ pub struct HttpStripe {
 pub struct BuildError;
 
 /// One request, which may be sent several times.
-struct Question<'a> {
+struct PendingRequest<'a> {
     operation: &'static str,
     request: &'a RequestBuilder,
     account: &'a str,
@@ -72,7 +72,7 @@ impl HttpStripe {
     ) -> Result<Self, BuildError> {
         let key = config.secret_key.clone().ok_or(BuildError)?;
         let transport = Transport::new(config, key, clock);
-        let limiter = Limiter::new(config.rate, config.concurrency, PATIENCE);
+        let limiter = Limiter::new(config.rate, config.concurrency, MAX_WAIT);
         Ok(Self {
             transport: Arc::new(transport),
             limiter: Arc::new(limiter),
@@ -102,8 +102,8 @@ impl HttpStripe {
         self.metrics.forbidden(operation, forbidden.contains(operation));
     }
 
-    async fn ask(&self, question: &Question<'_>) -> Result<Answer, ApiError> {
-        let mut patience = PATIENCE;
+    async fn ask(&self, question: &PendingRequest<'_>) -> Result<Answer, ApiError> {
+        let mut max_wait = MAX_WAIT;
         let mut number = 0;
         loop {
             number += 1;
@@ -114,18 +114,18 @@ impl HttpStripe {
             };
             drop(slot);
             let wait = refusal.error.retry_after().or(self.attempts.scattered(number, fastrand::f64()));
-            if let (true, Some(wait)) = (refusal.all_wait, wait) {
+            if let (true, Some(wait)) = (refusal.pauses_all, wait) {
                 self.limiter.pause(wait);
             }
-            let Some(wait) = next_attempt(&self.attempts, number, &refusal, wait, patience) else {
+            let Some(wait) = next_attempt(&self.attempts, number, &refusal, wait, max_wait) else {
                 return Err(given_up(question, number, refusal.error));
             };
-            patience = patience.saturating_sub(wait);
+            max_wait = max_wait.saturating_sub(wait);
             tokio::time::sleep(wait).await;
         }
     }
 
-    async fn attempt(&self, question: &Question<'_>, number: u32) -> Result<Answer, Refusal> {
+    async fn attempt(&self, question: &PendingRequest<'_>, number: u32) -> Result<Answer, Refusal> {
         let begin = Instant::now();
         let reply = self.transport.send(question.request, question.account).await;
         let took = begin.elapsed();
@@ -159,10 +159,10 @@ pub(super) fn next_attempt(
     number: u32,
     refusal: &Refusal,
     wait: Option<Duration>,
-    patience: Duration,
+    max_wait: Duration,
 ) -> Option<Duration> {
     let is_last = policy.scattered(number, 0.0).is_none();
-    wait.filter(|wait| refusal.again && !is_last && *wait <= patience)
+    wait.filter(|wait| refusal.again && !is_last && *wait <= max_wait)
 }
 
 /// Error for a request that was not sent during a long pause. The request that Stripe answered with the pause has
@@ -190,7 +190,7 @@ fn refusal(failure: Failure) -> Refusal {
 
 /// Logs the final error. Not for a missing object, which is a normal answer, nor for a missing permission, which is
 /// logged separately.
-fn given_up(question: &Question<'_>, attempts: u32, error: ApiError) -> ApiError {
+fn given_up(question: &PendingRequest<'_>, attempts: u32, error: ApiError) -> ApiError {
     if !matches!(error, ApiError::NotFound { .. } | ApiError::Forbidden { .. }) {
         tracing::warn!(
             operation = question.operation,
@@ -208,12 +208,12 @@ impl StripeApi for HttpStripe {
     async fn read(&self, account: &str, read: &Read, urgency: Urgency) -> Result<Answer, ApiError> {
         let request = read.request().ok_or_else(|| ApiError::not_sent("not sent: an id is empty"))?;
         let operation = read.operation();
-        let question = Question { operation, request: &request, account, urgency };
+        let question = PendingRequest { operation, request: &request, account, urgency };
         let answer = match self.ask(&question).await {
             // perhaps only an expanded object is forbidden: that object is read separately, and fails separately
             Err(error) if error.is_forbidden() => match without_other_objects(&request) {
                 Some(request) => {
-                    let answer = self.ask(&Question { request: &request, ..question }).await;
+                    let answer = self.ask(&PendingRequest { request: &request, ..question }).await;
                     answer.map(|answer| Answer { forbidden: Some(error), ..answer })
                 }
                 None => Err(error),
@@ -241,7 +241,7 @@ impl StripeClient for HttpStripe {
         }
         let account = overrides.account_id.map(|account| account.to_string()).unwrap_or_default();
         let urgency = Urgency::Normal;
-        let question = Question { operation: Read::OTHER, request: &request, account: &account, urgency };
+        let question = PendingRequest { operation: Read::OTHER, request: &request, account: &account, urgency };
         self.ask(&question).await.map(|answer| Bytes::from(answer.body))
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Limiter {
     started: Instant,
     slots: Arc<Semaphore>,
     /// Maximum pause that a request waits for.
-    patience: Duration,
+    max_wait: Duration,
     /// Held by the next request; tokio's mutex is fair.
     normals: tokio::sync::Mutex<()>,
     confirms: tokio::sync::Mutex<()>,
@@ -37,12 +37,12 @@ enum Turn {
 
 impl Limiter {
     /// Allows `rate` requests a second, and `slots` in flight.
-    pub(super) fn new(rate: u32, slots: usize, patience: Duration) -> Self {
+    pub(super) fn new(rate: u32, slots: usize, max_wait: Duration) -> Self {
         Self {
             budget: Mutex::new(Budget::new(rate)),
             started: Instant::now(),
             slots: Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS))),
-            patience,
+            max_wait,
             normals: tokio::sync::Mutex::default(),
             confirms: tokio::sync::Mutex::default(),
             waiting: watch::Sender::new(0),
@@ -104,7 +104,7 @@ impl Limiter {
         let now = self.started.elapsed();
         let mut budget = self.budget();
         let paused = budget.paused_for(now);
-        if paused > self.patience {
+        if paused > self.max_wait {
             return Turn::Paused(paused);
         }
         let wait = if take { budget.take(now, urgency).err().unwrap_or_default() } else { budget.wait(now, urgency) };

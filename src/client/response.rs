@@ -6,7 +6,7 @@
 use time::OffsetDateTime;
 
 use super::error::{ApiError, UNKNOWN_PATH};
-use super::headers::Hints;
+use super::headers::ResponseHeaders;
 use crate::stripe::json::{Document, Json};
 
 /// Codes that mean "retry later" with any status: too many requests, or another request has locked the object.
@@ -28,13 +28,13 @@ pub(super) struct Refusal {
     /// Whether another attempt may help.
     pub(super) again: bool,
     /// Whether Stripe requests that all requests slow down.
-    pub(super) all_wait: bool,
+    pub(super) pauses_all: bool,
 }
 
 impl Refusal {
     /// No response, a late one, or an incomplete one.
     pub(super) fn unanswered(why: String) -> Self {
-        Self { error: ApiError::unavailable(why), again: true, all_wait: false }
+        Self { error: ApiError::unavailable(why), again: true, pauses_all: false }
     }
 
     /// Adds the time of the request to a not-found error: until then the object did not exist.
@@ -47,12 +47,17 @@ impl Refusal {
 
     /// A failure that no other attempt can fix.
     pub(super) fn last(error: ApiError) -> Self {
-        Self { error, again: false, all_wait: false }
+        Self { error, again: false, pauses_all: false }
     }
 }
 
 /// Returns the response's text if it is a JSON object with a 2xx status. `operation` is the operation of the request.
-pub(super) fn of(operation: &'static str, status: u16, hints: &Hints, body: &[u8]) -> Result<String, Refusal> {
+pub(super) fn of(
+    operation: &'static str,
+    status: u16,
+    hints: &ResponseHeaders,
+    body: &[u8],
+) -> Result<String, Refusal> {
     let text = std::str::from_utf8(body).ok();
     let document = text.and_then(|text| Document::parse(text).ok());
     let json = document.as_ref().map(Document::root);
@@ -64,7 +69,7 @@ pub(super) fn of(operation: &'static str, status: u16, hints: &Hints, body: &[u8
     }
     let code = json.and_then(code);
     let not_now = status == 429 || code.as_deref().is_some_and(|code| NOT_NOW.contains(&code));
-    let all_wait = status == 429 && code.as_deref() != Some(LOCKED);
+    let pauses_all = status == 429 && code.as_deref() != Some(LOCKED);
     // a page that is not from Stripe (proxy, wrong base URL) must not count as a missing object or an invalid key
     let is_stripes = body.is_empty() || json.is_some_and(|json| json.get("error").is_object());
     let error = match json.filter(|_| status == 403 && is_stripes && !not_now) {
@@ -75,14 +80,14 @@ pub(super) fn of(operation: &'static str, status: u16, hints: &Hints, body: &[u8
         None => error(operation, status, code, hints, not_now, !is_stripes),
     };
     let again = hints.should_retry.unwrap_or(not_now || status >= 500);
-    Err(Refusal { error, again, all_wait })
+    Err(Refusal { error, again, pauses_all })
 }
 
 fn error(
     operation: &'static str,
     status: u16,
     code: Option<String>,
-    hints: &Hints,
+    hints: &ResponseHeaders,
     not_now: bool,
     is_foreign: bool,
 ) -> ApiError {
@@ -103,7 +108,7 @@ fn error(
 /// Classifies a 403: the key does not have a permission, or has no access to the account at all, which affects every
 /// operation. A restricted key often may not read its account. Then the response names the missing permission, so this
 /// is not an error of the account.
-fn forbidden(operation: &'static str, code: Option<String>, hints: &Hints, message: &str) -> ApiError {
+fn forbidden(operation: &'static str, code: Option<String>, hints: &ResponseHeaders, message: &str) -> ApiError {
     let request_id = hints.request_id.clone();
     let wanted = wanted(message);
     let lacks_permission =
@@ -126,7 +131,7 @@ fn wanted(message: &str) -> Vec<String> {
     words.filter(|word| word.len() <= LONGEST_CODE).map(str::to_owned).collect()
 }
 
-fn unavailable(why: String, hints: &Hints) -> ApiError {
+fn unavailable(why: String, hints: &ResponseHeaders) -> ApiError {
     ApiError::Unavailable { why, retry_after: hints.retry_after, request_id: hints.request_id.clone() }
 }
 
@@ -149,7 +154,7 @@ mod tests {
     use super::*;
 
     fn refusal(status: u16, body: &str) -> Refusal {
-        of("products.list", status, &Hints::default(), body.as_bytes()).unwrap_err()
+        of("products.list", status, &ResponseHeaders::default(), body.as_bytes()).unwrap_err()
     }
 
     fn error_body(code: &str) -> String {
@@ -161,20 +166,20 @@ mod tests {
     #[test]
     fn a_json_object_is_passed_on_byte_for_byte() {
         let text = " {\"id\": 1e400, \"odd\": \"\\ud800\" }\n";
-        assert_eq!(of("products.list", 200, &Hints::default(), text.as_bytes()).as_deref(), Ok(text));
+        assert_eq!(of("products.list", 200, &ResponseHeaders::default(), text.as_bytes()).as_deref(), Ok(text));
     }
 
     #[test]
     fn anything_else_under_200_is_unavailable_and_not_asked_again() {
         for body in [&b"<html>"[..], b"", b"[]", b"null", b"{", b"{} {}", b"{\"a\": \"\xff\"}"] {
-            let refusal = of("products.list", 200, &Hints::default(), body).unwrap_err();
+            let refusal = of("products.list", 200, &ResponseHeaders::default(), body).unwrap_err();
             assert_eq!((refusal.error.outcome(), refusal.again), ("unavailable", false), "{body:?}");
         }
     }
 
     #[test]
     fn every_status_has_its_outcome_and_only_the_passing_ones_are_asked_again() {
-        for (status, code, outcome, again, all_wait) in [
+        for (status, code, outcome, again, pauses_all) in [
             (400, "parameter_unknown", "rejected", false, false),
             (400, "resource_missing", "not_found", false, false),
             (400, "lock_timeout", "rate_limited", true, false),
@@ -194,8 +199,8 @@ mod tests {
         ] {
             let found = refusal(status, &error_body(code));
             assert_eq!(
-                (found.error.outcome(), found.again, found.all_wait),
-                (outcome, again, all_wait),
+                (found.error.outcome(), found.again, found.pauses_all),
+                (outcome, again, pauses_all),
                 "{status} {code}"
             );
         }
@@ -205,21 +210,22 @@ mod tests {
     fn a_403_is_of_its_operation_unless_the_account_itself_is_refused() {
         let message = "The provided key 'rk_test_***' does not have the required permissions for this endpoint on account \
                        'acct_1'. Having the 'rak_accounts_kyc_basic_read' permission would allow this request to continue.";
-        let lacking = format!(r#"{{"error": {{"type": "invalid_request_error", "message": "{message}"}}}}"#);
+        let missing_permission = format!(r#"{{"error": {{"type": "invalid_request_error", "message": "{message}"}}}}"#);
         let plain = r#"{"error": {"type": "invalid_request_error", "message": "Access denied"}}"#;
         for (operation, body, outcome) in [
-            ("products.list", lacking.as_str(), "forbidden"),
+            ("products.list", missing_permission.as_str(), "forbidden"),
             ("products.list", plain, "forbidden"),
             ("products.list", "", "forbidden"),
-            ("account.retrieve", lacking.as_str(), "forbidden"),
+            ("account.retrieve", missing_permission.as_str(), "forbidden"),
             ("account.retrieve", plain, "unauthorised"),
             ("account.retrieve", "", "unauthorised"),
         ] {
-            let error = of(operation, 403, &Hints::default(), body.as_bytes()).unwrap_err().error;
+            let error = of(operation, 403, &ResponseHeaders::default(), body.as_bytes()).unwrap_err().error;
             assert_eq!(error.outcome(), outcome, "{operation} {body}");
             assert!(!error.to_string().contains("acct_1") && !error.to_string().contains("rk_test"), "{error}");
         }
-        let error = of("products.list", 403, &Hints::default(), lacking.as_bytes()).unwrap_err().error;
+        let error =
+            of("products.list", 403, &ResponseHeaders::default(), missing_permission.as_bytes()).unwrap_err().error;
         assert!(
             matches!(&error, ApiError::Forbidden { wanted, .. } if *wanted == ["rak_accounts_kyc_basic_read"]),
             "{error:?}"
@@ -240,7 +246,7 @@ mod tests {
 
     #[test]
     fn stripe_has_the_last_word_on_another_attempt() {
-        let hints = |should_retry| Hints { should_retry: Some(should_retry), ..Hints::default() };
+        let hints = |should_retry| ResponseHeaders { should_retry: Some(should_retry), ..ResponseHeaders::default() };
         assert!(!of("products.list", 500, &hints(false), b"").unwrap_err().again);
         assert!(!of("products.list", 429, &hints(false), b"").unwrap_err().again);
         assert!(of("products.list", 409, &hints(true), b"").unwrap_err().again);
@@ -249,7 +255,8 @@ mod tests {
     #[test]
     fn the_request_and_the_wait_are_kept() {
         let wait = Some(Duration::from_secs(7));
-        let hints = Hints { request_id: Some("req_1".to_owned()), retry_after: wait, ..Hints::default() };
+        let hints =
+            ResponseHeaders { request_id: Some("req_1".to_owned()), retry_after: wait, ..ResponseHeaders::default() };
         for status in [429, 503] {
             let error = of("products.list", status, &hints, b"{}").unwrap_err().error;
             assert_eq!((error.request_id(), error.retry_after()), (Some("req_1"), wait));

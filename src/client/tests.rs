@@ -265,8 +265,8 @@ async fn a_short_retry_after_beats_our_own_backoff() {
 async fn a_long_retry_after_is_the_callers_and_nobody_else_asks_meanwhile() {
     let fake = Fake::start(vec![answer(429, &[("retry-after", "50")], "{}"), ok()]).await;
     let client = fake.client();
-    let told = read(&client).await.unwrap_err();
-    assert_eq!((told.outcome(), told.retry_after()), ("rate_limited", Some(Duration::from_secs(50))));
+    let error = read(&client).await.unwrap_err();
+    assert_eq!((error.outcome(), error.retry_after()), ("rate_limited", Some(Duration::from_secs(50))));
     for urgency in [Urgency::Normal, Urgency::Confirm] {
         let error = client.read("", &customer(), urgency).await.unwrap_err();
         assert_eq!(error.outcome(), "rate_limited");
@@ -377,12 +377,12 @@ fn without_a_key_there_is_no_client() {
 
 #[test]
 fn a_wait_beyond_the_patience_or_after_the_last_attempt_is_the_callers() {
-    let refusal = |again| Refusal { error: ApiError::unavailable("x"), again, all_wait: false };
+    let refusal = |again| Refusal { error: ApiError::unavailable("x"), again, pauses_all: false };
     let (short, long) = (Duration::from_secs(1), Duration::from_secs(6));
-    let patience = Duration::from_secs(5);
-    let next = |number, again, wait| next_attempt(&FAST, number, &refusal(again), wait, patience);
+    let max_wait = Duration::from_secs(5);
+    let next = |number, again, wait| next_attempt(&FAST, number, &refusal(again), wait, max_wait);
     assert_eq!(next(1, true, Some(short)), Some(short));
-    assert_eq!(next(2, true, Some(patience)), Some(patience));
+    assert_eq!(next(2, true, Some(max_wait)), Some(max_wait));
     assert_eq!(next(1, true, Some(long)), None);
     assert_eq!(next(1, false, Some(short)), None);
     assert_eq!(next(3, true, Some(short)), None);

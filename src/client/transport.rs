@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::API_VERSION;
-use super::headers::{self, Hints};
+use super::headers::{self, ResponseHeaders};
 use super::read::V2;
 use super::route::{self, Connector};
 use crate::base::clock::{self, RemoteClock};
@@ -45,7 +45,7 @@ pub(super) struct Transport {
     timeout: Duration,
     egress: Egress,
     /// Stripe's clock, updated with every response.
-    heard: RemoteClock,
+    stripe_clock: RemoteClock,
     /// Whether the warning about responses with a future time was logged.
     warned: AtomicBool,
 }
@@ -54,7 +54,7 @@ pub(super) struct Transport {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    pub(super) hints: Hints,
+    pub(super) hints: ResponseHeaders,
     pub(super) body: Bytes,
     /// Time of the request, see [`super::Answer::at`].
     pub(super) at: OffsetDateTime,
@@ -74,7 +74,7 @@ pub(super) enum Failure {
 impl Transport {
     /// Creates the transport. The timeout covers one attempt, from connecting to the end of the response. The pool
     /// keeps as many idle connections as there are concurrent requests. `heard` is updated with Stripe's time.
-    pub(super) fn new(config: &StripeConfig, key: SecretString, heard: RemoteClock) -> Self {
+    pub(super) fn new(config: &StripeConfig, key: SecretString, stripe_clock: RemoteClock) -> Self {
         let base = format!("{}/", config.api_base.as_str().trim_end_matches('/'));
         let (timeout, idle) = (config.timeout, config.concurrency);
         let mut tcp = HttpConnector::new();
@@ -86,7 +86,7 @@ impl Transport {
             .pool_idle_timeout(IDLE_LIMIT)
             .pool_max_idle_per_host(idle)
             .build(connector);
-        Self { client, base, key, timeout, egress: config.egress.clone(), heard, warned: AtomicBool::new(false) }
+        Self { client, base, key, timeout, egress: config.egress.clone(), stripe_clock, warned: AtomicBool::new(false) }
     }
 
     /// Sends the request once.
@@ -119,9 +119,9 @@ impl Transport {
         let response = self.client.request(request).await.map_err(|error| self.unanswered(causes(&error)))?;
         // measured here, because Stripe writes `Date` with the head, and the body may take longer
         let (took, now) = (begin.elapsed(), clock::now());
-        let hints = Hints::of(response.headers(), now);
+        let hints = ResponseHeaders::of(response.headers(), now);
         if let Some(date) = hints.date {
-            self.heard.says(date);
+            self.stripe_clock.says(date);
         }
         let dated = headers::dated(hints.date, now);
         if let Some(date) = hints.date.filter(|date| *date > dated)
@@ -135,7 +135,12 @@ impl Transport {
         Ok(Reply { status, hints, body, at })
     }
 
-    async fn collect(&self, response: Response<Incoming>, status: u16, hints: &Hints) -> Result<Bytes, Failure> {
+    async fn collect(
+        &self,
+        response: Response<Incoming>,
+        status: u16,
+        hints: &ResponseHeaders,
+    ) -> Result<Bytes, Failure> {
         let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
         body.map(http_body_util::Collected::to_bytes).map_err(|error| {
             if error.is::<LengthLimitError>() {

@@ -6,7 +6,7 @@ use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Error, PgPool};
 
-use super::waiting::Working;
+use super::waiting::RunningStatements;
 use super::{Session, connect};
 
 /// SQLSTATE of a connection beyond a limit.
@@ -89,7 +89,7 @@ pub(super) async fn is_refused(pool: &PgPool, error: &Error) -> bool {
 async fn attempt(options: &PgConnectOptions) -> String {
     let asked = async {
         let mut conn = connect(options, Session::OPS).await?;
-        Ok((Working::for_at_least(&mut conn, OLD).await?, conn))
+        Ok((RunningStatements::for_at_least(&mut conn, OLD).await?, conn))
     };
     match tokio::time::timeout(LIMIT, asked).await {
         Ok(Ok((working, conn))) => {
@@ -102,8 +102,8 @@ async fn attempt(options: &PgConnectOptions) -> String {
 }
 
 /// Reason text for a pool whose connections are all in use.
-fn occupied(working: &Working) -> String {
-    let Working { statements, waits } = working;
+fn occupied(working: &RunningStatements) -> String {
+    let RunningStatements { statements, waits } = working;
     let waits = if waits.is_empty() { String::new() } else { format!(", waiting for {waits}") };
     match statements {
         0 => "no connection of the pool became free in time".to_owned(),

@@ -24,9 +24,9 @@ WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+pub async fn missing_privilege_to_read(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        r"-- database.lacks_to_read
+        r"-- database.missing_privilege_to_read
         SELECT CASE WHEN has_schema_privilege(schema.oid, 'USAGE') THEN
             format('the role %1$I has no SELECT privilege on the table billing.schema_migrations: as its owner, %2$I, run '
                 'GRANT SELECT ON billing.schema_migrations TO %1$I', current_user, owner.rolname)
@@ -50,9 +50,9 @@ pub async fn lacks_to_read(conn: &mut PgConnection) -> Result<Option<String>, sq
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn lacks_to_migrate(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+pub async fn missing_privilege_to_migrate(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        r"-- database.lacks_to_migrate
+        r"-- database.missing_privilege_to_migrate
         SELECT format('the role %1$I has no CREATE privilege on the database %2$I, and the schema billing does not '
             'exist: as an administrator run CREATE SCHEMA billing AUTHORIZATION %1$I', current_user, current_database())
         WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'billing')
@@ -83,13 +83,13 @@ pub async fn lacks_to_migrate(conn: &mut PgConnection) -> Result<Option<String>,
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn lacks_to_serve(
+pub async fn missing_privilege_to_serve(
     conn: &mut PgConnection,
     writes: bool,
     creates: bool,
 ) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
-        r"-- database.lacks_to_serve
+        r"-- database.missing_privilege_to_serve
         WITH object AS (
             SELECT relation.oid, relation.relname AS name, relation.relkind AS kind, relation.relowner AS owner
             FROM pg_class AS relation

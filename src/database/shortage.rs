@@ -62,7 +62,7 @@ pub struct Keeper {
     /// These pools close idle connections in a shortage.
     pub others: Vec<PgPool>,
     /// Number of connections outside of these pools.
-    pub besides: u32,
+    pub other_connections: u32,
     /// The state that the keeper sets.
     pub shortage: Shortage,
 }
@@ -157,7 +157,7 @@ impl Keeper {
     /// Number of connections that all parts want.
     fn wanted(&self) -> u32 {
         let pools = self.first.iter().chain(&self.others);
-        pools.map(|pool| pool.options().get_max_connections()).sum::<u32>() + self.besides
+        pools.map(|pool| pool.options().get_max_connections()).sum::<u32>() + self.other_connections
     }
 
     /// Number of wanted connections that are not open.
@@ -165,8 +165,8 @@ impl Keeper {
         let pools = self.first.iter().chain(&self.others);
         let open: u32 = pools.map(PgPool::size).sum();
         // the connections in `besides` are open if there is no shortage
-        let besides = if self.shortage.is_on() { 0 } else { self.besides };
-        self.wanted().saturating_sub(open + besides)
+        let other_connections = if self.shortage.is_on() { 0 } else { self.other_connections };
+        self.wanted().saturating_sub(open + other_connections)
     }
 }
 

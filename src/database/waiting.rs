@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::{Session, connect};
 
 /// Time after which an abandoned statement without an answer is looked up on the server.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Minimum running time: a younger statement cannot be the one that is waited for.
 const AGE: Duration = Duration::from_secs(20);
@@ -27,14 +27,14 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Statements that the server is running for us, in all sessions of this role in this database.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Working {
+pub(super) struct RunningStatements {
     /// Number of unanswered statements.
     pub(super) statements: i64,
     /// PostgreSQL's wait events of these statements; empty if they do not wait.
     pub(super) waits: String,
 }
 
-impl Working {
+impl RunningStatements {
     /// Finds the statements that have run for at least `age`. `conn` must not be used for anything else afterwards.
     pub(super) async fn for_at_least(conn: &mut PgConnection, age: Duration) -> Result<Self, sqlx::Error> {
         // only the login role sees all of its sessions; the tables' owner, to which the session has changed, does not
@@ -74,11 +74,11 @@ pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOpti
     // hidden in sqlx's documentation; unlike `ping` it costs nothing where no answer is outstanding
     let mut answer = pin!(conn.flush());
     loop {
-        if let Ok(answered) = timeout(PATIENCE, answer.as_mut()).await {
+        if let Ok(answered) = timeout(ANSWER_TIMEOUT, answer.as_mut()).await {
             return answered.is_ok();
         }
         let _turn = turn.lock().await;
-        if Working::ask(options).await.is_none_or(|working| working.statements == 0) {
+        if RunningStatements::ask(options).await.is_none_or(|working| working.statements == 0) {
             tracing::warn!("closing an unanswered database connection: the server runs no statement for it");
             return false;
         }
@@ -93,7 +93,7 @@ pub async fn until_answered<T>(pool: &PgPool, limit: Duration, work: impl Future
         if let Ok(done) = timeout(limit, work.as_mut()).await {
             return Some(done);
         }
-        match Working::ask(&pool.connect_options()).await {
+        match RunningStatements::ask(&pool.connect_options()).await {
             Some(working) if working.statements > 0 => {
                 let seconds = limit.as_secs();
                 tracing::warn!(waits = working.waits, "a statement has been running for more than {seconds} s");

@@ -193,6 +193,6 @@ fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, Conf
         let ops = OpsConfig { listen: keep.map_or(free, |keep| keep.ops_listen) };
         let renewals = Some(worker.1.clone());
         let (receiver, worker) = (Some(receiver), Some(worker));
-        Some(ServiceConfig { receiver, worker, renewals, reconcile: None, stripe, upkeep: false, ops })
+        Some(ServiceConfig { receiver, worker, renewals, reconcile: None, stripe, maintenance: false, ops })
     })
 }

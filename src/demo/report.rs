@@ -140,8 +140,8 @@ impl<'a, W: Write> Report<'a, W> {
         if keep {
             return Ok(());
         }
-        self.say("\nNext: `billing-sync demo --keep` keeps serving, so that you can use psql and send")?;
-        self.say("your own test events. `billing-sync serve --help` explains the real service.")
+        self.say("\nNext: `billing-sync demo --keep` keeps serving, for psql and for your own test")?;
+        self.say("events. `billing-sync serve --help` explains the real service.")
     }
 
     /// How to inspect the database and to send events to a demo that keeps serving.

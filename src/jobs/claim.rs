@@ -12,7 +12,7 @@ use crate::domain::object::ObjectKey;
 /// cannot fail others.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duration) -> Result<Vec<Job>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- jobs.claim
@@ -55,7 +55,7 @@ pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duratio
 /// ahead when their time was written. Returns their number.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64, sqlx::Error> {
     let kinds: Vec<String> = Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
     let pulled = sqlx::query!(
@@ -78,7 +78,7 @@ pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64
 /// Time until the next job of these kinds is due; `None` if there is none.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn next_due(conn: &mut PgConnection, kinds: &[Kind]) -> Result<Option<Duration>, sqlx::Error> {
     let kinds: Vec<String> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
     let seconds = sqlx::query_scalar!(

@@ -88,7 +88,7 @@ impl JobRequests {
 /// A job in progress, or one that waits after a failure, keeps its time; its new generation makes it run again.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn add(
     conn: &mut PgConnection,
     job_requests: &JobRequests,

@@ -12,7 +12,7 @@ use crate::domain::object::ObjectKey;
 /// Completes jobs whose work is in this transaction. A job that was requested again meanwhile is due at once.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn done(conn: &mut PgConnection, jobs: &[&Job]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- jobs.done
@@ -46,7 +46,7 @@ pub async fn done(conn: &mut PgConnection, jobs: &[&Job]) -> Result<(), sqlx::Er
 /// Puts a job back, due after `delay`. `cost`: whether the attempt counts, so that the next delay is longer.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn put_back(
     conn: &mut PgConnection,
     job: &Job,
@@ -78,7 +78,7 @@ pub async fn put_back(
 /// `delay`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn set_aside(
     conn: &mut PgConnection,
     key: &ObjectKey,
@@ -106,7 +106,7 @@ pub async fn set_aside(
 /// object failed.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn continue_paged(
     conn: &mut PgConnection,
     job: &Job,
@@ -136,7 +136,7 @@ pub async fn continue_paged(
 /// Records a successful read, and completes the confirm job that it satisfies.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn note_read(
     conn: &mut PgConnection,
     job: &Job,

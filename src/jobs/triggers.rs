@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 /// each, because Stripe ends trials with a delay. Returns the number of jobs.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn overdue_trials(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "-- jobs.overdue_trials
@@ -32,7 +32,7 @@ pub async fn overdue_trials(conn: &mut PgConnection) -> Result<u64, sqlx::Error>
 /// older than balances, or written by an older release that was still running. Returns the number of jobs.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn missing_limits(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "-- jobs.missing_limits
@@ -67,7 +67,7 @@ pub struct Waiting {
 /// The reads that are left.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn reads_left(conn: &mut PgConnection) -> Result<Waiting, sqlx::Error> {
     let counts = sqlx::query!(
         r#"-- jobs.reads_left

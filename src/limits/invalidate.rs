@@ -14,7 +14,7 @@ use crate::domain::object::ObjectKey;
 /// Marks subscriptions whose past state differs from what was known, each with the time from which it differs.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn mark_timelines(
     conn: &mut PgConnection,
     grown: &BTreeMap<ObjectKey, OffsetDateTime>,
@@ -50,7 +50,7 @@ pub async fn mark_timelines(
 /// were `changed`, or whose items include another amount than their balance.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn mark_subscriptions(
     conn: &mut PgConnection,
     projected: &[Uuid],

@@ -38,7 +38,7 @@ pub struct Failed {
 /// Makes all set-aside subscriptions due now.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn make_all_due(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let hastened = sqlx::query!(
         "-- renewals.make_all_due\nUPDATE billing.jobs SET run_at = clock_timestamp() WHERE kind = 'renewal'"
@@ -49,7 +49,7 @@ pub async fn make_all_due(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
 /// The set-aside subscriptions, at most a hundred.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn list(conn: &mut PgConnection) -> Result<Vec<Failed>, sqlx::Error> {
     let failed = sqlx::query_as!(
         Failed,

@@ -53,7 +53,7 @@ pub struct Due {
 /// Reads the rules, and the database's time.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn state(conn: &mut PgConnection) -> Result<State, sqlx::Error> {
     sqlx::query_as!(
         State,
@@ -67,7 +67,7 @@ pub async fn state(conn: &mut PgConnection) -> Result<State, sqlx::Error> {
 /// Stores the rules; returns whether they changed.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn set_rules(conn: &mut PgConnection, anchor: &str, past_due_active: bool) -> Result<bool, sqlx::Error> {
     let changed = sqlx::query!(
         "-- renewals.set_rules
@@ -85,7 +85,7 @@ pub async fn set_rules(conn: &mut PgConnection, anchor: &str, past_due_active: b
 /// is not repeated for a minute ends, see [`end_halt`].
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn halt(conn: &mut PgConnection, because: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- renewals.halt
@@ -100,7 +100,7 @@ pub async fn halt(conn: &mut PgConnection, because: &str) -> Result<(), sqlx::Er
 /// Ends a halt that is `mine`, or that is no longer repeated. Returns whether there was one.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn end_halt(conn: &mut PgConnection, mine: bool) -> Result<bool, sqlx::Error> {
     let ended = sqlx::query!(
         "-- renewals.end_halt
@@ -119,7 +119,7 @@ pub async fn end_halt(conn: &mut PgConnection, mine: bool) -> Result<bool, sqlx:
 /// rows were locked. The caller renews them in the same transaction.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn claim(
     conn: &mut PgConnection,
     until: Option<OffsetDateTime>,
@@ -137,7 +137,7 @@ pub async fn claim(
 /// Locks one subscription; returns false if another session holds one of its rows.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn claim_one(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
     let claimed = sqlx::query_scalar!(
         r#"-- renewals.claim_one
@@ -156,7 +156,7 @@ pub async fn claim_one(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::
 /// computed is set aside, see [`super::set_aside`]; the others are renewed.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn renew_limits(
     conn: &mut PgConnection,
     ids: &[Uuid],
@@ -181,7 +181,7 @@ pub async fn renew_limits(
 /// subscriptions do not count.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         r#"-- renewals.next_due
@@ -202,7 +202,7 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
 /// Number of balances due at `until` (now if `None`), without those set aside.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn count_due(conn: &mut PgConnection, until: Option<OffsetDateTime>) -> Result<i64, sqlx::Error> {
     let count = sqlx::query_scalar!(
         r#"-- renewals.count_due
@@ -216,7 +216,7 @@ pub async fn count_due(conn: &mut PgConnection, until: Option<OffsetDateTime>) -
 /// The subscriptions that renew until `until`, the longest overdue first.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn due_subscriptions(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Vec<Uuid>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
         "-- renewals.due_subscriptions
@@ -230,7 +230,7 @@ pub async fn due_subscriptions(conn: &mut PgConnection, until: OffsetDateTime) -
 /// The periods of these subscriptions that are over at `until` and not yet renewed, in the order of `ids`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn due(conn: &mut PgConnection, ids: &[Uuid], until: OffsetDateTime) -> Result<Vec<Due>, sqlx::Error> {
     sqlx::query_as!(
         Due,
@@ -254,7 +254,7 @@ pub async fn due(conn: &mut PgConnection, ids: &[Uuid], until: OffsetDateTime) -
 /// number.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn forget_calls(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let gone = sqlx::query!(
         "-- renewals.forget_calls

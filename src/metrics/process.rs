@@ -90,7 +90,7 @@ impl WebhookOutcome {
     }
 }
 
-/// What follows from a failed attempt: the label `consequence`.
+/// The consequence of a failed attempt: the label `consequence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consequence {
     /// The event is retried later.

@@ -16,7 +16,7 @@ use crate::stripe::json::{self, Document};
 /// Only merged events count, not dead or discarded ones.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub(super) async fn earlier_second(
     conn: &mut PgConnection,
     asked: &[(&ObjectKey, OffsetDateTime)],

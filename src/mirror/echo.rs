@@ -28,7 +28,7 @@ pub struct Echo {
 /// anyway. They are not locked yet: [`confirm`] checks that the content is still the same.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn take_out(
     conn: &mut PgConnection,
     incoming: &mut Incoming,
@@ -61,7 +61,7 @@ fn echo(row: &MirrorRow, copies: &[&Nested]) -> Option<Echo> {
 /// commit. The caller holds the objects in share mode.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn confirm(conn: &mut PgConnection, echoes: &[Echo]) -> Result<bool, sqlx::Error> {
     if echoes.is_empty() {
         return Ok(true);

@@ -108,7 +108,7 @@ pub(super) type Mirror = BTreeMap<ObjectKey, MirrorRow>;
 /// Merges `incoming` into the mirror. The caller holds the locks of all its objects.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged, sqlx::Error> {
     let keys = incoming.keys();
     let before: Mirror = store::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();

@@ -36,7 +36,7 @@ impl From<Found> for (usize, ObjectKey) {
 /// owners of objects that reference one of `objects`. Shared objects are left out, because they belong to no customer.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn customers_around(
     conn: &mut PgConnection,
     objects: &BTreeSet<ObjectKey>,
@@ -91,7 +91,7 @@ pub async fn customers_around(
 /// The objects of given types that belong to given customers: `(index of the question, object)`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn of_customers(
     conn: &mut PgConnection,
     asked: &[(&ObjectKey, &'static str)],
@@ -126,7 +126,7 @@ pub async fn of_customers(
 /// The objects of given types that reference given objects: `(index of the question, object)`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn naming(
     conn: &mut PgConnection,
     asked: &[(&ObjectKey, &'static str)],
@@ -161,7 +161,7 @@ pub async fn naming(
 /// The customers of the objects that reference a shared object, in order, after `position`, at most `limit`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn customers_of_holders(
     conn: &mut PgConnection,
     shared: &ObjectKey,
@@ -188,7 +188,7 @@ pub async fn customers_of_holders(
 /// The prices and plans of a product.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn prices_of(conn: &mut PgConnection, product: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- mirror.prices_of

@@ -54,7 +54,7 @@ fn read<'a>(rendering: &Rendering<'a>) -> Shown<'a> {
     let previous: Option<Value> = rendering.previous.and_then(|text| serde_json::from_str(text).ok());
     let before = after.clone().zip(previous).map(|(mut object, previous)| {
         let object_type = type_of(&object).to_owned();
-        moved::make_way(&object_type, &mut object, &previous);
+        moved::remove_moved(&object_type, &mut object, &previous);
         overlay(&mut object, previous);
         object
     });

@@ -141,7 +141,7 @@ pub(super) fn index(ordinality: i64) -> usize {
 /// The existing rows of `keys`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn load(
     conn: &mut PgConnection,
     keys: impl Iterator<Item = &ObjectKey>,
@@ -174,7 +174,7 @@ pub async fn load(
 /// Those of `keys` whose content is no older than `since`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn known_since(
     conn: &mut PgConnection,
     keys: &BTreeSet<ObjectKey>,
@@ -207,7 +207,7 @@ pub async fn known_since(
 /// Inserts `rows`, or overwrites existing ones.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn save(conn: &mut PgConnection, rows: &[MirrorRow]) -> Result<(), sqlx::Error> {
     let (accounts, types, ids) = columns(rows.iter().map(|row| &row.key));
     let contents: Vec<Option<&Content>> = rows.iter().map(|row| row.content.as_ref()).collect();

@@ -74,7 +74,7 @@ pub async fn with_thin(conn: &mut PgConnection, snapshots: &[&Envelope]) -> Resu
     let accounts: Vec<String> = snapshots.iter().map(|event| event.account.clone()).collect();
     let object_ids: Vec<Option<String>> = snapshots.iter().map(|event| event.object_id.clone()).collect();
     let rows = sqlx::query!(
-        r#"-- outbox.thin_twins
+        r#"-- outbox.thin_counterparts
         SELECT snapshot.event_id AS "event_id!", snapshot.created AS "created!"
         FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[])
             AS snapshot (event_id, created, account, object_id)

@@ -29,7 +29,7 @@ const MAX_LOOKS: u32 = 60;
 
 /// Why monthly partitions could not be created.
 #[derive(Debug, thiserror::Error)]
-enum UpkeepError {
+enum MaintenanceError {
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error(
@@ -64,7 +64,7 @@ pub async fn run(pool: PgPool, shutdown: CancellationToken) {
 }
 
 /// Creates partitions of one table after the other, in separate transactions: locking both tables could deadlock.
-async fn create_partitions(pool: &PgPool) -> Result<(), UpkeepError> {
+async fn create_partitions(pool: &PgPool) -> Result<(), MaintenanceError> {
     let mut conn = pool.acquire().await?;
     for parent in Parent::ALL {
         let mut made = partitions::create(&mut conn, parent, MONTHS_AHEAD).await?;
@@ -80,7 +80,7 @@ async fn create_partitions(pool: &PgPool) -> Result<(), UpkeepError> {
 }
 
 /// Copies until the copy is complete, and replaces the default partition by it.
-async fn finish(conn: &mut PgConnection, parent: Parent, split: Oid) -> Result<i32, UpkeepError> {
+async fn finish(conn: &mut PgConnection, parent: Parent, split: Oid) -> Result<i32, MaintenanceError> {
     loop {
         let mut pass = Pass::new(parent, split);
         while pass.step(conn).await? {}
@@ -96,5 +96,5 @@ async fn finish(conn: &mut PgConnection, parent: Parent, split: Oid) -> Result<i
         }
         sleep(PAUSE).await;
     }
-    Err(UpkeepError::OldTransaction(parent.as_str()))
+    Err(MaintenanceError::OldTransaction(parent.as_str()))
 }

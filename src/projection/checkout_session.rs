@@ -16,7 +16,7 @@ pub fn checkout_session(account: &str, session_id: &str, node: &Node) -> Option<
     let view = CheckoutView::read(node.json());
     let mut notes = view.notes.clone();
     let mut needs = BTreeSet::new();
-    if view.workspace == WorkspaceLink::Bad {
+    if view.workspace == WorkspaceLink::Invalid {
         notes.insert(Reason::InvalidWorkspaceId);
     }
     // events do not contain the line items; those of an expired session are not needed

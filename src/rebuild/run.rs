@@ -163,7 +163,7 @@ impl Rebuild {
     /// Begins a run, or resumes the unfinished one. A dry run always starts at the beginning and stores no progress.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Database errors.
     pub async fn begin(&self, conn: &mut PgConnection, restart: bool) -> Result<Run, Failure> {
         if self.dry_run {
             let (account, position) = (String::new(), String::new());

@@ -50,7 +50,7 @@ impl Stage {
 /// Returns the unfinished run, else a new one. `restart`: always a new one.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn begin(conn: &mut PgConnection, restart: bool) -> Result<Run, sqlx::Error> {
     if restart {
         sqlx::query!(
@@ -83,7 +83,7 @@ pub async fn begin(conn: &mut PgConnection, restart: bool) -> Result<Run, sqlx::
 /// Stores the progress of a run, in the transaction of its page.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn note(conn: &mut PgConnection, run: &Run, finished: bool) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- rebuild.note
@@ -106,7 +106,7 @@ pub async fn note(conn: &mut PgConnection, run: &Run, finished: bool) -> Result<
 /// The next customers after the cursor of the run, including customers of which only subscriptions were seen.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn customers(conn: &mut PgConnection, run: &Run, limit: i64) -> Result<Vec<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- rebuild.customers
@@ -129,7 +129,7 @@ pub async fn customers(conn: &mut PgConnection, run: &Run, limit: i64) -> Result
 /// object that belongs to it.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn unknown(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- rebuild.unknown
@@ -146,7 +146,7 @@ pub async fn unknown(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Stri
 /// The next objects after the cursor of the run that belong to no customer and have rows.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn others(conn: &mut PgConnection, run: &Run, limit: i64) -> Result<Vec<ObjectKey>, sqlx::Error> {
     let (object_type, object_id) = run.position.split_once('/').unwrap_or_default();
     let rows = sqlx::query!(
@@ -170,7 +170,7 @@ pub async fn others(conn: &mut PgConnection, run: &Run, limit: i64) -> Result<Ve
 /// Estimated number of objects of a rebuild, by the planner's statistics: for a progress bar.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn estimate(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let rows = sqlx::query_scalar!(
         r#"-- rebuild.estimate

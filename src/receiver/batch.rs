@@ -26,14 +26,14 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Maximum repetitions of an INSERT because a partition was created meanwhile: each of the two tables creates up to 16
 /// months.
-const MOST_MOVES: u32 = 32;
+const MAX_PARTITION_RETRIES: u32 = 32;
 
 /// A connection used within this time is reused without a check: a check is a round trip before each INSERT of a busy
 /// receiver. If the connection is lost all the same, the INSERT is repeated on another one.
-pub const UNCHECKED: Duration = Duration::from_millis(100);
+pub const CHECK_AFTER_IDLE: Duration = Duration::from_millis(100);
 
 /// Maximum repetitions of an INSERT because its connection was lost: each of the two connections may be.
-const MOST_LOSSES: u32 = 2;
+const MAX_CONNECTION_RETRIES: u32 = 2;
 
 /// Result of storing one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,7 +207,7 @@ async fn store(events: &[Incoming], pool: &PgPool, deadline: Instant) -> Result<
     loop {
         let mut conn = acquire(pool, deadline).await?;
         let verdicts = match insert(&mut conn, events, deadline).await {
-            Err(InsertError::Lost(_)) if losses < MOST_LOSSES => {
+            Err(InsertError::Lost(_)) if losses < MAX_CONNECTION_RETRIES => {
                 conn.close_on_drop();
                 losses += 1;
                 continue;
@@ -267,7 +267,7 @@ async fn insert(
     events: &[Incoming],
     deadline: Instant,
 ) -> Result<Vec<Verdict>, InsertError> {
-    let mut moves = 0..MOST_MOVES;
+    let mut moves = 0..MAX_PARTITION_RETRIES;
     loop {
         return match timeout_at(deadline, enqueue::store(conn, events, EventSource::Webhook)).await {
             Ok(Ok(stored)) => Ok(events.iter().map(|event| verdict(&stored, &event.envelope.key)).collect()),

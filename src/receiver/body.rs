@@ -36,7 +36,7 @@ pub(super) enum BodyError {
 pub(super) struct Bodies {
     budget: Capacity,
     limit: usize,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// A complete body with its part of the budget.
@@ -48,13 +48,13 @@ pub(super) struct Payload {
 
 impl Bodies {
     /// Reads at most `budget` bytes at a time and `limit` bytes of one body, which must arrive within `patience`.
-    pub(super) fn new(budget: usize, limit: usize, patience: Duration) -> Self {
-        Self { budget: Capacity::new(budget, GRACE), limit, patience }
+    pub(super) fn new(budget: usize, limit: usize, timeout: Duration) -> Self {
+        Self { budget: Capacity::new(budget, GRACE), limit, timeout }
     }
 
     /// Reads the whole body, with or without a `Content-Length`.
     pub(super) async fn read(&self, mut body: Incoming) -> Result<Payload, BodyError> {
-        let read = timeout(self.patience, self.collect(&mut body)).await.unwrap_or(Err(BodyError::Slow));
+        let read = timeout(self.timeout, self.collect(&mut body)).await.unwrap_or(Err(BodyError::Slow));
         if matches!(read, Err(BodyError::TooLarge | BodyError::OverBudget)) {
             linger(body);
         }

@@ -26,7 +26,7 @@ pub(super) struct Watch {
 
 /// Report that every recent delivery has failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AllFail {
+pub(super) struct FailureReport {
     pub(super) failures: u64,
     /// Seconds since the last verified delivery; `None`: no delivery was verified since the start.
     pub(super) silence: Option<i64>,
@@ -38,7 +38,7 @@ pub(super) struct AllFail {
 
 impl Watch {
     /// Records a failed delivery. Returns the report to log, once.
-    pub(super) fn failed(&mut self, sign: Sign, now: i64) -> Option<AllFail> {
+    pub(super) fn failed(&mut self, sign: Sign, now: i64) -> Option<FailureReport> {
         self.failures += 1;
         self.signs[place(sign)] += 1;
         let silence = self.verified_at.map(|at| now - at);
@@ -47,7 +47,7 @@ impl Watch {
             return None;
         }
         let most = Sign::ALL.into_iter().rev().max_by_key(|sign| self.signs[place(*sign)])?;
-        Some(AllFail { failures: self.failures, silence, signs: self.counted(), most })
+        Some(FailureReport { failures: self.failures, silence, signs: self.counted(), most })
     }
 
     /// Records a verified delivery. Returns the number of failures before it if they were warned about.
@@ -121,7 +121,7 @@ mod tests {
         assert!((0..4).all(|now| watch.failed(Sign::Untouched, now).is_none()));
         let said = watch.failed(Sign::NoHeader, 4).unwrap();
         let signs = "1 no_header, 4 untouched".to_owned();
-        assert_eq!(said, AllFail { failures: 5, silence: None, signs, most: Sign::Untouched });
+        assert_eq!(said, FailureReport { failures: 5, silence: None, signs, most: Sign::Untouched });
         assert!((5..10_000).all(|now| watch.failed(Sign::Untouched, now).is_none()));
     }
 

@@ -17,6 +17,6 @@ mod http;
 mod notify;
 pub mod signature;
 
-pub use batch::UNCHECKED;
+pub use batch::CHECK_AFTER_IDLE;
 pub use handler::PATH;
 pub use http::Receiver;

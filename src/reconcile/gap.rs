@@ -31,7 +31,7 @@ impl Gap {
     }
 
     /// Logs the gap as an error.
-    pub(super) fn say(&self, account: &str) {
+    pub(super) fn log(&self, account: &str) {
         tracing::error!(account, "there is a gap: {}", self.describe());
     }
 }
@@ -52,7 +52,7 @@ pub(super) async fn note(conn: &mut PgConnection, account: &str, gap: Gap) -> Re
     )
     .execute(conn)
     .await?;
-    super::state::one(&noted)
+    super::state::expect_one_row(&noted)
 }
 
 /// Closes the gap of an account after all objects that Stripe had at the time `before` were read. Returns whether a gap

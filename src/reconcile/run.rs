@@ -95,12 +95,12 @@ impl<'a> Run<'a> {
         &mut self,
         account: &str,
         pause: Option<Duration>,
-        told: &mut (dyn FnMut(&ReconcileStats) + Send),
+        progress: &mut (dyn FnMut(&ReconcileStats) + Send),
     ) -> Result<Option<Compared>, Failure> {
         let reconcile = self.reconcile;
         let begun = reconcile.step(async |conn: &mut PgConnection| state::begin(conn, account, pause).await);
         let Some(mark) = begun.await? else { return Ok(None) };
-        let compared = self.compare(account, mark, told).await;
+        let compared = self.compare(account, mark, progress).await;
         let outcome = match &compared {
             Ok(compared) if compared.tally.unreadable > 0 => Some(RunOutcome::Partial),
             Ok(_) => Some(RunOutcome::Complete),
@@ -134,37 +134,37 @@ impl<'a> Run<'a> {
         &mut self,
         account: &str,
         mark: Watermark,
-        told: &mut (dyn FnMut(&ReconcileStats) + Send),
+        progress: &mut (dyn FnMut(&ReconcileStats) + Send),
     ) -> Result<Compared, Failure> {
-        let trust = self.verify_key().await?;
+        let verified_key = self.verify_key().await?;
         // the first comparison has no watermark, and starts differently
         let start = match mark.compared_until {
             Some(until) => until,
-            None => self.first(account, trust.at).await?,
+            None => self.first(account, verified_key.at).await?,
         };
         let from = match self.since {
-            Some(since) => since.resolve(trust.at)?,
+            Some(since) => since.resolve(verified_key.at)?,
             None if mark.compared_until.is_some() => start - OVERLAP,
             None => start,
         };
         let from = from.replace_nanosecond(0).unwrap_or(from);
         // logged before the listing, which may take long or fail
-        let found_gap = self.look_for_gap(account, mark, trust.at).await?;
+        let found_gap = self.look_for_gap(account, mark, verified_key.at).await?;
         if let Some(gap) = found_gap {
-            gap.say(account);
+            gap.log(account);
         }
         let mut listing = Listing { account, from, tally: ReconcileStats::default(), asked: None };
         let types: Vec<String> = catalogue::handled().collect();
         for types in types.chunks(MOST_TYPES) {
-            self.list(&mut listing, types, told).await?;
+            self.list(&mut listing, types, progress).await?;
         }
         let Listing { tally, asked, .. } = listing;
-        let (first, last) = asked.unwrap_or((trust.at, trust.at));
+        let (first, last) = asked.unwrap_or((verified_key.at, verified_key.at));
         // the oldest events may have left Stripe's list during the listing
         self.look_for_gap(account, mark, last).await?;
         let until = first - self.reconcile.margin;
         let moves = (from <= start).then_some(until);
-        let stripe_account = trust.account.filter(|_| account.is_empty());
+        let stripe_account = verified_key.account.filter(|_| account.is_empty());
         let finish =
             async |conn: &mut PgConnection| state::finish(conn, account, moves, &tally, stripe_account.as_ref()).await;
         let after = self.reconcile.step(finish).await?;
@@ -182,13 +182,13 @@ impl<'a> Run<'a> {
 
     /// Checks the key once for all accounts.
     async fn verify_key(&mut self) -> Result<VerifiedKey, Failure> {
-        if let Some(trust) = &self.verified_key {
-            return Ok(trust.clone());
+        if let Some(verified_key) = &self.verified_key {
+            return Ok(verified_key.clone());
         }
         let looked = self.stop.run_until_cancelled(self.reconcile.verify_key()).await;
-        let trust = looked.unwrap_or(Err(Failure::Stopped))?;
-        self.verified_key = Some(trust.clone());
-        Ok(trust)
+        let verified_key = looked.unwrap_or(Err(Failure::Stopped))?;
+        self.verified_key = Some(verified_key.clone());
+        Ok(verified_key)
     }
 
     /// Returns the start of the first comparison: the oldest stored event within Stripe's 30 days. If no event is
@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
         &self,
         listing: &mut Listing<'_>,
         types: &[String],
-        told: &mut (dyn FnMut(&ReconcileStats) + Send),
+        progress: &mut (dyn FnMut(&ReconcileStats) + Send),
     ) -> Result<(), Failure> {
         let mut after: Option<(String, OffsetDateTime)> = None;
         let mut limit = PAGE;
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
             let next = page.last.clone().zip(oldest.or(after.as_ref().map(|(_, oldest)| *oldest)));
             let has_more = page.has_more;
             store::page(self.reconcile, listing.account, page, answer.at, &mut listing.tally).await?;
-            told(&listing.tally);
+            progress(&listing.tally);
             if !has_more {
                 return Ok(());
             }

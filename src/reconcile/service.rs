@@ -48,10 +48,10 @@ impl ReconcileService {
     }
 
     async fn keep_comparing(self, shutdown: CancellationToken) {
-        let mut said = LoggedState::default();
+        let mut logged = LoggedState::default();
         let mut pause = self.interval.min(JUST);
         loop {
-            self.round(pause, &mut said, &shutdown).await;
+            self.round(pause, &mut logged, &shutdown).await;
             pause = self.interval;
             let look = tokio::time::sleep(self.interval.min(LOOK));
             if shutdown.run_until_cancelled(look).await.is_none() {
@@ -61,7 +61,7 @@ impl ReconcileService {
     }
 
     /// Compares the accounts that are due.
-    async fn round(&self, pause: Duration, said: &mut LoggedState, shutdown: &CancellationToken) {
+    async fn round(&self, pause: Duration, logged: &mut LoggedState, shutdown: &CancellationToken) {
         let mut run = Run::new(&self.reconcile, None, shutdown);
         for account in self.reconcile.accounts() {
             if shutdown.is_cancelled() {
@@ -69,7 +69,7 @@ impl ReconcileService {
             }
             match run.account(&account, Some(pause), &mut |_| ()).await {
                 Ok(None) => {}
-                Ok(Some(compared)) => said.compared(&compared),
+                Ok(Some(compared)) => logged.compared(&compared),
                 Err(Failure::Stopped) => return,
                 Err(failure) => {
                     let is_foreign = matches!(failure, Failure::Key(KeyError::OtherAccount(_) | KeyError::Refused(_)));
@@ -79,7 +79,7 @@ impl ReconcileService {
                         }
                         failure => failure.to_string(),
                     };
-                    said.failed(account, &failure, is_foreign);
+                    logged.failed(account, &failure, is_foreign);
                 }
             }
         }
@@ -95,7 +95,7 @@ impl LoggedState {
         }
         let is_first = self.compared.insert(account.clone());
         if let Some(gap) = compared.gap.filter(|_| is_first && compared.gap_was_known) {
-            gap.say(account);
+            gap.log(account);
         }
         let (inserted, missed) = (compared.tally.inserted(), compared.tally.missed);
         let (from, until) = (to_the_second(compared.from), to_the_second(compared.until));

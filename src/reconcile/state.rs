@@ -74,7 +74,7 @@ pub(super) async fn hold(conn: &mut PgConnection, account: &str) -> Result<(), s
     )
     .execute(conn)
     .await?;
-    one(&held)
+    expect_one_row(&held)
 }
 
 /// Ends a comparison whose listing was complete. Moves the watermark to `until`, never backwards; `None` leaves it,
@@ -134,7 +134,7 @@ pub(super) async fn fail(
     )
     .execute(conn)
     .await?;
-    one(&failed)
+    expect_one_row(&failed)
 }
 
 /// Releases the lease without recording a result.
@@ -149,7 +149,7 @@ pub(super) async fn release(conn: &mut PgConnection, account: &str) -> Result<()
     )
     .execute(conn)
     .await?;
-    one(&released)
+    expect_one_row(&released)
 }
 
 /// Returns the account and mode that a key check verified last for the key's own account.
@@ -168,7 +168,7 @@ pub(super) async fn stripe_account(conn: &mut PgConnection) -> Result<Option<Acc
 }
 
 /// Checks that one row was updated. The row exists during the whole comparison unless another session deletes it.
-pub(super) fn one(result: &PgQueryResult) -> Result<(), sqlx::Error> {
+pub(super) fn expect_one_row(result: &PgQueryResult) -> Result<(), sqlx::Error> {
     if result.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 

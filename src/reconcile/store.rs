@@ -130,6 +130,6 @@ async fn missed(conn: &mut PgConnection, found: &[&Envelope], now: OffsetDateTim
         now - event.key.created > MISSED_AFTER && catalogue::meaning(&event.event_type) == Meaning::Snapshot
     };
     let late: Vec<&Envelope> = found.iter().copied().filter(is_missed).collect();
-    let told = counterparts::with_thin(conn, &late).await?;
-    Ok(late.into_iter().filter(|event| !told.contains(&event.key)).map(|event| event.event_type.clone()).collect())
+    let progress = counterparts::with_thin(conn, &late).await?;
+    Ok(late.into_iter().filter(|event| !progress.contains(&event.key)).map(|event| event.event_type.clone()).collect())
 }

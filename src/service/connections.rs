@@ -17,7 +17,7 @@ pub(super) const OF_RECONCILE: u32 = 1;
 /// Sampler: two customers at a time, each with one more connection for look-ups.
 pub(super) const OF_SAMPLER: u32 = 4;
 /// Maintenance: one table at a time.
-pub(super) const OF_UPKEEP: u32 = 1;
+pub(super) const OF_MAINTENANCE: u32 = 1;
 
 /// Workers: two each, for the batch and for the record of its attempt.
 pub(super) fn of_workers(config: &WorkerConfig) -> u32 {
@@ -39,7 +39,7 @@ pub fn wanted(config: &ServiceConfig) -> u32 {
         config.renewals.as_ref().map(|_| OF_RENEWALS + OF_RETRYING),
         config.reconcile.as_ref().and(stripe).map(|_| OF_RECONCILE),
         config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0).and(stripe).map(|_| OF_SAMPLER),
-        config.upkeep.then_some(OF_UPKEEP),
+        config.maintenance.then_some(OF_MAINTENANCE),
         Some(ops::CONNECTIONS),
     ];
     parts.into_iter().flatten().sum()

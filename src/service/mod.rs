@@ -58,7 +58,7 @@ pub struct ServiceConfig {
     /// The scheduler of renewals, and its rules.
     pub renewals: Option<SyncConfig>,
     /// Whether to create monthly partitions in advance.
-    pub upkeep: bool,
+    pub maintenance: bool,
     /// The ops listener, which runs in every process.
     pub ops: OpsConfig,
 }
@@ -98,7 +98,7 @@ pub struct Service {
     renewals: Option<Scheduler>,
     reconcile: Option<ReconcileService>,
     sampler: Option<Sampler>,
-    upkeep: Option<PgPool>,
+    maintenance: Option<PgPool>,
     ops: Ops,
     shortage: Shortage,
 }
@@ -161,13 +161,13 @@ impl Service {
             stripe: stripes_clock.clone(),
             wake,
         });
-        let upkeep = config.upkeep.then(|| background(connections::OF_UPKEEP));
+        let maintenance = config.maintenance.then(|| background(connections::OF_MAINTENANCE));
         let address = config.ops.listen;
         let counted = metrics.connections.of(ListenerName::Ops);
         let receivers = receiver.as_ref().map(Receiver::pool);
         let ops = Ops::bind(&config.ops, options, registry, counted, receivers, shortage.clone()).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, upkeep, ops, shortage })
+        Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, maintenance, ops, shortage })
     }
 
     /// The address of the public listener, if there is one.
@@ -197,7 +197,7 @@ impl Service {
         Keeper {
             first: self.first_pools(),
             others: self.working_pools().into_iter().chain([self.ops.scrapes()]).collect(),
-            besides: waking + retrying,
+            other_connections: waking + retrying,
             shortage: self.shortage.clone(),
         }
     }
@@ -209,7 +209,7 @@ impl Service {
             .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
             .chain(self.reconcile.iter().map(|rounds| rounds.reconcile.pool.clone()))
             .chain(self.sampler.iter().map(|sampler| sampler.context.pool.clone()))
-            .chain(self.upkeep.clone())
+            .chain(self.maintenance.clone())
             .collect()
     }
 
@@ -253,7 +253,7 @@ impl Service {
         if let Some(rounds) = self.reconcile {
             after(Box::pin(rounds.run(shutdown.clone())));
         }
-        if let Some(pool) = self.upkeep {
+        if let Some(pool) = self.maintenance {
             after(Box::pin(maintenance::run(pool, shutdown.clone())));
         }
         let parts_ended = CancellationToken::new();
@@ -306,7 +306,7 @@ async fn bind_receiver(
     metrics: Arc<ProcessMetrics>,
 ) -> Result<Receiver, StartError> {
     let session = Session::receiver(config.store_timeout);
-    let (size, unchecked) = (connections::OF_RECEIVER, receiver::UNCHECKED);
+    let (size, unchecked) = (connections::OF_RECEIVER, receiver::CHECK_AFTER_IDLE);
     let pool = database::pool_with(options, session, size, ACQUIRE_TIMEOUT, Idle::Kept, unchecked);
     let bound = Receiver::bind(config, pool, metrics).await;
     bound.map_err(|error| StartError::Listen { address: config.listen, error })

@@ -37,7 +37,7 @@ pub fn is_moved(object_type: &str, path: &[&str]) -> bool {
 
 /// Prepares `object` for the overlay `over`: removes each field that `over` has at the other path, so that the value of
 /// `over` counts.
-pub fn make_way(object_type: &str, object: &mut Value, over: &Value) {
+pub fn remove_moved(object_type: &str, object: &mut Value, over: &Value) {
     for moved in MOVED.iter().filter(|moved| moved.object_type == object_type) {
         for (place, other) in [(moved.older, moved.newer), (moved.newer, moved.older)] {
             if has(over, place) && !has(over, other) && !has(object, place) {
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn after_way(object_type: &str, mut object: Value, over: &Value) -> Value {
-        make_way(object_type, &mut object, over);
+        remove_moved(object_type, &mut object, over);
         object
     }
 

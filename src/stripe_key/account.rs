@@ -20,7 +20,7 @@ impl std::fmt::Display for Account {
 /// The account of the latest backfill that could read it; `None` if there was none.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn known(conn: &mut PgConnection) -> Result<Option<Account>, sqlx::Error> {
     sqlx::query_as!(
         Account,

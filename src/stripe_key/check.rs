@@ -135,7 +135,7 @@ pub struct KeyReport {
 /// up.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn check_key(
     api: &dyn StripeApi,
     conn: &mut PgConnection,
@@ -193,7 +193,7 @@ pub async fn check_key(
 /// contradict it. Events of an organization's endpoint name the account by this id.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn store_account(conn: &mut PgConnection, report: &KeyReport) -> Result<(), sqlx::Error> {
     let Some(account) = &report.account else { return Ok(()) };
     let is_ours = match report.status {

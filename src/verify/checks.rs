@@ -23,12 +23,12 @@ pub(crate) const SHARED: [&str; 4] = ["checkout_sessions", "coupons", "plan_limi
 /// The checks in progress.
 pub(crate) struct Checks<'a> {
     pub(crate) backfill: &'a Arc<Backfill>,
-    pub(crate) keep: WriteMode,
+    pub(crate) mode: WriteMode,
     /// Whether the checkout sessions of a customer are compared with it.
     pub(crate) with_sessions: bool,
     pub(crate) at_work: JoinSet<(ObjectKey, Result<Checked, CheckError>)>,
     /// During a first pass, the keys of objects that differ are collected here instead of being reported.
-    pub(crate) doubtful: Option<Vec<ObjectKey>>,
+    pub(crate) recheck: Option<Vec<ObjectKey>>,
     /// Shared rows that were reported already. In a dry run every customer with the same plan or coupon would report
     /// them again.
     pub(crate) shared: HashSet<Uuid>,
@@ -41,15 +41,15 @@ impl Checks<'_> {
         keys: Vec<ObjectKey>,
         customer: Option<String>,
         mut changes: Vec<Change>,
-        sight: &mut impl FnMut(Finding),
+        report: &mut impl FnMut(Finding),
     ) {
-        if let Some(doubtful) = self.doubtful.as_mut().filter(|_| !changes.is_empty()) {
-            doubtful.extend(keys);
+        if let Some(recheck) = self.recheck.as_mut().filter(|_| !changes.is_empty()) {
+            recheck.extend(keys);
             return;
         }
         let is_own = |change: &Change| !SHARED.contains(&change.table);
         changes.retain(|change| is_own(change) || self.shared.insert(change.row_id));
-        sight(Finding::Seen { customer, changes });
+        report(Finding::Seen { customer, changes });
     }
 
     /// Starts one more check; waits for another one to end if `concurrency` checks are in progress.
@@ -57,41 +57,41 @@ impl Checks<'_> {
         &mut self,
         key: ObjectKey,
         listed: Option<FetchedObject>,
-        sight: &mut impl FnMut(Finding),
+        report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
         if self.at_work.len() >= self.backfill.concurrency {
-            self.next(sight).await?;
+            self.next(report).await?;
         }
-        let (backfill, keep, with_sessions) = (Arc::clone(self.backfill), self.keep, self.with_sessions);
+        let (backfill, mode, with_sessions) = (Arc::clone(self.backfill), self.mode, self.with_sessions);
         self.at_work.spawn(async move {
-            let seen = backfill.look(&key, listed, keep, with_sessions).await;
+            let seen = backfill.check(&key, listed, mode, with_sessions).await;
             (key, seen)
         });
         Ok(())
     }
 
-    pub(crate) async fn end(&mut self, sight: &mut impl FnMut(Finding)) -> Result<(), CheckError> {
+    pub(crate) async fn end(&mut self, report: &mut impl FnMut(Finding)) -> Result<(), CheckError> {
         while !self.at_work.is_empty() {
-            self.next(sight).await?;
+            self.next(report).await?;
         }
         Ok(())
     }
 
-    async fn next(&mut self, sight: &mut impl FnMut(Finding)) -> Result<(), CheckError> {
+    async fn next(&mut self, report: &mut impl FnMut(Finding)) -> Result<(), CheckError> {
         // panics of the merge are caught inside the task; otherwise the runtime is shutting down
         let Some(Ok((key, seen))) = self.at_work.join_next().await else { return Ok(()) };
         match seen {
             Ok(Checked { changes, forbidden }) => {
                 for error in forbidden {
-                    sight(Finding::Forbidden(error));
+                    report(Finding::Forbidden(error));
                 }
                 let customer = (key.object_type == "customer").then(|| key.object_id.clone());
-                self.found(vec![key], customer, changes, sight);
+                self.found(vec![key], customer, changes, report);
             }
             Err(CheckError::Work(failure @ Failure::Unavailable(_))) => return Err(failure.into()),
             Err(CheckError::Api(error @ ApiError::Unauthorised { status: 401, .. })) => return Err(error.into()),
-            Err(CheckError::Api(error)) if error.is_forbidden() => sight(Finding::Forbidden(error)),
-            Err(error) => sight(Finding::Failed { what: key.object_id, error }),
+            Err(CheckError::Api(error)) if error.is_forbidden() => report(Finding::Forbidden(error)),
+            Err(error) => report(Finding::Failed { what: key.object_id, error }),
         }
         Ok(())
     }

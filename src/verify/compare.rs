@@ -68,7 +68,7 @@ struct SeenCustomers {
 }
 
 impl SeenCustomers {
-    fn meet(&mut self, key: &ObjectKey) -> bool {
+    fn insert(&mut self, key: &ObjectKey) -> bool {
         self.seen.insert(self.hasher.hash_one((&key.account, &key.object_type, &key.object_id)))
     }
 }
@@ -90,26 +90,25 @@ impl Backfill {
     /// If the database is unavailable, or Stripe refuses the key. Errors of a single customer are findings.
     pub async fn compare(
         self: &Arc<Self>,
-        whom: &Selection,
-        keep: WriteMode,
+        selection: &Selection,
+        mode: WriteMode,
         again_after: Option<Duration>,
-        sight: &mut impl FnMut(Finding),
+        report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
         let mut forbidden = HashSet::new();
-        let sight = &mut |one| match &one {
+        let report = &mut |one| match &one {
             Finding::Forbidden(error) if !forbidden.insert(error.to_string()) => {}
-            _ => sight(one),
+            _ => report(one),
         };
-        let first = if again_after.is_some() { WriteMode::No } else { keep };
-        let doubtful = again_after.map(|_| Vec::new());
-        let with_sessions = matches!(whom, Selection::Named(_));
+        let first = if again_after.is_some() { WriteMode::No } else { mode };
+        let recheck = again_after.map(|_| Vec::new());
+        let with_sessions = matches!(selection, Selection::Named(_));
         let at_work = JoinSet::new();
-        let mut looks =
-            Checks { backfill: self, keep: first, with_sessions, at_work, doubtful, shared: HashSet::new() };
-        match whom {
+        let mut looks = Checks { backfill: self, mode: first, with_sessions, at_work, recheck, shared: HashSet::new() };
+        match selection {
             Selection::Named(ids) => {
                 for id in ids {
-                    looks.add(ObjectKey::new("", "customer", id), None, sight).await?;
+                    looks.add(ObjectKey::new("", "customer", id), None, report).await?;
                 }
             }
             Selection::Sample(count) => {
@@ -118,20 +117,20 @@ impl Backfill {
                 keys.extend(unlisted::sample_of_others(&mut conn, &self.accounts, i64::from(*count)).await?);
                 drop(conn);
                 for key in keys {
-                    looks.add(key, None, sight).await?;
+                    looks.add(key, None, report).await?;
                 }
             }
-            Selection::All(created_after) => self.all(*created_after, &mut looks, sight).await?,
+            Selection::All(created_after) => self.all(*created_after, &mut looks, report).await?,
         }
-        looks.end(sight).await?;
-        let doubtful = looks.doubtful.take().unwrap_or_default();
-        if let Some(wait) = again_after.filter(|_| !doubtful.is_empty()) {
+        looks.end(report).await?;
+        let recheck = looks.recheck.take().unwrap_or_default();
+        if let Some(wait) = again_after.filter(|_| !recheck.is_empty()) {
             tokio::time::sleep(wait).await;
-            looks.keep = keep;
-            for key in doubtful {
-                looks.add(key, None, sight).await?;
+            looks.mode = mode;
+            for key in recheck {
+                looks.add(key, None, report).await?;
             }
-            looks.end(sight).await?;
+            looks.end(report).await?;
         }
         Ok(())
     }
@@ -140,20 +139,21 @@ impl Backfill {
         self: &Arc<Self>,
         created_after: Option<OffsetDateTime>,
         looks: &mut Checks<'_>,
-        sight: &mut impl FnMut(Finding),
+        report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
         let mut met = SeenCustomers::default();
         for account in &self.accounts {
             let span = Span { from: created_after.map(OffsetDateTime::unix_timestamp), until: None };
             for list in [List::Products, List::Prices, List::Coupons, List::Sessions] {
                 let span = if list.is_catalogue() { Span::default() } else { span };
-                self.pages(account, list, span, &mut met, looks, sight).await?;
+                self.pages(account, list, span, &mut met, looks, report).await?;
             }
             let mut after = None;
-            while let Some((parts, next)) = self.next_page(account, List::Customers, span, after.take(), sight).await? {
+            while let Some((parts, next)) = self.next_page(account, List::Customers, span, after.take(), report).await?
+            {
                 for part in parts {
-                    if met.meet(&part.key) {
-                        looks.add(part.key.clone(), Some(part), sight).await?;
+                    if met.insert(&part.key) {
+                        looks.add(part.key.clone(), Some(part), report).await?;
                     }
                 }
                 after = next;
@@ -164,7 +164,7 @@ impl Backfill {
         }
         if created_after.is_none() {
             for of in [Unlisted::Customers, Unlisted::Others] {
-                self.unlisted_objects(of, &mut met, looks, sight).await?;
+                self.unlisted_objects(of, &mut met, looks, report).await?;
             }
         }
         Ok(())
@@ -176,7 +176,7 @@ impl Backfill {
         of: Unlisted,
         met: &mut SeenCustomers,
         looks: &mut Checks<'_>,
-        sight: &mut impl FnMut(Finding),
+        report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
         let mut last: Option<ObjectKey> = None;
         loop {
@@ -189,8 +189,8 @@ impl Backfill {
             let Some(end) = keys.last() else { return Ok(()) };
             last = Some(end.clone());
             for key in keys {
-                if met.meet(&key) {
-                    looks.add(key, None, sight).await?;
+                if met.insert(&key) {
+                    looks.add(key, None, report).await?;
                 }
             }
         }
@@ -204,18 +204,18 @@ impl Backfill {
         span: Span,
         met: &mut SeenCustomers,
         looks: &mut Checks<'_>,
-        sight: &mut impl FnMut(Finding),
+        report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
         let mut after = None;
-        while let Some((parts, next)) = self.next_page(account, list, span, after.take(), sight).await? {
+        while let Some((parts, next)) = self.next_page(account, list, span, after.take(), report).await? {
             let keys: Vec<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
             for key in &keys {
-                met.meet(key);
+                met.insert(key);
             }
-            match self.catalogue(parts, looks.keep).await {
-                Ok(changes) => looks.found(keys, None, changes, sight),
+            match self.catalogue(parts, looks.mode).await {
+                Ok(changes) => looks.found(keys, None, changes, report),
                 Err(CheckError::Work(failure @ Failure::Unavailable(_))) => return Err(failure.into()),
-                Err(error) => sight(Finding::Failed { what: list.as_str().to_owned(), error }),
+                Err(error) => report(Finding::Failed { what: list.as_str().to_owned(), error }),
             }
             after = next;
             if after.is_none() {
@@ -233,30 +233,30 @@ impl Backfill {
         list: List,
         span: Span,
         after: Option<String>,
-        sight: &mut impl FnMut(Finding),
+        report: &mut impl FnMut(Finding),
     ) -> Result<Option<(Vec<FetchedObject>, Option<String>)>, CheckError> {
-        let answer = match self.patiently(account, list, span, after.as_ref()).await {
+        let answer = match self.read_with_retry(account, list, span, after.as_ref()).await {
             Ok(answer) => answer,
             Err(error) if matches!(error, ApiError::NotFound { .. }) || error.is_unknown_path() => {
-                sight(Finding::NoList(list));
+                report(Finding::NoList(list));
                 return Ok(None);
             }
             Err(error @ ApiError::Unauthorised { status: 401, .. }) => return Err(error.into()),
             Err(error) if error.is_forbidden() => {
-                sight(Finding::Forbidden(error));
+                report(Finding::Forbidden(error));
                 return Ok(None);
             }
             Err(error) => {
-                sight(Finding::Failed { what: format!("the list of {}", list.as_str()), error: error.into() });
+                report(Finding::Failed { what: format!("the list of {}", list.as_str()), error: error.into() });
                 return Ok(None);
             }
         };
         if let Some(error) = answer.forbidden {
-            sight(Finding::Forbidden(error));
+            report(Finding::Forbidden(error));
         }
         let Ok(page) = Page::read(list, &answer.body) else {
             let error = ApiError::unavailable("a list from Stripe has no `data`").into();
-            sight(Finding::Failed { what: format!("the list of {}", list.as_str()), error });
+            report(Finding::Failed { what: format!("the list of {}", list.as_str()), error });
             return Ok(None);
         };
         let next = page.elements.last().map(|element| element.id.clone());
@@ -265,7 +265,7 @@ impl Backfill {
     }
 
     /// Reads a page with the retry policy of a backfill, waiting when Stripe asks for it.
-    async fn patiently(
+    async fn read_with_retry(
         &self,
         account: &str,
         list: List,
@@ -290,19 +290,19 @@ impl Backfill {
 
     /// Checks one customer or object; retries while Stripe limits the rate or is unavailable, or live events lock its
     /// rows.
-    pub(crate) async fn look(
+    pub(crate) async fn check(
         &self,
         key: &ObjectKey,
         listed: Option<FetchedObject>,
-        keep: WriteMode,
+        mode: WriteMode,
         with_sessions: bool,
     ) -> Result<Checked, CheckError> {
         let mut tries = 0;
         loop {
             let looked = if key.object_type == "customer" {
-                self.customer(key, listed.clone(), keep, with_sessions).await
+                self.customer(key, listed.clone(), mode, with_sessions).await
             } else {
-                self.other(key, keep).await
+                self.other(key, mode).await
             };
             let error = match looked {
                 Err(CheckError::Api(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))) => {

@@ -90,7 +90,7 @@ impl Backfill {
         &self,
         key: &ObjectKey,
         listed: Option<FetchedObject>,
-        keep: WriteMode,
+        mode: WriteMode,
         with_sessions: bool,
     ) -> Result<Checked, CheckError> {
         let mut forbidden = Vec::new();
@@ -103,7 +103,7 @@ impl Backfill {
             let listed = self.read_list(list, key, &mut forbidden).await;
             parts.extend(permitted(listed, &mut forbidden)?);
         }
-        if with_sessions || lacks_workspace(&parts) {
+        if with_sessions || needs_workspace(&parts) {
             let listed = self.read_list(List::Sessions, key, &mut forbidden).await;
             let sessions = permitted(listed, &mut forbidden)?;
             force_project.extend(sessions.iter().filter(|_| with_sessions).map(|part| part.key.clone()));
@@ -112,31 +112,31 @@ impl Backfill {
         let mut asked = BTreeSet::new();
         // failed charges of unpaid invoices count, and an invoice itself contains at most its last charge
         let owed = parts.iter().filter(|part| part.key.object_type == "invoice" && fetched::is_unpaid_invoice(part));
-        let mut lacking: BTreeSet<ObjectKey> = owed.map(|part| part.key.clone()).collect();
-        lacking.extend(self.unlisted(key, &parts).await?);
+        let mut missing: BTreeSet<ObjectKey> = owed.map(|part| part.key.clone()).collect();
+        missing.extend(self.unlisted(key, &parts).await?);
         let mut rounds = 1..=MOST_ROUNDS;
         loop {
-            for key in lacking {
+            for key in missing {
                 let read = self.read_object(&key, &mut forbidden).await;
                 parts.extend(permitted(read, &mut forbidden)?);
                 asked.insert(key);
             }
             rounds.next();
             let is_last = rounds.is_empty();
-            let (changes, found) = self.compute(&parts, force_project.clone(), keep, &asked, is_last).await?;
+            let (changes, found) = self.compute(&parts, force_project.clone(), mode, &asked, is_last).await?;
             if found.is_empty() {
                 return Ok(Checked { changes, forbidden });
             }
-            lacking = found;
+            missing = found;
         }
     }
 
     /// Checks one object that belongs to no customer.
-    pub(crate) async fn other(&self, key: &ObjectKey, keep: WriteMode) -> Result<Checked, CheckError> {
+    pub(crate) async fn other(&self, key: &ObjectKey, mode: WriteMode) -> Result<Checked, CheckError> {
         let mut forbidden = Vec::new();
         let read = self.read_object(key, &mut forbidden).await;
         let parts = permitted(read, &mut forbidden)?;
-        let changes = if parts.is_empty() { Vec::new() } else { self.catalogue(parts, keep).await? };
+        let changes = if parts.is_empty() { Vec::new() } else { self.catalogue(parts, mode).await? };
         Ok(Checked { changes, forbidden })
     }
 
@@ -144,7 +144,7 @@ impl Backfill {
     pub(crate) async fn catalogue(
         &self,
         parts: Vec<FetchedObject>,
-        keep: WriteMode,
+        mode: WriteMode,
     ) -> Result<Vec<Change>, CheckError> {
         let mut force_project: BTreeSet<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
         let mut conn = self.context.pool.acquire().await?;
@@ -152,9 +152,9 @@ impl Backfill {
             force_project.extend(related::prices_of(&mut conn, &part.key).await?);
         }
         drop(conn);
-        let mut changes = self.compute(&parts, force_project, keep, &BTreeSet::new(), true).await?.0;
+        let mut changes = self.compute(&parts, force_project, mode, &BTreeSet::new(), true).await?.0;
         // customers that these objects reference are checked separately and completely
-        changes.retain(|change| matches!(keep, WriteMode::Yes(_)) || SHARED.contains(&change.table));
+        changes.retain(|change| matches!(mode, WriteMode::Yes(_)) || SHARED.contains(&change.table));
         Ok(changes)
     }
 
@@ -239,37 +239,37 @@ impl Backfill {
         &self,
         parts: &[FetchedObject],
         force_project: BTreeSet<ObjectKey>,
-        keep: WriteMode,
+        mode: WriteMode,
         asked: &BTreeSet<ObjectKey>,
         is_last: bool,
     ) -> Result<(Vec<Change>, BTreeSet<ObjectKey>), CheckError> {
-        let (context, asked, parts) = (self.asking(), asked.clone(), parts.to_vec());
+        let (context, asked, parts) = (self.with_fetches(), asked.clone(), parts.to_vec());
         let work = async move {
             let mut tx = merge_reads::begin(&context).await?;
-            let cause = match keep {
+            let cause = match mode {
                 WriteMode::Yes(cause) => cause,
                 WriteMode::No => crate::backfill::CAUSE,
             };
             let reading = ReadBatch { parts, cause, force_project, historical: false, known_since: None };
             let done = merge_reads::merge(&mut tx, &context, reading).await?;
-            let lacking =
+            let missing =
                 done.job_requests.fetches().filter(|key| !asked.contains(key) && is_readable(&key.object_type));
-            let lacking: BTreeSet<ObjectKey> = if is_last { BTreeSet::new() } else { lacking.cloned().collect() };
+            let missing: BTreeSet<ObjectKey> = if is_last { BTreeSet::new() } else { missing.cloned().collect() };
             let changes = unannounced::leave_out(&mut tx, done.changes).await?;
-            if lacking.is_empty() && matches!(keep, WriteMode::Yes(_)) {
+            if missing.is_empty() && matches!(mode, WriteMode::Yes(_)) {
                 tx.commit().await?;
                 context.limits.notify_one();
             } else {
                 tx.rollback().await?;
             }
-            Ok((changes, lacking))
+            Ok((changes, missing))
         };
         Ok(merge_reads::contained(work).await?)
     }
 }
 
 /// Whether `parts` contain a subscription whose workspace only a checkout session can contain.
-fn lacks_workspace(parts: &[FetchedObject]) -> bool {
+fn needs_workspace(parts: &[FetchedObject]) -> bool {
     let links = |part: &FetchedObject| {
         let object = Document::parse_or_null(part.json.as_deref().unwrap_or("null"));
         WorkspaceLink::read(object.root().get("metadata")) != WorkspaceLink::Absent

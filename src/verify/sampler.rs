@@ -50,7 +50,7 @@ impl Sampler {
         let mut pause = EVERY.mul_f64(fastrand::f64());
         while shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             let sampler = self.clone();
-            let looked = tokio::spawn(async move { sampler.look().await });
+            let looked = tokio::spawn(async move { sampler.check().await });
             match shutdown.run_until_cancelled(looked).await {
                 None => return,
                 Some(Ok(())) => {}
@@ -61,7 +61,7 @@ impl Sampler {
     }
 
     /// Compares one sample; counts and logs the differences.
-    pub async fn look(&self) {
+    pub async fn check(&self) {
         match self.sample().await {
             Ok(verified) => {
                 self.context.metrics.verified(&verified);
@@ -88,7 +88,7 @@ impl Sampler {
         let backfill =
             Backfill::new(self.context.clone(), Arc::clone(&self.api), accounts, CONCURRENCY, PAGE_RETRY).await?;
         let mut verified = Verified { customers: 0, rows: BTreeMap::new(), failed: 0 };
-        let mut sight = |sight| match sight {
+        let mut report = |report| match report {
             Finding::Seen { customer, changes } => {
                 verified.customers += u64::from(customer.is_some());
                 for change in changes.iter().filter(|change| TABLES.contains(&change.table)) {
@@ -101,7 +101,7 @@ impl Sampler {
         };
         // events of changes within the staleness margin may still be on their way
         let again_after = Some(margin + Duration::from_secs(1));
-        Arc::new(backfill).compare(&Selection::Sample(self.customers), WriteMode::No, again_after, &mut sight).await?;
+        Arc::new(backfill).compare(&Selection::Sample(self.customers), WriteMode::No, again_after, &mut report).await?;
         Ok(verified)
     }
 }

@@ -103,7 +103,7 @@ async fn with_a_key_its_account_is_ours_and_what_came_before_heals() {
 async fn a_key_of_another_account_teaches_nothing() {
     let sync = Fetching::start().await;
     sync.sell();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.app.drain().await;
     sync.pass_the_margin();
     sync.stripe.become_another_account();
@@ -174,7 +174,7 @@ async fn where_an_older_version_names_nobody_the_subscription_is_read() {
     let sale = sync.sell();
     sync.stripe.update(&sale.subscription, json!({ "customer": null, "customer_account": "acct_buyer" }));
     sync.pass_the_margin();
-    sync.tell(0, Epoch::V2024, &["customer.subscription.updated"]).await;
+    sync.emit(0, Epoch::V2024, &["customer.subscription.updated"]).await;
     sync.app.drain().await;
     let fate = "SELECT concat_ws(' ', state, outcome, reason) FROM billing.outbox";
     assert_eq!(sync.app.text(fate).await.as_deref(), Some("done ignored customer_account"));

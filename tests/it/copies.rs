@@ -327,7 +327,7 @@ async fn what_a_read_has_put_right_stays_right_when_carriers_come() {
     let (coupon, invoice) = (stripe.coupon("SAVE", 20.0), stripe.bill(&sale.subscription, 1000));
     let discount = stripe.discount(&sale.customer, &coupon);
     stripe.discount_invoice(&invoice, &coupon);
-    sync.tell_all(Epoch::V2024).await;
+    sync.deliver_all(Epoch::V2024).await;
     sync.pass_the_margin();
     sync.settle().await;
     // its end is never told

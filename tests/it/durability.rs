@@ -119,7 +119,7 @@ async fn told_to_stop_in_the_middle(database: &TestDatabase, pool: &PgPool) -> S
     deliver_customers(&server, &["cus_slow"]).await;
     until(pool, WAITING).await;
     server.signal(Signal::SIGTERM);
-    server.log_line("stopping: finishing what is in flight").await;
+    server.log_line("stopping; finishing work in flight").await;
     server
 }
 

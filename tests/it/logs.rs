@@ -109,7 +109,8 @@ async fn a_start_on_a_server_without_durability_is_warned_of_once() {
     let server = Server::start(&database, "receiver", &[]).await;
     server.signal(Signal::SIGTERM);
     let (_, log) = server.ended_with_log().await;
-    let message = "the database runs without durability: a power cut may lose events that Stripe was told are stored";
+    let message =
+        "the database runs without durability; a power failure may lose events that were acknowledged to Stripe";
     let lines = lines(&log, message);
     assert_eq!(lines.len(), 1, "{log}");
     assert_eq!((&lines[0]["level"], &lines[0]["settings"]), (&"WARN".into(), &"fsync".into()));

@@ -109,7 +109,7 @@ async fn what_stripe_does_not_know_stays_an_orphan_until_an_event_says_otherwise
     let sync = Fetching::start().await;
     // Stripe proves that the key is of our account by an event that it knows
     sync.sell();
-    sync.tell(0, Epoch::Endive, &["product.created"]).await;
+    sync.emit(0, Epoch::Endive, &["product.created"]).await;
     let now = sync.stripe.now() - crate::support::events::START;
     let sold = event("evt_1", "customer.subscription.created", now, &subscription("sub_nobody", "cus_nobody"), None);
     sync.app.deliver(&naming_its_price(sold)).await;

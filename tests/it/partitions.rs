@@ -205,20 +205,20 @@ async fn wait_until(pool: &PgPool, query: &str) {
 const SPLITTING: &str =
     "to_regclass('billing.events_split') IS NOT NULL OR to_regclass('billing.outbox_split') IS NOT NULL";
 
-/// Upkeep is killed in the middle of its work, three times, and comes to its end at last.
-async fn upkeep_that_is_killed(database: &TestDatabase, pool: &PgPool) {
+/// Maintenance is killed in the middle of its work, three times, and comes to its end at last.
+async fn maintenance_that_is_killed(database: &TestDatabase, pool: &PgPool) {
     let made = format!(
         "NOT ({SPLITTING}) AND to_regclass('billing.events_{0}') IS NOT NULL
             AND to_regclass('billing.outbox_{0}') IS NOT NULL",
         suffix(2)
     );
     for pause in [0, 60, 150] {
-        let server = Server::start(database, "upkeep", &[]).await;
+        let server = Server::start(database, "maintenance", &[]).await;
         wait_until(pool, &format!("SELECT ({SPLITTING} OR {made})::int::bigint")).await;
         tokio::time::sleep(Duration::from_millis(pause)).await;
         server.kill().await;
     }
-    let server = Server::start(database, "upkeep", &[]).await;
+    let server = Server::start(database, "maintenance", &[]).await;
     wait_until(pool, &format!("SELECT ({made})::int::bigint")).await;
     server.kill().await;
 }
@@ -232,7 +232,7 @@ async fn a_large_default_partition_is_split_under_load_and_across_kills() {
         .map(|sender| tokio::spawn(deliver_all_the_time(Arc::clone(&server), Arc::clone(&stop), sender)))
         .collect();
     let reader = tokio::spawn(read_all_the_time(pool.clone(), Arc::clone(&stop)));
-    upkeep_that_is_killed(&database, &pool).await;
+    maintenance_that_is_killed(&database, &pool).await;
     stop.store(true, Ordering::Relaxed);
     assert!(reader.await.unwrap() > 0);
     let mut ids = BTreeSet::new();
@@ -259,7 +259,7 @@ async fn a_split_waits_for_a_row_that_is_held_and_for_a_snapshot_that_is_older()
     sqlx::query(hold).execute(&mut *holder).await.unwrap();
     let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
     sqlx::query("SELECT txid_current_snapshot()").execute(&mut *snapshot).await.unwrap();
-    let mut server = Server::start(&database, "upkeep", &[]).await;
+    let mut server = Server::start(&database, "maintenance", &[]).await;
     let copied = format!("SELECT (count(*) = {FILLERS})::int::bigint FROM billing.events_split");
     wait_until(&pool, "SELECT count(to_regclass('billing.events_split'))").await;
     wait_until(&pool, &copied).await;

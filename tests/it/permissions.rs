@@ -58,7 +58,7 @@ async fn told() -> (Fetching, Sale) {
     let mut sync = Fetching::start().await;
     sync.app.context.sync.accounts.clear();
     let sale = sell(&sync);
-    sync.tell(0, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.app.drain().await;
     (sync, sale)
 }
@@ -166,7 +166,7 @@ async fn a_backfill_without_a_permission_reads_everything_else_and_names_it() {
     let forbidden = "this key may not read products (403, invalid_request_error): give it the permission Products (read; \
                      rak_product_read) in the Stripe dashboard";
     assert_eq!(report["forbidden"], json!([{ "what": "products", "error": forbidden }]), "{report:#}");
-    assert_eq!((&report["stuck"], &report["lacking"]), (&json!([]), &json!([])));
+    assert_eq!((&report["failed_lists"], &report["unsupported_lists"]), (&json!([]), &json!([])));
     assert_eq!(sync.app.text(ROWS).await.as_deref(), Some("Ada active 10.00 card"), "{report:#}");
     assert!(words(&output.stderr).contains("not read: products: this key may not read products"));
     sync.stripe.permit_all();

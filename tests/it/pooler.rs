@@ -80,7 +80,7 @@ async fn session_mode_works_from_the_first_migration_to_a_stored_event() {
     assert_eq!(exit, Some(0), "{said}");
     let (_, said) = run(&["doctor"], &pooler.url).await;
     assert!(!said.contains("pooler"), "{said}");
-    let server = Server::start_at(&pooler.url, "receiver,worker,renewals,upkeep", &[]).await;
+    let server = Server::start_at(&pooler.url, "receiver,worker,renewals,maintenance", &[]).await;
     let event = json!({ "id": "evt_1", "object": "event", "type": "customer.created", "created": 1_790_000_000,
         "livemode": false, "api_version": "2025-08-27.basil",
         "data": { "object": { "id": "cus_1", "object": "customer", "created": 1_790_000_000, "livemode": false } } });

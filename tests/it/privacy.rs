@@ -20,7 +20,7 @@ async fn nothing_private_is_logged_even_at_the_level_of_traces() {
     let refuse = "ALTER TABLE billing.billing_contacts ADD CHECK (stripe_customer_id <> 'cus_2')";
     sqlx::raw_sql(refuse).execute(&mut conn).await.unwrap();
     let settings = [("BILLING_SYNC_LOG", "trace"), ("BILLING_SYNC_MAX_ATTEMPTS", "2")];
-    let server = Server::start(&database, "receiver,worker,upkeep", &settings).await;
+    let server = Server::start(&database, "receiver,worker,maintenance", &settings).await;
     for id in ["cus_1", "cus_2"] {
         let mut somebody = with(&customer(id, "hunter2"), json!({ "client_secret": "pi_secret_of_theirs" }));
         // digits alone are found in timestamps

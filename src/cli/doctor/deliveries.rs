@@ -30,7 +30,7 @@ fn from(metrics: &str) -> Check {
     let counted = failures.iter().filter_map(|(count, sign)| Some((count.filter(|count| *count > 0.0)?, sign)));
     let counted: Vec<String> = counted.map(|(count, sign)| format!("{count:.0} {}", sign.as_str())).collect();
     let detail =
-        format!("all recent deliveries failed the signature check; since `serve` started: {}", counted.join(", "));
+        format!("every recent delivery failed the signature check; since `serve` started: {}", counted.join(", "));
     let most =
         failures.iter().rev().max_by(|one, other| one.0.unwrap_or_default().total_cmp(&other.0.unwrap_or_default()));
     let advice = most.map_or(Sign::Untouched, |(_, sign)| *sign).advice();

@@ -114,7 +114,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> Examined {
             renewals: Some(sync.clone()),
             reconcile: Some((reconcile.clone(), sync.clone(), worker.clone())),
             stripe: Some(stripe.clone()),
-            upkeep: true,
+            maintenance: true,
             ops: ops.clone(),
         })
     });

@@ -170,7 +170,7 @@ impl Fix {
 
     fn sentence(self, orphan: &Orphan) -> String {
         let customer = &orphan.stripe_customer_id;
-        let whom = orphan.stripe_subscription_id.as_ref().unwrap_or(customer);
+        let selection = orphan.stripe_subscription_id.as_ref().unwrap_or(customer);
         match self {
             Self::Name => format!(
                 "set workspace_id in the metadata of {customer} or of its subscription in Stripe; the resulting event \
@@ -193,7 +193,7 @@ impl Fix {
                 "with STRIPE_SECRET_KEY set, `billing-sync backfill --customer {customer}` reads the subscription again"
             ),
             Self::Explain => {
-                format!("Stripe has no such object; `billing-sync explain {whom}` shows which event referenced it")
+                format!("Stripe has no such object; `billing-sync explain {selection}` shows which event referenced it")
             }
         }
     }

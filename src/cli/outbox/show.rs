@@ -59,7 +59,7 @@ async fn show_payload(conn: &mut PgConnection, row: &Row) -> anyhow::Result<()> 
 
 fn fields(row: &Row) -> Vec<(&'static str, String)> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "–".to_owned());
-    let account = if row.account.is_empty() { "our own".to_owned() } else { row.account.clone() };
+    let account = if row.account.is_empty() { "own".to_owned() } else { row.account.clone() };
     let mode = match row.livemode {
         Some(true) => "live",
         Some(false) => "test",
@@ -119,7 +119,7 @@ fn because(reason: &str) -> &'static str {
     match reason {
         "livemode_mismatch" => "Its mode (live or test) is not the one in BILLING_SYNC_LIVEMODE.",
         "account_not_synced" => {
-            "Its account is not in BILLING_SYNC_ACCOUNTS, nor your own by the API key or BILLING_SYNC_OWN_ACCOUNT."
+            "Its account is not in BILLING_SYNC_ACCOUNTS, and is not your own (API key or BILLING_SYNC_OWN_ACCOUNT)."
         }
         "customer_account" => {
             "The subscription belongs to an account (Accounts v2) instead of a customer: it has a row, but no contact."

@@ -293,7 +293,7 @@ fn encryption(given: &Given, source: &Source) -> Read<Encryption> {
                 Roots::Inline(text)
             }
             Pem::File(path) => {
-                let content = file::read(&path, file::OF_CERTIFICATES);
+                let content = file::read(&path, file::MAX_CERTIFICATE_BYTES);
                 check_roots(given, &content.map_err(|error| unreadable(given, "sslrootcert", &error))?)?;
                 Roots::File(path)
             }

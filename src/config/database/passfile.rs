@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err("can be read by other users (set its mode to 0600)".to_owned());
     }
-    file::read_text(path, file::OF_A_VALUE).map_err(|error| format!("cannot be read: {error}"))
+    file::read_text(path, file::MAX_VALUE_BYTES).map_err(|error| format!("cannot be read: {error}"))
 }
 
 /// The password of the first line that matches.

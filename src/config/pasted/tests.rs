@@ -53,14 +53,8 @@ fn several_secrets_are_separated_by_what_people_write() {
 #[test]
 fn an_odd_character_is_named_by_secret_position_and_code_point() {
     for (text, said) in [
-        (
-            "whsec_ab\u{200b}cd",
-            "the secret has an invalid character: character 9 is U+200B, a zero width space",
-        ),
-        (
-            "whsec_a,whsec\u{ad}_b",
-            "secret 2 of 2 has an invalid character: character 6 is U+00AD, a soft hyphen",
-        ),
+        ("whsec_ab\u{200b}cd", "the secret has an invalid character: character 9 is U+200B, a zero width space"),
+        ("whsec_a,whsec\u{ad}_b", "secret 2 of 2 has an invalid character: character 6 is U+00AD, a soft hyphen"),
         ("whsec_a,\u{ff57}hsec_b", "character 1 is U+FF57, a full-width character"),
         ("whsec_\u{430}bc", "character 7 is U+0430, a Cyrillic letter"),
         ("whsec_ab\"cd", "character 9 is U+0022, a quote"),

@@ -162,7 +162,7 @@ impl Source {
 
 fn from_file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
     let content =
-        file::read_text(&path, file::OF_A_VALUE).map_err(|error| Problem::unreadable(variable, &path, &error))?;
+        file::read_text(&path, file::MAX_VALUE_BYTES).map_err(|error| Problem::unreadable(variable, &path, &error))?;
     let text = content.strip_suffix('\n').map_or(content.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if text.is_empty() {
         // an empty variable may come from a compose file; an empty mounted file is a lost secret

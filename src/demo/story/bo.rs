@@ -46,10 +46,7 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
         title: "Bo, an old customer: events in the API version of 2024",
         steps: vec![
             applied(sandbox.tell("customer.created", since, &customer), "the customer"),
-            applied(
-                sandbox.tell("customer.subscription.created", since, &old_shape),
-                "the period is in another field",
-            ),
+            applied(sandbox.tell("customer.subscription.created", since, &old_shape), "the period is in another field"),
         ],
         leaves: Row::Subscription(active.clone()),
     };

@@ -143,7 +143,7 @@ async fn read(conn: &mut PgConnection) -> Result<Said, sqlx::Error> {
 /// synced, and is left out.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn comparison(conn: &mut PgConnection) -> Result<Comparison, sqlx::Error> {
     sqlx::query_as!(
         Comparison,
@@ -177,7 +177,7 @@ pub async fn comparison(conn: &mut PgConnection) -> Result<Comparison, sqlx::Err
 /// Figures of the limits, by an index scan of those that are due.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn limits(conn: &mut PgConnection) -> Result<Limits, sqlx::Error> {
     sqlx::query_as!(
         Limits,
@@ -198,7 +198,7 @@ pub async fn limits(conn: &mut PgConnection) -> Result<Limits, sqlx::Error> {
 /// Number of jobs of each kind; kinds without jobs are left out.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn jobs(conn: &mut PgConnection) -> Result<Vec<Jobs>, sqlx::Error> {
     sqlx::query_as!(
         Jobs,
@@ -216,7 +216,7 @@ pub async fn jobs(conn: &mut PgConnection) -> Result<Vec<Jobs>, sqlx::Error> {
 /// Figures of the outbox, in one query whose cost does not grow with the history.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn outbox(conn: &mut PgConnection) -> Result<Outbox, sqlx::Error> {
     sqlx::query_as!(
         Outbox,

@@ -41,7 +41,7 @@ pub(super) async fn orphans_in_time(conn: &mut PgConnection) -> Result<Option<Ve
 /// few rows that may be orphans.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn orphans(conn: &mut PgConnection) -> Result<Vec<Orphans>, sqlx::Error> {
     let kinds = orphan::Kind::ALL.map(|kind| kind.as_str().to_owned());
     sqlx::query_as!(

@@ -27,7 +27,7 @@ pub struct DefaultPartition {
 /// Both default partitions. Costs some index look-ups.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn default_partitions(conn: &mut PgConnection) -> Result<Vec<DefaultPartition>, sqlx::Error> {
     sqlx::query_as!(
         DefaultPartition,

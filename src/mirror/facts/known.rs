@@ -12,7 +12,7 @@ use crate::mirror::store::{columns, index};
 /// The charges of some subscriptions: `(index of the question, charge)`.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn payments(
     conn: &mut PgConnection,
     subscriptions: &[&ObjectKey],
@@ -95,7 +95,7 @@ pub async fn payments(
 /// A read that was made and contained nothing new is not requested again.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn wanted(
     conn: &mut PgConnection,
     customers: &BTreeSet<ObjectKey>,
@@ -177,7 +177,7 @@ pub async fn wanted(
 /// `invoices`: for others a historical payment changes no row.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn with_relevant_payments(
     conn: &mut PgConnection,
     customers: &BTreeSet<ObjectKey>,

@@ -20,7 +20,7 @@ struct Row<'a> {
 /// Adds facts, each with its account; the timeline is left to [`super::timeline`].
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn add(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
     add_charges(conn, facts).await?;
     add_payments(conn, facts).await?;

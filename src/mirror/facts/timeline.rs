@@ -28,7 +28,7 @@ struct Added {
 /// whose state differs from what was known, and since when.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn add(
     conn: &mut PgConnection,
     facts: &[(String, Fact)],

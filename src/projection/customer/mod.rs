@@ -24,10 +24,10 @@ pub fn customer(customer_id: &str, graph: &Graph, rules: &Rules) -> CustomerRows
     let contact = node.zip(view.as_ref()).map(|(node, view)| contact(graph, node, view));
     // a customer that was deleted before its content was known has no contact, but its subscriptions ended, too
     let deleted_at = node.filter(|_| view.is_none()).and_then(|node| node.deleted_at);
-    let unheard = deleted_at.map(|at| live_subscriptions(graph, customer_id, Some(at))).unwrap_or_default();
+    let unconfirmed = deleted_at.map(|at| live_subscriptions(graph, customer_id, Some(at))).unwrap_or_default();
     let subscriptions = graph.of_customer(customer_id, "subscription").into_iter().filter_map(|(key, node)| {
         let mut projected = super::subscription::row(graph, node, view.as_ref(), *rules)?;
-        if unheard.contains(key) {
+        if unconfirmed.contains(key) {
             projected.needs.insert(key.clone());
             projected.notes.insert(Reason::NeedsFetch);
         }
@@ -45,7 +45,7 @@ fn contact(graph: &Graph, node: &Node, view: &CustomerView) -> Projected<Billing
     let deleted = view.deleted || node.deleted_at.is_some();
     let mut notes = view.notes.clone();
     let mut needs = BTreeSet::new();
-    if view.workspace == WorkspaceLink::Bad {
+    if view.workspace == WorkspaceLink::Invalid {
         notes.insert(Reason::InvalidWorkspaceId);
     }
     let (discount, method) = if deleted {

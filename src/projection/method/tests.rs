@@ -56,13 +56,13 @@ fn needed(world: &World) -> Vec<String> {
 /// State of a method that an object references.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Known {
-    Unnamed,
+    Unset,
     Unseen,
     Gone,
     Here,
 }
 
-const KNOWN: [Known; 4] = [Known::Unnamed, Known::Unseen, Known::Gone, Known::Here];
+const KNOWN: [Known; 4] = [Known::Unset, Known::Unseen, Known::Gone, Known::Here];
 
 /// The methods in Stripe's documented order, with their last four digits.
 const PLACES: [(&str, &str); 4] = [("pm_own", "0001"), ("card_own", "0002"), ("pm_of", "0003"), ("card_of", "0004")];
@@ -71,7 +71,7 @@ const OF_PAYMENT: &str = "0005";
 /// A subscription and its customer that reference the methods of [`PLACES`], each in the state `known`.
 fn world_of(known: [Known; 4], paid: bool) -> World {
     let name = |place: usize| match known[place] {
-        Known::Unnamed => "null".to_owned(),
+        Known::Unset => "null".to_owned(),
         _ => format!(r#""{}""#, PLACES[place].0),
     };
     let invoice_id = if paid { r#""in_1""# } else { "null" };
@@ -93,7 +93,7 @@ fn world_of(known: [Known; 4], paid: bool) -> World {
     for ((id, last4), known) in PLACES.into_iter().zip(known) {
         let kind = if id.starts_with("pm") { "payment_method" } else { "card" };
         world = match known {
-            Known::Unnamed | Known::Unseen => world,
+            Known::Unset | Known::Unseen => world,
             Known::Here | Known::Gone if kind == "card" => {
                 world.put(&format!(r#"{{"id":"{id}","object":"card","brand":"Visa","last4":"{last4}"}}"#))
             }

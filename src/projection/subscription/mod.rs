@@ -34,7 +34,8 @@ pub(super) fn row(
     let mut view = with_all_items(node, SubscriptionView::read(node.json()).ok()?);
     let mut needs = BTreeSet::new();
     item_choice::sort(graph, &mut view.items, &mut needs);
-    let mut around = Around { graph, view: &view, customer, notes: view.notes.clone(), needs, beside: BTreeSet::new() };
+    let mut around =
+        RowContext { graph, view: &view, customer, notes: view.notes.clone(), needs, beside: BTreeSet::new() };
     if is_account(&view.customer_id) {
         around.notes.insert(Reason::CustomerAccount);
     } else if customer.is_none() {
@@ -49,7 +50,7 @@ pub(super) fn row(
         around.notes.insert(Reason::MultipleItems);
     }
     let row = around.row(rules);
-    let Around { mut notes, mut needs, beside, .. } = around;
+    let RowContext { mut notes, mut needs, beside, .. } = around;
     if !needs.is_empty() {
         notes.insert(Reason::NeedsFetch);
     }
@@ -68,7 +69,7 @@ fn with_all_items(node: &Node, view: SubscriptionView) -> SubscriptionView {
 }
 
 /// A subscription and its related objects, while its row is projected.
-struct Around<'a> {
+struct RowContext<'a> {
     graph: &'a Graph,
     view: &'a SubscriptionView,
     customer: Option<&'a CustomerView>,
@@ -78,7 +79,7 @@ struct Around<'a> {
     beside: BTreeSet<ObjectKey>,
 }
 
-impl Around<'_> {
+impl RowContext<'_> {
     fn row(&mut self, rules: Rules) -> Subscription {
         let (account, view) = (self.graph.account(), self.view);
         let schedule = self.schedule();
@@ -209,7 +210,7 @@ impl Around<'_> {
     fn workspace(&mut self) -> WorkspaceLink {
         let own = [self.view.workspace, self.customer.map(|customer| customer.workspace).unwrap_or_default()];
         let link = own.into_iter().find(|link| *link != WorkspaceLink::Absent).unwrap_or_else(|| self.checkout());
-        if link == WorkspaceLink::Bad {
+        if link == WorkspaceLink::Invalid {
             self.notes.insert(Reason::InvalidWorkspaceId);
         }
         link

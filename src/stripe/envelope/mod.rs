@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::json::{self, Document, Json, Object};
-use super::views::is_in_no_key;
+use super::views::is_forbidden_in_keys;
 use crate::domain::event::{Envelope, EventKey, Format};
 
 /// Maximum length of a text. Stripe guarantees it for ids, and an index row must be much smaller than a page.
@@ -140,7 +140,7 @@ fn optional(value: Json<'_>, field: &'static str) -> Result<Option<String>, Enve
     let Some(text) = value.text().filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    if text.len() > MAX_TEXT_BYTES || text.contains(is_in_no_key) {
+    if text.len() > MAX_TEXT_BYTES || text.contains(is_forbidden_in_keys) {
         return Err(EnvelopeError::Text(field));
     }
     Ok(Some(text))

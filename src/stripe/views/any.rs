@@ -67,7 +67,7 @@ impl AnyView {
             "payment_intent" => Fields::PaymentIntent(PaymentIntentView::read(object)),
             "plan" | "price" => Fields::Price(PriceView::read(object).ok()?),
             "product" => Fields::Product(ProductView::read(object)),
-            "subscription" => Fields::Subscription(Box::new(alike(SubscriptionView::read(object).ok()?))),
+            "subscription" => Fields::Subscription(Box::new(normalize(SubscriptionView::read(object).ok()?))),
             "subscription_schedule" => Fields::Schedule(ScheduleView::read(object)),
             _ => Fields::Names(named(object_type, object)),
         };
@@ -77,7 +77,7 @@ impl AnyView {
 
 /// Removes differences that depend only on the API version: moves the period of old versions to each item, and reduces
 /// a discount to its id, as in versions that do not contain it whole.
-fn alike(mut view: SubscriptionView) -> SubscriptionView {
+fn normalize(mut view: SubscriptionView) -> SubscriptionView {
     for item in &mut view.items {
         item.current_period_end = item.current_period_end.or(view.current_period_end);
     }

@@ -23,7 +23,7 @@ pub mod subscription;
 pub mod trial_offer;
 pub mod workspace;
 
-pub use self::reader::{is_in_no_key, is_key, whole};
+pub use self::reader::{is_forbidden_in_keys, is_key, whole};
 
 /// An object cannot be projected, because a mandatory field is missing or invalid.
 ///

@@ -115,11 +115,11 @@ pub fn whole(value: Json<'_>) -> Option<String> {
 /// Whether a text can be the key of a row; the envelope applies the same rule to ids. U+FFFD replaces invalid
 /// characters, and two such ids must not become one key. A control character may separate keys in a list.
 pub fn is_key(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 255 && !id.contains(is_in_no_key)
+    !id.is_empty() && id.len() <= 255 && !id.contains(is_forbidden_in_keys)
 }
 
 /// Whether no key contains this character.
-pub fn is_in_no_key(letter: char) -> bool {
+pub fn is_forbidden_in_keys(letter: char) -> bool {
     letter == char::REPLACEMENT_CHARACTER || letter.is_control()
 }
 

@@ -19,7 +19,7 @@ pub enum WorkspaceLink {
     /// The id of a workspace, which may not exist.
     Named(Uuid),
     /// A key exists, but its value is not a UUID.
-    Bad,
+    Invalid,
 }
 
 impl WorkspaceLink {
@@ -37,7 +37,7 @@ impl WorkspaceLink {
         match Self::read(session.get("metadata")) {
             Self::Absent if session.get("payment_link").is_null() => match Self::of(session.get("client_reference_id"))
             {
-                Self::Bad => Self::Absent,
+                Self::Invalid => Self::Absent,
                 link => link,
             },
             link => link,
@@ -48,7 +48,7 @@ impl WorkspaceLink {
     pub fn named(self) -> Option<Uuid> {
         match self {
             Self::Named(id) => Some(id),
-            Self::Absent | Self::Bad => None,
+            Self::Absent | Self::Invalid => None,
         }
     }
 
@@ -57,7 +57,7 @@ impl WorkspaceLink {
         if value.is_null() || text.as_deref().is_some_and(|text| text.trim().is_empty()) {
             return Self::Absent;
         }
-        text.and_then(|text| Uuid::try_parse(text.trim()).ok()).map_or(Self::Bad, Self::Named)
+        text.and_then(|text| Uuid::try_parse(text.trim()).ok()).map_or(Self::Invalid, Self::Named)
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         let other = "11111111-2222-4333-8444-555555555555";
         assert_eq!(link(&format!(r#"{{"workspace_id":"{ID}","workspaceId":"{other}"}}"#)), named());
         assert_eq!(link(&format!(r#"{{"workspace_id":" ","workspaceId":"{ID}"}}"#)), named());
-        assert_eq!(link(&format!(r#"{{"workspace_id":"x","workspaceId":"{ID}"}}"#)), WorkspaceLink::Bad);
+        assert_eq!(link(&format!(r#"{{"workspace_id":"x","workspaceId":"{ID}"}}"#)), WorkspaceLink::Invalid);
     }
 
     #[test]
@@ -108,13 +108,13 @@ mod tests {
         assert_eq!(session(&format!("{link}{{}}}}")), WorkspaceLink::Absent, "the buyer can edit it");
         assert_eq!(session(&format!(r#"{link}{{"workspace_id":"{ID}"}}}}"#)), named());
         assert_eq!(session(r#"{"client_reference_id":"order 7"}"#), WorkspaceLink::Absent);
-        assert_eq!(session(r#"{"metadata":{"workspaceId":"7"}}"#), WorkspaceLink::Bad);
+        assert_eq!(session(r#"{"metadata":{"workspaceId":"7"}}"#), WorkspaceLink::Invalid);
     }
 
     #[test]
     fn a_value_that_is_not_a_uuid_is_bad() {
         for value in ["\"42\"", "42", "{}", "true", "\"0c8f5a54-3b1e-4f57-9a53\""] {
-            assert_eq!(link(&format!(r#"{{"workspace_id":{value}}}"#)), WorkspaceLink::Bad, "{value}");
+            assert_eq!(link(&format!(r#"{{"workspace_id":{value}}}"#)), WorkspaceLink::Invalid, "{value}");
         }
     }
 }

@@ -65,7 +65,7 @@ async fn a_list_that_never_answers_is_named_and_can_be_gone_on_with() {
     sync.stripe.fail_next_under("/v1/subscriptions", 1000, Fault::ServerError);
     let report = sync.backfill().await;
     assert!(!report.is_complete());
-    let [(list, why)] = &report.counts.stuck[..] else { panic!("{report:#?}") };
+    let [(list, why)] = &report.counts.failed_lists[..] else { panic!("{report:#?}") };
     assert!(list == "subscriptions" && why.contains("500"), "{list}: {why}");
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.subscriptions").await.as_deref(), Some("0"));
     sync.stripe.recover();
@@ -80,7 +80,7 @@ async fn a_list_that_is_not_there_is_named_and_the_rest_is_read() {
     sync.stripe.fail_next_under("/v1/coupons", 1, Fault::NotFound);
     let report = sync.backfill().await;
     assert!(!report.is_complete());
-    assert_eq!(report.counts.lacking, ["coupons"]);
+    assert_eq!(report.counts.unsupported_lists, ["coupons"]);
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("3"));
     sync.end().await;
 }
@@ -97,7 +97,7 @@ async fn an_empty_page_that_promises_more_is_asked_for_again() {
     sync.stripe.tick(3600);
     sync.stripe.fail_next_under("/v1/customers", 1000, Fault::EmptyPage);
     let report = sync.backfill().await;
-    assert!(report.counts.stuck[0].1.contains("there is more"), "{report:#?}");
+    assert!(report.counts.failed_lists[0].1.contains("there is more"), "{report:#?}");
     sync.end().await;
 }
 
@@ -155,7 +155,7 @@ async fn what_has_no_id_is_named_by_its_place() {
     let sync = Fetching::without_events(3).await;
     let mut odd = sync.stripe.object("cus_1");
     (odd["id"], odd["created"]) = (json!("x".repeat(300)), json!(sync.stripe.now()));
-    sync.stripe.untold(odd);
+    sync.stripe.without_event(odd);
     let report = sync.backfill().await;
     let [(object, _)] = &report.counts.failed[..] else { panic!("{report:#?}") };
     assert_eq!(object, "customer item 1 of the first page");

@@ -105,7 +105,7 @@ async fn what_events_told_in_old_shapes_is_told_by_a_backfill_again() {
     for epoch in [Epoch::V2020, Epoch::V2022, Epoch::Basil] {
         let sync = Fetching::alone().await;
         shop(&sync.stripe, 16);
-        sync.tell_all(epoch).await;
+        sync.deliver_all(epoch).await;
         sync.settle().await;
         let told = sync.all_rows().await;
         sync.stripe.tick(3600);
@@ -169,7 +169,7 @@ async fn objects_on_a_test_clock_are_in_no_list_and_are_read_where_they_are_know
     let sync = Fetching::alone().await;
     let clock = sync.stripe.test_clock(sync.stripe.now() + 1000);
     let customer = sync.stripe.customer(json!({ "name": "Clock", "test_clock": clock }));
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     sync.app.execute("UPDATE billing.billing_contacts SET name = 'wrong'").await;
     sync.stripe.tick(3600);
@@ -218,7 +218,7 @@ async fn the_failed_debits_of_what_is_still_owed_are_read() {
     // nor does the payment itself remember
     let mut intent = sync.stripe.truth().into_values().find(|one| one["object"] == "payment_intent").unwrap();
     intent["last_payment_error"] = json!(null);
-    sync.stripe.untold(intent);
+    sync.stripe.without_event(intent);
     sync.stripe.tick(600);
     sync.backfill_completely().await;
     let failed = "SELECT sepa_payment_failed::text FROM billing.subscriptions WHERE stripe_subscription_id = 'sub_1'";

@@ -163,7 +163,7 @@ impl Fetching {
     }
 
     /// The rows that differ from what Stripe says, as `table name`, in their order.
-    pub(crate) async fn drift(&self, whom: Selection, keep: WriteMode) -> Vec<String> {
+    pub(crate) async fn drift(&self, selection: Selection, keep: WriteMode) -> Vec<String> {
         let mut found = Vec::new();
         let backfill = self.backfiller().await.unwrap();
         let mut sight = |sight| match sight {
@@ -172,7 +172,7 @@ impl Fetching {
             }
             other => panic!("{other:?}"),
         };
-        backfill.compare(&whom, keep, None, &mut sight).await.unwrap();
+        backfill.compare(&selection, keep, None, &mut sight).await.unwrap();
         found.sort();
         found
     }
@@ -202,7 +202,7 @@ impl Fetching {
     pub(crate) async fn rows_of_events(&self) -> Vec<String> {
         let mut told = Self::alone().await;
         told.turn_to(self.stripe.clone());
-        told.tell_all(crate::support::stripe::Epoch::Endive).await;
+        told.deliver_all(crate::support::stripe::Epoch::Endive).await;
         told.settle().await;
         let rows = told.all_rows().await;
         told.finish().await;

@@ -18,7 +18,7 @@ async fn an_event_stands_against_a_page_that_was_asked_for_before_it() {
     let customer = sync.stripe.customer(json!({ "name": "Before" }));
     sync.stripe.tick(3600);
     sync.stripe.update(&customer, json!({ "name": "After" }));
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     // the list is that of a copy which has not heard of it yet
     sync.stripe.serve_stale(5);
@@ -41,7 +41,7 @@ async fn an_event_that_comes_after_an_older_page_has_its_say() {
     sync.stripe.tick(2);
     sync.backfill_completely().await;
     assert_eq!(sync.app.text(NAMES).await.as_deref(), Some("Before"));
-    sync.tell(mark, Epoch::Endive, &["customer.updated"]).await;
+    sync.emit(mark, Epoch::Endive, &["customer.updated"]).await;
     sync.settle().await;
     assert_eq!(sync.app.text(NAMES).await.as_deref(), Some("After"));
     sync.end().await;

@@ -47,7 +47,10 @@ async fn a_backfill_says_what_it_read_and_a_second_one_changes_nothing() {
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     let output = sync.run(&["backfill", "--json"]).await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["complete"], &report["rows_changed"], &report["left"]), (&true.into(), &0.into(), &0.into()));
+    assert_eq!(
+        (&report["complete"], &report["rows_changed"], &report["remaining"]),
+        (&true.into(), &0.into(), &0.into())
+    );
     sync.end().await;
 }
 
@@ -66,16 +69,16 @@ async fn a_backfill_that_is_killed_goes_on_where_it_was() {
     // it is not known to be gone
     let output = sync.run(&["backfill"]).await;
     let said = words(&output.stderr);
-    assert!(code(&output) == 2 && said.contains("is at work") && said.contains("--resume"), "{said}");
+    assert!(code(&output) == 2 && said.contains("is running") && said.contains("--resume"), "{said}");
     sync.app.execute("UPDATE billing.backfill_runs SET heartbeat_at = heartbeat_at - interval '10 min'").await;
     let said = words(&sync.run(&["doctor"]).await.stdout);
-    assert!(said.contains("warn backfill one was stopped before its end, 11 min ago"), "{said}");
+    assert!(said.contains("warn backfill one was interrupted 11 min ago"), "{said}");
     let output = sync.run(&["backfill"]).await;
     let said = words(&output.stderr);
-    assert!(code(&output) == 0 && said.contains("going on with the backfill of"), "{said}");
+    assert!(code(&output) == 0 && said.contains("resuming the backfill started at"), "{said}");
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     let output = sync.run(&["backfill", "--resume"]).await;
-    assert!(code(&output) == 2 && words(&output.stderr).contains("there is no backfill to go on with"));
+    assert!(code(&output) == 2 && words(&output.stderr).contains("there is no unfinished backfill to resume"));
     sync.end().await;
 }
 
@@ -85,7 +88,7 @@ async fn what_could_not_be_read_is_named_and_is_no_success() {
     sync.stripe.fail_next_under("/v1/disputes", 100, Fault::NotFound);
     let output = sync.run(&["backfill"]).await;
     let said = words(&output.stderr);
-    assert!(code(&output) == 1 && said.contains("Stripe has no list of disputes"), "{said}");
+    assert!(code(&output) == 1 && said.contains("the server at STRIPE_API_BASE has no list of disputes"), "{said}");
     sync.stripe.recover();
     sync.stripe.fail_next_under("/v1/account", 100, Fault::TooManyRequests { retry_after: Some(60) });
     let output = sync.run(&["backfill"]).await;
@@ -110,7 +113,7 @@ async fn a_trial_run_prints_each_field_and_no_personal_data() {
     let said = words(&output.stdout);
     assert_eq!(code(&output), 0, "{said} {}", words(&output.stderr));
     for part in
-        ["billing_contacts cus_1 (new)", "email: changed", "stripe_status: null -> active", "3 customers looked at"]
+        ["billing_contacts cus_1 (new)", "email: changed", "stripe_status: null -> active", "3 customers compared"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -124,7 +127,7 @@ async fn one_customer_is_read_whole_and_one_that_is_not_there_is_named() {
     let sync = Fetching::without_events(16).await;
     let output = sync.run(&["backfill", "--customer", "cus_2", "--customer", "cus_7"]).await;
     let said = words(&output.stdout);
-    assert!(code(&output) == 0 && said.contains("2 customers looked at"), "{said} {}", words(&output.stderr));
+    assert!(code(&output) == 0 && said.contains("2 customers compared"), "{said} {}", words(&output.stderr));
     let found = "SELECT string_agg(stripe_customer_id, ' ' ORDER BY stripe_customer_id) FROM billing.billing_contacts";
     assert_eq!(sync.app.text(found).await.as_deref(), Some("cus_2 cus_7"));
     let output = sync.run(&["backfill", "--customer", "cus_nobody"]).await;
@@ -142,7 +145,7 @@ async fn verify_exits_3_where_rows_differ_and_fix_them_on_request() {
     let output = sync.run(&["verify"]).await;
     let said = words(&output.stdout);
     assert!(
-        code(&output) == 0 && said.contains("8 customers looked at, 0 rows differ"),
+        code(&output) == 0 && said.contains("8 customers compared, 0 rows differ"),
         "{said} {}",
         words(&output.stderr)
     );

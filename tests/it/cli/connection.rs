@@ -84,10 +84,10 @@ fn no_command_shows_a_piece_of_the_password_wherever_it_stands() {
 #[test]
 fn a_parameter_that_cannot_be_supported_is_named_with_the_fix() {
     for (variable, text, expected) in [
-        ("DATABASE_URL", "postgres://u:p@h/d?channel_binding=require", "the parameter channel_binding asks for"),
-        ("DATABASE_URL", "postgres://u:p@h/d?target_session_attrs=standby", "set it to read-write, or leave it out"),
+        ("DATABASE_URL", "postgres://u:p@h/d?channel_binding=require", "the parameter channel_binding has a value"),
+        ("DATABASE_URL", "postgres://u:p@h/d?target_session_attrs=standby", "set it to read-write, or omit it"),
         ("DATABASE_URL", "postgres://u:p@ss/w:rd@host/db", "write @ as %40, : as %3A, / as %2F"),
-        ("DATABASE_URL", "postgres://u:p@h/d?sslmdoe=require", "did you mean sslmode?"),
+        ("DATABASE_URL", "postgres://u:p@h/d?sslmdoe=require", "use the similar parameter sslmode"),
         ("PGSERVICE", "billing", "PGSERVICE wrong is not supported fix service files are not read"),
     ] {
         let output = run(&["migrate"], &[(variable, text)]);

@@ -79,7 +79,11 @@ async fn an_id_that_nobody_knows_is_a_failure_that_says_what_may_be_wrong() {
     let app = TestApp::start().await;
     let output = run(&["explain", "sub_unknown"], &[("DATABASE_URL", &app.database.url)]);
     assert_eq!(code(&output), 1);
-    assert!(words(&output.stderr).contains("nothing is known of sub_unknown"), "{}", words(&output.stderr));
+    assert!(
+        words(&output.stderr).contains("no event, read or row of sub_unknown is stored"),
+        "{}",
+        words(&output.stderr)
+    );
     app.finish().await;
 }
 
@@ -128,7 +132,7 @@ async fn why_a_workspace_has_so_much_is_one_command_whose_lines_add_up() {
             "lost -1 300 renewed",
             "left -2 600",
             "bonus of words granted 500 sorry for Monday,",
-            "words: 480 of the bonus are left",
+            "words: 480 of the bonus is left",
         ] {
             assert!(at_once.contains(part), "{part}: {said}");
         }
@@ -148,7 +152,7 @@ async fn a_workspace_or_a_limit_that_is_not_known_is_an_error_that_says_so() {
     let env = [("DATABASE_URL", app.database.url.as_str())];
     let other = "550e8400-e29b-41d4-a716-446655440001";
     let cases: [(&[&str], i32, &str); 4] = [
-        (&["workspace", other], 1, "nothing is known of workspace"),
+        (&["workspace", other], 1, "is unknown: no subscription names it"),
         (&["workspace", WORKSPACE, "--limit", "imgaes"], 1, "has no limit \"imgaes\""),
         (&["workspace", "sub_1"], 2, "invalid value"),
         (&[], 2, "required"),

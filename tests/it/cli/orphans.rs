@@ -108,7 +108,7 @@ async fn without_orphans_the_list_says_so() {
     let (status, said) = doctor(&database, &["--orphans"]);
     assert_eq!(
         (status, said.as_str()),
-        (0, "There are no orphans: what is alive has its workspace, price and customer.\n")
+        (0, "There are no orphans: all live rows have their workspace, price and customer.\n")
     );
 }
 
@@ -119,7 +119,7 @@ async fn a_list_that_cannot_be_made_is_a_failure() {
     for (url, cause) in [
         (Some(database.url.as_str()), "error: migrations are missing (12)"),
         (Some("postgres://u:hunter2@127.0.0.1:1/d"), "error: could not reach the database at 127.0.0.1:1"),
-        (None, "error: there is no database to look at: set DATABASE_URL"),
+        (None, "error: no valid database is configured; set DATABASE_URL"),
     ] {
         let environment: Vec<(&str, &str)> = url.iter().map(|url| ("DATABASE_URL", *url)).collect();
         let output = run(&["doctor", "--orphans"], &environment);

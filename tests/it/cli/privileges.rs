@@ -84,7 +84,7 @@ async fn the_owner_of_the_schema_migrates_and_serves_though_it_may_create_no_sch
     assert!(exit == 0 && said.contains("the schema is up to date"), "{said}");
     let (exit, said) = migrate(&url);
     assert!(exit == 0 && said.starts_with("nothing to do"), "{said}");
-    let server = Server::start_at(&url, "receiver,worker,renewals,upkeep", &["--migrate"]).await;
+    let server = Server::start_at(&url, "receiver,worker,renewals,maintenance", &["--migrate"]).await;
     server.kill().await;
     assert_eq!(handed.text(OWNERS).await, login);
     handed.finish().await;
@@ -102,7 +102,7 @@ async fn logins_of_one_day_leave_what_the_next_one_can_alter() {
     let last = handed.text(last).await;
     execute(&mut handed.admin, &format!("DROP TABLE {last}")).await;
     let second = handed.member("tuesday", "NOINHERIT").await;
-    let mut server = Server::start_at(&second, "receiver,worker,renewals,upkeep", &[]).await;
+    let mut server = Server::start_at(&second, "receiver,worker,renewals,maintenance", &[]).await;
     server.log_line("created monthly partitions").await;
     server.kill().await;
     let (exit, said) = migrate(&second);
@@ -139,12 +139,20 @@ async fn a_missing_privilege_is_named_with_the_object_and_the_statement_that_gra
     // step by step: each sentence names what the next start needs
     for (grant, roles, expected) in [
         ("", "receiver", "has no SELECT privilege on the table billing.schema_migrations"),
-        ("GRANT SELECT ON ALL TABLES IN SCHEMA billing", "receiver", "has no INSERT privilege on the table billing.events"),
+        (
+            "GRANT SELECT ON ALL TABLES IN SCHEMA billing",
+            "receiver",
+            "has no INSERT privilege on the table billing.events",
+        ),
         ("GRANT ALL ON ALL TABLES IN SCHEMA billing", "worker", "has no USAGE privilege on the sequence billing."),
-        ("GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing", "worker", "has no EXECUTE privilege on the function billing."),
+        (
+            "GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing",
+            "worker",
+            "has no EXECUTE privilege on the function billing.",
+        ),
         (
             "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA billing",
-            "upkeep",
+            "maintenance",
             "cannot create its partitions (role maintenance)",
         ),
     ] {
@@ -169,7 +177,7 @@ async fn with_few_connections_deliveries_are_stored_and_the_process_is_ready() {
     // the parts would like to have ten
     let url = handed.member("few", "CONNECTION LIMIT 5").await;
     assert_eq!(migrate(&url).0, 0);
-    let server = Server::start_on(&url, "receiver,worker,renewals,upkeep", &[]).await;
+    let server = Server::start_on(&url, "receiver,worker,renewals,maintenance", &[]).await;
     for number in 0..10 {
         let one = event(&format!("evt_{number}"), "customer.created", 0, &customer("cus_1", "Ada"), None);
         assert_eq!(server.deliver(&one).await, Some(200), "delivery {number}");

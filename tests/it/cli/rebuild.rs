@@ -43,7 +43,7 @@ async fn a_trial_run_prints_each_field_and_writes_nothing() {
         "subscriptions sub_cus_1 active: false -> true inactive_reason: canceled -> null stripe_status: canceled -> active",
         "billing_contacts cus_2 email: changed",
         "pricing_plans price_basic (new)",
-        "3 objects looked at, 4 rows would be changed",
+        "3 objects processed, 4 rows would be changed",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -84,7 +84,7 @@ async fn a_customer_that_nobody_knows_is_a_failure_and_nothing_is_rebuilt() {
     let before = app.rows().await;
     let output = rebuild(&app, &["--customer", "cus_2", "--customer", "cus_unknown"], &[]);
     assert_eq!(code(&output), 1);
-    assert!(words(&output.stderr).contains("nothing is known of cus_unknown:"), "{}", words(&output.stderr));
+    assert!(words(&output.stderr).contains("no event or read of cus_unknown is stored"), "{}", words(&output.stderr));
     assert_eq!(app.rows().await, before);
     app.finish().await;
 }
@@ -94,7 +94,7 @@ async fn with_a_key_it_asks_for_what_the_events_did_not_carry() {
     let app = spoilt().await;
     assert_eq!(app.text("SELECT count(*)::text FROM billing.jobs").await.as_deref(), Some("0"), "without a key");
     let said = words(&rebuild(&app, &[], &[("STRIPE_SECRET_KEY", "sk_test_x")]).stdout);
-    assert!(said.contains("`serve` will ask Stripe for 3 objects"), "{said}");
+    assert!(said.contains("`serve` will fetch 3 objects from Stripe"), "{said}");
     let asked =
         "SELECT string_agg(object_type || ' ' || object_id, ',' ORDER BY object_type, object_id) FROM billing.jobs";
     let expected = "payment_method pm_unseen,price price_basic,price price_basic,product prod_1";
@@ -107,7 +107,7 @@ async fn one_that_was_stopped_goes_on_where_it_was() {
     let app = spoilt().await;
     app.execute("INSERT INTO billing.rebuild_runs (position, objects) VALUES ('cus_1', 1)").await;
     let output = rebuild(&app, &[], &[]);
-    assert!(words(&output.stderr).contains("going on after 1 objects"), "{}", words(&output.stderr));
+    assert!(words(&output.stderr).contains("resuming after 1 objects"), "{}", words(&output.stderr));
     let active = "SELECT string_agg(stripe_subscription_id, ',' ORDER BY stripe_subscription_id) FROM billing.subscriptions WHERE active";
     assert_eq!(app.text(active).await.as_deref(), Some("sub_cus_2"), "cus_1 was done before");
     rebuild(&app, &["--restart"], &[]);

@@ -96,7 +96,7 @@ async fn whatever_keeps_it_from_the_end_is_a_failure() {
         let output = reconcile(&app, &stripe, &[]);
         let said = words(&output.stderr);
         assert_eq!((code(&output), words(&output.stdout).as_str()), (1, ""), "{said}");
-        assert!(said.contains(&format!("error: our own account could not be compared: {expected}")), "{said}");
+        assert!(said.contains(&format!("error: could not compare your own account: {expected}")), "{said}");
         stripe.recover();
     }
     stripe.become_another_account();
@@ -113,7 +113,7 @@ async fn whatever_keeps_it_from_the_end_is_a_failure() {
     // nobody is told that all is well
     let report = words(&run(&["doctor"], &[("DATABASE_URL", app.database.url.as_str())]).stdout);
     assert!(
-        report.contains("warn reconcile the stored events were never compared with Stripe's; 4 comparisons"),
+        report.contains("warn reconcile stored events were never compared with Stripe's list; 4 comparisons"),
         "{report}"
     );
     app.finish().await;

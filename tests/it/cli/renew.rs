@@ -56,9 +56,9 @@ async fn a_trial_run_lists_each_period_and_writes_nothing() {
     assert_eq!(code(&Output { stdout: Vec::new(), ..output }), 0, "{said}");
     assert_eq!(
         said,
-        "SUBSCRIPTION  LIMIT  RENEWS AT             OUTCOME  SPILLS OVER  EXPIRES\n\
-         sub_1         words  2026-03-31T09:15:00Z  renewed         1000      600\n\
-         sub_1         words  2026-04-30T09:15:00Z  renewed         1000     1000\n\
+        "SUBSCRIPTION  LIMIT  RENEWS AT             OUTCOME  CARRIED OVER  EXPIRES\n\
+         sub_1         words  2026-03-31T09:15:00Z  renewed          1000      600\n\
+         sub_1         words  2026-04-30T09:15:00Z  renewed          1000     1000\n\
          \n2 renewals of 1 subscription are due at 2026-05-01T00:00:00Z; nothing was written.\n"
     );
     assert_eq!(periods(&mut conn).await, 1);
@@ -70,7 +70,7 @@ async fn a_trial_run_lists_each_period_and_writes_nothing() {
 async fn a_time_of_the_past_is_renewed_until_then_and_no_further() {
     let (database, mut conn) = sold().await;
     let said = words(&renew(&database, &["--now", "2026-05-01T00:00:00Z"]).stdout);
-    assert_eq!(said, "words: 2 renewed; 2000 spilled over, 1600 expired");
+    assert_eq!(said, "words: 2 renewed; 2000 carried over, 1600 expired");
     assert_eq!(periods(&mut conn).await, 3);
     let again = words(&renew(&database, &["--now", "2026-05-01T00:00:00Z"]).stdout);
     assert_eq!(again, "Nothing was due.");
@@ -94,7 +94,7 @@ async fn a_time_beyond_the_present_needs_force() {
     let output = renew(&database, &["--now", "2027-12-01T00:00:00Z"]);
     let said = words(&output.stderr);
     assert_eq!(code(&output), 2, "{said}");
-    assert!(said.contains("--now is beyond the present") && said.contains("give --force"), "{said}");
+    assert!(said.contains("--now is in the future") && said.contains("add --force"), "{said}");
     assert_eq!(periods(&mut conn).await, 1);
     let listed = words(&renew(&database, &["--now", "2027-12-01T00:00:00Z", "--dry-run"]).stdout);
     assert!(listed.ends_with("are due at 2027-12-01T00:00:00Z; nothing was written."), "{listed}");

@@ -65,7 +65,7 @@ async fn the_line_that_says_it_serves_names_roles_workers_and_the_database() {
     let place = serving["database"].as_str().unwrap();
     assert!(place.contains(&format!("database {}, user ", database.name)), "{place}");
     server.kill().await;
-    let server = Server::start(&database, "upkeep", &[]).await;
+    let server = Server::start(&database, "maintenance", &[]).await;
     assert!(server.serving().get("workers").is_none(), "{}", server.serving());
     server.kill().await;
 }
@@ -73,7 +73,7 @@ async fn the_line_that_says_it_serves_names_roles_workers_and_the_database() {
 #[tokio::test]
 async fn a_pool_that_finds_its_connections_lost_makes_no_noise() {
     let database = cluster::database().await;
-    let server = Server::start(&database, "upkeep", &[]).await;
+    let server = Server::start(&database, "maintenance", &[]).await;
     assert!(server.get_metrics().await.contains("billing_sync_database_up 1\n"));
     let mut conn = database.options.clone().application_name("test").connect().await.unwrap();
     let sql = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \

@@ -15,7 +15,7 @@ use crate::support::process::Server;
 const SHORT: &str = "database connections are running short; idle background connections are closed and parts take turns; \
                      raise the limit";
 
-const ALL: &str = "receiver,worker,renewals,reconcile,upkeep";
+const ALL: &str = "receiver,worker,renewals,reconcile,maintenance";
 
 /// A migrated database, and a login to it that may open so many connections.
 struct Limited {
@@ -182,9 +182,9 @@ async fn after_others_took_every_connection_it_rights_itself_and_says_what_was_w
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_start_and_doctor_say_how_many_connections_are_wanted_and_how_many_there_may_be() {
     let limited = Limited::to(8).await;
-    let server = Server::start_on(&limited.url(), "receiver,worker,renewals,upkeep", &[]).await;
+    let server = Server::start_on(&limited.url(), "receiver,worker,renewals,maintenance", &[]).await;
     until_ready_is(&server, 200).await;
-    // receiver 2, worker 2 and 1 that listens, renewals 2 and 1 that retries, upkeep 1, ops 2, and 2 to spare
+    // receiver 2, worker 2 and 1 that listens, renewals 2 and 1 that retries, maintenance 1, ops 2, and 2 to spare
     let doctor = limited.run("doctor");
     let report = String::from_utf8_lossy(&doctor.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     let limit = format!("CONNECTION LIMIT of the role {}", limited.login);
@@ -195,7 +195,7 @@ async fn the_start_and_doctor_say_how_many_connections_are_wanted_and_how_many_t
     server.signal(Signal::SIGKILL);
     let log = server.rest_of_the_log().await;
     let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_default());
-    let message = "fewer connections to the database are allowed than the parts want: they take turns";
+    let message = "the database allows fewer connections than this process may use; its parts take turns";
     let said = lines.find(|line| line["message"] == message).expect(&log);
     assert_eq!((said["wanted"].as_i64(), said["allowed"].as_i64()), (Some(15), Some(8)), "{said}");
     assert_eq!(said["limit"].as_str(), Some(limit.as_str()));

@@ -108,9 +108,9 @@ async fn events_become_rows_whatever_the_defaults_of_the_database_are() {
         assert_eq!(code, Some(0), "{command}: {text}");
     }
     // moves the events, which are of an old month, to a partition of their own
-    let mut upkeep = Server::start(&database, "upkeep", &[]).await;
-    upkeep.log_line("created monthly partitions").await;
-    for server in servers.into_iter().chain([upkeep]) {
+    let mut maintenance = Server::start(&database, "maintenance", &[]).await;
+    maintenance.log_line("created monthly partitions").await;
+    for server in servers.into_iter().chain([maintenance]) {
         assert_eq!(server.ask("/readyz").await.status, 200);
         server.signal(nix::sys::signal::Signal::SIGTERM);
         let (code, log) = server.ended_with_log().await;

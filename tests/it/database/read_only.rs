@@ -6,7 +6,7 @@ use crate::support::process::Server;
 
 use super::harness::{Own, Proxy, database_up, deliver, number, until, until_ready_is};
 
-const ALL: &str = "receiver,worker,renewals,upkeep";
+const ALL: &str = "receiver,worker,renewals,maintenance";
 
 /// A standby answers as this does: every transaction is read-only.
 const READ_ONLY: &str = "default_transaction_read_only";
@@ -55,7 +55,7 @@ async fn after_a_failover_the_first_delivery_is_stored_by_the_new_primary() {
     assert_eq!(number(&mut promoted.conn, "SELECT count(*) FROM billing.outbox").await, 4);
     until(&mut promoted.conn, "SELECT (count(*) = 4)::int::bigint FROM billing.outbox WHERE state = 'done'").await;
     assert_eq!(until_ready_is(&server, 200).await, "ready: all migrations are applied\n");
-    // no part keeps a connection to the old one, once it has used it; upkeep uses its own every six hours
+    // no part keeps a connection to the old one, once it has used it; maintenance uses its own every six hours
     until(
         &mut demoted.conn,
         "SELECT (count(*) <= 1)::int::bigint FROM pg_stat_activity WHERE application_name = 'billing-sync'",

@@ -13,7 +13,7 @@ const CONFIRMS: &str = "SELECT count(*)::text FROM billing.jobs WHERE kind = 'co
 /// Two changes in one second whose events do not say which came first. The ids of the fake say nothing.
 async fn be_in_doubt(sync: &Fetching) -> Sale {
     let sale = sync.sell();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     sync.stripe.tick(60);
     let mark = sync.stripe.mark();
@@ -66,7 +66,7 @@ async fn every_event_asks_for_one_read_of_its_object_where_all_are_confirmed() {
         sync.stripe.tick(1);
         sync.stripe.update(&sale.customer, json!({ "name": name }));
     }
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.app.drain().await;
     let of_customer = "SELECT count(*)::text FROM billing.jobs WHERE kind = 'confirm' AND object_type = 'customer'";
     assert_eq!(sync.app.text(of_customer).await.as_deref(), Some("1"), "three events, one read");
@@ -84,7 +84,7 @@ async fn a_trial_that_should_be_over_is_confirmed_and_at_most_once_an_hour() {
     let customer = sync.stripe.customer(json!({}));
     let price = sync.stripe.price(&sync.stripe.product(json!({})), 1000, json!({}));
     let trial = sync.stripe.trial(&customer, &price, 14);
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     let state = "SELECT concat_ws(' ', is_trial, stripe_status, trial_started_at IS NULL, trial_ends_at IS NULL)
         FROM billing.subscriptions";

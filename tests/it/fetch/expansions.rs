@@ -26,14 +26,14 @@ async fn another_currency_of_a_known_price_reaches_its_plan() {
         // nothing that the event shows is different
         sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
         sync.stripe.tick(60);
-        sync.tell(mark, epoch, &["price.updated"]).await;
+        sync.emit(mark, epoch, &["price.updated"]).await;
         sync.settle().await;
         assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 12.00}"#), "{epoch:?}");
         // and an amount that changes in place
         let mark = sync.stripe.mark();
         sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1500) } }));
         sync.stripe.tick(60);
-        sync.tell(mark, epoch, &["price.updated"]).await;
+        sync.emit(mark, epoch, &["price.updated"]).await;
         sync.settle().await;
         assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 15.00}"#), "{epoch:?}");
         sync.finish().await;
@@ -45,7 +45,7 @@ async fn change_behind_a_stale_read(sync: &Fetching, sold: &Sale, seconds: i64) 
     let mark = sync.stripe.mark();
     sync.stripe.serve_stale(seconds);
     sync.stripe.update(&sold.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
-    sync.tell(mark, Epoch::Endive, &["price.updated"]).await;
+    sync.emit(mark, Epoch::Endive, &["price.updated"]).await;
     sync.app.drain().await;
     sync.fetch().await;
     assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00}"#), "the read was stale");
@@ -86,7 +86,7 @@ async fn events_that_only_show_a_price_read_nothing() {
         let mark = sync.stripe.mark();
         sync.stripe.update(&sale.subscription, json!({ "metadata": { "round": number.to_string() } }));
         sync.stripe.tick(60);
-        sync.tell(mark, epoch, &["customer.subscription.updated"]).await;
+        sync.emit(mark, epoch, &["customer.subscription.updated"]).await;
         sync.settle().await;
     }
     assert_eq!(sync.served(&path), before, "each subscription event carries its price, in one API version or another");
@@ -95,7 +95,7 @@ async fn events_that_only_show_a_price_read_nothing() {
     let mark = sync.stripe.mark();
     sync.stripe.update(&sale.subscription, json!({ "metadata": { "round": "last" } }));
     sync.stripe.tick(60);
-    sync.tell(mark, Epoch::Endive, &["customer.subscription.updated"]).await;
+    sync.emit(mark, Epoch::Endive, &["customer.subscription.updated"]).await;
     sync.settle().await;
     assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 9.00}"#));
     sync.finish().await;
@@ -115,7 +115,7 @@ async fn the_items_of_a_session_that_has_changed_are_read_again() {
     sync.stripe.change_items(&session, &other);
     sync.stripe.complete_checkout(&session, &sale.subscription, "paid");
     sync.stripe.tick(60);
-    sync.tell(mark, Epoch::Endive, &["checkout.session.completed"]).await;
+    sync.emit(mark, Epoch::Endive, &["checkout.session.completed"]).await;
     sync.settle().await;
     assert_eq!(sync.app.text(of).await, Some(other));
     sync.finish().await;

@@ -50,7 +50,7 @@ async fn money_that_came_out_of_band_is_a_first_payment() {
     sync.stripe.tick(77);
     sync.stripe.pay_out_of_band(&sync.stripe.bill(&subscription, 1000));
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     let paid = "SELECT extract(epoch FROM first_paid_subscription_at)::bigint::text FROM billing.workspace_billing";
     assert_eq!(sync.app.text(paid).await, Some((START + 77).to_string()));
@@ -68,7 +68,7 @@ async fn a_discount_has_no_effect_once_its_end_has_passed() {
     let of_customer = stripe.discount(&sale.customer, &old);
     stripe.update(&of_customer, json!({ "end": START + 100 }));
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     let stored = "SELECT active_discounts::text || active_discount_ends::text FROM billing.subscriptions";
     let stored = sync.app.text(stored).await.unwrap();
@@ -110,7 +110,7 @@ async fn what_the_product_wrote_into_its_own_columns_survives() {
     let coupon = stripe.coupon("TEN", 10.0);
     stripe.update(&sale.customer, json!({ "metadata": { "workspace_id": WORKSPACE } }));
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     sync.app
         .execute(

@@ -15,7 +15,7 @@ const NAME: &str = "SELECT name FROM billing.billing_contacts";
 async fn miss_the_customer(sync: &Fetching) -> Sale {
     let sale = sync.sell();
     sync.pass_the_margin();
-    sync.tell(0, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.app.drain().await;
     sale
 }
@@ -74,7 +74,7 @@ async fn a_job_that_keeps_failing_blocks_no_other_and_says_why() {
     let mark = sync.stripe.mark();
     sync.stripe.subscribe(&other, &sale.price);
     sync.pass_the_margin();
-    sync.tell(mark, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(mark, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.app.drain().await;
     let fetched = async {
         while sync.app.text("SELECT max(name) FROM billing.billing_contacts").await.is_none() {

@@ -9,7 +9,7 @@ const USABLE: &str = "billing_sync_stripe_api_usable";
 async fn ask_for_a_customer(sync: &Fetching) -> Sale {
     let sale = sync.sell();
     sync.pass_the_margin();
-    sync.tell(0, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.app.drain().await;
     sale
 }
@@ -56,7 +56,7 @@ async fn a_key_that_is_revoked_while_it_is_used_stops_all_reads() {
     assert_ne!(first.customer, sale.customer);
     sync.pass_the_margin();
     sync.stripe.roll_key();
-    sync.tell(mark, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(mark, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.app.drain().await;
     sync.fetch().await;
     assert_shut(&sync, &sale).await;

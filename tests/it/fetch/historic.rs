@@ -43,10 +43,10 @@ async fn an_update_that_comes_after_the_deletion_does_not_revive_the_subscriptio
     let update = sync.stripe.events().pop().unwrap();
     sync.stripe.cancel_now(&sale.subscription); // within the same second
     sync.pass_the_margin();
-    sync.tell(0, Epoch::Endive, &["customer.created", "customer.subscription.deleted"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.created", "customer.subscription.deleted"]).await;
     sync.settle().await;
     sync.app.deliver(&update.json(Epoch::Endive)).await;
-    sync.tell(0, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.settle().await;
     let state =
         "SELECT concat_ws(' ', stripe_status, active, inactive_reason, is_grace_period) FROM billing.subscriptions";
@@ -66,7 +66,7 @@ async fn an_invoice_that_names_an_item_which_is_gone_changes_no_item() {
     let card = sync.stripe.card("visa", "4242");
     sync.stripe.charge_succeeded(&invoice, &card);
     sync.pass_the_margin();
-    sync.tell_all(Epoch::V2022).await;
+    sync.deliver_all(Epoch::V2022).await;
     sync.settle().await;
     let found = "SELECT stripe_subscription_item_id || ' ' || stripe_price_id FROM billing.subscriptions";
     assert_eq!(sync.app.text(found).await, Some(format!("{item} {other}")));
@@ -83,7 +83,7 @@ async fn two_stripe_customers_may_pay_for_one_workspace() {
     sync.stripe.tick(5);
     let second = sync.stripe.subscribe(&eve, &price);
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     assert_eq!(sync.app.text(CURRENT).await, Some(format!("{second} true")));
     let mark = sync.stripe.mark();
@@ -103,7 +103,7 @@ async fn a_switch_through_checkout_has_two_live_subscriptions_for_a_while() {
     let session = sync.stripe.checkout(&sale.price, json!({ "client_reference_id": WORKSPACE }));
     let new = sync.stripe.subscribe_with(&sale.customer, &sale.price, json!({ "status": "incomplete" }));
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     assert_eq!(sync.app.text(CURRENT).await, Some(format!("{} true", sale.subscription)), "not paid yet");
     let mark = sync.stripe.mark();

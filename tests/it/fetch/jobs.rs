@@ -27,9 +27,9 @@ async fn unknown_objects_that_a_subscription_names_are_fetched_once_however_ofte
     stripe.charge_succeeded(&invoice, &bank);
     stripe.update(&sale.subscription, json!({ "default_payment_method": null }));
     sync.pass_the_margin();
-    sync.tell(0, Epoch::Endive, &["customer.created", "customer.subscription.updated"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.created", "customer.subscription.updated"]).await;
     sync.app.drain().await;
-    sync.tell(0, Epoch::Clover, &["customer.subscription.created"]).await;
+    sync.emit(0, Epoch::Clover, &["customer.subscription.created"]).await;
     sync.settle_in_turn().await;
     for path in [
         format!("/v1/prices/{}", sale.price),
@@ -47,7 +47,7 @@ async fn unknown_objects_that_a_subscription_names_are_fetched_once_however_ofte
         FROM billing.subscriptions";
     assert_eq!(sync.app.text(row).await, Some(format!("sepa_debit 3000 {{TEN}} t t {later}")));
     let requests = stripe.served().len();
-    sync.tell(0, Epoch::Endive, &["customer.subscription.updated"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.subscription.updated"]).await;
     sync.settle().await;
     assert_eq!(stripe.served().len(), requests, "nothing is unknown any more");
     sync.finish().await;
@@ -61,7 +61,7 @@ async fn a_payment_method_that_only_an_old_event_names_by_id_is_fetched() {
     sync.stripe.attach(&card, &sale.customer);
     sync.stripe.set_default_payment_method(&sale.customer, &card);
     sync.pass_the_margin();
-    sync.tell(0, Epoch::V2020, &["customer.created", "customer.updated"]).await;
+    sync.emit(0, Epoch::V2020, &["customer.created", "customer.updated"]).await;
     sync.settle().await;
     assert_eq!(sync.served(&format!("/v1/payment_methods/{card}")), 1);
     let contact = "SELECT concat_ws(' ', default_payment_method, default_payment_method_card_brand,
@@ -75,7 +75,7 @@ async fn a_demand_that_is_raised_during_a_fetch_is_served_again() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let path = format!("/v1/customers/{}", sale.customer);
-    sync.tell(0, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.app.drain().await;
     sync.pass_the_margin();
     let customer = sale.customer.clone();
@@ -104,7 +104,7 @@ async fn the_lease_of_a_dead_worker_comes_back() {
     let sale = sync.sell();
     let path = format!("/v1/customers/{}", sale.customer);
     sync.pass_the_margin();
-    sync.tell(0, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.app.drain().await;
     let mut conn = sync.app.pool.acquire().await.unwrap();
     let lost = claim::due(&mut conn, Kind::Fetch, 100, Duration::from_hours(1)).await.unwrap();

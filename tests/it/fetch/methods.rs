@@ -41,7 +41,7 @@ async fn the_payment_type_is_found_by_four_steps_in_their_order() {
             sales.push(sale);
         }
         sync.pass_the_margin();
-        sync.tell_all(epoch).await;
+        sync.deliver_all(epoch).await;
         sync.settle().await;
         let expected = ["card visa 0001", "card mastercard 0002", "card amex 0004", "sepa_debit 0003"];
         for (sale, expected) in sales.iter().zip(expected) {
@@ -61,12 +61,12 @@ async fn new_details_from_the_card_network_reach_the_contact_and_the_subscriptio
     sync.stripe.tick(5);
     sync.stripe.network_updates_card(&card, "1881");
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     assert_eq!(paid_by(&sync, &sale.subscription).await.as_deref(), Some("card visa 1881"));
     sync.stripe.detach(&card);
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     assert_eq!(paid_by(&sync, &sale.subscription).await.as_deref(), Some(""));
     let contact = "SELECT default_payment_method FROM billing.billing_contacts";

@@ -11,7 +11,7 @@ const STATUS: &str = "SELECT stripe_status FROM billing.subscriptions";
 async fn unsaid() -> (Fetching, Sale) {
     let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(60);
-    sync.stripe.untold(json!({ "status": "past_due" }).as_object().map_or(Value::Null, |fields| {
+    sync.stripe.without_event(json!({ "status": "past_due" }).as_object().map_or(Value::Null, |fields| {
         let mut subscription = sync.stripe.stored(&sale.subscription);
         subscription.as_object_mut().unwrap().extend(fields.clone());
         subscription
@@ -78,7 +78,7 @@ async fn what_names_nothing_readable_is_counted_and_left() {
     }
     sync.pass_the_margin();
     sync.settle().await;
-    sync.tell(0, Epoch::Endive, &["customer.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.created"]).await;
     sync.settle().await;
     sync.finish().await;
 }

@@ -43,7 +43,7 @@ async fn a_subscription_without_items_has_a_row_without_a_plan() {
     sync.sell();
     let mut event = last_of(&sync, "customer.subscription.created");
     event["data"]["object"]["items"]["data"] = json!([]);
-    sync.tell(0, Epoch::Endive, &["customer.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.created"]).await;
     sync.app.deliver(&event).await;
     sync.pass_the_margin();
     sync.settle().await;
@@ -57,7 +57,7 @@ async fn a_subscription_without_items_has_a_row_without_a_plan() {
 async fn envelopes_of_the_old_days_are_read() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
-    sync.tell(0, Epoch::Endive, &["customer.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.created"]).await;
     let changes = [("request", json!("req_1")), ("request", Value::Null), ("api_version", Value::Null)];
     for (number, (field, value)) in changes.into_iter().enumerate() {
         sync.stripe.tick(1);
@@ -87,7 +87,7 @@ async fn types_statuses_and_brands_that_nobody_knows_yet_are_kept_as_they_are() 
     stripe.attach(&card, &sale.customer);
     stripe.update(&sale.subscription, json!({ "default_payment_method": card, "status": "hibernating" }));
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     let mut unknown = last_of(&sync, "customer.subscription.updated");
     (unknown["id"], unknown["type"]) = (json!("evt_unknown"), json!("customer.subscription.hibernated"));
     sync.app.deliver(&unknown).await;
@@ -98,7 +98,7 @@ async fn types_statuses_and_brands_that_nobody_knows_yet_are_kept_as_they_are() 
     stripe.update(&card, json!({ "type": "moon_debit", "moon_debit": { "last4": "0042" } }));
     stripe.tick(5);
     stripe.update(&card, json!({ "metadata": { "a": "b" } }));
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     let kind = "SELECT concat_ws(' ', payment_type, payment_method_card_brand, payment_card_number_last_four_digits)
         FROM billing.subscriptions";

@@ -13,7 +13,7 @@ async fn a_change_of_a_product_changes_all_its_plans() {
         sync.stripe.price(&product, cents, json!({}));
     }
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     let plans = "SELECT string_agg(concat_ws(' ', product_name, active), ', ') FROM billing.pricing_plans";
     assert_eq!(sync.app.text(plans).await.as_deref(), Some("Writing t, Writing t, Writing t"));
@@ -100,7 +100,7 @@ async fn prices_in_other_currencies_keep_the_decimals_that_each_has() {
     let options = json!({ "jpy": option(1500), "kwd": option(3250), "usd": option(1099) });
     let price = sync.stripe.price(&sync.stripe.product(json!({})), 999, json!({ "currency_options": options }));
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     assert_eq!(sync.served(&format!("/v1/prices/{price}")), 1, "webhooks do not carry them");
     let row = "SELECT price_in_euro || ' ' || price_per_currency FROM billing.plans";
@@ -116,7 +116,7 @@ async fn limits_come_from_the_price_then_the_product_and_odd_ones_are_null() {
         sync.stripe.product(json!({ "metadata": { "limit_members": "3", "words": "7", "limit_images": "x" } }));
     sync.stripe.price(&product, 999, json!({ "metadata": { "limit_words": "5000", "limit_seats": "unlimited" } }));
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     let found = sync.app.text("SELECT limits::text FROM billing.plans").await.unwrap();
     let found: Value = serde_json::from_str(&found).unwrap();
@@ -133,7 +133,7 @@ async fn more_members_than_the_plan_includes_make_inactive_and_unknown_is_not_en
         sync.stripe.price(&sync.stripe.product(json!({})), 999, json!({ "metadata": { "limit_members": "3" } }));
     sync.stripe.subscribe(&customer, &price);
     sync.pass_the_margin();
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     let state = "SELECT concat_ws(' ', w.active, w.inactive_reason, s.active) FROM billing.workspace_billing w
         JOIN billing.live_subscriptions s ON s.id = w.current_subscription_id";

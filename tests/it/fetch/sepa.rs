@@ -163,7 +163,7 @@ async fn a_failure_that_only_one_kind_of_event_tells_is_known() {
             let of = Debtor::new(&sync);
             of.fail();
             sync.pass_the_margin();
-            sync.tell(0, epoch, &["customer.created", "customer.subscription.created", only]).await;
+            sync.emit(0, epoch, &["customer.created", "customer.subscription.created", only]).await;
             sync.settle().await;
             assert!(has_failed(&sync, &of).await, "{only} in {epoch:?}: {:#?}", sync.stripe.served());
             sync.finish().await;
@@ -178,7 +178,7 @@ async fn a_failed_card_that_only_its_invoice_tells_is_no_failed_debit() {
         let of = Debtor::new(&sync);
         sync.stripe.charge_failed(&of.bill(1000), &of.card, "card_declined");
         sync.pass_the_margin();
-        sync.tell(0, epoch, &["customer.created", "customer.subscription.created", "invoice.payment_failed"]).await;
+        sync.emit(0, epoch, &["customer.created", "customer.subscription.created", "invoice.payment_failed"]).await;
         sync.settle().await;
         assert!(!has_failed(&sync, &of).await, "{epoch:?}");
         sync.finish().await;
@@ -194,13 +194,13 @@ async fn a_dispute_whose_customer_only_its_charge_names_is_found_and_holds_until
         sync.stripe.tick(9);
         let dispute = sync.stripe.dispute(&charge);
         sync.pass_the_margin();
-        sync.tell(0, epoch, &["customer.created", "customer.subscription.created", "charge.dispute.created"]).await;
+        sync.emit(0, epoch, &["customer.created", "customer.subscription.created", "charge.dispute.created"]).await;
         sync.settle().await;
         assert_eq!(sync.served(&format!("/v1/charges/{charge}")), 1);
         assert!(has_failed(&sync, &of).await, "{epoch:?}");
         sync.stripe.close_dispute(&dispute, true);
         sync.pass_the_margin();
-        sync.tell(0, epoch, &["charge.dispute.closed"]).await;
+        sync.emit(0, epoch, &["charge.dispute.closed"]).await;
         sync.settle().await;
         assert!(!has_failed(&sync, &of).await, "won, in {epoch:?}");
         sync.finish().await;

@@ -79,7 +79,7 @@ async fn what_is_not_found_is_missing_until_a_later_event_brings_it_back() {
     let sale = sync.sell();
     sync.pass_the_margin();
     sync.stripe.fail_next_under("/v1/customers/", 1, Fault::NotFound);
-    sync.tell(0, Epoch::Endive, &["customer.subscription.created"]).await;
+    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
     sync.settle().await;
     let missing = "SELECT (not_found_at IS NOT NULL)::text FROM billing.stripe_objects WHERE object_type = 'customer'";
     assert_eq!(sync.app.text(missing).await.as_deref(), Some("true"));

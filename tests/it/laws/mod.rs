@@ -67,7 +67,7 @@ impl Fetching {
         }
         let rows = self.outcome().await;
         self.try_settle(life.workers).await?;
-        alike("what a backfill leaves to the workers changes something", &self.outcome().await, &rows)?;
+        normalize("what a backfill leaves to the workers changes something", &self.outcome().await, &rows)?;
         Ok(rows)
     }
 
@@ -127,24 +127,24 @@ impl Fetching {
         let events = self.stripe.events();
         let in_order = self.told(life, &events, 25).await.map_err(|left| format!("in order: {left}"))?;
         let truth = self.heal(life).await.map_err(|left| format!("reading all: {left}"))?;
-        alike("events in order against a read of everything", &in_order, &truth)?;
-        alike("as it came and then read, against the truth", &healed, &truth)?;
+        normalize("events in order against a read of everything", &in_order, &truth)?;
+        normalize("as it came and then read, against the truth", &healed, &truth)?;
         if let Some(of_events) = of_events {
-            return alike("as it came, nothing lost, against the truth", &of_events, &truth);
+            return normalize("as it came, nothing lost, against the truth", &of_events, &truth);
         }
         let other = shuffled(&events, life.seed);
         let other = self.told(life, &other, life.batch_size).await.map_err(|left| format!("shuffled: {left}"))?;
-        alike("another order against the truth", &other, &truth)?;
+        normalize("another order against the truth", &other, &truth)?;
         if self.stripe.truth().values().all(|object| object["deleted"] != true) {
             self.app.forget_everything().await;
             let read = self.heal(life).await.map_err(|left| format!("reads alone: {left}"))?;
-            alike("reads alone against the truth", &read, &truth)?;
+            normalize("reads alone against the truth", &read, &truth)?;
             if fails_and_is_paid_at_once(&self.stripe) {
                 return Ok(());
             }
             self.app.forget_everything().await;
             let filled = self.fill(life).await.map_err(|left| format!("a backfill alone: {left}"))?;
-            alike("a backfill alone against the truth", &filled, &truth)?;
+            normalize("a backfill alone against the truth", &filled, &truth)?;
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ fn any_object(stripe: &FakeStripe, number: usize) -> (String, String) {
 }
 
 /// The lines in which they differ.
-fn alike(what: &str, found: &[String], truth: &[String]) -> Result<(), String> {
+fn normalize(what: &str, found: &[String], truth: &[String]) -> Result<(), String> {
     let only = |these: &[String], those: &[String]| -> Vec<String> {
         these.iter().filter(|row| !those.contains(row)).cloned().collect()
     };

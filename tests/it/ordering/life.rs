@@ -23,7 +23,7 @@ pub(super) fn life() -> impl Strategy<Value = Life> {
     let object = prop_oneof![4 => Just(1_usize), 1 => Just(0), 1 => Just(2)];
     let state = prop_oneof![3 => 0..2_usize, 1 => 2..4_usize];
     prop::collection::vec((seconds, object, state), 3..10).prop_flat_map(|changes| {
-        let events = tell(&changes);
+        let events = emit(&changes);
         let twice: Vec<usize> = (0..events.len()).chain(0..events.len() / 2).collect();
         (Just(events), Just(twice).prop_shuffle(), 1..6_usize).prop_map(|(events, arrival, batch_size)| Life {
             events,
@@ -74,7 +74,7 @@ fn in_version(event: Value, is_old: bool) -> Value {
 }
 
 /// The events of a life, in their true order; their ids say nothing of it.
-fn tell(changes: &[(i64, usize, usize)]) -> Vec<Value> {
+fn emit(changes: &[(i64, usize, usize)]) -> Vec<Value> {
     let mut states = [None, None, None];
     let mut second = 0;
     let mut events = Vec::new();

@@ -25,7 +25,7 @@ async fn events_that_were_never_delivered_end_in_the_rows_that_webhooks_would_ha
     let sync = Fetching::start().await;
     let sale = sync.sell();
     live(&sync, &sale);
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     let rows = sync.app.rows().await;
     sync.app.forget_everything().await;

@@ -47,7 +47,7 @@ async fn a_key_that_no_event_can_prove_yet_stores_nothing() {
     // as young as the margin, by the other's clock
     sync.stripe.set_clock(stripe.now());
     sync.stripe.customer(json!({ "name": "Ada" }));
-    sync.tell_all(Epoch::Endive).await;
+    sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     sync.turn_to(stripe);
     assert_refused(&sync, |doubt| matches!(doubt, KeyError::Unverified)).await;

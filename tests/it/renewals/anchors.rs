@@ -185,9 +185,9 @@ async fn an_anchor_that_comes_back_counts_again() {
     ground.anchors_count().await;
     let trial = |time: &str, end: &str| at(time).status("trialing").anchor(end);
     let (short, long) = ("2026-03-01T00:00:00Z", "2026-03-20T00:00:00Z");
-    ground.tell(&[trial("2026-01-10T00:00:00Z", short), trial("2026-02-01T00:00:00Z", long)]).await;
+    ground.emit(&[trial("2026-01-10T00:00:00Z", short), trial("2026-02-01T00:00:00Z", long)]).await;
     ground.until("2026-02-02T00:00:00Z").await;
-    ground.tell(&[trial("2026-02-05T00:00:00Z", short), at(short).anchor(short)]).await;
+    ground.emit(&[trial("2026-02-05T00:00:00Z", short), at(short).anchor(short)]).await;
     ground.until("2026-04-01T00:00:00Z").await;
     assert_eq!(
         ground.ledger().await,
@@ -205,7 +205,7 @@ async fn an_anchor_of_the_past_that_comes_back_counts_from_when_it_is_told_again
     let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let (first, second) = ("2026-01-10T00:00:00Z", "2026-01-25T00:00:00Z");
-    ground.tell(&[at(first).anchor(first), at(second).anchor(second), at("2026-03-15T00:00:00Z").anchor(first)]).await;
+    ground.emit(&[at(first).anchor(first), at(second).anchor(second), at("2026-03-15T00:00:00Z").anchor(first)]).await;
     ground.until("2026-05-10T00:00:00Z").await;
     let ends = ["01-25", "02-25", "04-10", "05-10"].map(|day| format!("2026-{day}T00:00:00Z"));
     assert_eq!(ground.ends().await, ends);
@@ -217,7 +217,7 @@ async fn what_is_awaited_comes_though_an_older_anchor_is_told_again_just_then() 
     ground.anchors_count().await;
     let (first, awaited) = ("2026-01-10T00:00:00Z", "2026-03-05T00:00:00Z");
     ground
-        .tell(&[at(first).anchor(first), at("2026-02-12T00:00:00Z").anchor(awaited), at(awaited).anchor(first)])
+        .emit(&[at(first).anchor(first), at("2026-02-12T00:00:00Z").anchor(awaited), at(awaited).anchor(first)])
         .await;
     ground.until("2026-04-10T00:00:00Z").await;
     let ends = ["02-10", "03-05", "03-10", "04-10"].map(|day| format!("2026-{day}T00:00:00Z"));
@@ -231,11 +231,11 @@ async fn a_month_that_is_over_just_when_an_older_anchor_is_told_again_is_renewed
         let mut ground = Harness::new().await;
         ground.anchors_count().await;
         let (first, second, back) = ("2026-01-10T00:00:00Z", "2026-01-25T00:00:00Z", "2026-03-25T00:00:00Z");
-        ground.tell(&[at(first).anchor(first), at(second).anchor(second)]).await;
+        ground.emit(&[at(first).anchor(first), at(second).anchor(second)]).await;
         if !known_before {
             ground.until(back).await;
         }
-        ground.tell(&[at(back).anchor(first)]).await;
+        ground.emit(&[at(back).anchor(first)]).await;
         ground.until("2026-04-10T00:00:00Z").await;
         let ends = ["01-25", "02-25", "03-25", "04-10"].map(|day| format!("2026-{day}T00:00:00Z"));
         assert_eq!(ground.ends().await, ends);
@@ -249,7 +249,7 @@ async fn an_anchor_that_was_replaced_before_it_came_is_none() {
     ground.anchors_count().await;
     let start = "2026-01-10T00:00:00Z";
     ground
-        .tell(&[
+        .emit(&[
             at(start).anchor(start),
             at("2026-02-11T00:00:00Z").anchor("2026-03-25T00:00:00Z"),
             at("2026-02-12T00:00:00Z").anchor("2026-02-28T00:00:00Z"),
@@ -267,7 +267,7 @@ async fn of_one_second_the_anchor_counts_that_was_the_last() {
     ground.anchors_count().await;
     // in the second in which it is sold its trial is ended
     let start = "2026-01-10T00:00:00Z";
-    ground.tell(&[at(start).status("trialing").anchor("2026-03-01T00:00:00Z"), at(start).anchor(start).last()]).await;
+    ground.emit(&[at(start).status("trialing").anchor("2026-03-01T00:00:00Z"), at(start).anchor(start).last()]).await;
     ground.until("2026-03-10T00:00:00Z").await;
     assert_eq!(ground.ends().await, ["2026-02-10T00:00:00Z", "2026-03-10T00:00:00Z"]);
 }

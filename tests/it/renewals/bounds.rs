@@ -138,7 +138,7 @@ async fn any_items_at_the_edges_include_their_sum_or_the_largest_amount() {
             items.push((price, quantity));
         }
         let included = sum.min(MOST.into());
-        ground.tell(&[at("2026-01-10T00:00:00Z").items(&items)]).await;
+        ground.emit(&[at("2026-01-10T00:00:00Z").items(&items)]).await;
         assert_eq!(ground.balance().await, format!("2026-02-10 00:00: {included}+0-0"), "{items:?}");
         ground.until("2026-03-10T00:00:00Z").await;
         assert_eq!(ground.balance().await, format!("2026-04-10 00:00: {included}+{included}-0"), "{items:?}");

@@ -30,7 +30,7 @@ async fn what_began_on_a_leap_day_renews_on_the_28th_of_common_februaries() {
 async fn a_yearly_plan_renews_every_month() {
     let mut ground = Harness::new().await;
     ground.execute("UPDATE billing.pricing_plans SET billing_interval = 'year', billing_interval_count = 1").await;
-    ground.tell(&[at("2026-01-15T10:00:00Z")]).await;
+    ground.emit(&[at("2026-01-15T10:00:00Z")]).await;
     ground.until("2027-01-15T10:00:00Z").await;
     assert_eq!(ground.ends().await.len(), 12);
     assert_eq!(ground.balance().await, "2027-02-15 10:00: 1000+1000-0");
@@ -55,7 +55,7 @@ async fn what_is_left_goes_over_once() {
 async fn any_key_renews_by_itself_and_not_only_words() {
     let mut ground = Harness::new().await;
     ground.limit("basic", "images", "7").await;
-    ground.tell(&[at("2026-01-10T00:00:00Z")]).await;
+    ground.emit(&[at("2026-01-10T00:00:00Z")]).await;
     ground.execute("UPDATE billing.subscription_limits SET used = 5 WHERE limit_key = 'images'").await;
     ground.until("2026-02-10T00:00:00Z").await;
     assert_eq!(ground.balance_of("images").await, "2026-03-10 00:00: 7+2-0");
@@ -67,14 +67,14 @@ async fn a_pause_over_a_renewal_grants_nothing_and_the_months_go_on() {
     for pause in [at("2026-02-20T00:00:00Z").paused(), at("2026-02-20T00:00:00Z").status("paused")] {
         let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
         ground.until("2026-02-20T00:00:00Z").await;
-        ground.tell(&[pause]).await;
+        ground.emit(&[pause]).await;
         ground.until("2026-04-20T00:00:00Z").await;
         assert_eq!(
             ground.ledger().await[1..],
             ["2026-03-10 00:00 inactive: 1000+1000-0>0", "2026-04-10 00:00 inactive: 1000+0-0>0"]
         );
         // resumed in the middle of a month: all of the plan, for the rest of it
-        ground.tell(&[at("2026-04-25T00:00:00Z")]).await;
+        ground.emit(&[at("2026-04-25T00:00:00Z")]).await;
         ground.until("2026-05-10T00:00:00Z").await;
         assert_eq!(ground.ledger().await[3], "2026-05-10 00:00 renewed: 1000+0-0>1000");
     }
@@ -85,7 +85,7 @@ async fn a_pause_that_began_and_ended_while_we_were_down_counts_as_it_was() {
     let (pause, resume) = (at("2026-03-01T00:00:00Z").paused(), at("2026-03-20T00:00:00Z"));
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.until("2026-01-11T00:00:00Z").await;
-    ground.tell(&[pause, resume, at("2026-04-15T00:00:00Z").paused(), at("2026-04-16T00:00:00Z")]).await;
+    ground.emit(&[pause, resume, at("2026-04-15T00:00:00Z").paused(), at("2026-04-16T00:00:00Z")]).await;
     ground.until("2026-05-20T00:00:00Z").await;
     assert_eq!(
         ground.ledger().await,
@@ -110,14 +110,14 @@ async fn whatever_is_not_active_just_before_the_renewal_has_no_spillover() {
         ("hibernating", "inactive"),
     ] {
         let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
-        ground.tell(&[at("2026-02-01T00:00:00Z").status(status)]).await;
+        ground.emit(&[at("2026-02-01T00:00:00Z").status(status)]).await;
         ground.until("2026-02-10T00:00:00Z").await;
         let spilled = if outcome == "renewed" { 1000 } else { 0 };
         assert_eq!(ground.ledger().await, [format!("2026-02-10 00:00 {outcome}: 1000+0-0>{spilled}")], "{status}");
     }
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.execute("UPDATE billing.renewal_rules SET past_due_active = false").await;
-    ground.tell(&[at("2026-02-01T00:00:00Z").status("past_due")]).await;
+    ground.emit(&[at("2026-02-01T00:00:00Z").status("past_due")]).await;
     ground.until("2026-02-10T00:00:00Z").await;
     assert_eq!(ground.ledger().await, ["2026-02-10 00:00 inactive: 1000+0-0>0"]);
 }
@@ -129,7 +129,7 @@ async fn an_upgrade_counts_at_once_and_changes_nothing_else() {
     ground.used(100).await;
     ground.until("2026-02-10T00:00:00Z").await;
     ground.used(300).await;
-    ground.tell(&[at("2026-02-20T00:00:00Z").price("big")]).await;
+    ground.emit(&[at("2026-02-20T00:00:00Z").price("big")]).await;
     ground.until("2026-02-20T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: 5000+900-300");
     ground.until("2026-03-10T00:00:00Z").await;
@@ -141,7 +141,7 @@ async fn a_downgrade_may_leave_less_than_nothing_which_is_nothing() {
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("small", "100").await;
     ground.used(700).await;
-    ground.tell(&[at("2026-01-20T00:00:00Z").price("small")]).await;
+    ground.emit(&[at("2026-01-20T00:00:00Z").price("small")]).await;
     ground.until("2026-01-20T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-02-10 00:00: 100+0-700");
     let available = "SELECT billing.left_of_plan(included, spillover, used, 0) FROM billing.subscription_limits";
@@ -165,11 +165,11 @@ async fn a_downgrade_exactly_at_a_renewal_counts_for_the_month_that_begins() {
             )
             .await;
         if webhook_first {
-            ground.tell(std::slice::from_ref(&downgrade)).await;
+            ground.emit(std::slice::from_ref(&downgrade)).await;
             ground.until("2026-02-10T00:00:00Z").await;
         } else {
             ground.until("2026-02-10T00:00:00Z").await;
-            ground.tell(std::slice::from_ref(&downgrade)).await;
+            ground.emit(std::slice::from_ref(&downgrade)).await;
             ground.until("2026-02-10T00:00:01Z").await;
         }
         assert_eq!(ground.ledger().await, ["2026-02-10 00:00 renewed: 1000+0-1010>0"]);
@@ -188,12 +188,12 @@ async fn what_goes_over_is_capped_by_the_plan_of_the_month_that_begins() {
         ground.price("small", "100").await;
         let downgrade = [at("2026-02-10T00:00:00Z").price("small")];
         if webhook_first {
-            ground.tell(&downgrade).await;
+            ground.emit(&downgrade).await;
             ground.until("2026-02-10T00:00:00Z").await;
         } else {
             ground.until("2026-02-10T00:00:00Z").await;
             assert_eq!(ground.balance().await, "2026-03-10 00:00: 1000+1000-0");
-            ground.tell(&downgrade).await;
+            ground.emit(&downgrade).await;
             ground.until("2026-02-10T00:00:01Z").await;
         }
         assert_eq!(ground.balance().await, "2026-03-10 00:00: 100+100-0");
@@ -212,7 +212,7 @@ async fn an_upgrade_exactly_at_a_renewal_hands_on_what_was_left_of_the_smaller_p
         if !webhook_first {
             ground.until("2026-02-10T00:00:00Z").await;
         }
-        ground.tell(&[at("2026-02-10T00:00:00Z").price("big")]).await;
+        ground.emit(&[at("2026-02-10T00:00:00Z").price("big")]).await;
         ground.until("2026-02-10T00:00:00Z").await;
         assert_eq!(ground.balance().await, "2026-03-10 00:00: 5000+700-0");
         ends.push(ground.everything().await);
@@ -224,7 +224,7 @@ async fn an_upgrade_exactly_at_a_renewal_hands_on_what_was_left_of_the_smaller_p
 async fn a_trial_that_becomes_paid_is_nothing_special_by_the_start_of_the_subscription() {
     let mut ground = Harness::new().await;
     let trial = at("2026-01-01T10:00:00Z").status("trialing").anchor("2026-01-15T10:00:00Z");
-    ground.tell(&[trial, at("2026-01-15T10:00:00Z").anchor("2026-01-15T10:00:00Z")]).await;
+    ground.emit(&[trial, at("2026-01-15T10:00:00Z").anchor("2026-01-15T10:00:00Z")]).await;
     ground.used(300).await;
     ground.until("2026-02-01T10:00:00Z").await;
     assert_eq!(ground.ledger().await, ["2026-02-01 10:00 renewed: 1000+0-300>700"]);
@@ -235,10 +235,10 @@ async fn a_trial_that_becomes_paid_is_a_renewal_without_spillover_by_the_billing
     let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let trial = at("2026-01-01T10:00:00Z").status("trialing").anchor("2026-01-15T10:00:00Z");
-    ground.tell(&[trial]).await;
+    ground.emit(&[trial]).await;
     ground.used(300).await;
     ground.execute("INSERT INTO billing.workspace_bonus VALUES (md5('workspace')::uuid, 'words', 40)").await;
-    ground.tell(&[at("2026-01-15T10:00:00Z").anchor("2026-01-15T10:00:00Z")]).await;
+    ground.emit(&[at("2026-01-15T10:00:00Z").anchor("2026-01-15T10:00:00Z")]).await;
     ground.until("2026-02-15T10:00:00Z").await;
     assert_eq!(
         ground.ledger().await,
@@ -253,7 +253,7 @@ async fn an_anchor_that_sticks_to_the_28th_is_mended_by_the_day_that_was_asked_f
     ground.anchors_count().await;
     let anchor = "2026-02-28T12:00:00Z";
     // the day is kept with its anchor: a payload that lacks it changes nothing
-    ground.tell(&[at(anchor).anchor(anchor).day(31), at("2026-03-02T00:00:00Z").anchor(anchor)]).await;
+    ground.emit(&[at(anchor).anchor(anchor).day(31), at("2026-03-02T00:00:00Z").anchor(anchor)]).await;
     ground.until("2026-05-31T12:00:00Z").await;
     assert_eq!(ground.ends().await, ["2026-03-31T12:00:00Z", "2026-04-30T12:00:00Z", "2026-05-31T12:00:00Z"]);
 }
@@ -261,7 +261,7 @@ async fn an_anchor_that_sticks_to_the_28th_is_mended_by_the_day_that_was_asked_f
 #[tokio::test]
 async fn what_has_ended_renews_no_more() {
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
-    ground.tell(&[at("2026-02-20T00:00:00Z").ended()]).await;
+    ground.emit(&[at("2026-02-20T00:00:00Z").ended()]).await;
     ground.until("2026-06-01T00:00:00Z").await;
     assert_eq!(ground.ledger().await, ["2026-02-10 00:00 renewed: 1000+0-0>1000"]);
     assert_eq!(ground.balance().await, "never: 1000+1000-0");
@@ -274,11 +274,11 @@ async fn what_ends_exactly_at_a_renewal_has_had_it_whichever_became_known_first(
         let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
         let end = [at("2026-02-10T00:00:00Z").ended()];
         if webhook_first {
-            ground.tell(&end).await;
+            ground.emit(&end).await;
             ground.until("2026-02-10T00:00:00Z").await;
         } else {
             ground.until("2026-02-10T00:00:00Z").await;
-            ground.tell(&end).await;
+            ground.emit(&end).await;
             ground.until("2026-02-10T00:00:01Z").await;
         }
         assert_eq!(ground.balance().await, "never: 1000+1000-0");
@@ -303,7 +303,7 @@ async fn who_subscribes_again_begins_anew_and_keeps_the_bonus() {
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.execute("INSERT INTO billing.workspace_bonus VALUES (md5('workspace')::uuid, 'words', 40)").await;
     ground.used(600).await;
-    ground.tell(&[at("2026-02-20T00:00:00Z").ended(), at("2026-03-05T00:00:00Z").of("sub_2")]).await;
+    ground.emit(&[at("2026-02-20T00:00:00Z").ended(), at("2026-03-05T00:00:00Z").of("sub_2")]).await;
     ground.until("2026-03-06T00:00:00Z").await;
     let second = "SELECT concat_ws(' ', included, spillover, used, renews_at AT TIME ZONE 'UTC')
         FROM billing.subscription_limits WHERE subscription_id = md5('sub_2')::uuid";
@@ -316,12 +316,12 @@ async fn who_subscribes_again_begins_anew_and_keeps_the_bonus() {
 async fn what_is_unlimited_spills_nothing_over() {
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("endless", "unlimited").await;
-    ground.tell(&[at("2026-01-20T00:00:00Z").price("endless")]).await;
+    ground.emit(&[at("2026-01-20T00:00:00Z").price("endless")]).await;
     ground.until("2026-01-20T00:00:00Z").await;
     ground.used(123_456).await;
     ground.until("2026-02-20T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: unlimited+0-0");
-    ground.tell(&[at("2026-02-25T00:00:00Z")]).await;
+    ground.emit(&[at("2026-02-25T00:00:00Z")]).await;
     ground.until("2026-03-10T00:00:00Z").await;
     assert_eq!(
         ground.ledger().await,
@@ -333,7 +333,7 @@ async fn what_is_unlimited_spills_nothing_over() {
 async fn a_capacity_is_never_reset() {
     let mut ground = Harness::new().await;
     ground.limit("basic", "members", "5").await;
-    ground.tell(&[at("2026-01-10T00:00:00Z")]).await;
+    ground.emit(&[at("2026-01-10T00:00:00Z")]).await;
     ground.execute("UPDATE billing.subscription_limits SET used = 3 WHERE limit_key = 'members'").await;
     ground.until("2026-06-01T00:00:00Z").await;
     assert_eq!(ground.balance_of("members").await, "never: 5+0-3");
@@ -344,7 +344,7 @@ async fn a_capacity_is_never_reset() {
 async fn what_is_not_known_of_the_plan_leaves_the_limit_as_it_was() {
     // a price that nobody has seen
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
-    ground.tell(&[at("2026-01-20T00:00:00Z").price("unseen")]).await;
+    ground.emit(&[at("2026-01-20T00:00:00Z").price("unseen")]).await;
     ground.until("2026-02-10T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: 1000+1000-0");
     // a value that cannot be read
@@ -358,7 +358,7 @@ async fn what_is_not_known_of_the_plan_leaves_the_limit_as_it_was() {
 async fn a_plan_that_is_known_and_has_no_such_limit_includes_nothing() {
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.limit("other", "images", "7").await;
-    ground.tell(&[at("2026-01-20T00:00:00Z").price("other")]).await;
+    ground.emit(&[at("2026-01-20T00:00:00Z").price("other")]).await;
     ground.until("2026-02-10T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-03-10 00:00: 0+0-0");
     assert_eq!(ground.balance_of("images").await, "2026-03-10 00:00: 7+7-0");
@@ -403,11 +403,11 @@ async fn the_session_time_zone_changes_nothing() {
             ground.forget().await;
             ground.execute(&format!("SET TimeZone = '{zone}'")).await;
             ground.anchors_count().await;
-            ground.tell(&[at(start).anchor(start), at("2026-05-01T00:00:00Z").anchor("2026-06-28T23:30:00Z")]).await;
+            ground.emit(&[at(start).anchor(start), at("2026-05-01T00:00:00Z").anchor("2026-06-28T23:30:00Z")]).await;
             let expected = ground.text(course).await;
             ground.until("2026-11-20T00:00:00Z").await;
             // far from now, so that no renewal comes between: what is behind, and what is not
-            ground.tell(&[at("2090-03-26T00:30:00Z").of("sub_2")]).await;
+            ground.emit(&[at("2090-03-26T00:30:00Z").of("sub_2")]).await;
             let behind = ground.text(seen).await;
             ground.until("2026-11-20T00:00:00Z").await;
             assert_eq!(ground.text(seen).await, behind, "{zone}");

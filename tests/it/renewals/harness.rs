@@ -119,7 +119,7 @@ impl Harness {
     /// With a subscription that began at this time and includes 1000 words.
     pub(crate) async fn sold(start: &str) -> Self {
         let mut ground = Self::new().await;
-        ground.tell(&[at(start)]).await;
+        ground.emit(&[at(start)]).await;
         ground
     }
 
@@ -176,7 +176,7 @@ impl Harness {
 
     /// Makes this known, in this order: the timeline, the row as its newest known time has it, the balances that are
     /// lacking, and the mark.
-    pub(crate) async fn tell(&mut self, all: &[Known]) {
+    pub(crate) async fn emit(&mut self, all: &[Known]) {
         for known in all {
             self.told += 1;
             let Known { subscription: id, at, status, paused, ended, items, stated, anchor, day, place } = known;

@@ -14,7 +14,7 @@ async fn a_pause_that_is_told_after_the_renewal_takes_back_what_went_over() {
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.until("2026-03-20T00:00:00Z").await;
     ground.used(500).await;
-    ground.tell(&[at("2026-02-20T00:00:00Z").paused(), at("2026-03-11T00:00:00Z")]).await;
+    ground.emit(&[at("2026-02-20T00:00:00Z").paused(), at("2026-03-11T00:00:00Z")]).await;
     ground.until("2026-03-20T00:00:00Z").await;
     assert_eq!(ground.ledger().await[1], "2026-03-10 00:00 inactive: 1000+1000-0>0");
     assert_eq!(ground.balance().await, "2026-04-10 00:00: 1000+0-500", "what was used stays used");
@@ -28,7 +28,7 @@ async fn an_upgrade_that_is_told_after_renewals_gives_what_would_have_gone_over(
     ground.used(600).await;
     ground.until("2026-03-15T00:00:00Z").await;
     assert_eq!(ground.ledger().await[1], "2026-03-10 00:00 renewed: 1000+1000-600>1000");
-    ground.tell(&[at("2026-01-20T00:00:00Z").price("big")]).await;
+    ground.emit(&[at("2026-01-20T00:00:00Z").price("big")]).await;
     ground.until("2026-03-15T00:00:00Z").await;
     assert_eq!(
         ground.ledger().await,
@@ -52,7 +52,7 @@ async fn an_upgrade_that_is_told_late_carries_over_what_the_bonus_was_used_for()
         .await;
     ground.until("2026-02-15T00:00:00Z").await;
     assert_eq!(ground.ledger().await, ["2026-02-10 00:00 renewed: 1000+0-1200>0"]);
-    ground.tell(&[at("2026-01-20T00:00:00Z").price("big")]).await;
+    ground.emit(&[at("2026-01-20T00:00:00Z").price("big")]).await;
     ground.until("2026-02-15T00:00:00Z").await;
     assert_eq!(ground.text("SELECT amount FROM billing.workspace_bonus").await, "300");
     assert_eq!(ground.ledger().await, ["2026-02-10 00:00 renewed: 5000+0-1200>4000"]);
@@ -62,7 +62,7 @@ async fn an_upgrade_that_is_told_late_carries_over_what_the_bonus_was_used_for()
 async fn an_end_that_is_told_late_ends_the_months() {
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.until("2026-04-20T00:00:00Z").await;
-    ground.tell(&[at("2026-02-20T00:00:00Z").ended()]).await;
+    ground.emit(&[at("2026-02-20T00:00:00Z").ended()]).await;
     ground.until("2026-04-20T00:00:00Z").await;
     assert_eq!(
         ground.ledger().await,
@@ -81,10 +81,10 @@ async fn an_anchor_that_is_told_after_the_renewal_that_it_moves_counts_from_then
     let mut ground = Harness::new().await;
     ground.anchors_count().await;
     let (old, new) = ("2026-01-10T00:00:00Z", "2026-03-05T12:00:00Z");
-    ground.tell(&[at(old).anchor(old)]).await;
+    ground.emit(&[at(old).anchor(old)]).await;
     ground.until("2026-03-12T00:00:00Z").await;
     assert_eq!(ground.balance().await, "2026-04-10 00:00: 1000+1000-0");
-    ground.tell(&[at(new).anchor(new)]).await;
+    ground.emit(&[at(new).anchor(new)]).await;
     ground.until("2026-03-12T00:00:00Z").await;
     // no second renewal for the change, and the months of the new anchor from here
     assert_eq!(ground.balance().await, "2026-04-05 12:00: 1000+1000-0");
@@ -98,17 +98,17 @@ async fn an_older_event_than_the_first_known_one_puts_the_months_since_in_front(
     let mut ground = Harness::new().await;
     ground.price("big", "5000").await;
     // the row says when the subscription began; the events of the time before come later
-    ground.tell(&[at("2026-01-10T00:00:00Z")]).await;
+    ground.emit(&[at("2026-01-10T00:00:00Z")]).await;
     ground
         .execute(
             "DELETE FROM billing.subscription_timeline; DELETE FROM billing.subscription_limits;
             DELETE FROM billing.limit_recalculations",
         )
         .await;
-    ground.tell(&[at("2026-04-20T00:00:00Z")]).await;
+    ground.emit(&[at("2026-04-20T00:00:00Z")]).await;
     ground.until("2026-05-20T00:00:00Z").await;
     assert_eq!(ground.ledger().await, ["2026-05-10 00:00 renewed: 1000+0-0>1000"]);
-    ground.tell(&[at("2026-02-20T00:00:00Z").price("big")]).await;
+    ground.emit(&[at("2026-02-20T00:00:00Z").price("big")]).await;
     ground.until("2026-05-20T00:00:00Z").await;
     assert_eq!(
         ground.ledger().await,
@@ -124,17 +124,17 @@ async fn an_older_event_than_the_first_known_one_puts_the_months_since_in_front(
 #[tokio::test]
 async fn an_older_event_is_not_forgotten_while_nothing_is_renewed() {
     let mut ground = Harness::new().await;
-    ground.tell(&[at("2026-01-10T00:00:00Z")]).await;
+    ground.emit(&[at("2026-01-10T00:00:00Z")]).await;
     ground
         .execute(
             "DELETE FROM billing.subscription_timeline; DELETE FROM billing.subscription_limits;
             DELETE FROM billing.limit_recalculations",
         )
         .await;
-    ground.tell(&[at("2026-04-20T00:00:00Z")]).await;
+    ground.emit(&[at("2026-04-20T00:00:00Z")]).await;
     ground.until("2026-05-20T00:00:00Z").await;
     ground.execute("UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock'").await;
-    ground.tell(&[at("2026-03-20T00:00:00Z")]).await;
+    ground.emit(&[at("2026-03-20T00:00:00Z")]).await;
     ground.until("2026-06-20T00:00:00Z").await;
     ground.execute("UPDATE billing.renewal_rules SET halted_at = NULL, halted_because = NULL").await;
     ground.until("2026-05-21T00:00:00Z").await;
@@ -213,13 +213,13 @@ async fn in_whatever_order_a_life_becomes_known_its_months_are_the_same() {
         let (changes, steps) = life().new_tree(&mut runner).unwrap().current();
         for ground in [&mut lived, &mut knew] {
             ground.forget().await;
-            ground.tell(&[at(&instant(0, 0))]).await;
+            ground.emit(&[at(&instant(0, 0))]).await;
         }
-        knew.tell(&changes).await;
+        knew.emit(&changes).await;
         for (day, step) in &steps {
             lived.until(&instant(*day, 0)).await;
             match step {
-                Step::Tell(place) => lived.tell(std::slice::from_ref(&changes[*place])).await,
+                Step::Tell(place) => lived.emit(std::slice::from_ref(&changes[*place])).await,
                 Step::Use(words) => {
                     lived.used(*words).await;
                     knew.until(&instant(*day, 0)).await;

@@ -79,9 +79,9 @@ async fn a_downgrade_after_use_takes_nothing_of_the_bonus_at_the_renewal_either(
         ground.price("big", big).await;
         ground.price("small", "10000").await;
         ground.grant(5000).await;
-        ground.tell(&[at("2026-01-10T00:00:00Z").price("big")]).await;
+        ground.emit(&[at("2026-01-10T00:00:00Z").price("big")]).await;
         ground.draw("sub_1", 60_000).await;
-        ground.tell(&[at("2026-01-20T00:00:00Z").price("small")]).await;
+        ground.emit(&[at("2026-01-20T00:00:00Z").price("small")]).await;
         ground.until("2026-01-20T00:00:00Z").await;
         assert_eq!(ground.bonus().await, ("5000".to_owned(), "0".to_owned()), "{big}");
         ground.draw("sub_1", 1000).await;
@@ -99,7 +99,7 @@ async fn an_upgrade_after_use_leaves_all_of_the_new_plan_that_was_not_charged_to
     ground.price("big", "5000").await;
     ground.grant(300).await;
     ground.draw("sub_1", 1200).await;
-    ground.tell(&[at("2026-01-20T00:00:00Z").price("big")]).await;
+    ground.emit(&[at("2026-01-20T00:00:00Z").price("big")]).await;
     ground.until("2026-02-15T00:00:00Z").await;
     assert_eq!(ground.ledger().await, ["2026-02-10 00:00 renewed: 5000+0-1200>4000"]);
     assert_eq!(ground.bonus().await, ("100".to_owned(), "200".to_owned()));
@@ -110,11 +110,11 @@ async fn two_subscriptions_of_a_workspace_that_shrink_leave_their_bonus() {
     let mut ground = Harness::sold("2026-01-10T00:00:00Z").await;
     ground.price("small", "100").await;
     ground.grant(150).await;
-    ground.tell(&[at("2026-01-10T00:00:00Z").of("sub_2")]).await;
+    ground.emit(&[at("2026-01-10T00:00:00Z").of("sub_2")]).await;
     ground.draw("sub_1", 1000).await;
     ground.draw("sub_2", 1020).await;
     let small = at("2026-01-15T00:00:00Z").price("small");
-    ground.tell(&[small.clone(), small.of("sub_2")]).await;
+    ground.emit(&[small.clone(), small.of("sub_2")]).await;
     ground.until("2026-02-15T00:00:00Z").await;
     assert_eq!(ground.bonus().await, ("130".to_owned(), "20".to_owned()));
 }
@@ -152,9 +152,9 @@ async fn no_bonus_moves_by_what_becomes_known_and_what_is_known_already_changes_
         ground.forget().await;
         ground.grant(1700).await;
         let alone = rng.bool();
-        ground.tell(&[at(&instant(0))]).await;
+        ground.emit(&[at(&instant(0))]).await;
         if !alone {
-            ground.tell(&[at(&instant(0)).of("sub_2")]).await;
+            ground.emit(&[at(&instant(0)).of("sub_2")]).await;
         }
         let mut day = 0;
         for _ in 0..7 {
@@ -163,7 +163,7 @@ async fn no_bonus_moves_by_what_becomes_known_and_what_is_known_already_changes_
             ground.until(&instant(day)).await;
             ground.draw(subscription, rng.i64(1..1500)).await;
             let bonus = ground.bonus().await;
-            ground.tell(&[any(&mut rng, day).of(subscription)]).await;
+            ground.emit(&[any(&mut rng, day).of(subscription)]).await;
             day += rng.i64(0..40);
             let read = ground.reads(&instant(day)).await;
             ground.until(&instant(day)).await;

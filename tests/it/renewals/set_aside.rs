@@ -179,7 +179,10 @@ async fn a_dry_run_lists_the_others() {
     for sub in ["sub_1", "sub_5"] {
         assert!(listed.contains(sub), "{listed}{said}");
     }
-    assert!(!listed.contains("bad") && said.contains("cannot be computed: database error 22012"), "{listed}{said}");
+    assert!(
+        !listed.contains("bad") && said.contains("cannot compute the limits of bad: database error 22012"),
+        "{listed}{said}"
+    );
     assert_eq!(output.status.code(), Some(1));
 }
 

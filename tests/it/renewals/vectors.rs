@@ -90,7 +90,7 @@ async fn a_rollover() {
         let field = |name: &str| number(&case[name]);
         let (plan, spillover, used) = (field("P"), field("S"), field("U"));
         ground.price("basic", &plan.to_string()).await;
-        ground.tell(&[at("2026-01-31T09:15:00Z")]).await;
+        ground.emit(&[at("2026-01-31T09:15:00Z")]).await;
         // what is used beyond the plan was taken from the bonus already, and more than there is cannot be
         let of_bonus = field("B").min((used - spillover - plan).max(0));
         ground
@@ -119,7 +119,7 @@ async fn catching_up() {
     for case in catchup["cases"].as_array().unwrap() {
         ground.forget().await;
         ground.price("basic", &field("plan").to_string()).await;
-        ground.tell(&[at(text(&catchup["anchor"]))]).await;
+        ground.emit(&[at(text(&catchup["anchor"]))]).await;
         assert_eq!(time_of(&mut ground, "renews_at").await, text(&catchup["stored_renewal"]));
         ground
             .execute(&format!(
@@ -159,7 +159,7 @@ async fn which_anchor() {
             if rule == "C" {
                 ground.anchors_count().await;
             }
-            ground.tell(&[at(start).anchor(anchor)]).await;
+            ground.emit(&[at(start).anchor(anchor)]).await;
             ground.until(expected.last().unwrap()).await;
             assert_eq!(ground.ends().await, expected, "{}, {rule}", case["name"]);
         }
@@ -174,7 +174,7 @@ async fn a_change_of_the_anchor() {
         let old = text(&case["old_anchor"]);
         ground.forget().await;
         ground.anchors_count().await;
-        ground.tell(&[at(old).anchor(old)]).await;
+        ground.emit(&[at(old).anchor(old)]).await;
         let when = text(if case["new_anchor"].is_null() { &case["at"] } else { &case["new_anchor"] });
         let before = OffsetDateTime::parse(when, &Rfc3339).unwrap() - time::Duration::SECOND;
         ground.until(&before.format(&Rfc3339).unwrap()).await;
@@ -182,9 +182,9 @@ async fn a_change_of_the_anchor() {
             assert_eq!(time_of(&mut ground, "renews_at").await, next, "{case}");
         }
         if case["new_anchor"].is_null() {
-            ground.tell(&[at(when).anchor(old)]).await;
+            ground.emit(&[at(when).anchor(old)]).await;
         } else {
-            ground.tell(&[at(when).anchor(when)]).await;
+            ground.emit(&[at(when).anchor(when)]).await;
         }
         ground.until(when).await;
         let ends = ground.ends().await;

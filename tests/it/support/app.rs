@@ -93,7 +93,7 @@ impl TestApp {
             renewals: None,
             reconcile: None,
             stripe: None,
-            upkeep: false,
+            maintenance: false,
             ops: OpsConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         })
         .await

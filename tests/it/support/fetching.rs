@@ -63,7 +63,7 @@ impl Fetching {
     pub(crate) async fn sold() -> (Self, Sale) {
         let sync = Self::start().await;
         let sale = sync.sell();
-        sync.tell_all(Epoch::Endive).await;
+        sync.deliver_all(Epoch::Endive).await;
         sync.settle().await;
         (sync, sale)
     }
@@ -89,12 +89,12 @@ impl Fetching {
     }
 
     /// Delivers all events of the fake so far.
-    pub(crate) async fn tell_all(&self, epoch: Epoch) {
+    pub(crate) async fn deliver_all(&self, epoch: Epoch) {
         self.app.deliver_all(&self.stripe.events(), epoch).await;
     }
 
     /// Delivers the fake's events of these types since `mark`.
-    pub(crate) async fn tell(&self, mark: usize, epoch: Epoch, types: &[&str]) {
+    pub(crate) async fn emit(&self, mark: usize, epoch: Epoch, types: &[&str]) {
         let mut events = self.stripe.events_since(mark);
         events.retain(|event| types.contains(&event.event_type.as_str()));
         assert!(!events.is_empty(), "the fake has no event of {types:?}");

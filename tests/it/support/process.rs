@@ -31,7 +31,7 @@ fn serve(arguments: &[&str]) -> Command {
 }
 
 /// Timeout: longer than any step takes on a loaded machine.
-const PAGE_RETRY: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An event's signature header and its bytes.
 pub(crate) fn signed(event: &Value) -> (String, Vec<u8>) {
@@ -105,7 +105,7 @@ impl Server {
 
     /// The next line of the log with this message.
     pub(crate) async fn log_line(&mut self, message: &str) -> Value {
-        let found = timeout(PAGE_RETRY, async {
+        let found = timeout(TIMEOUT, async {
             while let Some(line) = self.log.recv().await {
                 let entry: Value = serde_json::from_str(&line).unwrap_or_default();
                 self.seen += &(line + "\n");
@@ -125,7 +125,7 @@ impl Server {
                 self.seen += &(line + "\n");
             }
         };
-        timeout(PAGE_RETRY, read).await.expect("it does not end");
+        timeout(TIMEOUT, read).await.expect("it does not end");
         self.seen
     }
 
@@ -181,12 +181,12 @@ impl Server {
 
     /// Waits for the end and returns the exit code, `None` if it was killed.
     pub(crate) async fn ended(mut self) -> Option<i32> {
-        timeout(PAGE_RETRY, self.child.wait()).await.expect("it does not end").unwrap().code()
+        timeout(TIMEOUT, self.child.wait()).await.expect("it does not end").unwrap().code()
     }
 
     /// The same, with the whole log.
     pub(crate) async fn ended_with_log(mut self) -> (Option<i32>, String) {
-        let code = timeout(PAGE_RETRY, self.child.wait()).await.expect("it does not end").unwrap().code();
+        let code = timeout(TIMEOUT, self.child.wait()).await.expect("it does not end").unwrap().code();
         (code, self.rest_of_the_log().await)
     }
 

@@ -285,7 +285,7 @@ impl Simulation {
         for day in (0..=DAYS).step_by(2) {
             let now = BEGIN + day * DAY + NOON;
             self.set_clock(now).await;
-            self.tell(now).await;
+            self.emit(now).await;
             let is_outage = self.outages.iter().any(|outage| outage.contains(&day));
             if !is_outage {
                 self.schedule(now).await;
@@ -308,7 +308,7 @@ impl Simulation {
         if let Some(door) = &mut self.door {
             door.nothing_after(end);
         }
-        self.tell(end).await;
+        self.emit(end).await;
         self.schedule(end).await;
         self.compare(end).await;
         self.nothing_is_lost().await;
@@ -360,7 +360,7 @@ impl Simulation {
         sqlx::query(set).bind(now).execute(&mut self.conn).await.unwrap();
     }
 
-    async fn tell(&mut self, now: i64) {
+    async fn emit(&mut self, now: i64) {
         if let Some(door) = &mut self.door {
             let until = if self.late { now } else { now + ON_ITS_WAY };
             door.deliver(until, &mut self.rng).await;

@@ -30,7 +30,7 @@ impl FakeStripe {
             "unit_amount": cents, "unit_amount_decimal": cents.to_string(),
         });
         let price = world.create("price.created", with_defaults(price, fields));
-        world.tell("plan.created", &price);
+        world.emit("plan.created", &price);
         price
     }
 

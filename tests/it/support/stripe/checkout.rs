@@ -44,22 +44,22 @@ impl FakeStripe {
             session["customer"] = of["customer"].clone();
             session["invoice"] = of["latest_invoice"].clone();
         });
-        world.tell("checkout.session.completed", session);
+        world.emit("checkout.session.completed", session);
     }
 
     pub(crate) fn async_payment_succeeded(&self, session: &str) {
         let mut world = self.world();
         world.edit(session, |session| session["payment_status"] = json!("paid"));
-        world.tell("checkout.session.async_payment_succeeded", session);
+        world.emit("checkout.session.async_payment_succeeded", session);
     }
 
     pub(crate) fn async_payment_failed(&self, session: &str) {
-        self.world().tell("checkout.session.async_payment_failed", session);
+        self.world().emit("checkout.session.async_payment_failed", session);
     }
 
     pub(crate) fn expire_checkout(&self, session: &str) {
         let mut world = self.world();
         world.edit(session, |session| session["status"] = json!("expired"));
-        world.tell("checkout.session.expired", session);
+        world.emit("checkout.session.expired", session);
     }
 }

@@ -36,7 +36,7 @@ impl FakeStripe {
     pub(crate) fn advance_test_clock(&self, clock: &str, frozen_time: i64) {
         let mut world = self.world();
         world.edit(clock, |clock| clock["frozen_time"] = json!(frozen_time));
-        world.tell("test_helpers.test_clock.ready", clock);
+        world.emit("test_helpers.test_clock.ready", clock);
     }
 
     /// Sets the customer's default payment method, used unless a subscription has its own.

@@ -48,7 +48,7 @@ impl FakeStripe {
     pub(crate) fn end_discount(&self, discount: &str) {
         let mut world = self.world();
         let owner = world.discounted(discount);
-        world.bury("customer.discount.deleted", discount);
+        world.delete("customer.discount.deleted", discount);
         world.change(&owner, |owner| match owner["discounts"].as_array_mut() {
             Some(discounts) => discounts.retain(|id| id != discount),
             None => owner["discount"] = Value::Null,

@@ -53,7 +53,7 @@ impl World {
     /// Stripe reports a change of an invoice by `updated` and by a specific event.
     fn settle_invoice(&mut self, invoice: &str, event_type: &str, change: impl FnOnce(&mut Value)) {
         self.change(invoice, change);
-        self.tell(event_type, invoice);
+        self.emit(event_type, invoice);
     }
 
     /// Marks an invoice as paid; a subscription that waited for the payment is active again.
@@ -69,7 +69,7 @@ impl World {
             invoice["amount_remaining"] = json!(0);
             invoice["status_transitions"]["paid_at"] = json!(now);
         });
-        self.tell("invoice.payment_succeeded", invoice);
+        self.emit("invoice.payment_succeeded", invoice);
         let subscription = self.text(invoice, "/parent/subscription_details/subscription");
         let is_latest = self.text(&subscription, "/latest_invoice") == invoice;
         let waits = ["incomplete", "past_due", "unpaid"].contains(&self.text(&subscription, "/status").as_str());

@@ -28,7 +28,7 @@ impl FakeStripe {
     pub(crate) fn attach(&self, method: &str, customer: &str) {
         let mut world = self.world();
         world.edit(method, |method| method["customer"] = json!(customer));
-        world.tell("payment_method.attached", method);
+        world.emit("payment_method.attached", method);
     }
 
     /// The card network sends new details of a card.
@@ -72,7 +72,7 @@ impl FakeStripe {
     pub(crate) fn delete_source(&self, source: &str) {
         let mut world = self.world();
         let customer = world.text(source, "/customer");
-        world.bury("customer.source.deleted", source);
+        world.delete("customer.source.deleted", source);
         if world.text(&customer, "/default_source") == source {
             world.change(&customer, |customer| customer["default_source"] = json!(null));
         }

@@ -130,7 +130,7 @@ impl FakeStripe {
     }
 
     /// Adds an object without an event.
-    pub(crate) fn untold(&self, object: Value) {
+    pub(crate) fn without_event(&self, object: Value) {
         self.world().put(object);
     }
 
@@ -152,9 +152,9 @@ impl FakeStripe {
             world.end_subscriptions_of(id);
         }
         if kind == "price" {
-            world.tell("plan.deleted", id);
+            world.emit("plan.deleted", id);
         }
-        world.bury(&format!("{kind}.deleted"), id);
+        world.delete(&format!("{kind}.deleted"), id);
     }
 
     /// The current position in the story, for [`FakeStripe::events_since`].

@@ -12,8 +12,8 @@ impl FakeStripe {
         let charge = world.charge(invoice, method, "pending", None);
         let intent = world.text(&charge, "/payment_intent");
         world.edit(&intent, |intent| intent["status"] = json!("processing"));
-        world.tell("charge.pending", &charge);
-        world.tell("payment_intent.processing", &intent);
+        world.emit("charge.pending", &charge);
+        world.emit("payment_intent.processing", &intent);
         charge
     }
 
@@ -29,13 +29,13 @@ impl FakeStripe {
             let error = json!({ "type": "card_error", "code": code, "charge": charge, "payment_method": method });
             intent["last_payment_error"] = error;
         });
-        world.tell("charge.failed", &charge);
-        world.tell("payment_intent.payment_failed", &intent);
+        world.emit("charge.failed", &charge);
+        world.emit("payment_intent.payment_failed", &intent);
         world.change(invoice, |invoice| {
             invoice["attempted"] = json!(true);
             invoice["attempt_count"] = json!(invoice["attempt_count"].as_i64().unwrap_or_default() + 1);
         });
-        world.tell("invoice.payment_failed", invoice);
+        world.emit("invoice.payment_failed", invoice);
         charge
     }
 
@@ -55,10 +55,10 @@ impl FakeStripe {
             payment["amount_paid"] = payment["amount_requested"].clone();
             payment["status_transitions"]["paid_at"] = json!(now);
         });
-        world.tell("charge.succeeded", &charge);
-        world.tell("payment_intent.succeeded", &intent);
+        world.emit("charge.succeeded", &charge);
+        world.emit("payment_intent.succeeded", &intent);
         world.pay_invoice(invoice, false);
-        world.tell("invoice_payment.paid", &payment);
+        world.emit("invoice_payment.paid", &payment);
         charge
     }
 
@@ -79,7 +79,7 @@ impl FakeStripe {
     pub(crate) fn close_dispute(&self, dispute: &str, won: bool) {
         let mut world = self.world();
         world.edit(dispute, |dispute| dispute["status"] = json!(if won { "won" } else { "lost" }));
-        world.tell("charge.dispute.closed", dispute);
+        world.emit("charge.dispute.closed", dispute);
     }
 }
 

@@ -93,7 +93,7 @@ impl FakeStripe {
             schedule["released_subscription"] = schedule["subscription"].take();
             schedule["current_phase"] = Value::Null;
         });
-        world.tell("subscription_schedule.released", schedule);
+        world.emit("subscription_schedule.released", schedule);
         world.change(&subscription, |subscription| subscription["schedule"] = Value::Null);
     }
 }

@@ -59,13 +59,13 @@ impl FakeStripe {
             }
             subscription["pending_update"] = Value::Null;
         });
-        world.tell("customer.subscription.pending_update_applied", subscription);
+        world.emit("customer.subscription.pending_update_applied", subscription);
     }
 
     pub(crate) fn expire_pending_update(&self, subscription: &str) {
         let mut world = self.world();
         world.change(subscription, |subscription| subscription["pending_update"] = Value::Null);
-        world.tell("customer.subscription.pending_update_expired", subscription);
+        world.emit("customer.subscription.pending_update_expired", subscription);
     }
 }
 
@@ -90,6 +90,6 @@ impl World {
                 subscription["canceled_at"] = json!(now);
             }
         });
-        self.tell("customer.subscription.deleted", subscription);
+        self.emit("customer.subscription.deleted", subscription);
     }
 }

@@ -138,7 +138,7 @@ impl World {
     /// Writes a new object and emits its event.
     pub(crate) fn create(&mut self, event_type: &str, object: Value) -> String {
         let id = self.put(object);
-        self.tell(event_type, &id);
+        self.emit(event_type, &id);
         id
     }
 
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Emits an event with the object's current state.
-    pub(crate) fn tell(&mut self, event_type: &str, id: &str) {
+    pub(crate) fn emit(&mut self, event_type: &str, id: &str) {
         self.record(event_type, id, None);
     }
 
@@ -180,8 +180,8 @@ impl World {
     }
 
     /// Replaces an object by its stub; the event contains its last content.
-    pub(crate) fn bury(&mut self, event_type: &str, id: &str) {
-        self.tell(event_type, id);
+    pub(crate) fn delete(&mut self, event_type: &str, id: &str) {
+        self.emit(event_type, id);
         let kind = self.object(id)["object"].clone();
         self.put(json!({ "id": id, "object": kind, "deleted": true }));
     }

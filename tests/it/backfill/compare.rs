@@ -90,12 +90,12 @@ async fn plans_coupons_and_sessions_are_compared_and_mended_without_any_customer
     sync.settle().await;
     sync.stripe.tick(60);
     let truth = sync.all_rows().await;
-    for whom in [Selection::All(None), Selection::Sample(50)] {
-        assert_eq!(sync.drift(whom.clone(), WriteMode::No).await, [""; 0]);
+    for selection in [Selection::All(None), Selection::Sample(50)] {
+        assert_eq!(sync.drift(selection.clone(), WriteMode::No).await, [""; 0]);
         sync.app.execute(PLANTED).await;
         let expected = ["checkout_sessions cs_test_1", "coupons HALF", "pricing_plans price_1"];
-        assert_eq!(sync.drift(whom.clone(), WriteMode::No).await, expected, "{whom:?}");
-        assert_eq!(sync.drift(whom.clone(), WriteMode::Yes("verify")).await, expected, "{whom:?}");
+        assert_eq!(sync.drift(selection.clone(), WriteMode::No).await, expected, "{selection:?}");
+        assert_eq!(sync.drift(selection.clone(), WriteMode::Yes("verify")).await, expected, "{selection:?}");
         assert_alike(&sync.all_rows().await, &truth);
     }
     // of one customer its sessions are compared, too
@@ -132,7 +132,7 @@ async fn the_hourly_sample_counts_plans_coupons_and_sessions() {
     sync.settle().await;
     sync.stripe.tick(60);
     sync.app.execute(PLANTED).await;
-    sync.sampler(20).look().await;
+    sync.sampler(20).check().await;
     for table in ["checkout_sessions", "coupons", "pricing_plans"] {
         let rows = sync.app.metric(&format!("billing_sync_drift_rows{{table=\"{table}\"}}"));
         assert!((rows - 1.0).abs() < f64::EPSILON, "{table}: {rows}");
@@ -179,7 +179,7 @@ async fn what_stripe_changes_without_an_event_is_no_difference() {
     let now = |name: &str, fields: serde_json::Value| {
         let mut coupon = sync.stripe.object(name);
         coupon.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        sync.stripe.untold(coupon);
+        sync.stripe.without_event(coupon);
     };
     now("USED_UP", serde_json::json!({ "max_redemptions": 3 }));
     now("EXPIRED", serde_json::json!({ "redeem_by": 1_767_225_600 }));
@@ -233,19 +233,19 @@ async fn a_sample_counts_what_differs_and_writes_nothing() {
     let taken = "billing_sync_drift_samples_total";
     let shown = |series: &str| sync.app.metric(series).to_string();
     let sampler = sync.sampler(6);
-    sampler.look().await;
+    sampler.check().await;
     assert_eq!([shown(rows), shown(taken)], ["0", "1"]);
     sync.app
         .execute("UPDATE billing.billing_contacts SET city = 'Nowhere' WHERE stripe_customer_id IN ('cus_1', 'cus_2')")
         .await;
-    sampler.look().await;
+    sampler.check().await;
     assert_eq!([shown(rows), shown(taken)], ["2", "2"]);
     assert_eq!(shown("billing_sync_drift_customers_total{outcome=\"compared\"}"), "12");
     let there = "SELECT count(*)::text FROM billing.billing_contacts WHERE city = 'Nowhere'";
     assert_eq!(sync.app.text(there).await.as_deref(), Some("2"));
     // fixed, it is 0 again
     sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
-    sampler.look().await;
+    sampler.check().await;
     assert_eq!(shown(rows), "0");
     sync.settle().await;
     sync.finish().await;
