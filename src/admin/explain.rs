@@ -16,12 +16,12 @@ pub struct Step {
     /// When the step was processed, or will be.
     pub at: OffsetDateTime,
     /// What happened.
-    pub what: What,
+    pub what: StepKind,
 }
 
 /// The kind of a step, with its details.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum StepKind {
     /// An event.
     Event {
         /// Its id.
@@ -129,7 +129,7 @@ pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Resu
     .await?;
     let step = rows.into_iter().map(|row| Step {
         at: row.at,
-        what: What::Event {
+        what: StepKind::Event {
             event_id: row.event_id,
             account: row.account,
             customer_id: row.customer_id,
@@ -162,7 +162,7 @@ pub async fn reads(conn: &mut PgConnection, ids: &[String], limit: i64) -> Resul
     .await?;
     let step = rows.into_iter().map(|row| Step {
         at: row.read_at,
-        what: What::Read {
+        what: StepKind::Read {
             object_id: row.object_id,
             outcome: row.outcome,
             cause: row.cause,
@@ -191,7 +191,7 @@ pub async fn changes(conn: &mut PgConnection, rows: &[Uuid], limit: i64) -> Resu
     .await?;
     let step = rows.into_iter().map(|row| Step {
         at: row.changed_at,
-        what: What::Change { table: row.table_name, row_id: row.row_id, causes: row.causes, changes: row.changes },
+        what: StepKind::Change { table: row.table_name, row_id: row.row_id, causes: row.causes, changes: row.changes },
     });
     Ok(step.collect())
 }
@@ -210,7 +210,7 @@ pub async fn jobs(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Step>, 
     .await?;
     let step = rows.into_iter().map(|row| Step {
         at: row.run_at,
-        what: What::Job { kind: row.kind, object_id: row.object_id, last_error: row.last_error },
+        what: StepKind::Job { kind: row.kind, object_id: row.object_id, last_error: row.last_error },
     });
     Ok(step.collect())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::comparison::{Surveyed, Tell};
+use super::comparison::{ComparisonOutput, OutputFormat};
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::stripe_session::{self, StripeSession};
@@ -76,11 +76,11 @@ impl Args {
         let selection =
             if self.customer.is_empty() { Selection::All(self.created_after) } else { Selection::Named(self.customer) };
         let tell = match (self.json, self.dry_run) {
-            (true, _) => Tell::Json,
-            (false, true) => Tell::Changes,
-            (false, false) => Tell::Count,
+            (true, _) => OutputFormat::Json,
+            (false, true) => OutputFormat::Changes,
+            (false, false) => OutputFormat::Count,
         };
-        let mut surveyed = Surveyed::new(tell);
+        let mut surveyed = ComparisonOutput::new(tell);
         backfill.compare(&selection, mode, None, &mut |sight| surveyed.see(sight)).await?;
         surveyed.end(if self.dry_run { "would be changed" } else { "changed" })
     }
@@ -119,9 +119,9 @@ impl Args {
 async fn everything(backfill: &Arc<Backfill>, begin: Begin, json: bool) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let run = backfill.begin(begin).await?;
-    let mut told = Told::new();
-    let ended = backfill.run(&run, &mut |notice| told.notice(&notice)).await;
-    told.progress.end();
+    let mut output = Output::new();
+    let ended = backfill.run(&run, &mut |notice| output.notice(&notice)).await;
+    output.progress.end();
     let report = ended?;
     if json {
         output::print_json(&json_of(&report, started.elapsed()))?;
@@ -133,7 +133,7 @@ async fn everything(backfill: &Arc<Backfill>, begin: Begin, json: bool) -> anyho
 }
 
 /// Progress of a run, as shown to the operator.
-struct Told {
+struct Output {
     progress: Progress,
     began: Instant,
     objects: usize,
@@ -143,7 +143,7 @@ struct Told {
     stage: String,
 }
 
-impl Told {
+impl Output {
     fn new() -> Self {
         let template = "{bar:20} {msg}";
         let progress = Progress::new(template, Some(1000));
@@ -165,7 +165,7 @@ impl Told {
                 let seconds = wait.as_secs_f64();
                 self.stage = format!("{} wait {seconds:.0} s: {why}", list.as_str());
             }
-            ProgressEvent::Failed { list, why } => self.progress.tell(&format!("{}: {why}", list.as_str())),
+            ProgressEvent::Failed { list, why } => self.progress.print(&format!("{}: {why}", list.as_str())),
             ProgressEvent::Unlisted(count) => self.stage = format!("{count} unlisted objects queued"),
             ProgressEvent::Projected { objects, changes } => {
                 self.objects += objects;
@@ -175,7 +175,7 @@ impl Told {
             ProgressEvent::Remaining(left) => self.stage = format!("{left} queued objects still to be fetched"),
         }
         let line = self.line();
-        self.progress.say(|| line);
+        self.progress.update(|| line);
     }
 
     fn line(&self) -> String {

@@ -16,7 +16,7 @@ const WIDTH: u16 = 80;
 
 /// How differing rows are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tell {
+pub(super) enum OutputFormat {
     /// Only their number.
     Count,
     /// Each row with the changes of its columns.
@@ -28,8 +28,8 @@ pub(super) enum Tell {
 }
 
 /// Findings of a comparison so far.
-pub(super) struct Surveyed {
-    tell: Tell,
+pub(super) struct ComparisonOutput {
+    tell: OutputFormat,
     progress: Progress,
     /// The first error of writing to standard output.
     broken: Option<anyhow::Error>,
@@ -40,49 +40,51 @@ pub(super) struct Surveyed {
     has_header: bool,
 }
 
-impl Surveyed {
-    pub(super) fn new(tell: Tell) -> Self {
+impl ComparisonOutput {
+    pub(super) fn new(tell: OutputFormat) -> Self {
         let progress = Progress::new("{spinner} {msg}", None);
         Self { tell, progress, broken: None, customers: 0, rows: BTreeMap::new(), failed: 0, has_header: false }
     }
 
     /// Prints and counts one finding.
-    pub(super) fn see(&mut self, sight: Finding) {
-        match sight {
+    pub(super) fn see(&mut self, finding: Finding) {
+        match finding {
             Finding::Seen { customer, changes } => {
                 self.customers += usize::from(customer.is_some());
                 for change in &changes {
                     *self.rows.entry(change.table).or_default() += 1;
                 }
-                if let Err(error) = self.tell_of(&changes) {
+                if let Err(error) = self.print_changes(&changes) {
                     self.broken = self.broken.take().or(Some(error));
                 }
             }
             Finding::NoList(list) => {
                 self.failed += 1;
                 let list = list.as_str();
-                self.progress.tell(&format!("the server has no list of {list}; these objects were not compared"));
+                self.progress.print(&format!("the server has no list of {list}; these objects were not compared"));
             }
             Finding::Forbidden(error) => {
                 self.failed += 1;
-                self.progress.tell(&format!("{error}; the columns that depend on these objects were not compared"));
+                self.progress.print(&format!("{error}; the columns that depend on these objects were not compared"));
             }
             Finding::Failed { what, error } => {
                 self.failed += 1;
-                self.progress.tell(&format!("{what}: {error}"));
+                self.progress.print(&format!("{what}: {error}"));
             }
         }
         let (customers, rows) = (self.customers, self.differing());
-        self.progress.say(|| format!("{customers} customers compared, {rows} rows differ"));
+        self.progress.update(|| format!("{customers} customers compared, {rows} rows differ"));
     }
 
-    fn tell_of(&mut self, found: &[Change]) -> anyhow::Result<()> {
-        let print = |change| changes::print(change, self.tell == Tell::Json);
+    fn print_changes(&mut self, found: &[Change]) -> anyhow::Result<()> {
+        let print = |change| changes::print(change, self.tell == OutputFormat::Json);
         match self.tell {
-            Tell::Count => Ok(()),
-            Tell::Changes | Tell::Json => self.progress.bar().suspend(|| found.iter().try_for_each(print)),
-            Tell::Table if found.is_empty() => Ok(()),
-            Tell::Table => {
+            OutputFormat::Count => Ok(()),
+            OutputFormat::Changes | OutputFormat::Json => {
+                self.progress.bar().suspend(|| found.iter().try_for_each(print))
+            }
+            OutputFormat::Table if found.is_empty() => Ok(()),
+            OutputFormat::Table => {
                 let text = table(found, !std::mem::replace(&mut self.has_header, true));
                 self.progress.bar().suspend(|| output::print(&text))
             }
@@ -105,7 +107,7 @@ impl Surveyed {
         if self.failed > 0 {
             text = format!("{text}; {} could not be compared", self.failed);
         }
-        if self.tell == Tell::Json {
+        if self.tell == OutputFormat::Json {
             output::complain(&text);
         } else {
             output::print(&output::wrapped("", &text))?;

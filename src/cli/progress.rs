@@ -13,7 +13,7 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 /// Progress display of a running command.
 pub(super) struct Progress {
     bar: ProgressBar,
-    said: Instant,
+    printed_at: Instant,
 }
 
 impl Progress {
@@ -26,12 +26,12 @@ impl Progress {
         } else {
             return Self::lines();
         };
-        Self { bar, said: Instant::now() }
+        Self { bar, printed_at: Instant::now() }
     }
 
     /// Lines only, also on a terminal, for commands whose results on standard output are to be read.
     pub(super) fn lines() -> Self {
-        Self { bar: ProgressBar::hidden(), said: Instant::now() }
+        Self { bar: ProgressBar::hidden(), printed_at: Instant::now() }
     }
 
     /// The bar, to move it or to print beside it.
@@ -40,17 +40,17 @@ impl Progress {
     }
 
     /// Shows the progress beside the bar, or at intervals as a separate line.
-    pub(super) fn say(&mut self, line: impl FnOnce() -> String) {
+    pub(super) fn update(&mut self, line: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(line());
-        } else if self.said.elapsed() > SAY_EVERY {
-            self.said = Instant::now();
+        } else if self.printed_at.elapsed() > SAY_EVERY {
+            self.printed_at = Instant::now();
             output::complain(&line());
         }
     }
 
     /// Prints a message immediately.
-    pub(super) fn tell(&self, line: &str) {
+    pub(super) fn print(&self, line: &str) {
         self.bar.suspend(|| output::complain(&output::wrapped("", line)));
     }
 

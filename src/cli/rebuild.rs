@@ -70,15 +70,15 @@ impl Args {
         let context = Context::new(pool, sync, worker, ProcessMetrics::new(&Registry::new())?);
         let context = if stripe.secret_key.is_some() { context.with_fetches(stripe.read_margin) } else { context };
         let rebuild = Rebuild::new(context, self.dry_run);
-        let mut told = Told::new(self.dry_run, self.json);
+        let mut output = Output::new(self.dry_run, self.json);
         if self.customer.is_empty() {
             let mut run = rebuild.begin(&mut conn, self.restart).await?;
             if run.objects > 0 {
                 output::complain(&format!("resuming after {} objects; --restart starts again", run.objects));
             }
-            told.expect(estimate(&mut conn).await?, run.objects);
+            output.expect(estimate(&mut conn).await?, run.objects);
             while let Some(page) = rebuild.next(&mut run).await? {
-                told.page(&page)?;
+                output.page(&page)?;
             }
         } else {
             let unknown = unknown(&mut conn, &self.customer).await?;
@@ -87,15 +87,15 @@ impl Args {
                 "no event or read of {} is stored; check that it is the id of a customer of this account and mode",
                 unknown.join(", ")
             );
-            told.page(&rebuild.customers(&self.customer).await?)?;
+            output.page(&rebuild.customers(&self.customer).await?)?;
         }
-        told.end()?;
-        Ok(if told.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        output.end()?;
+        Ok(if output.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 /// Output of the command: changes on standard output, progress on standard error, because the changes may be JSON.
-struct Told {
+struct Output {
     dry_run: bool,
     json: bool,
     progress: Progress,
@@ -105,7 +105,7 @@ struct Told {
     failed: usize,
 }
 
-impl Told {
+impl Output {
     fn new(dry_run: bool, json: bool) -> Self {
         Self { dry_run, json, progress: Progress::lines(), objects: 0, changed: 0, asked: 0, failed: 0 }
     }
@@ -126,14 +126,14 @@ impl Told {
         for (key, error) in &page.failed {
             self.failed += 1;
             let (kind, id) = (&key.object_type, &key.object_id);
-            self.progress.tell(&format!("could not compute {kind} {id}: {error}"));
+            self.progress.print(&format!("could not compute {kind} {id}: {error}"));
         }
         self.progress.bar().inc(u64::try_from(page.objects).unwrap_or_default());
         if self.dry_run || self.json {
             page.changes.iter().try_for_each(|change| changes::print(change, self.json))?;
         }
         let (objects, changed) = (self.objects, self.changed);
-        self.progress.say(|| format!("{objects} objects, {changed} rows changed"));
+        self.progress.update(|| format!("{objects} objects, {changed} rows changed"));
         Ok(())
     }
 

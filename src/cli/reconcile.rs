@@ -92,7 +92,7 @@ impl Args {
         let mut all_well = true;
         for account in reconcile.accounts() {
             let mut tell = |tally: &ReconcileStats| {
-                told.say(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
+                told.update(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
             };
             match run.account(&account, None, &mut tell).await {
                 Ok(compared) => {

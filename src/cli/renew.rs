@@ -27,7 +27,7 @@ use crate::limits::{batch, set_aside};
 const PAGE: usize = 1000;
 
 /// How long limits that are locked by other transactions are retried.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The settings of `renew`: the rules of renewal are in the database, where `serve` has written them.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Args {
             }
             periods += page.len();
         }
-        let told = match periods {
+        let output = match periods {
             0 => format!("Nothing is due at {}.", to_the_second(until)),
             _ => format!(
                 "{periods} renewals of {} {} are due at {}; nothing was written.",
@@ -124,16 +124,16 @@ impl Args {
             ),
         };
         if self.json {
-            output::complain(&told);
+            output::complain(&output);
         } else {
-            output::print(&if periods == 0 { told } else { format!("\n{told}") })?;
+            output::print(&if periods == 0 { output } else { format!("\n{output}") })?;
         }
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     async fn renew(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
         let set_aside = set_aside::make_all_due(conn).await?;
-        let mut done = Told::new(store::count_due(conn, self.now).await?);
+        let mut done = Output::new(store::count_due(conn, self.now).await?);
         let (mut pace, mut held_since) = (AdaptiveBatchSize::default(), None::<Instant>);
         loop {
             let batch = batch::renew(conn, self.now, pace).await?;
@@ -147,7 +147,7 @@ impl Args {
             if left == 0 {
                 break;
             }
-            if held_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            if held_since.get_or_insert_with(Instant::now).elapsed() > LOCK_TIMEOUT {
                 done.end(self.json)?;
                 anyhow::bail!("{left} due limits are locked by open transactions; `serve` renews them when these end");
             }
@@ -191,13 +191,13 @@ fn table(page: &[Due], with_header: bool) -> String {
 }
 
 /// Output of the command: progress on standard error, the sums on standard output.
-struct Told {
+struct Output {
     progress: Progress,
     /// Renewals, corrections, amounts carried over and expired, by limit key and outcome.
     sums: BTreeMap<(String, String), (i64, i64, i64, i64)>,
 }
 
-impl Told {
+impl Output {
     fn new(due: i64) -> Self {
         let template = "{bar:30} {pos}/{len} limits, {per_sec}, {eta} left";
         Self { progress: Progress::new(template, u64::try_from(due).ok()), sums: BTreeMap::new() }
@@ -213,7 +213,7 @@ impl Told {
             sum.3 = sum.3.saturating_add(one.expired);
         }
         let sums = &self.sums;
-        self.progress.say(|| format!("{} renewals", sums.values().map(|sum| sum.0).sum::<i64>()));
+        self.progress.update(|| format!("{} renewals", sums.values().map(|sum| sum.0).sum::<i64>()));
     }
 
     fn end(&self, json: bool) -> anyhow::Result<()> {

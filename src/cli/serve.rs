@@ -132,7 +132,7 @@ impl Args {
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         if let (Some(Some(receiver)), Some(ops)) = (&receiver, &ops) {
-            ops::apart(source, receiver.listen, ops.listen)?;
+            ops::check_distinct(source, receiver.listen, ops.listen)?;
         }
         // with other roles it waits for a key in silence; as the only role it would never do anything
         if let Some(stripe) = &stripe

@@ -65,7 +65,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
     let argument = Arg::new(setting.name)
         .long(setting.flag?)
         .value_name(setting.placeholder)
-        .help_heading(setting.concern.heading())
+        .help_heading(setting.group.heading())
         .help(format!("{}\n[env: {}]{default}", setting.help, setting.name));
     Some(if setting.placeholder == "BOOL" {
         // `--livemode` without a value means true

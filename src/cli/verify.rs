@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::comparison::{Surveyed, Tell};
+use super::comparison::{ComparisonOutput, OutputFormat};
 use super::settings::{SettingArgs, Uses};
 use super::stripe_session::{self, StripeSession};
 use super::{Task, output};
@@ -63,7 +63,7 @@ impl Args {
             (true, None) => Selection::All(None),
         };
         let mode = if self.fix { WriteMode::Yes("verify") } else { WriteMode::No };
-        let mut surveyed = Surveyed::new(if self.json { Tell::Json } else { Tell::Table });
+        let mut surveyed = ComparisonOutput::new(if self.json { OutputFormat::Json } else { OutputFormat::Table });
         backfill.compare(&selection, mode, Some(again_after), &mut |sight| surveyed.see(sight)).await?;
         let differs = surveyed.differing() > 0;
         let ended = surveyed.end(if self.fix { "differed and are fixed" } else { "differ" })?;

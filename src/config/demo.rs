@@ -27,7 +27,7 @@ impl KeepConfig {
         let ops_listen = source.value(&settings::OPS_LISTEN, parse::address);
         let extra_secrets = receiver::optional_secrets(source);
         let (listen, ops_listen) = (listen?, ops_listen?);
-        ops::apart(source, listen, ops_listen)?;
+        ops::check_distinct(source, listen, ops_listen)?;
         Some(Self { listen, ops_listen, extra_secrets: extra_secrets? })
     }
 }

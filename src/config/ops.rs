@@ -23,7 +23,7 @@ impl OpsConfig {
 }
 
 /// Notes a problem if the two listeners of one process cannot both bind their addresses; port 0 takes a free port.
-pub fn apart(source: &mut Source, webhooks: SocketAddr, ops: SocketAddr) -> Option<()> {
+pub fn check_distinct(source: &mut Source, webhooks: SocketAddr, ops: SocketAddr) -> Option<()> {
     let same = webhooks.port() == ops.port() && webhooks.port() != 0;
     if !same || !(covers(webhooks, ops) || covers(ops, webhooks)) {
         return Some(());
@@ -57,7 +57,7 @@ mod tests {
             ("127.0.0.1:0", "127.0.0.1:0", true),
         ] {
             let mut source = Source::new(Flags::new(), []);
-            let read = source.collect(|source| apart(source, webhooks.parse().unwrap(), ops.parse().unwrap()));
+            let read = source.collect(|source| check_distinct(source, webhooks.parse().unwrap(), ops.parse().unwrap()));
             assert_eq!(read.is_ok(), fine, "{webhooks} {ops}");
             if let Err(error) = read {
                 let text = error.to_string();

@@ -45,18 +45,18 @@ pub struct ReceiverConfig {
 impl ReceiverConfig {
     /// Reads the settings of the public listener; at least one secret is required.
     pub fn read(source: &mut Source) -> Option<Self> {
-        let patience = || parse::duration(Duration::from_millis(100), Duration::from_mins(5));
+        let timeout = || parse::duration(Duration::from_millis(100), Duration::from_mins(5));
         let listen = source.value(&settings::LISTEN, parse::address);
         let secrets = secrets(source);
         // Stripe's largest events are a few hundred kilobytes; the upper bound prevents a mistaken unit
         let body_limit = source.value(&settings::BODY_LIMIT, parse::whole(1024, 64 * 1024 * 1024));
         let body_budget = source.value(&settings::BODY_BUDGET, parse::whole(1024, 64 * 1024 * 1024 * 1024));
-        let header_timeout = source.value(&settings::HEADER_TIMEOUT, patience());
-        let body_timeout = source.value(&settings::BODY_TIMEOUT, patience());
+        let header_timeout = source.value(&settings::HEADER_TIMEOUT, timeout());
+        let body_timeout = source.value(&settings::BODY_TIMEOUT, timeout());
         let max_connections = source.value(&settings::MAX_CONNECTIONS, parse::whole(1, 65_535));
         let per_address = source.value(&settings::CONNECTIONS_PER_ADDRESS, parse::whole(0, 65_535));
         let queue_capacity = source.value(&settings::QUEUE_CAPACITY, parse::whole(1, 1_000_000));
-        let store_timeout = source.value(&settings::STORE_TIMEOUT, patience());
+        let store_timeout = source.value(&settings::STORE_TIMEOUT, timeout());
         let (body_limit, body_budget) = (body_limit?, body_budget?);
         if body_budget < body_limit {
             source.problem(over_budget(body_limit, body_budget));
@@ -88,12 +88,12 @@ fn over_budget(limit: usize, budget: usize) -> Problem {
 }
 
 /// The fix: where to find a signing secret, and how to write several.
-const MEND: &str = "set it to the endpoint's signing secret (whsec_…), or to several separated by commas or line \
+const SECRET_FIX: &str = "set it to the endpoint's signing secret (whsec_…), or to several separated by commas or line \
                     breaks: in the Stripe dashboard under Developers > Webhooks > your endpoint > \
                     Signing secret, or as printed by `stripe listen`";
 
 /// Values that are often pasted instead of a signing secret: their prefix, and what they are.
-const OTHERS: [(&str, &str); 8] = [
+const WRONG_VALUES: [(&str, &str); 8] = [
     ("sk_", "is an API key (sk_…), which belongs in STRIPE_SECRET_KEY"),
     ("rk_", "is an API key (rk_…), which belongs in STRIPE_SECRET_KEY"),
     ("pk_", "is a publishable key (pk_…)"),
@@ -108,7 +108,7 @@ const OTHERS: [(&str, &str); 8] = [
 pub fn secrets(source: &mut Source) -> Option<Vec<WebhookSecret>> {
     let secrets = source.secret(&settings::WEBHOOK_SECRET, parse_secrets)?;
     if secrets.is_none() {
-        source.problem(Problem::missing(&settings::WEBHOOK_SECRET, MEND));
+        source.problem(Problem::missing(&settings::WEBHOOK_SECRET, SECRET_FIX));
     }
     warn_of_odd_ones(source, secrets.as_deref().unwrap_or_default());
     secrets
@@ -123,7 +123,7 @@ pub(super) fn optional_secrets(source: &mut Source) -> Option<Vec<WebhookSecret>
 
 /// Parses secrets from text, without duplicates.
 pub(crate) fn parse_secrets(text: &str) -> Result<Vec<WebhookSecret>, Refused> {
-    let refused = |wrong: String| Refused { wrong, fix: MEND.to_owned() };
+    let refused = |wrong: String| Refused { wrong, fix: SECRET_FIX.to_owned() };
     let is_known = |word: &str| word.starts_with(PREFIX);
     let found =
         pasted::several(text, settings::WEBHOOK_SECRET.name, is_known).map_err(|wrong| refused(wrong.to_string()))?;
@@ -140,7 +140,7 @@ pub(crate) fn parse_secrets(text: &str) -> Result<Vec<WebhookSecret>, Refused> {
 /// refused. With an empty secret after the prefix, any sender could sign.
 fn wrong_with(secret: &str, place: (usize, usize)) -> Option<String> {
     let which = pasted::which(place.0, place.1);
-    if let Some((_, is)) = OTHERS.iter().find(|(start, _)| secret.starts_with(start)) {
+    if let Some((_, is)) = WRONG_VALUES.iter().find(|(start, _)| secret.starts_with(start)) {
         return Some(format!("{which} {is} (the value is not shown)"));
     }
     if secret == PREFIX {

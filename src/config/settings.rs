@@ -69,7 +69,7 @@ impl SettingGroup {
 
     /// The settings of this group.
     pub fn settings(self) -> impl Iterator<Item = &'static Setting> {
-        ALL.iter().copied().filter(move |setting| setting.concern == self)
+        ALL.iter().copied().filter(move |setting| setting.group == self)
     }
 }
 
@@ -87,7 +87,7 @@ pub struct Setting {
     /// Whether the value must never be shown.
     pub secret: bool,
     /// The group of the setting.
-    pub concern: SettingGroup,
+    pub group: SettingGroup,
     /// The description for the operator: quantity, unit and effect.
     pub help: &'static str,
 }
@@ -98,18 +98,18 @@ impl Setting {
         format!("{}_FILE", self.name)
     }
 
-    const fn secret(name: &'static str, concern: SettingGroup, help: &'static str) -> Self {
-        Self { name, flag: None, placeholder: "", default: "", secret: true, concern, help }
+    const fn secret(name: &'static str, group: SettingGroup, help: &'static str) -> Self {
+        Self { name, flag: None, placeholder: "", default: "", secret: true, group, help }
     }
 
     const fn new(
         name: &'static str,
         flag: &'static str,
         (placeholder, default): (&'static str, &'static str),
-        concern: SettingGroup,
+        group: SettingGroup,
         help: &'static str,
     ) -> Self {
-        Self { name, flag: Some(flag), placeholder, default, secret: false, concern, help }
+        Self { name, flag: Some(flag), placeholder, default, secret: false, group, help }
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn every_setting_belongs_to_a_listed_concern() {
-        let listed: usize = SettingGroup::ALL.iter().map(|concern| concern.settings().count()).sum();
+        let listed: usize = SettingGroup::ALL.iter().map(|group| group.settings().count()).sum();
         assert_eq!(listed, ALL.len());
     }
 

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::deliver::DeliveryError;
 
 use self::deliver::{Postman, random_secret};
-use self::play::tell;
+use self::play::play_story;
 use self::report::{Places, Report};
 use crate::config::demo::KeepConfig;
 use crate::config::error::ConfigError;
@@ -94,7 +94,7 @@ pub enum DemoError {
     },
     /// Answers or rows differ from the story; one line each.
     #[error("the results differ from the story:\n  {}", .0.join("\n  "))]
-    NotAsTold(Vec<String>),
+    Differences(Vec<String>),
     /// Stopped before the end of the story.
     #[error("stopped before the end of the demo")]
     Interrupted,
@@ -153,7 +153,7 @@ async fn on<W: Write>(
         extra_secrets: keep.is_some_and(|keep| !keep.extra_secrets.is_empty()),
     };
     let show = async {
-        tell(&mut conn, &postman, report, keep.is_some()).await?;
+        play_story(&mut conn, &postman, report, keep.is_some()).await?;
         if keep.is_some() {
             report.keeping(&places)?;
         }

@@ -17,7 +17,7 @@ use super::story::{self, Act, Expected, Step};
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Plays the story, act by act, then prints the tables.
-pub(super) async fn tell<W: Write>(
+pub(super) async fn play_story<W: Write>(
     conn: &mut PgConnection,
     postman: &Postman,
     report: &mut Report<'_, W>,
@@ -32,7 +32,7 @@ pub(super) async fn tell<W: Write>(
     mistakes.extend(look_back(conn, &acts).await?);
     print(conn, report).await?;
     if !mistakes.is_empty() {
-        return Err(DemoError::NotAsTold(mistakes));
+        return Err(DemoError::Differences(mistakes));
     }
     report.all_as_told(&acts, keep)?;
     Ok(())

@@ -51,12 +51,12 @@ impl LimitMetrics {
             )?,
             lateness: delays(
                 registry,
-                "billing_sync_limit_renewal_lateness_seconds",
+                "billing_sync_limit_renewal_delay_seconds",
                 "Seconds from the end of a limit period until it is closed.",
             )?,
             spilled_over: amounts(
                 registry,
-                "billing_sync_limit_spilled_over_total",
+                "billing_sync_limit_carried_over_total",
                 "Amount of limits that was left at the end of a period and carried over into the next one, by limit \
                  key: the first 20 keys, all others as other.",
             )?,
@@ -141,9 +141,9 @@ mod tests {
             "billing_sync_limit_renewals_total{outcome=\"renewed\"} 2",
             "billing_sync_limit_renewals_total{outcome=\"inactive\"} 0",
             "billing_sync_limit_corrections_total 1",
-            "billing_sync_limit_spilled_over_total{limit_key=\"words\"} 300",
+            "billing_sync_limit_carried_over_total{limit_key=\"words\"} 300",
             "billing_sync_limit_expired_total{limit_key=\"words\"} 20",
-            "billing_sync_limit_renewal_lateness_seconds_count 2",
+            "billing_sync_limit_renewal_delay_seconds_count 2",
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
         }

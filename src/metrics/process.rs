@@ -90,9 +90,9 @@ impl WebhookOutcome {
     }
 }
 
-/// The consequence of a failed attempt: the label `consequence`.
+/// The result of a failed attempt: the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consequence {
+pub enum ApplyResult {
     /// The event is retried later.
     Retry,
     /// The event is dead.
@@ -101,8 +101,8 @@ pub enum Consequence {
     Transient,
 }
 
-impl Consequence {
-    /// All consequences, in the order in which they are listed.
+impl ApplyResult {
+    /// All results, in the order in which they are listed.
     pub const ALL: [Self; 3] = [Self::Retry, Self::Dead, Self::Transient];
 
     /// The label's value.
@@ -184,8 +184,8 @@ impl ProcessMetrics {
                 registry,
                 "billing_sync_attempts_failed_total",
                 "Failed attempts, by result: retry (with backoff), dead, or transient (the attempt is not counted).",
-                "consequence",
-                Consequence::ALL.map(Consequence::as_str),
+                "result",
+                ApplyResult::ALL.map(ApplyResult::as_str),
             )?,
             limits: LimitMetrics::new(registry)?,
             reconcile: ReconcileMetrics::new(registry)?,
@@ -239,8 +239,8 @@ impl ProcessMetrics {
     }
 
     /// Counts one failed attempt at a batch or an event.
-    pub fn attempt_failed(&self, consequence: Consequence) {
-        self.attempts_failed.with_label_values(&[consequence.as_str()]).inc();
+    pub fn attempt_failed(&self, result: ApplyResult) {
+        self.attempts_failed.with_label_values(&[result.as_str()]).inc();
     }
 
     /// Counts one answered request to the webhook listener.
@@ -375,7 +375,7 @@ mod tests {
             labelled("drift_customers", "outcome", ["compared", "failed"]),
             labelled("reconcile_runs", "outcome", RunOutcome::ALL.map(RunOutcome::as_str)),
             labelled("limit_renewals", "outcome", ["renewed", "inactive", "trial_end"]),
-            labelled("attempts_failed", "consequence", Consequence::ALL.map(Consequence::as_str)),
+            labelled("attempts_failed", "result", ApplyResult::ALL.map(ApplyResult::as_str)),
             histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
             [
                 "order_ambiguous_total",

@@ -27,7 +27,7 @@ impl RunOutcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
-            Self::Partial => "unreadable",
+            Self::Partial => "partial",
             Self::Failed => "failed",
             Self::Refused => "refused",
         }

@@ -22,7 +22,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::once::AtOnce;
+use self::once::SharedRun;
 use crate::base::text::is_control;
 use crate::config::ops::OpsConfig;
 use crate::database::shortage::Shortage;
@@ -66,8 +66,8 @@ struct State {
     /// The pool of the receiver in this process, which stores nothing without a connection.
     receiver: Option<PgPool>,
     registry: Registry,
-    readiness: AtOnce<Result<String, String>>,
-    rendering: AtOnce<Result<Bytes, ()>>,
+    readiness: SharedRun<Result<String, String>>,
+    rendering: SharedRun<Result<Bytes, ()>>,
 }
 
 impl Ops {
@@ -99,7 +99,7 @@ impl Ops {
         let local_addr = listener.local_addr()?;
         let pool = |idle| database::pool_with(options, Session::OPS, OF_EACH, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
         let (probes, scrapes) = (pool(Idle::Kept), pool(Idle::GivenUp(shortage)));
-        let (readiness, rendering) = (AtOnce::default(), AtOnce::default());
+        let (readiness, rendering) = (SharedRun::default(), SharedRun::default());
         let state = State { probes, scrapes, receiver, registry, readiness, rendering };
         Ok(Self { listener, local_addr, state: Arc::new(state), connections })
     }

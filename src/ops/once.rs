@@ -6,15 +6,15 @@ use tokio::sync::OnceCell;
 
 /// Work of one kind. A request after its end starts a new execution.
 #[derive(Debug)]
-pub(super) struct AtOnce<T>(Mutex<Weak<OnceCell<T>>>);
+pub(super) struct SharedRun<T>(Mutex<Weak<OnceCell<T>>>);
 
-impl<T> Default for AtOnce<T> {
+impl<T> Default for SharedRun<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T: Clone> AtOnce<T> {
+impl<T: Clone> SharedRun<T> {
     /// Waits for the execution in progress, or runs `work`. If the caller that runs it is dropped, another waiting
     /// caller runs its own.
     pub(super) async fn run(&self, work: impl Future<Output = T>) -> T {
@@ -48,14 +48,14 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_come_during_the_work_get_its_result_and_the_next_begins_anew() {
-        let work = AtOnce::default();
+        let work = SharedRun::default();
         assert_eq!(tokio::join!(work.run(slow(1)), work.run(slow(2)), work.run(slow(3))), (1, 1, 1));
         assert_eq!(work.run(slow(4)).await, 4);
     }
 
     #[tokio::test]
     async fn who_comes_after_the_end_begins_anew_also_while_others_have_not_read_the_result() {
-        let work = AtOnce::default();
+        let work = SharedRun::default();
         let (mut first, mut waiting) = (Box::pin(work.run(slow(1))), Box::pin(work.run(slow(2))));
         assert!(timeout(Duration::from_millis(1), &mut first).await.is_err());
         assert!(timeout(Duration::from_millis(1), &mut waiting).await.is_err());
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_the_one_who_works_goes_away_another_does_it() {
-        let work = AtOnce::default();
+        let work = SharedRun::default();
         let (gone, done) = tokio::join!(timeout(Duration::from_millis(10), work.run(slow(1))), work.run(slow(2)));
         assert!(gone.is_err());
         assert_eq!(done, 2);

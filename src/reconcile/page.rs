@@ -12,7 +12,7 @@ pub(super) struct Page {
     /// Its events, each once.
     pub(super) events: Vec<Incoming>,
     /// Events that cannot be stored.
-    pub(super) unreadable: Vec<Partial>,
+    pub(super) unreadable: Vec<Unreadable>,
     /// The last id on the page: the cursor of the next page.
     pub(super) last: Option<String>,
     /// Whether there is a next page.
@@ -21,7 +21,7 @@ pub(super) struct Page {
 
 /// An event that cannot be stored.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Partial {
+pub(super) struct Unreadable {
     /// Its id, if it is printable.
     pub(super) id: Option<String>,
     /// Why it cannot be stored.
@@ -44,7 +44,7 @@ pub(super) fn read(body: &str, account: &str) -> Option<Page> {
                 account.clone_into(&mut envelope.account);
                 page.events.push(Incoming { envelope, payload: event.raw().to_owned().into() });
             }
-            Err(error) => page.unreadable.push(Partial { id: id.clone(), error }),
+            Err(error) => page.unreadable.push(Unreadable { id: id.clone(), error }),
         }
         page.last = id.or(page.last);
     }

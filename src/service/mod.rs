@@ -118,40 +118,40 @@ impl Service {
             Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
             None => None,
         };
-        let way_out = match &config.stripe {
-            Some(stripe) => WayOut::new(stripe, &registry, &stripes_clock)?,
+        let client = match &config.stripe {
+            Some(stripe) => SharedClient::new(stripe, &registry, &stripes_clock)?,
             None => None,
         };
         let worker = config.worker.as_ref().map(|(worker, sync)| {
             let pool = background(connections::of_workers(worker));
             let context = Context::new(pool, sync.clone(), worker.clone(), metrics.clone());
             let context = Context { shortage: shortage.clone(), ..context };
-            match &way_out {
-                Some(way_out) => context.with_fetches(way_out.margin),
+            match &client {
+                Some(client) => context.with_fetches(client.margin),
                 None => context,
             }
         });
-        let fetcher = worker.as_ref().zip(way_out.as_ref()).map(|(worker, way_out)| {
-            let own = background(connections::of_fetcher(way_out.concurrency));
-            Fetcher::new(Context { pool: own, ..worker.clone() }, way_out.api.clone(), way_out.concurrency)
+        let fetcher = worker.as_ref().zip(client.as_ref()).map(|(worker, client)| {
+            let own = background(connections::of_fetcher(client.concurrency));
+            Fetcher::new(Context { pool: own, ..worker.clone() }, client.api.clone(), client.concurrency)
         });
         let reconcile =
-            config.reconcile.as_ref().zip(way_out.as_ref()).map(|((reconcile, sync, _), way_out)| ReconcileService {
+            config.reconcile.as_ref().zip(client.as_ref()).map(|((reconcile, sync, _), client)| ReconcileService {
                 reconcile: Reconcile {
                     pool: background(connections::OF_RECONCILE),
-                    api: way_out.api.clone(),
+                    api: client.api.clone(),
                     connected: sync.accounts.clone(),
-                    margin: way_out.margin,
+                    margin: client.margin,
                     metrics: metrics.clone(),
                 },
                 interval: reconcile.interval,
             });
         let verified = config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0);
-        let sampler = verified.zip(way_out.as_ref()).map(|((reconcile, sync, worker), way_out)| {
+        let sampler = verified.zip(client.as_ref()).map(|((reconcile, sync, worker), client)| {
             let context =
                 Context::new(background(connections::OF_SAMPLER), sync.clone(), worker.clone(), metrics.clone());
-            let context = context.with_fetches(way_out.margin);
-            Sampler { context, api: way_out.api.clone(), customers: reconcile.verify_sample }
+            let context = context.with_fetches(client.margin);
+            Sampler { context, api: client.api.clone(), customers: reconcile.verify_sample }
         });
         let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
         let renewals = config.renewals.clone().map(|sync| Scheduler {
@@ -278,13 +278,13 @@ impl Service {
 type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The API client that the parts of a process share: one rate limit, one connection pool, one clock.
-struct WayOut {
+struct SharedClient {
     api: Arc<HttpStripe>,
     margin: Duration,
     concurrency: usize,
 }
 
-impl WayOut {
+impl SharedClient {
     /// Creates the client; `None` without a key. The metrics exist in both cases.
     fn new(
         config: &StripeConfig,

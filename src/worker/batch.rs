@@ -18,7 +18,7 @@ use crate::config::sync::Confirm;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
 use crate::metrics::batch::{Step, Stopwatch};
-use crate::metrics::process::Consequence;
+use crate::metrics::process::ApplyResult;
 use crate::outbox::claim::{self, Claimed};
 use crate::outbox::counterparts::{self, ThinEvent};
 use crate::outbox::own;
@@ -96,8 +96,8 @@ impl Worker {
     async fn retry_individually(&self, batch_id: Uuid, keys: &[EventKey], failure: Failure) -> Result<(), Failure> {
         tracing::warn!(error = %failure, events = keys.len(), "a batch failed; its events are retried individually");
         self.context.metrics.attempt_failed(match failure {
-            Failure::Unavailable(_) | Failure::Contended(_) => Consequence::Transient,
-            Failure::Retryable(_) | Failure::Permanent(_) => Consequence::Retry,
+            Failure::Unavailable(_) | Failure::Contended(_) => ApplyResult::Transient,
+            Failure::Retryable(_) | Failure::Permanent(_) => ApplyResult::Retry,
         });
         // if the database is unavailable this fails as well, and the note stays behind for `recover`
         let mut tx = begin(&self.context).await?;

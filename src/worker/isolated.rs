@@ -9,7 +9,7 @@ use super::batch::{BatchStats, begin, begin_isolated, contain_panics, process};
 use super::failure::Failure;
 use super::{RoundResult, Worker};
 use crate::metrics::batch::{Step, Stopwatch};
-use crate::metrics::process::Consequence;
+use crate::metrics::process::ApplyResult;
 use crate::outbox::attempt::{self, Attempt, Begun, Next};
 
 impl Worker {
@@ -25,7 +25,7 @@ impl Worker {
             None => return Ok(RoundResult::Idle),
             Some(Begun::Attempt(attempt)) => attempt,
             Some(Begun::Exhausted(key)) => {
-                self.context.metrics.attempt_failed(Consequence::Dead);
+                self.context.metrics.attempt_failed(ApplyResult::Dead);
                 tracing::error!(
                     event.id = key.event_id,
                     "an event is dead: the worker stopped during its last attempt"
@@ -41,7 +41,7 @@ impl Worker {
             Ok(Some(stats)) => stats.count(&self.context),
             Ok(None) => self.release_later(attempt).await?,
             Err(failure @ (Failure::Unavailable(_) | Failure::Contended(_))) => {
-                self.context.metrics.attempt_failed(Consequence::Transient);
+                self.context.metrics.attempt_failed(ApplyResult::Transient);
                 self.release_later(attempt).await?;
                 if let Failure::Unavailable(_) = failure {
                     return Err(failure);
@@ -83,7 +83,7 @@ impl Worker {
         if let Some(delay) = delay {
             attempt::put_back(&mut tx, attempt, delay, &failure.to_string()).await?;
             tx.commit().await?;
-            self.context.metrics.attempt_failed(Consequence::Retry);
+            self.context.metrics.attempt_failed(ApplyResult::Retry);
             tracing::warn!(
                 event.id = event_id,
                 attempt = attempt.number,
@@ -93,7 +93,7 @@ impl Worker {
         } else {
             attempt::dead_letter(&mut tx, attempt, &failure.to_string()).await?;
             tx.commit().await?;
-            self.context.metrics.attempt_failed(Consequence::Dead);
+            self.context.metrics.attempt_failed(ApplyResult::Dead);
             tracing::error!(
                 event.id = event_id,
                 attempt = attempt.number,

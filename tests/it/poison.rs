@@ -54,7 +54,7 @@ async fn a_poison_event_is_parked_with_its_error_while_its_neighbours_flow() {
     assert_eq!(app.fate("evt_1").await, "dead - -");
     let parked = "SELECT attempts || ' ' || last_error FROM billing.outbox WHERE event_id = 'evt_1'";
     assert_eq!(app.text(parked).await.as_deref(), Some("3 database error 23514"), "and no word of the e-mail");
-    assert!((app.metric("billing_sync_attempts_failed_total{consequence=\"dead\"}") - 1.0).abs() < f64::EPSILON);
+    assert!((app.metric("billing_sync_attempts_failed_total{result=\"dead\"}") - 1.0).abs() < f64::EPSILON);
 
     // after a fix the operator sends it on its way again
     app.execute("DROP TRIGGER refuse ON billing.billing_contacts").await;

@@ -42,7 +42,7 @@ pub(super) fn embedded(config: &EmbeddedConfig, needed: bool) -> Check {
 }
 
 /// The line about the embedded database, which runs only while `serve` does.
-pub(super) fn not_looked_at() -> Check {
+pub(super) fn embedded_not_checked() -> Check {
     let detail = "not checked: `serve --embedded` starts and migrates it, and reports its state at /readyz";
     Check::ok("database", detail)
 }

@@ -104,7 +104,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> Examined {
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         let log = LogConfig::read(source);
-        let apart = ops::apart(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
+        let apart = ops::check_distinct(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
         Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
     });
     let connections = rest.as_ref().ok().map(|(receiver, stripe, sync, worker, reconcile, ops, ..)| {
@@ -163,7 +163,7 @@ impl Examined {
             report.add(stripe::egress(config));
         }
         if self.is_embedded {
-            report.add(checks::not_looked_at());
+            report.add(checks::embedded_not_checked());
         } else {
             let stripe = self.stripe.as_ref();
             checks::database(self.database.as_ref(), stripe, self.connections, &mut report).await;

@@ -45,15 +45,15 @@ pub(super) async fn list(options: Option<Hosts>, json: bool, limit: usize) -> an
     anyhow::ensure!(status.is_current(), "{}: {}", status.describe(), status.fix());
     let mut tx = conn.begin_with("BEGIN READ ONLY").await?;
     orphans::open(&mut tx).await?;
-    let mut told = Told { limit, ..Told::default() };
+    let mut output = Output { limit, ..Output::default() };
     loop {
         let page = orphans::next(&mut tx).await?;
         if page.is_empty() {
             break;
         }
-        told.page(&page, json)?;
+        output.page(&page, json)?;
     }
-    told.end(json)?;
+    output.end(json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,7 +67,7 @@ struct Line<'a> {
 
 /// Output of the list.
 #[derive(Default)]
-struct Told {
+struct Output {
     /// Maximum number of listed orphans of each kind.
     limit: usize,
     is_headed: bool,
@@ -75,7 +75,7 @@ struct Told {
     fixes: BTreeSet<Fix>,
 }
 
-impl Told {
+impl Output {
     fn page(&mut self, page: &[Orphan], json: bool) -> anyhow::Result<()> {
         let page: Vec<&Orphan> = page.iter().filter(|orphan| self.count(orphan)).collect();
         if page.is_empty() {

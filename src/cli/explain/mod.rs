@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::settings::{SettingArgs, Uses};
 use super::{Task, changes, database, output};
-use crate::admin::explain::{self, Step, What};
+use crate::admin::explain::{self, Step, StepKind};
 use crate::config::database::required;
 use crate::config::settings::SettingGroup;
 use crate::config::source::{Flags, Source};
@@ -115,7 +115,7 @@ impl Args {
         let id = self.id();
         let own = explain::events(conn, &[id.to_owned()], 1).await?;
         let event = own.into_iter().find_map(|step| match step.what {
-            What::Event { event_id, account, object_id, customer_id, .. } if event_id == id => {
+            StepKind::Event { event_id, account, object_id, customer_id, .. } if event_id == id => {
                 Some((account, object_id.into_iter().chain(customer_id).collect::<Vec<String>>()))
             }
             _ => None,
@@ -147,7 +147,7 @@ impl Args {
             steps.extend(explain::jobs(conn, &subject.objects).await?);
         }
         let of_event = |step: &Step| match (&step.what, &subject.event) {
-            (What::Change { causes, .. }, Some(event)) => causes.contains(event),
+            (StepKind::Change { causes, .. }, Some(event)) => causes.contains(event),
             _ => true,
         };
         steps.extend(explain::changes(conn, &subject.rows, self.limit).await?.into_iter().filter(of_event));
@@ -159,7 +159,7 @@ impl Args {
 fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
     let settled = settled(&steps);
     let place = |step: &Step| match &step.what {
-        What::Change { causes, .. } => {
+        StepKind::Change { causes, .. } => {
             let by = causes.iter().filter_map(|cause| settled.get(cause)).max();
             (by.copied().unwrap_or(step.at), true)
         }
@@ -172,7 +172,7 @@ fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
 /// The processing time of each event among the steps.
 fn settled(steps: &[Step]) -> BTreeMap<String, OffsetDateTime> {
     let event = |step: &Step| match &step.what {
-        What::Event { event_id, .. } => Some((event_id.clone(), step.at)),
+        StepKind::Event { event_id, .. } => Some((event_id.clone(), step.at)),
         _ => None,
     };
     steps.iter().filter_map(event).collect()
@@ -187,19 +187,19 @@ fn when(time: OffsetDateTime) -> String {
 fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>) -> Vec<String> {
     let at = when(step.at);
     match &step.what {
-        What::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => {
+        StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => {
             let fate = [outcome.as_deref().unwrap_or(state), reason.as_deref().unwrap_or_default()].join(" ");
             let of = object_id.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
             let told = format!("{event_type}{of}: {}", fate.trim());
             let first = output::wrapped(&format!("{at}  "), &told);
             vec![first, output::wrapped("                     ", &format!("{event_id}, created {}", when(*created)))]
         }
-        What::Read { object_id, outcome, cause, request_id, version } => {
+        StepKind::Read { object_id, outcome, cause, request_id, version } => {
             let request = request_id.as_ref().map(|id| format!(", {id}")).unwrap_or_default();
             let told = format!("read of {object_id} ({cause}): {outcome}, as of {}{request}", when(*version));
             vec![output::wrapped(&format!("{at}  "), &told)]
         }
-        What::Change { table, causes, changes, .. } => {
+        StepKind::Change { table, causes, changes, .. } => {
             let why = if causes.is_empty() { String::new() } else { format!(" by {}", causes.join(", ")) };
             let head = if causes.iter().any(|cause| settled.contains_key(cause)) {
                 "                     ".to_owned()
@@ -210,7 +210,7 @@ fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>) -> Vec<String>
             lines.extend(changes::lines(changes, "                       "));
             lines
         }
-        What::Job { kind, object_id, last_error } => {
+        StepKind::Job { kind, object_id, last_error } => {
             let error = last_error.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
             vec![output::wrapped(&format!("{at}  "), &format!("queued: {kind} of {object_id}{error}"))]
         }
@@ -222,19 +222,19 @@ fn json(step: &Step) -> serde_json::Value {
     use serde_json::json;
     let at = when(step.at);
     match &step.what {
-        What::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => json!({
+        StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => json!({
             "at": at, "step": "event", "event_id": event_id, "type": event_type, "object_id": object_id,
             "created": when(*created), "state": state, "outcome": outcome, "reason": reason,
         }),
-        What::Read { object_id, outcome, cause, request_id, version } => json!({
+        StepKind::Read { object_id, outcome, cause, request_id, version } => json!({
             "at": at, "step": "read", "object_id": object_id, "outcome": outcome, "cause": cause,
             "request_id": request_id, "version": when(*version),
         }),
-        What::Change { table, row_id, causes, changes } => json!({
+        StepKind::Change { table, row_id, causes, changes } => json!({
             "at": at, "step": "change", "table": table, "row_id": row_id, "causes": causes,
             "changes": changes::json(changes),
         }),
-        What::Job { kind, object_id, last_error } => json!({
+        StepKind::Job { kind, object_id, last_error } => json!({
             "at": at, "step": "job", "kind": kind, "object_id": object_id, "last_error": last_error,
         }),
     }

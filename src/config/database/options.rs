@@ -11,7 +11,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-use super::passfile::{self, For};
+use super::passfile::{self, Target};
 use super::{Given, Problem, Source};
 use crate::base::file;
 use crate::config::settings;
@@ -79,7 +79,7 @@ fn one(
     let options = if is_socket { common.clone().socket(&address.host) } else { common.clone().host(&address.host) };
     let options = options.port(address.port);
     let (user, name) = (options.get_username(), options.get_database().unwrap_or(options.get_username()));
-    let of = For { host: &address.host, port: address.port, database: name, user };
+    let of = Target { host: &address.host, port: address.port, database: name, user };
     let password = given.get("password").map(str::to_owned);
     // sqlx sends an empty password if there is none
     let password = password.or_else(|| passfile::find(lines?, &of)).unwrap_or_default();

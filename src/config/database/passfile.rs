@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::base::file;
 
 /// The target of a password, in the order of a line's fields.
-pub(super) struct For<'a> {
+pub(super) struct Target<'a> {
     pub(super) host: &'a str,
     pub(super) port: u16,
     pub(super) database: &'a str,
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 }
 
 /// The password of the first line that matches.
-pub(super) fn find(lines: &str, of: &For<'_>) -> Option<String> {
+pub(super) fn find(lines: &str, of: &Target<'_>) -> Option<String> {
     let port = of.port.to_string();
     // a socket matches localhost, as in libpq
     let host = if of.host.starts_with('/') { "localhost" } else { of.host };
@@ -71,7 +71,7 @@ mod tests {
             ("x", 9, "o:ther", Some("a\\b:c")),
             ("/run", 5432, "u", Some("s")),
         ] {
-            assert_eq!(find(LINES, &For { host, port, database: "d", user }).as_deref(), expected, "{host} {user}");
+            assert_eq!(find(LINES, &Target { host, port, database: "d", user }).as_deref(), expected, "{host} {user}");
         }
     }
 

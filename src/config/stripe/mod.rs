@@ -46,8 +46,8 @@ impl StripeConfig {
         let secret_key = source.secret(&settings::STRIPE_SECRET_KEY, key);
         let api_base = source.value(&settings::STRIPE_API_BASE, base);
         let rate = source.optional(&settings::STRIPE_RATE, parse::whole(1, 10_000));
-        let patience = parse::duration(Duration::from_millis(100), Duration::from_mins(5));
-        let timeout = source.value(&settings::STRIPE_TIMEOUT, patience);
+        let timeout = parse::duration(Duration::from_millis(100), Duration::from_mins(5));
+        let timeout = source.value(&settings::STRIPE_TIMEOUT, timeout);
         let concurrency = source.value(&settings::STRIPE_CONCURRENCY, parse::whole(1, 256));
         let margin = parse::duration(Duration::ZERO, Duration::from_mins(10));
         let read_margin = source.value(&settings::READ_MARGIN, margin);

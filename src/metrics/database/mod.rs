@@ -87,7 +87,7 @@ pub struct Comparison {
 
 /// All figures from the database.
 #[derive(Debug, Clone, PartialEq)]
-struct Said {
+struct Figures {
     outbox: Outbox,
     jobs: Vec<Jobs>,
     limits: Limits,
@@ -100,7 +100,7 @@ struct Said {
 /// The metrics of one scrape. Never fails, because the metrics of the process are returned with them.
 pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
     let mut said = None;
-    let looked = tokio::time::timeout(LIMIT, look(pool, &mut said)).await;
+    let looked = tokio::time::timeout(LIMIT, read_and_check(pool, &mut said)).await;
     let failure = match looked {
         Ok(Ok(())) => None,
         Ok(Err(NotWritable::Failed(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_))))) => {
@@ -119,13 +119,13 @@ pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
 }
 
 /// Reads all figures, then checks whether the database accepts writes: the figures are returned even if it does not.
-async fn look(pool: &PgPool, said: &mut Option<Said>) -> Result<(), NotWritable> {
+async fn read_and_check(pool: &PgPool, said: &mut Option<Figures>) -> Result<(), NotWritable> {
     let mut conn = pool.acquire().await?;
     *said = Some(read(&mut conn).await?);
     database::check_writable(&mut conn).await.map(|_| ())
 }
 
-async fn read(conn: &mut PgConnection) -> Result<Said, sqlx::Error> {
+async fn read(conn: &mut PgConnection) -> Result<Figures, sqlx::Error> {
     let mut transaction = conn.begin().await?;
     // the server aborts with this timeout, because an abandoned statement would keep the pool's connection busy
     sqlx::query!("-- metrics.limit\nSET LOCAL statement_timeout = '1s'").execute(&mut *transaction).await?;
@@ -136,7 +136,7 @@ async fn read(conn: &mut PgConnection) -> Result<Said, sqlx::Error> {
     let partitions = default_partitions(&mut transaction).await?;
     let orphans = orphans_in_time(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Said { outbox, jobs, limits, orphans, comparison, partitions })
+    Ok(Figures { outbox, jobs, limits, orphans, comparison, partitions })
 }
 
 /// How far the stored events are compared. An account that was not compared for a day while others were is no longer
@@ -266,11 +266,11 @@ pub async fn outbox(conn: &mut PgConnection) -> Result<Outbox, sqlx::Error> {
     .await
 }
 
-fn families(up: bool, said: Option<&Said>) -> Result<Vec<MetricFamily>, prometheus::Error> {
+fn families(up: bool, said: Option<&Figures>) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let registry = Registry::new();
     let help = "1 if the database answered this scrape within 1 second and accepts writes, else 0.";
     gauge(&registry, "billing_sync_database_up", help)?.set(f64::from(u8::from(up)));
-    if let Some(Said { outbox, jobs, limits, orphans, comparison, partitions }) = said {
+    if let Some(Figures { outbox, jobs, limits, orphans, comparison, partitions }) = said {
         let help = "Events in the outbox, by state: pending, dead, done (an estimate once there are many).";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -340,7 +340,7 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheu
 mod tests {
     use super::*;
 
-    fn text(said: Option<&Said>) -> String {
+    fn text(said: Option<&Figures>) -> String {
         prometheus::TextEncoder::new().encode_to_string(&families(said.is_some(), said).unwrap()).unwrap()
     }
 
@@ -358,7 +358,7 @@ mod tests {
             gap_since: None,
             gap_until: None,
         };
-        let empty = text(Some(&Said {
+        let empty = text(Some(&Figures {
             outbox,
             jobs: Vec::new(),
             limits,

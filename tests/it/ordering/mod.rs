@@ -261,7 +261,7 @@ async fn workers_with_the_same_objects_in_opposite_order_do_not_deadlock() {
     let newest = "SELECT string_agg(DISTINCT convert_from(content, 'UTF8')::json #>> '{metadata,round}', ',')
         FROM billing.stripe_objects WHERE object_type = 'subscription'";
     assert_eq!(app.text(newest).await.as_deref(), Some("7"));
-    assert!(app.metric("billing_sync_attempts_failed_total{consequence=\"transient\"}").abs() < f64::EPSILON);
+    assert!(app.metric("billing_sync_attempts_failed_total{result=\"transient\"}").abs() < f64::EPSILON);
     app.finish().await;
 }
 

@@ -136,7 +136,7 @@ async fn an_open_transaction_of_the_product_holds_up_no_worker() {
         .await
         .expect("the worker stands still");
     assert_eq!(app.fate("evt_5").await, "done applied -");
-    assert!(app.metric("billing_sync_attempts_failed_total{consequence=\"transient\"}").abs() < f64::EPSILON);
+    assert!(app.metric("billing_sync_attempts_failed_total{result=\"transient\"}").abs() < f64::EPSILON);
     // nobody else gets at the balance either, and nobody waits for it
     app.renew().await;
     assert_eq!(app.text(BALANCE).await.as_deref(), Some("1000 1000 0"));

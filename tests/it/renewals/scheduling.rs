@@ -80,10 +80,10 @@ async fn a_month_is_renewed_when_its_time_has_come() {
     for series in [
         "billing_sync_limit_renewals_total{outcome=\"renewed\"} 48",
         "billing_sync_limit_renewals_total{outcome=\"inactive\"} 0",
-        "billing_sync_limit_spilled_over_total{limit_key=\"words\"} 48000",
+        "billing_sync_limit_carried_over_total{limit_key=\"words\"} 48000",
         // the spillover of each of the months but the first, and nobody used it
         "billing_sync_limit_expired_total{limit_key=\"words\"} 47000",
-        "billing_sync_limit_renewal_lateness_seconds_count 48",
+        "billing_sync_limit_renewal_delay_seconds_count 48",
         "billing_sync_limit_renewals_overdue 0",
         "billing_sync_limit_renewals_halted 0",
     ] {
