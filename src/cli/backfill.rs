@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::arguments::instant;
 use super::comparison::{ComparisonOutput, OutputFormat};
+use super::output;
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::stripe_session::{self, StripeSession};
-use super::{Task, instant, output};
+use super::task::Task;
 use crate::backfill::{Backfill, Begin, ProgressEvent, Report};
 use crate::config::settings::SettingGroup;
 use crate::config::source::Source;

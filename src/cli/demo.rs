@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Task;
 use super::settings::{SettingArgs, Uses};
 use super::signals::Signals;
+use super::task::Task;
 use crate::config::demo::KeepConfig;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::settings::{self, Setting, SettingGroup};

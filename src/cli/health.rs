@@ -11,8 +11,10 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
+use super::http_error::root_cause;
+use super::output;
 use super::settings::{SettingArgs, Uses};
-use super::{Task, output};
+use super::task::Task;
 use crate::config::ops::OpsConfig;
 use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
@@ -78,7 +80,7 @@ pub(super) async fn metrics(listen: SocketAddr) -> Option<String> {
 /// Sends one request, never through a proxy, because the listener is on this machine.
 async fn ask(uri: &str, longest: usize) -> anyhow::Result<(StatusCode, String)> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let response = client.get(uri.parse()?).await.map_err(super::send::cause)?;
+    let response = client.get(uri.parse()?).await.map_err(root_cause)?;
     let status = response.status();
     let body = Limited::new(response.into_body(), longest).collect().await.map_err(anyhow::Error::from_boxed)?;
     Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use super::settings::{SettingArgs, Uses};
-use super::{Task, database, output};
+use super::task::Task;
+use super::{database, output};
 use crate::config::database::required;
 use crate::config::settings::SettingGroup;
 use crate::config::source::Source;

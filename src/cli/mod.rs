@@ -3,6 +3,7 @@
 //! Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 `verify` found differences. No other module
 //! prints. Only this module uses `anyhow`, because here every error ends as a sentence for the operator.
 
+mod arguments;
 pub mod backfill;
 mod changes;
 mod comparison;
@@ -11,6 +12,7 @@ pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod health;
+mod http_error;
 pub mod migrate;
 pub mod outbox;
 pub mod output;
@@ -23,22 +25,18 @@ pub mod serve;
 pub mod settings;
 pub mod signals;
 mod stripe_session;
+mod task;
 pub mod verify;
 
-use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+pub use self::task::Task;
 use crate::config::error::ConfigError;
 use crate::config::log::LogConfig;
 use crate::config::source::{Flags, Source};
 use crate::config::unknown;
-
-/// The work of a command, ready to run after its configuration has been checked.
-pub type Task = Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>>;
 
 const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 usage or configuration error,\n\
     3 `verify` found differences.\n\
@@ -130,12 +128,6 @@ impl Cli {
             Command::Outbox(command) => command.plan(source),
         }
     }
-}
-
-/// Parses a time such as 2026-01-31T00:00:00Z.
-fn instant(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| "write the time with its time zone, as in 2026-12-01T00:00:00Z".to_owned())
 }
 
 /// Runs the task to its end and returns its exit code.

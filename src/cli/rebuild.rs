@@ -6,7 +6,8 @@ use prometheus::Registry;
 
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
-use super::{Task, changes, database, output};
+use super::task::Task;
+use super::{changes, database, output};
 use crate::config::database::required;
 use crate::config::settings::SettingGroup;
 use crate::config::source::Source;

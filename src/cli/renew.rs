@@ -10,9 +10,11 @@ use comfy_table::{CellAlignment, Table};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
+use super::arguments::instant;
 use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
-use super::{Task, database, instant, output};
+use super::task::Task;
+use super::{database, output};
 use crate::base::text::to_the_second;
 use crate::config::database::required;
 use crate::config::settings::SettingGroup;

@@ -7,9 +7,10 @@ use anyhow::Context;
 use sqlx::PgConnection;
 
 use super::database::connect;
+use super::output;
 use super::settings::{SettingArgs, Uses};
 use super::signals::Signals;
-use super::{Task, output};
+use super::task::Task;
 use crate::admin::checkup;
 use crate::config::database::{self, DatabaseConfig};
 use crate::config::embedded::EmbeddedConfig;

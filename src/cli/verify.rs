@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::comparison::{ComparisonOutput, OutputFormat};
+use super::output;
 use super::settings::{SettingArgs, Uses};
 use super::stripe_session::{self, StripeSession};
-use super::{Task, output};
+use super::task::Task;
 use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::verify::compare::Selection;

@@ -15,9 +15,9 @@ use std::process::ExitCode;
 
 use self::listing::Listed;
 use self::report::{Check, Report};
-use super::Task;
 use super::serve::read_database;
 use super::settings::{SettingArgs, Uses};
+use super::task::Task;
 use crate::config::database::DatabaseConfig;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;

@@ -1,6 +1,7 @@
 //! `explain`: the history of a row, event by event, to answer "why is this subscription inactive?" with one command.
 //! `explain workspace` answers "why does it have so many words?".
 
+mod settings;
 mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,22 +12,15 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
-use super::settings::{SettingArgs, Uses};
-use super::{Task, changes, database, output};
+pub use self::settings::Settings;
+use super::settings::SettingArgs;
+use super::task::Task;
+use super::{changes, database, output};
 use crate::admin::explain::{self, Step, StepKind};
 use crate::config::database::required;
-use crate::config::settings::SettingGroup;
 use crate::config::source::{Flags, Source};
 use crate::database::hosts::Hosts;
 use crate::domain::object::{ObjectKey, row_id};
-
-/// The settings of `explain`.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
-}
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Settings;
+use super::settings::Settings;
 use crate::admin::statement::{self, Line};
 use crate::base::text::to_the_second;
 use crate::cli::output;

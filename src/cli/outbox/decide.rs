@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use sqlx::{Connection, PgConnection};
 
-use super::Settings;
+use super::settings::Settings;
 use crate::cli::output;
 use crate::cli::settings::SettingArgs;
 use crate::outbox::admin;

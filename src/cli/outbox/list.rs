@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::Settings;
+use super::settings::Settings;
 use crate::base::clock;
 use crate::cli::output;
 use crate::cli::settings::SettingArgs;

@@ -2,6 +2,7 @@
 
 mod decide;
 mod list;
+mod settings;
 mod show;
 
 use std::process::ExitCode;
@@ -10,19 +11,11 @@ use clap::Subcommand;
 use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
 
-use super::settings::Uses;
-use super::{Task, database};
+pub use self::settings::Settings;
+use super::database;
+use super::task::Task;
 use crate::config::database::required;
-use crate::config::settings::SettingGroup;
 use crate::config::source::{Flags, Source};
-
-/// The settings of the `outbox` commands.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
-}
 
 /// The `outbox` commands.
 #[derive(Debug, Subcommand)]

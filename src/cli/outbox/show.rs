@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Settings;
+use super::settings::Settings;
 use crate::admin::payload;
 use crate::cli::output;
 use crate::cli::settings::SettingArgs;

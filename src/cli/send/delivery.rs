@@ -14,6 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use crate::base::clock;
+use crate::cli::http_error::root_cause;
 use crate::config::secret::WebhookSecret;
 use crate::receiver::signature::sign;
 use crate::tls::Roots;
@@ -66,19 +67,10 @@ impl Endpoint {
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .header(USER_AGENT, concat!("billing-sync/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(file.body.clone()))?;
-        let response = self.client.request(request).await.map_err(cause)?;
+        let response = self.client.request(request).await.map_err(root_cause)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
         let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
         Ok(Answer { status, body: String::from_utf8_lossy(&body).trim().to_owned() })
-    }
-}
-
-/// The root cause only: "connection refused" is clearer than the layers around it.
-pub(in crate::cli) fn cause(error: hyper_util::client::legacy::Error) -> anyhow::Error {
-    let error = anyhow::Error::new(error);
-    match error.chain().last().map(ToString::to_string) {
-        Some(root) => anyhow::anyhow!(root),
-        None => error,
     }
 }

@@ -19,16 +19,14 @@ use tokio::task::JoinSet;
 
 use self::delivery::{Endpoint, File};
 use self::report::Report;
-use super::Task;
 use super::settings::{SettingArgs, Uses};
+use super::task::Task;
 use crate::config::egress;
 use crate::config::receiver;
 use crate::config::secret::WebhookSecret;
 use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::tls::Roots;
-
-pub(super) use self::delivery::cause;
 
 /// The settings of `send`.
 #[derive(Debug)]
