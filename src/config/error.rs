@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::parse::Expected;
 use super::settings::Setting;
-use super::source::{Found, Origin};
+use super::value::{Found, Origin};
 
 /// Maximum number of characters of an invalid value that an error repeats.
 const QUOTED_CHARS: usize = 40;

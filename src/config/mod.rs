@@ -25,6 +25,7 @@ pub mod source;
 pub mod stripe;
 pub mod sync;
 pub mod unknown;
+pub mod value;
 pub mod worker;
 
 #[cfg(test)]

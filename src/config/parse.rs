@@ -8,8 +8,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::sync::{Confirm, RenewalAnchor};
-
 /// The expected value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -87,25 +85,6 @@ pub(super) fn accounts(text: &str) -> Parsed<BTreeSet<String>> {
         Ok(accounts)
     } else {
         Err(Expected::new("a list of account ids (acct_…) separated by commas"))
-    }
-}
-
-/// When reads confirm events.
-pub(super) fn confirm(text: &str) -> Parsed<Confirm> {
-    match text.trim().to_lowercase().as_str() {
-        "ambiguous" => Ok(Confirm::Ambiguous),
-        "always" => Ok(Confirm::Always),
-        "never" => Ok(Confirm::Never),
-        _ => Err(Expected::new("ambiguous, always or never")),
-    }
-}
-
-/// Date from which limit periods are counted.
-pub(super) fn renewal_anchor(text: &str) -> Parsed<RenewalAnchor> {
-    match text.trim().to_lowercase().as_str() {
-        "subscription_start" => Ok(RenewalAnchor::SubscriptionStart),
-        "billing_cycle" => Ok(RenewalAnchor::BillingCycle),
-        _ => Err(Expected::new("subscription_start or billing_cycle")),
     }
 }
 

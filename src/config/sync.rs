@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::error::Problem;
-use super::parse;
+use super::parse::{self, Expected, Parsed};
 use super::settings;
 use super::source::Source;
 use super::stripe;
@@ -62,8 +62,8 @@ impl SyncConfig {
         let accounts = source.optional(&settings::ACCOUNTS, parse::accounts);
         let own_account = source.optional(&settings::OWN_ACCOUNT, parse::account);
         let past_due_active = source.value(&settings::PAST_DUE_ACTIVE, parse::boolean);
-        let renewal_anchor = source.value(&settings::RENEWAL_ANCHOR, parse::renewal_anchor);
-        let confirm = source.value(&settings::CONFIRM, parse::confirm);
+        let renewal_anchor = source.value(&settings::RENEWAL_ANCHOR, renewal_anchor);
+        let confirm = source.value(&settings::CONFIRM, confirm);
         Some(Self {
             confirm: confirm?,
             renewal_anchor: renewal_anchor?,
@@ -89,4 +89,23 @@ fn livemode(source: &mut Source) -> Option<bool> {
         return None;
     }
     Some(set.or(of_key).unwrap_or(false))
+}
+
+/// Parses when reads confirm events.
+fn confirm(text: &str) -> Parsed<Confirm> {
+    match text.trim().to_lowercase().as_str() {
+        "ambiguous" => Ok(Confirm::Ambiguous),
+        "always" => Ok(Confirm::Always),
+        "never" => Ok(Confirm::Never),
+        _ => Err(Expected::new("ambiguous, always or never")),
+    }
+}
+
+/// Parses the date from which limit periods are counted.
+fn renewal_anchor(text: &str) -> Parsed<RenewalAnchor> {
+    match text.trim().to_lowercase().as_str() {
+        "subscription_start" => Ok(RenewalAnchor::SubscriptionStart),
+        "billing_cycle" => Ok(RenewalAnchor::BillingCycle),
+        _ => Err(Expected::new("subscription_start or billing_cycle")),
+    }
 }

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::config::receiver;
 use crate::config::settings::{self, Setting};
-use crate::config::source::{Found, Origin, Source};
+use crate::config::source::Source;
+use crate::config::value::{Found, Origin};
 
 /// One line of the listing.
 #[derive(Debug, Serialize)]

@@ -20,7 +20,8 @@ use std::collections::BTreeMap;
 
 use super::error::{self, Problem};
 use super::settings;
-use super::source::{Found, Source};
+use super::source::Source;
+use super::value::Found;
 use crate::database::hosts::Hosts;
 use parameters::{Known, Rule};
 use text::Parameter;

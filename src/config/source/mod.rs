@@ -11,28 +11,8 @@ use std::path::PathBuf;
 use super::error::{ConfigError, Problem, Refused};
 use super::parse::Parsed;
 use super::settings::{self, Setting};
+use super::value::{Found, Origin};
 use crate::base::file;
-
-/// The source of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// The command line.
-    Flag,
-    /// The environment variable.
-    Environment,
-    /// The file that the `_FILE` variable names.
-    File(PathBuf),
-    /// The default in the registry.
-    Default,
-}
-
-/// A value as text, and its source. No `Debug`, because the text may be a secret.
-pub struct Found {
-    /// The text, without a file's final newline.
-    pub text: String,
-    /// The source.
-    pub origin: Origin,
-}
 
 /// Flags given on the command line, by the setting's name.
 pub type Flags = BTreeMap<&'static str, String>;
