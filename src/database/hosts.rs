@@ -14,8 +14,9 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use super::reason::is_too_many;
-use super::{Session, connect, is_usable, target};
+use super::pool::is_usable;
+use super::reason::{is_too_many, target};
+use super::session::{Session, connect};
 
 /// Connect timeout: longer than any working network needs.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use sqlx::{PgExecutor, PgPool, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Session;
+use super::session::Session;
 use super::shortage::Shortage;
 use super::waiting::is_answered;
 

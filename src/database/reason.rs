@@ -6,8 +6,8 @@ use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Error, PgPool};
 
+use super::session::{Session, connect};
 use super::waiting::RunningStatements;
-use super::{Session, connect};
 
 /// SQLSTATE of a connection beyond a limit.
 const TOO_MANY: &str = "53300";

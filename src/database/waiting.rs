@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::{Session, connect};
+use super::session::{Session, connect};
 
 /// Time after which an abandoned statement without an answer is looked up on the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
