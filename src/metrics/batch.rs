@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::{Counter, CounterVec, Histogram, Opts, Registry};
 
-use super::process::durations;
+use super::families::durations;
 
 /// A step of a batch: the label `step`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::process::counters;
+use super::families::counters;
 
 /// The tables whose rows are compared: the label `table`.
 pub const TABLES: [&str; 6] =

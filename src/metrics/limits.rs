@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, Opts, Registry};
 
-use super::process::{counter, counters, delays};
+use super::families::{counter, counters, delays};
 use crate::base::text::tame;
 use crate::domain::renewal::Renewed;
 

@@ -8,6 +8,7 @@ pub mod build;
 pub mod connections;
 pub mod database;
 pub mod drift;
+mod families;
 mod limits;
 pub mod process;
 pub mod reconcile;

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, Opts, Registry};
 
-use super::process::counters;
+use super::families::counters;
 use crate::stripe::catalogue;
 
 /// How the comparison of one account ended: the label `outcome`.

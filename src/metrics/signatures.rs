@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, Registry};
 
-use super::process::{counters, gauge};
+use super::families::{counters, gauge};
 
 /// The sign of the cause that a delivery shows when it fails the signature check: the label `sign`. Each delivery
 /// counts once, under the first sign that applies.

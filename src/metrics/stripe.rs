@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::process::durations;
+use super::families::durations;
 
 /// The metrics of the API client. Clones share their counters.
 #[derive(Debug, Clone)]

@@ -24,9 +24,6 @@ use crate::domain::job;
 /// Timeout of the database for one scrape.
 pub const LIMIT: Duration = Duration::from_secs(1);
 
-/// SQLSTATE of a statement that took too long.
-const QUERY_CANCELED: &str = "57014";
-
 /// Figures of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outbox {

@@ -3,8 +3,10 @@
 use prometheus::{GaugeVec, Opts, Registry};
 use sqlx::{Connection, PgConnection};
 
-use super::QUERY_CANCELED;
 use crate::domain::orphan;
+
+/// SQLSTATE of a statement that took too long.
+const QUERY_CANCELED: &str = "57014";
 
 /// Maximum count of orphans of one kind: if no workspace is ever set, every customer is an orphan.
 pub const MOST_ORPHANS: i64 = 1000;
