@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::error::EmbeddedError;
-
-/// Oldest major version that the schema and the queries support.
-pub(super) const OLDEST: u32 = 15;
+use super::version::OLDEST;
 
 /// Directories where packages install server binaries; one `*` per path, inside one component.
 pub(super) const USUAL_PLACES: &[&str] = &[

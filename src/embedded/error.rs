@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use super::binaries::OLDEST;
+use super::version::OLDEST;
 
 /// Why the embedded PostgreSQL could not be found, prepared, started or stopped.
 #[derive(Debug, thiserror::Error)]

@@ -9,11 +9,12 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use super::SUPERUSER;
 use super::binaries::Binaries;
 use super::error::{self, EmbeddedError};
 use super::place::Place;
 
+/// The role that owns everything in the cluster.
+pub(super) const SUPERUSER: &str = "postgres";
 /// Prefix of the names of unfinished clusters.
 const UNFINISHED: &str = "postgres.new-";
 

@@ -31,18 +31,18 @@ mod place;
 mod predecessor;
 mod server;
 mod socket;
+mod version;
 mod watcher;
 
 pub use error::EmbeddedError;
 
 use binaries::{Binaries, USUAL_PLACES};
+use init::SUPERUSER;
 use lock::DirLock;
 use place::Place;
 use server::Server;
 use socket::{PORT, SocketDir};
 
-/// The role that owns everything in the cluster.
-const SUPERUSER: &str = "postgres";
 /// The database created on first start.
 const DATABASE: &str = "billing";
 /// Start timeout. Crash recovery of a large cluster takes long; a server that does not answer after this time is stuck.
