@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use super::graph::{Graph, Node};
 use crate::domain::object::ObjectKey;
+use crate::stripe::expandable::id_or_object;
 use crate::stripe::json::Json;
-use crate::stripe::reference::id_or_object;
 use crate::stripe::views::item::{self, ItemView};
 use crate::stripe::views::standing::Standing;
 

@@ -4,15 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use super::expandable::id_or_object;
 use super::json::Json;
 use super::nested::TRIAL_OFFER;
 use super::views::invoice::InvoiceView;
 use super::views::is_key;
-
-/// Returns the id in an expandable field: the text itself, or the `id` of the expanded object.
-pub fn id_or_object(field: Json<'_>) -> Option<String> {
-    field.text().or_else(|| field.get("id").text())
-}
 
 /// Returns the customer that an object belongs to, or is. Under Accounts v2 an account replaces it (`customer` is null
 /// and `customer_account` is set).

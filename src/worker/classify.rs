@@ -14,7 +14,7 @@ use crate::outbox::settle::Settlement;
 use crate::stripe::catalogue::{Meaning, meaning};
 use crate::stripe::json::{self, Document, Json};
 use crate::stripe::nested;
-use crate::stripe::reference::id_or_object;
+use crate::stripe::expandable::id_or_object;
 use crate::stripe::views::Unreadable;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::generation_failure;

@@ -7,9 +7,9 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
-use super::Unreadable;
 use super::discount::DiscountView;
 use super::reader::{Reader, required};
+use super::unreadable::Unreadable;
 use super::workspace::WorkspaceLink;
 use crate::domain::event::Reason;
 use crate::stripe::json::Json;

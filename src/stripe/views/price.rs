@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Unreadable;
 use super::reader::{Reader, is_key, required};
+use super::unreadable::Unreadable;
 use crate::domain::event::Reason;
 use crate::stripe::json::{Json, Object};
 

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use time::OffsetDateTime;
 
-use super::Unreadable;
+use super::unreadable::Unreadable;
 use crate::domain::event::Reason;
+use crate::stripe::expandable::id_or_object;
 use crate::stripe::json::{Json, Object};
-use crate::stripe::reference::id_or_object;
 
 /// 2000-01-01 to 2101-01-01 UTC: a time outside is an error, and PostgreSQL or `time` may not be able to represent it.
 const READABLE_SECONDS: std::ops::Range<i64> = 946_684_800..4_133_980_800;

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use time::OffsetDateTime;
 
-use super::Unreadable;
 use super::discount::{self, Listed};
 use super::item::{self, ItemView, TrialView};
 use super::reader::{Reader, reference, required};
+use super::unreadable::Unreadable;
 use super::workspace::WorkspaceLink;
 use crate::domain::event::Reason;
 use crate::stripe::json::{Json, Object};

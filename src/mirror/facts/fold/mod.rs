@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 
 use super::effective;
 use crate::stripe::json::Json;
-use crate::stripe::reference::{customer_of, id_or_object};
+use crate::stripe::expandable::id_or_object;
+use crate::stripe::reference::customer_of;
 use crate::stripe::views::charge::{ChargeView, DisputeView, PaymentIntentView};
 use crate::stripe::views::invoice::{InvoicePaymentView, InvoiceView};
 use crate::stripe::views::is_key;
