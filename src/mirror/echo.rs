@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::merge::{Incoming, Nested};
+use super::incoming::{Incoming, Nested};
 use super::related::is_shared;
 use super::store::{self, ContentSource, MirrorRow, columns};
 use crate::domain::object::ObjectKey;

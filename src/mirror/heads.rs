@@ -11,9 +11,9 @@ use time::OffsetDateTime;
 
 use super::archive;
 use super::history::{Head, HeadResult, History};
-use super::merge::{Arrival, Mirror};
+use super::incoming::Arrival;
 use super::snapshot::Snapshot;
-use super::store::{Content, ContentSource};
+use super::store::{Content, ContentSource, Mirror};
 use crate::domain::object::ObjectKey;
 
 /// The head of each object with arrivals at or after its mirrored version, or whose head depends on earlier events.

@@ -8,83 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use super::incoming::{Arrival, Incoming, Nested, Read, ReadResult};
 use super::related::is_shared;
 use super::same_second::ChangeKind;
-use super::snapshot::Snapshot;
-use super::store::{self, Content, ContentSource, Expansion, MirrorRow};
+use super::store::{self, Content, ContentSource, Expansion, Mirror, MirrorRow};
 use super::{heads, related};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::Document;
 use crate::stripe::reference::{self, customer_of};
 use crate::stripe::views::price::PriceView;
-
-/// A snapshot event of an object.
-#[derive(Debug)]
-pub struct Arrival {
-    /// The object.
-    pub key: ObjectKey,
-    /// Its content at the event.
-    pub snapshot: Snapshot,
-}
-
-/// An object nested in another one.
-pub struct Nested {
-    /// The object.
-    pub key: ObjectKey,
-    /// The event that carried it, or `read`.
-    pub event_id: String,
-    /// The version of the carrier.
-    pub version: OffsetDateTime,
-    /// Whether it shows the state at that time. Otherwise it is a copy, used only until the object itself is seen.
-    pub is_current: bool,
-    /// Its JSON.
-    pub json: String,
-}
-
-/// A read of an object from Stripe's API.
-pub struct Read {
-    /// The object.
-    pub key: ObjectKey,
-    /// Start of the read minus the staleness margin.
-    pub version: OffsetDateTime,
-    /// Result of the read.
-    pub found: ReadResult,
-    /// The fields that only reads carry, as a JSON object.
-    pub expansion: Option<String>,
-}
-
-/// Result of a read.
-pub enum ReadResult {
-    /// The object's JSON.
-    Object(String),
-    /// The stub that Stripe keeps of a deleted object.
-    Deleted,
-    /// Stripe returned 404.
-    NotFound,
-}
-
-/// Everything that one transaction merges.
-#[derive(Default)]
-pub struct Incoming {
-    /// Events.
-    pub arrivals: Vec<Arrival>,
-    /// The objects nested in those of events and reads.
-    pub nested: Vec<Nested>,
-    /// Reads.
-    pub reads: Vec<Read>,
-}
-
-impl Incoming {
-    /// Every object that is merged.
-    pub fn keys(&self) -> BTreeSet<ObjectKey> {
-        let arrivals = self.arrivals.iter().map(|one| &one.key);
-        arrivals
-            .chain(self.nested.iter().map(|one| &one.key))
-            .chain(self.reads.iter().map(|one| &one.key))
-            .cloned()
-            .collect()
-    }
-}
 
 /// Result of a merge.
 #[derive(Debug, Default)]
@@ -102,8 +34,6 @@ pub struct Merged {
     /// The objects with an ambiguous order of events, and the second of it.
     pub ambiguities: BTreeMap<ObjectKey, OffsetDateTime>,
 }
-
-pub(super) type Mirror = BTreeMap<ObjectKey, MirrorRow>;
 
 /// Merges `incoming` into the mirror. The caller holds the locks of all its objects.
 ///

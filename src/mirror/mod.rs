@@ -20,6 +20,7 @@ pub mod echo;
 pub mod facts;
 mod heads;
 pub mod history;
+pub mod incoming;
 pub mod locks;
 pub mod merge;
 pub mod related;

@@ -2,7 +2,7 @@
 //!
 //! Callers hold the locks of the objects that they write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -32,6 +32,9 @@ pub struct MirrorRow {
     /// Version of the latest read that returned 404.
     pub not_found_at: Option<OffsetDateTime>,
 }
+
+/// The rows of the objects that one transaction merges.
+pub(super) type Mirror = BTreeMap<ObjectKey, MirrorRow>;
 
 /// The newest content of an object, and its source.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 
 use super::fetch::object_reader;
 use crate::domain::object::ObjectKey;
-use crate::mirror::facts::fold::{self, Fact, Report};
-use crate::mirror::merge::Nested;
+use crate::mirror::facts::fold::{self, Fact};
+use crate::mirror::facts::report::Report;
+use crate::mirror::incoming::Nested;
 use crate::stripe::json::Json;
 use crate::stripe::nested;
 use crate::stripe::reference;

@@ -9,8 +9,8 @@ use time::{Duration, OffsetDateTime};
 use super::apply::ChangeSet;
 use super::extract::Extracted;
 use crate::domain::object::ObjectKey;
-use crate::mirror::facts::fold::{READ, Report};
-use crate::mirror::merge::{Read, ReadResult};
+use crate::mirror::facts::report::{READ, Report};
+use crate::mirror::incoming::{Read, ReadResult};
 use crate::stripe::json::{Document, Json};
 
 /// An object as a read returned it.

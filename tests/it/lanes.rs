@@ -6,7 +6,7 @@ use std::time::Duration;
 use billing_sync::database::{self, Session};
 use billing_sync::domain::object::ObjectKey;
 use billing_sync::mirror::echo;
-use billing_sync::mirror::merge::{Incoming, Nested};
+use billing_sync::mirror::incoming::{Incoming, Nested};
 use billing_sync::outbox::claim;
 use billing_sync::worker::{Context, Worker};
 use serde_json::Value;

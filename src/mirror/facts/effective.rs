@@ -7,7 +7,7 @@
 
 use time::OffsetDateTime;
 
-use super::fold::Report;
+use super::report::Report;
 use crate::stripe::json::Json;
 use crate::stripe::views::item::{bought, listed};
 use crate::stripe::views::subscription::SubscriptionView;

@@ -8,5 +8,6 @@
 mod effective;
 pub mod fold;
 pub mod known;
+pub mod report;
 pub mod store;
 pub mod timeline;

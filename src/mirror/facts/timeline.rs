@@ -13,7 +13,7 @@ use super::fold::Fact;
 use super::store::recordset;
 use crate::domain::object::ObjectKey;
 use crate::mirror::heads;
-use crate::mirror::merge::Arrival;
+use crate::mirror::incoming::Arrival;
 use crate::mirror::store::columns;
 
 /// An added row.

@@ -6,6 +6,7 @@ use time::macros::datetime;
 
 use super::*;
 use crate::domain::payment::Payment;
+use crate::mirror::facts::report::READ;
 use crate::projection::payment::sepa_payment_failed;
 use crate::stripe::json::json;
 
