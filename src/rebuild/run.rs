@@ -17,8 +17,9 @@ use crate::store::Change;
 use crate::worker::Context;
 use crate::worker::apply::queue_jobs;
 use crate::worker::batch::{begin, contain_panics};
+use crate::worker::change_set::{Causes, Notes};
 use crate::worker::failure::Failure;
-use crate::worker::project::{self, Causes, Notes};
+use crate::worker::project;
 
 /// Objects in one transaction.
 const PAGE: i64 = 200;

@@ -10,57 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
-use super::Context;
-use super::classify::ToMerge;
-use super::extract::Extracted;
+use super::change_set::{Affected, Causes, ChangeSet, Notes};
+use super::context::Context;
 use super::failure::Failure;
-use super::project::{self, Causes, Notes};
+use super::project;
 use crate::config::sync::Confirm;
-use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::{self, JobRequests};
 use crate::limits::invalidate;
 use crate::metrics::batch::{Step, Stopwatch};
 use crate::mirror::facts::fold::Fact;
 use crate::mirror::facts::{self, known, timeline};
-use crate::mirror::incoming::Incoming;
 use crate::mirror::merge::{self, Merged};
 use crate::mirror::{echo, locks, related};
-use crate::projection::Projected;
 use crate::store::Change;
-
-/// Everything that one transaction applies.
-#[derive(Default)]
-pub(super) struct ChangeSet {
-    /// The events and reads to merge.
-    pub(super) incoming: Incoming,
-    /// The facts that these objects state, each with its account.
-    pub(super) facts: Vec<(String, Fact)>,
-    /// The objects and customers that each cause (an event id, or `read`) affects.
-    pub(super) affected: BTreeMap<String, Affected>,
-    /// Jobs to queue whatever the merge does.
-    pub(super) job_requests: JobRequests,
-    /// Reasons noted about objects so far.
-    pub(super) notes: Notes,
-    /// Objects to project even if the merge changes nothing, with causes: their rows may be wrong.
-    pub(super) force_project: Causes,
-    /// Whether the data is historical. Most of it changes no row, so only customers whose rows it can affect are
-    /// projected.
-    pub(super) historical: bool,
-}
-
-/// What one cause affects.
-#[derive(Default)]
-pub(super) struct Affected {
-    /// The objects that it merges.
-    pub(super) objects: BTreeSet<ObjectKey>,
-    /// The objects that those reference.
-    pub(super) named: BTreeSet<ObjectKey>,
-    /// The customers that it names directly.
-    pub(super) customers: BTreeSet<ObjectKey>,
-    /// Whether it states facts about payments, which count even if the object has newer content.
-    pub(super) pays: bool,
-}
 
 /// Result of applying a [`ChangeSet`], before the commit.
 #[derive(Default)]
@@ -73,52 +36,6 @@ pub(super) struct Applied {
     pub(super) job_requests: JobRequests,
     /// The rows that were written.
     pub(super) changes: Vec<Change>,
-}
-
-impl ChangeSet {
-    /// Adds a snapshot event.
-    pub(super) fn add_event(&mut self, event: ToMerge) {
-        let ToMerge { arrival, extracted, wanted } = event;
-        self.add_extracted(&arrival.snapshot.event_id, &arrival.key, extracted);
-        for key in wanted {
-            self.notes.entry(arrival.key.clone()).or_default().insert(Reason::NeedsFetch);
-            self.job_requests.fetch(key, None);
-        }
-        self.incoming.arrivals.push(arrival);
-    }
-
-    /// Adds what was extracted from an object: nested objects, references and facts. `cause` is the event id, or
-    /// `read`.
-    pub(super) fn add_extracted(&mut self, cause: &str, key: &ObjectKey, extracted: Extracted) {
-        for beyond in extracted.beyond {
-            self.notes.entry(key.clone()).or_default().insert(Reason::NeedsFetch);
-            self.job_requests.fetch(beyond, None);
-        }
-        let touch = self.affected.entry(cause.to_owned()).or_default();
-        touch.objects.extend(extracted.nested.iter().map(|one| one.key.clone()).chain([key.clone()]));
-        touch.named.extend(extracted.named);
-        touch.customers.extend(extracted.customers);
-        touch.pays |= extracted.facts.iter().any(is_of_payment);
-        self.facts.extend(extracted.facts.into_iter().map(|fact| (key.account.clone(), fact)));
-        self.incoming.nested.extend(extracted.nested);
-    }
-
-    /// Drops the copies of these objects that were nested in others.
-    pub(super) fn leave_out(&mut self, keys: &BTreeSet<ObjectKey>) {
-        self.incoming.nested.retain(|one| !keys.contains(&one.key));
-        let own: BTreeSet<ObjectKey> = self.incoming.reads.iter().map(|one| one.key.clone()).collect();
-        for touch in self.affected.values_mut() {
-            touch.objects.retain(|key| own.contains(key) || !keys.contains(key));
-        }
-    }
-
-    fn objects(&self) -> BTreeSet<ObjectKey> {
-        self.affected.values().flat_map(|touch| &touch.objects).cloned().collect()
-    }
-
-    fn named(&self) -> BTreeSet<ObjectKey> {
-        self.affected.values().flat_map(|touch| &touch.named).cloned().collect()
-    }
 }
 
 /// Applies `work`, all but the commit.
@@ -263,23 +180,4 @@ fn of_objects(affected: &BTreeMap<String, Affected>) -> Causes {
         }
     }
     causes
-}
-
-/// Whether the fact counts even if the object has newer content.
-fn is_of_payment(fact: &Fact) -> bool {
-    !matches!(fact, Fact::Trial { .. } | Fact::Timeline { .. } | Fact::Phase { .. })
-}
-
-/// Returns the row; stores its notes under its object and queues fetches for what it needs.
-pub(super) fn keep<T>(
-    key: &ObjectKey,
-    projected: Projected<T>,
-    notes: &mut Notes,
-    job_requests: &mut JobRequests,
-) -> T {
-    notes.entry(key.clone()).or_default().extend(projected.notes);
-    for need in projected.needs {
-        job_requests.fetch(need, None);
-    }
-    projected.row
 }

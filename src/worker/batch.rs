@@ -9,11 +9,13 @@ use sqlx::{PgConnection, PgTransaction};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::apply::{self, ChangeSet};
+use super::apply;
+use super::change_set::ChangeSet;
 use super::classify::{Classified, ToMerge, classify};
+use super::context::Context;
 use super::failure::Failure;
 use super::gather::Gather;
-use super::{Context, RoundResult, Worker};
+use super::state::{RoundResult, Worker};
 use crate::config::sync::Confirm;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
@@ -179,7 +181,7 @@ pub(super) async fn process(
         match classify(context, event) {
             Classified::Settled(settlement) => settlements.push(settlement),
             Classified::ThinEvent => {
-                thin_events.push(ThinEvent { event, snapshot_type: snapshot_of(&event.event_type) })
+                thin_events.push(ThinEvent { event, snapshot_type: snapshot_of(&event.event_type) });
             }
             Classified::Read(object, reason) => {
                 work.job_requests.fetch(object, Some(event.key.created));

@@ -2,7 +2,7 @@
 //!
 //! PURE. The first step after the claim. It needs no lock, because it reads only the events.
 
-use super::Context;
+use super::context::Context;
 use super::extract::Extracted;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
@@ -13,9 +13,9 @@ use crate::mirror::snapshot::Snapshot;
 use crate::outbox::claim::Claimed;
 use crate::outbox::settle::Settlement;
 use crate::stripe::catalogue::{Meaning, meaning};
+use crate::stripe::expandable::id_or_object;
 use crate::stripe::json::{self, Document, Json};
 use crate::stripe::nested;
-use crate::stripe::expandable::id_or_object;
 use crate::stripe::views::Unreadable;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::generation_failure;

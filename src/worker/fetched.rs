@@ -6,11 +6,7 @@
 use serde_json::value::RawValue;
 use time::{Duration, OffsetDateTime};
 
-use super::apply::ChangeSet;
-use super::extract::Extracted;
 use crate::domain::object::ObjectKey;
-use crate::mirror::facts::report::{READ, Report};
-use crate::mirror::incoming::{Read, ReadResult};
 use crate::stripe::json::{Document, Json};
 
 /// An object as a read returned it.
@@ -42,28 +38,6 @@ impl FetchedObject {
     /// Records that Stripe returned 404 for this object.
     pub(crate) fn not_found(key: ObjectKey, at: OffsetDateTime, margin: std::time::Duration) -> Self {
         Self { key, version: read_version(at, margin), json: None, expansion: None }
-    }
-
-    /// Adds the object, and what is extracted from it, to `work`. `cause` becomes the cause in `row_changes`.
-    pub(super) fn add_to(self, work: &mut ChangeSet, cause: &str) {
-        let Self { key, version, json, expansion } = self;
-        let document = Document::parse_or_null(json.as_deref().unwrap_or("null"));
-        let object = document.root();
-        let is_stub = object.get("deleted").boolean() == Some(true);
-        let carried = Document::parse_or_null(expansion.as_deref().unwrap_or("null"));
-        let carried = carried.root();
-        let report = Report { at: version, source: READ, previous: Json::NULL, all_items: carried.get("items") };
-        // nothing can be extracted from a stub
-        let mut extracted = if is_stub { Extracted::default() } else { Extracted::by(&key, object, report) };
-        // another read would return the same
-        extracted.beyond.remove(&key);
-        let found = match json {
-            None => ReadResult::NotFound,
-            Some(_) if is_stub => ReadResult::Deleted,
-            Some(json) => ReadResult::Object(json),
-        };
-        work.add_extracted(cause, &key, extracted);
-        work.incoming.reads.push(Read { key, version, found, expansion });
     }
 }
 
@@ -104,28 +78,4 @@ pub(crate) fn is_unpaid_invoice(part: &FetchedObject) -> bool {
     let status = invoice.get("status").text();
     let tried = invoice.get("attempt_count").integer() != Some(0);
     tried && ["open", "uncollectible"].contains(&status.as_deref().unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_read_with_too_many_objects_inside_does_not_ask_for_itself() {
-        let cards: Vec<_> = (0..600)
-            .map(|n| serde_json::json!({ "id": format!("card_{n}"), "object": "card", "customer": "cus_1" }))
-            .collect();
-        let customer = serde_json::json!({ "id": "cus_1", "object": "customer", "sources": { "data": cards } });
-        let key = ObjectKey::new("", "customer", "cus_1");
-        let mut work = ChangeSet::default();
-        FetchedObject::of_json(
-            key.clone(),
-            customer.to_string(),
-            OffsetDateTime::UNIX_EPOCH,
-            std::time::Duration::ZERO,
-        )
-        .add_to(&mut work, READ);
-        assert_eq!(work.incoming.nested.len(), 500);
-        assert!(!work.job_requests.has_fetch(&key), "it would be fetched for ever");
-    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::batch::{BatchStats, begin, begin_isolated, contain_panics, process};
 use super::failure::Failure;
-use super::{RoundResult, Worker};
+use super::state::{RoundResult, Worker};
 use crate::metrics::batch::{Step, Stopwatch};
 use crate::metrics::process::ApplyResult;
 use crate::outbox::attempt::{self, Attempt, Begun, Next};

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{PgConnection, PgTransaction};
 use time::OffsetDateTime;
 
-use super::Context;
-use super::apply::{self, Applied, ChangeSet};
+use super::apply::{self, Applied};
 use super::batch;
+use super::change_set::ChangeSet;
+use super::context::Context;
 use super::failure::Failure;
 use super::fetched::FetchedObject;
 use crate::domain::object::ObjectKey;
@@ -57,7 +58,7 @@ pub(crate) async fn merge(conn: &mut PgConnection, context: &Context, reading: R
         force_project.into_iter().map(|key| (key, BTreeSet::from([cause.to_owned()]))).collect();
     let mut work = ChangeSet { force_project, historical, ..ChangeSet::default() };
     for part in parts {
-        part.add_to(&mut work, cause);
+        work.add_fetched(part, cause);
     }
     if let Some(since) = known_since {
         let copies = work.incoming.nested.iter().map(|one| one.key.clone()).filter(is_shared).collect();

@@ -16,7 +16,9 @@
 
 pub(crate) mod apply;
 pub(crate) mod batch;
+pub(crate) mod change_set;
 pub mod classify;
+mod context;
 mod extract;
 pub mod failure;
 pub mod fetch;
@@ -29,33 +31,23 @@ pub(crate) mod project;
 mod reproject;
 mod settings;
 mod since;
+mod state;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::context::{Context, ProjectCustomer};
 use self::failure::Failure;
-use self::gather::Gather;
-use self::settings::Watch;
-use self::since::Since;
+use self::state::RoundResult;
+pub use self::state::Worker;
 use crate::base::retry::RetryPolicy;
-use crate::config::sync::SyncConfig;
-use crate::config::worker::WorkerConfig;
 use crate::database;
-use crate::database::shortage::Shortage;
 use crate::jobs;
-use crate::metrics::process::ProcessMetrics;
-use crate::outbox::attempt::{Attempt, Next};
+use crate::outbox::attempt::Next;
 use crate::outbox::claim;
-use crate::projection::graph::Graph;
-use crate::projection::{self, CustomerRows, Rules};
-
-/// The mapping of a customer and its subscriptions, as the worker calls it.
-pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;
 
 /// Time limit of one step. Only an unresponsive database exceeds it: a step's longest waits are for locks, 2 s each.
 const STEP_LIMIT: Duration = Duration::from_mins(2);
@@ -66,114 +58,7 @@ const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
 /// Longest delay that no setting bounds: a renewal that is set aside, or a read that Stripe defers.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-/// What every part of the worker uses.
-#[derive(Clone)]
-pub struct Context {
-    /// The database.
-    pub pool: PgPool,
-    /// Which events are processed, and the rules of the mapping.
-    pub sync: SyncConfig,
-    /// Batch size, retries and timeouts.
-    pub config: WorkerConfig,
-    /// The counters of this process.
-    pub metrics: ProcessMetrics,
-    /// The mapping of customers: a value, so that a test can replace it with one that panics.
-    pub project_customer: ProjectCustomer,
-    /// Whether a fetcher runs, so that jobs which need Stripe's API are queued.
-    pub fetches: bool,
-    /// Staleness margin: how far the version of a read lies before its start, because Stripe may answer with stale
-    /// data.
-    pub read_margin: Duration,
-    /// Wakes the fetcher of this process.
-    pub reads: Arc<Notify>,
-    /// Wakes the renewal scheduler of this process.
-    pub limits: Arc<Notify>,
-    /// Whether database connections are scarce.
-    pub shortage: Shortage,
-    /// What this process has found out about its settings and those of other processes.
-    pub watch: Arc<Watch>,
-}
-
-impl Context {
-    /// A context with the real mapping.
-    pub fn new(pool: PgPool, sync: SyncConfig, config: WorkerConfig, metrics: ProcessMetrics) -> Self {
-        Self {
-            pool,
-            sync,
-            config,
-            metrics,
-            project_customer: projection::customer,
-            fetches: false,
-            read_margin: Duration::ZERO,
-            reads: Arc::new(Notify::new()),
-            limits: Arc::new(Notify::new()),
-            shortage: Shortage::default(),
-            watch: Arc::default(),
-        }
-    }
-
-    /// The same context in a process with a fetcher, which serves the jobs that need Stripe's API.
-    #[must_use]
-    pub fn with_fetches(self, read_margin: Duration) -> Self {
-        Self { fetches: true, read_margin, ..self }
-    }
-
-    fn rules(&self) -> Rules {
-        Rules { past_due_active: self.sync.past_due_active }
-    }
-
-    /// Delay before a job is retried. Jobs are never given up; the delay grows up to a maximum.
-    pub(crate) fn backoff(&self, attempt: i32) -> Duration {
-        self.retry_policy().endless(u32::try_from(attempt).unwrap_or(1), fastrand::f64())
-    }
-
-    fn retry_policy(&self) -> RetryPolicy {
-        RetryPolicy {
-            max_attempts: self.config.max_attempts,
-            initial: self.config.retry_initial,
-            max: self.config.retry_max,
-        }
-    }
-}
-
-/// One worker. `serve` runs as many as the setting says.
-pub struct Worker {
-    context: Arc<Context>,
-    /// Attempts to release: they were counted, but failed through no fault of their event, or their result is unknown.
-    unreleased: Vec<Attempt>,
-    /// Time of the last search for events and jobs scheduled too far ahead.
-    looked: Option<Instant>,
-    /// Where the search for fresh events begins.
-    since: Since,
-    /// Whether it runs until a shutdown and lets events gather. A worker that only drains the queue does not wait for
-    /// more.
-    gathers: bool,
-    /// When the next batch may begin, by the size of the last one.
-    gather: Gather,
-}
-
-/// Result of one round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RoundResult {
-    /// More work may be due at once.
-    MoreWork,
-    /// Nothing is due.
-    Idle,
-}
-
 impl Worker {
-    /// A worker.
-    pub fn new(context: Context) -> Self {
-        Self {
-            context: Arc::new(context),
-            unreleased: Vec::new(),
-            looked: None,
-            since: Since::unknown(Instant::now()),
-            gathers: false,
-            gather: Gather::default(),
-        }
-    }
-
     /// Works until `shutdown`; a batch in progress is finished first.
     pub async fn run(mut self, mut wake: watch::Receiver<()>, shutdown: CancellationToken) {
         let mut failures = 0;
@@ -248,6 +133,12 @@ impl Worker {
             tracing::warn!(events, "a worker died during a batch; its events are retried individually");
         }
         Ok(())
+    }
+
+    /// Writes the heartbeat, and puts back ignored events that this process's settings accept.
+    async fn keep_settings(&mut self) -> Result<(), Failure> {
+        let Context { watch, sync, pool, .. } = &*self.context;
+        watch.keep(pool, sync).await
     }
 
     /// Makes events and jobs due that are scheduled later than any delay allows: the database's clock ran ahead when

@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Context;
-use super::apply::keep;
-use crate::domain::event::Reason;
+use super::change_set::{Causes, Notes};
+use super::context::Context;
 use crate::domain::object::ObjectKey;
 use crate::domain::plan::{PlanLimit, PricingPlan};
 use crate::jobs::requests::JobRequests;
@@ -20,16 +19,11 @@ use crate::mirror::facts::known;
 use crate::mirror::related;
 use crate::mirror::store::MirrorRow;
 use crate::projection;
+use crate::projection::Projected;
 use crate::projection::graph::{Graph, Node, Question};
 use crate::store::{self, Caused, Change};
 use crate::stripe::json::Document;
 use crate::stripe::nested::TRIAL_OFFER;
-
-/// Reasons noted while objects were projected.
-pub(crate) type Notes = BTreeMap<ObjectKey, BTreeSet<Reason>>;
-
-/// Why objects or customers are projected: event ids, or words such as `read`.
-pub(crate) type Causes = BTreeMap<ObjectKey, BTreeSet<String>>;
 
 /// Projects customers and all their subscriptions, writes the rows, and marks the limits that they change.
 pub(crate) async fn customers(
@@ -267,4 +261,13 @@ fn by_account<'a>(keys: impl IntoIterator<Item = &'a ObjectKey>) -> BTreeMap<&'a
         accounts.entry(&key.account).or_default().push(key);
     }
     accounts
+}
+
+/// Returns the row; stores its notes under its object and queues fetches for what it needs.
+fn keep<T>(key: &ObjectKey, projected: Projected<T>, notes: &mut Notes, job_requests: &mut JobRequests) -> T {
+    notes.entry(key.clone()).or_default().extend(projected.notes);
+    for need in projected.needs {
+        job_requests.fetch(need, None);
+    }
+    projected.row
 }

@@ -12,9 +12,11 @@ use sqlx::PgConnection;
 
 use super::apply::queue_jobs;
 use super::batch::{begin, begin_batch, begin_isolated, contain_panics};
+use super::change_set::{Causes, Notes};
+use super::context::Context;
 use super::failure::Failure;
-use super::project::{self, Causes, Notes};
-use super::{Context, RoundResult, Worker};
+use super::project;
+use super::state::{RoundResult, Worker};
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
 use crate::jobs::{Job, Kind, claim, settle};

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::failure::Failure;
-use super::{Context, Worker};
+use crate::config::sync::SyncConfig;
 use crate::domain::event::Reason;
 use crate::outbox::foreign;
 
@@ -53,18 +54,15 @@ impl Watch {
             );
         }
     }
-}
 
-impl Worker {
     /// Writes the heartbeat, and puts back ignored events that this process's settings accept.
-    pub(super) async fn keep_settings(&mut self) -> Result<(), Failure> {
-        let Context { watch, sync, pool, .. } = &*self.context;
-        if !watch.is_due() {
+    pub(super) async fn keep(&self, pool: &PgPool, sync: &SyncConfig) -> Result<(), Failure> {
+        if !self.is_due() {
             return Ok(());
         }
         let mut conn = pool.acquire().await?;
-        let others = foreign::heartbeat(&mut conn, watch.process, sync.livemode, &sync.accounts).await?;
-        if watch.contradicted.swap(!others.is_empty(), Ordering::Relaxed) == others.is_empty() {
+        let others = foreign::heartbeat(&mut conn, self.process, sync.livemode, &sync.accounts).await?;
+        if self.contradicted.swap(!others.is_empty(), Ordering::Relaxed) == others.is_empty() {
             if let Some(other) = others.first() {
                 tracing::error!(
                     other = other.name,
@@ -83,7 +81,7 @@ impl Worker {
         if events > 0 {
             tracing::info!(events, "events that were ignored under other settings are processed now");
             // there may be more
-            *watch.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::object_reader::{FetchedObjects, ObjectReader};
-use super::Context;
 use super::batch::{begin, contain_panics};
+use super::context::Context;
 use super::failure::Failure;
 use crate::client::{ApiError, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;

@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 
 use crate::client::{ApiError, PaymentsOf, Read, StripeApi, Urgency};
 use crate::domain::object::ObjectKey;
+use crate::stripe::expandable::id_or_object;
 use crate::stripe::json::{Document, Json};
 use crate::stripe::nested::TRIAL_OFFER;
-use crate::stripe::expandable::id_or_object;
 use crate::stripe::views::generation_failure;
 use crate::worker::fetched::{FetchedObject, object_of, version};
 

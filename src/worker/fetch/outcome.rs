@@ -9,9 +9,10 @@ use sqlx::PgConnection;
 use super::object_reader::FetchedObjects;
 use crate::jobs::{Job, settle};
 use crate::metrics::batch::Stopwatch;
-use crate::worker::Context;
-use crate::worker::apply::{self, Applied, ChangeSet};
+use crate::worker::apply::{self, Applied};
 use crate::worker::batch::BatchStats;
+use crate::worker::change_set::ChangeSet;
+use crate::worker::context::Context;
 use crate::worker::failure::Failure;
 
 /// The cause of these changes in `row_changes`.
@@ -34,7 +35,7 @@ pub(super) async fn store(
     let missing = parts.first().is_some_and(|part| part.json.is_none());
     let mut work = ChangeSet::default();
     for part in parts {
-        part.add_to(&mut work, CAUSE);
+        work.add_fetched(part, CAUSE);
     }
     let applied = apply::apply(conn, context, work, &mut watch).await?;
     let outcome = match (missing, applied.merged.read.contains(&job.key)) {
