@@ -27,7 +27,9 @@ use tokio_io_timeout::TimeoutWriter;
 use super::activity::{Activity, InFlight};
 use super::addresses::Counted;
 use super::capacity::Share;
-use super::{Handler, Refusal, Shared, opening, strict};
+use super::handler::{Handler, Refusal};
+use super::shared::Shared;
+use super::{opening, strict};
 use crate::metrics::connections::{EndReason, Protocol};
 
 /// A larger head comes neither from Stripe, whose heads have less than 1 KiB, nor from a health probe.

@@ -15,24 +15,25 @@ mod activity;
 mod addresses;
 pub mod capacity;
 mod connection;
+mod handler;
 mod opening;
+mod shared;
 mod strict;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::activity::InFlight;
 use self::addresses::Addresses;
 use self::capacity::Capacity;
+pub use self::handler::{Handler, Refusal};
+use self::shared::Shared;
+pub use self::shared::{Ending, Limits};
 use crate::metrics::connections::{ConnectionMetrics, EndReason};
 
 /// Pause after a failed accept. The usual cause is that the process is out of file descriptors for a moment.
@@ -42,81 +43,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// waits for it under attack; a normal client needs less.
 const GRACE: Duration = Duration::from_millis(25);
 
-/// Answers requests.
-pub trait Handler: Send + Sync + 'static {
-    /// Answers one request, and calls `in_flight.authenticated()` if it is authenticated. Otherwise the connection
-    /// closes after the answer.
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-        in_flight: &InFlight,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
-
-    /// The answer to a request that the listener refuses before [`Handler::answer`].
-    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>>;
-}
-
-/// Why the listener refuses a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No slot became free in time.
-    #[error("too many concurrent requests: try again later")]
-    Busy,
-    /// HTTP/1.1 without exactly one valid `Host`.
-    #[error("an HTTP/1.1 request must have exactly one valid Host header")]
-    Host,
-    /// A transfer coding other than `chunked`.
-    #[error("unsupported Transfer-Encoding: only chunked is accepted")]
-    TransferEncoding,
-}
-
-/// Limits of one listener.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Number of slots. A connection takes one, and so does every further request that an HTTP/2 connection has in
-    /// flight.
-    pub connections: usize,
-    /// Maximum connections of one address; `None`: no limit.
-    pub per_address: Option<usize>,
-    /// Timeout for the first bytes and for a request's head. Also closes a connection that is idle or whose peer does
-    /// not read the answers.
-    pub header_timeout: Duration,
-    /// Timeout for the requests in flight when their connection must close.
-    pub last_request: Duration,
-}
-
-/// Signals that end a listener.
-#[derive(Debug, Clone, Default)]
-pub struct Ending {
-    /// From now on HTTP/1.1 answers close their connection. New connections are still accepted.
-    pub draining: CancellationToken,
-    /// The listener closes; requests in flight are still answered.
-    pub shutdown: CancellationToken,
-}
-
-impl From<CancellationToken> for Ending {
-    /// An ending without a draining phase.
-    fn from(shutdown: CancellationToken) -> Self {
-        Self { draining: CancellationToken::new(), shutdown }
-    }
-}
-
 /// A bound listener that is not running yet.
 pub struct Listener<H> {
     socket: TcpListener,
     shared: Arc<Shared<H>>,
-}
-
-/// State shared by the connections of a listener.
-struct Shared<H> {
-    handler: H,
-    limits: Limits,
-    metrics: ConnectionMetrics,
-    slots: Capacity,
-    addresses: Arc<Addresses>,
-    /// Whether the warning about bytes that are not HTTP was logged.
-    warned: AtomicBool,
-    ending: Ending,
 }
 
 impl<H: Handler> Listener<H> {

@@ -4,7 +4,7 @@ use hyper::header::{HOST, TRANSFER_ENCODING};
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Request, Version};
 
-use super::Refusal;
+use super::handler::Refusal;
 
 /// Checks a request's head.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
