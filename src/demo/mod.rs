@@ -13,6 +13,7 @@
 //! nothing of the arguments. Called by the `demo` command.
 
 mod deliver;
+mod error;
 mod objects;
 mod play;
 mod report;
@@ -28,6 +29,7 @@ use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 pub use self::deliver::DeliveryError;
+pub use self::error::DemoError;
 
 use self::deliver::{Postman, random_secret};
 use self::play::play_story;
@@ -42,9 +44,9 @@ use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
 use crate::database::{Session, connect};
-use crate::embedded::{self, Cluster, EmbeddedError};
-use crate::migrations::{self, MigrationError};
-use crate::service::{Service, ServiceConfig, StartError, on_this_machine};
+use crate::embedded::{self, Cluster};
+use crate::migrations;
+use crate::service::{Service, ServiceConfig, on_this_machine};
 
 /// Subdirectory of the data directory, so that the demo never uses the data of `serve --embedded`.
 const DIRECTORY: &str = "demo";
@@ -58,49 +60,6 @@ pub struct Options {
     pub json: bool,
     /// If set, keep serving after the story, at these addresses.
     pub keep: Option<KeepConfig>,
-}
-
-/// Why a demo failed.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// The embedded PostgreSQL failed.
-    #[error(transparent)]
-    Embedded(#[from] EmbeddedError),
-    /// The schema could not be created.
-    #[error("could not create the demo's tables: {0}")]
-    Migration(#[from] MigrationError),
-    /// A listener cannot be bound.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The registry's defaults are invalid: a bug.
-    #[error("invalid default settings: {0}")]
-    Config(#[from] ConfigError),
-    /// The database could not be read.
-    #[error("could not read the demo's database: {0}")]
-    Database(#[from] sqlx::Error),
-    /// A request got no answer.
-    #[error("the request with {event_id} got no answer: {source}")]
-    Delivery {
-        /// The event.
-        event_id: String,
-        /// The cause.
-        source: DeliveryError,
-    },
-    /// The worker did not finish an event.
-    #[error("{event_id} was stored but is still pending after {} s; see the log", play::SETTLE_LIMIT.as_secs())]
-    Unsettled {
-        /// The event.
-        event_id: String,
-    },
-    /// Answers or rows differ from the story; one line each.
-    #[error("the results differ from the story:\n  {}", .0.join("\n  "))]
-    Differences(Vec<String>),
-    /// Stopped before the end of the story.
-    #[error("stopped before the end of the demo")]
-    Interrupted,
-    /// The output could not be written.
-    #[error("could not write the output: {0}")]
-    Output(#[from] io::Error),
 }
 
 /// Runs the demo on its own cluster: plays the story, prints the results, and with `keep` serves until `shutdown`. In

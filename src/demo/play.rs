@@ -3,18 +3,14 @@
 //! Owns the comparison with the story. Must not know how the service was started.
 
 use std::io::Write;
-use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::DemoError;
 use super::deliver::{Answer, Postman};
+use super::error::DemoError;
 use super::report::{Report, Tables};
-use super::rows::{self, SettledRow};
+use super::rows::{self, SETTLE_LIMIT, SettledRow};
 use super::story::{self, Act, Expected, Step};
-
-/// Timeout for one event. An event takes milliseconds, but the machine may be under load.
-pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Plays the story, act by act, then prints the tables.
 pub(super) async fn play_story<W: Write>(

@@ -8,6 +8,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+/// Timeout for one event. An event takes milliseconds, but the machine may be under load.
+pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+
 /// Interval of polling an event that is being processed.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use super::{Act, Delivery, again, applied, noticed, refused, settled, superseded};
+use super::act::{Act, Delivery, again, applied, noticed, refused, settled, superseded};
 use crate::demo::objects::{self, Price};
 use crate::demo::rows::{ContactRow, Row, SubscriptionRow};
 use crate::demo::sandbox::{Event, Sandbox};

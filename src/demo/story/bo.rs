@@ -6,7 +6,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-use super::{Act, applied, noticed};
+use super::act::{Act, applied, noticed};
 use crate::demo::objects::{self, Price};
 use crate::demo::rows::{ContactRow, Row, SubscriptionRow};
 use crate::demo::sandbox::{ENDIVE, SUMMER_2024, Sandbox};
