@@ -1,6 +1,6 @@
 //! Maximum number of database connections of each part of a process.
 
-use super::ServiceConfig;
+use super::config::ServiceConfig;
 use crate::config::worker::WorkerConfig;
 use crate::ops;
 

@@ -4,6 +4,7 @@
 //! so a busy worker cannot block the receiver. Receiver and probes connect first. If the database allows too few
 //! connections, the other parts take turns.
 
+mod config;
 pub mod connections;
 
 use std::io;
@@ -18,14 +19,11 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::config::ServiceConfig;
 use crate::base::clock::RemoteClock;
 use crate::client::{self, BuildError, HttpStripe};
-use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
-use crate::config::reconcile::ReconcileConfig;
 use crate::config::stripe::StripeConfig;
-use crate::config::sync::SyncConfig;
-use crate::config::worker::WorkerConfig;
 use crate::database::shortage::{Keeper, Shortage};
 use crate::database::{self, Idle, Session};
 use crate::limits::scheduler::Scheduler;
@@ -43,25 +41,6 @@ use crate::worker::{self, Context};
 
 /// Timeout for getting a connection. After a longer wait, the answer would be too late for Stripe.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The parts of a process. A part that is `None` does not run.
-#[derive(Debug, Clone)]
-pub struct ServiceConfig {
-    /// The public listener.
-    pub receiver: Option<ReceiverConfig>,
-    /// The workers, and the events that they process.
-    pub worker: Option<(WorkerConfig, SyncConfig)>,
-    /// The comparison of stored events with Stripe's, and the samples.
-    pub reconcile: Option<(ReconcileConfig, SyncConfig, WorkerConfig)>,
-    /// The API client of the worker and of reconcile.
-    pub stripe: Option<StripeConfig>,
-    /// The scheduler of renewals, and its rules.
-    pub renewals: Option<SyncConfig>,
-    /// Whether to create monthly partitions in advance.
-    pub maintenance: bool,
-    /// The ops listener, which runs in every process.
-    pub ops: OpsConfig,
-}
 
 /// Why a process could not start.
 #[derive(Debug, thiserror::Error)]

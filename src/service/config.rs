@@ -1,0 +1,27 @@
+//! The configuration of a process: which parts run, and the settings of each.
+
+use crate::config::ops::OpsConfig;
+use crate::config::receiver::ReceiverConfig;
+use crate::config::reconcile::ReconcileConfig;
+use crate::config::stripe::StripeConfig;
+use crate::config::sync::SyncConfig;
+use crate::config::worker::WorkerConfig;
+
+/// The parts of a process. A part that is `None` does not run.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The public listener.
+    pub receiver: Option<ReceiverConfig>,
+    /// The workers, and the events that they process.
+    pub worker: Option<(WorkerConfig, SyncConfig)>,
+    /// The comparison of stored events with Stripe's, and the samples.
+    pub reconcile: Option<(ReconcileConfig, SyncConfig, WorkerConfig)>,
+    /// The API client of the worker and of reconcile.
+    pub stripe: Option<StripeConfig>,
+    /// The scheduler of renewals, and its rules.
+    pub renewals: Option<SyncConfig>,
+    /// Whether to create monthly partitions in advance.
+    pub maintenance: bool,
+    /// The ops listener, which runs in every process.
+    pub ops: OpsConfig,
+}
