@@ -1,5 +1,5 @@
-//! The requests for pages of all objects of a kind. They expand the same fields as the read of a single object, one
-//! level deeper.
+//! The lists of all objects of a kind, and the request for each page. A page expands the same fields as the read of a
+//! single object, one level deeper.
 //!
 //! PURE. Stripe expands four levels at most, the list's own `data` among them: a payment's charge is the deepest.
 
@@ -16,7 +16,51 @@ use stripe_product::price::ListPrice;
 use stripe_product::product::ListProduct;
 use stripe_types::{RangeBoundsTs, RangeQueryTs};
 
-use super::{Listed, PAGE, Span, list};
+/// Stripe's maximum page size.
+pub const PAGE: i64 = 100;
+
+/// Kinds of lists. Deleted objects are in no list, and objects on a test clock are only in that clock's lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// Products, including archived ones.
+    Products,
+    /// Prices with their amounts in other currencies, including archived ones.
+    Prices,
+    /// Plans: the substitute on a server without a list of prices.
+    Plans,
+    /// Coupons.
+    Coupons,
+    /// Customers, with the fields of `Read::Customer`.
+    Customers,
+    /// Subscriptions of every status, with the fields of `Read::Subscription`; optionally of one customer.
+    Subscriptions(Option<String>),
+    /// Invoices of every status; optionally of one customer.
+    Invoices(Option<String>),
+    /// Checkout sessions with their line items; optionally of one customer.
+    Sessions(Option<String>),
+    /// Disputes.
+    Disputes,
+    /// Payments of all invoices, each with its payment intent and the intent's latest charge.
+    Payments,
+}
+
+/// A range of creation times, in whole seconds. Without bounds it covers all times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// The first second.
+    pub from: Option<i64>,
+    /// The second after the last.
+    pub until: Option<i64>,
+}
+
+impl Span {
+    /// Whether the range contains a creation time. An object without a creation time is in every range.
+    pub fn covers(&self, created: Option<i64>) -> bool {
+        created.is_none_or(|created| {
+            self.from.is_none_or(|from| created >= from) && self.until.is_none_or(|until| created < until)
+        })
+    }
+}
 
 impl Listed {
     /// The operation, as a label's value.
@@ -34,6 +78,11 @@ impl Listed {
             Self::Payments => "invoice_payments.list",
         }
     }
+}
+
+/// Texts in the form that the builders take.
+pub(super) fn list<const N: usize>(fields: [&str; N]) -> Vec<String> {
+    fields.map(str::to_owned).to_vec()
 }
 
 /// Adds the parameters common to all lists to a request, and builds it.

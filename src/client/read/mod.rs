@@ -29,13 +29,12 @@ use stripe_product::{
 use stripe_types::RangeQueryTs;
 use time::OffsetDateTime;
 
+use self::lists::list;
+pub use self::lists::{Listed, PAGE, Span};
 use super::permission::Permission;
 
 /// Prefix of API v2 paths. All other paths are of v1 and have no prefix.
 pub(super) const V2: &str = "/v2";
-
-/// Stripe's maximum page size.
-pub const PAGE: i64 = 100;
 
 /// Stripe's maximum number of event types in one list request.
 pub const MOST_TYPES: usize = 20;
@@ -135,49 +134,6 @@ pub enum Read {
         /// the whole request.
         expand: bool,
     },
-}
-
-/// Kinds of lists. Deleted objects are in no list, and objects on a test clock are only in that clock's lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listed {
-    /// Products, including archived ones.
-    Products,
-    /// Prices with their amounts in other currencies, including archived ones.
-    Prices,
-    /// Plans: the substitute on a server without a list of prices.
-    Plans,
-    /// Coupons.
-    Coupons,
-    /// Customers, with the fields of [`Read::Customer`].
-    Customers,
-    /// Subscriptions of every status, with the fields of [`Read::Subscription`]; optionally of one customer.
-    Subscriptions(Option<String>),
-    /// Invoices of every status; optionally of one customer.
-    Invoices(Option<String>),
-    /// Checkout sessions with their line items; optionally of one customer.
-    Sessions(Option<String>),
-    /// Disputes.
-    Disputes,
-    /// Payments of all invoices, each with its payment intent and the intent's latest charge.
-    Payments,
-}
-
-/// A range of creation times, in whole seconds. Without bounds it covers all times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span {
-    /// The first second.
-    pub from: Option<i64>,
-    /// The second after the last.
-    pub until: Option<i64>,
-}
-
-impl Span {
-    /// Whether the range contains a creation time. An object without a creation time is in every range.
-    pub fn covers(&self, created: Option<i64>) -> bool {
-        created.is_none_or(|created| {
-            self.from.is_none_or(|from| created >= from) && self.until.is_none_or(|until| created < until)
-        })
-    }
 }
 
 /// Selects payments by invoice, or by payment intent.
@@ -377,10 +333,6 @@ pub(super) fn without_other_objects(request: &RequestBuilder) -> Option<RequestB
     let kept: Vec<&str> = query.split('&').filter(|pair| !is_other(pair)).collect();
     let plain = RequestBuilder::new(StripeMethod::Get, request.path.clone());
     (kept.len() < query.split('&').count()).then(|| RequestBuilder { query: Some(kept.join("&")), ..plain })
-}
-
-fn list<const N: usize>(fields: [&str; N]) -> Vec<String> {
-    fields.map(str::to_owned).to_vec()
 }
 
 /// Encodes an id as one path segment. The builders insert ids unencoded, and merchants choose the ids of coupons, plans
