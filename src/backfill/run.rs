@@ -22,7 +22,7 @@ use crate::jobs::requests::{self, JobRequests};
 use crate::jobs::triggers::{self, Waiting};
 use crate::rebuild::run::Rebuild;
 use crate::rebuild::store as rebuild_store;
-use crate::reconcile::gap;
+use crate::reconcile::state;
 use crate::worker::failure::Failure;
 use crate::worker::fetch::Fetcher;
 
@@ -159,7 +159,7 @@ impl Backfill {
         let mut conn = self.context.pool.acquire().await?;
         let Some(began) = run_store::first_page_version(&mut conn, run).await? else { return Ok(()) };
         for account in &self.accounts {
-            if gap::close(&mut conn, account, began).await? {
+            if state::close_gap(&mut conn, account, began).await? {
                 tracing::info!(account, "closed the event gap: this backfill read all objects");
             }
         }

@@ -25,7 +25,7 @@ use crate::config::sync::SyncConfig;
 use crate::database::hosts::Hosts;
 use crate::metrics::process::ProcessMetrics;
 use crate::reconcile::run::{Compared, Run, Since};
-use crate::reconcile::store::ReconcileStats;
+use crate::reconcile::stats::ReconcileStats;
 use crate::reconcile::{Failure, REACH, Reconcile};
 
 /// The settings of `reconcile`: which accounts are compared, and how Stripe is reached.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::STEP_LIMIT;
 use crate::client::ApiError;
 use crate::metrics::reconcile::RunOutcome;
+
+/// Timeout of one database step; only an unresponsive database takes that long.
+pub(super) const STEP_LIMIT: Duration = Duration::from_mins(1);
 
 /// Why a comparison is incomplete.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,7 @@ mod page;
 pub mod run;
 pub mod service;
 pub mod state;
+pub mod stats;
 pub mod store;
 
 use std::collections::BTreeSet;
@@ -29,15 +30,13 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
+use self::failure::STEP_LIMIT;
 pub use self::failure::{Failure, KeyError};
 use crate::client::StripeApi;
 use crate::metrics::process::ProcessMetrics;
 
 /// Stripe lists events of this last span of time.
 pub const REACH: time::Duration = time::Duration::days(30);
-
-/// Timeout of one database step; only an unresponsive database takes that long.
-const STEP_LIMIT: Duration = Duration::from_mins(1);
 
 /// Dependencies of a comparison.
 #[derive(Clone)]

@@ -9,11 +9,12 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::gap::{self, Gap};
+use super::gap::Gap;
 use super::key_check::VerifiedKey;
 use super::page;
 use super::state::{self, Watermark};
-use super::store::{self, ReconcileStats};
+use super::stats::ReconcileStats;
+use super::store;
 use super::{Failure, REACH, Reconcile};
 use crate::base::retry::RetryPolicy;
 use crate::client::{Answer, ApiError, MOST_TYPES, PAGE, Read, Urgency};
@@ -204,7 +205,7 @@ impl<'a> Run<'a> {
         let until = now - REACH;
         let Some(since) = mark.compared_until.filter(|since| *since < until) else { return Ok(None) };
         let gap = Gap { since, until };
-        self.reconcile.step(async |conn: &mut PgConnection| gap::note(conn, account, gap).await).await?;
+        self.reconcile.step(async |conn: &mut PgConnection| state::note_gap(conn, account, gap).await).await?;
         Ok(Some(gap))
     }
 

@@ -1,4 +1,4 @@
-//! SQL of `billing.reconcile_state`: watermark, lease and account id of each account.
+//! SQL of `billing.reconcile_state`: watermark, gap, lease and account id of each account.
 //!
 //! The lease keeps several processes from listing the same account at once. It is not a lock: two concurrent listings
 //! do no harm.
@@ -10,7 +10,7 @@ use sqlx::postgres::PgQueryResult;
 use time::OffsetDateTime;
 
 use super::gap::Gap;
-use super::store::ReconcileStats;
+use super::stats::ReconcileStats;
 use crate::base::interval::interval;
 use crate::stripe_key::account::Account;
 
@@ -167,8 +167,45 @@ pub(super) async fn stripe_account(conn: &mut PgConnection) -> Result<Option<Acc
     .await
 }
 
+/// Records a gap. An open gap is extended instead, because one backfill closes both.
+///
+/// # Errors
+/// Database errors.
+pub(super) async fn note_gap(conn: &mut PgConnection, account: &str, gap: Gap) -> Result<(), sqlx::Error> {
+    let noted = sqlx::query!(
+        "-- reconcile.note_gap
+        UPDATE billing.reconcile_state
+        SET gap_since = least(gap_since, $2), gap_until = greatest(gap_until, $3)
+        WHERE account = $1",
+        account,
+        gap.since,
+        gap.until
+    )
+    .execute(conn)
+    .await?;
+    expect_one_row(&noted)
+}
+
+/// Closes the gap of an account after all objects that Stripe had at the time `before` were read. Returns whether a gap
+/// was closed; one that ends after that time remains.
+///
+/// # Errors
+/// Database errors.
+pub async fn close_gap(conn: &mut PgConnection, account: &str, before: OffsetDateTime) -> Result<bool, sqlx::Error> {
+    let closed = sqlx::query!(
+        "-- reconcile.close_gap
+        UPDATE billing.reconcile_state SET gap_since = NULL, gap_until = NULL
+        WHERE account = $1 AND gap_until <= $2",
+        account,
+        before
+    )
+    .execute(conn)
+    .await?;
+    Ok(closed.rows_affected() > 0)
+}
+
 /// Checks that one row was updated. The row exists during the whole comparison unless another session deletes it.
-pub(super) fn expect_one_row(result: &PgQueryResult) -> Result<(), sqlx::Error> {
+fn expect_one_row(result: &PgQueryResult) -> Result<(), sqlx::Error> {
     if result.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Called by the run, page by page. Each page is one commit, so an interrupted run keeps what it has stored.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::page::Page;
+use super::stats::ReconcileStats;
 use super::{Failure, Reconcile, state};
 use crate::domain::event::{Envelope, EventKey};
 use crate::outbox::counterparts;
@@ -17,38 +18,6 @@ use crate::stripe::catalogue::{self, Meaning};
 
 /// Age after which an undelivered event counts as missed; a younger one may still be on its way.
 const MISSED_AFTER: time::Duration = time::Duration::minutes(5);
-
-/// Maximum number of example ids for each type.
-const EXAMPLES: usize = 3;
-
-/// Statistics of a comparison so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReconcileStats {
-    /// Listed events.
-    pub compared: u64,
-    /// Events that were not stored before, by type.
-    pub found: BTreeMap<String, Found>,
-    /// Events in `found` that count as missed.
-    pub missed: u64,
-    /// Events that could not be stored; the log contains their ids.
-    pub unreadable: u64,
-}
-
-/// Events of one type that were not stored before.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Number of events.
-    pub events: u64,
-    /// Ids of the first ones.
-    pub examples: Vec<String>,
-}
-
-impl ReconcileStats {
-    /// Number of events that were not stored before.
-    pub fn inserted(&self) -> u64 {
-        self.found.values().map(|found| found.events).sum()
-    }
-}
 
 /// Stores the missing events of a page that was requested at `at`, and updates the statistics.
 pub(super) async fn page(
@@ -83,22 +52,6 @@ pub(super) async fn page(
     }
     tally.add(&page, &found, missed.len(), refused);
     Ok(())
-}
-
-impl ReconcileStats {
-    fn add(&mut self, page: &Page, found: &[&Envelope], missed: usize, refused: usize) {
-        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        self.compared += number(page.events.len() + page.unreadable.len());
-        self.unreadable += number(page.unreadable.len() + refused);
-        self.missed += number(missed);
-        for event in found {
-            let of_type = self.found.entry(event.event_type.clone()).or_default();
-            of_type.events += 1;
-            if of_type.examples.len() < EXAMPLES {
-                of_type.examples.push(event.key.event_id.clone());
-            }
-        }
-    }
 }
 
 /// Stores the missing events. Returns their keys and the number of events that the database refuses: one event with

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use billing_sync::metrics::database;
-use billing_sync::reconcile::gap;
+use billing_sync::reconcile::state;
 use billing_sync::reconcile::run::Since;
 use billing_sync::reconcile::{Failure, REACH};
 use serde_json::json;
@@ -18,7 +18,7 @@ async fn gap_seconds(sync: &Fetching) -> f64 {
 }
 
 async fn close(sync: &Fetching, before: i64) -> bool {
-    gap::close(&mut sync.app.pool.acquire().await.unwrap(), "", at(before)).await.unwrap()
+    state::close_gap(&mut sync.app.pool.acquire().await.unwrap(), "", at(before)).await.unwrap()
 }
 
 #[tokio::test]
