@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::List;
+use super::list::List;
 use super::range::Range;
 use crate::base::clock;
 

@@ -16,7 +16,7 @@ use super::list::Page;
 use super::range::{Next, Range};
 use super::range_store;
 use super::run_store::{self, NO_LIST, Run};
-use super::{Backfill, CAUSE, Stop};
+use super::session::{Backfill, CAUSE, Stop};
 use crate::client::{ApiError, Span};
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::{self, JobRequests};

@@ -4,7 +4,6 @@ use sqlx::PgConnection;
 
 use super::list::List;
 use super::range::{Cursor, Range};
-use super::run_store::Run;
 use crate::client::Span;
 
 /// Adds a range.
@@ -37,12 +36,12 @@ pub(super) async fn add(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn open(conn: &mut PgConnection, run: &Run) -> Result<Vec<Range>, sqlx::Error> {
+pub(super) async fn open(conn: &mut PgConnection, run_id: i64) -> Result<Vec<Range>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- backfill.ranges
         SELECT id, account, list, created_from, created_until, after_id, after_created
         FROM billing.backfill_ranges WHERE run_id = $1 AND NOT done ORDER BY id",
-        run.id
+        run_id
     )
     .fetch_all(conn)
     .await?;

@@ -12,11 +12,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::coverage::ListCoverage;
+use super::list::List;
 use super::page::{self, Outcome, Stored};
 use super::range::{OLDEST, Range};
 use super::range_store;
 use super::run_store::{self, Counts, Run, Stage};
-use super::{Backfill, List, Stop, unlisted};
+use super::session::{Backfill, Stop};
+use super::unlisted;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::{self, JobRequests};
 use crate::jobs::triggers::{self, Waiting};
@@ -184,7 +186,7 @@ impl Backfill {
     async fn list(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
         let (open, mut began) =
-            (range_store::open(&mut conn, run).await?, run_store::first_page_version(&mut conn, run).await?);
+            (range_store::open(&mut conn, run.id).await?, run_store::first_page_version(&mut conn, run).await?);
         drop(conn);
         let mut ready: VecDeque<QueuedRange> = open.into_iter().map(QueuedRange::now).collect();
         let mut coverage =
