@@ -9,7 +9,7 @@ use comfy_table::{ContentArrangement, Table};
 use super::progress::Progress;
 use super::{changes, output};
 use crate::store::Change;
-use crate::verify::compare::Finding;
+use crate::verify::finding::Finding;
 
 /// Width of a terminal in columns.
 const WIDTH: u16 = 80;

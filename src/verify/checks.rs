@@ -4,21 +4,19 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::compare::Finding;
-use super::customer::{CheckError, Checked, WriteMode};
+use super::customer::{CheckError, Checked, SHARED, WriteMode};
+use super::finding::Finding;
 use crate::backfill::Backfill;
 use crate::client::ApiError;
 use crate::domain::object::ObjectKey;
 use crate::store::Change;
 use crate::worker::failure::Failure;
 use crate::worker::fetched::FetchedObject;
-
-/// Tables whose rows belong to several customers, or to none.
-pub(crate) const SHARED: [&str; 4] = ["checkout_sessions", "coupons", "plan_limits", "pricing_plans"];
 
 /// The checks in progress.
 pub(crate) struct Checks<'a> {
@@ -94,5 +92,40 @@ impl Checks<'_> {
             Err(error) => report(Finding::Failed { what: key.object_id, error }),
         }
         Ok(())
+    }
+}
+
+impl Backfill {
+    /// Checks one customer or object; retries while Stripe limits the rate or is unavailable, or live events lock its
+    /// rows.
+    async fn check(
+        &self,
+        key: &ObjectKey,
+        listed: Option<FetchedObject>,
+        mode: WriteMode,
+        with_sessions: bool,
+    ) -> Result<Checked, CheckError> {
+        let mut tries = 0;
+        loop {
+            let looked = if key.object_type == "customer" {
+                self.customer(key, listed.clone(), mode, with_sessions).await
+            } else {
+                self.other(key, mode).await
+            };
+            let error = match looked {
+                Err(CheckError::Api(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))) => {
+                    CheckError::Api(error)
+                }
+                Err(CheckError::Work(failure @ Failure::Contended(_))) => CheckError::Work(failure),
+                seen => return seen,
+            };
+            tries += 1;
+            let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else { return Err(error) };
+            let wait = match &error {
+                CheckError::Api(error) => error.retry_after().unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            tokio::time::sleep(wait.max(backoff)).await;
+        }
     }
 }

@@ -13,12 +13,12 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use super::checks::Checks;
-use super::customer::{CheckError, Checked, WriteMode};
+use super::customer::{CheckError, WriteMode};
+use super::finding::Finding;
 use crate::backfill::list::{List, Page};
 use crate::backfill::{Backfill, unlisted};
 use crate::client::{Answer, ApiError, Span};
 use crate::domain::object::ObjectKey;
-use crate::store::Change;
 use crate::worker::failure::Failure;
 use crate::worker::fetched::FetchedObject;
 
@@ -35,29 +35,6 @@ pub enum Selection {
     Sample(u32),
     /// These customers of the key's own account, with their checkout sessions.
     Named(Vec<String>),
-}
-
-/// Result of one check.
-#[derive(Debug)]
-pub enum Finding {
-    /// A customer, a page or an object was compared.
-    Seen {
-        /// The customer; `None`: a page of a list, or one object.
-        customer: Option<String>,
-        /// The rows that differ from Stripe.
-        changes: Vec<Change>,
-    },
-    /// Stripe has no such list.
-    NoList(List),
-    /// The key may not read some data, so the columns that depend on it were not compared. Reported once per operation.
-    Forbidden(ApiError),
-    /// A customer or a list could not be checked.
-    Failed {
-        /// The customer or the list.
-        what: String,
-        /// The reason.
-        error: CheckError,
-    },
 }
 
 /// Hashes of the objects that were seen, to save memory: eight bytes each.
@@ -285,39 +262,6 @@ impl Backfill {
             tries += 1;
             let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else { return Err(error) };
             tokio::time::sleep(error.retry_after().map_or(backoff, |wait| wait.max(backoff))).await;
-        }
-    }
-
-    /// Checks one customer or object; retries while Stripe limits the rate or is unavailable, or live events lock its
-    /// rows.
-    pub(crate) async fn check(
-        &self,
-        key: &ObjectKey,
-        listed: Option<FetchedObject>,
-        mode: WriteMode,
-        with_sessions: bool,
-    ) -> Result<Checked, CheckError> {
-        let mut tries = 0;
-        loop {
-            let looked = if key.object_type == "customer" {
-                self.customer(key, listed.clone(), mode, with_sessions).await
-            } else {
-                self.other(key, mode).await
-            };
-            let error = match looked {
-                Err(CheckError::Api(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))) => {
-                    CheckError::Api(error)
-                }
-                Err(CheckError::Work(failure @ Failure::Contended(_))) => CheckError::Work(failure),
-                seen => return seen,
-            };
-            tries += 1;
-            let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else { return Err(error) };
-            let wait = match &error {
-                CheckError::Api(error) => error.retry_after().unwrap_or_default(),
-                _ => Duration::ZERO,
-            };
-            tokio::time::sleep(wait.max(backoff)).await;
         }
     }
 }

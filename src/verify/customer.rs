@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::SHARED;
 use super::unannounced;
 use crate::backfill::list::{List, Page};
 use crate::backfill::{Backfill, unlisted};
@@ -20,6 +19,9 @@ use crate::worker::failure::Failure;
 use crate::worker::fetch::object_reader::{ObjectReader, is_readable};
 use crate::worker::fetched::{self, FetchedObject};
 use crate::worker::merge_reads::{self, ReadBatch};
+
+/// Tables whose rows belong to several customers, or to none.
+pub(crate) const SHARED: [&str; 4] = ["checkout_sessions", "coupons", "plan_limits", "pricing_plans"];
 
 /// Maximum rounds of fetching missing objects. The longest chain is shorter: subscription, invoice, payment, charge,
 /// dispute.

@@ -10,5 +10,6 @@
 mod checks;
 pub mod compare;
 pub mod customer;
+pub mod finding;
 pub mod sampler;
 mod unannounced;

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::compare::{Finding, Selection};
+use super::compare::Selection;
 use super::customer::{CheckError, WriteMode};
+use super::finding::Finding;
 use crate::backfill::{Backfill, PAGE_RETRY, Stop};
 use crate::client::StripeApi;
 use crate::metrics::drift::{TABLES, Verified};
