@@ -146,7 +146,7 @@ COMMENT ON FUNCTION billing.prepend_limit_periods(uuid[]) IS 'Adds the periods b
 
 CREATE FUNCTION billing.renew_limits(ids uuid[], until timestamptz) RETURNS TABLE (
     outcome text, limit_key text, renewals bigint, corrections bigint, spilled_over numeric, expired numeric,
-    latenesses double precision[]
+    delays double precision[]
 ) LANGUAGE plpgsql
 -- planned for each call: a plan that was made while the ledger was empty would stay for the life of the connection
 SET plan_cache_mode = force_custom_plan SET jit = off
@@ -175,7 +175,7 @@ BEGIN
         WHERE c.is_over AND NOT c.is_recorded
         ORDER BY c.subscription_id, c.limit_key, c.period_start
         RETURNING limit_renewals.outcome, limit_renewals.limit_key, limit_renewals.spilled_over, limit_renewals.expired,
-            extract(epoch FROM limit_renewals.renewed_at - limit_renewals.period_end)::double precision AS lateness
+            extract(epoch FROM limit_renewals.renewed_at - limit_renewals.period_end)::double precision AS delay
     ), corrected AS (
         UPDATE billing.limit_renewals AS r
         SET included = c.included, unlimited = c.included IS NULL, spillover = c.spillover, outcome = c.outcome,
@@ -197,7 +197,7 @@ BEGIN
                 IS DISTINCT FROM (c.included, c.spillover, c.used, c.bonus_used, c.period_start, c.period_end)
     )
     SELECT done.outcome, done.limit_key, count(*) FILTER (WHERE NOT done.again), count(*) FILTER (WHERE done.again),
-        coalesce(sum(done.spilled_over), 0), coalesce(sum(done.expired), 0), array_agg(done.lateness) FILTER (WHERE NOT done.again)
+        coalesce(sum(done.spilled_over), 0), coalesce(sum(done.expired), 0), array_agg(done.delay) FILTER (WHERE NOT done.again)
     FROM (
         SELECT w.*, false AS again FROM written AS w
         UNION ALL
@@ -230,7 +230,7 @@ COMMENT ON FUNCTION billing.set_aside_renewal(uuid, text) IS 'Sets aside a subsc
 
 CREATE FUNCTION billing.renew_limits_isolated(ids uuid[], until timestamptz) RETURNS TABLE (
     outcome text, limit_key text, renewals bigint, corrections bigint, spilled_over numeric, expired numeric,
-    latenesses double precision[]
+    delays double precision[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     half CONSTANT integer := cardinality(ids) / 2;

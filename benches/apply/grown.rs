@@ -31,16 +31,25 @@ pub(crate) async fn grow(cluster: &Cluster, conn: &mut PgConnection, args: &Args
     events::fill(conn, FIRST, MADE).await;
     super::apply(cluster, conn, vec![worker(cluster, args, 2)], 10 * MADE).await;
     for table in TABLES {
-        let copy = statement(conn, table).await;
+        let Copying { select, insert } = copying(conn, table).await;
+        run(conn, select).await;
         for number in 1..args.grown / MADE {
-            run(conn, copy.replace("{number}", &number.to_string())).await;
+            run(conn, insert.replace("{number}", &number.to_string())).await;
         }
+        run(conn, "DROP TABLE made").await;
     }
     run(conn, "VACUUM ANALYZE").await;
 }
 
-/// Statement that copies the rows that a worker created; `{number}` is the number of the copy.
-async fn statement(conn: &mut PgConnection, table: &str) -> String {
+/// The statements that copy the rows of a table that a worker created.
+struct Copying {
+    /// Keeps those rows in a temporary table, so that each copy reads only them.
+    select: String,
+    /// Inserts one copy; `{number}` is its number.
+    insert: String,
+}
+
+async fn copying(conn: &mut PgConnection, table: &str) -> Copying {
     let columns: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(
         "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute AS a
         WHERE a.attrelid = ('billing.' || $1)::regclass AND a.attnum > 0 AND NOT a.attisdropped
@@ -64,10 +73,12 @@ async fn statement(conn: &mut PgConnection, table: &str) -> String {
         }
     }
     let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-    let made = format!("SELECT * FROM billing.{table} WHERE {}", is_copy.join(" OR "));
-    format!(
-        "INSERT INTO billing.{table} ({}) SELECT {} FROM ({made}) AS made ON CONFLICT DO NOTHING",
-        names.join(", "),
-        values.join(", ")
-    )
+    Copying {
+        select: format!("CREATE TEMP TABLE made AS SELECT * FROM billing.{table} WHERE {}", is_copy.join(" OR ")),
+        insert: format!(
+            "INSERT INTO billing.{table} ({}) SELECT {} FROM made ON CONFLICT DO NOTHING",
+            names.join(", "),
+            values.join(", ")
+        ),
+    }
 }

@@ -241,18 +241,6 @@ registry! {
         SettingGroup::Log, "Log format: pretty, json, or auto (pretty on a terminal, otherwise json)");
 }
 
-/// The table of all settings, in Markdown, as the README shows it.
-pub fn markdown_table() -> String {
-    let head = "| variable | flag | default | what it does |\n| --- | --- | --- | --- |\n".to_owned();
-    head + &ALL.iter().map(|setting| markdown_row(setting)).collect::<String>()
-}
-
-fn markdown_row(setting: &Setting) -> String {
-    let flag = setting.flag.map_or_else(|| "– (secret)".to_owned(), |flag| format!("`--{flag}`"));
-    let default = if setting.default.is_empty() { "–".to_owned() } else { format!("`{}`", setting.default) };
-    format!("| `{}` | {flag} | {default} | {} |\n", setting.name, setting.help)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -276,23 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn no_name_stands_twice() {
+    fn names_are_unique() {
         let names: BTreeSet<_> = ALL.iter().map(|setting| setting.name).collect();
         assert_eq!(names.len(), ALL.len());
     }
 
     #[test]
-    fn every_setting_belongs_to_a_listed_concern() {
+    fn every_setting_belongs_to_a_listed_group() {
         let listed: usize = SettingGroup::ALL.iter().map(|group| group.settings().count()).sum();
         assert_eq!(listed, ALL.len());
-    }
-
-    #[test]
-    fn the_readme_has_the_table_of_this_release() {
-        let readme = include_str!("../../README.md");
-        let (_, rest) = readme.split_once("<!-- settings:begin -->").expect("README.md has no settings:begin marker");
-        let (table, _) = rest.split_once("<!-- settings:end -->").expect("README.md has no settings:end marker");
-        let current = markdown_table();
-        assert_eq!(table.trim(), current.trim(), "put this between the markers of README.md:\n\n{current}");
     }
 }

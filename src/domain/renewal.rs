@@ -16,5 +16,5 @@ pub struct Renewed {
     /// Amount that expired in these periods.
     pub expired: i64,
     /// Seconds from the end of each closed period to now.
-    pub latenesses: Vec<f64>,
+    pub delays: Vec<f64>,
 }

@@ -168,7 +168,7 @@ pub async fn renew_limits(
         SELECT outcome AS "outcome!", limit_key AS "limit_key!", renewals AS "renewals!", corrections AS "corrections!",
             least(spilled_over, 9223372036854775807)::bigint AS "spilled_over!",
             least(expired, 9223372036854775807)::bigint AS "expired!",
-            coalesce(latenesses, '{}') AS "latenesses!"
+            coalesce(delays, '{}') AS "delays!"
         FROM billing.renew_limits_isolated($1, coalesce($2, clock_timestamp()))"#,
         ids,
         until

@@ -26,7 +26,7 @@ const OUTCOMES: [&str; 3] = ["renewed", "inactive", "trial_end"];
 pub(super) struct LimitMetrics {
     renewals: IntCounterVec,
     corrections: IntCounter,
-    lateness: Histogram,
+    delay: Histogram,
     spilled_over: CounterVec,
     expired: CounterVec,
     keys: Arc<Mutex<BTreeSet<String>>>,
@@ -49,7 +49,7 @@ impl LimitMetrics {
                 "billing_sync_limit_corrections_total",
                 "Closed limit periods that were corrected because a change within them became known after their end.",
             )?,
-            lateness: delays(
+            delay: delays(
                 registry,
                 "billing_sync_limit_renewal_delay_seconds",
                 "Seconds from the end of a limit period until it is closed.",
@@ -76,8 +76,8 @@ impl LimitMetrics {
             self.renewals.with_label_values(&[renewed.outcome.as_str()]).inc_by(count(renewed.renewals));
         }
         self.corrections.inc_by(count(renewed.corrections));
-        for lateness in &renewed.latenesses {
-            self.lateness.observe(lateness.max(0.0));
+        for delay in &renewed.delays {
+            self.delay.observe(delay.max(0.0));
         }
         let key = self.label(&renewed.limit_key);
         self.spilled_over.with_label_values(&[&key]).inc_by(amount(renewed.spilled_over));
@@ -123,7 +123,7 @@ mod tests {
             corrections: 1,
             spilled_over: 300,
             expired: 20,
-            latenesses: vec![0.5, 4000.0],
+            delays: vec![0.5, 4000.0],
         }
     }
 

@@ -321,7 +321,7 @@ mod tests {
             "event_delay",
             "batch_duration",
             "stripe_request_duration",
-            "limit_renewal_lateness",
+            "limit_renewal_delay",
         ];
         let expected: Vec<String> = [
             labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),

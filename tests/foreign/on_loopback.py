@@ -1,4 +1,4 @@
-"""Serves localstripe on the loopback alone: its own command listens on every address.
+"""Serve localstripe on the loopback interface only; its own command listens on every address.
 
     python on_loopback.py PORT
 """

@@ -1,5 +1,5 @@
-//! Whose event it is, and of whom: `context` of an organization's endpoint, our own account by its id, and accounts that
-//! stand in a customer's place.
+//! The account of an event: `context` of an organization's endpoint, our own account by its id, and accounts that
+//! replace customers (Accounts v2).
 
 use billing_sync::reconcile::Reconcile;
 use billing_sync::reconcile::run::Run;
@@ -20,7 +20,7 @@ const CONTACTS: &str = "SELECT coalesce(string_agg(account || '/' || stripe_cust
     FROM (SELECT account, stripe_customer_id FROM billing.billing_contacts ORDER BY 1, 2) AS t";
 
 #[tokio::test]
-async fn only_context_says_that_an_event_is_of_another_account() {
+async fn the_context_names_the_account_of_an_event() {
     let app = TestApp::start().await;
     let cases = [
         (json!({ "context": "acct_x" }), "done ignored account_not_synced"),
@@ -46,7 +46,7 @@ async fn only_context_says_that_an_event_is_of_another_account() {
 }
 
 #[tokio::test]
-async fn our_own_account_by_its_id_is_ours_and_earlier_events_heal() {
+async fn our_account_id_is_recognized_and_earlier_events_recover() {
     let mut app = TestApp::start().await;
     let before = [
         of("evt_1", "cus_1", json!({ "context": "org_1/acct_ours" })),
@@ -55,13 +55,13 @@ async fn our_own_account_by_its_id_is_ours_and_earlier_events_heal() {
     ];
     app.deliver_and_drain(&before).await;
     assert_eq!(app.text(CONTACTS).await.as_deref(), Some(""));
-    // a setting says it; the next event that names it brings the others back
+    // after the setting, the next event that names the account makes the earlier events pending again
     app.context.sync.own_account = Some("acct_ours".to_owned());
     app.deliver_and_drain(&[of("evt_4", "cus_4", json!({ "context": "acct_ours" }))]).await;
     app.drain().await;
     assert_eq!(app.text(CONTACTS).await.as_deref(), Some("/cus_1 /cus_2 /cus_4"));
     assert_eq!(app.fate("evt_3").await, "done ignored account_not_synced");
-    // from now on every process stores it as ours, also without the setting
+    // from now on every process stores these events as ours, also without the setting
     app.context.sync.own_account = None;
     app.deliver_and_drain(&[of("evt_5", "cus_5", json!({ "context": "acct_ours", "account": "acct_ours" }))]).await;
     assert_eq!(app.text(CONTACTS).await.as_deref(), Some("/cus_1 /cus_2 /cus_4 /cus_5"));
@@ -71,19 +71,19 @@ async fn our_own_account_by_its_id_is_ours_and_earlier_events_heal() {
 }
 
 /// Events as an organization's endpoint gets them: each names our own account.
-async fn tell_with_context(sync: &Fetching, context: &str) {
+async fn deliver_with_context(sync: &Fetching, context: &str) {
     for one in sync.stripe.events() {
         sync.app.deliver(&with(&one.json(Epoch::Endive), json!({ "context": context }))).await;
     }
 }
 
 #[tokio::test]
-async fn with_a_key_its_account_is_ours_and_what_came_before_heals() {
+async fn the_account_of_the_key_is_ours_and_earlier_events_recover() {
     let sync = Fetching::start().await;
     sync.sell();
-    tell_with_context(&sync, "org_1/acct_fake").await;
+    deliver_with_context(&sync, "org_1/acct_fake").await;
     sync.app.drain().await;
-    assert_eq!(sync.app.text(CONTACTS).await.as_deref(), Some(""), "nobody has said whose account it is");
+    assert_eq!(sync.app.text(CONTACTS).await.as_deref(), Some(""), "our account is not known yet");
     sync.pass_the_margin();
     let reconcile = Reconcile {
         pool: sync.app.pool.clone(),
@@ -100,7 +100,7 @@ async fn with_a_key_its_account_is_ours_and_what_came_before_heals() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_account_teaches_nothing() {
+async fn a_key_of_another_account_does_not_set_our_account() {
     let sync = Fetching::start().await;
     sync.sell();
     sync.deliver_all(Epoch::Endive).await;
@@ -131,7 +131,7 @@ async fn a_subscription_of_an_account_has_its_row_and_no_contact() {
     assert_eq!(app.text(row).await.as_deref(), Some("acct_buyer active t"));
     assert_eq!(app.text(CONTACTS).await.as_deref(), Some(""));
     let orphans = "SELECT count(*)::text FROM billing.orphans WHERE kind = 'subscription_without_customer'";
-    assert_eq!(app.text(orphans).await.as_deref(), Some("0"), "nothing is missing that could come");
+    assert_eq!(app.text(orphans).await.as_deref(), Some("0"), "no customer object can arrive for an account");
     let update = with(&of_account("sub_1"), json!({ "status": "past_due" }));
     app.deliver_and_drain(&[event("evt_2", "customer.subscription.updated", 5, &update, None)]).await;
     assert_eq!(app.text(row).await.as_deref(), Some("acct_buyer past_due t"));
@@ -139,7 +139,7 @@ async fn a_subscription_of_an_account_has_its_row_and_no_contact() {
 }
 
 #[tokio::test]
-async fn no_object_of_an_account_is_a_dead_event() {
+async fn objects_of_an_account_are_never_dead_events() {
     let app = TestApp::start().await;
     app.deliver_and_drain(&[event("evt_0", "customer.subscription.created", 0, &of_account("sub_1"), None)]).await;
     let objects = [
@@ -169,7 +169,7 @@ async fn no_object_of_an_account_is_a_dead_event() {
 }
 
 #[tokio::test]
-async fn where_an_older_version_names_nobody_the_subscription_is_read() {
+async fn a_subscription_without_a_customer_in_old_versions_is_read() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     sync.stripe.update(&sale.subscription, json!({ "customer": null, "customer_account": "acct_buyer" }));
@@ -185,7 +185,7 @@ async fn where_an_older_version_names_nobody_the_subscription_is_read() {
 }
 
 #[tokio::test]
-async fn what_was_ignored_under_the_wrong_mode_is_processed_once_the_setting_is_right() {
+async fn events_ignored_by_a_wrong_mode_are_processed_once_corrected() {
     let mut app = TestApp::start().await;
     let mut live = event("evt_live", "customer.created", 0, &customer("cus_1", "Ada"), None);
     live["livemode"] = json!(true);
@@ -196,6 +196,6 @@ async fn what_was_ignored_under_the_wrong_mode_is_processed_once_the_setting_is_
     app.context.watch = Arc::default();
     app.drain().await;
     assert_eq!(app.fate("evt_live").await, "done applied -");
-    assert_eq!(app.fate("evt_test").await, "done applied -", "what was applied stays");
+    assert_eq!(app.fate("evt_test").await, "done applied -", "applied events stay applied");
     app.finish().await;
 }

@@ -1,4 +1,4 @@
-//! What one event may bring: an event that contains thousands of objects is applied with some of them, and the others are
+//! Limits of one event: an event that contains thousands of objects is applied with some of them, and the rest is
 //! fetched. Nothing is lost.
 
 use std::time::Duration;
@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use crate::support::app::TestApp;
 use crate::support::events::{START, customer, event, with};
 
-fn embedded(number: usize) -> Value {
+fn nested_subscription(number: usize) -> Value {
     json!({ "id": format!("sub_{number}"), "object": "subscription", "customer": "cus_1", "status": "active",
         "created": START, "start_date": START, "items": { "data": [] } })
 }
 
 #[tokio::test]
-async fn an_event_with_thousands_of_objects_is_bounded_and_the_rest_is_fetched() {
+async fn a_huge_event_applies_some_objects_and_fetches_the_rest() {
     let mut app = TestApp::start().await;
     app.context = app.context.clone().with_fetches(Duration::from_secs(10));
-    let all: Vec<Value> = (0..4000).map(embedded).collect();
+    let all: Vec<Value> = (0..4000).map(nested_subscription).collect();
     let large = with(&customer("cus_1", "Ada"), json!({ "subscriptions": { "object": "list", "data": all } }));
     app.deliver_and_drain(&[event("evt_1", "customer.updated", 0, &large, None)]).await;
     assert_eq!(app.fate("evt_1").await, "done applied needs_fetch");

@@ -1,11 +1,11 @@
-//! The database's clock ran ahead and was put right, or an event's time is wrong: nothing waits until that time comes.
+//! The database's clock ran ahead and was corrected, or an event has a time in the future: nothing waits for that time.
 
 use std::time::Duration;
 
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, thin};
 
-/// What was written while the clock was a year ahead.
+/// Rows written while the clock was a year ahead.
 const A_YEAR_AHEAD: &str = "
     UPDATE billing.outbox SET run_at = run_at + interval '1 year', received_at = received_at + interval '1 year';
     INSERT INTO billing.jobs (kind, account, object_type, object_id, run_at)
@@ -15,12 +15,12 @@ const LEFT: &str = "SELECT concat_ws(' ', (SELECT count(*) FROM billing.outbox W
     (SELECT count(*) FROM billing.jobs))";
 
 #[tokio::test]
-async fn what_was_stored_while_the_clock_ran_ahead_is_done_once_it_is_right() {
+async fn events_stored_by_a_fast_clock_are_processed_once_corrected() {
     let app = TestApp::start().await;
     for (id, customer_id) in [("evt_1", "cus_1"), ("evt_2", "cus_2")] {
         app.deliver(&event(id, "customer.created", 0, &customer(customer_id, "Ada"), None)).await;
     }
-    // one fresh, one that was put back after a failure
+    // one new event, and one that waits for a retry
     app.execute("UPDATE billing.outbox SET isolated = true, attempts = 1 WHERE event_id = 'evt_2'").await;
     app.execute(A_YEAR_AHEAD).await;
     app.drain().await;
@@ -29,7 +29,7 @@ async fn what_was_stored_while_the_clock_ran_ahead_is_done_once_it_is_right() {
 }
 
 #[tokio::test]
-async fn what_waits_no_longer_than_the_settings_say_keeps_waiting() {
+async fn a_delay_within_the_settings_is_kept() {
     let mut app = TestApp::start().await;
     app.context.config.retry_max = Duration::from_hours(2);
     app.deliver(&event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
@@ -45,7 +45,7 @@ async fn what_waits_no_longer_than_the_settings_say_keeps_waiting() {
 }
 
 #[tokio::test]
-async fn a_thin_event_of_the_future_asks_for_no_read_of_the_future() {
+async fn a_future_thin_event_requests_a_read_for_now() {
     let mut app = TestApp::start().await;
     app.context = app.context.clone().with_fetches(Duration::from_secs(10));
     let of_2100 = thin("evt_1", "v1.customer.updated", "2100-01-01T00:00:00Z", "customer", "cus_1");

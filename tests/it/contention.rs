@@ -1,5 +1,5 @@
-//! Whatever the product's role can lock, and for however long: events are applied meanwhile, those about other objects as
-//! soon as without the lock, and what had to wait is written once the lock is gone. Through the real binary.
+//! Locks of the product's role, of every kind and for any time. Events are applied meanwhile; events about other
+//! objects are as fast as without the lock. Delayed rows are written once the lock ends. Runs the real binary.
 
 use std::time::Duration;
 
@@ -39,17 +39,17 @@ const WRITES: [&str; 6] = [
     "UPDATE billing.coupons SET pricing_plan_id = (SELECT min(id::text)::uuid FROM billing.pricing_plans)",
 ];
 
-/// As they are by default. A worker that is not woken sleeps for five seconds.
+/// The default settings. A worker that is not woken sleeps for five seconds.
 const DEFAULTS: [(&str, &str); 3] =
     [("BILLING_SYNC_RETRY_INITIAL", "5s"), ("BILLING_SYNC_RETRY_MAX", "1h"), ("BILLING_SYNC_POLL_INTERVAL", "5s")];
 
-/// What a lock may cost an event about other objects, in seconds, beyond the slowest of the same events without the lock.
+/// Maximum delay of an event about other objects, in seconds, beyond the slowest of the same events without a lock.
 const EXTRA: f64 = 1.0;
 
-/// Locks after which the test has seen enough.
+/// Number of failing locks after which the test stops.
 const MOST_WRONG: usize = 3;
 
-/// How often that is measured again before it counts: a busy machine delays one measurement, a lock all of them.
+/// Measurements that must all be slow before the lock counts as failing. A busy machine delays one of them, a lock all.
 const MEASUREMENTS: usize = 3;
 
 /// Everything in the schema that the product's role may read, write or lock.
@@ -59,7 +59,7 @@ const RELATIONS: &str = "SELECT c.oid::regclass::text FROM pg_class AS c
             OR has_any_column_privilege('billing_product', c.oid, 'SELECT, INSERT, UPDATE'))
     ORDER BY 1";
 
-/// A customer that is new, with a subscription. Nothing but the price has any other event.
+/// A new customer with a subscription. Only the price occurs in other events.
 fn unrelated(name: &str, second: i64, price: &Value) -> [Value; 2] {
     let mut sold = subscription(&format!("sub_new_{name}"), &format!("cus_new_{name}"));
     sold["items"]["data"][0]["price"] = price.clone();
@@ -125,7 +125,7 @@ fn events(round: usize) -> Vec<Value> {
     made.map(|(number, (kind, object))| event(&format!("evt_{round}_{number}"), kind, second, object, None)).collect()
 }
 
-/// A subscription whose plan is its own, and the mark of a change of that plan: what a scheduler brings up.
+/// A subscription with a plan of its own, whose limits the scheduler must recalculate when the plan changes.
 const MARKED: &str = "
     INSERT INTO billing.pricing_plans (id, account, stripe_price_id) VALUES (md5('plan')::uuid, '', 'price_marked');
     INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, included, unlimited)
@@ -145,7 +145,7 @@ struct Shop {
     owner: PgPool,
     server: Server,
     round: usize,
-    /// The longest that an unrelated event took while nothing was locked, in seconds.
+    /// Longest processing time of an unrelated event while nothing was locked, in seconds.
     slowest: f64,
 }
 
@@ -164,8 +164,8 @@ impl Shop {
         shop
     }
 
-    /// The events of the next round arrive: first all kinds and unrelated ones among them, which go into one batch; then
-    /// more unrelated ones. Returns how long the slowest unrelated one took, in seconds, or what is not done.
+    /// Delivers the events of the next round: first one batch of all kinds, with unrelated events among them, then more
+    /// unrelated events. Returns the time of the slowest unrelated event in seconds, or the events that are not done.
     async fn arrive(&mut self) -> Result<f64, String> {
         self.round += 1;
         let (round, second) = (self.round, i64::try_from(self.round).unwrap() * 10);
@@ -190,7 +190,7 @@ impl Shop {
         Ok(took.parse().unwrap())
     }
 
-    /// The plan of the marked subscription includes something else now.
+    /// Changes the limit of the plan of the marked subscription.
     async fn change_marked(&self) {
         let change = format!(
             "UPDATE billing.plan_limits SET included = {} WHERE limit_key = 'seats';
@@ -206,7 +206,7 @@ impl Shop {
         self.until("TRUE").await.map_or(Ok(()), Err)
     }
 
-    /// Waits until everything is done that can be done beside a lock. Else returns what is not.
+    /// Waits until all events are done and the limits are recalculated. Otherwise returns what is not done.
     async fn until_done_beside_lock(&self) -> Option<String> {
         let round = self.round;
         let renewed = format!("EXISTS (SELECT FROM billing.subscription_limits WHERE included = {round})");
@@ -217,7 +217,7 @@ impl Shop {
         .await
     }
 
-    /// Waits until nothing is left to do and the condition holds. Else returns what is not done.
+    /// Waits until no event or job is pending and the condition holds. Otherwise returns what is not done.
     async fn until(&self, condition: &str) -> Option<String> {
         let open = format!(
             "SELECT concat_ws(' ', ({}), CASE WHEN NOT ({condition}) THEN 'rows' END,
@@ -228,16 +228,16 @@ impl Shop {
         self.wait(&open).await
     }
 
-    /// Waits until the query returns an empty text. Else returns the text.
+    /// Waits until the query returns an empty text. Otherwise returns the last text.
     async fn wait(&self, query: &str) -> Option<String> {
         let mut left = String::new();
-        for look in 0..1000 {
+        for attempt in 0..1000 {
             left = sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(&self.owner).await.unwrap();
             if left.is_empty() {
                 return None;
             }
-            if look % 20 == 19 {
-                // what was put off comes back with the delays of the default settings
+            if attempt % 20 == 19 {
+                // with the default settings, delayed jobs would be due too late for the test
                 let make_all_due = "UPDATE billing.jobs SET run_at = clock_timestamp() WHERE last_error IS NOT NULL;
                     SELECT pg_notify('billing_sync_outbox', '')";
                 sqlx::raw_sql(make_all_due).execute(&self.owner).await.unwrap();
@@ -256,7 +256,7 @@ fn not_done(which: &str) -> String {
     )
 }
 
-/// A transaction of the product that has done this; `None` where it may not.
+/// A transaction of the product that has run the statement; `None` if the product may not run it.
 async fn hold(shop: &Shop, statement: &str) -> Option<PgConnection> {
     let mut product = shop.database.options.connect().await.unwrap();
     let begin = "SET ROLE billing_product; SET lock_timeout = '5s'; BEGIN";
@@ -265,14 +265,14 @@ async fn hold(shop: &Shop, statement: &str) -> Option<PgConnection> {
         Ok(_) => Some(product),
         Err(error) => {
             let code = error.as_database_error().and_then(|error| error.code().map(String::from)).unwrap();
-            // no privilege; rows of a view that cannot be locked
+            // no privilege, or a view whose rows cannot be locked
             assert!(["42501", "0A000"].contains(&code.as_str()), "{statement}: {error}");
             None
         }
     }
 }
 
-/// Everything that the product's role can do to hold a lock.
+/// All statements with which the product's role can hold a lock.
 async fn statements(shop: &Shop) -> Vec<String> {
     let relations: Vec<String> = sqlx::query_scalar(RELATIONS).fetch_all(&shop.owner).await.unwrap();
     assert!(relations.len() > 15, "{relations:?}");
@@ -285,7 +285,7 @@ async fn statements(shop: &Shop) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_event_is_applied_beside_every_lock_and_unrelated_ones_are_not_delayed() {
+async fn every_event_is_applied_and_no_lock_delays_unrelated_ones() {
     let mut shop = Shop::open().await;
     let (mut held, mut wrong) = (0, Vec::new());
     for statement in statements(&shop).await {
@@ -294,7 +294,7 @@ async fn every_event_is_applied_beside_every_lock_and_unrelated_ones_are_not_del
         if let Err(delayed) = shop.measure_beside(product, &statement).await {
             wrong.push(delayed);
         }
-        // each of them takes long, and a mechanism that does not work fails beside many
+        // a failing lock takes long, and a broken mechanism fails with many locks
         if wrong.len() == MOST_WRONG {
             break;
         }
@@ -305,7 +305,7 @@ async fn every_event_is_applied_beside_every_lock_and_unrelated_ones_are_not_del
 }
 
 impl Shop {
-    /// Measures the unrelated events of a round beside a lock, and again where they are slow. Then the lock ends.
+    /// Measures the unrelated events of a round beside a lock, and again if they were slow. Then the lock ends.
     async fn measure_beside(&mut self, mut product: PgConnection, statement: &str) -> Result<(), String> {
         for measurement in 1.. {
             let took = self.arrive().await.map_err(|left| format!("beside {statement}: {left}"))?;
@@ -321,12 +321,12 @@ impl Shop {
                 return Err(format!("beside {statement}: {took} s, without it at most {} s", self.slowest));
             }
             self.measure_without_lock().await?;
-            product = hold(self, statement).await.expect("what could be locked before");
+            product = hold(self, statement).await.expect("it could be locked before");
         }
         Ok(())
     }
 
-    /// What had to wait for the lock is written.
+    /// Waits until the rows that were delayed by the lock are written.
     async fn until_written(&self, statement: &str) -> Result<(), String> {
         let round = self.round;
         let current = format!(

@@ -1,5 +1,5 @@
-//! The demo from its first line to its last, on real servers. It checks its own story; here is what is left: the rows
-//! in full, the same on every run, how the output reads, and how a kept demo lives and ends.
+//! The demo on real servers. It checks its own story; these tests check the complete rows, the same on every run, the
+//! output, and the start and end of a kept demo.
 
 use std::fs::Permissions;
 use std::io::{self, Write};
@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use crate::support::client::{Client, post};
 use crate::support::cluster;
 
-/// What the database's clock writes.
+/// Columns with times of the database's clock.
 const CLOCK_COLUMNS: [&str; 5] = ["created_at", "updated_at", "received_at", "run_at", "finished_at"];
 
-/// A temp directory that the server's user may pass.
+/// A temporary directory that the server's user may enter.
 fn open_dir() -> TempDir {
     tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap()
 }
@@ -40,7 +40,7 @@ async fn run(options: Options) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The lines of `--json` without what the clock wrote.
+/// The lines of `--json` without the times of the clock.
 fn rows(output: &str) -> String {
     let line = |line: &str| {
         let mut row: Value = serde_json::from_str(line).unwrap();
@@ -60,11 +60,11 @@ async fn the_rows_are_the_same_on_every_run() {
     let first = rows(&run(options(&dir, true)).await);
     insta::assert_snapshot!("rows", first);
     assert_eq!(rows(&run(options(&dir, true)).await), first, "a second run in the same directory");
-    assert!(dir.path().join("data/demo/postgres").is_dir(), "its cluster is apart from that of `serve --embedded`");
+    assert!(dir.path().join("data/demo/postgres").is_dir(), "its cluster is separate from that of `serve --embedded`");
 }
 
 #[tokio::test]
-async fn the_story_reads_well_in_eighty_columns() {
+async fn the_story_fits_into_eighty_columns() {
     let output = run(options(&open_dir(), false)).await;
     let long: Vec<&str> = output.lines().filter(|line| line.chars().count() > 80).collect();
     assert!(long.is_empty(), "{long:#?}");
@@ -73,7 +73,7 @@ async fn the_story_reads_well_in_eighty_columns() {
 }
 
 #[tokio::test]
-async fn a_kept_demo_takes_events_until_it_is_told_to_stop() {
+async fn a_kept_demo_accepts_events_until_it_is_stopped() {
     let dir = open_dir();
     let (mine, free) = (WebhookSecret::new("whsec_mine").unwrap(), "127.0.0.1:0".parse().unwrap());
     let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: vec![mine.clone()] };
@@ -100,7 +100,7 @@ async fn a_kept_demo_takes_events_until_it_is_told_to_stop() {
 }
 
 #[tokio::test]
-async fn a_kept_demo_says_how_to_reach_it() {
+async fn a_kept_demo_prints_its_addresses() {
     let dir = open_dir();
     let free = "127.0.0.1:0".parse().unwrap();
     let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: Vec::new() };
@@ -108,22 +108,22 @@ async fn a_kept_demo_says_how_to_reach_it() {
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
     let reader = async {
-        let mut told = String::new();
-        while !told.contains("stripe trigger") {
-            told += &next(&mut lines).await;
+        let mut printed = String::new();
+        while !printed.contains("stripe trigger") {
+            printed += &next(&mut lines).await;
         }
         shutdown.cancel();
-        told
+        printed
     };
-    let (result, told) = tokio::join!(demo::run(options, &mut out, shutdown.clone()), reader);
+    let (result, printed) = tokio::join!(demo::run(options, &mut out, shutdown.clone()), reader);
     result.unwrap();
     for expected in
         ["/webhooks/stripe", "/metrics", "DATABASE_URL='postgres:///", "stripe listen --print-secret", "whsec_"]
     {
-        assert!(told.contains(expected), "{expected} is missing in {told}");
+        assert!(printed.contains(expected), "{expected} is missing in {printed}");
     }
-    // a path or a URL has the length that it has
-    let text = told.lines().filter(|line| !line.contains('/'));
+    // paths and URLs cannot be shortened
+    let text = printed.lines().filter(|line| !line.contains('/'));
     assert_eq!(text.filter(|line| line.chars().count() > 80).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
@@ -141,7 +141,7 @@ async fn a_kept_demo_ends_with_its_server() {
     };
     let demo = tokio::time::timeout(Duration::from_mins(1), demo::run(options, &mut out, CancellationToken::new()));
     let (result, ()) = tokio::join!(demo, killer);
-    let error = result.expect("it ends").unwrap_err();
+    let error = result.expect("the demo ends").unwrap_err();
     assert!(error.to_string().contains("ended unexpectedly"), "{error}");
 }
 
@@ -152,17 +152,17 @@ async fn an_interrupted_demo_leaves_nothing_running() {
     shutdown.cancel();
     let interrupted = demo::run(options(&dir, true), &mut io::sink(), shutdown).await;
     assert!(matches!(interrupted, Err(DemoError::Interrupted)), "{interrupted:?}");
-    // a cluster still running would hold its directory
+    // a running cluster would lock its directory
     let again = tokio::time::timeout(Duration::from_mins(1), run(options(&dir, true))).await;
-    assert!(again.is_ok(), "the next one does not start");
+    assert!(again.is_ok(), "the next demo does not start");
 }
 
-/// The next line; a demo that has failed writes none.
+/// The next line; a failed demo writes none.
 async fn next(lines: &mut mpsc::UnboundedReceiver<String>) -> String {
-    tokio::time::timeout(Duration::from_secs(30), lines.recv()).await.expect("the demo says no more").unwrap()
+    tokio::time::timeout(Duration::from_secs(30), lines.recv()).await.expect("the demo writes no more lines").unwrap()
 }
 
-/// Hands over what is written, line by line, while the demo still runs.
+/// Sends the output line by line while the demo runs.
 struct Lines {
     line: Vec<u8>,
     to: mpsc::UnboundedSender<String>,
@@ -181,7 +181,7 @@ impl Write for Lines {
             self.line.push(*byte);
             if *byte == b'\n' {
                 let line = String::from_utf8(std::mem::take(&mut self.line)).unwrap();
-                // nobody listens any more at the end
+                // at the end the receiver may be gone
                 let _ = self.to.send(line);
             }
         }

@@ -1,20 +1,17 @@
-//! What the documentation prints can be run: commands parse, make targets and files exist, and SQL fits the schema.
+//! Commands in the documentation parse, make targets and files exist, and SQL matches the schema.
 
 use std::fs;
 use std::path::Path;
 
 use billing_sync::cli::Cli;
-use billing_sync::client;
-use billing_sync::metrics::process::ProcessMetrics;
 use clap::Parser;
-use prometheus::Registry;
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
 use crate::support::app::TestApp;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A piece of code in a text: the language of its block, empty for code within a line.
+/// Code in a page. The language is that of its block, and empty for code within a line.
 struct Code {
     file: String,
     language: String,
@@ -34,9 +31,9 @@ fn pages() -> Vec<(String, String)> {
 /// All code of a page. A block begins and ends with three backticks, code within a line with one.
 fn code(file: &str, page: &str) -> Vec<Code> {
     let mut found = Vec::new();
-    for (place, part) in page.split("```").enumerate() {
+    for (index, part) in page.split("```").enumerate() {
         let file = file.to_owned();
-        if place % 2 == 1 {
+        if index % 2 == 1 {
             let (language, text) = part.split_once('\n').unwrap();
             found.push(Code { file, language: language.trim().to_owned(), text: text.to_owned() });
         } else {
@@ -65,14 +62,14 @@ fn shell_lines() -> Vec<(String, String)> {
             lines.extend(text.lines().map(|line| (code.file.clone(), without_comment(line))));
         }
     }
-    // what the Dockerfile says about its use
+    // the commands in the comments of the Dockerfile
     let dockerfile = fs::read_to_string(Path::new(ROOT).join("Dockerfile")).unwrap();
     let comments = dockerfile.lines().filter_map(|line| line.strip_prefix("#   "));
     lines.extend(comments.map(|line| ("Dockerfile".to_owned(), line.to_owned())));
     lines
 }
 
-/// The arguments after the program's name, where the line calls it: by itself, or in a container of its image.
+/// The arguments of the program, if the line calls it directly or in a container of its image.
 fn arguments(line: &str) -> Option<Vec<String>> {
     let mut words = line.split_whitespace();
     let first = words.next()?;
@@ -83,7 +80,7 @@ fn arguments(line: &str) -> Option<Vec<String>> {
             return None;
         }
     }
-    // what stands for a value of the reader's own
+    // placeholders for the reader's own values
     let value = |word: &str| match word {
         "URL" => "http://127.0.0.1:8080/webhooks/stripe".to_owned(),
         "T" => "2026-01-01T00:00:00Z".to_owned(),
@@ -93,11 +90,11 @@ fn arguments(line: &str) -> Option<Vec<String>> {
 }
 
 #[test]
-fn every_printed_command_is_understood() {
+fn every_printed_command_parses() {
     let mut found = 0;
     for (file, line) in shell_lines() {
         let Some(arguments) = arguments(&line) else { continue };
-        // the name alone is the name of the project
+        // without arguments it is the name of the project
         if arguments.is_empty() {
             continue;
         }
@@ -108,7 +105,7 @@ fn every_printed_command_is_understood() {
             assert!(is_answer, "{file}: {line}\n{error}");
         }
     }
-    assert!(found > 20, "only {found} commands were found: this check has lost its way");
+    assert!(found > 20, "only {found} commands were found: this check finds too little");
 }
 
 #[test]
@@ -126,10 +123,10 @@ fn every_printed_make_target_and_file_exists() {
             assert!(Path::new(ROOT).join(words[at + 1]).exists(), "{file}: {line}");
         }
     }
-    assert!(found >= 4, "only {found} were found: this check has lost its way");
+    assert!(found >= 4, "only {found} were found: this check finds too little");
 }
 
-/// The statements of a text, with values in the place of a reader's variables.
+/// The statements of a text, with values instead of the reader's variables.
 fn statements(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
     let text = lines.join("\n").replace("$workspace", "gen_random_uuid()").replace("$request_id", "'a request'");
@@ -153,23 +150,7 @@ async fn every_printed_statement_fits_the_schema() {
             assert!(prepared.is_ok(), "{}: {statement}: {}", code.file, prepared.err().unwrap());
         }
     }
-    assert!(found > 6, "only {found} statements were found: this check has lost its way");
+    assert!(found > 6, "only {found} statements were found: this check finds too little");
     drop(conn);
     app.finish().await;
-}
-
-#[test]
-fn every_metric_of_a_process_is_explained() {
-    let registry = Registry::new();
-    ProcessMetrics::new(&registry).unwrap();
-    client::metrics(&registry).unwrap();
-    let page = fs::read_to_string(Path::new(ROOT).join("docs/operations.md")).unwrap();
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `billing_sync_")).collect();
-    let families = registry.gather();
-    assert!(families.len() > 20, "only {} were found: this check has lost its way", families.len());
-    for family in families {
-        let name = family.name();
-        let is_named = |row: &&str| row.split(['`', '{']).any(|word| word == name);
-        assert!(rows.iter().any(is_named), "{name} has no row in docs/operations.md");
-    }
 }

@@ -13,26 +13,26 @@ use crate::support::process::Server;
 
 const WORKER: &str = "receiver,worker";
 
-/// Customers called `cus_slow` are held up inside the worker's transaction for as long as the test holds the gate.
+/// Customers named `cus_slow` block the worker's transaction while the test holds an advisory lock, the gate.
 const SLOW: &str = "
     CREATE FUNCTION public.wait_at_the_gate() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$;
     CREATE TRIGGER slow BEFORE INSERT ON billing.billing_contacts
         FOR EACH ROW WHEN (NEW.stripe_customer_id = 'cus_slow') EXECUTE FUNCTION public.wait_at_the_gate()";
 
-/// Somebody waits at the gate.
+/// Number of sessions that wait at the gate.
 const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// The gate, closed until it is dropped.
-async fn close_the_gate(pool: &PgPool) -> PoolConnection<Postgres> {
+/// Closes the gate until the connection is dropped.
+async fn close_gate(pool: &PgPool) -> PoolConnection<Postgres> {
     sqlx::raw_sql(SLOW).execute(pool).await.unwrap();
     let mut gate = pool.acquire().await.unwrap();
     sqlx::raw_sql("SELECT pg_advisory_lock(42)").execute(&mut *gate).await.unwrap();
     gate
 }
 
-async fn open_the_gate(gate: &mut PoolConnection<Postgres>) {
+async fn open_gate(gate: &mut PoolConnection<Postgres>) {
     sqlx::raw_sql("SELECT pg_advisory_unlock(42)").execute(&mut **gate).await.unwrap();
 }
 
@@ -46,7 +46,7 @@ async fn number(pool: &PgPool, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
 }
 
-/// Waits until the query says something other than 0.
+/// Waits until the query returns a value other than 0.
 async fn until(pool: &PgPool, query: &'static str) {
     for _ in 0..3000 {
         if number(pool, query).await != 0 {
@@ -57,8 +57,8 @@ async fn until(pool: &PgPool, query: &'static str) {
     panic!("never true: {query}");
 }
 
-/// Ends what a killed process left behind on the server, as the server does by itself once it sees the closed socket.
-async fn end_its_sessions(pool: &PgPool) {
+/// Ends the sessions of a killed process, as the server does when it detects the closed socket.
+async fn terminate_sessions(pool: &PgPool) {
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'billing-sync'";
     number(pool, end).await;
@@ -113,8 +113,8 @@ async fn fates(pool: &PgPool) -> String {
     sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
 }
 
-/// A server that has a batch at work and has been sent SIGTERM.
-async fn told_to_stop_in_the_middle(database: &TestDatabase, pool: &PgPool) -> Server {
+/// A server that received SIGTERM while it processed a batch.
+async fn stopped_during_a_batch(database: &TestDatabase, pool: &PgPool) -> Server {
     let mut server = Server::start(database, WORKER, &[]).await;
     deliver_customers(&server, &["cus_slow"]).await;
     until(pool, WAITING).await;
@@ -126,37 +126,37 @@ async fn told_to_stop_in_the_middle(database: &TestDatabase, pool: &PgPool) -> S
 #[tokio::test]
 async fn sigterm_in_the_middle_of_a_batch_finishes_the_batch() {
     let (database, pool) = database().await;
-    let mut gate = close_the_gate(&pool).await;
-    let server = told_to_stop_in_the_middle(&database, &pool).await;
-    open_the_gate(&mut gate).await;
+    let mut gate = close_gate(&pool).await;
+    let server = stopped_during_a_batch(&database, &pool).await;
+    open_gate(&mut gate).await;
     assert_eq!(server.ended().await, Some(0));
     assert_eq!(fates(&pool).await, "evt_cus_slow done 0");
 }
 
 #[tokio::test]
-async fn a_second_signal_stops_at_once_and_the_next_start_finishes_the_work() {
+async fn a_second_signal_stops_at_once_and_the_next_start_resumes() {
     let (database, pool) = database().await;
-    let mut gate = close_the_gate(&pool).await;
-    let server = told_to_stop_in_the_middle(&database, &pool).await;
+    let mut gate = close_gate(&pool).await;
+    let server = stopped_during_a_batch(&database, &pool).await;
     server.signal(Signal::SIGTERM);
     assert_eq!(server.ended().await, Some(1));
-    open_the_gate(&mut gate).await;
-    end_its_sessions(&pool).await;
+    open_gate(&mut gate).await;
+    terminate_sessions(&pool).await;
     let server = Server::start(&database, WORKER, &[]).await;
     until(&pool, "SELECT count(*) FROM billing.outbox WHERE state = 'done'").await;
     server.kill().await;
 }
 
-/// The batch's effects and its done marks are one commit: a kill in between leaves neither.
+/// The effects of a batch and the outcomes of its events are one commit: a kill before it leaves neither.
 #[tokio::test]
-async fn a_kill_in_the_middle_of_a_batch_leaves_no_effect_and_repeats_none() {
+async fn a_kill_in_a_batch_leaves_no_effect_and_repeats_none() {
     let (database, pool) = database().await;
-    let mut gate = close_the_gate(&pool).await;
+    let mut gate = close_gate(&pool).await;
     let server = Server::start(&database, WORKER, &[]).await;
     deliver_customers(&server, &["cus_1", "cus_slow"]).await;
     until(&pool, WAITING).await;
     server.kill().await;
-    end_its_sessions(&pool).await;
+    terminate_sessions(&pool).await;
     assert_eq!(
         number(&pool, "SELECT count(*) FROM billing.billing_contacts WHERE stripe_customer_id = 'cus_slow'").await,
         0
@@ -165,7 +165,7 @@ async fn a_kill_in_the_middle_of_a_batch_leaves_no_effect_and_repeats_none() {
         number(&pool, "SELECT count(*) FROM billing.outbox WHERE event_id = 'evt_cus_slow' AND state = 'done'").await,
         0
     );
-    open_the_gate(&mut gate).await;
+    open_gate(&mut gate).await;
     let server = Server::start(&database, WORKER, &[]).await;
     until(&pool, "SELECT (count(*) = 2)::int::bigint FROM billing.outbox WHERE state = 'done'").await;
     assert_eq!(number(&pool, "SELECT count(*) FROM billing.billing_contacts").await, 2);
@@ -173,11 +173,11 @@ async fn a_kill_in_the_middle_of_a_batch_leaves_no_effect_and_repeats_none() {
     server.kill().await;
 }
 
-/// The process dies whenever it works on one event: first with the whole batch, then with that event alone.
+/// The process is killed whenever it processes one event: first in a batch, then with that event isolated.
 #[tokio::test]
-async fn an_event_that_kills_the_process_is_dead_in_the_end_and_its_neighbours_are_done() {
+async fn an_event_that_kills_the_process_ends_dead_others_are_done() {
     let (database, pool) = database().await;
-    let _gate = close_the_gate(&pool).await;
+    let _gate = close_gate(&pool).await;
     let settings = [("BILLING_SYNC_MAX_ATTEMPTS", "2"), ("BILLING_SYNC_ATTEMPT_LEASE", "1s")];
     let receiver = Server::start(&database, "receiver", &[]).await;
     deliver_customers(&receiver, &["cus_1", "cus_2", "cus_slow"]).await;
@@ -186,7 +186,7 @@ async fn an_event_that_kills_the_process_is_dead_in_the_end_and_its_neighbours_a
         let server = Server::start(&database, WORKER, &settings).await;
         until(&pool, WAITING).await;
         server.kill().await;
-        end_its_sessions(&pool).await;
+        terminate_sessions(&pool).await;
     }
     let server = Server::start(&database, WORKER, &settings).await;
     until(&pool, "SELECT (count(*) = 0)::int::bigint FROM billing.outbox WHERE state = 'pending'").await;

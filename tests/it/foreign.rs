@@ -1,5 +1,5 @@
-//! A Stripe that is not ours, so that we do not only agree with ourselves: localstripe, which has plans instead of prices,
-//! the shapes of 2017, and lists that begin with the oldest. What it lacks is reported.
+//! Tests against an independent Stripe fake, localstripe. It has plans instead of prices, the formats of 2017, and
+//! lists that begin with the oldest object. Lists that it does not support are reported.
 //!
 //! Needs Python; `make test-foreign` installs localstripe and runs these.
 
@@ -31,7 +31,7 @@ impl Localstripe {
         let folder = tempfile::tempdir().unwrap();
         let child = Command::new(PYTHON)
             .args([SERVER, &addr.port().to_string()])
-            // it keeps a file in the temporary folder
+            // localstripe writes a file into the temporary directory
             .env("TMPDIR", folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -51,7 +51,7 @@ impl Localstripe {
         format!("http://{}/", self.addr)
     }
 
-    /// Creates or changes something; the answer's JSON.
+    /// Creates or changes an object. Returns the JSON of the answer.
     async fn post(&self, path: &str, body: Value) -> Value {
         let (mut client, body) = (Client::connect(self.addr).await, body.to_string());
         let head = format!(
@@ -65,7 +65,7 @@ impl Localstripe {
         serde_json::from_str(&reply.text).unwrap_or_default()
     }
 
-    /// A product, a plan, and so many customers with a card, a subscription to it, and an invoice.
+    /// Creates a product, a plan, and this many customers, each with a card, a subscription and an invoice.
     async fn sell(&self, customers: usize) {
         self.post("/v1/products", json!({ "id": "prod_w", "name": "Writing", "type": "service" })).await;
         let plan = json!({ "id": "pro", "product": "prod_w", "amount": 1000, "currency": "eur", "interval": "month",
@@ -94,7 +94,7 @@ fn backfill(app: &TestApp, stripe: &Localstripe, arguments: &[&str]) -> Command 
     command.arg("backfill").args(arguments).env_clear().kill_on_drop(true).stdin(Stdio::null());
     command.env("DATABASE_URL", &app.database.url).env("STRIPE_SECRET_KEY", "sk_test_foreign");
     command.env("STRIPE_API_BASE", stripe.base()).env("BILLING_SYNC_STRIPE_RATE", "1000");
-    // what was told a moment ago would stand against an answer that may be stale
+    // with a staleness margin, events of the last seconds would win over the reads
     command.env("BILLING_SYNC_READ_MARGIN", "0s");
     command
 }
@@ -111,17 +111,17 @@ const EXPECTED: &str = "card 4242 active t pro Writing 10.00 month 5000";
 
 #[tokio::test]
 #[ignore = "needs localstripe: make test-foreign"]
-async fn its_customers_are_read_and_what_it_lacks_is_reported() {
+async fn customers_are_read_and_unsupported_lists_reported() {
     let (app, stripe) = (TestApp::start().await, Localstripe::start().await);
     // more than a page
     stripe.sell(110).await;
     let output = backfill(&app, &stripe, &["--json"]).output().await.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{printed}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["unsupported_lists"], json!(["disputes", "payments", "sessions"]), "{report:#}");
     assert_eq!((&report["failed_lists"], &report["failed"]), (&json!([]), &json!([])), "{report:#}");
-    assert!(said.contains("the server at STRIPE_API_BASE has no list of disputes"), "{said}");
+    assert!(printed.contains("the server at STRIPE_API_BASE has no list of disputes"), "{printed}");
     assert_eq!(app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("110"));
     assert_eq!(app.text("SELECT count(*)::text FROM billing.subscriptions").await.as_deref(), Some("110"));
     assert_eq!(app.text(SOLD).await.as_deref(), Some(EXPECTED));
@@ -130,7 +130,7 @@ async fn its_customers_are_read_and_what_it_lacks_is_reported() {
 
 #[tokio::test]
 #[ignore = "needs localstripe: make test-foreign"]
-async fn its_signed_webhooks_are_taken_and_a_backfill_tells_what_they_did_not() {
+async fn signed_webhooks_are_stored_and_a_backfill_completes_them() {
     let (app, stripe) = (TestApp::start().await, Localstripe::start().await);
     let url = format!("http://{}/webhooks/stripe", app.webhooks);
     stripe.post("/_config/webhooks/ours", json!({ "url": url, "secret": SECRET })).await;
@@ -149,7 +149,7 @@ async fn its_signed_webhooks_are_taken_and_a_backfill_tells_what_they_did_not() 
     let dead = "SELECT count(*)::text FROM billing.outbox WHERE state = 'dead'";
     assert_eq!(app.text(dead).await.as_deref(), Some("0"));
     let output = backfill(&app, &stripe, &[]).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(1), "what it lacks is no success");
+    assert_eq!(output.status.code(), Some(1), "unsupported lists fail the command");
     assert_eq!(app.text(SOLD).await.as_deref(), Some(EXPECTED));
     app.finish().await;
 }

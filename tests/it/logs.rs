@@ -1,5 +1,5 @@
-//! The log of the real binary stays readable when the same thing fails again and again: one line a second for one cause,
-//! and every event is logged or counted.
+//! The log of the real binary stays readable during repeated failures: one line a second for each cause, and every
+//! event is logged or counted.
 
 use std::time::Instant;
 
@@ -26,8 +26,8 @@ fn lines(log: &str, message: &str) -> Vec<Value> {
     entries.filter(|entry| entry["message"] == message).collect()
 }
 
-/// How many events the lines stand for: a line for one, or for as many as it counts.
-fn stand_for(lines: &[Value]) -> u64 {
+/// Number of events that the lines represent: one each, or the count that a line contains.
+fn represented_events(lines: &[Value]) -> u64 {
     lines.iter().map(|line| line["left_out"].as_u64().unwrap_or(1)).sum()
 }
 
@@ -43,7 +43,7 @@ fn assert_a_second_apart(lines: &[Value]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_cannot_store_logs_a_line_a_second_and_counts_the_rest() {
+async fn a_failing_receiver_logs_once_a_second_and_counts_the_rest() {
     let (database, pool) = database().await;
     let server = Server::start(&database, "receiver", &[]).await;
     sqlx::raw_sql("ALTER TABLE billing.events RENAME TO lost").execute(&pool).await.unwrap();
@@ -53,26 +53,26 @@ async fn a_receiver_that_cannot_store_logs_a_line_a_second_and_counts_the_rest()
         assert_eq!(server.deliver(&one).await, Some(503));
         refused += 1;
     }
-    // the last counts are not due yet
+    // at shutdown the counts of the last second are logged too
     server.signal(Signal::SIGTERM);
     let (code, log) = server.ended_with_log().await;
     assert_eq!(code, Some(0));
     let lines = lines(&log, "could not store events");
     assert!(refused > 20, "only {refused} deliveries");
     assert!((3..=5).contains(&lines.len()), "{lines:?}");
-    assert_eq!(stand_for(&lines), refused, "{lines:?}");
+    assert_eq!(represented_events(&lines), refused, "{lines:?}");
     assert_a_second_apart(&lines[..lines.len() - 1]);
     assert!(lines.iter().all(|line| line["error"].as_str().unwrap().contains("42P01")), "{lines:?}");
 }
 
-/// Each customer is refused, in words of its own.
+/// Refuses each customer with a different message.
 const POISON: &str = "
     CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'no room for %', NEW.stripe_customer_id; END $$;
+        $$ BEGIN RAISE EXCEPTION 'no space for %', NEW.stripe_customer_id; END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON billing.billing_contacts FOR EACH ROW EXECUTE FUNCTION public.refuse()";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_events_of_one_cause_share_their_lines_whatever_their_ids() {
+async fn poison_events_of_one_cause_share_their_log_lines() {
     const EVENTS: u64 = 40;
     let (database, pool) = database().await;
     sqlx::raw_sql(POISON).execute(&pool).await.unwrap();
@@ -89,13 +89,13 @@ async fn poison_events_of_one_cause_share_their_lines_whatever_their_ids() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    // the counts appear without any further event
+    // the counts are logged without another event
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     server.signal(Signal::SIGKILL);
     let log = server.rest_of_the_log().await;
     for message in ["an event failed; it will be retried", "an event is dead: see `billing-sync outbox show`"] {
         let lines = lines(&log, message);
-        assert_eq!(stand_for(&lines), EVENTS, "{lines:?}");
+        assert_eq!(represented_events(&lines), EVENTS, "{lines:?}");
         assert_a_second_apart(&lines);
         let counts: Vec<&Value> = lines.iter().filter(|line| line["left_out"].is_u64()).collect();
         assert!(!counts.is_empty(), "{lines:?}");
@@ -104,7 +104,7 @@ async fn poison_events_of_one_cause_share_their_lines_whatever_their_ids() {
 }
 
 #[tokio::test]
-async fn a_start_on_a_server_without_durability_is_warned_of_once() {
+async fn a_server_without_durability_is_logged_once_at_start() {
     let (database, _pool) = database().await;
     let server = Server::start(&database, "receiver", &[]).await;
     server.signal(Signal::SIGTERM);

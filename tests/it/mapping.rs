@@ -1,17 +1,17 @@
-//! From the door to the rows: every kind of event has a named fate, and no content is too odd.
+//! From delivery to rows: every kind of event has a named outcome, and odd content does no harm.
 
 use serde_json::{Value, json};
 
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, subscription, thin, update, with};
 
-/// An event about an object that nothing is made of.
+/// An event at second 0 without previous attributes.
 fn other(id: &str, event_type: &str, object: &Value) -> Value {
     event(id, event_type, 0, object, None)
 }
 
 #[tokio::test]
-async fn every_kind_of_event_has_a_named_fate() {
+async fn every_kind_of_event_has_a_named_outcome() {
     let app = TestApp::start().await;
     let invoice = json!({ "id": "in_1", "object": "invoice", "customer": "cus_1" });
     let sub = subscription("sub_1", "cus_1");
@@ -67,7 +67,7 @@ async fn every_kind_of_event_has_a_named_fate() {
             "done applied invalid_value",
         ),
         (
-            event("evt_14", "customer.subscription.updated", 4, &odd(json!({ "customer": "cus_nobody" })), None),
+            event("evt_14", "customer.subscription.updated", 4, &odd(json!({ "customer": "cus_unknown" })), None),
             "done applied unknown_customer",
         ),
     ];
@@ -88,7 +88,7 @@ async fn every_kind_of_event_has_a_named_fate() {
     app.finish().await;
 }
 
-/// JSON that is legal and odd, beside fields that we read.
+/// Valid but odd JSON beside the fields that the mapping reads.
 #[tokio::test]
 async fn odd_content_never_poisons_an_event() {
     let app = TestApp::start().await;
@@ -112,7 +112,7 @@ async fn odd_content_never_poisons_an_event() {
     }
     let mut raw = body("bytes", r#""A_da""#, "").into_bytes();
     let name = raw.windows(4).position(|four| four == b"A_da").unwrap();
-    raw[name + 1] = 0xFF; // no UTF-8 at all
+    raw[name + 1] = 0xFF; // invalid UTF-8
     assert_eq!(app.deliver_bytes(&raw).await.status, 200);
     app.drain().await;
     for (id, _, name) in
@@ -131,7 +131,7 @@ async fn odd_content_never_poisons_an_event() {
     app.finish().await;
 }
 
-/// Two odd events of one second still find their order.
+/// The order of two events within one second is found despite deep nesting.
 #[tokio::test]
 async fn ties_of_deeply_nested_objects_are_decided() {
     let app = TestApp::start().await;
@@ -149,9 +149,9 @@ async fn ties_of_deeply_nested_objects_are_decided() {
     app.finish().await;
 }
 
-/// Every fixture goes through the real door, and all are merged but those that are meant to be left alone.
+/// Every fixture is delivered to the real receiver. All are merged, except those that must be ignored.
 #[tokio::test]
-async fn every_fixture_is_accepted_and_merged_or_left_alone() {
+async fn every_fixture_is_accepted_and_merged_or_ignored() {
     let app = TestApp::start().await;
     let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/events"))];
     let mut delivered = 0;
@@ -167,21 +167,21 @@ async fn every_fixture_is_accepted_and_merged_or_left_alone() {
         }
     }
     app.drain().await;
-    let left_alone = r#"SELECT string_agg(type, ' ' ORDER BY type COLLATE "C") FROM billing.outbox
+    let ignored = r#"SELECT string_agg(type, ' ' ORDER BY type COLLATE "C") FROM billing.outbox
         WHERE coalesce(outcome, '-') NOT IN ('applied', 'superseded')"#;
     assert!(delivered > 20);
-    // the first is of another account, the second names its customer in no version that it was rendered in
+    // the first belongs to another account; the second does not name its customer in any of its API versions
     let expected = "customer.created customer.subscription.created customer.subscription.frobnicated customer.subscription.trial_will_end \
         entitlements.active_entitlement_summary.updated frobnicator.created invoice.upcoming setup_intent.canceled \
         setup_intent.requires_action setup_intent.setup_failed setup_intent.succeeded \
         test_helpers.test_clock.advancing";
-    assert_eq!(app.text(left_alone).await.as_deref(), Some(expected));
+    assert_eq!(app.text(ignored).await.as_deref(), Some(expected));
     app.finish().await;
 }
 
-/// The product may add columns of its own to our tables; the sync never touches them, and never replaces a row.
+/// The product may add columns to our tables. The sync never writes them, and never replaces a row.
 #[tokio::test]
-async fn what_the_product_wrote_survives_every_update() {
+async fn product_columns_survive_every_update() {
     let app = TestApp::start().await;
     app.execute(
         "ALTER TABLE billing.billing_contacts ADD note text DEFAULT 'new';

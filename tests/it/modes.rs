@@ -1,5 +1,5 @@
-//! Settings that say which events are ours: what was ignored because of one is processed once it says otherwise, and
-//! processes that contradict each other are named.
+//! Settings that select events (mode and accounts): ignored events are processed after the setting changes, and
+//! processes with contradicting settings are reported.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn created(number: usize, fields: Value) -> Value {
 }
 
 impl TestApp {
-    /// Drains as a process does that was started with these settings.
+    /// Drains like a process started with these settings.
     async fn drain_with(&mut self, change: impl FnOnce(&mut SyncConfig)) {
         let mut sync = sync_config();
         change(&mut sync);
@@ -40,7 +40,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn what_was_ignored_because_of_a_setting_is_processed_once_it_says_otherwise() {
+async fn ignored_events_are_processed_after_the_setting_changes() {
     let mut app = TestApp::start().await;
     let events = [
         created(1, json!({ "livemode": false })),
@@ -67,12 +67,12 @@ async fn what_was_ignored_because_of_a_setting_is_processed_once_it_says_otherwi
         sync.accounts.insert("acct_new".to_owned());
     })
     .await;
-    // the test event of that account waits for the mode now
+    // the test event of that account is now ignored because of the mode
     assert_eq!(app.fates().await, all([done, done, mode, done, done, account]));
     let contacts =
         "SELECT string_agg(stripe_customer_id, ' ' ORDER BY stripe_customer_id) FROM billing.billing_contacts";
     assert_eq!(app.text(contacts).await.as_deref(), Some("cus_1 cus_2 cus_4 cus_5"));
-    // the same settings again leave it as it is
+    // the same settings again change nothing
     let finished = "SELECT max(finished_at)::text FROM billing.outbox";
     let before = app.text(finished).await;
     app.drain_with(|sync| sync.livemode = true).await;
@@ -81,20 +81,20 @@ async fn what_was_ignored_because_of_a_setting_is_processed_once_it_says_otherwi
 }
 
 #[tokio::test]
-async fn processes_with_other_settings_are_named_while_they_are_active() {
+async fn active_processes_with_other_settings_are_reported() {
     let app = TestApp::start().await;
     let mut conn = app.pool.acquire().await.unwrap();
     let (none, some) = (BTreeSet::new(), BTreeSet::from(["acct_1".to_owned()]));
     let (test, live, other) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
     assert_eq!(foreign::heartbeat(&mut conn, test, false, &none).await.unwrap(), []);
-    // a restart with the other setting looks like this, and is no contradiction
+    // a restart with the other setting looks the same, and is no contradiction
     assert_eq!(foreign::heartbeat(&mut conn, live, true, &none).await.unwrap(), []);
     let named = foreign::heartbeat(&mut conn, test, false, &none).await.unwrap();
     assert_eq!(named.iter().map(|one| one.livemode).collect::<Vec<_>>(), [true]);
     let named = foreign::heartbeat(&mut conn, live, true, &none).await.unwrap();
     assert_eq!(named.iter().map(|one| one.livemode).collect::<Vec<_>>(), [false]);
     assert_eq!(foreign::contradicting(&mut conn).await.unwrap().len(), 2);
-    // one that gives no heartbeat any more has ended
+    // a process without heartbeats has ended
     sqlx::query("UPDATE billing.worker_processes SET heartbeat_at = heartbeat_at - interval '31 s' WHERE livemode")
         .execute(&mut *conn)
         .await
@@ -109,7 +109,7 @@ async fn processes_with_other_settings_are_named_while_they_are_active() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_of_different_modes_name_each_other_and_every_event_is_processed_by_its_own() {
+async fn processes_of_different_modes_warn_and_share_the_events() {
     let database = cluster::database().await;
     let mut live = Server::start(&database, "receiver,worker", &[("BILLING_SYNC_LIVEMODE", "true")]).await;
     let mut test = Server::start(&database, "receiver,worker", &[("BILLING_SYNC_LIVEMODE", "false")]).await;
@@ -136,7 +136,7 @@ async fn two_processes_of_different_modes_name_each_other_and_every_event_is_pro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_event_of_the_other_mode_is_named_in_the_log() {
+async fn the_first_event_of_the_other_mode_is_logged() {
     let database = cluster::database().await;
     let mut server = Server::start(&database, "receiver,worker", &[]).await;
     assert_eq!(server.deliver(&created(1, json!({ "livemode": true }))).await, Some(200));

@@ -1,4 +1,4 @@
-//! The ops listener: metrics that promtool would accept, and readiness that means something.
+//! The ops listener: metrics in a format that promtool accepts, and readiness.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::cluster;
 
-struct Served {
+struct OpsServer {
     address: std::net::SocketAddr,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-async fn serve(options: PgConnectOptions) -> Served {
+async fn serve(options: PgConnectOptions) -> OpsServer {
     let registry = Registry::new();
     registry.register(Box::new(IntCounter::new("billing_sync_counted_total", "A count.").unwrap())).unwrap();
     let config = OpsConfig { listen: "127.0.0.1:0".parse().unwrap() };
     let connections = ProcessMetrics::new(&registry).unwrap().connections.of(ListenerName::Ops);
     let ops = Ops::bind(&config, &options, registry, connections, None, Shortage::default()).await.unwrap();
     let (address, stop) = (ops.local_addr(), CancellationToken::new());
-    Served { address, task: tokio::spawn(ops.run(CancellationToken::new(), stop.clone())), stop }
+    OpsServer { address, task: tokio::spawn(ops.run(CancellationToken::new(), stop.clone())), stop }
 }
 
-impl Served {
+impl OpsServer {
     /// Status and body.
     async fn ask(&self, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
@@ -46,7 +46,7 @@ impl Served {
     }
 }
 
-/// An address at which nothing listens.
+/// Options for an address at which no server listens.
 fn nowhere() -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1).username("u").password("hunter2")
 }
@@ -61,7 +61,7 @@ async fn a_process_is_ready_once_the_schema_is_current() {
     let mut conn = database.options.connect().await.unwrap();
     billing_sync::migrations::run(&mut conn).await.unwrap();
     assert_eq!(served.ask("GET", "/readyz").await, (200, "ready: all migrations are applied\n".to_owned()));
-    // a newer release rolls out beside us and has migrated already
+    // a newer release is rolled out at the same time and has migrated already
     sqlx::query("INSERT INTO billing.schema_migrations VALUES (9999, 'later', now(), true, '', 0)")
         .execute(&mut conn)
         .await
@@ -82,7 +82,7 @@ async fn without_a_database_a_process_is_live_and_not_ready() {
 }
 
 #[tokio::test]
-async fn metrics_tell_the_states_of_the_outbox() {
+async fn metrics_contain_the_states_of_the_outbox() {
     let database = cluster::database().await;
     let mut conn = database.options.connect().await.unwrap();
     sqlx::query(
@@ -110,7 +110,7 @@ async fn metrics_tell_the_states_of_the_outbox() {
 }
 
 #[tokio::test]
-async fn a_long_history_is_estimated_and_what_is_pending_stays_exact() {
+async fn a_long_history_is_estimated_and_pending_counts_are_exact() {
     let database = cluster::database().await;
     let mut conn = database.options.connect().await.unwrap();
     sqlx::query(
@@ -127,14 +127,14 @@ async fn a_long_history_is_estimated_and_what_is_pending_stays_exact() {
         }
         let outbox = database::outbox(&mut conn).await.unwrap();
         assert_eq!((outbox.pending, outbox.dead), (7, 0));
-        // before the first ANALYZE it is a guess from the size
+        // before the first ANALYZE the estimate uses only the size
         let tolerance = if analysed { 700 } else { 40_000 };
         assert!((outbox.done - 69_993).abs() <= tolerance, "{outbox:?}");
     }
 }
 
 #[tokio::test]
-async fn without_a_database_the_process_still_tells_its_own_metrics() {
+async fn without_a_database_metrics_of_the_process_are_served() {
     let (status, metrics) = serve(nowhere()).await.ask("GET", "/metrics").await;
     assert_eq!(status, 200);
     assert!(metrics.contains("billing_sync_counted_total 0\n"), "{metrics}");
@@ -150,7 +150,7 @@ async fn other_paths_and_methods_are_refused() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_does_not_hold_up_the_end() {
+async fn an_idle_connection_does_not_delay_the_shutdown() {
     let served = serve(nowhere()).await;
     let _idle = TcpStream::connect(served.address).await.unwrap();
     assert_eq!(served.ask("GET", "/livez").await.0, 200);

@@ -1,4 +1,4 @@
-//! Orphans: what lacks its workspace, price or customer is listed, counted, and fixed by whatever brings the missing piece.
+//! Orphans: rows without their workspace, price or customer are listed and counted until the missing object arrives.
 
 use billing_sync::metrics::database::{self, MOST_ORPHANS};
 use prometheus::TextEncoder;
@@ -15,7 +15,7 @@ const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
 const LIST: &str = "SELECT concat_ws(' ', kind, coalesce(stripe_subscription_id, stripe_customer_id), missing_type,
     missing_id, read_state) FROM billing.orphans ORDER BY 1";
 
-/// All orphans, once it is sure that they are counted as they are listed.
+/// All orphans. Asserts that the metric counts the same ones.
 async fn orphans(app: &TestApp) -> Vec<String> {
     let listed: Vec<String> = sqlx::query_scalar(LIST).fetch_all(&app.pool).await.unwrap();
     for counted in database::orphans(&mut app.pool.acquire().await.unwrap()).await.unwrap() {
@@ -25,29 +25,29 @@ async fn orphans(app: &TestApp) -> Vec<String> {
     listed
 }
 
-/// The event with the price of its item named by id only.
-fn naming_its_price(mut event: Value) -> Value {
+/// The event with only the id of its item's price.
+fn with_price_id_only(mut event: Value) -> Value {
     let item = &mut event["data"]["object"]["items"]["data"][0];
     item["price"] = item["price"]["id"].clone();
     item.as_object_mut().unwrap().remove("plan");
     event
 }
 
-fn placed(object: &Value) -> Value {
+fn with_workspace(object: &Value) -> Value {
     with(object, json!({ "metadata": { "workspace_id": WORKSPACE } }))
 }
 
 #[tokio::test]
-async fn each_kind_goes_away_with_the_event_that_brings_what_was_missing() {
+async fn each_kind_disappears_when_the_missing_object_arrives() {
     let app = TestApp::start().await;
     assert_eq!(orphans(&app).await, Vec::<String>::new());
     let sold = event("evt_1", "customer.subscription.created", 0, &subscription("sub_1", "cus_1"), None);
-    app.deliver_and_drain(&[naming_its_price(sold)]).await;
+    app.deliver_and_drain(&[with_price_id_only(sold)]).await;
     let of_price = "subscription_without_price sub_1 price price_basic not_queued";
     assert_eq!(
         orphans(&app).await,
         ["subscription_without_customer sub_1 customer cus_1 not_queued", of_price],
-        "without a key nobody asks"
+        "without a key no read is queued"
     );
     let ada = customer("cus_1", "Ada");
     app.deliver_and_drain(&[event("evt_2", "customer.created", 0, &ada, None)]).await;
@@ -55,20 +55,20 @@ async fn each_kind_goes_away_with_the_event_that_brings_what_was_missing() {
     assert_eq!(orphans(&app).await, [of_workspace, of_price]);
     app.deliver_and_drain(&[event("evt_3", "price.created", 0, &price("price_basic", 1900), None)]).await;
     assert_eq!(orphans(&app).await, [of_workspace]);
-    app.deliver_and_drain(&[update("evt_4", "customer.updated", 5, &ada, &placed(&ada))]).await;
+    app.deliver_and_drain(&[update("evt_4", "customer.updated", 5, &ada, &with_workspace(&ada))]).await;
     assert_eq!(orphans(&app).await, Vec::<String>::new());
     app.finish().await;
 }
 
 #[tokio::test]
-async fn a_workspace_that_the_subscription_or_its_checkout_names_later_is_enough() {
+async fn a_later_workspace_in_subscription_or_checkout_resolves_it() {
     let sold = subscription("sub_1", "cus_1");
     let session = json!({
         "id": "cs_1", "object": "checkout.session", "created": 1_767_225_600, "status": "complete", "metadata": {},
         "payment_status": "paid", "customer": "cus_1", "subscription": "sub_1", "client_reference_id": WORKSPACE,
     });
-    for heals in [
-        update("evt_3", "customer.subscription.updated", 5, &sold, &placed(&sold)),
+    for resolving in [
+        update("evt_3", "customer.subscription.updated", 5, &sold, &with_workspace(&sold)),
         event("evt_3", "checkout.session.completed", 5, &session, None),
     ] {
         let app = TestApp::start().await;
@@ -78,20 +78,20 @@ async fn a_workspace_that_the_subscription_or_its_checkout_names_later_is_enough
         ])
         .await;
         assert_eq!(orphans(&app).await, ["contact_without_workspace cus_1 workspace"]);
-        app.deliver_and_drain(std::slice::from_ref(&heals)).await;
-        assert_eq!(orphans(&app).await, Vec::<String>::new(), "{}", heals["type"]);
+        app.deliver_and_drain(std::slice::from_ref(&resolving)).await;
+        assert_eq!(orphans(&app).await, Vec::<String>::new(), "{}", resolving["type"]);
         app.finish().await;
     }
 }
 
 #[tokio::test]
-async fn with_a_key_the_missing_piece_is_fetched() {
+async fn with_a_key_the_missing_object_is_fetched() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     sync.stripe.update(&sale.customer, json!({ "metadata": { "workspace_id": WORKSPACE } }));
     sync.pass_the_margin();
     let sold = sync.stripe.events().into_iter().find(|event| event.event_type == "customer.subscription.created");
-    sync.app.deliver_and_drain(&[naming_its_price(sold.unwrap().json(Epoch::Endive))]).await;
+    sync.app.deliver_and_drain(&[with_price_id_only(sold.unwrap().json(Epoch::Endive))]).await;
     assert_eq!(
         orphans(&sync.app).await,
         [
@@ -105,27 +105,27 @@ async fn with_a_key_the_missing_piece_is_fetched() {
 }
 
 #[tokio::test]
-async fn what_stripe_does_not_know_stays_an_orphan_until_an_event_says_otherwise() {
+async fn orphans_unknown_to_stripe_stay_until_an_event_resolves_them() {
     let sync = Fetching::start().await;
-    // Stripe proves that the key is of our account by an event that it knows
+    // an event that Stripe knows verifies that the key belongs to our account
     sync.sell();
     sync.emit(0, Epoch::Endive, &["product.created"]).await;
     let now = sync.stripe.now() - crate::support::events::START;
-    let sold = event("evt_1", "customer.subscription.created", now, &subscription("sub_nobody", "cus_nobody"), None);
-    sync.app.deliver(&naming_its_price(sold)).await;
+    let sold = event("evt_1", "customer.subscription.created", now, &subscription("sub_unknown", "cus_unknown"), None);
+    sync.app.deliver(&with_price_id_only(sold)).await;
     sync.pass_the_margin();
     sync.settle().await;
     assert_eq!(
         orphans(&sync.app).await,
         [
-            "subscription_without_customer sub_nobody customer cus_nobody not_found",
-            "subscription_without_price sub_nobody price price_basic not_found"
+            "subscription_without_customer sub_unknown customer cus_unknown not_found",
+            "subscription_without_price sub_unknown price price_basic not_found"
         ]
     );
     let later = now + 100;
     sync.app
         .deliver_and_drain(&[
-            event("evt_2", "customer.created", later, &placed(&customer("cus_nobody", "Ada")), None),
+            event("evt_2", "customer.created", later, &with_workspace(&customer("cus_unknown", "Ada")), None),
             event("evt_3", "price.created", later, &price("price_basic", 1900), None),
         ])
         .await;
@@ -135,17 +135,18 @@ async fn what_stripe_does_not_know_stays_an_orphan_until_an_event_says_otherwise
 }
 
 #[tokio::test]
-async fn a_subscription_whose_customer_was_deleted_before_anybody_told_of_it_is_asked_for_and_has_ended() {
+async fn subscription_of_a_deleted_unseen_customer_is_fetched_ended() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let sold = sync.stripe.events();
     sync.stripe.tick(60);
     sync.stripe.delete(&sale.customer);
     sync.pass_the_margin();
-    // neither the customer's creation, nor its deletion, nor the end of its subscription
-    let mut told: Vec<_> = sold.iter().map(|event| (event.event_type.as_str(), event.json(Epoch::Endive))).collect();
-    told.retain(|(event_type, _)| *event_type == "customer.subscription.created");
-    for (_, event) in &told {
+    // neither the customer's creation or deletion nor the end of the subscription is delivered
+    let mut delivered: Vec<_> =
+        sold.iter().map(|event| (event.event_type.as_str(), event.json(Epoch::Endive))).collect();
+    delivered.retain(|(event_type, _)| *event_type == "customer.subscription.created");
+    for (_, event) in &delivered {
         sync.app.deliver(event).await;
     }
     sync.settle().await;
@@ -155,7 +156,7 @@ async fn a_subscription_whose_customer_was_deleted_before_anybody_told_of_it_is_
     sync.finish().await;
 }
 
-/// A contact as a row; `number` makes ids.
+/// Inserts a contact; its ids contain `number`.
 pub(crate) async fn contact(conn: &mut PgConnection, number: u32, changes: &str) {
     let sql = format!(
         "INSERT INTO billing.billing_contacts (id, account, stripe_customer_id, name, email)
@@ -165,7 +166,7 @@ pub(crate) async fn contact(conn: &mut PgConnection, number: u32, changes: &str)
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.unwrap();
 }
 
-/// An active subscription of contact `of` with a plan, and without a workspace.
+/// Inserts an active subscription of contact `of` with a plan and without a workspace.
 pub(crate) async fn subscribe(conn: &mut PgConnection, number: u32, of: u32, changes: &str) {
     let sql = format!(
         "INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
@@ -200,13 +201,13 @@ async fn deleted_contacts_and_ended_subscriptions_are_no_orphans() {
     subscribe(conn, 10, 10, "active = true").await;
     contact(conn, 11, "name = NULL").await;
     contact(conn, 12, ANY_WORKSPACE).await;
-    // its metadata names something that is no id, which does not fall back to its customer's
+    // the metadata of this subscription contains an invalid id, and the customer's workspace is not used instead
     subscribe(conn, 12, 12, "active = true").await;
     contact(conn, 13, "name = NULL").await;
     subscribe(conn, 13, 13, "active = true").await;
     subscribe(conn, 14, 13, ANY_WORKSPACE).await;
     assert_eq!(orphans(&app).await, Vec::<String>::new());
-    // a workspace that only an ended subscription names is none
+    // the workspace of an ended subscription does not count
     sqlx::raw_sql(AssertSqlSafe(format!(
         "UPDATE billing.subscriptions SET {CANCELED} WHERE stripe_subscription_id = 'sub_14'"
     )))
@@ -214,7 +215,7 @@ async fn deleted_contacts_and_ended_subscriptions_are_no_orphans() {
     .await
     .unwrap();
     assert_eq!(orphans(&app).await, ["contact_without_workspace cus_13 workspace"]);
-    // one that is not paid for may be paid for yet
+    // an unpaid subscription may still be paid
     subscribe(conn, 20, 11, &format!("{UNPAID}, {NO_PLAN}")).await;
     subscribe(conn, 21, 21, &format!("{UNPAID}, {NO_PLAN}, stripe_price_id = NULL")).await;
     assert_eq!(
@@ -243,7 +244,7 @@ async fn a_contact_with_several_subscriptions_is_one_orphan() {
 }
 
 #[tokio::test]
-async fn unknown_customers_are_those_without_a_contact_whoever_comes_first() {
+async fn missing_contacts_do_not_depend_on_the_order_of_arrival() {
     let app = TestApp::start().await;
     let unknown =
         "SELECT coalesce(string_agg(ltrim(replace(billing_contact_id::text, '-', ''), '0'), ' ' ORDER BY 1), '')
@@ -254,7 +255,7 @@ async fn unknown_customers_are_those_without_a_contact_whoever_comes_first() {
     subscribe(conn, 2, 2, "active = true").await;
     subscribe(conn, 3, 2, CANCELED).await;
     subscribe(conn, 4, 3, "active = true").await;
-    assert_eq!(app.text(unknown).await.as_deref(), Some("2 3"), "each once, one that has ended too");
+    assert_eq!(app.text(unknown).await.as_deref(), Some("2 3"), "each once, ended subscriptions too");
     contact(conn, 2, "name = 'Bea'").await;
     assert_eq!(app.text(unknown).await.as_deref(), Some("3"));
     let again = "INSERT INTO billing.subscriptions SELECT * FROM billing.subscriptions ON CONFLICT (id) DO UPDATE SET updated_at = now()";
@@ -273,7 +274,7 @@ async fn gauges(app: &TestApp) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_gauge_has_every_kind_from_the_start_and_is_absent_where_counting_takes_too_long() {
+async fn the_gauge_has_every_kind_or_is_absent_if_counting_is_slow() {
     let app = TestApp::start().await;
     let zero = [
         "database_up 1",
@@ -286,7 +287,7 @@ async fn the_gauge_has_every_kind_from_the_start_and_is_absent_where_counting_ta
     subscribe(&mut holder, 1, 1, NO_PLAN).await;
     subscribe(&mut holder, 2, 1, NO_PLAN).await;
     sqlx::query("LOCK TABLE billing.missing_contacts").execute(&mut *holder).await.unwrap();
-    assert_eq!(gauges(&app).await, ["database_up 1"], "the others are there");
+    assert_eq!(gauges(&app).await, ["database_up 1"], "the other gauges are there");
     holder.commit().await.unwrap();
     let counted = gauges(&app).await;
     assert_eq!(counted[1..], [zero[1], &zero[2].replace('0', "2"), &zero[3].replace('0', "2")]);
@@ -294,7 +295,7 @@ async fn the_gauge_has_every_kind_from_the_start_and_is_absent_where_counting_ta
 }
 
 #[tokio::test]
-async fn counting_begins_at_the_few_and_stops_at_its_limit() {
+async fn counting_uses_partial_indexes_and_stops_at_its_limit() {
     let app = TestApp::start().await;
     app.execute(
         "INSERT INTO billing.billing_contacts (id, account, stripe_customer_id, workspace_id)
@@ -322,7 +323,7 @@ async fn counting_begins_at_the_few_and_stops_at_its_limit() {
     app.finish().await;
 }
 
-/// By the plans of what `metrics.orphans` does for each kind.
+/// Checks the query plans of `metrics.orphans` for each kind.
 async fn assert_no_table_is_read_whole(app: &TestApp) {
     let sql = format!(
         "EXPLAIN SELECT kind, (SELECT count(*) FROM (SELECT FROM billing.orphans AS o WHERE o.kind = asked.kind

@@ -1,5 +1,5 @@
-//! Events of months that have no partition: stored all the same, and moved when their month is made, while events are
-//! delivered, processed and read.
+//! Events of months without a partition are stored in the default partition, and moved when the month's partition is
+//! created, while events are delivered, processed and read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::support::cluster::{self, TestDatabase};
 use crate::support::events::{START, customer, event};
 use crate::support::process::Server;
 
-/// The first second of the month that is so many months from this one.
+/// The first second of the month that is this many months away from the current one.
 fn month(ahead: i32) -> OffsetDateTime {
     let mut first = clock::now().replace_day(1).unwrap().replace_time(Time::MIDNIGHT);
     for _ in 0..ahead.abs() {
@@ -33,7 +33,7 @@ fn suffix(ahead: i32) -> String {
     format!("{}_{:02}", month.year(), u8::from(month.month()))
 }
 
-/// An event about a customer of its own, created so many seconds into a month.
+/// An event about its own customer, created this many seconds after the start of a month.
 fn dated(id: &str, ahead: i32, second: i64) -> Value {
     let created = month(ahead).unix_timestamp() + second;
     event(id, "customer.created", created - START, &customer(&format!("cus_{id}"), "Ada"), None)
@@ -43,8 +43,8 @@ async fn number(pool: &PgPool, query: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(pool).await.unwrap()
 }
 
-/// Rows of a table's month that its default partition holds.
-async fn left_in_default(pool: &PgPool, table: &str, ahead: i32) -> i64 {
+/// Number of rows of a month that are in the table's default partition.
+async fn rows_in_default(pool: &PgPool, table: &str, ahead: i32) -> i64 {
     let (from, to) = (month(ahead), month(ahead + 1));
     let query = format!("SELECT count(*) FROM billing.{table}_default WHERE created >= '{from}' AND created < '{to}'");
     number(pool, &query).await
@@ -59,16 +59,16 @@ async fn assert_made(pool: &PgPool, months: &[i32]) {
                     AND inhparent = 'billing.{table}'::regclass"
             );
             assert_eq!(number(pool, &attached).await, 1, "{name} is no partition");
-            assert_eq!(left_in_default(pool, table, *ahead).await, 0, "{name}");
+            assert_eq!(rows_in_default(pool, table, *ahead).await, 0, "{name}");
         }
         let split = format!("SELECT count(*) FROM pg_class WHERE relname LIKE '{table}\\_split%' AND relkind <> 'i'");
-        assert_eq!(number(pool, &split).await, 0, "what is left of the split of {table}");
+        assert_eq!(number(pool, &split).await, 0, "tables left by the split of {table}");
         let checks = "SELECT count(*) FROM pg_constraint WHERE conname LIKE 'split%'";
         assert_eq!(number(pool, checks).await, 0);
     }
 }
 
-/// Every event is in the archive and in the queue, once.
+/// Asserts that every event is in `events` and in `outbox` exactly once.
 async fn assert_once(pool: &PgPool, ids: &BTreeSet<String>) {
     for table in ["events", "outbox"] {
         let query = format!("SELECT event_id FROM billing.{table} WHERE event_id LIKE 'evt%' ORDER BY event_id");
@@ -78,7 +78,7 @@ async fn assert_once(pool: &PgPool, ids: &BTreeSet<String>) {
 }
 
 #[tokio::test]
-async fn events_dated_ahead_and_back_move_to_the_partition_of_their_month() {
+async fn future_and_past_events_move_to_the_partition_of_their_month() {
     let app = TestApp::start().await;
     let mut ids = BTreeSet::new();
     let mut events = Vec::new();
@@ -96,7 +96,7 @@ async fn events_dated_ahead_and_back_move_to_the_partition_of_their_month() {
     assert_made(&app.pool, &[-12, -3, 0, 1, 2, 3, 4, 5, 6]).await;
     for table in ["events", "outbox"] {
         for beyond in [-30, 9] {
-            assert_eq!(left_in_default(&app.pool, table, beyond).await, 4, "{table} {beyond}");
+            assert_eq!(rows_in_default(&app.pool, table, beyond).await, 4, "{table} {beyond}");
         }
     }
     let reported = database::default_partitions(&mut app.pool.acquire().await.unwrap()).await.unwrap();
@@ -114,8 +114,8 @@ async fn events_dated_ahead_and_back_move_to_the_partition_of_their_month() {
     app.finish().await;
 }
 
-/// Months that nobody made: those are taken away, and with them what would take the rows.
-async fn forget_months(pool: &PgPool, months: &[i32]) {
+/// Drops the partitions of these months, so that their rows go into the default partition.
+async fn drop_months(pool: &PgPool, months: &[i32]) {
     for ahead in months {
         let month = suffix(*ahead);
         let query = format!("DROP TABLE billing.events_{month}, billing.outbox_{month}");
@@ -125,7 +125,7 @@ async fn forget_months(pool: &PgPool, months: &[i32]) {
 
 const FILLERS: i64 = 9000;
 
-/// Makes both default partitions too large to be moved at once: with events of three months and of none, dead already.
+/// Fills both default partitions with dead events, of three recent months and of 2001, too many to be moved at once.
 async fn fill(pool: &PgPool) {
     let query = format!(
         "WITH filler AS (
@@ -149,7 +149,7 @@ async fn fill(pool: &PgPool) {
 async fn large_default() -> (TestDatabase, PgPool) {
     let database = cluster::database().await;
     let pool = PgPoolOptions::new().max_connections(6).connect_with(database.options.clone()).await.unwrap();
-    forget_months(&pool, &[0, 1, 2]).await;
+    drop_months(&pool, &[0, 1, 2]).await;
     fill(&pool).await;
     for table in ["events", "outbox"] {
         let megabytes = number(&pool, &format!("SELECT pg_table_size('billing.{table}_default') >> 20")).await;
@@ -158,8 +158,8 @@ async fn large_default() -> (TestDatabase, PgPool) {
     (database, pool)
 }
 
-/// Delivers events of any month, some of them twice, until it is told to stop; the ids and the longest wait for an answer.
-async fn deliver_all_the_time(server: Arc<Server>, stop: Arc<AtomicBool>, sender: u64) -> (BTreeSet<String>, Duration) {
+/// Delivers events of any month, some of them twice, until `stop` is set. Returns their ids and the slowest answer.
+async fn deliver_continuously(server: Arc<Server>, stop: Arc<AtomicBool>, sender: u64) -> (BTreeSet<String>, Duration) {
     let mut random = fastrand::Rng::with_seed(sender);
     let (mut ids, mut longest) = (BTreeSet::new(), Duration::ZERO);
     for number in 0.. {
@@ -178,8 +178,8 @@ async fn deliver_all_the_time(server: Arc<Server>, stop: Arc<AtomicBool>, sender
     (ids, longest)
 }
 
-/// Reads all the time: no row that was there is ever missing, and none is there twice.
-async fn read_all_the_time(pool: PgPool, stop: Arc<AtomicBool>) -> u32 {
+/// Reads until `stop` is set, and asserts that no row is ever missing or duplicated.
+async fn read_continuously(pool: PgPool, stop: Arc<AtomicBool>) -> u32 {
     let mut reads = 0;
     while !stop.load(Ordering::Relaxed) {
         for table in ["events", "outbox"] {
@@ -201,12 +201,12 @@ async fn wait_until(pool: &PgPool, query: &str) {
     panic!("never true: {query}");
 }
 
-/// A split is under way.
+/// Condition: a split is in progress.
 const SPLITTING: &str =
     "to_regclass('billing.events_split') IS NOT NULL OR to_regclass('billing.outbox_split') IS NOT NULL";
 
-/// Maintenance is killed in the middle of its work, three times, and comes to its end at last.
-async fn maintenance_that_is_killed(database: &TestDatabase, pool: &PgPool) {
+/// Kills maintenance during its work three times, then lets it finish.
+async fn run_killed_maintenance(database: &TestDatabase, pool: &PgPool) {
     let made = format!(
         "NOT ({SPLITTING}) AND to_regclass('billing.events_{0}') IS NOT NULL
             AND to_regclass('billing.outbox_{0}') IS NOT NULL",
@@ -224,15 +224,15 @@ async fn maintenance_that_is_killed(database: &TestDatabase, pool: &PgPool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_default_partition_is_split_under_load_and_across_kills() {
+async fn a_large_default_partition_is_split_under_load_and_kills() {
     let (database, pool) = large_default().await;
     let server = Arc::new(Server::start(&database, "receiver,worker", &[]).await);
     let stop = Arc::new(AtomicBool::new(false));
     let senders: Vec<_> = (0..2)
-        .map(|sender| tokio::spawn(deliver_all_the_time(Arc::clone(&server), Arc::clone(&stop), sender)))
+        .map(|sender| tokio::spawn(deliver_continuously(Arc::clone(&server), Arc::clone(&stop), sender)))
         .collect();
-    let reader = tokio::spawn(read_all_the_time(pool.clone(), Arc::clone(&stop)));
-    maintenance_that_is_killed(&database, &pool).await;
+    let reader = tokio::spawn(read_continuously(pool.clone(), Arc::clone(&stop)));
+    run_killed_maintenance(&database, &pool).await;
     stop.store(true, Ordering::Relaxed);
     assert!(reader.await.unwrap() > 0);
     let mut ids = BTreeSet::new();
@@ -252,7 +252,7 @@ async fn a_large_default_partition_is_split_under_load_and_across_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_split_waits_for_a_row_that_is_held_and_for_a_snapshot_that_is_older() {
+async fn a_split_waits_for_locked_rows_and_older_snapshots() {
     let (database, pool) = large_default().await;
     let mut holder = pool.begin().await.unwrap();
     let hold = "SELECT FROM billing.outbox WHERE event_id = 'filler_4' FOR UPDATE";
@@ -264,7 +264,7 @@ async fn a_split_waits_for_a_row_that_is_held_and_for_a_snapshot_that_is_older()
     wait_until(&pool, "SELECT count(to_regclass('billing.events_split'))").await;
     wait_until(&pool, &copied).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    // to the old snapshot the rows are where they were
+    // the old snapshot still sees the rows
     let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM billing.events").fetch_one(&mut *snapshot).await.unwrap();
     assert_eq!(seen, FILLERS);
     snapshot.commit().await.unwrap();
@@ -283,7 +283,7 @@ async fn a_split_waits_for_a_row_that_is_held_and_for_a_snapshot_that_is_older()
     server.kill().await;
 }
 
-async fn until_a_lock_is_awaited(pool: &PgPool, table: &str) {
+async fn until_lock_wait(pool: &PgPool, table: &str) {
     let waiting = format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'billing.{table}'::regclass");
     let began = Instant::now();
     while number(pool, &waiting).await == 0 {
@@ -292,10 +292,10 @@ async fn until_a_lock_is_awaited(pool: &PgPool, table: &str) {
     }
 }
 
-/// Both tables' months are made while a delivery waits for them, one after the other: each time the row has to go elsewhere
-/// than it was on its way to.
+/// The partitions of both tables are created, one after the other, while a delivery waits for them. Each time
+/// PostgreSQL must route the row to another partition than before.
 #[tokio::test]
-async fn a_delivery_that_the_making_of_its_month_overtakes_is_stored() {
+async fn a_delivery_during_the_creation_of_its_partition_is_stored() {
     let database = cluster::database().await;
     let pool = PgPoolOptions::new().connect_with(database.options.clone()).await.unwrap();
     let server = Server::start(&database, "receiver", &[]).await;
@@ -309,7 +309,7 @@ async fn a_delivery_that_the_making_of_its_month_overtakes_is_stored() {
     let event = dated("evt_overtaken", 5, 60);
     let commits = async {
         for (table, transaction) in making {
-            until_a_lock_is_awaited(&pool, &table).await;
+            until_lock_wait(&pool, &table).await;
             transaction.commit().await.unwrap();
         }
     };

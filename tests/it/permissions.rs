@@ -1,4 +1,4 @@
-//! Restricted keys: a permission that is missing stops the reads that need it, and nothing else.
+//! Restricted keys: a missing permission stops only the reads that need it.
 
 use std::process::Output;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::fetching::{Fetching, Sale};
 use crate::support::process::Server;
 use crate::support::stripe::{Epoch, FakeStripe};
 
-/// Paths of the fake, the permission that Stripe names, and what the messages call them.
+/// Paths of the fake, the permission that Stripe names, and the names in messages and in the dashboard.
 const MISSING: [(&[&str], &str, &str, &str); 4] = [
     (&["/v1/products"], "rak_product_read", "products", "Products"),
     (&["/v1/events"], "rak_event_read", "events", "Events"),
@@ -18,7 +18,7 @@ const MISSING: [(&[&str], &str, &str, &str); 4] = [
     (&["/v1/account"], "rak_accounts_kyc_basic_read", "its account", ""),
 ];
 
-/// Everything but the account.
+/// All paths except the account.
 const ALL: [&str; 16] = [
     "/v1/charges",
     "/v1/checkout/sessions",
@@ -38,7 +38,7 @@ const ALL: [&str; 16] = [
     "/v1/subscriptions",
 ];
 
-/// A sale with a default card, of which only the subscription's event is delivered.
+/// A sale with a default card.
 fn sell(sync: &Fetching) -> Sale {
     let sale = sync.sell();
     let card = sync.stripe.card("visa", "4242");
@@ -48,13 +48,13 @@ fn sell(sync: &Fetching) -> Sale {
     sale
 }
 
-/// What stands in the tables, and the key's state.
+/// The columns that depend on the permissions.
 const ROWS: &str = "SELECT concat_ws(' ', c.name, s.stripe_status, p.price_in_euro, p.product_name, s.payment_type)
     FROM billing.subscriptions AS s
     LEFT JOIN billing.billing_contacts AS c ON c.id = s.billing_contact_id
     LEFT JOIN billing.pricing_plans AS p ON p.id = s.pricing_plan_id";
 
-async fn told() -> (Fetching, Sale) {
+async fn with_one_event() -> (Fetching, Sale) {
     let mut sync = Fetching::start().await;
     sync.app.context.sync.accounts.clear();
     let sale = sell(&sync);
@@ -76,14 +76,14 @@ async fn run(sync: &Fetching, arguments: &[&str]) -> Output {
     tokio::process::Command::from(binary(arguments, &environment)).output().await.unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     words(&output.stdout) + " " + &words(&output.stderr)
 }
 
 #[tokio::test]
 async fn without_one_permission_everything_else_is_read() {
     for (paths, permission, _, _) in MISSING {
-        let (sync, _) = told().await;
+        let (sync, _) = with_one_event().await;
         sync.stripe.forbid(paths, permission);
         for _ in 0..4 {
             sync.fetch().await;
@@ -108,8 +108,8 @@ async fn without_one_permission_everything_else_is_read() {
 }
 
 #[tokio::test]
-async fn a_job_that_lacks_a_permission_backs_off_by_itself() {
-    let (sync, sale) = told().await;
+async fn a_job_without_permission_backs_off_individually() {
+    let (sync, sale) = with_one_event().await;
     sync.stripe.forbid(&["/v1/products"], "rak_product_read");
     for _ in 0..3 {
         sync.fetch().await;
@@ -120,21 +120,21 @@ async fn a_job_that_lacks_a_permission_backs_off_by_itself() {
     assert!((1..=3).contains(&sync.served(&product)), "{}", sync.served(&product));
     let attempts = "SELECT attempts::text FROM billing.jobs WHERE object_type = 'product'";
     let attempts: i32 = sync.app.text(attempts).await.unwrap().parse().unwrap();
-    assert!(attempts >= 2, "{attempts}: it is tried again more and more rarely");
+    assert!(attempts >= 2, "{attempts}: the delay between retries increases");
     sync.stripe.permit_all();
     sync.settle().await;
     sync.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doctor_lists_what_the_key_may_not_read_by_the_names_of_the_dashboard() {
-    let (sync, _) = told().await;
+async fn doctor_lists_missing_permissions_by_their_dashboard_names() {
+    let (sync, _) = with_one_event().await;
     let output = run(&sync, &["doctor"]).await;
-    assert!(code(&output) == 0 && said(&output).contains("the key may read all 13 kinds"), "{}", said(&output));
+    assert!(code(&output) == 0 && printed(&output).contains("the key may read all 13 kinds"), "{}", printed(&output));
     for (paths, permission, objects, dashboard) in MISSING {
         sync.stripe.forbid(paths, permission);
         let output = run(&sync, &["doctor"]).await;
-        let report = said(&output);
+        let report = printed(&output);
         if dashboard.is_empty() {
             assert!(code(&output) == 0 && report.contains("ok permissions"), "{report}");
         } else {
@@ -145,7 +145,7 @@ async fn doctor_lists_what_the_key_may_not_read_by_the_names_of_the_dashboard() 
         sync.stripe.permit_all();
     }
     sync.stripe.forbid(&ALL, "rak_x_read");
-    let report = said(&run(&sync, &["doctor"]).await);
+    let report = printed(&run(&sync, &["doctor"]).await);
     let all = "Events, Customers, Charges and Refunds, Disputes, PaymentIntents, PaymentMethods, Products, Checkout Sessions, \
                Coupons, Invoices, Prices, Promotion Codes, Subscriptions";
     assert!(report.contains(all), "{report}");
@@ -155,7 +155,7 @@ async fn doctor_lists_what_the_key_may_not_read_by_the_names_of_the_dashboard() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backfill_without_a_permission_reads_everything_else_and_names_it() {
+async fn a_backfill_reports_a_missing_permission_and_reads_the_rest() {
     let mut sync = Fetching::start().await;
     sync.app.context.sync.accounts.clear();
     sell(&sync);
@@ -178,19 +178,19 @@ async fn a_backfill_without_a_permission_reads_everything_else_and_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn verify_without_a_permission_compares_the_rest_and_names_it() {
-    let (sync, _) = told().await;
+async fn verify_reports_a_missing_permission_and_compares_the_rest() {
+    let (sync, _) = with_one_event().await;
     sync.settle().await;
     sync.stripe.tick(60);
     for (paths, permission, objects, _) in MISSING {
         sync.stripe.forbid(paths, permission);
         let output = run(&sync, &["verify"]).await;
-        let (harmless, report) = (["/v1/events", "/v1/account"].contains(&paths[0]), said(&output));
-        assert!(report.contains("1 customer looked at, 0 rows differ"), "{paths:?} {report}");
+        let (harmless, report) = (["/v1/events", "/v1/account"].contains(&paths[0]), printed(&output));
+        assert!(report.contains("1 customer compared, 0 rows differ"), "{paths:?} {report}");
         assert_eq!(code(&output), i32::from(!harmless), "{paths:?} {report}");
         assert!(harmless || report.contains(&format!("may not read {objects}")), "{paths:?} {report}");
         sync.app.execute("UPDATE billing.billing_contacts SET name = 'Eve'").await;
-        let report = said(&run(&sync, &["verify", "--fix"]).await);
+        let report = printed(&run(&sync, &["verify", "--fix"]).await);
         assert!(report.contains("1 rows differed"), "{paths:?} {report}");
         assert_eq!(sync.app.text("SELECT name FROM billing.billing_contacts").await.as_deref(), Some("Ada"));
         sync.stripe.permit_all();
@@ -199,7 +199,7 @@ async fn verify_without_a_permission_compares_the_rest_and_names_it() {
     sync.finish().await;
 }
 
-/// The real process, with the key of a fake that lacks some permissions from the start.
+/// The real process, with the key of the fake.
 async fn serving(sync: &Fetching, roles: &str) -> Server {
     let (base, key) = (sync.stripe.base(), sync.stripe.key());
     let environment = [
@@ -223,11 +223,11 @@ async fn until(sync: &Fetching, query: &'static str, expected: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serve_with_a_restricted_key_names_the_permission_once_and_goes_on() {
-    let (sync, _) = told().await;
+async fn serve_logs_a_missing_permission_once_and_continues() {
+    let (sync, _) = with_one_event().await;
     sync.stripe.forbid(&["/v1/products", "/v1/account"], "rak_product_read");
     let mut server = serving(&sync, "worker").await;
-    // the account is asked for first, which is no harm
+    // the account is read first; the missing permission for it is harmless
     let first = server.log_line("permission missing").await;
     assert!(first.to_string().contains("this key may not read"), "{first}");
     until(&sync, ROWS, "Ada active 10.00 card").await;
@@ -243,8 +243,8 @@ async fn serve_with_a_restricted_key_names_the_permission_once_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serve_without_the_permission_for_events_reads_objects_all_the_same() {
-    let (sync, _) = told().await;
+async fn serve_without_the_events_permission_still_reads_objects() {
+    let (sync, _) = with_one_event().await;
     sync.stripe.forbid(&["/v1/events"], "rak_event_read");
     let mut server = serving(&sync, "worker,reconcile").await;
     server.log_line("permission missing").await;
@@ -263,14 +263,14 @@ async fn serve_without_the_permission_for_events_reads_objects_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_account_itself_refuses_is_bad() {
-    let (mut sync, sale) = told().await;
+async fn a_key_refused_by_the_account_is_unusable() {
+    let (mut sync, sale) = with_one_event().await;
     let refused: FakeStripe = sync.stripe.clone();
     refused.refuse_account();
     sync.restart();
     sync.fetch().await;
     assert!(sync.app.metric("billing_sync_stripe_api_usable").abs() < f64::EPSILON);
-    assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 0, "nothing is asked for");
+    assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 0, "no request is sent");
     refused.permit_all();
     sync.restart();
     sync.settle().await;

@@ -1,5 +1,4 @@
-//! A poison event stops nobody else: not one that the database refuses, not one that panics the mapping, not one
-//! that takes the worker with it.
+//! A poison event blocks no other event, whether the database refuses it, the mapping panics, or the worker dies.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use uuid::Uuid;
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, subscription, with};
 
-/// Customers called `cus_poison` are refused by the table.
+/// Makes the table refuse customers named `cus_poison`.
 const REFUSE_POISON: &str = "
     CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'refused: %', NEW.email USING ERRCODE = '23514'; END $$;
@@ -23,7 +22,7 @@ const REFUSE_POISON: &str = "
         FOR EACH ROW WHEN (NEW.stripe_customer_id = 'cus_poison') EXECUTE FUNCTION public.refuse()";
 
 impl TestApp {
-    /// Works until nothing is pending any more, retries included.
+    /// Drains until no event is pending, including retries.
     async fn drain_to_the_end(&self) {
         for _ in 0..400 {
             self.drain().await;
@@ -44,7 +43,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn a_poison_event_is_parked_with_its_error_while_its_neighbours_flow() {
+async fn a_poison_event_is_dead_and_its_neighbours_are_processed() {
     let app = TestApp::start().await;
     app.execute(REFUSE_POISON).await;
     app.deliver_customers(&["cus_1", "cus_poison", "cus_2"]).await;
@@ -52,11 +51,11 @@ async fn a_poison_event_is_parked_with_its_error_while_its_neighbours_flow() {
     assert_eq!(app.fate("evt_0").await, "done applied -");
     assert_eq!(app.fate("evt_2").await, "done applied -");
     assert_eq!(app.fate("evt_1").await, "dead - -");
-    let parked = "SELECT attempts || ' ' || last_error FROM billing.outbox WHERE event_id = 'evt_1'";
-    assert_eq!(app.text(parked).await.as_deref(), Some("3 database error 23514"), "and no word of the e-mail");
+    let dead = "SELECT attempts || ' ' || last_error FROM billing.outbox WHERE event_id = 'evt_1'";
+    assert_eq!(app.text(dead).await.as_deref(), Some("3 database error 23514"), "without the email address");
     assert!((app.metric("billing_sync_attempts_failed_total{result=\"dead\"}") - 1.0).abs() < f64::EPSILON);
 
-    // after a fix the operator sends it on its way again
+    // after a fix the operator retries the event
     app.execute("DROP TRIGGER refuse ON billing.billing_contacts").await;
     let mut conn = app.pool.acquire().await.unwrap();
     admin::retry(&mut conn, Some(&["evt_1".to_owned()])).await.unwrap();
@@ -73,7 +72,7 @@ const SLOW: &str = "
         FOR EACH ROW WHEN (NEW.stripe_customer_id = 'cus_slow') EXECUTE FUNCTION public.slow()";
 
 #[tokio::test]
-async fn an_event_that_takes_long_is_done_in_the_end_and_its_neighbours_do_not_wait_for_it() {
+async fn a_slow_event_is_processed_and_does_not_delay_its_neighbours() {
     let app = TestApp::start().await;
     app.execute(SLOW).await;
     app.deliver_customers(&["cus_slow", "cus_1", "cus_2"]).await;
@@ -92,7 +91,7 @@ fn panics_on_poison(customer_id: &str, graph: &Graph, rules: &Rules) -> Customer
 }
 
 #[tokio::test]
-async fn a_panic_in_the_mapping_counts_as_a_failure_of_its_event_alone() {
+async fn a_panic_in_the_mapping_fails_only_its_own_event() {
     let mut app = TestApp::start().await;
     app.context.project_customer = panics_on_poison;
     for (id, sub) in [("evt_0", "sub_1"), ("evt_1", "sub_poison"), ("evt_2", "sub_2")] {
@@ -108,7 +107,7 @@ async fn a_panic_in_the_mapping_counts_as_a_failure_of_its_event_alone() {
 }
 
 #[tokio::test]
-async fn an_object_of_which_no_row_can_be_made_is_parked_at_once_and_names_the_field() {
+async fn an_object_without_a_valid_row_is_dead_and_names_the_field() {
     let app = TestApp::start().await;
     let broken = with(&subscription("sub_1", "cus_1"), json!({ "status": 7 }));
     app.deliver(&event("evt_0", "customer.subscription.created", 0, &broken, None)).await;
@@ -122,9 +121,9 @@ async fn an_object_of_which_no_row_can_be_made_is_parked_at_once_and_names_the_f
 }
 
 #[tokio::test]
-async fn a_lost_connection_costs_no_attempt() {
+async fn a_lost_connection_does_not_count_as_an_attempt() {
     let app = TestApp::start().await;
-    // the first three tries lose their connection in the middle of their work
+    // the first three attempts lose their connection while writing
     app.execute(
         "CREATE SEQUENCE public.tries;
         CREATE FUNCTION public.hang_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -150,7 +149,7 @@ async fn a_lost_connection_costs_no_attempt() {
 }
 
 #[tokio::test]
-async fn the_batch_of_a_dead_worker_is_tried_one_by_one() {
+async fn the_batch_of_a_dead_worker_is_retried_individually() {
     let app = TestApp::start().await;
     app.deliver_customers(&["cus_1", "cus_2"]).await;
     let mut tx = app.pool.begin().await.unwrap();
@@ -158,23 +157,23 @@ async fn the_batch_of_a_dead_worker_is_tried_one_by_one() {
     let keys: Vec<_> = claimed.into_iter().map(|event| event.key).collect();
     let mut other = app.pool.acquire().await.unwrap();
     claim::note_batch(&mut other, Uuid::nil(), &keys).await.unwrap();
-    assert_eq!(claim::recover_batches(&mut other).await.unwrap(), 0, "its worker lives");
+    assert_eq!(claim::recover_batches(&mut other).await.unwrap(), 0, "its worker is alive");
     tx.rollback().await.unwrap();
     assert_eq!(claim::recover_batches(&mut other).await.unwrap(), 2, "its worker has died");
     assert_eq!(app.text("SELECT count(*)::text FROM billing.worker_batches").await.as_deref(), Some("0"));
     drop(other);
     app.drain().await;
-    let alone = "SELECT string_agg(attempts || ' ' || isolated, ',') FROM billing.outbox";
-    assert_eq!(app.text(alone).await.as_deref(), Some("1 true,1 true"));
+    let isolated = "SELECT string_agg(attempts || ' ' || isolated, ',') FROM billing.outbox";
+    assert_eq!(app.text(isolated).await.as_deref(), Some("1 true,1 true"));
     app.finish().await;
 }
 
 #[tokio::test]
-async fn an_event_that_was_not_tried_alone_yet_does_not_wait_for_the_retries_of_others() {
+async fn a_first_isolated_attempt_does_not_wait_for_retries_of_others() {
     let app = TestApp::start().await;
     app.execute(REFUSE_POISON).await;
     app.deliver_customers(&["cus_poison", "cus_poison", "cus_poison", "cus_1"]).await;
-    // the others have failed, and their last attempt is due for longer
+    // the others have failed, and their next attempt was due earlier
     app.execute(
         "UPDATE billing.outbox SET isolated = true, attempts = CASE WHEN event_id = 'evt_3' THEN 0 ELSE 2 END,
             run_at = run_at - CASE WHEN event_id = 'evt_3' THEN interval '0' ELSE interval '1 hour' END",
@@ -187,13 +186,13 @@ async fn an_event_that_was_not_tried_alone_yet_does_not_wait_for_the_retries_of_
 }
 
 #[tokio::test]
-async fn an_event_that_kills_its_worker_every_time_runs_out_of_attempts() {
+async fn an_event_that_always_kills_its_worker_runs_out_of_attempts() {
     let app = TestApp::start().await;
     app.deliver_customers(&["cus_1"]).await;
     app.execute("UPDATE billing.outbox SET isolated = true").await;
     let mut conn = app.pool.acquire().await.unwrap();
     for number in 1..=3 {
-        // counted and committed; then the process dies, and nobody takes the count back
+        // the attempt is counted and committed; then the process dies, and the count remains
         let begun = attempt::begin(&mut conn, Next::Any, Duration::ZERO, 3).await.unwrap();
         assert!(matches!(begun, Some(Begun::Attempt(attempt)) if attempt.number == number));
     }
@@ -206,7 +205,7 @@ async fn an_event_that_kills_its_worker_every_time_runs_out_of_attempts() {
 }
 
 #[tokio::test]
-async fn an_attempt_at_work_is_taken_by_nobody_else() {
+async fn a_running_attempt_is_not_taken_twice() {
     let mut app = TestApp::start().await;
     app.leave_pending();
     app.deliver_customers(&["cus_1"]).await;
@@ -226,11 +225,11 @@ async fn an_attempt_at_work_is_taken_by_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_row_that_somebody_holds_holds_up_its_own_events_only_and_costs_no_attempt() {
+async fn a_locked_row_delays_only_its_own_events_without_an_attempt() {
     let app = TestApp::start().await;
     app.deliver_and_drain(&[event("evt_a", "customer.created", 0, &customer("cus_1", "Ada"), None)]).await;
-    let mut somebody = app.pool.begin().await.unwrap();
-    sqlx::query("SELECT 1 FROM billing.billing_contacts FOR UPDATE").execute(&mut *somebody).await.unwrap();
+    let mut holder = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM billing.billing_contacts FOR UPDATE").execute(&mut *holder).await.unwrap();
     app.deliver(&event("evt_b", "customer.updated", 5, &customer("cus_1", "Eve"), None)).await;
     app.deliver(&event("evt_c", "customer.created", 0, &customer("cus_2", "Zoe"), None)).await;
     app.drain().await;
@@ -240,14 +239,14 @@ async fn a_row_that_somebody_holds_holds_up_its_own_events_only_and_costs_no_att
         app.text("SELECT attempts::text FROM billing.outbox WHERE event_id = 'evt_b'").await.as_deref(),
         Some("0")
     );
-    somebody.rollback().await.unwrap();
+    holder.rollback().await.unwrap();
     app.drain_to_the_end().await;
     assert_eq!(app.fate("evt_b").await, "done applied -");
     app.finish().await;
 }
 
 #[tokio::test]
-async fn an_event_whose_payload_is_gone_is_parked_and_blocks_nobody() {
+async fn an_event_without_a_payload_is_dead_and_blocks_no_other() {
     let mut app = TestApp::start().await;
     app.context.config.batch_size = 1;
     app.deliver_customers(&["cus_1", "cus_2"]).await;

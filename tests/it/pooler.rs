@@ -1,4 +1,4 @@
-//! Behind a real pgbouncer: session mode works, and the other modes are refused before anything fails.
+//! Behind a real pgbouncer, session mode works, and the other modes are refused at the start.
 //!
 //! Needs pgbouncer; `make test-pooler` installs it and runs these.
 
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::support::cluster::{self, TestDatabase};
 use crate::support::process::Server;
 
-/// One pgbouncer before a test's database. As root it runs as another user, since it refuses root.
+/// A pgbouncer in front of a test's database. It refuses root, so root starts it as another user.
 struct Pooler {
     url: String,
     _child: Child,
@@ -31,7 +31,7 @@ impl Pooler {
         let host = options.get_socket().map_or(options.get_host().to_owned(), |path| path.display().to_string());
         let file: PathBuf = folder.path().join("pgbouncer.ini");
         let (name, user) = (&database.name, options.get_username());
-        // what stands here is what must be set; all else is pgbouncer's default
+        // only the required settings; all others are pgbouncer's defaults
         let settings = format!(
             "[databases]\n{name} = host={host} port={} user={user}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
@@ -67,19 +67,19 @@ async fn run(arguments: &[&str], url: &str) -> (Option<i32>, String) {
     command.args(arguments).env_clear().env("DATABASE_URL", url).env("STRIPE_WEBHOOK_SECRET", "whsec_x");
     command.env("BILLING_SYNC_LISTEN", "127.0.0.1:0").env("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0");
     let output = command.kill_on_drop(true).stdin(Stdio::null()).output().await.unwrap();
-    let said = format!("{} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.code(), said.split_whitespace().collect::<Vec<_>>().join(" "))
+    let text = format!("{} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[tokio::test]
 #[ignore = "needs pgbouncer: make test-pooler"]
-async fn session_mode_works_from_the_first_migration_to_a_stored_event() {
+async fn session_mode_works_from_migration_to_processed_event() {
     let database = cluster::empty_database().await;
     let pooler = Pooler::start(&database, "session", 30).await;
-    let (exit, said) = run(&["migrate"], &pooler.url).await;
-    assert_eq!(exit, Some(0), "{said}");
-    let (_, said) = run(&["doctor"], &pooler.url).await;
-    assert!(!said.contains("pooler"), "{said}");
+    let (exit, text) = run(&["migrate"], &pooler.url).await;
+    assert_eq!(exit, Some(0), "{text}");
+    let (_, text) = run(&["doctor"], &pooler.url).await;
+    assert!(!text.contains("pooler"), "{text}");
     let server = Server::start_at(&pooler.url, "receiver,worker,renewals,maintenance", &[]).await;
     let event = json!({ "id": "evt_1", "object": "event", "type": "customer.created", "created": 1_790_000_000,
         "livemode": false, "api_version": "2025-08-27.basil",
@@ -98,20 +98,20 @@ async fn session_mode_works_from_the_first_migration_to_a_stored_event() {
 
 #[tokio::test]
 #[ignore = "needs pgbouncer: make test-pooler"]
-async fn a_pooler_that_shares_sessions_is_named_before_anything_fails_and_nothing_is_written() {
+async fn a_pooler_that_shares_sessions_is_refused_before_any_write() {
     for (mode, pool_size) in [("transaction", 1), ("transaction", 20), ("statement", 1), ("statement", 20)] {
         let database = cluster::empty_database().await;
         let pooler = Pooler::start(&database, mode, pool_size).await;
         for command in
             [&["migrate"][..], &["serve", "--migrate"], &["serve"], &["doctor", "--json"], &["outbox", "list"]]
         {
-            let (exit, said) = run(command, &pooler.url).await;
-            assert_eq!(exit, Some(1), "{mode} {pool_size} {command:?}: {said}");
+            let (exit, text) = run(command, &pooler.url).await;
+            assert_eq!(exit, Some(1), "{mode} {pool_size} {command:?}: {text}");
             assert!(
-                said.contains("a pooler in transaction or statement mode"),
-                "{mode} {pool_size} {command:?}: {said}"
+                text.contains("a pooler in transaction or statement mode"),
+                "{mode} {pool_size} {command:?}: {text}"
             );
-            assert!(said.contains("pool_mode = session"), "{mode} {command:?}: {said}");
+            assert!(text.contains("pool_mode = session"), "{mode} {command:?}: {text}");
         }
         let mut conn = sqlx::PgConnection::connect_with(&database.options).await.unwrap();
         let exists: bool =
@@ -122,11 +122,11 @@ async fn a_pooler_that_shares_sessions_is_named_before_anything_fails_and_nothin
 
 #[tokio::test]
 #[ignore = "needs pgbouncer: make test-pooler"]
-async fn the_line_of_doctor_has_the_fix() {
+async fn doctor_reports_the_pooler_with_its_fix() {
     let database = cluster::database().await;
     let pooler = Pooler::start(&database, "transaction", 20).await;
-    let (_, said) = run(&["doctor", "--json"], &pooler.url).await;
-    let line = said.split_inclusive('}').find(|line| line.contains("pooler")).unwrap().trim();
+    let (_, text) = run(&["doctor", "--json"], &pooler.url).await;
+    let line = text.split_inclusive('}').find(|line| line.contains("pooler")).unwrap().trim();
     let check: Value = serde_json::from_str(line).unwrap_or_default();
-    assert!(check["fix"].as_str().is_some_and(|fix| fix.contains("session mode")), "{said}");
+    assert!(check["fix"].as_str().is_some_and(|fix| fix.contains("session mode")), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Secrets and personal data stay out of logs, metrics, answers and errors, at the most talkative level.
+//! Secrets and personal data stay out of logs, metrics, answers and errors, even at the log level `trace`.
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -9,11 +9,11 @@ use crate::support::cluster;
 use crate::support::events::{customer, event, subscription, with};
 use crate::support::process::Server;
 
-/// Everything here is in an event or is a secret, and must be seen nowhere.
+/// Secrets and values of events; none of them may be logged or exposed.
 const PRIVATE: [&str; 6] = ["hunter2", "Hauptstr", "pi_secret_of_theirs", "billing@example.com", SECRET, "D-10115"];
 
 #[tokio::test]
-async fn nothing_private_is_logged_even_at_the_level_of_traces() {
+async fn nothing_private_is_logged_at_trace_level() {
     let database = cluster::database().await;
     let mut conn = database.options.connect().await.unwrap();
     // one contact is refused by the database, whose message quotes the row
@@ -22,10 +22,10 @@ async fn nothing_private_is_logged_even_at_the_level_of_traces() {
     let settings = [("BILLING_SYNC_LOG", "trace"), ("BILLING_SYNC_MAX_ATTEMPTS", "2")];
     let server = Server::start(&database, "receiver,worker,maintenance", &settings).await;
     for id in ["cus_1", "cus_2"] {
-        let mut somebody = with(&customer(id, "hunter2"), json!({ "client_secret": "pi_secret_of_theirs" }));
-        // digits alone are found in timestamps
-        somebody["address"]["postal_code"] = json!("D-10115");
-        let created = event(&format!("evt_{id}"), "customer.created", 0, &somebody, None);
+        let mut object = with(&customer(id, "hunter2"), json!({ "client_secret": "pi_secret_of_theirs" }));
+        // digits without letters also occur in timestamps
+        object["address"]["postal_code"] = json!("D-10115");
+        let created = event(&format!("evt_{id}"), "customer.created", 0, &object, None);
         assert_eq!(server.deliver(&created).await, Some(200));
     }
     let broken = with(&subscription("sub_1", "cus_1"), json!({ "status": { "hunter2": 1 } }));
@@ -46,15 +46,15 @@ async fn nothing_private_is_logged_even_at_the_level_of_traces() {
     let errors: String = sqlx::query_scalar(query).fetch_one(&mut conn).await.unwrap();
     server.signal(Signal::SIGTERM);
     let log = server.rest_of_the_log().await;
-    assert!(log.contains("an event is dead"), "the log is there");
+    assert!(log.contains("an event is dead"), "the log has the error");
     for private in PRIVATE {
-        for (place, text) in [("log", &log), ("metrics", &metrics), ("last_error", &errors)] {
-            assert!(!text.contains(private), "{private} is in the {place}: {}", context(text, private));
+        for (output, text) in [("log", &log), ("metrics", &metrics), ("last_error", &errors)] {
+            assert!(!text.contains(private), "{private} is in the {output}: {}", context(text, private));
         }
     }
 }
 
-/// Where in the text it stands.
+/// The line that contains the value.
 fn context<'a>(text: &'a str, found: &str) -> &'a str {
     text.lines().find(|line| line.contains(found)).unwrap_or_default()
 }

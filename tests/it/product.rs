@@ -1,4 +1,4 @@
-//! What the product reads of plans, discounts, members and first payments, and what is noted of each written row.
+//! The product's views of plans, discounts, members and first payments, and the changes recorded for each written row.
 
 use billing_sync::domain::object::row_id;
 use billing_sync::domain::plan::{PlanLimit, PricingPlan};
@@ -11,7 +11,7 @@ use crate::support::app::TestApp;
 
 const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
 
-/// A subscription of the workspace on plan `…0a`, with more columns or others.
+/// Inserts a subscription of the workspace with plan `…0a`; `more` adds or replaces columns.
 async fn subscribe(app: &TestApp, number: u32, more: &[(&str, &str)]) {
     let (id, stripe_id) = (format!("lpad('{number}', 32, '0')::uuid"), format!("'sub_{number}'"));
     let workspace = format!("'{WORKSPACE}'");
@@ -43,13 +43,13 @@ async fn execute(app: &TestApp, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&app.pool).await.unwrap();
 }
 
-/// One text, made of a whole row.
+/// The text that the query returns.
 async fn one(app: &TestApp, sql: &'static str) -> String {
     app.text(sql).await.unwrap()
 }
 
 #[tokio::test]
-async fn a_discount_that_has_ended_is_gone_without_anybody_writing() {
+async fn an_ended_discount_disappears_without_a_write() {
     let app = TestApp::start().await;
     for (ends_at, expected) in
         [("NULL", "SAVE20 -"), ("now() + interval '1 hour'", "SAVE20 later"), ("now() - interval '1 s'", "- -")]
@@ -78,7 +78,7 @@ async fn a_discount_that_has_ended_is_gone_without_anybody_writing() {
 }
 
 #[tokio::test]
-async fn a_trial_that_no_method_can_pay_will_end_for_that_unless_it_ends_anyway() {
+async fn a_trial_without_a_payment_method_will_end_for_that_reason() {
     let app = TestApp::start().await;
     let (trial_end, later) = ("'2027-01-01T00:00:00Z'", "'2027-02-01T00:00:00Z'");
     for (case, fields, expected) in [
@@ -86,7 +86,7 @@ async fn a_trial_that_no_method_can_pay_will_end_for_that_unless_it_ends_anyway(
         ("paused for it", vec![("trial_end_behavior", "'pause'")], "true"),
         ("an invoice is made", vec![("trial_end_behavior", "'create_invoice'")], "false"),
         ("new in Stripe", vec![("trial_end_behavior", "'dance'")], "false"),
-        ("never told", vec![("trial_end_behavior", "NULL")], "false"),
+        ("behavior unknown", vec![("trial_end_behavior", "NULL")], "false"),
         ("a method is known", vec![("payment_type", "'card'")], "false"),
         ("a paid trial", vec![("stripe_status", "'active'")], "false"),
         ("over", vec![("stripe_status", "'active'"), ("is_trial", "false")], "false"),
@@ -111,7 +111,7 @@ async fn a_trial_that_no_method_can_pay_will_end_for_that_unless_it_ends_anyway(
 }
 
 #[tokio::test]
-async fn a_coupon_is_valid_by_date_and_number_without_any_event() {
+async fn coupon_validity_follows_date_and_redemptions_without_events() {
     let app = TestApp::start().await;
     let valid = "DELETE FROM billing.coupons RETURNING (SELECT coalesce(valid::text, '-') FROM billing.live_coupons)";
     let (past, future) = ("now() - interval '1 s'", "now() + interval '1 hour'");
@@ -146,12 +146,12 @@ async fn a_coupon_is_valid_by_date_and_number_without_any_event() {
 }
 
 #[tokio::test]
-async fn a_workspace_with_more_members_than_its_plan_includes_is_inactive() {
+async fn a_workspace_with_more_members_than_included_is_inactive() {
     let app = TestApp::start().await;
     subscribe(&app, 1, &[]).await;
     let live = "SELECT concat_ws(' ', active, inactive_reason) FROM billing.live_subscriptions";
     let workspace = "SELECT concat_ws(' ', active, inactive_reason) FROM billing.workspace_billing";
-    assert_eq!(one(&app, live).await, "t", "neither the workspace nor the limit is known");
+    assert_eq!(one(&app, live).await, "t", "workspace and limit are unknown");
     execute(&app, format!("INSERT INTO billing.workspaces (id) VALUES ('{WORKSPACE}')")).await;
     app.execute(
         "INSERT INTO billing.pricing_plans (id, account, stripe_price_id) VALUES (lpad('a', 32, '0')::uuid, '', 'price_1');
@@ -160,7 +160,7 @@ async fn a_workspace_with_more_members_than_its_plan_includes_is_inactive() {
             (gen_random_uuid(), lpad('a', 32, '0')::uuid, 'members', 5, false)",
     )
     .await;
-    assert_eq!(one(&app, live).await, "t", "how many there are is not known");
+    assert_eq!(one(&app, live).await, "t", "the number of members is unknown");
     for (members, limit, expected) in [
         ("5", "included = 5", "t"),
         ("6", "included = 5", "f too_many_members"),
@@ -186,13 +186,13 @@ async fn a_workspace_with_more_members_than_its_plan_includes_is_inactive() {
         UPDATE billing.subscriptions SET active = false, inactive_reason = 'unpaid', stripe_status = 'unpaid'",
     )
     .await;
-    assert_eq!(one(&app, live).await, "f unpaid", "what Stripe says comes first");
+    assert_eq!(one(&app, live).await, "f unpaid", "the reason from Stripe comes first");
     assert_eq!(one(&app, "SELECT active::text FROM billing.subscriptions").await, "false");
     app.finish().await;
 }
 
 #[tokio::test]
-async fn the_first_payment_and_the_first_trial_are_those_of_any_of_its_subscriptions() {
+async fn first_payment_and_trial_come_from_any_of_its_subscriptions() {
     let app = TestApp::start().await;
     subscribe(&app, 1, &[("stripe_status", "'canceled'"), ("active", "false"), ("inactive_reason", "'canceled'")])
         .await;
@@ -216,7 +216,7 @@ async fn the_first_payment_and_the_first_trial_are_those_of_any_of_its_subscript
 }
 
 #[tokio::test]
-async fn a_plan_shows_its_limits_and_the_products_name_until_it_has_one_of_its_own() {
+async fn a_plan_has_its_limits_and_defaults_to_the_product_name() {
     let app = TestApp::start().await;
     app.execute(
         "INSERT INTO billing.pricing_plans (id, account, stripe_price_id, product_name)
@@ -237,7 +237,7 @@ async fn a_plan_shows_its_limits_and_the_products_name_until_it_has_one_of_its_o
     app.finish().await;
 }
 
-/// A plan as the projection makes it.
+/// A plan as the projection returns it.
 fn plan(name: &str) -> PricingPlan {
     PricingPlan {
         id: row_id("", "price_1"),
@@ -263,8 +263,8 @@ async fn save(conn: &mut PgConnection, row: PricingPlan, causes: &[&str]) -> Vec
     store::save(conn, &[Caused { row, causes }]).await.unwrap()
 }
 
-/// The one change, as it was returned, which is what was noted last.
-async fn noted(app: &TestApp, changes: &[Change]) -> (bool, Value, String) {
+/// The only change. Asserts that the returned change equals the last recorded one.
+async fn recorded_change(app: &TestApp, changes: &[Change]) -> (bool, Value, String) {
     let [change] = changes else { panic!("{changes:?}") };
     let last =
         "SELECT concat_ws(' ', table_name, row_id, causes, changes) FROM billing.row_changes ORDER BY id DESC LIMIT 1";
@@ -272,18 +272,18 @@ async fn noted(app: &TestApp, changes: &[Change]) -> (bool, Value, String) {
     let row = one(app, last).await;
     let rest = row.strip_prefix(&expected).unwrap();
     let (causes, text) = rest.split_once(' ').unwrap();
-    let (noted, returned): (Value, Value) =
+    let (recorded, returned): (Value, Value) =
         (serde_json::from_str(text).unwrap(), serde_json::from_str(&change.changes).unwrap());
-    assert_eq!(noted, returned);
-    (change.is_new, noted, causes.to_owned())
+    assert_eq!(recorded, returned);
+    (change.is_new, recorded, causes.to_owned())
 }
 
 #[tokio::test]
-async fn each_change_of_a_row_is_noted_with_its_causes_and_nothing_is_written_where_nothing_changes() {
+async fn row_changes_record_causes_and_unchanged_rows_are_not_written() {
     let app = TestApp::start().await;
     let mut conn = app.pool.acquire().await.unwrap();
     let new = save(&mut conn, plan("Gold"), &["evt_1", "evt_2"]).await;
-    let (is_new, changes, causes) = noted(&app, &new).await;
+    let (is_new, changes, causes) = recorded_change(&app, &new).await;
     assert_eq!((is_new, causes.as_str()), (true, "{evt_1,evt_2}"));
     assert_eq!(changes["product_name"], json!([null, "Gold"]));
     assert_eq!(changes["unit_amount_decimal"], json!([null, 1990]), "a number, as in every later change");
@@ -296,9 +296,9 @@ async fn each_change_of_a_row_is_noted_with_its_causes_and_nothing_is_written_wh
 
     app.execute("UPDATE billing.pricing_plans SET display_name = 'ours', tier = 3").await;
     let renamed = save(&mut conn, plan("Silver"), &["read"]).await;
-    let (is_new, changes, causes) = noted(&app, &renamed).await;
+    let (is_new, changes, causes) = recorded_change(&app, &renamed).await;
     assert_eq!((is_new, causes.as_str()), (false, "{read}"));
-    assert_eq!(changes, json!({ "product_name": ["Gold", "Silver"] }), "what the product wrote is no change of ours");
+    assert_eq!(changes, json!({ "product_name": ["Gold", "Silver"] }), "columns of the product are not recorded");
     assert_eq!(one(&app, "SELECT display_name || tier FROM billing.pricing_plans").await, "ours3");
     assert_eq!(one(&app, "SELECT count(*)::text FROM billing.row_changes").await, "2");
     drop(conn);
@@ -306,7 +306,7 @@ async fn each_change_of_a_row_is_noted_with_its_causes_and_nothing_is_written_wh
 }
 
 #[tokio::test]
-async fn what_the_product_writes_while_a_row_is_saved_is_not_told_as_a_change_of_ours() {
+async fn concurrent_product_writes_are_not_recorded_as_sync_changes() {
     let app = TestApp::start().await;
     let mut conn = app.pool.acquire().await.unwrap();
     save(&mut conn, plan("Gold"), &[]).await;
@@ -315,7 +315,7 @@ async fn what_the_product_writes_while_a_row_is_saved_is_not_told_as_a_change_of
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *conn).await.unwrap();
     let saving = async { save(&mut conn, plan("Silver"), &["evt_1"]).await };
     let committing = async {
-        // its snapshot is taken by then, and it waits for the row
+        // by then its snapshot is taken, and it waits for the row
         let waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'";
         while sqlx::query_scalar::<_, i64>(waits).bind(pid).fetch_one(&app.pool).await.unwrap() == 0 {
             tokio::task::yield_now().await;
@@ -323,14 +323,14 @@ async fn what_the_product_writes_while_a_row_is_saved_is_not_told_as_a_change_of
         product.commit().await.unwrap();
     };
     let (changes, ()) = tokio::join!(saving, committing);
-    assert_eq!(noted(&app, &changes).await.1, json!({ "product_name": ["Gold", "Silver"] }));
+    assert_eq!(recorded_change(&app, &changes).await.1, json!({ "product_name": ["Gold", "Silver"] }));
     assert_eq!(one(&app, "SELECT display_name FROM billing.pricing_plans").await, "ours");
     drop(conn);
     app.finish().await;
 }
 
 #[tokio::test]
-async fn a_limit_whose_key_is_gone_is_removed_and_that_is_noted() {
+async fn a_limit_whose_key_is_gone_is_removed_and_recorded() {
     let app = TestApp::start().await;
     let mut conn = app.pool.acquire().await.unwrap();
     let limit = |plan: Uuid, key: &str| Caused {

@@ -1,5 +1,4 @@
-//! What an operator needs to see which part limits: how many events arrive, how many are applied, and where the time of the
-//! worker goes.
+//! Metrics that show the bottleneck: the rates of arriving and applied events, and the time of each step of the worker.
 
 use std::time::Duration;
 
@@ -13,18 +12,18 @@ use crate::support::month;
 use crate::support::process::Server;
 use crate::support::stripe::Epoch;
 
-/// How long a batch waits for a lock at least. Much less than a batch may.
+/// Minimum time that a batch waits for a lock, far below the lock timeout.
 const WAIT: Duration = Duration::from_millis(300);
 
 const DURATION: &str = "billing_sync_batch_duration_seconds_sum";
 
-/// The seconds of each step so far.
+/// Seconds of each step so far.
 fn steps(app: &TestApp) -> [f64; Step::ALL.len()] {
     let series = |step: Step| format!("billing_sync_batch_step_seconds_total{{step=\"{}\"}}", step.as_str());
     Step::ALL.map(|step| app.metric(&series(step)))
 }
 
-/// Counts the seconds of each step that `work` took; they must fit into the time of its batches.
+/// Seconds of each step during `work`. Asserts that their sum is at most the duration of its batches.
 async fn steps_of(app: &TestApp, work: impl Future<Output = ()>) -> [f64; Step::ALL.len()] {
     let (before, duration) = (steps(app), app.metric(DURATION));
     work.await;
@@ -36,7 +35,7 @@ async fn steps_of(app: &TestApp, work: impl Future<Output = ()>) -> [f64; Step::
 }
 
 #[tokio::test]
-async fn every_step_of_a_batch_has_its_time_and_all_of_them_have_no_more_than_the_batch() {
+async fn step_times_are_all_measured_and_fit_into_the_batch_time() {
     let app = TestApp::start().await;
     let events: Vec<serde_json::Value> =
         month::events(0, 10).map(|text| serde_json::from_str(&text).unwrap()).collect();
@@ -44,17 +43,17 @@ async fn every_step_of_a_batch_has_its_time_and_all_of_them_have_no_more_than_th
     let of_batch = steps_of(&app, app.drain()).await;
     assert!(of_batch.iter().all(|seconds| *seconds > 0.0), "{:?} {of_batch:?}", Step::ALL);
 
-    let payer = customer("cus_alone", "Ada");
-    app.enqueue([event("evt_alone", "customer.created", 0, &payer, None)].iter()).await;
-    app.execute("UPDATE billing.outbox SET isolated = true WHERE event_id = 'evt_alone'").await;
+    let payer = customer("cus_isolated", "Ada");
+    app.enqueue([event("evt_isolated", "customer.created", 0, &payer, None)].iter()).await;
+    app.execute("UPDATE billing.outbox SET isolated = true WHERE event_id = 'evt_isolated'").await;
     let of_isolated = steps_of(&app, app.drain()).await;
     assert!(of_isolated.iter().all(|seconds| *seconds > 0.0), "{:?} {of_isolated:?}", Step::ALL);
     app.finish().await;
 }
 
-/// A batch that waits for a lock shows it in that step, so that an operator finds the session that holds it.
+/// The operator sees that a lock is the cause, and can find the session that holds it.
 #[tokio::test]
-async fn a_batch_that_waits_for_a_lock_shows_it_in_that_step() {
+async fn lock_waits_are_counted_in_the_lock_step() {
     let app = TestApp::start().await;
     let bought = subscription("sub_1", "cus_1");
     app.enqueue([event("evt_1", "customer.subscription.created", 0, &bought, None)].iter()).await;
@@ -81,7 +80,7 @@ async fn a_batch_that_waits_for_a_lock_shows_it_in_that_step() {
 }
 
 #[tokio::test]
-async fn the_time_of_a_read_begins_when_stripe_has_answered() {
+async fn the_steps_of_a_read_begin_after_stripe_has_answered() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     sync.app.deliver_all(&sync.stripe.events_of(&sale.subscription), Epoch::Endive).await;
@@ -101,7 +100,7 @@ fn sum(metrics: &str, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_event_counts_once_as_it_arrives_and_once_as_it_is_applied() {
+async fn each_event_is_counted_once_on_arrival_and_once_when_applied() {
     let database = cluster::database().await;
     let server = Server::start(&database, "receiver,worker", &[]).await;
     for text in month::events(0, 3) {

@@ -1,4 +1,4 @@
-//! The schema: what a database looks like after all migrations, for review, and what it holds by itself.
+//! The schema after all migrations, as a snapshot for review, and the rules that the database enforces.
 
 use billing_sync::domain::checkout_session::CheckoutSession;
 use billing_sync::domain::contact::BillingContact;
@@ -9,7 +9,7 @@ use billing_sync::store::Table;
 
 use crate::support::app::TestApp;
 
-/// Tables and columns of the schema; a partition is explained by its parent.
+/// Tables and columns of the schema, without partitions, which are like their parents.
 const COLUMNS: &str = "
     SELECT format('%s.%s %s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
                   CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END) AS text
@@ -51,7 +51,7 @@ async fn the_net_effect_of_all_migrations_is_reviewed() {
 }
 
 #[tokio::test]
-async fn the_months_ahead_have_partitions_and_making_them_again_changes_nothing() {
+async fn partitions_for_the_months_ahead_are_created_once() {
     let app = TestApp::start().await;
     let months = "SELECT count(*)::text FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relispartition
         AND relkind = 'r' AND relname ~ '^(events|outbox)_[0-9]{4}_[0-9]{2}$'";
@@ -77,7 +77,7 @@ async fn the_months_ahead_have_partitions_and_making_them_again_changes_nothing(
 }
 
 #[tokio::test]
-async fn the_state_machine_of_an_event_is_held_by_checks() {
+async fn check_constraints_enforce_the_states_of_an_event() {
     let app = TestApp::start().await;
     for (wrong, constraint) in [
         ("state = 'done', finished_at = now()", "outbox_done_has_an_outcome"),
@@ -103,7 +103,7 @@ async fn the_state_machine_of_an_event_is_held_by_checks() {
 }
 
 #[tokio::test]
-async fn every_table_column_and_view_says_what_it_is() {
+async fn every_table_column_and_view_has_a_comment() {
     let app = TestApp::start().await;
     let silent = "
         SELECT c.relname || coalesce('.' || a.attname, '')
@@ -117,7 +117,7 @@ async fn every_table_column_and_view_says_what_it_is() {
     app.finish().await;
 }
 
-/// The fields of a row's type, as they are written in its source: there they are serialized under their own names.
+/// Names of the fields of a row type, read from its source. They are serialized under the same names.
 fn fields<'a>(source: &'a str, row: &str) -> Vec<&'a str> {
     let (_, body) = source.split_once(&format!("pub struct {row} {{")).unwrap();
     let body = body.split_once("\n}").unwrap().0;
@@ -127,7 +127,7 @@ fn fields<'a>(source: &'a str, row: &str) -> Vec<&'a str> {
     fields
 }
 
-/// The columns that a table's statement writes are the fields of its rows, and are there.
+/// Asserts that the columns written by a table's statement are the fields of its rows and exist.
 async fn assert_statement_fits<T: Table>(app: &TestApp, fields: Vec<&str>) {
     let (_, columns) = T::SAVE.split_once(&format!("INSERT INTO billing.{} AS t (", T::NAME)).unwrap();
     let mut columns: Vec<&str> = columns.split_once(')').unwrap().0.split(", ").collect();
@@ -137,12 +137,12 @@ async fn assert_statement_fits<T: Table>(app: &TestApp, fields: Vec<&str>) {
         WHERE attrelid = ('billing.' || $1)::regclass AND attnum > 0 AND NOT attisdropped";
     let there: Vec<String> = sqlx::query_scalar(there).bind(T::NAME).fetch_all(&app.pool).await.unwrap();
     for column in columns {
-        assert!(there.iter().any(|name| name == column), "{}.{column} is not there", T::NAME);
+        assert!(there.iter().any(|name| name == column), "{}.{column} does not exist", T::NAME);
     }
 }
 
 #[tokio::test]
-async fn the_fields_of_a_synced_row_are_the_columns_of_its_statement_and_of_its_table() {
+async fn row_fields_match_the_columns_of_statement_and_table() {
     let app = TestApp::start().await;
     let plan = include_str!("../../src/domain/plan.rs");
     assert_statement_fits::<PricingPlan>(&app, fields(plan, "PricingPlan")).await;

@@ -1,4 +1,4 @@
-//! The views that the product reads: which subscription counts, who pays, and at what cost that is found.
+//! The product's views: the current subscription, the billing contact, and the query plans.
 
 use sqlx::AssertSqlSafe;
 
@@ -6,7 +6,7 @@ use crate::support::app::TestApp;
 
 const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
 
-/// A subscription of the workspace as a row: `number` makes ids, `second` its creation.
+/// Inserts a subscription of the workspace. Its ids contain `number`; `second` is its time of creation.
 async fn put(app: &TestApp, number: u32, status: &str, paused: bool, second: u32) {
     let reason = match (status, paused) {
         ("active" | "trialing" | "past_due", false) => "NULL",
@@ -26,7 +26,7 @@ async fn put(app: &TestApp, number: u32, status: &str, paused: bool, second: u32
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&app.pool).await.unwrap();
 }
 
-/// The Stripe id of the subscription that counts.
+/// Stripe id of the current subscription.
 async fn current(app: &TestApp) -> Option<String> {
     app.text(
         "SELECT s.stripe_subscription_id FROM billing.workspace_billing w
@@ -36,9 +36,9 @@ async fn current(app: &TestApp) -> Option<String> {
 }
 
 #[tokio::test]
-async fn each_rank_is_displaced_by_the_one_before_it_however_old_that_is() {
+async fn a_better_rank_wins_however_old_it_is() {
     let app = TestApp::start().await;
-    // from the last rank to the first; all of one rank before the next, the newest first
+    // from the last rank to the first, and within a rank the newest first
     let ranks: [&[(&str, bool)]; 7] = [
         &[("incomplete_expired", false)],
         &[("canceled", false), ("canceled", true)],
@@ -50,10 +50,10 @@ async fn each_rank_is_displaced_by_the_one_before_it_however_old_that_is() {
     ];
     let mut number = 0;
     for of_rank in ranks {
-        for (place, (status, paused)) in of_rank.iter().enumerate() {
+        for (index, (status, paused)) in of_rank.iter().enumerate() {
             number += 1;
             put(&app, number, status, *paused, 10_000 - number * 10).await;
-            let expected = number - u32::try_from(place).unwrap();
+            let expected = number - u32::try_from(index).unwrap();
             assert_eq!(current(&app).await, Some(format!("sub_{expected}")), "after {status}, paused {paused}");
         }
     }
@@ -61,7 +61,7 @@ async fn each_rank_is_displaced_by_the_one_before_it_however_old_that_is() {
 }
 
 #[tokio::test]
-async fn an_incomplete_one_never_displaces_one_that_was_paid_for() {
+async fn an_incomplete_subscription_never_displaces_a_paid_one() {
     for better in [("active", false), ("past_due", false), ("active", true), ("paused", false), ("unpaid", false)] {
         let app = TestApp::start().await;
         put(&app, 1, better.0, better.1, 0).await;
@@ -73,7 +73,7 @@ async fn an_incomplete_one_never_displaces_one_that_was_paid_for() {
 }
 
 #[tokio::test]
-async fn of_one_rank_the_newest_counts_and_of_one_second_the_greatest_id() {
+async fn within_a_rank_the_newest_counts_and_then_the_greatest_id() {
     let app = TestApp::start().await;
     put(&app, 3, "active", false, 5).await;
     put(&app, 1, "trialing", false, 6).await;
@@ -82,16 +82,16 @@ async fn of_one_rank_the_newest_counts_and_of_one_second_the_greatest_id() {
     assert_eq!(current(&app).await.as_deref(), Some("sub_2"), "the greater id");
     app.execute("UPDATE billing.subscriptions SET stripe_created_at = NULL WHERE stripe_subscription_id = 'sub_2'")
         .await;
-    assert_eq!(current(&app).await.as_deref(), Some("sub_1"), "of unknown age is older than all");
+    assert_eq!(current(&app).await.as_deref(), Some("sub_1"), "unknown age counts as oldest");
     app.finish().await;
 }
 
 #[tokio::test]
-async fn the_product_may_name_who_pays_and_else_the_current_subscription_does() {
+async fn the_contact_override_wins_over_the_current_subscription() {
     let app = TestApp::start().await;
     let contact = "SELECT billing_contact_id::text FROM billing.workspace_billing";
     app.execute("INSERT INTO billing.workspaces (id) VALUES ('00000000-0000-4000-8000-000000000001')").await;
-    assert_eq!(app.text(contact).await, None, "nobody pays for it yet");
+    assert_eq!(app.text(contact).await, None, "no contact yet");
     let inactive = "SELECT concat_ws(' ', active, inactive_reason) FROM billing.workspace_billing";
     assert_eq!(app.text(inactive).await.as_deref(), Some("f"));
     put(&app, 1, "active", false, 0).await;
@@ -101,13 +101,13 @@ async fn the_product_may_name_who_pays_and_else_the_current_subscription_does() 
     let own = "UPDATE billing.workspaces SET billing_contact_override = '00000000-0000-0000-0000-00000000abcd'";
     app.execute(own).await;
     assert_eq!(app.text(contact).await.as_deref(), Some("00000000-0000-0000-0000-00000000abcd"));
-    assert_eq!(current(&app).await.as_deref(), Some("sub_2"), "which counts does not depend on who pays");
+    assert_eq!(current(&app).await.as_deref(), Some("sub_2"), "the override does not change the current subscription");
     app.finish().await;
 }
 
-/// Whether the workspace has a row of its own or is only named: one look-up by indexes among many.
+/// For workspaces with a row in `workspaces` and for those that only subscriptions name.
 #[tokio::test]
-async fn one_workspace_among_thousands_is_found_by_indexes_alone() {
+async fn one_workspace_among_thousands_is_found_by_indexes_only() {
     let app = TestApp::start().await;
     app.execute(
         "INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,

@@ -1,4 +1,4 @@
-//! What differs from Stripe is found, field by field, whoever changed it, and fixed where that is asked for.
+//! Differences from Stripe are found field by field, whatever caused them, and fixed on request.
 
 use billing_sync::verify::compare::Selection;
 use billing_sync::verify::customer::WriteMode;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::harness::{assert_alike, shop};
 use crate::support::fetching::Fetching;
 
-/// The columns that the sync writes, by table, but for those that say which row it is.
+/// The columns that the sync writes, without those that identify the row.
 const SYNCED: &str = "
     SELECT c.table_name::text, c.column_name::text, c.data_type::text
     FROM information_schema.columns AS c
@@ -21,7 +21,7 @@ const SYNCED: &str = "
         AND NOT (c.table_name = 'coupons' AND c.column_name IN ('translation_key', 'times_redeemed'))
     ORDER BY 1, 2";
 
-/// Another value of this type than the one that is there.
+/// SQL for another value than the current one.
 fn another(column: &str, data_type: &str) -> Option<String> {
     Some(match data_type {
         "boolean" => format!("NOT coalesce({column}, false)"),
@@ -35,8 +35,8 @@ fn another(column: &str, data_type: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_difference_in_any_column_is_found_and_mended() {
-    let sync = Fetching::alone().await;
+async fn a_difference_in_any_column_is_found_and_fixed() {
+    let sync = Fetching::without_accounts().await;
     shop(&sync.stripe, 3);
     let price = sync.stripe.price(&sync.stripe.product(json!({})), 1000, json!({}));
     sync.stripe.checkout(&price, json!({}));
@@ -45,7 +45,7 @@ async fn a_difference_in_any_column_is_found_and_mended() {
     let truth = sync.all_rows().await;
     let columns: Vec<(String, String, String)> = sqlx::query_as(SYNCED).fetch_all(&sync.app.pool).await.unwrap();
     let mut planted = 0;
-    // constraints tie columns to each other; what is tested is not them
+    // constraints between columns are not tested here
     drop_checks(&sync).await;
     for (table, column, data_type) in columns {
         let Some(value) = another(&column, &data_type) else { continue };
@@ -83,8 +83,8 @@ const PLANTED: &str = "
     UPDATE billing.checkout_sessions SET payment_status = 'unpaid', stripe_price_id = 'price_x'";
 
 #[tokio::test]
-async fn plans_coupons_and_sessions_are_compared_and_mended_without_any_customer() {
-    let sync = Fetching::alone().await;
+async fn plans_coupons_and_sessions_are_compared_and_fixed() {
+    let sync = Fetching::without_accounts().await;
     shop(&sync.stripe, 7);
     sync.backfill_completely().await;
     sync.settle().await;
@@ -98,7 +98,7 @@ async fn plans_coupons_and_sessions_are_compared_and_mended_without_any_customer
         assert_eq!(sync.drift(selection.clone(), WriteMode::Yes("verify")).await, expected, "{selection:?}");
         assert_alike(&sync.all_rows().await, &truth);
     }
-    // of one customer its sessions are compared, too
+    // the sessions of a named customer are compared too
     sync.app.execute(PLANTED).await;
     let customer = sync.app.text("SELECT stripe_customer_id FROM billing.checkout_sessions").await.unwrap();
     let drift = sync.drift(Selection::Named(vec![customer]), WriteMode::No).await;
@@ -107,8 +107,8 @@ async fn plans_coupons_and_sessions_are_compared_and_mended_without_any_customer
 }
 
 #[tokio::test]
-async fn a_coupon_whose_deletion_was_never_told_and_amounts_that_changed_untold_differ() {
-    let sync = Fetching::alone().await;
+async fn undelivered_coupon_deletions_and_amounts_are_differences() {
+    let sync = Fetching::without_accounts().await;
     shop(&sync.stripe, 7);
     sync.backfill_completely().await;
     sync.settle().await;
@@ -126,7 +126,7 @@ async fn a_coupon_whose_deletion_was_never_told_and_amounts_that_changed_untold_
 
 #[tokio::test]
 async fn the_hourly_sample_counts_plans_coupons_and_sessions() {
-    let sync = Fetching::alone().await;
+    let sync = Fetching::without_accounts().await;
     shop(&sync.stripe, 7);
     sync.backfill_completely().await;
     sync.settle().await;
@@ -142,10 +142,10 @@ async fn the_hourly_sample_counts_plans_coupons_and_sessions() {
     sync.finish_with_jobs().await;
 }
 
-/// Not only rows that somebody changed: what happened at Stripe and was never told, too.
+/// Changes at Stripe whose events were not delivered are differences, like manual changes of rows.
 #[tokio::test]
-async fn what_was_never_told_differs() {
-    let sync = Fetching::alone().await;
+async fn undelivered_changes_are_differences() {
+    let sync = Fetching::without_accounts().await;
     shop(&sync.stripe, 8);
     sync.backfill_completely().await;
     sync.settle().await;
@@ -168,10 +168,10 @@ async fn what_was_never_told_differs() {
     sync.finish().await;
 }
 
-/// Stripe sends no event when a coupon is given, when the last one is, and when its date passes.
+/// Stripe sends no event when a coupon is redeemed, including the last time, or expires.
 #[tokio::test]
-async fn what_stripe_changes_without_an_event_is_no_difference() {
-    let sync = Fetching::alone().await;
+async fn changes_that_have_no_event_are_not_differences() {
+    let sync = Fetching::without_accounts().await;
     let names = ["GIVEN", "USED_UP", "EXPIRED", "DELETED", "RENAMED"];
     for name in names {
         sync.stripe.coupon(name, 10.0);
@@ -193,22 +193,22 @@ async fn what_stripe_changes_without_an_event_is_no_difference() {
     sync.stripe.tick(3600);
     let mut drift = sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
     drift.sort();
-    assert_eq!(drift, ["coupons DELETED", "coupons RENAMED"], "not valid for no reason that is known, and renamed");
+    assert_eq!(drift, ["coupons DELETED", "coupons RENAMED"], "invalid without a known reason, and renamed");
     let given =
         "SELECT string_agg(concat_ws(' ', stripe_coupon_id, times_redeemed, valid), ', ' ORDER BY stripe_coupon_id)
         FROM billing.coupons WHERE stripe_coupon_id IN ('GIVEN', 'USED_UP', 'EXPIRED')";
     assert_eq!(
         sync.app.text(given).await.as_deref(),
         Some("EXPIRED 0 f, GIVEN 7 t, USED_UP 3 f"),
-        "written all the same"
+        "the rows are updated"
     );
     sync.settle().await;
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn a_sample_and_named_customers_are_looked_at_and_no_others() {
-    let sync = Fetching::alone().await;
+async fn only_sampled_or_named_customers_are_compared() {
+    let sync = Fetching::without_accounts().await;
     shop(&sync.stripe, 16);
     sync.backfill_completely().await;
     sync.settle().await;
@@ -221,10 +221,10 @@ async fn a_sample_and_named_customers_are_looked_at_and_no_others() {
     sync.finish().await;
 }
 
-/// What `serve` does every hour.
+/// The hourly check of `serve`.
 #[tokio::test]
-async fn a_sample_counts_what_differs_and_writes_nothing() {
-    let sync = Fetching::alone().await;
+async fn a_sample_counts_differences_and_writes_nothing() {
+    let sync = Fetching::without_accounts().await;
     shop(&sync.stripe, 6);
     sync.backfill_completely().await;
     sync.settle().await;
@@ -243,7 +243,7 @@ async fn a_sample_counts_what_differs_and_writes_nothing() {
     assert_eq!(shown("billing_sync_drift_customers_total{outcome=\"compared\"}"), "12");
     let there = "SELECT count(*)::text FROM billing.billing_contacts WHERE city = 'Nowhere'";
     assert_eq!(sync.app.text(there).await.as_deref(), Some("2"));
-    // fixed, it is 0 again
+    // after a fix it is 0 again
     sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
     sampler.check().await;
     assert_eq!(shown(rows), "0");

@@ -1,4 +1,5 @@
-//! What goes wrong on the way: Stripe slows us down, breaks, or says odd things. Nothing is lost and nothing is hidden.
+//! Faults during a backfill: rate limits, errors and odd answers of Stripe. No data is lost, and every failure is
+//! reported.
 
 use billing_sync::backfill::{Begin, ProgressEvent, Stop};
 use billing_sync::projection;
@@ -8,14 +9,14 @@ use super::harness::assert_alike;
 use crate::support::fetching::Fetching;
 use crate::support::stripe::Fault;
 
-const STORM: Fault = Fault::TooManyRequests { retry_after: None };
+const RATE_LIMITED: Fault = Fault::TooManyRequests { retry_after: None };
 
 #[tokio::test]
-async fn a_storm_of_429_and_500_is_waited_out() {
+async fn many_429_and_500_answers_are_retried() {
     let sync = Fetching::without_events(30).await;
     sync.stripe.page_at_most(6);
-    for fault in [STORM, Fault::ServerError, Fault::Close] {
-        // each read is tried three times before a page is put back
+    for fault in [RATE_LIMITED, Fault::ServerError, Fault::Close] {
+        // each read is tried three times before the page is retried later
         sync.stripe.fail_next_under("/v1/customers", 3, fault);
         sync.stripe.fail_next_under("/v1/invoice", 2, fault);
     }
@@ -31,7 +32,7 @@ async fn a_storm_of_429_and_500_is_waited_out() {
 }
 
 #[tokio::test]
-async fn what_retry_after_says_is_waited() {
+async fn retry_after_is_respected() {
     let sync = Fetching::without_events(3).await;
     sync.stripe.fail_next_under("/v1/coupons", 1, Fault::TooManyRequests { retry_after: Some(2) });
     let began = std::time::Instant::now();
@@ -41,25 +42,25 @@ async fn what_retry_after_says_is_waited() {
 }
 
 #[tokio::test]
-async fn a_start_that_stripe_does_not_answer_is_a_failure_and_leaves_no_run() {
+async fn a_start_without_an_answer_fails_and_leaves_no_run() {
     let sync = Fetching::without_events(3).await;
-    for (fault, says) in [(STORM, "retry later"), (Fault::ServerError, "cannot be reached")] {
+    for (fault, expected) in [(RATE_LIMITED, "retry later"), (Fault::ServerError, "cannot be reached")] {
         sync.stripe.fail_next_under("/v1/account", 3, fault);
-        let Err(stop) = sync.backfiller().await else { panic!("it was told that it may begin") };
-        assert!(matches!(stop, Stop::Stripe(_)) && stop.to_string().contains(says), "{stop}");
+        let Err(stop) = sync.backfiller().await else { panic!("the backfill may begin") };
+        assert!(matches!(stop, Stop::Stripe(_)) && stop.to_string().contains(expected), "{stop}");
         sync.stripe.recover();
     }
     sync.stripe.roll_key();
-    let mut other = Fetching::alone().await;
+    let mut other = Fetching::without_accounts().await;
     other.turn_to(sync.stripe.clone());
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.backfill_runs").await.as_deref(), Some("0"));
     sync.finish().await;
     other.finish().await;
 }
 
-/// The report says which list, the run stays open, and going on reads the rest.
+/// The report names the list, the run stays unfinished, and resuming it reads the rest.
 #[tokio::test]
-async fn a_list_that_never_answers_is_named_and_can_be_gone_on_with() {
+async fn a_list_that_never_answers_is_reported_and_can_be_resumed() {
     let sync = Fetching::without_events(16).await;
     sync.stripe.page_at_most(4);
     sync.stripe.fail_next_under("/v1/subscriptions", 1000, Fault::ServerError);
@@ -69,13 +70,13 @@ async fn a_list_that_never_answers_is_named_and_can_be_gone_on_with() {
     assert!(list == "subscriptions" && why.contains("500"), "{list}: {why}");
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.subscriptions").await.as_deref(), Some("0"));
     sync.stripe.recover();
-    assert!(!sync.backfill_cut_off(Begin::Resume, usize::MAX).await);
+    assert!(!sync.backfill_interrupted(Begin::Resume, usize::MAX).await);
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     sync.end().await;
 }
 
 #[tokio::test]
-async fn a_list_that_is_not_there_is_named_and_the_rest_is_read() {
+async fn an_unsupported_list_is_reported_and_the_rest_is_read() {
     let sync = Fetching::without_events(3).await;
     sync.stripe.fail_next_under("/v1/coupons", 1, Fault::NotFound);
     let report = sync.backfill().await;
@@ -86,14 +87,14 @@ async fn a_list_that_is_not_there_is_named_and_the_rest_is_read() {
 }
 
 #[tokio::test]
-async fn an_empty_page_that_promises_more_is_asked_for_again() {
+async fn an_empty_page_with_has_more_is_requested_again() {
     let sync = Fetching::without_events(16).await;
     sync.stripe.page_at_most(4);
     sync.stripe.fail_next_under("/v1/customers", 2, Fault::EmptyPage);
     sync.stripe.fail_next_under("/v1/subscriptions", 1, Fault::EmptyPage);
     sync.backfill_completely().await;
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
-    // one that never ends is named instead of being taken for the end
+    // endless empty pages are reported, not taken for the end of the list
     sync.stripe.tick(3600);
     sync.stripe.fail_next_under("/v1/customers", 1000, Fault::EmptyPage);
     let report = sync.backfill().await;
@@ -102,7 +103,7 @@ async fn an_empty_page_that_promises_more_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_page_on_which_everything_stands_twice_changes_nothing() {
+async fn duplicated_objects_on_a_page_change_nothing() {
     let sync = Fetching::without_events(16).await;
     sync.stripe.page_at_most(4);
     for list in ["/v1/customers", "/v1/subscriptions", "/v1/invoice_payments", "/v1/prices"] {
@@ -113,18 +114,18 @@ async fn a_page_on_which_everything_stands_twice_changes_nothing() {
     sync.end().await;
 }
 
-/// The customer after which the next page was to begin is deleted meanwhile.
+/// The customer that is the cursor of the next page is deleted meanwhile.
 #[tokio::test]
-async fn a_place_that_is_deleted_meanwhile_is_left_for_its_second() {
+async fn a_deleted_cursor_object_is_replaced_by_its_second() {
     let sync = Fetching::without_events(16).await;
     sync.stripe.page_at_most(4);
     let (stripe, deleted) = (sync.stripe.clone(), std::sync::Mutex::new(false));
     sync.stripe.on_request(move |request| {
-        let place = request.query.split('&').find_map(|one| one.strip_prefix("starting_after="));
-        if let (true, Some(place)) = (request.path == "/v1/customers", place) {
+        let cursor = request.query.split('&').find_map(|one| one.strip_prefix("starting_after="));
+        if let (true, Some(cursor)) = (request.path == "/v1/customers", cursor) {
             let mut deleted = deleted.lock().unwrap();
             if !std::mem::replace(&mut deleted, true) {
-                stripe.delete(place);
+                stripe.delete(cursor);
             }
         }
     });
@@ -133,9 +134,9 @@ async fn a_place_that_is_deleted_meanwhile_is_left_for_its_second() {
     sync.finish_with_jobs().await;
 }
 
-/// An object that makes the mapping panic is left behind by name, and its neighbours are stored.
+/// An object that makes the mapping panic is reported and skipped; its neighbours are stored.
 #[tokio::test]
-async fn a_bad_object_is_named_and_left_behind() {
+async fn a_bad_object_is_reported_and_skipped() {
     let mut sync = Fetching::without_events(16).await;
     sync.app.context.project_customer = |id, graph, rules| {
         assert!(id != "cus_5", "a customer that cannot be mapped");
@@ -151,7 +152,7 @@ async fn a_bad_object_is_named_and_left_behind() {
 }
 
 #[tokio::test]
-async fn what_has_no_id_is_named_by_its_place() {
+async fn an_object_without_an_id_is_named_by_its_position() {
     let sync = Fetching::without_events(3).await;
     let mut odd = sync.stripe.object("cus_1");
     (odd["id"], odd["created"]) = (json!("x".repeat(300)), json!(sync.stripe.now()));
@@ -169,7 +170,7 @@ async fn a_key_of_another_account_reads_nothing() {
     sync.backfill_completely().await;
     let rows = sync.all_rows().await;
     sync.stripe.become_another_account();
-    let Err(stop) = sync.backfiller().await else { panic!("it was told that it may begin") };
+    let Err(stop) = sync.backfiller().await else { panic!("the backfill may begin") };
     assert!(stop.to_string().contains("acct_another") && stop.to_string().contains("acct_fake"), "{stop}");
     assert_alike(&sync.all_rows().await, &rows);
     sync.stripe.become_our_account_again();

@@ -1,4 +1,4 @@
-//! A shop with some of everything, and backfills of it.
+//! A shop with every kind of object, and backfills of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use billing_sync::client::{HttpStripe, metrics};
 use billing_sync::config::egress::Egress;
 use billing_sync::config::stripe::StripeConfig;
 use billing_sync::verify::compare::Selection;
-use billing_sync::verify::finding::Finding;
 use billing_sync::verify::customer::WriteMode;
+use billing_sync::verify::finding::Finding;
 use billing_sync::verify::sampler::Sampler;
 use prometheus::Registry;
 use serde_json::json;
@@ -19,13 +19,13 @@ use serde_json::json;
 use crate::support::fetching::Fetching;
 use crate::support::stripe::FakeStripe;
 
-/// Short, so that a test of what goes wrong is short too.
-pub(crate) const IMPATIENT: RetryPolicy =
+/// Short delays, so that tests of failures are fast.
+pub(crate) const FAST_RETRY: RetryPolicy =
     RetryPolicy { max_attempts: 4, initial: Duration::from_millis(5), max: Duration::from_millis(20) };
 
 pub(crate) const WORKSPACE: &str = "550e8400-e29b-41d4-a716-446655440000";
 
-/// So many customers, and among them every kind that a row depends on. An hour lies between two.
+/// Creates this many customers, one an hour, with every kind of object that a row depends on.
 pub(crate) fn shop(stripe: &FakeStripe, customers: usize) {
     let product = stripe.product(json!({ "name": "Writing" }));
     let other = stripe.product(json!({ "name": "Pictures", "active": false }));
@@ -82,21 +82,21 @@ fn one_customer(stripe: &FakeStripe, number: usize, monthly: &str, yearly: &str)
 }
 
 impl Fetching {
-    /// A database of nothing, and a shop at Stripe of which nobody told.
+    /// An empty database, and a shop at Stripe whose events were not delivered.
     pub(crate) async fn without_events(customers: usize) -> Self {
-        let sync = Self::alone().await;
+        let sync = Self::without_accounts().await;
         shop(&sync.stripe, customers);
         sync
     }
 
-    /// Without any connected account.
-    pub(crate) async fn alone() -> Self {
+    /// Without connected accounts.
+    pub(crate) async fn without_accounts() -> Self {
         let mut sync = Self::start().await;
         sync.app.context.sync.accounts.clear();
         sync
     }
 
-    /// A backfill as the command makes it, but for its patience.
+    /// A backfill like that of the command, with shorter retry delays.
     pub(crate) async fn backfiller(&self) -> Result<Arc<Backfill>, Stop> {
         self.backfiller_with(20_000, 4).await
     }
@@ -114,7 +114,7 @@ impl Fetching {
         Arc::new(HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), RemoteClock::default()).unwrap())
     }
 
-    /// The part of `serve` that compares so many customers, with a margin of a second.
+    /// The sampler of `serve` for this many customers, with a staleness margin of one second.
     pub(crate) fn sampler(&self, customers: u32) -> Sampler {
         let context = self.app.context.clone().with_fetches(Duration::from_secs(1));
         Sampler { context, api: self.client(20_000, 4), customers }
@@ -123,39 +123,39 @@ impl Fetching {
     pub(crate) async fn backfiller_with(&self, rate: u32, concurrency: usize) -> Result<Arc<Backfill>, Stop> {
         let accounts = self.app.context.sync.accounts.clone();
         let backfill =
-            Backfill::new(self.app.context.clone(), self.client(rate, concurrency), accounts, concurrency, IMPATIENT)
+            Backfill::new(self.app.context.clone(), self.client(rate, concurrency), accounts, concurrency, FAST_RETRY)
                 .await?;
         Ok(Arc::new(backfill))
     }
 
-    /// A whole backfill.
+    /// Runs a new backfill to its end.
     pub(crate) async fn backfill(&self) -> Report {
         let backfill = self.backfiller().await.unwrap();
         let run = backfill.begin(Begin::New(None)).await.unwrap();
         backfill.run(&run, &mut |_| {}).await.unwrap()
     }
 
-    /// The same, and nothing may be left to do.
+    /// Runs a new backfill and asserts that it is complete.
     pub(crate) async fn backfill_completely(&self) -> Report {
         let report = self.backfill().await;
         assert!(report.is_complete(), "{report:#?}");
         report
     }
 
-    /// A backfill that is cut off, as by a kill, after so many pages. Says whether it came so far.
-    pub(crate) async fn backfill_cut_off(&self, begin: Begin, pages: usize) -> bool {
+    /// Runs a backfill and stops it, as a kill does, after this many pages. Returns whether it had that many.
+    pub(crate) async fn backfill_interrupted(&self, begin: Begin, pages: usize) -> bool {
         let backfill = self.backfiller().await.unwrap();
         let run = backfill.begin(begin).await.unwrap();
-        let (mut seen, (cut, mut is_cut)) = (0, tokio::sync::watch::channel(false));
+        let (mut seen, (interrupt, mut is_interrupted)) = (0, tokio::sync::watch::channel(false));
         let mut notice = |notice: ProgressEvent| {
             seen += usize::from(matches!(notice, ProgressEvent::Page { .. }));
             if seen == pages {
-                cut.send_replace(true);
+                interrupt.send_replace(true);
             }
         };
         tokio::select! {
             biased;
-            _ = is_cut.wait_for(|is_cut| *is_cut) => true,
+            _ = is_interrupted.wait_for(|is_interrupted| *is_interrupted) => true,
             report = backfill.run(&run, &mut notice) => {
                 assert!(report.unwrap().is_complete());
                 false
@@ -163,27 +163,27 @@ impl Fetching {
         }
     }
 
-    /// The rows that differ from what Stripe says, as `table name`, in their order.
-    pub(crate) async fn drift(&self, selection: Selection, keep: WriteMode) -> Vec<String> {
+    /// The rows that differ from Stripe, as `table name`, sorted.
+    pub(crate) async fn drift(&self, selection: Selection, write: WriteMode) -> Vec<String> {
         let mut found = Vec::new();
         let backfill = self.backfiller().await.unwrap();
-        let mut sight = |sight| match sight {
+        let mut finding = |finding| match finding {
             Finding::Seen { changes, .. } => {
                 found.extend(changes.into_iter().map(|change| format!("{} {}", change.table, change.name)));
             }
             other => panic!("{other:?}"),
         };
-        backfill.compare(&selection, keep, None, &mut sight).await.unwrap();
+        backfill.compare(&selection, write, None, &mut finding).await.unwrap();
         found.sort();
         found
     }
 
-    /// Ends the test, whatever jobs are left.
+    /// Ends the test with jobs pending.
     pub(crate) async fn finish_with_jobs(self) {
         self.app.finish().await;
     }
 
-    /// Lets a worker do what was asked for beside the pages, and ends the test.
+    /// Runs the remaining jobs, asserts that they change no row, and ends the test.
     pub(crate) async fn end(self) {
         let rows = self.all_rows().await;
         self.settle().await;
@@ -191,7 +191,7 @@ impl Fetching {
         self.finish().await;
     }
 
-    /// The rows, and what the views make of facts.
+    /// The rows, and the view that depends on facts.
     pub(crate) async fn all_rows(&self) -> Vec<String> {
         let mut rows = self.app.rows().await;
         let views = "SELECT 'workspace ' || to_jsonb(t)::text FROM billing.workspace_billing t ORDER BY 1";
@@ -199,19 +199,19 @@ impl Fetching {
         rows
     }
 
-    /// The rows that all events in their true order make, read out of a database of their own.
+    /// The rows that result from all events in their true order, in a separate database.
     pub(crate) async fn rows_of_events(&self) -> Vec<String> {
-        let mut told = Self::alone().await;
-        told.turn_to(self.stripe.clone());
-        told.deliver_all(crate::support::stripe::Epoch::Endive).await;
-        told.settle().await;
-        let rows = told.all_rows().await;
-        told.finish().await;
+        let mut complete = Self::without_accounts().await;
+        complete.turn_to(self.stripe.clone());
+        complete.deliver_all(crate::support::stripe::Epoch::Endive).await;
+        complete.settle().await;
+        let rows = complete.all_rows().await;
+        complete.finish().await;
         rows
     }
 }
 
-/// Asserts that two tellings are alike, and shows only what differs.
+/// Asserts that two lists of rows are equal, and shows only the differences.
 #[track_caller]
 pub(crate) fn assert_alike(found: &[String], truth: &[String]) {
     let only = |these: &[String], those: &[String]| -> Vec<String> {

@@ -1,9 +1,9 @@
-//! Backfill and survey against the fake Stripe: everything is read, whatever comes between, and what differs is found.
+//! `backfill` and `verify` against the fake Stripe: everything is read despite faults, and all differences are found.
 
-mod big;
 mod compare;
+mod completeness;
+mod concurrent_events;
 mod faults;
-mod found;
 pub(crate) mod harness;
-mod live;
+mod long_lists;
 mod resume;

@@ -1,4 +1,4 @@
-//! A backfill that is cut off goes on where it was, and two of them do not get in each other's way.
+//! An interrupted backfill resumes where it was, and two backfills do not disturb each other.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use billing_sync::backfill::{Begin, Stop};
 use super::harness::assert_alike;
 use crate::support::fetching::Fetching;
 
-/// The pages that were asked for, each with how often.
+/// The requested pages, with the number of requests.
 fn pages(sync: &Fetching, mark: usize) -> BTreeMap<String, usize> {
     let mut pages = BTreeMap::new();
     for request in &sync.stripe.served()[mark..] {
@@ -25,10 +25,10 @@ impl Fetching {
     }
 }
 
-/// Cut off after its first page, its second, and so on to the last one, as by a kill: what was stored is committed, what
-/// was under way is lost. Once with one page at a time, where nothing but that page may be asked for twice.
+/// Interrupts the backfill, as a kill does, after its first page, its second, and so on. Stored pages are committed;
+/// only the pages in flight may be requested twice.
 #[tokio::test]
-async fn a_backfill_that_is_cut_off_at_any_page_goes_on_without_a_gap() {
+async fn a_backfill_interrupted_at_any_page_resumes_without_a_gap() {
     let sync = Fetching::without_events(24).await;
     sync.stripe.page_at_most(7);
     sync.backfill_completely().await;
@@ -37,14 +37,14 @@ async fn a_backfill_that_is_cut_off_at_any_page_goes_on_without_a_gap() {
     loop {
         sync.forget_backfills().await;
         let mark = sync.stripe.served().len();
-        if !sync.backfill_cut_off(Begin::New(None), boundaries + 1).await {
+        if !sync.backfill_interrupted(Begin::New(None), boundaries + 1).await {
             break;
         }
         boundaries += 1;
-        assert!(!sync.backfill_cut_off(Begin::Resume, usize::MAX).await);
+        assert!(!sync.backfill_interrupted(Begin::Resume, usize::MAX).await);
         assert_alike(&sync.all_rows().await, &truth);
         let repeated: Vec<(String, usize)> = pages(&sync, mark).into_iter().filter(|(_, times)| *times > 1).collect();
-        // four pages are at work at most
+        // at most four pages are in flight
         assert!(repeated.len() <= 4 && repeated.iter().all(|(_, times)| *times == 2), "{boundaries}: {repeated:?}");
     }
     assert!(boundaries > 15, "{boundaries}");
@@ -52,39 +52,39 @@ async fn a_backfill_that_is_cut_off_at_any_page_goes_on_without_a_gap() {
 }
 
 #[tokio::test]
-async fn a_backfill_that_is_taken_over_stops_and_the_other_one_finishes() {
+async fn a_backfill_that_is_taken_over_stops_and_the_other_finishes() {
     let sync = Fetching::without_events(24).await;
     sync.stripe.page_at_most(3);
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
     let run = first.begin(Begin::New(None)).await.unwrap();
-    assert!(second.begin(Begin::New(None)).await.is_err(), "there is one already");
+    assert!(second.begin(Begin::New(None)).await.is_err(), "there is an unfinished run");
     let same_run = second.begin(Begin::Resume).await.unwrap();
     assert_eq!(same_run.id, run.id);
-    let (mut deaf, mut too) = (|_| {}, |_| {});
-    let (relieved, finished) = tokio::join!(first.run(&run, &mut deaf), second.run(&same_run, &mut too));
-    assert!(matches!(relieved, Err(Stop::LeaseLost)), "{relieved:?}");
+    let (mut ignore, mut ignore_too) = (|_| {}, |_| {});
+    let (lease_lost, finished) = tokio::join!(first.run(&run, &mut ignore), second.run(&same_run, &mut ignore_too));
+    assert!(matches!(lease_lost, Err(Stop::LeaseLost)), "{lease_lost:?}");
     assert!(finished.unwrap().is_complete());
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     sync.end().await;
 }
 
-/// Not even the page that it is at.
+/// The page in flight is not stored either.
 #[tokio::test]
-async fn who_was_relieved_stores_nothing_any_more() {
+async fn nothing_is_stored_after_the_lease_is_lost() {
     let sync = Fetching::without_events(8).await;
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
     let run = first.begin(Begin::New(None)).await.unwrap();
     second.begin(Begin::Resume).await.unwrap();
-    let relieved = first.run(&run, &mut |_| {}).await;
-    assert!(matches!(relieved, Err(Stop::LeaseLost)), "{relieved:?}");
+    let lease_lost = first.run(&run, &mut |_| {}).await;
+    assert!(matches!(lease_lost, Err(Stop::LeaseLost)), "{lease_lost:?}");
     assert_eq!(sync.app.text("SELECT sum(pages)::text FROM billing.backfill_ranges").await.as_deref(), Some("0"));
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.stripe_objects").await.as_deref(), Some("0"));
     sync.end().await;
 }
 
-/// Whoever gives the open one up and begins anew does no harm to what both write.
+/// A second process abandons the unfinished run and starts a new one while the first still writes.
 #[tokio::test]
-async fn two_backfills_that_write_at_once_end_in_the_same_rows() {
+async fn two_concurrent_backfills_end_in_the_same_rows() {
     let sync = Fetching::without_events(40).await;
     sync.stripe.page_at_most(5);
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
@@ -95,8 +95,8 @@ async fn two_backfills_that_write_at_once_end_in_the_same_rows() {
         let run = second.begin(Begin::New(None)).await.unwrap();
         second.run(&run, &mut |_| {}).await
     };
-    let mut deaf = |_| {};
-    let (first, second) = tokio::join!(first.run(&run, &mut deaf), restart);
+    let mut ignore = |_| {};
+    let (first, second) = tokio::join!(first.run(&run, &mut ignore), restart);
     assert!(matches!(first, Err(Stop::LeaseLost)), "{first:?}");
     let second = second.unwrap();
     assert!(second.is_complete(), "{second:#?}");

@@ -1,10 +1,10 @@
-//! The connection string through the real binary: what is used, what is refused, and that no password is ever shown.
+//! The connection string through the real binary: accepted and refused forms; no password is ever printed.
 
 use std::process::{Output, Stdio};
 
 use super::{binary, code, migrated, run, words};
 
-/// Commands that read the connection string, each with what else it needs.
+/// Commands that read the connection string, with their required arguments.
 const COMMANDS: [&[&str]; 7] = [
     &["migrate"],
     &["doctor", "--json"],
@@ -15,7 +15,7 @@ const COMMANDS: [&[&str]; 7] = [
     &["backfill"],
 ];
 
-/// Passwords as generators make them: each holds what means something in a connection string.
+/// Passwords that contain characters with a meaning in connection strings.
 const PASSWORDS: [&str; 12] = [
     "qz@XZ/wq:Q7",
     "XQzq/7ZxQ",
@@ -35,12 +35,12 @@ fn everything(output: &Output) -> String {
     format!("{} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn shows(said: &str, password: &str) -> Option<String> {
+fn shows(printed: &str, password: &str) -> Option<String> {
     let letters: Vec<char> = password.chars().collect();
-    letters.windows(4).map(String::from_iter).find(|piece| said.contains(piece))
+    letters.windows(4).map(String::from_iter).find(|piece| printed.contains(piece))
 }
 
-/// Nothing listens there, so whatever is accepted says where it went.
+/// Connection strings to an address without a server: accepted forms fail with that address.
 fn strings(password: &str) -> Vec<(&'static str, String)> {
     let encoded: String = password.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
     let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
@@ -56,11 +56,11 @@ fn strings(password: &str) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn no_command_shows_a_piece_of_the_password_wherever_it_stands() {
+fn no_command_prints_any_part_of_the_password() {
     let mut started = Vec::new();
     for (at, password) in PASSWORDS.into_iter().enumerate() {
         for (form, (variable, text)) in strings(password).into_iter().enumerate() {
-            // every pair of a form and a command comes up
+            // covers every pair of a form and a command
             let command = COMMANDS[(at + form) % COMMANDS.len()];
             let mut environment = vec![(variable, text.as_str()), ("BILLING_SYNC_LOG", "trace")];
             environment.extend([("STRIPE_WEBHOOK_SECRET", "whsec_x"), ("STRIPE_SECRET_KEY", "sk_test_x")]);
@@ -74,15 +74,15 @@ fn no_command_shows_a_piece_of_the_password_wherever_it_stands() {
         }
         for (process, password, text, command) in started.drain(..) {
             let output = process.wait_with_output().unwrap();
-            let said = everything(&output);
-            assert_ne!(code(&output), 0, "{text}: {command:?}: {said}");
-            assert_eq!(shows(&said, password), None, "{text}: {command:?}: {said}");
+            let printed = everything(&output);
+            assert_ne!(code(&output), 0, "{text}: {command:?}: {printed}");
+            assert_eq!(shows(&printed, password), None, "{text}: {command:?}: {printed}");
         }
     }
 }
 
 #[test]
-fn a_parameter_that_cannot_be_supported_is_named_with_the_fix() {
+fn an_unsupported_parameter_is_reported_with_the_fix() {
     for (variable, text, expected) in [
         ("DATABASE_URL", "postgres://u:p@h/d?channel_binding=require", "the parameter channel_binding has a value"),
         ("DATABASE_URL", "postgres://u:p@h/d?target_session_attrs=standby", "set it to read-write, or omit it"),
@@ -91,9 +91,9 @@ fn a_parameter_that_cannot_be_supported_is_named_with_the_fix() {
         ("PGSERVICE", "billing", "PGSERVICE wrong is not supported fix service files are not read"),
     ] {
         let output = run(&["migrate"], &[(variable, text)]);
-        let said = words(&output.stderr);
-        assert_eq!(code(&output), 2, "{said}");
-        assert!(said.contains(expected), "{text}: {said}");
+        let printed = words(&output.stderr);
+        assert_eq!(code(&output), 2, "{printed}");
+        assert!(printed.contains(expected), "{text}: {printed}");
     }
 }
 
@@ -109,7 +109,7 @@ async fn the_forms_of_a_connection_string_lead_to_the_same_database() {
         format!("postgres://{user}@/{name}?host={host}&port={port}"),
         format!("postgresql://{user}@{encoded}:{port}/{name}"),
         format!("host='{host}' port={port} user={user} dbname={name}"),
-        // the first host does not answer
+        // no server runs at the first host
         format!("host=127.0.0.1,{host} port=1,{port} user={user} dbname={name} target_session_attrs=read-write"),
     ] {
         let output = run(&["migrate"], &[("DATABASE_URL", &text)]);
@@ -118,7 +118,7 @@ async fn the_forms_of_a_connection_string_lead_to_the_same_database() {
     let variables = [("PGHOST", host.as_str()), ("PGPORT", &port), ("PGUSER", user), ("PGDATABASE", name)];
     let output = run(&["migrate"], &variables);
     assert_eq!(code(&output), 0, "{}", words(&output.stderr));
-    // a lost DATABASE_URL is no reason to take the embedded one, nor are these variables one to refuse it
+    // a missing DATABASE_URL must not select the embedded database, and PG variables do not exclude it
     let lost = run(&["migrate"], &variables[1..3]);
     assert_eq!(code(&lost), 2);
     assert!(words(&lost.stderr).contains("DATABASE_URL wrong is not set"), "{}", words(&lost.stderr));

@@ -1,4 +1,4 @@
-//! `doctor`: what it finds, and what makes it fail.
+//! `doctor`: its checks, and those that make it fail.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn doctor_fails_before_migrating_and_passes_after() {
     let after = run(&["doctor"], &environment);
     let report = String::from_utf8(after.stdout.clone()).unwrap();
     assert_eq!(code(&after), 0, "{report}");
-    // the server of the tests runs without
+    // the test server runs without fsync
     assert!(words(&after.stdout).contains("off on the server: fsync;"), "{report}");
     assert!(report.contains("set (2 entries)") && !report.contains("hunter2"), "{report}");
     assert!(report.lines().all(|line| line.chars().count() <= 80), "{report}");
@@ -56,7 +56,7 @@ async fn doctor_warns_of_dead_events() {
 }
 
 #[tokio::test]
-async fn doctor_says_that_limits_are_overdue_and_fails_where_renewals_are_halted() {
+async fn doctor_reports_overdue_limits_and_fails_if_renewals_halted() {
     let (database, mut conn) = migrated().await;
     let sql =
         "INSERT INTO billing.subscription_limits (subscription_id, limit_key, kind, included, unlimited, period_start,
@@ -66,11 +66,11 @@ async fn doctor_says_that_limits_are_overdue_and_fails_where_renewals_are_halted
     sqlx::query(sql).execute(&mut conn).await.unwrap();
     let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_1")];
     let output = run(&["doctor"], &environment);
-    let said = words(&output.stdout);
-    assert_eq!(code(&output), 0, "{said}");
+    let text = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{text}");
     assert!(
-        said.contains("1 are due for renewal, the oldest for 6 minutes fix: does `serve` run with the role renewals?"),
-        "{said}"
+        text.contains("1 are due for renewal, the oldest for 6 minutes fix: does `serve` run with the role renewals?"),
+        "{text}"
     );
     let sql = "UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock is wrong'";
     sqlx::query(sql).execute(&mut conn).await.unwrap();
@@ -84,7 +84,7 @@ async fn doctor_says_that_limits_are_overdue_and_fails_where_renewals_are_halted
 }
 
 #[test]
-fn doctor_of_an_embedded_installation_needs_no_database_url_and_says_what_it_skips() {
+fn doctor_embedded_needs_no_url_and_lists_the_skipped_checks() {
     let path = cluster::search_path();
     let environment = [("STRIPE_WEBHOOK_SECRET", "whsec_x"), ("PATH", path.as_str())];
     let fine = run(&["doctor", "--embedded"], &environment);
@@ -110,12 +110,12 @@ async fn doctor_finds_two_listeners_on_one_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
+async fn doctor_checks_that_the_key_belongs_to_the_stored_account() {
     let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
     stripe.customer(json!({ "name": "Ada" }));
     app.deliver_all(&stripe.events(), Epoch::Endive).await;
     app.drain().await;
-    // a younger event could be missing in any account
+    // Stripe may not list a more recent event yet, even in the right account
     stripe.tick(60);
     let report_of = |base: &str, key: &str| {
         let environment = [
@@ -128,24 +128,24 @@ async fn doctor_asks_stripe_whether_the_key_is_of_the_account_of_the_events() {
         (code(&output), words(&output.stdout))
     };
     let report = |key: &str| report_of(&stripe.base(), key);
-    let (status, said) = report(stripe.key());
-    assert!(status == 0 && said.contains("the key belongs to the account of the stored events"), "{said}");
-    let (status, said) = report("sk_test_wrong");
-    assert!(status == 1 && said.contains("FAIL stripe stripe refuses the key (401"), "{said}");
-    assert!(!said.contains("sk_test_wrong"), "{said}");
+    let (status, text) = report(stripe.key());
+    assert!(status == 0 && text.contains("the key belongs to the account of the stored events"), "{text}");
+    let (status, text) = report("sk_test_wrong");
+    assert!(status == 1 && text.contains("FAIL stripe stripe refuses the key (401"), "{text}");
+    assert!(!text.contains("sk_test_wrong"), "{text}");
     stripe.become_another_account();
-    let (status, said) = report(stripe.key());
-    assert!(status == 1 && said.contains("the key belongs to another account or mode"), "{said}");
-    let (status, said) = report("");
-    assert!(status == 0 && said.contains("warn stripe no API key"), "{said}");
-    let (status, said) = report_of("http://127.0.0.1:1", stripe.key());
-    assert!(status == 1 && said.contains("FAIL stripe stripe cannot be reached"), "{said}");
-    assert!(said.contains("fix: check that this machine can reach http://127.0.0.1:1/ (STRIPE_API_BASE)"), "{said}");
+    let (status, text) = report(stripe.key());
+    assert!(status == 1 && text.contains("the key belongs to another account or mode"), "{text}");
+    let (status, text) = report("");
+    assert!(status == 0 && text.contains("warn stripe no API key"), "{text}");
+    let (status, text) = report_of("http://127.0.0.1:1", stripe.key());
+    assert!(status == 1 && text.contains("FAIL stripe stripe cannot be reached"), "{text}");
+    assert!(text.contains("fix: check that this machine can reach http://127.0.0.1:1/ (STRIPE_API_BASE)"), "{text}");
     app.finish().await;
 }
 
 #[tokio::test]
-async fn doctor_says_how_far_events_are_compared_and_fails_where_there_is_a_gap() {
+async fn doctor_reports_the_watermark_and_fails_if_there_is_a_gap() {
     let (database, mut conn) = migrated().await;
     let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_1")];
     let output = run(&["doctor"], &environment);
@@ -159,24 +159,24 @@ async fn doctor_says_how_far_events_are_compared_and_fails_where_there_is_a_gap(
         .await
         .unwrap();
     let output = run(&["doctor"], &environment);
-    let said = words(&output.stdout);
-    assert_eq!(code(&output), 0, "{said}");
-    assert!(said.contains("ok reconcile all events up to 2"), "{said}");
+    let text = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{text}");
+    assert!(text.contains("ok reconcile all events up to 2"), "{text}");
     let sql = "UPDATE billing.reconcile_state SET compared_until = clock_timestamp() - interval '3 h', failures = 2,
         last_error = 'stripe cannot be reached' WHERE account = ''";
     sqlx::query(sql).execute(&mut conn).await.unwrap();
     let output = run(&["doctor"], &environment);
-    let said = words(&output.stdout);
-    assert_eq!(code(&output), 0, "{said}");
+    let text = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{text}");
     let expected = "warn reconcile events of the last 180 minutes were not compared with Stripe's list; 2 comparisons \
                     failed, the last one because stripe cannot be reached fix: run `serve` with the role reconcile";
-    assert!(said.contains(expected), "{said}");
+    assert!(text.contains(expected), "{text}");
     let sql =
         "UPDATE billing.reconcile_state SET gap_since = '2026-01-02', gap_until = '2026-02-03' WHERE account = ''";
     sqlx::query(sql).execute(&mut conn).await.unwrap();
     let output = run(&["doctor"], &environment);
-    let said = words(&output.stdout);
-    assert_eq!(code(&output), 1, "{said}");
+    let text = words(&output.stdout);
+    assert_eq!(code(&output), 1, "{text}");
     let expected = "FAIL reconcile there is a gap: events created from 2026-01-02T00:00:00Z to 2026-02-03T00:00:00Z";
-    assert!(said.contains(expected) && said.contains("fix: `backfill`"), "{said}");
+    assert!(text.contains(expected) && text.contains("fix: `backfill`"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! `explain`: why a row is as it is, through the real binary.
+//! `explain`, which shows the causes of a row, through the real binary.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{code, run, words};
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, subscription, update, with};
 
-/// A subscription that was made and then paused; what it says about `id`.
+/// An app with a subscription that was created and paused, and the output of `explain` for `id`.
 async fn explained(id: &str, arguments: &[&str]) -> (TestApp, String) {
     let app = TestApp::start().await;
     let active = subscription("sub_1", "cus_1");
@@ -24,9 +24,9 @@ async fn explained(id: &str, arguments: &[&str]) -> (TestApp, String) {
 }
 
 #[tokio::test]
-async fn why_a_subscription_is_inactive_is_one_command() {
-    let (app, said) = explained("sub_1", &[]).await;
-    let at_once = said.split_whitespace().collect::<Vec<_>>().join(" ");
+async fn explain_shows_why_a_subscription_is_inactive() {
+    let (app, text) = explained("sub_1", &[]).await;
+    let at_once = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
         "customer.subscription.created of sub_1: applied",
         "evt_p, made 2026-01-01 00:00:09 subscriptions changed by evt_p active: true -> false inactive_reason: null -> payment_paused",
@@ -34,48 +34,48 @@ async fn why_a_subscription_is_inactive_is_one_command() {
         "subscriptions now active: false",
         "inactive_reason: payment_paused",
     ] {
-        assert!(at_once.contains(part), "{part}: {said}");
+        assert!(at_once.contains(part), "{part}: {text}");
     }
-    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     app.finish().await;
 }
 
 #[tokio::test]
-async fn a_customer_is_told_with_its_subscriptions_and_without_personal_data() {
-    let (app, said) = explained("cus_1", &[]).await;
-    assert!(said.contains("billing_contacts now") && said.contains("subscriptions now"), "{said}");
-    assert!(said.contains("evt_c") && said.contains("evt_p"), "{said}");
-    assert!(!said.contains("Ada") && !said.contains("billing@example.com") && !said.contains("Berlin"), "{said}");
+async fn a_customer_is_explained_without_personal_data() {
+    let (app, text) = explained("cus_1", &[]).await;
+    assert!(text.contains("billing_contacts now") && text.contains("subscriptions now"), "{text}");
+    assert!(text.contains("evt_c") && text.contains("evt_p"), "{text}");
+    assert!(!text.contains("Ada") && !text.contains("billing@example.com") && !text.contains("Berlin"), "{text}");
     app.finish().await;
 }
 
 #[tokio::test]
-async fn a_change_without_an_event_says_when_it_was() {
+async fn a_change_without_an_event_has_its_time() {
     let (app, _) = explained("sub_1", &[]).await;
     app.execute("UPDATE billing.subscriptions SET currency = 'xxx'").await;
     assert_eq!(code(&run(&["rebuild"], &[("DATABASE_URL", &app.database.url)])), 0);
     let output = run(&["explain", "sub_1"], &[("DATABASE_URL", &app.database.url)]);
-    let said = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     let at = "SELECT to_char(changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM billing.row_changes
         WHERE causes = '{rebuild}'";
     let expected = format!("{}  subscriptions changed by rebuild", app.text(at).await.unwrap());
-    assert!(said.lines().any(|line| line == expected), "{expected}: {said}");
+    assert!(text.lines().any(|line| line == expected), "{expected}: {text}");
     app.finish().await;
 }
 
 #[tokio::test]
-async fn an_event_is_told_with_what_it_changed() {
-    let (app, said) = explained("evt_p", &["--json"]).await;
-    let steps: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+async fn an_event_is_explained_with_its_changes() {
+    let (app, text) = explained("evt_p", &["--json"]).await;
+    let steps: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<&str> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["event", "change"], "{said}");
+    assert_eq!(kinds, ["event", "change"], "{text}");
     assert_eq!(steps[0]["outcome"], "applied");
     assert_eq!(steps[1]["changes"]["payment_paused"], json!([false, true]));
     app.finish().await;
 }
 
 #[tokio::test]
-async fn an_id_that_nobody_knows_is_a_failure_that_says_what_may_be_wrong() {
+async fn an_unknown_id_is_a_failure_with_likely_causes() {
     let app = TestApp::start().await;
     let output = run(&["explain", "sub_unknown"], &[("DATABASE_URL", &app.database.url)]);
     assert_eq!(code(&output), 1);
@@ -89,7 +89,7 @@ async fn an_id_that_nobody_knows_is_a_failure_that_says_what_may_be_wrong() {
 
 const WORKSPACE: &str = "550e8400-e29b-41d4-a716-446655440000";
 
-/// A plan, seats and a bonus, and a month in which all of the plan was used and some of the bonus.
+/// A plan, seats and a bonus, and a period that used all of the plan and a part of the bonus.
 async fn sold() -> TestApp {
     let app = TestApp::start().await;
     let item = |price: &str, quantity: i64, metadata: Value| {
@@ -113,7 +113,7 @@ async fn sold() -> TestApp {
 }
 
 #[tokio::test]
-async fn why_a_workspace_has_so_much_is_one_command_whose_lines_add_up() {
+async fn the_balance_of_a_workspace_is_explained_line_by_line() {
     let app = sold().await;
     for renewed in [false, true] {
         if renewed {
@@ -122,8 +122,8 @@ async fn why_a_workspace_has_so_much_is_one_command_whose_lines_add_up() {
         let env = [("DATABASE_URL", app.database.url.as_str())];
         let output = run(&["explain", "workspace", WORKSPACE, "--limit", "words"], &env);
         assert_eq!(code(&output), 0, "{}", words(&output.stderr));
-        let said = String::from_utf8(output.stdout).unwrap();
-        let at_once = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let at_once = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for part in [
             "words of sub_1, 2026-01-01T00:00:00Z to 2026-02-01T00:00:00Z included 1 000 price_plan x 1 included 300 price_seat x 3 \
              used -1 320 from bonus 20 words of sub_1, 2026-02-01T00:00:00Z",
@@ -134,9 +134,9 @@ async fn why_a_workspace_has_so_much_is_one_command_whose_lines_add_up() {
             "bonus of words granted 500 sorry for Monday,",
             "words: 480 of the bonus is left",
         ] {
-            assert!(at_once.contains(part), "{part}: {said}");
+            assert!(at_once.contains(part), "{part}: {text}");
         }
-        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let output = run(&["explain", "workspace", WORKSPACE, "--json"], &env);
         let lines = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -147,7 +147,7 @@ async fn why_a_workspace_has_so_much_is_one_command_whose_lines_add_up() {
 }
 
 #[tokio::test]
-async fn a_workspace_or_a_limit_that_is_not_known_is_an_error_that_says_so() {
+async fn an_unknown_workspace_or_limit_is_an_error() {
     let app = sold().await;
     let env = [("DATABASE_URL", app.database.url.as_str())];
     let other = "550e8400-e29b-41d4-a716-446655440001";

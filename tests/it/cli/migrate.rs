@@ -1,4 +1,4 @@
-//! `migrate`: what it applies, and when it refuses.
+//! `migrate`: applied migrations, and refusals.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use crate::support::cluster;
 const LATER: &str = "INSERT INTO billing.schema_migrations VALUES (9999, 'later', now(), true, '', 0)";
 
 #[tokio::test]
-async fn migrate_says_what_it_did_and_then_that_nothing_is_to_do() {
+async fn migrate_reports_what_it_applied_and_then_nothing_to_do() {
     let database = cluster::empty_database().await;
     let environment = [("DATABASE_URL", database.url.as_str())];
     let first = run(&["migrate"], &environment);
@@ -40,7 +40,7 @@ async fn every_table_and_column_of_the_migrated_schema_has_a_comment() {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_release_is_left_as_it_is_so_that_a_rollback_starts() {
+async fn a_database_of_a_newer_release_is_accepted_unchanged() {
     let (database, mut conn) = migrated().await;
     let environment = [("DATABASE_URL", database.url.as_str())];
     sqlx::query(LATER).execute(&mut conn).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_database_of_a_newer_release_is_left_as_it_is_so_that_a_rollback_start
     assert_eq!(code(&newer), 0, "{}", words(&newer.stderr));
     assert!(words(&newer.stdout).starts_with("nothing to do"), "{}", words(&newer.stdout));
     assert!(words(&newer.stderr).contains("newer ones by a newer release (9999)"), "{}", words(&newer.stderr));
-    // what is missing here may rest on what the newer release has changed
+    // a missing older migration may conflict with changes of the newer release
     sqlx::query("DELETE FROM billing.schema_migrations WHERE version = 1").execute(&mut conn).await.unwrap();
     let torn = run(&["migrate"], &environment);
     assert_eq!(code(&torn), 1);
@@ -67,7 +67,7 @@ async fn a_database_with_changed_migrations_is_refused() {
 }
 
 #[tokio::test]
-async fn who_only_may_connect_and_holds_the_lock_of_migrations_is_named() {
+async fn the_holder_of_the_migration_lock_is_reported() {
     let database = cluster::empty_database().await;
     let mut stranger = database.options.connect().await.unwrap();
     let hold =
@@ -77,9 +77,9 @@ async fn who_only_may_connect_and_holds_the_lock_of_migrations_is_named() {
     let environment = [("DATABASE_URL", database.url.as_str())];
     let mut process = binary(&["migrate"], &environment).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let said = lines.next().unwrap().unwrap();
-    assert!(said.contains("holds the lock of migrations") && said.contains(&pid.to_string()), "{said}");
-    assert_eq!(process.try_wait().unwrap(), None, "it waits");
+    let text = lines.next().unwrap().unwrap();
+    assert!(text.contains("holds the lock of migrations") && text.contains(&pid.to_string()), "{text}");
+    assert_eq!(process.try_wait().unwrap(), None, "migrate waits");
     sqlx::raw_sql("SELECT pg_advisory_unlock_all(); RESET ROLE; DROP ROLE stranger")
         .execute(&mut stranger)
         .await
@@ -88,7 +88,7 @@ async fn who_only_may_connect_and_holds_the_lock_of_migrations_is_named() {
 }
 
 #[tokio::test]
-async fn processes_that_migrate_at_once_wait_for_each_other() {
+async fn concurrent_migrations_wait_for_each_other() {
     let database = cluster::empty_database().await;
     let environment = [("DATABASE_URL", database.url.as_str())];
     let start = || binary(&["migrate"], &environment).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,10 +1,11 @@
-//! The operator's commands through the real binary: what they print, what they change, how they exit.
+//! The operator's commands through the real binary: output, changes and exit codes.
 
 mod backfill;
 mod connection;
 mod doctor;
 mod explain;
 mod migrate;
+mod multiple_hosts;
 mod orphans;
 mod outbox;
 mod privileges;
@@ -13,7 +14,6 @@ mod reconcile;
 mod renew;
 mod send;
 mod serve;
-mod several;
 mod tls;
 
 use std::process::{Command, Output};
@@ -22,7 +22,7 @@ use sqlx::{ConnectOptions, PgConnection};
 
 use crate::support::cluster::{self, TestDatabase};
 
-/// The binary with nothing of our environment but what the test gives it.
+/// The binary with only the environment that the test sets.
 pub(crate) fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
@@ -37,7 +37,7 @@ pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-/// Standard output, or error, with its line breaks taken as blanks.
+/// Standard output or error, with line breaks replaced by spaces.
 pub(crate) fn words(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -48,7 +48,7 @@ async fn migrated() -> (TestDatabase, PgConnection) {
     (database, conn)
 }
 
-/// Stores one event in the given state, which has failed three times unless it is done.
+/// Stores an event in the given state. It has failed three times, unless it is done.
 async fn store(conn: &mut PgConnection, event_id: &str, state: &str) {
     let sql = "INSERT INTO billing.outbox (event_id, created, type, format, state, outcome, isolated, attempts, \
                last_error, finished_at) \
@@ -76,7 +76,7 @@ fn help_names_the_variable_the_default_and_the_secrets() {
 }
 
 #[test]
-fn every_wrong_setting_is_reported_at_once_and_no_secret_is_shown() {
+fn all_wrong_settings_are_reported_at_once_without_secrets() {
     let environment = [
         ("BILLING_SYNC_WORKERS", "0"),
         ("BILLING_SYNC_WORKRES", "1"),
@@ -109,7 +109,7 @@ fn serve_with_two_databases_refuses() {
 }
 
 #[test]
-fn a_receiver_without_a_secret_refuses_and_names_where_to_find_one() {
+fn serve_without_a_signing_secret_names_where_to_find_it() {
     let output = run(&["serve"], &[("DATABASE_URL", "postgres://h/d")]);
     let errors = words(&output.stderr);
     assert_eq!(code(&output), 2);
@@ -126,16 +126,16 @@ fn an_unreachable_database_is_a_failure_that_shows_no_password() {
     ];
     for command in [&["migrate"][..], &["doctor"], &["outbox", "list"], &["serve"]] {
         let output = run(command, &environment);
-        let said = words(&output.stdout) + &words(&output.stderr);
+        let text = words(&output.stdout) + &words(&output.stderr);
         assert_eq!(code(&output), 1, "{command:?}");
-        assert!(said.contains("could not reach the database at 127.0.0.1:1, database d, user u"), "{said}");
-        assert_eq!(said.matches("start the database, or correct DATABASE_URL").count(), 1, "{said}");
-        assert!(!said.contains("hunter2"), "{said}");
+        assert!(text.contains("could not reach the database at 127.0.0.1:1, database d, user u"), "{text}");
+        assert_eq!(text.matches("start the database, or correct DATABASE_URL").count(), 1, "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
     }
 }
 
 #[test]
-fn health_of_nobody_is_a_failure_that_names_the_setting() {
+fn health_without_a_server_is_a_failure_naming_the_setting() {
     let output = run(&["health"], &[("BILLING_SYNC_OPS_LISTEN", "0.0.0.0:1")]);
     let errors = words(&output.stderr);
     assert_eq!(code(&output), 1);

@@ -7,8 +7,8 @@ use super::{code, migrated, run, words};
 use crate::orphans::{contact, subscribe};
 use crate::support::cluster::TestDatabase;
 
-/// One orphan for each fix but that of a read that is queued.
-async fn alone() -> (TestDatabase, PgConnection) {
+/// One orphan for each fix, except the one for a queued read.
+async fn one_of_each() -> (TestDatabase, PgConnection) {
     let (database, mut conn) = migrated().await;
     contact(&mut conn, 1, "name = 'Ada Lovelace'").await;
     subscribe(&mut conn, 1, 1, "pricing_plan_id = NULL").await;
@@ -29,39 +29,39 @@ fn doctor(database: &TestDatabase, arguments: &[&str]) -> (i32, String) {
 #[tokio::test]
 async fn doctor_counts_orphans_as_a_warning_and_names_the_list() {
     let (database, mut conn) = migrated().await;
-    let (status, said) = doctor(&database, &[]);
-    assert!(status == 0 && said.contains("  ok    orphans     none: "), "{said}");
+    let (status, text) = doctor(&database, &[]);
+    assert!(status == 0 && text.contains("  ok    orphans     none: "), "{text}");
     contact(&mut conn, 1, "name = NULL").await;
     subscribe(&mut conn, 1, 1, "pricing_plan_id = NULL").await;
-    let (status, said) = doctor(&database, &[]);
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(status, 0, "{said}");
+    let (status, text) = doctor(&database, &[]);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(status, 0, "{text}");
     let line = "warn orphans 1 contact_without_workspace, 1 subscription_without_price fix: `billing-sync doctor --orphans` lists";
-    assert!(said.contains(line), "{said}");
+    assert!(text.contains(line), "{text}");
 }
 
 #[tokio::test]
-async fn orphans_are_listed_in_80_columns_with_their_fix_and_without_names() {
-    let (database, mut conn) = alone().await;
-    let (status, said) = doctor(&database, &["--orphans"]);
-    assert_eq!(status, 0, "they are no failure");
-    insta::assert_snapshot!(said);
+async fn orphans_are_listed_in_80_columns_with_fixes_and_no_names() {
+    let (database, mut conn) = one_of_each().await;
+    let (status, text) = doctor(&database, &["--orphans"]);
+    assert_eq!(status, 0, "orphans are not a failure");
+    insta::assert_snapshot!(text);
     let longest = "stripe_price_id = repeat('p', 255), stripe_subscription_id = repeat('s', 255), account = 'acct_1'";
     subscribe(&mut conn, 3, 1, &format!("pricing_plan_id = NULL, {longest}")).await;
-    let (_, said) = doctor(&database, &["--orphans"]);
-    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
-    assert!(said.contains("of acct_1"), "{said}");
+    let (_, text) = doctor(&database, &["--orphans"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.contains("of acct_1"), "{text}");
 }
 
 #[tokio::test]
 async fn orphans_are_listed_as_json_with_their_counts_at_the_end() {
-    let (database, mut conn) = alone().await;
+    let (database, mut conn) = one_of_each().await;
     let queued =
         "INSERT INTO billing.jobs (kind, account, object_type, object_id) VALUES ('fetch', '', 'price', 'price_1')";
     sqlx::query(queued).execute(&mut conn).await.unwrap();
-    let (status, said) = doctor(&database, &["--orphans", "--json"]);
-    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((status, lines.len()), (0, 7), "{said}");
+    let (status, text) = doctor(&database, &["--orphans", "--json"]);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((status, lines.len()), (0, 7), "{text}");
     assert_eq!(
         lines[3],
         json!({
@@ -80,7 +80,7 @@ async fn orphans_are_listed_as_json_with_their_counts_at_the_end() {
             json!({ "kind": "subscription_without_price", "count": 2 }),
         ]
     );
-    assert!(!said.contains("Ada") && !said.contains("example.com"), "{said}");
+    assert!(!text.contains("Ada") && !text.contains("example.com"), "{text}");
 }
 
 #[tokio::test]
@@ -94,20 +94,20 @@ async fn a_list_longer_than_a_page_is_whole_and_has_one_header() {
             payment_paused, is_trial, is_grace_period, active_discounts, active_discount_ends
         FROM billing.subscriptions, generate_series(2, 1201) AS n";
     sqlx::query(many).execute(&mut conn).await.unwrap();
-    let (_, said) = doctor(&database, &["--orphans", "--limit", "5000"]);
-    assert_eq!(said.matches("\nsub_").count(), 1201, "{said}");
-    assert_eq!(said.matches("MISSING").count(), 1);
-    assert!(said.contains("\n1201 subscription_without_price\n"), "{said}");
-    let (_, said) = doctor(&database, &[]);
-    assert!(said.contains("1000 or more subscription_without_price"), "{said}");
+    let (_, text) = doctor(&database, &["--orphans", "--limit", "5000"]);
+    assert_eq!(text.matches("\nsub_").count(), 1201, "{text}");
+    assert_eq!(text.matches("MISSING").count(), 1);
+    assert!(text.contains("\n1201 subscription_without_price\n"), "{text}");
+    let (_, text) = doctor(&database, &[]);
+    assert!(text.contains("1000 or more subscription_without_price"), "{text}");
 }
 
 #[tokio::test]
 async fn without_orphans_the_list_says_so() {
     let (database, _conn) = migrated().await;
-    let (status, said) = doctor(&database, &["--orphans"]);
+    let (status, text) = doctor(&database, &["--orphans"]);
     assert_eq!(
-        (status, said.as_str()),
+        (status, text.as_str()),
         (0, "There are no orphans: all live rows have their workspace, price and customer.\n")
     );
 }
@@ -126,22 +126,26 @@ async fn a_list_that_cannot_be_made_is_a_failure() {
         assert_eq!(code(&output), 1, "{output:?}");
         assert!(words(&output.stderr).starts_with(cause), "{}", words(&output.stderr));
     }
-    assert_eq!(code(&run(&["doctor", "--orphans", "--embedded"], &[])), 2, "it lives only while `serve` does");
+    assert_eq!(
+        code(&run(&["doctor", "--orphans", "--embedded"], &[])),
+        2,
+        "the embedded database runs only within `serve`"
+    );
 }
 
 #[tokio::test]
-async fn the_list_is_bounded_and_says_what_it_leaves_out() {
+async fn the_list_is_bounded_and_counts_what_it_omits() {
     let (database, mut conn) = migrated().await;
     for number in 1..=5 {
         contact(&mut conn, number, "name = NULL").await;
         subscribe(&mut conn, number, number, "pricing_plan_id = NULL").await;
     }
-    let (_, said) = doctor(&database, &["--orphans", "--limit", "2"]);
-    let listed = |id: &str| said.lines().filter(|line| line.starts_with(id)).count();
-    assert_eq!((listed("cus_"), listed("sub_")), (2, 2), "{said}");
-    assert!(said.contains("5 subscription_without_price, 3 of them not listed: see --limit"), "{said}");
-    let (_, said) = doctor(&database, &["--orphans", "--limit", "2", "--json"]);
-    assert_eq!(said.lines().count(), 4 + 3, "{said}");
-    let (_, said) = doctor(&database, &["--orphans"]);
-    assert!(said.contains("5 subscription_without_price\n"), "{said}");
+    let (_, text) = doctor(&database, &["--orphans", "--limit", "2"]);
+    let listed = |id: &str| text.lines().filter(|line| line.starts_with(id)).count();
+    assert_eq!((listed("cus_"), listed("sub_")), (2, 2), "{text}");
+    assert!(text.contains("5 subscription_without_price, 3 of them not listed: see --limit"), "{text}");
+    let (_, text) = doctor(&database, &["--orphans", "--limit", "2", "--json"]);
+    assert_eq!(text.lines().count(), 4 + 3, "{text}");
+    let (_, text) = doctor(&database, &["--orphans"]);
+    assert!(text.contains("5 subscription_without_price\n"), "{text}");
 }

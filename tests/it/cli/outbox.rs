@@ -1,4 +1,4 @@
-//! `outbox`: what an operator sees of events, and what the decisions change.
+//! `outbox`: the listed events, and the effects of `retry` and `discard`.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn an_empty_outbox_says_so() {
 }
 
 #[tokio::test]
-async fn a_database_without_the_schema_is_named_with_the_mend() {
+async fn a_missing_schema_is_reported_with_the_fix() {
     let database = cluster::empty_database().await;
     let output = run(&["outbox", "list"], &[("DATABASE_URL", &database.url)]);
     assert_eq!(code(&output), 1);
@@ -31,7 +31,7 @@ async fn a_database_without_the_schema_is_named_with_the_mend() {
 }
 
 #[tokio::test]
-async fn list_shows_the_states_asked_for() {
+async fn list_shows_the_requested_states() {
     let (database, mut conn) = migrated().await;
     for (event_id, state) in [("evt_p", "pending"), ("evt_x", "dead"), ("evt_d", "done")] {
         store(&mut conn, event_id, state).await;
@@ -48,7 +48,7 @@ async fn list_shows_the_states_asked_for() {
 }
 
 #[tokio::test]
-async fn a_name_cannot_change_how_the_terminal_shows_the_columns_beside_it() {
+async fn a_name_cannot_change_how_the_terminal_shows_the_columns() {
     let (database, mut conn) = migrated().await;
     let hostile = "evt_\u{202E}daed\u{2066}\u{200F}";
     store(&mut conn, hostile, "dead").await;
@@ -62,7 +62,7 @@ async fn a_name_cannot_change_how_the_terminal_shows_the_columns_beside_it() {
 }
 
 #[tokio::test]
-async fn show_explains_and_gives_the_payload_only_on_demand_and_without_secrets() {
+async fn show_prints_the_payload_only_on_request_without_secrets() {
     let (database, mut conn) = migrated().await;
     store(&mut conn, "evt_x", "dead").await;
     let environment = [("DATABASE_URL", database.url.as_str())];
@@ -75,7 +75,7 @@ async fn show_explains_and_gives_the_payload_only_on_demand_and_without_secrets(
 }
 
 #[tokio::test]
-async fn show_says_how_often_an_event_has_failed() {
+async fn show_reports_how_often_an_event_failed() {
     let (database, mut conn) = migrated().await;
     store(&mut conn, "evt_p", "pending").await;
     let environment = [("DATABASE_URL", database.url.as_str())];
@@ -87,7 +87,7 @@ async fn show_says_how_often_an_event_has_failed() {
 }
 
 #[tokio::test]
-async fn retry_gives_a_dead_event_all_its_attempts_back_and_keeps_its_error() {
+async fn retry_resets_the_attempts_and_keeps_the_error() {
     let (database, mut conn) = migrated().await;
     store(&mut conn, "evt_x", "dead").await;
     let output = run(&["outbox", "retry", "evt_x"], &[("DATABASE_URL", &database.url)]);
@@ -113,7 +113,7 @@ async fn retry_wakes_the_workers() {
 }
 
 #[tokio::test]
-async fn what_is_not_dead_is_refused_and_the_dead_ones_are_still_decided_on() {
+async fn events_that_are_not_dead_are_refused_and_dead_ones_decided() {
     let (database, mut conn) = migrated().await;
     for (event_id, state) in [("evt_p", "pending"), ("evt_x", "dead"), ("evt_y", "dead"), ("evt_d", "done")] {
         store(&mut conn, event_id, state).await;
@@ -132,7 +132,7 @@ async fn what_is_not_dead_is_refused_and_the_dead_ones_are_still_decided_on() {
 }
 
 #[tokio::test]
-async fn retry_of_all_dead_events_leaves_the_others_alone() {
+async fn retry_of_all_dead_events_does_not_change_others() {
     let (database, mut conn) = migrated().await;
     for (event_id, state) in [("evt_p", "pending"), ("evt_x", "dead"), ("evt_y", "dead"), ("evt_d", "done")] {
         store(&mut conn, event_id, state).await;

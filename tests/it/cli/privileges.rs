@@ -1,4 +1,4 @@
-//! What a role needs: the owner of the schema may do everything, its members too, and what else is missing is named.
+//! Privileges of roles: the schema's owner and its members may do everything; other missing privileges are reported.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -7,16 +7,15 @@ use crate::support::cluster::{self, TestDatabase};
 use crate::support::events::{customer, event};
 use crate::support::process::Server;
 
-/// A database as a careful administrator hands it out: nobody may create anything in it, and the schema has an owner
-/// who cannot log in.
-struct Handed {
+/// A database with restrictive privileges: no role may create objects in it, and the owner of the schema cannot log in.
+struct RestrictedDatabase {
     database: TestDatabase,
     admin: PgConnection,
     owner: String,
     logins: Vec<String>,
 }
 
-impl Handed {
+impl RestrictedDatabase {
     async fn with_schema() -> Self {
         let database = cluster::empty_database().await;
         let mut admin = PgConnection::connect_with(&database.options).await.unwrap();
@@ -28,7 +27,7 @@ impl Handed {
         Self { database, admin, owner, logins: Vec::new() }
     }
 
-    /// A login that may connect and no more; its connection string.
+    /// Creates a login that may only connect. Returns its connection string.
     async fn login(&mut self, name: &str, attributes: &str) -> String {
         let name = format!("{name}_of_{}", self.database.name);
         execute(&mut self.admin, &format!("CREATE ROLE {name} LOGIN {attributes} PASSWORD 'x'")).await;
@@ -41,7 +40,7 @@ impl Handed {
         url
     }
 
-    /// A member of the owner's role.
+    /// Creates a login that is a member of the owner's role.
     async fn member(&mut self, name: &str, attributes: &str) -> String {
         let url = self.login(name, attributes).await;
         let login = self.logins.last().unwrap().clone();
@@ -53,7 +52,7 @@ impl Handed {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut self.admin).await.unwrap()
     }
 
-    /// Roles belong to the server and would stay.
+    /// Drops the roles: they belong to the server and would remain.
     async fn finish(mut self) {
         let all = format!("{}, {}", self.owner, self.logins.join(", "));
         execute(&mut self.admin, &format!("DROP OWNED BY {all} CASCADE")).await;
@@ -70,73 +69,76 @@ fn migrate(url: &str) -> (i32, String) {
     (code(&output), format!("{} {}", words(&output.stdout), words(&output.stderr)))
 }
 
-/// Who owns what is in the schema.
+/// Owners of the objects in the schema.
 const OWNERS: &str = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ',') FROM pg_class
     WHERE relnamespace = 'billing'::regnamespace";
 
 #[tokio::test]
-async fn the_owner_of_the_schema_migrates_and_serves_though_it_may_create_no_schema() {
-    let mut handed = Handed::with_schema().await;
-    let url = handed.login("service", "").await;
-    let login = handed.logins[0].clone();
-    execute(&mut handed.admin, &format!("ALTER SCHEMA billing OWNER TO {login}")).await;
-    let (exit, said) = migrate(&url);
-    assert!(exit == 0 && said.contains("the schema is up to date"), "{said}");
-    let (exit, said) = migrate(&url);
-    assert!(exit == 0 && said.starts_with("nothing to do"), "{said}");
+async fn the_schema_owner_migrates_and_serves_without_create_rights() {
+    let mut restricted = RestrictedDatabase::with_schema().await;
+    let url = restricted.login("service", "").await;
+    let login = restricted.logins[0].clone();
+    execute(&mut restricted.admin, &format!("ALTER SCHEMA billing OWNER TO {login}")).await;
+    let (exit, printed) = migrate(&url);
+    assert!(exit == 0 && printed.contains("the schema is up to date"), "{printed}");
+    let (exit, printed) = migrate(&url);
+    assert!(exit == 0 && printed.starts_with("nothing to do"), "{printed}");
     let server = Server::start_at(&url, "receiver,worker,renewals,maintenance", &["--migrate"]).await;
     server.kill().await;
-    assert_eq!(handed.text(OWNERS).await, login);
-    handed.finish().await;
+    assert_eq!(restricted.text(OWNERS).await, login);
+    restricted.finish().await;
 }
 
 #[tokio::test]
-async fn logins_of_one_day_leave_what_the_next_one_can_alter() {
-    let mut handed = Handed::with_schema().await;
-    let first = handed.member("monday", "NOINHERIT").await;
-    let (exit, said) = migrate(&first);
-    assert!(exit == 0 && said.contains("the schema is up to date"), "{said}");
-    // a month that the next one has to create, as a partition of a table that it alters so
+async fn temporary_logins_create_objects_that_the_next_can_alter() {
+    let mut restricted = RestrictedDatabase::with_schema().await;
+    let first = restricted.member("monday", "NOINHERIT").await;
+    let (exit, printed) = migrate(&first);
+    assert!(exit == 0 && printed.contains("the schema is up to date"), "{printed}");
+    // the second login must create this month, which alters a table of the first
     let last = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'billing.outbox'::regclass
         ORDER BY 1 DESC OFFSET 1 LIMIT 1";
-    let last = handed.text(last).await;
-    execute(&mut handed.admin, &format!("DROP TABLE {last}")).await;
-    let second = handed.member("tuesday", "NOINHERIT").await;
+    let last = restricted.text(last).await;
+    execute(&mut restricted.admin, &format!("DROP TABLE {last}")).await;
+    let second = restricted.member("tuesday", "NOINHERIT").await;
     let mut server = Server::start_at(&second, "receiver,worker,renewals,maintenance", &[]).await;
     server.log_line("created monthly partitions").await;
     server.kill().await;
-    let (exit, said) = migrate(&second);
-    assert!(exit == 0 && said.starts_with("nothing to do"), "{said}");
-    let owner = handed.owner.clone();
-    assert_eq!(handed.text(OWNERS).await, owner);
-    handed.finish().await;
+    let (exit, printed) = migrate(&second);
+    assert!(exit == 0 && printed.starts_with("nothing to do"), "{printed}");
+    let owner = restricted.owner.clone();
+    assert_eq!(restricted.text(OWNERS).await, owner);
+    restricted.finish().await;
 }
 
 #[tokio::test]
-async fn a_missing_privilege_is_named_with_the_object_and_the_statement_that_grants_it() {
-    let mut handed = Handed::with_schema().await;
-    let member = handed.member("member", "").await;
-    let (url, login) = (handed.login("poor", "").await, handed.logins[1].clone());
-    let owner = handed.owner.clone();
-    execute(&mut handed.admin, "DROP SCHEMA billing").await;
-    let database = handed.database.name.clone();
-    let (exit, said) = migrate(&url);
+async fn a_missing_privilege_is_reported_with_object_and_grant() {
+    let mut restricted = RestrictedDatabase::with_schema().await;
+    let member = restricted.member("member", "").await;
+    let (url, login) = (restricted.login("poor", "").await, restricted.logins[1].clone());
+    let owner = restricted.owner.clone();
+    execute(&mut restricted.admin, "DROP SCHEMA billing").await;
+    let database = restricted.database.name.clone();
+    let (exit, printed) = migrate(&url);
     let expected = format!(
         "the role {login} has no CREATE privilege on the database {database}, and the schema billing does not exist: as an \
          administrator run CREATE SCHEMA billing AUTHORIZATION {login}"
     );
-    assert!(exit == 1 && said.contains(&expected), "{said}");
-    execute(&mut handed.admin, &format!("CREATE SCHEMA billing AUTHORIZATION {owner}")).await;
-    let (exit, said) = migrate(&url);
+    assert!(exit == 1 && printed.contains(&expected), "{printed}");
+    execute(&mut restricted.admin, &format!("CREATE SCHEMA billing AUTHORIZATION {owner}")).await;
+    let (exit, printed) = migrate(&url);
     let expected = format!(
         "the role {login} has no USAGE privilege on the schema billing: as its owner, {owner}, run GRANT {owner} TO {login}"
     );
-    assert!(exit == 1 && said.contains(&expected), "{said}");
-    execute(&mut handed.admin, &format!("GRANT USAGE ON SCHEMA billing TO {login}")).await;
-    let (exit, said) = migrate(&url);
-    assert!(exit == 1 && said.contains(&format!("{login} has no CREATE privilege on the schema billing")), "{said}");
+    assert!(exit == 1 && printed.contains(&expected), "{printed}");
+    execute(&mut restricted.admin, &format!("GRANT USAGE ON SCHEMA billing TO {login}")).await;
+    let (exit, printed) = migrate(&url);
+    assert!(
+        exit == 1 && printed.contains(&format!("{login} has no CREATE privilege on the schema billing")),
+        "{printed}"
+    );
     assert_eq!(migrate(&member).0, 0);
-    // step by step: each sentence names what the next start needs
+    // each error names the privilege that the next start needs
     for (grant, roles, expected) in [
         ("", "receiver", "has no SELECT privilege on the table billing.schema_migrations"),
         (
@@ -157,25 +159,25 @@ async fn a_missing_privilege_is_named_with_the_object_and_the_statement_that_gra
         ),
     ] {
         if !grant.is_empty() {
-            execute(&mut handed.admin, &format!("{grant} TO {login}")).await;
+            execute(&mut restricted.admin, &format!("{grant} TO {login}")).await;
         }
         let environment = [("DATABASE_URL", url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_x")];
         let output =
             run(&["serve", "--roles", roles, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"], &environment);
-        let said = words(&output.stderr);
-        assert!(code(&output) != 0 && said.contains(expected), "{grant}: {said}");
-        assert!(said.contains(&format!("TO {login}")) && said.contains("GRANT"), "{said}");
+        let printed = words(&output.stderr);
+        assert!(code(&output) != 0 && printed.contains(expected), "{grant}: {printed}");
+        assert!(printed.contains(&format!("TO {login}")) && printed.contains("GRANT"), "{printed}");
     }
     let server = Server::start_at(&url, "receiver,worker,renewals", &[]).await;
     server.kill().await;
-    handed.finish().await;
+    restricted.finish().await;
 }
 
 #[tokio::test]
-async fn with_few_connections_deliveries_are_stored_and_the_process_is_ready() {
-    let mut handed = Handed::with_schema().await;
-    // the parts would like to have ten
-    let url = handed.member("few", "CONNECTION LIMIT 5").await;
+async fn with_few_connections_events_are_stored_and_it_is_ready() {
+    let mut restricted = RestrictedDatabase::with_schema().await;
+    // without a limit the parts would use ten
+    let url = restricted.member("few", "CONNECTION LIMIT 5").await;
     assert_eq!(migrate(&url).0, 0);
     let server = Server::start_on(&url, "receiver,worker,renewals,maintenance", &[]).await;
     for number in 0..10 {
@@ -186,5 +188,5 @@ async fn with_few_connections_deliveries_are_stored_and_the_process_is_ready() {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     }
     server.kill().await;
-    handed.finish().await;
+    restricted.finish().await;
 }

@@ -1,4 +1,4 @@
-//! `rebuild`: rows computed again from the mirror, on trial and for good, through the real binary.
+//! `rebuild` recomputes rows from the mirror, with and without `--dry-run`, through the real binary.
 
 use std::process::Output;
 
@@ -8,8 +8,8 @@ use super::{code, run, words};
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, subscription, with};
 
-/// An app with two customers and their subscriptions, whose rows somebody has spoilt.
-async fn spoilt() -> TestApp {
+/// An app with two customers and their subscriptions, whose rows were changed manually.
+async fn with_wrong_rows() -> TestApp {
     let app = TestApp::start().await;
     for (number, id) in ["cus_1", "cus_2"].into_iter().enumerate() {
         let sub = with(&subscription(&format!("sub_{id}"), id), json!({ "default_payment_method": "pm_unseen" }));
@@ -33,31 +33,31 @@ fn rebuild(app: &TestApp, arguments: &[&str], key: &[(&str, &str)]) -> Output {
 }
 
 #[tokio::test]
-async fn a_trial_run_prints_each_field_and_writes_nothing() {
-    let app = spoilt().await;
+async fn a_dry_run_prints_each_field_and_writes_nothing() {
+    let app = with_wrong_rows().await;
     let before = app.rows().await;
     let output = rebuild(&app, &["--dry-run"], &[]);
-    let said = words(&output.stdout);
-    assert_eq!(code(&output), 0, "{said}");
+    let printed = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{printed}");
     for part in [
         "subscriptions sub_cus_1 active: false -> true inactive_reason: canceled -> null stripe_status: canceled -> active",
         "billing_contacts cus_2 email: changed",
         "pricing_plans price_basic (new)",
         "3 objects processed, 4 rows would be changed",
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(printed.contains(part), "{part}: {printed}");
     }
-    assert!(!said.contains("example.com"), "no personal data: {said}");
+    assert!(!printed.contains("example.com"), "no personal data: {printed}");
     assert_eq!(app.rows().await, before);
     assert_eq!(app.text("SELECT count(*)::text FROM billing.rebuild_runs").await.as_deref(), Some("0"));
     app.finish().await;
 }
 
 #[tokio::test]
-async fn a_rebuild_fix_the_rows_and_a_second_one_finds_nothing() {
-    let app = spoilt().await;
-    let said = words(&rebuild(&app, &["--json"], &[]).stdout);
-    assert!(said.contains(r#""name":"sub_cus_2""#), "{said}");
+async fn a_rebuild_fixes_the_rows_and_a_second_finds_nothing() {
+    let app = with_wrong_rows().await;
+    let printed = words(&rebuild(&app, &["--json"], &[]).stdout);
+    assert!(printed.contains(r#""name":"sub_cus_2""#), "{printed}");
     let healthy = "SELECT string_agg(concat_ws(' ', active, stripe_status), ',') FROM billing.subscriptions";
     assert_eq!(app.text(healthy).await.as_deref(), Some("t active,t active"));
     assert_eq!(app.text("SELECT count(*)::text FROM billing.pricing_plans").await.as_deref(), Some("1"));
@@ -69,8 +69,8 @@ async fn a_rebuild_fix_the_rows_and_a_second_one_finds_nothing() {
 }
 
 #[tokio::test]
-async fn only_the_customers_that_are_named_are_rebuilt() {
-    let app = spoilt().await;
+async fn only_the_named_customers_are_rebuilt() {
+    let app = with_wrong_rows().await;
     let output = rebuild(&app, &["--customer", "cus_2"], &[]);
     assert_eq!(code(&output), 0);
     let active = "SELECT string_agg(stripe_subscription_id, ',' ORDER BY stripe_subscription_id) FROM billing.subscriptions WHERE active";
@@ -79,8 +79,8 @@ async fn only_the_customers_that_are_named_are_rebuilt() {
 }
 
 #[tokio::test]
-async fn a_customer_that_nobody_knows_is_a_failure_and_nothing_is_rebuilt() {
-    let app = spoilt().await;
+async fn an_unknown_customer_is_a_failure_and_nothing_is_rebuilt() {
+    let app = with_wrong_rows().await;
     let before = app.rows().await;
     let output = rebuild(&app, &["--customer", "cus_2", "--customer", "cus_unknown"], &[]);
     assert_eq!(code(&output), 1);
@@ -90,11 +90,11 @@ async fn a_customer_that_nobody_knows_is_a_failure_and_nothing_is_rebuilt() {
 }
 
 #[tokio::test]
-async fn with_a_key_it_asks_for_what_the_events_did_not_carry() {
-    let app = spoilt().await;
+async fn with_a_key_it_requests_data_that_events_omit() {
+    let app = with_wrong_rows().await;
     assert_eq!(app.text("SELECT count(*)::text FROM billing.jobs").await.as_deref(), Some("0"), "without a key");
-    let said = words(&rebuild(&app, &[], &[("STRIPE_SECRET_KEY", "sk_test_x")]).stdout);
-    assert!(said.contains("`serve` will fetch 3 objects from Stripe"), "{said}");
+    let printed = words(&rebuild(&app, &[], &[("STRIPE_SECRET_KEY", "sk_test_x")]).stdout);
+    assert!(printed.contains("`serve` will fetch 3 objects from Stripe"), "{printed}");
     let asked =
         "SELECT string_agg(object_type || ' ' || object_id, ',' ORDER BY object_type, object_id) FROM billing.jobs";
     let expected = "payment_method pm_unseen,price price_basic,price price_basic,product prod_1";
@@ -103,8 +103,8 @@ async fn with_a_key_it_asks_for_what_the_events_did_not_carry() {
 }
 
 #[tokio::test]
-async fn one_that_was_stopped_goes_on_where_it_was() {
-    let app = spoilt().await;
+async fn a_stopped_rebuild_resumes_where_it_was() {
+    let app = with_wrong_rows().await;
     app.execute("INSERT INTO billing.rebuild_runs (position, objects) VALUES ('cus_1', 1)").await;
     let output = rebuild(&app, &[], &[]);
     assert!(words(&output.stderr).contains("resuming after 1 objects"), "{}", words(&output.stderr));
@@ -116,7 +116,7 @@ async fn one_that_was_stopped_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn bad_arguments_and_a_missing_schema_name_the_mend() {
+async fn bad_arguments_and_a_missing_schema_are_usage_errors() {
     let app = TestApp::start().await;
     assert_eq!(code(&rebuild(&app, &["--restart", "--customer", "cus_1"], &[])), 2);
     app.execute(
@@ -132,7 +132,7 @@ async fn bad_arguments_and_a_missing_schema_name_the_mend() {
 /// A change as JSON has the same fields for every table.
 #[tokio::test]
 async fn each_change_is_one_line_of_json() {
-    let app = spoilt().await;
+    let app = with_wrong_rows().await;
     let output = rebuild(&app, &["--dry-run", "--json"], &[]);
     let lines: Vec<Value> =
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();

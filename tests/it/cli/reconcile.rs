@@ -1,4 +1,4 @@
-//! `reconcile`, and the role of `serve` that does the same: what they say, and how they end.
+//! `reconcile`, and the role `reconcile` of `serve`: output and exit codes.
 
 use std::process::Output;
 
@@ -13,7 +13,7 @@ use crate::support::stripe::{Epoch, Event, FakeStripe, Fault};
 
 const DAY: i64 = 86_400;
 
-/// Two customers of whom one was delivered, long enough ago.
+/// Creates two customers; only the event of the first is delivered. Returns the missed event.
 async fn missed_one(app: &TestApp, stripe: &FakeStripe) -> Event {
     stripe.customer(json!({ "name": "Ada" }));
     app.deliver_all(&stripe.events(), Epoch::Endive).await;
@@ -35,22 +35,22 @@ fn reconcile(app: &TestApp, stripe: &FakeStripe, arguments: &[&str]) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_missing_is_named_by_type_and_is_stored() {
+async fn missing_events_are_reported_by_type_and_stored() {
     let (mut app, stripe) = (TestApp::start().await, FakeStripe::start().await);
     let event = missed_one(&app, &stripe).await;
     let output = reconcile(&app, &stripe, &[]);
-    let said = words(&output.stdout);
-    assert_eq!(code(&output), 0, "{said}{}", words(&output.stderr));
+    let text = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{text}{}", words(&output.stderr));
     let expected = format!(
         "2 events compared, from 2026-01-01T00:00:00Z to 2026-01-01T00:10:49Z: 1 was missing and is stored now 1 \
          customer.created: {} 1 of them should have been delivered more than five minutes ago",
         event.id
     );
-    assert!(said.contains(&expected), "{said}");
+    assert!(text.contains(&expected), "{text}");
     assert_eq!(app.fate(&event.id).await, "pending - -");
     let output = reconcile(&app, &stripe, &[]);
     assert!(words(&output.stdout).ends_with(": none was missing"), "{}", words(&output.stdout));
-    // from after the watermark on
+    // from a time after the watermark
     stripe.tick(DAY);
     let output = reconcile(&app, &stripe, &["--since", "1h", "--json"]);
     assert_eq!(code(&output), 0);
@@ -60,14 +60,14 @@ async fn what_was_missing_is_named_by_type_and_is_stored() {
         "missed": 0, "unreadable": 0, "types": {}, "watermark": "2026-01-01T00:10:49Z", "gap": null,
     });
     assert_eq!(line, expected);
-    let said = words(&reconcile(&app, &stripe, &["--since", "1h"]).stdout);
-    assert!(said.contains("only what was created up to 2026-01-01T00:10:49Z has been compared"), "{said}");
+    let text = words(&reconcile(&app, &stripe, &["--since", "1h"]).stdout);
+    assert!(text.contains("only what was created up to 2026-01-01T00:10:49Z has been compared"), "{text}");
     app.leave_pending();
     app.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gap_is_said_and_is_a_failure() {
+async fn a_gap_is_reported_and_is_a_failure() {
     let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
     missed_one(&app, &stripe).await;
     reconcile(&app, &stripe, &[]);
@@ -75,17 +75,17 @@ async fn a_gap_is_said_and_is_a_failure() {
     stripe.tick(40 * DAY);
     for arguments in [&[][..], &["--since", "72h"]] {
         let output = reconcile(&app, &stripe, arguments);
-        let said = words(&output.stdout);
-        assert_eq!(code(&output), 1, "{said}");
+        let text = words(&output.stdout);
+        assert_eq!(code(&output), 1, "{text}");
         let gap =
             "there is a gap: events created from 2026-01-01T00:10:49Z to 2026-01-11T00:10:59Z were never compared";
-        assert!(said.contains(gap) && said.contains("`billing-sync backfill`"), "{said}");
+        assert!(text.contains(gap) && text.contains("`billing-sync backfill`"), "{text}");
     }
     app.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_keeps_it_from_the_end_is_a_failure() {
+async fn any_incomplete_comparison_is_a_failure() {
     let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
     missed_one(&app, &stripe).await;
     for (fault, expected) in [
@@ -94,23 +94,23 @@ async fn whatever_keeps_it_from_the_end_is_a_failure() {
     ] {
         stripe.fail_next_under("/v1/events", 100, fault);
         let output = reconcile(&app, &stripe, &[]);
-        let said = words(&output.stderr);
-        assert_eq!((code(&output), words(&output.stdout).as_str()), (1, ""), "{said}");
-        assert!(said.contains(&format!("error: could not compare your own account: {expected}")), "{said}");
+        let text = words(&output.stderr);
+        assert_eq!((code(&output), words(&output.stdout).as_str()), (1, ""), "{text}");
+        assert!(text.contains(&format!("error: could not compare your own account: {expected}")), "{text}");
         stripe.recover();
     }
     stripe.become_another_account();
     let output = reconcile(&app, &stripe, &[]);
-    let said = words(&output.stderr);
+    let text = words(&output.stderr);
     assert_eq!(code(&output), 1);
     assert!(
-        said.contains("belongs to another account or mode than the stored data (Stripe knows none of 1 stored"),
-        "{said}"
+        text.contains("belongs to another account or mode than the stored data (Stripe knows none of 1 stored"),
+        "{text}"
     );
     let output = run(&["reconcile"], &environment(&app.database, "http://127.0.0.1:1", stripe.key()));
     assert_eq!(code(&output), 1);
     assert!(words(&output.stderr).contains("stripe cannot be reached"), "{}", words(&output.stderr));
-    // nobody is told that all is well
+    // doctor warns about the failed comparisons
     let report = words(&run(&["doctor"], &[("DATABASE_URL", app.database.url.as_str())]).stdout);
     assert!(
         report.contains("warn reconcile stored events were never compared with Stripe's list; 4 comparisons"),
@@ -120,7 +120,7 @@ async fn whatever_keeps_it_from_the_end_is_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_asked_for_is_a_usage_error() {
+async fn an_impossible_request_is_a_usage_error() {
     let (database, _conn) = migrated().await;
     let stripe = FakeStripe::start().await;
     let base = stripe.base();
@@ -138,7 +138,7 @@ async fn what_cannot_be_asked_for_is_a_usage_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serve_finds_what_nobody_delivered_and_goes_on_through_stripes_failures() {
+async fn serve_finds_undelivered_events_despite_stripe_failures() {
     let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
     missed_one(&app, &stripe).await;
     stripe.fail_next_under("/v1/events", 100, Fault::TooManyRequests { retry_after: Some(1) });
@@ -176,7 +176,7 @@ async fn serve_finds_what_nobody_delivered_and_goes_on_through_stripes_failures(
         assert!(metrics.contains(series), "{series}: {metrics}");
     }
     assert!(!metrics.contains("billing_sync_reconcile_runs_total{outcome=\"failed\"} 0\n"), "{metrics}");
-    // what is missed later is found as well
+    // events missed later are found too
     stripe.customer(json!({ "name": "Cy" }));
     stripe.tick(600);
     server.log_line(found).await;

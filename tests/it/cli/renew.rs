@@ -1,4 +1,4 @@
-//! `renew`: what is due, on trial and for good, through the real binary.
+//! `renew`: due renewals, with and without `--dry-run`, through the real binary.
 
 use std::process::Output;
 
@@ -8,8 +8,8 @@ use sqlx::{Connection, PgConnection};
 use super::{code, migrated, run, words};
 use crate::support::cluster::TestDatabase;
 
-/// Two subscriptions of 1000 words that began on the last day of January 2026; of the second month 400 are used. What they
-/// had until the end of March is done.
+/// Two subscriptions with 1000 words a month since the last day of January 2026. `sub_1` is renewed until March and has
+/// used 400 words of its current period; `sub_2` is renewed until 2126.
 async fn sold() -> (TestDatabase, PgConnection) {
     let (database, mut conn) = migrated().await;
     sqlx::raw_sql(
@@ -49,13 +49,13 @@ async fn periods(conn: &mut PgConnection) -> i64 {
 }
 
 #[tokio::test]
-async fn a_trial_run_lists_each_period_and_writes_nothing() {
+async fn a_dry_run_lists_each_period_and_writes_nothing() {
     let (database, mut conn) = sold().await;
     let output = renew(&database, &["--dry-run", "--now", "2026-05-01T00:00:00Z"]);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(code(&Output { stdout: Vec::new(), ..output }), 0, "{said}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(code(&Output { stdout: Vec::new(), ..output }), 0, "{printed}");
     assert_eq!(
-        said,
+        printed,
         "SUBSCRIPTION  LIMIT  RENEWS AT             OUTCOME  CARRIED OVER  EXPIRES\n\
          sub_1         words  2026-03-31T09:15:00Z  renewed          1000      600\n\
          sub_1         words  2026-04-30T09:15:00Z  renewed          1000     1000\n\
@@ -67,10 +67,10 @@ async fn a_trial_run_lists_each_period_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_time_of_the_past_is_renewed_until_then_and_no_further() {
+async fn limits_are_renewed_up_to_the_given_time() {
     let (database, mut conn) = sold().await;
-    let said = words(&renew(&database, &["--now", "2026-05-01T00:00:00Z"]).stdout);
-    assert_eq!(said, "words: 2 renewed; 2000 carried over, 1600 expired");
+    let printed = words(&renew(&database, &["--now", "2026-05-01T00:00:00Z"]).stdout);
+    assert_eq!(printed, "words: 2 renewed; 2000 carried over, 1600 expired");
     assert_eq!(periods(&mut conn).await, 3);
     let again = words(&renew(&database, &["--now", "2026-05-01T00:00:00Z"]).stdout);
     assert_eq!(again, "Nothing was due.");
@@ -79,12 +79,12 @@ async fn a_time_of_the_past_is_renewed_until_then_and_no_further() {
 #[tokio::test]
 async fn without_a_time_it_renews_what_is_due_now() {
     let (database, mut conn) = sold().await;
-    let said = words(&renew(&database, &["--json"]).stdout);
-    let sum: Value = serde_json::from_str(&said).unwrap();
+    let printed = words(&renew(&database, &["--json"]).stdout);
+    let sum: Value = serde_json::from_str(&printed).unwrap();
     let until_now = "SELECT billing.renewals_until('2026-01-31 09:15Z', clock_timestamp())::bigint";
     let months: i64 = sqlx::query_scalar(until_now).fetch_one(&mut conn).await.unwrap();
     assert_eq!((&sum["limit_key"], &sum["outcome"]), (&"words".into(), &"renewed".into()));
-    assert_eq!(sum["renewals"].as_i64(), Some(months - 1), "the first one was done: {said}");
+    assert_eq!(sum["renewals"].as_i64(), Some(months - 1), "the first period was renewed before: {printed}");
     assert_eq!(periods(&mut conn).await, months);
 }
 
@@ -92,9 +92,9 @@ async fn without_a_time_it_renews_what_is_due_now() {
 async fn a_time_beyond_the_present_needs_force() {
     let (database, mut conn) = sold().await;
     let output = renew(&database, &["--now", "2027-12-01T00:00:00Z"]);
-    let said = words(&output.stderr);
-    assert_eq!(code(&output), 2, "{said}");
-    assert!(said.contains("--now is in the future") && said.contains("add --force"), "{said}");
+    let printed = words(&output.stderr);
+    assert_eq!(code(&output), 2, "{printed}");
+    assert!(printed.contains("--now is in the future") && printed.contains("add --force"), "{printed}");
     assert_eq!(periods(&mut conn).await, 1);
     let listed = words(&renew(&database, &["--now", "2027-12-01T00:00:00Z", "--dry-run"]).stdout);
     assert!(listed.ends_with("are due at 2027-12-01T00:00:00Z; nothing was written."), "{listed}");
@@ -104,7 +104,7 @@ async fn a_time_beyond_the_present_needs_force() {
 }
 
 #[tokio::test]
-async fn a_time_that_cannot_be_read_is_a_usage_error_that_shows_how() {
+async fn an_invalid_time_is_a_usage_error_with_an_example() {
     for time in ["2026-05-01", "tomorrow", "2026-05-01 00:00:00"] {
         let output = run(&["renew", "--now", time], &[]);
         assert_eq!(code(&output), 2);
@@ -113,7 +113,7 @@ async fn a_time_that_cannot_be_read_is_a_usage_error_that_shows_how() {
 }
 
 #[tokio::test]
-async fn while_renewals_are_halted_it_says_why_and_does_nothing() {
+async fn halted_renewals_are_reported_and_nothing_is_written() {
     let (database, mut conn) = sold().await;
     sqlx::raw_sql(
         "UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock is wrong'",
@@ -132,14 +132,14 @@ async fn while_renewals_are_halted_it_says_why_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn what_others_hold_is_waited_for() {
+async fn locked_limits_are_waited_for() {
     let (database, mut conn) = sold().await;
     let mut other = PgConnection::connect_with(&database.options).await.unwrap();
     let mut held = other.begin().await.unwrap();
     sqlx::raw_sql("SELECT FROM billing.subscription_limits FOR UPDATE").execute(&mut *held).await.unwrap();
     let url = database.url.clone();
     let renewing = tokio::task::spawn_blocking(move || run(&["renew"], &[("DATABASE_URL", url.as_str())]));
-    // it has found held what is due once it sleeps: before its first look at them it does not
+    // once idle it has found the due rows locked: it is not idle before its first attempt
     let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
         AND application_name = 'billing-sync' AND state = 'idle'
             AND state_change < clock_timestamp() - interval '100 ms' AND query LIKE '%renewals.count_due%')";

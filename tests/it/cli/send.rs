@@ -1,11 +1,11 @@
-//! `send`: what arrives at an endpoint, and what the operator is told.
+//! `send`: the request at the endpoint, and the output.
 
 use std::io::Write;
 use std::process::Stdio;
 
 use super::{binary, code, run, words};
 
-/// An endpoint that answers every request alike and hands back what it was sent.
+/// An endpoint that sends the same answer to every request. Returns the received requests.
 fn endpoint(answer: &'static str, requests: usize) -> (String, std::thread::JoinHandle<Vec<String>>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/webhooks/stripe", listener.local_addr().unwrap());

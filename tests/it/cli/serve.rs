@@ -1,4 +1,4 @@
-//! `serve`: when it refuses to start, and what it says then.
+//! `serve`: refused starts and their errors.
 
 use nix::sys::signal::Signal;
 use sqlx::ConnectOptions;
@@ -12,7 +12,7 @@ const LISTEN: (&str, &str) = ("BILLING_SYNC_LISTEN", "127.0.0.1:0");
 const OPS_LISTEN: (&str, &str) = ("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0");
 
 #[tokio::test]
-async fn a_database_without_the_schema_is_refused_with_both_mends() {
+async fn a_database_without_the_schema_is_refused_with_both_fixes() {
     let database = cluster::empty_database().await;
     let output = run(&["serve"], &[("DATABASE_URL", &database.url), SECRET, LISTEN, OPS_LISTEN]);
     assert_eq!(code(&output), 2);
@@ -22,7 +22,7 @@ async fn a_database_without_the_schema_is_refused_with_both_mends() {
 }
 
 #[tokio::test]
-async fn changed_migrations_are_refused_and_migrating_is_not_the_mend() {
+async fn changed_migrations_are_refused_and_migrate_is_not_the_fix() {
     let (database, mut conn) = migrated().await;
     let sql = "UPDATE billing.schema_migrations SET checksum = '' WHERE version = 1";
     sqlx::query(sql).execute(&mut conn).await.unwrap();
@@ -33,7 +33,7 @@ async fn changed_migrations_are_refused_and_migrating_is_not_the_mend() {
 }
 
 #[test]
-fn one_address_for_both_listeners_is_a_wrong_setting_in_serve_and_in_a_kept_demo() {
+fn both_listeners_on_one_address_is_a_wrong_setting() {
     let same = ("BILLING_SYNC_LISTEN", "0.0.0.0:9464");
     for command in [&["serve"][..], &["demo", "--keep"]] {
         let output = run(command, &[("DATABASE_URL", "postgres://h/d"), SECRET, same]);
@@ -44,7 +44,7 @@ fn one_address_for_both_listeners_is_a_wrong_setting_in_serve_and_in_a_kept_demo
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named_before_the_schema_is_touched() {
+async fn an_address_in_use_is_reported_before_any_schema_change() {
     let database = cluster::empty_database().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -57,13 +57,13 @@ async fn an_address_in_use_is_named_before_the_schema_is_touched() {
 }
 
 #[tokio::test]
-async fn the_line_that_says_it_serves_names_roles_workers_and_the_database() {
+async fn the_serving_line_names_roles_workers_and_the_database() {
     let database = cluster::database().await;
     let server = Server::start(&database, "receiver,worker", &[("BILLING_SYNC_WORKERS", "3")]).await;
     let serving = server.serving().clone();
     assert_eq!((&serving["roles"], &serving["workers"]), (&"receiver,worker".into(), &3.into()), "{serving}");
-    let place = serving["database"].as_str().unwrap();
-    assert!(place.contains(&format!("database {}, user ", database.name)), "{place}");
+    let server_name = serving["database"].as_str().unwrap();
+    assert!(server_name.contains(&format!("database {}, user ", database.name)), "{server_name}");
     server.kill().await;
     let server = Server::start(&database, "maintenance", &[]).await;
     assert!(server.serving().get("workers").is_none(), "{}", server.serving());
@@ -71,7 +71,7 @@ async fn the_line_that_says_it_serves_names_roles_workers_and_the_database() {
 }
 
 #[tokio::test]
-async fn a_pool_that_finds_its_connections_lost_makes_no_noise() {
+async fn lost_pool_connections_are_not_logged() {
     let database = cluster::database().await;
     let server = Server::start(&database, "maintenance", &[]).await;
     assert!(server.get_metrics().await.contains("billing_sync_database_up 1\n"));
@@ -80,7 +80,7 @@ async fn a_pool_that_finds_its_connections_lost_makes_no_noise() {
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let lost: i64 = sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap();
     assert!(lost > 0);
-    assert!(server.get_metrics().await.contains("billing_sync_database_up 1\n"), "it connects again");
+    assert!(server.get_metrics().await.contains("billing_sync_database_up 1\n"), "the pool connects again");
     server.signal(Signal::SIGTERM);
     let (code, log) = server.ended_with_log().await;
     assert_eq!(code, Some(0), "{log}");

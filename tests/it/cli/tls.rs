@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: whose certificate is accepted, with a server and an authority of the test's own.
+//! TLS to PostgreSQL: accepted certificates, with a server and certificate authorities of the test.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use super::{binary, code, words};
 use crate::support::cluster;
 
-/// A server that speaks TLS on an address of its own, with a certificate for that address.
-struct Encrypted {
+/// A server with TLS on its own address, with a certificate for that address.
+struct TlsServer {
     address: String,
-    /// It listens there too, and the certificate does not say so.
-    unnamed: String,
+    /// A second address of the server, which the certificate does not contain.
+    other_address: String,
     dir: TempDir,
     _conn: PgConnection,
     _cluster: Cluster,
@@ -30,18 +30,18 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-impl Encrypted {
+impl TlsServer {
     async fn start() -> Self {
-        // as root the server runs as another user, who has to pass
+        // as root the server runs as another user, who must enter the directory
         let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
         let hba = dir.path().join("hba.conf");
         std::fs::write(&hba, "local all all trust\nhostssl all all 127.0.0.0/8 trust\n").unwrap();
-        // an address of its own, because every private cluster has the same port
+        // its own address, because all private clusters use the same port
         let pid = std::process::id();
-        let place = format!("127.{}.{}", 1 + pid % 200, pid / 200 % 250);
-        let (address, unnamed) = (format!("{place}.2"), format!("{place}.3"));
+        let network = format!("127.{}.{}", 1 + pid % 200, pid / 200 % 250);
+        let (address, other_address) = (format!("{network}.2"), format!("{network}.3"));
         let mut options = cluster::options(dir.path());
-        options.settings.push(("listen_addresses".to_owned(), format!("{address},{unnamed}")));
+        options.settings.push(("listen_addresses".to_owned(), format!("{address},{other_address}")));
         options.settings.push(("hba_file".to_owned(), hba.display().to_string()));
         let cluster = Cluster::start(&options).await.unwrap();
         let mut conn = cluster.connect_options().connect().await.unwrap();
@@ -62,7 +62,7 @@ impl Encrypted {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Self { address, unnamed, dir, _conn: conn, _cluster: cluster }
+        Self { address, other_address, dir, _conn: conn, _cluster: cluster }
     }
 
     fn file(&self, name: &str) -> String {
@@ -70,7 +70,7 @@ impl Encrypted {
     }
 }
 
-/// `migrate` by way of this host, with these parameters and variables.
+/// Runs `migrate` with this host, these parameters and variables.
 fn migrate(host: &str, parameters: &str, environment: &[(&str, &str)]) -> (i32, String) {
     let url = format!("postgres://postgres@{host}/billing?{parameters}");
     let mut environment = environment.to_vec();
@@ -79,7 +79,7 @@ fn migrate(host: &str, parameters: &str, environment: &[(&str, &str)]) -> (i32, 
     (code(&output), format!("{} {}", words(&output.stdout), words(&output.stderr)))
 }
 
-/// A file in the data directory, as the user of the server, who alone may read it.
+/// Writes a file into the data directory as the server's user; no other user may read it.
 async fn write(conn: &mut PgConnection, name: &str, pem: &str) {
     let sql = format!(
         "COPY (SELECT regexp_split_to_table('{}', E'\\n')) TO PROGRAM 'umask 077; cat > {name}'",
@@ -89,11 +89,11 @@ async fn write(conn: &mut PgConnection, name: &str, pem: &str) {
 }
 
 #[tokio::test]
-async fn the_servers_certificate_must_be_of_an_authority_that_is_trusted_and_for_its_name() {
-    let server = Encrypted::start().await;
+async fn the_server_certificate_needs_a_trusted_issuer_and_its_name() {
+    let server = TlsServer::start().await;
     let (ours, other) = (server.file("ours.pem"), server.file("other.pem"));
     let right = format!("sslmode=verify-full&sslrootcert={ours}");
-    let (address, unnamed) = (server.address.as_str(), server.unnamed.as_str());
+    let (address, other_address) = (server.address.as_str(), server.other_address.as_str());
     for (parameters, environment) in [
         ("sslmode=require", vec![]),
         ("sslmode=no-verify", vec![]),
@@ -102,25 +102,25 @@ async fn the_servers_certificate_must_be_of_an_authority_that_is_trusted_and_for
         ("sslrootcert=system", vec![("SSL_CERT_FILE", ours.as_str())]),
         ("", vec![("PGSSLMODE", "verify-full"), ("PGSSLROOTCERT", ours.as_str())]),
     ] {
-        let (exit, said) = migrate(address, parameters, &environment);
-        assert_eq!(exit, 0, "{parameters} {environment:?}: {said}");
+        let (exit, text) = migrate(address, parameters, &environment);
+        assert_eq!(exit, 0, "{parameters} {environment:?}: {text}");
     }
     let wrong = format!("sslmode=verify-full&sslrootcert={other}");
     let required = format!("sslmode=require&sslrootcert={other}");
-    let (exit, said) = migrate(unnamed, &format!("sslmode=verify-ca&sslrootcert={ours}"), &[]);
-    assert_eq!(exit, 0, "{said}");
+    let (exit, text) = migrate(other_address, &format!("sslmode=verify-ca&sslrootcert={ours}"), &[]);
+    assert_eq!(exit, 0, "{text}");
     for (host, parameters, environment, expected) in [
         (address, wrong.as_str(), vec![], "set sslrootcert in the connection string"),
-        // as libpq does, where it was told by whom the certificate must be signed
+        // as libpq does if sslrootcert is set
         (address, &required, vec![], "set sslrootcert in the connection string"),
         (address, "sslmode=verify-full", vec![], "set sslrootcert in the connection string"),
         (address, "sslmode=verify-full", vec![("SSL_CERT_FILE", other.as_str())], "or SSL_CERT_FILE, to the authority"),
         (address, "sslmode=verify-full", vec![("SSL_CERT_FILE", "/dev/null")], "SSL_CERT_FILE wrong cannot be used"),
         (address, "sslmode=disable", vec![], "no encryption"),
-        (unnamed, &right, vec![], "connect by a name in the certificate"),
+        (other_address, &right, vec![], "connect by a name in the certificate"),
     ] {
-        let (exit, said) = migrate(host, parameters, &environment);
-        assert_ne!(exit, 0, "{host} {parameters} {environment:?}: {said}");
-        assert!(said.contains(expected), "{host} {parameters} {environment:?}: {said}");
+        let (exit, text) = migrate(host, parameters, &environment);
+        assert_ne!(exit, 0, "{host} {parameters} {environment:?}: {text}");
+        assert!(text.contains(expected), "{host} {parameters} {environment:?}: {text}");
     }
 }

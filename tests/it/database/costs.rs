@@ -1,8 +1,8 @@
-//! What a batch of events asks of PostgreSQL, counted by PostgreSQL: statements, rows, transactions and write-ahead log. No
-//! clock is read, so the figures are the same on every machine and in every run, and a change that makes the worker
-//! dearer fails here by the name of its statement.
+//! Costs of a batch of events, counted by PostgreSQL: statements, rows, transactions and write-ahead log. No time is
+//! measured, so the figures are the same on every machine and in every run. A change that makes the worker more
+//! expensive fails here with the name of the statement.
 //!
-//! A batch is the difference between a worker that finds one and a worker that finds nothing.
+//! The costs of a batch are the difference between a worker that finds a batch and a worker that finds none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,22 +17,22 @@ use prometheus::Registry;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use super::harness::{Own, execute, number, until};
+use super::harness::{OwnServer, execute, number, until};
 use crate::support::app::{sync_config, worker_config};
 use crate::support::month;
 
 /// Customers of the measured batch, each with ten events.
 const CUSTOMERS: u32 = 50;
 
-/// Customers before it, whose batch leaves tables that are not empty and sessions that have prepared their statements.
+/// Customers of the batch before it, which fills the tables and prepares the statements of the sessions.
 const BEFORE: u32 = 45;
 
-/// Customers of a small batch after it, which needs as many statements.
+/// Customers of a small batch after it, which must need the same number of statements.
 const FEW: u32 = 5;
 
-/// Every statement of a batch of 500 events and of the turn that it is worked off in: how often it runs, the rows that it
-/// returns or writes, and its bytes of write-ahead log. One that runs more than once: sessions are checked before each use,
-/// isolated events are looked for in two ways, customers before and after the locks, and rows are made in rounds of look-ups.
+/// Every statement of a batch of 500 events and of its worker iteration: executions, rows returned or written, and
+/// bytes of write-ahead log. Some run more than once: sessions are checked before each use, isolated events are
+/// searched in two ways, customers before and after the locks, and the projection loads missing objects in rounds.
 #[expect(clippy::unreadable_literal, reason = "the test prints these lines")]
 const STATEMENTS: [(&str, i64, i64, i64); 34] = [
     ("BEGIN", 1, 0, 0),
@@ -71,15 +71,15 @@ const STATEMENTS: [(&str, i64, i64, i64); 34] = [
     ("store.save_subscriptions", 1, 50, 132249),
 ];
 
-/// How much more write-ahead log a statement may write than is written down, in percent: it depends a little on how rows fall
-/// into pages. The images of whole pages, which depend on the time of a checkpoint, are not counted.
+/// Tolerance for the write-ahead log of a statement, in percent, because it depends a little on the pages of the rows.
+/// Full-page images, which depend on the time of a checkpoint, are off.
 const WAL_HEADROOM: i64 = 4;
 
-/// The same for all statements together.
+/// Tolerance for the write-ahead log of all statements together, in percent.
 const WAL_HEADROOM_OF_ALL: i64 = 2;
 
-/// Rows inserted, updated and deleted in each table by the 1,000 events of all three batches: those that the receiver inserts
-/// (one of `events`, one of `outbox`) and those of the worker.
+/// Rows inserted, updated and deleted in each table by the 1,000 events of all three batches, by the receiver (one row
+/// in `events` and one in `outbox` for each event) and by the worker.
 const ROWS: [(&str, i64); 14] = [
     ("billing_contacts", 100),
     ("charge_facts", 100),
@@ -97,13 +97,13 @@ const ROWS: [(&str, i64); 14] = [
     ("worker_batches", 6),
 ];
 
-/// Written by the clock and not by events.
+/// Table whose writes depend on time, not on events.
 const HEARTBEATS: &str = "worker_processes";
 
-/// Transactions that write: the batch, and the note that it is at work.
+/// Transactions that write: the batch, and the record that it is in progress.
 const TRANSACTIONS: i64 = 2;
 
-/// What one name stands for in a span of time.
+/// Costs of one statement in a span of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Cost {
     calls: i64,
@@ -114,20 +114,20 @@ struct Cost {
 type Costs = BTreeMap<String, Cost>;
 
 /// A server that counts statements, and a pool as small as that of one worker.
-struct Counting {
-    own: Own,
+struct CountingServer {
+    own: OwnServer,
     pool: PgPool,
     next: u32,
 }
 
-impl Counting {
+impl CountingServer {
     async fn start() -> Self {
         let settings =
             [("shared_preload_libraries", "pg_stat_statements"), ("autovacuum", "off"), ("full_page_writes", "off")];
-        let mut own = Own::try_start(&settings).await.unwrap_or_else(|error| {
+        let mut own = OwnServer::try_start(&settings).await.unwrap_or_else(|error| {
             panic!(
                 "no PostgreSQL with the module pg_stat_statements, which counts statements in this test: install the \
-                 package that brings it (`postgresql-contrib` with dnf; with apt and brew the server has it): {error}"
+                 package that contains it (`postgresql-contrib` with dnf; with apt and brew the server has it): {error}"
             )
         });
         execute(&mut own.conn, "CREATE EXTENSION pg_stat_statements").await;
@@ -135,7 +135,7 @@ impl Counting {
         Self { own, pool, next: 0 }
     }
 
-    /// Stores the events of so many new customers, as the receiver does.
+    /// Stores the events of this many new customers, as the receiver does.
     async fn fill(&mut self, customers: u32) {
         let events: Vec<Incoming> = month::events(self.next, customers)
             .map(|text| Incoming { envelope: envelope::read(text.as_bytes()).unwrap(), payload: text.into() })
@@ -144,7 +144,7 @@ impl Counting {
         store(&mut self.own.conn, &events, EventSource::Webhook).await.unwrap();
     }
 
-    /// What a worker that has just begun asks for until nothing is due, and how many of its transactions write.
+    /// Costs of a new worker until no event is due, and the number of its transactions that write.
     async fn drain(&mut self) -> (Costs, i64) {
         let config = WorkerConfig { batch_size: 10 * CUSTOMERS as usize, ..worker_config() };
         let metrics = ProcessMetrics::new(&Registry::new()).unwrap();
@@ -156,7 +156,7 @@ impl Counting {
         (costs(&mut self.own.conn).await, number(&mut self.own.conn, transactions).await - before)
     }
 
-    /// What one batch of the events of so many customers asks for, and how many of its transactions write.
+    /// Costs of one batch of the events of this many customers, and the number of its transactions that write.
     async fn batch(&mut self, customers: u32) -> (Costs, i64) {
         let (idle, idle_transactions) = self.drain().await;
         self.fill(customers).await;
@@ -171,9 +171,9 @@ impl Counting {
         (difference.filter(|(_, cost)| cost.calls != 0).collect(), transactions - idle_transactions)
     }
 
-    /// Rows inserted, updated and deleted in each table since the server was made. The pool has no session then.
+    /// Rows inserted, updated and deleted in each table since the server was created. The pool must have no session.
     async fn rows_so_far(&mut self) -> BTreeMap<String, i64> {
-        // a session reports what it has written when it ends, or when it is asked
+        // a session reports its writes when it ends, or on request
         let ended = "SELECT (count(*) = 1)::int::bigint FROM pg_stat_activity WHERE backend_type = 'client backend'";
         until(&mut self.own.conn, ended).await;
         execute(&mut self.own.conn, "SELECT pg_stat_force_next_flush()").await;
@@ -187,21 +187,21 @@ impl Counting {
 }
 
 async fn costs(conn: &mut PgConnection) -> Costs {
-    // a transaction that is given up is rolled back some time later
+    // ROLLBACK is excluded: an abandoned transaction is rolled back at an unknown time
     let query = r"SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), substring(query FROM '^(SET LOCAL [a-z_]+|\w+)')),
             sum(calls)::bigint, sum(rows)::bigint, sum(wal_bytes)::bigint
         FROM pg_stat_statements WHERE query !~ 'pg_stat|pg_snapshot|^ROLLBACK' GROUP BY 1";
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(query).fetch_all(conn).await.unwrap();
     let mut costs: Costs = rows.into_iter().map(|(name, calls, rows, wal)| (name, Cost { calls, rows, wal })).collect();
-    // a worker looks for the oldest event when the clock says so, on a connection that is checked for it
-    if let (Some(looks), Some(checks)) = (costs.remove("outbox.oldest_due"), costs.get_mut("database.is_usable")) {
-        checks.calls -= looks.calls;
-        checks.rows -= looks.calls;
+    // the search for the oldest event depends on the clock; it also checks its connection once
+    if let (Some(searches), Some(checks)) = (costs.remove("outbox.oldest_due"), costs.get_mut("database.is_usable")) {
+        checks.calls -= searches.calls;
+        checks.rows -= searches.calls;
     }
     costs
 }
 
-/// What differs from what is written down, a line for each.
+/// Differences between measured and recorded statements, one line each.
 fn differences(found: &Costs) -> Vec<String> {
     let written: BTreeMap<&str, Cost> =
         STATEMENTS.into_iter().map(|(name, calls, rows, wal)| (name, Cost { calls, rows, wal })).collect();
@@ -209,22 +209,22 @@ fn differences(found: &Costs) -> Vec<String> {
     let mut lines = Vec::new();
     for name in names {
         let Some(now) = found.get(name) else {
-            lines.push(format!("{name} does not run any more: remove its line"));
+            lines.push(format!("{name} is not executed any more: remove its line"));
             continue;
         };
         let Some(then) = written.get(name) else {
-            lines.push(format!("{name} is new: it runs {} times in a batch", now.calls));
+            lines.push(format!("{name} is new: it is executed {} times in a batch", now.calls));
             continue;
         };
         for (what, now, then) in [("runs", now.calls, then.calls), ("rows", now.rows, then.rows)] {
             if now != then {
-                let direction = if now > then { "grew" } else { "fell, so write the new figure down" };
-                lines.push(format!("{name}: {what} in a batch {direction}: {then} is written down, and it is {now}"));
+                let direction = if now > then { "grew" } else { "fell, so record the new figure" };
+                lines.push(format!("{name}: {what} in a batch {direction}: {then} recorded, {now} measured"));
             }
         }
         if now.wal > more(then.wal, WAL_HEADROOM) {
             lines.push(format!(
-                "{name}: bytes of write-ahead log in a batch grew: {} is written down, and it is {}",
+                "{name}: bytes of write-ahead log in a batch grew: {} recorded, {} measured",
                 then.wal, now.wal
             ));
         }
@@ -232,31 +232,31 @@ fn differences(found: &Costs) -> Vec<String> {
     lines
 }
 
-/// So many percent more, and something for those that write next to nothing.
+/// The bytes plus this many percent, plus a constant for statements that write very little.
 fn more(bytes: i64, percent: i64) -> i64 {
     bytes + bytes * percent / 100 + 1000
 }
 
-/// The lines of [`STATEMENTS`] as they should be.
+/// The measured costs as lines of [`STATEMENTS`].
 fn lines(costs: &Costs) -> String {
     let line =
         |(name, cost): (&String, &Cost)| format!("    ({name:?}, {}, {}, {}),\n", cost.calls, cost.rows, cost.wal);
     costs.iter().map(line).collect::<Vec<_>>().concat()
 }
 
-/// The same for [`ROWS`].
+/// Differences between measured rows and [`ROWS`], one line each.
 fn differences_of_rows(found: &BTreeMap<String, i64>) -> Vec<String> {
     let written: BTreeMap<&str, i64> = ROWS.into_iter().collect();
     let tables: BTreeSet<&str> = written.keys().copied().chain(found.keys().map(String::as_str)).collect();
     let both = |table| (written.get(table).copied().unwrap_or(0), found.get(table).copied().unwrap_or(0));
     (tables.into_iter().map(|table| (table, both(table))).filter(|(_, (then, now))| then != now))
-        .map(|(table, (then, now))| format!("{table}: {then} rows are written down for 1,000 events, and it is {now}"))
+        .map(|(table, (then, now))| format!("{table}: {then} rows recorded for 1,000 events, {now} measured"))
         .collect()
 }
 
 #[tokio::test]
-async fn a_batch_asks_of_the_database_what_is_written_down_and_no_more() {
-    let mut counting = Counting::start().await;
+async fn the_costs_of_a_batch_match_the_recorded_figures() {
+    let mut counting = CountingServer::start().await;
     let untouched = counting.rows_so_far().await;
     counting.batch(BEFORE).await;
     let (costs, transactions) = counting.batch(CUSTOMERS).await;
@@ -272,12 +272,10 @@ async fn a_batch_asks_of_the_database_what_is_written_down_and_no_more() {
     let wal: i64 = costs.values().map(|cost| cost.wal).sum();
     let written: i64 = STATEMENTS.iter().map(|(.., wal)| wal).sum();
     if wal > more(written, WAL_HEADROOM_OF_ALL) {
-        wrong.push(format!("bytes of write-ahead log in a batch: {written} are written down, and it is {wal}"));
+        wrong.push(format!("bytes of write-ahead log in a batch: {written} recorded, {wal} measured"));
     }
     if transactions != TRANSACTIONS {
-        wrong.push(format!(
-            "transactions of a batch that write: {TRANSACTIONS} are written down, and it is {transactions}"
-        ));
+        wrong.push(format!("transactions of a batch that write: {TRANSACTIONS} recorded, {transactions} measured"));
     }
     for (name, cost) in &costs {
         let few = of_few.get(name).map_or(0, |cost| cost.calls);
@@ -289,7 +287,7 @@ async fn a_batch_asks_of_the_database_what_is_written_down_and_no_more() {
     let rows: Vec<String> = rows.iter().map(|(table, rows)| format!("    ({table:?}, {rows}),\n")).collect();
     assert!(
         wrong.is_empty(),
-        "{}\nIf that is meant, the lines of STATEMENTS and ROWS are:\n{}\n{}",
+        "{}\nIf this change is intended, the new lines of STATEMENTS and ROWS are:\n{}\n{}",
         wrong.join("\n"),
         lines(&costs),
         rows.concat()

@@ -1,4 +1,4 @@
-//! A full disk: readiness goes, and comes back with the space.
+//! With a full disk the process is not ready, until there is space again.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 
 use crate::support::process::Server;
 
-use super::harness::{Own, database_up, deliver, execute, until_ready_is};
+use super::harness::{OwnServer, database_up, deliver, execute, until_ready_is};
 
-/// A small file system, unmounted with this value. The rest of the server lies elsewhere, so that only the database fills.
-struct Small(TempDir);
+/// A small file system, unmounted on drop. The rest of the server is elsewhere, so only the test's database fills up.
+struct SmallDisk(TempDir);
 
-impl Small {
-    /// `None` without the right to mount one.
+impl SmallDisk {
+    /// `None` without the privilege to mount it.
     fn mount() -> Option<Self> {
         let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
         let mounted =
@@ -34,19 +34,19 @@ impl Small {
         while file.write_all(&byte).is_ok() {}
     }
 
-    fn make_room(&self) {
+    fn free_space(&self) {
         fs::remove_file(self.0.path().join("filler")).unwrap();
     }
 }
 
-impl Drop for Small {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
 }
 
-/// A directory that the server's account may use: it is the one that owns the data directory.
-fn for_the_server(own: &Own, dir: &Path) {
+/// Creates a directory that belongs to the server's user, who owns the data directory.
+fn create_for_server(own: &OwnServer, dir: &Path) {
     fs::create_dir(dir).unwrap();
     let data = own.cluster.data_dir().join("postgres");
     let owner = fs::metadata(data).unwrap();
@@ -54,16 +54,16 @@ fn for_the_server(own: &Own, dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_is_not_ready_and_ready_again_once_there_is_room() {
-    let mut own = Own::start(&[]).await;
-    let Some(small) = Small::mount() else {
-        // said aloud, because the disk itself is not tried here
+async fn a_full_disk_is_not_ready_until_there_is_space() {
+    let mut own = OwnServer::start(&[]).await;
+    let Some(small) = SmallDisk::mount() else {
+        // printed, because this run does not test a real disk
         eprintln!("no tmpfs can be mounted here: PostgreSQL is made to answer 53100 instead");
         return answers_disk_full(own).await;
     };
-    let place = small.0.path().join("space");
-    for_the_server(&own, &place);
-    execute(&mut own.conn, &format!("CREATE TABLESPACE small LOCATION '{}'", place.display())).await;
+    let path = small.0.path().join("space");
+    create_for_server(&own, &path);
+    execute(&mut own.conn, &format!("CREATE TABLESPACE small LOCATION '{}'", path.display())).await;
     execute(&mut own.conn, "CREATE DATABASE onsmall TABLESPACE small").await;
     let url = own.cluster.url().replace("/billing?", "/onsmall?");
     let mut conn = url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
@@ -76,10 +76,10 @@ async fn a_full_disk_is_not_ready_and_ready_again_once_there_is_room() {
     let reason = until_ready_is(&server, 503).await;
     assert!(reason.contains("disk is full"), "{reason}");
     assert!(!database_up(&server).await);
-    // more than the free places of the pages that there are
+    // more than the free space within existing pages
     assert_eq!(deliver(&server, 2, 200_000).await, 503);
 
-    small.make_room();
+    small.free_space();
     until_ready_is(&server, 200).await;
     assert!(database_up(&server).await);
     assert_eq!(deliver(&server, 2, 200_000).await, 200);
@@ -87,8 +87,8 @@ async fn a_full_disk_is_not_ready_and_ready_again_once_there_is_room() {
     execute(&mut own.conn, "DROP DATABASE onsmall WITH (FORCE)").await;
 }
 
-/// The same answer without a disk: whoever makes a table gets 53100.
-async fn answers_disk_full(mut own: Own) {
+/// The test without a disk: every `CREATE TABLE` fails with 53100.
+async fn answers_disk_full(mut own: OwnServer) {
     let full = "CREATE FUNCTION public.full() RETURNS event_trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;
         CREATE EVENT TRIGGER full ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.full()";

@@ -1,4 +1,4 @@
-//! Databases of another encoding: refused where a text of Stripe's could not be stored.
+//! Databases of other encodings: refused if they cannot store every text from Stripe.
 
 use std::process::Command;
 
@@ -7,11 +7,11 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::support::process::Server;
 
-use super::harness::{Own, execute, number, until};
+use super::harness::{OwnServer, execute, number, until};
 use crate::support::events::{customer, event};
 
-/// The URL of another database on the server.
-async fn other(own: &mut Own, name: &str, encoding: &str) -> String {
+/// Creates another database on the server. Returns its URL.
+async fn other(own: &mut OwnServer, name: &str, encoding: &str) -> String {
     execute(&mut own.conn, &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"))
         .await;
     own.cluster.url().replace("/billing?", &format!("/{name}?"))
@@ -30,8 +30,8 @@ fn run(command: &str, url: &str) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_encoding_that_cannot_store_every_text_is_refused_in_one_sentence() {
-    let mut own = Own::start(&[]).await;
+async fn an_encoding_that_cannot_store_every_text_is_refused() {
+    let mut own = OwnServer::start(&[]).await;
     let url = other(&mut own, "latin", "LATIN1").await;
     for command in ["migrate", "serve --migrate", "serve", "doctor"] {
         let (code, text) = run(command, &url);
@@ -46,7 +46,7 @@ async fn an_encoding_that_cannot_store_every_text_is_refused_in_one_sentence() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_without_an_encoding_stores_utf_8() {
-    let mut own = Own::start(&[]).await;
+    let mut own = OwnServer::start(&[]).await;
     let url = other(&mut own, "ascii", "SQL_ASCII").await;
     let (code, text) = run("migrate", &url);
     assert_eq!(code, Some(0), "{text}");

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the test's own, whose settings it may change, and a proxy in front of one.
+//! A private PostgreSQL server, whose settings a test may change, and a proxy in front of it.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -18,21 +18,21 @@ use crate::support::cluster;
 use crate::support::events::{customer, event, with};
 use crate::support::process::Server;
 
-/// A migrated server with PostgreSQL's defaults and these settings; stopped with this value.
-pub(super) struct Own {
+/// A migrated server with PostgreSQL's defaults and some settings; stopped on drop.
+pub(super) struct OwnServer {
     pub(super) conn: PgConnection,
     pub(super) cluster: Cluster,
     _dir: TempDir,
 }
 
-impl Own {
+impl OwnServer {
     pub(super) async fn start(settings: &[(&str, &str)]) -> Self {
         Self::try_start(settings).await.unwrap()
     }
 
-    /// The same, for settings with which not every server starts.
+    /// Like [`Self::start`], for settings with which not every server starts.
     pub(super) async fn try_start(settings: &[(&str, &str)]) -> Result<Self, EmbeddedError> {
-        // as root the server runs as another user, who has to pass
+        // as root the server runs as another user, who must enter the directory
         let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
         let mut options = cluster::options(dir.path());
         options.settings.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -42,11 +42,11 @@ impl Own {
         Ok(Self { conn, cluster, _dir: dir })
     }
 
-    /// Changes a setting of the whole server, also in sessions that there are.
+    /// Changes a setting of the whole server, also in existing sessions.
     pub(super) async fn set(&mut self, name: &str, value: &str) {
         execute(&mut self.conn, &format!("ALTER SYSTEM SET {name} = '{value}'")).await;
         execute(&mut self.conn, "SELECT pg_reload_conf()").await;
-        // the postmaster tells the sessions
+        // the postmaster signals the sessions
         let name = name.to_owned();
         let query = format!("SELECT (current_setting('{name}') = '{value}')::int::bigint");
         until(&mut self.conn, &query).await;
@@ -62,7 +62,7 @@ pub(super) async fn number(conn: &mut PgConnection, query: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(conn).await.unwrap()
 }
 
-/// Waits until the query says something other than 0.
+/// Waits until the query returns a value other than 0.
 pub(super) async fn until(conn: &mut PgConnection, query: &str) {
     let began = Instant::now();
     while number(conn, query).await == 0 {
@@ -71,7 +71,7 @@ pub(super) async fn until(conn: &mut PgConnection, query: &str) {
     }
 }
 
-/// Waits until `/readyz` answers so, and returns its reason.
+/// Waits until `/readyz` answers with this status. Returns its reason.
 pub(super) async fn until_ready_is(server: &Server, status: u16) -> String {
     let began = Instant::now();
     loop {
@@ -90,32 +90,32 @@ pub(super) async fn database_up(server: &Server) -> bool {
     value == "1"
 }
 
-/// Delivers an event of so many bytes about a customer of its own. No compression makes it smaller.
+/// Delivers an event of about this many incompressible bytes about its own customer.
 pub(super) async fn deliver(server: &Server, number: usize, bytes: usize) -> u16 {
     let description: String = std::iter::repeat_with(fastrand::alphanumeric).take(bytes).collect();
     let customer = with(&customer(&format!("cus_{number}"), "Ada"), serde_json::json!({ "description": description }));
     server.deliver(&event(&format!("evt_{number}"), "customer.created", 0, &customer, None)).await.unwrap()
 }
 
-/// A socket directory like a server's, whose new connections lead to where it points now; those that there are stay.
+/// A proxy in a socket directory. New connections go to the current target; existing ones keep theirs.
 pub(super) struct Proxy {
     dir: TempDir,
     target: Arc<Mutex<PathBuf>>,
-    cut: Arc<Mutex<CancellationToken>>,
+    frozen: Arc<Mutex<CancellationToken>>,
 }
 
 impl Proxy {
-    /// Leads to the server of this URL; see [`Self::url`].
+    /// Starts a proxy to the server of this URL; see [`Self::url`].
     pub(super) fn start(url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join(socket_name(url))).unwrap();
         let target = Arc::new(Mutex::new(socket(url)));
-        let cut = Arc::new(Mutex::new(CancellationToken::new()));
-        tokio::spawn(serve(listener, Arc::clone(&target), Arc::clone(&cut)));
-        Self { dir, target, cut }
+        let frozen = Arc::new(Mutex::new(CancellationToken::new()));
+        tokio::spawn(serve(listener, Arc::clone(&target), Arc::clone(&frozen)));
+        Self { dir, target, frozen }
     }
 
-    /// The same URL, by way of this proxy.
+    /// The URL with the proxy as its host.
     pub(super) fn url(&self, url: &str) -> String {
         let mut parsed = url::Url::parse(url).unwrap();
         let here = self.dir.path().display().to_string();
@@ -129,25 +129,25 @@ impl Proxy {
         parsed.into()
     }
 
-    /// New connections lead to the server of this URL.
+    /// Connects new connections to the server of this URL.
     pub(super) fn lead_to(&self, url: &str) {
         *self.target.lock().unwrap() = socket(url);
     }
 
-    /// The connections that there are stay open, and nothing passes on them any more.
+    /// Stops the transfer on existing connections without closing them.
     pub(super) fn freeze(&self) {
-        std::mem::take(&mut *self.cut.lock().unwrap()).cancel();
+        std::mem::take(&mut *self.frozen.lock().unwrap()).cancel();
     }
 }
 
-async fn serve(listener: UnixListener, target: Arc<Mutex<PathBuf>>, cut: Arc<Mutex<CancellationToken>>) {
+async fn serve(listener: UnixListener, target: Arc<Mutex<PathBuf>>, frozen: Arc<Mutex<CancellationToken>>) {
     while let Ok((mut near, _)) = listener.accept().await {
         let target = target.lock().unwrap().clone();
-        let cut = cut.lock().unwrap().clone();
+        let frozen = frozen.lock().unwrap().clone();
         tokio::spawn(async move {
             let Ok(mut far) = UnixStream::connect(target).await else { return };
-            if cut.run_until_cancelled(copy_bidirectional(&mut near, &mut far)).await.is_none() {
-                // a host that vanished closes nothing
+            if frozen.run_until_cancelled(copy_bidirectional(&mut near, &mut far)).await.is_none() {
+                // a vanished host does not close connections
                 std::future::pending::<()>().await;
             }
         });

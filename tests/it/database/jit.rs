@@ -1,5 +1,5 @@
-//! JIT compilation costs more than any statement of ours: on a server with PostgreSQL's defaults none is compiled, neither
-//! in our sessions nor in the product's.
+//! JIT compilation takes longer than any of our statements. On a server with PostgreSQL's defaults no statement is
+//! compiled, neither in our sessions nor in the product's.
 
 use serde_json::json;
 use sqlx::ConnectOptions;
@@ -7,17 +7,18 @@ use sqlx::ConnectOptions;
 use crate::support::events::{customer, event, price, subscription, with};
 use crate::support::process::Server;
 
-use super::harness::{Own, execute, number, until};
+use super::harness::{OwnServer, execute, number, until};
 
 const WORKSPACE: &str = "6e2b4e0c-93d4-4f25-a4b1-8d2f6f0f7c11";
 
-/// Functions that were compiled, in all statements that ran; statements inside of functions count too.
+/// Number of functions compiled for all executed statements, including statements inside of functions.
 const COMPILED: &str = "SELECT coalesce(sum(jit_functions), 0)::bigint FROM public.pg_stat_statements";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_compiled_from_an_event_to_what_the_product_consumes() {
+async fn no_statement_is_compiled_by_jit() {
     let mut own =
-        Own::start(&[("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "all")]).await;
+        OwnServer::start(&[("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "all")])
+            .await;
     execute(&mut own.conn, "CREATE EXTENSION pg_stat_statements SCHEMA public").await;
     assert_eq!(number(&mut own.conn, "SELECT (current_setting('jit') = 'on')::int::bigint").await, 1);
     let server = Server::start_on(&own.cluster.url(), "receiver,worker,renewals", &[]).await;
@@ -32,7 +33,7 @@ async fn nothing_is_compiled_from_an_event_to_what_the_product_consumes() {
         assert_eq!(server.deliver(&event(id, kind, 0, object, None)).await, Some(200));
     }
     until(&mut own.conn, "SELECT count(*) FROM billing.subscription_limits").await;
-    // as the product calls it, in sessions with the server's defaults
+    // the product's calls use sessions with the server's defaults
     let mut product = own.cluster.connect_options().connect().await.unwrap();
     for call in ["consume('{}', 'words', 5)", "remaining('{}', 'words')", "grant_bonus('{}', 'words', 5, 'a gift')"] {
         execute(&mut product, &format!("SELECT billing.{}", call.replace("{}", WORKSPACE))).await;
@@ -41,6 +42,9 @@ async fn nothing_is_compiled_from_an_event_to_what_the_product_consumes() {
         execute(&mut product, &format!("SELECT * FROM billing.{view}")).await;
     }
     execute(&mut product, "SELECT billing.create_limits(array_agg(id)) FROM billing.subscriptions").await;
-    assert!(number(&mut own.conn, "SELECT count(*) FROM public.pg_stat_statements").await > 20, "they are counted");
+    assert!(
+        number(&mut own.conn, "SELECT count(*) FROM public.pg_stat_statements").await > 20,
+        "statements are counted"
+    );
     assert_eq!(number(&mut own.conn, COMPILED).await, 0);
 }

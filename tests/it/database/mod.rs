@@ -1,14 +1,14 @@
 //! PostgreSQL as operators set it up: odd defaults, read-only servers, full disks, lost standbys and vanished hosts.
 
 mod bounds;
+mod cancelled_transactions;
 mod costs;
-mod cut_off;
 mod disk;
 mod encoding;
-mod few;
+mod few_connections;
 mod harness;
-mod hostile;
 mod jit;
+mod odd_defaults;
 mod plans;
 mod read_only;
-mod recent;
+mod unchecked_connections;

@@ -1,18 +1,17 @@
-//! A table that has just been filled has no statistics, and PostgreSQL then takes it for a small one. No statement of the
-//! worker may read such a table whole, or look into an index that leads past many rows: events would cost the more, the
-//! more customers there are.
+//! A newly filled table has no statistics, and PostgreSQL assumes that it is small. No statement of the worker may scan
+//! such a table or a large part of an index. Otherwise the cost of an event would grow with the number of customers.
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::harness::{Own, until};
+use super::harness::{OwnServer, until};
 use crate::support::events::{customer, event, price, subscription, with};
 use crate::support::process::Server;
 
 const CUSTOMERS: i64 = 250;
 
-/// Rows that were read in whole tables, and over indexes; `row_changes` and the catalogue are not asked by key.
+/// Rows read by sequential scans and by index scans, in tables with more than 200 inserted rows.
 const READ: &str = "
     SELECT relname::text, coalesce(seq_tup_read, 0), coalesce(idx_tup_fetch, 0)
     FROM pg_stat_user_tables
@@ -20,14 +19,14 @@ const READ: &str = "
     ORDER BY relname";
 
 async fn reads(conn: &mut PgConnection) -> Vec<(String, i64, i64)> {
-    // a session reports what it has read when it ends
+    // a session reports its reads when it ends
     until(conn, "SELECT (count(*) = 1)::int::bigint FROM pg_stat_activity WHERE backend_type = 'client backend'").await;
     sqlx::query_as(AssertSqlSafe(READ)).fetch_all(conn).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_statistics_the_worker_looks_rows_up_by_their_keys() {
-    let mut own = Own::start(&[("autovacuum", "off")]).await;
+    let mut own = OwnServer::start(&[("autovacuum", "off")]).await;
     let server = Server::start_on(&own.cluster.url(), "receiver,worker", &[]).await;
     assert_eq!(server.deliver(&event("evt_p", "price.created", 0, &price("price_basic", 1900), None)).await, Some(200));
     for n in 1..=CUSTOMERS {
@@ -37,7 +36,7 @@ async fn without_statistics_the_worker_looks_rows_up_by_their_keys() {
         let charge = json!({ "id": format!("ch_{n}"), "object": "charge", "customer": payer, "status": "succeeded",
             "invoice": format!("in_{n}"), "payment_method_details": { "type": "sepa_debit", "sepa_debit": {} } });
         let bought = with(&subscription(&bought, &payer), json!({ "latest_invoice": format!("in_{n}") }));
-        for (place, (kind, object)) in [
+        for (index, (kind, object)) in [
             ("customer.subscription.created", &bought),
             ("charge.succeeded", &charge),
             ("invoice.paid", &invoice),
@@ -46,7 +45,7 @@ async fn without_statistics_the_worker_looks_rows_up_by_their_keys() {
         .into_iter()
         .enumerate()
         {
-            let event = event(&format!("evt_{n}_{place}"), kind, n, object, None);
+            let event = event(&format!("evt_{n}_{index}"), kind, n, object, None);
             assert_eq!(server.deliver(&event).await, Some(200));
         }
     }
@@ -55,11 +54,11 @@ async fn without_statistics_the_worker_looks_rows_up_by_their_keys() {
     assert_eq!(server.ended().await, Some(0));
     let events = 4 * CUSTOMERS;
     let reads = reads(&mut own.conn).await;
-    assert!(reads.len() >= 6, "the tables are there: {reads:?}");
+    assert!(reads.len() >= 6, "the tables are measured: {reads:?}");
     for (table, whole, by_key) in reads {
-        // plans made for tables of a few rows may read those rows; the wait for the end above reads the queue itself
+        // plans for tables with few rows may scan them; the wait for pending events above scans the queue too
         let limit = if table.starts_with("outbox") { 40 * events } else { events };
-        assert!(whole <= limit, "{table}: {whole} rows were read in whole tables by {events} events");
-        assert!(by_key <= 60 * events, "{table}: {by_key} rows were read over its indexes by {events} events");
+        assert!(whole <= limit, "{table}: {whole} rows were read by sequential scans for {events} events");
+        assert!(by_key <= 60 * events, "{table}: {by_key} rows were read by index scans for {events} events");
     }
 }

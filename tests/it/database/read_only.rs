@@ -1,19 +1,19 @@
-//! Servers that take no writes: nothing is called ready there, and no connection to one is kept.
+//! Servers that accept no writes: the process is not ready there, and keeps no connection to one.
 
 use std::time::Duration;
 
 use crate::support::process::Server;
 
-use super::harness::{Own, Proxy, database_up, deliver, number, until, until_ready_is};
+use super::harness::{OwnServer, Proxy, database_up, deliver, number, until, until_ready_is};
 
 const ALL: &str = "receiver,worker,renewals,maintenance";
 
-/// A standby answers as this does: every transaction is read-only.
+/// Setting that makes a server behave like a standby: every transaction is read-only.
 const READ_ONLY: &str = "default_transaction_read_only";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_only_database_is_not_ready_and_takes_events_again_at_once() {
-    let mut own = Own::start(&[]).await;
+async fn a_read_only_database_is_not_ready_and_recovers_at_once() {
+    let mut own = OwnServer::start(&[]).await;
     let url = own.cluster.url();
     let server = Server::start_on(&url, ALL, &[]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
@@ -37,9 +37,9 @@ async fn a_read_only_database_is_not_ready_and_takes_events_again_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_failover_the_first_delivery_is_stored_by_the_new_primary() {
-    let mut demoted = Own::start(&[]).await;
-    let mut promoted = Own::start(&[]).await;
+async fn the_first_delivery_after_failover_goes_to_the_new_primary() {
+    let mut demoted = OwnServer::start(&[]).await;
+    let mut promoted = OwnServer::start(&[]).await;
     let proxy = Proxy::start(&demoted.cluster.url());
     let server = Server::start_on(&proxy.url(&demoted.cluster.url()), ALL, &[]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
@@ -47,7 +47,7 @@ async fn after_a_failover_the_first_delivery_is_stored_by_the_new_primary() {
     for number in 2..6 {
         assert_eq!(deliver(&server, number, 0).await, 503);
     }
-    // the pools hold healthy connections to what is read-only now
+    // the pools hold working connections to the server that is read-only now
     proxy.lead_to(&promoted.cluster.url());
     for event in 10..14 {
         assert_eq!(deliver(&server, event, 0).await, 200, "event {event}");
@@ -55,7 +55,7 @@ async fn after_a_failover_the_first_delivery_is_stored_by_the_new_primary() {
     assert_eq!(number(&mut promoted.conn, "SELECT count(*) FROM billing.outbox").await, 4);
     until(&mut promoted.conn, "SELECT (count(*) = 4)::int::bigint FROM billing.outbox WHERE state = 'done'").await;
     assert_eq!(until_ready_is(&server, 200).await, "ready: all migrations are applied\n");
-    // no part keeps a connection to the old one, once it has used it; maintenance uses its own every six hours
+    // no part keeps a connection to the old server after its next use; maintenance uses its own every six hours
     until(
         &mut demoted.conn,
         "SELECT (count(*) <= 1)::int::bigint FROM pg_stat_activity WHERE application_name = 'billing-sync'",
@@ -64,15 +64,15 @@ async fn after_a_failover_the_first_delivery_is_stored_by_the_new_primary() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_vanished_without_a_word_costs_one_delivery_at_most_once_another_one_answers() {
-    let own = Own::start(&[]).await;
+async fn a_vanished_host_fails_at_most_one_delivery_after_failover() {
+    let own = OwnServer::start(&[]).await;
     let url = own.cluster.url();
     let proxy = Proxy::start(&url);
     let server = Server::start_on(&proxy.url(&url), "receiver", &[]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
     tokio::time::sleep(Duration::from_millis(200)).await;
     proxy.freeze();
-    // on a busy machine the look at the dead connection may use up the time of the delivery that finds it
+    // on a busy machine the check of the dead connection may use up the timeout of the first delivery
     let first = deliver(&server, 2, 0).await;
     assert!(first == 200 || deliver(&server, 3, 0).await == 200, "{first}, and again");
     until_ready_is(&server, 200).await;

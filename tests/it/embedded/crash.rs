@@ -1,6 +1,6 @@
-//! Two processes on one data directory, processes that are killed, and the start after that.
+//! Two processes on one data directory, killed processes, and the next start.
 //!
-//! Where a test needs another process, it runs this test binary again with [`holder`] as its only test.
+//! A test that needs another process runs this test binary with [`holder`] as its only test.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -29,9 +29,9 @@ fn within(limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Not a test: a process that holds the cluster in the directory named on its stdin until it is killed.
+/// Not a test: a process that runs the cluster in the directory given on its stdin until it is killed.
 #[tokio::test]
-#[ignore = "run by other tests, as a process of its own"]
+#[ignore = "run by other tests as a separate process"]
 async fn holder() {
     let mut dir = String::new();
     std::io::stdin().read_line(&mut dir).unwrap();
@@ -50,12 +50,12 @@ fn hold(dir: &Path) -> Child {
     child
 }
 
-/// What a holder said first: `(holding, …)` or `(refused, …)`.
+/// The first answer of a holder: `(holding, …)` or `(refused, …)`.
 fn answer(holder: &mut Child) -> (String, String) {
     let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
-    let said = lines.map_while(Result::ok).find(|line| line.starts_with("holding ") || line.starts_with("refused "));
-    let said = said.expect("an answer of the holder");
-    let (word, rest) = said.split_once(' ').unwrap();
+    let line = lines.map_while(Result::ok).find(|line| line.starts_with("holding ") || line.starts_with("refused "));
+    let line = line.expect("an answer of the holder");
+    let (word, rest) = line.split_once(' ').unwrap();
     (word.to_owned(), rest.to_owned())
 }
 
@@ -72,7 +72,7 @@ fn kill_hard(mut holder: Child) {
 }
 
 #[tokio::test]
-async fn the_second_process_on_a_directory_is_told_who_the_first_is() {
+async fn a_second_process_is_refused_with_the_pid_of_the_first() {
     let dir = open_dir();
     let cluster = Cluster::start(&options(dir.path())).await.unwrap();
     let mut second = hold(dir.path());
@@ -85,7 +85,7 @@ async fn the_second_process_on_a_directory_is_told_who_the_first_is() {
 }
 
 #[test]
-fn of_two_that_start_at_once_on_a_fresh_directory_one_wins() {
+fn of_two_concurrent_starts_on_a_new_directory_one_wins() {
     let dir = open_dir();
     let mut both = [hold(dir.path()), hold(dir.path())];
     let mut words: Vec<_> = both.iter_mut().map(|holder| answer(holder).0).collect();
@@ -109,11 +109,11 @@ async fn a_start_after_kill_9_of_the_postmaster_recovers_the_data() {
 }
 
 #[tokio::test]
-async fn a_postmaster_that_is_killed_is_noticed_and_its_log_named() {
+async fn a_killed_postmaster_is_reported_with_its_log() {
     let dir = open_dir();
     let mut cluster = Cluster::start(&options(dir.path())).await.unwrap();
     let soon = Duration::from_millis(300);
-    assert!(tokio::time::timeout(soon, cluster.ended()).await.is_err(), "it still runs");
+    assert!(tokio::time::timeout(soon, cluster.ended()).await.is_err(), "the cluster still runs");
     send(cluster.pid(), Signal::SIGKILL);
     let ended = tokio::time::timeout(Duration::from_secs(5), cluster.ended()).await.unwrap().to_string();
     assert!(ended.contains("signal: 9") && ended.contains("postgres.log"), "{ended}");
@@ -129,7 +129,7 @@ async fn a_start_right_after_kill_9_of_its_owner_works() {
     let cluster = Cluster::start(&options(dir.path())).await.unwrap();
     assert!(!alive(pid), "the old postmaster still runs");
     assert_eq!(number(&cluster, "SELECT 1::int8").await, 1);
-    // the watcher of the first is done by now, and has let the second be
+    // by then the watcher of the first has ended, without harm to the second
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(number(&cluster, "SELECT 1::int8").await, 1);
     cluster.stop().await.unwrap();
@@ -138,7 +138,8 @@ async fn a_start_right_after_kill_9_of_its_owner_works() {
 #[test]
 fn a_postmaster_whose_owner_is_killed_ends_by_itself() {
     let dir = open_dir();
-    let long = dir.path().join("d".repeat(100)); // the socket is in the temp dir, where nobody else would clean up
+    // the socket is then in the temporary directory, which only the watcher cleans up
+    let long = dir.path().join("d".repeat(100));
     fs::create_dir(&long).unwrap();
     let mut owner = hold(&long);
     let (pid, socket) = held(&mut owner);
@@ -154,7 +155,7 @@ async fn a_server_left_running_is_stopped_and_replaced() {
     let mut first = hold(dir.path());
     let (pid, _) = held(&mut first);
     for watcher in watchers_of(pid) {
-        send(watcher, Signal::SIGKILL); // so that nobody but the next start cares for the server
+        send(watcher, Signal::SIGKILL); // so that only the next start stops the server
     }
     kill_hard(first);
     assert!(alive(pid));
@@ -172,7 +173,7 @@ fn watchers_of(pid: u32) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn a_stale_pid_file_that_names_a_living_stranger_does_not_stop_a_start() {
+async fn a_stale_pid_file_of_a_live_process_does_not_stop_a_start() {
     let dir = open_dir();
     Cluster::start(&options(dir.path())).await.unwrap().stop().await.unwrap();
     let cluster = dir.path().join("data/postgres");
@@ -188,7 +189,7 @@ fn unfinished(data_dir: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn a_start_right_after_kill_9_in_the_middle_of_initdb_begins_anew() {
+async fn a_start_after_kill_9_during_initdb_begins_anew() {
     let dir = open_dir();
     let data_dir = dir.path().join("data");
     let first = hold(dir.path());
@@ -200,7 +201,7 @@ async fn a_start_right_after_kill_9_in_the_middle_of_initdb_begins_anew() {
 }
 
 #[tokio::test]
-async fn serve_ends_with_its_private_server_and_says_why() {
+async fn serve_ends_with_its_private_server_and_logs_why() {
     let dir = open_dir();
     let data_dir = dir.path().join("data");
     let server = Server::start_embedded(&data_dir).await;

@@ -1,4 +1,4 @@
-//! The private PostgreSQL with real servers: its life, its privacy and the places where it may lie.
+//! The embedded PostgreSQL with real servers: start and stop, privacy, and data directories.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -15,7 +15,7 @@ use crate::support::cluster::{self, options};
 
 mod crash;
 
-/// A temp directory that the server's user may pass, as a clone in an ordinary place is.
+/// A temporary directory that the server's user may enter, like an ordinary clone.
 fn open_dir() -> TempDir {
     dir_with_mode(0o711)
 }
@@ -39,7 +39,7 @@ fn socket_dir(cluster: &Cluster) -> PathBuf {
     cluster.connect_options().get_socket().unwrap().clone()
 }
 
-/// A zombie has ended, though its parent has yet to look.
+/// Whether the process runs. A zombie has ended, although its parent has not waited for it yet.
 fn alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
@@ -69,7 +69,7 @@ async fn the_second_start_finds_the_data_of_the_first() {
 }
 
 #[tokio::test]
-async fn a_cluster_is_private_and_durable_unless_told_otherwise() {
+async fn a_cluster_is_private_and_durable_by_default() {
     let dir = open_dir();
     let cluster = Cluster::start(&Options { settings: vec![], ..options(dir.path()) }).await.unwrap();
     assert!(cluster.version() >= 15);
@@ -135,7 +135,7 @@ async fn a_very_long_or_odd_data_directory_gets_a_short_socket() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_start_shows_its_log_and_the_mend() {
+async fn a_server_that_does_not_start_shows_its_log_and_the_fix() {
     let dir = open_dir();
     let mut wrong = options(dir.path());
     wrong.settings.push(("shared_buffers".to_owned(), "nonsense".to_owned()));
@@ -147,7 +147,7 @@ async fn a_server_that_does_not_start_shows_its_log_and_the_mend() {
 }
 
 #[tokio::test]
-async fn a_cluster_of_a_version_that_is_not_here_says_so() {
+async fn a_cluster_of_a_missing_postgres_version_is_refused() {
     let dir = open_dir();
     Cluster::start(&options(dir.path())).await.unwrap().stop().await.unwrap();
     fs::write(dir.path().join("data/postgres/PG_VERSION"), "99\n").unwrap();
@@ -155,13 +155,13 @@ async fn a_cluster_of_a_version_that_is_not_here_says_so() {
     assert!(text.contains("made by PostgreSQL 99") && text.contains("postgresql-99"), "{text}");
 }
 
-/// As root only: anybody else's data directory is closed to them or it is not.
+/// Runs as root only: only root starts the server as another user.
 #[tokio::test]
-async fn root_in_a_closed_directory_takes_another_and_keeps_to_it() {
+async fn root_in_a_closed_directory_uses_another_and_stays_there() {
     if !Uid::effective().is_root() {
         return;
     }
-    let closed = dir_with_mode(0o700); // like /root
+    let closed = dir_with_mode(0o700); // as `/root` has
     let cluster = Cluster::start(&options(closed.path())).await.unwrap();
     let used = cluster.data_dir().to_owned();
     assert!(!used.starts_with(closed.path()), "{}", used.display());
@@ -169,18 +169,18 @@ async fn root_in_a_closed_directory_takes_another_and_keeps_to_it() {
     execute(&cluster, "CREATE TABLE kept AS SELECT 9::int8 AS n").await;
     cluster.stop().await.unwrap();
 
-    // also once the way is free: data is not left behind
+    // also after the directory is opened, because the data is in the other one
     fs::set_permissions(closed.path(), Permissions::from_mode(0o711)).unwrap();
     let cluster = Cluster::start(&options(closed.path())).await.unwrap();
     assert_eq!(cluster.data_dir(), used);
     assert_eq!(number(&cluster, "SELECT n FROM kept").await, 9);
     cluster.stop().await.unwrap();
     fs::remove_dir_all(&used).unwrap();
-    let _ = fs::remove_dir(used.parent().unwrap()); // if ours was the only one
+    let _ = fs::remove_dir(used.parent().unwrap()); // if it is empty
 }
 
 #[tokio::test]
-async fn a_cluster_behind_a_door_that_has_been_closed_is_not_replaced_by_an_empty_one() {
+async fn an_inaccessible_cluster_is_not_replaced_by_an_empty_one() {
     if !Uid::effective().is_root() {
         return;
     }
@@ -205,9 +205,9 @@ async fn every_test_has_a_database_of_its_own() {
     gone.connect().await.unwrap_err();
 }
 
-/// As root only: nobody else becomes another user.
+/// Runs as root only: other users cannot start the server as another user.
 #[test]
-fn the_binary_refuses_root_a_directory_that_another_user_has_prepared() {
+fn root_refuses_a_directory_prepared_by_another_user() {
     if !Uid::effective().is_root() {
         return;
     }
@@ -220,7 +220,8 @@ fn the_binary_refuses_root_a_directory_that_another_user_has_prepared() {
     let open = dir.path().join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
-    for (data_dir, said) in [(prepared, "belongs to the user 65533"), (open.join("data"), "open can be written by")] {
+    for (data_dir, expected) in [(prepared, "belongs to the user 65533"), (open.join("data"), "open can be written by")]
+    {
         let output = Command::new(env!("CARGO_BIN_EXE_billing-sync"))
             .args(["serve", "--embedded"])
             .env_clear()
@@ -233,7 +234,7 @@ fn the_binary_refuses_root_a_directory_that_another_user_has_prepared() {
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{errors}");
-        assert!(errors.contains("is not safe for root") && errors.contains(said), "{errors}");
+        assert!(errors.contains("is not safe for root") && errors.contains(expected), "{errors}");
         assert!(!data_dir.join("postgres/PG_VERSION").exists());
     }
 }

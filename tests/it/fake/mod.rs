@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::support::client::{Client, Reply, get};
 use crate::support::stripe::FakeStripe;
 
-/// A GET with the valid key over a new connection.
-async fn ask(stripe: &FakeStripe, path: &str) -> Reply {
+/// Sends a GET with the valid key over a new connection.
+async fn send_get(stripe: &FakeStripe, path: &str) -> Reply {
     let key = format!("Bearer {}", stripe.key());
     let mut client = Client::connect(stripe.addr()).await;
     client.send(&get(path, &[("Authorization", &key)])).await;
@@ -20,14 +20,14 @@ async fn ask(stripe: &FakeStripe, path: &str) -> Reply {
 
 /// The JSON of a successful answer.
 async fn read(stripe: &FakeStripe, path: &str) -> Value {
-    let reply = ask(stripe, path).await;
+    let reply = send_get(stripe, path).await;
     assert_eq!(reply.status, 200, "{path}: {reply:?}");
     serde_json::from_str(&reply.text).unwrap()
 }
 
 /// Status and message of a refusal.
 async fn refusal(stripe: &FakeStripe, path: &str) -> (u16, String) {
-    let reply = ask(stripe, path).await;
+    let reply = send_get(stripe, path).await;
     let body: Value = serde_json::from_str(&reply.text).unwrap();
     assert_eq!(body["error"]["type"], "invalid_request_error", "{reply:?}");
     (reply.status, body["error"]["message"].as_str().unwrap().to_owned())

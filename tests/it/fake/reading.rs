@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Shop, ask, read, refusal};
+use super::{Shop, read, refusal, send_get};
 use crate::support::client::{Client, get};
 use crate::support::stripe::FakeStripe;
 
 /// The ids of a whole list, read page by page.
-async fn walk(stripe: &FakeStripe, path: &str, limit: usize) -> Vec<String> {
+async fn list_all(stripe: &FakeStripe, path: &str, limit: usize) -> Vec<String> {
     let (mut ids, mut cursor): (Vec<String>, String) = (Vec::new(), String::new());
     loop {
         let page = read(stripe, &format!("{path}limit={limit}{cursor}")).await;
@@ -22,7 +22,7 @@ async fn walk(stripe: &FakeStripe, path: &str, limit: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_walk_every_customer_once_newest_first_and_omit_the_deleted() {
+async fn pages_list_every_customer_once_newest_first() {
     let stripe = FakeStripe::start().await;
     let mut all: Vec<String> = Vec::new();
     for second in 0..23 {
@@ -33,7 +33,7 @@ async fn pages_walk_every_customer_once_newest_first_and_omit_the_deleted() {
     all.reverse();
     for limit in [5, 11, 22] {
         let before = stripe.served().len();
-        assert_eq!(walk(&stripe, "/v1/customers?", limit).await, all);
+        assert_eq!(list_all(&stripe, "/v1/customers?", limit).await, all);
         assert_eq!(stripe.served().len() - before, all.len().div_ceil(limit), "no page is requested without need");
     }
     assert_eq!(read(&stripe, "/v1/customers").await["data"].as_array().unwrap().len(), 10);
@@ -42,7 +42,7 @@ async fn pages_walk_every_customer_once_newest_first_and_omit_the_deleted() {
     let expected: Vec<String> =
         all.iter().filter(|id| bounds(id) >= bounds(&all[15]) && bounds(id) < bounds(&all[3])).cloned().collect();
     assert!(!expected.is_empty());
-    assert_eq!(walk(&stripe, &range, 3).await, expected);
+    assert_eq!(list_all(&stripe, &range, 3).await, expected);
     assert_eq!(refusal(&stripe, "/v1/customers?limit=101").await.0, 400);
     assert_eq!(refusal(&stripe, "/v1/customers?starting_after=cus_x").await.0, 400);
     assert_eq!(refusal(&stripe, "/v1/customers?colour=red").await, (400, "Received unknown parameter".to_owned()));
@@ -55,19 +55,19 @@ async fn events_are_listed_newest_first_by_type_and_for_thirty_days() {
     shop.stripe.pause_collection(&shop.subscription);
     shop.stripe.update(&shop.customer, json!({ "name": "Grace" }));
     shop.stripe.resume_collection(&shop.subscription);
-    let told: Vec<String> = shop.stripe.events().into_iter().rev().take(3).map(|event| event.id).collect();
-    assert_eq!(walk(&shop.stripe, "/v1/events?", 2).await, told);
+    let newest: Vec<String> = shop.stripe.events().into_iter().rev().take(3).map(|event| event.id).collect();
+    assert_eq!(list_all(&shop.stripe, "/v1/events?", 2).await, newest);
     let path = "/v1/events?types[0]=customer.updated&types[]=customer.created&";
-    assert_eq!(walk(&shop.stripe, path, 2).await, told[1..2]);
+    assert_eq!(list_all(&shop.stripe, path, 2).await, newest[1..2]);
     let many = "types[]=customer.updated&".repeat(21);
     assert_eq!(refusal(&shop.stripe, &format!("/v1/events?{many}")).await, (400, "Too many types".to_owned()));
-    let event = read(&shop.stripe, &format!("/v1/events/{}", told[1])).await;
+    let event = read(&shop.stripe, &format!("/v1/events/{}", newest[1])).await;
     assert_eq!(event["data"]["previous_attributes"], json!({ "name": "Ada" }));
     assert_eq!(event["api_version"], "2026-10-28.endive");
 }
 
 #[tokio::test]
-async fn every_kind_can_be_read_alone_and_in_its_lists() {
+async fn every_kind_can_be_read_singly_and_in_lists() {
     let shop = Shop::open().await;
     let stripe = &shop.stripe;
     let card = shop.card();
@@ -85,7 +85,7 @@ async fn every_kind_can_be_read_alone_and_in_its_lists() {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let (item, product) = (text(&item["id"]), text(product));
     let (customer, price, sub) = (&shop.customer, &shop.price, &shop.subscription);
-    let alone = [
+    let objects = [
         ("subscriptions", sub),
         ("customers", customer),
         ("payment_methods", &card),
@@ -102,9 +102,9 @@ async fn every_kind_can_be_read_alone_and_in_its_lists() {
         ("checkout/sessions", &session),
         ("subscription_items", &item),
     ];
-    for (collection, id) in alone {
+    for (collection, id) in objects {
         assert_eq!(read(stripe, &format!("/v1/{collection}/{id}")).await["id"], json!(id));
-        let missing = ask(stripe, &format!("/v1/{collection}/{id}x")).await;
+        let missing = send_get(stripe, &format!("/v1/{collection}/{id}x")).await;
         let error: Value = serde_json::from_str(&missing.text).unwrap();
         assert_eq!((missing.status, &error["error"]["code"]), (404, &json!("resource_missing")), "{missing:?}");
     }
@@ -134,13 +134,13 @@ async fn every_kind_can_be_read_alone_and_in_its_lists() {
         (format!("checkout/sessions?created[lte]={}", stripe.now()), &session),
     ];
     for (list, id) in lists {
-        assert_eq!(walk(stripe, &format!("/v1/{list}&"), 5).await, std::slice::from_ref(id), "{list}");
+        assert_eq!(list_all(stripe, &format!("/v1/{list}&"), 5).await, std::slice::from_ref(id), "{list}");
     }
     assert_eq!(read(stripe, "/v1/account").await["id"], "acct_fake");
 }
 
 #[tokio::test]
-async fn what_is_deleted_is_a_stub_for_customers_and_missing_for_the_rest() {
+async fn a_deleted_customer_is_a_stub_and_other_objects_are_404() {
     let shop = Shop::open().await;
     let coupon = shop.stripe.coupon("TEN", 10.0);
     shop.stripe.delete(&coupon);
@@ -156,7 +156,7 @@ async fn what_is_deleted_is_a_stub_for_customers_and_missing_for_the_rest() {
 }
 
 #[tokio::test]
-async fn references_are_expanded_four_levels_deep_and_no_further() {
+async fn references_are_expanded_at_most_four_levels_deep() {
     let shop = Shop::open().await;
     let stripe = &shop.stripe;
     let card = shop.card();
@@ -185,9 +185,9 @@ async fn references_are_expanded_four_levels_deep_and_no_further() {
         (format!("checkout/sessions/{session}"), "line_items", "/data/0/price/id", json!(price)),
         (format!("prices/{price}"), "product", "/object", json!("product")),
     ];
-    for (place, path, pointer, value) in expanded {
-        let sign = if place.contains('?') { '&' } else { '?' };
-        let found = read(stripe, &format!("/v1/{place}{sign}expand[]={path}")).await;
+    for (location, path, pointer, value) in expanded {
+        let separator = if location.contains('?') { '&' } else { '?' };
+        let found = read(stripe, &format!("/v1/{location}{separator}expand[]={path}")).await;
         // takes the first element of every array in the path
         let at = path.split('.').fold(&found, |at, name| {
             let at = at.get(0).unwrap_or(at);
@@ -198,7 +198,7 @@ async fn references_are_expanded_four_levels_deep_and_no_further() {
 }
 
 #[tokio::test]
-async fn what_stripe_gives_only_on_request_is_not_there_without_it() {
+async fn fields_on_request_are_omitted_by_default() {
     let shop = Shop::open().await;
     let session = shop.stripe.checkout(&shop.price, json!({}));
     let invoice = shop.stripe.bill(&shop.subscription, 1000);
@@ -221,14 +221,14 @@ async fn what_stripe_gives_only_on_request_is_not_there_without_it() {
 }
 
 #[tokio::test]
-async fn a_test_clock_is_read_alone_and_inside_those_who_live_by_it() {
+async fn a_test_clock_is_read_singly_and_expanded() {
     let stripe = FakeStripe::start().await;
     let clock = stripe.test_clock(stripe.now() + 50);
     let customer = stripe.customer(json!({ "test_clock": clock }));
     stripe.advance_test_clock(&clock, stripe.now() + 90);
-    let alone = read(&stripe, &format!("/v1/test_helpers/test_clocks/{clock}")).await;
+    let single = read(&stripe, &format!("/v1/test_helpers/test_clocks/{clock}")).await;
     let inside = read(&stripe, &format!("/v1/customers/{customer}?expand[]=test_clock")).await;
-    assert_eq!((&alone["frozen_time"], &inside["test_clock"]), (&json!(stripe.now() + 90), &alone));
+    assert_eq!((&single["frozen_time"], &inside["test_clock"]), (&json!(stripe.now() + 90), &single));
 }
 
 #[tokio::test]
@@ -238,12 +238,12 @@ async fn a_payload_can_show_fewer_items_than_there_are() {
     shop.stripe.show_items(1);
     let sub = read(&shop.stripe, &format!("/v1/subscriptions/{}", shop.subscription)).await;
     assert_eq!((sub["items"]["data"].as_array().unwrap().len(), &sub["items"]["has_more"]), (1, &json!(true)));
-    let items = walk(&shop.stripe, &format!("/v1/subscription_items?subscription={}&", shop.subscription), 1).await;
+    let items = list_all(&shop.stripe, &format!("/v1/subscription_items?subscription={}&", shop.subscription), 1).await;
     assert_eq!(items[1], second);
 }
 
 #[tokio::test]
-async fn every_request_is_in_the_book_and_answers_carry_the_clock() {
+async fn requests_are_recorded_and_answers_carry_the_clock() {
     let shop = Shop::open().await;
     let key = format!("Bearer {}", shop.stripe.key());
     let mut client = Client::connect(shop.stripe.addr()).await;

@@ -8,14 +8,14 @@ use crate::support::stripe::{Epoch, FakeStripe};
 
 /// The object of the latest event of a type, in an API version.
 fn last(stripe: &FakeStripe, event_type: &str, epoch: Epoch) -> Value {
-    let told = stripe.events().into_iter().rev().find(|event| event.event_type == event_type).unwrap();
-    let event = told.json(epoch);
-    assert_eq!((&event["api_version"], &event["id"]), (&json!(epoch.version()), &json!(told.id)));
+    let latest = stripe.events().into_iter().rev().find(|event| event.event_type == event_type).unwrap();
+    let event = latest.json(epoch);
+    assert_eq!((&event["api_version"], &event["id"]), (&json!(epoch.version()), &json!(latest.id)));
     event["data"]["object"].clone()
 }
 
 #[tokio::test]
-async fn the_period_stands_at_the_subscription_until_basil_and_at_its_items_since() {
+async fn the_period_moved_from_subscription_to_items_in_basil() {
     let shop = Shop::open().await;
     for epoch in Epoch::ALL {
         let sub = last(&shop.stripe, "customer.subscription.created", epoch);
@@ -31,7 +31,7 @@ async fn the_period_stands_at_the_subscription_until_basil_and_at_its_items_sinc
 }
 
 #[tokio::test]
-async fn a_renewal_says_what_moved_where_the_version_has_it() {
+async fn a_renewal_shows_the_changed_period_in_each_version() {
     let shop = Shop::open().await;
     shop.stripe.renew(&shop.subscription);
     let renewed = shop.stripe.events().pop().unwrap();
@@ -44,7 +44,7 @@ async fn a_renewal_says_what_moved_where_the_version_has_it() {
 }
 
 #[tokio::test]
-async fn periods_begin_on_the_day_of_the_anchor_and_on_the_last_of_shorter_months() {
+async fn periods_begin_on_the_anchor_day_or_the_last_of_the_month() {
     let shop = Shop::open().await;
     shop.stripe.tick(30 * 86_400);
     let yearly = shop.stripe.price("prod_1", 9000, json!({ "recurring": { "interval": "year" } }));
@@ -60,21 +60,21 @@ async fn periods_begin_on_the_day_of_the_anchor_and_on_the_last_of_shorter_month
 }
 
 #[tokio::test]
-async fn a_discount_holds_its_coupon_until_clover_and_names_it_since() {
+async fn a_discount_contains_its_coupon_until_clover() {
     let shop = Shop::open().await;
     let coupon = shop.stripe.coupon("TEN", 10.0);
     let code = shop.stripe.promotion_code(&coupon, "HELLO");
     let discount = shop.stripe.discount(&shop.subscription, &code);
     shop.stripe.discount(&shop.customer, &coupon);
     for epoch in Epoch::ALL {
-        let told = last(&shop.stripe, "customer.discount.created", epoch);
+        let shown = last(&shop.stripe, "customer.discount.created", epoch);
         let customer = last(&shop.stripe, "customer.updated", epoch);
-        assert_eq!(customer["discount"], told, "a customer carries its discount");
+        assert_eq!(customer["discount"], shown, "a customer carries its discount");
         let code = last(&shop.stripe, "promotion_code.created", epoch);
         if epoch < Epoch::Clover {
-            assert_eq!((&told["coupon"]["percent_off"], &code["coupon"]["id"]), (&json!(10.0), &json!(coupon)));
+            assert_eq!((&shown["coupon"]["percent_off"], &code["coupon"]["id"]), (&json!(10.0), &json!(coupon)));
         } else {
-            assert_eq!(told["source"], json!({ "type": "coupon", "coupon": coupon }));
+            assert_eq!(shown["source"], json!({ "type": "coupon", "coupon": coupon }));
             assert_eq!(code["promotion"]["coupon"], json!(coupon));
         }
         let sub = last(&shop.stripe, "customer.subscription.updated", epoch);
@@ -85,7 +85,7 @@ async fn a_discount_holds_its_coupon_until_clover_and_names_it_since() {
 }
 
 #[tokio::test]
-async fn a_discount_keeps_its_coupon_when_that_is_deleted() {
+async fn a_discount_keeps_a_deleted_coupon() {
     let shop = Shop::open().await;
     let coupon = shop.stripe.coupon("TEN", 10.0);
     shop.stripe.discount(&shop.subscription, &coupon);
@@ -96,24 +96,24 @@ async fn a_discount_keeps_its_coupon_when_that_is_deleted() {
 }
 
 #[tokio::test]
-async fn an_invoice_names_its_subscription_and_payment_itself_until_basil() {
+async fn an_invoice_names_subscription_and_payment_until_basil() {
     let shop = Shop::open().await;
     let card = shop.card();
     let invoice = shop.stripe.bill(&shop.subscription, 1000);
     let charge = shop.stripe.charge_succeeded(&invoice, &card);
     let intent = shop.stripe.object(&charge)["payment_intent"].clone();
     for epoch in Epoch::ALL {
-        let told = last(&shop.stripe, "invoice.paid", epoch);
-        let line = &told["lines"]["data"][0];
+        let shown = last(&shop.stripe, "invoice.paid", epoch);
+        let line = &shown["lines"]["data"][0];
         if epoch < Epoch::Basil {
-            assert_eq!((&told["subscription"], &told["charge"]), (&json!(shop.subscription), &json!(charge)));
-            assert_eq!((&told["payment_intent"], &told["paid"]), (&intent, &json!(true)));
-            assert_eq!((&told["paid_out_of_band"], &told["parent"]), (&json!(false), &Value::Null));
+            assert_eq!((&shown["subscription"], &shown["charge"]), (&json!(shop.subscription), &json!(charge)));
+            assert_eq!((&shown["payment_intent"], &shown["paid"]), (&intent, &json!(true)));
+            assert_eq!((&shown["paid_out_of_band"], &shown["parent"]), (&json!(false), &Value::Null));
             assert_eq!(line["subscription"], json!(shop.subscription));
         } else {
-            assert_eq!(told["parent"]["subscription_details"]["subscription"], json!(shop.subscription));
+            assert_eq!(shown["parent"]["subscription_details"]["subscription"], json!(shop.subscription));
             let gone = ["subscription", "charge", "payment_intent", "paid", "paid_out_of_band"];
-            assert!(gone.iter().all(|field| told.get(field).is_none()), "{epoch:?}");
+            assert!(gone.iter().all(|field| shown.get(field).is_none()), "{epoch:?}");
             assert!(line["parent"]["subscription_item_details"]["subscription_item"].is_string());
         }
     }
@@ -129,11 +129,11 @@ async fn a_charge_and_its_intent_name_the_invoice_until_basil() {
     let bank = shop.stripe.sepa_debit("3000");
     let charge = shop.stripe.charge_failed(&invoice, &bank, "insufficient_funds");
     for epoch in Epoch::ALL {
-        let (told, intent) =
+        let (shown, intent) =
             (last(&shop.stripe, "charge.failed", epoch), last(&shop.stripe, "payment_intent.payment_failed", epoch));
         let named = (epoch < Epoch::Basil).then_some(invoice.as_str());
-        assert_eq!((told["invoice"].as_str(), intent["invoice"].as_str()), (named, named), "{epoch:?}");
-        assert_eq!(told["payment_method_details"]["type"], "sepa_debit");
+        assert_eq!((shown["invoice"].as_str(), intent["invoice"].as_str()), (named, named), "{epoch:?}");
+        assert_eq!(shown["payment_method_details"]["type"], "sepa_debit");
         assert_eq!(intent["last_payment_error"]["payment_method"]["type"], "sepa_debit");
         let listed = if epoch == Epoch::V2020 { &intent["charges"]["data"][0]["id"] } else { &intent["latest_charge"] };
         assert_eq!(*listed, json!(charge), "{epoch:?}");
@@ -142,7 +142,7 @@ async fn a_charge_and_its_intent_name_the_invoice_until_basil() {
 }
 
 #[tokio::test]
-async fn a_session_has_the_mode_names_of_its_version_and_no_line_items() {
+async fn a_session_has_its_versions_mode_names_and_no_line_items() {
     let shop = Shop::open().await;
     for (mode, old) in [("hosted_page", "hosted"), ("embedded_page", "embedded"), ("elements", "custom")] {
         let session = shop.stripe.checkout(&shop.price, json!({ "ui_mode": mode }));
@@ -156,7 +156,7 @@ async fn a_session_has_the_mode_names_of_its_version_and_no_line_items() {
 }
 
 #[tokio::test]
-async fn a_thin_event_says_which_object_and_where_to_read_it() {
+async fn a_thin_event_names_its_object_and_the_url() {
     let shop = Shop::open().await;
     let created = shop.stripe.events().pop().unwrap();
     let thin = created.thin();

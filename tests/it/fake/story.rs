@@ -9,7 +9,7 @@ use crate::support::app::TestApp;
 use crate::support::stripe::{Epoch, Event, FakeStripe, shuffled};
 
 /// Runs every change that can happen to subscriptions.
-fn live_through_subscriptions(shop: &Shop, yearly: &str) {
+fn run_subscriptions(shop: &Shop, yearly: &str) {
     let (stripe, sub) = (&shop.stripe, &shop.subscription);
     stripe.pause_collection(sub);
     stripe.resume_collection(sub);
@@ -43,7 +43,7 @@ fn live_through_subscriptions(shop: &Shop, yearly: &str) {
     stripe.set_status(&incomplete, "incomplete_expired");
 }
 
-fn live_through_payments(shop: &Shop) {
+fn run_payments(shop: &Shop) {
     let (stripe, sub) = (&shop.stripe, &shop.subscription);
     let (card, bank) = (shop.card(), stripe.sepa_debit("3000"));
     stripe.attach(&bank, &shop.customer);
@@ -73,7 +73,7 @@ fn live_through_payments(shop: &Shop) {
     stripe.delete_source(&legacy);
 }
 
-fn live_through_discounts(shop: &Shop) {
+fn run_discounts(shop: &Shop) {
     let stripe = &shop.stripe;
     let coupon = stripe.coupon("TEN OFF", 10.0);
     let code = stripe.promotion_code(&coupon, "HELLO");
@@ -88,14 +88,14 @@ fn live_through_discounts(shop: &Shop) {
     stripe.delete(&coupon);
 }
 
-async fn lived() -> Shop {
+async fn full_story() -> Shop {
     let shop = Shop::open().await;
     let stripe = &shop.stripe;
     let product = stripe.product(json!({ "name": "Yearly" }));
     let yearly = stripe.price(&product, 9000, json!({ "recurring": { "interval": "year" } }));
-    live_through_discounts(&shop);
-    live_through_subscriptions(&shop, &yearly);
-    live_through_payments(&shop);
+    run_discounts(&shop);
+    run_subscriptions(&shop, &yearly);
+    run_payments(&shop);
     stripe.update(&shop.price, json!({ "active": false }));
     stripe.update(&product, json!({ "active": false }));
     stripe.update(&shop.customer, json!({ "metadata": { "a": null, "b": "2" }, "address": { "city": "Berlin" } }));
@@ -131,41 +131,41 @@ fn without_nulls(value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn every_update_leads_back_to_the_state_told_before_it_in_every_version() {
-    let shop = lived().await;
+async fn previous_attributes_restore_the_state_before_in_every_version() {
+    let shop = full_story().await;
     for epoch in Epoch::ALL {
-        let (mut told, mut joined) = (BTreeMap::<(String, String), Value>::new(), 0);
+        let (mut states, mut compared) = (BTreeMap::<(String, String), Value>::new(), 0);
         for event in shop.stripe.events().iter().map(|event| event.json(epoch)) {
             let object = without_nulls(event["data"]["object"].clone());
             let key = (object["object"].to_string(), object["id"].to_string());
             let previous = &event["data"]["previous_attributes"];
-            let repeated = told.get(&key) == Some(&object);
-            if let Some(last) = told.get(&key).filter(|_| !previous.is_null() && !repeated) {
+            let repeated = states.get(&key) == Some(&object);
+            if let Some(last) = states.get(&key).filter(|_| !previous.is_null() && !repeated) {
                 let mut former = event["data"]["object"].clone();
                 overlay(&mut former, previous);
                 assert_eq!(without_nulls(former), *last, "{} in {epoch:?}", event["type"]);
-                joined += 1;
+                compared += 1;
             }
-            told.insert(key, object);
+            states.insert(key, object);
         }
-        assert!(joined > 40, "only {joined} updates were compared");
+        assert!(compared > 40, "only {compared} updates were compared");
     }
 }
 
 #[tokio::test]
-async fn what_happens_is_told_by_the_events_that_stripe_has_for_it() {
-    let shop = lived().await;
-    let told: Vec<String> = shop.stripe.events().into_iter().map(|event| event.event_type).collect();
-    let mut kinds = told.clone();
+async fn each_change_emits_the_event_types_of_stripe() {
+    let shop = full_story().await;
+    let types: Vec<String> = shop.stripe.events().into_iter().map(|event| event.event_type).collect();
+    let mut kinds = types.clone();
     kinds.sort();
     kinds.dedup();
     insta::assert_json_snapshot!("the_events_of_the_long_story", kinds);
     let end = ["customer.subscription.deleted", "customer.deleted"];
-    assert_eq!(told[told.len() - 2..], end, "the deletion of a customer ends its subscriptions first");
+    assert_eq!(types[types.len() - 2..], end, "the deletion of a customer ends its subscriptions first");
 }
 
 #[tokio::test]
-async fn a_payment_is_told_from_the_charge_to_the_subscription() {
+async fn a_payment_emits_events_from_charge_to_subscription() {
     let shop = Shop::open().await;
     let (stripe, bank) = (&shop.stripe, shop.stripe.sepa_debit("3000"));
     stripe.attach(&bank, &shop.customer);
@@ -174,19 +174,19 @@ async fn a_payment_is_told_from_the_charge_to_the_subscription() {
     let mark = stripe.mark();
     let pending = stripe.charge_pending(&invoice, &bank);
     stripe.tick(86_400);
-    assert_eq!(stripe.charge_succeeded(&invoice, &bank), pending, "the debit that was under way");
-    let told: Vec<_> = stripe.events_since(mark).into_iter().map(|event| event.event_type).collect();
-    assert_eq!(told[..3], ["payment_intent.created", "charge.pending", "payment_intent.processing"]);
-    assert_eq!(told[3..5], ["charge.succeeded", "payment_intent.succeeded"]);
-    assert_eq!(told[5..8], ["invoice.updated", "invoice.paid", "invoice.payment_succeeded"]);
-    assert_eq!(told[8..], ["customer.subscription.updated", "invoice_payment.paid"]);
+    assert_eq!(stripe.charge_succeeded(&invoice, &bank), pending, "the pending debit");
+    let types: Vec<_> = stripe.events_since(mark).into_iter().map(|event| event.event_type).collect();
+    assert_eq!(types[..3], ["payment_intent.created", "charge.pending", "payment_intent.processing"]);
+    assert_eq!(types[3..5], ["charge.succeeded", "payment_intent.succeeded"]);
+    assert_eq!(types[5..8], ["invoice.updated", "invoice.paid", "invoice.payment_succeeded"]);
+    assert_eq!(types[8..], ["customer.subscription.updated", "invoice_payment.paid"]);
     assert_eq!(stripe.object(&shop.subscription)["status"], "active");
     assert_eq!(stripe.object(&invoice)["amount_paid"], 1000);
 }
 
 #[tokio::test]
-async fn two_runs_are_the_same_and_ids_of_events_say_nothing_about_time() {
-    let (first, second) = (lived().await.stripe, lived().await.stripe);
+async fn two_runs_are_equal_and_event_ids_have_no_order() {
+    let (first, second) = (full_story().await.stripe, full_story().await.stripe);
     let json = |stripe: &FakeStripe| stripe.events().iter().map(|event| event.json(Epoch::Basil)).collect::<Vec<_>>();
     assert_eq!(json(&first), json(&second));
     assert_eq!(first.truth(), second.truth());
@@ -211,8 +211,8 @@ async fn rows_after(events: &[Event], epoch: Epoch) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_story_out_of_order_and_with_duplicates_ends_in_the_rows_of_the_true_order() {
-    let shop = lived().await;
+async fn shuffled_duplicate_events_give_the_rows_of_the_true_order() {
+    let shop = full_story().await;
     let events = shop.stripe.events();
     let truth = shop.stripe.truth();
     let subscriptions = truth.values().filter(|object| object["object"] == "subscription").count();

@@ -1,4 +1,4 @@
-//! Confirms: reads that settle what the order of events, or the passing of time, leaves open.
+//! Confirms: reads that settle an ambiguous order of events or an overdue change.
 
 use billing_sync::config::sync::Confirm;
 use billing_sync::jobs::triggers;
@@ -10,8 +10,9 @@ use crate::support::stripe::Epoch;
 const NAME: &str = "SELECT name FROM billing.billing_contacts";
 const CONFIRMS: &str = "SELECT count(*)::text FROM billing.jobs WHERE kind = 'confirm'";
 
-/// Two changes in one second whose events do not say which came first. The ids of the fake say nothing.
-async fn be_in_doubt(sync: &Fetching) -> Sale {
+/// Delivers changes of one second whose order is ambiguous: the events have no `previous_attributes`, and ids have no
+/// order.
+async fn make_order_ambiguous(sync: &Fetching) -> Sale {
     let sale = sync.sell();
     sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
@@ -30,18 +31,22 @@ async fn be_in_doubt(sync: &Fetching) -> Sale {
 }
 
 #[tokio::test]
-async fn an_order_in_doubt_is_settled_only_by_a_read_later_than_the_second_in_doubt() {
+async fn only_a_read_later_than_the_second_settles_an_ambiguous_order() {
     let sync = Fetching::start().await;
-    let sale = be_in_doubt(&sync).await;
+    let sale = make_order_ambiguous(&sync).await;
     let path = format!("/v1/customers/{}", sale.customer);
     assert_eq!(sync.app.text(CONFIRMS).await.as_deref(), Some("1"));
-    // the margin, and one for the time that a request takes: the version of the read is the very second in doubt
+    // the margin, plus one second for the request: the version of the read is exactly the ambiguous second
     sync.stripe.tick(11);
     sync.wake_jobs().await;
     sync.fetch().await;
     assert_eq!(sync.served(&path), 1);
-    assert_eq!(sync.app.text(CONFIRMS).await.as_deref(), Some("1"), "too early to tell");
-    assert_eq!(sync.app.text("SELECT attempts::text FROM billing.jobs").await.as_deref(), Some("0"), "no failure");
+    assert_eq!(sync.app.text(CONFIRMS).await.as_deref(), Some("1"), "the read is too early");
+    assert_eq!(
+        sync.app.text("SELECT attempts::text FROM billing.jobs").await.as_deref(),
+        Some("0"),
+        "an early read is no failure"
+    );
     sync.stripe.tick(1);
     sync.settle().await;
     assert_eq!(sync.served(&path), 2);
@@ -50,16 +55,16 @@ async fn an_order_in_doubt_is_settled_only_by_a_read_later_than_the_second_in_do
 }
 
 #[tokio::test]
-async fn nothing_is_confirmed_where_that_is_switched_off() {
+async fn nothing_is_confirmed_when_switched_off() {
     let sync = Fetching::start_with(Confirm::Never).await;
-    be_in_doubt(&sync).await;
+    make_order_ambiguous(&sync).await;
     assert_eq!(sync.app.text(CONFIRMS).await.as_deref(), Some("0"));
-    assert!(sync.app.metric("billing_sync_order_ambiguous_total") >= 1.0, "the doubt is counted all the same");
+    assert!(sync.app.metric("billing_sync_order_ambiguous_total") >= 1.0, "the ambiguity is counted");
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn every_event_asks_for_one_read_of_its_object_where_all_are_confirmed() {
+async fn confirm_always_reads_each_object_once() {
     let sync = Fetching::start_with(Confirm::Always).await;
     let sale = sync.sell();
     for name in ["Grace", "Edith"] {
@@ -79,7 +84,7 @@ async fn every_event_asks_for_one_read_of_its_object_where_all_are_confirmed() {
 }
 
 #[tokio::test]
-async fn a_trial_that_should_be_over_is_confirmed_and_at_most_once_an_hour() {
+async fn an_overdue_trial_is_confirmed_at_most_once_an_hour() {
     let sync = Fetching::start().await;
     let customer = sync.stripe.customer(json!({}));
     let price = sync.stripe.price(&sync.stripe.product(json!({})), 1000, json!({}));
@@ -88,15 +93,15 @@ async fn a_trial_that_should_be_over_is_confirmed_and_at_most_once_an_hour() {
     sync.settle().await;
     let state = "SELECT concat_ws(' ', is_trial, stripe_status, trial_started_at IS NULL, trial_ends_at IS NULL)
         FROM billing.subscriptions";
-    assert_eq!(sync.app.text(state).await.as_deref(), Some("t trialing f f"), "Stripe says when it is over");
+    assert_eq!(sync.app.text(state).await.as_deref(), Some("t trialing f f"), "Stripe reports the end of a trial");
     sync.stripe.tick(14 * 86_400);
     sync.stripe.convert_trial(&trial);
     sync.pass_the_margin();
-    // earlier reads of the subscription count as looking at it
+    // recent reads of the subscription would count as a confirm
     sync.app.execute("UPDATE billing.reads SET read_at = read_at - interval '2 hours'").await;
     let mut conn = sync.app.pool.acquire().await.unwrap();
     assert_eq!(triggers::overdue_trials(&mut conn).await.unwrap(), 1);
-    assert_eq!(triggers::overdue_trials(&mut conn).await.unwrap(), 0, "it is asked for already");
+    assert_eq!(triggers::overdue_trials(&mut conn).await.unwrap(), 0, "a confirm is queued already");
     sync.settle().await;
     assert_eq!(sync.app.text(state).await.as_deref(), Some("f active t f"));
     sync.app.execute("UPDATE billing.subscriptions SET is_trial = true").await;
@@ -106,16 +111,16 @@ async fn a_trial_that_should_be_over_is_confirmed_and_at_most_once_an_hour() {
 }
 
 #[tokio::test]
-async fn a_confirm_is_spared_where_a_fetch_has_told_as_much() {
+async fn a_newer_fetch_replaces_a_confirm() {
     let mut sync = Fetching::start().await;
     sync.fetch_one_by_one();
-    let sale = be_in_doubt(&sync).await;
+    let sale = make_order_ambiguous(&sync).await;
     sync.pass_the_margin();
     let event: Value = sync.stripe.events().pop().unwrap().thin();
     let mut thin = event.clone();
-    thin["type"] = json!("v1.customer.created"); // the snapshots of that second are of another change
+    thin["type"] = json!("v1.customer.created"); // the snapshots of that second belong to another change
     sync.app.deliver(&thin).await;
-    sync.app.drain().await; // both jobs are due, and the fetch goes first
+    sync.app.drain().await; // both jobs are due, and the fetch runs first
     sync.settle().await;
     assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 1);
     assert_eq!(sync.app.text(NAME).await.as_deref(), Some("Zoe"));

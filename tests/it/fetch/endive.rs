@@ -1,17 +1,17 @@
-//! What came with 2026-09-30.endive, from the event to the view: pauses that say why, planned pauses, trial offers.
+//! Features of 2026-09-30.endive from the event to the view: reasons of pauses, planned pauses, trial offers.
 
 use serde_json::json;
 
 use crate::support::fetching::Fetching;
 use crate::support::stripe::Epoch;
 
-/// Status, reasons and times of the one subscription, as the product reads them.
+/// Status, reasons and times of the subscription, as the product reads them.
 const PAUSE: &str = "SELECT concat_ws(' ', stripe_status, active, coalesce(inactive_reason, '-'),
         coalesce(pause_reason, '-'), paused_at IS NOT NULL, coalesce(extract(epoch FROM pauses_at)::bigint::text, '-'),
         coalesce(extract(epoch FROM resumes_at)::bigint::text, '-'))
     FROM billing.live_subscriptions";
 
-/// Delivers what has happened since `mark`, and reads what is asked for.
+/// Delivers the events since `mark`, and executes the reads that they queue.
 async fn deliver(sync: &Fetching, mark: usize) {
     sync.pass_the_margin();
     sync.app.deliver_all(&sync.stripe.events_since(mark), Epoch::Endive).await;
@@ -23,7 +23,7 @@ async fn read(sync: &Fetching, query: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn each_pause_says_why_and_a_resume_forgets_it() {
+async fn a_pause_records_its_reason_and_a_resume_clears_it() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let mut mark = 0;
@@ -49,7 +49,7 @@ async fn each_pause_says_why_and_a_resume_forgets_it() {
 }
 
 #[tokio::test]
-async fn a_planned_pause_says_when_it_begins_and_when_it_ends() {
+async fn a_planned_pause_shows_its_start_and_end() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let (now, later) = (sync.stripe.now(), sync.stripe.now() + 9_000_000);
@@ -65,7 +65,7 @@ async fn a_planned_pause_says_when_it_begins_and_when_it_ends() {
     assert_eq!(
         read(&sync, PAUSE).await,
         format!("paused f pause_requested pause_requested t - {resume_at}"),
-        "it is paused, and no pause is to come"
+        "it is paused, and no pause is planned"
     );
     let mark = sync.stripe.mark();
     sync.stripe.tick(1_000_000);
@@ -85,10 +85,10 @@ async fn a_trial_offer_is_read_for_the_price_after_it() {
     sync.stripe.tick(5);
     sync.stripe.start_offer(&sale.subscription, &offer, end);
     sync.pass_the_margin();
-    // the price after the trial was never told: a read brings it, too
-    let mut told = sync.stripe.events();
-    told.retain(|event| event.json(Epoch::Endive)["data"]["object"]["id"] != next);
-    sync.app.deliver_all(&told, Epoch::Endive).await;
+    // no event contains the price after the trial, so it is read too
+    let mut events = sync.stripe.events();
+    events.retain(|event| event.json(Epoch::Endive)["data"]["object"]["id"] != next);
+    sync.app.deliver_all(&events, Epoch::Endive).await;
     sync.settle().await;
     let trial = "SELECT concat_ws(' ', s.stripe_status, s.is_trial, s.trial_started_at < s.trial_ends_at,
             extract(epoch FROM s.trial_ends_at)::bigint, s.new_stripe_price_id, p.stripe_price_id)
@@ -108,7 +108,7 @@ async fn a_trial_offer_is_read_for_the_price_after_it() {
 }
 
 #[tokio::test]
-async fn a_trial_without_a_payment_method_is_foretold_until_there_is_one() {
+async fn a_trial_without_a_payment_method_is_flagged() {
     let sync = Fetching::start().await;
     let product = sync.stripe.product(json!({}));
     let price = sync.stripe.price(&product, 1900, json!({}));
@@ -117,15 +117,15 @@ async fn a_trial_without_a_payment_method_is_foretold_until_there_is_one() {
     let settings = json!({ "trial_settings": { "end_behavior": { "missing_payment_method": "pause" } } });
     sync.stripe.update(&subscription, settings);
     deliver(&sync, 0).await;
-    let foretold = "SELECT concat_ws(' ', trial_end_behavior, trial_will_end_without_payment_method)
+    let flag = "SELECT concat_ws(' ', trial_end_behavior, trial_will_end_without_payment_method)
         FROM billing.live_subscriptions";
-    assert_eq!(read(&sync, foretold).await, "pause t");
+    assert_eq!(read(&sync, flag).await, "pause t");
     let mark = sync.stripe.mark();
     sync.stripe.tick(5);
     let method = sync.stripe.card("visa", "4242");
     sync.stripe.attach(&method, &customer);
     sync.stripe.update(&subscription, json!({ "default_payment_method": method }));
     deliver(&sync, mark).await;
-    assert_eq!(read(&sync, foretold).await, "pause f");
+    assert_eq!(read(&sync, flag).await, "pause f");
     sync.finish().await;
 }

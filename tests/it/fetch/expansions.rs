@@ -1,4 +1,4 @@
-//! What only reads carry: read again when the object has changed, and not for every event that shows it.
+//! Data that only reads contain: read again when the object has changed, not for every event that shows it.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ fn in_dollars(cents: i64) -> serde_json::Value {
     json!({ "custom_unit_amount": null, "unit_amount": cents, "unit_amount_decimal": cents.to_string() })
 }
 
-/// A sale, read in full, a minute ago.
+/// A sale that was read completely a minute ago.
 async fn sold() -> (Fetching, Sale) {
     let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(60);
@@ -23,13 +23,13 @@ async fn another_currency_of_a_known_price_reaches_its_plan() {
     for epoch in Epoch::ALL {
         let (sync, sale) = sold().await;
         let mark = sync.stripe.mark();
-        // nothing that the event shows is different
+        // no field in the event differs
         sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1200) } }));
         sync.stripe.tick(60);
         sync.emit(mark, epoch, &["price.updated"]).await;
         sync.settle().await;
         assert_eq!(sync.app.text(PRICES).await.as_deref(), Some(r#"{"eur": 10.00, "usd": 12.00}"#), "{epoch:?}");
-        // and an amount that changes in place
+        // an amount that changes in place
         let mark = sync.stripe.mark();
         sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(1500) } }));
         sync.stripe.tick(60);
@@ -40,7 +40,7 @@ async fn another_currency_of_a_known_price_reaches_its_plan() {
     }
 }
 
-/// The price in another currency changes, and the read that the event asks for still shows the state of so many `seconds` ago.
+/// Changes the price in another currency while reads still return the state of this many `seconds` ago.
 async fn change_behind_a_stale_read(sync: &Fetching, sold: &Sale, seconds: i64) {
     let mark = sync.stripe.mark();
     sync.stripe.serve_stale(seconds);
@@ -55,7 +55,7 @@ async fn change_behind_a_stale_read(sync: &Fetching, sold: &Sale, seconds: i64) 
 }
 
 #[tokio::test]
-async fn a_read_that_is_not_later_than_the_change_is_made_once_more_and_no_oftener() {
+async fn a_read_older_than_the_change_is_repeated_once() {
     let (sync, sale) = sold().await;
     let path = format!("/v1/prices/{}", sale.price);
     let before = sync.served(&path);
@@ -63,14 +63,14 @@ async fn a_read_that_is_not_later_than_the_change_is_made_once_more_and_no_often
     assert!((1..=3).contains(&(sync.served(&path) - before)), "{}", sync.served(&path) - before);
     let done = sync.served(&path);
     sync.settle().await;
-    assert_eq!(sync.served(&path), done, "it goes round in circles");
+    assert_eq!(sync.served(&path), done, "the reads repeat forever");
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn a_price_that_changes_right_after_its_read_is_read_again() {
+async fn a_price_changed_right_after_its_read_is_read_again() {
     let (sync, sale) = sold().await;
-    // twice in one second of Stripe's clock: the second read has the version of the first
+    // a second read within one second of Stripe's clock has the version of the first
     sync.demand([("price".to_owned(), sale.price.clone())]).await;
     sync.settle().await;
     change_behind_a_stale_read(&sync, &sale, 1).await;
@@ -78,7 +78,7 @@ async fn a_price_that_changes_right_after_its_read_is_read_again() {
 }
 
 #[tokio::test]
-async fn events_that_only_show_a_price_read_nothing() {
+async fn events_that_repeat_a_known_price_read_nothing() {
     let (sync, sale) = sold().await;
     let path = format!("/v1/prices/{}", sale.price);
     let before = sync.served(&path);
@@ -89,8 +89,8 @@ async fn events_that_only_show_a_price_read_nothing() {
         sync.emit(mark, epoch, &["customer.subscription.updated"]).await;
         sync.settle().await;
     }
-    assert_eq!(sync.served(&path), before, "each subscription event carries its price, in one API version or another");
-    // but a copy that differs says that the price has changed
+    assert_eq!(sync.served(&path), before, "each subscription event contains its price, in some API version");
+    // but a copy that differs shows that the price has changed
     sync.stripe.update(&sale.price, json!({ "currency_options": { "usd": in_dollars(900) }, "active": false }));
     let mark = sync.stripe.mark();
     sync.stripe.update(&sale.subscription, json!({ "metadata": { "round": "last" } }));
@@ -102,7 +102,7 @@ async fn events_that_only_show_a_price_read_nothing() {
 }
 
 #[tokio::test]
-async fn the_items_of_a_session_that_has_changed_are_read_again() {
+async fn the_items_of_a_changed_session_are_read_again() {
     let (sync, sale) = sold().await;
     let other = sync.stripe.price(&sale.product, 2000, json!({}));
     let session = sync.stripe.checkout(&sale.price, json!({ "customer": sale.customer }));

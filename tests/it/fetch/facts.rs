@@ -1,4 +1,4 @@
-//! Dates that only ever get earlier, discounts that end, and who may write what.
+//! Dates that only move earlier, discounts that end, causes of row changes, and columns of the product.
 
 use serde_json::json;
 
@@ -36,13 +36,13 @@ async fn the_first_payment_and_the_first_trial_of_a_workspace_are_kept() {
         let expected = format!("{} {START} f", START + 14 * 86_400 + 60);
         assert_eq!(sync.app.text(dates).await, Some(expected), "{epoch:?}");
         let running = "SELECT (trial_started_at IS NULL)::text FROM billing.subscriptions";
-        assert_eq!(sync.app.text(running).await.as_deref(), Some("true"), "no trial runs any more");
+        assert_eq!(sync.app.text(running).await.as_deref(), Some("true"), "no trial is running");
         sync.finish().await;
     }
 }
 
 #[tokio::test]
-async fn money_that_came_out_of_band_is_a_first_payment() {
+async fn an_out_of_band_payment_is_a_first_payment() {
     let sync = Fetching::start().await;
     let customer = sync.stripe.customer(json!({ "metadata": { "workspace_id": WORKSPACE } }));
     let price = sync.stripe.price(&sync.stripe.product(json!({})), 1000, json!({}));
@@ -82,7 +82,7 @@ async fn a_discount_has_no_effect_once_its_end_has_passed() {
 }
 
 #[tokio::test]
-async fn every_change_of_a_row_names_the_events_or_the_read_that_caused_it() {
+async fn row_changes_name_the_events_or_the_read_behind_them() {
     let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(5);
     sync.stripe.pause_collection(&sale.subscription);
@@ -104,7 +104,7 @@ async fn every_change_of_a_row_names_the_events_or_the_read_that_caused_it() {
 }
 
 #[tokio::test]
-async fn what_the_product_wrote_into_its_own_columns_survives() {
+async fn columns_of_the_product_survive_the_sync() {
     let sync = Fetching::start().await;
     let (stripe, sale) = (&sync.stripe, sync.sell());
     let coupon = stripe.coupon("TEN", 10.0);

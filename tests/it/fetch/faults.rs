@@ -1,4 +1,4 @@
-//! What goes wrong on the way to Stripe, and what that costs.
+//! Faults of requests to Stripe, and whether they count as attempts.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ const JOB: &str = "SELECT concat_ws(' ', attempts, last_error IS NOT NULL, run_a
     FROM billing.jobs WHERE object_type = 'customer'";
 const NAME: &str = "SELECT name FROM billing.billing_contacts";
 
-/// A subscription whose customer is to be fetched.
-async fn miss_the_customer(sync: &Fetching) -> Sale {
+/// Delivers a subscription whose customer must be fetched.
+async fn queue_customer_fetch(sync: &Fetching) -> Sale {
     let sale = sync.sell();
     sync.pass_the_margin();
     sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
@@ -21,10 +21,10 @@ async fn miss_the_customer(sync: &Fetching) -> Sale {
 }
 
 #[tokio::test]
-async fn too_many_requests_wait_as_long_as_stripe_says_and_cost_no_attempt() {
+async fn a_429_waits_for_retry_after_and_counts_no_attempt() {
     let mut sync = Fetching::start().await;
-    miss_the_customer(&sync).await;
-    // longer than anybody waits within one job
+    queue_customer_fetch(&sync).await;
+    // longer than the wait within one job
     sync.stripe.fail_next_under("/v1/customers/", 1, Fault::TooManyRequests { retry_after: Some(7) });
     sync.fetch().await;
     assert_eq!(sync.app.text(JOB).await.as_deref(), Some("0 t t"));
@@ -35,13 +35,13 @@ async fn too_many_requests_wait_as_long_as_stripe_says_and_cost_no_attempt() {
 }
 
 #[tokio::test]
-async fn too_many_requests_without_a_time_cost_no_attempt() {
+async fn a_429_without_retry_after_counts_no_attempt() {
     let mut sync = Fetching::start().await;
-    // a wait that does not end within the test
+    // a retry delay that does not end within the test
     sync.app.context.config.retry_initial = Duration::from_hours(1);
     sync.app.context.config.retry_max = Duration::from_hours(1);
     sync.restart();
-    miss_the_customer(&sync).await;
+    queue_customer_fetch(&sync).await;
     sync.stripe.fail_next_under("/v1/customers/", 3, Fault::TooManyRequests { retry_after: None });
     sync.fetch().await;
     assert_eq!(sync.app.text(JOB).await.as_deref(), Some("0 t t"));
@@ -53,10 +53,10 @@ async fn too_many_requests_without_a_time_cost_no_attempt() {
 }
 
 #[tokio::test]
-async fn a_page_of_html_a_closed_connection_and_no_answer_at_all_are_tried_again() {
+async fn html_errors_closed_connections_and_hangs_are_retried() {
     for fault in [Fault::ServerError, Fault::Close, Fault::Hang] {
         let sync = Fetching::start().await;
-        let sale = miss_the_customer(&sync).await;
+        let sale = queue_customer_fetch(&sync).await;
         sync.stripe.fail_next_under("/v1/customers/", 1, fault);
         sync.settle().await;
         assert!(sync.served(&format!("/v1/customers/{}", sale.customer)) >= 2, "{fault:?}");
@@ -66,9 +66,9 @@ async fn a_page_of_html_a_closed_connection_and_no_answer_at_all_are_tried_again
 }
 
 #[tokio::test]
-async fn a_job_that_keeps_failing_blocks_no_other_and_says_why() {
+async fn a_failing_job_blocks_no_other_and_records_its_error() {
     let sync = Fetching::start().await;
-    let sale = miss_the_customer(&sync).await;
+    let sale = queue_customer_fetch(&sync).await;
     sync.stripe.fail_next_under(&format!("/v1/customers/{}", sale.customer), 1000, Fault::ServerError);
     let other = sync.stripe.customer(json!({ "name": "Grace" }));
     let mark = sync.stripe.mark();

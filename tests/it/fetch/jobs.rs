@@ -1,4 +1,4 @@
-//! Jobs: what is asked for is fetched once, and nothing that is asked for is lost.
+//! Jobs: each request is fetched once, and no request is lost.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::fetching::Fetching;
 use crate::support::stripe::Epoch;
 
 #[tokio::test]
-async fn unknown_objects_that_a_subscription_names_are_fetched_once_however_often_they_are_asked_for() {
+async fn unknown_objects_of_a_subscription_are_fetched_once() {
     let mut sync = Fetching::start().await;
     sync.fetch_one_by_one();
     let (stripe, sale) = (&sync.stripe, sync.sell());
@@ -49,12 +49,12 @@ async fn unknown_objects_that_a_subscription_names_are_fetched_once_however_ofte
     let requests = stripe.served().len();
     sync.emit(0, Epoch::Endive, &["customer.subscription.updated"]).await;
     sync.settle().await;
-    assert_eq!(stripe.served().len(), requests, "nothing is unknown any more");
+    assert_eq!(stripe.served().len(), requests, "all objects are known");
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn a_payment_method_that_only_an_old_event_names_by_id_is_fetched() {
+async fn a_payment_method_named_only_by_id_is_fetched() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let card = sync.stripe.card("visa", "4242");
@@ -71,7 +71,7 @@ async fn a_payment_method_that_only_an_old_event_names_by_id_is_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_demand_that_is_raised_during_a_fetch_is_served_again() {
+async fn a_request_during_a_fetch_is_served_again() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let path = format!("/v1/customers/{}", sale.customer);
@@ -86,20 +86,20 @@ async fn a_demand_that_is_raised_during_a_fetch_is_served_again() {
         stripe.events_since(mark).iter().map(crate::support::stripe::Event::thin).collect()
     });
     sync.fetch().await;
-    // the worker that runs meanwhile has projected the plans of the product, or their read came later
+    // a concurrent worker may have projected the plans of the product, or a job for it is left
     let left: Vec<String> = sync.left().await.into_iter().filter(|job| !job.starts_with("reproject ")).collect();
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].starts_with(&format!("fetch customer {}", sale.customer)), "{left:?}");
-    let asked = sync.served(&path);
+    let served = sync.served(&path);
     sync.pass_the_margin();
     sync.settle().await;
-    assert!(sync.served(&path) > asked, "it was asked for again");
+    assert!(sync.served(&path) > served, "the object was fetched again");
     assert_eq!(sync.app.text("SELECT name FROM billing.billing_contacts").await.as_deref(), Some("Grace"));
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn the_lease_of_a_dead_worker_comes_back() {
+async fn the_lease_of_a_dead_worker_expires() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let path = format!("/v1/customers/{}", sale.customer);
@@ -111,8 +111,8 @@ async fn the_lease_of_a_dead_worker_comes_back() {
     drop(conn);
     assert!(lost.iter().any(|job| job.key.object_id == sale.customer), "{lost:?}");
     sync.fetch().await;
-    assert_eq!(sync.served(&path), 0, "somebody may be at work on it");
-    sync.wake_jobs().await; // the hour is over
+    assert_eq!(sync.served(&path), 0, "the lease has not expired");
+    sync.wake_jobs().await; // the lease expires
     sync.settle().await;
     assert_eq!(sync.served(&path), 1);
     assert_eq!(sync.app.text("SELECT name FROM billing.billing_contacts").await.as_deref(), Some("Ada"));
@@ -136,7 +136,7 @@ async fn a_thin_event_without_its_snapshot_is_fetched() {
 }
 
 #[tokio::test]
-async fn a_thin_event_with_its_snapshot_is_superseded_and_nothing_is_fetched() {
+async fn a_thin_event_with_its_snapshot_fetches_nothing() {
     let (sync, sale) = Fetching::sold().await;
     let (mark, requests) = (sync.stripe.mark(), sync.stripe.served().len());
     sync.stripe.tick(5);
@@ -152,7 +152,7 @@ async fn a_thin_event_with_its_snapshot_is_superseded_and_nothing_is_fetched() {
 }
 
 #[tokio::test]
-async fn without_a_key_no_read_is_queued_and_what_lacks_is_counted() {
+async fn without_a_key_no_read_is_queued_and_missing_data_is_counted() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let app = TestApp::start().await;

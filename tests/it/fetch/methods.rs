@@ -1,4 +1,5 @@
-//! How a subscription will be paid: each step where the one before names nothing, and the last payment at the end.
+//! The payment method of a subscription: four steps, each used if the previous one finds nothing; the last is the
+//! latest payment.
 
 use serde_json::json;
 
@@ -12,7 +13,7 @@ async fn paid_by(sync: &Fetching, subscription: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn the_payment_type_is_found_by_four_steps_in_their_order() {
+async fn the_payment_type_is_found_in_four_steps() {
     for epoch in [Epoch::V2022, Epoch::Endive] {
         let sync = Fetching::start().await;
         let stripe = &sync.stripe;
@@ -52,7 +53,7 @@ async fn the_payment_type_is_found_by_four_steps_in_their_order() {
 }
 
 #[tokio::test]
-async fn new_details_from_the_card_network_reach_the_contact_and_the_subscription() {
+async fn card_network_updates_reach_contact_and_subscription() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let card = sync.stripe.card("visa", "4242");

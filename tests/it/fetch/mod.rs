@@ -1,16 +1,16 @@
-//! What is read from Stripe, when, and what comes of it: jobs, the guard, and the stories that went wrong elsewhere.
+//! Reads from Stripe: when they are made and what they change. Covers jobs, the key check, and known pitfalls.
 
 mod confirm;
 mod endive;
 mod expansions;
 mod facts;
 mod faults;
-mod guard;
-mod historic;
 mod jobs;
+mod key_check;
 mod methods;
 mod not_generated;
 mod oddities;
+mod pitfalls;
 mod plans;
 mod sepa;
 mod versions;

@@ -1,4 +1,4 @@
-//! Events that Stripe failed to make, which no list will ever have: their objects are read.
+//! Events that Stripe failed to generate, so that no list contains them: their objects are read.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use crate::support::stripe::Epoch;
 
 const STATUS: &str = "SELECT stripe_status FROM billing.subscriptions";
 
-/// A sale that was told, and then a change of which there is no event.
-async fn unsaid() -> (Fetching, Sale) {
+/// A delivered sale, and then a change without an event.
+async fn change_without_event() -> (Fetching, Sale) {
     let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(60);
     sync.stripe.without_event(json!({ "status": "past_due" }).as_object().map_or(Value::Null, |fields| {
@@ -20,7 +20,7 @@ async fn unsaid() -> (Fetching, Sale) {
     (sync, sale)
 }
 
-fn notice(sync: &Fetching, data: Value) -> Value {
+fn notification(sync: &Fetching, data: Value) -> Value {
     let created = time::OffsetDateTime::from_unix_timestamp(sync.stripe.now()).unwrap();
     let created = created.format(&time::format_description::well_known::Rfc3339).unwrap();
     let mut event = json!({
@@ -40,9 +40,9 @@ fn data(subscription: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_object_that_the_notification_names_is_read() {
-    let (sync, sale) = unsaid().await;
-    sync.app.deliver_and_drain(&[notice(&sync, data(&sale.subscription))]).await;
+async fn the_object_of_the_notification_is_read() {
+    let (sync, sale) = change_without_event().await;
+    sync.app.deliver_and_drain(&[notification(&sync, data(&sale.subscription))]).await;
     assert_eq!(sync.app.fate("evt_health").await, "done ignored not_generated");
     sync.pass_the_margin();
     sync.settle().await;
@@ -53,10 +53,10 @@ async fn the_object_that_the_notification_names_is_read() {
 }
 
 #[tokio::test]
-async fn where_the_notification_has_no_data_the_event_is_read_first() {
-    let (sync, sale) = unsaid().await;
+async fn without_data_the_notification_itself_is_read_first() {
+    let (sync, sale) = change_without_event().await;
     sync.stripe.core_event("evt_health", &data(&sale.subscription));
-    sync.app.deliver_and_drain(&[notice(&sync, Value::Null)]).await;
+    sync.app.deliver_and_drain(&[notification(&sync, Value::Null)]).await;
     sync.pass_the_margin();
     sync.settle().await;
     assert_eq!(sync.served("/v2/core/events/evt_health"), 1);
@@ -65,13 +65,13 @@ async fn where_the_notification_has_no_data_the_event_is_read_first() {
 }
 
 #[tokio::test]
-async fn what_names_nothing_readable_is_counted_and_left() {
-    let (sync, _) = unsaid().await;
+async fn a_notification_without_a_readable_object_is_counted() {
+    let (sync, _) = change_without_event().await;
     for (number, about) in [json!({}), json!({ "impact": { "related_object": { "id": "po_1", "type": "payout" } } })]
         .into_iter()
         .enumerate()
     {
-        let mut event = notice(&sync, about);
+        let mut event = notification(&sync, about);
         event["id"] = json!(format!("evt_{number}"));
         sync.app.deliver_and_drain(&[event]).await;
         assert_eq!(sync.app.fate(&format!("evt_{number}")).await, "done ignored not_generated");

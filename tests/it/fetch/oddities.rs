@@ -1,5 +1,4 @@
-//! Payloads as they are seldom seen: whole objects instead of ids, nothing where something is expected, words that
-//! nobody knows yet.
+//! Unusual payloads: whole objects instead of ids, missing parts, unknown values.
 
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ fn last_of(sync: &Fetching, event_type: &str) -> Value {
 }
 
 #[tokio::test]
-async fn whole_objects_where_ids_are_expected_are_taken_apart() {
+async fn objects_nested_instead_of_ids_are_stored_separately() {
     let sync = Fetching::start().await;
     let (stripe, sale) = (&sync.stripe, sync.sell());
     let card = stripe.card("visa", "4242");
@@ -32,7 +31,7 @@ async fn whole_objects_where_ids_are_expected_are_taken_apart() {
     assert_eq!(sync.app.text(STATE).await, Some(format!("{} active t card", sale.customer)));
     let contact = "SELECT name || ' ' || stripe_customer_id FROM billing.billing_contacts";
     assert_eq!(sync.app.text(contact).await, Some(format!("Ada {}", sale.customer)));
-    assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 0, "all of it was there");
+    assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 0, "the event contained the whole object");
     assert_eq!(sync.served(&format!("/v1/payment_methods/{card}")), 0);
     sync.finish().await;
 }
@@ -54,7 +53,7 @@ async fn a_subscription_without_items_has_a_row_without_a_plan() {
 }
 
 #[tokio::test]
-async fn envelopes_of_the_old_days_are_read() {
+async fn old_envelopes_are_read() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     sync.emit(0, Epoch::Endive, &["customer.created"]).await;
@@ -80,7 +79,7 @@ async fn envelopes_of_the_old_days_are_read() {
 }
 
 #[tokio::test]
-async fn types_statuses_and_brands_that_nobody_knows_yet_are_kept_as_they_are() {
+async fn unknown_types_statuses_and_brands_are_kept() {
     let sync = Fetching::start().await;
     let (stripe, sale) = (&sync.stripe, sync.sell());
     let card = stripe.card("moonexpress", "4242");
@@ -107,17 +106,17 @@ async fn types_statuses_and_brands_that_nobody_knows_yet_are_kept_as_they_are() 
 }
 
 #[tokio::test]
-async fn a_customer_whom_nobody_knows_is_asked_for_and_its_subscription_stands_without_a_contact() {
+async fn an_unknown_customer_is_fetched_and_its_subscription_stored() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let mut event = last_of(&sync, "customer.subscription.created");
-    event["data"]["object"]["customer"] = json!("cus_nobody");
+    event["data"]["object"]["customer"] = json!("cus_unknown");
     sync.pass_the_margin();
     sync.app.deliver(&event).await;
     sync.settle().await;
-    assert_eq!(sync.served("/v1/customers/cus_nobody"), 1);
+    assert_eq!(sync.served("/v1/customers/cus_unknown"), 1);
     assert_eq!(sync.served(&format!("/v1/customers/{}", sale.customer)), 0);
-    assert_eq!(sync.app.text(STATE).await.as_deref(), Some("cus_nobody active t"));
+    assert_eq!(sync.app.text(STATE).await.as_deref(), Some("cus_unknown active t"));
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("0"));
     assert!(sync.app.metric("billing_sync_event_reasons_total{reason=\"unknown_customer\"}") >= 1.0);
     sync.finish().await;

@@ -1,4 +1,4 @@
-//! Plans: what a product, a price and their reads say, and the subscriptions that wait for them.
+//! Plans from products, prices and their reads, and subscriptions that wait for their plan.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ async fn a_change_of_a_product_changes_all_its_plans() {
     sync.finish().await;
 }
 
-/// What an event says about the price of an item as very old versions do: not at all.
+/// The event with only the ids of prices, as in very old API versions.
 fn with_price_id_only(mut event: Value) -> Value {
     for item in event["data"]["object"]["items"]["data"].as_array_mut().unwrap() {
         let id = item["price"]["id"].clone();
@@ -39,7 +39,7 @@ fn with_price_id_only(mut event: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_price_that_becomes_known_late_gives_its_plan_to_all_who_named_it() {
+async fn a_late_price_gives_its_plan_to_all_subscriptions() {
     let sync = Fetching::start().await;
     let price = sync.stripe.price(&sync.stripe.product(json!({})), 1000, json!({}));
     let mark = sync.stripe.mark();
@@ -48,8 +48,8 @@ async fn a_price_that_becomes_known_late_gives_its_plan_to_all_who_named_it() {
         sync.stripe.subscribe(&customer, &price);
     }
     sync.pass_the_margin();
-    let told = sync.stripe.events_since(mark);
-    let json = told.iter().map(|event| match event.event_type.as_str() {
+    let events = sync.stripe.events_since(mark);
+    let json = events.iter().map(|event| match event.event_type.as_str() {
         "customer.subscription.created" => with_price_id_only(event.json(Epoch::Endive)),
         _ => event.json(Epoch::Endive),
     });
@@ -61,14 +61,14 @@ async fn a_price_that_becomes_known_late_gives_its_plan_to_all_who_named_it() {
     sync.settle().await;
     assert_eq!(sync.app.text(without).await.as_deref(), Some("0"));
     assert_eq!(sync.served(&format!("/v1/prices/{price}")), 1);
-    let same =
+    let linked =
         "SELECT count(*)::text FROM billing.subscriptions s JOIN billing.pricing_plans p ON p.id = s.pricing_plan_id";
-    assert_eq!(sync.app.text(same).await.as_deref(), Some("250"));
+    assert_eq!(sync.app.text(linked).await.as_deref(), Some("250"));
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn items_that_a_payload_does_not_show_are_listed() {
+async fn items_omitted_by_a_payload_are_listed() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     let extra = sync.stripe.price(&sale.product, 500, json!({}));
@@ -76,7 +76,7 @@ async fn items_that_a_payload_does_not_show_are_listed() {
         sync.stripe.tick(1);
         sync.stripe.add_item(&sale.subscription, &extra);
     }
-    // the newest is shown alone: the oldest, which counts, must be looked for
+    // the payload shows only the newest item; the oldest, which counts, must be read
     sync.stripe.show_items(1);
     let mut event = sync.stripe.events().pop().unwrap().json(Epoch::Endive);
     let chosen = event["data"]["object"]["items"]["data"][0].clone();
@@ -94,7 +94,7 @@ async fn items_that_a_payload_does_not_show_are_listed() {
 }
 
 #[tokio::test]
-async fn prices_in_other_currencies_keep_the_decimals_that_each_has() {
+async fn prices_keep_the_decimals_of_each_currency() {
     let sync = Fetching::start().await;
     let option = |amount: i64| json!({ "unit_amount": amount, "unit_amount_decimal": amount.to_string() });
     let options = json!({ "jpy": option(1500), "kwd": option(3250), "usd": option(1099) });
@@ -102,7 +102,7 @@ async fn prices_in_other_currencies_keep_the_decimals_that_each_has() {
     sync.pass_the_margin();
     sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
-    assert_eq!(sync.served(&format!("/v1/prices/{price}")), 1, "webhooks do not carry them");
+    assert_eq!(sync.served(&format!("/v1/prices/{price}")), 1, "webhooks do not contain other currencies");
     let row = "SELECT price_in_euro || ' ' || price_per_currency FROM billing.plans";
     let found = sync.app.text(row).await.unwrap();
     assert_eq!(found, r#"9.99 {"eur": 9.99, "jpy": 1500, "kwd": 3.250, "usd": 10.99}"#);
@@ -110,7 +110,7 @@ async fn prices_in_other_currencies_keep_the_decimals_that_each_has() {
 }
 
 #[tokio::test]
-async fn limits_come_from_the_price_then_the_product_and_odd_ones_are_null() {
+async fn limits_come_from_price_then_product_and_invalid_ones_are_null() {
     let sync = Fetching::start().await;
     let product =
         sync.stripe.product(json!({ "metadata": { "limit_members": "3", "words": "7", "limit_images": "x" } }));
@@ -125,7 +125,7 @@ async fn limits_come_from_the_price_then_the_product_and_odd_ones_are_null() {
 }
 
 #[tokio::test]
-async fn more_members_than_the_plan_includes_make_inactive_and_unknown_is_not_enforced() {
+async fn too_many_members_deactivate_and_an_unknown_count_does_not() {
     const WORKSPACE: &str = "00000000-0000-4000-8000-000000000001";
     let sync = Fetching::start().await;
     let customer = sync.stripe.customer(json!({ "metadata": { "workspace_id": WORKSPACE } }));
@@ -137,9 +137,9 @@ async fn more_members_than_the_plan_includes_make_inactive_and_unknown_is_not_en
     sync.settle().await;
     let state = "SELECT concat_ws(' ', w.active, w.inactive_reason, s.active) FROM billing.workspace_billing w
         JOIN billing.live_subscriptions s ON s.id = w.current_subscription_id";
-    assert_eq!(sync.app.text(state).await.as_deref(), Some("t t"), "no row of the workspace");
+    assert_eq!(sync.app.text(state).await.as_deref(), Some("t t"), "the workspace has no row");
     sync.app.execute("INSERT INTO billing.workspaces (id) VALUES ('00000000-0000-4000-8000-000000000001')").await;
-    assert_eq!(sync.app.text(state).await.as_deref(), Some("t t"), "nobody has counted");
+    assert_eq!(sync.app.text(state).await.as_deref(), Some("t t"), "the member count is unknown");
     sync.app.execute("UPDATE billing.workspaces SET member_count = 3").await;
     assert_eq!(sync.app.text(state).await.as_deref(), Some("t t"));
     sync.app.execute("UPDATE billing.workspaces SET member_count = 4").await;

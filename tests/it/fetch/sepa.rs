@@ -1,4 +1,4 @@
-//! Failed SEPA debits, from the fake's story to `sepa_payment_failed`, in old and new shapes.
+//! Failed SEPA debits, from the fake's events to `sepa_payment_failed`, in old and new API versions.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::support::stripe::{Epoch, Event, FakeStripe};
 
 const EPOCHS: [Epoch; 2] = [Epoch::V2022, Epoch::Endive];
 
-/// A customer who pays by debit and has a card beside it.
+/// A customer who pays by debit and also has a card.
 struct Debtor {
     stripe: FakeStripe,
     sale: Sale,
@@ -30,7 +30,7 @@ impl Debtor {
         self.stripe.bill(&self.sale.subscription, cents)
     }
 
-    /// A debit that comes back after two days; gives the invoice.
+    /// Bills a debit that fails after two days; returns the invoice.
     fn fail(&self) -> String {
         let invoice = self.bill(1000);
         self.stripe.charge_pending(&invoice, &self.bank);
@@ -41,7 +41,7 @@ impl Debtor {
     }
 }
 
-/// A story, the order in which its events are delivered, and what the flag is in the end.
+/// Name, story, order of delivery, and the expected flag at the end.
 type Case = (&'static str, fn(&Debtor), fn(Vec<Event>) -> Vec<Event>, bool);
 
 const CASES: [Case; 10] = [
@@ -121,21 +121,21 @@ async fn has_failed(sync: &Fetching, of: &Debtor) -> bool {
     sqlx::query_scalar(query).bind(&of.sale.subscription).fetch_one(&sync.app.pool).await.unwrap()
 }
 
-async fn play(epoch: Epoch) {
+async fn check_cases(epoch: Epoch) {
     let sync = Fetching::start().await;
     let mut debtors = Vec::new();
-    let mut told: Vec<Value> = Vec::new();
+    let mut delivered: Vec<Value> = Vec::new();
     for (name, story, order, expected) in CASES {
         let mark = sync.stripe.mark();
         let debtor = Debtor::new(&sync);
         story(&debtor);
         let events = order(sync.stripe.events_since(mark));
-        told.extend(events.iter().map(|event| event.json(epoch)));
+        delivered.extend(events.iter().map(|event| event.json(epoch)));
         debtors.push((name, debtor, expected));
     }
     sync.pass_the_margin();
-    // one by one, as if the worker stood still between them
-    for event in &told {
+    // all events arrive before the worker runs
+    for event in &delivered {
         sync.app.deliver(event).await;
     }
     sync.settle().await;
@@ -146,17 +146,17 @@ async fn play(epoch: Epoch) {
 }
 
 #[tokio::test]
-async fn the_table_of_failed_debits_holds_in_the_shapes_of_2022() {
-    play(Epoch::V2022).await;
+async fn failed_debits_in_api_version_2022() {
+    check_cases(Epoch::V2022).await;
 }
 
 #[tokio::test]
-async fn the_table_of_failed_debits_holds_in_the_shapes_of_today() {
-    play(Epoch::Endive).await;
+async fn failed_debits_in_the_newest_api_version() {
+    check_cases(Epoch::Endive).await;
 }
 
 #[tokio::test]
-async fn a_failure_that_only_one_kind_of_event_tells_is_known() {
+async fn a_failure_reported_by_one_event_type_is_recorded() {
     for epoch in EPOCHS {
         for only in ["invoice.payment_failed", "payment_intent.payment_failed", "charge.failed"] {
             let sync = Fetching::start().await;
@@ -172,7 +172,7 @@ async fn a_failure_that_only_one_kind_of_event_tells_is_known() {
 }
 
 #[tokio::test]
-async fn a_failed_card_that_only_its_invoice_tells_is_no_failed_debit() {
+async fn a_failed_card_reported_by_its_invoice_is_no_failed_debit() {
     for epoch in EPOCHS {
         let sync = Fetching::start().await;
         let of = Debtor::new(&sync);
@@ -186,7 +186,7 @@ async fn a_failed_card_that_only_its_invoice_tells_is_no_failed_debit() {
 }
 
 #[tokio::test]
-async fn a_dispute_whose_customer_only_its_charge_names_is_found_and_holds_until_it_is_won() {
+async fn a_dispute_counts_as_a_failure_until_it_is_won() {
     for epoch in EPOCHS {
         let sync = Fetching::start().await;
         let of = Debtor::new(&sync);

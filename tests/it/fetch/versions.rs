@@ -1,4 +1,4 @@
-//! Reads and events of one object: the newer counts, whichever comes first.
+//! Reads and events of one object: the newer one counts, in either order of arrival.
 
 use serde_json::json;
 
@@ -7,13 +7,13 @@ use crate::support::stripe::{Epoch, Event, Fault};
 
 const NAME: &str = "SELECT name FROM billing.billing_contacts";
 
-/// The event of the last change, as a snapshot.
+/// The event of the last change.
 fn last(stripe: &crate::support::stripe::FakeStripe) -> Event {
     stripe.events().pop().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stale_read_never_overwrites_an_event_that_came_during_it() {
+async fn a_stale_read_never_overwrites_an_event_during_it() {
     let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(100);
     sync.stripe.update(&sale.customer, json!({ "email": "ada@example.org" }));
@@ -40,7 +40,7 @@ async fn a_stale_read_never_overwrites_an_event_that_came_during_it() {
 }
 
 #[tokio::test]
-async fn a_read_as_stale_as_the_margin_allows_never_overwrites_an_event() {
+async fn a_read_stale_within_the_margin_never_overwrites_an_event() {
     let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(100);
     sync.stripe.update(&sale.customer, json!({ "name": "Grace" }));
@@ -55,7 +55,7 @@ async fn a_read_as_stale_as_the_margin_allows_never_overwrites_an_event() {
 }
 
 #[tokio::test]
-async fn a_read_that_is_newer_replaces_an_older_event_and_a_late_event_does_not_undo_it() {
+async fn a_newer_read_wins_over_older_and_late_events() {
     let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(5);
     sync.stripe.update(&sale.customer, json!({ "name": "Late" }));
@@ -74,7 +74,7 @@ async fn a_read_that_is_newer_replaces_an_older_event_and_a_late_event_does_not_
 }
 
 #[tokio::test]
-async fn what_is_not_found_is_missing_until_a_later_event_brings_it_back() {
+async fn a_missing_object_returns_with_a_later_event() {
     let sync = Fetching::start().await;
     let sale = sync.sell();
     sync.pass_the_margin();
@@ -97,16 +97,16 @@ async fn what_is_not_found_is_missing_until_a_later_event_brings_it_back() {
 }
 
 #[tokio::test]
-async fn a_customer_that_reads_as_a_stub_is_deleted() {
+async fn a_customer_read_as_a_stub_is_deleted() {
     let (sync, sale) = Fetching::sold().await;
     sync.stripe.tick(5);
     sync.stripe.delete(&sale.customer);
-    let mark_only = sync.stripe.events().into_iter().rev().find(|event| event.event_type == "customer.deleted");
-    sync.app.deliver(&mark_only.unwrap().thin()).await;
+    let deleted = sync.stripe.events().into_iter().rev().find(|event| event.event_type == "customer.deleted");
+    sync.app.deliver(&deleted.unwrap().thin()).await;
     sync.pass_the_margin();
     sync.settle().await;
     let contact = "SELECT name || ' ' || (stripe_deleted_at IS NOT NULL) FROM billing.billing_contacts";
-    assert_eq!(sync.app.text(contact).await.as_deref(), Some("Ada true"), "what it was stays");
+    assert_eq!(sync.app.text(contact).await.as_deref(), Some("Ada true"), "the last known content stays");
     let status = "SELECT stripe_status FROM billing.subscriptions";
     assert_eq!(sync.app.text(status).await.as_deref(), Some("canceled"), "its subscriptions are read");
     sync.finish().await;

@@ -1,6 +1,6 @@
-//! What can happen in a generated life.
+//! The actions of generated histories.
 
-/// What can happen.
+/// An action at Stripe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
     NewCustomer,
@@ -51,11 +51,11 @@ pub(super) enum Act {
     RenameProduct,
     ChangeLimit,
     MarkPrice,
-    /// Nothing happens, but events arrive and objects are read.
+    /// Nothing changes at Stripe, but events arrive and objects are read.
     Read,
 }
 
-/// What comes more often stands here more often.
+/// Actions to choose from; frequent ones are listed several times.
 pub(super) const ACTS: [Act; 77] = {
     use Act::*;
     [

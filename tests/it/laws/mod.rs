@@ -1,23 +1,23 @@
-//! The law of the whole, with reads: whatever is lost, late, doubled or read in between, the rows are Stripe's truth.
+//! The main law, with reads: with lost, late and duplicate events and any reads in between, the rows match Stripe.
 //!
-//! Each generated life (`story`) is told two to four times, and all tellings must agree:
+//! Each generated history (`story`) is processed two to four times, and all runs must agree:
 //!
-//! - *as it came*: events in any order while the life goes on, some twice, some never, by several workers beside the
-//!   fetcher, with reads at random moments, stale ones too; then, long after, a read of everything;
-//! - *in the true order*, nothing lost; the rows of the events alone, and those after a read of everything;
-//! - *in another order*, nothing lost, without reads but for those that the events ask for (where some were lost above);
-//! - *by reads alone*, and *by a backfill alone* (the same, and where nothing was deleted).
+//! - *live*: events in any order while the history continues, some twice, some never, by several workers beside the
+//!   fetcher, with reads at random moments, some of them stale; then, long after, a read of everything;
+//! - *in the true order*, nothing lost: the rows of the events only, and the rows after a read of everything;
+//! - *in another order*, nothing lost, with only the reads that the events queue (if some events were lost above);
+//! - *only by reads*, and *only by a backfill* (the same condition, and if nothing was deleted).
 //!
-//! Where some events were lost, a backfill after all the others has to come to the same as well.
+//! For every second history, the live run ends with a backfill instead of a read of everything.
 //!
-//! Lists tell the last charge of a payment only. A debit that failed before it counts no more once its invoice was paid
-//! later; where both happened in one second, lists cannot know, and such lives have no backfill.
+//! Lists contain only the last charge of a payment. A failed debit before it no longer counts once its invoice was paid
+//! later. If both happened in one second, lists do not show the order, so such histories have no backfill.
 //!
-//! What no read can reveal is never lost: of a deleted object Stripe gives a stub or 404, which say nothing of its last
-//! content and not when it was deleted. So the events about an object that is deleted in the end all arrive.
+//! Data that no read can return is never lost: for a deleted object Stripe returns a stub or 404, without its last
+//! content and the time of deletion. So all events about objects that are deleted in the end arrive.
 
 mod acts;
-mod found;
+mod regressions;
 mod story;
 
 use std::collections::BTreeSet;
@@ -31,14 +31,14 @@ use self::story::{Life, Story, life};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::{Event, FakeStripe, shuffled};
 
-/// Reads are never staler than this.
+/// Maximum staleness of reads.
 const MARGIN_SECONDS: i64 = 10;
 
-/// Longer than the margin, and than anything that a life leaves under way.
+/// Longer than the margin and all delays of a history.
 const LONG_AFTER: i64 = 3600;
 
 impl Fetching {
-    /// The rows, and what the views make of facts.
+    /// The rows, and a view that depends on facts.
     async fn outcome(&self) -> Vec<String> {
         let mut rows = self.app.rows().await;
         let views = "SELECT 'workspace ' || to_jsonb(t)::text FROM billing.workspace_billing t ORDER BY 1";
@@ -47,50 +47,52 @@ impl Fetching {
     }
 
     async fn enqueue(&self, life: &Life, events: &[Event]) {
-        let told: Vec<Value> = events.iter().map(|event| event.json(life.epoch_of(event))).collect();
-        self.app.enqueue(told.iter()).await;
+        let payloads: Vec<Value> = events.iter().map(|event| event.json(life.epoch_of(event))).collect();
+        self.app.enqueue(payloads.iter()).await;
     }
 
-    /// Asks for everything that there is at Stripe, and waits for it.
-    async fn heal(&self, life: &Life) -> Result<Vec<String>, String> {
+    /// Reads all objects of Stripe and waits for the result.
+    async fn read_all(&self, life: &Life) -> Result<Vec<String>, String> {
         let all = self.stripe.truth().into_values();
         self.demand(all.map(|object| (text(&object["object"]), text(&object["id"])))).await;
         self.try_settle(life.workers).await?;
         Ok(self.outcome().await)
     }
 
-    /// A backfill, and whatever it leaves to the workers.
-    async fn fill(&self, life: &Life) -> Result<Vec<String>, String> {
+    /// Runs a backfill, and then the workers, which must not change a row.
+    async fn run_backfill(&self, life: &Life) -> Result<Vec<String>, String> {
         let report = self.backfill().await;
         if !report.is_complete() {
             return Err(format!("{report:#?}"));
         }
         let rows = self.outcome().await;
         self.try_settle(life.workers).await?;
-        normalize("what a backfill leaves to the workers changes something", &self.outcome().await, &rows)?;
+        compare_rows("rows after a backfill against the rows after the workers", &self.outcome().await, &rows)?;
         Ok(rows)
     }
 
-    /// Lives it while events arrive. Returns the rows before everything was read, where no event was lost, and after.
-    async fn as_it_came(&mut self, life: &Life) -> Result<(Option<Vec<String>>, Vec<String>), String> {
+    /// Runs the history while events arrive. Returns the rows before the read of everything, if no event was lost, and
+    /// after it.
+    async fn run_live(&mut self, life: &Life) -> Result<(Option<Vec<String>>, Vec<String>), String> {
         self.app.forget_everything().await;
         self.app.context.config.batch_size = life.batch_size;
         let stripe = FakeStripe::start_with_seed(life.seed).await;
         self.turn_to(stripe.clone());
-        let mut post = Post { dice: fastrand::Rng::with_seed(life.seed), under_way: Vec::new(), lost: Vec::new() };
+        let mut delivery =
+            Delivery { rng: fastrand::Rng::with_seed(life.seed), in_flight: Vec::new(), lost: Vec::new() };
         let story = Story::open(stripe.clone(), life.oldest_epoch());
         let mut mark = 0;
         for (seconds, act, number) in &life.acts {
             stripe.tick(*seconds);
-            story.happen(*act, *number);
-            post.take(stripe.events_since(mark), life.lost);
+            story.run(*act, *number);
+            delivery.take(stripe.events_since(mark), life.lost);
             mark = stripe.mark();
-            if *act == Act::Read || post.dice.u8(..3) == 0 {
-                self.enqueue(life, &post.deliver()).await;
-                // a read that shows less than what has arrived already must change nothing
+            if *act == Act::Read || delivery.rng.u8(..3) == 0 {
+                self.enqueue(life, &delivery.deliver()).await;
+                // a read that is older than the events so far must change nothing
                 self.work(life.workers).await;
-                stripe.serve_stale(post.dice.i64(..MARGIN_SECONDS));
-                self.demand((0..4).map(|_| any_object(&stripe, post.dice.usize(..1000)))).await;
+                stripe.serve_stale(delivery.rng.i64(..MARGIN_SECONDS));
+                self.demand((0..4).map(|_| any_object(&stripe, delivery.rng.usize(..1000)))).await;
                 self.work(life.workers).await;
             }
         }
@@ -98,19 +100,19 @@ impl Fetching {
         stripe.tick(LONG_AFTER);
         let truth = stripe.truth();
         let is_gone = |event: &Event| truth[&event.object]["deleted"] == true;
-        post.under_way.extend(post.lost.extract_if(.., |event| is_gone(event)));
-        post.dice.shuffle(&mut post.under_way);
-        self.enqueue(life, &post.under_way).await;
+        delivery.in_flight.extend(delivery.lost.extract_if(.., |event| is_gone(event)));
+        delivery.rng.shuffle(&mut delivery.in_flight);
+        self.enqueue(life, &delivery.in_flight).await;
         self.try_settle(life.workers).await?;
-        let of_events = if post.lost.is_empty() { Some(self.outcome().await) } else { None };
-        if life.seed.is_multiple_of(2) && !fails_and_is_paid_at_once(&self.stripe) {
-            return Ok((of_events, self.fill(life).await?));
+        let of_events = if delivery.lost.is_empty() { Some(self.outcome().await) } else { None };
+        if life.seed.is_multiple_of(2) && !fails_and_pays_in_one_second(&self.stripe) {
+            return Ok((of_events, self.run_backfill(life).await?));
         }
-        Ok((of_events, self.heal(life).await?))
+        Ok((of_events, self.read_all(life).await?))
     }
 
-    /// The rows of all events in this order.
-    async fn told(&mut self, life: &Life, events: &[Event], batch_size: usize) -> Result<Vec<String>, String> {
+    /// The rows after all events in this order.
+    async fn rows_of(&mut self, life: &Life, events: &[Event], batch_size: usize) -> Result<Vec<String>, String> {
         self.app.forget_everything().await;
         self.app.context.config.batch_size = batch_size;
         for some in events.chunks(batch_size) {
@@ -121,66 +123,66 @@ impl Fetching {
         Ok(self.outcome().await)
     }
 
-    /// Says where the tellings of a life disagree.
-    async fn clock_skew(&mut self, life: &Life) -> Result<(), String> {
-        let (of_events, healed) = self.as_it_came(life).await.map_err(|left| format!("as it came: {left}"))?;
+    /// Runs a history in all ways; the error lists the rows that differ.
+    async fn compare_runs(&mut self, life: &Life) -> Result<(), String> {
+        let (of_events, repaired) = self.run_live(life).await.map_err(|left| format!("live: {left}"))?;
         let events = self.stripe.events();
-        let in_order = self.told(life, &events, 25).await.map_err(|left| format!("in order: {left}"))?;
-        let truth = self.heal(life).await.map_err(|left| format!("reading all: {left}"))?;
-        normalize("events in order against a read of everything", &in_order, &truth)?;
-        normalize("as it came and then read, against the truth", &healed, &truth)?;
+        let in_order = self.rows_of(life, &events, 25).await.map_err(|left| format!("in order: {left}"))?;
+        let truth = self.read_all(life).await.map_err(|left| format!("reading all: {left}"))?;
+        compare_rows("events in order against a read of everything", &in_order, &truth)?;
+        compare_rows("live and then read, against the truth", &repaired, &truth)?;
         if let Some(of_events) = of_events {
-            return normalize("as it came, nothing lost, against the truth", &of_events, &truth);
+            return compare_rows("live, nothing lost, against the truth", &of_events, &truth);
         }
         let other = shuffled(&events, life.seed);
-        let other = self.told(life, &other, life.batch_size).await.map_err(|left| format!("shuffled: {left}"))?;
-        normalize("another order against the truth", &other, &truth)?;
+        let other = self.rows_of(life, &other, life.batch_size).await.map_err(|left| format!("shuffled: {left}"))?;
+        compare_rows("another order against the truth", &other, &truth)?;
         if self.stripe.truth().values().all(|object| object["deleted"] != true) {
             self.app.forget_everything().await;
-            let read = self.heal(life).await.map_err(|left| format!("reads alone: {left}"))?;
-            normalize("reads alone against the truth", &read, &truth)?;
-            if fails_and_is_paid_at_once(&self.stripe) {
+            let read = self.read_all(life).await.map_err(|left| format!("only reads: {left}"))?;
+            compare_rows("only reads against the truth", &read, &truth)?;
+            if fails_and_pays_in_one_second(&self.stripe) {
                 return Ok(());
             }
             self.app.forget_everything().await;
-            let filled = self.fill(life).await.map_err(|left| format!("a backfill alone: {left}"))?;
-            normalize("a backfill alone against the truth", &filled, &truth)?;
+            let filled = self.run_backfill(life).await.map_err(|left| format!("only a backfill: {left}"))?;
+            compare_rows("only a backfill against the truth", &filled, &truth)?;
         }
         Ok(())
     }
 }
 
-/// The way from Stripe to us.
-struct Post {
-    dice: fastrand::Rng,
-    under_way: Vec<Event>,
+/// The delivery of events: delayed, duplicated, lost.
+struct Delivery {
+    rng: fastrand::Rng,
+    in_flight: Vec<Event>,
     lost: Vec<Event>,
 }
 
-impl Post {
+impl Delivery {
     fn take(&mut self, events: Vec<Event>, lost: u8) {
         for event in events {
-            if self.dice.u8(..100) < lost {
+            if self.rng.u8(..100) < lost {
                 self.lost.push(event);
                 continue;
             }
-            if self.dice.u8(..4) == 0 {
-                self.under_way.push(event.clone());
+            if self.rng.u8(..4) == 0 {
+                self.in_flight.push(event.clone());
             }
-            self.under_way.push(event);
+            self.in_flight.push(event);
         }
     }
 
-    /// Some of what is under way, in any order.
+    /// Some of the events in flight, in any order.
     fn deliver(&mut self) -> Vec<Event> {
-        self.dice.shuffle(&mut self.under_way);
-        let kept = self.dice.usize(..=self.under_way.len());
-        self.under_way.split_off(kept)
+        self.rng.shuffle(&mut self.in_flight);
+        let kept = self.rng.usize(..=self.in_flight.len());
+        self.in_flight.split_off(kept)
     }
 }
 
-/// A debit failed in a second in which something was paid.
-fn fails_and_is_paid_at_once(stripe: &FakeStripe) -> bool {
+/// Whether a debit failed in a second in which another payment succeeded.
+fn fails_and_pays_in_one_second(stripe: &FakeStripe) -> bool {
     let seconds = |event_type: &str| -> BTreeSet<i64> {
         let events = stripe.events().into_iter().filter(|event| event.event_type == event_type);
         events.map(|event| event.created).collect()
@@ -198,8 +200,8 @@ fn any_object(stripe: &FakeStripe, number: usize) -> (String, String) {
     (text(&one["object"]), text(&one["id"]))
 }
 
-/// The lines in which they differ.
-fn normalize(what: &str, found: &[String], truth: &[String]) -> Result<(), String> {
+/// Compares two lists of rows; the error lists the rows that differ.
+fn compare_rows(what: &str, found: &[String], truth: &[String]) -> Result<(), String> {
     let only = |these: &[String], those: &[String]| -> Vec<String> {
         these.iter().filter(|row| !those.contains(row)).cloned().collect()
     };
@@ -209,7 +211,7 @@ fn normalize(what: &str, found: &[String], truth: &[String]) -> Result<(), Strin
     Err(format!("{what}:\nfound {:#?}\ntruth {:#?}", only(found, truth), only(truth, found)))
 }
 
-/// The life of this number; always the same one.
+/// The history with this number, always the same one.
 fn tree(number: u64) -> impl ValueTree<Value = Life> {
     let mut seed = [7; 32];
     seed[..8].copy_from_slice(&number.to_le_bytes());
@@ -217,10 +219,10 @@ fn tree(number: u64) -> impl ValueTree<Value = Life> {
     life().new_tree(&mut runner).unwrap()
 }
 
-/// Fails with the smallest life that can be found to disagree as this one does.
+/// Checks a history. If it fails, shrinks it and panics with the smallest one that fails.
 async fn check(fetching: &mut Fetching, number: u64) {
     let mut tree = tree(number);
-    let Err(mut clock_skew) = fetching.clock_skew(&tree.current()).await else { return };
+    let Err(mut difference) = fetching.compare_runs(&tree.current()).await else { return };
     let mut smallest = tree.current();
     let mut is_simpler = tree.simplify();
     for _ in 0..60 {
@@ -228,22 +230,22 @@ async fn check(fetching: &mut Fetching, number: u64) {
             break;
         }
         let life = tree.current();
-        is_simpler = match fetching.clock_skew(&life).await {
+        is_simpler = match fetching.compare_runs(&life).await {
             Ok(()) => tree.complicate(),
             Err(text) => {
-                (clock_skew, smallest) = (text, life);
+                (difference, smallest) = (text, life);
                 tree.simplify()
             }
         };
     }
-    panic!("life {number}: {clock_skew}\n{smallest:?}");
+    panic!("history {number}: {difference}\n{smallest:?}");
 }
 
-/// Lives that once failed; `found` has the reasons as tests of their own, which hold when lives are made otherwise.
+/// Histories that once failed; `regressions` has separate tests of the causes, which do not depend on the generator.
 const FAILED: [u64; 1] = [1011];
 
-/// The same lives every time; in `make soak` as many as it says, and others every time. `SOAK_FIRST` begins with the
-/// number of a life that was said to fail.
+/// The same histories every time; in `make soak` a configured number of new ones. `SOAK_FIRST` sets the first number,
+/// to repeat a failed history.
 fn numbers() -> impl Iterator<Item = u64> {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
     let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -253,8 +255,8 @@ fn numbers() -> impl Iterator<Item = u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_life_ends_in_stripes_truth_whatever_is_lost_late_doubled_or_read_in_between() {
-    let mut fetching = Fetching::alone().await;
+async fn any_history_ends_in_the_state_of_stripe() {
+    let mut fetching = Fetching::without_accounts().await;
     for number in numbers() {
         check(&mut fetching, number).await;
     }

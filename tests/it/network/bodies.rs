@@ -1,4 +1,4 @@
-//! Bodies of requests that prove nothing: what they cost in memory, and that a signed delivery comes through beside them.
+//! Bodies of unauthenticated requests: their memory is bounded, and signed deliveries succeed beside them.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ async fn stall(server: std::net::SocketAddr) -> Option<Reply> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stalled_bodies_have_one_budget_and_give_way_to_a_signed_delivery() {
+async fn stalled_bodies_share_a_budget_and_yield_to_signed_deliveries() {
     let database = cluster::database().await;
     let server = Server::start(&database, "receiver", &[]).await;
     let mut stalled = JoinSet::new();
@@ -59,7 +59,7 @@ async fn stalled_bodies_have_one_budget_and_give_way_to_a_signed_delivery() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_fit_beside_signed_ones_is_answered_503_and_they_are_stored() {
+async fn a_body_over_the_budget_gets_503_and_signed_ones_are_stored() {
     let database = cluster::database().await;
     let budget = MEGABYTE.to_string();
     let environment = [("BILLING_SYNC_BODY_BUDGET", budget.as_str()), ("BILLING_SYNC_STORE_TIMEOUT", "20s")];
@@ -78,7 +78,7 @@ async fn a_body_that_does_not_fit_beside_signed_ones_is_answered_503_and_they_ar
     assert_eq!(first.reply().await.unwrap().text, "stored\n");
     let mut third = Client::connect(server.webhooks()).await;
     third.send(&delivery("evt_3", 700_000)).await;
-    assert_eq!(third.reply().await.unwrap().text, "stored\n", "the budget is paid back");
+    assert_eq!(third.reply().await.unwrap().text, "stored\n", "the budget is released");
     server.kill().await;
 }
 

@@ -1,4 +1,4 @@
-//! SIGTERM behind a balancer: not ready at once, and serving until the balancer knows.
+//! SIGTERM behind a load balancer: not ready at once, but serving until the balancer has noticed.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ async fn draining(delay: &str) -> (TestDatabase, Server) {
     (database, server)
 }
 
-/// Waits for the answer of `/readyz` after the signal, which is handled a moment later.
+/// Waits until `/readyz` reports the shutdown: the signal is handled a moment later.
 async fn readiness_turns(server: &Server) -> String {
     for _ in 0..100 {
         let reply = server.ask("/readyz").await;
@@ -51,7 +51,7 @@ async fn done(conn: &mut PgConnection, id: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_draining_process_is_not_ready_and_serves_until_the_delay_ends() {
+async fn a_draining_process_is_not_ready_but_serves_until_the_end() {
     let (database, server) = draining("3s").await;
     let begin = Instant::now();
     assert_eq!(readiness_turns(&server).await, "not ready: shutting down\n");
@@ -62,7 +62,7 @@ async fn a_draining_process_is_not_ready_and_serves_until_the_delay_ends() {
     let reply = client.reply().await.unwrap();
     assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "{reply:?}");
     let mut conn = database.options.connect().await.unwrap();
-    assert!(done(&mut conn, "evt_1").await, "the workers go on during the delay");
+    assert!(done(&mut conn, "evt_1").await, "the workers continue during the delay");
     assert!(begin.elapsed() < Duration::from_secs(3), "the test was too slow to show anything");
     let address = server.webhooks();
     assert_eq!(server.ended().await, Some(0));

@@ -1,4 +1,4 @@
-//! The way out: through a proxy or not, with the certificates of a private CA or not, and what is said where it fails.
+//! Connections to Stripe: with and without a proxy and a private CA, and the errors if they fail.
 
 use std::net::SocketAddr;
 use std::process::Output;
@@ -12,7 +12,7 @@ use crate::support::egress::{Authority, ForwardProxy};
 use crate::support::process::Server;
 use crate::support::stripe::FakeStripe;
 
-/// The fake Stripe behind TLS of a private CA, under names of which only the second one exists.
+/// The fake Stripe behind TLS with a private CA, under two names, of which only `localhost` resolves.
 struct Harness {
     database: TestDatabase,
     stripe: FakeStripe,
@@ -51,127 +51,127 @@ impl Harness {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doctor_and_backfill_go_through_the_proxy_with_its_login_which_nobody_sees() {
-    let ground = Harness::new().await;
-    let proxy = ForwardProxy::http(ground.front, Some("Basic YWRhOmh1bnRlcjI=")).await;
+async fn doctor_and_backfill_use_the_proxy_and_hide_its_login() {
+    let harness = Harness::new().await;
+    let proxy = ForwardProxy::http(harness.front, Some("Basic YWRhOmh1bnRlcjI=")).await;
     let url = format!("http://ada:hunter2@{}", proxy.address);
-    let environment = [("HTTPS_PROXY", url.as_str()), ("SSL_CERT_FILE", ground.authority.path())];
-    let (exit, said) = ground.doctor("stripe.test", &environment);
-    assert_eq!(exit, 0, "{said}");
+    let environment = [("HTTPS_PROXY", url.as_str()), ("SSL_CERT_FILE", harness.authority.path())];
+    let (exit, text) = harness.doctor("stripe.test", &environment);
+    assert_eq!(exit, 0, "{text}");
     let way = format!("is reached through the proxy http://{} (HTTPS_PROXY)", proxy.address);
-    assert!(said.contains(&way), "{said}");
-    assert!(said.contains(&format!("the 1 certificate of {}", ground.authority.path())), "{said}");
-    assert!(!said.contains("hunter2") && !said.contains("YWRh"), "{said}");
-    assert_eq!(proxy.seen()[0], format!("{} Basic YWRhOmh1bnRlcjI=", ground.asked("stripe.test")));
+    assert!(text.contains(&way), "{text}");
+    assert!(text.contains(&format!("the 1 certificate of {}", harness.authority.path())), "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("YWRh"), "{text}");
+    assert_eq!(proxy.seen()[0], format!("{} Basic YWRhOmh1bnRlcjI=", harness.asked("stripe.test")));
 
-    let output = ground.run(&["backfill"], "stripe.test", &environment);
+    let output = harness.run(&["backfill"], "stripe.test", &environment);
     assert_eq!(code(&output), 0, "{} {}", words(&output.stdout), words(&output.stderr));
     assert!(!words(&output.stderr).contains("hunter2"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serve_goes_through_the_proxy() {
-    let ground = Harness::new().await;
-    let proxy = ForwardProxy::http(ground.front, None).await;
-    let (base, url) = (format!("https://stripe.test:{}", ground.front.port()), format!("http://{}", proxy.address));
+async fn serve_uses_the_proxy() {
+    let harness = Harness::new().await;
+    let proxy = ForwardProxy::http(harness.front, None).await;
+    let (base, url) = (format!("https://stripe.test:{}", harness.front.port()), format!("http://{}", proxy.address));
     let environment = [
-        ("STRIPE_SECRET_KEY", ground.stripe.key()),
+        ("STRIPE_SECRET_KEY", harness.stripe.key()),
         ("STRIPE_API_BASE", base.as_str()),
         ("https_proxy", &url),
-        ("SSL_CERT_FILE", ground.authority.path()),
+        ("SSL_CERT_FILE", harness.authority.path()),
     ];
-    let server = Server::start(&ground.database, "reconcile", &environment).await;
+    let server = Server::start(&harness.database, "reconcile", &environment).await;
     for _ in 0..200 {
-        if !proxy.seen().is_empty() && !ground.stripe.served().is_empty() {
+        if !proxy.seen().is_empty() && !harness.stripe.served().is_empty() {
             break;
         }
         sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(proxy.seen()[0], format!("{} -", ground.asked("stripe.test")));
-    assert!(!ground.stripe.served().is_empty(), "the fake Stripe was asked through the proxy");
+    assert_eq!(proxy.seen()[0], format!("{} -", harness.asked("stripe.test")));
+    assert!(!harness.stripe.served().is_empty(), "the request to the fake Stripe went through the proxy");
     server.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_proxy_goes_past_it_and_an_unreachable_or_refusing_proxy_is_named() {
-    let ground = Harness::new().await;
-    let proxy = ForwardProxy::http(ground.front, Some("Basic other")).await;
+async fn no_proxy_bypasses_it_and_a_failing_proxy_is_reported() {
+    let harness = Harness::new().await;
+    let proxy = ForwardProxy::http(harness.front, Some("Basic other")).await;
     let url = format!("http://ada:hunter2@{}", proxy.address);
-    let trusted = ("SSL_CERT_FILE", ground.authority.path());
-    let past = ground.asked("localhost");
+    let trusted = ("SSL_CERT_FILE", harness.authority.path());
+    let past = harness.asked("localhost");
     for bypass in ["localhost", "*", past.as_str()] {
-        let (exit, said) = ground.doctor("localhost", &[("HTTPS_PROXY", &url), ("NO_PROXY", bypass), trusted]);
-        assert_eq!(exit, 0, "{said}");
-        assert!(said.contains("is reached directly"), "{said}");
+        let (exit, text) = harness.doctor("localhost", &[("HTTPS_PROXY", &url), ("NO_PROXY", bypass), trusted]);
+        assert_eq!(exit, 0, "{text}");
+        assert!(text.contains("is reached directly"), "{text}");
     }
     assert_eq!(proxy.seen(), Vec::<String>::new());
 
-    let (exit, said) = ground.doctor("localhost", &[("HTTPS_PROXY", &url), trusted]);
-    assert_eq!(exit, 1, "{said}");
-    assert!(said.contains("proxy authorization required"), "{said}");
-    assert!(said.contains(&format!("(through the proxy http://{} (HTTPS_PROXY))", proxy.address)), "{said}");
-    assert!(!said.contains("hunter2"), "{said}");
+    let (exit, text) = harness.doctor("localhost", &[("HTTPS_PROXY", &url), trusted]);
+    assert_eq!(exit, 1, "{text}");
+    assert!(text.contains("proxy authorization required"), "{text}");
+    assert!(text.contains(&format!("(through the proxy http://{} (HTTPS_PROXY))", proxy.address)), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 
-    let (exit, said) = ground.doctor("localhost", &[("ALL_PROXY", "http://ada:hunter2@127.0.0.1:1"), trusted]);
-    assert_eq!(exit, 1, "{said}");
-    assert!(said.contains("Connection refused"), "{said}");
-    assert!(said.contains("(through the proxy http://127.0.0.1:1 (ALL_PROXY))") && !said.contains("hunter2"), "{said}");
+    let (exit, text) = harness.doctor("localhost", &[("ALL_PROXY", "http://ada:hunter2@127.0.0.1:1"), trusted]);
+    assert_eq!(exit, 1, "{text}");
+    assert!(text.contains("Connection refused"), "{text}");
+    assert!(text.contains("(through the proxy http://127.0.0.1:1 (ALL_PROXY))") && !text.contains("hunter2"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_of_another_ca_is_refused_with_the_roots_and_the_fix() {
-    let ground = Harness::new().await;
+async fn an_unknown_ca_is_refused_with_the_roots_and_the_fix() {
+    let harness = Harness::new().await;
     let other = Authority::new();
-    let (exit, said) = ground.doctor("localhost", &[("SSL_CERT_FILE", other.path())]);
-    assert_eq!(exit, 1, "{said}");
+    let (exit, text) = harness.doctor("localhost", &[("SSL_CERT_FILE", other.path())]);
+    assert_eq!(exit, 1, "{text}");
     let roots = format!("it was checked against the 1 certificate of {}", other.path());
-    assert!(said.contains("invalid peer certificate") && said.contains(&roots), "{said}");
-    assert!(said.contains("SSL_CERT_FILE must name a file with that CA's certificate"), "{said}");
-    let (exit, said) = ground.doctor("localhost", &[]);
-    assert_eq!(exit, 1, "{said}");
-    assert!(said.contains("roots of Mozilla that are built in"), "{said}");
-    assert!(ground.stripe.served().is_empty(), "the key was sent to nobody");
+    assert!(text.contains("invalid peer certificate") && text.contains(&roots), "{text}");
+    assert!(text.contains("SSL_CERT_FILE must name a file with that CA's certificate"), "{text}");
+    let (exit, text) = harness.doctor("localhost", &[]);
+    assert_eq!(exit, 1, "{text}");
+    assert!(text.contains("roots of Mozilla that are built in"), "{text}");
+    assert!(harness.stripe.served().is_empty(), "the key was not sent");
 
-    // a directory of certificates, as c_rehash makes them
+    // a directory of certificates, as c_rehash creates it
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(ground.authority.path(), folder.path().join("private.pem")).unwrap();
-    let (exit, said) = ground.doctor("localhost", &[("SSL_CERT_DIR", folder.path().to_str().unwrap())]);
-    assert_eq!(exit, 0, "{said}");
+    std::fs::copy(harness.authority.path(), folder.path().join("private.pem")).unwrap();
+    let (exit, text) = harness.doctor("localhost", &[("SSL_CERT_DIR", folder.path().to_str().unwrap())]);
+    assert_eq!(exit, 0, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_may_speak_tls_or_socks() {
-    let ground = Harness::new().await;
-    let trusted = ("SSL_CERT_FILE", ground.authority.path());
-    let tls = ForwardProxy::https(ground.front, &ground.authority).await;
+    let harness = Harness::new().await;
+    let trusted = ("SSL_CERT_FILE", harness.authority.path());
+    let tls = ForwardProxy::https(harness.front, &harness.authority).await;
     let url = format!("https://localhost:{}", tls.address.port());
-    let (exit, said) = ground.doctor("stripe.test", &[("HTTPS_PROXY", &url), trusted]);
-    assert_eq!(exit, 0, "{said}");
-    assert_eq!(tls.seen()[0], format!("{} -", ground.asked("stripe.test")));
+    let (exit, text) = harness.doctor("stripe.test", &[("HTTPS_PROXY", &url), trusted]);
+    assert_eq!(exit, 0, "{text}");
+    assert_eq!(tls.seen()[0], format!("{} -", harness.asked("stripe.test")));
 
-    let socks = ForwardProxy::socks(ground.front).await;
+    let socks = ForwardProxy::socks(harness.front).await;
     let url = format!("socks5h://{}", socks.address);
-    let (exit, said) = ground.doctor("stripe.test", &[("ALL_PROXY", &url), trusted]);
-    assert_eq!(exit, 0, "{said}");
-    assert_eq!(socks.seen()[0], ground.asked("stripe.test"));
+    let (exit, text) = harness.doctor("stripe.test", &[("ALL_PROXY", &url), trusted]);
+    assert_eq!(exit, 0, "{text}");
+    assert_eq!(socks.seen()[0], harness.asked("stripe.test"));
 }
 
 #[test]
-fn what_is_not_a_proxy_or_holds_no_certificate_is_a_wrong_setting() {
+fn an_invalid_proxy_or_certificate_file_is_a_wrong_setting() {
     let needed = [("DATABASE_URL", "postgres://h/d"), ("STRIPE_WEBHOOK_SECRET", "whsec_x")];
-    for (wrong, said) in [
+    for (wrong, text) in [
         (("HTTPS_PROXY", "ftp://u:hunter2@p"), "HTTPS_PROXY wrong is not the URL of a proxy"),
         (("SSL_CERT_FILE", "/nowhere/ca.pem"), "SSL_CERT_FILE wrong cannot be used"),
     ] {
         let output = run(&["serve"], &[&needed[..], &[wrong]].concat());
         let errors = words(&output.stderr);
         assert_eq!(code(&output), 2, "{errors}");
-        assert!(errors.contains(said) && !errors.contains("hunter2"), "{errors}");
+        assert!(errors.contains(text) && !errors.contains("hunter2"), "{errors}");
     }
 }
 
 #[tokio::test]
-async fn send_and_health_go_past_the_proxy() {
+async fn send_and_health_bypass_the_proxy() {
     let database = cluster::database().await;
     let server = Server::start(&database, "receiver", &[]).await;
     let (dead, ops) = ("http://127.0.0.1:1", server.ops().to_string());

@@ -1,8 +1,8 @@
-//! The process on its network: how it ends while a balancer still sends, which protocols its ports take, how it reaches
-//! Stripe, and what it says of its secrets.
+//! Network behaviour of the process: shutdown behind a load balancer, protocols of its ports, connections to Stripe,
+//! and signing secrets.
 
 mod bodies;
-mod crowd;
+mod connection_slots;
 mod drain;
 mod egress;
 mod probes;

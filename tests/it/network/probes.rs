@@ -1,4 +1,4 @@
-//! The ops listener beside peers that ask and never read, and beside scrapes that wait for the database.
+//! The ops listener beside peers that never read answers, and beside scrapes that wait for the database.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::client::get;
 use crate::support::cluster;
 use crate::support::process::Server;
 
-/// A peer that asks a thousand times and never reads.
+/// A peer that sends a thousand requests and never reads.
 async fn never_reads(address: std::net::SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(2048).unwrap();
@@ -22,7 +22,7 @@ async fn never_reads(address: std::net::SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn peers_that_pipeline_and_never_read_hold_up_neither_probes_nor_the_end() {
+async fn peers_that_never_read_delay_neither_probes_nor_the_end() {
     let database = cluster::database().await;
     let server = Server::start(&database, "receiver", &[]).await;
     let mut held = Vec::new();
@@ -43,7 +43,7 @@ async fn peers_that_pipeline_and_never_read_hold_up_neither_probes_nor_the_end()
 }
 
 #[tokio::test]
-async fn scrapes_that_wait_for_the_database_do_not_make_it_look_away() {
+async fn waiting_scrapes_do_not_make_readyz_fail() {
     let database = cluster::database().await;
     let server = Server::start(&database, "receiver", &[]).await;
     assert_eq!(server.ask("/readyz").await.status, 200);
@@ -65,7 +65,7 @@ async fn scrapes_that_wait_for_the_database_do_not_make_it_look_away() {
         assert_eq!([replies.0.status, replies.1.status, replies.2.status], [200; 3], "{}", replies.0.text);
         sleep(Duration::from_millis(50)).await;
     }
-    // and beside statements that take nearly as long as a scrape may
+    // with statements that take nearly as long as the timeout of a scrape
     sqlx::raw_sql(
         "ROLLBACK; ALTER TABLE billing.reconcile_state RENAME TO slow;
         CREATE VIEW billing.reconcile_state AS WITH pause AS MATERIALIZED (SELECT pg_sleep(0.8))

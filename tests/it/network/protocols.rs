@@ -1,4 +1,4 @@
-//! What the two ports take: HTTP/1.1 and HTTP/2 with the same limits, and one sentence for anything else.
+//! Protocols of the two ports: HTTP/1.1 and HTTP/2 with the same limits, and one sentence for all others.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Http2 {
         Self { requests, connection: tokio::spawn(connection) }
     }
 
-    /// Begins a request; its body follows over the second part.
+    /// Begins a request. The second value sends its body.
     async fn begin(
         &self,
         method: Method,
@@ -81,7 +81,7 @@ async fn connections(server: &Server, listener: &str, protocol: &str) -> f64 {
     server.metric(&format!("billing_sync_connections_total{{listener=\"{listener}\",protocol=\"{protocol}\"}}")).await
 }
 
-/// Sends bytes and reads to the end.
+/// Sends bytes and reads until the connection is closed.
 async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -92,7 +92,7 @@ async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn http_2_with_prior_knowledge_is_served_and_counted_on_both_ports() {
+async fn http_2_prior_knowledge_is_served_and_counted_on_both_ports() {
     let (_database, server) = receiver(&[]).await;
     let client = Http2::connect(server.webhooks()).await;
     let both = tokio::join!(client.deliver("evt_1"), client.deliver("evt_2"));
@@ -104,8 +104,8 @@ async fn http_2_with_prior_knowledge_is_served_and_counted_on_both_ports() {
     });
     assert_eq!((wrong.unwrap().0, method.unwrap().0), (400, 405));
     let ended =
-        timeout(Duration::from_secs(5), client.connection).await.expect("closed after what is not authenticated");
-    assert!(ended.unwrap().is_ok(), "with a GOAWAY and not with an error");
+        timeout(Duration::from_secs(5), client.connection).await.expect("closed after an unauthenticated request");
+    assert!(ended.unwrap().is_ok(), "closed with GOAWAY, without an error");
 
     let ops = Http2::connect(server.ops()).await;
     let (response, _) = ops.begin(Method::GET, "/livez", &[], true).await.unwrap();
@@ -140,13 +140,13 @@ async fn the_limits_of_bodies_and_heads_hold_for_http_2() {
 }
 
 #[tokio::test]
-async fn an_idle_or_silent_connection_is_closed_whatever_it_speaks() {
+async fn idle_connections_are_closed_in_every_protocol() {
     let (_database, server) = receiver(&[("BILLING_SYNC_HEADER_TIMEOUT", "300ms")]).await;
     let client = Http2::connect(server.webhooks()).await;
     assert_eq!(client.deliver("evt_1").await.unwrap().0, 200);
     let ended = timeout(Duration::from_secs(5), client.connection).await.expect("an idle connection is closed");
-    assert!(ended.unwrap().is_ok(), "with a GOAWAY and not with an error");
-    // a preface and nothing more, a preface begun, and nothing at all
+    assert!(ended.unwrap().is_ok(), "closed with GOAWAY, without an error");
+    // only a preface, half a preface, and no bytes
     for start in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "PRI * HT", ""] {
         let mut stream = TcpStream::connect(server.webhooks()).await.unwrap();
         stream.write_all(start.as_bytes()).await.unwrap();
@@ -190,7 +190,7 @@ async fn stalled_streams_end_for_a_signed_delivery() {
 }
 
 #[tokio::test]
-async fn heads_that_two_servers_could_understand_differently_are_answered_400() {
+async fn ambiguous_request_heads_are_answered_400() {
     let (_database, server) = receiver(&[]).await;
     let (signature, body) = signed(&event("evt_1"));
     let body = String::from_utf8(body).unwrap();
@@ -216,7 +216,7 @@ async fn heads_that_two_servers_could_understand_differently_are_answered_400() 
 }
 
 #[tokio::test]
-async fn requests_that_are_reset_at_once_hinder_nobody() {
+async fn requests_reset_at_once_do_not_block_others() {
     let (_database, server) = receiver(&[]).await;
     let attacker = Http2::connect(server.webhooks()).await;
     for _ in 0..2000 {
@@ -230,13 +230,13 @@ async fn requests_that_are_reset_at_once_hinder_nobody() {
 }
 
 #[tokio::test]
-async fn at_shutdown_an_http_2_connection_gets_its_answer_and_a_goaway() {
+async fn shutdown_answers_http_2_requests_and_sends_goaway() {
     let (_database, server) = receiver(&[]).await;
     let client = Http2::connect(server.webhooks()).await;
     let (signature, body) = signed(&event("evt_1"));
     let headers = [("stripe-signature", signature.as_str())];
     let (response, mut sender) = client.begin(Method::POST, PATH, &headers, false).await.unwrap();
-    // frames are read in their order: once this one is answered, the request before it is in flight
+    // frames are read in order: once this one is answered, the request before it is in flight
     let (second, _) = client.begin(Method::GET, PATH, &[], true).await.unwrap();
     assert_eq!(read(second).await.unwrap().0, 405);
     server.signal(nix::sys::signal::Signal::SIGTERM);
@@ -250,12 +250,12 @@ async fn at_shutdown_an_http_2_connection_gets_its_answer_and_a_goaway() {
 }
 
 #[tokio::test]
-async fn tls_and_the_proxy_protocol_get_one_sentence_and_are_counted() {
+async fn tls_and_the_proxy_protocol_are_explained_and_counted() {
     let (_database, mut server) = receiver(&[]).await;
-    // the first bytes of a ClientHello, longer than what is read ahead
+    // the first bytes of a ClientHello, longer than the peeked bytes
     let mut hello = vec![0x16, 0x03, 0x01, 0x08, 0x00, 0x01, 0x00, 0x07, 0xfc, 0x03, 0x03];
     hello.resize(2000, 0);
-    for (bytes, protocol, said) in [
+    for (bytes, protocol, expected) in [
         (hello.as_slice(), "tls", "this port serves plain HTTP, but received a TLS handshake"),
         (
             b"PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\nPOST / HTTP/1.1\r\n\r\n",
@@ -267,7 +267,7 @@ async fn tls_and_the_proxy_protocol_get_one_sentence_and_are_counted() {
         for (address, listener) in [(server.webhooks(), "webhooks"), (server.ops(), "ops")] {
             let before = connections(&server, listener, protocol).await;
             let answer = raw(address, bytes).await;
-            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && answer.contains(said), "{answer}");
+            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && answer.contains(expected), "{answer}");
             let counted = connections(&server, listener, protocol).await - before;
             assert!((counted - 1.0).abs() < f64::EPSILON, "{listener} {protocol}: {counted}");
         }

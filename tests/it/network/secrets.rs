@@ -1,4 +1,4 @@
-//! Secrets as they are pasted, and what is said when no delivery can be verified.
+//! Pasted signing secrets, and the messages when no delivery can be verified.
 
 use std::io::Write;
 
@@ -19,7 +19,7 @@ fn event(id: &str) -> Value {
         "data": { "object": { "id": "cus_1", "object": "customer" } } })
 }
 
-/// Delivers a body in Stripe's layout, signed with this secret; `extra` stands in front of it.
+/// Delivers a body in Stripe's layout, signed with this secret; `extra` is sent before the body.
 async fn deliver(server: &Server, secret: &str, id: &str, extra: &str) -> u16 {
     let body = format!("{extra}{}", serde_json::to_string_pretty(&event(id)).unwrap());
     let secret = WebhookSecret::new(secret).unwrap();
@@ -37,7 +37,7 @@ async fn receiver(environment: &[(&str, &str)]) -> (TestDatabase, Server) {
 }
 
 #[tokio::test]
-async fn a_secret_with_what_was_pasted_around_it_verifies_deliveries() {
+async fn a_secret_with_pasted_extras_verifies_deliveries() {
     for pasted in [
         format!("{SECRET}\""),
         format!("{SECRET}\\n"),
@@ -62,13 +62,13 @@ async fn a_file_has_one_secret_a_line() {
     assert_eq!(deliver(&server, SECRET, "evt_1", "").await, 200);
     assert_eq!(deliver(&server, "whsec_old", "evt_2", "").await, 200);
     server.kill().await;
-    let said = words(&run(&["doctor"], &[environment[1], ("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:1")]).stdout);
-    assert!(said.contains("STRIPE_WEBHOOK_SECRET set (2 entries)"), "{said}");
+    let text = words(&run(&["doctor"], &[environment[1], ("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:1")]).stdout);
+    assert!(text.contains("STRIPE_WEBHOOK_SECRET set (2 entries)"), "{text}");
 }
 
 #[test]
-fn a_secret_that_cannot_be_meant_is_refused_by_the_position_of_its_odd_character() {
-    for (secrets, said) in [
+fn an_invalid_secret_is_refused_with_the_position_of_the_fault() {
+    for (secrets, text) in [
         ("whsec_hunter\u{200b}2", "the secret has an invalid character: character 13 is U+200B"),
         ("whsec_a\nwhsec_hun\u{ad}ter2", "secret 2 of 2 has an invalid character: character 10 is U+00AD"),
         ("whsec_hun\nter2", "character 10 is U+000A, a line break"),
@@ -79,7 +79,7 @@ fn a_secret_that_cannot_be_meant_is_refused_by_the_position_of_its_odd_character
         let output = run(&["serve"], &[("DATABASE_URL", "postgres://h/d"), ("STRIPE_WEBHOOK_SECRET", secrets)]);
         let errors = words(&output.stderr);
         assert_eq!(code(&output), 2, "{errors}");
-        assert!(errors.contains(said), "{secrets:?}: {errors}");
+        assert!(errors.contains(text), "{secrets:?}: {errors}");
         for part in ["hunter", "ter2"] {
             assert!(!errors.contains(part) && !words(&output.stdout).contains(part), "{errors}");
         }
@@ -87,7 +87,7 @@ fn a_secret_that_cannot_be_meant_is_refused_by_the_position_of_its_odd_character
 }
 
 #[tokio::test]
-async fn that_no_delivery_is_verified_is_said_once_with_the_likely_cause_and_so_is_its_end() {
+async fn failing_signatures_are_logged_once_with_cause_and_recovery() {
     let (database, mut server) = receiver(&[]).await;
     let ops = server.ops().to_string();
     let environment = [
@@ -102,9 +102,9 @@ async fn that_no_delivery_is_verified_is_said_once_with_the_likely_cause_and_so_
     for number in 0..4 {
         assert_eq!(deliver(&server, "whsec_of_another_endpoint", &format!("evt_{number}"), "").await, 400);
     }
-    let (exit, said) = doctor();
-    assert_eq!(exit, 0, "{said}");
-    assert!(said.contains("4 failed the signature check since `serve` started, but not all recent ones"), "{said}");
+    let (exit, text) = doctor();
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("4 failed the signature check since `serve` started, but not all recent ones"), "{text}");
 
     for number in 4..7 {
         assert_eq!(deliver(&server, SECRET, &format!("evt_{number}"), "\u{feff}").await, 400);
@@ -116,16 +116,16 @@ async fn that_no_delivery_is_verified_is_said_once_with_the_likely_cause_and_so_
         "{warning}"
     );
     assert!(warning["likely"].as_str().unwrap().contains("to another endpoint, to the other mode"), "{warning}");
-    let (exit, said) = doctor();
-    assert_eq!(exit, 1, "{said}");
-    assert!(said.contains("FAIL deliveries every recent delivery failed the signature check"), "{said}");
-    assert!(said.contains("3 byte_order_mark, 4 untouched"), "{said}");
-    assert!(said.contains("STRIPE_WEBHOOK_SECRET belongs to another endpoint"), "{said}");
+    let (exit, text) = doctor();
+    assert_eq!(exit, 1, "{text}");
+    assert!(text.contains("FAIL deliveries every recent delivery failed the signature check"), "{text}");
+    assert!(text.contains("3 byte_order_mark, 4 untouched"), "{text}");
+    assert!(text.contains("STRIPE_WEBHOOK_SECRET belongs to another endpoint"), "{text}");
 
     assert_eq!(deliver(&server, SECRET, "evt_7", "").await, 200);
     assert_eq!(server.log_line("a delivery is verified again").await["failures"], 7);
-    let (exit, said) = doctor();
-    assert_eq!(exit, 0, "{said}");
+    let (exit, text) = doctor();
+    assert_eq!(exit, 0, "{text}");
     assert!((server.metric("billing_sync_webhook_signatures_failing").await).abs() < f64::EPSILON);
     server.signal(Signal::SIGTERM);
     let (_, log) = server.ended_with_log().await;

@@ -1,4 +1,4 @@
-//! Generated lives of a customer and its subscriptions, with many events of one second, rendered in two API versions.
+//! Generated histories of a customer and its subscriptions, with many events of one second, in two API versions.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 use super::paused;
 use crate::support::events::{customer, event, subscription, update, with};
 
-/// One generated life of a customer and its subscriptions.
+/// A generated history of a customer and its subscriptions.
 #[derive(Debug, Clone)]
 pub(super) struct Life {
     pub(super) events: Vec<Value>,
     /// The same events in the order of arrival, some of them twice.
     pub(super) arrival: Vec<usize>,
-    /// How many events are claimed at once.
+    /// Number of events per batch.
     pub(super) batch_size: usize,
 }
 
-/// A change: seconds since the one before, which object, which of its states.
+/// Generates changes: seconds since the previous one, the object, and its state.
 pub(super) fn life() -> impl Strategy<Value = Life> {
     let seconds = prop_oneof![3 => Just(0_i64), 1 => Just(1), 1 => 2..40_i64];
-    // mostly one subscription that goes to and fro, so that circuits are common
+    // mostly one subscription that alternates between states, so that circuits are common
     let object = prop_oneof![4 => Just(1_usize), 1 => Just(0), 1 => Just(2)];
     let state = prop_oneof![3 => 0..2_usize, 1 => 2..4_usize];
     prop::collection::vec((seconds, object, state), 3..10).prop_flat_map(|changes| {
@@ -33,7 +33,7 @@ pub(super) fn life() -> impl Strategy<Value = Life> {
     })
 }
 
-/// The states that an object of a life can have: few, so that walks come back to where they were.
+/// The states of an object: few, so that trails return to a former state.
 fn state_of(object: usize, state: usize) -> Value {
     match (object, state) {
         (0, 0) => customer("cus_1", "Ada"),
@@ -54,7 +54,7 @@ fn state_of(object: usize, state: usize) -> Value {
     }
 }
 
-/// A subscription as an older API version shows it: its period at the top, and without the newest fields.
+/// A subscription in an older API version: with the period at the top level, and without the newest fields.
 fn rendered(object: &Value, is_old: bool) -> Value {
     let mut object = object.clone();
     if is_old && object["object"] == "subscription" {
@@ -73,7 +73,7 @@ fn in_version(event: Value, is_old: bool) -> Value {
     if is_old { with(&event, json!({ "api_version": "2020-08-27" })) } else { event }
 }
 
-/// The events of a life, in their true order; their ids say nothing of it.
+/// The events of the changes in their true order; their ids have no order.
 fn emit(changes: &[(i64, usize, usize)]) -> Vec<Value> {
     let mut states = [None, None, None];
     let mut second = 0;
@@ -100,8 +100,8 @@ fn emit(changes: &[(i64, usize, usize)]) -> Vec<Value> {
     events
 }
 
-/// The last state that a life tells of each object, in one event each.
-pub(super) fn last_words(events: &[Value]) -> Vec<Value> {
+/// The last event of each object.
+pub(super) fn last_events(events: &[Value]) -> Vec<Value> {
     let mut last = std::collections::BTreeMap::new();
     for event in events {
         last.insert(event["data"]["object"]["id"].to_string(), event.clone());

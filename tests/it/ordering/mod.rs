@@ -1,4 +1,4 @@
-//! Order does not matter: whatever way events arrive, the rows are those of the true order.
+//! Order does not matter: for any order of arrival, the rows are those of the true order.
 
 mod life;
 
@@ -7,7 +7,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::life::{last_words, life};
+use self::life::{last_events, life};
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, price, subscription, thin, update, with};
 
@@ -42,11 +42,11 @@ async fn two_updates_within_one_second_end_the_same_in_both_orders() {
 }
 
 #[tokio::test]
-async fn a_pause_and_resume_within_one_second_end_as_the_second_before_did() {
+async fn a_pause_and_resume_within_one_second_change_nothing() {
     let active = subscription("sub_1", "cus_1");
     let paused = paused(&active);
     let created = event("evt_0", "customer.subscription.created", 0, &active, None);
-    // the ids run against the truth, so that no choice by id is right by luck
+    // ids sort opposite to the true order, so that a choice by id would fail
     let pause = update("evt_2", UPDATED, 9, &active, &paused);
     let resume = update("evt_1", UPDATED, 9, &paused, &active);
     for order in [[&created, &pause, &resume], [&resume, &pause, &created], [&pause, &created, &resume]] {
@@ -55,10 +55,10 @@ async fn a_pause_and_resume_within_one_second_end_as_the_second_before_did() {
     }
 }
 
-/// The debit failed, and a second one is under way: only the late event tells of the first, and its object has a newer
-/// state already.
+/// A debit failed, and a second one is pending: only the late event reports the first, and its object already has a
+/// newer state.
 #[tokio::test]
-async fn a_late_failure_counts_although_its_intent_is_known_in_a_newer_state() {
+async fn a_late_failure_counts_beside_a_newer_state_of_its_intent() {
     let app = TestApp::start().await;
     let invoice = json!({ "id": "in_1", "object": "invoice", "customer": "cus_1", "subscription": "sub_1",
         "payment_intent": "pi_1", "status": "open" });
@@ -109,11 +109,11 @@ async fn a_late_update_does_not_undo_a_deletion() {
 }
 
 #[tokio::test]
-async fn older_content_fills_in_under_a_tombstone_that_came_as_a_stub() {
+async fn older_content_fills_in_under_a_deletion_stub() {
     let app = TestApp::start().await;
     let stub = json!({ "id": "cus_1", "object": "customer", "deleted": true });
     app.deliver_and_drain(&[event("evt_1", "customer.deleted", 10, &stub, None)]).await;
-    assert_eq!(app.rows().await, Vec::<String>::new(), "nothing is known but the deletion");
+    assert_eq!(app.rows().await, Vec::<String>::new(), "only the deletion is known");
     assert_eq!(app.fate("evt_1").await, "done applied -");
     app.deliver_and_drain(&[event("evt_0", "customer.created", 0, &customer("cus_1", "Ada"), None)]).await;
     let contact = "SELECT name || ' ' || (stripe_deleted_at IS NOT NULL) FROM billing.billing_contacts";
@@ -122,10 +122,10 @@ async fn older_content_fills_in_under_a_tombstone_that_came_as_a_stub() {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_told_is_counted_and_decided_alike() {
+async fn an_ambiguous_order_is_counted_and_decided_alike() {
     let one = with(&subscription("sub_1", "cus_1"), json!({ "cancel_at_period_end": true }));
     let two = paused(&subscription("sub_1", "cus_1"));
-    // no previous attributes: nothing says which came first
+    // without previous attributes the order is ambiguous
     let first = event("evt_1", UPDATED, 5, &one, None);
     let second = event("evt_2", UPDATED, 5, &two, None);
     assert_eq!(rows_after(&[first.clone(), second.clone()]).await, rows_after(&[second.clone(), first.clone()]).await);
@@ -136,7 +136,7 @@ async fn an_order_that_cannot_be_told_is_counted_and_decided_alike() {
 }
 
 #[tokio::test]
-async fn an_older_event_is_no_doubt() {
+async fn an_older_event_is_not_ambiguous() {
     let app = TestApp::start().await;
     let active = subscription("sub_1", "cus_1");
     app.deliver_and_drain(&[update("evt_2", UPDATED, 9, &active, &paused(&active))]).await;
@@ -147,7 +147,7 @@ async fn an_older_event_is_no_doubt() {
 }
 
 #[tokio::test]
-async fn the_newest_price_inside_a_subscription_makes_the_plan_whatever_comes_last() {
+async fn the_newest_price_in_a_subscription_makes_the_plan() {
     let old = subscription("sub_1", "cus_1");
     let mut new = old.clone();
     new["items"]["data"][0]["price"] = price("price_basic", 2900);
@@ -159,7 +159,7 @@ async fn the_newest_price_inside_a_subscription_makes_the_plan_whatever_comes_la
 }
 
 #[tokio::test]
-async fn a_customer_that_comes_after_its_subscription_lends_it_its_workspace() {
+async fn a_late_customer_gives_its_workspace_to_the_subscription() {
     let workspace = "550e8400-e29b-41d4-a716-446655440000";
     let subscribed = event("evt_1", "customer.subscription.created", 5, &subscription("sub_1", "cus_1"), None);
     let ada = with(&customer("cus_1", "Ada"), json!({ "metadata": { "workspaceId": workspace } }));
@@ -170,12 +170,12 @@ async fn a_customer_that_comes_after_its_subscription_lends_it_its_workspace() {
 }
 
 #[tokio::test]
-async fn a_thin_event_gives_way_to_its_snapshot_and_says_what_it_lacks_without_one() {
+async fn a_thin_event_yields_to_its_snapshot_or_needs_a_fetch() {
     let app = TestApp::start().await;
     let created = event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None);
-    let twin = thin("evt_t1", "v1.customer.created", "2026-01-01T00:00:00.250Z", "customer", "cus_1");
-    let lone = thin("evt_t2", "v1.customer.updated", "2026-01-01T00:00:07Z", "customer", "cus_1");
-    app.deliver_and_drain(&[created, twin, lone]).await;
+    let counterpart = thin("evt_t1", "v1.customer.created", "2026-01-01T00:00:00.250Z", "customer", "cus_1");
+    let single = thin("evt_t2", "v1.customer.updated", "2026-01-01T00:00:07Z", "customer", "cus_1");
+    app.deliver_and_drain(&[created, counterpart, single]).await;
     assert_eq!(app.fate("evt_t1").await, "done superseded superseded_by_snapshot");
     assert_eq!(app.fate("evt_t2").await, "done ignored needs_fetch");
     app.finish().await;
@@ -183,7 +183,7 @@ async fn a_thin_event_gives_way_to_its_snapshot_and_says_what_it_lacks_without_o
 
 impl TestApp {
     /// The rows and the timeline after these events, in batches of this size as they arrive.
-    async fn live(&mut self, events: &[&Value], batch_size: usize) -> (Vec<String>, Vec<String>) {
+    async fn rows_in_batches(&mut self, events: &[&Value], batch_size: usize) -> (Vec<String>, Vec<String>) {
         self.forget_everything().await;
         self.context.config.batch_size = batch_size;
         for some in events.chunks(batch_size) {
@@ -194,45 +194,45 @@ impl TestApp {
     }
 }
 
-/// The same 60 lives every time; in `make soak` as many as it says, and others every time. A life that fails is
-/// printed whole.
+/// The same 60 histories every time; in `make soak` a configured number of new ones. A failed history is printed
+/// completely.
 fn runner() -> (TestRunner, u32) {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
     let lives = std::env::var("SOAK_LIVES").ok().and_then(|lives| lives.parse().ok());
     lives.map_or_else(|| (TestRunner::deterministic(), 60), |lives| (TestRunner::default(), lives))
 }
 
-/// The law of the whole: any permutation, with duplicates, in batches of any size, ends in the rows that the
-/// last states alone would make, or, where an order could not be told, in the same rows every time.
+/// The main law: any permutation, with duplicates, in batches of any size, gives the rows of the last states; if an
+/// order is ambiguous, the rows are the same every time.
 #[tokio::test]
 async fn any_order_of_arrival_ends_in_the_rows_of_the_true_order() {
     let mut app = TestApp::start().await;
     let (mut runner, lives) = runner();
-    let (mut told, mut doubtful) = (0, 0);
+    let (mut clear, mut ambiguous) = (0, 0);
     for _ in 0..lives {
         let life = life().new_tree(&mut runner).unwrap().current();
         let true_order: Vec<&Value> = life.events.iter().collect();
-        let arrival: Vec<&Value> = life.arrival.iter().map(|place| &life.events[*place]).collect();
+        let arrival: Vec<&Value> = life.arrival.iter().map(|index| &life.events[*index]).collect();
         let before = app.metric("billing_sync_order_ambiguous_total");
-        let expected = app.live(&true_order, 100).await;
-        let doubt = app.metric("billing_sync_order_ambiguous_total") > before;
-        assert_eq!(app.live(&arrival, life.batch_size).await, expected, "{life:#?}");
-        if doubt {
-            doubtful += 1;
+        let expected = app.rows_in_batches(&true_order, 100).await;
+        let is_ambiguous = app.metric("billing_sync_order_ambiguous_total") > before;
+        assert_eq!(app.rows_in_batches(&arrival, life.batch_size).await, expected, "{life:#?}");
+        if is_ambiguous {
+            ambiguous += 1;
             continue;
         }
-        told += 1;
-        let last = last_words(&life.events);
-        assert_eq!(app.live(&last.iter().collect::<Vec<_>>(), 1).await.0, expected.0, "{life:#?}");
+        clear += 1;
+        let last = last_events(&life.events);
+        assert_eq!(app.rows_in_batches(&last.iter().collect::<Vec<_>>(), 1).await.0, expected.0, "{life:#?}");
     }
-    assert!(told > 4 * doubtful, "{told} told, {doubtful} in doubt: the law says little");
+    assert!(clear > 4 * ambiguous, "{clear} clear, {ambiguous} ambiguous: the law checks too little");
     app.finish().await;
 }
 
-/// Batches with the same objects in opposite order, by four workers at once: no deadlock, nothing left, the rows
-/// of the true order.
+/// Four concurrent workers process batches with the same objects in opposite order: no deadlock, no event left, and the
+/// rows of the true order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_with_the_same_objects_in_opposite_order_do_not_deadlock() {
+async fn workers_in_opposite_order_do_not_deadlock() {
     let mut app = TestApp::start().await;
     app.context.config.batch_size = 7;
     let customers: Vec<String> = (0..12).map(|number| format!("cus_{number:02}")).collect();
@@ -242,10 +242,10 @@ async fn workers_with_the_same_objects_in_opposite_order_do_not_deadlock() {
         if round % 2 == 1 {
             these.reverse();
         }
-        for (place, id) in these.iter().enumerate() {
+        for (index, id) in these.iter().enumerate() {
             let object =
                 with(&subscription(&format!("sub_{id}"), id), json!({ "metadata": { "round": round.to_string() } }));
-            events.push(event(&format!("evt_{round}_{place:02}"), UPDATED, round, &object, None));
+            events.push(event(&format!("evt_{round}_{index:02}"), UPDATED, round, &object, None));
         }
     }
     app.enqueue(events.iter()).await;
@@ -265,10 +265,10 @@ async fn workers_with_the_same_objects_in_opposite_order_do_not_deadlock() {
     app.finish().await;
 }
 
-/// After a lock is granted a statement must see what its last holder committed, so the isolation level is said in
-/// every transaction; and no transaction waits, or holds a lock, for ever.
+/// After a lock is granted, a statement must see the commit of its last holder, so every transaction sets the isolation
+/// level; timeouts end every wait and every idle transaction.
 #[tokio::test]
-async fn the_workers_transactions_are_read_committed_whatever_the_database_says() {
+async fn worker_transactions_are_always_read_committed() {
     let app = TestApp::start().await;
     app.execute(
         "CREATE TABLE public.seen (isolation text, lock_limit text, idle_limit text);
@@ -282,7 +282,7 @@ async fn the_workers_transactions_are_read_committed_whatever_the_database_says(
             current_database()); END $$",
     )
     .await;
-    // new connections, which take the new default
+    // new connections have the new default
     let mut context = app.context.clone();
     context.pool = sqlx::PgPool::connect_with(app.pool.connect_options().as_ref().clone()).await.unwrap();
     app.deliver(&event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
@@ -292,9 +292,9 @@ async fn the_workers_transactions_are_read_committed_whatever_the_database_says(
     app.finish().await;
 }
 
-/// Stripe never moves a subscription to another customer; should it happen, the row is right all the same.
+/// Stripe never moves a subscription to another customer; if it happened, the row would still be correct.
 #[tokio::test]
-async fn a_subscription_that_changes_its_customer_waits_for_the_lock_of_the_old_one() {
+async fn a_moved_subscription_waits_for_the_old_customers_lock() {
     let app = TestApp::start().await;
     let old = subscription("sub_1", "cus_a");
     app.deliver_and_drain(&[event("evt_1", "customer.subscription.created", 0, &old, None)]).await;
@@ -306,7 +306,7 @@ async fn a_subscription_that_changes_its_customer_waits_for_the_lock_of_the_old_
     let moved = with(&old, json!({ "customer": "cus_b" }));
     app.deliver(&update("evt_2", UPDATED, 9, &old, &moved)).await;
     app.drain().await;
-    assert_eq!(app.fate("evt_2").await, "pending - -", "it waits for whoever works on the old customer");
+    assert_eq!(app.fate("evt_2").await, "pending - -", "it waits for the lock of the old customer");
     other_worker.rollback().await.unwrap();
     app.execute("UPDATE billing.outbox SET run_at = clock_timestamp()").await;
     app.drain().await;
@@ -315,9 +315,9 @@ async fn a_subscription_that_changes_its_customer_waits_for_the_lock_of_the_old_
     app.finish().await;
 }
 
-/// A snapshot that changed nothing is no substitute for a thin event, and neither is one of another change.
+/// A snapshot that was not merged does not replace a thin event, and neither does a snapshot of another change.
 #[tokio::test]
-async fn a_thin_event_beside_a_snapshot_that_was_not_merged_is_read() {
+async fn a_thin_event_beside_an_unmerged_snapshot_is_read() {
     let app = TestApp::start().await;
     let object = subscription("sub_1", "cus_1");
     let at = "2026-01-01T00:00:05.250Z";
@@ -326,8 +326,8 @@ async fn a_thin_event_beside_a_snapshot_that_was_not_merged_is_read() {
     let created = event("evt_3", "customer.subscription.created", 5, &object, None);
     let updated = thin("evt_t1", "v1.customer.subscription.updated", at, "subscription", "sub_1");
     app.deliver_and_drain(&[informational, foreign, created, updated]).await;
-    assert_eq!(app.fate("evt_t1").await, "done ignored needs_fetch", "none of them is the snapshot of this change");
-    // the same change, merged by an earlier batch and by the same one; and a finer kind, whose snapshot has another name
+    assert_eq!(app.fate("evt_t1").await, "done ignored needs_fetch", "no snapshot belongs to this change");
+    // the snapshot was merged by an earlier batch, or by the same one; `item_added` has a snapshot of another type
     let again = thin("evt_t2", "v1.customer.subscription.created", at, "subscription", "sub_1");
     let finer = thin("evt_t3", "v1.customer.subscription.item_added", at, "subscription", "sub_1");
     let late = thin("evt_t4", "v1.customer.subscription.updated", at, "subscription", "sub_1");
@@ -344,10 +344,10 @@ async fn a_thin_event_beside_a_snapshot_that_was_not_merged_is_read() {
     app.finish().await;
 }
 
-/// A creation and an update of one second whose `previous_attributes` name less than what changed, in one API version and
-/// in two: the update is the last, in any order, and nothing is in doubt.
+/// A creation and an update of one second, with incomplete `previous_attributes`, in one or two API versions: the
+/// update is the last in any order, and nothing is ambiguous.
 #[tokio::test]
-async fn a_creation_is_never_the_last_of_its_second_beside_an_update() {
+async fn a_creation_never_follows_an_update_of_its_second() {
     let before = with(&subscription("sub_1", "cus_1"), json!({ "status": "incomplete" }));
     let after = with(&before, json!({ "status": "active", "cancel_at_period_end": true, "pending_setup_intent": "x" }));
     let created = event("evt_9", "customer.subscription.created", 5, &before, None);

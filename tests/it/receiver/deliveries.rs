@@ -1,4 +1,4 @@
-//! Which deliveries are taken, and what is stored of them.
+//! Accepted and refused deliveries, and the stored data.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{SECRET, app, app_with, config, event, now, sign, signed};
 use crate::support::client::post;
 
 #[tokio::test]
-async fn an_event_is_stored_with_its_envelope_before_it_is_acknowledged() {
+async fn an_event_is_stored_with_its_envelope_before_the_200() {
     let app = app().await;
     let body = event("evt_1", "");
     let reply = app.deliver(&body).await;
@@ -96,7 +96,7 @@ async fn several_signature_lines_count_as_one_list() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_which_check_failed_and_repeats_nothing() {
+async fn a_refusal_names_the_failed_check_and_echoes_nothing() {
     let app = app().await;
     let body = event("evt_1", "");
     let stale = signature::sign(&WebhookSecret::new(SECRET).unwrap(), now() - 400, &body);
@@ -130,7 +130,7 @@ async fn odd_payloads_are_kept_byte_for_byte() {
         let body: Vec<u8> =
             event(&id, members).into_iter().map(|byte| if byte == b'~' { 0xff } else { byte }).collect();
         let app = app.clone();
-        // together, so that they share INSERTs
+        // concurrently, so that they share INSERTs
         posts.spawn(async move {
             assert_eq!(app.deliver(&body).await.status, 200);
             assert_eq!(app.payload(&id).await, body);

@@ -1,4 +1,4 @@
-//! Connections, heads and bodies: their limits, their times and their end.
+//! Limits and timeouts of connections, heads and bodies, and the shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{app, app_with, config, event, now, sign, signed};
 use crate::support::client::{Client, post};
 
 #[tokio::test]
-async fn other_paths_and_methods_are_turned_away() {
+async fn other_paths_and_methods_get_404_and_405() {
     let app = app().await;
     let body = event("evt_1", "");
     assert_eq!(app.send(&post("/", &sign(&body), &body)).await.status, 404);
@@ -26,13 +26,13 @@ async fn other_paths_and_methods_are_turned_away() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_whether_announced_or_streamed() {
+async fn a_body_over_the_limit_is_refused_announced_or_streamed() {
     let app = app_with(ReceiverConfig { body_limit: 2000, ..config() }).await;
     let just_fits = event("evt_1", &format!(r#","x":"{}""#, "x".repeat(2000 - event("evt_1", r#","x":"""#).len())));
     assert_eq!((just_fits.len(), app.deliver(&just_fits).await.status), (2000, 200));
     let announced = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 2001\r\n\r\n");
     let reply =
-        timeout(Duration::from_secs(1), app.send(announced.as_bytes())).await.expect("before any of it is sent");
+        timeout(Duration::from_secs(1), app.send(announced.as_bytes())).await.expect("refused before the body is sent");
     assert_eq!((reply.status, reply.header("connection")), (413, Some("close")));
     assert_eq!(app.deliver(&vec![b'x'; 4_000_000]).await.status, 413);
     let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000));
@@ -96,7 +96,7 @@ async fn one_connection_carries_many_requests() {
 }
 
 #[tokio::test]
-async fn where_all_slots_are_taken_the_oldest_idle_connection_ends_for_the_next() {
+async fn a_full_receiver_closes_the_oldest_idle_connection() {
     let app = app_with(ReceiverConfig { max_connections: 2, ..config() }).await;
     let (mut first, mut second) = (Client::connect(app.addr).await, Client::connect(app.addr).await);
     for (client, id) in [(&mut second, "evt_1"), (&mut first, "evt_2")] {
@@ -104,21 +104,21 @@ async fn where_all_slots_are_taken_the_oldest_idle_connection_ends_for_the_next(
         assert_eq!(client.reply().await.unwrap().status, 200);
     }
     assert_eq!(app.deliver(&event("evt_3", "")).await.status, 200);
-    assert_eq!(timeout(Duration::from_secs(1), second.reply()).await.expect("it is closed"), None);
+    assert_eq!(timeout(Duration::from_secs(1), second.reply()).await.expect("the idle connection is closed"), None);
     first.send(&signed(&event("evt_4", ""))).await;
     assert_eq!(first.reply().await.unwrap().status, 200);
     app.stop().await;
 }
 
 #[tokio::test]
-async fn a_flood_without_valid_signatures_writes_nothing_and_hinders_nobody() {
+async fn a_flood_without_valid_signatures_writes_and_blocks_nothing() {
     let app = Arc::new(app_with(ReceiverConfig { queue_capacity: 1, ..config() }).await);
     let mut flood = JoinSet::new();
     for number in 0..20 {
         let app = app.clone();
-        // half of them well-formed, of the right time, and signed by somebody else
-        let foreign = WebhookSecret::new("whsec_of_somebody_else").unwrap();
-        let signed = signature::sign(&foreign, now(), &event("evt_flood", ""));
+        // half of them well-formed, with the current time, and signed with another secret
+        let other = WebhookSecret::new("whsec_of_another_endpoint").unwrap();
+        let signed = signature::sign(&other, now(), &event("evt_flood", ""));
         let header = if number % 2 == 0 { signed } else { "t=1,v1=00".to_owned() };
         flood.spawn(async move {
             for _ in 0..20 {
@@ -134,7 +134,7 @@ async fn a_flood_without_valid_signatures_writes_nothing_and_hinders_nobody() {
 }
 
 #[tokio::test]
-async fn a_graceful_shutdown_answers_what_is_in_flight_and_closes_what_is_idle() {
+async fn shutdown_answers_requests_in_flight_and_closes_idle_ones() {
     let app = app().await;
     let mut idle = Client::connect(app.addr).await;
     idle.send(&signed(&event("evt_0", ""))).await;

@@ -1,4 +1,4 @@
-//! The receiver through its real door, against a real PostgreSQL. Here: one receiver with a database of its own.
+//! The receiver over HTTP, with a real PostgreSQL. This module: a receiver with its own database.
 
 mod deliveries;
 mod limits;
@@ -28,7 +28,7 @@ use crate::support::cluster::{self, TestDatabase};
 struct App {
     addr: SocketAddr,
     database: TestDatabase,
-    /// The test's own connections; the receiver has others.
+    /// Connections of the test, separate from the receiver's.
     pool: PgPool,
     registry: Registry,
     shutdown: CancellationToken,
@@ -82,7 +82,7 @@ impl App {
         text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
     }
 
-    /// Stops taking connections to this database, or takes them again.
+    /// Sets whether the database accepts connections.
     async fn database_is_there(&self, there: bool) {
         let name = self.database.options.get_database().unwrap().to_owned();
         let mut conn = PgConnection::connect_with(&self.database.options.clone().database("postgres")).await.unwrap();
@@ -93,14 +93,14 @@ impl App {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
     }
 
-    /// Nothing can be stored until the transaction ends.
+    /// Locks `events`, so that no event is stored until the transaction ends.
     async fn lock_events(&self) -> Transaction<'static, Postgres> {
         let mut lock = self.pool.begin().await.unwrap();
         sqlx::raw_sql("LOCK TABLE billing.events IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
         lock
     }
 
-    /// Returns when a statement of the receiver waits for a lock.
+    /// Waits until a statement of the receiver waits for a lock.
     async fn a_statement_waits(&self) {
         let query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database =
             (SELECT oid FROM pg_database WHERE datname = current_database()))";

@@ -31,11 +31,11 @@ async fn without_a_database_the_answer_is_503_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn an_event_whose_connections_were_lost_is_stored_over_another_one() {
+async fn an_event_is_stored_after_its_connections_were_lost() {
     let app = app().await;
     let (session, limit, unchecked) = (Session::BACKGROUND, Duration::from_secs(2), Duration::from_hours(1));
     let pool = database::pool_with(&app.database.options, session, 2, limit, Idle::Kept, unchecked);
-    // both of its connections are there
+    // both connections of the pool are open
     let both = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
     drop(both);
     let metrics = Arc::new(ProcessMetrics::new(&Registry::new()).unwrap());
@@ -61,7 +61,7 @@ async fn an_event_whose_connections_were_lost_is_stored_over_another_one() {
 }
 
 #[tokio::test]
-async fn a_slow_database_is_answered_503_in_time_and_a_full_queue_at_once() {
+async fn a_slow_database_gets_503_in_time_and_a_full_queue_at_once() {
     let limits = ReceiverConfig { store_timeout: Duration::from_millis(700), queue_capacity: 1, ..config() };
     let app = Arc::new(app_with(limits).await);
     let lock = app.lock_events().await;
@@ -85,7 +85,7 @@ async fn a_slow_database_is_answered_503_in_time_and_a_full_queue_at_once() {
 }
 
 #[tokio::test]
-async fn an_event_that_the_database_refuses_does_not_cost_its_neighbours() {
+async fn an_event_that_the_database_refuses_fails_no_neighbour() {
     let app = Arc::new(app().await);
     app.execute("ALTER TABLE billing.outbox ADD CHECK (event_id <> 'evt_bad')").await;
     let lock = app.lock_events().await;
@@ -132,7 +132,7 @@ async fn events_that_gather_share_one_insert() {
 #[tokio::test]
 async fn two_receivers_with_the_same_events_do_not_deadlock() {
     let app = app().await;
-    // slow rows, so that two statements are surely under way at once
+    // slow rows, so that two statements run at the same time
     app.execute(
         "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END';
          CREATE TRIGGER dawdle BEFORE INSERT ON billing.events_default FOR EACH ROW EXECUTE FUNCTION dawdle()",
@@ -145,7 +145,7 @@ async fn two_receivers_with_the_same_events_do_not_deadlock() {
     let other = tokio::spawn(other.run(app.shutdown.clone()));
     let mut posts = JoinSet::new();
     for number in 0..100 {
-        // one meets them upwards, the other downwards
+        // one receiver inserts them in ascending order, the other in descending order
         for (addr, number) in addresses.into_iter().zip([number, 99 - number]) {
             posts.spawn(async move {
                 let mut client = Client::connect(addr).await;
@@ -163,14 +163,14 @@ async fn two_receivers_with_the_same_events_do_not_deadlock() {
 }
 
 #[tokio::test]
-async fn a_commit_is_durable_even_where_the_database_says_otherwise() {
+async fn a_commit_is_durable_despite_the_database_default() {
     let app = app().await;
     let name = app.database.options.get_database().unwrap().to_owned();
     sqlx::raw_sql(AssertSqlSafe(format!("ALTER DATABASE {name} SET synchronous_commit = off")))
         .execute(&app.pool)
         .await
         .unwrap();
-    // deferred: it runs as the last thing before the commit, with the setting that the commit will use
+    // deferred, so it runs last before the commit, with the setting of the commit
     app.execute(
         "CREATE TABLE seen (setting text, lsn pg_lsn);
          CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
@@ -186,7 +186,7 @@ async fn a_commit_is_durable_even_where_the_database_says_otherwise() {
         .await
         .unwrap();
     assert_eq!(durable, ("on".into(), true));
-    // and the control: the session's own setting is off, before and after
+    // as a control, the session's own setting is off before and after
     let mut conn = PgConnection::connect_with(&app.database.options).await.unwrap();
     let setting: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&mut conn).await.unwrap();
     assert_eq!(setting, "off");

@@ -1,4 +1,4 @@
-//! Which seconds are compared, and what moves the watermark.
+//! The compared seconds, and the changes of the watermark.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::{BEHIND, FOUND, at, compare, compare_since, compared, leave, set_wate
 use crate::support::stripe::Epoch;
 
 #[tokio::test]
-async fn an_event_of_the_very_second_of_the_watermark_or_of_the_hour_before_it_is_found() {
-    // the watermark, counted from the event's second, and whether the event is listed
+async fn an_event_up_to_an_hour_before_the_watermark_is_found() {
+    // the watermark, relative to the event's second, and whether the event is listed
     for (watermark, is_found) in [(0.0, true), (0.9, true), (3600.0, true), (3600.9, true), (3601.0, false)] {
         let sync = compared().await;
         sync.stripe.tick(7200);
@@ -26,7 +26,7 @@ async fn an_event_of_the_very_second_of_the_watermark_or_of_the_hour_before_it_i
 }
 
 #[tokio::test]
-async fn a_complete_listing_moves_the_watermark_to_its_first_request_less_the_margin() {
+async fn a_complete_listing_moves_the_watermark_to_its_start() {
     let sync = compared().await;
     assert_eq!(watermark(&sync).await, Some(sync.stripe.now() - BEHIND));
     sync.stripe.tick(500);
@@ -57,7 +57,7 @@ async fn the_watermark_never_moves_back() {
 }
 
 #[tokio::test]
-async fn webhooks_do_not_move_the_watermark_and_what_was_missed_before_them_is_found() {
+async fn webhooks_do_not_move_the_watermark_past_missed_events() {
     let sync = compared().await;
     let before = watermark(&sync).await;
     sync.stripe.tick(2 * 3600);
@@ -74,7 +74,7 @@ async fn webhooks_do_not_move_the_watermark_and_what_was_missed_before_them_is_f
 }
 
 #[tokio::test]
-async fn a_listing_that_begins_after_the_watermark_leaves_it_where_it_is() {
+async fn a_listing_that_starts_after_the_watermark_does_not_move_it() {
     let sync = compared().await;
     let before = watermark(&sync).await;
     sync.stripe.tick(3600);
@@ -83,7 +83,7 @@ async fn a_listing_that_begins_after_the_watermark_leaves_it_where_it_is() {
     sync.stripe.customer(json!({ "name": "late" }));
     let found = compare_since(&sync, Some(Since::Ago(Duration::from_mins(10)))).await.unwrap();
     assert_eq!((found.tally.inserted(), watermark(&sync).await), (1, before), "{found:?}");
-    // it ends with what was not looked at
+    // the next comparison also covers the skipped time
     assert_eq!(compare(&sync).await.tally.inserted(), 1);
     assert_eq!(watermark(&sync).await, Some(sync.stripe.now() - BEHIND));
     sync.stripe.tick(60);

@@ -1,4 +1,4 @@
-//! What goes wrong in the middle of a listing: what was stored stays, and the next one begins where this one did.
+//! Faults during a listing: stored events remain, and the next listing begins at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::stripe::Fault;
 
 const STATE: &str = "SELECT concat_ws(' ', failures, last_error) FROM billing.reconcile_state";
 
-/// After the first page of events, the next requests go wrong.
+/// Makes the requests after the first page of events fail.
 fn fail_after_a_page(sync: &Fetching, count: usize, fault: Fault) {
     let (stripe, asked) = (sync.stripe.clone(), AtomicUsize::new(0));
     sync.stripe.on_request(move |request| {
@@ -26,7 +26,7 @@ fn fail_after_a_page(sync: &Fetching, count: usize, fault: Fault) {
 }
 
 #[tokio::test]
-async fn an_interruption_keeps_the_watermark_and_what_was_stored_and_the_next_comparison_finishes() {
+async fn an_interruption_keeps_stored_events_and_the_old_watermark() {
     let too_many = |retry_after| Fault::TooManyRequests { retry_after };
     for (count_of, fault) in [(3, Fault::ServerError), (1, too_many(Some(50))), (3, too_many(None)), (3, Fault::Close)]
     {
@@ -53,7 +53,7 @@ async fn an_interruption_keeps_the_watermark_and_what_was_stored_and_the_next_co
 }
 
 #[tokio::test]
-async fn a_page_that_is_none_fails_the_comparison() {
+async fn an_invalid_page_fails_the_comparison() {
     let sync = compared().await;
     let before = watermark(&sync).await;
     sync.stripe.tick(600);
@@ -65,7 +65,7 @@ async fn a_page_that_is_none_fails_the_comparison() {
 }
 
 #[tokio::test]
-async fn a_young_event_that_is_gone_from_the_list_is_a_failure_and_not_the_end() {
+async fn a_recent_event_missing_from_the_list_is_a_failure() {
     let sync = compared().await;
     let before = watermark(&sync).await;
     customers(&sync, 150);
@@ -78,38 +78,38 @@ async fn a_young_event_that_is_gone_from_the_list_is_a_failure_and_not_the_end()
 }
 
 #[tokio::test]
-async fn whoever_has_failed_is_not_followed_at_once_and_whoever_is_stopped_is() {
+async fn a_failed_run_delays_the_next_one_and_a_stopped_run_does_not() {
     let sync = compared().await;
     let (reconcile, stop) = (reconcile(&sync), CancellationToken::new());
     let mut run = Run::new(&reconcile, None, &stop);
     fail_after_a_page(&sync, 3, Fault::ServerError);
     run.account("", None, &mut |_| ()).await.unwrap_err();
     sync.stripe.recover();
-    // the last that ended is long ago, and yet
+    // the interval since the last complete run is over, but a failure delays the next run
     assert_eq!(run.account("", Some(Duration::ZERO), &mut |_| ()).await.unwrap(), None);
     let stopping = stop.clone();
     sync.stripe.on_request(move |_| stopping.cancel());
     let failure = run.account("", None, &mut |_| ()).await.unwrap_err();
     assert!(matches!(failure, Failure::Stopped), "{failure:?}");
-    assert!(is(count(&sync, "failed"), 1.0), "to be stopped is no failure");
+    assert!(is(count(&sync, "failed"), 1.0), "a stopped run is not a failure");
     let (reconcile, never) = (super::reconcile(&sync), CancellationToken::new());
     let mut next = Run::new(&reconcile, None, &never);
     assert!(next.account("", Some(Duration::ZERO), &mut |_| ()).await.unwrap().is_some());
-    assert_eq!(next.account("", LONG, &mut |_| ()).await.unwrap(), None, "it was compared just now");
+    assert_eq!(next.account("", LONG, &mut |_| ()).await.unwrap(), None, "the last comparison was just now");
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_stored_is_counted_and_stops_nobody() {
+async fn an_unstorable_event_is_counted_and_does_not_block_others() {
     let sync = compared().await;
     let before = watermark(&sync).await;
-    // longer than any id of Stripe's
+    // longer than any id in Stripe
     sync.stripe.coupon(&"x".repeat(256), 10.0);
     customers(&sync, 2);
     sync.stripe.tick(60);
     let found = compare(&sync).await;
     assert_eq!((found.tally.compared, found.tally.inserted(), found.tally.unreadable), (3, 2, 1), "{found:?}");
-    assert!(watermark(&sync).await > before, "it must not hold up the others for ever");
+    assert!(watermark(&sync).await > before, "the event must not block the others forever");
     let counts = "SELECT concat_ws(' ', last_compared, last_inserted, last_missed, last_unreadable) FROM billing.reconcile_state";
     assert_eq!(text(&sync, counts).await, "3 2 0 1");
     assert!(is(count(&sync, "partial"), 1.0));
@@ -117,7 +117,7 @@ async fn an_event_that_cannot_be_stored_is_counted_and_stops_nobody() {
 }
 
 #[tokio::test]
-async fn pages_that_are_too_long_to_be_read_are_asked_for_in_smaller_ones() {
+async fn pages_too_long_to_read_are_requested_in_smaller_ones() {
     let sync = compared().await;
     // 24 of them are 18 MB
     let text = "x".repeat(750_000);

@@ -1,10 +1,10 @@
-//! Beyond the 30 days that Stripe lists.
+//! Outages of more than the 30 days that Stripe lists.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use billing_sync::metrics::database;
-use billing_sync::reconcile::state;
 use billing_sync::reconcile::run::Since;
+use billing_sync::reconcile::state;
 use billing_sync::reconcile::{Failure, REACH};
 use serde_json::json;
 
@@ -22,7 +22,7 @@ async fn close(sync: &Fetching, before: i64) -> bool {
 }
 
 #[tokio::test]
-async fn an_outage_beyond_stripes_memory_is_said_and_stays_until_a_backfill_closes_it() {
+async fn an_outage_over_30_days_is_a_gap_until_a_backfill_closes_it() {
     let sync = compared().await;
     let before = watermark(&sync).await.unwrap();
     assert!(is(gap_seconds(&sync).await, 0.0));
@@ -37,13 +37,13 @@ async fn an_outage_beyond_stripes_memory_is_said_and_stays_until_a_backfill_clos
     assert_eq!((gap.since, gap.until), (at(before), at(now - 1) - REACH));
     assert!(!found.gap_was_known);
     assert_eq!(found.tally.inserted(), 1);
-    assert!(watermark(&sync).await > Some(before), "what can be compared is");
+    assert!(watermark(&sync).await > Some(before), "the remaining time is compared");
     let again = compare(&sync).await;
     assert_eq!((again.gap, again.gap_was_known), (Some(gap), true));
     #[expect(clippy::cast_precision_loss, reason = "seconds")]
     let length = (gap.until - gap.since).whole_seconds() as f64;
     assert!(is(gap_seconds(&sync).await, length));
-    // a backfill that began before the gap ended has not seen all of it
+    // a backfill that began before the end of the gap does not cover it
     assert!(!close(&sync, now - 31 * DAY).await);
     assert!(close(&sync, now).await && !close(&sync, now).await);
     assert_eq!(compare(&sync).await.gap, None);
@@ -52,7 +52,7 @@ async fn an_outage_beyond_stripes_memory_is_said_and_stays_until_a_backfill_clos
 }
 
 #[tokio::test]
-async fn a_second_gap_makes_the_open_one_longer() {
+async fn a_second_gap_extends_the_open_one() {
     let sync = compared().await;
     let first = watermark(&sync).await.unwrap();
     for _ in 0..2 {
@@ -65,28 +65,28 @@ async fn a_second_gap_makes_the_open_one_longer() {
 }
 
 #[tokio::test]
-async fn what_leaves_stripes_memory_while_it_is_listed_is_a_gap_too() {
+async fn events_that_expire_during_the_listing_are_a_gap() {
     let sync = compared().await;
     let before = watermark(&sync).await.unwrap();
     customers(&sync, 150);
-    // all of it is listed still, for less than a minute
+    // Stripe still lists all events, for less than a minute
     sync.stripe.set_clock(before + 30 * DAY - 5);
     let (stripe, asked) = (sync.stripe.clone(), AtomicUsize::new(0));
     sync.stripe.on_request(move |request| {
-        // the second page
+        // at the second page
         if request.path == "/v1/events" && asked.fetch_add(1, Ordering::Relaxed) == 1 {
             stripe.tick(60);
         }
     });
     let found = compare(&sync).await;
     assert_eq!(found.tally.compared, 100, "{found:?}");
-    let gap = found.gap.expect("the others are lost");
+    let gap = found.gap.expect("the expired events are a gap");
     assert_eq!((gap.since, gap.until), (at(before), at(sync.stripe.now() - 1) - REACH));
     leave(sync).await;
 }
 
 #[tokio::test]
-async fn nobody_is_promised_more_than_thirty_days() {
+async fn more_than_thirty_days_cannot_be_requested() {
     let sync = compared().await;
     let now = sync.stripe.now();
     for since in [at(now - 31 * DAY), at(now + 60)] {

@@ -1,4 +1,4 @@
-//! A key of another account: its events never become ours.
+//! Keys of another account: events of that account are never stored.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{FOUND, compare, compare_since, count, is, leave, text};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::{Epoch, FakeStripe};
 
-/// Another account, in which something has happened.
+/// Another account with an event.
 async fn another() -> FakeStripe {
     let stripe = FakeStripe::start_with_seed(7).await;
     stripe.customer(json!({ "name": "Eve" }));
@@ -18,10 +18,10 @@ async fn another() -> FakeStripe {
     stripe
 }
 
-async fn assert_refused(sync: &Fetching, doubt: fn(&KeyError) -> bool) {
+async fn assert_refused(sync: &Fetching, is_expected: fn(&KeyError) -> bool) {
     for since in [None, Some(Since::Ago(Duration::from_hours(1)))] {
         let failure = compare_since(sync, since).await.unwrap_err();
-        assert!(matches!(&failure, Failure::Key(found) if doubt(found)), "{failure:?}");
+        assert!(matches!(&failure, Failure::Key(found) if is_expected(found)), "{failure:?}");
     }
     assert!(text(sync, FOUND).await.starts_with("0 of "));
     assert!(is(count(sync, "refused"), 2.0));
@@ -34,31 +34,31 @@ async fn a_key_of_another_account_stores_nothing() {
     sync.turn_to(another().await);
     assert_refused(
         &sync,
-        |doubt| matches!(doubt, KeyError::OtherAccount(shown_by) if shown_by.ends_with("none of 5 stored events")),
+        |error| matches!(error, KeyError::OtherAccount(shown_by) if shown_by.ends_with("none of 5 stored events")),
     )
     .await;
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn a_key_that_no_event_can_prove_yet_stores_nothing() {
+async fn a_key_that_no_event_verifies_yet_stores_nothing() {
     let mut sync = Fetching::start().await;
     let stripe = another().await;
-    // as young as the margin, by the other's clock
+    // an event within the staleness margin, by the clock of the other account
     sync.stripe.set_clock(stripe.now());
     sync.stripe.customer(json!({ "name": "Ada" }));
     sync.deliver_all(Epoch::Endive).await;
     sync.settle().await;
     sync.turn_to(stripe);
-    assert_refused(&sync, |doubt| matches!(doubt, KeyError::Unverified)).await;
+    assert_refused(&sync, |error| matches!(error, KeyError::Unverified)).await;
     sync.finish().await;
 }
 
 #[tokio::test]
-async fn a_key_that_stripe_refuses_is_said_to_be_refused() {
+async fn a_key_that_stripe_refuses_is_reported_as_refused() {
     let (sync, _) = Fetching::sold().await;
     let reconcile = super::reconcile(&sync);
-    sync.stripe.roll_key(); // the client was made with the one before
+    sync.stripe.roll_key(); // the client uses the previous key
     let never = tokio_util::sync::CancellationToken::new();
     let mut run = billing_sync::reconcile::run::Run::new(&reconcile, None, &never);
     let failure = run.account("", None, &mut |_| ()).await.unwrap_err();
@@ -67,7 +67,7 @@ async fn a_key_that_stripe_refuses_is_said_to_be_refused() {
 }
 
 #[tokio::test]
-async fn after_a_month_without_webhooks_the_account_that_was_proven_vouches_for_its_key() {
+async fn the_verified_account_suffices_after_a_month_without_webhooks() {
     let (sync, _) = Fetching::sold().await;
     sync.pass_the_margin();
     compare(&sync).await;

@@ -1,12 +1,12 @@
-//! What Stripe has and nobody delivered: found, stored once, and counted as what it is.
+//! Undelivered events of Stripe's event list: found, stored once, and counted as missed.
 
 mod boundaries;
-mod counting;
+mod concurrent;
 mod faults;
 mod gaps;
-mod healing;
 mod keys;
-mod together;
+mod missed_events;
+mod recovery;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::fetching::{Fetching, MARGIN, client};
 
-/// What a watermark stays behind the fake's clock: the margin, and the second that a request may have taken.
+/// Distance of a watermark from the fake's clock in seconds: the staleness margin, and one second for the request.
 const BEHIND: i64 = 11;
 
-/// Events with the source, of all.
+/// Number of events found by `reconcile`, of all.
 const FOUND: &str = "SELECT count(*) FILTER (WHERE source = 'reconcile') || ' of ' || count(*) FROM billing.outbox";
 
 fn at(second: i64) -> OffsetDateTime {
@@ -43,33 +43,33 @@ fn reconcile(sync: &Fetching) -> Reconcile {
 async fn compare_since(sync: &Fetching, since: Option<Since>) -> Result<Compared, Failure> {
     let (reconcile, never) = (reconcile(sync), CancellationToken::new());
     let mut run = Run::new(&reconcile, since, &never);
-    run.account("", None, &mut |_| ()).await.map(|compared| compared.expect("whoever asks begins"))
+    run.account("", None, &mut |_| ()).await.map(|compared| compared.expect("without an interval it always runs"))
 }
 
 async fn compare(sync: &Fetching) -> Compared {
     compare_since(sync, None).await.unwrap()
 }
 
-/// Where the watermark of our own account is, by the fake's clock.
+/// The watermark of our own account, in the fake's time.
 async fn watermark(sync: &Fetching) -> Option<i64> {
     let query = "SELECT extract(epoch FROM compared_until)::bigint FROM billing.reconcile_state WHERE account = ''";
     sqlx::query_scalar(query).fetch_one(&sync.app.pool).await.unwrap()
 }
 
-/// Puts the watermark somewhere else; fractions of a second count.
+/// Sets the watermark; fractions of a second count.
 async fn set_watermark(sync: &Fetching, second: f64) {
     let sql = "UPDATE billing.reconcile_state SET compared_until = to_timestamp($1) WHERE account = ''";
     sqlx::query(sql).bind(second).execute(&sync.app.pool).await.unwrap();
 }
 
-/// Makes customers, one event each.
+/// Creates customers, with one event each.
 fn customers(sync: &Fetching, count: usize) {
     for number in 0..count {
         sync.stripe.customer(json!({ "name": format!("No {number}") }));
     }
 }
 
-/// A sale that was delivered, and a comparison two hours later: further ones no longer list it.
+/// A delivered sale, and a comparison two hours later, so that further comparisons no longer list the sale.
 async fn compared() -> Fetching {
     let (sync, _) = Fetching::sold().await;
     sync.stripe.tick(7200);
@@ -90,11 +90,11 @@ fn is(left: f64, right: f64) -> bool {
     (left - right).abs() < f64::EPSILON
 }
 
-/// Ends a test that leaves its events pending on purpose.
+/// Ends a test that intentionally leaves events pending.
 async fn leave(mut sync: Fetching) {
     sync.app.leave_pending();
     sync.app.finish().await;
 }
 
-/// A pause that is never over within a test.
+/// An interval that does not end within a test.
 const LONG: Option<Duration> = Some(Duration::from_hours(1));

@@ -1,7 +1,7 @@
 //! A new, migrated database for every test, in one private PostgreSQL per test process.
 //!
 //! The cluster starts with the first test that needs a database. Rust's test harness has no tear-down, so the cluster
-//! ends with the process, however that ends: the embedded cluster's watcher stops the server when our end of its pipe
+//! ends with the process in any case: the embedded cluster's watcher stops the server when our end of its pipe
 //! closes, and a second shell then removes the temp directory. `TEST_DATABASE_URL` names a server to use instead (its
 //! role must be allowed to create databases). `DATABASE_URL` is never read, because it may name a real database.
 

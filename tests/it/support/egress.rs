@@ -155,7 +155,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin>(
 async fn socks(mut stream: TcpStream, upstream: SocketAddr, seen: Arc<Mutex<Vec<String>>>) {
     let mut greeting = [0; 3];
     let mut request = [0; 5];
-    let asked = async {
+    let handshake = async {
         stream.read_exact(&mut greeting).await?;
         stream.write_all(&[5, 0]).await?;
         stream.read_exact(&mut request).await?;
@@ -164,7 +164,7 @@ async fn socks(mut stream: TcpStream, upstream: SocketAddr, seen: Arc<Mutex<Vec<
         stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
         std::io::Result::Ok(rest)
     };
-    let Ok(rest) = asked.await else { return };
+    let Ok(rest) = handshake.await else { return };
     let (name, port) = rest.split_at(rest.len() - 2);
     let port = u16::from_be_bytes([port[0], port[1]]);
     seen.lock().unwrap().push(format!("{}:{port}", String::from_utf8_lossy(name)));

@@ -1,7 +1,7 @@
-//! The generated life of a small shop at the fake Stripe: what can happen, and whom it happens to.
+//! The generated history of a small shop at the fake Stripe: actions, and the objects that they change.
 //!
-//! An act names its subject by a number; where nobody is there whom it could happen to, nothing does. Nothing
-//! happens here that Stripe would refuse.
+//! An action selects its object by a number; without a matching object it does nothing. It does nothing that Stripe
+//! would refuse.
 
 mod planned;
 
@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 use super::acts::{ACTS, Act};
 use crate::support::stripe::{Epoch, Event, FakeStripe};
 
-/// One life and how its events arrive.
+/// A history, and how its events arrive.
 #[derive(Debug, Clone)]
 pub(super) struct Life {
-    /// Seconds since the act before, the act, and whom it happens to.
+    /// Seconds since the previous action, the action, and the number that selects its object.
     pub(super) acts: Vec<(i64, Act, usize)>,
     pub(super) epoch: Epoch,
-    /// The API version of every other event: an endpoint is pinned to one, and the account's list has another.
+    /// The API version of the other half of the events: an endpoint and the event list may have different versions.
     pub(super) other_epoch: Epoch,
-    /// Decides the ids of events and everything about their arrival.
+    /// Determines the ids of events and their arrival.
     pub(super) seed: u64,
-    /// How many of a hundred events are never delivered.
+    /// Percentage of events that are never delivered.
     pub(super) lost: u8,
     pub(super) workers: usize,
     pub(super) batch_size: usize,
@@ -34,7 +34,7 @@ impl Life {
         if event.id.ends_with(['0', '2', '4', '6', '8', 'a', 'c', 'e']) { self.epoch } else { self.other_epoch }
     }
 
-    /// The oldest one, which shows the least.
+    /// The older of the two API versions, which shows less.
     pub(super) fn oldest_epoch(&self) -> Epoch {
         self.epoch.min(self.other_epoch)
     }
@@ -57,16 +57,16 @@ pub(super) fn life() -> impl Strategy<Value = Life> {
     })
 }
 
-/// The shop, as its life goes on.
+/// The shop at the fake Stripe.
 pub(super) struct Story {
     stripe: FakeStripe,
     product: String,
     prices: Vec<String>,
     coupons: Vec<String>,
     bank: String,
-    /// Before 2023-10 a payload shows one discount only, so a subscription has no more, and none of an item.
+    /// Before 2023-10 a payload shows one discount only, so a subscription has at most one, and its items have none.
     one_discount: bool,
-    /// Before basil a payload shows one period only, so a subscription has no item with a period of its own.
+    /// Before basil a payload shows one period only, so a subscription has no item with a different period.
     one_period: bool,
 }
 
@@ -91,7 +91,7 @@ impl Story {
         Self { stripe, product, prices, coupons, bank, one_discount, one_period }
     }
 
-    /// One of the objects of this kind that `fits`, by number.
+    /// An object of this kind that `fits`, selected by the number.
     fn one(&self, kind: &str, number: usize, fits: impl Fn(&Value) -> bool) -> Option<Value> {
         let of_kind = |object: &Value| object["object"] == kind && object["deleted"] != true;
         let found: Vec<Value> =
@@ -119,8 +119,8 @@ impl Story {
         self.one("payment_method", number, |one| one["type"] == "card" && fits(one))
     }
 
-    /// Lets it happen, if it can.
-    pub(super) fn happen(&self, act: Act, number: usize) -> Option<()> {
+    /// Executes an action, if possible.
+    pub(super) fn run(&self, act: Act, number: usize) -> Option<()> {
         match act {
             Act::NewCustomer | Act::Rename | Act::Move | Act::DeleteCustomer => self.of_customer(act, number),
             Act::Bill
@@ -232,7 +232,7 @@ impl Story {
         Some(())
     }
 
-    /// An open invoice without a debit under way: Stripe lets nothing else be done with it meanwhile.
+    /// An open invoice, if no debit is pending: Stripe allows no other change of the invoice meanwhile.
     fn idle_invoice(&self, number: usize) -> Option<String> {
         let pending = self.one("charge", 0, |one| one["status"] == "pending");
         self.open_invoice(number).filter(|_| pending.is_none())

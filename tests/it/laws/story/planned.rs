@@ -1,22 +1,22 @@
-//! What is planned for subscriptions, the items beside their plans, and what is sold.
+//! Actions on planned changes of subscriptions, additional items, and the catalogue.
 
 use serde_json::{Value, json};
 
 use super::{Act, Story, id};
 
 impl Story {
-    /// What is planned for a subscription, and the items beside its plan.
+    /// Executes an action on a planned change of a subscription, or adds an item.
     pub(super) fn of_plan(&self, act: Act, number: usize) -> Option<()> {
         let (stripe, price) = (&self.stripe, &self.prices[number % 3]);
         let waits = |one: &Value| !one["pending_update"].is_null();
         match act {
             // Stripe refuses two items at one price
             Act::AddItem => {
-                let lacks = |one: &Value| {
+                let without_price = |one: &Value| {
                     let items = one["items"]["data"].as_array().unwrap();
                     !self.one_period && items.iter().all(|item| item["price"]["id"] != **price)
                 };
-                _ = stripe.add_item(&self.subscription(number, lacks)?, price);
+                _ = stripe.add_item(&self.subscription(number, without_price)?, price);
             }
             Act::WaitForPayment => stripe.set_pending_update(&self.subscription(number, |_| true)?, price),
             Act::ApplyPending => stripe.apply_pending_update(&self.subscription(number, waits)?),

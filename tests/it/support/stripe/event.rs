@@ -46,11 +46,11 @@ impl Event {
 
 /// The same events, some of them twice, in an order determined by the seed.
 pub(crate) fn shuffled(events: &[Event], seed: u64) -> Vec<Event> {
-    let mut dice = fastrand::Rng::with_seed(seed);
-    let mut dealt = events.to_vec();
-    dealt.extend(events.iter().filter(|_| dice.u8(..3) == 0).cloned());
-    dice.shuffle(&mut dealt);
-    dealt
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut shuffled = events.to_vec();
+    shuffled.extend(events.iter().filter(|_| rng.u8(..3) == 0).cloned());
+    rng.shuffle(&mut shuffled);
+    shuffled
 }
 
 /// The event as in a webhook and in `GET /v1/events`.

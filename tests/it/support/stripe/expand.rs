@@ -47,16 +47,16 @@ pub(crate) fn expand(view: View<'_>, found: &mut Value, path: &str) -> Result<()
     if names.len() > DEEPEST {
         return Err(Answer::refusal(400, "You cannot expand more than 4 levels of a property"));
     }
-    Walk { view, path }.object(found, &names)
+    Expansion { view, path }.object(found, &names)
 }
 
-struct Walk<'a> {
+struct Expansion<'a> {
     view: View<'a>,
     /// The whole path, for the error.
     path: &'a str,
 }
 
-impl Walk<'_> {
+impl Expansion<'_> {
     fn refusal(&self) -> Answer {
         Answer::refusal(400, &format!("This property cannot be expanded ({}).", self.path))
     }
@@ -84,8 +84,8 @@ impl Walk<'_> {
         if let Some(array) = holder.as_array_mut() {
             return array.iter_mut().try_for_each(|element| self.field(element, kind, within, names));
         }
-        let way = if within.is_empty() { (*name).to_owned() } else { format!("{within}.{name}") };
-        if expandable(kind).any(|field| field == way) {
+        let full_path = if within.is_empty() { (*name).to_owned() } else { format!("{within}.{name}") };
+        if expandable(kind).any(|field| field == full_path) {
             self.fill(holder, name);
             return match holder.get_mut(*name).unwrap_or(&mut Value::Null) {
                 _ if rest.is_empty() => Ok(()),
@@ -98,8 +98,8 @@ impl Walk<'_> {
         if field["object"].is_string() {
             return if rest.is_empty() { Err(self.refusal()) } else { self.object(field, rest) };
         }
-        if expandable(kind).any(|field| field.starts_with(&format!("{way}."))) {
-            return if field.is_null() { Ok(()) } else { self.field(field, kind, &way, rest) };
+        if expandable(kind).any(|field| field.starts_with(&format!("{full_path}."))) {
+            return if field.is_null() { Ok(()) } else { self.field(field, kind, &full_path, rest) };
         }
         // a hash or object that is null here may exist in another answer
         if field.is_null() && kind == "customer" && *name == "discount" { Ok(()) } else { Err(self.refusal()) }

@@ -40,7 +40,7 @@ type Hook = Arc<dyn Fn(&Served) + Send + Sync>;
 
 /// Receives requests: the faults requested for them, and the record of requests.
 #[derive(Default)]
-pub(crate) struct Desk {
+pub(crate) struct Control {
     armed: Vec<Armed>,
     /// Path prefixes that the key may not read, each with the permission that Stripe's answer names.
     forbidden: Vec<(String, &'static str)>,
@@ -51,7 +51,7 @@ pub(crate) struct Desk {
     pub(crate) open: usize,
 }
 
-impl Desk {
+impl Control {
     /// Records a request. Returns the action before its answer, and its fault.
     pub(crate) fn receive(&mut self, request: &Served) -> (Option<Hook>, Option<Fault>) {
         self.served.push(request.clone());
@@ -64,7 +64,7 @@ impl Desk {
     }
 }
 
-impl Desk {
+impl Control {
     /// The permission that a request needs and the key does not have.
     pub(crate) fn missing_permission(&self, request: &Served) -> Option<&'static str> {
         let expanded = |path: &str| {
@@ -88,54 +88,54 @@ impl FakeStripe {
 
     /// Makes the next `count` requests fail whose path begins with `path`.
     pub(crate) fn fail_next_under(&self, prefix: &str, count: usize, fault: Fault) {
-        self.desk().armed.push(Armed { prefix: prefix.to_owned(), left: count, fault });
+        self.control().armed.push(Armed { prefix: prefix.to_owned(), left: count, fault });
     }
 
     /// Removes a permission from the key: requests below these paths get 403, and so do requests that would expand such
     /// an object.
     pub(crate) fn forbid(&self, paths: &[&str], permission: &'static str) {
-        self.desk().forbidden.extend(paths.iter().map(|path| ((*path).to_owned(), permission)));
+        self.control().forbidden.extend(paths.iter().map(|path| ((*path).to_owned(), permission)));
     }
 
     /// Removes the key's access to its account: every request gets 403.
     pub(crate) fn refuse_account(&self) {
-        self.desk().forbidden.push(("/v1".to_owned(), NO_ACCESS));
+        self.control().forbidden.push(("/v1".to_owned(), NO_ACCESS));
     }
 
     /// Gives the key all permissions.
     pub(crate) fn permit_all(&self) {
-        self.desk().forbidden.clear();
+        self.control().forbidden.clear();
     }
 
     /// Removes all faults and makes reads fresh again.
     pub(crate) fn recover(&self) {
-        let mut desk = self.desk();
-        desk.armed.clear();
-        desk.stale_seconds = 0;
+        let mut control = self.control();
+        control.armed.clear();
+        control.stale_seconds = 0;
     }
 
     /// Makes reads return the state of this many seconds ago.
     pub(crate) fn serve_stale(&self, seconds: i64) {
-        self.desk().stale_seconds = seconds;
+        self.control().stale_seconds = seconds;
     }
 
     /// Calls this function before each answer, for changes *during* a read.
     pub(crate) fn on_request(&self, hook: impl Fn(&Served) + Send + Sync + 'static) {
-        self.desk().hook = Some(Arc::new(hook));
+        self.control().hook = Some(Arc::new(hook));
     }
 
     /// The requests so far, in order of arrival.
     pub(crate) fn served(&self) -> Vec<Served> {
-        self.desk().served.clone()
+        self.control().served.clone()
     }
 
     /// Number of open connections.
     pub(crate) fn open_connections(&self) -> usize {
-        self.desk().open
+        self.control().open
     }
 
     /// Number of connections ever opened.
     pub(crate) fn connections(&self) -> usize {
-        self.desk().connections
+        self.control().connections
     }
 }

@@ -23,13 +23,13 @@ pub(crate) fn page(
 ) -> Result<Value, Answer> {
     let mut objects = candidates(view, kind, query);
     if let Some(cursor) = query.get("starting_after") {
-        let place = objects.iter().position(|object| object["id"] == cursor);
-        let place = place.ok_or_else(|| {
+        let index = objects.iter().position(|object| object["id"] == cursor);
+        let index = index.ok_or_else(|| {
             let mut answer = bad(&format!("No such {kind}: '{cursor}'"), "starting_after");
             answer.body["error"]["code"] = json!("resource_missing");
             answer
         })?;
-        objects.drain(..=place);
+        objects.drain(..=index);
     }
     for (name, value) in query.pairs().chain(also) {
         if !matches!(name, "limit" | "starting_after" | "expand[]" | "types[]") {
@@ -67,10 +67,10 @@ fn bad(message: &str, param: &str) -> Answer {
 fn candidates(view: View<'_>, kind: &str, query: &Query) -> Vec<Value> {
     match kind {
         "event" => {
-            let told = view.world.happenings.iter().enumerate().rev();
-            let told = told.filter(|(_, told)| told.after <= view.step);
-            let recent = told.filter(|(_, told)| told.created >= view.world.now - EVENTS_SECONDS);
-            let row = |(number, told): (usize, &super::world::Happening)| json!({ "id": told.id, "created": told.created, "type": told.event_type, "number": number });
+            let past = view.world.happenings.iter().enumerate().rev();
+            let past = past.filter(|(_, one)| one.after <= view.step);
+            let recent = past.filter(|(_, one)| one.created >= view.world.now - EVENTS_SECONDS);
+            let row = |(number, one): (usize, &super::world::Happening)| json!({ "id": one.id, "created": one.created, "type": one.event_type, "number": number });
             recent.map(row).collect()
         }
         "subscription_item" => {

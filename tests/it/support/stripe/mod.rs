@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::epoch::Epoch;
 pub(crate) use self::event::{Event, shuffled};
-use self::faults::Desk;
+use self::faults::Control;
 pub(crate) use self::faults::Fault;
 use self::world::World;
 
@@ -43,7 +43,7 @@ use self::world::World;
 #[derive(Clone)]
 pub(crate) struct FakeStripe {
     world: Arc<Mutex<World>>,
-    desk: Arc<Mutex<Desk>>,
+    control: Arc<Mutex<Control>>,
     addr: SocketAddr,
 }
 
@@ -54,16 +54,16 @@ impl FakeStripe {
 
     /// Event ids depend on the seed, so that tests cannot depend on their order.
     pub(crate) async fn start_with_seed(seed: u64) -> Self {
-        let (world, desk) = (Arc::new(Mutex::new(World::new(seed))), Arc::default());
-        server::serve(|addr| Self { world, desk, addr }).await
+        let (world, control) = (Arc::new(Mutex::new(World::new(seed))), Arc::default());
+        server::serve(|addr| Self { world, control, addr }).await
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap()
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap()
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -134,7 +134,7 @@ impl FakeStripe {
         self.world().put(object);
     }
 
-    /// Limits pages to this many objects, whatever limit is requested.
+    /// Limits pages to this many objects, regardless of the requested limit.
     pub(crate) fn page_at_most(&self, count: usize) {
         self.world().page_at_most = count;
     }
@@ -174,7 +174,7 @@ impl FakeStripe {
 
     pub(crate) fn events_since(&self, mark: usize) -> Vec<Event> {
         let world = self.world();
-        let told = world.happenings.iter().enumerate().skip(mark);
+        let happenings = world.happenings.iter().enumerate().skip(mark);
         let event = |(number, happening): (usize, &world::Happening)| Event {
             id: happening.id.clone(),
             event_type: happening.event_type.clone(),
@@ -183,7 +183,7 @@ impl FakeStripe {
             stripe: self.clone(),
             number,
         };
-        told.map(event).collect()
+        happenings.map(event).collect()
     }
 
     /// The object as in the current API version.
@@ -212,7 +212,7 @@ impl World {
             kind => format!("{kind}.updated"),
         };
         if self.update(&event_type, id, change) && kind == "price" {
-            self.tell_change("plan.updated", id);
+            self.emit_change("plan.updated", id);
         }
     }
 }

@@ -154,8 +154,8 @@ fn account(view: View<'_>, served: &Served) -> Value {
 fn retrieve(view: View<'_>, kind: &str, id: &str) -> Result<Value, Answer> {
     let missing = || Answer::missing(kind, id);
     if kind == "event" {
-        let told = view.world.happenings.iter().find(|told| told.id == id && told.after <= view.step);
-        return told.map(|told| event::snapshot(view.world, told, Epoch::Endive)).ok_or_else(missing);
+        let found = view.world.happenings.iter().find(|one| one.id == id && one.after <= view.step);
+        return found.map(|one| event::snapshot(view.world, one, Epoch::Endive)).ok_or_else(missing);
     }
     if kind == "subscription_item" {
         let items = view.all("subscription").into_iter().flat_map(|of| view.items(of, Epoch::Endive));

@@ -48,17 +48,17 @@ struct Open(FakeStripe);
 
 impl Open {
     fn new(stripe: FakeStripe) -> Self {
-        let mut desk = stripe.desk();
-        desk.open += 1;
-        desk.connections += 1;
-        drop(desk);
+        let mut control = stripe.control();
+        control.open += 1;
+        control.connections += 1;
+        drop(control);
         Self(stripe)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.desk().open -= 1;
+        self.0.control().open -= 1;
     }
 }
 
@@ -91,7 +91,7 @@ async fn respond(stripe: &FakeStripe, request: Request<Incoming>) -> Result<Resp
         account: header("stripe-account"),
     };
     let bearer = header(AUTHORIZATION.as_str());
-    let (hook, fault) = stripe.desk().receive(&served);
+    let (hook, fault) = stripe.control().receive(&served);
     if let Some(hook) = hook {
         hook(&served);
     }
@@ -104,9 +104,9 @@ async fn respond(stripe: &FakeStripe, request: Request<Incoming>) -> Result<Resp
 
 impl FakeStripe {
     fn reply(&self, served: &Served, bearer: Option<&str>, fault: Option<Fault>) -> Response<Full<Bytes>> {
-        let stale = self.desk().stale_seconds;
-        let number = self.desk().served.len();
-        let missing_permission = self.desk().missing_permission(served);
+        let stale = self.control().stale_seconds;
+        let number = self.control().served.len();
+        let missing_permission = self.control().missing_permission(served);
         let world = self.world();
         let date = UNIX_EPOCH + Duration::from_secs(u64::try_from(world.now).unwrap());
         let response = Response::builder()

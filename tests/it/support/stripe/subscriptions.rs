@@ -101,7 +101,7 @@ impl FakeStripe {
             subscription["status"] = json!("paused");
             subscription["status_details"] = json!({ "paused": paused });
         });
-        world.tell_change("customer.subscription.paused", subscription);
+        world.emit_change("customer.subscription.paused", subscription);
     }
 
     pub(crate) fn resume(&self, subscription: &str) {
@@ -110,7 +110,7 @@ impl FakeStripe {
             subscription["status"] = json!("active");
             subscription["status_details"] = Value::Null;
         });
-        world.tell_change("customer.subscription.resumed", subscription);
+        world.emit_change("customer.subscription.resumed", subscription);
     }
 
     /// Gives the only item a trial offer until `end`. A paid offer does not change the status.

@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) now: i64,
     /// Maximum number of items in a subscription's payload.
     pub(crate) items_shown: usize,
-    /// Maximum number of objects on a page, whatever limit is requested.
+    /// Maximum number of objects on a page, regardless of the requested limit.
     pub(crate) page_at_most: usize,
     /// Whether the key belongs to another account, which has none of these objects.
     pub(crate) is_foreign: bool,
@@ -157,12 +157,12 @@ impl World {
             return false;
         }
         self.put(object);
-        self.tell_change(event_type, id);
+        self.emit_change(event_type, id);
         true
     }
 
     /// Emits an event for the last change of an object, with `previous_attributes`.
-    pub(crate) fn tell_change(&mut self, event_type: &str, id: &str) {
+    pub(crate) fn emit_change(&mut self, event_type: &str, id: &str) {
         let versions = &self.versions[id];
         let before = versions.len().checked_sub(2).map(|before| versions[before].step);
         self.record(event_type, id, before);
