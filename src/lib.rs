@@ -19,7 +19,7 @@
 //!
 //! # Code map
 //!
-//! A module may use only modules above it in this list; `tests/tidy.rs` checks that.
+//! A module may use only modules above it in this list; `tests/tidy/` checks that.
 //!
 //! - [`base`]: the clock, retry delays, durations in SQL, text, files. [`domain`]: events, objects and rows as data.
 //! - [`database`]: connections to PostgreSQL. [`tls`]: the trusted certificates.

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn long_text_is_broken_under_itself() {
-        let text = wrapped("  fix   ", &"word ".repeat(40));
+        let text = wrapped("  fix    ", &"word ".repeat(40));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.lines().skip(1).all(|line| line.starts_with("         word")), "{text}");
     }

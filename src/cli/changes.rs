@@ -64,12 +64,13 @@ pub(super) fn cells(changes: &str) -> Vec<[String; 3]> {
 pub(super) fn values(row: &str, indent: &str) -> Vec<String> {
     let columns: BTreeMap<String, Box<RawValue>> = serde_json::from_str(row).unwrap_or_default();
     let texts = columns.iter().map(|(column, value)| (column.as_str(), value.get()));
-    let told = texts.filter(|(column, text)| !KEYS.contains(column) && !["null", "[]", "\"\""].contains(text));
-    told.map(|(column, text)| {
-        let value = if PERSONAL.contains(&column) { "(not shown)".to_owned() } else { plain(text) };
-        output::wrapped(indent, &format!("{column}: {value}"))
-    })
-    .collect()
+    let filled = texts.filter(|(column, text)| !KEYS.contains(column) && !["null", "[]", "\"\""].contains(text));
+    filled
+        .map(|(column, text)| {
+            let value = if PERSONAL.contains(&column) { "(not shown)".to_owned() } else { plain(text) };
+            output::wrapped(indent, &format!("{column}: {value}"))
+        })
+        .collect()
 }
 
 /// A change as JSON, with personal values replaced.

@@ -62,8 +62,8 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         signals.next().await;
         stop.cancel();
     });
-    let told = demo::run(options, &mut io::stdout(), shutdown).await;
+    let outcome = demo::run(options, &mut io::stdout(), shutdown).await;
     waiting.abort();
-    told?;
+    outcome?;
     Ok(ExitCode::SUCCESS)
 }

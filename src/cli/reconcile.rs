@@ -89,15 +89,15 @@ impl Args {
     async fn compare(&self, reconcile: &Reconcile) -> anyhow::Result<ExitCode> {
         let never = CancellationToken::new();
         let mut run = Run::new(reconcile, self.since, &never);
-        let mut told = Progress::new("{spinner} {msg}, {elapsed}", None);
+        let mut progress = Progress::new("{spinner} {msg}, {elapsed}", None);
         let mut all_well = true;
         for account in reconcile.accounts() {
             let mut tell = |tally: &ReconcileStats| {
-                told.update(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
+                progress.update(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
             };
             match run.account(&account, None, &mut tell).await {
                 Ok(compared) => {
-                    told.bar().suspend(|| compared.iter().try_for_each(|compared| self.print(compared)))?;
+                    progress.bar().suspend(|| compared.iter().try_for_each(|compared| self.print(compared)))?;
                     all_well &= compared.is_some_and(|it| it.gap.is_none() && it.tally.unreadable == 0);
                 }
                 Err(Failure::Since(wrong)) => {
@@ -107,11 +107,11 @@ impl Args {
                 Err(failure) => {
                     all_well = false;
                     let what = format!("could not compare {}: {failure}", name(&account));
-                    told.bar().suspend(|| output::complain(&output::wrapped("error: ", &what)));
+                    progress.bar().suspend(|| output::complain(&output::wrapped("error: ", &what)));
                 }
             }
         }
-        told.end();
+        progress.end();
         Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

@@ -153,7 +153,7 @@ impl HttpStripe {
 }
 
 /// The delay before the next attempt; `None`: the caller gets the error. Stripe's delay takes precedence over our own
-/// backoff, and a delay longer than `patience` is left to the caller.
+/// backoff, and a delay longer than `max_wait` is left to the caller.
 pub(super) fn next_attempt(
     policy: &RetryPolicy,
     number: u32,

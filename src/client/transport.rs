@@ -73,7 +73,7 @@ pub(super) enum Failure {
 
 impl Transport {
     /// Creates the transport. The timeout covers one attempt, from connecting to the end of the response. The pool
-    /// keeps as many idle connections as there are concurrent requests. `heard` is updated with Stripe's time.
+    /// keeps as many idle connections as there are concurrent requests. `stripe_clock` is updated with Stripe's time.
     pub(super) fn new(config: &StripeConfig, key: SecretString, stripe_clock: RemoteClock) -> Self {
         let base = format!("{}/", config.api_base.as_str().trim_end_matches('/'));
         let (timeout, idle) = (config.timeout, config.concurrency);

@@ -30,7 +30,7 @@ pub(super) async fn play_story<W: Write>(
     if !mistakes.is_empty() {
         return Err(DemoError::Differences(mistakes));
     }
-    report.all_as_told(&acts, keep)?;
+    report.all_as_expected(&acts, keep)?;
     Ok(())
 }
 
@@ -72,20 +72,20 @@ fn judge_answer(step: &Step, answer: &Answer) -> Option<String> {
         Expected::Known => (200, "already known"),
         Expected::Refused(text) => (400, text),
     };
-    let as_told = answer.status == status && answer.text.starts_with(text);
+    let as_expected = answer.status == status && answer.text.starts_with(text);
     let (id, found) = (&step.event.id, answer.status.as_u16());
-    (!as_told).then(|| format!("{id}: the answer should be {status} {text}, but is {found} {}", answer.text))
+    (!as_expected).then(|| format!("{id}: the answer should be {status} {text}, but is {found} {}", answer.text))
 }
 
 fn judge_outcome(step: &Step, settled: &SettledRow) -> Option<String> {
     let Expected::Stored { outcome, reason } = step.expected else { return None };
-    let as_told = settled.outcome.as_deref() == Some(outcome) && settled.reason.as_deref() == reason;
-    let told = [Some(outcome), reason];
+    let as_expected = settled.outcome.as_deref() == Some(outcome) && settled.reason.as_deref() == reason;
+    let expected = [Some(outcome), reason];
     let found = [Some(settled.state.as_str()), settled.outcome.as_deref(), settled.reason.as_deref()];
     let found = found.into_iter().chain([settled.last_error.as_deref()]);
     let words = |words: &mut dyn Iterator<Item = Option<&str>>| words.flatten().collect::<Vec<_>>().join(" ");
-    let (told, found) = (words(&mut told.into_iter()), words(&mut found.into_iter()));
-    (!as_told).then(|| format!("{}: the outbox should contain {told}, but contains {found}", step.event.id))
+    let (expected, found) = (words(&mut expected.into_iter()), words(&mut found.into_iter()));
+    (!as_expected).then(|| format!("{}: the outbox should contain {expected}, but contains {found}", step.event.id))
 }
 
 /// Checks at the end: the rows of earlier acts are unchanged, refused events are not stored, and all others are stored
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_as_told_is_noticed() {
+    fn an_answer_that_is_not_as_expected_is_noticed() {
         let refused = step(|it| matches!(it, Expected::Refused(_)));
         assert_eq!(judge_answer(&refused, &answer(StatusCode::BAD_REQUEST, "no signature matches: is …")), None);
         for (status, text) in [(StatusCode::OK, "stored"), (StatusCode::BAD_REQUEST, "the body is no event")] {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_that_is_not_as_told_is_noticed() {
+    fn an_outcome_that_is_not_as_expected_is_noticed() {
         let applied = step(|it| *it == Expected::Stored { outcome: "applied", reason: None });
         let settled = |state: &str, outcome: Option<&str>, last_error: Option<&str>| SettledRow {
             state: state.to_owned(),

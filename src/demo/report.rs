@@ -125,7 +125,7 @@ impl<'a, W: Write> Report<'a, W> {
         Ok(())
     }
 
-    pub(super) fn all_as_told(&mut self, acts: &[Act], keep: bool) -> io::Result<()> {
+    pub(super) fn all_as_expected(&mut self, acts: &[Act], keep: bool) -> io::Result<()> {
         let count = |wanted: fn(&Expected) -> bool| {
             acts.iter().flat_map(|act| &act.steps).filter(|step| wanted(&step.expected)).count()
         };

@@ -72,11 +72,11 @@ impl Capacity {
         loop {
             let mut changed = std::pin::pin!(self.0.changed.notified());
             changed.as_mut().enable();
-            let room = {
+            let reserved = {
                 let mut table = self.table();
-                table.make_room(amount, spared, self.0.grace).map(|ended| (ended, table.insert(amount)))
+                table.reserve(amount, spared, self.0.grace).map(|ended| (ended, table.insert(amount)))
             };
-            match room {
+            match reserved {
                 Ok((ended, (place, end))) => {
                     let share = Share { capacity: self.clone(), place, end };
                     if ended {
@@ -110,7 +110,7 @@ impl Full {
 
 impl Table {
     /// Ends the oldest shares until `amount` is free. Returns whether any share ended.
-    fn make_room(&mut self, amount: usize, spared: Option<u64>, grace: Duration) -> Result<bool, Full> {
+    fn reserve(&mut self, amount: usize, spared: Option<u64>, grace: Duration) -> Result<bool, Full> {
         let latest = Instant::now().checked_sub(grace);
         let mut has_ended = false;
         while self.free < amount {
@@ -171,7 +171,7 @@ impl Share {
         if !table.shares.contains_key(&self.place) {
             return Err(Ended);
         }
-        if let Err(full) = table.make_room(amount, Some(self.place), self.capacity.0.grace) {
+        if let Err(full) = table.reserve(amount, Some(self.place), self.capacity.0.grace) {
             return Ok(Some(full));
         }
         table.free -= amount;

@@ -118,8 +118,8 @@ impl Batch {
             bytes += incoming.payload.len();
             let key = incoming.envelope.key.clone();
             rows.entry(key).or_insert_with(|| (incoming, Vec::new())).1.push(reply);
-            let room = rows.len() < MAX_ROWS && bytes < MAX_BYTES;
-            next = if room { deliveries.try_recv().ok() } else { None };
+            let has_capacity = rows.len() < MAX_ROWS && bytes < MAX_BYTES;
+            next = if has_capacity { deliveries.try_recv().ok() } else { None };
         }
         let (events, waiting) = rows.into_values().unzip();
         Self { events, waiting }

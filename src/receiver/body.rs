@@ -47,7 +47,7 @@ pub(super) struct Payload {
 }
 
 impl Bodies {
-    /// Reads at most `budget` bytes at a time and `limit` bytes of one body, which must arrive within `patience`.
+    /// Reads at most `budget` bytes at a time and `limit` bytes of one body, which must arrive within `timeout`.
     pub(super) fn new(budget: usize, limit: usize, timeout: Duration) -> Self {
         Self { budget: Capacity::new(budget, GRACE), limit, timeout }
     }

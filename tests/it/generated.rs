@@ -1,4 +1,4 @@
-//! `docs/settings.md` and `docs/metrics.md` are generated from the code. These tests compare them, and regenerate them with
+//! `docs/settings.md` and `docs/metrics.md` are generated from the code. These tests check them; regenerate them with
 //! `INSTA_UPDATE=always cargo test --locked --test it -- generated::`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +63,7 @@ async fn the_page_of_metrics_is_current() {
     let registry = Registry::new();
     let metrics = ProcessMetrics::new(&registry).unwrap();
     client::metrics(&registry).unwrap();
-    // these labels have no series before their first value
+    // these have no series before their first value
     metrics.limits_renewed(&Renewed {
         outcome: "renewed".to_owned(),
         limit_key: "words".to_owned(),
@@ -73,6 +73,10 @@ async fn the_page_of_metrics_is_current() {
         expired: 1,
         delays: Vec::new(),
     });
+    sqlx::query("INSERT INTO billing.reconcile_state (account, compared_until) VALUES ('', clock_timestamp())")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     let mut families = registry.gather();
     families.extend(database::gather(&app.pool).await);
     app.finish().await;
@@ -81,7 +85,7 @@ async fn the_page_of_metrics_is_current() {
     let mut page = "# Metrics\n\n\
         Generated from the code: do not edit. `serve` answers `/metrics` at `BILLING_SYNC_OPS_LISTEN`.\n\n\
         Counters and histograms are of one process: use `sum()`. Gauges read from the database are the same in all\n\
-        processes: use `max()`. Which of them need an alert says [operations.md](operations.md).\n\n\
+        processes: use `max()`. [operations.md](operations.md#metrics) lists those that need an alert.\n\n\
         | metric | type | meaning |\n| --- | --- | --- |\n"
         .to_owned();
     page.extend(families.iter().map(row_of_metric));
@@ -107,5 +111,10 @@ fn row_of_metric(family: &MetricFamily) -> String {
     };
     let names: Vec<&str> = labels.keys().map(String::as_str).collect();
     let names = if names.is_empty() { String::new() } else { format!("{{{}}}", names.join(",")) };
-    format!("| `{}{names}` | {kind} | {}.{} |\n", family.name(), family.help(), values.collect::<String>())
+    format!(
+        "| `{}{names}` | {kind} | {}.{} |\n",
+        family.name(),
+        family.help().trim_end_matches('.'),
+        values.collect::<String>()
+    )
 }

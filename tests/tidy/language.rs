@@ -57,12 +57,13 @@ const REFUSED: [&str; 46] = [
 ];
 
 /// Where a refused word is somebody else's name: the file, and what the line contains.
-const ALLOWED: [(&str, &str); 3] = [
+const ALLOWED: [(&str, &str); 4] = [
     // the user of Unix
-    ("src/embedded/", "\"nobody\""),
+    ("src/embedded/", "nobody"),
+    ("tests/it/pooler.rs", "\"nobody\""),
     ("docs/", "`nobody`"),
-    // the glossary names what it replaces
-    ("CONTRIBUTING.md", "| "),
+    // the rules and the glossary quote what they replace
+    ("CONTRIBUTING.md", ""),
 ];
 
 fn contains(text: &str, word: &str) -> bool {

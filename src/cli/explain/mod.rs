@@ -184,14 +184,14 @@ fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>) -> Vec<String>
         StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => {
             let fate = [outcome.as_deref().unwrap_or(state), reason.as_deref().unwrap_or_default()].join(" ");
             let of = object_id.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
-            let told = format!("{event_type}{of}: {}", fate.trim());
-            let first = output::wrapped(&format!("{at}  "), &told);
+            let line = format!("{event_type}{of}: {}", fate.trim());
+            let first = output::wrapped(&format!("{at}  "), &line);
             vec![first, output::wrapped("                     ", &format!("{event_id}, created {}", when(*created)))]
         }
         StepKind::Read { object_id, outcome, cause, request_id, version } => {
             let request = request_id.as_ref().map(|id| format!(", {id}")).unwrap_or_default();
-            let told = format!("read of {object_id} ({cause}): {outcome}, as of {}{request}", when(*version));
-            vec![output::wrapped(&format!("{at}  "), &told)]
+            let line = format!("read of {object_id} ({cause}): {outcome}, as of {}{request}", when(*version));
+            vec![output::wrapped(&format!("{at}  "), &line)]
         }
         StepKind::Change { table, causes, changes, .. } => {
             let why = if causes.is_empty() { String::new() } else { format!(" by {}", causes.join(", ")) };

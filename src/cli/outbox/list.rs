@@ -18,6 +18,9 @@ const WHOLE_ID: usize = 32;
 /// Width of the type column: what the other columns leave in 80 columns.
 const TYPE_WIDTH: usize = 23;
 
+/// The width of a reason: with it, the table fits 80 columns.
+const REASON_WIDTH: usize = 18;
+
 /// Arguments of `outbox list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -86,9 +89,10 @@ fn table(rows: &[Row], now: OffsetDateTime) -> String {
     for row in rows {
         let state = row.outcome.as_deref().unwrap_or(&row.state);
         // on a second line, which most types need anyway: a separate column would not fit
-        let state = row.reason.as_deref().map_or_else(|| state.to_owned(), |reason| format!("{state}\n{reason}"));
+        let reason = row.reason.as_deref().map(|reason| format!("\n{}", in_lines(reason, '_', REASON_WIDTH)));
+        let state = format!("{state}{}", reason.unwrap_or_default());
         let (tries, age) = (row.attempts.to_string(), age(now - row.received_at));
-        table.add_row([row.event_id.as_str(), &in_lines(&row.r#type), &state, &tries, &age]);
+        table.add_row([row.event_id.as_str(), &in_lines(&row.r#type, '.', TYPE_WIDTH), &state, &tries, &age]);
     }
     // ids are for copying, so they are not wrapped unless one is longer than Stripe's
     let whole = rows.iter().all(|row| row.event_id.len() <= WHOLE_ID);
@@ -104,12 +108,12 @@ fn table(rows: &[Row], now: OffsetDateTime) -> String {
     table.trim_fmt()
 }
 
-/// A type, wrapped after its dots where it does not fit beside the other columns.
-fn in_lines(event_type: &str) -> String {
+/// A name, wrapped after its separators where it does not fit beside the other columns.
+fn in_lines(name: &str, separator: char, width: usize) -> String {
     let mut lines = vec![String::new()];
-    for part in event_type.split_inclusive('.') {
+    for part in name.split_inclusive(separator) {
         match lines.last_mut() {
-            Some(line) if line.is_empty() || line.len() + part.len() <= TYPE_WIDTH => line.push_str(part),
+            Some(line) if line.is_empty() || line.len() + part.len() <= width => line.push_str(part),
             _ => lines.push(part.to_owned()),
         }
     }
@@ -173,9 +177,10 @@ mod tests {
         ];
         let table = table(&rows, datetime!(2026-11-23 12:00 UTC));
         assert!(table.lines().all(|line| line.chars().count() <= output::WIDTH), "{table}");
-        assert_eq!(in_lines("customer.subscription.updated"), "customer.subscription.\nupdated");
+        assert_eq!(in_lines("customer.subscription.updated", '.', TYPE_WIDTH), "customer.subscription.\nupdated");
         assert!(table.contains(id) && table.contains("superseded") && table.contains("3d"), "{table}");
-        assert!(table.contains(longest) && table.contains(" customer.subscription. "), "{table}");
+        assert!(table.contains(" customer.subscription. "), "{table}");
+        assert!(in_lines(longest, '_', REASON_WIDTH).lines().all(|part| table.contains(part)), "{table}");
     }
 
     #[test]

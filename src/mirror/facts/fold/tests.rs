@@ -10,14 +10,14 @@ use crate::mirror::facts::report::READ;
 use crate::projection::payment::sepa_payment_failed;
 use crate::stripe::json::json;
 
-const TOLD: OffsetDateTime = datetime!(2026-03-01 0:00 UTC);
+const REPORTED: OffsetDateTime = datetime!(2026-03-01 0:00 UTC);
 
 fn at(second: i64) -> OffsetDateTime {
     datetime!(2026-01-01 0:00 UTC) + time::Duration::seconds(second)
 }
 
 fn facts(object_type: &str, text: &str) -> Vec<Fact> {
-    let report = Report { at: TOLD, source: "evt_1", previous: Json::NULL, all_items: Json::NULL };
+    let report = Report { at: REPORTED, source: "evt_1", previous: Json::NULL, all_items: Json::NULL };
     fold(object_type, json(text), report)
 }
 
@@ -265,7 +265,7 @@ fn a_payment_intent_tells_of_a_failure_whose_charge_was_never_seen() {
     let payment = facts("invoice_payment", r#"{"id":"inpay_1","invoice":"in_1","payment":{"payment_intent":"pi_1"}}"#);
     assert!(flag("basil", &[facts("payment_intent", &text), payment, invoice_of("in_1", "open", 0, 0)]));
     let Fact::Charge { charged_at, first_seen_at, .. } = &stated[1] else { panic!("no charge: {stated:?}") };
-    assert_eq!((*charged_at, *first_seen_at), (None, TOLD));
+    assert_eq!((*charged_at, *first_seen_at), (None, REPORTED));
 }
 
 #[test]
@@ -275,9 +275,13 @@ fn an_invoice_states_when_it_was_paid_for_real() {
         other => panic!("{other:?}"),
     };
     assert_eq!(paid(r#"{"id":"in_1","status":"paid","amount_paid":0}"#), None);
-    assert_eq!(paid(r#"{"id":"in_1","status":"paid","amount_paid":5}"#), Some(TOLD), "the event stands for the time");
+    assert_eq!(
+        paid(r#"{"id":"in_1","status":"paid","amount_paid":5}"#),
+        Some(REPORTED),
+        "the event stands for the time"
+    );
     assert_eq!(paid(r#"{"id":"in_1","status":"open","amount_paid":0}"#), None);
-    assert_eq!(paid(r#"{"id":"in_1","status":"paid","amount_paid":0,"amount_due":5}"#), Some(TOLD), "out of band");
+    assert_eq!(paid(r#"{"id":"in_1","status":"paid","amount_paid":0,"amount_due":5}"#), Some(REPORTED), "out of band");
 }
 
 #[test]
@@ -303,7 +307,7 @@ fn where_not_all_items_are_listed_none_is_stated_until_a_read_lists_them() {
         r#"{"id":"sub_1","customer":"cus_1","status":"active","items":{"has_more":true,"data":[{"price":"price_1"}]}}"#;
     let stated = |all_items: &str| {
         let all_items = json(all_items);
-        let report = Report { at: TOLD, source: READ, previous: Json::NULL, all_items };
+        let report = Report { at: REPORTED, source: READ, previous: Json::NULL, all_items };
         match fold("subscription", json(text), report).swap_remove(0) {
             Fact::Timeline { price_ids, .. } => price_ids,
             other => panic!("{other:?}"),
