@@ -11,7 +11,7 @@ use billing_sync::domain::renewal::Renewed;
 use billing_sync::metrics::database;
 use billing_sync::metrics::process::ProcessMetrics;
 use prometheus::Registry;
-use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use crate::support::app::TestApp;
 
@@ -21,7 +21,9 @@ const MOST_VALUES: usize = 12;
 /// Compares a page with the code, or writes it.
 fn hold(name: &str, current: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
-    if env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
+    let update = env::var("INSTA_UPDATE");
+    if update.is_ok_and(|update| update == "always") {
         fs::write(&path, current).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
@@ -44,7 +46,7 @@ fn the_page_of_settings_is_current() {
     for group in SettingGroup::ALL {
         if group.heading() != heading {
             heading = group.heading();
-            page += &format!("\n## {heading}\n\n| variable | flag | default | effect |\n| --- | --- | --- | --- |\n");
+            page.extend(["\n## ", heading, "\n\n| variable | flag | default | effect |\n| --- | --- | --- | --- |\n"]);
         }
         page.extend(group.settings().map(row_of_setting));
     }
@@ -94,7 +96,7 @@ async fn the_page_of_metrics_is_current() {
 
 fn row_of_metric(family: &MetricFamily) -> String {
     let mut labels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for label in family.get_metric().iter().flat_map(|metric| metric.get_label()) {
+    for label in family.get_metric().iter().flat_map(Metric::get_label) {
         labels.entry(label.name().to_owned()).or_default().insert(label.value().to_owned());
     }
     let open = ["limit_key", "version"];
