@@ -26,8 +26,8 @@ target/foreign/bin/localstripe:
 	target/foreign/bin/pip install --quiet localstripe==1.15.10
 
 soak: rust postgres ## order laws on many generated histories, a backfill of 5,000 customers, two years of 10,000 workspaces (an hour or more)
-	SOAK_LIVES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
-	SOAK_LIVES=500 cargo test --locked --test it -- any_life_ends --nocapture
+	SOAK_HISTORIES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
+	SOAK_HISTORIES=500 cargo test --locked --test it -- any_history_ends --nocapture
 	SOAK_CUSTOMERS=5000 cargo test --locked --test it -- backfill::completeness::the_rows --nocapture
 	SOAK_SUBSCRIPTIONS=10000 cargo test --locked --test it -- limits::simulation --nocapture
 

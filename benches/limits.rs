@@ -255,9 +255,9 @@ async fn next_due(conn: &mut PgConnection, limits: u32, report: &mut Report) {
     run(conn, "TRUNCATE billing.subscription_limits, billing.limit_recalculations").await;
     let few = limits / 1000;
     fill(conn, 1, few).await;
-    let among_few = look(conn).await;
+    let among_few = look_up(conn).await;
     fill(conn, few + 1, limits).await;
-    let among_many = look(conn).await;
+    let among_many = look_up(conn).await;
     let what = format!("lookup of the next renewal among {limits} limits");
     let (few_is, among_few) = (format!("among {few}"), among_few.as_secs_f64() * 1e6);
     report.ratio(what, among_many.as_secs_f64() * 1e6, "µs", (&few_is, among_few), Aim::AtMost(1.5));
@@ -278,7 +278,7 @@ async fn fill(conn: &mut PgConnection, first: u32, last: u32) {
     run(conn, "VACUUM ANALYZE billing.subscription_limits").await;
 }
 
-async fn look(conn: &mut PgConnection) -> Duration {
+async fn look_up(conn: &mut PgConnection) -> Duration {
     let mut times = Vec::new();
     for _ in 0..2000 {
         let began = Instant::now();

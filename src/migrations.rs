@@ -22,7 +22,7 @@ const LOCK: i64 = 0x6269_6c6c;
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Number of attempts after which the log names the lock's holder again.
-const SAY_EVERY: u32 = 150;
+const LOG_EVERY: u32 = 150;
 
 /// Comments for the table that sqlx creates, because every table of the schema has comments.
 const COMMENTS: &str = r"
@@ -72,7 +72,7 @@ pub enum MigrationError {
 
 /// A migration by its number and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownMigration {
     /// Number at the head of the file name.
     pub version: i64,
     /// The rest of the file name, with spaces.
@@ -83,7 +83,7 @@ pub struct Known {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// Migrations of this release that are not applied, in order.
-    pub missing: Vec<Known>,
+    pub missing: Vec<KnownMigration>,
     /// Applied migrations that this release does not know: the database is newer than this binary.
     pub unknown: Vec<i64>,
     /// Applied migrations whose file differs from this release's.
@@ -147,7 +147,7 @@ pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> 
         match applied.iter().find(|applied| applied.version == migration.version) {
             None => {
                 let description = migration.description.to_string();
-                status.missing.push(Known { version: migration.version, description });
+                status.missing.push(KnownMigration { version: migration.version, description });
             }
             Some(applied) if applied.checksum != migration.checksum => status.changed.push(migration.version),
             Some(_) => {}
@@ -166,7 +166,7 @@ pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> 
 /// # Errors
 /// A server that is too old, a newer database with missing migrations, changed migrations, a missing privilege, or any
 /// error of the database. Migrations that succeeded before the failed one stay.
-pub async fn run(conn: &mut PgConnection) -> Result<Vec<Known>, MigrationError> {
+pub async fn run(conn: &mut PgConnection) -> Result<Vec<KnownMigration>, MigrationError> {
     check_server(conn).await?;
     let before = pending(conn).await?;
     if !before.changed.is_empty() {
@@ -206,7 +206,7 @@ async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     .fetch_one(&mut *conn)
     .await?
     {
-        if waited % SAY_EVERY == 0 {
+        if waited % LOG_EVERY == 0 {
             let holder = sqlx::query!(
                 "-- migrations.holder
                 SELECT l.pid, a.usename::text AS role FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid

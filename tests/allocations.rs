@@ -142,7 +142,7 @@ fn graph(objects: &BTreeMap<ObjectKey, Node>) -> Graph {
 }
 
 #[test]
-fn the_pure_parts_of_an_events_way_ask_for_no_more_memory_than_is_written_down() {
+fn the_pure_parts_of_an_event_allocate_as_recorded() {
     let events: Vec<String> = month::events(0, 1).collect();
     let secrets = [WebhookSecret::new(SECRET).unwrap()];
     let mut comparison = Comparison::default();

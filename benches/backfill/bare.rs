@@ -110,8 +110,8 @@ async fn load(conn: &mut PgConnection, table: &str, key: &str, bare: &mut Bare) 
         statement: Arc::clone(&statement),
         rows: format!("[{}]", rows.iter().map(|(row, _)| row.as_str()).collect::<Vec<_>>().join(",")),
         contents: is_mirror.then(|| {
-            let places = (1..=i64::try_from(rows.len()).unwrap()).collect();
-            (places, rows.iter().map(|(_, content)| content.clone()).collect())
+            let positions = (1..=i64::try_from(rows.len()).unwrap()).collect();
+            (positions, rows.iter().map(|(_, content)| content.clone()).collect())
         }),
     };
     rows.chunks(PAGE).map(page).collect()
@@ -120,7 +120,7 @@ async fn load(conn: &mut PgConnection, table: &str, key: &str, bare: &mut Bare) 
 async fn write(conn: &mut PgConnection, page: Page) {
     let query = sqlx::query(AssertSqlSafe(page.statement.to_string())).bind(page.rows);
     let query = match page.contents {
-        Some((places, contents)) => query.bind(places).bind(contents),
+        Some((positions, contents)) => query.bind(positions).bind(contents),
         None => query,
     };
     query.execute(conn).await.unwrap();

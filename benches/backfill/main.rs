@@ -102,8 +102,8 @@ async fn backfill(cluster: &Cluster, stripe: &Stripe, concurrency: u32, rate: u3
     });
     let output = child.wait_with_output().await.unwrap();
     let took = began.elapsed();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let report: serde_json::Value = serde_json::from_str(said.trim()).unwrap_or_else(|_| panic!("{said}"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report: serde_json::Value = serde_json::from_str(text.trim()).unwrap_or_else(|_| panic!("{text}"));
     assert!(output.status.success() && report["complete"] == true, "{report:#}");
     Ran { took, resident: watch.await.unwrap(), report }
 }

@@ -56,8 +56,8 @@ pub(crate) async fn measure(bench: &mut Bench) {
     let p99 = number(bench, p99).await;
     bench.report.ratio("p99 from stored to applied", p99, "ms", ("p99 of the answer", ack), Aim::AtMost(10.0));
     let outside = percentile(&seen, 0.99);
-    let looks = ("p99 of the answer", ack);
-    bench.report.ratio("the same, seen from another session", outside, "ms", looks, Aim::AtMost(10.0));
+    let ceiling = ("p99 of the answer", ack);
+    bench.report.ratio("the same, seen from another session", outside, "ms", ceiling, Aim::AtMost(10.0));
     bench.report.figure("pending 1 s after the last answer", pending, "events", Aim::AtMost(0.0));
     tokio::time::sleep(SETTLED).await;
     bench.report.figure("resident memory, after this load", service.memory(), "MB", Aim::AtMost(64.0));
@@ -70,17 +70,17 @@ async fn number(bench: &mut Bench, query: &'static str) -> f64 {
 /// For each watched event, the sorted times from storing it until another session saw it as applied, in milliseconds by
 /// the database's clock. `finished_at` is not used, because it is written a moment before the commit.
 async fn watch(pool: PgPool, events: Vec<(Duration, String)>, began: Instant) -> Vec<f64> {
-    let mut looks = JoinSet::new();
+    let mut watchers = JoinSet::new();
     for (due, id) in events {
         tokio::time::sleep((began + due).saturating_duration_since(Instant::now())).await;
-        looks.spawn(look(pool.clone(), id));
+        watchers.spawn(visible_after(pool.clone(), id));
     }
-    let mut seen = looks.join_all().await;
+    let mut seen = watchers.join_all().await;
     seen.sort_unstable_by(f64::total_cmp);
     seen
 }
 
-async fn look(pool: PgPool, id: String) -> f64 {
+async fn visible_after(pool: PgPool, id: String) -> f64 {
     let done = "SELECT 1e3 * extract(epoch FROM clock_timestamp() - received_at)::float8 FROM billing.outbox
         WHERE event_id = $1 AND state = 'done'";
     loop {

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_replaced_wherever_they_stand() {
+    fn secrets_are_redacted_at_any_depth() {
         let payload =
             br#"{"id":"evt_1","data":{"object":{"client_secret":"pi_1_secret_x","list":[{"secret":{"a":1}}]}}}"#;
         let shown = redacted(payload).unwrap();
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_or_repeated_key_hides_nothing() {
+    fn escaped_and_duplicate_secret_keys_are_redacted() {
         let shown = redacted(br#"{"client\u005fsecret":"x1","client_secret":null,"client_secret":"x2"}"#).unwrap();
         assert!(!shown.contains("x1") && !shown.contains("x2"), "{shown}");
         assert!(shown.contains("\"client_secret\": null"), "{shown}");
     }
 
     #[test]
-    fn everything_else_stays_as_it_was_written() {
+    fn other_values_stay_as_sent() {
         let shown = redacted(br#"{"b":1.50,"a":12345678901234567890123,"e":[],"o":{},"s":"\u00e9"}"#).unwrap();
         let expected =
             "{\n  \"b\": 1.50,\n  \"a\": 12345678901234567890123,\n  \"e\": [],\n  \"o\": {},\n  \"s\": \"\\u00e9\"\n}";
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_not_shown_at_all() {
+    fn invalid_json_is_not_shown() {
         assert_eq!(redacted(b"client_secret=x"), None);
         assert_eq!(redacted(format!("{}{}", "[".repeat(100), "]".repeat(100)).as_bytes()), None);
     }

@@ -173,10 +173,10 @@ impl Page {
         let body = body.root();
         let data = body.get("data").array().ok_or(NoPage)?;
         let mut page = Self { has_more: body.get("has_more").boolean() == Some(true), ..Self::default() };
-        for (place, object) in data.into_iter().enumerate() {
+        for (index, object) in data.into_iter().enumerate() {
             match named(list, object) {
                 Some(element) => page.elements.push(element),
-                None => page.without_id.push(place + 1),
+                None => page.without_id.push(index + 1),
             }
         }
         Ok(page)
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_read_as_it_came() {
+    fn a_page_keeps_its_objects_as_received() {
         let found = page(
             r#"{"data":[{"id":"cus_2","object":"customer","created":9},{"object":"customer"},
             {"id":"cus_1", "object":"customer"},7,{"id":"sub_1","object":"subscription"}],"has_more":true}"#,
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_falls_is_newest_first() {
+    fn only_descending_times_are_newest_first() {
         let with = |times: &[i64]| {
             let objects: Vec<String> = (times.iter())
                 .map(|time| format!(r#"{{"id":"cus_{time}","object":"customer","created":{time}}}"#))

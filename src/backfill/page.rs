@@ -86,11 +86,11 @@ struct ReadPage {
     split: Option<Span>,
     version: OffsetDateTime,
     /// Version of the run's first page.
-    began: Option<OffsetDateTime>,
+    first_version: Option<OffsetDateTime>,
 }
 
 /// Reads the next page of `range` and stores it. `split`: a free slot could read another part of the range meanwhile.
-/// `began`: the version of the run's first page.
+/// `first_version`: the version of the run's first page.
 ///
 /// # Errors
 /// Only errors that end the whole run.
@@ -99,7 +99,7 @@ pub(super) async fn step(
     run: &Run,
     range: Range,
     split: bool,
-    began: Option<OffsetDateTime>,
+    first_version: Option<OffsetDateTime>,
 ) -> Result<Outcome, Stop> {
     let after = range.after.as_ref().map(|cursor| cursor.id.clone());
     let answer = match backfill.read_page(&range.account, range.list.listed(), range.span, after).await {
@@ -131,7 +131,7 @@ pub(super) async fn step(
         range: rest,
         done,
         split: older,
-        began,
+        first_version,
     };
     store(backfill, run, range, found).await
 }
@@ -202,7 +202,7 @@ async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: ReadPag
 }
 
 /// Number of objects, number of changed rows, and the objects that could not be stored with the reasons.
-type Counted = (usize, usize, Vec<(ObjectKey, String)>);
+type PageCounts = (usize, usize, Vec<(ObjectKey, String)>);
 
 /// Stores the page in one transaction; with `counts`, only its bookkeeping, because its objects are stored already.
 /// Returns `None` if the lease is lost.
@@ -210,11 +210,11 @@ async fn commit(
     backfill: &Arc<Backfill>,
     run: &Run,
     found: ReadPage,
-    counts: Option<Counted>,
+    counts: Option<PageCounts>,
 ) -> Result<Option<Stored>, Failure> {
     let (context, run, margin) = (backfill.context.clone(), run.clone(), backfill.margin);
     let work = async move {
-        let ReadPage { parts, without_id, range, done, split, version, began } = found;
+        let ReadPage { parts, without_id, range, done, split, version, first_version } = found;
         let mut tx = merge_reads::begin(&context).await?;
         let (objects, changes, mut failed) = if let Some(counts) = counts {
             counts
@@ -222,9 +222,14 @@ async fn commit(
             let objects = parts.len();
             queue_unpaid_invoices(&mut tx, &parts, margin).await?;
             let historical = range.list.is_historical();
-            let reading =
-                ReadBatch { parts, cause: CAUSE, force_project: BTreeSet::new(), historical, known_since: began };
-            (objects, merge_reads::merge(&mut tx, &context, reading).await?.changes.len(), Vec::new())
+            let reads = ReadBatch {
+                parts,
+                cause: CAUSE,
+                force_project: BTreeSet::new(),
+                historical,
+                known_since: first_version,
+            };
+            (objects, merge_reads::merge(&mut tx, &context, reads).await?.changes.len(), Vec::new())
         };
         let no_name = || "the item has no id, or its type does not match the list".to_owned();
         failed.extend(without_id.into_iter().map(|key| (key, no_name())));
@@ -292,9 +297,9 @@ async fn store_one(backfill: &Arc<Backfill>, one: FetchedObject, historical: boo
     let work = async move {
         let mut tx = merge_reads::begin(&context).await?;
         queue_unpaid_invoices(&mut tx, std::slice::from_ref(&one), margin).await?;
-        let reading =
+        let reads =
             ReadBatch { parts: vec![one], cause: CAUSE, force_project: BTreeSet::new(), historical, known_since: None };
-        let changes = merge_reads::merge(&mut tx, &context, reading).await?.changes.len();
+        let changes = merge_reads::merge(&mut tx, &context, reads).await?.changes.len();
         tx.commit().await?;
         Ok(changes)
     };

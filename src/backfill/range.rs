@@ -77,7 +77,7 @@ impl Range {
         (until - from).max(0)
     }
 
-    /// The second at which to split the part after `place`; the older half becomes a range of its own. `floor` is the
+    /// The second at which to split the part after `cursor`; the older half becomes a range of its own. `floor` is the
     /// creation time of the account.
     pub(super) fn split(&self, page: &Page, cursor: &Cursor, floor: i64) -> Option<i64> {
         let left = cursor.created?;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_ends_with_its_last_page_and_never_turns_in_a_circle() {
+    fn a_range_ends_with_its_last_page_and_never_repeats_one() {
         let begun = range(None, None, Some(("cus_5", 5)));
         assert_eq!(begun.next(&page(&[4, 3], false)), Next::End);
         assert_eq!(begun.next(&page(&[], false)), Next::End);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_cut_in_two_and_both_parts_meet() {
+    fn a_split_leaves_no_gap_between_the_parts() {
         let whole = range(None, None, None);
         let first = page(&[OLDEST + 1000, OLDEST + 900], true);
         let Next::After(cursor) = whole.next(&first) else { panic!("the range must continue") };
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_gone_is_left_for_its_second() {
+    fn a_lost_cursor_is_replaced_by_its_second() {
         let lost = range(Some(1), Some(100), Some(("cus_5", 5)));
         assert_eq!(lost.without_cursor(), Some(range(Some(1), Some(6), None)));
         assert_eq!(range(None, Some(4), Some(("cus_5", 5))).without_cursor(), Some(range(None, Some(4), None)));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_without_spans_gives_too_much_is_not_of_the_range() {
+    fn objects_outside_of_the_range_are_recognised() {
         let span = range(Some(10), Some(20), None).span;
         assert!(span.covers(Some(10)) && span.covers(Some(19)) && span.covers(None));
         assert!(!span.covers(Some(9)) && !span.covers(Some(20)));

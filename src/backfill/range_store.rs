@@ -86,14 +86,14 @@ pub(super) async fn note(
     Ok(())
 }
 
-/// Records why a range cannot continue; `over`: the cause is permanent, so the range counts as done.
+/// Records why a range cannot continue. `is_permanent`: the range counts as done.
 ///
 /// # Errors
 /// Database errors.
 pub(super) async fn record_error(
     conn: &mut PgConnection,
     range: &Range,
-    over: bool,
+    is_permanent: bool,
     error: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
@@ -101,7 +101,7 @@ pub(super) async fn record_error(
         UPDATE billing.backfill_ranges SET error = left($2, 1000), done = $3 WHERE id = $1",
         range.id,
         error,
-        over
+        is_permanent
     )
     .execute(conn)
     .await?;

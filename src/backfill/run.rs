@@ -35,7 +35,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const ANALYZE_FIRST: usize = 500;
 
 /// Maximum number of objects queued in one transaction.
-const ASK: i64 = 1000;
+const QUEUE_SIZE: i64 = 1000;
 
 /// Time without progress after which the remaining fetches are left to the service.
 const FETCH_STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -123,14 +123,14 @@ impl QueuedRange {
 }
 
 impl Backfill {
-    /// Runs the remaining stages of `run` and reports progress to `notice`. Lists or objects that cannot be read are
+    /// Runs the remaining stages of `run` and reports progress to `notify`. Lists or objects that cannot be read are
     /// not an error: the report names them. The run stays unfinished if a list is not read to its end.
     ///
     /// # Errors
     /// Errors that stop the whole run; it can be resumed.
-    pub async fn run(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<Report, Stop> {
+    pub async fn run(self: &Arc<Self>, run: &Run, notify: &mut impl FnMut(ProgressEvent)) -> Result<Report, Stop> {
         if run.stage == Stage::Listing {
-            self.list(run, notice).await?;
+            self.list(run, notify).await?;
             let counts = self.counts(run).await?;
             if !counts.failed_lists.is_empty() {
                 return Ok(Report { counts, ..Report::default() });
@@ -138,15 +138,15 @@ impl Backfill {
             self.enter(run, Stage::Sweeping).await?;
         }
         if run.stage <= Stage::Sweeping {
-            self.queue_unlisted(run, notice).await?;
+            self.queue_unlisted(run, notify).await?;
             self.enter(run, Stage::Projecting).await?;
         }
         let mut report = Report::default();
         if run.stage <= Stage::Projecting {
-            report.projected = self.project(run, notice).await?;
+            report.projected = self.project(run, notify).await?;
             self.enter(run, Stage::Fetching).await?;
         }
-        (report.remaining, report.unfetched) = self.fetch(run, notice).await?;
+        (report.remaining, report.unfetched) = self.fetch(run, notify).await?;
         report.counts = self.counts(run).await?;
         if run.created_after.is_none() && report.is_complete() {
             self.close_gaps(run).await?;
@@ -159,9 +159,9 @@ impl Backfill {
     /// has read the objects that they changed.
     async fn close_gaps(&self, run: &Run) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
-        let Some(began) = run_store::first_page_version(&mut conn, run).await? else { return Ok(()) };
+        let Some(first_version) = run_store::first_page_version(&mut conn, run).await? else { return Ok(()) };
         for account in &self.accounts {
-            if state::close_gap(&mut conn, account, began).await? {
+            if state::close_gap(&mut conn, account, first_version).await? {
                 tracing::info!(account, "closed the event gap: this backfill read all objects");
             }
         }
@@ -177,15 +177,15 @@ impl Backfill {
         if moved { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
-    async fn heartbeat(&self, run: &Run, began: Option<time::OffsetDateTime>) -> Result<(), Stop> {
-        let last_heartbeat = run_store::heartbeat(&mut *self.context.pool.acquire().await?, run, began).await?;
+    async fn heartbeat(&self, run: &Run, first_version: Option<time::OffsetDateTime>) -> Result<(), Stop> {
+        let last_heartbeat = run_store::heartbeat(&mut *self.context.pool.acquire().await?, run, first_version).await?;
         if last_heartbeat { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
     /// Reads all ranges to their ends, stage by stage.
-    async fn list(self: &Arc<Self>, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
+    async fn list(self: &Arc<Self>, run: &Run, notify: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
-        let (open, mut began) =
+        let (open, mut first_version) =
             (range_store::open(&mut conn, run.id).await?, run_store::first_page_version(&mut conn, run).await?);
         drop(conn);
         let mut ready: VecDeque<QueuedRange> = open.into_iter().map(QueuedRange::now).collect();
@@ -196,19 +196,20 @@ impl Backfill {
         let mut last_heartbeat = Instant::now();
         let mut growth = BTreeMap::new();
         loop {
-            let waiting = ready.iter().map(|one| one.range.list.stage());
-            let Some(stage) = waiting.chain(stages.keys().copied()).min() else { return Ok(()) };
+            let queued = ready.iter().map(|one| one.range.list.stage());
+            let Some(stage) = queued.chain(stages.keys().copied()).min() else { return Ok(()) };
             while in_flight.len() < self.concurrency {
                 let now = Instant::now();
                 let of_stage = |one: &QueuedRange| one.range.list.stage() == stage && one.not_before <= now;
-                let Some(place) = ready.iter().position(of_stage) else { break };
-                let Some(QueuedRange { range, tries, .. }) = ready.remove(place) else { break };
+                let Some(index) = ready.iter().position(of_stage) else { break };
+                let Some(QueuedRange { range, tries, .. }) = ready.remove(index) else { break };
                 let others = ready.iter().filter(|one| one.range.list.stage() == stage).count();
                 let split = in_flight.len() + 1 + others < self.concurrency;
                 let (backfill, run) = (Arc::clone(self), run.clone());
                 *stages.entry(stage).or_default() += 1;
-                in_flight
-                    .spawn(async move { (range.list, tries, page::step(&backfill, &run, range, split, began).await) });
+                in_flight.spawn(async move {
+                    (range.list, tries, page::step(&backfill, &run, range, split, first_version).await)
+                });
             }
             let waits = ready.iter().filter(|one| one.range.list.stage() == stage).map(|one| one.not_before).min();
             let soon = Instant::now() + HEARTBEAT_INTERVAL;
@@ -222,9 +223,9 @@ impl Backfill {
                     }
                     stages.retain(|_, count| *count > 0);
                     let outcome = outcome?;
-                    if let (Outcome::Stored(Stored { version, .. }), None) = (&outcome, began) {
-                        began = Some(*version);
-                        self.heartbeat(run, began).await?;
+                    if let (Outcome::Stored(Stored { version, .. }), None) = (&outcome, first_version) {
+                        first_version = Some(*version);
+                        self.heartbeat(run, first_version).await?;
                     }
                     // counted by stage, because each stage fills other tables
                     let (stored, next_look) = growth.entry(list.stage()).or_insert((0, ANALYZE_FIRST));
@@ -235,7 +236,7 @@ impl Backfill {
                         *next_look = 2 * *stored;
                         run_store::analyze(&mut *self.context.pool.acquire().await?).await?;
                     }
-                    self.follow(list, tries, outcome, &mut ready, &mut coverage, notice).await?;
+                    self.apply_outcome(list, tries, outcome, &mut ready, &mut coverage, notify).await?;
                 }
                 () = sleep_until(wake) => {}
             }
@@ -247,62 +248,68 @@ impl Backfill {
     }
 
     /// Applies the result of a page.
-    async fn follow(
+    async fn apply_outcome(
         &self,
         list: List,
         tries: u32,
         outcome: Outcome,
         ready: &mut VecDeque<QueuedRange>,
         coverage: &mut ListCoverage,
-        notice: &mut impl FnMut(ProgressEvent),
+        notify: &mut impl FnMut(ProgressEvent),
     ) -> Result<(), Stop> {
         match outcome {
             Outcome::Stored(Stored { rest, split, objects, changes, failed, .. }) => {
                 ready.extend(rest.into_iter().chain(split).map(QueuedRange::now));
                 coverage.update(list, ready.iter().map(|one| &one.range));
-                notice(ProgressEvent::Page { list, objects, changes, failed, read: coverage.fraction() });
+                notify(ProgressEvent::Page { list, objects, changes, failed, read: coverage.fraction() });
             }
             Outcome::Requeue(range) => ready.push_back(QueuedRange::now(range)),
             Outcome::Retry { range, wait, why } => {
                 let tries = tries + 1;
                 let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else {
-                    return self.stuck(&range, why, notice).await;
+                    return self.record_failure(&range, why, notify).await;
                 };
                 let wait = wait.map_or(backoff, |wait| wait.max(backoff));
-                notice(ProgressEvent::Waits { list, wait, why });
+                notify(ProgressEvent::Waits { list, wait, why });
                 ready.push_back(QueuedRange { range, tries, not_before: Instant::now() + wait });
             }
             Outcome::Omitted { range, why } => {
                 range_store::record_error(&mut *self.context.pool.acquire().await?, &range, true, &why).await?;
-                notice(ProgressEvent::Failed { list, why });
+                notify(ProgressEvent::Failed { list, why });
             }
-            Outcome::Failed { range, why } => self.stuck(&range, why, notice).await?,
+            Outcome::Failed { range, why } => self.record_failure(&range, why, notify).await?,
         }
         Ok(())
     }
 
-    async fn stuck(&self, range: &Range, why: String, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
+    async fn record_failure(
+        &self,
+        range: &Range,
+        why: String,
+        notify: &mut impl FnMut(ProgressEvent),
+    ) -> Result<(), Stop> {
         range_store::record_error(&mut *self.context.pool.acquire().await?, range, false, &why).await?;
-        notice(ProgressEvent::Failed { list: range.list, why });
+        notify(ProgressEvent::Failed { list: range.list, why });
         Ok(())
     }
 
     /// Queues the unlisted objects. A run with `created_after` cannot determine them, because it has not listed
     /// everything.
-    async fn queue_unlisted(&self, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
+    async fn queue_unlisted(&self, run: &Run, notify: &mut impl FnMut(ProgressEvent)) -> Result<(), Stop> {
         let mut conn = self.context.pool.acquire().await?;
-        let began = run_store::first_page_version(&mut conn, run).await?;
-        let Some(began) = began.filter(|_| run.created_after.is_none()) else { return Ok(()) };
+        let first_version = run_store::first_page_version(&mut conn, run).await?;
+        let Some(first_version) = first_version.filter(|_| run.created_after.is_none()) else { return Ok(()) };
         // all objects of an omitted list would look unlisted
         let omitted = run_store::omitted(&mut conn, run).await?;
         let was_read = |name: &&&str| omitted.iter().all(|list| list.object_type() != **name);
         let types: Vec<String> = unlisted::TYPES.iter().filter(was_read).map(|name| (*name).to_owned()).collect();
         let mut last: Option<ObjectKey> = None;
         loop {
-            let found = unlisted::next(&mut conn, &self.accounts, &types, began, last.as_ref(), ASK).await?;
+            let found =
+                unlisted::next(&mut conn, &self.accounts, &types, first_version, last.as_ref(), QUEUE_SIZE).await?;
             let Some(end) = found.last() else { return Ok(()) };
             last = Some(end.clone());
-            notice(ProgressEvent::Unlisted(found.len()));
+            notify(ProgressEvent::Unlisted(found.len()));
             let mut job_requests = JobRequests::default();
             for key in found {
                 job_requests.fetch(key, None);
@@ -313,7 +320,7 @@ impl Backfill {
     }
 
     /// Projects all rows again: repairs rows that were changed by hand, and queues missing objects.
-    async fn project(&self, run: &Run, notice: &mut impl FnMut(ProgressEvent)) -> Result<usize, Stop> {
+    async fn project(&self, run: &Run, notify: &mut impl FnMut(ProgressEvent)) -> Result<usize, Stop> {
         let rebuild = Rebuild::new(self.with_fetches(), false);
         let is_new = run.stage < Stage::Projecting;
         let mut of_rows = rebuild_store::begin(&mut *self.context.pool.acquire().await?, is_new).await?;
@@ -336,7 +343,7 @@ impl Backfill {
             for (key, error) in &page.failed {
                 run_store::fail(&mut *self.context.pool.acquire().await?, run, key, error).await?;
             }
-            notice(ProgressEvent::Projected { objects: page.objects, changes: page.changes.len() });
+            notify(ProgressEvent::Projected { objects: page.objects, changes: page.changes.len() });
             self.heartbeat(run, None).await?;
         }
     }
@@ -345,7 +352,7 @@ impl Backfill {
     async fn fetch(
         &self,
         run: &Run,
-        notice: &mut impl FnMut(ProgressEvent),
+        notify: &mut impl FnMut(ProgressEvent),
     ) -> Result<(u64, Vec<(String, String)>), Stop> {
         let fetcher = Fetcher::new(self.with_fetches(), Arc::clone(&self.api), self.concurrency);
         let (mut last, mut moved) = ((u64::MAX, 0), Instant::now());
@@ -374,7 +381,7 @@ impl Backfill {
                 moved = Instant::now();
             }
             last = (left, failing);
-            notice(ProgressEvent::Remaining(left));
+            notify(ProgressEvent::Remaining(left));
             if left == 0 || (drained.is_some() && failing == left) || moved.elapsed() > FETCH_STALL_TIMEOUT {
                 return Ok((left, failures));
             }

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_was_heard_is_ahead_or_behind() {
+    fn a_measured_clock_is_ahead_or_behind() {
         let stripe = RemoteClock::default();
         assert_eq!(stripe.ahead(), None);
         stripe.clone().says(now() - time::Duration::hours(2));

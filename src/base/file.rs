@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_up_to_its_bound_and_a_device_without_an_end_is_refused() {
+    fn files_over_the_limit_and_endless_devices_are_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "12345678").unwrap();
         assert_eq!(read(file.path(), 8).unwrap(), b"12345678");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_named_so() {
+    fn invalid_utf_8_is_reported() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), [0xFF]).unwrap();
         assert_eq!(read_text(file.path(), MAX_VALUE_BYTES).unwrap_err().to_string(), "it is not UTF-8 text");

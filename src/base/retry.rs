@@ -64,27 +64,27 @@ mod tests {
         RetryPolicy { max_attempts: 12, initial: Duration::from_secs(5), max: Duration::from_hours(1) };
 
     #[test]
-    fn the_wait_doubles_up_to_the_longest() {
+    fn the_delay_doubles_up_to_the_maximum() {
         let seconds = |number| POLICY.delay(number, 0.0).unwrap().as_secs();
         assert_eq!([1, 2, 3, 4].map(seconds), [5, 10, 20, 40]);
         assert_eq!(seconds(11), 3600);
     }
 
     #[test]
-    fn jitter_takes_up_to_half_and_never_adds() {
+    fn jitter_subtracts_at_most_half() {
         assert_eq!(POLICY.delay(1, 0.5), Some(Duration::from_millis(3750)));
         assert!(POLICY.delay(11, 0.999).unwrap() >= Duration::from_mins(30));
     }
 
     #[test]
-    fn a_scattered_wait_is_anywhere_below_the_curve() {
+    fn full_jitter_is_between_zero_and_the_curve() {
         assert_eq!(POLICY.scattered(2, 0.0), Some(Duration::from_secs(10)));
         assert_eq!(POLICY.scattered(2, 0.75), Some(Duration::from_millis(2500)));
         assert_eq!((POLICY.scattered(2, 1.0), POLICY.scattered(12, 0.5)), (Some(Duration::ZERO), None));
     }
 
     #[test]
-    fn the_last_attempt_has_no_next() {
+    fn the_last_attempt_has_no_delay() {
         assert!(POLICY.delay(11, 0.0).is_some());
         assert_eq!(POLICY.delay(12, 0.0), None);
         assert_eq!(POLICY.delay(u32::MAX, 0.0), None);

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_text_is_broken_under_itself() {
+    fn long_text_wraps_with_an_indent() {
         let text = wrapped("  fix    ", &"word ".repeat(40));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.lines().skip(1).all(|line| line.starts_with("         word")), "{text}");

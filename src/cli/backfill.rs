@@ -59,12 +59,12 @@ pub struct Args {
 
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
-        let asking = StripeSession::read(source)?;
-        Some(Box::pin(async move { self.run(asking).await }))
+        let session = StripeSession::read(source)?;
+        Some(Box::pin(async move { self.run(session).await }))
     }
 
-    async fn run(self, asking: StripeSession) -> anyhow::Result<ExitCode> {
-        let backfill = match asking.open().await? {
+    async fn run(self, session: StripeSession) -> anyhow::Result<ExitCode> {
+        let backfill = match session.open().await? {
             Ok(backfill) => backfill,
             Err(wrong) => return Ok(output::refuse(&wrong)),
         };
@@ -77,14 +77,14 @@ impl Args {
         let mode = if self.dry_run { WriteMode::No } else { WriteMode::Yes("backfill") };
         let selection =
             if self.customer.is_empty() { Selection::All(self.created_after) } else { Selection::Named(self.customer) };
-        let tell = match (self.json, self.dry_run) {
+        let format = match (self.json, self.dry_run) {
             (true, _) => OutputFormat::Json,
             (false, true) => OutputFormat::Changes,
             (false, false) => OutputFormat::Count,
         };
-        let mut surveyed = ComparisonOutput::new(tell);
-        backfill.compare(&selection, mode, None, &mut |sight| surveyed.see(sight)).await?;
-        surveyed.end(if self.dry_run { "would be changed" } else { "changed" })
+        let mut comparison = ComparisonOutput::new(format);
+        backfill.compare(&selection, mode, None, &mut |finding| comparison.see(finding)).await?;
+        comparison.end(if self.dry_run { "would be changed" } else { "changed" })
     }
 
     /// Chooses the run to start or to resume. The inner error names the decision that the operator must make first.
@@ -122,7 +122,7 @@ async fn everything(backfill: &Arc<Backfill>, begin: Begin, json: bool) -> anyho
     let started = Instant::now();
     let run = backfill.begin(begin).await?;
     let mut output = Output::new();
-    let ended = backfill.run(&run, &mut |notice| output.notice(&notice)).await;
+    let ended = backfill.run(&run, &mut |event| output.show(&event)).await;
     output.progress.end();
     let report = ended?;
     if json {
@@ -152,8 +152,8 @@ impl Output {
         Self { progress, began: Instant::now(), objects: 0, changes: 0, failed: 0, read: 0.0, stage: String::new() }
     }
 
-    fn notice(&mut self, notice: &ProgressEvent) {
-        match notice {
+    fn show(&mut self, event: &ProgressEvent) {
+        match event {
             ProgressEvent::Page { list, objects, changes, failed, read } => {
                 self.objects += objects;
                 self.changes += changes;

@@ -97,7 +97,7 @@ mod tests {
         "active_discounts":[[],["SAVE20"]],"inactive_reason":[null,"payment_paused"]}"#;
 
     #[test]
-    fn a_column_is_a_line_and_personal_data_is_not_shown() {
+    fn a_change_has_a_line_per_column_without_personal_data() {
         assert_eq!(
             lines(CHANGES, "  "),
             [
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_told_without_what_is_empty_and_what_is_personal() {
+    fn a_row_is_shown_without_empty_and_personal_columns() {
         let row = r#"{"id": "x", "email": "a@b.example", "active_discounts": [], "city": "", "end_date": null,
             "price_in_euro": 12345678901234567890.10, "active": false}"#;
         assert_eq!(

@@ -29,7 +29,7 @@ pub(super) enum OutputFormat {
 
 /// Findings of a comparison so far.
 pub(super) struct ComparisonOutput {
-    tell: OutputFormat,
+    format: OutputFormat,
     progress: Progress,
     /// The first error of writing to standard output.
     broken: Option<anyhow::Error>,
@@ -41,9 +41,9 @@ pub(super) struct ComparisonOutput {
 }
 
 impl ComparisonOutput {
-    pub(super) fn new(tell: OutputFormat) -> Self {
+    pub(super) fn new(format: OutputFormat) -> Self {
         let progress = Progress::new("{spinner} {msg}", None);
-        Self { tell, progress, broken: None, customers: 0, rows: BTreeMap::new(), failed: 0, has_header: false }
+        Self { format, progress, broken: None, customers: 0, rows: BTreeMap::new(), failed: 0, has_header: false }
     }
 
     /// Prints and counts one finding.
@@ -77,8 +77,8 @@ impl ComparisonOutput {
     }
 
     fn print_changes(&mut self, found: &[Change]) -> anyhow::Result<()> {
-        let print = |change| changes::print(change, self.tell == OutputFormat::Json);
-        match self.tell {
+        let print = |change| changes::print(change, self.format == OutputFormat::Json);
+        match self.format {
             OutputFormat::Count => Ok(()),
             OutputFormat::Changes | OutputFormat::Json => {
                 self.progress.bar().suspend(|| found.iter().try_for_each(print))
@@ -107,7 +107,7 @@ impl ComparisonOutput {
         if self.failed > 0 {
             text = format!("{text}; {} could not be compared", self.failed);
         }
-        if self.tell == OutputFormat::Json {
+        if self.format == OutputFormat::Json {
             output::complain(&text);
         } else {
             output::print(&output::wrapped("", &text))?;

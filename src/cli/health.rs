@@ -55,7 +55,7 @@ impl Args {
 
 async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitCode> {
     let uri = format!("http://{address}{path}");
-    let answer = tokio::time::timeout(LIMIT, ask(&uri, LONGEST_ANSWER)).await;
+    let answer = tokio::time::timeout(LIMIT, get(&uri, LONGEST_ANSWER)).await;
     let (status, body) =
         answer.with_context(|| format!("{uri} did not answer within {} s", LIMIT.as_secs()))?.map_err(|error| {
             let why = output::causes(&error);
@@ -73,12 +73,12 @@ async fn health(address: SocketAddr, path: &'static str) -> anyhow::Result<ExitC
 /// The metrics of the `serve` that listens at this address; `None` if nothing or another program answers.
 pub(super) async fn metrics(listen: SocketAddr) -> Option<String> {
     let uri = format!("http://{}/metrics", on_this_machine(listen));
-    let (status, text) = tokio::time::timeout(LIMIT, ask(&uri, LONGEST_METRICS)).await.ok()?.ok()?;
+    let (status, text) = tokio::time::timeout(LIMIT, get(&uri, LONGEST_METRICS)).await.ok()?.ok()?;
     (status == StatusCode::OK).then_some(text)
 }
 
 /// Sends one request, never through a proxy, because the listener is on this machine.
-async fn ask(uri: &str, longest: usize) -> anyhow::Result<(StatusCode, String)> {
+async fn get(uri: &str, longest: usize) -> anyhow::Result<(StatusCode, String)> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let response = client.get(uri.parse()?).await.map_err(root_cause)?;
     let status = response.status();

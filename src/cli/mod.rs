@@ -169,12 +169,12 @@ mod tests {
     use crate::config::settings;
 
     #[test]
-    fn the_arguments_fit_together() {
+    fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn serve_takes_every_setting_as_a_flag_but_the_secrets() {
+    fn serve_has_a_flag_for_every_setting_except_secrets() {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         for setting in settings::ALL {

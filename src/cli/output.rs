@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_that_is_said_already_is_not_repeated() {
+    fn a_repeated_cause_is_shown_once() {
         let error = anyhow::anyhow!("refused").context("cannot communicate: refused").context("no database");
         assert_eq!(causes(&error), "no database: cannot communicate: refused");
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn json_shows_no_control_character_and_keeps_the_value() {
+    fn json_escapes_control_characters() {
         let name = "Ada\u{202E}\u{9b}\u{1b} שלום";
         let line = json_line(&serde_json::json!({ "name": name })).unwrap();
         assert_eq!(line, "{\"name\":\"Ada\\u202e\\u009b\\u001b שלום\"}");

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output;
 
 /// Interval of progress lines without a terminal.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Progress display of a running command.
 pub(super) struct Progress {
@@ -43,7 +43,7 @@ impl Progress {
     pub(super) fn update(&mut self, line: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(line());
-        } else if self.printed_at.elapsed() > SAY_EVERY {
+        } else if self.printed_at.elapsed() > LINE_INTERVAL {
             self.printed_at = Instant::now();
             output::complain(&line());
         }

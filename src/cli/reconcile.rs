@@ -92,10 +92,10 @@ impl Args {
         let mut progress = Progress::new("{spinner} {msg}, {elapsed}", None);
         let mut all_well = true;
         for account in reconcile.accounts() {
-            let mut tell = |tally: &ReconcileStats| {
+            let mut show_progress = |tally: &ReconcileStats| {
                 progress.update(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
             };
-            match run.account(&account, None, &mut tell).await {
+            match run.account(&account, None, &mut show_progress).await {
                 Ok(compared) => {
                     progress.bar().suspend(|| compared.iter().try_for_each(|compared| self.print(compared)))?;
                     all_well &= compared.is_some_and(|it| it.gap.is_none() && it.tally.unreadable == 0);
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_is_a_duration_with_its_unit_or_a_time_with_its_zone() {
+    fn since_is_a_duration_or_a_time() {
         assert_eq!(since("72h"), Ok(Since::Ago(Duration::from_hours(72))));
         assert_eq!(since("30d"), Ok(Since::Ago(Duration::from_hours(720))));
         assert!(matches!(since("2026-12-01T00:00:00+01:00"), Ok(Since::At(_))));

@@ -136,10 +136,10 @@ impl Args {
     async fn renew(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
         let set_aside = set_aside::make_all_due(conn).await?;
         let mut done = Output::new(store::count_due(conn, self.now).await?);
-        let (mut pace, mut held_since) = (AdaptiveBatchSize::default(), None::<Instant>);
+        let (mut batch_size, mut held_since) = (AdaptiveBatchSize::default(), None::<Instant>);
         loop {
-            let batch = batch::renew(conn, self.now, pace).await?;
-            batch.set(&mut pace);
+            let batch = batch::renew(conn, self.now, batch_size).await?;
+            batch.set(&mut batch_size);
             done.add(batch.done);
             if batch.subscriptions > 0 {
                 held_since = None;

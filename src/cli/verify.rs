@@ -47,14 +47,14 @@ pub struct Args {
 
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
-        let asking = StripeSession::read(source)?;
-        Some(Box::pin(async move { self.run(asking).await }))
+        let session = StripeSession::read(source)?;
+        Some(Box::pin(async move { self.run(session).await }))
     }
 
-    async fn run(self, asking: StripeSession) -> anyhow::Result<ExitCode> {
+    async fn run(self, session: StripeSession) -> anyhow::Result<ExitCode> {
         // events of changes within the staleness margin may still be on their way
-        let again_after = asking.margin() + Duration::from_secs(1);
-        let backfill = match asking.open().await? {
+        let again_after = session.margin() + Duration::from_secs(1);
+        let backfill = match session.open().await? {
             Ok(backfill) => backfill,
             Err(wrong) => return Ok(output::refuse(&wrong)),
         };
@@ -64,10 +64,10 @@ impl Args {
             (true, None) => Selection::All(None),
         };
         let mode = if self.fix { WriteMode::Yes("verify") } else { WriteMode::No };
-        let mut surveyed = ComparisonOutput::new(if self.json { OutputFormat::Json } else { OutputFormat::Table });
-        backfill.compare(&selection, mode, Some(again_after), &mut |sight| surveyed.see(sight)).await?;
-        let differs = surveyed.differing() > 0;
-        let ended = surveyed.end(if self.fix { "differed and are fixed" } else { "differ" })?;
+        let mut comparison = ComparisonOutput::new(if self.json { OutputFormat::Json } else { OutputFormat::Table });
+        backfill.compare(&selection, mode, Some(again_after), &mut |finding| comparison.see(finding)).await?;
+        let differs = comparison.differing() > 0;
+        let ended = comparison.end(if self.fix { "differed and are fixed" } else { "differ" })?;
         Ok(if differs && !self.fix { ExitCode::from(DRIFT) } else { ended })
     }
 }

@@ -32,7 +32,7 @@ pub enum ApiError {
         request_id: Option<String>,
     },
     /// The key is expired, revoked, or without access to the account. Every other request fails too.
-    #[error("stripe refuses the key ({status}{}): check STRIPE_SECRET_KEY", said(.code.as_ref()))]
+    #[error("stripe refuses the key ({status}{}): check STRIPE_SECRET_KEY", suffix(.code.as_ref()))]
     Unauthorised {
         /// 401 or 403.
         status: u16,
@@ -42,7 +42,10 @@ pub enum ApiError {
         request_id: Option<String>,
     },
     /// The key does not have the permission for this operation. Other operations are not affected.
-    #[error("this key may not read {} (403{}): {}", objects(.operation, .wanted), said(.code.as_ref()), advice(.operation, .wanted))]
+    #[error(
+        "this key may not read {} (403{}): {}",
+        objects(.operation, .wanted), suffix(.code.as_ref()), advice(.operation, .wanted)
+    )]
     Forbidden {
         /// The operation, as in [`super::Read::operation`].
         operation: &'static str,
@@ -54,7 +57,7 @@ pub enum ApiError {
         request_id: Option<String>,
     },
     /// The request can never succeed, or was not sent for that reason. Final.
-    #[error("stripe cannot answer this request ({status}{})", said(.code.as_ref()))]
+    #[error("stripe cannot answer this request ({status}{})", suffix(.code.as_ref()))]
     Rejected {
         /// Stripe's status, or the one that Stripe would have sent.
         status: u16,
@@ -149,7 +152,7 @@ impl StripeClientErr for ApiError {
     }
 }
 
-fn said(code: Option<&String>) -> String {
+fn suffix(code: Option<&String>) -> String {
     code.map(|code| format!(", {code}")).unwrap_or_default()
 }
 
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_error_has_an_outcome_of_the_list() {
+    fn the_outcome_of_every_error_is_listed() {
         let request_id = || Some("req_1".to_owned());
         let retry_after = Some(Duration::from_secs(7));
         let errors = [
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_the_mend() {
+    fn an_error_contains_the_fix() {
         let error = ApiError::Unauthorised { status: 403, code: Some("account_invalid".to_owned()), request_id: None };
         assert_eq!(error.to_string(), "stripe refuses the key (403, account_invalid): check STRIPE_SECRET_KEY");
         let forbidden = |operation, wanted: &[&str]| {
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_deserializer_says_is_not_repeated() {
+    fn a_deserializer_error_is_not_repeated() {
         assert!(!ApiError::deserialize_err("ada@example.com").to_string().contains("ada"));
     }
 }

@@ -77,7 +77,7 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-25 10:00:00 UTC);
 
-    fn hints(headers: &[(&'static str, &'static str)]) -> ResponseHeaders {
+    fn parsed(headers: &[(&'static str, &'static str)]) -> ResponseHeaders {
         let pair = |(name, value): &(&'static str, &'static str)| {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
@@ -98,22 +98,22 @@ mod tests {
             ("soon", None),
             ("", None),
         ] {
-            assert_eq!(hints(&[("retry-after", text)]).retry_after, seconds.map(Duration::from_secs), "{text:?}");
+            assert_eq!(parsed(&[("retry-after", text)]).retry_after, seconds.map(Duration::from_secs), "{text:?}");
         }
-        assert_eq!(hints(&[]).retry_after, None);
+        assert_eq!(parsed(&[]).retry_after, None);
     }
 
     #[test]
-    fn a_time_to_retry_at_is_compared_with_the_answers_own_date() {
+    fn a_retry_time_is_relative_to_the_response_date() {
         let both = [("retry-after", "Wed, 25 Nov 2026 12:00:05 GMT"), ("date", "Wed, 25 Nov 2026 12:00:00 GMT")];
-        assert_eq!(hints(&both).retry_after, Some(Duration::from_secs(5)));
+        assert_eq!(parsed(&both).retry_after, Some(Duration::from_secs(5)));
     }
 
     #[test]
     fn odd_headers_count_as_absent() {
         let odd = [("date", "yesterday"), ("stripe-should-retry", "perhaps"), ("retry-after", "never")];
-        assert_eq!(hints(&odd), ResponseHeaders::default());
-        let good = hints(&[("stripe-should-retry", "false"), ("request-id", "req_1")]);
+        assert_eq!(parsed(&odd), ResponseHeaders::default());
+        let good = parsed(&[("stripe-should-retry", "false"), ("request-id", "req_1")]);
         assert_eq!((good.should_retry, good.request_id.as_deref()), (Some(false), Some("req_1")));
     }
 
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_began_before_its_date_by_the_time_it_took_rounded_down() {
+    fn a_request_began_at_its_date_minus_its_duration() {
         assert_eq!(began(NOW, Duration::ZERO), NOW);
         assert_eq!(began(NOW, Duration::from_millis(1)), datetime!(2026-11-25 09:59:59 UTC));
         assert_eq!(began(NOW, Duration::from_millis(2500)), datetime!(2026-11-25 09:59:57 UTC));

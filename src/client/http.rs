@@ -102,13 +102,13 @@ impl HttpStripe {
         self.metrics.forbidden(operation, forbidden.contains(operation));
     }
 
-    async fn ask(&self, question: &PendingRequest<'_>) -> Result<Answer, ApiError> {
+    async fn send_with_retries(&self, pending: &PendingRequest<'_>) -> Result<Answer, ApiError> {
         let mut max_wait = MAX_WAIT;
         let mut number = 0;
         loop {
             number += 1;
-            let slot = self.limiter.place(question.urgency).await.map_err(paused)?;
-            let refusal = match self.attempt(question, number).await {
+            let slot = self.limiter.place(pending.urgency).await.map_err(paused)?;
+            let refusal = match self.attempt(pending, number).await {
                 Ok(answer) => return Ok(answer),
                 Err(refusal) => refusal,
             };
@@ -118,19 +118,19 @@ impl HttpStripe {
                 self.limiter.pause(wait);
             }
             let Some(wait) = next_attempt(&self.attempts, number, &refusal, wait, max_wait) else {
-                return Err(given_up(question, number, refusal.error));
+                return Err(given_up(pending, number, refusal.error));
             };
             max_wait = max_wait.saturating_sub(wait);
             tokio::time::sleep(wait).await;
         }
     }
 
-    async fn attempt(&self, question: &PendingRequest<'_>, number: u32) -> Result<Answer, Refusal> {
+    async fn attempt(&self, pending: &PendingRequest<'_>, number: u32) -> Result<Answer, Refusal> {
         let begin = Instant::now();
-        let reply = self.transport.send(question.request, question.account).await;
+        let reply = self.transport.send(pending.request, pending.account).await;
         let took = begin.elapsed();
         let (status, answer) = match reply {
-            Ok(reply) => (Some(reply.status), answer(question.operation, reply)),
+            Ok(reply) => (Some(reply.status), answer(pending.operation, reply)),
             Err(failure) => (None, Err(refusal(failure))),
         };
         let request_id = match &answer {
@@ -138,9 +138,9 @@ impl HttpStripe {
             Err(refusal) => refusal.error.request_id(),
         };
         let outcome = answer.as_ref().map_or_else(|refusal| refusal.error.outcome(), |_| ApiError::OK);
-        self.metrics.request(question.operation, outcome, took);
+        self.metrics.request(pending.operation, outcome, took);
         tracing::debug!(
-            operation = question.operation,
+            operation = pending.operation,
             status,
             outcome,
             stripe.request_id = request_id,
@@ -190,10 +190,10 @@ fn refusal(failure: Failure) -> Refusal {
 
 /// Logs the final error. Not for a missing object, which is a normal answer, nor for a missing permission, which is
 /// logged separately.
-fn given_up(question: &PendingRequest<'_>, attempts: u32, error: ApiError) -> ApiError {
+fn given_up(pending: &PendingRequest<'_>, attempts: u32, error: ApiError) -> ApiError {
     if !matches!(error, ApiError::NotFound { .. } | ApiError::Forbidden { .. }) {
         tracing::warn!(
-            operation = question.operation,
+            operation = pending.operation,
             stripe.request_id = error.request_id(),
             attempts,
             error = %error,
@@ -208,12 +208,12 @@ impl StripeApi for HttpStripe {
     async fn read(&self, account: &str, read: &Read, urgency: Urgency) -> Result<Answer, ApiError> {
         let request = read.request().ok_or_else(|| ApiError::not_sent("not sent: an id is empty"))?;
         let operation = read.operation();
-        let question = PendingRequest { operation, request: &request, account, urgency };
-        let answer = match self.ask(&question).await {
+        let pending = PendingRequest { operation, request: &request, account, urgency };
+        let answer = match self.send_with_retries(&pending).await {
             // perhaps only an expanded object is forbidden: that object is read separately, and fails separately
             Err(error) if error.is_forbidden() => match without_other_objects(&request) {
                 Some(request) => {
-                    let answer = self.ask(&PendingRequest { request: &request, ..question }).await;
+                    let answer = self.send_with_retries(&PendingRequest { request: &request, ..pending }).await;
                     answer.map(|answer| Answer { forbidden: Some(error), ..answer })
                 }
                 None => Err(error),
@@ -241,7 +241,7 @@ impl StripeClient for HttpStripe {
         }
         let account = overrides.account_id.map(|account| account.to_string()).unwrap_or_default();
         let urgency = Urgency::Normal;
-        let question = PendingRequest { operation: Read::OTHER, request: &request, account: &account, urgency };
-        self.ask(&question).await.map(|answer| Bytes::from(answer.body))
+        let pending = PendingRequest { operation: Read::OTHER, request: &request, account: &account, urgency };
+        self.send_with_retries(&pending).await.map(|answer| Bytes::from(answer.body))
     }
 }

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_are_under_way_than_there_are_slots() {
+    async fn slots_limit_the_requests_in_flight() {
         let limiter = limiter(1000, 2);
         let first = limiter.place(Urgency::Normal).await.unwrap();
         let _second = limiter.place(Urgency::Normal).await.unwrap();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_that_is_dropped_gives_its_place_back() {
+    async fn a_dropped_waiter_releases_its_place() {
         let limiter = limiter(1000, 1);
         let held = limiter.place(Urgency::Normal).await.unwrap();
         {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_confirm_lets_those_pass_that_came_after_it() {
+    async fn later_normal_reads_pass_a_waiting_confirm() {
         let limiter = limiter(1000, 1);
         let held = limiter.place(Urgency::Normal).await.unwrap();
         let mut confirm = pin!(limiter.place(Urgency::Confirm));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_confirm_that_waits_for_its_share_holds_no_slot() {
+    async fn a_waiting_confirm_holds_no_slot() {
         let limiter = limiter(4, 1);
         drop(limiter.place(Urgency::Confirm).await.unwrap());
         let mut confirm = pin!(limiter.place(Urgency::Confirm));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_pause_is_told_and_not_waited_for() {
+    async fn a_long_pause_is_returned_to_the_caller() {
         let limiter = limiter(1000, 1);
         limiter.pause(Duration::from_mins(1));
         for urgency in [Urgency::Normal, Urgency::Confirm] {

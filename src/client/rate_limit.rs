@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_holds_one_seconds_worth() {
+    fn a_full_bucket_allows_one_second_of_requests() {
         let mut budget = Budget::new(20);
         assert_eq!(granted(&mut budget, Duration::ZERO, Urgency::Normal), 20);
         assert_eq!(budget.take(Duration::ZERO, Urgency::Normal), Err(SECOND / 20));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confirm_takes_from_both_and_stops_at_its_share() {
+    fn a_confirm_uses_both_buckets_up_to_its_share() {
         let mut budget = Budget::new(20);
         assert_eq!(granted(&mut budget, Duration::ZERO, Urgency::Confirm), 5);
         assert_eq!(budget.wait(Duration::ZERO, Urgency::Confirm), SECOND / 5);
@@ -119,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn even_the_smallest_budget_lets_a_confirm_pass_now_and_then() {
+    fn the_smallest_budget_still_allows_confirms() {
         let mut budget = Budget::new(1);
         assert_eq!(granted(&mut budget, Duration::ZERO, Urgency::Confirm), 1);
         assert_eq!(budget.wait(Duration::ZERO, Urgency::Confirm), 4 * SECOND);
     }
 
     #[test]
-    fn nothing_passes_in_a_pause_and_no_burst_after_it() {
+    fn a_pause_blocks_all_requests_and_prevents_a_burst() {
         let mut budget = Budget::new(10);
         budget.pause(3 * SECOND);
         budget.pause(SECOND);
@@ -140,7 +140,7 @@ mod tests {
         /// For any sequence of requests: no window of any length has more than the rate and one burst, nor confirms
         /// more than a quarter of both.
         #[test]
-        fn no_window_sees_more_than_rate_and_burst(
+        fn no_window_exceeds_rate_and_burst(
             rate in 1_u32..50,
             steps in prop::collection::vec((0_u64..400, any::<bool>(), prop::option::weighted(0.02, 0_u64..2000)), 1..300),
         ) {

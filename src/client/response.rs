@@ -55,7 +55,7 @@ impl Refusal {
 pub(super) fn of(
     operation: &'static str,
     status: u16,
-    hints: &ResponseHeaders,
+    headers: &ResponseHeaders,
     body: &[u8],
 ) -> Result<String, Refusal> {
     let text = std::str::from_utf8(body).ok();
@@ -64,7 +64,7 @@ pub(super) fn of(
     if (200..300).contains(&status) {
         return match (text, json.and_then(Json::object)) {
             (Some(text), Some(_)) => Ok(text.to_owned()),
-            _ => Err(Refusal::last(unavailable(format!("status {status} without a JSON object"), hints))),
+            _ => Err(Refusal::last(unavailable(format!("status {status} without a JSON object"), headers))),
         };
     }
     let code = json.and_then(code);
@@ -75,11 +75,11 @@ pub(super) fn of(
     let error = match json.filter(|_| status == 403 && is_stripes && !not_now) {
         Some(json) => {
             let message = json.get("error").get("message").text().unwrap_or_default();
-            forbidden(operation, code, hints, &message)
+            forbidden(operation, code, headers, &message)
         }
-        None => error(operation, status, code, hints, not_now, !is_stripes),
+        None => error(operation, status, code, headers, not_now, !is_stripes),
     };
-    let again = hints.should_retry.unwrap_or(not_now || status >= 500);
+    let again = headers.should_retry.unwrap_or(not_now || status >= 500);
     Err(Refusal { error, again, pauses_all })
 }
 
@@ -87,29 +87,29 @@ fn error(
     operation: &'static str,
     status: u16,
     code: Option<String>,
-    hints: &ResponseHeaders,
+    headers: &ResponseHeaders,
     not_now: bool,
     is_foreign: bool,
 ) -> ApiError {
-    let request_id = hints.request_id.clone();
+    let request_id = headers.request_id.clone();
     match status {
-        _ if not_now => ApiError::RateLimited { retry_after: hints.retry_after, request_id },
-        404 if is_foreign => unavailable(UNKNOWN_PATH.to_owned(), hints),
-        _ if is_foreign => unavailable(format!("status {status}, not from Stripe's API"), hints),
+        _ if not_now => ApiError::RateLimited { retry_after: headers.retry_after, request_id },
+        404 if is_foreign => unavailable(UNKNOWN_PATH.to_owned(), headers),
+        _ if is_foreign => unavailable(format!("status {status}, not from Stripe's API"), headers),
         401 => ApiError::Unauthorised { status, code, request_id },
-        403 => forbidden(operation, code, hints, ""),
+        403 => forbidden(operation, code, headers, ""),
         404 => ApiError::NotFound { at: None, request_id },
         400 if code.as_deref() == Some("resource_missing") => ApiError::NotFound { at: None, request_id },
         400..500 => ApiError::Rejected { status, code, request_id },
-        _ => unavailable(format!("status {status}"), hints),
+        _ => unavailable(format!("status {status}"), headers),
     }
 }
 
 /// Classifies a 403: the key does not have a permission, or has no access to the account at all, which affects every
 /// operation. A restricted key often may not read its account. Then the response names the missing permission, so this
 /// is not an error of the account.
-fn forbidden(operation: &'static str, code: Option<String>, hints: &ResponseHeaders, message: &str) -> ApiError {
-    let request_id = hints.request_id.clone();
+fn forbidden(operation: &'static str, code: Option<String>, headers: &ResponseHeaders, message: &str) -> ApiError {
+    let request_id = headers.request_id.clone();
     let wanted = wanted(message);
     let lacks_permission =
         !wanted.is_empty() || [code.as_deref(), Some(message)].into_iter().flatten().any(names_permission);
@@ -131,8 +131,8 @@ fn wanted(message: &str) -> Vec<String> {
     words.filter(|word| word.len() <= LONGEST_CODE).map(str::to_owned).collect()
 }
 
-fn unavailable(why: String, hints: &ResponseHeaders) -> ApiError {
-    ApiError::Unavailable { why, retry_after: hints.retry_after, request_id: hints.request_id.clone() }
+fn unavailable(why: String, headers: &ResponseHeaders) -> ApiError {
+    ApiError::Unavailable { why, retry_after: headers.retry_after, request_id: headers.request_id.clone() }
 }
 
 /// The `code` of Stripe's error, else its `type`; only if it has the form of Stripe's codes.
@@ -164,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn a_json_object_is_passed_on_byte_for_byte() {
+    fn a_json_object_is_returned_unchanged() {
         let text = " {\"id\": 1e400, \"odd\": \"\\ud800\" }\n";
         assert_eq!(of("products.list", 200, &ResponseHeaders::default(), text.as_bytes()).as_deref(), Ok(text));
     }
 
     #[test]
-    fn anything_else_under_200_is_unavailable_and_not_asked_again() {
+    fn other_content_with_status_200_is_not_retried() {
         for body in [&b"<html>"[..], b"", b"[]", b"null", b"{", b"{} {}", b"{\"a\": \"\xff\"}"] {
             let refusal = of("products.list", 200, &ResponseHeaders::default(), body).unwrap_err();
             assert_eq!((refusal.error.outcome(), refusal.again), ("unavailable", false), "{body:?}");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn every_status_has_its_outcome_and_only_the_passing_ones_are_asked_again() {
+    fn only_transient_statuses_are_retried() {
         for (status, code, outcome, again, pauses_all) in [
             (400, "parameter_unknown", "rejected", false, false),
             (400, "resource_missing", "not_found", false, false),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_403_is_of_its_operation_unless_the_account_itself_is_refused() {
+    fn a_403_concerns_one_operation_unless_the_account_is_refused() {
         let message = "The provided key 'rk_test_***' does not have the required permissions for this endpoint on account \
                        'acct_1'. Having the 'rak_accounts_kyc_basic_read' permission would allow this request to continue.";
         let missing_permission = format!(r#"{{"error": {{"type": "invalid_request_error", "message": "{message}"}}}}"#);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_not_stripes_keeps_its_status_and_says_nothing_of_object_or_key() {
+    fn a_page_of_another_server_is_unavailable() {
         for status in [400, 401, 403, 404, 502] {
             for page in ["<html>Not here</html>", "{\"message\": \"no route\"}", "{\"error\": \"no route\"}"] {
                 let error = refusal(status, page).error.to_string();
@@ -245,26 +245,26 @@ mod tests {
     }
 
     #[test]
-    fn stripe_has_the_last_word_on_another_attempt() {
-        let hints = |should_retry| ResponseHeaders { should_retry: Some(should_retry), ..ResponseHeaders::default() };
-        assert!(!of("products.list", 500, &hints(false), b"").unwrap_err().again);
-        assert!(!of("products.list", 429, &hints(false), b"").unwrap_err().again);
-        assert!(of("products.list", 409, &hints(true), b"").unwrap_err().again);
+    fn the_should_retry_header_decides() {
+        let headers = |should_retry| ResponseHeaders { should_retry: Some(should_retry), ..ResponseHeaders::default() };
+        assert!(!of("products.list", 500, &headers(false), b"").unwrap_err().again);
+        assert!(!of("products.list", 429, &headers(false), b"").unwrap_err().again);
+        assert!(of("products.list", 409, &headers(true), b"").unwrap_err().again);
     }
 
     #[test]
-    fn the_request_and_the_wait_are_kept() {
+    fn request_id_and_delay_are_kept() {
         let wait = Some(Duration::from_secs(7));
-        let hints =
+        let headers =
             ResponseHeaders { request_id: Some("req_1".to_owned()), retry_after: wait, ..ResponseHeaders::default() };
         for status in [429, 503] {
-            let error = of("products.list", status, &hints, b"{}").unwrap_err().error;
+            let error = of("products.list", status, &headers, b"{}").unwrap_err().error;
             assert_eq!((error.request_id(), error.retry_after()), (Some("req_1"), wait));
         }
     }
 
     #[test]
-    fn no_text_repeats_the_body() {
+    fn no_error_repeats_the_body() {
         let shown = |body: &str| format!("{:?} {}", refusal(400, body), refusal(400, body).error);
         assert!(shown(&error_body("parameter_unknown")).contains("400, parameter_unknown"));
         for body in [error_body("ada@example.com"), error_body("resource_missing")] {

@@ -158,7 +158,7 @@ async fn four_reads_use_one_connection() {
 }
 
 #[tokio::test]
-async fn every_request_has_the_key_and_the_version_and_a_connected_account_where_one_is_named() {
+async fn every_request_has_key_version_and_account() {
     let fake = Fake::start(vec![ok()]).await;
     let client = fake.client();
     read(&client).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_base_may_have_a_path_with_or_without_a_final_slash() {
 }
 
 #[tokio::test]
-async fn an_answer_speaks_of_the_moment_before_it_was_asked_by_stripes_clock() {
+async fn the_time_of_an_answer_is_the_start_of_its_request() {
     let fake = Fake::start(vec![ok()]).await;
     let answer = read(&fake.client()).await.unwrap();
     let date = datetime!(2026-11-25 10:00:00 UTC);
@@ -195,7 +195,7 @@ async fn an_answer_speaks_of_the_moment_before_it_was_asked_by_stripes_clock() {
 }
 
 #[tokio::test]
-async fn without_a_readable_date_our_own_clock_is_taken() {
+async fn without_a_valid_date_this_machines_clock_counts() {
     let script = vec![answer(200, &[], CUSTOMER), answer(200, &[("date", "today")], CUSTOMER)];
     let fake = Fake::start(script).await;
     let client = fake.client();
@@ -207,7 +207,7 @@ async fn without_a_readable_date_our_own_clock_is_taken() {
 }
 
 #[tokio::test]
-async fn what_passes_is_asked_again_and_every_attempt_is_counted() {
+async fn transient_errors_are_retried_and_attempts_counted() {
     let locked = answer(409, &[], r#"{"error": {"code": "lock_timeout"}}"#);
     let fake = Fake::start(vec![Act::BreakOff, locked, ok()]).await;
     let registry = Registry::new();
@@ -239,7 +239,7 @@ async fn stripe_may_forbid_another_attempt() {
 }
 
 #[tokio::test]
-async fn final_refusals_are_asked_once() {
+async fn final_errors_are_not_retried() {
     // an expansion may be the cause of a 403: the request is repeated without expansions
     for (status, outcome, requests) in
         [(400, "rejected", 1), (401, "unauthorised", 1), (403, "forbidden", 2), (404, "not_found", 1)]
@@ -252,7 +252,7 @@ async fn final_refusals_are_asked_once() {
 }
 
 #[tokio::test]
-async fn a_short_retry_after_beats_our_own_backoff() {
+async fn a_short_retry_after_overrides_the_backoff() {
     let fake = Fake::start(vec![answer(429, &[("retry-after", "0")], "{}"), ok()]).await;
     let metrics = super::metrics(&Registry::new()).unwrap();
     // with this backoff the test would not end
@@ -262,7 +262,7 @@ async fn a_short_retry_after_beats_our_own_backoff() {
 }
 
 #[tokio::test]
-async fn a_long_retry_after_is_the_callers_and_nobody_else_asks_meanwhile() {
+async fn a_long_retry_after_is_returned_and_pauses_all_requests() {
     let fake = Fake::start(vec![answer(429, &[("retry-after", "50")], "{}"), ok()]).await;
     let client = fake.client();
     let error = read(&client).await.unwrap_err();
@@ -276,7 +276,7 @@ async fn a_long_retry_after_is_the_callers_and_nobody_else_asks_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_locked_object_is_no_reason_for_others_to_wait() {
+async fn a_locked_object_does_not_delay_other_requests() {
     let locked = answer(429, &[("retry-after", "50")], r#"{"error": {"code": "lock_timeout"}}"#);
     let fake = Fake::start(vec![locked, ok()]).await;
     let client = fake.client();
@@ -285,7 +285,7 @@ async fn a_locked_object_is_no_reason_for_others_to_wait() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_left_after_the_timeout() {
+async fn a_silent_server_times_out() {
     let fake = Fake::start(vec![Act::Hang]).await;
     let client = client(&StripeConfig { timeout: Duration::from_millis(20), ..fake.config() });
     let error = read(&client).await.unwrap_err();
@@ -293,7 +293,7 @@ async fn a_server_that_does_not_answer_is_left_after_the_timeout() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_named_as_that() {
+async fn a_closed_port_is_reported_as_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -303,7 +303,7 @@ async fn a_port_where_nobody_listens_is_named_as_that() {
 }
 
 #[tokio::test]
-async fn https_is_spoken_where_the_base_says_so() {
+async fn an_https_base_url_uses_tls() {
     let fake = Fake::start(vec![ok()]).await;
     let error = read(&client(&config(&format!("https://{}", fake.addr)))).await.unwrap_err();
     assert_eq!((error.outcome(), fake.requests()), ("unavailable", 0), "{error}");
@@ -319,7 +319,7 @@ async fn an_answer_over_the_limit_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_not_sent() {
+async fn an_unwritable_request_is_not_sent() {
     let fake = Fake::start(vec![ok()]).await;
     let client = fake.client();
     for (account, read) in [("", Read::Customer(String::new())), ("acct_\n1", customer())] {
@@ -330,7 +330,7 @@ async fn what_cannot_be_written_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_read_that_is_dropped_gives_its_slot_back() {
+async fn a_dropped_read_releases_its_slot() {
     let fake = Fake::start(vec![Act::Hang, ok()]).await;
     let client = client(&StripeConfig { concurrency: 1, ..fake.config() });
     let mut count = fake.count.clone();
@@ -342,7 +342,7 @@ async fn a_read_that_is_dropped_gives_its_slot_back() {
 }
 
 #[tokio::test]
-async fn the_builders_read_through_the_same_door_and_cannot_write() {
+async fn the_builders_use_this_client_and_cannot_write() {
     let list = r#"{"object": "list", "data": [], "has_more": false, "url": "/v1/charges"}"#;
     let fake = Fake::start(vec![answer(200, &[], list), ok()]).await;
     let client = fake.client();
@@ -376,7 +376,7 @@ fn without_a_key_there_is_no_client() {
 }
 
 #[test]
-fn a_wait_beyond_the_patience_or_after_the_last_attempt_is_the_callers() {
+fn a_delay_beyond_the_limit_is_returned_to_the_caller() {
     let refusal = |again| Refusal { error: ApiError::unavailable("x"), again, pauses_all: false };
     let (short, long) = (Duration::from_secs(1), Duration::from_secs(6));
     let max_wait = Duration::from_secs(5);

@@ -43,14 +43,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_demo_needs_no_secret_and_takes_those_that_are_set() {
+    fn a_kept_demo_accepts_optional_secrets() {
         assert!(read(&[]).unwrap().extra_secrets.is_empty());
         assert_eq!(read(&[("STRIPE_WEBHOOK_SECRET", "whsec_1,whsec_2")]).unwrap().extra_secrets.len(), 2);
         assert!(read(&[("STRIPE_WEBHOOK_SECRET", "sk_test_1")]).is_err());
     }
 
     #[test]
-    fn its_two_addresses_differ() {
+    fn the_two_addresses_must_differ() {
         assert!(read(&[("BILLING_SYNC_LISTEN", "127.0.0.1:9464")]).is_err());
     }
 }

@@ -46,7 +46,7 @@ mod tests {
     use crate::config::source::Flags;
 
     #[test]
-    fn two_listeners_on_one_address_are_a_problem_that_names_both() {
+    fn two_listeners_on_one_address_are_refused() {
         for (webhooks, ops, fine) in [
             ("127.0.0.1:80", "127.0.0.1:80", false),
             ("0.0.0.0:80", "127.0.0.1:80", false),

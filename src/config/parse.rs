@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_needs_an_address_and_not_a_name() {
+    fn a_listener_needs_an_ip_address() {
         assert!(address("[::1]:8080").is_ok());
         assert!(address("localhost:8080").is_err());
         assert!(address("127.0.0.1").is_err());

@@ -138,15 +138,15 @@ pub(crate) fn parse_secrets(text: &str) -> Result<Vec<WebhookSecret>, Refused> {
 
 /// Describes what is wrong with a secret. Another value in its place is a common mistake, and every delivery would be
 /// refused. With an empty secret after the prefix, any sender could sign.
-fn wrong_with(secret: &str, place: (usize, usize)) -> Option<String> {
-    let which = pasted::which(place.0, place.1);
+fn wrong_with(secret: &str, position: (usize, usize)) -> Option<String> {
+    let which = pasted::which(position.0, position.1);
     if let Some((_, is)) = WRONG_VALUES.iter().find(|(start, _)| secret.starts_with(start)) {
         return Some(format!("{which} {is} (the value is not shown)"));
     }
     if secret == PREFIX {
         return Some(format!("{which} has nothing after {PREFIX}"));
     }
-    pasted::wrong_behind(PREFIX, secret, place).map(|wrong| wrong.to_string())
+    pasted::wrong_behind(PREFIX, secret, position).map(|wrong| wrong.to_string())
 }
 
 /// Warns of secrets that do not look like Stripe's. It is not an error, because other senders have other secrets.

@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flag_is_the_variable_in_small_letters() {
+    fn a_flag_is_the_lower_case_variable() {
         for setting in ALL.iter().filter(|setting| !setting.secret) {
             // a variable that begins with STRIPE_ keeps it in its flag
             let derived = setting.name.trim_start_matches("BILLING_SYNC_").to_lowercase().replace('_', "-");

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_fits_into_the_timeout_or_the_error_names_both() {
+    fn the_delay_must_be_shorter_than_the_timeout() {
         assert_eq!(read("", ""), Ok(Duration::ZERO));
         assert_eq!(read("0", "1s"), Ok(Duration::ZERO));
         assert_eq!(read("10s", "25s"), Ok(Duration::from_secs(10)));

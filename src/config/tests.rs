@@ -24,7 +24,7 @@ fn read<T>(environment: &[(&str, &str)], read: impl FnOnce(&mut Source) -> Optio
 }
 
 #[test]
-fn the_defaults_are_what_the_registry_says() {
+fn the_defaults_are_those_of_the_registry() {
     let worker = read(&[], WorkerConfig::read).unwrap();
     assert_eq!((worker.batch_size, worker.workers, worker.max_attempts), (500, 2, 12));
     assert_eq!((worker.retry_initial, worker.retry_max), (Duration::from_secs(5), Duration::from_hours(1)));
@@ -43,7 +43,7 @@ fn the_defaults_are_what_the_registry_says() {
 }
 
 #[test]
-fn a_receiver_without_a_secret_is_refused_with_the_place_to_find_one() {
+fn a_missing_signing_secret_is_refused_with_the_fix() {
     for environment in [&[][..], &[("STRIPE_WEBHOOK_SECRET", "")]] {
         let error = read(environment, ReceiverConfig::read).unwrap_err();
         assert_eq!(error.problems.len(), 1);
@@ -62,13 +62,13 @@ fn a_blank_secret_among_others_is_refused() {
 }
 
 #[test]
-fn a_blank_value_is_called_blank() {
+fn a_blank_value_is_reported_as_blank() {
     let error = read(&[("STRIPE_WEBHOOK_SECRET", "  ")], ReceiverConfig::read).unwrap_err();
     assert_eq!(error.problems[0].wrong, "is blank");
 }
 
 #[test]
-fn a_prefix_with_nothing_behind_it_is_no_secret() {
+fn a_bare_prefix_is_not_a_secret() {
     for secrets in ["whsec_", " whsec_ ", "whsec_a,whsec_"] {
         let error = read(&[("STRIPE_WEBHOOK_SECRET", secrets)], ReceiverConfig::read).unwrap_err();
         assert!(error.problems[0].wrong.contains("has nothing after whsec_"), "{error}");
@@ -76,7 +76,7 @@ fn a_prefix_with_nothing_behind_it_is_no_secret() {
 }
 
 #[test]
-fn a_secret_unlike_stripes_is_taken_with_a_warning_that_does_not_show_it() {
+fn an_unusual_secret_is_accepted_with_a_warning() {
     for (secrets, warning) in [
         ("whsec_a", None),
         ("hunter2", Some("STRIPE_WEBHOOK_SECRET does not begin with whsec_, as all signing secrets of Stripe's do")),
@@ -85,19 +85,19 @@ fn a_secret_unlike_stripes_is_taken_with_a_warning_that_does_not_show_it() {
         let mut source = Source::new(Flags::new(), [("STRIPE_WEBHOOK_SECRET".to_owned(), OsString::from(secrets))]);
         source.collect(ReceiverConfig::read).unwrap();
         assert_eq!(source.warnings().len(), usize::from(warning.is_some()), "{secrets}");
-        assert!(source.warnings().iter().zip(warning).all(|(said, expected)| said.starts_with(expected)), "{secrets}");
+        assert!(source.warnings().iter().zip(warning).all(|(text, expected)| text.starts_with(expected)), "{secrets}");
     }
 }
 
 #[test]
-fn an_api_key_is_no_signing_secret() {
+fn an_api_key_is_not_a_signing_secret() {
     let error = read(&[("STRIPE_WEBHOOK_SECRET", "sk_test_hunter2")], ReceiverConfig::read).unwrap_err();
     assert!(error.to_string().contains("the secret is an API key (sk_…)"), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
 
 #[test]
-fn every_setting_is_read_and_a_blank_value_is_refused_by_the_name_of_its_variable() {
+fn every_setting_is_read_and_refuses_a_blank_value() {
     for setting in super::settings::ALL {
         let environment: Vec<(&str, &str)> =
             [SECRET].into_iter().filter(|(name, _)| *name != setting.name).chain([(setting.name, " ")]).collect();
@@ -118,7 +118,7 @@ fn every_setting_is_read_and_a_blank_value_is_refused_by_the_name_of_its_variabl
 }
 
 #[test]
-fn a_log_filter_that_would_silence_everything_by_mistake_is_refused() {
+fn a_log_filter_with_an_unknown_level_is_refused() {
     for wrong in ["verbose", "billing_sync", "info,sqlx", "info,=debug=", ""] {
         let read = read(&[("BILLING_SYNC_LOG", wrong)], LogConfig::read);
         assert_eq!(read.is_ok(), wrong.is_empty(), "{wrong}");
@@ -127,7 +127,7 @@ fn a_log_filter_that_would_silence_everything_by_mistake_is_refused() {
 }
 
 #[test]
-fn zero_of_anything_is_refused() {
+fn zero_is_refused() {
     for name in ["WORKERS", "BATCH_SIZE", "MAX_ATTEMPTS", "POLL_INTERVAL", "RETRY_INITIAL", "ATTEMPT_LEASE"] {
         let variable = format!("BILLING_SYNC_{name}");
         for zero in ["0", "0s"] {
@@ -143,7 +143,7 @@ fn zero_of_anything_is_refused() {
 }
 
 #[test]
-fn the_longest_wait_is_not_below_the_first() {
+fn the_maximum_delay_is_not_below_the_initial_one() {
     let environment = [("BILLING_SYNC_RETRY_INITIAL", "2m"), ("BILLING_SYNC_RETRY_MAX", "1m")];
     let error = read(&environment, WorkerConfig::read).unwrap_err();
     assert!(error.to_string().contains("1m is shorter than BILLING_SYNC_RETRY_INITIAL, 2m"), "{error}");
@@ -160,7 +160,7 @@ fn a_database_url_is_checked_before_anything_connects() {
 }
 
 #[test]
-fn debug_output_of_no_struct_shows_a_secret() {
+fn debug_output_shows_no_secret() {
     let environment = [SECRET, ("DATABASE_URL", "postgres://u:hunter2@h/d"), ("STRIPE_SECRET_KEY", "sk_test_hunter2")];
     let shown = format!(
         "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",

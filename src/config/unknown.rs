@@ -64,19 +64,19 @@ mod tests {
     }
 
     #[test]
-    fn a_typing_error_is_named_with_the_nearest_setting() {
+    fn a_typing_error_is_reported_with_the_nearest_setting() {
         let expected =
             "BILLING_SYNC_WORKRES is not a setting and has no effect; the most similar setting is BILLING_SYNC_WORKERS";
         assert_eq!(of(&["BILLING_SYNC_WORKRES"]), [expected]);
     }
 
     #[test]
-    fn settings_their_files_and_variables_of_others_are_left_alone() {
+    fn settings_and_foreign_variables_cause_no_warning() {
         assert!(of(&["BILLING_SYNC_LISTEN", "BILLING_SYNC_LISTEN_FILE", "DATABASE_URL", "PATH"]).is_empty());
     }
 
     #[test]
-    fn what_kubernetes_sets_for_a_service_of_this_name_is_no_typing_error() {
+    fn kubernetes_service_variables_cause_no_warning() {
         assert!(of(&["BILLING_SYNC_SERVICE_HOST", "BILLING_SYNC_PORT_8080_TCP_ADDR", "BILLING_SYNC_PORT"]).is_empty());
         assert_eq!(of(&["BILLING_SYNC_PORT"]).len(), 1);
     }

@@ -148,7 +148,7 @@ impl Hosts {
             return;
         }
         let mut watched: Option<PgConnection> = None;
-        let mut said = false;
+        let mut is_logged = false;
         loop {
             let holds = match watched.as_mut() {
                 Some(conn) => is_usable(conn, CHECK_LIMIT).await,
@@ -159,14 +159,14 @@ impl Hosts {
                     Ok(conn) => {
                         self.point(&pools);
                         watched = Some(conn);
-                        said = false;
+                        is_logged = false;
                     }
                     Err(error) => {
-                        if !said {
+                        if !is_logged {
                             tracing::warn!("{error}");
                         }
                         watched = None;
-                        said = true;
+                        is_logged = true;
                     }
                 }
             }

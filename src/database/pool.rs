@@ -48,7 +48,7 @@ pub fn pool_with(
 ) -> PgPool {
     // leaves the same time for the new connection
     let check_limit = CHECK_LIMIT.min(acquire_timeout / 2);
-    let (asked, turn) = (Arc::new(options.clone()), Arc::new(Mutex::new(())));
+    let (query_options, turn) = (Arc::new(options.clone()), Arc::new(Mutex::new(())));
     let mut pool = PgPoolOptions::new();
     if matches!(idle, Idle::Kept) {
         pool = pool.idle_timeout(None).max_lifetime(None);
@@ -63,8 +63,8 @@ pub fn pool_with(
             Box::pin(async move { Ok(known.idle_for < unchecked || is_usable(conn, check_limit).await) })
         })
         .after_release(move |conn, _| {
-            let (asked, turn, shortage) = (Arc::clone(&asked), Arc::clone(&turn), shortage.clone());
-            Box::pin(async move { Ok(is_answered(conn, &asked, &turn).await && !shortage.is_on()) })
+            let (query_options, turn, shortage) = (Arc::clone(&query_options), Arc::clone(&turn), shortage.clone());
+            Box::pin(async move { Ok(is_answered(conn, &query_options, &turn).await && !shortage.is_on()) })
         })
         .connect_lazy_with(options.clone())
 }
@@ -79,12 +79,12 @@ pub fn pool_with(
 /// (<https://github.com/transact-rs/sqlx/issues/4393>). The next user's writes would never be committed. The query is
 /// one message of the simple protocol, so it starts the transaction that it runs in, unless there was one before.
 pub async fn is_usable<'c>(conn: impl PgExecutor<'c>, limit: Duration) -> bool {
-    let asked = sqlx::raw_sql(
+    let query = sqlx::raw_sql(
         "-- database.is_usable
         SELECT NOT current_setting('transaction_read_only')::boolean, now() = statement_timestamp()",
     )
     .fetch_one(conn);
-    let answer = async { asked.await.and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?))) };
+    let answer = async { query.await.and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?))) };
     let refused = match timeout(limit, answer).await {
         Ok(Ok((true, true))) => return true,
         Ok(Ok((true, false))) => "it is in a transaction whose BEGIN was cancelled".to_owned(),

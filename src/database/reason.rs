@@ -87,11 +87,11 @@ pub(super) async fn is_refused(pool: &PgPool, error: &Error) -> bool {
 }
 
 async fn attempt(options: &PgConnectOptions) -> String {
-    let asked = async {
+    let answer = async {
         let mut conn = connect(options, Session::OPS).await?;
         Ok((RunningStatements::for_at_least(&mut conn, OLD).await?, conn))
     };
-    match tokio::time::timeout(LIMIT, asked).await {
+    match tokio::time::timeout(LIMIT, answer).await {
         Ok(Ok((working, conn))) => {
             let _ = conn.close().await;
             occupied(&working)

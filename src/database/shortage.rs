@@ -70,10 +70,10 @@ pub struct Keeper {
 impl Keeper {
     /// Runs until `shutdown`. `connected` is set when all pools in `first` have connected.
     pub async fn run(self, connected: CancellationToken, shutdown: CancellationToken) {
-        shutdown.run_until_cancelled(self.keep_on(&connected)).await;
+        shutdown.run_until_cancelled(self.keep_connected(&connected)).await;
     }
 
-    async fn keep_on(&self, connected: &CancellationToken) {
+    async fn keep_connected(&self, connected: &CancellationToken) {
         let (mut counted, mut fits_since) = (None::<Instant>, None::<Instant>);
         loop {
             if self.connect().await {
@@ -84,7 +84,7 @@ impl Keeper {
                 }
             }
             if self.shortage.is_on() {
-                self.give_up_idle_ones().await;
+                self.close_idle_connections().await;
             }
             sleep(KEEP_EVERY).await;
         }
@@ -92,7 +92,7 @@ impl Keeper {
 
     /// Connects the pools in `first`; false if one could not connect.
     async fn connect(&self) -> bool {
-        for (place, pool) in self.first.iter().enumerate() {
+        for (index, pool) in self.first.iter().enumerate() {
             if pool.num_idle() > 0 {
                 continue;
             }
@@ -105,7 +105,7 @@ impl Keeper {
                     );
                 }
                 // later pools release theirs, or the probes would keep the only connection
-                for later in self.first.iter().skip(place + 1) {
+                for later in self.first.iter().skip(index + 1) {
                     close_idle(later, 0).await;
                 }
                 return false;
@@ -146,7 +146,7 @@ impl Keeper {
         Some(since)
     }
 
-    async fn give_up_idle_ones(&self) {
+    async fn close_idle_connections(&self) {
         for (pools, keep) in [(&self.first, 1), (&self.others, 0)] {
             for pool in pools {
                 close_idle(pool, keep).await;
@@ -164,7 +164,7 @@ impl Keeper {
     fn not_open(&self) -> u32 {
         let pools = self.first.iter().chain(&self.others);
         let open: u32 = pools.map(PgPool::size).sum();
-        // the connections in `besides` are open if there is no shortage
+        // the connections in `other_connections` are open if there is no shortage
         let other_connections = if self.shortage.is_on() { 0 } else { self.other_connections };
         self.wanted().saturating_sub(open + other_connections)
     }

@@ -54,14 +54,14 @@ impl RunningStatements {
     }
 
     /// Asks over a separate connection; `None` if the server cannot be asked.
-    async fn ask(options: &PgConnectOptions) -> Option<Self> {
-        let asked = async {
+    async fn query(options: &PgConnectOptions) -> Option<Self> {
+        let answer = async {
             let mut conn = connect(options, Session::OPS).await?;
             let working = Self::for_at_least(&mut conn, AGE).await;
             let _ = conn.close().await;
             working
         };
-        timeout(LIMIT, asked).await.ok()?.ok()
+        timeout(LIMIT, answer).await.ok()?.ok()
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOpti
             return answered.is_ok();
         }
         let _turn = turn.lock().await;
-        if RunningStatements::ask(options).await.is_none_or(|working| working.statements == 0) {
+        if RunningStatements::query(options).await.is_none_or(|working| working.statements == 0) {
             tracing::warn!("closing an unanswered database connection: the server runs no statement for it");
             return false;
         }
@@ -93,7 +93,7 @@ pub async fn until_answered<T>(pool: &PgPool, limit: Duration, work: impl Future
         if let Ok(done) = timeout(limit, work.as_mut()).await {
             return Some(done);
         }
-        match RunningStatements::ask(&pool.connect_options()).await {
+        match RunningStatements::query(&pool.connect_options()).await {
             Some(working) if working.statements > 0 => {
                 let seconds = limit.as_secs();
                 tracing::warn!(waits = working.waits, "a statement has been running for more than {seconds} s");

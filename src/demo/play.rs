@@ -25,7 +25,7 @@ pub(super) async fn play_story<W: Write>(
         report.act(act)?;
         mistakes.extend(play(conn, postman, report, act).await?);
     }
-    mistakes.extend(look_back(conn, &acts).await?);
+    mistakes.extend(check_ending(conn, &acts).await?);
     print(conn, report).await?;
     if !mistakes.is_empty() {
         return Err(DemoError::Differences(mistakes));
@@ -90,7 +90,7 @@ fn judge_outcome(step: &Step, settled: &SettledRow) -> Option<String> {
 
 /// Checks at the end: the rows of earlier acts are unchanged, refused events are not stored, and all others are stored
 /// once. Other senders may be active during a kept demo, so only its own events are checked.
-async fn look_back(conn: &mut PgConnection, acts: &[Act]) -> Result<Vec<String>, DemoError> {
+async fn check_ending(conn: &mut PgConnection, acts: &[Act]) -> Result<Vec<String>, DemoError> {
     let mut mistakes = Vec::new();
     for expected in story::ending() {
         let found = rows::same_key(conn, &expected).await?;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_as_expected_is_noticed() {
+    fn an_unexpected_answer_is_reported() {
         let refused = step(|it| matches!(it, Expected::Refused(_)));
         assert_eq!(judge_answer(&refused, &answer(StatusCode::BAD_REQUEST, "no signature matches: is …")), None);
         for (status, text) in [(StatusCode::OK, "stored"), (StatusCode::BAD_REQUEST, "the body is no event")] {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_that_is_not_as_expected_is_noticed() {
+    fn an_unexpected_outcome_is_reported() {
         let applied = step(|it| *it == Expected::Stored { outcome: "applied", reason: None });
         let settled = |state: &str, outcome: Option<&str>, last_error: Option<&str>| SettledRow {
             state: state.to_owned(),

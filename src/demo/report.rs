@@ -61,26 +61,26 @@ impl<'a, W: Write> Report<'a, W> {
         }
     }
 
-    fn say(&mut self, line: &str) -> io::Result<()> {
+    fn print(&mut self, line: &str) -> io::Result<()> {
         if self.json { Ok(()) } else { self.write(line) }
     }
 
     pub(super) fn title(&mut self) -> io::Result<()> {
-        self.say("billing-sync demo: signed Stripe events go in over HTTP, rows come out.")?;
-        self.say("People, prices and dates are fictional, and the same on every run.")?;
-        self.say("For each act: the requests with their answers, then => the resulting row.")?;
-        self.say("")?;
-        self.say("Starting a private PostgreSQL (the first time takes a few seconds) ...")
+        self.print("billing-sync demo: signed Stripe events go in over HTTP, rows come out.")?;
+        self.print("People, prices and dates are fictional, and the same on every run.")?;
+        self.print("For each act: the requests with their answers, then => the resulting row.")?;
+        self.print("")?;
+        self.print("Starting a private PostgreSQL (the first time takes a few seconds) ...")
     }
 
     pub(super) fn started(&mut self, postgres: u32, data_dir: &Path, webhooks: SocketAddr) -> io::Result<()> {
-        self.say(&format!("  PostgreSQL {postgres}  {}", data_dir.display()))?;
-        self.say(&format!("  webhooks       {}", webhook_url(webhooks)))
+        self.print(&format!("  PostgreSQL {postgres}  {}", data_dir.display()))?;
+        self.print(&format!("  webhooks       {}", webhook_url(webhooks)))
     }
 
     pub(super) fn act(&mut self, act: &Act) -> io::Result<()> {
-        self.say("")?;
-        self.say(&format!("{} - {}", act.date, act.title))
+        self.print("")?;
+        self.print(&format!("{} - {}", act.date, act.title))
     }
 
     /// One request: its status, its event type, and the reason for the answer.
@@ -90,7 +90,7 @@ impl<'a, W: Write> Report<'a, W> {
             Expected::Known => "known",
             Expected::Refused(_) => "refused",
         };
-        self.say(&wrapped(&format!("  {status} {answer:<7}  {:<29}  ", step.event.kind), step.why))
+        self.print(&wrapped(&format!("  {status} {answer:<7}  {:<29}  ", step.event.kind), step.why))
     }
 
     /// The row after an act.
@@ -99,12 +99,12 @@ impl<'a, W: Write> Report<'a, W> {
             Row::Subscription(row) => subscription_facts(row),
             Row::Contact(row) => contact_facts(row),
         };
-        self.say(&format!("  => {facts}"))
+        self.print(&format!("  => {facts}"))
     }
 
     /// A difference from the story.
     pub(super) fn mistake(&mut self, mistake: &str) -> io::Result<()> {
-        self.say(&wrapped("  !! ", mistake))
+        self.print(&wrapped("  !! ", mistake))
     }
 
     pub(super) fn tables(&mut self, tables: &Tables) -> io::Result<()> {
@@ -118,9 +118,9 @@ impl<'a, W: Write> Report<'a, W> {
     }
 
     fn table(&mut self, name: &str, table: &Table) -> io::Result<()> {
-        self.say(&format!("\n{name}"))?;
+        self.print(&format!("\n{name}"))?;
         for line in table.lines() {
-            self.say(&format!("  {}", line.trim_end()))?;
+            self.print(&format!("  {}", line.trim_end()))?;
         }
         Ok(())
     }
@@ -132,16 +132,16 @@ impl<'a, W: Write> Report<'a, W> {
         let stored = count(|it| matches!(it, Expected::Stored { .. }));
         let known = count(|it| matches!(it, Expected::Known));
         let refused = count(|it| matches!(it, Expected::Refused(_)));
-        self.say(&format!(
+        self.print(&format!(
             "\n{} requests: {stored} stored, {known} known, {refused} refused.",
             stored + known + refused
         ))?;
-        self.say("Every answer and every row is as expected.")?;
+        self.print("Every answer and every row is as expected.")?;
         if keep {
             return Ok(());
         }
-        self.say("\nNext: `billing-sync demo --keep` keeps serving, for psql and for your own test")?;
-        self.say("events. `billing-sync serve --help` explains the real service.")
+        self.print("\nNext: `billing-sync demo --keep` keeps serving, for psql and for your own test")?;
+        self.print("events. `billing-sync serve --help` explains the real service.")
     }
 
     /// How to inspect the database and to send events to a demo that keeps serving.
@@ -154,32 +154,32 @@ impl<'a, W: Write> Report<'a, W> {
                 "database_url": database_url, "webhook_secret": secret });
             return self.write(&line.to_string());
         }
-        self.say("\nStill serving, until Ctrl-C. The next demo starts with empty tables.\n")?;
-        self.say(&format!("  webhooks       {url}"))?;
-        self.say(&format!("  operations     http://{ops}/metrics, /livez, /readyz"))?;
-        self.say("\nInspect the database, in another terminal:")?;
-        self.say(&format!("  export DATABASE_URL='{database_url}'"))?;
-        self.say("  psql \"$DATABASE_URL\" -c 'TABLE billing.subscriptions'")?;
-        self.say("  billing-sync outbox list")?;
-        self.say("\nSend event files, signed with the secret of this run:")?;
-        self.say(&format!("  export STRIPE_WEBHOOK_SECRET={secret}"))?;
-        self.say(&format!("  billing-sync send EVENT.json --to {url}"))?;
+        self.print("\nStill serving, until Ctrl-C. The next demo starts with empty tables.\n")?;
+        self.print(&format!("  webhooks       {url}"))?;
+        self.print(&format!("  operations     http://{ops}/metrics, /livez, /readyz"))?;
+        self.print("\nInspect the database, in another terminal:")?;
+        self.print(&format!("  export DATABASE_URL='{database_url}'"))?;
+        self.print("  psql \"$DATABASE_URL\" -c 'TABLE billing.subscriptions'")?;
+        self.print("  billing-sync outbox list")?;
+        self.print("\nSend event files, signed with the secret of this run:")?;
+        self.print(&format!("  export STRIPE_WEBHOOK_SECRET={secret}"))?;
+        self.print(&format!("  billing-sync send EVENT.json --to {url}"))?;
         if *extra_secrets {
-            self.say("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is accepted;")?;
-            self.say("it must be the output of `stripe listen --print-secret`:")?;
+            self.print("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is accepted;")?;
+            self.print("it must be the output of `stripe listen --print-secret`:")?;
         } else {
-            self.say("\nReceive test events of your Stripe account. `stripe listen` has its own secret,")?;
-            self.say("which the demo needs: stop this demo (Ctrl-C), then")?;
-            self.say("  export STRIPE_WEBHOOK_SECRET=$(stripe listen --print-secret)")?;
-            self.say("  billing-sync demo --keep")?;
-            self.say("and in another terminal")?;
+            self.print("\nReceive test events of your Stripe account. `stripe listen` has its own secret,")?;
+            self.print("which the demo needs: stop this demo (Ctrl-C), then")?;
+            self.print("  export STRIPE_WEBHOOK_SECRET=$(stripe listen --print-secret)")?;
+            self.print("  billing-sync demo --keep")?;
+            self.print("and in another terminal")?;
         }
-        self.say(&format!("  stripe listen --forward-to {url}"))?;
-        self.say("  stripe trigger customer.subscription.created")
+        self.print(&format!("  stripe listen --forward-to {url}"))?;
+        self.print("  stripe trigger customer.subscription.created")
     }
 
     pub(super) fn stopping(&mut self) -> io::Result<()> {
-        self.say("\nStopping.")
+        self.print("\nStopping.")
     }
 }
 

@@ -12,7 +12,7 @@ use time::macros::format_description;
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Interval of polling an event that is being processed.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A row of a table, with the columns that the story checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,9 +143,9 @@ fn time(value: Option<OffsetDateTime>) -> String {
 
 /// Polls an event until the worker is done with it. The caller sets the timeout.
 pub(super) async fn settled(conn: &mut PgConnection, event_id: &str) -> Result<SettledRow, sqlx::Error> {
-    let mut looks = tokio::time::interval(LOOK_AGAIN);
+    let mut polls = tokio::time::interval(POLL_INTERVAL);
     loop {
-        looks.tick().await;
+        polls.tick().await;
         let query =
             "-- demo.settled\nSELECT state, outcome, reason, last_error FROM billing.outbox WHERE event_id = $1";
         let row: Option<SettledRow> = sqlx::query_as(query).bind(event_id).fetch_optional(&mut *conn).await?;

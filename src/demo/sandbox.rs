@@ -96,7 +96,7 @@ mod tests {
     use time::macros::datetime;
 
     #[test]
-    fn previous_attributes_hold_the_old_values_of_what_changed() {
+    fn previous_attributes_contain_the_old_values() {
         let before = json!({"id": "sub_1", "status": "trialing", "a": {"x": 1, "y": 2}, "list": [1, {"z": 1}]});
         let after = json!({"id": "sub_1", "status": "active", "a": {"x": 1, "y": 3}, "list": [1, {"z": 2}], "new": 1});
         let expected = json!({"status": "trialing", "a": {"y": 2}, "list": [1, {"z": 1}], "new": null});
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_null_and_what_becomes_null_are_told_too() {
+    fn previous_attributes_include_nulls() {
         let (none, some) = (json!({"pause": null}), json!({"pause": {"behavior": "void"}}));
         assert_eq!(previous_attributes(&none, &some), none);
         assert_eq!(previous_attributes(&some, &none), some);

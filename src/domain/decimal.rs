@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_point_moves_and_no_digit_is_lost() {
+    fn shifting_keeps_all_digits() {
         for (amount, places, expected) in [
             ("1990", 2, "19.90"),
             ("5", 2, "0.05"),

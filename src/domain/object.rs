@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_id_is_the_same_for_ever() {
+    fn a_row_id_never_changes() {
         assert_eq!(row_id("", "cus_1").to_string(), "3525b46f-3876-58e7-acc0-e5de7f5dc115");
         assert_ne!(row_id("", "cus_1"), row_id("acct_1", "cus_1"));
     }

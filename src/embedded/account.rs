@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_never_a_candidate_and_nobody_is_the_last() {
+    fn root_is_never_a_candidate() {
         let all = Account::candidates();
         assert!(all.iter().all(|account| account.uid != 0));
         assert_eq!(all.last().unwrap().name, "nobody");

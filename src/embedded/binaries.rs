@@ -53,9 +53,9 @@ impl Binaries {
         if !dir.join("initdb").is_file() {
             return Err(format!("`initdb` is missing beside {}", postgres.display()));
         }
-        let said = Command::new(&postgres).arg("--version").env_clear().output().map_err(|e| e.to_string())?;
-        let said = String::from_utf8_lossy(&said.stdout).into_owned();
-        let (major, minor) = version(&said).ok_or_else(|| format!("`postgres --version` prints {:?}", said.trim()))?;
+        let output = Command::new(&postgres).arg("--version").env_clear().output().map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (major, minor) = version(&text).ok_or_else(|| format!("`postgres --version` prints {:?}", text.trim()))?;
         Ok(Self { dir, major, minor })
     }
 }
@@ -131,8 +131,8 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
 
 /// Major and minor version from the output of `postgres --version`, for example `postgres (PostgreSQL) 15.13 (Debian
 /// …)`.
-fn version(said: &str) -> Option<(u32, u32)> {
-    let number = said.strip_prefix("postgres (PostgreSQL) ")?.split_whitespace().next()?;
+fn version(text: &str) -> Option<(u32, u32)> {
+    let number = text.strip_prefix("postgres (PostgreSQL) ")?.split_whitespace().next()?;
     let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
     let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
     Some((digits(major)?, digits(minor).unwrap_or(0)))
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_read_as_packagers_print_them() {
+    fn versions_of_packagers_are_parsed() {
         assert_eq!(version("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)\n"), Some((15, 13)));
         assert_eq!(version("postgres (PostgreSQL) 18.4\n"), Some((18, 4)));
         assert_eq!(version("postgres (PostgreSQL) 19beta1"), Some((19, 0)));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_version_wins_and_of_equals_the_first() {
+    fn the_first_of_the_highest_versions_is_chosen() {
         let found = [installed("/a", 15, 9), installed("/b", 17, 2), installed("/c", 17, 2), installed("/d", 16, 9)];
         assert_eq!(choose(&found, None).unwrap().dir, Path::new("/b"));
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn no_server_or_only_old_ones_says_how_to_get_one() {
+    fn a_missing_or_old_server_is_reported_with_the_fix() {
         let nothing = find(None, "/nowhere:relative", &[], None).unwrap_err().to_string();
         for part in ["make postgres", "postgresql-server", "postgresql@17", "BILLING_SYNC_PG_BIN"] {
             assert!(nothing.contains(part), "{part} in {nothing}");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_found_in_path_and_in_starred_places() {
+    fn servers_are_found_in_path_and_by_patterns() {
         let root = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(root.path()).unwrap();
         fake_server(&root.join("lib/15/bin"), "15.3 (Debian)");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_setting_is_an_error_and_not_a_reason_to_look_elsewhere() {
+    fn a_wrong_setting_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         let error = find(Some(root.path()), "/usr/bin", USUAL_PLACES, None).unwrap_err().to_string();
         assert!(error.starts_with("BILLING_SYNC_PG_BIN is"), "{error}");

@@ -67,6 +67,6 @@ async fn run(
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(EmbeddedError::Initdb { data_dir: place.data_dir.clone(), output: format!("{}: {said}", output.status) })
+    let errors = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(EmbeddedError::Initdb { data_dir: place.data_dir.clone(), output: format!("{}: {errors}", output.status) })
 }

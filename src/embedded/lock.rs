@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_who_the_first_is_and_may_follow_it() {
+    fn a_second_process_is_refused_until_the_first_ends() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let first = take(&path, dir.path()).unwrap();
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crashed_holder_wrote_does_not_matter() {
+    fn the_text_of_a_crashed_holder_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         fs::write(&path, "99999999 and a long tail of rubbish\n").unwrap();

@@ -50,7 +50,7 @@ const START_LIMIT: Duration = Duration::from_mins(2);
 /// Sessions of a killed server notice it within moments, and keep its shared memory until then.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(10);
 /// Timeout of one connection attempt to a server that accepts the connection and does not answer.
-const KNOCK_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Options for starting a cluster.
@@ -203,7 +203,7 @@ async fn ready(server: &mut Server, place: &Place, socket: &SocketDir) -> Result
         if let Some(status) = server.ended() {
             return Err(server.not_started(format!("it ended with {status}")));
         }
-        match knock(socket, DATABASE).await {
+        match try_connect(socket, DATABASE).await {
             Ok(connection) => return connection.close().await.map_err(unusable),
             Err(e) if code(&e) == Some("3D000") => create_database(socket).await.map_err(unusable)?,
             Err(e) if is_starting(&e) => tokio::time::sleep(POLL).await,
@@ -213,14 +213,14 @@ async fn ready(server: &mut Server, place: &Place, socket: &SocketDir) -> Result
     Err(server.not_started(format!("it did not answer within {} s", START_LIMIT.as_secs())))
 }
 
-async fn knock(socket: &SocketDir, database: &str) -> Result<PgConnection, sqlx::Error> {
+async fn try_connect(socket: &SocketDir, database: &str) -> Result<PgConnection, sqlx::Error> {
     let options = connect_options(socket, database);
-    let answer = tokio::time::timeout(KNOCK_LIMIT, PgConnection::connect_with(&options)).await;
+    let answer = tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(&options)).await;
     answer.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))
 }
 
 async fn create_database(socket: &SocketDir) -> Result<(), sqlx::Error> {
-    let mut connection = knock(socket, "postgres").await?;
+    let mut connection = try_connect(socket, "postgres").await?;
     sqlx::raw_sql("-- embedded.create_database\nCREATE DATABASE billing").execute(&mut connection).await?;
     connection.close().await
 }

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_may_write_is_refused_all_the_way_up_and_sticky_ones_are_fine() {
+    fn directories_that_others_may_write_are_refused() {
         let root = tempfile::tempdir().unwrap();
         let (above, data_dir) = (root.path().join("above"), root.path().join("above/data"));
         fs::create_dir_all(&data_dir).unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_behind_a_link_counts_and_a_circle_ends() {
+    fn links_are_followed_and_loops_are_refused() {
         let root = tempfile::tempdir().unwrap();
         let open = root.path().join("open");
         fs::create_dir_all(open.join("data")).unwrap();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_user_is_refused_whether_it_is_a_directory_or_a_link() {
+    fn directories_and_links_of_other_users_are_refused() {
         if !Account::must_drop() {
             return;
         }

@@ -54,9 +54,9 @@ fn cluster_in(data_dir: &Path) -> PathBuf {
     data_dir.join("postgres")
 }
 
-/// Chooses the place for `asked` and creates it. An existing cluster is never ignored in favour of a new one.
-pub(super) fn choose(asked: &Path) -> Result<Place, EmbeddedError> {
-    let requested = resolved(asked)?;
+/// Chooses the place for `given` and creates it. An existing cluster is never ignored in favour of a new one.
+pub(super) fn choose(given: &Path) -> Result<Place, EmbeddedError> {
+    let requested = resolved(given)?;
     // otherwise root would put the data elsewhere, because the server's user cannot enter a file
     if let Some(file) = requested.ancestors().find(|step| step.exists()).filter(|step| !step.is_dir()) {
         return Err(EmbeddedError::NoDirectory { data_dir: file.to_owned() });
@@ -64,7 +64,7 @@ pub(super) fn choose(asked: &Path) -> Result<Place, EmbeddedError> {
     if !Account::must_drop() {
         return choose_as_ourselves(&requested);
     }
-    ownership::check(asked)?;
+    ownership::check(given)?;
     choose_as_root(&requested)
 }
 
@@ -84,7 +84,7 @@ fn choose_as_root(requested: &Path) -> Result<Place, EmbeddedError> {
     let elsewhere = elsewhere(requested);
     let mut used_before = elsewhere.iter().filter(|dir| trust(dir).is_ok());
     if let Some((dir, owner)) = used_before.find_map(|dir| Some((dir, owner(&cluster_in(dir))?))) {
-        say_where(requested, dir, "its data has been there since an earlier start");
+        warn_moved(requested, dir, "its data has been there since an earlier start");
         return existing(dir, owner);
     }
     create_as_root(requested, &elsewhere)
@@ -119,7 +119,7 @@ fn create_as_root(requested: &Path, elsewhere: &[PathBuf]) -> Result<Place, Embe
         let made = create(data_dir, 0o711).and_then(|()| trust(data_dir));
         if made.is_ok() && account.enter(data_dir).is_ok() {
             let why = format!("the user {} who runs PostgreSQL cannot enter {}", account.name, blocked.display());
-            say_where(requested, data_dir, &why);
+            warn_moved(requested, data_dir, &why);
             return Ok(Place { data_dir: data_dir.clone(), account: account.clone() });
         }
     }
@@ -130,7 +130,7 @@ fn create_as_root(requested: &Path, elsewhere: &[PathBuf]) -> Result<Place, Embe
     })
 }
 
-fn say_where(requested: &Path, used: &Path, why: &str) {
+fn warn_moved(requested: &Path, used: &Path, why: &str) {
     tracing::warn!(
         embedded.requested = %requested.display(),
         embedded.data_dir = %used.display(),
@@ -154,9 +154,9 @@ fn elsewhere(requested: &Path) -> Vec<PathBuf> {
 /// Makes a path absolute and resolves links, even if the end of the path does not exist yet.
 fn resolved(path: &Path) -> Result<PathBuf, EmbeddedError> {
     let path = std::path::absolute(path).map_err(error::file("resolve", path))?;
-    let there = nearest_existing(&path);
-    let real = fs::canonicalize(there).map_err(error::file("resolve", there))?;
-    let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
+    let base = nearest_existing(&path);
+    let real = fs::canonicalize(base).map_err(error::file("resolve", base))?;
+    let rest = path.strip_prefix(base).unwrap_or(Path::new(""));
     Ok(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
 }
 
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_data_directory_whoever_we_are() {
+    fn a_file_is_refused_as_data_directory() {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), Permissions::from_mode(0o711)).unwrap();
         let file = root.path().join("file");
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_directories_get_the_mode_and_existing_ones_keep_theirs() {
+    fn only_new_directories_get_the_mode() {
         let root = tempfile::tempdir().unwrap();
         let mode = |dir: &Path| fs::metadata(dir).unwrap().mode() & 0o777;
         fs::set_permissions(root.path(), Permissions::from_mode(0o700)).unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stand_in_that_others_could_have_made_or_could_change_is_not_trusted() {
+    fn a_replacement_that_others_can_change_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("ours/data");
         create(&dir, 0o711).unwrap();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn two_clones_have_two_stand_ins_and_one_clone_always_the_same() {
+    fn each_clone_has_its_own_replacement() {
         let one = elsewhere(Path::new("/root/one/.billing-sync"));
         assert_eq!(one, elsewhere(Path::new("/root/one/.billing-sync")));
         assert_ne!(one, elsewhere(Path::new("/root/two/.billing-sync")));

@@ -94,7 +94,7 @@ mod tests {
     use crate::embedded::account::Account;
 
     #[test]
-    fn only_the_postmaster_of_this_very_cluster_counts() {
+    fn only_the_postmaster_of_this_cluster_counts() {
         let cluster = Path::new("/data/postgres");
         assert!(runs("/usr/lib/postgresql/15/bin/postgres -D /data/postgres -c port=5432 ", cluster));
         assert!(runs("/usr/lib/postgresql/15/bin/postgres -D /data/postgres", cluster));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_pid_file_that_names_a_stranger_is_removed_and_the_stranger_lives() {
+    async fn a_stale_pid_file_of_another_process_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let place = Place { data_dir: dir.path().to_owned(), account: Account::ourselves() };
         fs::create_dir(place.cluster()).unwrap();

@@ -160,11 +160,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         for (signal, limit) in [(Signal::SIGINT, DROP_LIMIT), (Signal::SIGQUIT, QUIT_LIMIT)] {
             let began = Instant::now();
-            let mut asked = false;
+            let mut is_signalled = false;
             while self.ended().is_none() {
-                if !asked {
+                if !is_signalled {
                     self.signal(signal);
-                    asked = true;
+                    is_signalled = true;
                 } else if began.elapsed() > limit {
                     break;
                 }

@@ -24,7 +24,7 @@ const BEGIN_ONE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
 
 /// Maximum time for renewing subscriptions individually; the rest is in the next batch. Short enough for a shutdown to
 /// wait.
-const ONE_BY_ONE: Duration = Duration::from_secs(10);
+const INDIVIDUAL_TIME: Duration = Duration::from_secs(10);
 
 /// Result of one batch.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl Batch {
     }
 }
 
-/// Renews what is due until `until` (now if `None`), at most as many subscriptions as `pace` allows. If that times out,
-/// they are renewed individually, and each that times out by itself is set aside.
+/// Renews what is due until `until` (now if `None`), at most as many subscriptions as `batch_size` allows. If that
+/// times out, they are renewed individually, and each that times out by itself is set aside.
 ///
 /// # Errors
 /// Errors of the database that no subscription caused.
@@ -73,21 +73,21 @@ pub async fn renew(
         Err(error) if set_aside::is_timeout(&error) => {
             tx.rollback().await?;
             tracing::warn!(subscriptions, "a batch of renewals timed out; its subscriptions are renewed individually");
-            let done = one_by_one(conn, &ids, until).await?;
+            let done = renew_individually(conn, &ids, until).await?;
             Ok(Batch { subscriptions, timed_out: true, done, took })
         }
         Err(error) => Err(error),
     }
 }
 
-async fn one_by_one(
+async fn renew_individually(
     conn: &mut PgConnection,
     ids: &[Uuid],
     until: Option<OffsetDateTime>,
 ) -> Result<Vec<Renewed>, sqlx::Error> {
     let (began, mut done) = (Instant::now(), Vec::new());
     for id in ids {
-        if began.elapsed() > ONE_BY_ONE {
+        if began.elapsed() > INDIVIDUAL_TIME {
             break;
         }
         let mut tx = conn.begin_with(BEGIN_ONE).await?;

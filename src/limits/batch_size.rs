@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_fast_batch_at_most_doubles_it_up_to_the_most() {
+    fn a_full_fast_batch_at_most_doubles_the_size() {
         let mut batch_size = AdaptiveBatchSize::default();
         batch_size.took(500, Duration::from_millis(1));
         assert_eq!(batch_size.size(), 1000);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_exceeds_its_time_limit_is_followed_by_half_of_it_down_to_one() {
+    fn a_timeout_halves_the_size_down_to_one() {
         let mut batch_size = AdaptiveBatchSize::default();
         batch_size.timed_out(0);
         assert_eq!(batch_size.size(), 250);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_was_not_full_does_not_raise_it() {
+    fn a_partial_batch_does_not_raise_the_size() {
         let mut batch_size = AdaptiveBatchSize::default();
         batch_size.took(3, Duration::from_micros(1));
         assert_eq!(batch_size.size(), 500);

@@ -46,13 +46,13 @@ mod tests {
     }
 
     #[test]
-    fn the_database_is_held_against_both_others() {
+    fn the_database_is_compared_with_both_clocks() {
         let hour = time::Duration::HOUR;
-        let said = clock_skew(NOW + hour, NOW, None).unwrap();
-        assert_eq!(said, "the database's clock shows 2026-11-25T11:00:00Z and this machine's 2026-11-25T10:00:00Z");
+        let message = clock_skew(NOW + hour, NOW, None).unwrap();
+        assert_eq!(message, "the database's clock shows 2026-11-25T11:00:00Z and this machine's 2026-11-25T10:00:00Z");
         assert!(clock_skew(NOW - hour, NOW, None).is_some());
-        let said = clock_skew(NOW, NOW, Some(-hour)).unwrap();
-        assert!(said.ends_with("and Stripe's 2026-11-25T09:00:00Z"), "{said}");
+        let message = clock_skew(NOW, NOW, Some(-hour)).unwrap();
+        assert!(message.ends_with("and Stripe's 2026-11-25T09:00:00Z"), "{message}");
         // the machine may be off by a little, and Stripe by a little the other way
         let minutes = time::Duration::minutes(3);
         assert!(clock_skew(NOW + minutes, NOW, Some(-minutes)).is_some());

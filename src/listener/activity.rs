@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_authenticated_request_beside_another_keeps_its_own_slot_too() {
+    async fn each_authenticated_request_keeps_its_slot() {
         let slots = Capacity::new(2, Duration::ZERO);
         let (activity, _) = activity(&slots).await;
         let (_first, further) = (activity.begin(), activity.begin());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_request_of_a_trusted_connection_makes_it_young_again_and_only_the_next() {
+    async fn the_next_request_after_authentication_renews_the_slot_once() {
         let slots = Capacity::new(2, Duration::ZERO);
         let (first, first_ends) = activity(&slots).await;
         first.begin().authenticated();

@@ -29,11 +29,11 @@ struct Table {
     free: usize,
     next: u64,
     /// Active shares, oldest first.
-    shares: BTreeMap<u64, Held>,
+    shares: BTreeMap<u64, ActiveShare>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct ActiveShare {
     amount: usize,
     since: Instant,
     is_kept: bool,
@@ -131,12 +131,12 @@ impl Table {
     fn insert(&mut self, amount: usize) -> (u64, CancellationToken) {
         let end = CancellationToken::new();
         self.free -= amount;
-        self.add(Held { amount, since: Instant::now(), is_kept: false, end: end.clone() });
+        self.add(ActiveShare { amount, since: Instant::now(), is_kept: false, end: end.clone() });
         (self.next, end)
     }
 
     /// Adds a share as the youngest.
-    fn add(&mut self, held: Held) {
+    fn add(&mut self, held: ActiveShare) {
         self.next += 1;
         self.shares.insert(self.next, held);
     }
@@ -192,7 +192,7 @@ impl Share {
     pub fn renew(&mut self) {
         let mut table = self.capacity.table();
         if let Some(held) = table.shares.remove(&self.place) {
-            table.add(Held { since: Instant::now(), is_kept: false, ..held });
+            table.add(ActiveShare { since: Instant::now(), is_kept: false, ..held });
             self.place = table.next;
         }
         drop(table);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_every_share_is_kept_the_next_one_waits_for_its_return() {
+    async fn a_share_waits_while_all_others_are_kept() {
         let capacity = Capacity::new(1, Duration::ZERO);
         let kept = capacity.take(1, None).await;
         kept.keep();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_ended_share_held_is_counted_once() {
+    async fn the_amount_of_an_ended_share_is_returned_once() {
         let capacity = Capacity::new(10, Duration::ZERO);
         let mut first = capacity.take(4, None).await;
         assert_eq!(first.grow(4).await, Ok(()));

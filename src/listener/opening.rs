@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_protocol_is_named_as_soon_as_its_first_bytes_are_certain() {
+    fn a_protocol_is_detected_by_its_first_bytes() {
         for (start, protocol) in [
             (b"".as_slice(), None),
             (b"P", None),

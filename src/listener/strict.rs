@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn chunked_alone_and_once_is_a_transfer_encoding() {
+    fn only_a_single_chunked_coding_is_accepted() {
         let refused = Err(Refusal::TransferEncoding);
         for (codings, expected) in [
             (vec!["chunked"], Ok(())),

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_brings_no_control_character_into_the_text() {
+    fn control_characters_of_keys_are_replaced() {
         let registry = Registry::new();
         let metrics = LimitMetrics::new(&registry).unwrap();
         metrics.renewed(&renewed("wo\u{1b}[31mrds\u{202e}\n"));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_of_a_flood_share_one_series() {
+    fn keys_beyond_the_first_share_one_series() {
         let registry = Registry::new();
         let metrics = LimitMetrics::new(&registry).unwrap();
         for number in 0..MOST_KEYS + 5 {

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn every_series_is_there_at_zero_before_the_first_request() {
+    fn every_series_starts_at_zero() {
         let registry = Registry::new();
         ProcessMetrics::new(&registry).unwrap();
         client::metrics(&registry).unwrap();
@@ -300,8 +300,8 @@ mod tests {
             format!("billing_sync_events_processed_total{{family=\"{family}\",outcome=\"{outcome}\"}}")
         });
         let operations = Read::OPERATIONS.into_iter();
-        let asked = operations.flat_map(|operation| ApiError::OUTCOMES.map(|outcome| (operation, outcome)));
-        let asked = asked.map(|(operation, outcome)| {
+        let requests = operations.flat_map(|operation| ApiError::OUTCOMES.map(|outcome| (operation, outcome)));
+        let requests = requests.map(|(operation, outcome)| {
             format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
         });
         let connections = ListenerName::ALL.into_iter().flat_map(|listener| {
@@ -350,7 +350,7 @@ mod tests {
         ]
         .concat();
         let expected: Vec<String> =
-            expected.into_iter().chain(processed).chain(asked).chain(connections).chain(ended).collect();
+            expected.into_iter().chain(processed).chain(requests).chain(connections).chain(ended).collect();
         assert_eq!(found, expected.iter().map(String::as_str).collect());
     }
 }

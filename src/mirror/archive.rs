@@ -10,8 +10,8 @@ use super::store::{columns, index};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::{self, Document};
 
-/// For each `(key, until)` in `asked`, the archived events of one second: the latest second, at or before `until`, that
-/// has any. The number is the index in `asked`.
+/// For each `(key, until)` in `requests`, the archived events of one second: the latest second, at or before `until`,
+/// that has any. The number is the index in `requests`.
 ///
 /// Only merged events count, not dead or discarded ones.
 ///
@@ -19,10 +19,10 @@ use crate::stripe::json::{self, Document};
 /// Database errors.
 pub(super) async fn earlier_second(
     conn: &mut PgConnection,
-    asked: &[(&ObjectKey, OffsetDateTime)],
+    requests: &[(&ObjectKey, OffsetDateTime)],
 ) -> Result<Vec<(usize, Snapshot)>, sqlx::Error> {
-    let (accounts, types, ids) = columns(asked.iter().map(|(key, _)| *key));
-    let until: Vec<OffsetDateTime> = asked.iter().map(|(_, until)| *until).collect();
+    let (accounts, types, ids) = columns(requests.iter().map(|(key, _)| *key));
+    let until: Vec<OffsetDateTime> = requests.iter().map(|(_, until)| *until).collect();
     let rows = sqlx::query!(
         r#"-- mirror.earlier_second
         SELECT asked.place AS "place!", o.event_id, o.created, o.type AS event_type, e.payload

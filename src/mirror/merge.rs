@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_read_that_carries_what_has_changed_can_be_too_early_for_it() {
+    fn only_a_read_with_an_expansion_can_be_too_early() {
         assert!(read_too_early(ReadResult::Object("{}".to_owned()), Some("{}")));
         assert!(!read_too_early(ReadResult::Object("{}".to_owned()), None), "no later read would carry it either");
         assert!(!read_too_early(ReadResult::NotFound, None));

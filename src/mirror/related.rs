@@ -158,7 +158,7 @@ pub async fn naming(
     Ok(found.into_iter().map(Into::into).collect())
 }
 
-/// The customers of the objects that reference a shared object, in order, after `position`, at most `limit`.
+/// The customers of the objects that reference a shared object, in order, after `cursor`, at most `limit`.
 ///
 /// # Errors
 /// Database errors.

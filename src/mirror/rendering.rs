@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_before_takes_changed_keys_of_hashes_and_whole_arrays() {
+    fn the_state_before_overlays_hash_keys_and_whole_arrays() {
         let object = r#"{"id":"x","metadata":{"a":"2","b":"1"},"items":[1,2,3],"pause":{"behavior":"void"}}"#;
         let previous = r#"{"metadata":{"a":"1","b":null},"items":[9],"pause":null}"#;
         assert_eq!(before(object, previous), state(r#"{"id":"x","metadata":{"a":"1"},"items":[9]}"#));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_too_deep_is_compared_as_text_and_has_no_state_before() {
+    fn deep_nesting_is_compared_as_text() {
         let deep = |inner: &str| format!(r#"{{"a":{}{inner}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
         let (same, other) = (deep("1"), deep("2"));
         let states = states(&[one(&same, Some("{}"), "x"), one(&same, None, "x"), one(&other, None, "x")]);
@@ -155,7 +155,7 @@ mod tests {
         "metadata":{},"items":{"data":[{"id":"si_1","plan":{"id":"p"},"current_period_end":1767225600}]}}"#;
 
     #[test]
-    fn what_a_version_lacks_is_no_difference_and_what_moved_is_compared() {
+    fn only_fields_of_all_versions_are_compared() {
         let mixed = states(&[one(OLD, None, "2020-08-27"), one(NEW, None, "2025-03-31.basil")]);
         assert_eq!(mixed[0].1, mixed[1].1);
         let later = NEW.replace("1767225600", "1769904000");
@@ -168,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_merchant_is_no_field_of_a_version() {
+    fn metadata_keys_are_not_version_fields() {
         let named = NEW.replace(r#""metadata":{}"#, r#""metadata":{"workspace_id":"x"}"#);
         let mixed = states(&[one(OLD, None, "2020-08-27"), one(&named, None, "2025-03-31.basil")]);
         assert_ne!(mixed[0].1, mixed[1].1);
     }
 
     #[test]
-    fn previous_attributes_in_the_shape_of_another_version_are_understood() {
+    fn previous_attributes_of_another_version_are_applied() {
         let earlier = state(&NEW.replace("1767225600", "1764547200"));
         assert_eq!(before(NEW, r#"{"current_period_end":1764547200}"#), earlier);
         let items = r#"{"items":{"data":[{"id":"si_1","plan":{"id":"p"},"current_period_end":1764547200}]}}"#;

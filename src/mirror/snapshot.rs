@@ -88,7 +88,7 @@ mod tests {
     use crate::stripe::json::json;
 
     #[test]
-    fn an_object_is_at_its_end_when_it_is_deleted_and_a_payment_method_when_it_is_detached() {
+    fn deletion_and_detachment_are_final() {
         let event = r#"{"data":{"object":{"id":"pm_1"},"previous_attributes":{"customer":"cus_1"}}}"#;
         let event = json(event);
         let stage = |kind| Snapshot::read("evt_1", OffsetDateTime::UNIX_EPOCH, kind, event).unwrap().stage;
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_comes_from_nothing_and_an_update_from_what_it_changed() {
+    fn only_an_update_has_a_state_before() {
         let created = read("customer.created", r#"{"object":{"id":"cus_1","name":"Ada"}}"#).unwrap();
         assert_eq!((created.stage, created.previous.clone()), (ChangeKind::Created, None));
         assert_eq!(created.content.as_deref(), Some(r#"{"id":"cus_1","name":"Ada"}"#), "byte for byte");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn previous_attributes_that_say_nothing_are_none() {
+    fn empty_previous_attributes_are_none() {
         for previous in ["{}", "null", "[]"] {
             let data = format!(r#"{{"object":{{"id":"in_1"}},"previous_attributes":{previous}}}"#);
             assert_eq!(read("invoice.paid", &data).unwrap().previous, None, "{previous}");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stub_of_a_deleted_object_has_no_content_and_is_no_move() {
+    fn the_stub_of_a_deleted_object_has_no_content() {
         let stub = read("customer.deleted", r#"{"object":{"id":"cus_1","deleted":true}}"#).unwrap();
         assert_eq!((stub.stage, stub.content.is_none(), stub.rendering().is_none()), (ChangeKind::Deleted, true, true));
         let whole = read("customer.deleted", r#"{"object":{"id":"cus_1","deleted":false}}"#).unwrap();

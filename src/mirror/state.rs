@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_row_reads_makes_no_difference_where_there_is_a_view() {
+    fn unread_fields_make_no_difference_if_there_is_a_view() {
         let customer = |phone: &str, name: &str| {
             State::of(&json!({"object": "customer", "id": "cus_1", "phone": phone, "name": name}))
         };

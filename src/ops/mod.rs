@@ -1,8 +1,7 @@
 //! The ops listener: `/metrics`, `/livez` and `/readyz`, for monitoring and orchestrators. Stripe must not reach it.
 //!
 //! It is a separate server, so it answers while the public listener is overloaded or draining. It only reads. Started
-//! by
-//! `serve`; requested by `health`, Prometheus and Kubernetes.
+//! by `serve`; requested by `health`, Prometheus and Kubernetes.
 
 mod once;
 

@@ -47,14 +47,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_come_during_the_work_get_its_result_and_the_next_begins_anew() {
+    async fn concurrent_requests_share_one_execution() {
         let work = SharedRun::default();
         assert_eq!(tokio::join!(work.run(slow(1)), work.run(slow(2)), work.run(slow(3))), (1, 1, 1));
         assert_eq!(work.run(slow(4)).await, 4);
     }
 
     #[tokio::test]
-    async fn who_comes_after_the_end_begins_anew_also_while_others_have_not_read_the_result() {
+    async fn a_request_after_the_end_starts_a_new_execution() {
         let work = SharedRun::default();
         let (mut first, mut waiting) = (Box::pin(work.run(slow(1))), Box::pin(work.run(slow(2))));
         assert!(timeout(Duration::from_millis(1), &mut first).await.is_err());
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_the_one_who_works_goes_away_another_does_it() {
+    async fn another_caller_takes_over_a_dropped_execution() {
         let work = SharedRun::default();
         let (gone, done) = tokio::join!(timeout(Duration::from_millis(10), work.run(slow(1))), work.run(slow(2)));
         assert!(gone.is_err());

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn an_embedded_session_returns_by_one_url_and_a_hosted_one_by_another() {
+    fn embedded_and_hosted_sessions_have_different_urls() {
         let url = |fields: &str| project(&world(fields)).row.callback_url;
         for mode in ["embedded", "embedded_page", "custom", "elements", "form"] {
             let fields = format!(r#""ui_mode":"{mode}","return_url":"https://x.example/r","success_url":null"#);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn no_language_is_chosen_by_null_and_by_auto() {
+    fn null_and_auto_mean_no_language() {
         let language = |locale: &str| project(&world(&format!(r#""locale":{locale}"#))).row.language;
         assert_eq!((language("null"), language(r#""auto""#)), (None, None));
         assert_eq!(language(r#""pt-BR""#).as_deref(), Some("pt-BR"));

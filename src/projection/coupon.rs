@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn its_limits_in_time_and_number_are_kept_as_stripe_sent_them() {
+    fn the_limits_of_a_coupon_are_kept_as_sent() {
         let world = World::default().put(
             r#"{"id":"SAVE20","object":"coupon","redeem_by":1600000000,"max_redemptions":10,"times_redeemed":10,
                 "valid":true}"#,
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_coupon_stays_and_can_not_be_given_any_more() {
+    fn a_deleted_coupon_stays_and_is_invalid() {
         let world = World::default().put(r#"{"id":"SAVE20","object":"coupon","percent_off":20,"valid":true}"#);
         let row = project(&world.delete("coupon", "SAVE20", 1)).row;
         assert_eq!((row.valid, row.discount_percentage.as_deref()), (Some(false), Some("20")));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coupon_that_a_read_did_not_find_can_not_be_given_either() {
+    fn a_coupon_that_was_not_found_is_invalid() {
         let world = World::default().put(r#"{"id":"SAVE20","object":"coupon","percent_off":20,"valid":true}"#);
         let row = project(&world.missing("coupon", "SAVE20")).row;
         assert_eq!((row.valid, row.stripe_deleted_at), (Some(false), None), "the event of its deletion was lost");

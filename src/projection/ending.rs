@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_in_no_grace_period_whatever_its_status() {
+    fn an_ended_subscription_has_no_grace_period() {
         let ended = ending(r#""status":"active","cancel_at":1795000000,"ended_at":1790000000"#);
         assert_eq!((ended.grace, ended.end_date, ended.next_cycle_start), (false, at(1_790_000_000), None));
         assert_eq!(next(r#""status":"active","ended_at":1790000000"#), None, "without cancel_at");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn mixed_intervals_end_with_the_earliest_item_and_go_on_with_the_chosen_one() {
+    fn mixed_intervals_end_with_the_earliest_item() {
         let text = |cancel: bool| {
             format!(
                 r#"{{"id":"sub_1","customer":"cus_1","status":"active","cancel_at_period_end":{cancel},"items":{{"data":[
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_period_is_read_at_the_item_and_then_at_the_subscription() {
+    fn the_period_of_the_item_comes_first() {
         let old = format!(
             r#"{{"id":"sub_1","customer":"cus_1","status":"active","cancel_at_period_end":true,
                 "current_period_end":{PERIOD},"items":{{"data":[{{"id":"si_1"}}]}}}}"#
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cycle_follows_a_standstill_or_an_end() {
+    fn no_cycle_follows_a_pause_or_an_end() {
         for status in ["active", "trialing", "past_due", "unpaid", "incomplete", "dormant"] {
             assert_eq!(next(&format!(r#""status":"{status}""#)), at(PERIOD), "{status}");
         }

@@ -87,7 +87,7 @@ pub struct Graph {
     objects: BTreeMap<ObjectKey, Option<Node>>,
     lists: BTreeMap<Question, Vec<ObjectKey>>,
     payments: BTreeMap<ObjectKey, Vec<Payment>>,
-    asked: RefCell<BTreeSet<Question>>,
+    questions: RefCell<BTreeSet<Question>>,
 }
 
 impl Graph {
@@ -111,7 +111,7 @@ impl Graph {
         let key = self.key(object_type, object_id);
         match self.objects.get(&key) {
             Some(node) => node.as_ref(),
-            None => self.ask(Question::Object(key)),
+            None => self.record_miss(Question::Object(key)),
         }
     }
 
@@ -130,26 +130,26 @@ impl Graph {
         let key = self.key("subscription", subscription_id);
         match self.payments.get(&key) {
             Some(payments) => payments.as_slice(),
-            None => self.ask(Question::Payments(key)).unwrap_or_default(),
+            None => self.record_miss(Question::Payments(key)).unwrap_or_default(),
         }
     }
 
     fn list(&self, question: Question) -> Vec<(&ObjectKey, &Node)> {
         match self.lists.get(&question) {
             Some(keys) => keys.iter().filter_map(|key| Some((key, self.objects.get(key)?.as_ref()?))).collect(),
-            None => self.ask(question).unwrap_or_default(),
+            None => self.record_miss(question).unwrap_or_default(),
         }
     }
 
     /// Records a question, which has no answer yet.
-    fn ask<T>(&self, question: Question) -> Option<T> {
-        self.asked.borrow_mut().insert(question);
+    fn record_miss<T>(&self, question: Question) -> Option<T> {
+        self.questions.borrow_mut().insert(question);
         None
     }
 
     /// Takes the questions recorded since the last call.
     pub fn take_questions(&mut self) -> BTreeSet<Question> {
-        self.asked.take()
+        self.questions.take()
     }
 
     /// Answers [`Question::Object`]; `None` if the mirror has no row.
@@ -178,22 +178,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_loaded_becomes_a_question_once() {
+    fn a_missing_object_becomes_one_question() {
         let mut graph = Graph::new("");
         assert!(graph.get("customer", "cus_1").is_none() && graph.of_customer("cus_1", "subscription").is_empty());
         assert!(graph.get("customer", "cus_1").is_none() && graph.payments("sub_1").is_empty());
         let customer = graph.key("customer", "cus_1");
-        let asked = [
+        let expected = [
             Question::Object(customer.clone()),
             Question::Of(customer, "subscription"),
             Question::Payments(graph.key("subscription", "sub_1")),
         ];
-        assert_eq!(graph.take_questions(), BTreeSet::from(asked));
+        assert_eq!(graph.take_questions(), BTreeSet::from(expected));
         assert_eq!(graph.take_questions(), BTreeSet::new());
     }
 
     #[test]
-    fn what_was_answered_is_not_asked_again_even_where_nothing_is_known() {
+    fn an_answered_question_is_not_repeated() {
         let mut graph = Graph::new("");
         let (known, list) = (graph.key("price", "price_1"), Question::Of(graph.key("customer", "cus_1"), "discount"));
         graph.put(known.clone(), Some(node(r#"{"id":"price_1"}"#)));

@@ -93,11 +93,11 @@ impl World {
         let mut graph = Graph::new("");
         for _ in 0..20 {
             let result = project(&graph);
-            let asked = graph.take_questions();
-            if asked.is_empty() {
+            let questions = graph.take_questions();
+            if questions.is_empty() {
                 return result;
             }
-            for question in asked {
+            for question in questions {
                 self.answer(&mut graph, question);
             }
         }

@@ -67,7 +67,7 @@ impl Bodies {
             return Err(BodyError::TooLarge);
         }
         let mut payload = Payload { bytes: Vec::new(), share: None };
-        while let Some(frame) = payload.while_paid(body.frame()).await? {
+        while let Some(frame) = payload.until_ended(body.frame()).await? {
             let frame = frame.map_err(|_| BodyError::Aborted)?;
             // the other kind of frame is trailers, which are not signed
             let Some(data) = frame.data_ref() else { continue };
@@ -75,7 +75,7 @@ impl Bodies {
             if length > self.limit {
                 return Err(BodyError::TooLarge);
             }
-            payload.make_room(length, self).await?;
+            payload.reserve(length, self).await?;
             payload.bytes.extend_from_slice(data);
         }
         Ok(payload)
@@ -84,7 +84,7 @@ impl Bodies {
 
 impl Payload {
     /// Reserves budget for a body of `length` bytes before allocating memory.
-    async fn make_room(&mut self, length: usize, bodies: &Bodies) -> Result<(), BodyError> {
+    async fn reserve(&mut self, length: usize, bodies: &Bodies) -> Result<(), BodyError> {
         let paid = self.bytes.capacity();
         if length <= paid {
             return Ok(());
@@ -104,7 +104,7 @@ impl Payload {
     }
 
     /// Waits for more data, unless the share ends for another body.
-    async fn while_paid<T>(&self, more: impl Future<Output = T>) -> Result<T, BodyError> {
+    async fn until_ended<T>(&self, more: impl Future<Output = T>) -> Result<T, BodyError> {
         match &self.share {
             Some(share) => share.end().run_until_cancelled(more).await.ok_or(BodyError::OverBudget),
             None => Ok(more.await),

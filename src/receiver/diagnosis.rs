@@ -40,13 +40,13 @@ impl Watch {
     /// Records a failed delivery. Returns the report to log, once.
     pub(super) fn failed(&mut self, sign: Sign, now: i64) -> Option<FailureReport> {
         self.failures += 1;
-        self.signs[place(sign)] += 1;
+        self.signs[index(sign)] += 1;
         let silence = self.verified_at.map(|at| now - at);
         let all_fail = self.failures >= LEAST_FAILURES && silence.is_none_or(|seconds| seconds >= SILENCE_SECONDS);
         if !all_fail || std::mem::replace(&mut self.warned, true) {
             return None;
         }
-        let most = Sign::ALL.into_iter().rev().max_by_key(|sign| self.signs[place(*sign)])?;
+        let most = Sign::ALL.into_iter().rev().max_by_key(|sign| self.signs[index(*sign)])?;
         Some(FailureReport { failures: self.failures, silence, signs: self.counted(), most })
     }
 
@@ -63,7 +63,7 @@ impl Watch {
     }
 }
 
-fn place(sign: Sign) -> usize {
+fn index(sign: Sign) -> usize {
     Sign::ALL.iter().position(|other| *other == sign).unwrap_or_default()
 }
 
@@ -116,17 +116,17 @@ mod tests {
     }
 
     #[test]
-    fn a_new_set_up_is_warned_at_the_fifth_failure_and_only_once() {
+    fn a_new_setup_is_warned_once_at_the_fifth_failure() {
         let mut watch = Watch::default();
         assert!((0..4).all(|now| watch.failed(Sign::Untouched, now).is_none()));
-        let said = watch.failed(Sign::NoHeader, 4).unwrap();
+        let report = watch.failed(Sign::NoHeader, 4).unwrap();
         let signs = "1 no_header, 4 untouched".to_owned();
-        assert_eq!(said, FailureReport { failures: 5, silence: None, signs, most: Sign::Untouched });
+        assert_eq!(report, FailureReport { failures: 5, silence: None, signs, most: Sign::Untouched });
         assert!((5..10_000).all(|now| watch.failed(Sign::Untouched, now).is_none()));
     }
 
     #[test]
-    fn beside_verified_deliveries_failures_are_someone_elses() {
+    fn failures_beside_verified_deliveries_cause_no_warning() {
         let mut watch = Watch::default();
         for now in 0..3000 {
             assert_eq!(watch.failed(Sign::NoHeader, now), None);
@@ -137,16 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn recovery_is_said_and_a_relapse_is_warned_of_after_five_minutes() {
+    fn a_recovery_is_reported_and_a_relapse_causes_a_warning() {
         let mut watch = Watch::default();
         for now in 0..5 {
             watch.failed(Sign::Untouched, now);
         }
         assert_eq!(watch.verified(10), Some(5));
         assert_eq!(watch.verified(11), None);
-        let relapse = (12..400).find_map(|now| watch.failed(Sign::Rewritten, now).map(|said| (now, said)));
-        let (now, said) = relapse.unwrap();
-        assert_eq!((now, said.failures, said.silence, said.most), (311, 300, Some(300), Sign::Rewritten));
+        let relapse = (12..400).find_map(|now| watch.failed(Sign::Rewritten, now).map(|report| (now, report)));
+        let (now, report) = relapse.unwrap();
+        assert_eq!((now, report.failures, report.silence, report.most), (311, 300, Some(300), Sign::Rewritten));
         assert_eq!(watch.failed(Sign::Rewritten, 500), None);
         assert_eq!(watch.verified(501), Some(301));
     }

@@ -63,7 +63,7 @@ mod tests {
         {\"id\":\"evt_1\",\"object\":\"event\",\"type\":\"t\",\"created\":1700000000}, {\"id\":\"\\u0000\"} ] }";
 
     #[test]
-    fn an_event_is_the_bytes_that_stand_for_it_and_belongs_to_the_account_that_was_asked_for() {
+    fn an_event_keeps_its_bytes_and_has_the_requested_account() {
         for account in ["", "acct_1"] {
             let page = read(BODY, account).unwrap();
             let found: Vec<_> = page.events.iter().map(|event| event.envelope.key.event_id.as_str()).collect();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_stored_is_told_by_its_id_and_does_not_stop_the_others() {
+    fn an_unreadable_event_is_reported_by_its_id() {
         let page = read(BODY, "").unwrap();
         let ids: Vec<_> = page.unreadable.iter().map(|event| event.id.as_deref()).collect();
         assert_eq!(ids, [Some("evt_odd"), None, None]);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_stands_there_twice_counts_once() {
+    fn a_duplicate_event_counts_once() {
         let twice = r#"{"has_more": false, "data": [
             {"id":"evt_1","object":"event","type":"t","created":1}, {"id":"evt_1","object":"event","type":"t","created":1}]}"#;
         let twice = twice.replace(":1}", ":1700000000}");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_page_is_none() {
+    fn an_invalid_page_is_none() {
         for body in ["", "[]", "{}", r#"{"data": []}"#, r#"{"has_more": false}"#, r#"{"has_more": 1, "data": []}"#] {
             assert!(read(body, "").is_none(), "{body}");
         }

@@ -78,7 +78,7 @@ struct Listing<'a> {
     from: OffsetDateTime,
     tally: ReconcileStats,
     /// Times of the first and the last request, by Stripe's clock.
-    asked: Option<(OffsetDateTime, OffsetDateTime)>,
+    requested: Option<(OffsetDateTime, OffsetDateTime)>,
 }
 
 impl<'a> Run<'a> {
@@ -154,13 +154,13 @@ impl<'a> Run<'a> {
         if let Some(gap) = found_gap {
             gap.log(account);
         }
-        let mut listing = Listing { account, from, tally: ReconcileStats::default(), asked: None };
+        let mut listing = Listing { account, from, tally: ReconcileStats::default(), requested: None };
         let types: Vec<String> = catalogue::handled().collect();
         for types in types.chunks(MOST_TYPES) {
             self.list(&mut listing, types, progress).await?;
         }
-        let Listing { tally, asked, .. } = listing;
-        let (first, last) = asked.unwrap_or((verified_key.at, verified_key.at));
+        let Listing { tally, requested, .. } = listing;
+        let (first, last) = requested.unwrap_or((verified_key.at, verified_key.at));
         // the oldest events may have left Stripe's list during the listing
         self.look_for_gap(account, mark, last).await?;
         let until = first - self.reconcile.margin;
@@ -235,8 +235,8 @@ impl<'a> Run<'a> {
                 }
                 answer => answer?,
             };
-            let (first, _) = listing.asked.unwrap_or((answer.at, answer.at));
-            listing.asked = Some((first, answer.at));
+            let (first, _) = listing.requested.unwrap_or((answer.at, answer.at));
+            listing.requested = Some((first, answer.at));
             let page = page::read(&answer.body, listing.account).ok_or(Failure::Page)?;
             let oldest = page.events.iter().map(|event| event.envelope.key.created).min();
             let next = page.last.clone().zip(oldest.or(after.as_ref().map(|(_, oldest)| *oldest)));
@@ -280,6 +280,6 @@ impl Since {
 impl Listing<'_> {
     /// Whether the last event of a page can have left Stripe's 30 days, judged by the oldest event on that page.
     fn has_gone(&self, after: Option<&(String, OffsetDateTime)>) -> bool {
-        after.zip(self.asked).is_some_and(|((_, created), (_, last))| *created <= last - REACH + SLACK)
+        after.zip(self.requested).is_some_and(|((_, created), (_, last))| *created <= last - REACH + SLACK)
     }
 }

@@ -132,8 +132,8 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
     let texts: Result<Vec<String>, _> = rows.iter().map(|one| serde_json::to_string(&one.row)).collect();
     let texts = texts.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     let as_new: Vec<String> = texts.iter().map(|text| as_new(text)).collect();
-    let said = rows.iter().zip(&as_new).map(|(one, as_new)| (one.row.id(), (one.row.name(), as_new.as_str())));
-    let said: BTreeMap<Uuid, (&str, &str)> = said.collect();
+    let by_id = rows.iter().zip(&as_new).map(|(one, as_new)| (one.row.id(), (one.row.name(), as_new.as_str())));
+    let by_id: BTreeMap<Uuid, (&str, &str)> = by_id.collect();
     let all = format!("[{}]", texts.join(","));
     sqlx::query(T::SAVE)
         .bind(all)
@@ -142,7 +142,7 @@ pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Resu
         .bind(&as_new)
         .try_map(|row: PgRow| {
             let (row_id, changes): (Uuid, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
-            let (name, as_new) = said.get(&row_id).ok_or(sqlx::Error::RowNotFound)?;
+            let (name, as_new) = by_id.get(&row_id).ok_or(sqlx::Error::RowNotFound)?;
             let is_new = changes.is_none();
             let changes = changes.unwrap_or_else(|| (*as_new).to_owned());
             Ok(Change { table: T::NAME, row_id, name: (*name).to_owned(), is_new, changes })
@@ -222,12 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn of_a_new_row_each_column_with_a_value_has_changed() {
+    fn all_set_columns_of_a_new_row_are_changes() {
         assert_eq!(as_new(r#"{"id":"x","name":null,"amount":1.50}"#), r#"{"amount":[null,1.50],"id":[null,"x"]}"#);
     }
 
     #[test]
-    fn a_change_in_a_log_says_no_value() {
+    fn debug_output_of_a_change_has_no_values() {
         let (name, changes) = ("cus_1".to_owned(), r#"{"email":[null,"ada@example.com"]}"#.to_owned());
         let change = Change { table: "billing_contacts", row_id: Uuid::nil(), name, is_new: true, changes };
         let text = format!("{change:?}");

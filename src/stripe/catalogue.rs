@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handled_is_merged_and_stands_there_once() {
+    fn handled_types_are_merged_and_unique() {
         let handled: Vec<String> = handled().collect();
         assert!(handled.iter().all(|event_type| meaning(event_type) == Meaning::Snapshot));
         assert_eq!(handled.iter().collect::<std::collections::BTreeSet<_>>().len(), handled.len());

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_goes_forward_in_its_own_order() {
+    fn each_type_has_its_own_order() {
         for (object_type, order) in [
             ("invoice", vec!["draft", "open", "uncollectible", "paid"]),
             ("charge", vec!["pending", "failed"]),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_to_and_fro_has_no_rank() {
+    fn reversible_statuses_have_no_rank() {
         assert_eq!(of("subscription", r#""status":"active""#), None);
         assert_eq!(of("charge", r#""status":"frobnicated""#), None);
         assert_eq!(of("invoice", r#""status":null"#), None);

@@ -39,8 +39,8 @@ pub fn is_moved(object_type: &str, path: &[&str]) -> bool {
 /// `over` counts.
 pub fn remove_moved(object_type: &str, object: &mut Value, over: &Value) {
     for moved in MOVED.iter().filter(|moved| moved.object_type == object_type) {
-        for (place, other) in [(moved.older, moved.newer), (moved.newer, moved.older)] {
-            if has(over, place) && !has(over, other) && !has(object, place) {
+        for (path, other) in [(moved.older, moved.newer), (moved.newer, moved.older)] {
+            if has(over, path) && !has(over, other) && !has(object, path) {
                 remove(object, other);
             }
         }
@@ -81,33 +81,33 @@ mod tests {
 
     use super::*;
 
-    fn after_way(object_type: &str, mut object: Value, over: &Value) -> Value {
+    fn after_removal(object_type: &str, mut object: Value, over: &Value) -> Value {
         remove_moved(object_type, &mut object, over);
         object
     }
 
     #[test]
-    fn the_older_place_makes_way_for_the_newer_and_the_newer_for_the_older() {
+    fn a_moved_field_is_removed_at_its_other_path() {
         let new = json!({"items": {"data": [{"id": "si_1", "current_period_end": 5}]}});
         let bare = json!({"items": {"data": [{"id": "si_1"}]}});
-        assert_eq!(after_way("subscription", new.clone(), &json!({"current_period_end": 3})), bare);
-        assert_eq!(after_way("subscription", json!({"current_period_end": 5}), &new), json!({}));
+        assert_eq!(after_removal("subscription", new.clone(), &json!({"current_period_end": 3})), bare);
+        assert_eq!(after_removal("subscription", json!({"current_period_end": 5}), &new), json!({}));
         assert_eq!(
-            after_way("discount", json!({"source": {"coupon": "A"}}), &json!({"coupon": {"id": "B"}})),
+            after_removal("discount", json!({"source": {"coupon": "A"}}), &json!({"coupon": {"id": "B"}})),
             json!({})
         );
     }
 
     #[test]
-    fn what_is_in_one_shape_with_its_overlay_stays() {
+    fn fields_in_the_shape_of_the_overlay_stay() {
         let old = json!({"current_period_end": 5, "discount": null, "discounts": ["di_1"]});
-        assert_eq!(after_way("subscription", old.clone(), &json!({"discount": {"id": "di_2"}})), old);
-        assert_eq!(after_way("subscription", old.clone(), &json!({"status": "active"})), old);
-        assert_eq!(after_way("invoice", old.clone(), &json!({"current_period_end": 3})), old, "of another type");
+        assert_eq!(after_removal("subscription", old.clone(), &json!({"discount": {"id": "di_2"}})), old);
+        assert_eq!(after_removal("subscription", old.clone(), &json!({"status": "active"})), old);
+        assert_eq!(after_removal("invoice", old.clone(), &json!({"current_period_end": 3})), old, "of another type");
     }
 
     #[test]
-    fn both_places_are_known_as_moved() {
+    fn both_paths_count_as_moved() {
         assert!(is_moved("subscription", &["items", "data", "current_period_end"]) && is_moved("invoice", &["parent"]));
         assert!(!is_moved("subscription", &["currency"]) && !is_moved("charge", &["parent"]));
     }

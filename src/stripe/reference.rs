@@ -48,7 +48,7 @@ pub fn method_types(id: &str) -> &'static [&'static str] {
 /// Returns the objects that an object of this type references, by id or whole: those that rows depend on, and those
 /// that lead to its owner. The paths of a discount's coupon and an item's price differ by API version; all are checked.
 pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, String)> {
-    let mut found = Named { object, named: BTreeSet::new() };
+    let mut found = References { object, named: BTreeSet::new() };
     match object_type {
         "customer" => {
             found.add_method(object.get("invoice_settings").get("default_payment_method"));
@@ -90,12 +90,12 @@ pub fn named(object_type: &str, object: Json<'_>) -> BTreeSet<(&'static str, Str
 }
 
 /// The objects found so far.
-struct Named<'a> {
+struct References<'a> {
     object: Json<'a>,
     named: BTreeSet<(&'static str, String)>,
 }
 
-impl<'a> Named<'a> {
+impl<'a> References<'a> {
     fn add(&mut self, object_type: &'static str, field: Json<'_>) {
         // a text that cannot be a key is not a reference
         if let Some(id) = id_or_object(field).filter(|id| is_key(id)) {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_or_odd_names_nothing() {
+    fn absent_and_invalid_fields_are_not_references() {
         for object_type in ["subscription", "customer", "charge", "price", "frobnicator"] {
             assert_eq!(
                 names(object_type, r#"{"items":5,"charge":"","product":7,"discounts":{}}"#),

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_and_places_are_told_apart() {
+    fn causes_and_places_are_distinguished() {
         let (mut bursts, now) = (bursts(), Instant::now());
         assert!(bursts.admit(0, Level::WARN, text("the disk is full"), now));
         assert!(bursts.admit(0, Level::WARN, text("the server is in recovery"), now));

@@ -107,12 +107,12 @@ impl Backfill {
     ) -> Result<Checked, CheckError> {
         let mut tries = 0;
         loop {
-            let looked = if key.object_type == "customer" {
+            let result = if key.object_type == "customer" {
                 self.customer(key, listed.clone(), mode, with_sessions).await
             } else {
                 self.other(key, mode).await
             };
-            let error = match looked {
+            let error = match result {
                 Err(CheckError::Api(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. }))) => {
                     CheckError::Api(error)
                 }

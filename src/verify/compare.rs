@@ -59,7 +59,7 @@ enum Unlisted {
 }
 
 impl Backfill {
-    /// Compares the selection and reports each finding to `sight`. With [`WriteMode::Yes`] differences are repaired.
+    /// Compares the selection and reports each finding to `report`. With [`WriteMode::Yes`] differences are repaired.
     /// With `again_after`, a difference is reported only if it persists for that time: the event of a recent change may
     /// still be on its way.
     ///
@@ -81,11 +81,12 @@ impl Backfill {
         let recheck = again_after.map(|_| Vec::new());
         let with_sessions = matches!(selection, Selection::Named(_));
         let at_work = JoinSet::new();
-        let mut looks = Checks { backfill: self, mode: first, with_sessions, at_work, recheck, shared: HashSet::new() };
+        let mut checks =
+            Checks { backfill: self, mode: first, with_sessions, at_work, recheck, shared: HashSet::new() };
         match selection {
             Selection::Named(ids) => {
                 for id in ids {
-                    looks.add(ObjectKey::new("", "customer", id), None, report).await?;
+                    checks.add(ObjectKey::new("", "customer", id), None, report).await?;
                 }
             }
             Selection::Sample(count) => {
@@ -94,20 +95,20 @@ impl Backfill {
                 keys.extend(unlisted::sample_of_others(&mut conn, &self.accounts, i64::from(*count)).await?);
                 drop(conn);
                 for key in keys {
-                    looks.add(key, None, report).await?;
+                    checks.add(key, None, report).await?;
                 }
             }
-            Selection::All(created_after) => self.all(*created_after, &mut looks, report).await?,
+            Selection::All(created_after) => self.all(*created_after, &mut checks, report).await?,
         }
-        looks.end(report).await?;
-        let recheck = looks.recheck.take().unwrap_or_default();
+        checks.end(report).await?;
+        let recheck = checks.recheck.take().unwrap_or_default();
         if let Some(wait) = again_after.filter(|_| !recheck.is_empty()) {
             tokio::time::sleep(wait).await;
-            looks.mode = mode;
+            checks.mode = mode;
             for key in recheck {
-                looks.add(key, None, report).await?;
+                checks.add(key, None, report).await?;
             }
-            looks.end(report).await?;
+            checks.end(report).await?;
         }
         Ok(())
     }
@@ -115,22 +116,22 @@ impl Backfill {
     async fn all(
         self: &Arc<Self>,
         created_after: Option<OffsetDateTime>,
-        looks: &mut Checks<'_>,
+        checks: &mut Checks<'_>,
         report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
-        let mut met = SeenCustomers::default();
+        let mut seen = SeenCustomers::default();
         for account in &self.accounts {
             let span = Span { from: created_after.map(OffsetDateTime::unix_timestamp), until: None };
             for list in [List::Products, List::Prices, List::Coupons, List::Sessions] {
                 let span = if list.is_catalogue() { Span::default() } else { span };
-                self.pages(account, list, span, &mut met, looks, report).await?;
+                self.pages(account, list, span, &mut seen, checks, report).await?;
             }
             let mut after = None;
             while let Some((parts, next)) = self.next_page(account, List::Customers, span, after.take(), report).await?
             {
                 for part in parts {
-                    if met.insert(&part.key) {
-                        looks.add(part.key.clone(), Some(part), report).await?;
+                    if seen.insert(&part.key) {
+                        checks.add(part.key.clone(), Some(part), report).await?;
                     }
                 }
                 after = next;
@@ -141,7 +142,7 @@ impl Backfill {
         }
         if created_after.is_none() {
             for of in [Unlisted::Customers, Unlisted::Others] {
-                self.unlisted_objects(of, &mut met, looks, report).await?;
+                self.unlisted_objects(of, &mut seen, checks, report).await?;
             }
         }
         Ok(())
@@ -151,8 +152,8 @@ impl Backfill {
     async fn unlisted_objects(
         &self,
         of: Unlisted,
-        met: &mut SeenCustomers,
-        looks: &mut Checks<'_>,
+        seen: &mut SeenCustomers,
+        checks: &mut Checks<'_>,
         report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
         let mut last: Option<ObjectKey> = None;
@@ -166,8 +167,8 @@ impl Backfill {
             let Some(end) = keys.last() else { return Ok(()) };
             last = Some(end.clone());
             for key in keys {
-                if met.insert(&key) {
-                    looks.add(key, None, report).await?;
+                if seen.insert(&key) {
+                    checks.add(key, None, report).await?;
                 }
             }
         }
@@ -179,18 +180,18 @@ impl Backfill {
         account: &str,
         list: List,
         span: Span,
-        met: &mut SeenCustomers,
-        looks: &mut Checks<'_>,
+        seen: &mut SeenCustomers,
+        checks: &mut Checks<'_>,
         report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
         let mut after = None;
         while let Some((parts, next)) = self.next_page(account, list, span, after.take(), report).await? {
             let keys: Vec<ObjectKey> = parts.iter().map(|part| part.key.clone()).collect();
             for key in &keys {
-                met.insert(key);
+                seen.insert(key);
             }
-            match self.catalogue(parts, looks.mode).await {
-                Ok(changes) => looks.found(keys, None, changes, report),
+            match self.catalogue(parts, checks.mode).await {
+                Ok(changes) => checks.found(keys, None, changes, report),
                 Err(CheckError::Work(failure @ Failure::Unavailable(_))) => return Err(failure.into()),
                 Err(error) => report(Finding::Failed { what: list.as_str().to_owned(), error }),
             }

@@ -252,8 +252,8 @@ impl Backfill {
                 WriteMode::Yes(cause) => cause,
                 WriteMode::No => crate::backfill::CAUSE,
             };
-            let reading = ReadBatch { parts, cause, force_project, historical: false, known_since: None };
-            let done = merge_reads::merge(&mut tx, &context, reading).await?;
+            let reads = ReadBatch { parts, cause, force_project, historical: false, known_since: None };
+            let done = merge_reads::merge(&mut tx, &context, reads).await?;
             let missing =
                 done.job_requests.fetches().filter(|key| !asked.contains(key) && is_readable(&key.object_type));
             let missing: BTreeSet<ObjectKey> = if is_last { BTreeSet::new() } else { missing.cloned().collect() };

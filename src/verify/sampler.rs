@@ -20,7 +20,7 @@ use crate::worker::Context;
 
 /// Interval between samples, and the maximum of the random delay before the first one, which spreads processes that
 /// start together.
-const EVERY: Duration = Duration::from_hours(1);
+const INTERVAL: Duration = Duration::from_hours(1);
 
 /// Concurrent checks; few, because no process waits for the result.
 const CONCURRENCY: usize = 2;
@@ -48,16 +48,16 @@ enum NoSample {
 impl Sampler {
     /// Runs until `shutdown`. A panic ends only one sample.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut pause = EVERY.mul_f64(fastrand::f64());
+        let mut pause = INTERVAL.mul_f64(fastrand::f64());
         while shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             let sampler = self.clone();
-            let looked = tokio::spawn(async move { sampler.check().await });
-            match shutdown.run_until_cancelled(looked).await {
+            let check = tokio::spawn(async move { sampler.check().await });
+            match shutdown.run_until_cancelled(check).await {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(_)) => tracing::error!("the comparison of sampled rows panicked; next try in an hour"),
             }
-            pause = EVERY;
+            pause = INTERVAL;
         }
     }
 

@@ -33,9 +33,9 @@ pub(crate) async fn leave_out(conn: &mut PgConnection, changes: Vec<Change>) -> 
     .bind(&silent)
     .fetch_all(conn)
     .await?;
-    let is_told =
+    let is_announced =
         |change: &Change| !may_be_silent(change) || (has(change, "valid") && !by_terms.contains(&change.row_id));
-    Ok(changes.into_iter().filter(is_told).collect())
+    Ok(changes.into_iter().filter(is_announced).collect())
 }
 
 fn may_be_silent(change: &Change) -> bool {

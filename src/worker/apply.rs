@@ -38,15 +38,16 @@ pub(super) struct Applied {
     pub(super) changes: Vec<Change>,
 }
 
-/// Applies `work`, all but the commit.
+/// Applies `change_set`, all but the commit.
 pub(super) async fn apply(
     conn: &mut PgConnection,
     context: &Context,
-    work: ChangeSet,
+    change_set: ChangeSet,
     watch: &mut Stopwatch,
 ) -> Result<Applied, Failure> {
-    let (mut objects, named) = (work.objects(), work.named());
-    let ChangeSet { mut incoming, facts, affected, mut job_requests, mut notes, force_project, historical } = work;
+    let (mut objects, named) = (change_set.objects(), change_set.named());
+    let ChangeSet { mut incoming, facts, affected, mut job_requests, mut notes, force_project, historical } =
+        change_set;
     let echoes = echo::take_out(conn, &mut incoming, |key| force_project.contains_key(key)).await?;
     let repeated: BTreeSet<ObjectKey> = echoes.iter().map(|echo| echo.key.clone()).collect();
     objects.retain(|key| !repeated.contains(key));
@@ -69,7 +70,7 @@ pub(super) async fn apply(
     facts::store::add(conn, &facts).await?;
     let grown = timeline::add(conn, &facts, &incoming.arrivals).await?;
     let merged = merge::merge(conn, incoming).await?;
-    let mut causes = touched(conn, &merged, &affected, leading, led).await?;
+    let mut causes = customers_to_project(conn, &merged, &affected, leading, led).await?;
     if historical {
         let matter = affected_customers(conn, causes.keys().cloned().collect(), &objects, &named, &facts).await?;
         causes.retain(|customer, _| matter.contains(customer));
@@ -143,7 +144,7 @@ pub(crate) async fn queue_jobs(
 }
 
 /// The customers to project, each with its causes.
-async fn touched(
+async fn customers_to_project(
     conn: &mut PgConnection,
     merged: &Merged,
     affected: &BTreeMap<String, Affected>,

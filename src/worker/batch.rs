@@ -174,7 +174,7 @@ pub(super) async fn process(
     own::resolve(conn, context.sync.own_account.as_deref(), &mut events).await?;
     let mut stats = BatchStats { watch, ..BatchStats::default() };
     let mut settlements = Vec::new();
-    let mut work = ChangeSet::default();
+    let mut change_set = ChangeSet::default();
     let mut merges: Vec<(EventKey, BTreeSet<ObjectKey>)> = Vec::new();
     let (mut snapshots, mut thin_events): (Vec<&Claimed>, Vec<ThinEvent<'_>>) = (Vec::new(), Vec::new());
     for event in &events {
@@ -184,22 +184,22 @@ pub(super) async fn process(
                 thin_events.push(ThinEvent { event, snapshot_type: snapshot_of(&event.event_type) });
             }
             Classified::Read(object, reason) => {
-                work.job_requests.fetch(object, Some(event.key.created));
+                change_set.job_requests.fetch(object, Some(event.key.created));
                 let outcome = Outcome::Ignored;
                 settlements.push(Settlement { key: event.key.clone(), outcome, reason: Some(reason) });
             }
             Classified::Merge(merge) => {
                 snapshots.push(event);
                 merges.push((merge.event(), merge.objects().cloned().collect()));
-                add(context, &mut work, *merge);
+                add(context, &mut change_set, *merge);
             }
             Classified::Unreadable(field) => stats.unreadable.push((event.key.clone(), field)),
         }
     }
-    settlements.extend(settle_thin_events(conn, &thin_events, &snapshots, &mut work).await?);
+    settlements.extend(settle_thin_events(conn, &thin_events, &snapshots, &mut change_set).await?);
     stats.watch.done(Step::Read);
     stats.reasons.extend(settlements.iter().filter_map(|one| one.reason));
-    settlements.extend(apply(conn, context, work, merges, &mut stats).await?);
+    settlements.extend(apply(conn, context, change_set, merges, &mut stats).await?);
 
     let outcomes: HashMap<&EventKey, Outcome> = settlements.iter().map(|one| (&one.key, one.outcome)).collect();
     let types: HashMap<&EventKey, &str> = events.iter().map(|one| (&one.key, one.event_type.as_str())).collect();
@@ -210,11 +210,11 @@ pub(super) async fn process(
 }
 
 /// Adds a snapshot event to the change set. With `confirm = always`, a read of its object is queued as well.
-fn add(context: &Context, work: &mut ChangeSet, merge: ToMerge) {
+fn add(context: &Context, change_set: &mut ChangeSet, merge: ToMerge) {
     if context.sync.confirm == Confirm::Always {
-        work.job_requests.confirm(merge.arrival.key.clone(), merge.arrival.snapshot.created);
+        change_set.job_requests.confirm(merge.arrival.key.clone(), merge.arrival.snapshot.created);
     }
-    work.add_event(merge);
+    change_set.add_event(merge);
 }
 
 /// Settles thin events, which only name their object. If the snapshot event of the same change was merged, in this
@@ -223,7 +223,7 @@ async fn settle_thin_events(
     conn: &mut PgConnection,
     thin_events: &[ThinEvent<'_>],
     merged: &[&Claimed],
-    work: &mut ChangeSet,
+    change_set: &mut ChangeSet,
 ) -> Result<Vec<Settlement>, sqlx::Error> {
     let mut counterparts = counterparts::merged(conn, thin_events).await?;
     counterparts.extend(counterparts::among(thin_events, merged));
@@ -233,7 +233,7 @@ async fn settle_thin_events(
             _ if counterparts.contains(&event.key) => (Outcome::Superseded, Reason::SupersededBySnapshot),
             Some(id) => {
                 let object_type = event.object_type.as_deref().unwrap_or_default();
-                work.job_requests.fetch(ObjectKey::new(&event.account, object_type, id), Some(event.key.created));
+                change_set.job_requests.fetch(ObjectKey::new(&event.account, object_type, id), Some(event.key.created));
                 (Outcome::Ignored, Reason::NeedsFetch)
             }
             None => (Outcome::Ignored, Reason::NeedsFetch),
@@ -247,15 +247,15 @@ async fn settle_thin_events(
 async fn apply(
     conn: &mut PgConnection,
     context: &Context,
-    work: ChangeSet,
+    change_set: ChangeSet,
     merges: Vec<(EventKey, BTreeSet<ObjectKey>)>,
     stats: &mut BatchStats,
 ) -> Result<Vec<Settlement>, Failure> {
     if merges.is_empty() {
-        stats.requested = !apply::queue_jobs(conn, context, work.job_requests).await?.is_empty();
+        stats.requested = !apply::queue_jobs(conn, context, change_set.job_requests).await?.is_empty();
         return Ok(Vec::new());
     }
-    let done = apply::apply(conn, context, work, &mut stats.watch).await?;
+    let done = apply::apply(conn, context, change_set, &mut stats.watch).await?;
     stats.requested = !done.job_requests.is_empty();
     stats.ambiguities += u64::try_from(done.merged.ambiguities.len()).unwrap_or(u64::MAX);
     // once for each object, however many events changed it

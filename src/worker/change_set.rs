@@ -134,16 +134,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_with_too_many_objects_inside_does_not_ask_for_itself() {
+    fn a_read_with_too_many_objects_does_not_queue_itself() {
         let cards: Vec<_> = (0..600)
             .map(|n| serde_json::json!({ "id": format!("card_{n}"), "object": "card", "customer": "cus_1" }))
             .collect();
         let customer = serde_json::json!({ "id": "cus_1", "object": "customer", "sources": { "data": cards } });
         let key = ObjectKey::new("", "customer", "cus_1");
-        let mut work = ChangeSet::default();
+        let mut changes = ChangeSet::default();
         let (at, margin) = (OffsetDateTime::UNIX_EPOCH, Duration::ZERO);
-        work.add_fetched(FetchedObject::of_json(key.clone(), customer.to_string(), at, margin), READ);
-        assert_eq!(work.incoming.nested.len(), 500);
-        assert!(!work.job_requests.has_fetch(&key), "it would be fetched for ever");
+        changes.add_fetched(FetchedObject::of_json(key.clone(), customer.to_string(), at, margin), READ);
+        assert_eq!(changes.incoming.nested.len(), 500);
+        assert!(!changes.job_requests.has_fetch(&key), "it would be fetched for ever");
     }
 }

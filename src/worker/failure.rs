@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_no_event_can_cause_costs_no_attempt() {
+    fn only_infrastructure_errors_cost_no_attempt() {
         let fault = |code: &str| of_code(code, "");
         for code in ["40001", "40P01", "55P03"] {
             assert!(matches!(fault(code), Failure::Contended(_)), "{code}");

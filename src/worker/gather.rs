@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_small_batch_is_waited_after() {
+    fn only_a_small_batch_delays_the_next() {
         let began = Instant::now();
         for (events, waits) in [(0, false), (1, true), (250, true), (251, false), (500, false)] {
             let gather = Gather::after(began, events, 500);

@@ -39,7 +39,7 @@ pub(crate) struct ReadBatch {
 
 /// Result of merging a [`ReadBatch`].
 #[derive(Debug, Default)]
-pub(crate) struct Done {
+pub(crate) struct MergedReads {
     /// The rows that were written.
     pub(crate) changes: Vec<Change>,
     /// Requests for data that the rows still need. They are queued already, if the context has a fetcher.
@@ -52,20 +52,25 @@ pub(crate) async fn begin(context: &Context) -> Result<PgTransaction<'static>, F
 }
 
 /// Merges a [`ReadBatch`], all but the commit.
-pub(crate) async fn merge(conn: &mut PgConnection, context: &Context, reading: ReadBatch) -> Result<Done, Failure> {
-    let ReadBatch { parts, cause, force_project, historical, known_since } = reading;
+pub(crate) async fn merge(
+    conn: &mut PgConnection,
+    context: &Context,
+    reads: ReadBatch,
+) -> Result<MergedReads, Failure> {
+    let ReadBatch { parts, cause, force_project, historical, known_since } = reads;
     let force_project: BTreeMap<_, _> =
         force_project.into_iter().map(|key| (key, BTreeSet::from([cause.to_owned()]))).collect();
-    let mut work = ChangeSet { force_project, historical, ..ChangeSet::default() };
+    let mut change_set = ChangeSet { force_project, historical, ..ChangeSet::default() };
     for part in parts {
-        work.add_fetched(part, cause);
+        change_set.add_fetched(part, cause);
     }
     if let Some(since) = known_since {
-        let copies = work.incoming.nested.iter().map(|one| one.key.clone()).filter(is_shared).collect();
-        work.leave_out(&store::known_since(conn, &copies, since).await?);
+        let copies = change_set.incoming.nested.iter().map(|one| one.key.clone()).filter(is_shared).collect();
+        change_set.leave_out(&store::known_since(conn, &copies, since).await?);
     }
-    let Applied { changes, job_requests, .. } = apply::apply(conn, context, work, &mut Stopwatch::default()).await?;
-    Ok(Done { changes, job_requests })
+    let Applied { changes, job_requests, .. } =
+        apply::apply(conn, context, change_set, &mut Stopwatch::default()).await?;
+    Ok(MergedReads { changes, job_requests })
 }
 
 /// Runs `work` so that a panic becomes a [`Failure`].

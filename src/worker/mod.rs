@@ -32,6 +32,7 @@ mod reproject;
 mod settings;
 mod since;
 mod state;
+mod threads;
 
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,7 @@ use tokio_util::task::TaskTracker;
 pub use self::context::{Context, ProjectCustomer};
 use self::failure::Failure;
 use self::state::RoundResult;
+use self::threads::Threads;
 pub use self::state::Worker;
 use crate::base::retry::RetryPolicy;
 use crate::database;
@@ -207,12 +209,13 @@ impl Worker {
     }
 }
 
-/// Starts `config.workers` workers and the listener that wakes them; they end with `shutdown`.
+/// Starts `config.workers` workers on threads of their own, and the listener that wakes them; they end with `shutdown`.
 pub async fn run_all(context: Context, shutdown: CancellationToken) {
     let tracker = TaskTracker::new();
+    let threads = Threads::start(context.config.workers);
     let (wake, woken) = watch::channel(());
     for _ in 0..context.config.workers {
-        tracker.spawn(keep_running(context.clone(), woken.clone(), shutdown.clone()));
+        tracker.spawn_on(keep_running(context.clone(), woken.clone(), shutdown.clone()), &threads.handle());
     }
     tracker.spawn(listen::run(context.pool.clone(), wake, context.shortage.clone(), shutdown));
     tracker.close();

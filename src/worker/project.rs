@@ -41,11 +41,11 @@ pub(crate) async fn customers(
         for (key, rows) in project_all(conn, &mut graph, customers, project).await? {
             let of_customer = &causes[key];
             if let Some(contact) = rows.contact {
-                contacts.push(caused(keep(key, contact, notes, job_requests), of_customer));
+                contacts.push(caused(take_row(key, contact, notes, job_requests), of_customer));
             }
             for subscription in rows.subscriptions {
                 let key = graph.key("subscription", &subscription.row.stripe_subscription_id);
-                subscriptions.push(caused(keep(&key, subscription, notes, job_requests), of_customer));
+                subscriptions.push(caused(take_row(&key, subscription, notes, job_requests), of_customer));
             }
         }
     }
@@ -75,7 +75,7 @@ async fn project_all<'a, T>(
 ) -> Result<Vec<(&'a ObjectKey, T)>, sqlx::Error> {
     let mut done = Vec::new();
     while !open.is_empty() {
-        let mut asked = BTreeSet::new();
+        let mut unanswered = BTreeSet::new();
         let mut still_open = Vec::new();
         for key in open {
             let rows = project(key, graph);
@@ -83,21 +83,21 @@ async fn project_all<'a, T>(
             if questions.is_empty() {
                 done.push((key, rows));
             } else {
-                asked.extend(questions);
+                unanswered.extend(questions);
                 still_open.push(key);
             }
         }
-        answer(conn, graph, &asked).await?;
+        answer(conn, graph, &unanswered).await?;
         open = still_open;
     }
     Ok(done)
 }
 
 /// Answers all questions, each kind in one statement.
-async fn answer(conn: &mut PgConnection, graph: &mut Graph, asked: &BTreeSet<Question>) -> Result<(), sqlx::Error> {
+async fn answer(conn: &mut PgConnection, graph: &mut Graph, questions: &BTreeSet<Question>) -> Result<(), sqlx::Error> {
     let mut wanted: BTreeSet<ObjectKey> = BTreeSet::new();
     let (mut of, mut naming, mut paid) = (Vec::new(), Vec::new(), Vec::new());
-    for question in asked {
+    for question in questions {
         match question {
             Question::Object(key) => _ = wanted.insert(key.clone()),
             Question::Of(key, object_type) => of.push((question, (key, *object_type))),
@@ -110,8 +110,8 @@ async fn answer(conn: &mut PgConnection, graph: &mut Graph, asked: &BTreeSet<Que
     let found = related::naming(conn, &arguments(&naming)).await?;
     wanted.extend(put_lists(graph, &naming, found));
     let mut payments: Vec<Vec<_>> = paid.iter().map(|_| Vec::new()).collect();
-    for (place, payment) in known::payments(conn, &paid).await? {
-        payments[place].push(payment);
+    for (index, payment) in known::payments(conn, &paid).await? {
+        payments[index].push(payment);
     }
     for (key, payments) in paid.into_iter().zip(payments) {
         graph.put_payments(key.clone(), payments);
@@ -119,19 +119,19 @@ async fn answer(conn: &mut PgConnection, graph: &mut Graph, asked: &BTreeSet<Que
     put_objects(conn, graph, wanted).await
 }
 
-type Asked<'a> = Vec<(&'a Question, (&'a ObjectKey, &'static str))>;
+type ListQuestions<'a> = Vec<(&'a Question, (&'a ObjectKey, &'static str))>;
 
-fn arguments<'a>(asked: &Asked<'a>) -> Vec<(&'a ObjectKey, &'static str)> {
-    asked.iter().map(|(_, argument)| *argument).collect()
+fn arguments<'a>(questions: &ListQuestions<'a>) -> Vec<(&'a ObjectKey, &'static str)> {
+    questions.iter().map(|(_, argument)| *argument).collect()
 }
 
 /// Puts the lists that were found into the graph; returns the objects in them, which are to be loaded.
-fn put_lists(graph: &mut Graph, asked: &Asked<'_>, found: Vec<(usize, ObjectKey)>) -> BTreeSet<ObjectKey> {
-    let mut lists: Vec<Vec<ObjectKey>> = asked.iter().map(|_| Vec::new()).collect();
-    for (place, key) in &found {
-        lists[*place].push(key.clone());
+fn put_lists(graph: &mut Graph, questions: &ListQuestions<'_>, found: Vec<(usize, ObjectKey)>) -> BTreeSet<ObjectKey> {
+    let mut lists: Vec<Vec<ObjectKey>> = questions.iter().map(|_| Vec::new()).collect();
+    for (index, key) in &found {
+        lists[*index].push(key.clone());
     }
-    for ((question, _), list) in asked.iter().zip(lists) {
+    for ((question, _), list) in questions.iter().zip(lists) {
         graph.put_list((*question).clone(), list);
     }
     found.into_iter().map(|(_, key)| key).collect()
@@ -188,10 +188,10 @@ pub(crate) async fn others(
         let node = node(row);
         if key.object_type == "coupon" {
             let projected = projection::coupon(&key.account, &key.object_id, &node);
-            coupons.extend(projected.map(|one| caused(keep(&key, one, notes, job_requests), &of(causes, &key))));
+            coupons.extend(projected.map(|one| caused(take_row(&key, one, notes, job_requests), &of(causes, &key))));
         } else {
             let projected = projection::checkout_session(&key.account, &key.object_id, &node);
-            sessions.extend(projected.map(|one| caused(keep(&key, one, notes, job_requests), &of(causes, &key))));
+            sessions.extend(projected.map(|one| caused(take_row(&key, one, notes, job_requests), &of(causes, &key))));
         }
     }
     let held = store::held(conn, &coupons).await?;
@@ -223,7 +223,7 @@ pub(crate) async fn plans(
             let Some(rows) = rows else { continue };
             let causes = of(causes, key);
             limits.extend(rows.limits.into_iter().map(|limit| caused(limit, &causes)));
-            plans.push(caused(keep(key, rows.plan, notes, job_requests), &causes));
+            plans.push(caused(take_row(key, rows.plan, notes, job_requests), &causes));
         }
     }
     let held = store::held(conn, &plans).await?;
@@ -264,7 +264,7 @@ fn by_account<'a>(keys: impl IntoIterator<Item = &'a ObjectKey>) -> BTreeMap<&'a
 }
 
 /// Returns the row; stores its notes under its object and queues fetches for what it needs.
-fn keep<T>(key: &ObjectKey, projected: Projected<T>, notes: &mut Notes, job_requests: &mut JobRequests) -> T {
+fn take_row<T>(key: &ObjectKey, projected: Projected<T>, notes: &mut Notes, job_requests: &mut JobRequests) -> T {
     notes.entry(key.clone()).or_default().extend(projected.notes);
     for need in projected.needs {
         job_requests.fetch(need, None);

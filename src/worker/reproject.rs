@@ -177,7 +177,8 @@ async fn serve(conn: &mut PgConnection, context: &Context, jobs: &[Job]) -> Resu
 struct Targets {
     customers: Causes,
     prices: BTreeSet<ObjectKey>,
-    coupons: BTreeSet<ObjectKey>,
+    /// Coupons and checkout sessions, which no other row depends on.
+    others: BTreeSet<ObjectKey>,
     /// Trial offers that reference a price: a subscription with such an offer references only the offer.
     offers: BTreeSet<ObjectKey>,
     /// Jobs that have more pages, with the cursor of the next one.
@@ -190,21 +191,21 @@ impl Targets {
         let mut targets = Self::default();
         match key.object_type.as_str() {
             "customer" => _ = targets.customers.insert(key, BTreeSet::new()),
-            "coupon" => _ = targets.coupons.insert(key),
+            "coupon" | "checkout.session" => _ = targets.others.insert(key),
             _ => _ = targets.prices.insert(key),
         }
         targets
     }
 
     fn objects(&self) -> Vec<ObjectKey> {
-        self.customers.keys().chain(&self.prices).chain(&self.coupons).cloned().collect()
+        self.customers.keys().chain(&self.prices).chain(&self.others).cloned().collect()
     }
 
     async fn add(&mut self, conn: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
         let key = &job.key;
         match key.object_type.as_str() {
             "customer" => _ = self.customers.entry(key.clone()).or_default(),
-            "coupon" => _ = self.coupons.insert(key.clone()),
+            "coupon" | "checkout.session" => _ = self.others.insert(key.clone()),
             "product" => self.prices.extend(related::prices_of(conn, key).await?),
             _ => {
                 if job.cursor.is_none() {
@@ -229,7 +230,7 @@ impl Targets {
         let (mut notes, mut job_requests) = (Notes::new(), JobRequests::default());
         project::customers(conn, context, &self.customers, &mut notes, &mut job_requests).await?;
         project::plans(conn, &self.prices, &Causes::new(), &mut notes, &mut job_requests).await?;
-        project::others(conn, &self.coupons, &Causes::new(), &mut notes, &mut job_requests).await?;
+        project::others(conn, &self.others, &Causes::new(), &mut notes, &mut job_requests).await?;
         Ok(job_requests)
     }
 }

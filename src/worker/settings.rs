@@ -14,13 +14,13 @@ use crate::domain::event::Reason;
 use crate::outbox::foreign;
 
 /// Interval of a process's heartbeat, and of its search for events that another process ignored.
-const EVERY: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// State shared by the workers of a process.
 #[derive(Debug)]
 pub struct Watch {
     process: Uuid,
-    looked: Mutex<Option<Instant>>,
+    checked_at: Mutex<Option<Instant>>,
     contradicted: AtomicBool,
     named: AtomicBool,
 }
@@ -28,17 +28,17 @@ pub struct Watch {
 impl Default for Watch {
     fn default() -> Self {
         let (contradicted, named) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { process: Uuid::new_v4(), looked: Mutex::new(None), contradicted, named }
+        Self { process: Uuid::new_v4(), checked_at: Mutex::new(None), contradicted, named }
     }
 }
 
 impl Watch {
     /// Whether the interval is over; then the caller does the check.
     fn is_due(&self) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = looked.is_none_or(|at| at.elapsed() >= EVERY);
+        let mut checked_at = self.checked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = checked_at.is_none_or(|at| at.elapsed() >= INTERVAL);
         if due {
-            *looked = Some(Instant::now());
+            *checked_at = Some(Instant::now());
         }
         due
     }
@@ -81,7 +81,7 @@ impl Watch {
         if events > 0 {
             tracing::info!(events, "events that were ignored under other settings are processed now");
             // there may be more
-            *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.checked_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(())
     }

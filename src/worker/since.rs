@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_look_from_the_beginning_comes_rarely_and_those_from_where_it_was_each_second() {
+    fn slow_searches_from_the_beginning_are_rare() {
         let (beginning, began) = (OffsetDateTime::UNIX_EPOCH, Instant::now());
         let oldest = beginning + Duration::from_hours(1);
         let after = |seconds| began + Duration::from_secs(seconds);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::run;
 use crate::support::app::{TestApp, enqueue};
-use crate::support::events::{event, price, subscription, with};
+use crate::support::events::{customer, event, price, subscription, with};
 
 /// Makes writes of the subscription of `cus_bad` and of the plan of `price_bad` fail.
 const REFUSE: &str = "
@@ -130,5 +130,49 @@ async fn pages_after_a_bad_row_are_written_beside_a_locked_plan() {
     work(&app).await;
     assert_eq!(app.text(LEFT).await.as_deref(), Some(""));
     assert_eq!(app.text(SET_ASIDE).await.as_deref(), Some(""));
+    app.finish().await;
+}
+
+/// The types of object that have rows: `rebuild` can set aside any of them.
+const ROWS: [(&str, &str, &str, &str); 4] = [
+    ("customer", "cus_1", "billing_contacts", "name"),
+    ("price", "price_1", "pricing_plans", "currency"),
+    ("coupon", "off_1", "coupons", "currency"),
+    ("checkout.session", "cs_1", "checkout_sessions", "status"),
+];
+
+#[tokio::test]
+async fn a_reproject_job_of_every_type_recomputes_its_row() {
+    let app = TestApp::start().await;
+    let coupon = json!({
+        "id": "off_1", "object": "coupon", "amount_off": 500, "currency": "eur", "duration": "once", "valid": true,
+        "livemode": false, "created": 1_767_225_600, "times_redeemed": 0, "metadata": {},
+    });
+    let session = json!({
+        "id": "cs_1", "object": "checkout.session", "customer": "cus_1", "subscription": "sub_1", "mode": "subscription",
+        "status": "complete", "payment_status": "paid", "livemode": false, "created": 1_767_225_600, "metadata": {},
+    });
+    let events = [
+        event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None),
+        event("evt_2", "price.created", 0, &price("price_1", 1900), None),
+        event("evt_3", "coupon.created", 0, &coupon, None),
+        event("evt_4", "checkout.session.completed", 0, &session, None),
+    ];
+    app.deliver_and_drain(&events).await;
+    for (object_type, id, table, column) in ROWS {
+        let value = async || {
+            let query = sqlx::AssertSqlSafe(format!("SELECT {column} FROM billing.{table}"));
+            sqlx::query_scalar::<_, Option<String>>(query).fetch_one(&app.pool).await.unwrap()
+        };
+        let right = value().await;
+        assert!(right.is_some(), "{object_type}");
+        let make_wrong = format!(
+            "UPDATE billing.{table} SET {column} = 'wrong';
+            INSERT INTO billing.jobs (kind, account, object_type, object_id) VALUES ('reproject', '', '{object_type}', '{id}')"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(make_wrong)).execute(&app.pool).await.unwrap();
+        app.drain().await;
+        assert_eq!(value().await, right, "{object_type}");
+    }
     app.finish().await;
 }

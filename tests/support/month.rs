@@ -42,23 +42,23 @@ const STORY: [(i64, &str, &str); 10] = [
 pub(crate) fn events(first: u32, customers: u32) -> impl Iterator<Item = String> {
     let templates = templates();
     let mut order: Vec<(i64, u32, usize)> = (first..first + customers)
-        .flat_map(|n| templates.iter().enumerate().map(move |(place, (second, _))| (i64::from(n) + second, n, place)))
+        .flat_map(|n| templates.iter().enumerate().map(move |(index, (second, _))| (i64::from(n) + second, n, index)))
         .collect();
     order.sort_unstable();
-    order.into_iter().map(move |(second, n, place)| {
+    order.into_iter().map(move |(second, n, index)| {
         let created = (OPENED + second).to_string();
-        templates[place].1.replace("{n}", &n.to_string()).replace("\"{created}\"", &created)
+        templates[index].1.replace("{n}", &n.to_string()).replace("\"{created}\"", &created)
     })
 }
 
 /// The events as texts with `{n}` and `"{created}"` in place of the customer's number and the time.
 fn templates() -> Vec<(i64, String)> {
-    STORY.iter().enumerate().map(|(place, (second, kind, text))| (*second, template(place, kind, text))).collect()
+    STORY.iter().enumerate().map(|(index, (second, kind, text))| (*second, template(index, kind, text))).collect()
 }
 
-fn template(place: usize, kind: &str, text: &str) -> String {
+fn template(index: usize, kind: &str, text: &str) -> String {
     let mut event: Value = serde_json::from_str(text).unwrap();
-    event["id"] = json!(format!("evt_{{n}}_{place}"));
+    event["id"] = json!(format!("evt_{{n}}_{index}"));
     event["type"] = json!(kind);
     event["created"] = json!("{created}");
     let object = &mut event["data"]["object"];

@@ -46,8 +46,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_releases_metrics_are_no_failure() {
-        let said = serde_json::to_string(&from("billing_sync_build_info{version=\"0\"} 1\n")).unwrap();
-        assert!(said.contains("\"status\":\"ok\"") && said.contains("another release"), "{said}");
+    fn metrics_of_another_release_are_not_a_failure() {
+        let message = serde_json::to_string(&from("billing_sync_build_info{version=\"0\"} 1\n")).unwrap();
+        assert!(message.contains("\"status\":\"ok\"") && message.contains("another release"), "{message}");
     }
 }

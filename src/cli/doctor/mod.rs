@@ -64,7 +64,7 @@ pub struct Args {
 }
 
 /// The results of the checks that need no database.
-struct Examined {
+struct LocalChecks {
     listed: Vec<Listed>,
     problems: Vec<Problem>,
     unknown: Vec<String>,
@@ -91,7 +91,7 @@ impl Args {
     }
 }
 
-fn check_key(source: &mut Source, is_embedded: bool) -> Examined {
+fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
     let database = source.collect(|source| {
         // a missing external database is a separate check
         if is_embedded { read_database(source, true) } else { DatabaseConfig::read(source) }
@@ -123,7 +123,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> Examined {
     let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
-    Examined {
+    LocalChecks {
         problems: errors.flat_map(|error| error.problems).collect(),
         is_embedded,
         listed: listing::list(source),
@@ -137,7 +137,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> Examined {
     }
 }
 
-impl Examined {
+impl LocalChecks {
     async fn report(self, json: bool) -> anyhow::Result<ExitCode> {
         let mut report = Report::new(self.listed);
         if self.problems.is_empty() {

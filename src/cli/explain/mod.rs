@@ -152,14 +152,14 @@ impl Args {
 /// Sorts by processing time. A change is written just before its event is settled, but is shown after it.
 fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
     let settled = settled(&steps);
-    let place = |step: &Step| match &step.what {
+    let sort_key = |step: &Step| match &step.what {
         StepKind::Change { causes, .. } => {
             let by = causes.iter().filter_map(|cause| settled.get(cause)).max();
             (by.copied().unwrap_or(step.at), true)
         }
         _ => (step.at, false),
     };
-    steps.sort_by_key(place);
+    steps.sort_by_key(sort_key);
     steps
 }
 

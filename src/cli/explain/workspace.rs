@@ -100,7 +100,7 @@ fn grouped(number: &str) -> String {
 
 /// A line as JSON. Its sums are numbers of any size.
 #[derive(Serialize)]
-struct Printed<'a> {
+struct JsonLine<'a> {
     limit_key: &'a str,
     subscription_id: Option<&'a str>,
     period_start: Option<String>,
@@ -114,10 +114,10 @@ struct Printed<'a> {
     reason: Option<&'a str>,
 }
 
-fn json(line: &Line) -> Result<Printed<'_>, serde_json::Error> {
+fn json(line: &Line) -> Result<JsonLine<'_>, serde_json::Error> {
     // null means unlimited, so an invalid number is an error
     let number = |text: &str| RawValue::from_string(text.to_owned());
-    Ok(Printed {
+    Ok(JsonLine {
         limit_key: &line.limit_key,
         subscription_id: line.stripe_subscription_id.as_deref(),
         period_start: line.period_start.map(to_the_second),
@@ -139,7 +139,7 @@ mod tests {
     use super::{Line, grouped, json, output};
 
     #[test]
-    fn digits_stand_in_groups_of_three() {
+    fn digits_are_grouped_by_three() {
         let cases = [("0", "0"), ("-12", "-12"), ("1234", "1 234"), ("-105000", "-105 000"), ("1000000", "1 000 000")];
         for (number, expected) in cases {
             assert_eq!(grouped(number), expected);
@@ -148,7 +148,7 @@ mod tests {
 
     /// Null would mean unlimited.
     #[test]
-    fn a_sum_that_no_integer_column_holds_is_a_number_in_json() {
+    fn a_sum_beyond_bigint_is_a_number_in_json() {
         let line = Line {
             stripe_subscription_id: Some("sub_1".to_owned()),
             limit_key: "words".to_owned(),

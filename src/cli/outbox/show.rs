@@ -150,7 +150,7 @@ mod tests {
     use crate::domain::event::Reason;
 
     #[test]
-    fn every_reason_has_words() {
+    fn every_reason_has_an_explanation() {
         for reason in Reason::ALL {
             assert!(!because(reason.as_str()).is_empty(), "{reason:?}");
         }

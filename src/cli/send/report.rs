@@ -59,10 +59,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_not_spoken_of_as_many() {
-        let said = [(1, 1), (1, 3), (2, 3)].map(|(failed, total)| refusals(failed, total));
-        assert_eq!(said[0], "the delivery was not accepted");
-        assert_eq!(said[1], "1 of 3 deliveries was not accepted");
-        assert_eq!(said[2], "2 of 3 deliveries were not accepted");
+    fn counts_use_singular_and_plural() {
+        let lines = [(1, 1), (1, 3), (2, 3)].map(|(failed, total)| refusals(failed, total));
+        assert_eq!(lines[0], "the delivery was not accepted");
+        assert_eq!(lines[1], "1 of 3 deliveries was not accepted");
+        assert_eq!(lines[2], "2 of 3 deliveries were not accepted");
     }
 }

@@ -66,7 +66,7 @@ fn target(read: &Read) -> String {
 }
 
 #[test]
-fn each_read_asks_for_what_it_says() {
+fn each_read_has_its_own_request() {
     let expected = [
         "/account",
         "/events/x",
@@ -116,7 +116,7 @@ fn the_payments_of_an_intent_are_found_by_its_kind_and_id() {
 }
 
 #[test]
-fn a_list_can_be_of_a_span_of_a_customer_and_plain() {
+fn a_list_has_optional_filters_and_expansions() {
     let span = Span { from: Some(5), until: Some(9) };
     let read = |of| Read::List { of, span, after: Some(id("last")), expand: false };
     let bounds = "created[gte]=5&created[lt]=9";
@@ -159,7 +159,7 @@ fn an_id_stays_one_segment_of_the_path() {
 }
 
 #[test]
-fn an_empty_id_asks_for_nothing_instead_of_for_all() {
+fn an_empty_id_has_no_request() {
     for read in [
         Read::Customer(String::new()),
         Read::Coupon(id("..")),
@@ -183,7 +183,7 @@ fn every_operation_is_listed_once() {
 }
 
 #[test]
-fn the_builders_speak_the_version_that_we_ask_for() {
+fn the_builders_use_our_api_version() {
     assert_eq!(stripe_client_core::VERSION.as_str(), crate::client::API_VERSION);
     let walked = include_str!("../../../docs/stripe-versions.md");
     assert!(

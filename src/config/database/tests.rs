@@ -35,7 +35,7 @@ fn refused(url: &str) -> String {
 }
 
 #[test]
-fn the_urls_that_platforms_hand_out_lead_where_they_say() {
+fn urls_of_platforms_are_accepted() {
     for (url, expected) in [
         ("postgres://u:p@ec2.compute.amazonaws.com:5432/d4", "ec2.compute.amazonaws.com:5432, database d4, user u"),
         ("postgresql://u:p@ep-x.neon.tech/db?sslmode=require", "ep-x.neon.tech:5432, database db, user u"),
@@ -61,7 +61,7 @@ fn the_urls_that_platforms_hand_out_lead_where_they_say() {
 }
 
 #[test]
-fn several_hosts_are_kept_in_their_order_each_with_its_port() {
+fn several_hosts_keep_their_order_and_ports() {
     let of = |url| hosts(url).iter().map(|it| format!("{}:{}", it.get_host(), it.get_port())).collect::<Vec<_>>();
     assert_eq!(of("postgres://u@a:1,b,[::1]:3/d?target_session_attrs=read-write"), ["a:1", "b:5432", "::1:3"]);
     assert_eq!(of("host=a,b port=7 dbname=d target_session_attrs=primary"), ["a:7", "b:7"]);
@@ -69,7 +69,7 @@ fn several_hosts_are_kept_in_their_order_each_with_its_port() {
 }
 
 #[test]
-fn the_modes_of_encryption_are_those_of_libpq_and_of_other_drivers() {
+fn encryption_modes_are_those_of_libpq_and_other_drivers() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let authority = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap();
     std::fs::write(file.path(), authority.cert.pem()).unwrap();
@@ -96,7 +96,7 @@ fn the_modes_of_encryption_are_those_of_libpq_and_of_other_drivers() {
 }
 
 #[test]
-fn what_is_not_supported_is_refused_by_a_sentence_about_that_parameter() {
+fn an_unsupported_parameter_is_refused_with_the_fix() {
     for (parameter, words) in [
         ("channel_binding=require", "the parameter channel_binding has a value that is not supported; channel binding"),
         ("gssencmode=require", "the parameter gssencmode has a value that is not supported"),
@@ -124,13 +124,13 @@ fn what_is_not_supported_is_refused_by_a_sentence_about_that_parameter() {
         ("host=a%20b", "the parameter host is not a host"),
         ("dbname=postgres://u:hunter2%40h/d", "the parameter dbname contains a connection string"),
     ] {
-        let said = refused(&format!("postgres://u:p%40@h?{parameter}"));
-        assert!(said.starts_with("DATABASE_URL: ") && said.contains(words), "{parameter}: {said}");
+        let message = refused(&format!("postgres://u:p%40@h?{parameter}"));
+        assert!(message.starts_with("DATABASE_URL: ") && message.contains(words), "{parameter}: {message}");
     }
 }
 
 #[test]
-fn what_is_meant_for_other_programs_has_no_effect_and_is_said_once() {
+fn parameters_of_other_programs_cause_one_warning() {
     let url = "postgres://h/d?pgbouncer=true&schema=public&connection_limit=1&keepalives_idle=60";
     let (_, warnings) = read_all(&[("DATABASE_URL", url)]).unwrap();
     let expected = "DATABASE_URL has parameters without effect here: pgbouncer, schema, connection_limit, \
@@ -143,7 +143,7 @@ fn what_is_meant_for_other_programs_has_no_effect_and_is_said_once() {
 }
 
 #[test]
-fn the_servers_options_the_name_and_the_time_are_taken() {
+fn server_options_name_and_timeout_are_used() {
     let url = "postgres://h/d?options=-c%20search_path%3Dx%20-c%20jit=off&application_name=mine&connect_timeout=7";
     let read = options(url);
     assert_eq!(read.get_options(), Some("-c search_path=x -c jit=off"));
@@ -156,7 +156,7 @@ fn the_servers_options_the_name_and_the_time_are_taken() {
 }
 
 #[test]
-fn what_the_connection_string_leaves_out_comes_from_the_variables_as_in_psql() {
+fn missing_parameters_come_from_pg_variables() {
     let of = |environment: &[(&str, &str)]| {
         let (config, _) = read_all(environment).unwrap();
         config.hosts.map(|hosts| format!("{} {:?}", place(hosts.current()), hosts.current().get_ssl_mode()))
@@ -177,7 +177,7 @@ fn what_the_connection_string_leaves_out_comes_from_the_variables_as_in_psql() {
 }
 
 #[test]
-fn an_unusable_password_file_that_is_named_is_refused_and_another_is_not_used() {
+fn an_unusable_password_file_is_refused_only_if_named() {
     use std::os::unix::fs::PermissionsExt;
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join(".pgpass");
@@ -211,7 +211,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_piece_of_a_password_is_shown_whatever_it_holds_and_wherever_it_stands(password in password()) {
+    fn no_part_of_a_password_is_shown(password in password()) {
         let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
         for text in [
             format!("postgres://u:{password}@h:1/d"),
@@ -229,7 +229,7 @@ proptest! {
             format!("u:{password}@h/d"),
             password.clone(),
         ] {
-            let said = match read_all(&[("DATABASE_URL", &text)]) {
+            let message = match read_all(&[("DATABASE_URL", &text)]) {
                 Ok((config, warnings)) => {
                     let places = config.hosts.iter().flat_map(Hosts::all).map(place).collect::<String>();
                     format!("{places} {config:?} {warnings:?}")
@@ -237,7 +237,7 @@ proptest! {
                 Err(error) => format!("{error} {error:?}"),
             };
             for piece in pieces(&password) {
-                prop_assert!(!said.contains(&piece), "{piece:?} of {text:?} is in {said}");
+                prop_assert!(!message.contains(&piece), "{piece:?} of {text:?} is in {message}");
             }
         }
         let encoded = read_all(&[("DATABASE_URL", &format!("postgres://u:{}@h", encoded(&password)))]);

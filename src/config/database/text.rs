@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forms_of_a_url_are_read_as_libpq_reads_them() {
+    fn urls_are_parsed_as_by_libpq() {
         is("postgres://", &[]);
         is("postgresql://localhost", &[("host", "localhost")]);
         is("postgres://u@/db?host=/s", &[("user", "u"), ("dbname", "db"), ("host", "/s")]);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_read_as_libpq_reads_them() {
+    fn pairs_are_parsed_as_by_libpq() {
         is(
             r"host=a port = 1 password='it\'s a \\ b' dbname=",
             &[("host", "a"), ("port", "1"), ("password", r"it's a \ b"), ("dbname", "")],
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_password_that_is_not_encoded_is_refused() {
+    fn a_possibly_unencoded_password_is_refused() {
         for url in ["u:p@ss/w:rd@host/db", "u:p/w@host/db", "u:p?w@host", "u:p@w@host", "u:p@h/d?application_name=a@b"]
         {
             assert_eq!(parameters(&format!("postgres://{url}")).err(), Some(UNENCODED), "{url}");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_connection_string_is_refused() {
+    fn an_invalid_connection_string_is_refused() {
         for (text, expected) in [
             ("'postgres://u@h'", QUOTED),
             ("mysql://u:p@h/d", OTHER_SCHEME),

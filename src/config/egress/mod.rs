@@ -190,19 +190,19 @@ fn without_port(entry: &str, port: u16) -> Option<&str> {
 
 impl Proxy {
     /// The address, without user and password.
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         self.uri.to_string().trim_end_matches('/').to_owned()
     }
 
     /// The address, and the setting that contains it.
     pub fn describe(&self) -> String {
-        format!("through the proxy {} ({})", self.place(), self.variable)
+        format!("through the proxy {} ({})", self.address(), self.variable)
     }
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Proxy").field(&self.place()).finish()
+        f.debug_tuple("Proxy").field(&self.address()).finish()
     }
 }
 

@@ -18,7 +18,7 @@ fn proxy_of(environment: &[(&str, &str)]) -> Option<String> {
 }
 
 #[test]
-fn the_proxy_is_the_one_for_https_or_the_one_for_everything() {
+fn https_proxy_comes_before_all_proxy() {
     assert_eq!(proxy_of(&[]), None);
     let through = |place: &str| Some(format!("through the proxy {place}"));
     for (environment, place) in [
@@ -39,7 +39,7 @@ fn the_proxy_is_the_one_for_https_or_the_one_for_everything() {
 }
 
 #[test]
-fn no_proxy_takes_names_suffixes_ports_addresses_networks_and_the_star() {
+fn no_proxy_accepts_names_ports_networks_and_the_star() {
     for (entries, base, bypassed) in [
         ("api.stripe.com", "https://api.stripe.com/", true),
         ("stripe.com", "https://api.stripe.com/", true),
@@ -86,7 +86,7 @@ fn a_login_is_kept_and_never_shown() {
 }
 
 #[test]
-fn what_is_not_a_proxy_is_refused_by_the_name_of_its_variable() {
+fn an_invalid_proxy_is_refused_by_its_variable() {
     for wrong in [
         "ftp://u:hunter2@p",
         "socks4://u:hunter2@p",
@@ -123,13 +123,13 @@ fn roots_come_from_the_named_files_or_are_built_in() {
     junk.write_all(b"no certificate").unwrap();
     let (junk, folder) = (junk.path().to_str().unwrap(), tempfile::tempdir().unwrap());
     let folder = folder.path().to_str().unwrap();
-    for (name, value, said) in [
+    for (name, value, message) in [
         ("SSL_CERT_FILE", "/nowhere/ca.pem", "/nowhere/ca.pem"),
         ("SSL_CERT_FILE", junk, "has no certificate"),
         ("SSL_CERT_DIR", "/nowhere/certs", "/nowhere/certs"),
         ("SSL_CERT_DIR", folder, "has no certificate"),
     ] {
         let error = read_for("https://h/", &[(name, value)]).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{name}: ")) && error.contains(said), "{error}");
+        assert!(error.starts_with(&format!("{name}: ")) && error.contains(message), "{error}");
     }
 }

@@ -11,7 +11,7 @@ fn read(text: &str) -> Result<Vec<String>, Wrong> {
 }
 
 #[test]
-fn what_surrounds_a_secret_is_dropped() {
+fn text_around_a_secret_is_dropped() {
     for text in [
         "whsec_a",
         "whsec_a\n",
@@ -40,7 +40,7 @@ fn what_surrounds_a_secret_is_dropped() {
 }
 
 #[test]
-fn several_secrets_are_separated_by_what_people_write() {
+fn secrets_are_separated_by_usual_separators() {
     for separator in
         [",", ", ", ";", " ; ", "\n", "\r\n", "\\n", " ", "\t", "\n\n# the old one\n", ",\n", "\" \"", "\u{a0}"]
     {
@@ -51,8 +51,8 @@ fn several_secrets_are_separated_by_what_people_write() {
 }
 
 #[test]
-fn an_odd_character_is_named_by_secret_position_and_code_point() {
-    for (text, said) in [
+fn an_invalid_character_is_reported_by_its_position() {
+    for (text, message) in [
         ("whsec_ab\u{200b}cd", "the secret has an invalid character: character 9 is U+200B, a zero width space"),
         ("whsec_a,whsec\u{ad}_b", "secret 2 of 2 has an invalid character: character 6 is U+00AD, a soft hyphen"),
         ("whsec_a,\u{ff57}hsec_b", "character 1 is U+FF57, a full-width character"),
@@ -70,12 +70,12 @@ fn an_odd_character_is_named_by_secret_position_and_code_point() {
         ("\u{200b}\n", "is blank"),
     ] {
         let wrong = read(text).unwrap_err().to_string();
-        assert!(wrong.contains(said), "{text:?}: {wrong}");
+        assert!(wrong.contains(message), "{text:?}: {wrong}");
     }
 }
 
 #[test]
-fn one_secret_is_one_and_no_list() {
+fn a_single_secret_has_no_separators() {
     for text in
         ["sk_test_1", " sk_test_1\n", "'sk_test_1'", "export STRIPE_SECRET_KEY=sk_test_1\\n", "\u{feff}sk_test_1"]
     {
@@ -114,11 +114,11 @@ proptest! {
                 prop_assert_eq!(found, expected);
             }
             Err(refused) => {
-                let said = format!("{} {}", refused.wrong, refused.fix);
+                let message = format!("{} {}", refused.wrong, refused.fix);
                 for secret in &secrets {
                     let parts: Vec<char> = secret.chars().skip(6).collect();
                     for part in parts.windows(6) {
-                        prop_assert!(!said.contains(&part.iter().collect::<String>()), "{}", said);
+                        prop_assert!(!message.contains(&part.iter().collect::<String>()), "{}", message);
                     }
                 }
             }

@@ -21,7 +21,7 @@ fn found(source: &Source, setting: &Setting) -> Option<(String, Origin)> {
 }
 
 #[test]
-fn a_flag_beats_the_environment_which_beats_the_default() {
+fn a_flag_overrides_the_environment_and_the_default() {
     let environment = [("BILLING_SYNC_WORKERS".to_owned(), OsString::from("3"))];
     let flags = Flags::from([("BILLING_SYNC_WORKERS", "2".to_owned())]);
     assert_eq!(found(&Source::new(flags, environment), &WORKERS), Some(("2".to_owned(), Origin::Flag)));
@@ -32,7 +32,7 @@ fn a_flag_beats_the_environment_which_beats_the_default() {
 }
 
 #[test]
-fn a_file_loses_one_final_newline_and_no_more() {
+fn one_final_newline_of_a_file_is_removed() {
     for (content, text) in [("4\n", "4"), ("4\r\n", "4"), ("4", "4"), ("4\n\n", "4\n")] {
         let file = file_with(content);
         let source = source(&[("BILLING_SYNC_WORKERS_FILE", file.path().to_str().unwrap())]);
@@ -41,7 +41,7 @@ fn a_file_loses_one_final_newline_and_no_more() {
 }
 
 #[test]
-fn an_unreadable_or_empty_file_is_named() {
+fn an_unreadable_or_empty_file_is_reported() {
     let missing = source(&[("DATABASE_URL_FILE", "/nowhere/url")]).look_up(&DATABASE_URL).err().unwrap();
     assert_eq!(missing.subject, "DATABASE_URL_FILE");
     assert!(missing.wrong.contains("/nowhere/url"), "{missing}");
@@ -74,7 +74,7 @@ fn an_empty_variable_counts_as_not_set() {
 }
 
 #[test]
-fn every_problem_is_reported_at_once_by_the_name_it_was_set_under() {
+fn all_problems_are_reported_at_once() {
     let environment = [("BILLING_SYNC_WORKERS".to_owned(), OsString::from("0"))];
     let mut source = Source::new(Flags::from([("BILLING_SYNC_LISTEN", "here".to_owned())]), environment);
     let result = source.collect(|source| {
@@ -95,7 +95,7 @@ fn every_problem_is_reported_at_once_by_the_name_it_was_set_under() {
 }
 
 #[test]
-fn a_noted_problem_fails_even_where_a_value_was_made() {
+fn a_noted_problem_fails_despite_a_value() {
     let mut source = source(&[]);
     let result = source.collect(|source| {
         source.problem(Problem::new("a", "b", "c"));
@@ -114,7 +114,7 @@ fn a_secret_is_never_repeated() {
 
 #[test]
 #[cfg(unix)]
-fn bytes_that_are_no_text_are_refused() {
+fn invalid_utf_8_is_refused() {
     use std::os::unix::ffi::OsStringExt;
     let value = OsString::from_vec(vec![0x31, 0xff]);
     let source = Source::new(Flags::new(), [("BILLING_SYNC_WORKERS".to_owned(), value)]);

@@ -23,7 +23,7 @@ fn livemode(environment: &[(&str, &str)]) -> Result<bool, ConfigError> {
 }
 
 #[test]
-fn without_any_setting_there_is_no_key_and_stripe_is_where_it_is() {
+fn the_defaults_are_no_key_and_stripes_url() {
     let config = read(&[]).unwrap();
     assert!(config.secret_key.is_none());
     assert_eq!(config.api_base.as_str(), "https://api.stripe.com/");
@@ -32,7 +32,7 @@ fn without_any_setting_there_is_no_key_and_stripe_is_where_it_is() {
 }
 
 #[test]
-fn a_key_says_its_mode() {
+fn the_prefix_of_a_key_contains_its_mode() {
     for (key, mode) in [
         ("sk_live_1", Some(true)),
         ("rk_live_1", Some(true)),
@@ -48,7 +48,7 @@ fn a_key_says_its_mode() {
 }
 
 #[test]
-fn the_rate_is_what_stripe_allows_in_the_keys_mode_unless_it_is_set() {
+fn the_default_rate_depends_on_the_mode() {
     let rate = |environment: &[(&str, &str)]| read(environment).unwrap().rate;
     assert_eq!(rate(&[("STRIPE_SECRET_KEY", "rk_live_1")]), 80);
     assert_eq!(rate(&[("STRIPE_SECRET_KEY", "sk_test_1")]), 20);
@@ -56,10 +56,10 @@ fn the_rate_is_what_stripe_allows_in_the_keys_mode_unless_it_is_set() {
 }
 
 #[test]
-fn what_is_no_key_is_refused_without_being_shown() {
+fn an_invalid_key_is_refused_without_being_shown() {
     let config = read(&[("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap();
     assert_eq!(config.secret_key.unwrap().expose_secret(), "sk_test_1");
-    for (key, said) in [
+    for (key, message) in [
         ("pk_test_hunter2", "is a publishable key"),
         ("whsec_hunter2", "STRIPE_WEBHOOK_SECRET"),
         ("hunter2", "API keys"),
@@ -71,13 +71,13 @@ fn what_is_no_key_is_refused_without_being_shown() {
         ("sk_test_hunter2sk_test_hunter2", "the next one begins at character 16"),
     ] {
         let error = read(&[("STRIPE_SECRET_KEY", key)]).unwrap_err().to_string();
-        assert!(error.starts_with("STRIPE_SECRET_KEY: ") && error.contains(said), "{key}: {error}");
+        assert!(error.starts_with("STRIPE_SECRET_KEY: ") && error.contains(message), "{key}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }
 
 #[test]
-fn what_is_pasted_around_a_key_is_dropped_and_its_mode_is_still_known() {
+fn text_around_a_key_is_dropped() {
     for key in
         [" sk_live_1", "sk_live_1\n\n", "\"sk_live_1\"", "sk_live_1'", "\u{feff}sk_live_1\u{200b}", "sk_live_1\\n"]
     {
@@ -103,8 +103,8 @@ fn a_base_may_have_a_path_and_a_final_slash() {
 }
 
 #[test]
-fn a_base_that_would_show_the_key_or_miss_the_api_is_refused_with_the_mend() {
-    for (text, said) in [
+fn an_unsafe_or_wrong_base_url_is_refused_with_the_fix() {
+    for (text, message) in [
         ("http://api.stripe.com", "http is allowed for 127.0.0.1"),
         ("http://localhost.example", "http is allowed for 127.0.0.1"),
         ("ftp://127.0.0.1", "http is allowed for 127.0.0.1"),
@@ -116,12 +116,12 @@ fn a_base_that_would_show_the_key_or_miss_the_api_is_refused_with_the_mend() {
         ("unix:/tmp/socket", "nothing but host"),
     ] {
         let error = read(&[("STRIPE_API_BASE", text)]).unwrap_err().to_string();
-        assert!(error.starts_with("STRIPE_API_BASE: ") && error.contains(said), "{text}: {error}");
+        assert!(error.starts_with("STRIPE_API_BASE: ") && error.contains(message), "{text}: {error}");
     }
 }
 
 #[test]
-fn the_mode_is_the_keys_unless_it_is_set() {
+fn the_mode_of_the_key_is_the_default() {
     assert!(!livemode(&[]).unwrap());
     assert!(livemode(&[("STRIPE_SECRET_KEY", "sk_live_1")]).unwrap());
     assert!(!livemode(&[("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap());
@@ -131,13 +131,13 @@ fn the_mode_is_the_keys_unless_it_is_set() {
 }
 
 #[test]
-fn a_key_of_the_other_mode_is_an_error_that_names_both_settings() {
-    for (key, mode, said) in [
+fn a_key_of_the_other_mode_is_refused() {
+    for (key, mode, message) in [
         ("sk_live_hunter2", "false", "is false, and the key is of live mode"),
         ("rk_test_hunter2", "true", "is true, and the key is of test mode"),
     ] {
         let error = livemode(&[("STRIPE_SECRET_KEY", key), ("BILLING_SYNC_LIVEMODE", mode)]).unwrap_err().to_string();
-        assert!(error.starts_with("BILLING_SYNC_LIVEMODE, STRIPE_SECRET_KEY: ") && error.contains(said), "{error}");
+        assert!(error.starts_with("BILLING_SYNC_LIVEMODE, STRIPE_SECRET_KEY: ") && error.contains(message), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

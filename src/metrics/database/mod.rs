@@ -96,9 +96,9 @@ struct Figures {
 
 /// The metrics of one scrape. Never fails, because the metrics of the process are returned with them.
 pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
-    let mut said = None;
-    let looked = tokio::time::timeout(LIMIT, read_and_check(pool, &mut said)).await;
-    let failure = match looked {
+    let mut figures = None;
+    let result = tokio::time::timeout(LIMIT, read_and_check(pool, &mut figures)).await;
+    let failure = match result {
         Ok(Ok(())) => None,
         Ok(Err(NotWritable::Failed(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_))))) => {
             Some(database::unreachable_reason(pool, &error).await)
@@ -109,16 +109,16 @@ pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
     if let Some(error) = &failure {
         tracing::warn!(error, "could not read the metrics of the database");
     }
-    families(failure.is_none(), said.as_ref()).unwrap_or_else(|error| {
+    families(failure.is_none(), figures.as_ref()).unwrap_or_else(|error| {
         tracing::error!(error = %error, "the declaration of a metric is invalid");
         Vec::new()
     })
 }
 
 /// Reads all figures, then checks whether the database accepts writes: the figures are returned even if it does not.
-async fn read_and_check(pool: &PgPool, said: &mut Option<Figures>) -> Result<(), NotWritable> {
+async fn read_and_check(pool: &PgPool, figures: &mut Option<Figures>) -> Result<(), NotWritable> {
     let mut conn = pool.acquire().await?;
-    *said = Some(read(&mut conn).await?);
+    *figures = Some(read(&mut conn).await?);
     database::check_writable(&mut conn).await.map(|_| ())
 }
 
@@ -263,11 +263,11 @@ pub async fn outbox(conn: &mut PgConnection) -> Result<Outbox, sqlx::Error> {
     .await
 }
 
-fn families(up: bool, said: Option<&Figures>) -> Result<Vec<MetricFamily>, prometheus::Error> {
+fn families(up: bool, figures: Option<&Figures>) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let registry = Registry::new();
     let help = "1 if the database answered this scrape within 1 second and accepts writes, else 0.";
     gauge(&registry, "billing_sync_database_up", help)?.set(f64::from(u8::from(up)));
-    if let Some(Figures { outbox, jobs, limits, orphans, comparison, partitions }) = said {
+    if let Some(Figures { outbox, jobs, limits, orphans, comparison, partitions }) = figures {
         let help = "Events in the outbox, by state: pending, dead, done (an estimate once there are many).";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -337,12 +337,12 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheu
 mod tests {
     use super::*;
 
-    fn text(said: Option<&Figures>) -> String {
-        prometheus::TextEncoder::new().encode_to_string(&families(said.is_some(), said).unwrap()).unwrap()
+    fn text(figures: Option<&Figures>) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&families(figures.is_some(), figures).unwrap()).unwrap()
     }
 
     #[test]
-    fn every_state_has_a_series_also_at_zero() {
+    fn every_state_has_a_series_even_at_zero() {
         let outbox = Outbox { pending: 0, dead: 0, done: 0, oldest_pending_age_seconds: 0.0 };
         let limits = Limits { due: 0, oldest_due_age_seconds: 0.0, halted_because: None };
         let comparison = Comparison {
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_answer_the_gauges_are_absent_and_not_zero() {
+    fn without_the_database_the_gauges_are_absent() {
         let unknown = text(None);
         assert!(unknown.contains("billing_sync_database_up 0\n"), "{unknown}");
         assert!(!unknown.contains("outbox"), "{unknown}");

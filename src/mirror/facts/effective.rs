@@ -132,7 +132,7 @@ mod tests {
 
     /// A yearly plan, resumed with its old anchor: its current period began within the pause.
     #[test]
-    fn who_was_not_active_is_so_from_the_event_and_not_from_the_period_that_it_moved() {
+    fn an_activation_counts_from_its_event() {
         let active = format!(r#""status":"active",{}"#, items(&[T]));
         let was = |status: &str| format!(r#"{{"status":"{status}",{}}}"#, items(&[T - 9_000_000]));
         for status in ["paused", "unpaid", "incomplete"] {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn another_price_or_quantity_is_a_change_of_items_and_another_order_is_none() {
+    fn only_prices_and_quantities_are_changes_of_items() {
         let changes = |items: &str, before: &str| {
             let object = format!(r#"{{"id":"sub_1","customer":"cus_1","status":"active","items":{{"data":{items}}}}}"#);
             let view = SubscriptionView::read(json(&object)).unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_read_shows_is_not_from_before_the_period_that_it_shows() {
+    fn a_read_counts_at_least_from_its_period() {
         let shows = |start: i64| seconds("read", &format!(r#""status":"active",{}"#, items(&[start])), "null");
         assert_eq!(shows(T), 0);
         assert_eq!(shows(T + 60), -18, "read at 10:01:42, less the margin of a minute");

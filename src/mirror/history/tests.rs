@@ -13,15 +13,15 @@ struct Change {
     seconds: i64,
     fields: (u8, u8),
     /// A second event, with an id of its own, reports the same change.
-    told_twice: bool,
+    has_two_events: bool,
 }
 
 fn change() -> impl Strategy<Value = Change> {
     let seconds = prop_oneof![3 => Just(0), 1 => Just(1), 1 => 2..100_i64];
-    (seconds, (0..3_u8, 0..2_u8), prop::bool::weighted(0.1)).prop_map(|(seconds, fields, told_twice)| Change {
+    (seconds, (0..3_u8, 0..2_u8), prop::bool::weighted(0.1)).prop_map(|(seconds, fields, has_two_events)| Change {
         seconds,
         fields,
-        told_twice,
+        has_two_events,
     })
 }
 
@@ -44,7 +44,7 @@ fn events(changes: &[Change], with_creation: bool, salt: u64) -> Vec<Snapshot> {
     let mut at = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
     let mut fields = (0, 0);
     let mut events = Vec::new();
-    let mut tell = |at, stage, fields, previous| {
+    let mut emit = |at, stage, fields, previous| {
         let number = (events.len() as u64 + 1).wrapping_mul(salt | 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let event_id = format!("evt_{number:020}");
         events.push(Snapshot {
@@ -57,15 +57,15 @@ fn events(changes: &[Change], with_creation: bool, salt: u64) -> Vec<Snapshot> {
         });
     };
     if with_creation {
-        tell(at, ChangeKind::Created, fields, None);
+        emit(at, ChangeKind::Created, fields, None);
     }
     for change in changes {
         at += Duration::seconds(change.seconds);
         // an update that changes nothing has no event
         let Some(previous) = previous(fields, change.fields) else { continue };
         fields = change.fields;
-        for _ in 0..=u8::from(change.told_twice) {
-            tell(at, ChangeKind::Updated, fields, Some(previous.clone()));
+        for _ in 0..=u8::from(change.has_two_events) {
+            emit(at, ChangeKind::Updated, fields, Some(previous.clone()));
         }
     }
     events
@@ -86,7 +86,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn there_is_no_wrong_end_without_a_doubt_and_no_order_of_arrival_matters(
+    fn every_wrong_end_is_ambiguous_in_any_order_of_arrival(
         (changes, order) in prop::collection::vec(change(), 2..=6).prop_flat_map(|changes| {
             let places: Vec<usize> = (0..=2 * changes.len()).collect();
             (Just(changes), Just(places).prop_shuffle())
@@ -121,7 +121,7 @@ fn update(second: i64, from: u8, to: u8) -> Snapshot {
 }
 
 #[test]
-fn a_circuit_needs_the_second_before_and_says_so() {
+fn a_circuit_needs_the_second_before() {
     let epoch = OffsetDateTime::UNIX_EPOCH;
     let mut history = History::complete_after(Some(epoch + Duration::seconds(10)));
     history.add(update(20, 0, 1));
@@ -134,7 +134,7 @@ fn a_circuit_needs_the_second_before_and_says_so() {
 }
 
 #[test]
-fn what_the_mirror_remembers_stands_for_an_archive_that_is_gone() {
+fn the_mirror_replaces_a_missing_archive() {
     let epoch = OffsetDateTime::UNIX_EPOCH;
     let mut history = History::complete_after(None);
     history.add(update(20, 0, 1));
@@ -156,14 +156,14 @@ fn after_a_read(otherwise: i64) -> (Option<String>, bool) {
 }
 
 #[test]
-fn a_circuit_that_began_after_a_read_is_in_doubt() {
+fn a_circuit_that_began_after_a_read_is_ambiguous() {
     assert!(after_a_read(15).1, "what was read at 15 may be where it began");
     assert_eq!(after_a_read(10), (Some(object((1, 0))), false), "the event of that second shows what was read");
     assert_eq!(after_a_read(5), (Some(object((1, 0))), false), "the event is newer than the read");
 }
 
 #[test]
-fn what_the_mirror_remembers_counts_only_where_the_archive_does_not_reach() {
+fn the_mirror_counts_only_before_the_archive() {
     let epoch = OffsetDateTime::UNIX_EPOCH;
     let mut history = History::complete_after(None);
     history.add(update(20, 0, 1));

@@ -80,9 +80,9 @@ pub enum End {
     NeedsBefore,
 }
 
-/// The state of the object at the end of the second in which all these `moves` happened.
+/// The state of the object at the end of the second in which all these transitions happened.
 ///
-/// `moves` contains each event once and is not empty; its order does not matter.
+/// `transitions` contains each event once and is not empty; its order does not matter.
 pub fn end_of_second(transitions: &[Transition], before: Before<'_>) -> End {
     if transitions.iter().any(|one| one.stage == ChangeKind::Deleted) {
         return last_of(transitions, |one| one.stage == ChangeKind::Deleted);

@@ -42,14 +42,14 @@ fn end(texts: &[&str], before: Option<&str>) -> String {
 }
 
 #[test]
-fn updates_of_one_second_end_where_the_walk_ends_in_any_order() {
+fn updates_end_where_the_trail_ends_in_any_order() {
     for order in [["a>b", "b>c", "c>d"], ["c>d", "b>c", "a>b"], ["b>c", "c>d", "a>b"]] {
         assert_eq!(end(&order, None), "d");
     }
 }
 
 #[test]
-fn a_walk_may_pass_a_state_twice() {
+fn a_trail_may_pass_a_state_twice() {
     assert_eq!(end(&["a>b", "b>a", "a>c"], None), "c");
 }
 
@@ -93,18 +93,18 @@ fn a_circuit_ends_where_the_second_before_ended() {
 }
 
 #[test]
-fn a_circuit_whose_start_is_unknown_or_elsewhere_is_in_doubt() {
+fn a_circuit_with_an_unknown_or_other_start_is_ambiguous() {
     assert_eq!(end(&["a>b", "b>a"], None), "a~?");
     assert_eq!(end(&["a>b", "b>a"], Some("z")), "a~?");
 }
 
 #[test]
-fn a_circuit_asks_for_the_second_before() {
+fn a_circuit_needs_the_second_before() {
     assert_eq!(end_of_second(&transitions(&["a>b", "b>a"]), Before::NotAsked), End::NeedsBefore);
 }
 
 #[test]
-fn edges_that_do_not_join_are_in_doubt() {
+fn disconnected_edges_are_ambiguous() {
     assert_eq!(end(&["a>b", "c>d"], None), "d?");
     assert_eq!(end(&["c>d", "a>b"], None), "b?");
     assert_eq!(end(&["a>b", "c>d", "d>c"], None), "b?", "a trail and a circuit that is not connected to it");
@@ -112,7 +112,7 @@ fn edges_that_do_not_join_are_in_doubt() {
 }
 
 #[test]
-fn an_edge_told_twice_is_in_doubt_only_where_it_matters() {
+fn a_duplicate_edge_is_ambiguous_only_if_it_matters() {
     assert_eq!(end(&["a>b", "a>b"], None), "b");
     assert_eq!(end(&["a>b", "b>a", "a>b"], Some("a")), "b?", "once or twice: b or a");
     assert_eq!(end(&["a>b", "b>a", "a>b", "b>c"], None), "c");
@@ -124,7 +124,7 @@ fn deletion_is_the_last_in_its_second() {
 }
 
 #[test]
-fn a_snapshot_without_previous_attributes_is_in_doubt_only_off_the_walk() {
+fn a_state_without_an_edge_is_ambiguous_only_off_the_trail() {
     assert_eq!(end(&["a>b", "b"], None), "b");
     assert_eq!(end(&["a>b", "a"], None), "b");
     assert_eq!(end(&["a>b", "z"], None), "b?");
@@ -137,7 +137,7 @@ fn a_snapshot_without_previous_attributes_is_in_doubt_only_off_the_walk() {
 }
 
 #[test]
-fn a_state_that_is_further_along_came_later() {
+fn a_state_of_higher_rank_came_later() {
     assert_eq!(end(&["1", "2"], None), "2", "open and paid");
     assert_eq!(end(&["2", "1"], None), "2");
     assert_eq!(end(&["2", "1>1"], None), "2", "beside the trail, with a higher rank");

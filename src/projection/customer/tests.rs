@@ -64,7 +64,7 @@ fn the_discount_is_the_coupon_and_its_end() {
 }
 
 #[test]
-fn an_event_about_the_discount_counts_where_it_is_newer_than_the_customer() {
+fn a_newer_discount_event_overrides_the_customer() {
     let discounted =
         customer_with(r#""discount":{"id":"di_1","object":"discount","customer":"cus_1","coupon":{"id":"A"}}"#);
     let coupon = |world: &World| world.contact().row.active_discount;
@@ -100,7 +100,7 @@ fn a_deleted_customer_keeps_its_content_and_loses_its_discount_and_payment_metho
 }
 
 #[test]
-fn the_live_subscriptions_of_a_deleted_customer_are_to_be_read() {
+fn live_subscriptions_of_a_deleted_customer_are_needed() {
     let subscription = |id: &str, status: &str| {
         format!(r#"{{"id":"{id}","object":"subscription","customer":"cus_1","status":"{status}"}}"#)
     };
@@ -111,19 +111,19 @@ fn the_live_subscriptions_of_a_deleted_customer_are_to_be_read() {
     assert!(contact.notes.contains(&Reason::NeedsFetch));
     let ended = subscription("sub_1", "active").replace('}', r#","ended_at":1767225600}"#);
     assert_eq!(needs(&world.clone().put(&ended).contact()), Vec::<String>::new(), "ended, whatever its status");
-    let told_since = world.put_later(1, &subscription("sub_1", "active"));
-    assert_eq!(needs(&told_since.contact()), Vec::<String>::new(), "reads would never end");
+    let reported_since = world.put_later(1, &subscription("sub_1", "active"));
+    assert_eq!(needs(&reported_since.contact()), Vec::<String>::new(), "reads would never end");
 }
 
 #[test]
-fn a_workspace_that_is_no_uuid_is_null_and_noted() {
+fn an_invalid_workspace_id_is_null_and_noted() {
     let contact = customer_with(r#""metadata":{"workspace_id":"42"}"#).contact();
     assert_eq!(contact.row.workspace_id, None);
     assert!(contact.notes.contains(&Reason::InvalidWorkspaceId));
 }
 
 #[test]
-fn a_customer_of_which_only_the_deletion_is_known_has_no_row() {
+fn a_customer_known_only_as_deleted_has_no_row() {
     assert!(World::default().delete("customer", "cus_1", 0).rows().contact.is_none());
 }
 
@@ -139,7 +139,7 @@ fn the_default_payment_method_comes_before_the_default_source() {
 }
 
 #[test]
-fn each_kind_of_source_is_told_by_its_id() {
+fn each_kind_of_source_is_known_by_its_id() {
     let with = |id: &str, text: &str| method(&customer_with(&format!(r#""default_source":"{id}""#)).put(text));
     let source = r#"{"id":"src_1","object":"source","type":"sepa_debit","sepa_debit":{"last4":"3000"}}"#;
     assert_eq!(with("src_1", source), some(["sepa_debit", "", "3000"]));
@@ -152,7 +152,7 @@ fn each_kind_of_source_is_told_by_its_id() {
 }
 
 #[test]
-fn a_method_that_was_never_seen_is_to_be_read() {
+fn an_unseen_method_is_needed() {
     let contact = customer_with(r#""invoice_settings":{"default_payment_method":"pm_1"}"#).contact();
     assert_eq!(needs(&contact), ["payment_method/pm_1"]);
     let contact = customer_with(r#""default_source":"card_1""#).contact();
@@ -164,7 +164,7 @@ fn a_method_that_was_never_seen_is_to_be_read() {
 }
 
 #[test]
-fn the_copy_of_a_discount_says_nothing_of_the_customer() {
+fn a_copy_of_a_discount_does_not_change_the_customer() {
     let without = customer_with(r#""discount":null"#);
     let invoice = r#"{"id":"in_1","object":"invoice","customer":"cus_1","discount":{"id":"di_1","object":"discount",
         "customer":"cus_1","subscription":null,"invoice":null,"coupon":{"id":"A","object":"coupon"}}}"#;

@@ -107,7 +107,7 @@ fn world_of(known: [Known; 4], paid: bool) -> World {
 }
 
 #[test]
-fn the_first_method_in_stripes_order_counts_and_a_payment_only_where_none_is_known() {
+fn the_first_known_method_in_stripes_order_counts() {
     for number in 0..512_usize {
         let (states, paid) = (number / 2, number % 2 == 1);
         let known = [0, 1, 2, 3].map(|place| KNOWN[states / 4_usize.pow(place) % 4]);
@@ -129,7 +129,7 @@ fn the_first_method_in_stripes_order_counts_and_a_payment_only_where_none_is_kno
 }
 
 #[test]
-fn a_customer_that_was_never_seen_leaves_the_last_payment() {
+fn without_the_customer_the_last_payment_counts() {
     let world = World::default()
         .put(r#"{"id":"sub_1","object":"subscription","customer":"cus_1","status":"active","latest_invoice":"in_1"}"#)
         .put(&invoice(r#","charge":"ch_1""#))
@@ -140,7 +140,7 @@ fn a_customer_that_was_never_seen_leaves_the_last_payment() {
 }
 
 #[test]
-fn a_method_that_was_never_seen_shows_what_its_last_payment_shows() {
+fn an_unseen_method_has_the_details_of_its_last_payment() {
     let world = with(r#","default_payment_method":"pm_1","latest_invoice":"in_1""#)
         .put(&invoice(r#","charge":"ch_1""#))
         .put(&charge("ch_1", "3000").replace(r#""object":"charge""#, r#""object":"charge","payment_method":"pm_1""#));
@@ -185,7 +185,7 @@ fn own_missing(id: &str, object: &str) -> World {
 }
 
 #[test]
-fn a_customers_default_may_be_of_the_older_kind_too() {
+fn a_customers_default_may_be_of_the_older_kind() {
     let customer = CUSTOMER.replace("pm_c", "card_c");
     let card = r#"{"id":"card_c","object":"card","brand":"Visa","last4":"4242"}"#;
     let row = World::default().put(&customer).put(card).contact().row;
@@ -194,13 +194,13 @@ fn a_customers_default_may_be_of_the_older_kind_too() {
 }
 
 #[test]
-fn a_method_that_was_never_seen_is_to_be_read_and_nothing_stands_in_for_it() {
+fn an_unseen_method_is_needed_and_not_replaced() {
     let world = with(r#","default_payment_method":"pm_1","latest_invoice":"in_1""#);
     assert_eq!((paid_by(&world), needed(&world)), (NOTHING.map(str::to_owned), vec!["payment_method/pm_1".to_owned()]));
 }
 
 #[test]
-fn a_method_that_is_gone_leaves_the_word_to_the_next_step() {
+fn after_a_missing_method_the_next_step_decides() {
     let world = with(r#","default_payment_method":"pm_1""#).put(&card("pm_1", "amex", "0042"));
     let own_is_gone = world.clone().delete("payment_method", "pm_1", 1);
     assert_eq!(paid_by(&own_is_gone), ["card", "visa", "0001"], "deleted");
@@ -221,7 +221,7 @@ fn since_basil_invoice_payments_lead_to_the_charge_of_the_last_invoice() {
 }
 
 #[test]
-fn a_payment_intent_that_was_never_seen_is_known_by_its_newest_charge() {
+fn an_unseen_payment_intent_is_known_by_its_newest_charge() {
     let of_intent = |id: &str, last4: &str, created: i64| {
         let fields = format!(r#""object":"charge","payment_intent":"pi_1","created":{created}"#);
         charge(id, last4).replace(r#""object":"charge""#, &fields)
@@ -235,7 +235,7 @@ fn a_payment_intent_that_was_never_seen_is_known_by_its_newest_charge() {
 }
 
 #[test]
-fn of_several_invoice_payments_the_default_counts_then_the_newest_paid_then_an_open_one() {
+fn the_default_invoice_payment_comes_first() {
     let payment = |world: World, id: &str, number: u8, fields: &str| {
         let charge = charge(&format!("ch_{number}"), &format!("000{number}"));
         world
@@ -288,7 +288,7 @@ fn a_charge_shows_the_last_four_of_an_iban_or_of_the_card_behind_a_wallet() {
 }
 
 #[test]
-fn what_a_charge_remembers_outlives_the_method() {
+fn the_details_of_a_charge_outlive_the_method() {
     let world = invoiced().put(&invoice(r#","charge":"ch_1""#));
     let remembered = r#"{"id":"ch_1","object":"charge","payment_method":"pm_1",
         "payment_method_details":{"type":"card","card":{"brand":"amex","last4":"0042"}}}"#;
@@ -297,7 +297,7 @@ fn what_a_charge_remembers_outlives_the_method() {
 }
 
 #[test]
-fn an_invoice_is_read_only_where_a_read_can_tell_more() {
+fn an_invoice_is_needed_only_if_a_read_adds_data() {
     let asks = |world: &World| needed(world) == ["invoice/in_1"];
     assert!(asks(&invoiced()), "never seen");
     let open = invoiced().put(&invoice(""));
@@ -311,7 +311,7 @@ fn an_invoice_is_read_only_where_a_read_can_tell_more() {
 }
 
 #[test]
-fn without_a_clue_it_is_the_customers() {
+fn without_a_payment_the_customers_method_counts() {
     assert_eq!(paid_by(&with("")), ["card", "visa", "0001"]);
     let trial = with(r#","latest_invoice":"in_1""#).put(&invoice("").replace("1900", "0"));
     assert_eq!(paid_by(&trial), ["card", "visa", "0001"], "the first invoice of a trial has no payment");

@@ -33,7 +33,7 @@ impl Pause {
                 reason: view.pause_reason.clone(),
                 since: view.paused_at,
                 next: None,
-                resumes_at: pauses.iter().filter(|pause| holds(pause)).filter_map(planned_resume).min(),
+                resumes_at: pauses.iter().filter(|pause| may_have_paused(pause)).filter_map(planned_resume).min(),
             },
             // an ended subscription cannot be paused
             "canceled" | "incomplete_expired" => Self::default(),
@@ -66,7 +66,7 @@ fn is_planned(pause: &PlannedPauseView) -> bool {
 }
 
 /// Whether a paused subscription may be paused by this entry: not by a failed or a planned one.
-fn holds(pause: &PlannedPauseView) -> bool {
+fn may_have_paused(pause: &PlannedPauseView) -> bool {
     matches!(pause.pause_status.as_deref(), Some("succeeded") | None)
 }
 

@@ -34,7 +34,7 @@ fn details(reason: &str) -> String {
 }
 
 #[test]
-fn a_pause_says_since_when_and_why_only_while_it_lasts() {
+fn start_and_reason_are_set_only_during_a_pause() {
     let paused = pause("paused", &details("pause_requested"), "[]");
     assert_eq!((paused.reason.as_deref(), paused.since), (Some("pause_requested"), at(EARLY)));
     for status in ["active", "past_due", "canceled", "trialing"] {
@@ -45,7 +45,7 @@ fn a_pause_says_since_when_and_why_only_while_it_lasts() {
 }
 
 #[test]
-fn a_paused_subscription_resumes_when_the_pause_that_holds_ends() {
+fn a_subscription_resumes_at_the_end_of_its_current_pause() {
     let resumes = |schedules: &str| pause("paused", "null", schedules).resumes_at;
     for (status, expected) in [
         ("scheduled", at(LATE)),
@@ -68,7 +68,7 @@ fn a_paused_subscription_resumes_when_the_pause_that_holds_ends() {
 }
 
 #[test]
-fn a_planned_pause_says_when_it_begins_and_ends_and_the_earliest_counts() {
+fn the_earliest_planned_pause_counts() {
     let (first, second) = (
         entry((EARLY, "scheduled"), Some((EARLY + 9, "scheduled"))),
         entry((LATE, "scheduled"), Some((LATE + 9, "scheduled"))),
@@ -87,7 +87,7 @@ fn a_planned_pause_says_when_it_begins_and_ends_and_the_earliest_counts() {
 }
 
 #[test]
-fn each_reason_of_stripe_is_one_of_ours_and_others_say_what_the_status_says() {
+fn known_reasons_are_kept_and_others_become_paused() {
     use InactiveReason as R;
     for (reason, expected) in [
         ("pause_requested", R::PauseRequested),

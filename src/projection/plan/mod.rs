@@ -81,8 +81,8 @@ fn needed_price(price: Option<&Node>, known_as: &Node) -> bool {
 
 /// The price in its own currency and in those of `currency_options`, in whole units.
 fn prices(node: &Node, view: &PriceView, notes: &mut BTreeSet<Reason>) -> BTreeMap<String, Decimal> {
-    let places = [node.json(), node.expansion()].map(|place| place.get("currency_options"));
-    let (options, odd) = currency_options(places.into_iter().find(|options| !options.is_null()).unwrap_or(Json::NULL));
+    let sources = [node.json(), node.expansion()].map(|source| source.get("currency_options"));
+    let (options, odd) = currency_options(sources.into_iter().find(|options| !options.is_null()).unwrap_or(Json::NULL));
     notes.extend(odd);
     let own = view.currency.clone().zip(view.unit_amount_decimal.clone());
     let all = options.into_iter().chain(own);
@@ -104,8 +104,8 @@ fn limits(account: &str, price: &PriceView, product: Option<&ProductView>) -> Ve
     let mut limits: BTreeMap<&str, [Amount; 2]> = BTreeMap::new();
     for (name, value) in &values {
         let key = name.strip_suffix(PER_UNIT).filter(|key| !key.is_empty());
-        let place = usize::from(key.is_some());
-        limits.entry(key.unwrap_or(name)).or_insert([Amount::Number(0); 2])[place] = Amount::read(value);
+        let index = usize::from(key.is_some());
+        limits.entry(key.unwrap_or(name)).or_insert([Amount::Number(0); 2])[index] = Amount::read(value);
     }
     let limit = |(limit_key, [base, per_unit]): (&str, [Amount; 2])| {
         let unlimited = [base, per_unit].contains(&Amount::Unlimited);

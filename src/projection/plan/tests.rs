@@ -52,7 +52,7 @@ fn a_plan_and_a_price_with_one_id_are_one_row_and_the_price_counts() {
 }
 
 #[test]
-fn nothing_is_projected_of_a_price_that_nobody_has_seen() {
+fn an_unseen_price_has_no_row() {
     assert!(World::default().ask(|graph| plan("price_1", graph)).is_none());
     assert!(World::default().missing("price", "price_1").ask(|graph| plan("price_1", graph)).is_none());
 }
@@ -103,7 +103,7 @@ fn a_plan_is_active_with_its_price_and_its_product() {
 }
 
 #[test]
-fn what_a_read_did_not_find_can_not_be_bought() {
+fn a_price_that_was_not_found_is_inactive() {
     let world = price(r#""active":true,"product":"prod_1""#).put(r#"{"id":"prod_1","object":"product","active":true}"#);
     let active = |world: &World| project(world).plan.row.active;
     assert_eq!(active(&world), Some(true));
@@ -119,7 +119,7 @@ fn what_a_read_did_not_find_can_not_be_bought() {
 }
 
 #[test]
-fn a_plan_of_old_asks_for_its_price_too() {
+fn an_old_plan_needs_its_price() {
     let old = World::default().put(r#"{"id":"price_1","object":"plan","amount":5,"currency":"usd"}"#);
     let needed = |world: &World| needs(&project(world).plan);
     assert_eq!(needed(&old), ["price/price_1"]);
@@ -128,13 +128,13 @@ fn a_plan_of_old_asks_for_its_price_too() {
 }
 
 #[test]
-fn nothing_is_asked_for_that_is_gone() {
+fn deleted_objects_are_not_needed() {
     let world = price(r#""product":"prod_1""#).delete("price", "price_1", 1).missing("product", "prod_1");
     assert!(project(&world).plan.needs.is_empty());
 }
 
 #[test]
-fn what_cannot_be_read_of_a_product_or_an_option_is_noted() {
+fn invalid_values_of_products_and_currencies_are_noted() {
     let noted = |world: &World| project(world).plan.notes.contains(&Reason::InvalidValue);
     let sold = price(r#""currency":"eur","unit_amount":5,"product":"prod_1""#);
     assert!(!noted(&sold));
@@ -145,7 +145,7 @@ fn what_cannot_be_read_of_a_product_or_an_option_is_noted() {
 }
 
 #[test]
-fn limits_are_the_prices_and_then_the_products() {
+fn limits_come_from_the_price_then_the_product() {
     let world =
         price(r#""product":"prod_1","metadata":{"limit_words":"500","limit_members":"unlimited","color":"red"}"#);
     assert_eq!(limits(&world), ["members=unlimited", "words=500"]);
@@ -154,13 +154,13 @@ fn limits_are_the_prices_and_then_the_products() {
 }
 
 #[test]
-fn words_alone_is_an_older_name_of_limit_words() {
+fn words_is_an_older_name_of_limit_words() {
     assert_eq!(limits(&price(r#""metadata":{"words":"500"}"#)), ["words=500"]);
     assert_eq!(limits(&price(r#""metadata":{"words":"500","limit_words":"700"}"#)), ["words=700"]);
 }
 
 #[test]
-fn a_limit_that_cannot_be_read_is_null_and_noted() {
+fn an_invalid_limit_is_null_and_noted() {
     for odd in ["many", "-5", "+5", "5.5", "1 000", "", "Unlimited!"] {
         let world = price(&format!(r#""metadata":{{"limit_words":"{odd}"}}"#));
         assert_eq!(limits(&world), ["words=?"], "{odd:?}");
@@ -186,7 +186,7 @@ fn a_limit_may_have_an_amount_for_each_unit_of_the_quantity() {
 proptest::proptest! {
     /// Any number of digits is an amount that the database can store and sum.
     #[test]
-    fn no_amount_of_metadata_is_above_the_largest(base in "[0-9]{1,40}", per_unit in "[0-9]{1,40}") {
+    fn amounts_are_capped_at_the_maximum(base in "[0-9]{1,40}", per_unit in "[0-9]{1,40}") {
         let metadata = format!(r#"{{"limit_words":"{base}","limit_words_per_unit":"{per_unit}"}}"#);
         let limit = project(&price(&format!(r#""metadata":{metadata}"#))).limits.remove(0);
         // a number of more than 18 digits is at least the largest amount

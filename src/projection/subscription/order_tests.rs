@@ -96,9 +96,9 @@ fn case() -> impl Strategy<Value = Case> {
 
 /// Shuffles the elements by the seed.
 fn shuffled(mut elements: Vec<String>, seed: u64) -> String {
-    for place in (1..elements.len()).rev() {
-        let other = seed.wrapping_mul(place as u64 + 7).rotate_left(13) % (place as u64 + 1);
-        elements.swap(place, usize::try_from(other).unwrap());
+    for index in (1..elements.len()).rev() {
+        let other = seed.wrapping_mul(index as u64 + 7).rotate_left(13) % (index as u64 + 1);
+        elements.swap(index, usize::try_from(other).unwrap());
     }
     format!("[{}]", elements.join(","))
 }

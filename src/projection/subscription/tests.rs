@@ -70,7 +70,7 @@ fn an_unknown_status_is_kept_inactive_and_noted() {
 }
 
 #[test]
-fn paused_payment_makes_inactive_and_leaves_the_status() {
+fn paused_payment_makes_a_subscription_inactive() {
     for pause in [r#"{"behavior":"void","resumes_at":null}"#, r#"{"behavior":"keep_as_draft","resumes_at":1590000000}"#]
     {
         let row = project(&format!(r#""pause_collection":{pause}"#)).row;
@@ -86,7 +86,7 @@ fn the_status_paused_is_not_a_paused_payment() {
 }
 
 #[test]
-fn the_reason_of_inactivity_names_what_forbids_it() {
+fn the_inactive_reason_is_the_cause() {
     use InactiveReason as R;
     for (fields, reason) in [
         (r#""status":"active""#, None),
@@ -105,19 +105,19 @@ fn the_reason_of_inactivity_names_what_forbids_it() {
 }
 
 #[test]
-fn a_pause_says_when_it_will_end_and_is_not_ended_here() {
+fn a_pause_has_its_planned_end() {
     let row = project(r#""pause_collection":{"behavior":"void","resumes_at":1590000000}"#).row;
     assert_eq!(row.payment_resumes_at, time::OffsetDateTime::from_unix_timestamp(1_590_000_000).ok());
     assert!(row.payment_paused, "Stripe sends an event when it is over");
 }
 
 #[test]
-fn what_has_ended_is_inactive_whatever_its_status() {
+fn an_ended_subscription_is_inactive() {
     assert!(!project(r#""ended_at":1790000000"#).row.active);
 }
 
 #[test]
-fn the_start_of_a_trial_is_there_only_while_it_runs_and_its_end_stays() {
+fn the_start_of_a_trial_is_set_only_while_it_runs() {
     let trial = r#""trial_start":1764547200,"trial_end":1767225600"#;
     let (start, end) = (Some(datetime!(2025-12-01 0:00 UTC)), Some(datetime!(2026-01-01 0:00 UTC)));
     let running = project(&format!(r#""status":"trialing",{trial}"#)).row;
@@ -152,7 +152,7 @@ fn the_price_after_a_trial_offer_is_the_next_plan() {
 }
 
 #[test]
-fn a_trial_offer_that_nobody_goes_on_from_has_no_next_plan() {
+fn a_trial_offer_without_a_continuation_has_no_next_plan() {
     let next =
         |fields: &str| with_offer(fields).put(OFFER).put(&price("price_2")).subscription().row.new_stripe_price_id;
     assert_eq!(next(r#","cancel_at":1801000000"#), None, "it ends with the trial");
@@ -162,7 +162,7 @@ fn a_trial_offer_that_nobody_goes_on_from_has_no_next_plan() {
 }
 
 #[test]
-fn of_a_trial_offer_and_a_phase_the_earlier_is_next() {
+fn the_earlier_of_trial_offer_and_phase_is_next() {
     for (phase_start, expected) in [(1_800_500_000, "price_3"), (1_801_500_000, "price_2")] {
         let schedule = format!(
             r#"{{"id":"sub_sched_1","object":"subscription_schedule","status":"active",
@@ -184,7 +184,7 @@ fn of_a_trial_offer_and_a_phase_the_earlier_is_next() {
 }
 
 #[test]
-fn a_gone_trial_offer_is_not_asked_for_again() {
+fn a_missing_trial_offer_is_not_needed() {
     let missing = with_offer("").missing("product_catalog.trial_offer", "to_1").subscription();
     assert!(!needs(&missing).iter().any(|need| need.contains("to_1")), "{:?}", needs(&missing));
 }
@@ -202,7 +202,7 @@ fn item_and_price_are_those_of_the_oldest_item() {
 }
 
 #[test]
-fn a_price_that_was_never_seen_names_no_plan_and_is_to_be_read() {
+fn an_unseen_price_has_no_plan_and_is_needed() {
     let world = with(customer_of("{}"), r#""items":{"data":[{"id":"si_1","price":"price_1"}]}"#);
     let projected = world.subscription();
     assert_eq!(projected.row.stripe_price_id.as_deref(), Some("price_1"));
@@ -216,7 +216,7 @@ fn a_price_that_was_never_seen_names_no_plan_and_is_to_be_read() {
 }
 
 #[test]
-fn a_very_old_item_names_the_plan_of_its_plan_object() {
+fn a_very_old_item_has_the_plan_of_its_plan_object() {
     let projected = project(r#""items":{"data":[{"id":"si_1","plan":{"id":"gold","object":"plan","amount":5}}]}"#);
     assert_eq!(projected.row.stripe_price_id.as_deref(), Some("gold"));
     assert_eq!(projected.row.pricing_plan_id, Some(row_id("", "gold")));
@@ -248,7 +248,7 @@ fn items_beyond_the_payload_are_listed_by_a_read() {
 }
 
 #[test]
-fn the_workspace_is_the_subscriptions_then_the_customers_then_the_checkouts() {
+fn the_workspace_comes_from_subscription_customer_or_checkout() {
     let link = |id: &str| format!(r#"{{"workspace_id":"{id}"}}"#);
     let session = format!(
         r#"{{"id":"cs_1","object":"checkout.session","subscription":"sub_1","created":1,"client_reference_id":"{OF_CHECKOUT}"}}"#
@@ -271,7 +271,7 @@ fn the_workspace_is_the_subscriptions_then_the_customers_then_the_checkouts() {
 }
 
 #[test]
-fn of_several_checkouts_the_newest_names_the_workspace() {
+fn the_newest_checkout_has_the_workspace() {
     let session = |id: &str, created: i64, workspace: &str| {
         format!(
             r#"{{"id":"{id}","object":"checkout.session","subscription":"sub_1","created":{created},
@@ -283,7 +283,7 @@ fn of_several_checkouts_the_newest_names_the_workspace() {
 }
 
 #[test]
-fn a_customer_that_was_never_seen_is_to_be_read_and_named_all_the_same() {
+fn an_unseen_customer_is_needed_and_referenced() {
     let projected = with(World::default(), &format!(r#""metadata":{{"workspaceId":"{OWN}"}}"#)).subscription();
     assert_eq!(projected.notes, notes(&[Reason::UnknownCustomer, Reason::NeedsFetch]));
     assert_eq!(needs(&projected), ["customer/cus_1"]);
@@ -298,7 +298,7 @@ fn a_customer_that_was_never_seen_is_to_be_read_and_named_all_the_same() {
 }
 
 #[test]
-fn discounts_and_their_ends_stand_at_the_same_place() {
+fn discounts_and_their_ends_have_the_same_index() {
     let row =
         project(r#""discounts":[{"source":{"coupon":"B"},"end":1767225600},{"source":{"coupon":"A"},"end":null}]"#).row;
     assert_eq!(row.active_discounts, ["A", "B"]);
@@ -327,7 +327,7 @@ fn next(world: &World) -> (Option<String>, Option<uuid::Uuid>) {
 }
 
 #[test]
-fn the_new_plan_is_the_pending_one_and_then_the_schedules() {
+fn a_pending_plan_comes_before_the_schedules() {
     let schedule = r#"{"id":"sub_sched_1","object":"subscription_schedule","status":"active","subscription":"sub_1",
         "current_phase":{"end_date":1769904000},"phases":[{"start_date":1767225600,"items":[{"price":"price_1"}]},
         {"start_date":1769904000,"items":[{"price":"price_2"}]}]}"#;
@@ -346,7 +346,7 @@ fn the_new_plan_is_the_pending_one_and_then_the_schedules() {
 }
 
 #[test]
-fn a_failed_sepa_payment_is_told() {
+fn a_failed_sepa_payment_is_flagged() {
     let failed = Payment {
         charge_id: "ch_1".to_owned(),
         created: NOW,

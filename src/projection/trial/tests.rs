@@ -36,7 +36,7 @@ fn a_trial_offer_is_a_trial_whether_it_is_free_or_paid() {
 }
 
 #[test]
-fn an_offer_that_has_not_begun_or_is_over_is_no_trial() {
+fn only_a_running_offer_is_a_trial() {
     for status in ["incomplete", "incomplete_expired", "canceled", "unpaid", "paused"] {
         let over = Trial { runs: false, started_at: None, ends_at: at(OFFER.1) };
         assert_eq!(trial(status, false, true), over, "{status}");
@@ -44,7 +44,7 @@ fn an_offer_that_has_not_begun_or_is_over_is_no_trial() {
 }
 
 #[test]
-fn the_trial_of_the_subscription_itself_is_by_its_status() {
+fn the_subscriptions_own_trial_follows_its_status() {
     assert_eq!(trial("trialing", true, false), Trial { runs: true, started_at: at(OWN.0), ends_at: at(OWN.1) });
     assert_eq!(trial("active", true, false), Trial { runs: false, started_at: None, ends_at: at(OWN.1) });
     assert_eq!(

@@ -39,7 +39,7 @@ fn vectors_of_another_implementation_verify() {
 }
 
 #[test]
-fn what_matches_twice_matches() {
+fn duplicate_signatures_and_secrets_match() {
     let value = v1("1700000000");
     assert_eq!(check(&format!("t=1700000000,v1={value},v1={value}")), Ok(()), "a signature that is sent twice");
     let twice = [ours(), ours()].concat();
@@ -69,7 +69,7 @@ fn every_secret_is_tried_against_every_v1() {
 }
 
 #[test]
-fn the_sixteenth_v1_is_looked_at_and_the_seventeenth_is_not() {
+fn at_most_sixteen_v1_signatures_are_checked() {
     let right = v1("1700000000");
     let header = |before: usize| format!("t=1700000000{},v1={right}", format!(",v1={}", "0".repeat(64)).repeat(before));
     assert_eq!(check(&header(15)), Ok(()));
@@ -93,13 +93,13 @@ fn odd_items_are_ignored() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_ignored_like_other_odd_items() {
+fn invalid_utf_8_items_are_ignored() {
     let header = [b"\xff\xfe=\x80,\xc3,v1=\xff,".as_slice(), sign(&ours()[0], NOW, BODY).as_bytes()].concat();
     assert_eq!(verify(&header, BODY, &ours(), NOW), Ok(()));
 }
 
 #[test]
-fn a_header_without_a_usable_part_says_which() {
+fn the_unusable_part_of_a_header_is_reported() {
     let right = v1("1700000000");
     for (header, error) in [
         (String::new(), SignatureError::MissingHeader),

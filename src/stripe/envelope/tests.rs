@@ -76,7 +76,7 @@ fn the_customer_is_the_object_itself_its_reference_or_the_expanded_object() {
 }
 
 #[test]
-fn what_old_and_foreign_senders_leave_out_may_be_absent() {
+fn fields_that_old_senders_omit_may_be_absent() {
     let least = ok(&event(""));
     assert_eq!((least.object_id, least.account.as_str(), least.livemode), (None, "", None));
     for members in [
@@ -112,7 +112,7 @@ fn the_last_of_duplicate_keys_wins() {
 }
 
 #[test]
-fn bytes_that_are_no_event_are_refused() {
+fn bytes_that_are_not_an_event_are_refused() {
     for body in ["", " ", "{", "null", "[]", "\"event\"", "{}x", "\u{feff}{}"] {
         assert_eq!(read(body.as_bytes()), Err(EnvelopeError::NotAnObject), "{body}");
     }
@@ -132,7 +132,7 @@ fn id_and_type_are_mandatory_texts() {
 }
 
 #[test]
-fn texts_that_no_column_could_hold_are_refused_by_the_name_of_their_field() {
+fn texts_that_fit_no_column_are_refused_by_field() {
     let long = format!(r#""{}""#, "x".repeat(256));
     for value in [r#""a\u0000""#, r#""a\u001fb""#, r#""a\ud800""#, long.as_str()] {
         for (field, body) in [

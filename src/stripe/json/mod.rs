@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 #[derive(Clone)]
 pub struct Document<'t> {
     text: Cow<'t, str>,
-    places: Vec<Place>,
+    positions: Vec<Position>,
 }
 
 impl<'t> Document<'t> {
@@ -29,17 +29,17 @@ impl<'t> Document<'t> {
         if u32::try_from(text.len()).is_err() {
             return Err(Error::custom("longer than 4 GiB"));
         }
-        Ok(Self { places: places(text.as_bytes()), text })
+        Ok(Self { positions: positions(text.as_bytes()), text })
     }
 
     /// Parses a text that was checked before; null if it is not JSON.
     pub fn parse_or_null(text: impl Into<Cow<'t, str>>) -> Self {
-        Self::parse(text).unwrap_or_else(|_| Self { text: Cow::Borrowed("null"), places: vec![NULL] })
+        Self::parse(text).unwrap_or_else(|_| Self { text: Cow::Borrowed("null"), positions: vec![NULL] })
     }
 
     /// The root value.
     pub fn root(&self) -> Json<'_> {
-        Json { text: &self.text, places: &self.places }
+        Json { text: &self.text, positions: &self.positions }
     }
 }
 
@@ -67,7 +67,7 @@ impl fmt::Debug for Document<'_> {
 /// Position of a value in the text. The key of an object has a position like a string, directly before that of its
 /// value.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Position {
     start: u32,
     end: u32,
     /// Number of positions of the values inside it, which follow it.
@@ -76,11 +76,11 @@ struct Place {
     is_escaped: bool,
 }
 
-const NULL: Place = Place { start: 0, end: 4, inside: 0, is_escaped: false };
+const NULL: Position = Position { start: 0, end: 4, inside: 0, is_escaped: false };
 
 /// The positions of all values in a valid JSON text, each before those inside it.
-fn places(text: &[u8]) -> Vec<Place> {
-    let mut places = Vec::with_capacity(text.len() / 12);
+fn positions(text: &[u8]) -> Vec<Position> {
+    let mut positions = Vec::with_capacity(text.len() / 12);
     let mut open = Vec::new();
     let mut at = 0;
     while at < text.len() {
@@ -89,30 +89,30 @@ fn places(text: &[u8]) -> Vec<Place> {
             b' ' | b'\n' | b'\r' | b'\t' | b',' | b':' => at += 1,
             b'{' | b'[' => {
                 at += 1;
-                open.push(places.len());
-                places.push(place(start, at));
+                open.push(positions.len());
+                positions.push(position(start, at));
             }
             b'}' | b']' => {
                 at += 1;
-                let all = places.len();
+                let all = positions.len();
                 if let Some(index) = open.pop() {
-                    places[index].end = offset(at);
-                    places[index].inside = offset(all - index - 1);
+                    positions[index].end = offset(at);
+                    positions[index].inside = offset(all - index - 1);
                 }
             }
             b'"' => {
                 let is_escaped;
                 (at, is_escaped) = end_of_text(text, at + 1);
-                places.push(Place { is_escaped, ..place(start, at) });
+                positions.push(Position { is_escaped, ..position(start, at) });
             }
             _ => {
                 let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
                 at = text[at..].iter().position(ends).map_or(text.len(), |length| at + length);
-                places.push(place(start, at));
+                positions.push(position(start, at));
             }
         }
     }
-    places
+    positions
 }
 
 /// The end of the string whose first byte after the quote is at `at`, and whether it contains an escape.
@@ -126,8 +126,8 @@ fn end_of_text(text: &[u8], mut at: usize) -> (usize, bool) {
     (at + 1, is_escaped)
 }
 
-fn place(start: usize, end: usize) -> Place {
-    Place { start: offset(start), end: offset(end), inside: 0, is_escaped: false }
+fn position(start: usize, end: usize) -> Position {
+    Position { start: offset(start), end: offset(end), inside: 0, is_escaped: false }
 }
 
 /// Converts a position; the length of the document was checked before.
@@ -140,16 +140,16 @@ fn offset(at: usize) -> u32 {
 pub struct Json<'a> {
     text: &'a str,
     /// Its own position, and those of all values inside it.
-    places: &'a [Place],
+    positions: &'a [Position],
 }
 
 impl<'a> Json<'a> {
     /// The value of everything absent.
-    pub const NULL: Json<'static> = Json { text: "null", places: &[NULL] };
+    pub const NULL: Json<'static> = Json { text: "null", positions: &[NULL] };
 
     /// The original text of the value.
     pub fn raw(self) -> &'a str {
-        let Place { start, end, .. } = self.places[0];
+        let Position { start, end, .. } = self.positions[0];
         &self.text[start as usize..end as usize]
     }
 
@@ -192,7 +192,7 @@ impl<'a> Json<'a> {
         }
         let found = self.pairs().map(|(key, value)| (key.key(), value)).filter(|(_, value)| is_container(value));
         // `get` finds the last duplicate of a key
-        found.filter(|(key, value)| self.get(key).places.as_ptr() == value.places.as_ptr()).collect()
+        found.filter(|(key, value)| self.get(key).positions.as_ptr() == value.positions.as_ptr()).collect()
     }
 
     /// Whether it is an object.
@@ -202,7 +202,7 @@ impl<'a> Json<'a> {
 
     /// Whether it is an object with at least one member.
     pub fn has_members(self) -> bool {
-        self.is_object() && self.places[0].inside > 0
+        self.is_object() && self.positions[0].inside > 0
     }
 
     /// The elements of an array; `None` for anything else.
@@ -247,24 +247,24 @@ impl<'a> Json<'a> {
 
     /// The values directly inside it: elements, or alternating keys and values.
     fn children(self) -> impl Iterator<Item = Json<'a>> {
-        let mut rest = &self.places[1..];
+        let mut rest = &self.positions[1..];
         std::iter::from_fn(move || {
             let length = rest.first()?.inside as usize + 1;
             let (child, others) = rest.split_at(length);
             rest = others;
-            Some(Json { text: self.text, places: child })
+            Some(Json { text: self.text, positions: child })
         })
     }
 
     /// The keys and values of an object, in the order of the text.
     fn pairs(self) -> impl Iterator<Item = (Json<'a>, Json<'a>)> {
-        let mut rest = &self.places[1..];
+        let mut rest = &self.positions[1..];
         std::iter::from_fn(move || {
             // a key is a string, with no values inside
             let (key, values) = rest.split_at_checked(1)?;
             let (value, others) = values.split_at_checked(values.first()?.inside as usize + 1)?;
             rest = others;
-            Some((Json { text: self.text, places: key }, Json { text: self.text, places: value }))
+            Some((Json { text: self.text, positions: key }, Json { text: self.text, positions: value }))
         })
     }
 
@@ -277,11 +277,11 @@ impl<'a> Json<'a> {
     /// The content of a string.
     fn key(self) -> Cow<'a, str> {
         // without an escape it contains neither NUL nor a lone surrogate
-        if self.places[0].is_escaped { Cow::Owned(unescaped(self.raw())) } else { Cow::Borrowed(self.quoted()) }
+        if self.positions[0].is_escaped { Cow::Owned(unescaped(self.raw())) } else { Cow::Borrowed(self.quoted()) }
     }
 
     fn is_key(self, key: &str) -> bool {
-        let Place { start, end, is_escaped, .. } = self.places[0];
+        let Position { start, end, is_escaped, .. } = self.positions[0];
         // most keys have another length, which avoids the comparison of the text
         if is_escaped { self.key() == key } else { (end - start) as usize == key.len() + 2 && self.quoted() == key }
     }
@@ -324,8 +324,8 @@ pub struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 impl<'a> Object<'a> {
     /// The member, or null.
     pub fn get(&self, key: &str) -> Json<'a> {
-        let place = self.0.binary_search_by(|(name, _)| name.as_ref().cmp(key));
-        place.map_or(Json::NULL, |place| self.0[place].1)
+        let position = self.0.binary_search_by(|(name, _)| name.as_ref().cmp(key));
+        position.map_or(Json::NULL, |position| self.0[position].1)
     }
 
     /// Keys and values in the order of the keys.

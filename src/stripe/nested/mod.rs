@@ -204,12 +204,12 @@ pub fn nested(object: Json<'_>) -> Vec<Nested<'_>> {
             found.insert(key, one);
         }
     });
-    let prices: BTreeMap<String, bool> = found.values().filter(|one| one.object_type == "price").map(place).collect();
-    let says_more = |plan: &Nested<'_>| prices.get(&plan.object_id).is_none_or(|current| plan.is_current && !current);
-    found.into_values().filter(|one| one.object_type != "plan" || says_more(one)).collect()
+    let prices: BTreeMap<String, bool> = found.values().filter(|one| one.object_type == "price").map(by_id).collect();
+    let is_needed = |plan: &Nested<'_>| prices.get(&plan.object_id).is_none_or(|current| plan.is_current && !current);
+    found.into_values().filter(|one| one.object_type != "plan" || is_needed(one)).collect()
 }
 
-fn place(one: &Nested<'_>) -> (String, bool) {
+fn by_id(one: &Nested<'_>) -> (String, bool) {
     (one.object_id.clone(), one.is_current)
 }
 

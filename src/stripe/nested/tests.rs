@@ -14,7 +14,7 @@ fn keys(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn whole_objects_are_found_wherever_they_stand() {
+fn whole_objects_are_found_at_every_path() {
     let text = r#"{"id":"sub_1","object":"subscription",
         "customer":{"id":"cus_1","object":"customer","name":"Ada"},
         "latest_invoice":{"id":"in_1","object":"invoice","payments":{"object":"list","data":[
@@ -45,7 +45,7 @@ fn ids_stubs_and_the_object_itself_are_left_out() {
 }
 
 #[test]
-fn of_one_object_twice_the_fuller_stands() {
+fn the_longer_of_two_copies_is_kept() {
     let text = r#"{"a":{"id":"p","object":"price"},"b":{"id":"p","object":"price","active":true}}"#;
     let found = nested(json(text));
     assert_eq!((found.len(), found[0].content.get("active").boolean()), (1, Some(true)));
@@ -65,7 +65,7 @@ fn states(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_a_carrier_fills_in_from_the_object_is_current_and_what_was_applied_or_will_be_is_a_copy() {
+fn the_path_decides_between_current_and_copy() {
     let subscription = r#"{"id":"sub_1","object":"subscription",
         "discount":{"id":"di_1","object":"discount","coupon":{"id":"co_1","object":"coupon"}},
         "items":{"data":[{"price":{"id":"price_1","object":"price","product":{"id":"prod_1","object":"product"}}}]},
@@ -79,7 +79,7 @@ fn what_a_carrier_fills_in_from_the_object_is_current_and_what_was_applied_or_wi
 }
 
 #[test]
-fn of_one_object_twice_the_current_one_stands_however_little_it_says() {
+fn a_current_object_comes_before_a_copy() {
     let text = r#"{"id":"sub_1","object":"subscription","items":{"data":[{"price":{"id":"p","object":"price"}}]},
         "pending_update":{"subscription_items":[{"price":{"id":"p","object":"price","active":true}}]}}"#;
     let found = nested(json(text));
@@ -101,7 +101,7 @@ fn carrier(kind: &str) -> &'static str {
 }
 
 #[test]
-fn the_table_knows_every_carrier_of_the_catalogue() {
+fn the_table_contains_every_carrier_of_the_catalogue() {
     let listed: BTreeSet<&str> = CURRENT.iter().chain(&COPIES).map(|(carrier, _)| *carrier).collect();
     for event_type in catalogue::handled() {
         let carrier = carrier(event_type.rsplit_once('.').unwrap().0);
@@ -111,7 +111,7 @@ fn the_table_knows_every_carrier_of_the_catalogue() {
 }
 
 #[test]
-fn no_path_is_current_and_a_copy() {
+fn no_path_is_in_both_tables() {
     for (carrier, paths) in COPIES {
         for path in paths {
             assert_eq!(shown(carrier, path), Some(Shown::Copy), "{carrier} {path}");

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_row_reads_makes_no_difference() {
+    fn unread_fields_make_no_difference() {
         let mandate = r#"{"object":"mandate","id":"mandate_1","payment_method":"pm_1","status":"active"}"#;
         assert!(read(mandate) == read(&mandate.replace("active", "inactive")));
         assert!(read(mandate) != read(&mandate.replace("pm_1", "pm_2")));

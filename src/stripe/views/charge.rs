@@ -114,7 +114,7 @@ mod tests {
     use crate::stripe::json::json;
 
     #[test]
-    fn a_charge_says_by_which_method_it_was_made() {
+    fn a_charge_contains_its_method() {
         let text = r#"{"status":"failed","amount":1900,"created":1767225600,"payment_intent":{"id":"pi_1"},
             "payment_method_details":{"type":"sepa_debit","sepa_debit":{"last4":"3000"}}}"#;
         let charge = ChargeView::read(json(text));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_sepa_only_where_its_method_says_so() {
+    fn a_failure_is_sepa_only_by_its_method() {
         let failure = |text: &str| PaymentIntentView::read(json(text)).sepa_failure;
         let sepa = r#"{"status":"requires_payment_method","latest_charge":"ch_1",
             "last_payment_error":{"payment_method":{"type":"sepa_debit"}}}"#;

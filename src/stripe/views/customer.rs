@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_without_a_text_as_id_cannot_be_read() {
+    fn a_customer_without_an_id_is_invalid() {
         for odd in ["{}", r#"{"id":null}"#, r#"{"id":5}"#, r#"{"id":""}"#, "null", "[]", "\"cus_1\""] {
             assert_eq!(read(odd), Err(Unreadable { field: "customer.id" }), "{odd}");
         }

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_id_stands_for_itself_unless_the_single_discount_is_the_same() {
+    fn a_bare_id_is_replaced_by_the_same_whole_discount() {
         let listed = |single: &str| {
             let id = json("\"di_1\"");
             let found = read_all(&[id], json(single), &mut Reader::default());
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn one_discount_a_coupon_in_the_order_of_the_ids_and_the_later_end_stands() {
+    fn one_discount_per_coupon_with_the_later_end() {
         let (early, late) = (datetime!(2026-01-01 0:00 UTC), datetime!(2026-06-01 0:00 UTC));
         let discount =
             |coupon: &str, ends_at| DiscountView { id: None, of_customer: true, coupon_id: coupon.to_owned(), ends_at };

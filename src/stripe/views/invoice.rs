@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn since_basil_a_paid_invoice_of_which_an_amount_was_due_was_paid_for_real() {
+    fn since_basil_a_paid_invoice_with_an_amount_due_counts() {
         let paid = |fields: &str| read(&format!(r#"{{"status":"paid","amount_paid":0,{fields}}}"#)).paid_for_real;
         assert!(paid(r#""total":1900,"amount_due":1900"#), "out of band");
         assert!(paid(r#""total":1900,"amount_due":900,"starting_balance":-1000"#), "credit covered a part");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn each_version_says_the_same_of_one_invoice() {
+    fn all_versions_of_an_invoice_read_alike() {
         // paid out of band, by card, by credit, credited: before basil, since basil, since 2026-05-27
         for (old, basil, newest, expected) in [
             (
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payment_stands_in_the_invoice_before_basil_and_beside_it_since() {
+    fn the_payment_is_found_before_and_since_basil() {
         let old =
             read(r#"{"payment_intent":"pi_1","charge":{"id":"ch_1"},"status_transitions":{"paid_at":1767225600}}"#);
         assert_eq!((old.payment_intent_id.as_deref(), old.charge_id.as_deref()), (Some("pi_1"), Some("ch_1")));

@@ -143,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_is_no_object_is_left_out_and_noted() {
+    fn an_invalid_item_is_omitted_and_noted() {
         assert_eq!(item("\"si_1\""), (None, true));
         assert_eq!(item("null"), (None, true));
         assert_eq!(item(r#"{"id":"si_1","deleted":true}"#), (None, false), "a deleted item is not an item");
     }
 
     #[test]
-    fn a_quantity_that_is_missing_is_one_and_of_a_metered_item_none() {
+    fn a_missing_quantity_is_one_or_zero_if_metered() {
         let quantity = |text: &str| item(text).0.unwrap().quantity;
         assert_eq!(quantity(r#"{"quantity":25,"price":{"id":"p"}}"#), 25);
         assert_eq!((quantity(r#"{"quantity":0}"#), quantity(r#"{"quantity":-3}"#)), (0, 0));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_its_price_says_comes_before_its_age() {
+    fn the_standing_of_the_price_comes_before_the_age() {
         let items = r#"[{"id":"si_a","created":1700000000,"price":{"id":"p_a","recurring":{"usage_type":"metered"}}},
             {"id":"si_b","created":1800000000,"plan":{"id":"p_b","usage_type":"licensed"}},
             {"id":"si_c","created":1800000000,"price":{"id":"p_c","product":{"metadata":{"limit_words":"5"}}}}]"#;

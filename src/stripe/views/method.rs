@@ -112,7 +112,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_last_four_is_found_for_every_type_in_charges_methods_and_sources_alike() {
+    fn the_last_four_is_found_for_every_type() {
         for (kind, details) in PLACES {
             let text = format!(r#"{{"type":"{kind}","{kind}":{details}}}"#);
             let json = json(&text);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_say_its_type_is_no_way_to_pay() {
+    fn an_object_without_a_type_is_not_a_method() {
         for text in ["null", "{}", r#"{"type":5}"#, r#"{"type":""}"#] {
             assert_eq!(of_object("payment_method", json(text)), None, "{text}");
         }

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_limits_are_read_than_stripe_takes_and_no_longer_names() {
+    fn limits_and_their_names_are_bounded() {
         let many: Vec<String> = (0..1000).map(|number| format!(r#""limit_{number}":"1""#)).collect();
         let metadata = format!(r#"{{"limit_{}":"1",{}}}"#, "x".repeat(9000), many.join(","));
         let limits = limits(json(&metadata));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_without_a_text_as_id_cannot_be_read() {
+    fn a_price_without_an_id_is_invalid() {
         let error = PriceView::read(json(r#"{"id":7}"#)).unwrap_err();
         assert_eq!(error, Unreadable { field: "price.id" });
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_that_is_no_decimal_number_is_noted() {
+    fn an_invalid_amount_is_noted() {
         assert_eq!(amount_of(r#""unit_amount_decimal":"1e3""#), (None, true));
         assert_eq!(amount_of(r#""unit_amount_decimal":1990,"unit_amount":1990"#), (Some("1990".to_owned()), true));
         assert_eq!(amount_of(r#""unit_amount":19.9"#), (None, true));

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_object_that_is_no_stub_is_whole() {
+    fn a_stub_is_not_a_whole_object() {
         let whole = |text| whole(json(text));
         assert_eq!(whole(r#"{"id":"price_1"}"#).as_deref(), Some("price_1"));
         assert_eq!(whole(r#"{"id":"price_1","deleted":true}"#), None);

@@ -134,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn the_next_phase_follows_the_one_that_runs_whatever_the_order_of_the_list() {
+    fn the_next_phase_follows_the_current_one_in_time() {
         assert_eq!(next(&format!("{{{PHASES}}}")), Some(vec!["price_2".to_owned()]));
         let last = PHASES.replace(r#""end_date":1769904000},"phases""#, r#""end_date":1775001600},"phases""#);
         assert_eq!(next(&format!("{{{last}}}")), None, "nothing follows the last phase");
     }
 
     #[test]
-    fn before_the_first_phase_the_first_one_follows_and_after_the_last_none() {
+    fn before_the_start_the_first_phase_is_next() {
         let without = PHASES
             .replace(r#""current_phase":{"start_date":1767225600,"end_date":1769904000}"#, r#""current_phase":null"#);
         let of = |status: &str| next(&format!(r#"{{"status":"{status}",{without}}}"#));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_last_phase_only_where_it_says_so() {
+    fn the_end_behavior_decides_the_end() {
         assert_eq!(read(&format!("{{{PHASES}}}")).end(), None);
         let ends = read(&format!(r#"{{"end_behavior":"cancel",{PHASES}}}"#));
         assert_eq!(ends.end().map(OffsetDateTime::unix_timestamp), Some(1_775_001_600));

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_counts_first_then_how_it_is_billed_and_then_its_limits() {
+    fn the_marker_counts_before_billing_and_limits() {
         let limited = r#"{"metadata":{"limit_words":"5"}}"#;
         let in_order = [
             of(r#"{"metadata":{"is_plan":"true"},"recurring":{"usage_type":"metered"}}"#, "{}"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_is_that_of_the_price_and_else_of_its_product() {
+    fn the_marker_of_the_price_comes_before_the_products() {
         let (plan, no_plan) = (r#"{"metadata":{"is_plan":"true"}}"#, r#"{"metadata":{"is_plan":"false"}}"#);
         assert_eq!(of(plan, no_plan).marker, Marker::Plan);
         assert_eq!(of(no_plan, plan).marker, Marker::NoPlan);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_of_very_old_versions_keeps_its_usage_type_at_its_top() {
+    fn a_very_old_plan_has_its_usage_type_at_the_top() {
         assert_eq!(of(r#"{"usage_type":"metered"}"#, "{}"), of(r#"{"recurring":{"usage_type":"metered"}}"#, "{}"));
         for odd in ["null", "5", "[]", r#"{"recurring":5,"metadata":"x"}"#] {
             assert_eq!(of(odd, odd), Standing::default(), "{odd}");

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn it_names_how_it_is_paid_and_what_comes_next() {
+    fn payment_method_schedule_and_pending_update_are_read() {
         let view = with(
             r#""default_payment_method":{"id":"pm_1"},"default_source":"src_1","latest_invoice":{"id":"in_1"},
             "schedule":"sub_sched_1","pending_update":{"subscription_items":[{"id":"si_2","price":{"id":"price_2"}}]},
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_with_endive_is_read_and_new_words_are_noted() {
+    fn fields_of_endive_are_read_and_unknown_values_noted() {
         let view = with(
             r#""status_details":{"paused":{"type":"subscription","transitioned_at":1767225600,
                 "subscription":{"type":"first_payment_failure"}}},
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn all_items_may_come_from_elsewhere() {
+    fn truncated_items_are_replaced_by_a_complete_list() {
         let all = [r#"{"id":"si_2","created":1700000001}"#, r#"{"id":"si_1","created":1700000000}"#];
         let all: Vec<_> = all.iter().map(|text| json(text)).collect();
         let view = with(r#""items":{"has_more":true,"data":[{"id":"si_2"}]}"#).with_items(&all);

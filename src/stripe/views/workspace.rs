@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn no_metadata_name_no_workspace() {
+    fn empty_metadata_has_no_workspace() {
         for metadata in ["null", "{}", r#"{"workspace_id":null}"#, r#"{"workspace_id":""}"#, "[]", "5"] {
             assert_eq!(link(metadata), WorkspaceLink::Absent, "{metadata}");
         }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_a_uuid_is_bad() {
+    fn a_value_that_is_not_a_uuid_is_invalid() {
         for value in ["\"42\"", "42", "{}", "true", "\"0c8f5a54-3b1e-4f57-9a53\""] {
             assert_eq!(link(&format!(r#"{{"workspace_id":{value}}}"#)), WorkspaceLink::Invalid, "{value}");
         }

@@ -31,7 +31,7 @@ use crate::stripe_key::check::{Access, KeyCheck};
 const LEASE: Duration = Duration::from_mins(10);
 
 /// Interval between searches for overdue trials.
-const WATCH: Duration = Duration::from_mins(1);
+const TRIAL_SEARCH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The kinds of job that a fetcher serves, in this order.
 const READS: [Kind; 2] = [Kind::Fetch, Kind::Confirm];
@@ -68,13 +68,13 @@ impl Fetcher {
 
     /// Works until `shutdown`; jobs in progress are finished first.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut watched: Option<Instant> = None;
+        let mut trials_searched: Option<Instant> = None;
         while !shutdown.is_cancelled() {
             // before the work, so that a job queued meanwhile wakes this fetcher again
-            let asked = self.context.reads.notified();
-            if watched.is_none_or(|at| at.elapsed() > WATCH) {
-                watched = Some(Instant::now());
-                self.watch().await;
+            let woken = self.context.reads.notified();
+            if trials_searched.is_none_or(|at| at.elapsed() > TRIAL_SEARCH_INTERVAL) {
+                trials_searched = Some(Instant::now());
+                self.queue_overdue_trials().await;
             }
             let pause = match self.drain(&shutdown).await {
                 Ok(pause) => pause,
@@ -85,7 +85,7 @@ impl Fetcher {
             };
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = asked => {}
+                () = woken => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -156,9 +156,9 @@ impl Fetcher {
     }
 
     /// Queues the jobs that only the passing of time requires.
-    async fn watch(&self) {
-        let asked = async { triggers::overdue_trials(&mut *self.context.pool.acquire().await?).await };
-        if let Err(error) = asked.await {
+    async fn queue_overdue_trials(&self) {
+        let queued = async { triggers::overdue_trials(&mut *self.context.pool.acquire().await?).await };
+        if let Err(error) = queued.await {
             tracing::debug!(%error, "could not search for overdue trials; retrying in a minute");
         }
     }
@@ -173,7 +173,7 @@ impl Fetcher {
     }
 
     async fn try_serve(&self, job: &Job) -> Result<(), JobError> {
-        let (object_type, id) = self.reading(&job.key).await.map_err(JobError::Work)?;
+        let (object_type, id) = self.read_target(&job.key).await.map_err(JobError::Work)?;
         let urgency = if job.kind == Kind::Confirm { Urgency::Confirm } else { Urgency::Normal };
         let reader = ObjectReader::new(self.api.as_ref(), &job.key.account, urgency, self.context.read_margin);
         let found = reader.read_object(&object_type, &id).await.map_err(JobError::Api)?;
@@ -182,18 +182,18 @@ impl Fetcher {
         let job = job.clone();
         let work = async move {
             let mut tx = begin(&context).await?;
-            let mut tally = outcome::store(&mut tx, &context, &job, found).await?;
-            tally.watch.done(Step::Settle);
+            let mut stats = outcome::store(&mut tx, &context, &job, found).await?;
+            stats.watch.done(Step::Settle);
             tx.commit().await?;
-            tally.watch.done(Step::Commit);
-            tally.count(&context);
+            stats.watch.done(Step::Commit);
+            stats.count(&context);
             Ok(())
         };
         contain_panics(work).await.map_err(JobError::Work)
     }
 
     /// What is read for a job: the object itself, or its carrier.
-    async fn reading(&self, key: &ObjectKey) -> Result<(String, String), Failure> {
+    async fn read_target(&self, key: &ObjectKey) -> Result<(String, String), Failure> {
         if object_reader::is_readable(&key.object_type) {
             return Ok((key.object_type.clone(), key.object_id.clone()));
         }
@@ -222,19 +222,19 @@ impl Fetcher {
     async fn put_back(&self, job: &Job, halt: JobError) -> Result<(), Failure> {
         let backoff = self.context.backoff(job.attempt);
         // the client logs a missing permission once, not for each job that needs it
-        let is_said = matches!(&halt, JobError::Api(error) if error.is_forbidden());
+        let is_logged = matches!(&halt, JobError::Api(error) if error.is_forbidden());
         let (delay, cost, error) = match halt {
             JobError::Work(failure) => (backoff, true, failure.to_string()),
             JobError::Api(error) => {
                 if matches!(error, ApiError::Unauthorised { .. }) && job.key.account.is_empty() {
                     self.key_check.block(&error, &self.context.metrics).await;
                 }
-                let (delay, cost) = waiting(&error, backoff);
+                let (delay, cost) = retry_delay(&error, backoff);
                 (delay, cost, error.to_string())
             }
         };
         let (object_type, object_id) = (&job.key.object_type, &job.key.object_id);
-        if is_said {
+        if is_logged {
             tracing::debug!(object.r#type = object_type, object.id = object_id, error, "a job waits for a permission");
         } else {
             tracing::warn!(
@@ -252,7 +252,7 @@ impl Fetcher {
 }
 
 /// How long a job waits after an API error, and whether the attempt counts.
-fn waiting(error: &ApiError, backoff: Duration) -> (Duration, bool) {
+fn retry_delay(error: &ApiError, backoff: Duration) -> (Duration, bool) {
     match error {
         ApiError::RateLimited { retry_after, .. } => (retry_after.unwrap_or(backoff), false),
         // caused by the key, not by the job

@@ -87,7 +87,7 @@ impl<'a> ObjectReader<'a> {
 
     /// Reads a subscription. If it has more items than it shows, all of them are listed.
     async fn subscription(&mut self, id: &str) -> Result<(), ApiError> {
-        let place = self.found.parts.len();
+        let index = self.found.parts.len();
         let Some(body) = self.object("subscription", id).await? else {
             return Ok(());
         };
@@ -96,7 +96,7 @@ impl<'a> ObjectReader<'a> {
             let items = self.list(page).await;
             let Some(items) = self.permitted(items)? else { return Ok(()) };
             let items: Vec<String> = items.into_iter().map(|(item, _)| item).collect();
-            self.found.parts[place].expansion = Some(object_of(&[("items", format!("[{}]", items.join(",")))]));
+            self.found.parts[index].expansion = Some(object_of(&[("items", format!("[{}]", items.join(",")))]));
         }
         Ok(())
     }
@@ -104,11 +104,11 @@ impl<'a> ObjectReader<'a> {
     /// Reads an invoice, its payments, and all charges of those: since 2025-03-31.basil the invoice itself names none,
     /// and a payment intent names only its last charge.
     async fn invoice(&mut self, id: &str) -> Result<(), ApiError> {
-        let place = self.found.parts.len();
+        let index = self.found.parts.len();
         if self.object("invoice", id).await?.is_none() {
             return Ok(());
         }
-        let intents = self.payments(place, &PaymentsOf::Invoice(id.to_owned()), "payment_intent").await?;
+        let intents = self.payments(index, &PaymentsOf::Invoice(id.to_owned()), "payment_intent").await?;
         for intent in intents {
             self.charges(&intent).await?;
         }
@@ -117,21 +117,21 @@ impl<'a> ObjectReader<'a> {
 
     /// Reads a payment intent, its charges, and the invoices that it pays.
     async fn payment_intent(&mut self, id: &str) -> Result<(), ApiError> {
-        let place = self.found.parts.len();
+        let index = self.found.parts.len();
         if self.object("payment_intent", id).await?.is_none() {
             return Ok(());
         }
         self.charges(id).await?;
-        for invoice in self.payments(place, &PaymentsOf::PaymentIntent(id.to_owned()), "invoice").await? {
+        for invoice in self.payments(index, &PaymentsOf::PaymentIntent(id.to_owned()), "invoice").await? {
             let read = self.object("invoice", &invoice).await;
             self.permitted(read)?;
         }
         Ok(())
     }
 
-    /// Lists invoice payments and records them in the expansion of the part at index `place`; returns the ids in their
+    /// Lists invoice payments and records them in the expansion of the part at `index`; returns the ids in their
     /// `field`.
-    async fn payments(&mut self, place: usize, of: &PaymentsOf, field: &str) -> Result<Vec<String>, ApiError> {
+    async fn payments(&mut self, index: usize, of: &PaymentsOf, field: &str) -> Result<Vec<String>, ApiError> {
         let page = |after| Read::InvoicePayments { of: of.clone(), after };
         let listed = self.list(page).await;
         let Some(listed) = self.permitted(listed)? else { return Ok(Vec::new()) };
@@ -150,7 +150,7 @@ impl<'a> ObjectReader<'a> {
                 self.found.parts.push(FetchedObject { key, version, json: Some(payment), expansion: None });
             }
         }
-        self.found.parts[place].expansion = Some(object_of(&[("payments", format!("[{}]", ids.join(",")))]));
+        self.found.parts[index].expansion = Some(object_of(&[("payments", format!("[{}]", ids.join(",")))]));
         named.sort();
         named.dedup();
         Ok(named)

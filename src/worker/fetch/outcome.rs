@@ -33,11 +33,11 @@ pub(super) async fn store(
         return Ok(BatchStats { watch, ..BatchStats::default() });
     };
     let missing = parts.first().is_some_and(|part| part.json.is_none());
-    let mut work = ChangeSet::default();
+    let mut change_set = ChangeSet::default();
     for part in parts {
-        work.add_fetched(part, CAUSE);
+        change_set.add_fetched(part, CAUSE);
     }
-    let applied = apply::apply(conn, context, work, &mut watch).await?;
+    let applied = apply::apply(conn, context, change_set, &mut watch).await?;
     let outcome = match (missing, applied.merged.read.contains(&job.key)) {
         (true, _) => "missing",
         (false, true) => "applied",

@@ -98,7 +98,7 @@ async fn an_empty_page_with_has_more_is_requested_again() {
     sync.stripe.tick(3600);
     sync.stripe.fail_next_under("/v1/customers", 1000, Fault::EmptyPage);
     let report = sync.backfill().await;
-    assert!(report.counts.failed_lists[0].1.contains("there is more"), "{report:#?}");
+    assert!(report.counts.failed_lists[0].1.contains("no further object"), "{report:#?}");
     sync.end().await;
 }
 

@@ -103,7 +103,7 @@ async fn a_list_longer_than_a_page_is_whole_and_has_one_header() {
 }
 
 #[tokio::test]
-async fn without_orphans_the_list_says_so() {
+async fn an_empty_list_of_orphans_is_reported() {
     let (database, _conn) = migrated().await;
     let (status, text) = doctor(&database, &["--orphans"]);
     assert_eq!(

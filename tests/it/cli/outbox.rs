@@ -16,7 +16,7 @@ async fn column(conn: &mut PgConnection, event_id: &str, expression: &'static st
 }
 
 #[tokio::test]
-async fn an_empty_outbox_says_so() {
+async fn an_empty_outbox_is_reported() {
     let (database, _conn) = migrated().await;
     let output = run(&["outbox", "list", "--state", "dead"], &[("DATABASE_URL", &database.url)]);
     assert_eq!((code(&output), words(&output.stdout).as_str()), (0, "There are no dead events in the outbox."));

@@ -249,7 +249,7 @@ const FAILED: [u64; 1] = [1011];
 fn numbers() -> impl Iterator<Item = u64> {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
     let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let lives = variable("SOAK_LIVES");
+    let lives = variable("SOAK_HISTORIES");
     let first = variable("SOAK_FIRST").unwrap_or_else(|| lives.map_or(0, |_| fastrand::u64(..1 << 40)));
     FAILED.into_iter().chain(first..first + lives.unwrap_or(15))
 }

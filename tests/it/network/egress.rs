@@ -45,7 +45,7 @@ impl Harness {
         (code(&output), words(&output.stdout))
     }
 
-    fn asked(&self, host: &str) -> String {
+    fn requested(&self, host: &str) -> String {
         format!("{host}:{}", self.front.port())
     }
 }
@@ -62,7 +62,7 @@ async fn doctor_and_backfill_use_the_proxy_and_hide_its_login() {
     assert!(text.contains(&way), "{text}");
     assert!(text.contains(&format!("the 1 certificate of {}", harness.authority.path())), "{text}");
     assert!(!text.contains("hunter2") && !text.contains("YWRh"), "{text}");
-    assert_eq!(proxy.seen()[0], format!("{} Basic YWRhOmh1bnRlcjI=", harness.asked("stripe.test")));
+    assert_eq!(proxy.seen()[0], format!("{} Basic YWRhOmh1bnRlcjI=", harness.requested("stripe.test")));
 
     let output = harness.run(&["backfill"], "stripe.test", &environment);
     assert_eq!(code(&output), 0, "{} {}", words(&output.stdout), words(&output.stderr));
@@ -87,7 +87,7 @@ async fn serve_uses_the_proxy() {
         }
         sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(proxy.seen()[0], format!("{} -", harness.asked("stripe.test")));
+    assert_eq!(proxy.seen()[0], format!("{} -", harness.requested("stripe.test")));
     assert!(!harness.stripe.served().is_empty(), "the request to the fake Stripe went through the proxy");
     server.kill().await;
 }
@@ -98,7 +98,7 @@ async fn no_proxy_bypasses_it_and_a_failing_proxy_is_reported() {
     let proxy = ForwardProxy::http(harness.front, Some("Basic other")).await;
     let url = format!("http://ada:hunter2@{}", proxy.address);
     let trusted = ("SSL_CERT_FILE", harness.authority.path());
-    let past = harness.asked("localhost");
+    let past = harness.requested("localhost");
     for bypass in ["localhost", "*", past.as_str()] {
         let (exit, text) = harness.doctor("localhost", &[("HTTPS_PROXY", &url), ("NO_PROXY", bypass), trusted]);
         assert_eq!(exit, 0, "{text}");
@@ -147,13 +147,13 @@ async fn a_proxy_may_speak_tls_or_socks() {
     let url = format!("https://localhost:{}", tls.address.port());
     let (exit, text) = harness.doctor("stripe.test", &[("HTTPS_PROXY", &url), trusted]);
     assert_eq!(exit, 0, "{text}");
-    assert_eq!(tls.seen()[0], format!("{} -", harness.asked("stripe.test")));
+    assert_eq!(tls.seen()[0], format!("{} -", harness.requested("stripe.test")));
 
     let socks = ForwardProxy::socks(harness.front).await;
     let url = format!("socks5h://{}", socks.address);
     let (exit, text) = harness.doctor("stripe.test", &[("ALL_PROXY", &url), trusted]);
     assert_eq!(exit, 0, "{text}");
-    assert_eq!(socks.seen()[0], harness.asked("stripe.test"));
+    assert_eq!(socks.seen()[0], harness.requested("stripe.test"));
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl TestApp {
 /// completely.
 fn runner() -> (TestRunner, u32) {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
-    let lives = std::env::var("SOAK_LIVES").ok().and_then(|lives| lives.parse().ok());
+    let lives = std::env::var("SOAK_HISTORIES").ok().and_then(|lives| lives.parse().ok());
     lives.map_or_else(|| (TestRunner::deterministic(), 60), |lives| (TestRunner::default(), lives))
 }
 

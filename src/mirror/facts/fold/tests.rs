@@ -214,7 +214,7 @@ fn out_of_band(id: &str, fields: &str, second: i64) -> Vec<Fact> {
 }
 
 #[test]
-fn a_debit_that_was_paid_out_of_band_clears_whatever_version_renders_it_and_in_every_order() {
+fn a_payment_out_of_band_clears_in_every_version_and_order() {
     let failed = stated("ch_a", "in_1", "sepa_debit", "failed", 10);
     let open = invoice_of("in_1", "open", 0, 0);
     for rendered in [
@@ -256,7 +256,7 @@ fn an_invoice_that_was_paid_clears_its_own_failure_only() {
 }
 
 #[test]
-fn a_payment_intent_tells_of_a_failure_whose_charge_was_never_seen() {
+fn a_payment_intent_states_the_failure_of_an_unseen_charge() {
     let text = r#"{"id":"pi_1","customer":"cus_1","latest_charge":"ch_1","invoice":"in_1","status":"requires_payment_method",
         "last_payment_error":{"payment_method":{"type":"sepa_debit"}}}"#;
     let stated = facts("payment_intent", text);
@@ -269,7 +269,7 @@ fn a_payment_intent_tells_of_a_failure_whose_charge_was_never_seen() {
 }
 
 #[test]
-fn an_invoice_states_when_it_was_paid_for_real() {
+fn an_invoice_states_when_it_was_paid_with_money() {
     let paid = |text: &str| match &facts("invoice", text)[0] {
         Fact::Invoice { paid_at, .. } => *paid_at,
         other => panic!("{other:?}"),
@@ -285,7 +285,7 @@ fn an_invoice_states_when_it_was_paid_for_real() {
 }
 
 #[test]
-fn a_subscription_states_its_trial_and_its_place_in_time() {
+fn a_subscription_states_its_trial_and_its_timeline() {
     let text = r#"{"id":"sub_1","customer":"cus_1","status":"active","trial_start":1767225600,"start_date":1767225600,
         "billing_cycle_anchor":1769904000,"billing_cycle_anchor_config":{"day_of_month":31},
         "items":{"data":[{"id":"si_1","price":"price_2","quantity":3},{"id":"si_2","price":"price_1"}]}}"#;
@@ -302,7 +302,7 @@ fn a_subscription_states_its_trial_and_its_place_in_time() {
 }
 
 #[test]
-fn where_not_all_items_are_listed_none_is_stated_until_a_read_lists_them() {
+fn truncated_items_are_stated_only_by_a_read() {
     let text =
         r#"{"id":"sub_1","customer":"cus_1","status":"active","items":{"has_more":true,"data":[{"price":"price_1"}]}}"#;
     let stated = |all_items: &str| {
@@ -319,7 +319,7 @@ fn where_not_all_items_are_listed_none_is_stated_until_a_read_lists_them() {
 }
 
 #[test]
-fn an_event_calls_for_what_it_does_not_carry() {
+fn missing_data_of_an_event_is_wanted() {
     let wanted = |event_type, text: &str| wanted(event_type, json(text));
     let failed = "invoice.payment_failed";
     assert_eq!(wanted(failed, r#"{"id":"in_1","charge":"ch_1"}"#), Some(("invoice", "in_1".to_owned())));
@@ -334,7 +334,7 @@ fn an_event_calls_for_what_it_does_not_carry() {
 }
 
 #[test]
-fn only_money_that_came_is_a_success() {
+fn only_received_money_is_a_success() {
     let ends = |text: &str| match &facts("charge", text)[0] {
         Fact::Charge { failed, succeeded, .. } => (*failed, *succeeded),
         other => panic!("{other:?}"),
