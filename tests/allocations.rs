@@ -126,7 +126,7 @@ fn graph(objects: &BTreeMap<ObjectKey, Node>) -> Graph {
             match &question {
                 Question::Object(key) => graph.put(key.clone(), objects.get(key).cloned()),
                 Question::Payments(subscription) => graph.put_payments(subscription.clone(), Vec::new()),
-                Question::Naming(..) => graph.put_list(question, Vec::new()),
+                Question::Referencing(..) => graph.put_list(question, Vec::new()),
                 Question::Of(customer, kind) => {
                     let of_customer = |node: &Node| customer_of(node.json()).as_ref() == Some(&customer.object_id);
                     let of_kind = objects.iter().filter(|(key, node)| key.object_type == *kind && of_customer(node));

@@ -35,7 +35,7 @@ impl Bystander {
     }
 
     /// The number of queries and their median duration.
-    pub(crate) fn asked(&self) -> (usize, Duration) {
+    pub(crate) fn result(&self) -> (usize, Duration) {
         let mut times = self.times.lock().unwrap().clone();
         times.sort_unstable();
         (times.len(), times.get(times.len() / 2).copied().unwrap_or_default())

@@ -219,11 +219,11 @@ async fn apply(cluster: &Cluster, conn: &mut PgConnection, mut processes: Vec<Ch
     for child in &mut processes {
         child.kill().await.unwrap();
     }
-    let (asked, median) = bystander.asked();
+    let (queries, median) = bystander.result();
     drop(bystander);
     // sessions report their statistics with some delay
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let not_ours = looks + u32::try_from(asked).map_or(0.0, f64::from);
+    let not_ours = looks + u32::try_from(queries).map_or(0.0, f64::from);
     let commits = commits(conn).await - commits_before - not_ours;
     // the time from one tenth of the done events to the next, except the first, which includes the process start
     let tenths: Vec<f64> = sqlx::query_scalar(

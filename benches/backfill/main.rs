@@ -137,7 +137,7 @@ async fn budget(cluster: &Cluster, args: &Args, report: &mut Report) {
     begin_anew(cluster).await;
     let ran = backfill(cluster, &stripe, args.concurrency, args.rate).await;
     let used = stripe.used_in_the_middle(args.rate);
-    println!("{} requests in {:.1} s", stripe.asked(), ran.took.as_secs_f64());
+    println!("{} requests in {:.1} s", stripe.request_count(), ran.took.as_secs_f64());
     let budget = ("the budget", f64::from(args.rate));
     report.ratio(
         "requests a second, where answers take 30 ms",

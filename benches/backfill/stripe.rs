@@ -37,7 +37,7 @@ struct State {
     subscription: String,
     invoice: String,
     payment: String,
-    asked: Mutex<Vec<Instant>>,
+    requests: Mutex<Vec<Instant>>,
     delay: Mutex<Duration>,
 }
 
@@ -74,15 +74,15 @@ impl Stripe {
         *self.state.delay.lock().unwrap() = delay;
     }
 
-    pub(crate) fn asked(&self) -> usize {
-        self.state.asked.lock().unwrap().len()
+    pub(crate) fn request_count(&self) -> usize {
+        self.state.requests.lock().unwrap().len()
     }
 
     /// The used share of the budget, without the first and last fifth of all requests: the burst at the start would
     /// make it look better, and the single pages at the end worse.
     pub(crate) fn used_in_the_middle(&self, rate: u32) -> f64 {
-        let asked = self.state.asked.lock().unwrap();
-        let middle = &asked[asked.len() / 5..asked.len() * 4 / 5];
+        let requests = self.state.requests.lock().unwrap();
+        let middle = &requests[requests.len() / 5..requests.len() * 4 / 5];
         let took = (*middle.last().unwrap() - middle[0]).as_secs_f64();
         f64::from(u32::try_from(middle.len() - 1).unwrap()) / took / f64::from(rate)
     }
@@ -116,7 +116,7 @@ impl Stripe {
             }
             readers.join_all().await;
         }
-        self.state.asked.lock().unwrap().clear();
+        self.state.requests.lock().unwrap().clear();
         began.elapsed()
     }
 }
@@ -170,7 +170,7 @@ impl State {
             subscription: text(&subscription),
             invoice: text(&invoice),
             payment: text(&payment),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             delay: Mutex::default(),
         }
     }
@@ -225,7 +225,7 @@ fn catalogue(list: &str) -> String {
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    state.asked.lock().unwrap().push(Instant::now());
+    state.requests.lock().unwrap().push(Instant::now());
     let delay = *state.delay.lock().unwrap();
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;

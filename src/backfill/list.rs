@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::client::{Listed, Span};
+use crate::client::{ListKind, Span};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::{Document, Json};
 use crate::stripe::nested;
@@ -118,18 +118,18 @@ impl List {
     }
 
     /// The list as a request of the API client.
-    pub(crate) fn listed(self) -> Listed {
+    pub(crate) fn listed(self) -> ListKind {
         match self {
-            Self::Products => Listed::Products,
-            Self::Prices => Listed::Prices,
-            Self::Plans => Listed::Plans,
-            Self::Coupons => Listed::Coupons,
-            Self::Customers => Listed::Customers,
-            Self::Subscriptions => Listed::Subscriptions(None),
-            Self::Sessions => Listed::Sessions(None),
-            Self::Invoices => Listed::Invoices(None),
-            Self::Disputes => Listed::Disputes,
-            Self::Payments => Listed::Payments,
+            Self::Products => ListKind::Products,
+            Self::Prices => ListKind::Prices,
+            Self::Plans => ListKind::Plans,
+            Self::Coupons => ListKind::Coupons,
+            Self::Customers => ListKind::Customers,
+            Self::Subscriptions => ListKind::Subscriptions(None),
+            Self::Sessions => ListKind::Sessions(None),
+            Self::Invoices => ListKind::Invoices(None),
+            Self::Disputes => ListKind::Disputes,
+            Self::Payments => ListKind::Payments,
         }
     }
 

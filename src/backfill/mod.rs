@@ -25,4 +25,4 @@ pub(crate) mod unlisted;
 pub use self::list::List;
 pub use self::run::{ProgressEvent, Report};
 pub(crate) use self::session::CAUSE;
-pub use self::session::{Backfill, Begin, PAGE_RETRY, Stop};
+pub use self::session::{Backfill, PAGE_RETRY, RunSelection, Stop};

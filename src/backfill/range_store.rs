@@ -38,7 +38,7 @@ pub(super) async fn add(
 /// Database errors.
 pub(super) async fn open(conn: &mut PgConnection, run_id: i64) -> Result<Vec<Range>, sqlx::Error> {
     let rows = sqlx::query!(
-        "-- backfill.ranges
+        "-- backfill.unfinished_ranges
         SELECT id, account, list, created_from, created_until, after_id, after_created
         FROM billing.backfill_ranges WHERE run_id = $1 AND NOT done ORDER BY id",
         run_id
@@ -68,7 +68,7 @@ pub(super) async fn note(
 ) -> Result<(), sqlx::Error> {
     let after = range.after.as_ref();
     sqlx::query!(
-        "-- backfill.note
+        "-- backfill.advance_range
         UPDATE billing.backfill_ranges SET created_from = $2, created_until = $3, after_id = $4, after_created = $5,
             done = $6, pages = pages + 1, objects = objects + $7, changes = changes + $8, error = NULL
         WHERE id = $1",
@@ -114,7 +114,7 @@ pub(super) async fn record_error(
 /// Database errors.
 pub(super) async fn replace(conn: &mut PgConnection, range: &Range, list: List) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "-- backfill.replace
+        "-- backfill.replace_list
         UPDATE billing.backfill_ranges SET list = $2, after_id = NULL, after_created = NULL WHERE id = $1",
         range.id,
         list.as_str()

@@ -21,7 +21,7 @@ use super::session::{Backfill, Stop};
 use super::unlisted;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::{self, JobRequests};
-use crate::jobs::triggers::{self, Waiting};
+use crate::jobs::triggers::{self, PendingReads};
 use crate::rebuild::run::Rebuild;
 use crate::rebuild::store as rebuild_store;
 use crate::reconcile::state;
@@ -374,8 +374,8 @@ impl Backfill {
             let pause = pause?;
             let drained = (!stop.is_cancelled()).then_some(pause);
             self.heartbeat(run, None).await?;
-            let Waiting { left, failing, failures } =
-                triggers::reads_left(&mut *self.context.pool.acquire().await?).await?;
+            let PendingReads { left, failing, failures } =
+                triggers::pending_reads(&mut *self.context.pool.acquire().await?).await?;
             // repeated failures are not progress
             if left < last.0 || (failing < left && (left, failing) != last) {
                 moved = Instant::now();

@@ -76,7 +76,7 @@ pub struct UnfinishedRun {
 /// Database errors.
 pub async fn open(conn: &mut PgConnection) -> Result<Option<UnfinishedRun>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"-- backfill.open
+        r#"-- backfill.unfinished_run
         SELECT id, started_at, created_after, extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS "silent!"
         FROM billing.backfill_runs
         WHERE finished_at IS NULL AND abandoned_at IS NULL"#
@@ -124,7 +124,7 @@ pub(super) async fn take_over(conn: &mut PgConnection) -> Result<Run, sqlx::Erro
     .await?;
     // the causes of earlier errors may be fixed now
     sqlx::query!(
-        "-- backfill.try_again
+        "-- backfill.clear_errors
         UPDATE billing.backfill_ranges SET error = NULL WHERE run_id = $1 AND NOT done",
         row.id
     )
@@ -172,7 +172,7 @@ pub(super) async fn begin(
 /// Database errors.
 pub(super) async fn lock_if_owner(conn: &mut PgConnection, run: &Run) -> Result<bool, sqlx::Error> {
     let held = sqlx::query_scalar!(
-        "-- backfill.hold
+        "-- backfill.lock_if_owner
         SELECT id FROM billing.backfill_runs
         WHERE id = $1 AND owner = $2 AND finished_at IS NULL AND abandoned_at IS NULL FOR SHARE",
         run.id,
@@ -193,7 +193,7 @@ pub(super) async fn heartbeat(
     began: Option<OffsetDateTime>,
 ) -> Result<bool, sqlx::Error> {
     let updated = sqlx::query!(
-        "-- backfill.sign
+        "-- backfill.heartbeat
         UPDATE billing.backfill_runs SET heartbeat_at = clock_timestamp(), first_page_version = coalesce(first_page_version, $3)
         WHERE id = $1 AND owner = $2 AND finished_at IS NULL AND abandoned_at IS NULL",
         run.id,
@@ -228,7 +228,7 @@ pub(super) async fn first_page_version(
 /// Database errors.
 pub(super) async fn enter(conn: &mut PgConnection, run: &Run, stage: Stage) -> Result<bool, sqlx::Error> {
     let moved = sqlx::query!(
-        "-- backfill.enter
+        "-- backfill.enter_stage
         UPDATE billing.backfill_runs SET stage = $3, heartbeat_at = clock_timestamp()
         WHERE id = $1 AND owner = $2 AND finished_at IS NULL AND abandoned_at IS NULL",
         run.id,
@@ -279,7 +279,7 @@ pub(super) async fn analyze(conn: &mut PgConnection) -> Result<(), sqlx::Error> 
 /// Database errors.
 pub(super) async fn fail(conn: &mut PgConnection, run: &Run, key: &ObjectKey, error: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "-- backfill.fail
+        "-- backfill.add_failure
         INSERT INTO billing.backfill_failures (run_id, account, object_type, object_id, error)
         VALUES ($1, $2, $3, $4, left($5, 1000))
         ON CONFLICT (run_id, account, object_type, object_id) DO UPDATE SET
@@ -355,7 +355,7 @@ pub(super) async fn counts(conn: &mut PgConnection, run: &Run) -> Result<Counts,
     .fetch_all(&mut *conn)
     .await?;
     let failed = sqlx::query!(
-        r#"-- backfill.failed
+        r#"-- backfill.failures
         SELECT concat_ws(' ', object_type, object_id) AS "object!", error
         FROM billing.backfill_failures WHERE run_id = $1 ORDER BY 1 LIMIT 100"#,
         run.id

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::range;
 use super::run_store::{self, Run, UnfinishedRun};
 use crate::base::retry::RetryPolicy;
-use crate::client::{Answer, ApiError, Listed, Read, Span, StripeApi, Urgency};
+use crate::client::{Answer, ApiError, ListKind, Read, Span, StripeApi, Urgency};
 use crate::stripe::json::Document;
 use crate::stripe_key::account::Account;
 use crate::stripe_key::check::{self, KeyStatus};
@@ -70,7 +70,7 @@ impl From<sqlx::Error> for Stop {
 
 /// The run to process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
+pub enum RunSelection {
     /// A new run, optionally limited to objects created at this time or later.
     New(Option<OffsetDateTime>),
     /// The unfinished run, whichever process owns it.
@@ -132,11 +132,11 @@ impl Backfill {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn begin(&self, begin: Begin) -> Result<Run, Stop> {
+    pub async fn begin(&self, begin: RunSelection) -> Result<Run, Stop> {
         let mut tx = self.context.pool.begin().await?;
         let run = match begin {
-            Begin::Resume => run_store::take_over(&mut tx).await?,
-            Begin::New(created_after) => {
+            RunSelection::Resume => run_store::take_over(&mut tx).await?,
+            RunSelection::New(created_after) => {
                 run_store::begin(&mut tx, &self.accounts, created_after, self.stripe_account.as_ref()).await?
             }
         };
@@ -149,7 +149,7 @@ impl Backfill {
     pub(crate) async fn read_page(
         &self,
         account: &str,
-        of: Listed,
+        of: ListKind,
         span: Span,
         after: Option<String>,
     ) -> Result<Answer, ApiError> {

@@ -23,7 +23,7 @@ pub struct RemoteClock(Arc<Mutex<Option<(Instant, time::Duration)>>>);
 
 impl RemoteClock {
     /// Records the other clock's current time.
-    pub fn says(&self, other: OffsetDateTime) {
+    pub fn record(&self, other: OffsetDateTime) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), other - now()));
     }
 
@@ -42,7 +42,7 @@ mod tests {
     fn a_measured_clock_is_ahead_or_behind() {
         let stripe = RemoteClock::default();
         assert_eq!(stripe.ahead(), None);
-        stripe.clone().says(now() - time::Duration::hours(2));
+        stripe.clone().record(now() - time::Duration::hours(2));
         let behind = stripe.ahead().expect("it was measured just now");
         assert!((behind + time::Duration::hours(2)).abs() < time::Duration::minutes(1), "{behind}");
     }

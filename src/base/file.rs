@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_read_to_its_end_and_not_waited_for_without_one() {
+    fn a_pipe_without_a_writer_times_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = pipe(&dir);
         let writer = thread::spawn({

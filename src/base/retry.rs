@@ -25,17 +25,17 @@ impl RetryPolicy {
     /// The curve doubles from `initial` up to `max`. `jitter` in `[0, 1)` subtracts up to half of the delay, so that
     /// events that failed together are not retried together, and `max` is never exceeded.
     pub fn delay(&self, number: u32, jitter: f64) -> Option<Duration> {
-        (number < self.max_attempts).then(|| self.endless(number, jitter))
+        (number < self.max_attempts).then(|| self.unlimited(number, jitter))
     }
 
     /// Like [`Self::delay`], but without a last attempt: `max_attempts` is ignored.
-    pub fn endless(&self, number: u32, jitter: f64) -> Duration {
+    pub fn unlimited(&self, number: u32, jitter: f64) -> Duration {
         self.curve(number).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
     }
 
     /// Delay after failed attempt `number` (from 1), anywhere between zero and the curve ("full jitter"): for requests
     /// to a server that refused many callers at once. `None` after the last attempt.
-    pub fn scattered(&self, number: u32, jitter: f64) -> Option<Duration> {
+    pub fn full_jitter(&self, number: u32, jitter: f64) -> Option<Duration> {
         (number < self.max_attempts).then(|| self.curve(number).mul_f64(1.0 - jitter.clamp(0.0, 1.0)))
     }
 
@@ -78,9 +78,9 @@ mod tests {
 
     #[test]
     fn full_jitter_is_between_zero_and_the_curve() {
-        assert_eq!(POLICY.scattered(2, 0.0), Some(Duration::from_secs(10)));
-        assert_eq!(POLICY.scattered(2, 0.75), Some(Duration::from_millis(2500)));
-        assert_eq!((POLICY.scattered(2, 1.0), POLICY.scattered(12, 0.5)), (Some(Duration::ZERO), None));
+        assert_eq!(POLICY.full_jitter(2, 0.0), Some(Duration::from_secs(10)));
+        assert_eq!(POLICY.full_jitter(2, 0.75), Some(Duration::from_millis(2500)));
+        assert_eq!((POLICY.full_jitter(2, 1.0), POLICY.full_jitter(12, 0.5)), (Some(Duration::ZERO), None));
     }
 
     #[test]
@@ -88,6 +88,6 @@ mod tests {
         assert!(POLICY.delay(11, 0.0).is_some());
         assert_eq!(POLICY.delay(12, 0.0), None);
         assert_eq!(POLICY.delay(u32::MAX, 0.0), None);
-        assert_eq!(POLICY.endless(u32::MAX, 0.0), Duration::from_hours(1));
+        assert_eq!(POLICY.unlimited(u32::MAX, 0.0), Duration::from_hours(1));
     }
 }

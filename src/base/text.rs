@@ -30,7 +30,7 @@ pub fn wrapped(lead: &str, text: &str) -> String {
 }
 
 /// Replaces the characters that control a terminal; line breaks stay.
-pub fn tame(text: &str) -> String {
+pub fn without_controls(text: &str) -> String {
     text.replace(|letter: char| is_control(letter) && letter != '\n', "\u{FFFD}")
 }
 

@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::settings::{SettingArgs, Uses};
 use super::stripe_session::{self, StripeSession};
 use super::task::Task;
-use crate::backfill::{Backfill, Begin, ProgressEvent, Report};
+use crate::backfill::{Backfill, ProgressEvent, Report, RunSelection};
 use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::verify::compare::Selection;
@@ -83,20 +83,20 @@ impl Args {
             (false, false) => OutputFormat::Count,
         };
         let mut comparison = ComparisonOutput::new(format);
-        backfill.compare(&selection, mode, None, &mut |finding| comparison.see(finding)).await?;
+        backfill.compare(&selection, mode, None, &mut |finding| comparison.add(finding)).await?;
         comparison.end(if self.dry_run { "would be changed" } else { "changed" })
     }
 
     /// Chooses the run to start or to resume. The inner error names the decision that the operator must make first.
-    async fn begin(&self, backfill: &Backfill) -> anyhow::Result<Result<Begin, String>> {
+    async fn begin(&self, backfill: &Backfill) -> anyhow::Result<Result<RunSelection, String>> {
         let open = backfill.open().await?;
         if self.restart {
             backfill.abandon().await?;
-            return Ok(Ok(Begin::New(self.created_after)));
+            return Ok(Ok(RunSelection::New(self.created_after)));
         }
         let Some(open) = open else {
             let nothing = "there is no unfinished backfill to resume; omit --resume to start one";
-            return Ok(if self.resume { Err(nothing.to_owned()) } else { Ok(Begin::New(self.created_after)) });
+            return Ok(if self.resume { Err(nothing.to_owned()) } else { Ok(RunSelection::New(self.created_after)) });
         };
         let began = open.started_at.format(&Rfc3339)?;
         if open.alive && !self.resume {
@@ -113,12 +113,12 @@ impl Args {
             )));
         }
         output::complain(&format!("resuming the backfill started at {began}; --restart starts a new one"));
-        Ok(Ok(Begin::Resume))
+        Ok(Ok(RunSelection::Resume))
     }
 }
 
 /// Runs the backfill of all objects and prints its report.
-async fn everything(backfill: &Arc<Backfill>, begin: Begin, json: bool) -> anyhow::Result<ExitCode> {
+async fn everything(backfill: &Arc<Backfill>, begin: RunSelection, json: bool) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let run = backfill.begin(begin).await?;
     let mut output = Output::new();

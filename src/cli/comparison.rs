@@ -47,7 +47,7 @@ impl ComparisonOutput {
     }
 
     /// Prints and counts one finding.
-    pub(super) fn see(&mut self, finding: Finding) {
+    pub(super) fn add(&mut self, finding: Finding) {
         match finding {
             Finding::Seen { customer, changes } => {
                 self.customers += usize::from(customer.is_some());

@@ -10,14 +10,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 pub use crate::base::text::{WIDTH, wrapped};
-use crate::base::text::{is_control, tame};
+use crate::base::text::{is_control, without_controls};
 
 /// Prints text and a line break. A closed pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// When standard output cannot be written, a full disk for example.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{}", tame(text)) {
+    match writeln!(io::stdout().lock(), "{}", without_controls(text)) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }
@@ -50,7 +50,7 @@ pub fn json_line(value: &impl serde::Serialize) -> anyhow::Result<String> {
 
 /// Prints text and a line break to standard error; a failure to do so cannot be reported.
 pub fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", tame(text));
+    let _ = writeln!(io::stderr().lock(), "{}", without_controls(text));
 }
 
 /// Prints why the request is refused, and the fix; exit code 2.
@@ -84,11 +84,11 @@ mod tests {
 
     #[test]
     fn no_control_character_reaches_the_terminal() {
-        assert_eq!(tame("a\u{1b}[31mb\nc\u{9b}"), "a\u{FFFD}[31mb\nc\u{FFFD}");
+        assert_eq!(without_controls("a\u{1b}[31mb\nc\u{9b}"), "a\u{FFFD}[31mb\nc\u{FFFD}");
         for bidirectional in
             "\u{61C}\u{200E}\u{200F}\u{202A}\u{202B}\u{202C}\u{202D}\u{202E}\u{2066}\u{2067}\u{2068}\u{2069}".chars()
         {
-            assert_eq!(tame(&format!("a{bidirectional}b")), "a\u{FFFD}b");
+            assert_eq!(without_controls(&format!("a{bidirectional}b")), "a\u{FFFD}b");
         }
     }
 

@@ -102,13 +102,13 @@ struct Output {
     progress: Progress,
     objects: usize,
     changed: usize,
-    asked: usize,
+    queued_reads: usize,
     failed: usize,
 }
 
 impl Output {
     fn new(dry_run: bool, json: bool) -> Self {
-        Self { dry_run, json, progress: Progress::lines(), objects: 0, changed: 0, asked: 0, failed: 0 }
+        Self { dry_run, json, progress: Progress::lines(), objects: 0, changed: 0, queued_reads: 0, failed: 0 }
     }
 
     /// Sets the expected number of objects, and shows a bar on a terminal, otherwise lines at intervals.
@@ -123,7 +123,7 @@ impl Output {
     fn page(&mut self, page: &Page) -> anyhow::Result<()> {
         self.objects += page.objects;
         self.changed += page.changes.len();
-        self.asked += page.asked;
+        self.queued_reads += page.queued_reads;
         for (key, error) in &page.failed {
             self.failed += 1;
             let (kind, id) = (&key.object_type, &key.object_id);
@@ -142,9 +142,9 @@ impl Output {
         self.progress.end();
         let (would, rows) = (if self.dry_run { "would be " } else { "" }, self.changed);
         let mut text = format!("{} objects processed, {rows} rows {would}changed", self.objects);
-        if self.asked > 0 {
+        if self.queued_reads > 0 {
             let word = if self.dry_run { "would" } else { "will" };
-            text = format!("{text}; `serve` {word} fetch {} objects from Stripe", self.asked);
+            text = format!("{text}; `serve` {word} fetch {} objects from Stripe", self.queued_reads);
         }
         if self.failed > 0 {
             text = format!("{text}; {} objects could not be processed", self.failed);

@@ -24,7 +24,7 @@ use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
 use crate::database::hosts::Hosts;
 use crate::metrics::process::ProcessMetrics;
-use crate::reconcile::run::{Compared, Run, Since};
+use crate::reconcile::run::{ComparisonReport, Run, Since};
 use crate::reconcile::stats::ReconcileStats;
 use crate::reconcile::{Failure, REACH, Reconcile};
 
@@ -92,13 +92,13 @@ impl Args {
         let mut progress = Progress::new("{spinner} {msg}, {elapsed}", None);
         let mut all_well = true;
         for account in reconcile.accounts() {
-            let mut show_progress = |tally: &ReconcileStats| {
-                progress.update(|| format!("{} events compared, {} missing", tally.compared, tally.inserted()));
+            let mut show_progress = |stats: &ReconcileStats| {
+                progress.update(|| format!("{} events compared, {} missing", stats.compared, stats.inserted()));
             };
             match run.account(&account, None, &mut show_progress).await {
                 Ok(compared) => {
                     progress.bar().suspend(|| compared.iter().try_for_each(|compared| self.print(compared)))?;
-                    all_well &= compared.is_some_and(|it| it.gap.is_none() && it.tally.unreadable == 0);
+                    all_well &= compared.is_some_and(|it| it.gap.is_none() && it.stats.unreadable == 0);
                 }
                 Err(Failure::Since(wrong)) => {
                     return Ok(output::refuse(&format!("--since: {wrong}")));
@@ -115,7 +115,7 @@ impl Args {
         Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn print(&self, compared: &Compared) -> anyhow::Result<()> {
+    fn print(&self, compared: &ComparisonReport) -> anyhow::Result<()> {
         if self.json { output::print_json(&json(compared)) } else { print(compared) }
     }
 }
@@ -125,52 +125,52 @@ fn name(account: &str) -> String {
     if account.is_empty() { "your own account".to_owned() } else { format!("the account {account}") }
 }
 
-fn json(compared: &Compared) -> serde_json::Value {
-    let tally = &compared.tally;
-    let types = tally.found.iter().map(|(event_type, found)| {
+fn json(compared: &ComparisonReport) -> serde_json::Value {
+    let stats = &compared.stats;
+    let types = stats.found.iter().map(|(event_type, found)| {
         let of_type = serde_json::json!({ "events": found.events, "examples": found.examples });
         (event_type.clone(), of_type)
     });
     serde_json::json!({
         "account": compared.account, "from": to_the_second(compared.from), "until": to_the_second(compared.until),
-        "compared": tally.compared, "inserted": tally.inserted(), "missed": tally.missed, "unreadable": tally.unreadable,
+        "compared": stats.compared, "inserted": stats.inserted(), "missed": stats.missed, "unreadable": stats.unreadable,
         "types": types.collect::<serde_json::Map<_, _>>(),
         "watermark": compared.watermark.map(to_the_second),
         "gap": compared.gap.map(|gap| serde_json::json!({ "since": to_the_second(gap.since), "until": to_the_second(gap.until) })),
     })
 }
 
-fn print(compared: &Compared) -> anyhow::Result<()> {
-    let tally = &compared.tally;
+fn print(compared: &ComparisonReport) -> anyhow::Result<()> {
+    let stats = &compared.stats;
     if !compared.account.is_empty() {
         output::print(&format!("{}:", compared.account))?;
     }
     let (from, until) = (to_the_second(compared.from), to_the_second(compared.until));
-    let inserted = match tally.inserted() {
+    let inserted = match stats.inserted() {
         0 => "none was missing".to_owned(),
         1 => "1 was missing and is stored now".to_owned(),
         inserted => format!("{inserted} were missing and are stored now"),
     };
     output::print(&output::wrapped(
         "",
-        &format!("{} events compared, from {from} to {until}: {inserted}", tally.compared),
+        &format!("{} events compared, from {from} to {until}: {inserted}", stats.compared),
     ))?;
-    for (event_type, found) in &tally.found {
+    for (event_type, found) in &stats.found {
         let more =
             if u64::try_from(found.examples.len()).is_ok_and(|named| named < found.events) { ", …" } else { "" };
         let lead = format!("  {:>5} {event_type}: ", found.events);
         output::print(&output::wrapped(&lead, &format!("{}{more}", found.examples.join(", "))))?;
     }
     let mut notes = Vec::new();
-    if tally.missed > 0 {
+    if stats.missed > 0 {
         notes.push(format!(
             "{} of them should have been delivered more than five minutes ago; check the webhook endpoint in the \
              Stripe dashboard",
-            tally.missed
+            stats.missed
         ));
     }
-    if tally.unreadable > 0 {
-        notes.push(format!("{} events could not be stored; the log above names them", tally.unreadable));
+    if stats.unreadable > 0 {
+        notes.push(format!("{} events could not be stored; the log above names them", stats.unreadable));
     }
     match compared.watermark {
         Some(watermark) if watermark < compared.until => notes.push(format!(

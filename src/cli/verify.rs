@@ -65,7 +65,7 @@ impl Args {
         };
         let mode = if self.fix { WriteMode::Yes("verify") } else { WriteMode::No };
         let mut comparison = ComparisonOutput::new(if self.json { OutputFormat::Json } else { OutputFormat::Table });
-        backfill.compare(&selection, mode, Some(again_after), &mut |finding| comparison.see(finding)).await?;
+        backfill.compare(&selection, mode, Some(again_after), &mut |finding| comparison.add(finding)).await?;
         let differs = comparison.differing() > 0;
         let ended = comparison.end(if self.fix { "differed and are fixed" } else { "differ" })?;
         Ok(if differs && !self.fix { ExitCode::from(DRIFT) } else { ended })

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_the_future_has_the_time_of_this_machine() {
+    fn a_future_date_is_replaced_by_this_machines_time() {
         let minute = time::Duration::MINUTE;
         for date in [NOW, NOW + 4 * minute, NOW - 90 * minute] {
             assert_eq!(dated(Some(date), NOW), date);

@@ -107,13 +107,13 @@ impl HttpStripe {
         let mut number = 0;
         loop {
             number += 1;
-            let slot = self.limiter.place(pending.urgency).await.map_err(paused)?;
+            let slot = self.limiter.acquire(pending.urgency).await.map_err(paused)?;
             let refusal = match self.attempt(pending, number).await {
                 Ok(answer) => return Ok(answer),
                 Err(refusal) => refusal,
             };
             drop(slot);
-            let wait = refusal.error.retry_after().or(self.attempts.scattered(number, fastrand::f64()));
+            let wait = refusal.error.retry_after().or(self.attempts.full_jitter(number, fastrand::f64()));
             if let (true, Some(wait)) = (refusal.pauses_all, wait) {
                 self.limiter.pause(wait);
             }
@@ -161,7 +161,7 @@ pub(super) fn next_attempt(
     wait: Option<Duration>,
     max_wait: Duration,
 ) -> Option<Duration> {
-    let is_last = policy.scattered(number, 0.0).is_none();
+    let is_last = policy.full_jitter(number, 0.0).is_none();
     wait.filter(|wait| refusal.again && !is_last && *wait <= max_wait)
 }
 
@@ -173,7 +173,7 @@ fn paused(left: Duration) -> ApiError {
 
 fn answer(operation: &'static str, reply: Reply) -> Result<Answer, Refusal> {
     let body = response::of(operation, reply.status, &reply.hints, &reply.body)
-        .map_err(|refusal| refusal.asked_at(reply.at))?;
+        .map_err(|refusal| refusal.requested_at(reply.at))?;
     Ok(Answer { body, at: reply.at, request_id: reply.hints.request_id, forbidden: None })
 }
 

@@ -51,7 +51,7 @@ impl Limiter {
 
     /// Waits until one request may be sent; the permit is its slot. `Err`: the remaining time of a pause requested by
     /// Stripe that is longer than the limit.
-    pub(super) async fn place(&self, urgency: Urgency) -> Result<OwnedSemaphorePermit, Duration> {
+    pub(super) async fn acquire(&self, urgency: Urgency) -> Result<OwnedSemaphorePermit, Duration> {
         match urgency {
             Urgency::Normal => self.normal().await,
             Urgency::Confirm => self.confirm().await,
@@ -158,7 +158,7 @@ mod tests {
         let limiter = limiter(40, 100);
         let begin = Instant::now();
         for _ in 0..42 {
-            drop(limiter.place(Urgency::Normal).await.unwrap());
+            drop(limiter.acquire(Urgency::Normal).await.unwrap());
         }
         assert!(begin.elapsed() >= Duration::from_millis(50), "{:?}", begin.elapsed());
     }
@@ -166,9 +166,9 @@ mod tests {
     #[tokio::test]
     async fn slots_limit_the_requests_in_flight() {
         let limiter = limiter(1000, 2);
-        let first = limiter.place(Urgency::Normal).await.unwrap();
-        let _second = limiter.place(Urgency::Normal).await.unwrap();
-        let mut third = pin!(limiter.place(Urgency::Normal));
+        let first = limiter.acquire(Urgency::Normal).await.unwrap();
+        let _second = limiter.acquire(Urgency::Normal).await.unwrap();
+        let mut third = pin!(limiter.acquire(Urgency::Normal));
         assert!(!is_ready(third.as_mut()));
         drop(first);
         assert!(third.await.is_ok());
@@ -177,23 +177,23 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_waiter_releases_its_place() {
         let limiter = limiter(1000, 1);
-        let held = limiter.place(Urgency::Normal).await.unwrap();
+        let held = limiter.acquire(Urgency::Normal).await.unwrap();
         {
-            let (mut one, mut other) = (pin!(limiter.place(Urgency::Normal)), pin!(limiter.place(Urgency::Normal)));
+            let (mut one, mut other) = (pin!(limiter.acquire(Urgency::Normal)), pin!(limiter.acquire(Urgency::Normal)));
             assert!(!is_ready(one.as_mut()) && !is_ready(other.as_mut()));
         }
         drop(held);
         assert_eq!(*limiter.waiting.borrow(), 0);
-        assert!(limiter.place(Urgency::Confirm).await.is_ok());
+        assert!(limiter.acquire(Urgency::Confirm).await.is_ok());
     }
 
     #[tokio::test]
     async fn later_normal_reads_pass_a_waiting_confirm() {
         let limiter = limiter(1000, 1);
-        let held = limiter.place(Urgency::Normal).await.unwrap();
-        let mut confirm = pin!(limiter.place(Urgency::Confirm));
+        let held = limiter.acquire(Urgency::Normal).await.unwrap();
+        let mut confirm = pin!(limiter.acquire(Urgency::Confirm));
         assert!(!is_ready(confirm.as_mut()));
-        let mut normal = pin!(limiter.place(Urgency::Normal));
+        let mut normal = pin!(limiter.acquire(Urgency::Normal));
         assert!(!is_ready(normal.as_mut()));
         drop(held);
         // the confirm gets the slot first, because it was first in the queue
@@ -207,10 +207,10 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_confirm_holds_no_slot() {
         let limiter = limiter(4, 1);
-        drop(limiter.place(Urgency::Confirm).await.unwrap());
-        let mut confirm = pin!(limiter.place(Urgency::Confirm));
+        drop(limiter.acquire(Urgency::Confirm).await.unwrap());
+        let mut confirm = pin!(limiter.acquire(Urgency::Confirm));
         assert!(!is_ready(confirm.as_mut()));
-        assert!(is_ready(pin!(limiter.place(Urgency::Normal))));
+        assert!(is_ready(pin!(limiter.acquire(Urgency::Normal))));
     }
 
     #[tokio::test]
@@ -218,7 +218,7 @@ mod tests {
         let limiter = limiter(1000, 1);
         limiter.pause(Duration::from_mins(1));
         for urgency in [Urgency::Normal, Urgency::Confirm] {
-            let left = limiter.place(urgency).await.unwrap_err();
+            let left = limiter.acquire(urgency).await.unwrap_err();
             assert!(left > Duration::from_secs(50) && left <= Duration::from_mins(1), "{left:?}");
         }
     }
@@ -228,7 +228,7 @@ mod tests {
         let limiter = limiter(1000, 1);
         let begin = Instant::now();
         limiter.pause(Duration::from_millis(20));
-        assert!(limiter.place(Urgency::Normal).await.is_ok());
+        assert!(limiter.acquire(Urgency::Normal).await.is_ok());
         assert!(begin.elapsed() >= Duration::from_millis(20));
     }
 }

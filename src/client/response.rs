@@ -38,7 +38,7 @@ impl Refusal {
     }
 
     /// Adds the time of the request to a not-found error: until then the object did not exist.
-    pub(super) fn asked_at(mut self, asked: OffsetDateTime) -> Self {
+    pub(super) fn requested_at(mut self, asked: OffsetDateTime) -> Self {
         if let ApiError::NotFound { at, .. } = &mut self.error {
             *at = Some(asked);
         }

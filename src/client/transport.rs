@@ -121,7 +121,7 @@ impl Transport {
         let (took, now) = (begin.elapsed(), clock::now());
         let hints = ResponseHeaders::of(response.headers(), now);
         if let Some(date) = hints.date {
-            self.stripe_clock.says(date);
+            self.stripe_clock.record(date);
         }
         let dated = headers::dated(hints.date, now);
         if let Some(date) = hints.date.filter(|date| *date > dated)

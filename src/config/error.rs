@@ -7,14 +7,14 @@ use std::path::Path;
 
 use super::parse::Expected;
 use super::settings::Setting;
-use super::value::{Found, Origin};
+use super::value::{FoundValue, Origin};
 
 /// Maximum number of characters of an invalid value that an error repeats.
 const QUOTED_CHARS: usize = 40;
 
 /// Why a secret cannot be used, and the fix. Neither text contains a part of the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedSecret {
     /// What is wrong.
     pub wrong: String,
     /// How to fix it.
@@ -43,7 +43,7 @@ impl Problem {
         Self::new(setting.name, "is not set (or empty)", fix)
     }
 
-    pub(super) fn unexpected(setting: &Setting, found: &Found, expected: &Expected) -> Self {
+    pub(super) fn unexpected(setting: &Setting, found: &FoundValue, expected: &Expected) -> Self {
         let Expected { what: expected, hint } = expected;
         let wrong = if found.text.trim().is_empty() {
             "is blank".to_owned()
@@ -61,7 +61,7 @@ impl Problem {
     }
 
     /// The problem of a secret that its parser refuses.
-    pub(super) fn refused(setting: &Setting, found: &Found, refused: Refused) -> Self {
+    pub(super) fn refused(setting: &Setting, found: &FoundValue, refused: RefusedSecret) -> Self {
         Self::new(subject(setting, &found.origin), refused.wrong, refused.fix)
     }
 

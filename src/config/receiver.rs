@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::error::{Problem, Refused};
+use super::error::{Problem, RefusedSecret};
 use super::parse;
 use super::pasted;
 use super::settings;
@@ -122,8 +122,8 @@ pub(super) fn optional_secrets(source: &mut Source) -> Option<Vec<WebhookSecret>
 }
 
 /// Parses secrets from text, without duplicates.
-pub(crate) fn parse_secrets(text: &str) -> Result<Vec<WebhookSecret>, Refused> {
-    let refused = |wrong: String| Refused { wrong, fix: SECRET_FIX.to_owned() };
+pub(crate) fn parse_secrets(text: &str) -> Result<Vec<WebhookSecret>, RefusedSecret> {
+    let refused = |wrong: String| RefusedSecret { wrong, fix: SECRET_FIX.to_owned() };
     let is_known = |word: &str| word.starts_with(PREFIX);
     let found =
         pasted::several(text, settings::WEBHOOK_SECRET.name, is_known).map_err(|wrong| refused(wrong.to_string()))?;

@@ -16,7 +16,7 @@ pub enum Origin {
 }
 
 /// A value as text, and its source. No `Debug`, because the text may be a secret.
-pub struct Found {
+pub struct FoundValue {
     /// The text, without a file's final newline.
     pub text: String,
     /// The source.

@@ -28,11 +28,11 @@ pub async fn shares_sessions(options: &PgConnectOptions) -> bool {
     match timeout(LIMIT, compare(options)).await {
         Ok(Ok(shared)) => shared,
         Ok(Err(error)) => {
-            tracing::debug!(%error, "could not check for a transaction-mode pooler");
+            tracing::debug!(%error, "could not check for a pooler between this process and the server");
             false
         }
         Err(_) => {
-            tracing::debug!("timeout while checking for a transaction-mode pooler");
+            tracing::debug!("timeout while checking for a pooler between this process and the server");
             false
         }
     }

@@ -40,7 +40,7 @@ impl RunningStatements {
         // only the login role sees all of its sessions; the tables' owner, to which the session has changed, does not
         sqlx::raw_sql("-- database.as_login\nSET ROLE NONE").execute(&mut *conn).await?;
         let row = sqlx::query(
-            "-- database.working
+            "-- database.running_statements
             SELECT count(*), coalesce(string_agg(DISTINCT wait_event, ', '), '')
             FROM pg_stat_activity
             WHERE datname = current_database() AND usename = session_user

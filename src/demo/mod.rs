@@ -33,7 +33,7 @@ pub use self::error::DemoError;
 
 use self::deliver::{Postman, random_secret};
 use self::play::play_story;
-use self::report::{Places, Report};
+use self::report::{Endpoints, Report};
 use crate::config::demo::KeepConfig;
 use crate::config::error::ConfigError;
 use crate::config::ops::OpsConfig;
@@ -104,7 +104,7 @@ async fn on<W: Write>(
     let running = tokio::spawn(service.run(stop.clone()));
     let forger = WebhookSecret::new(&random_secret()).unwrap_or_else(|_| own_secret.clone());
     let postman = Postman::new(on_this_machine(webhooks), own_secret, forger);
-    let places = Places {
+    let endpoints = Endpoints {
         webhooks: on_this_machine(webhooks),
         ops: on_this_machine(ops),
         database_url: &cluster.url(),
@@ -114,7 +114,7 @@ async fn on<W: Write>(
     let show = async {
         play_story(&mut conn, &postman, report, keep.is_some()).await?;
         if keep.is_some() {
-            report.keeping(&places)?;
+            report.keeping(&endpoints)?;
         }
         Ok(())
     };

@@ -57,7 +57,7 @@ async fn play<W: Write>(
     }
     let row = rows::same_key(conn, &act.leaves).await?;
     if let Some(row) = &row {
-        report.now(row)?;
+        report.row_after(row)?;
     }
     mistakes.extend(act.leaves.differences(row.as_ref()));
     for mistake in &mistakes {

@@ -21,7 +21,7 @@ pub(super) struct Report<'a, W> {
 }
 
 /// Addresses and secrets of a demo that keeps serving.
-pub(super) struct Places<'a> {
+pub(super) struct Endpoints<'a> {
     pub(super) webhooks: SocketAddr,
     pub(super) ops: SocketAddr,
     pub(super) database_url: &'a str,
@@ -94,7 +94,7 @@ impl<'a, W: Write> Report<'a, W> {
     }
 
     /// The row after an act.
-    pub(super) fn now(&mut self, row: &Row) -> io::Result<()> {
+    pub(super) fn row_after(&mut self, row: &Row) -> io::Result<()> {
         let facts = match row {
             Row::Subscription(row) => subscription_facts(row),
             Row::Contact(row) => contact_facts(row),
@@ -145,8 +145,8 @@ impl<'a, W: Write> Report<'a, W> {
     }
 
     /// How to inspect the database and to send events to a demo that keeps serving.
-    pub(super) fn keeping(&mut self, places: &Places<'_>) -> io::Result<()> {
-        let Places { webhooks, ops, database_url, secret, extra_secrets } = places;
+    pub(super) fn keeping(&mut self, endpoints: &Endpoints<'_>) -> io::Result<()> {
+        let Endpoints { webhooks, ops, database_url, secret, extra_secrets } = endpoints;
         let url = webhook_url(*webhooks);
         if self.json {
             // for a script that waits until the demo is serving

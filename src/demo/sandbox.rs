@@ -41,7 +41,7 @@ impl Sandbox {
     }
 
     /// An event with the current object: `*.created`, `*.deleted` and others without `previous_attributes`.
-    pub(super) fn tell(&mut self, event_type: &'static str, at: OffsetDateTime, object: &Value) -> Event {
+    pub(super) fn emit(&mut self, event_type: &'static str, at: OffsetDateTime, object: &Value) -> Event {
         self.event(event_type, at, &json!({ "object": object }))
     }
 
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_second_delivery_is_the_same_event_in_other_bytes() {
         let mut sandbox = Sandbox::new(ENDIVE);
-        let event = sandbox.tell("customer.created", datetime!(2026-10-29 09:30 UTC), &json!({"id": "cus_1"}));
+        let event = sandbox.emit("customer.created", datetime!(2026-10-29 09:30 UTC), &json!({"id": "cus_1"}));
         assert_ne!(event.body(1), event.body(0));
         assert_eq!(event.id, "evt_Demo999");
     }

@@ -55,7 +55,7 @@ pub async fn missing_limits(conn: &mut PgConnection) -> Result<u64, sqlx::Error>
 
 /// The reads that are queued and not done.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct PendingReads {
     /// Their number.
     pub left: u64,
     /// Number of those that failed and wait for a retry.
@@ -68,15 +68,15 @@ pub struct Waiting {
 ///
 /// # Errors
 /// Database errors.
-pub async fn reads_left(conn: &mut PgConnection) -> Result<Waiting, sqlx::Error> {
+pub async fn pending_reads(conn: &mut PgConnection) -> Result<PendingReads, sqlx::Error> {
     let counts = sqlx::query!(
-        r#"-- jobs.reads_left
+        r#"-- jobs.pending_reads
         SELECT count(*) AS "left!", count(last_error) AS "failing!" FROM billing.jobs WHERE kind IN ('fetch', 'confirm')"#
     )
     .fetch_one(&mut *conn)
     .await?;
     let failures = sqlx::query!(
-        r#"-- jobs.reads_failing
+        r#"-- jobs.failing_reads
         SELECT concat_ws(' ', object_type, object_id) AS "object!", last_error AS "error!"
         FROM billing.jobs WHERE kind IN ('fetch', 'confirm') AND last_error IS NOT NULL
         ORDER BY kind, account, object_type, object_id
@@ -84,7 +84,7 @@ pub async fn reads_left(conn: &mut PgConnection) -> Result<Waiting, sqlx::Error>
     )
     .fetch_all(conn)
     .await?;
-    Ok(Waiting {
+    Ok(PendingReads {
         left: u64::try_from(counts.left).unwrap_or_default(),
         failing: u64::try_from(counts.failing).unwrap_or_default(),
         failures: failures.into_iter().map(|row| (row.object, row.error)).collect(),

@@ -26,7 +26,7 @@ pub async fn mark_timelines(
     let ids: Vec<String> = grown.keys().map(|key| key.object_id.clone()).collect();
     let since: Vec<OffsetDateTime> = grown.values().copied().collect();
     sqlx::query!(
-        "-- renewals.mark_timeline
+        "-- limits.mark_timelines
         INSERT INTO billing.limit_recalculations (subscription_id, since)
         SELECT s.id, grown.since
         FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS grown (account, subscription_id, since)
@@ -60,7 +60,7 @@ pub async fn mark_subscriptions(
         return Ok(true);
     }
     sqlx::query!(
-        "-- renewals.mark
+        "-- limits.mark_subscriptions
         INSERT INTO billing.limit_recalculations (subscription_id, since)
         SELECT DISTINCT b.subscription_id, clock_timestamp()
         FROM billing.subscription_limits AS b
@@ -75,7 +75,7 @@ pub async fn mark_subscriptions(
     .execute(&mut *conn)
     .await?;
     let begun = sqlx::query_scalar!(
-        r#"-- renewals.begin
+        r#"-- limits.create
         SELECT billing.try_create_limits($1) AS "begun!""#,
         projected
     );

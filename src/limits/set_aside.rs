@@ -41,7 +41,7 @@ pub struct Failed {
 /// Database errors.
 pub async fn make_all_due(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let hastened = sqlx::query!(
-        "-- renewals.make_all_due\nUPDATE billing.jobs SET run_at = clock_timestamp() WHERE kind = 'renewal'"
+        "-- limits.make_all_due\nUPDATE billing.jobs SET run_at = clock_timestamp() WHERE kind = 'renewal'"
     );
     Ok(hastened.execute(conn).await?.rows_affected())
 }
@@ -53,7 +53,7 @@ pub async fn make_all_due(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
 pub async fn list(conn: &mut PgConnection) -> Result<Vec<Failed>, sqlx::Error> {
     let failed = sqlx::query_as!(
         Failed,
-        r#"-- renewals.list_set_aside
+        r#"-- limits.set_aside_list
         SELECT object_id AS stripe_subscription_id, coalesce(last_error, '') AS "error!"
         FROM billing.jobs WHERE kind = 'renewal' ORDER BY account, object_id LIMIT 100"#
     );
@@ -105,7 +105,7 @@ async fn try_due(
 /// Errors of the database, and `error` itself if it is an error of the connection.
 pub async fn put(conn: &mut PgConnection, id: Uuid, error: sqlx::Error) -> Result<(), sqlx::Error> {
     let Some(reason) = describe(&error) else { return Err(error) };
-    let put = sqlx::query!("-- renewals.set_aside\nSELECT billing.set_aside_renewal($1, $2)", id, reason);
+    let put = sqlx::query!("-- limits.set_aside\nSELECT billing.set_aside_renewal($1, $2)", id, reason);
     put.execute(conn).await?;
     tracing::error!(
         subscription.row = %id,
@@ -145,7 +145,7 @@ pub async fn retry_due(conn: &mut PgConnection, at_most: u64, time: Duration) ->
 async fn retry(conn: &mut PgConnection, job: &Job) -> Result<Result<(), String>, sqlx::Error> {
     let mut tx = conn.begin_with(BEGIN).await?;
     let renewed = sqlx::query!(
-        "-- renewals.retry
+        "-- limits.retry
         SELECT billing.lock_and_renew_limits(s.id) FROM billing.subscriptions AS s
         WHERE s.account = $1 AND s.stripe_subscription_id = $2",
         job.key.account,
@@ -160,7 +160,7 @@ async fn retry(conn: &mut PgConnection, job: &Job) -> Result<Result<(), String>,
     };
     tx.rollback().await?;
     let Some(text) = describe(&error) else { return Err(error) };
-    let delay = RETRY.endless(u32::try_from(job.attempt).unwrap_or(u32::MAX), fastrand::f64());
+    let delay = RETRY.unlimited(u32::try_from(job.attempt).unwrap_or(u32::MAX), fastrand::f64());
     settle::put_back(conn, job, delay, true, Some(&text)).await?;
     Ok(Err(text))
 }

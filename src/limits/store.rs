@@ -57,7 +57,7 @@ pub struct Due {
 pub async fn state(conn: &mut PgConnection) -> Result<State, sqlx::Error> {
     sqlx::query_as!(
         State,
-        r#"-- renewals.state
+        r#"-- limits.state
         SELECT clock_timestamp() AS "now!", renewal_anchor, halted_because FROM billing.renewal_rules"#
     )
     .fetch_one(conn)
@@ -70,7 +70,7 @@ pub async fn state(conn: &mut PgConnection) -> Result<State, sqlx::Error> {
 /// Database errors.
 pub async fn set_rules(conn: &mut PgConnection, anchor: &str, past_due_active: bool) -> Result<bool, sqlx::Error> {
     let changed = sqlx::query!(
-        "-- renewals.set_rules
+        "-- limits.set_rules
         UPDATE billing.renewal_rules SET renewal_anchor = $1, past_due_active = $2
         WHERE (renewal_anchor, past_due_active) IS DISTINCT FROM ($1, $2)",
         anchor,
@@ -88,7 +88,7 @@ pub async fn set_rules(conn: &mut PgConnection, anchor: &str, past_due_active: b
 /// Database errors.
 pub async fn halt(conn: &mut PgConnection, because: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "-- renewals.halt
+        "-- limits.halt
         UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = $1",
         because
     )
@@ -103,7 +103,7 @@ pub async fn halt(conn: &mut PgConnection, because: &str) -> Result<(), sqlx::Er
 /// Database errors.
 pub async fn end_halt(conn: &mut PgConnection, mine: bool) -> Result<bool, sqlx::Error> {
     let ended = sqlx::query!(
-        "-- renewals.end_halt
+        "-- limits.end_halt
         UPDATE billing.renewal_rules SET halted_at = NULL, halted_because = NULL
         -- a time in the future was written by a clock that has been corrected since
         WHERE halted_at IS NOT NULL
@@ -126,7 +126,7 @@ pub async fn claim(
     at_most: i32,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let claimed = sqlx::query_scalar!(
-        r#"-- renewals.claim
+        r#"-- limits.claim
         SELECT billing.claim_limits(coalesce($1, clock_timestamp()), $2) AS "ids!""#,
         until,
         at_most
@@ -140,7 +140,7 @@ pub async fn claim(
 /// Database errors.
 pub async fn claim_one(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
     let claimed = sqlx::query_scalar!(
-        r#"-- renewals.claim_one
+        r#"-- limits.claim_one
         WITH locked AS MATERIALIZED (
             SELECT b.limit_key FROM billing.subscription_limits AS b WHERE b.subscription_id = $1
             ORDER BY b.limit_key FOR UPDATE SKIP LOCKED
@@ -164,7 +164,7 @@ pub async fn renew_limits(
 ) -> Result<Vec<Renewed>, sqlx::Error> {
     sqlx::query_as!(
         Renewed,
-        r#"-- renewals.renew_limits
+        r#"-- limits.renew_limits
         SELECT outcome AS "outcome!", limit_key AS "limit_key!", renewals AS "renewals!", corrections AS "corrections!",
             least(spilled_over, 9223372036854775807)::bigint AS "spilled_over!",
             least(expired, 9223372036854775807)::bigint AS "expired!",
@@ -184,7 +184,7 @@ pub async fn renew_limits(
 /// Database errors.
 pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
-        r#"-- renewals.next_due
+        r#"-- limits.next_due
         SELECT CASE
             WHEN EXISTS (SELECT FROM billing.limit_recalculations
                 WHERE subscription_id <> ALL (billing.set_aside_renewals())) THEN 0
@@ -205,7 +205,7 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
 /// Database errors.
 pub async fn count_due(conn: &mut PgConnection, until: Option<OffsetDateTime>) -> Result<i64, sqlx::Error> {
     let count = sqlx::query_scalar!(
-        r#"-- renewals.count_due
+        r#"-- limits.count_due
         SELECT count(*) AS "count!" FROM billing.subscription_limits
         WHERE renews_at <= coalesce($1, clock_timestamp()) AND subscription_id <> ALL (billing.set_aside_renewals())"#,
         until
@@ -219,7 +219,7 @@ pub async fn count_due(conn: &mut PgConnection, until: Option<OffsetDateTime>) -
 /// Database errors.
 pub async fn due_subscriptions(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Vec<Uuid>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
-        "-- renewals.due_subscriptions
+        "-- limits.due_subscriptions
         SELECT subscription_id FROM billing.subscription_limits WHERE renews_at <= $1
         GROUP BY subscription_id ORDER BY min(renews_at), subscription_id",
         until
@@ -234,7 +234,7 @@ pub async fn due_subscriptions(conn: &mut PgConnection, until: OffsetDateTime) -
 pub async fn due(conn: &mut PgConnection, ids: &[Uuid], until: OffsetDateTime) -> Result<Vec<Due>, sqlx::Error> {
     sqlx::query_as!(
         Due,
-        r#"-- renewals.due
+        r#"-- limits.due
         SELECT c.subscription_id AS "subscription_id!", s.stripe_subscription_id, s.workspace_id,
             c.limit_key AS "limit_key!", c.period_start AS "period_start!", c.period_end AS "period_end!",
             c.outcome AS "outcome!", c.included, c.used AS "used!", c.spilled_over AS "spilled_over!",
@@ -257,7 +257,7 @@ pub async fn due(conn: &mut PgConnection, ids: &[Uuid], until: OffsetDateTime) -
 /// Database errors.
 pub async fn forget_calls(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let gone = sqlx::query!(
-        "-- renewals.forget_calls
+        "-- limits.delete_old_calls
         DELETE FROM billing.consumptions AS c USING (
             SELECT old.workspace_id, old.idempotency_key FROM billing.consumptions AS old
             WHERE old.consumed_at < clock_timestamp() - interval '30 days'

@@ -74,8 +74,8 @@ impl InFlight {
     }
 
     /// The number of the connection's slot.
-    pub(super) fn place(&self) -> u64 {
-        self.activity.standing().slot.place()
+    pub(super) fn number(&self) -> u64 {
+        self.activity.standing().slot.number()
     }
 
     /// Stores the slot of a request beyond the connection's first.
@@ -212,7 +212,7 @@ mod tests {
         let slots = Capacity::new(2, Duration::ZERO);
         let (activity, _) = activity(&slots).await;
         let (_first, further) = (activity.begin(), activity.begin());
-        let slot = slots.take(1, Some(further.place())).await;
+        let slot = slots.take(1, Some(further.number())).await;
         let ends = slot.end().clone();
         further.set_slot(slot);
         further.authenticated();

@@ -14,7 +14,7 @@ pub(super) struct Addresses {
 
 /// One connection of an address; dropped with the connection.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct CountedConnection {
     addresses: Arc<Addresses>,
     /// `None` if connections are not counted.
     network: Option<IpAddr>,
@@ -26,8 +26,10 @@ impl Addresses {
     }
 
     /// Counts one more connection of an address; `None` if the address has reached its limit.
-    pub(super) fn count(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
-        let Some(limit) = self.limit else { return Some(Counted { addresses: Arc::clone(self), network: None }) };
+    pub(super) fn count(self: &Arc<Self>, address: IpAddr) -> Option<CountedConnection> {
+        let Some(limit) = self.limit else {
+            return Some(CountedConnection { addresses: Arc::clone(self), network: None });
+        };
         let network = network(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(network).or_default();
@@ -35,11 +37,11 @@ impl Addresses {
             return None;
         }
         *count += 1;
-        Some(Counted { addresses: Arc::clone(self), network: Some(network) })
+        Some(CountedConnection { addresses: Arc::clone(self), network: Some(network) })
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         let Some(network) = self.network else { return };
         let mut open = self.addresses.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -44,7 +44,7 @@ struct ActiveShare {
 #[derive(Debug)]
 pub struct Share {
     capacity: Capacity,
-    place: u64,
+    number: u64,
     end: CancellationToken,
 }
 
@@ -77,8 +77,8 @@ impl Capacity {
                 table.reserve(amount, spared, self.0.grace).map(|ended| (ended, table.insert(amount)))
             };
             match reserved {
-                Ok((ended, (place, end))) => {
-                    let share = Share { capacity: self.clone(), place, end };
+                Ok((ended, (number, end))) => {
+                    let share = Share { capacity: self.clone(), number, end };
                     if ended {
                         // shares that have ended release their sockets and memory first
                         tokio::task::yield_now().await;
@@ -114,12 +114,12 @@ impl Table {
         let latest = Instant::now().checked_sub(grace);
         let mut has_ended = false;
         while self.free < amount {
-            let mut may_end = self.shares.iter().filter(|(place, held)| !held.is_kept && Some(**place) != spared);
-            let (place, since) = may_end.next().map(|(place, held)| (*place, held.since)).ok_or(Full::Kept)?;
+            let mut may_end = self.shares.iter().filter(|(number, held)| !held.is_kept && Some(**number) != spared);
+            let (number, since) = may_end.next().map(|(number, held)| (*number, held.since)).ok_or(Full::Kept)?;
             if latest.is_none_or(|latest| since > latest) {
                 return Err(Full::Until(since + grace));
             }
-            if let Some(held) = self.shares.remove(&place) {
+            if let Some(held) = self.shares.remove(&number) {
                 self.free += held.amount;
                 held.end.cancel();
                 has_ended = true;
@@ -149,8 +149,8 @@ impl Share {
     }
 
     /// The share's number, to exclude it in [`Capacity::take`].
-    pub fn place(&self) -> u64 {
-        self.place
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Waits until the share can grow by `amount`.
@@ -168,14 +168,14 @@ impl Share {
 
     fn try_grow(&self, amount: usize) -> Result<Option<Full>, Ended> {
         let mut table = self.capacity.table();
-        if !table.shares.contains_key(&self.place) {
+        if !table.shares.contains_key(&self.number) {
             return Err(Ended);
         }
-        if let Err(full) = table.reserve(amount, Some(self.place), self.capacity.0.grace) {
+        if let Err(full) = table.reserve(amount, Some(self.number), self.capacity.0.grace) {
             return Ok(Some(full));
         }
         table.free -= amount;
-        if let Some(held) = table.shares.get_mut(&self.place) {
+        if let Some(held) = table.shares.get_mut(&self.number) {
             held.amount += amount;
         }
         Ok(None)
@@ -183,7 +183,7 @@ impl Share {
 
     /// From now on the share does not end for others.
     pub fn keep(&self) {
-        if let Some(held) = self.capacity.table().shares.get_mut(&self.place) {
+        if let Some(held) = self.capacity.table().shares.get_mut(&self.number) {
             held.is_kept = true;
         }
     }
@@ -191,9 +191,9 @@ impl Share {
     /// From now on the share may end for others, and is the youngest.
     pub fn renew(&mut self) {
         let mut table = self.capacity.table();
-        if let Some(held) = table.shares.remove(&self.place) {
+        if let Some(held) = table.shares.remove(&self.number) {
             table.add(ActiveShare { since: Instant::now(), is_kept: false, ..held });
-            self.place = table.next;
+            self.number = table.next;
         }
         drop(table);
         self.capacity.0.changed.notify_waiters();
@@ -203,7 +203,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut table = self.capacity.table();
-        if let Some(held) = table.shares.remove(&self.place) {
+        if let Some(held) = table.shares.remove(&self.number) {
             table.free += held.amount;
         }
         drop(table);
@@ -231,7 +231,7 @@ mod tests {
         let (old, young) = (capacity.take(1, None).await, capacity.take(1, None).await);
         let new = capacity.take(1, None).await;
         assert_eq!([&kept, &old, &young, &new].map(is_ended), [false, true, false, false]);
-        let newer = capacity.take(1, Some(young.place())).await;
+        let newer = capacity.take(1, Some(young.number())).await;
         assert_eq!([&kept, &young, &new, &newer].map(is_ended), [false, false, true, false]);
     }
 

@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutWriter;
 
 use super::activity::{Activity, InFlight};
-use super::addresses::Counted;
+use super::addresses::CountedConnection;
 use super::capacity::Share;
 use super::handler::{Handler, Refusal};
 use super::shared::Shared;
@@ -48,7 +48,12 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024;
 
 /// Serves the connection to its end, or until another connection takes its slot.
-pub(super) async fn serve<H: Handler>(stream: TcpStream, slot: Share, _counted: Counted, shared: Arc<Shared<H>>) {
+pub(super) async fn serve<H: Handler>(
+    stream: TcpStream,
+    slot: Share,
+    _counted: CountedConnection,
+    shared: Arc<Shared<H>>,
+) {
     let end = slot.end().clone();
     let activity = Activity::new(slot);
     // the conversation is polled once more before it ends, so that a request in flight is answered 503
@@ -194,7 +199,7 @@ impl<H: Handler> Shared<H> {
         if !in_flight.is_further() {
             return self.answer(request, &in_flight).await;
         }
-        let slot = self.slots.take(1, Some(in_flight.place()));
+        let slot = self.slots.take(1, Some(in_flight.number()));
         let Ok(slot) = timeout(self.limits.header_timeout, slot).await else {
             return self.handler.refuse(Refusal::Busy);
         };

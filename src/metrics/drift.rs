@@ -12,7 +12,7 @@ pub const TABLES: [&str; 6] =
 
 /// The result of one sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct SampleStats {
     /// Customers that were compared.
     pub customers: u64,
     /// Rows that differ, by table.
@@ -53,7 +53,7 @@ impl DriftMetrics {
     }
 
     /// Counts one sample.
-    pub(super) fn verified(&self, verified: &Verified) {
+    pub(super) fn verified(&self, verified: &SampleStats) {
         for table in TABLES {
             let rows = verified.rows.get(table).copied().unwrap_or_default();
             self.rows.with_label_values(&[table]).set(i64::try_from(rows).unwrap_or(i64::MAX));

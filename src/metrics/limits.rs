@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, Opts, Registry};
 
 use super::families::{counter, counters, delays};
-use crate::base::text::tame;
+use crate::base::text::without_controls;
 use crate::domain::renewal::Renewed;
 
 /// Number of keys with their own series.
@@ -86,7 +86,7 @@ impl LimitMetrics {
 
     fn label(&self, key: &str) -> String {
         // the key comes from a price's metadata, and the metrics may be shown in a terminal
-        let key = &tame(key);
+        let key = &without_controls(key);
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() < MOST_KEYS {
             keys.insert(key.to_owned());

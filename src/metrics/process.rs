@@ -9,7 +9,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Opts, Registry}
 
 use super::batch::{BatchMetrics, Stopwatch};
 use super::connections::ConnectionMetrics;
-use super::drift::{DriftMetrics, Verified};
+use super::drift::{DriftMetrics, SampleStats};
 use super::families::{counter, counters, delays, durations, gauge};
 use super::limits::LimitMetrics;
 use super::reconcile::{ReconcileMetrics, RunOutcome};
@@ -235,7 +235,7 @@ impl ProcessMetrics {
     }
 
     /// Counts a sample of customers that was compared with Stripe.
-    pub fn verified(&self, verified: &Verified) {
+    pub fn verified(&self, verified: &SampleStats) {
         self.drift.verified(verified);
     }
 

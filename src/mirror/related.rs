@@ -127,7 +127,7 @@ pub async fn of_customers(
 ///
 /// # Errors
 /// Database errors.
-pub async fn naming(
+pub async fn referencing(
     conn: &mut PgConnection,
     asked: &[(&ObjectKey, &'static str)],
 ) -> Result<Vec<(usize, ObjectKey)>, sqlx::Error> {
@@ -139,7 +139,7 @@ pub async fn naming(
     let types: Vec<String> = asked.iter().map(|(_, object_type)| (*object_type).to_owned()).collect();
     let found = sqlx::query_as!(
         Found,
-        r#"-- mirror.naming
+        r#"-- mirror.referencing
         SELECT asked.place AS "place!", o.account, o.object_type, o.object_id
         FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (account, ref, object_type, place)
         CROSS JOIN LATERAL (
@@ -162,14 +162,14 @@ pub async fn naming(
 ///
 /// # Errors
 /// Database errors.
-pub async fn customers_of_holders(
+pub async fn customers_referencing(
     conn: &mut PgConnection,
     shared: &ObjectKey,
     cursor: &str,
     limit: i64,
 ) -> Result<Vec<ObjectKey>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
-        r#"-- mirror.customers_of_holders
+        r#"-- mirror.customers_referencing
         SELECT DISTINCT o.customer_id AS "customer_id!"
         FROM billing.stripe_objects AS o
         WHERE o.refs @> ARRAY[$2] AND o.account = $1 AND o.customer_id > $3

@@ -21,7 +21,7 @@ pub struct Attempt {
 
 /// Result of selecting the next isolated event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
+pub enum NextAttempt {
     /// The attempt is counted and must be made now.
     Attempt(Attempt),
     /// The worker died during the last attempt at this event, so the event is dead now.
@@ -47,7 +47,7 @@ pub async fn begin(
     next: Next,
     lease: Duration,
     max_attempts: i32,
-) -> Result<Option<Begun>, sqlx::Error> {
+) -> Result<Option<NextAttempt>, sqlx::Error> {
     let row = sqlx::query!(
         "-- outbox.begin_attempt
         -- materialized, so that the limit is 1 with every plan
@@ -75,7 +75,11 @@ pub async fn begin(
     .await?;
     Ok(row.map(|row| {
         let key = EventKey { event_id: row.event_id, created: row.created };
-        if row.state == "dead" { Begun::Exhausted(key) } else { Begun::Attempt(Attempt { key, number: row.attempts }) }
+        if row.state == "dead" {
+            NextAttempt::Exhausted(key)
+        } else {
+            NextAttempt::Attempt(Attempt { key, number: row.attempts })
+        }
     }))
 }
 

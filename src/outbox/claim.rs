@@ -249,7 +249,7 @@ pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64
     );
     let fresh = pulled.execute(&mut *conn).await?.rows_affected();
     let pulled = sqlx::query!(
-        "-- outbox.pull_back_alone
+        "-- outbox.pull_back_isolated
         UPDATE billing.outbox AS o SET run_at = clock_timestamp()
         FROM (
             SELECT event_id, created FROM billing.outbox

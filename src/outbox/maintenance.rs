@@ -51,7 +51,7 @@ pub async fn run(pool: PgPool, shutdown: CancellationToken) {
             }
             Some(Err(error)) => {
                 failures += 1;
-                let wait = RETRY.endless(failures, 0.0);
+                let wait = RETRY.unlimited(failures, 0.0);
                 // nothing is lost: the default partitions hold the events meanwhile
                 tracing::warn!(%error, retry_seconds = wait.as_secs(), "could not create the monthly partitions");
                 wait
@@ -89,7 +89,7 @@ async fn finish(conn: &mut PgConnection, parent: Parent, split: Oid) -> Result<i
         }
         sleep(PAUSE).await;
     }
-    let copied_before = partitions::now_in_transactions(conn).await?;
+    let copied_before = partitions::next_transaction_id(conn).await?;
     for _ in 0..MAX_LOOKS {
         if let Some(made) = partitions::finish_split(conn, parent, split, &copied_before).await? {
             return Ok(made);

@@ -13,7 +13,7 @@ use super::claim::{Claimed, columns};
 /// Database errors.
 pub async fn note(conn: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> {
     let is_new = sqlx::query!(
-        "-- outbox.note_own_account
+        "-- outbox.add_own_account
         INSERT INTO billing.own_accounts (account_id) VALUES ($1) ON CONFLICT DO NOTHING",
         id
     )
@@ -25,7 +25,7 @@ pub async fn note(conn: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> 
         return Ok(());
     }
     let healed = sqlx::query!(
-        "-- outbox.heal_own_account
+        "-- outbox.requeue_own_account
         UPDATE billing.outbox SET account = '', state = 'pending', outcome = NULL, reason = NULL, finished_at = NULL,
             run_at = clock_timestamp()
         WHERE account = $1 AND (state = 'pending' OR reason = 'account_not_synced')",

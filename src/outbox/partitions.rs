@@ -104,9 +104,9 @@ impl Pass {
 ///
 /// # Errors
 /// Database errors.
-pub async fn now_in_transactions(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+pub async fn next_transaction_id(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"-- outbox.now_in_transactions
+        r#"-- outbox.next_transaction_id
         SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS "now!""#
     )
     .fetch_one(conn)

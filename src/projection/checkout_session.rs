@@ -55,7 +55,7 @@ mod tests {
     }
 
     fn project(world: &World) -> Projected<CheckoutSession> {
-        world.ask(|graph| checkout_session("", "cs_1", graph.get("checkout.session", "cs_1")?)).unwrap()
+        world.project(|graph| checkout_session("", "cs_1", graph.get("checkout.session", "cs_1")?)).unwrap()
     }
 
     #[test]

@@ -40,7 +40,7 @@ mod tests {
     use crate::projection::world::{NOW, World};
 
     fn project(world: &World) -> Projected<Coupon> {
-        world.ask(|graph| coupon("", "SAVE20", graph.get("coupon", "SAVE20")?)).unwrap()
+        world.project(|graph| coupon("", "SAVE20", graph.get("coupon", "SAVE20")?)).unwrap()
     }
 
     #[test]

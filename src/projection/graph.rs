@@ -75,7 +75,7 @@ pub enum Question {
     /// The objects of this type that belong to this customer.
     Of(ObjectKey, &'static str),
     /// The objects of this type that reference this object.
-    Naming(ObjectKey, &'static str),
+    Referencing(ObjectKey, &'static str),
     /// The payments of this subscription.
     Payments(ObjectKey),
 }
@@ -120,9 +120,9 @@ impl Graph {
         self.list(Question::Of(self.key("customer", customer_id), object_type))
     }
 
-    /// Returns the objects of type `naming` that reference an object, by id; for example the payments of an invoice.
-    pub fn naming(&self, object_type: &str, object_id: &str, naming: &'static str) -> Vec<(&ObjectKey, &Node)> {
-        self.list(Question::Naming(self.key(object_type, object_id), naming))
+    /// Returns the objects of type `by` that reference an object, by id; for example the payments of an invoice.
+    pub fn referencing(&self, object_type: &str, object_id: &str, by: &'static str) -> Vec<(&ObjectKey, &Node)> {
+        self.list(Question::Referencing(self.key(object_type, object_id), by))
     }
 
     /// Returns all known charges of a subscription.
@@ -157,7 +157,7 @@ impl Graph {
         self.objects.insert(key, node);
     }
 
-    /// Answers [`Question::Of`] and [`Question::Naming`]; the objects themselves are added by [`Graph::put`].
+    /// Answers [`Question::Of`] and [`Question::Referencing`]; the objects themselves are added by [`Graph::put`].
     pub fn put_list(&mut self, question: Question, mut keys: Vec<ObjectKey>) {
         keys.sort();
         self.lists.insert(question, keys);

@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Projects until no question is left.
-    pub(super) fn ask<T>(&self, project: impl Fn(&Graph) -> T) -> T {
+    pub(super) fn project<T>(&self, project: impl Fn(&Graph) -> T) -> T {
         let mut graph = Graph::new("");
         for _ in 0..20 {
             let result = project(&graph);
@@ -114,7 +114,7 @@ impl World {
             Question::Of(customer, kind) => {
                 self.keys(kind, |json| customer_of(json) == Some(customer.object_id.clone()))
             }
-            Question::Naming(key, kind) => self.keys(kind, |json| {
+            Question::Referencing(key, kind) => self.keys(kind, |json| {
                 named(kind, json).iter().any(|(kind, id)| *kind == key.object_type && *id == key.object_id)
             }),
         };
@@ -130,7 +130,7 @@ impl World {
     }
 
     pub(super) fn rows(&self) -> CustomerRows {
-        self.ask(|graph| customer("cus_1", graph, &Rules { past_due_active: true }))
+        self.project(|graph| customer("cus_1", graph, &Rules { past_due_active: true }))
     }
 
     pub(super) fn contact(&self) -> Projected<BillingContact> {

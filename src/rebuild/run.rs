@@ -35,7 +35,7 @@ pub struct Page {
     /// Rows that were written, or would be in a dry run.
     pub changes: Vec<Change>,
     /// Objects for which a read was queued.
-    pub asked: usize,
+    pub queued_reads: usize,
     /// Objects whose rows cannot be computed, and why.
     pub failed: Vec<(ObjectKey, String)>,
 }
@@ -44,7 +44,7 @@ impl Page {
     fn add(&mut self, other: Self) {
         self.objects += other.objects;
         self.changes.extend(other.changes);
-        self.asked += other.asked;
+        self.queued_reads += other.queued_reads;
         self.failed.extend(other.failed);
     }
 }
@@ -181,8 +181,8 @@ impl Rebuild {
         let (mut notes, mut job_requests) = (Notes::new(), JobRequests::default());
         let mut changes = project::customers(conn, &self.context, &customers, &mut notes, &mut job_requests).await?;
         changes.extend(project::others(conn, &objects, &causes, &mut notes, &mut job_requests).await?);
-        let asked = queue_jobs(conn, &self.context, job_requests).await?.reads();
-        Ok(Page { objects: keys.len(), changes, asked, failed: Vec::new() })
+        let queued_reads = queue_jobs(conn, &self.context, job_requests).await?.reads();
+        Ok(Page { objects: keys.len(), changes, queued_reads, failed: Vec::new() })
     }
 
     async fn end(&self, tx: sqlx::PgTransaction<'static>) -> Result<(), Failure> {

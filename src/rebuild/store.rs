@@ -54,7 +54,7 @@ impl Stage {
 pub async fn begin(conn: &mut PgConnection, restart: bool) -> Result<Run, sqlx::Error> {
     if restart {
         sqlx::query!(
-            "-- rebuild.give_up\nUPDATE billing.rebuild_runs SET finished_at = clock_timestamp() WHERE finished_at IS NULL"
+            "-- rebuild.abandon\nUPDATE billing.rebuild_runs SET finished_at = clock_timestamp() WHERE finished_at IS NULL"
         )
         .execute(&mut *conn)
         .await?;
@@ -86,7 +86,7 @@ pub async fn begin(conn: &mut PgConnection, restart: bool) -> Result<Run, sqlx::
 /// Database errors.
 pub async fn note(conn: &mut PgConnection, run: &Run, finished: bool) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "-- rebuild.note
+        "-- rebuild.save_progress
         UPDATE billing.rebuild_runs SET stage = $2, account = $3, position = $4, objects = $5, changes = $6,
             finished_at = CASE WHEN $7 THEN clock_timestamp() END
         WHERE id = $1",

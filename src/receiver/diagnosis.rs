@@ -15,7 +15,7 @@ const SILENCE_SECONDS: i64 = 300;
 
 /// The failures since a delivery was last verified.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct FailureWatch {
     verified_at: Option<i64>,
     failures: u64,
     /// Number of failures with each sign, in the order of [`Sign::ALL`].
@@ -36,7 +36,7 @@ pub(super) struct FailureReport {
     pub(super) most: Sign,
 }
 
-impl Watch {
+impl FailureWatch {
     /// Records a failed delivery. Returns the report to log, once.
     pub(super) fn failed(&mut self, sign: Sign, now: i64) -> Option<FailureReport> {
         self.failures += 1;
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_new_setup_is_warned_once_at_the_fifth_failure() {
-        let mut watch = Watch::default();
+        let mut watch = FailureWatch::default();
         assert!((0..4).all(|now| watch.failed(Sign::Untouched, now).is_none()));
         let report = watch.failed(Sign::NoHeader, 4).unwrap();
         let signs = "1 no_header, 4 untouched".to_owned();
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn failures_beside_verified_deliveries_cause_no_warning() {
-        let mut watch = Watch::default();
+        let mut watch = FailureWatch::default();
         for now in 0..3000 {
             assert_eq!(watch.failed(Sign::NoHeader, now), None);
             if now % 299 == 0 {
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_recovery_is_reported_and_a_relapse_causes_a_warning() {
-        let mut watch = Watch::default();
+        let mut watch = FailureWatch::default();
         for now in 0..5 {
             watch.failed(Sign::Untouched, now);
         }

@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response};
 use super::answer::Answer;
 use super::batch::Queue;
 use super::body::Bodies;
-use super::diagnosis::{self, Watch};
+use super::diagnosis::{self, FailureWatch};
 use super::signature::SignatureError;
 use super::{body, signature};
 use crate::base::clock;
@@ -31,7 +31,7 @@ pub const PATH: &str = "/webhooks/stripe";
 /// State shared by all connections.
 pub(super) struct WebhookHandler {
     pub(super) secrets: Vec<WebhookSecret>,
-    pub(super) watch: Mutex<Watch>,
+    pub(super) watch: Mutex<FailureWatch>,
     pub(super) bodies: Bodies,
     pub(super) queue: Queue,
     pub(super) metrics: Arc<ProcessMetrics>,

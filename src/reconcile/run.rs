@@ -53,7 +53,7 @@ pub struct Run<'a> {
 
 /// Result of a complete comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compared {
+pub struct ComparisonReport {
     /// The connected account; empty for the key's own account.
     pub account: String,
     /// The first second that was listed.
@@ -69,14 +69,14 @@ pub struct Compared {
     /// Consecutive failed runs before this one.
     pub failures: u32,
     /// Statistics of the comparison.
-    pub tally: ReconcileStats,
+    pub stats: ReconcileStats,
 }
 
 /// A listing in progress.
 struct Listing<'a> {
     account: &'a str,
     from: OffsetDateTime,
-    tally: ReconcileStats,
+    stats: ReconcileStats,
     /// Times of the first and the last request, by Stripe's clock.
     requested: Option<(OffsetDateTime, OffsetDateTime)>,
 }
@@ -97,13 +97,13 @@ impl<'a> Run<'a> {
         account: &str,
         pause: Option<Duration>,
         progress: &mut (dyn FnMut(&ReconcileStats) + Send),
-    ) -> Result<Option<Compared>, Failure> {
+    ) -> Result<Option<ComparisonReport>, Failure> {
         let reconcile = self.reconcile;
         let begun = reconcile.step(async |conn: &mut PgConnection| state::begin(conn, account, pause).await);
         let Some(mark) = begun.await? else { return Ok(None) };
         let compared = self.compare(account, mark, progress).await;
         let outcome = match &compared {
-            Ok(compared) if compared.tally.unreadable > 0 => Some(RunOutcome::Partial),
+            Ok(compared) if compared.stats.unreadable > 0 => Some(RunOutcome::Partial),
             Ok(_) => Some(RunOutcome::Complete),
             Err(failure) => failure.outcome(),
         };
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
         let noted = if failure.outcome().is_none() {
             self.reconcile.step(async |conn: &mut PgConnection| state::release(conn, account).await).await
         } else {
-            let wait = AGAIN.endless(failures.saturating_add(1), fastrand::f64()).max(failure.retry_after());
+            let wait = AGAIN.unlimited(failures.saturating_add(1), fastrand::f64()).max(failure.retry_after());
             let error = failure.to_string();
             let fail = async |conn: &mut PgConnection| state::fail(conn, account, wait, &error).await;
             self.reconcile.step(fail).await
@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
         account: &str,
         mark: Watermark,
         progress: &mut (dyn FnMut(&ReconcileStats) + Send),
-    ) -> Result<Compared, Failure> {
+    ) -> Result<ComparisonReport, Failure> {
         let verified_key = self.verify_key().await?;
         // the first comparison has no watermark, and starts differently
         let start = match mark.compared_until {
@@ -154,12 +154,12 @@ impl<'a> Run<'a> {
         if let Some(gap) = found_gap {
             gap.log(account);
         }
-        let mut listing = Listing { account, from, tally: ReconcileStats::default(), requested: None };
+        let mut listing = Listing { account, from, stats: ReconcileStats::default(), requested: None };
         let types: Vec<String> = catalogue::handled().collect();
         for types in types.chunks(MOST_TYPES) {
             self.list(&mut listing, types, progress).await?;
         }
-        let Listing { tally, requested, .. } = listing;
+        let Listing { stats, requested, .. } = listing;
         let (first, last) = requested.unwrap_or((verified_key.at, verified_key.at));
         // the oldest events may have left Stripe's list during the listing
         self.look_for_gap(account, mark, last).await?;
@@ -167,9 +167,9 @@ impl<'a> Run<'a> {
         let moves = (from <= start).then_some(until);
         let stripe_account = verified_key.account.filter(|_| account.is_empty());
         let finish =
-            async |conn: &mut PgConnection| state::finish(conn, account, moves, &tally, stripe_account.as_ref()).await;
+            async |conn: &mut PgConnection| state::finish(conn, account, moves, &stats, stripe_account.as_ref()).await;
         let after = self.reconcile.step(finish).await?;
-        Ok(Compared {
+        Ok(ComparisonReport {
             account: account.to_owned(),
             from,
             until,
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
             gap: after.gap,
             gap_was_known: found_gap.is_none(),
             failures: mark.failures,
-            tally,
+            stats,
         })
     }
 
@@ -241,8 +241,8 @@ impl<'a> Run<'a> {
             let oldest = page.events.iter().map(|event| event.envelope.key.created).min();
             let next = page.last.clone().zip(oldest.or(after.as_ref().map(|(_, oldest)| *oldest)));
             let has_more = page.has_more;
-            store::page(self.reconcile, listing.account, page, answer.at, &mut listing.tally).await?;
-            progress(&listing.tally);
+            store::page(self.reconcile, listing.account, page, answer.at, &mut listing.stats).await?;
+            progress(&listing.stats);
             if !has_more {
                 return Ok(());
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::run::{Compared, Run};
+use super::run::{ComparisonReport, Run};
 use super::{Failure, KeyError, Reconcile};
 use crate::base::text::to_the_second;
 use crate::database;
@@ -87,7 +87,7 @@ impl ReconcileService {
 }
 
 impl LoggedState {
-    fn compared(&mut self, compared: &Compared) {
+    fn compared(&mut self, compared: &ComparisonReport) {
         let account = &compared.account;
         let was_failing = self.failing.remove(account);
         if was_failing {
@@ -97,7 +97,7 @@ impl LoggedState {
         if let Some(gap) = compared.gap.filter(|_| is_first && compared.gap_was_known) {
             gap.log(account);
         }
-        let (inserted, missed) = (compared.tally.inserted(), compared.tally.missed);
+        let (inserted, missed) = (compared.stats.inserted(), compared.stats.missed);
         let (from, until) = (to_the_second(compared.from), to_the_second(compared.until));
         if missed > 0 {
             tracing::warn!(
@@ -117,7 +117,7 @@ impl LoggedState {
                 "stored events from Stripe's event list before their delivery"
             );
         } else {
-            tracing::debug!(account, compared = compared.tally.compared, from, until, "no event is missing");
+            tracing::debug!(account, compared = compared.stats.compared, from, until, "no event is missing");
         }
     }
 

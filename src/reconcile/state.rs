@@ -65,9 +65,9 @@ pub async fn begin(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn hold(conn: &mut PgConnection, account: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str) -> Result<(), sqlx::Error> {
     let held = sqlx::query!(
-        "-- reconcile.hold
+        "-- reconcile.renew_lease
         UPDATE billing.reconcile_state SET leased_until = clock_timestamp() + $2::interval WHERE account = $1",
         account,
         interval(LEASE)
@@ -86,7 +86,7 @@ pub(super) async fn finish(
     conn: &mut PgConnection,
     account: &str,
     until: Option<OffsetDateTime>,
-    tally: &ReconcileStats,
+    stats: &ReconcileStats,
     stripe_account: Option<&Account>,
 ) -> Result<Watermark, sqlx::Error> {
     let row = sqlx::query!(
@@ -100,10 +100,10 @@ pub(super) async fn finish(
         RETURNING compared_until, gap_since, gap_until",
         account,
         until,
-        count(tally.compared),
-        count(tally.inserted()),
-        count(tally.missed),
-        count(tally.unreadable),
+        count(stats.compared),
+        count(stats.inserted()),
+        count(stats.missed),
+        count(stats.unreadable),
         stripe_account.map(|account| account.id.as_str()),
         stripe_account.map(|account| account.livemode)
     )

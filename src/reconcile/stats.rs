@@ -14,7 +14,7 @@ pub struct ReconcileStats {
     /// Listed events.
     pub compared: u64,
     /// Events that were not stored before, by type.
-    pub found: BTreeMap<String, Found>,
+    pub found: BTreeMap<String, NewEvents>,
     /// Events in `found` that count as missed.
     pub missed: u64,
     /// Events that could not be stored; the log contains their ids.
@@ -23,7 +23,7 @@ pub struct ReconcileStats {
 
 /// Events of one type that were not stored before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct NewEvents {
     /// Number of events.
     pub events: u64,
     /// Ids of the first ones.

@@ -25,7 +25,7 @@ pub(super) async fn page(
     account: &str,
     page: Page,
     at: OffsetDateTime,
-    tally: &mut ReconcileStats,
+    stats: &mut ReconcileStats,
 ) -> Result<(), Failure> {
     for event in &page.unreadable {
         let (id, error) = (event.id.as_deref(), &event.error);
@@ -37,7 +37,7 @@ pub(super) async fn page(
         let found: Vec<&Envelope> =
             events.iter().map(|event| &event.envelope).filter(|event| stored.contains(&event.key)).collect();
         let missed = missed(conn, &found, at).await?;
-        state::hold(conn, account).await?;
+        state::renew_lease(conn, account).await?;
         if !stored.is_empty()
             && let Err(error) = wake(conn).await
         {
@@ -50,7 +50,7 @@ pub(super) async fn page(
     for event_type in &missed {
         reconcile.metrics.event_missed(event_type);
     }
-    tally.add(&page, &found, missed.len(), refused);
+    stats.add(&page, &found, missed.len(), refused);
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use crate::domain::subscription::Subscription;
 
 /// A row to write, with its causes.
 #[derive(Debug, Clone)]
-pub struct Caused<T> {
+pub struct CausedRow<T> {
     /// The row.
     pub row: T,
     /// Event ids, or `read`; empty if the change of another object caused it.
@@ -125,7 +125,7 @@ table!(CheckoutSession in "checkout_sessions", named by stripe_session_id:
 ///
 /// # Errors
 /// Database errors.
-pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Result<Vec<Change>, sqlx::Error> {
+pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[CausedRow<T>]) -> Result<Vec<Change>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -164,7 +164,7 @@ fn as_new(row: &str) -> String {
 ///
 /// # Errors
 /// Database errors.
-pub async fn held<T: Table>(conn: &mut PgConnection, rows: &[Caused<T>]) -> Result<BTreeSet<Uuid>, sqlx::Error> {
+pub async fn held<T: Table>(conn: &mut PgConnection, rows: &[CausedRow<T>]) -> Result<BTreeSet<Uuid>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(BTreeSet::new());
     }

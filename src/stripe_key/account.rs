@@ -24,7 +24,7 @@ impl std::fmt::Display for Account {
 pub async fn known(conn: &mut PgConnection) -> Result<Option<Account>, sqlx::Error> {
     sqlx::query_as!(
         Account,
-        r#"-- jobs.known_account
+        r#"-- stripe_key.known_account
         SELECT stripe_account AS "id!", livemode AS "livemode!" FROM billing.backfill_runs
         WHERE stripe_account IS NOT NULL ORDER BY id DESC LIMIT 1"#
     )

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::customer::{CheckError, Checked, SHARED, WriteMode};
+use super::customer::{CheckError, CheckResult, SHARED, WriteMode};
 use super::finding::Finding;
 use crate::backfill::Backfill;
 use crate::client::ApiError;
@@ -24,7 +24,7 @@ pub(crate) struct Checks<'a> {
     pub(crate) mode: WriteMode,
     /// Whether the checkout sessions of a customer are compared with it.
     pub(crate) with_sessions: bool,
-    pub(crate) at_work: JoinSet<(ObjectKey, Result<Checked, CheckError>)>,
+    pub(crate) running: JoinSet<(ObjectKey, Result<CheckResult, CheckError>)>,
     /// During a first pass, the keys of objects that differ are collected here instead of being reported.
     pub(crate) recheck: Option<Vec<ObjectKey>>,
     /// Shared rows that were reported already. In a dry run every customer with the same plan or coupon would report
@@ -57,11 +57,11 @@ impl Checks<'_> {
         listed: Option<FetchedObject>,
         report: &mut impl FnMut(Finding),
     ) -> Result<(), CheckError> {
-        if self.at_work.len() >= self.backfill.concurrency {
+        if self.running.len() >= self.backfill.concurrency {
             self.next(report).await?;
         }
         let (backfill, mode, with_sessions) = (Arc::clone(self.backfill), self.mode, self.with_sessions);
-        self.at_work.spawn(async move {
+        self.running.spawn(async move {
             let seen = backfill.check(&key, listed, mode, with_sessions).await;
             (key, seen)
         });
@@ -69,7 +69,7 @@ impl Checks<'_> {
     }
 
     pub(crate) async fn end(&mut self, report: &mut impl FnMut(Finding)) -> Result<(), CheckError> {
-        while !self.at_work.is_empty() {
+        while !self.running.is_empty() {
             self.next(report).await?;
         }
         Ok(())
@@ -77,9 +77,9 @@ impl Checks<'_> {
 
     async fn next(&mut self, report: &mut impl FnMut(Finding)) -> Result<(), CheckError> {
         // panics of the merge are caught inside the task; otherwise the runtime is shutting down
-        let Some(Ok((key, seen))) = self.at_work.join_next().await else { return Ok(()) };
+        let Some(Ok((key, seen))) = self.running.join_next().await else { return Ok(()) };
         match seen {
-            Ok(Checked { changes, forbidden }) => {
+            Ok(CheckResult { changes, forbidden }) => {
                 for error in forbidden {
                     report(Finding::Forbidden(error));
                 }
@@ -104,7 +104,7 @@ impl Backfill {
         listed: Option<FetchedObject>,
         mode: WriteMode,
         with_sessions: bool,
-    ) -> Result<Checked, CheckError> {
+    ) -> Result<CheckResult, CheckError> {
         let mut tries = 0;
         loop {
             let result = if key.object_type == "customer" {

@@ -80,9 +80,9 @@ impl Backfill {
         let first = if again_after.is_some() { WriteMode::No } else { mode };
         let recheck = again_after.map(|_| Vec::new());
         let with_sessions = matches!(selection, Selection::Named(_));
-        let at_work = JoinSet::new();
+        let running = JoinSet::new();
         let mut checks =
-            Checks { backfill: self, mode: first, with_sessions, at_work, recheck, shared: HashSet::new() };
+            Checks { backfill: self, mode: first, with_sessions, running, recheck, shared: HashSet::new() };
         match selection {
             Selection::Named(ids) => {
                 for id in ids {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::unannounced;
 use crate::backfill::list::{List, Page};
 use crate::backfill::{Backfill, unlisted};
-use crate::client::{ApiError, Listed, Span, Urgency};
+use crate::client::{ApiError, ListKind, Span, Urgency};
 use crate::domain::object::ObjectKey;
 use crate::mirror::related;
 use crate::store::Change;
@@ -55,7 +55,7 @@ pub enum CheckError {
 
 /// Result of checking a customer or object.
 #[derive(Debug, Default)]
-pub(crate) struct Checked {
+pub(crate) struct CheckResult {
     /// The rows that differ.
     pub(crate) changes: Vec<Change>,
     /// Reads that the key may not make; the rows were projected from the stored data instead.
@@ -94,7 +94,7 @@ impl Backfill {
         listed: Option<FetchedObject>,
         mode: WriteMode,
         with_sessions: bool,
-    ) -> Result<Checked, CheckError> {
+    ) -> Result<CheckResult, CheckError> {
         let mut forbidden = Vec::new();
         let mut force_project = BTreeSet::from([key.clone()]);
         let mut parts = match listed {
@@ -127,19 +127,19 @@ impl Backfill {
             let is_last = rounds.is_empty();
             let (changes, found) = self.compute(&parts, force_project.clone(), mode, &asked, is_last).await?;
             if found.is_empty() {
-                return Ok(Checked { changes, forbidden });
+                return Ok(CheckResult { changes, forbidden });
             }
             missing = found;
         }
     }
 
     /// Checks one object that belongs to no customer.
-    pub(crate) async fn other(&self, key: &ObjectKey, mode: WriteMode) -> Result<Checked, CheckError> {
+    pub(crate) async fn other(&self, key: &ObjectKey, mode: WriteMode) -> Result<CheckResult, CheckError> {
         let mut forbidden = Vec::new();
         let read = self.read_object(key, &mut forbidden).await;
         let parts = permitted(read, &mut forbidden)?;
         let changes = if parts.is_empty() { Vec::new() } else { self.catalogue(parts, mode).await? };
-        Ok(Checked { changes, forbidden })
+        Ok(CheckResult { changes, forbidden })
     }
 
     /// Checks a page of objects that belong to no customer.
@@ -197,9 +197,9 @@ impl Backfill {
     ) -> Result<Vec<FetchedObject>, CheckError> {
         let id = Some(customer.object_id.clone());
         let of = match list {
-            List::Invoices => Listed::Invoices(id),
-            List::Sessions => Listed::Sessions(id),
-            _ => Listed::Subscriptions(id),
+            List::Invoices => ListKind::Invoices(id),
+            List::Sessions => ListKind::Sessions(id),
+            _ => ListKind::Subscriptions(id),
         };
         let mut parts = Vec::new();
         let mut after: Option<String> = None;

@@ -15,7 +15,7 @@ use super::customer::{CheckError, WriteMode};
 use super::finding::Finding;
 use crate::backfill::{Backfill, PAGE_RETRY, Stop};
 use crate::client::StripeApi;
-use crate::metrics::drift::{TABLES, Verified};
+use crate::metrics::drift::{SampleStats, TABLES};
 use crate::worker::Context;
 
 /// Interval between samples, and the maximum of the random delay before the first one, which spreads processes that
@@ -84,11 +84,11 @@ impl Sampler {
         }
     }
 
-    async fn sample(&self) -> Result<Verified, NoSample> {
+    async fn sample(&self) -> Result<SampleStats, NoSample> {
         let (accounts, margin) = (self.context.sync.accounts.clone(), self.context.read_margin);
         let backfill =
             Backfill::new(self.context.clone(), Arc::clone(&self.api), accounts, CONCURRENCY, PAGE_RETRY).await?;
-        let mut verified = Verified { customers: 0, rows: BTreeMap::new(), failed: 0 };
+        let mut verified = SampleStats { customers: 0, rows: BTreeMap::new(), failed: 0 };
         let mut report = |report| match report {
             Finding::Seen { customer, changes } => {
                 verified.customers += u64::from(customer.is_some());

@@ -26,7 +26,7 @@ pub(crate) async fn leave_out(conn: &mut PgConnection, changes: Vec<Change>) -> 
     }
     // a coupon that is invalid for another reason was deleted, and for that Stripe sends an event
     let by_terms: Vec<Uuid> = sqlx::query_scalar(
-        "-- backfill.coupons_used_up
+        "-- verify.coupons_used_up
         SELECT id FROM billing.coupons
         WHERE id = ANY($1) AND (redeem_by < clock_timestamp() OR times_redeemed >= max_redemptions)",
     )

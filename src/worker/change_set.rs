@@ -67,9 +67,9 @@ impl ChangeSet {
     /// Adds what was extracted from an object: nested objects, references and facts. `cause` is the event id, or
     /// `read`.
     pub(super) fn add_extracted(&mut self, cause: &str, key: &ObjectKey, extracted: Extracted) {
-        for beyond in extracted.beyond {
+        for unmerged in extracted.unmerged {
             self.notes.entry(key.clone()).or_default().insert(Reason::NeedsFetch);
-            self.job_requests.fetch(beyond, None);
+            self.job_requests.fetch(unmerged, None);
         }
         let touch = self.affected.entry(cause.to_owned()).or_default();
         touch.objects.extend(extracted.nested.iter().map(|one| one.key.clone()).chain([key.clone()]));
@@ -92,7 +92,7 @@ impl ChangeSet {
         // nothing can be extracted from a stub
         let mut extracted = if is_stub { Extracted::default() } else { Extracted::by(&key, object, report) };
         // another read would return the same
-        extracted.beyond.remove(&key);
+        extracted.unmerged.remove(&key);
         let found = match json {
             None => ReadResult::NotFound,
             Some(_) if is_stub => ReadResult::Deleted,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
-use super::settings::Watch;
+use super::settings::SettingsWatch;
 use crate::base::retry::RetryPolicy;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
@@ -43,7 +43,7 @@ pub struct Context {
     /// Whether database connections are scarce.
     pub shortage: Shortage,
     /// What this process has found out about its settings and those of other processes.
-    pub watch: Arc<Watch>,
+    pub watch: Arc<SettingsWatch>,
 }
 
 impl Context {
@@ -76,7 +76,7 @@ impl Context {
 
     /// Delay before a job is retried. Jobs are never given up; the delay grows up to a maximum.
     pub(crate) fn backoff(&self, attempt: i32) -> Duration {
-        self.retry_policy().endless(u32::try_from(attempt).unwrap_or(1), fastrand::f64())
+        self.retry_policy().unlimited(u32::try_from(attempt).unwrap_or(1), fastrand::f64())
     }
 
     pub(super) fn retry_policy(&self) -> RetryPolicy {

@@ -27,7 +27,7 @@ pub(super) struct Extracted {
     /// The customers that it, or an object nested in it, names.
     pub(super) customers: BTreeSet<ObjectKey>,
     /// Objects to fetch because too many are nested: those beyond the maximum, or their carrier.
-    pub(super) beyond: BTreeSet<ObjectKey>,
+    pub(super) unmerged: BTreeSet<ObjectKey>,
     /// The facts that all these objects state.
     pub(super) facts: Vec<Fact>,
 }
@@ -40,7 +40,7 @@ impl Extracted {
         let mut inside = nested::nested(object);
         for one in inside.drain(MOST_INSIDE.min(inside.len())..) {
             let is_readable = object_reader::is_readable(one.object_type);
-            extracted.beyond.insert(if is_readable {
+            extracted.unmerged.insert(if is_readable {
                 object_key(one.object_type, &one.object_id)
             } else {
                 key.clone()

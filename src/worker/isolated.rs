@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::state::{RoundResult, Worker};
 use crate::metrics::batch::{Step, Stopwatch};
 use crate::metrics::process::ApplyResult;
-use crate::outbox::attempt::{self, Attempt, Begun, Next};
+use crate::outbox::attempt::{self, Attempt, Next, NextAttempt};
 
 impl Worker {
     /// Makes one attempt at one isolated event.
@@ -23,8 +23,8 @@ impl Worker {
         drop(conn);
         let attempt = match next {
             None => return Ok(RoundResult::Idle),
-            Some(Begun::Attempt(attempt)) => attempt,
-            Some(Begun::Exhausted(key)) => {
+            Some(NextAttempt::Attempt(attempt)) => attempt,
+            Some(NextAttempt::Exhausted(key)) => {
                 self.context.metrics.attempt_failed(ApplyResult::Dead);
                 tracing::error!(
                     event.id = key.event_id,

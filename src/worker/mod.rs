@@ -43,8 +43,8 @@ use tokio_util::task::TaskTracker;
 pub use self::context::{Context, ProjectCustomer};
 use self::failure::Failure;
 use self::state::RoundResult;
-use self::threads::Threads;
 pub use self::state::Worker;
+use self::threads::Threads;
 use crate::base::retry::RetryPolicy;
 use crate::database;
 use crate::jobs;
@@ -55,7 +55,7 @@ use crate::outbox::claim;
 const STEP_LIMIT: Duration = Duration::from_mins(2);
 
 /// Interval between searches for events and jobs that are scheduled later than any delay allows.
-const LOOK_AHEAD_EVERY: Duration = Duration::from_mins(1);
+const PULL_BACK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Longest delay that no setting bounds: a renewal that is set aside, or a read that Stripe defers.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
@@ -101,11 +101,11 @@ impl Worker {
         self.step(Self::release_attempts).await?;
         self.step(Self::recover).await?;
         self.step(Self::pull_back).await?;
-        self.step(Self::keep_settings).await?;
+        self.step(Self::refresh_settings).await?;
         while !shutdown.is_cancelled() {
             // in turns, so that no kind of work starves another: fresh events, retries, and events that failed through
             // another event of their batch
-            self.step(Self::look_for_oldest).await?;
+            self.step(Self::find_oldest).await?;
             let batch = self.step(Self::try_batch).await?;
             let untried = self.step(async |worker| worker.process_isolated(Next::Untried).await).await?;
             let isolated = self.step(async |worker| worker.process_isolated(Next::Any).await).await?;
@@ -138,15 +138,15 @@ impl Worker {
     }
 
     /// Writes the heartbeat, and puts back ignored events that this process's settings accept.
-    async fn keep_settings(&mut self) -> Result<(), Failure> {
+    async fn refresh_settings(&mut self) -> Result<(), Failure> {
         let Context { watch, sync, pool, .. } = &*self.context;
-        watch.keep(pool, sync).await
+        watch.refresh(pool, sync).await
     }
 
     /// Makes events and jobs due that are scheduled later than any delay allows: the database's clock ran ahead when
     /// their time was written. Otherwise they would wait until the clock gets there.
     async fn pull_back(&mut self) -> Result<(), Failure> {
-        if self.looked.is_some_and(|at| at.elapsed() < LOOK_AHEAD_EVERY) {
+        if self.pulled_back_at.is_some_and(|at| at.elapsed() < PULL_BACK_INTERVAL) {
             return Ok(());
         }
         let config = &self.context.config;
@@ -161,7 +161,7 @@ impl Worker {
                 "events or jobs were scheduled too far ahead, because the database's clock was wrong; they are due now"
             );
         }
-        self.looked = Some(Instant::now());
+        self.pulled_back_at = Some(Instant::now());
         Ok(())
     }
 
@@ -174,9 +174,9 @@ impl Worker {
     }
 
     /// Updates where the search for fresh events begins.
-    async fn look_for_oldest(&mut self) -> Result<(), Failure> {
+    async fn find_oldest(&mut self) -> Result<(), Failure> {
         let began = Instant::now();
-        if let Some(from) = self.since.to_look_from(began) {
+        if let Some(from) = self.since.search_from(began) {
             let oldest = claim::oldest(&mut *self.context.pool.acquire().await?, from).await?;
             self.since.found(oldest, from, began, Instant::now());
         }
@@ -205,7 +205,7 @@ impl Worker {
     /// workers at once.
     fn pause_after(&self, failures: u32) -> Duration {
         let (initial, max) = (Duration::from_millis(100), self.context.config.poll_interval);
-        RetryPolicy { max_attempts: u32::MAX, initial, max }.endless(failures, fastrand::f64())
+        RetryPolicy { max_attempts: u32::MAX, initial, max }.unlimited(failures, fastrand::f64())
     }
 }
 

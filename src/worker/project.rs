@@ -21,7 +21,7 @@ use crate::mirror::store::MirrorRow;
 use crate::projection;
 use crate::projection::Projected;
 use crate::projection::graph::{Graph, Node, Question};
-use crate::store::{self, Caused, Change};
+use crate::store::{self, CausedRow, Change};
 use crate::stripe::json::Document;
 use crate::stripe::nested::TRIAL_OFFER;
 
@@ -96,19 +96,19 @@ async fn project_all<'a, T>(
 /// Answers all questions, each kind in one statement.
 async fn answer(conn: &mut PgConnection, graph: &mut Graph, questions: &BTreeSet<Question>) -> Result<(), sqlx::Error> {
     let mut wanted: BTreeSet<ObjectKey> = BTreeSet::new();
-    let (mut of, mut naming, mut paid) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut of, mut referencing, mut paid) = (Vec::new(), Vec::new(), Vec::new());
     for question in questions {
         match question {
             Question::Object(key) => _ = wanted.insert(key.clone()),
             Question::Of(key, object_type) => of.push((question, (key, *object_type))),
-            Question::Naming(key, object_type) => naming.push((question, (key, *object_type))),
+            Question::Referencing(key, object_type) => referencing.push((question, (key, *object_type))),
             Question::Payments(key) => paid.push(key),
         }
     }
     let found = related::of_customers(conn, &arguments(&of)).await?;
     wanted.extend(put_lists(graph, &of, found));
-    let found = related::naming(conn, &arguments(&naming)).await?;
-    wanted.extend(put_lists(graph, &naming, found));
+    let found = related::referencing(conn, &arguments(&referencing)).await?;
+    wanted.extend(put_lists(graph, &referencing, found));
     let mut payments: Vec<Vec<_>> = paid.iter().map(|_| Vec::new()).collect();
     for (index, payment) in known::payments(conn, &paid).await? {
         payments[index].push(payment);
@@ -212,7 +212,7 @@ pub(crate) async fn plans(
     notes: &mut Notes,
     job_requests: &mut JobRequests,
 ) -> Result<Vec<Change>, sqlx::Error> {
-    let (mut plans, mut limits): (Vec<Caused<PricingPlan>>, Vec<Caused<PlanLimit>>) = (Vec::new(), Vec::new());
+    let (mut plans, mut limits): (Vec<CausedRow<PricingPlan>>, Vec<CausedRow<PlanLimit>>) = (Vec::new(), Vec::new());
     for (account, prices) in by_account(prices) {
         let mut graph = Graph::new(account);
         // a price and a plan of one id make one row
@@ -251,8 +251,8 @@ fn of(causes: &Causes, key: &ObjectKey) -> BTreeSet<String> {
     causes.get(key).cloned().unwrap_or_default()
 }
 
-fn caused<T>(row: T, causes: &BTreeSet<String>) -> Caused<T> {
-    Caused { row, causes: causes.iter().cloned().collect() }
+fn caused<T>(row: T, causes: &BTreeSet<String>) -> CausedRow<T> {
+    CausedRow { row, causes: causes.iter().cloned().collect() }
 }
 
 fn by_account<'a>(keys: impl IntoIterator<Item = &'a ObjectKey>) -> BTreeMap<&'a str, Vec<&'a ObjectKey>> {

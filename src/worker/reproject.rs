@@ -209,11 +209,11 @@ impl Targets {
             "product" => self.prices.extend(related::prices_of(conn, key).await?),
             _ => {
                 if job.cursor.is_none() {
-                    let naming = related::naming(conn, &[(key, TRIAL_OFFER)]).await?;
-                    self.offers.extend(naming.into_iter().map(|(_, offer)| offer));
+                    let referencing = related::referencing(conn, &[(key, TRIAL_OFFER)]).await?;
+                    self.offers.extend(referencing.into_iter().map(|(_, offer)| offer));
                 }
                 let cursor = job.cursor.clone().unwrap_or_default();
-                let page = related::customers_of_holders(conn, key, &cursor, PAGE).await?;
+                let page = related::customers_referencing(conn, key, &cursor, PAGE).await?;
                 if let Some(last) = page.last().filter(|_| i64::try_from(page.len()) == Ok(PAGE)) {
                     self.pages.push((job.clone(), last.object_id.clone()));
                 }

@@ -18,21 +18,21 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// State shared by the workers of a process.
 #[derive(Debug)]
-pub struct Watch {
+pub struct SettingsWatch {
     process: Uuid,
     checked_at: Mutex<Option<Instant>>,
     contradicted: AtomicBool,
     named: AtomicBool,
 }
 
-impl Default for Watch {
+impl Default for SettingsWatch {
     fn default() -> Self {
         let (contradicted, named) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { process: Uuid::new_v4(), checked_at: Mutex::new(None), contradicted, named }
     }
 }
 
-impl Watch {
+impl SettingsWatch {
     /// Whether the interval is over; then the caller does the check.
     fn is_due(&self) -> bool {
         let mut checked_at = self.checked_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// Writes the heartbeat, and puts back ignored events that this process's settings accept.
-    pub(super) async fn keep(&self, pool: &PgPool, sync: &SyncConfig) -> Result<(), Failure> {
+    pub(super) async fn refresh(&self, pool: &PgPool, sync: &SyncConfig) -> Result<(), Failure> {
         if !self.is_due() {
             return Ok(());
         }

@@ -19,13 +19,13 @@ const SHARE: u32 = 30;
 
 /// Where a search for pending events begins, and when to update that.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Since {
+pub(super) struct SearchStart {
     at: OffsetDateTime,
     search_forward_at: Instant,
     look_from_the_beginning: Instant,
 }
 
-impl Since {
+impl SearchStart {
     /// Not known yet: the beginning.
     pub(super) fn unknown(now: Instant) -> Self {
         Self { at: OffsetDateTime::UNIX_EPOCH, search_forward_at: now, look_from_the_beginning: now }
@@ -37,7 +37,7 @@ impl Since {
     }
 
     /// The time from which to search for the oldest pending event now; `None` if no search is due.
-    pub(super) fn to_look_from(self, now: Instant) -> Option<OffsetDateTime> {
+    pub(super) fn search_from(self, now: Instant) -> Option<OffsetDateTime> {
         if self.look_from_the_beginning <= now {
             return Some(OffsetDateTime::UNIX_EPOCH);
         }
@@ -65,16 +65,16 @@ mod tests {
         let (beginning, began) = (OffsetDateTime::UNIX_EPOCH, Instant::now());
         let oldest = beginning + Duration::from_hours(1);
         let after = |seconds| began + Duration::from_secs(seconds);
-        let mut since = Since::unknown(began);
-        assert_eq!((since.at(), since.to_look_from(began)), (beginning, Some(beginning)));
+        let mut since = SearchStart::unknown(began);
+        assert_eq!((since.at(), since.search_from(began)), (beginning, Some(beginning)));
         since.found(oldest, beginning, began, after(2));
-        assert_eq!((since.at(), since.to_look_from(after(2))), (oldest, None));
+        assert_eq!((since.at(), since.search_from(after(2))), (oldest, None));
         for second in 3..62 {
-            assert_eq!(since.to_look_from(after(second)), Some(oldest), "after {second} s");
+            assert_eq!(since.search_from(after(second)), Some(oldest), "after {second} s");
             since.found(oldest, oldest, after(second), after(second));
-            assert_eq!(since.to_look_from(after(second)), None, "after {second} s");
+            assert_eq!(since.search_from(after(second)), None, "after {second} s");
         }
         // thirty times the two seconds later
-        assert_eq!(since.to_look_from(after(62)), Some(beginning));
+        assert_eq!(since.search_from(after(62)), Some(beginning));
     }
 }

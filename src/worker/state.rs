@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::context::Context;
 use super::gather::Gather;
-use super::since::Since;
+use super::since::SearchStart;
 use crate::outbox::attempt::Attempt;
 
 /// One worker. `serve` runs as many as the setting says.
@@ -14,9 +14,9 @@ pub struct Worker {
     /// Attempts to release: they were counted, but failed through no fault of their event, or their result is unknown.
     pub(super) unreleased: Vec<Attempt>,
     /// Time of the last search for events and jobs scheduled too far ahead.
-    pub(super) looked: Option<Instant>,
+    pub(super) pulled_back_at: Option<Instant>,
     /// Where the search for fresh events begins.
-    pub(super) since: Since,
+    pub(super) since: SearchStart,
     /// Whether it runs until a shutdown and lets events gather. A worker that only drains the queue does not wait for
     /// more.
     pub(super) gathers: bool,
@@ -39,8 +39,8 @@ impl Worker {
         Self {
             context: Arc::new(context),
             unreleased: Vec::new(),
-            looked: None,
-            since: Since::unknown(Instant::now()),
+            pulled_back_at: None,
+            since: SearchStart::unknown(Instant::now()),
             gathers: false,
             gather: Gather::default(),
         }

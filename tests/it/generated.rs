@@ -39,7 +39,7 @@ fn the_page_of_settings_is_current() {
         Generated from `src/config/settings.rs`: do not edit.\n\n\
         Set each as an environment variable or as a flag; the flag wins. `NAME_FILE` names a file that holds the value, as\n\
         container platforms mount secrets. Secrets have no flag, because every user of a machine can read arguments. All\n\
-        configuration errors are reported together. `billing-sync <COMMAND> --help` lists what one command uses, and\n\
+        configuration errors are reported together. `--help` of a command lists the settings that it uses, and\n\
         `billing-sync doctor` shows the values in effect and where each one comes from.\n"
         .to_owned();
     let mut heading = "";

@@ -123,7 +123,7 @@ async fn processes_of_different_modes_warn_and_share_the_events() {
     assert_eq!(test.log_line(named).await["other.livemode"], true);
     let doctor = run(&["doctor"], &[("DATABASE_URL", &database.url), ("STRIPE_WEBHOOK_SECRET", "whsec_x")]);
     let report = words(&doctor.stdout);
-    assert!(report.contains("warn settings processes with different settings work on this database"), "{report}");
+    assert!(report.contains("warn settings processes with different settings use this database"), "{report}");
     let mut conn = sqlx::PgConnection::connect_with(&database.options).await.unwrap();
     let began = Instant::now();
     let applied = "SELECT count(*) FROM billing.outbox WHERE outcome = 'applied'";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use billing_sync::outbox::admin;
-use billing_sync::outbox::attempt::{self, Begun, Next};
+use billing_sync::outbox::attempt::{self, Next, NextAttempt};
 use billing_sync::outbox::claim;
 use billing_sync::projection::graph::Graph;
 use billing_sync::projection::{self, CustomerRows, Rules};
@@ -194,7 +194,7 @@ async fn an_event_that_always_kills_its_worker_runs_out_of_attempts() {
     for number in 1..=3 {
         // the attempt is counted and committed; then the process dies, and the count remains
         let begun = attempt::begin(&mut conn, Next::Any, Duration::ZERO, 3).await.unwrap();
-        assert!(matches!(begun, Some(Begun::Attempt(attempt)) if attempt.number == number));
+        assert!(matches!(begun, Some(NextAttempt::Attempt(attempt)) if attempt.number == number));
     }
     drop(conn);
     app.drain().await;
@@ -212,7 +212,7 @@ async fn a_running_attempt_is_not_taken_twice() {
     app.execute("UPDATE billing.outbox SET isolated = true").await;
     let mut conn = app.pool.acquire().await.unwrap();
     let begun = attempt::begin(&mut conn, Next::Any, Duration::from_mins(1), 3).await.unwrap();
-    let Some(Begun::Attempt(attempt)) = begun else { panic!("no attempt") };
+    let Some(NextAttempt::Attempt(attempt)) = begun else { panic!("no attempt") };
     drop(conn);
     app.drain().await;
     assert_eq!(app.fate("evt_0").await, "pending - -", "leased");

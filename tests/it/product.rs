@@ -2,7 +2,7 @@
 
 use billing_sync::domain::object::row_id;
 use billing_sync::domain::plan::{PlanLimit, PricingPlan};
-use billing_sync::store::{self, Caused, Change};
+use billing_sync::store::{self, CausedRow, Change};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
@@ -260,7 +260,7 @@ fn plan(name: &str) -> PricingPlan {
 
 async fn save(conn: &mut PgConnection, row: PricingPlan, causes: &[&str]) -> Vec<Change> {
     let causes = causes.iter().map(|&cause| cause.to_owned()).collect();
-    store::save(conn, &[Caused { row, causes }]).await.unwrap()
+    store::save(conn, &[CausedRow { row, causes }]).await.unwrap()
 }
 
 /// The only change. Asserts that the returned change equals the last recorded one.
@@ -333,7 +333,7 @@ async fn concurrent_product_writes_are_not_recorded_as_sync_changes() {
 async fn a_limit_whose_key_is_gone_is_removed_and_recorded() {
     let app = TestApp::start().await;
     let mut conn = app.pool.acquire().await.unwrap();
-    let limit = |plan: Uuid, key: &str| Caused {
+    let limit = |plan: Uuid, key: &str| CausedRow {
         row: PlanLimit {
             id: Uuid::new_v5(&plan, key.as_bytes()),
             pricing_plan_id: plan,

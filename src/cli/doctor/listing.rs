@@ -5,30 +5,30 @@ use serde::Serialize;
 use crate::config::receiver;
 use crate::config::settings::{self, Setting};
 use crate::config::source::Source;
-use crate::config::value::{Found, Origin};
+use crate::config::value::{FoundValue, Origin};
 
 /// One line of the listing.
 #[derive(Debug, Serialize)]
-pub(super) struct Listed {
+pub(super) struct ListedSetting {
     pub(super) name: &'static str,
     pub(super) value: String,
     pub(super) source: String,
 }
 
-pub(super) fn list(source: &Source) -> Vec<Listed> {
+pub(super) fn list(source: &Source) -> Vec<ListedSetting> {
     settings::ALL.iter().map(|setting| listed(setting, source)).collect()
 }
 
-fn listed(setting: &'static Setting, source: &Source) -> Listed {
+fn listed(setting: &'static Setting, source: &Source) -> ListedSetting {
     let (value, from) = match source.look_up(setting) {
         Ok(Some(found)) => (value(setting, &found), origin(setting, &found.origin)),
         Ok(None) => ("not set".to_owned(), String::new()),
         Err(_) => ("invalid, see below".to_owned(), String::new()),
     };
-    Listed { name: setting.name, value, source: from }
+    ListedSetting { name: setting.name, value, source: from }
 }
 
-fn value(setting: &Setting, found: &Found) -> String {
+fn value(setting: &Setting, found: &FoundValue) -> String {
     if !setting.secret {
         return found.text.clone();
     }

@@ -13,7 +13,7 @@ mod stripe;
 
 use std::process::ExitCode;
 
-use self::listing::Listed;
+use self::listing::ListedSetting;
 use self::report::{Check, Report};
 use super::serve::read_database;
 use super::settings::{SettingArgs, Uses};
@@ -65,7 +65,7 @@ pub struct Args {
 
 /// The results of the checks that need no database.
 struct LocalChecks {
-    listed: Vec<Listed>,
+    listed: Vec<ListedSetting>,
     problems: Vec<Problem>,
     unknown: Vec<String>,
     odd: Vec<String>,

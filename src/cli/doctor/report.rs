@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::listing::Listed;
+use super::listing::ListedSetting;
 use crate::cli::output;
 
 /// Planned features that this release does not have yet.
@@ -47,12 +47,12 @@ impl Check {
 
 /// All results.
 pub(super) struct Report {
-    listed: Vec<Listed>,
+    listed: Vec<ListedSetting>,
     checks: Vec<Check>,
 }
 
 impl Report {
-    pub(super) fn new(listed: Vec<Listed>) -> Self {
+    pub(super) fn new(listed: Vec<ListedSetting>) -> Self {
         Self { listed, checks: Vec::new() }
     }
 
@@ -84,7 +84,7 @@ impl Report {
 
     fn print_text(&self) -> anyhow::Result<()> {
         output::print(concat!("billing-sync ", env!("CARGO_PKG_VERSION"), "\n\nSettings"))?;
-        for Listed { name, value, source } in &self.listed {
+        for ListedSetting { name, value, source } in &self.listed {
             let lead = format!("  {name:<33} ");
             let source = if source.is_empty() { String::new() } else { format!("  ({source})") };
             output::print(&output::wrapped(&lead, &format!("{value}{source}")))?;

@@ -21,7 +21,7 @@ pub const PAGE: i64 = 100;
 
 /// Kinds of lists. Deleted objects are in no list, and objects on a test clock are only in that clock's lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listed {
+pub enum ListKind {
     /// Products, including archived ones.
     Products,
     /// Prices with their amounts in other currencies, including archived ones.
@@ -62,7 +62,7 @@ impl Span {
     }
 }
 
-impl Listed {
+impl ListKind {
     /// The operation, as a label's value.
     pub(super) fn operation(&self) -> &'static str {
         match self {
@@ -103,57 +103,59 @@ macro_rules! request {
 }
 
 /// Builds the request for a page.
-pub(super) fn page(of: &Listed, span: Span, after: Option<&str>, expand: bool) -> RequestBuilder {
+pub(super) fn page(of: &ListKind, span: Span, after: Option<&str>, expand: bool) -> RequestBuilder {
     let expand = if expand { expanded(of) } else { Vec::new() };
     match of {
-        Listed::Products => request!(ListProduct::new(), expand, span, after),
-        Listed::Prices => request!(ListPrice::new(), expand, span, after),
-        Listed::Plans => request!(ListPlan::new(), expand, span, after),
-        Listed::Coupons => request!(ListCoupon::new(), expand, span, after),
-        Listed::Customers => request!(ListCustomer::new(), expand, span, after),
-        Listed::Subscriptions(customer) => {
+        ListKind::Products => request!(ListProduct::new(), expand, span, after),
+        ListKind::Prices => request!(ListPrice::new(), expand, span, after),
+        ListKind::Plans => request!(ListPlan::new(), expand, span, after),
+        ListKind::Coupons => request!(ListCoupon::new(), expand, span, after),
+        ListKind::Customers => request!(ListCustomer::new(), expand, span, after),
+        ListKind::Subscriptions(customer) => {
             let mut all = ListSubscription::new().status(ListSubscriptionStatus::All);
             if let Some(customer) = customer {
                 all = all.customer(customer.as_str());
             }
             request!(all, expand, span, after)
         }
-        Listed::Invoices(customer) => {
+        ListKind::Invoices(customer) => {
             let mut all = ListInvoice::new();
             if let Some(customer) = customer {
                 all = all.customer(customer.as_str());
             }
             request!(all, expand, span, after)
         }
-        Listed::Sessions(customer) => {
+        ListKind::Sessions(customer) => {
             let mut all = ListCheckoutSession::new();
             if let Some(customer) = customer {
                 all = all.customer(customer.as_str());
             }
             request!(all, expand, span, after)
         }
-        Listed::Disputes => request!(ListDispute::new(), expand, span, after),
-        Listed::Payments => request!(ListInvoicePayment::new(), expand, span, after),
+        ListKind::Disputes => request!(ListDispute::new(), expand, span, after),
+        ListKind::Payments => request!(ListInvoicePayment::new(), expand, span, after),
     }
 }
 
 /// The expanded fields. The test clock is not among them, because lists omit objects on test clocks.
-fn expanded(of: &Listed) -> Vec<String> {
+fn expanded(of: &ListKind) -> Vec<String> {
     match of {
-        Listed::Products | Listed::Plans | Listed::Coupons | Listed::Invoices(_) | Listed::Disputes => Vec::new(),
-        Listed::Prices => list(["data.currency_options"]),
-        Listed::Customers => {
+        ListKind::Products | ListKind::Plans | ListKind::Coupons | ListKind::Invoices(_) | ListKind::Disputes => {
+            Vec::new()
+        }
+        ListKind::Prices => list(["data.currency_options"]),
+        ListKind::Customers => {
             list(["data.invoice_settings.default_payment_method", "data.default_source", "data.discount.source.coupon"])
         }
-        Listed::Subscriptions(_) => list([
+        ListKind::Subscriptions(_) => list([
             "data.default_payment_method",
             "data.default_source",
             "data.discounts.source.coupon",
             "data.items.data.discounts",
             "data.schedule",
         ]),
-        Listed::Sessions(_) => list(["data.line_items"]),
-        Listed::Payments => list(["data.payment.charge", "data.payment.payment_intent.latest_charge"]),
+        ListKind::Sessions(_) => list(["data.line_items"]),
+        ListKind::Payments => list(["data.payment.charge", "data.payment.payment_intent.latest_charge"]),
     }
 }
 

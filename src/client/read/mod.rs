@@ -30,7 +30,7 @@ use stripe_types::RangeQueryTs;
 use time::OffsetDateTime;
 
 use self::lists::list;
-pub use self::lists::{Listed, PAGE, Span};
+pub use self::lists::{ListKind, PAGE, Span};
 use super::permission::Permission;
 
 /// Prefix of API v2 paths. All other paths are of v1 and have no prefix.
@@ -125,7 +125,7 @@ pub enum Read {
     /// A page of all objects of a kind, newest first.
     List {
         /// Kind of objects, and the customer if limited to one.
-        of: Listed,
+        of: ListKind,
         /// Range of creation times.
         span: Span,
         /// The last object of the previous page.

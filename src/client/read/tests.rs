@@ -39,20 +39,20 @@ fn all() -> Vec<Read> {
         Read::Plan(id("x")),
         Read::TrialOffer(id("x")),
         Read::CheckoutSession(id("x")),
-        page(Listed::Products),
-        page(Listed::Prices),
-        page(Listed::Plans),
-        page(Listed::Coupons),
-        page(Listed::Customers),
-        page(Listed::Subscriptions(None)),
-        page(Listed::Invoices(None)),
-        page(Listed::Sessions(None)),
-        page(Listed::Disputes),
+        page(ListKind::Products),
+        page(ListKind::Prices),
+        page(ListKind::Plans),
+        page(ListKind::Coupons),
+        page(ListKind::Customers),
+        page(ListKind::Subscriptions(None)),
+        page(ListKind::Invoices(None)),
+        page(ListKind::Sessions(None)),
+        page(ListKind::Disputes),
     ]
 }
 
 /// The first page of a list.
-fn page(of: Listed) -> Read {
+fn page(of: ListKind) -> Read {
     Read::List { of, span: Span::default(), after: None, expand: true }
 }
 
@@ -120,17 +120,17 @@ fn a_list_has_optional_filters_and_expansions() {
     let span = Span { from: Some(5), until: Some(9) };
     let read = |of| Read::List { of, span, after: Some(id("last")), expand: false };
     let bounds = "created[gte]=5&created[lt]=9";
-    assert_eq!(target(&read(Listed::Customers)), format!("/customers?{bounds}&limit=100&starting_after=last"));
+    assert_eq!(target(&read(ListKind::Customers)), format!("/customers?{bounds}&limit=100&starting_after=last"));
     let of = Some(id("cus_1"));
     assert_eq!(
-        target(&read(Listed::Subscriptions(of.clone()))),
+        target(&read(ListKind::Subscriptions(of.clone()))),
         format!("/subscriptions?{bounds}&customer=cus_1&limit=100&starting_after=last&status=all")
     );
-    for (of, path) in [(Listed::Invoices(of.clone()), "/invoices"), (Listed::Sessions(of), "/checkout/sessions")] {
+    for (of, path) in [(ListKind::Invoices(of.clone()), "/invoices"), (ListKind::Sessions(of), "/checkout/sessions")] {
         assert_eq!(target(&read(of)), format!("{path}?{bounds}&customer=cus_1&limit=100&starting_after=last"));
     }
     // the payments of all invoices use the list of another read, and count as that operation
-    let payments = page(Listed::Payments);
+    let payments = page(ListKind::Payments);
     assert_eq!(payments.operation(), "invoice_payments.list");
     assert_eq!(
         target(&payments),

@@ -21,9 +21,9 @@ use std::collections::BTreeMap;
 use super::error::{self, Problem};
 use super::settings;
 use super::source::Source;
-use super::value::Found;
+use super::value::FoundValue;
 use crate::database::hosts::Hosts;
-use parameters::{Known, Rule};
+use parameters::{KnownParameter, Rule};
 use text::Parameter;
 
 /// Variables that locate a database: one of them is enough.
@@ -44,7 +44,7 @@ impl DatabaseConfig {
         if found.is_none() && !by_variables {
             return Some(Self { hosts: None });
         }
-        let given = Given::read(source, found.as_ref()).map_err(|problem| source.problem(problem)).ok()?;
+        let given = GivenParameters::read(source, found.as_ref()).map_err(|problem| source.problem(problem)).ok()?;
         given.warn(source);
         let hosts = options::hosts(&given, source);
         hosts
@@ -89,15 +89,15 @@ struct Value {
 }
 
 /// The parameters, by their names in [`parameters::ALL`]. No `Debug`, because the password is one of them.
-struct Given {
+struct GivenParameters {
     values: BTreeMap<&'static str, Value>,
     /// Parameters of the connection string that have no effect here.
     ignored: Vec<&'static str>,
     subject: String,
 }
 
-impl Given {
-    fn read(source: &Source, found: Option<&Found>) -> Result<Self, Problem> {
+impl GivenParameters {
+    fn read(source: &Source, found: Option<&FoundValue>) -> Result<Self, Problem> {
         let subject = found.map_or_else(String::new, |found| error::subject(&settings::DATABASE_URL, &found.origin));
         let mut given = Self { values: BTreeMap::new(), ignored: Vec::new(), subject };
         if let Some(found) = found {
@@ -139,7 +139,7 @@ impl Given {
         Ok(())
     }
 
-    fn take(&mut self, known: &'static Known, value: Value) -> Result<(), Problem> {
+    fn take(&mut self, known: &'static KnownParameter, value: Value) -> Result<(), Problem> {
         match known.rule {
             Rule::Only(values, _) if values.contains(&value.text.to_lowercase().as_str()) => {}
             Rule::Only(_, fix) => return Err(value.problem(known.name, "has a value that is not supported", fix)),

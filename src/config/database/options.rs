@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use super::passfile::{self, Target};
-use super::{Given, Problem, Source};
+use super::{GivenParameters, Problem, Source};
 use crate::base::file;
 use crate::config::settings;
 use crate::database::hosts::Hosts;
@@ -49,7 +49,7 @@ enum Roots {
 ///
 /// # Errors
 /// All problems at once.
-pub(super) fn hosts(given: &Given, source: &mut Source) -> Result<Hosts, Vec<Problem>> {
+pub(super) fn hosts(given: &GivenParameters, source: &mut Source) -> Result<Hosts, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut note = |problem| problems.push(problem);
     let addresses = addresses(given).map_err(&mut note).ok();
@@ -69,7 +69,7 @@ pub(super) fn hosts(given: &Given, source: &mut Source) -> Result<Hosts, Vec<Pro
 
 /// The options for one host.
 fn one(
-    given: &Given,
+    given: &GivenParameters,
     common: &PgConnectOptions,
     encryption: &Encryption,
     lines: Option<&str>,
@@ -94,7 +94,7 @@ fn one(
 }
 
 /// The options that all hosts have in common.
-fn common(given: &Given) -> Read<PgConnectOptions> {
+fn common(given: &GivenParameters) -> Read<PgConnectOptions> {
     let mut options = with_server_options(given.get("options"));
     if let Some(user) = given.get("user") {
         options = options.username(user);
@@ -144,7 +144,7 @@ fn with_server_options(given: Option<&str>) -> PgConnectOptions {
 }
 
 /// The addresses from libpq's lists: as many ports as hosts, or one port for all.
-fn addresses(given: &Given) -> Read<Vec<Address>> {
+fn addresses(given: &GivenParameters) -> Read<Vec<Address>> {
     let (name, list) = match (given.get("host"), given.get("hostaddr")) {
         (_, Some(addresses)) if !verifies_names(given) => ("hostaddr", addresses),
         (None, Some(addresses)) => ("hostaddr", addresses),
@@ -165,7 +165,7 @@ fn addresses(given: &Given) -> Read<Vec<Address>> {
     hosts.iter().enumerate().map(|(at, host)| address(given, name, host, port(at))).collect()
 }
 
-fn address(given: &Given, name: &'static str, host: &str, port: &str) -> Read<Address> {
+fn address(given: &GivenParameters, name: &'static str, host: &str, port: &str) -> Read<Address> {
     let port = match port.trim() {
         "" => DEFAULT_PORT,
         port => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
@@ -210,7 +210,7 @@ fn default_host(port: u16) -> String {
 }
 
 /// Checks `target_session_attrs`. Every host is checked for writes anyway, and a read-only server cannot be used.
-fn target_session(given: &Given) -> Read<()> {
+fn target_session(given: &GivenParameters) -> Read<()> {
     match given.get("target_session_attrs") {
         None | Some("any" | "read-write" | "primary") => Ok(()),
         Some("standby" | "prefer-standby" | "read-only") => Err(given.problem(
@@ -222,7 +222,7 @@ fn target_session(given: &Given) -> Read<()> {
     }
 }
 
-fn connect_timeout(given: &Given) -> Read<Option<Duration>> {
+fn connect_timeout(given: &GivenParameters) -> Read<Option<Duration>> {
     let Some(text) = given.get("connect_timeout") else { return Ok(None) };
     match text.trim().parse::<u32>() {
         // as in libpq, 0 means no limit
@@ -232,12 +232,12 @@ fn connect_timeout(given: &Given) -> Read<Option<Duration>> {
     }
 }
 
-fn verifies_names(given: &Given) -> bool {
+fn verifies_names(given: &GivenParameters) -> bool {
     mode(given).is_ok_and(|mode| matches!(mode, PgSslMode::VerifyFull))
 }
 
 /// The encryption mode, with the meaning that libpq gives it.
-fn mode(given: &Given) -> Read<PgSslMode> {
+fn mode(given: &GivenParameters) -> Read<PgSslMode> {
     let roots = given.get("sslrootcert");
     let mode = match mode_word(given)? {
         "disable" => PgSslMode::Disable,
@@ -262,7 +262,7 @@ fn mode(given: &Given) -> Read<PgSslMode> {
 }
 
 /// The value of sslmode, or the equivalent of other drivers' parameters.
-fn mode_word(given: &Given) -> Read<&str> {
+fn mode_word(given: &GivenParameters) -> Read<&str> {
     let roots = given.get("sslrootcert");
     match (given.get("sslmode"), given.get("sslaccept"), given.get("ssl")) {
         (Some(mode), ..) => Ok(mode),
@@ -277,7 +277,7 @@ fn mode_word(given: &Given) -> Read<&str> {
     }
 }
 
-fn encryption(given: &Given, source: &Source) -> Read<Encryption> {
+fn encryption(given: &GivenParameters, source: &Source) -> Read<Encryption> {
     let mode = mode(given)?;
     let roots = match given.get("sslrootcert") {
         _ if !matches!(mode, PgSslMode::VerifyCa | PgSslMode::VerifyFull) => Roots::None,
@@ -302,7 +302,7 @@ fn encryption(given: &Given, source: &Source) -> Read<Encryption> {
     Ok(Encryption { mode, roots })
 }
 
-fn check_roots(given: &Given, pem: &[u8]) -> Read<()> {
+fn check_roots(given: &GivenParameters, pem: &[u8]) -> Read<()> {
     let fix = "name a file with the certificates of your authorities, in PEM";
     tls::check(pem).map_err(|wrong| given.problem("sslrootcert", &wrong, fix))
 }
@@ -313,7 +313,7 @@ enum Pem {
     Inline(Vec<u8>),
 }
 
-fn pem(given: &Given, name: &'static str, value: &str) -> Read<Pem> {
+fn pem(given: &GivenParameters, name: &'static str, value: &str) -> Read<Pem> {
     if value.trim_start().starts_with("-----BEGIN") {
         return Ok(Pem::Inline(value.as_bytes().to_vec()));
     }
@@ -325,7 +325,7 @@ fn pem(given: &Given, name: &'static str, value: &str) -> Read<Pem> {
     Ok(Pem::File(PathBuf::from(value)))
 }
 
-fn unreadable(given: &Given, name: &'static str, why: &dyn std::fmt::Display) -> Problem {
+fn unreadable(given: &GivenParameters, name: &'static str, why: &dyn std::fmt::Display) -> Problem {
     given.problem(
         name,
         &format!("names a file that cannot be read: {why}"),
@@ -334,7 +334,7 @@ fn unreadable(given: &Given, name: &'static str, why: &dyn std::fmt::Display) ->
 }
 
 /// The lines of the password file, if it may be needed. A file that is named explicitly must be usable.
-fn password_lines(given: &Given, source: &mut Source) -> Read<Option<String>> {
+fn password_lines(given: &GivenParameters, source: &mut Source) -> Read<Option<String>> {
     if given.get("password").is_some() {
         return Ok(None);
     }

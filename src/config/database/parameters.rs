@@ -20,26 +20,26 @@ pub(super) enum Rule {
 
 /// One parameter.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct KnownParameter {
     pub(super) name: &'static str,
     /// The environment variable that applies if the connection string does not contain the parameter.
     pub(super) variable: Option<&'static str>,
     pub(super) rule: Rule,
 }
 
-const fn of(name: &'static str, variable: &'static str, rule: Rule) -> Known {
-    Known { name, variable: Some(variable), rule }
+const fn of(name: &'static str, variable: &'static str, rule: Rule) -> KnownParameter {
+    KnownParameter { name, variable: Some(variable), rule }
 }
 
-const fn only(name: &'static str, rule: Rule) -> Known {
-    Known { name, variable: None, rule }
+const fn only(name: &'static str, rule: Rule) -> KnownParameter {
+    KnownParameter { name, variable: None, rule }
 }
 
 const AS_OPTION: Rule =
     Rule::Refused("omit it, or set it as an option of the server: options=-c%20name%3Dvalue in a URL");
 
 /// All known parameters.
-pub(super) static ALL: &[Known] = &[
+pub(super) static ALL: &[KnownParameter] = &[
     of("host", "PGHOST", Rule::Used),
     of("hostaddr", "PGHOSTADDR", Rule::Used),
     of("port", "PGPORT", Rule::Used),
@@ -166,7 +166,7 @@ pub(super) static ALL: &[Known] = &[
 ];
 
 /// The parameter with this name.
-pub(super) fn find(name: &str) -> Option<&'static Known> {
+pub(super) fn find(name: &str) -> Option<&'static KnownParameter> {
     ALL.iter().find(|known| known.name == name)
 }
 

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::error::{ConfigError, Problem, Refused};
+use super::error::{ConfigError, Problem, RefusedSecret};
 use super::parse::Parsed;
 use super::settings::{self, Setting};
-use super::value::{Found, Origin};
+use super::value::{FoundValue, Origin};
 use crate::base::file;
 
 /// Flags given on the command line, by the setting's name.
@@ -83,7 +83,11 @@ impl Source {
     }
 
     /// The value of an optional secret, as [`Self::optional`]. Its parser describes what is wrong.
-    pub fn secret<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Result<T, Refused>) -> Option<Option<T>> {
+    pub fn secret<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, RefusedSecret>,
+    ) -> Option<Option<T>> {
         let read = self.look_up(setting).and_then(|found| {
             let Some(found) = found else { return Ok(None) };
             parse(&found.text).map(Some).map_err(|refused| Problem::refused(setting, &found, refused))
@@ -120,27 +124,27 @@ impl Source {
     ///
     /// # Errors
     /// If both variables are set, the file cannot be read, or the value is not text.
-    pub fn look_up(&self, setting: &Setting) -> Result<Option<Found>, Problem> {
+    pub fn look_up(&self, setting: &Setting) -> Result<Option<FoundValue>, Problem> {
         if let Some(flag) = self.flags.get(setting.name) {
-            return Ok(Some(Found { text: flag.clone(), origin: Origin::Flag }));
+            return Ok(Some(FoundValue { text: flag.clone(), origin: Origin::Flag }));
         }
         let file_variable = setting.file_variable();
         match (self.environment.get(setting.name), self.environment.get(&file_variable)) {
             (Some(_), Some(_)) => Err(Problem::set_twice(setting)),
             (Some(value), None) => {
                 let text = value.to_str().ok_or_else(|| Problem::no_text(setting.name))?.to_owned();
-                Ok(Some(Found { text, origin: Origin::Environment }))
+                Ok(Some(FoundValue { text, origin: Origin::Environment }))
             }
             (None, Some(path)) => from_file(&file_variable, PathBuf::from(path)).map(Some),
             (None, None) => {
-                let default = Found { text: setting.default.to_owned(), origin: Origin::Default };
+                let default = FoundValue { text: setting.default.to_owned(), origin: Origin::Default };
                 Ok(Some(default).filter(|found| !found.text.is_empty()))
             }
         }
     }
 }
 
-fn from_file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
+fn from_file(variable: &str, path: PathBuf) -> Result<FoundValue, Problem> {
     let content =
         file::read_text(&path, file::MAX_VALUE_BYTES).map_err(|error| Problem::unreadable(variable, &path, &error))?;
     let text = content.strip_suffix('\n').map_or(content.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
@@ -148,7 +152,7 @@ fn from_file(variable: &str, path: PathBuf) -> Result<Found, Problem> {
         // an empty variable may come from a compose file; an empty mounted file is a lost secret
         return Err(Problem::empty_file(variable, &path));
     }
-    Ok(Found { text: text.to_owned(), origin: Origin::File(path) })
+    Ok(FoundValue { text: text.to_owned(), origin: Origin::File(path) })
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn an_unreadable_or_empty_file_is_reported() {
 }
 
 #[test]
-fn a_file_without_an_end_is_refused_whichever_setting_names_it() {
+fn an_endless_file_is_refused_for_every_setting() {
     for setting in [&DATABASE_URL, &WEBHOOK_SECRET, &STRIPE_SECRET_KEY, &WORKERS] {
         let endless = source(&[(setting.file_variable().as_str(), "/dev/zero")]).look_up(setting).err().unwrap();
         assert_eq!(endless.wrong, "the file /dev/zero cannot be read: it has more than 65536 bytes");

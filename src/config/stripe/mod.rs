@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::egress::Egress;
-use super::error::{Problem, Refused};
+use super::error::{Problem, RefusedSecret};
 use super::parse::{self, Expected, Parsed};
 use super::pasted;
 use super::settings;
@@ -120,10 +120,10 @@ const OTHERS: [(&str, &str); 2] = [
     ("whsec_", "is a signing secret, which belongs in STRIPE_WEBHOOK_SECRET"),
 ];
 
-fn key(text: &str) -> Result<SecretString, Refused> {
+fn key(text: &str) -> Result<SecretString, RefusedSecret> {
     let fix =
         "set it to a secret or restricted API key (sk_… or rk_…): in the Stripe dashboard under Developers > API keys";
-    let refused = |wrong: String| Refused { wrong, fix: fix.to_owned() };
+    let refused = |wrong: String| RefusedSecret { wrong, fix: fix.to_owned() };
     let key = pasted::one(text, settings::STRIPE_SECRET_KEY.name).map_err(|wrong| refused(wrong.to_string()))?;
     if let Some((_, is)) = OTHERS.iter().find(|(start, _)| key.starts_with(start)) {
         return Err(refused((*is).to_owned()));

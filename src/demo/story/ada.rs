@@ -48,9 +48,9 @@ impl Ada {
     }
 
     pub(super) fn signs_up(&self, sandbox: &mut Sandbox) -> Act {
-        let method = sandbox.tell("payment_method.attached", SIGN_UP, &objects::sepa_debit(ADA_METHOD, ADA));
-        let customer = sandbox.tell("customer.created", SIGN_UP, &self.customer);
-        let subscription = sandbox.tell("customer.subscription.created", SIGN_UP, &self.subscription);
+        let method = sandbox.emit("payment_method.attached", SIGN_UP, &objects::sepa_debit(ADA_METHOD, ADA));
+        let customer = sandbox.emit("customer.created", SIGN_UP, &self.customer);
+        let subscription = sandbox.emit("customer.subscription.created", SIGN_UP, &self.subscription);
         Act {
             date: "29 Oct 2026",
             title: "Ada signs up, with a trial of seven days",
@@ -77,7 +77,7 @@ impl Ada {
             objects::set_period(item, TRIAL_END, PERIOD_END);
         });
         let invoice = objects::invoice("in_DemoAda1", ADA, ADA_SUB, STARTER.cents);
-        let paid = sandbox.tell("invoice.paid", TRIAL_END + Duration::minutes(61), &invoice);
+        let paid = sandbox.emit("invoice.paid", TRIAL_END + Duration::minutes(61), &invoice);
         Act {
             date: "5 Nov 2026",
             title: "The trial converts",
@@ -195,7 +195,7 @@ impl Ada {
     /// Events that must not affect any row.
     pub(super) fn strangers(&mut self, sandbox: &mut Sandbox, captured: Event) -> Act {
         let at = datetime!(2026-11-19 03:12 UTC);
-        let newer = sandbox.tell("customer.subscription.moved", at, &self.subscription);
+        let newer = sandbox.emit("customer.subscription.moved", at, &self.subscription);
         let mut forge = |email| {
             sandbox.update("customer.updated", at, &mut self.customer, |customer| customer["email"] = json!(email))
         };

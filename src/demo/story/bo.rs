@@ -45,8 +45,8 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
         date: "1 Jul 2024",
         title: "Bo, an old customer: events in the API version of 2024",
         steps: vec![
-            applied(sandbox.tell("customer.created", since, &customer), "the customer"),
-            applied(sandbox.tell("customer.subscription.created", since, &old_shape), "the period is in another field"),
+            applied(sandbox.emit("customer.created", since, &customer), "the customer"),
+            applied(sandbox.emit("customer.subscription.created", since, &old_shape), "the period is in another field"),
         ],
         leaves: Row::Subscription(active.clone()),
     };
@@ -59,13 +59,13 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     let item = objects::item(&mut subscription);
     objects::set_period(item, datetime!(2026-11-01 08:00 UTC), datetime!(2026-12-01 08:00 UTC));
     // with an API key, the sync would now fetch the customer's subscriptions, in case an event is lost
-    let customer_deleted = sandbox.tell("customer.deleted", LEAVES, &customer);
+    let customer_deleted = sandbox.emit("customer.deleted", LEAVES, &customer);
     let leaves = Act {
         date: "18 Nov 2026",
         title: "Bo is deleted, which ends the subscription",
         steps: vec![
             noticed(customer_deleted, "needs_fetch", "the contact stays, with a date"),
-            applied(sandbox.tell("customer.subscription.deleted", LEAVES, &subscription), "ended at once"),
+            applied(sandbox.emit("customer.subscription.deleted", LEAVES, &subscription), "ended at once"),
         ],
         leaves: Row::Subscription(SubscriptionRow {
             stripe_status: "canceled".to_owned(),

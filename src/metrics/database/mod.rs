@@ -125,7 +125,7 @@ async fn read_and_check(pool: &PgPool, figures: &mut Option<Figures>) -> Result<
 async fn read(conn: &mut PgConnection) -> Result<Figures, sqlx::Error> {
     let mut transaction = conn.begin().await?;
     // the server aborts with this timeout, because an abandoned statement would keep the pool's connection busy
-    sqlx::query!("-- metrics.limit\nSET LOCAL statement_timeout = '1s'").execute(&mut *transaction).await?;
+    sqlx::query!("-- metrics.timeout\nSET LOCAL statement_timeout = '1s'").execute(&mut *transaction).await?;
     let outbox = outbox(&mut transaction).await?;
     let jobs = jobs(&mut transaction).await?;
     let limits = limits(&mut transaction).await?;

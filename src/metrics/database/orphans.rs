@@ -24,7 +24,7 @@ pub struct Orphans {
 /// because its timeout applies until the transaction ends.
 pub(super) async fn orphans_in_time(conn: &mut PgConnection) -> Result<Option<Vec<Orphans>>, sqlx::Error> {
     let mut savepoint = conn.begin().await?;
-    sqlx::query!("-- metrics.limit_of_orphans\nSET LOCAL statement_timeout = '300ms'").execute(&mut *savepoint).await?;
+    sqlx::query!("-- metrics.orphans_timeout\nSET LOCAL statement_timeout = '300ms'").execute(&mut *savepoint).await?;
     match orphans(&mut savepoint).await {
         Ok(orphans) => {
             savepoint.commit().await?;

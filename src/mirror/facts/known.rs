@@ -189,7 +189,7 @@ pub async fn with_relevant_payments(
     let (accounts, _, ids) = columns(customers.iter());
     let (invoice_accounts, _, invoice_ids) = columns(invoices.iter());
     let rows = sqlx::query!(
-        r#"-- facts.concerned
+        r#"-- facts.with_relevant_payments
         SELECT asked.account AS "account!", asked.customer_id AS "customer_id!"
         FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
         WHERE EXISTS (

@@ -169,7 +169,7 @@ fn of_invoice(graph: &Graph, id: &str) -> Option<Paid> {
 /// The method by invoice payments, which connect an invoice to its charges since 2025-03-31.basil: the default one,
 /// else the newest paid one, else an open one.
 fn of_invoice_payments(graph: &Graph, invoice_id: &str) -> Option<Paid> {
-    let payments = graph.naming("invoice", invoice_id, "invoice_payment");
+    let payments = graph.referencing("invoice", invoice_id, "invoice_payment");
     let mut views: Vec<InvoicePaymentView> =
         payments.into_iter().map(|(_, node)| InvoicePaymentView::read(node.json())).collect();
     let weight = |view: &InvoicePaymentView| match view.status.as_deref() {
@@ -206,7 +206,7 @@ fn of_payment_intent(graph: &Graph, id: &str) -> Option<Paid> {
 
 /// The newest charge that references the payment intent.
 fn newest_charge(graph: &Graph, payment_intent_id: &str) -> Option<Paid> {
-    let charges = graph.naming("payment_intent", payment_intent_id, "charge").into_iter();
+    let charges = graph.referencing("payment_intent", payment_intent_id, "charge").into_iter();
     let newest = charges.max_by_key(|(key, node)| (ChargeView::read(node.json()).created, &key.object_id));
     newest.and_then(|(key, _)| of_charge(graph, &key.object_id))
 }

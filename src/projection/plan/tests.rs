@@ -8,7 +8,7 @@ fn price(fields: &str) -> World {
 }
 
 fn project(world: &World) -> PlanRows {
-    world.ask(|graph| plan("price_1", graph)).unwrap()
+    world.project(|graph| plan("price_1", graph)).unwrap()
 }
 
 fn row(fields: &str) -> PricingPlan {
@@ -53,8 +53,8 @@ fn a_plan_and_a_price_with_one_id_are_one_row_and_the_price_counts() {
 
 #[test]
 fn an_unseen_price_has_no_row() {
-    assert!(World::default().ask(|graph| plan("price_1", graph)).is_none());
-    assert!(World::default().missing("price", "price_1").ask(|graph| plan("price_1", graph)).is_none());
+    assert!(World::default().project(|graph| plan("price_1", graph)).is_none());
+    assert!(World::default().missing("price", "price_1").project(|graph| plan("price_1", graph)).is_none());
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn project_text(text: &str) -> Option<Projected<Subscription>> {
     let view = SubscriptionView::read(json).ok()?;
     let world = World::default().put(&text.replacen('{', r#"{"object":"subscription","#, 1));
     let node_of = |graph: &Graph| graph.get("subscription", &view.id).and_then(|node| row(graph, node, None, LENIENT));
-    world.ask(node_of)
+    world.project(node_of)
 }
 
 proptest! {
@@ -162,7 +162,7 @@ proptest! {
         let world = World::default().put(&text).put(&schedule);
         let rules = Rules { past_due_active };
         let project = |graph: &Graph| graph.get("subscription", "sub_1").and_then(|node| row(graph, node, None, rules));
-        let row = world.ask(project).expect("a row").row;
+        let row = world.project(project).expect("a row").row;
 
         let allows = matches!(status, "active" | "trialing") || (status == "past_due" && past_due_active);
         prop_assert_eq!(row.active, allows && collection.is_none() && !ended);

@@ -18,7 +18,7 @@ use crate::stripe::json::Json;
 use crate::stripe::nested::TRIAL_OFFER;
 use crate::stripe::reference::is_account;
 use crate::stripe::views::customer::CustomerView;
-use crate::stripe::views::discount::{DiscountView, Listed, by_coupon};
+use crate::stripe::views::discount::{DiscountView, ListedDiscount, by_coupon};
 use crate::stripe::views::schedule::ScheduleView;
 use crate::stripe::views::subscription::SubscriptionView;
 use crate::stripe::views::trial_offer::TrialOfferView;
@@ -186,16 +186,16 @@ impl RowContext<'_> {
         let mut found = Vec::new();
         for listed in &self.view.discounts {
             let id = match listed {
-                Listed::Id(id) => Some(id),
-                Listed::Whole(discount) => discount.id.as_ref(),
+                ListedDiscount::Id(id) => Some(id),
+                ListedDiscount::Whole(discount) => discount.id.as_ref(),
             };
             let node = id.and_then(|id| self.graph.get("discount", id));
             match (node, listed) {
                 (Some(node), _) if node.deleted_at.is_some() => {}
                 (Some(node), _) if node.content.is_some() => found.extend(DiscountView::of_object(node.json())),
-                (_, Listed::Whole(discount)) => found.push(discount.clone()),
+                (_, ListedDiscount::Whole(discount)) => found.push(discount.clone()),
                 // discounts cannot be fetched themselves
-                (_, Listed::Id(_)) => _ = self.needs.insert(self.graph.key("subscription", &self.view.id)),
+                (_, ListedDiscount::Id(_)) => _ = self.needs.insert(self.graph.key("subscription", &self.view.id)),
             }
         }
         let discounts = by_coupon(found);
@@ -218,7 +218,7 @@ impl RowContext<'_> {
 
     /// The link of the newest checkout session of this subscription.
     fn checkout(&self) -> WorkspaceLink {
-        let sessions = self.graph.naming("subscription", &self.view.id, "checkout.session");
+        let sessions = self.graph.referencing("subscription", &self.view.id, "checkout.session");
         let newest = sessions.into_iter().max_by_key(|(key, node)| (created(node.json()), &key.object_id));
         newest.map(|(_, node)| WorkspaceLink::of_session(node.json())).unwrap_or_default()
     }

@@ -53,7 +53,7 @@ fn each_status_is_active_or_not() {
     ];
     for (status, lenient, strict) in cases {
         let world = with(customer_of("{}"), &format!(r#""status":"{status}""#));
-        let row = |rules| world.ask(|graph| customer("cus_1", graph, &rules)).subscriptions.remove(0).row;
+        let row = |rules| world.project(|graph| customer("cus_1", graph, &rules)).subscriptions.remove(0).row;
         for rules in [LENIENT, STRICT] {
             assert_eq!(row(rules).active, row(rules).inactive_reason.is_none(), "{status}");
         }

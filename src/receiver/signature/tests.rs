@@ -124,7 +124,7 @@ fn the_unusable_part_of_a_header_is_reported() {
 }
 
 #[test]
-fn five_minutes_either_way_are_tolerated_and_not_a_second_more() {
+fn at_most_five_minutes_are_tolerated_in_both_directions() {
     for (now, result) in [
         (NOW + 300, Ok(())),
         (NOW - 300, Ok(())),
@@ -138,7 +138,7 @@ fn five_minutes_either_way_are_tolerated_and_not_a_second_more() {
 }
 
 #[test]
-fn strangers_do_not_learn_that_a_timestamp_is_stale() {
+fn unsigned_senders_do_not_learn_that_a_timestamp_is_stale() {
     let header = sign(&secret("whsec_other"), 1, BODY);
     assert_eq!(check(&header), Err(SignatureError::NoMatch));
 }

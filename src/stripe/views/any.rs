@@ -9,7 +9,7 @@ use super::charge::{ChargeView, DisputeView, PaymentIntentView};
 use super::checkout::CheckoutView;
 use super::coupon::CouponView;
 use super::customer::CustomerView;
-use super::discount::{DiscountView, Listed};
+use super::discount::{DiscountView, ListedDiscount};
 use super::invoice::{InvoicePaymentView, InvoiceView};
 use super::method::{self, MethodView};
 use super::price::PriceView;
@@ -84,11 +84,11 @@ fn normalize(mut view: SubscriptionView) -> SubscriptionView {
     if !view.items.is_empty() {
         view.current_period_end = None;
     }
-    let id = |listed: Listed| match listed {
-        Listed::Whole(discount) => Listed::Id(discount.id.unwrap_or(discount.coupon_id)),
-        Listed::Id(id) => Listed::Id(id),
+    let id = |listed: ListedDiscount| match listed {
+        ListedDiscount::Whole(discount) => ListedDiscount::Id(discount.id.unwrap_or(discount.coupon_id)),
+        ListedDiscount::Id(id) => ListedDiscount::Id(id),
     };
-    let ids: BTreeSet<Listed> = view.discounts.into_iter().map(id).collect();
+    let ids: BTreeSet<ListedDiscount> = view.discounts.into_iter().map(id).collect();
     view.discounts = ids.into_iter().collect();
     view
 }

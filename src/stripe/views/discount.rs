@@ -59,7 +59,7 @@ impl DiscountView {
 
 /// One entry of a list of discounts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Listed {
+pub enum ListedDiscount {
     /// Only the id, as usual since 2023-10.
     Id(String),
     /// The whole discount.
@@ -68,18 +68,18 @@ pub enum Listed {
 
 /// The discounts of a payload: `elements` of its lists, and the single `discount` of old versions, which is whole if
 /// the list contains its id.
-pub(super) fn read_all(elements: &[Json<'_>], single: Json<'_>, reader: &mut Reader) -> Vec<Listed> {
+pub(super) fn read_all(elements: &[Json<'_>], single: Json<'_>, reader: &mut Reader) -> Vec<ListedDiscount> {
     let single = DiscountView::read(single, reader);
     let known = single.as_ref().and_then(|discount| discount.id.clone());
     let mut listed = Vec::new();
     for element in elements {
         match element.text() {
             Some(id) if Some(&id) == known.as_ref() => {}
-            Some(id) => listed.push(Listed::Id(id)),
-            None => listed.extend(DiscountView::read(*element, reader).map(Listed::Whole)),
+            Some(id) => listed.push(ListedDiscount::Id(id)),
+            None => listed.extend(DiscountView::read(*element, reader).map(ListedDiscount::Whole)),
         }
     }
-    listed.into_iter().chain(single.map(Listed::Whole)).collect()
+    listed.into_iter().chain(single.map(ListedDiscount::Whole)).collect()
 }
 
 /// One discount per coupon, in the order of the coupon ids, as pairs of coupon and end.
@@ -134,7 +134,7 @@ mod tests {
         let listed = |single: &str| {
             let id = json("\"di_1\"");
             let found = read_all(&[id], json(single), &mut Reader::default());
-            found.iter().map(|one| matches!(one, Listed::Id(_))).collect::<Vec<_>>()
+            found.iter().map(|one| matches!(one, ListedDiscount::Id(_))).collect::<Vec<_>>()
         };
         assert_eq!(listed("null"), [true]);
         assert_eq!(listed(r#"{"id":"di_2","coupon":{"id":"A"}}"#), [true, false]);

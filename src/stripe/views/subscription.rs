@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use time::OffsetDateTime;
 
-use super::discount::{self, Listed};
+use super::discount::{self, ListedDiscount};
 use super::item::{self, ItemView, TrialView};
 use super::reader::{Reader, reference, required};
 use super::unreadable::Unreadable;
@@ -58,7 +58,7 @@ pub struct SubscriptionView {
     /// `items.has_more`.
     pub more_items: bool,
     /// `discounts`, the discounts of the items, and the old `discount`.
-    pub discounts: Vec<Listed>,
+    pub discounts: Vec<ListedDiscount>,
     /// `default_payment_method`.
     pub payment_method_id: Option<String>,
     /// `default_source`.
@@ -211,7 +211,7 @@ fn items(data: &[Json<'_>], reader: &mut Reader) -> Vec<ItemView> {
 
 /// The discounts in `discounts` and of the items, then in `discount`, which 2025-03-31.basil removed. In versions with
 /// both fields only `discount` is whole, and `discounts` contains ids.
-fn discounts(fields: &Object<'_>, data: &[Json<'_>], reader: &mut Reader) -> Vec<Listed> {
+fn discounts(fields: &Object<'_>, data: &[Json<'_>], reader: &mut Reader) -> Vec<ListedDiscount> {
     let mut elements = reader.elements(fields.get("discounts"));
     for item in data {
         elements.extend(reader.elements(item.get("discounts")));
@@ -236,8 +236,8 @@ mod tests {
     fn coupons(fields: &str) -> (Vec<String>, bool) {
         let view = with(fields);
         let name = |listed| match listed {
-            Listed::Id(id) => format!("#{id}"),
-            Listed::Whole(discount) => discount.coupon_id,
+            ListedDiscount::Id(id) => format!("#{id}"),
+            ListedDiscount::Whole(discount) => discount.coupon_id,
         };
         let names: std::collections::BTreeSet<String> = view.discounts.into_iter().map(name).collect();
         (names.into_iter().collect(), !view.notes.is_empty())

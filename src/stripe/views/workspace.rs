@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_names_it_in_its_metadata_or_by_its_reference() {
+    fn a_session_has_its_workspace_in_metadata_or_reference() {
         let session = |text: &str| WorkspaceLink::of_session(json(text));
         assert_eq!(session(&format!(r#"{{"client_reference_id":"{ID}","metadata":{{}}}}"#)), named());
         let other = "11111111-2222-4333-8444-555555555555";

@@ -1,6 +1,6 @@
 //! A backfill reads everything with few requests, including objects that lists omit.
 
-use billing_sync::backfill::Begin;
+use billing_sync::backfill::RunSelection;
 use billing_sync::verify::compare::Selection;
 use billing_sync::verify::customer::WriteMode;
 use serde_json::json;
@@ -92,7 +92,7 @@ async fn since_reads_only_objects_created_later() {
     shop(&sync.stripe, 10);
     let backfill = sync.backfiller().await.unwrap();
     let since = OffsetDateTime::from_unix_timestamp(later).unwrap();
-    let run = backfill.begin(Begin::New(Some(since))).await.unwrap();
+    let run = backfill.begin(RunSelection::New(Some(since))).await.unwrap();
     assert!(backfill.run(&run, &mut |_| {}).await.unwrap().is_complete());
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.billing_contacts").await.as_deref(), Some("10"));
     // the catalogue is complete: later customers may have bought older plans
@@ -195,7 +195,7 @@ async fn only_a_complete_backfill_closes_the_gap_in_the_events() {
     assert!(!sync.backfill().await.is_complete());
     assert_eq!(sync.app.text(gap).await.as_deref(), Some("2025-01-01"));
     let backfill = sync.backfiller().await.unwrap();
-    let run = backfill.begin(Begin::New(Some(OffsetDateTime::UNIX_EPOCH))).await.unwrap();
+    let run = backfill.begin(RunSelection::New(Some(OffsetDateTime::UNIX_EPOCH))).await.unwrap();
     assert!(backfill.run(&run, &mut |_| {}).await.unwrap().is_complete());
     assert_eq!(sync.app.text(gap).await.as_deref(), Some("2025-01-01"));
     sync.stripe.tick(3600);

@@ -1,7 +1,7 @@
 //! Faults during a backfill: rate limits, errors and odd answers of Stripe. No data is lost, and every failure is
 //! reported.
 
-use billing_sync::backfill::{Begin, ProgressEvent, Stop};
+use billing_sync::backfill::{ProgressEvent, RunSelection, Stop};
 use billing_sync::projection;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ async fn many_429_and_500_answers_are_retried() {
         sync.stripe.fail_next_under("/v1/invoice", 2, fault);
     }
     let backfill = sync.backfiller().await.unwrap();
-    let run = backfill.begin(Begin::New(None)).await.unwrap();
+    let run = backfill.begin(RunSelection::New(None)).await.unwrap();
     let mut waits = 0;
     let report =
         backfill.run(&run, &mut |notice| waits += usize::from(matches!(notice, ProgressEvent::Waits { .. }))).await;
@@ -70,7 +70,7 @@ async fn a_list_that_never_answers_is_reported_and_can_be_resumed() {
     assert!(list == "subscriptions" && why.contains("500"), "{list}: {why}");
     assert_eq!(sync.app.text("SELECT count(*)::text FROM billing.subscriptions").await.as_deref(), Some("0"));
     sync.stripe.recover();
-    assert!(!sync.backfill_interrupted(Begin::Resume, usize::MAX).await);
+    assert!(!sync.backfill_interrupted(RunSelection::Resume, usize::MAX).await);
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     sync.end().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use billing_sync::backfill::{Backfill, Begin, ProgressEvent, Report, Stop};
+use billing_sync::backfill::{Backfill, ProgressEvent, Report, RunSelection, Stop};
 use billing_sync::base::clock::RemoteClock;
 use billing_sync::base::retry::RetryPolicy;
 use billing_sync::client::{HttpStripe, metrics};
@@ -131,7 +131,7 @@ impl Fetching {
     /// Runs a new backfill to its end.
     pub(crate) async fn backfill(&self) -> Report {
         let backfill = self.backfiller().await.unwrap();
-        let run = backfill.begin(Begin::New(None)).await.unwrap();
+        let run = backfill.begin(RunSelection::New(None)).await.unwrap();
         backfill.run(&run, &mut |_| {}).await.unwrap()
     }
 
@@ -143,7 +143,7 @@ impl Fetching {
     }
 
     /// Runs a backfill and stops it, as a kill does, after this many pages. Returns whether it had that many.
-    pub(crate) async fn backfill_interrupted(&self, begin: Begin, pages: usize) -> bool {
+    pub(crate) async fn backfill_interrupted(&self, begin: RunSelection, pages: usize) -> bool {
         let backfill = self.backfiller().await.unwrap();
         let run = backfill.begin(begin).await.unwrap();
         let (mut seen, (interrupt, mut is_interrupted)) = (0, tokio::sync::watch::channel(false));

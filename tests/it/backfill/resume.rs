@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use billing_sync::backfill::{Begin, Stop};
+use billing_sync::backfill::{RunSelection, Stop};
 
 use super::harness::assert_alike;
 use crate::support::fetching::Fetching;
@@ -37,11 +37,11 @@ async fn a_backfill_interrupted_at_any_page_resumes_without_a_gap() {
     loop {
         sync.forget_backfills().await;
         let mark = sync.stripe.served().len();
-        if !sync.backfill_interrupted(Begin::New(None), boundaries + 1).await {
+        if !sync.backfill_interrupted(RunSelection::New(None), boundaries + 1).await {
             break;
         }
         boundaries += 1;
-        assert!(!sync.backfill_interrupted(Begin::Resume, usize::MAX).await);
+        assert!(!sync.backfill_interrupted(RunSelection::Resume, usize::MAX).await);
         assert_alike(&sync.all_rows().await, &truth);
         let repeated: Vec<(String, usize)> = pages(&sync, mark).into_iter().filter(|(_, times)| *times > 1).collect();
         // at most four pages are in flight
@@ -56,9 +56,9 @@ async fn a_backfill_that_is_taken_over_stops_and_the_other_finishes() {
     let sync = Fetching::without_events(24).await;
     sync.stripe.page_at_most(3);
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
-    let run = first.begin(Begin::New(None)).await.unwrap();
-    assert!(second.begin(Begin::New(None)).await.is_err(), "there is an unfinished run");
-    let same_run = second.begin(Begin::Resume).await.unwrap();
+    let run = first.begin(RunSelection::New(None)).await.unwrap();
+    assert!(second.begin(RunSelection::New(None)).await.is_err(), "there is an unfinished run");
+    let same_run = second.begin(RunSelection::Resume).await.unwrap();
     assert_eq!(same_run.id, run.id);
     let (mut ignore, mut ignore_too) = (|_| {}, |_| {});
     let (lease_lost, finished) = tokio::join!(first.run(&run, &mut ignore), second.run(&same_run, &mut ignore_too));
@@ -73,8 +73,8 @@ async fn a_backfill_that_is_taken_over_stops_and_the_other_finishes() {
 async fn nothing_is_stored_after_the_lease_is_lost() {
     let sync = Fetching::without_events(8).await;
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
-    let run = first.begin(Begin::New(None)).await.unwrap();
-    second.begin(Begin::Resume).await.unwrap();
+    let run = first.begin(RunSelection::New(None)).await.unwrap();
+    second.begin(RunSelection::Resume).await.unwrap();
     let lease_lost = first.run(&run, &mut |_| {}).await;
     assert!(matches!(lease_lost, Err(Stop::LeaseLost)), "{lease_lost:?}");
     assert_eq!(sync.app.text("SELECT sum(pages)::text FROM billing.backfill_ranges").await.as_deref(), Some("0"));
@@ -88,11 +88,11 @@ async fn two_concurrent_backfills_end_in_the_same_rows() {
     let sync = Fetching::without_events(40).await;
     sync.stripe.page_at_most(5);
     let (first, second) = (sync.backfiller().await.unwrap(), sync.backfiller().await.unwrap());
-    let run = first.begin(Begin::New(None)).await.unwrap();
+    let run = first.begin(RunSelection::New(None)).await.unwrap();
     let restart = async {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         second.abandon().await.unwrap();
-        let run = second.begin(Begin::New(None)).await.unwrap();
+        let run = second.begin(RunSelection::New(None)).await.unwrap();
         second.run(&run, &mut |_| {}).await
     };
     let mut ignore = |_| {};

@@ -69,7 +69,9 @@ async fn doctor_reports_overdue_limits_and_fails_if_renewals_halted() {
     let text = words(&output.stdout);
     assert_eq!(code(&output), 0, "{text}");
     assert!(
-        text.contains("1 are due for renewal, the oldest for 6 minutes fix: does `serve` run with the role renewals?"),
+        text.contains(
+            "1 are due for renewal, the oldest for 6 minutes fix: run `serve` with the role renewals and see its log"
+        ),
         "{text}"
     );
     let sql = "UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock is wrong'";
@@ -149,7 +151,9 @@ async fn doctor_reports_the_watermark_and_fails_if_there_is_a_gap() {
     let (database, mut conn) = migrated().await;
     let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_1")];
     let output = run(&["doctor"], &environment);
-    assert!(words(&output.stdout).contains("ok reconcile without a key the stored events are not compared"));
+    assert!(
+        words(&output.stdout).contains("ok reconcile stored events are not compared with Stripe's list without a key")
+    );
     let sql = "INSERT INTO billing.reconcile_state (account, compared_until, finished_at)
         VALUES ('', clock_timestamp() - interval '20 s', clock_timestamp()),
             ('acct_gone', '2020-01-01', '2020-01-01')";
@@ -178,5 +182,5 @@ async fn doctor_reports_the_watermark_and_fails_if_there_is_a_gap() {
     let text = words(&output.stdout);
     assert_eq!(code(&output), 1, "{text}");
     let expected = "FAIL reconcile there is a gap: events created from 2026-01-02T00:00:00Z to 2026-02-03T00:00:00Z";
-    assert!(text.contains(expected) && text.contains("fix: `backfill`"), "{text}");
+    assert!(text.contains(expected) && text.contains("fix: run `backfill`"), "{text}");
 }

@@ -29,7 +29,7 @@ async fn explain_shows_why_a_subscription_is_inactive() {
     let at_once = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
         "customer.subscription.created of sub_1: applied",
-        "evt_p, made 2026-01-01 00:00:09 subscriptions changed by evt_p active: true -> false inactive_reason: null -> payment_paused",
+        "evt_p, created 2026-01-01 00:00:09 subscriptions changed by evt_p active: true -> false inactive_reason: null -> payment_paused",
         "customer.subscription.updated of sub_1: superseded",
         "subscriptions now active: false",
         "inactive_reason: payment_paused",

@@ -80,10 +80,10 @@ async fn show_reports_how_often_an_event_failed() {
     store(&mut conn, "evt_p", "pending").await;
     let environment = [("DATABASE_URL", database.url.as_str())];
     let thrice = words(&run(&["outbox", "show", "evt_p"], &environment).stdout);
-    assert!(thrice.contains("It failed 3 times and is"), "{thrice}");
+    assert!(thrice.contains("It failed 3 times; a worker retries it"), "{thrice}");
     sqlx::query("UPDATE billing.outbox SET attempts = 1").execute(&mut conn).await.unwrap();
     let once = words(&run(&["outbox", "show", "evt_p"], &environment).stdout);
-    assert!(once.contains("It failed once and is"), "{once}");
+    assert!(once.contains("It failed once; a worker retries it"), "{once}");
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ async fn halted_renewals_are_reported_and_nothing_is_written() {
     let output = renew(&database, &[]);
     assert_eq!(code(&output), 2);
     assert!(
-        words(&output.stderr).contains("because a clock is wrong; put the clocks right"),
+        words(&output.stderr).contains("because a clock is wrong; synchronise the clocks"),
         "{}",
         words(&output.stderr)
     );
@@ -142,7 +142,7 @@ async fn locked_limits_are_waited_for() {
     // once idle it has found the due rows locked: it is not idle before its first attempt
     let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
         AND application_name = 'billing-sync' AND state = 'idle'
-            AND state_change < clock_timestamp() - interval '100 ms' AND query LIKE '%renewals.count_due%')";
+            AND state_change < clock_timestamp() - interval '100 ms' AND query LIKE '%limits.count_due%')";
     while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut conn).await.unwrap() {
         tokio::task::yield_now().await;
     }

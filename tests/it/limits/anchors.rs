@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, PgConnection};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use super::calendar::{is_day_of_renewal, next_by_walking};
+use super::calendar::{is_day_of_renewal, next_by_search};
 use super::harness::{Harness, at};
 use crate::support::cluster;
 
@@ -34,7 +34,7 @@ fn later(at: OffsetDateTime, rng: &mut Rng, days: i64) -> OffsetDateTime {
 }
 
 fn month_after(change: AnchorChange) -> OffsetDateTime {
-    next_by_walking(change.anchor, change.at, change.anchor.day())
+    next_by_search(change.anchor, change.at, change.anchor.day())
 }
 
 /// Generates current, past, future and repeated anchors; an anchor on the last day of a month may have an explicit day.
@@ -70,7 +70,7 @@ fn history(rng: &mut Rng) -> History {
 }
 
 /// Checks each possible instant in order: a pending anchor is reached, or another anchor takes effect.
-fn renewals_by_walking(history: &History) -> Vec<(OffsetDateTime, bool)> {
+fn renewals_by_search(history: &History) -> Vec<(OffsetDateTime, bool)> {
     let days: BTreeMap<_, _> = history.changes.iter().filter_map(|change| Some((change.anchor, change.day?))).collect();
     let day_of = |anchor: OffsetDateTime| days.get(&anchor).copied().unwrap_or(anchor.day());
     // an anchor takes effect when its event arrives; a new anchor in the past takes effect at its own time, but not
@@ -150,7 +150,7 @@ async fn renewals_by_anchors_match_a_day_by_day_search() {
     let mut rng = Rng::with_seed(4);
     let histories: Vec<History> = (0..600).map(|_| history(&mut rng)).collect();
     write(&mut conn, &histories).await;
-    let expected: Vec<_> = histories.iter().map(renewals_by_walking).collect();
+    let expected: Vec<_> = histories.iter().map(renewals_by_search).collect();
     let starts: Vec<_> = histories.iter().map(|history| history.start).collect();
     for (zone, piece) in [("UTC", UNTIL), ("Pacific/Apia", 97), ("America/New_York", 64)] {
         sqlx::query("SELECT set_config('TimeZone', $1, false)").bind(zone).execute(&mut conn).await.unwrap();

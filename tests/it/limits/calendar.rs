@@ -23,7 +23,7 @@ pub(super) fn is_day_of_renewal(date: Date, day: u8) -> bool {
 }
 
 /// The first renewal after `after`, found by checking day by day.
-pub(super) fn next_by_walking(anchor: OffsetDateTime, after: OffsetDateTime, day: u8) -> OffsetDateTime {
+pub(super) fn next_by_search(anchor: OffsetDateTime, after: OffsetDateTime, day: u8) -> OffsetDateTime {
     let mut date = after.date();
     loop {
         let at = date.with_time(anchor.time()).assume_utc();
@@ -36,7 +36,7 @@ pub(super) fn next_by_walking(anchor: OffsetDateTime, after: OffsetDateTime, day
 
 /// The renewal this many months after the anchor, found by stepping month by month, and then back from the day to one
 /// that exists.
-fn number_by_walking(anchor: OffsetDateTime, months: i32, day: u8) -> OffsetDateTime {
+fn nth_by_search(anchor: OffsetDateTime, months: i32, day: u8) -> OffsetDateTime {
     let mut first = anchor.date().replace_day(1).unwrap();
     for _ in 0..months.abs() {
         // 31 days after the first of a month is in the next month; the day before the first is in the previous month
@@ -96,7 +96,7 @@ async fn the_next_renewal_matches_a_day_by_day_search() {
         .unwrap();
         for ((anchor, after, day), next) in cases.iter().zip(next) {
             let day = day.map_or(anchor.day(), |day| u8::try_from(day).unwrap());
-            assert_eq!(next, next_by_walking(*anchor, *after, day), "{zone}: {anchor}, {after}, {day}");
+            assert_eq!(next, next_by_search(*anchor, *after, day), "{zone}: {anchor}, {after}, {day}");
         }
     }
 }
@@ -113,7 +113,7 @@ async fn every_renewal_is_in_its_month_and_has_its_number() {
     let walked: Vec<_> = cases
         .iter()
         .map(|(anchor, number, day)| {
-            number_by_walking(*anchor, *number, day.map_or(anchor.day(), |day| u8::try_from(day).unwrap()))
+            nth_by_search(*anchor, *number, day.map_or(anchor.day(), |day| u8::try_from(day).unwrap()))
         })
         .collect();
     let numbers: Vec<_> = cases.iter().map(|one| one.1).collect();

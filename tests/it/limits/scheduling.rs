@@ -148,7 +148,7 @@ impl Local {
     }
 
     fn set_stripe_clock(&self, ahead: time::Duration) {
-        self.scheduler.stripe.says(clock::now() + ahead);
+        self.scheduler.stripe.record(clock::now() + ahead);
         self.scheduler.wake.notify_one();
     }
 

@@ -20,7 +20,7 @@ async fn an_event_up_to_an_hour_before_the_watermark_is_found() {
         sync.stripe.tick(7200);
         set_watermark(&sync, second + watermark).await;
         let found = compare(&sync).await;
-        assert_eq!((found.tally.compared, found.tally.inserted() == 1), (u64::from(is_found), is_found), "{watermark}");
+        assert_eq!((found.stats.compared, found.stats.inserted() == 1), (u64::from(is_found), is_found), "{watermark}");
         leave(sync).await;
     }
 }
@@ -68,7 +68,7 @@ async fn webhooks_do_not_move_the_watermark_past_missed_events() {
     sync.app.deliver_all(&sync.stripe.events_since(mark), Epoch::Endive).await;
     sync.settle().await;
     assert_eq!(watermark(&sync).await, before);
-    assert_eq!(compare(&sync).await.tally.inserted(), 1);
+    assert_eq!(compare(&sync).await.stats.inserted(), 1);
     sync.settle().await;
     sync.finish().await;
 }
@@ -82,9 +82,9 @@ async fn a_listing_that_starts_after_the_watermark_does_not_move_it() {
     sync.stripe.tick(3600);
     sync.stripe.customer(json!({ "name": "late" }));
     let found = compare_since(&sync, Some(Since::Ago(Duration::from_mins(10)))).await.unwrap();
-    assert_eq!((found.tally.inserted(), watermark(&sync).await), (1, before), "{found:?}");
+    assert_eq!((found.stats.inserted(), watermark(&sync).await), (1, before), "{found:?}");
     // the next comparison also covers the skipped time
-    assert_eq!(compare(&sync).await.tally.inserted(), 1);
+    assert_eq!(compare(&sync).await.stats.inserted(), 1);
     assert_eq!(watermark(&sync).await, Some(sync.stripe.now() - BEHIND));
     sync.stripe.tick(60);
     let since = at(before.unwrap());

@@ -13,7 +13,7 @@ async fn two_concurrent_comparisons_store_each_event_once() {
     customers(&sync, 250);
     sync.stripe.tick(60);
     let (one, other) = tokio::join!(compare_since(&sync, None), compare_since(&sync, None));
-    assert_eq!(one.unwrap().tally.inserted() + other.unwrap().tally.inserted(), 250);
+    assert_eq!(one.unwrap().stats.inserted() + other.unwrap().stats.inserted(), 250);
     assert!(text(&sync, FOUND).await.starts_with("250 of "));
     assert_eq!(watermark(&sync).await, Some(sync.stripe.now() - BEHIND));
     leave(sync).await;

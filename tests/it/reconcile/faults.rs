@@ -44,7 +44,7 @@ async fn an_interruption_keeps_stored_events_and_the_old_watermark() {
         assert!(is(count(&sync, "failed"), 1.0) && is(count(&sync, "complete"), 1.0));
         sync.stripe.recover();
         let found = compare(&sync).await;
-        assert_eq!((found.tally.inserted(), found.failures), (150, 1), "{fault:?}");
+        assert_eq!((found.stats.inserted(), found.failures), (150, 1), "{fault:?}");
         assert_eq!(text(&sync, FOUND).await, format!("250 of {}", known + 250));
         assert!(watermark(&sync).await > before);
         assert_eq!(text(&sync, STATE).await, "0");
@@ -108,7 +108,7 @@ async fn an_unstorable_event_is_counted_and_does_not_block_others() {
     customers(&sync, 2);
     sync.stripe.tick(60);
     let found = compare(&sync).await;
-    assert_eq!((found.tally.compared, found.tally.inserted(), found.tally.unreadable), (3, 2, 1), "{found:?}");
+    assert_eq!((found.stats.compared, found.stats.inserted(), found.stats.unreadable), (3, 2, 1), "{found:?}");
     assert!(watermark(&sync).await > before, "the event must not block the others forever");
     let counts = "SELECT concat_ws(' ', last_compared, last_inserted, last_missed, last_unreadable) FROM billing.reconcile_state";
     assert_eq!(text(&sync, counts).await, "3 2 0 1");
@@ -125,7 +125,7 @@ async fn pages_too_long_to_read_are_requested_in_smaller_ones() {
         sync.stripe.customer(json!({ "description": text }));
     }
     let found = compare(&sync).await;
-    assert_eq!(found.tally.inserted(), 24);
+    assert_eq!(found.stats.inserted(), 24);
     let limits: Vec<String> = sync.stripe.served().into_iter().map(|request| request.query).collect();
     assert!(limits.iter().any(|query| query.contains("limit=12")), "{limits:?}");
     leave(sync).await;

@@ -36,7 +36,7 @@ async fn an_outage_over_30_days_is_a_gap_until_a_backfill_closes_it() {
     let gap = found.gap.expect("there is a gap");
     assert_eq!((gap.since, gap.until), (at(before), at(now - 1) - REACH));
     assert!(!found.gap_was_known);
-    assert_eq!(found.tally.inserted(), 1);
+    assert_eq!(found.stats.inserted(), 1);
     assert!(watermark(&sync).await > Some(before), "the remaining time is compared");
     let again = compare(&sync).await;
     assert_eq!((again.gap, again.gap_was_known), (Some(gap), true));
@@ -79,7 +79,7 @@ async fn events_that_expire_during_the_listing_are_a_gap() {
         }
     });
     let found = compare(&sync).await;
-    assert_eq!(found.tally.compared, 100, "{found:?}");
+    assert_eq!(found.stats.compared, 100, "{found:?}");
     let gap = found.gap.expect("the expired events are a gap");
     assert_eq!((gap.since, gap.until), (at(before), at(sync.stripe.now() - 1) - REACH));
     leave(sync).await;

@@ -78,6 +78,6 @@ async fn the_verified_account_suffices_after_a_month_without_webhooks() {
     let failure = compare_since(&sync, None).await.unwrap_err();
     assert!(matches!(failure, Failure::Key(KeyError::Unverified)), "{failure:?}");
     sync.stripe.become_our_account_again();
-    assert_eq!(compare(&sync).await.tally.inserted(), 1);
+    assert_eq!(compare(&sync).await.stats.inserted(), 1);
     leave(sync).await;
 }

@@ -17,11 +17,11 @@ async fn a_handled_event_older_than_five_minutes_was_missed() {
     sync.stripe.customer(json!({ "name": "young" }));
     sync.stripe.tick(299);
     let found = compare(&sync).await;
-    assert_eq!((found.tally.inserted(), found.tally.missed), (2, 1), "{found:?}");
+    assert_eq!((found.stats.inserted(), found.stats.missed), (2, 1), "{found:?}");
     assert!(is(missed(&sync), 1.0) && is(count(&sync, "complete"), 2.0));
     // a stored event is not missed later
     sync.stripe.tick(302);
-    assert_eq!(compare(&sync).await.tally.missed, 0);
+    assert_eq!(compare(&sync).await.stats.missed, 0);
     assert!(is(missed(&sync), 1.0));
     leave(sync).await;
 }
@@ -40,7 +40,7 @@ async fn a_snapshot_with_a_delivered_thin_counterpart_is_not_missed() {
     sync.stripe.update(&event.object, json!({ "name": "Bob" }));
     sync.stripe.tick(600);
     let found = compare(&sync).await;
-    assert_eq!((found.tally.inserted(), found.tally.missed), (2, 1), "the update has no counterpart: {found:?}");
+    assert_eq!((found.stats.inserted(), found.stats.missed), (2, 1), "the update has no counterpart: {found:?}");
     assert!(is(missed(&sync), 1.0));
     leave(sync).await;
 }
@@ -51,7 +51,7 @@ async fn an_unhandled_type_is_neither_listed_nor_missed() {
     sync.stripe.test_clock(sync.stripe.now());
     sync.stripe.tick(600);
     let found = compare(&sync).await;
-    assert_eq!((found.tally.compared, found.tally.missed), (0, 0), "{found:?}");
+    assert_eq!((found.stats.compared, found.stats.missed), (0, 0), "{found:?}");
     assert!(is(sync.app.metric("billing_sync_reconcile_missed_events_total{family=\"test_helpers\"}"), 0.0));
     sync.finish().await;
 }

@@ -11,7 +11,7 @@ mod recovery;
 use std::sync::Arc;
 use std::time::Duration;
 
-use billing_sync::reconcile::run::{Compared, Run, Since};
+use billing_sync::reconcile::run::{ComparisonReport, Run, Since};
 use billing_sync::reconcile::{Failure, Reconcile};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -40,13 +40,13 @@ fn reconcile(sync: &Fetching) -> Reconcile {
 }
 
 /// Compares our own account, as the command does.
-async fn compare_since(sync: &Fetching, since: Option<Since>) -> Result<Compared, Failure> {
+async fn compare_since(sync: &Fetching, since: Option<Since>) -> Result<ComparisonReport, Failure> {
     let (reconcile, never) = (reconcile(sync), CancellationToken::new());
     let mut run = Run::new(&reconcile, since, &never);
     run.account("", None, &mut |_| ()).await.map(|compared| compared.expect("without an interval it always runs"))
 }
 
-async fn compare(sync: &Fetching) -> Compared {
+async fn compare(sync: &Fetching) -> ComparisonReport {
     compare_since(sync, None).await.unwrap()
 }
 
@@ -74,7 +74,7 @@ async fn compared() -> Fetching {
     let (sync, _) = Fetching::sold().await;
     sync.stripe.tick(7200);
     let compared = compare(&sync).await;
-    assert_eq!(compared.tally.inserted(), 0, "{compared:?}");
+    assert_eq!(compared.stats.inserted(), 0, "{compared:?}");
     sync
 }
 

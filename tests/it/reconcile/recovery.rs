@@ -35,7 +35,7 @@ async fn undelivered_events_produce_the_same_rows_as_webhooks() {
     assert_ne!(sync.app.rows().await, rows);
     let found = compare(&sync).await;
     let events = sync.stripe.events();
-    assert_eq!(found.tally.compared, u64::try_from(events.len()).unwrap(), "{events:?}", events = events.len());
+    assert_eq!(found.stats.compared, u64::try_from(events.len()).unwrap(), "{events:?}", events = events.len());
     assert_eq!(text(&sync, FOUND).await, format!("{} of {}", events.len() - 2, events.len()));
     sync.settle().await;
     assert_eq!(sync.app.rows().await, rows);
@@ -49,7 +49,7 @@ async fn found_events_are_stored_once_with_their_exact_payload() {
     sync.stripe.customer(json!({ "name": "Bo" }));
     sync.stripe.tick(60);
     for inserted in [1, 0, 0] {
-        assert_eq!(compare(&sync).await.tally.inserted(), inserted);
+        assert_eq!(compare(&sync).await.stats.inserted(), inserted);
     }
     let event = sync.stripe.events_since(mark).remove(0);
     let payload: Vec<u8> = sqlx::query("SELECT payload FROM billing.events WHERE event_id = $1")
@@ -79,7 +79,7 @@ async fn a_new_installation_compares_one_hour_and_imports_no_history() {
     sync.stripe.customer(json!({ "name": "Bo" }));
     sync.stripe.tick(60);
     let found = compare(&sync).await;
-    assert_eq!((found.tally.compared, found.tally.inserted()), (1, 1), "{found:?} {}", old.customer);
+    assert_eq!((found.stats.compared, found.stats.inserted()), (1, 1), "{found:?} {}", old.customer);
     assert_eq!(found.watermark, Some(at(sync.stripe.now() - super::BEHIND)));
     leave(sync).await;
 }
@@ -98,7 +98,7 @@ async fn the_first_comparison_starts_at_the_oldest_event_of_30_days() {
     sync.stripe.customer(json!({ "name": "missed" }));
     sync.stripe.tick(60);
     let found = compare(&sync).await;
-    assert_eq!((found.from, found.tally.compared, found.tally.inserted()), (at(first), 2, 1), "{found:?}");
+    assert_eq!((found.from, found.stats.compared, found.stats.inserted()), (at(first), 2, 1), "{found:?}");
     assert_eq!(found.gap, None);
     // again with a stored event that is older than Stripe's list
     sync.app.execute("DELETE FROM billing.reconcile_state").await;
@@ -125,7 +125,7 @@ async fn events_of_a_connected_account_are_stored_as_its_own() {
     for account in reconcile.accounts() {
         let mut run = billing_sync::reconcile::run::Run::new(&reconcile, None, &never);
         let compared = run.account(&account, None, &mut |_| ()).await.unwrap().unwrap();
-        found.push((account, compared.tally.inserted()));
+        found.push((account, compared.stats.inserted()));
     }
     assert_eq!(found, [(String::new(), 0), ("acct_known".to_owned(), 1)]);
     sync.settle().await;
