@@ -41,7 +41,7 @@ use sqlx::{ConnectOptions, PgConnection};
 
 use self::ceiling::Ceiling;
 use self::load::{Events, Outcome, closed_loop};
-use self::open::{open_loop, schedule};
+use self::open::{WARM_UP, open_loop, schedule};
 use self::pgbench::Pgbench;
 use self::service::Service;
 use self::support::report::{Aim, Report};
@@ -196,7 +196,7 @@ impl Bench {
     }
 
     async fn acknowledgement(&mut self) {
-        let time = self.time;
+        let time = self.time + WARM_UP;
         let due = schedule(1000.0, time);
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds {

@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::load::{Events, Outcome, Target, drive};
 
+/// Latencies of the first second are not counted: the process prepares its statements and opens its second connection
+/// then, and `pgbench` opens all of its connections before it begins.
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
+
 /// Sends event `n` at `began + due[n]`, regardless of earlier events. A latency is measured from that time: if all
 /// connections are waiting for answers, the request waits for one of them, and this wait is included.
 pub(crate) fn open_loop(
@@ -17,7 +21,7 @@ pub(crate) fn open_loop(
     due: &[Duration],
     began: Instant,
 ) -> Outcome {
-    drive(target, events, connections, began, |index| {
+    drive(target, events, connections, [began, began + WARM_UP], |index| {
         let due = began + *due.get(index)?;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         Some(due)

@@ -71,16 +71,16 @@ pub(crate) fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
 /// Each connection sends its next event as soon as the last one is answered, for `time` or until no event is left.
 pub(crate) fn closed_loop(target: &Target, events: &Events, connections: usize, time: Duration) -> Outcome {
     let began = Instant::now();
-    drive(target, events, connections, began, |_| (began.elapsed() < time).then(Instant::now))
+    drive(target, events, connections, [began; 2], |_| (began.elapsed() < time).then(Instant::now))
 }
 
 /// Sends events over connections. `wait` waits until the event is due and returns the start of its latency; `None` ends
-/// the run.
+/// the run. Latencies that start before `counted_from` are left out.
 pub(crate) fn drive(
     target: &Target,
     events: &Events,
     connections: usize,
-    began: Instant,
+    [began, counted_from]: [Instant; 2],
     wait: impl Fn(usize) -> Option<Instant> + Sync,
 ) -> Outcome {
     let run = || {
@@ -91,7 +91,9 @@ pub(crate) fn drive(
             let request = request(target, &body);
             let Some(since) = wait(index) else { break };
             let status = connection.exchange(&request).unwrap();
-            latencies.push(since.elapsed());
+            if since >= counted_from {
+                latencies.push(since.elapsed());
+            }
             accepted += usize::from(status == 200);
         }
         (accepted, latencies)

@@ -32,7 +32,6 @@ mod reproject;
 mod settings;
 mod since;
 mod state;
-mod threads;
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +43,6 @@ pub use self::context::{Context, ProjectCustomer};
 use self::failure::Failure;
 use self::state::RoundResult;
 pub use self::state::Worker;
-use self::threads::Threads;
 use crate::base::retry::RetryPolicy;
 use crate::database;
 use crate::jobs;
@@ -209,13 +207,12 @@ impl Worker {
     }
 }
 
-/// Starts `config.workers` workers on threads of their own, and the listener that wakes them; they end with `shutdown`.
+/// Starts `config.workers` workers and the listener that wakes them; they end with `shutdown`.
 pub async fn run_all(context: Context, shutdown: CancellationToken) {
     let tracker = TaskTracker::new();
-    let threads = Threads::start(context.config.workers);
     let (wake, woken) = watch::channel(());
     for _ in 0..context.config.workers {
-        tracker.spawn_on(keep_running(context.clone(), woken.clone(), shutdown.clone()), &threads.handle());
+        tracker.spawn(keep_running(context.clone(), woken.clone(), shutdown.clone()));
     }
     tracker.spawn(listen::run(context.pool.clone(), wake, context.shortage.clone(), shutdown));
     tracker.close();
