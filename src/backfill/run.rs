@@ -20,8 +20,8 @@ use super::run_store::{self, Counts, Run, Stage};
 use super::session::{Backfill, Stop};
 use super::unlisted;
 use crate::domain::object::ObjectKey;
+use crate::jobs::pending::{self, PendingReads};
 use crate::jobs::requests::{self, JobRequests};
-use crate::jobs::triggers::{self, PendingReads};
 use crate::rebuild::run::Rebuild;
 use crate::rebuild::store as rebuild_store;
 use crate::reconcile::state;
@@ -375,7 +375,7 @@ impl Backfill {
             let drained = (!stop.is_cancelled()).then_some(pause);
             self.heartbeat(run, None).await?;
             let PendingReads { left, failing, failures } =
-                triggers::pending_reads(&mut *self.context.pool.acquire().await?).await?;
+                pending::pending_reads(&mut *self.context.pool.acquire().await?).await?;
             // repeated failures are not progress
             if left < last.0 || (failing < left && (left, failing) != last) {
                 moved = Instant::now();

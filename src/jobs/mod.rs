@@ -17,9 +17,10 @@
 //! computed or written is set aside as a failing job of its own.
 //!
 //! The kinds are [`Kind`]. [`requests`] collects and queues jobs, [`triggers`] queues those that no event causes,
-//! [`claim`] leases due jobs, [`settle`] completes them or schedules a retry.
+//! [`claim`] leases due jobs, [`settle`] completes them or schedules a retry, [`pending`] counts the reads that are left.
 
 pub mod claim;
+pub mod pending;
 pub mod requests;
 pub mod settle;
 pub mod triggers;

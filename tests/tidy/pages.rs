@@ -165,7 +165,9 @@ fn symptoms_are_named_as_an_operator_sees_them() {
     for symptom in page.split("*Seen as:*").skip(1) {
         let symptom = symptom.split("\n\n").next().unwrap_or_default();
         found += 1;
-        for span in spans(symptom) {
+        let spans = spans(symptom);
+        assert!(!spans.is_empty(), "docs/operations.md: nothing to look for: {symptom}");
+        for span in spans {
             let is_text = span.contains(' ') && !span.starts_with("billing-sync ") && !span.contains('=');
             // what stands for a value of the moment is not in the code
             let parts: Vec<&str> = span.split(|letter: char| letter.is_ascii_digit()).map(str::trim).collect();
