@@ -178,7 +178,9 @@ async fn a_kill_in_a_batch_leaves_no_effect_and_repeats_none() {
 async fn an_event_that_kills_the_process_ends_dead_others_are_done() {
     let (database, pool) = database().await;
     let _gate = close_gate(&pool).await;
-    let settings = [("BILLING_SYNC_MAX_ATTEMPTS", "2"), ("BILLING_SYNC_ATTEMPT_LEASE", "1s")];
+    // with a second worker, an attempt at another event can be in progress at each kill, and would count
+    let settings =
+        [("BILLING_SYNC_MAX_ATTEMPTS", "2"), ("BILLING_SYNC_ATTEMPT_LEASE", "1s"), ("BILLING_SYNC_WORKERS", "1")];
     let receiver = Server::start(&database, "receiver", &[]).await;
     deliver_customers(&receiver, &["cus_1", "cus_2", "cus_slow"]).await;
     receiver.kill().await;
