@@ -11,25 +11,16 @@ use super::arguments::instant;
 use super::comparison::{ComparisonOutput, OutputFormat};
 use super::output;
 use super::progress::Progress;
-use super::settings::{SettingArgs, Uses};
-use super::stripe_session::{self, StripeSession};
+use super::settings::{SettingArgs, StripeSettings};
+use super::stripe_session::StripeSession;
 use super::task::Task;
 use crate::backfill::{Backfill, ProgressEvent, Report, RunSelection};
-use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::verify::compare::Selection;
 use crate::verify::customer::WriteMode;
 
 /// Objects that are listed one by one in the report; the report counts further ones.
 const NAMED: usize = 10;
-
-/// The settings of `backfill`.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = stripe_session::SETTING_GROUPS;
-}
 
 /// Arguments of `backfill`.
 #[derive(Debug, clap::Args)]
@@ -54,7 +45,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<StripeSettings>,
 }
 
 impl Args {

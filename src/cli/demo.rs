@@ -23,7 +23,7 @@ impl Uses for Settings {
 
     fn settings() -> impl Iterator<Item = &'static Setting> {
         let of_keep = [&settings::LISTEN, &settings::OPS_LISTEN, &settings::WEBHOOK_SECRET];
-        Self::SETTING_GROUPS.iter().flat_map(|concern| concern.settings()).chain(of_keep)
+        Self::SETTING_GROUPS.iter().flat_map(|group| group.settings()).chain(of_keep)
     }
 }
 

@@ -2,28 +2,19 @@
 
 use std::process::ExitCode;
 
-use super::settings::{SettingArgs, Uses};
+use super::settings::{DatabaseSettings, SettingArgs};
 use super::task::Task;
 use super::{database, output};
 use crate::config::database::required;
-use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::database::hosts::Hosts;
 use crate::migrations;
-
-/// The settings of `migrate`.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
-}
 
 /// Arguments of `migrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 impl Args {

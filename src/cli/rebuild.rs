@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use prometheus::Registry;
 
 use super::progress::Progress;
-use super::settings::{SettingArgs, Uses};
+use super::settings::{SettingArgs, StripeSettings};
 use super::task::Task;
 use super::{changes, database, output};
 use crate::config::database::required;
-use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
@@ -19,15 +18,6 @@ use crate::metrics::process::ProcessMetrics;
 use crate::rebuild::run::{Page, Rebuild};
 use crate::rebuild::store::{estimate, unknown};
 use crate::worker::Context;
-
-/// The settings of `rebuild`: those that affect the contents of rows.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] =
-        &[SettingGroup::Database, SettingGroup::Stripe, SettingGroup::Tls, SettingGroup::Sync, SettingGroup::Log];
-}
 
 /// Arguments of `rebuild`.
 #[derive(Debug, clap::Args)]
@@ -45,7 +35,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<StripeSettings>,
 }
 
 impl Args {

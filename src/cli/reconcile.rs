@@ -10,15 +10,13 @@ use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::settings::{SettingArgs, Uses};
-use super::stripe_session::SETTING_GROUPS;
+use super::settings::{SettingArgs, StripeSettings};
 use super::task::Task;
 use super::{database, output};
 use crate::base::clock::RemoteClock;
 use crate::base::text::to_the_second;
 use crate::client::{self, HttpStripe};
 use crate::config::database::required;
-use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
@@ -27,14 +25,6 @@ use crate::metrics::process::ProcessMetrics;
 use crate::reconcile::run::{ComparisonReport, Run, Since};
 use crate::reconcile::stats::ReconcileStats;
 use crate::reconcile::{Failure, REACH, Reconcile};
-
-/// The settings of `reconcile`: which accounts are compared, and how Stripe is reached.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = SETTING_GROUPS;
-}
 
 /// Arguments of `reconcile`.
 #[derive(Debug, clap::Args)]
@@ -47,7 +37,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<StripeSettings>,
 }
 
 fn since(text: &str) -> Result<Since, String> {

@@ -12,12 +12,11 @@ use time::OffsetDateTime;
 
 use super::arguments::instant;
 use super::progress::Progress;
-use super::settings::{SettingArgs, Uses};
+use super::settings::{DatabaseSettings, SettingArgs};
 use super::task::Task;
 use super::{database, output};
 use crate::base::text::to_the_second;
 use crate::config::database::required;
-use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::database::hosts::Hosts;
 use crate::domain::renewal::Renewed;
@@ -30,14 +29,6 @@ const PAGE: usize = 1000;
 
 /// How long limits that are locked by other transactions are retried.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The settings of `renew`: the rules of renewal are in the database, where `serve` has written them.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
-}
 
 /// Arguments of `renew`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +46,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 impl Args {

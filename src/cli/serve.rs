@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::database::connect;
 use super::output;
-use super::settings::{SettingArgs, Uses};
+use super::settings::{AllSettings, SettingArgs};
 use super::signals::Signals;
 use super::task::Task;
 use crate::admin::checkup;
@@ -18,7 +18,6 @@ use crate::config::error::Problem;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
-use crate::config::settings::SettingGroup;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
@@ -33,14 +32,6 @@ use crate::listener::Ending;
 use crate::migrations;
 use crate::receiver::PATH;
 use crate::service::{Service, ServiceConfig, connections};
-
-/// The settings of `serve`.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = SettingGroup::ALL;
-}
 
 /// A part of the service; roles can be spread over processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -83,7 +74,7 @@ pub struct Args {
     #[arg(long)]
     migrate: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<AllSettings>,
 }
 
 /// The checked configuration of `serve`.

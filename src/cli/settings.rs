@@ -16,8 +16,33 @@ pub trait Uses {
 
     /// The settings of these groups.
     fn settings() -> impl Iterator<Item = &'static Setting> {
-        Self::SETTING_GROUPS.iter().flat_map(|concern| concern.settings())
+        Self::SETTING_GROUPS.iter().flat_map(|group| group.settings())
     }
+}
+
+/// The settings of commands that use the database only.
+#[derive(Debug)]
+pub struct DatabaseSettings;
+
+impl Uses for DatabaseSettings {
+    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
+}
+
+/// The settings of commands that compute rows: which accounts are synced, by which rules, and how Stripe is reached.
+#[derive(Debug)]
+pub struct StripeSettings;
+
+impl Uses for StripeSettings {
+    const SETTING_GROUPS: &'static [SettingGroup] =
+        &[SettingGroup::Database, SettingGroup::Stripe, SettingGroup::Tls, SettingGroup::Sync, SettingGroup::Log];
+}
+
+/// All settings.
+#[derive(Debug)]
+pub struct AllSettings;
+
+impl Uses for AllSettings {
+    const SETTING_GROUPS: &'static [SettingGroup] = SettingGroup::ALL;
 }
 
 /// The flags of a command's settings, as given.

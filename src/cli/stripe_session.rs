@@ -10,7 +10,6 @@ use crate::backfill::{Backfill, PAGE_RETRY};
 use crate::base::clock::RemoteClock;
 use crate::client::{self, HttpStripe};
 use crate::config::database::required;
-use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
 use crate::config::sync::SyncConfig;
@@ -18,10 +17,6 @@ use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
 use crate::metrics::process::ProcessMetrics;
 use crate::worker::Context;
-
-/// The setting groups of these commands.
-pub(super) const SETTING_GROUPS: &[SettingGroup] =
-    &[SettingGroup::Database, SettingGroup::Stripe, SettingGroup::Tls, SettingGroup::Sync, SettingGroup::Log];
 
 /// The checked configuration for reading from Stripe.
 pub(super) struct StripeSession {

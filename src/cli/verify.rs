@@ -5,24 +5,15 @@ use std::time::Duration;
 
 use super::comparison::{ComparisonOutput, OutputFormat};
 use super::output;
-use super::settings::{SettingArgs, Uses};
-use super::stripe_session::{self, StripeSession};
+use super::settings::{SettingArgs, StripeSettings};
+use super::stripe_session::StripeSession;
 use super::task::Task;
-use crate::config::settings::SettingGroup;
 use crate::config::source::Source;
 use crate::verify::compare::Selection;
 use crate::verify::customer::WriteMode;
 
 /// Exit code if rows differ.
 const DRIFT: u8 = 3;
-
-/// The settings of `verify`.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = stripe_session::SETTING_GROUPS;
-}
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +33,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<StripeSettings>,
 }
 
 impl Args {

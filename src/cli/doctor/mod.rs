@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use self::listing::ListedSetting;
 use self::report::{Check, Report};
 use super::serve::read_database;
-use super::settings::{SettingArgs, Uses};
+use super::settings::{AllSettings, SettingArgs};
 use super::task::Task;
 use crate::config::database::DatabaseConfig;
 use crate::config::embedded::EmbeddedConfig;
@@ -25,7 +25,6 @@ use crate::config::log::LogConfig;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
-use crate::config::settings::SettingGroup;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
 use crate::config::stripe::StripeConfig;
@@ -34,14 +33,6 @@ use crate::config::unknown;
 use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
 use crate::service::{ServiceConfig, connections};
-
-/// The settings of `doctor`: all of them, because it lists them.
-#[derive(Debug)]
-pub struct Settings;
-
-impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = SettingGroup::ALL;
-}
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -60,7 +51,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<AllSettings>,
 }
 
 /// The results of the checks that need no database.

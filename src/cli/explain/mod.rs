@@ -1,7 +1,6 @@
 //! `explain`: the history of a row, event by event, to answer "why is this subscription inactive?" with one command.
 //! `explain workspace` answers "why does it have so many words?".
 
-mod settings;
 mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +11,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
-pub use self::settings::Settings;
-use super::settings::SettingArgs;
+use super::settings::{DatabaseSettings, SettingArgs};
 use super::task::Task;
 use super::{changes, database, output};
 use crate::admin::explain::{self, Step, StepKind};
@@ -38,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    settings: SettingArgs<Settings>,
+    settings: SettingArgs<DatabaseSettings>,
 }
 
 /// Subjects other than a Stripe object.

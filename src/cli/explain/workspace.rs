@@ -7,11 +7,10 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::settings::Settings;
 use crate::admin::statement::{self, Line};
 use crate::base::text::to_the_second;
 use crate::cli::output;
-use crate::cli::settings::SettingArgs;
+use crate::cli::settings::{DatabaseSettings, SettingArgs};
 
 /// Arguments of `explain workspace`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +25,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 impl Args {

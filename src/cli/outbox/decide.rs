@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use sqlx::{Connection, PgConnection};
 
-use super::settings::Settings;
 use crate::cli::output;
-use crate::cli::settings::SettingArgs;
+use crate::cli::settings::{DatabaseSettings, SettingArgs};
 use crate::outbox::admin;
 use crate::outbox::wake::wake;
 
@@ -21,7 +20,7 @@ pub struct RetryArgs {
     #[arg(long)]
     all_dead: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 /// Arguments of `outbox discard`.
@@ -31,7 +30,7 @@ pub struct DiscardArgs {
     #[arg(value_name = "EVENT_ID", required = true)]
     event_ids: Vec<String>,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 pub(super) async fn retry(conn: &mut PgConnection, args: &RetryArgs) -> anyhow::Result<ExitCode> {

@@ -7,10 +7,9 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::settings::Settings;
 use crate::base::clock;
 use crate::cli::output;
-use crate::cli::settings::SettingArgs;
+use crate::cli::settings::{DatabaseSettings, SettingArgs};
 use crate::outbox::admin::{self, Row};
 
 /// Longest id that is shown in one line; Stripe's event ids have 28 characters.
@@ -37,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

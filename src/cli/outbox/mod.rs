@@ -2,7 +2,6 @@
 
 mod decide;
 mod list;
-mod settings;
 mod show;
 
 use std::process::ExitCode;
@@ -11,7 +10,6 @@ use clap::Subcommand;
 use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
 
-pub use self::settings::Settings;
 use super::database;
 use super::task::Task;
 use crate::config::database::required;

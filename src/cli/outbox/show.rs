@@ -6,10 +6,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::settings::Settings;
 use crate::admin::payload;
 use crate::cli::output;
-use crate::cli::settings::SettingArgs;
+use crate::cli::settings::{DatabaseSettings, SettingArgs};
 use crate::outbox::admin::{self, Row};
 
 /// Arguments of `outbox show`.
@@ -22,7 +21,7 @@ pub struct Args {
     #[arg(long)]
     payload: bool,
     #[command(flatten)]
-    pub(super) settings: SettingArgs<Settings>,
+    pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
