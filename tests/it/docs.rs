@@ -8,6 +8,7 @@ use clap::Parser;
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
 use crate::support::app::TestApp;
+use crate::support::pages;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -18,38 +19,12 @@ struct Code {
     text: String,
 }
 
-fn pages() -> Vec<(String, String)> {
-    let mut pages = vec![("README.md".to_owned(), fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap())];
-    for entry in fs::read_dir(Path::new(ROOT).join("docs")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        pages.push((name, fs::read_to_string(&path).unwrap()));
-    }
-    pages
-}
-
-/// All code of a page. A block begins and ends with three backticks, code within a line with one.
-fn code(file: &str, page: &str) -> Vec<Code> {
-    let mut found = Vec::new();
-    for (index, part) in page.split("```").enumerate() {
-        let file = file.to_owned();
-        if index % 2 == 1 {
-            let (language, text) = part.split_once('\n').unwrap();
-            found.push(Code { file, language: language.trim().to_owned(), text: text.to_owned() });
-        } else {
-            let inline = part.split('`').skip(1).step_by(2);
-            found.extend(inline.map(|text| Code {
-                file: file.clone(),
-                language: String::new(),
-                text: text.replace('\n', " "),
-            }));
-        }
-    }
-    found
-}
-
 fn all_code() -> Vec<Code> {
-    pages().iter().flat_map(|(file, page)| code(file, page)).collect()
+    let of_page = |(file, page): (String, String)| {
+        let code = pages::code(&page).into_iter();
+        code.map(move |(language, text)| Code { file: file.clone(), language, text })
+    };
+    pages::pages().into_iter().flat_map(of_page).collect()
 }
 
 /// The lines that a shell would run, of blocks and of code within a line, without their comments.

@@ -84,6 +84,12 @@ fn uses(file: &File, modules: &BTreeSet<Module>) -> BTreeSet<Module> {
     paths.iter().filter_map(|path| resolve(&from, path, modules)).collect()
 }
 
+/// The modules at the crate's root that a file uses.
+pub(crate) fn modules_used_by(file: &File, all: &[File]) -> BTreeSet<String> {
+    let modules = all.iter().map(module_of).collect();
+    uses(file, &modules).into_iter().filter_map(|module| module.into_iter().next()).collect()
+}
+
 /// Removes, again and again, the modules that use none of the others: what is left are cycles and what leads to them.
 fn cyclic(mut graph: BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     loop {

@@ -4,23 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::text::{code, pages};
 use crate::{ROOT, files};
 
-/// A page: its path from the root, and its text.
-type Page = (String, String);
-
-fn pages() -> Vec<Page> {
-    let mut pages: Vec<Page> = files("docs", "md").into_iter().map(|file| (file.path, file.text)).collect();
-    for name in ["README.md", "CONTRIBUTING.md"] {
-        pages.push((name.to_owned(), fs::read_to_string(Path::new(ROOT).join(name)).unwrap()));
-    }
-    pages
-}
-
-/// The text without its fenced blocks, and the code within its lines.
+/// The code within the lines of a page.
 fn spans(page: &str) -> Vec<String> {
-    let prose: String = page.split("```").step_by(2).collect();
-    prose.split('`').skip(1).step_by(2).map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    let code = code(page).into_iter().filter(|(language, _)| language.is_empty());
+    code.map(|(_, span)| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// The anchor that GitHub makes of a heading.
@@ -87,7 +77,7 @@ fn files_that_a_page_names_exist() {
 
 /// The words of all code of a page, by what a name consists of.
 fn names(text: &str) -> Vec<String> {
-    let code: Vec<String> = text.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let code: Vec<String> = code(text).into_iter().map(|(_, text)| text).collect();
     let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     code.join(" ").split(|letter| !is_of_name(letter)).map(str::to_owned).collect()
 }
@@ -136,31 +126,25 @@ fn tables_and_functions_that_a_page_names_exist() {
     assert!(found > 20, "only {found} were found: this check is broken");
 }
 
-/// The text of all string literals of the code, with line continuations joined.
-fn literals() -> String {
-    let mut all = String::new();
+/// The code without its comments, with the lines of a string joined that `\\` continues.
+fn joined_code() -> String {
+    let mut joined = String::new();
     for file in files("src", "rs") {
-        for (number, line) in file.text.lines().enumerate() {
-            let continues = file
-                .text
-                .lines()
-                .nth(number.wrapping_sub(1))
-                .is_some_and(|before| number > 0 && before.ends_with('\\'));
-            let line = if continues { line.trim_start() } else { line };
-            all.push_str(line.strip_suffix('\\').unwrap_or(line));
+        for line in file.text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
+            joined.push_str(line.strip_suffix('\\').unwrap_or(line));
             if !line.ends_with('\\') {
-                all.push('\n');
+                joined.push('\n');
             }
         }
     }
-    all
+    joined
 }
 
 /// A symptom of the runbook must be something that an operator can see: a metric, a line of the log, or a command's output.
 #[test]
 fn symptoms_are_named_as_an_operator_sees_them() {
     let page = fs::read_to_string(Path::new(ROOT).join("docs/operations.md")).unwrap();
-    let literals = literals();
+    let code = joined_code();
     let mut found = 0;
     for symptom in page.split("*Seen as:*").skip(1) {
         let symptom = symptom.split("\n\n").next().unwrap_or_default();
@@ -173,7 +157,7 @@ fn symptoms_are_named_as_an_operator_sees_them() {
             let parts: Vec<&str> = span.split(|letter: char| letter.is_ascii_digit()).map(str::trim).collect();
             let longest = parts.iter().max_by_key(|part| part.len()).unwrap();
             let longest = longest.split(", waiting for").next().unwrap_or_default();
-            assert!(!is_text || literals.contains(longest), "docs/operations.md: the code has no text {span:?}");
+            assert!(!is_text || code.contains(longest), "docs/operations.md: the code has no text {span:?}");
         }
     }
     assert!(found > 30, "only {found} were found: this check is broken");

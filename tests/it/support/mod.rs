@@ -8,5 +8,7 @@ pub(crate) mod events;
 pub(crate) mod fetching;
 #[path = "../../support/month.rs"]
 pub(crate) mod month;
+#[path = "../../support/pages.rs"]
+pub(crate) mod pages;
 pub(crate) mod process;
 pub(crate) mod stripe;
