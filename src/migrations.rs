@@ -8,10 +8,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
-use crate::database::role;
-
-/// Oldest supported major version of PostgreSQL.
-pub const OLDEST_SERVER: i32 = 15;
+use crate::database::{OLDEST_SERVER, role};
 
 const TABLE: &str = "billing.schema_migrations";
 
@@ -40,7 +37,7 @@ COMMENT ON COLUMN billing.schema_migrations.execution_time IS 'How long it took,
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     /// The server is too old for the schema.
-    #[error("the server is PostgreSQL {0}, but 15 or newer is required: upgrade the server")]
+    #[error("the server is PostgreSQL {0}, but {OLDEST_SERVER} or newer is required: upgrade the server")]
     ServerTooOld(i32),
     /// The database cannot hold every text that Stripe sends.
     #[error(
@@ -234,7 +231,7 @@ async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 /// A server that is too old, an encoding that cannot store every text, or any error of the database.
 pub async fn check_server(conn: &mut PgConnection) -> Result<(), MigrationError> {
     let server = server_version(conn).await?;
-    if server / 10_000 < OLDEST_SERVER {
+    if server / 10_000 < i32::from(OLDEST_SERVER) {
         return Err(MigrationError::ServerTooOld(server / 10_000));
     }
     let encoding: String =

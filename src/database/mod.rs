@@ -28,3 +28,6 @@ pub use reason::{check_connection, target, unreachable_reason};
 pub use session::{Session, connect};
 pub use waiting::until_answered;
 pub use writable::{NotWritable, Writable, check_writable};
+
+/// Oldest major version of PostgreSQL that the schema and the queries support.
+pub const OLDEST_SERVER: u16 = 15;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::error::EmbeddedError;
-use super::version::OLDEST;
+use crate::database::OLDEST_SERVER;
 
 /// Directories where packages install server binaries; one `*` per path, inside one component.
 pub(super) const USUAL_PLACES: &[&str] = &[
@@ -80,7 +80,7 @@ pub(super) fn find(
 fn named(bin: &Path) -> Result<Binaries, EmbeddedError> {
     let bad = |problem| EmbeddedError::BadBinaries { bin: bin.to_owned(), problem };
     let found = Binaries::in_dir(bin).map_err(bad)?;
-    if found.major < OLDEST {
+    if found.major < u32::from(OLDEST_SERVER) {
         return Err(bad(format!("it contains PostgreSQL {}", found.major)));
     }
     Ok(found)
@@ -89,7 +89,7 @@ fn named(bin: &Path) -> Result<Binaries, EmbeddedError> {
 /// Chooses the version of the existing cluster, else the highest; of equal ones the first found, so `PATH` has
 /// priority.
 fn choose(found: &[Binaries], existing: Option<(u32, &Path)>) -> Result<Binaries, EmbeddedError> {
-    let fits = |b: &&Binaries| existing.map_or(b.major >= OLDEST, |(major, _)| b.major == major);
+    let fits = |b: &&Binaries| existing.map_or(b.major >= u32::from(OLDEST_SERVER), |(major, _)| b.major == major);
     let best = found.iter().filter(fits).rev().max_by_key(|b| (b.major, b.minor));
     match (best, existing) {
         (Some(best), _) => Ok(best.clone()),

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use super::version::OLDEST;
+use crate::database::OLDEST_SERVER;
 
 /// Why the embedded PostgreSQL could not be found, prepared, started or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ use super::version::OLDEST;
 pub enum EmbeddedError {
     /// No server ≥ 15 in `PATH` or the usual places; `found` lists what was rejected, for example ` (found 14 …)`.
     #[error(
-        "no PostgreSQL server {OLDEST} or newer found in PATH or the usual places{found}: run `make postgres`, or install \
+        "no PostgreSQL server {OLDEST_SERVER} or newer found in PATH or the usual places{found}: run `make postgres`, or install \
          the package `postgresql` (apt), `postgresql-server` (dnf) or `postgresql@17` (brew), or set BILLING_SYNC_PG_BIN \
          to the directory that holds `initdb` and `postgres`"
     )]
@@ -27,7 +27,7 @@ pub enum EmbeddedError {
     /// `BILLING_SYNC_PG_BIN` is set, but is not a directory with a usable server.
     #[error(
         "BILLING_SYNC_PG_BIN is {}, but {problem}: set it to the directory that holds `initdb` and `postgres` of \
-         PostgreSQL {OLDEST} or newer, or unset it to search PATH and the usual places", .bin.display()
+         PostgreSQL {OLDEST_SERVER} or newer, or unset it to search PATH and the usual places", .bin.display()
     )]
     BadBinaries {
         /// The configured directory.

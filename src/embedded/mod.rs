@@ -31,7 +31,6 @@ mod place;
 mod predecessor;
 mod server;
 mod socket;
-mod version;
 mod watcher;
 
 pub use error::EmbeddedError;
