@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Postgres};
 
-use crate::support::cluster::{self, TestDatabase};
+use crate::support::cluster::{TestDatabase, database_with_pool, number};
 use crate::support::events::{customer, event};
 use crate::support::process::Server;
 
@@ -36,16 +35,6 @@ async fn open_gate(gate: &mut PoolConnection<Postgres>) {
     sqlx::raw_sql("SELECT pg_advisory_unlock(42)").execute(&mut **gate).await.unwrap();
 }
 
-async fn database() -> (TestDatabase, PgPool) {
-    let database = cluster::database().await;
-    let pool = PgPoolOptions::new().max_connections(4).connect_with(database.options.clone()).await.unwrap();
-    (database, pool)
-}
-
-async fn number(pool: &PgPool, query: &'static str) -> i64 {
-    sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
-}
-
 /// Waits until the query returns a value other than 0.
 async fn until(pool: &PgPool, query: &'static str) {
     for _ in 0..3000 {
@@ -69,7 +58,7 @@ async fn terminate_sessions(pool: &PgPool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledged_event_survives_a_kill_right_after_the_answer() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     let server = std::sync::Arc::new(Server::start(&database, "receiver", &[]).await);
     let senders: Vec<_> = (0..8)
         .map(|sender| {
@@ -125,7 +114,7 @@ async fn stopped_during_a_batch(database: &TestDatabase, pool: &PgPool) -> Serve
 
 #[tokio::test]
 async fn sigterm_in_the_middle_of_a_batch_finishes_the_batch() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     let mut gate = close_gate(&pool).await;
     let server = stopped_during_a_batch(&database, &pool).await;
     open_gate(&mut gate).await;
@@ -135,7 +124,7 @@ async fn sigterm_in_the_middle_of_a_batch_finishes_the_batch() {
 
 #[tokio::test]
 async fn a_second_signal_stops_at_once_and_the_next_start_resumes() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     let mut gate = close_gate(&pool).await;
     let server = stopped_during_a_batch(&database, &pool).await;
     server.signal(Signal::SIGTERM);
@@ -150,7 +139,7 @@ async fn a_second_signal_stops_at_once_and_the_next_start_resumes() {
 /// The effects of a batch and the outcomes of its events are one commit: a kill before it leaves neither.
 #[tokio::test]
 async fn a_kill_in_a_batch_leaves_no_effect_and_repeats_none() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     let mut gate = close_gate(&pool).await;
     let server = Server::start(&database, WORKER, &[]).await;
     deliver_customers(&server, &["cus_1", "cus_slow"]).await;
@@ -176,7 +165,7 @@ async fn a_kill_in_a_batch_leaves_no_effect_and_repeats_none() {
 /// The process is killed whenever it processes one event: first in a batch, then with that event isolated.
 #[tokio::test]
 async fn an_event_that_kills_the_process_ends_dead_others_are_done() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     let _gate = close_gate(&pool).await;
     // with a second worker, an attempt at another event can be in progress at each kill, and would count
     let settings =

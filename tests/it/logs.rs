@@ -5,20 +5,12 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::cluster::{self, TestDatabase};
+use crate::support::cluster::database_with_pool;
 use crate::support::events::{customer, event};
 use crate::support::process::Server;
-
-async fn database() -> (TestDatabase, PgPool) {
-    let database = cluster::database().await;
-    let pool = PgPoolOptions::new().max_connections(2).connect_with(database.options.clone()).await.unwrap();
-    (database, pool)
-}
 
 /// The lines with this message.
 fn lines(log: &str, message: &str) -> Vec<Value> {
@@ -44,7 +36,7 @@ fn assert_a_second_apart(lines: &[Value]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_receiver_logs_once_a_second_and_counts_the_rest() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     let server = Server::start(&database, "receiver", &[]).await;
     sqlx::raw_sql("ALTER TABLE billing.events RENAME TO lost").execute(&pool).await.unwrap();
     let (began, mut refused) = (Instant::now(), 0);
@@ -74,7 +66,7 @@ const POISON: &str = "
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poison_events_of_one_cause_share_their_log_lines() {
     const EVENTS: u64 = 40;
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     sqlx::raw_sql(POISON).execute(&pool).await.unwrap();
     let server = Server::start(&database, "receiver,worker", &[("BILLING_SYNC_MAX_ATTEMPTS", "2")]).await;
     for number in 0..EVENTS {
@@ -105,7 +97,7 @@ async fn poison_events_of_one_cause_share_their_log_lines() {
 
 #[tokio::test]
 async fn a_server_without_durability_is_logged_once_at_start() {
-    let (database, _pool) = database().await;
+    let (database, _pool) = database_with_pool().await;
     let server = Server::start(&database, "receiver", &[]).await;
     server.signal(Signal::SIGTERM);
     let (_, log) = server.ended_with_log().await;

@@ -59,6 +59,13 @@ impl LimitedDatabase {
         until(&mut self.admin, &done).await;
     }
 
+    /// Ends the sessions of this login; those of other tests on the same server continue.
+    async fn end_sessions(&mut self) {
+        let end =
+            format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{}'", self.login);
+        number(&mut self.admin, &end).await;
+    }
+
     /// Drops the role: it belongs to the server and would remain.
     async fn finish(mut self) {
         execute(&mut self.admin, &format!("DROP OWNED BY {} CASCADE", self.login)).await;
@@ -117,8 +124,7 @@ async fn with_one_connection_events_are_stored_but_it_is_not_ready() {
     until_ready_is(&server, 200).await;
     // one of the existing connections may be opened again
     execute(&mut limited.admin, &format!("ALTER ROLE {} CONNECTION LIMIT 1", limited.login)).await;
-    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename LIKE 'few_%'";
-    number(&mut limited.admin, end).await;
+    limited.end_sessions().await;
     let reason = until_ready_is(&server, 503).await;
     assert!(reason.contains("too many connections for role"), "{reason}");
     let next = until_stored(&server, 0).await;
@@ -164,8 +170,7 @@ async fn it_recovers_and_reports_after_others_took_every_connection() {
     assert_eq!((line["allowed"].as_i64(), line["wanted"].as_i64()), (Some(6), Some(15)), "{line}");
     // all sessions of the process end, and other sessions take the connections
     execute(&mut limited.admin, &format!("ALTER ROLE {} CONNECTION LIMIT 0", limited.login)).await;
-    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename LIKE 'few_%'";
-    number(&mut limited.admin, end).await;
+    limited.end_sessions().await;
     let reason = until_ready_is(&server, 503).await;
     assert!(reason.contains("too many connections for role"), "{reason}");
     assert_eq!(deliver(&server, 1, 0).await, 503);

@@ -4,26 +4,17 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::fetching::{Fetching, Sale};
+use crate::support::fetching::Fetching;
 use crate::support::stripe::{Epoch, Fault};
 
 const JOB: &str = "SELECT concat_ws(' ', attempts, last_error IS NOT NULL, run_at > clock_timestamp() + interval '4 s')
     FROM billing.jobs WHERE object_type = 'customer'";
 const NAME: &str = "SELECT name FROM billing.billing_contacts";
 
-/// Delivers a subscription whose customer must be fetched.
-async fn queue_customer_fetch(sync: &Fetching) -> Sale {
-    let sale = sync.sell();
-    sync.pass_the_margin();
-    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
-    sync.app.drain().await;
-    sale
-}
-
 #[tokio::test]
 async fn a_429_waits_for_retry_after_and_counts_no_attempt() {
     let mut sync = Fetching::start().await;
-    queue_customer_fetch(&sync).await;
+    sync.queue_customer_fetch().await;
     // longer than the wait within one job
     sync.stripe.fail_next_under("/v1/customers/", 1, Fault::TooManyRequests { retry_after: Some(7) });
     sync.fetch().await;
@@ -41,7 +32,7 @@ async fn a_429_without_retry_after_counts_no_attempt() {
     sync.app.context.config.retry_initial = Duration::from_hours(1);
     sync.app.context.config.retry_max = Duration::from_hours(1);
     sync.restart();
-    queue_customer_fetch(&sync).await;
+    sync.queue_customer_fetch().await;
     sync.stripe.fail_next_under("/v1/customers/", 3, Fault::TooManyRequests { retry_after: None });
     sync.fetch().await;
     assert_eq!(sync.app.text(JOB).await.as_deref(), Some("0 t t"));
@@ -56,7 +47,7 @@ async fn a_429_without_retry_after_counts_no_attempt() {
 async fn html_errors_closed_connections_and_hangs_are_retried() {
     for fault in [Fault::ServerError, Fault::Close, Fault::Hang] {
         let sync = Fetching::start().await;
-        let sale = queue_customer_fetch(&sync).await;
+        let sale = sync.queue_customer_fetch().await;
         sync.stripe.fail_next_under("/v1/customers/", 1, fault);
         sync.settle().await;
         assert!(sync.served(&format!("/v1/customers/{}", sale.customer)) >= 2, "{fault:?}");
@@ -68,7 +59,7 @@ async fn html_errors_closed_connections_and_hangs_are_retried() {
 #[tokio::test]
 async fn a_failing_job_blocks_no_other_and_records_its_error() {
     let sync = Fetching::start().await;
-    let sale = queue_customer_fetch(&sync).await;
+    let sale = sync.queue_customer_fetch().await;
     sync.stripe.fail_next_under(&format!("/v1/customers/{}", sale.customer), 1000, Fault::ServerError);
     let other = sync.stripe.customer(json!({ "name": "Grace" }));
     let mark = sync.stripe.mark();

@@ -6,14 +6,6 @@ use crate::support::stripe::Epoch;
 const MISSING: &str = "SELECT count(*)::text FROM billing.stripe_objects WHERE not_found_at IS NOT NULL";
 const USABLE: &str = "billing_sync_stripe_api_usable";
 
-async fn queue_customer_fetch(sync: &Fetching) -> Sale {
-    let sale = sync.sell();
-    sync.pass_the_margin();
-    sync.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
-    sync.app.drain().await;
-    sale
-}
-
 /// Asserts that the fetcher is blocked: it fetches no object, although jobs are due.
 async fn assert_blocked(sync: &Fetching, sale: &Sale) {
     assert!(sync.app.metric(USABLE).abs() < f64::EPSILON, "the gauge shows a usable key");
@@ -39,7 +31,7 @@ async fn assert_resumes(mut sync: Fetching) {
 #[tokio::test]
 async fn a_wrong_key_stops_all_reads_until_it_is_fixed() {
     let sync = Fetching::start().await;
-    let sale = queue_customer_fetch(&sync).await;
+    let sale = sync.queue_customer_fetch().await;
     sync.stripe.roll_key(); // the fetcher still has the previous key
     sync.fetch().await;
     assert_blocked(&sync, &sale).await;
@@ -49,7 +41,7 @@ async fn a_wrong_key_stops_all_reads_until_it_is_fixed() {
 #[tokio::test]
 async fn a_revoked_key_stops_all_reads() {
     let sync = Fetching::start().await;
-    let first = queue_customer_fetch(&sync).await;
+    let first = sync.queue_customer_fetch().await;
     sync.settle().await;
     let mark = sync.stripe.mark();
     let sale = sync.sell();
@@ -68,7 +60,7 @@ async fn a_revoked_key_stops_all_reads() {
 #[tokio::test]
 async fn a_key_of_another_account_marks_nothing_missing() {
     let sync = Fetching::start().await;
-    let sale = queue_customer_fetch(&sync).await;
+    let sale = sync.queue_customer_fetch().await;
     sync.stripe.become_another_account();
     sync.fetch().await;
     assert_blocked(&sync, &sale).await;

@@ -124,6 +124,15 @@ impl Harness {
         harness
     }
 
+    /// Removes what is known of the time so far, as before the release that recorded it.
+    pub(crate) async fn forget_history(&mut self) {
+        self.execute(
+            "DELETE FROM billing.subscription_timeline; DELETE FROM billing.subscription_limits;
+            DELETE FROM billing.limit_recalculations",
+        )
+        .await;
+    }
+
     pub(crate) async fn execute(&mut self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.conn).await.unwrap();
     }

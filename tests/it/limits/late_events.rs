@@ -99,12 +99,7 @@ async fn an_older_event_prepends_the_periods_since() {
     harness.price("big", "5000").await;
     // the row contains the start of the subscription; events of the time before arrive later
     harness.emit(&[at("2026-01-10T00:00:00Z")]).await;
-    harness
-        .execute(
-            "DELETE FROM billing.subscription_timeline; DELETE FROM billing.subscription_limits;
-            DELETE FROM billing.limit_recalculations",
-        )
-        .await;
+    harness.forget_history().await;
     harness.emit(&[at("2026-04-20T00:00:00Z")]).await;
     harness.renew_until("2026-05-20T00:00:00Z").await;
     assert_eq!(harness.ledger().await, ["2026-05-10 00:00 renewed: 1000+0-0>1000"]);
@@ -125,12 +120,7 @@ async fn an_older_event_prepends_the_periods_since() {
 async fn an_older_event_is_not_lost_while_renewals_are_halted() {
     let mut harness = Harness::new().await;
     harness.emit(&[at("2026-01-10T00:00:00Z")]).await;
-    harness
-        .execute(
-            "DELETE FROM billing.subscription_timeline; DELETE FROM billing.subscription_limits;
-            DELETE FROM billing.limit_recalculations",
-        )
-        .await;
+    harness.forget_history().await;
     harness.emit(&[at("2026-04-20T00:00:00Z")]).await;
     harness.renew_until("2026-05-20T00:00:00Z").await;
     harness.execute("UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = 'a clock'").await;

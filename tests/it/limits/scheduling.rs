@@ -8,14 +8,13 @@ use billing_sync::limits::scheduler::Scheduler;
 use billing_sync::metrics::process::ProcessMetrics;
 use prometheus::Registry;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::call;
 use crate::support::app::sync_config;
-use crate::support::cluster::{self, TestDatabase};
+use crate::support::cluster::{database_with_pool, number};
 use crate::support::process::Server;
 
 /// Adds subscriptions `sub_1` … with 1000 words, each of its own workspace, without the renewals since `began`, an SQL
@@ -43,16 +42,6 @@ async fn subscribe(pool: &PgPool, count: i32, began: &str) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap();
 }
 
-async fn database() -> (TestDatabase, PgPool) {
-    let database = cluster::database().await;
-    let pool = PgPoolOptions::new().max_connections(4).connect_with(database.options.clone()).await.unwrap();
-    (database, pool)
-}
-
-async fn number(pool: &PgPool, query: &'static str) -> i64 {
-    sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
-}
-
 /// Waits until the query returns true.
 async fn until(pool: &PgPool, query: &'static str) {
     for _ in 0..3000 {
@@ -69,7 +58,7 @@ const NONE_IS_DUE: &str =
 
 #[tokio::test]
 async fn a_period_is_renewed_when_it_is_due() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     // 48 months back, because fewer months back the day of today may not exist
     subscribe(&pool, 1, "billing.renewal_at(clock_timestamp() + interval '3 s', -48)").await;
     let server = Server::start(&database, "renewals", &[]).await;
@@ -95,7 +84,7 @@ async fn a_period_is_renewed_when_it_is_due() {
 /// Three schedulers at once, one of which is killed during its work, repeatedly.
 #[tokio::test]
 async fn killed_schedulers_renew_each_period_exactly_once() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     subscribe(&pool, 4000, "billing.renewal_at(clock_timestamp(), -7) + interval '1 min' * (number % 50)").await;
     let others = [Server::start(&database, "renewals", &[]).await, Server::start(&database, "renewals", &[]).await];
     for _ in 0..3 {
@@ -162,7 +151,7 @@ const HALTED: &str = "SELECT halted_at IS NOT NULL FROM billing.renewal_rules";
 
 #[tokio::test]
 async fn clock_skew_halts_renewals_also_by_the_product() {
-    let (_database, pool) = database().await;
+    let (_database, pool) = database_with_pool().await;
     let scheduler = Local::start(&pool);
     scheduler.set_stripe_clock(-time::Duration::HOUR);
     until(&pool, HALTED).await;
@@ -187,7 +176,7 @@ async fn clock_skew_halts_renewals_also_by_the_product() {
 
 #[tokio::test]
 async fn a_halt_lasts_while_a_process_repeats_it() {
-    let (_database, pool) = database().await;
+    let (_database, pool) = database_with_pool().await;
     subscribe(&pool, 1, "billing.renewal_at(clock_timestamp() - interval '1 min', -48)").await;
     let halt = "UPDATE billing.renewal_rules SET halted_because = 'a clock', halted_at = clock_timestamp() + ";
     let halted = async |since: &str| {
@@ -211,7 +200,7 @@ async fn a_halt_lasts_while_a_process_repeats_it() {
 
 #[tokio::test]
 async fn the_settings_set_the_rules_in_the_database() {
-    let (database, pool) = database().await;
+    let (database, pool) = database_with_pool().await;
     let settings = [("BILLING_SYNC_RENEWAL_ANCHOR", "billing_cycle"), ("BILLING_SYNC_PAST_DUE_ACTIVE", "false")];
     let mut server = Server::start(&database, "renewals", &settings).await;
     until(&pool, "SELECT renewal_anchor = 'billing_cycle' AND NOT past_due_active FROM billing.renewal_rules").await;
@@ -226,7 +215,7 @@ async fn the_settings_set_the_rules_in_the_database() {
 
 #[tokio::test]
 async fn idempotency_keys_are_kept_for_thirty_days() {
-    let (_database, pool) = database().await;
+    let (_database, pool) = database_with_pool().await;
     sqlx::raw_sql(
         "INSERT INTO billing.consumptions (workspace_id, idempotency_key, limit_key, amount, consumed_at)
         SELECT md5('w')::uuid, days::text, 'words', 1, clock_timestamp() - interval '1 day' * days

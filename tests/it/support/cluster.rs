@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use billing_sync::embedded::{Cluster, Options};
 use billing_sync::migrations;
 use sha2::{Digest, Sha256};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 /// Migrates the template that every test's database is a copy of.
@@ -67,6 +67,18 @@ pub(crate) async fn database() -> TestDatabase {
     connection.close().await.unwrap();
     let url = server.url_of(&name);
     TestDatabase { options: url.parse().unwrap(), url, name }
+}
+
+/// A new database with all migrations applied, and a pool of connections to it.
+pub(crate) async fn database_with_pool() -> (TestDatabase, PgPool) {
+    let database = database().await;
+    let pool = PgPoolOptions::new().max_connections(4).connect_with(database.options.clone()).await.unwrap();
+    (database, pool)
+}
+
+/// The number that a query returns.
+pub(crate) async fn number(pool: &PgPool, query: &str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(pool).await.unwrap()
 }
 
 /// A new database without our schema, as before an operator's first `migrate`.

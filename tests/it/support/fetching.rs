@@ -88,6 +88,15 @@ impl Fetching {
         Sale { customer, product, price, subscription }
     }
 
+    /// Sells, and delivers the subscription only, so that its customer must be fetched.
+    pub(crate) async fn queue_customer_fetch(&self) -> Sale {
+        let sale = self.sell();
+        self.pass_the_margin();
+        self.emit(0, Epoch::Endive, &["customer.subscription.created"]).await;
+        self.app.drain().await;
+        sale
+    }
+
     /// Delivers all events of the fake so far.
     pub(crate) async fn deliver_all(&self, epoch: Epoch) {
         self.app.deliver_all(&self.stripe.events(), epoch).await;
