@@ -76,7 +76,7 @@ SELECT p.id, p.account, p.stripe_price_id, p.stripe_product_id, p.livemode, p.ac
         (SELECT jsonb_object_agg(l.limit_key, l.per_unit)
          FROM billing.plan_limits AS l WHERE l.pricing_plan_id = p.id AND l.per_unit > 0),
         '{}') AS limits_per_unit,
-    p.created_at, p.updated_at
+    p.created_at, p.updated_at, p.imported_from_legacy_id
 FROM billing.pricing_plans AS p;
 
 COMMENT ON VIEW billing.plans IS 'pricing_plans with their limits, and with the product''s name if you have set no display_name.';
@@ -160,7 +160,10 @@ COMMENT ON COLUMN billing.current_subscriptions.pricing_plan_id IS 'pricing_plan
 
 CREATE VIEW billing.workspace_billing AS
 SELECT known.workspace_id, current.id AS current_subscription_id,
-    coalesce(known.billing_contact_override, current.billing_contact_id) AS billing_contact_id,
+    coalesce(known.billing_contact_override, current.billing_contact_id, (
+        SELECT c.id FROM billing.billing_contacts AS c
+        WHERE c.workspace_id = known.workspace_id AND c.stripe_deleted_at IS NULL
+        ORDER BY c.stripe_created_at DESC NULLS LAST, c.stripe_customer_id DESC LIMIT 1)) AS billing_contact_id,
     coalesce(current.active, false) AS active, current.inactive_reason, current.pricing_plan_id,
     -- these two are computed only for a query that selects them
     (SELECT min(i.paid_at)
@@ -172,7 +175,7 @@ SELECT known.workspace_id, current.id AS current_subscription_id,
         JOIN billing.trial_facts AS t ON t.account = s.account AND t.subscription_id = s.stripe_subscription_id
         WHERE s.workspace_id = known.workspace_id) AS trial_started_at
 FROM (
-    SELECT w.id AS workspace_id, w.billing_contact_override FROM billing.workspaces AS w
+    SELECT w.id AS workspace_id, w.billing_contact_override FROM billing.workspaces AS w WHERE w.deleted_at IS NULL
     UNION ALL
     SELECT DISTINCT s.workspace_id, NULL::uuid FROM billing.subscriptions AS s
     WHERE s.workspace_id IS NOT NULL AND NOT EXISTS (SELECT FROM billing.workspaces AS w WHERE w.id = s.workspace_id)
@@ -186,10 +189,10 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS current ON true;
 
-COMMENT ON VIEW billing.workspace_billing IS 'One row for each workspace that has a row in workspaces or a subscription: whether it may use the product now, and by which subscription.';
+COMMENT ON VIEW billing.workspace_billing IS 'One row for each workspace that has a row in workspaces or a subscription and is not deleted: whether it may use the product now, and by which subscription.';
 COMMENT ON COLUMN billing.workspace_billing.workspace_id IS 'The workspace.';
 COMMENT ON COLUMN billing.workspace_billing.current_subscription_id IS 'subscriptions.id of the current subscription: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
-COMMENT ON COLUMN billing.workspace_billing.billing_contact_id IS 'billing_contacts.id of the payer: workspaces.billing_contact_override, else the contact of the current subscription.';
+COMMENT ON COLUMN billing.workspace_billing.billing_contact_id IS 'billing_contacts.id of the payer: workspaces.billing_contact_override, else the contact of the current subscription, else the newest contact whose metadata in Stripe names the workspace.';
 COMMENT ON COLUMN billing.workspace_billing.active IS 'The workspace may use the product now; false if it has no subscription.';
 COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'inactive_reason of the current subscription; null if that is active, and if there is none.';
 COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id of the current subscription.';

@@ -27,6 +27,8 @@ pub struct CheckoutSession {
     pub stripe_subscription_id: Option<String>,
     /// Price of the first line item, which only reads contain.
     pub stripe_price_id: Option<String>,
+    /// Coupon of the first discount whose coupon the payload contains: a coupon, or a promotion code with its coupon.
+    pub stripe_coupon_id: Option<String>,
     /// `session.return_url`, else `success_url`.
     pub callback_url: Option<String>,
     /// `session.locale`.

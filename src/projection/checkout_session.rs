@@ -35,6 +35,7 @@ pub fn checkout_session(account: &str, session_id: &str, node: &Node) -> Option<
         stripe_customer_id: view.customer_id,
         stripe_subscription_id: view.subscription_id,
         stripe_price_id: first_price(node.expansion().get("line_items")),
+        stripe_coupon_id: view.coupon_id,
         callback_url: view.callback_url,
         // null and `auto` both mean the browser's language
         language: view.locale.filter(|locale| locale != "auto"),
@@ -100,6 +101,31 @@ mod tests {
         assert!(project(&world(r#""status":"expired""#)).needs.is_empty());
         let changed = open.expand("checkout.session", "cs_1", 0, items).age("checkout.session", "cs_1", 5);
         assert_eq!(needs(&project(&changed)), ["checkout.session/cs_1"], "the items may have changed since");
+    }
+
+    #[test]
+    fn the_coupon_is_that_of_the_first_discount() {
+        let coupon = |discounts: &str| project(&world(&format!(r#""discounts":{discounts}"#))).row.stripe_coupon_id;
+        assert_eq!(coupon(r#"[{"coupon":"SAVE20","promotion_code":null}]"#).as_deref(), Some("SAVE20"));
+        assert_eq!(
+            coupon(r#"[{"coupon":{"id":"SAVE20","object":"coupon"}},{"coupon":"B"}]"#).as_deref(),
+            Some("SAVE20")
+        );
+        assert_eq!((coupon("[]"), coupon("null")), (None, None));
+        let code = r#"{"id":"promo_1","object":"promotion_code","promotion":{"type":"coupon","coupon":"SAVE20"}}"#;
+        assert_eq!(coupon(&format!(r#"[{{"coupon":null,"promotion_code":{code}}}]"#)).as_deref(), Some("SAVE20"));
+        let invalid = project(&world(r#""discounts":[{"coupon":5}]"#));
+        assert!(invalid.row.stripe_coupon_id.is_none() && invalid.notes.contains(&Reason::InvalidValue));
+    }
+
+    #[test]
+    fn the_id_of_a_promotion_code_is_not_looked_up() {
+        let session = world(r#""status":"expired","discounts":[{"coupon":null,"promotion_code":"promo_1"}]"#);
+        let code = r#"{"id":"promo_1","object":"promotion_code","promotion":{"type":"coupon","coupon":"SAVE20"}}"#;
+        for world in [session.clone(), session.put(code)] {
+            let projected = project(&world);
+            assert_eq!((&projected.row.stripe_coupon_id, needs(&projected)), (&None, Vec::new()));
+        }
     }
 
     #[test]

@@ -119,7 +119,7 @@ table!(Coupon in "coupons", named by stripe_coupon_id:
 
 table!(CheckoutSession in "checkout_sessions", named by stripe_session_id:
     id, account, stripe_session_id, livemode, status, payment_status, stripe_customer_id, stripe_subscription_id,
-    stripe_price_id, callback_url, language, workspace_id, stripe_created_at, expires_at);
+    stripe_price_id, stripe_coupon_id, callback_url, language, workspace_id, stripe_created_at, expires_at);
 
 /// Writes the rows that are new or differ, and returns their changes.
 ///

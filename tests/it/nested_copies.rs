@@ -234,8 +234,11 @@ impl History {
         let carriers = self.carriers.iter().enumerate();
         let events = carriers.map(|(number, (second, (object_type, path, nested_type), state, api_version))| {
             let object = nested(nested_type, *state);
-            let value = if shows { &object } else { &object["id"] };
-            let carrier = carrier(object_type, path, value);
+            // the session's own row reads the coupon inside these; without `object` they are no nested objects
+            let is_read = *object_type == "checkout.session"
+                && ["discounts.*.promotion_code", "total_details.breakdown.discounts.*.discount"].contains(path);
+            let bare = if is_read { with(&object, json!({ "object": null })) } else { object["id"].clone() };
+            let carrier = carrier(object_type, path, if shows { &object } else { &bare });
             let id = format!("evt_carrier_{number}");
             with(&event(&id, event_type(object_type), *second, &carrier, None), json!({ "api_version": api_version }))
         });

@@ -6,7 +6,8 @@ use super::subscriptions::DAY;
 use super::{FakeStripe, with_defaults};
 
 impl FakeStripe {
-    /// An open session for a price, on Stripe's own page. Stripe sends no event.
+    /// An open session for a price, on Stripe's own page. Stripe sends no event. `fields` may give it `discounts`, each
+    /// with the id of a coupon or of a promotion code; they do not change the amounts.
     pub(crate) fn checkout(&self, price: &str, fields: Value) -> String {
         let mut world = self.world();
         let id = world.id("cs_test");
@@ -20,10 +21,10 @@ impl FakeStripe {
             "id": id, "object": "checkout.session", "amount_total": of["unit_amount"], "cancel_url": null,
             "client_reference_id": null, "client_secret": format!("{id}_secret_fake"), "created": world.now,
             "currency": of["currency"], "customer": null, "customer_details": null, "customer_email": null,
-            "expires_at": world.now + DAY, "invoice": null, "livemode": false, "locale": null, "metadata": {},
-            "line_items": [line], "mode": "subscription", "payment_intent": null, "payment_status": "unpaid",
-            "return_url": null, "status": "open", "subscription": null, "success_url": "https://example.com/done",
-            "ui_mode": "hosted_page", "url": "https://checkout.example.com",
+            "discounts": [], "expires_at": world.now + DAY, "invoice": null, "livemode": false, "locale": null,
+            "metadata": {}, "line_items": [line], "mode": "subscription", "payment_intent": null,
+            "payment_status": "unpaid", "return_url": null, "status": "open", "subscription": null,
+            "success_url": "https://example.com/done", "ui_mode": "hosted_page", "url": "https://checkout.example.com",
         });
         world.put(with_defaults(session, fields))
     }

@@ -124,8 +124,11 @@ pub(crate) fn age_payment_intent(view: View<'_>, shown: &mut Value, epoch: Epoch
     remove(shown, &["latest_charge"]);
 }
 
-/// The names of `ui_mode` are those of dahlia; the field itself came in 2023.
+/// The names of `ui_mode` are those of dahlia; the field itself came in 2023. `discounts` came in 2025-01-27.acacia.
 pub(crate) fn age_session(shown: &mut Value, epoch: Epoch) {
+    if epoch < Epoch::Basil {
+        remove(shown, &["discounts"]);
+    }
     let mode = match shown["ui_mode"].as_str() {
         Some("hosted_page") => "hosted",
         Some("embedded_page") => "embedded",

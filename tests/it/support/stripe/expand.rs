@@ -11,7 +11,18 @@ const DEEPEST: usize = 4;
 /// Expandable fields, by the kind of the object that contains them.
 const EXPANDABLE: [(&str, &[&str]); 15] = [
     ("charge", &["customer", "payment_intent"]),
-    ("checkout.session", &["customer", "invoice", "line_items", "payment_intent", "subscription"]),
+    (
+        "checkout.session",
+        &[
+            "customer",
+            "discounts.coupon",
+            "discounts.promotion_code",
+            "invoice",
+            "line_items",
+            "payment_intent",
+            "subscription",
+        ],
+    ),
     ("customer", &["default_source", "invoice_settings.default_payment_method", "test_clock"]),
     ("discount", &["customer", "promotion_code", "source.coupon"]),
     ("dispute", &["charge", "payment_intent"]),
