@@ -16,19 +16,28 @@ pub struct KeepConfig {
     pub listen: SocketAddr,
     /// `BILLING_SYNC_OPS_LISTEN`, default `127.0.0.1:9464`.
     pub ops_listen: SocketAddr,
+    /// `BILLING_SYNC_API_LISTEN`, default `127.0.0.1:8081`: the address of the workspace API, if the demo serves it.
+    pub api_listen: Option<SocketAddr>,
     /// `STRIPE_WEBHOOK_SECRET`, if set: accepted in addition to the secret that the demo generates.
     pub extra_secrets: Vec<WebhookSecret>,
 }
 
 impl KeepConfig {
-    /// Reads both addresses and the secrets, which may be absent.
-    pub fn read(source: &mut Source) -> Option<Self> {
+    /// Reads the addresses, which must differ, and the secrets, which may be absent. `api`: the demo serves the API.
+    pub fn read(source: &mut Source, api: bool) -> Option<Self> {
         let listen = source.value(&settings::LISTEN, parse::address);
         let ops_listen = source.value(&settings::OPS_LISTEN, parse::address);
+        let api_listen = api.then(|| source.value(&settings::API_LISTEN, parse::address));
+        let api_listen = api_listen.map_or(Some(None), |read| read.map(Some));
         let extra_secrets = receiver::optional_secrets(source);
-        let (listen, ops_listen) = (listen?, ops_listen?);
-        ops::check_distinct(source, listen, ops_listen)?;
-        Some(Self { listen, ops_listen, extra_secrets: extra_secrets? })
+        let (listen, ops_listen, api_listen) = (listen?, ops_listen?, api_listen?);
+        let listeners = [
+            Some((&settings::LISTEN, listen)),
+            api_listen.map(|listen| (&settings::API_LISTEN, listen)),
+            Some((&settings::OPS_LISTEN, ops_listen)),
+        ];
+        ops::check_distinct(source, listeners.into_iter().flatten())?;
+        Some(Self { listen, ops_listen, api_listen, extra_secrets: extra_secrets? })
     }
 }
 
@@ -39,7 +48,7 @@ mod tests {
 
     fn read(environment: &[(&str, &str)]) -> Result<KeepConfig, crate::config::error::ConfigError> {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
-        Source::new(Flags::new(), environment).collect(KeepConfig::read)
+        Source::new(Flags::new(), environment).collect(|source| KeepConfig::read(source, true))
     }
 
     #[test]
@@ -50,7 +59,10 @@ mod tests {
     }
 
     #[test]
-    fn the_two_addresses_must_differ() {
+    fn the_addresses_must_differ() {
         assert!(read(&[("BILLING_SYNC_LISTEN", "127.0.0.1:9464")]).is_err());
+        assert!(read(&[("BILLING_SYNC_API_LISTEN", "127.0.0.1:8080")]).is_err());
+        assert!(read(&[("BILLING_SYNC_API_LISTEN", "127.0.0.1:9464")]).is_err());
+        assert_eq!(read(&[("BILLING_SYNC_API_LISTEN", "127.0.0.1:0")]).unwrap().api_listen.unwrap().port(), 0);
     }
 }

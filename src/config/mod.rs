@@ -7,6 +7,7 @@
 //! The structs hold checked values; nothing here opens a socket or a database. A struct's `read` returns `None` after
 //! noting its problems; [`source::Source::collect`] reports all of them at once.
 
+pub mod api;
 pub mod database;
 pub mod demo;
 pub mod egress;

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use url::{Host, Url};
+
 /// The expected value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -88,6 +90,34 @@ pub(super) fn accounts(text: &str) -> Parsed<BTreeSet<String>> {
     }
 }
 
+/// Texts separated by commas, trimmed, in their order and without duplicates; a blank one is refused. `what` describes
+/// the list.
+pub(super) fn list(what: &'static str) -> impl Fn(&str) -> Parsed<Vec<String>> {
+    move |text| {
+        let mut items: Vec<String> = Vec::new();
+        for item in text.split(',').map(str::trim) {
+            if item.is_empty() {
+                return Err(Expected::new(what));
+            }
+            if !items.iter().any(|known| known == item) {
+                items.push(item.to_owned());
+            }
+        }
+        Ok(items)
+    }
+}
+
+/// Whether requests to a URL are safe on the network: with https, or with http to this machine.
+pub(super) fn is_safe_on_network(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +152,30 @@ mod tests {
     fn accounts_are_trimmed_and_a_blank_one_is_refused() {
         assert_eq!(accounts("acct_b, acct_a").unwrap().into_iter().collect::<Vec<_>>(), ["acct_a", "acct_b"]);
         assert!(accounts("acct_a,").is_err());
+    }
+
+    #[test]
+    fn a_list_is_trimmed_and_has_no_duplicates() {
+        let parse = list("a list");
+        assert_eq!(parse(" b, a ,b").unwrap(), ["b", "a"]);
+        for wrong in ["", " ", "a,", ",a", "a,,b"] {
+            assert_eq!(parse(wrong), Err(Expected::new("a list")), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_safe_only_within_this_machine() {
+        for (url, is_safe) in [
+            ("https://example.com/", true),
+            ("http://127.0.0.1:8420/", true),
+            ("http://[::1]/", true),
+            ("http://localhost:1/", true),
+            ("http://localhost.example/", false),
+            ("http://10.0.0.1/", false),
+            ("ftp://127.0.0.1/", false),
+            ("unix:/tmp/socket", false),
+        ] {
+            assert_eq!(is_safe_on_network(&Url::parse(url).unwrap()), is_safe, "{url}");
+        }
     }
 }

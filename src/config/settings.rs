@@ -13,6 +13,8 @@ pub enum SettingGroup {
     Signing,
     /// The public listener.
     Receiver,
+    /// The workspace API.
+    Api,
     /// Requests to Stripe's API.
     Stripe,
     /// Trusted certificates.
@@ -39,6 +41,7 @@ impl SettingGroup {
         Self::Database,
         Self::Signing,
         Self::Receiver,
+        Self::Api,
         Self::Stripe,
         Self::Tls,
         Self::Sync,
@@ -55,6 +58,7 @@ impl SettingGroup {
         match self {
             Self::Database => "Database",
             Self::Signing | Self::Receiver => "Receiver",
+            Self::Api => "Workspace API",
             Self::Stripe => "Stripe's API",
             Self::Tls => "TLS",
             Self::Sync => "Sync",
@@ -151,6 +155,49 @@ registry! {
         SettingGroup::Receiver, "Maximum number of events waiting to be stored; further requests get 503");
     STORE_TIMEOUT = Setting::new("BILLING_SYNC_STORE_TIMEOUT", "store-timeout", ("DURATION", "5s"),
         SettingGroup::Receiver, "Maximum time to store an event; after it, the request gets 503");
+    API_LISTEN = Setting::new("BILLING_SYNC_API_LISTEN", "api-listen", ("ADDRESS", "127.0.0.1:8081"),
+        SettingGroup::Api, "Address (IP address and port) of the workspace API");
+    API_WORKSPACES = Setting::new("BILLING_SYNC_API_WORKSPACES", "api-workspaces", ("PATH", "/api/workspace-service"),
+        SettingGroup::Api, "Path prefix of the workspace API, to which v1/… is appended; / means no prefix");
+    API_JWT_ISSUER = Setting::new("BILLING_SYNC_API_JWT_ISSUER", "api-jwt-issuer", ("ISSUER", ""),
+        SettingGroup::Api,
+        "Issuer of the identity provider's tokens, exactly as in their claim iss; without issuer, audience and keys, \
+         only billing-sync's own tokens are accepted");
+    API_JWT_AUDIENCE = Setting::new("BILLING_SYNC_API_JWT_AUDIENCE", "api-jwt-audience", ("AUDIENCE,…", ""),
+        SettingGroup::Api,
+        "Audiences of this API, separated by commas; the claim aud of an identity provider's token must contain one \
+         of them");
+    API_JWT_KEYS = Setting::new("BILLING_SYNC_API_JWT_KEYS", "api-jwt-keys", ("URL", ""),
+        SettingGroup::Api,
+        "Key set (JWKS) of the identity provider: its https URL (jwks_uri in the discovery document) or the path of a \
+         file; http is allowed for this machine only");
+    API_JWT_LEEWAY = Setting::new("BILLING_SYNC_API_JWT_LEEWAY", "api-jwt-leeway", ("DURATION", "30s"),
+        SettingGroup::Api,
+        "Tolerated difference between the clocks of the identity provider and this machine (claims exp and nbf)");
+    API_JWT_USER_CLAIM = Setting::new("BILLING_SYNC_API_JWT_USER_CLAIM", "api-jwt-user-claim", ("CLAIM", "sub"),
+        SettingGroup::Api, "Name of the claim that contains the user's id (a UUID)");
+    API_JWT_ROLES_CLAIM = Setting::new("BILLING_SYNC_API_JWT_ROLES_CLAIM", "api-jwt-roles-claim", ("CLAIM", "roles"),
+        SettingGroup::Api, "Name of the claim that contains the user's roles");
+    API_JWT_LEGACY_CUSTOMER_CLAIM = Setting::new("BILLING_SYNC_API_JWT_LEGACY_CUSTOMER_CLAIM",
+        "api-jwt-legacy-customer-claim", ("CLAIM", "legacy_customer_id"),
+        SettingGroup::Api,
+        "Name of the claim that contains the user's legacy customer id (a whole number); it is stored with the \
+         workspaces that the user creates");
+    API_ADMIN_ROLES = Setting::new("BILLING_SYNC_API_ADMIN_ROLES", "api-admin-roles", ("ROLE,…", "workspaces:admin"),
+        SettingGroup::Api,
+        "Values of the roles claim that give the scope workspaces:admin (all workspaces), separated by commas");
+    API_CORS_ORIGINS = Setting::new("BILLING_SYNC_API_CORS_ORIGINS", "api-cors-origins", ("ORIGIN,…", ""),
+        SettingGroup::Api,
+        "Origins (scheme://host or scheme://host:port) whose web pages may call the API, separated by commas; by \
+         default, none may");
+    API_RATE = Setting::new("BILLING_SYNC_API_RATE", "api-rate", ("N", "100"),
+        SettingGroup::Api,
+        "Maximum number of requests per second of one principal (user or service); further ones get 429");
+    API_CONNECTIONS = Setting::new("BILLING_SYNC_API_CONNECTIONS", "api-connections", ("N", "8"),
+        SettingGroup::Api, "Maximum number of database connections of the API; further requests wait for one");
+    API_KEY_PREFIX = Setting::new("BILLING_SYNC_API_KEY_PREFIX", "api-key-prefix", ("TEXT", "WS"),
+        SettingGroup::Api,
+        "Prefix of the keys of new workspaces: 1 to 8 characters, A to Z and 0 to 9; existing keys do not change");
     STRIPE_SECRET_KEY = Setting::secret("STRIPE_SECRET_KEY", SettingGroup::Stripe,
         "Secret or restricted API key (sk_… or rk_…) for requests to Stripe; without a key, Stripe's API is not used");
     STRIPE_API_BASE = Setting::new("STRIPE_API_BASE", "stripe-api-base", ("URL", "https://api.stripe.com"),
@@ -167,9 +214,10 @@ registry! {
         "Staleness margin: a read of Stripe's API counts as this much older than its request, so newer events win over \
          it");
     HTTPS_PROXY = Setting::secret("HTTPS_PROXY", SettingGroup::Stripe,
-        "Proxy for Stripe's API: http://user:password@host:port, or https, socks5, socks5h; https_proxy is read, too");
+        "Proxy for Stripe's API and for the identity provider's key set: http://user:password@host:port, or https, \
+         socks5, socks5h; https_proxy is read, too");
     ALL_PROXY = Setting::secret("ALL_PROXY", SettingGroup::Stripe,
-        "Proxy for Stripe's API if HTTPS_PROXY is not set; all_proxy is read, too");
+        "Proxy for both if HTTPS_PROXY is not set; all_proxy is read, too");
     NO_PROXY = Setting::new("NO_PROXY", "no-proxy", ("HOST,…", ""),
         SettingGroup::Stripe,
         "Hosts that are reached without a proxy, separated by commas: names (with their subdomains), addresses or \

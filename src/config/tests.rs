@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use super::api::ApiConfig;
 use super::database::DatabaseConfig;
 use super::embedded::EmbeddedConfig;
 use super::error::ConfigError;
@@ -106,10 +107,10 @@ fn every_setting_is_read_and_refuses_a_blank_value() {
             let receiver = ReceiverConfig::read(source);
             let (stripe, sync) = (StripeConfig::read(source), SyncConfig::read(source));
             let (worker, reconcile) = (WorkerConfig::read(source), ReconcileConfig::read(source));
-            let ops = OpsConfig::read(source);
+            let (api, ops) = (ApiConfig::read(source), OpsConfig::read(source));
             let embedded = EmbeddedConfig::read(source);
             let (shutdown, log) = (ShutdownConfig::read(source), LogConfig::read(source));
-            Some((database?, receiver?, stripe?, sync?, worker?, reconcile?, ops?, embedded?, shutdown?, log?))
+            Some((database?, receiver?, api?, stripe?, sync?, worker?, reconcile?, ops?, embedded?, shutdown?, log?))
         });
         let problems = error.err().map(|error| error.problems).unwrap_or_default();
         assert_eq!(problems.len(), 1, "{}", setting.name);

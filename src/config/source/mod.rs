@@ -95,9 +95,12 @@ impl Source {
         read.map_err(|problem| self.problem(problem)).ok()
     }
 
-    /// Notes a problem that does not concern a single value, for example two values that contradict each other.
+    /// Notes a problem that does not concern a single value, for example two values that contradict each other. Each is
+    /// noted once, although the settings of Stripe's API and of the workspace API both read the proxy.
     pub fn problem(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     /// Notes a warning that does not prevent the start: a sentence that names the variable.

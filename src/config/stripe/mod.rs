@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use url::{Host, Url};
+use url::Url;
 
 use super::egress::Egress;
 use super::error::{Problem, RefusedSecret};
@@ -147,7 +147,7 @@ fn base(text: &str) -> Parsed<Url> {
     if !is_plain || url.password().is_some() || url.host().is_none() {
         return Err(expected(", with nothing but host, port and path"));
     }
-    if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
+    if !parse::is_safe_on_network(&url) {
         return Err(expected(
             "; http is allowed for 127.0.0.1, [::1] and localhost only, because it exposes the key on the network",
         ));
@@ -158,15 +158,6 @@ fn base(text: &str) -> Parsed<Url> {
     }
     url.set_path(&format!("{path}/"));
     Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]
