@@ -8,6 +8,7 @@
 //! Stripe's API ◀─── client ◀─────────────────────────────────── fetcher ──reads┘      ▼
 //!                      ▲                                           ▲────leases─────  jobs
 //!                      └── reconcile: events in Stripe's list that the outbox does not have
+//! services, users ──GET──▶ api ──one SELECT──▶ views of the tables
 //! ```
 //!
 //! # Entry points
@@ -15,7 +16,7 @@
 //! `main` calls [`cli`]; [`service::Service`] is a running process. [`receiver`] stores events in the [`outbox`],
 //! [`worker`] processes them, and [`worker::fetch`] reads from Stripe. [`mirror::same_second`] decides the order of
 //! events, [`projection`] the meaning of fields, [`limits`] the renewals; [`reconcile`] loads undelivered events.
-//! [`demo`] shows all of it.
+//! [`api`] answers over HTTP what the tables contain. [`demo`] shows all of it.
 //!
 //! # Code map
 //!
@@ -29,8 +30,8 @@
 //! - [`metrics`], [`config`], [`telemetry`]: counters, settings and logs.
 //! - [`client`]: requests to Stripe's API. [`stripe_key`]: checks that the key belongs to the stored data.
 //! - [`listener`]: HTTP over plain TCP, its limits and its shutdown.
-//! - [`receiver`], [`limits`], [`worker`], [`rebuild`], [`reconcile`], [`backfill`], [`verify`], [`ops`]: the parts of
-//!   a process. [`service`]: the process.
+//! - [`receiver`], [`limits`], [`worker`], [`rebuild`], [`reconcile`], [`backfill`], [`verify`], [`api`], [`ops`]: the
+//!   parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for operators.
 //!
 //! # Invariants
@@ -42,6 +43,7 @@
 //! each.
 
 pub mod admin;
+pub mod api;
 pub mod backfill;
 pub mod base;
 pub mod cli;

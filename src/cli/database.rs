@@ -1,11 +1,41 @@
 //! Database connections of the short commands. Errors name the target and never contain the password.
 
+use std::process::ExitCode;
+
+use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool};
 
 use super::output;
+use super::task::Task;
+use crate::config::database::required;
+use crate::config::source::Source;
 use crate::database::hosts::Hosts;
 use crate::database::{self, Session, pooler, target};
 use crate::migrations;
+
+/// Reads the settings of a command that needs one connection, and returns its task; `None` after noting problems.
+/// `subject`: what the command is about, for the error of a database that was never migrated.
+pub(super) fn run<F>(source: &mut Source, subject: &'static str, command: F) -> Option<Task>
+where
+    F: AsyncFnOnce(&mut PgConnection) -> anyhow::Result<ExitCode> + 'static,
+{
+    let hosts = required(source)?;
+    Some(Box::pin(async move {
+        let mut conn = connect(&hosts).await?;
+        command(&mut conn).await.map_err(|error| with_schema_hint(error, subject))
+    }))
+}
+
+/// Adds a hint to the error of a database without these tables: usually it was never migrated.
+fn with_schema_hint(error: anyhow::Error, subject: &str) -> anyhow::Error {
+    let code =
+        error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).and_then(DatabaseError::code);
+    // undefined_table, invalid_schema_name
+    if matches!(code.as_deref(), Some("42P01" | "3F000")) {
+        return anyhow::anyhow!("the database has no {subject} yet: run `billing-sync migrate`");
+    }
+    error
+}
 
 /// Opens a connection.
 ///

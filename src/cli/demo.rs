@@ -22,7 +22,7 @@ impl Uses for Settings {
     const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Embedded, SettingGroup::Log];
 
     fn settings() -> impl Iterator<Item = &'static Setting> {
-        let of_keep = [&settings::LISTEN, &settings::OPS_LISTEN, &settings::WEBHOOK_SECRET];
+        let of_keep = [&settings::LISTEN, &settings::API_LISTEN, &settings::OPS_LISTEN, &settings::WEBHOOK_SECRET];
         Self::SETTING_GROUPS.iter().flat_map(|group| group.settings()).chain(of_keep)
     }
 }
@@ -33,6 +33,9 @@ pub struct Args {
     /// Keep serving after the story, to inspect the tables and for `stripe listen`.
     #[arg(long)]
     keep: bool,
+    /// Serve the workspace API too, and print a request with a token for it.
+    #[arg(long, requires = "keep")]
+    api: bool,
     /// Print the rows as JSON, one object per line, instead of the story.
     #[arg(long)]
     json: bool,
@@ -44,7 +47,7 @@ impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
         let embedded = EmbeddedConfig::read(source);
         // only with --keep: a secret in the environment must not affect the story
-        let keep = if self.keep { KeepConfig::read(source).map(Some) } else { Some(None) };
+        let keep = if self.keep { KeepConfig::read(source, self.api).map(Some) } else { Some(None) };
         let options = Options { embedded: embedded?.options(), json: self.json, keep: keep? };
         Some(Box::pin(run(options)))
     }

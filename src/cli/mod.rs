@@ -26,6 +26,7 @@ pub mod settings;
 pub mod signals;
 mod stripe_session;
 mod task;
+pub mod token;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -79,6 +80,9 @@ enum Command {
     /// Inspect stored events, and retry or discard dead ones.
     #[command(subcommand)]
     Outbox(outbox::Command),
+    /// Create, list and revoke tokens for the API.
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 impl Cli {
@@ -98,6 +102,7 @@ impl Cli {
             Command::Reconcile(args) => args.settings.flags(),
             Command::Renew(args) => args.settings.flags(),
             Command::Outbox(command) => command.flags(),
+            Command::Token(command) => command.flags(),
         }
     }
 
@@ -126,6 +131,7 @@ impl Cli {
             Command::Reconcile(args) => args.plan(source),
             Command::Renew(args) => args.plan(source),
             Command::Outbox(command) => command.plan(source),
+            Command::Token(command) => command.plan(source),
         }
     }
 }

@@ -12,12 +12,14 @@ use super::settings::{AllSettings, SettingArgs};
 use super::signals::Signals;
 use super::task::Task;
 use crate::admin::checkup;
+use crate::config::api::ApiConfig;
 use crate::config::database::{self, DatabaseConfig};
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
+use crate::config::settings;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
 use crate::config::stripe::{self, StripeConfig};
@@ -40,6 +42,8 @@ pub enum Role {
     Receiver,
     /// Processes stored events.
     Worker,
+    /// Serves the workspace API, for products and their users.
+    Api,
     /// Renews limits when they are due.
     Renewals,
     /// Loads undelivered events from Stripe's event list; needs an API key.
@@ -54,6 +58,7 @@ impl Role {
         match self {
             Self::Receiver => "receiver",
             Self::Worker => "worker",
+            Self::Api => "api",
             Self::Renewals => "renewals",
             Self::Reconcile => "reconcile",
             Self::Maintenance => "maintenance",
@@ -64,7 +69,7 @@ impl Role {
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run only these roles in this process.
+    /// Run only these roles in this process. The workspace API (role api) must be named.
     #[arg(long, value_delimiter = ',', default_value = "receiver,worker,renewals,reconcile,maintenance")]
     roles: Vec<Role>,
     /// Use a private PostgreSQL in the data directory instead of `DATABASE_URL`.
@@ -90,6 +95,8 @@ pub struct Config {
     pub embedded: Option<EmbeddedConfig>,
     /// Set with the role receiver; other processes need no signing secret.
     pub receiver: Option<ReceiverConfig>,
+    /// Set with the role api.
+    pub api: Option<ApiConfig>,
     /// Settings of the role worker.
     pub worker: WorkerConfig,
     /// Settings of the role reconcile.
@@ -117,15 +124,20 @@ impl Args {
         let embedded = self.embedded.then(|| EmbeddedConfig::read(source)).map_or(Some(None), |read| read.map(Some));
         let receiver = roles.contains(&Role::Receiver).then(|| ReceiverConfig::read(source));
         let receiver = receiver.map_or(Some(None), |read| read.map(Some));
+        let api = roles.contains(&Role::Api).then(|| ApiConfig::read(source));
+        let api = api.map_or(Some(None), |read| read.map(Some));
         let worker = WorkerConfig::read(source);
         let reconcile = ReconcileConfig::read(source);
         let sync = SyncConfig::read(source);
         let stripe = StripeConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
-        if let (Some(Some(receiver)), Some(ops)) = (&receiver, &ops) {
-            ops::check_distinct(source, receiver.listen, ops.listen)?;
-        }
+        let listeners = [
+            receiver.as_ref().and_then(Option::as_ref).map(|receiver| (&settings::LISTEN, receiver.listen)),
+            api.as_ref().and_then(Option::as_ref).map(|api| (&settings::API_LISTEN, api.listen)),
+            ops.as_ref().map(|ops| (&settings::OPS_LISTEN, ops.listen)),
+        ];
+        ops::check_distinct(source, listeners.into_iter().flatten())?;
         // with other roles it waits for a key in silence; as the only role it would never do anything
         if let Some(stripe) = &stripe
             && stripe.secret_key.is_none()
@@ -140,6 +152,7 @@ impl Args {
             database: database?,
             embedded: embedded?,
             receiver: receiver?,
+            api: api?,
             worker: worker?,
             reconcile: reconcile?,
             sync: sync?,
@@ -221,6 +234,7 @@ async fn serve(
         workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
         database = target(database.current()),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
+        api = service.api_addr().zip(config.api.as_ref()).map(|(addr, api)| format!("http://{addr}{}", api.workspaces.as_str())),
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,
         stripe = config.stripe.secret_key.as_ref().map(|_| config.stripe.api_base.as_str()),
@@ -302,6 +316,7 @@ impl Config {
     fn service(&self) -> ServiceConfig {
         ServiceConfig {
             receiver: self.receiver.clone(),
+            api: self.api.clone().map(|api| (api, self.sync.clone())),
             worker: (self.roles.contains(&Role::Worker)).then(|| (self.worker.clone(), self.sync.clone())),
             renewals: self.roles.contains(&Role::Renewals).then(|| self.sync.clone()),
             reconcile: (self.roles.contains(&Role::Reconcile))

@@ -31,6 +31,7 @@ pub use self::error::ApiError;
 pub use self::http::{BuildError, HttpStripe};
 pub use self::permission::Permission;
 pub use self::read::{ListKind, MOST_TYPES, PAGE, PaymentsOf, Read, Span};
+pub use self::route::{Connector, http_connector};
 use crate::metrics::stripe::StripeMetrics;
 
 /// The API version of every response, whatever the account's default. It is the newest that the views support, and the

@@ -1,11 +1,12 @@
 //! The TCP connection to Stripe, direct or through a proxy. The TLS connection to Stripe's API runs over it.
 //!
 //! Knows nothing of requests. Created once for each client, because the base URL, and therefore the proxy, never
-//! changes.
+//! changes. The API connects to its identity provider in the same way.
 
 use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
@@ -19,8 +20,8 @@ use tower_service::Service;
 
 use crate::config::egress::{Egress, Login, Proxy, ProxyKind};
 
-/// Connects to Stripe's API, with TLS if its base URL is https.
-pub(super) type Connector = HttpsConnector<Route>;
+/// Connects to Stripe's API or to another server, with TLS if its URL is https.
+pub type Connector = HttpsConnector<Route>;
 
 /// A TCP connection, or TLS to the proxy itself.
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -28,13 +29,22 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// How to connect to the server.
 #[derive(Clone)]
-pub(super) enum Route {
+pub enum Route {
     /// No proxy.
     Direct(HttpConnector),
     /// CONNECT over HTTP or HTTPS.
     Tunnel(Tunnel<HttpsConnector<HttpConnector>>),
     /// SOCKS 5.
     Socks(SocksV5<HttpConnector>),
+}
+
+/// A connector to a server other than Stripe, with the proxy and the trusted certificates of these settings. The
+/// timeout is that of the TCP connection.
+pub fn http_connector(egress: &Egress, connect_timeout: Duration) -> Connector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect_timeout));
+    connector(egress, tcp)
 }
 
 /// The connector for these settings; `tcp` makes the connections.

@@ -25,7 +25,7 @@ mod writable;
 
 pub use pool::{Idle, is_usable, pool, pool_with};
 pub use reason::{check_connection, target, unreachable_reason};
-pub use session::{Session, connect};
+pub use session::{Session, SessionRole, connect};
 pub use waiting::until_answered;
 pub use writable::{NotWritable, Writable, check_writable};
 

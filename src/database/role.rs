@@ -2,10 +2,18 @@
 //!
 //! Objects belong to the role that created them, and only their owner may alter them. Short-lived logins (from a
 //! secrets manager) are members of the owner's group role. So every session changes to the owner, and the next login
-//! may alter what this one creates. Missing privileges are found before a statement fails, with the statement that
-//! grants them. Called by [`crate::migrations`], by the start of `serve` and by every new session.
+//! may alter what this one creates. Sessions of the workspace API change to a role of their own, which may do only what
+//! the API needs: [`needed_by_api`] is the only list of that.
+//!
+//! Missing privileges are found before a statement fails, with the statement or file that grants them. Called by
+//! [`crate::migrations`], by `doctor`, by the start of `serve` and by every new session.
+
+use std::fmt;
 
 use sqlx::PgConnection;
+
+/// The role of the workspace API's sessions, which `ops/roles.sql` creates.
+pub const API_ROLE: &str = "billing_api";
 
 /// Changes to the owner of our tables (of the schema if there are no tables yet) if this login is a member of that
 /// role, with or without INHERIT. Does nothing otherwise.
@@ -19,6 +27,136 @@ JOIN pg_roles AS owner ON owner.oid = coalesce(migrations.relowner, schema.nspow
 WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
     AND pg_has_role(owner.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
 ";
+
+/// Changes to the role of the workspace API if this login may use it, and `ops/roles.sql` has run in this database. The
+/// existence of the role is not enough: roles belong to the server, which may have other databases. Otherwise the API
+/// runs with the rights of the owner of our tables, or of the login.
+pub(super) const BECOME_API: &str = "
+SELECT set_config('role', api.rolname, false)
+FROM pg_roles AS api
+JOIN pg_namespace AS schema ON schema.nspname = 'billing'
+WHERE api.rolname = 'billing_api' AND api.rolname <> current_user AND has_schema_privilege(api.oid, schema.oid, 'USAGE')
+    AND pg_has_role(session_user, api.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
+";
+
+/// A privilege to do one thing with one object of the schema, or with one column. Displayed as in a GRANT statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Privilege {
+    /// `SELECT`, `INSERT`, `UPDATE`, `DELETE`, `USAGE` or `EXECUTE`.
+    pub action: &'static str,
+    /// `SCHEMA`, `TABLE` (or a view), `SEQUENCE` or `FUNCTION`.
+    pub kind: &'static str,
+    /// Name of the object, as in the schema; a function has its argument types.
+    pub object: &'static str,
+    /// The column; `None` for the whole object.
+    pub column: Option<&'static str>,
+}
+
+impl fmt::Display for Privilege {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.action)?;
+        if let Some(column) = self.column {
+            write!(f, " ({column})")?;
+        }
+        let schema = if self.kind == "SCHEMA" { "" } else { "billing." };
+        write!(f, " ON {} {schema}{}", self.kind, self.object)
+    }
+}
+
+/// Tables and views that the API reads.
+const API_READS: [&str; 16] = [
+    "schema_migrations",
+    "workspace_billing",
+    "live_subscriptions",
+    "live_billing_contacts",
+    "plans",
+    "subscriptions",
+    "billing_contacts",
+    "coupons",
+    "checkout_sessions",
+    "row_changes",
+    "workspaces",
+    "workspace_members",
+    "workspace_avatars",
+    "pricing_plan_categories",
+    "row_origins",
+    "api_requests",
+];
+
+/// Functions that the API calls.
+const API_CALLS: [&str; 6] = [
+    "subscription_rank(text, boolean)",
+    "current_limits(uuid)",
+    "next_limit_renewal(uuid)",
+    "freshness(text, text)",
+    "consume(uuid, text, bigint, text)",
+    "release(uuid, text, bigint)",
+];
+
+/// Columns that the API reads, if not all of the table, or writes.
+const API_COLUMNS: [(&str, &str, &[&str]); 7] = [
+    ("INSERT", "workspaces", &["id", "name", "key", "key_index", "created_by_user_id"]),
+    ("UPDATE", "workspaces", &["name", "updated_at", "deleted_at"]),
+    ("INSERT", "workspace_members", &["workspace_id", "user_id", "role", "legacy_customer_id", "created_at"]),
+    ("SELECT", "api_tokens", &["id", "secret_sha256", "scopes", "user_id", "expires_at", "revoked_at", "last_used_at"]),
+    ("UPDATE", "api_tokens", &["last_used_at"]),
+    ("INSERT", "api_requests", &["principal", "idempotency_key", "fingerprint"]),
+    ("UPDATE", "api_requests", &["fingerprint", "status", "location", "body", "created_at"]),
+];
+
+/// The privileges that the workspace API needs. `ops/roles.sql` grants exactly these to [`API_ROLE`].
+pub fn needed_by_api() -> Vec<Privilege> {
+    let whole = |action, kind, object| Privilege { action, kind, object, column: None };
+    let mut needed = vec![whole("USAGE", "SCHEMA", "billing")];
+    needed.extend(API_READS.map(|table| whole("SELECT", "TABLE", table)));
+    needed.extend(API_CALLS.map(|function| whole("EXECUTE", "FUNCTION", function)));
+    for (action, object, columns) in API_COLUMNS {
+        let one = whole(action, "TABLE", object);
+        needed.extend(columns.iter().map(|column| Privilege { column: Some(column), ..one }));
+    }
+    needed.push(whole("USAGE", "SEQUENCE", "workspaces_key_index_seq"));
+    needed.push(whole("DELETE", "TABLE", "api_requests"));
+    needed
+}
+
+/// The roles of a session, quoted as in SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRoles {
+    /// The role whose rights the session has.
+    pub role: String,
+    /// The login.
+    pub login: String,
+}
+
+/// The roles of this session.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn of_session(conn: &mut PgConnection) -> Result<SessionRoles, sqlx::Error> {
+    let (role, login): (String, String) = sqlx::query_as(
+        "-- database.roles_of_session
+        SELECT quote_ident(current_user), quote_ident(session_user)",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(SessionRoles { role, login })
+}
+
+/// Whether the schema has a table, view or index with this name, which this session's role may not be able to use.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn is_in_schema(conn: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "-- database.is_in_schema
+        SELECT EXISTS (
+            SELECT FROM pg_class AS relation JOIN pg_namespace AS schema ON schema.oid = relation.relnamespace
+            WHERE schema.nspname = 'billing' AND relation.relname = $1)",
+    )
+    .bind(name)
+    .fetch_one(conn)
+    .await
+}
 
 /// The privilege that this session's role needs to read the applied migrations and does not have.
 ///
@@ -129,4 +267,50 @@ pub async fn missing_privilege_to_serve(
     .bind(creates)
     .fetch_optional(conn)
     .await
+}
+
+/// The privilege that a session of the workspace API needs and does not have. An object that does not exist is no
+/// missing privilege, because the missing migration is reported.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn missing_privilege_for_api(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    let needed = needed_by_api();
+    let each = |part: fn(&Privilege) -> &'static str| needed.iter().map(part).collect::<Vec<_>>();
+    let missing: Option<(i64, String, String, String)> = sqlx::query_as(
+        r"-- database.missing_privilege_for_api
+        SELECT needed.place, quote_ident(current_user), quote_ident(session_user),
+            quote_ident(pg_get_userbyid(schema.nspowner))
+        FROM pg_namespace AS schema
+        CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
+            AS needed (action, kind, object, part, place)
+        LEFT JOIN pg_class AS relation ON relation.relnamespace = schema.oid AND relation.relname = needed.object
+            AND needed.kind = CASE WHEN relation.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END
+        LEFT JOIN pg_attribute AS of_part ON of_part.attrelid = relation.oid AND of_part.attname = needed.part
+        LEFT JOIN pg_proc AS routine ON routine.pronamespace = schema.oid AND needed.kind = 'FUNCTION'
+            AND format('%s(%s)', routine.proname, oidvectortypes(routine.proargtypes)) = needed.object
+        -- these functions return null for an object that does not exist
+        WHERE schema.nspname = 'billing' AND NOT CASE
+            WHEN needed.kind = 'SCHEMA' THEN has_schema_privilege(schema.oid, needed.action)
+            WHEN needed.kind = 'SEQUENCE' THEN has_sequence_privilege(relation.oid, needed.action)
+            WHEN needed.kind = 'FUNCTION' THEN has_function_privilege(routine.oid, needed.action)
+            WHEN needed.part = '' THEN has_table_privilege(relation.oid, needed.action)
+            ELSE has_column_privilege(relation.oid, of_part.attnum, needed.action) END
+        ORDER BY needed.place LIMIT 1",
+    )
+    .bind(each(|one| one.action))
+    .bind(each(|one| one.kind))
+    .bind(each(|one| one.object))
+    .bind(each(|one| one.column.unwrap_or_default()))
+    .fetch_optional(conn)
+    .await?;
+    let Some((place, role, login, owner)) = missing else { return Ok(None) };
+    let privilege = usize::try_from(place - 1).ok().and_then(|place| needed.get(place));
+    let grant = if role == API_ROLE { String::new() } else { format!(", and GRANT {API_ROLE} TO {login}") };
+    Ok(privilege.map(|privilege| {
+        format!(
+            "the role {role} does not have the privilege {privilege}, which the workspace API needs: as the owner of \
+             the schema, {owner}, run psql --set ON_ERROR_STOP=1 --file ops/roles.sql{grant}"
+        )
+    }))
 }

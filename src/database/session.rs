@@ -11,7 +11,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 
-use super::role::BECOME_OWNER;
+use super::role::{BECOME_API, BECOME_OWNER};
 
 /// Timeouts that the server applies to one session; zero means no limit. They end statements that the client no longer
 /// waits for.
@@ -23,6 +23,17 @@ pub struct Session {
     pub lock: Duration,
     /// Maximum time that a transaction waits for its next statement.
     pub idle_in_transaction: Duration,
+    /// Role of the session.
+    pub role: SessionRole,
+}
+
+/// Which rights a session has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRole {
+    /// Those of the owner of our tables, if the login may use them.
+    Owner,
+    /// Those of the workspace API (`billing_api`), if the operator has created the role and the login may use it.
+    Api,
 }
 
 /// Settings that are the same in every session.
@@ -59,6 +70,15 @@ impl Session {
         statement: Duration::from_mins(1),
         lock: Duration::from_secs(2),
         idle_in_transaction: Duration::from_mins(1),
+        role: SessionRole::Owner,
+    };
+
+    /// Limits for the workspace API: its clients give up after some seconds.
+    pub const API: Self = Self {
+        statement: Duration::from_secs(10),
+        lock: Duration::from_secs(2),
+        idle_in_transaction: Duration::from_secs(10),
+        role: SessionRole::Api,
     };
 
     /// Limits for the ops listener: a probe has one second.
@@ -66,21 +86,29 @@ impl Session {
         statement: Duration::from_millis(900),
         lock: Duration::from_millis(500),
         idle_in_transaction: Duration::from_secs(5),
+        role: SessionRole::Owner,
     };
 
     /// Limits for commands, which an operator can stop: a migration or a comparison may take hours.
-    pub const COMMAND: Self =
-        Self { statement: Duration::ZERO, lock: Duration::ZERO, idle_in_transaction: Duration::ZERO };
+    pub const COMMAND: Self = Self {
+        statement: Duration::ZERO,
+        lock: Duration::ZERO,
+        idle_in_transaction: Duration::ZERO,
+        role: SessionRole::Owner,
+    };
 
     /// Limits for the receiver, which answers 503 after `store_timeout`: the server cancels before that.
     pub fn receiver(store_timeout: Duration) -> Self {
         let statement = store_timeout.mul_f64(0.8);
-        Self { statement, lock: store_timeout / 2, idle_in_transaction: store_timeout }
+        Self { statement, lock: store_timeout / 2, idle_in_transaction: store_timeout, role: SessionRole::Owner }
     }
 
     /// The statements that set a session up, for a server of this version number (150018 is 15.18).
     fn statements(&self, server: u32) -> String {
         let mut text = COMMON.to_owned() + BECOME_OWNER;
+        if self.role == SessionRole::Api {
+            text.push_str(BECOME_API);
+        }
         if server >= 170_000 {
             text.push_str("SET transaction_timeout = 0;\n");
         }

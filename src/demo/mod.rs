@@ -34,11 +34,15 @@ pub use self::error::DemoError;
 use self::deliver::{Postman, random_secret};
 use self::play::play_story;
 use self::report::{Endpoints, Report};
+use crate::api::principal::Scope;
+use crate::api::principal::token_store::{self, NewToken};
+use crate::config::api::ApiConfig;
 use crate::config::demo::KeepConfig;
 use crate::config::error::ConfigError;
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
 use crate::config::secret::WebhookSecret;
+use crate::config::settings;
 use crate::config::source::{Flags, Source};
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
@@ -97,7 +101,7 @@ async fn on<W: Write>(
     let (Some(webhooks), Some(own_secret)) = (service.webhook_addr(), own_secret) else {
         return Err(io::Error::other("the demo's receiver did not start").into());
     };
-    let ops = service.ops_addr();
+    let (ops, api) = (service.ops_addr(), service.api_addr());
     report.started(cluster.version(), cluster.data_dir(), webhooks)?;
 
     let stop = CancellationToken::new();
@@ -107,6 +111,7 @@ async fn on<W: Write>(
     let endpoints = Endpoints {
         webhooks: on_this_machine(webhooks),
         ops: on_this_machine(ops),
+        api: api.map(|api| format!("http://{}{}", on_this_machine(api), settings::API_WORKSPACES.default)),
         database_url: &cluster.url(),
         secret: &secret,
         extra_secrets: keep.is_some_and(|keep| !keep.extra_secrets.is_empty()),
@@ -115,6 +120,9 @@ async fn on<W: Write>(
         play_story(&mut conn, &postman, report, keep.is_some()).await?;
         if keep.is_some() {
             report.keeping(&endpoints)?;
+        }
+        if let Some(api) = &endpoints.api {
+            report.api(api, &token(&mut conn).await?)?;
         }
         Ok(())
     };
@@ -129,6 +137,20 @@ async fn on<W: Write>(
     let _ = running.await;
     let _ = conn.close().await;
     result
+}
+
+/// Creates a token for all workspaces.
+async fn token(conn: &mut PgConnection) -> Result<String, DemoError> {
+    let token = token_store::random_token().map_err(io::Error::other)?;
+    let new = NewToken {
+        token: &token,
+        scopes: &[Scope::WorkspacesAdmin],
+        user: None,
+        note: Some("of the demo"),
+        lifetime: None,
+    };
+    token_store::create(conn, &new).await?;
+    Ok(token.expose())
 }
 
 /// Recreates the schema, so that each demo starts empty, however the previous one ended.
@@ -151,7 +173,11 @@ fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, Conf
         let stripe = Some(StripeConfig::read(source)?);
         let ops = OpsConfig { listen: keep.map_or(free, |keep| keep.ops_listen) };
         let renewals = Some(worker.1.clone());
+        let api = match keep.and_then(|keep| keep.api_listen) {
+            Some(listen) => Some((ApiConfig { listen, ..ApiConfig::read(source)? }, worker.1.clone())),
+            None => None,
+        };
         let (receiver, worker) = (Some(receiver), Some(worker));
-        Some(ServiceConfig { receiver, worker, renewals, reconcile: None, stripe, maintenance: false, ops })
+        Some(ServiceConfig { receiver, api, worker, renewals, reconcile: None, stripe, maintenance: false, ops })
     })
 }

@@ -14,6 +14,9 @@ use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow, text};
 use super::story::{Act, Expected, Step};
 use crate::base::text::wrapped;
 
+/// The customer of the story in the printed request.
+const API_CUSTOMER: &str = "cus_DemoAda";
+
 /// The output. With `--json` only rows are printed, not the story.
 pub(super) struct Report<'a, W> {
     out: &'a mut W,
@@ -25,6 +28,8 @@ pub(super) struct Endpoints<'a> {
     pub(super) webhooks: SocketAddr,
     pub(super) ops: SocketAddr,
     pub(super) database_url: &'a str,
+    /// Base URL of the workspace API, if the demo serves it.
+    pub(super) api: Option<String>,
     /// The secret of this run.
     pub(super) secret: &'a str,
     /// Whether the user's own secrets are accepted, too.
@@ -146,7 +151,7 @@ impl<'a, W: Write> Report<'a, W> {
 
     /// How to inspect the database and to send events to a demo that keeps serving.
     pub(super) fn keeping(&mut self, endpoints: &Endpoints<'_>) -> io::Result<()> {
-        let Endpoints { webhooks, ops, database_url, secret, extra_secrets } = endpoints;
+        let Endpoints { webhooks, ops, database_url, secret, extra_secrets, api: _ } = endpoints;
         let url = webhook_url(*webhooks);
         if self.json {
             // for a script that waits until the demo is serving
@@ -176,6 +181,18 @@ impl<'a, W: Write> Report<'a, W> {
         }
         self.print(&format!("  stripe listen --forward-to {url}"))?;
         self.print("  stripe trigger customer.subscription.created")
+    }
+
+    /// Requests to the workspace API.
+    pub(super) fn api(&mut self, api: &str, token: &str) -> io::Result<()> {
+        if self.json {
+            return self.write(&json!({ "table": "api", "url": api, "token": token }).to_string());
+        }
+        self.print("\nAsk the workspace API whether a customer may use the product:")?;
+        self.print(&format!("  export TOKEN={token}"))?;
+        self.print("  curl -H \"Authorization: Bearer $TOKEN\" \\")?;
+        self.print(&format!("    '{api}/v1/state?customer={API_CUSTOMER}'"))?;
+        self.print(&format!("Its documentation, in a browser: {api}/docs"))
     }
 
     pub(super) fn stopping(&mut self) -> io::Result<()> {

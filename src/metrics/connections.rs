@@ -66,18 +66,21 @@ impl EndReason {
 pub enum ListenerName {
     /// The public listener.
     Webhooks,
+    /// The listener of the workspace API.
+    Api,
     /// The ops listener.
     Ops,
 }
 
 impl ListenerName {
-    /// Both listeners.
-    pub const ALL: [Self; 2] = [Self::Webhooks, Self::Ops];
+    /// All listeners.
+    pub const ALL: [Self; 3] = [Self::Webhooks, Self::Api, Self::Ops];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Webhooks => "webhooks",
+            Self::Api => "api",
             Self::Ops => "ops",
         }
     }

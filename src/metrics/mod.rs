@@ -1,8 +1,9 @@
 //! Metrics, each declared once. [`process`] holds the counters of this process; its parts are [`batch`] (steps of the
-//! worker), [`connections`] (to the listeners), [`signatures`] (deliveries that fail the check), [`reconcile`]
+//! worker), [`api`] (requests to the workspace API), [`connections`] (to the listeners), [`signatures`] (deliveries that fail the check), [`reconcile`]
 //! (undelivered events), [`drift`] (samples compared with Stripe) and `limits` (renewals). [`stripe`] counts requests
 //! to Stripe's API, [`database`] reads figures from the database, and [`build`] reports the running release.
 
+pub mod api;
 pub mod batch;
 pub mod build;
 pub mod connections;

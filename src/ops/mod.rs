@@ -62,8 +62,8 @@ struct State {
     /// For readiness only, so that busy scrapes do not look like an unreachable database.
     probes: PgPool,
     scrapes: PgPool,
-    /// The pool of the receiver in this process, which stores nothing without a connection.
-    receiver: Option<PgPool>,
+    /// Parts of this process that cannot answer without a connection, each with its pool.
+    needed: Vec<(&'static str, PgPool)>,
     registry: Registry,
     readiness: SharedRun<Result<String, String>>,
     rendering: SharedRun<Result<Bytes, ()>>,
@@ -81,8 +81,8 @@ impl Ops {
     }
 
     /// Binds the address, without connecting to the database; port 0 takes a free port. `registry` holds the metrics of
-    /// this process, `connections` counts the connections to this listener, and `receiver` is the receiver's pool.
-    /// Scrapes close their connection in a `shortage`.
+    /// this process, `connections` counts the connections to this listener, and `needed` are
+    /// parts that cannot answer without a connection, each with its pool. Scrapes close their connection in a `shortage`.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -91,7 +91,7 @@ impl Ops {
         options: &PgConnectOptions,
         registry: Registry,
         connections: ConnectionMetrics,
-        receiver: Option<PgPool>,
+        needed: Vec<(&'static str, PgPool)>,
         shortage: Shortage,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
@@ -99,7 +99,7 @@ impl Ops {
         let pool = |idle| database::pool_with(options, Session::OPS, OF_EACH, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
         let (probes, scrapes) = (pool(Idle::Kept), pool(Idle::GivenUp(shortage)));
         let (readiness, rendering) = (SharedRun::default(), SharedRun::default());
-        let state = State { probes, scrapes, receiver, registry, readiness, rendering };
+        let state = State { probes, scrapes, needed, registry, readiness, rendering };
         Ok(Self { listener, local_addr, state: Arc::new(state), connections })
     }
 
@@ -204,8 +204,8 @@ impl State {
         if !status.is_current() {
             return Err(format!("{}: {}", status.describe(), status.fix()));
         }
-        if let Some(receiver) = &self.receiver {
-            database::check_connection(receiver).await.map_err(|reason| format!("the receiver: {reason}"))?;
+        for (part, pool) in &self.needed {
+            database::check_connection(pool).await.map_err(|reason| format!("the {part}: {reason}"))?;
         }
         let writable = database::check_writable(&mut conn).await.map_err(|error| one_line(&error))?;
         Ok(match writable.note() {

@@ -1,5 +1,6 @@
 //! The configuration of a process: which parts run, and the settings of each.
 
+use crate::config::api::ApiConfig;
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
@@ -12,6 +13,8 @@ use crate::config::worker::WorkerConfig;
 pub struct ServiceConfig {
     /// The public listener.
     pub receiver: Option<ReceiverConfig>,
+    /// The workspace API, and the accounts whose customers it shows.
+    pub api: Option<(ApiConfig, SyncConfig)>,
     /// The workers, and the events that they process.
     pub worker: Option<(WorkerConfig, SyncConfig)>,
     /// The comparison of stored events with Stripe's, and the samples.

@@ -34,6 +34,7 @@ pub fn wanted(config: &ServiceConfig) -> u32 {
     let stripe = config.stripe.as_ref().filter(|stripe| stripe.secret_key.is_some());
     let parts = [
         config.receiver.as_ref().map(|_| OF_RECEIVER),
+        config.api.as_ref().map(|(api, _)| api.connections),
         config.worker.as_ref().map(|(worker, _)| of_workers(worker) + OF_WAKING),
         config.worker.as_ref().and(stripe).map(|stripe| of_fetcher(stripe.concurrency)),
         config.renewals.as_ref().map(|_| OF_RENEWALS + OF_RETRYING),

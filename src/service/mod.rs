@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::ServiceConfig;
+use crate::api::{self, Api};
 use crate::base::clock::RemoteClock;
 use crate::client::{self, BuildError, HttpStripe};
 use crate::config::receiver::ReceiverConfig;
@@ -53,6 +54,14 @@ pub enum StartError {
         /// The cause.
         error: io::Error,
     },
+    /// The address of the workspace API cannot be bound.
+    #[error("cannot listen on {address} for the workspace API: {error}; set BILLING_SYNC_API_LISTEN to a free address")]
+    ApiListen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        error: io::Error,
+    },
     /// The ops address cannot be bound.
     #[error("cannot listen on {address} for operations: {error}; set BILLING_SYNC_OPS_LISTEN to a free address")]
     OpsListen {
@@ -72,6 +81,7 @@ pub enum StartError {
 /// A process whose listeners are bound, not running yet.
 pub struct Service {
     receiver: Option<Receiver>,
+    api: Option<Api>,
     worker: Option<Context>,
     fetcher: Option<Fetcher>,
     renewals: Option<Scheduler>,
@@ -95,6 +105,14 @@ impl Service {
         let background = |connections| background(options, connections, &shortage);
         let receiver = match &config.receiver {
             Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
+            None => None,
+        };
+        let api = match &config.api {
+            Some((api, sync)) => {
+                let (address, counted) = (api.listen, metrics.connections.of(ListenerName::Api));
+                let bound = Api::bind(api, &sync.accounts, options, api::metrics(&registry)?, counted).await;
+                Some(bound.map_err(|error| StartError::ApiListen { address, error })?)
+            }
             None => None,
         };
         let client = match &config.stripe {
@@ -143,15 +161,21 @@ impl Service {
         let maintenance = config.maintenance.then(|| background(connections::OF_MAINTENANCE));
         let address = config.ops.listen;
         let counted = metrics.connections.of(ListenerName::Ops);
-        let receivers = receiver.as_ref().map(Receiver::pool);
-        let ops = Ops::bind(&config.ops, options, registry, counted, receivers, shortage.clone()).await;
+        let needed = (receiver.iter().map(|receiver| ("receiver", receiver.pool())))
+            .chain(api.iter().map(|api| ("workspace API", api.pool())));
+        let ops = Ops::bind(&config.ops, options, registry, counted, needed.collect(), shortage.clone()).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, worker, fetcher, renewals, reconcile, sampler, maintenance, ops, shortage })
+        Ok(Self { receiver, api, worker, fetcher, renewals, reconcile, sampler, maintenance, ops, shortage })
     }
 
     /// The address of the public listener, if there is one.
     pub fn webhook_addr(&self) -> Option<SocketAddr> {
         self.receiver.as_ref().and_then(|receiver| receiver.local_addr().ok())
+    }
+
+    /// The address of the workspace API, if it is served.
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(Api::local_addr)
     }
 
     /// The address of the ops listener.
@@ -166,7 +190,10 @@ impl Service {
 
     /// The pools whose connections are opened first, and kept.
     fn first_pools(&self) -> Vec<PgPool> {
-        self.receiver.iter().map(Receiver::pool).chain([self.ops.probes()]).collect()
+        (self.receiver.iter().map(Receiver::pool))
+            .chain(self.api.iter().map(Api::pool))
+            .chain([self.ops.probes()])
+            .collect()
     }
 
     /// The keeper of the connections of all parts.
@@ -208,6 +235,9 @@ impl Service {
         parts.spawn(self.keeper().run(connected.clone(), shutdown.clone()));
         if let Some(receiver) = self.receiver {
             parts.spawn(receiver.run(ending.clone()));
+        }
+        if let Some(api) = self.api {
+            parts.spawn(api.run(ending.clone()));
         }
         let after = |part: Part| {
             let (connected, shutdown) = (connected.clone(), shutdown.clone());

@@ -25,6 +25,7 @@ use crate::config::log::LogConfig;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
+use crate::config::settings;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
 use crate::config::stripe::StripeConfig;
@@ -95,12 +96,18 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         let log = LogConfig::read(source);
-        let apart = ops::check_distinct(source, receiver.as_ref()?.listen, ops.as_ref()?.listen);
+        let listeners = [
+            receiver.as_ref().map(|receiver| (&settings::LISTEN, receiver.listen)),
+            ops.as_ref().map(|ops| (&settings::OPS_LISTEN, ops.listen)),
+        ];
+        let apart = ops::check_distinct(source, listeners.into_iter().flatten());
         Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
     });
     let connections = rest.as_ref().ok().map(|(receiver, stripe, sync, worker, reconcile, ops, ..)| {
         connections::wanted(&ServiceConfig {
             receiver: Some(receiver.clone()),
+            // `serve` runs the workspace API only if it is named
+            api: None,
             worker: Some((worker.clone(), sync.clone())),
             renewals: Some(sync.clone()),
             reconcile: Some((reconcile.clone(), sync.clone(), worker.clone())),

@@ -1,0 +1,80 @@
+//! The outermost layer: gives every request an id, renders problems, and counts the answer.
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use tokio::time::Instant;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::context::Shared;
+use super::problem::{Code, Problem};
+use super::wait::Waited;
+
+/// Header with the id of the request.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Runs the request and finishes its answer.
+pub(super) async fn finish(State(api): State<Shared>, request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let id = Uuid::new_v4().to_string();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let span = tracing::info_span!("api", request.id = %id);
+    let mut response = next.run(request).instrument(span).await;
+    if let Some(problem) = problem_of(&mut response) {
+        api.metrics.problem(problem.code.as_str());
+        render(&mut response, &problem, &id);
+    }
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    let waited = response.extensions().get::<Waited>().is_some();
+    let route = route.as_deref().and_then(|route| route.strip_prefix(&api.prefix));
+    // axum answers HEAD by the handler of GET
+    let method = if method == hyper::Method::HEAD { "GET" } else { method.as_str() };
+    api.metrics.answered(method, route, response.status().as_u16(), begin.elapsed(), waited);
+    response
+}
+
+/// The problem of a response: the handler's, or one for the errors of the router itself.
+fn problem_of(response: &mut Response) -> Option<Problem> {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        return Some(problem);
+    }
+    match response.status() {
+        StatusCode::NOT_FOUND => {
+            Some(Problem::new(Code::NotFound, "there is no such path; openapi.json lists all paths"))
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Some(Problem::new(Code::MethodNotAllowed, "use one of the methods in the header Allow"))
+        }
+        status if status.is_client_error() => Some(Problem::new(Code::MalformedRequest, "the request cannot be read")),
+        status if status.is_server_error() => Some(Problem::new(Code::InternalError, "the request failed")),
+        _ => None,
+    }
+}
+
+fn render(response: &mut Response, problem: &Problem, id: &str) {
+    *response.status_mut() = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // a struct of texts and numbers cannot fail to serialise
+    let body = serde_json::to_vec(&problem.document(id)).unwrap_or_default();
+    *response.body_mut() = Body::from(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.remove(CONTENT_LENGTH);
+    if let Some(wait) = problem.retry_after {
+        // at least the time that is needed, in whole seconds
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+    }
+    let challenge = match problem.code {
+        Code::AuthenticationRequired => "Bearer realm=\"billing-sync\"",
+        Code::InvalidToken => "Bearer realm=\"billing-sync\", error=\"invalid_token\"",
+        Code::InsufficientScope => "Bearer realm=\"billing-sync\", error=\"insufficient_scope\"",
+        _ => return,
+    };
+    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+}

@@ -1,0 +1,29 @@
+//! The workspace API: the billing state over HTTP, for products and their users. The role `api` of `serve`.
+//!
+//! ```text
+//! listener ─▶ finish ─▶ CORS ─▶ authenticate ─▶ workspaces (a dialect) ─▶ rows ─▶ views and functions in SQL
+//!             id,                principal,      routes, names, bodies     one SELECT for each GET
+//!             problems           rate            wait, idempotency, ETag
+//! ```
+//!
+//! A dialect is a folder with routes, names and rendering. What the caller may not see does not exist for it: every
+//! statement takes its [`principal::Access`]. Reads never ask Stripe. Errors are [`problem`]s of one catalogue.
+
+mod answer;
+mod authenticate;
+mod context;
+mod finish;
+mod idempotency;
+pub mod openapi;
+pub mod principal;
+pub mod problem;
+mod request;
+mod router;
+mod rows;
+mod server;
+mod wait;
+mod workspace_key;
+mod workspaces;
+
+pub use self::rows::{WORKSPACE, search_statement};
+pub use self::server::{Api, BindError, metrics};

@@ -1,0 +1,60 @@
+//! The description of the API in the OpenAPI format, made from the handlers, and the list of operations for the metrics.
+
+use utoipa::openapi::{OpenApi, RefOr, Schema};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::workspaces;
+use crate::config::settings::API_WORKSPACES;
+use crate::metrics::api::Operation;
+
+/// Schemas with this end describe requests, in which fields may be absent.
+const REQUESTS: [&str; 2] = ["Write", "Amount"];
+
+/// The document of the workspace API at its default path.
+pub fn workspaces() -> OpenApi {
+    workspaces_at(API_WORKSPACES.default)
+}
+
+/// The document of the workspace API at a path.
+pub(super) fn workspaces_at(prefix: &str) -> OpenApi {
+    let routes = OpenApiRouter::with_openapi(workspaces::document(prefix)).merge(workspaces::routes());
+    with_required_fields(routes.into_openapi())
+}
+
+/// The operations of the API.
+pub(super) fn operations() -> Vec<Operation> {
+    let document = workspaces();
+    let paths = document.paths.paths.iter().flat_map(|(route, item)| {
+        let methods = [("GET", &item.get), ("PUT", &item.put), ("POST", &item.post), ("DELETE", &item.delete)];
+        let methods = methods.into_iter().filter(|(_, operation)| operation.is_some());
+        methods.map(|(method, _)| Operation { method: method.to_owned(), route: route.clone() })
+    });
+    paths.collect()
+}
+
+/// Marks every field of the answers as required: absent values are null, never left out.
+fn with_required_fields(mut document: OpenApi) -> OpenApi {
+    let Some(components) = &mut document.components else { return document };
+    for (name, schema) in &mut components.schemas {
+        if let RefOr::T(Schema::Object(object)) = schema
+            && !name.starts_with("Problem")
+            && !REQUESTS.iter().any(|end| name.ends_with(end))
+        {
+            object.required = object.properties.keys().cloned().collect();
+        }
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_known_to_the_metrics() {
+        let operations = operations();
+        assert_eq!(operations.len(), 13, "{operations:?}");
+        let get = Operation { method: "GET".to_owned(), route: "/v1/workspaces/{workspaceId}".to_owned() };
+        assert!(operations.contains(&get));
+    }
+}

@@ -1,0 +1,87 @@
+//! Database errors as problems: the reasons of the product's functions, and everything else.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgDatabaseError;
+
+use super::{Code, Problem};
+
+/// Suggested wait after a failure of the database, which usually lasts some seconds.
+const DATABASE_RETRY: Duration = Duration::from_secs(2);
+/// Suggested wait while something is not known yet: a read of Stripe's API usually ends within seconds.
+const KNOWN_RETRY: Duration = Duration::from_secs(5);
+
+impl From<sqlx::Error> for Problem {
+    /// The client learns only what it can act on; the log has the error.
+    fn from(error: sqlx::Error) -> Self {
+        let refused = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+        if let Some(problem) = refused.and_then(of_limits) {
+            return problem;
+        }
+        let code = refused.map(PgDatabaseError::code).unwrap_or_default();
+        match (&error, code) {
+            // serialization failure, deadlock, lock timeout: another request holds the rows
+            (_, "40001" | "40P01" | "55P03") => {
+                let detail = "another transaction holds the same rows; nothing was changed, so repeat the request";
+                Self::new(Code::Busy, detail).retry_after(Duration::from_secs(1))
+            }
+            (sqlx::Error::PoolTimedOut, _) => {
+                let detail = "no database connection became free in time; nothing was changed, so repeat the request";
+                Self::new(Code::Busy, detail).retry_after(Duration::from_secs(1))
+            }
+            // connection, resources, operator intervention, read-only
+            (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed, _) => {
+                unavailable(&error)
+            }
+            (_, code) if ["08", "53", "57", "25"].iter().any(|class| code.starts_with(class)) => unavailable(&error),
+            _ => {
+                tracing::error!(%error, "an API request failed");
+                Self::new(
+                    Code::InternalError,
+                    "the request failed because of a bug; the log of billing-sync has the cause",
+                )
+            }
+        }
+    }
+}
+
+fn unavailable(error: &sqlx::Error) -> Problem {
+    tracing::warn!(%error, "the database is unavailable for an API request");
+    let detail = "the database cannot be used at the moment; repeat the request with the same Idempotency-Key";
+    Problem::new(Code::DatabaseUnavailable, detail).retry_after(DATABASE_RETRY)
+}
+
+/// The problem for a reason of `billing.consume` or `billing.release`, whose codes begin with LM.
+fn of_limits(error: &PgDatabaseError) -> Option<Problem> {
+    let problem = match error.code() {
+        "LM001" => {
+            let left: i64 = error.detail().and_then(|left| left.parse().ok()).unwrap_or_default();
+            let renews = error.hint().and_then(|hint| hint.strip_prefix("They renew at "));
+            let detail = "less than the amount is left; see available, and renewsAt for when it renews";
+            Problem::new(Code::LimitUsedUp, detail).with("available", left).with("renewsAt", renews)
+        }
+        "LM002" => {
+            let detail = "the subscription of the workspace is not active; see inactiveReason";
+            Problem::new(Code::SubscriptionInactive, detail).with("inactiveReason", error.detail())
+        }
+        "LM003" => Problem::new(
+            Code::NoSubscription,
+            "no subscription in Stripe names this workspace in its metadata (workspace_id)",
+        ),
+        "LM004" => Problem::new(
+            Code::NoSuchLimit,
+            "the price or product of the subscription has no such limit in its metadata in Stripe (limit_<key>)",
+        ),
+        "LM006" => Problem::new(
+            Code::LimitNotReleasable,
+            "this limit renews, so what was consumed cannot be released; only capacities can, such as members",
+        ),
+        "LM007" => Problem::new(Code::UsageOutOfRange, "at most 10^18 can be used in one period"),
+        "LM008" => {
+            let detail = "a price or product of the subscription has not been read from Stripe yet; repeat the request";
+            Problem::new(Code::LimitNotKnownYet, detail).retry_after(KNOWN_RETRY)
+        }
+        _ => return None,
+    };
+    Some(problem)
+}

@@ -1,0 +1,268 @@
+//! Reads the parts of a request: ids in the path, query parameters, the JSON body. Every mistake becomes a problem.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper::header::CONTENT_TYPE;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::problem::{Code, FieldError, Problem};
+
+/// Maximum size of a body. The largest has a name of 255 characters.
+pub(super) const BODY_LIMIT: usize = 64 * 1024;
+/// Maximum time to receive a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The UUID in a path. Another text names no resource.
+pub(super) fn id(text: &str, resource: &'static str) -> Result<Uuid, Problem> {
+    // the parser also accepts braces, URNs and ids without hyphens, which would be several paths to one resource
+    let id = Uuid::try_parse(text).ok().filter(|id| id.as_hyphenated().to_string().eq_ignore_ascii_case(text));
+    id.ok_or_else(|| Problem::not_found(resource))
+}
+
+/// The Stripe id in a path. Another text names no resource.
+pub(super) fn stripe_id<'a>(text: &'a str, resource: &'static str) -> Result<&'a str, Problem> {
+    let is_id = text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_id { Ok(text) } else { Err(Problem::not_found(resource)) }
+}
+
+/// The JSON object in a body, and its bytes. Unknown fields are ignored.
+#[derive(Debug)]
+pub(super) struct JsonObject {
+    pub(super) fields: Map<String, Value>,
+    pub(super) bytes: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for JsonObject {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(is_json) {
+            let detail = "send the body as JSON, with the header Content-Type: application/json";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), BODY_LIMIT).collect()).await;
+        let bytes = match body {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(Problem::new(Code::BodyTooLarge, format!("a body has at most {BODY_LIMIT} bytes")));
+            }
+            Ok(Err(_)) => return Err(Problem::new(Code::MalformedRequest, "the body is incomplete")),
+            Err(_) => return Err(Problem::new(Code::BodyTooSlow, "the body did not arrive within 10 s")),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(fields)) => Ok(Self { fields, bytes }),
+            Ok(_) => Err(Problem::invalid(vec![FieldError {
+                pointer: "/".to_owned(),
+                detail: "must be an object".to_owned(),
+            }])),
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                let detail = format!("the body is not valid JSON (line {line}, column {column})");
+                Err(Problem::new(Code::MalformedRequest, detail))
+            }
+        }
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+        || (essence.len() > 17 && essence[..12].eq_ignore_ascii_case("application/") && essence.ends_with("+json"))
+}
+
+/// Reads fields or parameters and collects the mistakes in all of them.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(Vec<FieldError>);
+
+impl Mistakes {
+    /// Notes a mistake.
+    pub(super) fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.0.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+    }
+
+    /// The values, if there was no mistake.
+    pub(super) fn check<T>(self, values: Option<T>) -> Result<T, Problem> {
+        match values {
+            Some(values) if self.0.is_empty() => Ok(values),
+            _ => Err(Problem::invalid(self.0)),
+        }
+    }
+
+    /// A required text field that is not blank, with at most `most` characters; without blanks around it.
+    pub(super) fn text(&mut self, fields: &Map<String, Value>, name: &str, most: usize) -> Option<String> {
+        let wrong = match fields.get(name) {
+            None | Some(Value::Null) => "is required",
+            Some(Value::String(text)) => match text.trim() {
+                "" => "must not be blank",
+                text if text.chars().count() > most => {
+                    self.add(format!("/{name}"), format!("must have at most {most} characters"));
+                    return None;
+                }
+                text if text.contains('\0') => "must not contain the character U+0000",
+                text => return Some(text.to_owned()),
+            },
+            Some(_) => "must be a string",
+        };
+        self.add(format!("/{name}"), wrong);
+        None
+    }
+
+    /// A required field with a whole number above zero.
+    pub(super) fn amount(&mut self, fields: &Map<String, Value>, name: &str) -> Option<i64> {
+        let wrong = match fields.get(name) {
+            None | Some(Value::Null) => "is required",
+            Some(Value::Number(number)) => match number.as_i64() {
+                Some(amount) if amount > 0 => return Some(amount),
+                _ => "must be a whole number from 1 to 9223372036854775807",
+            },
+            Some(_) => "must be a number",
+        };
+        self.add(format!("/{name}"), wrong);
+        None
+    }
+}
+
+/// The query parameters of a request. Unknown ones are ignored; of a repeated one, the last counts.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads the query of a URI.
+    pub(super) fn new(query: Option<&str>) -> Self {
+        let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        Self(pairs.into_owned().collect())
+    }
+
+    /// The parameter, if it is there and not empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let values = self.0.iter().rev().find(|(key, _)| key == name);
+        values.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A whole number within bounds; `default` if it is absent.
+    pub(super) fn whole(
+        &self,
+        name: &str,
+        (least, most): (i64, i64),
+        default: i64,
+        mistakes: &mut Mistakes,
+    ) -> Option<i64> {
+        let Some(text) = self.get(name) else { return Some(default) };
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            mistakes.add(format!("query {name}"), format!("must be a whole number from {least} to {most}"));
+        }
+        number
+    }
+
+    /// A text with at most `most` characters; `Some(None)` if it is absent.
+    pub(super) fn text(&self, name: &str, most: usize, mistakes: &mut Mistakes) -> Option<Option<String>> {
+        let Some(text) = self.get(name) else { return Some(None) };
+        if text.chars().count() > most || text.contains('\0') {
+            mistakes.add(format!("query {name}"), format!("must have at most {most} characters, without U+0000"));
+            return None;
+        }
+        Some(Some(text.to_owned()))
+    }
+
+    /// Whole numbers separated by commas; `Some(None)` if it is absent.
+    pub(super) fn numbers(&self, name: &str, mistakes: &mut Mistakes) -> Option<Option<Vec<i64>>> {
+        let Some(text) = self.get(name) else { return Some(None) };
+        let numbers = text.split(',').map(|number| number.trim().parse().ok()).collect::<Option<Vec<i64>>>();
+        if numbers.is_none() {
+            mistakes.add(format!("query {name}"), "must be whole numbers separated by commas");
+        }
+        numbers.map(Some)
+    }
+
+    /// One of several words, in exactly this spelling; `default` if it is absent.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        choices: &[(&str, T)],
+        default: T,
+        mistakes: &mut Mistakes,
+    ) -> Option<T> {
+        let Some(text) = self.get(name) else { return Some(default) };
+        let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice);
+        if chosen.is_none() {
+            let words = choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            mistakes.add(format!("query {name}"), format!("must be one of {words}"));
+        }
+        chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let text = "113c0b32-ed6c-4421-b7da-d1faf238eb56";
+        assert_eq!(id(text, "workspace").unwrap().to_string(), text);
+        assert!(id(&text.to_uppercase(), "workspace").is_ok());
+        for wrong in ["", "1", &text.replace('-', ""), &format!("{{{text}}}"), &format!("urn:uuid:{text}"), "x\0"] {
+            assert_eq!(id(wrong, "workspace").unwrap_err().code, Code::NotFound, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn json_has_several_media_types() {
+        for right in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+            assert!(is_json(right), "{right}");
+        }
+        for wrong in ["", "text/json", "application/x-www-form-urlencoded", "application/jsonp", "application/+json"] {
+            assert!(!is_json(wrong), "{wrong}");
+        }
+    }
+
+    fn problem(check: impl FnOnce(&mut Mistakes)) -> Vec<(String, String)> {
+        let mut mistakes = Mistakes::default();
+        check(&mut mistakes);
+        mistakes.0.into_iter().map(|error| (error.pointer, error.detail)).collect()
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let fields =
+            json!({ "blank": " ", "number": 1, "long": "ab", "nul": "a\0b", "half": 1.5, "zero": 0, "text": "1" });
+        let fields = fields.as_object().unwrap();
+        for (name, detail) in [
+            ("missing", "is required"),
+            ("blank", "must not be blank"),
+            ("number", "must be a string"),
+            ("long", "must have at most 1 characters"),
+        ] {
+            let found = problem(|mistakes| assert!(mistakes.text(fields, name, 1).is_none()));
+            assert_eq!(found, [(format!("/{name}"), detail.to_owned())]);
+        }
+        assert_eq!(problem(|mistakes| assert!(mistakes.text(fields, "nul", 9).is_none())).len(), 1);
+        for name in ["missing", "half", "zero", "text"] {
+            assert_eq!(problem(|mistakes| assert!(mistakes.amount(fields, name).is_none())).len(), 1, "{name}");
+        }
+        assert_eq!(Mistakes::default().amount(fields, "number"), Some(1));
+    }
+
+    #[test]
+    fn parameters_have_defaults_and_bounds() {
+        let query = Query::new(Some("size=5&page=0&page=2&teams=1,%202&order=up&empty="));
+        let mut mistakes = Mistakes::default();
+        assert_eq!(query.whole("size", (1, 100), 20, &mut mistakes), Some(5));
+        assert_eq!(query.whole("page", (1, 9), 1, &mut mistakes), Some(2));
+        assert_eq!(query.whole("empty", (1, 9), 7, &mut mistakes), Some(7));
+        assert_eq!(query.numbers("teams", &mut mistakes), Some(Some(vec![1, 2])));
+        assert_eq!(query.numbers("none", &mut mistakes), Some(None));
+        assert_eq!(query.whole("size", (1, 4), 1, &mut mistakes), None);
+        assert_eq!(query.choice("order", &[("asc", 1), ("desc", 2)], 1, &mut mistakes), None);
+        let problem = mistakes.check(Some(())).unwrap_err();
+        assert_eq!(problem.detail, "correct query size, query order");
+    }
+}

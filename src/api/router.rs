@@ -1,0 +1,68 @@
+//! The layers around the dialects, and the paths that need no authentication: the description and its reader.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
+use hyper::Method;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::answer::{BILLING_AS_OF, BILLING_PENDING, IDEMPOTENT_REPLAYED};
+use super::authenticate::authenticate;
+use super::context::Shared;
+use super::finish::{X_REQUEST_ID, finish};
+use super::{openapi, workspaces};
+
+/// How long a browser may remember the answer to a preflight request.
+const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
+
+/// All routes, below their prefixes.
+pub(super) fn router(api: Shared, cors_origins: &[String]) -> Router {
+    let prefix = api.prefix.clone();
+    let (dialect, _) = workspaces::routes().split_for_parts();
+    let dialect = dialect.route_layer(from_fn_with_state(api.clone(), authenticate)).with_state(api.clone());
+    let reader =
+        SwaggerUi::new(format!("{prefix}/docs")).url(format!("{prefix}/openapi.json"), openapi::workspaces_at(&prefix));
+    let dialect = if prefix.is_empty() { Router::new().merge(dialect) } else { Router::new().nest(&prefix, dialect) };
+    let all = dialect.merge(reader);
+    let all = if cors_origins.is_empty() { all } else { all.layer(cors(cors_origins)) };
+    all.layer(map_response(harden)).layer(from_fn_with_state(api, finish))
+}
+
+/// Which pages may call the API from a browser. Without this layer: none.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            IF_MATCH,
+            IF_NONE_MATCH,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("prefer"),
+        ])
+        .expose_headers([
+            ETAG,
+            LOCATION,
+            RETRY_AFTER,
+            BILLING_AS_OF,
+            BILLING_PENDING,
+            IDEMPOTENT_REPLAYED,
+            X_REQUEST_ID,
+        ])
+        .max_age(PREFLIGHT_AGE)
+}
+
+/// Browsers must not guess another type of an answer.
+async fn harden(mut response: Response) -> Response {
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(hyper::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}

@@ -1,0 +1,175 @@
+//! One workspace: reads it with its embedded rows, and creates, renames and deletes it.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::entities::Workspace;
+use super::found::{Found, found};
+use super::fragments::{contact_json, limits_json, plan_json, subscription_json, workspace_json};
+use crate::api::principal::Access;
+
+/// What the caller is to a workspace that it may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// May change it: an owner, or the admin scope.
+    Owner,
+    /// May read it and use its limits.
+    Member,
+}
+
+/// The statement of a GET of one workspace: `$1` its id, `$2` whether all are visible, `$3` otherwise the user.
+pub const WORKSPACE: &str = concat!(
+    "-- api.workspace
+    SELECT ",
+    workspace_json!(),
+    "::text, row_to_json(f)::text
+    FROM billing.workspace_billing AS b
+    LEFT JOIN billing.workspaces AS w ON w.id = b.workspace_id
+    LEFT JOIN billing.billing_contacts AS payer ON payer.id = b.billing_contact_id
+    CROSS JOIN LATERAL billing.freshness(coalesce(payer.account, ''), payer.stripe_customer_id) AS f
+    WHERE b.workspace_id = $1 AND ($2 OR EXISTS (
+        SELECT FROM billing.workspace_members AS m WHERE m.workspace_id = b.workspace_id AND m.user_id = $3))"
+);
+
+/// The workspace with its embedded rows; `None` if the caller may not see it.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn workspace(
+    conn: &mut PgConnection,
+    id: Uuid,
+    access: Access,
+) -> Result<Option<Found<Workspace>>, sqlx::Error> {
+    let (all, user) = access.parameters();
+    found(sqlx::query_as(WORKSPACE).bind(id).bind(all).bind(user).fetch_optional(conn).await?)
+}
+
+/// What the caller is to the workspace; `None` if it may not see it.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn role(conn: &mut PgConnection, id: Uuid, access: Access) -> Result<Option<Role>, sqlx::Error> {
+    let (all, user) = access.parameters();
+    let owns = sqlx::query_scalar!(
+        r#"-- api.role
+        SELECT $2 OR m.role = 'owner' AS "owns!"
+        FROM billing.workspace_billing AS b
+        LEFT JOIN billing.workspace_members AS m ON m.workspace_id = b.workspace_id AND m.user_id = $3
+        WHERE b.workspace_id = $1 AND ($2 OR m.user_id IS NOT NULL)"#,
+        id,
+        all,
+        user
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(owns.map(|owns| if owns { Role::Owner } else { Role::Member }))
+}
+
+/// Locks the row of a workspace until the end of the transaction. A workspace that only subscriptions name gets a row.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- api.lock_workspace
+        INSERT INTO billing.workspaces AS w (id) VALUES ($1)
+        ON CONFLICT (id) DO UPDATE SET updated_at = w.updated_at",
+        id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A workspace to create.
+#[derive(Debug)]
+pub(crate) struct NewWorkspace<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) name: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) key_index: i64,
+    /// The user who creates it, and becomes its owner.
+    pub(crate) owner: Uuid,
+    pub(crate) owners_legacy_customer: Option<i64>,
+}
+
+/// A number that no workspace has or had.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn next_key_index(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- api.next_key_index
+        SELECT nextval('billing.workspaces_key_index_seq') AS "index!""#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Creates a workspace and its owner. Returns false if another workspace has its key or number already.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn create(conn: &mut PgConnection, new: &NewWorkspace<'_>) -> Result<bool, sqlx::Error> {
+    let made = sqlx::query!(
+        "-- api.create_workspace
+        WITH made AS (
+            INSERT INTO billing.workspaces (id, name, key, key_index, created_by_user_id)
+            VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
+            RETURNING id, created_at
+        )
+        INSERT INTO billing.workspace_members (workspace_id, user_id, role, legacy_customer_id, created_at)
+        SELECT made.id, $5, 'owner', $6, made.created_at FROM made",
+        new.id,
+        new.name,
+        new.key,
+        new.key_index,
+        new.owner,
+        new.owners_legacy_customer
+    )
+    .execute(conn)
+    .await?;
+    Ok(made.rows_affected() == 1)
+}
+
+/// Renames a workspace.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn rename(conn: &mut PgConnection, id: Uuid, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- api.rename_workspace
+        UPDATE billing.workspaces SET name = $2, updated_at = clock_timestamp() WHERE id = $1",
+        id,
+        name
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The result of a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    Done,
+    /// A subscription of the workspace has not ended.
+    HasSubscription,
+}
+
+/// Marks a workspace as deleted, unless one of its subscriptions has not ended.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn delete(conn: &mut PgConnection, id: Uuid) -> Result<Deletion, sqlx::Error> {
+    let gone = sqlx::query!(
+        "-- api.delete_workspace
+        UPDATE billing.workspaces AS w SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE w.id = $1 AND NOT EXISTS (
+            SELECT FROM billing.subscriptions AS s
+            WHERE s.workspace_id = w.id AND s.stripe_status NOT IN ('canceled', 'incomplete_expired'))",
+        id
+    )
+    .execute(conn)
+    .await?;
+    Ok(if gone.rows_affected() == 1 { Deletion::Done } else { Deletion::HasSubscription })
+}

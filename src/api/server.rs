@@ -1,0 +1,184 @@
+//! The listener of the API: binds it, runs it on [`crate::listener`], and cleans up old idempotency keys meanwhile.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use prometheus::Registry;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+use tower::ServiceExt;
+
+use super::authenticate::Authenticated;
+use super::context::{ApiContext, RateLimits};
+use super::principal::jwt::JwtVerifier;
+use super::problem::{Code, Problem};
+use super::{idempotency, openapi, router};
+use crate::config::api::ApiConfig;
+use crate::database::{self, Idle, Session};
+use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
+use crate::metrics::api::ApiMetrics;
+use crate::metrics::connections::ConnectionMetrics;
+
+/// Limits of the listener. Products keep connections open, and browsers open several.
+const LIMITS: Limits = Limits {
+    connections: 1024,
+    per_address: None,
+    header_timeout: Duration::from_secs(20),
+    last_request: Duration::from_secs(15),
+};
+/// Timeout for getting a connection to the database.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was idle for less time is used without a check.
+const CHECK_AFTER_IDLE: Duration = Duration::from_millis(500);
+/// Interval at which old idempotency keys are deleted.
+const CLEANUP_INTERVAL: Duration = Duration::from_mins(10);
+
+/// Why the API cannot listen.
+pub type BindError = io::Error;
+
+/// Declares the metrics of the API.
+///
+/// # Errors
+/// When the registry already has one of them.
+pub fn metrics(registry: &Registry) -> Result<ApiMetrics, prometheus::Error> {
+    ApiMetrics::new(registry, openapi::operations(), Code::ALL.map(Code::as_str))
+}
+
+/// The bound listener, not serving yet.
+#[derive(Debug)]
+pub struct Api {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    config: ApiConfig,
+    accounts: BTreeSet<String>,
+    pool: PgPool,
+    metrics: ApiMetrics,
+    connections: ConnectionMetrics,
+}
+
+impl Api {
+    /// Binds the address, without connecting to the database; port 0 takes a free port. `accounts` are the connected
+    /// accounts whose customers the tables contain.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(
+        config: &ApiConfig,
+        accounts: &BTreeSet<String>,
+        options: &PgConnectOptions,
+        metrics: ApiMetrics,
+        connections: ConnectionMetrics,
+    ) -> Result<Self, BindError> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let local_addr = listener.local_addr()?;
+        let (size, unchecked) = (config.connections, CHECK_AFTER_IDLE);
+        let pool = database::pool_with(options, Session::API, size, ACQUIRE_TIMEOUT, Idle::Kept, unchecked);
+        // the own account has an empty id
+        let accounts = accounts.iter().cloned().chain([String::new()]).collect();
+        Ok(Self { listener, local_addr, config: config.clone(), accounts, pool, metrics, connections })
+    }
+
+    /// The connections to the database.
+    pub fn pool(&self) -> PgPool {
+        self.pool.clone()
+    }
+
+    /// The address that was bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until shutdown, then answers the requests in flight.
+    pub async fn run(self, ending: impl Into<Ending>) {
+        let ending = ending.into();
+        let Self { listener, config, accounts, pool, metrics, connections, .. } = self;
+        let context = ApiContext {
+            pool: pool.clone(),
+            verifier: config.jwt.clone().map(JwtVerifier::new),
+            rate: RateLimits::new(config.rate),
+            metrics,
+            prefix: config.workspaces.as_str().to_owned(),
+            key_prefix: config.key_prefix,
+            accounts,
+            waiting: ApiContext::waiting(),
+            draining: ending.draining.child_token(),
+        };
+        let router = router::router(Arc::new(context), &config.cors_origins);
+        let cleanup = tokio::spawn({
+            let shutdown = ending.shutdown.clone();
+            async move { shutdown.run_until_cancelled(clean_up(&pool)).await }
+        });
+        Listener::new(listener, ApiHandler { router }, LIMITS, connections, ending).run().await;
+        let _ = cleanup.await;
+    }
+}
+
+/// Deletes old idempotency keys from time to time.
+async fn clean_up(pool: &PgPool) {
+    loop {
+        let forgotten = async { idempotency::forget(&mut *pool.acquire().await?).await };
+        match forgotten.await {
+            // there may be more
+            Ok(deleted) if deleted > 0 => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "could not delete old idempotency keys; trying again later"),
+        }
+        sleep(CLEANUP_INTERVAL).await;
+    }
+}
+
+/// Answers requests by the router.
+struct ApiHandler {
+    router: Router,
+}
+
+impl Handler for ApiHandler {
+    async fn answer(&self, request: Request<Incoming>, in_flight: &InFlight) -> Response<Full<Bytes>> {
+        let mut request = request.map(Body::new);
+        let authenticated = Authenticated::default();
+        request.extensions_mut().insert(authenticated.clone());
+        // the connection keeps its slot from the moment of authentication, while the request still runs
+        let keep_slot = async {
+            authenticated.0.cancelled().await;
+            in_flight.authenticated();
+            pending().await
+        };
+        let answered = tokio::select! {
+            answered = self.router.clone().oneshot(request) => answered,
+            never = keep_slot => never,
+        };
+        if authenticated.0.is_cancelled() {
+            in_flight.authenticated();
+        }
+        let Ok(response) = answered;
+        let (head, body) = response.into_parts();
+        // every body is in memory already, so collecting it cannot fail
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Response::from_parts(head, Full::new(body))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+        let code = match refusal {
+            Refusal::Busy => Code::Busy,
+            Refusal::Host | Refusal::TransferEncoding => Code::MalformedRequest,
+        };
+        let problem = Problem::new(code, refusal.to_string());
+        let body = serde_json::to_vec(&problem.document("")).unwrap_or_default();
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
