@@ -76,7 +76,7 @@ async fn the_story_fits_into_eighty_columns() {
 async fn a_kept_demo_accepts_events_until_it_is_stopped() {
     let dir = open_dir();
     let (mine, free) = (WebhookSecret::new("whsec_mine").unwrap(), "127.0.0.1:0".parse().unwrap());
-    let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: vec![mine.clone()] };
+    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: vec![mine.clone()] };
     let options = Options { keep: Some(keep), ..options(&dir, true) };
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
@@ -103,7 +103,7 @@ async fn a_kept_demo_accepts_events_until_it_is_stopped() {
 async fn a_kept_demo_prints_its_addresses() {
     let dir = open_dir();
     let free = "127.0.0.1:0".parse().unwrap();
-    let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: Vec::new() };
+    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: Vec::new() };
     let options = Options { keep: Some(keep), ..options(&dir, false) };
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
@@ -131,7 +131,7 @@ async fn a_kept_demo_prints_its_addresses() {
 async fn a_kept_demo_ends_with_its_server() {
     let dir = open_dir();
     let free = "127.0.0.1:0".parse().unwrap();
-    let keep = KeepConfig { listen: free, ops_listen: free, extra_secrets: Vec::new() };
+    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: Vec::new() };
     let options = Options { keep: Some(keep), ..options(&dir, true) };
     let (mut out, mut lines) = Lines::new();
     let killer = async {

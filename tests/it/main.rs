@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not see that helpers are tests too")]
 
 mod accounts;
+mod api;
 mod backfill;
 mod bounds;
 mod cli;

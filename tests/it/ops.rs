@@ -28,7 +28,7 @@ async fn serve(options: PgConnectOptions) -> OpsServer {
     registry.register(Box::new(IntCounter::new("billing_sync_counted_total", "A count.").unwrap())).unwrap();
     let config = OpsConfig { listen: "127.0.0.1:0".parse().unwrap() };
     let connections = ProcessMetrics::new(&registry).unwrap().connections.of(ListenerName::Ops);
-    let ops = Ops::bind(&config, &options, registry, connections, None, Shortage::default()).await.unwrap();
+    let ops = Ops::bind(&config, &options, registry, connections, Vec::new(), Shortage::default()).await.unwrap();
     let (address, stop) = (ops.local_addr(), CancellationToken::new());
     OpsServer { address, task: tokio::spawn(ops.run(CancellationToken::new(), stop.clone())), stop }
 }

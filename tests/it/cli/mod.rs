@@ -15,6 +15,7 @@ mod renew;
 mod send;
 mod serve;
 mod tls;
+mod token;
 
 use std::process::{Command, Output};
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use billing_sync::database::{self, Session};
+use billing_sync::database::{self, Session, SessionRole};
 use sqlx::{ConnectOptions, PgPool};
 use tokio::time::timeout;
 
@@ -14,6 +14,7 @@ const SESSION: Session = Session {
     statement: Duration::from_secs(10),
     lock: Duration::from_secs(2),
     idle_in_transaction: Duration::from_mins(1),
+    role: SessionRole::Owner,
 };
 
 /// Drops `work` if it has not ended within `limit`. Returns whether it has ended.

@@ -1,8 +1,10 @@
 //! The privileges that `ops/roles.sql` grants to its roles, and that there are no others. All relations, columns and
 //! functions come from the system catalogue, so an addition by a later migration is refused, or this test fails.
+//! `api::rights` shows that the workspace API needs those of its role.
 
 use std::collections::BTreeSet;
 
+use billing_sync::database::role::{Privilege, needed_by_api};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::task::JoinSet;
 
@@ -11,7 +13,7 @@ use super::rows::{NEW, Rows, process};
 
 const FILE: &str = include_str!("../../../ops/roles.sql");
 
-const READ: [&str; 23] = [
+const READ: [&str; 27] = [
     "billing_contacts",
     "bonus_grants",
     "checkout_sessions",
@@ -26,31 +28,32 @@ const READ: [&str; 23] = [
     "orphans",
     "plan_limits",
     "plans",
+    "pricing_plan_categories",
     "pricing_plans",
+    "row_origins",
     "subscription_items",
     "subscription_limits",
     "subscription_words",
     "subscriptions",
+    "workspace_avatars",
     "workspace_billing",
     "workspace_bonus",
     "workspace_limits",
+    "workspace_members",
     "workspaces",
 ];
 
 /// Tables that the product writes freely.
-const OWN: [&str; 2] = ["limit_kinds", "workspaces"];
+const OWN: [&str; 6] =
+    ["limit_kinds", "pricing_plan_categories", "row_origins", "workspace_avatars", "workspace_members", "workspaces"];
 
-const CALLED_BY_VIEWS: [&str; 3] = [
-    "current_limits(subscription_id uuid)",
-    "limit_history(subscription_id uuid)",
-    "subscription_rank(stripe_status text, payment_paused boolean)",
-];
+const CALLED_BY_VIEWS: [&str; 3] = ["current_limits(uuid)", "limit_history(uuid)", "subscription_rank(text, boolean)"];
 
 const CALLED: [&str; 4] = [
-    "consume(workspace_id uuid, limit_key text, amount bigint, idempotency_key text)",
-    "grant_bonus(workspace_id uuid, limit_key text, amount bigint, reason text)",
-    "release(workspace_id uuid, limit_key text, amount bigint)",
-    "remaining(workspace_id uuid, limit_key text)",
+    "consume(uuid, text, bigint, text)",
+    "grant_bonus(uuid, text, bigint, text)",
+    "release(uuid, text, bigint)",
+    "remaining(uuid, text)",
 ];
 
 /// A login user of a database with the roles, with at most one of them.
@@ -100,30 +103,36 @@ async fn run(connection: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
 }
 
-/// Everything in the schema that can be read, written or called: a name, and a statement that tries it.
+/// Everything in the schema that can be read, written or called: a name, and a statement that tries it. Reading,
+/// inserting and updating is tried for each column, because a privilege may be that of a column.
 async fn attempts(owner: &mut PgConnection) -> Vec<(String, String)> {
     let attempts = "
         WITH relation AS (
             -- 28 is INSERT, UPDATE and DELETE: tables, and views that pass these on
             SELECT c.oid, c.relname AS name, c.relkind AS kind, pg_relation_is_updatable(c.oid, false) = 28 AS writable
             FROM pg_class AS c WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+        ), part AS (
+            SELECT name, a.attname, writable AND pg_column_is_updatable(oid, a.attnum, false) AS writable
+            FROM relation JOIN pg_attribute AS a ON a.attrelid = oid AND a.attnum > 0 AND NOT a.attisdropped
         )
-        SELECT 'SELECT ' || name, format('SELECT FROM billing.%I LIMIT 1', name) FROM relation
+        SELECT format('SELECT %s.%s', name, attname), format('SELECT %I FROM billing.%I LIMIT 1', attname, name)
+        FROM part
         UNION ALL
-        SELECT 'INSERT ' || name, format('INSERT INTO billing.%I DEFAULT VALUES', name) FROM relation WHERE writable
+        SELECT format('INSERT %s.%s', name, attname),
+            format('INSERT INTO billing.%I (%I) VALUES (DEFAULT)', name, attname)
+        FROM part WHERE writable
+        UNION ALL
+        SELECT format('UPDATE %s.%s', name, attname), format('UPDATE billing.%I SET %I = DEFAULT', name, attname)
+        FROM part WHERE writable
         UNION ALL
         SELECT 'DELETE ' || name, format('DELETE FROM billing.%I', name) FROM relation WHERE writable
         UNION ALL
         SELECT 'TRUNCATE ' || name, format('TRUNCATE billing.%I', name) FROM relation WHERE kind <> 'v'
         UNION ALL
-        SELECT format('UPDATE %s.%s', name, a.attname), format('UPDATE billing.%I SET %I = DEFAULT', name, a.attname)
-        FROM relation JOIN pg_attribute AS a ON a.attrelid = oid AND a.attnum > 0 AND NOT a.attisdropped
-        WHERE writable AND pg_column_is_updatable(oid, a.attnum, false)
-        UNION ALL
         SELECT 'NEXT ' || c.relname, format('SELECT nextval(''billing.%I'')', c.relname)
         FROM pg_class AS c WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind = 'S'
         UNION ALL
-        SELECT format('CALL %s(%s)', p.proname, pg_get_function_identity_arguments(p.oid)),
+        SELECT format('CALL %s(%s)', p.proname, oidvectortypes(p.proargtypes)),
             format('SELECT billing.%I(%s)', p.proname, (
                 SELECT string_agg(format('NULL::%s', format_type(of_type, NULL)), ', ' ORDER BY number)
                 FROM unnest(p.proargtypes) WITH ORDINALITY AS argument (of_type, number)))
@@ -131,7 +140,7 @@ async fn attempts(owner: &mut PgConnection) -> Vec<(String, String)> {
         UNION ALL
         SELECT 'CREATE in the schema', 'CREATE TABLE billing.mine ()'";
     let attempts: Vec<(String, String)> = sqlx::query_as(attempts).fetch_all(owner).await.unwrap();
-    assert!(attempts.len() > 400, "only {} attempts were found: the queries are wrong", attempts.len());
+    assert!(attempts.len() > 1000, "only {} attempts were found: the queries are wrong", attempts.len());
     attempts
 }
 
@@ -147,18 +156,28 @@ async fn own_columns(owner: &mut PgConnection) -> Vec<String> {
     own
 }
 
-/// Tries everything, and expects that only the allowed attempts are not refused for a missing privilege.
+/// Tries everything, and expects that only the allowed attempts are not refused for a missing privilege. `SELECT plans`
+/// allows it for all columns of `plans`.
 async fn may_do_only(user: &mut User, allowed: BTreeSet<String>) {
+    let attempts = attempts(&mut user.owner).await;
+    let mut expected = BTreeSet::new();
+    for one in &allowed {
+        let is_meant =
+            |name: &str| name.strip_prefix(one.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let meant: Vec<String> = attempts.iter().map(|(name, _)| name.clone()).filter(|name| is_meant(name)).collect();
+        assert!(!meant.is_empty(), "{one} does not exist");
+        expected.extend(meant);
+    }
     let mut done = BTreeSet::new();
-    for (what, sql) in attempts(&mut user.owner).await {
+    for (what, sql) in attempts {
         match user.try_statement(&sql).await.as_str() {
             "42501" => {}
             // allowed; the null arguments may cause another error
             _ => assert!(done.insert(what.clone()), "{what} was tried twice"),
         }
     }
-    let more: Vec<&String> = done.difference(&allowed).collect();
-    let less: Vec<&String> = allowed.difference(&done).collect();
+    let more: Vec<&String> = done.difference(&expected).collect();
+    let less: Vec<&String> = expected.difference(&done).collect();
     assert!(
         more.is_empty() && less.is_empty(),
         "allowed but should not be: {more:#?}; refused but should not be: {less:#?}"
@@ -203,8 +222,14 @@ async fn the_product_role_works_end_to_end() {
     for write in [
         "INSERT INTO billing.workspaces (id, name) VALUES (md5('w')::uuid, 'Ada')",
         "UPDATE billing.workspaces SET member_count = 2 WHERE name = 'Ada'",
+        "INSERT INTO billing.workspace_members (workspace_id, user_id, role)
+            VALUES (md5('w')::uuid, gen_random_uuid(), 'owner')",
+        "INSERT INTO billing.workspace_avatars (workspace_id, signed_url) VALUES (md5('w')::uuid, 'https://a.example')",
+        "INSERT INTO billing.pricing_plan_categories (id) VALUES ('a')",
+        "INSERT INTO billing.row_origins (row_id) VALUES (md5('sub')::uuid)",
         "UPDATE billing.pricing_plans SET display_name = 'Writing', tier = 1, is_default = true, category_id = 'a',
-            translation_key = 'b', trial_days = 14, stripe_billing_portal_enabled = true WHERE stripe_price_id = 'price_sub'",
+            translation_key = 'b', trial_days = 14, stripe_billing_portal_enabled = true, imported_from_legacy_id = 7
+            WHERE stripe_price_id = 'price_sub'",
         "UPDATE billing.coupons SET pricing_plan_id = md5('plan sub')::uuid, translation_key = 'c' WHERE stripe_coupon_id = 'co_1'",
         "UPDATE billing.limit_kinds SET kind = 'renewing' WHERE limit_key = 'members'",
         "DELETE FROM billing.limit_kinds WHERE limit_key = 'members'",
@@ -239,6 +264,28 @@ async fn the_reader_role_can_read_and_nothing_else() {
     let mut reader = User::with(Some("billing_reader")).await;
     may_do_only(&mut reader, reading()).await;
     reader.finish().await;
+}
+
+/// What the API needs, as names of attempts.
+fn needed() -> BTreeSet<String> {
+    let attempt = |privilege: Privilege| {
+        let verb = match privilege.kind {
+            "SEQUENCE" => "NEXT",
+            "FUNCTION" => "CALL",
+            _ => privilege.action,
+        };
+        let column = privilege.column.map(|column| format!(".{column}")).unwrap_or_default();
+        format!("{verb} {}{column}", privilege.object)
+    };
+    // without the right to use the schema, every other attempt would be refused
+    needed_by_api().into_iter().filter(|privilege| privilege.kind != "SCHEMA").map(attempt).collect()
+}
+
+#[tokio::test]
+async fn the_api_role_can_do_what_the_api_needs_and_no_more() {
+    let mut api = User::with(Some("billing_api")).await;
+    may_do_only(&mut api, needed()).await;
+    api.finish().await;
 }
 
 #[tokio::test]
@@ -289,8 +336,10 @@ async fn the_file_can_run_concurrently_in_all_databases() {
     let databases = [Rows::start().await, Rows::start().await];
     let mut first = databases[0].connect().await;
     let id = process(&mut first).await;
-    let names = [format!("reader_of_{id}"), format!("product_of_{id}")];
-    let file = FILE.replace("billing_reader", &names[0]).replace("billing_product", &names[1]);
+    let roles = ["reader", "product", "api"];
+    let names = roles.map(|role| format!("{role}_of_{id}"));
+    let replaced = |file: String, (role, name): (&str, &String)| file.replace(&format!("billing_{role}"), name);
+    let file = roles.into_iter().zip(&names).fold(FILE.to_owned(), replaced);
     run(&mut first, file.strip_suffix("COMMIT;\n").unwrap()).await;
     let mut waiting = JoinSet::new();
     for rows in &databases {

@@ -39,6 +39,8 @@ pub(crate) struct TestApp {
     pub(crate) database: TestDatabase,
     pub(crate) pool: PgPool,
     pub(crate) webhooks: SocketAddr,
+    /// The address of the workspace API, if the service has it.
+    pub(crate) api: Option<SocketAddr>,
     /// Context of the drained worker.
     pub(crate) context: Context,
     registry: Registry,
@@ -89,6 +91,7 @@ impl TestApp {
     pub(crate) async fn start() -> Self {
         Self::start_with(ServiceConfig {
             receiver: Some(receiver_config()),
+            api: None,
             worker: None,
             renewals: None,
             reconcile: None,
@@ -103,13 +106,14 @@ impl TestApp {
         let database = cluster::database().await;
         let service = Service::bind(&config, &database.options).await.unwrap();
         let webhooks = service.webhook_addr().unwrap();
+        let api = service.api_addr();
         let shutdown = CancellationToken::new();
         let running = Some(tokio::spawn(service.run(shutdown.clone())));
         let pool = pool(&database.options, Session::BACKGROUND, 12, Duration::from_secs(30));
         let registry = Registry::new();
         let metrics = ProcessMetrics::new(&registry).unwrap();
         let context = Context::new(pool.clone(), sync_config(), worker_config(), metrics);
-        Self { database, pool, webhooks, context, registry, shutdown, running, may_leave_pending: false }
+        Self { database, pool, webhooks, api, context, registry, shutdown, running, may_leave_pending: false }
     }
 
     /// Allows this test to leave events pending.

@@ -1,0 +1,344 @@
+//! The workspace API with the rights of the role `billing_api` and no others: every endpoint works, and needs each of
+//! them. Also which role its sessions have, and what `serve` and `doctor` report about it (`reports`).
+//!
+//! The role belongs to the server, and its privileges to one database. So tests can revoke them side by side, and each
+//! login has the name of its database. `limits::roles` shows that the role may do nothing else.
+
+mod reports;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use billing_sync::api::openapi;
+use billing_sync::api::principal::Scope;
+use billing_sync::api::principal::token_store::{self, NewToken};
+use billing_sync::config::ops::OpsConfig;
+use billing_sync::database::role::{API_ROLE, needed_by_api};
+use billing_sync::domain::object::row_id;
+use billing_sync::service::{Service, ServiceConfig};
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::harness::{ADA, PREFIX, config, request};
+use super::schema::operations;
+use crate::support::app::{TestApp, sync_config};
+use crate::support::client::{Client, Reply, get};
+use crate::support::stripe::{Epoch, FakeStripe};
+
+const ROLES: &str = include_str!("../../../../ops/roles.sql");
+
+const WORKSPACE: &str = "550e8400-e29b-41d4-a716-446655440000";
+
+/// A process that serves only the API.
+struct ApiProcess {
+    api: SocketAddr,
+    ops: SocketAddr,
+    shutdown: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl ApiProcess {
+    async fn start(database: &PgConnectOptions) -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let parts = ServiceConfig {
+            receiver: None,
+            // the requests of a test are more frequent than those of a product
+            api: Some((config(&[("BILLING_SYNC_API_RATE", "1000000")]), sync_config())),
+            worker: None,
+            renewals: None,
+            reconcile: None,
+            stripe: None,
+            maintenance: false,
+            ops: OpsConfig { listen: free },
+        };
+        let service = Service::bind(&parts, database).await.unwrap();
+        let (api, ops) = (service.api_addr().unwrap(), service.ops_addr());
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(service.run(shutdown.clone()));
+        Self { api, ops, shutdown, running }
+    }
+
+    async fn send(&self, bytes: &[u8]) -> Reply {
+        let mut client = Client::connect(self.api).await;
+        client.send(bytes).await;
+        client.reply().await.unwrap()
+    }
+
+    async fn readyz(&self) -> Reply {
+        let mut client = Client::connect(self.ops).await;
+        client.send(&get("/readyz", &[])).await;
+        client.reply().await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap();
+    }
+}
+
+/// A request to the API, and the status of its answer.
+struct Sent {
+    token: String,
+    method: &'static str,
+    path: String,
+    body: Option<Value>,
+    status: u16,
+}
+
+/// A workspace of Ada with everything that the API can show, made by webhooks.
+struct World {
+    app: TestApp,
+    /// A login that is a member of no role.
+    login: String,
+    /// The token of a user, and that of an administrator.
+    tokens: [String; 2],
+    customer: String,
+    session: String,
+    rounds: u32,
+}
+
+impl World {
+    async fn start() -> Self {
+        let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
+        let limits = json!({ "metadata": { "limit_words": "1000", "limit_members": "1000" } });
+        let price = stripe.price(&stripe.product(json!({})), 1900, limits);
+        let named = json!({ "workspace_id": WORKSPACE });
+        let customer = stripe.customer(json!({ "name": "Ada", "metadata": named }));
+        let subscription = stripe.subscribe_with(&customer, &price, json!({ "metadata": named }));
+        let session = stripe.checkout(&price, json!({ "customer": customer, "metadata": named }));
+        stripe.complete_checkout(&session, &subscription, "paid");
+        app.deliver_all(&stripe.events(), Epoch::Endive).await;
+        app.drain().await;
+        let login = format!("login_of_{}", app.database.name);
+        let mut tokens = Vec::new();
+        for (user, scope) in [(Some(ADA), Scope::WorkspacesWrite), (None, Scope::WorkspacesAdmin)] {
+            let token = token_store::random_token().unwrap();
+            let new = NewToken { token: &token, scopes: &[scope], user, note: None, lifetime: None };
+            token_store::create(&mut app.pool.acquire().await.unwrap(), &new).await.unwrap();
+            tokens.push(token.expose());
+        }
+        let tokens = tokens.try_into().unwrap();
+        let world = Self { app, login, tokens, customer, session, rounds: 0 };
+        world.own(WORKSPACE).await;
+        world.execute(&format!("CREATE ROLE {} LOGIN PASSWORD 'x'", world.login)).await;
+        world
+    }
+
+    /// The same, with the privileges of the roles, and with a login that has those of the API.
+    async fn with_roles() -> Self {
+        let world = Self::start().await;
+        world.execute(ROLES).await;
+        world.execute(&format!("GRANT {API_ROLE} TO {}", world.login)).await;
+        world
+    }
+
+    /// Runs SQL as the owner.
+    async fn execute(&self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.app.pool).await.unwrap();
+    }
+
+    /// The number that a query of the owner returns.
+    async fn number(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&self.app.pool).await.unwrap()
+    }
+
+    /// Makes Ada the owner of a workspace.
+    async fn own(&self, workspace: &str) {
+        self.execute(&format!(
+            "INSERT INTO billing.workspaces (id, name) VALUES ('{workspace}', 'Online');
+            INSERT INTO billing.workspace_members (workspace_id, user_id, role)
+                VALUES ('{workspace}', '{ADA}', 'owner')"
+        ))
+        .await;
+    }
+
+    /// The database with the login instead of the owner's.
+    fn limited(&self) -> PgConnectOptions {
+        self.app.database.options.clone().username(&self.login).password("x")
+    }
+
+    /// The same as a connection string.
+    fn limited_url(&self) -> String {
+        let options = &self.app.database.options;
+        let host = options.get_socket().map_or(options.get_host().to_owned(), |path| path.display().to_string());
+        let (port, name, login) = (options.get_port(), &self.app.database.name, &self.login);
+        format!("host='{host}' port={port} dbname={name} user={login} password=x")
+    }
+
+    /// Every kind of request. `doomed` is a workspace to delete.
+    fn requests(&self, doomed: Uuid) -> Vec<Sent> {
+        let sent = |method, path: String, body: Option<Value>, status| {
+            let token = self.tokens[0].clone();
+            Sent { token, method, path, body, status }
+        };
+        let read = |path: String| sent("GET", path, None, 200);
+        let (workspace, contact) = (format!("/v1/workspaces/{WORKSPACE}"), row_id("", &self.customer));
+        let create = || sent("POST", "/v1/workspaces".to_owned(), Some(json!({ "name": "New" })), 201);
+        let amount = |action: &str| {
+            let path = format!("{workspace}/limits/members/{action}");
+            sent("POST", path, Some(json!({ "amount": 1 })), 200)
+        };
+        let billing = format!("{workspace}/billing-contacts/{contact}");
+        vec![
+            read("/v1/workspaces?search=online&importedFromLegacyTeamIds=1&ownerLegacyCustomerIds=1".to_owned()),
+            Sent { token: self.tokens[1].clone(), ..read("/v1/workspaces".to_owned()) },
+            create(),
+            // the same key: the first answer again
+            create(),
+            read(workspace.clone()),
+            sent("PUT", workspace.clone(), Some(json!({ "name": "Online" })), 200),
+            sent("DELETE", format!("/v1/workspaces/{doomed}"), None, 204),
+            read(billing.clone()),
+            read(format!("{billing}/stripe-checkout-sessions/{}", self.session)),
+            read(format!("/v1/state?workspace={WORKSPACE}")),
+            read(format!("/v1/state?customer={}", self.customer)),
+            read(format!("{workspace}/limits")),
+            amount("consume"),
+            amount("release"),
+            read(format!("{workspace}/history")),
+        ]
+    }
+
+    /// Sends every kind of request. Returns the first failure.
+    async fn first_failure(&mut self, process: &ApiProcess) -> Option<String> {
+        self.rounds += 1;
+        let doomed = Uuid::new_v4();
+        self.own(&doomed.to_string()).await;
+        self.execute("UPDATE billing.api_tokens SET last_used_at = NULL").await;
+        for Sent { token, method, path, body, status } in self.requests(doomed) {
+            let (authorization, key) = (format!("Bearer {token}"), format!("{} {path}", self.rounds));
+            let mut headers = vec![("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+            if method == "POST" {
+                headers.push(("Idempotency-Key", key.as_str()));
+            }
+            let body = body.map(|body| body.to_string().into_bytes());
+            let reply = process.send(&request(method, &format!("{PREFIX}{path}"), &headers, body.as_deref())).await;
+            if reply.status != status {
+                return Some(format!("{method} {path}: {} {}", reply.status, reply.text));
+            }
+        }
+        if self.number("SELECT count(*) FROM billing.api_tokens WHERE last_used_at IS NULL").await > 0 {
+            return Some("the last use of a token was not recorded".to_owned());
+        }
+        let ready = process.readyz().await;
+        (ready.status != 200).then(|| format!("GET /readyz: {} {}", ready.status, ready.text))
+    }
+
+    /// Whether a process that starts deletes an old idempotency key within this time.
+    async fn cleans_up_within(&self, limit: Duration) -> bool {
+        self.execute(
+            "INSERT INTO billing.api_requests (principal, idempotency_key, fingerprint, created_at)
+            VALUES ('token:old', 'old', sha256(''), clock_timestamp() - interval '25 hours') ON CONFLICT DO NOTHING",
+        )
+        .await;
+        let process = ApiProcess::start(&self.limited()).await;
+        let began = Instant::now();
+        let mut is_clean = false;
+        while !is_clean && began.elapsed() < limit {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            is_clean =
+                self.number("SELECT count(*) FROM billing.api_requests WHERE principal = 'token:old'").await == 0;
+        }
+        process.stop().await;
+        is_clean
+    }
+
+    /// The role of the API's sessions in a new process with this login.
+    async fn role_with(&self, database: &PgConnectOptions) -> String {
+        let process = ApiProcess::start(database).await;
+        let authorization = format!("Bearer {}", self.tokens[0]);
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        let path = format!("{PREFIX}/v1/workspaces");
+        let made = process.send(&request("POST", &path, &headers, Some(br#"{"name":"New"}"#))).await.json(201);
+        process.stop().await;
+        made["name"].as_str().unwrap().to_owned()
+    }
+
+    /// Names every new workspace after the role that inserts it.
+    async fn name_workspaces_after_the_role(&self) {
+        self.execute(
+            "CREATE FUNCTION public.name_after_the_role() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN NEW.name := current_user; RETURN NEW; END';
+            CREATE TRIGGER name_after_the_role BEFORE INSERT ON billing.workspaces
+                FOR EACH ROW EXECUTE FUNCTION public.name_after_the_role()",
+        )
+        .await;
+    }
+
+    /// Ends the test and drops the login, because roles belong to the server.
+    async fn finish(self) {
+        // the temporary tables of its sessions depend on it
+        let end = "SELECT count(pg_terminate_backend(pid, 30000)) FROM pg_stat_activity WHERE usename =";
+        self.number(&format!("{end} '{}'", self.login)).await;
+        self.execute(&format!("DROP ROLE {}", self.login)).await;
+        self.app.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_serves_every_endpoint_with_the_rights_of_its_role() {
+    let mut world = World::with_roles().await;
+    let document = serde_json::to_value(openapi::workspaces()).unwrap();
+    let requests = world.requests(Uuid::nil());
+    for (method, route) in operations(&document).into_keys() {
+        let is_of_route = |sent: &Sent| {
+            let path = format!("{PREFIX}{}", sent.path.split('?').next().unwrap());
+            let (parts, wanted) = (path.split('/').collect::<Vec<_>>(), route.split('/').collect::<Vec<_>>());
+            let fits = |(part, wanted): (&&str, &&str)| part == wanted || wanted.starts_with('{');
+            sent.method == method && parts.len() == wanted.len() && parts.iter().zip(&wanted).all(fits)
+        };
+        assert!(requests.iter().any(is_of_route), "no request tries {method} {route}");
+    }
+    let process = ApiProcess::start(&world.limited()).await;
+    assert_eq!(world.first_failure(&process).await, None);
+    process.stop().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_needs_each_right_of_its_role() {
+    let mut world = World::with_roles().await;
+    let process = ApiProcess::start(&world.limited()).await;
+    assert_eq!(world.first_failure(&process).await, None);
+    assert!(world.cleans_up_within(Duration::from_secs(30)).await);
+    for privilege in needed_by_api() {
+        world.execute(&format!("REVOKE {privilege} FROM {API_ROLE}")).await;
+        match world.first_failure(&process).await {
+            None => assert!(!world.cleans_up_within(Duration::from_secs(2)).await, "{privilege} is not needed"),
+            Some(failure) => {
+                // a refusal of any other kind would prove nothing
+                let is_expected = ["\"internal-error\"", "last use of a token", "/readyz"];
+                assert!(is_expected.iter().any(|part| failure.contains(part)), "{privilege}: {failure}");
+            }
+        }
+        world.execute(&format!("GRANT {privilege} TO {API_ROLE}")).await;
+    }
+    assert_eq!(world.first_failure(&process).await, None, "after the last grant");
+    process.stop().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_changes_to_its_role_with_any_login_that_may() {
+    let world = World::start().await;
+    world.name_workspaces_after_the_role().await;
+    let owner = "SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'billing'";
+    let owner = world.app.text(owner).await.unwrap();
+    world.execute(&format!("GRANT \"{owner}\" TO {}", world.login)).await;
+    assert_eq!(world.role_with(&world.limited()).await, owner, "the role has no rights in this database");
+    // another database of the server: the role exists in this one too, without any rights
+    let other = World::with_roles().await;
+    assert_eq!(world.role_with(&world.limited()).await, owner);
+    assert_eq!(world.role_with(&world.app.database.options).await, owner, "a superuser may become any role");
+    other.finish().await;
+    world.execute(ROLES).await;
+    assert_eq!(world.role_with(&world.limited()).await, owner, "the login is no member of it");
+    assert_eq!(world.role_with(&world.app.database.options).await, API_ROLE);
+    world.execute(&format!("GRANT {API_ROLE} TO {}", world.login)).await;
+    assert_eq!(world.role_with(&world.limited()).await, API_ROLE);
+    world.finish().await;
+}
