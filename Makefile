@@ -1,7 +1,7 @@
 # Tasks of this repository, one target each. `make` without a target lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign test-pooler soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
+.PHONY: help demo test test-foreign test-pooler test-api soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -25,6 +25,23 @@ target/foreign/bin/localstripe:
 	python3 -m venv target/foreign
 	target/foreign/bin/pip install --quiet localstripe==1.15.10
 
+test-api: rust postgres target/clients/node_modules/.package-lock.json target/clients/venv/bin/schemathesis ## run clients of the API against a real service (needs node 20, npm, python3)
+	cargo test --locked --test it -- api::clients:: --ignored
+
+# npm writes this file last
+target/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
+	@command -v npm >/dev/null && command -v node >/dev/null || { echo 'test-api needs node and npm in PATH, because one client is written in TypeScript' >&2; exit 1; }
+	mkdir -p target/clients
+	cp tests/clients/package.json tests/clients/package-lock.json target/clients
+	npm ci --prefix target/clients --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+# some systems omit pip from venv; .ci/run skips test-api there
+target/clients/venv/bin/schemathesis: tests/clients/requirements.txt
+	python3 -m venv target/clients/venv
+	target/clients/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	@touch $@
+
 soak: rust postgres ## order laws on many generated histories, a backfill of 5,000 customers, two years of 10,000 workspaces (an hour or more)
 	SOAK_HISTORIES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
 	SOAK_HISTORIES=500 cargo test --locked --test it -- any_history_ends --nocapture
@@ -32,7 +49,7 @@ soak: rust postgres ## order laws on many generated histories, a backfill of 5,0
 	SOAK_SUBSCRIPTIONS=10000 cargo test --locked --test it -- limits::simulation --nocapture
 
 bench: rust postgres ## costs compared with the minimum SQL (an hour; BENCH=serve runs one of them)
-	cargo bench --locked $(if $(BENCH),--bench $(BENCH),--bench serve --bench apply --bench limits --bench backfill)
+	cargo bench --locked $(if $(BENCH),--bench $(BENCH),--bench serve --bench apply --bench limits --bench backfill --bench api)
 
 bench-peer: rust postgres target/peer/node_modules ## compare with Supabase's stripe-sync-engine (needs node, npm)
 	cargo bench --locked --bench peer

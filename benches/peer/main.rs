@@ -13,6 +13,8 @@
     reason = "a benchmark panics with the reason, prints, and uses floating point"
 )]
 
+#[path = "../support/connection.rs"]
+mod connection;
 #[path = "../support/load.rs"]
 mod load;
 #[path = "../support/memory.rs"]
@@ -36,7 +38,8 @@ use billing_sync::migrations;
 use clap::Parser;
 use sqlx::{ConnectOptions, PgConnection};
 
-use self::load::{Events, Target, closed_loop, get};
+use self::connection::get;
+use self::load::{Events, Target, closed_loop};
 use self::service::{SECRET, Service, free_address};
 use self::support::report::{Aim, Report};
 use self::support::run;

@@ -15,6 +15,8 @@
 )]
 
 mod ceiling;
+#[path = "../support/connection.rs"]
+mod connection;
 mod delay;
 #[path = "../support/load.rs"]
 mod load;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use billing_sync::config::secret::WebhookSecret;
 
-use super::load::{Target, get};
+use super::connection::get;
+use super::load::Target;
 use super::memory;
 
 /// Webhook secret that signs the events.
