@@ -341,7 +341,11 @@ CREATE TABLE billing.workspaces (
     imported_from_legacy_team_id bigint,
     deleted_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- times that JSON can show
+    CONSTRAINT workspaces_times_are_dates CHECK (isfinite(created_at) AND isfinite(updated_at)
+        AND isfinite(first_member_invited_at)
+        AND greatest(created_at, updated_at, first_member_invited_at) < '9999-12-31 00:00:00+00')
 );
 -- the orders in which the workspace API lists
 CREATE INDEX workspaces_created_at ON billing.workspaces (created_at, id);
@@ -392,7 +396,9 @@ CREATE TABLE billing.workspace_avatars (
     storage_key text,
     created_by_user_id uuid,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT workspace_avatars_times_are_dates CHECK (isfinite(created_at) AND isfinite(updated_at)
+        AND greatest(created_at, updated_at) < '9999-12-31 00:00:00+00')
 );
 
 COMMENT ON TABLE billing.workspace_avatars IS 'Yours: the picture of a workspace, for the workspace API, which shows it and never writes it.';

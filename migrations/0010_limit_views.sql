@@ -35,7 +35,7 @@ COMMENT ON COLUMN billing.subscription_words.subscription_id IS 'subscriptions.i
 COMMENT ON COLUMN billing.subscription_words.workspace_id IS 'Its workspace.';
 COMMENT ON COLUMN billing.subscription_words.available_words IS 'Amount that can still be used, as available in workspace_limits: 0 if the subscription is not active or the limit cannot be computed; null if it is active and unlimited.';
 COMMENT ON COLUMN billing.subscription_words.bonus_words IS 'The workspace''s bonus, including what was used of it in this period.';
-COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset; null if the subscription ends before.';
+COMMENT ON COLUMN billing.subscription_words.limit_renewal_date IS 'When used_words is reset, unless the subscription ends before (end_date); null if there is no further renewal.';
 COMMENT ON COLUMN billing.subscription_words.pricing_plan_words IS 'Total of all items per period; null if one of them is unlimited.';
 COMMENT ON COLUMN billing.subscription_words.spillover_words IS 'Amount carried over from the previous period.';
 COMMENT ON COLUMN billing.subscription_words.used_words IS 'Used since the last renewal.';

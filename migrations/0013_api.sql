@@ -122,6 +122,10 @@ BEGIN
                 RETURN false;
         END;
     END IF;
+    -- without it, its operator class cannot be named
+    IF NOT has_schema_privilege(place, 'USAGE') THEN
+        RETURN false;
+    END IF;
     EXECUTE format('CREATE INDEX IF NOT EXISTS workspaces_search ON billing.workspaces
         USING gin (name %1$I.gin_trgm_ops, key %1$I.gin_trgm_ops, (id::text) %1$I.gin_trgm_ops)', place);
     RETURN true;

@@ -92,7 +92,7 @@ struct Sent {
 /// A workspace of Ada with everything that the API can show, made by webhooks.
 struct World {
     app: TestApp,
-    /// A login that is a member of no role.
+    /// A login; [`World::with_roles`] makes it a member of the API's role.
     login: String,
     /// The token of a user, and that of an administrator.
     tokens: [String; 2],
@@ -336,7 +336,7 @@ async fn the_api_changes_to_its_role_with_any_login_that_may() {
     assert_eq!(world.role_with(&world.app.database.options).await, owner, "a superuser may become any role");
     other.finish().await;
     world.execute(ROLES).await;
-    assert_eq!(world.role_with(&world.limited()).await, owner, "the login is no member of it");
+    assert_eq!(world.role_with(&world.limited()).await, owner, "the login is not a member of it");
     assert_eq!(world.role_with(&world.app.database.options).await, API_ROLE);
     world.execute(&format!("GRANT {API_ROLE} TO {}", world.login)).await;
     assert_eq!(world.role_with(&world.limited()).await, API_ROLE);
