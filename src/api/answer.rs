@@ -26,6 +26,8 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     pub(super) freshness: Option<Freshness>,
     pub(super) location: Option<String>,
+    /// An entity tag that is not the hash of the whole body.
+    weak_etag: Option<String>,
     /// Whether this is the answer to an earlier request with the same idempotency key.
     pub(super) replayed: bool,
 }
@@ -37,12 +39,26 @@ impl Answer {
             tracing::error!(%error, "could not render an answer");
             Problem::new(Code::InternalError, "the answer could not be rendered")
         })?;
-        Ok(Self { status: StatusCode::OK, body, freshness, location: None, replayed: false })
+        Ok(Self { status: StatusCode::OK, body, freshness, location: None, weak_etag: None, replayed: false })
     }
 
     /// The entity tag: a hash of the body, because the body also depends on the time.
     pub(super) fn etag(&self) -> String {
+        if let Some(etag) = &self.weak_etag {
+            return etag.clone();
+        }
         format!("\"{}\"", hex::encode(&Sha256::digest(&self.body)[..16]))
+    }
+
+    /// The answer to an earlier request with the same idempotency key.
+    pub(super) fn replayed(status: StatusCode, body: Vec<u8>, location: Option<String>) -> Self {
+        Self { status, body, freshness: None, location, weak_etag: None, replayed: true }
+    }
+
+    /// The same answer with the tag of a part of its body, because the rest says nothing about a change.
+    #[must_use]
+    pub(super) fn with_weak_etag(self, etag: &str) -> Self {
+        Self { weak_etag: Some(format!("W/{etag}")), ..self }
     }
 
     /// The response to a GET, 304 if the client has this body already.
@@ -62,7 +78,7 @@ impl Answer {
     /// current answer to a GET.
     pub(super) fn check_if_match(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let mut wanted = headers.get_all(IF_MATCH).iter().peekable();
-        if wanted.peek().is_none() || wanted.any(|value| matches(value, &self.etag())) {
+        if wanted.peek().is_none() || wanted.any(|value| matches_strongly(value, &self.etag())) {
             return Ok(());
         }
         Err(Problem::new(Code::PreconditionFailed, "the resource has changed; read it again and repeat the change"))
@@ -99,10 +115,17 @@ impl IntoResponse for Answer {
     }
 }
 
+/// Whether a list of entity tags contains this one, compared strongly (RFC 9110, 13.1.1), or is `*`.
+fn matches_strongly(value: &HeaderValue, etag: &str) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    text.split(',').map(str::trim).any(|tag| tag == "*" || (tag == etag && !tag.starts_with("W/")))
+}
+
 /// Whether a list of entity tags contains this one, compared weakly (RFC 9110, 13.1.2), or is `*`.
 fn matches(value: &HeaderValue, etag: &str) -> bool {
     let Ok(text) = value.to_str() else { return false };
-    text.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    let strong = |tag: &str| tag.trim_start_matches("W/").to_owned();
+    text.split(',').map(str::trim).any(|tag| tag == "*" || strong(tag) == strong(etag))
 }
 
 #[cfg(test)]
@@ -133,7 +156,9 @@ mod tests {
     fn a_change_of_a_stale_copy_is_refused() {
         assert!(answer().check_if_match(&HeaderMap::new()).is_ok());
         assert!(answer().check_if_match(&headers(IF_MATCH, &answer().etag())).is_ok());
-        let refused = answer().check_if_match(&headers(IF_MATCH, "\"other\"")).unwrap_err();
-        assert_eq!(refused.code, Code::PreconditionFailed);
+        for stale in ["\"other\"".to_owned(), format!("W/{}", answer().etag())] {
+            let refused = answer().check_if_match(&headers(IF_MATCH, &stale)).unwrap_err();
+            assert_eq!(refused.code, Code::PreconditionFailed, "{stale}");
+        }
     }
 }

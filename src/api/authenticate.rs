@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::HeaderMap;
+use hyper::body::Body as _;
 use hyper::header::AUTHORIZATION;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,8 @@ use super::principal::jwt::JwtError;
 use super::principal::{Principal, Scope, token, token_store};
 use super::problem::{Code, Problem};
 
-/// In the extensions of a request: cancelled once it is authenticated, so that its connection keeps its slot.
+/// In the extensions of a request: cancelled once it is authenticated and received, so that its connection keeps its
+/// slot.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Authenticated(pub(super) CancellationToken);
 
@@ -23,7 +25,9 @@ pub(super) async fn authenticate(
     next: Next,
 ) -> Result<Response, Problem> {
     let principal = principal(&api, request.headers()).await?;
-    if let Some(authenticated) = request.extensions().get::<Authenticated>() {
+    // a body is received first: its reader does this then
+    if let Some(authenticated) = request.extensions().get::<Authenticated>().filter(|_| request.body().is_end_stream())
+    {
         authenticated.0.cancel();
     }
     api.rate.check(&principal.id)?;
@@ -34,11 +38,13 @@ pub(super) async fn authenticate(
 async fn principal(api: &Shared, headers: &HeaderMap) -> Result<Principal, Problem> {
     let credentials = bearer(headers)?;
     if credentials.starts_with(token::PREFIX) {
-        let mut conn = api.connection().await?;
-        let principal = token_store::authenticate(&mut conn, credentials).await?;
-        return principal.ok_or_else(|| {
-            Problem::new(Code::InvalidToken, "the token is unknown, expired or revoked; see `billing-sync token list`")
-        });
+        let refused = "the token is unknown, expired or revoked; see `billing-sync token list`";
+        // before a connection is used for it
+        if token::Token::parse(credentials).is_none() {
+            return Err(Problem::new(Code::InvalidToken, refused));
+        }
+        let principal = token_store::authenticate(&mut *api.connection().await?, credentials).await?;
+        return principal.ok_or_else(|| Problem::new(Code::InvalidToken, refused));
     }
     let Some(verifier) = &api.verifier else {
         let detail = "only tokens of `billing-sync token create` (bs_…) are accepted, because no identity provider is \

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,10 @@ const MAX_PRINCIPALS: usize = 10_000;
 /// The state of the API in this process.
 #[derive(Debug)]
 pub(super) struct ApiContext {
-    pub(super) pool: PgPool,
+    /// Connections on which no transaction begins, so that they need no check before each use.
+    pub(super) reads: PgPool,
+    /// Connections for transactions.
+    pub(super) writes: PgPool,
     /// Verifies JWTs; `None`: only our own tokens are accepted.
     pub(super) verifier: Option<JwtVerifier>,
     pub(super) rate: RateLimits,
@@ -47,9 +50,22 @@ impl ApiContext {
         Semaphore::new(MAX_WAITING)
     }
 
-    /// A connection to the database.
+    /// A connection for statements that only read, without a transaction.
     pub(super) async fn connection(&self) -> Result<PoolConnection<Postgres>, Problem> {
-        Ok(self.pool.acquire().await?)
+        self.reads.acquire().await.map_err(|error| not_acquired(&self.reads, error))
+    }
+
+    /// Begins a transaction.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Problem> {
+        self.writes.begin().await.map_err(|error| not_acquired(&self.writes, error))
+    }
+}
+
+/// Why a pool gave no connection: a timeout without any open one means that the database cannot be reached.
+fn not_acquired(pool: &PgPool, error: sqlx::Error) -> Problem {
+    match error {
+        sqlx::Error::PoolTimedOut if pool.size() == 0 => Problem::unavailable(&error),
+        error => error.into(),
     }
 }
 

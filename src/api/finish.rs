@@ -5,7 +5,9 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use tokio::time::Instant;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -52,7 +54,8 @@ fn problem_of(response: &mut Response) -> Option<Problem> {
         StatusCode::METHOD_NOT_ALLOWED => {
             Some(Problem::new(Code::MethodNotAllowed, "use one of the methods in the header Allow"))
         }
-        status if status.is_client_error() => Some(Problem::new(Code::MalformedRequest, "the request cannot be read")),
+        // a part of the path that is not UTF-8
+        status if status.is_client_error() => Some(Problem::not_found("resource")),
         status if status.is_server_error() => Some(Problem::new(Code::InternalError, "the request failed")),
         _ => None,
     }
@@ -65,6 +68,7 @@ fn render(response: &mut Response, problem: &Problem, id: &str) {
     *response.body_mut() = Body::from(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.remove(CONTENT_LENGTH);
     if let Some(wait) = problem.retry_after {
         // at least the time that is needed, in whole seconds

@@ -7,9 +7,10 @@
 use axum::response::{IntoResponse, Response};
 use hyper::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::answer::Answer;
+use super::context::ApiContext;
 use super::principal::Principal;
 use super::problem::{Code, FieldError, Problem};
 
@@ -34,7 +35,8 @@ impl KeyedRequest {
     ) -> Result<Option<Self>, Problem> {
         let mut values = headers.get_all("idempotency-key").iter();
         let Some(value) = values.next() else { return Ok(None) };
-        let key = value.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len()) && values.next().is_none());
+        let is_key = |key: &&str| (1..=MAX_KEY).contains(&key.len());
+        let key = value.to_str().ok().filter(is_key).filter(|_| values.next().is_none());
         let key = key.ok_or_else(|| {
             let detail = format!("must be one header with 1 to {MAX_KEY} visible ASCII characters");
             Problem::invalid(vec![FieldError { pointer: "header Idempotency-Key".to_owned(), detail }])
@@ -50,11 +52,11 @@ impl KeyedRequest {
 
 /// Runs `effect` in a transaction, once for each idempotency key. Without a key it always runs.
 pub(super) async fn once(
-    pool: &PgPool,
+    api: &ApiContext,
     request: Option<KeyedRequest>,
     effect: impl AsyncFnOnce(&mut PgConnection) -> Result<Answer, Problem>,
 ) -> Result<Response, Problem> {
-    let mut tx = pool.begin().await?;
+    let mut tx = api.begin().await?;
     if let Some(request) = &request
         && let Some(earlier) = begin(&mut tx, request).await?
     {
@@ -110,7 +112,7 @@ async fn begin(conn: &mut PgConnection, request: &KeyedRequest) -> Result<Option
     let status = earlier.status.and_then(|status| u16::try_from(status).ok());
     let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
     let body = earlier.body.unwrap_or_default().into_bytes();
-    Ok(Some(Answer { status, body, freshness: None, location: earlier.location, replayed: true }))
+    Ok(Some(Answer::replayed(status, body, earlier.location)))
 }
 
 async fn finish(conn: &mut PgConnection, request: &KeyedRequest, answer: &Answer) -> Result<(), sqlx::Error> {

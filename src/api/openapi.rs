@@ -1,5 +1,6 @@
 //! The description of the API in the OpenAPI format, made from the handlers, and the list of operations for the metrics.
 
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -18,7 +19,7 @@ pub fn workspaces() -> OpenApi {
 /// The document of the workspace API at a path.
 pub(super) fn workspaces_at(prefix: &str) -> OpenApi {
     let routes = OpenApiRouter::with_openapi(workspaces::document(prefix)).merge(workspaces::routes());
-    with_required_fields(routes.into_openapi())
+    without_null_parameters(with_required_fields(routes.into_openapi()))
 }
 
 /// The operations of the API.
@@ -46,6 +47,27 @@ fn with_required_fields(mut document: OpenApi) -> OpenApi {
     document
 }
 
+/// Parameters are absent or have a value; utoipa allows null because they are optional.
+fn without_null_parameters(mut document: OpenApi) -> OpenApi {
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        for parameter in
+            operations.into_iter().flatten().flat_map(|operation| operation.parameters.iter_mut().flatten())
+        {
+            if let RefOr::T(parameter) = parameter
+                && let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
+                && let SchemaType::Array(types) = &mut object.schema_type
+            {
+                types.retain(|kind| *kind != Type::Null);
+                if let [only] = types.as_slice() {
+                    object.schema_type = SchemaType::Type(only.clone());
+                }
+            }
+        }
+    }
+    document
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,7 +75,7 @@ mod tests {
     #[test]
     fn every_operation_is_known_to_the_metrics() {
         let operations = operations();
-        assert_eq!(operations.len(), 13, "{operations:?}");
+        assert_eq!(operations.len(), 12, "{operations:?}");
         let get = Operation { method: "GET".to_owned(), route: "/v1/workspaces/{workspaceId}".to_owned() };
         assert!(operations.contains(&get));
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body as _, Bytes};
 use hyper::header::CONTENT_TYPE;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use uuid::Uuid;
 
+use super::authenticate::Authenticated;
 use super::problem::{Code, FieldError, Problem};
 
 /// Maximum size of a body. The largest has a name of 255 characters.
@@ -45,19 +46,26 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
             let detail = "send the body as JSON, with the header Content-Type: application/json";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
+        let too_large = || Problem::new(Code::BodyTooLarge, format!("a body has at most {BODY_LIMIT} bytes"));
+        if request.body().size_hint().lower() > BODY_LIMIT as u64 {
+            return Err(too_large());
+        }
+        let authenticated = request.extensions().get::<Authenticated>().cloned();
         let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), BODY_LIMIT).collect()).await;
         let bytes = match body {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(Problem::new(Code::BodyTooLarge, format!("a body has at most {BODY_LIMIT} bytes")));
-            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
             Ok(Err(_)) => return Err(Problem::new(Code::MalformedRequest, "the body is incomplete")),
             Err(_) => return Err(Problem::new(Code::BodyTooSlow, "the body did not arrive within 10 s")),
         };
+        // not before, so that slow bodies do not keep the slots of the listener
+        if let Some(authenticated) = authenticated {
+            authenticated.0.cancel();
+        }
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self { fields, bytes }),
             Ok(_) => Err(Problem::invalid(vec![FieldError {
-                pointer: "/".to_owned(),
+                pointer: String::new(),
                 detail: "must be an object".to_owned(),
             }])),
             Err(error) => {
@@ -97,15 +105,13 @@ impl Mistakes {
     pub(super) fn text(&mut self, fields: &Map<String, Value>, name: &str, most: usize) -> Option<String> {
         let wrong = match fields.get(name) {
             None | Some(Value::Null) => "is required",
-            Some(Value::String(text)) => match text.trim() {
-                "" => "must not be blank",
-                text if text.chars().count() > most => {
-                    self.add(format!("/{name}"), format!("must have at most {most} characters"));
-                    return None;
-                }
-                text if text.contains('\0') => "must not contain the character U+0000",
-                text => return Some(text.to_owned()),
-            },
+            Some(Value::String(text)) if text.trim().is_empty() => "must not be blank",
+            Some(Value::String(text)) if text.contains('\0') => "must not contain the character U+0000",
+            Some(Value::String(text)) if text.chars().count() > most => {
+                self.add(format!("/{name}"), format!("must have at most {most} characters"));
+                return None;
+            }
+            Some(Value::String(text)) => return Some(text.trim().to_owned()),
             Some(_) => "must be a string",
         };
         self.add(format!("/{name}"), wrong);
@@ -116,7 +122,7 @@ impl Mistakes {
     pub(super) fn amount(&mut self, fields: &Map<String, Value>, name: &str) -> Option<i64> {
         let wrong = match fields.get(name) {
             None | Some(Value::Null) => "is required",
-            Some(Value::Number(number)) => match number.as_i64() {
+            Some(Value::Number(number)) => match whole(number) {
                 Some(amount) if amount > 0 => return Some(amount),
                 _ => "must be a whole number from 1 to 9223372036854775807",
             },
@@ -125,6 +131,15 @@ impl Mistakes {
         self.add(format!("/{name}"), wrong);
         None
     }
+}
+
+/// The whole number; `79.0` is one too, in JSON.
+fn whole(number: &Number) -> Option<i64> {
+    /// From here on, neighbouring whole numbers are the same float.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT);
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
+    number.as_i64().or(float.map(|float| float as i64))
 }
 
 /// The query parameters of a request. Unknown ones are ignored; of a repeated one, the last counts.
@@ -173,7 +188,8 @@ impl Query {
     /// Whole numbers separated by commas; `Some(None)` if it is absent.
     pub(super) fn numbers(&self, name: &str, mistakes: &mut Mistakes) -> Option<Option<Vec<i64>>> {
         let Some(text) = self.get(name) else { return Some(None) };
-        let numbers = text.split(',').map(|number| number.trim().parse().ok()).collect::<Option<Vec<i64>>>();
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+        let numbers = text.split(',').map(number).collect::<Option<Vec<i64>>>();
         if numbers.is_none() {
             mistakes.add(format!("query {name}"), "must be whole numbers separated by commas");
         }
@@ -253,7 +269,7 @@ mod tests {
 
     #[test]
     fn parameters_have_defaults_and_bounds() {
-        let query = Query::new(Some("size=5&page=0&page=2&teams=1,%202&order=up&empty="));
+        let query = Query::new(Some("size=5&page=0&page=2&teams=1,2&order=up&empty="));
         let mut mistakes = Mistakes::default();
         assert_eq!(query.whole("size", (1, 100), 20, &mut mistakes), Some(5));
         assert_eq!(query.whole("page", (1, 9), 1, &mut mistakes), Some(2));

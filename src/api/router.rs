@@ -8,6 +8,7 @@ use axum::response::Response;
 use hyper::Method;
 use hyper::header::{
     AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_swagger_ui::SwaggerUi;
@@ -16,6 +17,7 @@ use super::answer::{BILLING_AS_OF, BILLING_PENDING, IDEMPOTENT_REPLAYED};
 use super::authenticate::authenticate;
 use super::context::Shared;
 use super::finish::{X_REQUEST_ID, finish};
+use super::wait::PREFERENCE_APPLIED;
 use super::{openapi, workspaces};
 
 /// How long a browser may remember the answer to a preflight request.
@@ -56,6 +58,8 @@ fn cors(origins: &[String]) -> CorsLayer {
             BILLING_PENDING,
             IDEMPOTENT_REPLAYED,
             X_REQUEST_ID,
+            PREFERENCE_APPLIED,
+            WWW_AUTHENTICATE,
         ])
         .max_age(PREFLIGHT_AGE)
 }

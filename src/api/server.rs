@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use prometheus::Registry;
 use sqlx::PgPool;
@@ -19,13 +19,16 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tower::ServiceExt;
+use uuid::Uuid;
 
 use super::authenticate::Authenticated;
 use super::context::{ApiContext, RateLimits};
+use super::finish::X_REQUEST_ID;
 use super::principal::jwt::JwtVerifier;
 use super::problem::{Code, Problem};
 use super::{idempotency, openapi, router};
 use crate::config::api::ApiConfig;
+use crate::database::shortage::Shortage;
 use crate::database::{self, Idle, Session};
 use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
 use crate::metrics::api::ApiMetrics;
@@ -36,7 +39,8 @@ const LIMITS: Limits = Limits {
     connections: 1024,
     per_address: None,
     header_timeout: Duration::from_secs(20),
-    last_request: Duration::from_secs(15),
+    // longer than a request may wait for a change
+    last_request: Duration::from_secs(35),
 };
 /// Timeout for getting a connection to the database.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,14 +67,15 @@ pub struct Api {
     local_addr: SocketAddr,
     config: ApiConfig,
     accounts: BTreeSet<String>,
-    pool: PgPool,
+    reads: PgPool,
+    writes: PgPool,
     metrics: ApiMetrics,
     connections: ConnectionMetrics,
 }
 
 impl Api {
     /// Binds the address, without connecting to the database; port 0 takes a free port. `accounts` are the connected
-    /// accounts whose customers the tables contain.
+    /// accounts whose customers the tables contain. Connections for writes are closed in a `shortage`.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -80,19 +85,28 @@ impl Api {
         options: &PgConnectOptions,
         metrics: ApiMetrics,
         connections: ConnectionMetrics,
+        shortage: Shortage,
     ) -> Result<Self, BindError> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let (size, unchecked) = (config.connections, CHECK_AFTER_IDLE);
-        let pool = database::pool_with(options, Session::API, size, ACQUIRE_TIMEOUT, Idle::Kept, unchecked);
+        let pool =
+            |size, idle, unchecked| database::pool_with(options, Session::API, size, ACQUIRE_TIMEOUT, idle, unchecked);
+        let for_writes = config.connections / 2;
+        let reads = pool(config.connections - for_writes, Idle::Kept, CHECK_AFTER_IDLE);
+        let writes = pool(for_writes, Idle::GivenUp(shortage), Duration::ZERO);
         // the own account has an empty id
         let accounts = accounts.iter().cloned().chain([String::new()]).collect();
-        Ok(Self { listener, local_addr, config: config.clone(), accounts, pool, metrics, connections })
+        Ok(Self { listener, local_addr, config: config.clone(), accounts, reads, writes, metrics, connections })
     }
 
-    /// The connections to the database.
-    pub fn pool(&self) -> PgPool {
-        self.pool.clone()
+    /// The connections for reads, without which nothing can be answered.
+    pub fn reads(&self) -> PgPool {
+        self.reads.clone()
+    }
+
+    /// The connections for writes.
+    pub fn writes(&self) -> PgPool {
+        self.writes.clone()
     }
 
     /// The address that was bound.
@@ -103,24 +117,26 @@ impl Api {
     /// Serves until shutdown, then answers the requests in flight.
     pub async fn run(self, ending: impl Into<Ending>) {
         let ending = ending.into();
-        let Self { listener, config, accounts, pool, metrics, connections, .. } = self;
+        let Self { listener, config, accounts, reads, writes, metrics, connections, .. } = self;
         let context = ApiContext {
-            pool: pool.clone(),
+            reads,
+            writes: writes.clone(),
             verifier: config.jwt.clone().map(JwtVerifier::new),
             rate: RateLimits::new(config.rate),
-            metrics,
+            metrics: metrics.clone(),
             prefix: config.workspaces.as_str().to_owned(),
             key_prefix: config.key_prefix,
             accounts,
             waiting: ApiContext::waiting(),
             draining: ending.draining.child_token(),
         };
+        let counted = metrics;
         let router = router::router(Arc::new(context), &config.cors_origins);
         let cleanup = tokio::spawn({
             let shutdown = ending.shutdown.clone();
-            async move { shutdown.run_until_cancelled(clean_up(&pool)).await }
+            async move { shutdown.run_until_cancelled(clean_up(&writes)).await }
         });
-        Listener::new(listener, ApiHandler { router }, LIMITS, connections, ending).run().await;
+        Listener::new(listener, ApiHandler { router, metrics: counted }, LIMITS, connections, ending).run().await;
         let _ = cleanup.await;
     }
 }
@@ -142,6 +158,7 @@ async fn clean_up(pool: &PgPool) {
 /// Answers requests by the router.
 struct ApiHandler {
     router: Router,
+    metrics: ApiMetrics,
 }
 
 impl Handler for ApiHandler {
@@ -175,10 +192,18 @@ impl Handler for ApiHandler {
             Refusal::Host | Refusal::TransferEncoding => Code::MalformedRequest,
         };
         let problem = Problem::new(code, refusal.to_string());
-        let body = serde_json::to_vec(&problem.document("")).unwrap_or_default();
+        self.metrics.problem(code.as_str());
+        let id = Uuid::new_v4().to_string();
+        let body = serde_json::to_vec(&problem.document(&id)).unwrap_or_default();
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if code.is_retryable() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Ok(id) = HeaderValue::try_from(id) {
+            response.headers_mut().insert(X_REQUEST_ID, id);
+        }
         response
     }
 }

@@ -15,7 +15,8 @@ use super::context::ApiContext;
 use super::problem::{Code, Problem};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// Says that the preference was followed.
+pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Longer waits are shortened: proxies often close a connection after 60 s without a byte.
 const MAX_WAIT: u64 = 30;

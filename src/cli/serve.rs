@@ -28,7 +28,7 @@ use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
 use crate::database::shortage::SPARE;
-use crate::database::{role, target};
+use crate::database::{Session, role, target};
 use crate::embedded::{Cluster, EmbeddedError};
 use crate::listener::Ending;
 use crate::migrations;
@@ -277,11 +277,17 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
         );
     }
     warn_of_few_connections(&mut conn, connections::wanted(&config.service())).await?;
-    if config.migrate || config.embedded.is_some() {
+    let migrates = config.migrate || config.embedded.is_some();
+    if migrates {
         for migration in migrations::run(&mut conn).await? {
             tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");
         }
-    } else {
+    }
+    // before the other checks, which would advise a login for the API alone to join the owner's role
+    if let Some(missing) = missing_for_api(config, database).await? {
+        return Ok(Err(missing));
+    }
+    if !migrates {
         let status = migrations::pending(&mut conn).await?;
         // a migration cannot repair a changed one
         let or_else = if status.changed.is_empty() { ", or start with --migrate" } else { "" };
@@ -289,10 +295,23 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
             return Ok(Err(format!("{}: {}{or_else}", status.describe(), status.fix())));
         }
     }
+    // the API alone needs nothing else
+    if config.roles.iter().eq([&Role::Api]) {
+        return Ok(Ok(()));
+    }
     let writes = [Role::Worker, Role::Renewals, Role::Reconcile].iter().any(|role| config.roles.contains(role));
     let missing =
         role::missing_privilege_to_serve(&mut conn, writes, config.roles.contains(&Role::Maintenance)).await?;
     Ok(missing.map_or(Ok(()), Err))
+}
+
+/// The privilege that the workspace API needs and does not have, if this process serves it.
+async fn missing_for_api(config: &Config, database: &Hosts) -> anyhow::Result<Option<String>> {
+    if !config.roles.contains(&Role::Api) {
+        return Ok(None);
+    }
+    let mut conn = database.connect(Session::API).await?;
+    Ok(role::missing_privilege_for_api(&mut conn).await?)
 }
 
 /// Warns if too few connections are allowed. Parts connect when needed, so the shortage may appear days after startup.

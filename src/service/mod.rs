@@ -110,7 +110,8 @@ impl Service {
         let api = match &config.api {
             Some((api, sync)) => {
                 let (address, counted) = (api.listen, metrics.connections.of(ListenerName::Api));
-                let bound = Api::bind(api, &sync.accounts, options, api::metrics(&registry)?, counted).await;
+                let bound =
+                    Api::bind(api, &sync.accounts, options, api::metrics(&registry)?, counted, shortage.clone()).await;
                 Some(bound.map_err(|error| StartError::ApiListen { address, error })?)
             }
             None => None,
@@ -162,7 +163,7 @@ impl Service {
         let address = config.ops.listen;
         let counted = metrics.connections.of(ListenerName::Ops);
         let needed = (receiver.iter().map(|receiver| ("receiver", receiver.pool())))
-            .chain(api.iter().map(|api| ("workspace API", api.pool())));
+            .chain(api.iter().map(|api| ("workspace API", api.reads())));
         let ops = Ops::bind(&config.ops, options, registry, counted, needed.collect(), shortage.clone()).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
         Ok(Self { receiver, api, worker, fetcher, renewals, reconcile, sampler, maintenance, ops, shortage })
@@ -191,7 +192,7 @@ impl Service {
     /// The pools whose connections are opened first, and kept.
     fn first_pools(&self) -> Vec<PgPool> {
         (self.receiver.iter().map(Receiver::pool))
-            .chain(self.api.iter().map(Api::pool))
+            .chain(self.api.iter().map(Api::reads))
             .chain([self.ops.probes()])
             .collect()
     }
@@ -215,6 +216,7 @@ impl Service {
             .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
             .chain(self.reconcile.iter().map(|rounds| rounds.reconcile.pool.clone()))
             .chain(self.sampler.iter().map(|sampler| sampler.context.pool.clone()))
+            .chain(self.api.iter().map(Api::writes))
             .chain(self.maintenance.clone())
             .collect()
     }

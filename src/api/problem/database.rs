@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgDatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::{Code, Problem};
 
@@ -29,13 +29,19 @@ impl From<sqlx::Error> for Problem {
                 let detail = "no database connection became free in time; nothing was changed, so repeat the request";
                 Self::new(Code::Busy, detail).retry_after(Duration::from_secs(1))
             }
-            // connection, resources, operator intervention, read-only
             (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed, _) => {
-                unavailable(&error)
+                Self::unavailable(&error)
             }
-            (_, code) if ["08", "53", "57", "25"].iter().any(|class| code.starts_with(class)) => unavailable(&error),
+            // the server ends or refuses the connection
+            _ if refused.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)) => {
+                Self::unavailable(&error)
+            }
+            // connection, read-only, resources, operator
+            (_, code) if ["08", "25", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+                Self::unavailable(&error)
+            }
             _ => {
-                tracing::error!(%error, "an API request failed");
+                tracing::error!(error = described(&error), "an API request failed");
                 Self::new(
                     Code::InternalError,
                     "the request failed because of a bug; the log of billing-sync has the cause",
@@ -45,10 +51,28 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
-fn unavailable(error: &sqlx::Error) -> Problem {
-    tracing::warn!(%error, "the database is unavailable for an API request");
-    let detail = "the database cannot be used at the moment; repeat the request with the same Idempotency-Key";
-    Problem::new(Code::DatabaseUnavailable, detail).retry_after(DATABASE_RETRY)
+impl Problem {
+    /// The problem of a database that cannot be used.
+    pub(crate) fn unavailable(error: &sqlx::Error) -> Self {
+        tracing::warn!(error = described(error), "the database is unavailable for an API request");
+        let detail = "the database cannot be used at the moment; repeat the request with the same Idempotency-Key";
+        Self::new(Code::DatabaseUnavailable, detail).retry_after(DATABASE_RETRY)
+    }
+}
+
+/// The error without values: the text of a database error may repeat them.
+fn described(error: &sqlx::Error) -> String {
+    let Some(refused) = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) else {
+        return error.to_string();
+    };
+    let names = [
+        ("table", refused.table()),
+        ("column", refused.column()),
+        ("constraint", refused.constraint()),
+        ("function", refused.routine()),
+    ];
+    let names = names.into_iter().filter_map(|(what, name)| Some(format!(", {what} {}", name?)));
+    format!("database error {}{}", refused.code(), names.collect::<String>())
 }
 
 /// The problem for a reason of `billing.consume` or `billing.release`, whose codes begin with LM.

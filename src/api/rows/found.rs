@@ -35,5 +35,8 @@ pub(super) fn found<T: DeserializeOwned>(documents: Option<Documents>) -> Result
 
 /// A row from JSON.
 pub(super) fn parse<T: DeserializeOwned>(document: &str) -> Result<T, sqlx::Error> {
-    serde_json::from_str(document).map_err(|error| sqlx::Error::Decode(error.into()))
+    // the text of serde's error would repeat the value
+    let place =
+        |error: serde_json::Error| format!("unexpected JSON at line {} column {}", error.line(), error.column());
+    serde_json::from_str(document).map_err(|error| sqlx::Error::Decode(place(error).into()))
 }

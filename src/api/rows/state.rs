@@ -79,7 +79,9 @@ const OF_CUSTOMER: &str = concat!(
     FROM billing.billing_contacts AS c
     LEFT JOIN LATERAL (
         SELECT * FROM billing.live_subscriptions AS own
-        WHERE own.billing_contact_id = c.id AND ($2 OR EXISTS (
+        WHERE own.billing_contact_id = c.id AND NOT EXISTS (
+                SELECT FROM billing.workspaces AS w WHERE w.id = own.workspace_id AND w.deleted_at IS NOT NULL)
+            AND ($2 OR EXISTS (
             SELECT FROM billing.workspace_members AS m
             WHERE m.workspace_id = own.workspace_id AND m.user_id = $3))
         ORDER BY billing.subscription_rank(own.stripe_status, own.payment_paused), own.stripe_created_at DESC NULLS LAST,

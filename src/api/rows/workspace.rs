@@ -65,31 +65,29 @@ pub(crate) async fn role(conn: &mut PgConnection, id: Uuid, access: Access) -> R
     Ok(owns.map(|owns| if owns { Role::Owner } else { Role::Member }))
 }
 
-/// Locks the row of a workspace until the end of the transaction. A workspace that only subscriptions name gets a row.
+/// Locks the row of a workspace until the end of the transaction; false if it has none, because only subscriptions name
+/// it.
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+    let locked = sqlx::query!(
         "-- api.lock_workspace
-        INSERT INTO billing.workspaces AS w (id) VALUES ($1)
-        ON CONFLICT (id) DO UPDATE SET updated_at = w.updated_at",
+        SELECT id FROM billing.workspaces WHERE id = $1 FOR NO KEY UPDATE",
         id
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    Ok(locked.fetch_optional(conn).await?.is_some())
 }
 
 /// A workspace to create.
 #[derive(Debug)]
 pub(crate) struct NewWorkspace<'a> {
     pub(crate) id: Uuid,
-    pub(crate) name: &'a str,
+    pub(crate) name: Option<&'a str>,
     pub(crate) key: &'a str,
     pub(crate) key_index: i64,
-    /// The user who creates it, and becomes its owner.
-    pub(crate) owner: Uuid,
+    /// The user who creates it, and becomes its owner; `None` for a workspace that subscriptions name already.
+    pub(crate) owner: Option<Uuid>,
     pub(crate) owners_legacy_customer: Option<i64>,
 }
 
@@ -106,7 +104,7 @@ pub(crate) async fn next_key_index(conn: &mut PgConnection) -> Result<i64, sqlx:
     .await
 }
 
-/// Creates a workspace and its owner. Returns false if another workspace has its key or number already.
+/// Creates a workspace with its owner. Returns false if another workspace has its key or number already.
 ///
 /// # Errors
 /// Database errors.
@@ -117,9 +115,11 @@ pub(crate) async fn create(conn: &mut PgConnection, new: &NewWorkspace<'_>) -> R
             INSERT INTO billing.workspaces (id, name, key, key_index, created_by_user_id)
             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
             RETURNING id, created_at
+        ), owner AS (
+            INSERT INTO billing.workspace_members (workspace_id, user_id, role, legacy_customer_id, created_at)
+            SELECT made.id, $5, 'owner', $6, made.created_at FROM made WHERE $5::uuid IS NOT NULL
         )
-        INSERT INTO billing.workspace_members (workspace_id, user_id, role, legacy_customer_id, created_at)
-        SELECT made.id, $5, 'owner', $6, made.created_at FROM made",
+        SELECT id FROM made",
         new.id,
         new.name,
         new.key,
@@ -127,9 +127,9 @@ pub(crate) async fn create(conn: &mut PgConnection, new: &NewWorkspace<'_>) -> R
         new.owner,
         new.owners_legacy_customer
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(made.rows_affected() == 1)
+    Ok(made.is_some())
 }
 
 /// Renames a workspace.

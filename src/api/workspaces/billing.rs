@@ -31,9 +31,7 @@ pub(super) async fn contact(
 ) -> Result<Response, Problem> {
     principal.require(Scope::WorkspacesRead)?;
     let (workspace, contact) = (request::id(&workspace, "workspace")?, request::id(&contact, "billing contact")?);
-    let mut conn = api.connection().await?;
-    let found = rows::contact(&mut conn, workspace, contact, principal.access()).await?;
-    drop(conn);
+    let found = rows::contact(&mut *api.connection().await?, workspace, contact, principal.access()).await?;
     let found = found.ok_or_else(|| Problem::not_found("billing contact"))?;
     Ok(Answer::ok(&BillingContact::from(found.row), Some(found.freshness))?.conditional(&headers))
 }

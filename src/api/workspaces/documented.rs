@@ -22,8 +22,8 @@ Workspaces with their billing state, kept up to date by Stripe's webhooks. No re
 Authenticate with `Authorization: Bearer`: a JWT of the identity provider, or a token of `billing-sync token create`. \
 What the caller may not see is answered like what does not exist: 404.
 
-Errors are problem details (RFC 9457) with a `code` from a closed list. Unknown fields and parameters are ignored. \
-Absent values are null. `ETag` and `If-None-Match` save transfers; `Billing-As-Of` and `Billing-Pending` say how fresh \
+Errors are problem details (RFC 9457) with a `code` from a closed list. Unknown fields and parameters are ignored, and \
+empty parameters count as absent. Absent values are null. `ETag` and `If-None-Match` save transfers; `Billing-As-Of` and `Billing-Pending` say how fresh \
 an answer is.";
 
 /// The frame of the document, for a service at this path.
@@ -52,12 +52,13 @@ pub(crate) fn document(prefix: &str) -> OpenApi {
 }
 
 /// The problems of every operation: who asks, how often, and whether the service can answer.
-const COMMON: [Code; 7] = [
+const COMMON: [Code; 8] = [
     Code::AuthenticationRequired,
     Code::InvalidToken,
     Code::InsufficientScope,
     Code::RateLimited,
     Code::InternalError,
+    Code::IdentityProviderUnavailable,
     Code::DatabaseUnavailable,
     Code::Busy,
 ];

@@ -61,9 +61,10 @@ struct RowChange {
 
 /// List the changes of the billing contacts and subscriptions of a workspace, newest first.
 #[utoipa::path(get, path = "/v1/workspaces/{workspaceId}/history", operation_id = "listHistory", tag = "State",
-    params(("workspaceId" = String, Path, description = "Workspace ID"), HistoryQuery),
+    params(("workspaceId" = String, Path, description = "Workspace ID"), HistoryQuery,
+        ("If-None-Match" = Option<String>, Header, description = "ETag of the client's copy")),
     responses((status = 200, description = "A page of changes", body = ChangeList, headers(("ETag" = String))),
-        QueryProblems),
+        (status = 304, description = "The client's copy is current"), QueryProblems),
     security(("bearer" = ["workspaces:read"])))]
 pub(super) async fn list(
     State(api): State<Shared>,

@@ -70,7 +70,8 @@ pub(super) async fn list(
     tag = "Limits",
     params(("workspaceId" = String, Path, description = "Workspace ID"),
         ("key" = String, Path, description = "Key of the limit: words, images, members and others"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats get the first answer for 24 hours")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats get the first answer for 24 hours",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$")),
     request_body = Amount,
     responses((status = 200, description = "What remains", body = Remaining,
         headers(("Idempotent-Replayed" = String))), LimitProblems),
@@ -84,8 +85,8 @@ pub(super) async fn consume(
 ) -> Result<Response, Problem> {
     let change = Change::read(&principal, path, &body)?;
     let request = KeyedRequest::read(&headers, &principal, &change.path("consume"), &body.bytes)?;
-    idempotency::once(&api.pool, request, async |conn| {
-        change.check_visible(conn, &principal).await?;
+    idempotency::once(&api, request, async |conn| {
+        change.check(conn, &principal).await?;
         let available = rows::consume(conn, change.workspace, &change.key, change.amount).await?;
         Answer::ok(&Remaining { key: change.key.clone(), available }, None)
     })
@@ -97,7 +98,8 @@ pub(super) async fn consume(
     tag = "Limits",
     params(("workspaceId" = String, Path, description = "Workspace ID"),
         ("key" = String, Path, description = "Key of the limit: members and other capacities"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats get the first answer for 24 hours")),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats get the first answer for 24 hours",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$")),
     request_body = Amount,
     responses((status = 200, description = "What remains", body = Remaining,
         headers(("Idempotent-Replayed" = String))), LimitProblems),
@@ -111,8 +113,8 @@ pub(super) async fn release(
 ) -> Result<Response, Problem> {
     let change = Change::read(&principal, path, &body)?;
     let request = KeyedRequest::read(&headers, &principal, &change.path("release"), &body.bytes)?;
-    idempotency::once(&api.pool, request, async |conn| {
-        change.check_visible(conn, &principal).await?;
+    idempotency::once(&api, request, async |conn| {
+        change.check(conn, &principal).await?;
         let released = rows::release(conn, change.workspace, &change.key, change.amount).await;
         let available = released.map_err(|error| {
             // the arguments are valid, so this can only be the amount
@@ -136,12 +138,6 @@ struct Change {
 impl Change {
     fn read(principal: &Principal, (workspace, key): (String, String), body: &JsonObject) -> Result<Self, Problem> {
         principal.require(Scope::WorkspacesWrite)?;
-        // a user could otherwise release what the product has counted
-        if !principal.is_service() {
-            let detail = "limits are consumed and released by the product's services: use a token of `billing-sync \
-                          token create`, or a JWT with an admin role (BILLING_SYNC_API_ADMIN_ROLES)";
-            return Err(Problem::new(Code::ServiceRequired, detail));
-        }
         let workspace = request::id(&workspace, "workspace")?;
         if key.contains('\0') {
             return Err(Problem::not_found("limit"));
@@ -155,8 +151,16 @@ impl Change {
         format!("POST /v1/workspaces/{}/limits/{}/{action}", self.workspace, self.key)
     }
 
-    async fn check_visible(&self, conn: &mut PgConnection, principal: &Principal) -> Result<(), Problem> {
+    /// Refuses a principal that may not see the workspace, or that is a user: users could release what the product has
+    /// counted.
+    async fn check(&self, conn: &mut PgConnection, principal: &Principal) -> Result<(), Problem> {
         let role = rows::role(conn, self.workspace, principal.access()).await?;
-        role.map(|_| ()).ok_or_else(|| Problem::not_found("workspace"))
+        role.ok_or_else(|| Problem::not_found("workspace"))?;
+        if principal.is_service() {
+            return Ok(());
+        }
+        let detail = "limits are consumed and released by the product's services: use a token of `billing-sync token \
+                      create`, or a JWT with an admin role (BILLING_SYNC_API_ADMIN_ROLES)";
+        Err(Problem::new(Code::ServiceRequired, detail))
     }
 }

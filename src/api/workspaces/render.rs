@@ -81,6 +81,7 @@ impl From<rows::Subscription> for Subscription {
         let words = row.limit(WORDS).cloned();
         let words = words.as_ref();
         let available_words = words.and_then(|words| words.available);
+        let renews_at = words.map_or(row.next_limit_renewal, |words| words.renews_at);
         Self {
             active: row.active,
             active_discounts: row.active_discounts,
@@ -95,7 +96,8 @@ impl From<rows::Subscription> for Subscription {
             inactive_reason: row.inactive_reason,
             is_grace_period: row.is_grace_period,
             is_trial: row.is_trial,
-            limit_renewal_date: words.map_or(row.next_limit_renewal, |words| words.renews_at).map(Into::into),
+            // a balance knows no planned end
+            limit_renewal_date: renews_at.filter(|at| row.end_date.is_none_or(|end| *at < end)).map(Into::into),
             next_subscription_cycle_start: row.next_subscription_cycle_start.map(Into::into),
             payment_card_number_last_four_digits: row.payment_card_number_last_four_digits,
             payment_method_card_brand: row.payment_method_card_brand,

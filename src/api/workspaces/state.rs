@@ -16,7 +16,7 @@ use crate::api::context::{ApiContext, Shared};
 use crate::api::principal::{Principal, Scope};
 use crate::api::problem::Problem;
 use crate::api::request::{self, Mistakes, Query};
-use crate::api::rows::{self, Found, State as StateRow, Subject};
+use crate::api::rows::{self, State as StateRow, Subject};
 use crate::api::wait;
 use crate::domain::object::row_id;
 
@@ -78,8 +78,13 @@ pub(super) async fn get(
     wait::answer(&api, &headers, async || {
         let found = rows::state(&mut *api.connection().await?, &subject, access).await?;
         let found = found.ok_or_else(|| Problem::not_found("workspace or customer"))?;
-        let freshness = found.freshness;
-        Answer::ok(&BillingState::from(found), Some(freshness))
+        let (mut state, freshness) = (BillingState::from(found.row), found.freshness);
+        // the entity tag must not change with every comparison and every event
+        let etag = Answer::ok(&state, None)?.etag();
+        state.as_of = freshness.as_of.map(Into::into);
+        state.pending_events = freshness.pending;
+        let answer = Answer::ok(&state, Some(freshness))?;
+        Ok(answer.with_weak_etag(&etag))
     })
     .await
 }
@@ -94,15 +99,16 @@ fn subject(api: &ApiContext, query: &Query) -> Result<Subject, Problem> {
         (None, Some(contact)) => Ok(Subject::Customer(vec![request::id(contact, "customer")?])),
         (workspace, _) => {
             let mut mistakes = Mistakes::default();
-            let wrong = if workspace.is_some() { "must not be set beside" } else { "or" };
-            mistakes.add("query workspace", format!("{wrong} customer: exactly one of the two is required"));
+            let both = if workspace.is_some() { ", not both" } else { "" };
+            mistakes.add("query workspace", format!("set either workspace or customer{both}"));
             mistakes.check(None)
         }
     }
 }
 
-impl From<Found<StateRow>> for BillingState {
-    fn from(Found { row, freshness }: Found<StateRow>) -> Self {
+/// The state without the times and events that only say how fresh it is.
+impl From<StateRow> for BillingState {
+    fn from(row: StateRow) -> Self {
         Self {
             active: row.active,
             inactive_reason: row.inactive_reason,
@@ -116,8 +122,8 @@ impl From<Found<StateRow>> for BillingState {
             end_date: row.end_date.map(Into::into),
             limits: row.limits.into_iter().map(Into::into).collect(),
             changed_at: row.changed_at.map(Into::into),
-            as_of: freshness.as_of.map(Into::into),
-            pending_events: freshness.pending,
+            as_of: None,
+            pending_events: None,
         }
     }
 }

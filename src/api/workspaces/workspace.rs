@@ -5,6 +5,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
+use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::api::idempotency::{self, KeyedRequest};
 use crate::api::principal::{Access, Principal, Scope};
 use crate::api::problem::{Code, Problem};
 use crate::api::request::{self, JsonObject, Mistakes, Query};
-use crate::api::rows::{self, Deletion, Filter, NewWorkspace, Order, Role, SortField};
+use crate::api::rows::{self, Deletion, Filter, Found, NewWorkspace, Order, Role, SortField};
 use crate::api::{wait, workspace_key};
 
 /// Maximum number of workspaces on a page.
@@ -40,23 +41,24 @@ pub(super) struct ListQuery {
     #[param(minimum = 1, maximum = 100, default = 20)]
     size: Option<i64>,
     /// Order direction: asc or desc.
-    #[param(inline, default = "asc")]
+    #[param(inline)]
     order: Option<OrderWord>,
     /// Field to sort by.
-    #[param(inline, default = "createdAt")]
+    #[param(inline)]
     sort: Option<SortWord>,
     /// IDs of the legacy teams from which the workspaces were created, separated by commas.
-    #[param(rename = "importedFromLegacyTeamIds")]
+    #[param(rename = "importedFromLegacyTeamIds", pattern = "^[0-9]{1,18}(,[0-9]{1,18})*$")]
     imported_from_legacy_team_ids: Option<String>,
     /// Legacy customer IDs of owners of the workspaces, separated by commas.
-    #[param(rename = "ownerLegacyCustomerIds")]
+    #[param(rename = "ownerLegacyCustomerIds", pattern = "^[0-9]{1,18}(,[0-9]{1,18})*$")]
     owner_legacy_customer_ids: Option<String>,
     /// Part of the name, id or key, in upper or lower case.
+    #[param(max_length = 255, pattern = r"^[^\u0000]*$")]
     search: Option<String>,
 }
 
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(rename_all = "lowercase", default = "asc")]
 #[expect(dead_code, reason = "documents the values")]
 enum OrderWord {
     Asc,
@@ -64,7 +66,7 @@ enum OrderWord {
 }
 
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", default = "createdAt")]
 #[expect(dead_code, reason = "documents the values")]
 enum SortWord {
     Name,
@@ -80,7 +82,7 @@ enum SortWord {
 #[expect(dead_code, reason = "documents the body, which `name` reads")]
 pub(super) struct WorkspaceWrite {
     /// Name of the workspace.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000]*\S[^\u0000]*$")]
     name: String,
 }
 
@@ -106,9 +108,10 @@ struct PageNumbers {
 }
 
 /// List the workspaces that the caller may see.
-#[utoipa::path(get, path = "/v1/workspaces", operation_id = "listWorkspaces", tag = "Workspaces", params(ListQuery),
-    responses((status = 200, description = "A page of workspaces", body = WorkspaceList,
-        headers(("ETag" = String))), ListProblems), security(("bearer" = ["workspaces:read"])))]
+#[utoipa::path(get, path = "/v1/workspaces", operation_id = "listWorkspaces", tag = "Workspaces", params(ListQuery,
+        ("If-None-Match" = Option<String>, Header, description = "ETag of the client's copy")),
+    responses((status = 200, description = "A page of workspaces", body = WorkspaceList, headers(("ETag" = String))),
+        (status = 304, description = "The client's copy is current"), ListProblems), security(("bearer" = ["workspaces:read"])))]
 pub(super) async fn list(
     State(api): State<Shared>,
     Extension(principal): Extension<Principal>,
@@ -117,9 +120,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     principal.require(Scope::WorkspacesRead)?;
     let (page, filter) = filter(&Query::new(query.as_deref()))?;
-    let mut conn = api.connection().await?;
-    let found = rows::list(&mut conn, &filter, principal.access()).await?;
-    drop(conn);
+    let found = rows::list(&mut *api.connection().await?, &filter, principal.access()).await?;
     let list = WorkspaceList {
         data: found.workspaces.into_iter().map(Into::into).collect(),
         page: PageNumbers {
@@ -168,7 +169,8 @@ fn filter(query: &Query) -> Result<(i64, Filter), Problem> {
 
 /// Create a workspace with the current user as its owner.
 #[utoipa::path(post, path = "/v1/workspaces", operation_id = "createWorkspace", tag = "Workspaces",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats get the first answer for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats get the first answer for 24 hours",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$")),
     request_body = WorkspaceWrite,
     responses((status = 201, description = "The new workspace", body = Workspace,
         headers(("Location" = String), ("ETag" = String), ("Idempotent-Replayed" = String))), CreateProblems),
@@ -186,26 +188,9 @@ pub(super) async fn create(
     };
     let name = name(&body)?;
     let request = KeyedRequest::read(&headers, &principal, "POST /v1/workspaces", &body.bytes)?;
-    idempotency::once(&api.pool, request, async |conn| {
+    idempotency::once(&api, request, async |conn| {
         let id = Uuid::new_v4();
-        let mut made = false;
-        for _ in 0..KEY_ATTEMPTS {
-            let key_index = rows::next_key_index(conn).await?;
-            let key = workspace_key::key(&api.key_prefix, key_index);
-            let owners_legacy_customer = principal.legacy_customer;
-            let new = NewWorkspace { id, name: &name, key: &key, key_index, owner, owners_legacy_customer };
-            made = rows::create(conn, &new).await?;
-            if made {
-                break;
-            }
-        }
-        if !made {
-            tracing::error!(
-                attempts = KEY_ATTEMPTS,
-                "the keys of new workspaces are taken; set BILLING_SYNC_API_KEY_PREFIX"
-            );
-            return Err(Problem::new(Code::InternalError, "no free key was found; repeat the request"));
-        }
+        add(conn, &api.key_prefix, id, Some(&name), Some((owner, principal.legacy_customer))).await?;
         let mut answer = read(conn, id, principal.access()).await?;
         answer.status = StatusCode::CREATED;
         answer.location = Some(format!("{}/v1/workspaces/{id}", api.prefix));
@@ -231,7 +216,8 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     principal.require(Scope::WorkspacesRead)?;
     let (id, access) = (request::id(&id, "workspace")?, principal.access());
-    wait::answer(&api, &headers, async || read(&mut *api.connection().await?, id, access).await).await
+    wait::answer(&api, &headers, async || answer(rows::workspace(&mut *api.connection().await?, id, access).await?))
+        .await
 }
 
 /// Rename a workspace.
@@ -251,8 +237,8 @@ pub(super) async fn update(
 ) -> Result<Response, Problem> {
     principal.require(Scope::WorkspacesWrite)?;
     let (id, access) = (request::id(&id, "workspace")?, principal.access());
-    let mut tx = api.pool.begin().await?;
-    own(&mut tx, id, access).await?;
+    let mut tx = api.begin().await?;
+    own(&mut tx, &api.key_prefix, id, access).await?;
     let name = name(&body)?;
     read(&mut tx, id, access).await?.check_if_match(&headers)?;
     rows::rename(&mut tx, id, &name).await?;
@@ -275,8 +261,8 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     principal.require(Scope::WorkspacesWrite)?;
     let (id, access) = (request::id(&id, "workspace")?, principal.access());
-    let mut tx = api.pool.begin().await?;
-    own(&mut tx, id, access).await?;
+    let mut tx = api.begin().await?;
+    own(&mut tx, &api.key_prefix, id, access).await?;
     read(&mut tx, id, access).await?.check_if_match(&headers)?;
     if rows::delete(&mut tx, id).await? == Deletion::HasSubscription {
         let detail = "cancel its subscriptions in Stripe first; then delete the workspace";
@@ -286,23 +272,50 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Reads a workspace as an answer.
-async fn read(conn: &mut sqlx::PgConnection, id: Uuid, access: Access) -> Result<Answer, Problem> {
-    let found = rows::workspace(conn, id, access).await?.ok_or_else(|| Problem::not_found("workspace"))?;
+/// Reads a workspace as an answer, in a transaction.
+async fn read(conn: &mut PgConnection, id: Uuid, access: Access) -> Result<Answer, Problem> {
+    answer(rows::workspace(conn, id, access).await?)
+}
+
+fn answer(found: Option<Found<rows::Workspace>>) -> Result<Answer, Problem> {
+    let found = found.ok_or_else(|| Problem::not_found("workspace"))?;
     Answer::ok(&Workspace::from(found.row), Some(found.freshness))
 }
 
-/// Locks a workspace that the caller may change. The role is read again under the lock, because the workspace may have
-/// been deleted before.
-async fn own(conn: &mut sqlx::PgConnection, id: Uuid, access: Access) -> Result<(), Problem> {
+/// Locks a workspace that the caller may change; one that only subscriptions name gets a row. The role is read again
+/// under the lock, because the workspace may have been deleted before.
+async fn own(conn: &mut PgConnection, key_prefix: &str, id: Uuid, access: Access) -> Result<(), Problem> {
     let check = |role: Option<Role>| match role {
         None => Err(Problem::not_found("workspace")),
         Some(Role::Member) => Err(Problem::new(Code::OwnerRequired, "only an owner of the workspace may change it")),
         Some(Role::Owner) => Ok(()),
     };
     check(rows::role(conn, id, access).await?)?;
-    rows::lock(conn, id).await?;
+    if !rows::lock(conn, id).await? {
+        add(conn, key_prefix, id, None, None).await?;
+    }
     check(rows::role(conn, id, access).await?)
+}
+
+/// Adds the row of a workspace, with the next free key.
+async fn add(
+    conn: &mut PgConnection,
+    key_prefix: &str,
+    id: Uuid,
+    name: Option<&str>,
+    owner: Option<(Uuid, Option<i64>)>,
+) -> Result<(), Problem> {
+    for _ in 0..KEY_ATTEMPTS {
+        let key_index = rows::next_key_index(conn).await?;
+        let key = workspace_key::key(key_prefix, key_index);
+        let (owner, owners_legacy_customer) = owner.map_or((None, None), |(user, legacy)| (Some(user), legacy));
+        let new = NewWorkspace { id, name, key: &key, key_index, owner, owners_legacy_customer };
+        if rows::create(conn, &new).await? {
+            return Ok(());
+        }
+    }
+    tracing::error!(attempts = KEY_ATTEMPTS, "the keys of new workspaces are taken; set BILLING_SYNC_API_KEY_PREFIX");
+    Err(Problem::new(Code::InternalError, "no free key was found; repeat the request"))
 }
 
 fn name(body: &JsonObject) -> Result<String, Problem> {

@@ -192,8 +192,8 @@ async fn api_search(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
     Ok(if role::is_in_schema(conn, "workspaces_search").await? {
         Check::ok("api", "the search of workspaces has its index")
     } else {
-        let fix = "run CREATE EXTENSION pg_trgm as an administrator, and then, as the owner of the schema, SELECT \
-                   billing.create_workspaces_search()";
+        let fix = "run CREATE EXTENSION pg_trgm as an administrator, in a schema that the owner of billing may use; \
+                   then, as that owner, SELECT billing.create_workspaces_search()";
         Check::warning("api", "the search of workspaces reads all of them: the index workspaces_search is missing", fix)
     })
 }

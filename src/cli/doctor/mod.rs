@@ -18,6 +18,7 @@ use self::report::{Check, Report};
 use super::serve::read_database;
 use super::settings::{AllSettings, SettingArgs};
 use super::task::Task;
+use crate::config::api::{ApiConfig, JwtConfig};
 use crate::config::database::DatabaseConfig;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::error::Problem;
@@ -31,6 +32,7 @@ use crate::config::source::Source;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::unknown;
+use crate::config::value::Origin;
 use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
 use crate::service::{ServiceConfig, connections};
@@ -69,6 +71,10 @@ struct LocalChecks {
     ops: Option<OpsConfig>,
     /// How Stripe's API is reached, if its settings are valid.
     stripe: Option<StripeConfig>,
+    /// Whether any setting of the workspace API is set.
+    is_api_configured: bool,
+    /// The identity provider of the workspace API, if there is one and its settings are valid.
+    identity_provider: Option<JwtConfig>,
     /// Database connections that `serve` with all its roles uses, if the settings are valid.
     connections: Option<u32>,
 }
@@ -116,11 +122,19 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
             ops: ops.clone(),
         })
     });
+    let api = source.collect(ApiConfig::read);
+    let is_set = |setting: &settings::Setting| {
+        let found = source.look_up(setting).ok().flatten();
+        found.is_some_and(|found| found.origin != Origin::Default)
+    };
+    let is_api_configured =
+        settings::ALL.iter().any(|setting| setting.name.starts_with("BILLING_SYNC_API_") && is_set(setting));
+    let identity_provider = api.as_ref().ok().and_then(|api| api.jwt.clone());
     let stripe = source.collect(StripeConfig::read).ok();
     let ops = source.collect(OpsConfig::read).ok();
     let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
     let embedded_options = embedded.as_ref().ok().cloned();
-    let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err());
+    let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err()).chain(api.err());
     LocalChecks {
         problems: errors.flat_map(|error| error.problems).collect(),
         is_embedded,
@@ -131,6 +145,8 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
         embedded: embedded_options,
         ops,
         stripe,
+        is_api_configured,
+        identity_provider,
         connections,
     }
 }
@@ -165,6 +181,8 @@ impl LocalChecks {
         } else {
             let stripe = self.stripe.as_ref();
             checks::database(self.database.as_ref(), stripe, self.connections, &mut report).await;
+            let provider = self.identity_provider.as_ref();
+            checks::api(self.database.as_ref(), self.is_api_configured, provider, &mut report).await;
         }
         report.print(json)
     }

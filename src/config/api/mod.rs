@@ -31,7 +31,7 @@ pub struct ApiConfig {
     pub cors_origins: Vec<String>,
     /// `BILLING_SYNC_API_RATE`, default 100: requests per second of one principal; further ones get 429.
     pub rate: NonZeroU32,
-    /// `BILLING_SYNC_API_CONNECTIONS`, default 8: database connections of the API.
+    /// `BILLING_SYNC_API_CONNECTIONS`, default 8: database connections of the API, half of them for writes.
     pub connections: u32,
     /// `BILLING_SYNC_API_KEY_PREFIX`, default `WS`: prefix of the keys of new workspaces.
     pub key_prefix: String,
@@ -92,7 +92,7 @@ impl ApiConfig {
         let jwt = JwtConfig::read(source);
         let cors_origins = source.optional(&settings::API_CORS_ORIGINS, origins);
         let rate = source.value(&settings::API_RATE, parse::whole(1, 1_000_000));
-        let connections = source.value(&settings::API_CONNECTIONS, parse::whole(1, 100));
+        let connections = source.value(&settings::API_CONNECTIONS, parse::whole(2, 100));
         let key_prefix = source.value(&settings::API_KEY_PREFIX, key_prefix);
         Some(Self {
             listen: listen?,

@@ -1,7 +1,6 @@
 //! The claims of a verified JWT: their checks, and the principal that they describe. PURE.
 //!
-//! Claims are checked here and not by jsonwebtoken, because its checks use the system time and skip a claim of the
-//! wrong type. Called by [`super::JwtVerifier`] after the signature was verified.
+//! The current time is an argument, so the checks are a function of their input. Called by [`super::JwtVerifier`] after the signature was verified.
 
 use std::collections::BTreeSet;
 
