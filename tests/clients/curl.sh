@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The curl lines of the public API pages, for the endpoints that are served. Each is as on its page; only the base URL
-# and the placeholders are replaced. Prints a line for each: endpoint, status, body. tests/it/api/clients.rs checks them.
+# and the placeholders are replaced. Prints endpoint, status and body of each; tests/it/api/clients.rs checks them.
 # Needs BASE_URL, USER_TOKEN, WORKSPACE_ID, BILLING_CONTACT_ID and SESSION_ID.
 set -euo pipefail
 
@@ -11,8 +11,9 @@ curl() {
 # Runs the curl line on standard input.
 run() {
     local endpoint=$1 line reply
-    line=$(sed -e "s|https://app.neuroflash.com/api/workspace-service|$BASE_URL|" -e "s|YOUR_ACCESS_TOKEN|$USER_TOKEN|" \
-        -e "s|{workspace_id}|$WORKSPACE_ID|" -e "s|{billing_contact_id}|$BILLING_CONTACT_ID|" -e "s|{session_id}|$SESSION_ID|")
+    line=$(sed -e "s|https://app.neuroflash.com/api/workspace-service|$BASE_URL|" \
+        -e "s|YOUR_ACCESS_TOKEN|$USER_TOKEN|" -e "s|{workspace_id}|$WORKSPACE_ID|" \
+        -e "s|{billing_contact_id}|$BILLING_CONTACT_ID|" -e "s|{session_id}|$SESSION_ID|")
     reply=$(eval "$line")
     body=${reply%$'\n'*}
     printf '%s %s %s\n' "$endpoint" "${reply##*$'\n'}" "$body"

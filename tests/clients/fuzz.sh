@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sends generated requests, valid and invalid, to every operation of the live OpenAPI document, and compares the answers
-# with it (schemathesis). The argument says who asks: admin, users (two, who must not see each other's objects) or
-# nobody. Needs BASE_URL, ADMIN_TOKEN, USER_TOKEN, OTHER_TOKEN, WORKSPACE_ID, BILLING_CONTACT_ID and SESSION_ID, and what
+# with the document (schemathesis). The argument says who sends them: admin, users (two, who must not see each other's
+# objects) or anonymous. Further arguments go to schemathesis: --max-examples 400.
+# Needs BASE_URL, ADMIN_TOKEN, USER_TOKEN, OTHER_TOKEN, WORKSPACE_ID, BILLING_CONTACT_ID and SESSION_ID, and what
 # `make target/clients/venv/bin/schemathesis` installs.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -20,9 +21,14 @@ sed -e "s|{hooks}|$root/tests/clients/hooks.py|" -e "s|{users}|$own/users.json|"
 case $1 in
 admin) options=(--config-file "$own/schemathesis.toml" run --auth-wfc-user admin) ;;
 users) options=(--config-file "$own/schemathesis.toml" run --auth-wfc-user ada) ;;
-nobody) options=(--config-file "$root/tests/clients/anonymous.toml" run) ;;
+anonymous) options=(--config-file "$root/tests/clients/anonymous.toml" run) ;;
+*)
+    echo "who sends the requests? admin, users or anonymous, not $1" >&2
+    exit 2
+    ;;
 esac
 # hypothesis and schemathesis write into the current directory
 cd "$own"
-PYTHONDONTWRITEBYTECODE=1 "$root/target/clients/venv/bin/schemathesis" "${options[@]}" --no-color \
-    ${FUZZ_OPTIONS:-} "${DOCUMENT:-$BASE_URL/openapi.json}"
+# without a cache of hooks.py beside it
+PYTHONDONTWRITEBYTECODE=1 "$root/target/clients/venv/bin/schemathesis" "${options[@]}" --no-color "${@:2}" \
+    "$BASE_URL/openapi.json"

@@ -22,13 +22,16 @@ export class Stripe {
     const product = `prod_${this.suffix}`;
     const begin = this.now - DAY;
     const events: [string, StripeObject][] = [
-      ["product.created", { id: product, object: "product", active: true, created: begin, metadata: {}, name: "Writing" }],
+      [
+        "product.created",
+        { id: product, object: "product", active: true, created: begin, metadata: {}, name: "Writing" },
+      ],
       ["price.created", this.price(product)],
       [
         "customer.created",
         {
           id: this.customer, object: "customer", created: begin, email: "walk@example.com", metadata, name: "Walk",
-          address: { city: "Berlin", country: "DE", line1: "Hauptstr. 1", line2: null, postal_code: "10115", state: null },
+          address: { city: "Berlin", country: "DE", line1: "Hauptstr. 1", line2: null, postal_code: "10115" },
         },
       ],
       ["customer.subscription.created", this.subscribed(metadata, product, "active", null)],

@@ -65,6 +65,7 @@ async fn the_page_of_metrics_is_current() {
     let registry = Registry::new();
     let metrics = ProcessMetrics::new(&registry).unwrap();
     client::metrics(&registry).unwrap();
+    billing_sync::api::metrics(&registry).unwrap();
     // these have no series before their first value
     metrics.limits_renewed(&Renewed {
         outcome: "renewed".to_owned(),

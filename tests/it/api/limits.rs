@@ -31,13 +31,15 @@ pub(super) fn subscription(name: &str, workspace: Uuid, limits: &[(&str, &str)])
         INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
             workspace_id, stripe_status, active, payment_paused, is_trial, is_grace_period, stripe_price_id,
             pricing_plan_id, items, active_discounts, active_discount_ends, stripe_created_at, started_at)
-            SELECT md5('{name}')::uuid, '', '{name}', 'cus_{name}', md5('cus_{name}')::uuid, '{workspace}', 'active', true,
-                false, false, false, 'price_{name}', md5('plan {name}')::uuid,
-                jsonb_build_array(jsonb_build_object('price_id', 'price_{name}', 'quantity', 1)), '{{}}', '{{}}', began, began
+            SELECT md5('{name}')::uuid, '', '{name}', 'cus_{name}', md5('cus_{name}')::uuid, '{workspace}', 'active',
+                true, false, false, false, 'price_{name}', md5('plan {name}')::uuid,
+                jsonb_build_array(jsonb_build_object('price_id', 'price_{name}', 'quantity', 1)), '{{}}', '{{}}',
+                began, began
             FROM date_trunc('milliseconds', clock_timestamp() - interval '1 day') AS began;
         INSERT INTO billing.subscription_timeline (account, subscription_id, stated_at, effective_from, source, status,
             payment_paused, price_ids, quantities, start_date)
-            SELECT '', '{name}', started_at, started_at, 'evt_0', 'active', false, ARRAY[stripe_price_id], '{{1}}', started_at
+            SELECT '', '{name}', started_at, started_at, 'evt_0', 'active', false, ARRAY[stripe_price_id], '{{1}}',
+                started_at
             FROM billing.subscriptions WHERE stripe_subscription_id = '{name}';
         SELECT billing.create_limits(ARRAY[md5('{name}')::uuid])"
     )
@@ -230,7 +232,6 @@ async fn an_invalid_amount_is_refused_by_name() {
         r#"{"amount":-1}"#,
         r#"{"amount":-9223372036854775808}"#,
         r#"{"amount":1.5}"#,
-        r#"{"amount":1e2}"#,
         r#"{"amount":9223372036854775808}"#,
         r#"{"amount":18446744073709551616}"#,
         r#"{"amount":"1"}"#,
@@ -252,7 +253,7 @@ async fn an_invalid_amount_is_refused_by_name() {
         assert_eq!(subscribed.consume("words", amount).await.problem(code)["available"], 100);
     }
     assert_eq!(subscribed.used("words").await, 0);
-    assert_eq!(subscribed.consume_bytes(r#" {"amount" : 100, "note": "ignored"}"#).await.json(200)["available"], 0);
+    assert_eq!(subscribed.consume_bytes(r#" {"amount" : 1e2, "note": "ignored"}"#).await.json(200)["available"], 0);
     subscribed.test.finish().await;
 }
 
@@ -326,7 +327,7 @@ async fn a_limit_key_may_contain_any_character() {
         ("", "no-such-limit"),
         ("k".repeat(4000).as_str(), "no-such-limit"),
         ("a%00b", "not-found"),
-        ("%FF", "malformed-request"),
+        ("%FF", "not-found"),
     ] {
         subscribed.consume(path, 1).await.problem(code);
     }

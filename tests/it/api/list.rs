@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::harness::{ADA, ApiClient, ApiTest, BO};
-use crate::support::events::{customer, event, subscription, with};
+use crate::support::events::{event, subscription, with};
 
 /// The fields by which a list can be sorted.
 const SORTS: [&str; 5] = ["name", "key", "keyIndex", "createdAt", "updatedAt"];
@@ -145,18 +145,10 @@ async fn b2_sort_and_order_put_equal_values_in_the_order_of_ids() {
         FROM generate_series(1, 20) AS n",
     )
     .await;
-    // two more that only subscriptions name: they have none of the fields
-    for number in 1..=2 {
-        let bought = subscription(&format!("sub_{number}"), "cus_1");
-        let bought = with(&bought, json!({ "metadata": { "workspace_id": Uuid::from_u128(number) } }));
-        let sold = event(&format!("evt_{number}"), "customer.subscription.created", 0, &bought, None);
-        test.app.deliver_and_drain(&[sold]).await;
-    }
-    test.app.deliver_and_drain(&[event("evt_3", "customer.created", 0, &customer("cus_1", "Ada"), None)]).await;
     let admin = test.admin().await;
     let whole = list(&admin, "size=100").await;
     let workspaces = whole["data"].as_array().unwrap();
-    assert_eq!(workspaces.len(), 22);
+    assert_eq!(workspaces.len(), 20);
     for sort in SORTS {
         let mut expected: Vec<_> =
             workspaces.iter().zip(ids(&whole)).map(|(workspace, id)| (sort_key(workspace, sort), id)).collect();
@@ -202,7 +194,7 @@ async fn b2_members_see_only_their_workspaces_and_the_admin_sees_all() {
         UPDATE billing.workspaces SET deleted_at = now() WHERE id = '{deleted}'"
     ))
     .await;
-    // one workspace has no row, and a subscription names the deleted one, too
+    // only a workspace with a row is listed, and a subscription names the deleted one, too
     for (number, id) in [(1, named), (2, deleted), (3, ada_s)] {
         let bought = subscription(&format!("sub_{number}"), "cus_1");
         let bought = with(&bought, json!({ "metadata": { "workspace_id": id } }));
@@ -212,9 +204,9 @@ async fn b2_members_see_only_their_workspaces_and_the_admin_sees_all() {
     for (client, expected) in [
         (test.user(ADA).await, vec![ada_s, shared]),
         (test.user(BO).await, vec![bo_s, shared]),
-        (test.admin().await, vec![ada_s, bo_s, shared, named]),
+        (test.admin().await, vec![ada_s, bo_s, shared]),
         // a user with the admin scope is an admin
-        (test.client(Some(BO), &[Scope::WorkspacesAdmin]).await, vec![ada_s, bo_s, shared, named]),
+        (test.client(Some(BO), &[Scope::WorkspacesAdmin]).await, vec![ada_s, bo_s, shared]),
         (test.user(Uuid::from_u128(9)).await, vec![]),
     ] {
         let found = list(&client, "").await;

@@ -166,6 +166,7 @@ async fn state_of_a_paused_subscription_has_the_reason_and_nothing_left() {
     let synced = Synced::start().await;
     let workspace = synced.api.workspace("Writers", ADA).await;
     let sale = synced.sell(workspace, &json!({ "limit_words": "1000" }));
+    synced.stripe.tick(60);
     synced.stripe.pause_collection(&sale.subscription);
     synced.sync().await;
     let ada = synced.api.user(ADA).await;
@@ -271,6 +272,25 @@ async fn state_of_a_deleted_workspace_is_not_found() {
             client.get(&format!("/v1/state?{query}")).await.problem("not-found");
         }
         client.get(&format!("/v1/workspaces/{workspace}/limits")).await.problem("not-found");
+    }
+    test.finish().await;
+}
+
+/// A deleted workspace hides only its own subscriptions, also those that begin later.
+#[tokio::test]
+async fn state_of_a_customer_leaves_out_the_subscriptions_of_a_deleted_workspace() {
+    let test = ApiTest::start().await;
+    let (old, living) = (test.workspace("Old", ADA).await, test.workspace("Living", ADA).await);
+    let (first, of_living) = sold("sub_1", "cus_1", living, json!({}));
+    test.app.deliver_and_drain(&[created("cus_1", None), of_living]).await;
+    let (ada, admin) = (test.user(ADA).await, test.admin().await);
+    assert_eq!(ada.delete(&format!("/v1/workspaces/{old}")).await.status, 204);
+    let later = json!({ "created": first["created"].as_i64().unwrap() + 5 });
+    test.app.deliver_and_drain(&[sold("sub_2", "cus_1", old, later).1]).await;
+    for client in [&ada, &admin] {
+        let found = state(client, "customer=cus_1").await;
+        assert_eq!((&found["workspaceId"], &found["active"]), (&json!(living), &json!(true)));
+        client.get(&format!("/v1/state?workspace={old}")).await.problem("not-found");
     }
     test.finish().await;
 }
