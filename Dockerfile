@@ -23,11 +23,13 @@ RUN cargo build --release --locked
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/billing-sync /usr/local/bin/billing-sync
 
-# a container's loopback address is not reachable from outside; the ops port is for the orchestrator only
+# a container's loopback address is not reachable from outside; the ops port is for the orchestrator only, and the API
+# listens only with the role api
 ENV BILLING_SYNC_LISTEN=0.0.0.0:8080 \
+    BILLING_SYNC_API_LISTEN=0.0.0.0:8081 \
     BILLING_SYNC_OPS_LISTEN=0.0.0.0:9464 \
     BILLING_SYNC_LOG_FORMAT=json
-EXPOSE 8080 9464
+EXPOSE 8080 8081 9464
 # distroless names this user nonroot; Kubernetes can verify only a numeric id
 USER 65532
 
