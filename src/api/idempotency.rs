@@ -4,10 +4,13 @@
 //! that is killed before the commit leaves none of them. A request that fails leaves no key, so the client can repeat it
 //! with the same one.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use hyper::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
+use sqlx::error::DatabaseError;
 
 use super::answer::Answer;
 use super::context::ApiContext;
@@ -16,6 +19,9 @@ use super::problem::{Code, FieldError, Problem};
 
 /// Maximum length of a key in bytes.
 const MAX_KEY: usize = 255;
+
+/// SQLSTATE of a lock timeout.
+const LOCK_TIMEOUT: &str = "55P03";
 
 /// A request that may be a repetition.
 #[derive(Debug)]
@@ -87,9 +93,9 @@ async fn begin(conn: &mut PgConnection, request: &KeyedRequest) -> Result<Option
     .await;
     let is_new = match stored {
         Ok(stored) => stored.rows_affected() == 1,
-        Err(error) if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03") => {
+        Err(error) if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(LOCK_TIMEOUT) => {
             let detail = "the first request with this Idempotency-Key is still running; repeat the request";
-            return Err(Problem::new(Code::IdempotencyKeyInUse, detail).retry_after(std::time::Duration::from_secs(1)));
+            return Err(Problem::new(Code::IdempotencyKeyInUse, detail).retry_after(Duration::from_secs(1)));
         }
         Err(error) => return Err(error.into()),
     };

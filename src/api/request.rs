@@ -159,58 +159,46 @@ impl Query {
         values.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A whole number within bounds; `default` if it is absent.
-    pub(super) fn whole(
-        &self,
-        name: &str,
-        (least, most): (i64, i64),
-        default: i64,
-        mistakes: &mut Mistakes,
-    ) -> Option<i64> {
-        let Some(text) = self.get(name) else { return Some(default) };
+    /// A whole number within bounds; `default` if it is absent or wrong.
+    pub(super) fn whole(&self, name: &str, (least, most): (i64, i64), default: i64, mistakes: &mut Mistakes) -> i64 {
+        let Some(text) = self.get(name) else { return default };
         let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-        if number.is_none() {
+        number.unwrap_or_else(|| {
             mistakes.add(format!("query {name}"), format!("must be a whole number from {least} to {most}"));
-        }
-        number
+            default
+        })
     }
 
-    /// A text with at most `most` characters; `Some(None)` if it is absent.
-    pub(super) fn text(&self, name: &str, most: usize, mistakes: &mut Mistakes) -> Option<Option<String>> {
-        let Some(text) = self.get(name) else { return Some(None) };
+    /// A text with at most `most` characters; `None` if it is absent or wrong.
+    pub(super) fn text(&self, name: &str, most: usize, mistakes: &mut Mistakes) -> Option<String> {
+        let text = self.get(name)?;
         if text.chars().count() > most || text.contains('\0') {
             mistakes.add(format!("query {name}"), format!("must have at most {most} characters, without U+0000"));
             return None;
         }
-        Some(Some(text.to_owned()))
+        Some(text.to_owned())
     }
 
-    /// Whole numbers separated by commas; `Some(None)` if it is absent.
-    pub(super) fn numbers(&self, name: &str, mistakes: &mut Mistakes) -> Option<Option<Vec<i64>>> {
-        let Some(text) = self.get(name) else { return Some(None) };
+    /// Whole numbers separated by commas; `None` if they are absent or wrong.
+    pub(super) fn numbers(&self, name: &str, mistakes: &mut Mistakes) -> Option<Vec<i64>> {
+        let text = self.get(name)?;
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
-        let numbers = text.split(',').map(number).collect::<Option<Vec<i64>>>();
+        let numbers: Option<Vec<i64>> = text.split(',').map(number).collect();
         if numbers.is_none() {
             mistakes.add(format!("query {name}"), "must be whole numbers separated by commas");
         }
-        numbers.map(Some)
+        numbers
     }
 
-    /// One of several words, in exactly this spelling; `default` if it is absent.
-    pub(super) fn choice<T: Copy>(
-        &self,
-        name: &str,
-        choices: &[(&str, T)],
-        default: T,
-        mistakes: &mut Mistakes,
-    ) -> Option<T> {
-        let Some(text) = self.get(name) else { return Some(default) };
+    /// One of several words, in exactly this spelling; `default` if it is absent or wrong.
+    pub(super) fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)], default: T, mistakes: &mut Mistakes) -> T {
+        let Some(text) = self.get(name) else { return default };
         let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice);
-        if chosen.is_none() {
+        chosen.unwrap_or_else(|| {
             let words = choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
             mistakes.add(format!("query {name}"), format!("must be one of {words}"));
-        }
-        chosen
+            default
+        })
     }
 }
 
@@ -271,13 +259,14 @@ mod tests {
     fn parameters_have_defaults_and_bounds() {
         let query = Query::new(Some("size=5&page=0&page=2&teams=1,2&order=up&empty="));
         let mut mistakes = Mistakes::default();
-        assert_eq!(query.whole("size", (1, 100), 20, &mut mistakes), Some(5));
-        assert_eq!(query.whole("page", (1, 9), 1, &mut mistakes), Some(2));
-        assert_eq!(query.whole("empty", (1, 9), 7, &mut mistakes), Some(7));
-        assert_eq!(query.numbers("teams", &mut mistakes), Some(Some(vec![1, 2])));
-        assert_eq!(query.numbers("none", &mut mistakes), Some(None));
-        assert_eq!(query.whole("size", (1, 4), 1, &mut mistakes), None);
-        assert_eq!(query.choice("order", &[("asc", 1), ("desc", 2)], 1, &mut mistakes), None);
+        assert_eq!(query.whole("size", (1, 100), 20, &mut mistakes), 5);
+        assert_eq!(query.whole("page", (1, 9), 1, &mut mistakes), 2);
+        assert_eq!(query.whole("empty", (1, 9), 7, &mut mistakes), 7);
+        assert_eq!(query.numbers("teams", &mut mistakes), Some(vec![1, 2]));
+        assert_eq!(query.numbers("none", &mut mistakes), None);
+        assert!(mistakes.0.is_empty());
+        assert_eq!(query.whole("size", (1, 4), 1, &mut mistakes), 1);
+        assert_eq!(query.choice("order", &[("asc", 1), ("desc", 2)], 1, &mut mistakes), 1);
         let problem = mistakes.check(Some(())).unwrap_err();
         assert_eq!(problem.detail, "correct query size, query order");
     }

@@ -48,9 +48,8 @@ where
     let is_new = |latest: &Result<Answer, Problem>| match (latest, &first) {
         (Ok(latest), _) if has_copy => latest.clone().conditional(headers).status().is_success(),
         (Ok(latest), Ok(first)) => latest.etag() != first.etag(),
-        (Ok(_), Err(_)) => true,
         (Err(problem), Err(_)) => problem.code != Code::NotFound,
-        (Err(_), Ok(_)) => true,
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => true,
     };
     let deadline = Instant::now() + wait;
     let mut latest = first.clone();

@@ -102,7 +102,7 @@ impl Caller {
         let reply = client.reply().await.unwrap();
         self.statuses.insert(reply.status);
         if reply.status >= 400 {
-            self.problems += &format!("{method} {}\n", reply.text);
+            self.problems.extend([method, " ", &reply.text, "\n"]);
         }
         reply.text
     }

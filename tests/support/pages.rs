@@ -8,7 +8,7 @@ pub(crate) fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).unwrap();
     let docs = docs.map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()));
-    let docs = docs.filter(|path| path.ends_with(".md"));
+    let docs = docs.filter(|path| Path::new(path).extension().is_some_and(|extension| extension == "md"));
     let paths = ["README.md".to_owned(), "CONTRIBUTING.md".to_owned()].into_iter().chain(docs);
     paths.map(|path| (path.clone(), fs::read_to_string(root.join(&path)).unwrap())).collect()
 }

@@ -6,7 +6,7 @@
 //!                                    both ─▶ Principal: user, scopes ─▶ Access: which workspaces
 //! ```
 //!
-//! There is no anonymous access. Called by [`super::authenticate`] and by the `token` commands.
+//! There is no anonymous access. Called by `api::authenticate` and by the `token` commands.
 
 pub mod jwks;
 pub mod jwt;

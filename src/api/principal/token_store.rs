@@ -2,7 +2,7 @@
 //! bytes of a new token.
 //!
 //! All times are the database's, so that a token expires at one time in all processes. Called by
-//! [`crate::api::authenticate`] and by the `token` commands. Must not know HTTP, nor how a token is compared (`token`).
+//! `api::authenticate` and by the `token` commands. Must not know HTTP, nor how a token is compared (`token`).
 
 use std::time::Duration;
 

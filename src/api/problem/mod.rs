@@ -1,6 +1,6 @@
 //! Errors as RFC 9457 problem details, from one closed catalogue.
 //!
-//! A handler returns a [`Problem`]; the outermost layer ([`super::finish`]) adds the request id, counts it and renders
+//! A handler returns a `Problem`; the outermost layer (`api::finish`) adds the request id, counts it and renders
 //! it. Details say what is wrong and how to fix it; they repeat names of fields, never their values.
 
 mod catalogue;

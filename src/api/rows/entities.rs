@@ -76,6 +76,7 @@ pub(crate) struct Contact {
 
 /// A subscription as of now, with its plans and limits.
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent columns")]
 pub(crate) struct Subscription {
     pub(crate) id: Uuid,
     pub(crate) active: bool,

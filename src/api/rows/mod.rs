@@ -1,6 +1,6 @@
 //! What the API reads and writes in the database: one statement for each request that reads.
 //!
-//! Every statement takes the caller's [`Access`], so that a workspace that the caller may not see is a row that is not
+//! Every statement takes the caller's [`Access`](super::principal::Access), so that a workspace that the caller may not see is a row that is not
 //! found. Only this folder, [`super::idempotency`] and the tokens contain SQL. Must not know HTTP, nor the names of a
 //! dialect.
 

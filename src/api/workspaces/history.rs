@@ -79,7 +79,7 @@ pub(super) async fn list(
     let mut mistakes = Mistakes::default();
     let size = query.whole("size", (1, MAX_SIZE), 20, &mut mistakes);
     let before = query.whole("before", (1, i64::MAX), i64::MAX, &mut mistakes);
-    let (size, before) = mistakes.check(size.zip(before))?;
+    let (size, before) = mistakes.check(Some((size, before)))?;
     // one more tells whether there is another page
     let page = HistoryPage { before, size: size + 1 };
     let found = rows::changes(&mut *api.connection().await?, workspace, page, principal.access()).await?;

@@ -6,6 +6,7 @@ use axum::response::Response;
 use hyper::HeaderMap;
 use serde::Serialize;
 use sqlx::PgConnection;
+use sqlx::error::DatabaseError;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -118,7 +119,7 @@ pub(super) async fn release(
         let released = rows::release(conn, change.workspace, &change.key, change.amount).await;
         let available = released.map_err(|error| {
             // the arguments are valid, so this can only be the amount
-            if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("22023") {
+            if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("22023") {
                 return Problem::new(Code::ReleaseExceedsUsage, "less than the amount was consumed");
             }
             Problem::from(error)

@@ -96,7 +96,7 @@ pub(crate) struct BillingContact {
     pub(crate) created_at: Timestamp,
     pub(crate) created_by_user_id: Option<Uuid>,
     pub(crate) default_payment_card_number_last_four_digits: Option<String>,
-    /// Type of the default payment method, as Stripe names it: card, sepa_debit and others.
+    /// Type of the default payment method, as Stripe names it: `card`, `sepa_debit` and others.
     pub(crate) default_payment_method: Option<String>,
     pub(crate) default_payment_method_card_brand: Option<String>,
     /// Email address of the billing contact.
@@ -115,6 +115,7 @@ pub(crate) struct BillingContact {
 
 /// A subscription as of now.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "the public pages have these fields")]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Subscription {
     #[serde(rename = "_embedded")]

@@ -147,24 +147,16 @@ fn filter(query: &Query) -> Result<(i64, Filter), Problem> {
         ("updatedAt", SortField::UpdatedAt),
     ];
     let sort = query.choice("sort", &sorts, SortField::CreatedAt, &mut mistakes);
-    let legacy_teams = query.numbers("importedFromLegacyTeamIds", &mut mistakes);
-    let owners_legacy_customers = query.numbers("ownerLegacyCustomerIds", &mut mistakes);
-    let search = query.text("search", MAX_NAME, &mut mistakes);
-    let read = || {
-        let (page, size) = (page?, size?);
-        let filter = Filter {
-            search: search?,
-            legacy_teams: legacy_teams?,
-            owners_legacy_customers: owners_legacy_customers?,
-            sort: sort?,
-            order: order?,
-            size,
-            offset: (page - 1) * size,
-        };
-        Some((page, filter))
+    let filter = Filter {
+        search: query.text("search", MAX_NAME, &mut mistakes),
+        legacy_teams: query.numbers("importedFromLegacyTeamIds", &mut mistakes),
+        owners_legacy_customers: query.numbers("ownerLegacyCustomerIds", &mut mistakes),
+        sort,
+        order,
+        size,
+        offset: (page - 1) * size,
     };
-    let read = read();
-    mistakes.check(read)
+    mistakes.check(Some((page, filter)))
 }
 
 /// Create a workspace with the current user as its owner.

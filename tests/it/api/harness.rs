@@ -73,7 +73,7 @@ impl ApiTest {
     pub(crate) async fn client(&self, user: Option<Uuid>, scopes: &[Scope]) -> ApiClient {
         let token = token_store::random_token().unwrap();
         let new = NewToken { token: &token, scopes, user, note: None, lifetime: None };
-        token_store::create(&mut *self.app.pool.acquire().await.unwrap(), &new).await.unwrap();
+        token_store::create(&mut self.app.pool.acquire().await.unwrap(), &new).await.unwrap();
         self.with_token(&token.expose())
     }
 
@@ -149,11 +149,10 @@ impl ApiClient {
 /// The bytes of a request.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n");
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    if let Some(body) = body {
-        head += &format!("Content-Length: {}\r\n", body.len());
+    let length = body.map(|body| ("Content-Length", body.len().to_string()));
+    let length = length.as_ref().map(|(name, length)| (*name, length.as_str()));
+    for (name, value) in headers.iter().copied().chain(length) {
+        head.extend([name, ": ", value, "\r\n"]);
     }
     [head.as_bytes(), b"\r\n", body.unwrap_or_default()].concat()
 }

@@ -105,7 +105,7 @@ async fn a_token_is_revoked_on_an_open_connection_too() {
     connection.send(&bytes).await;
     let reply = connection.reply().await.unwrap();
     assert_eq!((reply.status, reply.header("connection")), (200, None));
-    token_store::revoke(&mut *test.app.pool.acquire().await.unwrap(), &id(&client.token)).await.unwrap();
+    token_store::revoke(&mut test.app.pool.acquire().await.unwrap(), &id(&client.token)).await.unwrap();
     connection.send(&bytes).await;
     connection.reply().await.unwrap().problem("invalid-token");
     assert_eq!(connection.reply().await, None, "it is closed");

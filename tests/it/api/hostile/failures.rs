@@ -99,8 +99,8 @@ fn tests_of(folder: &Path) -> BTreeMap<String, String> {
             tests.extend(tests_of(&path));
             continue;
         }
-        let text = std::fs::read_to_string(&path).unwrap();
-        for test in text.split(ATTRIBUTE).skip(1) {
+        let source = std::fs::read_to_string(&path).unwrap();
+        for test in source.split(ATTRIBUTE).skip(1) {
             // a test ends at the first brace at the beginning of a line
             let test = test.split_once("\n}").map_or(test, |(test, _)| test);
             let name = test.split_once("fn ").and_then(|(_, rest)| rest.split_once('(')).unwrap().0;

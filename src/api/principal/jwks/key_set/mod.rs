@@ -113,7 +113,7 @@ fn rsa(jwk: &Map<String, Value>) -> Option<PublicKey> {
     let bits = modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?;
     let value = exponent.iter().try_fold(0_u64, |value, byte| Some(value.checked_mul(256)? | u64::from(*byte)))?;
     let is_usable = RSA_BITS.contains(&bits) && RSA_EXPONENTS.contains(&value) && value % 2 == 1;
-    is_usable.then(|| PublicKey::Rsa(RsaPublicKeyComponents { n: modulus, e: exponent }))
+    is_usable.then_some(PublicKey::Rsa(RsaPublicKeyComponents { n: modulus, e: exponent }))
 }
 
 /// The point is not checked here: with a point that is not on the curve, no signature is valid.
