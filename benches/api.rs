@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 
 use billing_sync::api::principal::Scope;
 use billing_sync::api::principal::token_store::{self, NewToken};
-use billing_sync::{api, migrations};
+use billing_sync::api::statements;
+use billing_sync::migrations;
 use clap::Parser;
 use sqlx::{ConnectOptions, PgConnection};
 use uuid::Uuid;
@@ -78,7 +79,8 @@ async fn main() {
     let mut report = Report::new("api");
     let service = Service::start(&cluster.url(), token);
     let with_rows = args.workspaces / 5;
-    let statement = api::WORKSPACE.replace("$1", "public.id(0, :n)").replace("$2", "true").replace("$3", "NULL::uuid");
+    let statement =
+        statements::WORKSPACE.replace("$1", "public.id(0, :n)").replace("$2", "true").replace("$3", "NULL::uuid");
     let (ours, bare) = alternate(
         || {
             service.rate(args.seconds, |n| {
@@ -91,7 +93,7 @@ async fn main() {
     report.ratio(what, ours, "/s", ("pgbench, the same SELECT", bare), Aim::AtLeast(0.5));
 
     let pattern = "'%' || to_hex(4096 + :n % 61440) || '%'";
-    let mut statement = api::search_statement().replace("$8", "0").replace("$7", "50");
+    let mut statement = statements::search_statement().replace("$8", "0").replace("$7", "50");
     for number in 1..=6 {
         statement = statement.replace(&format!("${number}"), pattern);
     }

@@ -345,6 +345,7 @@ CREATE TABLE billing.workspaces (
     -- times that JSON can show
     CONSTRAINT workspaces_times_are_dates CHECK (isfinite(created_at) AND isfinite(updated_at)
         AND isfinite(first_member_invited_at)
+        AND least(created_at, updated_at, first_member_invited_at) >= '0001-01-01 00:00:00+00'
         AND greatest(created_at, updated_at, first_member_invited_at) < '9999-12-31 00:00:00+00')
 );
 -- the orders in which the workspace API lists
@@ -398,6 +399,7 @@ CREATE TABLE billing.workspace_avatars (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT workspace_avatars_times_are_dates CHECK (isfinite(created_at) AND isfinite(updated_at)
+        AND least(created_at, updated_at) >= '0001-01-01 00:00:00+00'
         AND greatest(created_at, updated_at) < '9999-12-31 00:00:00+00')
 );
 

@@ -1,4 +1,4 @@
--- What the workspace API stores for itself, and what it asks the queue.
+-- What the workspace API stores for itself, and the functions that it calls.
 CREATE TABLE billing.api_tokens (
     id text COLLATE "C" PRIMARY KEY,
     secret_sha256 bytea NOT NULL CHECK (octet_length(secret_sha256) = 32),
@@ -46,11 +46,13 @@ COMMENT ON COLUMN billing.api_requests.created_at IS 'When the request began, by
 
 -- Runs as its owner, so that the role of the API needs no access to the queue.
 CREATE FUNCTION billing.freshness(account text, customer_id text) RETURNS TABLE (as_of timestamptz, pending bigint)
-    LANGUAGE plpgsql STABLE ROWS 1 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE ROWS 1 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- with many partitions, planning takes longer than the search
+    SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     -- a GET must not take longer because the queue is long
-    most CONSTANT bigint := 10000;
+    most CONSTANT bigint := 1000;
     in_lane bigint;
     isolated bigint;
     dead bigint;
@@ -108,14 +110,14 @@ COMMENT ON FUNCTION billing.next_limit_renewal(uuid) IS 'When the limits of a su
 -- or privilege is no error.
 CREATE FUNCTION billing.create_workspaces_search() RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    place name;
+    extension_schema name;
 BEGIN
-    SELECT n.nspname INTO place
+    SELECT n.nspname INTO extension_schema
     FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm';
-    IF place IS NULL THEN
+    IF extension_schema IS NULL THEN
         BEGIN
             CREATE EXTENSION pg_trgm SCHEMA public;
-            place := 'public';
+            extension_schema := 'public';
         EXCEPTION
             WHEN insufficient_privilege OR undefined_file OR feature_not_supported OR undefined_object
                 OR invalid_schema_name OR unique_violation OR duplicate_object THEN
@@ -123,11 +125,11 @@ BEGIN
         END;
     END IF;
     -- without it, its operator class cannot be named
-    IF NOT has_schema_privilege(place, 'USAGE') THEN
+    IF NOT has_schema_privilege(extension_schema, 'USAGE') THEN
         RETURN false;
     END IF;
     EXECUTE format('CREATE INDEX IF NOT EXISTS workspaces_search ON billing.workspaces
-        USING gin (name %1$I.gin_trgm_ops, key %1$I.gin_trgm_ops, (id::text) %1$I.gin_trgm_ops)', place);
+        USING gin (name %1$I.gin_trgm_ops, key %1$I.gin_trgm_ops, (id::text) %1$I.gin_trgm_ops)', extension_schema);
     RETURN true;
 END
 $$;

@@ -88,7 +88,7 @@ GRANT EXECUTE ON FUNCTION billing.consume(uuid, text, bigint, text), billing.rel
 GRANT INSERT (id, name, key, key_index, created_by_user_id), UPDATE (name, updated_at, deleted_at)
 ON billing.workspaces TO billing_api;
 GRANT INSERT (workspace_id, user_id, role, legacy_customer_id, created_at) ON billing.workspace_members TO billing_api;
-GRANT USAGE ON SEQUENCE billing.workspaces_key_index_seq TO billing_api;
+GRANT UPDATE ON SEQUENCE billing.workspaces_key_index_seq TO billing_api;
 -- checks tokens and repeated requests,
 GRANT SELECT (id, secret_sha256, scopes, user_id, expires_at, revoked_at, last_used_at), UPDATE (last_used_at)
 ON billing.api_tokens TO billing_api;

@@ -55,7 +55,7 @@ impl Answer {
         Self { status, body, freshness: None, location, weak_etag: None, replayed: true }
     }
 
-    /// The same answer with the tag of a part of its body, because the rest says nothing about a change.
+    /// The same answer with the tag of a part of its body, because the rest changes without a change of the row.
     #[must_use]
     pub(super) fn with_weak_etag(self, etag: &str) -> Self {
         Self { weak_etag: Some(format!("W/{etag}")), ..self }

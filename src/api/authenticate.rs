@@ -3,9 +3,9 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use hyper::HeaderMap;
 use hyper::body::Body as _;
 use hyper::header::AUTHORIZATION;
+use hyper::{HeaderMap, Method};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Shared;
@@ -25,14 +25,18 @@ pub(super) async fn authenticate(
     next: Next,
 ) -> Result<Response, Problem> {
     let principal = principal(&api, request.headers()).await?;
-    // a body is received first: its reader does this then
-    if let Some(authenticated) = request.extensions().get::<Authenticated>().filter(|_| request.body().is_end_stream())
-    {
+    // otherwise the body is received first, by `JsonObject`
+    if let Some(authenticated) = request.extensions().get::<Authenticated>().filter(|_| reads_no_body(&request)) {
         authenticated.0.cancel();
     }
     api.rate.check(&principal.id)?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
+}
+
+/// Whether the handler reads no body.
+fn reads_no_body(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE) || request.body().is_end_stream()
 }
 
 async fn principal(api: &Shared, headers: &HeaderMap) -> Result<Principal, Problem> {

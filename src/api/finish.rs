@@ -31,13 +31,15 @@ pub(super) async fn finish(State(api): State<Shared>, request: Request, next: Ne
         api.metrics.problem(problem.code.as_str());
         render(&mut response, &problem, &id);
     }
-    if let Ok(id) = HeaderValue::try_from(id) {
+    if let Ok(id) = HeaderValue::try_from(&id) {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     let waited = response.extensions().get::<Waited>().is_some();
     let route = route.as_deref().and_then(|route| route.strip_prefix(&api.prefix));
     // axum answers HEAD by the handler of GET
     let method = if method == hyper::Method::HEAD { "GET" } else { method.as_str() };
+    let (status, milliseconds) = (response.status().as_u16(), begin.elapsed().as_millis());
+    tracing::debug!(request.id = %id, method, route, status, milliseconds, "answered an API request");
     api.metrics.answered(method, route, response.status().as_u16(), begin.elapsed(), waited);
     response
 }

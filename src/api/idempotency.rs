@@ -32,7 +32,7 @@ pub(super) struct KeyedRequest {
 }
 
 impl KeyedRequest {
-    /// Reads the header; `None` without one. `path` and `body` tell two requests apart.
+    /// Reads the header; `None` without one. Two requests with one key are the same if `path` and `body` are.
     pub(super) fn read(
         headers: &HeaderMap,
         principal: &Principal,
@@ -56,13 +56,16 @@ impl KeyedRequest {
     }
 }
 
-/// Runs `effect` in a transaction, once for each idempotency key. Without a key it always runs.
+/// Runs `effect` in a transaction, once for each idempotency key. Without a key it always runs. `check` runs before, also
+/// for a repeated request, because the caller may have lost its rights since the first one.
 pub(super) async fn once(
     api: &ApiContext,
     request: Option<KeyedRequest>,
+    check: impl AsyncFnOnce(&mut PgConnection) -> Result<(), Problem>,
     effect: impl AsyncFnOnce(&mut PgConnection) -> Result<Answer, Problem>,
 ) -> Result<Response, Problem> {
     let mut tx = api.begin().await?;
+    check(&mut tx).await?;
     if let Some(request) = &request
         && let Some(earlier) = begin(&mut tx, request).await?
     {
@@ -138,18 +141,22 @@ async fn finish(conn: &mut PgConnection, request: &KeyedRequest, answer: &Answer
     Ok(())
 }
 
-/// Deletes keys that are older than 24 hours, some thousands at a time. Returns their number.
-pub(super) async fn forget(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+/// Number of keys that are deleted at a time.
+const FORGET_BATCH: i64 = 5_000;
+
+/// Deletes keys that are older than 24 hours, some thousands at a time. Returns whether there may be more.
+pub(super) async fn forget(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let gone = sqlx::query!(
         "-- api_requests.forget
         DELETE FROM billing.api_requests AS r USING (
             SELECT old.principal, old.idempotency_key FROM billing.api_requests AS old
             WHERE old.created_at < clock_timestamp() - interval '24 hours'
-            ORDER BY old.created_at LIMIT 5000 FOR UPDATE SKIP LOCKED
+            ORDER BY old.created_at LIMIT $1 FOR UPDATE SKIP LOCKED
         ) AS old
-        WHERE r.principal = old.principal AND r.idempotency_key = old.idempotency_key"
+        WHERE r.principal = old.principal AND r.idempotency_key = old.idempotency_key",
+        FORGET_BATCH
     )
     .execute(conn)
     .await?;
-    Ok(gone.rows_affected())
+    Ok(gone.rows_affected() >= FORGET_BATCH.unsigned_abs())
 }

@@ -25,5 +25,10 @@ mod wait;
 mod workspace_key;
 mod workspaces;
 
-pub use self::rows::{WORKSPACE, search_statement};
+/// Statements for the benchmark, which compares the API with them.
+#[doc(hidden)]
+pub mod statements {
+    pub use super::rows::{WORKSPACE, search_statement};
+}
+
 pub use self::server::{Api, BindError, metrics};

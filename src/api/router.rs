@@ -7,8 +7,8 @@ use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use hyper::Method;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+    LOCATION, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_swagger_ui::SwaggerUi;
@@ -28,8 +28,9 @@ pub(super) fn router(api: Shared, cors_origins: &[String]) -> Router {
     let prefix = api.prefix.clone();
     let (dialect, _) = workspaces::routes().split_for_parts();
     let dialect = dialect.route_layer(from_fn_with_state(api.clone(), authenticate)).with_state(api.clone());
-    let reader =
-        SwaggerUi::new(format!("{prefix}/docs")).url(format!("{prefix}/openapi.json"), openapi::workspaces_at(&prefix));
+    let description = (format!("{prefix}/openapi.json"), openapi::workspaces_at(&prefix));
+    let reader: Router = SwaggerUi::new(format!("{prefix}/docs")).url(description.0, description.1).into();
+    let reader = reader.layer(map_response(confine));
     let dialect = if prefix.is_empty() { Router::new().merge(dialect) } else { Router::new().nest(&prefix, dialect) };
     let all = dialect.merge(reader);
     let all = if cors_origins.is_empty() { all } else { all.layer(cors(cors_origins)) };
@@ -62,6 +63,14 @@ fn cors(origins: &[String]) -> CorsLayer {
             WWW_AUTHENTICATE,
         ])
         .max_age(PREFLIGHT_AGE)
+}
+
+/// The reader may load nothing from elsewhere, and no other page may show it.
+async fn confine(mut response: Response) -> Response {
+    let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// Browsers must not guess another type of an answer.

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Request, Response, StatusCode};
 use prometheus::Registry;
 use sqlx::PgPool;
@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::authenticate::Authenticated;
-use super::context::{ApiContext, RateLimits};
+use super::context::{ApiContext, RateLimits, WaitingRequests};
 use super::finish::X_REQUEST_ID;
 use super::principal::jwt::JwtVerifier;
 use super::problem::{Code, Problem};
@@ -44,8 +44,6 @@ const LIMITS: Limits = Limits {
 };
 /// Timeout for getting a connection to the database.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was idle for less time is used without a check.
-const CHECK_AFTER_IDLE: Duration = Duration::from_millis(500);
 /// Interval at which old idempotency keys are deleted.
 const CLEANUP_INTERVAL: Duration = Duration::from_mins(10);
 
@@ -89,11 +87,10 @@ impl Api {
     ) -> Result<Self, BindError> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let pool =
-            |size, idle, unchecked| database::pool_with(options, Session::API, size, ACQUIRE_TIMEOUT, idle, unchecked);
+        let pool = |size, idle| database::pool_with(options, Session::API, size, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
         let for_writes = config.connections / 2;
-        let reads = pool(config.connections - for_writes, Idle::Kept, CHECK_AFTER_IDLE);
-        let writes = pool(for_writes, Idle::GivenUp(shortage), Duration::ZERO);
+        let reads = pool(config.connections - for_writes, Idle::Kept);
+        let writes = pool(for_writes, Idle::GivenUp(shortage));
         // the own account has an empty id
         let accounts = accounts.iter().cloned().chain([String::new()]).collect();
         Ok(Self { listener, local_addr, config: config.clone(), accounts, reads, writes, metrics, connections })
@@ -118,16 +115,22 @@ impl Api {
     pub async fn run(self, ending: impl Into<Ending>) {
         let ending = ending.into();
         let Self { listener, config, accounts, reads, writes, metrics, connections, .. } = self;
+        let verifier = config.jwt.clone().map(JwtVerifier::new);
+        if let Some(verifier) = verifier.clone() {
+            // the verifier logs a failure, and tries again at the first token
+            tokio::spawn(async move { verifier.load().await });
+        }
         let context = ApiContext {
             reads,
             writes: writes.clone(),
-            verifier: config.jwt.clone().map(JwtVerifier::new),
+            verifier,
             rate: RateLimits::new(config.rate),
             metrics: metrics.clone(),
             prefix: config.workspaces.as_str().to_owned(),
+            max_owned: config.max_owned,
             key_prefix: config.key_prefix,
             accounts,
-            waiting: ApiContext::waiting(),
+            waiting: WaitingRequests::default(),
             draining: ending.draining.child_token(),
         };
         let counted = metrics;
@@ -146,9 +149,8 @@ async fn clean_up(pool: &PgPool) {
     loop {
         let forgotten = async { idempotency::forget(&mut *pool.acquire().await?).await };
         match forgotten.await {
-            // there may be more
-            Ok(deleted) if deleted > 0 => continue,
-            Ok(_) => {}
+            Ok(true) => continue,
+            Ok(false) => {}
             Err(error) => tracing::warn!(%error, "could not delete old idempotency keys; trying again later"),
         }
         sleep(CLEANUP_INTERVAL).await;
@@ -198,6 +200,8 @@ impl Handler for ApiHandler {
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if code.is_retryable() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

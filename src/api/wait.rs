@@ -1,6 +1,6 @@
 //! `Prefer: wait=20`: a GET that is answered when the row changes, or after that time.
 //!
-//! The database is asked again every second, because a view also changes when time passes, which nothing announces. A
+//! The row is read again every second, because a view also changes when time passes, without any notification. A
 //! waiting request holds no connection meanwhile.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::answer::Answer;
 use super::context::ApiContext;
+use super::principal::Principal;
 use super::problem::{Code, Problem};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -20,10 +21,10 @@ pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("prefe
 
 /// Longer waits are shortened: proxies often close a connection after 60 s without a byte.
 const MAX_WAIT: u64 = 30;
-/// Interval at which the database is asked.
+/// Interval at which the row is read.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// In the extensions of a response: the request waited, so its duration says nothing.
+/// In the extensions of a response: the request waited, so its duration is not that of the service.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waited;
 
@@ -32,6 +33,7 @@ pub(super) struct Waited;
 /// waited for too.
 pub(super) async fn answer<F>(
     api: &ApiContext,
+    principal: &Principal,
     headers: &HeaderMap,
     read: impl Fn() -> F + Send,
 ) -> Result<Response, Problem>
@@ -40,7 +42,8 @@ where
 {
     let first = read().await;
     let wait = preferred(headers).filter(|wait| !wait.is_zero());
-    let (Some(wait), Ok(_place)) = (wait, api.waiting.try_acquire()) else {
+    // too many waiting requests: this one is answered at once, without Preference-Applied
+    let Some((wait, _waiting)) = wait.and_then(|wait| Some((wait, api.waiting.begin(&principal.id)?))) else {
         return Ok(first?.conditional(headers));
     };
     // with a copy, a response 304 means that nothing has changed
@@ -59,7 +62,10 @@ where
         latest = read().await;
     }
     let mut response = latest?.conditional(headers);
-    if let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
+    let applied = HeaderValue::try_from(format!("wait={}", wait.as_secs()));
+    if let Ok(applied) = applied
+        && !api.draining.is_cancelled()
+    {
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
     response.extensions_mut().insert(Waited);

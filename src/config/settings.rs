@@ -195,6 +195,8 @@ registry! {
         "Maximum number of requests per second of one principal (user or service); further ones get 429");
     API_CONNECTIONS = Setting::new("BILLING_SYNC_API_CONNECTIONS", "api-connections", ("N", "8"),
         SettingGroup::Api, "Maximum number of database connections of the API, half of them for writes; further requests wait for one");
+    API_MAX_OWNED = Setting::new("BILLING_SYNC_API_MAX_OWNED", "api-max-owned", ("N", "1000"),
+        SettingGroup::Api, "Maximum number of workspaces that one user owns; beyond it, POST /v1/workspaces gets 409");
     API_KEY_PREFIX = Setting::new("BILLING_SYNC_API_KEY_PREFIX", "api-key-prefix", ("TEXT", "WS"),
         SettingGroup::Api,
         "Prefix of the keys of new workspaces: 1 to 8 characters, A to Z and 0 to 9; existing keys do not change");

@@ -114,7 +114,7 @@ pub fn needed_by_api() -> Vec<Privilege> {
         let one = whole(action, "TABLE", object);
         needed.extend(columns.iter().map(|column| Privilege { column: Some(column), ..one }));
     }
-    needed.push(whole("USAGE", "SEQUENCE", "workspaces_key_index_seq"));
+    needed.push(whole("UPDATE", "SEQUENCE", "workspaces_key_index_seq"));
     needed.push(whole("DELETE", "TABLE", "api_requests"));
     needed
 }

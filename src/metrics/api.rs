@@ -61,7 +61,8 @@ impl ApiMetrics {
         let duration = durations(
             registry,
             "billing_sync_api_request_duration_seconds",
-            "Seconds from a request of the workspace API to its answer, without requests that wait (Prefer: wait).",
+            "Seconds from a request of the workspace API to its answer, without requests that wait (Prefer: wait) \
+             and those that match no route.",
         )?;
         Ok(Self { requests, problems, duration, operations })
     }
@@ -80,7 +81,7 @@ impl ApiMetrics {
             500.. => "5xx",
         };
         self.requests.with_label_values(&[method, route, class]).inc();
-        if !waited {
+        if known.is_some() && !waited {
             self.duration.observe(duration.as_secs_f64());
         }
     }

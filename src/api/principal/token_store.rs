@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::token::{RANDOM_BYTES, SecretHash, Token, TokenId};
-use super::{Principal, Scope};
+use super::{Principal, Scope, TOKEN};
 use crate::base::interval::interval;
 
 /// The last use is recorded this precisely: a busy token must not write a row for every request.
@@ -256,7 +256,7 @@ pub async fn authenticate(conn: &mut PgConnection, text: &str) -> Result<Option<
         tracing::warn!(token.id = %token.id(), %error, "could not record the use of an API token; it is accepted anyway");
     }
     Ok(Some(Principal {
-        id: format!("token:{}", token.id()),
+        id: format!("{TOKEN}{}", token.id()),
         user: credential.user,
         legacy_customer: None,
         scopes: credential.scopes,

@@ -37,6 +37,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// The first request with this idempotency key is still running.
     IdempotencyKeyInUse,
+    /// The user owns as many workspaces as allowed.
+    TooManyWorkspaces,
     /// A subscription of the workspace has not ended.
     WorkspaceHasSubscription,
     /// Less than the amount is left of the limit.
@@ -76,7 +78,7 @@ struct Entry {
 
 impl Code {
     /// All codes, in the order in which they are documented.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::MalformedRequest,
         Self::AuthenticationRequired,
         Self::InvalidToken,
@@ -88,6 +90,7 @@ impl Code {
         Self::NoSuchLimit,
         Self::MethodNotAllowed,
         Self::BodyTooSlow,
+        Self::TooManyWorkspaces,
         Self::WorkspaceHasSubscription,
         Self::IdempotencyKeyInUse,
         Self::LimitUsedUp,
@@ -142,6 +145,9 @@ impl Code {
             Self::NoSuchLimit => ("no-such-limit", 404, "The workspace has no such limit", false),
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The method is not allowed here", false),
             Self::BodyTooSlow => ("body-too-slow", 408, "The body did not arrive in time", true),
+            Self::TooManyWorkspaces => {
+                ("too-many-workspaces", 409, "The user owns as many workspaces as allowed", false)
+            }
             Self::WorkspaceHasSubscription => {
                 ("workspace-has-subscription", 409, "A subscription of the workspace has not ended", false)
             }

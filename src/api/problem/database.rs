@@ -25,6 +25,10 @@ impl From<sqlx::Error> for Problem {
                 let detail = "another transaction holds the same rows; nothing was changed, so repeat the request";
                 Self::new(Code::Busy, detail).retry_after(Duration::from_secs(1))
             }
+            (_, "57014") => {
+                let detail = "the request took longer than the database may work on it; ask for less, or repeat it";
+                Self::new(Code::Busy, detail).retry_after(Duration::from_secs(1))
+            }
             (sqlx::Error::PoolTimedOut, _) => {
                 let detail = "no database connection became free in time; nothing was changed, so repeat the request";
                 Self::new(Code::Busy, detail).retry_after(Duration::from_secs(1))

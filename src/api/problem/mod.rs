@@ -54,7 +54,7 @@ pub(crate) struct ProblemDocument<'a> {
     pub(crate) detail: &'a str,
     /// The code, for programs.
     pub(crate) code: &'a str,
-    /// Id of the request, also in the header `X-Request-Id` and in the log.
+    /// Id of the request, also in the header `X-Request-Id`, and in the log of level debug.
     pub(crate) request_id: &'a str,
     /// Whether the same request may succeed later without any change.
     pub(crate) retryable: bool,

@@ -8,20 +8,23 @@ use uuid::Uuid;
 
 use super::entities::{CheckoutSession, Contact};
 use super::found::{Found, found};
-use super::fragments::{contact_json, plan_json};
+use super::fragments::{contact_json, plan_json, visible};
 use crate::api::principal::Access;
 
-/// `c` of `live_billing_contacts` belongs to the workspace `$1`, which the caller may see.
+/// `c` of `live_billing_contacts` belongs to the workspace `$1`, which the caller may see. The contact of a subscription
+/// that has ended does not: it may be another workspace's payer now.
 macro_rules! belongs {
     () => {
-        "c.id = $4 AND EXISTS (
+        concat!(
+            "c.id = $4 AND EXISTS (
             SELECT FROM billing.workspace_billing AS b
-            WHERE b.workspace_id = $1 AND ($2 OR EXISTS (
-                    SELECT FROM billing.workspace_members AS m
-                    WHERE m.workspace_id = b.workspace_id AND m.user_id = $3))
-                AND (c.workspace_id = $1 OR b.billing_contact_id = c.id OR EXISTS (
+            WHERE b.workspace_id = $1 AND ",
+            visible!("b.workspace_id"),
+            " AND (c.workspace_id = $1 OR b.billing_contact_id = c.id OR EXISTS (
                     SELECT FROM billing.subscriptions AS s
-                    WHERE s.workspace_id = $1 AND s.billing_contact_id = c.id)))"
+                    WHERE s.workspace_id = $1 AND s.billing_contact_id = c.id
+                        AND s.stripe_status NOT IN ('canceled', 'incomplete_expired'))))"
+        )
     };
 }
 
@@ -68,7 +71,10 @@ const CHECKOUT_SESSION: &str = concat!(
     FROM billing.live_billing_contacts AS c
     JOIN billing.checkout_sessions AS d ON d.account = c.account AND d.stripe_customer_id = c.stripe_customer_id
     CROSS JOIN LATERAL billing.freshness(c.account, c.stripe_customer_id) AS f
-    WHERE d.stripe_session_id = $5 AND (d.workspace_id IS NULL OR d.workspace_id = $1) AND ",
+    WHERE d.stripe_session_id = $5 AND (d.workspace_id = $1 OR d.workspace_id IS NULL AND NOT EXISTS (
+            -- of a customer that pays for several workspaces it is not known whose session it is
+            SELECT FROM billing.subscriptions AS other
+            WHERE other.billing_contact_id = c.id AND other.workspace_id <> $1)) AND ",
     belongs!()
 );
 

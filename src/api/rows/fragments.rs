@@ -3,6 +3,17 @@
 //!
 //! Each macro takes the aliases of the tables that it reads, and expands to text.
 
+/// The caller may see the workspace: `$2` is whether it sees all, `$3` otherwise its user.
+macro_rules! visible {
+    ($workspace:literal) => {
+        concat!(
+            "($2 OR EXISTS (SELECT FROM billing.workspace_members AS m WHERE m.workspace_id = ",
+            $workspace,
+            " AND m.user_id = $3))"
+        )
+    };
+}
+
 /// A billing contact: `c` of `live_billing_contacts`, `o` of `row_origins`.
 macro_rules! contact_json {
     () => {
@@ -115,4 +126,4 @@ macro_rules! workspace_json {
     };
 }
 
-pub(super) use {contact_json, limits_json, plan_json, subscription_json, workspace_json};
+pub(super) use {contact_json, limits_json, plan_json, subscription_json, visible, workspace_json};

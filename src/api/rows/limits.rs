@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::entities::Limit;
 use super::found::{Found, found};
-use super::fragments::limits_json;
+use super::fragments::{limits_json, visible};
 use crate::api::principal::Access;
 
 const LIMITS: &str = concat!(
@@ -19,8 +19,8 @@ const LIMITS: &str = concat!(
     FROM billing.workspace_billing AS b
     LEFT JOIN billing.billing_contacts AS payer ON payer.id = b.billing_contact_id
     CROSS JOIN LATERAL billing.freshness(coalesce(payer.account, ''), payer.stripe_customer_id) AS f
-    WHERE b.workspace_id = $1 AND ($2 OR EXISTS (
-        SELECT FROM billing.workspace_members AS m WHERE m.workspace_id = b.workspace_id AND m.user_id = $3))"
+    WHERE b.workspace_id = $1 AND ",
+    visible!("b.workspace_id")
 );
 
 #[derive(Debug, Deserialize)]

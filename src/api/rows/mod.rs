@@ -26,5 +26,6 @@ pub(crate) use self::list::{Filter, Order, SortField, list};
 pub(crate) use self::state::{State, Subject, state};
 pub use self::workspace::WORKSPACE;
 pub(crate) use self::workspace::{
-    Deletion, NewWorkspace, Role, create, delete, lock, next_key_index, rename, role, workspace,
+    Deletion, NewWorkspace, Role, create, delete, lock, next_key_index, owned, rename, role, skip_key_indexes,
+    workspace,
 };

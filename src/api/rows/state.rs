@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::entities::Limit;
 use super::found::{Found, found};
-use super::fragments::limits_json;
+use super::fragments::{limits_json, visible};
 use crate::api::principal::Access;
 
 /// Whose state is read.
@@ -65,8 +65,8 @@ const OF_WORKSPACE: &str = concat!(
     LEFT JOIN billing.billing_contacts AS c ON c.id = b.billing_contact_id
     LEFT JOIN billing.live_subscriptions AS s ON s.id = b.current_subscription_id
     CROSS JOIN LATERAL billing.freshness(coalesce(c.account, ''), c.stripe_customer_id) AS f
-    WHERE b.workspace_id = $1 AND ($2 OR EXISTS (
-        SELECT FROM billing.workspace_members AS m WHERE m.workspace_id = b.workspace_id AND m.user_id = $3))"
+    WHERE b.workspace_id = $1 AND ",
+    visible!("b.workspace_id")
 );
 
 /// A customer may have subscriptions of several workspaces: the one with the lowest rank counts, as in
@@ -81,16 +81,17 @@ const OF_CUSTOMER: &str = concat!(
         SELECT * FROM billing.live_subscriptions AS own
         WHERE own.billing_contact_id = c.id AND NOT EXISTS (
                 SELECT FROM billing.workspaces AS w WHERE w.id = own.workspace_id AND w.deleted_at IS NOT NULL)
-            AND ($2 OR EXISTS (
-            SELECT FROM billing.workspace_members AS m
-            WHERE m.workspace_id = own.workspace_id AND m.user_id = $3))
+            AND ",
+    visible!("own.workspace_id"),
+    "
         ORDER BY billing.subscription_rank(own.stripe_status, own.payment_paused), own.stripe_created_at DESC NULLS LAST,
             own.stripe_subscription_id DESC
         LIMIT 1
     ) AS s ON true
     CROSS JOIN LATERAL billing.freshness(c.account, c.stripe_customer_id) AS f
-    WHERE c.id = ANY($1) AND ($2 OR s.id IS NOT NULL OR EXISTS (
-            SELECT FROM billing.workspace_members AS m WHERE m.workspace_id = c.workspace_id AND m.user_id = $3))
+    WHERE c.id = ANY($1) AND (s.id IS NOT NULL OR ",
+    visible!("c.workspace_id"),
+    ")
         AND NOT EXISTS (
             SELECT FROM billing.workspaces AS w
             WHERE w.id = coalesce(s.workspace_id, c.workspace_id) AND w.deleted_at IS NOT NULL)

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::entities::Workspace;
 use super::found::{Found, found};
-use super::fragments::{contact_json, limits_json, plan_json, subscription_json, workspace_json};
+use super::fragments::{contact_json, limits_json, plan_json, subscription_json, visible, workspace_json};
 use crate::api::principal::Access;
 
 /// What the caller is to a workspace that it may see.
@@ -27,8 +27,8 @@ pub const WORKSPACE: &str = concat!(
     LEFT JOIN billing.workspaces AS w ON w.id = b.workspace_id
     LEFT JOIN billing.billing_contacts AS payer ON payer.id = b.billing_contact_id
     CROSS JOIN LATERAL billing.freshness(coalesce(payer.account, ''), payer.stripe_customer_id) AS f
-    WHERE b.workspace_id = $1 AND ($2 OR EXISTS (
-        SELECT FROM billing.workspace_members AS m WHERE m.workspace_id = b.workspace_id AND m.user_id = $3))"
+    WHERE b.workspace_id = $1 AND ",
+    visible!("b.workspace_id")
 );
 
 /// The workspace with its embedded rows; `None` if the caller may not see it.
@@ -104,7 +104,22 @@ pub(crate) async fn next_key_index(conn: &mut PgConnection) -> Result<i64, sqlx:
     .await
 }
 
-/// Creates a workspace with its owner. Returns false if another workspace has its key or number already.
+/// Moves on to numbers that no workspace has: the product may have stored some itself.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn skip_key_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- api.skip_key_indexes
+        SELECT setval('billing.workspaces_key_index_seq', greatest(nextval('billing.workspaces_key_index_seq'),
+            (SELECT max(key_index) FROM billing.workspaces)))"
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
+}
+
+/// Creates a workspace with its owner. Returns false if a workspace has its id, key or number already.
 ///
 /// # Errors
 /// Database errors.
@@ -146,6 +161,25 @@ pub(crate) async fn rename(conn: &mut PgConnection, id: Uuid, name: &str) -> Res
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Number of workspaces that the user owns, counted up to `most`.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn owned(conn: &mut PgConnection, user: Uuid, most: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- api.owned
+        SELECT count(*) AS "owned!" FROM (
+            SELECT FROM billing.workspace_members AS m
+            JOIN billing.workspaces AS w ON w.id = m.workspace_id AND w.deleted_at IS NULL
+            WHERE m.user_id = $1 AND m.role = 'owner' LIMIT $2
+        ) AS owned"#,
+        user,
+        most
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// The result of a deletion.

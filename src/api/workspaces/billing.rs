@@ -59,7 +59,7 @@ pub(super) async fn checkout_session(
     let (workspace, contact) = (request::id(&workspace, "workspace")?, request::id(&contact, "billing contact")?);
     let access = principal.access();
     let session = request::stripe_id(&session, "checkout session")?;
-    wait::answer(&api, &headers, async || {
+    wait::answer(&api, &principal, &headers, async || {
         let found = rows::checkout_session(&mut *api.connection().await?, workspace, contact, session, access).await?;
         let found = found.ok_or_else(|| Problem::not_found("checkout session"))?;
         Answer::ok(&CheckoutSession::from(found.row), Some(found.freshness))

@@ -6,9 +6,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{
-    ContactBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ServerBuilder,
-};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ServerBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::api::problem::{Code, FieldError, ProblemDocument};
@@ -32,7 +30,6 @@ pub(crate) fn document(prefix: &str) -> OpenApi {
         .title("Workspace API of billing-sync")
         .version(VERSION)
         .description(Some(DESCRIPTION))
-        .contact(None::<ContactBuilder>.map(ContactBuilder::build))
         .build();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -51,7 +48,7 @@ pub(crate) fn document(prefix: &str) -> OpenApi {
         .build()
 }
 
-/// The problems of every operation: who asks, how often, and whether the service can answer.
+/// The problems of every operation: of authentication, of the rate, and of the service itself.
 const COMMON: [Code; 8] = [
     Code::AuthenticationRequired,
     Code::InvalidToken,
@@ -108,15 +105,19 @@ problems! {
     /// Problems of reading one resource by a query parameter, or a page of what belongs to it.
     QueryProblems: NotFound, InvalidFields;
     /// Problems of creating a workspace.
-    CreateProblems: MalformedRequest, UserRequired, BodyTooSlow, IdempotencyKeyInUse, BodyTooLarge,
+    CreateProblems: MalformedRequest, UserRequired, BodyTooSlow, TooManyWorkspaces, IdempotencyKeyInUse, BodyTooLarge,
         UnsupportedMediaType, InvalidFields, IdempotencyKeyReused;
     /// Problems of changing a workspace.
     UpdateProblems: MalformedRequest, OwnerRequired, NotFound, BodyTooSlow, PreconditionFailed, BodyTooLarge,
         UnsupportedMediaType, InvalidFields;
     /// Problems of deleting a workspace.
     DeleteProblems: OwnerRequired, NotFound, WorkspaceHasSubscription, PreconditionFailed;
-    /// Problems of consuming and releasing a limit.
-    LimitProblems: MalformedRequest, ServiceRequired, NotFound, NoSuchLimit, BodyTooSlow, IdempotencyKeyInUse,
-        LimitUsedUp, SubscriptionInactive, NoSubscription, LimitNotReleasable, ReleaseExceedsUsage, UsageOutOfRange,
-        BodyTooLarge, UnsupportedMediaType, InvalidFields, IdempotencyKeyReused, LimitNotKnownYet;
+    /// Problems of consuming a limit.
+    ConsumeProblems: MalformedRequest, ServiceRequired, NotFound, NoSuchLimit, BodyTooSlow, IdempotencyKeyInUse,
+        LimitUsedUp, SubscriptionInactive, NoSubscription, UsageOutOfRange, BodyTooLarge, UnsupportedMediaType,
+        InvalidFields, IdempotencyKeyReused, LimitNotKnownYet;
+    /// Problems of releasing a limit.
+    ReleaseProblems: MalformedRequest, ServiceRequired, NotFound, NoSuchLimit, BodyTooSlow, IdempotencyKeyInUse,
+        NoSubscription, LimitNotReleasable, ReleaseExceedsUsage, BodyTooLarge, UnsupportedMediaType, InvalidFields,
+        IdempotencyKeyReused, LimitNotKnownYet;
 }

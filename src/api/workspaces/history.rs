@@ -80,7 +80,7 @@ pub(super) async fn list(
     let size = query.whole("size", (1, MAX_SIZE), 20, &mut mistakes);
     let before = query.whole("before", (1, i64::MAX), i64::MAX, &mut mistakes);
     let (size, before) = mistakes.check(Some((size, before)))?;
-    // one more tells whether there is another page
+    // one more, because it shows whether there is another page
     let page = HistoryPage { before, size: size + 1 };
     let found = rows::changes(&mut *api.connection().await?, workspace, page, principal.access()).await?;
     let mut found = found.ok_or_else(|| Problem::not_found("workspace"))?;

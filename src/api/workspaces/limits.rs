@@ -10,7 +10,7 @@ use sqlx::error::DatabaseError;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::documented::{LimitProblems, ReadProblems};
+use super::documented::{ConsumeProblems, ReadProblems, ReleaseProblems};
 use super::schema::Limit;
 use crate::api::answer::Answer;
 use crate::api::context::Shared;
@@ -75,7 +75,7 @@ pub(super) async fn list(
             min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$")),
     request_body = Amount,
     responses((status = 200, description = "What remains", body = Remaining,
-        headers(("Idempotent-Replayed" = String))), LimitProblems),
+        headers(("Idempotent-Replayed" = String))), ConsumeProblems),
     security(("bearer" = ["workspaces:write"])))]
 pub(super) async fn consume(
     State(api): State<Shared>,
@@ -86,8 +86,8 @@ pub(super) async fn consume(
 ) -> Result<Response, Problem> {
     let change = Change::read(&principal, path, &body)?;
     let request = KeyedRequest::read(&headers, &principal, &change.path("consume"), &body.bytes)?;
-    idempotency::once(&api, request, async |conn| {
-        change.check(conn, &principal).await?;
+    let check = async |conn: &mut PgConnection| change.check(conn, &principal).await;
+    idempotency::once(&api, request, check, async |conn| {
         let available = rows::consume(conn, change.workspace, &change.key, change.amount).await?;
         Answer::ok(&Remaining { key: change.key.clone(), available }, None)
     })
@@ -103,7 +103,7 @@ pub(super) async fn consume(
             min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$")),
     request_body = Amount,
     responses((status = 200, description = "What remains", body = Remaining,
-        headers(("Idempotent-Replayed" = String))), LimitProblems),
+        headers(("Idempotent-Replayed" = String))), ReleaseProblems),
     security(("bearer" = ["workspaces:write"])))]
 pub(super) async fn release(
     State(api): State<Shared>,
@@ -114,8 +114,8 @@ pub(super) async fn release(
 ) -> Result<Response, Problem> {
     let change = Change::read(&principal, path, &body)?;
     let request = KeyedRequest::read(&headers, &principal, &change.path("release"), &body.bytes)?;
-    idempotency::once(&api, request, async |conn| {
-        change.check(conn, &principal).await?;
+    let check = async |conn: &mut PgConnection| change.check(conn, &principal).await;
+    idempotency::once(&api, request, check, async |conn| {
         let released = rows::release(conn, change.workspace, &change.key, change.amount).await;
         let available = released.map_err(|error| {
             // the arguments are valid, so this can only be the amount

@@ -96,7 +96,7 @@ impl From<rows::Subscription> for Subscription {
             inactive_reason: row.inactive_reason,
             is_grace_period: row.is_grace_period,
             is_trial: row.is_trial,
-            // a balance knows no planned end
+            // a balance does not contain a planned end
             limit_renewal_date: renews_at.filter(|at| row.end_date.is_none_or(|end| *at < end)).map(Into::into),
             next_subscription_cycle_start: row.next_subscription_cycle_start.map(Into::into),
             payment_card_number_last_four_digits: row.payment_card_number_last_four_digits,

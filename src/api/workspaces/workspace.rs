@@ -180,7 +180,12 @@ pub(super) async fn create(
     };
     let name = name(&body)?;
     let request = KeyedRequest::read(&headers, &principal, "POST /v1/workspaces", &body.bytes)?;
-    idempotency::once(&api, request, async |conn| {
+    let check = async |_: &mut PgConnection| Ok(());
+    idempotency::once(&api, request, check, async |conn| {
+        if rows::owned(conn, owner, api.max_owned).await? >= api.max_owned {
+            let detail = "the user owns as many workspaces as allowed (BILLING_SYNC_API_MAX_OWNED)";
+            return Err(Problem::new(Code::TooManyWorkspaces, detail));
+        }
         let id = Uuid::new_v4();
         add(conn, &api.key_prefix, id, Some(&name), Some((owner, principal.legacy_customer))).await?;
         let mut answer = read(conn, id, principal.access()).await?;
@@ -208,8 +213,10 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     principal.require(Scope::WorkspacesRead)?;
     let (id, access) = (request::id(&id, "workspace")?, principal.access());
-    wait::answer(&api, &headers, async || answer(rows::workspace(&mut *api.connection().await?, id, access).await?))
-        .await
+    wait::answer(&api, &principal, &headers, async || {
+        answer(rows::workspace(&mut *api.connection().await?, id, access).await?)
+    })
+    .await
 }
 
 /// Rename a workspace.
@@ -230,9 +237,12 @@ pub(super) async fn update(
     principal.require(Scope::WorkspacesWrite)?;
     let (id, access) = (request::id(&id, "workspace")?, principal.access());
     let mut tx = api.begin().await?;
-    own(&mut tx, &api.key_prefix, id, access).await?;
+    let has_row = lock_as_owner(&mut tx, id, access).await?;
     let name = name(&body)?;
     read(&mut tx, id, access).await?.check_if_match(&headers)?;
+    if !has_row {
+        add(&mut tx, &api.key_prefix, id, None, None).await?;
+    }
     rows::rename(&mut tx, id, &name).await?;
     let answer = read(&mut tx, id, access).await?;
     tx.commit().await?;
@@ -254,8 +264,11 @@ pub(super) async fn delete(
     principal.require(Scope::WorkspacesWrite)?;
     let (id, access) = (request::id(&id, "workspace")?, principal.access());
     let mut tx = api.begin().await?;
-    own(&mut tx, &api.key_prefix, id, access).await?;
+    let has_row = lock_as_owner(&mut tx, id, access).await?;
     read(&mut tx, id, access).await?.check_if_match(&headers)?;
+    if !has_row {
+        add(&mut tx, &api.key_prefix, id, None, None).await?;
+    }
     if rows::delete(&mut tx, id).await? == Deletion::HasSubscription {
         let detail = "cancel its subscriptions in Stripe first; then delete the workspace";
         return Err(Problem::new(Code::WorkspaceHasSubscription, detail));
@@ -274,19 +287,18 @@ fn answer(found: Option<Found<rows::Workspace>>) -> Result<Answer, Problem> {
     Answer::ok(&Workspace::from(found.row), Some(found.freshness))
 }
 
-/// Locks a workspace that the caller may change; one that only subscriptions name gets a row. The role is read again
-/// under the lock, because the workspace may have been deleted before.
-async fn own(conn: &mut PgConnection, key_prefix: &str, id: Uuid, access: Access) -> Result<(), Problem> {
+/// Locks a workspace that the caller may change; false if it has no row, because only subscriptions name it. The role is
+/// read again under the lock, because the workspace may have been deleted before.
+async fn lock_as_owner(conn: &mut PgConnection, id: Uuid, access: Access) -> Result<bool, Problem> {
     let check = |role: Option<Role>| match role {
         None => Err(Problem::not_found("workspace")),
         Some(Role::Member) => Err(Problem::new(Code::OwnerRequired, "only an owner of the workspace may change it")),
         Some(Role::Owner) => Ok(()),
     };
     check(rows::role(conn, id, access).await?)?;
-    if !rows::lock(conn, id).await? {
-        add(conn, key_prefix, id, None, None).await?;
-    }
-    check(rows::role(conn, id, access).await?)
+    let has_row = rows::lock(conn, id).await?;
+    check(rows::role(conn, id, access).await?)?;
+    Ok(has_row)
 }
 
 /// Adds the row of a workspace, with the next free key.
@@ -302,12 +314,14 @@ async fn add(
         let key = workspace_key::key(key_prefix, key_index);
         let (owner, owners_legacy_customer) = owner.map_or((None, None), |(user, legacy)| (Some(user), legacy));
         let new = NewWorkspace { id, name, key: &key, key_index, owner, owners_legacy_customer };
-        if rows::create(conn, &new).await? {
+        // another request may have added the same workspace
+        if rows::create(conn, &new).await? || rows::lock(conn, id).await? {
             return Ok(());
         }
+        rows::skip_key_indexes(conn).await?;
     }
     tracing::error!(attempts = KEY_ATTEMPTS, "the keys of new workspaces are taken; set BILLING_SYNC_API_KEY_PREFIX");
-    Err(Problem::new(Code::InternalError, "no free key was found; repeat the request"))
+    Err(Problem::new(Code::InternalError, "no free key was found; the log of billing-sync has the cause"))
 }
 
 fn name(body: &JsonObject) -> Result<String, Problem> {

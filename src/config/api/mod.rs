@@ -33,6 +33,8 @@ pub struct ApiConfig {
     pub rate: NonZeroU32,
     /// `BILLING_SYNC_API_CONNECTIONS`, default 8: database connections of the API, half of them for writes.
     pub connections: u32,
+    /// `BILLING_SYNC_API_MAX_OWNED`, default 1000: workspaces that one user owns; further ones get 409.
+    pub max_owned: i64,
     /// `BILLING_SYNC_API_KEY_PREFIX`, default `WS`: prefix of the keys of new workspaces.
     pub key_prefix: String,
 }
@@ -93,6 +95,7 @@ impl ApiConfig {
         let cors_origins = source.optional(&settings::API_CORS_ORIGINS, origins);
         let rate = source.value(&settings::API_RATE, parse::whole(1, 1_000_000));
         let connections = source.value(&settings::API_CONNECTIONS, parse::whole(2, 100));
+        let max_owned = source.value(&settings::API_MAX_OWNED, parse::whole(1, 1_000_000_000));
         let key_prefix = source.value(&settings::API_KEY_PREFIX, key_prefix);
         Some(Self {
             listen: listen?,
@@ -101,6 +104,7 @@ impl ApiConfig {
             cors_origins: cors_origins?.unwrap_or_default(),
             rate: NonZeroU32::new(rate?)?,
             connections: connections?,
+            max_owned: max_owned?,
             key_prefix: key_prefix?,
         })
     }
