@@ -114,7 +114,8 @@ async fn every_printed_statement_fits_the_schema() {
     let mut conn = app.pool.acquire().await.unwrap();
     let mut found = 0;
     for code in all_code() {
-        let is_query = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|word| code.text.starts_with(word));
+        let is_query =
+            ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|word| code.text.starts_with(word));
         let is_whole = code.language.is_empty() && is_query && !code.text.contains('…');
         if code.language != "sql" && !is_whole {
             continue;

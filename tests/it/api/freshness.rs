@@ -359,7 +359,7 @@ const MAX_WAITING: usize = 100;
 async fn fill(billed: &Billed) -> JoinSet<Reply> {
     let mut waiting = JoinSet::new();
     // ten of each principal
-    for _ in 0..MAX_WAITING / 10 + 1 {
+    for _ in 0..=MAX_WAITING / 10 {
         let client = billed.test.admin().await;
         for _ in 0..10 {
             let (client, path) = (client.clone(), billed.path(""));
