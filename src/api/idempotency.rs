@@ -86,7 +86,8 @@ async fn begin(conn: &mut PgConnection, request: &KeyedRequest) -> Result<Option
         "-- api_requests.begin
         INSERT INTO billing.api_requests AS r (principal, idempotency_key, fingerprint) VALUES ($1, $2, $3)
         ON CONFLICT (principal, idempotency_key) DO UPDATE
-            SET fingerprint = excluded.fingerprint, status = NULL, location = NULL, body = NULL, created_at = clock_timestamp()
+            SET fingerprint = excluded.fingerprint, status = NULL, location = NULL, body = NULL,
+                created_at = clock_timestamp()
             WHERE r.created_at < clock_timestamp() - interval '24 hours'",
         request.principal,
         request.key,

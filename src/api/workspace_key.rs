@@ -4,11 +4,11 @@
 //! customer's. Two letters and three digits are enough for the first 676,000 workspaces; then a letter is added.
 
 /// Digits at the end of a key.
-const DIGITS: u64 = 1_000;
+const DIGITS: u128 = 1_000;
 
 /// The key of the workspace with this number, which begins at 1.
 pub(super) fn key(prefix: &str, index: i64) -> String {
-    let mut number = u64::try_from(index - 1).unwrap_or_default();
+    let mut number = u128::try_from(index - 1).unwrap_or_default();
     let mut letters = 2;
     let mut keys = 26 * 26 * DIGITS;
     while number >= keys {
@@ -29,12 +29,10 @@ pub(super) fn key(prefix: &str, index: i64) -> String {
 
 /// Spreads the numbers below `keys` over the same range. Multiplication by a number without a common divisor is a
 /// bijection; `keys` has only the divisors 2, 5 and 13, and the factor is prime.
-fn mixed(number: u64, keys: u64) -> u64 {
+fn mixed(number: u128, keys: u128) -> u128 {
     const FACTOR: u128 = 2_654_435_761;
     const START: u128 = 447_983;
-    let mixed = (u128::from(number) * FACTOR + START) % u128::from(keys);
-    // below `keys`
-    u64::try_from(mixed).unwrap_or_default()
+    (number * FACTOR + START) % keys
 }
 
 #[cfg(test)]

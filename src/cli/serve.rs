@@ -311,7 +311,15 @@ async fn missing_for_api(config: &Config, database: &Hosts) -> anyhow::Result<Op
         return Ok(None);
     }
     let mut conn = database.connect(Session::API).await?;
-    Ok(role::missing_privilege_for_api(&mut conn).await?)
+    let missing = role::missing_privilege_for_api(&mut conn).await?;
+    let role = role::of_session(&mut conn).await?.role;
+    if missing.is_none() && role != role::API_ROLE {
+        tracing::warn!(
+            api.role = role,
+            "the workspace API has more rights in the database than it needs; create its role by ops/roles.sql"
+        );
+    }
+    Ok(missing)
 }
 
 /// Warns if too few connections are allowed. Parts connect when needed, so the shortage may appear days after startup.

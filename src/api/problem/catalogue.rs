@@ -1,185 +1,113 @@
 //! The closed list of problems: code, status, title, and whether the same request may succeed later. PURE.
 
-/// What is wrong with a request, or why it could not be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
-    /// The request has no credentials.
-    AuthenticationRequired,
-    /// The credentials are invalid, expired or revoked.
-    InvalidToken,
-    /// The keys of the identity provider cannot be loaded.
-    IdentityProviderUnavailable,
-    /// The token does not have the required scope.
-    InsufficientScope,
-    /// Only an owner of the workspace may do this.
-    OwnerRequired,
-    /// The request needs a user, and the token is bound to none.
-    UserRequired,
-    /// Only a service may do this, not a user.
-    ServiceRequired,
-    /// The resource does not exist, or the caller may not see it.
-    NotFound,
-    /// The resource does not have this method.
-    MethodNotAllowed,
+/// Declares [`Code`]: each problem once, with its code, its HTTP status, its title, and whether the same request may
+/// succeed later without any change.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident: $code:literal, $status:literal, $title:literal, $retryable:literal;)*) => {
+        /// What is wrong with a request, or why it could not be answered.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// All codes, in the order in which they are documented.
+            pub const ALL: [Self; [$($status),*].len()] = [$(Self::$name),*];
+
+            /// The code as text; part of the API, never renamed.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+
+            /// The HTTP status.
+            pub fn status(self) -> u16 {
+                match self {
+                    $(Self::$name => $status,)*
+                }
+            }
+
+            /// What went wrong, in a few words.
+            pub fn title(self) -> &'static str {
+                match self {
+                    $(Self::$name => $title,)*
+                }
+            }
+
+            /// Whether the same request may succeed later without any change.
+            pub fn is_retryable(self) -> bool {
+                match self {
+                    $(Self::$name => $retryable,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
     /// The request cannot be read.
-    MalformedRequest,
-    /// The body is not JSON.
-    UnsupportedMediaType,
-    /// The body is too large.
-    BodyTooLarge,
-    /// The body did not arrive in time.
-    BodyTooSlow,
-    /// Fields or parameters are missing or invalid.
-    InvalidFields,
-    /// The resource has changed since the client read it.
-    PreconditionFailed,
-    /// The idempotency key was used for another request.
-    IdempotencyKeyReused,
-    /// The first request with this idempotency key is still running.
-    IdempotencyKeyInUse,
-    /// The user owns as many workspaces as allowed.
-    TooManyWorkspaces,
-    /// A subscription of the workspace has not ended.
-    WorkspaceHasSubscription,
-    /// Less than the amount is left of the limit.
-    LimitUsedUp,
-    /// The workspace's subscription is not active.
-    SubscriptionInactive,
-    /// The workspace has no subscription.
-    NoSubscription,
+    MalformedRequest: "malformed-request", 400, "The request cannot be read", false;
+    /// The request has no credentials.
+    AuthenticationRequired: "authentication-required", 401, "Authentication is required", false;
+    /// The credentials are invalid, expired or revoked.
+    InvalidToken: "invalid-token", 401, "The token is not accepted", false;
+    /// The token does not have the required scope.
+    InsufficientScope: "insufficient-scope", 403, "The token does not have the required scope", false;
+    /// Only an owner of the workspace may do this.
+    OwnerRequired: "owner-required", 403, "Only an owner of the workspace may do this", false;
+    /// The request needs a user, and the token is bound to none.
+    UserRequired: "user-required", 403, "The token is not bound to a user", false;
+    /// Only a service may do this, not a user.
+    ServiceRequired: "service-required", 403, "Only a service may do this", false;
+    /// The resource does not exist, or the caller may not see it.
+    NotFound: "not-found", 404, "Not found", false;
     /// The workspace has no such limit.
-    NoSuchLimit,
-    /// It is not known yet whether the workspace has such a limit.
-    LimitNotKnownYet,
+    NoSuchLimit: "no-such-limit", 404, "The workspace has no such limit", false;
+    /// The resource does not have this method.
+    MethodNotAllowed: "method-not-allowed", 405, "The method is not allowed here", false;
+    /// The body did not arrive in time.
+    BodyTooSlow: "body-too-slow", 408, "The body did not arrive in time", true;
+    /// The user owns as many workspaces as allowed.
+    TooManyWorkspaces: "too-many-workspaces", 409, "The user owns as many workspaces as allowed", false;
+    /// A subscription of the workspace has not ended.
+    WorkspaceHasSubscription: "workspace-has-subscription", 409, "A subscription of the workspace has not ended", false;
+    /// The first request with this idempotency key is still running.
+    IdempotencyKeyInUse: "idempotency-key-in-use", 409, "The first request with this key is still running", true;
+    /// Less than the amount is left of the limit.
+    LimitUsedUp: "limit-used-up", 409, "Less than the amount is left", false;
+    /// The workspace's subscription is not active.
+    SubscriptionInactive: "subscription-inactive", 409, "The subscription is not active", false;
+    /// The workspace has no subscription.
+    NoSubscription: "no-subscription", 409, "The workspace has no subscription", false;
     /// The limit renews, so nothing can be released.
-    LimitNotReleasable,
+    LimitNotReleasable: "limit-not-releasable", 409, "The limit renews and cannot be released", false;
     /// More would be released than was consumed.
-    ReleaseExceedsUsage,
+    ReleaseExceedsUsage: "release-exceeds-usage", 409, "More was released than was consumed", false;
     /// More would be used in one period than can be stored.
-    UsageOutOfRange,
+    UsageOutOfRange: "usage-out-of-range", 409, "More would be used than can be stored", false;
+    /// The resource has changed since the client read it.
+    PreconditionFailed: "precondition-failed", 412, "The resource has changed", false;
+    /// The body is too large.
+    BodyTooLarge: "body-too-large", 413, "The body is too large", false;
+    /// The body is not JSON.
+    UnsupportedMediaType: "unsupported-media-type", 415, "The body is not JSON", false;
+    /// Fields or parameters are missing or invalid.
+    InvalidFields: "invalid-fields", 422, "Fields are missing or invalid", false;
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused: "idempotency-key-reused", 422, "The idempotency key was used for another request", false;
     /// The principal sends too many requests.
-    RateLimited,
-    /// The service is busy.
-    Busy,
-    /// The database does not answer.
-    DatabaseUnavailable,
+    RateLimited: "rate-limited", 429, "Too many requests", true;
     /// A bug.
-    InternalError,
-}
-
-/// What is the same in all problems of a code.
-struct Entry {
-    code: &'static str,
-    status: u16,
-    title: &'static str,
-    /// Whether the same request may succeed later without any change.
-    retryable: bool,
-}
-
-impl Code {
-    /// All codes, in the order in which they are documented.
-    pub const ALL: [Self; 31] = [
-        Self::MalformedRequest,
-        Self::AuthenticationRequired,
-        Self::InvalidToken,
-        Self::InsufficientScope,
-        Self::OwnerRequired,
-        Self::UserRequired,
-        Self::ServiceRequired,
-        Self::NotFound,
-        Self::NoSuchLimit,
-        Self::MethodNotAllowed,
-        Self::BodyTooSlow,
-        Self::TooManyWorkspaces,
-        Self::WorkspaceHasSubscription,
-        Self::IdempotencyKeyInUse,
-        Self::LimitUsedUp,
-        Self::SubscriptionInactive,
-        Self::NoSubscription,
-        Self::LimitNotReleasable,
-        Self::ReleaseExceedsUsage,
-        Self::UsageOutOfRange,
-        Self::PreconditionFailed,
-        Self::BodyTooLarge,
-        Self::UnsupportedMediaType,
-        Self::InvalidFields,
-        Self::IdempotencyKeyReused,
-        Self::RateLimited,
-        Self::InternalError,
-        Self::LimitNotKnownYet,
-        Self::IdentityProviderUnavailable,
-        Self::DatabaseUnavailable,
-        Self::Busy,
-    ];
-
-    /// The code as text; part of the API, never renamed.
-    pub fn as_str(self) -> &'static str {
-        self.entry().code
-    }
-
-    /// The HTTP status.
-    pub fn status(self) -> u16 {
-        self.entry().status
-    }
-
-    /// What went wrong, in a few words.
-    pub fn title(self) -> &'static str {
-        self.entry().title
-    }
-
-    /// Whether the same request may succeed later without any change.
-    pub fn is_retryable(self) -> bool {
-        self.entry().retryable
-    }
-
-    fn entry(self) -> Entry {
-        let (code, status, title, retryable) = match self {
-            Self::MalformedRequest => ("malformed-request", 400, "The request cannot be read", false),
-            Self::AuthenticationRequired => ("authentication-required", 401, "Authentication is required", false),
-            Self::InvalidToken => ("invalid-token", 401, "The token is not accepted", false),
-            Self::InsufficientScope => ("insufficient-scope", 403, "The token does not have the required scope", false),
-            Self::OwnerRequired => ("owner-required", 403, "Only an owner of the workspace may do this", false),
-            Self::UserRequired => ("user-required", 403, "The token is not bound to a user", false),
-            Self::ServiceRequired => ("service-required", 403, "Only a service may do this", false),
-            Self::NotFound => ("not-found", 404, "Not found", false),
-            Self::NoSuchLimit => ("no-such-limit", 404, "The workspace has no such limit", false),
-            Self::MethodNotAllowed => ("method-not-allowed", 405, "The method is not allowed here", false),
-            Self::BodyTooSlow => ("body-too-slow", 408, "The body did not arrive in time", true),
-            Self::TooManyWorkspaces => {
-                ("too-many-workspaces", 409, "The user owns as many workspaces as allowed", false)
-            }
-            Self::WorkspaceHasSubscription => {
-                ("workspace-has-subscription", 409, "A subscription of the workspace has not ended", false)
-            }
-            Self::IdempotencyKeyInUse => {
-                ("idempotency-key-in-use", 409, "The first request with this key is still running", true)
-            }
-            Self::LimitUsedUp => ("limit-used-up", 409, "Less than the amount is left", false),
-            Self::SubscriptionInactive => ("subscription-inactive", 409, "The subscription is not active", false),
-            Self::NoSubscription => ("no-subscription", 409, "The workspace has no subscription", false),
-            Self::LimitNotReleasable => ("limit-not-releasable", 409, "The limit renews and cannot be released", false),
-            Self::ReleaseExceedsUsage => ("release-exceeds-usage", 409, "More was released than was consumed", false),
-            Self::UsageOutOfRange => ("usage-out-of-range", 409, "More would be used than can be stored", false),
-            Self::PreconditionFailed => ("precondition-failed", 412, "The resource has changed", false),
-            Self::BodyTooLarge => ("body-too-large", 413, "The body is too large", false),
-            Self::UnsupportedMediaType => ("unsupported-media-type", 415, "The body is not JSON", false),
-            Self::InvalidFields => ("invalid-fields", 422, "Fields are missing or invalid", false),
-            Self::IdempotencyKeyReused => {
-                ("idempotency-key-reused", 422, "The idempotency key was used for another request", false)
-            }
-            Self::RateLimited => ("rate-limited", 429, "Too many requests", true),
-            Self::InternalError => ("internal-error", 500, "An internal error occurred", false),
-            Self::LimitNotKnownYet => {
-                ("limit-not-known-yet", 503, "It is not known yet whether the limit exists", true)
-            }
-            Self::IdentityProviderUnavailable => {
-                ("identity-provider-unavailable", 503, "Tokens cannot be verified at the moment", true)
-            }
-            Self::DatabaseUnavailable => ("database-unavailable", 503, "The database does not answer", true),
-            Self::Busy => ("busy", 503, "The service is busy", true),
-        };
-        Entry { code, status, title, retryable }
-    }
+    InternalError: "internal-error", 500, "An internal error occurred", false;
+    /// It is not known yet whether the workspace has such a limit.
+    LimitNotKnownYet: "limit-not-known-yet", 503, "It is not known yet whether the limit exists", true;
+    /// The keys of the identity provider cannot be loaded.
+    IdentityProviderUnavailable: "identity-provider-unavailable", 503, "Tokens cannot be verified at the moment", true;
+    /// The database does not answer.
+    DatabaseUnavailable: "database-unavailable", 503, "The database does not answer", true;
+    /// The service is busy.
+    Busy: "busy", 503, "The service is busy", true;
 }
 
 #[cfg(test)]

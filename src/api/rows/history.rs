@@ -25,7 +25,7 @@ pub(crate) struct Change {
 
 /// Which changes are read.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HistoryPage {
+pub(crate) struct HistoryRange {
     /// Only changes with a smaller id.
     pub(crate) before: i64,
     /// At most this number.
@@ -69,7 +69,7 @@ const CHANGES: &str = concat!(
 pub(crate) async fn changes(
     conn: &mut PgConnection,
     workspace: Uuid,
-    page: HistoryPage,
+    page: HistoryRange,
     access: Access,
 ) -> Result<Option<Vec<Change>>, sqlx::Error> {
     let (all, user) = access.parameters();

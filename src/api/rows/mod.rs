@@ -1,7 +1,7 @@
 //! What the API reads and writes in the database: one statement for each request that reads.
 //!
-//! Every statement takes the caller's [`Access`](super::principal::Access), so that a workspace that the caller may not see is a row that is not
-//! found. Only this folder, [`super::idempotency`] and the tokens contain SQL. Must not know HTTP, nor the names of a
+//! Every statement takes the caller's [`Access`](super::principal::Access), so that a workspace that the caller may not
+//! see is a row that is not found. Only this folder, [`super::idempotency`] and the tokens contain SQL. Must not know HTTP, nor the names of a
 //! dialect.
 
 mod billing;
@@ -19,7 +19,7 @@ pub(crate) use self::entities::{
     Avatar, Category, CheckoutSession, Contact, Coupon, Freshness, Limit, Plan, Subscription, Workspace,
 };
 pub(crate) use self::found::Found;
-pub(crate) use self::history::{HistoryPage, changes};
+pub(crate) use self::history::{HistoryRange, changes};
 pub(crate) use self::limits::{consume, limits, release};
 pub use self::list::search_statement;
 pub(crate) use self::list::{Filter, Order, SortField, list};

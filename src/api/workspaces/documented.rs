@@ -21,8 +21,8 @@ Authenticate with `Authorization: Bearer`: a JWT of the identity provider, or a 
 What the caller may not see is answered like what does not exist: 404.
 
 Errors are problem details (RFC 9457) with a `code` from a closed list. Unknown fields and parameters are ignored, and \
-empty parameters count as absent. Absent values are null. `ETag` and `If-None-Match` save transfers; `Billing-As-Of` and `Billing-Pending` say how fresh \
-an answer is.";
+empty parameters count as absent. Absent values are null. \
+`ETag` and `If-None-Match` save transfers; `Billing-As-Of` and `Billing-Pending` say how fresh an answer is.";
 
 /// The frame of the document, for a service at this path.
 pub(crate) fn document(prefix: &str) -> OpenApi {

@@ -16,7 +16,7 @@ use crate::api::context::Shared;
 use crate::api::principal::{Principal, Scope};
 use crate::api::problem::Problem;
 use crate::api::request::{self, Mistakes, Query};
-use crate::api::rows::{self, HistoryPage};
+use crate::api::rows::{self, HistoryRange};
 
 /// Maximum number of changes on a page.
 const MAX_SIZE: i64 = 100;
@@ -81,7 +81,7 @@ pub(super) async fn list(
     let before = query.whole("before", (1, i64::MAX), i64::MAX, &mut mistakes);
     let (size, before) = mistakes.check(Some((size, before)))?;
     // one more, because it shows whether there is another page
-    let page = HistoryPage { before, size: size + 1 };
+    let page = HistoryRange { before, size: size + 1 };
     let found = rows::changes(&mut *api.connection().await?, workspace, page, principal.access()).await?;
     let mut found = found.ok_or_else(|| Problem::not_found("workspace"))?;
     let has_more = found.len() > usize::try_from(size).unwrap_or(usize::MAX);

@@ -84,7 +84,7 @@ pub(super) async fn consume(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, Problem> {
-    let change = Change::read(&principal, path, &body)?;
+    let change = UsageChange::read(&principal, path, &body)?;
     let request = KeyedRequest::read(&headers, &principal, &change.path("consume"), &body.bytes)?;
     let check = async |conn: &mut PgConnection| change.check(conn, &principal).await;
     idempotency::once(&api, request, check, async |conn| {
@@ -112,7 +112,7 @@ pub(super) async fn release(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, Problem> {
-    let change = Change::read(&principal, path, &body)?;
+    let change = UsageChange::read(&principal, path, &body)?;
     let request = KeyedRequest::read(&headers, &principal, &change.path("release"), &body.bytes)?;
     let check = async |conn: &mut PgConnection| change.check(conn, &principal).await;
     idempotency::once(&api, request, check, async |conn| {
@@ -130,13 +130,13 @@ pub(super) async fn release(
 }
 
 /// A request to consume or release.
-struct Change {
+struct UsageChange {
     workspace: Uuid,
     key: String,
     amount: i64,
 }
 
-impl Change {
+impl UsageChange {
     fn read(principal: &Principal, (workspace, key): (String, String), body: &JsonObject) -> Result<Self, Problem> {
         principal.require(Scope::WorkspacesWrite)?;
         let workspace = request::id(&workspace, "workspace")?;

@@ -111,7 +111,8 @@ struct PageNumbers {
 #[utoipa::path(get, path = "/v1/workspaces", operation_id = "listWorkspaces", tag = "Workspaces", params(ListQuery,
         ("If-None-Match" = Option<String>, Header, description = "ETag of the client's copy")),
     responses((status = 200, description = "A page of workspaces", body = WorkspaceList, headers(("ETag" = String))),
-        (status = 304, description = "The client's copy is current"), ListProblems), security(("bearer" = ["workspaces:read"])))]
+        (status = 304, description = "The client's copy is current"), ListProblems),
+    security(("bearer" = ["workspaces:read"])))]
 pub(super) async fn list(
     State(api): State<Shared>,
     Extension(principal): Extension<Principal>,

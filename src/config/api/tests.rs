@@ -238,7 +238,8 @@ fn an_invalid_origin_is_refused_with_the_fix() {
 fn numbers_and_the_key_prefix_have_bounds() {
     for (name, fine, wrong) in [
         ("BILLING_SYNC_API_RATE", &["1", "1000000"][..], &["0", "1000001"][..]),
-        ("BILLING_SYNC_API_CONNECTIONS", &["1", "100"], &["0", "101"]),
+        ("BILLING_SYNC_API_CONNECTIONS", &["2", "100"], &["1", "101"]),
+        ("BILLING_SYNC_API_MAX_OWNED", &["1", "1000000000"], &["0", "1000000001"]),
         ("BILLING_SYNC_API_KEY_PREFIX", &["W", "NF", "ABCDEF12"], &["ws", "ABCDEF123", "W-", "Ä"]),
         ("BILLING_SYNC_API_JWT_LEEWAY", &["0s", "5m"], &["301s", "30"]),
     ] {

@@ -1,6 +1,7 @@
 //! The claims of a verified JWT: their checks, and the principal that they describe. PURE.
 //!
-//! The current time is an argument, so the checks are a function of their input. Called by [`super::JwtVerifier`] after the signature was verified.
+//! The current time is an argument, so the checks are a function of their input. Called by [`super::JwtVerifier`] after
+//! the signature was verified.
 
 use std::collections::BTreeSet;
 
