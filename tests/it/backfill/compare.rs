@@ -15,10 +15,10 @@ const SYNCED: &str = "
         AND c.table_name IN ('billing_contacts', 'subscriptions', 'pricing_plans', 'plan_limits', 'coupons',
             'checkout_sessions')
         AND c.column_name NOT IN ('id', 'account', 'created_at', 'updated_at', 'stripe_customer_id',
-            'stripe_subscription_id', 'stripe_price_id', 'stripe_coupon_id', 'stripe_session_id', 'pricing_plan_id', 'limit_key')
+            'stripe_subscription_id', 'stripe_price_id', 'stripe_session_id', 'pricing_plan_id', 'limit_key')
         AND NOT (c.table_name = 'pricing_plans' AND c.column_name IN ('display_name', 'tier', 'is_default', 'category_id',
-            'translation_key', 'trial_days', 'stripe_billing_portal_enabled'))
-        AND NOT (c.table_name = 'coupons' AND c.column_name IN ('translation_key', 'times_redeemed'))
+            'translation_key', 'trial_days', 'stripe_billing_portal_enabled', 'imported_from_legacy_id'))
+        AND NOT (c.table_name = 'coupons' AND c.column_name IN ('stripe_coupon_id', 'translation_key', 'times_redeemed'))
     ORDER BY 1, 2";
 
 /// SQL for another value than the current one.
