@@ -1,10 +1,10 @@
 //! The outermost layer: gives every request an id, renders problems, and counts the answer.
 
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::StatusCode;
+use hyper::body::Bytes;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -38,9 +38,10 @@ pub(super) async fn finish(State(api): State<Shared>, request: Request, next: Ne
     let route = route.as_deref().and_then(|route| route.strip_prefix(&api.prefix));
     // axum answers HEAD by the handler of GET
     let method = if method == hyper::Method::HEAD { "GET" } else { method.as_str() };
-    let (status, milliseconds) = (response.status().as_u16(), begin.elapsed().as_millis());
+    let (status, duration) = (response.status().as_u16(), begin.elapsed());
+    let milliseconds = duration.as_millis();
     tracing::debug!(request.id = %id, method, route, status, milliseconds, "answered an API request");
-    api.metrics.answered(method, route, response.status().as_u16(), begin.elapsed(), waited);
+    api.metrics.answered(method, route, status, duration, waited);
     response
 }
 
@@ -63,11 +64,12 @@ fn problem_of(response: &mut Response) -> Option<Problem> {
     }
 }
 
-fn render(response: &mut Response, problem: &Problem, id: &str) {
+/// Makes the response the problem of the request with this id.
+pub(super) fn render<B: From<Bytes>>(response: &mut Response<B>, problem: &Problem, id: &str) {
     *response.status_mut() = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     // a struct of texts and numbers cannot fail to serialise
     let body = serde_json::to_vec(&problem.document(id)).unwrap_or_default();
-    *response.body_mut() = Body::from(body);
+    *response.body_mut() = B::from(Bytes::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

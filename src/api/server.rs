@@ -11,8 +11,8 @@ use axum::Router;
 use axum::body::Body;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Request, Response};
 use prometheus::Registry;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::authenticate::Authenticated;
 use super::context::{ApiContext, RateLimits, WaitingRequests};
-use super::finish::X_REQUEST_ID;
+use super::finish::{X_REQUEST_ID, render};
 use super::principal::jwt::JwtVerifier;
 use super::problem::{Code, Problem};
 use super::{idempotency, openapi, router};
@@ -193,18 +193,15 @@ impl Handler for ApiHandler {
             Refusal::Busy => Code::Busy,
             Refusal::Host | Refusal::TransferEncoding => Code::MalformedRequest,
         };
-        let problem = Problem::new(code, refusal.to_string());
+        let mut problem = Problem::new(code, refusal.to_string());
+        if code.is_retryable() {
+            problem = problem.retry_after(Duration::from_secs(1));
+        }
         self.metrics.problem(code.as_str());
         let id = Uuid::new_v4().to_string();
-        let body = serde_json::to_vec(&problem.document(&id)).unwrap_or_default();
-        let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut response = Response::new(Full::default());
+        render(&mut response, &problem, &id);
         response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if code.is_retryable() {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
         if let Ok(id) = HeaderValue::try_from(id) {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
