@@ -14,7 +14,7 @@ CREATE TABLE billing.stripe_objects (
     object_id text COLLATE "C" NOT NULL,
     customer_id text COLLATE "C",
     version timestamptz,
-    origin text CHECK (origin IN ('copy', 'embedded', 'read', 'event')),
+    origin text CHECK (origin IN ('copy', 'embedded', 'read', 'write', 'event')),
     event_id text COLLATE "C",
     content bytea,
     refs text[] COLLATE "C" NOT NULL DEFAULT '{}',
@@ -49,9 +49,9 @@ COMMENT ON COLUMN billing.stripe_objects.account IS 'Connected account; empty fo
 COMMENT ON COLUMN billing.stripe_objects.object_type IS 'Stripe''s name of the type, as in its field object: customer, subscription, invoice …';
 COMMENT ON COLUMN billing.stripe_objects.object_id IS 'Stripe''s id.';
 COMMENT ON COLUMN billing.stripe_objects.customer_id IS 'The customer that the object belongs to, or is.';
-COMMENT ON COLUMN billing.stripe_objects.version IS 'By Stripe''s clock; the newest version wins. For an event: its creation time. For a read: when it began, less BILLING_SYNC_READ_MARGIN. A copy has the version of the object that contained it, and any other content replaces it.';
-COMMENT ON COLUMN billing.stripe_objects.origin IS 'event: the object''s own event; read: a read of Stripe''s API; embedded: another object contained its current state; copy: another object contained it as of another time or in another scope, valid only until the object itself arrives.';
-COMMENT ON COLUMN billing.stripe_objects.event_id IS 'The event that the content comes from; read if it comes from Stripe''s API.';
+COMMENT ON COLUMN billing.stripe_objects.version IS 'By Stripe''s clock; the newest version wins. For an event: its creation time. For a read: when it began, less BILLING_SYNC_READ_MARGIN. For the answer to a write: when the write began. A copy has the version of the object that contained it, and any other content replaces it.';
+COMMENT ON COLUMN billing.stripe_objects.origin IS 'event: the object''s own event; write: the answer to a write of the workspace API; read: a read of Stripe''s API; embedded: another object contained its current state; copy: another object contained it as of another time or in another scope, valid only until the object itself arrives.';
+COMMENT ON COLUMN billing.stripe_objects.event_id IS 'The event that the content comes from; read if it comes from a read of Stripe''s API; write and the id in api_writes if it is the answer to a write.';
 COMMENT ON COLUMN billing.stripe_objects.content IS 'The object as Stripe sent it, UTF-8 JSON; null while no content is known.';
 COMMENT ON COLUMN billing.stripe_objects.refs IS 'The objects that the content references, as type/id.';
 COMMENT ON COLUMN billing.stripe_objects.depends_on_previous_second IS 'True if the events of the last second form a circuit: they end in the state in which they began. The content then depends on the second before, and a late event may change it.';

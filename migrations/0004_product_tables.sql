@@ -452,5 +452,5 @@ COMMENT ON COLUMN billing.row_changes.id IS 'Increases in the order of writing.'
 COMMENT ON COLUMN billing.row_changes.changed_at IS 'When the row changed, by the database''s clock.';
 COMMENT ON COLUMN billing.row_changes.table_name IS 'Name of the table, without its schema.';
 COMMENT ON COLUMN billing.row_changes.row_id IS 'Id of the row in that table.';
-COMMENT ON COLUMN billing.row_changes.causes IS 'The events that were processed (evt_…), or read for a read of Stripe''s API; empty if the row was recomputed because of another object.';
+COMMENT ON COLUMN billing.row_changes.causes IS 'The events that were processed (evt_…), read for a read of Stripe''s API, or write and the id in api_writes; empty if the row was recomputed because of another object.';
 COMMENT ON COLUMN billing.row_changes.changes IS 'An object: each changed column with its value before and after. For a new row, the columns that are not null.';

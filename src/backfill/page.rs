@@ -224,7 +224,7 @@ async fn commit(
             let historical = range.list.is_historical();
             let reads = ReadBatch {
                 parts,
-                cause: CAUSE,
+                cause: CAUSE.into(),
                 force_project: BTreeSet::new(),
                 historical,
                 known_since: first_version,
@@ -298,7 +298,7 @@ async fn store_one(backfill: &Arc<Backfill>, one: FetchedObject, historical: boo
         let mut tx = merge_reads::begin(&context).await?;
         queue_unpaid_invoices(&mut tx, std::slice::from_ref(&one), margin).await?;
         let reads =
-            ReadBatch { parts: vec![one], cause: CAUSE, force_project: BTreeSet::new(), historical, known_since: None };
+            ReadBatch { parts: vec![one], cause: CAUSE.into(), force_project: BTreeSet::new(), historical, known_since: None };
         let changes = merge_reads::merge(&mut tx, &context, reads).await?.changes.len();
         tx.commit().await?;
         Ok(changes)

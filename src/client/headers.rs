@@ -19,6 +19,8 @@ pub(super) struct ResponseHeaders {
     pub(super) should_retry: Option<bool>,
     /// `Retry-After`, at most one minute.
     pub(super) retry_after: Option<Duration>,
+    /// `Idempotent-Replayed`: the answer is that to an earlier request with the same idempotency key.
+    pub(super) is_replayed: bool,
 }
 
 impl ResponseHeaders {
@@ -33,6 +35,7 @@ impl ResponseHeaders {
             date,
             should_retry: text("stripe-should-retry").and_then(|text| text.parse().ok()),
             retry_after: text("retry-after").and_then(|text| wait_of(text, date.unwrap_or(now))),
+            is_replayed: text("idempotent-replayed") == Some("true"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Every attempt passes the limiter and is logged at level debug; giving up is logged as a warning. Called through
 //! [`StripeApi`] by the project's own code, and by async-stripe's builders through [`StripeClient`].
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::base::clock::RemoteClock;
 use crate::base::retry::RetryPolicy;
 use crate::config::stripe::StripeConfig;
 use crate::metrics::stripe::StripeMetrics;
+use crate::stripe::secrets::without_client_secrets;
 
 /// Total delay of one read. The caller has its own queue for longer delays, and reads other objects meanwhile.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -33,10 +35,10 @@ const ATTEMPTS: RetryPolicy =
 /// Client for Stripe's API over HTTP. Clones share the connections and the budget.
 #[derive(Debug, Clone)]
 pub struct HttpStripe {
-    transport: Arc<Transport>,
-    limiter: Arc<Limiter>,
-    metrics: StripeMetrics,
-    attempts: RetryPolicy,
+    pub(super) transport: Arc<Transport>,
+    pub(super) limiter: Arc<Limiter>,
+    pub(super) metrics: StripeMetrics,
+    pub(super) attempts: RetryPolicy,
     livemode: Option<bool>,
     /// The operations that were tried and that the key has no permission for.
     forbidden: Arc<Mutex<BTreeSet<&'static str>>>,
@@ -44,7 +46,7 @@ pub struct HttpStripe {
 
 /// Error: no API key is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("missing Stripe API key: set STRIPE_SECRET_KEY")]
+#[error("missing Stripe API key: set STRIPE_SECRET_KEY, or STRIPE_WRITE_KEY for writes")]
 pub struct BuildError;
 
 /// One request, which may be sent several times.
@@ -80,6 +82,25 @@ impl HttpStripe {
             attempts,
             livemode: config.livemode(),
             forbidden: Arc::default(),
+        })
+    }
+
+    /// Creates a client for the key of writes, which sends reads too. It shares the budget of `reads`, the client of
+    /// this process for `STRIPE_SECRET_KEY`.
+    ///
+    /// # Errors
+    /// Without a key.
+    pub fn for_writes(
+        config: &StripeConfig,
+        metrics: StripeMetrics,
+        clock: RemoteClock,
+        reads: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let config = StripeConfig { secret_key: config.write_key.clone(), ..config.clone() };
+        let client = Self::new(&config, metrics, clock)?;
+        Ok(match reads {
+            Some(reads) => Self { limiter: Arc::clone(&reads.limiter), ..client },
+            None => client,
         })
     }
 
@@ -127,7 +148,7 @@ impl HttpStripe {
 
     async fn attempt(&self, pending: &PendingRequest<'_>, number: u32) -> Result<Answer, Refusal> {
         let begin = Instant::now();
-        let reply = self.transport.send(pending.request, pending.account).await;
+        let reply = self.transport.send(pending.request, pending.account, None).await;
         let took = begin.elapsed();
         let (status, answer) = match reply {
             Ok(reply) => (Some(reply.status), answer(pending.operation, reply)),
@@ -174,13 +195,14 @@ fn paused(left: Duration) -> ApiError {
 fn answer(operation: &'static str, reply: Reply) -> Result<Answer, Refusal> {
     let body = response::of(operation, reply.status, &reply.hints, &reply.body)
         .map_err(|refusal| refusal.requested_at(reply.at))?;
+    let body = without_client_secrets(Cow::Owned(body)).into_owned();
     Ok(Answer { body, at: reply.at, request_id: reply.hints.request_id, forbidden: None })
 }
 
 fn refusal(failure: Failure) -> Refusal {
     match failure {
         Failure::Unwritable => Refusal::last(ApiError::not_sent("not sent: it does not fit in a request")),
-        Failure::Unanswered(why) => Refusal::unanswered(why),
+        Failure::Unanswered { why, .. } => Refusal::unanswered(why),
         Failure::TooLong { status, request_id } => {
             let why = format!("its answer is longer than {} MiB", BODY_LIMIT / 1024 / 1024);
             Refusal::last(ApiError::Rejected { status, code: Some(why), request_id })
@@ -229,15 +251,15 @@ impl StripeApi for HttpStripe {
     }
 }
 
-/// Entry point for async-stripe's typed builders. Read-only, like the whole client. The request's own account is used;
-/// its own strategy or timeout is not.
+/// Entry point for async-stripe's typed builders. Read-only: a write needs an idempotency key ([`HttpStripe::write`]). The
+/// request's own account is used; its own strategy or timeout is not.
 impl StripeClient for HttpStripe {
     type Err = ApiError;
 
     async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, ApiError> {
         let (request, overrides) = request.into_pieces();
         if !matches!(request.method, StripeMethod::Get) {
-            return Err(ApiError::not_sent("not sent: this client only reads"));
+            return Err(ApiError::not_sent("not sent: writes need an idempotency key"));
         }
         let account = overrides.account_id.map(|account| account.to_string()).unwrap_or_default();
         let urgency = Urgency::Normal;

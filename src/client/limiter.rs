@@ -1,7 +1,7 @@
 //! Decides which request is sent next. Requests wait here for the budget, for a slot, and for earlier requests.
 //!
-//! Reads of normal urgency pass in order of arrival. A confirm passes when none of them waits, and holds no slot while
-//! it waits. A waiting request holds only guards, and takes from the budget at the very end, so dropping it releases
+//! Interactive requests pass first, and have two slots to themselves. Reads of normal urgency pass in order of arrival
+//! when none of those waits. A confirm passes when neither waits, and holds no slot while it waits. A waiting request holds only guards, and takes from the budget at the very end, so dropping it releases
 //! its place. Nothing polls. Called by [`super::http`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +19,21 @@ pub(super) struct Limiter {
     budget: Mutex<Budget>,
     started: Instant,
     slots: Arc<Semaphore>,
+    interactive_slots: Arc<Semaphore>,
     /// Maximum pause that a request waits for.
     max_wait: Duration,
     /// Held by the next request; tokio's mutex is fair.
+    interactives: tokio::sync::Mutex<()>,
     normals: tokio::sync::Mutex<()>,
     confirms: tokio::sync::Mutex<()>,
-    /// Number of waiting reads of normal urgency.
+    /// Number of waiting interactive requests.
+    interactive_waiting: watch::Sender<usize>,
+    /// Number of all waiting requests except confirms.
     waiting: watch::Sender<usize>,
 }
+
+/// Slots of interactive requests.
+const INTERACTIVE_SLOTS: usize = 2;
 
 /// When the budget allows the next request.
 enum Turn {
@@ -42,9 +49,12 @@ impl Limiter {
             budget: Mutex::new(Budget::new(rate)),
             started: Instant::now(),
             slots: Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS))),
+            interactive_slots: Arc::new(Semaphore::new(INTERACTIVE_SLOTS)),
             max_wait,
+            interactives: tokio::sync::Mutex::default(),
             normals: tokio::sync::Mutex::default(),
             confirms: tokio::sync::Mutex::default(),
+            interactive_waiting: watch::Sender::new(0),
             waiting: watch::Sender::new(0),
         }
     }
@@ -53,6 +63,7 @@ impl Limiter {
     /// Stripe that is longer than the limit.
     pub(super) async fn acquire(&self, urgency: Urgency) -> Result<OwnedSemaphorePermit, Duration> {
         match urgency {
+            Urgency::Interactive => self.interactive().await,
             Urgency::Normal => self.normal().await,
             Urgency::Confirm => self.confirm().await,
         }
@@ -64,11 +75,27 @@ impl Limiter {
         self.budget().pause(until);
     }
 
+    async fn interactive(&self) -> Result<OwnedSemaphorePermit, Duration> {
+        let _waiting = (Waiting::of(&self.interactive_waiting), Waiting::of(&self.waiting));
+        let _next = self.interactives.lock().await;
+        let slot = slot(&self.interactive_slots).await;
+        loop {
+            match self.turn(Urgency::Interactive, true) {
+                Turn::Now => return Ok(slot),
+                Turn::In(wait) => tokio::time::sleep(wait).await,
+                Turn::Paused(left) => return Err(left),
+            }
+        }
+    }
+
     async fn normal(&self) -> Result<OwnedSemaphorePermit, Duration> {
         let _waiting = Waiting::of(&self.waiting);
         let _next = self.normals.lock().await;
-        let slot = self.slot().await;
+        let slot = slot(&self.slots).await;
+        let mut urgent = self.interactive_waiting.subscribe();
         loop {
+            // this cannot fail: the sender is in `self`
+            let _ = urgent.wait_for(|waiting| *waiting == 0).await;
             match self.turn(Urgency::Normal, true) {
                 Turn::Now => return Ok(slot),
                 Turn::In(wait) => tokio::time::sleep(wait).await,
@@ -91,7 +118,7 @@ impl Limiter {
                 }
                 Turn::Paused(left) => return Err(left),
             }
-            let slot = self.slot().await;
+            let slot = slot(&self.slots).await;
             // while this one waited for the slot, a more urgent request may have arrived or used up the budget
             if *self.waiting.borrow() == 0 && matches!(self.turn(Urgency::Confirm, true), Turn::Now) {
                 return Ok(slot);
@@ -111,13 +138,13 @@ impl Limiter {
         if wait.is_zero() { Turn::Now } else { Turn::In(wait) }
     }
 
-    async fn slot(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed")
-    }
-
     fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed")
 }
 
 /// Counts a waiting request until it is dropped.
@@ -172,6 +199,33 @@ mod tests {
         assert!(!is_ready(third.as_mut()));
         drop(first);
         assert!(third.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_interactive_request_passes_all_others() {
+        let limiter = limiter(1, 1);
+        let held = limiter.acquire(Urgency::Normal).await.unwrap();
+        // the budget of this second is used up
+        let mut interactive = pin!(limiter.acquire(Urgency::Interactive));
+        assert!(!is_ready(interactive.as_mut()), "it waits for the budget");
+        drop(held);
+        let mut normal = pin!(limiter.acquire(Urgency::Normal));
+        assert!(!is_ready(normal.as_mut()));
+        let first = interactive.await.unwrap();
+        assert!(!is_ready(normal.as_mut()), "its budget went to the interactive request");
+        drop(first);
+        assert!(normal.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_interactive_request_needs_no_slot_of_others() {
+        let limiter = limiter(1000, 1);
+        let _held = limiter.acquire(Urgency::Normal).await.unwrap();
+        let (_one, _two) = (
+            limiter.acquire(Urgency::Interactive).await.unwrap(),
+            limiter.acquire(Urgency::Interactive).await.unwrap(),
+        );
+        assert!(!is_ready(pin!(limiter.acquire(Urgency::Interactive))));
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The API client: rate-limited and retried reads from Stripe, as raw JSON with the time of the request.
+//! The API client: rate-limited and retried requests to Stripe, answered as raw JSON with the time of the request.
 //!
 //! ```text
 //! Read ─▶ request (async-stripe's builders) ─▶ limiter (budget, slots) ─▶ transport (pool) ─▶ response ─▶ Answer
@@ -6,7 +6,8 @@
 //!                                                  └── retry: backoff, or Retry-After ──┘
 //! ```
 //!
-//! It never writes to Stripe. It does not interpret the objects in a response: the views do. [`StripeApi`] is a trait
+//! Writes (`write`, `send_write`) take the same way with a second key and an idempotency key; only `crate::writes` makes
+//! them, because it keeps both until the outcome is known. The client does not interpret the objects in a response: the views do. [`StripeApi`] is a trait
 //! so that tests can answer reads themselves.
 
 mod error;
@@ -18,7 +19,9 @@ mod rate_limit;
 mod read;
 mod response;
 mod route;
+mod send_write;
 mod transport;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +35,9 @@ pub use self::http::{BuildError, HttpStripe};
 pub use self::permission::Permission;
 pub use self::read::{ListKind, MOST_TYPES, PAGE, PaymentsOf, Read, Span};
 pub use self::route::{Connector, http_connector};
+pub use self::send_write::KeyedWrite;
+pub use self::write::outcome::{WriteAnswer, WriteError};
+pub use self::write::{AfterCompletion, NewCheckoutSession, NewPaymentLink, Write, WriteRequest, is_checkout_locale};
 use crate::metrics::stripe::StripeMetrics;
 
 /// The API version of every response, whatever the account's default. It is the newest that the views support, and the
@@ -39,9 +45,11 @@ use crate::metrics::stripe::StripeMetrics;
 /// coupon under `source`, and an invoice has its payments in a separate list.
 pub const API_VERSION: &str = "2026-09-30.endive";
 
-/// Priority of a read.
+/// Priority of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
+    /// Before all others, in slots of its own: a client of the product waits for the answer.
+    Interactive,
     /// In order of arrival.
     Normal,
     /// After all others, with at most a quarter of the budget: only confirms data that is known already.
@@ -51,7 +59,7 @@ pub enum Urgency {
 /// A response of Stripe.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// A JSON object as Stripe sent it; its syntax is checked.
+    /// A JSON object as Stripe sent it, except that client secrets are null; its syntax is checked.
     pub body: String,
     /// Time of the request, by Stripe's clock: the response's `Date` minus the duration of the request, rounded down to
     /// the second. Without a valid `Date`, by this machine's clock. The staleness margin (`BILLING_SYNC_READ_MARGIN`)
@@ -91,5 +99,7 @@ pub trait StripeApi: Send + Sync {
 /// # Errors
 /// If the registry has them already: one process has one client.
 pub fn metrics(registry: &Registry) -> Result<StripeMetrics, prometheus::Error> {
-    StripeMetrics::new(registry, &Read::OPERATIONS, &ApiError::OUTCOMES)
+    let operations: Vec<&str> = Read::OPERATIONS.into_iter().chain(Write::OPERATIONS).collect();
+    let outcomes: Vec<&str> = ApiError::OUTCOMES.into_iter().chain(WriteError::OUTCOMES).collect();
+    StripeMetrics::new(registry, &operations, &outcomes)
 }

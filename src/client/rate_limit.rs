@@ -59,7 +59,7 @@ impl Budget {
     pub(super) fn wait(&self, now: Duration, urgency: Urgency) -> Duration {
         let all = self.all.wait(now);
         match urgency {
-            Urgency::Normal => all,
+            Urgency::Interactive | Urgency::Normal => all,
             Urgency::Confirm => all.max(self.confirms.wait(now)),
         }
     }

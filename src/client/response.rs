@@ -10,7 +10,7 @@ use super::headers::ResponseHeaders;
 use crate::stripe::json::{Document, Json};
 
 /// Codes that mean "retry later" with any status: too many requests, or another request has locked the object.
-const NOT_NOW: [&str; 3] = ["rate_limit", "lock_timeout", "rate_limit_error"];
+pub(super) const NOT_NOW: [&str; 3] = ["rate_limit", "lock_timeout", "rate_limit_error"];
 /// The code in [`NOT_NOW`] that concerns one object only, so other requests need not wait.
 const LOCKED: &str = "lock_timeout";
 /// Stripe's code for a key without access to the account.
@@ -71,7 +71,7 @@ pub(super) fn of(
     let not_now = status == 429 || code.as_deref().is_some_and(|code| NOT_NOW.contains(&code));
     let pauses_all = status == 429 && code.as_deref() != Some(LOCKED);
     // a page that is not from Stripe (proxy, wrong base URL) must not count as a missing object or an invalid key
-    let is_stripes = body.is_empty() || json.is_some_and(|json| json.get("error").is_object());
+    let is_stripes = body.is_empty() || json.is_some_and(is_stripes);
     let error = match json.filter(|_| status == 403 && is_stripes && !not_now) {
         Some(json) => {
             let message = json.get("error").get("message").text().unwrap_or_default();
@@ -110,7 +110,7 @@ fn error(
 /// is not an error of the account.
 fn forbidden(operation: &'static str, code: Option<String>, headers: &ResponseHeaders, message: &str) -> ApiError {
     let request_id = headers.request_id.clone();
-    let wanted = wanted(message);
+    let wanted = permissions_in(message);
     let lacks_permission =
         !wanted.is_empty() || [code.as_deref(), Some(message)].into_iter().flatten().any(names_permission);
     let is_of_account = code.as_deref() == Some(NO_ACCESS) || operation == ACCOUNT && !lacks_permission;
@@ -125,7 +125,7 @@ fn names_permission(text: &str) -> bool {
 }
 
 /// The permissions that an error message names. The message itself is not kept, because it contains part of the key.
-fn wanted(message: &str) -> Vec<String> {
+pub(super) fn permissions_in(message: &str) -> Vec<String> {
     let is_part = |character: char| character.is_ascii_lowercase() || character == '_';
     let words = message.split(|character| !is_part(character)).filter(|word| word.starts_with("rak_"));
     words.filter(|word| word.len() <= LONGEST_CODE).map(str::to_owned).collect()
@@ -135,16 +135,25 @@ fn unavailable(why: String, headers: &ResponseHeaders) -> ApiError {
     ApiError::Unavailable { why, retry_after: headers.retry_after, request_id: headers.request_id.clone() }
 }
 
+/// Whether an error has the form of Stripe's errors.
+pub(super) fn is_stripes(json: Json<'_>) -> bool {
+    json.get("error").is_object()
+}
+
 /// The `code` of Stripe's error, else its `type`; only if it has the form of Stripe's codes.
-fn code(json: Json<'_>) -> Option<String> {
+pub(super) fn code(json: Json<'_>) -> Option<String> {
     let error = json.get("error");
+    word(error, "code").or_else(|| word(error, "type"))
+}
+
+/// A field of Stripe's error, if it has the form of Stripe's codes.
+pub(super) fn word(error: Json<'_>, field: &str) -> Option<String> {
     let is_word = |text: &String| {
         !text.is_empty()
             && text.len() <= LONGEST_CODE
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     };
-    let word = |key| error.get(key).text().filter(is_word);
-    word("code").or_else(|| word("type"))
+    error.get(field).text().filter(is_word)
 }
 
 #[cfg(test)]

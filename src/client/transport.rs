@@ -7,15 +7,15 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, USER_AGENT};
-use hyper::{Request, Response};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
-use stripe_client_core::RequestBuilder;
+use stripe_client_core::{RequestBuilder, StripeMethod};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ const AGENT: &str = concat!("billing-sync/", env!("CARGO_PKG_VERSION"));
 /// The connection pool, and the data of every request.
 #[derive(Debug)]
 pub(super) struct Transport {
-    client: Client<Connector, Empty<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     /// Base URL, with a final slash.
     base: String,
     key: SecretString,
@@ -65,8 +65,13 @@ pub(super) struct Reply {
 pub(super) enum Failure {
     /// Nothing was sent: the id, account or key does not fit into a request.
     Unwritable,
-    /// No connection, or no response, or a late or incomplete one. The reason in one line.
-    Unanswered(String),
+    /// No connection, or no response, or a late or incomplete one.
+    Unanswered {
+        /// The reason in one line.
+        why: String,
+        /// Whether the request may have been received: there was a connection.
+        was_sent: bool,
+    },
     /// The response is longer than [`BODY_LIMIT`].
     TooLong { status: u16, request_id: Option<String> },
 }
@@ -89,21 +94,38 @@ impl Transport {
         Self { client, base, key, timeout, egress: config.egress.clone(), stripe_clock, warned: AtomicBool::new(false) }
     }
 
-    /// Sends the request once.
-    pub(super) async fn send(&self, request: &RequestBuilder, account: &str) -> Result<Reply, Failure> {
-        let request = self.write(request, account).ok_or(Failure::Unwritable)?;
+    /// Sends the request once; a write with its idempotency key.
+    pub(super) async fn send(
+        &self,
+        request: &RequestBuilder,
+        account: &str,
+        idempotency_key: Option<&str>,
+    ) -> Result<Reply, Failure> {
+        let request = self.write(request, account, idempotency_key).ok_or(Failure::Unwritable)?;
         let limit = humantime::format_duration(self.timeout);
         tokio::time::timeout(self.timeout, self.exchange(request))
             .await
-            .unwrap_or_else(|_| Err(self.unanswered(format!("no answer within {limit}"))))
+            .unwrap_or_else(|_| Err(self.unanswered(format!("no answer within {limit}"), true)))
     }
 
-    fn write(&self, request: &RequestBuilder, account: &str) -> Option<Request<Empty<Bytes>>> {
+    fn write(
+        &self,
+        request: &RequestBuilder,
+        account: &str,
+        idempotency_key: Option<&str>,
+    ) -> Option<Request<Full<Bytes>>> {
         let query = request.query.as_deref().filter(|query| !query.is_empty());
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         let mut key = HeaderValue::from_str(&format!("Bearer {}", self.key.expose_secret())).ok()?;
         key.set_sensitive(true);
-        let mut written = Request::get(format!("{}{}{query}", self.base, path(&request.path)))
+        let method = match request.method {
+            StripeMethod::Get => Method::GET,
+            StripeMethod::Post => Method::POST,
+            StripeMethod::Delete => Method::DELETE,
+        };
+        let mut written = Request::builder()
+            .method(method)
+            .uri(format!("{}{}{query}", self.base, path(&request.path)))
             .header(AUTHORIZATION, key)
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json")
@@ -111,12 +133,18 @@ impl Transport {
         if !account.is_empty() {
             written = written.header("stripe-account", account);
         }
-        written.body(Empty::new()).ok()
+        if let Some(key) = idempotency_key {
+            written = written.header("idempotency-key", key);
+        }
+        if request.body.is_some() {
+            written = written.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        written.body(Full::from(request.body.clone().unwrap_or_default())).ok()
     }
 
-    async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<Reply, Failure> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
         let begin = Instant::now();
-        let response = self.client.request(request).await.map_err(|error| self.unanswered(causes(&error)))?;
+        let response = self.client.request(request).await.map_err(|error| self.unanswered(causes(&error), !error.is_connect()))?;
         // measured here, because Stripe writes `Date` with the head, and the body may take longer
         let (took, now) = (begin.elapsed(), clock::now());
         let hints = ResponseHeaders::of(response.headers(), now);
@@ -146,12 +174,12 @@ impl Transport {
             if error.is::<LengthLimitError>() {
                 return Failure::TooLong { status, request_id: hints.request_id.clone() };
             }
-            self.unanswered(causes(error.as_ref()))
+            self.unanswered(causes(error.as_ref()), true)
         })
     }
 
     /// Describes the failure, with the local settings that may have caused it.
-    fn unanswered(&self, mut why: String) -> Failure {
+    fn unanswered(&self, mut why: String, was_sent: bool) -> Failure {
         if let Some(proxy) = &self.egress.proxy {
             why = format!("{why} ({})", proxy.describe());
         }
@@ -162,7 +190,7 @@ impl Transport {
                  with that CA's certificate"
             );
         }
-        Failure::Unanswered(why)
+        Failure::Unanswered { why, was_sent }
     }
 }
 

@@ -202,6 +202,9 @@ registry! {
         "Prefix of the keys of new workspaces: 1 to 8 characters, A to Z and 0 to 9; existing keys do not change");
     STRIPE_SECRET_KEY = Setting::secret("STRIPE_SECRET_KEY", SettingGroup::Stripe,
         "Secret or restricted API key (sk_… or rk_…) for requests to Stripe; without a key, Stripe's API is not used");
+    STRIPE_WRITE_KEY = Setting::secret("STRIPE_WRITE_KEY", SettingGroup::Stripe,
+        "API key (rk_… or sk_…) with which the workspace API changes customers and creates checkout sessions and payment \
+         links; without it, these requests get 501");
     STRIPE_API_BASE = Setting::new("STRIPE_API_BASE", "stripe-api-base", ("URL", "https://api.stripe.com"),
         SettingGroup::Stripe, "Base URL of Stripe's API; v1/… is appended. http is allowed for this machine only");
     STRIPE_RATE = Setting::new("BILLING_SYNC_STRIPE_RATE", "stripe-rate", ("N", ""),

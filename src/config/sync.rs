@@ -75,20 +75,24 @@ impl SyncConfig {
     }
 }
 
-/// Reads the mode. The setting and the key must agree, because a key reads only objects of its own mode.
+/// Reads the mode. The setting and the keys must agree, because a key reads and writes only objects of its own mode.
 fn livemode(source: &mut Source) -> Option<bool> {
     let set = source.optional(&settings::LIVEMODE, parse::boolean)?;
-    let of_key = stripe::of_key(source);
-    if let (Some(set), Some(of_key)) = (set, of_key)
-        && set != of_key
-    {
-        let names = format!("{}, {}", settings::LIVEMODE.name, settings::STRIPE_SECRET_KEY.name);
-        let mode = if of_key { "live" } else { "test" };
-        let wrong = format!("the first is {set}, and the key is of {mode} mode");
-        source.problem(Problem::new(names, wrong, "use a key of the other mode, or omit the first"));
-        return None;
+    let mut found = set.map(|set| (settings::LIVEMODE.name, set));
+    for key in [&settings::STRIPE_SECRET_KEY, &settings::STRIPE_WRITE_KEY] {
+        match (found, stripe::of_key(source, key)) {
+            (Some((name, mode)), Some(of_key)) if mode != of_key => {
+                let word = |mode: bool| if mode { "live" } else { "test" };
+                let wrong = format!("the first is of {} mode, and the key is of {} mode", word(mode), word(of_key));
+                let names = format!("{name}, {}", key.name);
+                source.problem(Problem::new(names, wrong, "use a key of the other mode, or change the first"));
+                return None;
+            }
+            (None, Some(of_key)) => found = Some((key.name, of_key)),
+            _ => {}
+        }
     }
-    Some(set.or(of_key).unwrap_or(false))
+    Some(found.is_some_and(|(_, mode)| mode))
 }
 
 /// Parses when reads confirm events.

@@ -15,3 +15,4 @@ pub mod process;
 pub mod reconcile;
 pub mod signatures;
 pub mod stripe;
+pub mod writes;

@@ -9,6 +9,7 @@ use super::snapshot::Snapshot;
 use super::store::{columns, index};
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::{self, Document};
+use crate::stripe::secrets::without_client_secrets;
 
 /// For each `(key, until)` in `requests`, the archived events of one second: the latest second, at or before `until`,
 /// that has any. The number is the index in `requests`.
@@ -47,7 +48,7 @@ pub(super) async fn earlier_second(
     .fetch_all(conn)
     .await?;
     let read = rows.into_iter().filter_map(|row| {
-        let event = Document::parse(json::decode(&row.payload)).ok()?;
+        let event = Document::parse(without_client_secrets(json::decode(&row.payload))).ok()?;
         let snapshot = Snapshot::read(&row.event_id, row.created, &row.event_type, event.root())?;
         Some((index(row.place), snapshot))
     });

@@ -84,6 +84,9 @@ fn histories(mirror: &Mirror, arrivals: Vec<Arrival>) -> BTreeMap<ObjectKey, His
             if let Some(one) = known.filter(|one| one.origin != ContentSource::Event) {
                 history.seen_without_event_at(one.version);
             }
+            if let Some(one) = known.filter(|one| one.origin == ContentSource::Write) {
+                history.written_at(one.version, &one.json);
+            }
             history
         });
         history.add(snapshot);

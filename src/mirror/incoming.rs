@@ -30,11 +30,11 @@ pub struct Nested {
     pub json: String,
 }
 
-/// A read of an object from Stripe's API.
+/// A read of an object from Stripe's API, or the answer to a write.
 pub struct Read {
     /// The object.
     pub key: ObjectKey,
-    /// Start of the read minus the staleness margin.
+    /// Start of the read minus the staleness margin; the start of a write, whose answer is not stale.
     pub version: OffsetDateTime,
     /// Result of the read.
     pub found: ReadResult,
@@ -46,10 +46,30 @@ pub struct Read {
 pub enum ReadResult {
     /// The object's JSON.
     Object(String),
+    /// The object's JSON in the answer to a write.
+    Written(String, Written),
     /// The stub that Stripe keeps of a deleted object.
     Deleted,
     /// Stripe returned 404.
     NotFound,
+}
+
+/// A write of ours, and what was known of its object before it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Identifies the write in the mirror and in `row_changes`.
+    pub cause: String,
+    /// The content of the mirror before: it is older than the write, even if both have the same second.
+    pub known: Option<KnownContent>,
+}
+
+/// Version and source of a content of the mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownContent {
+    /// Its version.
+    pub version: OffsetDateTime,
+    /// Its event, or another word for its source.
+    pub event_id: String,
 }
 
 /// Everything that one transaction merges.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::incoming::{Arrival, Incoming, Nested, Read, ReadResult};
+use super::incoming::{Arrival, Incoming, Nested, Read, ReadResult, Written};
 use super::related::is_shared;
 use super::same_second::ChangeKind;
 use super::store::{self, Content, ContentSource, Expansion, Mirror, MirrorRow};
@@ -74,8 +74,8 @@ fn entry<'a>(mirror: &'a mut Mirror, key: &ObjectKey) -> &'a mut MirrorRow {
     mirror.entry(key.clone()).or_insert_with(|| MirrorRow::new(key.clone()))
 }
 
-/// The newest content wins. At equal versions an event beats a read, a read beats a nested object, and of two nested
-/// objects the greater text wins, so that the result is deterministic. Any other content replaces a copy, whatever its
+/// The newest content wins. At equal versions an event beats the answer to a write, that beats a read, a read beats a
+/// nested object, and of two nested objects the greater text wins, so that the result is deterministic. Any other content replaces a copy, whatever its
 /// version. Returns whether `content` was taken.
 fn take(row: &mut MirrorRow, content: Content) -> bool {
     let order = |content: &Content| (remade_at(content), content.version, content.origin);
@@ -155,6 +155,11 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
                 merged.read.insert(one.key.clone());
             }
         }
+        ReadResult::Written(json, written) => {
+            if take_written(row, version, json, written) {
+                merged.read.insert(one.key.clone());
+            }
+        }
         ReadResult::Deleted => {
             // its version lies before the read by the staleness margin, so perhaps before the deletion: a known time
             // stays
@@ -171,6 +176,24 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
     if Some(version) < row.expansion_stale_after {
         merged.read_too_early.insert(one.key);
     }
+}
+
+/// Takes the answer to a write. What was known before the write was sent is older, whatever its version: Stripe's times
+/// are whole seconds, and an event of the same second, or a read, may have been merged before.
+fn take_written(row: &mut MirrorRow, version: OffsetDateTime, json: String, written: Written) -> bool {
+    let Written { cause, known } = written;
+    let is_same = |known: &super::incoming::KnownContent| {
+        row.content.as_ref().is_some_and(|now| now.version == known.version && now.event_id == known.event_id)
+    };
+    let known = known.filter(is_same);
+    let version = known.as_ref().map_or(version, |known| version.max(known.version));
+    let origin = ContentSource::Write;
+    let content = Content { version, origin, event_id: cause, json, depends_on_previous_second: false };
+    if known.is_none() {
+        return take(row, content);
+    }
+    set_content(row, content);
+    true
 }
 
 /// Deletion is a time beside the content and does not replace it: older content can still be filled in.
@@ -216,6 +239,9 @@ fn merge_head(mirror: &mut Mirror, key: &ObjectKey, head: super::history::Head, 
     let Some(json) = head.snapshot.content.filter(|_| !newer) else { return };
     if head.ambiguous {
         merged.ambiguities.insert(key.clone(), version);
+    }
+    if head.is_before_write {
+        return;
     }
     merged.applied.insert(head.snapshot.event_id.clone());
     let stage = head.snapshot.stage;

@@ -43,7 +43,7 @@ pub struct Content {
     pub version: OffsetDateTime,
     /// Its source.
     pub origin: ContentSource,
-    /// The event, or `read`.
+    /// The event, `read`, or the write.
     pub event_id: String,
     /// The object's JSON.
     pub json: String,
@@ -70,18 +70,21 @@ pub enum ContentSource {
     Nested,
     /// A read of Stripe's API.
     Read,
+    /// The answer to a write of ours.
+    Write,
     /// An event of the object itself.
     Event,
 }
 
 impl ContentSource {
-    const ALL: [Self; 4] = [Self::Copy, Self::Nested, Self::Read, Self::Event];
+    const ALL: [Self; 5] = [Self::Copy, Self::Nested, Self::Read, Self::Write, Self::Event];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Copy => "copy",
             Self::Nested => "embedded",
             Self::Read => "read",
+            Self::Write => "write",
             Self::Event => "event",
         }
     }

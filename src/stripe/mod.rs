@@ -12,4 +12,5 @@ pub mod lifecycle;
 pub mod moved;
 pub mod nested;
 pub mod reference;
+pub mod secrets;
 pub mod views;

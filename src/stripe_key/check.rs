@@ -131,7 +131,7 @@ pub struct KeyReport {
 }
 
 /// Compares the key's account with that of the last backfill; if there was none, looks up stored events until one is
-/// found. An event younger than `margin`, the staleness of reads, may be missing in any account, so it is not looked
+/// found, or customers if the key may not read events. An event younger than `margin`, the staleness of reads, may be missing in any account, so it is not looked
 /// up.
 ///
 /// # Errors
@@ -181,10 +181,20 @@ pub async fn check_key(
             Err(error) => unanswered = Some(error),
         }
     }
+    if unknown == 0 && unanswered.as_ref().is_some_and(ApiError::is_forbidden) {
+        // a key for writes may often read customers only
+        for customer in account::customers(conn, at - margin).await? {
+            match api.read("", &Read::Customer(customer), Urgency::Normal).await {
+                Ok(_) => return Ok(KeyReport { status: KeyStatus::Verified, at, account }),
+                Err(ApiError::NotFound { .. }) => unknown += 1,
+                Err(_) => break,
+            }
+        }
+    }
     let status = match (unknown, unanswered) {
         (0, None) => KeyStatus::Unverified,
         (0, Some(error)) => KeyStatus::Unanswered(error),
-        (unknown, _) => KeyStatus::OtherAccount(format!("Stripe knows none of {unknown} stored events")),
+        (unknown, _) => KeyStatus::OtherAccount(format!("Stripe knows none of {unknown} stored events or customers")),
     };
     Ok(KeyReport { status, at, account })
 }

@@ -252,7 +252,7 @@ impl Backfill {
                 WriteMode::Yes(cause) => cause,
                 WriteMode::No => crate::backfill::CAUSE,
             };
-            let reads = ReadBatch { parts, cause, force_project, historical: false, known_since: None };
+            let reads = ReadBatch { parts, cause: cause.into(), force_project, historical: false, known_since: None };
             let done = merge_reads::merge(&mut tx, &context, reads).await?;
             let missing =
                 done.job_requests.fetches().filter(|key| !asked.contains(key) && is_readable(&key.object_type));

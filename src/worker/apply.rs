@@ -17,6 +17,7 @@ use super::project;
 use crate::config::sync::Confirm;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::{self, JobRequests};
+use crate::ledger;
 use crate::limits::invalidate;
 use crate::metrics::batch::{Step, Stopwatch};
 use crate::mirror::facts::fold::Fact;
@@ -46,7 +47,7 @@ pub(super) async fn apply(
     watch: &mut Stopwatch,
 ) -> Result<Applied, Failure> {
     let (mut objects, named) = (change_set.objects(), change_set.named());
-    let ChangeSet { mut incoming, facts, affected, mut job_requests, mut notes, force_project, historical } =
+    let ChangeSet { mut incoming, facts, affected, mut job_requests, mut notes, force_project, proofs, historical } =
         change_set;
     let echoes = echo::take_out(conn, &mut incoming, |key| force_project.contains_key(key)).await?;
     let repeated: BTreeSet<ObjectKey> = echoes.iter().map(|echo| echo.key.clone()).collect();
@@ -107,6 +108,7 @@ pub(super) async fn apply(
     changes.extend(project::others(conn, &again, &others, &mut notes, &mut job_requests).await?);
     watch.done(Step::Project);
     let job_requests = queue_jobs(conn, context, job_requests).await?;
+    ledger::prove(conn, &proofs).await?;
     if !echo::confirm(conn, &echoes).await? {
         return Err(Failure::Contended("a price or another shared object changed meanwhile".to_owned()));
     }

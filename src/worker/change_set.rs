@@ -8,6 +8,7 @@ use super::fetched::FetchedObject;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
+use crate::ledger::Proof;
 use crate::mirror::facts::fold::Fact;
 use crate::mirror::facts::report::{READ, Report};
 use crate::mirror::incoming::{Incoming, Read, ReadResult};
@@ -34,6 +35,8 @@ pub(super) struct ChangeSet {
     pub(super) notes: Notes,
     /// Objects to project even if the merge changes nothing, with causes: their rows may be wrong.
     pub(super) force_project: Causes,
+    /// The changes of ours at Stripe that caused these events.
+    pub(super) proofs: Vec<Proof>,
     /// Whether the data is historical. Most of it changes no row, so only customers whose rows it can affect are
     /// projected.
     pub(super) historical: bool,
@@ -55,7 +58,8 @@ pub(super) struct Affected {
 impl ChangeSet {
     /// Adds a snapshot event.
     pub(super) fn add_event(&mut self, event: ToMerge) {
-        let ToMerge { arrival, extracted, wanted } = event;
+        let ToMerge { arrival, extracted, wanted, proof } = event;
+        self.proofs.extend(proof);
         self.add_extracted(&arrival.snapshot.event_id, &arrival.key, extracted);
         for key in wanted {
             self.notes.entry(arrival.key.clone()).or_default().insert(Reason::NeedsFetch);
@@ -82,7 +86,7 @@ impl ChangeSet {
 
     /// Adds an object that was read, and what is extracted from it. `cause` becomes the cause in `row_changes`.
     pub(super) fn add_fetched(&mut self, fetched: FetchedObject, cause: &str) {
-        let FetchedObject { key, version, json, expansion } = fetched;
+        let FetchedObject { key, version, json, expansion, written } = fetched;
         let document = Document::parse_or_null(json.as_deref().unwrap_or("null"));
         let object = document.root();
         let is_stub = object.get("deleted").boolean() == Some(true);
@@ -93,10 +97,11 @@ impl ChangeSet {
         let mut extracted = if is_stub { Extracted::default() } else { Extracted::by(&key, object, report) };
         // another read would return the same
         extracted.unmerged.remove(&key);
-        let found = match json {
-            None => ReadResult::NotFound,
-            Some(_) if is_stub => ReadResult::Deleted,
-            Some(json) => ReadResult::Object(json),
+        let found = match (json, written) {
+            (None, _) => ReadResult::NotFound,
+            (Some(_), _) if is_stub => ReadResult::Deleted,
+            (Some(json), None) => ReadResult::Object(json),
+            (Some(json), Some(written)) => ReadResult::Written(json, written),
         };
         self.add_extracted(cause, &key, extracted);
         self.incoming.reads.push(Read { key, version, found, expansion });

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::extract::Extracted;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
+use crate::ledger::{Proof, line_of_key};
 use crate::mirror::facts::fold;
 use crate::mirror::facts::report::Report;
 use crate::mirror::incoming::Arrival;
@@ -16,6 +17,7 @@ use crate::stripe::catalogue::{Meaning, meaning};
 use crate::stripe::expandable::id_or_object;
 use crate::stripe::json::{self, Document, Json};
 use crate::stripe::nested;
+use crate::stripe::secrets::without_client_secrets;
 use crate::stripe::views::Unreadable;
 use crate::stripe::views::customer::CustomerView;
 use crate::stripe::views::generation_failure;
@@ -44,6 +46,8 @@ pub struct ToMerge {
     pub(super) extracted: Extracted,
     /// Objects that the event does not carry and that must be read.
     pub(super) wanted: Vec<ObjectKey>,
+    /// The change of ours at Stripe that caused the event.
+    pub(super) proof: Option<Proof>,
 }
 
 impl ToMerge {
@@ -124,7 +128,7 @@ const NO_ID: &str = "data.object.id";
 /// The field without which there is no row.
 pub fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
     let payload = event.payload.as_deref().ok_or(Unreadable { field: "its payload in billing.events" })?;
-    let payload = json::decode(payload);
+    let payload = without_client_secrets(json::decode(payload));
     let Claimed { key, event_type, account, .. } = event;
     let document = Document::parse(payload).map_err(|_| Unreadable { field: "data" })?;
     let json = document.root();
@@ -142,7 +146,14 @@ pub fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
         .extend(id_or_object(previous.get("customer")).map(|id| ObjectKey::new(account, "customer", &id)));
     let wanted = fold::wanted(event_type, object).into_iter();
     let wanted = wanted.map(|(kind, id)| ObjectKey::new(account, kind, &id)).collect();
-    Ok(ToMerge { arrival, extracted, wanted })
+    let proof = proof(json.get("request"), &arrival.key.object_id);
+    Ok(ToMerge { arrival, extracted, wanted, proof })
+}
+
+/// The change of ours that an event proves, by the idempotency key of the request that caused it.
+fn proof(request: Json<'_>, object_id: &str) -> Option<Proof> {
+    let line = line_of_key(&request.get("idempotency_key").text()?)?;
+    Some(Proof { line, object_id: object_id.to_owned(), request_id: request.get("id").text() })
 }
 
 /// Type and id of the object, if a row can be made of it.

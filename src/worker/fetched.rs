@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use time::{Duration, OffsetDateTime};
 
 use crate::domain::object::ObjectKey;
+use crate::mirror::incoming::Written;
 use crate::stripe::json::{Document, Json};
 
 /// An object as a read returned it.
@@ -20,6 +21,8 @@ pub(crate) struct FetchedObject {
     pub(crate) json: Option<String>,
     /// The fields that only reads carry, as a JSON object.
     pub(crate) expansion: Option<String>,
+    /// Set if this is the answer to a write.
+    pub(crate) written: Option<Written>,
 }
 
 impl FetchedObject {
@@ -29,16 +32,28 @@ impl FetchedObject {
         let fields = Document::parse_or_null(&json);
         let fields = fields.root();
         let version = version(fields, at, margin);
-        let carried = expansions_of(&key.object_type).iter().map(|field| (*field, fields.get(field).raw().to_owned()));
-        let carried = carried.collect::<Vec<_>>();
-        let expansion = (!carried.is_empty()).then(|| object_of(&carried));
-        Self { key, version, json: Some(json), expansion }
+        let expansion = carried_by(&key.object_type, fields);
+        Self { key, version, json: Some(json), expansion, written: None }
+    }
+
+    /// Builds the object from the answer to a write, with the version of that answer.
+    pub(crate) fn of_write(key: ObjectKey, json: String, version: OffsetDateTime, written: Written) -> Self {
+        let fields = Document::parse_or_null(&json);
+        let expansion = carried_by(&key.object_type, fields.root());
+        Self { key, version, json: Some(json), expansion, written: Some(written) }
     }
 
     /// Records that Stripe returned 404 for this object.
     pub(crate) fn not_found(key: ObjectKey, at: OffsetDateTime, margin: std::time::Duration) -> Self {
-        Self { key, version: read_version(at, margin), json: None, expansion: None }
+        Self { key, version: read_version(at, margin), json: None, expansion: None, written: None }
     }
+}
+
+/// The fields of an object that only reads carry, as a JSON object; `None` if its type has none.
+fn carried_by(object_type: &str, fields: Json<'_>) -> Option<String> {
+    let carried = expansions_of(object_type).iter().map(|field| (*field, fields.get(field).raw().to_owned()));
+    let carried = carried.collect::<Vec<_>>();
+    (!carried.is_empty()).then(|| object_of(&carried))
 }
 
 /// The fields of a type that only reads carry.

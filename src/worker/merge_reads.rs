@@ -3,6 +3,7 @@
 //!
 //! Called by the backfill and by `verify`, which read from Stripe and decide whether the transaction commits.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{PgConnection, PgTransaction};
@@ -27,7 +28,7 @@ pub(crate) struct ReadBatch {
     /// The objects.
     pub(crate) parts: Vec<FetchedObject>,
     /// The cause in `row_changes`.
-    pub(crate) cause: &'static str,
+    pub(crate) cause: Cow<'static, str>,
     /// Objects whose rows are recomputed even if nothing about them is new, because the rows may have been edited.
     pub(crate) force_project: BTreeSet<ObjectKey>,
     /// Whether these are historical invoices and payments, most of which affect no row.
@@ -59,10 +60,10 @@ pub(crate) async fn merge(
 ) -> Result<MergedReads, Failure> {
     let ReadBatch { parts, cause, force_project, historical, known_since } = reads;
     let force_project: BTreeMap<_, _> =
-        force_project.into_iter().map(|key| (key, BTreeSet::from([cause.to_owned()]))).collect();
+        force_project.into_iter().map(|key| (key, BTreeSet::from([cause.clone().into_owned()]))).collect();
     let mut change_set = ChangeSet { force_project, historical, ..ChangeSet::default() };
     for part in parts {
-        change_set.add_fetched(part, cause);
+        change_set.add_fetched(part, &cause);
     }
     if let Some(since) = known_since {
         let copies = change_set.incoming.nested.iter().map(|one| one.key.clone()).filter(is_shared).collect();

@@ -41,8 +41,10 @@ use tokio_util::task::TaskTracker;
 
 pub use self::context::{Context, ProjectCustomer};
 use self::failure::Failure;
+pub(crate) use self::fetched::FetchedObject;
 use self::state::RoundResult;
 pub use self::state::Worker;
+pub(crate) use crate::mirror::incoming::{KnownContent, Written};
 use crate::base::retry::RetryPolicy;
 use crate::database;
 use crate::jobs;

@@ -11,6 +11,7 @@ use stripe_checkout::checkout_session::ListCheckoutSession;
 use stripe_client_core::{RequestBuilder, StripeRequest};
 use stripe_core::customer::ListCustomer;
 use stripe_core::dispute::ListDispute;
+use stripe_payment::payment_link::ListPaymentLink;
 use stripe_product::coupon::ListCoupon;
 use stripe_product::price::ListPrice;
 use stripe_product::product::ListProduct;
@@ -40,6 +41,8 @@ pub enum ListKind {
     Sessions(Option<String>),
     /// Disputes.
     Disputes,
+    /// Payment links; there is no filter by time.
+    PaymentLinks,
     /// Payments of all invoices, each with its payment intent and the intent's latest charge.
     Payments,
 }
@@ -75,13 +78,14 @@ impl ListKind {
             Self::Invoices(_) => "invoices.list",
             Self::Sessions(_) => "checkout_sessions.list",
             Self::Disputes => "disputes.list",
+            Self::PaymentLinks => "payment_links.list",
             Self::Payments => "invoice_payments.list",
         }
     }
 }
 
 /// Texts in the form that the builders take.
-pub(super) fn list<const N: usize>(fields: [&str; N]) -> Vec<String> {
+pub(in crate::client) fn list<const N: usize>(fields: [&str; N]) -> Vec<String> {
     fields.map(str::to_owned).to_vec()
 }
 
@@ -133,6 +137,13 @@ pub(super) fn page(of: &ListKind, span: Span, after: Option<&str>, expand: bool)
             request!(all, expand, span, after)
         }
         ListKind::Disputes => request!(ListDispute::new(), expand, span, after),
+        ListKind::PaymentLinks => {
+            let request = ListPaymentLink::new().limit(PAGE);
+            match after {
+                Some(after) => request.starting_after(after).build(),
+                None => request.build(),
+            }
+        }
         ListKind::Payments => request!(ListInvoicePayment::new(), expand, span, after),
     }
 }
@@ -140,9 +151,12 @@ pub(super) fn page(of: &ListKind, span: Span, after: Option<&str>, expand: bool)
 /// The expanded fields. The test clock is not among them, because lists omit objects on test clocks.
 fn expanded(of: &ListKind) -> Vec<String> {
     match of {
-        ListKind::Products | ListKind::Plans | ListKind::Coupons | ListKind::Invoices(_) | ListKind::Disputes => {
-            Vec::new()
-        }
+        ListKind::Products
+        | ListKind::Plans
+        | ListKind::Coupons
+        | ListKind::Invoices(_)
+        | ListKind::Disputes
+        | ListKind::PaymentLinks => Vec::new(),
         ListKind::Prices => list(["data.currency_options"]),
         ListKind::Customers => {
             list(["data.invoice_settings.default_payment_method", "data.default_source", "data.discount.source.coupon"])

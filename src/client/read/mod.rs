@@ -29,7 +29,7 @@ use stripe_product::{
 use stripe_types::RangeQueryTs;
 use time::OffsetDateTime;
 
-use self::lists::list;
+pub(super) use self::lists::list;
 pub use self::lists::{ListKind, PAGE, Span};
 use super::permission::Permission;
 
@@ -147,7 +147,7 @@ pub enum PaymentsOf {
 
 impl Read {
     /// Every operation, as the values of a metric's label. `other` is for requests of async-stripe's builders.
-    pub const OPERATIONS: [&str; 37] = [
+    pub const OPERATIONS: [&str; 38] = [
         "account.retrieve",
         "event.retrieve",
         "events.list",
@@ -183,6 +183,7 @@ impl Read {
         "payment_methods.list",
         "payment_intents.list",
         "promotion_codes.list",
+        "payment_links.list",
         "core_event.retrieve",
         Self::OTHER,
     ];
@@ -337,7 +338,7 @@ pub(super) fn without_other_objects(request: &RequestBuilder) -> Option<RequestB
 
 /// Encodes an id as one path segment. The builders insert ids unencoded, and merchants choose the ids of coupons, plans
 /// and products, including spaces and slashes.
-fn segment(id: &str) -> String {
+pub(super) fn segment(id: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     id.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

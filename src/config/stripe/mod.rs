@@ -10,7 +10,7 @@ use super::egress::Egress;
 use super::error::{Problem, RefusedSecret};
 use super::parse::{self, Expected, Parsed};
 use super::pasted;
-use super::settings;
+use super::settings::{self, Setting};
 use super::source::Source;
 
 /// Prefixes of secret and restricted keys.
@@ -25,6 +25,9 @@ const TEST_RATE: u32 = 20;
 pub struct StripeConfig {
     /// `STRIPE_SECRET_KEY`: a secret or restricted key; without it, Stripe's API is not used.
     pub secret_key: Option<SecretString>,
+    /// `STRIPE_WRITE_KEY`: a second key, restricted to what the workspace API writes; without it, nothing is written to
+    /// Stripe.
+    pub write_key: Option<SecretString>,
     /// `STRIPE_API_BASE`, default `https://api.stripe.com`: the base to which `v1/…` is appended; its path ends with a
     /// slash.
     pub api_base: Url,
@@ -44,6 +47,7 @@ impl StripeConfig {
     /// Reads the settings; the key may be absent.
     pub fn read(source: &mut Source) -> Option<Self> {
         let secret_key = source.secret(&settings::STRIPE_SECRET_KEY, key);
+        let write_key = source.secret(&settings::STRIPE_WRITE_KEY, write_key);
         let api_base = source.value(&settings::STRIPE_API_BASE, base);
         let rate = source.optional(&settings::STRIPE_RATE, parse::whole(1, 10_000));
         let timeout = parse::duration(Duration::from_millis(100), Duration::from_mins(5));
@@ -54,6 +58,7 @@ impl StripeConfig {
         let egress = Egress::read(source, api_base.as_ref());
         Some(Self {
             secret_key: secret_key?,
+            write_key: write_key?,
             api_base: api_base?,
             rate: rate?.unwrap_or_else(|| default_rate(source)),
             timeout: timeout?,
@@ -83,20 +88,26 @@ pub fn missing() -> Problem {
 }
 
 fn default_rate(source: &Source) -> u32 {
-    if of_key(source) == Some(true) { LIVE_RATE } else { TEST_RATE }
+    let modes = [&settings::STRIPE_SECRET_KEY, &settings::STRIPE_WRITE_KEY].map(|key| of_key(source, key));
+    if modes.contains(&Some(true)) { LIVE_RATE } else { TEST_RATE }
 }
 
-/// The mode of the key, by its prefix; `None` without a key, and for keys without a mode. [`StripeConfig::read`]
-/// reports an invalid key.
-pub(super) fn of_key(source: &Source) -> Option<bool> {
-    let found = source.look_up(&settings::STRIPE_SECRET_KEY).ok().flatten()?;
-    mode_of(&pasted::one(&found.text, settings::STRIPE_SECRET_KEY.name).ok()?)
+/// The mode of a key, by its prefix; `None` without a key, and for keys without a mode. [`StripeConfig::read`] reports an
+/// invalid key.
+pub(super) fn of_key(source: &Source, setting: &Setting) -> Option<bool> {
+    let found = source.look_up(setting).ok().flatten()?;
+    mode_of(&pasted::one(&found.text, setting.name).ok()?)
 }
 
 impl StripeConfig {
     /// The mode of the key, like Stripe's `livemode`; `None` without a key, and for the oldest keys, which have none.
     pub fn livemode(&self) -> Option<bool> {
         self.secret_key.as_ref().and_then(|key| mode_of(key.expose_secret()))
+    }
+
+    /// The mode of the key for writes.
+    pub fn write_livemode(&self) -> Option<bool> {
+        self.write_key.as_ref().and_then(|key| mode_of(key.expose_secret()))
     }
 }
 
@@ -121,10 +132,18 @@ const OTHERS: [(&str, &str); 2] = [
 ];
 
 fn key(text: &str) -> Result<SecretString, RefusedSecret> {
+    api_key(text, &settings::STRIPE_SECRET_KEY)
+}
+
+fn write_key(text: &str) -> Result<SecretString, RefusedSecret> {
+    api_key(text, &settings::STRIPE_WRITE_KEY)
+}
+
+fn api_key(text: &str, setting: &Setting) -> Result<SecretString, RefusedSecret> {
     let fix =
         "set it to a secret or restricted API key (sk_… or rk_…): in the Stripe dashboard under Developers > API keys";
     let refused = |wrong: String| RefusedSecret { wrong, fix: fix.to_owned() };
-    let key = pasted::one(text, settings::STRIPE_SECRET_KEY.name).map_err(|wrong| refused(wrong.to_string()))?;
+    let key = pasted::one(text, setting.name).map_err(|wrong| refused(wrong.to_string()))?;
     if let Some((_, is)) = OTHERS.iter().find(|(start, _)| key.starts_with(start)) {
         return Err(refused((*is).to_owned()));
     }

@@ -21,6 +21,8 @@ pub struct History {
     remembered: Option<String>,
     /// Time at which the state was seen other than by an event of the object: by a read, or nested in another object.
     otherwise: Option<OffsetDateTime>,
+    /// The answer to a write of ours, and its second.
+    written: Option<(OffsetDateTime, String)>,
 }
 
 /// The newest state of an object.
@@ -32,6 +34,8 @@ pub struct Head {
     pub ambiguous: bool,
     /// The state depends on the second before, so a late event may change it.
     pub circuit: bool,
+    /// The answer to a write of ours in this second is the newer state: no known event of the second shows it.
+    pub is_before_write: bool,
 }
 
 /// The head of a history, or what is needed to find it.
@@ -77,6 +81,11 @@ impl History {
         self.otherwise = Some(at);
     }
 
+    /// Records the answer to a write of ours in this second.
+    pub fn written_at(&mut self, at: OffsetDateTime, content: &str) {
+        self.written = Some((at, content.to_owned()));
+    }
+
     /// The newest state, or what is needed to find it.
     pub fn head(&self) -> HeadResult {
         let complete = |at: &OffsetDateTime| self.complete_after.is_none_or(|after| *at > after);
@@ -112,8 +121,11 @@ impl History {
             };
             let before = before.map_or(Known::Unknown, Known::At);
             let End::At { index, ambiguous, circuit } = second.end(before) else { continue };
-            let ambiguous = ambiguous || (circuit && below.as_ref().is_some_and(|head| head.ambiguous));
-            below = Some(Head { snapshot: second.0[index].clone(), ambiguous, circuit });
+            let is_before_write = self.written.as_ref().is_some_and(|(at, content)| second.is_before(*at, content));
+            // the event of the write has not arrived, so neither has what else may have happened in the second
+            let ambiguous =
+                is_before_write || ambiguous || (circuit && below.as_ref().is_some_and(|head| head.ambiguous));
+            below = Some(Head { snapshot: second.0[index].clone(), ambiguous, circuit, is_before_write });
         }
         below.expect("there is at least one second, and a second whose before is given has an end")
     }
@@ -134,6 +146,19 @@ impl<'a> Second<'a> {
     fn of(snapshots: &'a [Snapshot]) -> Option<Self> {
         let carrying: Vec<&Snapshot> = snapshots.iter().filter(|one| one.content.is_some()).collect();
         (!carrying.is_empty()).then_some(Self(carrying))
+    }
+
+    /// Whether a state that a write has led to within this second came after the known events: none of them leads to it,
+    /// nor away from it.
+    fn is_before(&self, at: OffsetDateTime, written: &str) -> bool {
+        if self.0.iter().any(|one| one.created != at) {
+            return false;
+        }
+        let mut renderings: Vec<Rendering<'_>> = self.0.iter().filter_map(|one| one.rendering()).collect();
+        renderings.push(Rendering { content: written, previous: None, api_version: None });
+        let mut states = rendering::states(&renderings);
+        let Some((_, written)) = states.pop() else { return false };
+        states.iter().all(|(before, after)| before.as_ref() != Some(&written) && *after != written)
     }
 
     /// Where this second ends. A single event, the usual case, is the end whatever it contains. Only events that share

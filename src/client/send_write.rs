@@ -1,0 +1,102 @@
+//! Writes over HTTP: attempts with one idempotency key, the delays between them, and metrics and logs of each.
+//!
+//! A write may be sent any number of times: Stripe executes it once for each key, for 24 hours. The caller keeps key and
+//! form until the outcome is known (`crate::writes`).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Urgency;
+use super::http::HttpStripe;
+use super::write::outcome::{self, WriteAnswer, WriteError};
+use super::write::WriteRequest;
+
+/// No attempt begins later than this after the first one: a client waits for the answer.
+const DEADLINE: Duration = Duration::from_secs(6);
+
+/// A write to send.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyedWrite<'a> {
+    /// A connected account, or empty for the key's own.
+    pub account: &'a str,
+    /// What is sent.
+    pub request: &'a WriteRequest,
+    /// The idempotency key.
+    pub key: &'a str,
+    /// Before others, if a client waits for the answer.
+    pub urgency: Urgency,
+    /// Whether it may have been sent before, with an unknown outcome.
+    pub may_have_been_sent: bool,
+}
+
+impl HttpStripe {
+    /// Sends a write until its outcome is known, or a few seconds have passed.
+    ///
+    /// # Errors
+    /// See [`WriteError`] for what each says about the object.
+    pub async fn write(&self, write: KeyedWrite<'_>) -> Result<WriteAnswer, WriteError> {
+        let begin = Instant::now();
+        let mut is_unknown = write.may_have_been_sent;
+        let mut number = 0;
+        loop {
+            number += 1;
+            let error = match self.attempt_write(write, number).await {
+                Ok(answer) => {
+                    return Ok(WriteAnswer { is_replayed: answer.is_replayed || is_unknown, ..answer });
+                }
+                Err(error) => error,
+            };
+            is_unknown |= matches!(error, WriteError::Unknown { .. });
+            let requested = if let WriteError::Later { retry_after, .. } = &error { *retry_after } else { None };
+            let wait = requested.or(self.attempts.full_jitter(number, fastrand::f64()));
+            match wait.filter(|wait| error.is_brief() && begin.elapsed() + *wait < DEADLINE) {
+                Some(wait) if self.attempts.full_jitter(number, 0.0).is_some() => tokio::time::sleep(wait).await,
+                _ => return Err(if is_unknown { error.after_unknown() } else { error }),
+            }
+        }
+    }
+
+    async fn attempt_write(&self, write: KeyedWrite<'_>, number: u32) -> Result<WriteAnswer, WriteError> {
+        let slot = self.limiter.acquire(write.urgency).await;
+        let _slot = slot.map_err(|left| WriteError::Later {
+            code: "rate_limit",
+            retry_after: Some(left),
+            request_id: None,
+        })?;
+        let begin = Instant::now();
+        let reply = self.transport.send(&write.request.request(), write.account, Some(write.key)).await;
+        let took = begin.elapsed();
+        let (status, answer) = match reply {
+            Ok(reply) => {
+                let body = outcome::of(reply.status, &reply.hints, &reply.body);
+                let (request_id, is_replayed) = (reply.hints.request_id, reply.hints.is_replayed);
+                (Some(reply.status), body.map(|body| WriteAnswer { body, at: reply.at, request_id, is_replayed }))
+            }
+            Err(failure) => (None, Err(outcome::unanswered(failure))),
+        };
+        if status == Some(429)
+            && let Err(WriteError::Later { code: "rate_limit", retry_after, .. }) = &answer
+        {
+            self.limiter.pause(retry_after.unwrap_or(Duration::from_secs(1)));
+        }
+        let operation = write.request.operation;
+        let named = answer.as_ref().map_or_else(WriteError::outcome, |_| super::ApiError::OK);
+        self.metrics.request(operation, named, took);
+        let request_id = match &answer {
+            Ok(answer) => answer.request_id.as_deref(),
+            Err(error) => error.request_id(),
+        };
+        tracing::debug!(
+            operation,
+            status,
+            outcome = named,
+            stripe.request_id = request_id,
+            stripe.idempotency_key = write.key,
+            attempt = number,
+            duration = took.as_secs_f64(),
+            "write to Stripe"
+        );
+        answer
+    }
+}

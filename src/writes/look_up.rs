@@ -1,0 +1,146 @@
+//! Looks at Stripe whether a change was made, where the idempotency key says nothing any more: Stripe has forgotten it,
+//! or has saved an error under it.
+
+use time::Duration;
+
+use super::complete::{Completed, Object};
+use super::send::SendError;
+use super::{MARK, Writer};
+use crate::client::{Answer, ApiError, ListKind, Read, Span, Urgency, Write, WriteError};
+use crate::domain::object::ObjectKey;
+use crate::ledger::open::{self, Leased};
+use crate::stripe::json::{Document, Json};
+use crate::worker::FetchedObject;
+
+/// Difference of clocks that a search by time allows for.
+const CLOCK_MARGIN: Duration = Duration::minutes(10);
+/// Pages of a search. The objects of some days are fewer.
+const MOST_PAGES: usize = 100;
+
+/// What a look shows.
+enum Seen {
+    /// The change was made: this is the object.
+    Made(Box<Object>),
+    /// It was not made, so it can be made now, with another key.
+    NotMade,
+    /// It was not made, and nobody waits for it any more.
+    TooLate,
+    /// The object is in another state, to which the change may have led before.
+    Unclear,
+}
+
+impl Writer {
+    /// The object of a line, if the change was made.
+    pub(super) async fn look_up(&self, line: &Leased) -> Result<Object, SendError> {
+        let seen = self.seen(line).await.map_err(|error| {
+            let why = format!("a look at Stripe failed: {error}");
+            SendError::Stripe(WriteError::Unknown { why, is_saved: line.is_error_saved, request_id: None })
+        })?;
+        match seen {
+            Seen::Made(object) => Ok(*object),
+            Seen::NotMade => {
+                open::renew_key(&mut *self.context.pool.acquire().await?, line.id).await?;
+                Err(SendError::Busy)
+            }
+            Seen::TooLate => Err(SendError::Stripe(WriteError::Refused {
+                status: 410,
+                code: Some("not_executed".to_owned()),
+                decline_code: None,
+                param: None,
+                request_id: None,
+            })),
+            Seen::Unclear => Err(SendError::Unknown),
+        }
+    }
+
+    async fn seen(&self, line: &Leased) -> Result<Seen, ApiError> {
+        let id = line.object_id.clone().unwrap_or_default();
+        // within a day the client may still repeat its request
+        let is_waited_for = !line.is_key_expired;
+        Ok(match line.operation.as_str() {
+            Write::UPDATE_CUSTOMER => {
+                let answer = self.read(line, &Read::Customer(id)).await?;
+                match (shows(line, Document::parse_or_null(&answer.body).root()), is_waited_for) {
+                    (true, _) => Seen::Made(Box::new(self.object(line, answer))),
+                    (false, true) => Seen::NotMade,
+                    (false, false) => Seen::Unclear,
+                }
+            }
+            Write::CANCEL_SUBSCRIPTION => match self.read(line, &Read::Subscription(id)).await {
+                Ok(answer) if status_of(&answer) != "canceled" => Seen::NotMade,
+                Ok(_) | Err(ApiError::NotFound { .. }) => Seen::Made(Box::new(Object::without_content(line, None))),
+                Err(error) => return Err(error),
+            },
+            Write::SET_PAYMENT_LINK_ACTIVE => Seen::NotMade,
+            Write::CREATE_CUSTOMER => self.search(line, &ListKind::Customers).await?.unwrap_or(Seen::NotMade),
+            Write::CREATE_CHECKOUT_SESSION => {
+                let of = ListKind::Sessions(field(line, "customer"));
+                let not_found = if is_waited_for { Seen::NotMade } else { Seen::TooLate };
+                self.search(line, &of).await?.unwrap_or(not_found)
+            }
+            _ => {
+                let not_found = if is_waited_for { Seen::NotMade } else { Seen::TooLate };
+                self.search(line, &ListKind::PaymentLinks).await?.unwrap_or(not_found)
+            }
+        })
+    }
+
+    async fn read(&self, line: &Leased, read: &Read) -> Result<Answer, ApiError> {
+        self.reads.read(&line.account, read, Urgency::Normal).await
+    }
+
+    /// Searches a list for the object that names the line in its metadata.
+    async fn search(&self, line: &Leased, of: &ListKind) -> Result<Option<Seen>, ApiError> {
+        let from = (line.begun_at - CLOCK_MARGIN).unix_timestamp();
+        // Stripe has no filter by time for payment links
+        let span = Span { from: (*of != ListKind::PaymentLinks).then_some(from), until: None };
+        let mut after = None;
+        for _ in 0..MOST_PAGES {
+            let page = Read::List { of: of.clone(), span, after, expand: true };
+            let answer = self.read(line, &page).await?;
+            let document = Document::parse_or_null(&answer.body);
+            let list = document.root();
+            let data = list.get("data").array().unwrap_or_default();
+            let mark = line.id.to_string();
+            let found = data.iter().find(|object| object.get("metadata").get(MARK).text().as_deref() == Some(&mark));
+            if let Some(found) = found {
+                let answer = Answer { body: found.raw().to_owned(), ..answer.clone() };
+                return Ok(Some(Seen::Made(Box::new(self.object(line, answer)))));
+            }
+            let last = data.last().and_then(|object| object.get("id").text());
+            match (list.get("has_more").boolean(), last) {
+                (Some(true), Some(last)) => after = Some(last),
+                _ => return Ok(None),
+            }
+        }
+        Err(ApiError::unavailable("a list from Stripe does not end"))
+    }
+
+    /// The object of a read, merged like every read.
+    fn object(&self, line: &Leased, answer: Answer) -> Object {
+        let document = Document::parse_or_null(&answer.body);
+        let object_id = document.root().get("id").text().unwrap_or_default();
+        let completed =
+            Completed { object_id: object_id.clone(), client_secret: None, url: document.root().get("url").text() };
+        let key = ObjectKey::new(&line.account, &line.object_type, &object_id);
+        let is_mirrored = line.object_type != "payment_link";
+        let fetched =
+            is_mirrored.then(|| FetchedObject::of_json(key, answer.body.clone(), answer.at, self.context.read_margin));
+        Object { completed, request_id: answer.request_id, fetched, confirm_after: None }
+    }
+}
+
+fn status_of(answer: &Answer) -> String {
+    Document::parse_or_null(&answer.body).root().get("status").text().unwrap_or_default()
+}
+
+/// A field of the line's form.
+fn field(line: &Leased, name: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(line.form.as_bytes());
+    pairs.find(|(field, _)| field == name).map(|(_, value)| value.into_owned())
+}
+
+/// Whether an object has the texts of the line's form.
+fn shows(line: &Leased, object: Json<'_>) -> bool {
+    ["name", "email"].into_iter().all(|name| field(line, name) == object.get(name).text())
+}

@@ -1,0 +1,225 @@
+//! Sends one line: leases it, sends it or looks at Stripe, and records the outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::complete::{Completed, Object, Render};
+use super::{Writer, complete, key_guard};
+use crate::base::retry::RetryPolicy;
+use crate::client::{ApiError, KeyedWrite, Urgency, Write, WriteError, WriteRequest};
+use crate::ledger::open::{self, Finish, Leased, Recorded};
+use crate::ledger::stripe_key;
+use crate::worker::failure::Failure;
+
+/// Delays between attempts of one line.
+const RETRY: RetryPolicy =
+    RetryPolicy { max_attempts: u32::MAX, initial: Duration::from_secs(2), max: Duration::from_mins(10) };
+
+/// Why a change is not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Another process sends it, or it is finished.
+    #[error("the change is in progress, or finished")]
+    Busy,
+    /// Stripe refused it, or its outcome is unknown.
+    #[error("{0}")]
+    Stripe(WriteError),
+    /// The key for writes may belong to another account; nothing was sent.
+    #[error("{0}")]
+    Key(String),
+    /// Stripe made the change, and the answer could not be merged yet; recovery does it.
+    #[error("{0}")]
+    Merge(Failure),
+    /// Stripe does not have its answer any more.
+    #[error("stripe keeps an answer for 24 hours")]
+    Expired,
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// It cannot be found out any more whether Stripe made the change.
+    #[error("the outcome cannot be found out any more")]
+    Unknown,
+}
+
+/// What to do with a line if nothing was changed, and the same request may succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Refuse it: the client is told, and may repeat its request.
+    Refuse,
+    /// Keep it: it is tried again until it succeeds.
+    Keep,
+}
+
+/// The next step of a line.
+enum Step {
+    Send,
+    LookUp,
+}
+
+/// A key that Stripe has forgotten, or under which it has saved an error, says nothing of the object.
+fn next_step(line: &Leased) -> Step {
+    if line.is_key_expired || line.is_error_saved { Step::LookUp } else { Step::Send }
+}
+
+impl Writer {
+    /// Sends a line and completes it with `render`, in a task of its own: a client that hangs up does not end it.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        id: Uuid,
+        patience: Patience,
+        urgency: Urgency,
+        render: Render<T>,
+    ) -> Result<T, SendError> {
+        let writer = Arc::clone(self);
+        let task = self.running.spawn(async move { writer.send(id, patience, urgency, &render).await });
+        task.await.unwrap_or_else(|_| Err(SendError::Merge(Failure::Retryable("the merge panicked".to_owned()))))
+    }
+
+    async fn send<T: Send>(
+        &self,
+        id: Uuid,
+        patience: Patience,
+        urgency: Urgency,
+        render: &Render<T>,
+    ) -> Result<T, SendError> {
+        let line = open::lease(&mut *self.context.pool.acquire().await?, id, self.lease).await?;
+        let line = line.ok_or(SendError::Busy)?;
+        let object = match self.object_of(&line, urgency).await {
+            Ok(object) => object,
+            Err(error) => {
+                self.record(&line, patience, &error).await?;
+                return Err(error);
+            }
+        };
+        let request_id = object.request_id.clone();
+        match complete::complete(&self.context, &line, object, render).await {
+            Ok(rendered) => {
+                self.metrics.write(&line.operation, "done");
+                tracing::info!(
+                    write.id = %line.id,
+                    write.operation = line.operation,
+                    api.principal = line.principal,
+                    stripe.request_id = request_id,
+                    "changed an object at Stripe"
+                );
+                Ok(rendered)
+            }
+            Err(failure) => {
+                let error = SendError::Merge(failure);
+                self.record(&line, patience, &error).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The object after the change: from Stripe's answer, or from a look.
+    async fn object_of(&self, line: &Leased, urgency: Urgency) -> Result<Object, SendError> {
+        self.key.check(&self.client, &self.context.pool).await.map_err(|error| match error {
+            key_guard::KeyError::Database(error) => SendError::Database(error),
+            key_guard::KeyError::Refused(why) => SendError::Key(why),
+            key_guard::KeyError::Unanswered(error) => SendError::Stripe(unreachable_of(&error, line)),
+        })?;
+        match next_step(line) {
+            Step::Send => self.send_once(line, urgency).await,
+            Step::LookUp => self.look_up(line).await,
+        }
+    }
+
+    async fn send_once(&self, line: &Leased, urgency: Urgency) -> Result<Object, SendError> {
+        let request = WriteRequest::stored(&line.operation, line.path.clone(), line.form.clone());
+        let Some(request) = request else { return Err(SendError::Unknown) };
+        let key = stripe_key(line.id, line.key_number);
+        let may_have_been_sent = line.may_have_been_sent;
+        let write = KeyedWrite { account: &line.account, request: &request, key: &key, urgency, may_have_been_sent };
+        match self.client.write(write).await {
+            Ok(answer) => Ok(Object::of_answer(line, answer)),
+            // a subscription that Stripe does not have any more has ended
+            Err(WriteError::Refused { status: 404, request_id, .. }) if request.operation == Write::CANCEL_SUBSCRIPTION => {
+                Ok(Object::without_content(line, request_id))
+            }
+            Err(error) => Err(SendError::Stripe(error)),
+        }
+    }
+
+    /// Records why a line is not complete.
+    async fn record(&self, line: &Leased, patience: Patience, error: &SendError) -> Result<(), SendError> {
+        let mut recorded = Recorded { error: error.to_string(), ..Recorded::default() };
+        if let SendError::Stripe(error) = error {
+            (recorded.request_id, recorded.status) = (error.request_id().map(str::to_owned), error.status());
+        }
+        let mut delay = RETRY.unlimited(line.attempts.unsigned_abs(), fastrand::f64());
+        let mut conn = self.context.pool.acquire().await?;
+        let finish = match error {
+            SendError::Stripe(WriteError::Refused { .. }) => Some(Finish::Refused),
+            SendError::Unknown => Some(Finish::Unknown),
+            SendError::Stripe(WriteError::Unknown { is_saved, .. }) => {
+                recorded.is_saved = *is_saved;
+                if *is_saved {
+                    // a look sooner might not show the change yet
+                    delay = delay.max(self.context.read_margin + Duration::from_secs(1));
+                }
+                None
+            }
+            SendError::Merge(_) => None,
+            _ => {
+                recorded.is_unsent = !line.may_have_been_sent;
+                (patience == Patience::Refuse && recorded.is_unsent).then_some(Finish::Refused)
+            }
+        };
+        log(line, error, finish);
+        match finish {
+            Some(finish) => {
+                self.metrics.write(&line.operation, finish.as_str());
+                open::finish(&mut conn, line.id, finish, None, &recorded).await?;
+            }
+            None => {
+                self.metrics.write(&line.operation, "retried");
+                open::put_back(&mut conn, line.id, delay, &recorded).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error of a key that could not be checked, because Stripe did not answer: nothing was sent.
+fn unreachable_of(error: &ApiError, line: &Leased) -> WriteError {
+    let unreachable = WriteError::Unreachable { why: error.to_string() };
+    if line.may_have_been_sent { unreachable.after_unknown() } else { unreachable }
+}
+
+fn log(line: &Leased, error: &SendError, finish: Option<Finish>) {
+    let (id, operation, principal) = (line.id, &line.operation, &line.principal);
+    let request_id = if let SendError::Stripe(error) = error { error.request_id() } else { None };
+    let wrong = match error {
+        // the client is told: a declined card, or an object that does not exist
+        SendError::Stripe(WriteError::Refused { status: 402 | 404, .. }) => false,
+        SendError::Stripe(WriteError::Refused { .. } | WriteError::KeyRefused { .. })
+        | SendError::Key(_)
+        | SendError::Unknown => true,
+        _ => false,
+    };
+    if wrong {
+        tracing::error!(
+            write.id = %id, write.operation = operation, api.principal = principal, stripe.request_id = request_id,
+            %error, "a change at Stripe failed"
+        );
+    } else {
+        let is_retried = finish.is_none();
+        tracing::warn!(
+            write.id = %id, write.operation = operation, api.principal = principal, stripe.request_id = request_id,
+            %error, is_retried, "a change at Stripe is not complete"
+        );
+    }
+}
+
+impl Completed {
+    /// A render that reads nothing.
+    pub fn nothing() -> Render<()> {
+        Box::new(|_, _| Box::pin(async { Ok(()) }))
+    }
+}
