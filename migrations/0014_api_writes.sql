@@ -75,9 +75,12 @@ COMMENT ON COLUMN billing.api_writes.retry_at IS 'When an open line is tried aga
 COMMENT ON COLUMN billing.api_writes.finished_at IS 'When it was done, refused or found to be unknown.';
 
 ALTER TABLE billing.api_requests
-    ADD COLUMN write_id uuid REFERENCES billing.api_writes ON DELETE CASCADE,
+    -- the key is stored before its line
+    ADD COLUMN write_id uuid REFERENCES billing.api_writes ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
     DROP CONSTRAINT api_requests_are_answered_whole,
     ADD CONSTRAINT api_requests_are_answered_whole CHECK ((status IS NULL) = (body IS NULL));
+DROP INDEX billing.api_requests_created_at;
+CREATE INDEX api_requests_created_at ON billing.api_requests (created_at) WHERE write_id IS NULL;
 CREATE INDEX api_requests_write ON billing.api_requests (write_id) WHERE write_id IS NOT NULL;
 
 COMMENT ON TABLE billing.api_requests IS 'POST requests with an Idempotency-Key and their answers, so that a repeated request gets the same answer and changes nothing. Written in the transaction of the request. Kept for 24 hours; with a line in api_writes as long as that.';

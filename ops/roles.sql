@@ -75,9 +75,9 @@ GRANT UPDATE (pricing_plan_id, translation_key) ON billing.coupons TO billing_pr
 -- The workspace API reads what it shows,
 GRANT SELECT ON
     billing.workspace_billing, billing.live_subscriptions, billing.live_billing_contacts, billing.plans,
-    billing.subscriptions, billing.billing_contacts, billing.coupons, billing.checkout_sessions, billing.row_changes,
-    billing.workspaces, billing.workspace_members, billing.workspace_avatars, billing.pricing_plan_categories,
-    billing.row_origins
+    billing.subscriptions, billing.billing_contacts, billing.pricing_plans, billing.coupons, billing.live_coupons,
+    billing.checkout_sessions, billing.row_changes, billing.workspaces, billing.workspace_members,
+    billing.workspace_avatars, billing.pricing_plan_categories, billing.row_origins
 TO billing_api;
 GRANT EXECUTE ON FUNCTION billing.subscription_rank(text, boolean), billing.current_limits(uuid),
     billing.next_limit_renewal(uuid), billing.freshness(text, text)
@@ -92,9 +92,13 @@ GRANT UPDATE ON SEQUENCE billing.workspaces_key_index_seq TO billing_api;
 -- checks tokens and repeated requests,
 GRANT SELECT (id, secret_sha256, scopes, user_id, expires_at, revoked_at, last_used_at), UPDATE (last_used_at)
 ON billing.api_tokens TO billing_api;
-GRANT SELECT, INSERT (principal, idempotency_key, fingerprint),
-    UPDATE (fingerprint, status, location, body, created_at), DELETE
+GRANT SELECT, INSERT (principal, idempotency_key, fingerprint, write_id),
+    UPDATE (fingerprint, write_id, status, location, body, created_at), DELETE
 ON billing.api_requests TO billing_api;
+-- begins changes at Stripe, which sessions of the owner send and complete,
+GRANT INSERT (id, principal, operation, account, target, workspace_id, object_type, object_id, path, form, previous_id,
+    replaces, follow_up_due)
+ON billing.api_writes TO billing_api;
 -- and is ready if all migrations are applied.
 GRANT SELECT ON billing.schema_migrations TO billing_api;
 

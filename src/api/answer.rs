@@ -30,6 +30,27 @@ pub(super) struct Answer {
     weak_etag: Option<String>,
     /// Whether this is the answer to an earlier request with the same idempotency key.
     pub(super) replayed: bool,
+    /// A field that is null in `body`, which is stored, and its value, which is not.
+    secret: Option<Secret>,
+}
+
+/// The name and value of a field.
+#[derive(Clone)]
+struct Secret(&'static str, String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Secret").field(&self.0).finish_non_exhaustive()
+    }
+}
+
+impl Secret {
+    /// The body with the value in its field.
+    fn put_into(self, body: Vec<u8>) -> Vec<u8> {
+        let Self(field, value) = self;
+        let (Ok(body), Ok(value)) = (std::str::from_utf8(&body), serde_json::to_string(&value)) else { return body };
+        body.replacen(&format!("\"{field}\":null"), &format!("\"{field}\":{value}"), 1).into_bytes()
+    }
 }
 
 impl Answer {
@@ -39,7 +60,8 @@ impl Answer {
             tracing::error!(%error, "could not render an answer");
             Problem::new(Code::InternalError, "the answer could not be rendered")
         })?;
-        Ok(Self { status: StatusCode::OK, body, freshness, location: None, weak_etag: None, replayed: false })
+        let (status, location) = (StatusCode::OK, None);
+        Ok(Self { status, body, freshness, location, weak_etag: None, replayed: false, secret: None })
     }
 
     /// The entity tag: a hash of the body, because the body also depends on the time.
@@ -50,15 +72,33 @@ impl Answer {
         format!("\"{}\"", hex::encode(&Sha256::digest(&self.body)[..16]))
     }
 
+    /// The same answer as 201, with the path of the new resource.
+    #[must_use]
+    pub(super) fn created(self, location: String) -> Self {
+        Self { status: StatusCode::CREATED, location: Some(location), ..self }
+    }
+
+    /// The same answer to a repeated request.
+    #[must_use]
+    pub(super) fn as_replayed(self) -> Self {
+        Self { replayed: true, ..self }
+    }
+
     /// The answer to an earlier request with the same idempotency key.
     pub(super) fn replayed(status: StatusCode, body: Vec<u8>, location: Option<String>) -> Self {
-        Self { status, body, freshness: None, location, weak_etag: None, replayed: true }
+        Self { status, body, freshness: None, location, weak_etag: None, replayed: true, secret: None }
     }
 
     /// The same answer with the tag of a part of its body, because the rest changes without a change of the row.
     #[must_use]
     pub(super) fn with_weak_etag(self, etag: &str) -> Self {
         Self { weak_etag: Some(format!("W/{etag}")), ..self }
+    }
+
+    /// The same answer with a value in a field that is null, and that is not stored.
+    #[must_use]
+    pub(super) fn with_secret(self, secret: Option<(&'static str, String)>) -> Self {
+        Self { secret: secret.map(|(field, value)| Secret(field, value)), ..self }
     }
 
     /// The response to a GET, 304 if the client has this body already.
@@ -88,7 +128,11 @@ impl Answer {
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let etag = self.etag();
-        let mut response = Response::new(Body::from(self.body));
+        let body = match self.secret {
+            Some(secret) => secret.put_into(self.body),
+            None => self.body,
+        };
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

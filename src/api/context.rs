@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::principal::jwt::JwtVerifier;
 use super::problem::{Code, Problem};
+use crate::config::api::LiveSubscription;
 use crate::database;
 use crate::metrics::api::ApiMetrics;
+use crate::writes::Writer;
 
 /// Maximum number of requests that wait for a change at once (`Prefer: wait`). Each reads once a second.
 const MAX_WAITING: usize = 100;
@@ -40,6 +42,12 @@ pub(super) struct ApiContext {
     pub(super) max_owned: i64,
     /// Prefix of the keys of new workspaces.
     pub(super) key_prefix: String,
+    /// What a checkout session does with a live subscription.
+    pub(super) live_subscription: LiveSubscription,
+    /// Origins of the product's pages, to which a checkout may return.
+    pub(super) origins: Vec<String>,
+    /// Makes changes at Stripe; `None` without a key for writes.
+    pub(super) writer: Option<Arc<Writer>>,
     /// The accounts whose customers the tables contain: our own, whose id is empty, and connected ones.
     pub(super) accounts: BTreeSet<String>,
     pub(super) waiting: WaitingRequests,
@@ -54,6 +62,11 @@ impl ApiContext {
             Ok(conn) => Ok(conn),
             Err(error) => Err(not_acquired(&self.reads, error).await),
         }
+    }
+
+    /// What makes changes at Stripe.
+    pub(super) fn writer(&self) -> Result<&Arc<Writer>, Problem> {
+        self.writer.as_ref().ok_or_else(Problem::writes_not_configured)
     }
 
     /// Begins a transaction.

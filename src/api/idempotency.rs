@@ -1,8 +1,9 @@
 //! `Idempotency-Key`: a repeated POST gets the answer of the first one and changes nothing.
 //!
-//! The key is stored in the transaction of the request, so key, effect and answer are committed together: a process
-//! that is killed before the commit leaves none of them. A request that fails leaves no key, so the client can repeat it
-//! with the same one.
+//! Without a change at Stripe, the key is stored in the transaction of the request, so key, effect and answer are
+//! committed together: a process that is killed before the commit leaves none of them. A request that fails leaves no
+//! key, so the client can repeat it with the same one. With a change at Stripe (`api::changes`), the key is committed with
+//! a line of the ledger before the change, and its answer with the change.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use hyper::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
+use uuid::Uuid;
 
 use super::answer::Answer;
 use super::context::ApiContext;
@@ -24,7 +26,7 @@ const MAX_KEY: usize = 255;
 const LOCK_TIMEOUT: &str = "55P03";
 
 /// A request that may be a repetition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct KeyedRequest {
     principal: String,
     key: String,
@@ -66,50 +68,75 @@ pub(super) async fn once(
 ) -> Result<Response, Problem> {
     let mut tx = api.begin().await?;
     check(&mut tx).await?;
-    if let Some(request) = &request
-        && let Some(earlier) = begin(&mut tx, request).await?
-    {
-        return Ok(earlier.into_response());
-    }
-    let answer = effect(&mut tx).await?;
     if let Some(request) = &request {
-        finish(&mut tx, request, &answer).await?;
+        match begin(&mut tx, request, None).await? {
+            Earlier::None => {}
+            Earlier::Answered(earlier, _) => return Ok(earlier.into_response()),
+            Earlier::Unanswered(_) => return Err(still_running()),
+        }
+    }
+    let mut answer = effect(&mut tx).await?;
+    if let Some(request) = &request {
+        answer = finish(&mut tx, request, answer).await?;
     }
     tx.commit().await?;
     Ok(answer.into_response())
 }
 
-/// Stores the key, or returns the earlier answer. A first request that is still running is waited for, until the lock
-/// timeout.
-async fn begin(conn: &mut PgConnection, request: &KeyedRequest) -> Result<Option<Answer>, Problem> {
+/// What is known of a key.
+#[derive(Debug)]
+pub(super) enum Earlier {
+    /// Nothing: it is stored now.
+    None,
+    /// The answer to the earlier request, and its line in the ledger.
+    Answered(Answer, Option<Uuid>),
+    /// The earlier request has this line in the ledger, and no answer yet.
+    Unanswered(Uuid),
+}
+
+/// The problem of a repetition while the first request is in progress.
+pub(super) fn still_running() -> Problem {
+    let detail = "the first request with this Idempotency-Key is still running; repeat the request";
+    Problem::new(Code::IdempotencyKeyInUse, detail).retry_after(Duration::from_secs(1))
+}
+
+/// Stores the key, with the request's line in the ledger, or returns what is known of it. A transaction that stores it
+/// just now is waited for, until the lock timeout.
+pub(super) async fn begin(
+    conn: &mut PgConnection,
+    request: &KeyedRequest,
+    line: Option<Uuid>,
+) -> Result<Earlier, Problem> {
     let stored = sqlx::query!(
         "-- api_requests.begin
-        INSERT INTO billing.api_requests AS r (principal, idempotency_key, fingerprint) VALUES ($1, $2, $3)
+        INSERT INTO billing.api_requests AS r (principal, idempotency_key, fingerprint, write_id) VALUES ($1, $2, $3, $4)
         ON CONFLICT (principal, idempotency_key) DO UPDATE
-            SET fingerprint = excluded.fingerprint, status = NULL, location = NULL, body = NULL,
-                created_at = clock_timestamp()
-            WHERE r.created_at < clock_timestamp() - interval '24 hours'",
+            SET fingerprint = excluded.fingerprint, write_id = excluded.write_id, status = NULL, location = NULL,
+                body = NULL, created_at = clock_timestamp()
+            WHERE r.created_at < clock_timestamp() - interval '24 hours' AND r.write_id IS NULL",
         request.principal,
         request.key,
-        request.fingerprint
+        request.fingerprint,
+        line
     )
     .execute(&mut *conn)
     .await;
     let is_new = match stored {
         Ok(stored) => stored.rows_affected() == 1,
         Err(error) if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(LOCK_TIMEOUT) => {
-            let detail = "the first request with this Idempotency-Key is still running; repeat the request";
-            return Err(Problem::new(Code::IdempotencyKeyInUse, detail).retry_after(Duration::from_secs(1)));
+            return Err(still_running());
         }
         Err(error) => return Err(error.into()),
     };
     if is_new {
-        return Ok(None);
+        return Ok(Earlier::None);
     }
     let earlier = sqlx::query!(
-        "-- api_requests.earlier
-        SELECT fingerprint, status, location, body FROM billing.api_requests
-        WHERE principal = $1 AND idempotency_key = $2",
+        r#"-- api_requests.earlier
+        SELECT fingerprint, status, location, body, write_id,
+            created_at < clock_timestamp() - interval '24 hours' AS "is_expired!"
+        FROM billing.api_requests
+        WHERE principal = $1 AND idempotency_key = $2"#,
         request.principal,
         request.key
     )
@@ -119,23 +146,68 @@ async fn begin(conn: &mut PgConnection, request: &KeyedRequest) -> Result<Option
         let detail = "this Idempotency-Key was used for another path or body; use a new key for each request";
         return Err(Problem::new(Code::IdempotencyKeyReused, detail));
     }
-    let status = earlier.status.and_then(|status| u16::try_from(status).ok());
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
-    let body = earlier.body.unwrap_or_default().into_bytes();
-    Ok(Some(Answer::replayed(status, body, earlier.location)))
+    if earlier.is_expired {
+        let detail = "an Idempotency-Key is kept for 24 hours, and this one was used before; use a new key, after checking \
+                      whether the change was made";
+        return Err(Problem::new(Code::IdempotencyKeyExpired, detail));
+    }
+    match (earlier.status, earlier.write_id) {
+        (None, Some(line)) => Ok(Earlier::Unanswered(line)),
+        (status, line) => {
+            let body = earlier.body.unwrap_or_default().into_bytes();
+            Ok(Earlier::Answered(Answer::replayed(status_of(status), body, earlier.location), line))
+        }
+    }
 }
 
-async fn finish(conn: &mut PgConnection, request: &KeyedRequest, answer: &Answer) -> Result<(), sqlx::Error> {
+fn status_of(stored: Option<i32>) -> StatusCode {
+    let status = stored.and_then(|status| u16::try_from(status).ok());
+    status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK)
+}
+
+/// Stores the answer, and returns it; if another process has stored one meanwhile, returns that.
+pub(super) async fn finish(
+    conn: &mut PgConnection,
+    request: &KeyedRequest,
+    answer: Answer,
+) -> Result<Answer, sqlx::Error> {
     let body = String::from_utf8_lossy(&answer.body);
-    sqlx::query!(
+    let stored = sqlx::query!(
         "-- api_requests.finish
         UPDATE billing.api_requests SET status = $3, location = $4, body = $5
-        WHERE principal = $1 AND idempotency_key = $2",
+        WHERE principal = $1 AND idempotency_key = $2 AND status IS NULL",
         request.principal,
         request.key,
         i32::from(answer.status.as_u16()),
         answer.location,
         body.as_ref()
+    )
+    .execute(&mut *conn)
+    .await?;
+    if stored.rows_affected() == 1 {
+        return Ok(answer);
+    }
+    let first = sqlx::query!(
+        "-- api_requests.first
+        SELECT status, location, body FROM billing.api_requests WHERE principal = $1 AND idempotency_key = $2",
+        request.principal,
+        request.key
+    );
+    Ok(match first.fetch_optional(conn).await? {
+        Some(first) => {
+            Answer::replayed(status_of(first.status), first.body.unwrap_or_default().into_bytes(), first.location)
+        }
+        None => answer,
+    })
+}
+
+/// Deletes a key without an answer: the request changed nothing.
+pub(super) async fn forget_unanswered(conn: &mut PgConnection, request: &KeyedRequest) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- api_requests.forget_unanswered
+        DELETE FROM billing.api_requests WHERE principal = $1 AND idempotency_key = $2 AND status IS NULL",
+        request.principal,
+        request.key
     )
     .execute(conn)
     .await?;
@@ -145,13 +217,14 @@ async fn finish(conn: &mut PgConnection, request: &KeyedRequest, answer: &Answer
 /// Number of keys that are deleted at a time.
 const FORGET_BATCH: i64 = 5_000;
 
-/// Deletes keys that are older than 24 hours, some thousands at a time. Returns whether there may be more.
+/// Deletes keys that are older than 24 hours, some thousands at a time. Those with a line in the ledger stay as long as
+/// that, so that an old key never makes a change twice. Returns whether there may be more.
 pub(super) async fn forget(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let gone = sqlx::query!(
         "-- api_requests.forget
         DELETE FROM billing.api_requests AS r USING (
             SELECT old.principal, old.idempotency_key FROM billing.api_requests AS old
-            WHERE old.created_at < clock_timestamp() - interval '24 hours'
+            WHERE old.created_at < clock_timestamp() - interval '24 hours' AND old.write_id IS NULL
             ORDER BY old.created_at LIMIT $1 FOR UPDATE SKIP LOCKED
         ) AS old
         WHERE r.principal = old.principal AND r.idempotency_key = old.idempotency_key",

@@ -7,10 +7,12 @@
 //! ```
 //!
 //! A dialect is a folder with routes, names and rendering. What the caller may not see does not exist for it: every
-//! statement takes its [`principal::Access`]. Reads never ask Stripe. Errors are [`problem`]s of one catalogue.
+//! statement takes its [`principal::Access`]. Reads never ask Stripe; what is changed there goes through `changes` to
+//! `crate::writes`. Errors are [`problem`]s of one catalogue.
 
 mod answer;
 mod authenticate;
+mod changes;
 mod context;
 mod finish;
 mod idempotency;
@@ -31,4 +33,4 @@ pub mod statements {
     pub use super::rows::{WORKSPACE, search_statement};
 }
 
-pub use self::server::{Api, BindError, metrics};
+pub use self::server::{Api, ApiParts, BindError, metrics};

@@ -118,6 +118,32 @@ impl Mistakes {
         None
     }
 
+    /// An optional text field, without blanks around it; null and a blank text count as absent.
+    pub(super) fn optional_text(&mut self, fields: &Map<String, Value>, name: &str) -> Option<String> {
+        match fields.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+            Some(_) => {
+                self.add(format!("/{name}"), "must be a string");
+                None
+            }
+        }
+    }
+
+    /// An optional field with a whole number.
+    pub(super) fn optional_whole(&mut self, fields: &Map<String, Value>, name: &str) -> Option<i64> {
+        let wrong = match fields.get(name) {
+            None | Some(Value::Null) => return None,
+            Some(Value::Number(number)) => match whole(number) {
+                Some(number) => return Some(number),
+                None => "must be a whole number",
+            },
+            Some(_) => "must be a number",
+        };
+        self.add(format!("/{name}"), wrong);
+        None
+    }
+
     /// A required field with a whole number above zero.
     pub(super) fn amount(&mut self, fields: &Map<String, Value>, name: &str) -> Option<i64> {
         let wrong = match fields.get(name) {

@@ -33,6 +33,7 @@ use crate::database::{self, Idle, Session};
 use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
 use crate::metrics::api::ApiMetrics;
 use crate::metrics::connections::ConnectionMetrics;
+use crate::writes::Writer;
 
 /// Limits of the listener. Products keep connections open, and browsers open several.
 const LIMITS: Limits = Limits {
@@ -67,24 +68,33 @@ pub struct Api {
     accounts: BTreeSet<String>,
     reads: PgPool,
     writes: PgPool,
+    writer: Option<Arc<Writer>>,
     metrics: ApiMetrics,
     connections: ConnectionMetrics,
 }
 
+/// What the API takes from its process.
+#[derive(Debug)]
+pub struct ApiParts {
+    /// The connected accounts whose customers the tables contain.
+    pub accounts: BTreeSet<String>,
+    /// The API's own metrics.
+    pub metrics: ApiMetrics,
+    /// The metrics of its listener.
+    pub connections: ConnectionMetrics,
+    /// Connections for writes are closed in a shortage.
+    pub shortage: Shortage,
+    /// Makes changes at Stripe; `None` without a key for writes.
+    pub writer: Option<Arc<Writer>>,
+}
+
 impl Api {
-    /// Binds the address, without connecting to the database; port 0 takes a free port. `accounts` are the connected
-    /// accounts whose customers the tables contain. Connections for writes are closed in a `shortage`.
+    /// Binds the address, without connecting to the database; port 0 takes a free port.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(
-        config: &ApiConfig,
-        accounts: &BTreeSet<String>,
-        options: &PgConnectOptions,
-        metrics: ApiMetrics,
-        connections: ConnectionMetrics,
-        shortage: Shortage,
-    ) -> Result<Self, BindError> {
+    pub async fn bind(config: &ApiConfig, options: &PgConnectOptions, parts: ApiParts) -> Result<Self, BindError> {
+        let ApiParts { accounts, metrics, connections, shortage, writer } = parts;
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
         let pool = |size, idle| database::pool_with(options, Session::API, size, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
@@ -92,8 +102,9 @@ impl Api {
         let reads = pool(config.connections - for_writes, Idle::Kept);
         let writes = pool(for_writes, Idle::GivenUp(shortage));
         // the own account has an empty id
-        let accounts = accounts.iter().cloned().chain([String::new()]).collect();
-        Ok(Self { listener, local_addr, config: config.clone(), accounts, reads, writes, metrics, connections })
+        let accounts = accounts.into_iter().chain([String::new()]).collect();
+        let config = config.clone();
+        Ok(Self { listener, local_addr, config, accounts, reads, writes, writer, metrics, connections })
     }
 
     /// The connections for reads, without which nothing can be answered.
@@ -114,7 +125,7 @@ impl Api {
     /// Serves until shutdown, then answers the requests in flight.
     pub async fn run(self, ending: impl Into<Ending>) {
         let ending = ending.into();
-        let Self { listener, config, accounts, reads, writes, metrics, connections, .. } = self;
+        let Self { listener, config, accounts, reads, writes, writer, metrics, connections, .. } = self;
         let verifier = config.jwt.clone().map(JwtVerifier::new);
         if let Some(verifier) = verifier.clone() {
             // the verifier logs a failure, and tries again at the first token
@@ -129,6 +140,9 @@ impl Api {
             prefix: config.workspaces.as_str().to_owned(),
             max_owned: config.max_owned,
             key_prefix: config.key_prefix,
+            live_subscription: config.live_subscription,
+            origins: config.cors_origins.clone(),
+            writer: writer.clone(),
             accounts,
             waiting: WaitingRequests::default(),
             draining: ending.draining.child_token(),
@@ -140,6 +154,9 @@ impl Api {
             async move { shutdown.run_until_cancelled(clean_up(&writes)).await }
         });
         Listener::new(listener, ApiHandler { router, metrics: counted }, LIMITS, connections, ending).run().await;
+        if let Some(writer) = writer {
+            writer.finish().await;
+        }
         let _ = cleanup.await;
     }
 }

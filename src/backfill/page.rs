@@ -297,8 +297,13 @@ async fn store_one(backfill: &Arc<Backfill>, one: FetchedObject, historical: boo
     let work = async move {
         let mut tx = merge_reads::begin(&context).await?;
         queue_unpaid_invoices(&mut tx, std::slice::from_ref(&one), margin).await?;
-        let reads =
-            ReadBatch { parts: vec![one], cause: CAUSE.into(), force_project: BTreeSet::new(), historical, known_since: None };
+        let reads = ReadBatch {
+            parts: vec![one],
+            cause: CAUSE.into(),
+            force_project: BTreeSet::new(),
+            historical,
+            known_since: None,
+        };
         let changes = merge_reads::merge(&mut tx, &context, reads).await?.changes.len();
         tx.commit().await?;
         Ok(changes)

@@ -295,11 +295,13 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
             return Ok(Err(format!("{}: {}{or_else}", status.describe(), status.fix())));
         }
     }
-    // the API alone needs nothing else
-    if config.roles.iter().eq([&Role::Api]) {
+    let changes = config.service().writes.is_some();
+    // the API alone needs nothing else, unless it merges what it has changed at Stripe
+    if config.roles.iter().eq([&Role::Api]) && !changes {
         return Ok(Ok(()));
     }
-    let writes = [Role::Worker, Role::Renewals, Role::Reconcile].iter().any(|role| config.roles.contains(role));
+    let writes =
+        changes || [Role::Worker, Role::Renewals, Role::Reconcile].iter().any(|role| config.roles.contains(role));
     let missing =
         role::missing_privilege_to_serve(&mut conn, writes, config.roles.contains(&Role::Maintenance)).await?;
     Ok(missing.map_or(Ok(()), Err))
@@ -344,6 +346,8 @@ impl Config {
         ServiceConfig {
             receiver: self.receiver.clone(),
             api: self.api.clone().map(|api| (api, self.sync.clone())),
+            writes: (self.api.is_some() && self.stripe.write_key.is_some())
+                .then(|| (self.stripe.clone(), self.worker.clone())),
             worker: (self.roles.contains(&Role::Worker)).then(|| (self.worker.clone(), self.sync.clone())),
             renewals: self.roles.contains(&Role::Renewals).then(|| self.sync.clone()),
             reconcile: (self.roles.contains(&Role::Reconcile))

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::Urgency;
 use super::http::HttpStripe;
-use super::write::outcome::{self, WriteAnswer, WriteError};
 use super::write::WriteRequest;
+use super::write::outcome::{self, WriteAnswer, WriteError};
 
 /// No attempt begins later than this after the first one: a client waits for the answer.
 const DEADLINE: Duration = Duration::from_secs(6);
@@ -59,11 +59,8 @@ impl HttpStripe {
 
     async fn attempt_write(&self, write: KeyedWrite<'_>, number: u32) -> Result<WriteAnswer, WriteError> {
         let slot = self.limiter.acquire(write.urgency).await;
-        let _slot = slot.map_err(|left| WriteError::Later {
-            code: "rate_limit",
-            retry_after: Some(left),
-            request_id: None,
-        })?;
+        let _slot =
+            slot.map_err(|left| WriteError::Later { code: "rate_limit", retry_after: Some(left), request_id: None })?;
         let begin = Instant::now();
         let reply = self.transport.send(&write.request.request(), write.account, Some(write.key)).await;
         let took = begin.elapsed();

@@ -144,7 +144,8 @@ impl Transport {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
         let begin = Instant::now();
-        let response = self.client.request(request).await.map_err(|error| self.unanswered(causes(&error), !error.is_connect()))?;
+        let response =
+            self.client.request(request).await.map_err(|error| self.unanswered(causes(&error), !error.is_connect()))?;
         // measured here, because Stripe writes `Date` with the head, and the body may take longer
         let (took, now) = (begin.elapsed(), clock::now());
         let hints = ResponseHeaders::of(response.headers(), now);

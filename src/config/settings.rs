@@ -183,6 +183,12 @@ registry! {
         SettingGroup::Api,
         "Name of the claim that contains the user's legacy customer id (a whole number); it is stored with the \
          workspaces that the user creates");
+    API_JWT_EMAIL_CLAIM = Setting::new("BILLING_SYNC_API_JWT_EMAIL_CLAIM", "api-jwt-email-claim", ("CLAIM", "email"),
+        SettingGroup::Api, "Name of the claim that contains the user's e-mail address, for the customer of a new workspace");
+    API_JWT_NAME_CLAIM = Setting::new("BILLING_SYNC_API_JWT_NAME_CLAIM", "api-jwt-name-claim", ("CLAIM", "name"),
+        SettingGroup::Api, "Name of the claim that contains the user's name, for the customer of a new workspace");
+    API_JWT_LOCALE_CLAIM = Setting::new("BILLING_SYNC_API_JWT_LOCALE_CLAIM", "api-jwt-locale-claim", ("CLAIM", "locale"),
+        SettingGroup::Api, "Name of the claim that contains the user's language, for checkout sessions");
     API_ADMIN_ROLES = Setting::new("BILLING_SYNC_API_ADMIN_ROLES", "api-admin-roles", ("ROLE,…", "workspaces:admin"),
         SettingGroup::Api,
         "Values of the roles claim that give the scope workspaces:admin (all workspaces), separated by commas");
@@ -200,6 +206,10 @@ registry! {
     API_KEY_PREFIX = Setting::new("BILLING_SYNC_API_KEY_PREFIX", "api-key-prefix", ("TEXT", "WS"),
         SettingGroup::Api,
         "Prefix of the keys of new workspaces: 1 to 8 characters, A to Z and 0 to 9; existing keys do not change");
+    API_LIVE_SUBSCRIPTION = Setting::new("BILLING_SYNC_API_LIVE_SUBSCRIPTION", "api-live-subscription",
+        ("replace|refuse", "replace"), SettingGroup::Api,
+        "What a new checkout session does if the workspace has a subscription. replace: the completed checkout cancels \
+         that subscription, with proration; refuse: the request gets 409");
     STRIPE_SECRET_KEY = Setting::secret("STRIPE_SECRET_KEY", SettingGroup::Stripe,
         "Secret or restricted API key (sk_… or rk_…) for requests to Stripe; without a key, Stripe's API is not used");
     STRIPE_WRITE_KEY = Setting::secret("STRIPE_WRITE_KEY", SettingGroup::Stripe,

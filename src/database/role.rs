@@ -64,7 +64,7 @@ impl fmt::Display for Privilege {
 }
 
 /// Tables and views that the API reads.
-const API_READS: [&str; 16] = [
+const API_READS: [&str; 18] = [
     "schema_migrations",
     "workspace_billing",
     "live_subscriptions",
@@ -72,7 +72,9 @@ const API_READS: [&str; 16] = [
     "plans",
     "subscriptions",
     "billing_contacts",
+    "pricing_plans",
     "coupons",
+    "live_coupons",
     "checkout_sessions",
     "row_changes",
     "workspaces",
@@ -94,14 +96,33 @@ const API_CALLS: [&str; 6] = [
 ];
 
 /// Columns that the API reads, if not all of the table, or writes.
-const API_COLUMNS: [(&str, &str, &[&str]); 7] = [
+const API_COLUMNS: [(&str, &str, &[&str]); 8] = [
     ("INSERT", "workspaces", &["id", "name", "key", "key_index", "created_by_user_id"]),
     ("UPDATE", "workspaces", &["name", "updated_at", "deleted_at"]),
     ("INSERT", "workspace_members", &["workspace_id", "user_id", "role", "legacy_customer_id", "created_at"]),
     ("SELECT", "api_tokens", &["id", "secret_sha256", "scopes", "user_id", "expires_at", "revoked_at", "last_used_at"]),
     ("UPDATE", "api_tokens", &["last_used_at"]),
-    ("INSERT", "api_requests", &["principal", "idempotency_key", "fingerprint"]),
-    ("UPDATE", "api_requests", &["fingerprint", "status", "location", "body", "created_at"]),
+    ("INSERT", "api_requests", &["principal", "idempotency_key", "fingerprint", "write_id"]),
+    ("UPDATE", "api_requests", &["fingerprint", "write_id", "status", "location", "body", "created_at"]),
+    (
+        "INSERT",
+        "api_writes",
+        &[
+            "id",
+            "principal",
+            "operation",
+            "account",
+            "target",
+            "workspace_id",
+            "object_type",
+            "object_id",
+            "path",
+            "form",
+            "previous_id",
+            "replaces",
+            "follow_up_due",
+        ],
+    ),
 ];
 
 /// The privileges that the workspace API needs. `ops/roles.sql` grants exactly these to [`API_ROLE`].

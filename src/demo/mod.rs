@@ -178,6 +178,16 @@ fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, Conf
             None => None,
         };
         let (receiver, worker) = (Some(receiver), Some(worker));
-        Some(ServiceConfig { receiver, api, worker, renewals, reconcile: None, stripe, maintenance: false, ops })
+        Some(ServiceConfig {
+            receiver,
+            api,
+            writes: None,
+            worker,
+            renewals,
+            reconcile: None,
+            stripe,
+            maintenance: false,
+            ops,
+        })
     })
 }

@@ -73,3 +73,16 @@ pub async fn sent_request(conn: &mut PgConnection, id: Uuid) -> Result<Option<Se
     .fetch_optional(conn)
     .await
 }
+
+/// The workspace of a line.
+///
+/// # Errors
+/// Database errors.
+pub async fn workspace(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "-- ledger.workspace
+        SELECT workspace_id FROM billing.api_writes WHERE id = $1",
+        id
+    );
+    Ok(found.fetch_optional(conn).await?.flatten())
+}

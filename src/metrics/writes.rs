@@ -18,10 +18,8 @@ impl WriteMetrics {
     /// When the registry already has one of them.
     pub fn new(registry: &Registry, operations: &[&str]) -> Result<Self, prometheus::Error> {
         let help = "Attempts at changes at Stripe for the workspace API, by operation and outcome.";
-        let writes = IntCounterVec::new(
-            Opts::new("billing_sync_api_write_attempts_total", help),
-            &["operation", "outcome"],
-        )?;
+        let writes =
+            IntCounterVec::new(Opts::new("billing_sync_api_write_attempts_total", help), &["operation", "outcome"])?;
         for operation in operations {
             for outcome in OUTCOMES {
                 writes.with_label_values(&[operation, outcome]).reset();

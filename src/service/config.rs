@@ -17,6 +17,8 @@ pub struct ServiceConfig {
     pub api: Option<(ApiConfig, SyncConfig)>,
     /// The workers, and the events that they process.
     pub worker: Option<(WorkerConfig, SyncConfig)>,
+    /// The changes at Stripe that the API makes: the key for writes, and the timeouts of the merge.
+    pub writes: Option<(StripeConfig, WorkerConfig)>,
     /// The comparison of stored events with Stripe's, and the samples.
     pub reconcile: Option<(ReconcileConfig, SyncConfig, WorkerConfig)>,
     /// The API client of the worker and of reconcile.

@@ -19,6 +19,9 @@ pub(super) const OF_SAMPLER: u32 = 4;
 /// Maintenance: one table at a time.
 pub(super) const OF_MAINTENANCE: u32 = 1;
 
+/// Changes at Stripe: the interactive requests, and recovery, each with one more for the ledger.
+pub(super) const OF_WRITER: u32 = 4;
+
 /// Workers: two each, for the batch and for the record of its attempt.
 pub(super) fn of_workers(config: &WorkerConfig) -> u32 {
     u32::try_from(2 * config.workers).unwrap_or(u32::MAX)
@@ -35,6 +38,7 @@ pub fn wanted(config: &ServiceConfig) -> u32 {
     let parts = [
         config.receiver.as_ref().map(|_| OF_RECEIVER),
         config.api.as_ref().map(|(api, _)| api.connections),
+        config.api.as_ref().and(config.writes.as_ref()).map(|_| OF_WRITER),
         config.worker.as_ref().map(|(worker, _)| of_workers(worker) + OF_WAKING),
         config.worker.as_ref().and(stripe).map(|stripe| of_fetcher(stripe.concurrency)),
         config.renewals.as_ref().map(|_| OF_RENEWALS + OF_RETRYING),

@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::ServiceConfig;
-use crate::api::{self, Api};
+use crate::api::{self, Api, ApiParts};
 use crate::base::clock::RemoteClock;
-use crate::client::{self, BuildError, HttpStripe};
+use crate::client::{self, BuildError, HttpStripe, StripeApi, Write};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::shortage::{Keeper, Shortage};
@@ -31,6 +31,8 @@ use crate::limits::scheduler::Scheduler;
 use crate::listener::Ending;
 use crate::metrics::connections::ListenerName;
 use crate::metrics::process::ProcessMetrics;
+use crate::metrics::stripe::StripeMetrics;
+use crate::metrics::writes::WriteMetrics;
 use crate::ops::Ops;
 use crate::outbox::maintenance;
 use crate::receiver::{self, Receiver};
@@ -39,6 +41,7 @@ use crate::reconcile::service::ReconcileService;
 use crate::verify::sampler::Sampler;
 use crate::worker::fetch::Fetcher;
 use crate::worker::{self, Context};
+use crate::writes::Writer;
 
 /// Timeout for getting a connection. After a longer wait, the answer would be too late for Stripe.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -82,6 +85,7 @@ pub enum StartError {
 pub struct Service {
     receiver: Option<Receiver>,
     api: Option<Api>,
+    writer: Option<Arc<Writer>>,
     worker: Option<Context>,
     fetcher: Option<Fetcher>,
     renewals: Option<Scheduler>,
@@ -107,17 +111,37 @@ impl Service {
             Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
             None => None,
         };
+        let stripe = config.stripe.as_ref().or(config.writes.as_ref().map(|(stripe, _)| stripe));
+        let stripe_metrics = match stripe {
+            Some(_) => Some(client::metrics(&registry)?),
+            None => None,
+        };
+        let client = match stripe.zip(stripe_metrics.clone()) {
+            Some((stripe, metrics)) => SharedClient::new(stripe, metrics, &stripes_clock)?,
+            None => None,
+        };
+        let writer = match (&config.api, &config.writes, stripe_metrics) {
+            (Some((_, sync)), Some((stripe, worker)), Some(counted)) => {
+                let context =
+                    Context::new(background(connections::OF_WRITER), sync.clone(), worker.clone(), metrics.clone());
+                let counted_writes = WriteMetrics::new(&registry, &Write::OPERATIONS)?;
+                Some(writer(context, stripe, client.as_ref(), (counted, counted_writes), &stripes_clock)?)
+            }
+            _ => None,
+        };
         let api = match &config.api {
             Some((api, sync)) => {
                 let (address, counted) = (api.listen, metrics.connections.of(ListenerName::Api));
-                let bound =
-                    Api::bind(api, &sync.accounts, options, api::metrics(&registry)?, counted, shortage.clone()).await;
+                let parts = ApiParts {
+                    accounts: sync.accounts.clone(),
+                    metrics: api::metrics(&registry)?,
+                    connections: counted,
+                    shortage: shortage.clone(),
+                    writer: writer.clone(),
+                };
+                let bound = Api::bind(api, options, parts).await;
                 Some(bound.map_err(|error| StartError::ApiListen { address, error })?)
             }
-            None => None,
-        };
-        let client = match &config.stripe {
-            Some(stripe) => SharedClient::new(stripe, &registry, &stripes_clock)?,
             None => None,
         };
         let worker = config.worker.as_ref().map(|(worker, sync)| {
@@ -166,7 +190,7 @@ impl Service {
             .chain(api.iter().map(|api| ("workspace API", api.reads())));
         let ops = Ops::bind(&config.ops, options, registry, counted, needed.collect(), shortage.clone()).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, api, worker, fetcher, renewals, reconcile, sampler, maintenance, ops, shortage })
+        Ok(Self { receiver, api, writer, worker, fetcher, renewals, reconcile, sampler, maintenance, ops, shortage })
     }
 
     /// The address of the public listener, if there is one.
@@ -217,6 +241,7 @@ impl Service {
             .chain(self.reconcile.iter().map(|rounds| rounds.reconcile.pool.clone()))
             .chain(self.sampler.iter().map(|sampler| sampler.context.pool.clone()))
             .chain(self.api.iter().map(Api::writes))
+            .chain(self.writer.iter().map(|writer| writer.pool()))
             .chain(self.maintenance.clone())
             .collect()
     }
@@ -249,6 +274,9 @@ impl Service {
                 }
             });
         };
+        if let Some(writer) = self.writer {
+            after(Box::pin(writer.recover(shutdown.clone())));
+        }
         if let Some(context) = self.worker {
             after(Box::pin(worker::run_all(context, shutdown.clone())));
         }
@@ -299,16 +327,37 @@ impl SharedClient {
     /// Creates the client; `None` without a key. The metrics exist in both cases.
     fn new(
         config: &StripeConfig,
-        registry: &Registry,
+        metrics: StripeMetrics,
         stripes_clock: &RemoteClock,
     ) -> Result<Option<Self>, StartError> {
-        let metrics = client::metrics(registry)?;
         if config.secret_key.is_none() {
             return Ok(None);
         }
         let api = Arc::new(HttpStripe::new(config, metrics, stripes_clock.clone())?);
         Ok(Some(Self { api, margin: config.read_margin, concurrency: config.concurrency }))
     }
+}
+
+/// What makes the API's changes at Stripe. Its client shares the budget of the client for reads.
+fn writer(
+    context: Context,
+    config: &StripeConfig,
+    reads: Option<&SharedClient>,
+    (counted, counted_writes): (StripeMetrics, WriteMetrics),
+    stripes_clock: &RemoteClock,
+) -> Result<Arc<Writer>, StartError> {
+    let shared = reads.map(|reads| reads.api.as_ref());
+    let client = HttpStripe::for_writes(config, counted, stripes_clock.clone(), shared)?;
+    let looks: Arc<dyn StripeApi> = match reads {
+        Some(reads) => reads.api.clone(),
+        None => Arc::new(client.clone()),
+    };
+    // without a key for reads, no fetcher serves the jobs of a merge
+    let context = match reads {
+        Some(reads) => context.with_fetches(reads.margin),
+        None => Context { read_margin: config.read_margin, ..context },
+    };
+    Ok(Arc::new(Writer::new(context, client, looks, counted_writes, config.timeout)))
 }
 
 async fn bind_receiver(

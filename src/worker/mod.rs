@@ -44,10 +44,10 @@ use self::failure::Failure;
 pub(crate) use self::fetched::FetchedObject;
 use self::state::RoundResult;
 pub use self::state::Worker;
-pub(crate) use crate::mirror::incoming::{KnownContent, Written};
 use crate::base::retry::RetryPolicy;
 use crate::database;
 use crate::jobs;
+pub(crate) use crate::mirror::incoming::{KnownContent, Written};
 use crate::outbox::attempt::Next;
 use crate::outbox::claim;
 

@@ -19,9 +19,9 @@ use crate::ledger::Known;
 use crate::ledger::open::{self, Finish, Leased, Recorded};
 use crate::stripe::json::Document;
 use crate::stripe::secrets::{client_secret, without_client_secrets};
-use crate::worker::merge_reads::{self, ReadBatch};
 use crate::worker::apply::queue_jobs;
 use crate::worker::failure::Failure;
+use crate::worker::merge_reads::{self, ReadBatch};
 use crate::worker::{Context, FetchedObject, KnownContent, Written};
 
 /// Delays before the merge is tried again, while another session holds a lock.
@@ -29,7 +29,10 @@ const MERGE_DELAYS: [Duration; 3] = [Duration::from_millis(50), Duration::from_m
 
 /// Reads the caller's answer in the transaction that completes the change. Called again if the merge is repeated.
 pub type Render<T> = Box<
-    dyn for<'c> Fn(&'c mut PgConnection, &'c Completed) -> Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>
+    dyn for<'c> Fn(
+            &'c mut PgConnection,
+            &'c Completed,
+        ) -> Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>
         + Send
         + Sync,
 >;
@@ -118,12 +121,7 @@ pub(super) async fn complete<T>(
     }
 }
 
-async fn try_complete<T>(
-    context: &Context,
-    line: &Leased,
-    object: Object,
-    render: &Render<T>,
-) -> Result<T, Failure> {
+async fn try_complete<T>(context: &Context, line: &Leased, object: Object, render: &Render<T>) -> Result<T, Failure> {
     let Object { completed, request_id, fetched, confirm_after } = object;
     let mut tx = merge_reads::begin(context).await?;
     let key = ObjectKey::new(&line.account, &line.object_type, &completed.object_id);

@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 pub use self::complete::{Completed, Render};
 use self::key_guard::KeyGuard;
-pub use self::send::SendError;
+pub use self::send::{Patience, SendError};
 use crate::client::{HttpStripe, KeyedWrite, StripeApi, Urgency, Write, WriteRequest};
 use crate::ledger::read::Progress;
 use crate::ledger::{self, NewLine, read, stripe_key};
@@ -90,11 +90,7 @@ pub async fn begin(conn: &mut PgConnection, new: &NewWrite<'_>) -> Result<bool, 
     begin_after(conn, new, None).await
 }
 
-async fn begin_after(
-    conn: &mut PgConnection,
-    new: &NewWrite<'_>,
-    previous: Option<Uuid>,
-) -> Result<bool, sqlx::Error> {
+async fn begin_after(conn: &mut PgConnection, new: &NewWrite<'_>, previous: Option<Uuid>) -> Result<bool, sqlx::Error> {
     let WriteRequest { operation, path, form, .. } = new.write.request();
     let (object_type, object_id) = object_of(new.write);
     let line = NewLine {
@@ -167,6 +163,14 @@ impl Writer {
         read::progress(&mut *self.context.pool.acquire().await?, id).await
     }
 
+    /// The workspace of a change.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn workspace(&self, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
+        read::workspace(&mut *self.context.pool.acquire().await?, id).await
+    }
+
     /// The client secret of a session that was created, which is stored nowhere: Stripe repeats its answer for a day.
     ///
     /// # Errors
@@ -176,8 +180,7 @@ impl Writer {
         let request = request.ok_or(SendError::Expired)?;
         let key = stripe_key(id, request.key_number);
         let account = request.account.clone();
-        let request =
-            WriteRequest::stored(&request.operation, request.path, request.form).ok_or(SendError::Expired)?;
+        let request = WriteRequest::stored(&request.operation, request.path, request.form).ok_or(SendError::Expired)?;
         let write = KeyedWrite {
             account: &account,
             request: &request,

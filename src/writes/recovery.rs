@@ -83,7 +83,11 @@ impl Writer {
             // false: it is being canceled already
             let begun = begin_after(&mut tx, &new, Some(found.line)).await?;
             open::follow_up_begun(&mut tx, found.line).await?;
-            tracing::info!(subscription.id = found.replaced, begun, "a checkout replaces a subscription, which ends now");
+            tracing::info!(
+                subscription.id = found.replaced,
+                begun,
+                "a checkout replaces a subscription, which ends now"
+            );
         }
         tx.commit().await
     }
@@ -94,7 +98,9 @@ impl Writer {
             match forgotten.await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => return tracing::warn!(%error, "could not delete old lines of the ledger; trying again later"),
+                Err(error) => {
+                    return tracing::warn!(%error, "could not delete old lines of the ledger; trying again later");
+                }
             }
         }
     }

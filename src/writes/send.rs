@@ -139,7 +139,9 @@ impl Writer {
         match self.client.write(write).await {
             Ok(answer) => Ok(Object::of_answer(line, answer)),
             // a subscription that Stripe does not have any more has ended
-            Err(WriteError::Refused { status: 404, request_id, .. }) if request.operation == Write::CANCEL_SUBSCRIPTION => {
+            Err(WriteError::Refused { status: 404, request_id, .. })
+                if request.operation == Write::CANCEL_SUBSCRIPTION =>
+            {
                 Ok(Object::without_content(line, request_id))
             }
             Err(error) => Err(SendError::Stripe(error)),

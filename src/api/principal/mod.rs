@@ -60,10 +60,29 @@ pub struct Principal {
     pub id: String,
     /// The user who counts as logged in; `None` for a service.
     pub user: Option<Uuid>,
+    /// The user's name, e-mail address and language, from the JWT.
+    pub profile: Profile,
     /// The user's id in a legacy system, from the JWT; stored with workspaces that the user creates.
     pub legacy_customer: Option<i64>,
     /// What the principal may do.
     pub scopes: Vec<Scope>,
+}
+
+/// What the identity provider says of a user; empty for our tokens. Its `Debug` shows nothing of it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The e-mail address.
+    pub email: Option<String>,
+    /// The full name.
+    pub name: Option<String>,
+    /// The language, such as `de` or `pt-BR`.
+    pub locale: Option<String>,
+}
+
+impl std::fmt::Debug for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Profile").finish_non_exhaustive()
+    }
 }
 
 /// Which workspaces a principal may see.
@@ -103,7 +122,13 @@ mod tests {
     use super::*;
 
     fn principal(user: Option<Uuid>, scopes: &[Scope]) -> Principal {
-        Principal { id: "token:1".to_owned(), user, legacy_customer: None, scopes: scopes.to_vec() }
+        Principal {
+            id: "token:1".to_owned(),
+            user,
+            profile: Profile::default(),
+            legacy_customer: None,
+            scopes: scopes.to_vec(),
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::token::{RANDOM_BYTES, SecretHash, Token, TokenId};
-use super::{Principal, Scope, TOKEN};
+use super::{Principal, Profile, Scope, TOKEN};
 use crate::base::interval::interval;
 
 /// The last use is recorded this precisely: a busy token must not write a row for every request.
@@ -258,6 +258,7 @@ pub async fn authenticate(conn: &mut PgConnection, text: &str) -> Result<Option<
     Ok(Some(Principal {
         id: format!("{TOKEN}{}", token.id()),
         user: credential.user,
+        profile: Profile::default(),
         legacy_customer: None,
         scopes: credential.scopes,
     }))

@@ -52,6 +52,8 @@ codes! {
     AuthenticationRequired: "authentication-required", 401, "Authentication is required", false;
     /// The credentials are invalid, expired or revoked.
     InvalidToken: "invalid-token", 401, "The token is not accepted", false;
+    /// Stripe declined the payment.
+    PaymentDeclined: "payment-declined", 402, "The payment was declined", false;
     /// The token does not have the required scope.
     InsufficientScope: "insufficient-scope", 403, "The token does not have the required scope", false;
     /// Only an owner of the workspace may do this.
@@ -86,6 +88,12 @@ codes! {
     ReleaseExceedsUsage: "release-exceeds-usage", 409, "More was released than was consumed", false;
     /// More would be used in one period than can be stored.
     UsageOutOfRange: "usage-out-of-range", 409, "More would be used than can be stored", false;
+    /// The workspace has a subscription, and checkout must not replace it.
+    SubscriptionExists: "subscription-exists", 409, "The workspace has a subscription already", false;
+    /// Another change of the same customer or workspace is in progress.
+    WriteInProgress: "write-in-progress", 409, "Another change is in progress", true;
+    /// The answer to this idempotency key is not kept any more.
+    IdempotencyKeyExpired: "idempotency-key-expired", 410, "The answer to this key is not kept any more", false;
     /// The resource has changed since the client read it.
     PreconditionFailed: "precondition-failed", 412, "The resource has changed", false;
     /// The body is too large.
@@ -98,8 +106,20 @@ codes! {
     IdempotencyKeyReused: "idempotency-key-reused", 422, "The idempotency key was used for another request", false;
     /// The principal sends too many requests.
     RateLimited: "rate-limited", 429, "Too many requests", true;
+    /// Stripe asks to send fewer requests.
+    StripeRateLimited: "stripe-rate-limited", 429, "Stripe asks to send fewer requests", true;
     /// A bug.
     InternalError: "internal-error", 500, "An internal error occurred", false;
+    /// No key for writes is configured.
+    WritesNotConfigured: "writes-not-configured", 501, "Changes at Stripe are not configured", false;
+    /// Stripe refuses the request of billing-sync.
+    StripeRejected: "stripe-rejected", 502, "Stripe rejected the request", false;
+    /// Stripe refuses the key for writes.
+    StripeKeyRefused: "stripe-key-refused", 502, "Stripe refuses the key of billing-sync", false;
+    /// Stripe cannot be reached; nothing was changed.
+    StripeUnavailable: "stripe-unavailable", 503, "Stripe cannot be reached", true;
+    /// The change may have been made or not.
+    OutcomeUnknown: "outcome-unknown", 503, "It is not known yet whether the change was made", true;
     /// It is not known yet whether the workspace has such a limit.
     LimitNotKnownYet: "limit-not-known-yet", 503, "It is not known yet whether the limit exists", true;
     /// The keys of the identity provider cannot be loaded.

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod database;
+pub(crate) mod stripe;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -61,7 +62,8 @@ pub(crate) struct ProblemDocument<'a> {
     /// The invalid fields and parameters.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) errors: &'a [FieldError],
-    /// What is left of a limit (`limit-used-up`), why a subscription is inactive (`subscription-inactive`).
+    /// What is left of a limit (`limit-used-up`), why a subscription is inactive (`subscription-inactive`), why a payment
+    /// was declined (`payment-declined`), what Stripe refused (`stripe-rejected`).
     #[serde(flatten)]
     pub(crate) members: &'a Map<String, Value>,
 }

@@ -53,6 +53,10 @@ pub(crate) struct Avatar {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Contact {
     pub(crate) id: Uuid,
+    /// Connected account, or empty.
+    pub(crate) account: String,
+    /// Whether Stripe has deleted the customer.
+    pub(crate) is_deleted: bool,
     pub(crate) name: Option<String>,
     pub(crate) email: Option<String>,
     pub(crate) address_line1: Option<String>,

@@ -17,7 +17,8 @@ macro_rules! visible {
 /// A billing contact: `c` of `live_billing_contacts`, `o` of `row_origins`.
 macro_rules! contact_json {
     () => {
-        "json_build_object('id', c.id, 'name', c.name, 'email', c.email, 'address_line1', c.address_line1,
+        "json_build_object('id', c.id, 'account', c.account, 'is_deleted', c.stripe_deleted_at IS NOT NULL,
+            'name', c.name, 'email', c.email, 'address_line1', c.address_line1,
             'address_line2', c.address_line2, 'city', c.city, 'postal_code', c.postal_code, 'state', c.state,
             'country', c.country, 'default_payment_method', c.default_payment_method,
             'default_payment_method_card_brand', c.default_payment_method_card_brand,

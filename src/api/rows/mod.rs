@@ -5,6 +5,7 @@
 //! dialect.
 
 mod billing;
+mod checkout;
 mod entities;
 mod found;
 mod fragments;
@@ -15,6 +16,7 @@ mod state;
 mod workspace;
 
 pub(crate) use self::billing::{checkout_session, contact};
+pub(crate) use self::checkout::{CheckoutBasis, PlanChoice, checkout_basis};
 pub(crate) use self::entities::{
     Avatar, Category, CheckoutSession, Contact, Coupon, Freshness, Limit, Plan, Subscription, Workspace,
 };

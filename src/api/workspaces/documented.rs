@@ -15,7 +15,8 @@ use crate::api::problem::{Code, FieldError, ProblemDocument};
 const VERSION: &str = "1.0.0";
 
 const DESCRIPTION: &str = "\
-Workspaces with their billing state, kept up to date by Stripe's webhooks. No read asks Stripe.
+Workspaces with their billing state, kept up to date by Stripe's webhooks. No read asks Stripe. Changes of billing contacts and \
+checkout sessions are made at Stripe, once for each request, also if a request is repeated or interrupted.
 
 Authenticate with `Authorization: Bearer`: a JWT of the identity provider, or a token of `billing-sync token create`. \
 What the caller may not see is answered like what does not exist: 404.
@@ -105,13 +106,23 @@ problems! {
     /// Problems of reading one resource by a query parameter, or a page of what belongs to it.
     QueryProblems: NotFound, InvalidFields;
     /// Problems of creating a workspace.
-    CreateProblems: MalformedRequest, UserRequired, BodyTooSlow, TooManyWorkspaces, IdempotencyKeyInUse, BodyTooLarge,
-        UnsupportedMediaType, InvalidFields, IdempotencyKeyReused;
+    CreateProblems: MalformedRequest, UserRequired, BodyTooSlow, TooManyWorkspaces, IdempotencyKeyInUse,
+        IdempotencyKeyExpired, BodyTooLarge, UnsupportedMediaType, InvalidFields, IdempotencyKeyReused;
     /// Problems of changing a workspace.
     UpdateProblems: MalformedRequest, OwnerRequired, NotFound, BodyTooSlow, PreconditionFailed, BodyTooLarge,
         UnsupportedMediaType, InvalidFields;
     /// Problems of deleting a workspace.
     DeleteProblems: OwnerRequired, NotFound, WorkspaceHasSubscription, PreconditionFailed;
+    /// Problems of changing a billing contact.
+    ContactProblems: MalformedRequest, PaymentDeclined, OwnerRequired, NotFound, BodyTooSlow, IdempotencyKeyInUse,
+        WriteInProgress, IdempotencyKeyExpired, PreconditionFailed, BodyTooLarge, UnsupportedMediaType, InvalidFields,
+        IdempotencyKeyReused, StripeRateLimited, WritesNotConfigured, StripeRejected, StripeKeyRefused,
+        StripeUnavailable, OutcomeUnknown;
+    /// Problems of creating a checkout session.
+    CheckoutProblems: MalformedRequest, PaymentDeclined, OwnerRequired, NotFound, BodyTooSlow, IdempotencyKeyInUse,
+        SubscriptionExists, WriteInProgress, IdempotencyKeyExpired, BodyTooLarge, UnsupportedMediaType, InvalidFields,
+        IdempotencyKeyReused, StripeRateLimited, WritesNotConfigured, StripeRejected, StripeKeyRefused,
+        StripeUnavailable, OutcomeUnknown;
     /// Problems of consuming a limit.
     ConsumeProblems: MalformedRequest, ServiceRequired, NotFound, NoSuchLimit, BodyTooSlow, IdempotencyKeyInUse,
         LimitUsedUp, SubscriptionInactive, NoSubscription, UsageOutOfRange, BodyTooLarge, UnsupportedMediaType,

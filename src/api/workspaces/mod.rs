@@ -3,6 +3,7 @@
 //! A dialect is routes, names and rendering only. It reads and writes through [`super::rows`].
 
 mod billing;
+mod checkout;
 mod documented;
 mod history;
 mod limits;
@@ -23,8 +24,9 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(workspace::list, workspace::create))
         .routes(routes!(workspace::get, workspace::update, workspace::delete))
-        .routes(routes!(billing::contact))
-        .routes(routes!(billing::checkout_session))
+        .routes(routes!(billing::contact, billing::update))
+        .routes(routes!(checkout::create))
+        .routes(routes!(checkout::get))
         .routes(routes!(state::get))
         .routes(routes!(limits::list))
         .routes(routes!(limits::consume))

@@ -1,8 +1,10 @@
 //! Workspaces: list, create, read, rename, delete.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -12,8 +14,9 @@ use uuid::Uuid;
 use super::documented::{CreateProblems, DeleteProblems, ListProblems, ReadProblems, UpdateProblems};
 use super::schema::Workspace;
 use crate::api::answer::Answer;
+use crate::api::changes::{NewCustomer, Read, create_customer};
 use crate::api::context::Shared;
-use crate::api::idempotency::{self, KeyedRequest};
+use crate::api::idempotency::KeyedRequest;
 use crate::api::principal::{Access, Principal, Scope};
 use crate::api::problem::{Code, Problem};
 use crate::api::request::{self, JsonObject, Mistakes, Query};
@@ -160,7 +163,7 @@ fn filter(query: &Query) -> Result<(i64, Filter), Problem> {
     mistakes.check(Some((page, filter)))
 }
 
-/// Create a workspace with the current user as its owner.
+/// Create a workspace with the current user as its owner, and its customer in Stripe.
 #[utoipa::path(post, path = "/v1/workspaces", operation_id = "createWorkspace", tag = "Workspaces",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeats get the first answer for 24 hours",
             min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$")),
@@ -181,20 +184,27 @@ pub(super) async fn create(
     };
     let name = name(&body)?;
     let request = KeyedRequest::read(&headers, &principal, "POST /v1/workspaces", &body.bytes)?;
-    let check = async |_: &mut PgConnection| Ok(());
-    idempotency::once(&api, request, check, async |conn| {
+    let (id, access) = (Uuid::new_v4(), principal.access());
+    let read_created = |id| created(id, access, &api.prefix);
+    let new = NewCustomer { workspace: id, principal: &principal, request, read: &read_created };
+    let answer = create_customer(&api, new, async |conn| {
         if rows::owned(conn, owner, api.max_owned).await? >= api.max_owned {
             let detail = "the user owns as many workspaces as allowed (BILLING_SYNC_API_MAX_OWNED)";
             return Err(Problem::new(Code::TooManyWorkspaces, detail));
         }
-        let id = Uuid::new_v4();
-        add(conn, &api.key_prefix, id, Some(&name), Some((owner, principal.legacy_customer))).await?;
-        let mut answer = read(conn, id, principal.access()).await?;
-        answer.status = StatusCode::CREATED;
-        answer.location = Some(format!("{}/v1/workspaces/{id}", api.prefix));
-        Ok(answer)
+        add(conn, &api.key_prefix, id, Some(&name), Some((owner, principal.legacy_customer))).await
     })
-    .await
+    .await?;
+    Ok(answer.into_response())
+}
+
+/// Reads the answer of a new workspace.
+fn created(id: Uuid, access: Access, prefix: &str) -> Read {
+    let location = format!("{prefix}/v1/workspaces/{id}");
+    Arc::new(move |conn, _| {
+        let location = location.clone();
+        Box::pin(async move { Ok(read(conn, id, access).await?.created(location)) })
+    })
 }
 
 /// Get a workspace with its billing contact and current subscription.
@@ -247,7 +257,7 @@ pub(super) async fn update(
     rows::rename(&mut tx, id, &name).await?;
     let answer = read(&mut tx, id, access).await?;
     tx.commit().await?;
-    Ok(axum::response::IntoResponse::into_response(answer))
+    Ok(answer.into_response())
 }
 
 /// Delete a workspace whose subscriptions have ended.
@@ -291,15 +301,19 @@ fn answer(found: Option<Found<rows::Workspace>>) -> Result<Answer, Problem> {
 /// Locks a workspace that the caller may change; false if it has no row, because only subscriptions name it. The role is
 /// read again under the lock, because the workspace may have been deleted before.
 async fn lock_as_owner(conn: &mut PgConnection, id: Uuid, access: Access) -> Result<bool, Problem> {
-    let check = |role: Option<Role>| match role {
+    require_owner(rows::role(conn, id, access).await?)?;
+    let has_row = rows::lock(conn, id).await?;
+    require_owner(rows::role(conn, id, access).await?)?;
+    Ok(has_row)
+}
+
+/// Refuses a caller that may not change a workspace.
+pub(super) fn require_owner(role: Option<Role>) -> Result<(), Problem> {
+    match role {
         None => Err(Problem::not_found("workspace")),
         Some(Role::Member) => Err(Problem::new(Code::OwnerRequired, "only an owner of the workspace may change it")),
         Some(Role::Owner) => Ok(()),
-    };
-    check(rows::role(conn, id, access).await?)?;
-    let has_row = rows::lock(conn, id).await?;
-    check(rows::role(conn, id, access).await?)?;
-    Ok(has_row)
+    }
 }
 
 /// Adds the row of a workspace, with the next free key.

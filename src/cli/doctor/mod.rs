@@ -114,6 +114,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
             receiver: Some(receiver.clone()),
             // `serve` runs the workspace API only if it is named
             api: None,
+            writes: None,
             worker: Some((worker.clone(), sync.clone())),
             renewals: Some(sync.clone()),
             reconcile: Some((reconcile.clone(), sync.clone(), worker.clone())),

@@ -229,7 +229,8 @@ mod tests {
     use super::*;
 
     fn outcome(status: u16, code: &str) -> &'static str {
-        let body = format!(r#"{{"error": {{"code": "{code}", "type": "api_error", "message": "No ada@example.com"}}}}"#);
+        let body =
+            format!(r#"{{"error": {{"code": "{code}", "type": "api_error", "message": "No ada@example.com"}}}}"#);
         let error = of(status, &ResponseHeaders::default(), body.as_bytes()).unwrap_err();
         assert!(!format!("{error:?} {error}").contains("ada@"), "{error}");
         error.outcome()
@@ -272,7 +273,11 @@ mod tests {
     fn only_a_refusal_of_the_request_settles_an_earlier_attempt() {
         let unreachable = WriteError::Unreachable { why: "refused".to_owned() };
         assert_eq!(unreachable.after_unknown().outcome(), "unknown");
-        let refused = of(402, &ResponseHeaders::default(), br#"{"error": {"code": "card_declined", "decline_code": "stolen_card"}}"#);
+        let refused = of(
+            402,
+            &ResponseHeaders::default(),
+            br#"{"error": {"code": "card_declined", "decline_code": "stolen_card"}}"#,
+        );
         let refused = refused.unwrap_err().after_unknown();
         assert!(
             matches!(&refused, WriteError::Refused { decline_code: Some(code), .. } if code == "stolen_card"),

@@ -37,6 +37,17 @@ pub struct ApiConfig {
     pub max_owned: i64,
     /// `BILLING_SYNC_API_KEY_PREFIX`, default `WS`: prefix of the keys of new workspaces.
     pub key_prefix: String,
+    /// `BILLING_SYNC_API_LIVE_SUBSCRIPTION`, default `replace`: what a checkout session does with a live subscription.
+    pub live_subscription: LiveSubscription,
+}
+
+/// What a new checkout session does if the workspace has a subscription already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveSubscription {
+    /// The completed checkout cancels it, with proration.
+    Replace,
+    /// The request is refused.
+    Refuse,
 }
 
 /// Path before all routes of an API: `/api/workspace-service`, or an empty text for the root.
@@ -71,6 +82,12 @@ pub struct JwtConfig {
     /// `BILLING_SYNC_API_JWT_LEGACY_CUSTOMER_CLAIM`, default `legacy_customer_id`: the claim with the user's legacy
     /// customer id.
     pub legacy_customer_claim: String,
+    /// `BILLING_SYNC_API_JWT_EMAIL_CLAIM`, default `email`: the claim with the user's e-mail address.
+    pub email_claim: String,
+    /// `BILLING_SYNC_API_JWT_NAME_CLAIM`, default `name`: the claim with the user's name.
+    pub name_claim: String,
+    /// `BILLING_SYNC_API_JWT_LOCALE_CLAIM`, default `locale`: the claim with the user's language.
+    pub locale_claim: String,
     /// `BILLING_SYNC_API_ADMIN_ROLES`, default `workspaces:admin`: roles that give the scope `workspaces:admin`.
     pub admin_roles: BTreeSet<String>,
     /// How the URL of the keys is reached. For a file, a direct connection, which is never opened.
@@ -97,6 +114,7 @@ impl ApiConfig {
         let connections = source.value(&settings::API_CONNECTIONS, parse::whole(2, 100));
         let max_owned = source.value(&settings::API_MAX_OWNED, parse::whole(1, 1_000_000_000));
         let key_prefix = source.value(&settings::API_KEY_PREFIX, key_prefix);
+        let live_subscription = source.value(&settings::API_LIVE_SUBSCRIPTION, live_subscription);
         Some(Self {
             listen: listen?,
             workspaces: workspaces?,
@@ -106,6 +124,7 @@ impl ApiConfig {
             connections: connections?,
             max_owned: max_owned?,
             key_prefix: key_prefix?,
+            live_subscription: live_subscription?,
         })
     }
 }
@@ -121,6 +140,9 @@ impl JwtConfig {
         let user_claim = source.value(&settings::API_JWT_USER_CLAIM, claim);
         let roles_claim = source.value(&settings::API_JWT_ROLES_CLAIM, claim);
         let legacy_customer_claim = source.value(&settings::API_JWT_LEGACY_CUSTOMER_CLAIM, claim);
+        let email_claim = source.value(&settings::API_JWT_EMAIL_CLAIM, claim);
+        let name_claim = source.value(&settings::API_JWT_NAME_CLAIM, claim);
+        let locale_claim = source.value(&settings::API_JWT_LOCALE_CLAIM, claim);
         let admin_roles = source.value(&settings::API_ADMIN_ROLES, parse::list(ROLES));
         let egress = match &keys {
             Some(Some(KeySource::Url(url))) => Egress::read(source, Some(url)),
@@ -149,6 +171,9 @@ impl JwtConfig {
             user_claim: user_claim?,
             roles_claim: roles_claim?,
             legacy_customer_claim: legacy_customer_claim?,
+            email_claim: email_claim?,
+            name_claim: name_claim?,
+            locale_claim: locale_claim?,
             admin_roles: admin_roles?.into_iter().collect(),
             egress: egress?,
         }))
@@ -303,6 +328,15 @@ fn origin(text: &str) -> Result<String, &'static str> {
         return Err("; each begins with https:// or http://");
     }
     Url::parse(text).map(|url| url.origin().ascii_serialization()).map_err(|_| "")
+}
+
+/// Parses what a checkout session does with a live subscription.
+fn live_subscription(text: &str) -> Parsed<LiveSubscription> {
+    match text.trim().to_lowercase().as_str() {
+        "replace" => Ok(LiveSubscription::Replace),
+        "refuse" => Ok(LiveSubscription::Refuse),
+        _ => Err(Expected::new("replace or refuse")),
+    }
 }
 
 /// Parses the prefix of workspace keys.

@@ -52,6 +52,7 @@ impl ApiTest {
         let app = TestApp::start_with(ServiceConfig {
             receiver: Some(receiver_config()),
             api: Some((config(settings), sync_config())),
+            writes: None,
             worker: None,
             renewals: None,
             reconcile: None,

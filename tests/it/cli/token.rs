@@ -101,6 +101,7 @@ async fn a_token_authenticates_its_user_with_its_scopes() {
     let expected = Principal {
         id: format!("token:{}", id(&text)),
         user: Some(user),
+        profile: Profile::default(),
         legacy_customer: None,
         scopes: vec![Scope::WorkspacesRead, Scope::WorkspacesWrite],
     };

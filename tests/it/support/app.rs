@@ -92,6 +92,7 @@ impl TestApp {
         Self::start_with(ServiceConfig {
             receiver: Some(receiver_config()),
             api: None,
+            writes: None,
             worker: None,
             renewals: None,
             reconcile: None,

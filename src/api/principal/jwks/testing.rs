@@ -107,6 +107,9 @@ pub(crate) fn config(keys: KeySource) -> JwtConfig {
         user_claim: "sub".to_owned(),
         roles_claim: "roles".to_owned(),
         legacy_customer_claim: "legacy_customer_id".to_owned(),
+        email_claim: "email".to_owned(),
+        name_claim: "name".to_owned(),
+        locale_claim: "locale".to_owned(),
         admin_roles: BTreeSet::from(["workspaces:admin".to_owned()]),
         egress: Egress::default(),
     }

@@ -48,6 +48,7 @@ impl ApiProcess {
             receiver: None,
             // the requests of a test are more frequent than those of a product
             api: Some((config(&[("BILLING_SYNC_API_RATE", "1000000")]), sync_config())),
+            writes: None,
             worker: None,
             renewals: None,
             reconcile: None,

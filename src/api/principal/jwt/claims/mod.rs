@@ -10,10 +10,13 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::error::JwtError;
-use crate::api::principal::{Principal, Scope};
+use crate::api::principal::{Principal, Profile, Scope};
 use crate::config::api::JwtConfig;
 
 type Claims = Map<String, Value>;
+
+/// Maximum length of a name or e-mail address in characters.
+const MAX_TEXT: usize = 255;
 
 /// Checks the claims at the time `now`, and returns the user that they name.
 ///
@@ -35,7 +38,20 @@ pub(super) fn principal(claims: &Claims, config: &JwtConfig, now: OffsetDateTime
         scopes.push(Scope::WorkspacesAdmin);
     }
     let legacy_customer = find(claims, &config.legacy_customer_claim).and_then(number);
-    Ok(Principal { id: format!("user:{user}"), user: Some(user), legacy_customer, scopes })
+    let text = |name: &str| find(claims, name).and_then(text);
+    let profile = Profile {
+        email: text(&config.email_claim).filter(|email| email.contains('@')),
+        name: text(&config.name_claim),
+        locale: text(&config.locale_claim),
+    };
+    Ok(Principal { id: format!("user:{user}"), user: Some(user), profile, legacy_customer, scopes })
+}
+
+/// A text that is not blank, and not longer than Stripe accepts.
+fn text(value: &Value) -> Option<String> {
+    let text = value.as_str()?.trim();
+    let is_valid = !text.is_empty() && text.chars().count() <= MAX_TEXT && !text.contains('\0');
+    is_valid.then(|| text.to_owned())
 }
 
 /// Whether `aud`, a text or an array, contains one of the audiences.

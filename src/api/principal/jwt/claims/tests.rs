@@ -41,6 +41,7 @@ fn a_user_may_read_and_write() {
     let expected = Principal {
         id: format!("user:{USER}"),
         user: Some(user),
+        profile: Profile::default(),
         legacy_customer: None,
         scopes: vec![Scope::WorkspacesRead, Scope::WorkspacesWrite],
     };

@@ -1,0 +1,105 @@
+//! Creates the customer of a new workspace, in the request that creates the workspace.
+//!
+//! The workspace does not wait for Stripe: if the customer does not exist in time, the answer has no billing contact, and
+//! recovery creates the customer.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::change::{Read, Rendering};
+use crate::api::answer::Answer;
+use crate::api::context::ApiContext;
+use crate::api::idempotency::{self, Earlier, KeyedRequest};
+use crate::api::principal::Principal;
+use crate::api::problem::Problem;
+use crate::client::{Urgency, Write};
+use crate::writes::{self, MARK, NewWrite, Patience};
+
+/// How long the answer waits for Stripe.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// A workspace that is created with its customer.
+pub(in crate::api) struct NewCustomer<'a> {
+    pub(in crate::api) workspace: Uuid,
+    pub(in crate::api) principal: &'a Principal,
+    pub(in crate::api) request: Option<KeyedRequest>,
+    /// Reads the answer for a workspace.
+    pub(in crate::api) read: &'a (dyn Fn(Uuid) -> Read + Sync),
+}
+
+/// Runs `effect`, which creates the workspace, and creates its customer if there is a key for writes.
+pub(in crate::api) async fn create_customer(
+    api: &ApiContext,
+    new: NewCustomer<'_>,
+    effect: impl AsyncFnOnce(&mut PgConnection) -> Result<(), Problem>,
+) -> Result<Answer, Problem> {
+    let line = api.writer.as_ref().map(|_| Uuid::new_v4());
+    let rendering =
+        |workspace| Rendering { read: (new.read)(workspace), request: new.request.clone(), secret_field: None };
+    let mut tx = api.begin().await?;
+    if let Some(request) = &new.request {
+        match idempotency::begin(&mut tx, request, line).await? {
+            Earlier::None => {}
+            Earlier::Answered(answer, _) => return Ok(answer),
+            Earlier::Unanswered(line) => return continue_request(api, line, rendering).await,
+        }
+    }
+    effect(&mut tx).await?;
+    let rendering = rendering(new.workspace);
+    let Some(line) = line else {
+        let answer = rendering.answer(&mut tx, String::new()).await?;
+        tx.commit().await?;
+        return Ok(answer);
+    };
+    begin(&mut tx, line, &new).await?;
+    tx.commit().await?;
+    wait(api, line, &rendering).await
+}
+
+async fn begin(conn: &mut PgConnection, line: Uuid, new: &NewCustomer<'_>) -> Result<(), Problem> {
+    let profile = &new.principal.profile;
+    let write = Write::CreateCustomer {
+        name: profile.name.clone(),
+        email: profile.email.clone(),
+        locale: profile.locale.clone(),
+        metadata: vec![("workspace_id", new.workspace.to_string()), (MARK, line.to_string())],
+    };
+    let target = format!("workspace/{}", new.workspace);
+    let new = NewWrite {
+        id: line,
+        principal: &new.principal.id,
+        account: "",
+        target: &target,
+        workspace: Some(new.workspace),
+        write: &write,
+        replaces: None,
+        is_inactive: false,
+    };
+    // the workspace is new, so nothing else is in progress for it
+    writes::begin(conn, &new).await?;
+    Ok(())
+}
+
+/// Answers a repetition of a request whose process ended before its answer; the workspace exists.
+async fn continue_request(
+    api: &ApiContext,
+    line: Uuid,
+    rendering: impl Fn(Uuid) -> Rendering,
+) -> Result<Answer, Problem> {
+    let workspace = api.writer()?.workspace(line).await?.ok_or_else(idempotency::still_running)?;
+    Ok(wait(api, line, &rendering(workspace)).await?.as_replayed())
+}
+
+/// Waits some seconds for the customer, and otherwise answers with the workspace as it is.
+async fn wait(api: &ApiContext, line: Uuid, rendering: &Rendering) -> Result<Answer, Problem> {
+    let running = api.writer()?.run(line, Patience::Keep, Urgency::Interactive, rendering.of_change());
+    if let Ok(Ok(answer)) = tokio::time::timeout(WAIT, running).await {
+        return answer;
+    }
+    let mut tx = api.begin().await?;
+    let answer = rendering.answer(&mut tx, String::new()).await?;
+    tx.commit().await?;
+    Ok(answer)
+}
