@@ -80,7 +80,7 @@ impl Answer {
 
     /// The same answer to a repeated request.
     #[must_use]
-    pub(super) fn as_replayed(self) -> Self {
+    pub(super) fn into_replayed(self) -> Self {
         Self { replayed: true, ..self }
     }
 

@@ -11,6 +11,7 @@ use crate::base::interval::interval;
 
 /// A line that one process sends.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct Leased {
     /// The line.
     pub id: Uuid,

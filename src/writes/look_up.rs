@@ -107,9 +107,9 @@ impl Writer {
                 let answer = Answer { body: found.raw().to_owned(), ..answer.clone() };
                 return Ok(Some(Seen::Made(Box::new(self.object(line, answer)))));
             }
-            let last = data.last().and_then(|object| object.get("id").text());
-            match (list.get("has_more").boolean(), last) {
-                (Some(true), Some(last)) => after = Some(last),
+            let cursor = data.last().and_then(|object| object.get("id").text());
+            match (list.get("has_more").boolean(), cursor) {
+                (Some(true), Some(cursor)) => after = Some(cursor),
                 _ => return Ok(None),
             }
         }

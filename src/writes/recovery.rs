@@ -52,10 +52,11 @@ impl Writer {
             if shutdown.is_cancelled() {
                 break;
             }
-            match self.run(id, Patience::Keep, Urgency::Normal, Completed::nothing()).await {
-                Err(SendError::Database(error)) => return Err(error),
-                // each is logged and recorded
-                Ok(()) | Err(_) => {}
+            // every other failure is logged and recorded
+            if let Err(SendError::Database(error)) =
+                self.run(id, Patience::Keep, Urgency::Normal, Completed::nothing()).await
+            {
+                return Err(error);
             }
         }
         Ok(found)

@@ -174,15 +174,10 @@ impl Writer {
             }
         };
         log(line, error, finish);
+        self.metrics.write(&line.operation, finish.map_or("retried", Finish::as_str));
         match finish {
-            Some(finish) => {
-                self.metrics.write(&line.operation, finish.as_str());
-                open::finish(&mut conn, line.id, finish, None, &recorded).await?;
-            }
-            None => {
-                self.metrics.write(&line.operation, "retried");
-                open::put_back(&mut conn, line.id, delay, &recorded).await?;
-            }
+            Some(finish) => open::finish(&mut conn, line.id, finish, None, &recorded).await?,
+            None => open::put_back(&mut conn, line.id, delay, &recorded).await?,
         }
         Ok(())
     }

@@ -134,7 +134,9 @@ impl Change<'_> {
                 Some(Progress::Done { object_id }) => {
                     return self.answer(api, line, object_id.unwrap_or_default()).await;
                 }
-                Some(Progress::Open { is_leased: false }) => return self.run(api, line).await.map(Answer::as_replayed),
+                Some(Progress::Open { is_leased: false }) => {
+                    return self.run(api, line).await.map(Answer::into_replayed);
+                }
                 Some(Progress::Open { is_leased: true }) if Instant::now() < deadline => sleep(LOOK).await,
                 Some(Progress::Open { is_leased: true }) => return Err(idempotency::still_running()),
                 Some(Progress::Unknown) => return Err(stripe::of_send(SendError::Unknown)),
@@ -168,7 +170,7 @@ impl Change<'_> {
         let mut tx = api.begin().await?;
         let answer = self.rendering.answer(&mut tx, object_id).await?;
         tx.commit().await?;
-        self.with_secret(answer.as_replayed(), line).await
+        self.with_secret(answer.into_replayed(), line).await
     }
 
     /// Adds the client secret, which only Stripe keeps.

@@ -89,7 +89,7 @@ async fn continue_request(
     rendering: impl Fn(Uuid) -> Rendering,
 ) -> Result<Answer, Problem> {
     let workspace = api.writer()?.workspace(line).await?.ok_or_else(idempotency::still_running)?;
-    Ok(wait(api, line, &rendering(workspace)).await?.as_replayed())
+    Ok(wait(api, line, &rendering(workspace)).await?.into_replayed())
 }
 
 /// Waits some seconds for the customer, and otherwise answers with the workspace as it is.
