@@ -1,9 +1,11 @@
 //! Tests of the fake Stripe itself: its events, its answers and its faults.
 
 mod faults;
+mod idempotency;
 mod reading;
 mod rendering;
 mod story;
+mod writes;
 
 use serde_json::{Value, json};
 
@@ -31,6 +33,46 @@ async fn refusal(stripe: &FakeStripe, path: &str) -> (u16, String) {
     let body: Value = serde_json::from_str(&reply.text).unwrap();
     assert_eq!(body["error"]["type"], "invalid_request_error", "{reply:?}");
     (reply.status, body["error"]["message"].as_str().unwrap().to_owned())
+}
+
+/// A write with headers beside the key for writes.
+fn request(stripe: &FakeStripe, target: &str, form: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let more: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let (key, length, more) = (stripe.write_key(), form.len(), more.concat());
+    format!(
+        "{target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {length}\r\n{more}\r\n{form}"
+    )
+    .into_bytes()
+}
+
+/// Sends a write (`POST /v1/customers`) over a new connection. `None` if the connection is closed.
+async fn try_send(stripe: &FakeStripe, target: &str, form: &str, headers: &[(&str, &str)]) -> Option<Reply> {
+    let mut client = Client::connect(stripe.addr()).await;
+    client.send(&request(stripe, target, form, headers)).await;
+    client.reply().await
+}
+
+async fn send(stripe: &FakeStripe, target: &str, form: &str) -> Reply {
+    try_send(stripe, target, form, &[]).await.unwrap()
+}
+
+/// The same with an idempotency key.
+async fn send_once(stripe: &FakeStripe, target: &str, form: &str, key: &str) -> Option<Reply> {
+    try_send(stripe, target, form, &[("Idempotency-Key", key)]).await
+}
+
+/// The object of a successful write.
+async fn write(stripe: &FakeStripe, target: &str, form: &str) -> Value {
+    let reply = send(stripe, target, form).await;
+    assert_eq!(reply.status, 200, "{target}: {reply:?}");
+    serde_json::from_str(&reply.text).unwrap()
+}
+
+/// Status, code and parameter of an error.
+fn error(reply: &Reply) -> (u16, String, String) {
+    let error = serde_json::from_str::<Value>(&reply.text).unwrap()["error"].take();
+    let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+    (reply.status, text("code"), text("param"))
 }
 
 /// A customer with a subscription to a price of ten euros.

@@ -10,15 +10,7 @@ impl FakeStripe {
     /// A new customer; `fields` override Stripe's defaults.
     pub(crate) fn customer(&self, fields: Value) -> String {
         let mut world = self.world();
-        let customer = json!({
-            "id": world.id("cus"), "object": "customer", "address": null, "balance": 0, "created": world.now,
-            "currency": null, "default_source": null, "delinquent": false, "description": null, "discount": null,
-            "email": null, "invoice_prefix": "FAKE", "livemode": false, "metadata": {}, "name": null,
-            "invoice_settings": { "custom_fields": null, "default_payment_method": null, "footer": null,
-                                  "rendering_options": null },
-            "next_invoice_sequence": 1, "phone": null, "preferred_locales": [], "shipping": null,
-            "tax_exempt": "none", "test_clock": null,
-        });
+        let customer = world.blank_customer();
         world.create("customer.created", with_defaults(customer, fields))
     }
 
@@ -46,6 +38,19 @@ impl FakeStripe {
 }
 
 impl World {
+    /// A customer with Stripe's defaults, not yet added to the world.
+    pub(super) fn blank_customer(&mut self) -> Value {
+        json!({
+            "id": self.id("cus"), "object": "customer", "address": null, "balance": 0, "created": self.now,
+            "currency": null, "default_source": null, "delinquent": false, "description": null, "discount": null,
+            "email": null, "invoice_prefix": "FAKE", "livemode": false, "metadata": {}, "name": null,
+            "invoice_settings": { "custom_fields": null, "default_payment_method": null, "footer": null,
+                                  "rendering_options": null },
+            "next_invoice_sequence": 1, "phone": null, "preferred_locales": [], "shipping": null,
+            "tax_exempt": "none", "test_clock": null,
+        })
+    }
+
     /// Ends the active subscriptions of a customer, as its deletion does.
     pub(super) fn end_subscriptions_of(&mut self, customer: &str) {
         let mut live = self.view().all("subscription");

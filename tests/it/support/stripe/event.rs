@@ -38,7 +38,7 @@ impl Event {
         let kind = object["object"].as_str().unwrap_or_default();
         json!({
             "id": format!("{}_thin", self.id), "object": "v2.core.event", "type": format!("v1.{}", self.event_type),
-            "created": created, "livemode": false, "context": null, "reason": null,
+            "created": created, "livemode": false, "context": null, "reason": reason(&world.happenings[self.number]),
             "related_object": { "id": self.object, "type": kind, "url": super::routes::url(kind, &self.object) },
         })
     }
@@ -63,7 +63,7 @@ pub(super) fn snapshot(world: &World, happening: &Happening, epoch: Epoch) -> Va
     json!({
         "id": happening.id, "object": "event", "type": happening.event_type, "created": happening.created,
         "api_version": epoch.version(), "livemode": false, "pending_webhooks": 1,
-        "request": { "id": null, "idempotency_key": null }, "data": data,
+        "request": request(happening), "data": data,
     })
 }
 
@@ -72,4 +72,17 @@ fn subject(view: View<'_>, happening: &Happening, epoch: Epoch) -> Value {
         return view.get(&happening.object).map(plan).unwrap_or_default();
     }
     view.shown(&happening.object, epoch).unwrap_or_default()
+}
+
+/// The request that caused the change, with null members if there is none.
+fn request(happening: &Happening) -> Value {
+    let cause = happening.cause.as_ref();
+    let key = cause.and_then(|cause| cause.idempotency_key.as_deref());
+    json!({ "id": cause.map(|cause| cause.id.as_str()), "idempotency_key": key })
+}
+
+/// The same in a thin event, where it is null as a whole.
+fn reason(happening: &Happening) -> Value {
+    let given = happening.cause.as_ref().map(|_| json!({ "request": request(happening), "type": "request" }));
+    given.unwrap_or_default()
 }

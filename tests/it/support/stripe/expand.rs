@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::epoch::Epoch;
-use super::routes::Answer;
+use super::routes::{self, Answer};
 use super::view::View;
 
 const DEEPEST: usize = 4;
 
 /// Expandable fields, by the kind of the object that contains them.
-const EXPANDABLE: [(&str, &[&str]); 15] = [
+const EXPANDABLE: [(&str, &[&str]); 16] = [
     ("charge", &["customer", "payment_intent"]),
     (
         "checkout.session",
@@ -29,6 +29,7 @@ const EXPANDABLE: [(&str, &[&str]); 15] = [
     ("invoice", &["customer", "discounts", "parent.subscription_details.subscription", "payments"]),
     ("invoice_payment", &["invoice", "payment.charge", "payment.payment_intent"]),
     ("payment_intent", &["customer", "latest_charge", "payment_method"]),
+    ("payment_link", &["line_items"]),
     ("payment_method", &["customer"]),
     ("plan", &["product"]),
     ("price", &["currency_options", "product"]),
@@ -139,11 +140,12 @@ impl Expansion<'_> {
         }
     }
 
-    fn line_items(&self, session: &str, mut lines: Value) -> Value {
+    fn line_items(&self, owner: &str, mut lines: Value) -> Value {
         for line in lines.as_array_mut().into_iter().flatten() {
             self.replace(&mut line["price"]);
         }
-        let url = format!("/v1/checkout/sessions/{session}/line_items");
+        let kind = self.view.get(owner).and_then(|owner| owner["object"].as_str()).unwrap_or_default();
+        let url = format!("{}/line_items", routes::url(kind, owner));
         json!({ "object": "list", "data": lines, "has_more": false, "url": url })
     }
 

@@ -1,5 +1,5 @@
 //! A fake Stripe: a small world with a clock in whole seconds, the events of its changes, and the part of the HTTP API
-//! that billing-sync reads.
+//! that billing-sync reads and writes.
 //!
 //! Tests change the world through methods named after what happens at Stripe ([`FakeStripe::subscribe`],
 //! [`FakeStripe::charge_failed`]), deliver its events in any version and order, and compare with [`FakeStripe::truth`].
@@ -11,12 +11,17 @@ mod checkout;
 mod customers;
 mod discounts;
 mod epoch;
+mod errors;
 mod event;
 mod expand;
 mod faults;
+mod form;
+mod idempotency;
 mod invoices;
+mod keys;
 mod list;
 mod methods;
+mod params;
 mod payments;
 mod query;
 mod routes;
@@ -26,6 +31,7 @@ mod subscription_ends;
 mod subscriptions;
 mod view;
 mod world;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,13 +42,15 @@ use serde_json::{Value, json};
 pub(crate) use self::epoch::Epoch;
 pub(crate) use self::event::{Event, shuffled};
 use self::faults::Control;
-pub(crate) use self::faults::Fault;
+pub(crate) use self::faults::{Effect, Fault};
 use self::world::World;
 
 /// The handle: clones share one world.
 #[derive(Clone)]
 pub(crate) struct FakeStripe {
     world: Arc<Mutex<World>>,
+    /// The account of a key that belongs to another one.
+    elsewhere: Arc<Mutex<World>>,
     control: Arc<Mutex<Control>>,
     addr: SocketAddr,
 }
@@ -54,8 +62,9 @@ impl FakeStripe {
 
     /// Event ids depend on the seed, so that tests cannot depend on their order.
     pub(crate) async fn start_with_seed(seed: u64) -> Self {
-        let (world, control) = (Arc::new(Mutex::new(World::new(seed))), Arc::default());
-        server::serve(|addr| Self { world, control, addr }).await
+        let (world, elsewhere) = (World::new(seed), World::of_another_account(seed));
+        let (world, elsewhere) = (Arc::new(Mutex::new(world)), Arc::new(Mutex::new(elsewhere)));
+        server::serve(|addr| Self { world, elsewhere, control: Arc::default(), addr }).await
     }
 
     fn world(&self) -> MutexGuard<'_, World> {

@@ -10,6 +10,7 @@ use super::view::{View, plan};
 use super::{event, expand, list};
 
 /// A status and its JSON.
+#[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
@@ -56,7 +57,7 @@ impl Answer {
 }
 
 /// Collections in paths, and the kind of their objects.
-const COLLECTIONS: [(&str, &str); 19] = [
+const COLLECTIONS: [(&str, &str); 20] = [
     ("charges", "charge"),
     ("checkout/sessions", "checkout.session"),
     ("coupons", "coupon"),
@@ -66,6 +67,7 @@ const COLLECTIONS: [(&str, &str); 19] = [
     ("invoice_payments", "invoice_payment"),
     ("invoices", "invoice"),
     ("payment_intents", "payment_intent"),
+    ("payment_links", "payment_link"),
     ("payment_methods", "payment_method"),
     ("plans", "plan"),
     ("prices", "price"),
@@ -140,7 +142,7 @@ fn look_up(view: View<'_>, served: &Served, query: &Query) -> Result<Value, Answ
     Ok(found)
 }
 
-fn decoded(path: &str) -> String {
+pub(crate) fn decoded(path: &str) -> String {
     let path = path.replace('+', "%2B");
     form_urlencoded::parse(path.as_bytes()).next().map(|(path, _)| path.into_owned()).unwrap_or_default()
 }

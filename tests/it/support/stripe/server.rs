@@ -5,17 +5,17 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER};
+use hyper::http::response::Builder;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::FakeStripe;
-use super::faults::{Fault, NO_ACCESS};
+use super::faults::Fault;
 use super::query::Query;
 use super::routes::{self, Answer};
 
@@ -28,6 +28,37 @@ pub(crate) struct Served {
     pub(crate) query: String,
     /// The header `Stripe-Account`.
     pub(crate) account: Option<String>,
+    /// The form as sent.
+    pub(crate) body: String,
+    pub(crate) idempotency_key: Option<String>,
+    /// The API key.
+    pub(crate) key: Option<String>,
+    /// The header `Request-Id` of the answer.
+    pub(crate) request_id: String,
+}
+
+impl Served {
+    async fn of(request: Request<Incoming>) -> Result<Self, Closed> {
+        let header = |name: &str| request.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let key = header(AUTHORIZATION.as_str());
+        let served = Self {
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            account: header("stripe-account"),
+            body: String::new(),
+            idempotency_key: header("idempotency-key"),
+            key: key.and_then(|key| key.strip_prefix("Bearer ").map(str::to_owned)),
+            request_id: String::new(),
+        };
+        let body = request.into_body().collect().await.map_err(|_| Closed)?.to_bytes();
+        Ok(Self { body: String::from_utf8_lossy(&body).into_owned(), ..served })
+    }
+
+    /// Whether the request may change the world.
+    pub(crate) fn is_write(&self) -> bool {
+        self.method != Method::GET.as_str()
+    }
 }
 
 /// Binds a port of the loopback interface and serves until the runtime ends.
@@ -83,58 +114,56 @@ impl std::fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 async fn respond(stripe: &FakeStripe, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Closed> {
-    let header = |name: &str| request.headers().get(name)?.to_str().ok().map(str::to_owned);
-    let served = Served {
-        method: request.method().to_string(),
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().unwrap_or_default().to_owned(),
-        account: header("stripe-account"),
-    };
-    let bearer = header(AUTHORIZATION.as_str());
-    let (hook, fault) = stripe.control().receive(&served);
+    let mut served = Served::of(request).await?;
+    let (hook, fault) = stripe.control().receive(&mut served);
     if let Some(hook) = hook {
         hook(&served);
     }
     match fault {
         Some(Fault::Hang) => match pending::<Infallible>().await {},
-        Some(Fault::Close) => Err(Closed),
-        fault => Ok(stripe.reply(&served, bearer.as_deref(), fault)),
+        Some(Fault::Close) => return Err(Closed),
+        Some(Fault::StillRunning) => return Ok(stripe.reply_later(served).await),
+        _ => {}
+    }
+    let response = stripe.reply(&served, fault);
+    match fault {
+        Some(Fault::HangAfterEffect) => match pending::<Infallible>().await {},
+        Some(Fault::CloseAfterEffect) => Err(Closed),
+        _ => Ok(response),
     }
 }
 
 impl FakeStripe {
-    fn reply(&self, served: &Served, bearer: Option<&str>, fault: Option<Fault>) -> Response<Full<Bytes>> {
-        let stale = self.control().stale_seconds;
-        let number = self.control().served.len();
-        let missing_permission = self.control().missing_permission(served);
-        let world = self.world();
-        let date = UNIX_EPOCH + Duration::from_secs(u64::try_from(world.now).unwrap());
-        let response = Response::builder()
-            .header(DATE, httpdate::fmt_http_date(date))
-            .header("Request-Id", format!("req_{number}"));
-        let ordinary = || {
-            if bearer != Some(&format!("Bearer {}", world.key)) {
-                return Answer::refusal(401, "Invalid API Key provided: sk_test_****");
-            }
-            if let Some(permission) = missing_permission {
-                return if permission == NO_ACCESS { Answer::no_access() } else { Answer::forbidden(permission) };
-            }
-            if served.method != Method::GET.as_str() {
-                return Answer::unknown_url(served);
-            }
-            let is_elsewhere = world.owner.is_some_and(|owner| served.account.as_deref() != Some(owner));
-            let view = if world.is_foreign || is_elsewhere { world.view_at(0) } else { world.view_before(stale) };
-            routes::answer(view, served, &Query::parse(&served.query))
-        };
+    /// Replies when [`FakeStripe::finish_running`] is called. The execution does not depend on the connection.
+    async fn reply_later(&self, served: Served) -> Response<Full<Bytes>> {
+        let mut finished = self.control().finished.subscribe();
+        if self.refusal(&served).is_some() || !self.begin(&served) {
+            return self.reply(&served, None);
+        }
+        let stripe = self.clone();
+        let running = tokio::spawn(async move {
+            finished.changed().await.unwrap();
+            stripe.end(&served);
+            stripe.reply(&served, None)
+        });
+        running.await.unwrap()
+    }
+
+    fn reply(&self, served: &Served, fault: Option<Fault>) -> Response<Full<Bytes>> {
+        let date = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap());
+        let response =
+            Response::builder().header(DATE, httpdate::fmt_http_date(date)).header("Request-Id", &served.request_id);
         match fault {
-            Some(Fault::ServerError) => {
-                let page = Full::from("<html><body><h1>500 Internal Server Error</h1></body></html>");
-                response.status(500).header(CONTENT_TYPE, "text/html").body(page).unwrap()
+            Some(Fault::ServerError) => proxy_error(response),
+            Some(Fault::ServerErrorAfterEffect) => {
+                self.answer(served, fault);
+                proxy_error(response)
             }
-            Some(Fault::TooManyRequests { retry_after: Some(seconds) }) => {
-                json(response.header(RETRY_AFTER, seconds), &Answer::too_many_requests())
+            Some(Fault::TooManyRequests { retry_after }) => {
+                let response =
+                    retry_after.into_iter().fold(response, |response, after| response.header(RETRY_AFTER, after));
+                json(response, &Answer::too_many_requests())
             }
-            Some(Fault::TooManyRequests { retry_after: None }) => json(response, &Answer::too_many_requests()),
             Some(Fault::NotFound) => json(response, &Answer::missing("object", routes::last_segment(&served.path))),
             Some(Fault::DeletedStub) => json(response, &routes::stub(&served.path)),
             Some(Fault::EmptyPage) => {
@@ -142,19 +171,69 @@ impl FakeStripe {
                 json(response, &Answer { status: 200, body })
             }
             Some(Fault::DoubledPage) => {
-                let mut answer = ordinary();
+                let mut answer = self.answer(served, fault).answer;
                 if let Some(data) = answer.body["data"].as_array_mut() {
                     *data = data.iter().flat_map(|object| [object.clone(), object.clone()]).collect();
                 }
                 json(response, &answer)
             }
-            _ => json(response, &ordinary()),
+            fault => self.answer(served, fault).render(response),
         }
+    }
+
+    /// Stripe's answer, after the checks of the key.
+    fn answer(&self, served: &Served, fault: Option<Fault>) -> Sent {
+        if let Some(refusal) = self.refusal(served) {
+            return Sent::from(refusal);
+        }
+        if served.is_write() {
+            return self.write(served, fault);
+        }
+        let stale = self.control().stale_seconds;
+        let world = self.world_of(served);
+        let view = if world.is_elsewhere { world.view() } else { world.view_before(stale) };
+        Sent::from(match fault {
+            Some(Fault::ApiError | Fault::ApiErrorAfterEffect) => Answer::api_error(),
+            Some(Fault::LockTimeout { status }) => Answer::lock_timeout(status),
+            Some(Fault::BadRequest { code }) => Answer::refusal(400, "The request was refused.").with_code(code),
+            _ => routes::answer(view, served, &Query::parse(&served.query)),
+        })
     }
 }
 
-fn json(response: hyper::http::response::Builder, answer: &Answer) -> Response<Full<Bytes>> {
-    let body: &Value = &answer.body;
+/// An answer, and what its headers say about the idempotency key.
+pub(crate) struct Sent {
+    pub(crate) answer: Answer,
+    pub(crate) key: Option<String>,
+    /// Id of the first request with the key.
+    pub(crate) original: String,
+    pub(crate) is_replayed: bool,
+}
+
+impl From<Answer> for Sent {
+    fn from(answer: Answer) -> Self {
+        Self { answer, key: None, original: String::new(), is_replayed: false }
+    }
+}
+
+impl Sent {
+    fn render(self, mut response: Builder) -> Response<Full<Bytes>> {
+        if let Some(key) = self.key {
+            response = response.header("Idempotency-Key", key).header("Original-Request", self.original);
+        }
+        if self.is_replayed {
+            response = response.header("Idempotent-Replayed", "true");
+        }
+        json(response, &self.answer)
+    }
+}
+
+fn proxy_error(response: Builder) -> Response<Full<Bytes>> {
+    let page = Full::from("<html><body><h1>500 Internal Server Error</h1></body></html>");
+    response.status(500).header(CONTENT_TYPE, "text/html").body(page).unwrap()
+}
+
+fn json(response: Builder, answer: &Answer) -> Response<Full<Bytes>> {
     let response = response.status(answer.status).header(CONTENT_TYPE, "application/json");
-    response.body(Full::from(body.to_string())).unwrap()
+    response.body(Full::from(answer.body.to_string())).unwrap()
 }

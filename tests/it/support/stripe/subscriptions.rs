@@ -9,6 +9,15 @@ use super::{FakeStripe, with_defaults};
 
 pub(super) const DAY: i64 = 86_400;
 
+/// The terms of a new subscription.
+pub(super) struct Start<'a> {
+    /// Price and quantity of each item.
+    pub(super) lines: &'a [(String, Value)],
+    pub(super) trial_days: Option<i64>,
+    /// Fields that override defaults.
+    pub(super) fields: Value,
+}
+
 impl FakeStripe {
     /// An active subscription to one price.
     pub(crate) fn subscribe(&self, customer: &str, price: &str) -> String {
@@ -17,23 +26,14 @@ impl FakeStripe {
 
     /// The same with `fields` that override defaults: a status of `incomplete`, metadata, a payment method.
     pub(crate) fn subscribe_with(&self, customer: &str, price: &str, fields: Value) -> String {
-        let mut world = self.world();
-        let id = world.id("sub");
-        let end = world.period_end(price);
-        let item = world.item(&id, price, end);
-        let subscription = world.blank_subscription(&id, customer, price, &item);
-        world.create("customer.subscription.created", with_defaults(subscription, fields))
+        let lines = [(price.to_owned(), json!(1))];
+        self.world().start_subscription(customer, Start { lines: &lines, trial_days: None, fields })
     }
 
     /// A subscription that begins with a trial.
     pub(crate) fn trial(&self, customer: &str, price: &str, days: i64) -> String {
-        let mut world = self.world();
-        let (id, now) = (world.id("sub"), world.now);
-        let end = now + days * DAY;
-        let item = world.item(&id, price, end);
-        let trial = json!({ "status": "trialing", "trial_start": now, "trial_end": end, "billing_cycle_anchor": end });
-        let subscription = world.blank_subscription(&id, customer, price, &item);
-        world.create("customer.subscription.created", with_defaults(subscription, trial))
+        let lines = [(price.to_owned(), json!(1))];
+        self.world().start_subscription(customer, Start { lines: &lines, trial_days: Some(days), fields: json!({}) })
     }
 
     /// Ends the trial and starts the first paid period, now.
@@ -133,7 +133,26 @@ impl FakeStripe {
 }
 
 impl World {
-    fn blank_subscription(&self, id: &str, customer: &str, price: &str, item: &Value) -> Value {
+    pub(super) fn start_subscription(&mut self, customer: &str, start: Start<'_>) -> String {
+        let (id, now, price) = (self.id("sub"), self.now, &start.lines[0].0);
+        let trial_end = start.trial_days.map(|days| now + days * DAY);
+        let end = trial_end.unwrap_or_else(|| self.period_end(price));
+        let mut items = Vec::new();
+        for (price, quantity) in start.lines {
+            let mut item = self.item(&id, price, end);
+            item["quantity"] = quantity.clone();
+            items.push(item);
+        }
+        let mut subscription = self.blank_subscription(&id, customer, price, &items);
+        if let Some(end) = trial_end {
+            let trial =
+                json!({ "status": "trialing", "trial_start": now, "trial_end": end, "billing_cycle_anchor": end });
+            subscription = with_defaults(subscription, trial);
+        }
+        self.create("customer.subscription.created", with_defaults(subscription, start.fields))
+    }
+
+    fn blank_subscription(&self, id: &str, customer: &str, price: &str, items: &[Value]) -> Value {
         let unset = [
             "application",
             "application_fee_percent",
@@ -169,7 +188,7 @@ impl World {
             "collection_method": "charge_automatically", "created": self.now,
             "currency": self.text(price, "/currency"), "customer": customer, "default_tax_rates": [],
             "discounts": [], "invoice_settings": { "account_tax_ids": null, "issuer": { "type": "self" } },
-            "items": { "data": [item] }, "livemode": false, "metadata": {},
+            "items": { "data": items }, "livemode": false, "metadata": {},
             "payment_settings": { "payment_method_options": null, "payment_method_types": null },
             "start_date": self.now, "status": "active", "status_details": null,
             "trial_settings": { "end_behavior": { "missing_payment_method": "create_invoice" } },

@@ -62,9 +62,10 @@ impl<'a> View<'a> {
             "subscription" => self.show_subscription(&mut shown, epoch),
             "price" => remove(&mut shown, &["currency_options"]),
             "checkout.session" => {
-                remove(&mut shown, &["line_items"]);
+                remove(&mut shown, &["line_items", "subscription_data"]);
                 epoch::age_session(&mut shown, epoch);
             }
+            "payment_link" => remove(&mut shown, &["line_items"]),
             "discount" => epoch::age_discount(*self, &mut shown, epoch),
             "promotion_code" => epoch::age_promotion_code(*self, &mut shown, epoch),
             "invoice" => epoch::age_invoice(*self, &mut shown, epoch),

@@ -4,6 +4,7 @@
 //! rendered from the states before and after it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -11,12 +12,21 @@ use super::super::events::START;
 use super::view::View;
 
 /// The content of an object since one step of the world.
+#[derive(Clone)]
 struct Version {
     step: usize,
-    object: Value,
+    object: Arc<Value>,
+}
+
+/// The request that causes a change.
+#[derive(Clone)]
+pub(crate) struct Cause {
+    pub(crate) id: String,
+    pub(crate) idempotency_key: Option<String>,
 }
 
 /// A change of an object that is reported by an event.
+#[derive(Clone)]
 pub(crate) struct Happening {
     pub(crate) id: String,
     pub(crate) event_type: String,
@@ -26,8 +36,11 @@ pub(crate) struct Happening {
     pub(crate) after: usize,
     /// The step that its `previous_attributes` describe.
     pub(crate) before: Option<usize>,
+    /// `None` if the change was not requested by the API.
+    pub(crate) cause: Option<Cause>,
 }
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) now: i64,
     /// Maximum number of items in a subscription's payload.
@@ -39,6 +52,10 @@ pub(crate) struct World {
     /// The connected account that owns this world; `None`: our own account.
     pub(crate) owner: Option<&'static str>,
     pub(crate) key: &'static str,
+    /// Whether this is the world of another account.
+    pub(crate) is_elsewhere: bool,
+    /// The request that is being executed.
+    pub(crate) cause: Option<Cause>,
     seed: u64,
     counters: BTreeMap<&'static str, u64>,
     /// The clock at each step; a step is one change of one object.
@@ -59,6 +76,8 @@ impl World {
             is_foreign: false,
             owner: None,
             key: "sk_test_fake",
+            is_elsewhere: false,
+            cause: None,
             seed,
             counters: BTreeMap::new(),
             steps: vec![START],
@@ -67,11 +86,16 @@ impl World {
         }
     }
 
+    /// The world of another account; its ids differ from ours.
+    pub(crate) fn of_another_account(seed: u64) -> Self {
+        Self { is_elsewhere: true, ..Self::new(!seed) }
+    }
+
     /// The next id with this prefix.
     pub(crate) fn id(&mut self, prefix: &'static str) -> String {
         let counter = self.counters.entry(prefix).or_default();
         *counter += 1;
-        format!("{prefix}_{counter}")
+        if self.is_elsewhere { format!("{prefix}_other_{counter}") } else { format!("{prefix}_{counter}") }
     }
 
     fn event_id(&mut self) -> String {
@@ -100,13 +124,13 @@ impl World {
     /// The content of an object at a step.
     pub(crate) fn at(&self, id: &str, step: usize) -> Option<&Value> {
         let versions = self.versions.get(id)?;
-        versions.iter().rev().find(|version| version.step <= step).map(|version| &version.object)
+        versions.iter().rev().find(|version| version.step <= step).map(|version| &*version.object)
     }
 
     /// The same, but for a deleted object its content before deletion.
     pub(crate) fn alive_at(&self, id: &str, step: usize) -> Option<&Value> {
         let versions = self.versions.get(id)?.iter().rev().filter(|version| version.step <= step);
-        versions.map(|version| &version.object).find(|object| object["deleted"] != true)
+        versions.map(|version| &*version.object).find(|object| object["deleted"] != true)
     }
 
     /// The steps at which an object first appeared, by id.
@@ -131,7 +155,7 @@ impl World {
         let id = object["id"].as_str().expect("an object has an id").to_owned();
         self.steps.push(self.now);
         let step = self.latest();
-        self.versions.entry(id.clone()).or_default().push(Version { step, object });
+        self.versions.entry(id.clone()).or_default().push(Version { step, object: Arc::new(object) });
         id
     }
 
@@ -176,7 +200,8 @@ impl World {
     fn record(&mut self, event_type: &str, object: &str, before: Option<usize>) {
         let (id, created, after) = (self.event_id(), self.now, self.latest());
         let (event_type, object) = (event_type.to_owned(), object.to_owned());
-        self.happenings.push(Happening { id, event_type, created, object, after, before });
+        let cause = self.cause.clone();
+        self.happenings.push(Happening { id, event_type, created, object, after, before, cause });
     }
 
     /// Replaces an object by its stub; the event contains its last content.
