@@ -125,6 +125,7 @@ async fn act_out(act: Act) -> Result<Response<Full<Bytes>>, &'static str> {
 
 fn config(base: &str) -> StripeConfig {
     StripeConfig {
+        write_key: None,
         egress: crate::config::egress::Egress::default(),
         secret_key: Some(SecretString::from(KEY)),
         api_base: base.parse().unwrap(),

@@ -43,3 +43,4 @@ mod schema;
 mod set_aside;
 mod support;
 mod views;
+mod writes;

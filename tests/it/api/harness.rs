@@ -7,13 +7,16 @@ use billing_sync::api::principal::token_store::{self, NewToken};
 use billing_sync::config::api::ApiConfig;
 use billing_sync::config::ops::OpsConfig;
 use billing_sync::config::source::{Flags, Source};
+use billing_sync::config::stripe::StripeConfig;
 use billing_sync::service::ServiceConfig;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::support::app::{TestApp, receiver_config, sync_config};
+use crate::support::app::{TestApp, receiver_config, sync_config, worker_config};
 use crate::support::client::{Client, Reply};
+use crate::support::fetching::stripe_config;
+use crate::support::stripe::FakeStripe;
 
 /// Prefix of all paths.
 pub(crate) const PREFIX: &str = "/api/workspace-service";
@@ -49,10 +52,19 @@ impl ApiTest {
 
     /// Starts with these settings of the API.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_parts(settings, None).await
+    }
+
+    /// Starts an API that changes objects at the fake Stripe.
+    pub(crate) async fn start_writing(stripe: &FakeStripe, settings: &[(&str, &str)]) -> Self {
+        Self::start_parts(settings, Some(stripe_config(stripe))).await
+    }
+
+    async fn start_parts(settings: &[(&str, &str)], stripe: Option<StripeConfig>) -> Self {
         let app = TestApp::start_with(ServiceConfig {
             receiver: Some(receiver_config()),
             api: Some((config(settings), sync_config())),
-            writes: None,
+            writes: stripe.map(|stripe| (stripe, worker_config())),
             worker: None,
             renewals: None,
             reconcile: None,

@@ -104,6 +104,7 @@ impl Fetching {
     fn client(&self, rate: u32, concurrency: usize) -> Arc<HttpStripe> {
         let config = StripeConfig {
             egress: Egress::default(),
+            write_key: None,
             secret_key: Some(self.stripe.key().into()),
             api_base: self.stripe.base().parse().unwrap(),
             rate,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use billing_sync::api::principal::token::Token;
 use billing_sync::api::principal::token_store::{authenticate, random_token};
-use billing_sync::api::principal::{Access, Principal, Scope};
+use billing_sync::api::principal::{Access, Principal, Profile, Scope};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use uuid::Uuid;

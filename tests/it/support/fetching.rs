@@ -235,16 +235,22 @@ fn fetcher(app: &TestApp, stripe: &FakeStripe, concurrency: usize) -> Fetcher {
     Fetcher::new(app.context.clone(), Arc::new(client(app, stripe)), concurrency)
 }
 
-/// A client with the current key.
-pub(crate) fn client(app: &TestApp, stripe: &FakeStripe) -> HttpStripe {
-    let config = StripeConfig {
+/// The settings of a client of the fake.
+pub(crate) fn stripe_config(stripe: &FakeStripe) -> StripeConfig {
+    StripeConfig {
         egress: Egress::default(),
         secret_key: Some(stripe.key().into()),
+        write_key: Some(stripe.write_key().into()),
         api_base: stripe.base().parse().unwrap(),
         rate: 10_000,
         timeout: Duration::from_secs(2),
         concurrency: 8,
-        read_margin: app.context.read_margin,
-    };
+        read_margin: MARGIN,
+    }
+}
+
+/// A client with the current key.
+pub(crate) fn client(app: &TestApp, stripe: &FakeStripe) -> HttpStripe {
+    let config = StripeConfig { read_margin: app.context.read_margin, ..stripe_config(stripe) };
     HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), RemoteClock::default()).unwrap()
 }

@@ -1,0 +1,8 @@
+//! Changes at Stripe through the workspace API: each is made once, its answer shows it, and its rows are Stripe's truth,
+//! whatever is lost, repeated, delayed or killed on the way.
+
+mod checkout;
+mod contact;
+mod customer;
+mod faults;
+mod harness;
