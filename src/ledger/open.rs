@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Known;
@@ -43,8 +42,8 @@ pub struct Leased {
     pub known: Option<Known>,
     /// Whether another line follows from this one.
     pub is_follow_up_due: bool,
-    /// When it was asked for.
-    pub begun_at: OffsetDateTime,
+    /// Seconds since it was asked for.
+    pub age_seconds: i64,
     /// Attempts so far, with this one.
     pub attempts: i32,
 }
@@ -74,7 +73,8 @@ pub async fn lease(conn: &mut PgConnection, id: Uuid, time: Duration) -> Result<
         RETURNING w.id, w.principal, w.operation, w.account, w.workspace_id, w.object_type, w.object_id, w.path,
             w.form AS "form!", w.key_number, before.first_sent_at IS NOT NULL AS "may_have_been_sent!",
             coalesce(before.first_sent_at < clock_timestamp() - interval '23 hours', false) AS "is_key_expired!",
-            w.is_error_saved, w.known_version, w.known_event_id, w.follow_up_due, w.begun_at, w.attempts"#,
+            w.is_error_saved, w.known_version, w.known_event_id, w.follow_up_due,
+            extract(epoch FROM clock_timestamp() - w.begun_at)::bigint AS "age_seconds!", w.attempts"#,
         id,
         interval(time)
     )
@@ -96,7 +96,7 @@ pub async fn lease(conn: &mut PgConnection, id: Uuid, time: Duration) -> Result<
         is_error_saved: row.is_error_saved,
         known: row.known_version.zip(row.known_event_id).map(|(version, event_id)| Known { version, event_id }),
         is_follow_up_due: row.follow_up_due,
-        begun_at: row.begun_at,
+        age_seconds: row.age_seconds,
         attempts: row.attempts,
     }))
 }

@@ -12,7 +12,7 @@ use crate::ledger::open::{self, Leased};
 use crate::stripe::json::{Document, Json};
 use crate::worker::FetchedObject;
 
-/// Difference of clocks that a search by time allows for.
+/// Time before the line that a search covers, because clocks are not exact.
 const CLOCK_MARGIN: Duration = Duration::minutes(10);
 /// Pages of a search. The objects of some days are fewer.
 const MOST_PAGES: usize = 100;
@@ -91,13 +91,12 @@ impl Writer {
 
     /// Searches a list for the object that names the line in its metadata.
     async fn search(&self, line: &Leased, of: &ListKind) -> Result<Option<Seen>, ApiError> {
-        let from = (line.begun_at - CLOCK_MARGIN).unix_timestamp();
-        // Stripe has no filter by time for payment links
-        let span = Span { from: (*of != ListKind::PaymentLinks).then_some(from), until: None };
         let mut after = None;
         for _ in 0..MOST_PAGES {
-            let page = Read::List { of: of.clone(), span, after, expand: true };
+            let page = Read::List { of: of.clone(), span: Span::default(), after, expand: true };
             let answer = self.read(line, &page).await?;
+            // by Stripe's clock, which may differ from the database's
+            let begun = (answer.at - Duration::seconds(line.age_seconds) - CLOCK_MARGIN).unix_timestamp();
             let document = Document::parse_or_null(&answer.body);
             let list = document.root();
             let data = list.get("data").array().unwrap_or_default();
@@ -107,9 +106,12 @@ impl Writer {
                 let answer = Answer { body: found.raw().to_owned(), ..answer.clone() };
                 return Ok(Some(Seen::Made(Box::new(self.object(line, answer)))));
             }
-            let cursor = data.last().and_then(|object| object.get("id").text());
+            // newest first
+            let oldest = data.last();
+            let is_older = oldest.and_then(|object| object.get("created").integer()).is_some_and(|at| at < begun);
+            let cursor = oldest.and_then(|object| object.get("id").text());
             match (list.get("has_more").boolean(), cursor) {
-                (Some(true), Some(cursor)) => after = Some(cursor),
+                (Some(true), Some(cursor)) if !is_older => after = Some(cursor),
                 _ => return Ok(None),
             }
         }

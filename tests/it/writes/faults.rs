@@ -162,7 +162,7 @@ async fn two_writers_of_one_customer_go_one_after_the_other() {
 async fn without_a_key_for_writes_only_reads_work() {
     let test = crate::api::harness::ApiTest::start().await;
     let ada = test.user(crate::api::harness::ADA).await;
-    let workspace = test.workspace("Ada's", crate::api::harness::ADA).await;
+    let workspace = test.workspace("Ada", crate::api::harness::ADA).await;
     test.execute(&format!(
         "INSERT INTO billing.billing_contacts (id, account, stripe_customer_id, workspace_id)
         VALUES ('{workspace}', '', 'cus_1', '{workspace}')"

@@ -36,7 +36,7 @@ impl Shop {
         let settings: Vec<_> = [("BILLING_SYNC_API_CORS_ORIGINS", ORIGIN)].iter().chain(settings).copied().collect();
         let test = ApiTest::start_writing(&stripe, &settings).await;
         let ada = test.user(ADA).await;
-        let workspace = test.workspace("Ada's", ADA).await;
+        let workspace = test.workspace("Ada", ADA).await;
         let fields = json!({ "name": "Ada", "email": "ada@example.com",
             "metadata": { "workspace_id": workspace.to_string() } });
         let customer = stripe.customer(fields);
