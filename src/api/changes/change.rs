@@ -28,7 +28,7 @@ use crate::writes::{self, Completed, NewWrite, Patience, Render, SendError, Writ
 /// How long a request waits for another one of the same key or target.
 const WAIT: Duration = Duration::from_secs(2);
 /// Interval of the looks while it waits.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Reads the answer after the change, in its transaction, by the id of the changed object.
 pub(in crate::api) type Read = Arc<
@@ -109,7 +109,11 @@ impl Change<'_> {
                 match idempotency::begin(&mut tx, request, Some(self.new.id)).await? {
                     Earlier::None => {}
                     Earlier::Answered(answer, line) => return Ok(Start::Answered(Box::new(answer), line)),
-                    Earlier::Unanswered(line) => return Ok(Start::Continued(line)),
+                    Earlier::Unanswered(line) => {
+                        // it holds the key, which the answer needs
+                        tx.rollback().await?;
+                        return Ok(Start::Continued(line));
+                    }
                 }
             }
             if writes::begin(&mut tx, &self.new).await? {

@@ -6,16 +6,18 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::change::{Read, Rendering};
+use super::change::{LOOK, Read, Rendering};
 use crate::api::answer::Answer;
 use crate::api::context::ApiContext;
 use crate::api::idempotency::{self, Earlier, KeyedRequest};
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::client::{Urgency, Write};
-use crate::writes::{self, MARK, NewWrite, Patience};
+use crate::ledger::read::Progress;
+use crate::writes::{self, MARK, NewWrite, Patience, SendError};
 
 /// How long the answer waits for Stripe.
 const WAIT: Duration = Duration::from_secs(5);
@@ -43,7 +45,11 @@ pub(in crate::api) async fn create_customer(
         match idempotency::begin(&mut tx, request, line).await? {
             Earlier::None => {}
             Earlier::Answered(answer, _) => return Ok(answer),
-            Earlier::Unanswered(line) => return continue_request(api, line, rendering).await,
+            Earlier::Unanswered(line) => {
+                // it holds the key, which the answer needs
+                tx.rollback().await?;
+                return continue_request(api, line, rendering).await;
+            }
         }
     }
     effect(&mut tx).await?;
@@ -94,8 +100,20 @@ async fn continue_request(
 
 /// Waits some seconds for the customer, and otherwise answers with the workspace as it is.
 async fn wait(api: &ApiContext, line: Uuid, rendering: &Rendering) -> Result<Answer, Problem> {
-    let running = api.writer()?.run(line, Patience::Keep, Urgency::Interactive, rendering.of_change());
-    if let Ok(Ok(answer)) = tokio::time::timeout(WAIT, running).await {
+    let writer = api.writer()?;
+    let completed = async {
+        loop {
+            match writer.run(line, Patience::Keep, Urgency::Interactive, rendering.of_change()).await {
+                Ok(answer) => return Some(answer),
+                // another process sends it
+                Err(SendError::Busy) if matches!(writer.progress(line).await, Ok(Some(Progress::Open { .. }))) => {
+                    sleep(LOOK).await;
+                }
+                Err(_) => return None,
+            }
+        }
+    };
+    if let Ok(Some(answer)) = timeout(WAIT, completed).await {
         return answer;
     }
     let mut tx = api.begin().await?;

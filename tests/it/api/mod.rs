@@ -17,7 +17,7 @@ mod json_object;
 pub(crate) mod jwt;
 mod limits;
 mod list;
-mod process;
+pub(crate) mod process;
 mod rights;
 mod schema;
 mod search;

@@ -27,7 +27,7 @@ use crate::support::cluster::{self, TestDatabase, database_with_pool, number};
 use crate::support::process::Server;
 
 /// The setting that gives the API a free port.
-pub(super) const LISTEN: (&str, &str) = ("BILLING_SYNC_API_LISTEN", "127.0.0.1:0");
+pub(crate) const LISTEN: (&str, &str) = ("BILLING_SYNC_API_LISTEN", "127.0.0.1:0");
 const OPS_LISTEN: (&str, &str) = ("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0");
 
 /// Longer than any step takes.
@@ -72,7 +72,7 @@ impl ProcessClient {
 }
 
 /// The address of the API in the log line that reports that a process serves.
-pub(super) fn address(serving: &Value) -> SocketAddr {
+pub(crate) fn address(serving: &Value) -> SocketAddr {
     let url: url::Url = serving["api"].as_str().unwrap().parse().unwrap();
     url.socket_addrs(|| None).unwrap()[0]
 }

@@ -35,6 +35,15 @@ impl Shop {
         let stripe = FakeStripe::start().await;
         let settings: Vec<_> = [("BILLING_SYNC_API_CORS_ORIGINS", ORIGIN)].iter().chain(settings).copied().collect();
         let test = ApiTest::start_writing(&stripe, &settings).await;
+        Self::open_at(test, stripe).await
+    }
+
+    /// Opens beside a service that only reads: another process writes.
+    pub(super) async fn open_reading() -> Self {
+        Self::open_at(ApiTest::start().await, FakeStripe::start().await).await
+    }
+
+    async fn open_at(test: ApiTest, stripe: FakeStripe) -> Self {
         let ada = test.user(ADA).await;
         let workspace = test.workspace("Ada", ADA).await;
         let fields = json!({ "name": "Ada", "email": "ada@example.com",

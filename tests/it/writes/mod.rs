@@ -6,3 +6,4 @@ mod contact;
 mod customer;
 mod faults;
 mod harness;
+mod kill;
