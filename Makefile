@@ -45,6 +45,7 @@ target/clients/venv/bin/schemathesis: tests/clients/requirements.txt
 soak: rust postgres ## order laws on many generated histories, a backfill of 5,000 customers, two years of 10,000 workspaces (an hour or more)
 	SOAK_HISTORIES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture
 	SOAK_HISTORIES=500 cargo test --locked --test it -- any_history_ends --nocapture
+	SOAK_HISTORIES=200 cargo test --locked --test it -- any_sequence_of_changes --nocapture
 	SOAK_CUSTOMERS=5000 cargo test --locked --test it -- backfill::completeness::the_rows --nocapture
 	SOAK_SUBSCRIPTIONS=10000 cargo test --locked --test it -- limits::simulation --nocapture
 

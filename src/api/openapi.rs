@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn every_operation_is_known_to_the_metrics() {
         let operations = operations();
-        assert_eq!(operations.len(), 12, "{operations:?}");
+        assert_eq!(operations.len(), 14, "{operations:?}");
         let get = Operation { method: "GET".to_owned(), route: "/v1/workspaces/{workspaceId}".to_owned() };
         assert!(operations.contains(&get));
     }

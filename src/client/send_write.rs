@@ -15,6 +15,9 @@ use super::write::outcome::{self, WriteAnswer, WriteError};
 /// No attempt begins later than this after the first one: a client waits for the answer.
 const DEADLINE: Duration = Duration::from_secs(6);
 
+/// How long a write waits for a slot, which requests without an answer may hold.
+const SLOT_LIMIT: Duration = Duration::from_secs(5);
+
 /// A write to send.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyedWrite<'a> {
@@ -58,7 +61,8 @@ impl HttpStripe {
     }
 
     async fn attempt_write(&self, write: KeyedWrite<'_>, number: u32) -> Result<WriteAnswer, WriteError> {
-        let slot = self.limiter.acquire(write.urgency).await;
+        let slot = tokio::time::timeout(SLOT_LIMIT, self.limiter.acquire(write.urgency)).await;
+        let slot = slot.map_err(|_| WriteError::Unreachable { why: "all its slots are in use".to_owned() })?;
         let _slot =
             slot.map_err(|left| WriteError::Later { code: "rate_limit", retry_after: Some(left), request_id: None })?;
         let begin = Instant::now();

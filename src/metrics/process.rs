@@ -345,8 +345,10 @@ mod tests {
             .to_vec(),
             TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
             Read::OPERATIONS
+                .into_iter()
+                .chain(Write::OPERATIONS)
                 .map(|operation| format!("billing_sync_stripe_forbidden{{operation=\"{operation}\"}}"))
-                .to_vec(),
+                .collect(),
         ]
         .concat();
         let expected: Vec<String> =

@@ -6,6 +6,7 @@
 
 mod config;
 pub mod connections;
+mod stripe;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,18 +21,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::ServiceConfig;
+use self::stripe::SharedClient;
 use crate::api::{self, Api, ApiParts};
 use crate::base::clock::RemoteClock;
-use crate::client::{self, BuildError, HttpStripe, StripeApi, Write};
+use crate::client::{self, BuildError, Write};
 use crate::config::receiver::ReceiverConfig;
-use crate::config::stripe::StripeConfig;
 use crate::database::shortage::{Keeper, Shortage};
 use crate::database::{self, Idle, Session};
 use crate::limits::scheduler::Scheduler;
 use crate::listener::Ending;
 use crate::metrics::connections::ListenerName;
 use crate::metrics::process::ProcessMetrics;
-use crate::metrics::stripe::StripeMetrics;
 use crate::metrics::writes::WriteMetrics;
 use crate::ops::Ops;
 use crate::outbox::maintenance;
@@ -125,7 +125,7 @@ impl Service {
                 let context =
                     Context::new(background(connections::OF_WRITER), sync.clone(), worker.clone(), metrics.clone());
                 let counted_writes = WriteMetrics::new(&registry, &Write::OPERATIONS)?;
-                Some(writer(context, stripe, client.as_ref(), (counted, counted_writes), &stripes_clock)?)
+                Some(stripe::writer(context, stripe, client.as_ref(), (counted, counted_writes), &stripes_clock)?)
             }
             _ => None,
         };
@@ -315,50 +315,6 @@ impl Service {
 
 /// A background part of the service.
 type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// The API client that the parts of a process share: one rate limit, one connection pool, one clock.
-struct SharedClient {
-    api: Arc<HttpStripe>,
-    margin: Duration,
-    concurrency: usize,
-}
-
-impl SharedClient {
-    /// Creates the client; `None` without a key. The metrics exist in both cases.
-    fn new(
-        config: &StripeConfig,
-        metrics: StripeMetrics,
-        stripes_clock: &RemoteClock,
-    ) -> Result<Option<Self>, StartError> {
-        if config.secret_key.is_none() {
-            return Ok(None);
-        }
-        let api = Arc::new(HttpStripe::new(config, metrics, stripes_clock.clone())?);
-        Ok(Some(Self { api, margin: config.read_margin, concurrency: config.concurrency }))
-    }
-}
-
-/// What makes the API's changes at Stripe. Its client shares the budget of the client for reads.
-fn writer(
-    context: Context,
-    config: &StripeConfig,
-    reads: Option<&SharedClient>,
-    (counted, counted_writes): (StripeMetrics, WriteMetrics),
-    stripes_clock: &RemoteClock,
-) -> Result<Arc<Writer>, StartError> {
-    let shared = reads.map(|reads| reads.api.as_ref());
-    let client = HttpStripe::for_writes(config, counted, stripes_clock.clone(), shared)?;
-    let looks: Arc<dyn StripeApi> = match reads {
-        Some(reads) => reads.api.clone(),
-        None => Arc::new(client.clone()),
-    };
-    // without a key for reads, no fetcher serves the jobs of a merge
-    let context = match reads {
-        Some(reads) => context.with_fetches(reads.margin),
-        None => Context { read_margin: config.read_margin, ..context },
-    };
-    Ok(Arc::new(Writer::new(context, client, looks, counted_writes, config.timeout)))
-}
 
 async fn bind_receiver(
     config: &ReceiverConfig,

@@ -10,8 +10,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::begin::{NewWrite, begin_after};
 use super::version::version;
-use super::{NewWrite, begin_after};
 use crate::client::{Write, WriteAnswer};
 use crate::domain::object::{ObjectKey, row_id};
 use crate::jobs::requests::JobRequests;

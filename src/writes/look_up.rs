@@ -3,9 +3,10 @@
 
 use time::Duration;
 
+use super::begin::MARK;
 use super::complete::{Completed, Object};
 use super::send::SendError;
-use super::{MARK, Writer};
+use super::writer::Writer;
 use crate::client::{Answer, ApiError, ListKind, Read, Span, Urgency, Write, WriteError};
 use crate::domain::object::ObjectKey;
 use crate::ledger::open::{self, Leased};

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::begin::{NewWrite, begin_after};
 use super::complete::Completed;
 use super::send::{Patience, SendError};
-use super::{NewWrite, Writer, begin_after};
+use super::writer::Writer;
 use crate::client::{Urgency, Write};
 use crate::ledger::{self, open};
 

@@ -6,16 +6,19 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::complete::{Completed, Object, Render};
-use super::{Writer, complete, key_guard};
+use super::writer::Writer;
+use super::{complete, key_guard};
 use crate::base::retry::RetryPolicy;
 use crate::client::{ApiError, KeyedWrite, Urgency, Write, WriteError, WriteRequest};
 use crate::ledger::open::{self, Finish, Leased, Recorded};
-use crate::ledger::stripe_key;
+use crate::ledger::{read, stripe_key};
+use crate::stripe::json::Document;
+use crate::stripe::secrets::client_secret;
 use crate::worker::failure::Failure;
 
 /// Delays between attempts of one line.
 const RETRY: RetryPolicy =
-    RetryPolicy { max_attempts: u32::MAX, initial: Duration::from_secs(2), max: Duration::from_mins(10) };
+    RetryPolicy { max_attempts: u32::MAX, initial: Duration::from_secs(2), max: Duration::from_mins(2) };
 
 /// Why a change is not complete.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,27 @@ fn next_step(line: &Leased) -> Step {
 }
 
 impl Writer {
+    /// The client secret of a session that was created, which is stored nowhere: Stripe repeats its answer for a day.
+    ///
+    /// # Errors
+    /// [`SendError::Expired`] if Stripe does not have the answer any more.
+    pub async fn client_secret(&self, id: Uuid) -> Result<Option<String>, SendError> {
+        let request = read::sent_request(&mut *self.context.pool.acquire().await?, id).await?;
+        let request = request.ok_or(SendError::Expired)?;
+        let key = stripe_key(id, request.key_number);
+        let account = request.account.clone();
+        let request = WriteRequest::stored(&request.operation, request.path, request.form).ok_or(SendError::Expired)?;
+        let write = KeyedWrite {
+            account: &account,
+            request: &request,
+            key: &key,
+            urgency: Urgency::Interactive,
+            may_have_been_sent: true,
+        };
+        let answer = self.client.write(write).await.map_err(SendError::Stripe)?;
+        Ok(client_secret(Document::parse_or_null(&answer.body).root()))
+    }
+
     /// Sends a line and completes it with `render`, in a task of its own: a client that hangs up does not end it.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ const WAIT: Duration = Duration::from_secs(2);
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Reads the answer after the change, in its transaction, by the id of the changed object.
-pub(in crate::api) type Read = Arc<
+pub(crate) type Read = Arc<
     dyn for<'c> Fn(&'c mut PgConnection, String) -> Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'c>>
         + Send
         + Sync,

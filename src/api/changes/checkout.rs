@@ -25,20 +25,20 @@ const REPLACES: &str = "replaces";
 const MAX_TRIAL_DAYS: i32 = 730;
 
 /// A checkout session to create.
-pub(in crate::api) struct CheckoutRequest<'a> {
-    pub(in crate::api) workspace: Uuid,
+pub(crate) struct CheckoutRequest<'a> {
+    pub(crate) workspace: Uuid,
     /// The payer, the plan, and what the workspace had before.
-    pub(in crate::api) basis: &'a CheckoutBasis,
+    pub(crate) basis: &'a CheckoutBasis,
     /// Where the customer returns; one of the product's pages.
-    pub(in crate::api) callback_url: String,
+    pub(crate) callback_url: String,
     /// The language that the client asks for.
-    pub(in crate::api) language: Option<&'a str>,
+    pub(crate) language: Option<&'a str>,
     /// The field of the answer that shows the client secret.
-    pub(in crate::api) secret_field: &'static str,
+    pub(crate) secret_field: &'static str,
 }
 
 /// Creates the session, and answers with what `read` reads after it.
-pub(in crate::api) async fn create_session(
+pub(crate) async fn create_session(
     api: &ApiContext,
     principal: &Principal,
     request: Option<KeyedRequest>,

@@ -12,19 +12,19 @@ use crate::client::Write;
 use crate::writes::NewWrite;
 
 /// A new name and e-mail address of a billing contact.
-pub(in crate::api) struct ContactChange<'a> {
+pub(crate) struct ContactChange<'a> {
     /// The workspace for which it is changed.
-    pub(in crate::api) workspace: Uuid,
+    pub(crate) workspace: Uuid,
     /// Connected account, or empty.
-    pub(in crate::api) account: &'a str,
+    pub(crate) account: &'a str,
     /// The customer.
-    pub(in crate::api) customer: &'a str,
-    pub(in crate::api) name: String,
-    pub(in crate::api) email: String,
+    pub(crate) customer: &'a str,
+    pub(crate) name: String,
+    pub(crate) email: String,
 }
 
 /// Changes the contact, and answers with what `read` reads after it.
-pub(in crate::api) async fn update_contact(
+pub(crate) async fn update_contact(
     api: &ApiContext,
     principal: &Principal,
     request: Option<KeyedRequest>,

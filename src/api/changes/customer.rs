@@ -23,16 +23,16 @@ use crate::writes::{self, MARK, NewWrite, Patience, SendError};
 const WAIT: Duration = Duration::from_secs(5);
 
 /// A workspace that is created with its customer.
-pub(in crate::api) struct NewCustomer<'a> {
-    pub(in crate::api) workspace: Uuid,
-    pub(in crate::api) principal: &'a Principal,
-    pub(in crate::api) request: Option<KeyedRequest>,
+pub(crate) struct NewCustomer<'a> {
+    pub(crate) workspace: Uuid,
+    pub(crate) principal: &'a Principal,
+    pub(crate) request: Option<KeyedRequest>,
     /// Reads the answer for a workspace.
-    pub(in crate::api) read: &'a (dyn Fn(Uuid) -> Read + Sync),
+    pub(crate) read: &'a (dyn Fn(Uuid) -> Read + Sync),
 }
 
 /// Runs `effect`, which creates the workspace, and creates its customer if there is a key for writes.
-pub(in crate::api) async fn create_customer(
+pub(crate) async fn create_customer(
     api: &ApiContext,
     new: NewCustomer<'_>,
     effect: impl AsyncFnOnce(&mut PgConnection) -> Result<(), Problem>,

@@ -43,7 +43,7 @@ const BASIS: &str = concat!(
     ",
         'had_trial', b.trial_started_at IS NOT NULL,
         'live_subscription', (SELECT s.stripe_subscription_id FROM billing.subscriptions AS s
-            WHERE s.id = b.current_subscription_id
+            WHERE s.id = b.current_subscription_id AND s.account = c.account
                 AND s.stripe_status NOT IN ('canceled', 'incomplete_expired', 'incomplete')),
         'coupons', ARRAY(SELECT q.stripe_coupon_id FROM billing.live_coupons AS q
             WHERE q.account = c.account AND q.pricing_plan_id = chosen.id AND q.valid

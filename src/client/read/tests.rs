@@ -175,7 +175,8 @@ fn an_empty_id_has_no_request() {
 fn every_operation_is_listed_once() {
     // probes of lists that are used only as probes
     let probed = [Permission::PaymentMethods, Permission::PaymentIntents, Permission::PromotionCodes].map(Read::Probe);
-    let others = probed.into_iter().chain([Read::CoreEvent(id("x"))]);
+    let links = Read::List { of: ListKind::PaymentLinks, span: Span::default(), after: None, expand: true };
+    let others = probed.into_iter().chain([links, Read::CoreEvent(id("x"))]);
     let found: Vec<_> = all().into_iter().chain(others).map(|read| read.operation()).chain([Read::OTHER]).collect();
     assert_eq!(found, Read::OPERATIONS);
     assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len());

@@ -131,10 +131,19 @@ fn the_mode_of_the_key_is_the_default() {
 }
 
 #[test]
+fn both_keys_have_one_mode() {
+    let keys = |read, write| livemode(&[("STRIPE_SECRET_KEY", read), ("STRIPE_WRITE_KEY", write)]);
+    assert!(keys("rk_live_1", "rk_live_2").unwrap());
+    let error = keys("rk_live_1", "rk_test_2").unwrap_err().to_string();
+    assert!(error.starts_with("STRIPE_SECRET_KEY, STRIPE_WRITE_KEY: "), "{error}");
+    assert!(livemode(&[("STRIPE_WRITE_KEY", "rk_live_2")]).unwrap());
+}
+
+#[test]
 fn a_key_of_the_other_mode_is_refused() {
     for (key, mode, message) in [
-        ("sk_live_hunter2", "false", "is false, and the key is of live mode"),
-        ("rk_test_hunter2", "true", "is true, and the key is of test mode"),
+        ("sk_live_hunter2", "false", "the first is of test mode, and the key is of live mode"),
+        ("rk_test_hunter2", "true", "the first is of live mode, and the key is of test mode"),
     ] {
         let error = livemode(&[("STRIPE_SECRET_KEY", key), ("BILLING_SYNC_LIVEMODE", mode)]).unwrap_err().to_string();
         assert!(error.starts_with("BILLING_SYNC_LIVEMODE, STRIPE_SECRET_KEY: ") && error.contains(message), "{error}");

@@ -178,3 +178,82 @@ async fn without_a_key_for_writes_only_reads_work() {
     ada.get(&path).await.json(200);
     test.finish().await;
 }
+
+/// After a day, Stripe would execute the request again: so the object is read.
+#[tokio::test]
+async fn a_request_that_is_older_than_a_day_is_never_sent_again_blindly() {
+    for (fault, expected) in
+        [(Fault::CloseAfterEffect, "customer.update done"), (Fault::Close, "customer.update unknown")]
+    {
+        let shop = Shop::open().await;
+        shop.stripe.fail_next_under("/v1/customers/", 100, fault);
+        shop.rename("Two").await.problem("outcome-unknown");
+        shop.test.execute("UPDATE billing.api_writes SET first_sent_at = first_sent_at - interval '25 hours'").await;
+        shop.stripe.recover();
+        shop.stripe.tick(25 * 3600);
+        let sent = shop.stripe.writes().len();
+        shop.recover().await;
+        assert_eq!(shop.lines().await, expected, "{fault:?}");
+        assert_eq!(shop.stripe.writes().len(), sent, "{fault:?}: it was only read");
+        assert_eq!(shop.name_at_stripe(), shop.name_in_sql().await, "{fault:?}");
+        // the next change is not held up
+        shop.rename("Three").await.json(200);
+        shop.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_old_creation_is_searched_and_then_given_up_or_made() {
+    let shop = Shop::open().await;
+    for fault in [Fault::CloseAfterEffect, Fault::Close] {
+        shop.stripe.fail_next_of("POST", "/v1/customers", 100, fault);
+        shop.ada.post("/v1/workspaces", &serde_json::json!({ "name": "New" })).await.json(201);
+        shop.stripe.recover();
+        shop.stripe.fail_next_of("POST", "/v1/checkout/sessions", 100, fault);
+        shop.checkout(&[]).await.problem("outcome-unknown");
+        shop.stripe.recover();
+        shop.test.execute("UPDATE billing.api_writes SET first_sent_at = first_sent_at - interval '25 hours' WHERE state = 'sent'").await;
+        shop.stripe.tick(60);
+        shop.recover().await;
+    }
+    assert_eq!(
+        shop.lines().await,
+        "customer.create done, checkout_session.create done, customer.create done, checkout_session.create refused"
+    );
+    // each customer once; the second session was not made, and nobody waits for it
+    assert_eq!(shop.stripe.effects().len(), 3);
+    shop.finish().await;
+}
+
+#[tokio::test]
+async fn the_webhook_of_a_change_closes_its_line() {
+    let shop = Shop::open().await;
+    let mark = shop.stripe.mark();
+    shop.stripe.fail_next_under("/v1/customers/", 100, Fault::CloseAfterEffect);
+    let key = [("Idempotency-Key", "once")];
+    shop.rename_with("Two", &key).await.problem("outcome-unknown");
+    shop.deliver(mark).await;
+    assert_eq!(shop.lines().await, "customer.update done");
+    assert_eq!(shop.rename_with("Two", &key).await.json(200)["name"], "Two", "answered from the rows");
+    let request = "SELECT stripe_request_id FROM billing.api_writes";
+    assert!(shop.text(request).await.unwrap().starts_with("req_"));
+    shop.finish().await;
+}
+
+#[tokio::test]
+async fn a_repeated_answer_does_not_undo_a_later_change() {
+    let shop = Shop::open().await;
+    shop.stripe.fail_next_under("/v1/customers/", 100, Fault::CloseAfterEffect);
+    shop.rename("Two").await.problem("outcome-unknown");
+    // someone changes it in the dashboard, and that event arrives first
+    shop.stripe.recover();
+    shop.stripe.tick(30);
+    let mark = shop.stripe.mark();
+    shop.stripe.update(&shop.customer, serde_json::json!({ "name": "Merchant" }));
+    shop.deliver(mark).await;
+    shop.stripe.tick(3600);
+    shop.recover().await;
+    assert_eq!(shop.lines().await, "customer.update done");
+    assert_eq!(shop.name_in_sql().await, "Merchant");
+    shop.finish().await;
+}

@@ -34,12 +34,12 @@ enum Step {
 const STEPS: [Step; 6] = [Step::Begin, Step::Lease, Step::Request, Step::Answer, Step::Complete, Step::Reply];
 
 /// A change that a client asks for.
-struct Case {
-    method: &'static str,
-    path: String,
-    body: Value,
-    /// The path of its request at Stripe, without v1.
-    at_stripe: &'static str,
+pub(super) struct Case {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) body: Value,
+    /// The path of its request at Stripe.
+    pub(super) at_stripe: &'static str,
 }
 
 impl Step {
@@ -70,6 +70,11 @@ const APPLICATION: &str = "to-be-killed";
 
 /// A process that serves the API and writes.
 async fn start(shop: &Shop) -> Server {
+    start_with(shop, &[]).await
+}
+
+/// The same with further settings.
+pub(super) async fn start_with(shop: &Shop, settings: &[(&str, &str)]) -> Server {
     let base = shop.stripe.base();
     let environment = [
         LISTEN,
@@ -78,12 +83,13 @@ async fn start(shop: &Shop) -> Server {
         ("STRIPE_API_BASE", &base),
         ("BILLING_SYNC_API_CORS_ORIGINS", ORIGIN),
     ];
+    let environment = [&environment, settings].concat();
     let url = &shop.test.app.database.url;
     let separator = if url.contains('?') { '&' } else { '?' };
     Server::start_on(&format!("{url}{separator}application_name={APPLICATION}"), "api", &environment).await
 }
 
-async fn send(shop: &Shop, server: &Server, case: &Case, key: &str) -> Option<Reply> {
+pub(super) async fn send(shop: &Shop, server: &Server, case: &Case, key: &str) -> Option<Reply> {
     let authorization = format!("Bearer {}", shop.ada.token);
     let headers =
         [("Authorization", authorization.as_str()), ("Content-Type", "application/json"), ("Idempotency-Key", key)];
@@ -94,11 +100,11 @@ async fn send(shop: &Shop, server: &Server, case: &Case, key: &str) -> Option<Re
     client.reply().await
 }
 
-async fn number(pool: &PgPool, query: &str) -> i64 {
+pub(super) async fn number(pool: &PgPool, query: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(pool).await.unwrap()
 }
 
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let waited = async {
         while !is_so().await {
             sleep(Duration::from_millis(10)).await;
@@ -108,7 +114,7 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 }
 
 /// Ends the sessions of a killed process, as the server does when it detects the closed socket.
-async fn end_sessions(pool: &PgPool) {
+pub(super) async fn end_sessions(pool: &PgPool) {
     let sessions =
         format!("FROM pg_stat_activity WHERE datname = current_database() AND application_name = '{APPLICATION}'");
     number(pool, &format!("SELECT count(pg_terminate_backend(pid)) {sessions}")).await;

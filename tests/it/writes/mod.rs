@@ -7,3 +7,5 @@ mod customer;
 mod faults;
 mod harness;
 mod kill;
+mod law;
+mod secrets;

@@ -1,0 +1,78 @@
+//! Begins a change: adds its line to the ledger, in the transaction of the caller.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::client::{Write, WriteRequest};
+use crate::ledger::{self, NewLine};
+
+/// The field of `metadata` by which a new object names its line.
+pub const MARK: &str = "billing_sync_write";
+
+/// A change that was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct NewWrite<'a> {
+    /// A new id, also in the metadata of a new object ([`MARK`]).
+    pub id: Uuid,
+    /// Who asks for it.
+    pub principal: &'a str,
+    /// Connected account, or empty.
+    pub account: &'a str,
+    /// What the change belongs to, as `type/id`: changes of one target are made one after the other.
+    pub target: &'a str,
+    /// The workspace for which it is made.
+    pub workspace: Option<Uuid>,
+    /// The change.
+    pub write: &'a Write,
+    /// The subscription that ends once the new checkout session is complete.
+    pub replaces: Option<&'a str>,
+    /// Whether a new payment link cannot be visited.
+    pub is_inactive: bool,
+}
+
+/// Begins a change in the caller's transaction; nothing is sent before its commit. Returns false while another change of
+/// the target is in progress.
+///
+/// # Errors
+/// Database errors.
+pub async fn begin(conn: &mut PgConnection, new: &NewWrite<'_>) -> Result<bool, sqlx::Error> {
+    begin_after(conn, new, None).await
+}
+
+/// The same for a change that follows from another one.
+pub(super) async fn begin_after(
+    conn: &mut PgConnection,
+    new: &NewWrite<'_>,
+    previous: Option<Uuid>,
+) -> Result<bool, sqlx::Error> {
+    let WriteRequest { operation, path, form, .. } = new.write.request();
+    let (object_type, object_id) = object_of(new.write);
+    let line = NewLine {
+        id: new.id,
+        principal: new.principal,
+        account: new.account,
+        target: new.target,
+        workspace: new.workspace,
+        object_type,
+        object_id,
+        operation,
+        path: &path,
+        form: &form,
+        previous,
+        replaces: new.replaces,
+        is_follow_up_due: new.replaces.is_some() || new.is_inactive,
+    };
+    ledger::begin(conn, &line).await
+}
+
+/// Stripe's type of the object that a change is about, and its id unless it is created.
+fn object_of(write: &Write) -> (&'static str, Option<&str>) {
+    match write {
+        Write::CreateCustomer { .. } => ("customer", None),
+        Write::UpdateCustomer { customer, .. } => ("customer", Some(customer)),
+        Write::CreateCheckoutSession(_) => ("checkout.session", None),
+        Write::CreatePaymentLink(_) => ("payment_link", None),
+        Write::SetPaymentLinkActive { payment_link, .. } => ("payment_link", Some(payment_link)),
+        Write::CancelSubscription { subscription, .. } => ("subscription", Some(subscription)),
+    }
+}
