@@ -99,7 +99,6 @@ pub trait StripeApi: Send + Sync {
 /// # Errors
 /// If the registry has them already: one process has one client.
 pub fn metrics(registry: &Registry) -> Result<StripeMetrics, prometheus::Error> {
-    let operations: Vec<&str> = Read::OPERATIONS.into_iter().chain(Write::OPERATIONS).collect();
-    let outcomes: Vec<&str> = ApiError::OUTCOMES.into_iter().chain(WriteError::OUTCOMES).collect();
-    StripeMetrics::new(registry, &operations, &outcomes)
+    let of_writes: Vec<&str> = ApiError::OUTCOMES.into_iter().chain(WriteError::OUTCOMES).collect();
+    StripeMetrics::new(registry, &[(&Read::OPERATIONS, &ApiError::OUTCOMES), (&Write::OPERATIONS, &of_writes)])
 }

@@ -269,7 +269,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::client::{self, ApiError, Read};
+    use crate::client::{self, ApiError, Read, Write};
     use crate::metrics::batch::Step;
     use crate::metrics::connections::{EndReason, ListenerName, Protocol};
     use crate::metrics::drift::TABLES;
@@ -299,8 +299,9 @@ mod tests {
         let processed = families.map(|(family, outcome)| {
             format!("billing_sync_events_processed_total{{family=\"{family}\",outcome=\"{outcome}\"}}")
         });
-        let operations = Read::OPERATIONS.into_iter();
+        let operations = Read::OPERATIONS.into_iter().chain(Write::OPERATIONS);
         let requests = operations.flat_map(|operation| ApiError::OUTCOMES.map(|outcome| (operation, outcome)));
+        let requests = requests.chain(Write::OPERATIONS.map(|operation| (operation, "unknown")));
         let requests = requests.map(|(operation, outcome)| {
             format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
         });

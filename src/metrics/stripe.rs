@@ -17,23 +17,25 @@ pub struct StripeMetrics {
 }
 
 impl StripeMetrics {
-    /// Declares the metrics and sets the series of every operation and outcome to 0.
+    /// Declares the metrics and sets the series to 0: lists of operations, each with its outcomes.
     ///
     /// # Errors
     /// When the registry already has one of them.
-    pub fn new(registry: &Registry, operations: &[&str], outcomes: &[&str]) -> Result<Self, prometheus::Error> {
+    pub fn new(registry: &Registry, series: &[(&[&str], &[&str])]) -> Result<Self, prometheus::Error> {
         let help = "Requests to Stripe's API, including retries, by operation and outcome.";
         let opts = Opts::new("billing_sync_stripe_requests_total", help);
         let requests = IntCounterVec::new(opts, &["operation", "outcome"])?;
-        for operation in operations {
-            for outcome in outcomes {
-                requests.with_label_values(&[operation, outcome]).reset();
+        for (operations, outcomes) in series {
+            for operation in *operations {
+                for outcome in *outcomes {
+                    requests.with_label_values(&[operation, outcome]).reset();
+                }
             }
         }
         registry.register(Box::new(requests.clone()))?;
         let help = "1 while Stripe answers 403 to this operation because the key does not have the permission; else 0.";
         let forbidden = IntGaugeVec::new(Opts::new("billing_sync_stripe_forbidden", help), &["operation"])?;
-        for operation in operations {
+        for operation in series.iter().flat_map(|(operations, _)| *operations) {
             forbidden.with_label_values(&[operation]).set(0);
         }
         registry.register(Box::new(forbidden.clone()))?;

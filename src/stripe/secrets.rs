@@ -1,6 +1,6 @@
 //! Removes client secrets from Stripe's JSON before it is merged or stored. PURE.
 //!
-//! A client secret lets whoever has it continue a payment. Reads and events of checkout sessions, payment intents and
+//! With a client secret, a payment can be continued. Reads and events of checkout sessions, payment intents and
 //! setup intents contain one; no row needs it. The archive of events alone keeps what Stripe sent, byte for byte.
 
 use std::borrow::Cow;

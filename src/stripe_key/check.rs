@@ -181,8 +181,10 @@ pub async fn check_key(
             Err(error) => unanswered = Some(error),
         }
     }
+    let mut compared = "events";
     if unknown == 0 && unanswered.as_ref().is_some_and(ApiError::is_forbidden) {
         // a key for writes may often read customers only
+        compared = "customers";
         for customer in account::customers(conn, at - margin).await? {
             match api.read("", &Read::Customer(customer), Urgency::Normal).await {
                 Ok(_) => return Ok(KeyReport { status: KeyStatus::Verified, at, account }),
@@ -194,7 +196,7 @@ pub async fn check_key(
     let status = match (unknown, unanswered) {
         (0, None) => KeyStatus::Unverified,
         (0, Some(error)) => KeyStatus::Unanswered(error),
-        (unknown, _) => KeyStatus::OtherAccount(format!("Stripe knows none of {unknown} stored events or customers")),
+        (unknown, _) => KeyStatus::OtherAccount(format!("Stripe knows none of {unknown} stored {compared}")),
     };
     Ok(KeyReport { status, at, account })
 }

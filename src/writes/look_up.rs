@@ -24,7 +24,7 @@ enum Seen {
     Made(Box<Object>),
     /// It was not made, so it can be made now, with another key.
     NotMade,
-    /// It was not made, and nobody waits for it any more.
+    /// It was not made, and no client waits for it any more.
     TooLate,
     /// The object is in another state, to which the change may have led before.
     Unclear,

@@ -23,5 +23,5 @@ mod writer;
 
 pub use self::begin::{MARK, NewWrite, begin};
 pub use self::complete::{Completed, Render};
-pub use self::send::{Patience, SendError};
+pub use self::send::{OnFailure, SendError};
 pub use self::writer::Writer;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::begin::{NewWrite, begin_after};
 use super::complete::Completed;
-use super::send::{Patience, SendError};
+use super::send::{OnFailure, SendError};
 use super::writer::Writer;
 use crate::client::{Urgency, Write};
 use crate::ledger::{self, open};
@@ -55,7 +55,7 @@ impl Writer {
             }
             // every other failure is logged and recorded
             if let Err(SendError::Database(error)) =
-                self.run(id, Patience::Keep, Urgency::Normal, Completed::nothing()).await
+                self.run(id, OnFailure::Keep, Urgency::Normal, Completed::nothing()).await
             {
                 return Err(error);
             }

@@ -48,8 +48,8 @@ pub enum SendError {
 
 /// What to do with a line if nothing was changed, and the same request may succeed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// Refuse it: the client is told, and may repeat its request.
+pub enum OnFailure {
+    /// Refuse it: the client gets an error, and may repeat its request.
     Refuse,
     /// Keep it: it is tried again until it succeeds.
     Keep,
@@ -95,19 +95,19 @@ impl Writer {
     pub async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         id: Uuid,
-        patience: Patience,
+        on_failure: OnFailure,
         urgency: Urgency,
         render: Render<T>,
     ) -> Result<T, SendError> {
         let writer = Arc::clone(self);
-        let task = self.running.spawn(async move { writer.send(id, patience, urgency, &render).await });
+        let task = self.running.spawn(async move { writer.send(id, on_failure, urgency, &render).await });
         task.await.unwrap_or_else(|_| Err(SendError::Merge(Failure::Retryable("the merge panicked".to_owned()))))
     }
 
     async fn send<T: Send>(
         &self,
         id: Uuid,
-        patience: Patience,
+        on_failure: OnFailure,
         urgency: Urgency,
         render: &Render<T>,
     ) -> Result<T, SendError> {
@@ -116,7 +116,7 @@ impl Writer {
         let object = match self.object_of(&line, urgency).await {
             Ok(object) => object,
             Err(error) => {
-                self.record(&line, patience, &error).await?;
+                self.record(&line, on_failure, &error).await?;
                 return Err(error);
             }
         };
@@ -135,7 +135,7 @@ impl Writer {
             }
             Err(failure) => {
                 let error = SendError::Merge(failure);
-                self.record(&line, patience, &error).await?;
+                self.record(&line, on_failure, &error).await?;
                 Err(error)
             }
         }
@@ -173,7 +173,7 @@ impl Writer {
     }
 
     /// Records why a line is not complete.
-    async fn record(&self, line: &Leased, patience: Patience, error: &SendError) -> Result<(), SendError> {
+    async fn record(&self, line: &Leased, on_failure: OnFailure, error: &SendError) -> Result<(), SendError> {
         let mut recorded = Recorded { error: error.to_string(), ..Recorded::default() };
         if let SendError::Stripe(error) = error {
             (recorded.request_id, recorded.status) = (error.request_id().map(str::to_owned), error.status());
@@ -194,7 +194,7 @@ impl Writer {
             SendError::Merge(_) => None,
             _ => {
                 recorded.is_unsent = !line.may_have_been_sent;
-                (patience == Patience::Refuse && recorded.is_unsent).then_some(Finish::Refused)
+                (on_failure == OnFailure::Refuse && recorded.is_unsent).then_some(Finish::Refused)
             }
         };
         log(line, error, finish);

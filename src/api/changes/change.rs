@@ -23,7 +23,7 @@ use crate::api::idempotency::{self, Earlier, KeyedRequest};
 use crate::api::problem::{Code, Problem, stripe};
 use crate::client::{Urgency, WriteError};
 use crate::ledger::read::Progress;
-use crate::writes::{self, Completed, NewWrite, Patience, Render, SendError, Writer};
+use crate::writes::{self, Completed, NewWrite, OnFailure, Render, SendError, Writer};
 
 /// How long a request waits for another one of the same key or target.
 const WAIT: Duration = Duration::from_secs(2);
@@ -156,7 +156,7 @@ impl Change<'_> {
 
     /// Sends the line, and stores the answer in the transaction of the change.
     async fn run(&self, api: &ApiContext, line: Uuid) -> Result<Answer, Problem> {
-        match self.writer.run(line, Patience::Refuse, Urgency::Interactive, self.rendering.of_change()).await {
+        match self.writer.run(line, OnFailure::Refuse, Urgency::Interactive, self.rendering.of_change()).await {
             Ok(answer) => answer,
             // its event has arrived meanwhile, or recovery was faster
             Err(SendError::Busy) => Box::pin(self.continue_line(api, line)).await,

@@ -17,7 +17,7 @@ use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::client::{Urgency, Write};
 use crate::ledger::read::Progress;
-use crate::writes::{self, MARK, NewWrite, Patience, SendError};
+use crate::writes::{self, MARK, NewWrite, OnFailure, SendError};
 
 /// How long the answer waits for Stripe.
 const WAIT: Duration = Duration::from_secs(5);
@@ -103,7 +103,7 @@ async fn wait(api: &ApiContext, line: Uuid, rendering: &Rendering) -> Result<Ans
     let writer = api.writer()?;
     let completed = async {
         loop {
-            match writer.run(line, Patience::Keep, Urgency::Interactive, rendering.of_change()).await {
+            match writer.run(line, OnFailure::Keep, Urgency::Interactive, rendering.of_change()).await {
                 Ok(answer) => return Some(answer),
                 // another process sends it
                 Err(SendError::Busy) if matches!(writer.progress(line).await, Ok(Some(Progress::Open { .. }))) => {

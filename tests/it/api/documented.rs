@@ -31,7 +31,16 @@ const EXAMPLES: [(&str, &str); 5] = [
 const WITH_TABLE: [&str; 2] = ["CheckoutSession", "Coupon"];
 /// Schemas without either: the parts of one operation, which its section names, and the problem, which has a chapter of
 /// its own.
-const WITHOUT_EXAMPLE: [&str; 6] = ["Amount", "Problem", "ProblemField", "Remaining", "Timestamp", "WorkspaceWrite"];
+const WITHOUT_EXAMPLE: [&str; 8] = [
+    "Amount",
+    "BillingContactWrite",
+    "CheckoutSessionWrite",
+    "Problem",
+    "ProblemField",
+    "Remaining",
+    "Timestamp",
+    "WorkspaceWrite",
+];
 
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()

@@ -217,7 +217,7 @@ impl History {
         for (line, state, operation) in lines {
             let made = effects.remove(&line).unwrap_or_default();
             // a subscription that is canceled already needs no effect
-            let expected = if state == "done" { 1 } else { 0 };
+            let expected = usize::from(state == "done");
             assert!(made == expected || operation == "subscription.cancel" && made <= 1, "{operation} {state}: {made}");
         }
         assert_eq!(effects, BTreeMap::new(), "effects without a line");
@@ -277,8 +277,9 @@ async fn repeat(shop: &Shop, server: &Server, asked: &Asked) -> Reply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_sequence_of_changes_ends_with_the_truth() {
-    let histories = std::env::var("SOAK_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(HISTORIES);
-    for seed in 0..histories {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
+    let requested = std::env::var("SOAK_HISTORIES").ok().and_then(|text| text.parse().ok());
+    for seed in 0..requested.unwrap_or(HISTORIES) {
         println!("history {seed}");
         let mut history = History::begin(seed).await;
         for _ in 0..ACTS {

@@ -80,7 +80,13 @@ impl Ids {
                 template => vec![self.fill(template)],
             };
             let body = match method.as_str() {
+                "PUT" if template.ends_with("{billingContactId}") => {
+                    Some(json!({ "name": "Changed", "email": "ada@example.com" }))
+                }
                 "PUT" => Some(json!({ "name": "Changed" })),
+                "POST" if template.ends_with("/stripe-checkout-sessions") => {
+                    Some(json!({ "callbackUrl": "https://app.example.com/paid" }))
+                }
                 "POST" => Some(json!({ "amount": 1 })),
                 _ => None,
             };
@@ -101,6 +107,11 @@ impl Call {
 
     async fn send_with(&self, client: &ApiClient, headers: &[(&str, &str)]) -> Reply {
         client.send(&self.method, &self.path, headers, self.body.as_ref()).await
+    }
+
+    /// Whether it changes an object at Stripe, which this service cannot: an owner gets 501.
+    fn changes_stripe(&self) -> bool {
+        self.path.contains("/billing-contacts/") && !self.reads()
     }
 
     fn reads(&self) -> bool {

@@ -38,9 +38,9 @@ const EXTENSIONS: &[&str] = &[
     "response header Billing-As-Of",
     "response header Billing-Pending",
     // a creation that can be repeated, and where the new workspace is
-    "POST /v1/workspaces header Idempotency-Key",
-    "POST /v1/workspaces response header Idempotent-Replayed",
-    "POST /v1/workspaces response header Location",
+    "header Idempotency-Key",
+    "response header Idempotent-Replayed",
+    "response header Location",
 ];
 
 /// Fields that are never null, because clients read through them. The rows in `_embedded` may be absent.

@@ -13,6 +13,8 @@ use billing_sync::api::openapi;
 use billing_sync::api::principal::Scope;
 use billing_sync::api::principal::token_store::{self, NewToken};
 use billing_sync::config::ops::OpsConfig;
+use billing_sync::config::stripe::StripeConfig;
+use billing_sync::config::worker::WorkerConfig;
 use billing_sync::database::role::{API_ROLE, needed_by_api};
 use billing_sync::domain::object::row_id;
 use billing_sync::service::{Service, ServiceConfig};
@@ -25,11 +27,17 @@ use uuid::Uuid;
 
 use super::harness::{ADA, PREFIX, config, request};
 use super::schema::operations;
-use crate::support::app::{TestApp, sync_config};
+use crate::support::app::{TestApp, sync_config, worker_config};
 use crate::support::client::{Client, Reply, get};
+use crate::support::fetching::stripe_config;
 use crate::support::stripe::{Epoch, FakeStripe};
 
 const ROLES: &str = include_str!("../../../../ops/roles.sql");
+
+/// Requests of a test are more frequent than those of a product. A checkout returns to this origin.
+const SETTINGS: [(&str, &str); 2] = [("BILLING_SYNC_API_RATE", "1000000"), ("BILLING_SYNC_API_CORS_ORIGINS", ORIGIN)];
+
+const ORIGIN: &str = "https://app.example.com";
 
 const WORKSPACE: &str = "550e8400-e29b-41d4-a716-446655440000";
 
@@ -43,12 +51,20 @@ struct ApiProcess {
 
 impl ApiProcess {
     async fn start(database: &PgConnectOptions) -> Self {
+        Self::start_with(database, None).await
+    }
+
+    /// A process that changes objects at the fake Stripe.
+    async fn start_writing(database: &PgConnectOptions, stripe: &FakeStripe) -> Self {
+        Self::start_with(database, Some((stripe_config(stripe), worker_config()))).await
+    }
+
+    async fn start_with(database: &PgConnectOptions, writes: Option<(StripeConfig, WorkerConfig)>) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let parts = ServiceConfig {
             receiver: None,
-            // the requests of a test are more frequent than those of a product
-            api: Some((config(&[("BILLING_SYNC_API_RATE", "1000000")]), sync_config())),
-            writes: None,
+            api: Some((config(&SETTINGS), sync_config())),
+            writes,
             worker: None,
             renewals: None,
             reconcile: None,
@@ -97,6 +113,7 @@ struct World {
     login: String,
     /// The token of a user, and that of an administrator.
     tokens: [String; 2],
+    stripe: FakeStripe,
     customer: String,
     session: String,
     rounds: u32,
@@ -123,7 +140,9 @@ impl World {
             tokens.push(token.expose());
         }
         let tokens = tokens.try_into().unwrap();
-        let world = Self { app, login, tokens, customer, session, rounds: 0 };
+        let world = Self { app, login, tokens, stripe, customer, session, rounds: 0 };
+        // the only plan, so that a checkout needs not name it
+        world.execute("UPDATE billing.pricing_plans SET is_default = true").await;
         world.own(WORKSPACE).await;
         world.execute(&format!("CREATE ROLE {} LOGIN PASSWORD 'x'", world.login)).await;
         world
@@ -170,6 +189,14 @@ impl World {
         format!("host='{host}' port={port} dbname={name} user={login} password=x")
     }
 
+    /// A process whose login may also become the owner, as the merge of changes at Stripe needs.
+    async fn start_writing(&self) -> ApiProcess {
+        let owner = "SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'billing'";
+        let owner = self.app.text(owner).await.unwrap();
+        self.execute(&format!("GRANT \"{owner}\" TO {}", self.login)).await;
+        ApiProcess::start_writing(&self.limited(), &self.stripe).await
+    }
+
     /// Every kind of request. `doomed` is a workspace to delete.
     fn requests(&self, doomed: Uuid) -> Vec<Sent> {
         let sent = |method, path: String, body: Option<Value>, status| {
@@ -194,6 +221,13 @@ impl World {
             sent("PUT", workspace.clone(), Some(json!({ "name": "Online" })), 200),
             sent("DELETE", format!("/v1/workspaces/{doomed}"), None, 204),
             read(billing.clone()),
+            sent("PUT", billing.clone(), Some(json!({ "name": "Ada", "email": "ada@example.com" })), 200),
+            sent(
+                "POST",
+                format!("{billing}/stripe-checkout-sessions"),
+                Some(json!({ "callbackUrl": format!("{ORIGIN}/paid") })),
+                201,
+            ),
             read(format!("{billing}/stripe-checkout-sessions/{}", self.session)),
             read(format!("/v1/state?workspace={WORKSPACE}")),
             read(format!("/v1/state?customer={}", self.customer)),
@@ -294,7 +328,7 @@ async fn the_api_serves_every_endpoint_with_the_rights_of_its_role() {
         };
         assert!(requests.iter().any(is_of_route), "no request tries {method} {route}");
     }
-    let process = ApiProcess::start(&world.limited()).await;
+    let process = world.start_writing().await;
     assert_eq!(world.first_failure(&process).await, None);
     process.stop().await;
     world.finish().await;
@@ -303,7 +337,7 @@ async fn the_api_serves_every_endpoint_with_the_rights_of_its_role() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_needs_each_right_of_its_role() {
     let mut world = World::with_roles().await;
-    let process = ApiProcess::start(&world.limited()).await;
+    let process = world.start_writing().await;
     assert_eq!(world.first_failure(&process).await, None);
     assert!(world.cleans_up_within(Duration::from_secs(30)).await);
     for privilege in needed_by_api() {
