@@ -10,6 +10,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
+use super::checkout_links;
 use super::principal::jwt::JwtVerifier;
 use super::problem::{Code, Problem};
 use crate::config::api::LiveSubscription;
@@ -38,6 +39,8 @@ pub(super) struct ApiContext {
     pub(super) metrics: ApiMetrics,
     /// Path prefix of the workspace API.
     pub(super) prefix: String,
+    /// Path prefix of checkout links; `None`: they are not served.
+    pub(super) links_prefix: Option<String>,
     /// Maximum number of workspaces that one user owns.
     pub(super) max_owned: i64,
     /// Prefix of the keys of new workspaces.
@@ -62,6 +65,13 @@ impl ApiContext {
             Ok(conn) => Ok(conn),
             Err(error) => Err(not_acquired(&self.reads, error).await),
         }
+    }
+
+    /// The template of a route without the prefix of its dialect.
+    pub(super) fn without_prefix<'a>(&self, route: &'a str) -> Option<&'a str> {
+        let links = self.links_prefix.as_deref().and_then(|prefix| route.strip_prefix(prefix));
+        let links = links.filter(|route| route.starts_with(checkout_links::LINKS));
+        links.or_else(|| route.strip_prefix(&self.prefix))
     }
 
     /// What makes changes at Stripe.

@@ -35,7 +35,7 @@ pub(super) async fn finish(State(api): State<Shared>, request: Request, next: Ne
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     let waited = response.extensions().get::<Waited>().is_some();
-    let route = route.as_deref().and_then(|route| route.strip_prefix(&api.prefix));
+    let route = route.as_deref().and_then(|route| api.without_prefix(route));
     // axum answers HEAD by the handler of GET
     let method = if method == hyper::Method::HEAD { "GET" } else { method.as_str() };
     let (status, duration) = (response.status().as_u16(), begin.elapsed());
