@@ -157,16 +157,13 @@ impl Mistakes {
         name: &str,
         choices: &[(&str, T)],
     ) -> Option<T> {
-        let wrong = match fields.get(name) {
-            None | Some(Value::Null) => "is required".to_owned(),
-            Some(value) => match choices.iter().find(|(word, _)| value == word) {
-                Some((_, choice)) => return Some(*choice),
-                None => {
-                    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-                    format!("must be one of {}", words.join(", "))
-                }
-            },
-        };
+        let value = fields.get(name).filter(|value| !value.is_null());
+        let chosen = choices.iter().find(|(word, _)| value.is_some_and(|value| value == word));
+        if let Some((_, choice)) = chosen {
+            return Some(*choice);
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let wrong = if value.is_none() { "is required" } else { &format!("must be one of {}", words.join(", ")) };
         self.add(format!("/{name}"), wrong);
         None
     }

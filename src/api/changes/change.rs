@@ -99,9 +99,9 @@ impl Change<'_> {
     pub(super) async fn make_with(
         self,
         api: &ApiContext,
-        link: Option<&NewCheckoutLink<'_>>,
+        row: Option<&NewCheckoutLink<'_>>,
     ) -> Result<Answer, Problem> {
-        match self.start(api, link).await? {
+        match self.start(api, row).await? {
             Start::Begun => self.run(api, self.new.id).await,
             Start::Continued(line) => self.continue_line(api, line).await,
             Start::Answered(answer, Some(line)) if self.rendering.secret_field.is_some() => {
@@ -112,7 +112,7 @@ impl Change<'_> {
     }
 
     /// Stores the key and begins the line, once no other line of the target is open.
-    async fn start(&self, api: &ApiContext, link: Option<&NewCheckoutLink<'_>>) -> Result<Start, Problem> {
+    async fn start(&self, api: &ApiContext, row: Option<&NewCheckoutLink<'_>>) -> Result<Start, Problem> {
         let deadline = Instant::now() + WAIT;
         loop {
             let mut tx = api.begin().await?;
@@ -128,8 +128,8 @@ impl Change<'_> {
                 }
             }
             if writes::begin(&mut tx, &self.new).await? {
-                if let Some(link) = link {
-                    rows::create_link(&mut tx, link).await?;
+                if let Some(row) = row {
+                    rows::create_link(&mut tx, row).await?;
                 }
                 tx.commit().await?;
                 return Ok(Start::Begun);

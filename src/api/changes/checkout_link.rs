@@ -33,6 +33,7 @@ pub(in crate::api) enum AfterCheckout {
 
 /// A checkout link to create.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent options")]
 pub(in crate::api) struct LinkRequest<'a> {
     /// What is sold, and how many of it.
     pub(in crate::api) items: Vec<(&'a SoldPlan, u32)>,

@@ -133,6 +133,7 @@ pub(crate) struct Product {
 
 /// A price in Stripe.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the public page has this field")]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Price {
     /// Always null: in Stripe, a trial applies to a whole subscription.
