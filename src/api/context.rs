@@ -10,7 +10,6 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::checkout_links;
 use super::principal::jwt::JwtVerifier;
 use super::problem::{Code, Problem};
 use crate::config::api::LiveSubscription;
@@ -65,13 +64,6 @@ impl ApiContext {
             Ok(conn) => Ok(conn),
             Err(error) => Err(not_acquired(&self.reads, error).await),
         }
-    }
-
-    /// The template of a route without the prefix of its dialect.
-    pub(super) fn without_prefix<'a>(&self, route: &'a str) -> Option<&'a str> {
-        let links = self.links_prefix.as_deref().and_then(|prefix| route.strip_prefix(prefix));
-        let links = links.filter(|route| route.starts_with(checkout_links::LINKS));
-        links.or_else(|| route.strip_prefix(&self.prefix))
     }
 
     /// What makes changes at Stripe.

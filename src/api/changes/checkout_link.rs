@@ -24,7 +24,7 @@ const MAX_METADATA: usize = 500;
 
 /// What follows a payment.
 #[derive(Debug, Clone)]
-pub(in crate::api) enum AfterCheckout {
+pub(crate) enum AfterCheckout {
     /// The customer is sent to this URL.
     Redirect(String),
     /// Stripe's page shows this message, or its own.
@@ -34,23 +34,23 @@ pub(in crate::api) enum AfterCheckout {
 /// A checkout link to create.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent options")]
-pub(in crate::api) struct LinkRequest<'a> {
+pub(crate) struct LinkRequest<'a> {
     /// What is sold, and how many of it.
-    pub(in crate::api) items: Vec<(&'a SoldPlan, u32)>,
-    pub(in crate::api) name: Option<&'a str>,
-    pub(in crate::api) after: AfterCheckout,
-    pub(in crate::api) allows_coupons: bool,
-    pub(in crate::api) requires_company: bool,
-    pub(in crate::api) is_quantity_editable: bool,
+    pub(crate) items: Vec<(&'a SoldPlan, u32)>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) after: AfterCheckout,
+    pub(crate) allows_coupons: bool,
+    pub(crate) requires_company: bool,
+    pub(crate) is_quantity_editable: bool,
     /// Days of the trial; without it, or 0, there is none.
-    pub(in crate::api) trial_days: Option<u32>,
-    pub(in crate::api) is_enabled: bool,
+    pub(crate) trial_days: Option<u32>,
+    pub(crate) is_enabled: bool,
     /// The body of the request, as it was sent.
-    pub(in crate::api) body: &'a str,
+    pub(crate) body: &'a str,
 }
 
 /// Creates the link, and answers with what `read` reads by the id of the payment link.
-pub(in crate::api) async fn create_link(
+pub(crate) async fn create_link(
     api: &ApiContext,
     principal: &Principal,
     request: Option<KeyedRequest>,

@@ -4,6 +4,9 @@ use utoipa::openapi::OpenApi;
 
 use crate::api::documented::{frame, problems};
 
+/// The path of all links, which also comes before the description and its reader.
+pub(crate) const LINKS: &str = "/checkout-links";
+
 /// Version of the API. The first number rises with a breaking change; a test refuses one without it.
 const VERSION: &str = "1.0.0";
 

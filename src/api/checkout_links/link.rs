@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use hyper::HeaderMap;
 use utoipa::ToSchema;
 
-use super::documented::CreateProblems;
+use super::documented::{CreateProblems, LINKS};
+use super::render;
 use super::schema::{Action, CheckoutLink, ItemType};
 use super::wanted::Wanted;
-use super::{LINKS, render};
 use crate::api::answer::Answer;
 use crate::api::changes::{self, LinkRequest, Read, create_link};
 use crate::api::context::Shared;

@@ -11,11 +11,8 @@ mod wanted;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) use self::documented::document;
+pub(super) use self::documented::{LINKS, document};
 use super::context::Shared;
-
-/// The path of all links, which also comes before the description and its reader.
-pub(super) const LINKS: &str = "/checkout-links";
 
 /// The routes with their documentation, without the prefix.
 pub(super) fn routes() -> OpenApiRouter<Shared> {
