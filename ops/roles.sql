@@ -99,6 +99,7 @@ ON billing.api_requests TO billing_api;
 GRANT INSERT (id, principal, operation, account, target, workspace_id, object_type, object_id, path, form, previous_id,
     replaces, follow_up_due)
 ON billing.api_writes TO billing_api;
+GRANT SELECT, INSERT (id, account, name, request, created_by) ON billing.checkout_links TO billing_api;
 -- and is ready if all migrations are applied.
 GRANT SELECT ON billing.schema_migrations TO billing_api;
 

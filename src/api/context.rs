@@ -38,6 +38,8 @@ pub(super) struct ApiContext {
     pub(super) metrics: ApiMetrics,
     /// Path prefix of the workspace API.
     pub(super) prefix: String,
+    /// Path prefix of checkout links; `None`: they are not served.
+    pub(super) links_prefix: Option<String>,
     /// Maximum number of workspaces that one user owns.
     pub(super) max_owned: i64,
     /// Prefix of the keys of new workspaces.

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::context::Shared;
+use super::checkout_links;
+use super::context::{ApiContext, Shared};
 use super::problem::{Code, Problem};
 use super::wait::Waited;
 
@@ -35,7 +36,7 @@ pub(super) async fn finish(State(api): State<Shared>, request: Request, next: Ne
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     let waited = response.extensions().get::<Waited>().is_some();
-    let route = route.as_deref().and_then(|route| route.strip_prefix(&api.prefix));
+    let route = route.as_deref().and_then(|route| without_prefix(&api, route));
     // axum answers HEAD by the handler of GET
     let method = if method == hyper::Method::HEAD { "GET" } else { method.as_str() };
     let (status, duration) = (response.status().as_u16(), begin.elapsed());
@@ -43,6 +44,13 @@ pub(super) async fn finish(State(api): State<Shared>, request: Request, next: Ne
     tracing::debug!(request.id = %id, method, route, status, milliseconds, "answered an API request");
     api.metrics.answered(method, route, status, duration, waited);
     response
+}
+
+/// The template of a route without the prefix of its dialect.
+fn without_prefix<'a>(api: &ApiContext, route: &'a str) -> Option<&'a str> {
+    let links = api.links_prefix.as_deref().and_then(|prefix| route.strip_prefix(prefix));
+    let links = links.filter(|route| route.starts_with(checkout_links::LINKS));
+    links.or_else(|| route.strip_prefix(&api.prefix))
 }
 
 /// The problem of a response: the handler's, or one for the errors of the router itself.

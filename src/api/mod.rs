@@ -1,7 +1,8 @@
 //! The workspace API: the billing state over HTTP, for products and their users. The role `api` of `serve`.
 //!
 //! ```text
-//! listener ─▶ finish ─▶ CORS ─▶ authenticate ─▶ workspaces (a dialect) ─▶ rows ─▶ views and functions in SQL
+//! listener ─▶ finish ─▶ CORS ─▶ authenticate ─▶ workspaces,              ─▶ rows ─▶ views and functions in SQL
+//!                                               checkout_links (dialects)
 //!             id,                principal,      routes, names, bodies     one SELECT for each GET
 //!             problems           rate            wait, idempotency, ETag
 //! ```
@@ -13,7 +14,9 @@
 mod answer;
 mod authenticate;
 mod changes;
+mod checkout_links;
 mod context;
+mod documented;
 mod finish;
 mod idempotency;
 pub mod openapi;

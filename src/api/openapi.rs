@@ -4,7 +4,7 @@ use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::workspaces;
+use super::{checkout_links, workspaces};
 use crate::config::settings::API_WORKSPACES;
 use crate::metrics::api::Operation;
 
@@ -22,10 +22,21 @@ pub(super) fn workspaces_at(prefix: &str) -> OpenApi {
     without_null_parameters(with_required_fields(routes.into_openapi()))
 }
 
+/// The document of checkout links without a prefix.
+pub fn checkout_links() -> OpenApi {
+    checkout_links_at("")
+}
+
+/// The document of checkout links at a path.
+pub(super) fn checkout_links_at(prefix: &str) -> OpenApi {
+    let routes = OpenApiRouter::with_openapi(checkout_links::document(prefix)).merge(checkout_links::routes());
+    without_null_parameters(with_required_fields(routes.into_openapi()))
+}
+
 /// The operations of the API.
 pub(super) fn operations() -> Vec<Operation> {
-    let document = workspaces();
-    let paths = document.paths.paths.iter().flat_map(|(route, item)| {
+    let documents = [workspaces(), checkout_links()];
+    let paths = documents.iter().flat_map(|document| &document.paths.paths).flat_map(|(route, item)| {
         let methods = [("GET", &item.get), ("PUT", &item.put), ("POST", &item.post), ("DELETE", &item.delete)];
         let methods = methods.into_iter().filter(|(_, operation)| operation.is_some());
         methods.map(|(method, _)| Operation { method: method.to_owned(), route: route.clone() })
@@ -75,7 +86,7 @@ mod tests {
     #[test]
     fn every_operation_is_known_to_the_metrics() {
         let operations = operations();
-        assert_eq!(operations.len(), 14, "{operations:?}");
+        assert_eq!(operations.len(), 15, "{operations:?}");
         let get = Operation { method: "GET".to_owned(), route: "/v1/workspaces/{workspaceId}".to_owned() };
         assert!(operations.contains(&get));
     }

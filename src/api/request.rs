@@ -101,6 +101,82 @@ impl Mistakes {
         }
     }
 
+    /// Reads a part of the body, at this pointer; its mistakes are noted with their whole pointers.
+    pub(super) fn within<T>(&mut self, pointer: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let mut inner = Self::default();
+        let value = read(&mut inner);
+        let errors = inner.0.into_iter();
+        self.0.extend(errors.map(|error| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error }));
+        value
+    }
+
+    /// An optional object; null counts as absent.
+    pub(super) fn optional_object<'a>(
+        &mut self,
+        fields: &'a Map<String, Value>,
+        name: &str,
+    ) -> Option<&'a Map<String, Value>> {
+        match fields.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(object)) => Some(object),
+            Some(_) => {
+                self.add(format!("/{name}"), "must be an object");
+                None
+            }
+        }
+    }
+
+    /// An optional array; null counts as absent.
+    pub(super) fn optional_array<'a>(&mut self, fields: &'a Map<String, Value>, name: &str) -> Option<&'a [Value]> {
+        match fields.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Array(array)) => Some(array),
+            Some(_) => {
+                self.add(format!("/{name}"), "must be an array");
+                None
+            }
+        }
+    }
+
+    /// An optional field that is true or false; null counts as absent.
+    pub(super) fn optional_boolean(&mut self, fields: &Map<String, Value>, name: &str) -> Option<bool> {
+        match fields.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(value)) => Some(*value),
+            Some(_) => {
+                self.add(format!("/{name}"), "must be true or false");
+                None
+            }
+        }
+    }
+
+    /// A required field with one of several words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        fields: &Map<String, Value>,
+        name: &str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let value = fields.get(name).filter(|value| !value.is_null());
+        let chosen = choices.iter().find(|(word, _)| value.is_some_and(|value| value == word));
+        if let Some((_, choice)) = chosen {
+            return Some(*choice);
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let wrong = if value.is_none() { "is required" } else { &format!("must be one of {}", words.join(", ")) };
+        self.add(format!("/{name}"), wrong);
+        None
+    }
+
+    /// An optional text with at most `most` characters; null and a blank text count as absent.
+    pub(super) fn optional_short(&mut self, fields: &Map<String, Value>, name: &str, most: usize) -> Option<String> {
+        let is_absent = match fields.get(name) {
+            None | Some(Value::Null) => true,
+            Some(value) => value.as_str().is_some_and(|text| text.trim().is_empty()),
+        };
+        if is_absent { None } else { self.text(fields, name, most) }
+    }
+
     /// A required text field that is not blank, with at most `most` characters; without blanks around it.
     pub(super) fn text(&mut self, fields: &Map<String, Value>, name: &str, most: usize) -> Option<String> {
         let wrong = match fields.get(name) {

@@ -11,6 +11,8 @@ use hyper::header::{
     LOCATION, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::answer::{BILLING_AS_OF, BILLING_PENDING, IDEMPOTENT_REPLAYED};
@@ -18,7 +20,7 @@ use super::authenticate::authenticate;
 use super::context::Shared;
 use super::finish::{X_REQUEST_ID, finish};
 use super::wait::PREFERENCE_APPLIED;
-use super::{openapi, workspaces};
+use super::{checkout_links, openapi, workspaces};
 
 /// How long a browser may remember the answer to a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
@@ -26,15 +28,30 @@ const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 /// All routes, below their prefixes.
 pub(super) fn router(api: Shared, cors_origins: &[String]) -> Router {
     let prefix = api.prefix.clone();
-    let (dialect, _) = workspaces::routes().split_for_parts();
-    let dialect = dialect.route_layer(from_fn_with_state(api.clone(), authenticate)).with_state(api.clone());
-    let description = (format!("{prefix}/openapi.json"), openapi::workspaces_at(&prefix));
-    let reader: Router = SwaggerUi::new(format!("{prefix}/docs")).url(description.0, description.1).into();
-    let reader = reader.layer(map_response(confine));
-    let dialect = if prefix.is_empty() { Router::new().merge(dialect) } else { Router::new().nest(&prefix, dialect) };
-    let all = dialect.merge(reader);
+    let document = openapi::workspaces_at(&prefix);
+    let mut all = dialect(&api, workspaces::routes(), document, (&prefix, &prefix));
+    if let Some(prefix) = api.links_prefix.clone() {
+        let document = openapi::checkout_links_at(&prefix);
+        let described = format!("{prefix}{}", checkout_links::LINKS);
+        all = all.merge(dialect(&api, checkout_links::routes(), document, (&prefix, &described)));
+    }
     let all = if cors_origins.is_empty() { all } else { all.layer(cors(cors_origins)) };
     all.layer(map_response(harden)).layer(from_fn_with_state(api, finish))
+}
+
+/// The routes of a dialect below its prefix, and its description and reader below another path.
+fn dialect(
+    api: &Shared,
+    routes: OpenApiRouter<Shared>,
+    document: OpenApi,
+    (prefix, described): (&str, &str),
+) -> Router {
+    let (routes, _) = routes.split_for_parts();
+    let routes = routes.route_layer(from_fn_with_state(api.clone(), authenticate)).with_state(api.clone());
+    let reader = SwaggerUi::new(format!("{described}/docs")).url(format!("{described}/openapi.json"), document);
+    let reader = Router::from(reader).layer(map_response(confine));
+    let routes = if prefix.is_empty() { Router::new().merge(routes) } else { Router::new().nest(prefix, routes) };
+    routes.merge(reader)
 }
 
 /// Which pages may call the API from a browser. Without this layer: none.

@@ -138,6 +138,7 @@ impl Api {
             rate: RateLimits::new(config.rate),
             metrics: metrics.clone(),
             prefix: config.workspaces.as_str().to_owned(),
+            links_prefix: config.checkout_links.map(|prefix| prefix.as_str().to_owned()),
             max_owned: config.max_owned,
             key_prefix: config.key_prefix,
             live_subscription: config.live_subscription,

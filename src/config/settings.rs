@@ -159,6 +159,10 @@ registry! {
         SettingGroup::Api, "Address (IP address and port) of the workspace API");
     API_WORKSPACES = Setting::new("BILLING_SYNC_API_WORKSPACES", "api-workspaces", ("PATH", "/api/workspace-service"),
         SettingGroup::Api, "Path prefix of the workspace API, to which v1/… is appended; / means no prefix");
+    API_CHECKOUT_LINKS = Setting::new("BILLING_SYNC_API_CHECKOUT_LINKS", "api-checkout-links", ("PATH", ""),
+        SettingGroup::Api,
+        "Path prefix of checkout links, to which checkout-links is appended; / means no prefix. By default, checkout \
+         links are not served");
     API_JWT_ISSUER = Setting::new("BILLING_SYNC_API_JWT_ISSUER", "api-jwt-issuer", ("ISSUER", ""),
         SettingGroup::Api,
         "Issuer of the identity provider's tokens, exactly as in their claim iss; without issuer, audience and keys, \
@@ -191,7 +195,7 @@ registry! {
         SettingGroup::Api, "Name of the claim that contains the user's language, for checkout sessions");
     API_ADMIN_ROLES = Setting::new("BILLING_SYNC_API_ADMIN_ROLES", "api-admin-roles", ("ROLE,…", "workspaces:admin"),
         SettingGroup::Api,
-        "Values of the roles claim that give the scope workspaces:admin (all workspaces), separated by commas");
+        "Values of the roles claim that give the scopes workspaces:admin (all workspaces) and checkout-link:write, separated by commas");
     API_CORS_ORIGINS = Setting::new("BILLING_SYNC_API_CORS_ORIGINS", "api-cors-origins", ("ORIGIN,…", ""),
         SettingGroup::Api,
         "Origins (scheme://host or scheme://host:port) whose web pages may call the API, separated by commas; by \

@@ -64,7 +64,7 @@ impl fmt::Display for Privilege {
 }
 
 /// Tables and views that the API reads.
-const API_READS: [&str; 18] = [
+const API_READS: [&str; 19] = [
     "schema_migrations",
     "workspace_billing",
     "live_subscriptions",
@@ -83,6 +83,7 @@ const API_READS: [&str; 18] = [
     "pricing_plan_categories",
     "row_origins",
     "api_requests",
+    "checkout_links",
 ];
 
 /// Functions that the API calls.
@@ -96,7 +97,7 @@ const API_CALLS: [&str; 6] = [
 ];
 
 /// Columns that the API reads, if not all of the table, or writes.
-const API_COLUMNS: [(&str, &str, &[&str]); 8] = [
+const API_COLUMNS: [(&str, &str, &[&str]); 9] = [
     ("INSERT", "workspaces", &["id", "name", "key", "key_index", "created_by_user_id"]),
     ("UPDATE", "workspaces", &["name", "updated_at", "deleted_at"]),
     ("INSERT", "workspace_members", &["workspace_id", "user_id", "role", "legacy_customer_id", "created_at"]),
@@ -123,6 +124,7 @@ const API_COLUMNS: [(&str, &str, &[&str]); 8] = [
             "follow_up_due",
         ],
     ),
+    ("INSERT", "checkout_links", &["id", "account", "name", "request", "created_by"]),
 ];
 
 /// The privileges that the workspace API needs. `ops/roles.sql` grants exactly these to [`API_ROLE`].

@@ -12,6 +12,7 @@
 //!
 //! `crate::writes` sends the lines; the worker closes a line whose event arrives ([`prove`]). Must not know HTTP.
 
+pub mod links;
 pub mod open;
 pub mod read;
 
@@ -96,7 +97,7 @@ pub async fn begin(conn: &mut PgConnection, line: &NewLine<'_>) -> Result<bool, 
 }
 
 /// Closes the lines whose events have arrived: Stripe has made the change. Each with the id of its object, and Stripe's
-/// request id.
+/// request id. A new payment link is left open: its event has no answer with the URL, and recovery gets that.
 ///
 /// # Errors
 /// Database errors.
@@ -118,6 +119,7 @@ pub async fn prove(conn: &mut PgConnection, proven: &[Proof]) -> Result<(), sqlx
             FROM unnest($1::uuid[], $2::text[], $3::text[]) AS p (id, object_id, request_id)
             JOIN billing.api_writes AS held ON held.id = p.id
             WHERE held.state IN ('begun', 'sent', 'unknown') AND NOT held.follow_up_due
+                AND held.object_type <> 'payment_link'
             ORDER BY held.id FOR UPDATE OF held SKIP LOCKED
         ) AS p
         WHERE w.id = p.id",

@@ -188,7 +188,7 @@ impl Finish {
     }
 }
 
-/// Finishes a line; one that its event has finished meanwhile stays done.
+/// Finishes a line; one that its event has finished meanwhile stays done. The row of a link that Stripe refused goes.
 ///
 /// # Errors
 /// Database errors.
@@ -201,6 +201,9 @@ pub async fn finish(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- ledger.finish
+        WITH refused AS (
+            DELETE FROM billing.checkout_links WHERE id = $1 AND $2 = 'refused' AND stripe_payment_link_id IS NULL
+        )
         UPDATE billing.api_writes
         SET state = $2, object_id = coalesce($3, object_id), finished_at = clock_timestamp(), leased_until = NULL,
             last_error = CASE WHEN $2 = 'done' THEN NULL ELSE left($4, 500) END,

@@ -74,6 +74,19 @@ pub async fn sent_request(conn: &mut PgConnection, id: Uuid) -> Result<Option<Se
     .await
 }
 
+/// The line that follows from a line.
+///
+/// # Errors
+/// Database errors.
+pub async fn following(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "-- ledger.following
+        SELECT id FROM billing.api_writes WHERE previous_id = $1",
+        id
+    );
+    found.fetch_optional(conn).await
+}
+
 /// The workspace of a line.
 ///
 /// # Errors

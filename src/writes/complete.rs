@@ -15,8 +15,8 @@ use super::version::version;
 use crate::client::{Write, WriteAnswer};
 use crate::domain::object::{ObjectKey, row_id};
 use crate::jobs::requests::JobRequests;
-use crate::ledger::Known;
 use crate::ledger::open::{self, Finish, Leased, Recorded};
+use crate::ledger::{Known, links};
 use crate::stripe::json::Document;
 use crate::stripe::secrets::{client_secret, without_client_secrets};
 use crate::worker::apply::queue_jobs;
@@ -144,6 +144,9 @@ async fn try_complete<T>(context: &Context, line: &Leased, object: Object, rende
     if let Some(workspace) = line.workspace.filter(|_| line.operation == Write::CREATE_CUSTOMER) {
         open::note_creator(&mut tx, row_id(&line.account, &completed.object_id), workspace).await?;
     }
+    if line.object_type == "payment_link" {
+        note_link(&mut tx, line, &completed).await?;
+    }
     if line.is_follow_up_due && line.operation == Write::CREATE_PAYMENT_LINK {
         deactivate(&mut tx, line, &completed.object_id).await?;
     }
@@ -153,6 +156,15 @@ async fn try_complete<T>(context: &Context, line: &Leased, object: Object, rende
     tx.commit().await?;
     context.reads.notify_waiters();
     Ok(rendered)
+}
+
+/// Completes the row of a checkout link.
+async fn note_link(conn: &mut PgConnection, line: &Leased, completed: &Completed) -> Result<(), sqlx::Error> {
+    if line.operation == Write::CREATE_PAYMENT_LINK {
+        return links::created(conn, line.id, &completed.object_id, completed.url.as_deref()).await;
+    }
+    let is_enabled = line.form.split('&').any(|field| field == "active=true");
+    links::enabled(conn, &line.account, &completed.object_id, is_enabled).await
 }
 
 /// Begins the second step of a payment link that cannot be visited: Stripe creates every link active.

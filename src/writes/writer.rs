@@ -73,6 +73,14 @@ impl Writer {
         read::progress(&mut *self.context.pool.acquire().await?, id).await
     }
 
+    /// The change that follows from a change.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn following(&self, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
+        read::following(&mut *self.context.pool.acquire().await?, id).await
+    }
+
     /// The workspace of a change.
     ///
     /// # Errors

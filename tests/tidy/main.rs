@@ -84,7 +84,10 @@ const IMPURE: [&str; 10] =
     ["async ", ".await", "sqlx", "tokio", "hyper", "std::env", "clock::", "SystemTime", "Instant::", "fastrand"];
 
 /// These files are pure and must have `PURE.` in their header; every other file with `PURE.` is checked too.
-const PURE: [&str; 16] = [
+const PURE: [&str; 19] = [
+    "src/api/checkout_links/render.rs",
+    "src/api/checkout_links/schema.rs",
+    "src/api/checkout_links/wanted.rs",
     "src/api/principal/token.rs",
     "src/api/problem/catalogue.rs",
     "src/api/workspace_key.rs",
@@ -356,6 +359,28 @@ fn every_line_of_the_threat_model_names_a_test_that_exists() {
         for test in line.trim_end_matches(" |").rsplit("| ").next().unwrap_or_default().split(", ") {
             let test = test.trim_matches('`');
             assert!(test == "–" || code.contains(&format!("fn {test}()")), "the test {test} does not exist: {line}");
+        }
+    }
+}
+
+/// A dialect is routes, names and rendering: it reads through `api::rows` and changes through `api::changes`.
+const DIALECTS: [&str; 2] = ["src/api/checkout_links/", "src/api/workspaces/"];
+
+#[test]
+fn a_dialect_contains_no_sql_and_no_call_to_stripe() {
+    let all = files("src", "rs");
+    for dialect in DIALECTS {
+        let of_dialect: Vec<&File> = all.iter().filter(|file| file.path.starts_with(dialect)).collect();
+        assert!(of_dialect.len() > 3, "{dialect} does not exist");
+        for file in of_dialect {
+            let used = imports::modules_used_by(file, &all);
+            for forbidden in ["client", "ledger", "writes"] {
+                assert!(!used.contains(forbidden), "{} uses crate::{forbidden}", file.path);
+            }
+            let code = file.code();
+            for token in ["sqlx::query", "SELECT ", "INSERT INTO", "UPDATE billing", "DELETE FROM", "billing."] {
+                assert!(!code.contains(token), "{} contains SQL ({token})", file.path);
+            }
         }
     }
 }

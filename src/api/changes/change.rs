@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The key, the line and the request's own rows are committed before Stripe is asked. The answer is stored with the
-//! change, once. A request that changed nothing leaves no key, so the client may repeat it.
+//! change, once. A request that changed nothing leaves no key, so the client may repeat it. Of a change in two steps, the
+//! answer is that of the second one.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::api::answer::Answer;
 use crate::api::context::ApiContext;
 use crate::api::idempotency::{self, Earlier, KeyedRequest};
 use crate::api::problem::{Code, Problem, stripe};
+use crate::api::rows::{self, NewCheckoutLink};
 use crate::client::{Urgency, WriteError};
 use crate::ledger::read::Progress;
 use crate::writes::{self, Completed, NewWrite, OnFailure, Render, SendError, Writer};
@@ -90,7 +92,16 @@ enum Start {
 impl Change<'_> {
     /// Makes the change and returns its answer.
     pub(super) async fn make(self, api: &ApiContext) -> Result<Answer, Problem> {
-        match self.start(api).await? {
+        self.make_with(api, None).await
+    }
+
+    /// The same for a checkout link, whose row is written in the transaction that begins the line.
+    pub(super) async fn make_with(
+        self,
+        api: &ApiContext,
+        row: Option<&NewCheckoutLink<'_>>,
+    ) -> Result<Answer, Problem> {
+        match self.start(api, row).await? {
             Start::Begun => self.run(api, self.new.id).await,
             Start::Continued(line) => self.continue_line(api, line).await,
             Start::Answered(answer, Some(line)) if self.rendering.secret_field.is_some() => {
@@ -101,7 +112,7 @@ impl Change<'_> {
     }
 
     /// Stores the key and begins the line, once no other line of the target is open.
-    async fn start(&self, api: &ApiContext) -> Result<Start, Problem> {
+    async fn start(&self, api: &ApiContext, row: Option<&NewCheckoutLink<'_>>) -> Result<Start, Problem> {
         let deadline = Instant::now() + WAIT;
         loop {
             let mut tx = api.begin().await?;
@@ -117,6 +128,9 @@ impl Change<'_> {
                 }
             }
             if writes::begin(&mut tx, &self.new).await? {
+                if let Some(row) = row {
+                    rows::create_link(&mut tx, row).await?;
+                }
                 tx.commit().await?;
                 return Ok(Start::Begun);
             }
@@ -135,6 +149,9 @@ impl Change<'_> {
         let deadline = Instant::now() + WAIT;
         loop {
             match self.writer.progress(line).await? {
+                Some(Progress::Done { .. }) if self.new.is_inactive => {
+                    return self.follow(api, line).await.map(Answer::into_replayed);
+                }
                 Some(Progress::Done { object_id }) => {
                     return self.answer(api, line, object_id.unwrap_or_default()).await;
                 }
@@ -156,8 +173,16 @@ impl Change<'_> {
 
     /// Sends the line, and stores the answer in the transaction of the change.
     async fn run(&self, api: &ApiContext, line: Uuid) -> Result<Answer, Problem> {
-        match self.writer.run(line, OnFailure::Refuse, Urgency::Interactive, self.rendering.of_change()).await {
-            Ok(answer) => answer,
+        let sent = if self.new.is_inactive {
+            let first = self.writer.run(line, OnFailure::Refuse, Urgency::Interactive, Completed::nothing());
+            first.await.map(|()| None)
+        } else {
+            let only = self.writer.run(line, OnFailure::Refuse, Urgency::Interactive, self.rendering.of_change());
+            only.await.map(Some)
+        };
+        match sent {
+            Ok(Some(answer)) => answer,
+            Ok(None) => self.follow(api, line).await,
             // its event has arrived meanwhile, or recovery was faster
             Err(SendError::Busy) => Box::pin(self.continue_line(api, line)).await,
             Err(error) => {
@@ -167,6 +192,40 @@ impl Change<'_> {
                 Err(stripe::of_send(error))
             }
         }
+    }
+
+    /// Sends the line that follows, and stores the answer in its transaction. It is tried until Stripe accepts it, because
+    /// the first step is made.
+    async fn follow(&self, api: &ApiContext, line: Uuid) -> Result<Answer, Problem> {
+        let Some(next) = self.writer.following(line).await? else { return Err(Problem::outcome_unknown()) };
+        let deadline = Instant::now() + WAIT;
+        loop {
+            match self.writer.run(next, OnFailure::Keep, Urgency::Interactive, self.rendering.of_change()).await {
+                Ok(answer) => return answer,
+                Err(SendError::Busy) => {}
+                Err(SendError::Database(error)) => return Err(error.into()),
+                Err(_) => return Err(self.unfinished(next).await?),
+            }
+            match self.writer.progress(next).await? {
+                Some(Progress::Done { object_id }) => {
+                    return self.answer(api, next, object_id.unwrap_or_default()).await;
+                }
+                Some(Progress::Open { .. }) if Instant::now() < deadline => sleep(LOOK).await,
+                _ => return Err(self.unfinished(next).await?),
+            }
+        }
+    }
+
+    /// The problem of a second step that is not made.
+    async fn unfinished(&self, next: Uuid) -> Result<Problem, Problem> {
+        Ok(match self.writer.progress(next).await? {
+            Some(Progress::Refused) => {
+                let detail = "Stripe made the first of two changes and refused the second, so the new object is active; \
+                              the operator finds the error in the log";
+                Problem::new(Code::StripeRejected, detail)
+            }
+            _ => Problem::outcome_unknown(),
+        })
     }
 
     /// The answer to a line that was completed without one.

@@ -24,11 +24,14 @@ pub enum Scope {
     WorkspacesWrite,
     /// Read and change all workspaces.
     WorkspacesAdmin,
+    /// Create checkout links.
+    CheckoutLinkWrite,
 }
 
 impl Scope {
     /// All scopes, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::WorkspacesRead, Self::WorkspacesWrite, Self::WorkspacesAdmin];
+    pub const ALL: [Self; 4] =
+        [Self::WorkspacesRead, Self::WorkspacesWrite, Self::WorkspacesAdmin, Self::CheckoutLinkWrite];
 
     /// The name of the scope.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Scope {
             Self::WorkspacesRead => "workspaces:read",
             Self::WorkspacesWrite => "workspaces:write",
             Self::WorkspacesAdmin => "workspaces:admin",
+            Self::CheckoutLinkWrite => "checkout-link:write",
         }
     }
 
@@ -44,9 +48,15 @@ impl Scope {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 
-    /// Whether this scope permits what `wanted` permits.
+    /// Whether this scope permits what `wanted` permits. The scopes of workspaces do not permit checkout links, nor the
+    /// other way round.
     fn includes(self, wanted: Self) -> bool {
-        self >= wanted
+        match self {
+            Self::WorkspacesRead => wanted == Self::WorkspacesRead,
+            Self::WorkspacesWrite => matches!(wanted, Self::WorkspacesRead | Self::WorkspacesWrite),
+            Self::WorkspacesAdmin => wanted != Self::CheckoutLinkWrite,
+            Self::CheckoutLinkWrite => wanted == Self::CheckoutLinkWrite,
+        }
     }
 }
 
@@ -137,6 +147,10 @@ mod tests {
         assert!(writer.may(Scope::WorkspacesRead) && writer.may(Scope::WorkspacesWrite));
         assert!(!writer.may(Scope::WorkspacesAdmin));
         assert!(!principal(None, &[]).may(Scope::WorkspacesRead));
+        let admin = principal(None, &[Scope::WorkspacesAdmin]);
+        let permitted = |principal: &Principal| Scope::ALL.map(|scope| principal.may(scope));
+        assert_eq!(permitted(&admin), [true, true, true, false]);
+        assert_eq!(permitted(&principal(None, &[Scope::CheckoutLinkWrite])), [false, false, false, true]);
         for scope in Scope::ALL {
             assert_eq!(Scope::parse(scope.as_str()), Some(scope));
         }

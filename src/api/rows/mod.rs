@@ -6,6 +6,7 @@
 
 mod billing;
 mod checkout;
+mod checkout_link;
 mod entities;
 mod found;
 mod fragments;
@@ -17,6 +18,7 @@ mod workspace;
 
 pub(crate) use self::billing::{checkout_session, contact};
 pub(crate) use self::checkout::{CheckoutBasis, PlanChoice, checkout_basis};
+pub(crate) use self::checkout_link::{CheckoutLink, NewCheckoutLink, SoldPlan, create_link, link, sold_plans};
 pub(crate) use self::entities::{
     Avatar, Category, CheckoutSession, Contact, Coupon, Freshness, Limit, Plan, Subscription, Workspace,
 };

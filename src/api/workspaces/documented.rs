@@ -1,15 +1,8 @@
-//! The parts of the OpenAPI document that several operations share.
+//! The description of the workspace API, and the problems of its operations.
 
-use std::collections::BTreeMap;
+use utoipa::openapi::OpenApi;
 
-use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ServerBuilder};
-use utoipa::{IntoResponses, ToSchema};
-
-use crate::api::problem::{Code, FieldError, ProblemDocument};
+use crate::api::documented::{frame, problems};
 
 /// Version of the API. The first number rises with a breaking change; a test refuses one without it.
 const VERSION: &str = "1.0.0";
@@ -27,75 +20,7 @@ empty parameters count as absent. Absent values are null. \
 
 /// The frame of the document, for a service at this path.
 pub(crate) fn document(prefix: &str) -> OpenApi {
-    let info = InfoBuilder::new()
-        .title("Workspace API of billing-sync")
-        .version(VERSION)
-        .description(Some(DESCRIPTION))
-        .build();
-    let bearer = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A JWT of the identity provider, or a token of `billing-sync token create`"))
-        .build();
-    let mut components = utoipa::openapi::Components::new();
-    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    let mut schemas =
-        vec![(ProblemDocument::name().into_owned(), <ProblemDocument<'_> as utoipa::PartialSchema>::schema())];
-    schemas.push((FieldError::name().into_owned(), <FieldError as utoipa::PartialSchema>::schema()));
-    components.schemas.extend(schemas);
-    OpenApiBuilder::new()
-        .info(info)
-        .servers(Some([ServerBuilder::new().url(if prefix.is_empty() { "/" } else { prefix }).build()]))
-        .components(Some(components))
-        .build()
-}
-
-/// The problems of every operation: of authentication, of the rate, and of the service itself.
-const COMMON: [Code; 8] = [
-    Code::AuthenticationRequired,
-    Code::InvalidToken,
-    Code::InsufficientScope,
-    Code::RateLimited,
-    Code::InternalError,
-    Code::IdentityProviderUnavailable,
-    Code::DatabaseUnavailable,
-    Code::Busy,
-];
-
-/// The responses for these problems, one for each status.
-fn responses(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
-    let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-    for code in codes.iter().chain(&COMMON) {
-        by_status.entry(code.status()).or_default().push(code.as_str());
-    }
-    let problem = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let response = |codes: Vec<&str>| {
-        let mut response = ResponseBuilder::new()
-            .description(codes.join(", "))
-            .content("application/problem+json", problem())
-            .header("X-Request-Id", header(Type::String, "Id of the request"));
-        if codes.contains(&"rate-limited") {
-            response = response.header("Retry-After", header(Type::Integer, "Seconds to wait"));
-        }
-        response.build()
-    };
-    by_status.into_iter().map(|(status, codes)| (status.to_string(), response(codes).into())).collect()
-}
-
-fn header(schema: Type, description: &str) -> utoipa::openapi::header::Header {
-    HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(schema))).description(Some(description)).build()
-}
-
-macro_rules! problems {
-    ($($(#[$doc:meta])* $name:ident: $($code:ident),* $(,)?;)*) => {
-        $($(#[$doc])*
-        pub(super) struct $name;
-
-        impl IntoResponses for $name {
-            fn responses() -> BTreeMap<String, RefOr<Response>> {
-                responses(&[$(Code::$code),*])
-            }
-        })*
-    };
+    frame(prefix, "Workspace API of billing-sync", VERSION, DESCRIPTION)
 }
 
 problems! {

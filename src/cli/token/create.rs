@@ -22,7 +22,7 @@ const NOTE_LENGTH: usize = 200;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What the token permits, separated by commas: `workspaces:read`; `workspaces:write`, which includes reading;
-    /// `workspaces:admin`, which covers all workspaces.
+    /// `workspaces:admin`, which covers all workspaces; `checkout-link:write`, which creates checkout links.
     #[arg(long, value_name = "SCOPES", required = true, value_delimiter = ',', value_parser = scope)]
     scopes: Vec<Scope>,
     /// The user who counts as logged in: the token sees the workspaces of which this user is a member.
@@ -41,8 +41,9 @@ pub struct Args {
 impl Args {
     /// Describes arguments that are valid alone, but not together.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let is_for_workspaces = self.scopes.iter().any(|scope| *scope != Scope::CheckoutLinkWrite);
         let sees_nothing = self.user.is_none() && !self.scopes.contains(&Scope::WorkspacesAdmin);
-        sees_nothing.then_some(
+        (is_for_workspaces && sees_nothing).then_some(
             "a token without a user sees no workspace: add --user UUID for the workspaces of one user, or the scope \
              workspaces:admin for all workspaces",
         )
@@ -124,7 +125,8 @@ mod tests {
         for wrong in ["", "workspaces", "Workspaces:read", "workspaces:read:"] {
             assert_eq!(
                 scope(wrong),
-                Err("the scopes are workspaces:read, workspaces:write, workspaces:admin".to_owned())
+                Err("the scopes are workspaces:read, workspaces:write, workspaces:admin, checkout-link:write"
+                    .to_owned())
             );
         }
     }

@@ -48,12 +48,12 @@ fn table(tokens: &[StoredToken]) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(output::WIDTH).unwrap_or(u16::MAX));
-    table.set_header(["ID, USER, NOTE", "SCOPES", "STATE, TIMES IN UTC"]);
+    table.set_header(["ID, USER, SCOPES, NOTE", "STATE, TIMES IN UTC"]);
     for (at, token) in tokens.iter().enumerate() {
         if at > 0 {
-            table.add_row([""; 3]);
+            table.add_row([""; 2]);
         }
-        table.add_row([subject(token), token.scopes.join("\n"), times(token)]);
+        table.add_row([subject(token), times(token)]);
     }
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
@@ -69,7 +69,11 @@ fn subject(token: &StoredToken) -> String {
     let user = token.user_id.map(|user| user.to_string());
     // a line break in a note that was written by other means must not look like another row
     let note = token.note.as_ref().map(|note| note.replace('\n', " "));
-    [Some(token.id.clone()), user, note].into_iter().flatten().collect::<Vec<_>>().join("\n")
+    [Some(token.id.clone()), user, Some(token.scopes.join("\n")), note]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn times(token: &StoredToken) -> String {

@@ -260,7 +260,12 @@ fn link(new: &NewPaymentLink) -> RequestBuilder {
     let items = new.items.iter().map(|(price, quantity)| {
         let mut item = CreatePaymentLinkLineItems::new(*quantity);
         item.price = Some(price.clone());
-        item.adjustable_quantity = new.is_quantity_adjustable.then(|| AdjustableQuantityParams::new(true));
+        item.adjustable_quantity = new.is_quantity_adjustable.then(|| {
+            let mut adjustable = AdjustableQuantityParams::new(true);
+            // Stripe's default is 99
+            adjustable.maximum = i64::try_from(*quantity).ok().filter(|quantity| *quantity > 99);
+            adjustable
+        });
         item
     });
     let mut request = CreatePaymentLink::new(items.collect::<Vec<_>>())

@@ -24,6 +24,9 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
     /// `BILLING_SYNC_API_WORKSPACES`, default `/api/workspace-service`: the path to which `/v1/…` is appended.
     pub workspaces: PathPrefix,
+    /// `BILLING_SYNC_API_CHECKOUT_LINKS`, default none: the path to which `/checkout-links` is appended; without it,
+    /// checkout links are not served.
+    pub checkout_links: Option<PathPrefix>,
     /// `BILLING_SYNC_API_JWT_…`, default none: the identity provider; without it, only billing-sync's own tokens are
     /// accepted.
     pub jwt: Option<JwtConfig>,
@@ -88,7 +91,8 @@ pub struct JwtConfig {
     pub name_claim: String,
     /// `BILLING_SYNC_API_JWT_LOCALE_CLAIM`, default `locale`: the claim with the user's language.
     pub locale_claim: String,
-    /// `BILLING_SYNC_API_ADMIN_ROLES`, default `workspaces:admin`: roles that give the scope `workspaces:admin`.
+    /// `BILLING_SYNC_API_ADMIN_ROLES`, default `workspaces:admin`: roles that give the scopes `workspaces:admin` and
+    /// `checkout-link:write`.
     pub admin_roles: BTreeSet<String>,
     /// How the URL of the keys is reached. For a file, a direct connection, which is never opened.
     pub egress: Egress,
@@ -107,7 +111,8 @@ impl ApiConfig {
     /// Reads the settings of the API; the identity provider may be absent.
     pub fn read(source: &mut Source) -> Option<Self> {
         let listen = source.value(&settings::API_LISTEN, parse::address);
-        let workspaces = source.value(&settings::API_WORKSPACES, prefix);
+        let workspaces = source.value(&settings::API_WORKSPACES, workspaces_prefix);
+        let checkout_links = source.optional(&settings::API_CHECKOUT_LINKS, prefix);
         let jwt = JwtConfig::read(source);
         let cors_origins = source.optional(&settings::API_CORS_ORIGINS, origins);
         let rate = source.value(&settings::API_RATE, parse::whole(1, 1_000_000));
@@ -115,9 +120,15 @@ impl ApiConfig {
         let max_owned = source.value(&settings::API_MAX_OWNED, parse::whole(1, 1_000_000_000));
         let key_prefix = source.value(&settings::API_KEY_PREFIX, key_prefix);
         let live_subscription = source.value(&settings::API_LIVE_SUBSCRIPTION, live_subscription);
+        let (workspaces, checkout_links) = (workspaces?, checkout_links?);
+        if let Some(problem) = checkout_links.as_ref().and_then(|links| collision(&workspaces, links)) {
+            source.problem(problem);
+            return None;
+        }
         Some(Self {
             listen: listen?,
-            workspaces: workspaces?,
+            workspaces,
+            checkout_links,
             jwt: jwt?,
             cors_origins: cors_origins?.unwrap_or_default(),
             rate: NonZeroU32::new(rate?)?,
@@ -284,10 +295,32 @@ fn prefix(text: &str) -> Parsed<PathPrefix> {
     if !path.split('/').skip(1).all(is_segment) {
         return Err(expected(", of letters, digits, - . _ ~ and single slashes"));
     }
-    if path.ends_with("/v1") {
-        return Err(expected(", without v1, which is appended"));
-    }
     Ok(PathPrefix(path.to_owned()))
+}
+
+/// Parses the prefix of the workspace API.
+fn workspaces_prefix(text: &str) -> Parsed<PathPrefix> {
+    let prefix = prefix(text)?;
+    if prefix.0.ends_with("/v1") {
+        let what = "a path prefix such as /api/workspace-service".to_owned();
+        return Err(Expected { what, hint: ", without v1, which is appended" });
+    }
+    Ok(prefix)
+}
+
+/// The problem of two prefixes with which a path would belong to both APIs.
+fn collision(workspaces: &PathPrefix, links: &PathPrefix) -> Option<Problem> {
+    let is_within =
+        |path: &str, other: &str| path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let path = format!("{}/checkout-links", links.0);
+    let of_workspaces = ["v1", "docs", "openapi.json"].map(|part| format!("{}/{part}", workspaces.0));
+    let is_shared = workspaces == links
+        || is_within(&workspaces.0, &path)
+        || of_workspaces.iter().any(|of_workspaces| is_within(&path, of_workspaces));
+    let name = settings::API_CHECKOUT_LINKS.name;
+    let wrong = format!("collides with {}: some paths would belong to both", settings::API_WORKSPACES.name);
+    let fix = "give them prefixes of which neither is the other, nor within its paths";
+    is_shared.then(|| Problem::new(name, wrong, fix))
 }
 
 /// Whether a part of a path has only unreserved characters (RFC 3986), and clients do not resolve it.

@@ -85,6 +85,41 @@ fn a_prefix_begins_with_a_slash_and_ends_without_one() {
     }
 }
 
+const LINKS: &str = "BILLING_SYNC_API_CHECKOUT_LINKS";
+
+#[test]
+fn checkout_links_are_off_or_have_a_prefix() {
+    assert_eq!(read(&[]).unwrap().checkout_links, None);
+    for (text, prefix) in [
+        ("/", ""),
+        ("/sales/", "/sales"),
+        ("/api/v1", "/api/v1"),
+        ("/api/workspace-service/links", "/api/workspace-service/links"),
+    ] {
+        assert_eq!(read(&[(LINKS, text)]).unwrap().checkout_links.unwrap().as_str(), prefix, "{text}");
+    }
+    assert!(read(&[(LINKS, "sales")]).unwrap_err().to_string().contains("a slash at its start"));
+}
+
+#[test]
+fn prefixes_that_share_paths_are_refused() {
+    for (workspaces, links) in [
+        ("/api", "/api"),
+        ("/", "/"),
+        ("/", "/v1"),
+        ("/api", "/api/v1/workspaces"),
+        ("/api", "/api/docs"),
+        ("/checkout-links", "/"),
+        ("/api/checkout-links/x", "/api"),
+    ] {
+        let problems = read(&[("BILLING_SYNC_API_WORKSPACES", workspaces), (LINKS, links)]).unwrap_err().problems;
+        assert_eq!((problems.len(), problems[0].subject.as_str()), (1, LINKS), "{workspaces} {links}");
+    }
+    for (workspaces, links) in [("/", "/sales"), ("/api", "/"), ("/api", "/api/v1beta"), ("/checkout", "/")] {
+        assert!(read(&[("BILLING_SYNC_API_WORKSPACES", workspaces), (LINKS, links)]).is_ok(), "{workspaces} {links}");
+    }
+}
+
 #[test]
 fn an_invalid_prefix_is_refused_with_the_fix() {
     for (text, hint) in [

@@ -2,6 +2,7 @@
 
 mod absent;
 mod access;
+mod checkout_links;
 mod clients;
 mod compatible;
 mod contract;

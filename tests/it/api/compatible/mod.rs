@@ -1,7 +1,7 @@
-//! A change of the API that breaks clients is refused: the generated document of the API is compared with the committed
-//! one, `docs/openapi/workspaces.json`.
+//! A change of the API that breaks clients is refused: each generated document of the API is compared with the committed
+//! one, `docs/openapi/workspaces.json` and `docs/openapi/checkout-links.json`.
 //!
-//! Owns which changes break a client, and that file; regenerate it with
+//! Owns which changes break a client, and those files; regenerate them with
 //! `INSTA_UPDATE=always cargo test --locked --test it -- api::compatible`. Must not know what the API serves.
 
 mod tests;
@@ -265,13 +265,22 @@ fn major(document: &Value) -> u64 {
 
 #[test]
 fn a_breaking_change_of_the_api_is_refused() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(COMMITTED);
+    check(COMMITTED, &openapi::workspaces());
+}
+
+#[test]
+fn a_breaking_change_of_checkout_links_is_refused() {
+    check("docs/openapi/checkout-links.json", &openapi::checkout_links());
+}
+
+fn check(file: &str, document: &impl serde::Serialize) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
     let update = env::var("INSTA_UPDATE");
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    let current = serde_json::to_value(openapi::workspaces()).unwrap();
+    let current = serde_json::to_value(document).unwrap();
     let text = review(&committed, &current, update.is_ok_and(|update| update == "always"));
-    if let Some(text) = text.unwrap_or_else(|refusal| panic!("{refusal}")) {
+    if let Some(text) = text.unwrap_or_else(|refusal| panic!("{file}: {refusal}")) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
     }

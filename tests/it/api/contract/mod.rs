@@ -1,5 +1,5 @@
-//! The generated document of the API agrees with the public pages of the workspace service: every endpoint, parameter
-//! and field of `fixtures/api/workspace-service.json`, in both directions.
+//! The generated documents of the API agree with the public pages: every endpoint, parameter and field of
+//! `fixtures/api/workspace-service.json` and `fixtures/api/checkout-links.json`, in both directions.
 //!
 //! Owns that comparison and the list of our extensions. Status codes and error bodies are not compared, because the
 //! pages state none. Must not know how the document is generated.
@@ -43,8 +43,17 @@ const EXTENSIONS: &[&str] = &[
     "response header Location",
 ];
 
+/// The same for the document of checkout links.
+const EXTENSIONS_OF_LINKS: &[&str] = &[
+    // a creation that can be repeated
+    "header Idempotency-Key",
+    "response header ETag",
+    "response header Idempotent-Replayed",
+    "response header Location",
+];
+
 /// Fields that are never null, because clients read through them. The rows in `_embedded` may be absent.
-const CONTAINERS: [&str; 3] = ["._embedded", ".data", ".page"];
+const CONTAINERS: [&str; 6] = ["._embedded", ".data", ".page", ".afterCheckout", ".items", ".options"];
 
 /// Lists every difference between the contract and the document. `prefix` is the part of every path that the contract
 /// omits, `extensions` what only the document may contain.
@@ -231,17 +240,26 @@ impl<'a> Comparison<'a> {
     }
 }
 
-#[test]
-fn every_field_of_the_public_pages_is_served_and_every_addition_is_listed() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/api/workspace-service.json");
+fn check(file: &str, endpoints: usize, document: &impl serde::Serialize, extensions: &[&str]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/api").join(file);
     let contract: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    assert_eq!(contract["endpoints"].as_array().map(Vec::len), Some(9), "the contract has nine endpoints");
-    let document = serde_json::to_value(openapi::workspaces()).unwrap();
-    let found = differences(&contract, &document, text(&contract["basePath"]), EXTENSIONS);
+    assert_eq!(contract["endpoints"].as_array().map(Vec::len), Some(endpoints), "endpoints of {file}");
+    let document = serde_json::to_value(document).unwrap();
+    let found = differences(&contract, &document, text(&contract["basePath"]), extensions);
     assert!(
         found.is_empty(),
         "the API differs from the public pages: correct the code, or list an intended addition in {}:\n{}",
         file!(),
         found.join("\n")
     );
+}
+
+#[test]
+fn every_field_of_the_public_pages_is_served_and_every_addition_is_listed() {
+    check("workspace-service.json", 9, &openapi::workspaces(), EXTENSIONS);
+}
+
+#[test]
+fn every_field_of_the_page_of_checkout_links_is_served_and_every_addition_is_listed() {
+    check("checkout-links.json", 1, &openapi::checkout_links(), EXTENSIONS_OF_LINKS);
 }

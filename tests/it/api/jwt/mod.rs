@@ -165,6 +165,11 @@ impl Provider {
         self.requests.load(Ordering::SeqCst)
     }
 
+    /// The settings of a service that accepts the tokens of this provider.
+    pub(crate) fn settings(&self) -> [(&'static str, &str); 3] {
+        settings(&self.url)
+    }
+
     /// A service that accepts the tokens of this provider.
     pub(crate) async fn service(&self) -> ApiTest {
         self.service_with(&[]).await
@@ -172,7 +177,7 @@ impl Provider {
 
     /// The same with further settings.
     async fn service_with(&self, more: &[(&str, &str)]) -> ApiTest {
-        ApiTest::start_with(&[&settings(&self.url)[..], more].concat()).await
+        ApiTest::start_with(&[&self.settings()[..], more].concat()).await
     }
 }
 

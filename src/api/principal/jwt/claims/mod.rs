@@ -35,7 +35,7 @@ pub(super) fn principal(claims: &Claims, config: &JwtConfig, now: OffsetDateTime
     let user = user.ok_or_else(|| JwtError::UserClaim(config.user_claim.clone()))?;
     let mut scopes = vec![Scope::WorkspacesRead, Scope::WorkspacesWrite];
     if is_admin(find(claims, &config.roles_claim), &config.admin_roles) {
-        scopes.push(Scope::WorkspacesAdmin);
+        scopes.extend([Scope::WorkspacesAdmin, Scope::CheckoutLinkWrite]);
     }
     let legacy_customer = find(claims, &config.legacy_customer_claim).and_then(number);
     let text = |name: &str| find(claims, name).and_then(text);

@@ -43,7 +43,7 @@ const UPDATE: Fields = &[
 
 pub(super) fn create(world: &mut World, form: &Value) -> Result<String, Answer> {
     let params = params::read(form, CREATE)?;
-    let lines = lines(world, &params)?;
+    let lines = lines(world, &params, false)?;
     let id = world.id("plink");
     let mut items: Vec<Value> = world.lines(&id, &lines);
     for (item, given) in items.iter_mut().zip(params["line_items"].as_array().into_iter().flatten()) {

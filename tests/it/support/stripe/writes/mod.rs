@@ -159,8 +159,8 @@ fn find<'a>(world: &'a World, kind: &str, id: &str) -> Option<&'a Value> {
     world.at(id, world.latest()).filter(|object| object["object"] == kind && object["deleted"] != true)
 }
 
-/// Prices and quantities of `line_items`, of recurring prices only.
-fn lines(world: &World, params: &Value) -> Result<Vec<(String, i64)>, Answer> {
+/// Prices and quantities of `line_items`; `recurring`: of recurring prices only.
+fn lines(world: &World, params: &Value, recurring: bool) -> Result<Vec<(String, i64)>, Answer> {
     params::require(params, "line_items")?;
     let line = |(index, line): (usize, &Value)| {
         let (price, quantity) = (format!("line_items[{index}][price]"), format!("line_items[{index}][quantity]"));
@@ -172,7 +172,7 @@ fn lines(world: &World, params: &Value) -> Result<Vec<(String, i64)>, Answer> {
             let message = "The price specified is inactive. This field only accepts active prices.";
             return Err(Answer::invalid(message, &price));
         }
-        if of["type"] != "recurring" {
+        if recurring && of["type"] != "recurring" {
             let message = "You must provide at least one recurring price in `subscription` mode when using prices.";
             return Err(Answer::invalid(message, &price));
         }

@@ -33,7 +33,7 @@ pub(super) fn create(world: &mut World, form: &Value) -> Result<String, Answer> 
     params::require(&params, "mode")?;
     check_urls(&params)?;
     check_reference(world, "customer", &params["customer"], "customer")?;
-    let (lines, discounts) = (lines(world, &params)?, discounts(world, &params)?);
+    let (lines, discounts) = (lines(world, &params, true)?, discounts(world, &params)?);
     let mut session = world.blank_session(&lines);
     session["success_url"] = Value::Null;
     for field in COPIED {
