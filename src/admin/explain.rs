@@ -56,13 +56,32 @@ pub enum StepKind {
         /// Its position in the order of events.
         version: OffsetDateTime,
     },
+    /// A change at Stripe that the workspace API made, from the ledger.
+    Write {
+        /// The id of its line.
+        id: Uuid,
+        /// The operation.
+        operation: String,
+        /// The changed or created object.
+        object_id: Option<String>,
+        /// The caller that requested it.
+        principal: String,
+        /// begun, sent, done, refused or unknown.
+        state: String,
+        /// Stripe's request id.
+        request_id: Option<String>,
+        /// The error of the last attempt.
+        last_error: Option<String>,
+        /// When it was requested.
+        begun_at: OffsetDateTime,
+    },
     /// A row changed.
     Change {
         /// The table, without its schema.
         table: String,
         /// The id of the row.
         row_id: Uuid,
-        /// Event ids, or words such as "backfill".
+        /// Event ids, `write` and the id of a line in the ledger, or words such as "backfill".
         causes: Vec<String>,
         /// A JSON object: each column with the value before and after.
         changes: String,

@@ -28,6 +28,7 @@ mod stripe_session;
 mod task;
 pub mod token;
 pub mod verify;
+pub mod writes;
 
 use std::process::ExitCode;
 
@@ -83,6 +84,9 @@ enum Command {
     /// Create, list and revoke tokens for the API.
     #[command(subcommand)]
     Token(token::Command),
+    /// Inspect changes at Stripe, and resolve those whose outcome is unknown.
+    #[command(subcommand)]
+    Writes(writes::Command),
 }
 
 impl Cli {
@@ -103,6 +107,7 @@ impl Cli {
             Command::Renew(args) => args.settings.flags(),
             Command::Outbox(command) => command.flags(),
             Command::Token(command) => command.flags(),
+            Command::Writes(command) => command.flags(),
         }
     }
 
@@ -132,6 +137,7 @@ impl Cli {
             Command::Renew(args) => args.plan(source),
             Command::Outbox(command) => command.plan(source),
             Command::Token(command) => command.plan(source),
+            Command::Writes(command) => command.plan(source),
         }
     }
 }

@@ -238,6 +238,7 @@ async fn serve(
         ops = %service.ops_addr(),
         livemode = config.sync.livemode,
         stripe = config.stripe.secret_key.as_ref().map(|_| config.stripe.api_base.as_str()),
+        writes = config.api.as_ref().map(|_| config.stripe.write_key.is_some()),
         "serving"
     );
     if config.roles.contains(&Role::Reconcile) && config.stripe.secret_key.is_none() {

@@ -38,6 +38,8 @@ pub enum Permission {
     Prices,
     /// Checkout sessions.
     CheckoutSessions,
+    /// Payment links.
+    PaymentLinks,
 }
 
 impl Permission {
@@ -58,6 +60,10 @@ impl Permission {
         Self::Subscriptions,
     ];
 
+    /// The permissions that changes at Stripe need with write access, in the order of the dashboard's groups. A probe
+    /// tests read access, which write access includes.
+    pub const WRITTEN: [Self; 4] = [Self::Customers, Self::CheckoutSessions, Self::Subscriptions, Self::PaymentLinks];
+
     /// The objects that the permission allows to read, for use in a sentence.
     pub fn objects(self) -> &'static str {
         match self {
@@ -76,6 +82,7 @@ impl Permission {
             Self::Products => "products",
             Self::Prices => "prices",
             Self::CheckoutSessions => "checkout sessions",
+            Self::PaymentLinks => "payment links",
         }
     }
 
@@ -97,6 +104,7 @@ impl Permission {
             Self::Products => "Products",
             Self::Prices => "Prices",
             Self::CheckoutSessions => "Checkout Sessions",
+            Self::PaymentLinks => "Payment Links",
         }
     }
 
@@ -118,6 +126,7 @@ impl Permission {
             "product" => Self::Products,
             "plan" | "price" => Self::Prices,
             "checkout_session" => Self::CheckoutSessions,
+            "payment_link" => Self::PaymentLinks,
             _ => return None,
         })
     }
@@ -140,6 +149,7 @@ impl Permission {
             "product" | "products" => Self::Products,
             "price" | "prices" | "plan" | "plans" => Self::Prices,
             "checkout_session" | "checkout_sessions" => Self::CheckoutSessions,
+            "payment_link" | "payment_links" => Self::PaymentLinks,
             _ => return None,
         })
     }
@@ -162,6 +172,7 @@ impl Permission {
             Self::Products => "products.list",
             Self::Prices => "prices.list",
             Self::CheckoutSessions => "checkout_sessions.list",
+            Self::PaymentLinks => "payment_links.list",
         }
     }
 
@@ -182,6 +193,7 @@ impl Permission {
             Self::Products => "/products",
             Self::Prices => "/prices",
             Self::CheckoutSessions => "/checkout/sessions",
+            Self::PaymentLinks => "/payment_links",
         };
         let request = RequestBuilder::new(StripeMethod::Get, path);
         RequestBuilder { query: (path != "/account").then(|| "limit=1".to_owned()), ..request }

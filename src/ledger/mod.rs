@@ -12,6 +12,7 @@
 //!
 //! `crate::writes` sends the lines; the worker closes a line whose event arrives ([`prove`]). Must not know HTTP.
 
+pub mod admin;
 pub mod links;
 pub mod open;
 pub mod read;

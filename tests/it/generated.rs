@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::{env, fs};
 
-use billing_sync::client;
+use billing_sync::client::{self, Write};
 use billing_sync::config::settings::{Setting, SettingGroup};
 use billing_sync::domain::renewal::Renewed;
 use billing_sync::metrics::database;
 use billing_sync::metrics::process::ProcessMetrics;
+use billing_sync::metrics::writes::WriteMetrics;
 use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
@@ -66,6 +67,7 @@ async fn the_page_of_metrics_is_current() {
     let metrics = ProcessMetrics::new(&registry).unwrap();
     client::metrics(&registry).unwrap();
     billing_sync::api::metrics(&registry).unwrap();
+    WriteMetrics::new(&registry, &Write::OPERATIONS).unwrap();
     // these have no series before their first value
     metrics.limits_renewed(&Renewed {
         outcome: "renewed".to_owned(),

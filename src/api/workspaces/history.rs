@@ -52,11 +52,17 @@ struct RowChange {
     /// `billing_contacts` or `subscriptions`.
     table: String,
     row_id: Uuid,
-    /// IDs of the Stripe events that caused it, or `read` for a read of Stripe's API; empty if another row caused it.
+    /// IDs of the Stripe events that caused it, `write` for a change that this API made at Stripe, or `read` for a read
+    /// of Stripe's API; empty if another row caused it.
     causes: Vec<String>,
     /// Each changed column with its value before and after; for a new row, its columns that are not null.
     #[schema(value_type = std::collections::BTreeMap<String, serde_json::Value>)]
     changes: Box<RawValue>,
+}
+
+/// The cause as clients see it: without the id of a line in the ledger, which names who requested the change.
+fn shown(cause: String) -> String {
+    if cause.starts_with("write ") { "write".to_owned() } else { cause }
 }
 
 /// List the changes of the billing contacts and subscriptions of a workspace, newest first.
@@ -94,7 +100,7 @@ pub(super) async fn list(
         at: change.changed_at.into(),
         table: change.table_name,
         row_id: change.row_id,
-        causes: change.causes,
+        causes: change.causes.into_iter().map(shown).collect(),
         changes: change.changes,
     });
     Ok(Answer::ok(&ChangeList { data: data.collect(), next }, None)?.conditional(&headers))

@@ -5,20 +5,16 @@ use time::{Duration, OffsetDateTime};
 
 use super::report::{Check, Report};
 use crate::admin::checkup;
-use crate::api::principal::jwt::JwtVerifier;
-use crate::api::principal::token_store;
 use crate::backfill::run_store::{self, UnfinishedRun};
 use crate::base::clock;
 use crate::base::text::to_the_second;
 use crate::cli::{database, output};
-use crate::config::api::JwtConfig;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
-use crate::database::role::{self, API_ROLE};
 use crate::database::shortage::SPARE;
-use crate::database::{Session, check_writable, pooler, target};
+use crate::database::{check_writable, pooler, target};
 use crate::embedded::find_server;
 use crate::metrics;
 use crate::metrics::database::{DefaultPartition, MOST_ROWS};
@@ -120,108 +116,17 @@ pub(super) async fn database(
         Ok(figures) => super::stripe::comparison(&figures, stripe).into_iter().for_each(|check| report.add(check)),
         Err(error) => report.add(broken("reconcile", &error)),
     }
+    match metrics::database::writes(conn).await {
+        Ok(figures) => super::writes::ledger(&figures).into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(broken("changes", &error)),
+    }
     match run_store::open(conn).await {
         Ok(open) => report.add(backfill(open.as_ref())),
         Err(error) => report.add(broken("backfill", &error)),
     }
     if let Some(config) = stripe {
         super::stripe::api(config, conn).await.into_iter().for_each(|check| report.add(check));
-    }
-}
-
-/// Checks the role, the search index and the authentication of the workspace API. Reports nothing if it is not used:
-/// none of its settings is set, and no token exists.
-pub(super) async fn api(
-    options: Option<&Hosts>,
-    is_configured: bool,
-    identity_provider: Option<&JwtConfig>,
-    report: &mut Report,
-) {
-    // `database` has reported why there is no connection, and which migrations are missing
-    let Some(options) = options else { return };
-    let Ok(mut conn) = options.connect(Session::COMMAND).await else { return };
-    if !migrations::pending(&mut conn).await.is_ok_and(|status| status.is_current()) {
-        return;
-    }
-    let tokens = match token_store::list(&mut conn).await {
-        Ok(tokens) => tokens,
-        Err(error) => return report.add(broken("api", &error)),
-    };
-    if !is_configured && tokens.iter().all(|token| token.revoked_at.is_some()) {
-        return;
-    }
-    report.add(api_role(options).await);
-    report.add(api_search(&mut conn).await.unwrap_or_else(|error| broken("api", &error)));
-    let active = tokens.iter().filter(|token| token.state() == "active").count();
-    report.add(api_tokens(active, identity_provider.is_some()));
-    if let Some(config) = identity_provider {
-        report.add(api_keys(config).await);
-    }
-}
-
-/// Checks as which role the statements of the API run, and whether it may do what they need.
-async fn api_role(options: &Hosts) -> Check {
-    let checked = async {
-        let mut conn = options.connect(Session::API).await?;
-        let missing = role::missing_privilege_for_api(&mut conn).await?;
-        anyhow::Ok((role::of_session(&mut conn).await?, missing))
-    };
-    match checked.await {
-        Err(error) => Check::failed("api", output::causes(&error), "see also the server's log"),
-        Ok((_, Some(missing))) => {
-            let (detail, fix) = missing.split_once(": ").unwrap_or((&missing, "run ops/roles.sql"));
-            Check::failed("api", detail, fix)
-        }
-        Ok((roles, None)) if roles.role == API_ROLE => {
-            Check::ok("api", format!("its statements run as {API_ROLE}, which may do only what they need"))
-        }
-        Ok((roles, None)) => {
-            let fix =
-                format!("run psql --set ON_ERROR_STOP=1 --file ops/roles.sql, and GRANT {API_ROLE} TO {}", roles.login);
-            Check::warning(
-                "api",
-                format!("its statements run as {}, which may do more than they need", roles.role),
-                fix,
-            )
-        }
-    }
-}
-
-/// Checks whether the search of workspaces can use its index.
-async fn api_search(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
-    Ok(if role::is_in_schema(conn, "workspaces_search").await? {
-        Check::ok("api", "the search of workspaces has its index")
-    } else {
-        let fix = "run CREATE EXTENSION pg_trgm as an administrator, in a schema that the owner of billing may use; \
-                   then, as that owner, SELECT billing.create_workspaces_search()";
-        Check::warning("api", "the search of workspaces reads all of them: the index workspaces_search is missing", fix)
-    })
-}
-
-/// Checks whether any request can be authenticated.
-fn api_tokens(active: usize, has_identity_provider: bool) -> Check {
-    match active {
-        0 if !has_identity_provider => {
-            let detail = "every request is refused: no token is active, and no identity provider is configured";
-            let fix = "run `billing-sync token create`, or set BILLING_SYNC_API_JWT_ISSUER, \
-                       BILLING_SYNC_API_JWT_AUDIENCE and BILLING_SYNC_API_JWT_KEYS";
-            Check::warning("api", detail, fix)
-        }
-        0 => Check::ok("api", "no token is active; only tokens of the identity provider are accepted"),
-        1 => Check::ok("api", "1 token is active"),
-        _ => Check::ok("api", format!("{active} tokens are active")),
-    }
-}
-
-/// Loads the keys of the identity provider once.
-async fn api_keys(config: &JwtConfig) -> Check {
-    match JwtVerifier::new(config.clone()).load().await {
-        Ok(keys) => Check::ok("api", format!("usable keys of the identity provider: {keys}")),
-        Err(cause) => {
-            let fix =
-                "correct BILLING_SYNC_API_JWT_KEYS, or what prevents the load; until then every JWT is answered 503";
-            Check::failed("api", format!("the keys of the identity provider cannot be loaded: {cause}"), fix)
-        }
+        super::writes::key(config, conn).await.into_iter().for_each(|check| report.add(check));
     }
 }
 
@@ -238,7 +143,7 @@ fn backfill(open: Option<&UnfinishedRun>) -> Check {
     }
 }
 
-fn broken(check: &'static str, error: &dyn std::error::Error) -> Check {
+pub(super) fn broken(check: &'static str, error: &dyn std::error::Error) -> Check {
     let fix = "grant the database user read access to the schema billing; see also the server's log";
     Check::failed(check, error.to_string(), fix)
 }

@@ -1,15 +1,17 @@
 //! `doctor`: checks what `serve` with all its roles needs, and shows a fix for each failure.
 //!
 //! Reads only, apart from a test row in a temporary table. The configuration is part of what it checks, so an invalid
-//! setting is a line of the report and not a refusal to start. The checks of the database are in `checks`, the output
-//! in `report`, and `--orphans` in `orphans`.
+//! setting is a line of the report and not a refusal to start. The checks of the database are in `checks`, those of
+//! changes at Stripe in `writes`, the output in `report`, and `--orphans` in `orphans`.
 
+mod api;
 mod checks;
 mod deliveries;
 mod listing;
 mod orphans;
 mod report;
 mod stripe;
+mod writes;
 
 use std::process::ExitCode;
 
@@ -109,12 +111,20 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
         let apart = ops::check_distinct(source, listeners.into_iter().flatten());
         Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
     });
+    let api = source.collect(ApiConfig::read);
+    let is_set = |setting: &settings::Setting| {
+        let found = source.look_up(setting).ok().flatten();
+        found.is_some_and(|found| found.origin != Origin::Default)
+    };
+    let is_api_configured =
+        settings::ALL.iter().any(|setting| setting.name.starts_with("BILLING_SYNC_API_") && is_set(setting));
+    // `serve` runs the workspace API only if it is named
+    let served_api = api.as_ref().ok().filter(|_| is_api_configured);
     let connections = rest.as_ref().ok().map(|(receiver, stripe, sync, worker, reconcile, ops, ..)| {
         connections::wanted(&ServiceConfig {
             receiver: Some(receiver.clone()),
-            // `serve` runs the workspace API only if it is named
-            api: None,
-            writes: None,
+            api: served_api.map(|api| (api.clone(), sync.clone())),
+            writes: served_api.and(stripe.write_key.as_ref()).map(|_| (stripe.clone(), worker.clone())),
             worker: Some((worker.clone(), sync.clone())),
             renewals: Some(sync.clone()),
             reconcile: Some((reconcile.clone(), sync.clone(), worker.clone())),
@@ -123,13 +133,6 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
             ops: ops.clone(),
         })
     });
-    let api = source.collect(ApiConfig::read);
-    let is_set = |setting: &settings::Setting| {
-        let found = source.look_up(setting).ok().flatten();
-        found.is_some_and(|found| found.origin != Origin::Default)
-    };
-    let is_api_configured =
-        settings::ALL.iter().any(|setting| setting.name.starts_with("BILLING_SYNC_API_") && is_set(setting));
     let identity_provider = api.as_ref().ok().and_then(|api| api.jwt.clone());
     let stripe = source.collect(StripeConfig::read).ok();
     let ops = source.collect(OpsConfig::read).ok();
@@ -183,7 +186,8 @@ impl LocalChecks {
             let stripe = self.stripe.as_ref();
             checks::database(self.database.as_ref(), stripe, self.connections, &mut report).await;
             let provider = self.identity_provider.as_ref();
-            checks::api(self.database.as_ref(), self.is_api_configured, provider, &mut report).await;
+            let has_write_key = stripe.is_none_or(|stripe| stripe.write_key.is_some());
+            api::check(self.database.as_ref(), self.is_api_configured, provider, has_write_key, &mut report).await;
         }
         report.print(json)
     }

@@ -83,26 +83,41 @@ async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnectio
 
 /// Requests one object of each kind that rows need, to find out which permissions a restricted key does not have.
 async fn permissions(api: &HttpStripe) -> Check {
-    let mut missing = Vec::new();
-    for permission in Permission::PROBED {
-        match api.read("", &Read::Probe(permission), Urgency::Normal).await {
-            Err(ApiError::Forbidden { .. }) => missing.push(permission),
-            Err(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. })) if !error.is_unknown_path() => {
-                let detail = format!("could not check all permissions of the key: {error}");
-                return Check::warning("permissions", detail, "run `doctor` again");
-            }
-            _ => {}
+    let missing = match missing_permissions(api, &Permission::PROBED).await {
+        Ok(missing) => missing,
+        Err(error) => {
+            let detail = format!("could not check all permissions of the key: {error}");
+            return Check::warning("permissions", detail, "run `doctor` again");
         }
-    }
+    };
     if missing.is_empty() {
         let count = Permission::PROBED.len();
         return Check::ok("permissions", format!("the key may read all {count} kinds of objects that rows need"));
     }
-    let list =
-        |name: fn(Permission) -> &'static str| missing.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ");
-    let detail = format!("the key may not read {}", list(Permission::objects));
-    let fix = format!("grant it these permissions (read) in the Stripe dashboard: {}", list(Permission::in_dashboard));
+    let detail = format!("the key may not read {}", listed(&missing, Permission::objects));
+    let names = listed(&missing, Permission::in_dashboard);
+    let fix = format!("grant it these permissions (read) in the Stripe dashboard: {names}");
     Check::failed("permissions", detail, fix)
+}
+
+/// The permissions that the key does not have, by a request for each.
+pub(super) async fn missing_permissions(api: &HttpStripe, tested: &[Permission]) -> Result<Vec<Permission>, ApiError> {
+    let mut missing = Vec::new();
+    for permission in tested {
+        match api.read("", &Read::Probe(*permission), Urgency::Normal).await {
+            Err(ApiError::Forbidden { .. }) => missing.push(*permission),
+            Err(error @ (ApiError::RateLimited { .. } | ApiError::Unavailable { .. })) if !error.is_unknown_path() => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(missing)
+}
+
+/// Names of permissions in a sentence.
+pub(super) fn listed(permissions: &[Permission], name: fn(Permission) -> &'static str) -> String {
+    permissions.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ")
 }
 
 /// Describes how Stripe's API is reached: the proxy and the trusted certificates.

@@ -2,6 +2,7 @@
 //! `explain workspace` answers "why does it have so many words?".
 
 mod workspace;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
+use self::writes::Causes;
 use super::settings::{DatabaseSettings, SettingArgs};
 use super::task::Task;
 use super::{changes, database, output};
@@ -76,7 +78,7 @@ impl Args {
             return args.run(conn).await;
         }
         let subject = self.subject(conn).await?;
-        let steps = self.steps(conn, &subject).await?;
+        let (steps, meanings) = self.steps(conn, &subject).await?;
         let rows = explain::rows(conn, &subject.rows).await?;
         anyhow::ensure!(
             !steps.is_empty() || !rows.is_empty(),
@@ -88,7 +90,7 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         let settled = settled(&steps);
-        steps.iter().flat_map(|step| lines(step, &settled)).try_for_each(|line| output::print(&line))?;
+        steps.iter().flat_map(|step| lines(step, &settled, &meanings)).try_for_each(|line| output::print(&line))?;
         for (table, row) in &rows {
             output::print("")?;
             output::print(&format!("{table} now"))?;
@@ -131,8 +133,8 @@ impl Args {
         Ok(Subject { objects: objects.into_iter().collect(), rows: rows.into_iter().collect(), event: None })
     }
 
-    /// The steps in the order in which they were processed.
-    async fn steps(&self, conn: &mut PgConnection, subject: &Subject) -> anyhow::Result<Vec<Step>> {
+    /// The steps in the order in which they were processed, and what their causes mean.
+    async fn steps(&self, conn: &mut PgConnection, subject: &Subject) -> anyhow::Result<(Vec<Step>, Causes)> {
         let mut steps = explain::events(conn, &subject.objects, self.limit).await?;
         if subject.event.is_none() {
             steps.extend(explain::reads(conn, &subject.objects, self.limit).await?);
@@ -143,7 +145,10 @@ impl Args {
             _ => true,
         };
         steps.extend(explain::changes(conn, &subject.rows, self.limit).await?.into_iter().filter(of_event));
-        Ok(in_order(steps))
+        // of an event only what it caused is shown
+        let objects = if subject.event.is_none() { subject.objects.as_slice() } else { &[] };
+        let meanings = writes::add(conn, objects, &mut steps, self.limit).await?;
+        Ok((in_order(steps), meanings))
     }
 }
 
@@ -161,10 +166,11 @@ fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
     steps
 }
 
-/// The processing time of each event among the steps.
+/// The processing time of each event and each change at Stripe among the steps, by the cause that rows name.
 fn settled(steps: &[Step]) -> BTreeMap<String, OffsetDateTime> {
     let event = |step: &Step| match &step.what {
         StepKind::Event { event_id, .. } => Some((event_id.clone(), step.at)),
+        StepKind::Write { id, .. } => Some((writes::cause_of(*id), step.at)),
         _ => None,
     };
     steps.iter().filter_map(event).collect()
@@ -175,8 +181,9 @@ fn when(time: OffsetDateTime) -> String {
     time.to_offset(time::UtcOffset::UTC).format(&format).unwrap_or_else(|_| time.to_string())
 }
 
-/// A step as text. A change is indented under the event that caused it; without an event it has its own time.
-fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>) -> Vec<String> {
+/// A step as text. A changed row is indented under the event or the change at Stripe that caused it; without one it has
+/// its own time.
+fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>, meanings: &Causes) -> Vec<String> {
     let at = when(step.at);
     match &step.what {
         StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => {
@@ -191,8 +198,17 @@ fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>) -> Vec<String>
             let line = format!("read of {object_id} ({cause}): {outcome}, as of {}{request}", when(*version));
             vec![output::wrapped(&format!("{at}  "), &line)]
         }
+        StepKind::Write { id, operation, object_id, principal, state, request_id, last_error, begun_at } => {
+            let of = object_id.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
+            let error = last_error.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
+            let line = format!("write {operation}{of} by {principal}: {state}{error}");
+            let request = request_id.as_ref().map(|id| format!(", {id}")).unwrap_or_default();
+            let second = format!("{id}, begun {}{request}", when(*begun_at));
+            vec![output::wrapped(&format!("{at}  "), &line), output::wrapped("                     ", &second)]
+        }
         StepKind::Change { table, causes, changes, .. } => {
-            let why = if causes.is_empty() { String::new() } else { format!(" by {}", causes.join(", ")) };
+            let named = causes.iter().map(|cause| meanings.get(cause).unwrap_or(cause).as_str()).collect::<Vec<_>>();
+            let why = if named.is_empty() { String::new() } else { format!(" by {}", named.join(", ")) };
             let head = if causes.iter().any(|cause| settled.contains_key(cause)) {
                 "                     ".to_owned()
             } else {
@@ -221,6 +237,10 @@ fn json(step: &Step) -> serde_json::Value {
         StepKind::Read { object_id, outcome, cause, request_id, version } => json!({
             "at": at, "step": "read", "object_id": object_id, "outcome": outcome, "cause": cause,
             "request_id": request_id, "version": when(*version),
+        }),
+        StepKind::Write { id, operation, object_id, principal, state, request_id, last_error, begun_at } => json!({
+            "at": at, "step": "write", "id": id, "operation": operation, "object_id": object_id, "principal": principal,
+            "state": state, "request_id": request_id, "last_error": last_error, "begun": when(*begun_at),
         }),
         StepKind::Change { table, row_id, causes, changes } => json!({
             "at": at, "step": "change", "table": table, "row_id": row_id, "causes": causes,

@@ -4,20 +4,27 @@
 //! 0 would look like a result; only `billing_sync_database_up` is always present. Called by [`crate::ops`]; `doctor`
 //! reads the same figures.
 
+mod comparison;
+mod gauge;
 mod orphans;
 mod partitions;
+mod writes;
 
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, GaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, Opts, Registry};
 use sqlx::{Connection, PgConnection, PgPool};
-use time::OffsetDateTime;
 
+use self::comparison::set_comparison;
+pub use self::comparison::{Comparison, comparison};
+use self::gauge::gauge;
 pub use self::orphans::{MOST_ORPHANS, Orphans, orphans};
 use self::orphans::{orphans_in_time, set_orphans};
 use self::partitions::set_default_partitions;
 pub use self::partitions::{DefaultPartition, MOST_ROWS, default_partitions};
+use self::writes::set_writes;
+pub use self::writes::{Writes, writes};
 use crate::database::{self, NotWritable};
 use crate::domain::job;
 
@@ -59,35 +66,13 @@ pub struct Limits {
     pub halted_because: Option<String>,
 }
 
-/// How far the stored events are compared with Stripe's event list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Comparison {
-    /// Age of the watermark of the account that is furthest behind; before its first comparison, time since it was
-    /// registered. `None` if no account was ever registered.
-    pub watermark_age_seconds: Option<f64>,
-    /// Whether every account was compared at least once.
-    pub compared: bool,
-    /// Consecutive failed runs of the account with the most of them.
-    pub failures: i32,
-    /// The error of the last of these runs.
-    pub last_error: Option<String>,
-    /// Length in seconds of the longest gap: creation times that were never compared and no longer can be. 0 if there
-    /// is no gap.
-    pub gap_seconds: f64,
-    /// The account with this gap; empty for the own account.
-    pub gap_account: Option<String>,
-    /// Start of the gap.
-    pub gap_since: Option<OffsetDateTime>,
-    /// End of the gap.
-    pub gap_until: Option<OffsetDateTime>,
-}
-
 /// All figures from the database.
 #[derive(Debug, Clone, PartialEq)]
 struct Figures {
     outbox: Outbox,
     jobs: Vec<Jobs>,
     limits: Limits,
+    writes: Writes,
     /// `None` if counting them took too long.
     orphans: Option<Vec<Orphans>>,
     comparison: Comparison,
@@ -129,46 +114,12 @@ async fn read(conn: &mut PgConnection) -> Result<Figures, sqlx::Error> {
     let outbox = outbox(&mut transaction).await?;
     let jobs = jobs(&mut transaction).await?;
     let limits = limits(&mut transaction).await?;
+    let writes = writes(&mut transaction).await?;
     let comparison = comparison(&mut transaction).await?;
     let partitions = default_partitions(&mut transaction).await?;
     let orphans = orphans_in_time(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Figures { outbox, jobs, limits, orphans, comparison, partitions })
-}
-
-/// How far the stored events are compared. An account that was not compared for a day while others were is no longer
-/// synced, and is left out.
-///
-/// # Errors
-/// Database errors.
-pub async fn comparison(conn: &mut PgConnection) -> Result<Comparison, sqlx::Error> {
-    sqlx::query_as!(
-        Comparison,
-        r#"
-        -- metrics.comparison
-        WITH synced AS (
-            SELECT * FROM billing.reconcile_state
-            WHERE started_at > (SELECT max(started_at) FROM billing.reconcile_state) - interval '1 day'
-        ), gap AS (
-            -- of any account: a gap stays until it is closed
-            SELECT * FROM billing.reconcile_state WHERE gap_since IS NOT NULL ORDER BY gap_until - gap_since DESC LIMIT 1
-        ), failing AS (
-            SELECT * FROM synced ORDER BY failures DESC LIMIT 1
-        )
-        SELECT
-            (SELECT max(greatest(extract(epoch FROM clock_timestamp() - coalesce(compared_until, created_at)), 0))
-                FROM synced)::double precision AS watermark_age_seconds,
-            (SELECT bool_and(compared_until IS NOT NULL) FROM synced) IS TRUE AS "compared!",
-            coalesce((SELECT failures FROM failing), 0) AS "failures!",
-            (SELECT last_error FROM failing) AS last_error,
-            coalesce((SELECT extract(epoch FROM gap_until - gap_since) FROM gap), 0)::double precision AS "gap_seconds!",
-            (SELECT account FROM gap) AS gap_account,
-            (SELECT gap_since FROM gap) AS gap_since,
-            (SELECT gap_until FROM gap) AS gap_until
-        "#
-    )
-    .fetch_one(conn)
-    .await
+    Ok(Figures { outbox, jobs, limits, writes, orphans, comparison, partitions })
 }
 
 /// Figures of the limits, by an index scan of those that are due.
@@ -267,7 +218,7 @@ fn families(up: bool, figures: Option<&Figures>) -> Result<Vec<MetricFamily>, pr
     let registry = Registry::new();
     let help = "1 if the database answered this scrape within 1 second and accepts writes, else 0.";
     gauge(&registry, "billing_sync_database_up", help)?.set(f64::from(u8::from(up)));
-    if let Some(Figures { outbox, jobs, limits, orphans, comparison, partitions }) = figures {
+    if let Some(Figures { outbox, jobs, limits, writes, orphans, comparison, partitions }) = figures {
         let help = "Events in the outbox, by state: pending, dead, done (an estimate once there are many).";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -293,6 +244,7 @@ fn families(up: bool, figures: Option<&Figures>) -> Result<Vec<MetricFamily>, pr
             failing.with_label_values(&[kind]).set(count(|jobs| jobs.failing));
         }
         set_limits(&registry, limits)?;
+        set_writes(&registry, writes)?;
         if let Some(orphans) = orphans {
             set_orphans(&registry, orphans)?;
         }
@@ -312,25 +264,6 @@ fn set_limits(registry: &Registry, limits: &Limits) -> Result<(), prometheus::Er
     gauge(registry, "billing_sync_limit_renewals_halted", help)?
         .set(f64::from(u8::from(limits.halted_because.is_some())));
     Ok(())
-}
-
-fn set_comparison(registry: &Registry, comparison: &Comparison) -> Result<(), prometheus::Error> {
-    let help = "Length in seconds of the longest gap: events created in it were never compared with the stored ones, \
-                and Stripe no longer lists them. 0 if there is no gap.";
-    gauge(registry, "billing_sync_reconcile_gap_seconds", help)?.set(comparison.gap_seconds);
-    // before the first comparison there is no age, and 0 would look like a perfect value
-    if let Some(age) = comparison.watermark_age_seconds {
-        let help = "Seconds since the watermark of the account that is furthest behind: all events created up to it \
-                    have been compared with Stripe's event list. Absent before the first comparison and without a key.";
-        gauge(registry, "billing_sync_reconcile_watermark_age_seconds", help)?.set(age);
-    }
-    Ok(())
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-    let gauge = Gauge::new(name, help)?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
 }
 
 #[cfg(test)]
@@ -359,6 +292,7 @@ mod tests {
             outbox,
             jobs: Vec::new(),
             limits,
+            writes: Writes { begun: 0, sent: 0, unknown: 0, oldest_open_seconds: 0.0 },
             orphans: Some(Vec::new()),
             comparison,
             partitions: Vec::new(),
@@ -367,6 +301,9 @@ mod tests {
         assert!(!empty.contains("watermark_age"), "{empty}");
         for name in ["overdue", "oldest_overdue_age_seconds", "halted"] {
             assert!(empty.contains(&format!("billing_sync_limit_renewals_{name} 0\n")), "{empty}");
+        }
+        for state in ["begun", "sent", "unknown"] {
+            assert!(empty.contains(&format!("billing_sync_api_writes{{state=\"{state}\"}} 0\n")), "{empty}");
         }
         for kind in ["fetch", "confirm", "reproject"] {
             assert!(empty.contains(&format!("billing_sync_jobs{{kind=\"{kind}\"}} 0\n")), "{empty}");

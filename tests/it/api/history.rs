@@ -153,3 +153,17 @@ async fn history_is_not_found_where_the_workspace_is_not() {
     ada.get(&format!("/v1/workspaces/{empty}/history")).await.problem("not-found");
     test.finish().await;
 }
+
+#[tokio::test]
+async fn a_change_at_stripe_is_shown_without_the_line_of_its_caller() {
+    let (test, workspace) = changed().await;
+    test.app
+        .execute(
+            "UPDATE billing.row_changes SET causes = '{write 00000000-0000-0000-0000-000000000007}'
+            WHERE causes = '{evt_4}'",
+        )
+        .await;
+    let found = page(&test.user(ADA).await, workspace, "").await;
+    assert_eq!(causes(&found), ["write", "evt_3", "evt_2", "evt_1"], "{found}");
+    test.finish().await;
+}

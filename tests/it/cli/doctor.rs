@@ -184,3 +184,97 @@ async fn doctor_reports_the_watermark_and_fails_if_there_is_a_gap() {
     let expected = "FAIL reconcile there is a gap: events created from 2026-01-02T00:00:00Z to 2026-02-03T00:00:00Z";
     assert!(text.contains(expected) && text.contains("fix: run `backfill`"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_checks_the_key_for_writes() {
+    let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
+    stripe.customer(json!({ "name": "Ada" }));
+    app.deliver_all(&stripe.events(), Epoch::Endive).await;
+    app.drain().await;
+    // Stripe may not list a more recent event yet, even in the right account
+    stripe.tick(60);
+    let base = stripe.base();
+    let report = |key: &str| {
+        let environment = [
+            ("DATABASE_URL", app.database.url.as_str()),
+            ("STRIPE_WEBHOOK_SECRET", "whsec_x"),
+            ("STRIPE_API_BASE", base.as_str()),
+            ("STRIPE_SECRET_KEY", stripe.key()),
+            ("STRIPE_WRITE_KEY", key),
+        ];
+        let output = run(&["doctor"], &environment);
+        (code(&output), words(&output.stdout))
+    };
+    let (status, text) = report(stripe.write_key());
+    assert!(status == 0 && text.contains("ok stripe STRIPE_WRITE_KEY belongs to the account"), "{text}");
+    assert!(text.contains("ok permissions STRIPE_WRITE_KEY may read all 4 kinds of objects"), "{text}");
+    assert!(text.contains("ok changes 0 at Stripe are open"), "{text}");
+    let (status, text) = report(stripe.key());
+    assert!(
+        status == 0 && text.contains("warn stripe STRIPE_WRITE_KEY is the same key as STRIPE_SECRET_KEY"),
+        "{text}"
+    );
+    let (status, text) = report("rk_test_wrong");
+    assert!(status == 1 && text.contains("fix: set STRIPE_WRITE_KEY to a valid key"), "{text}");
+    assert!(!text.contains("rk_test_wrong"), "{text}");
+    let (status, text) = report("rk_live_wrong");
+    assert!(status == 1 && text.contains("FAIL settings STRIPE_SECRET_KEY, STRIPE_WRITE_KEY"), "{text}");
+    stripe.write_key_belongs_to_another_account();
+    let (status, text) = report(stripe.write_key());
+    assert!(status == 1 && text.contains("FAIL stripe STRIPE_WRITE_KEY belongs to another account"), "{text}");
+    stripe.write_key_belongs_to_our_account();
+    stripe.forbid(&["/v1/payment_links"], "rak_payment_link_read");
+    let (status, text) = report(stripe.write_key());
+    let expected = "FAIL permissions STRIPE_WRITE_KEY may not even read payment links fix: grant it these permissions \
+                    (write) in the Stripe dashboard: Payment Links";
+    assert!(status == 1 && text.contains(expected), "{text}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn doctor_reports_changes_at_stripe_that_are_not_complete() {
+    let (database, mut conn) = migrated().await;
+    let environment = [("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_1")];
+    let sql =
+        "INSERT INTO billing.api_writes (id, principal, operation, account, target, object_type, path, form, state,
+            last_error, begun_at, first_sent_at, finished_at)
+        SELECT gen_random_uuid(), 'billing-sync', 'customer.update', '', 'customer/' || state, 'customer',
+            '/customers/cus_1', '', state, 'a cause', at, at, CASE WHEN state = 'unknown' THEN at END
+        FROM unnest(ARRAY['sent', 'unknown']) AS s (state), (SELECT clock_timestamp() - interval '30 min') AS t (at)";
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    let output = run(&["doctor"], &environment);
+    let text = words(&output.stdout);
+    assert_eq!(code(&output), 0, "{text}");
+    for part in [
+        "warn changes the outcome of 1 changes at Stripe is unknown; an operator must decide fix: `billing-sync writes \
+         list --state unknown`",
+        "warn changes 1 changes at Stripe are open, the oldest for 30 minutes fix: `billing-sync writes list --state open`",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn doctor_counts_the_api_and_reports_that_changes_are_not_configured() {
+    let (database, _conn) = migrated().await;
+    let report = |more: &[(&str, &str)]| {
+        let environment =
+            [&[("DATABASE_URL", database.url.as_str()), ("STRIPE_WEBHOOK_SECRET", "whsec_1")], more].concat();
+        words(&run(&["doctor"], &environment).stdout)
+    };
+    let wanted = |text: &str| {
+        let after = text.split_once("a process with all roles uses up to ").unwrap().1;
+        after.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap()
+    };
+    let without = report(&[]);
+    assert!(!without.contains("501"), "{without}");
+    let api = report(&[("BILLING_SYNC_API_RATE", "7")]);
+    assert!(
+        api.contains("ok api STRIPE_WRITE_KEY is not set, so requests that change objects at Stripe are answered 501")
+    );
+    assert_eq!(wanted(&api), wanted(&without) + 8);
+    let closed = ("STRIPE_API_BASE", "http://127.0.0.1:1");
+    let writes = report(&[("BILLING_SYNC_API_RATE", "7"), ("STRIPE_WRITE_KEY", "rk_test_x"), closed]);
+    assert!(!writes.contains("501"), "{writes}");
+    assert_eq!(wanted(&writes), wanted(&api) + 4);
+}

@@ -164,3 +164,45 @@ async fn an_unknown_workspace_or_limit_is_an_error() {
     }
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_change_at_stripe_is_a_step_and_a_cause() {
+    let app = TestApp::start().await;
+    app.deliver_and_drain(&[event("evt_c", "customer.created", 0, &customer("cus_1", "Ada"), None)]).await;
+    let line = "00000000-0000-0000-0000-000000000007";
+    app.execute(
+        "INSERT INTO billing.api_writes (id, principal, operation, account, target, object_type, object_id, path, form,
+            state, stripe_request_id, stripe_status, first_sent_at, finished_at)
+        VALUES ('00000000-0000-0000-0000-000000000007', 'token:0123456789abcdef', 'customer.update', '', 'customer/cus_1',
+            'customer', 'cus_1', '/customers/cus_1', 'name=Ada', 'done', 'req_9', 200, clock_timestamp(),
+            clock_timestamp())",
+    )
+    .await;
+    app.execute(
+        "INSERT INTO billing.row_changes (table_name, row_id, causes, changes)
+        SELECT table_name, row_id, '{write 00000000-0000-0000-0000-000000000007}', '{\"currency\": [\"eur\", \"usd\"]}'
+        FROM billing.row_changes WHERE causes = '{evt_c}' AND table_name = 'billing_contacts'",
+    )
+    .await;
+    let explain = |arguments: &[&str]| {
+        let output = run(&[&["explain", "cus_1"], arguments].concat(), &[("DATABASE_URL", &app.database.url)]);
+        assert_eq!(code(&output), 0, "{}", words(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = explain(&[]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let text = words(text.as_bytes());
+    assert!(text.contains("write customer.update of cus_1 by token:0123456789abcdef: done"), "{text}");
+    let expected = "req_9 billing_contacts changed by write customer.update by token:0123456789abcdef (Stripe req_9) \
+                    currency: eur -> usd";
+    assert!(text.contains(expected), "{text}");
+    let json = explain(&["--json"]);
+    let write =
+        json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|step| step["step"] == "write");
+    assert_eq!(write.unwrap()["id"], line);
+    // a line is deleted after 30 days
+    app.execute("DELETE FROM billing.api_writes").await;
+    let text = words(explain(&[]).as_bytes());
+    assert!(text.contains(&format!("billing_contacts changed by write {line}")), "{text}");
+    app.finish().await;
+}

@@ -16,6 +16,7 @@ mod send;
 mod serve;
 mod tls;
 mod token;
+mod writes;
 
 use std::process::{Command, Output};
 
