@@ -4,6 +4,7 @@
 //! localstripe has plans instead of prices, the formats of 2017, and lists that begin with the oldest object. Lists that
 //! it does not support are reported. Needs Python; `make test-foreign` installs both packages and runs these tests.
 
+mod forms;
 mod localstripe;
 mod reads;
 
