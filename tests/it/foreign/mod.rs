@@ -7,6 +7,7 @@
 mod forms;
 mod localstripe;
 mod reads;
+mod writes;
 
 /// What `make test-foreign` installs.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/foreign/bin/python");
