@@ -13,7 +13,7 @@ demo: rust postgres ## install what is missing, build, and run the demo
 test: rust postgres ## run all tests; they start their own PostgreSQL
 	cargo test --locked
 
-test-foreign: rust postgres target/foreign/bin/localstripe ## run tests against localstripe, an independent Stripe fake (needs python3)
+test-foreign: rust postgres target/foreign/bin/localstripe ## run tests against localstripe, an independent Stripe fake, and check forms with Stripe's library (needs python3)
 	cargo test --locked --test it -- foreign:: --ignored
 
 test-pooler: rust postgres ## run tests behind a real pgbouncer (installs it)
@@ -21,9 +21,10 @@ test-pooler: rust postgres ## run tests behind a real pgbouncer (installs it)
 	cargo test --locked --test it -- pooler:: --ignored
 
 # some systems omit pip from venv; .ci/run skips this target there
-target/foreign/bin/localstripe:
+target/foreign/bin/localstripe: tests/foreign/requirements.txt
 	python3 -m venv target/foreign
-	target/foreign/bin/pip install --quiet localstripe==1.15.10
+	target/foreign/bin/pip install --quiet --disable-pip-version-check --requirement tests/foreign/requirements.txt
+	@touch $@
 
 test-api: rust postgres target/clients/node_modules/.package-lock.json target/clients/venv/bin/schemathesis ## run clients of the API against a real service (needs node 20, npm, python3)
 	cargo test --locked --test it -- api::clients:: --ignored

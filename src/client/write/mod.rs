@@ -149,6 +149,10 @@ impl WriteRequest {
     }
 }
 
+/// How async-stripe sends metadata without a key. Stripe reads an empty text as “unset”, and does not declare it for a
+/// new session or payment link.
+const NO_METADATA: [&str; 2] = ["metadata=", "subscription_data[metadata]="];
+
 impl Write {
     /// Every operation, as the values of a metric's label.
     pub const OPERATIONS: [&str; 6] = [
@@ -190,6 +194,7 @@ impl Write {
         let is_delete = matches!(method, StripeMethod::Delete);
         // the order of metadata is random
         let mut pairs: Vec<&str> = body.iter().flat_map(|body| body.split('&')).collect();
+        pairs.retain(|pair| !NO_METADATA.contains(pair));
         pairs.sort_unstable();
         WriteRequest { operation: self.operation(), is_delete, path, form: pairs.join("&") }
     }

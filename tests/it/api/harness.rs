@@ -57,7 +57,12 @@ impl ApiTest {
 
     /// Starts an API that changes objects at the fake Stripe.
     pub(crate) async fn start_writing(stripe: &FakeStripe, settings: &[(&str, &str)]) -> Self {
-        Self::start_parts(settings, Some(stripe_config(stripe))).await
+        Self::start_writing_with(stripe_config(stripe), settings).await
+    }
+
+    /// Starts an API that changes objects at any server.
+    pub(crate) async fn start_writing_with(stripe: StripeConfig, settings: &[(&str, &str)]) -> Self {
+        Self::start_parts(settings, Some(stripe)).await
     }
 
     async fn start_parts(settings: &[(&str, &str)], stripe: Option<StripeConfig>) -> Self {

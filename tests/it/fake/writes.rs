@@ -151,11 +151,11 @@ async fn wrong_parameters_of_sessions_are_refused() {
     let with = |more: &str| format!("{SESSION}&line_items[0][price]={}&{more}", shop.price);
     let (archived, hosted) = (with(&format!("line_items[0][price]={archived}")), with("ui_mode=hosted_page"));
     let cases = [
-        ("ui_mode=custom", 400, "parameter_missing", "mode"),
+        ("ui_mode=elements", 400, "parameter_missing", "mode"),
         ("mode=payment", 400, "", "mode"),
         ("mode=subscription&ui_mode=embedded_page", 400, "parameter_missing", "return_url"),
         ("mode=subscription", 400, "parameter_missing", "success_url"),
-        ("mode=subscription&ui_mode=custom", 400, "parameter_missing", "line_items"),
+        ("mode=subscription&ui_mode=elements", 400, "parameter_missing", "line_items"),
         (SESSION, 400, "parameter_missing", "line_items[0][price]"),
         (&with("success_url=https://b.example"), 400, "", "success_url"),
         (&hosted, 400, "", "return_url"),

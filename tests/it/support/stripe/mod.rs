@@ -44,6 +44,7 @@ pub(crate) use self::event::{Event, shuffled};
 use self::faults::Control;
 pub(crate) use self::faults::{Effect, Fault};
 use self::world::World;
+pub(crate) use self::writes::parameter_examples;
 
 /// The handle: clones share one world.
 #[derive(Clone)]

@@ -22,6 +22,27 @@ pub(crate) enum Kind {
 /// Fields by name.
 pub(crate) type Fields = &'static [(&'static str, Kind)];
 
+/// A form for each field that is accepted, and for each of its known values.
+pub(crate) fn examples(fields: Fields) -> Vec<String> {
+    fields.iter().flat_map(|(name, kind)| of_kind(kind, name)).collect()
+}
+
+fn of_kind(kind: &Kind, path: &str) -> Vec<String> {
+    let within = |path: &str, fields: Fields| -> Vec<String> {
+        fields.iter().flat_map(|(name, kind)| of_kind(kind, &nested(path, name))).collect()
+    };
+    match kind {
+        Kind::Text | Kind::Id => vec![format!("{path}=x")],
+        Kind::Integer => vec![format!("{path}=1")],
+        Kind::Boolean => vec![format!("{path}=true")],
+        Kind::OneOf(known) => known.iter().map(|value| format!("{path}={value}")).collect(),
+        Kind::Texts => vec![format!("{path}[0]=x")],
+        Kind::Metadata => vec![format!("{path}[x]=x")],
+        Kind::Hash(fields) => within(path, fields),
+        Kind::Array(fields) => within(&nested(path, "0"), fields),
+    }
+}
+
 /// Limits of metadata: keys, characters of a key, characters of a value.
 const METADATA: (usize, usize, usize) = (50, 40, 500);
 

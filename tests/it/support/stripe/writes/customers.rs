@@ -12,7 +12,7 @@ use super::named;
 const ADDRESS: Fields =
     &[("city", Text), ("country", Text), ("line1", Text), ("line2", Text), ("postal_code", Text), ("state", Text)];
 
-const FIELDS: Fields = &[
+pub(super) const FIELDS: Fields = &[
     ("address", Hash(ADDRESS)),
     ("description", Text),
     ("email", Text),

@@ -21,7 +21,7 @@ const NAME_COLLECTION: Fields = &[("business", Hash(&[("enabled", Boolean), ("op
 const SUBSCRIPTION_DATA: Fields = &[("metadata", Metadata), ("trial_period_days", Integer)];
 const TAX_ID_COLLECTION: Fields = &[("enabled", Boolean), ("required", OneOf(&["if_supported", "never"]))];
 
-const CREATE: Fields = &[
+pub(super) const CREATE: Fields = &[
     ("after_completion", Hash(AFTER_COMPLETION)),
     ("allow_promotion_codes", Boolean),
     ("line_items", Array(&[("adjustable_quantity", Hash(ADJUSTABLE)), ("price", Id), ("quantity", Integer)])),
@@ -31,7 +31,7 @@ const CREATE: Fields = &[
     ("tax_id_collection", Hash(TAX_ID_COLLECTION)),
 ];
 
-const UPDATE: Fields = &[
+pub(super) const UPDATE: Fields = &[
     ("active", Boolean),
     ("after_completion", Hash(AFTER_COMPLETION)),
     ("allow_promotion_codes", Boolean),

@@ -144,6 +144,20 @@ fn route(world: &mut World, served: &Served, form: &Value) -> Result<String, Ans
     }
 }
 
+/// A form for each parameter that the fake accepts, after its operation, method and path.
+pub(crate) fn parameter_examples() -> Vec<(&'static str, String)> {
+    let lists = [
+        ("customer.create POST /v1/customers", customers::FIELDS),
+        ("customer.update POST /v1/customers/cus_1", customers::FIELDS),
+        ("checkout_session.create POST /v1/checkout/sessions", sessions::FIELDS),
+        ("payment_link.create POST /v1/payment_links", links::CREATE),
+        ("payment_link.update POST /v1/payment_links/plink_1", links::UPDATE),
+        ("subscription.cancel DELETE /v1/subscriptions/sub_1", subscriptions::FIELDS),
+    ];
+    let forms = |(endpoint, fields)| params::examples(fields).into_iter().map(move |form| (endpoint, form));
+    lists.into_iter().flat_map(forms).collect()
+}
+
 /// The object that the path names.
 fn named<'a>(world: &'a World, kind: &str, id: &str) -> Result<&'a Value, Answer> {
     find(world, kind, id).ok_or_else(|| Answer::missing(kind, id))

@@ -8,19 +8,25 @@ use super::super::routes::Answer;
 use super::super::world::World;
 use super::{check_reference, lines, named};
 
-const FIELDS: Fields = &[
+const LOCALES: &[&str] = &[
+    "auto", "bg", "cs", "da", "de", "el", "en", "en-GB", "es", "es-419", "et", "fi", "fil", "fr", "fr-CA", "hr", "hu",
+    "id", "it", "ja", "ko", "lt", "lv", "ms", "mt", "nb", "nl", "pl", "pt", "pt-BR", "ro", "ru", "sk", "sl", "sv",
+    "th", "tr", "vi", "zh", "zh-HK", "zh-TW",
+];
+
+pub(super) const FIELDS: Fields = &[
     ("allow_promotion_codes", Boolean),
     ("client_reference_id", Text),
     ("customer", Id),
     ("discounts", Array(&[("coupon", Id), ("promotion_code", Id)])),
     ("line_items", Array(&[("price", Id), ("quantity", Integer)])),
-    ("locale", Id),
+    ("locale", OneOf(LOCALES)),
     ("metadata", Metadata),
     ("mode", OneOf(&["subscription"])),
     ("return_url", Id),
     ("subscription_data", Hash(&[("metadata", Metadata), ("trial_period_days", Integer)])),
     ("success_url", Id),
-    ("ui_mode", OneOf(&["custom", "embedded_page", "hosted_page"])),
+    ("ui_mode", OneOf(&["elements", "embedded_page", "hosted_page"])),
 ];
 
 /// Fields of the session that are set as sent.

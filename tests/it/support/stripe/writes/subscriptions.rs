@@ -19,7 +19,7 @@ const FEEDBACK: &[&str] = &[
     "unused",
 ];
 
-const FIELDS: Fields = &[
+pub(super) const FIELDS: Fields = &[
     ("cancellation_details", Hash(&[("comment", Text), ("feedback", OneOf(FEEDBACK))])),
     ("invoice_now", Boolean),
     ("prorate", Boolean),
