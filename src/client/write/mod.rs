@@ -144,8 +144,13 @@ impl WriteRequest {
     }
 
     pub(super) fn request(&self) -> RequestBuilder {
-        let method = if self.is_delete { StripeMethod::Delete } else { StripeMethod::Post };
-        RequestBuilder { body: Some(self.form.clone()), ..RequestBuilder::new(method, self.path.clone()) }
+        if self.is_delete {
+            // in the query, as Stripe's libraries send it, because proxies may drop the body of a DELETE
+            let request = RequestBuilder::new(StripeMethod::Delete, self.path.clone());
+            return RequestBuilder { query: Some(self.form.clone()), ..request };
+        }
+        let request = RequestBuilder::new(StripeMethod::Post, self.path.clone());
+        RequestBuilder { body: Some(self.form.clone()), ..request }
     }
 }
 

@@ -35,7 +35,14 @@ use crate::support::stripe::{Epoch, FakeStripe};
 const ROLES: &str = include_str!("../../../../ops/roles.sql");
 
 /// Requests of a test are more frequent than those of a product. A checkout returns to this origin.
-const SETTINGS: [(&str, &str); 2] = [("BILLING_SYNC_API_RATE", "1000000"), ("BILLING_SYNC_API_CORS_ORIGINS", ORIGIN)];
+const SETTINGS: [(&str, &str); 3] = [
+    ("BILLING_SYNC_API_RATE", "1000000"),
+    ("BILLING_SYNC_API_CORS_ORIGINS", ORIGIN),
+    ("BILLING_SYNC_API_CHECKOUT_LINKS", LINKS),
+];
+
+/// Prefix of the paths of checkout links.
+const LINKS: &str = "/links";
 
 const ORIGIN: &str = "https://app.example.com";
 
@@ -104,6 +111,8 @@ struct Sent {
     path: String,
     body: Option<Value>,
     status: u16,
+    /// Whether it changes an object at Stripe, which only a process with a key for that can.
+    is_change: bool,
 }
 
 /// A workspace of Ada with everything that the API can show, made by webhooks.
@@ -111,10 +120,12 @@ struct World {
     app: TestApp,
     /// A login; [`World::with_roles`] makes it a member of the API's role.
     login: String,
-    /// The token of a user, and that of an administrator.
-    tokens: [String; 2],
+    /// The token of a user, that of an administrator, and that of a service that creates checkout links.
+    tokens: [String; 3],
     stripe: FakeStripe,
     customer: String,
+    product: String,
+    price: String,
     session: String,
     rounds: u32,
 }
@@ -123,7 +134,8 @@ impl World {
     async fn start() -> Self {
         let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
         let limits = json!({ "metadata": { "limit_words": "1000", "limit_members": "1000" } });
-        let price = stripe.price(&stripe.product(json!({})), 1900, limits);
+        let product = stripe.product(json!({}));
+        let price = stripe.price(&product, 1900, limits);
         let named = json!({ "workspace_id": WORKSPACE });
         let customer = stripe.customer(json!({ "name": "Ada", "metadata": named }));
         let subscription = stripe.subscribe_with(&customer, &price, json!({ "metadata": named }));
@@ -133,14 +145,16 @@ impl World {
         app.drain().await;
         let login = format!("login_of_{}", app.database.name);
         let mut tokens = Vec::new();
-        for (user, scope) in [(Some(ADA), Scope::WorkspacesWrite), (None, Scope::WorkspacesAdmin)] {
+        let scopes =
+            [(Some(ADA), Scope::WorkspacesWrite), (None, Scope::WorkspacesAdmin), (None, Scope::CheckoutLinkWrite)];
+        for (user, scope) in scopes {
             let token = token_store::random_token().unwrap();
             let new = NewToken { token: &token, scopes: &[scope], user, note: None, lifetime: None };
             token_store::create(&mut app.pool.acquire().await.unwrap(), &new).await.unwrap();
             tokens.push(token.expose());
         }
         let tokens = tokens.try_into().unwrap();
-        let world = Self { app, login, tokens, stripe, customer, session, rounds: 0 };
+        let world = Self { app, login, tokens, stripe, customer, product, price, session, rounds: 0 };
         // the only plan, so that a checkout needs not name it
         world.execute("UPDATE billing.pricing_plans SET is_default = true").await;
         world.own(WORKSPACE).await;
@@ -189,20 +203,32 @@ impl World {
         format!("host='{host}' port={port} dbname={name} user={login} password=x")
     }
 
+    /// The body of a checkout link.
+    fn link(&self) -> Value {
+        let (product, price) = (json!({ "id": self.product }), json!({ "id": self.price }));
+        json!({ "items": [{ "type": "product", "product": product, "price": price, "quantity": 1 }] })
+    }
+
     /// A process whose login may also become the owner, as the merge of changes at Stripe needs.
     async fn start_writing(&self) -> ApiProcess {
-        let owner = "SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'billing'";
-        let owner = self.app.text(owner).await.unwrap();
-        self.execute(&format!("GRANT \"{owner}\" TO {}", self.login)).await;
-        ApiProcess::start_writing(&self.limited(), &self.stripe).await
+        ApiProcess::start_writing(&self.app.database.options, &self.stripe).await
+    }
+
+    /// The first failure of a process that only reads, or of one that also changes objects at Stripe.
+    async fn first_failure_of(&mut self, reading: &ApiProcess, writing: &ApiProcess) -> Option<String> {
+        match self.first_failure(reading, false).await {
+            None => self.first_failure(writing, true).await,
+            failure => failure,
+        }
     }
 
     /// Every kind of request. `doomed` is a workspace to delete.
     fn requests(&self, doomed: Uuid) -> Vec<Sent> {
         let sent = |method, path: String, body: Option<Value>, status| {
             let token = self.tokens[0].clone();
-            Sent { token, method, path, body, status }
+            Sent { token, method, path: format!("{PREFIX}{path}"), body, status, is_change: false }
         };
+        let change = |method, path, body, status| Sent { is_change: true, ..sent(method, path, Some(body), status) };
         let read = |path: String| sent("GET", path, None, 200);
         let (workspace, contact) = (format!("/v1/workspaces/{WORKSPACE}"), row_id("", &self.customer));
         let create = || sent("POST", "/v1/workspaces".to_owned(), Some(json!({ "name": "New" })), 201);
@@ -221,13 +247,18 @@ impl World {
             sent("PUT", workspace.clone(), Some(json!({ "name": "Online" })), 200),
             sent("DELETE", format!("/v1/workspaces/{doomed}"), None, 204),
             read(billing.clone()),
-            sent("PUT", billing.clone(), Some(json!({ "name": "Ada", "email": "ada@example.com" })), 200),
-            sent(
+            change("PUT", billing.clone(), json!({ "name": "Ada", "email": "ada@example.com" }), 200),
+            change(
                 "POST",
                 format!("{billing}/stripe-checkout-sessions"),
-                Some(json!({ "callbackUrl": format!("{ORIGIN}/paid") })),
+                json!({ "callbackUrl": format!("{ORIGIN}/paid") }),
                 201,
             ),
+            Sent {
+                token: self.tokens[2].clone(),
+                path: format!("{LINKS}/checkout-links"),
+                ..change("POST", String::new(), self.link(), 201)
+            },
             read(format!("{billing}/stripe-checkout-sessions/{}", self.session)),
             read(format!("/v1/state?workspace={WORKSPACE}")),
             read(format!("/v1/state?customer={}", self.customer)),
@@ -239,19 +270,20 @@ impl World {
     }
 
     /// Sends every kind of request. Returns the first failure.
-    async fn first_failure(&mut self, process: &ApiProcess) -> Option<String> {
+    async fn first_failure(&mut self, process: &ApiProcess, changes: bool) -> Option<String> {
         self.rounds += 1;
         let doomed = Uuid::new_v4();
         self.own(&doomed.to_string()).await;
         self.execute("UPDATE billing.api_tokens SET last_used_at = NULL").await;
-        for Sent { token, method, path, body, status } in self.requests(doomed) {
+        let requests = self.requests(doomed).into_iter().filter(|sent| changes || !sent.is_change);
+        for Sent { token, method, path, body, status, .. } in requests {
             let (authorization, key) = (format!("Bearer {token}"), format!("{} {path}", self.rounds));
             let mut headers = vec![("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
             if method == "POST" {
                 headers.push(("Idempotency-Key", key.as_str()));
             }
             let body = body.map(|body| body.to_string().into_bytes());
-            let reply = process.send(&request(method, &format!("{PREFIX}{path}"), &headers, body.as_deref())).await;
+            let reply = process.send(&request(method, &path, &headers, body.as_deref())).await;
             if reply.status != status {
                 return Some(format!("{method} {path}: {} {}", reply.status, reply.text));
             }
@@ -321,28 +353,29 @@ async fn the_api_serves_every_endpoint_with_the_rights_of_its_role() {
     let requests = world.requests(Uuid::nil());
     for (method, route) in operations(&document).into_keys() {
         let is_of_route = |sent: &Sent| {
-            let path = format!("{PREFIX}{}", sent.path.split('?').next().unwrap());
+            let path = sent.path.split('?').next().unwrap();
             let (parts, wanted) = (path.split('/').collect::<Vec<_>>(), route.split('/').collect::<Vec<_>>());
             let fits = |(part, wanted): (&&str, &&str)| part == wanted || wanted.starts_with('{');
             sent.method == method && parts.len() == wanted.len() && parts.iter().zip(&wanted).all(fits)
         };
         assert!(requests.iter().any(is_of_route), "no request tries {method} {route}");
     }
-    let process = world.start_writing().await;
-    assert_eq!(world.first_failure(&process).await, None);
-    process.stop().await;
+    let (reading, writing) = (ApiProcess::start(&world.limited()).await, world.start_writing().await);
+    assert_eq!(world.first_failure_of(&reading, &writing).await, None);
+    reading.stop().await;
+    writing.stop().await;
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_needs_each_right_of_its_role() {
     let mut world = World::with_roles().await;
-    let process = world.start_writing().await;
-    assert_eq!(world.first_failure(&process).await, None);
+    let (reading, writing) = (ApiProcess::start(&world.limited()).await, world.start_writing().await);
+    assert_eq!(world.first_failure_of(&reading, &writing).await, None);
     assert!(world.cleans_up_within(Duration::from_secs(30)).await);
     for privilege in needed_by_api() {
         world.execute(&format!("REVOKE {privilege} FROM {API_ROLE}")).await;
-        match world.first_failure(&process).await {
+        match world.first_failure_of(&reading, &writing).await {
             None => assert!(!world.cleans_up_within(Duration::from_secs(2)).await, "{privilege} is not needed"),
             Some(failure) => {
                 // a refusal of any other kind would prove nothing
@@ -352,8 +385,9 @@ async fn the_api_needs_each_right_of_its_role() {
         }
         world.execute(&format!("GRANT {privilege} TO {API_ROLE}")).await;
     }
-    assert_eq!(world.first_failure(&process).await, None, "after the last grant");
-    process.stop().await;
+    assert_eq!(world.first_failure_of(&reading, &writing).await, None, "after the last grant");
+    reading.stop().await;
+    writing.stop().await;
     world.finish().await;
 }
 
