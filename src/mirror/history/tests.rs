@@ -183,3 +183,41 @@ fn without_any_content_there_is_no_head() {
     history.add(update(10, 0, 1));
     assert_eq!(history.head(), HeadResult::Needs(at + Duration::seconds(10)), "others of that second may be stored");
 }
+
+/// An answer to a write of ours within a second, beside the events of that second that have arrived: is it newer?
+fn is_before_write(changes: &[(u8, u8)], arrived: &[usize], written: (u8, u8)) -> bool {
+    let changes = changes.iter().map(|fields| Change { seconds: 0, fields: *fields, has_two_events: false });
+    let events = events(&changes.collect::<Vec<_>>(), false, 7);
+    let mut history = History::complete_after(None);
+    for index in arrived {
+        history.add(events[*index].clone());
+    }
+    history.written_at(events[0].created, &object(written));
+    match history.head() {
+        HeadResult::Head(head) => {
+            assert!(!head.is_before_write || head.ambiguous, "a read must confirm it");
+            head.is_before_write
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_answer_to_a_write_is_newer_until_an_event_shows_its_state() {
+    // someone's change, then ours, then another one's
+    let changes = [(1, 0), (2, 0), (1, 1)];
+    assert!(is_before_write(&changes, &[0], (2, 0)), "only what was before ours");
+    assert!(!is_before_write(&changes, &[0, 1], (2, 0)), "our own event has the same state");
+    assert!(!is_before_write(&changes, &[0, 2], (2, 0)), "the later event leads away from it");
+    assert!(!is_before_write(&changes, &[0, 1, 2], (2, 0)));
+}
+
+#[test]
+fn an_event_of_another_second_is_not_compared_with_an_answer() {
+    let events = events(&[Change { seconds: 5, fields: (1, 0), has_two_events: false }], false, 7);
+    let mut history = History::complete_after(None);
+    history.add(events[0].clone());
+    history.written_at(events[0].created - Duration::SECOND, &object((2, 0)));
+    let HeadResult::Head(head) = history.head() else { panic!("there is an event") };
+    assert!(!head.is_before_write && !head.ambiguous);
+}
