@@ -22,6 +22,7 @@ use crate::support::client::Client;
 use crate::support::cluster;
 use crate::support::events::{customer, event, subscription, with};
 use crate::support::process::Server;
+use crate::support::stripe::FakeStripe;
 
 /// Secrets and values of events; none of them may be logged or exposed.
 const PRIVATE: [&str; 6] = ["hunter2", "Hauptstr", "pi_secret_of_theirs", "billing@example.com", SECRET, "D-10115"];
@@ -111,6 +112,7 @@ impl Caller {
     async fn send_all(&mut self, credentials: &str) {
         let contact = format!("/v1/workspaces/{{id}}/billing-contacts/{}", row_id("", "cus_1"));
         let session = format!("{contact}/stripe-checkout-sessions/hunter2");
+        let sessions = session.trim_end_matches("/hunter2");
         let long = "Geheimprojekt".repeat(30);
         let (search, name) = (format!("/v1/workspaces?search={long}"), json!({ "name": long }).to_string());
         for (method, path, body) in [
@@ -118,6 +120,8 @@ impl Caller {
             ("GET", "/v1/workspaces/{id}", None),
             ("GET", contact.as_str(), None),
             ("GET", session.as_str(), None),
+            ("PUT", contact.as_str(), Some(r#"{"name":"Geheimprojekt Süd","email":"ada@jwt.example"}"#)),
+            ("POST", sessions, Some(r#"{"callbackUrl":"https://hunter2.example/Geheimprojekt"}"#)),
             ("GET", "/v1/workspaces/{id}/history", None),
             ("GET", "/v1/workspaces/{id}/limits", None),
             ("GET", "/v1/state?workspace={id}", None),
@@ -169,11 +173,13 @@ fn secrets(credentials: &str) -> Vec<String> {
 
 /// Label values of the API's requests: only methods and templates of routes.
 fn check_labels(metrics: &str) {
-    let document = serde_json::to_value(openapi::workspaces()).unwrap();
-    let routes = document["paths"].as_object().unwrap();
+    let documents = [openapi::workspaces(), openapi::checkout_links()];
+    let documents = documents.map(|document| serde_json::to_value(document).unwrap());
+    let routes: BTreeSet<&String> =
+        documents.iter().flat_map(|document| document["paths"].as_object().unwrap().keys()).collect();
     for line in metrics.lines().filter(|line| line.starts_with("billing_sync_api_requests_total{")) {
         let route = line.split_once("route=\"").unwrap().1.split_once('"').unwrap().0;
-        assert!(route == "unmatched" || routes.contains_key(route), "{line}");
+        assert!(route == "unmatched" || routes.contains(&route.to_owned()), "{line}");
     }
 }
 
@@ -184,7 +190,18 @@ async fn nothing_private_of_the_workspace_api_is_logged_exposed_or_repeated_in_a
     let (key, file) = (Key::p256("a"), tempfile::NamedTempFile::new().unwrap());
     std::fs::write(file.path(), jwks(&[&key])).unwrap();
     let [issuer, audience, keys] = settings(file.path().to_str().unwrap());
-    let settings = [("BILLING_SYNC_LOG", "trace"), ("BILLING_SYNC_API_LISTEN", "127.0.0.1:0"), issuer, audience, keys];
+    let stripe = FakeStripe::start().await;
+    assert_eq!(stripe.customer(json!({ "name": "hunter2" })), "cus_1");
+    let base = stripe.base();
+    let settings = [
+        ("BILLING_SYNC_LOG", "trace"),
+        ("BILLING_SYNC_API_LISTEN", "127.0.0.1:0"),
+        ("STRIPE_WRITE_KEY", stripe.write_key()),
+        ("STRIPE_API_BASE", &base),
+        issuer,
+        audience,
+        keys,
+    ];
     let server = Server::start(&database, "receiver,worker,api", &settings).await;
     let address = server.serving()["api"].as_str().unwrap();
     let address = address.trim_start_matches("http://").trim_end_matches(PREFIX).parse().unwrap();
@@ -210,7 +227,7 @@ async fn nothing_private_of_the_workspace_api_is_logged_exposed_or_repeated_in_a
     assert_eq!(server.deliver(&event("evt_1", "customer.created", 0, &buyer, None)).await, Some(200));
     let mut contacts: i64 = 0;
     for _ in 0..1000 {
-        let query = "SELECT count(*) FROM billing.billing_contacts";
+        let query = "SELECT count(*) FROM billing.billing_contacts WHERE stripe_customer_id = 'cus_1'";
         contacts = sqlx::query_scalar(query).fetch_one(&mut conn).await.unwrap();
         if contacts == 1 {
             break;
@@ -241,6 +258,7 @@ async fn nothing_private_of_the_workspace_api_is_logged_exposed_or_repeated_in_a
     server.signal(Signal::SIGTERM);
     let log = server.rest_of_the_log().await;
     assert!(log.contains("an API request failed") && log.contains("api_tokens.find"), "the log has the requests");
+    assert!(log.contains("changed an object at Stripe"), "the log has the changes");
     let private = credentials.iter().flat_map(|credentials| secrets(credentials));
     let private = private.chain(PRIVATE.into_iter().chain(PRIVATE_OF_CLIENTS).map(str::to_owned));
     for private in private {

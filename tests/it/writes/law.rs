@@ -73,7 +73,7 @@ impl History {
             7 => self.shop.stripe.update(&self.shop.customer, json!({ "name": format!("M {}", self.rng.u8(..)) })),
             8 => self.visit(),
             9 | 10 => self.deliver().await,
-            _ => self.shop.stripe.tick(self.rng.i64(..20)),
+            _ => self.shop.stripe.tick(self.rng.i64(0..20)),
         }
         self.in_flight.extend(self.shop.stripe.events_since(self.mark));
         self.mark = self.shop.stripe.mark();
