@@ -75,6 +75,9 @@ pub(super) async fn create(
     let request = KeyedRequest::read(&headers, &principal, &format!("POST {sessions}"), &body.bytes)?;
     let basis = rows::checkout_basis(&mut *api.connection().await?, workspace, contact, wanted.plan).await?;
     let basis = basis.ok_or_else(|| no_such_plan(wanted.plan))?;
+    if wanted.legacy.is_some_and(|legacy| basis.plan.imported_from_legacy_id != Some(legacy)) {
+        return Err(no_such_plan(PlanChoice::Legacy(0)));
+    }
     let checkout = CheckoutRequest {
         workspace,
         basis: &basis,
@@ -98,6 +101,8 @@ struct Wanted {
     callback_url: String,
     language: Option<String>,
     plan: PlanChoice,
+    /// The legacy id of the plan, which must agree with its id if both are given.
+    legacy: Option<i64>,
 }
 
 impl Wanted {
@@ -112,16 +117,12 @@ impl Wanted {
         let id = mistakes.optional_text(&body.fields, "pricingPlanId");
         let id = id.map(|id| Uuid::try_parse(&id).map_err(|_| mistakes.add("/pricingPlanId", "must be a UUID")));
         let plan = match (id, legacy) {
-            (Some(Ok(id)), None) => Some(PlanChoice::Id(id)),
+            (Some(Ok(id)), _) => Some(PlanChoice::Id(id)),
             (None, Some(legacy)) => Some(PlanChoice::Legacy(legacy)),
             (None, None) => Some(PlanChoice::Default),
-            (Some(Ok(_)), Some(_)) => {
-                mistakes.add("/legacyPricingPlanId", "must be absent if pricingPlanId is set");
-                None
-            }
             (Some(Err(())), _) => None,
         };
-        let values = callback_url.zip(plan).map(|(callback_url, plan)| Self { callback_url, language, plan });
+        let values = callback_url.zip(plan).map(|(callback_url, plan)| Self { callback_url, language, plan, legacy });
         mistakes.check(values)
     }
 }

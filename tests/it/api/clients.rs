@@ -7,6 +7,7 @@
 use std::process::Stdio;
 
 use billing_sync::api::principal::Scope;
+use billing_sync::domain::object::row_id;
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
 use tokio::process::Command;
@@ -28,12 +29,14 @@ const CY: Uuid = Uuid::from_u128(0xc1);
 const TIMEOUT: &str = "300";
 
 /// The lines that `curl.sh` prints: their beginning, and the endpoint of the public pages.
-const CURL: [(&str, &str); 7] = [
+const CURL: [(&str, &str); 9] = [
     ("A2 200 ", "GET /v1/workspaces/{workspaceId}/billing-contacts/{billingContactId}"),
     (
         "A3 200 ",
         "GET /v1/workspaces/{workspaceId}/billing-contacts/{billingContactId}/stripe-checkout-sessions/{sessionId}",
     ),
+    ("A1 201 ", "POST /v1/workspaces/{workspaceId}/billing-contacts/{billingContactId}/stripe-checkout-sessions"),
+    ("A4 200 ", "PUT /v1/workspaces/{workspaceId}/billing-contacts/{billingContactId}"),
     ("B1 201 ", "POST /v1/workspaces"),
     ("B2 200 ", "GET /v1/workspaces"),
     ("B3 200 ", "GET /v1/workspaces/{workspaceId}"),
@@ -42,8 +45,9 @@ const CURL: [(&str, &str); 7] = [
 ];
 
 /// Embedded rows that exist, so that their fields are compared too.
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 7] = [
     ("A3 200 ", "/_embedded/coupon/_embedded/pricingPlan"),
+    ("B1 201 ", "/_embedded/billingContact"),
     ("B3 200 ", "/_embedded/avatar/_embedded"),
     ("B3 200 ", "/_embedded/billingContact"),
     ("B3 200 ", "/_embedded/currentSubscription/_embedded/newPricingPlan"),
@@ -68,7 +72,15 @@ impl Service {
         let (admin, ada) = (api.client(Some(CY), &[Scope::WorkspacesAdmin]).await, api.user(ADA).await);
         let bo = api.user(BO).await;
         // generated requests are sent as fast as they are answered
-        let environment = [("BILLING_SYNC_API_LISTEN", "127.0.0.1:0"), ("BILLING_SYNC_API_RATE", "100000")];
+        let stripe = &filled.synced.stripe;
+        let base = stripe.base();
+        let environment = [
+            ("BILLING_SYNC_API_LISTEN", "127.0.0.1:0"),
+            ("BILLING_SYNC_API_RATE", "100000"),
+            ("BILLING_SYNC_API_CORS_ORIGINS", "https://app.example.com"),
+            ("STRIPE_WRITE_KEY", stripe.write_key()),
+            ("STRIPE_API_BASE", &base),
+        ];
         let server = Server::start(&api.app.database, "receiver,worker,renewals,api", &environment).await;
         let url = |listener: &str| server.serving()[listener].as_str().unwrap().to_owned();
         let settings = vec![
@@ -81,6 +93,7 @@ impl Service {
             ("WORKSPACE_ID", filled.workspace.to_string()),
             ("BILLING_CONTACT_ID", filled.contact_id().to_string()),
             ("SESSION_ID", filled.stripe.session.clone()),
+            ("PLAN_ID", row_id("", &filled.stripe.price).to_string()),
         ];
         Self { filled, server, settings }
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::harness::{assert_alike, shop};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::{Epoch, Event};
+use crate::support::writing::{rename, writer};
 
 const NAMES: &str = "SELECT string_agg(DISTINCT name, ' ') FROM billing.billing_contacts";
 
@@ -76,9 +77,14 @@ async fn backfill_beside_events(events_first: bool) {
         happened.lock().unwrap().extend(stripe.events_since(*mark));
         *mark = stripe.mark();
     });
+    let writer = writer(app, &sync.stripe);
     let worker = async {
         // enough rounds for the whole backfill and its end
-        for _ in 0..40 {
+        for round in 0..40 {
+            // the product changes customers too
+            if round % 4 == 0 {
+                rename(app, &writer, &format!("cus_{}", round % 20 + 1), &format!("Product {round}")).await;
+            }
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
             let events = std::mem::take(&mut *occurred.lock().unwrap());
             let events: Vec<_> = events.iter().map(|event| event.json(Epoch::Endive)).collect();

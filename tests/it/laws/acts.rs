@@ -51,12 +51,14 @@ pub(super) enum Act {
     RenameProduct,
     ChangeLimit,
     MarkPrice,
+    /// The product changes a customer's name through the ledger.
+    Write,
     /// Nothing changes at Stripe, but events arrive and objects are read.
     Read,
 }
 
 /// Actions to choose from; frequent ones are listed several times.
-pub(super) const ACTS: [Act; 77] = {
+pub(super) const ACTS: [Act; 80] = {
     use Act::*;
     [
         NewCustomer,
@@ -134,6 +136,9 @@ pub(super) const ACTS: [Act; 77] = {
         RenameProduct,
         ChangeLimit,
         MarkPrice,
+        Write,
+        Write,
+        Write,
         Read,
         Read,
     ]

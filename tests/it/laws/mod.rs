@@ -21,7 +21,9 @@ mod regressions;
 mod story;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use billing_sync::writes::Writer;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
@@ -30,6 +32,7 @@ use self::acts::Act;
 use self::story::{Life, Story, life};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::{Event, FakeStripe, shuffled};
+use crate::support::writing::{rename, writer};
 
 /// Maximum staleness of reads.
 const MARGIN_SECONDS: i64 = 10;
@@ -44,6 +47,22 @@ impl Fetching {
         let views = "SELECT 'workspace ' || to_jsonb(t)::text FROM billing.workspace_billing t ORDER BY 1";
         rows.extend(sqlx::query_scalar::<_, String>(views).fetch_all(&self.app.pool).await.unwrap());
         rows
+    }
+
+    /// The product renames a customer. Its row shows the name at once, whatever has arrived of what happened before.
+    async fn rename_any(&self, writer: &Arc<Writer>, number: usize) -> Result<(), String> {
+        let customers: Vec<String> = (self.stripe.truth().into_iter())
+            .filter(|(_, one)| one["object"] == "customer" && one["deleted"] != true && one["test_clock"].is_null())
+            .map(|(id, _)| id)
+            .collect();
+        if customers.is_empty() {
+            return Ok(());
+        }
+        let (customer, name) = (customers[number % customers.len()].clone(), format!("Product {number}"));
+        rename(&self.app, writer, &customer, &name).await;
+        let row = "SELECT name FROM billing.billing_contacts WHERE stripe_customer_id = $1";
+        let shown: Option<String> = sqlx::query_scalar(row).bind(&customer).fetch_one(&self.app.pool).await.unwrap();
+        if shown.as_deref() == Some(&name) { Ok(()) } else { Err(format!("{customer} is {shown:?} after {name}")) }
     }
 
     async fn enqueue(&self, life: &Life, events: &[Event]) {
@@ -81,10 +100,14 @@ impl Fetching {
         let mut delivery =
             Delivery { rng: fastrand::Rng::with_seed(life.seed), in_flight: Vec::new(), lost: Vec::new() };
         let story = Story::open(stripe.clone(), life.oldest_epoch());
+        let writer = writer(&self.app, &stripe);
         let mut mark = 0;
         for (seconds, act, number) in &life.acts {
             stripe.tick(*seconds);
             story.run(*act, *number);
+            if *act == Act::Write {
+                self.rename_any(&writer, *number).await?;
+            }
             delivery.take(stripe.events_since(mark), life.lost);
             mark = stripe.mark();
             if *act == Act::Read || delivery.rng.u8(..3) == 0 {

@@ -236,7 +236,8 @@ impl TestApp {
                 billing.subscriptions, billing.pricing_plans, billing.plan_limits, billing.coupons,
                 billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
                 billing.dispute_facts, billing.trial_facts, billing.phase_facts, billing.subscription_timeline, billing.jobs, billing.reads,
-                billing.subscription_limits, billing.limit_renewals, billing.limit_recalculations, billing.reconcile_state, billing.own_accounts",
+                billing.subscription_limits, billing.limit_renewals, billing.limit_recalculations, billing.reconcile_state, billing.own_accounts,
+                billing.api_writes, billing.api_requests, billing.checkout_links",
         )
         .await;
     }

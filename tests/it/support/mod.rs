@@ -12,3 +12,4 @@ pub(crate) mod month;
 pub(crate) mod pages;
 pub(crate) mod process;
 pub(crate) mod stripe;
+pub(crate) mod writing;

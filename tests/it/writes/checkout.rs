@@ -127,7 +127,13 @@ async fn a_customer_returns_only_to_pages_of_the_product_and_buys_only_its_plans
     }
     assert_eq!(shop.stripe.writes().len(), 0);
     shop.test.execute("UPDATE billing.pricing_plans SET imported_from_legacy_id = 7, is_default = true").await;
-    for body in [json!({ "callbackUrl": CALLBACK, "legacyPricingPlanId": 7 }), json!({ "callbackUrl": CALLBACK })] {
+    let other = json!({ "callbackUrl": CALLBACK, "pricingPlanId": plan, "legacyPricingPlanId": 8 });
+    shop.checkout_with(&other, &[]).await.problem("invalid-fields");
+    for body in [
+        json!({ "callbackUrl": CALLBACK, "legacyPricingPlanId": 7 }),
+        json!({ "callbackUrl": CALLBACK, "pricingPlanId": plan, "legacyPricingPlanId": 7 }),
+        json!({ "callbackUrl": CALLBACK }),
+    ] {
         assert_eq!(shop.checkout_with(&body, &[]).await.json(201)["pricingPlanId"], plan, "{body}");
     }
     shop.finish().await;
