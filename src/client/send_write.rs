@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Urgency;
+use super::error::ApiError;
 use super::http::HttpStripe;
+use super::read::Read;
 use super::write::WriteRequest;
 use super::write::outcome::{self, WriteAnswer, WriteError};
+use super::{Urgency, response};
+use crate::stripe::json::Document;
+use crate::stripe::secrets;
 
 /// No attempt begins later than this after the first one: a client waits for the answer.
 const DEADLINE: Duration = Duration::from_secs(6);
@@ -58,6 +62,22 @@ impl HttpStripe {
                 _ => return Err(if is_unknown { error.after_unknown() } else { error }),
             }
         }
+    }
+
+    /// Reads the client secret of an open checkout session, and nothing else of it. `None` if it has none any more.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn client_secret(&self, account: &str, session: &str) -> Result<Option<String>, ApiError> {
+        let read = Read::CheckoutSession(session.to_owned());
+        let request = read.request().ok_or_else(|| ApiError::not_sent("not sent: an id is empty"))?;
+        let slot = self.limiter.acquire(Urgency::Interactive).await;
+        let _slot = slot.map_err(|left| ApiError::RateLimited { retry_after: Some(left), request_id: None })?;
+        let reply = self.transport.send(&request, account, None).await;
+        let reply = reply.map_err(|_| ApiError::unavailable("no answer to a read of the session"))?;
+        let body = response::of(read.operation(), reply.status, &reply.hints, &reply.body);
+        let body = body.map_err(|refusal| refusal.error)?;
+        Ok(secrets::client_secret(Document::parse_or_null(&body).root()))
     }
 
     async fn attempt_write(&self, write: KeyedWrite<'_>, number: u32) -> Result<WriteAnswer, WriteError> {

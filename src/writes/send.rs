@@ -11,7 +11,8 @@ use super::{complete, key_guard};
 use crate::base::retry::RetryPolicy;
 use crate::client::{ApiError, KeyedWrite, Urgency, Write, WriteError, WriteRequest};
 use crate::ledger::open::{self, Finish, Leased, Recorded};
-use crate::ledger::{read, stripe_key};
+use crate::ledger::read::{self, Progress};
+use crate::ledger::stripe_key;
 use crate::stripe::json::Document;
 use crate::stripe::secrets::client_secret;
 use crate::worker::failure::Failure;
@@ -84,8 +85,24 @@ impl Writer {
             urgency: Urgency::Interactive,
             may_have_been_sent: true,
         };
-        let answer = self.client.write(write).await.map_err(SendError::Stripe)?;
+        let answer = match self.client.write(write).await {
+            Ok(answer) => answer,
+            // the session exists, so Stripe repeats an error that it has saved
+            Err(WriteError::Unknown { .. }) => return self.secret_of_session(id).await,
+            Err(error) => return Err(SendError::Stripe(error)),
+        };
         Ok(client_secret(Document::parse_or_null(&answer.body).root()))
+    }
+
+    /// The client secret of a session, from a read.
+    async fn secret_of_session(&self, id: Uuid) -> Result<Option<String>, SendError> {
+        let line = read::progress(&mut *self.context.pool.acquire().await?, id).await?;
+        let Some(Progress::Done { object_id: Some(session) }) = line else { return Err(SendError::Busy) };
+        let account = read::account(&mut *self.context.pool.acquire().await?, id).await?.unwrap_or_default();
+        self.client
+            .client_secret(&account, &session)
+            .await
+            .map_err(|error| SendError::Stripe(WriteError::Unreachable { why: error.to_string() }))
     }
 
     /// Sends a line and completes it with `render`, in a task of its own: a client that hangs up does not end it.
@@ -127,7 +144,6 @@ impl Writer {
                 tracing::info!(
                     write.id = %line.id,
                     write.operation = line.operation,
-                    api.principal = line.principal,
                     stripe.request_id = request_id,
                     "changed an object at Stripe"
                 );
@@ -214,10 +230,10 @@ fn unreachable_of(error: &ApiError, line: &Leased) -> WriteError {
 }
 
 fn log(line: &Leased, error: &SendError, finish: Option<Finish>) {
-    let (id, operation, principal) = (line.id, &line.operation, &line.principal);
+    let (id, operation) = (line.id, &line.operation);
     let request_id = if let SendError::Stripe(error) = error { error.request_id() } else { None };
     let wrong = match error {
-        // the client is told: a declined card, or an object that does not exist
+        // an answer for the client: a declined card, or an object that does not exist
         SendError::Stripe(WriteError::Refused { status: 402 | 404, .. }) => false,
         SendError::Stripe(WriteError::Refused { .. } | WriteError::KeyRefused { .. })
         | SendError::Key(_)
@@ -226,13 +242,13 @@ fn log(line: &Leased, error: &SendError, finish: Option<Finish>) {
     };
     if wrong {
         tracing::error!(
-            write.id = %id, write.operation = operation, api.principal = principal, stripe.request_id = request_id,
+            write.id = %id, write.operation = operation, stripe.request_id = request_id,
             %error, "a change at Stripe failed"
         );
     } else {
         let is_retried = finish.is_none();
         tracing::warn!(
-            write.id = %id, write.operation = operation, api.principal = principal, stripe.request_id = request_id,
+            write.id = %id, write.operation = operation, stripe.request_id = request_id,
             %error, is_retried, "a change at Stripe is not complete"
         );
     }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::harness::{CALLBACK, Shop};
+use crate::support::stripe::Fault;
 
 /// The parameters of the only session at Stripe.
 fn session(shop: &Shop) -> Value {
@@ -156,5 +157,19 @@ async fn a_repeated_request_gets_the_secret_from_stripe_again() {
     shop.test.execute("UPDATE billing.api_requests SET created_at = created_at - interval '25 hours'").await;
     shop.checkout(&key).await.problem("idempotency-key-expired");
     assert_eq!(shop.stripe.effects().len(), 1);
+    shop.finish().await;
+}
+
+#[tokio::test]
+async fn the_secret_is_read_if_stripe_has_saved_an_error_under_the_key() {
+    let shop = Shop::open().await;
+    shop.stripe.fail_next_of("POST", "/v1/checkout/sessions", 1, Fault::ApiErrorAfterEffect);
+    let key = [("Idempotency-Key", "checkout-1")];
+    shop.checkout(&key).await.problem("outcome-unknown");
+    shop.stripe.tick(20);
+    shop.recover().await;
+    let created = shop.checkout(&key).await.json(201);
+    assert_eq!(created["stripeClientSecret"], session(&shop)["client_secret"]);
+    assert!(created["stripeClientSecret"].is_string());
     shop.finish().await;
 }

@@ -1,4 +1,4 @@
-//! Failures of Stripe, the network and the key: each client is told whether something was changed.
+//! Failures of Stripe, the network and the key: each client learns whether something was changed.
 
 use super::harness::Shop;
 use crate::support::stripe::Fault;
@@ -220,7 +220,7 @@ async fn an_old_creation_is_searched_and_then_given_up_or_made() {
         shop.lines().await,
         "customer.create done, checkout_session.create done, customer.create done, checkout_session.create refused"
     );
-    // each customer once; the second session was not made, and nobody waits for it
+    // each customer once; the second session was not made, and no client waits for it
     assert_eq!(shop.stripe.effects().len(), 3);
     shop.finish().await;
 }

@@ -193,7 +193,7 @@ async fn survives(case: impl AsyncFn(&Shop) -> Case, is_repeated: bool) {
     }
 }
 
-/// Repeats a request while it is told that the first one is still running.
+/// Repeats a request while the first one is still running.
 async fn repeat(shop: &Shop, server: &Server, case: &Case) -> Reply {
     for _ in 0..20 {
         let reply = send(shop, server, case, "once").await.unwrap();

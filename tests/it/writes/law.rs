@@ -1,5 +1,5 @@
 //! The law of changes: any sequence of requests, repetitions, webhooks (late, twice, in any order), faults and `kill -9`
-//! ends with Stripe = rows = what clients were told, and each change was made at most once.
+//! ends with Stripe = rows = what clients have learned, and each change was made at most once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,12 +31,12 @@ const FAULTS: [Fault; 10] = [
     Fault::TooManyRequests { retry_after: Some(1) },
 ];
 
-/// A request with its key, and what the client was told.
+/// A request with its key, and what the client has learned.
 struct Asked {
     case: Case,
     key: String,
     /// The answer, if it was a success.
-    told: Option<String>,
+    answer: Option<String>,
 }
 
 /// One generated history.
@@ -64,7 +64,7 @@ impl History {
             0..5 => {
                 let case = self.case().await;
                 let key = format!("key {}", self.asked.len());
-                self.ask(Asked { case, key, told: None }).await;
+                self.ask(Asked { case, key, answer: None }).await;
             }
             5 | 6 if !self.asked.is_empty() => {
                 let asked = self.asked.swap_remove(self.rng.usize(..self.asked.len()));
@@ -125,11 +125,11 @@ impl History {
         match reply {
             Some(reply) if is_success(&reply) => {
                 self.check_repetition(&asked, &reply);
-                asked.told = Some(reply.text);
+                asked.answer = Some(reply.text);
             }
-            // told that nothing was changed: the client gives up
+            // nothing was changed: the client gives up
             Some(reply) if reply.text.contains("\"retryable\":false") => {
-                assert!(asked.told.is_none(), "told success before: {}", reply.text);
+                assert!(asked.answer.is_none(), "it succeeded before: {}", reply.text);
                 return;
             }
             _ => {}
@@ -138,8 +138,8 @@ impl History {
     }
 
     fn check_repetition(&self, asked: &Asked, reply: &Reply) {
-        if let Some(told) = &asked.told {
-            assert_eq!(*told, reply.text, "two answers for {}: {:#?}", asked.key, self.shop.stripe.effects());
+        if let Some(first) = &asked.answer {
+            assert_eq!(*first, reply.text, "two answers for {}: {:#?}", asked.key, self.shop.stripe.effects());
         }
     }
 
@@ -172,7 +172,7 @@ impl History {
             if is_success(&reply) {
                 self.check_repetition(asked, &reply);
             } else {
-                assert!(asked.told.is_none(), "{} was told success, and now {}", asked.key, reply.text);
+                assert!(asked.answer.is_none(), "{} succeeded, and now {}", asked.key, reply.text);
             }
         }
         self.server = Some(server);
@@ -272,7 +272,8 @@ async fn repeat(shop: &Shop, server: &Server, asked: &Asked) -> Reply {
         }
         sleep(Duration::from_millis(200)).await;
     }
-    panic!("{} is never answered: {}", asked.key, shop.lines().await)
+    let last = send(shop, server, &asked.case, &asked.key).await.unwrap();
+    panic!("{} is never answered: {} {}", asked.key, last.text, shop.lines().await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

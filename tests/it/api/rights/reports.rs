@@ -48,7 +48,7 @@ async fn doctor_checks_the_role_the_search_and_the_credentials_of_the_api() {
         (code(&output), words(&output.stdout))
     };
     let (status, report) = doctor(&[]);
-    assert!(status == 0 && report.contains("ok api 2 tokens are active"), "{report}");
+    assert!(status == 0 && report.contains("ok api 3 tokens are active"), "{report}");
     assert!(report.contains("which may do more than they need fix: run psql"), "{report}");
     world.execute(ROLES).await;
     world.execute("UPDATE billing.api_tokens SET revoked_at = clock_timestamp()").await;
