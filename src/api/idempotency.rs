@@ -201,13 +201,20 @@ pub(super) async fn finish(
     })
 }
 
-/// Deletes a key without an answer: the request changed nothing.
-pub(super) async fn forget_unanswered(conn: &mut PgConnection, request: &KeyedRequest) -> Result<(), sqlx::Error> {
+/// Deletes the key of a line without an answer: the request changed nothing. A later request may have the key already,
+/// with a line of its own, which stays.
+pub(super) async fn forget_unanswered(
+    conn: &mut PgConnection,
+    request: &KeyedRequest,
+    line: Uuid,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- api_requests.forget_unanswered
-        DELETE FROM billing.api_requests WHERE principal = $1 AND idempotency_key = $2 AND status IS NULL",
+        DELETE FROM billing.api_requests
+        WHERE principal = $1 AND idempotency_key = $2 AND write_id = $3 AND status IS NULL",
         request.principal,
-        request.key
+        request.key,
+        line
     )
     .execute(conn)
     .await?;

@@ -64,6 +64,8 @@ pub async fn lease(conn: &mut PgConnection, id: Uuid, time: Duration) -> Result<
             SELECT id, first_sent_at FROM billing.api_writes
             WHERE id = $1 AND state IN ('begun', 'sent')
                 AND (leased_until IS NULL OR leased_until < clock_timestamp())
+                -- a look at Stripe that is too early does not show the change
+                AND (NOT is_error_saved OR retry_at <= clock_timestamp())
             FOR UPDATE
         ) AS before
         JOIN billing.api_writes AS line ON line.id = before.id
@@ -116,13 +118,14 @@ pub struct Recorded {
     pub is_unsent: bool,
 }
 
-/// Ends the lease of a line whose outcome is unknown, or that was not sent; it is tried again after `delay`.
+/// Ends the lease of this attempt, whose outcome is unknown, or which was not sent; the line is tried again after
+/// `delay`. Changes nothing if another attempt has begun.
 ///
 /// # Errors
 /// Database errors.
 pub async fn put_back(
     conn: &mut PgConnection,
-    id: Uuid,
+    line: &Leased,
     delay: Duration,
     failure: &Recorded,
 ) -> Result<(), sqlx::Error> {
@@ -131,35 +134,37 @@ pub async fn put_back(
         UPDATE billing.api_writes
         SET leased_until = NULL, retry_at = clock_timestamp() + $2::interval, last_error = left($3, 500),
             state = CASE WHEN $7 THEN 'begun' ELSE 'sent' END, first_sent_at = CASE WHEN NOT $7 THEN first_sent_at END,
-            is_error_saved = $4, stripe_request_id = coalesce($5, stripe_request_id),
+            is_error_saved = is_error_saved OR $4, stripe_request_id = coalesce($5, stripe_request_id),
             stripe_status = coalesce($6, stripe_status)
-        WHERE id = $1 AND state = 'sent'",
-        id,
+        WHERE id = $1 AND state = 'sent' AND attempts = $8",
+        line.id,
         interval(delay),
         failure.error,
         failure.is_saved,
         failure.request_id,
         failure.status.map(i32::from),
-        failure.is_unsent
+        failure.is_unsent,
+        line.attempts
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Gives a line a new idempotency key, because a look at Stripe has shown that nothing was changed. It counts as not
-/// sent, and its lease ends.
+/// Gives a line a new idempotency key, because the look at Stripe of this attempt has shown that nothing was changed. It
+/// counts as not sent, and its lease ends. Changes nothing if another attempt has begun.
 ///
 /// # Errors
 /// Database errors.
-pub async fn renew_key(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+pub async fn renew_key(conn: &mut PgConnection, line: &Leased) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- ledger.renew_key
         UPDATE billing.api_writes
         SET state = 'begun', key_number = key_number + 1, first_sent_at = NULL, is_error_saved = false,
             leased_until = NULL, retry_at = clock_timestamp()
-        WHERE id = $1 AND state = 'sent'",
-        id
+        WHERE id = $1 AND state = 'sent' AND attempts = $2",
+        line.id,
+        line.attempts
     )
     .execute(conn)
     .await?;
@@ -188,13 +193,14 @@ impl Finish {
     }
 }
 
-/// Finishes a line; one that its event has finished meanwhile stays done. The row of a link that Stripe refused goes.
+/// Finishes a line. What Stripe has made is done, whatever another attempt has found. An attempt that has lost its lease
+/// can neither refuse a line nor call it unknown. The row of a link that Stripe refused goes.
 ///
 /// # Errors
 /// Database errors.
 pub async fn finish(
     conn: &mut PgConnection,
-    id: Uuid,
+    line: &Leased,
     finish: Finish,
     object_id: Option<&str>,
     recorded: &Recorded,
@@ -202,20 +208,23 @@ pub async fn finish(
     sqlx::query!(
         "-- ledger.finish
         WITH refused AS (
-            DELETE FROM billing.checkout_links WHERE id = $1 AND $2 = 'refused' AND stripe_payment_link_id IS NULL
+            DELETE FROM billing.checkout_links AS l USING billing.api_writes AS w
+            WHERE l.id = $1 AND $2 = 'refused' AND l.stripe_payment_link_id IS NULL AND w.id = l.id
+                AND w.state = 'sent' AND w.attempts = $7
         )
         UPDATE billing.api_writes
         SET state = $2, object_id = coalesce($3, object_id), finished_at = clock_timestamp(), leased_until = NULL,
             last_error = CASE WHEN $2 = 'done' THEN NULL ELSE left($4, 500) END,
             stripe_request_id = coalesce($5, stripe_request_id), stripe_status = coalesce($6, stripe_status),
             follow_up_due = follow_up_due AND $2 = 'done'
-        WHERE id = $1 AND (state = 'sent' OR state = 'done' AND $2 = 'done')",
-        id,
+        WHERE id = $1 AND ($2 = 'done' OR state = 'sent' AND attempts = $7)",
+        line.id,
         finish.as_str(),
         object_id,
         recorded.error,
         recorded.request_id,
-        recorded.status.map(i32::from)
+        recorded.status.map(i32::from),
+        line.attempts
     )
     .execute(conn)
     .await?;

@@ -6,10 +6,12 @@ use uuid::Uuid;
 /// How far a line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// One process is sending it, or it waits for the next attempt.
+    /// A process is sending it, or it waits for the next attempt.
     Open {
         /// Whether a process has its lease.
         is_leased: bool,
+        /// Whether it waits until a look at Stripe can show the change.
+        is_too_early: bool,
     },
     /// Stripe made the change.
     Done {
@@ -29,7 +31,8 @@ pub enum Progress {
 pub async fn progress(conn: &mut PgConnection, id: Uuid) -> Result<Option<Progress>, sqlx::Error> {
     let row = sqlx::query!(
         r#"-- ledger.progress
-        SELECT state, object_id, coalesce(leased_until > clock_timestamp(), false) AS "is_leased!"
+        SELECT state, object_id, coalesce(leased_until > clock_timestamp(), false) AS "is_leased!",
+            is_error_saved AND retry_at > clock_timestamp() AS "is_too_early!"
         FROM billing.api_writes WHERE id = $1"#,
         id
     )
@@ -39,7 +42,7 @@ pub async fn progress(conn: &mut PgConnection, id: Uuid) -> Result<Option<Progre
         "done" => Progress::Done { object_id: row.object_id },
         "refused" => Progress::Refused,
         "unknown" => Progress::Unknown,
-        _ => Progress::Open { is_leased: row.is_leased },
+        _ => Progress::Open { is_leased: row.is_leased, is_too_early: row.is_too_early },
     }))
 }
 
@@ -67,7 +70,9 @@ pub async fn sent_request(conn: &mut PgConnection, id: Uuid) -> Result<Option<Se
         SentRequest,
         r#"-- ledger.sent_request
         SELECT operation, account, path, form AS "form!", key_number FROM billing.api_writes
-        WHERE id = $1 AND form IS NOT NULL AND first_sent_at > clock_timestamp() - interval '23 hours'"#,
+        WHERE id = $1 AND form IS NOT NULL AND first_sent_at > clock_timestamp() - interval '23 hours'
+            -- an operator may have made the change by hand: the key may never have been sent
+            AND resolved_by IS NULL"#,
         id
     )
     .fetch_optional(conn)

@@ -29,10 +29,7 @@ const MERGE_DELAYS: [Duration; 3] = [Duration::from_millis(50), Duration::from_m
 
 /// Reads the caller's answer in the transaction that completes the change. Called again if the merge is repeated.
 pub type Render<T> = Box<
-    dyn for<'c> Fn(
-            &'c mut PgConnection,
-            &'c Completed,
-        ) -> Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>
+    dyn for<'c> Fn(&'c mut PgConnection, &'c Completed) -> Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'c>>
         + Send
         + Sync,
 >;
@@ -151,7 +148,7 @@ async fn try_complete<T>(context: &Context, line: &Leased, object: Object, rende
         deactivate(&mut tx, line, &completed.object_id).await?;
     }
     let recorded = Recorded { request_id, status: Some(200), ..Recorded::default() };
-    open::finish(&mut tx, line.id, Finish::Done, Some(&completed.object_id), &recorded).await?;
+    open::finish(&mut tx, line, Finish::Done, Some(&completed.object_id), &recorded).await?;
     let rendered = render(&mut tx, &completed).await?;
     tx.commit().await?;
     context.reads.notify_waiters();

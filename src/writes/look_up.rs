@@ -40,7 +40,7 @@ impl Writer {
         match seen {
             Seen::Made(object) => Ok(*object),
             Seen::NotMade => {
-                open::renew_key(&mut *self.context.pool.acquire().await?, line.id).await?;
+                open::renew_key(&mut *self.context.pool.acquire().await?, line).await?;
                 Err(SendError::Busy)
             }
             Seen::TooLate => Err(SendError::Stripe(WriteError::Refused {
@@ -60,7 +60,11 @@ impl Writer {
         let is_waited_for = !line.is_key_expired;
         Ok(match line.operation.as_str() {
             Write::UPDATE_CUSTOMER => {
-                let answer = self.read(line, &Read::Customer(id)).await?;
+                let answer = match self.read(line, &Read::Customer(id)).await {
+                    // a customer that does not exist cannot be changed
+                    Err(ApiError::NotFound { .. }) => return Ok(Seen::TooLate),
+                    answer => answer?,
+                };
                 match (shows(line, Document::parse_or_null(&answer.body).root()), is_waited_for) {
                     (true, _) => Seen::Made(Box::new(self.object(line, answer))),
                     (false, true) => Seen::NotMade,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::complete::{Completed, Object, Render};
+use super::complete::{self, Completed, Object, Render};
+use super::key_guard::KeyError;
 use super::writer::Writer;
-use super::{complete, key_guard};
 use crate::base::retry::RetryPolicy;
-use crate::client::{ApiError, KeyedWrite, Urgency, Write, WriteError, WriteRequest};
+use crate::client::{KeyedWrite, Urgency, Write, WriteError, WriteRequest};
 use crate::ledger::open::{self, Finish, Leased, Recorded};
 use crate::ledger::read::{self, Progress};
 use crate::ledger::stripe_key;
@@ -128,9 +128,15 @@ impl Writer {
         urgency: Urgency,
         render: &Render<T>,
     ) -> Result<T, SendError> {
+        // before the lease, which would end while Stripe is slow to answer
+        let key = self.key.check(&self.client, &self.context.pool).await;
         let line = open::lease(&mut *self.context.pool.acquire().await?, id, self.lease).await?;
         let line = line.ok_or(SendError::Busy)?;
-        let object = match self.object_of(&line, urgency).await {
+        let object = match key {
+            Ok(()) => self.object_of(&line, urgency).await,
+            Err(error) => Err(of_key(error, &line)),
+        };
+        let object = match object {
             Ok(object) => object,
             Err(error) => {
                 self.record(&line, on_failure, &error).await?;
@@ -159,11 +165,6 @@ impl Writer {
 
     /// The object after the change: from Stripe's answer, or from a look.
     async fn object_of(&self, line: &Leased, urgency: Urgency) -> Result<Object, SendError> {
-        self.key.check(&self.client, &self.context.pool).await.map_err(|error| match error {
-            key_guard::KeyError::Database(error) => SendError::Database(error),
-            key_guard::KeyError::Refused(why) => SendError::Key(why),
-            key_guard::KeyError::Unanswered(error) => SendError::Stripe(unreachable_of(&error, line)),
-        })?;
         match next_step(line) {
             Step::Send => self.send_once(line, urgency).await,
             Step::LookUp => self.look_up(line).await,
@@ -216,17 +217,23 @@ impl Writer {
         log(line, error, finish);
         self.metrics.write(&line.operation, finish.map_or("retried", Finish::as_str));
         match finish {
-            Some(finish) => open::finish(&mut conn, line.id, finish, None, &recorded).await?,
-            None => open::put_back(&mut conn, line.id, delay, &recorded).await?,
+            Some(finish) => open::finish(&mut conn, line, finish, None, &recorded).await?,
+            None => open::put_back(&mut conn, line, delay, &recorded).await?,
         }
         Ok(())
     }
 }
 
-/// The error of a key that could not be checked, because Stripe did not answer: nothing was sent.
-fn unreachable_of(error: &ApiError, line: &Leased) -> WriteError {
-    let unreachable = WriteError::Unreachable { why: error.to_string() };
-    if line.may_have_been_sent { unreachable.after_unknown() } else { unreachable }
+/// The error of a key that may not be used: this attempt sent nothing, an earlier one may have.
+fn of_key(error: KeyError, line: &Leased) -> SendError {
+    let unknown = |why| SendError::Stripe(WriteError::Unknown { why, is_saved: false, request_id: None });
+    match error {
+        KeyError::Database(error) => SendError::Database(error),
+        KeyError::Refused(why) if line.may_have_been_sent => unknown(why),
+        KeyError::Refused(why) => SendError::Key(why),
+        KeyError::Unanswered(error) if line.may_have_been_sent => unknown(error.to_string()),
+        KeyError::Unanswered(error) => SendError::Stripe(WriteError::Unreachable { why: error.to_string() }),
+    }
 }
 
 fn log(line: &Leased, error: &SendError, finish: Option<Finish>) {

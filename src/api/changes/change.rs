@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -43,7 +44,21 @@ pub(crate) type Read = Arc<
 pub(super) struct Change<'a> {
     pub(super) writer: &'a Arc<Writer>,
     pub(super) new: NewWrite<'a>,
+    pub(super) with: With<'a>,
     pub(super) rendering: Rendering,
+}
+
+/// What else the transaction does that begins the line. A repetition of the request does not do it again.
+pub(super) enum With<'a> {
+    /// Nothing.
+    Nothing,
+    /// Compares the client's copy of the object with the answer that it would get now. No other change of the target is in
+    /// progress.
+    Copy(&'a HeaderMap),
+    /// Writes the row of a checkout link.
+    Link(&'a NewCheckoutLink<'a>),
+    /// Refuses a new request.
+    Refusal(Problem),
 }
 
 /// How the answer is made and stored.
@@ -73,7 +88,11 @@ impl Rendering {
             Box::pin(async move {
                 let answer = rendering.answer(conn, completed.object_id).await;
                 let secret = rendering.secret_field.zip(completed.client_secret);
-                Ok(answer.map(|answer| answer.with_secret(secret)))
+                match answer {
+                    // a failed transaction cannot complete the change
+                    Err(problem) if problem.is_of_database() => Err(problem.into_failure()),
+                    answer => Ok(answer.map(|answer| answer.with_secret(secret))),
+                }
             })
         })
     }
@@ -92,18 +111,9 @@ enum Start {
 impl Change<'_> {
     /// Makes the change and returns its answer.
     pub(super) async fn make(self, api: &ApiContext) -> Result<Answer, Problem> {
-        self.make_with(api, None).await
-    }
-
-    /// The same for a checkout link, whose row is written in the transaction that begins the line.
-    pub(super) async fn make_with(
-        self,
-        api: &ApiContext,
-        row: Option<&NewCheckoutLink<'_>>,
-    ) -> Result<Answer, Problem> {
-        match self.start(api, row).await? {
-            Start::Begun => self.run(api, self.new.id).await,
-            Start::Continued(line) => self.continue_line(api, line).await,
+        match self.start(api).await? {
+            Start::Begun => self.run(api, self.new.id).await.map_err(Problem::after_begin),
+            Start::Continued(line) => self.continue_line(api, line).await.map_err(Problem::after_begin),
             Start::Answered(answer, Some(line)) if self.rendering.secret_field.is_some() => {
                 self.with_secret(*answer, line).await
             }
@@ -112,7 +122,7 @@ impl Change<'_> {
     }
 
     /// Stores the key and begins the line, once no other line of the target is open.
-    async fn start(&self, api: &ApiContext, row: Option<&NewCheckoutLink<'_>>) -> Result<Start, Problem> {
+    async fn start(&self, api: &ApiContext) -> Result<Start, Problem> {
         let deadline = Instant::now() + WAIT;
         loop {
             let mut tx = api.begin().await?;
@@ -128,9 +138,7 @@ impl Change<'_> {
                 }
             }
             if writes::begin(&mut tx, &self.new).await? {
-                if let Some(row) = row {
-                    rows::create_link(&mut tx, row).await?;
-                }
+                self.begin_with(&mut tx).await?;
                 tx.commit().await?;
                 return Ok(Start::Begun);
             }
@@ -141,6 +149,15 @@ impl Change<'_> {
                 return Err(Problem::new(Code::WriteInProgress, detail).retry_after(WAIT));
             }
             sleep(LOOK).await;
+        }
+    }
+
+    async fn begin_with(&self, conn: &mut PgConnection) -> Result<(), Problem> {
+        match &self.with {
+            With::Nothing => Ok(()),
+            With::Copy(headers) => (self.rendering.read)(conn, String::new()).await?.check_if_match(headers),
+            With::Link(row) => Ok(rows::create_link(conn, row).await?),
+            With::Refusal(problem) => Err(problem.clone()),
         }
     }
 
@@ -155,15 +172,16 @@ impl Change<'_> {
                 Some(Progress::Done { object_id }) => {
                     return self.answer(api, line, object_id.unwrap_or_default()).await;
                 }
-                Some(Progress::Open { is_leased: false }) => {
+                Some(Progress::Open { is_leased: false, is_too_early: true }) => return Err(Problem::outcome_unknown()),
+                Some(Progress::Open { is_leased: false, .. }) => {
                     return self.run(api, line).await.map(Answer::into_replayed);
                 }
-                Some(Progress::Open { is_leased: true }) if Instant::now() < deadline => sleep(LOOK).await,
-                Some(Progress::Open { is_leased: true }) => return Err(idempotency::still_running()),
+                Some(Progress::Open { .. }) if Instant::now() < deadline => sleep(LOOK).await,
+                Some(Progress::Open { .. }) => return Err(idempotency::still_running()),
                 Some(Progress::Unknown) => return Err(stripe::of_send(SendError::Unknown)),
                 // its process ended before it could forget the key
                 Some(Progress::Refused) | None => {
-                    self.forget_key(api).await?;
+                    self.forget_key(api, line).await?;
                     let detail = "the first request with this key was refused; nothing was changed, so repeat it";
                     return Err(Problem::new(Code::StripeUnavailable, detail).retry_after(Duration::from_secs(1)));
                 }
@@ -187,7 +205,7 @@ impl Change<'_> {
             Err(SendError::Busy) => Box::pin(self.continue_line(api, line)).await,
             Err(error) => {
                 if changed_nothing(&error) && matches!(self.writer.progress(line).await?, Some(Progress::Refused)) {
-                    self.forget_key(api).await?;
+                    self.forget_key(api, line).await?;
                 }
                 Err(stripe::of_send(error))
             }
@@ -243,10 +261,10 @@ impl Change<'_> {
         Ok(answer.with_secret(secret.map(|secret| (field, secret))))
     }
 
-    async fn forget_key(&self, api: &ApiContext) -> Result<(), Problem> {
+    async fn forget_key(&self, api: &ApiContext, line: Uuid) -> Result<(), Problem> {
         let Some(request) = &self.rendering.request else { return Ok(()) };
         let mut tx = api.begin().await?;
-        idempotency::forget_unanswered(&mut tx, request).await?;
+        idempotency::forget_unanswered(&mut tx, request, line).await?;
         Ok(tx.commit().await?)
     }
 }

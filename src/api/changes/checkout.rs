@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 
-use super::change::{Change, Read, Rendering};
+use super::change::{Change, Read, Rendering, With};
 use crate::api::answer::Answer;
 use crate::api::context::ApiContext;
 use crate::api::idempotency::KeyedRequest;
@@ -48,10 +48,6 @@ pub(crate) async fn create_session(
     let writer = api.writer()?;
     let CheckoutRequest { workspace, basis, callback_url, language, secret_field } = checkout;
     let replaces = basis.live_subscription.as_deref();
-    if replaces.is_some() && api.live_subscription == LiveSubscription::Refuse {
-        let detail = "the workspace has a subscription that has not ended (BILLING_SYNC_API_LIVE_SUBSCRIPTION)";
-        return Err(Problem::new(Code::SubscriptionExists, detail));
-    }
     let id = Uuid::new_v4();
     let mut metadata = vec![(WORKSPACE, workspace.to_string()), (MARK, id.to_string())];
     metadata.extend(replaces.map(|replaces| (REPLACES, replaces.to_owned())));
@@ -81,7 +77,14 @@ pub(crate) async fn create_session(
         is_inactive: false,
     };
     let rendering = Rendering { read, request, secret_field: Some(secret_field) };
-    Change { writer, new, rendering }.make(api).await
+    let is_refused = replaces.is_some() && api.live_subscription == LiveSubscription::Refuse;
+    let with = if is_refused {
+        let detail = "the workspace has a subscription that has not ended (BILLING_SYNC_API_LIVE_SUBSCRIPTION)";
+        With::Refusal(Problem::new(Code::SubscriptionExists, detail))
+    } else {
+        With::Nothing
+    };
+    Change { writer, new, with, rendering }.make(api).await
 }
 
 /// The nearest language in which Stripe's checkout exists: `de` for `de-AT`; `None` if there is none.

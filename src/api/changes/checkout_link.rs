@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use super::change::{Change, Read, Rendering};
+use super::change::{Change, Read, Rendering, With};
 use crate::api::answer::Answer;
 use crate::api::context::ApiContext;
 use crate::api::idempotency::KeyedRequest;
@@ -72,8 +72,8 @@ pub(crate) async fn create_link(
         is_inactive: !link.is_enabled,
     };
     let row = NewCheckoutLink { id, name: link.name, request: link.body, principal: &principal.id };
-    let change = Change { writer, new, rendering: Rendering { read, request, secret_field: None } };
-    change.make_with(api, Some(&row)).await
+    let rendering = Rendering { read, request, secret_field: None };
+    Change { writer, new, with: With::Link(&row), rendering }.make(api).await
 }
 
 fn payment_link(id: Uuid, link: &LinkRequest<'_>) -> NewPaymentLink {

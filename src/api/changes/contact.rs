@@ -1,8 +1,9 @@
 //! Changes name and e-mail address of a billing contact: those of its customer at Stripe.
 
+use hyper::HeaderMap;
 use uuid::Uuid;
 
-use super::change::{Change, Read, Rendering};
+use super::change::{Change, Read, Rendering, With};
 use crate::api::answer::Answer;
 use crate::api::context::ApiContext;
 use crate::api::idempotency::KeyedRequest;
@@ -21,6 +22,8 @@ pub(crate) struct ContactChange<'a> {
     pub(crate) customer: &'a str,
     pub(crate) name: String,
     pub(crate) email: String,
+    /// The headers of the request, which may name the copy that is changed.
+    pub(crate) headers: &'a HeaderMap,
 }
 
 /// Changes the contact, and answers with what `read` reads after it.
@@ -32,7 +35,7 @@ pub(crate) async fn update_contact(
     read: Read,
 ) -> Result<Answer, Problem> {
     let writer = api.writer()?;
-    let ContactChange { workspace, account, customer, name, email } = change;
+    let ContactChange { workspace, account, customer, name, email, headers } = change;
     let target = format!("customer/{customer}");
     let write = Write::UpdateCustomer { customer: customer.to_owned(), name, email };
     let new = NewWrite {
@@ -45,5 +48,6 @@ pub(crate) async fn update_contact(
         replaces: None,
         is_inactive: false,
     };
-    Change { writer, new, rendering: Rendering { read, request, secret_field: None } }.make(api).await
+    let rendering = Rendering { read, request, secret_field: None };
+    Change { writer, new, with: With::Copy(headers), rendering }.make(api).await
 }

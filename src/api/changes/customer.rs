@@ -61,7 +61,7 @@ pub(crate) async fn create_customer(
     };
     begin(&mut tx, line, &new).await?;
     tx.commit().await?;
-    wait(api, line, &rendering).await
+    wait(api, line, &rendering).await.map_err(Problem::after_begin)
 }
 
 async fn begin(conn: &mut PgConnection, line: Uuid, new: &NewCustomer<'_>) -> Result<(), Problem> {
@@ -95,7 +95,8 @@ async fn continue_request(
     rendering: impl Fn(Uuid) -> Rendering,
 ) -> Result<Answer, Problem> {
     let workspace = api.writer()?.workspace(line).await?.ok_or_else(idempotency::still_running)?;
-    Ok(wait(api, line, &rendering(workspace)).await?.into_replayed())
+    let answer = wait(api, line, &rendering(workspace)).await.map_err(Problem::after_begin)?;
+    Ok(answer.into_replayed())
 }
 
 /// Waits some seconds for the customer, and otherwise answers with the workspace as it is.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::{Code, Problem};
+use crate::worker::failure::Failure;
 
 /// Suggested wait after a failure of the database, which usually lasts some seconds.
 const DATABASE_RETRY: Duration = Duration::from_secs(2);
@@ -56,6 +57,23 @@ impl From<sqlx::Error> for Problem {
 }
 
 impl Problem {
+    /// Whether the database failed: such a transaction cannot be committed.
+    pub(crate) fn is_of_database(&self) -> bool {
+        matches!(self.code, Code::Busy | Code::DatabaseUnavailable | Code::InternalError)
+    }
+
+    /// The same as a failure of the transaction in which a change at Stripe is completed.
+    pub(crate) fn into_failure(self) -> Failure {
+        let why = format!("the answer could not be read: {}", self.code.as_str());
+        if self.code == Code::Busy { Failure::Contended(why) } else { Failure::Retryable(why) }
+    }
+
+    /// The problem once a change at Stripe is begun: then a failure of the database does not mean that nothing was changed.
+    #[must_use]
+    pub(crate) fn after_begin(self) -> Self {
+        if self.is_of_database() { Self::outcome_unknown() } else { self }
+    }
+
     /// The problem of a database that cannot be used.
     pub(crate) fn unavailable(error: &sqlx::Error) -> Self {
         tracing::warn!(error = described(error), "the database is unavailable for an API request");

@@ -104,11 +104,16 @@ pub(super) async fn update(
     let access = principal.access();
     let found = contact_to_change(&api, workspace, id, access).await?;
     let (name, email) = texts(&body)?;
-    let contact = (found.row.account.clone(), found.row.stripe_customer_id.clone());
-    answer(Some(found))?.check_if_match(&headers)?;
     let path = format!("PUT /v1/workspaces/{workspace}/billing-contacts/{id}");
     let request = KeyedRequest::read(&headers, &principal, &path, &body.bytes)?;
-    let change = ContactChange { workspace, account: &contact.0, customer: &contact.1, name, email };
+    let change = ContactChange {
+        workspace,
+        account: &found.row.account,
+        customer: &found.row.stripe_customer_id,
+        name,
+        email,
+        headers: &headers,
+    };
     let read: Read =
         Arc::new(move |conn, _| Box::pin(async move { answer(rows::contact(conn, workspace, id, access).await?) }));
     Ok(update_contact(&api, &principal, request, change, read).await?.into_response())
