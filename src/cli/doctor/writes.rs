@@ -12,7 +12,7 @@ use crate::config::stripe::StripeConfig;
 use crate::metrics::database::Writes;
 use crate::stripe_key::check::{self, KeyStatus};
 
-/// Age above which an open change is reported: the longest delay between two attempts.
+/// Age above which an open change is reported: some attempts have failed by then.
 const OLD_SECONDS: f64 = 600.0;
 /// Where to create the key.
 const RESTRICTED: &str = "create a restricted key (rk_…) in the Stripe dashboard, with the permissions Customers, Checkout \
