@@ -10,11 +10,12 @@
 //!                          key too old, and no look at Stripe can tell
 //! ```
 //!
-//! `crate::writes` sends the lines; the worker closes a line whose event arrives ([`prove`]). Must not know HTTP.
+//! `crate::writes` sends the lines; the worker closes a line whose event arrives ([`prove::prove`]). Must not know HTTP.
 
 pub mod admin;
 pub mod links;
 pub mod open;
+pub mod prove;
 pub mod read;
 
 use sqlx::PgConnection;
@@ -95,53 +96,6 @@ pub async fn begin(conn: &mut PgConnection, line: &NewLine<'_>) -> Result<bool, 
     .execute(conn)
     .await?;
     Ok(begun.rows_affected() == 1)
-}
-
-/// Closes the lines whose events have arrived: Stripe has made the change. Each with the id of its object, and Stripe's
-/// request id. A new payment link is left open: its event has no answer with the URL, and recovery gets that.
-///
-/// # Errors
-/// Database errors.
-pub async fn prove(conn: &mut PgConnection, proven: &[Proof]) -> Result<(), sqlx::Error> {
-    if proven.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<Uuid> = proven.iter().map(|one| one.line).collect();
-    let objects: Vec<String> = proven.iter().map(|one| one.object_id.clone()).collect();
-    let requests: Vec<Option<String>> = proven.iter().map(|one| one.request_id.clone()).collect();
-    // a line that another transaction holds is sent just now: its process closes it
-    sqlx::query!(
-        "-- ledger.prove
-        UPDATE billing.api_writes AS w
-        SET state = 'done', object_id = coalesce(w.object_id, p.object_id), finished_at = clock_timestamp(),
-            stripe_request_id = coalesce(p.request_id, w.stripe_request_id), leased_until = NULL
-        FROM (
-            SELECT held.id, p.object_id, p.request_id
-            FROM unnest($1::uuid[], $2::text[], $3::text[]) AS p (id, object_id, request_id)
-            JOIN billing.api_writes AS held ON held.id = p.id
-            WHERE held.state IN ('begun', 'sent', 'unknown') AND NOT held.follow_up_due
-                AND held.object_type <> 'payment_link'
-            ORDER BY held.id FOR UPDATE OF held SKIP LOCKED
-        ) AS p
-        WHERE w.id = p.id",
-        &ids,
-        &objects,
-        &requests as &[Option<String>]
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// An event of Stripe that carries the idempotency key of a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proof {
-    /// The line.
-    pub line: Uuid,
-    /// The object of the event.
-    pub object_id: String,
-    /// Stripe's request id.
-    pub request_id: Option<String>,
 }
 
 /// Number of lines that are deleted, or lose their form, at a time.

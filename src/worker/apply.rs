@@ -17,7 +17,7 @@ use super::project;
 use crate::config::sync::Confirm;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::{self, JobRequests};
-use crate::ledger;
+use crate::ledger::prove::prove;
 use crate::limits::invalidate;
 use crate::metrics::batch::{Step, Stopwatch};
 use crate::mirror::facts::fold::Fact;
@@ -108,7 +108,7 @@ pub(super) async fn apply(
     changes.extend(project::others(conn, &again, &others, &mut notes, &mut job_requests).await?);
     watch.done(Step::Project);
     let job_requests = queue_jobs(conn, context, job_requests).await?;
-    ledger::prove(conn, &proofs).await?;
+    prove(conn, &proofs).await?;
     if !echo::confirm(conn, &echoes).await? {
         return Err(Failure::Contended("a price or another shared object changed meanwhile".to_owned()));
     }

@@ -8,7 +8,7 @@ use super::fetched::FetchedObject;
 use crate::domain::event::Reason;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
-use crate::ledger::Proof;
+use crate::ledger::prove::Proof;
 use crate::mirror::facts::fold::Fact;
 use crate::mirror::facts::report::{READ, Report};
 use crate::mirror::incoming::{Incoming, Read, ReadResult};

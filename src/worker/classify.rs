@@ -6,7 +6,8 @@ use super::context::Context;
 use super::extract::Extracted;
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
-use crate::ledger::{Proof, line_of_key};
+use crate::ledger::line_of_key;
+use crate::ledger::prove::Proof;
 use crate::mirror::facts::fold;
 use crate::mirror::facts::report::Report;
 use crate::mirror::incoming::Arrival;
@@ -146,14 +147,14 @@ pub fn read(event: &Claimed) -> Result<ToMerge, Unreadable> {
         .extend(id_or_object(previous.get("customer")).map(|id| ObjectKey::new(account, "customer", &id)));
     let wanted = fold::wanted(event_type, object).into_iter();
     let wanted = wanted.map(|(kind, id)| ObjectKey::new(account, kind, &id)).collect();
-    let proof = proof(json.get("request"), &arrival.key.object_id);
+    let proof = proof(json.get("request"), &arrival.key);
     Ok(ToMerge { arrival, extracted, wanted, proof })
 }
 
 /// The change of ours that an event proves, by the idempotency key of the request that caused it.
-fn proof(request: Json<'_>, object_id: &str) -> Option<Proof> {
+fn proof(request: Json<'_>, key: &ObjectKey) -> Option<Proof> {
     let line = line_of_key(&request.get("idempotency_key").text()?)?;
-    Some(Proof { line, object_id: object_id.to_owned(), request_id: request.get("id").text() })
+    Some(Proof { line, key: key.clone(), request_id: request.get("id").text() })
 }
 
 /// Type and id of the object, if a row can be made of it.

@@ -8,7 +8,7 @@
 //!                   └── look_up: reads the object, where the key says nothing any more
 //! ```
 //!
-//! A request that is killed at any point leaves a line, which [`recovery`] completes with the same key: Stripe executes
+//! A request that is killed at any point leaves a line, which `recovery` completes with the same key: Stripe executes
 //! it once. A webhook that carries the key closes the line as well (`ledger::prove`). Must not know HTTP, nor the names
 //! of a dialect. Runs in processes with the role `api`, with the rights of the owner of the tables, because it merges.
 
@@ -25,3 +25,4 @@ pub use self::begin::{MARK, NewWrite, begin};
 pub use self::complete::{Completed, Render};
 pub use self::send::{OnFailure, SendError};
 pub use self::writer::Writer;
+pub use crate::worker::failure::Failure;

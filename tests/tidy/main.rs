@@ -130,7 +130,7 @@ const MODULES: [(&str, &[&str]); 34] = [
     ("embedded", &["database"]),
     ("lib", &[]),
     ("jobs", &["base", "domain"]),
-    ("ledger", &["base"]),
+    ("ledger", &["base", "domain"]),
     ("migrations", &["database"]),
     ("outbox", &["base", "domain"]),
     ("store", &["domain"]),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::{Code, Problem};
-use crate::worker::failure::Failure;
+use crate::writes::Failure;
 
 /// Suggested wait after a failure of the database, which usually lasts some seconds.
 const DATABASE_RETRY: Duration = Duration::from_secs(2);
@@ -71,7 +71,10 @@ impl Problem {
     /// The problem once a change at Stripe is begun: then a failure of the database does not mean that nothing was changed.
     #[must_use]
     pub(crate) fn after_begin(self) -> Self {
-        if self.is_of_database() { Self::outcome_unknown() } else { self }
+        match self.code {
+            Code::Busy | Code::DatabaseUnavailable => Self::outcome_unknown(),
+            _ => self,
+        }
     }
 
     /// The problem of a database that cannot be used.

@@ -97,13 +97,15 @@ async fn a_completed_checkout_ends_the_subscription_that_it_replaces() {
 #[tokio::test]
 async fn a_live_subscription_can_be_protected() {
     let shop = Shop::open_with(&[("BILLING_SYNC_API_LIVE_SUBSCRIPTION", "refuse")]).await;
-    shop.checkout(&[]).await.json(201);
+    let key = [("Idempotency-Key", "once")];
+    shop.checkout(&key).await.json(201);
     let mark = shop.stripe.mark();
     let old = shop.stripe.subscribe(&shop.customer, &shop.price);
     shop.stripe.update(&old, json!({ "metadata": { "workspace_id": shop.workspace.to_string() } }));
     shop.deliver(mark).await;
     shop.checkout(&[]).await.problem("subscription-exists");
-    assert_eq!(shop.stripe.writes().len(), 1);
+    shop.checkout(&key).await.json(201);
+    assert_eq!(shop.stripe.effects().len(), 1);
     shop.finish().await;
 }
 

@@ -127,3 +127,15 @@ async fn a_stale_copy_changes_nothing() {
     assert_eq!(shop.name_at_stripe(), "One");
     shop.finish().await;
 }
+
+#[tokio::test]
+async fn a_repetition_with_a_copy_gets_the_first_answer() {
+    let shop = Shop::open().await;
+    let etag = shop.ada.get(&shop.contact_path().await).await.header("etag").unwrap().to_owned();
+    let headers = [("If-Match", etag.as_str()), ("Idempotency-Key", "once")];
+    shop.rename_with("Two", &headers).await.json(200);
+    let again = shop.rename_with("Two", &headers).await;
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.json(200)["name"], "Two");
+    shop.finish().await;
+}
