@@ -113,6 +113,8 @@ struct Sent {
     status: u16,
     /// Whether it changes an object at Stripe, which only a process with a key for that can.
     is_change: bool,
+    /// Whether the answer to the request before, which has the same key, was not stored.
+    is_unanswered: bool,
 }
 
 /// A workspace of Ada with everything that the API can show, made by webhooks.
@@ -226,7 +228,15 @@ impl World {
     fn requests(&self, doomed: Uuid) -> Vec<Sent> {
         let sent = |method, path: String, body: Option<Value>, status| {
             let token = self.tokens[0].clone();
-            Sent { token, method, path: format!("{PREFIX}{path}"), body, status, is_change: false }
+            Sent {
+                token,
+                method,
+                path: format!("{PREFIX}{path}"),
+                body,
+                status,
+                is_change: false,
+                is_unanswered: false,
+            }
         };
         let change = |method, path, body, status| Sent { is_change: true, ..sent(method, path, Some(body), status) };
         let read = |path: String| sent("GET", path, None, 200);
@@ -237,6 +247,11 @@ impl World {
             sent("POST", path, Some(json!({ "amount": 1 })), 200)
         };
         let billing = format!("{workspace}/billing-contacts/{contact}");
+        let link = || Sent {
+            token: self.tokens[2].clone(),
+            path: format!("{LINKS}/checkout-links"),
+            ..change("POST", String::new(), self.link(), 201)
+        };
         vec![
             read("/v1/workspaces?search=online&importedFromLegacyTeamIds=1&ownerLegacyCustomerIds=1".to_owned()),
             Sent { token: self.tokens[1].clone(), ..read("/v1/workspaces".to_owned()) },
@@ -254,11 +269,8 @@ impl World {
                 json!({ "callbackUrl": format!("{ORIGIN}/paid") }),
                 201,
             ),
-            Sent {
-                token: self.tokens[2].clone(),
-                path: format!("{LINKS}/checkout-links"),
-                ..change("POST", String::new(), self.link(), 201)
-            },
+            link(),
+            Sent { is_unanswered: true, ..link() },
             read(format!("{billing}/stripe-checkout-sessions/{}", self.session)),
             read(format!("/v1/state?workspace={WORKSPACE}")),
             read(format!("/v1/state?customer={}", self.customer)),
@@ -276,7 +288,15 @@ impl World {
         self.own(&doomed.to_string()).await;
         self.execute("UPDATE billing.api_tokens SET last_used_at = NULL").await;
         let requests = self.requests(doomed).into_iter().filter(|sent| changes || !sent.is_change);
-        for Sent { token, method, path, body, status, .. } in requests {
+        for Sent { token, method, path, body, status, is_unanswered, .. } in requests {
+            if is_unanswered {
+                let latest = "SELECT max(created_at) FROM billing.api_requests";
+                self.execute(&format!(
+                    "UPDATE billing.api_requests SET status = NULL, location = NULL, body = NULL
+                    WHERE created_at = ({latest})"
+                ))
+                .await;
+            }
             let (authorization, key) = (format!("Bearer {token}"), format!("{} {path}", self.rounds));
             let mut headers = vec![("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
             if method == "POST" {
