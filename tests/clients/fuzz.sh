@@ -2,7 +2,7 @@
 # Sends generated requests, valid and invalid, to every operation of the live OpenAPI document, and compares the answers
 # with the document (schemathesis). The argument says who sends them: admin, users (two, who must not see each other's
 # objects) or anonymous. Further arguments go to schemathesis: --max-examples 400.
-# Needs BASE_URL, ADMIN_TOKEN, USER_TOKEN, OTHER_TOKEN, WORKSPACE_ID, BILLING_CONTACT_ID and SESSION_ID, and what
+# Needs BASE_URL, ADMIN_TOKEN, USER_TOKEN, OTHER_TOKEN, WORKSPACE_ID, BILLING_CONTACT_ID, SESSION_ID and PLAN_ID, and what
 # `make target/clients/venv/bin/schemathesis` installs.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -16,6 +16,7 @@ printf '{"auth": [%s, %s, %s]}' "$(user admin "$ADMIN_TOKEN")" "$(user ada "$USE
     >"$own/users.json"
 sed -e "s|{hooks}|$root/tests/clients/hooks.py|" -e "s|{users}|$own/users.json|" -e "s|{workspace_id}|$WORKSPACE_ID|" \
     -e "s|{billing_contact_id}|$BILLING_CONTACT_ID|" -e "s|{session_id}|$SESSION_ID|" \
+    -e "s|{plan_id}|$PLAN_ID|" \
     "$root/tests/clients/schemathesis.toml" >"$own/schemathesis.toml"
 
 case $1 in

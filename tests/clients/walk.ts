@@ -196,7 +196,9 @@ await step("GET the history, page by page", async () => {
     }
     before = page.next;
   } while (before);
-  assert(causes.length > 0 && causes.every((cause) => events.includes(cause)), causes.join());
+  // the API created the customer
+  const isKnown = (cause: string) => events.includes(cause) || cause === "write";
+  assert(causes.some((cause) => events.includes(cause)) && causes.every(isKnown), causes.join());
   assert.deepEqual([...tables].sort(), ["billing_contacts", "subscriptions"]);
 });
 

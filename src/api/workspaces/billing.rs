@@ -31,7 +31,11 @@ const MAX_TEXT: usize = 255;
 #[expect(dead_code, reason = "documents the body, which `texts` reads")]
 pub(super) struct BillingContactWrite {
     /// Email address of the billing contact.
-    #[schema(min_length = 3, max_length = 255, pattern = r"^[^\s@\u0000]+@[^\s@\u0000]+$")]
+    #[schema(
+        min_length = 3,
+        max_length = 255,
+        pattern = r"^[^\s@\u0000-\u001F\u007F-\u009F]+@[^\s@\u0000-\u001F\u007F-\u009F]+$"
+    )]
     email: String,
     /// Name of the billing contact.
     #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000]*\S[^\u0000]*$")]

@@ -34,7 +34,7 @@ const SECRET: &str = "stripeClientSecret";
 #[expect(dead_code, reason = "documents the body, which `Wanted` reads")]
 pub(super) struct CheckoutSessionWrite {
     /// URL of a page of the product, to which the customer returns; may contain `{CHECKOUT_SESSION_ID}`.
-    #[schema(max_length = 5000)]
+    #[schema(min_length = 1, max_length = 5000)]
     callback_url: String,
     /// Language of the session; by default that of the authenticated customer.
     #[schema(max_length = 35, pattern = r"^[A-Za-z0-9_-]*$")]

@@ -3,6 +3,7 @@
 //! PURE. [`outcome`] interprets Stripe's answers to them. A write is sent again in exactly the same form, also by
 //! another process and a later release, so [`WriteRequest`] is text that can be stored.
 
+mod locale;
 pub(super) mod outcome;
 
 use std::collections::HashMap;
@@ -20,8 +21,10 @@ use stripe_payment::payment_link::{
     CreatePaymentLinkSubscriptionData, CreatePaymentLinkTaxIdCollection, NameCollectionBusinessParams,
     NameCollectionParams, UpdatePaymentLink,
 };
-use stripe_shared::{CheckoutSessionLocale, CheckoutSessionMode, CheckoutSessionUiMode};
+use stripe_shared::{CheckoutSessionMode, CheckoutSessionUiMode};
 
+pub use self::locale::is_checkout_locale;
+use self::locale::locale;
 use super::read::{list, segment};
 
 /// One change to make at Stripe.
@@ -317,14 +320,4 @@ fn after_completion(after: &AfterCompletion) -> CreatePaymentLinkAfterCompletion
 
 fn map(metadata: &[(&'static str, String)]) -> HashMap<String, String> {
     metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-}
-
-fn locale(text: &str) -> Option<CheckoutSessionLocale> {
-    let Ok(locale) = text.parse::<CheckoutSessionLocale>();
-    Some(locale).filter(|locale| !matches!(locale, CheckoutSessionLocale::Unknown(_)))
-}
-
-/// Whether Stripe's checkout has texts in this language.
-pub fn is_checkout_locale(text: &str) -> bool {
-    locale(text).is_some()
 }

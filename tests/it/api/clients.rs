@@ -7,6 +7,7 @@
 use std::process::Stdio;
 
 use billing_sync::api::principal::Scope;
+use billing_sync::base::clock;
 use billing_sync::domain::object::row_id;
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
@@ -73,6 +74,8 @@ impl Service {
         let bo = api.user(BO).await;
         // generated requests are sent as fast as they are answered
         let stripe = &filled.synced.stripe;
+        // limits are renewed only while the clocks agree
+        stripe.set_clock(clock::now().unix_timestamp());
         let base = stripe.base();
         let environment = [
             ("BILLING_SYNC_API_LISTEN", "127.0.0.1:0"),
