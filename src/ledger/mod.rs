@@ -24,6 +24,8 @@ use uuid::Uuid;
 
 /// Prefix of the idempotency keys of our writes at Stripe.
 const KEY_PREFIX: &str = "billing-sync-";
+/// Prefix of the causes that are lines.
+const CAUSE_PREFIX: &str = "write:";
 
 /// A line to begin.
 #[derive(Debug, Clone)]
@@ -54,6 +56,16 @@ pub struct NewLine<'a> {
     pub replaces: Option<&'a str>,
     /// Whether another line will follow from this one.
     pub is_follow_up_due: bool,
+}
+
+/// The cause of what a line changed: one word, because the causes of a row are separated by blanks.
+pub fn cause_of(line: Uuid) -> String {
+    format!("{CAUSE_PREFIX}{line}")
+}
+
+/// The line that is this cause.
+pub fn line_of_cause(cause: &str) -> Option<Uuid> {
+    Uuid::try_parse(cause.strip_prefix(CAUSE_PREFIX)?).ok()
 }
 
 /// The idempotency key at Stripe.

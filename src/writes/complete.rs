@@ -16,7 +16,7 @@ use crate::client::{Write, WriteAnswer};
 use crate::domain::object::{ObjectKey, row_id};
 use crate::jobs::requests::JobRequests;
 use crate::ledger::open::{self, Finish, Leased, Recorded};
-use crate::ledger::{Known, links};
+use crate::ledger::{Known, cause_of, links};
 use crate::stripe::json::Document;
 use crate::stripe::secrets::{client_secret, without_client_secrets};
 use crate::worker::apply::queue_jobs;
@@ -75,7 +75,7 @@ impl Object {
             url: fields.get("url").text(),
         };
         let version = version(at, is_replayed, line.known.as_ref(), fields.get("created").integer());
-        let written = Written { cause: format!("write {}", line.id), known: line.known.clone().map(known_content) };
+        let written = Written { cause: cause_of(line.id), known: line.known.clone().map(known_content) };
         let key = ObjectKey::new(&line.account, &line.object_type, &object_id);
         let json = without_client_secrets(body.clone().into()).into_owned();
         let fetched = is_mirrored(line).then(|| FetchedObject::of_write(key, json, version, written));
@@ -123,7 +123,7 @@ async fn try_complete<T>(context: &Context, line: &Leased, object: Object, rende
     let mut tx = merge_reads::begin(context).await?;
     let key = ObjectKey::new(&line.account, &line.object_type, &completed.object_id);
     let batch = ReadBatch {
-        cause: format!("write {}", line.id).into(),
+        cause: cause_of(line.id).into(),
         parts: fetched.into_iter().collect(),
         force_project: BTreeSet::new(),
         historical: false,

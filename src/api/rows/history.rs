@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::found::parse;
 use super::fragments::visible;
 use crate::api::principal::Access;
+use crate::ledger::line_of_cause;
 
 /// One change of one row.
 #[derive(Debug, Deserialize)]
@@ -21,6 +22,18 @@ pub(crate) struct Change {
     pub(crate) causes: Vec<String>,
     /// An object: each changed column with its value before and after.
     pub(crate) changes: Box<RawValue>,
+}
+
+impl Change {
+    /// The change as clients see it: without the id of a line in the ledger, which names who requested the change.
+    fn shown(mut self) -> Self {
+        for cause in &mut self.causes {
+            if line_of_cause(cause).is_some() {
+                "write".clone_into(cause);
+            }
+        }
+        self
+    }
 }
 
 /// Which changes are read.
@@ -75,5 +88,6 @@ pub(crate) async fn changes(
     let (all, user) = access.parameters();
     let query = sqlx::query_scalar(CHANGES).bind(workspace).bind(all).bind(user).bind(page.before).bind(page.size);
     let text: Option<String> = query.fetch_optional(conn).await?;
-    text.as_deref().map(parse).transpose()
+    let changes: Option<Vec<Change>> = text.as_deref().map(parse).transpose()?;
+    Ok(changes.map(|changes| changes.into_iter().map(Change::shown).collect()))
 }

@@ -60,11 +60,6 @@ struct RowChange {
     changes: Box<RawValue>,
 }
 
-/// The cause as clients see it: without the id of a line in the ledger, which names who requested the change.
-fn shown(cause: String) -> String {
-    if cause.starts_with("write ") { "write".to_owned() } else { cause }
-}
-
 /// List the changes of the billing contacts and subscriptions of a workspace, newest first.
 #[utoipa::path(get, path = "/v1/workspaces/{workspaceId}/history", operation_id = "listHistory", tag = "State",
     params(("workspaceId" = String, Path, description = "Workspace ID"), HistoryQuery,
@@ -100,7 +95,7 @@ pub(super) async fn list(
         at: change.changed_at.into(),
         table: change.table_name,
         row_id: change.row_id,
-        causes: change.causes.into_iter().map(shown).collect(),
+        causes: change.causes,
         changes: change.changes,
     });
     Ok(Answer::ok(&ChangeList { data: data.collect(), next }, None)?.conditional(&headers))

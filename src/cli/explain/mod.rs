@@ -21,6 +21,7 @@ use crate::config::database::required;
 use crate::config::source::{Flags, Source};
 use crate::database::hosts::Hosts;
 use crate::domain::object::{ObjectKey, row_id};
+use crate::ledger::cause_of;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
@@ -170,7 +171,7 @@ fn in_order(mut steps: Vec<Step>) -> Vec<Step> {
 fn settled(steps: &[Step]) -> BTreeMap<String, OffsetDateTime> {
     let event = |step: &Step| match &step.what {
         StepKind::Event { event_id, .. } => Some((event_id.clone(), step.at)),
-        StepKind::Write { id, .. } => Some((writes::cause_of(*id), step.at)),
+        StepKind::Write { id, .. } => Some((cause_of(*id), step.at)),
         _ => None,
     };
     steps.iter().filter_map(event).collect()

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::admin::explain::{Step, StepKind};
 use crate::ledger::admin::{self, Line};
+use crate::ledger::{cause_of, line_of_cause};
 
 /// What the causes of changed rows mean, by cause.
 pub(super) type Causes = BTreeMap<String, String>;
@@ -23,7 +24,7 @@ pub(super) async fn add(
         StepKind::Change { causes, .. } => causes.as_slice(),
         _ => &[],
     });
-    let named: Vec<Uuid> = causes.filter_map(|cause| line_of(cause)).collect();
+    let named: Vec<Uuid> = causes.filter_map(|cause| line_of_cause(cause)).collect();
     let limit_of_named = i64::try_from(named.len()).unwrap_or(i64::MAX);
     let mut lines = admin::of_objects(conn, &[], &named, limit_of_named).await?;
     let meanings = lines.iter().map(|line| (cause_of(line.id), meaning(line))).collect();
@@ -34,15 +35,6 @@ pub(super) async fn add(
         steps.extend(lines.into_iter().map(step));
     }
     Ok(meanings)
-}
-
-/// The cause of rows that a line of the ledger has changed.
-pub(super) fn cause_of(id: Uuid) -> String {
-    format!("write {id}")
-}
-
-fn line_of(cause: &str) -> Option<Uuid> {
-    cause.strip_prefix("write ").and_then(|id| Uuid::try_parse(id).ok())
 }
 
 fn meaning(line: &Line) -> String {

@@ -159,7 +159,7 @@ async fn a_change_at_stripe_is_shown_without_the_line_of_its_caller() {
     let (test, workspace) = changed().await;
     test.app
         .execute(
-            "UPDATE billing.row_changes SET causes = '{write 00000000-0000-0000-0000-000000000007}'
+            "UPDATE billing.row_changes SET causes = '{write:00000000-0000-0000-0000-000000000007}'
             WHERE causes = '{evt_4}'",
         )
         .await;

@@ -180,7 +180,7 @@ async fn a_change_at_stripe_is_a_step_and_a_cause() {
     .await;
     app.execute(
         "INSERT INTO billing.row_changes (table_name, row_id, causes, changes)
-        SELECT table_name, row_id, '{write 00000000-0000-0000-0000-000000000007}', '{\"currency\": [\"eur\", \"usd\"]}'
+        SELECT table_name, row_id, '{write:00000000-0000-0000-0000-000000000007}', '{\"currency\": [\"eur\", \"usd\"]}'
         FROM billing.row_changes WHERE causes = '{evt_c}' AND table_name = 'billing_contacts'",
     )
     .await;
@@ -203,6 +203,6 @@ async fn a_change_at_stripe_is_a_step_and_a_cause() {
     // a line is deleted after 30 days
     app.execute("DELETE FROM billing.api_writes").await;
     let text = words(explain(&[]).as_bytes());
-    assert!(text.contains(&format!("billing_contacts changed by write {line}")), "{text}");
+    assert!(text.contains(&format!("billing_contacts changed by write:{line}")), "{text}");
     app.finish().await;
 }

@@ -19,6 +19,8 @@ async fn a_changed_contact_is_in_the_answer_and_in_sql_and_at_stripe() {
     assert_eq!(shop.name_in_sql().await, "Ada Lovelace");
     assert_eq!(shop.stripe.stored(&shop.customer)["email"], "lovelace@example.com");
     assert_eq!(shop.lines().await, "customer.update done");
+    let history = shop.ada.get(&format!("/v1/workspaces/{}/history?size=1", shop.workspace)).await.json(200);
+    assert_eq!(history["data"][0]["causes"], json!(["write"]));
     shop.finish().await;
 }
 
