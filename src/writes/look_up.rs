@@ -1,15 +1,16 @@
 //! Looks at Stripe whether a change was made, where the idempotency key says nothing any more: Stripe has forgotten it,
 //! or has saved an error under it.
 
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use super::begin::MARK;
 use super::complete::{Completed, Object};
 use super::send::SendError;
 use super::writer::Writer;
-use crate::client::{Answer, ApiError, ListKind, Read, Span, Urgency, Write, WriteError};
+use crate::client::{Answer, ApiError, ListKind, PAGE, Read, Span, Urgency, Write, WriteError};
 use crate::domain::object::ObjectKey;
 use crate::ledger::open::{self, Leased};
+use crate::ledger::stripe_key;
 use crate::stripe::json::{Document, Json};
 use crate::worker::FetchedObject;
 
@@ -65,10 +66,14 @@ impl Writer {
                     Err(ApiError::NotFound { .. }) => return Ok(Seen::TooLate),
                     answer => answer?,
                 };
-                match (shows(line, Document::parse_or_null(&answer.body).root()), is_waited_for) {
-                    (true, _) => Seen::Made(Box::new(self.object(line, answer))),
-                    (false, true) => Seen::NotMade,
-                    (false, false) => Seen::Unclear,
+                let is_shown = shows(line, Document::parse_or_null(&answer.body).root());
+                // it may have been changed again since
+                if is_shown || self.has_event(line, "customer.updated", answer.at).await? {
+                    Seen::Made(Box::new(self.object(line, answer)))
+                } else if is_waited_for {
+                    Seen::NotMade
+                } else {
+                    Seen::Unclear
                 }
             }
             Write::CANCEL_SUBSCRIPTION => match self.read(line, &Read::Subscription(id)).await {
@@ -112,12 +117,32 @@ impl Writer {
                 return Ok(Some(Seen::Made(Box::new(self.object(line, answer)))));
             }
             // newest first
-            let oldest = data.last();
-            let is_older = oldest.and_then(|object| object.get("created").integer()).is_some_and(|at| at < begun);
-            let cursor = oldest.and_then(|object| object.get("id").text());
-            match (list.get("has_more").boolean(), cursor) {
-                (Some(true), Some(cursor)) if !is_older => after = Some(cursor),
+            let oldest = data.last().and_then(|object| object.get("created").integer());
+            match next_page(list) {
+                Some(next) if oldest.is_none_or(|at| at >= begun) => after = Some(next),
                 _ => return Ok(None),
+            }
+        }
+        Err(ApiError::unavailable("a list from Stripe does not end"))
+    }
+
+    /// Whether Stripe has an event that the line's request caused.
+    async fn has_event(&self, line: &Leased, event_type: &str, now: OffsetDateTime) -> Result<bool, ApiError> {
+        let key = stripe_key(line.id, line.key_number);
+        let from = now - Duration::seconds(line.age_seconds) - CLOCK_MARGIN;
+        let mut after = None;
+        for _ in 0..MOST_PAGES {
+            let page = Read::Events { types: vec![event_type.to_owned()], from, after, limit: PAGE };
+            let answer = self.read(line, &page).await?;
+            let document = Document::parse_or_null(&answer.body);
+            let list = document.root();
+            let mut events = list.get("data").array().unwrap_or_default().into_iter();
+            if events.any(|event| event.get("request").get("idempotency_key").text().as_deref() == Some(&key)) {
+                return Ok(true);
+            }
+            match next_page(list) {
+                Some(next) => after = Some(next),
+                None => return Ok(false),
             }
         }
         Err(ApiError::unavailable("a list from Stripe does not end"))
@@ -135,6 +160,12 @@ impl Writer {
             is_mirrored.then(|| FetchedObject::of_json(key, answer.body.clone(), answer.at, self.context.read_margin));
         Object { completed, request_id: answer.request_id, fetched, confirm_after: None }
     }
+}
+
+/// The id after which a list from Stripe continues.
+fn next_page(list: Json<'_>) -> Option<String> {
+    let last = list.get("data").array()?.last()?.get("id").text();
+    last.filter(|_| list.get("has_more").boolean() == Some(true))
 }
 
 fn status_of(answer: &Answer) -> String {

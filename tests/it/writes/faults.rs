@@ -83,6 +83,27 @@ async fn a_saved_error_is_resolved_by_a_look_at_the_object() {
     }
 }
 
+/// The object alone does not tell whether the change was made: someone may have changed it again.
+#[tokio::test]
+async fn a_change_that_was_overwritten_is_not_made_again() {
+    for (fault, expected) in [(Fault::ApiErrorAfterEffect, "Merchant"), (Fault::ApiError, "Two")] {
+        let shop = Shop::open().await;
+        shop.stripe.fail_next_under("/v1/customers/", 1, fault);
+        shop.rename("Two").await.problem("outcome-unknown");
+        shop.stripe.tick(5);
+        shop.stripe.update(&shop.customer, serde_json::json!({ "name": "Merchant" }));
+        shop.stripe.tick(20);
+        shop.recover().await;
+        assert_eq!(
+            (shop.lines().await.as_str(), shop.stripe.effects().len()),
+            ("customer.update done", 1),
+            "{fault:?}"
+        );
+        assert_eq!((shop.name_at_stripe(), shop.name_in_sql().await), (expected.into(), expected.into()), "{fault:?}");
+        shop.finish().await;
+    }
+}
+
 #[tokio::test]
 async fn created_objects_are_found_after_a_saved_error() {
     let shop = Shop::open().await;
