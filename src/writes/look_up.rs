@@ -168,8 +168,8 @@ impl Writer {
 
 /// The id after which a list from Stripe continues.
 fn next_page(list: Json<'_>) -> Option<String> {
-    let last = list.get("data").array()?.last()?.get("id").text();
-    last.filter(|_| list.get("has_more").boolean() == Some(true))
+    let id = list.get("data").array()?.last()?.get("id").text();
+    id.filter(|_| list.get("has_more").boolean() == Some(true))
 }
 
 fn status_of(answer: &Answer) -> String {
