@@ -3,28 +3,27 @@
 use super::harness::Shop;
 use crate::support::stripe::Fault;
 
-/// Faults of the first request, the problem that the client gets (empty: success), and the effects at Stripe after
-/// recovery.
-const FAULTS: [(Fault, usize, &str, usize); 15] = [
-    (Fault::Close, 1, "", 1),
-    (Fault::ServerError, 1, "", 1),
-    (Fault::CloseAfterEffect, 1, "", 1),
-    (Fault::ServerErrorAfterEffect, 1, "", 1),
-    (Fault::LockTimeout { status: 409 }, 1, "", 1),
-    (Fault::TooManyRequests { retry_after: Some(1) }, 1, "", 1),
-    (Fault::Close, 100, "outcome-unknown", 1),
-    (Fault::CloseAfterEffect, 100, "outcome-unknown", 1),
-    (Fault::HangAfterEffect, 100, "outcome-unknown", 1),
-    (Fault::Hang, 100, "outcome-unknown", 1),
-    (Fault::LockTimeout { status: 409 }, 100, "stripe-unavailable", 0),
-    (Fault::TooManyRequests { retry_after: Some(1) }, 100, "stripe-rate-limited", 0),
-    (Fault::CardDeclined, 1, "payment-declined", 0),
-    (Fault::BadRequest { code: "parameter_unknown" }, 1, "stripe-rejected", 0),
-    (Fault::ServerError, 100, "outcome-unknown", 1),
-];
-
 #[tokio::test]
 async fn every_fault_tells_the_client_what_happened() {
+    // Faults of the first request, the problem that the client gets (empty: success), and the effects at Stripe after
+    // recovery.
+    const FAULTS: [(Fault, usize, &str, usize); 15] = [
+        (Fault::Close, 1, "", 1),
+        (Fault::ServerError, 1, "", 1),
+        (Fault::CloseAfterEffect, 1, "", 1),
+        (Fault::ServerErrorAfterEffect, 1, "", 1),
+        (Fault::LockTimeout { status: 409 }, 1, "", 1),
+        (Fault::TooManyRequests { retry_after: Some(1) }, 1, "", 1),
+        (Fault::Close, 100, "outcome-unknown", 1),
+        (Fault::CloseAfterEffect, 100, "outcome-unknown", 1),
+        (Fault::HangAfterEffect, 100, "outcome-unknown", 1),
+        (Fault::Hang, 100, "outcome-unknown", 1),
+        (Fault::LockTimeout { status: 409 }, 100, "stripe-unavailable", 0),
+        (Fault::TooManyRequests { retry_after: Some(1) }, 100, "stripe-rate-limited", 0),
+        (Fault::CardDeclined, 1, "payment-declined", 0),
+        (Fault::BadRequest { code: "parameter_unknown" }, 1, "stripe-rejected", 0),
+        (Fault::ServerError, 100, "outcome-unknown", 1),
+    ];
     let shop = Shop::open().await;
     for (number, (fault, times, problem, effects)) in FAULTS.into_iter().enumerate() {
         let before = (shop.stripe.effects().len(), shop.name_at_stripe());

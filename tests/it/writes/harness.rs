@@ -16,17 +16,17 @@ pub(super) const ORIGIN: &str = "https://app.example.com";
 pub(super) const CALLBACK: &str = "https://app.example.com/paid?session_id={CHECKOUT_SESSION_ID}";
 
 /// A product with one workspace, whose owner is Ada, and its customer at Stripe.
-pub(super) struct Shop {
+pub(crate) struct Shop {
     pub(super) test: ApiTest,
     pub(super) stripe: FakeStripe,
-    pub(super) ada: ApiClient,
-    pub(super) workspace: Uuid,
+    pub(crate) ada: ApiClient,
+    pub(crate) workspace: Uuid,
     pub(super) customer: String,
     pub(super) price: String,
 }
 
 impl Shop {
-    pub(super) async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::open_with(&[]).await
     }
 
@@ -63,7 +63,7 @@ impl Shop {
     }
 
     /// The path of the customer's billing contact.
-    pub(super) async fn contact_path(&self) -> String {
+    pub(crate) async fn contact_path(&self) -> String {
         let contact =
             format!("SELECT id::text FROM billing.billing_contacts WHERE stripe_customer_id = '{}'", self.customer);
         let id = self.text(&contact).await.unwrap();
@@ -138,7 +138,7 @@ impl Shop {
         }
     }
 
-    pub(super) async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.test.finish().await;
     }
 }

@@ -6,7 +6,7 @@ mod checkout;
 mod contact;
 mod customer;
 mod faults;
-mod harness;
+pub(crate) mod harness;
 mod kill;
 mod law;
 mod secrets;

@@ -116,7 +116,9 @@ fn tests_of(folder: &Path) -> BTreeMap<String, String> {
 /// catalogue.
 #[test]
 fn every_code_of_the_catalogue_is_provoked_by_a_test() {
-    let tests = tests_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/api"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let mut tests = tests_of(&folder.join("api"));
+    tests.extend(tests_of(&folder.join("writes")));
     let mut without_test = Vec::new();
     for code in Code::ALL.map(Code::as_str) {
         let provoked_by = tests.iter().filter(|(_, text)| text.contains(&format!("\"{code}\"")));
