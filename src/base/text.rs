@@ -1,8 +1,9 @@
 //! Text for people: terminal width, removal of control characters, line wrapping, and time format. Called by the
 //! command line, the demo and the metrics, and for times in log lines.
 
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 
 /// Terminal width that reports and tables are formatted for.
 pub const WIDTH: usize = 80;
@@ -39,6 +40,12 @@ pub fn without_controls(text: &str) -> String {
 pub fn is_control(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Formats a time in UTC to the minute, for tables.
+pub fn to_the_minute(at: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
+    at.to_offset(UtcOffset::UTC).format(&format).unwrap_or_else(|_| at.to_string())
 }
 
 /// Formats a time to the second, as in Stripe's dashboard and in our flags.

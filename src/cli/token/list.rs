@@ -6,10 +6,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use serde::Serialize;
 use sqlx::PgConnection;
-use time::macros::format_description;
-use time::{OffsetDateTime, UtcOffset};
 
 use crate::api::principal::token_store::{self, StoredToken};
+use crate::base::text::to_the_minute;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
 
@@ -77,17 +76,15 @@ fn subject(token: &StoredToken) -> String {
 }
 
 fn times(token: &StoredToken) -> String {
-    let expiry = token.expires_at.map_or_else(|| "never expires".to_owned(), |at| format!("expires {}", minute(at)));
-    let last_use = token.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", minute(at)));
-    let revocation = token.revoked_at.map(|at| format!("revoked {}", minute(at)));
-    let mut lines = vec![token.state().to_owned(), format!("created {}", minute(token.created_at)), expiry, last_use];
+    let expiry =
+        token.expires_at.map_or_else(|| "never expires".to_owned(), |at| format!("expires {}", to_the_minute(at)));
+    let last_use =
+        token.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", to_the_minute(at)));
+    let revocation = token.revoked_at.map(|at| format!("revoked {}", to_the_minute(at)));
+    let mut lines =
+        vec![token.state().to_owned(), format!("created {}", to_the_minute(token.created_at)), expiry, last_use];
     lines.extend(revocation);
     lines.join("\n")
-}
-
-fn minute(at: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
-    at.to_offset(UtcOffset::UTC).format(&format).unwrap_or_else(|_| at.to_string())
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use sqlx::PgConnection;
-use time::macros::format_description;
-use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
+use crate::base::text::to_the_minute;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
 use crate::ledger::admin::{self, Filter, Line};
@@ -148,12 +147,7 @@ fn progress(line: &Line) -> String {
         1 => "1 attempt".to_owned(),
         count => format!("{count} attempts"),
     };
-    [line.state.clone(), line.operation.clone(), format!("begun {}", minute(line.begun_at)), attempts].join("\n")
-}
-
-fn minute(at: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
-    at.to_offset(UtcOffset::UTC).format(&format).unwrap_or_else(|_| at.to_string())
+    [line.state.clone(), line.operation.clone(), format!("begun {}", to_the_minute(line.begun_at)), attempts].join("\n")
 }
 
 #[cfg(test)]
