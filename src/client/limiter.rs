@@ -1,8 +1,9 @@
 //! Decides which request is sent next. Requests wait here for the budget, for a slot, and for earlier requests.
 //!
 //! Interactive requests pass first, and have two slots to themselves. Reads of normal urgency pass in order of arrival
-//! when none of those waits. A confirm passes when neither waits, and holds no slot while it waits. A waiting request holds only guards, and takes from the budget at the very end, so dropping it releases
-//! its place. Nothing polls. Called by [`super::http`].
+//! when none of those waits. A confirm passes when neither waits, and holds no slot while it waits. A waiting request
+//! holds only guards, and takes from the budget at the very end, so dropping it releases its place. Nothing polls. Called
+//! by [`super::http`] and [`super::send_write`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Writes (`write`, `send_write`) take the same way with a second key and an idempotency key; only `crate::writes` makes
-//! them, because it keeps both until the outcome is known. The client does not interpret the objects in a response: the views do. [`StripeApi`] is a trait
-//! so that tests can answer reads themselves.
+//! them, because it keeps both until the outcome is known. The client does not interpret the objects in a response: the
+//! views do. [`StripeApi`] is a trait so that tests can answer reads themselves.
 
 mod error;
 mod headers;

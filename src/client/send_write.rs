@@ -56,10 +56,12 @@ impl HttpStripe {
             };
             is_unknown |= matches!(error, WriteError::Unknown { .. });
             let requested = if let WriteError::Later { retry_after, .. } = &error { *retry_after } else { None };
-            let wait = requested.or(self.attempts.full_jitter(number, fastrand::f64()));
+            // none after the last attempt
+            let backoff = self.attempts.full_jitter(number, fastrand::f64());
+            let wait = backoff.map(|backoff| requested.unwrap_or(backoff));
             match wait.filter(|wait| error.is_brief() && begin.elapsed() + *wait < DEADLINE) {
-                Some(wait) if self.attempts.full_jitter(number, 0.0).is_some() => tokio::time::sleep(wait).await,
-                _ => return Err(if is_unknown { error.after_unknown() } else { error }),
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(if is_unknown { error.after_unknown() } else { error }),
             }
         }
     }
@@ -102,7 +104,7 @@ impl HttpStripe {
             self.limiter.pause(retry_after.unwrap_or(Duration::from_secs(1)));
         }
         let operation = write.request.operation;
-        let named = answer.as_ref().map_or_else(WriteError::outcome, |_| super::ApiError::OK);
+        let named = answer.as_ref().map_or_else(WriteError::outcome, |_| ApiError::OK);
         self.metrics.request(operation, named, took);
         let request_id = match &answer {
             Ok(answer) => answer.request_id.as_deref(),

@@ -131,8 +131,8 @@ pub struct KeyReport {
 }
 
 /// Compares the key's account with that of the last backfill; if there was none, looks up stored events until one is
-/// found, or customers if the key may not read events. An event younger than `margin`, the staleness of reads, may be missing in any account, so it is not looked
-/// up.
+/// found, or customers if the key may not read events. An event younger than `margin`, the staleness of reads, may be
+/// missing in any account, so it is not looked up.
 ///
 /// # Errors
 /// Database errors.

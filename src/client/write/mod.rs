@@ -124,8 +124,6 @@ pub enum AfterCompletion {
 pub struct WriteRequest {
     /// The operation, one of [`Write::OPERATIONS`].
     pub operation: &'static str,
-    /// Whether it deletes; otherwise the method is POST.
-    pub is_delete: bool,
     /// Path without `/v1`.
     pub path: String,
     /// The form, URL-encoded.
@@ -143,11 +141,16 @@ impl WriteRequest {
     /// A request that was stored.
     pub fn stored(operation: &str, path: String, form: String) -> Option<Self> {
         let operation = Write::OPERATIONS.into_iter().find(|known| *known == operation)?;
-        Some(Self { operation, is_delete: operation == Write::CANCEL_SUBSCRIPTION, path, form })
+        Some(Self { operation, path, form })
+    }
+
+    /// Whether it deletes; otherwise the method is POST.
+    pub fn is_delete(&self) -> bool {
+        self.operation == Write::CANCEL_SUBSCRIPTION
     }
 
     pub(super) fn request(&self) -> RequestBuilder {
-        if self.is_delete {
+        if self.is_delete() {
             // in the query, as Stripe's libraries send it, because proxies may drop the body of a DELETE
             let request = RequestBuilder::new(StripeMethod::Delete, self.path.clone());
             return RequestBuilder { query: Some(self.form.clone()), ..request };
@@ -198,13 +201,12 @@ impl Write {
 
     /// Builds the request.
     pub fn request(&self) -> WriteRequest {
-        let RequestBuilder { path, body, method, .. } = self.build();
-        let is_delete = matches!(method, StripeMethod::Delete);
+        let RequestBuilder { path, body, .. } = self.build();
         // the order of metadata is random
         let mut pairs: Vec<&str> = body.iter().flat_map(|body| body.split('&')).collect();
         pairs.retain(|pair| !NO_METADATA.contains(pair));
         pairs.sort_unstable();
-        WriteRequest { operation: self.operation(), is_delete, path, form: pairs.join("&") }
+        WriteRequest { operation: self.operation(), path, form: pairs.join("&") }
     }
 
     fn build(&self) -> RequestBuilder {
@@ -320,4 +322,46 @@ fn after_completion(after: &AfterCompletion) -> CreatePaymentLinkAfterCompletion
 
 fn map(metadata: &[(&'static str, String)]) -> HashMap<String, String> {
     metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_a_subscription_deletes() {
+        let (id, metadata) = (|| "x".to_owned(), Vec::new());
+        let session = NewCheckoutSession {
+            customer: id(),
+            price: id(),
+            return_url: id(),
+            locale: None,
+            reference: id(),
+            coupon: None,
+            trial_days: None,
+            metadata: metadata.clone(),
+        };
+        let link = NewPaymentLink {
+            items: vec![(id(), 1)],
+            is_quantity_adjustable: false,
+            after_completion: None,
+            allow_promotion_codes: false,
+            requires_business: false,
+            trial_days: None,
+            metadata: metadata.clone(),
+        };
+        let all = [
+            Write::CreateCustomer { name: None, email: None, locale: None, metadata },
+            Write::UpdateCustomer { customer: id(), name: id(), email: id() },
+            Write::CreateCheckoutSession(session),
+            Write::CreatePaymentLink(link),
+            Write::SetPaymentLinkActive { payment_link: id(), active: true },
+            Write::CancelSubscription { subscription: id(), comment: id() },
+        ];
+        assert_eq!(all.each_ref().map(Write::operation), Write::OPERATIONS);
+        for write in all {
+            let by_builder = matches!(write.build().method, StripeMethod::Delete);
+            assert_eq!(write.request().is_delete(), by_builder, "{}", write.operation());
+        }
+    }
 }

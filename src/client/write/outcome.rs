@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::super::headers::ResponseHeaders;
-use super::super::response::{NOT_NOW, code, is_stripes, permissions_in, word};
-use super::super::transport::Failure;
+use crate::client::headers::ResponseHeaders;
+use crate::client::response::{NOT_NOW, code, is_stripes, permissions_in, word};
+use crate::client::transport::Failure;
 use crate::stripe::json::{Document, Json};
 
 /// Stripe's answer to a write.
@@ -17,7 +17,7 @@ use crate::stripe::json::{Document, Json};
 pub struct WriteAnswer {
     /// The object after the write, as Stripe sent it. May contain a client secret, which must not be stored.
     pub body: String,
-    /// Time of the request, by Stripe's clock, rounded down to the second, like [`super::super::Answer::at`].
+    /// Time of the request, by Stripe's clock, rounded down to the second, like [`crate::client::Answer::at`].
     pub at: OffsetDateTime,
     /// Stripe's request id.
     pub request_id: Option<String>,

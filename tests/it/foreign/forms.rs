@@ -143,7 +143,7 @@ fn the_forms_of_the_client_are_reviewed() {
     }
     let mut lines = String::new();
     for request in writes.iter().map(Write::request) {
-        let method = if request.is_delete { "DELETE" } else { "POST" };
+        let method = if request.is_delete() { "DELETE" } else { "POST" };
         let line = format!("{} {method} /v1{} {}", request.operation, request.path, request.form);
         writeln!(lines, "{}", line.trim_end()).unwrap();
     }
