@@ -1,5 +1,6 @@
 //! The key of a Stripe object across accounts, and the row ids derived from it.
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The namespace of all row ids. It must never change, because a rebuild must produce the same ids.
@@ -21,6 +22,15 @@ impl ObjectKey {
     pub fn new(account: &str, object_type: &str, object_id: &str) -> Self {
         Self { account: account.to_owned(), object_type: object_type.to_owned(), object_id: object_id.to_owned() }
     }
+}
+
+/// Version and source of a content of the mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownContent {
+    /// Its version.
+    pub version: OffsetDateTime,
+    /// Its event, or another word for its source.
+    pub event_id: String,
 }
 
 /// The id of the row of a Stripe object: a version 5 UUID of the account and the Stripe id.

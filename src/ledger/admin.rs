@@ -163,17 +163,13 @@ pub async fn of_objects(
 /// # Errors
 /// Database errors.
 pub async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<Line>, sqlx::Error> {
-    sqlx::query_as!(
-        Line,
+    let lock = sqlx::query_scalar!(
         "-- ledger.lock
-        SELECT id, state, operation, target, principal, account, workspace_id, object_type, object_id, path, previous_id,
-            replaces, follow_up_due, key_number, attempts, known_version, known_event_id, last_error, is_error_saved,
-            stripe_request_id, stripe_status, resolved_by, begun_at, first_sent_at, leased_until, retry_at, finished_at
-        FROM billing.api_writes WHERE id = $1 FOR UPDATE",
+        SELECT id FROM billing.api_writes WHERE id = $1 FOR UPDATE",
         id
-    )
-    .fetch_optional(conn)
-    .await
+    );
+    lock.fetch_optional(&mut *conn).await?;
+    Ok(of_objects(conn, &[], &[id], 1).await?.pop())
 }
 
 /// What belongs to a line.

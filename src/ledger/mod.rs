@@ -1,7 +1,7 @@
 //! The ledger of changes at Stripe: the SQL of `billing.api_writes`.
 //!
 //! ```text
-//!           claim                    answer merged, or its event applied
+//!           lease                    answer merged, or its event applied
 //!   begun ────────▶ sent ──────────────────────────────────────────────────▶ done
 //!                    │ ▲ │                                                     ▲
 //!    outcome unknown │ │ │ Stripe refuses: nothing was changed                 │ event with our key,
@@ -19,7 +19,6 @@ pub mod prove;
 pub mod read;
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Prefix of the idempotency keys of our writes at Stripe.
@@ -144,15 +143,6 @@ pub async fn forget(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     );
     let lines = lines.execute(conn).await?;
     Ok(forms.rows_affected().max(lines.rows_affected()) >= FORGET_BATCH.unsigned_abs())
-}
-
-/// Version and source of a content of the mirror.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// Its version.
-    pub version: OffsetDateTime,
-    /// Its event, or another word for its source.
-    pub event_id: String,
 }
 
 #[cfg(test)]

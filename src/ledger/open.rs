@@ -5,8 +5,8 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Known;
 use crate::base::interval::interval;
+use crate::domain::object::KnownContent;
 
 /// A line that one process sends.
 #[derive(Debug, Clone)]
@@ -39,13 +39,21 @@ pub struct Leased {
     /// Whether Stripe has saved an error under the key.
     pub is_error_saved: bool,
     /// The object's content in the mirror before it was first sent.
-    pub known: Option<Known>,
+    pub known: Option<KnownContent>,
     /// Whether another line follows from this one.
     pub is_follow_up_due: bool,
     /// Seconds since it was asked for.
     pub age_seconds: i64,
     /// Attempts so far, with this one.
     pub attempts: i32,
+}
+
+impl Leased {
+    /// A field of the form.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let mut pairs = url::form_urlencoded::parse(self.form.as_bytes());
+        pairs.find(|(field, _)| field == name).map(|(_, value)| value.into_owned())
+    }
 }
 
 /// Leases a line, and notes that it is being sent. `None` if it is finished, or another process has the lease.
@@ -96,7 +104,7 @@ pub async fn lease(conn: &mut PgConnection, id: Uuid, time: Duration) -> Result<
         may_have_been_sent: row.may_have_been_sent,
         is_key_expired: row.is_key_expired,
         is_error_saved: row.is_error_saved,
-        known: row.known_version.zip(row.known_event_id).map(|(version, event_id)| Known { version, event_id }),
+        known: row.known_version.zip(row.known_event_id).map(|(version, event_id)| KnownContent { version, event_id }),
         is_follow_up_due: row.follow_up_due,
         age_seconds: row.age_seconds,
         attempts: row.attempts,

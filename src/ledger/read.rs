@@ -104,16 +104,3 @@ pub async fn workspace(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>
     );
     Ok(found.fetch_optional(conn).await?.flatten())
 }
-
-/// The connected account of a line; empty for our own.
-///
-/// # Errors
-/// Database errors.
-pub async fn account(conn: &mut PgConnection, id: Uuid) -> Result<Option<String>, sqlx::Error> {
-    let found = sqlx::query_scalar!(
-        "-- ledger.account
-        SELECT account FROM billing.api_writes WHERE id = $1",
-        id
-    );
-    found.fetch_optional(conn).await
-}

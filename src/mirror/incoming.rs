@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
 use super::snapshot::Snapshot;
-use crate::domain::object::ObjectKey;
+use crate::domain::object::{KnownContent, ObjectKey};
 
 /// A snapshot event of an object.
 #[derive(Debug)]
@@ -61,15 +61,6 @@ pub struct Written {
     pub cause: String,
     /// The content of the mirror before: it is older than the write, even if both have the same second.
     pub known: Option<KnownContent>,
-}
-
-/// Version and source of a content of the mirror.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownContent {
-    /// Its version.
-    pub version: OffsetDateTime,
-    /// Its event, or another word for its source.
-    pub event_id: String,
 }
 
 /// Everything that one transaction merges.

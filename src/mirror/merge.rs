@@ -13,7 +13,7 @@ use super::related::is_shared;
 use super::same_second::ChangeKind;
 use super::store::{self, Content, ContentSource, Expansion, Mirror, MirrorRow};
 use super::{heads, related};
-use crate::domain::object::ObjectKey;
+use crate::domain::object::{KnownContent, ObjectKey};
 use crate::stripe::json::Document;
 use crate::stripe::reference::{self, customer_of};
 use crate::stripe::views::price::PriceView;
@@ -75,8 +75,8 @@ fn entry<'a>(mirror: &'a mut Mirror, key: &ObjectKey) -> &'a mut MirrorRow {
 }
 
 /// The newest content wins. At equal versions an event beats the answer to a write, that beats a read, a read beats a
-/// nested object, and of two nested objects the greater text wins, so that the result is deterministic. Any other content replaces a copy, whatever its
-/// version. Returns whether `content` was taken.
+/// nested object, and of two nested objects the greater text wins, so that the result is deterministic. Any other content
+/// replaces a copy, whatever its version. Returns whether `content` was taken.
 fn take(row: &mut MirrorRow, content: Content) -> bool {
     let order = |content: &Content| (remade_at(content), content.version, content.origin);
     if let Some(current) = &row.content
@@ -182,7 +182,7 @@ fn merge_read(mirror: &mut Mirror, one: Read, merged: &mut Merged) {
 /// are whole seconds, and an event of the same second, or a read, may have been merged before.
 fn take_written(row: &mut MirrorRow, version: OffsetDateTime, json: String, written: Written) -> bool {
     let Written { cause, known } = written;
-    let is_same = |known: &super::incoming::KnownContent| {
+    let is_same = |known: &KnownContent| {
         row.content.as_ref().is_some_and(|now| now.version == known.version && now.event_id == known.event_id)
     };
     let known = known.filter(is_same);

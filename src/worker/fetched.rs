@@ -36,6 +36,11 @@ impl FetchedObject {
         Self { key, version, json: Some(json), expansion, written: None }
     }
 
+    /// Builds an object that a list of another one contains, with the version of the read.
+    pub(crate) fn part(key: ObjectKey, version: OffsetDateTime, json: String) -> Self {
+        Self { key, version, json: Some(json), expansion: None, written: None }
+    }
+
     /// Builds the object from the answer to a write, with the version of that answer.
     pub(crate) fn of_write(key: ObjectKey, json: String, version: OffsetDateTime, written: Written) -> Self {
         let fields = Document::parse_or_null(&json);

@@ -47,7 +47,7 @@ pub use self::state::Worker;
 use crate::base::retry::RetryPolicy;
 use crate::database;
 use crate::jobs;
-pub(crate) use crate::mirror::incoming::{KnownContent, Written};
+pub(crate) use crate::mirror::incoming::Written;
 use crate::outbox::attempt::Next;
 use crate::outbox::claim;
 

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::client::{Write, WriteRequest};
-use crate::ledger::{self, NewLine};
+use crate::ledger::{self, NewLine, open};
 
 /// The field of `metadata` by which a new object names its line.
 pub const MARK: &str = "billing_sync_write";
@@ -18,16 +18,23 @@ pub struct NewWrite<'a> {
     pub principal: &'a str,
     /// Connected account, or empty.
     pub account: &'a str,
-    /// What the change belongs to, as `type/id`: changes of one target are made one after the other.
-    pub target: &'a str,
     /// The workspace for which it is made.
     pub workspace: Option<Uuid>,
     /// The change.
     pub write: &'a Write,
-    /// The subscription that ends once the new checkout session is complete.
-    pub replaces: Option<&'a str>,
-    /// Whether a new payment link cannot be visited.
-    pub is_inactive: bool,
+    /// The change that follows from it.
+    pub then: Then<'a>,
+}
+
+/// The change that follows from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then<'a> {
+    /// None.
+    Nothing,
+    /// Once the new checkout session is complete, this subscription ends.
+    Replace(&'a str),
+    /// The new payment link cannot be visited.
+    Deactivate,
 }
 
 /// Begins a change in the caller's transaction; nothing is sent before its commit. Returns false while another change of
@@ -36,22 +43,28 @@ pub struct NewWrite<'a> {
 /// # Errors
 /// Database errors.
 pub async fn begin(conn: &mut PgConnection, new: &NewWrite<'_>) -> Result<bool, sqlx::Error> {
-    begin_after(conn, new, None).await
+    add(conn, new, None).await
 }
 
-/// The same for a change that follows from another one.
+/// The same for the change that follows from a line, and notes that it exists.
 pub(super) async fn begin_after(
     conn: &mut PgConnection,
+    previous: Uuid,
     new: &NewWrite<'_>,
-    previous: Option<Uuid>,
 ) -> Result<bool, sqlx::Error> {
+    let begun = add(conn, new, Some(previous)).await?;
+    open::follow_up_begun(conn, previous).await?;
+    Ok(begun)
+}
+
+async fn add(conn: &mut PgConnection, new: &NewWrite<'_>, previous: Option<Uuid>) -> Result<bool, sqlx::Error> {
     let WriteRequest { operation, path, form, .. } = new.write.request();
     let (object_type, object_id) = object_of(new.write);
     let line = NewLine {
         id: new.id,
         principal: new.principal,
         account: new.account,
-        target: new.target,
+        target: &target_of(new),
         workspace: new.workspace,
         object_type,
         object_id,
@@ -59,10 +72,22 @@ pub(super) async fn begin_after(
         path: &path,
         form: &form,
         previous,
-        replaces: new.replaces,
-        is_follow_up_due: new.replaces.is_some() || new.is_inactive,
+        replaces: if let Then::Replace(subscription) = new.then { Some(subscription) } else { None },
+        is_follow_up_due: new.then != Then::Nothing,
     };
     ledger::begin(conn, &line).await
+}
+
+/// What a change belongs to, as `type/id`: changes of one target are made one after the other.
+fn target_of(new: &NewWrite<'_>) -> String {
+    match new.write {
+        Write::CreateCustomer { .. } => format!("workspace/{}", new.workspace.unwrap_or(new.id)),
+        Write::UpdateCustomer { customer, .. } => format!("customer/{customer}"),
+        Write::CreateCheckoutSession(session) => format!("customer/{}", session.customer),
+        Write::CreatePaymentLink(_) => format!("checkout_link/{}", new.id),
+        Write::SetPaymentLinkActive { payment_link, .. } => format!("payment_link/{payment_link}"),
+        Write::CancelSubscription { subscription, .. } => format!("subscription/{subscription}"),
+    }
 }
 
 /// Stripe's type of the object that a change is about, and its id unless it is created.

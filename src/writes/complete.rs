@@ -10,19 +10,19 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::begin::{NewWrite, begin_after};
+use super::begin::{NewWrite, Then, begin_after};
 use super::version::version;
 use crate::client::{Write, WriteAnswer};
 use crate::domain::object::{ObjectKey, row_id};
 use crate::jobs::requests::JobRequests;
 use crate::ledger::open::{self, Finish, Leased, Recorded};
-use crate::ledger::{Known, cause_of, links};
+use crate::ledger::{cause_of, links};
 use crate::stripe::json::Document;
 use crate::stripe::secrets::{client_secret, without_client_secrets};
 use crate::worker::apply::queue_jobs;
 use crate::worker::failure::Failure;
 use crate::worker::merge_reads::{self, ReadBatch};
-use crate::worker::{Context, FetchedObject, KnownContent, Written};
+use crate::worker::{Context, FetchedObject, Written};
 
 /// Delays before the merge is tried again, while another session holds a lock.
 const MERGE_DELAYS: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
@@ -75,7 +75,7 @@ impl Object {
             url: fields.get("url").text(),
         };
         let version = version(at, is_replayed, line.known.as_ref(), fields.get("created").integer());
-        let written = Written { cause: cause_of(line.id), known: line.known.clone().map(known_content) };
+        let written = Written { cause: cause_of(line.id), known: line.known.clone() };
         let key = ObjectKey::new(&line.account, &line.object_type, &object_id);
         let json = without_client_secrets(body.clone().into()).into_owned();
         let fetched = is_mirrored(line).then(|| FetchedObject::of_write(key, json, version, written));
@@ -90,12 +90,9 @@ impl Object {
     }
 }
 
-fn known_content(known: Known) -> KnownContent {
-    KnownContent { version: known.version, event_id: known.event_id }
-}
-
-/// Whether the answer is merged. A subscription that has ended is read instead: its answer has no place in its timeline.
-fn is_mirrored(line: &Leased) -> bool {
+/// Whether the object is merged. A subscription that has ended is read by a job instead: its answer has no place in its
+/// timeline.
+pub(super) fn is_mirrored(line: &Leased) -> bool {
     ["customer", "checkout.session"].contains(&line.object_type.as_str())
 }
 
@@ -160,24 +157,22 @@ async fn note_link(conn: &mut PgConnection, line: &Leased, completed: &Completed
     if line.operation == Write::CREATE_PAYMENT_LINK {
         return links::created(conn, line.id, &completed.object_id, completed.url.as_deref()).await;
     }
-    let is_enabled = line.form.split('&').any(|field| field == "active=true");
+    let is_enabled = line.field("active").as_deref() == Some("true");
     links::enabled(conn, &line.account, &completed.object_id, is_enabled).await
 }
 
 /// Begins the second step of a payment link that cannot be visited: Stripe creates every link active.
 async fn deactivate(conn: &mut PgConnection, line: &Leased, payment_link: &str) -> Result<(), sqlx::Error> {
     let write = Write::SetPaymentLinkActive { payment_link: payment_link.to_owned(), active: false };
-    let target = format!("payment_link/{payment_link}");
     let new = NewWrite {
         id: Uuid::new_v4(),
         principal: &line.principal,
         account: &line.account,
-        target: &target,
         workspace: line.workspace,
         write: &write,
-        replaces: None,
-        is_inactive: false,
+        then: Then::Nothing,
     };
-    begin_after(conn, &new, Some(line.id)).await?;
-    open::follow_up_begun(conn, line.id).await
+    // the link is new, so nothing else is in progress for it
+    begin_after(conn, line.id, &new).await?;
+    Ok(())
 }

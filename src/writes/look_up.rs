@@ -4,7 +4,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::begin::MARK;
-use super::complete::{Completed, Object};
+use super::complete::{Completed, Object, is_mirrored};
 use super::send::SendError;
 use super::writer::Writer;
 use crate::client::{Answer, ApiError, ListKind, PAGE, Read, Span, Urgency, Write, WriteError};
@@ -84,7 +84,7 @@ impl Writer {
             Write::SET_PAYMENT_LINK_ACTIVE => Seen::NotMade,
             Write::CREATE_CUSTOMER => self.search(line, &ListKind::Customers).await?.unwrap_or(Seen::NotMade),
             Write::CREATE_CHECKOUT_SESSION => {
-                let of = ListKind::Sessions(field(line, "customer"));
+                let of = ListKind::Sessions(line.field("customer"));
                 let not_found = if is_waited_for { Seen::NotMade } else { Seen::TooLate };
                 self.search(line, &of).await?.unwrap_or(not_found)
             }
@@ -159,9 +159,8 @@ impl Writer {
         let completed =
             Completed { object_id: object_id.clone(), client_secret: None, url: document.root().get("url").text() };
         let key = ObjectKey::new(&line.account, &line.object_type, &object_id);
-        let is_mirrored = line.object_type != "payment_link";
-        let fetched =
-            is_mirrored.then(|| FetchedObject::of_json(key, answer.body.clone(), answer.at, self.context.read_margin));
+        let fetched = is_mirrored(line)
+            .then(|| FetchedObject::of_json(key, answer.body.clone(), answer.at, self.context.read_margin));
         Object { completed, request_id: answer.request_id, fetched, confirm_after: None }
     }
 }
@@ -176,13 +175,7 @@ fn status_of(answer: &Answer) -> String {
     Document::parse_or_null(&answer.body).root().get("status").text().unwrap_or_default()
 }
 
-/// A field of the line's form.
-fn field(line: &Leased, name: &str) -> Option<String> {
-    let mut pairs = url::form_urlencoded::parse(line.form.as_bytes());
-    pairs.find(|(field, _)| field == name).map(|(_, value)| value.into_owned())
-}
-
 /// Whether an object has the texts of the line's form.
 fn shows(line: &Leased, object: Json<'_>) -> bool {
-    ["name", "email"].into_iter().all(|name| field(line, name) == object.get(name).text())
+    ["name", "email"].into_iter().all(|name| line.field(name) == object.get(name).text())
 }

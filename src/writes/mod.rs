@@ -21,7 +21,7 @@ mod send;
 mod version;
 mod writer;
 
-pub use self::begin::{MARK, NewWrite, begin};
+pub use self::begin::{MARK, NewWrite, Then, begin};
 pub use self::complete::{Completed, Render};
 pub use self::send::{OnFailure, SendError};
 pub use self::writer::Writer;

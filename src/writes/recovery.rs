@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::begin::{NewWrite, begin_after};
+use super::begin::{NewWrite, Then, begin_after};
 use super::complete::Completed;
 use super::send::{OnFailure, SendError};
 use super::writer::Writer;
@@ -71,20 +71,16 @@ impl Writer {
                 subscription: found.replaced.clone(),
                 comment: "replaced by a subscription that was bought in checkout".to_owned(),
             };
-            let target = format!("subscription/{}", found.replaced);
             let new = NewWrite {
                 id: Uuid::new_v4(),
                 principal: OWN,
                 account: &found.account,
-                target: &target,
                 workspace: found.workspace,
                 write: &write,
-                replaces: None,
-                is_inactive: false,
+                then: Then::Nothing,
             };
             // false: it is being canceled already
-            let begun = begin_after(&mut tx, &new, Some(found.line)).await?;
-            open::follow_up_begun(&mut tx, found.line).await?;
+            let begun = begin_after(&mut tx, found.line, &new).await?;
             tracing::info!(
                 subscription.id = found.replaced,
                 begun,

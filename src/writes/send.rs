@@ -76,7 +76,7 @@ impl Writer {
         let request = read::sent_request(&mut *self.context.pool.acquire().await?, id).await?;
         let request = request.ok_or(SendError::Expired)?;
         let key = stripe_key(id, request.key_number);
-        let account = request.account.clone();
+        let account = request.account;
         let request = WriteRequest::stored(&request.operation, request.path, request.form).ok_or(SendError::Expired)?;
         let write = KeyedWrite {
             account: &account,
@@ -88,19 +88,18 @@ impl Writer {
         let answer = match self.client.write(write).await {
             Ok(answer) => answer,
             // the session exists, so Stripe repeats an error that it has saved
-            Err(WriteError::Unknown { .. }) => return self.secret_of_session(id).await,
+            Err(WriteError::Unknown { .. }) => return self.secret_of_session(id, &account).await,
             Err(error) => return Err(SendError::Stripe(error)),
         };
         Ok(client_secret(Document::parse_or_null(&answer.body).root()))
     }
 
     /// The client secret of a session, from a read.
-    async fn secret_of_session(&self, id: Uuid) -> Result<Option<String>, SendError> {
+    async fn secret_of_session(&self, id: Uuid, account: &str) -> Result<Option<String>, SendError> {
         let line = read::progress(&mut *self.context.pool.acquire().await?, id).await?;
         let Some(Progress::Done { object_id: Some(session) }) = line else { return Err(SendError::Busy) };
-        let account = read::account(&mut *self.context.pool.acquire().await?, id).await?.unwrap_or_default();
         self.client
-            .client_secret(&account, &session)
+            .client_secret(account, &session)
             .await
             .map_err(|error| SendError::Stripe(WriteError::Unreachable { why: error.to_string() }))
     }

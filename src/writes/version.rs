@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use crate::ledger::Known;
+use crate::domain::object::KnownContent;
 
 /// The version of an answer. A fresh answer shows the object as it is after the request began. A repeated one shows the
 /// object as it was after the first attempt, at a time that is not known any more: it is only newer than what was known
@@ -10,7 +10,7 @@ use crate::ledger::Known;
 pub(super) fn version(
     at: OffsetDateTime,
     is_replayed: bool,
-    known: Option<&Known>,
+    known: Option<&KnownContent>,
     created: Option<i64>,
 ) -> OffsetDateTime {
     if !is_replayed {
@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn a_repeated_answer_is_not_newer_than_what_it_may_show() {
         let at = OffsetDateTime::UNIX_EPOCH + Duration::days(100);
-        let known = Known { version: at - Duration::HOUR, event_id: "evt_1".to_owned() };
+        let known = KnownContent { version: at - Duration::HOUR, event_id: "evt_1".to_owned() };
         let created = Some((at - Duration::MINUTE).unix_timestamp());
         assert_eq!(version(at, false, Some(&known), created), at);
         assert_eq!(version(at, true, Some(&known), created), at - Duration::HOUR, "an update");

@@ -26,7 +26,7 @@ use crate::api::problem::{Code, Problem, stripe};
 use crate::api::rows::{self, NewCheckoutLink};
 use crate::client::{Urgency, WriteError};
 use crate::ledger::read::Progress;
-use crate::writes::{self, Completed, NewWrite, OnFailure, Render, SendError, Writer};
+use crate::writes::{self, Completed, NewWrite, OnFailure, Render, SendError, Then, Writer};
 
 /// How long a request waits for another one of the same key or target.
 const WAIT: Duration = Duration::from_secs(2);
@@ -121,6 +121,11 @@ impl Change<'_> {
         }
     }
 
+    /// Whether a second change follows at once, and is what the client waits for.
+    fn has_second_step(&self) -> bool {
+        self.new.then == Then::Deactivate
+    }
+
     /// Stores the key and begins the line, once no other line of the target is open.
     async fn start(&self, api: &ApiContext) -> Result<Start, Problem> {
         let deadline = Instant::now() + WAIT;
@@ -166,7 +171,7 @@ impl Change<'_> {
         let deadline = Instant::now() + WAIT;
         loop {
             match self.writer.progress(line).await? {
-                Some(Progress::Done { .. }) if self.new.is_inactive => {
+                Some(Progress::Done { .. }) if self.has_second_step() => {
                     return self.follow(api, line).await.map(Answer::into_replayed);
                 }
                 Some(Progress::Done { object_id }) => {
@@ -191,7 +196,7 @@ impl Change<'_> {
 
     /// Sends the line, and stores the answer in the transaction of the change.
     async fn run(&self, api: &ApiContext, line: Uuid) -> Result<Answer, Problem> {
-        let sent = if self.new.is_inactive {
+        let sent = if self.has_second_step() {
             let first = self.writer.run(line, OnFailure::Refuse, Urgency::Interactive, Completed::nothing());
             first.await.map(|()| None)
         } else {

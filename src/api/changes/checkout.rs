@@ -15,14 +15,15 @@ use crate::api::problem::{Code, Problem};
 use crate::api::rows::CheckoutBasis;
 use crate::client::{NewCheckoutSession, Write, is_checkout_locale};
 use crate::config::api::LiveSubscription;
-use crate::writes::{MARK, NewWrite};
+use crate::writes::{MARK, NewWrite, Then};
 
 /// The field of `metadata` that names the workspace.
 const WORKSPACE: &str = "workspace_id";
 /// The field of `metadata` that names the subscription which the new one replaces.
 const REPLACES: &str = "replaces";
+
 /// Stripe's maximum of trial days.
-const MAX_TRIAL_DAYS: i32 = 730;
+pub(crate) const MAX_TRIAL_DAYS: u32 = 730;
 
 /// A checkout session to create.
 pub(crate) struct CheckoutRequest<'a> {
@@ -51,7 +52,8 @@ pub(crate) async fn create_session(
     let id = Uuid::new_v4();
     let mut metadata = vec![(WORKSPACE, workspace.to_string()), (MARK, id.to_string())];
     metadata.extend(replaces.map(|replaces| (REPLACES, replaces.to_owned())));
-    let trial_days = basis.plan.trial_days.filter(|days| !basis.had_trial && (1..=MAX_TRIAL_DAYS).contains(days));
+    let trial_days = basis.plan.trial_days.and_then(|days| u32::try_from(days).ok());
+    let trial_days = trial_days.filter(|days| !basis.had_trial && (1..=MAX_TRIAL_DAYS).contains(days));
     let write = Write::CreateCheckoutSession(NewCheckoutSession {
         customer: basis.stripe_customer_id.clone(),
         price: basis.plan.stripe_price_id.clone(),
@@ -62,19 +64,16 @@ pub(crate) async fn create_session(
             [only] => Some(only.clone()),
             _ => None,
         },
-        trial_days: trial_days.and_then(|days| u32::try_from(days).ok()),
+        trial_days,
         metadata,
     });
-    let target = format!("customer/{}", basis.stripe_customer_id);
     let new = NewWrite {
         id,
         principal: &principal.id,
         account: &basis.account,
-        target: &target,
         workspace: Some(workspace),
         write: &write,
-        replaces,
-        is_inactive: false,
+        then: replaces.map_or(Then::Nothing, Then::Replace),
     };
     let rendering = Rendering { read, request, secret_field: Some(secret_field) };
     let is_refused = replaces.is_some() && api.live_subscription == LiveSubscription::Refuse;

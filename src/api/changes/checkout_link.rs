@@ -13,7 +13,7 @@ use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::api::rows::{NewCheckoutLink, SoldPlan};
 use crate::client::{AfterCompletion, NewPaymentLink, Write};
-use crate::writes::{MARK, NewWrite};
+use crate::writes::{MARK, NewWrite, Then};
 
 /// The field of `metadata` with the name of the link.
 const NAME: &str = "name";
@@ -60,16 +60,13 @@ pub(crate) async fn create_link(
     let writer = api.writer()?;
     let id = Uuid::new_v4();
     let write = Write::CreatePaymentLink(payment_link(id, &link));
-    let target = format!("checkout_link/{id}");
     let new = NewWrite {
         id,
         principal: &principal.id,
         account: "",
-        target: &target,
         workspace: None,
         write: &write,
-        replaces: None,
-        is_inactive: !link.is_enabled,
+        then: if link.is_enabled { Then::Nothing } else { Then::Deactivate },
     };
     let row = NewCheckoutLink { id, name: link.name, request: link.body, principal: &principal.id };
     let rendering = Rendering { read, request, secret_field: None };

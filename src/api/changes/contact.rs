@@ -10,7 +10,7 @@ use crate::api::idempotency::KeyedRequest;
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::client::Write;
-use crate::writes::NewWrite;
+use crate::writes::{NewWrite, Then};
 
 /// A new name and e-mail address of a billing contact.
 pub(crate) struct ContactChange<'a> {
@@ -36,17 +36,14 @@ pub(crate) async fn update_contact(
 ) -> Result<Answer, Problem> {
     let writer = api.writer()?;
     let ContactChange { workspace, account, customer, name, email, headers } = change;
-    let target = format!("customer/{customer}");
     let write = Write::UpdateCustomer { customer: customer.to_owned(), name, email };
     let new = NewWrite {
         id: Uuid::new_v4(),
         principal: &principal.id,
         account,
-        target: &target,
         workspace: Some(workspace),
         write: &write,
-        replaces: None,
-        is_inactive: false,
+        then: Then::Nothing,
     };
     let rendering = Rendering { read, request, secret_field: None };
     Change { writer, new, with: With::Copy(headers), rendering }.make(api).await

@@ -17,7 +17,7 @@ use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::client::{Urgency, Write};
 use crate::ledger::read::Progress;
-use crate::writes::{self, MARK, NewWrite, OnFailure, SendError};
+use crate::writes::{self, MARK, NewWrite, OnFailure, SendError, Then};
 
 /// How long the answer waits for Stripe.
 const WAIT: Duration = Duration::from_secs(5);
@@ -72,16 +72,13 @@ async fn begin(conn: &mut PgConnection, line: Uuid, new: &NewCustomer<'_>) -> Re
         locale: profile.locale.clone(),
         metadata: vec![("workspace_id", new.workspace.to_string()), (MARK, line.to_string())],
     };
-    let target = format!("workspace/{}", new.workspace);
     let new = NewWrite {
         id: line,
         principal: &new.principal.id,
         account: "",
-        target: &target,
         workspace: Some(new.workspace),
         write: &write,
-        replaces: None,
-        is_inactive: false,
+        then: Then::Nothing,
     };
     // the workspace is new, so nothing else is in progress for it
     writes::begin(conn, &new).await?;

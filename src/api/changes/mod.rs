@@ -10,7 +10,7 @@ mod contact;
 mod customer;
 
 pub(super) use self::change::Read;
-pub(super) use self::checkout::{CheckoutRequest, create_session};
+pub(super) use self::checkout::{CheckoutRequest, MAX_TRIAL_DAYS, create_session};
 pub(super) use self::checkout_link::{AfterCheckout, LinkRequest, create_link};
 pub(super) use self::contact::{ContactChange, update_contact};
 pub(super) use self::customer::{NewCustomer, create_customer};

@@ -147,13 +147,7 @@ impl<'a> ObjectReader<'a> {
             if let Some(id) = id {
                 ids.push(format!("{id:?}"));
                 let key = ObjectKey::new(self.account, "invoice_payment", &id);
-                self.found.parts.push(FetchedObject {
-                    key,
-                    version,
-                    json: Some(payment),
-                    expansion: None,
-                    written: None,
-                });
+                self.found.parts.push(FetchedObject::part(key, version, payment));
             }
         }
         self.found.parts[index].expansion = Some(object_of(&[("payments", format!("[{}]", ids.join(",")))]));
@@ -169,13 +163,7 @@ impl<'a> ObjectReader<'a> {
             let id = Document::parse_or_null(&charge).root().get("id").text();
             if let Some(id) = id {
                 let key = ObjectKey::new(self.account, "charge", &id);
-                self.found.parts.push(FetchedObject {
-                    key,
-                    version,
-                    json: Some(charge),
-                    expansion: None,
-                    written: None,
-                });
+                self.found.parts.push(FetchedObject::part(key, version, charge));
             }
         }
         Ok(())

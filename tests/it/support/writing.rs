@@ -6,7 +6,7 @@ use std::time::Duration;
 use billing_sync::base::clock::RemoteClock;
 use billing_sync::client::{HttpStripe, Urgency, Write, metrics};
 use billing_sync::metrics::writes::WriteMetrics;
-use billing_sync::writes::{self, Completed, NewWrite, OnFailure, Writer};
+use billing_sync::writes::{self, Completed, NewWrite, OnFailure, Then, Writer};
 use prometheus::Registry;
 use uuid::Uuid;
 
@@ -30,16 +30,13 @@ pub(crate) async fn rename(app: &TestApp, writer: &Arc<Writer>, customer: &str, 
         name: name.to_owned(),
         email: "product@example.com".to_owned(),
     };
-    let target = format!("customer/{customer}");
     let new = NewWrite {
         id: Uuid::new_v4(),
         principal: "token:test",
         account: "",
-        target: &target,
         workspace: None,
         write: &write,
-        replaces: None,
-        is_inactive: false,
+        then: Then::Nothing,
     };
     assert!(writes::begin(&mut app.pool.acquire().await.unwrap(), &new).await.unwrap());
     writer.run(new.id, OnFailure::Keep, Urgency::Normal, Completed::nothing()).await.unwrap();
