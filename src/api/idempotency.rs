@@ -153,16 +153,15 @@ pub(super) async fn begin(
     }
     match (earlier.status, earlier.write_id) {
         (None, Some(line)) => Ok(Earlier::Unanswered(line)),
-        (status, line) => {
-            let body = earlier.body.unwrap_or_default().into_bytes();
-            Ok(Earlier::Answered(Answer::replayed(status_of(status), body, earlier.location), line))
-        }
+        (status, line) => Ok(Earlier::Answered(answer_of(status, earlier.location, earlier.body), line)),
     }
 }
 
-fn status_of(stored: Option<i32>) -> StatusCode {
-    let status = stored.and_then(|status| u16::try_from(status).ok());
-    status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK)
+/// The answer that is stored.
+fn answer_of(status: Option<i32>, location: Option<String>, body: Option<String>) -> Answer {
+    let status = status.and_then(|status| u16::try_from(status).ok());
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
+    Answer::replayed(status, body.unwrap_or_default().into_bytes(), location)
 }
 
 /// Stores the answer, and returns it; if another process has stored one meanwhile, returns that.
@@ -194,9 +193,7 @@ pub(super) async fn finish(
         request.key
     );
     Ok(match first.fetch_optional(conn).await? {
-        Some(first) => {
-            Answer::replayed(status_of(first.status), first.body.unwrap_or_default().into_bytes(), first.location)
-        }
+        Some(first) => answer_of(first.status, first.location, first.body),
         None => answer,
     })
 }

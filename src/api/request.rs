@@ -110,44 +110,39 @@ impl Mistakes {
         value
     }
 
-    /// An optional object; null counts as absent.
+    /// An optional field; null counts as absent. `read` returns `None` for a value of another type, which is `wrong`.
+    fn optional<'a, T>(
+        &mut self,
+        fields: &'a Map<String, Value>,
+        name: &str,
+        wrong: &'static str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = fields.get(name).filter(|value| !value.is_null())?;
+        let read = read(value);
+        if read.is_none() {
+            self.add(format!("/{name}"), wrong);
+        }
+        read
+    }
+
+    /// An optional object.
     pub(super) fn optional_object<'a>(
         &mut self,
         fields: &'a Map<String, Value>,
         name: &str,
     ) -> Option<&'a Map<String, Value>> {
-        match fields.get(name) {
-            None | Some(Value::Null) => None,
-            Some(Value::Object(object)) => Some(object),
-            Some(_) => {
-                self.add(format!("/{name}"), "must be an object");
-                None
-            }
-        }
+        self.optional(fields, name, "must be an object", Value::as_object)
     }
 
-    /// An optional array; null counts as absent.
+    /// An optional array.
     pub(super) fn optional_array<'a>(&mut self, fields: &'a Map<String, Value>, name: &str) -> Option<&'a [Value]> {
-        match fields.get(name) {
-            None | Some(Value::Null) => None,
-            Some(Value::Array(array)) => Some(array),
-            Some(_) => {
-                self.add(format!("/{name}"), "must be an array");
-                None
-            }
-        }
+        self.optional(fields, name, "must be an array", |value| value.as_array().map(Vec::as_slice))
     }
 
-    /// An optional field that is true or false; null counts as absent.
+    /// An optional field that is true or false.
     pub(super) fn optional_boolean(&mut self, fields: &Map<String, Value>, name: &str) -> Option<bool> {
-        match fields.get(name) {
-            None | Some(Value::Null) => None,
-            Some(Value::Bool(value)) => Some(*value),
-            Some(_) => {
-                self.add(format!("/{name}"), "must be true or false");
-                None
-            }
-        }
+        self.optional(fields, name, "must be true or false", Value::as_bool)
     }
 
     /// A required field with one of several words.
@@ -194,16 +189,10 @@ impl Mistakes {
         None
     }
 
-    /// An optional text field, without blanks around it; null and a blank text count as absent.
+    /// An optional text field, without blanks around it; a blank text counts as absent.
     pub(super) fn optional_text(&mut self, fields: &Map<String, Value>, name: &str) -> Option<String> {
-        match fields.get(name) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-            Some(_) => {
-                self.add(format!("/{name}"), "must be a string");
-                None
-            }
-        }
+        let text = self.optional(fields, name, "must be a string", Value::as_str)?.trim();
+        Some(text.to_owned()).filter(|text| !text.is_empty())
     }
 
     /// An optional field with a whole number.

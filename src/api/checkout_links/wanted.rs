@@ -5,6 +5,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::schema::{Action, AfterCheckout, CheckoutLinkOptions, ItemType};
+use crate::api::changes::MAX_TRIAL_DAYS;
 use crate::api::problem::Problem;
 use crate::api::request::Mistakes;
 use crate::api::rows::SoldPlan;
@@ -15,8 +16,6 @@ const MAX_TEXT: usize = 255;
 const MAX_ITEMS: usize = 20;
 /// Maximum quantity, as at Stripe.
 const MAX_QUANTITY: u32 = 999_999;
-/// Maximum number of trial days, as at Stripe.
-const MAX_TRIAL_DAYS: i64 = 730;
 
 type Fields = Map<String, Value>;
 
@@ -212,7 +211,7 @@ fn url(fields: &Fields, name: &str, mistakes: &mut Mistakes) -> Option<String> {
 
 fn options(fields: &Fields, mistakes: &mut Mistakes) -> CheckoutLinkOptions {
     let days = mistakes.optional_whole(fields, "trialDays");
-    let trial_days = days.filter(|days| (0..=MAX_TRIAL_DAYS).contains(days)).and_then(|days| u32::try_from(days).ok());
+    let trial_days = days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days <= MAX_TRIAL_DAYS);
     if days.is_some() && trial_days.is_none() {
         mistakes.add("/trialDays", format!("must be a whole number from 0 to {MAX_TRIAL_DAYS}"));
     }
