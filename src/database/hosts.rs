@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::pool::is_usable;
 use super::reason::{is_too_many, target};
 use super::session::{Session, connect};
+use super::sql_error::{fix, message};
 
 /// Connect timeout: longer than any working network needs.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -42,7 +43,7 @@ pub struct Hosts {
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
     /// The only server could not be reached.
-    #[error("could not reach the database at {place}")]
+    #[error("cannot use the database at {place}: {}", message(.source))]
     One {
         /// Address, database and user.
         place: String,
@@ -58,7 +59,7 @@ pub enum Unreachable {
         seconds: u64,
     },
     /// The certificate of the only server is not accepted.
-    #[error("the certificate of the database at {place} is not accepted ({why}): {fix}")]
+    #[error("the certificate of the database at {place} is not accepted ({why})")]
     Certificate {
         /// Address, database and user.
         place: String,
@@ -70,6 +71,18 @@ pub enum Unreachable {
     /// None of several servers can be used.
     #[error("none of the {} servers accepts writes: {}", .0.len(), .0.join("; "))]
     Several(Vec<String>),
+}
+
+impl Unreachable {
+    /// What the operator can do.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::One { source, .. } => fix(source),
+            Self::Silent { .. } => "check the network and the firewalls between this machine and the server",
+            Self::Certificate { fix, .. } => fix,
+            Self::Several(_) => "start or promote one of them, or correct DATABASE_URL",
+        }
+    }
 }
 
 impl Hosts {
@@ -113,7 +126,7 @@ impl Hosts {
                     let _ = conn.close().await;
                     reasons.push(format!("the database at {} is read-only", target(options)));
                 }
-                Err(Unreachable::One { place, source }) => reasons.push(format!("{place}: {}", one_line(&source))),
+                Err(Unreachable::One { place, source }) => reasons.push(format!("{place}: {}", message(&source))),
                 Err(silent) => reasons.push(silent.to_string()),
             }
         }
@@ -203,7 +216,7 @@ impl fmt::Debug for Hosts {
 
 /// Adds the fix for a certificate that is not accepted, because the TLS library's message does not contain it.
 fn refused(place: String, source: sqlx::Error) -> Unreachable {
-    let text = one_line(&source);
+    let text = message(&source);
     let Some((_, why)) = text.split_once("invalid peer certificate: ") else {
         return Unreachable::One { place, source };
     };
@@ -215,8 +228,4 @@ fn refused(place: String, source: sqlx::Error) -> Unreachable {
         "install a valid certificate on the server"
     };
     Unreachable::Certificate { place, why: why.to_owned(), fix }
-}
-
-fn one_line(error: &sqlx::Error) -> String {
-    error.to_string().replace('\n', " ")
 }

@@ -8,24 +8,29 @@
 //!
 //! shortage                     which parts release connections if they run short (`limits` counts them)
 //! writable                     whether the database accepts writes, for readiness and metrics
+//! outage                       logs the beginning and the end of an outage
+//! sql_error                    texts for errors of the database, with and without values
 //! ```
 //!
 //! Knows nothing of the tables' meaning. Called by every part and command that opens a connection.
 
 pub mod hosts;
 pub mod limits;
+pub mod outage;
 mod pool;
 pub mod pooler;
 mod reason;
 pub mod role;
 mod session;
 pub mod shortage;
+mod sql_error;
 mod waiting;
 mod writable;
 
 pub use pool::{Idle, is_usable, pool, pool_with};
-pub use reason::{check_connection, target, unreachable_reason};
+pub use reason::{check_connection, reason, target, unreachable_reason};
 pub use session::{Session, SessionRole, connect};
+pub use sql_error::{describe, fix, message, without_values};
 pub use waiting::until_answered;
 pub use writable::{NotWritable, Writable, check_writable};
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::session::Session;
 use super::shortage::Shortage;
+use super::sql_error::message;
 use super::waiting::is_answered;
 
 /// Timeout of the check. A server that does not answer in this time has probably vanished, and a new connection finds
@@ -89,7 +90,7 @@ pub async fn is_usable<'c>(conn: impl PgExecutor<'c>, limit: Duration) -> bool {
         Ok(Ok((true, true))) => return true,
         Ok(Ok((true, false))) => "it is in a transaction whose BEGIN was cancelled".to_owned(),
         Ok(Ok((false, _))) => "it is read-only".to_owned(),
-        Ok(Err(error)) => format!("it is lost: {error}"),
+        Ok(Err(error)) => format!("it is lost: {}", message(&error)),
         Err(_) => "it does not answer".to_owned(),
     };
     tracing::debug!(reason = refused, "replacing a connection of the pool");

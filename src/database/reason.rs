@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Error, PgPool};
 
 use super::session::{Session, connect};
+use super::sql_error::{describe, message};
 use super::waiting::RunningStatements;
 
 /// SQLSTATE of a connection beyond a limit.
@@ -37,6 +38,14 @@ pub async fn unreachable_reason(pool: &PgPool, error: &Error) -> String {
         error => one_line(error),
     };
     format!("the database at {} cannot be reached: {why}", target(&options))
+}
+
+/// Why a statement on this pool failed, in one line without values, for a log.
+pub async fn reason(pool: &PgPool, error: &Error) -> String {
+    match describe(error) {
+        Some(described) => described,
+        None => unreachable_reason(pool, error).await,
+    }
 }
 
 /// Checks that the pool has a connection or can open one. A busy pool has connections, so only a failed attempt of this
@@ -118,6 +127,6 @@ fn one_line(error: &Error) -> String {
     match error {
         // the operating system's message is enough
         Error::Io(error) => format!("{error}"),
-        error => error.to_string().replace('\n', " "),
+        error => message(error),
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, Row};
 
+use super::sql_error::message;
+
 /// A commit that waits longer for its synchronous standby exceeds the time for a delivery.
 const STANDBY_WAIT: Duration = Duration::from_secs(5);
 
@@ -68,7 +70,7 @@ pub enum NotWritable {
     )]
     NoStandby,
     /// Any other error of the database.
-    #[error("the database cannot be written to: {0}")]
+    #[error("the database cannot be written to: {}", message(.0))]
     Failed(#[from] sqlx::Error),
 }
 

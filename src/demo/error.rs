@@ -5,6 +5,7 @@ use std::io;
 use super::deliver::DeliveryError;
 use super::rows::SETTLE_LIMIT;
 use crate::config::error::ConfigError;
+use crate::database::message;
 use crate::embedded::EmbeddedError;
 use crate::migrations::MigrationError;
 use crate::service::StartError;
@@ -25,7 +26,7 @@ pub enum DemoError {
     #[error("invalid default settings: {0}")]
     Config(#[from] ConfigError),
     /// The database could not be read.
-    #[error("could not read the demo's database: {0}")]
+    #[error("could not read the demo's database: {}", message(.0))]
     Database(#[from] sqlx::Error),
     /// A request got no answer.
     #[error("the request with {event_id} got no answer: {source}")]

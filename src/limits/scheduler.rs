@@ -113,12 +113,7 @@ impl Scheduler {
                 Some(Ok(RoundResult::Idle(next))) => next.map_or(POLL, |next| next.min(POLL)),
                 Some(Ok(RoundResult::Halted)) => POLL,
                 Some(Err(error)) => {
-                    let error = match error {
-                        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => {
-                            database::unreachable_reason(&self.pool, &error).await
-                        }
-                        error => error.to_string(),
-                    };
+                    let error = database::reason(&self.pool, &error).await;
                     tracing::warn!(
                         error,
                         pause_seconds = POLL.as_secs(),

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::store::{self, Due};
 use crate::base::retry::RetryPolicy;
+use crate::database;
 use crate::jobs::{Job, Kind, claim, settle};
 
 /// Delays between retries of a failed renewal.
@@ -92,7 +93,7 @@ async fn try_due(
     match store::due(&mut savepoint, ids, until).await {
         Ok(periods) => savepoint.commit().await.map(|()| Ok(periods)),
         Err(error) => {
-            let Some(text) = describe(&error) else { return Err(error) };
+            let Some(text) = database::describe(&error) else { return Err(error) };
             savepoint.rollback().await?;
             Ok(Err(text))
         }
@@ -104,7 +105,7 @@ async fn try_due(
 /// # Errors
 /// Errors of the database, and `error` itself if it is an error of the connection.
 pub async fn put(conn: &mut PgConnection, id: Uuid, error: sqlx::Error) -> Result<(), sqlx::Error> {
-    let Some(reason) = describe(&error) else { return Err(error) };
+    let Some(reason) = database::describe(&error) else { return Err(error) };
     let put = sqlx::query!("-- limits.set_aside\nSELECT billing.set_aside_renewal($1, $2)", id, reason);
     put.execute(conn).await?;
     tracing::error!(
@@ -159,17 +160,8 @@ async fn retry(conn: &mut PgConnection, job: &Job) -> Result<Result<(), String>,
         return Ok(Ok(()));
     };
     tx.rollback().await?;
-    let Some(text) = describe(&error) else { return Err(error) };
+    let Some(text) = database::describe(&error) else { return Err(error) };
     let delay = RETRY.unlimited(u32::try_from(job.attempt).unwrap_or(u32::MAX), fastrand::f64());
     settle::put_back(conn, job, delay, true, Some(&text)).await?;
     Ok(Err(text))
-}
-
-/// Describes a database error without its message, which may contain personal data. `None` for an error of the
-/// connection.
-fn describe(error: &sqlx::Error) -> Option<String> {
-    let error = error.as_database_error()?;
-    let names = [("at", error.constraint()), ("of", error.table())];
-    let names = names.iter().filter_map(|(word, name)| name.map(|name| format!(" {word} {name}")));
-    Some(format!("database error {}{}", error.code().unwrap_or_default(), names.collect::<String>()))
 }

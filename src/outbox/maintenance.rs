@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::partitions::{self, Parent, Pass};
 use crate::base::retry::RetryPolicy;
+use crate::database::without_values;
 
 /// Number of months after the current one that have partitions. Later rows are stored in the default partitions.
 const MONTHS_AHEAD: i32 = 3;
@@ -30,7 +31,7 @@ const MAX_LOOKS: u32 = 60;
 /// Why monthly partitions could not be created.
 #[derive(Debug, thiserror::Error)]
 enum MaintenanceError {
-    #[error(transparent)]
+    #[error("{}", without_values(.0))]
     Database(#[from] sqlx::Error),
     #[error(
         "billing.{0}_default is copied, but a transaction that began before is still open; \

@@ -167,19 +167,16 @@ fn answer(verdict: Verdict, waiting: Vec<oneshot::Sender<Verdict>>) {
 enum StoreError {
     #[error("the database did not answer in time")]
     Late,
-    /// The code only, because the message of a database error may quote a value.
-    #[error("the database answered with error {0}")]
+    /// Without the server's message, because it may quote a value.
+    #[error("{0}")]
     Database(String),
-    #[error("no usable connection: {0}")]
+    #[error("no usable connection: {}", database::message(.0))]
     Connection(sqlx::Error),
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error() {
-            Some(error) => Self::Database(error.code().unwrap_or_default().into_owned()),
-            None => Self::Connection(error),
-        }
+        database::describe(&error).map_or(Self::Connection(error), Self::Database)
     }
 }
 

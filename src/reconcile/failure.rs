@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::client::ApiError;
+use crate::database;
 use crate::metrics::reconcile::RunOutcome;
 
 /// Timeout of one database step; only an unresponsive database takes that long.
@@ -26,11 +27,11 @@ pub enum Failure {
     /// A database step timed out.
     #[error("the database did not answer within {} s", STEP_LIMIT.as_secs())]
     Late,
-    /// A database error; its code only, because the message may contain a value.
-    #[error("the database answered with error {0}")]
+    /// A database error, without its message, which may contain a value.
+    #[error("{0}")]
     Database(String),
     /// The database could not be reached.
-    #[error("no usable connection: {0}")]
+    #[error("no usable connection: {}", database::message(.0))]
     Connection(sqlx::Error),
     /// Another session deleted the account's row during the comparison.
     #[error("the account's row in billing.reconcile_state is missing; another session deleted it")]
@@ -69,6 +70,15 @@ impl Failure {
         }
     }
 
+    /// What the operator can do, if the text does not say it.
+    pub fn fix(&self) -> Option<String> {
+        match self {
+            Self::Api(error) | Self::Key(KeyError::Refused(error)) => Some(error.fix("STRIPE_SECRET_KEY")),
+            Self::Connection(error) => Some(database::fix(error).to_owned()),
+            _ => None,
+        }
+    }
+
     /// Minimum wait that Stripe requested, or zero.
     pub(super) fn retry_after(&self) -> Duration {
         match self {
@@ -82,8 +92,7 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::RowNotFound => Self::Gone,
-            sqlx::Error::Database(error) => Self::Database(error.code().unwrap_or_default().into_owned()),
-            error => Self::Connection(error),
+            error => database::describe(&error).map_or(Self::Connection(error), Self::Database),
         }
     }
 }

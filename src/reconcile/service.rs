@@ -74,9 +74,7 @@ impl ReconcileService {
                 Err(failure) => {
                     let is_foreign = matches!(failure, Failure::Key(KeyError::OtherAccount(_) | KeyError::Refused(_)));
                     let failure = match failure {
-                        Failure::Connection(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_))) => {
-                            database::unreachable_reason(&self.reconcile.pool, &error).await
-                        }
+                        Failure::Connection(error) => database::reason(&self.reconcile.pool, &error).await,
                         failure => failure.to_string(),
                     };
                     logged.failed(account, &failure, is_foreign);

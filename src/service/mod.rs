@@ -259,6 +259,7 @@ impl Service {
         let parts = TaskTracker::new();
         let pools = self.working_pools();
         let connected = CancellationToken::new();
+        parts.spawn(database::outage::watch(self.ops.probes(), shutdown.clone()));
         parts.spawn(self.keeper().run(connected.clone(), shutdown.clone()));
         if let Some(receiver) = self.receiver {
             parts.spawn(receiver.run(ending.clone()));

@@ -18,6 +18,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::slow::SlowStatements;
+
 /// The target of the lines that report a count.
 pub(super) const TARGET: &str = "billing_sync::left_out";
 
@@ -182,6 +184,7 @@ struct Shared {
     bursts: Mutex<Bursts<Identifier>>,
     /// Notified when a count begins.
     counting: Condvar,
+    slow: SlowStatements,
 }
 
 impl Shared {
@@ -235,7 +238,8 @@ pub struct Bound(Arc<Shared>);
 impl Bound {
     /// Starts the thread that reports counts.
     pub(super) fn start() -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { bursts: Mutex::new(Bursts { at: HashMap::new() }), counting: Condvar::new() });
+        let (bursts, slow) = (Mutex::new(Bursts { at: HashMap::new() }), SlowStatements::start()?);
+        let shared = Arc::new(Shared { bursts, counting: Condvar::new(), slow });
         let of_thread = Arc::clone(&shared);
         thread::Builder::new().name("left-out".to_owned()).spawn(move || of_thread.report())?;
         Ok(Self(shared))
@@ -249,12 +253,13 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
+        self.0.slow.flush();
         let reports = self.0.lock().due(Instant::now(), true);
         reports.iter().for_each(Report::log);
     }
 }
 
-/// A log format that omits counted events.
+/// A log format that omits counted events, and those that are logged in another form.
 #[derive(Debug)]
 pub(super) struct Bounded<F> {
     lines: F,
@@ -269,7 +274,11 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         // an empty line is not written
-        if self.shared.admit(event) { self.lines.format_event(context, writer, event) } else { Ok(()) }
+        if !self.shared.slow.take(event) && self.shared.admit(event) {
+            self.lines.format_event(context, writer, event)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Logs: to stderr, pretty on a terminal and JSON for collectors. Started once, by the binary, after configuration.
 //!
-//! Repeated warnings and errors are limited (`bound`). Never logs a body, signature, secret, e-mail, name or address;
+//! Repeated warnings and errors are limited (`bound`), and slow
+//! statements are named (`slow`). Never logs a body, signature, secret, e-mail, name or address;
 //! of a panic only the location.
 
 mod bound;
+mod slow;
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
@@ -26,9 +28,10 @@ pub fn start(config: &LogConfig) -> Result<Bound, TelemetryError> {
     // hides PostgreSQL's notices such as "already exists, skipping", but not its warnings; and the pool's messages
     // about lost connections, because the pool's user logs them
     let quiet = "sqlx::postgres::notice=warn,sqlx_core::pool=warn";
-    // only events that pass the filter are counted, so the counts must pass too
-    let filter = EnvFilter::try_new(format!("{quiet},{},{}=warn", config.filter, bound::TARGET))
-        .map_err(|error| TelemetryError(error.into()))?;
+    // only events that pass the filter are counted or named, so the lines made of them must pass too
+    let own = format!("{}=warn,{}=warn", bound::TARGET, slow::TARGET);
+    let filter =
+        EnvFilter::try_new(format!("{quiet},{},{own}", config.filter)).map_err(|error| TelemetryError(error.into()))?;
     let bound = Bound::start().map_err(|error| TelemetryError(error.into()))?;
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -1,9 +1,11 @@
 //! Classifies errors: does the attempt count, and can a retry help?
 //!
 //! The text of a failure is stored and shown, so it never contains data of the event. Of a database error it holds the
-//! code and the names, of a panic only a literal message.
+//! code and the names of the objects, of a panic only a literal message.
 
 use std::any::Any;
+
+use crate::database;
 
 /// Why a batch, or an attempt at one event, did not commit.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +41,8 @@ impl Failure {
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(database) => {
-                let code = database.code().unwrap_or_default();
-                let at = database.constraint().or(database.table());
-                of_code(&code, &at.map(|name| format!(" ({name})")).unwrap_or_default())
+            sqlx::Error::Database(refused) => {
+                of_code(&refused.code().unwrap_or_default(), database::describe(&error).unwrap_or_default())
             }
             // errors of the connection or of a pooler in front; the server's own errors are `Database`
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
@@ -71,8 +71,7 @@ impl From<sqlx::Error> for Failure {
 /// full, too many connections, read-only server, I/O error, operator intervention (57P0x). A cancelled statement
 /// (57014) and exhausted memory (53200) count as errors of the event: an event that always causes them must run out of
 /// attempts.
-fn of_code(code: &str, at: &str) -> Failure {
-    let text = format!("database error {code}{at}");
+fn of_code(code: &str, text: String) -> Failure {
     match code {
         "40001" | "40P01" | "55P03" => Failure::Contended(text),
         // the last two: the transaction was idle or open for too long, because this machine was suspended
@@ -89,7 +88,7 @@ mod tests {
 
     #[test]
     fn only_infrastructure_errors_cost_no_attempt() {
-        let fault = |code: &str| of_code(code, "");
+        let fault = |code: &str| of_code(code, String::new());
         for code in ["40001", "40P01", "55P03"] {
             assert!(matches!(fault(code), Failure::Contended(_)), "{code}");
         }

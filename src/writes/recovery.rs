@@ -14,6 +14,7 @@ use super::complete::Completed;
 use super::send::{OnFailure, SendError};
 use super::writer::Writer;
 use crate::client::{Urgency, Write};
+use crate::database::without_values;
 use crate::ledger::{self, open};
 
 /// Interval between searches.
@@ -31,7 +32,10 @@ impl Writer {
         let mut round = 0_u32;
         while !shutdown.is_cancelled() {
             if let Err(error) = self.recover_once(&shutdown).await {
-                tracing::warn!(%error, "interrupted changes at Stripe could not be completed; trying again");
+                tracing::warn!(
+                    error = without_values(&error),
+                    "interrupted changes at Stripe could not be completed; trying again"
+                );
             }
             if round.is_multiple_of(CLEANUP_EVERY) {
                 self.clean_up().await;
@@ -97,7 +101,10 @@ impl Writer {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    return tracing::warn!(%error, "could not delete old lines of the ledger; trying again later");
+                    return tracing::warn!(
+                        error = without_values(&error),
+                        "could not delete old lines of the ledger; trying again later"
+                    );
                 }
             }
         }

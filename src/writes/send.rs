@@ -10,6 +10,7 @@ use super::key_guard::KeyError;
 use super::writer::Writer;
 use crate::base::retry::RetryPolicy;
 use crate::client::{KeyedWrite, Urgency, Write, WriteError, WriteRequest};
+use crate::database::without_values;
 use crate::ledger::open::{self, Finish, Leased, Recorded};
 use crate::ledger::read::{self, Progress};
 use crate::ledger::stripe_key;
@@ -40,7 +41,7 @@ pub enum SendError {
     #[error("stripe keeps an answer for 24 hours")]
     Expired,
     /// The database failed.
-    #[error(transparent)]
+    #[error("{}", without_values(.0))]
     Database(#[from] sqlx::Error),
     /// It cannot be found out any more whether Stripe made the change.
     #[error("the outcome cannot be found out any more")]

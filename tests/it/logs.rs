@@ -1,6 +1,8 @@
 //! The log of the real binary stays readable during repeated failures: one line a second for each cause, and every
 //! event is logged or counted.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -106,4 +108,36 @@ async fn a_server_without_durability_is_logged_once_at_start() {
     let lines = lines(&log, message);
     assert_eq!(lines.len(), 1, "{log}");
     assert_eq!((&lines[0]["level"], &lines[0]["settings"]), (&"WARN".into(), &"fsync".into()));
+}
+
+/// Each contact takes two seconds to write.
+const SLOW: &str = "
+    CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE INSERT ON billing.billing_contacts FOR EACH ROW EXECUTE FUNCTION public.slow()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_statement_is_logged_by_its_name() {
+    let (database, pool) = database_with_pool().await;
+    sqlx::raw_sql(SLOW).execute(&pool).await.unwrap();
+    let mut server = Server::start(&database, "receiver,worker", &[]).await;
+    let one = event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None);
+    assert_eq!(server.deliver(&one).await, Some(200));
+    let line = server.log_line("slow statement: store.save_billing_contacts").await;
+    assert_eq!((&line["level"], &line["statement"]), (&"WARN".into(), &"store.save_billing_contacts".into()));
+    assert!(line["elapsed_seconds"].as_f64().unwrap() >= 2.0, "{line}");
+    server.signal(Signal::SIGTERM);
+    let (_, log) = server.ended_with_log().await;
+    assert!(!log.contains("INSERT INTO"), "the text of the statement is not logged: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_are_logged_in_one_line() {
+    let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
+    let server = Server::start_embedded(dir.path()).await;
+    server.signal(Signal::SIGTERM);
+    let (_, log) = server.ended_with_log().await;
+    let applied = lines(&log, "applied migrations");
+    assert_eq!(applied.len(), 1, "{log}");
+    assert_eq!(applied[0]["first"], 1, "{log}");
+    assert_eq!(applied[0]["count"], applied[0]["last"], "{log}");
 }

@@ -52,7 +52,8 @@ async fn a_poison_event_is_dead_and_its_neighbours_are_processed() {
     assert_eq!(app.fate("evt_2").await, "done applied -");
     assert_eq!(app.fate("evt_1").await, "dead - -");
     let dead = "SELECT attempts || ' ' || last_error FROM billing.outbox WHERE event_id = 'evt_1'";
-    assert_eq!(app.text(dead).await.as_deref(), Some("3 database error 23514"), "without the email address");
+    let error = "3 database error 23514 (check violation): function public.refuse line 1";
+    assert_eq!(app.text(dead).await.as_deref(), Some(error), "without the email address");
     assert!((app.metric("billing_sync_attempts_failed_total{result=\"dead\"}") - 1.0).abs() < f64::EPSILON);
 
     // after a fix the operator retries the event
@@ -63,6 +64,61 @@ async fn a_poison_event_is_dead_and_its_neighbours_are_processed() {
     app.drain().await;
     assert_eq!(app.fate("evt_1").await, "done applied -");
     app.finish().await;
+}
+
+/// What refuses a contact, and how the dead event names the cause.
+const CAUSES: [(&str, &str); 6] = [
+    (
+        "ALTER TABLE billing.billing_contacts ADD CONSTRAINT no_ada CHECK (name <> 'Ada') NOT VALID",
+        "23514 (check violation): table billing_contacts, constraint no_ada",
+    ),
+    (
+        "CREATE UNIQUE INDEX one_ada ON billing.billing_contacts (name)",
+        "23505 (unique violation): table billing_contacts, constraint one_ada",
+    ),
+    (
+        "CREATE FUNCTION public.fault() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'no contact for %', NEW.email; END $$",
+        "P0001 (raise exception): function public.fault line 1",
+    ),
+    (
+        "CREATE FUNCTION public.fault() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.name := NULL; INSERT INTO public.names VALUES (NEW.name); RETURN NEW; END $$;
+        CREATE TABLE public.names (name text NOT NULL)",
+        "23502 (not null violation): table names, column name, function public.fault line 1",
+    ),
+    (
+        "CREATE FUNCTION public.fault() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM NEW.email::integer; RETURN NEW; END $$",
+        "22P02 (invalid text representation): function public.fault line 1",
+    ),
+    (
+        "CREATE FUNCTION public.fault() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM notify_product(NEW.email); RETURN NEW; END $$",
+        "42883 (undefined function): function public.fault line 1",
+    ),
+];
+
+#[tokio::test]
+async fn a_dead_event_names_its_cause_without_values() {
+    for (fault, cause) in CAUSES {
+        let app = TestApp::start().await;
+        app.deliver(&event("evt_first", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
+        app.drain().await;
+        app.execute(fault).await;
+        if fault.contains("FUNCTION public.fault") {
+            app.execute(
+                "CREATE TRIGGER fault BEFORE INSERT ON billing.billing_contacts
+                    FOR EACH ROW EXECUTE FUNCTION public.fault()",
+            )
+            .await;
+        }
+        app.deliver(&event("evt_bad", "customer.created", 0, &customer("cus_2", "Ada"), None)).await;
+        app.drain_to_the_end().await;
+        let dead = "SELECT last_error FROM billing.outbox WHERE event_id = 'evt_bad' AND state = 'dead'";
+        assert_eq!(app.text(dead).await.as_deref(), Some(format!("database error {cause}").as_str()));
+        app.finish().await;
+    }
 }
 
 /// The contact of `cus_slow` takes longer to write than a statement of a batch may.

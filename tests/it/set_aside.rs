@@ -19,6 +19,9 @@ const REFUSE: &str = "
     CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON billing.pricing_plans
         FOR EACH ROW WHEN (NEW.stripe_price_id = 'price_bad') EXECUTE FUNCTION public.refuse()";
 
+/// The error that the trigger causes, as stored.
+const REFUSED: &str = "database error 23514 (check violation): function public.refuse line 1";
+
 /// Every kind of batch, and the job that starts it.
 const BATCHES: [(&str, Option<&str>); 3] = [
     ("the holders of a price, in pages", Some("('reproject', '', 'price', 'price_basic')")),
@@ -78,11 +81,11 @@ async fn every_batch_sets_bad_rows_aside_and_writes_the_others() {
         let left = app.text(LEFT).await.unwrap();
         // a changed plan requests its subscriptions, so all batches but the first reach both
         let (expected, aside) = match batch {
-            "the holders of a price, in pages" => ("cus_bad price_bad price_other", "cus_bad database error 23514"),
-            _ => ("cus_bad price_bad", "cus_bad database error 23514, price_bad database error 23514"),
+            "the holders of a price, in pages" => ("cus_bad price_bad price_other", format!("cus_bad {REFUSED}")),
+            _ => ("cus_bad price_bad", format!("cus_bad {REFUSED}, price_bad {REFUSED}")),
         };
         assert_eq!(left, expected, "{batch}");
-        assert_eq!(app.text(SET_ASIDE).await.as_deref(), Some(aside), "{batch}");
+        assert_eq!(app.text(SET_ASIDE).await, Some(aside), "{batch}");
 
         app.execute("DROP TRIGGER refuse ON billing.subscriptions; DROP TRIGGER refuse ON billing.pricing_plans").await;
         work(&app).await;
@@ -122,8 +125,8 @@ async fn pages_after_a_bad_row_are_written_beside_a_locked_plan() {
     .await;
     work(&app).await;
     assert_eq!(app.text(LEFT).await.as_deref(), Some("cus_bad price_basic"));
-    let aside = "cus_bad database error 23514, price_basic another session holds a row that is to be written";
-    assert_eq!(app.text(SET_ASIDE).await.as_deref(), Some(aside));
+    let aside = format!("cus_bad {REFUSED}, price_basic another session holds a row that is to be written");
+    assert_eq!(app.text(SET_ASIDE).await, Some(aside));
 
     product.rollback().await.unwrap();
     app.execute("DROP TRIGGER refuse ON billing.subscriptions").await;

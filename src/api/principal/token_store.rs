@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::token::{RANDOM_BYTES, SecretHash, Token, TokenId};
 use super::{Principal, Profile, Scope, TOKEN};
 use crate::base::interval::interval;
+use crate::database::without_values;
 
 /// The last use is recorded this precisely: a busy token must not write a row for every request.
 const LAST_USE_PRECISION: Duration = Duration::from_mins(1);
@@ -253,7 +254,7 @@ pub async fn authenticate(conn: &mut PgConnection, text: &str) -> Result<Option<
     if credential.is_touch_due
         && let Err(error) = touch(conn, token.id()).await
     {
-        tracing::warn!(token.id = %token.id(), %error, "could not record the use of an API token; it is accepted anyway");
+        tracing::warn!(token.id = %token.id(), error = without_values(&error), "could not record the use of an API token; it is accepted anyway");
     }
     Ok(Some(Principal {
         id: format!("{TOKEN}{}", token.id()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::{Code, Problem};
+use crate::database::without_values;
 use crate::writes::Failure;
 
 /// Suggested wait after a failure of the database, which usually lasts some seconds.
@@ -46,7 +47,7 @@ impl From<sqlx::Error> for Problem {
                 Self::unavailable(&error)
             }
             _ => {
-                tracing::error!(error = described(&error), "an API request failed");
+                tracing::error!(error = without_values(&error), "an API request failed");
                 Self::new(
                     Code::InternalError,
                     "the request failed because of a bug; the log of billing-sync has the cause",
@@ -79,25 +80,10 @@ impl Problem {
 
     /// The problem of a database that cannot be used.
     pub(crate) fn unavailable(error: &sqlx::Error) -> Self {
-        tracing::warn!(error = described(error), "the database is unavailable for an API request");
+        tracing::warn!(error = without_values(error), "the database is unavailable for an API request");
         let detail = "the database cannot be used at the moment; repeat the request with the same Idempotency-Key";
         Self::new(Code::DatabaseUnavailable, detail).retry_after(DATABASE_RETRY)
     }
-}
-
-/// The error without values: the text of a database error may repeat them.
-fn described(error: &sqlx::Error) -> String {
-    let Some(refused) = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) else {
-        return error.to_string();
-    };
-    let names = [
-        ("table", refused.table()),
-        ("column", refused.column()),
-        ("constraint", refused.constraint()),
-        ("function", refused.routine()),
-    ];
-    let names = names.into_iter().filter_map(|(what, name)| Some(format!(", {what} {}", name?)));
-    format!("database error {}{}", refused.code(), names.collect::<String>())
 }
 
 /// The problem for a reason of `billing.consume` or `billing.release`, whose codes begin with LM.

@@ -85,9 +85,7 @@ pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
     let result = tokio::time::timeout(LIMIT, read_and_check(pool, &mut figures)).await;
     let failure = match result {
         Ok(Ok(())) => None,
-        Ok(Err(NotWritable::Failed(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_))))) => {
-            Some(database::unreachable_reason(pool, &error).await)
-        }
+        Ok(Err(NotWritable::Failed(error))) => Some(database::reason(pool, &error).await),
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("the database did not answer within 1 s".to_owned()),
     };

@@ -9,6 +9,7 @@ mod few_connections;
 mod harness;
 mod jit;
 mod odd_defaults;
+mod outages;
 mod plans;
 mod read_only;
 mod unchecked_connections;

@@ -181,7 +181,9 @@ async fn a_dry_run_lists_the_others() {
     }
     assert!(!listed.contains("bad"), "{listed}{errors}");
     assert!(
-        errors.contains("cannot compute the limits of bae60998-ffe4-923b-131e-3d6e4c19993e: database error 22012"),
+        errors.contains(
+            "cannot compute the limits of bae60998-ffe4-923b-131e-3d6e4c19993e: database error 22012 (division by zero)"
+        ),
         "{errors}"
     );
     assert_eq!(output.status.code(), Some(1));
