@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
-use crate::database::{OLDEST_SERVER, role};
+use crate::database::{OLDEST_SERVER, message, role};
 
 const TABLE: &str = "billing.schema_migrations";
 
@@ -60,10 +60,10 @@ pub enum MigrationError {
     #[error("{0}")]
     Privilege(String),
     /// The migrator failed.
-    #[error(transparent)]
+    #[error("{}", of_migrator(.0))]
     Migrate(#[from] MigrateError),
     /// The database failed.
-    #[error(transparent)]
+    #[error("{}", message(.0))]
     Database(#[from] sqlx::Error),
 }
 
@@ -79,6 +79,8 @@ pub struct KnownMigration {
 /// The database's schema compared to this release.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
+    /// Name of the database if none is applied: perhaps it is the wrong one.
+    pub empty_database: Option<String>,
     /// Migrations of this release that are not applied, in order.
     pub missing: Vec<KnownMigration>,
     /// Applied migrations that this release does not know: the database is newer than this binary.
@@ -107,6 +109,9 @@ impl Status {
     pub fn describe(&self) -> String {
         if !self.changed.is_empty() {
             return format!("migrations differ from what was applied ({})", numbers(&self.changed));
+        }
+        if let Some(name) = &self.empty_database {
+            return format!("the database {name} has no tables of billing-sync");
         }
         match self.missing.as_slice() {
             [] if self.unknown.is_empty() => "all migrations are applied".to_owned(),
@@ -140,6 +145,9 @@ pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> 
     }
     let applied = if table_exists(conn).await? { conn.list_applied_migrations(TABLE).await? } else { Vec::new() };
     let mut status = Status::default();
+    if applied.is_empty() {
+        status.empty_database = Some(database_name(conn).await?);
+    }
     for migration in known.iter() {
         match applied.iter().find(|applied| applied.version == migration.version) {
             None => {
@@ -256,6 +264,19 @@ async fn schema_exists(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("-- migrations.schema_exists\nSELECT to_regnamespace('billing') IS NOT NULL")
         .fetch_one(conn)
         .await
+}
+
+/// The text of an error of the migrator, without the line of PostgreSQL's source code.
+fn of_migrator(error: &MigrateError) -> String {
+    match error {
+        MigrateError::Execute(error) => message(error),
+        MigrateError::ExecuteMigration(error, version) => format!("migration {version}: {}", message(error)),
+        error => error.to_string(),
+    }
+}
+
+async fn database_name(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("-- migrations.database\nSELECT current_database()::text").fetch_one(conn).await
 }
 
 async fn table_exists(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {

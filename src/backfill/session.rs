@@ -52,7 +52,7 @@ pub enum Stop {
     #[error("STRIPE_SECRET_KEY belongs to another account or mode than the stored data ({0}); nothing was read")]
     OtherAccount(String),
     /// Stripe refuses the key, or does not answer.
-    #[error("{0}; nothing was read. Check that this machine reaches STRIPE_API_BASE, then retry at any time")]
+    #[error("{error}; nothing was read: {fix}", error = .0, fix = .0.fix("STRIPE_SECRET_KEY"))]
     Stripe(ApiError),
     /// Another process has taken over the run.
     #[error("lease lost: another process took over this backfill or started a new one; this process stops")]

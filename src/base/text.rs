@@ -8,14 +8,19 @@ use time::{OffsetDateTime, UtcOffset};
 /// Terminal width that reports and tables are formatted for.
 pub const WIDTH: usize = 80;
 
-/// Wraps `text` after `lead` at spaces; further lines are indented to the start of the text.
+/// Wraps `text` after `lead` at spaces, for a terminal of [`WIDTH`].
 pub fn wrapped(lead: &str, text: &str) -> String {
+    wrapped_to(WIDTH, lead, text)
+}
+
+/// Wraps `text` after `lead` at spaces; further lines are indented to the start of the text.
+pub fn wrapped_to(width: usize, lead: &str, text: &str) -> String {
     let indent = lead.chars().count();
     let mut lines = vec![lead.to_owned()];
     let mut used = indent;
     for word in text.split_whitespace() {
         let length = word.chars().count();
-        if used > indent && used + 1 + length > WIDTH {
+        if used > indent && used + 1 + length > width {
             lines.push(" ".repeat(indent));
             used = indent;
         }
@@ -42,9 +47,30 @@ pub fn is_control(letter: char) -> bool {
         || matches!(letter, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Formats a duration for people, in its largest unit and the next one: "42 s", "12 min", "3 h 20 min", "64 days".
+pub fn age(seconds: f64) -> String {
+    // a cast saturates, and makes a number of what is none
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "negative durations are shown as 0 s")]
+    let seconds = seconds as u64;
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match (hours, minutes) {
+        (48.., _) => format!("{} days", hours / 24),
+        (1.., _) if minutes % 60 == 0 => format!("{hours} h"),
+        (1.., _) => format!("{hours} h {} min", minutes % 60),
+        (0, 2..) => format!("{minutes} min"),
+        _ => format!("{seconds} s"),
+    }
+}
+
 /// Formats a time in UTC to the minute, for tables.
 pub fn to_the_minute(at: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
+    at.to_offset(UtcOffset::UTC).format(&format).unwrap_or_else(|_| at.to_string())
+}
+
+/// Formats a time in UTC to the second, for lists of events.
+pub fn in_utc(at: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
     at.to_offset(UtcOffset::UTC).format(&format).unwrap_or_else(|_| at.to_string())
 }
 
@@ -68,5 +94,24 @@ mod tests {
     fn a_word_longer_than_the_line_stays_whole() {
         let path = "x".repeat(200);
         assert_eq!(wrapped("a ", &format!("b {path}")), format!("a b\n  {path}"));
+    }
+
+    #[test]
+    fn an_age_has_units_that_people_use() {
+        for (seconds, text) in [
+            (-1.0, "0 s"),
+            (0.4, "0 s"),
+            (119.9, "119 s"),
+            (120.0, "2 min"),
+            (3599.0, "59 min"),
+            (3600.0, "1 h"),
+            (12_000.0, "3 h 20 min"),
+            (172_799.0, "47 h 59 min"),
+            (172_800.0, "2 days"),
+            (92_160.0 * 60.0, "64 days"),
+            (f64::NAN, "0 s"),
+        ] {
+            assert_eq!(age(seconds), text, "{seconds}");
+        }
     }
 }

@@ -2,42 +2,31 @@
 
 use std::process::ExitCode;
 
-use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool};
 
 use super::output;
 use super::task::Task;
 use crate::config::database::required;
 use crate::config::source::Source;
-use crate::database::hosts::Hosts;
+use crate::database::hosts::{Hosts, Unreachable};
 use crate::database::{self, Session, pooler, target};
 use crate::migrations;
 
 /// Reads the settings of a command that needs one connection, and returns its task; `None` after noting problems.
-/// `subject`: what the command is about, for the error of a database that was never migrated.
-pub(super) fn run<F>(source: &mut Source, subject: &'static str, command: F) -> Option<Task>
+pub(super) fn run<F>(source: &mut Source, command: F) -> Option<Task>
 where
     F: AsyncFnOnce(&mut PgConnection) -> anyhow::Result<ExitCode> + 'static,
 {
     let hosts = required(source)?;
     Some(Box::pin(async move {
-        let mut conn = connect(&hosts).await?;
-        command(&mut conn).await.map_err(|error| with_schema_hint(error, subject))
+        match current(&hosts).await? {
+            Ok(mut conn) => command(&mut conn).await,
+            Err(wrong) => Ok(output::refuse(&wrong)),
+        }
     }))
 }
 
-/// Adds a hint to the error of a database without these tables: usually it was never migrated.
-fn with_schema_hint(error: anyhow::Error, subject: &str) -> anyhow::Error {
-    let code =
-        error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).and_then(DatabaseError::code);
-    // undefined_table, invalid_schema_name
-    if matches!(code.as_deref(), Some("42P01" | "3F000")) {
-        return anyhow::anyhow!("the database has no {subject} yet: run `billing-sync migrate`");
-    }
-    error
-}
-
-/// Opens a connection.
+/// Opens a connection, to a schema of any release.
 ///
 /// # Errors
 /// With the target, the reason and the fix.
@@ -45,8 +34,7 @@ pub async fn connect(hosts: &Hosts) -> anyhow::Result<PgConnection> {
     if let Some(wrong) = pooled(hosts).await {
         anyhow::bail!("{wrong}; {}", pooler::FIX);
     }
-    let fix = |error| anyhow::anyhow!("{}; start the database, or correct DATABASE_URL", output::causes(&error));
-    reach(hosts).await.map_err(fix)
+    reach(hosts).await.map_err(|error| anyhow::anyhow!("{error}: {}", error.fix()))
 }
 
 /// Opens a connection to a schema of this release. The inner error describes a different schema and the fix.
@@ -78,8 +66,8 @@ pub(super) async fn pooled(hosts: &Hosts) -> Option<String> {
 ///
 /// # Errors
 /// With the target and the reason.
-pub(super) async fn reach(hosts: &Hosts) -> anyhow::Result<PgConnection> {
-    Ok(hosts.connect(Session::COMMAND).await?)
+pub(super) async fn reach(hosts: &Hosts) -> Result<PgConnection, Unreachable> {
+    hosts.connect(Session::COMMAND).await
 }
 
 /// A pool for a command that does the work of a part of `serve`, to the server of the last [`connect`].

@@ -96,7 +96,8 @@ impl Args {
                 // continue: other accounts are not affected
                 Err(failure) => {
                     all_well = false;
-                    let what = format!("could not compare {}: {failure}", name(&account));
+                    let fix = failure.fix().map(|fix| format!(": {fix}")).unwrap_or_default();
+                    let what = format!("could not compare {}: {failure}{fix}", name(&account));
                     progress.bar().suspend(|| output::complain(&output::wrapped("error: ", &what)));
                 }
             }

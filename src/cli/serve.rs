@@ -280,8 +280,9 @@ async fn prepare_schema(config: &Config, database: &Hosts) -> anyhow::Result<Res
     warn_of_few_connections(&mut conn, connections::wanted(&config.service())).await?;
     let migrates = config.migrate || config.embedded.is_some();
     if migrates {
-        for migration in migrations::run(&mut conn).await? {
-            tracing::info!(migration.version = migration.version, migration.name = migration.description, "migrated");
+        let applied = migrations::run(&mut conn).await?;
+        if let Some((first, last)) = applied.first().zip(applied.last()) {
+            tracing::info!(count = applied.len(), first = first.version, last = last.version, "applied migrations");
         }
     }
     // before the other checks, which would advise a login for the API alone to join the owner's role

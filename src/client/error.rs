@@ -1,4 +1,4 @@
-//! Errors of reads from Stripe, and how callers must react to each.
+//! Errors of reads from Stripe: what happened, and the fix for the operator.
 //!
 //! PURE. No text here contains part of a response body, a key or an id, except the `code` or `type` of Stripe's error,
 //! which comes from a closed list of Stripe's. Created by [`super::response`], handled by the caller.
@@ -32,7 +32,7 @@ pub enum ApiError {
         request_id: Option<String>,
     },
     /// The key is expired, revoked, or without access to the account. Every other request fails too.
-    #[error("stripe refuses the key ({status}{}): check STRIPE_SECRET_KEY", suffix(.code.as_ref()))]
+    #[error("stripe refuses the key ({status}{})", suffix(.code.as_ref()))]
     Unauthorised {
         /// 401 or 403.
         status: u16,
@@ -67,9 +67,9 @@ pub enum ApiError {
         request_id: Option<String>,
     },
     /// Stripe cannot be reached, or something else answered: retry later.
-    #[error("stripe cannot be reached: {why}")]
+    #[error("{why}")]
     Unavailable {
-        /// Reason, in one line.
+        /// What happened, in one line.
         why: String,
         /// Delay requested by Stripe, if any; at most one minute.
         retry_after: Option<Duration>,
@@ -78,8 +78,14 @@ pub enum ApiError {
     },
 }
 
-/// Reason text for a 404 that does not come from Stripe's API.
-pub(super) const UNKNOWN_PATH: &str = "status 404, not from Stripe's API";
+/// Text for a 404 that does not come from Stripe's API.
+pub(super) const UNKNOWN_PATH: &str = "a server that is not Stripe's API answered 404";
+
+/// Beginning of the text for any answer that does not come from Stripe's API.
+pub(super) const NOT_STRIPE: &str = "a server that is not Stripe's API answered";
+
+/// Beginning of the text for a request without an answer.
+const UNREACHABLE: &str = "stripe cannot be reached";
 
 impl ApiError {
     /// The outcome of a successful request.
@@ -134,9 +140,32 @@ impl ApiError {
         matches!(self, Self::Unavailable { why, .. } if why == UNKNOWN_PATH)
     }
 
-    /// Error for a request without an answer.
+    /// Error for an answer that cannot be used. The text says what happened.
     pub fn unavailable(why: impl Into<String>) -> Self {
         Self::Unavailable { why: why.into(), retry_after: None, request_id: None }
+    }
+
+    /// Error for a request without an answer.
+    pub(super) fn unreachable(why: &str) -> Self {
+        Self::unavailable(format!("{UNREACHABLE}: {why}"))
+    }
+
+    /// What the operator can do. `setting` is the one that contains the key.
+    pub fn fix(&self, setting: &str) -> String {
+        match self {
+            Self::NotFound { .. } => format!("check that the id belongs to the account and the mode of {setting}"),
+            Self::RateLimited { .. } => "try again later, or lower BILLING_SYNC_STRIPE_RATE".to_owned(),
+            Self::Unauthorised { .. } => format!("set {setting} to a valid key of the account"),
+            Self::Forbidden { .. } => "then try again".to_owned(),
+            Self::Rejected { .. } => "report this as a bug of billing-sync".to_owned(),
+            Self::Unavailable { why, .. } if why.starts_with(NOT_STRIPE) => {
+                "correct STRIPE_API_BASE, or the proxy between this machine and Stripe".to_owned()
+            }
+            Self::Unavailable { why, .. } if why.starts_with(UNREACHABLE) => {
+                "check that this machine can reach STRIPE_API_BASE, then try again".to_owned()
+            }
+            Self::Unavailable { .. } => "try again later; see https://status.stripe.com".to_owned(),
+        }
     }
 
     /// Error for a request that was not sent because it could not succeed.
@@ -148,7 +177,7 @@ impl ApiError {
 impl StripeClientErr for ApiError {
     /// Drops the message, because it may contain part of the response.
     fn deserialize_err(_: impl Display) -> Self {
-        Self::unavailable("its answer does not have the requested shape")
+        Self::unavailable("stripe's answer does not have the requested shape")
     }
 }
 
@@ -207,7 +236,7 @@ mod tests {
     #[test]
     fn an_error_contains_the_fix() {
         let error = ApiError::Unauthorised { status: 403, code: Some("account_invalid".to_owned()), request_id: None };
-        assert_eq!(error.to_string(), "stripe refuses the key (403, account_invalid): check STRIPE_SECRET_KEY");
+        assert_eq!(error.to_string(), "stripe refuses the key (403, account_invalid)");
         let forbidden = |operation, wanted: &[&str]| {
             let wanted = wanted.iter().map(|word| (*word).to_owned()).collect();
             ApiError::Forbidden { operation, wanted, code: None, request_id: None }.to_string()

@@ -202,7 +202,7 @@ fn answer(operation: &'static str, reply: Reply) -> Result<Answer, Refusal> {
 fn refusal(failure: Failure) -> Refusal {
     match failure {
         Failure::Unwritable => Refusal::last(ApiError::not_sent("not sent: it does not fit in a request")),
-        Failure::Unanswered { why, .. } => Refusal::unanswered(why),
+        Failure::Unanswered { why, .. } => Refusal::unanswered(&why),
         Failure::TooLong { status, request_id } => {
             let why = format!("its answer is longer than {} MiB", BODY_LIMIT / 1024 / 1024);
             Refusal::last(ApiError::Rejected { status, code: Some(why), request_id })

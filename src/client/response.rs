@@ -5,7 +5,7 @@
 
 use time::OffsetDateTime;
 
-use super::error::{ApiError, UNKNOWN_PATH};
+use super::error::{ApiError, NOT_STRIPE, UNKNOWN_PATH};
 use super::headers::ResponseHeaders;
 use crate::stripe::json::{Document, Json};
 
@@ -33,8 +33,8 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// No response, a late one, or an incomplete one.
-    pub(super) fn unanswered(why: String) -> Self {
-        Self { error: ApiError::unavailable(why), again: true, pauses_all: false }
+    pub(super) fn unanswered(why: &str) -> Self {
+        Self { error: ApiError::unreachable(why), again: true, pauses_all: false }
     }
 
     /// Adds the time of the request to a not-found error: until then the object did not exist.
@@ -64,7 +64,7 @@ pub(super) fn of(
     if (200..300).contains(&status) {
         return match (text, json.and_then(Json::object)) {
             (Some(text), Some(_)) => Ok(text.to_owned()),
-            _ => Err(Refusal::last(unavailable(format!("status {status} without a JSON object"), headers))),
+            _ => Err(Refusal::last(unavailable(format!("stripe answered {status} without a JSON object"), headers))),
         };
     }
     let code = json.and_then(code);
@@ -95,13 +95,13 @@ fn error(
     match status {
         _ if not_now => ApiError::RateLimited { retry_after: headers.retry_after, request_id },
         404 if is_foreign => unavailable(UNKNOWN_PATH.to_owned(), headers),
-        _ if is_foreign => unavailable(format!("status {status}, not from Stripe's API"), headers),
+        _ if is_foreign => unavailable(format!("{NOT_STRIPE} {status}"), headers),
         401 => ApiError::Unauthorised { status, code, request_id },
         403 => forbidden(operation, code, headers, ""),
         404 => ApiError::NotFound { at: None, request_id },
         400 if code.as_deref() == Some("resource_missing") => ApiError::NotFound { at: None, request_id },
         400..500 => ApiError::Rejected { status, code, request_id },
-        _ => unavailable(format!("status {status}"), headers),
+        _ => unavailable(format!("stripe answered {status}"), headers),
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
         for status in [400, 401, 403, 404, 502] {
             for page in ["<html>Not here</html>", "{\"message\": \"no route\"}", "{\"error\": \"no route\"}"] {
                 let error = refusal(status, page).error.to_string();
-                assert_eq!(error, format!("stripe cannot be reached: status {status}, not from Stripe's API"));
+                assert_eq!(error, format!("a server that is not Stripe's API answered {status}"));
             }
         }
         assert_eq!(refusal(404, "").error.outcome(), "not_found");

@@ -76,7 +76,7 @@ impl HttpStripe {
         let slot = self.limiter.acquire(Urgency::Interactive).await;
         let _slot = slot.map_err(|left| ApiError::RateLimited { retry_after: Some(left), request_id: None })?;
         let reply = self.transport.send(&request, account, None).await;
-        let reply = reply.map_err(|_| ApiError::unavailable("no answer to a read of the session"))?;
+        let reply = reply.map_err(|_| ApiError::unreachable("no answer to a read of the session"))?;
         let body = response::of(read.operation(), reply.status, &reply.hints, &reply.body);
         let body = body.map_err(|refusal| refusal.error)?;
         Ok(secrets::client_secret(Document::parse_or_null(&body).root()))
@@ -84,7 +84,8 @@ impl HttpStripe {
 
     async fn attempt_write(&self, write: KeyedWrite<'_>, number: u32) -> Result<WriteAnswer, WriteError> {
         let slot = tokio::time::timeout(SLOT_LIMIT, self.limiter.acquire(write.urgency)).await;
-        let slot = slot.map_err(|_| WriteError::Unreachable { why: "all its slots are in use".to_owned() })?;
+        let slot =
+            slot.map_err(|_| WriteError::Unreachable { why: "all slots for changes at Stripe are in use".to_owned() })?;
         let _slot =
             slot.map_err(|left| WriteError::Later { code: "rate_limit", retry_after: Some(left), request_id: None })?;
         let begin = Instant::now();

@@ -228,7 +228,7 @@ async fn transient_errors_are_retried_and_attempts_counted() {
 async fn an_html_page_keeps_its_status_after_the_last_attempt() {
     let fake = Fake::start(vec![answer(502, &[], "<html>Bad gateway of ada@example.com</html>")]).await;
     let error = read(&fake.client()).await.unwrap_err();
-    assert_eq!(error.to_string(), "stripe cannot be reached: status 502, not from Stripe's API");
+    assert_eq!(error.to_string(), "a server that is not Stripe's API answered 502");
     assert_eq!(fake.requests(), 3);
 }
 

@@ -100,7 +100,7 @@ impl KeyCheck {
 
 /// Logs that Stripe refused the key; returns the state that follows.
 fn refused(error: &ApiError) -> State {
-    tracing::error!(%error, "Stripe refuses the key: no object is read until it accepts it; check STRIPE_SECRET_KEY");
+    tracing::error!(%error, "no object is read until Stripe accepts the key; check STRIPE_SECRET_KEY");
     State::Blocked(Instant::now() + PAUSE)
 }
 

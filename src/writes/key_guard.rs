@@ -60,8 +60,7 @@ impl KeyGuard {
             }
             KeyStatus::Unanswered(error) => return Err(KeyError::Unanswered(error)),
             KeyStatus::Refused(error) => {
-                let error = error.to_string().replace("STRIPE_SECRET_KEY", "STRIPE_WRITE_KEY");
-                return Err(KeyError::Refused(error));
+                return Err(KeyError::Refused(format!("STRIPE_WRITE_KEY cannot be used: {error}")));
             }
             KeyStatus::OtherAccount(shown_by) => {
                 return Err(KeyError::Refused(format!(

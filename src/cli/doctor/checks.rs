@@ -7,14 +7,14 @@ use super::report::{Check, Report};
 use crate::admin::checkup;
 use crate::backfill::run_store::{self, UnfinishedRun};
 use crate::base::clock;
-use crate::base::text::to_the_second;
-use crate::cli::{database, output};
+use crate::base::text::{age, to_the_second};
+use crate::cli::database;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
 use crate::database::shortage::SPARE;
-use crate::database::{check_writable, pooler, target};
+use crate::database::{check_writable, fix, message, pooler, target};
 use crate::embedded::find_server;
 use crate::metrics;
 use crate::metrics::database::{DefaultPartition, MOST_ROWS};
@@ -64,8 +64,7 @@ pub(super) async fn database(
     let mut conn = match database::reach(options).await {
         Ok(conn) => conn,
         Err(error) => {
-            let fix = "start the database, or correct DATABASE_URL; see also the server's log";
-            return report.add(Check::failed("database", output::causes(&error), fix));
+            return report.add(Check::failed("database", error.to_string(), error.fix()));
         }
     };
     let conn = &mut conn;
@@ -80,7 +79,9 @@ pub(super) async fn database(
         Ok(status) => {
             return report.add(Check::failed("migrations", status.describe(), status.fix()));
         }
-        Err(error) => return report.add(broken("migrations", &error)),
+        Err(MigrationError::Database(error)) => return report.add(broken("migrations", &error)),
+        // its text names the fix
+        Err(error) => return report.add(Check::failed("migrations", error.to_string(), "then run `doctor` again")),
     }
     report.add(partitions(conn).await.unwrap_or_else(|error| broken("partitions", &error)));
     match metrics::database::default_partitions(conn).await {
@@ -136,16 +137,14 @@ fn backfill(open: Option<&UnfinishedRun>) -> Check {
         None => Check::ok("backfill", "none is unfinished"),
         Some(open) if open.alive => Check::ok("backfill", "one is running"),
         Some(open) => {
-            let minutes = (open.seconds_since_heartbeat / 60.0).ceil();
-            let detail = format!("one was interrupted {minutes:.0} min ago");
+            let detail = format!("one was interrupted {} ago", age(open.seconds_since_heartbeat));
             Check::warning("backfill", detail, "`billing-sync backfill --resume` resumes it")
         }
     }
 }
 
-pub(super) fn broken(check: &'static str, error: &dyn std::error::Error) -> Check {
-    let fix = "grant the database user read access to the schema billing; see also the server's log";
-    Check::failed(check, error.to_string(), fix)
+pub(super) fn broken(check: &'static str, error: &sqlx::Error) -> Check {
+    Check::failed(check, message(error), fix(error))
 }
 
 async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Error> {
@@ -271,8 +270,7 @@ fn outbox(figures: &metrics::database::Outbox) -> Vec<Check> {
     let detail = format!("{} pending, {} dead, {} done", figures.pending, figures.dead, figures.done);
     let mut checks = vec![Check::ok("outbox", detail)];
     if figures.oldest_pending_age_seconds > OLD_SECONDS {
-        let minutes = figures.oldest_pending_age_seconds / 60.0;
-        let detail = format!("the oldest pending event has waited for {minutes:.0} minutes");
+        let detail = format!("the oldest pending event has waited for {}", age(figures.oldest_pending_age_seconds));
         let fix = "run `serve` with the role worker; `outbox list --state pending` shows failing events";
         checks.push(Check::warning("outbox", detail, fix));
     }
@@ -284,13 +282,13 @@ fn outbox(figures: &metrics::database::Outbox) -> Vec<Check> {
 }
 
 fn limits(figures: &metrics::database::Limits) -> Check {
-    let minutes = figures.oldest_due_age_seconds / 60.0;
     if let Some(why) = &figures.halted_because {
         let fix = "synchronise the clocks (NTP); renewals then resume and catch up by themselves";
         return Check::failed("limits", format!("renewals are halted because {why}"), fix);
     }
     if figures.oldest_due_age_seconds > OLD_SECONDS {
-        let detail = format!("{} are due for renewal, the oldest for {minutes:.0} minutes", figures.due);
+        let detail =
+            format!("{} are due for renewal, the oldest for {}", figures.due, age(figures.oldest_due_age_seconds));
         let fix = "run `serve` with the role renewals and see its log; `renew --dry-run` lists due renewals";
         return Check::warning("limits", detail, fix);
     }

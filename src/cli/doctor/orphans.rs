@@ -16,7 +16,6 @@ use crate::cli::{database, output};
 use crate::database::hosts::Hosts;
 use crate::domain::orphan::Kind;
 use crate::metrics::database::{MOST_ORPHANS, Orphans};
-use crate::migrations;
 
 /// Widths of the columns, the same on all pages. The ids of a subscription and of a price fit in them.
 const WIDTHS: [u16; 3] = [30, 32, 18];
@@ -40,9 +39,10 @@ pub(super) async fn list(options: Option<Hosts>, json: bool, limit: usize) -> an
     let Some(options) = options else {
         anyhow::bail!("no valid database is configured; set DATABASE_URL. `billing-sync doctor` shows what is wrong");
     };
-    let mut conn = database::connect(&options).await?;
-    let status = migrations::pending(&mut conn).await?;
-    anyhow::ensure!(status.is_current(), "{}: {}", status.describe(), status.fix());
+    let mut conn = match database::current(&options).await? {
+        Ok(conn) => conn,
+        Err(wrong) => return Ok(output::refuse(&wrong)),
+    };
     let mut tx = conn.begin_with("BEGIN READ ONLY").await?;
     orphans::open(&mut tx).await?;
     let mut output = Output { limit, ..Output::default() };

@@ -3,9 +3,12 @@
 use prometheus::Registry;
 use sqlx::PgConnection;
 
+use super::checks::broken;
 use super::report::{Check, Report};
 use crate::base::clock::RemoteClock;
+use crate::base::text;
 use crate::client::{self, ApiError, HttpStripe, Permission, Read, StripeApi, Urgency};
+use crate::config::settings;
 use crate::config::stripe::StripeConfig;
 use crate::jobs::Kind;
 use crate::metrics::database::{Comparison, Jobs};
@@ -46,10 +49,7 @@ async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnectio
     let at = &config.api_base;
     let status = match check::check_key(api, conn, config.read_margin).await {
         Ok(look) => look.status,
-        Err(error) => {
-            let fix = "grant the database user read access to the schema billing";
-            return (Check::failed("stripe", error.to_string(), fix), false);
-        }
+        Err(error) => return (broken("stripe", &error), false),
     };
     let answers = matches!(
         status,
@@ -68,15 +68,13 @@ async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnectio
             let detail = format!("{at} answers; the key's account cannot be verified, as the key may not read events");
             Check::ok("stripe", detail)
         }
-        KeyStatus::Unanswered(error) => {
-            let fix = format!("check that this machine can reach {at} (STRIPE_API_BASE)");
-            Check::failed("stripe", error.to_string(), fix)
+        KeyStatus::Unanswered(error) | KeyStatus::Refused(error) => {
+            Check::failed("stripe", error.to_string(), error.fix(settings::STRIPE_SECRET_KEY.name))
         }
         KeyStatus::OtherAccount(shown_by) => {
             let detail = format!("the key belongs to another account or mode: {shown_by}");
             Check::failed("stripe", detail, "use a key of the account whose events are received")
         }
-        KeyStatus::Refused(error) => Check::failed("stripe", error.to_string(), "set STRIPE_SECRET_KEY to a valid key"),
     };
     (check, answers)
 }
@@ -161,8 +159,7 @@ pub(super) fn comparison(figures: &Comparison, config: Option<&StripeConfig>) ->
         }
         None => checks.push(Check::ok("reconcile", "stored events have not been compared with Stripe's list yet")),
         Some(age) if age > OLD_SECONDS => {
-            let detail =
-                format!("events of the last {:.0} minutes were not compared with Stripe's list{failing}", age / 60.0);
+            let detail = format!("events of the last {} were not compared with Stripe's list{failing}", text::age(age));
             checks.push(Check::warning("reconcile", detail, fix));
         }
         Some(age) => {

@@ -4,10 +4,13 @@ use prometheus::Registry;
 use secrecy::ExposeSecret;
 use sqlx::PgConnection;
 
+use super::checks::broken;
 use super::report::Check;
 use super::stripe::{listed, missing_permissions};
 use crate::base::clock::RemoteClock;
+use crate::base::text::age;
 use crate::client::{self, HttpStripe, Permission};
+use crate::config::settings;
 use crate::config::stripe::StripeConfig;
 use crate::metrics::database::Writes;
 use crate::stripe_key::check::{self, KeyStatus};
@@ -45,13 +48,9 @@ pub(super) async fn key(config: &StripeConfig, conn: &mut PgConnection) -> Vec<C
 /// Checks whether Stripe accepts the key, and whether it belongs to the account of the stored data, as a process that
 /// writes does.
 async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnection) -> (Check, bool) {
-    let at = &config.api_base;
     let status = match check::check_key(api, conn, config.read_margin).await {
         Ok(report) => report.status,
-        Err(error) => {
-            let fix = "grant the database user read access to the schema billing";
-            return (Check::failed("stripe", error.to_string(), fix), false);
-        }
+        Err(error) => return (broken("stripe", &error), false),
     };
     match status {
         KeyStatus::Verified => {
@@ -68,19 +67,22 @@ async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnectio
             (Check::failed("stripe", detail, fix), true)
         }
         KeyStatus::Unanswered(error) => {
-            let fix = format!("check that this machine can reach {at} (STRIPE_API_BASE)");
-            (Check::failed("stripe", format!("STRIPE_WRITE_KEY was not checked: {error}"), fix), false)
+            let detail = format!("STRIPE_WRITE_KEY was not checked: {error}");
+            (Check::failed("stripe", detail, error.fix(settings::STRIPE_WRITE_KEY.name)), false)
         }
         KeyStatus::OtherAccount(shown_by) => {
             let detail =
                 format!("STRIPE_WRITE_KEY belongs to another account or mode than the stored data: {shown_by}");
             (Check::failed("stripe", detail, "use a key of the account whose events are received"), false)
         }
-        KeyStatus::Refused(error) => {
-            let error = error.to_string().replace("STRIPE_SECRET_KEY", "STRIPE_WRITE_KEY");
-            let detail = format!("STRIPE_WRITE_KEY: {error}");
-            (Check::failed("stripe", detail, "set STRIPE_WRITE_KEY to a valid key"), false)
-        }
+        KeyStatus::Refused(error) => (
+            Check::failed(
+                "stripe",
+                format!("STRIPE_WRITE_KEY cannot be used: {error}"),
+                error.fix(settings::STRIPE_WRITE_KEY.name),
+            ),
+            false,
+        ),
     }
 }
 
@@ -118,8 +120,7 @@ pub(super) fn ledger(figures: &Writes) -> Vec<Check> {
     }
     let open = figures.begun + figures.sent;
     if figures.oldest_open_seconds > OLD_SECONDS {
-        let minutes = figures.oldest_open_seconds / 60.0;
-        let detail = format!("{open} changes at Stripe are open, the oldest for {minutes:.0} minutes");
+        let detail = format!("{open} changes at Stripe are open, the oldest for {}", age(figures.oldest_open_seconds));
         let fix = "`billing-sync writes list --state open` shows the errors; run `serve` with the role api and \
                    STRIPE_WRITE_KEY";
         checks.push(Check::warning("changes", detail, fix));

@@ -12,9 +12,6 @@ use super::task::Task;
 use super::{database, output};
 use crate::config::source::{Flags, Source};
 
-/// Named in the error of a database that was never migrated.
-const SUBJECT: &str = "API tokens";
-
 /// The `token` commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -39,10 +36,10 @@ impl Command {
         match self {
             Self::Create(args) => match args.contradiction() {
                 Some(wrong) => Some(Box::pin(async move { anyhow::Ok(output::refuse(wrong)) })),
-                None => database::run(source, SUBJECT, async move |conn| create::create(conn, &args).await),
+                None => database::run(source, async move |conn| create::create(conn, &args).await),
             },
-            Self::List(args) => database::run(source, SUBJECT, async move |conn| list::list(conn, &args).await),
-            Self::Revoke(args) => database::run(source, SUBJECT, async move |conn| revoke::revoke(conn, &args).await),
+            Self::List(args) => database::run(source, async move |conn| list::list(conn, &args).await),
+            Self::Revoke(args) => database::run(source, async move |conn| revoke::revoke(conn, &args).await),
         }
     }
 }

@@ -10,9 +10,6 @@ use super::database;
 use super::task::Task;
 use crate::config::source::{Flags, Source};
 
-/// Named in the error of a database that was never migrated.
-const SUBJECT: &str = "changes at Stripe";
-
 /// The `writes` commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -35,11 +32,9 @@ impl Command {
 
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
         match self {
-            Self::List(args) => database::run(source, SUBJECT, async move |conn| list::list(conn, &args).await),
-            Self::Show(args) => database::run(source, SUBJECT, async move |conn| show::show(conn, &args).await),
-            Self::Resolve(args) => {
-                database::run(source, SUBJECT, async move |conn| resolve::resolve(conn, &args).await)
-            }
+            Self::List(args) => database::run(source, async move |conn| list::list(conn, &args).await),
+            Self::Show(args) => database::run(source, async move |conn| show::show(conn, &args).await),
+            Self::Resolve(args) => database::run(source, async move |conn| resolve::resolve(conn, &args).await),
         }
     }
 }

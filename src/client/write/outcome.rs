@@ -37,9 +37,9 @@ impl std::fmt::Debug for WriteAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// Nothing was changed: Stripe could not be reached.
-    #[error("stripe cannot be reached: {why}")]
+    #[error("{why}")]
     Unreachable {
-        /// Reason, in one line.
+        /// What happened, in one line.
         why: String,
     },
     /// Nothing was changed: Stripe asks to retry later, because of too many requests or a lock on the object.
@@ -157,7 +157,9 @@ pub(in crate::client) fn unanswered(failure: Failure) -> WriteError {
             param: None,
             request_id: None,
         },
-        Failure::Unanswered { why, was_sent: false } => WriteError::Unreachable { why },
+        Failure::Unanswered { why, was_sent: false } => {
+            WriteError::Unreachable { why: format!("stripe cannot be reached: {why}") }
+        }
         Failure::Unanswered { why, was_sent: true } => WriteError::Unknown { why, is_saved: false, request_id: None },
         Failure::TooLong { request_id, .. } => {
             WriteError::Unknown { why: "its answer is too long".to_owned(), is_saved: false, request_id }

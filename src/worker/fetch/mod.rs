@@ -213,7 +213,7 @@ impl Fetcher {
         match pass.map_err(|error| JobError::Work(error.into()))? {
             Access::Verified => Ok(()),
             Access::Unverified | Access::Blocked(_) => Err(JobError::Api(ApiError::unavailable(
-                "not found, but no stored event confirms that the key belongs to this account",
+                "stripe has no such object, but no stored event confirms that the key belongs to this account; it is read again",
             ))),
         }
     }

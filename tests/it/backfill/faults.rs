@@ -44,7 +44,13 @@ async fn retry_after_is_respected() {
 #[tokio::test]
 async fn a_start_without_an_answer_fails_and_leaves_no_run() {
     let sync = Fetching::without_events(3).await;
-    for (fault, expected) in [(RATE_LIMITED, "retry later"), (Fault::ServerError, "cannot be reached")] {
+    for (fault, expected) in [
+        (RATE_LIMITED, "retry later"),
+        (
+            Fault::ServerError,
+            "a server that is not Stripe's API answered 500; nothing was read: correct STRIPE_API_BASE",
+        ),
+    ] {
         sync.stripe.fail_next_under("/v1/account", 3, fault);
         let Err(stop) = sync.backfiller().await else { panic!("the backfill may begin") };
         assert!(matches!(stop, Stop::Stripe(_)) && stop.to_string().contains(expected), "{stop}");

@@ -142,7 +142,7 @@ async fn doctor_checks_that_the_key_belongs_to_the_stored_account() {
     assert!(status == 0 && text.contains("warn stripe no API key"), "{text}");
     let (status, text) = report_of("http://127.0.0.1:1", stripe.key());
     assert!(status == 1 && text.contains("FAIL stripe stripe cannot be reached"), "{text}");
-    assert!(text.contains("fix: check that this machine can reach http://127.0.0.1:1/ (STRIPE_API_BASE)"), "{text}");
+    assert!(text.contains("fix: check that this machine can reach STRIPE_API_BASE, then try again"), "{text}");
     app.finish().await;
 }
 
@@ -172,7 +172,7 @@ async fn doctor_reports_the_watermark_and_fails_if_there_is_a_gap() {
     let output = run(&["doctor"], &environment);
     let text = words(&output.stdout);
     assert_eq!(code(&output), 0, "{text}");
-    let expected = "warn reconcile events of the last 180 minutes were not compared with Stripe's list; 2 comparisons \
+    let expected = "warn reconcile events of the last 3 h were not compared with Stripe's list; 2 comparisons \
                     failed, the last one because stripe cannot be reached fix: run `serve` with the role reconcile";
     assert!(text.contains(expected), "{text}");
     let sql =

@@ -3,6 +3,7 @@
 mod backfill;
 mod connection;
 mod doctor;
+mod errors;
 mod explain;
 mod migrate;
 mod multiple_hosts;
@@ -130,8 +131,8 @@ fn an_unreachable_database_is_a_failure_that_shows_no_password() {
         let output = run(command, &environment);
         let text = words(&output.stdout) + &words(&output.stderr);
         assert_eq!(code(&output), 1, "{command:?}");
-        assert!(text.contains("could not reach the database at 127.0.0.1:1, database d, user u"), "{text}");
-        assert_eq!(text.matches("start the database, or correct DATABASE_URL").count(), 1, "{text}");
+        assert!(text.contains("cannot use the database at 127.0.0.1:1, database d, user u"), "{text}");
+        assert_eq!(text.matches("start the server, or correct host and port in DATABASE_URL").count(), 1, "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
 }

@@ -90,7 +90,7 @@ async fn any_incomplete_comparison_is_a_failure() {
     missed_one(&app, &stripe).await;
     for (fault, expected) in [
         (Fault::TooManyRequests { retry_after: Some(60) }, "stripe asks to retry later"),
-        (Fault::ServerError, "stripe cannot be reached: status 500"),
+        (Fault::ServerError, "a server that is not Stripe's API answered 500"),
     ] {
         stripe.fail_next_under("/v1/events", 100, fault);
         let output = reconcile(&app, &stripe, &[]);

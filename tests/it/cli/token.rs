@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use uuid::Uuid;
 
 use super::{binary, code, migrated, run, words};
-use crate::support::cluster::{self, TestDatabase};
+use crate::support::cluster::TestDatabase;
 
 const USER: &str = "6f9619ff-8b86-4d01-b42d-00c04fc964ff";
 
@@ -320,17 +320,4 @@ async fn arguments_of_create_are_refused_with_the_fix() {
     }
     let count = AssertSqlSafe("SELECT count(*) FROM billing.api_tokens".to_owned());
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut conn).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn a_missing_schema_is_reported_with_the_fix() {
-    let database = cluster::empty_database().await;
-    let commands: [&[&str]; 3] =
-        [&["list"], &["create", "--scopes", "workspaces:admin"], &["revoke", "0123456789abcdef"]];
-    for arguments in commands {
-        let output = token(&database, arguments);
-        let errors = words(&output.stderr);
-        assert_eq!((code(&output), output.stdout.len()), (1, 0), "{errors}");
-        assert!(errors.contains("the database has no API tokens yet: run `billing-sync migrate`"), "{errors}");
-    }
 }
