@@ -42,6 +42,10 @@ pub enum StepKind {
         outcome: Option<String>,
         /// Explains the outcome, or is a remark.
         reason: Option<String>,
+        /// Number of failed attempts.
+        attempts: i32,
+        /// The error of the last attempt.
+        last_error: Option<String>,
     },
     /// A read of Stripe's API.
     Read {
@@ -135,8 +139,9 @@ pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<Object
 pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.events
-        SELECT event_id AS "event_id!", account AS "account!", customer_id, type AS "event_type!", object_id, created AS "created!", state AS "state!",
-            outcome, reason, coalesce(finished_at, run_at) AS "at!"
+        SELECT event_id AS "event_id!", account AS "account!", customer_id, type AS "event_type!", object_id,
+            created AS "created!", state AS "state!",
+            outcome, reason, attempts AS "attempts!", last_error, coalesce(finished_at, run_at) AS "at!"
         FROM billing.outbox
         WHERE object_id = ANY($1) OR event_id = ANY($1)
         ORDER BY created DESC, event_id DESC
@@ -158,6 +163,8 @@ pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Resu
             state: row.state,
             outcome: row.outcome,
             reason: row.reason,
+            attempts: row.attempts,
+            last_error: row.last_error,
         },
     });
     Ok(step.collect())

@@ -1,8 +1,9 @@
-//! Queries of the operator's commands: health and orphans for `doctor`, the history of rows for `explain`, statements
-//! of limits for `explain workspace`, payloads without secrets for `outbox show`.
+//! Queries of the operator's commands: health and orphans for `doctor`, histories, states and statements of limits for
+//! `explain`, payloads without secrets for `outbox show`.
 
 pub mod checkup;
 pub mod explain;
 pub mod orphans;
 pub mod payload;
 pub mod statement;
+pub mod subscription_state;

@@ -1,4 +1,4 @@
-//! The statement of a workspace's limits, which explains its balances. Reads only. Called by `explain workspace`.
+//! The statement of a workspace's limits, which explains its balances. Reads only. Called by `explain`.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::output;
+use crate::base::text::in_utc;
 use crate::store::Change;
 
 /// Columns whose values are personal data. Output may show that they changed, but no value.
@@ -84,9 +87,13 @@ pub(super) fn json(changes: &str) -> serde_json::Value {
     value
 }
 
-/// A JSON value as text; a string without its quotes.
+/// A JSON value as text: a string without its quotes, a time in the format of the other times.
 fn plain(json: &str) -> String {
-    serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned())
+    let Ok(text) = serde_json::from_str::<String>(json) else { return json.to_owned() };
+    match OffsetDateTime::parse(&text, &Rfc3339) {
+        Ok(at) => in_utc(at),
+        Err(_) => text,
+    }
 }
 
 #[cfg(test)]

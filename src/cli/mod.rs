@@ -66,7 +66,7 @@ enum Command {
     Send(send::Args),
     /// Check settings, database and Stripe, and show how to fix what is wrong.
     Doctor(doctor::Args),
-    /// Show the history of a row: each event and read, and what it changed.
+    /// Explain why a subscription, customer or workspace is in its state, and what an event changed.
     Explain(explain::Args),
     /// Read all objects from Stripe, or those of some customers, and bring rows up to date.
     Backfill(backfill::Args),
@@ -99,7 +99,7 @@ impl Cli {
             Command::Health(args) => args.settings.flags(),
             Command::Send(args) => args.settings.flags(),
             Command::Doctor(args) => args.settings.flags(),
-            Command::Explain(args) => args.flags(),
+            Command::Explain(args) => args.settings.flags(),
             Command::Backfill(args) => args.settings.flags(),
             Command::Verify(args) => args.settings.flags(),
             Command::Rebuild(args) => args.settings.flags(),

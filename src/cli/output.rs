@@ -9,8 +9,24 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-pub use crate::base::text::{WIDTH, wrapped};
-use crate::base::text::{is_control, without_controls};
+pub use crate::base::text::WIDTH;
+use crate::base::text::{is_control, without_controls, wrapped_to};
+use crate::database::message;
+
+/// Widest text that is easy to read.
+const WIDEST: usize = 120;
+
+/// Width for text on standard output: that of the terminal, or [`WIDTH`] without one.
+pub fn width() -> usize {
+    let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    // a terminal that is narrower than the shortest columns of a report wraps lines by itself
+    columns.map_or(WIDTH, |columns| columns.clamp(WIDTH / 2, WIDEST))
+}
+
+/// Wraps `text` after `lead` at spaces to the width of the terminal; further lines are indented to the start of the text.
+pub fn wrapped(lead: &str, text: &str) -> String {
+    wrapped_to(width(), lead, text)
+}
 
 /// Prints text and a line break. A closed pipe (`| head`) is not an error.
 ///
@@ -62,7 +78,7 @@ pub fn refuse(wrong: &str) -> ExitCode {
 /// An error and its causes in one line. Some libraries repeat the cause in their own text; here each appears once.
 pub fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain().map(|cause| cause.downcast_ref().map_or_else(|| cause.to_string(), message)) {
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {

@@ -1,6 +1,15 @@
-//! `explain`: the history of a row, event by event, to answer "why is this subscription inactive?" with one command.
-//! `explain workspace` answers "why does it have so many words?".
+//! `explain`: why a subscription, a customer or a workspace is in its state, and what an event changed.
+//!
+//! ```text
+//! verdict    the first lines: may it be used, since when and why; what became of an event
+//! steps      the history: events, reads, changes at Stripe, and the rows that they changed
+//! limits     the limits of a subscription, month by month
+//! workspace  the statement of a workspace's limits, line by line
+//! ```
 
+mod limits;
+mod steps;
+mod verdict;
 mod workspace;
 mod writes;
 
@@ -9,7 +18,6 @@ use std::process::ExitCode;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use time::macros::format_description;
 use uuid::Uuid;
 
 use self::writes::Causes;
@@ -17,37 +25,31 @@ use super::settings::{DatabaseSettings, SettingArgs};
 use super::task::Task;
 use super::{changes, database, output};
 use crate::admin::explain::{self, Step, StepKind};
-use crate::config::database::required;
-use crate::config::source::{Flags, Source};
-use crate::database::hosts::Hosts;
+use crate::admin::subscription_state::{self, SubscriptionState};
+use crate::config::source::Source;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::ledger::cause_of;
 
+/// Periods shown of each limit of a subscription.
+const PERIODS: i64 = 13;
+
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
-    #[command(subcommand)]
-    other: Option<Other>,
-    /// Stripe id of a customer, a subscription, an event, or any other object.
-    #[arg(value_name = "ID", required = true)]
-    id: Option<String>,
+    /// Stripe id of a customer, a subscription, an event, or any other object; or the id of a workspace (a UUID).
+    #[arg(value_name = "ID")]
+    id: String,
     /// Show at most this number of steps of each kind, the newest ones.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=100_000))]
-    limit: i64,
+    steps: i64,
+    /// Of a workspace or a subscription, show only this limit, such as words.
+    #[arg(long, value_name = "KEY")]
+    limit: Option<String>,
     /// Print JSON, one step per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    settings: SettingArgs<DatabaseSettings>,
-}
-
-/// Subjects other than a Stripe object.
-#[derive(Debug, clap::Subcommand)]
-enum Other {
-    /// Show how the limits of a workspace came to be: for each period the amounts included by each item, used, carried
-    /// over, expired and granted.
-    Workspace(workspace::Args),
+    pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 /// The subject of the explanation.
@@ -60,23 +62,21 @@ struct Subject {
     event: Option<String>,
 }
 
+/// What is shown before the history.
+struct Verdict {
+    /// The subject of the sentence.
+    id: String,
+    text: String,
+}
+
 impl Args {
-    pub(super) fn flags(&self) -> Flags {
-        match &self.other {
-            Some(Other::Workspace(args)) => args.settings.flags(),
-            None => self.settings.flags(),
-        }
-    }
-
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
-        let options = required(source)?;
-        Some(Box::pin(async move { self.run(&options).await }))
+        database::run(source, async move |conn| self.run(conn).await)
     }
 
-    async fn run(mut self, options: &Hosts) -> anyhow::Result<ExitCode> {
-        let conn = &mut database::connect(options).await?;
-        if let Some(Other::Workspace(args)) = self.other.take() {
-            return args.run(conn).await;
+    async fn run(self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
+        if let Ok(workspace) = self.id.parse() {
+            return self::workspace::explain(conn, workspace, self.limit.as_deref(), self.json).await;
         }
         let subject = self.subject(conn).await?;
         let (steps, meanings) = self.steps(conn, &subject).await?;
@@ -84,30 +84,39 @@ impl Args {
         anyhow::ensure!(
             !steps.is_empty() || !rows.is_empty(),
             "no event, read or row of {} is stored; check that it belongs to this account and mode",
-            self.id()
+            self.id
         );
+        let subscriptions = match subject.event {
+            Some(_) => Vec::new(),
+            None => subscription_state::subscriptions(conn, &subject.rows, None).await?,
+        };
+        let verdicts = match &subject.event {
+            Some(_) => event_verdict(&steps).into_iter().collect(),
+            None => verdicts(conn, &subscriptions).await?,
+        };
         if self.json {
-            steps.iter().try_for_each(|step| output::print_json(&json(step)))?;
+            verdicts.iter().try_for_each(Verdict::print_json)?;
+            steps.iter().try_for_each(|step| output::print_json(&self::steps::json(step)))?;
             return Ok(ExitCode::SUCCESS);
         }
+        verdicts.iter().try_for_each(Verdict::print)?;
+        if !steps.is_empty() {
+            output::print("\nhistory, in UTC")?;
+        }
         let settled = settled(&steps);
-        steps.iter().flat_map(|step| lines(step, &settled, &meanings)).try_for_each(|line| output::print(&line))?;
-        for (table, row) in &rows {
-            output::print("")?;
-            output::print(&format!("{table} now"))?;
-            changes::values(row, "  ").iter().try_for_each(|line| output::print(line))?;
+        let lines = steps.iter().flat_map(|step| self::steps::lines(step, &settled, &meanings));
+        lines.into_iter().try_for_each(|line| output::print(&line))?;
+        // an event is explained by what it changed, not by what the rows are now
+        if subject.event.is_none() {
+            print_rows(&rows)?;
+            self.print_limits(conn, &subscriptions).await?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The id; clap requires it without a subcommand.
-    fn id(&self) -> &str {
-        self.id.as_deref().unwrap_or_default()
-    }
-
     /// Resolves the id: an event to its object and its customer, any other id to the related objects.
     async fn subject(&self, conn: &mut PgConnection) -> anyhow::Result<Subject> {
-        let id = self.id();
+        let id = self.id.as_str();
         let own = explain::events(conn, &[id.to_owned()], 1).await?;
         let event = own.into_iter().find_map(|step| match step.what {
             StepKind::Event { event_id, account, object_id, customer_id, .. } if event_id == id => {
@@ -136,21 +145,73 @@ impl Args {
 
     /// The steps in the order in which they were processed, and what their causes mean.
     async fn steps(&self, conn: &mut PgConnection, subject: &Subject) -> anyhow::Result<(Vec<Step>, Causes)> {
-        let mut steps = explain::events(conn, &subject.objects, self.limit).await?;
+        let mut steps = explain::events(conn, &subject.objects, self.steps).await?;
         if subject.event.is_none() {
-            steps.extend(explain::reads(conn, &subject.objects, self.limit).await?);
+            steps.extend(explain::reads(conn, &subject.objects, self.steps).await?);
             steps.extend(explain::jobs(conn, &subject.objects).await?);
         }
         let of_event = |step: &Step| match (&step.what, &subject.event) {
             (StepKind::Change { causes, .. }, Some(event)) => causes.contains(event),
             _ => true,
         };
-        steps.extend(explain::changes(conn, &subject.rows, self.limit).await?.into_iter().filter(of_event));
+        steps.extend(explain::changes(conn, &subject.rows, self.steps).await?.into_iter().filter(of_event));
         // of an event only what it caused is shown
         let objects = if subject.event.is_none() { subject.objects.as_slice() } else { &[] };
-        let meanings = writes::add(conn, objects, &mut steps, self.limit).await?;
+        let meanings = writes::add(conn, objects, &mut steps, self.steps).await?;
         Ok((in_order(steps), meanings))
     }
+
+    /// Prints the limits of the subscription, or of the only one of a customer.
+    async fn print_limits(&self, conn: &mut PgConnection, subscriptions: &[SubscriptionState]) -> anyhow::Result<()> {
+        let [subscription] = subscriptions else { return Ok(()) };
+        let mut periods = subscription_state::periods(conn, subscription.id, PERIODS).await?;
+        periods.retain(|period| self.limit.as_ref().is_none_or(|key| *key == period.limit_key));
+        for table in limits::tables(&periods, output::width()) {
+            output::print(&format!("\n{table}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Verdict {
+    fn print(&self) -> anyhow::Result<()> {
+        output::print(&output::wrapped(&format!("{}: ", self.id), &self.text))
+    }
+
+    fn print_json(&self) -> anyhow::Result<()> {
+        output::print_json(&serde_json::json!({ "step": "verdict", "id": self.id, "text": self.text }))
+    }
+}
+
+/// Whether each subscription may be used now.
+async fn verdicts(conn: &mut PgConnection, subscriptions: &[SubscriptionState]) -> anyhow::Result<Vec<Verdict>> {
+    let changes = subscriptions.iter().flat_map(|state| state.activity.iter().chain(&state.reason));
+    let causes: Vec<String> = changes.flat_map(|change| change.causes.clone()).collect();
+    let meanings = writes::meanings(conn, &causes).await?;
+    let verdict = |state: &SubscriptionState| Verdict {
+        id: state.stripe_subscription_id.clone(),
+        text: verdict::of_subscription(state, &meanings),
+    };
+    Ok(subscriptions.iter().map(verdict).collect())
+}
+
+/// What became of the event among the steps.
+fn event_verdict(steps: &[Step]) -> Option<Verdict> {
+    let rows = steps.iter().filter(|step| matches!(step.what, StepKind::Change { .. })).count();
+    steps.iter().find_map(|step| match &step.what {
+        StepKind::Event { event_id, .. } => {
+            Some(Verdict { id: event_id.clone(), text: verdict::of_event(&step.what, step.at, rows) })
+        }
+        _ => None,
+    })
+}
+
+fn print_rows(rows: &[(String, String)]) -> anyhow::Result<()> {
+    for (table, row) in rows {
+        output::print(&format!("\n{table} now"))?;
+        changes::values(row, "  ").iter().try_for_each(|line| output::print(line))?;
+    }
+    Ok(())
 }
 
 /// Sorts by processing time. A change is written just before its event is settled, but is shown after it.
@@ -175,80 +236,4 @@ fn settled(steps: &[Step]) -> BTreeMap<String, OffsetDateTime> {
         _ => None,
     };
     steps.iter().filter_map(event).collect()
-}
-
-fn when(time: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
-    time.to_offset(time::UtcOffset::UTC).format(&format).unwrap_or_else(|_| time.to_string())
-}
-
-/// A step as text. A changed row is indented under the event or the change at Stripe that caused it; without one it has
-/// its own time.
-fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>, meanings: &Causes) -> Vec<String> {
-    let at = when(step.at);
-    match &step.what {
-        StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => {
-            let fate = [outcome.as_deref().unwrap_or(state), reason.as_deref().unwrap_or_default()].join(" ");
-            let of = object_id.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
-            let line = format!("{event_type}{of}: {}", fate.trim());
-            let first = output::wrapped(&format!("{at}  "), &line);
-            vec![first, output::wrapped("                     ", &format!("{event_id}, created {}", when(*created)))]
-        }
-        StepKind::Read { object_id, outcome, cause, request_id, version } => {
-            let request = request_id.as_ref().map(|id| format!(", {id}")).unwrap_or_default();
-            let line = format!("read of {object_id} ({cause}): {outcome}, as of {}{request}", when(*version));
-            vec![output::wrapped(&format!("{at}  "), &line)]
-        }
-        StepKind::Write { id, operation, object_id, principal, state, request_id, last_error, begun_at } => {
-            let of = object_id.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
-            let error = last_error.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
-            let line = format!("write {operation}{of} by {principal}: {state}{error}");
-            let request = request_id.as_ref().map(|id| format!(", {id}")).unwrap_or_default();
-            let second = format!("{id}, begun {}{request}", when(*begun_at));
-            vec![output::wrapped(&format!("{at}  "), &line), output::wrapped("                     ", &second)]
-        }
-        StepKind::Change { table, causes, changes, .. } => {
-            let named = causes.iter().map(|cause| meanings.get(cause).unwrap_or(cause).as_str()).collect::<Vec<_>>();
-            let why = if named.is_empty() { String::new() } else { format!(" by {}", named.join(", ")) };
-            let head = if causes.iter().any(|cause| settled.contains_key(cause)) {
-                "                     ".to_owned()
-            } else {
-                format!("{at}  ")
-            };
-            let mut lines = vec![output::wrapped(&head, &format!("{table} changed{why}"))];
-            lines.extend(changes::lines(changes, "                       "));
-            lines
-        }
-        StepKind::Job { kind, object_id, last_error } => {
-            let error = last_error.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
-            vec![output::wrapped(&format!("{at}  "), &format!("queued: {kind} of {object_id}{error}"))]
-        }
-    }
-}
-
-/// A step as JSON.
-fn json(step: &Step) -> serde_json::Value {
-    use serde_json::json;
-    let at = when(step.at);
-    match &step.what {
-        StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, .. } => json!({
-            "at": at, "step": "event", "event_id": event_id, "type": event_type, "object_id": object_id,
-            "created": when(*created), "state": state, "outcome": outcome, "reason": reason,
-        }),
-        StepKind::Read { object_id, outcome, cause, request_id, version } => json!({
-            "at": at, "step": "read", "object_id": object_id, "outcome": outcome, "cause": cause,
-            "request_id": request_id, "version": when(*version),
-        }),
-        StepKind::Write { id, operation, object_id, principal, state, request_id, last_error, begun_at } => json!({
-            "at": at, "step": "write", "id": id, "operation": operation, "object_id": object_id, "principal": principal,
-            "state": state, "request_id": request_id, "last_error": last_error, "begun": when(*begun_at),
-        }),
-        StepKind::Change { table, row_id, causes, changes } => json!({
-            "at": at, "step": "change", "table": table, "row_id": row_id, "causes": causes,
-            "changes": changes::json(changes),
-        }),
-        StepKind::Job { kind, object_id, last_error } => json!({
-            "at": at, "step": "job", "kind": kind, "object_id": object_id, "last_error": last_error,
-        }),
-    }
 }

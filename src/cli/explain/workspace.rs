@@ -1,4 +1,4 @@
-//! `explain workspace`: the statement of a workspace's limits, period by period, with lines that add up.
+//! A workspace: its subscriptions, and the statement of its limits, period by period, with lines that add up.
 
 use std::process::ExitCode;
 
@@ -8,71 +8,75 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::admin::statement::{self, Line};
-use crate::base::text::to_the_second;
+use crate::admin::subscription_state::{self, SubscriptionState};
+use crate::base::text::{in_utc, to_the_second};
 use crate::cli::output;
-use crate::cli::settings::{DatabaseSettings, SettingArgs};
 
-/// Arguments of `explain workspace`.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// Id of the workspace.
-    #[arg(value_name = "UUID")]
+/// Explains a workspace: its subscriptions, and the statement of its limits.
+pub(super) async fn explain(
+    conn: &mut PgConnection,
     id: Uuid,
-    /// Show only this limit, such as words.
-    #[arg(long, value_name = "KEY")]
-    limit: Option<String>,
-    /// Print JSON, one line of the statement per line.
-    #[arg(long)]
+    limit: Option<&str>,
     json: bool,
-    #[command(flatten)]
-    pub(super) settings: SettingArgs<DatabaseSettings>,
+) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        statement::is_known(conn, id).await?,
+        "workspace {id} is unknown: no subscription names it in its metadata, and it has no bonus"
+    );
+    let subscriptions = subscription_state::subscriptions(conn, &[], Some(id)).await?;
+    let lines = statement::lines(conn, id, limit).await?;
+    anyhow::ensure!(
+        !lines.is_empty() || limit.is_none(),
+        "workspace {id} has no limit {:?}; set limits in the metadata of Stripe prices or products: limit_words = 10000",
+        limit.unwrap_or_default()
+    );
+    if json {
+        lines.iter().try_for_each(|line| output::print_json(&self::json(line)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_verdicts(conn, id, &subscriptions).await?;
+    let bonuses = statement::bonuses(conn, id).await?;
+    let mut before = None;
+    for line in &lines {
+        let heading = (&line.limit_key, &line.stripe_subscription_id, line.period_start);
+        if before.replace(heading) != Some(heading) {
+            output::print(&head(line))?;
+        }
+        output::print(&text(line))?;
+    }
+    for bonus in bonuses.iter().filter(|one| limit.is_none_or(|key| *key == one.limit_key)) {
+        output::print(&format!("{}: {} of the bonus is left", bonus.limit_key, grouped(&bonus.amount.to_string())))?;
+    }
+    if lines.is_empty() {
+        output::print("\nIt has no limits: the metadata of its prices and products contains no limit_ key.")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-impl Args {
-    pub(super) async fn run(self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
-        anyhow::ensure!(
-            statement::is_known(conn, self.id).await?,
-            "workspace {} is unknown: no subscription names it in its metadata, and it has no bonus",
-            self.id
-        );
-        let lines = statement::lines(conn, self.id, self.limit.as_deref()).await?;
-        anyhow::ensure!(
-            !lines.is_empty(),
-            "workspace {} has no limit{}; set limits in the metadata of Stripe prices or products: limit_words = 10000",
-            self.id,
-            self.limit.as_ref().map(|key| format!(" {key:?}")).unwrap_or_default()
-        );
-        if self.json {
-            lines.iter().try_for_each(|line| output::print_json(&json(line)?))?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let bonuses = statement::bonuses(conn, self.id).await?;
-        let mut before = None;
-        for line in &lines {
-            let heading = (&line.limit_key, &line.stripe_subscription_id, line.period_start);
-            if before.replace(heading) != Some(heading) {
-                output::print(&head(line))?;
-            }
-            output::print(&text(line))?;
-        }
-        for bonus in bonuses.iter().filter(|one| self.limit.as_ref().is_none_or(|key| *key == one.limit_key)) {
-            output::print(&format!(
-                "{}: {} of the bonus is left",
-                bonus.limit_key,
-                grouped(&bonus.amount.to_string())
-            ))?;
-        }
-        Ok(ExitCode::SUCCESS)
+/// The workspace by its current subscription, then its other subscriptions.
+async fn print_verdicts(conn: &mut PgConnection, id: Uuid, subscriptions: &[SubscriptionState]) -> anyhow::Result<()> {
+    let verdicts = super::verdicts(conn, subscriptions).await?;
+    let Some(current) = subscriptions.first().filter(|state| state.is_current) else {
+        return output::print(&output::wrapped(&format!("{id}: "), "inactive: it has no subscription"));
+    };
+    let plan = current.plan.as_ref().map(|plan| format!(" ({plan})")).unwrap_or_default();
+    let by = format!("by {}{plan}", current.stripe_subscription_id);
+    for (index, verdict) in verdicts.iter().enumerate() {
+        let (name, text) = match index {
+            0 => (id.to_string(), format!("{}; {by}", verdict.text)),
+            _ => (format!("also {}", verdict.id), verdict.text.clone()),
+        };
+        output::print(&output::wrapped(&format!("{name}: "), &text))?;
     }
+    output::print(&format!("history: billing-sync explain {}", current.stripe_subscription_id))
 }
 
 /// The heading of the lines of one period or bonus.
 fn head(line: &Line) -> String {
     match (&line.stripe_subscription_id, line.period_start) {
         (Some(id), Some(start)) => {
-            let end =
-                line.period_end.map_or_else(|| "without an end".to_owned(), |end| format!("to {}", to_the_second(end)));
-            format!("\n{} of {id}, {} {end}", line.limit_key, to_the_second(start))
+            let end = line.period_end.map_or_else(|| "without an end".to_owned(), |end| format!("to {}", in_utc(end)));
+            format!("\n{} of {id}, {} {end}", line.limit_key, in_utc(start))
         }
         _ => format!("\nbonus of {}", line.limit_key),
     }
@@ -83,7 +87,7 @@ fn text(line: &Line) -> String {
     let amount = counts.map(grouped).unwrap_or_default();
     let item = line.stripe_price_id.as_ref().map(|price| format!("{price} x {}", line.quantity.unwrap_or_default()));
     let is_at_its_own_time = ["granted", "taken_back", "corrected"].contains(&line.line.as_str());
-    let at = is_at_its_own_time.then(|| to_the_second(line.at));
+    let at = is_at_its_own_time.then(|| in_utc(line.at));
     let remarks: Vec<String> = [item, line.reason.clone(), at].into_iter().flatten().collect();
     let head = format!("  {:<12} {amount:>15}  ", line.line.replace('_', " "));
     output::wrapped(&head, &remarks.join(", ")).trim_end().to_owned()

@@ -24,9 +24,7 @@ pub(super) async fn add(
         StepKind::Change { causes, .. } => causes.as_slice(),
         _ => &[],
     });
-    let named: Vec<Uuid> = causes.filter_map(|cause| line_of_cause(cause)).collect();
-    let limit_of_named = i64::try_from(named.len()).unwrap_or(i64::MAX);
-    let mut lines = admin::of_objects(conn, &[], &named, limit_of_named).await?;
+    let mut lines = named(conn, causes).await?;
     let meanings = lines.iter().map(|line| (cause_of(line.id), meaning(line))).collect();
     if !objects.is_empty() {
         lines.extend(admin::of_objects(conn, objects, &[], limit).await?);
@@ -35,6 +33,17 @@ pub(super) async fn add(
         steps.extend(lines.into_iter().map(step));
     }
     Ok(meanings)
+}
+
+/// What those of the causes mean that are changes at Stripe.
+pub(super) async fn meanings(conn: &mut PgConnection, causes: &[String]) -> Result<Causes, sqlx::Error> {
+    Ok(named(conn, causes).await?.iter().map(|line| (cause_of(line.id), meaning(line))).collect())
+}
+
+/// The changes at Stripe that causes of changed rows name.
+async fn named(conn: &mut PgConnection, causes: impl IntoIterator<Item = &String>) -> Result<Vec<Line>, sqlx::Error> {
+    let ids: Vec<Uuid> = causes.into_iter().filter_map(|cause| line_of_cause(cause)).collect();
+    admin::of_objects(conn, &[], &ids, i64::try_from(ids.len()).unwrap_or(i64::MAX)).await
 }
 
 fn meaning(line: &Line) -> String {
