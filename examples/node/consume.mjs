@@ -12,7 +12,7 @@ import pg from 'pg'
 
 const ATTEMPTS = 5
 
-// After these errors the same transaction may succeed: serialization failure, deadlock, shutdown and start of the server.
+// After these errors the same transaction may succeed: serialization failure, deadlock, server shutdown or start.
 const REPEATABLE = new Set(['40001', '40P01', '57P01', '57P02', '57P03'])
 
 // billing.consume refused the document: nothing is stored, and nothing is consumed.

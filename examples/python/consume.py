@@ -20,14 +20,14 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 ATTEMPTS = 5
 
-# After these errors the same transaction may succeed: serialization failure, deadlock, shutdown and start of the server.
+# After these errors the same transaction may succeed: serialization failure, deadlock, server shutdown or start.
 REPEATABLE = {"40001", "40P01", "57P01", "57P02", "57P03"}
 
 
 @dataclass(frozen=True)
 class Document:
     workspace_id: UUID
-    # Made once, before the first attempt. If the client of your product makes it, the client can repeat its request too.
+    # Made once, before the first attempt. If the client of your product makes it, the client can repeat its request.
     id: UUID
     words: int
 
@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 def store(pool: ConnectionPool, document: Document) -> int | None:
-    """Stores the document and consumes its words, and repeats that if it met another transaction or lost its connection.
+    """Stores the document and consumes its words. Repeats that if it met another transaction or lost its connection.
 
     Returns how many words the workspace has left, None if they are unlimited. Raises Refused, which is never repeated,
     or psycopg.Error.

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 const ATTEMPTS: u32 = 5;
 
-/// After these errors the same transaction may succeed: serialization failure, deadlock, shutdown and start of the server.
+/// After these errors the same transaction may succeed: serialization failure, deadlock, server shutdown or start.
 const REPEATABLE: [&str; 5] = ["40001", "40P01", "57P01", "57P02", "57P03"];
 
 struct Document {

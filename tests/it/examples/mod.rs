@@ -1,8 +1,8 @@
 //! The programs of `examples/`, which products copy, against a real database and with the role of a product.
 //!
-//! The laws are in `laws` and `retries`; every example runs each of them that it can keep. The Rust example runs in this
-//! process, and so do the statements of the SQL example. The others need Python, Node.js and psql, so
-//! `make test-examples` installs their packages into `target/examples` and runs these tests.
+//! The laws are in `laws` (for every example) and `retries` (for programs). The Rust example and the statements of the
+//! SQL example run in this process. The others need Python, Node.js and psql, so `make test-examples` installs their
+//! packages into `target/examples` and runs these tests.
 
 mod example;
 mod laws;

@@ -1,4 +1,6 @@
-//! A product's database: a login with the role `billing_product`, its own table `documents`, and workspaces with limits.
+//! A product's database: a login with the role `billing_product`, its own table `documents`, workspaces with limits.
+
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -99,14 +101,16 @@ impl Product {
     /// Waits until a session of the product waits for another session.
     pub(crate) async fn until_blocked(&self) {
         let session = "SELECT pid FROM pg_stat_activity WHERE usename = $1 AND wait_event_type = 'Lock'";
-        loop {
+        // a program needs some seconds to start on a busy machine
+        for _ in 0..6000 {
             let pid: Option<i32> =
                 sqlx::query_scalar(session).bind(&self.login).fetch_optional(&self.rows.pool).await.unwrap();
             if let Some(pid) = pid {
                 return self.rows.until_blocked(pid).await;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        panic!("no session of the product waits");
     }
 
     /// Ends the test and drops the role, because roles belong to the server.
