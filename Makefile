@@ -1,7 +1,7 @@
 # Tasks of this repository, one target each. `make` without a target lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign test-pooler test-api soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
+.PHONY: help demo test test-foreign test-pooler test-api test-examples soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -41,6 +41,23 @@ target/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
 target/clients/venv/bin/schemathesis: tests/clients/requirements.txt
 	python3 -m venv target/clients/venv
 	target/clients/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	@touch $@
+
+test-examples: rust postgres target/examples/node_modules/.package-lock.json target/examples/venv/bin/python ## run the examples for products in Python, Node.js and psql (needs python3, node 20, npm, psql)
+	cargo test --locked --test it -- examples:: --ignored
+
+# npm writes this file last
+target/examples/node_modules/.package-lock.json: examples/node/package-lock.json
+	@command -v npm >/dev/null && command -v node >/dev/null || { echo 'test-examples needs node and npm in PATH, because one example is for Node.js' >&2; exit 1; }
+	mkdir -p target/examples
+	cp examples/node/package.json examples/node/package-lock.json target/examples
+	npm ci --prefix target/examples --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+# some systems omit pip from venv; .ci/run skips test-examples there
+target/examples/venv/bin/python: examples/python/requirements.txt
+	python3 -m venv target/examples/venv
+	target/examples/venv/bin/pip install --quiet --disable-pip-version-check --requirement examples/python/requirements.txt
 	@touch $@
 
 soak: rust postgres ## order laws on many generated histories, a backfill of 5,000 customers, two years of 10,000 workspaces (an hour or more)

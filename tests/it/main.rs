@@ -14,6 +14,7 @@ mod demo;
 mod docs;
 mod durability;
 mod embedded;
+mod examples;
 mod fake;
 mod fetch;
 mod fixtures;

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-/// README, CONTRIBUTING and the pages of `docs/`: their paths from the root, and their texts.
+/// README, CONTRIBUTING, the page of the examples and the pages of `docs/`: their paths from the root, and their texts.
 pub(crate) fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).unwrap();
     let docs = docs.map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()));
     let docs = docs.filter(|path| Path::new(path).extension().is_some_and(|extension| extension == "md"));
-    let paths = ["README.md".to_owned(), "CONTRIBUTING.md".to_owned()].into_iter().chain(docs);
+    let paths = ["README.md", "CONTRIBUTING.md", "examples/README.md"].map(str::to_owned).into_iter().chain(docs);
     paths.map(|path| (path.clone(), fs::read_to_string(root.join(&path)).unwrap())).collect()
 }
 

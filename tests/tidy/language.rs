@@ -75,9 +75,19 @@ fn contains(text: &str, word: &str) -> bool {
 #[test]
 fn replaced_words_do_not_come_back() {
     let mut texts: Vec<(String, String)> = Vec::new();
-    for (folder, extension) in
-        [("src", "rs"), ("benches", "rs"), ("tests", "rs"), ("docs", "md"), ("migrations", "sql"), ("ops", "sql")]
-    {
+    for (folder, extension) in [
+        ("src", "rs"),
+        ("benches", "rs"),
+        ("tests", "rs"),
+        ("docs", "md"),
+        ("migrations", "sql"),
+        ("ops", "sql"),
+        ("examples", "md"),
+        ("examples", "mjs"),
+        ("examples", "py"),
+        ("examples", "rs"),
+        ("examples", "sql"),
+    ] {
         texts.extend(files(folder, extension).into_iter().map(|file| (file.path, file.text)));
     }
     for name in ["README.md", "CONTRIBUTING.md", "Makefile", "Dockerfile", "Cargo.toml"] {

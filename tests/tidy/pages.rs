@@ -61,7 +61,7 @@ fn links_lead_to_files_and_headings_that_exist() {
 
 #[test]
 fn files_that_a_page_names_exist() {
-    let places = ["src/", "tests/", "migrations/", "fixtures/", "ops/", "benches/", "docs/", ".ci/"];
+    let places = ["src/", "tests/", "migrations/", "fixtures/", "ops/", "benches/", "docs/", "examples/", ".ci/"];
     let mut found = 0;
     for (path, text) in pages() {
         for span in spans(&text) {

@@ -14,7 +14,7 @@ mod items;
 mod late_events;
 mod lock_waits;
 mod roles;
-mod rows;
+pub(crate) mod rows;
 mod scheduling;
 mod set_aside;
 mod shared_bonus;

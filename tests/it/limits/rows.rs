@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use crate::support::cluster::{self, TestDatabase};
@@ -121,6 +121,11 @@ impl Rows {
     /// The connection string of the database.
     pub(crate) fn url(&self) -> &str {
         &self.database.url
+    }
+
+    /// For connections of another role.
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.database.options
     }
 
     /// Opens a separate connection.
