@@ -32,10 +32,17 @@ impl Args {
     pub(super) async fn run(self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
         anyhow::ensure!(
             statement::is_known(conn, self.id).await?,
-            "workspace {} is unknown: no subscription names it in its metadata, and it has no bonus",
+            "workspace {} is unknown: no subscription or customer names it in its metadata, and it has no bonus",
             self.id
         );
         let lines = statement::lines(conn, self.id, self.limit.as_deref()).await?;
+        let invalid = statement::invalid_values(conn, self.id, self.limit.as_deref()).await?;
+        anyhow::ensure!(
+            !lines.is_empty() || invalid.is_empty(),
+            "the limits of workspace {} cannot be read; set these values in Stripe to a whole number or to unlimited: {}",
+            self.id,
+            invalid.join(", ")
+        );
         anyhow::ensure!(
             !lines.is_empty(),
             "workspace {} has no limit{}; set limits in the metadata of Stripe prices or products: limit_words = 10000",

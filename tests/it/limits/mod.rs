@@ -13,6 +13,7 @@ mod idempotency;
 mod items;
 mod late_events;
 mod lock_waits;
+mod meanings;
 mod roles;
 mod rows;
 mod scheduling;
