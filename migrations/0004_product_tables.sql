@@ -117,10 +117,12 @@ CREATE TABLE billing.plan_limits (
     included bigint CHECK (included BETWEEN 0 AND 1000000000000000000),
     per_unit bigint NOT NULL DEFAULT 0 CHECK (per_unit BETWEEN 0 AND 1000000000000000000),
     unlimited boolean NOT NULL,
+    invalid_value text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT plan_limits_key UNIQUE (pricing_plan_id, limit_key),
-    CONSTRAINT plan_limits_unlimited_has_no_number CHECK (NOT unlimited OR included IS NULL)
+    CONSTRAINT plan_limits_unlimited_has_no_number CHECK (NOT unlimited OR included IS NULL),
+    CONSTRAINT plan_limits_invalid_has_no_number CHECK (invalid_value IS NULL OR (included IS NULL AND NOT unlimited))
 );
 
 COMMENT ON TABLE billing.plan_limits IS 'Limits that a plan includes: one row for each limit_… key in the metadata of the price, else of its product. A subscription includes the sum over all its items. Written by the sync only.';
@@ -130,6 +132,7 @@ COMMENT ON COLUMN billing.plan_limits.limit_key IS 'The limited quantity: words,
 COMMENT ON COLUMN billing.plan_limits.included IS 'Amount per item, independent of its quantity (limit_<key>), at most 10^18; null if unlimited, or if the value in Stripe is invalid.';
 COMMENT ON COLUMN billing.plan_limits.per_unit IS 'Additional amount per unit of the item''s quantity (limit_<key>_per_unit), at most 10^18.';
 COMMENT ON COLUMN billing.plan_limits.unlimited IS 'True if one of the two values is unlimited.';
+COMMENT ON COLUMN billing.plan_limits.invalid_value IS 'What is neither a whole number nor unlimited, and the object whose metadata contains it: price price_1: limit_words = "lots". Null if there is no such value, or if the limit is unlimited all the same.';
 COMMENT ON COLUMN billing.plan_limits.created_at IS 'When this row was first written, by the database''s clock.';
 COMMENT ON COLUMN billing.plan_limits.updated_at IS 'When a field of this row last changed, by the database''s clock.';
 

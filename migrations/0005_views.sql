@@ -145,17 +145,19 @@ CREATE FUNCTION billing.subscription_rank(stripe_status text, payment_paused boo
 COMMENT ON FUNCTION billing.subscription_rank(text, boolean) IS 'Rank that decides which of a workspace''s subscriptions is the current one, the lowest first: 0 active or trialing, 1 past_due, 2 paused (status or collection), 3 unpaid, 4 incomplete and statuses new in Stripe, 5 canceled, 6 incomplete_expired.';
 
 CREATE VIEW billing.current_subscriptions AS
-SELECT DISTINCT ON (s.workspace_id) s.workspace_id, s.id, s.active, s.inactive_reason, s.pricing_plan_id
+SELECT DISTINCT ON (s.workspace_id) s.workspace_id, s.id, s.active AND deleted.id IS NULL AS active,
+    CASE WHEN deleted.id IS NULL THEN s.inactive_reason ELSE 'workspace_deleted' END AS inactive_reason, s.pricing_plan_id
 FROM billing.live_subscriptions AS s
+LEFT JOIN billing.workspaces AS deleted ON deleted.id = s.workspace_id AND deleted.deleted_at IS NOT NULL
 WHERE s.workspace_id IS NOT NULL
 ORDER BY s.workspace_id, billing.subscription_rank(s.stripe_status, s.payment_paused),
     s.stripe_created_at DESC NULLS LAST, s.stripe_subscription_id DESC;
 
-COMMENT ON VIEW billing.current_subscriptions IS 'The current subscription of each workspace: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
+COMMENT ON VIEW billing.current_subscriptions IS 'The current subscription of each workspace that has one: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
 COMMENT ON COLUMN billing.current_subscriptions.workspace_id IS 'The workspace.';
 COMMENT ON COLUMN billing.current_subscriptions.id IS 'subscriptions.id';
-COMMENT ON COLUMN billing.current_subscriptions.active IS 'The subscription may be used now.';
-COMMENT ON COLUMN billing.current_subscriptions.inactive_reason IS 'As in live_subscriptions; null exactly if the subscription is active.';
+COMMENT ON COLUMN billing.current_subscriptions.active IS 'The workspace may use the subscription now.';
+COMMENT ON COLUMN billing.current_subscriptions.inactive_reason IS 'As in live_subscriptions, or workspace_deleted; null exactly if active.';
 COMMENT ON COLUMN billing.current_subscriptions.pricing_plan_id IS 'pricing_plans.id of its plan; null while the plan is not known.';
 
 CREATE VIEW billing.workspace_billing AS
@@ -164,7 +166,9 @@ SELECT known.workspace_id, current.id AS current_subscription_id,
         SELECT c.id FROM billing.billing_contacts AS c
         WHERE c.workspace_id = known.workspace_id AND c.stripe_deleted_at IS NULL
         ORDER BY c.stripe_created_at DESC NULLS LAST, c.stripe_customer_id DESC LIMIT 1)) AS billing_contact_id,
-    coalesce(current.active, false) AS active, current.inactive_reason, current.pricing_plan_id,
+    coalesce(current.active, false) AS active,
+    CASE WHEN current.id IS NULL THEN 'no_subscription' ELSE current.inactive_reason END AS inactive_reason,
+    current.pricing_plan_id,
     -- these two are computed only for a query that selects them
     (SELECT min(i.paid_at)
         FROM billing.subscriptions AS s
@@ -177,8 +181,14 @@ SELECT known.workspace_id, current.id AS current_subscription_id,
 FROM (
     SELECT w.id AS workspace_id, w.billing_contact_override FROM billing.workspaces AS w WHERE w.deleted_at IS NULL
     UNION ALL
-    SELECT DISTINCT s.workspace_id, NULL::uuid FROM billing.subscriptions AS s
-    WHERE s.workspace_id IS NOT NULL AND NOT EXISTS (SELECT FROM billing.workspaces AS w WHERE w.id = s.workspace_id)
+    SELECT DISTINCT named.workspace_id, NULL::uuid
+    FROM (
+        SELECT s.workspace_id FROM billing.subscriptions AS s
+        UNION ALL
+        SELECT c.workspace_id FROM billing.billing_contacts AS c WHERE c.stripe_deleted_at IS NULL
+    ) AS named
+    WHERE named.workspace_id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM billing.workspaces AS w WHERE w.id = named.workspace_id)
 ) AS known
 LEFT JOIN LATERAL (
     SELECT s.id, s.billing_contact_id, s.active, s.inactive_reason, s.pricing_plan_id
@@ -189,15 +199,39 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS current ON true;
 
-COMMENT ON VIEW billing.workspace_billing IS 'One row for each workspace that has a row in workspaces or a subscription and is not deleted: whether it may use the product now, and by which subscription.';
+COMMENT ON VIEW billing.workspace_billing IS 'One row for each workspace that is not deleted and that workspaces, a subscription or a contact that is not deleted names: whether it may use the product now, and by which subscription. workspace_state answers for every other id as well.';
 COMMENT ON COLUMN billing.workspace_billing.workspace_id IS 'The workspace.';
 COMMENT ON COLUMN billing.workspace_billing.current_subscription_id IS 'subscriptions.id of the current subscription: the lowest subscription_rank, then the newest, then the greatest Stripe id.';
 COMMENT ON COLUMN billing.workspace_billing.billing_contact_id IS 'billing_contacts.id of the payer: workspaces.billing_contact_override, else the contact of the current subscription, else the newest contact whose metadata in Stripe names the workspace.';
 COMMENT ON COLUMN billing.workspace_billing.active IS 'The workspace may use the product now; false if it has no subscription.';
-COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'inactive_reason of the current subscription; null if that is active, and if there is none.';
+COMMENT ON COLUMN billing.workspace_billing.inactive_reason IS 'Why not: inactive_reason of the current subscription, or no_subscription; null exactly if active.';
 COMMENT ON COLUMN billing.workspace_billing.pricing_plan_id IS 'pricing_plans.id of the current subscription.';
 COMMENT ON COLUMN billing.workspace_billing.first_paid_subscription_at IS 'When an invoice of one of its subscriptions was first paid with money, through Stripe or out of band. Can only become earlier.';
 COMMENT ON COLUMN billing.workspace_billing.trial_started_at IS 'When the first trial of one of its subscriptions began. Never cleared.';
+
+CREATE FUNCTION billing.workspace_state(workspace_id uuid) RETURNS TABLE (
+    active boolean, inactive_reason text, current_subscription_id uuid, billing_contact_id uuid, pricing_plan_id uuid
+) LANGUAGE plpgsql STABLE ROWS 1 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF workspace_state.workspace_id IS NULL THEN
+        RAISE EXCEPTION 'workspace_id must not be null' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY
+    SELECT b.active, b.inactive_reason, b.current_subscription_id, b.billing_contact_id, b.pricing_plan_id
+    FROM billing.workspace_billing AS b WHERE b.workspace_id = workspace_state.workspace_id;
+    IF NOT FOUND THEN
+        -- the view omits deleted workspaces, so a row in the table means deleted
+        RETURN QUERY
+        SELECT false, CASE WHEN EXISTS (SELECT FROM billing.workspaces AS w WHERE w.id = workspace_state.workspace_id)
+            THEN 'workspace_deleted' ELSE 'unknown_workspace' END, NULL::uuid, NULL::uuid, NULL::uuid;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION billing.workspace_state(uuid) IS 'Whether a workspace may use the product now: exactly one row for every id, with the columns of workspace_billing. If that has no row, active is false and inactive_reason is workspace_deleted, or unknown_workspace: neither workspaces nor a subscription or contact names the id. Raises 22023 if the id is null.';
+
+REVOKE ALL ON FUNCTION billing.workspace_state(uuid) FROM PUBLIC;
 
 -- a column that a view passes on has the comment of its table's column
 DO $$

@@ -18,8 +18,9 @@ COMMENT ON FUNCTION billing.limit_first_known_at(billing.subscriptions, text) IS
 CREATE FUNCTION billing.create_limits(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     WITH missing AS (
-        SELECT s.id, had.limit_key, coalesce(k.kind, 'renewing') AS kind, has.is_known, has.unlimited,
-            CASE WHEN NOT has.is_known THEN 0 ELSE has.included END AS included,
+        SELECT s.id, had.limit_key, coalesce(k.kind, 'renewing') AS kind, has.is_known,
+            CASE WHEN has.is_known THEN has.unlimited ELSE before.unlimited END AS unlimited,
+            CASE WHEN has.is_known THEN has.included ELSE before.included END AS included,
             s.account, s.stripe_subscription_id, coalesce(s.started_at, s.stripe_created_at) AS started_at,
             rules.renewal_anchor, billing.limit_first_known_at(s.as_row, had.limit_key) AS since
         FROM (SELECT DISTINCT id FROM unnest(ids) AS given (id)) AS wanted
@@ -46,6 +47,16 @@ BEGIN
         ) AS had
         LEFT JOIN LATERAL billing.in_force(s.account, s.stripe_subscription_id, 'infinity') AS is_now ON true
         CROSS JOIN LATERAL billing.included_by(s.account, is_now.price_ids, is_now.quantities, had.limit_key) AS has
+        -- while a price is not known or a value cannot be read, the last known amount counts
+        LEFT JOIN LATERAL (
+            SELECT h.unlimited, h.included
+            FROM billing.subscription_timeline AS t
+            CROSS JOIN LATERAL billing.included_by(t.account, t.price_ids, t.quantities, had.limit_key) AS h
+            WHERE NOT has.is_known AND t.account = s.account AND t.subscription_id = s.stripe_subscription_id
+                AND h.is_known AND (h.unlimited OR h.included > 0)
+            ORDER BY t.stated_at DESC, t.tie_break DESC, t.source DESC
+            LIMIT 1
+        ) AS before ON true
         LEFT JOIN LATERAL (
             SELECT k.kind FROM billing.limit_kinds AS k WHERE k.limit_key = had.limit_key LIMIT 1
         ) AS k ON true
@@ -53,6 +64,8 @@ BEGIN
         -- not NOT EXISTS, which would be planned as a join
         WHERE (SELECT true FROM billing.subscription_limits AS b
             WHERE b.subscription_id = s.id AND b.limit_key = had.limit_key) IS NULL
+            -- an amount that was never known is not 0: consume then raises why it is not known
+            AND (has.is_known OR before.unlimited IS NOT NULL)
     ), placed AS (
         SELECT l.*, coalesce(
             (SELECT max(r.at) FROM billing.renewals_between(l.renewal_anchor, l.account, l.stripe_subscription_id,
@@ -74,7 +87,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.create_limits(uuid[]) IS 'Creates the missing balances of these subscriptions, one for each limit of their current and earlier items, in the period in which the limit was first known. The worker calls it with the locks of their customers held. Nothing else adds balances, so it never waits for a lock.';
+COMMENT ON FUNCTION billing.create_limits(uuid[]) IS 'Creates the missing balances of these subscriptions, one for each limit of their current and earlier items whose amount is or was known, in the period in which the limit was first known. The worker calls it with the locks of their customers held. Nothing else adds balances, so it never waits for a lock.';
 
 CREATE FUNCTION billing.try_create_limits(ids uuid[]) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN

@@ -40,7 +40,7 @@ COMMENT ON FUNCTION billing.limit_periods_or_stored(uuid, timestamptz) IS 'limit
 
 CREATE FUNCTION billing.current_limits(subscription_id uuid) RETURNS TABLE (
     limit_key text, kind text, included bigint, spillover bigint, bonus bigint, used bigint, bonus_used bigint,
-    available bigint, period_start timestamptz, renews_at timestamptz
+    available bigint, period_start timestamptz, renews_at timestamptz, is_computed boolean
 ) LANGUAGE plpgsql STABLE ROWS 3 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -52,7 +52,7 @@ BEGIN
             -- consume fails if the balance cannot be computed
             CASE WHEN c.is_stored THEN 0
                 ELSE billing.left_of_plan(c.included, c.spillover, c.used, c.bonus_used) + coalesce(w.amount, 0) END,
-            c.period_start, c.period_end
+            c.period_start, c.period_end, NOT c.is_stored
         FROM billing.limit_periods_or_stored(current_limits.subscription_id, now_at) AS c
         JOIN billing.subscriptions AS s ON s.id = current_limits.subscription_id
         LEFT JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id AND w.limit_key = c.limit_key
@@ -61,7 +61,7 @@ BEGIN
         RETURN QUERY
         SELECT b.limit_key, b.kind, b.included, b.spillover, b.bonus_used + coalesce(w.amount, 0), b.used, b.bonus_used,
             billing.left_of_plan(b.included, b.spillover, b.used, b.bonus_used) + coalesce(w.amount, 0),
-            b.period_start, b.renews_at
+            b.period_start, b.renews_at, true
         FROM billing.subscription_limits AS b
         JOIN billing.subscriptions AS s ON s.id = b.subscription_id
         LEFT JOIN billing.workspace_bonus AS w ON w.workspace_id = s.workspace_id AND w.limit_key = b.limit_key
@@ -70,7 +70,84 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.current_limits(uuid) IS 'The limits of a subscription as of now: due renewals count as done, although nothing is written. available is the amount if the subscription were active; included and available are null if unlimited. If the limits cannot be computed, it returns the stored balance with 0 available.';
+COMMENT ON FUNCTION billing.current_limits(uuid) IS 'The limits of a subscription as of now: due renewals count as done, although nothing is written. available is the amount if the subscription were active; included and available are null if unlimited. If the limits cannot be computed, is_computed is false, available is 0, and the rest is as last stored.';
+
+CREATE FUNCTION billing.refuse_without_subscription(workspace_id uuid) RETURNS void LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RAISE EXCEPTION 'workspace % has no subscription', workspace_id USING ERRCODE = 'LM003',
+        -- null if a subscription has become known in this moment
+        DETAIL = coalesce((SELECT s.inactive_reason FROM billing.workspace_state($1) AS s), 'no_subscription'),
+        HINT = 'Subscriptions name their workspace in their metadata in Stripe, as workspace_id.';
+END
+$$;
+
+COMMENT ON FUNCTION billing.refuse_without_subscription(uuid) IS 'Raises LM003 (DETAIL: the inactive_reason of workspace_state).';
+
+CREATE FUNCTION billing.active_subscription(workspace_id uuid) RETURNS uuid LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+    current record;
+BEGIN
+    SELECT s.id, s.active, s.inactive_reason INTO current FROM billing.current_subscriptions AS s
+    WHERE s.workspace_id = active_subscription.workspace_id;
+    IF NOT FOUND THEN
+        PERFORM billing.refuse_without_subscription(active_subscription.workspace_id);
+    ELSIF NOT current.active THEN
+        RAISE EXCEPTION 'the subscription of workspace % is not active: %', active_subscription.workspace_id,
+            current.inactive_reason USING ERRCODE = 'LM002', DETAIL = current.inactive_reason;
+    END IF;
+    RETURN current.id;
+END
+$$;
+
+COMMENT ON FUNCTION billing.active_subscription(uuid) IS 'subscriptions.id of the workspace''s current subscription. Raises LM002 if it is not active, LM003 if there is none.';
+
+CREATE FUNCTION billing.refuse_missing_limit(workspace_id uuid, subscription_id uuid, limit_key text) RETURNS void
+    LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+    items record;
+BEGIN
+    SELECT has.is_known, has.is_unreadable, s.stripe_status IN ('canceled', 'incomplete_expired') AS is_over, of_items.* INTO items
+    FROM billing.subscriptions AS s
+    LEFT JOIN LATERAL billing.in_force(s.account, s.stripe_subscription_id, 'infinity') AS newest ON true
+    CROSS JOIN LATERAL billing.included_by(s.account, newest.price_ids, newest.quantities, refuse_missing_limit.limit_key) AS has
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS limits, string_agg(coalesce(l.invalid_value, format('price %s: limit_%s', p.stripe_price_id, l.limit_key)),
+            ', ' ORDER BY p.stripe_price_id) FILTER (WHERE l.included IS NULL AND NOT l.unlimited) AS invalid_values
+        FROM billing.pricing_plans AS p
+        JOIN billing.plan_limits AS l ON l.pricing_plan_id = p.id AND l.limit_key = refuse_missing_limit.limit_key
+        WHERE p.account = s.account AND p.stripe_price_id = ANY (newest.price_ids)
+    ) AS of_items
+    WHERE s.id = refuse_missing_limit.subscription_id;
+    IF items.is_unreadable AND NOT items.is_known THEN
+        RAISE EXCEPTION 'the limit % of workspace % cannot be read: %', quote_literal(refuse_missing_limit.limit_key),
+            refuse_missing_limit.workspace_id, items.invalid_values USING ERRCODE = 'LM009', DETAIL = items.invalid_values,
+            HINT = 'Set the value in the metadata in Stripe to a whole number, or to unlimited.';
+    ELSIF NOT items.is_known OR (items.limits > 0 AND NOT items.is_over) THEN
+        RAISE EXCEPTION 'it is not known yet whether workspace % has a limit %, or how much it includes',
+            refuse_missing_limit.workspace_id, quote_literal(refuse_missing_limit.limit_key) USING ERRCODE = 'LM008',
+            HINT = CASE WHEN items.is_known THEN 'Its balance has not been created yet.'
+                ELSE 'An item of its subscription, a price or a product has not been read from Stripe yet.' END || ' Call again later.';
+    END IF;
+    RAISE EXCEPTION 'workspace % has no limit %', refuse_missing_limit.workspace_id,
+        quote_literal(refuse_missing_limit.limit_key) USING ERRCODE = 'LM004', HINT = format(
+            'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', refuse_missing_limit.limit_key);
+END
+$$;
+
+COMMENT ON FUNCTION billing.refuse_missing_limit(uuid, uuid, text) IS 'Raises why the subscription has no balance of that limit: LM004 no item has such a limit, LM008 not known yet because an item, price or product is not known or the balance is not created, LM009 a value cannot be read.';
+
+CREATE FUNCTION billing.refuse_limits_not_computed(subscription_id uuid) RETURNS void LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    stripe_id CONSTANT text := (SELECT s.stripe_subscription_id FROM billing.subscriptions AS s WHERE s.id = $1);
+BEGIN
+    RAISE EXCEPTION 'the limits of subscription % cannot be computed', stripe_id USING ERRCODE = 'LM010', DETAIL = stripe_id,
+        HINT = '`billing-sync renew` prints the error. The renewal is retried with increasing delay.';
+END
+$$;
+
+COMMENT ON FUNCTION billing.refuse_limits_not_computed(uuid) IS 'Raises LM010 (DETAIL: the Stripe id of the subscription).';
 
 CREATE FUNCTION billing.lock_and_renew_limits(subscription_id uuid) RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -82,59 +159,35 @@ BEGIN
     -- read after the lock, because the wait may have been long
     now_at := clock_timestamp();
     IF billing.limits_are_stale(lock_and_renew_limits.subscription_id, now_at) THEN
-        PERFORM FROM billing.renew_limits(ARRAY[lock_and_renew_limits.subscription_id], now_at);
+        BEGIN
+            PERFORM FROM billing.renew_limits(ARRAY[lock_and_renew_limits.subscription_id], now_at);
+        EXCEPTION WHEN OTHERS THEN
+            -- infrastructure errors, as in renew_limits_isolated
+            IF left(SQLSTATE, 2) IN ('08', '40', '42', '53', '55', '57', '58') THEN
+                RAISE;
+            END IF;
+            PERFORM billing.refuse_limits_not_computed(lock_and_renew_limits.subscription_id);
+        END;
     END IF;
 END
 $$;
 
-COMMENT ON FUNCTION billing.lock_and_renew_limits(uuid) IS 'Locks the balances of a subscription until the end of the transaction, and renews them if they are stale.';
-
-CREATE FUNCTION billing.refuse_missing_limit(workspace_id uuid, subscription_id uuid, limit_key text) RETURNS void
-    LANGUAGE plpgsql STABLE AS $$
-#variable_conflict use_column
-BEGIN
-    IF NOT (
-        SELECT has.is_known OR has.is_unreadable
-        FROM billing.subscriptions AS s
-        LEFT JOIN LATERAL billing.in_force(s.account, s.stripe_subscription_id, 'infinity') AS newest ON true
-        CROSS JOIN LATERAL billing.included_by(s.account, newest.price_ids, newest.quantities, refuse_missing_limit.limit_key) AS has
-        WHERE s.id = refuse_missing_limit.subscription_id
-    ) THEN
-        RAISE EXCEPTION 'it is not known yet whether workspace % has a limit %', refuse_missing_limit.workspace_id,
-            quote_literal(refuse_missing_limit.limit_key) USING ERRCODE = 'LM008',
-            HINT = 'An item of its subscription, a price or a product has not been read from Stripe yet. Call again later.';
-    END IF;
-    RAISE EXCEPTION 'workspace % has no limit %', refuse_missing_limit.workspace_id,
-        quote_literal(refuse_missing_limit.limit_key) USING ERRCODE = 'LM004', HINT = format(
-            'Limits are metadata of the price or product in Stripe: limit_%s = 10000, or unlimited.', refuse_missing_limit.limit_key);
-END
-$$;
-
-COMMENT ON FUNCTION billing.refuse_missing_limit(uuid, uuid, text) IS 'Raises LM004 if the subscription has no such limit, LM008 if that is not known yet because some of its items, prices or products are not known.';
+COMMENT ON FUNCTION billing.lock_and_renew_limits(uuid) IS 'Locks the balances of a subscription until the end of the transaction, and renews them if they are stale. Raises LM010 if they cannot be computed or written; infrastructure errors are raised unchanged.';
 
 CREATE FUNCTION billing.consume_locked(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    current record;
+    current_id CONSTANT uuid := billing.active_subscription(consume_locked.workspace_id);
     balance record;
     pool bigint;
     from_bonus bigint;
     available bigint;
 BEGIN
-    SELECT s.id, s.active, s.inactive_reason INTO current FROM billing.current_subscriptions AS s
-    WHERE s.workspace_id = consume_locked.workspace_id;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'workspace % has no subscription', consume_locked.workspace_id
-            USING ERRCODE = 'LM003', HINT = 'Subscriptions name their workspace in their metadata in Stripe, as workspace_id.';
-    ELSIF NOT current.active THEN
-        RAISE EXCEPTION 'the subscription of workspace % is not active: %', consume_locked.workspace_id, current.inactive_reason
-            USING ERRCODE = 'LM002', DETAIL = current.inactive_reason;
-    END IF;
-    PERFORM billing.lock_and_renew_limits(current.id);
+    PERFORM billing.lock_and_renew_limits(current_id);
     SELECT b.included, b.spillover, b.used, b.bonus_used, b.renews_at INTO balance FROM billing.subscription_limits AS b
-    WHERE b.subscription_id = current.id AND b.limit_key = consume_locked.limit_key;
+    WHERE b.subscription_id = current_id AND b.limit_key = consume_locked.limit_key;
     IF NOT FOUND THEN
-        PERFORM billing.refuse_missing_limit(consume_locked.workspace_id, current.id, consume_locked.limit_key);
+        PERFORM billing.refuse_missing_limit(consume_locked.workspace_id, current_id, consume_locked.limit_key);
     END IF;
 
     -- null if the plan is unlimited: then nothing is taken from the bonus
@@ -160,7 +213,7 @@ BEGIN
             USING ERRCODE = 'LM007', DETAIL = (1000000000000000000 - balance.used)::text;
     END IF;
     UPDATE billing.subscription_limits AS b SET used = b.used + consume_locked.amount, bonus_used = b.bonus_used + from_bonus
-    WHERE b.subscription_id = current.id AND b.limit_key = consume_locked.limit_key;
+    WHERE b.subscription_id = current_id AND b.limit_key = consume_locked.limit_key;
     IF from_bonus > 0 THEN
         UPDATE billing.workspace_bonus AS w SET amount = w.amount - from_bonus
         WHERE w.workspace_id = consume_locked.workspace_id AND w.limit_key = consume_locked.limit_key;
@@ -233,7 +286,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Consumes this amount of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null means unlimited. A call that repeats an idempotency key changes nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription, LM004 no such limit, LM005 idempotency key used for another call, LM007 more than 10^18 would be used in one period, LM008 not known yet whether there is such a limit, 22023 invalid argument. Locks the balance until the end of the transaction.';
+COMMENT ON FUNCTION billing.consume(uuid, text, bigint, text) IS 'Consumes this amount of a limit of the workspace''s current subscription, all or nothing, and returns what remains; null means unlimited. A call that repeats an idempotency key changes nothing and returns the same. Raises LM001 used up (DETAIL: what is left), LM002 not active (DETAIL: the inactive_reason), LM003 no subscription (DETAIL: the inactive_reason of workspace_state), LM004 no such limit, LM005 idempotency key used for another call, LM007 more than 10^18 would be used in one period, LM008 not known yet whether there is such a limit, LM009 a value in Stripe cannot be read (DETAIL: the value), LM010 the limits cannot be computed, 22023 invalid argument. Locks the balance until the end of the transaction.';
 
 CREATE FUNCTION billing.release(workspace_id uuid, limit_key text, amount bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -251,7 +304,7 @@ BEGIN
     END IF;
     SELECT s.id INTO current_id FROM billing.current_subscriptions AS s WHERE s.workspace_id = release.workspace_id;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'workspace % has no subscription', release.workspace_id USING ERRCODE = 'LM003';
+        PERFORM billing.refuse_without_subscription(release.workspace_id);
     END IF;
     PERFORM billing.lock_and_renew_limits(current_id);
     SELECT b.kind, b.used, b.bonus_used INTO balance FROM billing.subscription_limits AS b
@@ -277,31 +330,31 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Releases this amount of a capacity (a member who left) and returns what remains; null means unlimited. Raises LM003 no subscription, LM004 no such limit, LM006 a limit that renews, LM008 not known yet whether there is such a limit, 22023 invalid argument or more than was taken. Also works while the subscription is inactive. Bonus that was used is returned to the bonus of this workspace, even if the subscription had another workspace when it used it.';
+COMMENT ON FUNCTION billing.release(uuid, text, bigint) IS 'Releases this amount of a capacity (a member who left) and returns what remains; null means unlimited. Raises LM003 no subscription (DETAIL: the inactive_reason of workspace_state), LM004 no such limit, LM006 a limit that renews, LM008 not known yet whether there is such a limit, LM009 a value in Stripe cannot be read (DETAIL: the value), LM010 the limits cannot be computed, 22023 invalid argument or more than was taken. Also works while the subscription is inactive. Bonus that was used is returned to the bonus of this workspace, even if the subscription had another workspace when it used it.';
 
 CREATE FUNCTION billing.remaining(workspace_id uuid, limit_key text) RETURNS bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    current record;
-    answer bigint;
+    current_id uuid;
+    balance record;
 BEGIN
     IF remaining.workspace_id IS NULL OR remaining.limit_key IS NULL THEN
         RAISE EXCEPTION 'workspace_id and limit_key must not be null' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT s.id, s.active INTO current FROM billing.current_subscriptions AS s WHERE s.workspace_id = remaining.workspace_id;
+    current_id := billing.active_subscription(remaining.workspace_id);
+    SELECT l.available, l.is_computed INTO balance FROM billing.current_limits(current_id) AS l
+    WHERE l.limit_key = remaining.limit_key;
     IF NOT FOUND THEN
-        RETURN 0;
+        PERFORM billing.refuse_missing_limit(remaining.workspace_id, current_id, remaining.limit_key);
+    ELSIF NOT balance.is_computed THEN
+        PERFORM billing.refuse_limits_not_computed(current_id);
     END IF;
-    SELECT l.available INTO answer FROM billing.current_limits(current.id) AS l WHERE l.limit_key = remaining.limit_key;
-    IF NOT FOUND THEN
-        PERFORM billing.refuse_missing_limit(remaining.workspace_id, current.id, remaining.limit_key);
-    END IF;
-    RETURN CASE WHEN current.active THEN answer ELSE 0 END;
+    RETURN balance.available;
 END
 $$;
 
-COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'The amount that consume could take now: null means unlimited; 0 if the subscription is not active, there is none, or its limits cannot be computed. Raises LM004 if the subscription has no such limit, LM008 if that is not known yet, 22023 invalid argument. Writes and locks nothing.';
+COMMENT ON FUNCTION billing.remaining(uuid, text) IS 'The amount that consume could take now: null means unlimited, 0 that nothing is left. If it could take nothing for another reason, raises the same code as consume: LM002 not active (DETAIL: the inactive_reason), LM003 no subscription (DETAIL: the inactive_reason of workspace_state), LM004 no such limit, LM008 not known yet, LM009 a value in Stripe cannot be read (DETAIL: the value), LM010 cannot be computed, 22023 invalid argument. Writes and locks nothing.';
 
 CREATE FUNCTION billing.grant_bonus(workspace_id uuid, limit_key text, amount bigint, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -343,6 +396,7 @@ COMMENT ON FUNCTION billing.grant_bonus(uuid, text, bigint, text) IS 'Adds to a 
 
 -- by default PUBLIC may call functions
 REVOKE ALL ON FUNCTION billing.limits_are_stale(uuid, timestamptz), billing.limit_periods_or_stored(uuid, timestamptz),
-    billing.current_limits(uuid), billing.lock_and_renew_limits(uuid), billing.refuse_missing_limit(uuid, uuid, text),
+    billing.current_limits(uuid), billing.active_subscription(uuid), billing.refuse_without_subscription(uuid),
+    billing.refuse_missing_limit(uuid, uuid, text), billing.refuse_limits_not_computed(uuid), billing.lock_and_renew_limits(uuid),
     billing.consume_locked(uuid, text, bigint), billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint),
     billing.remaining(uuid, text), billing.grant_bonus(uuid, text, bigint, text) FROM PUBLIC;

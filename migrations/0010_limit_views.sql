@@ -2,25 +2,26 @@
 CREATE VIEW billing.workspace_limits AS
 SELECT c.workspace_id, c.id AS subscription_id, l.limit_key, l.kind, c.active, l.included, l.included IS NULL AS unlimited,
     l.spillover, l.bonus, l.used, l.bonus_used, CASE WHEN c.active THEN l.available ELSE 0 END AS available, l.period_start AS period_started_at,
-    l.renews_at AS limit_renewal_date
+    l.renews_at AS limit_renewal_date, l.is_computed
 FROM billing.current_subscriptions AS c
 CROSS JOIN LATERAL billing.current_limits(c.id) AS l;
 
-COMMENT ON VIEW billing.workspace_limits IS 'The limits of each workspace as of now, by its current subscription: one row for each limit. Query one workspace, or a few.';
+COMMENT ON VIEW billing.workspace_limits IS 'The limits of each workspace as of now, by its current subscription: one row for each limit whose amount is known. For a limit without a row, remaining raises the reason. Query one workspace, or a few.';
 COMMENT ON COLUMN billing.workspace_limits.workspace_id IS 'The workspace.';
 COMMENT ON COLUMN billing.workspace_limits.subscription_id IS 'subscriptions.id of its current subscription.';
 COMMENT ON COLUMN billing.workspace_limits.limit_key IS 'words, images, members …';
 COMMENT ON COLUMN billing.workspace_limits.kind IS 'renewing or capacity, as in limit_kinds.';
-COMMENT ON COLUMN billing.workspace_limits.active IS 'The subscription may be used now.';
+COMMENT ON COLUMN billing.workspace_limits.active IS 'The workspace may use the subscription now.';
 COMMENT ON COLUMN billing.workspace_limits.included IS 'Total of all items of the subscription, per period if the limit renews; null if one of them is unlimited. For the amount of each item, see subscription_items.';
 COMMENT ON COLUMN billing.workspace_limits.unlimited IS 'True if an item is unlimited.';
 COMMENT ON COLUMN billing.workspace_limits.spillover IS 'Amount carried over from the previous period; it expires at the next renewal.';
 COMMENT ON COLUMN billing.workspace_limits.bonus IS 'The workspace''s bonus, including what was used of it in this period.';
 COMMENT ON COLUMN billing.workspace_limits.used IS 'Used in this period: first from the spillover, then from the included amount, then from the bonus.';
 COMMENT ON COLUMN billing.workspace_limits.bonus_used IS 'Part of used that was taken from the bonus when it was consumed.';
-COMMENT ON COLUMN billing.workspace_limits.available IS 'Amount that can still be used: included + spillover - (used - bonus_used), never below 0, plus the rest of the bonus (bonus - bonus_used). 0 if the subscription is not active, or if the limits cannot be computed: then the other columns are as last stored. Null if it is active and unlimited.';
+COMMENT ON COLUMN billing.workspace_limits.available IS 'Amount that can still be used: included + spillover - (used - bonus_used), never below 0, plus the rest of the bonus (bonus - bonus_used). 0 while active or is_computed is false. Null if it is active and unlimited.';
 COMMENT ON COLUMN billing.workspace_limits.period_started_at IS 'When this period began.';
 COMMENT ON COLUMN billing.workspace_limits.limit_renewal_date IS 'When this period ends; null if there is no further renewal, and for a capacity.';
+COMMENT ON COLUMN billing.workspace_limits.is_computed IS 'False if the limit cannot be computed: then consume raises LM010, available is 0, and the other columns are as last stored.';
 
 CREATE VIEW billing.subscription_words AS
 SELECT s.id AS subscription_id, s.workspace_id, CASE WHEN s.active THEN l.available ELSE 0 END AS available_words,

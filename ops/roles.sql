@@ -59,6 +59,7 @@ TO billing_reader, billing_product;
 GRANT EXECUTE ON FUNCTION billing.subscription_rank(text, boolean), billing.current_limits(uuid),
     billing.limit_history(uuid)
 TO billing_reader, billing_product;
+GRANT EXECUTE ON FUNCTION billing.workspace_state(uuid) TO billing_reader, billing_product;
 
 -- The product consumes limits,
 GRANT EXECUTE ON FUNCTION billing.consume(uuid, text, bigint, text), billing.release(uuid, text, bigint),

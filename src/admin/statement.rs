@@ -64,7 +64,31 @@ pub async fn bonuses(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<Bon
     .await
 }
 
-/// Whether a subscription or a bonus of the workspace is known.
+/// The values in Stripe because of which limits of the workspace's current subscription cannot be read.
+///
+/// # Errors
+/// Database errors.
+pub async fn invalid_values(
+    conn: &mut PgConnection,
+    workspace: Uuid,
+    limit: Option<&str>,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- statement.invalid_values
+        SELECT DISTINCT l.invalid_value AS "value!"
+        FROM billing.current_subscriptions AS c
+        JOIN billing.subscription_items AS i ON i.subscription_id = c.id
+        JOIN billing.plan_limits AS l ON l.pricing_plan_id = i.pricing_plan_id
+        WHERE c.workspace_id = $1 AND ($2::text IS NULL OR l.limit_key = $2) AND l.invalid_value IS NOT NULL
+        ORDER BY 1"#,
+        workspace,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Whether anything names the workspace, or it has a bonus.
 ///
 /// # Errors
 /// Database errors.

@@ -62,4 +62,6 @@ pub struct PlanLimit {
     pub per_unit: i64,
     /// Whether one of the two values is `unlimited`.
     pub unlimited: bool,
+    /// The invalid values and the objects that contain them; `None` if the limit can be read.
+    pub invalid_value: Option<String>,
 }

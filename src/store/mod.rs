@@ -111,7 +111,8 @@ table!(PricingPlan in "pricing_plans", named by stripe_price_id:
     id, account, stripe_price_id, stripe_product_id, livemode, active, billing_interval, billing_interval_count,
     currency, unit_amount_decimal, stripe_track_usage, plan_rank, product_name, price_in_euro, price_per_currency);
 
-table!(PlanLimit in "plan_limits", named by limit_key: id, pricing_plan_id, limit_key, included, per_unit, unlimited);
+table!(PlanLimit in "plan_limits", named by limit_key:
+    id, pricing_plan_id, limit_key, included, per_unit, unlimited, invalid_value);
 
 table!(Coupon in "coupons", named by stripe_coupon_id:
     id, account, stripe_coupon_id, livemode, name, discount_percentage, amount_off, currency, duration,
@@ -212,11 +213,14 @@ mod tests {
         let save = PlanLimit::SAVE;
         assert!(save.starts_with("-- store.save_plan_limits\n"), "{save}");
         assert!(save.contains(
-            "INSERT INTO billing.plan_limits AS t (id, pricing_plan_id, limit_key, included, per_unit, unlimited)"
+            "INSERT INTO billing.plan_limits AS t \
+             (id, pricing_plan_id, limit_key, included, per_unit, unlimited, invalid_value)"
         ));
         assert!(save.contains("limit_key = excluded.limit_key") && save.contains("t.unlimited"), "{save}");
         assert!(
-            save.contains("field.key IN ('id', 'pricing_plan_id', 'limit_key', 'included', 'per_unit', 'unlimited')"),
+            save.contains(
+                "field.key IN ('id', 'pricing_plan_id', 'limit_key', 'included', 'per_unit', 'unlimited', 'invalid_value')"
+            ),
             "{save}"
         );
     }

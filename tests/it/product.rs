@@ -341,6 +341,7 @@ async fn a_limit_whose_key_is_gone_is_removed_and_recorded() {
             per_unit: 0,
             included: Some(7),
             unlimited: false,
+            invalid_value: None,
         },
         causes: Vec::new(),
     };

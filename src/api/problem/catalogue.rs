@@ -82,6 +82,8 @@ codes! {
     SubscriptionInactive: "subscription-inactive", 409, "The subscription is not active", false;
     /// The workspace has no subscription.
     NoSubscription: "no-subscription", 409, "The workspace has no subscription", false;
+    /// A value of the limit in Stripe is neither a number nor unlimited.
+    LimitUnreadable: "limit-unreadable", 409, "The limit has an invalid value in Stripe", false;
     /// The limit renews, so nothing can be released.
     LimitNotReleasable: "limit-not-releasable", 409, "The limit renews and cannot be released", false;
     /// More would be released than was consumed.
@@ -122,6 +124,8 @@ codes! {
     OutcomeUnknown: "outcome-unknown", 503, "It is not known yet whether the change was made", true;
     /// It is not known yet whether the workspace has such a limit.
     LimitNotKnownYet: "limit-not-known-yet", 503, "It is not known yet whether the limit exists", true;
+    /// The limits of the subscription cannot be computed.
+    LimitNotComputable: "limit-not-computable", 503, "The limits cannot be computed", true;
     /// The keys of the identity provider cannot be loaded.
     IdentityProviderUnavailable: "identity-provider-unavailable", 503, "Tokens cannot be verified at the moment", true;
     /// The database does not answer.

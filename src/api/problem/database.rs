@@ -12,6 +12,8 @@ use crate::writes::Failure;
 const DATABASE_RETRY: Duration = Duration::from_secs(2);
 /// Suggested wait while something is not known yet: a read of Stripe's API usually ends within seconds.
 const KNOWN_RETRY: Duration = Duration::from_secs(5);
+/// Suggested wait while limits cannot be computed: usually until an operator has removed the cause.
+const COMPUTABLE_RETRY: Duration = Duration::from_mins(1);
 
 impl From<sqlx::Error> for Problem {
     /// The client learns only what it can act on; the log has the error.
@@ -113,8 +115,19 @@ fn of_limits(error: &PgDatabaseError) -> Option<Problem> {
         ),
         "LM007" => Problem::new(Code::UsageOutOfRange, "at most 10^18 can be used in one period"),
         "LM008" => {
-            let detail = "a price or product of the subscription has not been read from Stripe yet; repeat the request";
+            let detail = "an item, price or product of the subscription has not been read from Stripe yet, or its balance \
+                          has not been created; repeat the request";
             Problem::new(Code::LimitNotKnownYet, detail).retry_after(KNOWN_RETRY)
+        }
+        "LM009" => {
+            let detail =
+                "the limit has a value in Stripe that is neither a whole number nor unlimited; see invalidValue";
+            Problem::new(Code::LimitUnreadable, detail).with("invalidValue", error.detail())
+        }
+        "LM010" => {
+            tracing::error!(subscription.id = error.detail(), "the limits of a subscription cannot be computed");
+            let detail = "the limits of the subscription cannot be computed; `billing-sync renew` prints the error";
+            Problem::new(Code::LimitNotComputable, detail).retry_after(COMPUTABLE_RETRY)
         }
         _ => return None,
     };

@@ -46,7 +46,7 @@ pub(crate) async fn limits(
 /// Consumes this amount of a limit and returns what remains, `None` if it is unlimited.
 ///
 /// # Errors
-/// `LM001` to `LM008` and `22023` as documented at `billing.consume`; other database errors.
+/// `LM001` to `LM010` and `22023` as documented at `billing.consume`; other database errors.
 pub(crate) async fn consume(
     conn: &mut PgConnection,
     workspace: Uuid,
@@ -67,7 +67,7 @@ pub(crate) async fn consume(
 /// Releases this amount of a capacity and returns what remains, `None` if it is unlimited.
 ///
 /// # Errors
-/// `LM003` to `LM008` and `22023` as documented at `billing.release`; other database errors.
+/// `LM003` to `LM010` and `22023` as documented at `billing.release`; other database errors.
 pub(crate) async fn release(
     conn: &mut PgConnection,
     workspace: Uuid,

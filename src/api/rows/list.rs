@@ -68,7 +68,7 @@ const DOCUMENT: &str = concat!(
     WHERE b.workspace_id = page.id OFFSET 0"
 );
 
-/// A page of the workspaces that have a row. One that only subscriptions name is not listed: to find those would take
+/// A page of the workspaces that have a row. One that only Stripe's metadata names is not listed: to find those takes
 /// longer than the list itself.
 ///
 /// # Errors

@@ -65,8 +65,8 @@ pub(crate) async fn role(conn: &mut PgConnection, id: Uuid, access: Access) -> R
     Ok(owns.map(|owns| if owns { Role::Owner } else { Role::Member }))
 }
 
-/// Locks the row of a workspace until the end of the transaction; false if it has none, because only subscriptions name
-/// it.
+/// Locks the row of a workspace until the end of the transaction; false if it has none, because only Stripe's metadata
+/// names it.
 ///
 /// # Errors
 /// Database errors.

@@ -50,10 +50,10 @@ problems! {
         StripeUnavailable, OutcomeUnknown;
     /// Problems of consuming a limit.
     ConsumeProblems: MalformedRequest, ServiceRequired, NotFound, NoSuchLimit, BodyTooSlow, IdempotencyKeyInUse,
-        LimitUsedUp, SubscriptionInactive, NoSubscription, UsageOutOfRange, BodyTooLarge, UnsupportedMediaType,
-        InvalidFields, IdempotencyKeyReused, LimitNotKnownYet;
+        LimitUsedUp, SubscriptionInactive, NoSubscription, LimitUnreadable, UsageOutOfRange, BodyTooLarge,
+        UnsupportedMediaType, InvalidFields, IdempotencyKeyReused, LimitNotKnownYet, LimitNotComputable;
     /// Problems of releasing a limit.
     ReleaseProblems: MalformedRequest, ServiceRequired, NotFound, NoSuchLimit, BodyTooSlow, IdempotencyKeyInUse,
-        NoSubscription, LimitNotReleasable, ReleaseExceedsUsage, BodyTooLarge, UnsupportedMediaType, InvalidFields,
-        IdempotencyKeyReused, LimitNotKnownYet;
+        NoSubscription, LimitUnreadable, LimitNotReleasable, ReleaseExceedsUsage, BodyTooLarge, UnsupportedMediaType,
+        InvalidFields, IdempotencyKeyReused, LimitNotKnownYet, LimitNotComputable;
 }

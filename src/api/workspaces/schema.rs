@@ -213,7 +213,7 @@ pub(crate) struct Limit {
     pub(crate) bonus: i64,
     /// Amount used in this period.
     pub(crate) used: i64,
-    /// Amount that can still be used: null if it is unlimited, 0 if the subscription is inactive.
+    /// Amount that can still be used: null if unlimited, 0 if inactive or if the limit cannot be computed.
     pub(crate) available: Option<i64>,
     pub(crate) period_started_at: Timestamp,
     /// When this period ends; null if there is no further renewal.

@@ -298,8 +298,8 @@ fn answer(found: Option<Found<rows::Workspace>>) -> Result<Answer, Problem> {
     Answer::ok(&Workspace::from(found.row), Some(found.freshness))
 }
 
-/// Locks a workspace that the caller may change; false if it has no row, because only subscriptions name it. The role is
-/// read again under the lock, because the workspace may have been deleted before.
+/// Locks a workspace that the caller may change; false if it has no row, because only Stripe's metadata names it. The
+/// role is read again under the lock, because the workspace may have been deleted before.
 async fn lock_as_owner(conn: &mut PgConnection, id: Uuid, access: Access) -> Result<bool, Problem> {
     require_owner(rows::role(conn, id, access).await?)?;
     let has_row = rows::lock(conn, id).await?;

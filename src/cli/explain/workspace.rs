@@ -21,12 +21,13 @@ pub(super) async fn explain(
 ) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         statement::is_known(conn, id).await?,
-        "workspace {id} is unknown: no subscription names it in its metadata, and it has no bonus"
+        "workspace {id} is unknown: no subscription or customer names it in its metadata, and it has no bonus"
     );
     let subscriptions = subscription_state::subscriptions(conn, &[], Some(id)).await?;
     let lines = statement::lines(conn, id, limit).await?;
+    let invalid = statement::invalid_values(conn, id, limit).await?;
     anyhow::ensure!(
-        !lines.is_empty() || limit.is_none(),
+        !lines.is_empty() || !invalid.is_empty() || limit.is_none(),
         "workspace {id} has no limit {:?}; set limits in the metadata of Stripe prices or products: limit_words = 10000",
         limit.unwrap_or_default()
     );
@@ -47,7 +48,10 @@ pub(super) async fn explain(
     for bonus in bonuses.iter().filter(|one| limit.is_none_or(|key| *key == one.limit_key)) {
         output::print(&format!("{}: {} of the bonus is left", bonus.limit_key, grouped(&bonus.amount.to_string())))?;
     }
-    if lines.is_empty() {
+    if !invalid.is_empty() {
+        let values = format!("{}; set them in Stripe to a whole number or to unlimited", invalid.join(", "));
+        output::print(&format!("\n{}", output::wrapped("values that cannot be read: ", &values)))?;
+    } else if lines.is_empty() {
         output::print("\nIt has no limits: the metadata of its prices and products contains no limit_ key.")?;
     }
     Ok(ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use crate::domain::event::Reason;
 use crate::domain::object::row_id;
 use crate::domain::plan::{LARGEST_AMOUNT, PlanLimit, PricingPlan};
 use crate::stripe::json::Json;
-use crate::stripe::views::price::{PriceView, currency_options};
+use crate::stripe::views::price::{LimitEntry, PriceView, currency_options};
 use crate::stripe::views::product::ProductView;
 
 /// The rows of one price.
@@ -46,7 +46,7 @@ pub fn plan(price_id: &str, graph: &Graph) -> Option<PlanRows> {
     let product_view = product.map(|node| ProductView::read(node.json()));
     notes.extend(product_view.iter().flat_map(|product| product.notes.iter().copied()));
     let limits = limits(graph.account(), &view, product_view.as_ref());
-    if limits.iter().any(|limit| limit.included.is_none() && !limit.unlimited) {
+    if limits.iter().any(|limit| limit.invalid_value.is_some()) {
         notes.insert(Reason::InvalidValue);
     }
     let price_per_currency = prices(node, &view, &mut notes);
@@ -99,17 +99,25 @@ fn decimals(currency: &str) -> usize {
 
 /// The limits: each value (`limit_words`, `limit_words_per_unit`) from the price's metadata, else from its product's.
 fn limits(account: &str, price: &PriceView, product: Option<&ProductView>) -> Vec<PlanLimit> {
-    let mut values = product.map(|product| product.limits.clone()).unwrap_or_default();
-    values.extend(price.limits.clone());
-    let mut limits: BTreeMap<&str, [Amount; 2]> = BTreeMap::new();
-    for (name, value) in &values {
+    let of_product = product.into_iter().flat_map(|product| &product.limits);
+    let product = format!("product {}", price.product_id.as_deref().unwrap_or_default());
+    let of_price = price.limits.iter().map(|(name, entry)| (name, (format!("price {}", price.id), entry)));
+    let entries: BTreeMap<&String, (String, &LimitEntry)> =
+        of_product.map(|(name, entry)| (name, (product.clone(), entry))).chain(of_price).collect();
+    let mut limits: BTreeMap<&str, ReadLimit> = BTreeMap::new();
+    for (name, (object, entry)) in &entries {
         let key = name.strip_suffix(PER_UNIT).filter(|key| !key.is_empty());
-        let index = usize::from(key.is_some());
-        limits.entry(key.unwrap_or(name)).or_insert([Amount::Number(0); 2])[index] = Amount::read(value);
+        let limit = limits.entry(key.unwrap_or(name)).or_default();
+        let amount = if key.is_some() { &mut limit.per_unit } else { &mut limit.base };
+        *amount = Amount::read(&entry.value);
+        if *amount == Amount::Unreadable {
+            let value: String = entry.value.chars().take(SHOWN_CHARS).collect();
+            limit.invalid.push(format!("{object}: {} = {value:?}", entry.key));
+        }
     }
-    let limit = |(limit_key, [base, per_unit]): (&str, [Amount; 2])| {
-        let unlimited = [base, per_unit].contains(&Amount::Unlimited);
-        let (included, per_unit) = match (base, per_unit) {
+    let limit = |(limit_key, read): (&str, ReadLimit)| {
+        let unlimited = [read.base, read.per_unit].contains(&Amount::Unlimited);
+        let (included, per_unit) = match (read.base, read.per_unit) {
             (Amount::Number(base), Amount::Number(per_unit)) => (Some(base), per_unit),
             _ => (None, 0),
         };
@@ -120,10 +128,22 @@ fn limits(account: &str, price: &PriceView, product: Option<&ProductView>) -> Ve
             included,
             per_unit,
             unlimited,
+            invalid_value: (included.is_none() && !unlimited).then(|| read.invalid.join(", ")),
         }
     };
     limits.into_iter().map(limit).collect()
 }
+
+/// The two values of a limit, and the text of those that are invalid.
+#[derive(Default)]
+struct ReadLimit {
+    base: Amount,
+    per_unit: Amount,
+    invalid: Vec<String>,
+}
+
+/// Maximum length of an invalid value in `invalid_value`. Stripe allows 500 characters.
+const SHOWN_CHARS: usize = 100;
 
 /// Suffix of a limit's name for an amount per unit of the quantity.
 const PER_UNIT: &str = "_per_unit";
@@ -134,6 +154,13 @@ enum Amount {
     Number(i64),
     Unlimited,
     Unreadable,
+}
+
+/// A value that is missing adds nothing.
+impl Default for Amount {
+    fn default() -> Self {
+        Self::Number(0)
+    }
 }
 
 impl Amount {

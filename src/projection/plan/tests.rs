@@ -170,6 +170,25 @@ fn an_invalid_limit_is_null_and_noted() {
 }
 
 #[test]
+fn an_invalid_limit_contains_the_value_its_key_and_its_object() {
+    let invalid = |world: &World| project(world).limits.remove(0).invalid_value;
+    let of = |metadata: &str| invalid(&price(&format!(r#""product":"prod_1","metadata":{metadata}"#)));
+    assert_eq!(of(r#"{"limit_words":"lots"}"#).as_deref(), Some(r#"price price_1: limit_words = "lots""#));
+    assert_eq!(of(r#"{"words":"lots"}"#).as_deref(), Some(r#"price price_1: words = "lots""#), "as it is in Stripe");
+    let both = of(r#"{"limit_words_per_unit":"","limit_words":"a\u0000\"b"}"#);
+    let expected = "price price_1: limit_words = \"a\u{fffd}\\\"b\", price price_1: limit_words_per_unit = \"\"";
+    assert_eq!(both.as_deref(), Some(expected), "PostgreSQL stores no NUL");
+    let product = r#"{"id":"prod_1","object":"product","metadata":{"limit_words":"lots"}}"#;
+    let world = price(r#""product":"prod_1","metadata":{}"#).put(product);
+    assert_eq!(invalid(&world).as_deref(), Some(r#"product prod_1: limit_words = "lots""#));
+    let long = of(&format!(r#"{{"limit_words":"{}"}}"#, "ä".repeat(9000))).unwrap();
+    assert_eq!(long.chars().count(), "price price_1: limit_words = ".len() + 2 + 100);
+    for readable in [r#"{"limit_words":"7"}"#, r#"{"limit_words":"unlimited","limit_words_per_unit":"lots"}"#] {
+        assert_eq!(of(readable), None, "{readable}");
+    }
+}
+
+#[test]
 fn a_limit_may_have_an_amount_for_each_unit_of_the_quantity() {
     let of = |metadata: &str| limits(&price(&format!(r#""product":"prod_1","metadata":{metadata}"#)));
     assert_eq!(of(r#"{"limit_members_per_unit":"1"}"#), ["members=0+1"]);

@@ -35,7 +35,7 @@ pub struct PriceView {
     /// The amount in the currency's smallest unit, exact, as decimal text. `None` for tiers and custom amounts.
     pub unit_amount_decimal: Option<String>,
     /// The limits in its `metadata`, by key.
-    pub limits: BTreeMap<String, String>,
+    pub limits: BTreeMap<String, LimitEntry>,
     /// Notes on invalid and unknown values.
     pub notes: BTreeSet<Reason>,
 }
@@ -83,6 +83,15 @@ pub fn currency_options(options: Json<'_>) -> (BTreeMap<String, String>, BTreeSe
     (amounts, reader.notes)
 }
 
+/// A limit in metadata, unparsed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LimitEntry {
+    /// The key in metadata: `limit_words`.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
 /// Prefix of a limit's name in metadata.
 const LIMIT: &str = "limit_";
 
@@ -90,16 +99,18 @@ const LIMIT: &str = "limit_";
 /// 50 keys of metadata, of up to 40 characters.
 const MOST_LIMITS: usize = 100;
 
-/// The limits in metadata, unparsed: `limit_words` is the limit of words, and so is `words`, its older name. At most
+/// The limits in metadata: `limit_words` is the limit of words, and so is `words`, its older name. At most
 /// [`MOST_LIMITS`], and only names that can be keys; the others are left out.
-pub(super) fn limits(metadata: Json<'_>) -> BTreeMap<String, String> {
+pub(super) fn limits(metadata: Json<'_>) -> BTreeMap<String, LimitEntry> {
     let metadata = metadata.object().unwrap_or_default();
-    let value = |value: Json<'_>| value.text().unwrap_or_else(|| value.raw().to_owned());
-    let older =
-        Some(metadata.get("words")).filter(|words| !words.is_null()).map(|words| ("words".to_owned(), value(words)));
+    let entry = |name: &str, key: &str, content: Json<'_>| {
+        let value = content.text().unwrap_or_else(|| content.raw().to_owned());
+        (!content.is_null()).then(|| (name.to_owned(), LimitEntry { key: key.to_owned(), value }))
+    };
+    let older = entry("words", "words", metadata.get("words"));
     let named = metadata.iter().filter_map(|(key, content)| {
         let name = key.strip_prefix(LIMIT).filter(|name| is_key(name))?;
-        (!content.is_null()).then(|| (name.to_owned(), value(content)))
+        entry(name, key, content)
     });
     older.into_iter().chain(named).take(MOST_LIMITS).collect()
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::price::limits;
+use super::price::{LimitEntry, limits};
 use super::reader::Reader;
 use crate::domain::event::Reason;
 use crate::stripe::json::Json;
@@ -17,7 +17,7 @@ pub struct ProductView {
     /// `active`.
     pub active: Option<bool>,
     /// The limits in its `metadata`, by key.
-    pub limits: BTreeMap<String, String>,
+    pub limits: BTreeMap<String, LimitEntry>,
     /// Notes on invalid values.
     pub notes: BTreeSet<Reason>,
 }

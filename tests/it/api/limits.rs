@@ -195,6 +195,37 @@ async fn each_refusal_is_a_problem_that_programs_can_act_on() {
         assert_eq!(refused.header("retry-after"), Some("5"));
     }
 
+    // LM009: the price of that item has a value that cannot be read
+    test.execute(
+        "INSERT INTO billing.pricing_plans (id, account, stripe_price_id) VALUES (md5('unseen')::uuid, '', 'price_unseen');
+        INSERT INTO billing.plan_limits (id, pricing_plan_id, limit_key, unlimited, invalid_value) VALUES
+            (md5('agents')::uuid, md5('unseen')::uuid, 'agents', false, 'price price_unseen: limit_agents = \"lots\"')",
+    )
+    .await;
+    for refused in [subscribed.consume("agents", 1).await, subscribed.release("agents", 1).await] {
+        let problem = refused.problem("limit-unreadable");
+        assert_eq!((refused.status, &problem["retryable"]), (409, &json!(false)));
+        assert_eq!(problem["invalidValue"], "price price_unseen: limit_agents = \"lots\"");
+        assert_eq!(refused.header("retry-after"), None, "{problem}");
+    }
+
+    // LM010: a period is over, and its renewal fails
+    test.execute(
+        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'refused: jane@example.com'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON billing.subscription_limits FOR EACH ROW EXECUTE FUNCTION public.refuse();
+        INSERT INTO billing.limit_recalculations (subscription_id, since) VALUES (md5('sub')::uuid, clock_timestamp());
+        UPDATE billing.plan_limits SET included = 101 WHERE limit_key = 'words'",
+    )
+    .await;
+    for refused in [subscribed.consume("words", 1).await, subscribed.release("members", 1).await] {
+        let problem = refused.problem("limit-not-computable");
+        assert_eq!((refused.status, &problem["retryable"]), (503, &json!(true)));
+        assert_eq!(refused.header("retry-after"), Some("60"));
+        assert!(!refused.text.contains("jane"), "{problem}");
+    }
+    test.execute("DROP TRIGGER refuse ON billing.subscription_limits").await;
+
     // LM002: what is left stays, and capacities can still be released
     test.execute(
         "UPDATE billing.subscriptions SET stripe_status = 'unpaid', active = false, inactive_reason = 'unpaid'",

@@ -161,6 +161,28 @@ async fn state_without_a_subscription_says_so() {
     test.finish().await;
 }
 
+/// A workspace that only a customer names; no user can be its member.
+#[tokio::test]
+async fn state_of_a_workspace_that_only_a_contact_names() {
+    let test = ApiTest::start().await;
+    let workspace = Uuid::from_u128(7);
+    test.app.deliver_and_drain(&[created("cus_1", Some(workspace))]).await;
+    let (admin, ada) = (test.admin().await, test.user(ADA).await);
+    let query = format!("workspace={workspace}");
+    let found = state(&admin, &query).await;
+    assert_eq!((&found["active"], &found["inactiveReason"]), (&json!(false), &json!("no_subscription")));
+    assert_eq!((&found["workspaceId"], &found["stripeCustomerId"]), (&json!(workspace), &json!("cus_1")));
+    assert_eq!(found, state(&admin, "customer=cus_1").await);
+    ada.get(&format!("/v1/state?{query}")).await.problem("not-found");
+    let consume = format!("/v1/workspaces/{workspace}/limits/words/consume");
+    admin.post(&consume, &json!({ "amount": 1 })).await.problem("no-subscription");
+    // a deleted customer names nothing
+    let deleted = json!({ "id": "cus_1", "object": "customer", "deleted": true });
+    test.app.deliver_and_drain(&[event("evt_deleted", "customer.deleted", 60, &deleted, None)]).await;
+    admin.get(&format!("/v1/state?{query}")).await.problem("not-found");
+    test.finish().await;
+}
+
 #[tokio::test]
 async fn state_of_a_paused_subscription_has_the_reason_and_nothing_left() {
     let synced = Synced::start().await;

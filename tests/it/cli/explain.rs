@@ -209,12 +209,38 @@ async fn the_balance_of_a_workspace_is_explained_line_by_line() {
 }
 
 #[tokio::test]
+async fn a_limit_that_cannot_be_read_is_not_a_missing_limit() {
+    let app = TestApp::start().await;
+    let price = json!({ "id": "price_1", "object": "price", "metadata": { "limit_words": "lots" } });
+    let items = json!({ "object": "list", "has_more": false, "data": [
+        { "id": "si_1", "object": "subscription_item", "created": 1, "quantity": 1, "price": price }] });
+    let sub =
+        with(&subscription("sub_1", "cus_1"), json!({ "items": items, "metadata": { "workspace_id": WORKSPACE } }));
+    app.deliver_and_drain(&[event("evt_s", "customer.subscription.created", 1, &sub, None)]).await;
+    let env = [("DATABASE_URL", app.database.url.as_str())];
+    for arguments in
+        [&["explain", "workspace", WORKSPACE][..], &["explain", "workspace", WORKSPACE, "--limit", "words"]]
+    {
+        let output = run(arguments, &env);
+        let errors = words(&output.stderr);
+        assert_eq!(code(&output), 1, "{errors}");
+        assert!(
+            errors.contains("cannot be read") && errors.contains("price price_1: limit_words = \"lots\""),
+            "{errors}"
+        );
+    }
+    let output = run(&["explain", "workspace", WORKSPACE, "--limit", "images"], &env);
+    assert!(words(&output.stderr).contains("has no limit \"images\""), "{}", words(&output.stderr));
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn an_unknown_workspace_or_limit_is_an_error() {
     let app = sold().await;
     let env = [("DATABASE_URL", app.database.url.as_str())];
     let other = "550e8400-e29b-41d4-a716-446655440001";
     let cases: [(&[&str], i32, &str); 4] = [
-        (&[other], 1, "is unknown: no subscription names it"),
+        (&[other], 1, "is unknown: no subscription or customer names it"),
         (&[WORKSPACE, "--limit", "imgaes"], 1, "has no limit \"imgaes\""),
         (&["workspace", WORKSPACE], 2, "unexpected argument"),
         (&[], 2, "required"),

@@ -63,8 +63,10 @@ async fn each_refusal_has_its_own_code_and_hint() {
 
     let named = "Subscriptions name their workspace in their metadata in Stripe, as workspace_id.";
     let none = format!("workspace {v} has no subscription");
-    assert_eq!(call(conn, "consume(v, 'words', 1)").await, refusal("LM003", &none, None, Some(named)));
-    assert_eq!(call(conn, "release(v, 'members', 1)").await, refusal("LM003", &none, None, None));
+    let no_subscription = || refusal("LM003", &none, Some("unknown_workspace"), Some(named));
+    assert_eq!(call(conn, "consume(v, 'words', 1)").await, no_subscription());
+    assert_eq!(call(conn, "remaining(v, 'words')").await, no_subscription());
+    assert_eq!(call(conn, "release(v, 'members', 1)").await, no_subscription());
 
     let none = format!("workspace {w} has no limit 'images'");
     let metadata = "Limits are metadata of the price or product in Stripe: limit_images = 10000, or unlimited.";
@@ -85,6 +87,7 @@ async fn each_refusal_has_its_own_code_and_hint() {
     rows.becomes("sub", "unpaid").await;
     let inactive = format!("the subscription of workspace {w} is not active: unpaid");
     assert_eq!(call(conn, "consume(w, 'words', 1)").await, refusal("LM002", &inactive, Some("unpaid"), None));
+    assert_eq!(call(conn, "remaining(w, 'words')").await, refusal("LM002", &inactive, Some("unpaid"), None));
 }
 
 #[tokio::test]
@@ -153,7 +156,7 @@ async fn unlimited_is_null_and_uses_no_bonus() {
         ["null"]
     );
     rows.becomes("sub", "canceled").await;
-    assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(0)), "null would mean unlimited");
+    assert_eq!(refused(conn, "remaining(w, 'words')").await, "LM002", "null would mean unlimited");
     assert_eq!(rows.lines("SELECT available::text FROM billing.workspace_limits").await, ["0"]);
     assert_eq!(rows.lines("SELECT available_words::text FROM billing.subscription_words").await, ["0"]);
 }
@@ -162,7 +165,7 @@ async fn unlimited_is_null_and_uses_no_bonus() {
 async fn nothing_remains_without_an_active_subscription() {
     let rows = Rows::with("words 100, members 3").await;
     let conn = &mut rows.connect().await;
-    assert_eq!(call(conn, "remaining(v, 'words')").await, Ok(Some(0)));
+    assert_eq!(refused(conn, "remaining(v, 'words')").await, "LM003");
     let available = "SELECT available::text FROM billing.workspace_limits WHERE limit_key = 'words'";
     for (change, undo, reason) in [
         (
@@ -177,10 +180,11 @@ async fn nothing_remains_without_an_active_subscription() {
         ),
     ] {
         rows.execute(change).await;
-        assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(0)), "{reason}");
         assert_eq!(rows.lines(available).await, ["0"], "{reason}");
-        let Err(refusal) = call(conn, "consume(w, 'words', 1)").await else { panic!("{reason}") };
-        assert_eq!((refusal.code.as_str(), refusal.detail.as_deref()), ("LM002", Some(reason)));
+        for function in ["remaining(w, 'words')", "consume(w, 'words', 1)"] {
+            let Err(refusal) = call(conn, function).await else { panic!("{reason}") };
+            assert_eq!((refusal.code.as_str(), refusal.detail.as_deref()), ("LM002", Some(reason)), "{function}");
+        }
         rows.execute(undo).await;
         assert_eq!(call(conn, "remaining(w, 'words')").await, Ok(Some(100)), "{reason}");
     }

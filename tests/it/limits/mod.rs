@@ -13,6 +13,7 @@ mod idempotency;
 mod items;
 mod late_events;
 mod lock_waits;
+mod meanings;
 mod roles;
 pub(crate) mod rows;
 mod scheduling;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::calls::call;
 use super::rows::{DUE, NEW, Rows};
 use crate::cli::{code, run};
 use crate::support::process::Server;
@@ -102,16 +103,42 @@ async fn views_work_for_others_and_the_failing_one_cannot_consume() {
         assert_eq!(rows.lines(SHOWN).await, ["7 7 7 0"], "{fault}");
         let consume = |workspace: &str| format!("SELECT billing.consume(md5('{workspace}')::uuid, 'words', 1)::text");
         assert_eq!(rows.lines(&consume("sub_1")).await, ["199"], "{fault}");
-        let refused: Result<i64, _> = sqlx::query_scalar(sqlx::AssertSqlSafe(consume("v"))).fetch_one(&rows.pool).await;
-        assert!(refused.is_err(), "{fault}");
+        let conn = &mut rows.connect().await;
+        for function in ["consume(v, 'words', 1)", "release(v, 'words', 1)"] {
+            let refusal = call(conn, function).await.unwrap_err();
+            assert_eq!(
+                (refusal.code.as_str(), refusal.detail.as_deref()),
+                ("LM010", Some("bad")),
+                "{fault}: {function}"
+            );
+            assert!(!format!("{refusal:?}").contains("jane"), "{fault}: {refusal:?}");
+        }
     }
-    // nothing is available of an unknown balance
+    // nothing is available of an unknown balance, and that is not "nothing is left"
     let rows = sold().await;
     let (_, cannot_be_computed, _) = FAULTS[2];
     rows.execute(cannot_be_computed).await;
-    let stored = "SELECT concat_ws(' ', included, spillover, used, available, billing.remaining(workspace_id, 'words'),
+    let stored = "SELECT concat_ws(' ', included, spillover, used, available, is_computed,
         limit_renewal_date < clock_timestamp()) FROM billing.workspace_limits WHERE workspace_id = md5('v')::uuid";
-    assert_eq!(rows.lines(stored).await, ["100 0 0 0 0 t"]);
+    assert_eq!(rows.lines(stored).await, ["100 0 0 0 f t"]);
+    let remaining = call(&mut rows.connect().await, "remaining(v, 'words')").await.unwrap_err();
+    assert_eq!((remaining.code.as_str(), remaining.detail.as_deref()), ("LM010", Some("bad")));
+}
+
+/// The error of the infrastructure is not one of the limits: the product repeats its transaction.
+#[tokio::test]
+async fn infrastructure_errors_of_a_renewal_reach_the_product_unchanged() {
+    for code in ["40001", "53200", "55P03"] {
+        let rows = sold().await;
+        rows.execute(&format!(
+            "CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'the server fails' USING ERRCODE = '{code}'; END $$;
+            CREATE TRIGGER fail BEFORE INSERT ON billing.limit_renewals FOR EACH ROW EXECUTE FUNCTION public.fail()"
+        ))
+        .await;
+        let refusal = call(&mut rows.connect().await, "consume(v, 'words', 1)").await.unwrap_err();
+        assert_eq!(refusal.code, code);
+    }
 }
 
 #[tokio::test]

@@ -155,6 +155,33 @@ async fn limits_not_known_yet_are_refused_with_their_own_code() {
     app.finish().await;
 }
 
+/// An add-on whose price has an invalid value: the sum of the new subscription was never known. The event that corrects
+/// the value makes it known.
+#[tokio::test]
+async fn an_invalid_value_is_named_until_it_is_corrected_in_stripe() {
+    let app = TestApp::start().await;
+    let broken = item("price_addon", 1, &json!({ "limit_words": "lots", "limit_images": "50" }));
+    app.sell(&with_items(&[base(), broken.clone()], 0)).await;
+    app.renew().await;
+    assert_eq!(limits(&app).await, "images 50");
+    let mut conn = app.pool.acquire().await.unwrap();
+    for function in ["consume", "release", "remaining"] {
+        let amount = if function == "remaining" { "" } else { ", 1" };
+        let refused = call(&mut conn, &format!("{function}('{WORKSPACE}', 'words'{amount})")).await.unwrap_err();
+        let invalid = r#"price price_addon: limit_words = "lots""#;
+        assert_eq!((refused.code.as_str(), refused.detail.as_deref()), ("LM009", Some(invalid)), "{function}");
+    }
+    drop(conn);
+    app.deliver_and_drain(&[event("evt_2", "price.updated", day(3), &addon()["price"], None)]).await;
+    app.renew().await;
+    assert_eq!(limits(&app).await, "images 50, words 105000");
+    // the amount stays if the value becomes invalid again
+    app.deliver_and_drain(&[event("evt_3", "price.updated", day(4), &broken["price"], None)]).await;
+    app.renew().await;
+    assert_eq!(limits(&app).await, "images 50, words 105000");
+    app.finish().await;
+}
+
 /// New metadata of an add-on's price changes the sum; the item need not be the plan.
 #[tokio::test]
 async fn new_price_metadata_of_any_item_counts() {
