@@ -1,13 +1,17 @@
-//! Settings of a demo that keeps serving after its story. Read by `demo --keep`, used by `crate::demo`.
+//! Settings of the demo: its log filter, and what it needs if it keeps serving after its story. Read by `demo`, used by
+//! `crate::demo`.
 
 use std::net::SocketAddr;
 
 use super::ops;
 use super::parse;
 use super::receiver;
-use super::settings;
+use super::settings::{self, Setting};
 use super::source::Source;
 use crate::config::secret::WebhookSecret;
+
+/// The log filter with another default: lines of level info would interrupt the story.
+pub static LOG: Setting = Setting { default: "warn", ..settings::LOG };
 
 /// Settings of a demo that keeps serving.
 #[derive(Debug, Clone)]
