@@ -41,7 +41,7 @@ pub enum DemoError {
         /// The event.
         event_id: String,
     },
-    /// A period ended before the calls of `consume` in it.
+    /// A period ended before its act.
     #[error("this machine was too slow: a month ended before its words were consumed; run the demo again")]
     Slow,
     /// The scheduler did not renew a limit.

@@ -84,7 +84,8 @@ fn queries() -> [String; 3] {
         format!(
             "SELECT included, spillover, used, available, limit_renewal_date
 FROM billing.workspace_limits
-WHERE workspace_id = '{WORKSPACE}' AND limit_key = '{WORDS}';"
+WHERE workspace_id = '{WORKSPACE}'
+    AND limit_key = '{WORDS}';"
         ),
         format!("SELECT billing.consume('{WORKSPACE}', '{WORDS}', 250);"),
     ]

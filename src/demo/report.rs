@@ -25,14 +25,14 @@ pub(super) struct Report<'a, W> {
 
 /// The contents of the tables.
 pub(super) struct Tables {
-    pub(super) contacts: Vec<ContactRow>,
-    pub(super) subscriptions: Vec<SubscriptionRow>,
-    pub(super) outcomes: Vec<OutcomeRow>,
     pub(super) workspaces: Vec<WorkspaceRow>,
     /// Of Cleo's words: start of the period, line, amount.
     pub(super) statement: Vec<Line<3>>,
     /// Of Ada's subscription: date, event, column, value before, value after.
     pub(super) changes: Vec<Line<5>>,
+    pub(super) contacts: Vec<ContactRow>,
+    pub(super) subscriptions: Vec<SubscriptionRow>,
+    pub(super) outcomes: Vec<OutcomeRow>,
 }
 
 impl<'a, W: Write> Report<'a, W> {

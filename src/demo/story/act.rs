@@ -58,13 +58,12 @@ pub(crate) struct Request {
     pub(crate) why: &'static str,
 }
 
-/// One call of `billing.consume`, with the result that is expected before the period ends.
+/// One call of `billing.consume`.
 #[derive(Debug)]
 pub(crate) struct Consume {
     pub(crate) workspace: Uuid,
     pub(crate) limit_key: &'static str,
     pub(crate) amount: i64,
-    pub(crate) period_end: OffsetDateTime,
     pub(crate) expected: Consumed,
 }
 

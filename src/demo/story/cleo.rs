@@ -59,15 +59,14 @@ impl Cleo {
 /// Her first act: the metadata that the others need.
 pub(super) fn gets_metadata(sandbox: &mut Sandbox, now: OffsetDateTime) -> Act {
     let price = sandbox.emit("price.created", now, &WRITER.json());
-    let mut customer =
-        objects::customer(CLEO, "Cleo Marin", "cleo@shop.test", now - Duration::days(365), WORKSPACE);
+    let mut customer = objects::customer(CLEO, "Cleo Marin", "cleo@shop.test", now - Duration::days(365), WORKSPACE);
     let metadata = customer["metadata"].take();
     customer["metadata"] = json!({});
     let customer = sandbox.update("customer.updated", now, &mut customer, |customer| customer["metadata"] = metadata);
     Act {
         date: "Now",
-        title: "Metadata in Stripe: what a price includes, and who Cleo is",
-        steps: vec![applied(price, "limit_words = 1000: in a month"), applied(customer, "workspace_id = c4b1a7d2-...")],
+        title: "Metadata in Stripe name the limit of a price, and Cleo's workspace",
+        steps: vec![applied(price, "limit_words = 1000, each month"), applied(customer, "workspace_id = c4b1a7d2-...")],
         leaves: Row::Contact(ContactRow {
             stripe_customer_id: CLEO.to_owned(),
             name: Some("Cleo Marin".to_owned()),
@@ -99,8 +98,8 @@ fn uses_words(schedule: Schedule) -> Act {
         date: "Now",
         title: "The product consumes words, in its own transactions",
         steps: vec![
-            consume(FIRST_CALL, month.1, Consumed::Left(CARRIED_OVER)),
-            consume(SECOND_CALL, month.1, Consumed::Refused(CARRIED_OVER)),
+            consume(FIRST_CALL, Consumed::Left(CARRIED_OVER)),
+            consume(SECOND_CALL, Consumed::Refused(CARRIED_OVER)),
         ],
         leaves: limit(month, 0, FIRST_CALL),
     }
@@ -114,14 +113,14 @@ fn is_renewed(schedule: Schedule) -> Act {
         title: "Cleo's month ends; what is left is carried over",
         steps: vec![
             Step::Renewal(Renewal { subscription: CLEO_SUB, period_end: schedule.period_end }),
-            consume(SECOND_CALL, month.1, Consumed::Left(LEFT)),
+            consume(SECOND_CALL, Consumed::Left(LEFT)),
         ],
         leaves: limit(month, CARRIED_OVER, SECOND_CALL),
     }
 }
 
-fn consume(amount: i64, period_end: OffsetDateTime, expected: Consumed) -> Step {
-    Step::Consume(Consume { workspace: WORKSPACE, limit_key: WORDS, amount, period_end, expected })
+fn consume(amount: i64, expected: Consumed) -> Step {
+    Step::Consume(Consume { workspace: WORKSPACE, limit_key: WORDS, amount, expected })
 }
 
 fn limit((from, until): (OffsetDateTime, OffsetDateTime), spillover: i64, used: i64) -> Row {
