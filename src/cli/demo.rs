@@ -1,4 +1,5 @@
-//! `demo`: sends a story of signed events to the real service on a private PostgreSQL and shows the resulting rows.
+//! `demo`: sends a story of signed events to the real service on a private PostgreSQL, consumes a limit, and shows the
+//! resulting rows.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::settings::{SettingArgs, Uses};
 use super::signals::Signals;
 use super::task::Task;
-use crate::config::demo::KeepConfig;
+use crate::config::demo::{KeepConfig, LOG};
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::settings::{self, Setting, SettingGroup};
 use crate::config::source::Source;
@@ -19,11 +20,12 @@ use crate::demo::{self, Options};
 pub struct Settings;
 
 impl Uses for Settings {
-    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Embedded, SettingGroup::Log];
+    const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Embedded];
 
     fn settings() -> impl Iterator<Item = &'static Setting> {
+        let logs = [&LOG, &settings::LOG_FORMAT];
         let of_keep = [&settings::LISTEN, &settings::API_LISTEN, &settings::OPS_LISTEN, &settings::WEBHOOK_SECRET];
-        Self::SETTING_GROUPS.iter().flat_map(|group| group.settings()).chain(of_keep)
+        Self::SETTING_GROUPS.iter().flat_map(|group| group.settings()).chain(logs).chain(of_keep)
     }
 }
 
@@ -36,7 +38,7 @@ pub struct Args {
     /// Serve the workspace API too, and print a request with a token for it.
     #[arg(long, requires = "keep")]
     api: bool,
-    /// Print the rows as JSON, one object per line, instead of the story.
+    /// Print the rows as JSON instead of the story: one object per line, with its table in "table".
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -35,6 +35,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use self::task::Task;
+use crate::config;
 use crate::config::error::ConfigError;
 use crate::config::log::LogConfig;
 use crate::config::source::{Flags, Source};
@@ -116,6 +117,7 @@ impl Cli {
     pub fn log(&self, source: &mut Source) -> Option<LogConfig> {
         match self.command {
             Command::Doctor(_) => Some(source.collect(LogConfig::read).unwrap_or_default()),
+            Command::Demo(_) => LogConfig::read_from(source, &config::demo::LOG),
             _ => LogConfig::read(source),
         }
     }

@@ -1,13 +1,17 @@
-//! Settings of a demo that keeps serving after its story. Read by `demo --keep`, used by `crate::demo`.
+//! Settings of the demo: its log filter, and what it needs if it keeps serving after its story. Read by `demo`, used by
+//! `crate::demo`.
 
 use std::net::SocketAddr;
 
 use super::ops;
 use super::parse;
 use super::receiver;
-use super::settings;
+use super::settings::{self, Setting};
 use super::source::Source;
 use crate::config::secret::WebhookSecret;
+
+/// The log filter with another default: lines of level info would interrupt the story.
+pub static LOG: Setting = Setting { default: "warn", ..settings::LOG };
 
 /// Settings of a demo that keeps serving.
 #[derive(Debug, Clone)]
@@ -44,6 +48,7 @@ impl KeepConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::log::LogConfig;
     use crate::config::source::Flags;
 
     fn read(environment: &[(&str, &str)]) -> Result<KeepConfig, crate::config::error::ConfigError> {
@@ -56,6 +61,16 @@ mod tests {
         assert!(read(&[]).unwrap().extra_secrets.is_empty());
         assert_eq!(read(&[("STRIPE_WEBHOOK_SECRET", "whsec_1,whsec_2")]).unwrap().extra_secrets.len(), 2);
         assert!(read(&[("STRIPE_WEBHOOK_SECRET", "sk_test_1")]).is_err());
+    }
+
+    #[test]
+    fn the_story_is_not_interrupted_by_the_log_unless_it_is_set() {
+        let read = |environment: &[(&str, &str)]| {
+            let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
+            Source::new(Flags::new(), environment).collect(|source| LogConfig::read_from(source, &LOG)).unwrap().filter
+        };
+        assert_eq!(read(&[]), "warn");
+        assert_eq!(read(&[("BILLING_SYNC_LOG", "debug")]), "debug");
     }
 
     #[test]

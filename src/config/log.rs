@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 use super::parse::{Expected, Parsed};
-use super::settings;
+use super::settings::{self, Setting};
 use super::source::Source;
 
 /// The format of log lines.
@@ -20,7 +20,8 @@ pub enum LogFormat {
 /// Settings of the logs.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// `BILLING_SYNC_LOG`, default `info`: directives of `tracing_subscriber::EnvFilter`, already checked.
+    /// `BILLING_SYNC_LOG`, default `info` (of `demo`: `warn`): directives of `tracing_subscriber::EnvFilter`, already
+    /// checked.
     pub filter: String,
     /// `BILLING_SYNC_LOG_FORMAT`, default `auto`.
     pub format: LogFormat,
@@ -36,7 +37,12 @@ impl Default for LogConfig {
 impl LogConfig {
     /// Reads both settings.
     pub fn read(source: &mut Source) -> Option<Self> {
-        let filter = source.value(&settings::LOG, filter);
+        Self::read_from(source, &settings::LOG)
+    }
+
+    /// Reads both settings; `log` is the first one, maybe with another default.
+    pub fn read_from(source: &mut Source, log: &Setting) -> Option<Self> {
+        let filter = source.value(log, filter);
         let format = source.value(&settings::LOG_FORMAT, format);
         Some(Self { filter: filter?, format: format? })
     }

@@ -42,6 +42,15 @@ pub enum DemoError {
         /// The event.
         event_id: String,
     },
+    /// A period ended before its act.
+    #[error("this machine was too slow: a month ended before its words were consumed; run the demo again")]
+    Slow,
+    /// The scheduler did not renew a limit.
+    #[error("the limits of {subscription} were not renewed within {} s; see the log", SETTLE_LIMIT.as_secs())]
+    NotRenewed {
+        /// The subscription.
+        subscription: &'static str,
+    },
     /// Answers or rows differ from the story; one line each.
     #[error("the results differ from the story:\n  {}", .0.join("\n  "))]
     Differences(Vec<String>),

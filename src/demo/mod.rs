@@ -1,19 +1,25 @@
-//! The demo: sends a short story of signed events to the real service over HTTP, and shows the resulting rows.
+//! The demo: sends a short story of signed events to the real service over HTTP, consumes a limit as a product does, and
+//! shows the resulting rows.
 //!
 //! ```text
 //! story ── objects, sandbox    the events in Stripe's JSON, and the expected results
 //! play                         plays the acts, and notes every difference
 //! deliver                      posts an event: signed, forged, stale or twice
-//! rows                         waits for the worker, reads the tables
-//! report                       prints
+//! consume                      calls billing.consume
+//! rows                         waits for the worker and the scheduler, reads the tables
+//! history                      reads which event changed a row, and the statement of a limit
+//! report ── keeping            prints
 //! ```
 //!
 //! It checks itself: an answer or a row that differs from the story is an error. So it is also the quickest test of an
 //! installation. It runs the same [`Service`] as `serve`, with the registry's defaults, on its own database, and knows
 //! nothing of the arguments. Called by the `demo` command.
 
+mod consume;
 mod deliver;
 mod error;
+mod history;
+mod keeping;
 mod objects;
 mod play;
 mod report;
@@ -32,8 +38,9 @@ pub use self::deliver::DeliveryError;
 pub use self::error::DemoError;
 
 use self::deliver::{Postman, random_secret};
+use self::keeping::Endpoints;
 use self::play::play_story;
-use self::report::{Endpoints, Report};
+use self::report::Report;
 use crate::api::principal::Scope;
 use crate::api::principal::token_store::{self, NewToken};
 use crate::config::api::ApiConfig;

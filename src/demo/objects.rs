@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// Creation time of all prices and products.
 const CATALOGUE_AT: i64 = 1_704_067_200;
@@ -34,15 +35,29 @@ const UNSET: [&str; 21] = [
     "trial_start",
 ];
 
-/// A monthly price in cents of a euro.
+/// A price in cents of a euro.
 pub(super) struct Price {
     pub(super) id: &'static str,
     pub(super) product: &'static str,
     pub(super) cents: u32,
+    /// `month` or `year`.
+    pub(super) interval: &'static str,
+    /// `limit_words` of its metadata.
+    pub(super) words: Option<i64>,
 }
 
 impl Price {
-    fn json(&self) -> Value {
+    /// A price for each month, without limits.
+    pub(super) const fn monthly(id: &'static str, product: &'static str, cents: u32) -> Self {
+        Self { id, product, cents, interval: "month", words: None }
+    }
+
+    fn metadata(&self) -> Value {
+        // Stripe's metadata contains only text
+        self.words.map_or_else(|| json!({}), |words| json!({ "limit_words": words.to_string() }))
+    }
+
+    pub(super) fn json(&self) -> Value {
         json!({
             "id": self.id,
             "object": "price",
@@ -53,11 +68,11 @@ impl Price {
             "custom_unit_amount": null,
             "livemode": false,
             "lookup_key": null,
-            "metadata": {},
+            "metadata": self.metadata(),
             "nickname": null,
             "product": self.product,
             "recurring": {
-                "interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null,
+                "interval": self.interval, "interval_count": 1, "meter": null, "trial_period_days": null,
                 "usage_type": "licensed"
             },
             "tax_behavior": "unspecified",
@@ -80,10 +95,10 @@ impl Price {
             "billing_scheme": "per_unit",
             "created": CATALOGUE_AT,
             "currency": "eur",
-            "interval": "month",
+            "interval": self.interval,
             "interval_count": 1,
             "livemode": false,
-            "metadata": {},
+            "metadata": self.metadata(),
             "meter": null,
             "nickname": null,
             "product": self.product,
@@ -96,7 +111,7 @@ impl Price {
 }
 
 /// A customer without address.
-pub(super) fn customer(id: &str, name: &str, email: &str, created: OffsetDateTime, workspace_id: &str) -> Value {
+pub(super) fn customer(id: &str, name: &str, email: &str, created: OffsetDateTime, workspace_id: Uuid) -> Value {
     json!({
         "id": id,
         "object": "customer",
@@ -275,7 +290,7 @@ mod tests {
     #[test]
     fn the_shape_of_2024_has_its_period_at_the_top() {
         let period = (datetime!(2024-07-01 08:00 UTC), datetime!(2024-08-01 08:00 UTC));
-        let price = Price { id: "price_1", product: "prod_1", cents: 900 };
+        let price = Price::monthly("price_1", "prod_1", 900);
         let mut new = subscription("sub_1", "si_1", "cus_1", &price, period);
         let mut old = as_in_2024(&new);
         assert_eq!(old["current_period_end"], item(&mut new)["current_period_end"]);

@@ -8,14 +8,14 @@ use std::path::Path;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
-use serde_json::json;
 
-use super::rows::{ContactRow, OutcomeRow, PlanRow, Row, SubscriptionRow, text};
-use super::story::{Act, Expected, Step};
-use crate::base::text::wrapped;
+use super::consume::{self, ConsumeAnswer};
+use super::rows::{ContactRow, LimitRow, Line, OutcomeRow, Row, SubscriptionRow, WorkspaceRow, number, text};
+use super::story::{Act, Consume, Consumed, Expected, Renewal, Request};
+use crate::base::text::{to_the_second, wrapped};
 
-/// The customer of the story in the printed request.
-const API_CUSTOMER: &str = "cus_DemoAda";
+/// Columns of subscriptions that the table omits: with them, three rows are wider than a line. The acts show them.
+const OMITTED: [&str; 2] = ["next_subscription_cycle_start", "stripe_price_id"];
 
 /// The output. With `--json` only rows are printed, not the story.
 pub(super) struct Report<'a, W> {
@@ -23,24 +23,15 @@ pub(super) struct Report<'a, W> {
     json: bool,
 }
 
-/// Addresses and secrets of a demo that keeps serving.
-pub(super) struct Endpoints<'a> {
-    pub(super) webhooks: SocketAddr,
-    pub(super) ops: SocketAddr,
-    pub(super) database_url: &'a str,
-    /// Base URL of the workspace API, if the demo serves it.
-    pub(super) api: Option<String>,
-    /// The secret of this run.
-    pub(super) secret: &'a str,
-    /// Whether the user's own secrets are accepted, too.
-    pub(super) extra_secrets: bool,
-}
-
 /// The contents of the tables.
 pub(super) struct Tables {
+    pub(super) workspaces: Vec<WorkspaceRow>,
+    /// Of Cleo's words: start of the period, line, amount.
+    pub(super) statement: Vec<Line<3>>,
+    /// Of Ada's subscription: date, event, column, value before, value after.
+    pub(super) changes: Vec<Line<5>>,
     pub(super) contacts: Vec<ContactRow>,
     pub(super) subscriptions: Vec<SubscriptionRow>,
-    pub(super) plans: Vec<PlanRow>,
     pub(super) outcomes: Vec<OutcomeRow>,
 }
 
@@ -59,20 +50,21 @@ impl<'a, W: Write> Report<'a, W> {
     }
 
     /// Writes a line. A closed pipe (`| head`) is not an error.
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    pub(super) fn write(&mut self, line: &str) -> io::Result<()> {
         match writeln!(self.out, "{line}").and_then(|()| self.out.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             result => result,
         }
     }
 
-    fn print(&mut self, line: &str) -> io::Result<()> {
+    pub(super) fn print(&mut self, line: &str) -> io::Result<()> {
         if self.json { Ok(()) } else { self.write(line) }
     }
 
     pub(super) fn title(&mut self) -> io::Result<()> {
         self.print("billing-sync demo: signed Stripe events go in over HTTP, rows come out.")?;
-        self.print("People, prices and dates are fictional, and the same on every run.")?;
+        self.print("People and prices are fictional, and the same on every run. So are the dates,")?;
+        self.print("except those of Cleo: one of her months ends while the demo runs.")?;
         self.print("For each act: the requests with their answers, then => the resulting row.")?;
         self.print("")?;
         self.print("Starting a private PostgreSQL (the first time takes a few seconds) ...")
@@ -89,13 +81,33 @@ impl<'a, W: Write> Report<'a, W> {
     }
 
     /// One request: its status, its event type, and the reason for the answer.
-    pub(super) fn request(&mut self, step: &Step, status: u16) -> io::Result<()> {
-        let answer = match step.expected {
+    pub(super) fn request(&mut self, request: &Request, status: u16) -> io::Result<()> {
+        let answer = match request.expected {
             Expected::Stored { .. } => "stored",
             Expected::Known => "known",
             Expected::Refused(_) => "refused",
         };
-        self.print(&wrapped(&format!("  {status} {answer:<7}  {:<29}  ", step.event.kind), step.why))
+        self.print(&wrapped(&format!("  {status} {answer:<7}  {:<29}  ", request.event.kind), request.why))
+    }
+
+    /// One call of `billing.consume`, with its answer as psql shows it.
+    pub(super) fn call(&mut self, call: &Consume, answer: &ConsumeAnswer) -> io::Result<()> {
+        self.print(&format!("  {}", consume::statement(call)))?;
+        match answer {
+            ConsumeAnswer::Left(left) => self.print(&format!("  {} (what is left)", number(*left))),
+            ConsumeAnswer::Refused { sqlstate, message, detail, hint } => {
+                self.print(&wrapped(&format!("  ERROR {sqlstate}: "), message))?;
+                let more = [("DETAIL", detail), ("HINT", hint)];
+                let more = more.into_iter().filter_map(|(name, text)| text.as_ref().map(|text| (name, text)));
+                more.into_iter().try_for_each(|(name, text)| self.print(&wrapped(&format!("  {name}: "), text)))
+            }
+        }
+    }
+
+    /// Why the demo pauses.
+    pub(super) fn waiting(&mut self, renewal: &Renewal) -> io::Result<()> {
+        let end = to_the_second(renewal.period_end);
+        self.print(&format!("  waiting for {end}; the scheduler renews, Stripe sends nothing"))
     }
 
     /// The row after an act.
@@ -103,6 +115,8 @@ impl<'a, W: Write> Report<'a, W> {
         let facts = match row {
             Row::Subscription(row) => subscription_facts(row),
             Row::Contact(row) => contact_facts(row),
+            Row::Workspace(row) => workspace_facts(row),
+            Row::Limit(row) => limit_facts(row),
         };
         self.print(&format!("  => {facts}"))
     }
@@ -113,12 +127,14 @@ impl<'a, W: Write> Report<'a, W> {
     }
 
     pub(super) fn tables(&mut self, tables: &Tables) -> io::Result<()> {
-        self.table("billing.billing_contacts", &contacts(&tables.contacts))?;
+        self.table("billing.workspace_billing (may this workspace use the product?)", &workspaces(&tables.workspaces))?;
+        self.table("billing.limit_statement of Cleo's words (each month adds up to 0)", &statement(&tables.statement))?;
         self.table(
-            "billing.subscriptions, a column each (active: may be used now)",
-            &subscriptions(&tables.subscriptions),
+            "billing.row_changes of sub_DemoAda, as in `billing-sync explain sub_DemoAda`",
+            &changes(&tables.changes),
         )?;
-        self.table("billing.pricing_plans", &plans(&tables.plans))?;
+        self.table("billing.billing_contacts", &contacts(&tables.contacts))?;
+        self.table("billing.subscriptions, a column each", &subscriptions(&tables.subscriptions))?;
         self.table("billing.outbox, counted (every event that was stored)", &outcomes(&tables.outcomes))
     }
 
@@ -130,9 +146,9 @@ impl<'a, W: Write> Report<'a, W> {
         Ok(())
     }
 
-    pub(super) fn all_as_expected(&mut self, acts: &[Act], keep: bool) -> io::Result<()> {
+    pub(super) fn all_as_expected(&mut self, acts: &[&Act], keep: bool) -> io::Result<()> {
         let count = |wanted: fn(&Expected) -> bool| {
-            acts.iter().flat_map(|act| &act.steps).filter(|step| wanted(&step.expected)).count()
+            acts.iter().flat_map(|act| act.requests()).filter(|request| wanted(&request.expected)).count()
         };
         let stored = count(|it| matches!(it, Expected::Stored { .. }));
         let known = count(|it| matches!(it, Expected::Known));
@@ -141,6 +157,10 @@ impl<'a, W: Write> Report<'a, W> {
             "\n{} requests: {stored} stored, {known} known, {refused} refused.",
             stored + known + refused
         ))?;
+        let calls = || acts.iter().flat_map(|act| act.calls());
+        let granted = calls().filter(|call| matches!(call.expected, Consumed::Left(_))).count();
+        let count = calls().count();
+        self.print(&format!("{count} calls of billing.consume: {granted} granted, {} refused.", count - granted))?;
         self.print("Every answer and every row is as expected.")?;
         if keep {
             return Ok(());
@@ -149,58 +169,12 @@ impl<'a, W: Write> Report<'a, W> {
         self.print("events. `billing-sync serve --help` explains the real service.")
     }
 
-    /// How to inspect the database and to send events to a demo that keeps serving.
-    pub(super) fn keeping(&mut self, endpoints: &Endpoints<'_>) -> io::Result<()> {
-        let Endpoints { webhooks, ops, database_url, secret, extra_secrets, api: _ } = endpoints;
-        let url = webhook_url(*webhooks);
-        if self.json {
-            // for a script that waits until the demo is serving
-            let line = json!({ "table": "serving", "webhooks": url, "ops": format!("http://{ops}"),
-                "database_url": database_url, "webhook_secret": secret });
-            return self.write(&line.to_string());
-        }
-        self.print("\nStill serving, until Ctrl-C. The next demo starts with empty tables.\n")?;
-        self.print(&format!("  webhooks       {url}"))?;
-        self.print(&format!("  operations     http://{ops}/metrics, /livez, /readyz"))?;
-        self.print("\nInspect the database, in another terminal:")?;
-        self.print(&format!("  export DATABASE_URL='{database_url}'"))?;
-        self.print("  psql \"$DATABASE_URL\" -c 'TABLE billing.subscriptions'")?;
-        self.print("  billing-sync outbox list")?;
-        self.print("\nSend event files, signed with the secret of this run:")?;
-        self.print(&format!("  export STRIPE_WEBHOOK_SECRET={secret}"))?;
-        self.print(&format!("  billing-sync send EVENT.json --to {url}"))?;
-        if *extra_secrets {
-            self.print("\nReceive test events of your Stripe account. STRIPE_WEBHOOK_SECRET is accepted;")?;
-            self.print("it must be the output of `stripe listen --print-secret`:")?;
-        } else {
-            self.print("\nReceive test events of your Stripe account. `stripe listen` has its own secret,")?;
-            self.print("which the demo needs: stop this demo (Ctrl-C), then")?;
-            self.print("  export STRIPE_WEBHOOK_SECRET=$(stripe listen --print-secret)")?;
-            self.print("  billing-sync demo --keep")?;
-            self.print("and in another terminal")?;
-        }
-        self.print(&format!("  stripe listen --forward-to {url}"))?;
-        self.print("  stripe trigger customer.subscription.created")
-    }
-
-    /// Requests to the workspace API.
-    pub(super) fn api(&mut self, api: &str, token: &str) -> io::Result<()> {
-        if self.json {
-            return self.write(&json!({ "table": "api", "url": api, "token": token }).to_string());
-        }
-        self.print("\nAsk the workspace API whether a customer may use the product:")?;
-        self.print(&format!("  export TOKEN={token}"))?;
-        self.print("  curl -H \"Authorization: Bearer $TOKEN\" \\")?;
-        self.print(&format!("    '{api}/v1/state?customer={API_CUSTOMER}'"))?;
-        self.print(&format!("Its documentation, in a browser: {api}/docs"))
-    }
-
     pub(super) fn stopping(&mut self) -> io::Result<()> {
         self.print("\nStopping.")
     }
 }
 
-fn webhook_url(address: SocketAddr) -> String {
+pub(super) fn webhook_url(address: SocketAddr) -> String {
     format!("http://{address}{}", crate::receiver::PATH)
 }
 
@@ -225,8 +199,29 @@ fn contact_facts(row: &ContactRow) -> String {
     format!("{}: {}", row.stripe_customer_id, facts.join(", "))
 }
 
+fn workspace_facts(row: &WorkspaceRow) -> String {
+    let reason = text(row.inactive_reason.as_deref());
+    let answer = if row.active { "usable".to_owned() } else { format!("not usable: {reason}") };
+    format!("{}: {answer}", row.workspace_id)
+}
+
+fn limit_facts(row: &LimitRow) -> String {
+    let LimitRow { limit_key, included, spillover, used, available, .. } = row;
+    let until = row.limit_renewal_date.map(|at| format!(", until {}", at.date())).unwrap_or_default();
+    let (included, available) = (number(*included), number(*available));
+    format!("{limit_key}: {included} included + {spillover} carried over - {used} used = {available}{until}")
+}
+
 fn contacts(rows: &[ContactRow]) -> Table {
-    let rows: Vec<_> = rows.iter().map(ContactRow::fields).collect();
+    by_row(rows.iter().map(ContactRow::fields).collect())
+}
+
+fn workspaces(rows: &[WorkspaceRow]) -> Table {
+    by_row(rows.iter().map(WorkspaceRow::fields).collect())
+}
+
+/// A table with a line for each row.
+fn by_row(rows: Vec<Vec<(&'static str, String)>>) -> Table {
     let mut table = table(rows.iter().take(1).flatten().map(|(name, _)| *name));
     for row in rows {
         table.add_row(row.into_iter().map(|(_, value)| value));
@@ -234,11 +229,25 @@ fn contacts(rows: &[ContactRow]) -> Table {
     table
 }
 
+fn statement(lines: &[Line<3>]) -> Table {
+    let mut table = table(["period_start", "line", "amount"]);
+    table.add_rows(lines);
+    right(&mut table, 2);
+    table
+}
+
+fn changes(lines: &[Line<5>]) -> Table {
+    let mut table = table(["created", "event", "column", "before", "after"]);
+    table.add_rows(lines);
+    table
+}
+
 /// The table of subscriptions, transposed, because a row is wider than a line.
 fn subscriptions(rows: &[SubscriptionRow]) -> Table {
     let mut lines: Vec<Vec<String>> = Vec::new();
     for row in rows {
-        for (place, (name, value)) in row.fields().into_iter().enumerate() {
+        let fields = row.fields().into_iter().filter(|(name, _)| !OMITTED.contains(name));
+        for (place, (name, value)) in fields.enumerate() {
             match lines.get_mut(place) {
                 Some(line) => line.push(value),
                 None => lines.push(vec![name.to_owned(), value]),
@@ -248,18 +257,6 @@ fn subscriptions(rows: &[SubscriptionRow]) -> Table {
     let mut lines = lines.into_iter();
     let mut table = table(lines.next().unwrap_or_default());
     table.add_rows(lines);
-    table
-}
-
-fn plans(rows: &[PlanRow]) -> Table {
-    let mut table = table(["stripe_price_id", "billing_interval", "currency", "unit_amount_decimal", "active"]);
-    for row in rows {
-        let active = row.active.map(|active| active.to_string());
-        let values = [&row.billing_interval, &row.currency, &row.unit_amount_decimal, &active];
-        let values = values.map(|value| text(value.as_deref()));
-        table.add_row([row.stripe_price_id.clone()].into_iter().chain(values));
-    }
-    right(&mut table, 3);
     table
 }
 

@@ -7,12 +7,18 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::macros::format_description;
+use uuid::Uuid;
+
+use crate::base::text::to_the_second;
 
 /// Timeout for one event. An event takes milliseconds, but the machine may be under load.
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Interval of polling an event that is being processed.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A line of a history, as text.
+pub(super) type Line<const COLUMNS: usize> = [String; COLUMNS];
 
 /// A row of a table, with the columns that the story checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +27,10 @@ pub(super) enum Row {
     Subscription(SubscriptionRow),
     /// A row of `billing.billing_contacts`.
     Contact(ContactRow),
+    /// A row of `billing.workspace_billing`.
+    Workspace(WorkspaceRow),
+    /// A row of `billing.workspace_limits`.
+    Limit(LimitRow),
 }
 
 impl Row {
@@ -29,6 +39,8 @@ impl Row {
         match self {
             Self::Subscription(row) => row.fields(),
             Self::Contact(row) => row.fields(),
+            Self::Workspace(row) => row.fields(),
+            Self::Limit(row) => row.fields(),
         }
     }
 
@@ -101,15 +113,54 @@ impl ContactRow {
     }
 }
 
-/// A pricing plan.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct PlanRow {
-    pub(super) stripe_price_id: String,
-    pub(super) billing_interval: Option<String>,
-    pub(super) currency: Option<String>,
-    /// As text: the column is exact, so it must not become a float here.
-    pub(super) unit_amount_decimal: Option<String>,
-    pub(super) active: Option<bool>,
+/// Whether a workspace may use the product.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct WorkspaceRow {
+    pub(super) workspace_id: Uuid,
+    pub(super) active: bool,
+    pub(super) inactive_reason: Option<String>,
+}
+
+impl WorkspaceRow {
+    /// Its columns with their values as text, the key first.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("workspace_id", self.workspace_id.to_string()),
+            ("active", self.active.to_string()),
+            ("inactive_reason", text(self.inactive_reason.as_deref())),
+        ]
+    }
+}
+
+/// How much of a limit a workspace may still use, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct LimitRow {
+    pub(super) workspace_id: Uuid,
+    pub(super) limit_key: String,
+    /// `None` is unlimited.
+    pub(super) included: Option<i64>,
+    pub(super) spillover: i64,
+    pub(super) used: i64,
+    /// `None` is unlimited.
+    pub(super) available: Option<i64>,
+    pub(super) period_started_at: OffsetDateTime,
+    pub(super) limit_renewal_date: Option<OffsetDateTime>,
+}
+
+impl LimitRow {
+    /// Its columns with their values as text, the key first.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("workspace_id", self.workspace_id.to_string()),
+            ("limit_key", self.limit_key.clone()),
+            ("included", number(self.included)),
+            ("spillover", self.spillover.to_string()),
+            ("used", self.used.to_string()),
+            ("available", number(self.available)),
+            ("period_started_at", to_the_second(self.period_started_at)),
+            ("limit_renewal_date", text(self.limit_renewal_date.map(to_the_second).as_deref())),
+        ]
+    }
 }
 
 /// Number of events with the same result.
@@ -135,6 +186,11 @@ pub(super) fn text(value: Option<&str>) -> String {
     value.unwrap_or("-").to_owned()
 }
 
+/// The number, or `-` for null.
+pub(super) fn number(value: Option<i64>) -> String {
+    text(value.map(|value| value.to_string()).as_deref())
+}
+
 /// A time in UTC to the minute; the rows of the story need no seconds.
 fn time(value: Option<OffsetDateTime>) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
@@ -156,6 +212,32 @@ pub(super) async fn settled(conn: &mut PgConnection, event_id: &str) -> Result<S
     }
 }
 
+/// The database's time, by which limits are renewed.
+pub(super) async fn now(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+    sqlx::query_scalar("-- demo.now\nSELECT clock_timestamp()").fetch_one(conn).await
+}
+
+/// Polls the ledger until it contains the period that ends at `period_end`. The caller sets the timeout.
+pub(super) async fn renewed(
+    conn: &mut PgConnection,
+    subscription: &str,
+    period_end: OffsetDateTime,
+) -> Result<(), sqlx::Error> {
+    let mut polls = tokio::time::interval(POLL_INTERVAL);
+    loop {
+        polls.tick().await;
+        let query = r"
+            -- demo.renewed
+            SELECT EXISTS (
+                SELECT FROM billing.limit_renewals AS r JOIN billing.subscriptions AS s ON s.id = r.subscription_id
+                WHERE s.stripe_subscription_id = $1 AND r.period_end = $2)
+            ";
+        if sqlx::query_scalar(query).bind(subscription).bind(period_end).fetch_one(&mut *conn).await? {
+            return Ok(());
+        }
+    }
+}
+
 /// The ids of these events that are in the outbox, once per row.
 pub(super) async fn stored(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
     let query = "-- demo.stored\nSELECT event_id FROM billing.outbox WHERE event_id = ANY($1)";
@@ -173,6 +255,11 @@ pub(super) async fn same_key(conn: &mut PgConnection, like: &Row) -> Result<Opti
             let rows = contacts(conn).await?;
             rows.into_iter().find(|it| it.stripe_customer_id == row.stripe_customer_id).map(Row::Contact)
         }
+        Row::Workspace(row) => {
+            let rows = workspaces(conn).await?;
+            rows.into_iter().find(|it| it.workspace_id == row.workspace_id).map(Row::Workspace)
+        }
+        Row::Limit(row) => limit(conn, row.workspace_id, &row.limit_key).await?.map(Row::Limit),
     })
 }
 
@@ -205,17 +292,35 @@ pub(super) async fn subscriptions(conn: &mut PgConnection) -> Result<Vec<Subscri
     .await
 }
 
-/// All plans.
-pub(super) async fn plans(conn: &mut PgConnection) -> Result<Vec<PlanRow>, sqlx::Error> {
+/// All workspaces.
+pub(super) async fn workspaces(conn: &mut PgConnection) -> Result<Vec<WorkspaceRow>, sqlx::Error> {
     sqlx::query_as(
         r"
-        -- demo.plans
-        SELECT stripe_price_id, billing_interval, currency, unit_amount_decimal::text AS unit_amount_decimal, active
-        FROM billing.pricing_plans
-        ORDER BY pricing_plans.unit_amount_decimal, stripe_price_id
+        -- demo.workspaces
+        SELECT workspace_id, active, inactive_reason FROM billing.workspace_billing ORDER BY workspace_id
         ",
     )
     .fetch_all(conn)
+    .await
+}
+
+/// A limit of a workspace.
+pub(super) async fn limit(
+    conn: &mut PgConnection,
+    workspace: Uuid,
+    key: &str,
+) -> Result<Option<LimitRow>, sqlx::Error> {
+    sqlx::query_as(
+        r"
+        -- demo.limit
+        SELECT workspace_id, limit_key, included, spillover, used, available, period_started_at, limit_renewal_date
+        FROM billing.workspace_limits
+        WHERE workspace_id = $1 AND limit_key = $2
+        ",
+    )
+    .bind(workspace)
+    .bind(key)
+    .fetch_optional(conn)
     .await
 }
 
@@ -234,7 +339,8 @@ pub(super) async fn outcomes(conn: &mut PgConnection) -> Result<Vec<OutcomeRow>,
     .await
 }
 
-/// Every row of the product tables and the outbox as one line of JSON, with all columns and the table's name first.
+/// Every row of the product tables, the outbox and the limits as one line of JSON, with all columns and the table's
+/// name first.
 pub(super) async fn as_json(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     let mut lines = Vec::new();
     for query in [
@@ -256,7 +362,24 @@ pub(super) async fn as_json(conn: &mut PgConnection) -> Result<Vec<String>, sqlx
         r#"
         -- demo.outbox_json
         SELECT row_to_json(line)::text
-        FROM (SELECT 'outbox' AS "table", * FROM billing.outbox ORDER BY created, event_id) AS line
+        FROM (SELECT 'outbox' AS "table", * FROM billing.outbox ORDER BY event_id DESC) AS line
+        "#,
+        r#"
+        -- demo.workspaces_json
+        SELECT row_to_json(line)::text
+        FROM (SELECT 'workspace_billing' AS "table", * FROM billing.workspace_billing ORDER BY workspace_id) AS line
+        "#,
+        r#"
+        -- demo.limits_json
+        SELECT row_to_json(line)::text
+        FROM (SELECT 'workspace_limits' AS "table", * FROM billing.workspace_limits ORDER BY workspace_id, limit_key) AS line
+        "#,
+        r#"
+        -- demo.renewals_json
+        SELECT row_to_json(line)::text
+        FROM (
+            SELECT 'limit_renewals' AS "table", * FROM billing.limit_renewals ORDER BY subscription_id, limit_key, period_start
+        ) AS line
         "#,
     ] {
         lines.extend(sqlx::query_scalar::<_, String>(query).fetch_all(&mut *conn).await?);

@@ -199,7 +199,10 @@ const MODULES: [(&str, &[&str]); 34] = [
             "writes",
         ],
     ),
-    ("demo", &["api", "base", "config", "database", "embedded", "migrations", "receiver", "service"]),
+    (
+        "demo",
+        &["admin", "api", "base", "config", "database", "domain", "embedded", "migrations", "receiver", "service"],
+    ),
     (
         "cli",
         &[

@@ -1,4 +1,7 @@
-//! The parts of a story: acts, their requests, and the expected result of each. PURE.
+//! The parts of a story: acts, their steps, and the expected result of each. PURE.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::demo::rows::Row;
 use crate::demo::sandbox::Event;
@@ -34,9 +37,20 @@ pub(crate) enum Expected {
     Refused(&'static str),
 }
 
+/// One step of an act.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Stripe posts an event.
+    Request(Request),
+    /// The product consumes some of a limit.
+    Consume(Consume),
+    /// A period of a limit ends, and the scheduler renews the limit.
+    Renewal(Renewal),
+}
+
 /// One request.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct Request {
     pub(crate) event: Event,
     pub(crate) delivery: Delivery,
     pub(crate) expected: Expected,
@@ -44,7 +58,32 @@ pub(crate) struct Step {
     pub(crate) why: &'static str,
 }
 
-/// A part of the story: some requests, and a row after them.
+/// One call of `billing.consume`.
+#[derive(Debug)]
+pub(crate) struct Consume {
+    pub(crate) workspace: Uuid,
+    pub(crate) limit_key: &'static str,
+    pub(crate) amount: i64,
+    pub(crate) expected: Consumed,
+}
+
+/// The result of a call of `billing.consume`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consumed {
+    /// The amount was available, and this much is left.
+    Left(i64),
+    /// `LM001`: only this much is left, and nothing was consumed.
+    Refused(i64),
+}
+
+/// The end of a period of a subscription's limits.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    pub(crate) subscription: &'static str,
+    pub(crate) period_end: OffsetDateTime,
+}
+
+/// A part of the story: some steps, and a row after them.
 #[derive(Debug)]
 pub(crate) struct Act {
     pub(crate) date: &'static str,
@@ -53,8 +92,26 @@ pub(crate) struct Act {
     pub(crate) leaves: Row,
 }
 
+impl Act {
+    /// Its requests, in order.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Request(request) => Some(request),
+            Step::Consume(_) | Step::Renewal(_) => None,
+        })
+    }
+
+    /// Its calls of `billing.consume`, in order.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &Consume> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Consume(call) => Some(call),
+            Step::Request(_) | Step::Renewal(_) => None,
+        })
+    }
+}
+
 fn signed(event: Event, outcome: &'static str, reason: Option<&'static str>, why: &'static str) -> Step {
-    Step { event, delivery: Delivery::Signed, expected: Expected::Stored { outcome, reason }, why }
+    Step::Request(Request { event, delivery: Delivery::Signed, expected: Expected::Stored { outcome, reason }, why })
 }
 
 pub(super) fn applied(event: Event, why: &'static str) -> Step {
@@ -74,9 +131,9 @@ pub(super) fn settled(event: Event, (outcome, reason): (&'static str, &'static s
 }
 
 pub(super) fn again(event: Event, why: &'static str) -> Step {
-    Step { event, delivery: Delivery::Again, expected: Expected::Known, why }
+    Step::Request(Request { event, delivery: Delivery::Again, expected: Expected::Known, why })
 }
 
 pub(super) fn refused(event: Event, delivery: Delivery, answer: &'static str, why: &'static str) -> Step {
-    Step { event, delivery, expected: Expected::Refused(answer), why }
+    Step::Request(Request { event, delivery, expected: Expected::Refused(answer), why })
 }

@@ -5,21 +5,23 @@
 use serde_json::{Value, json};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
+use uuid::{Uuid, uuid};
 
 use super::act::{Act, Delivery, again, applied, noticed, refused, settled, superseded};
 use crate::demo::objects::{self, Price};
-use crate::demo::rows::{ContactRow, Row, SubscriptionRow};
+use crate::demo::rows::{ContactRow, Line, Row, SubscriptionRow, WorkspaceRow};
 use crate::demo::sandbox::{Event, Sandbox};
 
 const UPDATED: &str = "customer.subscription.updated";
 
 const ADA: &str = "cus_DemoAda";
-const ADA_SUB: &str = "sub_DemoAda";
+pub(crate) const ADA_SUB: &str = "sub_DemoAda";
 const ADA_METHOD: &str = "pm_DemoAda";
+const WORKSPACE: Uuid = uuid!("5e7a2c1e-90b4-4d0f-8a36-2f1c7d9b4e10");
 
-const STARTER: Price = Price { id: "price_DemoStarter", product: "prod_DemoStarter", cents: 1900 };
-const TEAM: Price = Price { id: "price_DemoTeam", product: "prod_DemoTeam", cents: 4900 };
-const BUSINESS: Price = Price { id: "price_DemoBusiness", product: "prod_DemoBusiness", cents: 9900 };
+const STARTER: Price = Price::monthly("price_DemoStarter", "prod_DemoStarter", 1900);
+const TEAM: Price = Price::monthly("price_DemoTeam", "prod_DemoTeam", 4900);
+const BUSINESS: Price = Price::monthly("price_DemoBusiness", "prod_DemoBusiness", 9900);
 
 const SIGN_UP: OffsetDateTime = datetime!(2026-10-29 09:30 UTC);
 const TRIAL_END: OffsetDateTime = datetime!(2026-11-05 09:30 UTC);
@@ -33,8 +35,7 @@ pub(super) struct Ada {
 
 impl Ada {
     pub(super) fn new() -> Self {
-        let workspace_id = "5e7a2c1e-90b4-4d0f-8a36-2f1c7d9b4e10";
-        let customer = objects::customer(ADA, "Ada Lindqvist", "ada@example.com", SIGN_UP, workspace_id);
+        let customer = objects::customer(ADA, "Ada Lindqvist", "ada@example.com", SIGN_UP, WORKSPACE);
         let mut subscription = objects::subscription(ADA_SUB, "si_DemoAda", ADA, &STARTER, (SIGN_UP, TRIAL_END));
         subscription["status"] = json!("trialing");
         subscription["default_payment_method"] = json!(ADA_METHOD);
@@ -215,14 +216,26 @@ impl Ada {
     }
 }
 
-/// Her subscription at the end.
-pub(super) fn subscription() -> Row {
-    Row::Subscription(on(&BUSINESS))
+/// Her rows at the end.
+pub(super) fn ending() -> Vec<Row> {
+    let workspace = WorkspaceRow { workspace_id: WORKSPACE, active: true, inactive_reason: None };
+    vec![Row::Subscription(on(&BUSINESS)), Row::Contact(in_lisbon()), Row::Workspace(workspace)]
 }
 
-/// Her contact at the end.
-pub(super) fn contact() -> Row {
-    Row::Contact(in_lisbon())
+/// How her subscription became what it is: date, event, column, value before, value after.
+pub(crate) fn history() -> Vec<Line<5>> {
+    let lines = [
+        ["2026-10-29", "evt_Demo997", "active", "-", "true"],
+        ["2026-10-29", "evt_Demo997", "stripe_status", "-", "trialing"],
+        ["2026-11-05", "evt_Demo996", "stripe_status", "trialing", "active"],
+        ["2026-11-11", "evt_Demo992", "active", "true", "false"],
+        ["2026-11-11", "evt_Demo992", "inactive_reason", "-", "payment_paused"],
+        ["2026-11-13", "evt_Demo991", "active", "false", "true"],
+        ["2026-11-13", "evt_Demo991", "inactive_reason", "payment_paused", "-"],
+        ["2026-11-16", "evt_Demo988", "end_date", "-", "2026-12-05"],
+        ["2026-11-17", "evt_Demo987", "end_date", "2026-12-05", "-"],
+    ];
+    lines.map(|line| line.map(ToOwned::to_owned)).into()
 }
 
 /// Ada's subscription on an ordinary day of her first paid month.

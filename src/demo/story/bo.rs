@@ -5,16 +5,18 @@
 use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::datetime;
+use uuid::{Uuid, uuid};
 
 use super::act::{Act, applied, noticed};
 use crate::demo::objects::{self, Price};
-use crate::demo::rows::{ContactRow, Row, SubscriptionRow};
+use crate::demo::rows::{ContactRow, Row, SubscriptionRow, WorkspaceRow};
 use crate::demo::sandbox::{ENDIVE, SUMMER_2024, Sandbox};
 
 const BO: &str = "cus_DemoBo";
 const BO_SUB: &str = "sub_DemoBo";
+const WORKSPACE: Uuid = uuid!("b1d6f0a3-4c7e-4e58-9d21-6a0e8c35f7d2");
 
-const CLASSIC: Price = Price { id: "price_DemoClassic", product: "prod_DemoClassic", cents: 900 };
+const CLASSIC: Price = Price::monthly("price_DemoClassic", "prod_DemoClassic", 900);
 
 const LEAVES: OffsetDateTime = datetime!(2026-11-18 14:05 UTC);
 
@@ -22,8 +24,7 @@ const LEAVES: OffsetDateTime = datetime!(2026-11-18 14:05 UTC);
 pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     let since = datetime!(2024-07-01 08:00 UTC);
     let period = (since, datetime!(2024-08-01 08:00 UTC));
-    let workspace_id = "b1d6f0a3-4c7e-4e58-9d21-6a0e8c35f7d2";
-    let customer = objects::customer(BO, "Bo Okafor", "bo@example.com", since, workspace_id);
+    let customer = objects::customer(BO, "Bo Okafor", "bo@example.com", since, WORKSPACE);
     let mut subscription = objects::subscription(BO_SUB, "si_DemoBo", BO, &CLASSIC, period);
     let active = SubscriptionRow {
         stripe_subscription_id: BO_SUB.to_owned(),
@@ -78,13 +79,16 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     [joins, leaves]
 }
 
-/// His contact at the end.
-pub(super) fn contact() -> Row {
-    Row::Contact(ContactRow {
+/// His rows at the end.
+pub(super) fn ending() -> Vec<Row> {
+    let contact = ContactRow {
         stripe_customer_id: BO.to_owned(),
         name: Some("Bo Okafor".to_owned()),
         email: Some("bo@example.com".to_owned()),
         city: None,
         stripe_deleted_at: Some(LEAVES),
-    })
+    };
+    let workspace =
+        WorkspaceRow { workspace_id: WORKSPACE, active: false, inactive_reason: Some("canceled".to_owned()) };
+    vec![Row::Contact(contact), Row::Workspace(workspace)]
 }
