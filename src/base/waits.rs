@@ -75,12 +75,12 @@ impl Waits {
     }
 
     /// The wait that explains best why the work stands still: the one with the latest known end, because Stripe or a
-    /// retry policy imposed it; otherwise the oldest.
+    /// retry policy imposed it; otherwise the oldest without a known end. One whose end has passed explains nothing.
     pub fn current(&self) -> Option<Wait> {
         let now = Instant::now();
         let register = self.register();
-        let known = register.waits.values().filter(|wait| wait.until.is_some()).max_by_key(|wait| wait.until);
-        let wait = known.or_else(|| register.waits.values().next())?;
+        let known = register.waits.values().filter(|wait| wait.until > Some(now)).max_by_key(|wait| wait.until);
+        let wait = known.or_else(|| register.waits.values().find(|wait| wait.until.is_none()))?;
         Some(Wait {
             reason: wait.reason.clone(),
             waited: now.saturating_duration_since(wait.since),
@@ -121,6 +121,7 @@ mod tests {
         drop(long);
         assert_eq!(reason(&waits).as_deref(), Some("a short pause"));
         drop(short);
+        let _over = waits.begin("a pause that is over", Some(Duration::ZERO));
         assert_eq!(reason(&waits).as_deref(), Some("an answer"));
     }
 

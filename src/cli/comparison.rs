@@ -78,12 +78,26 @@ pub(super) struct Comparison {
     /// Differing rows of each table.
     rows: BTreeMap<&'static str, u64>,
     failed: u64,
+    /// Objects that differed and have not been compared again yet.
+    deferred: u64,
+    is_second_pass: bool,
     has_header: bool,
 }
 
 impl Comparison {
     pub(super) fn new(purpose: Purpose, format: OutputFormat) -> Self {
-        Self { purpose, format, broken: None, customers: 0, rows: BTreeMap::new(), failed: 0, has_header: false }
+        let rows = BTreeMap::new();
+        Self {
+            purpose,
+            format,
+            broken: None,
+            customers: 0,
+            rows,
+            failed: 0,
+            deferred: 0,
+            is_second_pass: false,
+            has_header: false,
+        }
     }
 
     /// Compares the selection, and prints and counts the findings.
@@ -111,7 +125,7 @@ impl Comparison {
                 if let Err(error) = self.print_changes(&changes) {
                     self.broken = self.broken.take().or(Some(error));
                 }
-                progress.add(objects as u64);
+                self.compared(objects as u64, progress);
             }
             Finding::NoList(list) => {
                 let list = list.as_str();
@@ -122,15 +136,30 @@ impl Comparison {
             }
             Finding::Failed { what, error } => {
                 self.fail(&format!("{what}: {error}"));
-                progress.add(1);
+                self.compared(1, progress);
             }
             Finding::Progress(CompareProgress::Expected(objects)) => progress.extent(Extent::Total(objects as u64)),
-            Finding::Progress(CompareProgress::Deferred(objects)) => progress.add(objects as u64),
+            Finding::Progress(CompareProgress::Deferred(objects)) => {
+                self.deferred += objects as u64;
+                progress.add(objects as u64);
+            }
             Finding::Progress(CompareProgress::Again(objects)) => {
-                progress.stage("comparing again what differs", "object", Extent::Total(objects as u64), 0);
+                self.is_second_pass = true;
+                progress.stage("comparing again", "object", Extent::Total(objects as u64), 0);
             }
         }
-        progress.facts(self.differences());
+        let again = match self.deferred {
+            0 => String::new(),
+            deferred => format!(", {} to compare again", counted(deferred, "object")),
+        };
+        progress.facts(format!("{}{again}", self.differences()));
+    }
+
+    fn compared(&mut self, objects: u64, progress: &Progress) {
+        if self.is_second_pass {
+            self.deferred = self.deferred.saturating_sub(objects);
+        }
+        progress.add(objects);
     }
 
     fn fail(&mut self, what: &str) {
@@ -181,6 +210,9 @@ impl Summary for Comparison {
         if self.failed > 0 {
             text = format!("{text}; {} could not be compared", self.failed);
         }
+        if self.deferred > 0 {
+            text = format!("{text}; {} differed and had to be compared again", counted(self.deferred, "object"));
+        }
         output::wrapped("", &text)
     }
 
@@ -188,11 +220,12 @@ impl Summary for Comparison {
         summary::map(json!({
             "written": self.purpose.mode() != WriteMode::No,
             "customers": self.customers, "rows": self.differing(), "tables": self.rows, "failed": self.failed,
+            "deferred": self.deferred,
         }))
     }
 
     fn has_done_anything(&self) -> bool {
-        self.customers > 0 || !self.rows.is_empty()
+        self.customers > 0 || !self.rows.is_empty() || self.deferred > 0
     }
 
     fn next_step(&self) -> &'static str {

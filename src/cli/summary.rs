@@ -32,8 +32,8 @@ pub(super) enum Ending {
     Complete,
     /// A part could not be done; the output names it.
     Incomplete,
-    /// Rows differ from Stripe.
-    Differs,
+    /// Rows differ from Stripe. `is_complete`: everything was compared.
+    Differs { is_complete: bool },
     /// The arguments do not fit the data, or the schema does not fit this release: what is wrong, and the fix.
     Refused(String),
     /// The operator or the system stopped the command.
@@ -111,7 +111,7 @@ fn close(summary: &impl Summary, ending: Ending, took: Duration, json: bool) -> 
     match ending {
         Ending::Complete => Ok(ExitCode::SUCCESS),
         Ending::Incomplete | Ending::Refused(_) => Ok(ExitCode::FAILURE),
-        Ending::Differs => Ok(ExitCode::from(DRIFT)),
+        Ending::Differs { .. } => Ok(ExitCode::from(DRIFT)),
         Ending::Interrupted(signal) => Ok(signal.exit_code()),
         Ending::Failed(error) => Err(error),
     }
@@ -119,8 +119,8 @@ fn close(summary: &impl Summary, ending: Ending, took: Duration, json: bool) -> 
 
 fn object(summary: &impl Summary, ending: &Ending, took: Duration) -> Map<String, Value> {
     let outcome = match ending {
-        Ending::Complete | Ending::Differs => "complete",
-        Ending::Incomplete => "incomplete",
+        Ending::Complete | Ending::Differs { is_complete: true } => "complete",
+        Ending::Incomplete | Ending::Differs { is_complete: false } => "incomplete",
         Ending::Interrupted(_) => "interrupted",
         Ending::Failed(_) | Ending::Refused(_) => "failed",
     };

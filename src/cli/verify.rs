@@ -55,7 +55,9 @@ impl Args {
                 Err(wrong) => return Ok(Ending::Refused(wrong)),
             };
             comparison.run(&backfill, &selection, Some(again_after), progress).await?;
-            Ok(if comparison.differing() > 0 && !self.fix { Ending::Differs } else { comparison.ending() })
+            let ending = comparison.ending();
+            let differs = comparison.differing() > 0 && !self.fix;
+            Ok(if differs { Ending::Differs { is_complete: matches!(ending, Ending::Complete) } } else { ending })
         })
         .await
     }

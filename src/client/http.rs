@@ -34,7 +34,7 @@ const ATTEMPTS: RetryPolicy =
     RetryPolicy { max_attempts: 3, initial: Duration::from_millis(500), max: Duration::from_secs(5) };
 
 /// What a read waits for, besides the delay before another attempt.
-const BUDGET: &str = "the limit of requests a second (BILLING_SYNC_STRIPE_RATE)";
+const BUDGET: &str = "the request rate (BILLING_SYNC_STRIPE_RATE)";
 const ANSWER: &str = "Stripe's answer";
 
 /// Client for Stripe's API over HTTP. Clones share the connections and the budget.

@@ -22,6 +22,8 @@ pub(super) struct Lists {
     failed: u64,
     /// Most objects that were queued to be fetched at a time, once the run fetches them.
     to_fetch: Option<u64>,
+    /// Whether there is a run to resume.
+    has_begun: bool,
     report: Option<Report>,
 }
 
@@ -34,6 +36,7 @@ impl Lists {
         progress: &Progress,
     ) -> anyhow::Result<Ending> {
         let run = backfill.begin(begin).await?;
+        self.has_begun = true;
         progress.stage("reading lists", "object", Extent::Share(0.0), 0);
         let report = backfill.run(&run, &mut |event| self.show(event, progress)).await?;
         complain(&report);
@@ -126,7 +129,11 @@ impl Summary for Lists {
     }
 
     fn next_step(&self) -> &'static str {
-        "`billing-sync backfill --resume` continues after the last page that was stored"
+        if self.has_begun {
+            "`billing-sync backfill --resume` continues after the last page that was stored"
+        } else {
+            "nothing was read; run the command again"
+        }
     }
 }
 

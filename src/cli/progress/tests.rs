@@ -61,7 +61,8 @@ fn a_narrow_terminal_leaves_out_what_matters_least() {
     }
     let waits = waiting("Stripe's rate limit", Duration::ZERO, Some(SECOND * 3));
     assert_eq!(waits.fitted(80), "42 %: 4200 of 10000 objects, waiting for Stripe's rate limit, 3 s");
-    assert_eq!(waits.fitted(40), "42 %: waiting for Stripe's rate limit, …");
+    assert_eq!(waits.fitted(40), "waiting for Stripe's rate limit, 3 s");
+    assert_eq!(waits.fitted(30), "waiting for Stripe's rate lim…");
 }
 
 #[test]

@@ -31,6 +31,7 @@ const NARROW_BAR: usize = 10;
 const PARTS: usize = 8;
 const TITLE: usize = 0;
 const BAR: usize = 1;
+const PERCENTAGE: usize = 2;
 const COUNT: usize = 3;
 const RATE: usize = 4;
 const LEFT: usize = 5;
@@ -87,8 +88,11 @@ impl View {
                 parts[part] = text.unwrap_or_default();
             }
         }
-        if columns(&join(&parts)) > width && !parts[WAIT].is_empty() {
-            parts[COUNT].clear();
+        // a wait matters most
+        for part in [COUNT, PERCENTAGE] {
+            if columns(&join(&parts)) > width && !parts[WAIT].is_empty() {
+                parts[part].clear();
+            }
         }
         cut(&join(&parts), width)
     }
