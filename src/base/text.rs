@@ -9,14 +9,20 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Terminal width that reports and tables are formatted for.
 pub const WIDTH: usize = 80;
 
-/// Wraps `text` after `lead` at spaces; further lines are indented to the start of the text.
+/// Wraps `text` after `lead` at spaces, for a terminal of [`WIDTH`] columns; further lines are indented to the start of
+/// the text.
 pub fn wrapped(lead: &str, text: &str) -> String {
-    let indent = lead.chars().count();
+    wrapped_to(WIDTH, lead, text)
+}
+
+/// Like [`wrapped`], for another width.
+pub fn wrapped_to(width: usize, lead: &str, text: &str) -> String {
+    let indent = columns(lead);
     let mut lines = vec![lead.to_owned()];
     let mut used = indent;
     for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used > indent && used + 1 + length > WIDTH {
+        let length = columns(word);
+        if used > indent && used + 1 + length > width {
             lines.push(" ".repeat(indent));
             used = indent;
         }
@@ -90,6 +96,7 @@ mod tests {
         let text = wrapped("  fix    ", &"word ".repeat(40));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.lines().skip(1).all(|line| line.starts_with("         word")), "{text}");
+        assert_eq!(wrapped_to(10, "", "請求 請求 請求"), "請求 請求\n請求");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Waits(Arc<Mutex<Register>>);
 struct Register {
     next_id: u64,
     waits: BTreeMap<u64, Registered>,
+    /// When a wait ended last.
+    ended: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -74,8 +76,8 @@ impl Waits {
         work.await
     }
 
-    /// The wait that explains best why the work stands still: the one with the latest known end, because Stripe or a
-    /// retry policy imposed it; otherwise the oldest without a known end. One whose end has passed explains nothing.
+    /// The wait to show: the one with the latest known end, because Stripe or a retry policy imposed it; otherwise the
+    /// oldest without a known end. A wait whose end has passed is left out.
     pub fn current(&self) -> Option<Wait> {
         let now = Instant::now();
         let register = self.register();
@@ -88,6 +90,11 @@ impl Waits {
         })
     }
 
+    /// Time since a wait ended last; `None` if none has.
+    pub fn ended_ago(&self) -> Option<Duration> {
+        self.register().ended.map(|ended| ended.elapsed())
+    }
+
     fn register(&self) -> MutexGuard<'_, Register> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +102,9 @@ impl Waits {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.waits.register().waits.remove(&self.id);
+        let mut register = self.waits.register();
+        register.waits.remove(&self.id);
+        register.ended = Some(Instant::now());
     }
 }
 
@@ -110,7 +119,7 @@ mod tests {
     #[test]
     fn the_wait_with_the_latest_known_end_is_shown() {
         let waits = Waits::default();
-        assert_eq!(waits.current(), None);
+        assert_eq!((waits.current(), waits.ended_ago()), (None, None));
         let _oldest = waits.begin("an answer", None);
         let _younger = waits.begin("another answer", None);
         assert_eq!(reason(&waits).as_deref(), Some("an answer"));
@@ -120,6 +129,7 @@ mod tests {
         assert!(waits.current().unwrap().left.unwrap() > Duration::from_secs(290));
         drop(long);
         assert_eq!(reason(&waits).as_deref(), Some("a short pause"));
+        assert!(waits.ended_ago().is_some());
         drop(short);
         let _over = waits.begin("a pause that is over", Some(Duration::ZERO));
         assert_eq!(reason(&waits).as_deref(), Some("an answer"));

@@ -11,8 +11,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::base::status_line;
-pub use crate::base::text::{WIDTH, wrapped};
-use crate::base::text::{is_control, without_controls};
+pub use crate::base::text::WIDTH;
+use crate::base::text::{is_control, without_controls, wrapped_to};
+
+/// Wraps `text` after `lead` at spaces: to 80 columns, or to the width of a narrower terminal. Further lines are indented
+/// to the start of the text.
+pub fn wrapped(lead: &str, text: &str) -> String {
+    wrapped_to(status_line::width().map_or(WIDTH, |width| width.min(WIDTH)), lead, text)
+}
 
 /// Prints text and a line break. A closed pipe (`| head`) is not an error.
 ///

@@ -60,6 +60,7 @@ impl Stage {
     }
 
     fn view(&self, waits: &Waits) -> View {
+        let idle = self.changed.elapsed();
         View {
             title: self.title.clone(),
             unit: self.unit,
@@ -68,7 +69,8 @@ impl Stage {
             before: self.before,
             facts: self.facts.clone(),
             elapsed: self.began.elapsed(),
-            idle: self.changed.elapsed(),
+            idle,
+            unexplained: waits.ended_ago().map_or(idle, |ended| ended.min(idle)),
             wait: waits.current(),
         }
     }

@@ -20,6 +20,7 @@ fn view(extent: Extent, done: u64, seconds: u64) -> View {
         facts: "12 rows changed".to_owned(),
         elapsed: SECOND * u32::try_from(seconds).unwrap(),
         idle: Duration::ZERO,
+        unexplained: Duration::ZERO,
         wait: None,
     }
 }
@@ -83,7 +84,10 @@ fn a_wait_is_shown_with_its_time() {
     // short waits, one after the other, are a long one for the operator
     let stands_still = View { idle: SECOND * 2, ..waiting("it", millis(10), None) };
     assert_eq!(text(&stands_still).as_deref(), Some("it"));
-    let without_reason = View { idle: SECOND * 5, ..view(Extent::Unknown, 0, 12) };
+    // a registered wait that has ended is not a wait for the database
+    let after_a_wait = View { idle: SECOND * 9, unexplained: SECOND, ..view(Extent::Unknown, 0, 12) };
+    assert_eq!(text(&after_a_wait), None);
+    let without_reason = View { idle: SECOND * 9, unexplained: SECOND * 5, ..view(Extent::Unknown, 0, 12) };
     assert_eq!(text(&without_reason).as_deref(), Some("the database, 5 s so far"));
 }
 
@@ -157,9 +161,11 @@ prop_compose! {
         extent in extents(),
         (done, before) in prop_oneof![(0_u64..20_000, 0_u64..20_000), any::<(u64, u64)>()],
         (elapsed, idle) in prop_oneof![(0_u64..100_000, 0_u64..100_000), (any::<u64>(), any::<u64>())],
+        explained in 0_u64..5_000,
     ) -> View {
         let (elapsed, idle) = (Duration::from_millis(elapsed), Duration::from_millis(idle));
-        View { title, unit: "object", extent, done, before, facts, elapsed, idle, wait }
+        let unexplained = idle.saturating_sub(Duration::from_millis(explained));
+        View { title, unit: "object", extent, done, before, facts, elapsed, idle, unexplained, wait }
     }
 }
 
@@ -198,10 +204,12 @@ proptest! {
         }
     }
 
-    /// Whatever is done and however long nothing moves: after two seconds the line says what is waited for.
+    /// Whatever is done and however long nothing moves: after two seconds without an explanation, the line says what is
+    /// waited for.
     #[test]
     fn a_standstill_is_explained(view in views(), width in 40_usize..200) {
-        let view = View { idle: view.idle.max(SECOND * 2), ..view };
+        let unexplained = view.unexplained.max(SECOND * 2);
+        let view = View { idle: view.idle.max(unexplained), unexplained, ..view };
         prop_assert!(view.whole().contains("waiting for "), "{}", view.whole());
         prop_assert!(view.fitted(width).contains("waiting for "), "{}", view.fitted(width));
     }

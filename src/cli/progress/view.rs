@@ -71,6 +71,8 @@ pub(super) struct View {
     pub(super) elapsed: Duration,
     /// Time since the display changed.
     pub(super) idle: Duration,
+    /// The part of that time in which no wait was registered, counted from the end of the last one.
+    pub(super) unexplained: Duration,
     /// The registered wait.
     pub(super) wait: Option<Wait>,
 }
@@ -127,7 +129,9 @@ impl View {
                 };
                 Some((wait.reason.as_ref(), time))
             }
-            None if stands_still => Some((THE_REST, Some(format!("{} so far", seconds(self.idle))))),
+            None if self.unexplained >= STANDSTILL => {
+                Some((THE_REST, Some(format!("{} so far", seconds(self.unexplained)))))
+            }
             None => None,
         }
     }

@@ -152,8 +152,8 @@ async fn locked_limits_are_waited_for() {
     held.commit().await.unwrap();
     let output = renewing.await.unwrap();
     assert_eq!(code(&output), 0, "{}", words(&output.stderr));
-    let line =
-        "renew: renewing limits 0 %: 0 of 1 subscription, waiting for limits that open transactions have locked, ";
+    let line = "renew: renewing limits 0 %: 0 of 1 subscription, 0 renewals, waiting for limits that open \
+                transactions have locked, ";
     assert!(words(&output.stderr).contains(line), "{}", words(&output.stderr));
     assert!(periods(&mut conn).await > 1);
 }
