@@ -4,6 +4,7 @@
 //! that cannot be stored are retried individually; an object that still fails is recorded and skipped. Called by the
 //! run.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub(super) enum Outcome {
         range: Range,
         /// Minimum wait that Stripe requested; `None`: the caller decides.
         wait: Option<Duration>,
+        /// What is waited for.
+        awaited: Cow<'static, str>,
         /// Reason.
         why: String,
     },
@@ -107,13 +110,13 @@ pub(super) async fn step(
         Err(error) => return refused(backfill, range, error).await,
     };
     let Ok(page) = Page::read(range.list, &answer.body) else {
-        return Ok(retry(range, None, "Stripe's response is not a list"));
+        return Ok(unreadable(range, "Stripe's response is not a list"));
     };
     drop(answer.body);
     let (rest, done) = match range.next(&page) {
         Next::End => (range.clone(), true),
         Next::After(cursor) => (Range { after: Some(cursor), ..range.clone() }, false),
-        Next::NoCursor => return Ok(retry(range, None, "Stripe sent `has_more`, but no further object")),
+        Next::NoCursor => return Ok(unreadable(range, "Stripe sent `has_more`, but no further object")),
     };
     let second = rest.after.as_ref().filter(|_| split && !done);
     let second = second.zip(backfill.floor).and_then(|(cursor, floor)| range.split(&page, cursor, floor));
@@ -136,8 +139,8 @@ pub(super) async fn step(
     store(backfill, run, range, found).await
 }
 
-fn retry(range: Range, wait: Option<Duration>, why: impl Into<String>) -> Outcome {
-    Outcome::Retry { range, wait, why: why.into() }
+fn unreadable(range: Range, why: &str) -> Outcome {
+    Outcome::Retry { range, wait: None, awaited: "a response of Stripe that is a list".into(), why: why.to_owned() }
 }
 
 /// Maps an API error to the next step.
@@ -158,7 +161,7 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
             None => Outcome::Omitted { range, why: NO_LIST.to_owned() },
         },
         ApiError::RateLimited { retry_after, .. } | ApiError::Unavailable { retry_after, .. } => {
-            retry(range, retry_after, error.to_string())
+            Outcome::Retry { range, wait: retry_after, awaited: error.awaited(), why: error.to_string() }
         }
         // the other lists are still read
         ApiError::Forbidden { .. } => Outcome::Omitted { range, why: error.to_string() },
@@ -180,6 +183,7 @@ fn without_id(range: &Range, page: &Page) -> Vec<ObjectKey> {
 /// Stores a page, in one transaction if possible.
 async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: ReadPage) -> Result<Outcome, Stop> {
     let mut holds = LOCK_RETRY_DELAYS.iter();
+    let mut waiting = None;
     let stored = loop {
         let stored = match commit(backfill, run, found.clone(), None).await {
             Err(Failure::Retryable(_) | Failure::Permanent(_)) => {
@@ -189,7 +193,10 @@ async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: ReadPag
         };
         match (stored, holds.next()) {
             // no new read is needed: the version records the age of the page
-            (Err(Failure::Contended(_)), Some(milliseconds)) => sleep(Duration::from_millis(*milliseconds)).await,
+            (Err(failure @ Failure::Contended(_)), Some(milliseconds)) => {
+                waiting.get_or_insert_with(|| backfill.waits.begin(failure.awaited(), None));
+                sleep(Duration::from_millis(*milliseconds)).await;
+            }
             (stored, _) => break stored,
         }
     };
@@ -197,7 +204,7 @@ async fn store(backfill: &Arc<Backfill>, run: &Run, range: Range, found: ReadPag
         Ok(Some(stored)) => Ok(Outcome::Stored(stored)),
         Ok(None) => Err(Stop::LeaseLost),
         // a live event locks the page's objects for long, or the database is unavailable
-        Err(failure) => Ok(retry(range, None, failure.to_string())),
+        Err(failure) => Ok(Outcome::Retry { range, wait: None, awaited: failure.awaited(), why: failure.to_string() }),
     }
 }
 

@@ -19,13 +19,13 @@ use super::range_store;
 use super::run_store::{self, Counts, Run, Stage};
 use super::session::{Backfill, Stop};
 use super::unlisted;
+use crate::base::waits::Waiting;
 use crate::domain::object::ObjectKey;
 use crate::jobs::pending::{self, PendingReads};
 use crate::jobs::requests::{self, JobRequests};
 use crate::rebuild::run::Rebuild;
 use crate::rebuild::store as rebuild_store;
 use crate::reconcile::state;
-use crate::worker::failure::Failure;
 use crate::worker::fetch::Fetcher;
 
 /// Heartbeat interval.
@@ -56,15 +56,6 @@ pub enum ProgressEvent {
         /// Share of all lists that is read, from 0 to 1, by creation time; the density of the rest is unknown.
         read: f64,
     },
-    /// A page will be requested again.
-    Waits {
-        /// The list.
-        list: List,
-        /// Delay before the next try.
-        wait: Duration,
-        /// Reason.
-        why: String,
-    },
     /// A list cannot be read to its end.
     Failed {
         /// The list.
@@ -74,6 +65,13 @@ pub enum ProgressEvent {
     },
     /// This many unlisted objects were queued.
     Unlisted(usize),
+    /// All rows are projected again from now on: so many objects, of which so many were done before.
+    Projecting {
+        /// Number of all objects.
+        total: u64,
+        /// Objects that an interrupted run has projected.
+        before: u64,
+    },
     /// Rows were projected again.
     Projected {
         /// Number of objects.
@@ -114,11 +112,13 @@ struct QueuedRange {
     /// Failed tries of its page.
     tries: u32,
     not_before: Instant,
+    /// The registered wait for the next try.
+    _waiting: Option<Waiting>,
 }
 
 impl QueuedRange {
     fn now(range: Range) -> Self {
-        Self { range, tries: 0, not_before: Instant::now() }
+        Self { range, tries: 0, not_before: Instant::now(), _waiting: None }
     }
 }
 
@@ -264,14 +264,16 @@ impl Backfill {
                 notify(ProgressEvent::Page { list, objects, changes, failed, read: coverage.fraction() });
             }
             Outcome::Requeue(range) => ready.push_back(QueuedRange::now(range)),
-            Outcome::Retry { range, wait, why } => {
+            Outcome::Retry { range, wait, awaited, why } => {
                 let tries = tries + 1;
                 let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else {
                     return self.record_failure(&range, why, notify).await;
                 };
                 let wait = wait.map_or(backoff, |wait| wait.max(backoff));
-                notify(ProgressEvent::Waits { list, wait, why });
-                ready.push_back(QueuedRange { range, tries, not_before: Instant::now() + wait });
+                let waiting = self.waits.begin(awaited, Some(wait));
+                tracing::debug!(list = list.as_str(), ?wait, error = why, "a page is requested again");
+                let not_before = Instant::now() + wait;
+                ready.push_back(QueuedRange { range, tries, not_before, _waiting: Some(waiting) });
             }
             Outcome::Omitted { range, why } => {
                 range_store::record_error(&mut *self.context.pool.acquire().await?, &range, true, &why).await?;
@@ -321,24 +323,15 @@ impl Backfill {
 
     /// Projects all rows again: repairs rows that were changed by hand, and queues missing objects.
     async fn project(&self, run: &Run, notify: &mut impl FnMut(ProgressEvent)) -> Result<usize, Stop> {
-        let rebuild = Rebuild::new(self.with_fetches(), false);
+        let rebuild = Rebuild::new(self.with_fetches(), false, self.waits.clone());
         let is_new = run.stage < Stage::Projecting;
-        let mut of_rows = rebuild_store::begin(&mut *self.context.pool.acquire().await?, is_new).await?;
+        let mut conn = self.context.pool.acquire().await?;
+        let mut of_rows = rebuild_store::begin(&mut conn, is_new).await?;
+        let total = rebuild_store::count(&mut conn).await?;
+        drop(conn);
+        notify(ProgressEvent::Projecting { total, before: u64::try_from(of_rows.objects).unwrap_or_default() });
         let mut changed = 0;
-        let mut tries = 0;
-        loop {
-            let page = match rebuild.next(&mut of_rows).await {
-                Ok(Some(page)) => page,
-                Ok(None) => return Ok(changed),
-                // live events lock the page's objects
-                Err(Failure::Contended(why)) if tries < self.page_retry.max_attempts => {
-                    tries += 1;
-                    tracing::debug!(error = why, "rows are locked by live events; retrying");
-                    continue;
-                }
-                Err(failure) => return Err(failure.into()),
-            };
-            tries = 0;
+        while let Some(page) = rebuild.next(&mut of_rows).await? {
             changed += page.changes.len();
             for (key, error) in &page.failed {
                 run_store::fail(&mut *self.context.pool.acquire().await?, run, key, error).await?;
@@ -346,6 +339,7 @@ impl Backfill {
             notify(ProgressEvent::Projected { objects: page.objects, changes: page.changes.len() });
             self.heartbeat(run, None).await?;
         }
+        Ok(changed)
     }
 
     /// Fetches the queued objects until none is left or progress stops. A running service may fetch them concurrently.
@@ -355,6 +349,8 @@ impl Backfill {
         notify: &mut impl FnMut(ProgressEvent),
     ) -> Result<(u64, Vec<(String, String)>), Stop> {
         let fetcher = Fetcher::new(self.with_fetches(), Arc::clone(&self.api), self.concurrency);
+        let queued = pending::pending_reads(&mut *self.context.pool.acquire().await?).await?;
+        notify(ProgressEvent::Remaining(queued.left));
         let (mut last, mut moved) = ((u64::MAX, 0), Instant::now());
         loop {
             let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
@@ -386,7 +382,7 @@ impl Backfill {
                 return Ok((left, failures));
             }
             if let Some(pause) = drained {
-                tokio::time::sleep(pause.min(HEARTBEAT_INTERVAL)).await;
+                self.waits.sleep("queued reads that are due later", pause.min(HEARTBEAT_INTERVAL)).await;
             }
         }
     }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::range;
 use super::run_store::{self, Run, UnfinishedRun};
 use crate::base::retry::RetryPolicy;
+use crate::base::waits::Waits;
 use crate::client::{Answer, ApiError, ListKind, Read, Span, StripeApi, Urgency};
 use crate::stripe::json::Document;
 use crate::stripe_key::account::Account;
@@ -43,6 +44,8 @@ pub struct Backfill {
     /// Whether a stored event verified that the key belongs to the account of the stored data. Only then does a 404
     /// mean that an object does not exist.
     pub(crate) verified: bool,
+    /// Where waits are registered, except those of the API client.
+    pub(crate) waits: Waits,
 }
 
 /// Why a backfill stopped early.
@@ -109,7 +112,14 @@ impl Backfill {
             floor,
             stripe_account,
             verified,
+            waits: Waits::default(),
         })
+    }
+
+    /// Registers each wait in `waits`.
+    #[must_use]
+    pub fn with_waits(self, waits: Waits) -> Self {
+        Self { waits, ..self }
     }
 
     /// Returns the run that is neither finished nor abandoned.

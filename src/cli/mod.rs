@@ -1,7 +1,7 @@
 //! The command line: one file per command. Arguments and configuration become a task, which `main` runs.
 //!
-//! Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 `verify` found differences. No other module
-//! prints. Only this module uses `anyhow`, because here every error ends as a sentence for the operator.
+//! Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 `verify` found differences, 130 and 143 a long
+//! command was stopped by SIGINT or SIGTERM. No other module prints. Only this module uses `anyhow`, because here every error ends as a sentence for the operator.
 
 mod arguments;
 pub mod backfill;
@@ -25,6 +25,7 @@ pub mod serve;
 pub mod settings;
 pub mod signals;
 mod stripe_session;
+mod summary;
 mod task;
 pub mod token;
 pub mod verify;
@@ -42,7 +43,7 @@ use crate::config::source::{Flags, Source};
 use crate::config::unknown;
 
 const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 usage or configuration error,\n\
-    3 `verify` found differences.\n\
+    3 `verify` found differences; 130 interrupted by Ctrl-C, 143 by SIGTERM.\n\
     `billing-sync <COMMAND> --help` lists the settings that a command uses.";
 
 /// Keeps PostgreSQL tables of billing contacts and subscriptions in sync with Stripe.

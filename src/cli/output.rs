@@ -1,4 +1,5 @@
-//! Output for the operator: the only module that writes to standard output and standard error.
+//! Output for the operator: the only module that writes to standard output and standard error, beside the logs and the
+//! status line. The status line is removed before each output.
 //!
 //! Text may come from payloads and from other servers. So control characters, and characters that change the order in
 //! which text is shown, are replaced.
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::base::status_line;
 pub use crate::base::text::WIDTH;
 use crate::base::text::{is_control, without_controls, wrapped_to};
 use crate::database::message;
@@ -18,7 +20,7 @@ const WIDEST: usize = 120;
 
 /// Width for text on standard output: that of the terminal, or [`WIDTH`] without one.
 pub fn width() -> usize {
-    let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    let columns = terminal_size::terminal_size_of(io::stdout()).map(|(columns, _)| usize::from(columns.0));
     // a terminal that is narrower than the shortest columns of a report wraps lines by itself
     columns.map_or(WIDTH, |columns| columns.clamp(WIDTH / 2, WIDEST))
 }
@@ -33,7 +35,7 @@ pub fn wrapped(lead: &str, text: &str) -> String {
 /// # Errors
 /// When standard output cannot be written, a full disk for example.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{}", without_controls(text)) {
+    match status_line::beside(|| writeln!(io::stdout().lock(), "{}", without_controls(text))) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }
@@ -66,7 +68,7 @@ pub fn json_line(value: &impl serde::Serialize) -> anyhow::Result<String> {
 
 /// Prints text and a line break to standard error; a failure to do so cannot be reported.
 pub fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", without_controls(text));
+    let _ = status_line::beside(|| writeln!(io::stderr().lock(), "{}", without_controls(text)));
 }
 
 /// Prints why the request is refused, and the fix; exit code 2.

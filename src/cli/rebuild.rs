@@ -3,11 +3,14 @@
 use std::process::ExitCode;
 
 use prometheus::Registry;
+use serde_json::{Map, Value, json};
 
-use super::progress::Progress;
+use super::progress::{Extent, Progress};
 use super::settings::{SettingArgs, StripeSettings};
+use super::summary::{self, Ending, Summary};
 use super::task::Task;
 use super::{changes, database, output};
+use crate::base::text::counted;
 use crate::config::database::required;
 use crate::config::source::Source;
 use crate::config::stripe::StripeConfig;
@@ -16,11 +19,12 @@ use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
 use crate::metrics::process::ProcessMetrics;
 use crate::rebuild::run::{Page, Rebuild};
-use crate::rebuild::store::{estimate, unknown};
+use crate::rebuild::store::{count, unknown};
 use crate::worker::Context;
 
 /// Arguments of `rebuild`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = summary::EXIT_CODES)]
 pub struct Args {
     /// Rebuild only this customer and its subscriptions; may be repeated.
     #[arg(long, value_name = "CUSTOMER_ID")]
@@ -31,7 +35,7 @@ pub struct Args {
     /// Start from the beginning, even if an earlier rebuild was interrupted.
     #[arg(long, conflicts_with = "customer")]
     restart: bool,
-    /// Print changes as JSON, one object per line.
+    /// Print changes as JSON, one object per line, and the summary as the last one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -51,25 +55,41 @@ impl Args {
     async fn run(
         self,
         database: Hosts,
-        (sync, worker, stripe): (SyncConfig, WorkerConfig, StripeConfig),
+        configuration: (SyncConfig, WorkerConfig, StripeConfig),
     ) -> anyhow::Result<ExitCode> {
-        let mut conn = match database::current(&database).await? {
+        let (dry_run, one_transaction) = (self.dry_run, !self.customer.is_empty());
+        let done = Done { dry_run, one_transaction, objects: 0, changed: 0, queued_reads: 0, failed: 0 };
+        summary::run(done, self.json, None, async |progress: &Progress, done: &mut Done| {
+            self.rebuild(&database, configuration, progress, done).await
+        })
+        .await
+    }
+
+    async fn rebuild(
+        &self,
+        database: &Hosts,
+        (sync, worker, stripe): (SyncConfig, WorkerConfig, StripeConfig),
+        progress: &Progress,
+        done: &mut Done,
+    ) -> anyhow::Result<Ending> {
+        let mut conn = match database::current(database).await? {
             Ok(conn) => conn,
-            Err(wrong) => return Ok(output::refuse(&wrong)),
+            Err(wrong) => return Ok(Ending::Refused(wrong)),
         };
-        let pool = database::pool(&database, 2);
+        let pool = database::pool(database, 2);
         let context = Context::new(pool, sync, worker, ProcessMetrics::new(&Registry::new())?);
         let context = if stripe.secret_key.is_some() { context.with_fetches(stripe.read_margin) } else { context };
-        let rebuild = Rebuild::new(context, self.dry_run);
-        let mut output = Output::new(self.dry_run, self.json);
+        let rebuild = Rebuild::new(context, self.dry_run, progress.waits().clone());
         if self.customer.is_empty() {
             let mut run = rebuild.begin(&mut conn, self.restart).await?;
-            if run.objects > 0 {
-                output::complain(&format!("resuming after {} objects; --restart starts again", run.objects));
+            let before = u64::try_from(run.objects).unwrap_or_default();
+            if before > 0 {
+                let before = counted(before, "object");
+                output::complain(&format!("resuming after {before}; --restart starts again"));
             }
-            output.expect(estimate(&mut conn).await?, run.objects);
+            progress.stage("rebuilding rows", "object", Extent::Total(count(&mut conn).await?), before);
             while let Some(page) = rebuild.next(&mut run).await? {
-                output.page(&page)?;
+                self.add(&page, progress, done)?;
             }
         } else {
             let unknown = unknown(&mut conn, &self.customer).await?;
@@ -78,71 +98,77 @@ impl Args {
                 "no event or read of {} is stored; check that it is the id of a customer of this account and mode",
                 unknown.join(", ")
             );
-            output.page(&rebuild.customers(&self.customer).await?)?;
+            progress.stage("rebuilding rows", "customer", Extent::Total(self.customer.len() as u64), 0);
+            self.add(&rebuild.customers(&self.customer).await?, progress, done)?;
         }
-        output.end()?;
-        Ok(if output.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if done.failed == 0 { Ending::Complete } else { Ending::Incomplete })
+    }
+
+    /// Counts and prints the results of a page.
+    fn add(&self, page: &Page, progress: &Progress, done: &mut Done) -> anyhow::Result<()> {
+        done.objects += page.objects;
+        done.changed += page.changes.len();
+        done.queued_reads += page.queued_reads;
+        done.failed += page.failed.len();
+        for (key, error) in &page.failed {
+            let (kind, id) = (&key.object_type, &key.object_id);
+            output::complain(&output::wrapped("", &format!("could not compute {kind} {id}: {error}")));
+        }
+        progress.add(page.objects as u64);
+        progress.facts(format!("{} changed", counted(done.changed as u64, "row")));
+        if self.dry_run || self.json {
+            page.changes.iter().try_for_each(|change| changes::print(change, self.json))?;
+        }
+        Ok(())
     }
 }
 
-/// Output of the command: changes on standard output, progress on standard error, because the changes may be JSON.
-struct Output {
+/// What a rebuild has done.
+struct Done {
     dry_run: bool,
-    json: bool,
-    progress: Progress,
+    /// Whether only some customers are rebuilt, all in one transaction.
+    one_transaction: bool,
     objects: usize,
     changed: usize,
     queued_reads: usize,
     failed: usize,
 }
 
-impl Output {
-    fn new(dry_run: bool, json: bool) -> Self {
-        Self { dry_run, json, progress: Progress::lines(), objects: 0, changed: 0, queued_reads: 0, failed: 0 }
+impl Summary for Done {
+    fn command(&self) -> &'static str {
+        "rebuild"
     }
 
-    /// Sets the expected number of objects, and shows a bar on a terminal, otherwise lines at intervals.
-    fn expect(&mut self, objects: u64, done: i64) {
-        if !self.dry_run {
-            let template = "{bar:30} {pos}/{len} objects, {per_sec}, {eta} left";
-            self.progress = Progress::new(template, Some(objects));
-            self.progress.bar().set_position(u64::try_from(done).unwrap_or_default());
-        }
-    }
-
-    fn page(&mut self, page: &Page) -> anyhow::Result<()> {
-        self.objects += page.objects;
-        self.changed += page.changes.len();
-        self.queued_reads += page.queued_reads;
-        for (key, error) in &page.failed {
-            self.failed += 1;
-            let (kind, id) = (&key.object_type, &key.object_id);
-            self.progress.print(&format!("could not compute {kind} {id}: {error}"));
-        }
-        self.progress.bar().inc(u64::try_from(page.objects).unwrap_or_default());
-        if self.dry_run || self.json {
-            page.changes.iter().try_for_each(|change| changes::print(change, self.json))?;
-        }
-        let (objects, changed) = (self.objects, self.changed);
-        self.progress.update(|| format!("{objects} objects, {changed} rows changed"));
-        Ok(())
-    }
-
-    fn end(&self) -> anyhow::Result<()> {
-        self.progress.end();
-        let (would, rows) = (if self.dry_run { "would be " } else { "" }, self.changed);
-        let mut text = format!("{} objects processed, {rows} rows {would}changed", self.objects);
+    fn text(&self, took: &str) -> String {
+        let would = if self.dry_run { "would be " } else { "" };
+        let (objects, rows) = (counted(self.objects as u64, "object"), counted(self.changed as u64, "row"));
+        let mut text = format!("{objects} processed, {rows} {would}changed, in {took}");
         if self.queued_reads > 0 {
             let word = if self.dry_run { "would" } else { "will" };
-            text = format!("{text}; `serve` {word} fetch {} objects from Stripe", self.queued_reads);
+            text = format!("{text}; `serve` {word} fetch {} from Stripe", counted(self.queued_reads as u64, "object"));
         }
         if self.failed > 0 {
-            text = format!("{text}; {} objects could not be processed", self.failed);
+            text = format!("{text}; {} could not be processed", counted(self.failed as u64, "object"));
         }
-        if self.json {
-            output::complain(&text);
-            return Ok(());
+        output::wrapped("", &text)
+    }
+
+    fn json(&self) -> Map<String, Value> {
+        summary::map(json!({
+            "dry_run": self.dry_run, "objects": self.objects, "rows_changed": self.changed,
+            "queued_reads": self.queued_reads, "failed": self.failed,
+        }))
+    }
+
+    fn has_done_anything(&self) -> bool {
+        self.objects > 0
+    }
+
+    fn next_step(&self) -> &'static str {
+        match (self.dry_run, self.one_transaction) {
+            (true, _) => "nothing was written; a dry run starts from the beginning",
+            (false, true) => "nothing was written; run the command again",
+            (false, false) => "`billing-sync rebuild` continues after the last page that was stored",
         }
-        output::print(&text)
     }
 }

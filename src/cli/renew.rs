@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use serde_json::{Map, Value, json};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
 use super::arguments::instant;
-use super::progress::Progress;
+use super::progress::{Extent, Progress};
 use super::settings::{DatabaseSettings, SettingArgs};
+use super::summary::{self, Ending, Summary};
 use super::task::Task;
 use super::{database, output};
-use crate::base::text::to_the_second;
+use crate::base::text::{counted, to_the_second};
 use crate::config::database::required;
 use crate::config::source::Source;
 use crate::database::hosts::Hosts;
@@ -32,6 +34,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Arguments of `renew`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = summary::EXIT_CODES)]
 pub struct Args {
     /// Renew as if it were this time, such as 2026-12-01T00:00:00Z [default: now].
     #[arg(long, value_name = "TIME", value_parser = instant)]
@@ -42,7 +45,7 @@ pub struct Args {
     /// Write nothing; list due renewals.
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON, one object per line.
+    /// Print JSON, one object per line, and the summary as the last one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -56,19 +59,28 @@ impl Args {
     }
 
     async fn run(self, options: &Hosts) -> anyhow::Result<ExitCode> {
+        if self.dry_run {
+            let work = async |progress: &Progress, listed: &mut Listed| match self.open(options).await? {
+                Ok((mut conn, now)) => self.list(&mut conn, self.now.unwrap_or(now), progress, listed).await,
+                Err(wrong) => Ok(Ending::Refused(wrong)),
+            };
+            return summary::run(Listed::default(), self.json, None, work).await;
+        }
+        let work = async |progress: &Progress, done: &mut Done| match self.open(options).await? {
+            Ok((mut conn, _)) => self.renew(&mut conn, progress, done).await,
+            Err(wrong) => Ok(Ending::Refused(wrong)),
+        };
+        summary::run(Done::default(), self.json, None, work).await
+    }
+
+    /// Connects; returns the database's time too. The inner error is a refusal.
+    async fn open(&self, options: &Hosts) -> anyhow::Result<Result<(PgConnection, OffsetDateTime), String>> {
         let mut conn = match database::current(options).await? {
             Ok(conn) => conn,
-            Err(wrong) => return Ok(output::refuse(&wrong)),
+            Err(wrong) => return Ok(Err(wrong)),
         };
         let state = store::state(&mut conn).await?;
-        if let Err(wrong) = self.may_run(&state) {
-            return Ok(output::refuse(&wrong));
-        }
-        if self.dry_run {
-            self.list(&mut conn, self.now.unwrap_or(state.now)).await
-        } else {
-            self.renew(&mut conn).await
-        }
+        Ok(self.may_run(&state).map(|()| (conn, state.now)))
     }
 
     /// Refuses to renew future periods by mistake.
@@ -89,71 +101,79 @@ impl Args {
         }
     }
 
-    async fn list(&self, conn: &mut PgConnection, until: OffsetDateTime) -> anyhow::Result<ExitCode> {
+    async fn list(
+        &self,
+        conn: &mut PgConnection,
+        until: OffsetDateTime,
+        progress: &Progress,
+        listed: &mut Listed,
+    ) -> anyhow::Result<Ending> {
+        listed.until = Some(until);
         // one snapshot for all pages
         let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let subscriptions = store::due_subscriptions(&mut tx, until).await?;
-        let (mut periods, mut is_whole) = (0, true);
+        progress.stage("listing renewals", "subscription", Extent::Total(subscriptions.len() as u64), 0);
         for ids in subscriptions.chunks(PAGE) {
             let (page, failed) = set_aside::due(&mut tx, ids, until).await?;
             for (id, error) in &failed {
                 output::complain(&format!("cannot compute the limits of {id}: {error}"));
             }
-            is_whole &= failed.is_empty();
             if self.json {
                 page.iter().try_for_each(output::print_json)?;
-            } else {
-                output::print(&table(&page, periods == 0))?;
+            } else if !page.is_empty() {
+                output::print(&table(&page, listed.renewals == 0))?;
             }
-            periods += page.len();
+            listed.renewals += page.len() as u64;
+            listed.subscriptions += ids.len() as u64;
+            listed.failed += failed.len() as u64;
+            progress.add(ids.len() as u64);
         }
-        let output = match periods {
-            0 => format!("Nothing is due at {}.", to_the_second(until)),
-            _ => format!(
-                "{periods} renewals of {} {} are due at {}; nothing was written.",
-                subscriptions.len(),
-                if subscriptions.len() == 1 { "subscription" } else { "subscriptions" },
-                to_the_second(until)
-            ),
-        };
-        if self.json {
-            output::complain(&output);
-        } else {
-            output::print(&if periods == 0 { output } else { format!("\n{output}") })?;
-        }
-        Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if listed.failed == 0 { Ending::Complete } else { Ending::Incomplete })
     }
 
-    async fn renew(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
+    async fn renew(&self, conn: &mut PgConnection, progress: &Progress, done: &mut Done) -> anyhow::Result<Ending> {
         let set_aside = set_aside::make_all_due(conn).await?;
-        let mut done = Output::new(store::count_due(conn, self.now).await?);
-        let (mut batch_size, mut held_since) = (AdaptiveBatchSize::default(), None::<Instant>);
+        let due = store::count_due(conn, self.now).await?;
+        done.nothing_was_due = due == 0;
+        let due = Extent::Total(u64::try_from(due).unwrap_or_default());
+        progress.stage("renewing limits", "subscription", due, 0);
+        let (mut batch_size, mut held) = (AdaptiveBatchSize::default(), None);
         loop {
             let batch = batch::renew(conn, self.now, batch_size).await?;
             batch.set(&mut batch_size);
             done.add(batch.done);
+            progress.add(batch.subscriptions as u64);
+            progress.facts(counted(done.renewals(), "renewal"));
             if batch.subscriptions > 0 {
-                held_since = None;
+                held = None;
                 continue;
             }
             let left = store::count_due(conn, self.now).await?;
             if left == 0 {
                 break;
             }
-            if held_since.get_or_insert_with(Instant::now).elapsed() > LOCK_TIMEOUT {
-                done.end(self.json)?;
-                anyhow::bail!("{left} due limits are locked by open transactions; `serve` renews them when these end");
-            }
+            let begin = || (Instant::now(), progress.waits().begin("limits that open transactions have locked", None));
+            let (since, _waiting) = held.get_or_insert_with(begin);
+            anyhow::ensure!(
+                since.elapsed() <= LOCK_TIMEOUT,
+                "open transactions have locked due limits of {}; `serve` renews them when these end",
+                counted(u64::try_from(left).unwrap_or_default(), "subscription")
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        drop(held);
         // last, so that no other limit waits for it
-        set_aside::retry_due(conn, set_aside, Duration::MAX).await?;
-        done.end(self.json)?;
+        progress.stage("retrying what was set aside", "subscription", Extent::Total(set_aside), 0);
+        for _ in 0..set_aside {
+            set_aside::retry_due(conn, 1, Duration::MAX).await?;
+            progress.add(1);
+        }
         let failing = set_aside::list(conn).await?;
         for one in &failing {
             output::complain(&format!("{} is set aside: {}", one.stripe_subscription_id, one.error));
         }
-        Ok(if failing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        done.set_aside = failing.len() as u64;
+        Ok(if failing.is_empty() { Ending::Complete } else { Ending::Incomplete })
     }
 }
 
@@ -183,50 +203,123 @@ fn table(page: &[Due], with_header: bool) -> String {
     table.trim_fmt()
 }
 
-/// Output of the command: progress on standard error, the sums on standard output.
-struct Output {
-    progress: Progress,
-    /// Renewals, corrections, amounts carried over and expired, by limit key and outcome.
-    sums: BTreeMap<(String, String), (i64, i64, i64, i64)>,
+/// What a dry run has listed.
+#[derive(Default)]
+struct Listed {
+    until: Option<OffsetDateTime>,
+    renewals: u64,
+    subscriptions: u64,
+    failed: u64,
 }
 
-impl Output {
-    fn new(due: i64) -> Self {
-        let template = "{bar:30} {pos}/{len} limits, {per_sec}, {eta} left";
-        Self { progress: Progress::new(template, u64::try_from(due).ok()), sums: BTreeMap::new() }
+impl Summary for Listed {
+    fn command(&self) -> &'static str {
+        "renew"
     }
 
+    fn text(&self, _took: &str) -> String {
+        let Some(until) = self.until.map(to_the_second) else { return "Nothing was listed.".to_owned() };
+        let (renewals, are) = (counted(self.renewals, "renewal"), if self.renewals == 1 { "is" } else { "are" });
+        match self.renewals {
+            0 if self.failed == 0 => format!("Nothing is due at {until}."),
+            _ => format!(
+                "\n{renewals} of {} {are} due at {until}; nothing was written.",
+                counted(self.subscriptions, "subscription")
+            ),
+        }
+    }
+
+    fn json(&self) -> Map<String, Value> {
+        summary::map(json!({
+            "dry_run": true, "until": self.until.map(to_the_second), "renewals": self.renewals,
+            "subscriptions": self.subscriptions, "failed": self.failed,
+        }))
+    }
+
+    fn has_done_anything(&self) -> bool {
+        self.renewals > 0
+    }
+
+    fn next_step(&self) -> &'static str {
+        "nothing was written; run the command again"
+    }
+}
+
+/// Counts of the renewals of one limit key with one outcome.
+#[derive(Default)]
+struct Sum {
+    renewals: i64,
+    corrections: i64,
+    spilled_over: i64,
+    expired: i64,
+}
+
+/// What was renewed.
+#[derive(Default)]
+struct Done {
+    /// Whether nothing was due at the start.
+    nothing_was_due: bool,
+    /// By limit key and outcome.
+    sums: BTreeMap<(String, String), Sum>,
+    /// Subscriptions that stay set aside.
+    set_aside: u64,
+}
+
+impl Done {
     fn add(&mut self, renewed: Vec<Renewed>) {
         for one in renewed {
-            self.progress.bar().inc(u64::try_from(one.renewals).unwrap_or_default());
             let sum = self.sums.entry((one.limit_key, one.outcome)).or_default();
-            sum.0 += one.renewals;
-            sum.1 += one.corrections;
-            sum.2 = sum.2.saturating_add(one.spilled_over);
-            sum.3 = sum.3.saturating_add(one.expired);
+            sum.renewals += one.renewals;
+            sum.corrections += one.corrections;
+            sum.spilled_over = sum.spilled_over.saturating_add(one.spilled_over);
+            sum.expired = sum.expired.saturating_add(one.expired);
         }
-        let sums = &self.sums;
-        self.progress.update(|| format!("{} renewals", sums.values().map(|sum| sum.0).sum::<i64>()));
     }
 
-    fn end(&self, json: bool) -> anyhow::Result<()> {
-        self.progress.end();
-        for ((limit_key, outcome), (renewals, corrections, spilled_over, expired)) in &self.sums {
-            if json {
-                output::print_json(&serde_json::json!({
-                    "limit_key": limit_key, "outcome": outcome, "renewals": renewals, "corrections": corrections,
-                    "spilled_over": spilled_over, "expired": expired,
-                }))?;
-            } else {
-                let corrected = if *corrections > 0 { format!(", {corrections} corrected") } else { String::new() };
-                output::print(&format!(
-                    "{limit_key}: {renewals} {outcome}{corrected}; {spilled_over} carried over, {expired} expired"
-                ))?;
-            }
+    fn total(&self, of: impl Fn(&Sum) -> i64) -> i64 {
+        self.sums.values().map(of).fold(0, i64::saturating_add)
+    }
+
+    fn renewals(&self) -> u64 {
+        u64::try_from(self.total(|sum| sum.renewals)).unwrap_or_default()
+    }
+}
+
+impl Summary for Done {
+    fn command(&self) -> &'static str {
+        "renew"
+    }
+
+    fn text(&self, _took: &str) -> String {
+        if self.sums.is_empty() {
+            return if self.nothing_was_due { "Nothing was due." } else { "Nothing was renewed." }.to_owned();
         }
-        if self.sums.is_empty() && !json {
-            output::print("Nothing was due.")?;
-        }
-        Ok(())
+        let lines = self.sums.iter().map(|((limit_key, outcome), sum)| {
+            let Sum { renewals, corrections, spilled_over, expired } = sum;
+            let corrected = if *corrections > 0 { format!(", {corrections} corrected") } else { String::new() };
+            format!("{limit_key}: {renewals} {outcome}{corrected}; {spilled_over} carried over, {expired} expired")
+        });
+        lines.map(|line| output::wrapped("", &line)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn json(&self) -> Map<String, Value> {
+        let limits = self.sums.iter().map(|((limit_key, outcome), sum)| {
+            json!({
+                "limit_key": limit_key, "outcome": outcome, "renewals": sum.renewals, "corrections": sum.corrections,
+                "spilled_over": sum.spilled_over, "expired": sum.expired,
+            })
+        });
+        summary::map(json!({
+            "dry_run": false, "renewals": self.renewals(), "corrections": self.total(|sum| sum.corrections),
+            "limits": limits.collect::<Vec<_>>(), "set_aside": self.set_aside,
+        }))
+    }
+
+    fn has_done_anything(&self) -> bool {
+        !self.sums.is_empty()
+    }
+
+    fn next_step(&self) -> &'static str {
+        "what is counted here is renewed; `billing-sync renew` and `serve` renew the rest"
     }
 }

@@ -1,9 +1,39 @@
-//! Shutdown by signal: the first one stops the process gracefully, a second one at once.
+//! Shutdown by signal: the first one stops the process gracefully, a second one at once. Long commands stop at the first
+//! one, with a summary.
+
+use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::shutdown::ShutdownConfig;
 use crate::listener::Ending;
+
+/// A signal that stops a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGTERM, of a supervisor.
+    Terminate,
+    /// SIGINT, of Ctrl-C.
+    Interrupt,
+}
+
+impl StopSignal {
+    /// Name of the signal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "SIGTERM",
+            Self::Interrupt => "SIGINT",
+        }
+    }
+
+    /// Exit code of a command that the signal has stopped: 128 and the number of the signal, as shells report it.
+    pub fn exit_code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Terminate => 128 + 15,
+            Self::Interrupt => 128 + 2,
+        })
+    }
+}
 
 /// Listener for SIGTERM and SIGINT.
 pub struct Signals {
@@ -21,10 +51,10 @@ impl Signals {
     }
 
     /// Waits for one of the signals.
-    pub async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
         }
     }
 
@@ -47,7 +77,7 @@ impl Signals {
             () = work => true,
             () = shutdown => true,
             signal = self.next() => {
-                tracing::warn!(signal, "second signal; stopping immediately");
+                tracing::warn!(signal = signal.name(), "second signal; stopping immediately");
                 false
             }
             () = tokio::time::sleep(config.timeout) => {
@@ -58,7 +88,8 @@ impl Signals {
     }
 }
 
-fn begin(signal: &'static str, config: &ShutdownConfig) {
+fn begin(signal: StopSignal, config: &ShutdownConfig) {
+    let signal = signal.name();
     if config.drain_delay.is_zero() {
         tracing::info!(signal, "stopping; finishing work in flight");
     } else {

@@ -8,6 +8,7 @@ use prometheus::Registry;
 use super::database;
 use crate::backfill::{Backfill, PAGE_RETRY};
 use crate::base::clock::RemoteClock;
+use crate::base::waits::Waits;
 use crate::client::{self, HttpStripe};
 use crate::config::database::required;
 use crate::config::source::Source;
@@ -40,19 +41,22 @@ impl StripeSession {
         self.stripe.read_margin
     }
 
-    /// Opens the database and the API client. The inner error is one of the configuration.
-    pub(super) async fn open(self) -> anyhow::Result<Result<Arc<Backfill>, String>> {
+    /// Opens the database and the API client, whose waits are registered in `waits`. The inner error is one of the
+    /// configuration.
+    pub(super) async fn open(self, waits: &Waits) -> anyhow::Result<Result<Arc<Backfill>, String>> {
         if let Err(wrong) = database::current(&self.database).await? {
             return Ok(Err(wrong));
         }
         let registry = Registry::new();
         let api = HttpStripe::new(&self.stripe, client::metrics(&registry)?, RemoteClock::default())?;
+        let api = Arc::new(api.with_waits(waits.clone()));
         // one per page, and one each for recording a page, the heartbeat, and look-ups
         let pages = self.stripe.concurrency;
         let connections = u32::try_from(pages + 3).unwrap_or(u32::MAX);
         let pool = database::pool(&self.database, connections);
         let context = Context::new(pool, self.sync.clone(), self.worker, ProcessMetrics::new(&registry)?);
         let context = context.with_fetches(self.stripe.read_margin);
-        Ok(Ok(Arc::new(Backfill::new(context, Arc::new(api), self.sync.accounts, pages, PAGE_RETRY).await?)))
+        let backfill = Backfill::new(context, api, self.sync.accounts, pages, PAGE_RETRY).await?;
+        Ok(Ok(Arc::new(backfill.with_waits(waits.clone()))))
     }
 }

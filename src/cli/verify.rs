@@ -3,22 +3,19 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::comparison::{ComparisonOutput, OutputFormat};
-use super::output;
+use super::comparison::{Comparison, OutputFormat, Purpose};
+use super::progress::Progress;
 use super::settings::{SettingArgs, StripeSettings};
 use super::stripe_session::StripeSession;
+use super::summary::{self, Ending};
 use super::task::Task;
 use crate::config::source::Source;
 use crate::verify::compare::Selection;
-use crate::verify::customer::WriteMode;
-
-/// Exit code if rows differ.
-const DRIFT: u8 = 3;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 no row differs, or all were fixed; 1 something could not be compared;\n\
-    2 usage or configuration error; 3 rows differ.")]
+    2 usage or configuration error; 3 rows differ; 130 interrupted by Ctrl-C, 143 by SIGTERM.")]
 pub struct Args {
     /// Compare only this customer; may be repeated.
     #[arg(long, value_name = "CUSTOMER_ID")]
@@ -29,7 +26,7 @@ pub struct Args {
     /// Repair the rows that differ, with the data from Stripe.
     #[arg(long)]
     fix: bool,
-    /// Print differing rows as JSON, one object per line.
+    /// Print differing rows as JSON, one object per line, and the summary as the last one.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -45,20 +42,23 @@ impl Args {
     async fn run(self, session: StripeSession) -> anyhow::Result<ExitCode> {
         // events of changes within the staleness margin may still be on their way
         let again_after = session.margin() + Duration::from_secs(1);
-        let backfill = match session.open().await? {
-            Ok(backfill) => backfill,
-            Err(wrong) => return Ok(output::refuse(&wrong)),
-        };
         let selection = match (self.customer.is_empty(), self.sample) {
             (false, _) => Selection::Named(self.customer),
             (true, Some(count)) => Selection::Sample(count),
             (true, None) => Selection::All(None),
         };
-        let mode = if self.fix { WriteMode::Yes("verify") } else { WriteMode::No };
-        let mut comparison = ComparisonOutput::new(if self.json { OutputFormat::Json } else { OutputFormat::Table });
-        backfill.compare(&selection, mode, Some(again_after), &mut |finding| comparison.add(finding)).await?;
-        let differs = comparison.differing() > 0;
-        let ended = comparison.end(if self.fix { "differed and are fixed" } else { "differ" })?;
-        Ok(if differs && !self.fix { ExitCode::from(DRIFT) } else { ended })
+        let purpose = if self.fix { Purpose::Fix } else { Purpose::Verify };
+        let comparison = Comparison::new(purpose, if self.json { OutputFormat::Json } else { OutputFormat::Table });
+        summary::run(comparison, self.json, None, async |progress: &Progress, comparison: &mut Comparison| {
+            let backfill = match session.open(progress.waits()).await? {
+                Ok(backfill) => backfill,
+                Err(wrong) => return Ok(Ending::Refused(wrong)),
+            };
+            comparison.run(&backfill, &selection, Some(again_after), progress).await?;
+            let ending = comparison.ending();
+            let differs = comparison.differing() > 0 && !self.fix;
+            Ok(if differs { Ending::Differs { is_complete: matches!(ending, Ending::Complete) } } else { ending })
+        })
+        .await
     }
 }

@@ -3,6 +3,7 @@
 //! PURE. No text here contains part of a response body, a key or an id, except the `code` or `type` of Stripe's error,
 //! which comes from a closed list of Stripe's. Created by [`super::response`], handled by the caller.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use stripe_client_core::StripeClientErr;
 use time::OffsetDateTime;
 
 use super::permission::Permission;
+use crate::base::waits::RATE_LIMIT;
 
 /// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +116,15 @@ impl ApiError {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
             Self::NotFound { .. } | Self::Unauthorised { .. } | Self::Forbidden { .. } | Self::Rejected { .. } => None,
+        }
+    }
+
+    /// What a caller waits for before a retry.
+    pub fn awaited(&self) -> Cow<'static, str> {
+        match self {
+            Self::RateLimited { .. } => RATE_LIMIT.into(),
+            Self::Unavailable { why, .. } => format!("Stripe ({why})").into(),
+            error => format!("Stripe ({})", error.outcome()).into(),
         }
     }
 

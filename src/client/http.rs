@@ -21,6 +21,7 @@ use super::transport::{BODY_LIMIT, Failure, Reply, Transport};
 use super::{Answer, StripeApi, Urgency};
 use crate::base::clock::RemoteClock;
 use crate::base::retry::RetryPolicy;
+use crate::base::waits::Waits;
 use crate::config::stripe::StripeConfig;
 use crate::metrics::stripe::StripeMetrics;
 use crate::stripe::secrets::without_client_secrets;
@@ -32,6 +33,10 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 const ATTEMPTS: RetryPolicy =
     RetryPolicy { max_attempts: 3, initial: Duration::from_millis(500), max: Duration::from_secs(5) };
 
+/// What a read waits for, besides the delay before another attempt.
+const BUDGET: &str = "the request rate (BILLING_SYNC_STRIPE_RATE)";
+const ANSWER: &str = "Stripe's answer";
+
 /// Client for Stripe's API over HTTP. Clones share the connections and the budget.
 #[derive(Debug, Clone)]
 pub struct HttpStripe {
@@ -42,6 +47,8 @@ pub struct HttpStripe {
     livemode: Option<bool>,
     /// The operations that were tried and that the key has no permission for.
     forbidden: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// Where each wait of a read is registered.
+    waits: Waits,
 }
 
 /// Error: no API key is configured.
@@ -82,7 +89,14 @@ impl HttpStripe {
             attempts,
             livemode: config.livemode(),
             forbidden: Arc::default(),
+            waits: Waits::default(),
         })
+    }
+
+    /// Registers each wait of a read in `waits`: for the budget, for Stripe's answer, and before another attempt.
+    #[must_use]
+    pub fn with_waits(self, waits: Waits) -> Self {
+        Self { waits, ..self }
     }
 
     /// Creates a client for the key of writes, which sends reads too. It shares the budget of `reads`, the client of
@@ -128,8 +142,8 @@ impl HttpStripe {
         let mut number = 0;
         loop {
             number += 1;
-            let slot = self.limiter.acquire(pending.urgency).await.map_err(paused)?;
-            let refusal = match self.attempt(pending, number).await {
+            let slot = self.waits.during(BUDGET, self.limiter.acquire(pending.urgency)).await.map_err(paused)?;
+            let refusal = match self.waits.during(ANSWER, self.attempt(pending, number)).await {
                 Ok(answer) => return Ok(answer),
                 Err(refusal) => refusal,
             };
@@ -142,7 +156,7 @@ impl HttpStripe {
                 return Err(given_up(pending, number, refusal.error));
             };
             max_wait = max_wait.saturating_sub(wait);
-            tokio::time::sleep(wait).await;
+            self.waits.sleep(refusal.error.awaited(), wait).await;
         }
     }
 

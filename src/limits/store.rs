@@ -199,14 +199,14 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
     Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
 }
 
-/// Number of balances due at `until` (now if `None`), without those set aside.
+/// Number of subscriptions with a balance due at `until` (now if `None`), without those set aside.
 ///
 /// # Errors
 /// Database errors.
 pub async fn count_due(conn: &mut PgConnection, until: Option<OffsetDateTime>) -> Result<i64, sqlx::Error> {
     let count = sqlx::query_scalar!(
         r#"-- limits.count_due
-        SELECT count(*) AS "count!" FROM billing.subscription_limits
+        SELECT count(DISTINCT subscription_id) AS "count!" FROM billing.subscription_limits
         WHERE renews_at <= coalesce($1, clock_timestamp()) AND subscription_id <> ALL (billing.set_aside_renewals())"#,
         until
     );

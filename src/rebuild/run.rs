@@ -5,9 +5,12 @@
 //! does the same and rolls back.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use crate::base::retry::RetryPolicy;
+use crate::base::waits::Waits;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
 use crate::jobs::settle;
@@ -23,6 +26,10 @@ use crate::worker::project;
 
 /// Objects in one transaction.
 const PAGE: i64 = 200;
+
+/// Retry policy of a page whose rows other sessions have locked. Each try itself waits two seconds for a lock.
+const LOCK_RETRY: RetryPolicy =
+    RetryPolicy { max_attempts: 10, initial: Duration::from_millis(50), max: Duration::from_secs(5) };
 
 /// The cause of these changes in `row_changes`.
 const CAUSE: &str = "rebuild";
@@ -55,12 +62,14 @@ pub struct Rebuild {
     context: Context,
     /// Whether every transaction is rolled back.
     dry_run: bool,
+    /// Where waits for locks are registered.
+    waits: Waits,
 }
 
 impl Rebuild {
     /// A rebuild by the rules of `context`. If a fetcher runs, it serves the reads that the rebuild queues.
-    pub fn new(context: Context, dry_run: bool) -> Self {
-        Self { context, dry_run }
+    pub fn new(context: Context, dry_run: bool, waits: Waits) -> Self {
+        Self { context, dry_run, waits }
     }
 
     /// Rebuilds some customers of one's own account, with all their subscriptions.
@@ -69,6 +78,11 @@ impl Rebuild {
     /// The failure of the transaction; nothing is written then.
     pub async fn customers(&self, ids: &[String]) -> Result<Page, Failure> {
         let keys: Vec<ObjectKey> = ids.iter().map(|id| ObjectKey::new("", "customer", id)).collect();
+        self.despite_locks(async || self.transaction(keys.clone()).await).await
+    }
+
+    /// Computes the rows of some objects in one transaction.
+    async fn transaction(&self, keys: Vec<ObjectKey>) -> Result<Page, Failure> {
         let rebuild = self.clone();
         contain_panics(async move {
             let mut tx = begin(&rebuild.context).await?;
@@ -79,12 +93,31 @@ impl Rebuild {
         .await
     }
 
+    /// Repeats `work` while other sessions, such as those of live events, lock its rows.
+    async fn despite_locks<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        let (mut tries, mut waiting) = (0, None);
+        loop {
+            let failure = match work().await {
+                Err(failure @ Failure::Contended(_)) => failure,
+                done => return done,
+            };
+            tries += 1;
+            let Some(delay) = LOCK_RETRY.delay(tries, fastrand::f64()) else { return Err(failure) };
+            waiting.get_or_insert_with(|| self.waits.begin(failure.awaited(), None));
+            tokio::time::sleep(delay).await;
+        }
+    }
+
     /// Rebuilds the next page of `run`; `None` at its end. An object whose rows cannot be computed is named in the
     /// page; the others are written.
     ///
     /// # Errors
     /// The failure of the transaction; the next call resumes the run.
     pub async fn next(&self, run: &mut Run) -> Result<Option<Page>, Failure> {
+        self.despite_locks(async || self.next_page(run).await).await
+    }
+
+    async fn next_page(&self, run: &mut Run) -> Result<Option<Page>, Failure> {
         let mut tx = begin(&self.context).await?;
         let keys = match run.stage {
             Stage::Customers => store::customers(&mut tx, run, PAGE).await?,
@@ -127,14 +160,7 @@ impl Rebuild {
     async fn retry_individually(&self, mut after: Run, keys: Vec<ObjectKey>) -> Result<Page, Failure> {
         let mut all = Page::default();
         for key in keys {
-            let (rebuild, one) = (self.clone(), vec![key.clone()]);
-            let single = contain_panics(async move {
-                let mut tx = begin(&rebuild.context).await?;
-                let page = rebuild.project(&mut tx, &one).await?;
-                rebuild.end(tx).await?;
-                Ok(page)
-            });
-            match single.await {
+            match self.transaction(vec![key.clone()]).await {
                 Ok(page) => all.add(page),
                 Err(failure @ (Failure::Unavailable(_) | Failure::Contended(_))) => return Err(failure),
                 Err(failure) => {

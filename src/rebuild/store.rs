@@ -167,17 +167,21 @@ pub async fn others(conn: &mut PgConnection, run: &Run, limit: i64) -> Result<Ve
     Ok(rows.into_iter().map(|row| ObjectKey::new(&row.account, &row.object_type, &row.object_id)).collect())
 }
 
-/// Estimated number of objects of a rebuild, by the planner's statistics: for a progress bar.
+/// Number of the objects of a rebuild: those of [`customers`] and [`others`]. For the display of progress.
 ///
 /// # Errors
 /// Database errors.
-pub async fn estimate(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+pub async fn count(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
     let rows = sqlx::query_scalar!(
-        r#"-- rebuild.estimate
-        SELECT CASE WHEN c.reltuples >= 1000 THEN c.reltuples::bigint
-            ELSE (SELECT count(*) FROM billing.stripe_objects
-                WHERE object_type IN ('customer', 'price', 'plan', 'coupon', 'checkout.session')) END AS "rows!"
-        FROM pg_class AS c WHERE c.oid = 'billing.stripe_objects'::regclass"#
+        r#"-- rebuild.count
+        SELECT (
+                SELECT count(*) FROM (
+                    SELECT DISTINCT account, customer_id FROM billing.stripe_objects
+                    WHERE customer_id IS NOT NULL AND object_type IN ('customer', 'subscription')) AS customer
+            ) + (
+                SELECT count(*) FROM billing.stripe_objects
+                WHERE object_type IN ('price', 'plan', 'coupon', 'checkout.session')
+            ) AS "objects!""#
     )
     .fetch_one(conn)
     .await?;

@@ -13,6 +13,7 @@ use std::panic::PanicHookInfo;
 use tracing_subscriber::EnvFilter;
 
 pub use self::bound::Bound;
+use crate::base::status_line::BesideStatusLine;
 use crate::config::log::{LogConfig, LogFormat};
 
 /// Why logging could not be started: an invalid filter that the configuration accepted, or a second start.
@@ -34,7 +35,7 @@ pub fn start(config: &LogConfig) -> Result<Bound, TelemetryError> {
         EnvFilter::try_new(format!("{quiet},{},{own}", config.filter)).map_err(|error| TelemetryError(error.into()))?;
     let bound = Bound::start().map_err(|error| TelemetryError(error.into()))?;
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| BesideStatusLine);
     let pretty = match config.format {
         LogFormat::Auto => terminal,
         LogFormat::Pretty => true,

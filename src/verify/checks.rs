@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::customer::{CheckError, CheckResult, SHARED, WriteMode};
-use super::finding::Finding;
+use super::finding::{CompareProgress, Finding};
 use crate::backfill::Backfill;
 use crate::client::ApiError;
 use crate::domain::object::ObjectKey;
@@ -41,13 +41,14 @@ impl Checks<'_> {
         mut changes: Vec<Change>,
         report: &mut impl FnMut(Finding),
     ) {
+        let objects = keys.len();
         if let Some(recheck) = self.recheck.as_mut().filter(|_| !changes.is_empty()) {
             recheck.extend(keys);
-            return;
+            return report(Finding::Progress(CompareProgress::Deferred(objects)));
         }
         let is_own = |change: &Change| !SHARED.contains(&change.table);
         changes.retain(|change| is_own(change) || self.shared.insert(change.row_id));
-        report(Finding::Seen { customer, changes });
+        report(Finding::Seen { customer, objects, changes });
     }
 
     /// Starts one more check; waits for another one to end if `concurrency` checks are in progress.
@@ -121,11 +122,12 @@ impl Backfill {
             };
             tries += 1;
             let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else { return Err(error) };
-            let wait = match &error {
-                CheckError::Api(error) => error.retry_after().unwrap_or_default(),
-                _ => Duration::ZERO,
+            let (wait, awaited) = match &error {
+                CheckError::Api(error) => (error.retry_after().unwrap_or_default(), error.awaited()),
+                CheckError::Work(failure) => (Duration::ZERO, failure.awaited()),
+                CheckError::NoCustomer(_) => return Err(error),
             };
-            tokio::time::sleep(wait.max(backoff)).await;
+            self.waits.sleep(awaited, wait.max(backoff)).await;
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::checks::Checks;
 use super::customer::{CheckError, WriteMode};
-use super::finding::Finding;
+use super::finding::{CompareProgress, Finding};
 use crate::backfill::list::{List, Page};
 use crate::backfill::{Backfill, unlisted};
 use crate::client::{Answer, ApiError, Span};
@@ -85,6 +85,7 @@ impl Backfill {
             Checks { backfill: self, mode: first, with_sessions, running, recheck, shared: HashSet::new() };
         match selection {
             Selection::Named(ids) => {
+                report(Finding::Progress(CompareProgress::Expected(ids.len())));
                 for id in ids {
                     checks.add(ObjectKey::new("", "customer", id), None, report).await?;
                 }
@@ -94,6 +95,7 @@ impl Backfill {
                 let mut keys = unlisted::sample(&mut conn, &self.accounts, i64::from(*count)).await?;
                 keys.extend(unlisted::sample_of_others(&mut conn, &self.accounts, i64::from(*count)).await?);
                 drop(conn);
+                report(Finding::Progress(CompareProgress::Expected(keys.len())));
                 for key in keys {
                     checks.add(key, None, report).await?;
                 }
@@ -103,7 +105,8 @@ impl Backfill {
         checks.end(report).await?;
         let recheck = checks.recheck.take().unwrap_or_default();
         if let Some(wait) = again_after.filter(|_| !recheck.is_empty()) {
-            tokio::time::sleep(wait).await;
+            self.waits.sleep("events of recent changes", wait).await;
+            report(Finding::Progress(CompareProgress::Again(recheck.len())));
             checks.mode = mode;
             for key in recheck {
                 checks.add(key, None, report).await?;
@@ -262,7 +265,8 @@ impl Backfill {
             };
             tries += 1;
             let Some(backoff) = self.page_retry.delay(tries, fastrand::f64()) else { return Err(error) };
-            tokio::time::sleep(error.retry_after().map_or(backoff, |wait| wait.max(backoff))).await;
+            let wait = error.retry_after().map_or(backoff, |wait| wait.max(backoff));
+            self.waits.sleep(error.awaited(), wait).await;
         }
     }
 }

@@ -12,6 +12,8 @@ pub enum Finding {
     Seen {
         /// The customer; `None`: a page of a list, or one object.
         customer: Option<String>,
+        /// Number of objects that were compared: one, or those of the page.
+        objects: usize,
         /// The rows that differ from Stripe.
         changes: Vec<Change>,
     },
@@ -26,4 +28,17 @@ pub enum Finding {
         /// The reason.
         error: CheckError,
     },
+    /// How far the comparison is, for display.
+    Progress(CompareProgress),
+}
+
+/// Progress of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompareProgress {
+    /// So many objects will be compared. Missing if that is not known.
+    Expected(usize),
+    /// So many objects differ, and are compared once more at the end.
+    Deferred(usize),
+    /// The second pass over so many objects begins.
+    Again(usize),
 }

@@ -90,14 +90,14 @@ impl Sampler {
             Backfill::new(self.context.clone(), Arc::clone(&self.api), accounts, CONCURRENCY, PAGE_RETRY).await?;
         let mut verified = SampleStats { customers: 0, rows: BTreeMap::new(), failed: 0 };
         let mut report = |report| match report {
-            Finding::Seen { customer, changes } => {
+            Finding::Seen { customer, changes, .. } => {
                 verified.customers += u64::from(customer.is_some());
                 for change in changes.iter().filter(|change| TABLES.contains(&change.table)) {
                     *verified.rows.entry(change.table).or_default() += 1;
                 }
             }
-            // the client logs it
-            Finding::Forbidden(_) => {}
+            // the client logs a missing permission
+            Finding::Forbidden(_) | Finding::Progress(_) => {}
             Finding::NoList(_) | Finding::Failed { .. } => verified.failed += 1,
         };
         // events of changes within the staleness margin may still be on their way

@@ -4,6 +4,9 @@
 //! code and the names of the objects, of a panic only a literal message.
 
 use std::any::Any;
+use std::borrow::Cow;
+
+use crate::base::waits::LOCKED_ROWS;
 
 use crate::database;
 
@@ -26,6 +29,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What a caller waits for before a retry.
+    pub fn awaited(&self) -> Cow<'static, str> {
+        match self {
+            Self::Contended(_) => LOCKED_ROWS.into(),
+            Self::Unavailable(why) => format!("the database ({why})").into(),
+            Self::Retryable(why) | Self::Permanent(why) => format!("another try ({why})").into(),
+        }
+    }
+
     /// Makes a failure of a panic in the mapping.
     ///
     /// A literal message comes from the source code and may be shown; a formatted one may contain data of the event.

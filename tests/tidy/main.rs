@@ -146,7 +146,7 @@ const MODULES: [(&str, &[&str]); 34] = [
     ("client", &["base", "config", "metrics", "stripe"]),
     ("limits", &["base", "config", "database", "domain", "jobs", "metrics"]),
     ("listener", &["metrics"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["base", "config"]),
     ("ops", &["base", "config", "database", "listener", "metrics", "migrations"]),
     ("receiver", &["base", "config", "database", "domain", "listener", "metrics", "outbox", "stripe"]),
     ("stripe_key", &["base", "client", "metrics", "outbox", "stripe"]),
@@ -176,9 +176,9 @@ const MODULES: [(&str, &[&str]); 34] = [
         &["base", "client", "database", "domain", "jobs", "ledger", "metrics", "stripe", "stripe_key", "worker"],
     ),
     ("api", &["base", "client", "config", "database", "domain", "ledger", "listener", "metrics", "writes"]),
-    ("rebuild", &["domain", "jobs", "mirror", "store", "worker"]),
+    ("rebuild", &["base", "domain", "jobs", "mirror", "store", "worker"]),
     ("backfill", &["base", "client", "domain", "jobs", "rebuild", "reconcile", "stripe", "stripe_key", "worker"]),
-    ("verify", &["backfill", "client", "domain", "metrics", "mirror", "store", "stripe", "worker"]),
+    ("verify", &["backfill", "base", "client", "domain", "metrics", "mirror", "store", "stripe", "worker"]),
     (
         "service",
         &[

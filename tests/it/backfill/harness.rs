@@ -172,6 +172,7 @@ impl Fetching {
             Finding::Seen { changes, .. } => {
                 found.extend(changes.into_iter().map(|change| format!("{} {}", change.table, change.name)));
             }
+            Finding::Progress(_) => {}
             other => panic!("{other:?}"),
         };
         backfill.compare(&selection, write, None, &mut finding).await.unwrap();

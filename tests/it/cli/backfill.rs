@@ -3,9 +3,9 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{binary, code, words};
+use super::{binary, code, json_lines, words};
 use crate::backfill::harness::assert_alike;
 use crate::support::fetching::Fetching;
 use crate::support::stripe::Fault;
@@ -46,7 +46,8 @@ async fn a_backfill_reports_its_reads_and_a_second_changes_nothing() {
     assert!(text.contains("objects on 10 pages read") || text.contains("pages read"), "{text}");
     assert_alike(&sync.all_rows().await, &sync.rows_of_events().await);
     let output = sync.run(&["backfill", "--json"]).await;
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = &printed["summary"];
     assert_eq!(
         (&report["complete"], &report["rows_changed"], &report["remaining"]),
         (&true.into(), &0.into(), &0.into())
@@ -167,8 +168,11 @@ async fn verify_exits_3_if_rows_differ_and_fixes_them_on_request() {
     }
     assert!(!text.contains("example.com"), "{text}");
     let output = sync.run(&["verify", "--json", "--customer", "cus_2"]).await;
-    let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = json_lines(&output);
+    let (row, summary) = (&lines[0], &lines[1]["summary"]);
     assert_eq!((code(&output), &row["table"], &row["name"]), (3, &"billing_contacts".into(), &"cus_2".into()));
+    let counts = (&summary["customers"], &summary["rows"], &summary["tables"]);
+    assert_eq!(counts, (&json!(1), &json!(1), &json!({ "billing_contacts": 1 })));
     let output = sync.run(&["verify", "--fix"]).await;
     let text = words(&output.stdout);
     assert!(code(&output) == 0 && text.contains("2 rows differed and are fixed"), "{text}");

@@ -10,6 +10,7 @@ mod multiple_hosts;
 mod orphans;
 mod outbox;
 mod privileges;
+mod progress;
 mod rebuild;
 mod reconcile;
 mod renew;
@@ -21,6 +22,7 @@ mod writes;
 
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use sqlx::{ConnectOptions, PgConnection};
 
 use crate::support::cluster::{self, TestDatabase};
@@ -43,6 +45,11 @@ pub(crate) fn code(output: &Output) -> i32 {
 /// Standard output or error, with line breaks replaced by spaces.
 pub(crate) fn words(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The objects on standard output, one a line.
+pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 async fn migrated() -> (TestDatabase, PgConnection) {

@@ -2,9 +2,9 @@
 
 use std::process::Output;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{code, run, words};
+use super::{code, json_lines, run, words};
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, subscription, with};
 
@@ -107,7 +107,7 @@ async fn a_stopped_rebuild_resumes_where_it_was() {
     let app = with_wrong_rows().await;
     app.execute("INSERT INTO billing.rebuild_runs (position, objects) VALUES ('cus_1', 1)").await;
     let output = rebuild(&app, &[], &[]);
-    assert!(words(&output.stderr).contains("resuming after 1 objects"), "{}", words(&output.stderr));
+    assert!(words(&output.stderr).contains("resuming after 1 object;"), "{}", words(&output.stderr));
     let active = "SELECT string_agg(stripe_subscription_id, ',' ORDER BY stripe_subscription_id) FROM billing.subscriptions WHERE active";
     assert_eq!(app.text(active).await.as_deref(), Some("sub_cus_2"), "cus_1 was done before");
     rebuild(&app, &["--restart"], &[]);
@@ -134,8 +134,9 @@ async fn bad_arguments_and_a_missing_schema_are_usage_errors() {
 async fn each_change_is_one_line_of_json() {
     let app = with_wrong_rows().await;
     let output = rebuild(&app, &["--dry-run", "--json"], &[]);
-    let lines: Vec<Value> =
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut lines = json_lines(&output);
+    let summary = lines.pop().unwrap();
+    assert_eq!((&summary["summary"]["objects"], &summary["summary"]["rows_changed"]), (&json!(3), &json!(4)));
     assert_eq!(lines.len(), 4);
     assert!(lines.iter().all(|line| line["table"].is_string() && line["changes"].is_object()), "{lines:?}");
     assert!(lines.iter().any(|line| line["changes"]["email"] == "changed"), "{lines:?}");

@@ -3,9 +3,9 @@
 use std::process::Output;
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{code, migrated, run, words};
+use super::{code, json_lines, migrated, run, words};
 use crate::support::app::TestApp;
 use crate::support::cluster::TestDatabase;
 use crate::support::process::Server;
@@ -54,12 +54,14 @@ async fn missing_events_are_reported_by_type_and_stored() {
     stripe.tick(DAY);
     let output = reconcile(&app, &stripe, &["--since", "1h", "--json"]);
     assert_eq!(code(&output), 0);
-    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = json_lines(&output);
     let expected = json!({
         "account": "", "from": "2026-01-01T23:10:59Z", "until": "2026-01-02T00:10:49Z", "compared": 0, "inserted": 0,
         "missed": 0, "unreadable": 0, "types": {}, "watermark": "2026-01-01T00:10:49Z", "gap": null,
     });
-    assert_eq!(line, expected);
+    assert_eq!(lines[0], expected);
+    let summary = &lines[1]["summary"];
+    assert_eq!((&summary["accounts"], &summary["compared"], &summary["gaps"]), (&json!(1), &json!(0), &json!(0)));
     let text = words(&reconcile(&app, &stripe, &["--since", "1h"]).stdout);
     assert!(text.contains("events were compared only up to 2026-01-01T00:10:49Z"), "{text}");
     app.leave_pending();
@@ -95,7 +97,10 @@ async fn any_incomplete_comparison_is_a_failure() {
         stripe.fail_next_under("/v1/events", 100, fault);
         let output = reconcile(&app, &stripe, &[]);
         let text = words(&output.stderr);
-        assert_eq!((code(&output), words(&output.stdout).as_str()), (1, ""), "{text}");
+        let summary = words(&output.stdout);
+        assert_eq!(code(&output), 1, "{text}");
+        assert!(summary.starts_with("0 events compared, 0 accounts completely, in "), "{summary}");
+        assert!(summary.ends_with("; 1 account could not be compared"), "{summary}");
         assert!(text.contains(&format!("error: could not compare your own account: {expected}")), "{text}");
         stripe.recover();
     }

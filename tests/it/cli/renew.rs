@@ -80,7 +80,8 @@ async fn limits_are_renewed_up_to_the_given_time() {
 async fn without_a_time_it_renews_what_is_due_now() {
     let (database, mut conn) = sold().await;
     let printed = words(&renew(&database, &["--json"]).stdout);
-    let sum: Value = serde_json::from_str(&printed).unwrap();
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    let sum = &printed["summary"]["limits"][0];
     let until_now = "SELECT billing.renewals_until('2026-01-31 09:15Z', clock_timestamp())::bigint";
     let months: i64 = sqlx::query_scalar(until_now).fetch_one(&mut conn).await.unwrap();
     assert_eq!((&sum["limit_key"], &sum["outcome"]), (&"words".into(), &"renewed".into()));
@@ -146,8 +147,13 @@ async fn locked_limits_are_waited_for() {
     while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut conn).await.unwrap() {
         tokio::task::yield_now().await;
     }
+    // long enough for a progress line
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
     held.commit().await.unwrap();
     let output = renewing.await.unwrap();
     assert_eq!(code(&output), 0, "{}", words(&output.stderr));
+    let line = "renew: renewing limits 0 %: 0 of 1 subscription, 0 renewals, waiting for limits that open \
+                transactions have locked, ";
+    assert!(words(&output.stderr).contains(line), "{}", words(&output.stderr));
     assert!(periods(&mut conn).await > 1);
 }
