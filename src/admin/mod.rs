@@ -1,8 +1,11 @@
 //! Queries of the operator's commands: health and orphans for `doctor`, the history of rows for `explain`, statements
-//! of limits for `explain workspace`, payloads without secrets for `outbox show`.
+//! of limits for `explain workspace`, payloads without secrets for `outbox show`, the figures of `status`, the events of
+//! `tail`.
 
 pub mod checkup;
 pub mod explain;
 pub mod orphans;
 pub mod payload;
 pub mod statement;
+pub mod status;
+pub mod tail;

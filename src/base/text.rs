@@ -48,6 +48,12 @@ pub fn to_the_minute(at: OffsetDateTime) -> String {
     at.to_offset(UtcOffset::UTC).format(&format).unwrap_or_else(|_| at.to_string())
 }
 
+/// Formats a time in UTC to the second, for lists of events.
+pub fn in_utc(at: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    at.to_offset(UtcOffset::UTC).format(&format).unwrap_or_else(|_| at.to_string())
+}
+
 /// Formats a time to the second, as in Stripe's dashboard and in our flags.
 pub fn to_the_second(at: OffsetDateTime) -> String {
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| at.to_string())

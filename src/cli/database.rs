@@ -42,11 +42,21 @@ fn with_schema_hint(error: anyhow::Error, subject: &str) -> anyhow::Error {
 /// # Errors
 /// With the target, the reason and the fix.
 pub async fn connect(hosts: &Hosts) -> anyhow::Result<PgConnection> {
+    connect_with(hosts, Session::COMMAND).await
+}
+
+/// Opens a connection with these limits.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn connect_with(hosts: &Hosts, session: Session) -> anyhow::Result<PgConnection> {
     if let Some(wrong) = pooled(hosts).await {
         anyhow::bail!("{wrong}; {}", pooler::FIX);
     }
-    let fix = |error| anyhow::anyhow!("{}; start the database, or correct DATABASE_URL", output::causes(&error));
-    reach(hosts).await.map_err(fix)
+    let fix = |error: anyhow::Error| {
+        anyhow::anyhow!("{}; start the database, or correct DATABASE_URL", output::causes(&error))
+    };
+    hosts.connect(session).await.map_err(|error| fix(error.into()))
 }
 
 /// Opens a connection to a schema of this release. The inner error describes a different schema and the fix.

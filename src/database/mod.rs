@@ -7,12 +7,14 @@
 //!             └────▶ reason             why a pool has no connection, in one line for a log or an operator
 //!
 //! shortage                     which parts release connections if they run short (`limits` counts them)
+//! instance                     the name of a process in its sessions
 //! writable                     whether the database accepts writes, for readiness and metrics
 //! ```
 //!
 //! Knows nothing of the tables' meaning. Called by every part and command that opens a connection.
 
 pub mod hosts;
+pub mod instance;
 pub mod limits;
 mod pool;
 pub mod pooler;
