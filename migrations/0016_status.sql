@@ -26,7 +26,7 @@ COMMENT ON COLUMN billing.reconcile_days.day IS 'The day (UTC), by the database'
 COMMENT ON COLUMN billing.reconcile_days.account IS 'Connected account; empty for the account itself.';
 COMMENT ON COLUMN billing.reconcile_days.completed IS 'Number of completed runs.';
 COMMENT ON COLUMN billing.reconcile_days.failed IS 'Number of failed runs.';
-COMMENT ON COLUMN billing.reconcile_days.missed IS 'Number of events that completed runs stored because their deliveries had failed or never happened.';
+COMMENT ON COLUMN billing.reconcile_days.missed IS 'Number of events that runs stored, also failed ones, because their deliveries had failed or never happened.';
 COMMENT ON COLUMN billing.reconcile_days.unreadable IS 'Number of listed events that completed runs could not store; each run counts them again.';
 COMMENT ON COLUMN billing.reconcile_days.gap_found IS 'True if a run of this day found events that were never compared and that Stripe no longer lists.';
 

@@ -43,10 +43,8 @@ pub struct Flow {
 pub struct ComparedDay {
     /// The day (UTC).
     pub day: Date,
-    /// Number of completed runs of the account with the fewest of them.
-    pub completed: i32,
-    /// Failed runs.
-    pub failed: i64,
+    /// Whether all runs of an account failed.
+    pub is_incomplete: bool,
     /// Missed events, which are stored now.
     pub missed: i64,
     /// Whether events that Stripe lists could not be stored.
@@ -75,7 +73,7 @@ pub struct Drift {
 pub struct Size {
     /// Bytes of the schema billing.
     pub schema_bytes: i64,
-    /// Bytes of the whole database; `None` if the role may not connect to it by right.
+    /// Bytes of the whole database.
     pub database_bytes: i64,
     /// Bytes by which the schema grew per day, since the oldest measurement of the last week; `None` in the first day.
     pub growth_bytes_per_day: Option<f64>,
@@ -144,7 +142,7 @@ pub async fn compared_days(conn: &mut PgConnection) -> Result<Vec<ComparedDay>, 
     sqlx::query_as!(
         ComparedDay,
         r#"-- status.compared_days
-        SELECT day, min(completed) AS "completed!", sum(failed) AS "failed!", sum(missed)::bigint AS "missed!",
+        SELECT day, bool_or(completed = 0 AND failed > 0) AS "is_incomplete!", sum(missed)::bigint AS "missed!",
             bool_or(unreadable > 0) AS "unreadable!", bool_or(gap_found) AS "gap_found!"
         FROM billing.reconcile_days GROUP BY day ORDER BY day"#
     )

@@ -1,5 +1,5 @@
-//! SQL of `billing.reconcile_state`: watermark, gap, lease and account id of each account. The statement that ends a
-//! comparison also counts it in `billing.reconcile_days`, the history that `status` shows.
+//! SQL of `billing.reconcile_state`: watermark, gap, lease and account id of each account. The same statements count what
+//! a comparison found, and how it ended, in `billing.reconcile_days`, the history that `status` shows.
 //!
 //! The lease keeps several processes from listing the same account at once. It is not a lock: two concurrent listings
 //! do no harm.
@@ -62,16 +62,26 @@ pub async fn begin(
     }))
 }
 
-/// Renews the lease.
+/// Renews the lease, and counts the missed events of a page in the history: a later page may fail, and the next run no
+/// longer finds them missing.
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str, missed: u64) -> Result<(), sqlx::Error> {
     let held = sqlx::query!(
         "-- reconcile.renew_lease
-        UPDATE billing.reconcile_state SET leased_until = clock_timestamp() + $2::interval WHERE account = $1",
+        WITH held AS (
+            UPDATE billing.reconcile_state SET leased_until = clock_timestamp() + $2::interval WHERE account = $1
+            RETURNING account
+        ), counted AS (
+            INSERT INTO billing.reconcile_days AS d (day, account, missed)
+            SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, $3 FROM held WHERE $3 > 0
+            ON CONFLICT (day, account) DO UPDATE SET missed = d.missed + excluded.missed
+        )
+        SELECT account FROM held",
         account,
-        interval(LEASE)
+        interval(LEASE),
+        count(missed)
     )
     .execute(conn)
     .await?;
@@ -101,9 +111,9 @@ pub(super) async fn finish(
             WHERE account = $1
             RETURNING account, compared_until, gap_since, gap_until
         ), counted AS (
-            INSERT INTO billing.reconcile_days AS d (day, account, completed, missed, unreadable)
-            SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, 1, $5, $6 FROM finished
-            ON CONFLICT (day, account) DO UPDATE SET completed = d.completed + 1, missed = d.missed + excluded.missed,
+            INSERT INTO billing.reconcile_days AS d (day, account, completed, unreadable)
+            SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, 1, $6 FROM finished
+            ON CONFLICT (day, account) DO UPDATE SET completed = d.completed + 1,
                 unreadable = d.unreadable + excluded.unreadable
         ), outdated AS (
             DELETE FROM billing.reconcile_days WHERE day < (clock_timestamp() AT TIME ZONE 'UTC')::date - 40

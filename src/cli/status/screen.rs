@@ -100,8 +100,8 @@ fn processes(figures: &Figures) -> Vec<String> {
 fn flow(figures: &Figures) -> String {
     known(&figures.flow, |flow| {
         let last = match flow.last_finished_age_seconds {
-            None => "none was ever finished".to_owned(),
-            Some(age) => format!("the last was finished {} ago", span(age)),
+            None => "none ever".to_owned(),
+            Some(age) => format!("the last {} ago", span(age)),
         };
         format!(
             "{} arrived, {} finished in the last {}; {last}",

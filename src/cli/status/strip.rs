@@ -14,7 +14,7 @@ pub(super) enum DayResult {
     Ok,
     /// Missed events were found and stored.
     Missed,
-    /// An account was never compared completely, or events could not be stored.
+    /// All runs of an account failed, or events could not be stored.
     Failed,
     /// Events were found missing that Stripe no longer lists.
     Gap,
@@ -56,7 +56,7 @@ impl DayResult {
     fn of(day: &ComparedDay) -> Self {
         if day.gap_found {
             Self::Gap
-        } else if day.completed == 0 || day.unreadable {
+        } else if day.is_incomplete || day.unreadable {
             Self::Failed
         } else if day.missed > 0 {
             Self::Missed
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn day(day: Date) -> ComparedDay {
-        ComparedDay { day, completed: 1, failed: 0, missed: 0, unreadable: false, gap_found: false }
+        ComparedDay { day, is_incomplete: false, missed: 0, unreadable: false, gap_found: false }
     }
 
     fn text(days: &[ComparedDay]) -> String {
@@ -100,12 +100,11 @@ mod tests {
     fn each_result_has_its_letter() {
         let days = [
             day(date!(2026 - 11 - 24)),
-            ComparedDay { missed: 3, failed: 9, ..day(date!(2026 - 11 - 25)) },
-            ComparedDay { completed: 0, failed: 1, ..day(date!(2026 - 11 - 26)) },
+            ComparedDay { missed: 3, ..day(date!(2026 - 11 - 25)) },
+            ComparedDay { is_incomplete: true, ..day(date!(2026 - 11 - 26)) },
             ComparedDay { unreadable: true, missed: 1, ..day(date!(2026 - 11 - 27)) },
-            ComparedDay { gap_found: true, completed: 0, ..day(date!(2026 - 11 - 28)) },
-            // a failure that a later run of the day made good
-            ComparedDay { failed: 2, ..day(date!(2026 - 11 - 30)) },
+            ComparedDay { gap_found: true, is_incomplete: true, ..day(date!(2026 - 11 - 28)) },
+            day(date!(2026 - 11 - 30)),
         ];
         assert_eq!(text(&days), format!("{}.mxxG-.", "?".repeat(23)));
     }

@@ -62,8 +62,7 @@ fn well() -> Figures {
 fn day() -> ComparedDay {
     ComparedDay {
         day: date!(2026 - 11 - 30),
-        completed: 36,
-        failed: 0,
+        is_incomplete: false,
         missed: 0,
         unreadable: false,
         gap_found: false,
