@@ -162,11 +162,7 @@ pub async fn finished(
 ///
 /// # Errors
 /// Database errors.
-pub async fn last(
-    conn: &mut PgConnection,
-    objects: Option<&[String]>,
-    limit: i64,
-) -> Result<Vec<Event>, sqlx::Error> {
+pub async fn last(conn: &mut PgConnection, objects: Option<&[String]>, limit: i64) -> Result<Vec<Event>, sqlx::Error> {
     sqlx::query_as!(
         Event,
         r#"-- tail.last
@@ -230,11 +226,7 @@ pub async fn changes(
 ///
 /// # Errors
 /// Database errors.
-pub async fn waiting(
-    conn: &mut PgConnection,
-    seconds: f64,
-    filter: &Filter,
-) -> Result<Option<Waiting>, sqlx::Error> {
+pub async fn waiting(conn: &mut PgConnection, seconds: f64, filter: &Filter) -> Result<Option<Waiting>, sqlx::Error> {
     sqlx::query_as!(
         Waiting,
         r#"-- tail.waiting

@@ -74,18 +74,27 @@ mod tests {
 
     #[test]
     fn a_rate_is_never_rounded_to_zero_while_events_arrive() {
-        for (count, seconds, text) in
-            [(0, 300.0, "0/min"), (1, 300.0, "0.2/min"), (300, 300.0, "1.0/s"), (20_000, 10.0, "2000/s"), (5, 0.0, "0/min")]
-        {
+        for (count, seconds, text) in [
+            (0, 300.0, "0/min"),
+            (1, 300.0, "0.2/min"),
+            (300, 300.0, "1.0/s"),
+            (20_000, 10.0, "2000/s"),
+            (5, 0.0, "0/min"),
+        ] {
             assert_eq!(rate(count, seconds), text);
         }
     }
 
     #[test]
     fn a_size_has_three_digits_at_most() {
-        for (bytes, text) in
-            [(0.0, "0 B"), (999.0, "999 B"), (999.6, "1.0 kB"), (12_345.0, "12 kB"), (3.4e9, "3.4 GB"), (-2e6, "-2.0 MB")]
-        {
+        for (bytes, text) in [
+            (0.0, "0 B"),
+            (999.0, "999 B"),
+            (999.6, "1.0 kB"),
+            (12_345.0, "12 kB"),
+            (3.4e9, "3.4 GB"),
+            (-2e6, "-2.0 MB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn other_names_are_no_processes() {
-        for other in ["billing-sync", "billing-sync ", "billing-sync psql", "billing-syncer work 1@h", "mine work 1@h"] {
+        for other in ["billing-sync", "billing-sync ", "billing-sync psql", "billing-syncer work 1@h", "mine work 1@h"]
+        {
             assert_eq!(read(other), None, "{other}");
         }
         let found = sorted(&[("billing-sync".to_owned(), 2), ("billing-sync work 7@h".to_owned(), 3)]);

@@ -68,14 +68,15 @@ pub async fn begin(
 /// # Errors
 /// Database errors.
 pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str, missed: u64) -> Result<(), sqlx::Error> {
-    let held = sqlx::query!(
+    // fails without a row
+    sqlx::query_scalar!(
         "-- reconcile.renew_lease
         WITH held AS (
             UPDATE billing.reconcile_state SET leased_until = clock_timestamp() + $2::interval WHERE account = $1
             RETURNING account
         ), counted AS (
             INSERT INTO billing.reconcile_days AS d (day, account, missed)
-            SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, $3 FROM held WHERE $3 > 0
+            SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, $3::bigint FROM held WHERE $3::bigint > 0
             ON CONFLICT (day, account) DO UPDATE SET missed = d.missed + excluded.missed
         )
         SELECT account FROM held",
@@ -83,9 +84,9 @@ pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str, missed: 
         interval(LEASE),
         count(missed)
     )
-    .execute(conn)
-    .await?;
-    expect_one_row(&held)
+    .fetch_one(conn)
+    .await
+    .map(|_| ())
 }
 
 /// Ends a comparison whose listing was complete. Moves the watermark to `until`, never backwards; `None` leaves it,

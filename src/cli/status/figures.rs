@@ -42,9 +42,8 @@ impl Figures {
     pub(super) async fn read(conn: &mut PgConnection, is_named: bool) -> Result<Self, sqlx::Error> {
         let server = status::server(conn).await?;
         let processes = known(instance::instances(conn).await)?;
-        let processes = processes.and_then(|found| {
-            if is_named && found.processes.is_empty() { Err(NAMED.to_owned()) } else { Ok(found) }
-        });
+        let processes = processes
+            .and_then(|found| if is_named && found.processes.is_empty() { Err(NAMED.to_owned()) } else { Ok(found) });
         Ok(Self {
             server,
             processes,

@@ -33,9 +33,9 @@ use crate::base::text::{in_utc, wrapped};
 use crate::cli::units::span;
 use crate::config::database::required;
 use crate::config::source::Source;
+use crate::database::Session;
 use crate::database::hosts::Hosts;
 use crate::database::instance::APPLICATION;
-use crate::database::Session;
 use crate::migrations::{self, MigrationError};
 
 /// Timeout of all statements together. A server that vanished does not answer at all.

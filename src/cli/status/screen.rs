@@ -53,9 +53,12 @@ fn verdict(problems: &[Problem]) -> Vec<String> {
         1 => vec!["1 thing needs attention:".to_owned()],
         count => vec![format!("{count} things need attention, the most important first:")],
     };
-    lines.extend(problems.iter().take(MOST_PROBLEMS).map(|problem| {
-        wrapped("! ", &format!("{}: `{}`", problem.text, problem.next))
-    }));
+    lines.extend(
+        problems
+            .iter()
+            .take(MOST_PROBLEMS)
+            .map(|problem| wrapped("! ", &format!("{}: `{}`", problem.text, problem.next))),
+    );
     if problems.len() > MOST_PROBLEMS {
         lines.push(format!("! and {} more: `billing-sync status --json`", problems.len() - MOST_PROBLEMS));
     }
@@ -80,9 +83,7 @@ fn processes(figures: &Figures) -> Vec<String> {
         Err(reason) => return vec![line("processes", &format!("unknown: {reason}"))],
     };
     let mut texts: Vec<String> = (found.processes.iter().take(MOST_PROCESSES))
-        .map(|one| {
-            format!("{}: {} ({})", one.name, one.roles.join(", "), plural(one.connections, "connection"))
-        })
+        .map(|one| format!("{}: {} ({})", one.name, one.roles.join(", "), plural(one.connections, "connection")))
         .collect();
     if found.processes.len() > MOST_PROCESSES {
         texts.push(format!("and {} more", found.processes.len() - MOST_PROCESSES));

@@ -60,13 +60,7 @@ fn well() -> Figures {
 }
 
 fn day() -> ComparedDay {
-    ComparedDay {
-        day: date!(2026 - 11 - 30),
-        is_incomplete: false,
-        missed: 0,
-        unreadable: false,
-        gap_found: false,
-    }
+    ComparedDay { day: date!(2026 - 11 - 30), is_incomplete: false, missed: 0, unreadable: false, gap_found: false }
 }
 
 /// Each problem: its kind, the change to the figures that causes it, and a part of its line.
@@ -83,7 +77,11 @@ const CASES: [Case; 21] = [
     ("changes_unknown", |it| writes(it).unknown = 1, "1 change at Stripe of unknown outcome"),
     ("changes_old", |it| writes(it).oldest_open_seconds = 601.0, "1 change at Stripe not complete"),
     ("dead", |it| outbox(it).dead = 2, "2 dead events"),
-    ("watermark_old", |it| comparison(it).watermark_age_seconds = Some(3601.0), "events of the last 60 min not compared"),
+    (
+        "watermark_old",
+        |it| comparison(it).watermark_age_seconds = Some(3601.0),
+        "events of the last 60 min not compared",
+    ),
     ("watermark_old", never_compared, "never compared with Stripe's list, 2 failed runs in a row"),
     ("missed", |it| it.days = Ok(vec![ComparedDay { missed: 5, ..day() }]), "5 events since yesterday not delivered"),
     ("unreadable", |it| it.days = Ok(vec![ComparedDay { unreadable: true, ..day() }]), "events that cannot be stored"),

@@ -30,13 +30,18 @@ const ROLES: [(&str, &str, &str); 5] = [
 /// What needs attention, the most important first: what stops everything, what loses data, what delays it, what is
 /// wrong without getting worse, and last what is unknown.
 pub(super) fn problems(figures: &Figures) -> Vec<Problem> {
-    [standby, processes, clocks, queue, gap, changes, dead, watermark, missed, renewals, drift, settings, backfill, jobs]
-        .iter()
-        .flat_map(|check| check(figures))
-        .chain(figures.unknown().into_iter().map(|(part, reason)| {
+    [
+        standby, processes, clocks, queue, gap, changes, dead, watermark, missed, renewals, drift, settings, backfill,
+        jobs,
+    ]
+    .iter()
+    .flat_map(|check| check(figures))
+    .chain(
+        figures.unknown().into_iter().map(|(part, reason)| {
             problem("unknown", format!("{part}: unknown, because {reason}"), "billing-sync doctor")
-        }))
-        .collect()
+        }),
+    )
+    .collect()
 }
 
 fn problem(kind: &'static str, text: String, next: &'static str) -> Problem {
@@ -64,9 +69,7 @@ fn processes(figures: &Figures) -> Vec<Problem> {
 fn clocks(figures: &Figures) -> Vec<Problem> {
     let halted = figures.limits.iter().filter_map(|limits| limits.halted_because.as_ref());
     halted
-        .map(|why| {
-            problem("renewals_halted", format!("renewals are halted because {why}"), "billing-sync doctor")
-        })
+        .map(|why| problem("renewals_halted", format!("renewals are halted because {why}"), "billing-sync doctor"))
         .collect()
 }
 
@@ -111,10 +114,8 @@ fn changes(figures: &Figures) -> Vec<Problem> {
 
 fn dead(figures: &Figures) -> Vec<Problem> {
     let dead = figures.outbox.iter().filter(|outbox| outbox.dead > 0);
-    dead.map(|outbox| {
-        problem("dead", plural(outbox.dead, "dead event"), "billing-sync outbox list --state dead")
-    })
-    .collect()
+    dead.map(|outbox| problem("dead", plural(outbox.dead, "dead event"), "billing-sync outbox list --state dead"))
+        .collect()
 }
 
 fn watermark(figures: &Figures) -> Vec<Problem> {
@@ -187,7 +188,10 @@ fn backfill(figures: &Figures) -> Vec<Problem> {
     let interrupted = figures.backfill.iter().flatten().filter(|run| !run.alive);
     interrupted
         .map(|run| {
-            let text = format!("a backfill is unfinished, and no process has run it for {}", span(run.seconds_since_heartbeat));
+            let text = format!(
+                "a backfill is unfinished, and no process has run it for {}",
+                span(run.seconds_since_heartbeat)
+            );
             problem("backfill_interrupted", text, "billing-sync backfill --resume")
         })
         .collect()

@@ -142,10 +142,9 @@ impl Follower {
                 changes.entry(cause.cloned().unwrap_or_default()).or_default().push(change);
             }
         }
-        let shown = events.into_iter().map(|event| Shown {
-            changes: changes.remove(&event.event_id).unwrap_or_default(),
-            event,
-        });
+        let shown = events
+            .into_iter()
+            .map(|event| Shown { changes: changes.remove(&event.event_id).unwrap_or_default(), event });
         Ok(shown.collect())
     }
 

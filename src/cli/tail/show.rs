@@ -26,7 +26,8 @@ pub(super) fn event(event: &Event, changed: &[&Change]) -> String {
         wrapped(INDENT, &format!("{}, {delay} after its arrival{error}", event.event_id)),
     ];
     for change in changed {
-        let others: Vec<&str> = change.causes.iter().filter(|one| **one != event.event_id).map(String::as_str).collect();
+        let others: Vec<&str> =
+            change.causes.iter().filter(|one| **one != event.event_id).map(String::as_str).collect();
         let with = if others.is_empty() { String::new() } else { format!(", also by {}", others.join(", ")) };
         lines.push(wrapped(INDENT, &format!("{} changed{with}", change.table_name)));
         lines.extend(changes::lines(&change.changes, &format!("{INDENT}  ")));

@@ -125,7 +125,8 @@ async fn sessions_with_a_chosen_name_are_unknown_processes() {
 #[tokio::test]
 async fn rates_and_delays_are_those_of_the_last_minutes() {
     let (database, mut conn) = migrated().await;
-    for (event_id, state) in [("evt_1", "done"), ("evt_2", "done"), ("evt_3", "dead"), ("evt_4", "pending"), ("evt_5", "done")]
+    for (event_id, state) in
+        [("evt_1", "done"), ("evt_2", "done"), ("evt_3", "dead"), ("evt_4", "pending"), ("evt_5", "done")]
     {
         store(&mut conn, event_id, state).await;
     }
@@ -162,8 +163,11 @@ async fn a_locked_table_is_unknown_and_not_waited_for() {
 /// A login that may only connect, and what it is granted.
 async fn login(database: &TestDatabase, conn: &mut PgConnection, grant: &str) -> (String, String) {
     let name = format!("status_{}_{}", grant.len(), database.name);
-    execute(conn, &format!("CREATE ROLE {name} LOGIN PASSWORD 'x'; ALTER ROLE {name} SET default_transaction_read_only = on"))
-        .await;
+    execute(
+        conn,
+        &format!("CREATE ROLE {name} LOGIN PASSWORD 'x'; ALTER ROLE {name} SET default_transaction_read_only = on"),
+    )
+    .await;
     if !grant.is_empty() {
         execute(conn, &format!("GRANT {grant} TO {name}")).await;
     }
@@ -202,7 +206,8 @@ async fn the_growth_is_measured_over_days() {
     let growth = figures(&database.url)["size"]["growth_bytes_per_day"].as_f64().unwrap();
     assert!((900_000.0..1_200_000.0).contains(&growth), "{growth}");
     size::measure(&mut conn).await.unwrap();
-    let oldest: i32 = sqlx::query_scalar("SELECT current_date - min(day) FROM billing.size_days").fetch_one(&mut conn).await.unwrap();
+    let oldest: i32 =
+        sqlx::query_scalar("SELECT current_date - min(day) FROM billing.size_days").fetch_one(&mut conn).await.unwrap();
     assert!(oldest <= 40, "{oldest}");
 }
 
@@ -214,10 +219,12 @@ fn an_unreachable_database_is_a_failure_and_watched_until_a_signal() {
         let errors = words(&output.stderr);
         assert_eq!(code(&output), 1);
         assert!(errors.contains("could not reach the database at 127.0.0.1:1"), "{errors}");
-        assert!(errors.contains("start the database, or correct DATABASE_URL") && !errors.contains("hunter2"), "{errors}");
+        assert!(
+            errors.contains("start the database, or correct DATABASE_URL") && !errors.contains("hunter2"),
+            "{errors}"
+        );
     }
-    let mut child =
-        binary(&["status", "--watch", "1", "--json"], &environment).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = binary(&["status", "--watch", "1", "--json"], &environment).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
     let (first, second) = (next(), next());

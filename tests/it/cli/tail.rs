@@ -92,7 +92,10 @@ async fn an_event_is_shown_with_its_changes_and_without_personal_data() {
     assert_eq!(tail.ids(1).len(), 1);
     app.deliver_and_drain(&[update("evt_p", "customer.subscription.updated", 9, &active, &paused)]).await;
     let shown = tail.next();
-    assert_eq!((&shown["event_id"], &shown["outcome"], &shown["step"]), (&json!("evt_p"), &json!("applied"), &json!("event")));
+    assert_eq!(
+        (&shown["event_id"], &shown["outcome"], &shown["step"]),
+        (&json!("evt_p"), &json!("applied"), &json!("event"))
+    );
     let changes = shown["changes"].as_array().unwrap();
     assert_eq!(changes[0]["changes"]["payment_paused"], json!([false, true]), "{shown}");
     assert_eq!((&changes[0]["table"], &changes[0]["causes"]), (&json!("subscriptions"), &json!(["evt_p"])));
@@ -231,7 +234,10 @@ async fn waiting_events_are_reported_together() {
     .await;
     let tail = Tail::start(&database.url, &["--json"]);
     let waiting = tail.next();
-    assert_eq!((&waiting["step"], &waiting["events"], &waiting["event_id"]), (&json!("waiting"), &json!(2), &json!("evt_2")));
+    assert_eq!(
+        (&waiting["step"], &waiting["events"], &waiting["event_id"]),
+        (&json!("waiting"), &json!(2), &json!("evt_2"))
+    );
     assert_eq!((&waiting["attempts"], &waiting["last_error"]), (&json!(3), &json!("a cause")));
     assert_eq!(tail.interrupt(), Vec::<String>::new());
 }
@@ -242,7 +248,10 @@ const WORKSPACE: &str = "550e8400-e29b-41d4-a716-446655440000";
 async fn only_events_of_the_customer_or_the_workspace_are_shown() {
     let app = TestApp::start().await;
     let of = |id: &str, workspace: Option<&str>| {
-        with(&customer(id, "Ada"), json!({ "metadata": workspace.map_or(json!({}), |one| json!({ "workspace_id": one })) }))
+        with(
+            &customer(id, "Ada"),
+            json!({ "metadata": workspace.map_or(json!({}), |one| json!({ "workspace_id": one })) }),
+        )
     };
     let (mine, others) = (of("cus_1", Some(WORKSPACE)), of("cus_2", None));
     app.deliver_and_drain(&[
@@ -274,7 +283,8 @@ async fn only_events_of_the_customer_or_the_workspace_are_shown() {
 #[tokio::test]
 async fn a_closed_pipe_ends_it() {
     let (database, mut conn) = migrated().await;
-    let mut child = binary(&["tail", "-n", "0"], &[("DATABASE_URL", &database.url)]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        binary(&["tail", "-n", "0"], &[("DATABASE_URL", &database.url)]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     for number in 0.. {
         store(&mut conn, &format!("evt_{number}"), "done").await;

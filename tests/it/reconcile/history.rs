@@ -8,7 +8,8 @@ use super::{compare, compare_since, compared, customers, leave, text};
 use crate::support::fetching::Fetching;
 use crate::support::stripe::Fault;
 
-const TODAY: &str = "SELECT concat_ws(' ', completed, failed, missed, unreadable, gap_found) FROM billing.reconcile_days
+const TODAY: &str =
+    "SELECT concat_ws(' ', completed, failed, missed, unreadable, gap_found) FROM billing.reconcile_days
     WHERE day = (clock_timestamp() AT TIME ZONE 'UTC')::date AND account = ''";
 
 async fn expect(sync: &Fetching, row: &str) {
