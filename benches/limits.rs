@@ -163,7 +163,7 @@ async fn renewals(conn: &mut PgConnection, url: &str, count: u32, report: &mut R
     loop {
         let transaction: Option<f64> = sqlx::query_scalar(
             "SELECT max(extract(epoch FROM clock_timestamp() - xact_start))::double precision
-            FROM pg_stat_activity WHERE application_name = 'billing-sync'",
+            FROM pg_stat_activity WHERE application_name LIKE 'billing-sync%'",
         )
         .fetch_one(&mut *conn)
         .await

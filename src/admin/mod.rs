@@ -1,9 +1,11 @@
 //! Queries of the operator's commands: health and orphans for `doctor`, histories, states and statements of limits for
-//! `explain`, payloads without secrets for `outbox show`.
+//! `explain`, payloads without secrets for `outbox show`, the figures of `status`, the events of `tail`.
 
 pub mod checkup;
 pub mod explain;
 pub mod orphans;
 pub mod payload;
 pub mod statement;
+pub mod status;
 pub mod subscription_state;
+pub mod tail;

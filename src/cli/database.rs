@@ -31,10 +31,18 @@ where
 /// # Errors
 /// With the target, the reason and the fix.
 pub async fn connect(hosts: &Hosts) -> anyhow::Result<PgConnection> {
+    connect_with(hosts, Session::COMMAND).await
+}
+
+/// Opens a connection with these limits.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn connect_with(hosts: &Hosts, session: Session) -> anyhow::Result<PgConnection> {
     if let Some(wrong) = pooled(hosts).await {
         anyhow::bail!("{wrong}; {}", pooler::FIX);
     }
-    reach(hosts).await.map_err(|error| anyhow::anyhow!("{error}: {}", error.fix()))
+    hosts.connect(session).await.map_err(|error| anyhow::anyhow!("{error}: {}", error.fix()))
 }
 
 /// Opens a connection to a schema of this release. The inner error describes a different schema and the fix.

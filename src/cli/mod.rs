@@ -24,10 +24,13 @@ pub mod send;
 pub mod serve;
 pub mod settings;
 pub mod signals;
+pub mod status;
 mod stripe_session;
 mod summary;
+pub mod tail;
 mod task;
 pub mod token;
+mod units;
 pub mod verify;
 pub mod writes;
 
@@ -68,6 +71,10 @@ enum Command {
     Send(send::Args),
     /// Check settings, database and Stripe, and show how to fix what is wrong.
     Doctor(doctor::Args),
+    /// Show on one screen whether all is well, and what needs attention.
+    Status(status::Args),
+    /// Show events as they are processed, and what each changed.
+    Tail(tail::Args),
     /// Explain why a subscription, customer or workspace is in its state, and what an event changed.
     Explain(explain::Args),
     /// Read all objects from Stripe, or those of some customers, and bring rows up to date.
@@ -101,6 +108,8 @@ impl Cli {
             Command::Health(args) => args.settings.flags(),
             Command::Send(args) => args.settings.flags(),
             Command::Doctor(args) => args.settings.flags(),
+            Command::Status(args) => args.settings.flags(),
+            Command::Tail(args) => args.settings.flags(),
             Command::Explain(args) => args.settings.flags(),
             Command::Backfill(args) => args.settings.flags(),
             Command::Verify(args) => args.settings.flags(),
@@ -132,6 +141,8 @@ impl Cli {
             Command::Health(args) => args.plan(source),
             Command::Send(args) => args.plan(source),
             Command::Doctor(args) => Some(args.plan(source)),
+            Command::Status(args) => args.plan(source),
+            Command::Tail(args) => args.plan(source),
             Command::Explain(args) => args.plan(source),
             Command::Backfill(args) => args.plan(source),
             Command::Verify(args) => args.plan(source),

@@ -35,9 +35,44 @@ pub fn wrapped(lead: &str, text: &str) -> String {
 /// # Errors
 /// When standard output cannot be written, a full disk for example.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    match status_line::beside(|| writeln!(io::stdout().lock(), "{}", without_controls(text))) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
+    print_to_reader(text).map(|_| ())
+}
+
+/// Prints text and a line break, for a command that prints until it is stopped. Returns whether output is still read:
+/// not after its pipe is closed.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(super) fn print_to_reader(text: &str) -> anyhow::Result<bool> {
+    write(&format!("{}\n", without_controls(text)))
+}
+
+/// Replaces the text that the terminal shows, without flicker: each line overwrites the previous one.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(super) fn redraw(text: &str) -> anyhow::Result<bool> {
+    let lines = without_controls(text).replace('\n', "\u{1b}[K\n");
+    // the cursor to the top; after each line, erase its rest; at the end, erase the lines below
+    write(&format!("\u{1b}[H{lines}\u{1b}[K\n\u{1b}[J"))
+}
+
+/// Empties the terminal before the first [`redraw`].
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(super) fn clear() -> anyhow::Result<bool> {
+    write("\u{1b}[2J")
+}
+
+fn write(text: &str) -> anyhow::Result<bool> {
+    let written = status_line::beside(|| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    });
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).context("cannot write to standard output"),
     }
 }
 

@@ -223,6 +223,8 @@ async fn serve(
     signals: &mut Signals,
     lost: impl Future<Output = EmbeddedError>,
 ) -> anyhow::Result<ExitCode> {
+    let roles: Vec<&str> = config.roles.iter().map(|role| role.as_str()).collect();
+    let database = &database.named(&roles);
     // first, so that an address in use does not change the schema
     let service = Service::bind(&config.service(), database.current()).await?;
     if let Err(missing) = prepare_schema(config, database).await? {
@@ -230,7 +232,7 @@ async fn serve(
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(","),
+        roles = roles.join(","),
         workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
         database = target(database.current()),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),

@@ -14,6 +14,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
+use super::instance;
 use super::pool::is_usable;
 use super::reason::{is_too_many, target};
 use super::session::{Session, connect};
@@ -89,6 +90,12 @@ impl Hosts {
     /// `None` for an empty list.
     pub fn new(all: Vec<PgConnectOptions>, connect_timeout: Option<Duration>) -> Option<Self> {
         (!all.is_empty()).then(|| Self { all: all.into(), current: Arc::default(), connect_timeout })
+    }
+
+    /// The same servers, whose sessions name this process and its roles.
+    pub fn named(&self, roles: &[&str]) -> Self {
+        let all = self.all.iter().map(|options| instance::named(options, roles)).collect();
+        Self { all, current: Arc::clone(&self.current), connect_timeout: self.connect_timeout }
     }
 
     /// The current server: the first, until [`Hosts::connect`] finds another one.

@@ -7,6 +7,7 @@
 //!             └────▶ reason             why a pool has no connection, in one line for a log or an operator
 //!
 //! shortage                     which parts release connections if they run short (`limits` counts them)
+//! instance                     the name of a process in its sessions
 //! writable                     whether the database accepts writes, for readiness and metrics
 //! outage                       logs the beginning and the end of an outage
 //! sql_error                    texts for errors of the database, with and without values
@@ -15,6 +16,7 @@
 //! Knows nothing of the tables' meaning. Called by every part and command that opens a connection.
 
 pub mod hosts;
+pub mod instance;
 pub mod limits;
 pub mod outage;
 mod pool;

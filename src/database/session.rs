@@ -89,6 +89,14 @@ impl Session {
         role: SessionRole::Owner,
     };
 
+    /// Limits for `status`: it must not slow down a database that is busy already, and never waits for a lock.
+    pub const STATUS: Self = Self {
+        statement: Duration::from_secs(1),
+        lock: Duration::from_millis(200),
+        idle_in_transaction: Duration::from_secs(5),
+        role: SessionRole::Owner,
+    };
+
     /// Limits for commands, which an operator can stop: a migration or a comparison may take hours.
     pub const COMMAND: Self = Self {
         statement: Duration::ZERO,

@@ -1,5 +1,5 @@
-//! Maintenance of the archive: creates monthly partitions in advance, and moves rows from the default partitions to new
-//! monthly ones. The role `maintenance` of `serve`.
+//! Maintenance of the archive: creates monthly partitions in advance, moves rows from the default partitions to new
+//! monthly ones, and measures the size of the schema. The role `maintenance` of `serve`.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::partitions::{self, Parent, Pass};
+use super::size;
 use crate::base::retry::RetryPolicy;
 use crate::database::without_values;
 
@@ -40,11 +41,11 @@ enum MaintenanceError {
     OldTransaction(&'static str),
 }
 
-/// Creates missing monthly partitions regularly, until `shutdown`.
+/// Creates missing monthly partitions and measures the size regularly, until `shutdown`.
 pub async fn run(pool: PgPool, shutdown: CancellationToken) {
     let mut failures = 0;
     loop {
-        let wait = match shutdown.run_until_cancelled(create_partitions(&pool)).await {
+        let wait = match shutdown.run_until_cancelled(maintain(&pool)).await {
             None => return,
             Some(Ok(())) => {
                 failures = 0;
@@ -64,8 +65,9 @@ pub async fn run(pool: PgPool, shutdown: CancellationToken) {
     }
 }
 
-/// Creates partitions of one table after the other, in separate transactions: locking both tables could deadlock.
-async fn create_partitions(pool: &PgPool) -> Result<(), MaintenanceError> {
+/// Creates partitions of one table after the other, in separate transactions: locking both tables could deadlock. Then
+/// measures the size.
+async fn maintain(pool: &PgPool) -> Result<(), MaintenanceError> {
     let mut conn = pool.acquire().await?;
     for parent in Parent::ALL {
         let mut made = partitions::create(&mut conn, parent, MONTHS_AHEAD).await?;
@@ -76,6 +78,10 @@ async fn create_partitions(pool: &PgPool) -> Result<(), MaintenanceError> {
         if made > 0 {
             tracing::info!(table = parent.as_str(), months = made, "created monthly partitions");
         }
+    }
+    if let Err(error) = size::measure(&mut conn).await {
+        // the next pass measures again
+        tracing::warn!(%error, "could not measure the size of the schema; `status` does not show its growth meanwhile");
     }
     Ok(())
 }

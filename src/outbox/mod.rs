@@ -32,4 +32,5 @@ pub mod own;
 pub mod partitions;
 pub mod sample;
 pub mod settle;
+pub mod size;
 pub mod wake;

@@ -1,4 +1,5 @@
-//! SQL of `billing.reconcile_state`: watermark, gap, lease and account id of each account.
+//! SQL of `billing.reconcile_state`: watermark, gap, lease and account id of each account. The same statements count what
+//! a comparison found, and how it ended, in `billing.reconcile_days`, the history that `status` shows.
 //!
 //! The lease keeps several processes from listing the same account at once. It is not a lock: two concurrent listings
 //! do no harm.
@@ -61,20 +62,31 @@ pub async fn begin(
     }))
 }
 
-/// Renews the lease.
+/// Renews the lease, and counts the missed events of a page in the history: a later page may fail, and the next run no
+/// longer finds them missing.
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str) -> Result<(), sqlx::Error> {
-    let held = sqlx::query!(
+pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str, missed: u64) -> Result<(), sqlx::Error> {
+    // fails without a row
+    sqlx::query_scalar!(
         "-- reconcile.renew_lease
-        UPDATE billing.reconcile_state SET leased_until = clock_timestamp() + $2::interval WHERE account = $1",
+        WITH held AS (
+            UPDATE billing.reconcile_state SET leased_until = clock_timestamp() + $2::interval WHERE account = $1
+            RETURNING account
+        ), counted AS (
+            INSERT INTO billing.reconcile_days AS d (day, account, missed)
+            SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, $3::bigint FROM held WHERE $3::bigint > 0
+            ON CONFLICT (day, account) DO UPDATE SET missed = d.missed + excluded.missed
+        )
+        SELECT account FROM held",
         account,
-        interval(LEASE)
+        interval(LEASE),
+        count(missed)
     )
-    .execute(conn)
-    .await?;
-    expect_one_row(&held)
+    .fetch_one(conn)
+    .await
+    .map(|_| ())
 }
 
 /// Ends a comparison whose listing was complete. Moves the watermark to `until`, never backwards; `None` leaves it,
@@ -91,13 +103,23 @@ pub(super) async fn finish(
 ) -> Result<Watermark, sqlx::Error> {
     let row = sqlx::query!(
         "-- reconcile.finish
-        UPDATE billing.reconcile_state
-        SET compared_until = greatest(compared_until, $2), finished_at = clock_timestamp(), leased_until = NULL,
-            failures = 0, last_error = NULL, last_compared = $3, last_inserted = $4, last_missed = $5, last_unreadable = $6,
-            stripe_account = coalesce($7, stripe_account),
-            livemode = CASE WHEN $7::text IS NULL THEN livemode ELSE $8 END
-        WHERE account = $1
-        RETURNING compared_until, gap_since, gap_until",
+        WITH finished AS (
+            UPDATE billing.reconcile_state
+            SET compared_until = greatest(compared_until, $2), finished_at = clock_timestamp(), leased_until = NULL,
+                failures = 0, last_error = NULL, last_compared = $3, last_inserted = $4, last_missed = $5,
+                last_unreadable = $6, stripe_account = coalesce($7, stripe_account),
+                livemode = CASE WHEN $7::text IS NULL THEN livemode ELSE $8 END
+            WHERE account = $1
+            RETURNING account, compared_until, gap_since, gap_until
+        ), counted AS (
+            INSERT INTO billing.reconcile_days AS d (day, account, completed, unreadable)
+            SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, 1, $6 FROM finished
+            ON CONFLICT (day, account) DO UPDATE SET completed = d.completed + 1,
+                unreadable = d.unreadable + excluded.unreadable
+        ), outdated AS (
+            DELETE FROM billing.reconcile_days WHERE day < (clock_timestamp() AT TIME ZONE 'UTC')::date - 40
+        )
+        SELECT compared_until, gap_since, gap_until FROM finished",
         account,
         until,
         count(stats.compared),
@@ -125,9 +147,15 @@ pub(super) async fn fail(
 ) -> Result<(), sqlx::Error> {
     let failed = sqlx::query!(
         "-- reconcile.fail
-        UPDATE billing.reconcile_state
-        SET failures = failures + 1, last_error = left($3, 500), leased_until = clock_timestamp() + $2::interval
-        WHERE account = $1",
+        WITH failed AS (
+            UPDATE billing.reconcile_state
+            SET failures = failures + 1, last_error = left($3, 500), leased_until = clock_timestamp() + $2::interval
+            WHERE account = $1
+            RETURNING account
+        )
+        INSERT INTO billing.reconcile_days AS d (day, account, failed)
+        SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, 1 FROM failed
+        ON CONFLICT (day, account) DO UPDATE SET failed = d.failed + 1",
         account,
         interval(wait),
         error
@@ -174,9 +202,15 @@ pub(super) async fn stripe_account(conn: &mut PgConnection) -> Result<Option<Acc
 pub(super) async fn note_gap(conn: &mut PgConnection, account: &str, gap: Gap) -> Result<(), sqlx::Error> {
     let noted = sqlx::query!(
         "-- reconcile.note_gap
-        UPDATE billing.reconcile_state
-        SET gap_since = least(gap_since, $2), gap_until = greatest(gap_until, $3)
-        WHERE account = $1",
+        WITH noted AS (
+            UPDATE billing.reconcile_state
+            SET gap_since = least(gap_since, $2), gap_until = greatest(gap_until, $3)
+            WHERE account = $1
+            RETURNING account
+        )
+        INSERT INTO billing.reconcile_days AS d (day, account, gap_found)
+        SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, account, true FROM noted
+        ON CONFLICT (day, account) DO UPDATE SET gap_found = true",
         account,
         gap.since,
         gap.until

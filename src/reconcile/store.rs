@@ -37,7 +37,7 @@ pub(super) async fn page(
         let found: Vec<&Envelope> =
             events.iter().map(|event| &event.envelope).filter(|event| stored.contains(&event.key)).collect();
         let missed = missed(conn, &found, at).await?;
-        state::renew_lease(conn, account).await?;
+        state::renew_lease(conn, account, missed.len() as u64).await?;
         if !stored.is_empty()
             && let Err(error) = wake(conn).await
         {

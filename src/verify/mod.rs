@@ -6,10 +6,11 @@
 //! ```
 //!
 //! [`compare`] serves `billing-sync verify` and dry runs of `backfill`; [`sampler`] compares a few customers every hour
-//! in `serve` and never writes.
+//! in `serve`, and writes only its result ([`sample_store`]).
 mod checks;
 pub mod compare;
 pub mod customer;
 pub mod finding;
+mod sample_store;
 pub mod sampler;
 mod unannounced;

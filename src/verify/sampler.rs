@@ -1,8 +1,8 @@
 //! Compares a small random sample of customers, plans, coupons and checkout sessions with Stripe every hour. So the
 //! correctness of the rows is measured, not assumed.
 //!
-//! Runs in the role `reconcile` of `serve`. It writes nothing: differences are counted and logged, and `verify --fix`
-//! repairs them.
+//! Runs in the role `reconcile` of `serve`. It changes no row of the product: differences are counted, logged and stored
+//! for `status`, and `verify --fix` repairs them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::compare::Selection;
 use super::customer::{CheckError, WriteMode};
 use super::finding::Finding;
+use super::sample_store;
 use crate::backfill::{Backfill, PAGE_RETRY, Stop};
 use crate::client::StripeApi;
 use crate::metrics::drift::{SampleStats, TABLES};
@@ -66,6 +67,9 @@ impl Sampler {
         match self.sample().await {
             Ok(verified) => {
                 self.context.metrics.verified(&verified);
+                if let Err(error) = self.save(&verified).await {
+                    tracing::warn!(%error, "could not store the result of the comparison of sampled rows");
+                }
                 let differing: u64 = verified.rows.values().sum();
                 if differing > 0 {
                     let tables: Vec<String> =
@@ -82,6 +86,10 @@ impl Sampler {
                 tracing::warn!(%error, "could not compare a sample of rows with Stripe; next try in an hour");
             }
         }
+    }
+
+    async fn save(&self, sample: &SampleStats) -> Result<(), sqlx::Error> {
+        sample_store::save(&mut *self.context.pool.acquire().await?, sample).await
     }
 
     async fn sample(&self) -> Result<SampleStats, NoSample> {

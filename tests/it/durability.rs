@@ -49,10 +49,10 @@ async fn until(pool: &PgPool, query: &'static str) {
 /// Ends the sessions of a killed process, as the server does when it detects the closed socket.
 async fn terminate_sessions(pool: &PgPool) {
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'billing-sync'";
+        WHERE datname = current_database() AND application_name LIKE 'billing-sync%'";
     number(pool, end).await;
     let gone = "SELECT (count(*) = 0)::int::bigint FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'billing-sync'";
+        WHERE datname = current_database() AND application_name LIKE 'billing-sync%'";
     until(pool, gone).await;
 }
 

@@ -15,8 +15,11 @@ mod writes;
 
 use std::process::ExitCode;
 
+pub(super) use self::checks::OLD_SECONDS as OLD_ITEM_SECONDS;
 use self::listing::ListedSetting;
 use self::report::{Check, Report};
+pub(super) use self::stripe::OLD_SECONDS as OLD_WATERMARK_SECONDS;
+pub(super) use self::writes::OLD_SECONDS as OLD_CHANGE_SECONDS;
 use super::serve::read_database;
 use super::settings::{AllSettings, SettingArgs};
 use super::task::Task;

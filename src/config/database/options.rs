@@ -16,10 +16,9 @@ use super::{GivenParameters, Problem, Source};
 use crate::base::file;
 use crate::config::settings;
 use crate::database::hosts::Hosts;
+use crate::database::instance::APPLICATION;
 use crate::tls;
 
-/// Default application name of the sessions in `pg_stat_activity`.
-const APPLICATION: &str = "billing-sync";
 const DEFAULT_PORT: u16 = 5432;
 /// Socket directories of a server on this machine: Debian, macOS, PostgreSQL's default.
 const SOCKETS: [&str; 3] = ["/var/run/postgresql", "/private/tmp", "/tmp"];

@@ -223,7 +223,7 @@ async fn only_sampled_or_named_customers_are_compared() {
 
 /// The hourly check of `serve`.
 #[tokio::test]
-async fn a_sample_counts_differences_and_writes_nothing() {
+async fn a_sample_counts_and_stores_differences_and_changes_no_row() {
     let sync = Fetching::without_accounts().await;
     shop(&sync.stripe, 6);
     sync.backfill_completely().await;
@@ -243,6 +243,9 @@ async fn a_sample_counts_differences_and_writes_nothing() {
     assert_eq!(shown("billing_sync_drift_customers_total{outcome=\"compared\"}"), "12");
     let there = "SELECT count(*)::text FROM billing.billing_contacts WHERE city = 'Nowhere'";
     assert_eq!(sync.app.text(there).await.as_deref(), Some("2"));
+    let stored = "SELECT string_agg(concat_ws(' ', customers, failed, differing, tables::text), ', ' ORDER BY id)
+        FROM billing.verify_samples";
+    assert_eq!(sync.app.text(stored).await.as_deref(), Some("6 0 0 {}, 6 0 2 {billing_contacts}"));
     // after a fix it is 0 again
     sync.drift(Selection::All(None), WriteMode::Yes("verify")).await;
     sampler.check().await;

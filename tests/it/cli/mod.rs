@@ -16,6 +16,8 @@ mod reconcile;
 mod renew;
 mod send;
 mod serve;
+mod status;
+mod tail;
 mod tls;
 mod token;
 mod writes;

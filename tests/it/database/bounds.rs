@@ -11,7 +11,7 @@ use super::harness::{OwnServer, deliver, execute, number, until, until_ready_is}
 
 /// Number of running or waiting statements of the process.
 const RUNNING: &str = "SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'billing-sync' AND state = 'active'";
+    WHERE datname = current_database() AND application_name LIKE 'billing-sync%' AND state = 'active'";
 
 const QUICK: (&str, &str) = ("BILLING_SYNC_STORE_TIMEOUT", "1s");
 

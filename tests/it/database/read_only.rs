@@ -58,7 +58,7 @@ async fn the_first_delivery_after_failover_goes_to_the_new_primary() {
     // no part keeps a connection to the old server after its next use; maintenance uses its own every six hours
     until(
         &mut demoted.conn,
-        "SELECT (count(*) <= 1)::int::bigint FROM pg_stat_activity WHERE application_name = 'billing-sync'",
+        "SELECT (count(*) <= 1)::int::bigint FROM pg_stat_activity WHERE application_name LIKE 'billing-sync%'",
     )
     .await;
 }

@@ -4,6 +4,7 @@ mod boundaries;
 mod concurrent;
 mod faults;
 mod gaps;
+mod history;
 mod keys;
 mod missed_events;
 mod recovery;
