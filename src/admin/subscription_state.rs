@@ -98,6 +98,20 @@ pub async fn subscriptions(
     Ok(state.collect())
 }
 
+/// Why the workspace may not use the product now, as `workspace_state` answers it; `None` if it may.
+///
+/// # Errors
+/// Database errors.
+pub async fn inactive_reason(conn: &mut PgConnection, workspace: Uuid) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "-- explain.workspace
+        SELECT inactive_reason FROM billing.workspace_state($1)",
+        workspace
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// A period of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns of limit_history, described in its migration")]

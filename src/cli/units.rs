@@ -39,11 +39,6 @@ pub(super) fn size(bytes: f64) -> String {
     if unit == "B" { format!("{sign}{value:.0} B") } else { format!("{sign}{} {unit}", short(value)) }
 }
 
-/// A number and its noun, with the plural in `s`.
-pub(super) fn plural(count: i64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
 /// One digit after the point below ten.
 fn short(value: f64) -> String {
     if value == 0.0 || value >= 9.95 { format!("{value:.0}") } else { format!("{value:.1}") }

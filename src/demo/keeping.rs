@@ -40,7 +40,7 @@ impl<W: Write> Report<'_, W> {
         self.print("\nAsk why a row and a balance are what they are, in another terminal:")?;
         self.print(&format!("  export DATABASE_URL='{database_url}'"))?;
         self.print(&format!("  billing-sync explain {ADA_SUB}"))?;
-        self.print(&format!("  billing-sync explain workspace {WORKSPACE}"))?;
+        self.print(&format!("  billing-sync explain {WORKSPACE}"))?;
         self.print("  billing-sync outbox list")?;
         self.print("\nAsk and consume as your product does:")?;
         self.print("  psql \"$DATABASE_URL\"")?;

@@ -7,8 +7,9 @@ use super::report::{Check, Report};
 use crate::admin::checkup;
 use crate::backfill::run_store::{self, UnfinishedRun};
 use crate::base::clock;
-use crate::base::text::{age, to_the_second};
+use crate::base::text::to_the_second;
 use crate::cli::database;
+use crate::cli::units::span;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
@@ -137,7 +138,7 @@ fn backfill(open: Option<&UnfinishedRun>) -> Check {
         None => Check::ok("backfill", "none is unfinished"),
         Some(open) if open.alive => Check::ok("backfill", "one is running"),
         Some(open) => {
-            let detail = format!("one was interrupted {} ago", age(open.seconds_since_heartbeat));
+            let detail = format!("one was interrupted {} ago", span(open.seconds_since_heartbeat));
             Check::warning("backfill", detail, "`billing-sync backfill --resume` resumes it")
         }
     }
@@ -270,7 +271,7 @@ fn outbox(figures: &metrics::database::Outbox) -> Vec<Check> {
     let detail = format!("{} pending, {} dead, {} done", figures.pending, figures.dead, figures.done);
     let mut checks = vec![Check::ok("outbox", detail)];
     if figures.oldest_pending_age_seconds > OLD_SECONDS {
-        let detail = format!("the oldest pending event has waited for {}", age(figures.oldest_pending_age_seconds));
+        let detail = format!("the oldest pending event has waited for {}", span(figures.oldest_pending_age_seconds));
         let fix = "run `serve` with the role worker; `outbox list --state pending` shows failing events";
         checks.push(Check::warning("outbox", detail, fix));
     }
@@ -288,7 +289,7 @@ fn limits(figures: &metrics::database::Limits) -> Check {
     }
     if figures.oldest_due_age_seconds > OLD_SECONDS {
         let detail =
-            format!("{} are due for renewal, the oldest for {}", figures.due, age(figures.oldest_due_age_seconds));
+            format!("{} are due for renewal, the oldest for {}", figures.due, span(figures.oldest_due_age_seconds));
         let fix = "run `serve` with the role renewals and see its log; `renew --dry-run` lists due renewals";
         return Check::warning("limits", detail, fix);
     }

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::checks::broken;
 use super::report::{Check, Report};
 use crate::base::clock::RemoteClock;
-use crate::base::text;
+use crate::cli::units::span;
 use crate::client::{self, ApiError, HttpStripe, Permission, Read, StripeApi, Urgency};
 use crate::config::settings;
 use crate::config::stripe::StripeConfig;
@@ -159,7 +159,7 @@ pub(super) fn comparison(figures: &Comparison, config: Option<&StripeConfig>) ->
         }
         None => checks.push(Check::ok("reconcile", "stored events have not been compared with Stripe's list yet")),
         Some(age) if age > OLD_SECONDS => {
-            let detail = format!("events of the last {} were not compared with Stripe's list{failing}", text::age(age));
+            let detail = format!("events of the last {} were not compared with Stripe's list{failing}", span(age));
             checks.push(Check::warning("reconcile", detail, fix));
         }
         Some(age) => {

@@ -8,7 +8,7 @@ use super::checks::broken;
 use super::report::Check;
 use super::stripe::{listed, missing_permissions};
 use crate::base::clock::RemoteClock;
-use crate::base::text::age;
+use crate::cli::units::span;
 use crate::client::{self, HttpStripe, Permission};
 use crate::config::settings;
 use crate::config::stripe::StripeConfig;
@@ -120,7 +120,7 @@ pub(super) fn ledger(figures: &Writes) -> Vec<Check> {
     }
     let open = figures.begun + figures.sent;
     if figures.oldest_open_seconds > OLD_SECONDS {
-        let detail = format!("{open} changes at Stripe are open, the oldest for {}", age(figures.oldest_open_seconds));
+        let detail = format!("{open} changes at Stripe are open, the oldest for {}", span(figures.oldest_open_seconds));
         let fix = "`billing-sync writes list --state open` shows the errors; run `serve` with the role api and \
                    STRIPE_WRITE_KEY";
         checks.push(Check::warning("changes", detail, fix));

@@ -52,7 +52,7 @@ fn outlook(state: &SubscriptionState) -> String {
 }
 
 /// What an `inactive_reason` means.
-fn meaning(reason: &str) -> &str {
+pub(super) fn meaning(reason: &str) -> &str {
     match reason {
         "payment_paused" => "payment collection is paused",
         "paused" => "it is paused",
@@ -69,6 +69,7 @@ fn meaning(reason: &str) -> &str {
         "unknown_status" => "its status is not known to this release",
         TOO_MANY_MEMBERS => "the workspace has more members than the plan includes",
         "no_subscription" => "it has no subscription",
+        "workspace_deleted" => "the workspace was deleted",
         other => other,
     }
 }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::verdict;
 use crate::admin::statement::{self, Line};
 use crate::admin::subscription_state::{self, SubscriptionState};
 use crate::base::text::{in_utc, to_the_second};
@@ -65,9 +66,13 @@ async fn print_verdicts(conn: &mut PgConnection, id: Uuid, subscriptions: &[Subs
     };
     let plan = current.plan.as_ref().map(|plan| format!(" ({plan})")).unwrap_or_default();
     let by = format!("by {}{plan}", current.stripe_subscription_id);
+    // of the workspace itself, for example that it was deleted
+    let reason = subscription_state::inactive_reason(conn, id).await?;
+    let own = reason.filter(|reason| current.inactive_reason.as_ref() != Some(reason));
+    let own = own.map(|reason| format!("inactive: {}", verdict::meaning(&reason)));
     for (index, verdict) in verdicts.iter().enumerate() {
         let (name, text) = match index {
-            0 => (id.to_string(), format!("{}; {by}", verdict.text)),
+            0 => (id.to_string(), format!("{}; {by}", own.as_ref().unwrap_or(&verdict.text))),
             _ => (format!("also {}", verdict.id), verdict.text.clone()),
         };
         output::print(&output::wrapped(&format!("{name}: "), &text))?;

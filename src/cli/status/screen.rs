@@ -6,8 +6,9 @@ use super::figures::{Figures, Part};
 use super::strip::{self, DayResult};
 use super::verdict::Problem;
 use crate::admin::status::WINDOW_SECONDS;
+use crate::base::text::counted;
 use crate::base::text::{in_utc, wrapped};
-use crate::cli::units::{plural, rate, size, span};
+use crate::cli::units::{rate, size, span};
 use crate::domain::job::Kind;
 
 /// Problems that are shown; the others are counted. The screen of a bad night still fits a terminal.
@@ -83,7 +84,7 @@ fn processes(figures: &Figures) -> Vec<String> {
         Err(reason) => return vec![line("processes", &format!("unknown: {reason}"))],
     };
     let mut texts: Vec<String> = (found.processes.iter().take(MOST_PROCESSES))
-        .map(|one| format!("{}: {} ({})", one.name, one.roles.join(", "), plural(one.connections, "connection")))
+        .map(|one| format!("{}: {} ({})", one.name, one.roles.join(", "), counted(one.connections, "connection")))
         .collect();
     if found.processes.len() > MOST_PROCESSES {
         texts.push(format!("and {} more", found.processes.len() - MOST_PROCESSES));
@@ -92,7 +93,7 @@ fn processes(figures: &Figures) -> Vec<String> {
         texts.push("none of `serve`".to_owned());
     }
     if found.other_connections > 0 {
-        texts.push(format!("{} of commands or of an older release", plural(found.other_connections, "connection")));
+        texts.push(format!("{} of commands or of an older release", counted(found.other_connections, "connection")));
     }
     let names = std::iter::once("processes").chain(std::iter::repeat(""));
     names.zip(texts).map(|(name, text)| line(name, &text)).collect()
@@ -128,7 +129,7 @@ fn queue(figures: &Figures) -> String {
             0 => String::new(),
             _ => format!(", the oldest for {}", span(outbox.oldest_pending_age_seconds)),
         };
-        format!("{} pending{oldest}; {} dead", plural(outbox.pending, "event"), outbox.dead)
+        format!("{} pending{oldest}; {} dead", counted(outbox.pending, "event"), outbox.dead)
     })
 }
 
@@ -166,7 +167,7 @@ fn limits(figures: &Figures) -> String {
             _ => format!(", the oldest for {}", span(limits.oldest_due_age_seconds)),
         };
         let halted = if limits.halted_because.is_some() { "; renewals are halted" } else { "" };
-        format!("{} due{oldest}{halted}", plural(limits.due, "renewal"))
+        format!("{} due{oldest}{halted}", counted(limits.due, "renewal"))
     })
 }
 
@@ -178,7 +179,7 @@ fn watermark(figures: &Figures) -> String {
             Some(age) => format!("{} old: earlier events were compared with Stripe's list", span(age)),
         };
         if comparison.failures > 0 {
-            let _ = write!(text, "; {} in a row", plural(comparison.failures.into(), "failed run"));
+            let _ = write!(text, "; {} in a row", counted(comparison.failures, "failed run"));
         }
         text
     })
@@ -202,9 +203,9 @@ fn drift(figures: &Figures) -> String {
             let failed = if drift.failed > 0 { format!(", {} not compared", drift.failed) } else { String::new() };
             format!(
                 "{} differed in the sample of {} ago ({}{failed})",
-                plural(drift.differing, "row"),
+                counted(drift.differing, "row"),
                 span(drift.age_seconds),
-                plural(drift.customers, "customer")
+                counted(drift.customers, "customer")
             )
         }
     })

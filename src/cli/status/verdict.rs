@@ -3,8 +3,9 @@
 use time::Duration;
 
 use super::figures::Figures;
+use crate::base::text::counted;
 use crate::cli::doctor::{OLD_CHANGE_SECONDS, OLD_ITEM_SECONDS, OLD_WATERMARK_SECONDS};
-use crate::cli::units::{plural, span};
+use crate::cli::units::span;
 use crate::domain::job::Kind;
 
 /// Something that needs attention.
@@ -78,7 +79,7 @@ fn queue(figures: &Figures) -> Vec<Problem> {
     old.map(|outbox| {
         let text = format!(
             "{} pending, the oldest for {}",
-            plural(outbox.pending, "event"),
+            counted(outbox.pending, "event"),
             span(outbox.oldest_pending_age_seconds)
         );
         problem("queue_old", text, "billing-sync outbox list --state pending")
@@ -101,11 +102,11 @@ fn gap(figures: &Figures) -> Vec<Problem> {
 fn changes(figures: &Figures) -> Vec<Problem> {
     let Ok(writes) = &figures.writes else { return Vec::new() };
     let unknown = (writes.unknown > 0).then(|| {
-        let text = format!("{} at Stripe of unknown outcome", plural(writes.unknown, "change"));
+        let text = format!("{} at Stripe of unknown outcome", counted(writes.unknown, "change"));
         problem("changes_unknown", text, "billing-sync writes list --state unknown")
     });
     let old = (writes.oldest_open_seconds > OLD_CHANGE_SECONDS).then(|| {
-        let open = plural(writes.begun + writes.sent, "change");
+        let open = counted(writes.begun + writes.sent, "change");
         let text = format!("{open} at Stripe not complete, the oldest for {}", span(writes.oldest_open_seconds));
         problem("changes_old", text, "billing-sync writes list --state open")
     });
@@ -114,7 +115,7 @@ fn changes(figures: &Figures) -> Vec<Problem> {
 
 fn dead(figures: &Figures) -> Vec<Problem> {
     let dead = figures.outbox.iter().filter(|outbox| outbox.dead > 0);
-    dead.map(|outbox| problem("dead", plural(outbox.dead, "dead event"), "billing-sync outbox list --state dead"))
+    dead.map(|outbox| problem("dead", counted(outbox.dead, "dead event"), "billing-sync outbox list --state dead"))
         .collect()
 }
 
@@ -132,7 +133,7 @@ fn watermark(figures: &Figures) -> Vec<Problem> {
     };
     let failures = match comparison.failures {
         0 => String::new(),
-        failures => format!(", {} in a row", plural(failures.into(), "failed run")),
+        failures => format!(", {} in a row", counted(failures, "failed run")),
     };
     vec![problem("watermark_old", what + &failures, "billing-sync reconcile")]
 }
@@ -143,7 +144,8 @@ fn missed(figures: &Figures) -> Vec<Problem> {
     let recent = figures.days.iter().flatten().filter(|day| day.day >= yesterday);
     let missed: i64 = recent.clone().map(|day| day.missed).sum();
     let found = (missed > 0).then(|| {
-        let text = format!("{} since yesterday not delivered by Stripe, but found and stored", plural(missed, "event"));
+        let text =
+            format!("{} since yesterday not delivered by Stripe, but found and stored", counted(missed, "event"));
         problem("missed", text, "billing-sync doctor")
     });
     let unreadable = recent.filter(|day| day.unreadable).count() > 0;
@@ -154,12 +156,12 @@ fn missed(figures: &Figures) -> Vec<Problem> {
 fn renewals(figures: &Figures) -> Vec<Problem> {
     let overdue = figures.limits.iter().filter(|limits| limits.oldest_due_age_seconds > OLD_ITEM_SECONDS);
     let overdue = overdue.map(|limits| {
-        let due = plural(limits.due, "limit");
+        let due = counted(limits.due, "limit");
         let text = format!("{due} overdue for renewal, the oldest for {}", span(limits.oldest_due_age_seconds));
         problem("renewals_overdue", text, "billing-sync renew --dry-run")
     });
     let aside: i64 = of_renewals(figures).sum();
-    let text = format!("{} whose limits cannot be renewed", plural(aside, "subscription"));
+    let text = format!("{} whose limits cannot be renewed", counted(aside, "subscription"));
     overdue.chain((aside > 0).then(|| problem("set_aside", text, "billing-sync renew"))).collect()
 }
 
@@ -171,7 +173,7 @@ fn drift(figures: &Figures) -> Vec<Problem> {
     let differing = figures.drift.iter().flatten().filter(|drift| drift.differing > 0);
     differing
         .map(|drift| {
-            let rows = plural(drift.differing, "row");
+            let rows = counted(drift.differing, "row");
             let text = format!("{rows} of the last sample differed from Stripe ({})", drift.tables.join(", "));
             problem("drift", text, "billing-sync verify")
         })
@@ -200,6 +202,6 @@ fn backfill(figures: &Figures) -> Vec<Problem> {
 fn jobs(figures: &Figures) -> Vec<Problem> {
     let others = figures.jobs.iter().flatten().filter(|jobs| jobs.kind != Kind::Renewal.as_str());
     let failing: i64 = others.map(|jobs| jobs.failing).sum();
-    let text = format!("{} failed and will be retried", plural(failing, "job"));
+    let text = format!("{} failed and will be retried", counted(failing, "job"));
     (failing > 0).then(|| problem("jobs_failing", text, "billing-sync doctor")).into_iter().collect()
 }

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::admin::tail::{Change, Event, Waiting};
+use crate::base::text::counted;
 use crate::base::text::{in_utc, wrapped};
 use crate::cli::changes;
-use crate::cli::units::{plural, span};
+use crate::cli::units::span;
 
 /// As wide as a time and two spaces.
 const INDENT: &str = "                     ";
@@ -53,12 +54,12 @@ pub(super) fn event_json(event: &Event, changed: &[&Change]) -> Value {
 /// The events that wait.
 pub(super) fn waiting(now: OffsetDateTime, waiting: &Waiting) -> String {
     let error = match &waiting.last_error {
-        Some(error) => format!("; {}, the last error: {error}", plural(waiting.attempts.into(), "attempt")),
+        Some(error) => format!("; {}, the last error: {error}", counted(waiting.attempts, "attempt")),
         None => String::new(),
     };
     let (age, of) = (span(waiting.oldest_seconds), of(waiting.object_id.as_deref()));
     let oldest = format!("{} ({}{of})", waiting.event_id, waiting.event_type);
-    let text = format!("waiting: {}, the oldest for {age}: {oldest}{error}", plural(waiting.events, "event"));
+    let text = format!("waiting: {}, the oldest for {age}: {oldest}{error}", counted(waiting.events, "event"));
     wrapped(&format!("{}  ", in_utc(now)), &text)
 }
 

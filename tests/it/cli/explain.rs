@@ -218,19 +218,34 @@ async fn a_limit_that_cannot_be_read_is_not_a_missing_limit() {
         with(&subscription("sub_1", "cus_1"), json!({ "items": items, "metadata": { "workspace_id": WORKSPACE } }));
     app.deliver_and_drain(&[event("evt_s", "customer.subscription.created", 1, &sub, None)]).await;
     let env = [("DATABASE_URL", app.database.url.as_str())];
-    for arguments in
-        [&["explain", "workspace", WORKSPACE][..], &["explain", "workspace", WORKSPACE, "--limit", "words"]]
-    {
+    for arguments in [&["explain", WORKSPACE][..], &["explain", WORKSPACE, "--limit", "words"]] {
         let output = run(arguments, &env);
-        let errors = words(&output.stderr);
-        assert_eq!(code(&output), 1, "{errors}");
-        assert!(
-            errors.contains("cannot be read") && errors.contains("price price_1: limit_words = \"lots\""),
-            "{errors}"
-        );
+        let text = words(&output.stdout);
+        assert_eq!(code(&output), 0, "{text}");
+        let expected = "values that cannot be read: price price_1: limit_words = \"lots\"; set them in Stripe to a whole \
+                        number or to unlimited";
+        assert!(text.contains(expected), "{text}");
     }
-    let output = run(&["explain", "workspace", WORKSPACE, "--limit", "images"], &env);
+    let output = run(&["explain", WORKSPACE, "--limit", "images"], &env);
     assert!(words(&output.stderr).contains("has no limit \"images\""), "{}", words(&output.stderr));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_workspace_without_a_subscription_and_a_deleted_one_say_so() {
+    let app = sold().await;
+    let env = [("DATABASE_URL", app.database.url.as_str())];
+    let without = "550e8400-e29b-41d4-a716-446655440002";
+    let with_metadata = with(&customer("cus_2", "Bo"), json!({ "metadata": { "workspace_id": without } }));
+    app.deliver_and_drain(&[event("evt_c", "customer.created", 2, &with_metadata, None)]).await;
+    let text = words(&run(&["explain", without], &env).stdout);
+    assert!(text.starts_with(&format!("{without}: inactive: it has no subscription It has no limits")), "{text}");
+    app.execute(
+        "INSERT INTO billing.workspaces (id, deleted_at) VALUES ('550e8400-e29b-41d4-a716-446655440000', now())",
+    )
+    .await;
+    let text = words(&run(&["explain", WORKSPACE], &env).stdout);
+    assert!(text.starts_with(&format!("{WORKSPACE}: inactive: the workspace was deleted; by sub_1")), "{text}");
     app.finish().await;
 }
 
