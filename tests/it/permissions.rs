@@ -192,7 +192,7 @@ async fn verify_reports_a_missing_permission_and_compares_the_rest() {
         assert!(harmless || report.contains(&format!("may not read {objects}")), "{paths:?} {report}");
         sync.app.execute("UPDATE billing.billing_contacts SET name = 'Eve'").await;
         let report = printed(&run(&sync, &["verify", "--fix"]).await);
-        assert!(report.contains("1 rows differed"), "{paths:?} {report}");
+        assert!(report.contains("1 row differed"), "{paths:?} {report}");
         assert_eq!(sync.app.text("SELECT name FROM billing.billing_contacts").await.as_deref(), Some("Ada"));
         sync.stripe.permit_all();
     }

@@ -129,35 +129,37 @@ async fn a_failed_command_ends_with_one_summary() {
 async fn an_interrupted_command_names_its_wait_and_the_next_step() {
     let mut site = Site::start().await;
     site.lock().await;
-    let commands = COMMANDS.iter().enumerate().map(|(number, arguments)| async {
-        let (is_json, signal) = if number % 2 == 0 { (true, Signal::SIGINT) } else { (false, Signal::SIGTERM) };
-        let arguments = if is_json { with_json(arguments) } else { arguments.to_vec() };
-        let mut command = site.command(&arguments);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap());
-        // the wait is explained after two seconds; starting may take as long on a busy machine
-        tokio::time::sleep(Duration::from_secs(6)).await;
-        kill(pid, signal).unwrap();
-        let output = child.wait_with_output().await.unwrap();
-        let (errors, text) = (words(&output.stderr), words(&output.stdout));
-        let waits = format!("{}: starting: waiting for the database, ", arguments[0]);
-        assert!(errors.contains(&waits), "{arguments:?} {errors}");
-        assert!(!errors.contains(" 0 s"), "{errors}");
-        if is_json {
-            let summary = summary(&output);
-            assert_eq!((code(&output), &summary["outcome"]), (130, &json!("interrupted")), "{summary:#}");
-            assert_eq!(summary["error"], "interrupted by SIGINT");
-            assert!(summary["next_step"].as_str().is_some_and(|next| !next.is_empty()), "{summary:#}");
-        } else {
-            assert_eq!(code(&output), 143, "{arguments:?} {text}");
-            assert_eq!(text.matches("interrupted by SIGTERM: ").count(), 1, "{arguments:?} {text}");
-        }
-    });
-    futures_of(commands).await;
+    let commands = COMMANDS.iter().zip([true, false].into_iter().cycle());
+    all(commands.map(|(arguments, is_json)| interrupt(&site, arguments, is_json))).await;
+}
+
+/// Interrupts a command that waits for the database: by SIGINT with `--json`, otherwise by SIGTERM.
+async fn interrupt(site: &Site, arguments: &[&str], is_json: bool) {
+    let signal = if is_json { Signal::SIGINT } else { Signal::SIGTERM };
+    let mut command = site.command(&if is_json { with_json(arguments) } else { arguments.to_vec() });
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap());
+    // the wait is explained after two seconds; starting may take as long on a busy machine
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    kill(pid, signal).unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let (errors, text) = (words(&output.stderr), words(&output.stdout));
+    let waits = format!("{}: starting: waiting for the database, ", arguments[0]);
+    assert!(errors.contains(&waits), "{arguments:?} {errors}");
+    assert!(!errors.contains(" 0 s"), "{errors}");
+    if is_json {
+        let summary = summary(&output);
+        assert_eq!((code(&output), &summary["outcome"]), (130, &json!("interrupted")), "{summary:#}");
+        assert_eq!(summary["error"], "interrupted by SIGINT");
+        assert!(summary["next_step"].as_str().is_some_and(|next| !next.is_empty()), "{summary:#}");
+    } else {
+        assert_eq!(code(&output), 143, "{arguments:?} {text}");
+        assert_eq!(text.matches("interrupted by SIGTERM: ").count(), 1, "{arguments:?} {text}");
+    }
 }
 
 /// Runs all futures at the same time.
-async fn futures_of(futures: impl Iterator<Item = impl Future<Output = ()>>) {
+async fn all(futures: impl Iterator<Item = impl Future<Output = ()>>) {
     let mut futures: Vec<_> = futures.map(Box::pin).collect();
     std::future::poll_fn(|context| {
         futures.retain_mut(|future| future.as_mut().poll(context).is_pending());
@@ -246,7 +248,8 @@ async fn no_line_is_wider_than_the_terminal() {
         assert!(lines.len() > 3, "{lines:?}");
         let widest = lines.iter().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= usize::from(columns), "{lines:?}");
-        assert!(lines.iter().all(|line| line.contains("waiting f") || line.contains('…')), "{lines:?}");
+        let last = lines.last().unwrap();
+        assert!(last.contains("waiting for the database") || last.contains('…'), "{lines:?}");
     }
     kill(pid, Signal::SIGINT).unwrap();
     let output = child.wait_with_output().await.unwrap();

@@ -39,8 +39,8 @@ async fn customers_are_read_and_unsupported_lists_reported() {
     let output = backfill(&app, &stripe, &["--json"]).output().await.unwrap();
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{printed}");
-    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let report = &printed["summary"];
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = &report["summary"];
     assert_eq!(report["unsupported_lists"], json!(["disputes", "payments", "sessions"]), "{report:#}");
     assert_eq!((&report["failed_lists"], &report["failed"]), (&json!([]), &json!([])), "{report:#}");
     assert!(printed.contains("the server at STRIPE_API_BASE has no list of disputes"), "{printed}");
