@@ -93,6 +93,7 @@ impl Hosts {
     }
 
     /// The same servers, whose sessions name this process and its roles.
+    #[must_use]
     pub fn named(&self, roles: &[&str]) -> Self {
         let all = self.all.iter().map(|options| instance::named(options, roles)).collect();
         Self { all, current: Arc::clone(&self.current), connect_timeout: self.connect_timeout }

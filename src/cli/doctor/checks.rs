@@ -30,7 +30,7 @@ const CLOCK_TOLERANCE: Duration = Duration::seconds(30);
 /// Size above which a default partition holds more than the few events with odd dates that it is for.
 const LARGE_DEFAULT_BYTES: i64 = 64 * 1024 * 1024;
 /// Age above which a pending item is reported: longer than the retries after a short outage.
-pub(in crate::cli) const OLD_SECONDS: f64 = 300.0;
+pub(crate) const OLD_SECONDS: f64 = 300.0;
 
 /// Checks whether `demo` and `serve --embedded` find a server. It is a failure only if `needed`: an external database
 /// needs no local server.

@@ -16,7 +16,7 @@ use crate::reconcile::gap::Gap;
 use crate::stripe_key::check::{self, KeyStatus};
 
 /// Age of the watermark above which it is reported: twice the longest `BILLING_SYNC_RECONCILE_INTERVAL`.
-pub(in crate::cli) const OLD_SECONDS: f64 = 3600.0;
+pub(crate) const OLD_SECONDS: f64 = 3600.0;
 
 /// Checks the key with a few requests to Stripe; `conn` is for the stored events.
 pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Vec<Check> {

@@ -16,7 +16,7 @@ use crate::metrics::database::Writes;
 use crate::stripe_key::check::{self, KeyStatus};
 
 /// Age above which an open change is reported: some attempts have failed by then.
-pub(in crate::cli) const OLD_SECONDS: f64 = 600.0;
+pub(crate) const OLD_SECONDS: f64 = 600.0;
 /// Where to create the key.
 const RESTRICTED: &str = "create a restricted key (rk_…) in the Stripe dashboard, with the permissions Customers, Checkout \
                           Sessions, Subscriptions and Payment Links (write), and set STRIPE_WRITE_KEY to it";

@@ -51,19 +51,22 @@ impl Follower {
 
     /// Returns the last `count` events, oldest first. Earlier ones are not shown by a later poll.
     pub(super) async fn start(&mut self, conn: &mut PgConnection, count: i64) -> Result<Vec<Shown>, sqlx::Error> {
-        self.start_from(conn).await?;
+        let horizon = self.start_from(conn).await?;
         let objects = self.objects(conn).await?;
         let mut last = if count > 0 { tail::last(conn, objects.as_deref(), count).await? } else { Vec::new() };
         last.reverse();
-        // an event that was committed after the reads of `start_from` is shown here and not again
+        // an event that was committed after the reads of `start_from` is shown here, and not again
         for event in &last {
             self.seen.add(event);
         }
-        self.with_changes(conn, last).await
+        let shown = self.with_changes(conn, last).await?;
+        // only now: after an error it starts again
+        self.horizon = horizon;
+        Ok(shown)
     }
 
-    /// Notes what is visible already and may be read again.
-    async fn start_from(&mut self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    /// Notes what is visible already and may be read again; returns the horizon of the first poll.
+    async fn start_from(&mut self, conn: &mut PgConnection) -> Result<Horizon, sqlx::Error> {
         let mut horizon = Horizon::default();
         horizon.update(&tail::writers(conn).await?);
         // a standby that has applied no transaction has no events either
@@ -80,8 +83,7 @@ impl Follower {
             }
             after = page.into_iter().last();
         }
-        self.horizon = horizon;
-        Ok(())
+        Ok(horizon)
     }
 
     /// The objects of the filter's customers, whose events an index finds; `None` without a filter.
@@ -102,15 +104,14 @@ impl Follower {
 
     /// Reads the next page of new events; the flag reports whether more may follow at once.
     pub(super) async fn poll(&mut self, conn: &mut PgConnection) -> Result<(Vec<Shown>, bool), sqlx::Error> {
-        let since = match self.since {
-            Some(since) => since,
-            None => {
-                let since = self.seen.bound(self.horizon.since().unwrap_or(OffsetDateTime::UNIX_EPOCH));
-                // before the events are read: see `horizon`
-                self.horizon.update(&tail::writers(conn).await?);
-                self.since = Some(since);
-                since
-            }
+        let since = if let Some(since) = self.since {
+            since
+        } else {
+            let since = self.seen.bound(self.horizon.since().unwrap_or(OffsetDateTime::UNIX_EPOCH));
+            // before the events are read: see `horizon`
+            self.horizon.update(&tail::writers(conn).await?);
+            self.since = Some(since);
+            since
         };
         let page = tail::finished(conn, since, self.page_end.as_ref(), &self.filter).await?;
         let may_match = |event: &&Event| event.is_match || self.filter.workspace.is_some();

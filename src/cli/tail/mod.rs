@@ -117,7 +117,7 @@ impl Args {
         let mut conn = Some(conn);
         let mut lost_at: Option<Instant> = None;
         loop {
-            let followed = match conn.take() {
+            let ended = match conn.take() {
                 Some(mut open) => {
                     if let Some(lost_at) = lost_at.take() {
                         let after = span(lost_at.elapsed().as_secs_f64());
@@ -133,7 +133,7 @@ impl Args {
                     Err(error) => Err(Stop::Lost(output::causes(&error.into()))),
                 },
             };
-            match followed {
+            match ended {
                 Ok(()) | Err(Stop::Closed) => return Ok(ExitCode::SUCCESS),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::Lost(error)) => {

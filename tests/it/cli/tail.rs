@@ -155,10 +155,12 @@ async fn events_that_commit_late_or_together_are_shown_once() {
     assert_eq!(tail.interrupt(), Vec::<String>::new());
 }
 
+/// Transactions that settle events at once.
+const TRANSACTIONS: u64 = 24;
+
 #[tokio::test]
 async fn each_event_of_concurrent_transactions_is_shown_once() {
     let (database, mut conn) = migrated().await;
-    const TRANSACTIONS: u64 = 24;
     for transaction in 0..TRANSACTIONS {
         for number in 0..3 {
             store(&mut conn, &format!("evt_{transaction}_{number}"), "pending").await;

@@ -60,15 +60,15 @@ const STATEMENTS: [(&str, i64, i64, i64); 34] = [
     ("mirror.save", 1, 300, 575526),
     ("outbox.begin_attempt", 2, 0, 0),
     ("outbox.claim", 1, 500, 29080),
-    ("outbox.done", 1, 500, 264188),
+    ("outbox.done", 1, 500, 296948),
     ("outbox.forget_batch", 1, 1, 162),
     ("outbox.note_batch", 1, 1, 3747),
     ("limits.create", 1, 1, 0),
     ("limits.mark_subscriptions", 1, 0, 0),
     ("limits.mark_timelines", 1, 0, 0),
     ("store.remove_other_limits", 1, 0, 0),
-    ("store.save_billing_contacts", 1, 50, 68898),
-    ("store.save_subscriptions", 1, 50, 132249),
+    ("store.save_billing_contacts", 1, 50, 75698),
+    ("store.save_subscriptions", 1, 50, 135799),
 ];
 
 /// Tolerance for the write-ahead log of a statement, in percent, because it depends a little on the pages of the rows.

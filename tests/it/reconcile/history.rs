@@ -24,7 +24,8 @@ async fn each_run_is_counted_with_what_it_found() {
     sync.stripe.tick(600);
     compare(&sync).await;
     expect(&sync, "2 0 3 0 f").await;
-    sync.stripe.fail_next_under("/v1/events", 3, Fault::ServerError);
+    // more than all retries
+    sync.stripe.fail_next_under("/v1/events", 50, Fault::ServerError);
     compare_since(&sync, None).await.unwrap_err();
     expect(&sync, "2 1 3 0 f").await;
     sync.stripe.recover();
