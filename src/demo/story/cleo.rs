@@ -105,7 +105,7 @@ fn uses_words(schedule: Schedule) -> Act {
     }
 }
 
-/// Stripe sends nothing in this act, because the year goes on.
+/// Stripe sends nothing in this act, because the year has not ended.
 fn is_renewed(schedule: Schedule) -> Act {
     let month = (schedule.period_end, schedule.next_end);
     Act {
