@@ -116,12 +116,12 @@ async fn a_failed_command_ends_with_one_summary() {
         let summary = summary(&output);
         assert_eq!((code(&output), &summary["outcome"]), (1, &json!("failed")), "{arguments:?} {summary:#}");
         let error = summary["error"].as_str().unwrap();
-        assert!(error.contains("could not reach the database at 127.0.0.1:1"), "{error}");
+        assert!(error.contains("cannot use the database at 127.0.0.1:1"), "{error}");
         assert!(summary["next_step"].as_str().is_some_and(|next| !next.is_empty()), "{summary:#}");
         // the same text for people, once
         let output = site.command_at(url, arguments).output().await.unwrap();
         assert_eq!((code(&output), words(&output.stdout).as_str()), (1, ""), "{arguments:?}");
-        assert_eq!(words(&output.stderr).matches("error: could not reach").count(), 1, "{arguments:?}");
+        assert_eq!(words(&output.stderr).matches("error: cannot use the database").count(), 1, "{arguments:?}");
     }
 }
 

@@ -219,7 +219,7 @@ fn an_unreachable_database_is_a_failure_and_watched_until_a_signal() {
         let output = run(&[command], &environment);
         let errors = words(&output.stderr);
         assert_eq!(code(&output), 1);
-        assert!(errors.contains("could not reach the database at 127.0.0.1:1"), "{errors}");
+        assert!(errors.contains("cannot use the database at 127.0.0.1:1"), "{errors}");
         assert!(
             errors.contains("start the database, or correct DATABASE_URL") && !errors.contains("hunter2"),
             "{errors}"
