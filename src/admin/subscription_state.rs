@@ -118,15 +118,12 @@ pub async fn inactive_reason(conn: &mut PgConnection, workspace: Uuid) -> Result
 pub struct Period {
     pub limit_key: String,
     pub period_start: OffsetDateTime,
-    pub period_end: Option<OffsetDateTime>,
     pub is_over: bool,
-    pub outcome: Option<String>,
     /// `None`: unlimited.
     pub included: Option<i64>,
     pub spillover: i64,
     pub used: i64,
     pub bonus_used: i64,
-    pub spilled_over: i64,
     pub expired: i64,
 }
 
@@ -138,9 +135,9 @@ pub async fn periods(conn: &mut PgConnection, subscription: Uuid, limit: i64) ->
     sqlx::query_as!(
         Period,
         r#"-- explain.periods
-        SELECT limit_key AS "limit_key!", period_start AS "period_start!", period_end, is_over AS "is_over!", outcome, included,
+        SELECT limit_key AS "limit_key!", period_start AS "period_start!", is_over AS "is_over!", included,
             coalesce(spillover, 0) AS "spillover!", coalesce(used, 0) AS "used!", coalesce(bonus_used, 0) AS "bonus_used!",
-            coalesce(spilled_over, 0) AS "spilled_over!", coalesce(expired, 0) AS "expired!"
+            coalesce(expired, 0) AS "expired!"
         FROM (
             SELECT h.*, row_number() OVER (PARTITION BY h.limit_key ORDER BY h.period_start DESC) AS place
             FROM billing.limit_history($1) AS h

@@ -1,4 +1,5 @@
-//! The limits of a subscription, month by month, as a table. PURE.
+//! The limits of a subscription, month by month, as a table. What is left and not lost is carried into the next month.
+//! PURE.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
@@ -16,11 +17,11 @@ fn table(periods: &[Period], width: usize) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
-    table.set_header(["from", "included", "carried in", "bonus", "used", "left", "end"]);
+    table.set_header(["from", "included", "carried in", "bonus", "used", "left", "lost"]);
     for period in periods {
         table.add_row(row(period));
     }
-    for column in table.column_iter_mut().skip(1).take(5) {
+    for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let key = periods.first().map(|period| period.limit_key.as_str()).unwrap_or_default();
@@ -33,12 +34,7 @@ fn row(period: &Period) -> [String; 7] {
     let left = period
         .included
         .map(|included| (i128::from(included) + i128::from(period.spillover) - i128::from(of_plan)).max(0));
-    let end = match (period.is_over, period.period_end) {
-        (true, _) if period.expired > 0 => format!("{} carried over, {} lost", period.spilled_over, period.expired),
-        (true, _) => format!("{} carried over", period.spilled_over),
-        (false, Some(end)) => format!("open until {}", to_the_minute(end)),
-        (false, None) => "open".to_owned(),
-    };
+    let lost = if period.is_over { period.expired.to_string() } else { "(open)".to_owned() };
     [
         to_the_minute(period.period_start),
         period.included.map_or_else(|| "unlimited".to_owned(), |included| included.to_string()),
@@ -46,7 +42,7 @@ fn row(period: &Period) -> [String; 7] {
         period.bonus_used.to_string(),
         period.used.to_string(),
         left.map_or_else(|| "unlimited".to_owned(), |left| left.to_string()),
-        end,
+        lost,
     ]
 }
 
@@ -61,31 +57,27 @@ mod tests {
         let closed = Period {
             limit_key: "words".to_owned(),
             period_start: datetime!(2026-10-05 09:30 UTC),
-            period_end: Some(datetime!(2026-11-05 09:30 UTC)),
             is_over: true,
-            outcome: Some("renewed".to_owned()),
             included: Some(1000),
             spillover: 50,
             used: 400,
             bonus_used: 20,
-            spilled_over: 670,
             expired: 0,
         };
         let open = Period {
             period_start: datetime!(2026-11-05 09:30 UTC),
-            period_end: Some(datetime!(2026-12-05 09:30 UTC)),
             is_over: false,
             spillover: 670,
             used: 0,
             bonus_used: 0,
             ..closed.clone()
         };
-        let unlimited = Period { limit_key: "images".to_owned(), included: None, period_end: None, ..open.clone() };
+        let unlimited = Period { limit_key: "images".to_owned(), included: None, ..open.clone() };
         let tables = tables(&[unlimited, closed, open], 80);
         assert_eq!(tables.len(), 2);
         let words: Vec<Vec<&str>> = tables[1].lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(words[2], ["2026-10-05", "09:30", "1000", "50", "20", "400", "670", "670", "carried", "over"]);
-        assert_eq!(words[3][..7], ["2026-11-05", "09:30", "1000", "670", "0", "0", "1670"]);
+        assert_eq!(words[2], ["2026-10-05", "09:30", "1000", "50", "20", "400", "670", "0"]);
+        assert_eq!(words[3], ["2026-11-05", "09:30", "1000", "670", "0", "0", "1670", "(open)"]);
         assert!(tables[0].contains("unlimited"), "{}", tables[0]);
         assert!(tables.iter().flat_map(|table| table.lines()).all(|line| line.chars().count() <= 80), "{tables:?}");
     }

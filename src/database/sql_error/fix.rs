@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 
+const NOT_POSTGRES: &str = "check that a PostgreSQL server listens at this address and is running, then try again";
 const SERVER_LOG: &str = "see the server's log";
 
 /// The fix for an error, as an instruction.
@@ -13,6 +14,8 @@ pub fn fix(error: &Error) -> &'static str {
         Error::Database(error) => of_code(&error.code().unwrap_or_default(), &**error),
         Error::Io(error) => of_io(error),
         Error::Tls(_) => "correct sslmode and sslrootcert in DATABASE_URL, or enable TLS on the server",
+        // the answer is not of PostgreSQL's protocol
+        Error::Protocol(_) => NOT_POSTGRES,
         Error::PoolTimedOut => "try again when the server is less busy, or allow more connections",
         Error::Configuration(_) => "correct DATABASE_URL",
         _ => SERVER_LOG,
@@ -52,7 +55,7 @@ fn of_io(error: &std::io::Error) -> &'static str {
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
         | ErrorKind::UnexpectedEof => {
-            "check that a PostgreSQL server listens at this address and is running, then try again"
+            NOT_POSTGRES
         }
         // the resolver's errors have no kind of their own
         _ if error.to_string().contains("lookup address") => {

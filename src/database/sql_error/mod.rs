@@ -48,6 +48,8 @@ pub fn message(error: &Error) -> String {
         (Some(error), _) => format!("{} ({})", error.message(), error.code()),
         // the operating system's message is enough
         (None, Error::Io(error)) => error.to_string(),
+        // the client names its own source code
+        (None, Error::Protocol(_)) => "its answer is not of PostgreSQL's protocol".to_owned(),
         (None, error) => error.to_string(),
     };
     text.replace('\n', " ")

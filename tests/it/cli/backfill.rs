@@ -73,7 +73,7 @@ async fn a_killed_backfill_resumes_where_it_was() {
     assert!(code(&output) == 2 && text.contains("is running") && text.contains("--resume"), "{text}");
     sync.app.execute("UPDATE billing.backfill_runs SET heartbeat_at = heartbeat_at - interval '10 min'").await;
     let text = words(&sync.run(&["doctor"]).await.stdout);
-    assert!(text.contains("warn backfill one was interrupted 11 min ago"), "{text}");
+    assert!(text.contains("warn backfill one was interrupted 10 min ago"), "{text}");
     let output = sync.run(&["backfill"]).await;
     let text = words(&output.stderr);
     assert!(code(&output) == 0 && text.contains("resuming the backfill started at"), "{text}");

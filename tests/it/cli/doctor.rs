@@ -70,7 +70,7 @@ async fn doctor_reports_overdue_limits_and_fails_if_renewals_halted() {
     assert_eq!(code(&output), 0, "{text}");
     assert!(
         text.contains(
-            "1 are due for renewal, the oldest for 6 minutes fix: run `serve` with the role renewals and see its log"
+            "1 are due for renewal, the oldest for 6 min fix: run `serve` with the role renewals and see its log"
         ),
         "{text}"
     );
@@ -248,7 +248,7 @@ async fn doctor_reports_changes_at_stripe_that_are_not_complete() {
     for part in [
         "warn changes the outcome of 1 changes at Stripe is unknown; an operator must decide fix: `billing-sync writes \
          list --state unknown`",
-        "warn changes 1 changes at Stripe are open, the oldest for 30 minutes fix: `billing-sync writes list --state open`",
+        "warn changes 1 changes at Stripe are open, the oldest for 30 min fix: `billing-sync writes list --state open`",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -16,7 +16,7 @@ const UUID: &str = "5e7a2c1e-90b4-4d0f-8a36-2f1c7d9b4e10";
 const COMMANDS: [&[&str]; 20] = [
     &["serve"],
     &["explain", "sub_1"],
-    &["explain", "workspace", UUID],
+    &["explain", UUID],
     &["outbox", "list"],
     &["outbox", "show", "evt_1"],
     &["outbox", "retry", "evt_1"],

@@ -8,7 +8,6 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 
 use super::{code, migrated, run, store, words};
-use crate::support::cluster;
 
 async fn column(conn: &mut PgConnection, event_id: &str, expression: &'static str) -> Option<String> {
     let sql = sqlx::AssertSqlSafe(format!("SELECT ({expression})::text FROM billing.outbox WHERE event_id = $1"));
@@ -20,14 +19,6 @@ async fn an_empty_outbox_is_reported() {
     let (database, _conn) = migrated().await;
     let output = run(&["outbox", "list", "--state", "dead"], &[("DATABASE_URL", &database.url)]);
     assert_eq!((code(&output), words(&output.stdout).as_str()), (0, "There are no dead events in the outbox."));
-}
-
-#[tokio::test]
-async fn a_missing_schema_is_reported_with_the_fix() {
-    let database = cluster::empty_database().await;
-    let output = run(&["outbox", "list"], &[("DATABASE_URL", &database.url)]);
-    assert_eq!(code(&output), 1);
-    assert!(words(&output.stderr).contains("run `billing-sync migrate`"), "{}", words(&output.stderr));
 }
 
 #[tokio::test]
