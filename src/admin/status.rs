@@ -124,8 +124,10 @@ pub async fn flow(conn: &mut PgConnection) -> Result<Flow, sqlx::Error> {
                     WHERE o.state = 'pending' AND o.isolated AND o.received_at > span.since) AS "arrived!",
             (SELECT count(*) FROM recent) AS "finished!",
             delay.seconds[1] AS delay_p50_seconds, delay.seconds[2] AS delay_p99_seconds,
-            (SELECT greatest(extract(epoch FROM statement_timestamp() - max(finished_at)), 0)::float8
-                FROM billing.outbox) AS last_finished_age_seconds
+            -- without the condition, greatest would make 0 of null
+            (SELECT greatest(extract(epoch FROM statement_timestamp() - last.at), 0)::float8
+                FROM (SELECT max(finished_at) AS at FROM billing.outbox) AS last
+                WHERE last.at IS NOT NULL) AS last_finished_age_seconds
         FROM span, delay"#,
         WINDOW_SECONDS,
         MOST_EVENTS

@@ -44,8 +44,9 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Delays are measured from the arrival of an event here to its outcome.\n\n\
-    Exit codes: 0 the status was shown; 1 it could not be read, or with --check something\n\
-    needs attention; 2 usage or configuration error, or migrations are missing.")]
+    Exit codes: 0 the status was shown; 1 it could not be read, or with --check\n\
+    something needs attention; 2 usage or configuration error, or migrations are\n\
+    missing.")]
 pub struct Args {
     /// Refresh every so many seconds, until Ctrl-C.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=86_400))]

@@ -40,10 +40,10 @@ const WAITING: Duration = Duration::from_secs(30);
 
 /// Arguments of `tail`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "An event is shown when it is done or dead, with the rows that it changed; changes of\n\
-    several events are shown with the last of them. Times are UTC.\n\n\
-    Exit codes: 0 ended by Ctrl-C; 1 the events could not be read; 2 usage or configuration\n\
-    error, or migrations are missing.")]
+#[command(after_help = "An event is shown when it is done or dead, with the rows that it changed;\n\
+    changes of several events are shown with the last of them. Times are UTC.\n\n\
+    Exit codes: 0 ended by Ctrl-C; 1 the events could not be read; 2 usage or\n\
+    configuration error, or migrations are missing.")]
 pub struct Args {
     /// Begin with the last N events.
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i64).range(0..=10_000))]

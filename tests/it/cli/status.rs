@@ -46,6 +46,7 @@ async fn an_empty_database_has_no_process_and_nothing_known() {
     let text = screen(&database.url);
     assert!(text.starts_with("1 thing needs attention:\n! no process of `serve` is connected"), "{text}");
     for part in [
+        "events     0/min arrived, 0/min finished in the last 5 min; none ever",
         "delay      unknown: no event was done in the last 5 min",
         "queue      0 events pending; 0 dead",
         "watermark  unknown: no event was ever compared",
@@ -58,6 +59,7 @@ async fn an_empty_database_has_no_process_and_nothing_known() {
     assert_eq!((found["verdict"].as_str(), kinds(&found)), (Some("attention"), vec!["no_process"]));
     for unknown in [
         &found["events"]["delay_p99_seconds"],
+        &found["events"]["last_finished_age_seconds"],
         &found["queue"]["oldest_pending_age_seconds"],
         &found["limits"]["oldest_due_age_seconds"],
         &found["reconcile"]["watermark_age_seconds"],
