@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::reason::check_connection;
+use super::reason::unreachable_reason;
 
 /// Interval of the check.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -25,8 +25,9 @@ pub async fn watch(pool: PgPool, shutdown: CancellationToken) {
 async fn keep_watching(pool: &PgPool) {
     let mut outage = Outage { answered_at: Instant::now(), failures: 0 };
     loop {
-        match check_connection(pool).await {
-            Ok(()) => {
+        // without a timeout of its own: a cancelled check would keep the connection until the server answers
+        match pool.acquire().await {
+            Ok(_) => {
                 if let Some(lasted) = outage.answered(Instant::now()) {
                     tracing::info!(
                         outage_seconds = lasted.as_secs(),
@@ -35,9 +36,10 @@ async fn keep_watching(pool: &PgPool) {
                     );
                 }
             }
-            Err(reason) => {
+            Err(error) => {
                 if outage.failed() {
-                    tracing::error!(error = reason, "the database cannot be used; all parts retry until it answers");
+                    let error = unreachable_reason(pool, &error).await;
+                    tracing::error!(error, "the database cannot be used; all parts retry until it answers");
                 }
             }
         }

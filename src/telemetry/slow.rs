@@ -14,9 +14,6 @@ use tracing::{Event, Level};
 /// The target of the lines.
 pub(super) const TARGET: &str = "billing_sync::slow_statement";
 
-/// The target of sqlx's lines.
-const OF_SQLX: &str = "sqlx::query";
-
 /// Statements that wait to be logged. Further ones are left out, which needs hundreds of slow statements at once.
 const WAITING: usize = 256;
 
@@ -52,7 +49,8 @@ impl SlowStatements {
 
     /// Whether the event is sqlx's line of a slow statement. Then it is logged by its name.
     pub(super) fn take(&self, event: &Event<'_>) -> bool {
-        let is_slow = event.metadata().target() == OF_SQLX && *event.metadata().level() == Level::WARN;
+        let is_slow = event.metadata().target().strip_prefix("sqlx::") == Some("query")
+            && *event.metadata().level() == Level::WARN;
         if is_slow {
             let mut statement = SlowStatement::default();
             event.record(&mut statement);

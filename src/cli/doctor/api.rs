@@ -3,7 +3,6 @@
 
 use sqlx::PgConnection;
 
-use super::checks::broken;
 use super::report::{Check, Report};
 use crate::api::principal::jwt::JwtVerifier;
 use crate::api::principal::token_store;
@@ -31,13 +30,13 @@ pub(super) async fn check(
     }
     let tokens = match token_store::list(&mut conn).await {
         Ok(tokens) => tokens,
-        Err(error) => return report.add(broken("api", &error)),
+        Err(error) => return report.add(Check::broken("api", &error)),
     };
     if !is_configured && tokens.iter().all(|token| token.revoked_at.is_some()) {
         return;
     }
     report.add(role_of_api(options).await);
-    report.add(search(&mut conn).await.unwrap_or_else(|error| broken("api", &error)));
+    report.add(search(&mut conn).await.unwrap_or_else(|error| Check::broken("api", &error)));
     let active = tokens.iter().filter(|token| token.state() == "active").count();
     report.add(tokens_check(active, identity_provider.is_some()));
     if let Some(config) = identity_provider {

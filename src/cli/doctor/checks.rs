@@ -15,7 +15,7 @@ use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
 use crate::database::shortage::SPARE;
-use crate::database::{check_writable, fix, message, pooler, target};
+use crate::database::{check_writable, pooler, target};
 use crate::embedded::find_server;
 use crate::metrics;
 use crate::metrics::database::{DefaultPartition, MOST_ROWS};
@@ -70,61 +70,61 @@ pub(super) async fn database(
     };
     let conn = &mut conn;
     let place = target(options.current());
-    report.add(server(conn, &place).await.unwrap_or_else(|error| broken("database", &error)));
-    report.add(connections(conn, wanted).await.unwrap_or_else(|error| broken("connections", &error)));
+    report.add(server(conn, &place).await.unwrap_or_else(|error| Check::broken("database", &error)));
+    report.add(connections(conn, wanted).await.unwrap_or_else(|error| Check::broken("connections", &error)));
     report.add(writes(conn).await);
-    report.add(durability(conn).await.unwrap_or_else(|error| broken("durability", &error)));
-    report.add(clocks(conn).await.unwrap_or_else(|error| broken("clock", &error)));
+    report.add(durability(conn).await.unwrap_or_else(|error| Check::broken("durability", &error)));
+    report.add(clocks(conn).await.unwrap_or_else(|error| Check::broken("clock", &error)));
     match migrations::pending(conn).await {
         Ok(status) if status.is_current() => report.add(Check::ok("migrations", status.describe())),
         Ok(status) => {
             return report.add(Check::failed("migrations", status.describe(), status.fix()));
         }
-        Err(MigrationError::Database(error)) => return report.add(broken("migrations", &error)),
+        Err(MigrationError::Database(error)) => return report.add(Check::broken("migrations", &error)),
         // its text names the fix
         Err(error) => return report.add(Check::failed("migrations", error.to_string(), "then run `doctor` again")),
     }
-    report.add(partitions(conn).await.unwrap_or_else(|error| broken("partitions", &error)));
+    report.add(partitions(conn).await.unwrap_or_else(|error| Check::broken("partitions", &error)));
     match metrics::database::default_partitions(conn).await {
         Ok(figures) => figures.iter().for_each(|one| report.add(default_partition(one))),
-        Err(error) => report.add(broken("partitions", &error)),
+        Err(error) => report.add(Check::broken("partitions", &error)),
     }
     match metrics::database::outbox(conn).await {
         Ok(figures) => outbox(&figures).into_iter().for_each(|check| report.add(check)),
-        Err(error) => report.add(broken("outbox", &error)),
+        Err(error) => report.add(Check::broken("outbox", &error)),
     }
     match checkup::not_generated(conn).await {
         Ok((0, _)) => {}
         Ok((count, last)) => report.add(not_generated(count, last)),
-        Err(error) => report.add(broken("outbox", &error)),
+        Err(error) => report.add(Check::broken("outbox", &error)),
     }
     match foreign::contradicting(conn).await {
         Ok(processes) => contradiction(&processes).into_iter().for_each(|check| report.add(check)),
-        Err(error) => report.add(broken("settings", &error)),
+        Err(error) => report.add(Check::broken("settings", &error)),
     }
     match metrics::database::jobs(conn).await {
         Ok(figures) => super::stripe::jobs(&figures, report),
-        Err(error) => report.add(broken("jobs", &error)),
+        Err(error) => report.add(Check::broken("jobs", &error)),
     }
     match metrics::database::limits(conn).await {
         Ok(figures) => report.add(limits(&figures)),
-        Err(error) => report.add(broken("limits", &error)),
+        Err(error) => report.add(Check::broken("limits", &error)),
     }
     match metrics::database::orphans(conn).await {
         Ok(figures) => report.add(super::orphans::check(&figures)),
-        Err(error) => report.add(broken("orphans", &error)),
+        Err(error) => report.add(Check::broken("orphans", &error)),
     }
     match metrics::database::comparison(conn).await {
         Ok(figures) => super::stripe::comparison(&figures, stripe).into_iter().for_each(|check| report.add(check)),
-        Err(error) => report.add(broken("reconcile", &error)),
+        Err(error) => report.add(Check::broken("reconcile", &error)),
     }
     match metrics::database::writes(conn).await {
         Ok(figures) => super::writes::ledger(&figures).into_iter().for_each(|check| report.add(check)),
-        Err(error) => report.add(broken("changes", &error)),
+        Err(error) => report.add(Check::broken("changes", &error)),
     }
     match run_store::open(conn).await {
         Ok(open) => report.add(backfill(open.as_ref())),
-        Err(error) => report.add(broken("backfill", &error)),
+        Err(error) => report.add(Check::broken("backfill", &error)),
     }
     if let Some(config) = stripe {
         super::stripe::api(config, conn).await.into_iter().for_each(|check| report.add(check));
@@ -142,10 +142,6 @@ fn backfill(open: Option<&UnfinishedRun>) -> Check {
             Check::warning("backfill", detail, "`billing-sync backfill --resume` resumes it")
         }
     }
-}
-
-pub(super) fn broken(check: &'static str, error: &sqlx::Error) -> Check {
-    Check::failed(check, message(error), fix(error))
 }
 
 async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Error> {

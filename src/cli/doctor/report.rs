@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::listing::ListedSetting;
 use crate::cli::output;
+use crate::database::{fix, message};
 
 /// Planned features that this release does not have yet.
 const NOT_IN_THIS_RELEASE: &str = "retention";
@@ -42,6 +43,11 @@ impl Check {
 
     pub(super) fn failed(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name, status: Status::Failed, detail: detail.into(), fix: Some(fix.into()) }
+    }
+
+    /// A check whose statement failed.
+    pub(super) fn broken(name: &'static str, error: &sqlx::Error) -> Self {
+        Self::failed(name, message(error), fix(error))
     }
 }
 

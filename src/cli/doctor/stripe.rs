@@ -3,7 +3,6 @@
 use prometheus::Registry;
 use sqlx::PgConnection;
 
-use super::checks::broken;
 use super::report::{Check, Report};
 use crate::base::clock::RemoteClock;
 use crate::cli::units::span;
@@ -49,7 +48,7 @@ async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnectio
     let at = &config.api_base;
     let status = match check::check_key(api, conn, config.read_margin).await {
         Ok(look) => look.status,
-        Err(error) => return (broken("stripe", &error), false),
+        Err(error) => return (Check::broken("stripe", &error), false),
     };
     let answers = matches!(
         status,

@@ -4,7 +4,6 @@ use prometheus::Registry;
 use secrecy::ExposeSecret;
 use sqlx::PgConnection;
 
-use super::checks::broken;
 use super::report::Check;
 use super::stripe::{listed, missing_permissions};
 use crate::base::clock::RemoteClock;
@@ -50,7 +49,7 @@ pub(super) async fn key(config: &StripeConfig, conn: &mut PgConnection) -> Vec<C
 async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnection) -> (Check, bool) {
     let status = match check::check_key(api, conn, config.read_margin).await {
         Ok(report) => report.status,
-        Err(error) => return (broken("stripe", &error), false),
+        Err(error) => return (Check::broken("stripe", &error), false),
     };
     match status {
         KeyStatus::Verified => {

@@ -1,12 +1,14 @@
 //! `explain`: why a subscription, a customer or a workspace is in its state, and what an event changed.
 //!
 //! ```text
-//! verdict    the first lines: may it be used, since when and why; what became of an event
+//! headline   the first lines: the subject, and the verdict on it
+//! verdict    may a subscription be used, since when and why; what became of an event
 //! steps      the history: events, reads, changes at Stripe, and the rows that they changed
 //! limits     the limits of a subscription, month by month
 //! workspace  the statement of a workspace's limits, line by line
 //! ```
 
+mod headline;
 mod limits;
 mod steps;
 mod verdict;
@@ -20,6 +22,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use self::headline::Headline;
 use self::writes::Causes;
 use super::settings::{DatabaseSettings, SettingArgs};
 use super::task::Task;
@@ -62,13 +65,6 @@ struct Subject {
     event: Option<String>,
 }
 
-/// What is shown before the history.
-struct Verdict {
-    /// The subject of the sentence.
-    id: String,
-    text: String,
-}
-
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Option<Task> {
         database::run(source, async move |conn| self.run(conn).await)
@@ -90,16 +86,16 @@ impl Args {
             Some(_) => Vec::new(),
             None => subscription_state::subscriptions(conn, &subject.rows, None).await?,
         };
-        let verdicts = match &subject.event {
-            Some(_) => event_verdict(&steps).into_iter().collect(),
-            None => verdicts(conn, &subscriptions).await?,
+        let headlines = match &subject.event {
+            Some(_) => Headline::of_event(&steps).into_iter().collect(),
+            None => headline::of_subscriptions(conn, &subscriptions).await?,
         };
         if self.json {
-            verdicts.iter().try_for_each(Verdict::print_json)?;
+            headlines.iter().try_for_each(Headline::print_json)?;
             steps.iter().try_for_each(|step| output::print_json(&self::steps::json(step)))?;
             return Ok(ExitCode::SUCCESS);
         }
-        verdicts.iter().try_for_each(Verdict::print)?;
+        headlines.iter().try_for_each(Headline::print)?;
         if !steps.is_empty() {
             output::print("\nhistory, in UTC")?;
         }
@@ -171,39 +167,6 @@ impl Args {
         }
         Ok(())
     }
-}
-
-impl Verdict {
-    fn print(&self) -> anyhow::Result<()> {
-        output::print(&output::wrapped(&format!("{}: ", self.id), &self.text))
-    }
-
-    fn print_json(&self) -> anyhow::Result<()> {
-        output::print_json(&serde_json::json!({ "step": "verdict", "id": self.id, "text": self.text }))
-    }
-}
-
-/// Whether each subscription may be used now.
-async fn verdicts(conn: &mut PgConnection, subscriptions: &[SubscriptionState]) -> anyhow::Result<Vec<Verdict>> {
-    let changes = subscriptions.iter().flat_map(|state| state.activity.iter().chain(&state.reason));
-    let causes: Vec<String> = changes.flat_map(|change| change.causes.clone()).collect();
-    let meanings = writes::meanings(conn, &causes).await?;
-    let verdict = |state: &SubscriptionState| Verdict {
-        id: state.stripe_subscription_id.clone(),
-        text: verdict::of_subscription(state, &meanings),
-    };
-    Ok(subscriptions.iter().map(verdict).collect())
-}
-
-/// What became of the event among the steps.
-fn event_verdict(steps: &[Step]) -> Option<Verdict> {
-    let rows = steps.iter().filter(|step| matches!(step.what, StepKind::Change { .. })).count();
-    steps.iter().find_map(|step| match &step.what {
-        StepKind::Event { event_id, .. } => {
-            Some(Verdict { id: event_id.clone(), text: verdict::of_event(&step.what, step.at, rows) })
-        }
-        _ => None,
-    })
 }
 
 fn print_rows(rows: &[(String, String)]) -> anyhow::Result<()> {

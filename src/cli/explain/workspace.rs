@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::verdict;
+use super::{headline, verdict};
 use crate::admin::statement::{self, Line};
 use crate::admin::subscription_state::{self, SubscriptionState};
 use crate::base::text::{in_utc, to_the_second};
@@ -60,7 +60,7 @@ pub(super) async fn explain(
 
 /// The workspace by its current subscription, then its other subscriptions.
 async fn print_verdicts(conn: &mut PgConnection, id: Uuid, subscriptions: &[SubscriptionState]) -> anyhow::Result<()> {
-    let verdicts = super::verdicts(conn, subscriptions).await?;
+    let headlines = headline::of_subscriptions(conn, subscriptions).await?;
     let Some(current) = subscriptions.first().filter(|state| state.is_current) else {
         return output::print(&output::wrapped(&format!("{id}: "), "inactive: it has no subscription"));
     };
@@ -70,10 +70,10 @@ async fn print_verdicts(conn: &mut PgConnection, id: Uuid, subscriptions: &[Subs
     let reason = subscription_state::inactive_reason(conn, id).await?;
     let own = reason.filter(|reason| current.inactive_reason.as_ref() != Some(reason));
     let own = own.map(|reason| format!("inactive: {}", verdict::meaning(&reason)));
-    for (index, verdict) in verdicts.iter().enumerate() {
+    for (index, headline) in headlines.iter().enumerate() {
         let (name, text) = match index {
-            0 => (id.to_string(), format!("{}; {by}", own.as_ref().unwrap_or(&verdict.text))),
-            _ => (format!("also {}", verdict.id), verdict.text.clone()),
+            0 => (id.to_string(), format!("{}; {by}", own.as_ref().unwrap_or(&headline.text))),
+            _ => (format!("also {}", headline.id), headline.text.clone()),
         };
         output::print(&output::wrapped(&format!("{name}: "), &text))?;
     }

@@ -54,9 +54,7 @@ fn of_io(error: &std::io::Error) -> &'static str {
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
-        | ErrorKind::UnexpectedEof => {
-            NOT_POSTGRES
-        }
+        | ErrorKind::UnexpectedEof => NOT_POSTGRES,
         // the resolver's errors have no kind of their own
         _ if error.to_string().contains("lookup address") => {
             "correct the host in DATABASE_URL, or repair the name resolution of this machine"

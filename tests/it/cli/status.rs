@@ -223,7 +223,8 @@ fn an_unreachable_database_is_a_failure_and_watched_until_a_signal() {
         assert_eq!(code(&output), 1);
         assert!(errors.contains("cannot use the database at 127.0.0.1:1"), "{errors}");
         assert!(
-            errors.contains("start the server, or correct host and port in DATABASE_URL") && !errors.contains("hunter2"),
+            errors.contains("start the server, or correct host and port in DATABASE_URL")
+                && !errors.contains("hunter2"),
             "{errors}"
         );
     }

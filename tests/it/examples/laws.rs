@@ -52,7 +52,7 @@ pub(crate) async fn each_refusal_is_reported_by_its_code(example: Example) {
         .await;
     for (workspace, words, code, detail) in [
         (unpaid, 1, "LM002", "unpaid"),
-        (none, 1, "LM003", "unknown_workspace"),
+        (none, 1, "LM003", ""),
         (WORKSPACE, 1, "LM004", ""),
         (unlimited, 1_000_000_000_000_000_001, "LM007", ""),
         (unknown, 1, "LM008", ""),
