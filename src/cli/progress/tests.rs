@@ -130,6 +130,7 @@ fn extents() -> impl Strategy<Value = Extent> {
         (0_u64..20_000).prop_map(Extent::Total),
         any::<u64>().prop_map(Extent::Total),
         (0.0..=1.0).prop_map(Extent::Share),
+        Just(Extent::Share(1.0)),
     ]
 }
 
@@ -162,7 +163,10 @@ prop_compose! {
         (done, before) in prop_oneof![(0_u64..20_000, 0_u64..20_000), any::<(u64, u64)>()],
         (elapsed, idle) in prop_oneof![(0_u64..100_000, 0_u64..100_000), (any::<u64>(), any::<u64>())],
         explained in 0_u64..5_000,
+        is_all_done: bool,
     ) -> View {
+        // units may be done while the work has not ended
+        let done = if let (Extent::Total(total), true) = (extent, is_all_done) { total } else { done };
         let (elapsed, idle) = (Duration::from_millis(elapsed), Duration::from_millis(idle));
         let unexplained = idle.saturating_sub(Duration::from_millis(explained));
         View { title, unit: "object", extent, done, before, facts, elapsed, idle, unexplained, wait }

@@ -101,15 +101,16 @@ impl View {
 
     /// The line without a terminal: everything, however long.
     pub(super) fn whole(&self) -> String {
-        cut(&join(&self.parts()), usize::MAX)
+        join(&self.parts())
     }
 
-    /// All parts of the line except the bar.
+    /// All parts of the line except the bar, without control characters: replacing these changes the width.
     fn parts(&self) -> [String; PARTS] {
         let percentage = self.percentage().map(|percentage| format!("{percentage} %"));
         let [percentage, rate, left, wait] =
             [percentage, self.rate(), self.remaining(), self.wait_text()].map(Option::unwrap_or_default);
-        [self.title.clone(), String::new(), percentage, self.count(), rate, left, self.facts.clone(), wait]
+        let (title, facts) = (self.title.clone(), self.facts.clone());
+        [title, String::new(), percentage, self.count(), rate, left, facts, wait].map(|part| cut(&part, usize::MAX))
     }
 
     /// The wait to show: "Stripe's rate limit", and how long it still lasts or has lasted.
