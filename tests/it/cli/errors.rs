@@ -26,7 +26,7 @@ const COMMANDS: [&[&str]; 20] = [
     &["token", "revoke", "0123456789abcdef"],
     &["writes", "list"],
     &["writes", "show", UUID],
-    &["writes", "resolve", UUID, "--as", "not-made", "--reason", "none"],
+    &["writes", "resolve", UUID, "--as", "refused", "--reason", "none"],
     &["rebuild"],
     &["renew"],
     &["renew", "--dry-run"],

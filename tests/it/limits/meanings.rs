@@ -149,10 +149,10 @@ async fn every_workspace_has_one_state_and_all_answers_agree_with_it() {
         let id = format!("md5('ws_{number}')::uuid");
         let expected = (case.inactive_reason().is_none(), case.inactive_reason().map(str::to_owned));
         let of_function = format!("SELECT active, inactive_reason FROM billing.workspace_state({id})");
-        assert_eq!(states(&rows, &of_function).await, [expected.clone()], "{case:?}");
+        assert_eq!(states(&rows, &of_function).await, std::slice::from_ref(&expected), "{case:?}");
         let of_view =
             format!("SELECT active, inactive_reason FROM billing.workspace_billing WHERE workspace_id = {id}");
-        let in_view = if case.is_named() { vec![expected.clone()] } else { Vec::new() };
+        let in_view = if case.is_named() { vec![expected] } else { Vec::new() };
         assert_eq!(states(&rows, &of_view).await, in_view, "{case:?}");
         let differing = format!(
             "SELECT s.*::text FROM billing.workspace_state({id}) AS s JOIN billing.workspace_billing AS b ON b.workspace_id = {id}
