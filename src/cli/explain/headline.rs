@@ -7,6 +7,9 @@ use crate::admin::explain::{Step, StepKind};
 use crate::admin::subscription_state::SubscriptionState;
 use crate::cli::output;
 
+/// Longest id beside which the verdict is printed.
+const LONG_ID: usize = 32;
+
 /// A subject and the verdict on it.
 pub(super) struct Headline {
     pub(super) id: String,
@@ -26,6 +29,11 @@ impl Headline {
     }
 
     pub(super) fn print(&self) -> anyhow::Result<()> {
+        // beside a long id, such as a UUID, the text would be a narrow column
+        if self.id.len() > LONG_ID {
+            output::print(&format!("{}:", self.id))?;
+            return output::print(&output::wrapped("  ", &self.text));
+        }
         output::print(&output::wrapped(&format!("{}: ", self.id), &self.text))
     }
 

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{headline, verdict};
+use super::headline::{self, Headline};
+use super::verdict;
 use crate::admin::statement::{self, Line};
 use crate::admin::subscription_state::{self, SubscriptionState};
 use crate::base::text::{in_utc, to_the_second};
@@ -62,7 +63,7 @@ pub(super) async fn explain(
 async fn print_verdicts(conn: &mut PgConnection, id: Uuid, subscriptions: &[SubscriptionState]) -> anyhow::Result<()> {
     let headlines = headline::of_subscriptions(conn, subscriptions).await?;
     let Some(current) = subscriptions.first().filter(|state| state.is_current) else {
-        return output::print(&output::wrapped(&format!("{id}: "), "inactive: it has no subscription"));
+        return Headline { id: id.to_string(), text: "inactive: it has no subscription".to_owned() }.print();
     };
     let plan = current.plan.as_ref().map(|plan| format!(" ({plan})")).unwrap_or_default();
     let by = format!("by {}{plan}", current.stripe_subscription_id);
@@ -70,12 +71,12 @@ async fn print_verdicts(conn: &mut PgConnection, id: Uuid, subscriptions: &[Subs
     let reason = subscription_state::inactive_reason(conn, id).await?;
     let own = reason.filter(|reason| current.inactive_reason.as_ref() != Some(reason));
     let own = own.map(|reason| format!("inactive: {}", verdict::meaning(&reason)));
-    for (index, headline) in headlines.iter().enumerate() {
-        let (name, text) = match index {
-            0 => (id.to_string(), format!("{}; {by}", own.as_ref().unwrap_or(&headline.text))),
-            _ => (format!("also {}", headline.id), headline.text.clone()),
+    for (index, headline) in headlines.into_iter().enumerate() {
+        let headline = match index {
+            0 => Headline { id: id.to_string(), text: format!("{}; {by}", own.as_ref().unwrap_or(&headline.text)) },
+            _ => Headline { id: format!("also {}", headline.id), ..headline },
         };
-        output::print(&output::wrapped(&format!("{name}: "), &text))?;
+        headline.print()?;
     }
     output::print(&format!("history: billing-sync explain {}", current.stripe_subscription_id))
 }

@@ -5,19 +5,23 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::harness::{OwnServer, Proxy, deliver, until_ready_is};
+use super::harness::{OwnServer, Proxy, deliver, execute, until_ready_is};
 use crate::support::process::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_an_outage_is_logged_once_with_its_duration() {
-    let own = OwnServer::start(&[]).await;
+    let mut own = OwnServer::start(&[]).await;
     let url = own.cluster.url();
     let proxy = Proxy::start(&url);
     let server = Server::start_on(&proxy.url(&url), "receiver,worker,renewals", &[]).await;
     until_ready_is(&server, 200).await;
     for _ in 0..2 {
         proxy.lead_to(&url.replace("5432", "1").replace("host=", "host=/nowhere"));
-        proxy.freeze();
+        execute(
+            &mut own.conn,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'billing-sync%'",
+        )
+        .await;
         until_ready_is(&server, 503).await;
         // the check has to fail twice
         tokio::time::sleep(Duration::from_secs(4)).await;
