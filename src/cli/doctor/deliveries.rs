@@ -22,10 +22,11 @@ fn from(metrics: &str) -> Check {
     };
     let count: f64 = failures.iter().filter_map(|(count, _)| *count).sum();
     if failing < 1.0 {
-        return Check::ok(
-            "deliveries",
-            format!("{count:.0} failed the signature check since `serve` started, but not all recent ones"),
-        );
+        let detail = match count {
+            0.0 => "none has failed the signature check since `serve` started".to_owned(),
+            count => format!("{count:.0} failed the signature check since `serve` started, but not all recent ones"),
+        };
+        return Check::ok("deliveries", detail);
     }
     let counted = failures.iter().filter_map(|(count, sign)| Some((count.filter(|count| *count > 0.0)?, sign)));
     let counted: Vec<String> = counted.map(|(count, sign)| format!("{count:.0} {}", sign.as_str())).collect();

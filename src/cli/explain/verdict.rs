@@ -105,8 +105,8 @@ mod tests {
     const FIRST: OffsetDateTime = datetime!(2026-10-29 09:30 UTC);
     const LATER: OffsetDateTime = datetime!(2026-11-11 10:42 UTC);
 
-    fn change(at: OffsetDateTime, causes: &[&str]) -> Option<StateChange> {
-        Some(StateChange { at, causes: causes.iter().map(|cause| (*cause).to_owned()).collect() })
+    fn change(at: OffsetDateTime, causes: &[&str]) -> StateChange {
+        StateChange { at, causes: causes.iter().map(|cause| (*cause).to_owned()).collect() }
     }
 
     fn active() -> SubscriptionState {
@@ -122,7 +122,7 @@ mod tests {
             next_subscription_cycle_start: None,
             plan: None,
             is_current: true,
-            activity: change(FIRST, &["evt_1"]),
+            activity: Some(change(FIRST, &["evt_1"])),
             reason: None,
         }
     }
@@ -147,15 +147,15 @@ mod tests {
         let paused = SubscriptionState {
             active: false,
             inactive_reason: Some("payment_paused".to_owned()),
-            activity: change(LATER, &["evt_2"]),
-            reason: change(LATER, &["evt_2"]),
+            activity: Some(change(LATER, &["evt_2"])),
+            reason: Some(change(LATER, &["evt_2"])),
             ..active()
         };
         assert_eq!(said(&paused), "inactive since 2026-11-11 10:42:00: payment collection is paused, evt_2");
         let canceled = SubscriptionState {
             inactive_reason: Some("canceled".to_owned()),
-            activity: change(FIRST, &["evt_2"]),
-            reason: change(LATER, &["evt_3"]),
+            activity: Some(change(FIRST, &["evt_2"])),
+            reason: Some(change(LATER, &["evt_3"])),
             ..paused.clone()
         };
         let expected = "inactive since 2026-10-29 09:30:00: it is canceled since 2026-11-11 10:42:00, evt_3";
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_change_at_stripe_is_named_by_what_it_is() {
         let meanings = Causes::from([("write:7".to_owned(), "write subscription.cancel by user".to_owned())]);
-        let state = SubscriptionState { activity: change(FIRST, &["write:7"]), ..active() };
+        let state = SubscriptionState { activity: Some(change(FIRST, &["write:7"])), ..active() };
         let expected = "active since 2026-10-29 09:30:00 (write subscription.cancel by user)";
         assert_eq!(of_subscription(&state, &meanings), expected);
     }
