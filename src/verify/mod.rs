@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`compare`] serves `billing-sync verify` and dry runs of `backfill`; [`sampler`] compares a few customers every hour
-//! in `serve`, and writes only its result ([`sample_store`]).
+//! in `serve`, and writes only its result (`sample_store`).
 mod checks;
 pub mod compare;
 pub mod customer;

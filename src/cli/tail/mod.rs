@@ -1,7 +1,7 @@
 //! `tail`: events as they are processed, and what each changed, like `tail -f`.
 //!
 //! An event is shown once it has an outcome, so that its changes are shown with it. Events that wait for long are
-//! reported together, at intervals. Reads only. [`horizon`] explains why no event is missed or shown twice.
+//! reported together, at intervals. Reads only. `horizon` explains why no event is missed or shown twice.
 
 mod follow;
 mod horizon;

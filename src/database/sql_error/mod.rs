@@ -1,7 +1,7 @@
 //! Texts for errors of the database.
 //!
 //! [`without_values`] is for what is stored and logged: it names the code and the objects, and contains no value of a row.
-//! [`message`] is for an operator at a terminal and contains the server's own message, and [`fix`] is what to do.
+//! [`message`] is for an operator at a terminal and contains the server's own message, and [`fix()`] is what to do.
 
 mod conditions;
 mod fix;
