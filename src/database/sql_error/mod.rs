@@ -1,6 +1,7 @@
 //! Texts for errors of the database.
 //!
-//! [`without_values`] is for what is stored and logged: it names the code and the objects, and contains no value of a row.
+//! [`without_values`] is for what is stored and logged: it names the code and the objects, and contains no value of a
+//! row.
 //! [`message`] is for an operator at a terminal and contains the server's own message, and [`fix()`] is what to do.
 
 mod conditions;
@@ -41,8 +42,8 @@ pub fn without_values(error: &Error) -> String {
     describe(error).unwrap_or_else(|| message(error))
 }
 
-/// The server's message with its code, in one line; for other errors the client's text. Without the line of PostgreSQL's
-/// source code, which sqlx adds.
+/// The server's message with its code, in one line; for other errors the client's text. Without the line of
+/// PostgreSQL's source code, which sqlx adds.
 pub fn message(error: &Error) -> String {
     let text = match (of_server(error), error) {
         (Some(error), _) => format!("{} ({})", error.message(), error.code()),
