@@ -1,11 +1,12 @@
 //! What an operator reads when a command cannot run: the cause, the fix, and the exit code.
 
 use std::net::TcpListener;
+use std::process::{Child, Output, Stdio};
 use std::thread;
 
 use serde_json::json;
 
-use super::{code, run, words};
+use super::{binary, code, run, words};
 use crate::support::app::TestApp;
 use crate::support::cluster;
 use crate::support::stripe::{Epoch, FakeStripe, Fault};
@@ -59,6 +60,16 @@ async fn a_database_without_our_tables_is_exit_code_2_everywhere() {
         assert_eq!((code(&output), output.stdout.len()), (2, 0), "{command:?}: {errors}");
         assert!(errors.contains(&expected), "{command:?}: {errors}");
     }
+}
+
+/// Runs the commands at the same time, because most of their time is spent waiting.
+fn at_once(commands: &[&[&str]], environment: &[(&str, &str)]) -> Vec<Output> {
+    let start = |command: &&[&str]| {
+        let mut command = binary(command, environment);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let started: Vec<Child> = commands.iter().map(start).collect();
+    started.into_iter().map(|child| child.wait_with_output().unwrap()).collect()
 }
 
 /// A server that accepts connections. It closes them at once, or never answers.
@@ -120,8 +131,8 @@ async fn a_connection_that_fails_has_its_cause_and_its_fix() {
             "check the network and the firewalls between this machine and the server",
         ),
     ] {
-        for command in [&["outbox", "list"][..], &["migrate"], &["doctor"]] {
-            let output = run(command, &environment(&url));
+        let commands = [&["outbox", "list"][..], &["migrate"], &["doctor"]];
+        for output in at_once(&commands, &environment(&url)) {
             let text = words(&output.stdout) + &words(&output.stderr);
             assert_eq!(code(&output), 1, "{text}");
             assert!(text.contains(cause) && text.contains(fix), "{url}: {text}");
@@ -169,23 +180,23 @@ async fn a_failure_of_stripe_has_its_cause_and_its_fix() {
             "try again later, or lower BILLING_SYNC_STRIPE_RATE",
         ),
     ] {
-        for command in ["backfill", "verify", "doctor", "reconcile"] {
-            if let Some(fault) = fault {
-                stripe.fail_next_under("/", 1000, fault);
-            }
-            let environment = [
-                ("DATABASE_URL", app.database.url.as_str()),
-                ("STRIPE_WEBHOOK_SECRET", "whsec_x"),
-                ("STRIPE_API_BASE", base),
-                ("STRIPE_SECRET_KEY", key),
-            ];
-            let output = run(&[command], &environment);
-            let text = words(&output.stdout) + &words(&output.stderr);
-            assert_eq!(code(&output), 1, "{command}: {text}");
-            assert!(text.contains(cause) && text.contains(fix), "{command}: {text}");
-            assert!(!text.contains("sk_test_wrong"), "{text}");
-            stripe.recover();
+        if let Some(fault) = fault {
+            stripe.fail_next_under("/", 1000, fault);
         }
+        let environment = [
+            ("DATABASE_URL", app.database.url.as_str()),
+            ("STRIPE_WEBHOOK_SECRET", "whsec_x"),
+            ("STRIPE_API_BASE", base),
+            ("STRIPE_SECRET_KEY", key),
+        ];
+        let commands = [&["backfill"][..], &["verify"], &["doctor"], &["reconcile"]];
+        for (command, output) in commands.iter().zip(at_once(&commands, &environment)) {
+            let text = words(&output.stdout) + &words(&output.stderr);
+            assert_eq!(code(&output), 1, "{command:?}: {text}");
+            assert!(text.contains(cause) && text.contains(fix), "{command:?}: {text}");
+            assert!(!text.contains("sk_test_wrong"), "{text}");
+        }
+        stripe.recover();
     }
     app.finish().await;
 }
