@@ -3,7 +3,7 @@
 use std::io;
 
 use super::deliver::DeliveryError;
-use super::rows::SETTLE_LIMIT;
+use super::queries::SETTLE_LIMIT;
 use crate::config::error::ConfigError;
 use crate::database::message;
 use crate::embedded::EmbeddedError;

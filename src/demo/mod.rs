@@ -6,7 +6,7 @@
 //! play                         plays the acts, and notes every difference
 //! deliver                      posts an event: signed, forged, stale or twice
 //! consume                      calls billing.consume
-//! rows                         waits for the worker and the scheduler, reads the tables
+//! queries ── rows              waits for the worker and the scheduler, reads the tables
 //! history                      reads which event changed a row, and the statement of a limit
 //! report ── keeping            prints
 //! ```
@@ -22,6 +22,7 @@ mod history;
 mod keeping;
 mod objects;
 mod play;
+mod queries;
 mod report;
 mod rows;
 mod sandbox;

@@ -12,8 +12,9 @@ use super::consume::{self, ConsumeAnswer};
 use super::deliver::{Answer, Postman};
 use super::error::DemoError;
 use super::history;
+use super::queries::{self, SETTLE_LIMIT};
 use super::report::{Report, Tables};
-use super::rows::{self, Line, Row, SETTLE_LIMIT, SettledRow};
+use super::rows::{Line, Row, SettledRow};
 use super::story::{self, Act, Consume, Consumed, Expected, Renewal, Request, Step, Story};
 
 /// Least and longest time until the end of Cleo's month. Before it, the demo posts an event and consumes twice.
@@ -36,9 +37,9 @@ pub(super) async fn play_story<W: Write>(
     let mut stage = Stage { conn, postman, report };
     let mut story = Story::new();
     let began = Instant::now();
-    let opening = story.opening(rows::now(stage.conn).await?);
+    let opening = story.opening(queries::now(stage.conn).await?);
     let mut mistakes = stage.play(&opening).await?;
-    let now = rows::now(stage.conn).await?;
+    let now = queries::now(stage.conn).await?;
     let cleo = story.cleo(now, month_end(now, began.elapsed()));
     mistakes.extend(stage.play_all(&cleo.before).await?);
     mistakes.extend(stage.play_all(&story.acts).await?);
@@ -86,10 +87,10 @@ impl<W: Write> Stage<'_, '_, W> {
                 Step::Renewal(renewal) => self.wait_for(renewal).await?,
             }
         }
-        let row = rows::same_key(self.conn, &act.leaves).await?;
+        let row = queries::same_key(self.conn, &act.leaves).await?;
         if let Row::Limit(limit) = &act.leaves {
             // after that time the next period has begun, and other answers and rows are right
-            let now = rows::now(self.conn).await?;
+            let now = queries::now(self.conn).await?;
             if limit.limit_renewal_date.is_some_and(|end| end <= now) {
                 return Err(DemoError::Slow);
             }
@@ -112,7 +113,7 @@ impl<W: Write> Stage<'_, '_, W> {
         let mut mistakes = Vec::from_iter(judge_answer(request, &answer));
         if matches!(request.expected, Expected::Stored { .. }) && answer.status.is_success() {
             // one at a time, so that the outcomes do not depend on the speed of the worker
-            let settled = tokio::time::timeout(SETTLE_LIMIT, rows::settled(self.conn, &request.event.id)).await;
+            let settled = tokio::time::timeout(SETTLE_LIMIT, queries::settled(self.conn, &request.event.id)).await;
             let settled = settled.map_err(|_| DemoError::Unsettled { event_id: event_id() })??;
             mistakes.extend(judge_outcome(request, &settled));
         }
@@ -128,9 +129,9 @@ impl<W: Write> Stage<'_, '_, W> {
     /// Waits until the period is over and the scheduler has renewed the limit.
     async fn wait_for(&mut self, renewal: &Renewal) -> Result<(), DemoError> {
         self.report.waiting(renewal)?;
-        let left = renewal.period_end - rows::now(self.conn).await?;
+        let left = renewal.period_end - queries::now(self.conn).await?;
         tokio::time::sleep(left.try_into().unwrap_or_default()).await;
-        let renewed = rows::renewed(self.conn, renewal.subscription, renewal.period_end);
+        let renewed = queries::renewed(self.conn, renewal.subscription, renewal.period_end);
         let renewed = tokio::time::timeout(SETTLE_LIMIT, renewed).await;
         renewed.map_err(|_| DemoError::NotRenewed { subscription: renewal.subscription })??;
         Ok(())
@@ -176,13 +177,13 @@ fn judge_call(call: &Consume, answer: &ConsumeAnswer) -> Option<String> {
 async fn check_ending(conn: &mut PgConnection, acts: &[&Act], ending: &[Row]) -> Result<Vec<String>, DemoError> {
     let mut mistakes = Vec::new();
     for expected in ending {
-        let found = rows::same_key(conn, expected).await?;
+        let found = queries::same_key(conn, expected).await?;
         let differences = expected.differences(found.as_ref());
         mistakes.extend(differences.into_iter().map(|difference| format!("at the end, {difference}")));
     }
     let requests = || acts.iter().flat_map(|act| act.requests());
     let all: Vec<String> = requests().map(|request| request.event.id.clone()).collect();
-    let stored = rows::stored(conn, &all).await?;
+    let stored = queries::stored(conn, &all).await?;
     for Request { event, .. } in requests() {
         let wanted = requests().any(|it| it.event.id == event.id && matches!(it.expected, Expected::Stored { .. }));
         let found = stored.iter().filter(|id| **id == event.id).count();
@@ -196,12 +197,12 @@ async fn check_ending(conn: &mut PgConnection, acts: &[&Act], ending: &[Row]) ->
 
 async fn tables(conn: &mut PgConnection) -> Result<Tables, sqlx::Error> {
     Ok(Tables {
-        workspaces: rows::workspaces(conn).await?,
+        workspaces: queries::workspaces(conn).await?,
         statement: history::statement(conn, story::WORKSPACE, story::WORDS).await?,
         changes: history::changes(conn, story::ADA_SUB).await?,
-        contacts: rows::contacts(conn).await?,
-        subscriptions: rows::subscriptions(conn).await?,
-        outcomes: rows::outcomes(conn).await?,
+        contacts: queries::contacts(conn).await?,
+        subscriptions: queries::subscriptions(conn).await?,
+        outcomes: queries::outcomes(conn).await?,
     })
 }
 
@@ -211,7 +212,7 @@ async fn print<W: Write>(
     tables: &Tables,
 ) -> Result<(), DemoError> {
     if report.is_json() {
-        for line in rows::as_json(conn).await? {
+        for line in queries::as_json(conn).await? {
             report.row(&line)?;
         }
         return Ok(());

@@ -241,17 +241,9 @@ pub(crate) fn history() -> Vec<Line<5>> {
 /// Ada's subscription on an ordinary day of her first paid month.
 fn on(price: &Price) -> SubscriptionRow {
     SubscriptionRow {
-        stripe_subscription_id: ADA_SUB.to_owned(),
-        stripe_status: "active".to_owned(),
-        active: true,
-        payment_paused: false,
-        is_trial: false,
         trial_ends_at: Some(TRIAL_END),
-        is_grace_period: false,
-        end_date: None,
-        next_subscription_cycle_start: Some(PERIOD_END),
-        stripe_price_id: Some(price.id.to_owned()),
         payment_type: Some("sepa_debit".to_owned()),
+        ..SubscriptionRow::active(ADA_SUB, price, PERIOD_END)
     }
 }
 

@@ -26,19 +26,7 @@ pub(super) fn acts(sandbox: &mut Sandbox) -> [Act; 2] {
     let period = (since, datetime!(2024-08-01 08:00 UTC));
     let customer = objects::customer(BO, "Bo Okafor", "bo@example.com", since, WORKSPACE);
     let mut subscription = objects::subscription(BO_SUB, "si_DemoBo", BO, &CLASSIC, period);
-    let active = SubscriptionRow {
-        stripe_subscription_id: BO_SUB.to_owned(),
-        stripe_status: "active".to_owned(),
-        active: true,
-        payment_paused: false,
-        is_trial: false,
-        trial_ends_at: None,
-        is_grace_period: false,
-        end_date: None,
-        next_subscription_cycle_start: Some(period.1),
-        stripe_price_id: Some(CLASSIC.id.to_owned()),
-        payment_type: None,
-    };
+    let active = SubscriptionRow::active(BO_SUB, &CLASSIC, period.1);
 
     sandbox.api_version = SUMMER_2024;
     let old_shape = objects::as_in_2024(&subscription);

@@ -137,19 +137,7 @@ fn limit((from, until): (OffsetDateTime, OffsetDateTime), spillover: i64, used: 
 }
 
 fn ending(schedule: Schedule) -> Vec<Row> {
-    let subscription = SubscriptionRow {
-        stripe_subscription_id: CLEO_SUB.to_owned(),
-        stripe_status: "active".to_owned(),
-        active: true,
-        payment_paused: false,
-        is_trial: false,
-        trial_ends_at: None,
-        is_grace_period: false,
-        end_date: None,
-        next_subscription_cycle_start: Some(plus_months(schedule.start, 12)),
-        stripe_price_id: Some(WRITER.id.to_owned()),
-        payment_type: None,
-    };
+    let subscription = SubscriptionRow::active(CLEO_SUB, &WRITER, plus_months(schedule.start, 12));
     let workspace = WorkspaceRow { workspace_id: WORKSPACE, active: true, inactive_reason: None };
     vec![Row::Subscription(subscription), Row::Workspace(workspace)]
 }
