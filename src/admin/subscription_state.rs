@@ -1,5 +1,7 @@
 //! Whether subscriptions may be used now, and the changes that led there. Reads only. Called by `explain`.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -48,39 +50,27 @@ pub async fn subscriptions(
     let rows = sqlx::query!(
         r#"-- explain.subscriptions
         SELECT s.id AS "id!", s.stripe_subscription_id AS "stripe_subscription_id!", s.workspace_id, s.active AS "active!",
-            s.inactive_reason, s.is_trial AS "is_trial!", s.trial_ends_at, s.end_date, s.next_subscription_cycle_start, coalesce(p.display_name, p.product_name, s.stripe_price_id) AS "plan?",
-            current.is_it AS "is_current!",
-            activity.at AS "activity_at?", activity.causes AS "activity_causes?", reason.at AS "reason_at?",
-            reason.causes AS "reason_causes?"
+            s.inactive_reason, s.is_trial AS "is_trial!", s.trial_ends_at, s.end_date, s.next_subscription_cycle_start,
+            coalesce(p.display_name, p.product_name, s.stripe_price_id) AS "plan?", current.is_it AS "is_current!"
         FROM billing.live_subscriptions AS s
         LEFT JOIN billing.pricing_plans AS p ON p.id = s.pricing_plan_id
         CROSS JOIN LATERAL (
             SELECT EXISTS (SELECT FROM billing.current_subscriptions AS c WHERE c.workspace_id = s.workspace_id AND c.id = s.id)
                 AS is_it
         ) AS current
-        LEFT JOIN LATERAL (
-            SELECT coalesce((SELECT max(o.created) FROM billing.outbox AS o WHERE o.event_id = ANY(c.causes)), c.changed_at)
-                AS at, c.causes
-            FROM billing.row_changes AS c
-            WHERE c.row_id = s.id AND c.changes ? 'active' ORDER BY c.id DESC LIMIT 1
-        ) AS activity ON true
-        LEFT JOIN LATERAL (
-            SELECT coalesce((SELECT max(o.created) FROM billing.outbox AS o WHERE o.event_id = ANY(c.causes)), c.changed_at)
-                AS at, c.causes
-            FROM billing.row_changes AS c
-            WHERE c.row_id = s.id AND c.changes ? 'inactive_reason' ORDER BY c.id DESC LIMIT 1
-        ) AS reason ON true
         WHERE s.id = ANY($1) OR s.workspace_id = $2
         ORDER BY NOT current.is_it, s.stripe_created_at DESC NULLS LAST, s.stripe_subscription_id DESC"#,
         ids,
         workspace
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let change = |at: Option<OffsetDateTime>, causes: Option<Vec<String>>| {
-        at.zip(causes).map(|(at, causes)| StateChange { at, causes })
-    };
+    let found: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let mut activity = last_changes(conn, &found, "active").await?;
+    let mut reason = last_changes(conn, &found, "inactive_reason").await?;
     let state = rows.into_iter().map(|row| SubscriptionState {
+        activity: activity.remove(&row.id),
+        reason: reason.remove(&row.id),
         id: row.id,
         stripe_subscription_id: row.stripe_subscription_id,
         workspace_id: row.workspace_id,
@@ -92,10 +82,32 @@ pub async fn subscriptions(
         next_subscription_cycle_start: row.next_subscription_cycle_start,
         plan: row.plan,
         is_current: row.is_current,
-        activity: change(row.activity_at, row.activity_causes),
-        reason: change(row.reason_at, row.reason_causes),
     });
     Ok(state.collect())
+}
+
+/// The last change of a column in the history of each of these rows.
+async fn last_changes(
+    conn: &mut PgConnection,
+    rows: &[Uuid],
+    column: &str,
+) -> Result<BTreeMap<Uuid, StateChange>, sqlx::Error> {
+    let changes = sqlx::query!(
+        r#"-- explain.last_changes
+        SELECT wanted.id AS "row_id!", change.at AS "at!", change.causes AS "causes!"
+        FROM unnest($1::uuid[]) AS wanted (id)
+        CROSS JOIN LATERAL (
+            SELECT coalesce((SELECT max(o.created) FROM billing.outbox AS o WHERE o.event_id = ANY(c.causes)), c.changed_at)
+                AS at, c.causes
+            FROM billing.row_changes AS c
+            WHERE c.row_id = wanted.id AND c.changes ? $2 ORDER BY c.id DESC LIMIT 1
+        ) AS change"#,
+        rows,
+        column
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(changes.into_iter().map(|row| (row.row_id, StateChange { at: row.at, causes: row.causes })).collect())
 }
 
 /// Why the workspace may not use the product now, as `workspace_state` answers it; `None` if it may.

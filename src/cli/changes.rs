@@ -16,6 +16,14 @@ const PERSONAL: [&str; 7] = ["address_line1", "address_line2", "city", "email", 
 /// Key columns, which never change and are not shown.
 const KEYS: [&str; 2] = ["account", "id"];
 
+/// Indent of what belongs to the line before, in a history: as wide as a time and two spaces.
+pub(super) const INDENT: &str = "                     ";
+
+/// The object of a step in a history, after its type.
+pub(super) fn of(object_id: Option<&str>) -> String {
+    object_id.map(|id| format!(" of {id}")).unwrap_or_default()
+}
+
 /// Prints a changed row: its name and a line for each column, or one JSON object.
 pub(super) fn print(change: &Change, json: bool) -> anyhow::Result<()> {
     if json {

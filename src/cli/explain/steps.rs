@@ -7,10 +7,8 @@ use time::OffsetDateTime;
 use super::writes::Causes;
 use crate::admin::explain::{Step, StepKind};
 use crate::base::text::{in_utc, to_the_second};
-use crate::cli::{changes, output};
-
-/// Indent of what belongs to the line before.
-const INDENT: &str = "                     ";
+use crate::cli::changes::{self, INDENT, of};
+use crate::cli::output;
 
 /// A step as text. A changed row is indented under the event or the change at Stripe that caused it; without one it has
 /// its own time.
@@ -19,7 +17,7 @@ pub(super) fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>, mea
     match &step.what {
         StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, last_error, .. } => {
             let fate = [outcome.as_deref().unwrap_or(state), reason.as_deref().unwrap_or_default()].join(" ");
-            let of = object_id.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
+            let of = of(object_id.as_deref());
             let error = last_error.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
             let line = format!("{event_type}{of}: {}{error}", fate.trim());
             let first = output::wrapped(&format!("{at}  "), &line);
@@ -31,7 +29,7 @@ pub(super) fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>, mea
             vec![output::wrapped(&format!("{at}  "), &line)]
         }
         StepKind::Write { id, operation, object_id, principal, state, request_id, last_error, begun_at } => {
-            let of = object_id.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
+            let of = of(object_id.as_deref());
             let error = last_error.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
             let line = format!("write {operation}{of} by {principal}: {state}{error}");
             let request = request_id.as_ref().map(|id| format!(", {id}")).unwrap_or_default();

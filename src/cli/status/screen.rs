@@ -6,8 +6,7 @@ use super::figures::{Figures, Part};
 use super::strip::{self, DayResult};
 use super::verdict::Problem;
 use crate::admin::status::WINDOW_SECONDS;
-use crate::base::text::counted;
-use crate::base::text::{in_utc, wrapped};
+use crate::base::text::{counted, in_utc, wrapped};
 use crate::cli::units::{rate, size, span};
 use crate::domain::job::Kind;
 

@@ -5,13 +5,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::admin::tail::{Change, Event, Waiting};
-use crate::base::text::counted;
-use crate::base::text::{in_utc, wrapped};
-use crate::cli::changes;
+use crate::base::text::{counted, in_utc, wrapped};
+use crate::cli::changes::{self, INDENT, of};
 use crate::cli::units::span;
-
-/// As wide as a time and two spaces.
-const INDENT: &str = "                     ";
 
 /// An event and the rows that it changed. Changes of several events are shown with the last of them.
 pub(super) fn event(event: &Event, changed: &[&Change]) -> String {
@@ -70,8 +66,4 @@ pub(super) fn waiting_json(now: OffsetDateTime, waiting: &Waiting) -> Value {
         "event_id": waiting.event_id, "type": waiting.event_type, "object_id": waiting.object_id,
         "attempts": waiting.attempts, "last_error": waiting.last_error,
     })
-}
-
-fn of(object_id: Option<&str>) -> String {
-    object_id.map(|id| format!(" of {id}")).unwrap_or_default()
 }
