@@ -1,7 +1,7 @@
 # Tasks of this repository, one target each. `make` without a target lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign test-pooler test-api test-examples soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
+.PHONY: help demo test test-foreign test-pooler test-api test-examples pictures soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -59,6 +59,9 @@ target/examples/venv/bin/python: examples/python/requirements.txt
 	python3 -m venv target/examples/venv
 	target/examples/venv/bin/pip install --quiet --disable-pip-version-check --requirement examples/python/requirements.txt
 	@touch $@
+
+pictures: rust postgres ## draw the pictures of the README again, from the data of the demo
+	INSTA_UPDATE=always cargo test --locked --test it -- demo::the_pictures
 
 soak: rust postgres ## order laws on many generated histories, a backfill of 5,000 customers, two years of 10,000 workspaces (an hour or more)
 	SOAK_HISTORIES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture

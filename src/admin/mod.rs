@@ -3,6 +3,7 @@
 
 pub mod checkup;
 pub mod explain;
+pub mod life;
 pub mod orphans;
 pub mod payload;
 pub mod statement;

@@ -77,6 +77,14 @@ pub fn counted(number: impl Into<i128>, noun: &str) -> String {
     format!("{number} {noun}{ending}")
 }
 
+/// A number with a space between groups of three digits.
+pub fn grouped(number: &str) -> String {
+    let (sign, digits) = number.split_at(usize::from(number.starts_with('-')));
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<_> = groups.map(|group| String::from_utf8_lossy(group)).collect();
+    format!("{sign}{}", groups.join(" "))
+}
+
 /// Formats a time in UTC to the minute, for tables.
 pub fn to_the_minute(at: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
@@ -97,6 +105,14 @@ pub fn to_the_second(at: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        let cases = [("0", "0"), ("-12", "-12"), ("1234", "1 234"), ("-105000", "-105 000"), ("1000000", "1 000 000")];
+        for (number, expected) in cases {
+            assert_eq!(grouped(number), expected);
+        }
+    }
 
     #[test]
     fn long_text_wraps_with_an_indent() {

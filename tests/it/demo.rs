@@ -117,12 +117,7 @@ async fn a_kept_demo_accepts_events_until_it_is_stopped() {
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
     let reader = async {
-        let serving = loop {
-            let line: Value = serde_json::from_str(&next(&mut lines).await).unwrap();
-            if line["table"] == "serving" {
-                break line;
-            }
-        };
+        let serving = serving(&mut lines).await;
         let body = br#"{"id":"evt_mine","object":"event","type":"ping","created":1763000000,"data":{"object":{}}}"#;
         let signature = sign(&mine, clock::now().unix_timestamp(), body);
         let address = serving["webhooks"].as_str().unwrap().trim_start_matches("http://").trim_end_matches(PATH);
@@ -228,6 +223,64 @@ async fn what_a_kept_demo_prints_to_try_works_and_fits_into_eighty_columns() {
     result.unwrap();
 }
 
+/// The pictures of the README: the file, and the arguments of `explain` that draw it.
+const PICTURES: [(&str, &[&str]); 2] = [
+    ("docs/pictures/life.svg", &["sub_DemoAda", "--svg", "--until", "2026-12-01T00:00:00Z"]),
+    ("docs/pictures/words.svg", &["sub_DemoCleo", "--svg", "--limit", "words"]),
+];
+
+/// The dates and times that are a text of their own, without their digits: Cleo's follow from the clock.
+fn without_dates(picture: &str) -> String {
+    let is_time = |text: &str| {
+        text.contains(['-', ':']) && text.trim().chars().all(|it| it.is_ascii_digit() || "-:".contains(it))
+    };
+    let mask =
+        |text: &str| if is_time(text) { text.replace(|it: char| it.is_ascii_digit(), "#") } else { text.to_owned() };
+    let tags = picture.split('<').map(|part| match part.split_once('>') {
+        Some((tag, text)) => format!("{tag}>{}", mask(text)),
+        None => part.to_owned(),
+    });
+    tags.collect::<Vec<_>>().join("<")
+}
+
+/// `make pictures` writes those that differ.
+#[tokio::test]
+async fn the_pictures_of_the_readme_show_the_demo() {
+    let dir = open_dir();
+    let free = "127.0.0.1:0".parse().unwrap();
+    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: Vec::new() };
+    let options = Options { keep: Some(keep), ..options(&dir, true) };
+    let shutdown = CancellationToken::new();
+    let (mut out, mut lines) = Lines::new();
+    let user = async {
+        let serving = serving(&mut lines).await;
+        let readme = include_str!("../../README.md");
+        #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
+        let update = std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always");
+        for (path, arguments) in PICTURES {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
+            program
+                .arg("explain")
+                .args(arguments)
+                .env_clear()
+                .env("DATABASE_URL", serving["database_url"].as_str().unwrap());
+            let output = program.output().await.unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let drawn = String::from_utf8(output.stdout).unwrap();
+            let committed = std::fs::read_to_string(path).unwrap_or_default();
+            if update && without_dates(&drawn) != without_dates(&committed) {
+                std::fs::write(path, &drawn).unwrap();
+            } else {
+                assert_eq!(without_dates(&drawn), without_dates(&committed), "{path}: run `make pictures`");
+            }
+            assert!(readme.contains(&format!("]({path})")), "the README does not show {path}");
+        }
+        shutdown.cancel();
+    };
+    let (result, ()) = tokio::join!(demo::run(options, &mut out, shutdown.clone()), user);
+    result.unwrap();
+}
+
 #[tokio::test]
 async fn a_kept_demo_ends_with_its_server() {
     let dir = open_dir();
@@ -261,6 +314,16 @@ async fn an_interrupted_demo_leaves_nothing_running() {
 /// The next line; a failed demo writes none.
 async fn next(lines: &mut mpsc::UnboundedReceiver<String>) -> String {
     tokio::time::timeout(Duration::from_secs(30), lines.recv()).await.expect("the demo writes no more lines").unwrap()
+}
+
+/// The line with the addresses of a kept demo.
+async fn serving(lines: &mut mpsc::UnboundedReceiver<String>) -> Value {
+    loop {
+        let line: Value = serde_json::from_str(&next(lines).await).unwrap();
+        if line["table"] == "serving" {
+            return line;
+        }
+    }
 }
 
 /// Sends the output line by line while the demo runs.

@@ -6,10 +6,12 @@
 //! steps      the history: events, reads, changes at Stripe, and the rows that they changed
 //! limits     the limits of a subscription, month by month
 //! workspace  the statement of a workspace's limits, line by line
+//! picture    the life of a subscription, or the periods of a limit, as SVG
 //! ```
 
 mod headline;
 mod limits;
+mod picture;
 mod steps;
 mod verdict;
 mod workspace;
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use self::headline::Headline;
@@ -29,6 +32,7 @@ use super::task::Task;
 use super::{changes, database, output};
 use crate::admin::explain::{self, Step, StepKind};
 use crate::admin::subscription_state::{self, SubscriptionState};
+use crate::base::clock;
 use crate::config::source::Source;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::ledger::cause_of;
@@ -51,8 +55,18 @@ pub struct Args {
     /// Print JSON, one step per line.
     #[arg(long)]
     json: bool,
+    /// Print a picture in the format SVG: the life of the subscription as a bar, or with --limit the periods of that limit.
+    #[arg(long, conflicts_with = "json")]
+    svg: bool,
+    /// Draw the life of the subscription until this time (RFC 3339) instead of now.
+    #[arg(long, value_name = "TIME", requires = "svg", conflicts_with = "limit", value_parser = time)]
+    until: Option<OffsetDateTime>,
     #[command(flatten)]
     pub(super) settings: SettingArgs<DatabaseSettings>,
+}
+
+fn time(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be a time such as 2026-11-30T12:00:00Z".to_owned())
 }
 
 /// The subject of the explanation.
@@ -71,6 +85,10 @@ impl Args {
     }
 
     async fn run(self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
+        if self.svg {
+            output::print(&self.picture(conn).await?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         if let Ok(workspace) = self.id.parse() {
             return self::workspace::explain(conn, workspace, self.limit.as_deref(), self.json).await;
         }
@@ -108,6 +126,20 @@ impl Args {
             self.print_limits(conn, &subscriptions).await?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    async fn picture(&self, conn: &mut PgConnection) -> anyhow::Result<String> {
+        let (rows, workspace) = match self.id.parse() {
+            Ok(workspace) => (Vec::new(), Some(workspace)),
+            Err(_) => (self.subject(conn).await?.rows, None),
+        };
+        let subscriptions = subscription_state::subscriptions(conn, &rows, workspace).await?;
+        anyhow::ensure!(!subscriptions.is_empty(), "{} has no subscription, so there is nothing to draw", self.id);
+        if let Some(limit) = &self.limit {
+            return picture::months(conn, &subscriptions, limit, PERIODS).await;
+        }
+        let until = self.until.unwrap_or_else(clock::now);
+        picture::life(conn, &subscriptions, until, self.steps).await
     }
 
     /// Resolves the id: an event to its object and its customer, any other id to the related objects.

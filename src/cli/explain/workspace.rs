@@ -11,7 +11,7 @@ use super::headline::{self, Headline};
 use super::verdict;
 use crate::admin::statement::{self, Line};
 use crate::admin::subscription_state::{self, SubscriptionState};
-use crate::base::text::{in_utc, to_the_second};
+use crate::base::text::{grouped, in_utc, to_the_second};
 use crate::cli::output;
 
 /// Explains a workspace: its subscriptions, and the statement of its limits.
@@ -103,14 +103,6 @@ fn text(line: &Line) -> String {
     output::wrapped(&head, &remarks.join(", ")).trim_end().to_owned()
 }
 
-/// A number with a space between groups of three digits.
-fn grouped(number: &str) -> String {
-    let (sign, digits) = number.split_at(usize::from(number.starts_with('-')));
-    let groups = digits.as_bytes().rchunks(3).rev();
-    let groups: Vec<_> = groups.map(|group| String::from_utf8_lossy(group)).collect();
-    format!("{sign}{}", groups.join(" "))
-}
-
 /// A line as JSON. Its sums are numbers of any size.
 #[derive(Serialize)]
 struct JsonLine<'a> {
@@ -149,15 +141,7 @@ fn json(line: &Line) -> Result<JsonLine<'_>, serde_json::Error> {
 mod tests {
     use time::OffsetDateTime;
 
-    use super::{Line, grouped, json, output};
-
-    #[test]
-    fn digits_are_grouped_by_three() {
-        let cases = [("0", "0"), ("-12", "-12"), ("1234", "1 234"), ("-105000", "-105 000"), ("1000000", "1 000 000")];
-        for (number, expected) in cases {
-            assert_eq!(grouped(number), expected);
-        }
-    }
+    use super::{Line, json, output};
 
     /// Null would mean unlimited.
     #[test]

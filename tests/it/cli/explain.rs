@@ -308,3 +308,49 @@ async fn a_change_at_stripe_is_a_step_and_a_cause() {
     assert!(text.contains(&format!("billing_contacts changed by write:{line}")), "{text}");
     app.finish().await;
 }
+
+/// The lines of a picture, after a check that it is valid: elements are closed, and text is escaped.
+fn picture(output: &[u8]) -> String {
+    let picture = std::str::from_utf8(output).unwrap();
+    let mut depth = 0;
+    for event in svg::read(picture).unwrap() {
+        match event {
+            svg::parser::Event::Tag(_, svg::node::element::tag::Type::Start, _) => depth += 1,
+            svg::parser::Event::Tag(_, svg::node::element::tag::Type::End, _) => depth -= 1,
+            svg::parser::Event::Error(error) => panic!("{error}: {picture}"),
+            _ => {}
+        }
+    }
+    assert_eq!(depth, 0, "{picture}");
+    picture.to_owned()
+}
+
+#[tokio::test]
+async fn a_subscription_is_drawn_with_the_event_of_each_phase() {
+    let (app, output) = explained("sub_1", &["--svg", "--until", "2026-01-01T00:00:20Z"]).await;
+    let drawn = picture(output.as_bytes());
+    for part in ["sub_1: paused: payment collection is paused since 2026-01-01 00:00:09", "evt_s", "evt_p"] {
+        assert!(drawn.contains(part), "{part}: {drawn}");
+    }
+    assert!(
+        drawn.contains("customer.subscription.updated evt_late"),
+        "an event that changed nothing is on it: {drawn}"
+    );
+    // her customer has one subscription, and no object has a name in it
+    let same =
+        run(&["explain", "cus_1", "--svg", "--until", "2026-01-01T00:00:20Z"], &[("DATABASE_URL", &app.database.url)]);
+    assert_eq!(String::from_utf8(same.stdout).unwrap(), output);
+    assert!(!drawn.contains("Ada"), "{drawn}");
+    for (arguments, error) in [
+        (&["sub_1", "--svg", "--limit", "words"][..], "sub_1 has no period of the limit words; it has none"),
+        (&["cus_none", "--svg"], "cus_none has no subscription, so there is nothing to draw"),
+        (
+            &["sub_1", "--svg", "--until", "2020-01-01T00:00:00Z"],
+            "nothing is known about the time before 2020-01-01 00:00:00",
+        ),
+    ] {
+        let output = run(&[&["explain"], arguments].concat(), &[("DATABASE_URL", &app.database.url)]);
+        assert_eq!((code(&output), words(&output.stderr).trim_end()), (1, format!("error: {error}").as_str()));
+    }
+    app.finish().await;
+}
