@@ -30,8 +30,8 @@
 //! - [`metrics`], [`config`], [`telemetry`]: counters, settings and logs.
 //! - [`client`]: requests to Stripe's API. [`stripe_key`]: checks that the key belongs to the stored data.
 //! - [`listener`]: HTTP over plain TCP, its limits and its shutdown.
-//! - [`receiver`], [`limits`], [`worker`], [`rebuild`], [`reconcile`], [`backfill`], [`verify`], [`api`], [`ops`]: the
-//!   parts of a process. [`service`]: the process.
+//! - [`receiver`], [`limits`], [`worker`], [`rebuild`], [`reconcile`], [`backfill`], [`verify`], [`api`],
+//!   [`maintenance`], [`ops`]: the parts of a process. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for operators.
 //!
 //! # Invariants
@@ -57,6 +57,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod limits;
 pub mod listener;
+pub mod maintenance;
 pub mod metrics;
 pub mod migrations;
 pub mod mirror;

@@ -17,13 +17,20 @@ pub(super) fn run<F>(source: &mut Source, command: F) -> Option<Task>
 where
     F: AsyncFnOnce(&mut PgConnection) -> anyhow::Result<ExitCode> + 'static,
 {
-    let hosts = required(source)?;
-    Some(Box::pin(async move {
+    Some(on(required(source)?, command))
+}
+
+/// The task of a command that needs one connection to a schema of this release.
+pub(super) fn on<F>(hosts: Hosts, command: F) -> Task
+where
+    F: AsyncFnOnce(&mut PgConnection) -> anyhow::Result<ExitCode> + 'static,
+{
+    Box::pin(async move {
         match current(&hosts).await? {
             Ok(mut conn) => command(&mut conn).await,
             Err(wrong) => Ok(output::refuse(&wrong)),
         }
-    }))
+    })
 }
 
 /// Opens a connection, to a schema of any release.

@@ -19,6 +19,7 @@ use crate::config::error::Problem;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
+use crate::config::retention::RetentionConfig;
 use crate::config::settings;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
@@ -101,6 +102,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Settings of the role reconcile.
     pub reconcile: ReconcileConfig,
+    /// Settings of the role maintenance.
+    pub retention: RetentionConfig,
     /// Settings of the roles worker, renewals and reconcile.
     pub sync: SyncConfig,
     /// Settings of the roles worker and reconcile.
@@ -128,6 +131,7 @@ impl Args {
         let api = api.map_or(Some(None), |read| read.map(Some));
         let worker = WorkerConfig::read(source);
         let reconcile = ReconcileConfig::read(source);
+        let retention = RetentionConfig::read(source);
         let sync = SyncConfig::read(source);
         let stripe = StripeConfig::read(source);
         let ops = OpsConfig::read(source);
@@ -155,6 +159,7 @@ impl Args {
             api: api?,
             worker: worker?,
             reconcile: reconcile?,
+            retention: retention?,
             sync: sync?,
             stripe: stripe?,
             ops: ops?,
@@ -360,7 +365,7 @@ impl Config {
                 .iter()
                 .any(|role| self.roles.contains(role))
                 .then(|| self.stripe.clone()),
-            maintenance: self.roles.contains(&Role::Maintenance),
+            maintenance: self.roles.contains(&Role::Maintenance).then(|| self.retention.clone()),
             ops: self.ops.clone(),
         }
     }

@@ -28,6 +28,15 @@ impl Uses for DatabaseSettings {
     const SETTING_GROUPS: &'static [SettingGroup] = &[SettingGroup::Database, SettingGroup::Log];
 }
 
+/// The settings of commands that remove old data.
+#[derive(Debug)]
+pub struct RetentionSettings;
+
+impl Uses for RetentionSettings {
+    const SETTING_GROUPS: &'static [SettingGroup] =
+        &[SettingGroup::Database, SettingGroup::Retention, SettingGroup::Log];
+}
+
 /// The settings of commands that compute rows: which accounts are synced, by which rules, and how Stripe is reached.
 #[derive(Debug)]
 pub struct StripeSettings;

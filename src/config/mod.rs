@@ -19,6 +19,7 @@ pub mod parse;
 mod pasted;
 pub mod receiver;
 pub mod reconcile;
+pub mod retention;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;

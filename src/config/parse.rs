@@ -39,12 +39,21 @@ pub(super) fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> 
     }
 }
 
+/// A duration as it is written in a setting. Whole days stay days: humantime would write 35d as 1month 4days 13h….
+pub fn in_words(duration: Duration) -> String {
+    const DAY: u64 = 86_400;
+    match duration.as_secs() {
+        seconds if seconds >= DAY && seconds % DAY == 0 => format!("{}d", seconds / DAY),
+        _ => humantime::format_duration(duration).to_string(),
+    }
+}
+
 /// A duration with its unit, within bounds, both included.
 pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Parsed<Duration> {
     move |text| {
         humantime::parse_duration(text.trim()).ok().filter(|duration| (least..=most).contains(duration)).ok_or_else(
             || {
-                let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+                let (least, most) = (in_words(least), in_words(most));
                 Expected::new(format!("a duration from {least} to {most}, with its unit"))
             },
         )

@@ -25,6 +25,8 @@ pub enum SettingGroup {
     Worker,
     /// The comparison with Stripe's event list.
     Reconcile,
+    /// How long data is kept.
+    Retention,
     /// The listener for metrics and health.
     Ops,
     /// The private PostgreSQL.
@@ -47,6 +49,7 @@ impl SettingGroup {
         Self::Sync,
         Self::Worker,
         Self::Reconcile,
+        Self::Retention,
         Self::Ops,
         Self::Embedded,
         Self::Shutdown,
@@ -64,6 +67,7 @@ impl SettingGroup {
             Self::Sync => "Sync",
             Self::Worker => "Worker",
             Self::Reconcile => "Reconcile",
+            Self::Retention => "Retention",
             Self::Ops => "Metrics and health",
             Self::Embedded => "Embedded PostgreSQL",
             Self::Shutdown => "Shutdown",
@@ -289,6 +293,9 @@ registry! {
     VERIFY_SAMPLE = Setting::new("BILLING_SYNC_VERIFY_SAMPLE", "verify-sample", ("N", "20"),
         SettingGroup::Reconcile,
         "Number of customers, chosen at random, whose rows are compared with Stripe every hour; 0 turns this off");
+    RETENTION = Setting::new("BILLING_SYNC_RETENTION", "retention", ("DURATION", "90d"),
+        SettingGroup::Retention,
+        "Age from which stored events and the histories of rows and reads are removed, in whole months; at least 35d");
     OPS_LISTEN = Setting::new("BILLING_SYNC_OPS_LISTEN", "ops-listen", ("ADDRESS", "127.0.0.1:9464"),
         SettingGroup::Ops, "Address (IP address and port) of /metrics, /livez and /readyz");
     DATA_DIR = Setting::new("BILLING_SYNC_DATA_DIR", "data-dir", ("PATH", "./.billing-sync"),

@@ -194,7 +194,7 @@ fn config(secret: &str, keep: Option<&KeepConfig>) -> Result<ServiceConfig, Conf
             renewals,
             reconcile: None,
             stripe,
-            maintenance: false,
+            maintenance: None,
             ops,
         })
     })

@@ -13,6 +13,7 @@ mod families;
 mod limits;
 pub mod process;
 pub mod reconcile;
+pub mod retention;
 pub mod signatures;
 pub mod stripe;
 pub mod writes;

@@ -27,7 +27,6 @@ pub mod claim;
 pub mod counterparts;
 pub mod enqueue;
 pub mod foreign;
-pub mod maintenance;
 pub mod own;
 pub mod partitions;
 pub mod sample;

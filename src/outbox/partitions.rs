@@ -1,5 +1,5 @@
 //! The partitions of the archive and the queue. Calls the functions of `migrations/0001_events_outbox.sql`, which has
-//! the reasons. Used by [`super::maintenance`].
+//! the reasons. Used by the module `maintenance`.
 
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;

@@ -1,5 +1,5 @@
 //! The size of the schema on disk, one row a day, from which `status` derives the growth. Measured by
-//! [`super::maintenance`].
+//! the module `maintenance`.
 
 use sqlx::PgConnection;
 

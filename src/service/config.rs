@@ -4,6 +4,7 @@ use crate::config::api::ApiConfig;
 use crate::config::ops::OpsConfig;
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
+use crate::config::retention::RetentionConfig;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
@@ -25,8 +26,8 @@ pub struct ServiceConfig {
     pub stripe: Option<StripeConfig>,
     /// The scheduler of renewals, and its rules.
     pub renewals: Option<SyncConfig>,
-    /// Whether to create monthly partitions in advance.
-    pub maintenance: bool,
+    /// The partitions of coming months, and the retention.
+    pub maintenance: Option<RetentionConfig>,
     /// The ops listener, which runs in every process.
     pub ops: OpsConfig,
 }

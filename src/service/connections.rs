@@ -44,7 +44,7 @@ pub fn wanted(config: &ServiceConfig) -> u32 {
         config.renewals.as_ref().map(|_| OF_RENEWALS + OF_RETRYING),
         config.reconcile.as_ref().and(stripe).map(|_| OF_RECONCILE),
         config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0).and(stripe).map(|_| OF_SAMPLER),
-        config.maintenance.then_some(OF_MAINTENANCE),
+        config.maintenance.as_ref().map(|_| OF_MAINTENANCE),
         Some(ops::CONNECTIONS),
     ];
     parts.into_iter().flatten().sum()

@@ -30,11 +30,12 @@ use crate::database::shortage::{Keeper, Shortage};
 use crate::database::{self, Idle, Session};
 use crate::limits::scheduler::Scheduler;
 use crate::listener::Ending;
+use crate::maintenance::Maintenance;
 use crate::metrics::connections::ListenerName;
 use crate::metrics::process::ProcessMetrics;
+use crate::metrics::retention::RetentionMetrics;
 use crate::metrics::writes::WriteMetrics;
 use crate::ops::Ops;
-use crate::outbox::maintenance;
 use crate::receiver::{self, Receiver};
 use crate::reconcile::Reconcile;
 use crate::reconcile::service::ReconcileService;
@@ -91,7 +92,7 @@ pub struct Service {
     renewals: Option<Scheduler>,
     reconcile: Option<ReconcileService>,
     sampler: Option<Sampler>,
-    maintenance: Option<PgPool>,
+    maintenance: Option<Maintenance>,
     ops: Ops,
     shortage: Shortage,
 }
@@ -183,7 +184,14 @@ impl Service {
             stripe: stripes_clock.clone(),
             wake,
         });
-        let maintenance = config.maintenance.then(|| background(connections::OF_MAINTENANCE));
+        let maintenance = match &config.maintenance {
+            Some(config) => Some(Maintenance {
+                pool: background(connections::OF_MAINTENANCE),
+                config: config.clone(),
+                metrics: RetentionMetrics::new(&registry)?,
+            }),
+            None => None,
+        };
         let address = config.ops.listen;
         let counted = metrics.connections.of(ListenerName::Ops);
         let needed = (receiver.iter().map(|receiver| ("receiver", receiver.pool())))
@@ -242,7 +250,7 @@ impl Service {
             .chain(self.sampler.iter().map(|sampler| sampler.context.pool.clone()))
             .chain(self.api.iter().map(Api::writes))
             .chain(self.writer.iter().map(|writer| writer.pool()))
-            .chain(self.maintenance.clone())
+            .chain(self.maintenance.iter().map(|maintenance| maintenance.pool.clone()))
             .collect()
     }
 
@@ -293,8 +301,8 @@ impl Service {
         if let Some(rounds) = self.reconcile {
             after(Box::pin(rounds.run(shutdown.clone())));
         }
-        if let Some(pool) = self.maintenance {
-            after(Box::pin(maintenance::run(pool, shutdown.clone())));
+        if let Some(maintenance) = self.maintenance {
+            after(Box::pin(maintenance.run(shutdown.clone())));
         }
         let parts_ended = CancellationToken::new();
         let ops = tokio::spawn(self.ops.run(ending.draining.clone(), parts_ended.clone()));

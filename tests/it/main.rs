@@ -40,6 +40,7 @@ mod product;
 mod rates;
 mod receiver;
 mod reconcile;
+mod retention;
 mod schema;
 mod set_aside;
 mod support;

@@ -31,6 +31,7 @@ use crate::config::log::LogConfig;
 use crate::config::ops::{self, OpsConfig};
 use crate::config::receiver::ReceiverConfig;
 use crate::config::reconcile::ReconcileConfig;
+use crate::config::retention::RetentionConfig;
 use crate::config::settings;
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::source::Source;
@@ -104,6 +105,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
         let receiver = ReceiverConfig::read(source);
         let (stripe, sync) = (StripeConfig::read(source), SyncConfig::read(source));
         let (worker, reconcile) = (WorkerConfig::read(source), ReconcileConfig::read(source));
+        let retention = RetentionConfig::read(source);
         let ops = OpsConfig::read(source);
         let shutdown = ShutdownConfig::read(source);
         let log = LogConfig::read(source);
@@ -112,7 +114,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
             ops.as_ref().map(|ops| (&settings::OPS_LISTEN, ops.listen)),
         ];
         let apart = ops::check_distinct(source, listeners.into_iter().flatten());
-        Some((receiver?, stripe?, sync?, worker?, reconcile?, ops?, shutdown?, log?, apart?))
+        Some((receiver?, stripe?, sync?, worker?, reconcile?, retention?, ops?, shutdown?, log?, apart?))
     });
     let api = source.collect(ApiConfig::read);
     let is_set = |setting: &settings::Setting| {
@@ -123,7 +125,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
         settings::ALL.iter().any(|setting| setting.name.starts_with("BILLING_SYNC_API_") && is_set(setting));
     // `serve` runs the workspace API only if it is named
     let served_api = api.as_ref().ok().filter(|_| is_api_configured);
-    let connections = rest.as_ref().ok().map(|(receiver, stripe, sync, worker, reconcile, ops, ..)| {
+    let connections = rest.as_ref().ok().map(|(receiver, stripe, sync, worker, reconcile, retention, ops, ..)| {
         connections::wanted(&ServiceConfig {
             receiver: Some(receiver.clone()),
             api: served_api.map(|api| (api.clone(), sync.clone())),
@@ -132,7 +134,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
             renewals: Some(sync.clone()),
             reconcile: Some((reconcile.clone(), sync.clone(), worker.clone())),
             stripe: Some(stripe.clone()),
-            maintenance: true,
+            maintenance: Some(retention.clone()),
             ops: ops.clone(),
         })
     });

@@ -22,11 +22,11 @@ use std::process::ExitCode;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use self::headline::Headline;
 use self::writes::Causes;
+use super::arguments::instant;
 use super::settings::{DatabaseSettings, SettingArgs};
 use super::task::Task;
 use super::{changes, database, output};
@@ -59,14 +59,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "json")]
     svg: bool,
     /// Draw the life of the subscription until this time (RFC 3339) instead of now.
-    #[arg(long, value_name = "TIME", requires = "svg", conflicts_with = "limit", value_parser = time)]
+    #[arg(long, value_name = "TIME", requires = "svg", conflicts_with = "limit", value_parser = instant)]
     until: Option<OffsetDateTime>,
     #[command(flatten)]
     pub(super) settings: SettingArgs<DatabaseSettings>,
-}
-
-fn time(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be a time such as 2026-11-30T12:00:00Z".to_owned())
 }
 
 /// The subject of the explanation.

@@ -2,12 +2,15 @@
 
 mod decide;
 mod list;
+mod prune;
 mod show;
 
 use clap::Subcommand;
 
 use super::database;
 use super::task::Task;
+use crate::config::database::required;
+use crate::config::retention::RetentionConfig;
 use crate::config::source::{Flags, Source};
 
 /// The `outbox` commands.
@@ -21,6 +24,8 @@ pub enum Command {
     Retry(decide::RetryArgs),
     /// Discard dead events; they stay stored and are never retried.
     Discard(decide::DiscardArgs),
+    /// Remove events and histories that are older than the retention, as `serve` does every hour.
+    Prune(prune::Args),
 }
 
 impl Command {
@@ -30,6 +35,7 @@ impl Command {
             Self::Show(args) => args.settings.flags(),
             Self::Retry(args) => args.settings.flags(),
             Self::Discard(args) => args.settings.flags(),
+            Self::Prune(args) => args.settings.flags(),
         }
     }
 
@@ -39,6 +45,11 @@ impl Command {
             Self::Show(args) => database::run(source, async move |conn| show::show(conn, &args).await),
             Self::Retry(args) => database::run(source, async move |conn| decide::retry(conn, &args).await),
             Self::Discard(args) => database::run(source, async move |conn| decide::discard(conn, &args).await),
+            Self::Prune(args) => {
+                let (config, hosts) = (RetentionConfig::read(source), required(source));
+                let (config, hosts) = (config?, hosts?);
+                Some(database::on(hosts, async move |conn| prune::prune(conn, &args, &config).await))
+            }
         }
     }
 }

@@ -97,7 +97,7 @@ impl TestApp {
             renewals: None,
             reconcile: None,
             stripe: None,
-            maintenance: false,
+            maintenance: None,
             ops: OpsConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         })
         .await

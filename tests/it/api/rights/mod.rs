@@ -76,7 +76,7 @@ impl ApiProcess {
             renewals: None,
             reconcile: None,
             stripe: None,
-            maintenance: false,
+            maintenance: None,
             ops: OpsConfig { listen: free },
         };
         let service = Service::bind(&parts, database).await.unwrap();

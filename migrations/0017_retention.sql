@@ -1,0 +1,91 @@
+-- Retention: what is older than BILLING_SYNC_RETENTION is removed. The archive and the queue lose whole months, which costs
+-- nothing but an instant under a lock; the histories lose their oldest rows.
+
+-- The limit is the beginning of a month, so that everything reaches back equally far.
+CREATE FUNCTION billing.retention_cutoff(retention interval) RETURNS timestamptz
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    month timestamp := date_trunc('month', (clock_timestamp() - retention) AT TIME ZONE 'UTC');
+BEGIN
+    -- while the clocks disagree, nothing shows which one is right
+    IF EXISTS (SELECT FROM billing.renewal_rules WHERE halted_at IS NOT NULL) THEN
+        RETURN NULL;
+    END IF;
+    FOR back IN 0..12 LOOP
+        -- Events are as old as Stripe's clock says, too. So a clock of the database that runs ahead removes nothing.
+        IF EXISTS (SELECT FROM billing.outbox WHERE created >= (month AT TIME ZONE 'UTC') + retention) THEN
+            RETURN month AT TIME ZONE 'UTC';
+        END IF;
+        month := month - interval '1 month';
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION billing.retention_cutoff(interval) IS 'What is older than this time is removed: the beginning of the last month all of which is older than the retention, by the database''s clock and by Stripe''s. Null if nothing is to be removed.';
+
+CREATE FUNCTION billing.expired_months(cutoff timestamptz) RETURNS TABLE (month date, pending boolean, dead boolean)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    partition regclass;
+BEGIN
+    FOR month IN
+        SELECT DISTINCT to_date(right(child.relname, 7), 'YYYY_MM')
+        FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
+        WHERE inhparent IN ('billing.events'::regclass, 'billing.outbox'::regclass) AND child.relname ~ '_\d{4}_\d{2}$'
+            AND to_date(right(child.relname, 7), 'YYYY_MM') < (cutoff AT TIME ZONE 'UTC')::date
+        ORDER BY 1
+    LOOP
+        partition := to_regclass(format('billing.%I', 'outbox' || to_char(month, '_YYYY_MM')));
+        pending := false;
+        dead := false;
+        IF partition IS NOT NULL THEN
+            -- each condition is that of an index
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE state = ''pending'' AND NOT isolated)
+                OR EXISTS (SELECT FROM %1$s WHERE state = ''pending'' AND isolated),
+                EXISTS (SELECT FROM %1$s WHERE state = ''dead'')', partition)
+            INTO pending, dead;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION billing.expired_months(timestamptz) IS 'The months before the cutoff that still have a partition of billing.outbox or billing.events, and whether pending or dead events keep it.';
+
+CREATE FUNCTION billing.drop_month(parent text, month date) RETURNS boolean
+LANGUAGE plpgsql
+-- All sessions queue behind this lock. It is shorter than deadlock_timeout, so this session gives up first.
+SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    partition CONSTANT text := parent || to_char(month, '_YYYY_MM');
+    is_kept boolean;
+BEGIN
+    EXECUTE format('LOCK TABLE ONLY billing.%I IN ACCESS EXCLUSIVE MODE', parent);
+    -- a partition of a split that is not finished has such a name, too
+    IF NOT EXISTS (
+        SELECT FROM pg_inherits
+        WHERE inhparent = format('billing.%I', parent)::regclass AND inhrelid = to_regclass(format('billing.%I', partition))
+    ) THEN
+        RETURN false;
+    END IF;
+    IF parent = 'outbox' THEN
+        EXECUTE format('SELECT EXISTS (SELECT FROM billing.%I WHERE state = ''pending'' AND NOT isolated)
+            OR EXISTS (SELECT FROM billing.%1$I WHERE state = ''pending'' AND isolated)
+            OR EXISTS (SELECT FROM billing.%1$I WHERE state = ''dead'')', partition)
+        INTO is_kept;
+    ELSE
+        is_kept := to_regclass(format('billing.%I', 'outbox' || to_char(month, '_YYYY_MM'))) IS NOT NULL;
+    END IF;
+    IF is_kept THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE billing.%I', partition);
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION billing.drop_month(text, date) IS 'Drops a month of billing.outbox without pending and dead events, or a month of billing.events whose month of billing.outbox is gone. True if it did. Fails if it does not get the lock in half a second.';
