@@ -1,7 +1,7 @@
 # Tasks of this repository, one target each. `make` without a target lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign test-pooler test-api test-examples soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
+.PHONY: help demo test test-foreign test-pooler test-api test-examples test-ops soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -58,6 +58,15 @@ target/examples/node_modules/.package-lock.json: examples/node/package-lock.json
 target/examples/venv/bin/python: examples/python/requirements.txt
 	python3 -m venv target/examples/venv
 	target/examples/venv/bin/pip install --quiet --disable-pip-version-check --requirement examples/python/requirements.txt
+	@touch $@
+
+# the virtual environment of test-api has what schemas.py needs
+test-ops: rust target/clients/venv/bin/schemathesis target/packaging/schemas/.done ## check ops/ and the manual pages with the parsers of those who read them (needs python3; installs systemd-analyze and mandoc)
+	@.ci/install-lint-tools
+	.ci/check-ops
+
+target/packaging/schemas/.done: tests/packaging/schemas.txt target/clients/venv/bin/schemathesis
+	target/clients/venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest $(@D) --requirement $<
 	@touch $@
 
 soak: rust postgres ## order laws on many generated histories, a backfill of 5,000 customers, two years of 10,000 workspaces (an hour or more)
