@@ -39,7 +39,7 @@ fn bash_completes_commands_flags_and_values() {
     bash.env_clear().env("PATH", path).args(["-uc", COMPLETE, "bash"]).args(offered.map(|(line, _)| line));
     let output = bash.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    let expected: String = offered.iter().map(|(line, offered)| format!("{line}: {offered}\n")).collect();
+    let expected = offered.map(|(line, offered)| format!("{line}: {offered}\n")).concat();
     // clap puts -h and --help before the values of an argument without a flag
     assert_eq!(String::from_utf8_lossy(&output.stdout).replace("-h --help ", ""), expected);
 }
