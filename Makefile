@@ -66,6 +66,7 @@ test-ops: rust target/clients/venv/bin/schemathesis target/packaging/schemas/.do
 	.ci/check-ops
 
 target/packaging/schemas/.done: tests/packaging/schemas.txt target/clients/venv/bin/schemathesis
+	rm -rf $(@D)
 	target/clients/venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest $(@D) --requirement $<
 	@touch $@
 

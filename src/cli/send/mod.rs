@@ -53,7 +53,7 @@ pub struct Args {
     /// Deliver each file this number of times; repetitions are duplicates, which get 200.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeat: u32,
-    /// Deliver new events: each gets a new id and the current time, so that repetitions are no duplicates.
+    /// Deliver new events: each gets a new id and the current time, so that repetitions are not duplicates.
     #[arg(long)]
     as_new: bool,
     /// Time between the starts of two deliveries.

@@ -112,12 +112,15 @@ fn sample_events_exist_and_reach_the_receiver_with_its_secret() {
 fn prometheus_scrapes_billing_sync_and_grafana_reads_prometheus() {
     let compose = compose();
     let ops = port(&process(&compose, "billing-sync").checked(), &settings::OPS_LISTEN);
-    let prometheus = yaml("ops/prometheus/prometheus.yml").pop().unwrap();
+    let file = "prometheus-compose.yml";
+    let prometheus = &compose["services"]["prometheus"];
+    assert!(texts(&prometheus["command"]).contains(&format!("--config.file=/etc/prometheus/{file}").as_str()));
+    assert!(mounts(prometheus).contains(&("./prometheus", "/etc/prometheus")));
+    let prometheus = yaml(&format!("ops/prometheus/{file}")).pop().unwrap();
     let targets = &prometheus["scrape_configs"][0]["static_configs"][0]["targets"];
     assert_eq!(texts(targets), [format!("billing-sync:{ops}")]);
     let sources = yaml("ops/grafana/provisioning/datasources/prometheus.yml").pop().unwrap();
     assert_eq!(sources["datasources"][0]["url"], "http://prometheus:9090");
-    assert!(services(&compose).contains_key("prometheus"));
     let providers = yaml("ops/grafana/provisioning/dashboards/billing-sync.yml").pop().unwrap();
     let path = at(&providers["providers"][0], "options.path").as_str().unwrap();
     assert!(mounts(&compose["services"]["grafana"]).contains(&("./grafana", path)), "{path} is not mounted");
