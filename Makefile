@@ -1,7 +1,7 @@
 # Tasks of this repository, one target each. `make` without a target lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign test-pooler test-api test-examples pictures soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
+.PHONY: help demo test test-foreign test-pooler test-api test-examples test-ops pictures soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -62,6 +62,16 @@ target/examples/venv/bin/python: examples/python/requirements.txt
 
 pictures: rust postgres ## draw the pictures of the README again, from the data of the demo
 	INSTA_UPDATE=always cargo test --locked --test it -- demo::the_pictures
+
+# the virtual environment of test-api has what schemas.py needs
+test-ops: rust target/clients/venv/bin/schemathesis target/packaging/schemas/.done ## check ops/ and the manual pages with the parsers of those who read them (needs python3; installs systemd-analyze and mandoc)
+	@.ci/install-lint-tools
+	.ci/check-ops
+
+target/packaging/schemas/.done: tests/packaging/schemas.txt target/clients/venv/bin/schemathesis
+	rm -rf $(@D)
+	target/clients/venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest $(@D) --requirement $<
+	@touch $@
 
 soak: rust postgres ## order laws on many generated histories, a backfill of 5,000 customers, two years of 10,000 workspaces (an hour or more)
 	SOAK_HISTORIES=3000 cargo test --locked --test it -- any_order_of_arrival --nocapture

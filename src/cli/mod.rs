@@ -7,12 +7,14 @@ mod arguments;
 pub mod backfill;
 mod changes;
 mod comparison;
+pub mod completions;
 pub mod database;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod health;
 mod http_error;
+pub mod man;
 pub mod migrate;
 pub mod outbox;
 pub mod output;
@@ -36,7 +38,7 @@ pub mod writes;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::task::Task;
 use crate::config;
@@ -96,6 +98,10 @@ enum Command {
     /// Inspect changes at Stripe, and resolve those whose outcome is unknown.
     #[command(subcommand)]
     Writes(writes::Command),
+    /// Print the completion script of a shell.
+    Completions(completions::Args),
+    /// Print the manual page of the program, or write the pages of all commands.
+    Man(man::Args),
 }
 
 impl Cli {
@@ -119,6 +125,7 @@ impl Cli {
             Command::Outbox(command) => command.flags(),
             Command::Token(command) => command.flags(),
             Command::Writes(command) => command.flags(),
+            Command::Completions(_) | Command::Man(_) => Flags::new(),
         }
     }
 
@@ -152,6 +159,8 @@ impl Cli {
             Command::Outbox(command) => command.plan(source),
             Command::Token(command) => command.plan(source),
             Command::Writes(command) => command.plan(source),
+            Command::Completions(args) => Some(args.plan(Self::command())),
+            Command::Man(args) => Some(args.plan(Self::command())),
         }
     }
 }
@@ -189,8 +198,6 @@ pub fn refuse(error: &ConfigError, source: &Source) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::config::settings;
 

@@ -30,6 +30,7 @@ mod network;
 mod ops;
 mod ordering;
 mod orphans;
+mod packaging;
 mod parallel_workers;
 mod partitions;
 mod permissions;

@@ -4,23 +4,28 @@
 //! any deployment can be the target.
 
 mod delivery;
+mod new_event;
 mod report;
 
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use hyper::Uri;
 use hyper::body::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use self::delivery::{Endpoint, File};
+use self::new_event::new_event;
 use self::report::Report;
 use super::settings::{SettingArgs, Uses};
 use super::task::Task;
+use crate::base::clock;
 use crate::config::egress;
 use crate::config::receiver;
 use crate::config::secret::WebhookSecret;
@@ -48,6 +53,12 @@ pub struct Args {
     /// Deliver each file this number of times; repetitions are duplicates, which get 200.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeat: u32,
+    /// Deliver new events: each gets a new id and the current time, so that repetitions are not duplicates.
+    #[arg(long)]
+    as_new: bool,
+    /// Time between the starts of two deliveries.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    interval: Duration,
     /// Maximum number of simultaneous deliveries.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
@@ -69,9 +80,16 @@ impl Args {
         let slots = Arc::new(Semaphore::new(usize::from(self.concurrency)));
         let mut deliveries = JoinSet::new();
         let mut report = Report::default();
-        for file in std::iter::repeat_n(&files, self.repeat as usize).flatten() {
+        for (started, file) in std::iter::repeat_n(&files, self.repeat as usize).flatten().enumerate() {
+            if started > 0 {
+                tokio::time::sleep(self.interval).await;
+            }
             let slot = Arc::clone(&slots).acquire_owned().await?;
-            let (endpoint, file) = (Arc::clone(&endpoint), file.clone());
+            let (endpoint, mut file) = (Arc::clone(&endpoint), file.clone());
+            if self.as_new {
+                let body = new_event(&file.body, Uuid::new_v4(), clock::now());
+                file.body = body.with_context(|| format!("{} is not an event", file.name))?.into();
+            }
             deliveries.spawn(async move {
                 let answer = endpoint.deliver(&file).await;
                 drop(slot);

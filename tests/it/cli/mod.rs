@@ -1,6 +1,7 @@
 //! The operator's commands through the real binary: output, changes and exit codes.
 
 mod backfill;
+mod completions;
 mod connection;
 mod doctor;
 mod errors;

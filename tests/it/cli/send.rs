@@ -82,3 +82,27 @@ fn send_without_a_secret_or_with_an_odd_url_is_refused() {
     assert_eq!(code(&run(&["send", "x.json", "--to", "http://h/"], &[])), 2);
     assert_eq!(code(&run(&["send", "x.json", "--to", "h:80"], &[("STRIPE_WEBHOOK_SECRET", "whsec_a")])), 2);
 }
+
+#[test]
+fn send_as_new_delivers_each_repetition_as_another_event() {
+    let (url, thread) = endpoint("HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nstored", 2);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(br#"{"id":"evt_1","created":1,"type":"customer.updated"}"#).unwrap();
+    let arguments = ["send", file.path().to_str().unwrap(), "--to", &url, "--repeat", "2", "--as-new"];
+    let started = std::time::Instant::now();
+    let output = run(&[&arguments[..], &["--interval", "200ms"]].concat(), &[("STRIPE_WEBHOOK_SECRET", "whsec_a")]);
+    assert_eq!(code(&output), 0, "{}", words(&output.stderr));
+    assert!(started.elapsed() >= std::time::Duration::from_millis(200), "the interval was not kept");
+    let bodies: Vec<serde_json::Value> = thread
+        .join()
+        .unwrap()
+        .iter()
+        .map(|request| serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap())
+        .collect();
+    assert_ne!(bodies[0]["id"], bodies[1]["id"]);
+    for body in bodies {
+        assert!(body["id"].as_str().unwrap().starts_with("evt_") && body["id"] != "evt_1", "{body}");
+        assert!(body["created"].as_i64().unwrap() > 1_700_000_000, "{body}");
+        assert_eq!(body["type"], "customer.updated");
+    }
+}
