@@ -8,9 +8,6 @@ use super::listing::ListedSetting;
 use crate::cli::output;
 use crate::database::{fix, message};
 
-/// Planned features that this release does not have yet.
-const NOT_IN_THIS_RELEASE: &str = "retention";
-
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,8 +81,7 @@ impl Report {
                 &serde_json::json!({ "setting": listed.name, "value": listed.value, "source": listed.source }),
             )?;
         }
-        self.checks.iter().try_for_each(output::print_json)?;
-        output::print_json(&serde_json::json!({ "not_in_this_release": NOT_IN_THIS_RELEASE }))
+        self.checks.iter().try_for_each(output::print_json)
     }
 
     fn print_text(&self) -> anyhow::Result<()> {
@@ -107,6 +103,6 @@ impl Report {
                 output::print(&output::wrapped("                    fix: ", fix))?;
             }
         }
-        output::print(&format!("\n{}", output::wrapped("Not in this release: ", NOT_IN_THIS_RELEASE)))
+        Ok(())
     }
 }
