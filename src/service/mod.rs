@@ -31,6 +31,7 @@ use crate::database::{self, Idle, Session};
 use crate::limits::scheduler::Scheduler;
 use crate::listener::Ending;
 use crate::metrics::connections::ListenerName;
+use crate::metrics::parts::Parts;
 use crate::metrics::process::ProcessMetrics;
 use crate::metrics::writes::WriteMetrics;
 use crate::ops::Ops;
@@ -103,7 +104,8 @@ impl Service {
     /// When an address cannot be bound.
     pub async fn bind(config: &ServiceConfig, options: &PgConnectOptions) -> Result<Self, StartError> {
         let registry = Registry::new();
-        let metrics = ProcessMetrics::new(&registry)?;
+        let parts = parts(config);
+        let metrics = ProcessMetrics::of(&registry, parts)?;
         let stripes_clock = RemoteClock::default();
         let shortage = Shortage::default();
         let background = |connections| background(options, connections, &shortage);
@@ -113,7 +115,7 @@ impl Service {
         };
         let stripe = config.stripe.as_ref().or(config.writes.as_ref().map(|(stripe, _)| stripe));
         let stripe_metrics = match stripe {
-            Some(_) => Some(client::metrics(&registry)?),
+            Some(_) => Some(client::metrics(&registry, if parts.writes { &Write::OPERATIONS } else { &[] })?),
             None => None,
         };
         let client = match stripe.zip(stripe_metrics.clone()) {
@@ -311,6 +313,20 @@ impl Service {
         let _ = tokio::time::timeout(ACQUIRE_TIMEOUT, close).await;
         parts_ended.cancel();
         let _ = ops.await;
+    }
+}
+
+/// The parts that run. Without an API key nothing is compared with Stripe.
+fn parts(config: &ServiceConfig) -> Parts {
+    let reconcile = config.reconcile.as_ref().filter(|_| config.stripe.is_some() || config.writes.is_some());
+    Parts {
+        receiver: config.receiver.is_some(),
+        worker: config.worker.is_some(),
+        renewals: config.renewals.is_some(),
+        reconcile: reconcile.is_some(),
+        sampler: reconcile.is_some_and(|(reconcile, ..)| reconcile.verify_sample > 0),
+        api: config.api.is_some(),
+        writes: config.api.is_some() && config.writes.is_some(),
     }
 }
 

@@ -65,7 +65,7 @@ async fn the_page_of_metrics_is_current() {
     let app = TestApp::start().await;
     let registry = Registry::new();
     let metrics = ProcessMetrics::new(&registry).unwrap();
-    client::metrics(&registry).unwrap();
+    client::metrics(&registry, &Write::OPERATIONS).unwrap();
     billing_sync::api::metrics(&registry).unwrap();
     WriteMetrics::new(&registry, &Write::OPERATIONS).unwrap();
     // these have no series before their first value
