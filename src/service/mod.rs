@@ -31,7 +31,6 @@ use crate::database::{self, Idle, Session};
 use crate::limits::scheduler::Scheduler;
 use crate::listener::Ending;
 use crate::metrics::connections::ListenerName;
-use crate::metrics::parts::Parts;
 use crate::metrics::process::ProcessMetrics;
 use crate::metrics::writes::WriteMetrics;
 use crate::ops::Ops;
@@ -104,7 +103,7 @@ impl Service {
     /// When an address cannot be bound.
     pub async fn bind(config: &ServiceConfig, options: &PgConnectOptions) -> Result<Self, StartError> {
         let registry = Registry::new();
-        let parts = parts(config);
+        let parts = config.parts();
         let metrics = ProcessMetrics::of(&registry, parts)?;
         let stripes_clock = RemoteClock::default();
         let shortage = Shortage::default();
@@ -113,10 +112,11 @@ impl Service {
             Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
             None => None,
         };
-        let stripe = config.stripe.as_ref().or(config.writes.as_ref().map(|(stripe, _)| stripe));
+        let stripe = config.stripe_of_reads();
+        let writes: &[&str] = if parts.writes { &Write::OPERATIONS } else { &[] };
         let stripe_metrics = match stripe {
-            Some(_) => Some(client::metrics(&registry, if parts.writes { &Write::OPERATIONS } else { &[] })?),
-            None => None,
+            Some(stripe) if stripe.secret_key.is_some() || parts.writes => Some(client::metrics(&registry, writes)?),
+            _ => None,
         };
         let client = match stripe.zip(stripe_metrics.clone()) {
             Some((stripe, metrics)) => SharedClient::new(stripe, metrics, &stripes_clock)?,
@@ -313,20 +313,6 @@ impl Service {
         let _ = tokio::time::timeout(ACQUIRE_TIMEOUT, close).await;
         parts_ended.cancel();
         let _ = ops.await;
-    }
-}
-
-/// The parts that run. Without an API key nothing is compared with Stripe.
-fn parts(config: &ServiceConfig) -> Parts {
-    let reconcile = config.reconcile.as_ref().filter(|_| config.stripe.is_some() || config.writes.is_some());
-    Parts {
-        receiver: config.receiver.is_some(),
-        worker: config.worker.is_some(),
-        renewals: config.renewals.is_some(),
-        reconcile: reconcile.is_some(),
-        sampler: reconcile.is_some_and(|(reconcile, ..)| reconcile.verify_sample > 0),
-        api: config.api.is_some(),
-        writes: config.api.is_some() && config.writes.is_some(),
     }
 }
 

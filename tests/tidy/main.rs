@@ -356,6 +356,8 @@ fn the_repository_stands_on_its_own() {
         ("fixtures", "md"),
         ("migrations", "sql"),
         ("ops", "sql"),
+        ("ops", "yml"),
+        ("ops", "json"),
     ] {
         for file in files(folder, extension) {
             assert!(file.path.starts_with("tests/tidy/") || !file.text.contains("../shared"), "{}", file.path);

@@ -33,7 +33,7 @@ fn every_series_starts_at_zero() {
     let processed = handled.chain(others).map(|(family, outcome)| {
         format!("billing_sync_events_processed_total{{family=\"{family}\",outcome=\"{}\"}}", outcome.as_str())
     });
-    let operations = Read::OPERATIONS.into_iter().chain(Write::OPERATIONS);
+    let operations = Read::served().into_iter().chain(Write::OPERATIONS);
     let requests = operations.flat_map(|operation| ApiError::OUTCOMES.map(|outcome| (operation, outcome)));
     let requests = requests.chain(Write::OPERATIONS.map(|operation| (operation, "unknown")));
     let requests = requests.map(|(operation, outcome)| {
@@ -74,7 +74,7 @@ fn every_series_starts_at_zero() {
         .map(|name| format!("billing_sync_{name}"))
         .to_vec(),
         TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
-        Read::OPERATIONS
+        Read::served()
             .into_iter()
             .chain(Write::OPERATIONS)
             .map(|operation| format!("billing_sync_stripe_forbidden{{operation=\"{operation}\"}}"))

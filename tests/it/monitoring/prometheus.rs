@@ -288,7 +288,7 @@ async fn a_poison_event_fires_its_alert_and_every_panel_has_data() {
     prometheus.until("ALERTS{alertname=\"BillingSyncDeadEvents\", alertstate=\"firing\"}").await;
     let firing = prometheus.alerts().await;
     let (_, text) = firing.iter().find(|(name, _)| name == "BillingSyncDeadEvents").unwrap();
-    assert!(text.contains("1 events are dead") && text.contains("operations.md#an-event-is-dead"), "{text}");
+    assert!(text.contains("Dead events: 1.") && text.contains("operations.md#an-event-is-dead"), "{text}");
 
     every_alert_is_loaded(&prometheus).await;
     every_panel_has_data(&prometheus).await;
