@@ -4,6 +4,7 @@ use super::connections::ListenerName;
 
 /// The parts of a process that have metrics of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each part runs or does not, whatever the others do")]
 pub struct Parts {
     /// The webhook listener.
     pub receiver: bool,

@@ -113,9 +113,9 @@ impl Service {
             None => None,
         };
         let stripe = config.stripe_of_reads();
-        let writes: &[&str] = if parts.writes { &Write::OPERATIONS } else { &[] };
+        let of_writes: &[&str] = if parts.writes { &Write::OPERATIONS } else { &[] };
         let stripe_metrics = match stripe {
-            Some(stripe) if stripe.secret_key.is_some() || parts.writes => Some(client::metrics(&registry, writes)?),
+            Some(stripe) if stripe.secret_key.is_some() || parts.writes => Some(client::metrics(&registry, of_writes)?),
             _ => None,
         };
         let client = match stripe.zip(stripe_metrics.clone()) {

@@ -110,6 +110,26 @@ async fn metrics_contain_the_states_of_the_outbox() {
     assert!((3600.0..3700.0).contains(&age.unwrap().parse::<f64>().unwrap()), "{metrics}");
 }
 
+#[tokio::test]
+async fn metrics_contain_the_months_that_have_a_partition() {
+    let database = cluster::database().await;
+    let mut conn = database.options.connect().await.unwrap();
+    let served = serve(database.options.clone()).await;
+    let months = async || {
+        let (_, metrics) = served.ask("GET", "/metrics").await;
+        let months = metrics.lines().filter_map(|line| line.strip_prefix("billing_sync_partition_months"));
+        months.collect::<Vec<_>>().join(" ")
+    };
+    sqlx::query("SELECT billing.create_partitions(3)").execute(&mut conn).await.unwrap();
+    assert_eq!(months().await, "{table=\"events\"} 4 {table=\"outbox\"} 4");
+    // the month after the next one is missing; a later one does not count
+    let gap =
+        "SELECT 'DROP TABLE billing.outbox' || to_char(now() AT TIME ZONE 'UTC' + interval '2 months', '_YYYY_MM')";
+    let gap: String = sqlx::query_scalar(gap).fetch_one(&mut conn).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(gap)).execute(&mut conn).await.unwrap();
+    assert_eq!(months().await, "{table=\"events\"} 4 {table=\"outbox\"} 2");
+}
+
 /// Pages of tables and indexes of the schema that its sessions have read so far, from memory or disk.
 async fn pages_read(conn: &mut PgConnection) -> i64 {
     // a session reports its reads when it is idle, or on request
@@ -144,7 +164,7 @@ async fn fill(pool: &PgPool, from: i32, to: i32) {
 #[tokio::test]
 async fn a_scrape_costs_the_same_with_a_long_history_and_pending_counts_are_exact() {
     const FEW: i32 = 1_000;
-    const LAST_EXACT: i32 = 50_000;
+    const COUNTED: i32 = 50_000;
     const MANY: i32 = 150_000;
     let database = cluster::database().await;
     // one connection, because a session counts its own reads
@@ -164,11 +184,11 @@ async fn a_scrape_costs_the_same_with_a_long_history_and_pending_counts_are_exac
     .unwrap();
     fill(&pool, 0, FEW).await;
     let with_few = pages_of_a_scrape(&pool).await;
-    // the most events that are counted exactly: 8 MB are 1,024 pages
-    fill(&pool, FEW, LAST_EXACT).await;
+    // done events are counted one by one up to 8 MB, which are 1,024 pages
+    fill(&pool, FEW, COUNTED).await;
     let with_exact = pages_of_a_scrape(&pool).await;
-    assert!(with_exact <= with_few + 1024, "{with_exact} pages with {LAST_EXACT} events, {with_few} with {FEW}");
-    fill(&pool, LAST_EXACT, MANY).await;
+    assert!(with_exact <= with_few + 1024, "{with_exact} pages with {COUNTED} events, {with_few} with {FEW}");
+    fill(&pool, COUNTED, MANY).await;
     for analysed in [false, true] {
         if analysed {
             sqlx::query("ANALYZE billing.outbox").execute(&pool).await.unwrap();

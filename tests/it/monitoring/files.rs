@@ -82,8 +82,8 @@ pub(crate) fn unit_tests() -> Vec<UnitTest> {
     struct Tests {
         tests: Vec<UnitTest>,
     }
-    let read = |file: &&str| serde_yaml_ng::from_str::<Tests>(&read(&format!("prometheus/{file}"))).unwrap().tests;
-    UNIT_TESTS.iter().flat_map(|file| read(file)).collect()
+    let tests_of = |file: &&str| serde_yaml_ng::from_str::<Tests>(&read(&format!("prometheus/{file}"))).unwrap().tests;
+    UNIT_TESTS.iter().flat_map(tests_of).collect()
 }
 
 /// A panel of the dashboard.
