@@ -1,7 +1,12 @@
 # Tasks of this repository, one target each. `make` without a target lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-foreign test-pooler test-api test-examples test-ops pictures soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
+
+# Most tests wait for a disk, a clock or a timeout most of the time. With twice as many threads as cores they take half the
+# time.
+export RUST_TEST_THREADS ?= $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`)
+
+.PHONY: help demo test test-foreign test-pooler test-prometheus test-api test-examples test-ops pictures soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -19,6 +24,10 @@ test-foreign: rust postgres target/foreign/bin/localstripe ## run tests against 
 test-pooler: rust postgres ## run tests behind a real pgbouncer (installs it)
 	@.ci/install-pgbouncer
 	cargo test --locked --test it -- pooler:: --ignored
+
+test-prometheus: rust postgres ## test alerts and dashboard in a real Prometheus (downloads it)
+	@.ci/install-prometheus
+	cargo test --locked --test it -- monitoring:: --ignored
 
 # some systems omit pip from venv; .ci/run skips this target there
 target/foreign/bin/localstripe: tests/foreign/requirements.txt

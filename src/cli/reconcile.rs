@@ -125,7 +125,7 @@ impl Args {
 
 fn open(database: &Hosts, sync: SyncConfig, stripe: &StripeConfig, waits: &Waits) -> anyhow::Result<Reconcile> {
     let registry = Registry::new();
-    let api = HttpStripe::new(stripe, client::metrics(&registry)?, RemoteClock::default())?;
+    let api = HttpStripe::new(stripe, client::metrics(&registry, &[])?, RemoteClock::default())?;
     Ok(Reconcile {
         pool: database::pool(database, 1),
         api: Arc::new(api.with_waits(waits.clone())),

@@ -48,7 +48,7 @@ impl StripeSession {
             return Ok(Err(wrong));
         }
         let registry = Registry::new();
-        let api = HttpStripe::new(&self.stripe, client::metrics(&registry)?, RemoteClock::default())?;
+        let api = HttpStripe::new(&self.stripe, client::metrics(&registry, &[])?, RemoteClock::default())?;
         let api = Arc::new(api.with_waits(waits.clone()));
         // one per page, and one each for recording a page, the heartbeat, and look-ups
         let pages = self.stripe.concurrency;

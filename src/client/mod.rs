@@ -94,11 +94,12 @@ pub trait StripeApi: Send + Sync {
     }
 }
 
-/// Registers the client's metrics, with every operation and outcome at 0.
+/// Registers the client's metrics, with every outcome of every read of `serve`, and of these operations of writes, at 0.
+/// A process that only reads has no `writes`.
 ///
 /// # Errors
 /// If the registry has them already: one process has one client.
-pub fn metrics(registry: &Registry) -> Result<StripeMetrics, prometheus::Error> {
+pub fn metrics(registry: &Registry, writes: &[&str]) -> Result<StripeMetrics, prometheus::Error> {
     let of_writes: Vec<&str> = ApiError::OUTCOMES.into_iter().chain(WriteError::OUTCOMES).collect();
-    StripeMetrics::new(registry, &[(&Read::OPERATIONS, &ApiError::OUTCOMES), (&Write::OPERATIONS, &of_writes)])
+    StripeMetrics::new(registry, &[(&Read::served(), &ApiError::OUTCOMES), (writes, &of_writes)])
 }

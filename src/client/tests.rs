@@ -137,7 +137,8 @@ fn config(base: &str) -> StripeConfig {
 }
 
 fn client(config: &StripeConfig) -> HttpStripe {
-    HttpStripe::with_attempts(config, super::metrics(&Registry::new()).unwrap(), RemoteClock::default(), FAST).unwrap()
+    HttpStripe::with_attempts(config, super::metrics(&Registry::new(), &[]).unwrap(), RemoteClock::default(), FAST)
+        .unwrap()
 }
 
 fn customer() -> Read {
@@ -212,7 +213,7 @@ async fn transient_errors_are_retried_and_attempts_counted() {
     let locked = answer(409, &[], r#"{"error": {"code": "lock_timeout"}}"#);
     let fake = Fake::start(vec![Act::BreakOff, locked, ok()]).await;
     let registry = Registry::new();
-    let metrics = super::metrics(&registry).unwrap();
+    let metrics = super::metrics(&registry, &[]).unwrap();
     let client = HttpStripe::with_attempts(&fake.config(), metrics, RemoteClock::default(), FAST).unwrap();
     assert_eq!(read(&client).await.unwrap().body, CUSTOMER);
     assert_eq!(fake.requests(), 3);
@@ -255,7 +256,7 @@ async fn final_errors_are_not_retried() {
 #[tokio::test]
 async fn a_short_retry_after_overrides_the_backoff() {
     let fake = Fake::start(vec![answer(429, &[("retry-after", "0")], "{}"), ok()]).await;
-    let metrics = super::metrics(&Registry::new()).unwrap();
+    let metrics = super::metrics(&Registry::new(), &[]).unwrap();
     // with this backoff the test would not end
     let slow = RetryPolicy { initial: Duration::from_hours(1), max: Duration::from_hours(1), ..FAST };
     let client = HttpStripe::with_attempts(&fake.config(), metrics, RemoteClock::default(), slow).unwrap();
@@ -372,7 +373,7 @@ async fn neither_key_nor_body_is_in_debug_output() {
 fn without_a_key_there_is_no_client() {
     let config = StripeConfig { secret_key: None, ..config("https://api.stripe.com") };
     let error =
-        HttpStripe::new(&config, super::metrics(&Registry::new()).unwrap(), RemoteClock::default()).unwrap_err();
+        HttpStripe::new(&config, super::metrics(&Registry::new(), &[]).unwrap(), RemoteClock::default()).unwrap_err();
     assert!(error.to_string().contains("STRIPE_SECRET_KEY"));
 }
 

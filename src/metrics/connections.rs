@@ -95,10 +95,11 @@ pub struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    /// Declares the metrics, every series at 0, and returns them for the public listener.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    /// Declares the metrics, every series of these listeners at 0, and returns them for the public listener.
+    pub(super) fn new(registry: &Registry, listeners: &[ListenerName]) -> Result<Self, prometheus::Error> {
         let connections = by_listener(
             registry,
+            listeners,
             "billing_sync_connections_total",
             "Connections to a listener, by the protocol of their first bytes: http1, http2, tls and proxy_protocol \
              (both rejected), empty (a probe, or no bytes in time).",
@@ -107,6 +108,7 @@ impl ConnectionMetrics {
         )?;
         let ended = by_listener(
             registry,
+            listeners,
             "billing_sync_connections_ended_total",
             "Connections that a listener closed or rejected, by reason: gave_way (all slots were taken, and this one \
              was longest without a verified delivery), address_limit (rejected by \
@@ -142,13 +144,14 @@ impl ConnectionMetrics {
 /// A counter with the labels `listener` and `label`.
 fn by_listener(
     registry: &Registry,
+    listeners: &[ListenerName],
     name: &str,
     help: &str,
     label: &str,
     values: &[&str],
 ) -> Result<IntCounterVec, prometheus::Error> {
     let counters = IntCounterVec::new(Opts::new(name, help), &["listener", label])?;
-    for listener in ListenerName::ALL {
+    for listener in listeners {
         for value in values {
             counters.with_label_values(&[listener.as_str(), value]).reset();
         }

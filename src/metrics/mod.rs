@@ -1,7 +1,8 @@
-//! Metrics, each declared once. [`process`] holds the counters of this process; its parts are [`batch`] (steps of the
-//! worker), [`api`] (requests to the workspace API), [`connections`] (to the listeners), [`signatures`] (deliveries that fail the check), [`reconcile`]
-//! (undelivered events), [`drift`] (samples compared with Stripe) and `limits` (renewals). [`stripe`] counts requests
-//! to Stripe's API, [`database`] reads figures from the database, and [`build`] reports the running release.
+//! Metrics, each declared once. [`process`] holds the counters of this process, of which the process exports those of
+//! its [`parts`]: [`batch`] (steps of the worker), [`api`] (requests to the workspace API), [`connections`] (to the
+//! listeners), [`signatures`] (the signature check of deliveries), [`reconcile`] (undelivered events), [`drift`]
+//! (samples compared with Stripe) and `limits` (renewals). [`stripe`] counts requests to Stripe's API, [`database`]
+//! reads figures from the database, and [`build`] reports the running release.
 
 pub mod api;
 pub mod batch;
@@ -11,6 +12,7 @@ pub mod database;
 pub mod drift;
 mod families;
 mod limits;
+pub mod parts;
 pub mod process;
 pub mod reconcile;
 pub mod retention;

@@ -1,4 +1,5 @@
-//! Metrics of this process. Every series exists from the start with the value 0, so that a rate has a first value.
+//! Metrics of this process. Every series exists from the start with the value 0, so that a rate has a first value. A
+//! process exports only the metrics of its parts: the counters of a part that does not run would stay 0 for ever.
 //!
 //! Owns names, help texts and label values; called by the module that does the counted work. Label values come from
 //! closed enums, never from a request.
@@ -12,6 +13,7 @@ use super::connections::ConnectionMetrics;
 use super::drift::{DriftMetrics, SampleStats};
 use super::families::{counter, counters, delays, durations, gauge};
 use super::limits::LimitMetrics;
+use super::parts::Parts;
 use super::reconcile::{ReconcileMetrics, RunOutcome};
 use super::signatures::SignatureMetrics;
 use crate::domain::event::{Outcome, Reason};
@@ -138,63 +140,74 @@ pub struct ProcessMetrics {
 }
 
 impl ProcessMetrics {
-    /// Declares every metric and sets every series to 0.
+    /// Declares the metrics of all parts and sets every series to 0.
     ///
     /// # Errors
     /// When the registry already has one of them.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let instance = Self {
+        Self::of(registry, Parts::ALL)
+    }
+
+    /// Declares the metrics of these parts. Those of other parts are counted too, but not exported.
+    ///
+    /// # Errors
+    /// When the registry already has one of them.
+    pub fn of(registry: &Registry, parts: Parts) -> Result<Self, prometheus::Error> {
+        let nowhere = Registry::new();
+        let exported = |runs: bool| if runs { registry } else { &nowhere };
+        let (receiver, worker) = (exported(parts.receiver), exported(parts.worker));
+        Ok(Self {
             webhook_requests: counters(
-                registry,
+                receiver,
                 "billing_sync_webhook_requests_total",
                 "Requests to the webhook listener, by outcome; stored counts new events, each of which is durable.",
                 "outcome",
                 WebhookOutcome::ALL.map(WebhookOutcome::as_str),
             )?,
             webhook_request_duration: durations(
-                registry,
+                receiver,
                 "billing_sync_webhook_request_duration_seconds",
                 "Seconds from a request's head to its answer.",
             )?,
-            events_processed: events_processed(registry)?,
+            signatures: SignatureMetrics::new(receiver)?,
+            events_processed: events_processed(worker)?,
             event_reasons: counters(
-                registry,
+                worker,
                 "billing_sync_event_reasons_total",
                 "Remarks on processed events, by reason: why an event had no effect, or what was unusual in it.",
                 "reason",
                 Reason::ALL.map(Reason::as_str),
             )?,
             event_delay: delays(
-                registry,
+                worker,
                 "billing_sync_event_delay_seconds",
                 "Seconds from receiving an event until it is done.",
             )?,
-            batches: BatchMetrics::new(registry)?,
-            stripe_usable: gauge(
-                registry,
-                "billing_sync_stripe_api_usable",
-                "1 while Stripe's API is used: there is a key, Stripe accepts it, and it does not belong to another \
-                 account. 0 also before the first job, and without a key.",
-            )?,
+            batches: BatchMetrics::new(worker)?,
             order_ambiguous: counter(
-                registry,
+                worker,
                 "billing_sync_order_ambiguous_total",
                 "Times that the order of events within one second was ambiguous.",
             )?,
             attempts_failed: counters(
-                registry,
+                worker,
                 "billing_sync_attempts_failed_total",
                 "Failed attempts, by result: retry (with backoff), dead, or transient (the attempt is not counted).",
                 "result",
                 ApplyResult::ALL.map(ApplyResult::as_str),
             )?,
-            limits: LimitMetrics::new(registry)?,
-            reconcile: ReconcileMetrics::new(registry)?,
-            drift: DriftMetrics::new(registry)?,
-            connections: ConnectionMetrics::new(registry)?,
-            signatures: SignatureMetrics::new(registry)?,
-        };
-        Ok(instance)
+            // also by a worker without a key: its jobs wait for one
+            stripe_usable: gauge(
+                exported(parts.worker || parts.reconcile || parts.writes),
+                "billing_sync_stripe_api_usable",
+                "1 while Stripe's API is used: there is a key, Stripe accepts it, and it does not belong to another \
+                 account. 0 also before the first job, and without a key.",
+            )?,
+            limits: LimitMetrics::new(exported(parts.renewals))?,
+            reconcile: ReconcileMetrics::new(exported(parts.reconcile))?,
+            drift: DriftMetrics::new(exported(parts.sampler))?,
+            connections: ConnectionMetrics::new(registry, &parts.listeners())?,
+        })
     }
 
     /// Counts one event that is done; `delay` is the time since it was received, in seconds.
@@ -251,12 +264,21 @@ impl ProcessMetrics {
     }
 }
 
-/// The only counter with two labels.
+/// The outcomes that events of a family can have.
+fn outcomes_of(family: &str) -> &'static [Outcome] {
+    match family {
+        catalogue::UNHANDLED => &[Outcome::Ignored],
+        catalogue::OTHER => &[Outcome::Ignored, Outcome::Unknown],
+        _ => &Outcome::ALL,
+    }
+}
+
 fn events_processed(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
-    let help = "Events that are done, by family of their type and by outcome: applied, superseded, ignored, unknown.";
+    let help = "Events that are done, by family of their type and by outcome: applied, superseded, ignored, unknown. \
+                unhandled stands for all families of which no event changes a row, other for types of no known family.";
     let counters = IntCounterVec::new(Opts::new("billing_sync_events_processed_total", help), &["family", "outcome"])?;
     for family in catalogue::families() {
-        for outcome in Outcome::ALL {
+        for outcome in outcomes_of(family) {
             counters.with_label_values(&[family, outcome.as_str()]).reset();
         }
     }
@@ -265,95 +287,4 @@ fn events_processed(registry: &Registry) -> Result<IntCounterVec, prometheus::Er
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::client::{self, ApiError, Read, Write};
-    use crate::metrics::batch::Step;
-    use crate::metrics::connections::{EndReason, ListenerName, Protocol};
-    use crate::metrics::drift::TABLES;
-    use crate::metrics::signatures::Sign;
-
-    /// The series of one metric with one label.
-    fn labelled(name: &str, label: &str, values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
-        values.into_iter().map(|value| format!("billing_sync_{name}_total{{{label}=\"{value}\"}}")).collect()
-    }
-
-    #[test]
-    fn every_series_starts_at_zero() {
-        let registry = Registry::new();
-        ProcessMetrics::new(&registry).unwrap();
-        client::metrics(&registry).unwrap();
-        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        let samples: Vec<_> =
-            text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ')).collect();
-        assert!(samples.iter().all(|sample| sample.is_some_and(|(_, value)| value == "0")), "{text}");
-        // a histogram counts once for all its buckets
-        let is_of_histogram = |series: &str| series.contains("_bucket{") || series.ends_with("_sum");
-        let found: BTreeSet<&str> =
-            samples.iter().flatten().map(|(series, _)| *series).filter(|series| !is_of_histogram(series)).collect();
-
-        let outcomes = Outcome::ALL.map(Outcome::as_str);
-        let families = catalogue::families().flat_map(|family| outcomes.map(|outcome| (family, outcome)));
-        let processed = families.map(|(family, outcome)| {
-            format!("billing_sync_events_processed_total{{family=\"{family}\",outcome=\"{outcome}\"}}")
-        });
-        let operations = Read::OPERATIONS.into_iter().chain(Write::OPERATIONS);
-        let requests = operations.flat_map(|operation| ApiError::OUTCOMES.map(|outcome| (operation, outcome)));
-        let requests = requests.chain(Write::OPERATIONS.map(|operation| (operation, "unknown")));
-        let requests = requests.map(|(operation, outcome)| {
-            format!("billing_sync_stripe_requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}}")
-        });
-        let connections = ListenerName::ALL.into_iter().flat_map(|listener| {
-            Protocol::ALL.map(|protocol| {
-                let (listener, protocol) = (listener.as_str(), protocol.as_str());
-                format!("billing_sync_connections_total{{listener=\"{listener}\",protocol=\"{protocol}\"}}")
-            })
-        });
-        let ended = ListenerName::ALL.into_iter().flat_map(|listener| {
-            EndReason::ALL.map(|reason| {
-                let (listener, reason) = (listener.as_str(), reason.as_str());
-                format!("billing_sync_connections_ended_total{{listener=\"{listener}\",reason=\"{reason}\"}}")
-            })
-        });
-        let histograms = [
-            "webhook_request_duration",
-            "event_delay",
-            "batch_duration",
-            "stripe_request_duration",
-            "limit_renewal_delay",
-        ];
-        let expected: Vec<String> = [
-            labelled("webhook_requests", "outcome", WebhookOutcome::ALL.map(WebhookOutcome::as_str)),
-            labelled("batch_step_seconds", "step", Step::ALL.map(Step::as_str)),
-            labelled("webhook_signature_failures", "sign", Sign::ALL.map(Sign::as_str)),
-            labelled("event_reasons", "reason", Reason::ALL.map(Reason::as_str)),
-            labelled("reconcile_missed_events", "family", catalogue::families()),
-            labelled("drift_customers", "outcome", ["compared", "failed"]),
-            labelled("reconcile_runs", "outcome", RunOutcome::ALL.map(RunOutcome::as_str)),
-            labelled("limit_renewals", "outcome", ["renewed", "inactive", "trial_end"]),
-            labelled("attempts_failed", "result", ApplyResult::ALL.map(ApplyResult::as_str)),
-            histograms.map(|name| format!("billing_sync_{name}_seconds_count")).to_vec(),
-            [
-                "order_ambiguous_total",
-                "limit_corrections_total",
-                "stripe_api_usable",
-                "drift_samples_total",
-                "webhook_signatures_failing",
-            ]
-            .map(|name| format!("billing_sync_{name}"))
-            .to_vec(),
-            TABLES.map(|table| format!("billing_sync_drift_rows{{table=\"{table}\"}}")).to_vec(),
-            Read::OPERATIONS
-                .into_iter()
-                .chain(Write::OPERATIONS)
-                .map(|operation| format!("billing_sync_stripe_forbidden{{operation=\"{operation}\"}}"))
-                .collect(),
-        ]
-        .concat();
-        let expected: Vec<String> =
-            expected.into_iter().chain(processed).chain(requests).chain(connections).chain(ended).collect();
-        assert_eq!(found, expected.iter().map(String::as_str).collect());
-    }
-}
+mod tests;

@@ -48,7 +48,7 @@ impl ReconcileMetrics {
                     within 5 minutes, and that were loaded from Stripe's event list. A snapshot event whose thin \
                     counterpart was delivered is not counted.";
         let missed = IntCounterVec::new(Opts::new("billing_sync_reconcile_missed_events_total", help), &["family"])?;
-        for family in catalogue::families() {
+        for family in catalogue::handled_families() {
             missed.with_label_values(&[family]).reset();
         }
         registry.register(Box::new(missed.clone()))?;

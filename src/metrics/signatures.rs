@@ -1,6 +1,7 @@
-//! Metrics of deliveries that fail the signature check, by sign of the cause, and whether all recent ones fail.
+//! Metrics of the signature check: deliveries that fail it, by sign of the cause, whether all recent ones fail, and
+//! deliveries that pass it, by position of the secret.
 
-use prometheus::{IntCounterVec, IntGauge, Registry};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 use super::families::{counters, gauge};
 
@@ -99,19 +100,37 @@ pub const FAILURES: &str = "billing_sync_webhook_signature_failures_total";
 /// The metrics of the signature check.
 #[derive(Debug, Clone)]
 pub struct SignatureMetrics {
+    verified: IntCounterVec,
     failures: IntCounterVec,
     failing: IntGauge,
 }
 
 impl SignatureMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let help = "Deliveries that passed the signature check, by position in STRIPE_WEBHOOK_SECRET of the first secret \
+                    that verified them.";
+        let verified =
+            IntCounterVec::new(Opts::new("billing_sync_webhook_signatures_verified_total", help), &["secret"])?;
+        registry.register(Box::new(verified.clone()))?;
         let help = "Deliveries that failed the signature check, by sign of the cause: no_header, bad_header, no_v1, \
                     encoded (a Content-Encoding header), byte_order_mark, empty, cut, rewritten (JSON in another \
                     layout than Stripe's), untouched (the secret is wrong).";
         let failures = counters(registry, FAILURES, help, "sign", Sign::ALL.map(Sign::as_str))?;
         let help = "1 while all recent deliveries fail the signature check: at least five failed, and none was \
                     verified for 5 minutes or since the start of the process.";
-        Ok(Self { failures, failing: gauge(registry, FAILING, help)? })
+        Ok(Self { verified, failures, failing: gauge(registry, FAILING, help)? })
+    }
+
+    /// Sets the series of this many secrets to 0.
+    pub fn declare_secrets(&self, secrets: usize) {
+        for index in 0..secrets {
+            self.verified.with_label_values(&[position(index)]).reset();
+        }
+    }
+
+    /// Counts one verified delivery; `index` is that of the first secret that verified it.
+    pub fn verified(&self, index: usize) {
+        self.verified.with_label_values(&[position(index)]).inc();
     }
 
     /// Counts one failure.
@@ -123,4 +142,9 @@ impl SignatureMetrics {
     pub fn failing(&self, failing: bool) {
         self.failing.set(i64::from(failing));
     }
+}
+
+/// The label of a secret: its position, never anything of its content.
+fn position(index: usize) -> String {
+    (index + 1).to_string()
 }

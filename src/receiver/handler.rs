@@ -75,8 +75,11 @@ impl WebhookHandler {
 
 impl WebhookHandler {
     /// Records the result of the signature check, and warns once if it always fails.
-    fn diagnose(&self, verified: Result<(), SignatureError>, headers: &HeaderMap, body: &[u8], now: i64) {
+    fn diagnose(&self, verified: Result<usize, SignatureError>, headers: &HeaderMap, body: &[u8], now: i64) {
         let is_encoded = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+        if let Ok(secret) = verified {
+            self.metrics.signatures.verified(secret);
+        }
         let sign = verified.err().and_then(|error| diagnosis::sign_of(error, is_encoded, body));
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sign) = sign else {

@@ -47,6 +47,7 @@ impl Receiver {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let listener = TcpListener::bind(config.listen).await?;
+        metrics.signatures.declare_secrets(config.secrets.len());
         Ok(Self { listener, config: config.clone(), pool, metrics })
     }
 

@@ -8,6 +8,7 @@ use crate::config::retention::RetentionConfig;
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::metrics::parts::Parts;
 
 /// The parts of a process. A part that is `None` does not run.
 #[derive(Debug, Clone)]
@@ -30,4 +31,26 @@ pub struct ServiceConfig {
     pub maintenance: Option<RetentionConfig>,
     /// The ops listener, which runs in every process.
     pub ops: OpsConfig,
+}
+
+impl ServiceConfig {
+    /// The API client that reads, with or without a key.
+    pub(super) fn stripe_of_reads(&self) -> Option<&StripeConfig> {
+        self.stripe.as_ref().or(self.writes.as_ref().map(|(stripe, _)| stripe))
+    }
+
+    /// The parts that run and count. Without a key nothing is compared with Stripe.
+    pub(super) fn parts(&self) -> Parts {
+        let has_key = self.stripe_of_reads().is_some_and(|stripe| stripe.secret_key.is_some());
+        let reconcile = self.reconcile.as_ref().filter(|_| has_key);
+        Parts {
+            receiver: self.receiver.is_some(),
+            worker: self.worker.is_some(),
+            renewals: self.renewals.is_some(),
+            reconcile: reconcile.is_some(),
+            sampler: reconcile.is_some_and(|(reconcile, ..)| reconcile.verify_sample > 0),
+            api: self.api.is_some(),
+            writes: self.api.is_some() && self.writes.is_some(),
+        }
+    }
 }

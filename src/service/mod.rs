@@ -104,7 +104,8 @@ impl Service {
     /// When an address cannot be bound.
     pub async fn bind(config: &ServiceConfig, options: &PgConnectOptions) -> Result<Self, StartError> {
         let registry = Registry::new();
-        let metrics = ProcessMetrics::new(&registry)?;
+        let parts = config.parts();
+        let metrics = ProcessMetrics::of(&registry, parts)?;
         let stripes_clock = RemoteClock::default();
         let shortage = Shortage::default();
         let background = |connections| background(options, connections, &shortage);
@@ -112,10 +113,11 @@ impl Service {
             Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
             None => None,
         };
-        let stripe = config.stripe.as_ref().or(config.writes.as_ref().map(|(stripe, _)| stripe));
+        let stripe = config.stripe_of_reads();
+        let of_writes: &[&str] = if parts.writes { &Write::OPERATIONS } else { &[] };
         let stripe_metrics = match stripe {
-            Some(_) => Some(client::metrics(&registry)?),
-            None => None,
+            Some(stripe) if stripe.secret_key.is_some() || parts.writes => Some(client::metrics(&registry, of_writes)?),
+            _ => None,
         };
         let client = match stripe.zip(stripe_metrics.clone()) {
             Some((stripe, metrics)) => SharedClient::new(stripe, metrics, &stripes_clock)?,

@@ -19,7 +19,7 @@ pub(super) struct SharedClient {
 }
 
 impl SharedClient {
-    /// Creates the client; `None` without a key. The metrics exist in both cases.
+    /// Creates the client; `None` without a key.
     pub(super) fn new(
         config: &StripeConfig,
         metrics: StripeMetrics,

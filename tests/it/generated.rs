@@ -1,20 +1,17 @@
-//! `docs/settings.md` and `docs/metrics.md` are generated from the code. These tests check them; regenerate them with
+//! `docs/settings.md` and `docs/metrics.md` are generated from the code, and `docs/alerts.md` from the rules of
+//! Prometheus. These tests check them; regenerate them with
 //! `INSTA_UPDATE=always cargo test --locked --test it -- generated::`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::{env, fs};
 
-use billing_sync::client::{self, Write};
 use billing_sync::config::settings::{Setting, SettingGroup};
-use billing_sync::domain::renewal::Renewed;
-use billing_sync::metrics::database;
-use billing_sync::metrics::process::ProcessMetrics;
-use billing_sync::metrics::writes::WriteMetrics;
-use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
+use crate::monitoring::files::{Alert, alerts};
 use crate::support::app::TestApp;
+use crate::support::metrics;
 
 /// Values of a label are listed up to this number; more are described only in the help text.
 const MOST_VALUES: usize = 12;
@@ -63,34 +60,12 @@ fn row_of_setting(setting: &Setting) -> String {
 #[tokio::test]
 async fn the_page_of_metrics_is_current() {
     let app = TestApp::start().await;
-    let registry = Registry::new();
-    let metrics = ProcessMetrics::new(&registry).unwrap();
-    client::metrics(&registry).unwrap();
-    billing_sync::api::metrics(&registry).unwrap();
-    WriteMetrics::new(&registry, &Write::OPERATIONS).unwrap();
-    // these have no series before their first value
-    metrics.limits_renewed(&Renewed {
-        outcome: "renewed".to_owned(),
-        limit_key: "words".to_owned(),
-        renewals: 1,
-        corrections: 0,
-        spilled_over: 1,
-        expired: 1,
-        delays: Vec::new(),
-    });
-    sqlx::query("INSERT INTO billing.reconcile_state (account, compared_until) VALUES ('', clock_timestamp())")
-        .execute(&app.pool)
-        .await
-        .unwrap();
-    let mut families = registry.gather();
-    families.extend(database::gather(&app.pool).await);
+    let families = metrics::exported(&app).await;
     app.finish().await;
-    assert!(families.len() > 30, "only {} metrics were found", families.len());
-    families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut page = "# Metrics\n\n\
         Generated from the code: do not edit. `serve` answers `/metrics` at `BILLING_SYNC_OPS_LISTEN`.\n\n\
         Counters and histograms are of one process: use `sum()`. Gauges read from the database are the same in all\n\
-        processes: use `max()`. [operations.md](operations.md#metrics) lists those that need an alert.\n\n\
+        processes: use `max()`. A process exports the metrics of its roles. [alerts.md](alerts.md) lists the alerts.\n\n\
         | metric | type | meaning |\n| --- | --- | --- |\n"
         .to_owned();
     page.extend(families.iter().map(row_of_metric));
@@ -102,7 +77,7 @@ fn row_of_metric(family: &MetricFamily) -> String {
     for label in family.get_metric().iter().flat_map(Metric::get_label) {
         labels.entry(label.name().to_owned()).or_default().insert(label.value().to_owned());
     }
-    let open = ["limit_key", "version"];
+    let open = ["limit_key", "secret", "version"];
     let values = labels.iter().filter(|(name, values)| values.len() <= MOST_VALUES && !open.contains(&name.as_str()));
     let values = values.map(|(name, values)| {
         let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
@@ -122,4 +97,25 @@ fn row_of_metric(family: &MetricFamily) -> String {
         family.help().trim_end_matches('.'),
         values.collect::<String>()
     )
+}
+
+#[test]
+fn the_page_of_alerts_is_current() {
+    let mut page = "# Alerts\n\n\
+        Generated from `ops/prometheus/billing-sync.rules.yml`: do not edit.\n\n\
+        An alert fires when its condition has been true for the time in the column `for`. `critical`: wake an operator.\n\
+        `warning`: look at it on the next working day. [operations.md](operations.md#alerts) explains how to load the\n\
+        rules.\n\n\
+        | alert | severity | condition | for | see |\n| --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    page.extend(alerts().iter().map(row_of_alert));
+    hold("alerts.md", &page);
+}
+
+fn row_of_alert(alert: &Alert) -> String {
+    let condition = alert.expr.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+    let runbook = alert.runbook().unwrap_or_else(|| panic!("{} has no runbook in docs/operations.md", alert.name));
+    // the link is checked with all links of the pages
+    let (name, severity, wait) = (&alert.name, alert.severity(), &alert.wait);
+    format!("| `{name}` | {severity} | `{condition}` | {wait} | [runbook](operations.md#{runbook}) |\n")
 }

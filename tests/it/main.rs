@@ -25,6 +25,7 @@ mod limits;
 mod logs;
 mod mapping;
 mod modes;
+mod monitoring;
 mod nested_copies;
 mod network;
 mod ops;

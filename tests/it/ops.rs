@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use billing_sync::config::ops::OpsConfig;
 use billing_sync::database::shortage::Shortage;
+use billing_sync::database::{Session, pool};
 use billing_sync::metrics::connections::ListenerName;
 use billing_sync::metrics::database;
 use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::ops::Ops;
 use prometheus::{IntCounter, Registry};
-use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -110,26 +111,95 @@ async fn metrics_contain_the_states_of_the_outbox() {
 }
 
 #[tokio::test]
-async fn a_long_history_is_estimated_and_pending_counts_are_exact() {
+async fn metrics_contain_the_months_that_have_a_partition() {
     let database = cluster::database().await;
     let mut conn = database.options.connect().await.unwrap();
+    let served = serve(database.options.clone()).await;
+    let months = async || {
+        let (_, metrics) = served.ask("GET", "/metrics").await;
+        let months = metrics.lines().filter_map(|line| line.strip_prefix("billing_sync_partition_months"));
+        months.collect::<Vec<_>>().join(" ")
+    };
+    sqlx::query("SELECT billing.create_partitions(3)").execute(&mut conn).await.unwrap();
+    assert_eq!(months().await, "{table=\"events\"} 4 {table=\"outbox\"} 4");
+    // the month after the next one is missing; a later one does not count
+    let gap =
+        "SELECT 'DROP TABLE billing.outbox' || to_char(now() AT TIME ZONE 'UTC' + interval '2 months', '_YYYY_MM')";
+    let gap: String = sqlx::query_scalar(gap).fetch_one(&mut conn).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(gap)).execute(&mut conn).await.unwrap();
+    assert_eq!(months().await, "{table=\"events\"} 4 {table=\"outbox\"} 2");
+}
+
+/// Pages of tables and indexes of the schema that its sessions have read so far, from memory or disk.
+async fn pages_read(conn: &mut PgConnection) -> i64 {
+    // a session reports its reads when it is idle, or on request
+    sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *conn).await.unwrap();
+    let query = "SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0))::bigint
+        FROM pg_statio_user_tables WHERE schemaname = 'billing'";
+    sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
+}
+
+/// Pages that one scrape reads.
+async fn pages_of_a_scrape(pool: &PgPool) -> i64 {
+    database::gather(pool).await;
+    let before = pages_read(&mut pool.acquire().await.unwrap()).await;
+    let families = database::gather(pool).await;
+    assert!(families.iter().any(|family| family.name() == "billing_sync_orphans"), "the whole scrape is measured");
+    pages_read(&mut pool.acquire().await.unwrap()).await - before
+}
+
+/// Fills archive and outbox up to this number of done events, beside 7 pending ones.
+async fn fill(pool: &PgPool, from: i32, to: i32) {
+    let insert = "
+        WITH event AS (
+            INSERT INTO billing.events (event_id, created, payload)
+            SELECT 'evt_' || i, now(), '{}' FROM generate_series($1, $2) AS i
+            RETURNING event_id, created
+        )
+        INSERT INTO billing.outbox (event_id, created, type, format, state, outcome, finished_at)
+        SELECT event_id, created, 'customer.updated', 'snapshot', 'done', 'applied', now() FROM event";
+    sqlx::query(insert).bind(from + 1).bind(to).execute(pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scrape_costs_the_same_with_a_long_history_and_pending_counts_are_exact() {
+    const FEW: i32 = 1_000;
+    const COUNTED: i32 = 50_000;
+    const MANY: i32 = 150_000;
+    let database = cluster::database().await;
+    // one connection, because a session counts its own reads
+    let pool = pool(&database.options, Session::BACKGROUND, 1, Duration::from_secs(30));
+    // autovacuum would read the tables, too
+    let partitions =
+        "SELECT string_agg(format('ALTER TABLE %s SET (autovacuum_enabled = off)', inhrelid::regclass), '; ')
+        FROM pg_inherits WHERE inhparent IN ('billing.events'::regclass, 'billing.outbox'::regclass)";
+    let off: String = sqlx::query_scalar(partitions).fetch_one(&pool).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(off)).execute(&pool).await.unwrap();
     sqlx::query(
-        "INSERT INTO billing.outbox (event_id, created, type, format, state, outcome, finished_at) \
-         SELECT 'evt_' || i, now(), 'customer.updated', 'snapshot', CASE WHEN i <= 7 THEN 'pending' ELSE 'done' END, \
-         CASE WHEN i > 7 THEN 'applied' END, CASE WHEN i > 7 THEN now() END FROM generate_series(1, 70000) AS i",
+        "INSERT INTO billing.outbox (event_id, created, type, format) \
+         SELECT 'evt_pending_' || i, now(), 'customer.updated', 'snapshot' FROM generate_series(1, 7) AS i",
     )
-    .execute(&mut conn)
+    .execute(&pool)
     .await
     .unwrap();
+    fill(&pool, 0, FEW).await;
+    let with_few = pages_of_a_scrape(&pool).await;
+    // done events are counted one by one up to 8 MB, which are 1,024 pages
+    fill(&pool, FEW, COUNTED).await;
+    let with_exact = pages_of_a_scrape(&pool).await;
+    assert!(with_exact <= with_few + 1024, "{with_exact} pages with {COUNTED} events, {with_few} with {FEW}");
+    fill(&pool, COUNTED, MANY).await;
     for analysed in [false, true] {
         if analysed {
-            sqlx::query("ANALYZE billing.outbox").execute(&mut conn).await.unwrap();
+            sqlx::query("ANALYZE billing.outbox").execute(&pool).await.unwrap();
         }
-        let outbox = database::outbox(&mut conn).await.unwrap();
+        let with_many = pages_of_a_scrape(&pool).await;
+        assert!(with_many <= with_few, "{with_many} pages with {MANY} events, {with_few} with {FEW}");
+        let outbox = database::outbox(&mut pool.acquire().await.unwrap()).await.unwrap();
         assert_eq!((outbox.pending, outbox.dead), (7, 0));
         // before the first ANALYZE the estimate uses only the size
-        let tolerance = if analysed { 700 } else { 40_000 };
-        assert!((outbox.done - 69_993).abs() <= tolerance, "{outbox:?}");
+        let tolerance = if analysed { i64::from(MANY / 100) } else { i64::from(MANY / 2) };
+        assert!((outbox.done - i64::from(MANY)).abs() <= tolerance, "{outbox:?}");
     }
 }
 

@@ -82,6 +82,8 @@ fn replaced_words_do_not_come_back() {
         ("docs", "md"),
         ("migrations", "sql"),
         ("ops", "sql"),
+        ("ops", "yml"),
+        ("ops", "json"),
         ("examples", "md"),
         ("examples", "mjs"),
         ("examples", "py"),

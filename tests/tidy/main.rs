@@ -363,6 +363,7 @@ fn the_repository_stands_on_its_own() {
         ("ops", "yaml"),
         ("ops", "yml"),
         ("ops", "service"),
+        ("ops", "json"),
     ] {
         for file in files(folder, extension) {
             assert!(file.path.starts_with("tests/tidy/") || !file.text.contains("../shared"), "{}", file.path);

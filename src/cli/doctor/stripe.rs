@@ -28,7 +28,7 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Vec<C
             "set STRIPE_SECRET_KEY; then `rebuild` queues the missing objects",
         )];
     }
-    let made = client::metrics(&Registry::new())
+    let made = client::metrics(&Registry::new(), &[])
         .ok()
         .and_then(|metrics| HttpStripe::new(config, metrics, RemoteClock::default()).ok());
     let Some(api) = made else {

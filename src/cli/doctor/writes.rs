@@ -28,7 +28,7 @@ pub(super) async fn key(config: &StripeConfig, conn: &mut PgConnection) -> Vec<C
         let detail = "STRIPE_WRITE_KEY is the same key as STRIPE_SECRET_KEY; a restricted key of its own is safer";
         checks.push(Check::warning("stripe", detail, RESTRICTED));
     }
-    let made = client::metrics(&Registry::new())
+    let made = client::metrics(&Registry::new(), &[])
         .ok()
         .and_then(|metrics| HttpStripe::for_writes(config, metrics, RemoteClock::default(), None).ok());
     let Some(api) = made else {

@@ -188,6 +188,23 @@ impl Read {
         Self::OTHER,
     ];
 
+    /// The operations that only commands send (`backfill`, `doctor`). `serve` exports no series of them.
+    const OF_COMMANDS: [&str; 8] = [
+        "products.list",
+        "prices.list",
+        "plans.list",
+        "coupons.list",
+        "disputes.list",
+        "payment_methods.list",
+        "payment_intents.list",
+        "promotion_codes.list",
+    ];
+
+    /// The operations that `serve` sends.
+    pub fn served() -> Vec<&'static str> {
+        Self::OPERATIONS.into_iter().filter(|operation| !Self::OF_COMMANDS.contains(operation)).collect()
+    }
+
     pub(super) const OTHER: &str = "other";
 
     /// The operation, as a label's value.

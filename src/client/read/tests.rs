@@ -180,6 +180,7 @@ fn every_operation_is_listed_once() {
     let found: Vec<_> = all().into_iter().chain(others).map(|read| read.operation()).chain([Read::OTHER]).collect();
     assert_eq!(found, Read::OPERATIONS);
     assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len());
+    assert_eq!(Read::served().len() + Read::OF_COMMANDS.len(), found.len());
     let mut tested = Permission::PROBED.iter().chain(&Permission::WRITTEN);
     assert!(tested.all(|permission| found.contains(&permission.probe())));
 }

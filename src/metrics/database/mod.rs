@@ -21,8 +21,8 @@ pub use self::comparison::{Comparison, comparison};
 use self::gauge::gauge;
 pub use self::orphans::{MOST_ORPHANS, Orphans, orphans};
 use self::orphans::{orphans_in_time, set_orphans};
-use self::partitions::set_default_partitions;
 pub use self::partitions::{DefaultPartition, MOST_ROWS, default_partitions};
+use self::partitions::{PartitionMonths, partition_months, set_default_partitions, set_partition_months};
 use self::writes::set_writes;
 pub use self::writes::{Writes, writes};
 use crate::database::{self, NotWritable};
@@ -77,6 +77,7 @@ struct Figures {
     orphans: Option<Vec<Orphans>>,
     comparison: Comparison,
     partitions: Vec<DefaultPartition>,
+    months: Vec<PartitionMonths>,
 }
 
 /// The metrics of one scrape. Never fails, because the metrics of the process are returned with them.
@@ -115,9 +116,10 @@ async fn read(conn: &mut PgConnection) -> Result<Figures, sqlx::Error> {
     let writes = writes(&mut transaction).await?;
     let comparison = comparison(&mut transaction).await?;
     let partitions = default_partitions(&mut transaction).await?;
+    let months = partition_months(&mut transaction).await?;
     let orphans = orphans_in_time(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Figures { outbox, jobs, limits, writes, orphans, comparison, partitions })
+    Ok(Figures { outbox, jobs, limits, writes, orphans, comparison, partitions, months })
 }
 
 /// Figures of the limits, by an index scan of those that are due.
@@ -216,7 +218,7 @@ fn families(up: bool, figures: Option<&Figures>) -> Result<Vec<MetricFamily>, pr
     let registry = Registry::new();
     let help = "1 if the database answered this scrape within 1 second and accepts writes, else 0.";
     gauge(&registry, "billing_sync_database_up", help)?.set(f64::from(u8::from(up)));
-    if let Some(Figures { outbox, jobs, limits, writes, orphans, comparison, partitions }) = figures {
+    if let Some(Figures { outbox, jobs, limits, writes, orphans, comparison, partitions, months }) = figures {
         let help = "Events in the outbox, by state: pending, dead, done (an estimate once there are many).";
         let events = GaugeVec::new(Opts::new("billing_sync_outbox_events", help), &["state"])?;
         registry.register(Box::new(events.clone()))?;
@@ -248,6 +250,7 @@ fn families(up: bool, figures: Option<&Figures>) -> Result<Vec<MetricFamily>, pr
         }
         set_comparison(&registry, comparison)?;
         set_default_partitions(&registry, partitions)?;
+        set_partition_months(&registry, months)?;
     }
     Ok(registry.gather())
 }
@@ -294,6 +297,7 @@ mod tests {
             orphans: Some(Vec::new()),
             comparison,
             partitions: Vec::new(),
+            months: Vec::new(),
         }));
         assert!(empty.contains("billing_sync_reconcile_gap_seconds 0\n"), "{empty}");
         assert!(!empty.contains("watermark_age"), "{empty}");

@@ -1,4 +1,4 @@
-//! The default partitions: events of months that have no partition of their own.
+//! The default partitions, which hold events of months without a partition of their own, and the months that have one.
 
 use prometheus::{GaugeVec, Opts, Registry};
 use sqlx::PgConnection;
@@ -51,6 +51,56 @@ pub async fn default_partitions(conn: &mut PgConnection) -> Result<Vec<DefaultPa
     )
     .fetch_all(conn)
     .await
+}
+
+/// Months of a table that have a partition of their own.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PartitionMonths {
+    /// The partitioned table.
+    pub(super) table: String,
+    /// Consecutive months with a partition, from the current one on: at most [`MOST_MONTHS`].
+    pub(super) months: i64,
+}
+
+/// Maximum count of months: the current one, and those that maintenance creates ahead.
+const MOST_MONTHS: i32 = 4;
+
+/// The months of both tables. Looks the months up by name, so the cost does not grow with the number of partitions.
+pub(super) async fn partition_months(conn: &mut PgConnection) -> Result<Vec<PartitionMonths>, sqlx::Error> {
+    sqlx::query_as!(
+        PartitionMonths,
+        r#"
+        -- metrics.partition_months
+        SELECT parent AS "table!",
+            coalesce(min(ahead) FILTER (WHERE NOT EXISTS (
+                SELECT FROM pg_inherits AS inherits
+                WHERE inherits.inhparent = format('billing.%I', parent)::regclass
+                    AND inherits.inhrelid = to_regclass(format('billing.%I', parent || to_char(month, '_YYYY_MM')))
+            )), $1)::bigint AS "months!"
+        FROM unnest(ARRAY['events', 'outbox']) AS parent,
+            generate_series(0, $1 - 1) AS ahead,
+            LATERAL (
+                SELECT date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') + ahead * interval '1 month' AS month
+            ) AS starts
+        GROUP BY parent
+        "#,
+        MOST_MONTHS
+    )
+    .fetch_all(conn)
+    .await
+}
+
+pub(super) fn set_partition_months(registry: &Registry, months: &[PartitionMonths]) -> Result<(), prometheus::Error> {
+    let help = "Consecutive months, from the current one on, that have a partition of their own: 4 while the role \
+                maintenance creates them, 3 for some hours after the first of a month. Events of a month without a \
+                partition are stored in the default partition.";
+    let gauges = GaugeVec::new(Opts::new("billing_sync_partition_months", help), &["table"])?;
+    registry.register(Box::new(gauges.clone()))?;
+    for of_table in months {
+        #[expect(clippy::cast_precision_loss, reason = "at most MOST_MONTHS")]
+        gauges.with_label_values(&[&of_table.table]).set(of_table.months as f64);
+    }
+    Ok(())
 }
 
 pub(super) fn set_default_partitions(

@@ -42,24 +42,23 @@ pub enum SignatureError {
     Stale,
 }
 
-/// Checks that exactly these bytes were signed with one of the secrets, within 300 seconds of now.
+/// Checks that exactly these bytes were signed with one of the secrets, within 300 seconds of now. Returns the index of
+/// the first secret with which they were signed: without it and those after it, the check would fail.
 ///
 /// The timestamp is checked last, so only the holder of a secret learns this machine's time. "stale" in a metric
 /// therefore means a replay or a wrong clock, never noise from other senders.
 ///
 /// # Errors
 /// The first check that failed.
-pub fn verify(header: &[u8], body: &[u8], secrets: &[WebhookSecret], now_unix: i64) -> Result<(), SignatureError> {
+pub fn verify(header: &[u8], body: &[u8], secrets: &[WebhookSecret], now_unix: i64) -> Result<usize, SignatureError> {
     let header = Header::read(header)?;
     // no early exit: the time taken must not reveal which secret or signature matched
-    let signed = secrets.iter().fold(false, |signed, secret| signed | header.is_signed_by(secret, body));
-    if !signed {
-        return Err(SignatureError::NoMatch);
-    }
+    let signed: Vec<bool> = secrets.iter().map(|secret| header.is_signed_by(secret, body)).collect();
+    let first = signed.into_iter().position(|signed| signed).ok_or(SignatureError::NoMatch)?;
     if header.seconds.abs_diff(now_unix) > TOLERANCE_SECONDS {
         return Err(SignatureError::Stale);
     }
-    Ok(())
+    Ok(first)
 }
 
 /// Creates the header that Stripe would send with `body` at `timestamp` (seconds since 1970).

@@ -21,7 +21,7 @@ fn v1(timestamp: &str) -> String {
     hex::encode(mac(&ours()[0], timestamp.as_bytes(), BODY).finalize().into_bytes())
 }
 
-fn check(header: &str) -> Result<(), SignatureError> {
+fn check(header: &str) -> Result<usize, SignatureError> {
     verify(header.as_bytes(), BODY, &ours(), NOW)
 }
 
@@ -31,20 +31,20 @@ fn vectors_of_another_implementation_verify() {
     // print(hmac.new(k, b"1700000000."+b"{\"id\":\"evt_1\"}", hashlib.sha256).hexdigest())
     // print(hmac.new(k, b"001700000000."+bytes(range(256)), hashlib.sha256).hexdigest())'
     let plain = "t=1700000000,v1=248a374f50f943a28b0f6ab50faf9a7e7e29b710fa26df9fb1618b9bf8ea9c9a";
-    assert_eq!(check(plain), Ok(()));
+    assert_eq!(check(plain), Ok(0));
     assert_eq!(sign(&ours()[0], NOW, BODY), plain);
     let zeros = "t=001700000000,v1=caed517e2a8688ba5b157585af25af3939db1b700a26cfec2ff12de43061a166";
     let every_byte: Vec<u8> = (0..=255).collect();
-    assert_eq!(verify(zeros.as_bytes(), &every_byte, &ours(), NOW), Ok(()));
+    assert_eq!(verify(zeros.as_bytes(), &every_byte, &ours(), NOW), Ok(0));
 }
 
 #[test]
 fn duplicate_signatures_and_secrets_match() {
     let value = v1("1700000000");
-    assert_eq!(check(&format!("t=1700000000,v1={value},v1={value}")), Ok(()), "a signature that is sent twice");
+    assert_eq!(check(&format!("t=1700000000,v1={value},v1={value}")), Ok(0), "a signature that is sent twice");
     let twice = [ours(), ours()].concat();
     let header = sign(&ours()[0], NOW, BODY);
-    assert_eq!(verify(header.as_bytes(), BODY, &twice, NOW), Ok(()), "a secret that is set twice");
+    assert_eq!(verify(header.as_bytes(), BODY, &twice, NOW), Ok(0), "a secret that is set twice");
 }
 
 #[test]
@@ -60,11 +60,26 @@ fn another_secret_another_body_another_timestamp_do_not_match() {
 fn every_secret_is_tried_against_every_v1() {
     let secrets = [secret("whsec_new"), secret("whsec_old")];
     let wrong = "0".repeat(64);
-    for signer in &secrets {
+    for (index, signer) in secrets.iter().enumerate() {
         let last = sign(signer, NOW, BODY).replace(",v1=", &format!(",v1={wrong},v1="));
         let first = format!("{},v1={wrong}", sign(signer, NOW, BODY));
-        assert_eq!(verify(last.as_bytes(), BODY, &secrets, NOW), Ok(()));
-        assert_eq!(verify(first.as_bytes(), BODY, &secrets, NOW), Ok(()));
+        assert_eq!(verify(last.as_bytes(), BODY, &secrets, NOW), Ok(index));
+        assert_eq!(verify(first.as_bytes(), BODY, &secrets, NOW), Ok(index));
+    }
+}
+
+#[test]
+fn of_several_matching_secrets_the_first_is_reported() {
+    // while a secret is rolled, Stripe signs with both: the delivery does not depend on the second one
+    let (new, old) = (secret("whsec_new"), secret("whsec_old"));
+    let v1_of = |signer: &WebhookSecret| sign(signer, NOW, BODY).split_once(",v1=").unwrap().1.to_owned();
+    for header in [
+        format!("t={NOW},v1={},v1={}", v1_of(&new), v1_of(&old)),
+        format!("t={NOW},v1={},v1={}", v1_of(&old), v1_of(&new)),
+    ] {
+        let secrets = [secret("whsec_other"), new.clone(), old.clone()];
+        assert_eq!(verify(header.as_bytes(), BODY, &secrets, NOW), Ok(1));
+        assert_eq!(verify(header.as_bytes(), BODY, &secrets[2..], NOW), Ok(0));
     }
 }
 
@@ -72,7 +87,7 @@ fn every_secret_is_tried_against_every_v1() {
 fn at_most_sixteen_v1_signatures_are_checked() {
     let right = v1("1700000000");
     let header = |before: usize| format!("t=1700000000{},v1={right}", format!(",v1={}", "0".repeat(64)).repeat(before));
-    assert_eq!(check(&header(15)), Ok(()));
+    assert_eq!(check(&header(15)), Ok(0));
     assert_eq!(check(&header(16)), Err(SignatureError::NoMatch));
 }
 
@@ -88,14 +103,14 @@ fn odd_items_are_ignored() {
         format!("t=1700000000,v1=,v1=00,v1={right}0,v1={},v1={right}", "g".repeat(64)),
         format!("t=1700000000,v1={}", right.to_uppercase()),
     ] {
-        assert_eq!(check(&header), Ok(()), "{header}");
+        assert_eq!(check(&header), Ok(0), "{header}");
     }
 }
 
 #[test]
 fn invalid_utf_8_items_are_ignored() {
     let header = [b"\xff\xfe=\x80,\xc3,v1=\xff,".as_slice(), sign(&ours()[0], NOW, BODY).as_bytes()].concat();
-    assert_eq!(verify(&header, BODY, &ours(), NOW), Ok(()));
+    assert_eq!(verify(&header, BODY, &ours(), NOW), Ok(0));
 }
 
 #[test]
@@ -126,8 +141,8 @@ fn the_unusable_part_of_a_header_is_reported() {
 #[test]
 fn at_most_five_minutes_are_tolerated_in_both_directions() {
     for (now, result) in [
-        (NOW + 300, Ok(())),
-        (NOW - 300, Ok(())),
+        (NOW + 300, Ok(0)),
+        (NOW - 300, Ok(0)),
         (NOW + 301, Err(SignatureError::Stale)),
         (NOW - 301, Err(SignatureError::Stale)),
         (i64::MAX, Err(SignatureError::Stale)),
@@ -153,7 +168,7 @@ fn a_blank_secret_cannot_be_made() {
 #[test]
 fn a_secret_from_a_file_loses_its_final_newline_and_shows_nothing() {
     let header = sign(&secret("whsec_test_secret\n"), NOW, BODY);
-    assert_eq!(check(&header), Ok(()));
+    assert_eq!(check(&header), Ok(0));
     assert_eq!(format!("{:?}", ours()), "[WebhookSecret]");
 }
 
@@ -172,6 +187,6 @@ proptest! {
     fn what_is_signed_verifies(body: Vec<u8>, timestamp in 0i64..1_000_000_000_000, key in "[!-~]{1,80}", drift in -300i64..=300) {
         let key = secret(&key);
         let header = sign(&key, timestamp, &body);
-        prop_assert_eq!(verify(header.as_bytes(), &body, &[secret("x"), key], timestamp + drift), Ok(()));
+        prop_assert_eq!(verify(header.as_bytes(), &body, &[secret("x"), key], timestamp + drift), Ok(1));
     }
 }

@@ -112,7 +112,7 @@ impl Fetching {
             concurrency,
             read_margin: self.app.context.read_margin,
         };
-        Arc::new(HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), RemoteClock::default()).unwrap())
+        Arc::new(HttpStripe::new(&config, metrics(&Registry::new(), &[]).unwrap(), RemoteClock::default()).unwrap())
     }
 
     /// The sampler of `serve` for this many customers, with a staleness margin of one second.

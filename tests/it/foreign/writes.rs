@@ -34,7 +34,7 @@ struct Writer(HttpStripe);
 
 impl Writer {
     fn new(stripe: &Localstripe) -> Self {
-        let metrics = metrics(&Registry::new()).unwrap();
+        let metrics = metrics(&Registry::new(), &Write::OPERATIONS).unwrap();
         Self(HttpStripe::for_writes(&config(stripe), metrics, RemoteClock::default(), None).unwrap())
     }
 

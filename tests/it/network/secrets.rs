@@ -66,6 +66,29 @@ async fn a_file_has_one_secret_a_line() {
     assert!(text.contains("STRIPE_WEBHOOK_SECRET set (2 entries)"), "{text}");
 }
 
+#[tokio::test]
+async fn a_rotation_of_the_secret_can_be_watched_to_its_end() {
+    let secrets = format!("whsec_new,{SECRET}");
+    let (_database, server) = receiver(&[("STRIPE_WEBHOOK_SECRET", &secrets)]).await;
+    let verified = async || {
+        let text = server.get_metrics().await;
+        assert!(!text.contains("whsec"), "a label shows the secret: {text}");
+        let of = |secret: &str| {
+            let series = format!("billing_sync_webhook_signatures_verified_total{{secret=\"{secret}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&series)).map(str::to_owned)
+        };
+        [of("1"), of("2"), of("3")].map(|value| value.unwrap_or_else(|| "absent".to_owned())).join(" ")
+    };
+    assert_eq!(verified().await, "0 0 absent", "a rate needs the first value");
+    assert_eq!(deliver(&server, SECRET, "evt_1", "").await, 200);
+    assert_eq!(deliver(&server, SECRET, "evt_1", "").await, 200, "a duplicate is verified too");
+    assert_eq!(verified().await, "0 2 absent");
+    assert_eq!(deliver(&server, "whsec_new", "evt_2", "").await, 200);
+    assert_eq!(deliver(&server, "whsec_other", "evt_3", "").await, 400);
+    assert_eq!(verified().await, "1 2 absent");
+    server.kill().await;
+}
+
 #[test]
 fn an_invalid_secret_is_refused_with_the_position_of_the_fault() {
     for (secrets, text) in [

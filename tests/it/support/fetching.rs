@@ -252,5 +252,5 @@ pub(crate) fn stripe_config(stripe: &FakeStripe) -> StripeConfig {
 /// A client with the current key.
 pub(crate) fn client(app: &TestApp, stripe: &FakeStripe) -> HttpStripe {
     let config = StripeConfig { read_margin: app.context.read_margin, ..stripe_config(stripe) };
-    HttpStripe::new(&config, metrics(&Registry::new()).unwrap(), RemoteClock::default()).unwrap()
+    HttpStripe::new(&config, metrics(&Registry::new(), &[]).unwrap(), RemoteClock::default()).unwrap()
 }

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod egress;
 pub(crate) mod events;
 pub(crate) mod fetching;
+pub(crate) mod metrics;
 #[path = "../../support/month.rs"]
 pub(crate) mod month;
 #[path = "../../support/pages.rs"]

@@ -17,7 +17,9 @@ use super::stripe::FakeStripe;
 /// What makes the changes of a test.
 pub(crate) fn writer(app: &TestApp, stripe: &FakeStripe) -> Arc<Writer> {
     let (registry, config) = (Registry::new(), stripe_config(stripe));
-    let writes = HttpStripe::for_writes(&config, metrics(&registry).unwrap(), RemoteClock::default(), None).unwrap();
+    let writes =
+        HttpStripe::for_writes(&config, metrics(&registry, &Write::OPERATIONS).unwrap(), RemoteClock::default(), None)
+            .unwrap();
     let counted = WriteMetrics::new(&registry, &Write::OPERATIONS).unwrap();
     let reads = Arc::new(client(app, stripe));
     Arc::new(Writer::new(app.context.clone(), writes, reads, counted, Duration::from_secs(2)))
