@@ -3,6 +3,7 @@
 use billing_sync::client::{self, Write};
 use billing_sync::domain::renewal::Renewed;
 use billing_sync::metrics::process::ProcessMetrics;
+use billing_sync::metrics::retention::RetentionMetrics;
 use billing_sync::metrics::writes::WriteMetrics;
 use billing_sync::metrics::{build, database};
 use prometheus::Registry;
@@ -17,6 +18,7 @@ pub(crate) async fn exported(app: &TestApp) -> Vec<MetricFamily> {
     client::metrics(&registry, &Write::OPERATIONS).unwrap();
     billing_sync::api::metrics(&registry).unwrap();
     WriteMetrics::new(&registry, &Write::OPERATIONS).unwrap();
+    RetentionMetrics::new(&registry).unwrap();
     // these have no series before their first value
     metrics.signatures.declare_secrets(2);
     metrics.limits_renewed(&Renewed {
