@@ -24,8 +24,9 @@ pub struct Attempt {
 pub enum NextAttempt {
     /// The attempt is counted and must be made now.
     Attempt(Attempt),
-    /// The worker died during the last attempt at this event, so the event is dead now.
-    Exhausted(EventKey),
+    /// No attempt is left, so the event is dead now, with the error of its last attempt. The worker died during that
+    /// attempt, or the maximum was lowered.
+    Exhausted(EventKey, String),
 }
 
 /// Selection among the isolated events.
@@ -61,12 +62,13 @@ pub async fn begin(
         UPDATE billing.outbox AS o SET
             attempts = LEAST(o.attempts + 1, $2),
             run_at = clock_timestamp() + $1::interval,
-            last_error = 'the worker stopped during this attempt',
+            last_error = CASE WHEN o.attempts < $2 THEN 'the worker stopped during this attempt'
+                ELSE coalesce(o.last_error, 'no attempt is left') END,
             state = CASE WHEN o.attempts < $2 THEN 'pending' ELSE 'dead' END,
             finished_at = CASE WHEN o.attempts < $2 THEN NULL ELSE clock_timestamp() END
         FROM next
         WHERE o.event_id = next.event_id AND o.created = next.created
-        RETURNING o.event_id, o.created, o.attempts, o.state",
+        RETURNING o.event_id, o.created, o.attempts, o.state, o.last_error",
         interval(lease),
         max_attempts,
         next == Next::Untried
@@ -76,7 +78,7 @@ pub async fn begin(
     Ok(row.map(|row| {
         let key = EventKey { event_id: row.event_id, created: row.created };
         if row.state == "dead" {
-            NextAttempt::Exhausted(key)
+            NextAttempt::Exhausted(key, row.last_error.unwrap_or_default())
         } else {
             NextAttempt::Attempt(Attempt { key, number: row.attempts })
         }

@@ -27,8 +27,8 @@ pub struct TelemetryError(#[source] Box<dyn std::error::Error + Send + Sync>);
 /// [`TelemetryError`].
 pub fn start(config: &LogConfig) -> Result<Bound, TelemetryError> {
     // hides PostgreSQL's notices such as "already exists, skipping", but not its warnings; and the pool's messages
-    // about lost connections, because the pool's user logs them
-    let quiet = "sqlx::postgres::notice=warn,sqlx_core::pool=warn";
+    // about lost connections and about waits for one, because the pool's user logs the cause
+    let quiet = "sqlx::postgres::notice=warn,sqlx_core::pool=warn,sqlx::pool::acquire=error";
     // only events that pass the filter are counted or named, so the lines made of them must pass too
     let own = format!("{}=warn,{}=warn", bound::TARGET, slow::TARGET);
     let filter =

@@ -24,12 +24,9 @@ impl Worker {
         let attempt = match next {
             None => return Ok(RoundResult::Idle),
             Some(NextAttempt::Attempt(attempt)) => attempt,
-            Some(NextAttempt::Exhausted(key)) => {
+            Some(NextAttempt::Exhausted(key, error)) => {
                 self.context.metrics.attempt_failed(ApplyResult::Dead);
-                tracing::error!(
-                    event.id = key.event_id,
-                    "an event is dead: the worker stopped during its last attempt"
-                );
+                tracing::error!(event.id = key.event_id, error, "an event is dead: no attempt is left");
                 return Ok(RoundResult::MoreWork);
             }
         };

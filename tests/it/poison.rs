@@ -241,6 +241,18 @@ async fn a_first_isolated_attempt_does_not_wait_for_retries_of_others() {
     app.finish().await;
 }
 
+/// `BILLING_SYNC_MAX_ATTEMPTS` is lowered while an event fails.
+#[tokio::test]
+async fn an_event_without_attempts_left_is_dead_with_its_own_error() {
+    let app = TestApp::start().await;
+    app.deliver_customers(&["cus_1"]).await;
+    app.execute("UPDATE billing.outbox SET isolated = true, attempts = 5, last_error = 'a cause'").await;
+    app.drain().await;
+    assert_eq!(app.fate("evt_0").await, "dead - -");
+    assert_eq!(app.text("SELECT last_error FROM billing.outbox").await.as_deref(), Some("a cause"));
+    app.finish().await;
+}
+
 #[tokio::test]
 async fn an_event_that_always_kills_its_worker_runs_out_of_attempts() {
     let app = TestApp::start().await;

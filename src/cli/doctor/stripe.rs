@@ -117,9 +117,9 @@ pub(super) fn listed(permissions: &[Permission], name: fn(Permission) -> &'stati
     permissions.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ")
 }
 
-/// Describes how Stripe's API is reached: the proxy and the trusted certificates.
+/// Describes the way of requests to Stripe: the proxy and the trusted certificates. None is sent here.
 pub(super) fn egress(config: &StripeConfig) -> Check {
-    Check::ok("network", format!("{} is reached {}", config.api_base, config.egress.describe()))
+    Check::ok("network", format!("requests to {} go {}", config.api_base, config.egress.describe()))
 }
 
 /// Checks for jobs that fail repeatedly, and for limits that are set aside.

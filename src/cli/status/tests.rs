@@ -82,7 +82,7 @@ const CASES: [Case; 21] = [
         |it| comparison(it).watermark_age_seconds = Some(3601.0),
         "events of the last 60 min not compared",
     ),
-    ("watermark_old", never_compared, "never compared with Stripe's list, 2 failed runs in a row"),
+    ("watermark_old", never_compared, "never compared with Stripe's list, 2 failed runs in a row (a cause)"),
     ("missed", |it| it.days = Ok(vec![ComparedDay { missed: 5, ..day() }]), "5 events since yesterday not delivered"),
     ("unreadable", |it| it.days = Ok(vec![ComparedDay { unreadable: true, ..day() }]), "events that cannot be stored"),
     ("renewals_overdue", |it| limits(it).oldest_due_age_seconds = 301.0, "2 limits overdue for renewal"),
@@ -114,6 +114,7 @@ fn never_compared(figures: &mut Figures) {
     let comparison = comparison(figures);
     comparison.compared = false;
     comparison.failures = 2;
+    comparison.last_error = Some("a cause".to_owned());
 }
 
 fn drop_role(figures: &mut Figures, role: &str) {

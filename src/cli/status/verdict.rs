@@ -133,7 +133,10 @@ fn watermark(figures: &Figures) -> Vec<Problem> {
     };
     let failures = match comparison.failures {
         0 => String::new(),
-        failures => format!(", {} in a row", counted(failures, "failed run")),
+        failures => {
+            let error = comparison.last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+            format!(", {} in a row{error}", counted(failures, "failed run"))
+        }
     };
     vec![problem("watermark_old", what + &failures, "billing-sync reconcile")]
 }

@@ -58,7 +58,7 @@ async fn doctor_and_backfill_use_the_proxy_and_hide_its_login() {
     let environment = [("HTTPS_PROXY", url.as_str()), ("SSL_CERT_FILE", harness.authority.path())];
     let (exit, text) = harness.doctor("stripe.test", &environment);
     assert_eq!(exit, 0, "{text}");
-    let way = format!("is reached through the proxy http://{} (HTTPS_PROXY)", proxy.address);
+    let way = format!("go through the proxy http://{} (HTTPS_PROXY)", proxy.address);
     assert!(text.contains(&way), "{text}");
     assert!(text.contains(&format!("the 1 certificate of {}", harness.authority.path())), "{text}");
     assert!(!text.contains("hunter2") && !text.contains("YWRh"), "{text}");
@@ -102,7 +102,7 @@ async fn no_proxy_bypasses_it_and_a_failing_proxy_is_reported() {
     for bypass in ["localhost", "*", past.as_str()] {
         let (exit, text) = harness.doctor("localhost", &[("HTTPS_PROXY", &url), ("NO_PROXY", bypass), trusted]);
         assert_eq!(exit, 0, "{text}");
-        assert!(text.contains("is reached directly"), "{text}");
+        assert!(text.contains("go directly"), "{text}");
     }
     assert_eq!(proxy.seen(), Vec::<String>::new());
 
