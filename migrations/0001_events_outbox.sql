@@ -16,17 +16,20 @@ CREATE TABLE billing.events (
     created timestamptz NOT NULL,
     -- bytea, not jsonb: a \u0000 escape is valid JSON and invalid jsonb, and the content of one event must not fail the
     -- INSERT of a batch
-    payload bytea NOT NULL,
+    payload bytea,
+    redacted_at timestamptz,
     -- both columns, because a key must contain the partition column; a second delivery has the same id and creation time
-    PRIMARY KEY (event_id, created)
+    PRIMARY KEY (event_id, created),
+    CONSTRAINT events_have_a_payload_until_redacted CHECK ((payload IS NULL) = (redacted_at IS NOT NULL))
 ) PARTITION BY RANGE (created);
 
 CREATE TABLE billing.events_default PARTITION OF billing.events DEFAULT;
 
-COMMENT ON TABLE billing.events IS 'Archive of Stripe events as received, partitioned by month of creation. Written by the receiver and by reconcile only, never updated.';
+COMMENT ON TABLE billing.events IS 'Archive of Stripe events as received, partitioned by month of creation. Written by the receiver and by reconcile only. Only redaction changes a row.';
 COMMENT ON COLUMN billing.events.event_id IS 'Stripe''s event id (evt_…).';
 COMMENT ON COLUMN billing.events.created IS 'When Stripe created the event, by Stripe''s clock. Whole seconds for snapshot events.';
-COMMENT ON COLUMN billing.events.payload IS 'The request body, byte for byte, after its signature was verified. For the source reconcile: the event''s bytes in Stripe''s event list. To read it: convert_from(payload, ''UTF8'').';
+COMMENT ON COLUMN billing.events.payload IS 'The request body, byte for byte, after its signature was verified. For the source reconcile: the event''s bytes in Stripe''s event list. To read it: convert_from(payload, ''UTF8''). Null after a redaction.';
+COMMENT ON COLUMN billing.events.redacted_at IS 'When the payload was removed, because it contained personal data: BILLING_SYNC_REDACT_AFTER, or billing-sync redact. Null until then.';
 COMMENT ON TABLE billing.events_default IS 'Events of months without a partition.';
 
 -- The events of one customer share a lane of the queue, so that two workers rarely need the same objects.

@@ -89,3 +89,54 @@ END
 $$;
 
 COMMENT ON FUNCTION billing.drop_month(text, date) IS 'Drops a month of billing.outbox without pending and dead events, or a month of billing.events whose month of billing.outbox is gone. True if it did. Fails if it does not get the lock in half a second.';
+
+-- Redaction: personal data is removed earlier than the retention does it, for one customer (`billing-sync redact`) or for
+-- all (BILLING_SYNC_REDACT_AFTER). Events keep their row in the outbox, so counts and deduplication stay right.
+CREATE TABLE billing.redacted_customers (
+    account text COLLATE "C" NOT NULL,
+    customer_id text COLLATE "C" NOT NULL,
+    redacted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (account, customer_id)
+);
+
+COMMENT ON TABLE billing.redacted_customers IS 'Customers whose personal data was removed by `billing-sync redact`. Later events and reads of them are stored without personal data, too.';
+COMMENT ON COLUMN billing.redacted_customers.account IS 'Connected account; empty for the account itself.';
+COMMENT ON COLUMN billing.redacted_customers.customer_id IS 'customer.id';
+COMMENT ON COLUMN billing.redacted_customers.redacted_at IS 'When it was first redacted, by the database''s clock.';
+
+CREATE TABLE billing.redaction_state (
+    is_the_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_row),
+    events_until timestamptz NOT NULL DEFAULT '-infinity',
+    customers_until timestamptz NOT NULL DEFAULT '-infinity',
+    changes_until bigint NOT NULL DEFAULT 0
+);
+INSERT INTO billing.redaction_state DEFAULT VALUES;
+
+COMMENT ON TABLE billing.redaction_state IS 'How far redaction has come; one row.';
+COMMENT ON COLUMN billing.redaction_state.is_the_only_row IS 'Always true.';
+COMMENT ON COLUMN billing.redaction_state.events_until IS 'Events that were finished until then are redacted, if BILLING_SYNC_REDACT_AFTER is set.';
+COMMENT ON COLUMN billing.redaction_state.customers_until IS 'Events of redacted customers that were finished until then are redacted.';
+COMMENT ON COLUMN billing.redaction_state.changes_until IS 'Rows of row_changes up to this id are redacted, if BILLING_SYNC_REDACT_AFTER is set.';
+
+CREATE FUNCTION billing.personal_columns() RETURNS text[] LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT ARRAY['name', 'email', 'address_line1', 'address_line2', 'city', 'postal_code', 'state', 'country',
+        'default_payment_method_card_brand', 'default_payment_card_number_last_four_digits', 'payment_method_card_brand',
+        'payment_card_number_last_four_digits', 'callback_url', 'language']
+$$;
+
+COMMENT ON FUNCTION billing.personal_columns() IS 'Columns of synced tables with data about a person.';
+
+CREATE FUNCTION billing.without_personal_values(changes jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT coalesce(jsonb_object_agg(field.key, CASE
+        WHEN field.key <> ALL (billing.personal_columns()) THEN field.value
+        ELSE (
+            SELECT jsonb_agg(CASE side.value WHEN 'null' THEN side.value ELSE '"[redacted]"' END ORDER BY side.ordinality)
+            FROM jsonb_array_elements(field.value) WITH ORDINALITY AS side
+        )
+    END), '{}')
+    FROM jsonb_each(changes) AS field
+$$;
+
+COMMENT ON FUNCTION billing.without_personal_values(jsonb) IS 'The same changes of a row, without the values of personal columns.';

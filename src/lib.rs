@@ -31,7 +31,7 @@
 //! - [`client`]: requests to Stripe's API. [`stripe_key`]: checks that the key belongs to the stored data.
 //! - [`listener`]: HTTP over plain TCP, its limits and its shutdown.
 //! - [`receiver`], [`limits`], [`worker`], [`rebuild`], [`reconcile`], [`backfill`], [`verify`], [`api`],
-//!   [`maintenance`], [`ops`]: the parts of a process. [`service`]: the process.
+//!   [`maintenance`], [`ops`]: the parts of a process. [`redaction`]: removes personal data. [`service`]: the process.
 //! - [`admin`], [`demo`], [`cli`]: for operators.
 //!
 //! # Invariants
@@ -67,6 +67,7 @@ pub mod projection;
 pub mod rebuild;
 pub mod receiver;
 pub mod reconcile;
+pub mod redaction;
 pub mod service;
 pub mod store;
 pub mod stripe;

@@ -106,8 +106,11 @@ pub(crate) async fn sample(
     let rows = sqlx::query!(
         "-- backfill.sample
         SELECT account, stripe_customer_id
-        FROM billing.billing_contacts
+        FROM billing.billing_contacts AS c
         WHERE account = ANY($1) AND stripe_deleted_at IS NULL
+            -- a redacted contact differs from Stripe on purpose
+            AND NOT EXISTS (SELECT FROM billing.redacted_customers AS r
+                WHERE r.account = c.account AND r.customer_id = c.stripe_customer_id)
         ORDER BY random()
         LIMIT $2",
         accounts,

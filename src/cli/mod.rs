@@ -21,6 +21,7 @@ pub mod output;
 mod progress;
 pub mod rebuild;
 pub mod reconcile;
+pub mod redact;
 pub mod renew;
 pub mod send;
 pub mod serve;
@@ -87,6 +88,8 @@ enum Command {
     Rebuild(rebuild::Args),
     /// Compare the stored events with Stripe's event list, and store missing ones.
     Reconcile(reconcile::Args),
+    /// Remove the personal data of one customer from all stored data.
+    Redact(redact::Args),
     /// Renew due limits once; `serve` does this continuously.
     Renew(renew::Args),
     /// Inspect stored events, and retry or discard dead ones.
@@ -120,6 +123,7 @@ impl Cli {
             Command::Backfill(args) => args.settings.flags(),
             Command::Verify(args) => args.settings.flags(),
             Command::Rebuild(args) => args.settings.flags(),
+            Command::Redact(args) => args.settings.flags(),
             Command::Reconcile(args) => args.settings.flags(),
             Command::Renew(args) => args.settings.flags(),
             Command::Outbox(command) => command.flags(),
@@ -154,6 +158,7 @@ impl Cli {
             Command::Backfill(args) => args.plan(source),
             Command::Verify(args) => args.plan(source),
             Command::Rebuild(args) => args.plan(source),
+            Command::Redact(args) => args.plan(source),
             Command::Reconcile(args) => args.plan(source),
             Command::Renew(args) => args.plan(source),
             Command::Outbox(command) => command.plan(source),

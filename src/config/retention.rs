@@ -10,6 +10,8 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// Shortest retention. Stripe lists the events of 30 days, and each must still be stored when it is compared.
 const SHORTEST: Duration = DAY.saturating_mul(35);
+/// Stripe repeats a delivery for three days. The order of late events is found from the events of the same second.
+const REPEATED: Duration = DAY.saturating_mul(4);
 /// Longest retention, which keeps everything.
 const LONGEST: Duration = DAY.saturating_mul(36_500);
 
@@ -18,11 +20,15 @@ const LONGEST: Duration = DAY.saturating_mul(36_500);
 pub struct RetentionConfig {
     /// `BILLING_SYNC_RETENTION`, default 90 days: for how long events and the histories of rows and reads are kept.
     pub retention: Duration,
+    /// `BILLING_SYNC_REDACT_AFTER`, default never: when personal data is removed from events and from the history of rows.
+    pub redact_after: Option<Duration>,
 }
 
 impl RetentionConfig {
     /// Reads the settings.
     pub fn read(source: &mut Source) -> Option<Self> {
-        Some(Self { retention: source.value(&settings::RETENTION, parse::duration(SHORTEST, LONGEST))? })
+        let retention = source.value(&settings::RETENTION, parse::duration(SHORTEST, LONGEST));
+        let redact_after = source.optional(&settings::REDACT_AFTER, parse::duration(REPEATED, LONGEST));
+        Some(Self { retention: retention?, redact_after: redact_after? })
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! months       creates the monthly partitions of the archive and the queue in advance
 //! retention    removes what is older than BILLING_SYNC_RETENTION
+//! redaction    removes personal data (crate::redaction)
 //! store        the SQL of the retention
 //! ```
 //!
@@ -26,6 +27,10 @@ use crate::config::retention::RetentionConfig;
 use crate::database::without_values;
 use crate::metrics::retention::RetentionMetrics;
 use crate::outbox::size;
+use crate::redaction;
+
+/// Pause between two steps of the redaction, so that the disk also serves others.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Interval of the rounds. A month is missed only if they fail for three months.
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -93,7 +98,27 @@ impl Maintenance {
             self.metrics.failed();
             tracing::warn!(%error, "could not remove what is older than BILLING_SYNC_RETENTION; retrying");
         }
-        months.is_ok() && removed.is_ok()
+        let redacted = self.redact(&mut conn).await;
+        if let Err(error) = &redacted {
+            self.metrics.failed();
+            tracing::warn!(error = without_values(error), "could not remove personal data; retrying");
+        }
+        months.is_ok() && removed.is_ok() && redacted.is_ok()
+    }
+
+    /// Removes personal data from new events of redacted customers, and from all events that are old enough.
+    async fn redact(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let events = redaction::later_events(conn).await?;
+        self.metrics.redacted(events);
+        while let Some(age) = self.config.redact_after {
+            let processed = redaction::older_than(conn, age).await?;
+            self.metrics.redacted(processed);
+            if processed == 0 {
+                break;
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     /// A round of the retention.

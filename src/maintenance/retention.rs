@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::types::PgInterval;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime};
@@ -115,7 +116,7 @@ async fn drop_month(
 
 /// Whether another session held the lock.
 fn is_busy(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("55P03")
 }
 
 async fn delete(

@@ -9,6 +9,7 @@ use super::families::{counter, counters, gauge};
 pub struct RetentionMetrics {
     dropped: IntCounterVec,
     deleted: IntCounterVec,
+    redacted: IntCounter,
     failed: IntCounter,
     overdue: IntGauge,
 }
@@ -35,10 +36,15 @@ impl RetentionMetrics {
             "table",
             ["outbox", "row_changes", "reads"],
         )?;
+        let redacted = counter(
+            registry,
+            "billing_sync_redacted_rows_total",
+            "Events and changes of rows from which redaction by `serve` removed personal data.",
+        )?;
         let failed = counter(
             registry,
             "billing_sync_retention_failures_total",
-            "Rounds of the retention that failed; the next one continues.",
+            "Rounds of the retention or of the redaction that failed; the next one continues.",
         )?;
         let overdue = gauge(
             registry,
@@ -46,7 +52,7 @@ impl RetentionMetrics {
             "Months that are older than BILLING_SYNC_RETENTION and still stored after the last round, because they have \
              pending or dead events, or because other sessions used the table.",
         )?;
-        Ok(Self { dropped, deleted, failed, overdue })
+        Ok(Self { dropped, deleted, redacted, failed, overdue })
     }
 
     /// Counts a dropped month of a table.
@@ -57,6 +63,11 @@ impl RetentionMetrics {
     /// Counts deleted rows of a table.
     pub fn deleted(&self, table: &str, rows: u64) {
         self.deleted.with_label_values(&[table]).inc_by(rows);
+    }
+
+    /// Counts redacted events and changes of rows.
+    pub fn redacted(&self, rows: u64) {
+        self.redacted.inc_by(rows);
     }
 
     /// Counts a failed round.

@@ -14,7 +14,8 @@ use crate::stripe::secrets::without_client_secrets;
 /// For each `(key, until)` in `requests`, the archived events of one second: the latest second, at or before `until`,
 /// that has any. The number is the index in `requests`.
 ///
-/// Only merged events count, not dead or discarded ones.
+/// Only merged events count, not dead or discarded ones. A second with a redacted event is not known: as if the archive
+/// ended there.
 ///
 /// # Errors
 /// Database errors.
@@ -26,7 +27,7 @@ pub(super) async fn earlier_second(
     let until: Vec<OffsetDateTime> = requests.iter().map(|(_, until)| *until).collect();
     let rows = sqlx::query!(
         r#"-- mirror.earlier_second
-        SELECT asked.place AS "place!", o.event_id, o.created, o.type AS event_type, e.payload
+        SELECT asked.place AS "place!", o.event_id, o.created, o.type AS event_type, o.payload AS "payload!"
         FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) WITH ORDINALITY
             AS asked (account, object_type, object_id, until, place)
         CROSS JOIN LATERAL (
@@ -36,10 +37,15 @@ pub(super) async fn earlier_second(
                 AND older.account = asked.account AND older.object_type = asked.object_type
                 AND older.format = 'snapshot' AND older.outcome IN ('applied', 'superseded')
         ) AS newest
-        JOIN billing.outbox AS o ON o.object_id = asked.object_id AND o.created = newest.second
-            AND o.account = asked.account AND o.object_type = asked.object_type
-            AND o.format = 'snapshot' AND o.outcome IN ('applied', 'superseded')
-        JOIN billing.events AS e ON e.event_id = o.event_id AND e.created = o.created"#,
+        CROSS JOIN LATERAL (
+            SELECT o.event_id, o.created, o.type, e.payload, bool_or(e.payload IS NULL) OVER () AS is_redacted
+            FROM billing.outbox AS o
+            JOIN billing.events AS e ON e.event_id = o.event_id AND e.created = o.created
+            WHERE o.object_id = asked.object_id AND o.created = newest.second
+                AND o.account = asked.account AND o.object_type = asked.object_type
+                AND o.format = 'snapshot' AND o.outcome IN ('applied', 'superseded')
+        ) AS o
+        WHERE NOT o.is_redacted"#,
         &accounts,
         &types,
         &ids,

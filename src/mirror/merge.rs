@@ -12,7 +12,7 @@ use super::incoming::{Arrival, Incoming, Nested, Read, ReadResult, Written};
 use super::related::is_shared;
 use super::same_second::ChangeKind;
 use super::store::{self, Content, ContentSource, Expansion, Mirror, MirrorRow};
-use super::{heads, related};
+use super::{heads, redacted, related};
 use crate::domain::object::{KnownContent, ObjectKey};
 use crate::stripe::json::Document;
 use crate::stripe::reference::{self, customer_of};
@@ -56,6 +56,7 @@ pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged
     for (key, head) in heads::of(conn, &mirror, incoming.arrivals).await? {
         merge_head(&mut mirror, &key, head, &mut merged);
     }
+    redacted::redact(conn, &mut mirror).await?;
     let changed: Vec<MirrorRow> = mirror.into_values().filter(|row| before.get(&row.key) != Some(row)).collect();
     for row in &changed {
         let owners = [before.get(&row.key).and_then(|row| row.customer_id.as_ref()), row.customer_id.as_ref()];

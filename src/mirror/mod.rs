@@ -13,7 +13,7 @@
 //! ([`locks`]).
 //!
 //! [`facts`] keep what the newest content no longer shows, [`related`] finds the customers that an object affects,
-//! [`echo`] avoids locks for unchanged copies. Called by the worker; knows nothing of the rows made from the mirror.
+//! [`echo`] avoids locks for unchanged copies, [`redacted`] removes the personal data of customers who asked for that. Called by the worker; knows nothing of the rows made from the mirror.
 
 mod archive;
 pub mod echo;
@@ -23,6 +23,7 @@ pub mod history;
 pub mod incoming;
 pub mod locks;
 pub mod merge;
+pub mod redacted;
 pub mod related;
 pub mod rendering;
 pub mod same_second;

@@ -90,7 +90,7 @@ pub async fn find(conn: &mut PgConnection, event_id: &str) -> Result<Vec<Row>, s
     .await
 }
 
-/// Returns the archived bytes of one event; `None` if retention has removed them.
+/// Returns the archived bytes of one event; `None` if they were removed by the retention or a redaction.
 ///
 /// # Errors
 /// Database errors.
@@ -109,6 +109,7 @@ pub async fn payload(
     )
     .fetch_optional(conn)
     .await
+    .map(Option::flatten)
 }
 
 /// Locks the rows of these events until the transaction ends, and returns their states.

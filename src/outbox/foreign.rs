@@ -12,8 +12,8 @@ use uuid::Uuid;
 /// Maximum number of events that one statement puts back.
 const AT_ONCE: i64 = 2000;
 
-/// Queues events again that were ignored because of their mode or account and match these settings now. At most some
-/// thousand; returns the number.
+/// Queues events again that were ignored because of their mode or account and match these settings now, unless they were
+/// redacted. At most some thousand; returns the number.
 ///
 /// # Errors
 /// Database errors.
@@ -29,6 +29,8 @@ pub async fn put_back(
         FROM (
             SELECT event_id, created FROM billing.outbox
             WHERE reason = 'livemode_mismatch' AND livemode = $1
+                AND EXISTS (SELECT FROM billing.events AS e
+                    WHERE e.event_id = outbox.event_id AND e.created = outbox.created AND e.payload IS NOT NULL)
             LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS ours
         WHERE o.event_id = ours.event_id AND o.created = ours.created",
@@ -44,6 +46,8 @@ pub async fn put_back(
         FROM (
             SELECT event_id, created FROM billing.outbox
             WHERE reason = 'account_not_synced' AND account = ANY($1)
+                AND EXISTS (SELECT FROM billing.events AS e
+                    WHERE e.event_id = outbox.event_id AND e.created = outbox.created AND e.payload IS NOT NULL)
             LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS ours
         WHERE o.event_id = ours.event_id AND o.created = ours.created",

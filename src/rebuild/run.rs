@@ -77,7 +77,14 @@ impl Rebuild {
     /// # Errors
     /// The failure of the transaction; nothing is written then.
     pub async fn customers(&self, ids: &[String]) -> Result<Page, Failure> {
-        let keys: Vec<ObjectKey> = ids.iter().map(|id| ObjectKey::new("", "customer", id)).collect();
+        self.objects(ids.iter().map(|id| ObjectKey::new("", "customer", id)).collect()).await
+    }
+
+    /// Rebuilds the rows of some objects; those of a customer include all subscriptions.
+    ///
+    /// # Errors
+    /// The failure of the transaction; nothing is written then.
+    pub async fn objects(&self, keys: Vec<ObjectKey>) -> Result<Page, Failure> {
         self.despite_locks(async || self.transaction(keys.clone()).await).await
     }
 

@@ -11,6 +11,7 @@ pub mod json;
 pub mod lifecycle;
 pub mod moved;
 pub mod nested;
+pub mod redaction;
 pub mod reference;
 pub mod secrets;
 pub mod views;

@@ -1,0 +1,74 @@
+//! Redaction: removes personal data before the retention does. For one customer by `billing-sync redact`; for all by age,
+//! if `BILLING_SYNC_REDACT_AFTER` is set.
+//!
+//! The payloads of events become null, and the values of personal columns in `row_changes` are replaced. The rows in the
+//! outbox stay, so a repeated delivery is still recognised. The objects of a customer are rewritten by
+//! [`crate::mirror::redacted`], and the rows are computed again from them. `store` has the SQL.
+
+mod store;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use sqlx::postgres::types::PgInterval;
+
+pub use self::store::{Archive, Customer};
+use crate::domain::object::{ObjectKey, row_id};
+use crate::mirror::redacted;
+
+/// A customer is marked as redacted: whatever is stored of it from now on contains no personal data. Returns whether
+/// anything of it is stored.
+///
+/// # Errors
+/// Database errors.
+pub async fn mark(conn: &mut PgConnection, customer: &ObjectKey) -> Result<Option<Customer>, sqlx::Error> {
+    let Some(found) = store::find(conn, customer).await? else { return Ok(None) };
+    store::mark(conn, customer).await?;
+    Ok(Some(found))
+}
+
+/// Removes personal data from the stored objects of a marked customer. Returns the objects; their rows must be computed
+/// again.
+///
+/// # Errors
+/// Database errors.
+pub async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    redacted::rewrite(conn, customer).await
+}
+
+/// Removes personal data from the archive, the history of the rows, and the ledger of changes at Stripe.
+///
+/// # Errors
+/// Database errors.
+pub async fn archive(
+    conn: &mut PgConnection,
+    customer: &ObjectKey,
+    objects: &BTreeSet<ObjectKey>,
+) -> Result<Archive, sqlx::Error> {
+    let ids: Vec<String> = objects.iter().map(|key| key.object_id.clone()).collect();
+    let rows: Vec<_> = objects.iter().map(|key| row_id(&key.account, &key.object_id)).collect();
+    let discarded = store::discard_dead(conn, customer, &ids).await?;
+    let events = store::events(conn, customer, &ids).await?;
+    let changes = store::changes(conn, &rows).await?;
+    store::ledger(conn, customer, &ids).await?;
+    let left = store::left(conn, customer, &ids).await?;
+    Ok(Archive { discarded, events, changes, left })
+}
+
+/// Redacts events of marked customers that were processed since the last call. Returns their number.
+///
+/// # Errors
+/// Database errors.
+pub async fn later_events(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    store::later_events(conn).await
+}
+
+/// Redacts events, and changes of rows, that were processed this long ago. At most some thousand; returns the number.
+///
+/// # Errors
+/// Database errors.
+pub async fn older_than(conn: &mut PgConnection, age: Duration) -> Result<u64, sqlx::Error> {
+    let age = PgInterval::try_from(age).map_err(sqlx::Error::Encode)?;
+    Ok(store::old_events(conn, age.clone()).await? + store::old_changes(conn, age).await?)
+}
