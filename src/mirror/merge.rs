@@ -9,10 +9,11 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::incoming::{Arrival, Incoming, Nested, Read, ReadResult, Written};
+use super::redacted::Redacted;
 use super::related::is_shared;
 use super::same_second::ChangeKind;
 use super::store::{self, Content, ContentSource, Expansion, Mirror, MirrorRow};
-use super::{heads, redacted, related};
+use super::{heads, related};
 use crate::domain::object::{KnownContent, ObjectKey};
 use crate::stripe::json::Document;
 use crate::stripe::reference::{self, customer_of};
@@ -39,9 +40,12 @@ pub struct Merged {
 ///
 /// # Errors
 /// Database errors.
-pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged, sqlx::Error> {
+pub async fn merge(conn: &mut PgConnection, mut incoming: Incoming) -> Result<Merged, sqlx::Error> {
     let keys = incoming.keys();
     let before: Mirror = store::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
+    let mut redacted = Redacted::default();
+    redacted.ask(conn, &before).await?;
+    redacted.remove_from_incoming(&before, &mut incoming);
     let mut mirror = before.clone();
     let mut merged = Merged::default();
     for one in incoming.nested {
@@ -56,7 +60,8 @@ pub async fn merge(conn: &mut PgConnection, incoming: Incoming) -> Result<Merged
     for (key, head) in heads::of(conn, &mirror, incoming.arrivals).await? {
         merge_head(&mut mirror, &key, head, &mut merged);
     }
-    redacted::redact(conn, &mut mirror).await?;
+    redacted.ask(conn, &mirror).await?;
+    redacted.remove_from_rows(&mut mirror);
     let changed: Vec<MirrorRow> = mirror.into_values().filter(|row| before.get(&row.key) != Some(row)).collect();
     for row in &changed {
         let owners = [before.get(&row.key).and_then(|row| row.customer_id.as_ref()), row.customer_id.as_ref()];

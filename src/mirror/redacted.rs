@@ -4,43 +4,75 @@ use std::collections::BTreeSet;
 
 use sqlx::{Connection, PgConnection};
 
+use super::incoming::{Incoming, ReadResult};
 use super::locks;
 use super::store::{self, Mirror, MirrorRow};
 use crate::domain::object::ObjectKey;
 use crate::stripe::redaction::without_personal_data;
 
-/// Removes personal data from the rows of redacted customers.
-///
-/// # Errors
-/// Database errors.
-pub(super) async fn redact(conn: &mut PgConnection, mirror: &mut Mirror) -> Result<(), sqlx::Error> {
-    let customers: BTreeSet<(&str, &str)> =
-        mirror.values().filter_map(|row| Some((row.key.account.as_str(), row.customer_id.as_deref()?))).collect();
-    let (accounts, ids): (Vec<&str>, Vec<&str>) = customers.into_iter().unzip();
-    if ids.is_empty() {
-        return Ok(());
+/// Which customers of a merge are redacted, as far as that was asked.
+#[derive(Default)]
+pub(super) struct Redacted {
+    /// Accounts and ids of customers.
+    asked: BTreeSet<(String, String)>,
+    found: BTreeSet<(String, String)>,
+}
+
+impl Redacted {
+    /// Asks for the customers of these rows, if they are new.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(super) async fn ask(&mut self, conn: &mut PgConnection, rows: &Mirror) -> Result<(), sqlx::Error> {
+        let new: BTreeSet<_> = rows.values().filter_map(customer).filter(|one| !self.asked.contains(one)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (accounts, ids): (Vec<String>, Vec<String>) = new.iter().cloned().unzip();
+        let found = sqlx::query!(
+            "-- mirror.redacted_customers
+            SELECT r.account, r.customer_id
+            FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
+            JOIN billing.redacted_customers AS r USING (account, customer_id)",
+            &accounts,
+            &ids
+        )
+        .fetch_all(conn)
+        .await?;
+        self.found.extend(found.into_iter().map(|row| (row.account, row.customer_id)));
+        self.asked.extend(new);
+        Ok(())
     }
-    let redacted = sqlx::query!(
-        "-- mirror.redacted_customers
-        SELECT r.account, r.customer_id
-        FROM unnest($1::text[], $2::text[]) AS asked (account, customer_id)
-        JOIN billing.redacted_customers AS r USING (account, customer_id)",
-        &accounts as &[&str],
-        &ids as &[&str]
-    )
-    .fetch_all(conn)
-    .await?;
-    let redacted: BTreeSet<(String, String)> = redacted.into_iter().map(|row| (row.account, row.customer_id)).collect();
-    if redacted.is_empty() {
-        return Ok(());
+
+    fn has(&self, row: &MirrorRow) -> bool {
+        !self.found.is_empty() && customer(row).is_some_and(|customer| self.found.contains(&customer))
     }
-    for row in mirror.values_mut() {
-        let customer = row.customer_id.clone().map(|id| (row.key.account.clone(), id));
-        if customer.is_some_and(|customer| redacted.contains(&customer)) {
-            remove(row);
+
+    /// Removes personal data from what is compared with known rows: otherwise each read would seem to be a change.
+    pub(super) fn remove_from_incoming(&self, known: &Mirror, incoming: &mut Incoming) {
+        let is_redacted = |key: &ObjectKey| known.get(key).is_some_and(|row| self.has(row));
+        for one in incoming.nested.iter_mut().filter(|one| is_redacted(&one.key)) {
+            one.json = without_personal_data(&one.json);
+        }
+        for one in incoming.reads.iter_mut().filter(|one| is_redacted(&one.key)) {
+            if let ReadResult::Object(json) | ReadResult::Written(json, _) = &mut one.found {
+                *json = without_personal_data(json);
+            }
+            if let Some(expansion) = &mut one.expansion {
+                *expansion = without_personal_data(expansion);
+            }
         }
     }
-    Ok(())
+
+    /// Removes personal data from rows, those of new objects included.
+    pub(super) fn remove_from_rows(&self, rows: &mut Mirror) {
+        rows.values_mut().filter(|row| self.has(row)).for_each(remove);
+    }
+}
+
+/// The account and the id of the customer of a row.
+fn customer(row: &MirrorRow) -> Option<(String, String)> {
+    Some((row.key.account.clone(), row.customer_id.clone()?))
 }
 
 fn remove(row: &mut MirrorRow) {

@@ -70,5 +70,5 @@ pub async fn later_events(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
 /// Database errors.
 pub async fn older_than(conn: &mut PgConnection, age: Duration) -> Result<u64, sqlx::Error> {
     let age = PgInterval::try_from(age).map_err(sqlx::Error::Encode)?;
-    Ok(store::old_events(conn, age.clone()).await? + store::old_changes(conn, age).await?)
+    Ok(store::old_events(conn, age).await? + store::old_changes(conn, age).await?)
 }

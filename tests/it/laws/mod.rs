@@ -17,6 +17,7 @@
 //! content and the time of deletion. So all events about objects that are deleted in the end arrive.
 
 mod acts;
+mod redaction;
 mod regressions;
 mod story;
 

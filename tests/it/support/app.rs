@@ -237,7 +237,7 @@ impl TestApp {
                 billing.checkout_sessions, billing.charge_facts, billing.payment_facts, billing.invoice_facts,
                 billing.dispute_facts, billing.trial_facts, billing.phase_facts, billing.subscription_timeline, billing.jobs, billing.reads,
                 billing.subscription_limits, billing.limit_renewals, billing.limit_recalculations, billing.reconcile_state, billing.own_accounts,
-                billing.api_writes, billing.api_requests, billing.checkout_links",
+                billing.api_writes, billing.api_requests, billing.checkout_links, billing.row_changes, billing.redacted_customers",
         )
         .await;
     }
