@@ -42,6 +42,7 @@ mod product;
 mod rates;
 mod receiver;
 mod reconcile;
+mod recovery;
 mod redaction;
 mod retention;
 mod schema;

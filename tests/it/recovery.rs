@@ -1,0 +1,90 @@
+//! Recovery after the loss of the database: a dump is restored into another one, which then goes on where Stripe is.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use billing_sync::embedded;
+use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
+
+use crate::cli::{code, run, words};
+use crate::support::cluster::{self, TestDatabase, number};
+use crate::support::fetching::Fetching;
+use crate::support::stripe::Epoch;
+
+/// A client program of PostgreSQL, beside the server's.
+fn program(name: &str) -> PathBuf {
+    let dir = tempfile::tempdir().unwrap();
+    let (programs, _) = embedded::find_server(&cluster::options(dir.path())).unwrap();
+    let beside = programs.join(name);
+    if beside.exists() { beside } else { PathBuf::from(name) }
+}
+
+/// Runs a client program as the runbook prints it.
+fn postgres(name: &str, arguments: &[&str]) {
+    let output = Command::new(program(name)).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{name} cannot be run: {error}"));
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Fetching {
+    fn run_on(&self, database: &TestDatabase, arguments: &[&str]) -> String {
+        let base = self.stripe.base();
+        let environment = [
+            ("DATABASE_URL", database.url.as_str()),
+            ("STRIPE_SECRET_KEY", self.stripe.key()),
+            ("STRIPE_API_BASE", &base),
+            ("BILLING_SYNC_READ_MARGIN", "1s"),
+        ];
+        let output = run(arguments, &environment);
+        let text = format!("{} {}", words(&output.stdout), words(&output.stderr));
+        assert_eq!(code(&output), 0, "{arguments:?}: {text}");
+        text
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_dump_goes_on_where_stripe_is() {
+    let mut lost = Fetching::start().await;
+    let sale = lost.sell();
+    lost.deliver_all(Epoch::Endive).await;
+    lost.settle().await;
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("billing.dump");
+    let dump = dump.to_str().unwrap();
+    postgres("pg_dump", &["--format=custom", "--file", dump, &lost.app.database.url]);
+
+    // what happens after the dump is lost with the database: an event was applied, another one was not even delivered
+    lost.stripe.tick(600);
+    let mark = lost.stripe.mark();
+    let later = lost.sell();
+    lost.app.deliver_all(&lost.stripe.events_since(mark), Epoch::Endive).await;
+    let mark = lost.stripe.mark();
+    lost.stripe.customer(json!({ "name": "Bo" }));
+    lost.stripe.tick(600);
+    let undelivered = lost.stripe.events_since(mark);
+    lost.app.enqueue(undelivered.iter().map(|event| event.json(Epoch::Endive)).collect::<Vec<_>>().iter()).await;
+    lost.settle().await;
+    let rows = lost.app.rows().await;
+
+    let restored = cluster::empty_database().await;
+    postgres("pg_restore", &["--exit-on-error", "--no-owner", "--dbname", &restored.url, dump]);
+    lost.app.pool = PgPoolOptions::new().max_connections(12).connect_with(restored.options.clone()).await.unwrap();
+    lost.app.context.pool = lost.app.pool.clone();
+    lost.restart();
+    let of = |id: &str| format!("SELECT count(*) FROM billing.subscriptions WHERE stripe_subscription_id = '{id}'");
+    assert_eq!(number(&lost.app.pool, &of(&sale.subscription)).await, 1, "the dump has no rows");
+    assert_eq!(number(&lost.app.pool, &of(&later.subscription)).await, 0, "the later sale is lost");
+
+    lost.run_on(&restored, &["migrate"]);
+    let text = lost.run_on(&restored, &["reconcile"]);
+    assert!(text.contains("missing and are stored now"), "{text}");
+    lost.settle().await;
+    assert_eq!(lost.app.rows().await, rows, "after the events");
+    lost.run_on(&restored, &["backfill"]);
+    lost.settle().await;
+    assert_eq!(lost.app.rows().await, rows, "after the backfill");
+    let text = lost.run_on(&restored, &["verify"]);
+    assert!(text.contains("no row differs") || text.contains("0 differ"), "{text}");
+    lost.finish().await;
+}
