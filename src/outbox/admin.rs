@@ -315,3 +315,32 @@ pub async fn discard(
     .await?;
     Ok(recorded.rows_affected())
 }
+
+/// A recorded discard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of billing.discards, described in its migration")]
+pub struct Discarded {
+    pub discarded_at: OffsetDateTime,
+    pub discarded_by: String,
+    pub database_role: String,
+    pub reason: String,
+}
+
+/// Returns the discards of an event id, the oldest first, also those of events that the retention has removed.
+///
+/// # Errors
+/// Database errors.
+pub async fn discards(conn: &mut PgConnection, event_id: &str) -> Result<Vec<Discarded>, sqlx::Error> {
+    sqlx::query_as!(
+        Discarded,
+        r#"
+        -- outbox.discards
+        SELECT discarded_at, discarded_by, database_role, reason FROM billing.discards
+        WHERE event_id = $1
+        ORDER BY discarded_at
+        "#,
+        event_id
+    )
+    .fetch_all(conn)
+    .await
+}

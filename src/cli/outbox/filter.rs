@@ -18,7 +18,7 @@ pub(super) struct FilterArgs {
     /// Only events about this customer and its objects.
     #[arg(long, value_name = "CUSTOMER_ID", help_heading = "Filter", value_parser = text)]
     customer: Option<String>,
-    /// Only events about this object (found by index).
+    /// Only events about this object.
     #[arg(long, value_name = "OBJECT_ID", help_heading = "Filter", value_parser = text)]
     object: Option<String>,
     /// Only events whose last error contains this text, in upper or lower case.
@@ -27,7 +27,7 @@ pub(super) struct FilterArgs {
     /// Only events that were received at least this long ago, such as 2h or 3d.
     #[arg(long, value_name = "DURATION", help_heading = "Filter", value_parser = age)]
     older_than: Option<Duration>,
-    /// Only events that were received within this time, such as 2h or 3d (found by index).
+    /// Only events that were received within this time, such as 2h or 3d.
     #[arg(long, value_name = "DURATION", help_heading = "Filter", value_parser = age)]
     newer_than: Option<Duration>,
 }

@@ -32,7 +32,9 @@ pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result
     let selected = admin::select(conn, &filter, None).await?;
     let mut rows = admin::rows(conn, selected.iter().map(|event| &event.key)).await?;
     rows.sort_by_key(|row| row.created);
-    anyhow::ensure!(!rows.is_empty(), "there is no event {} in the outbox", args.event_id);
+    if rows.is_empty() {
+        return missing(conn, &args.event_id).await;
+    }
     for (at, row) in rows.iter().enumerate() {
         if at > 0 {
             output::print("\nAnother event with the same id:\n")?;
@@ -51,6 +53,18 @@ pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what is kept of an event after the retention has removed it: that it was discarded.
+async fn missing(conn: &mut PgConnection, event_id: &str) -> anyhow::Result<ExitCode> {
+    for discard in admin::discards(conn, event_id).await? {
+        let text = format!(
+            "discarded by {} (database role {}): {}",
+            discard.discarded_by, discard.database_role, discard.reason
+        );
+        output::print(&output::wrapped(&format!("{}  ", when(discard.discarded_at)), &text))?;
+    }
+    anyhow::bail!("there is no event {event_id} in the outbox")
 }
 
 async fn show_payload(conn: &mut PgConnection, row: &Row, personal_data: PersonalData) -> anyhow::Result<()> {
