@@ -46,6 +46,8 @@ pub enum StepKind {
         attempts: i32,
         /// The error of the last attempt.
         last_error: Option<String>,
+        /// Set if an operator discarded the event.
+        discard: Option<Discard>,
     },
     /// A read of Stripe's API.
     Read {
@@ -101,6 +103,17 @@ pub enum StepKind {
     },
 }
 
+/// Who discarded an event, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discard {
+    /// The name of the operator.
+    pub by: String,
+    /// The role as which the operator's command logged in to the database.
+    pub database_role: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// An object by its id, with the objects that it references and that reference it; for a customer, all its objects.
 ///
 /// # Errors
@@ -139,13 +152,21 @@ pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<Object
 pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.events
-        SELECT event_id AS "event_id!", account AS "account!", customer_id, type AS "event_type!", object_id,
-            created AS "created!", state AS "state!",
-            outcome, reason, attempts AS "attempts!", last_error, coalesce(finished_at, run_at) AS "at!"
-        FROM billing.outbox
-        WHERE object_id = ANY($1) OR event_id = ANY($1)
-        ORDER BY created DESC, event_id DESC
-        LIMIT $2"#,
+        SELECT event.event_id AS "event_id!", account AS "account!", customer_id, type AS "event_type!", object_id,
+            event.created AS "created!", state AS "state!",
+            outcome, event.reason, attempts AS "attempts!", last_error, coalesce(finished_at, run_at) AS "at!",
+            discard.discarded_by AS "discarded_by?", discard.database_role AS "database_role?",
+            discard.reason AS "discard_reason?"
+        FROM (
+            SELECT * FROM billing.outbox
+            WHERE object_id = ANY($1) OR event_id = ANY($1)
+            ORDER BY created DESC, event_id DESC
+            LIMIT $2
+        ) AS event
+        LEFT JOIN billing.discards AS discard
+            ON event.reason = 'discarded' AND discard.event_id = event.event_id AND discard.created = event.created
+                AND discard.discarded_at = event.finished_at
+        ORDER BY event.created DESC, event.event_id DESC"#,
         ids,
         limit
     )
@@ -165,6 +186,10 @@ pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Resu
             reason: row.reason,
             attempts: row.attempts,
             last_error: row.last_error,
+            discard: match (row.discarded_by, row.database_role, row.discard_reason) {
+                (Some(by), Some(database_role), Some(reason)) => Some(Discard { by, database_role, reason }),
+                _ => None,
+            },
         },
     });
     Ok(step.collect())

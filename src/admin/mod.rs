@@ -1,5 +1,5 @@
 //! Queries of the operator's commands: health and orphans for `doctor`, histories, states and statements of limits for
-//! `explain`, payloads without secrets for `outbox show`, the figures of `status`, the events of `tail`.
+//! `explain`, masked payloads for `outbox show`, the figures of `status`, the events of `tail`.
 
 pub mod checkup;
 pub mod explain;

@@ -8,6 +8,7 @@ pub mod backfill;
 mod changes;
 mod comparison;
 pub mod completions;
+mod confirm;
 pub mod database;
 pub mod demo;
 pub mod doctor;

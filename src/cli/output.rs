@@ -106,6 +106,14 @@ pub fn complain(text: &str) {
     let _ = status_line::beside(|| writeln!(io::stderr().lock(), "{}", without_controls(text)));
 }
 
+/// Prints a question to standard error, so that its answer stands on the same line; a failure to do so cannot be reported.
+pub(super) fn prompt(text: &str) {
+    let _ = status_line::beside(|| {
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{}", without_controls(text)).and_then(|()| stderr.flush())
+    });
+}
+
 /// Prints why the request is refused, and the fix; exit code 2.
 pub fn refuse(wrong: &str) -> ExitCode {
     complain(&wrapped("error: ", wrong));

@@ -7,6 +7,7 @@
 pub mod catalogue;
 pub mod envelope;
 pub mod expandable;
+pub mod impersonal;
 pub mod json;
 pub mod lifecycle;
 pub mod moved;

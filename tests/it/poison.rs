@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use billing_sync::outbox::admin;
+use billing_sync::outbox::admin::{self, Filter};
 use billing_sync::outbox::attempt::{self, Next, NextAttempt};
 use billing_sync::outbox::claim;
 use billing_sync::projection::graph::Graph;
@@ -59,7 +59,9 @@ async fn a_poison_event_is_dead_and_its_neighbours_are_processed() {
     // after a fix the operator retries the event
     app.execute("DROP TRIGGER refuse ON billing.billing_contacts").await;
     let mut conn = app.pool.acquire().await.unwrap();
-    admin::retry(&mut conn, Some(&["evt_1".to_owned()])).await.unwrap();
+    let dead = Filter { state: Some("dead"), ..Filter::default() };
+    let dead = admin::select(&mut conn, &dead, None).await.unwrap();
+    assert_eq!(admin::retry(&mut conn, dead.iter().map(|event| &event.key)).await.unwrap(), 1);
     drop(conn);
     app.drain().await;
     assert_eq!(app.fate("evt_1").await, "done applied -");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
+use super::verdict;
 use super::writes::Causes;
 use crate::admin::explain::{Step, StepKind};
 use crate::base::text::{in_utc, to_the_second};
@@ -15,13 +16,27 @@ use crate::cli::output;
 pub(super) fn lines(step: &Step, settled: &BTreeMap<String, OffsetDateTime>, meanings: &Causes) -> Vec<String> {
     let at = in_utc(step.at);
     match &step.what {
-        StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, last_error, .. } => {
+        StepKind::Event {
+            event_id,
+            event_type,
+            object_id,
+            created,
+            state,
+            outcome,
+            reason,
+            last_error,
+            discard,
+            ..
+        } => {
             let fate = [outcome.as_deref().unwrap_or(state), reason.as_deref().unwrap_or_default()].join(" ");
             let of = of(object_id.as_deref());
             let error = last_error.as_ref().map(|error| format!("; last try: {error}")).unwrap_or_default();
             let line = format!("{event_type}{of}: {}{error}", fate.trim());
             let first = output::wrapped(&format!("{at}  "), &line);
-            vec![first, output::wrapped(INDENT, &format!("{event_id}, created {}", in_utc(*created)))]
+            let mut lines = vec![first, output::wrapped(INDENT, &format!("{event_id}, created {}", in_utc(*created)))];
+            let discarded = |discard| output::wrapped(INDENT, &format!("discarded {}", verdict::of_discard(discard)));
+            lines.extend(discard.as_ref().map(discarded));
+            lines
         }
         StepKind::Read { object_id, outcome, cause, request_id, version } => {
             let request = request_id.as_ref().map(|id| format!(", {id}")).unwrap_or_default();
@@ -60,10 +75,24 @@ pub(super) fn json(step: &Step) -> serde_json::Value {
     use serde_json::json;
     let at = to_the_second(step.at);
     match &step.what {
-        StepKind::Event { event_id, event_type, object_id, created, state, outcome, reason, last_error, .. } => json!({
+        StepKind::Event {
+            event_id,
+            event_type,
+            object_id,
+            created,
+            state,
+            outcome,
+            reason,
+            last_error,
+            discard,
+            ..
+        } => json!({
             "at": at, "step": "event", "event_id": event_id, "type": event_type, "object_id": object_id,
             "created": to_the_second(*created), "state": state, "outcome": outcome, "reason": reason,
             "last_error": last_error,
+            "discarded_by": discard.as_ref().map(|discard| &discard.by),
+            "database_role": discard.as_ref().map(|discard| &discard.database_role),
+            "discard_reason": discard.as_ref().map(|discard| &discard.reason),
         }),
         StepKind::Read { object_id, outcome, cause, request_id, version } => json!({
             "at": at, "step": "read", "object_id": object_id, "outcome": outcome, "cause": cause,

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::writes::Causes;
-use crate::admin::explain::StepKind;
+use crate::admin::explain::{Discard, StepKind};
 use crate::admin::subscription_state::{StateChange, SubscriptionState};
 use crate::base::text::in_utc;
 
@@ -76,7 +76,9 @@ pub(super) fn meaning(reason: &str) -> &str {
 
 /// What became of an event, and what it changed.
 pub(super) fn of_event(event: &StepKind, at: OffsetDateTime, changed_rows: usize) -> String {
-    let StepKind::Event { state, outcome, reason, attempts, last_error, .. } = event else { return String::new() };
+    let StepKind::Event { state, outcome, reason, attempts, last_error, discard, .. } = event else {
+        return String::new();
+    };
     let at = in_utc(at);
     let error = last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     let why = reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
@@ -85,6 +87,10 @@ pub(super) fn of_event(event: &StepKind, at: OffsetDateTime, changed_rows: usize
         1 => "it changed 1 row".to_owned(),
         count => format!("it changed {count} rows"),
     };
+    if let Some(discard) = discard {
+        let error = last_error.as_ref().map(|error| format!("; its last error: {error}")).unwrap_or_default();
+        return format!("discarded at {at} {}{error}", of_discard(discard));
+    }
     match (state.as_str(), outcome.as_deref()) {
         ("pending", _) if *attempts == 0 => format!("pending; due {at}"),
         ("pending", _) => format!("pending after {attempts} failed attempts; the next one is due {at}{error}"),
@@ -93,6 +99,11 @@ pub(super) fn of_event(event: &StepKind, at: OffsetDateTime, changed_rows: usize
         (_, Some(outcome)) => format!("{outcome} at {at}{why}; {rows}"),
         (state, None) => format!("{state} since {at}{why}; {rows}"),
     }
+}
+
+/// Who discarded an event, and why.
+pub(super) fn of_discard(discard: &Discard) -> String {
+    format!("by {} (database role {}): {}", discard.by, discard.database_role, discard.reason)
 }
 
 #[cfg(test)]
@@ -186,6 +197,11 @@ mod tests {
             reason: None,
             attempts,
             last_error: error.map(str::to_owned),
+            discard: (outcome == Some("ignored")).then(|| Discard {
+                by: "ada".to_owned(),
+                database_role: "service".to_owned(),
+                reason: "a test event".to_owned(),
+            }),
         };
         for (event, rows, expected) in [
             (event("done", Some("applied"), 0, None), 2, "applied at 2026-11-11 10:42:00; it changed 2 rows"),
@@ -193,6 +209,11 @@ mod tests {
                 event("done", Some("superseded"), 0, None),
                 0,
                 "superseded at 2026-11-11 10:42:00: a newer state of the object was known; it changed no row",
+            ),
+            (
+                event("done", Some("ignored"), 12, Some("a cause")),
+                0,
+                "discarded at 2026-11-11 10:42:00 by ada (database role service): a test event; its last error: a cause",
             ),
             (event("pending", None, 0, None), 0, "pending; due 2026-11-11 10:42:00"),
             (

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use super::filter::FilterArgs;
 use crate::base::clock;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
@@ -26,9 +27,8 @@ pub struct Args {
     /// List only events in this state.
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// List only events of this type, such as `customer.updated`.
-    #[arg(long = "type", value_name = "TYPE")]
-    event_type: Option<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// List at most this number of events.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
     limit: i64,
@@ -57,8 +57,12 @@ impl State {
 }
 
 pub(super) async fn list(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
-    let state = args.state.map(State::as_str);
-    let rows = admin::list(conn, state, args.event_type.as_deref(), args.limit).await?;
+    let filter = match args.filter.filter(args.state.map(State::as_str)) {
+        Ok(filter) => filter,
+        Err(wrong) => return Ok(output::refuse(&wrong)),
+    };
+    let selected = admin::select(conn, &filter, Some(args.limit)).await?;
+    let rows = admin::rows(conn, selected.iter().map(|event| &event.key)).await?;
     if args.json {
         rows.iter().try_for_each(output::print_json)?;
         return Ok(ExitCode::SUCCESS);
@@ -76,8 +80,7 @@ pub(super) async fn list(conn: &mut PgConnection, args: &Args) -> anyhow::Result
 
 fn nothing(args: &Args) -> String {
     let state = args.state.map(|state| format!(" {}", state.as_str())).unwrap_or_default();
-    let of_type = args.event_type.as_ref().map(|name| format!(" of type {name}")).unwrap_or_default();
-    format!("There are no{state} events{of_type} in the outbox.")
+    output::wrapped("", &format!("There are no{state} events{} in the outbox.", args.filter.describe()))
 }
 
 fn table(rows: &[Row], now: OffsetDateTime) -> String {
@@ -160,6 +163,9 @@ mod tests {
             last_error: None,
             received_at: then,
             finished_at: None,
+            discarded_by: None,
+            database_role: None,
+            discard_reason: None,
         }
     }
 

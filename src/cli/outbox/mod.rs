@@ -1,6 +1,7 @@
 //! `outbox`: inspects stored events, and retries or discards dead ones.
 
 mod decide;
+mod filter;
 mod list;
 mod prune;
 mod show;
@@ -17,12 +18,22 @@ use crate::config::source::{Flags, Source};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List stored events, newest first.
+    ///
+    /// Indexes find the states pending and dead, an object, and --newer-than. Any other list reads the whole outbox, which
+    /// takes seconds with many millions of events.
     List(list::Args),
     /// Show all details of one event.
     Show(show::Args),
-    /// Retry dead events, with a fresh number of attempts.
+    /// Retry dead events, with a fresh number of attempts, and pending ones at once.
+    ///
+    /// Events are named by their ids, or selected by a filter. A filter, and --all-dead, select dead events only. The
+    /// command then prints their number and asks for a confirmation. A pending event that is named becomes due now; its
+    /// attempts stay counted.
     Retry(decide::RetryArgs),
-    /// Discard dead events; they stay stored and are never retried.
+    /// Discard dead events and record why; they stay stored and are never retried.
+    ///
+    /// Events are named by their ids, or selected by a filter. A filter, and --all-dead, select dead events only. The
+    /// command then prints their number and asks for a confirmation.
     Discard(decide::DiscardArgs),
     /// Remove events and histories that are older than the retention, as `serve` does every hour.
     Prune(prune::Args),

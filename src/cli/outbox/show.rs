@@ -6,10 +6,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::admin::payload;
+use crate::admin::payload::{self, PersonalData};
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
-use crate::outbox::admin::{self, Row};
+use crate::outbox::admin::{self, Filter, Row};
 
 /// Arguments of `outbox show`.
 #[derive(Debug, clap::Args)]
@@ -17,41 +17,68 @@ pub struct Args {
     /// Stripe event id (evt_…).
     #[arg(value_name = "EVENT_ID")]
     event_id: String,
-    /// Also print the payload, which contains personal data. Client secrets are redacted.
+    /// Also print the payload, with personal data masked: ids, types, states, numbers, booleans and times stay.
     #[arg(long)]
     payload: bool,
+    /// Print the payload with personal data. Client secrets are redacted.
+    #[arg(long)]
+    reveal: bool,
     #[command(flatten)]
     pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
 pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
-    let rows = admin::find(conn, &args.event_id).await?;
-    anyhow::ensure!(!rows.is_empty(), "there is no event {} in the outbox", args.event_id);
+    let filter = Filter { event_id: Some(args.event_id.clone()), ..Filter::default() };
+    let selected = admin::select(conn, &filter, None).await?;
+    let mut rows = admin::rows(conn, selected.iter().map(|event| &event.key)).await?;
+    rows.sort_by_key(|row| row.created);
+    if rows.is_empty() {
+        return missing(conn, &args.event_id).await;
+    }
     for (at, row) in rows.iter().enumerate() {
         if at > 0 {
             output::print("\nAnother event with the same id:\n")?;
         }
         for (name, value) in fields(row) {
-            output::print(&output::wrapped(&format!("{name:<13}"), &value))?;
+            output::print(&output::wrapped(&format!("{name:<15}"), &value))?;
         }
         output::print("")?;
         // an indented line is a command to copy, so it is not wrapped
         for line in why(row).lines() {
             output::print(&if line.starts_with(' ') { line.to_owned() } else { output::wrapped("", line) })?;
         }
-        if args.payload {
-            show_payload(conn, row).await?;
+        if args.payload || args.reveal {
+            let personal_data = if args.reveal { PersonalData::Revealed } else { PersonalData::Masked };
+            show_payload(conn, row, personal_data).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show_payload(conn: &mut PgConnection, row: &Row) -> anyhow::Result<()> {
+/// Shows what is kept of an event after the retention has removed it: that it was discarded.
+async fn missing(conn: &mut PgConnection, event_id: &str) -> anyhow::Result<ExitCode> {
+    for discard in admin::discards(conn, event_id).await? {
+        let text = format!(
+            "discarded by {} (database role {}): {}",
+            discard.discarded_by, discard.database_role, discard.reason
+        );
+        output::print(&output::wrapped(&format!("{}  ", when(discard.discarded_at)), &text))?;
+    }
+    anyhow::bail!("there is no event {event_id} in the outbox")
+}
+
+async fn show_payload(conn: &mut PgConnection, row: &Row, personal_data: PersonalData) -> anyhow::Result<()> {
     let Some(payload) = admin::payload(conn, &row.event_id, row.created).await? else {
         return output::print("\nThe payload is no longer in the archive.");
     };
-    match payload::redacted(&payload) {
-        Some(shown) => output::print(&format!("\n{shown}")),
+    match payload::indented(&payload, personal_data) {
+        Some(shown) => {
+            output::print(&format!("\n{shown}"))?;
+            if personal_data == PersonalData::Masked {
+                output::print("\nPersonal data is masked; --reveal shows it.")?;
+            }
+            Ok(())
+        }
         None => output::print(&format!("\nThe payload ({} bytes) is not JSON and is not shown.", payload.len())),
     }
 }
@@ -64,7 +91,7 @@ fn fields(row: &Row) -> Vec<(&'static str, String)> {
         Some(false) => "test",
         None => "unknown",
     };
-    vec![
+    let mut fields = vec![
         ("event_id", row.event_id.clone()),
         ("type", row.r#type.clone()),
         ("created", when(row.created)),
@@ -85,7 +112,14 @@ fn fields(row: &Row) -> Vec<(&'static str, String)> {
         ("run_at", when(row.run_at)),
         ("finished_at", row.finished_at.map_or_else(|| "–".to_owned(), when)),
         ("last_error", text(&row.last_error)),
-    ]
+    ];
+    let discard = [
+        ("discarded_by", &row.discarded_by),
+        ("database_role", &row.database_role),
+        ("discard_reason", &row.discard_reason),
+    ];
+    fields.extend(discard.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
+    fields
 }
 
 fn when(time: OffsetDateTime) -> String {
@@ -98,12 +132,16 @@ fn why(row: &Row) -> String {
     match (row.state.as_str(), row.outcome.as_deref()) {
         ("pending", _) if row.attempts > 0 => {
             let times = if row.attempts == 1 { "once".to_owned() } else { format!("{} times", row.attempts) };
-            format!("It failed {times}; a worker retries it from run_at on.")
+            format!(
+                "It failed {times}; a worker retries it from run_at on. After fixing the cause, make it due now:\n  \
+                 billing-sync outbox retry {}",
+                row.event_id
+            )
         }
         ("pending", _) => "It is waiting for a worker.".to_owned(),
         ("dead", _) => format!(
             "It is dead; last_error shows why. After fixing the cause, retry it:\n  billing-sync outbox retry {0}\n\
-             Or discard it:\n  billing-sync outbox discard {0}",
+             Or discard it:\n  billing-sync outbox discard {0} --reason TEXT",
             row.event_id
         ),
         (_, Some("applied")) => format!("It set the current state of its object. {reason}"),

@@ -7,15 +7,14 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::show::unknown;
-use crate::base::text::{is_control, to_the_second};
+use crate::base::text::to_the_second;
+use crate::cli::arguments::reason;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
 use crate::ledger::admin::{self, Decision, Line, Surroundings};
 
 /// Time without an attempt after which an open line may be decided: no process that sends it is running.
 const IDLE: Duration = Duration::HOUR;
-/// Maximum length of a reason in characters.
-const REASON_LENGTH: usize = 500;
 
 /// Arguments of `writes resolve`.
 #[derive(Debug, clap::Args)]
@@ -42,14 +41,6 @@ enum Outcome {
     Done,
     /// Stripe did not make the change; the client may repeat its request.
     Refused,
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() || text.chars().any(is_control) || text.chars().count() > REASON_LENGTH {
-        return Err(format!("write one line with 1 to {REASON_LENGTH} characters"));
-    }
-    Ok(text.to_owned())
 }
 
 pub(super) async fn resolve(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
@@ -127,17 +118,4 @@ fn result(line: &Line, is_done: bool, forgot: bool) -> String {
     let by_hand = line.follow_up_due && line.replaces.is_none();
     let follow_up = if by_hand { ". Deactivate the payment link in the Stripe dashboard: no step follows" } else { "" };
     format!("{id} is done{follow_up}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_one_line() {
-        assert_eq!(reason(" seen in the log ").as_deref(), Ok("seen in the log"));
-        for wrong in ["", "  ", "a\u{1b}b", &"x".repeat(REASON_LENGTH + 1)] {
-            assert!(reason(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::stripe::json::Json;
 
 /// The metadata keys, in order of precedence.
-const KEYS: [&str; 2] = ["workspace_id", "workspaceId"];
+pub(in crate::stripe) const KEYS: [&str; 2] = ["workspace_id", "workspaceId"];
 
 /// The workspace in metadata. The text itself is not kept, because it is free text and may not be an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

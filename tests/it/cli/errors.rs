@@ -21,7 +21,7 @@ const COMMANDS: [&[&str]; 20] = [
     &["outbox", "list"],
     &["outbox", "show", "evt_1"],
     &["outbox", "retry", "evt_1"],
-    &["outbox", "discard", "evt_1"],
+    &["outbox", "discard", "evt_1", "--reason", "none"],
     &["token", "create", "--scopes", "workspaces:admin"],
     &["token", "list"],
     &["token", "revoke", "0123456789abcdef"],

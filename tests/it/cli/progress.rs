@@ -2,7 +2,7 @@
 //! is explained; one summary, however the command ends.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -189,7 +189,7 @@ async fn a_rate_limit_is_waited_for_and_named() {
 }
 
 /// A terminal, and what was written to it.
-struct Terminal {
+pub(super) struct Terminal {
     master: Arc<File>,
     written: Arc<Mutex<Vec<u8>>>,
     reader: std::thread::JoinHandle<()>,
@@ -197,7 +197,7 @@ struct Terminal {
 
 impl Terminal {
     /// Opens a terminal; the second value is its other end.
-    fn open(columns: u16) -> (Self, File) {
+    pub(super) fn open(columns: u16) -> (Self, File) {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -226,6 +226,20 @@ impl Terminal {
         let bytes = std::mem::take(&mut *self.written.lock().unwrap());
         let text = String::from_utf8_lossy(&bytes).into_owned();
         text.split(['\r', '\n']).filter(|line| !line.trim().is_empty()).map(ToOwned::to_owned).collect()
+    }
+
+    /// Types this text.
+    pub(super) fn write(&self, text: &[u8]) {
+        (&*self.master).write_all(text).unwrap();
+    }
+
+    /// All lines, once all other ends are closed.
+    pub(super) fn last_lines(self) -> Vec<String> {
+        let Self { master, written, reader } = self;
+        reader.join().unwrap();
+        drop(master);
+        let text = String::from_utf8_lossy(&written.lock().unwrap()).into_owned();
+        text.split(['\r', '\n']).map(str::to_owned).collect()
     }
 }
 

@@ -295,7 +295,7 @@ async fn a_poison_event_fires_its_alert_and_every_panel_has_data() {
 
     // the runbook: fix the cause, then retry
     sqlx::raw_sql("DROP TRIGGER refuse ON billing.billing_contacts").execute(&story.pool).await.unwrap();
-    let retry = run(&["outbox", "retry", "--all-dead"], &[("DATABASE_URL", &story.database.url)]);
+    let retry = run(&["outbox", "retry", "--all-dead", "--yes"], &[("DATABASE_URL", &story.database.url)]);
     assert_eq!(code(&retry), 0, "{}", words(&retry.stderr));
     prometheus.until("absent(ALERTS{alertname=\"BillingSyncDeadEvents\"})").await;
     let done = "SELECT name FROM billing.billing_contacts WHERE stripe_customer_id = 'cus_poison'";

@@ -1,0 +1,61 @@
+//! Confirmation by the operator: one line on the terminal. Called by commands that change what a filter selects.
+
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::output;
+
+/// Longest answer that is read.
+const LONGEST: u64 = 1000;
+
+/// The flag `--yes`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfirmArgs {
+    /// Do not ask for a confirmation. Without a terminal, the command needs this flag.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl ConfirmArgs {
+    /// Checks that the operator can answer, or has answered with the flag.
+    ///
+    /// # Errors
+    /// The exit code, after the problem and its fix are printed.
+    pub(super) fn check(&self) -> Result<(), ExitCode> {
+        if self.yes || (io::stdin().is_terminal() && io::stderr().is_terminal()) {
+            return Ok(());
+        }
+        Err(output::refuse("the command needs a confirmation, and there is no terminal to ask on: add --yes"))
+    }
+
+    /// Asks on the terminal, unless the flag is given. Anything but yes, also the end of the input, is no.
+    ///
+    /// # Errors
+    /// When standard input cannot be read.
+    pub(super) fn ask(&self, question: &str) -> anyhow::Result<bool> {
+        if self.yes {
+            return Ok(true);
+        }
+        output::prompt(&format!("{question} [y/N] "));
+        let mut line = Vec::new();
+        io::stdin().lock().take(LONGEST).read_until(b'\n', &mut line).context("cannot read the answer")?;
+        Ok(is_yes(&String::from_utf8_lossy(&line)))
+    }
+}
+
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_yes_is_yes() {
+        assert!(["y\n", "YES\r\n", " yes "].iter().all(|answer| is_yes(answer)));
+        assert!(!["", "\n", "n\n", "no", "yess", "y y"].iter().any(|answer| is_yes(answer)));
+    }
+}
