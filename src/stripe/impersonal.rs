@@ -145,6 +145,11 @@ pub fn is_impersonal(field: &str, text: &str) -> bool {
         || (field == "api_version" && is_api_version(text))
 }
 
+/// Whether rows may be computed from the texts of a field: ids, and words of Stripe.
+pub fn is_structural(field: &str) -> bool {
+    IDS.contains(&field) || WORDS.contains(&field)
+}
+
 /// Whether a text in a personal object is not personal: it is empty, or the id of a workspace.
 pub fn is_impersonal_content(text: &str) -> bool {
     text.is_empty() || is_uuid(text)
