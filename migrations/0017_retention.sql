@@ -7,19 +7,20 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     month timestamp := date_trunc('month', (clock_timestamp() - retention) AT TIME ZONE 'UTC');
+    newest timestamptz;
 BEGIN
     -- while the clocks disagree, nothing shows which one is right
     IF EXISTS (SELECT FROM billing.renewal_rules WHERE halted_at IS NOT NULL) THEN
         RETURN NULL;
     END IF;
-    FOR back IN 0..12 LOOP
-        -- Events are as old as Stripe's clock says, too. So a clock of the database that runs ahead removes nothing.
-        IF EXISTS (SELECT FROM billing.outbox WHERE created >= (month AT TIME ZONE 'UTC') + retention) THEN
-            RETURN month AT TIME ZONE 'UTC';
-        END IF;
-        month := month - interval '1 month';
-    END LOOP;
-    RETURN NULL;
+    -- Events are as old as Stripe's clock says, too. So a clock of the database that runs ahead removes nothing.
+    SELECT max(latest.created) INTO newest
+    FROM (
+        SELECT created FROM billing.outbox WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1000
+    ) AS latest;
+    -- null without any event
+    RETURN CASE WHEN newest IS NOT NULL THEN
+        least(month, date_trunc('month', (newest - retention) AT TIME ZONE 'UTC')) AT TIME ZONE 'UTC' END;
 END
 $$;
 
@@ -48,6 +49,12 @@ BEGIN
                 EXISTS (SELECT FROM %1$s WHERE state = ''dead'')', partition)
             INTO pending, dead;
         END IF;
+        -- events of the month whose rows of the outbox were not moved to their month yet
+        SELECT pending OR coalesce(bool_or(o.state = 'pending'), false), dead OR coalesce(bool_or(o.state = 'dead'), false)
+        INTO pending, dead
+        FROM billing.outbox_default AS o
+        WHERE o.created >= month::timestamp AT TIME ZONE 'UTC'
+            AND o.created < (month + interval '1 month') AT TIME ZONE 'UTC' AND o.state <> 'done';
         RETURN NEXT;
     END LOOP;
 END
@@ -78,7 +85,11 @@ BEGIN
             OR EXISTS (SELECT FROM billing.%1$I WHERE state = ''dead'')', partition)
         INTO is_kept;
     ELSE
-        is_kept := to_regclass(format('billing.%I', 'outbox' || to_char(month, '_YYYY_MM'))) IS NOT NULL;
+        is_kept := to_regclass(format('billing.%I', 'outbox' || to_char(month, '_YYYY_MM'))) IS NOT NULL
+            OR EXISTS (
+                SELECT FROM billing.outbox_default AS o
+                WHERE o.created >= month::timestamp AT TIME ZONE 'UTC'
+                    AND o.created < (month + interval '1 month') AT TIME ZONE 'UTC' AND o.state <> 'done');
     END IF;
     IF is_kept THEN
         RETURN false;

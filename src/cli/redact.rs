@@ -64,6 +64,13 @@ impl Args {
         if !self.yes && !is_confirmed(&self.customer)? {
             return Ok(output::refuse("nothing was changed; without a terminal, confirm with --yes"));
         }
+        let left = redaction::in_progress(conn, &customer).await?;
+        anyhow::ensure!(
+            left == 0,
+            "{} of {} still in progress, so nothing was changed; run this again when they are done",
+            counted(left, "event or change at Stripe"),
+            self.customer
+        );
         let Some(found) = redaction::mark(conn, &customer).await? else {
             anyhow::bail!("nothing of {} is stored; check that it belongs to this account and mode", self.customer);
         };

@@ -8,10 +8,9 @@ use super::source::Source;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Shortest retention. Stripe lists the events of 30 days, and each must still be stored when it is compared.
+/// Shortest retention, and shortest time until a redaction. Stripe lists the events of 30 days: each must still be stored
+/// when it is compared, and the order of a late one is found from the other events of its second.
 const SHORTEST: Duration = DAY.saturating_mul(35);
-/// Stripe repeats a delivery for three days. The order of late events is found from the events of the same second.
-const REPEATED: Duration = DAY.saturating_mul(4);
 /// Longest retention, which keeps everything.
 const LONGEST: Duration = DAY.saturating_mul(36_500);
 
@@ -28,7 +27,7 @@ impl RetentionConfig {
     /// Reads the settings.
     pub fn read(source: &mut Source) -> Option<Self> {
         let retention = source.value(&settings::RETENTION, parse::duration(SHORTEST, LONGEST));
-        let redact_after = source.optional(&settings::REDACT_AFTER, parse::duration(REPEATED, LONGEST));
+        let redact_after = source.optional(&settings::REDACT_AFTER, parse::duration(SHORTEST, LONGEST));
         Some(Self { retention: retention?, redact_after: redact_after? })
     }
 }

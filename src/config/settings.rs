@@ -298,7 +298,7 @@ registry! {
         "Age from which stored events and the histories of rows and reads are removed, in whole months; at least 35d");
     REDACT_AFTER = Setting::new("BILLING_SYNC_REDACT_AFTER", "redact-after", ("DURATION", ""),
         SettingGroup::Retention,
-        "Time after the processing of an event when personal data is removed from it and from the history of rows; at least 4d; else it stays until the retention ends");
+        "Time after the processing of an event when personal data is removed from it and from the history of rows; at least 35d; else it stays until the retention ends");
     OPS_LISTEN = Setting::new("BILLING_SYNC_OPS_LISTEN", "ops-listen", ("ADDRESS", "127.0.0.1:9464"),
         SettingGroup::Ops, "Address (IP address and port) of /metrics, /livez and /readyz");
     DATA_DIR = Setting::new("BILLING_SYNC_DATA_DIR", "data-dir", ("PATH", "./.billing-sync"),

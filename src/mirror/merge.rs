@@ -46,8 +46,9 @@ pub async fn merge(conn: &mut PgConnection, mut incoming: Incoming) -> Result<Me
     let mut redacted = Redacted::default();
     redacted.ask(conn, &before).await?;
     redacted.remove_from_incoming(&before, &mut incoming);
+    let ambiguous = redacted.take_ambiguous(&before, &mut incoming.arrivals);
     let mut mirror = before.clone();
-    let mut merged = Merged::default();
+    let mut merged = Merged { ambiguities: ambiguous, ..Merged::default() };
     for one in incoming.nested {
         merge_nested(&mut mirror, one, &mut merged);
     }
@@ -61,7 +62,7 @@ pub async fn merge(conn: &mut PgConnection, mut incoming: Incoming) -> Result<Me
         merge_head(&mut mirror, &key, head, &mut merged);
     }
     redacted.ask(conn, &mirror).await?;
-    redacted.remove_from_rows(&mut mirror);
+    redacted.remove_from_rows(&before, &mut mirror);
     let changed: Vec<MirrorRow> = mirror.into_values().filter(|row| before.get(&row.key) != Some(row)).collect();
     for row in &changed {
         let owners = [before.get(&row.key).and_then(|row| row.customer_id.as_ref()), row.customer_id.as_ref()];

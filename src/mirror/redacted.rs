@@ -1,12 +1,13 @@
 //! Customers whose personal data was removed: their objects are stored without it, whatever arrives later.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{Connection, PgConnection};
+use time::OffsetDateTime;
 
-use super::incoming::{Incoming, ReadResult};
+use super::incoming::{Arrival, Incoming, ReadResult};
 use super::locks;
-use super::store::{self, Mirror, MirrorRow};
+use super::store::{self, ContentSource, Mirror, MirrorRow};
 use crate::domain::object::ObjectKey;
 use crate::stripe::redaction::without_personal_data;
 
@@ -64,9 +65,35 @@ impl Redacted {
         }
     }
 
-    /// Removes personal data from rows, those of new objects included.
-    pub(super) fn remove_from_rows(&self, rows: &mut Mirror) {
-        rows.values_mut().filter(|row| self.has(row)).for_each(remove);
+    /// Takes out the events of the second in which a redacted object was last changed by another event. Their order is
+    /// unknown without the content of that event. Returns the objects with the second: they must be read.
+    pub(super) fn take_ambiguous(
+        &self,
+        known: &Mirror,
+        arrivals: &mut Vec<Arrival>,
+    ) -> BTreeMap<ObjectKey, OffsetDateTime> {
+        let is_ambiguous = |one: &mut Arrival| {
+            let row = known.get(&one.key).filter(|row| self.has(row));
+            row.and_then(|row| row.content.as_ref()).is_some_and(|content| {
+                content.origin == ContentSource::Event
+                    && content.version == one.snapshot.created
+                    && content.event_id != one.snapshot.event_id
+            })
+        };
+        arrivals.extract_if(.., is_ambiguous).map(|one| (one.key, one.snapshot.created)).collect()
+    }
+
+    /// Removes personal data from rows, those of new objects included. An object that leaves a redacted customer, such as
+    /// a detached card, still counts as the customer's.
+    pub(super) fn remove_from_rows(&self, known: &Mirror, rows: &mut Mirror) {
+        for row in rows.values_mut() {
+            if let Some(before) = known.get(&row.key).filter(|before| self.has(before)) {
+                row.customer_id = row.customer_id.take().or_else(|| before.customer_id.clone());
+            }
+            if self.has(row) {
+                remove(row);
+            }
+        }
     }
 }
 
@@ -105,7 +132,11 @@ pub async fn rewrite(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BT
             continue;
         }
         let mut rows = store::load(&mut transaction, keys.iter()).await?;
-        rows.iter_mut().for_each(remove);
+        for row in &mut rows {
+            // later contents of objects that do not name the customer are recognised by it
+            row.customer_id.get_or_insert_with(|| customer.object_id.clone());
+            remove(row);
+        }
         store::save(&mut transaction, &rows).await?;
         transaction.commit().await?;
         return Ok(keys);
@@ -114,8 +145,24 @@ pub async fn rewrite(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BT
 
 async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
-        "-- mirror.objects_of_customer
-        SELECT object_type, object_id FROM billing.stripe_objects WHERE account = $1 AND customer_id = $2",
+        r#"-- mirror.objects_of_customer
+        WITH own AS (
+            SELECT object_type, object_id FROM billing.stripe_objects WHERE account = $1 AND customer_id = $2
+        )
+        SELECT object_type AS "object_type!", object_id AS "object_id!" FROM own
+        UNION
+        -- disputes and mandates name a payment, not the customer
+        SELECT o.object_type, o.object_id
+        FROM own
+        JOIN billing.stripe_objects AS o
+            ON o.refs @> ARRAY[own.object_type || '/' || own.object_id] AND o.account = $1 AND o.customer_id IS NULL
+        UNION
+        -- cards that were detached before: their events name the customer
+        SELECT o.object_type, o.object_id
+        FROM billing.outbox AS e
+        JOIN billing.stripe_objects AS o
+            ON o.account = e.account AND o.object_type = e.object_type AND o.object_id = e.object_id
+        WHERE e.account = $1 AND e.customer_id = $2 AND o.customer_id IS NULL"#,
         customer.account,
         customer.object_id
     )

@@ -28,7 +28,10 @@ pub async fn note(conn: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> 
         "-- outbox.requeue_own_account
         UPDATE billing.outbox SET account = '', state = 'pending', outcome = NULL, reason = NULL, finished_at = NULL,
             run_at = clock_timestamp()
-        WHERE account = $1 AND (state = 'pending' OR reason = 'account_not_synced')",
+        WHERE account = $1 AND (state = 'pending' OR (reason = 'account_not_synced' AND EXISTS (
+            -- a redacted event cannot be processed
+            SELECT FROM billing.events AS e
+            WHERE e.event_id = outbox.event_id AND e.created = outbox.created AND e.payload IS NOT NULL)))",
         id
     )
     .execute(conn)

@@ -28,6 +28,15 @@ pub async fn mark(conn: &mut PgConnection, customer: &ObjectKey) -> Result<Optio
     Ok(Some(found))
 }
 
+/// Number of pending events of a customer and of its changes at Stripe in progress. While there are any, the order of
+/// pending events may depend on the content of others, so nothing should be redacted.
+///
+/// # Errors
+/// Database errors.
+pub async fn in_progress(conn: &mut PgConnection, customer: &ObjectKey) -> Result<i64, sqlx::Error> {
+    store::left(conn, customer, &[]).await
+}
+
 /// Removes personal data from the stored objects of a marked customer. Returns the objects; their rows must be computed
 /// again.
 ///
@@ -61,7 +70,14 @@ pub async fn archive(
 /// # Errors
 /// Database errors.
 pub async fn later_events(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    store::later_events(conn).await
+    let mut redacted = 0;
+    loop {
+        let step = store::later_events(conn).await?;
+        redacted += step.redacted;
+        if step.seen == 0 {
+            return Ok(redacted.unsigned_abs());
+        }
+    }
 }
 
 /// Redacts events, and changes of rows, that were processed this long ago. At most some thousand; returns the number.

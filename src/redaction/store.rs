@@ -38,7 +38,8 @@ pub(super) async fn find(conn: &mut PgConnection, customer: &ObjectKey) -> Resul
         LEFT JOIN billing.stripe_objects AS o
             ON o.account = asked.account AND o.object_type = 'customer' AND o.object_id = asked.id
         WHERE o.object_id IS NOT NULL
-            OR EXISTS (SELECT FROM billing.outbox AS e WHERE e.object_id = asked.id AND e.account = asked.account)"#,
+            OR EXISTS (SELECT FROM billing.outbox AS e WHERE e.object_id = asked.id AND e.account = asked.account)
+            OR EXISTS (SELECT FROM billing.stripe_objects AS s WHERE s.customer_id = asked.id AND s.account = asked.account)"#,
         customer.account,
         customer.object_id
     )
@@ -66,8 +67,14 @@ pub(super) async fn discard_dead(
 ) -> Result<u64, sqlx::Error> {
     let discarded = sqlx::query!(
         "-- redaction.discard_dead
-        UPDATE billing.outbox SET state = 'done', outcome = 'ignored', reason = 'discarded', finished_at = clock_timestamp()
-        WHERE state = 'dead' AND account = $1 AND (customer_id = $2 OR object_id = ANY($3))",
+        WITH discarded AS (
+            UPDATE billing.outbox SET state = 'done', outcome = 'ignored', reason = 'discarded', finished_at = clock_timestamp()
+            WHERE state = 'dead' AND account = $1 AND (customer_id = $2 OR object_id = ANY($3))
+            RETURNING event_id, created, finished_at
+        )
+        INSERT INTO billing.discards (event_id, created, discarded_at, discarded_by, database_role, reason)
+        SELECT event_id, created, finished_at, 'billing-sync redact', session_user, 'personal data was removed'
+        FROM discarded",
         customer.account,
         customer.object_id,
         ids
@@ -115,13 +122,15 @@ pub(super) async fn ledger(conn: &mut PgConnection, customer: &ObjectKey, ids: &
     sqlx::query!(
         "-- redaction.ledger
         WITH lines AS (
-            SELECT id FROM billing.api_writes WHERE account = $1 AND object_id = ANY($2) AND finished_at IS NOT NULL
+            SELECT id FROM billing.api_writes WHERE account = $1 AND finished_at IS NOT NULL AND (target = 'customer/' || $3 OR object_id = ANY($2)
+                OR position($3 IN form) > 0)
         ), answers AS (
             UPDATE billing.api_requests AS r SET body = 'null' FROM lines WHERE r.write_id = lines.id AND r.body IS NOT NULL
         )
         UPDATE billing.api_writes AS w SET form = NULL FROM lines WHERE w.id = lines.id AND w.form IS NOT NULL",
         customer.account,
-        ids
+        ids,
+        customer.object_id
     )
     .execute(conn)
     .await
@@ -136,7 +145,8 @@ pub(super) async fn left(conn: &mut PgConnection, customer: &ObjectKey, ids: &[S
             SELECT count(*) FROM billing.outbox
             WHERE state = 'pending' AND account = $1 AND (customer_id = $2 OR object_id = ANY($3))
         ) + (
-            SELECT count(*) FROM billing.api_writes WHERE account = $1 AND object_id = ANY($3) AND finished_at IS NULL
+            SELECT count(*) FROM billing.api_writes
+            WHERE account = $1 AND finished_at IS NULL AND (target = 'customer/' || $2 OR object_id = ANY($3))
         ) AS "left!""#,
         customer.account,
         customer.object_id,
@@ -146,41 +156,53 @@ pub(super) async fn left(conn: &mut PgConnection, customer: &ObjectKey, ids: &[S
     .await
 }
 
-/// Removes the payloads of events of marked customers that were finished since the last call. The last minutes are left
-/// to the next call: transactions that began earlier may not have committed.
-pub(super) async fn later_events(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    let redacted = sqlx::query_scalar!(
+/// Removes the payloads of events of marked customers that were finished since the last call: some thousand of the events
+/// since then. Returns how many it looked at, and how many it redacted. The last minutes are left to the next call:
+/// transactions that began earlier may not have committed.
+pub(super) async fn later_events(conn: &mut PgConnection) -> Result<Later, sqlx::Error> {
+    sqlx::query_as!(
+        Later,
         r#"-- redaction.later_events
         WITH state AS MATERIALIZED (
             SELECT s.customers_until AS since, clock_timestamp() - interval '2 min' AS until,
                 EXISTS (SELECT FROM billing.redacted_customers) AS has_customers
-            FROM billing.redaction_state AS s FOR UPDATE
-        ), due AS MATERIALIZED (
-            SELECT o.event_id, o.created
-            FROM state
+            FROM billing.redaction_state AS s FOR UPDATE SKIP LOCKED
+        ), next AS MATERIALIZED (
+            SELECT o.finished_at FROM state
             CROSS JOIN LATERAL (
-                SELECT * FROM billing.outbox AS o
-                WHERE o.finished_at > state.since AND o.finished_at <= state.until AND o.state = 'done' AND state.has_customers
-                OFFSET 0
+                SELECT finished_at FROM billing.outbox
+                WHERE finished_at > state.since AND finished_at <= state.until AND state.has_customers
+                ORDER BY finished_at LIMIT $1
             ) AS o
-            WHERE EXISTS (
+        ), step AS MATERIALIZED (
+            SELECT state.since, coalesce((SELECT max(finished_at) FROM next), state.until) AS until FROM state
+        ), redacted AS (
+            UPDATE billing.events AS e SET payload = NULL, redacted_at = clock_timestamp()
+            FROM step
+            JOIN billing.outbox AS o ON o.finished_at > step.since AND o.finished_at <= step.until AND o.state = 'done'
+            WHERE (SELECT has_customers FROM state) AND e.event_id = o.event_id AND e.created = o.created
+                AND e.payload IS NOT NULL
+                AND (EXISTS (
                     SELECT FROM billing.redacted_customers AS r WHERE r.account = o.account AND r.customer_id = o.customer_id)
                 OR EXISTS (
                     SELECT FROM billing.stripe_objects AS s
                     JOIN billing.redacted_customers AS r ON r.account = s.account AND r.customer_id = s.customer_id
-                    WHERE s.object_id = o.object_id AND s.account = o.account)
-        ), redacted AS (
-            UPDATE billing.events AS e SET payload = NULL, redacted_at = clock_timestamp()
-            FROM due WHERE e.event_id = due.event_id AND e.created = due.created AND e.payload IS NOT NULL
+                    WHERE s.object_id = o.object_id AND s.account = o.account))
             RETURNING 1
         ), advanced AS (
-            UPDATE billing.redaction_state AS s SET customers_until = state.until FROM state WHERE state.until > state.since
+            UPDATE billing.redaction_state AS s SET customers_until = step.until FROM step WHERE step.until > step.since
         )
-        SELECT count(*) AS "count!" FROM redacted"#
+        SELECT (SELECT count(*) FROM next) AS "seen!", (SELECT count(*) FROM redacted) AS "redacted!""#,
+        AT_ONCE
     )
     .fetch_one(conn)
-    .await?;
-    Ok(u64::try_from(redacted).unwrap_or_default())
+    .await
+}
+
+/// A step of [`later_events`].
+pub(super) struct Later {
+    pub(super) seen: i64,
+    pub(super) redacted: i64,
 }
 
 /// Removes the payloads of the oldest events that still have one. Returns the number of events that it looked at.
@@ -189,7 +211,7 @@ pub(super) async fn old_events(conn: &mut PgConnection, age: PgInterval) -> Resu
         r#"-- redaction.old_events
         WITH state AS MATERIALIZED (
             SELECT s.events_until AS since, clock_timestamp() - $1::interval AS until
-            FROM billing.redaction_state AS s FOR UPDATE
+            FROM billing.redaction_state AS s FOR UPDATE SKIP LOCKED
         ), oldest AS MATERIALIZED (
             SELECT o.finished_at FROM state
             CROSS JOIN LATERAL (
@@ -223,7 +245,7 @@ pub(super) async fn old_changes(conn: &mut PgConnection, age: PgInterval) -> Res
         r#"-- redaction.old_changes
         WITH state AS MATERIALIZED (
             SELECT s.changes_until AS since, clock_timestamp() - $1::interval AS until
-            FROM billing.redaction_state AS s FOR UPDATE
+            FROM billing.redaction_state AS s FOR UPDATE SKIP LOCKED
         ), oldest AS MATERIALIZED (
             SELECT c.id, c.changed_at FROM state
             CROSS JOIN LATERAL (

@@ -91,8 +91,10 @@ pub(super) async fn prune(conn: &mut PgConnection, args: &Args, config: &Retenti
     }
     let age = in_words(config.retention);
     output::print(&match cutoff {
-        None => format!("nothing to remove: no stored month is older than {age}, or the clocks disagree"),
-        Some(cutoff) if args.dry_run => format!("with a retention of {age}, all before {cutoff} is removed"),
+        None => {
+            format!("nothing to remove: no event shows that a stored month is older than {age}, or the clocks disagree")
+        }
+        Some(cutoff) if args.dry_run => format!("with a retention of {age}, all before {cutoff} would be removed"),
         Some(cutoff) => format!("removed all before {cutoff} (retention {age}), except what is named above"),
     })?;
     Ok(ExitCode::SUCCESS)

@@ -240,7 +240,13 @@ async fn break_ties(
             AS last (account, subscription_id, stated_at, event_id)
         WHERE t.account = last.account AND t.subscription_id = last.subscription_id
             AND t.stated_at = last.stated_at AND t.source <> 'read'
-            AND t.tie_break <> (t.source = last.event_id)::int",
+            AND t.tie_break <> (t.source = last.event_id)::int
+            -- the order within a second is unknown if one of its events was redacted
+            AND NOT EXISTS (
+                SELECT FROM billing.subscription_timeline AS other
+                JOIN billing.events AS e ON e.event_id = other.source AND e.created = other.stated_at
+                WHERE other.account = t.account AND other.subscription_id = t.subscription_id
+                    AND other.stated_at = t.stated_at AND e.payload IS NULL)",
         &accounts,
         &ids,
         &created,
