@@ -11,6 +11,7 @@ use super::log::{LogConfig, LogFormat};
 use super::ops::OpsConfig;
 use super::receiver::ReceiverConfig;
 use super::reconcile::ReconcileConfig;
+use super::retention::RetentionConfig;
 use super::shutdown::ShutdownConfig;
 use super::source::{Flags, Source};
 use super::stripe::StripeConfig;
@@ -108,9 +109,11 @@ fn every_setting_is_read_and_refuses_a_blank_value() {
             let (stripe, sync) = (StripeConfig::read(source), SyncConfig::read(source));
             let (worker, reconcile) = (WorkerConfig::read(source), ReconcileConfig::read(source));
             let (api, ops) = (ApiConfig::read(source), OpsConfig::read(source));
+            let retention = RetentionConfig::read(source);
             let embedded = EmbeddedConfig::read(source);
             let (shutdown, log) = (ShutdownConfig::read(source), LogConfig::read(source));
-            Some((database?, receiver?, api?, stripe?, sync?, worker?, reconcile?, ops?, embedded?, shutdown?, log?))
+            let common = (ops?, embedded?, shutdown?, log?);
+            Some((database?, receiver?, api?, stripe?, sync?, worker?, reconcile?, retention?, common))
         });
         let problems = error.err().map(|error| error.problems).unwrap_or_default();
         assert_eq!(problems.len(), 1, "{}", setting.name);
