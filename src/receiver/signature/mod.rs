@@ -53,8 +53,11 @@ pub enum SignatureError {
 pub fn verify(header: &[u8], body: &[u8], secrets: &[WebhookSecret], now_unix: i64) -> Result<usize, SignatureError> {
     let header = Header::read(header)?;
     // no early exit: the time taken must not reveal which secret or signature matched
-    let signed: Vec<bool> = secrets.iter().map(|secret| header.is_signed_by(secret, body)).collect();
-    let first = signed.into_iter().position(|signed| signed).ok_or(SignatureError::NoMatch)?;
+    let first = secrets.iter().enumerate().fold(None, |first: Option<usize>, (index, secret)| {
+        let signed = header.is_signed_by(secret, body);
+        first.or(signed.then_some(index))
+    });
+    let first = first.ok_or(SignatureError::NoMatch)?;
     if header.seconds.abs_diff(now_unix) > TOLERANCE_SECONDS {
         return Err(SignatureError::Stale);
     }
