@@ -5,6 +5,8 @@
 # Most tests wait for a disk, a clock or a timeout most of the time. With twice as many threads as cores they take half the
 # time.
 export RUST_TEST_THREADS ?= $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`)
+# These allow a process few connections, and expect each answer in time: they run after the others.
+QUIET_TESTS := few_connections:: readyz_names_the_api_if_it_gets_no_connection
 
 .PHONY: help demo test test-foreign test-pooler test-prometheus test-api test-examples test-ops pictures soak bench bench-peer mutants lint lint-deps image sqlx postgres rust
 
@@ -16,7 +18,8 @@ demo: rust postgres ## install what is missing, build, and run the demo
 	@cargo run --locked --release --quiet -- demo
 
 test: rust postgres ## run all tests; they start their own PostgreSQL
-	cargo test --locked
+	cargo test --locked -- $(patsubst %,--skip %,$(QUIET_TESTS))
+	cargo test --locked --test it -- --test-threads=2 $(QUIET_TESTS)
 
 test-foreign: rust postgres target/foreign/bin/localstripe ## run tests against localstripe, an independent Stripe fake, and check forms with Stripe's library (needs python3)
 	cargo test --locked --test it -- foreign:: --ignored
