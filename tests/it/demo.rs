@@ -40,6 +40,13 @@ fn options(dir: &TempDir, json: bool) -> Options {
     Options { embedded: cluster::options(dir.path()), json, keep: None }
 }
 
+/// Options of a demo that keeps serving, at free ports.
+fn kept(dir: &TempDir, json: bool) -> Options {
+    let free = "127.0.0.1:0".parse().unwrap();
+    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: Vec::new() };
+    Options { keep: Some(keep), ..options(dir, json) }
+}
+
 async fn run(options: Options) -> String {
     let mut out = Vec::new();
     demo::run(options, &mut out, CancellationToken::new()).await.unwrap();
@@ -133,9 +140,7 @@ async fn a_kept_demo_accepts_events_until_it_is_stopped() {
 #[tokio::test]
 async fn a_kept_demo_prints_its_addresses() {
     let dir = open_dir();
-    let free = "127.0.0.1:0".parse().unwrap();
-    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: Vec::new() };
-    let options = Options { keep: Some(keep), ..options(&dir, false) };
+    let options = kept(&dir, false);
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
     let reader = async {
@@ -175,9 +180,7 @@ fn psql_width(rows: &[PgRow]) -> usize {
 #[tokio::test]
 async fn what_a_kept_demo_prints_to_try_works_and_fits_into_eighty_columns() {
     let dir = open_dir();
-    let free = "127.0.0.1:0".parse().unwrap();
-    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: Vec::new() };
-    let options = Options { keep: Some(keep), ..options(&dir, false) };
+    let options = kept(&dir, false);
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
     let user = async {
@@ -247,9 +250,7 @@ fn without_dates(picture: &str) -> String {
 #[tokio::test]
 async fn the_pictures_of_the_readme_show_the_demo() {
     let dir = open_dir();
-    let free = "127.0.0.1:0".parse().unwrap();
-    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: Vec::new() };
-    let options = Options { keep: Some(keep), ..options(&dir, true) };
+    let options = kept(&dir, true);
     let shutdown = CancellationToken::new();
     let (mut out, mut lines) = Lines::new();
     let user = async {
@@ -284,9 +285,7 @@ async fn the_pictures_of_the_readme_show_the_demo() {
 #[tokio::test]
 async fn a_kept_demo_ends_with_its_server() {
     let dir = open_dir();
-    let free = "127.0.0.1:0".parse().unwrap();
-    let keep = KeepConfig { listen: free, api_listen: None, ops_listen: free, extra_secrets: Vec::new() };
-    let options = Options { keep: Some(keep), ..options(&dir, true) };
+    let options = kept(&dir, true);
     let (mut out, mut lines) = Lines::new();
     let killer = async {
         while !lines.recv().await.unwrap().contains(r#""table":"serving""#) {}
