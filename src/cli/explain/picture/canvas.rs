@@ -121,7 +121,12 @@ fn rounded(pixels: f64) -> f64 {
     (pixels * 10.0).round() / 10.0
 }
 
+/// A number of things, as a factor of a length.
+pub(super) fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::MAX, f64::from)
+}
+
 /// About the width of a text in pixels; the font is the reader's.
 pub(super) fn text_width(text: &str) -> f64 {
-    f64::from(u32::try_from(crate::base::text::columns(text)).unwrap_or(u32::MAX)) * 6.6
+    count(crate::base::text::columns(text)) * 6.6
 }

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::axis;
-use super::canvas::{self, Anchor, Canvas, FAINT_INK, INK, MARGIN, WIDTH, text_width};
+use super::canvas::{self, Anchor, Canvas, FAINT_INK, INK, MARGIN, WIDTH, count, text_width};
 use super::phases::{Kind, Phase};
 use crate::base::text::{cut, in_utc};
 
@@ -152,10 +152,6 @@ fn number_positions(phases: &[Phase], span: Span) -> Vec<(usize, f64)> {
         (row, x)
     };
     phases.iter().map(position).collect()
-}
-
-fn count(number: usize) -> f64 {
-    u32::try_from(number).map_or(f64::MAX, f64::from)
 }
 
 fn color(kind: Kind) -> &'static str {

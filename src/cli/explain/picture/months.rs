@@ -1,6 +1,6 @@
 //! The picture of a limit: for each period, one bar of what there was, and one of what became of it. PURE.
 
-use super::canvas::{self, Anchor, Canvas, FAINT_INK, INK, MARGIN, WIDTH, text_width};
+use super::canvas::{self, Anchor, Canvas, FAINT_INK, INK, MARGIN, WIDTH, count, text_width};
 use crate::admin::subscription_state::Period;
 use crate::base::text::{grouped, to_the_minute};
 
@@ -161,10 +161,6 @@ fn draw_scale(canvas: &mut Canvas, scale: Scale) {
         canvas.line((PLOT_LEFT, y), (WIDTH - MARGIN, y));
         canvas.text((PLOT_LEFT - 8.0, y + 4.0), Anchor::End, FAINT_INK, &grouped(&amount.to_string()));
     }
-}
-
-fn count(number: usize) -> f64 {
-    u32::try_from(number).map_or(f64::MAX, f64::from)
 }
 
 #[cfg(test)]
