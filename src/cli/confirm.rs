@@ -1,4 +1,5 @@
-//! Confirmation by the operator: one line on the terminal. Called by commands that change what a filter selects.
+//! Confirmation by the operator: one line on the terminal. Called by commands that change what a filter selects,
+//! or what cannot be undone.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::process::ExitCode;
@@ -35,14 +36,23 @@ impl ConfirmArgs {
     /// # Errors
     /// When standard input cannot be read.
     pub(super) fn ask(&self, question: &str) -> anyhow::Result<bool> {
-        if self.yes {
-            return Ok(true);
-        }
-        output::prompt(&format!("{question} [y/N] "));
-        let mut line = Vec::new();
-        io::stdin().lock().take(LONGEST).read_until(b'\n', &mut line).context("cannot read the answer")?;
-        Ok(is_yes(&String::from_utf8_lossy(&line)))
+        Ok(self.yes || is_yes(&answer(&format!("{question} [y/N] "))?))
     }
+
+    /// Asks for a word that the operator must type, unless the flag is given: before what cannot be undone.
+    ///
+    /// # Errors
+    /// When standard input cannot be read.
+    pub(super) fn ask_for(&self, word: &str, question: &str) -> anyhow::Result<bool> {
+        Ok(self.yes || answer(&format!("{question} "))?.trim() == word)
+    }
+}
+
+fn answer(question: &str) -> anyhow::Result<String> {
+    output::prompt(question);
+    let mut line = Vec::new();
+    io::stdin().lock().take(LONGEST).read_until(b'\n', &mut line).context("cannot read the answer")?;
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 fn is_yes(answer: &str) -> bool {

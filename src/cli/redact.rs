@@ -1,13 +1,13 @@
 //! `redact`: removes the personal data of one customer from the archive, the mirror, the rows and their history.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use prometheus::Registry;
 use sqlx::PgConnection;
 
+use super::confirm::ConfirmArgs;
 use super::settings::{SettingArgs, StripeSettings};
 use super::task::Task;
 use super::{database, output};
@@ -33,9 +33,8 @@ pub struct Args {
     /// Connected account of the customer, if it is not of the own account.
     #[arg(long, value_name = "ACCOUNT", default_value = "", hide_default_value = true)]
     account: String,
-    /// Do not ask for a confirmation.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     #[command(flatten)]
     pub(super) settings: SettingArgs<StripeSettings>,
 }
@@ -61,8 +60,13 @@ impl Args {
         worker: WorkerConfig,
     ) -> anyhow::Result<ExitCode> {
         let customer = ObjectKey::new(&self.account, "customer", &self.customer);
-        if !self.yes && !is_confirmed(&self.customer)? {
-            return Ok(output::refuse("nothing was changed; without a terminal, confirm with --yes"));
+        if let Err(code) = self.confirm.check() {
+            return Ok(code);
+        }
+        let question = "This removes the personal data of the customer for ever. Type the id of the customer:";
+        if !self.confirm.ask_for(&self.customer, question)? {
+            output::complain("nothing was changed");
+            return Ok(ExitCode::FAILURE);
         }
         let left = redaction::in_progress(conn, &customer).await?;
         anyhow::ensure!(
@@ -108,18 +112,3 @@ impl Args {
 
 /// What to do if a step fails; each may be repeated.
 const AGAIN: &str = "the redaction is not complete; run the command again";
-
-/// Asks the person at the terminal; `false` without a terminal.
-fn is_confirmed(customer: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    output::print(&output::wrapped(
-        "",
-        &format!("This removes the personal data of {customer} for ever. Type the id of the customer to confirm:"),
-    ))?;
-    std::io::stdout().flush().ok();
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
-    Ok(answer.trim() == customer)
-}
