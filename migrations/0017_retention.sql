@@ -26,38 +26,36 @@ $$;
 
 COMMENT ON FUNCTION billing.retention_cutoff(interval) IS 'What is older than this time is removed: the beginning of the last month all of which is older than the retention, by the database''s clock and by Stripe''s. Null if nothing is to be removed.';
 
-CREATE FUNCTION billing.expired_months(cutoff timestamptz) RETURNS TABLE (month date, pending boolean, dead boolean)
+CREATE FUNCTION billing.unfinished_events(month date, OUT pending boolean, OUT dead boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    partition regclass;
+    starts_at CONSTANT timestamptz := month::timestamp AT TIME ZONE 'UTC';
+    ends_at CONSTANT timestamptz := (month + interval '1 month') AT TIME ZONE 'UTC';
 BEGIN
-    FOR month IN
-        SELECT DISTINCT to_date(right(child.relname, 7), 'YYYY_MM')
+    -- each condition is that of an index
+    pending := EXISTS (SELECT FROM billing.outbox
+            WHERE state = 'pending' AND NOT isolated AND created >= starts_at AND created < ends_at)
+        OR EXISTS (SELECT FROM billing.outbox
+            WHERE state = 'pending' AND isolated AND created >= starts_at AND created < ends_at);
+    dead := EXISTS (SELECT FROM billing.outbox WHERE state = 'dead' AND created >= starts_at AND created < ends_at);
+END
+$$;
+
+COMMENT ON FUNCTION billing.unfinished_events(date) IS 'Whether a month has pending or dead events, in its partition or in the default partition.';
+
+CREATE FUNCTION billing.expired_months(cutoff timestamptz) RETURNS TABLE (month date, pending boolean, dead boolean)
+LANGUAGE sql
+AS $$
+    SELECT expired.month, unfinished.pending, unfinished.dead
+    FROM (
+        SELECT DISTINCT to_date(right(child.relname, 7), 'YYYY_MM') AS month
         FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
         WHERE inhparent IN ('billing.events'::regclass, 'billing.outbox'::regclass) AND child.relname ~ '_\d{4}_\d{2}$'
-            AND to_date(right(child.relname, 7), 'YYYY_MM') < (cutoff AT TIME ZONE 'UTC')::date
-        ORDER BY 1
-    LOOP
-        partition := to_regclass(format('billing.%I', 'outbox' || to_char(month, '_YYYY_MM')));
-        pending := false;
-        dead := false;
-        IF partition IS NOT NULL THEN
-            -- each condition is that of an index
-            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE state = ''pending'' AND NOT isolated)
-                OR EXISTS (SELECT FROM %1$s WHERE state = ''pending'' AND isolated),
-                EXISTS (SELECT FROM %1$s WHERE state = ''dead'')', partition)
-            INTO pending, dead;
-        END IF;
-        -- events of the month whose rows of the outbox were not moved to their month yet
-        SELECT pending OR coalesce(bool_or(o.state = 'pending'), false), dead OR coalesce(bool_or(o.state = 'dead'), false)
-        INTO pending, dead
-        FROM billing.outbox_default AS o
-        WHERE o.created >= month::timestamp AT TIME ZONE 'UTC'
-            AND o.created < (month + interval '1 month') AT TIME ZONE 'UTC' AND o.state <> 'done';
-        RETURN NEXT;
-    END LOOP;
-END
+    ) AS expired
+    CROSS JOIN LATERAL billing.unfinished_events(expired.month) AS unfinished
+    WHERE expired.month < (cutoff AT TIME ZONE 'UTC')::date
+    ORDER BY expired.month
 $$;
 
 COMMENT ON FUNCTION billing.expired_months(timestamptz) IS 'The months before the cutoff that still have a partition of billing.outbox or billing.events, and whether pending or dead events keep it.';
@@ -69,7 +67,6 @@ SET lock_timeout = '500ms'
 AS $$
 DECLARE
     partition CONSTANT text := parent || to_char(month, '_YYYY_MM');
-    is_kept boolean;
 BEGIN
     EXECUTE format('LOCK TABLE ONLY billing.%I IN ACCESS EXCLUSIVE MODE', parent);
     -- a partition of a split that is not finished has such a name, too
@@ -79,19 +76,9 @@ BEGIN
     ) THEN
         RETURN false;
     END IF;
-    IF parent = 'outbox' THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM billing.%I WHERE state = ''pending'' AND NOT isolated)
-            OR EXISTS (SELECT FROM billing.%1$I WHERE state = ''pending'' AND isolated)
-            OR EXISTS (SELECT FROM billing.%1$I WHERE state = ''dead'')', partition)
-        INTO is_kept;
-    ELSE
-        is_kept := to_regclass(format('billing.%I', 'outbox' || to_char(month, '_YYYY_MM'))) IS NOT NULL
-            OR EXISTS (
-                SELECT FROM billing.outbox_default AS o
-                WHERE o.created >= month::timestamp AT TIME ZONE 'UTC'
-                    AND o.created < (month + interval '1 month') AT TIME ZONE 'UTC' AND o.state <> 'done');
-    END IF;
-    IF is_kept THEN
+    -- the rows of the queue first: they need their payloads
+    IF EXISTS (SELECT FROM billing.unfinished_events(month) AS unfinished WHERE unfinished.pending OR unfinished.dead)
+        OR (parent = 'events' AND to_regclass(format('billing.%I', 'outbox' || to_char(month, '_YYYY_MM'))) IS NOT NULL) THEN
         RETURN false;
     END IF;
     EXECUTE format('DROP TABLE billing.%I', partition);

@@ -21,16 +21,13 @@ use time::Date;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use self::retention::{Done, RetentionError};
+use self::retention::Done;
 use crate::base::retry::RetryPolicy;
 use crate::config::retention::RetentionConfig;
 use crate::database::without_values;
 use crate::metrics::retention::RetentionMetrics;
 use crate::outbox::size;
 use crate::redaction;
-
-/// Pause between two steps of the redaction, so that the disk also serves others.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Interval of the rounds. A month is missed only if they fail for three months.
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -96,7 +93,8 @@ impl Maintenance {
         let removed = self.remove(&mut conn, reported).await;
         if let Err(error) = &removed {
             self.metrics.failed();
-            tracing::warn!(%error, "could not remove what is older than BILLING_SYNC_RETENTION; retrying");
+            let error = without_values(error);
+            tracing::warn!(error, "could not remove what is older than BILLING_SYNC_RETENTION; retrying");
         }
         let redacted = self.redact(&mut conn).await;
         if let Err(error) = &redacted {
@@ -108,21 +106,16 @@ impl Maintenance {
 
     /// Removes personal data from new events of redacted customers, and from all events that are old enough.
     async fn redact(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let events = redaction::later_events(conn).await?;
-        self.metrics.redacted(events);
-        while let Some(age) = self.config.redact_after {
-            let processed = redaction::older_than(conn, age).await?;
-            self.metrics.redacted(processed);
-            if processed == 0 {
-                break;
-            }
-            sleep(PAUSE).await;
-        }
-        Ok(())
+        let later = redaction::later_events(conn).await.map(|rows| self.metrics.redacted(rows));
+        let old = match self.config.redact_after {
+            Some(age) => redaction::older_than(conn, age).await.map(|rows| self.metrics.redacted(rows)),
+            None => Ok(()),
+        };
+        later.and(old)
     }
 
     /// A round of the retention.
-    async fn remove(&self, conn: &mut PgConnection, reported: &mut BTreeSet<Date>) -> Result<(), RetentionError> {
+    async fn remove(&self, conn: &mut PgConnection, reported: &mut BTreeSet<Date>) -> Result<(), sqlx::Error> {
         let mut left = BTreeSet::new();
         let (mut events, mut rows) = (0, 0);
         let note = |done: Done| match done {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
-use sqlx::postgres::types::PgInterval;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 use tokio::time::sleep;
@@ -17,7 +16,6 @@ use tokio::time::sleep;
 pub use super::store::{History, Month};
 
 use super::store;
-use crate::database::without_values;
 use crate::outbox::partitions::Parent;
 
 /// Pause between two deletions, so that the disk also serves others.
@@ -52,24 +50,12 @@ pub fn name(month: Date) -> String {
     month.format(format_description!("[year]-[month]")).unwrap_or_default()
 }
 
-/// Why the retention stopped early.
-#[derive(Debug, thiserror::Error)]
-pub enum RetentionError {
-    /// A database error.
-    #[error("{}", without_values(.0))]
-    Database(#[from] sqlx::Error),
-    /// The duration is too long for an interval.
-    #[error("BILLING_SYNC_RETENTION is too long")]
-    TooLong,
-}
-
 /// What a retention of this duration removes now.
 ///
 /// # Errors
 /// Database errors.
-pub async fn plan(conn: &mut PgConnection, retention: Duration) -> Result<Plan, RetentionError> {
-    let interval = PgInterval::try_from(retention).map_err(|_| RetentionError::TooLong)?;
-    let cutoff = store::cutoff(conn, interval).await?;
+pub async fn plan(conn: &mut PgConnection, retention: Duration) -> Result<Plan, sqlx::Error> {
+    let cutoff = store::cutoff(conn, retention).await?;
     let months = match cutoff {
         Some(cutoff) => store::months(conn, cutoff).await?,
         None => Vec::new(),
@@ -81,7 +67,7 @@ pub async fn plan(conn: &mut PgConnection, retention: Duration) -> Result<Plan, 
 ///
 /// # Errors
 /// Database errors; what was removed until then stays removed.
-pub async fn remove(conn: &mut PgConnection, plan: &Plan, mut report: impl FnMut(Done)) -> Result<(), RetentionError> {
+pub async fn remove(conn: &mut PgConnection, plan: &Plan, mut report: impl FnMut(Done)) -> Result<(), sqlx::Error> {
     let Some(cutoff) = plan.cutoff else { return Ok(()) };
     for month in &plan.months {
         drop_month(conn, month, &mut report).await?;
@@ -91,11 +77,7 @@ pub async fn remove(conn: &mut PgConnection, plan: &Plan, mut report: impl FnMut
 
 /// Drops a month of the queue first: without its row there, an event is not read, and a repeated delivery of it is still
 /// found in the archive.
-async fn drop_month(
-    conn: &mut PgConnection,
-    month: &Month,
-    report: &mut impl FnMut(Done),
-) -> Result<(), RetentionError> {
+async fn drop_month(conn: &mut PgConnection, month: &Month, report: &mut impl FnMut(Done)) -> Result<(), sqlx::Error> {
     if month.is_kept() {
         report(Done::Kept(month.clone()));
         return Ok(());
@@ -108,7 +90,7 @@ async fn drop_month(
                 report(Done::Busy(parent, month.month));
                 return Ok(());
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -123,7 +105,7 @@ async fn delete(
     conn: &mut PgConnection,
     cutoff: OffsetDateTime,
     report: &mut impl FnMut(Done),
-) -> Result<(), RetentionError> {
+) -> Result<(), sqlx::Error> {
     loop {
         let deleted = store::delete_events(conn, cutoff).await?;
         if deleted == 0 {

@@ -1,9 +1,11 @@
 //! The SQL of the retention. The functions that it calls are in `migrations/0017_retention.sql`.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
 use time::{Date, OffsetDateTime};
 
+use crate::base::interval::interval;
 use crate::outbox::partitions::Parent;
 
 /// Rows of one statement: some tens of milliseconds.
@@ -55,12 +57,12 @@ impl History {
 /// Database errors.
 pub(super) async fn cutoff(
     conn: &mut PgConnection,
-    retention: PgInterval,
+    retention: Duration,
 ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- retention.cutoff
         SELECT billing.retention_cutoff($1)",
-        retention
+        interval(retention)
     )
     .fetch_one(conn)
     .await

@@ -119,15 +119,15 @@ fn remove(row: &mut MirrorRow) {
 /// # Errors
 /// Database errors.
 pub async fn rewrite(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    // reads the whole outbox, so not while locks are held. A card that is detached after the mark is still linked
+    let mut also = detached(conn, customer).await?;
+    also.insert(customer.clone());
     loop {
         let mut transaction = conn.begin().await?;
-        let mut keys = objects(&mut transaction, customer).await?;
-        keys.insert(customer.clone());
+        let keys = &objects(&mut transaction, customer).await? | &also;
         locks::acquire(&mut transaction, &keys, &BTreeSet::new()).await?;
-        let mut now = objects(&mut transaction, customer).await?;
-        now.insert(customer.clone());
         // while this waited, another transaction has added an object, which must be locked in order, too
-        if now != keys {
+        if &objects(&mut transaction, customer).await? | &also != keys {
             transaction.rollback().await?;
             continue;
         }
@@ -143,6 +143,7 @@ pub async fn rewrite(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BT
     }
 }
 
+/// The objects that name the customer, and those that name one of these: disputes and mandates name a payment only.
 async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- mirror.objects_of_customer
@@ -151,18 +152,27 @@ async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeS
         )
         SELECT object_type AS "object_type!", object_id AS "object_id!" FROM own
         UNION
-        -- disputes and mandates name a payment, not the customer
         SELECT o.object_type, o.object_id
         FROM own
         JOIN billing.stripe_objects AS o
-            ON o.refs @> ARRAY[own.object_type || '/' || own.object_id] AND o.account = $1 AND o.customer_id IS NULL
-        UNION
-        -- cards that were detached before: their events name the customer
-        SELECT o.object_type, o.object_id
+            ON o.refs @> ARRAY[own.object_type || '/' || own.object_id] AND o.account = $1 AND o.customer_id IS NULL"#,
+        customer.account,
+        customer.object_id
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| ObjectKey::new(&customer.account, &row.object_type, &row.object_id)).collect())
+}
+
+/// The objects without a customer that had this one, such as detached cards: earlier events of them name the customer.
+async fn detached(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "-- mirror.detached_from_customer
+        SELECT DISTINCT o.object_type, o.object_id
         FROM billing.outbox AS e
         JOIN billing.stripe_objects AS o
             ON o.account = e.account AND o.object_type = e.object_type AND o.object_id = e.object_id
-        WHERE e.account = $1 AND e.customer_id = $2 AND o.customer_id IS NULL"#,
+        WHERE e.account = $1 AND e.customer_id = $2 AND o.customer_id IS NULL",
         customer.account,
         customer.object_id
     )

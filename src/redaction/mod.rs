@@ -11,11 +11,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
+use tokio::time::sleep;
 
 pub use self::store::{Archive, Customer};
+
+use self::store::Step;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::mirror::redacted;
+use crate::outbox::admin::{self, Discard};
+
+/// Pause between two steps, so that the disk also serves others.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The record of a discard by a redaction.
+const DISCARD: Discard<'_> = Discard { by: "billing-sync redact", reason: "personal data was removed" };
 
 /// A customer is marked as redacted: whatever is stored of it from now on contains no personal data. Returns whether
 /// anything of it is stored.
@@ -57,7 +66,8 @@ pub async fn archive(
 ) -> Result<Archive, sqlx::Error> {
     let ids: Vec<String> = objects.iter().map(|key| key.object_id.clone()).collect();
     let rows: Vec<_> = objects.iter().map(|key| row_id(&key.account, &key.object_id)).collect();
-    let discarded = store::discard_dead(conn, customer, &ids).await?;
+    let dead = store::dead(conn, customer, &ids).await?;
+    let discarded = admin::discard(conn, &dead, DISCARD).await?;
     let events = store::events(conn, customer, &ids).await?;
     let changes = store::changes(conn, &rows).await?;
     store::ledger(conn, customer, &ids).await?;
@@ -68,23 +78,40 @@ pub async fn archive(
 /// Redacts events of marked customers that were processed since the last call. Returns their number.
 ///
 /// # Errors
-/// Database errors.
+/// Database errors; what was done until then stays done.
 pub async fn later_events(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    let mut redacted = 0;
-    loop {
-        let step = store::later_events(conn).await?;
-        redacted += step.redacted;
-        if step.seen == 0 {
-            return Ok(redacted.unsigned_abs());
-        }
-    }
+    to_the_end(conn, Part::LaterEvents).await
 }
 
-/// Redacts events, and changes of rows, that were processed this long ago. At most some thousand; returns the number.
+/// Redacts events, and changes of rows, that were processed this long ago. Returns their number.
 ///
 /// # Errors
-/// Database errors.
+/// Database errors; what was done until then stays done.
 pub async fn older_than(conn: &mut PgConnection, age: Duration) -> Result<u64, sqlx::Error> {
-    let age = PgInterval::try_from(age).map_err(sqlx::Error::Encode)?;
-    Ok(store::old_events(conn, age).await? + store::old_changes(conn, age).await?)
+    Ok(to_the_end(conn, Part::OldEvents(age)).await? + to_the_end(conn, Part::OldChanges(age)).await?)
+}
+
+/// What is redacted step by step.
+#[derive(Clone, Copy)]
+enum Part {
+    LaterEvents,
+    OldEvents(Duration),
+    OldChanges(Duration),
+}
+
+/// Repeats the step of a part until it finds nothing. Returns the number of redacted rows.
+async fn to_the_end(conn: &mut PgConnection, part: Part) -> Result<u64, sqlx::Error> {
+    let mut redacted = 0;
+    loop {
+        let Step { seen, redacted: rows } = match part {
+            Part::LaterEvents => store::later_events(conn).await?,
+            Part::OldEvents(age) => store::old_events(conn, age).await?,
+            Part::OldChanges(age) => store::old_changes(conn, age).await?,
+        };
+        redacted += rows.unsigned_abs();
+        if seen == 0 {
+            return Ok(redacted);
+        }
+        sleep(PAUSE).await;
+    }
 }

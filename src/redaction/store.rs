@@ -1,13 +1,24 @@
 //! The SQL of the redaction. The functions that it calls are in `migrations/0017_retention.sql`.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
+use crate::base::interval::interval;
+use crate::domain::event::EventKey;
 use crate::domain::object::ObjectKey;
 
 /// Rows of one statement.
 const AT_ONCE: i64 = 2000;
+
+/// What one statement did.
+pub(super) struct Step {
+    /// 0 at the end.
+    pub(super) seen: i64,
+    /// Those of them that it redacted.
+    pub(super) redacted: i64,
+}
 
 /// A stored customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,29 +70,23 @@ pub(super) async fn mark(conn: &mut PgConnection, customer: &ObjectKey) -> Resul
     .map(|_| ())
 }
 
-/// Discards the customer's dead events.
-pub(super) async fn discard_dead(
+/// The customer's dead events.
+pub(super) async fn dead(
     conn: &mut PgConnection,
     customer: &ObjectKey,
     ids: &[String],
-) -> Result<u64, sqlx::Error> {
-    let discarded = sqlx::query!(
-        "-- redaction.discard_dead
-        WITH discarded AS (
-            UPDATE billing.outbox SET state = 'done', outcome = 'ignored', reason = 'discarded', finished_at = clock_timestamp()
-            WHERE state = 'dead' AND account = $1 AND (customer_id = $2 OR object_id = ANY($3))
-            RETURNING event_id, created, finished_at
-        )
-        INSERT INTO billing.discards (event_id, created, discarded_at, discarded_by, database_role, reason)
-        SELECT event_id, created, finished_at, 'billing-sync redact', session_user, 'personal data was removed'
-        FROM discarded",
+) -> Result<Vec<EventKey>, sqlx::Error> {
+    sqlx::query_as!(
+        EventKey,
+        "-- redaction.dead
+        SELECT event_id, created FROM billing.outbox
+        WHERE state = 'dead' AND account = $1 AND (customer_id = $2 OR object_id = ANY($3))",
         customer.account,
         customer.object_id,
         ids
     )
-    .execute(conn)
-    .await?;
-    Ok(discarded.rows_affected())
+    .fetch_all(conn)
+    .await
 }
 
 /// Removes the payloads of the customer's done events. An event is the customer's if it names the customer, in its columns
@@ -122,8 +127,9 @@ pub(super) async fn ledger(conn: &mut PgConnection, customer: &ObjectKey, ids: &
     sqlx::query!(
         "-- redaction.ledger
         WITH lines AS (
-            SELECT id FROM billing.api_writes WHERE account = $1 AND finished_at IS NOT NULL AND (target = 'customer/' || $3 OR object_id = ANY($2)
-                OR position($3 IN form) > 0)
+            SELECT id FROM billing.api_writes
+            WHERE account = $1 AND finished_at IS NOT NULL
+                AND (target = 'customer/' || $3 OR object_id = ANY($2) OR position($3 IN form) > 0)
         ), answers AS (
             UPDATE billing.api_requests AS r SET body = 'null' FROM lines WHERE r.write_id = lines.id AND r.body IS NOT NULL
         )
@@ -143,7 +149,9 @@ pub(super) async fn left(conn: &mut PgConnection, customer: &ObjectKey, ids: &[S
         r#"-- redaction.left
         SELECT (
             SELECT count(*) FROM billing.outbox
-            WHERE state = 'pending' AND account = $1 AND (customer_id = $2 OR object_id = ANY($3))
+            -- pending events have two indexes, and each needs its half of this condition
+            WHERE ((state = 'pending' AND NOT isolated) OR (state = 'pending' AND isolated))
+                AND account = $1 AND (customer_id = $2 OR object_id = ANY($3))
         ) + (
             SELECT count(*) FROM billing.api_writes
             WHERE account = $1 AND finished_at IS NULL AND (target = 'customer/' || $2 OR object_id = ANY($3))
@@ -156,12 +164,11 @@ pub(super) async fn left(conn: &mut PgConnection, customer: &ObjectKey, ids: &[S
     .await
 }
 
-/// Removes the payloads of events of marked customers that were finished since the last call: some thousand of the events
-/// since then. Returns how many it looked at, and how many it redacted. The last minutes are left to the next call:
-/// transactions that began earlier may not have committed.
-pub(super) async fn later_events(conn: &mut PgConnection) -> Result<Later, sqlx::Error> {
+/// Removes the payloads of events of marked customers, among some thousand that were finished after those of the last
+/// step. The last minutes are left to a later one: transactions that began earlier may not have committed.
+pub(super) async fn later_events(conn: &mut PgConnection) -> Result<Step, sqlx::Error> {
     sqlx::query_as!(
-        Later,
+        Step,
         r#"-- redaction.later_events
         WITH state AS MATERIALIZED (
             SELECT s.customers_until AS since, clock_timestamp() - interval '2 min' AS until,
@@ -199,15 +206,10 @@ pub(super) async fn later_events(conn: &mut PgConnection) -> Result<Later, sqlx:
     .await
 }
 
-/// A step of [`later_events`].
-pub(super) struct Later {
-    pub(super) seen: i64,
-    pub(super) redacted: i64,
-}
-
-/// Removes the payloads of the oldest events that still have one. Returns the number of events that it looked at.
-pub(super) async fn old_events(conn: &mut PgConnection, age: PgInterval) -> Result<u64, sqlx::Error> {
-    let redacted = sqlx::query_scalar!(
+/// Removes the payloads of some thousand events that were finished after those of the last step.
+pub(super) async fn old_events(conn: &mut PgConnection, age: Duration) -> Result<Step, sqlx::Error> {
+    sqlx::query_as!(
+        Step,
         r#"-- redaction.old_events
         WITH state AS MATERIALIZED (
             SELECT s.events_until AS since, clock_timestamp() - $1::interval AS until
@@ -229,19 +231,18 @@ pub(super) async fn old_events(conn: &mut PgConnection, age: PgInterval) -> Resu
         ), advanced AS (
             UPDATE billing.redaction_state AS s SET events_until = step.until FROM step
         )
-        SELECT count(*) AS "count!" FROM oldest"#,
-        age,
+        SELECT (SELECT count(*) FROM oldest) AS "seen!", (SELECT count(*) FROM redacted) AS "redacted!""#,
+        interval(age),
         AT_ONCE
     )
     .fetch_one(conn)
-    .await?;
-    Ok(u64::try_from(redacted).unwrap_or_default())
+    .await
 }
 
-/// Removes the personal values of the oldest changes that still have them. Returns the number of changes that it looked
-/// at.
-pub(super) async fn old_changes(conn: &mut PgConnection, age: PgInterval) -> Result<u64, sqlx::Error> {
-    let redacted = sqlx::query_scalar!(
+/// Removes the personal values of some thousand changes that were written after those of the last step.
+pub(super) async fn old_changes(conn: &mut PgConnection, age: Duration) -> Result<Step, sqlx::Error> {
+    sqlx::query_as!(
+        Step,
         r#"-- redaction.old_changes
         WITH state AS MATERIALIZED (
             SELECT s.changes_until AS since, clock_timestamp() - $1::interval AS until
@@ -252,20 +253,25 @@ pub(super) async fn old_changes(conn: &mut PgConnection, age: PgInterval) -> Res
                 SELECT id, changed_at FROM billing.row_changes WHERE id > state.since ORDER BY id LIMIT $2
             ) AS c
         ), step AS MATERIALIZED (
-            SELECT max(oldest.id) AS until FROM oldest, state
-            WHERE oldest.id < ALL (SELECT young.id FROM oldest AS young WHERE young.changed_at > state.until)
+            -- up to the first change that is too young
+            SELECT state.since, max(oldest.id) AS until
+            FROM state, oldest, (
+                SELECT min(id) AS id FROM oldest, state WHERE changed_at > state.until
+            ) AS young
+            WHERE young.id IS NULL OR oldest.id < young.id
+            GROUP BY state.since
         ), redacted AS (
             UPDATE billing.row_changes AS c SET changes = billing.without_personal_values(c.changes)
-            FROM state, step
-            WHERE c.id > state.since AND c.id <= step.until AND c.changes ?| billing.personal_columns()
+            FROM step
+            WHERE c.id > step.since AND c.id <= step.until AND c.changes ?| billing.personal_columns()
+            RETURNING 1
         ), advanced AS (
-            UPDATE billing.redaction_state AS s SET changes_until = step.until FROM step WHERE step.until IS NOT NULL
+            UPDATE billing.redaction_state AS s SET changes_until = step.until FROM step
         )
-        SELECT count(*) AS "count!" FROM oldest, step WHERE oldest.id <= step.until"#,
-        age,
+        SELECT (SELECT count(*) FROM step) AS "seen!", (SELECT count(*) FROM redacted) AS "redacted!""#,
+        interval(age),
         AT_ONCE
     )
     .fetch_one(conn)
-    .await?;
-    Ok(u64::try_from(redacted).unwrap_or_default())
+    .await
 }

@@ -143,7 +143,7 @@ const MODULES: [(&str, &[&str]); 36] = [
     ("metrics", &["base", "database", "domain", "stripe"]),
     ("mirror", &["domain", "stripe"]),
     ("projection", &["domain", "stripe"]),
-    ("redaction", &["domain", "mirror"]),
+    ("redaction", &["base", "domain", "mirror", "outbox"]),
     ("maintenance", &["base", "config", "database", "metrics", "outbox", "redaction"]),
     ("client", &["base", "config", "metrics", "stripe"]),
     ("limits", &["base", "config", "database", "domain", "jobs", "metrics"]),
