@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 use billing_sync::api::principal::Scope;
 use billing_sync::api::principal::token_store::{self, NewToken};
 use billing_sync::api::statements;
+use billing_sync::database;
 use billing_sync::migrations;
 use clap::Parser;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 use uuid::Uuid;
 
 use self::connection::{Connection, get};
@@ -69,7 +70,7 @@ async fn main() {
     };
     // as many connections as pgbench needs
     let (cluster, _dir) = support::cluster(&[]).await;
-    let mut conn = cluster.connect_options().connect().await.unwrap();
+    let mut conn = database::Connection::from(cluster.connect_options().connect().await.unwrap());
     migrations::run(&mut conn).await.unwrap();
     fill(&mut conn, args.workspaces).await;
     let token = token(&mut conn).await;
@@ -130,7 +131,7 @@ fn pgbench_rate(pgbench: &Pgbench, url: &str, statement: &str, most: u32, second
 
 /// Creates workspaces, and for every fifth a contact, a subscription and its limits. The id of workspace `n` is the number
 /// `n`; the ids of its other rows follow from it.
-async fn fill(conn: &mut PgConnection, workspaces: u32) {
+async fn fill(conn: &mut database::Connection, workspaces: u32) {
     let with_rows = workspaces / 5;
     run(
         conn,
@@ -163,7 +164,7 @@ async fn fill(conn: &mut PgConnection, workspaces: u32) {
     run(conn, "VACUUM ANALYZE").await;
 }
 
-async fn token(conn: &mut PgConnection) -> String {
+async fn token(conn: &mut database::Connection) -> String {
     let token = token_store::random_token().unwrap();
     let new = NewToken { token: &token, scopes: &[Scope::WorkspacesAdmin], user: None, note: None, lifetime: None };
     token_store::create(conn, &new).await.unwrap();

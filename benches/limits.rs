@@ -14,10 +14,11 @@ mod support;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::limits::store;
 use billing_sync::migrations;
 use clap::Parser;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 
 use self::pgbench::Pgbench;
 use self::support::report::{Aim, Report};
@@ -47,7 +48,7 @@ struct Args {
 async fn main() {
     let args = Args::parse();
     let (cluster, _dir) = support::cluster(&[]).await;
-    let mut conn = cluster.connect_options().connect().await.unwrap();
+    let mut conn = Connection::from(cluster.connect_options().connect().await.unwrap());
     migrations::run(&mut conn).await.unwrap();
 
     let mut report = Report::new("limits");
@@ -60,7 +61,7 @@ async fn main() {
 }
 
 /// Creates active subscriptions with 1,000,000 words a month, each with its own workspace, all due for one renewal.
-async fn subscribe(conn: &mut PgConnection, count: u32) {
+async fn subscribe(conn: &mut Connection, count: u32) {
     run(
         conn,
         format!(
@@ -98,7 +99,7 @@ async fn subscribe(conn: &mut PgConnection, count: u32) {
 }
 
 /// The minimum work: updates and inserts the same number of rows, with the same columns and indexes, in one statement.
-async fn bare_renewals(conn: &mut PgConnection) -> Duration {
+async fn bare_renewals(conn: &mut Connection) -> Duration {
     run(
         conn,
         "CREATE TABLE public.balances (LIKE billing.subscription_limits INCLUDING ALL) WITH (fillfactor = 85);
@@ -155,7 +156,7 @@ impl Drop for Renewing {
     }
 }
 
-async fn renewals(conn: &mut PgConnection, url: &str, count: u32, report: &mut Report) {
+async fn renewals(conn: &mut Connection, url: &str, count: u32, report: &mut Report) {
     let bare = bare_renewals(conn).await;
     let began = Instant::now();
     let process = Renewing::start(url);
@@ -187,7 +188,7 @@ async fn renewals(conn: &mut PgConnection, url: &str, count: u32, report: &mut R
 }
 
 /// Product queries and updates on 4 connections, each compared with a statement on one row by its unique key.
-async fn product(url: &str, conn: &mut PgConnection, count: u32, seconds: u32, report: &mut Report) {
+async fn product(url: &str, conn: &mut Connection, count: u32, seconds: u32, report: &mut Report) {
     let Some(pgbench) = Pgbench::find() else {
         println!("consume and workspace_billing: not measured, because pgbench is not in the PATH");
         return;
@@ -251,7 +252,7 @@ fn rate(pgbench: &Pgbench, url: &str, script: &str, seconds: u32) -> f64 {
 }
 
 /// The lookup of the next renewal among few limits and among many.
-async fn next_due(conn: &mut PgConnection, limits: u32, report: &mut Report) {
+async fn next_due(conn: &mut Connection, limits: u32, report: &mut Report) {
     run(conn, "TRUNCATE billing.subscription_limits, billing.limit_recalculations").await;
     let few = limits / 1000;
     fill(conn, 1, few).await;
@@ -263,7 +264,7 @@ async fn next_due(conn: &mut PgConnection, limits: u32, report: &mut Report) {
     report.ratio(what, among_many.as_secs_f64() * 1e6, "µs", (&few_is, among_few), Aim::AtMost(1.5));
 }
 
-async fn fill(conn: &mut PgConnection, first: u32, last: u32) {
+async fn fill(conn: &mut Connection, first: u32, last: u32) {
     run(
         conn,
         format!(
@@ -278,7 +279,7 @@ async fn fill(conn: &mut PgConnection, first: u32, last: u32) {
     run(conn, "VACUUM ANALYZE billing.subscription_limits").await;
 }
 
-async fn look_up(conn: &mut PgConnection) -> Duration {
+async fn look_up(conn: &mut Connection) -> Duration {
     let mut times = Vec::new();
     for _ in 0..2000 {
         let began = Instant::now();

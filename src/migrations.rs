@@ -3,14 +3,11 @@
 //! Called by `migrate`, `serve`, `doctor`, the readiness check and the tests. Forward only. The table of applied
 //! migrations is in our schema too, because billing-sync may share a product's database and its `_sqlx_migrations`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sqlx::PgConnection;
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::migrate::{AppliedMigration, Migration, Migrator};
 
-use crate::database::{OLDEST_SERVER, message, role};
-
-const TABLE: &str = "billing.schema_migrations";
+use crate::database::{Connection, OLDEST_SERVER, message, role};
 
 /// Number of the migrations' advisory lock: "bill".
 const LOCK: i64 = 0x6269_6c6c;
@@ -21,9 +18,17 @@ const LOCK_PAUSE: Duration = Duration::from_millis(200);
 /// Number of attempts after which the log names the lock's holder again.
 const LOG_EVERY: u32 = 150;
 
-/// Comments for the table that sqlx creates, because every table of the schema has comments.
-const COMMENTS: &str = r"
--- migrations.comment
+/// The table of applied migrations, in the shape of sqlx's.
+const CREATE_TABLE: &str = r"
+-- migrations.create_table
+CREATE TABLE billing.schema_migrations (
+    version bigint PRIMARY KEY,
+    description text NOT NULL,
+    installed_on timestamptz NOT NULL DEFAULT now(),
+    success boolean NOT NULL,
+    checksum bytea NOT NULL,
+    execution_time bigint NOT NULL
+);
 COMMENT ON TABLE billing.schema_migrations IS 'Migrations that were applied to this schema, one row each. Written by `billing-sync migrate`.';
 COMMENT ON COLUMN billing.schema_migrations.version IS 'Number at the head of the migration''s file name.';
 COMMENT ON COLUMN billing.schema_migrations.description IS 'The rest of the file name.';
@@ -59,9 +64,14 @@ pub enum MigrationError {
     /// A privilege is missing; the text names the privilege, the object and the statement that grants it.
     #[error("{0}")]
     Privilege(String),
-    /// The migrator failed.
-    #[error("{}", of_migrator(.0))]
-    Migrate(#[from] MigrateError),
+    /// A migration failed.
+    #[error("migration {version}: {}", message(source))]
+    Failed {
+        /// Its number.
+        version: i64,
+        /// The cause.
+        source: sqlx::Error,
+    },
     /// The database failed.
     #[error("{}", message(.0))]
     Database(#[from] sqlx::Error),
@@ -124,26 +134,21 @@ impl Status {
     }
 }
 
-/// The migrations of this release, with their table in our schema.
+/// The migrations of this release.
 pub fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!();
-    // changing the name is safe: every release has used this one
-    migrator.dangerous_set_table_name(TABLE);
-    // `run` takes the lock itself, because it also creates the schema under the lock
-    migrator.set_locking(false);
-    migrator
+    sqlx::migrate!()
 }
 
 /// Reads the schema's status. Changes nothing, even in a database without our schema.
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> {
+pub async fn pending(conn: &mut Connection) -> Result<Status, MigrationError> {
     let known = migrator();
     if let Some(missing) = role::missing_privilege_to_read(conn).await? {
         return Err(MigrationError::Privilege(missing));
     }
-    let applied = if table_exists(conn).await? { conn.list_applied_migrations(TABLE).await? } else { Vec::new() };
+    let applied = if table_exists(conn).await? { applied(conn).await? } else { Vec::new() };
     let mut status = Status::default();
     if applied.is_empty() {
         status.empty_database = Some(database_name(conn).await?);
@@ -170,8 +175,8 @@ pub async fn pending(conn: &mut PgConnection) -> Result<Status, MigrationError> 
 ///
 /// # Errors
 /// A server that is too old, a newer database with missing migrations, changed migrations, a missing privilege, or any
-/// error of the database. Migrations that succeeded before the failed one stay.
-pub async fn run(conn: &mut PgConnection) -> Result<Vec<KnownMigration>, MigrationError> {
+/// error of the database. All missing migrations are applied, or none.
+pub async fn run(conn: &mut Connection) -> Result<Vec<KnownMigration>, MigrationError> {
     check_server(conn).await?;
     let before = pending(conn).await?;
     if !before.changed.is_empty() {
@@ -190,22 +195,20 @@ pub async fn run(conn: &mut PgConnection) -> Result<Vec<KnownMigration>, Migrati
     if let Some(missing) = role::missing_privilege_to_migrate(conn).await? {
         return Err(MigrationError::Privilege(missing));
     }
-    lock(conn).await?;
-    let applied = apply(conn).await;
-    // also after a failure, because the lock belongs to the session, and a pool keeps its sessions
-    let unlocked =
-        sqlx::query!("-- migrations.unlock\nSELECT pg_advisory_unlock($1)", LOCK).fetch_one(&mut *conn).await;
-    applied?;
-    unlocked?;
+    let mut tx = conn.begin().await?;
+    lock(&mut tx).await?;
+    apply(&mut tx).await?;
+    tx.commit().await?;
     Ok(before.missing)
 }
 
-/// Takes the migrations' lock. Any login that may connect to the database can take it too, so the log names the holder.
-async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Takes the migrations' lock until the end of the transaction. Any login that may connect to the database can take it
+/// too, so the log names the holder.
+async fn lock(conn: &mut Connection) -> Result<(), sqlx::Error> {
     let mut waited = 0;
     while !sqlx::query_scalar!(
         r#"-- migrations.lock
-        SELECT pg_try_advisory_lock($1) AS "is_ours!""#,
+        SELECT pg_try_advisory_xact_lock($1) AS "is_ours!""#,
         LOCK
     )
     .fetch_one(&mut *conn)
@@ -237,7 +240,7 @@ async fn lock(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 ///
 /// # Errors
 /// A server that is too old, an encoding that cannot store every text, or any error of the database.
-pub async fn check_server(conn: &mut PgConnection) -> Result<(), MigrationError> {
+pub async fn check_server(conn: &mut Connection) -> Result<(), MigrationError> {
     let server = server_version(conn).await?;
     if server / 10_000 < i32::from(OLDEST_SERVER) {
         return Err(MigrationError::ServerTooOld(server / 10_000));
@@ -249,37 +252,62 @@ pub async fn check_server(conn: &mut PgConnection) -> Result<(), MigrationError>
 }
 
 /// Creates only what is missing: PostgreSQL checks the privilege to create before it checks whether the object exists.
-async fn apply(conn: &mut PgConnection) -> Result<(), MigrationError> {
+async fn apply(conn: &mut Connection) -> Result<(), MigrationError> {
     if !schema_exists(conn).await? {
         sqlx::raw_sql("-- migrations.create_schema\nCREATE SCHEMA billing").execute(&mut *conn).await?;
     }
     if !table_exists(conn).await? {
-        conn.ensure_migrations_table(TABLE).await?;
-        sqlx::raw_sql(COMMENTS).execute(&mut *conn).await?;
+        sqlx::raw_sql(CREATE_TABLE).execute(&mut *conn).await?;
     }
-    Ok(migrator().run_direct(None, conn, false).await?)
+    let applied = applied(conn).await?;
+    let (migrator, is_applied) = (migrator(), |version| applied.iter().any(|it| it.version == version));
+    for migration in migrator.iter().filter(|migration| !is_applied(migration.version)) {
+        apply_one(conn, migration).await?;
+    }
+    Ok(())
 }
 
-async fn schema_exists(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+/// sqlx's own function names its prepared statements, and behind a pooler the session may have others by these names.
+async fn apply_one(conn: &mut Connection, migration: &Migration) -> Result<(), MigrationError> {
+    let began = Instant::now();
+    let version = migration.version;
+    let run = sqlx::raw_sql(migration.sql.clone()).execute(&mut *conn).await;
+    run.map_err(|error| MigrationError::Failed { version, source: error })?;
+    sqlx::query(
+        "-- migrations.record
+        INSERT INTO billing.schema_migrations (version, description, success, checksum, execution_time)
+        VALUES ($1, $2, true, $3, $4)",
+    )
+    .bind(version)
+    .bind(&*migration.description)
+    .bind(&*migration.checksum)
+    .bind(i64::try_from(began.elapsed().as_nanos()).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The applied migrations.
+async fn applied(conn: &mut Connection) -> Result<Vec<AppliedMigration>, sqlx::Error> {
+    let applied: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "-- migrations.applied\nSELECT version, checksum FROM billing.schema_migrations ORDER BY version",
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(applied.into_iter().map(|(version, sum)| AppliedMigration { version, checksum: sum.into() }).collect())
+}
+
+async fn schema_exists(conn: &mut Connection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("-- migrations.schema_exists\nSELECT to_regnamespace('billing') IS NOT NULL")
         .fetch_one(conn)
         .await
 }
 
-/// The text of an error of the migrator, without the line of PostgreSQL's source code.
-fn of_migrator(error: &MigrateError) -> String {
-    match error {
-        MigrateError::Execute(error) => message(error),
-        MigrateError::ExecuteMigration(error, version) => format!("migration {version}: {}", message(error)),
-        error => error.to_string(),
-    }
-}
-
-async fn database_name(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+async fn database_name(conn: &mut Connection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar("-- migrations.database\nSELECT current_database()::text").fetch_one(conn).await
 }
 
-async fn table_exists(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+async fn table_exists(conn: &mut Connection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("-- migrations.exists\nSELECT to_regclass('billing.schema_migrations') IS NOT NULL")
         .fetch_one(conn)
         .await
@@ -289,7 +317,7 @@ async fn table_exists(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn server_version(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+pub async fn server_version(conn: &mut Connection) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         -- migrations.server_version

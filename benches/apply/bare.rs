@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use billing_sync::database::Connection;
+use sqlx::AssertSqlSafe;
 
 use super::support::run;
 
@@ -12,7 +13,7 @@ const BATCH: i64 = 500;
 
 /// Copies the rows that the worker wrote to tables with the same columns and indexes, and measures how long writing
 /// them again takes. The queue's rows are set to pending first, so that the update is the same.
-pub(crate) async fn writes(conn: &mut PgConnection, events: i64) -> Duration {
+pub(crate) async fn writes(conn: &mut Connection, events: i64) -> Duration {
     prepare(conn).await;
     // as in the worker's sessions
     run(conn, "SET default_toast_compression = lz4").await;
@@ -48,7 +49,7 @@ const STATEMENTS: &[&str] = &[
      WHERE s.place >= $1 AND s.place < $2 AND o.event_id = s.event_id AND o.created = s.created",
 ];
 
-async fn prepare(conn: &mut PgConnection) {
+async fn prepare(conn: &mut Connection) {
     run(
         conn,
         "DROP SCHEMA IF EXISTS bare CASCADE; CREATE SCHEMA bare;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
 use sqlx::ConnectOptions;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,7 +17,7 @@ pub(crate) struct Bystander {
 impl Bystander {
     /// Queries the subscription of one of `customers` customers, 50 times a second.
     pub(crate) async fn start(cluster: &Cluster, customers: u32) -> Self {
-        let mut conn = cluster.connect_options().connect().await.unwrap();
+        let mut conn = Connection::from(cluster.connect_options().connect().await.unwrap());
         let times = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&times);
         let asking = tokio::spawn(async move {

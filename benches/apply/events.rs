@@ -3,16 +3,16 @@
 #[path = "../../tests/support/month.rs"]
 mod month;
 
+use billing_sync::database::Connection;
 use billing_sync::outbox::enqueue::{EventSource, Incoming, store};
 use billing_sync::stripe::envelope;
-use sqlx::PgConnection;
 
 /// Rows in one statement.
 const CHUNK: usize = 500;
 
 /// Stores the events of `customers`, beginning with number `first`, as the receiver does, in order of delivery. Returns
 /// their bytes.
-pub(crate) async fn fill(conn: &mut PgConnection, first: u32, customers: u32) -> u64 {
+pub(crate) async fn fill(conn: &mut Connection, first: u32, customers: u32) -> u64 {
     let mut texts = month::events(first, customers).peekable();
     let mut bytes = 0;
     while texts.peek().is_some() {

@@ -1,7 +1,8 @@
 //! An installation that has been running for a long time: many customers, and their events in the archive.
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 
 use super::support::run;
 use super::{Args, events, worker};
@@ -27,7 +28,7 @@ const TABLES: [&str; 10] = [
 ];
 
 /// Lets a worker create some customers, and copies all their rows under other ids.
-pub(crate) async fn grow(cluster: &Cluster, conn: &mut PgConnection, args: &Args) {
+pub(crate) async fn grow(cluster: &Cluster, conn: &mut Connection, args: &Args) {
     events::fill(conn, FIRST, MADE).await;
     super::apply(cluster, conn, vec![worker(cluster, args, 2)], 10 * MADE).await;
     for table in TABLES {
@@ -49,7 +50,7 @@ struct Copying {
     insert: String,
 }
 
-async fn copying(conn: &mut PgConnection, table: &str) -> Copying {
+async fn copying(conn: &mut Connection, table: &str) -> Copying {
     let columns: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(
         "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute AS a
         WHERE a.attrelid = ('billing.' || $1)::regclass AND a.attnum > 0 AND NOT a.attisdropped

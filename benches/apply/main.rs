@@ -16,10 +16,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
 use billing_sync::migrations;
 use clap::{Parser, ValueEnum};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tokio::process::{Child, Command};
 
 use self::bystander::Bystander;
@@ -144,15 +145,15 @@ async fn main() {
 }
 
 /// Runs one scene in a new schema. The connection can still read the schema afterwards.
-async fn play(cluster: &Cluster, args: &Args, scene: Scene) -> (Applied, PgConnection) {
-    let mut conn = cluster.connect_options().connect().await.unwrap();
+async fn play(cluster: &Cluster, args: &Args, scene: Scene) -> (Applied, Connection) {
+    let mut conn = Connection::from(cluster.connect_options().connect().await.unwrap());
     run(&mut conn, "DROP SCHEMA IF EXISTS billing CASCADE; DROP SCHEMA IF EXISTS bare CASCADE").await;
     migrations::run(&mut conn).await.unwrap();
     if scene == Scene::Grown {
         grown::grow(cluster, &mut conn, args).await;
         run(&mut conn, "CHECKPOINT").await;
     }
-    let mut holder = cluster.connect_options().connect().await.unwrap();
+    let mut holder = Connection::from(cluster.connect_options().connect().await.unwrap());
     if scene == Scene::Snapshot {
         run(&mut holder, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await;
         apply_before(&mut conn, args.since).await;
@@ -179,7 +180,7 @@ async fn play(cluster: &Cluster, args: &Args, scene: Scene) -> (Applied, PgConne
 }
 
 /// Adds earlier, applied events to the queue.
-async fn apply_before(conn: &mut PgConnection, events: u32) {
+async fn apply_before(conn: &mut Connection, events: u32) {
     for first in (0..events).step_by(50_000) {
         run(
             conn,
@@ -198,7 +199,7 @@ async fn apply_before(conn: &mut PgConnection, events: u32) {
 }
 
 /// Waits until nothing is pending, and ends the processes.
-async fn apply(cluster: &Cluster, conn: &mut PgConnection, mut processes: Vec<Child>, events: u32) -> Applied {
+async fn apply(cluster: &Cluster, conn: &mut Connection, mut processes: Vec<Child>, events: u32) -> Applied {
     let (began, wal_before, commits_before) = (Instant::now(), wal(conn).await, commits(conn).await);
     let (postgres_before, mut worker_cpu) = (processor::of_postgres(cluster), 0.0);
     let bystander = Bystander::start(cluster, events / 10).await;
@@ -252,7 +253,7 @@ async fn apply(cluster: &Cluster, conn: &mut PgConnection, mut processes: Vec<Ch
     }
 }
 /// Prints the statements by total duration.
-async fn print_statements(conn: &mut PgConnection, events: u32) {
+async fn print_statements(conn: &mut Connection, events: u32) {
     let query =
         "SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), left(regexp_replace(query, '\\s+', ' ', 'g'), 50)),
             calls, total_exec_time + total_plan_time, rows::float8
@@ -283,11 +284,11 @@ fn worker(cluster: &Cluster, args: &Args, workers: u32) -> Child {
     command.spawn().unwrap()
 }
 
-async fn wal(conn: &mut PgConnection) -> f64 {
+async fn wal(conn: &mut Connection) -> f64 {
     sqlx::query_scalar("SELECT (pg_current_wal_lsn() - '0/0')::float8").fetch_one(conn).await.unwrap()
 }
 
-async fn commits(conn: &mut PgConnection) -> f64 {
+async fn commits(conn: &mut Connection) -> f64 {
     let query = "SELECT xact_commit::float8 FROM pg_stat_database WHERE datname = current_database()";
     sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
 }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use tokio::task::JoinSet;
 
 use super::support::run;
@@ -43,7 +44,7 @@ struct Page {
 }
 
 /// Loads the existing rows, and measures how long writing them again takes.
-pub(crate) async fn upserts(conn: &mut PgConnection, options: &PgConnectOptions, connections: u32) -> Bare {
+pub(crate) async fn upserts(conn: &mut Connection, options: &PgConnectOptions, connections: u32) -> Bare {
     run(conn, "DROP SCHEMA IF EXISTS bare CASCADE; CREATE SCHEMA bare").await;
     let mut bare = Bare { took: Duration::ZERO, rows: 0, bytes: 0 };
     let mut pages = Vec::new();
@@ -57,7 +58,7 @@ pub(crate) async fn upserts(conn: &mut PgConnection, options: &PgConnectOptions,
     let mut writers = JoinSet::new();
     let began = Instant::now();
     for _ in 0..connections {
-        let (mut conn, pages) = (options.connect().await.unwrap(), Arc::clone(&pages));
+        let (mut conn, pages) = (Connection::from(options.connect().await.unwrap()), Arc::clone(&pages));
         writers.spawn(async move {
             while let Some(page) = { pages.lock().unwrap().pop() } {
                 write(&mut conn, page).await;
@@ -69,7 +70,7 @@ pub(crate) async fn upserts(conn: &mut PgConnection, options: &PgConnectOptions,
     bare
 }
 
-async fn load(conn: &mut PgConnection, table: &str, key: &str, bare: &mut Bare) -> Vec<Page> {
+async fn load(conn: &mut Connection, table: &str, key: &str, bare: &mut Bare) -> Vec<Page> {
     let is_mirror = table == "stripe_objects";
     let columns: Vec<String> = sqlx::query_scalar(
         "SELECT attname::text FROM pg_attribute WHERE attrelid = ('billing.' || $1)::regclass AND attnum > 0
@@ -117,7 +118,7 @@ async fn load(conn: &mut PgConnection, table: &str, key: &str, bare: &mut Bare) 
     rows.chunks(PAGE).map(page).collect()
 }
 
-async fn write(conn: &mut PgConnection, page: Page) {
+async fn write(conn: &mut Connection, page: Page) {
     let query = sqlx::query(AssertSqlSafe(page.statement.to_string())).bind(page.rows);
     let query = match page.contents {
         Some((positions, contents)) => query.bind(positions).bind(contents),

@@ -16,10 +16,11 @@ mod support;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
 use billing_sync::migrations;
 use clap::Parser;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 use tokio::process::Command;
 
 use self::stripe::{Shop, Stripe};
@@ -68,8 +69,8 @@ async fn main() {
 }
 
 /// Recreates an empty schema.
-async fn begin_anew(cluster: &Cluster) -> PgConnection {
-    let mut conn = cluster.connect_options().connect().await.unwrap();
+async fn begin_anew(cluster: &Cluster) -> Connection {
+    let mut conn = Connection::from(cluster.connect_options().connect().await.unwrap());
     run(&mut conn, "DROP SCHEMA IF EXISTS billing CASCADE").await;
     migrations::run(&mut conn).await.unwrap();
     run(&mut conn, "CHECKPOINT").await;

@@ -33,10 +33,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use billing_sync::config::secret::WebhookSecret;
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
 use billing_sync::migrations;
 use clap::Parser;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 
 use self::connection::get;
 use self::load::{Events, Target, closed_loop};
@@ -88,7 +89,7 @@ async fn main() {
         return;
     }
     let (cluster, _dir) = support::cluster(&[]).await;
-    let mut conn = cluster.connect_options().connect().await.unwrap();
+    let mut conn = Connection::from(cluster.connect_options().connect().await.unwrap());
     let (mut ours, mut peers) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds {
         peers.push(peer(&cluster, &mut conn, &folder, &args).await);
@@ -112,7 +113,7 @@ async fn main() {
 }
 
 /// Runs billing-sync with all roles until nothing is pending.
-async fn our_own(cluster: &Cluster, conn: &mut PgConnection, args: &Args) -> Ran {
+async fn our_own(cluster: &Cluster, conn: &mut Connection, args: &Args) -> Ran {
     run(conn, "DROP SCHEMA IF EXISTS billing CASCADE").await;
     migrations::run(conn).await.unwrap();
     run(conn, "CHECKPOINT").await;
@@ -137,7 +138,7 @@ async fn our_own(cluster: &Cluster, conn: &mut PgConnection, args: &Args) -> Ran
     }
 }
 
-async fn peer(cluster: &Cluster, conn: &mut PgConnection, folder: &Path, args: &Args) -> Ran {
+async fn peer(cluster: &Cluster, conn: &mut Connection, folder: &Path, args: &Args) -> Ran {
     run(conn, "DROP SCHEMA IF EXISTS stripe CASCADE").await;
     run(conn, "CHECKPOINT").await;
     let peer = Peer::start(&cluster.url(), folder);
@@ -155,7 +156,7 @@ async fn peer(cluster: &Cluster, conn: &mut PgConnection, folder: &Path, args: &
     }
 }
 
-async fn count(conn: &mut PgConnection, query: &'static str) -> i64 {
+async fn count(conn: &mut Connection, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
 }
 

@@ -4,12 +4,11 @@
 use std::fs;
 use std::time::Duration;
 
-use sqlx::PgConnection;
-
 use super::load::percentile;
 use super::month;
 use super::pgbench::{self, Pgbench};
 use super::support::run;
+use billing_sync::database::Connection;
 
 /// Result of a `pgbench` run.
 pub(crate) struct Ceiling {
@@ -20,7 +19,7 @@ pub(crate) struct Ceiling {
 }
 
 /// Creates the empty table, with the same compression as in our sessions.
-pub(crate) async fn prepare(conn: &mut PgConnection) {
+pub(crate) async fn prepare(conn: &mut Connection) {
     run(
         conn,
         r#"DROP TABLE IF EXISTS public.bare_events;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
+use billing_sync::database::Pool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
@@ -38,7 +38,9 @@ pub(crate) async fn measure(bench: &mut Bench) {
     let began = Instant::now();
     let texts = month::events(0, customers);
     let watched = due.iter().copied().zip(texts).step_by(WATCHED).map(|(due, text)| (due, id(&text))).collect();
-    let pool = PgPoolOptions::new().max_connections(8).connect_with(bench.cluster.connect_options()).await.unwrap();
+    let pool = Pool::from(
+        PgPoolOptions::new().max_connections(8).connect_with(bench.cluster.connect_options()).await.unwrap(),
+    );
     let watching = tokio::spawn(watch(pool, watched, began));
     let load = move || open_loop(&target, &events, MANY, &due, began);
     let acknowledged = tokio::task::spawn_blocking(load).await.unwrap();
@@ -69,7 +71,7 @@ async fn number(bench: &mut Bench, query: &'static str) -> f64 {
 
 /// For each watched event, the sorted times from storing it until another session saw it as applied, in milliseconds by
 /// the database's clock. `finished_at` is not used, because it is written a moment before the commit.
-async fn watch(pool: PgPool, events: Vec<(Duration, String)>, began: Instant) -> Vec<f64> {
+async fn watch(pool: Pool, events: Vec<(Duration, String)>, began: Instant) -> Vec<f64> {
     let mut watchers = JoinSet::new();
     for (due, id) in events {
         tokio::time::sleep((began + due).saturating_duration_since(Instant::now())).await;
@@ -80,7 +82,7 @@ async fn watch(pool: PgPool, events: Vec<(Duration, String)>, began: Instant) ->
     seen
 }
 
-async fn visible_after(pool: PgPool, id: String) -> f64 {
+async fn visible_after(pool: Pool, id: String) -> f64 {
     let done = "SELECT 1e3 * extract(epoch FROM clock_timestamp() - received_at)::float8 FROM billing.outbox
         WHERE event_id = $1 AND state = 'done'";
     loop {

@@ -36,10 +36,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
 use billing_sync::migrations;
 use clap::Parser;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 
 use self::ceiling::Ceiling;
 use self::load::{Events, Outcome, closed_loop};
@@ -75,7 +76,7 @@ const MANY: usize = 64;
 /// State shared by the parts of the benchmark.
 struct Bench {
     cluster: Cluster,
-    conn: PgConnection,
+    conn: Connection,
     pgbench: Option<Pgbench>,
     time: Duration,
     rounds: usize,
@@ -86,7 +87,7 @@ struct Bench {
 async fn main() {
     let args = Args::parse();
     let (cluster, _dir) = support::cluster(&[]).await;
-    let conn = cluster.connect_options().connect().await.unwrap();
+    let conn = Connection::from(cluster.connect_options().connect().await.unwrap());
     let pgbench = Pgbench::find();
     if pgbench.is_none() {
         println!("pgbench is not in the PATH: comparisons with it are not measured");

@@ -6,8 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::{Cluster, Options};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 
 /// Starts PostgreSQL with these settings, each as `name=value`, and prints its version. Its data is in the returned
@@ -30,7 +31,7 @@ fn options(dir: &TempDir, settings: &[String]) -> Options {
 }
 
 /// Runs statements and returns their duration.
-pub(crate) async fn run(conn: &mut PgConnection, sql: impl Into<String>) -> Duration {
+pub(crate) async fn run(conn: &mut Connection, sql: impl Into<String>) -> Duration {
     let began = Instant::now();
     sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(conn).await.unwrap();
     began.elapsed()

@@ -1,15 +1,15 @@
 //! Queries of `doctor`, besides the migrations and the figures of the outbox. Reads only.
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::database::Connection;
 use crate::stripe::catalogue::NOT_GENERATED;
 
 /// Release of the server, such as "15.18 (Debian …)".
 ///
 /// # Errors
 /// Database errors.
-pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+pub async fn server_name(conn: &mut Connection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         -- admin.server_name
@@ -25,7 +25,7 @@ pub async fn server_name(conn: &mut PgConnection) -> Result<String, sqlx::Error>
 ///
 /// # Errors
 /// Database errors.
-pub async fn missing_durability(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+pub async fn missing_durability(conn: &mut Connection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "-- admin.missing_durability
         SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
@@ -38,7 +38,7 @@ pub async fn missing_durability(conn: &mut PgConnection) -> Result<Vec<String>, 
 ///
 /// # Errors
 /// Database errors.
-pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+pub async fn clock(conn: &mut Connection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         -- admin.clock
@@ -53,7 +53,7 @@ pub async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Erro
 ///
 /// # Errors
 /// Database errors.
-pub async fn not_generated(conn: &mut PgConnection) -> Result<(i64, Option<OffsetDateTime>), sqlx::Error> {
+pub async fn not_generated(conn: &mut Connection) -> Result<(i64, Option<OffsetDateTime>), sqlx::Error> {
     sqlx::query_as(
         "-- admin.not_generated
         SELECT count(*), max(created) FROM billing.outbox
@@ -68,7 +68,7 @@ pub async fn not_generated(conn: &mut PgConnection) -> Result<(i64, Option<Offse
 ///
 /// # Errors
 /// Database errors.
-pub async fn missing_partitions(conn: &mut PgConnection, months_ahead: i32) -> Result<Vec<String>, sqlx::Error> {
+pub async fn missing_partitions(conn: &mut Connection, months_ahead: i32) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         -- admin.missing_partitions

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// A step of the history, with the database's time.
@@ -118,7 +118,7 @@ pub struct Discard {
 ///
 /// # Errors
 /// Database errors.
-pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+pub async fn around(conn: &mut Connection, id: &str) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.around
         WITH own AS (
@@ -149,7 +149,7 @@ pub async fn around(conn: &mut PgConnection, id: &str) -> Result<BTreeSet<Object
 ///
 /// # Errors
 /// Database errors.
-pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
+pub async fn events(conn: &mut Connection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.events
         SELECT event.event_id AS "event_id!", account AS "account!", customer_id, type AS "event_type!", object_id,
@@ -199,7 +199,7 @@ pub async fn events(conn: &mut PgConnection, ids: &[String], limit: i64) -> Resu
 ///
 /// # Errors
 /// Database errors.
-pub async fn reads(conn: &mut PgConnection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
+pub async fn reads(conn: &mut Connection, ids: &[String], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- explain.reads
         SELECT object_id, outcome, cause, request_id, version, read_at
@@ -228,7 +228,7 @@ pub async fn reads(conn: &mut PgConnection, ids: &[String], limit: i64) -> Resul
 ///
 /// # Errors
 /// Database errors.
-pub async fn changes(conn: &mut PgConnection, rows: &[Uuid], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
+pub async fn changes(conn: &mut Connection, rows: &[Uuid], limit: i64) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.changes
         SELECT table_name, row_id, causes, changes::text AS "changes!", changed_at
@@ -251,7 +251,7 @@ pub async fn changes(conn: &mut PgConnection, rows: &[Uuid], limit: i64) -> Resu
 ///
 /// # Errors
 /// Database errors.
-pub async fn jobs(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Step>, sqlx::Error> {
+pub async fn jobs(conn: &mut Connection, ids: &[String]) -> Result<Vec<Step>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- explain.jobs
         SELECT kind, object_id, last_error, run_at FROM billing.jobs WHERE object_id = ANY($1) ORDER BY run_at",
@@ -270,7 +270,7 @@ pub async fn jobs(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Step>, 
 ///
 /// # Errors
 /// Database errors.
-pub async fn rows(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(String, String)>, sqlx::Error> {
+pub async fn rows(conn: &mut Connection, ids: &[Uuid]) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- explain.rows
         SELECT 'billing_contacts' AS "table!", to_jsonb(t)::text AS "row!" FROM billing.live_billing_contacts AS t

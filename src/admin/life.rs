@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// A subscription with its history, as far as it says whether the subscription may be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub struct UsabilityChange {
 ///
 /// # Errors
 /// Database errors.
-pub async fn lives(conn: &mut PgConnection, ids: &[Uuid], limit: i64) -> Result<Vec<Life>, sqlx::Error> {
+pub async fn lives(conn: &mut Connection, ids: &[Uuid], limit: i64) -> Result<Vec<Life>, sqlx::Error> {
     let mut changes = changes(conn, ids, limit).await?;
     let rows = sqlx::query!(
         r#"-- explain.lives
@@ -72,7 +73,7 @@ pub async fn lives(conn: &mut PgConnection, ids: &[Uuid], limit: i64) -> Result<
 }
 
 async fn changes(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     ids: &[Uuid],
     limit: i64,
 ) -> Result<BTreeMap<Uuid, Vec<UsabilityChange>>, sqlx::Error> {

@@ -4,8 +4,10 @@
 //! time.
 
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
+
+use crate::database::Connection;
 
 /// A row of `billing.orphans`: only ids, no personal data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,7 +32,7 @@ pub struct Orphan {
 ///
 /// # Errors
 /// Database errors.
-pub async fn open(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn open(conn: &mut Connection) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- admin.open_orphans
         DECLARE orphans NO SCROLL CURSOR FOR
@@ -47,7 +49,7 @@ pub async fn open(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn next(conn: &mut PgConnection) -> Result<Vec<Orphan>, sqlx::Error> {
+pub async fn next(conn: &mut Connection) -> Result<Vec<Orphan>, sqlx::Error> {
     sqlx::query("-- admin.next_orphans\nFETCH 500 FROM orphans")
         .try_map(|row: PgRow| {
             Ok(Orphan {

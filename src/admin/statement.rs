@@ -1,8 +1,9 @@
 //! The statement of a workspace's limits, which explains its balances. Reads only. Called by `explain`.
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// A row of `billing.limit_statement`. Amounts are text, because a sum may have any size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct Bonus {
 ///
 /// # Errors
 /// Database errors.
-pub async fn lines(conn: &mut PgConnection, workspace: Uuid, limit: Option<&str>) -> Result<Vec<Line>, sqlx::Error> {
+pub async fn lines(conn: &mut Connection, workspace: Uuid, limit: Option<&str>) -> Result<Vec<Line>, sqlx::Error> {
     sqlx::query_as!(
         Line,
         r#"-- statement.lines
@@ -53,7 +54,7 @@ pub async fn lines(conn: &mut PgConnection, workspace: Uuid, limit: Option<&str>
 ///
 /// # Errors
 /// Database errors.
-pub async fn bonuses(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<Bonus>, sqlx::Error> {
+pub async fn bonuses(conn: &mut Connection, workspace: Uuid) -> Result<Vec<Bonus>, sqlx::Error> {
     sqlx::query_as!(
         Bonus,
         "-- statement.bonuses
@@ -69,7 +70,7 @@ pub async fn bonuses(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<Bon
 /// # Errors
 /// Database errors.
 pub async fn invalid_values(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     limit: Option<&str>,
 ) -> Result<Vec<String>, sqlx::Error> {
@@ -92,7 +93,7 @@ pub async fn invalid_values(
 ///
 /// # Errors
 /// Database errors.
-pub async fn is_known(conn: &mut PgConnection, workspace: Uuid) -> Result<bool, sqlx::Error> {
+pub async fn is_known(conn: &mut Connection, workspace: Uuid) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- statement.is_known
         SELECT EXISTS (SELECT FROM billing.workspace_billing WHERE workspace_id = $1)

@@ -1,8 +1,9 @@
 //! Queries of `status` that no metric has: rates and delays of the last minutes, the history of comparisons, the last
 //! sample, and sizes. Reads only; each query is bounded whatever the history.
 
-use sqlx::PgConnection;
 use time::{Date, OffsetDateTime};
+
+use crate::database::Connection;
 
 /// Length of the window of [`flow`] in seconds.
 pub const WINDOW_SECONDS: f64 = 300.0;
@@ -83,7 +84,7 @@ pub struct Size {
 ///
 /// # Errors
 /// Database errors.
-pub async fn server(conn: &mut PgConnection) -> Result<Server, sqlx::Error> {
+pub async fn server(conn: &mut Connection) -> Result<Server, sqlx::Error> {
     sqlx::query_as!(
         Server,
         r#"-- status.server
@@ -99,7 +100,7 @@ pub async fn server(conn: &mut PgConnection) -> Result<Server, sqlx::Error> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn flow(conn: &mut PgConnection) -> Result<Flow, sqlx::Error> {
+pub async fn flow(conn: &mut Connection) -> Result<Flow, sqlx::Error> {
     sqlx::query_as!(
         Flow,
         r#"-- status.flow
@@ -140,7 +141,7 @@ pub async fn flow(conn: &mut PgConnection) -> Result<Flow, sqlx::Error> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn compared_days(conn: &mut PgConnection) -> Result<Vec<ComparedDay>, sqlx::Error> {
+pub async fn compared_days(conn: &mut Connection) -> Result<Vec<ComparedDay>, sqlx::Error> {
     sqlx::query_as!(
         ComparedDay,
         r#"-- status.compared_days
@@ -156,7 +157,7 @@ pub async fn compared_days(conn: &mut PgConnection) -> Result<Vec<ComparedDay>, 
 ///
 /// # Errors
 /// Database errors.
-pub async fn drift(conn: &mut PgConnection) -> Result<Option<Drift>, sqlx::Error> {
+pub async fn drift(conn: &mut Connection) -> Result<Option<Drift>, sqlx::Error> {
     sqlx::query_as!(
         Drift,
         r#"-- status.drift
@@ -172,7 +173,7 @@ pub async fn drift(conn: &mut PgConnection) -> Result<Option<Drift>, sqlx::Error
 ///
 /// # Errors
 /// Database errors.
-pub async fn size(conn: &mut PgConnection) -> Result<Size, sqlx::Error> {
+pub async fn size(conn: &mut Connection) -> Result<Size, sqlx::Error> {
     sqlx::query_as!(
         Size,
         r#"-- status.size

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// A subscription as of now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct StateChange {
 /// # Errors
 /// Database errors.
 pub async fn subscriptions(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     ids: &[Uuid],
     workspace: Option<Uuid>,
 ) -> Result<Vec<SubscriptionState>, sqlx::Error> {
@@ -88,7 +89,7 @@ pub async fn subscriptions(
 
 /// The last change of a column in the history of each of these rows.
 async fn last_changes(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     rows: &[Uuid],
     column: &str,
 ) -> Result<BTreeMap<Uuid, StateChange>, sqlx::Error> {
@@ -114,7 +115,7 @@ async fn last_changes(
 ///
 /// # Errors
 /// Database errors.
-pub async fn inactive_reason(conn: &mut PgConnection, workspace: Uuid) -> Result<Option<String>, sqlx::Error> {
+pub async fn inactive_reason(conn: &mut Connection, workspace: Uuid) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- explain.workspace
         SELECT inactive_reason FROM billing.workspace_state($1)",
@@ -143,7 +144,7 @@ pub struct Period {
 ///
 /// # Errors
 /// Database errors.
-pub async fn periods(conn: &mut PgConnection, subscription: Uuid, limit: i64) -> Result<Vec<Period>, sqlx::Error> {
+pub async fn periods(conn: &mut Connection, subscription: Uuid, limit: i64) -> Result<Vec<Period>, sqlx::Error> {
     sqlx::query_as!(
         Period,
         r#"-- explain.periods

@@ -4,9 +4,10 @@
 //! An event becomes visible when its transaction commits, but `finished_at` is earlier. [`writers`] lists the open
 //! transactions that may still finish events; the caller reads again from before the first of them began.
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// The most events that [`finished`] returns at once.
 pub const PAGE: i64 = 1000;
@@ -89,7 +90,7 @@ pub struct Writers {
 ///
 /// # Errors
 /// Database errors.
-pub async fn writers(conn: &mut PgConnection) -> Result<Writers, sqlx::Error> {
+pub async fn writers(conn: &mut Connection) -> Result<Writers, sqlx::Error> {
     sqlx::query_as!(
         Writers,
         r#"-- tail.writers
@@ -116,7 +117,7 @@ pub async fn writers(conn: &mut PgConnection) -> Result<Writers, sqlx::Error> {
 /// # Errors
 /// Database errors.
 pub async fn finished(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     since: OffsetDateTime,
     after: Option<&Event>,
     filter: &Filter,
@@ -162,7 +163,7 @@ pub async fn finished(
 ///
 /// # Errors
 /// Database errors.
-pub async fn last(conn: &mut PgConnection, objects: Option<&[String]>, limit: i64) -> Result<Vec<Event>, sqlx::Error> {
+pub async fn last(conn: &mut Connection, objects: Option<&[String]>, limit: i64) -> Result<Vec<Event>, sqlx::Error> {
     sqlx::query_as!(
         Event,
         r#"-- tail.last
@@ -183,7 +184,7 @@ pub async fn last(conn: &mut PgConnection, objects: Option<&[String]>, limit: i6
 ///
 /// # Errors
 /// Database errors.
-pub async fn customers(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<String>, sqlx::Error> {
+pub async fn customers(conn: &mut Connection, workspace: Uuid) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- tail.customers
         SELECT stripe_customer_id AS "id!" FROM billing.billing_contacts WHERE workspace_id = $1
@@ -201,7 +202,7 @@ pub async fn customers(conn: &mut PgConnection, workspace: Uuid) -> Result<Vec<S
 /// # Errors
 /// Database errors.
 pub async fn changes(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     event_ids: &[String],
     since: OffsetDateTime,
     until: OffsetDateTime,
@@ -226,7 +227,7 @@ pub async fn changes(
 ///
 /// # Errors
 /// Database errors.
-pub async fn waiting(conn: &mut PgConnection, seconds: f64, filter: &Filter) -> Result<Option<Waiting>, sqlx::Error> {
+pub async fn waiting(conn: &mut Connection, seconds: f64, filter: &Filter) -> Result<Option<Waiting>, sqlx::Error> {
     sqlx::query_as!(
         Waiting,
         r#"-- tail.waiting

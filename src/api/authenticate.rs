@@ -47,7 +47,7 @@ async fn principal(api: &Shared, headers: &HeaderMap) -> Result<Principal, Probl
         if token::Token::parse(credentials).is_none() {
             return Err(Problem::new(Code::InvalidToken, refused));
         }
-        let principal = token_store::authenticate(&mut *api.connection().await?, credentials).await?;
+        let principal = token_store::authenticate(&mut api.connection().await?, credentials).await?;
         return principal.ok_or_else(|| Problem::new(Code::InvalidToken, refused));
     }
     let Some(verifier) = &api.verifier else {

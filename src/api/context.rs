@@ -6,14 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::principal::jwt::JwtVerifier;
 use super::problem::{Code, Problem};
 use crate::config::api::LiveSubscription;
-use crate::database;
+use crate::database::{self, Connection, Pool, Transaction};
 use crate::metrics::api::ApiMetrics;
 use crate::writes::Writer;
 
@@ -29,9 +27,9 @@ const MAX_PRINCIPALS: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct ApiContext {
     /// Connections for statements that only read, so that writes that wait for locks do not stop reads.
-    pub(super) reads: PgPool,
+    pub(super) reads: Pool,
     /// Connections for transactions.
-    pub(super) writes: PgPool,
+    pub(super) writes: Pool,
     /// Verifies JWTs; `None`: only our own tokens are accepted.
     pub(super) verifier: Option<JwtVerifier>,
     pub(super) rate: RateLimits,
@@ -59,7 +57,7 @@ pub(super) struct ApiContext {
 
 impl ApiContext {
     /// A connection for statements that only read, without a transaction.
-    pub(super) async fn connection(&self) -> Result<PoolConnection<Postgres>, Problem> {
+    pub(super) async fn connection(&self) -> Result<Connection, Problem> {
         match self.reads.acquire().await {
             Ok(conn) => Ok(conn),
             Err(error) => Err(not_acquired(&self.reads, error).await),
@@ -72,7 +70,7 @@ impl ApiContext {
     }
 
     /// Begins a transaction.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Problem> {
+    pub(super) async fn begin(&self) -> Result<Transaction<'static>, Problem> {
         match self.writes.begin().await {
             Ok(tx) => Ok(tx),
             Err(error) => Err(not_acquired(&self.writes, error).await),
@@ -81,7 +79,7 @@ impl ApiContext {
 }
 
 /// Why a pool gave no connection. A timeout has two causes: all connections are in use, or none can be opened.
-async fn not_acquired(pool: &PgPool, error: sqlx::Error) -> Problem {
+async fn not_acquired(pool: &Pool, error: sqlx::Error) -> Problem {
     if matches!(error, sqlx::Error::PoolTimedOut) && database::check_connection(pool).await.is_err() {
         return Problem::unavailable(&error);
     }

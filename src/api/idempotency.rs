@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use hyper::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
 use uuid::Uuid;
 
@@ -18,6 +17,8 @@ use super::answer::Answer;
 use super::context::ApiContext;
 use super::principal::Principal;
 use super::problem::{Code, FieldError, Problem};
+
+use crate::database::Connection;
 
 /// Maximum length of a key in bytes.
 const MAX_KEY: usize = 255;
@@ -63,8 +64,8 @@ impl KeyedRequest {
 pub(super) async fn once(
     api: &ApiContext,
     request: Option<KeyedRequest>,
-    check: impl AsyncFnOnce(&mut PgConnection) -> Result<(), Problem>,
-    effect: impl AsyncFnOnce(&mut PgConnection) -> Result<Answer, Problem>,
+    check: impl AsyncFnOnce(&mut Connection) -> Result<(), Problem>,
+    effect: impl AsyncFnOnce(&mut Connection) -> Result<Answer, Problem>,
 ) -> Result<Response, Problem> {
     let mut tx = api.begin().await?;
     check(&mut tx).await?;
@@ -103,7 +104,7 @@ pub(super) fn still_running() -> Problem {
 /// Stores the key, with the request's line in the ledger, or returns what is known of it. A transaction that stores it
 /// just now is waited for, until the lock timeout.
 pub(super) async fn begin(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     request: &KeyedRequest,
     line: Option<Uuid>,
 ) -> Result<Earlier, Problem> {
@@ -166,7 +167,7 @@ fn answer_of(status: Option<i32>, location: Option<String>, body: Option<String>
 
 /// Stores the answer, and returns it; if another process has stored one meanwhile, returns that.
 pub(super) async fn finish(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     request: &KeyedRequest,
     answer: Answer,
 ) -> Result<Answer, sqlx::Error> {
@@ -201,7 +202,7 @@ pub(super) async fn finish(
 /// Deletes the key of a line without an answer: the request changed nothing. A later request may have the key already,
 /// with a line of its own, which stays.
 pub(super) async fn forget_unanswered(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     request: &KeyedRequest,
     line: Uuid,
 ) -> Result<(), sqlx::Error> {
@@ -223,7 +224,7 @@ const FORGET_BATCH: i64 = 5_000;
 
 /// Deletes keys that are older than 24 hours, some thousands at a time. Those with a line in the ledger stay as long as
 /// that, so that an old key never makes a change twice. Returns whether there may be more.
-pub(super) async fn forget(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+pub(super) async fn forget(conn: &mut Connection) -> Result<bool, sqlx::Error> {
     let gone = sqlx::query!(
         "-- api_requests.forget
         DELETE FROM billing.api_requests AS r USING (

@@ -14,8 +14,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Request, Response};
 use prometheus::Registry;
-use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -29,7 +27,7 @@ use super::problem::{Code, Problem};
 use super::{idempotency, openapi, router};
 use crate::config::api::ApiConfig;
 use crate::database::shortage::Shortage;
-use crate::database::{self, Idle, Session};
+use crate::database::{self, Address, Idle, Pool, Session};
 use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
 use crate::metrics::api::ApiMetrics;
 use crate::metrics::connections::ConnectionMetrics;
@@ -66,8 +64,8 @@ pub struct Api {
     local_addr: SocketAddr,
     config: ApiConfig,
     accounts: BTreeSet<String>,
-    reads: PgPool,
-    writes: PgPool,
+    reads: Pool,
+    writes: Pool,
     writer: Option<Arc<Writer>>,
     metrics: ApiMetrics,
     connections: ConnectionMetrics,
@@ -93,11 +91,11 @@ impl Api {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: &ApiConfig, options: &PgConnectOptions, parts: ApiParts) -> Result<Self, BindError> {
+    pub async fn bind(config: &ApiConfig, address: &Address, parts: ApiParts) -> Result<Self, BindError> {
         let ApiParts { accounts, metrics, connections, shortage, writer } = parts;
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let pool = |size, idle| database::pool_with(options, Session::API, size, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
+        let pool = |size, idle| database::pool_with(address, Session::API, size, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
         let for_writes = config.connections / 2;
         let reads = pool(config.connections - for_writes, Idle::Kept);
         let writes = pool(for_writes, Idle::GivenUp(shortage));
@@ -108,12 +106,12 @@ impl Api {
     }
 
     /// The connections for reads, without which nothing can be answered.
-    pub fn reads(&self) -> PgPool {
+    pub fn reads(&self) -> Pool {
         self.reads.clone()
     }
 
     /// The connections for writes.
-    pub fn writes(&self) -> PgPool {
+    pub fn writes(&self) -> Pool {
         self.writes.clone()
     }
 
@@ -163,9 +161,9 @@ impl Api {
 }
 
 /// Deletes old idempotency keys from time to time.
-async fn clean_up(pool: &PgPool) {
+async fn clean_up(pool: &Pool) {
     loop {
-        let forgotten = async { idempotency::forget(&mut *pool.acquire().await?).await };
+        let forgotten = async { idempotency::forget(&mut pool.acquire().await?).await };
         match forgotten.await {
             Ok(true) => continue,
             Ok(false) => {}

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
@@ -19,6 +18,7 @@ use super::range_store;
 use super::run_store::{self, NO_LIST, Run};
 use super::session::{Backfill, CAUSE, Stop};
 use crate::client::{ApiError, Span};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::{self, JobRequests};
 use crate::worker::failure::Failure;
@@ -154,7 +154,7 @@ async fn refused(backfill: &Backfill, range: Range, error: ApiError) -> Result<O
     Ok(match error {
         _ if is_unsupported => match range.list.fallback() {
             Some(list) => {
-                range_store::replace(&mut *backfill.context.pool.acquire().await?, &range, list).await?;
+                range_store::replace(&mut backfill.context.pool.acquire().await?, &range, list).await?;
                 tracing::warn!(list = range.list.as_str(), instead = list.as_str(), "Stripe has no such list");
                 Outcome::Requeue(Range { list, after: None, ..range })
             }
@@ -288,7 +288,7 @@ async fn retry_individually(
 /// Queues a fetch of each unpaid invoice: its failed charges decide a flag, and lists contain only the last charge of
 /// each payment.
 async fn queue_unpaid_invoices(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     parts: &[FetchedObject],
     margin: Duration,
 ) -> Result<(), Failure> {

@@ -1,17 +1,16 @@
 //! SQL of `billing.backfill_ranges`. The cursor of a range advances in the transaction that stores its page.
 
-use sqlx::PgConnection;
-
 use super::list::List;
 use super::range::{Cursor, Range};
 use crate::client::Span;
+use crate::database::Connection;
 
 /// Adds a range.
 ///
 /// # Errors
 /// Database errors.
 pub(super) async fn add(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     run_id: i64,
     account: &str,
     list: List,
@@ -36,7 +35,7 @@ pub(super) async fn add(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn open(conn: &mut PgConnection, run_id: i64) -> Result<Vec<Range>, sqlx::Error> {
+pub(super) async fn open(conn: &mut Connection, run_id: i64) -> Result<Vec<Range>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- backfill.unfinished_ranges
         SELECT id, account, list, created_from, created_until, after_id, after_created
@@ -60,7 +59,7 @@ pub(super) async fn open(conn: &mut PgConnection, run_id: i64) -> Result<Vec<Ran
 /// # Errors
 /// Database errors.
 pub(super) async fn note(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     range: &Range,
     done: bool,
     objects: usize,
@@ -91,7 +90,7 @@ pub(super) async fn note(
 /// # Errors
 /// Database errors.
 pub(super) async fn record_error(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     range: &Range,
     is_permanent: bool,
     error: &str,
@@ -112,7 +111,7 @@ pub(super) async fn record_error(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn replace(conn: &mut PgConnection, range: &Range, list: List) -> Result<(), sqlx::Error> {
+pub(super) async fn replace(conn: &mut Connection, range: &Range, list: List) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- backfill.replace_list
         UPDATE billing.backfill_ranges SET list = $2, after_id = NULL, after_created = NULL WHERE id = $1",

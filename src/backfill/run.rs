@@ -151,7 +151,7 @@ impl Backfill {
         if run.created_after.is_none() && report.is_complete() {
             self.close_gaps(run).await?;
         }
-        let finished = run_store::finish(&mut *self.context.pool.acquire().await?, run).await?;
+        let finished = run_store::finish(&mut self.context.pool.acquire().await?, run).await?;
         if finished { Ok(report) } else { Err(Stop::LeaseLost) }
     }
 
@@ -169,16 +169,16 @@ impl Backfill {
     }
 
     async fn counts(&self, run: &Run) -> Result<Counts, Stop> {
-        Ok(run_store::counts(&mut *self.context.pool.acquire().await?, run).await?)
+        Ok(run_store::counts(&mut self.context.pool.acquire().await?, run).await?)
     }
 
     async fn enter(&self, run: &Run, stage: Stage) -> Result<(), Stop> {
-        let moved = run_store::enter(&mut *self.context.pool.acquire().await?, run, stage).await?;
+        let moved = run_store::enter(&mut self.context.pool.acquire().await?, run, stage).await?;
         if moved { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
     async fn heartbeat(&self, run: &Run, first_version: Option<time::OffsetDateTime>) -> Result<(), Stop> {
-        let last_heartbeat = run_store::heartbeat(&mut *self.context.pool.acquire().await?, run, first_version).await?;
+        let last_heartbeat = run_store::heartbeat(&mut self.context.pool.acquire().await?, run, first_version).await?;
         if last_heartbeat { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
@@ -234,7 +234,7 @@ impl Backfill {
                     }
                     if stored >= next_look {
                         *next_look = 2 * *stored;
-                        run_store::analyze(&mut *self.context.pool.acquire().await?).await?;
+                        run_store::analyze(&mut self.context.pool.acquire().await?).await?;
                     }
                     self.apply_outcome(list, tries, outcome, &mut ready, &mut coverage, notify).await?;
                 }
@@ -276,7 +276,7 @@ impl Backfill {
                 ready.push_back(QueuedRange { range, tries, not_before, _waiting: Some(waiting) });
             }
             Outcome::Omitted { range, why } => {
-                range_store::record_error(&mut *self.context.pool.acquire().await?, &range, true, &why).await?;
+                range_store::record_error(&mut self.context.pool.acquire().await?, &range, true, &why).await?;
                 notify(ProgressEvent::Failed { list, why });
             }
             Outcome::Failed { range, why } => self.record_failure(&range, why, notify).await?,
@@ -290,7 +290,7 @@ impl Backfill {
         why: String,
         notify: &mut impl FnMut(ProgressEvent),
     ) -> Result<(), Stop> {
-        range_store::record_error(&mut *self.context.pool.acquire().await?, range, false, &why).await?;
+        range_store::record_error(&mut self.context.pool.acquire().await?, range, false, &why).await?;
         notify(ProgressEvent::Failed { list: range.list, why });
         Ok(())
     }
@@ -334,7 +334,7 @@ impl Backfill {
         while let Some(page) = rebuild.next(&mut of_rows).await? {
             changed += page.changes.len();
             for (key, error) in &page.failed {
-                run_store::fail(&mut *self.context.pool.acquire().await?, run, key, error).await?;
+                run_store::fail(&mut self.context.pool.acquire().await?, run, key, error).await?;
             }
             notify(ProgressEvent::Projected { objects: page.objects, changes: page.changes.len() });
             self.heartbeat(run, None).await?;
@@ -349,7 +349,7 @@ impl Backfill {
         notify: &mut impl FnMut(ProgressEvent),
     ) -> Result<(u64, Vec<(String, String)>), Stop> {
         let fetcher = Fetcher::new(self.with_fetches(), Arc::clone(&self.api), self.concurrency);
-        let queued = pending::pending_reads(&mut *self.context.pool.acquire().await?).await?;
+        let queued = pending::pending_reads(&mut self.context.pool.acquire().await?).await?;
         notify(ProgressEvent::Remaining(queued.left));
         let (mut last, mut moved) = ((u64::MAX, 0), Instant::now());
         loop {
@@ -371,7 +371,7 @@ impl Backfill {
             let drained = (!stop.is_cancelled()).then_some(pause);
             self.heartbeat(run, None).await?;
             let PendingReads { left, failing, failures } =
-                pending::pending_reads(&mut *self.context.pool.acquire().await?).await?;
+                pending::pending_reads(&mut self.context.pool.acquire().await?).await?;
             // repeated failures are not progress
             if left < last.0 || (failing < left && (left, failing) != last) {
                 moved = Instant::now();

@@ -3,13 +3,13 @@
 //! A cursor advances in the transaction that stores its page. So after a crash nothing is missing, and only the pages
 //! in flight are repeated. One process owns a run. A process that finds another owner has lost the lease and stops.
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::list::List;
 use super::range_store;
 use crate::client::Span;
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::stripe_key::account::Account;
 
@@ -74,7 +74,7 @@ pub struct UnfinishedRun {
 ///
 /// # Errors
 /// Database errors.
-pub async fn open(conn: &mut PgConnection) -> Result<Option<UnfinishedRun>, sqlx::Error> {
+pub async fn open(conn: &mut Connection) -> Result<Option<UnfinishedRun>, sqlx::Error> {
     let row = sqlx::query!(
         r#"-- backfill.unfinished_run
         SELECT id, started_at, created_after, extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS "silent!"
@@ -96,7 +96,7 @@ pub async fn open(conn: &mut PgConnection) -> Result<Option<UnfinishedRun>, sqlx
 ///
 /// # Errors
 /// Database errors.
-pub async fn abandon(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn abandon(conn: &mut Connection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- backfill.abandon
         UPDATE billing.backfill_runs SET abandoned_at = clock_timestamp()
@@ -111,7 +111,7 @@ pub async fn abandon(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 ///
 /// # Errors
 /// Database errors; [`sqlx::Error::RowNotFound`] if all runs are finished or abandoned.
-pub(super) async fn take_over(conn: &mut PgConnection) -> Result<Run, sqlx::Error> {
+pub(super) async fn take_over(conn: &mut Connection) -> Result<Run, sqlx::Error> {
     let owner = Uuid::new_v4();
     let row = sqlx::query!(
         "-- backfill.take_over
@@ -139,7 +139,7 @@ pub(super) async fn take_over(conn: &mut PgConnection) -> Result<Run, sqlx::Erro
 /// # Errors
 /// Database errors; a unique violation if another run is unfinished.
 pub(super) async fn begin(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     accounts: &[String],
     created_after: Option<OffsetDateTime>,
     stripe_account: Option<&Account>,
@@ -170,7 +170,7 @@ pub(super) async fn begin(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn lock_if_owner(conn: &mut PgConnection, run: &Run) -> Result<bool, sqlx::Error> {
+pub(super) async fn lock_if_owner(conn: &mut Connection, run: &Run) -> Result<bool, sqlx::Error> {
     let held = sqlx::query_scalar!(
         "-- backfill.lock_if_owner
         SELECT id FROM billing.backfill_runs
@@ -188,7 +188,7 @@ pub(super) async fn lock_if_owner(conn: &mut PgConnection, run: &Run) -> Result<
 /// # Errors
 /// Database errors.
 pub(super) async fn heartbeat(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     run: &Run,
     began: Option<OffsetDateTime>,
 ) -> Result<bool, sqlx::Error> {
@@ -211,7 +211,7 @@ pub(super) async fn heartbeat(
 /// # Errors
 /// Database errors.
 pub(super) async fn first_page_version(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     run: &Run,
 ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
     sqlx::query_scalar!(
@@ -226,7 +226,7 @@ pub(super) async fn first_page_version(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn enter(conn: &mut PgConnection, run: &Run, stage: Stage) -> Result<bool, sqlx::Error> {
+pub(super) async fn enter(conn: &mut Connection, run: &Run, stage: Stage) -> Result<bool, sqlx::Error> {
     let moved = sqlx::query!(
         "-- backfill.enter_stage
         UPDATE billing.backfill_runs SET stage = $3, heartbeat_at = clock_timestamp()
@@ -244,7 +244,7 @@ pub(super) async fn enter(conn: &mut PgConnection, run: &Run, stage: Stage) -> R
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn finish(conn: &mut PgConnection, run: &Run) -> Result<bool, sqlx::Error> {
+pub(super) async fn finish(conn: &mut Connection, run: &Run) -> Result<bool, sqlx::Error> {
     let ended = sqlx::query!(
         "-- backfill.finish
         UPDATE billing.backfill_runs SET finished_at = clock_timestamp(), heartbeat_at = clock_timestamp()
@@ -262,7 +262,7 @@ pub(super) async fn finish(conn: &mut PgConnection, run: &Run) -> Result<bool, s
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn analyze(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn analyze(conn: &mut Connection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- backfill.analyze
         ANALYZE billing.stripe_objects, billing.locks, billing.billing_contacts, billing.subscriptions,
@@ -277,7 +277,7 @@ pub(super) async fn analyze(conn: &mut PgConnection) -> Result<(), sqlx::Error> 
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn fail(conn: &mut PgConnection, run: &Run, key: &ObjectKey, error: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn fail(conn: &mut Connection, run: &Run, key: &ObjectKey, error: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- backfill.add_failure
         INSERT INTO billing.backfill_failures (run_id, account, object_type, object_id, error)
@@ -321,7 +321,7 @@ pub struct Counts {
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn omitted(conn: &mut PgConnection, run: &Run) -> Result<Vec<List>, sqlx::Error> {
+pub(super) async fn omitted(conn: &mut Connection, run: &Run) -> Result<Vec<List>, sqlx::Error> {
     let lists = sqlx::query_scalar!(
         "-- backfill.omitted
         SELECT DISTINCT list FROM billing.backfill_ranges WHERE run_id = $1 AND done AND error IS NOT NULL",
@@ -336,7 +336,7 @@ pub(super) async fn omitted(conn: &mut PgConnection, run: &Run) -> Result<Vec<Li
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn counts(conn: &mut PgConnection, run: &Run) -> Result<Counts, sqlx::Error> {
+pub(super) async fn counts(conn: &mut Connection, run: &Run) -> Result<Counts, sqlx::Error> {
     let sums = sqlx::query!(
         r#"-- backfill.counts
         SELECT coalesce(sum(objects), 0)::bigint AS "objects!", coalesce(sum(changes), 0)::bigint AS "changes!",

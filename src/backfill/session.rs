@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::range;
@@ -11,6 +10,7 @@ use super::run_store::{self, Run, UnfinishedRun};
 use crate::base::retry::RetryPolicy;
 use crate::base::waits::Waits;
 use crate::client::{Answer, ApiError, ListKind, Read, Span, StripeApi, Urgency};
+use crate::database::Connection;
 use crate::stripe::json::Document;
 use crate::stripe_key::account::Account;
 use crate::stripe_key::check::{self, KeyStatus};
@@ -127,7 +127,7 @@ impl Backfill {
     /// # Errors
     /// Database errors.
     pub async fn open(&self) -> Result<Option<UnfinishedRun>, Stop> {
-        Ok(run_store::open(&mut *self.context.pool.acquire().await?).await?)
+        Ok(run_store::open(&mut self.context.pool.acquire().await?).await?)
     }
 
     /// Abandons the unfinished run, even if another process is running it.
@@ -135,7 +135,7 @@ impl Backfill {
     /// # Errors
     /// Database errors.
     pub async fn abandon(&self) -> Result<(), Stop> {
-        Ok(run_store::abandon(&mut *self.context.pool.acquire().await?).await?)
+        Ok(run_store::abandon(&mut self.context.pool.acquire().await?).await?)
     }
 
     /// Begins a run, or takes over the unfinished one.
@@ -196,7 +196,7 @@ async fn account(api: &dyn StripeApi) -> Result<(Option<Account>, Option<i64>), 
 }
 
 /// Checks the key, so that no data of another account is merged. Returns whether the key could be verified.
-async fn check_account(conn: &mut PgConnection, api: &dyn StripeApi, margin: Duration) -> Result<bool, Stop> {
+async fn check_account(conn: &mut Connection, api: &dyn StripeApi, margin: Duration) -> Result<bool, Stop> {
     match check::check_key(api, conn, margin).await?.status {
         KeyStatus::Verified => Ok(true),
         // a restricted key without the permission to read events is accepted

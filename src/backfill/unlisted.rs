@@ -3,9 +3,9 @@
 //! A page raises the version of its objects to the start of the run or later, so an older version means unlisted. Also
 //! the keys of stored objects that `verify` compares.
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// Types whose unlisted objects are fetched one by one.
@@ -17,7 +17,7 @@ pub(crate) const TYPES: [&str; 5] = ["customer", "subscription", "product", "pri
 /// # Errors
 /// Database errors.
 pub(crate) async fn next(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     accounts: &[String],
     types: &[String],
     began: OffsetDateTime,
@@ -53,7 +53,7 @@ pub(crate) async fn next(
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn is_known(conn: &mut PgConnection, key: &ObjectKey) -> Result<bool, sqlx::Error> {
+pub(crate) async fn is_known(conn: &mut Connection, key: &ObjectKey) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- backfill.is_known
         SELECT EXISTS (
@@ -71,7 +71,7 @@ pub(crate) async fn is_known(conn: &mut PgConnection, key: &ObjectKey) -> Result
 /// # Errors
 /// Database errors.
 pub(crate) async fn customers(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     accounts: &[String],
     after: Option<&ObjectKey>,
     limit: i64,
@@ -99,7 +99,7 @@ pub(crate) async fn customers(
 /// # Errors
 /// Database errors.
 pub(crate) async fn sample(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     accounts: &[String],
     limit: i64,
 ) -> Result<Vec<ObjectKey>, sqlx::Error> {
@@ -126,7 +126,7 @@ pub(crate) async fn sample(
 /// # Errors
 /// Database errors.
 pub(crate) async fn others(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     accounts: &[String],
     after: Option<&ObjectKey>,
     limit: i64,
@@ -164,7 +164,7 @@ pub(crate) async fn others(
 /// # Errors
 /// Database errors.
 pub(crate) async fn sample_of_others(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     accounts: &[String],
     limit: i64,
 ) -> Result<Vec<ObjectKey>, sqlx::Error> {

@@ -2,20 +2,18 @@
 
 use std::process::ExitCode;
 
-use sqlx::{PgConnection, PgPool};
-
 use super::output;
 use super::task::Task;
 use crate::config::database::required;
 use crate::config::source::Source;
 use crate::database::hosts::{Hosts, Unreachable};
-use crate::database::{self, Session, pooler, target};
+use crate::database::{self, Connection, Pool, Session, pooler, target};
 use crate::migrations;
 
 /// Reads the settings of a command that needs one connection, and returns its task; `None` after noting problems.
 pub(super) fn run<F>(source: &mut Source, command: F) -> Option<Task>
 where
-    F: AsyncFnOnce(&mut PgConnection) -> anyhow::Result<ExitCode> + 'static,
+    F: AsyncFnOnce(&mut Connection) -> anyhow::Result<ExitCode> + 'static,
 {
     Some(on(required(source)?, command))
 }
@@ -23,7 +21,7 @@ where
 /// The task of a command that needs one connection to a schema of this release.
 pub(super) fn on<F>(hosts: Hosts, command: F) -> Task
 where
-    F: AsyncFnOnce(&mut PgConnection) -> anyhow::Result<ExitCode> + 'static,
+    F: AsyncFnOnce(&mut Connection) -> anyhow::Result<ExitCode> + 'static,
 {
     Box::pin(async move {
         match current(&hosts).await? {
@@ -37,7 +35,7 @@ where
 ///
 /// # Errors
 /// With the target, the reason and the fix.
-pub async fn connect(hosts: &Hosts) -> anyhow::Result<PgConnection> {
+pub async fn connect(hosts: &Hosts) -> anyhow::Result<Connection> {
     connect_with(hosts, Session::COMMAND).await
 }
 
@@ -45,7 +43,7 @@ pub async fn connect(hosts: &Hosts) -> anyhow::Result<PgConnection> {
 ///
 /// # Errors
 /// As [`connect`].
-pub(super) async fn connect_with(hosts: &Hosts, session: Session) -> anyhow::Result<PgConnection> {
+pub(super) async fn connect_with(hosts: &Hosts, session: Session) -> anyhow::Result<Connection> {
     if let Some(wrong) = pooled(hosts).await {
         anyhow::bail!("{wrong}; {}", pooler::FIX);
     }
@@ -56,22 +54,18 @@ pub(super) async fn connect_with(hosts: &Hosts, session: Session) -> anyhow::Res
 ///
 /// # Errors
 /// As [`connect`], and those of the database.
-pub(super) async fn current(hosts: &Hosts) -> anyhow::Result<Result<PgConnection, String>> {
+pub(super) async fn current(hosts: &Hosts) -> anyhow::Result<Result<Connection, String>> {
     let mut conn = connect(hosts).await?;
     let status = migrations::pending(&mut conn).await?;
     Ok(if status.is_current() { Ok(conn) } else { Err(format!("{}: {}", status.describe(), status.fix())) })
 }
 
-/// Describes a pooler in front of the database that is not supported. Checked first, because even the settings of a
-/// session would reach other clients of the pooler.
+/// Describes a pooler in front of the database that is not the declared one. Checked first, because even the settings of
+/// a session would reach other clients of the pooler.
 pub(super) async fn pooled(hosts: &Hosts) -> Option<String> {
-    for options in hosts.all() {
-        if pooler::shares_sessions(options).await {
-            let place = target(options);
-            return Some(format!(
-                "a pooler in transaction or statement mode is in front of the database at {place}; it loses the \
-                 settings, locks, notifications and prepared statements of a session"
-            ));
+    for address in hosts.all() {
+        if let Some(pooler) = pooler::contradiction(address).await {
+            return Some(format!("in front of the database at {} is {pooler}", target(&address.options)));
         }
     }
     None
@@ -81,11 +75,11 @@ pub(super) async fn pooled(hosts: &Hosts) -> Option<String> {
 ///
 /// # Errors
 /// With the target and the reason.
-pub(super) async fn reach(hosts: &Hosts) -> Result<PgConnection, Unreachable> {
+pub(super) async fn reach(hosts: &Hosts) -> Result<Connection, Unreachable> {
     hosts.connect(Session::COMMAND).await
 }
 
 /// A pool for a command that does the work of a part of `serve`, to the server of the last [`connect`].
-pub(super) fn pool(hosts: &Hosts, connections: u32) -> PgPool {
+pub(super) fn pool(hosts: &Hosts, connections: u32) -> Pool {
     database::pool(hosts.current(), Session::COMMAND, connections, hosts.limit())
 }

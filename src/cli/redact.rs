@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use prometheus::Registry;
-use sqlx::PgConnection;
 
 use super::confirm::ConfirmArgs;
 use super::settings::{SettingArgs, StripeSettings};
@@ -17,6 +16,7 @@ use crate::config::database::required;
 use crate::config::source::Source;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::Connection;
 use crate::database::hosts::Hosts;
 use crate::domain::object::ObjectKey;
 use crate::metrics::process::ProcessMetrics;
@@ -54,7 +54,7 @@ impl Args {
 
     async fn run(
         self,
-        conn: &mut PgConnection,
+        conn: &mut Connection,
         hosts: &Hosts,
         sync: SyncConfig,
         worker: WorkerConfig,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
-use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
 use super::arguments::instant;
@@ -20,6 +19,7 @@ use super::{database, output};
 use crate::base::text::{counted, to_the_second};
 use crate::config::database::required;
 use crate::config::source::Source;
+use crate::database::Connection;
 use crate::database::hosts::Hosts;
 use crate::domain::renewal::Renewed;
 use crate::limits::batch_size::AdaptiveBatchSize;
@@ -74,7 +74,7 @@ impl Args {
     }
 
     /// Connects; returns the database's time too. The inner error is a refusal.
-    async fn open(&self, options: &Hosts) -> anyhow::Result<Result<(PgConnection, OffsetDateTime), String>> {
+    async fn open(&self, options: &Hosts) -> anyhow::Result<Result<(Connection, OffsetDateTime), String>> {
         let mut conn = match database::current(options).await? {
             Ok(conn) => conn,
             Err(wrong) => return Ok(Err(wrong)),
@@ -103,7 +103,7 @@ impl Args {
 
     async fn list(
         &self,
-        conn: &mut PgConnection,
+        conn: &mut Connection,
         until: OffsetDateTime,
         progress: &Progress,
         listed: &mut Listed,
@@ -131,7 +131,7 @@ impl Args {
         Ok(if listed.failed == 0 { Ending::Complete } else { Ending::Incomplete })
     }
 
-    async fn renew(&self, conn: &mut PgConnection, progress: &Progress, done: &mut Done) -> anyhow::Result<Ending> {
+    async fn renew(&self, conn: &mut Connection, progress: &Progress, done: &mut Done) -> anyhow::Result<Ending> {
         let set_aside = set_aside::make_all_due(conn).await?;
         let due = store::count_due(conn, self.now).await?;
         done.nothing_was_due = due == 0;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sqlx::PgConnection;
 
 use super::database::connect;
 use super::output;
@@ -29,7 +28,7 @@ use crate::config::worker::WorkerConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
 use crate::database::shortage::SPARE;
-use crate::database::{Session, role, target};
+use crate::database::{Connection, Session, role, target};
 use crate::embedded::{Cluster, EmbeddedError};
 use crate::listener::Ending;
 use crate::migrations;
@@ -239,7 +238,7 @@ async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         roles = roles.join(","),
         workers = config.roles.contains(&Role::Worker).then_some(config.worker.workers),
-        database = target(database.current()),
+        database = target(&database.current().options),
         webhooks = service.webhook_addr().map(|addr| format!("http://{addr}{PATH}")),
         api = service.api_addr().zip(config.api.as_ref()).map(|(addr, api)| format!("http://{addr}{}", api.workspaces.as_str())),
         ops = %service.ops_addr(),
@@ -334,7 +333,7 @@ async fn missing_for_api(config: &Config, database: &Hosts) -> anyhow::Result<Op
 }
 
 /// Warns if too few connections are allowed. Parts connect when needed, so the shortage may appear days after startup.
-async fn warn_of_few_connections(conn: &mut PgConnection, parts: u32) -> anyhow::Result<()> {
+async fn warn_of_few_connections(conn: &mut Connection, parts: u32) -> anyhow::Result<()> {
     let wanted = parts + SPARE;
     for ConnectionLimit { limit, allowed, .. } in connection_limits(conn).await? {
         if allowed < i64::from(wanted) {

@@ -134,6 +134,8 @@ registry! {
     DATABASE_URL = Setting::secret("DATABASE_URL", SettingGroup::Database,
         "Connection string of the database: postgres://user:password@host:port/name, or host=… pairs; omitted parts \
          come from the PG* variables");
+    POOLER = Setting::new("BILLING_SYNC_POOLER", "pooler", ("MODE", "session"), SettingGroup::Database,
+        "Mode of the connection pooler in front of the database: session (also without a pooler), or transaction");
     WEBHOOK_SECRET = Setting::secret("STRIPE_WEBHOOK_SECRET", SettingGroup::Signing,
         "Signing secret of the webhook endpoint (whsec_…); while it is rolled, several, separated by commas or line \
          breaks");

@@ -159,7 +159,8 @@ fn a_database_url_is_checked_before_anything_connects() {
         assert!(read(&[("DATABASE_URL", wrong)], DatabaseConfig::read).is_err(), "{wrong}");
     }
     let url = "postgres://u:p%40ss@h:6432/d";
-    let options = read(&[("DATABASE_URL", url)], DatabaseConfig::read).unwrap().hosts.unwrap().current().clone();
+    let hosts = read(&[("DATABASE_URL", url)], DatabaseConfig::read).unwrap().hosts.unwrap();
+    let options = &hosts.current().options;
     assert_eq!((options.get_host(), options.get_port(), options.get_database()), ("h", 6432, Some("d")));
 }
 

@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
+use super::address::{Address, Pooler};
+use super::connection::{Connection, connect};
 use super::instance;
-use super::pool::is_usable;
+use super::opening::is_usable;
+use super::pool::Pool;
 use super::reason::{is_too_many, target};
-use super::session::{Session, connect};
+use super::session::Session;
 use super::sql_error::{fix, message};
 
 /// Connect timeout: longer than any working network needs.
@@ -34,7 +36,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// One or several servers, each with its connect options. Never empty.
 #[derive(Clone)]
 pub struct Hosts {
-    all: Arc<[PgConnectOptions]>,
+    all: Arc<[Address]>,
     current: Arc<AtomicUsize>,
     /// Timeout of one attempt, if the connection string sets it.
     pub connect_timeout: Option<Duration>,
@@ -88,25 +90,28 @@ impl Unreachable {
 
 impl Hosts {
     /// `None` for an empty list.
-    pub fn new(all: Vec<PgConnectOptions>, connect_timeout: Option<Duration>) -> Option<Self> {
-        (!all.is_empty()).then(|| Self { all: all.into(), current: Arc::default(), connect_timeout })
+    pub fn new(all: Vec<PgConnectOptions>, pooler: Pooler, connect_timeout: Option<Duration>) -> Option<Self> {
+        let all: Arc<[Address]> = all.into_iter().map(|options| Address { options, pooler }).collect();
+        (!all.is_empty()).then(|| Self { all, current: Arc::default(), connect_timeout })
     }
 
     /// The same servers, whose sessions name this process and its roles.
     #[must_use]
     pub fn named(&self, roles: &[&str]) -> Self {
-        let all = self.all.iter().map(|options| instance::named(options, roles)).collect();
+        let named =
+            |address: &Address| Address { options: instance::named(&address.options, roles), pooler: address.pooler };
+        let all = self.all.iter().map(named).collect();
         Self { all, current: Arc::clone(&self.current), connect_timeout: self.connect_timeout }
     }
 
     /// The current server: the first, until [`Hosts::connect`] finds another one.
-    pub fn current(&self) -> &PgConnectOptions {
+    pub fn current(&self) -> &Address {
         // the index was taken from this list
         self.all.get(self.current.load(Ordering::Relaxed)).unwrap_or(&self.all[0])
     }
 
     /// All servers.
-    pub fn all(&self) -> &[PgConnectOptions] {
+    pub fn all(&self) -> &[Address] {
         &self.all
     }
 
@@ -119,20 +124,20 @@ impl Hosts {
     ///
     /// # Errors
     /// The address and the reason for each server that was tried.
-    pub async fn connect(&self, session: Session) -> Result<PgConnection, Unreachable> {
+    pub async fn connect(&self, session: Session) -> Result<Connection, Unreachable> {
         if let [one] = &*self.all {
             return self.attempt(one, session).await;
         }
         let mut reasons = Vec::new();
-        for (at, options) in self.all.iter().enumerate() {
-            match self.attempt(options, session).await {
+        for (at, address) in self.all.iter().enumerate() {
+            match self.attempt(address, session).await {
                 Ok(mut conn) => {
-                    if is_usable(&mut conn, CHECK_LIMIT).await {
+                    if is_usable(conn.as_sqlx(), CHECK_LIMIT).await {
                         self.current.store(at, Ordering::Relaxed);
                         return Ok(conn);
                     }
                     let _ = conn.close().await;
-                    reasons.push(format!("the database at {} is read-only", target(options)));
+                    reasons.push(format!("the database at {} is read-only", target(&address.options)));
                 }
                 Err(Unreachable::One { place, source }) => reasons.push(format!("{place}: {}", message(&source))),
                 Err(silent) => reasons.push(silent.to_string()),
@@ -142,11 +147,11 @@ impl Hosts {
     }
 
     /// Connects to one server. Retries while it has no free connection.
-    async fn attempt(&self, options: &PgConnectOptions, session: Session) -> Result<PgConnection, Unreachable> {
-        let (place, began) = (target(options), Instant::now());
+    async fn attempt(&self, address: &Address, session: Session) -> Result<Connection, Unreachable> {
+        let (place, began) = (target(&address.options), Instant::now());
         let attempts = async {
             loop {
-                match connect(options, session).await {
+                match connect(address, session).await {
                     // another session ends soon, for example one of ours that was closed a moment ago
                     Err(error) if is_too_many(&error) && began.elapsed() < self.limit() / 2 => {
                         tokio::time::sleep(FULL_PAUSE).await;
@@ -164,15 +169,15 @@ impl Hosts {
 
     /// Keeps the pools pointed to the server that accepts writes. Returns at once if there is only one server;
     /// otherwise never.
-    pub async fn follow(self, pools: Vec<PgPool>) {
+    pub async fn follow(self, pools: Vec<Pool>) {
         if self.all.len() < 2 {
             return;
         }
-        let mut watched: Option<PgConnection> = None;
+        let mut watched: Option<Connection> = None;
         let mut is_logged = false;
         loop {
             let holds = match watched.as_mut() {
-                Some(conn) => is_usable(conn, CHECK_LIMIT).await,
+                Some(conn) => is_usable(conn.as_sqlx(), CHECK_LIMIT).await,
                 None => false,
             };
             if !holds {
@@ -195,23 +200,26 @@ impl Hosts {
         }
     }
 
-    fn point(&self, pools: &[PgPool]) {
+    fn point(&self, pools: &[Pool]) {
         let current = self.current();
-        let moved = pools.iter().filter(|pool| target(&pool.connect_options()) != target(current));
+        let moved = pools.iter().filter(|pool| target(&pool.address().options) != target(&current.options));
         let mut count = 0;
         for pool in moved {
-            pool.set_connect_options(current.clone());
+            pool.set_address(current);
             count += 1;
         }
         if count > 0 {
-            tracing::info!(database = target(current), "this server accepts writes now; new connections go to it");
+            tracing::info!(
+                database = target(&current.options),
+                "this server accepts writes now; new connections go to it"
+            );
         }
     }
 }
 
 impl From<PgConnectOptions> for Hosts {
     fn from(options: PgConnectOptions) -> Self {
-        Self { all: Arc::new([options]), current: Arc::default(), connect_timeout: None }
+        Self { all: Arc::new([options.into()]), current: Arc::default(), connect_timeout: None }
     }
 }
 

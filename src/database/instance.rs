@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
+
+use super::connection::Connection;
 
 /// The `application_name` unless the connection string sets one.
 pub const APPLICATION: &str = "billing-sync";
@@ -79,7 +80,7 @@ fn read(name: &str) -> Option<(String, Vec<String>)> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn instances(conn: &mut PgConnection) -> Result<Instances, sqlx::Error> {
+pub async fn instances(conn: &mut Connection) -> Result<Instances, sqlx::Error> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "-- database.instances
         SELECT application_name, count(*) FROM pg_stat_activity

@@ -1,6 +1,6 @@
 //! Connection limits of the server, the database and the role, and the number of open connections.
 
-use sqlx::PgConnection;
+use super::connection::Connection;
 
 /// One limit on connections.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -24,7 +24,7 @@ impl ConnectionLimit {
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn connection_limits(conn: &mut PgConnection) -> Result<Vec<ConnectionLimit>, sqlx::Error> {
+pub async fn connection_limits(conn: &mut Connection) -> Result<Vec<ConnectionLimit>, sqlx::Error> {
     sqlx::query_as(
         "-- database.connection_limits
         WITH session AS (

@@ -5,11 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::reason::unreachable_reason;
+
+use super::pool::Pool;
 
 /// Interval of the check.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -18,11 +19,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const FAILURES: u32 = 2;
 
 /// Checks the connection until `shutdown`, and logs the beginning and the end of each outage.
-pub async fn watch(pool: PgPool, shutdown: CancellationToken) {
+pub async fn watch(pool: Pool, shutdown: CancellationToken) {
     shutdown.run_until_cancelled(keep_watching(&pool)).await;
 }
 
-async fn keep_watching(pool: &PgPool) {
+async fn keep_watching(pool: &Pool) {
     let mut outage = Outage { answered_at: Instant::now(), failures: 0 };
     loop {
         // without a timeout of its own: a cancelled check would keep the connection until the server answers

@@ -1,98 +1,141 @@
-//! Connection pools: each part of a process has its own, so that a busy part cannot block another.
-//!
-//! A connection is set up when it is opened, and checked before each use: one that fails the check, for example because
-//! it is still in a transaction, is closed and replaced at once. A pool may skip the check for connections used a
-//! moment ago. A connection returns to the pool only after the server has answered everything sent on it.
+//! A pool of connections, whose statements and transactions need nothing of a session that a pooler may replace.
 
-use std::sync::Arc;
-use std::time::Duration;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use sqlx::postgres::{PgListener, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::{Describe, Either, Error, Execute, Executor, PgPool, Postgres, SqlStr};
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgExecutor, PgPool, Row};
-use tokio::sync::Mutex;
-use tokio::time::timeout;
-
+use super::address::{Address, Pooler};
+use super::connection::{Connection, Held, Transaction};
 use super::session::Session;
-use super::shortage::Shortage;
-use super::sql_error::message;
-use super::waiting::is_answered;
 
-/// Timeout of the check. A server that does not answer in this time has probably vanished, and a new connection finds
-/// out.
-const CHECK_LIMIT: Duration = Duration::from_secs(1);
-
-/// What a pool does with idle connections.
+/// A pool of connections. Its clones share the connections.
 #[derive(Debug, Clone)]
-pub enum Idle {
-    /// Closes them after a few minutes.
-    Closed,
-    /// Keeps them, because another session could take the place of a closed one.
-    Kept,
-    /// Closes them after a few minutes, and at once in a shortage.
-    GivenUp(Shortage),
+pub struct Pool {
+    inner: PgPool,
+    pooler: Pooler,
+    per_transaction: Option<Session>,
 }
 
-/// Creates a pool that connects on first use and reconnects after a loss. Waits for a connection for `acquire_timeout`.
-pub fn pool(options: &PgConnectOptions, session: Session, connections: u32, acquire_timeout: Duration) -> PgPool {
-    pool_with(options, session, connections, acquire_timeout, Idle::Closed, Duration::ZERO)
-}
-
-/// Like [`pool`], with a policy for idle connections, and a time after the last use within which a connection is not
-/// checked. The latter is for callers that send no `BEGIN` and repeat a statement whose connection was lost.
-pub fn pool_with(
-    options: &PgConnectOptions,
-    session: Session,
-    connections: u32,
-    acquire_timeout: Duration,
-    idle: Idle,
-    unchecked: Duration,
-) -> PgPool {
-    // leaves the same time for the new connection
-    let check_limit = CHECK_LIMIT.min(acquire_timeout / 2);
-    let (query_options, turn) = (Arc::new(options.clone()), Arc::new(Mutex::new(())));
-    let mut pool = PgPoolOptions::new();
-    if matches!(idle, Idle::Kept) {
-        pool = pool.idle_timeout(None).max_lifetime(None);
+impl Pool {
+    /// A pool whose connections are set up for `session`, unless each transaction sets itself up.
+    pub(super) fn new(inner: PgPool, pooler: Pooler, session: Session) -> Self {
+        Self { inner, pooler, per_transaction: session.per_transaction(pooler) }
     }
-    let shortage = if let Idle::GivenUp(shortage) = idle { shortage } else { Shortage::default() };
-    pool.max_connections(connections)
-        .acquire_timeout(acquire_timeout)
-        .after_connect(move |conn, _| Box::pin(async move { session.set_up(conn).await }))
-        // the check below replaces it
-        .test_before_acquire(false)
-        .before_acquire(move |conn, known| {
-            Box::pin(async move { Ok(known.idle_for < unchecked || is_usable(conn, check_limit).await) })
-        })
-        .after_release(move |conn, _| {
-            let (query_options, turn, shortage) = (Arc::clone(&query_options), Arc::clone(&turn), shortage.clone());
-            Box::pin(async move { Ok(is_answered(conn, &query_options, &turn).await && !shortage.is_on()) })
-        })
-        .connect_lazy_with(options.clone())
+
+    /// Waits for a connection until the pool's timeout.
+    ///
+    /// # Errors
+    /// Any error of the network or the database, or the timeout.
+    pub async fn acquire(&self) -> Result<Connection, Error> {
+        Ok(Connection::pooled(self.inner.acquire().await?, self.per_transaction))
+    }
+
+    /// A connection that is idle now; `None` if there is none.
+    pub fn try_acquire(&self) -> Option<Connection> {
+        self.inner.try_acquire().map(|conn| Connection::pooled(conn, self.per_transaction))
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// As [`Pool::acquire`].
+    pub async fn begin(&self) -> Result<Transaction<'static>, Error> {
+        Transaction::begin(Held::Owned(self.acquire().await?), None).await
+    }
+
+    /// Begins a transaction with these statements, of which the first is BEGIN.
+    ///
+    /// # Errors
+    /// As [`Pool::acquire`].
+    pub async fn begin_with(&self, statements: &'static str) -> Result<Transaction<'static>, Error> {
+        Transaction::begin(Held::Owned(self.acquire().await?), Some(statements)).await
+    }
+
+    /// A connection that can listen for notifications; `None` behind a pooler in transaction mode, which drops them.
+    ///
+    /// # Errors
+    /// As [`Pool::acquire`].
+    pub async fn listener(&self) -> Result<Option<PgListener>, Error> {
+        match self.pooler {
+            Pooler::Session => PgListener::connect_with(&self.inner).await.map(Some),
+            Pooler::Transaction => Ok(None),
+        }
+    }
+
+    /// Where new connections go.
+    pub fn address(&self) -> Address {
+        Address { options: self.inner.connect_options().as_ref().clone(), pooler: self.pooler }
+    }
+
+    /// Lets new connections go to another server.
+    pub fn set_address(&self, address: &Address) {
+        self.inner.set_connect_options(address.options.clone());
+    }
+
+    /// Maximum number of connections.
+    pub fn max_size(&self) -> u32 {
+        self.inner.options().get_max_connections()
+    }
+
+    /// Number of open connections.
+    pub fn size(&self) -> u32 {
+        self.inner.size()
+    }
+
+    /// Number of open connections that are not in use.
+    pub fn num_idle(&self) -> usize {
+        self.inner.num_idle()
+    }
+
+    /// Waits until all connections are returned, and closes them.
+    pub async fn close(&self) {
+        self.inner.close().await;
+    }
 }
 
-/// Whether the connection is alive, its server accepts writes now, and it is not in a transaction. Waits for at most
-/// `limit`.
-///
-/// After a failover an old connection, or the pooler behind it, may lead to a server that has become a standby. There
-/// every transaction is read-only, and a new connection may lead to the new primary.
-///
-/// A cancelled `BEGIN` leaves its connection in a transaction that sqlx 0.9.0 does not know of
-/// (<https://github.com/transact-rs/sqlx/issues/4393>). The next user's writes would never be committed. The query is
-/// one message of the simple protocol, so it starts the transaction that it runs in, unless there was one before.
-pub async fn is_usable<'c>(conn: impl PgExecutor<'c>, limit: Duration) -> bool {
-    let query = sqlx::raw_sql(
-        "-- database.is_usable
-        SELECT NOT current_setting('transaction_read_only')::boolean, now() = statement_timestamp()",
-    )
-    .fetch_one(conn);
-    let answer = async { query.await.and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?))) };
-    let refused = match timeout(limit, answer).await {
-        Ok(Ok((true, true))) => return true,
-        Ok(Ok((true, false))) => "it is in a transaction whose BEGIN was cancelled".to_owned(),
-        Ok(Ok((false, _))) => "it is read-only".to_owned(),
-        Ok(Err(error)) => format!("it is lost: {}", message(&error)),
-        Err(_) => "it does not answer".to_owned(),
-    };
-    tracing::debug!(reason = refused, "replacing a connection of the pool");
-    false
+/// Each statement takes a connection of the pool.
+impl<'p> Executor<'p> for &'p Pool {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let results = async move {
+            let results: Vec<_> = self.acquire().await?.fetch_many(query).try_collect().await?;
+            Ok::<_, Error>(stream::iter(results).map(Ok))
+        };
+        stream::once(results).try_flatten().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        Box::pin(async move { self.acquire().await?.fetch_optional(query).await })
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, Error>>
+    where
+        'p: 'e,
+    {
+        Box::pin(async move { self.acquire().await?.prepare_with(sql, parameters).await })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
+    where
+        'p: 'e,
+    {
+        Box::pin(async move { self.acquire().await?.describe(sql).await })
+    }
+}
+
+/// A pool whose sessions have the settings that their statements need.
+impl From<PgPool> for Pool {
+    fn from(inner: PgPool) -> Self {
+        Self { inner, pooler: Pooler::Session, per_transaction: None }
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use sqlx::Error;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, Error, PgPool};
 
-use super::session::{Session, connect};
+use super::address::Address;
+use super::connection::connect;
+use super::pool::Pool;
+use super::session::Session;
 use super::sql_error::{describe, message};
 use super::waiting::RunningStatements;
 
@@ -31,17 +34,17 @@ pub fn target(options: &PgConnectOptions) -> String {
 
 /// Why the pool has no connection, in one line. A pool timeout hides the reason, so one direct attempt of at most 0.3 s
 /// finds it.
-pub async fn unreachable_reason(pool: &PgPool, error: &Error) -> String {
-    let options = pool.connect_options();
+pub async fn unreachable_reason(pool: &Pool, error: &Error) -> String {
+    let address = pool.address();
     let why = match error {
-        Error::PoolTimedOut => attempt(&options).await,
+        Error::PoolTimedOut => attempt(&address).await,
         error => one_line(error),
     };
-    format!("the database at {} cannot be reached: {why}", target(&options))
+    format!("the database at {} cannot be reached: {why}", target(&address.options))
 }
 
 /// Why a statement on this pool failed, in one line without values, for a log.
-pub async fn reason(pool: &PgPool, error: &Error) -> String {
+pub async fn reason(pool: &Pool, error: &Error) -> String {
     match describe(error) {
         Some(described) => described,
         None => unreachable_reason(pool, error).await,
@@ -53,12 +56,12 @@ pub async fn reason(pool: &PgPool, error: &Error) -> String {
 ///
 /// # Errors
 /// The reason, in one line.
-pub async fn check_connection(pool: &PgPool) -> Result<(), String> {
-    let options = pool.connect_options();
+pub async fn check_connection(pool: &Pool) -> Result<(), String> {
+    let address = pool.address();
     let why = match tokio::time::timeout(LIMIT, pool.acquire()).await {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) if !matches!(error, Error::PoolTimedOut) => one_line(&error),
-        Ok(Err(_)) | Err(_) => match tokio::time::timeout(LIMIT, connect(&options, Session::OPS)).await {
+        Ok(Err(_)) | Err(_) => match tokio::time::timeout(LIMIT, connect(&address, Session::OPS)).await {
             Ok(Ok(conn)) => {
                 let _ = conn.close().await;
                 return Ok(());
@@ -67,7 +70,7 @@ pub async fn check_connection(pool: &PgPool) -> Result<(), String> {
             Err(_) => "it does not answer".to_owned(),
         },
     };
-    Err(format!("the database at {} cannot be reached: {why}", target(&options)))
+    Err(format!("the database at {} cannot be reached: {why}", target(&address.options)))
 }
 
 /// Whether the server has no free connection: for this role, for this database or at all.
@@ -77,11 +80,11 @@ pub(super) fn is_too_many(error: &Error) -> bool {
 
 /// Whether the pool has no connection because the server refuses further ones: for this role, for this database or at
 /// all.
-pub(super) async fn is_refused(pool: &PgPool, error: &Error) -> bool {
+pub(super) async fn is_refused(pool: &Pool, error: &Error) -> bool {
     match error {
         // sqlx treats a refusal as transient and retries until the timeout
         Error::PoolTimedOut => {
-            let tried = tokio::time::timeout(LIMIT, connect(&pool.connect_options(), Session::OPS)).await;
+            let tried = tokio::time::timeout(LIMIT, connect(&pool.address(), Session::OPS)).await;
             match tried {
                 Ok(Ok(conn)) => {
                     let _ = conn.close().await;
@@ -95,9 +98,9 @@ pub(super) async fn is_refused(pool: &PgPool, error: &Error) -> bool {
     }
 }
 
-async fn attempt(options: &PgConnectOptions) -> String {
+async fn attempt(address: &Address) -> String {
     let answer = async {
-        let mut conn = connect(options, Session::OPS).await?;
+        let mut conn = connect(address, Session::OPS).await?;
         Ok((RunningStatements::for_at_least(&mut conn, OLD).await?, conn))
     };
     match tokio::time::timeout(LIMIT, answer).await {

@@ -10,34 +10,10 @@
 
 use std::fmt;
 
-use sqlx::PgConnection;
+use super::connection::Connection;
 
 /// The role of the workspace API's sessions, which `ops/roles.sql` creates.
 pub const API_ROLE: &str = "billing_api";
-
-/// Changes to the owner of our tables (of the schema if there are no tables yet) if this login is a member of that
-/// role, with or without INHERIT. Does nothing otherwise.
-// uses the catalogue, because to_regclass needs USAGE on the schema; since PostgreSQL 16 MEMBER does not imply SET
-// ROLE, and PostgreSQL 15 does not know SET
-pub(super) const BECOME_OWNER: &str = "
-SELECT set_config('role', owner.rolname, false)
-FROM pg_namespace AS schema
-LEFT JOIN pg_class AS migrations ON migrations.relnamespace = schema.oid AND migrations.relname = 'schema_migrations'
-JOIN pg_roles AS owner ON owner.oid = coalesce(migrations.relowner, schema.nspowner)
-WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
-    AND pg_has_role(owner.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
-";
-
-/// Changes to the role of the workspace API if this login may use it, and `ops/roles.sql` has run in this database. The
-/// existence of the role is not enough: roles belong to the server, which may have other databases. Otherwise the API
-/// runs with the rights of the owner of our tables, or of the login.
-pub(super) const BECOME_API: &str = "
-SELECT set_config('role', api.rolname, false)
-FROM pg_roles AS api
-JOIN pg_namespace AS schema ON schema.nspname = 'billing'
-WHERE api.rolname = 'billing_api' AND api.rolname <> current_user AND has_schema_privilege(api.oid, schema.oid, 'USAGE')
-    AND pg_has_role(session_user, api.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
-";
 
 /// A privilege to do one thing with one object of the schema, or with one column. Displayed as in a GRANT statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,7 +131,7 @@ pub struct SessionRoles {
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn of_session(conn: &mut PgConnection) -> Result<SessionRoles, sqlx::Error> {
+pub async fn of_session(conn: &mut Connection) -> Result<SessionRoles, sqlx::Error> {
     let (role, login): (String, String) = sqlx::query_as(
         "-- database.roles_of_session
         SELECT quote_ident(current_user), quote_ident(session_user)",
@@ -169,7 +145,7 @@ pub async fn of_session(conn: &mut PgConnection) -> Result<SessionRoles, sqlx::E
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn is_in_schema(conn: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+pub async fn is_in_schema(conn: &mut Connection, name: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "-- database.is_in_schema
         SELECT EXISTS (
@@ -185,7 +161,7 @@ pub async fn is_in_schema(conn: &mut PgConnection, name: &str) -> Result<bool, s
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn missing_privilege_to_read(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+pub async fn missing_privilege_to_read(conn: &mut Connection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
         r"-- database.missing_privilege_to_read
         SELECT CASE WHEN has_schema_privilege(schema.oid, 'USAGE') THEN
@@ -211,7 +187,7 @@ pub async fn missing_privilege_to_read(conn: &mut PgConnection) -> Result<Option
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn missing_privilege_to_migrate(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+pub async fn missing_privilege_to_migrate(conn: &mut Connection) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar(
         r"-- database.missing_privilege_to_migrate
         SELECT format('the role %1$I has no CREATE privilege on the database %2$I, and the schema billing does not '
@@ -245,7 +221,7 @@ pub async fn missing_privilege_to_migrate(conn: &mut PgConnection) -> Result<Opt
 /// # Errors
 /// Any error of the database.
 pub async fn missing_privilege_to_serve(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     writes: bool,
     creates: bool,
 ) -> Result<Option<String>, sqlx::Error> {
@@ -297,7 +273,7 @@ pub async fn missing_privilege_to_serve(
 ///
 /// # Errors
 /// Any error of the database.
-pub async fn missing_privilege_for_api(conn: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+pub async fn missing_privilege_for_api(conn: &mut Connection) -> Result<Option<String>, sqlx::Error> {
     let needed = needed_by_api();
     let each = |part: fn(&Privilege) -> &'static str| needed.iter().map(part).collect::<Vec<_>>();
     let missing: Option<(i64, String, String, String)> = sqlx::query_as(

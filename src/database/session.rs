@@ -1,4 +1,5 @@
-//! Session settings that our statements rely on, set once right after connecting.
+//! Session settings that our statements rely on, set once right after connecting, or in each transaction behind a pooler
+//! that shares sessions.
 //!
 //! A role, a database or a server may have other defaults: another isolation level, a time zone, a search path with
 //! functions that shadow the built-in ones, timeouts, JIT, a slow compression of large values. Plain `SET` statements
@@ -8,10 +9,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::role::{BECOME_API, BECOME_OWNER};
+use super::address::Pooler;
 
 /// Timeouts that the server applies to one session; zero means no limit. They end statements that the client no longer
 /// waits for.
@@ -36,32 +36,63 @@ pub enum SessionRole {
     Api,
 }
 
-/// Settings that are the same in every session.
+/// Settings that are the same in every session and every transaction.
 ///
 /// The statement timeout comes first, because a default of a millisecond would cancel the rest. The search path is
 /// second, so that later statements cannot be shadowed. `pg_temp` is listed so that it is searched last.
-const COMMON: &str = "
--- database.session
-SET statement_timeout = 0;
-SET search_path = pg_catalog, pg_temp;
-SET default_transaction_isolation = 'read committed';
-SET default_transaction_deferrable = off;
-SET \"TimeZone\" = 'UTC';
-SET \"DateStyle\" = 'ISO, MDY';
-SET \"IntervalStyle\" = 'postgres';
-SET bytea_output = 'hex';
-SET standard_conforming_strings = on;
-SET transform_null_equals = off;
-SET jit = off;
-SET plan_cache_mode = auto;
-SET client_min_messages = warning;
-SET idle_session_timeout = 0;
-SET tcp_keepalives_idle = 60;
-SET tcp_keepalives_interval = 10;
-SET tcp_keepalives_count = 6;
-SELECT set_config('client_connection_check_interval', '10s', false) WHERE version() !~* 'windows|visual c|mingw';
-SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings
+const COMMON: [(&str, &str); 11] = [
+    ("statement_timeout", "0"),
+    ("search_path", "pg_catalog, pg_temp"),
+    ("TimeZone", "'UTC'"),
+    ("DateStyle", "'ISO, MDY'"),
+    ("IntervalStyle", "'postgres'"),
+    ("bytea_output", "'hex'"),
+    ("standard_conforming_strings", "on"),
+    ("transform_null_equals", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "auto"),
+    ("client_min_messages", "warning"),
+];
+
+/// Settings that have an effect in a whole session only.
+const OF_SESSION: [(&str, &str); 6] = [
+    ("default_transaction_isolation", "'read committed'"),
+    ("default_transaction_deferrable", "off"),
+    ("idle_session_timeout", "0"),
+    ("tcp_keepalives_idle", "60"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "6"),
+];
+
+/// Settings that not every server has; `{local}` is whether they end with the transaction.
+const IF_KNOWN: &str = "
+SELECT set_config('client_connection_check_interval', '10s', {local}) WHERE version() !~* 'windows|visual c|mingw';
+SELECT set_config('default_toast_compression', 'lz4', {local}) FROM pg_settings
 WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals);
+";
+
+/// Changes to the owner of our tables (of the schema if there are no tables yet) if this login is a member of that
+/// role, with or without INHERIT. Does nothing otherwise.
+// uses the catalogue, because to_regclass needs USAGE on the schema; since PostgreSQL 16 MEMBER does not imply SET
+// ROLE, and PostgreSQL 15 does not know SET
+const BECOME_OWNER: &str = "
+SELECT set_config('role', owner.rolname, {local})
+FROM pg_namespace AS schema
+LEFT JOIN pg_class AS migrations ON migrations.relnamespace = schema.oid AND migrations.relname = 'schema_migrations'
+JOIN pg_roles AS owner ON owner.oid = coalesce(migrations.relowner, schema.nspowner)
+WHERE schema.nspname = 'billing' AND owner.rolname <> current_user
+    AND pg_has_role(owner.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
+";
+
+/// Changes to the role of the workspace API if this login may use it, and `ops/roles.sql` has run in this database. The
+/// existence of the role is not enough: roles belong to the server, which may have other databases. Otherwise the API
+/// runs with the rights of the owner of our tables, or of the login.
+const BECOME_API: &str = "
+SELECT set_config('role', api.rolname, {local})
+FROM pg_roles AS api
+JOIN pg_namespace AS schema ON schema.nspname = 'billing'
+WHERE api.rolname = 'billing_api' AND api.rolname <> current_user AND has_schema_privilege(api.oid, schema.oid, 'USAGE')
+    AND pg_has_role(session_user, api.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
 ";
 
 impl Session {
@@ -111,14 +142,28 @@ impl Session {
         Self { statement, lock: store_timeout / 2, idle_in_transaction: store_timeout, role: SessionRole::Owner }
     }
 
-    /// The statements that set a session up, for a server of this version number (150018 is 15.18).
-    fn statements(&self, server: u32) -> String {
-        let mut text = COMMON.to_owned() + BECOME_OWNER;
+    /// These settings, if each transaction behind this pooler must begin with them.
+    pub(super) fn per_transaction(self, pooler: Pooler) -> Option<Self> {
+        (pooler == Pooler::Transaction).then_some(self)
+    }
+
+    /// The statements that set a transaction up, for a server of this version number (150018 is 15.18).
+    pub(super) fn of_transaction(&self, server: u32) -> String {
+        self.statements(server, "SET LOCAL", &[], "true")
+    }
+
+    fn statements(&self, server: u32, set: &str, further: &[(&str, &str)], local: &str) -> String {
+        let mut text = String::from("-- database.session\n");
+        for (setting, value) in COMMON.iter().chain(further) {
+            let _ = writeln!(text, "{set} {setting} = {value};");
+        }
+        text.push_str(&IF_KNOWN.replace("{local}", local));
+        text.push_str(&BECOME_OWNER.replace("{local}", local));
         if self.role == SessionRole::Api {
-            text.push_str(BECOME_API);
+            text.push_str(&BECOME_API.replace("{local}", local));
         }
         if server >= 170_000 {
-            text.push_str("SET transaction_timeout = 0;\n");
+            let _ = writeln!(text, "{set} transaction_timeout = 0;");
         }
         for (setting, limit) in [
             ("idle_in_transaction_session_timeout", self.idle_in_transaction),
@@ -127,28 +172,22 @@ impl Session {
         ] {
             // a limit below a millisecond would mean no limit
             let milliseconds = if limit.is_zero() { 0 } else { limit.as_millis().max(1) };
-            let _ = writeln!(text, "SET {setting} = {milliseconds};");
+            let _ = writeln!(text, "{set} {setting} = {milliseconds};");
         }
         text
     }
 
-    /// Sets the session of `conn` up: one round trip.
+    /// Sets the session of `conn` up, unless other clients share it: one round trip.
     ///
     /// # Errors
     /// Any error of the database; the connection must not be used then.
-    pub(super) async fn set_up(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let statements = self.statements(conn.server_version_num().unwrap_or_default());
+    pub(super) async fn set_up(&self, conn: &mut PgConnection, pooler: Pooler) -> Result<(), sqlx::Error> {
+        if pooler == Pooler::Transaction {
+            return Ok(());
+        }
+        let server = conn.server_version_num().unwrap_or_default();
+        let statements = self.statements(server, "SET", &OF_SESSION, "false");
         // several statements in one message: earlier settings already apply to later statements
         sqlx::raw_sql(AssertSqlSafe(statements)).execute(conn).await.map(|_| ())
     }
-}
-
-/// Opens one connection outside of a pool and sets it up.
-///
-/// # Errors
-/// Any error of the network or the database.
-pub async fn connect(options: &PgConnectOptions, session: Session) -> Result<PgConnection, sqlx::Error> {
-    let mut conn = options.connect().await?;
-    session.set_up(&mut conn).await?;
-    Ok(conn)
 }

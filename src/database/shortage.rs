@@ -11,12 +11,12 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{ConnectionLimit, connection_limits};
+use super::pool::Pool;
 use super::reason::is_refused;
 
 /// Connections that stay free for others: a starting process, a command.
@@ -58,9 +58,9 @@ impl Shortage {
 pub struct Keeper {
     /// Each of these pools gets a connection before any other part starts, and keeps it. The last one counts
     /// connections.
-    pub first: Vec<PgPool>,
+    pub first: Vec<Pool>,
     /// These pools close idle connections in a shortage.
-    pub others: Vec<PgPool>,
+    pub others: Vec<Pool>,
     /// Number of connections outside of these pools.
     pub other_connections: u32,
     /// The state that the keeper sets.
@@ -157,13 +157,13 @@ impl Keeper {
     /// Number of connections that all parts want.
     fn wanted(&self) -> u32 {
         let pools = self.first.iter().chain(&self.others);
-        pools.map(|pool| pool.options().get_max_connections()).sum::<u32>() + self.other_connections
+        pools.map(|pool| pool.max_size()).sum::<u32>() + self.other_connections
     }
 
     /// Number of wanted connections that are not open.
     fn not_open(&self) -> u32 {
         let pools = self.first.iter().chain(&self.others);
-        let open: u32 = pools.map(PgPool::size).sum();
+        let open: u32 = pools.map(Pool::size).sum();
         // the connections in `other_connections` are open if there is no shortage
         let other_connections = if self.shortage.is_on() { 0 } else { self.other_connections };
         self.wanted().saturating_sub(open + other_connections)
@@ -171,7 +171,7 @@ impl Keeper {
 }
 
 /// Closes idle connections until `keep` are left.
-async fn close_idle(pool: &PgPool, keep: usize) {
+async fn close_idle(pool: &Pool, keep: usize) {
     while pool.num_idle() > keep
         && let Some(conn) = pool.try_acquire()
     {

@@ -9,12 +9,14 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool};
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection as _, PgConnection, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::session::{Session, connect};
+use super::address::Address;
+use super::connection::{Connection, connect};
+use super::pool::Pool;
+use super::session::Session;
 
 /// Time after which an abandoned statement without an answer is looked up on the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,10 +37,11 @@ pub(super) struct RunningStatements {
 }
 
 impl RunningStatements {
-    /// Finds the statements that have run for at least `age`. `conn` must not be used for anything else afterwards.
-    pub(super) async fn for_at_least(conn: &mut PgConnection, age: Duration) -> Result<Self, sqlx::Error> {
+    /// Finds the statements that have run for at least `age`.
+    pub(super) async fn for_at_least(conn: &mut Connection, age: Duration) -> Result<Self, sqlx::Error> {
+        let mut tx = conn.begin().await?;
         // only the login role sees all of its sessions; the tables' owner, to which the session has changed, does not
-        sqlx::raw_sql("-- database.as_login\nSET ROLE NONE").execute(&mut *conn).await?;
+        sqlx::raw_sql("-- database.as_login\nSET LOCAL ROLE NONE").execute(&mut *tx).await?;
         let row = sqlx::query(
             "-- database.running_statements
             SELECT count(*), coalesce(string_agg(DISTINCT wait_event, ', '), '')
@@ -48,15 +51,16 @@ impl RunningStatements {
                 AND state = 'active' AND query_start <= clock_timestamp() - $1::float8 * interval '1 second'",
         )
         .bind(age.as_secs_f64())
-        .fetch_one(conn)
+        .fetch_one(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(Self { statements: row.try_get(0)?, waits: row.try_get(1)? })
     }
 
     /// Asks over a separate connection; `None` if the server cannot be asked.
-    async fn query(options: &PgConnectOptions) -> Option<Self> {
+    async fn query(address: &Address) -> Option<Self> {
         let answer = async {
-            let mut conn = connect(options, Session::OPS).await?;
+            let mut conn = connect(address, Session::OPS).await?;
             let working = Self::for_at_least(&mut conn, AGE).await;
             let _ = conn.close().await;
             working
@@ -70,7 +74,7 @@ impl RunningStatements {
 /// be asked counts as running none: its sessions end with it, or by their keepalive.
 ///
 /// `turn` belongs to the pool: at most one of its connections asks at a time.
-pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOptions, turn: &Mutex<()>) -> bool {
+pub(super) async fn is_answered(conn: &mut PgConnection, address: &Address, turn: &Mutex<()>) -> bool {
     // hidden in sqlx's documentation; unlike `ping` it costs nothing where no answer is outstanding
     let mut answer = pin!(conn.flush());
     loop {
@@ -78,7 +82,7 @@ pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOpti
             return answered.is_ok();
         }
         let _turn = turn.lock().await;
-        if RunningStatements::query(options).await.is_none_or(|working| working.statements == 0) {
+        if RunningStatements::query(address).await.is_none_or(|working| working.statements == 0) {
             tracing::warn!("closing an unanswered database connection: the server runs no statement for it");
             return false;
         }
@@ -87,13 +91,13 @@ pub(super) async fn is_answered(conn: &mut PgConnection, options: &PgConnectOpti
 
 /// Returns the result of `work`, however long it takes; asks the server each time `limit` passes. `None` if the server
 /// is running no statement of ours, or cannot be asked: then `work` is dropped, with its connection.
-pub async fn until_answered<T>(pool: &PgPool, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub async fn until_answered<T>(pool: &Pool, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     loop {
         if let Ok(done) = timeout(limit, work.as_mut()).await {
             return Some(done);
         }
-        match RunningStatements::query(&pool.connect_options()).await {
+        match RunningStatements::query(&pool.address()).await {
             Some(working) if working.statements > 0 => {
                 let seconds = limit.as_secs();
                 tracing::warn!(waits = working.waits, "a statement has been running for more than {seconds} s");

@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use super::sql_error::message;
+
+use super::connection::Connection;
 
 /// A commit that waits longer for its synchronous standby exceeds the time for a delivery.
 const STANDBY_WAIT: Duration = Duration::from_secs(5);
@@ -20,11 +22,14 @@ const DISK_FULL: &str = "53100";
 /// wait for a standby.
 const WRITE: &str = "
 -- database.write
-SET temp_tablespaces = '';
-SET synchronous_commit = local;
+SET LOCAL temp_tablespaces = '';
+SET LOCAL synchronous_commit = local;
 CREATE TEMPORARY TABLE IF NOT EXISTS billing_sync_write_check (written boolean) ON COMMIT DELETE ROWS;
 INSERT INTO pg_temp.billing_sync_write_check VALUES (true);
 ";
+
+/// Removes the table from a session that others use next.
+const FORGET: &str = "-- database.forget_write\nDROP TABLE pg_temp.billing_sync_write_check";
 
 /// A database that accepts writes, and how that was tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +83,7 @@ pub enum NotWritable {
 ///
 /// # Errors
 /// The reason why nothing can be written.
-pub async fn check_writable(conn: &mut PgConnection) -> Result<Writable, NotWritable> {
+pub async fn check_writable(conn: &mut Connection) -> Result<Writable, NotWritable> {
     let found = sqlx::query(
         "-- database.read_only
         SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::boolean AS read_only,
@@ -104,8 +109,17 @@ pub async fn check_writable(conn: &mut PgConnection) -> Result<Writable, NotWrit
     if !found.try_get("may_try")? {
         return Ok(Writable::DiskUnchecked);
     }
-    sqlx::raw_sql(WRITE).execute(conn).await.map_err(of_error)?;
+    write(conn).await.map_err(of_error)?;
     Ok(Writable::Written)
+}
+
+async fn write(conn: &mut Connection) -> Result<(), sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    sqlx::raw_sql(WRITE).execute(&mut *tx).await?;
+    if tx.shares_session() {
+        sqlx::raw_sql(FORGET).execute(&mut *tx).await?;
+    }
+    tx.commit().await
 }
 
 fn of_error(error: sqlx::Error) -> NotWritable {

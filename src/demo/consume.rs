@@ -2,10 +2,11 @@
 //!
 //! Must not know the expected answers.
 
-use sqlx::PgConnection;
 use sqlx::postgres::PgDatabaseError;
 
 use super::story::Consume;
+
+use crate::database::Connection;
 
 /// An answer of `billing.consume`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub(super) fn statement(call: &Consume) -> String {
 }
 
 /// Calls the function in a transaction of its own.
-pub(super) async fn consume(conn: &mut PgConnection, call: &Consume) -> Result<ConsumeAnswer, sqlx::Error> {
+pub(super) async fn consume(conn: &mut Connection, call: &Consume) -> Result<ConsumeAnswer, sqlx::Error> {
     let query = sqlx::query_scalar("-- demo.consume\nSELECT billing.consume($1, $2, $3)");
     let result = query.bind(call.workspace).bind(call.limit_key).bind(call.amount).fetch_one(conn).await;
     match result {

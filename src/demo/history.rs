@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::rows::{Line, text};
 use crate::admin::explain::{self, StepKind};
 use crate::admin::statement;
 use crate::base::text::to_the_second;
+use crate::database::Connection;
 use crate::domain::object::row_id;
 
 /// The columns that say whether a subscription may be used, and until when.
@@ -21,7 +21,7 @@ const COLUMNS: [&str; 4] = ["active", "inactive_reason", "stripe_status", "end_d
 const STEPS: i64 = 1000;
 
 /// The changes of [`COLUMNS`] of a subscription: date of the event, event, column, value before, value after.
-pub(super) async fn changes(conn: &mut PgConnection, subscription: &str) -> Result<Vec<Line<5>>, sqlx::Error> {
+pub(super) async fn changes(conn: &mut Connection, subscription: &str) -> Result<Vec<Line<5>>, sqlx::Error> {
     let events = explain::events(conn, &[subscription.to_owned()], STEPS).await?;
     let created: BTreeMap<String, String> = events
         .into_iter()
@@ -57,7 +57,7 @@ fn short(value: &Value) -> String {
 
 /// The lines of the statement of a limit: start of the period, line, amount.
 pub(super) async fn statement(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     limit_key: &str,
 ) -> Result<Vec<Line<3>>, sqlx::Error> {

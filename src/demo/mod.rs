@@ -32,7 +32,6 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 pub use self::deliver::DeliveryError;
@@ -55,7 +54,7 @@ use crate::config::source::{Flags, Source};
 use crate::config::stripe::StripeConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
-use crate::database::{Session, connect};
+use crate::database::{Connection, Session, connect};
 use crate::embedded::{self, Cluster};
 use crate::migrations;
 use crate::service::{Service, ServiceConfig, on_this_machine};
@@ -148,7 +147,7 @@ async fn on<W: Write>(
 }
 
 /// Creates a token for all workspaces.
-async fn token(conn: &mut PgConnection) -> Result<String, DemoError> {
+async fn token(conn: &mut Connection) -> Result<String, DemoError> {
     let token = token_store::random_token().map_err(io::Error::other)?;
     let new = NewToken {
         token: &token,
@@ -162,7 +161,7 @@ async fn token(conn: &mut PgConnection) -> Result<String, DemoError> {
 }
 
 /// Recreates the schema, so that each demo starts empty, however the previous one ended.
-async fn empty(conn: &mut PgConnection) -> Result<(), DemoError> {
+async fn empty(conn: &mut Connection) -> Result<(), DemoError> {
     sqlx::raw_sql("-- demo.empty\nDROP SCHEMA IF EXISTS billing CASCADE").execute(&mut *conn).await?;
     migrations::run(conn).await?;
     Ok(())

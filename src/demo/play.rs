@@ -5,7 +5,6 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::consume::{self, ConsumeAnswer};
@@ -17,19 +16,21 @@ use super::report::{Report, Tables};
 use super::rows::{Line, Row, SettledRow};
 use super::story::{self, Act, Consume, Consumed, Expected, Renewal, Request, Step, Story};
 
+use crate::database::Connection;
+
 /// Least and longest time until the end of Cleo's month. Before it, the demo posts an event and consumes twice.
 const LEAD: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
 
 /// What is needed to play an act.
 struct Stage<'a, 'b, W> {
-    conn: &'a mut PgConnection,
+    conn: &'a mut Connection,
     postman: &'a Postman,
     report: &'a mut Report<'b, W>,
 }
 
 /// Plays the story, act by act, then prints the tables.
 pub(super) async fn play_story<W: Write>(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     postman: &Postman,
     report: &mut Report<'_, W>,
     keep: bool,
@@ -174,7 +175,7 @@ fn judge_call(call: &Consume, answer: &ConsumeAnswer) -> Option<String> {
 
 /// Checks at the end: the rows of earlier acts are unchanged, refused events are not stored, and all others are stored
 /// once. Other senders may be active during a kept demo, so only its own events are checked.
-async fn check_ending(conn: &mut PgConnection, acts: &[&Act], ending: &[Row]) -> Result<Vec<String>, DemoError> {
+async fn check_ending(conn: &mut Connection, acts: &[&Act], ending: &[Row]) -> Result<Vec<String>, DemoError> {
     let mut mistakes = Vec::new();
     for expected in ending {
         let found = queries::same_key(conn, expected).await?;
@@ -195,7 +196,7 @@ async fn check_ending(conn: &mut PgConnection, acts: &[&Act], ending: &[Row]) ->
     Ok(mistakes)
 }
 
-async fn tables(conn: &mut PgConnection) -> Result<Tables, sqlx::Error> {
+async fn tables(conn: &mut Connection) -> Result<Tables, sqlx::Error> {
     Ok(Tables {
         workspaces: queries::workspaces(conn).await?,
         statement: history::statement(conn, story::WORKSPACE, story::WORDS).await?,
@@ -206,11 +207,7 @@ async fn tables(conn: &mut PgConnection) -> Result<Tables, sqlx::Error> {
     })
 }
 
-async fn print<W: Write>(
-    conn: &mut PgConnection,
-    report: &mut Report<'_, W>,
-    tables: &Tables,
-) -> Result<(), DemoError> {
+async fn print<W: Write>(conn: &mut Connection, report: &mut Report<'_, W>, tables: &Tables) -> Result<(), DemoError> {
     if report.is_json() {
         for line in queries::as_json(conn).await? {
             report.row(&line)?;

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::{ContactRow, LimitRow, OutcomeRow, Row, SettledRow, SubscriptionRow, WorkspaceRow};
+
+use crate::database::Connection;
 
 /// Timeout for one event. An event takes milliseconds, but the machine may be under load.
 pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
@@ -17,7 +18,7 @@ pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Polls an event until the worker is done with it. The caller sets the timeout.
-pub(super) async fn settled(conn: &mut PgConnection, event_id: &str) -> Result<SettledRow, sqlx::Error> {
+pub(super) async fn settled(conn: &mut Connection, event_id: &str) -> Result<SettledRow, sqlx::Error> {
     let mut polls = tokio::time::interval(POLL_INTERVAL);
     loop {
         polls.tick().await;
@@ -32,13 +33,13 @@ pub(super) async fn settled(conn: &mut PgConnection, event_id: &str) -> Result<S
 }
 
 /// The database's time, by which limits are renewed.
-pub(super) async fn now(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+pub(super) async fn now(conn: &mut Connection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar("-- demo.now\nSELECT clock_timestamp()").fetch_one(conn).await
 }
 
 /// Polls the ledger until it contains the period that ends at `period_end`. The caller sets the timeout.
 pub(super) async fn renewed(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     subscription: &str,
     period_end: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
@@ -58,13 +59,13 @@ pub(super) async fn renewed(
 }
 
 /// The ids of these events that are in the outbox, once per row.
-pub(super) async fn stored(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
+pub(super) async fn stored(conn: &mut Connection, event_ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
     let query = "-- demo.stored\nSELECT event_id FROM billing.outbox WHERE event_id = ANY($1)";
     sqlx::query_scalar(query).bind(event_ids).fetch_all(conn).await
 }
 
 /// The row that has the key of `like`, if there is one.
-pub(super) async fn same_key(conn: &mut PgConnection, like: &Row) -> Result<Option<Row>, sqlx::Error> {
+pub(super) async fn same_key(conn: &mut Connection, like: &Row) -> Result<Option<Row>, sqlx::Error> {
     Ok(match like {
         Row::Subscription(row) => {
             let rows = subscriptions(conn).await?;
@@ -83,7 +84,7 @@ pub(super) async fn same_key(conn: &mut PgConnection, like: &Row) -> Result<Opti
 }
 
 /// All contacts.
-pub(super) async fn contacts(conn: &mut PgConnection) -> Result<Vec<ContactRow>, sqlx::Error> {
+pub(super) async fn contacts(conn: &mut Connection) -> Result<Vec<ContactRow>, sqlx::Error> {
     sqlx::query_as(
         r"
         -- demo.contacts
@@ -97,7 +98,7 @@ pub(super) async fn contacts(conn: &mut PgConnection) -> Result<Vec<ContactRow>,
 }
 
 /// All subscriptions.
-pub(super) async fn subscriptions(conn: &mut PgConnection) -> Result<Vec<SubscriptionRow>, sqlx::Error> {
+pub(super) async fn subscriptions(conn: &mut Connection) -> Result<Vec<SubscriptionRow>, sqlx::Error> {
     sqlx::query_as(
         r"
         -- demo.subscriptions
@@ -112,7 +113,7 @@ pub(super) async fn subscriptions(conn: &mut PgConnection) -> Result<Vec<Subscri
 }
 
 /// All workspaces.
-pub(super) async fn workspaces(conn: &mut PgConnection) -> Result<Vec<WorkspaceRow>, sqlx::Error> {
+pub(super) async fn workspaces(conn: &mut Connection) -> Result<Vec<WorkspaceRow>, sqlx::Error> {
     sqlx::query_as(
         r"
         -- demo.workspaces
@@ -124,11 +125,7 @@ pub(super) async fn workspaces(conn: &mut PgConnection) -> Result<Vec<WorkspaceR
 }
 
 /// A limit of a workspace.
-pub(super) async fn limit(
-    conn: &mut PgConnection,
-    workspace: Uuid,
-    key: &str,
-) -> Result<Option<LimitRow>, sqlx::Error> {
+pub(super) async fn limit(conn: &mut Connection, workspace: Uuid, key: &str) -> Result<Option<LimitRow>, sqlx::Error> {
     sqlx::query_as(
         r"
         -- demo.limit
@@ -144,7 +141,7 @@ pub(super) async fn limit(
 }
 
 /// Number of events in the outbox, by state, outcome and reason.
-pub(super) async fn outcomes(conn: &mut PgConnection) -> Result<Vec<OutcomeRow>, sqlx::Error> {
+pub(super) async fn outcomes(conn: &mut Connection) -> Result<Vec<OutcomeRow>, sqlx::Error> {
     sqlx::query_as(
         r"
         -- demo.outcomes
@@ -160,7 +157,7 @@ pub(super) async fn outcomes(conn: &mut PgConnection) -> Result<Vec<OutcomeRow>,
 
 /// Every row of the product tables, the outbox and the limits as one line of JSON, with all columns and the table's
 /// name first.
-pub(super) async fn as_json(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+pub(super) async fn as_json(conn: &mut Connection) -> Result<Vec<String>, sqlx::Error> {
     let mut lines = Vec::new();
     for query in [
         r#"

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
-
 use super::{Job, Kind};
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// Claims up to `limit` due jobs of one kind, for `lease`. A job that failed before is claimed by itself, so that it
@@ -13,7 +12,7 @@ use crate::domain::object::ObjectKey;
 ///
 /// # Errors
 /// Database errors.
-pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duration) -> Result<Vec<Job>, sqlx::Error> {
+pub async fn due(conn: &mut Connection, kind: Kind, limit: i64, lease: Duration) -> Result<Vec<Job>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- jobs.claim
         -- materialized, so that the limit holds with every plan
@@ -56,7 +55,7 @@ pub async fn due(conn: &mut PgConnection, kind: Kind, limit: i64, lease: Duratio
 ///
 /// # Errors
 /// Database errors.
-pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64, sqlx::Error> {
+pub async fn pull_back(conn: &mut Connection, longest: Duration) -> Result<u64, sqlx::Error> {
     let kinds: Vec<String> = Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
     let pulled = sqlx::query!(
         "-- jobs.pull_back
@@ -79,7 +78,7 @@ pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64
 ///
 /// # Errors
 /// Database errors.
-pub async fn next_due(conn: &mut PgConnection, kinds: &[Kind]) -> Result<Option<Duration>, sqlx::Error> {
+pub async fn next_due(conn: &mut Connection, kinds: &[Kind]) -> Result<Option<Duration>, sqlx::Error> {
     let kinds: Vec<String> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
     let seconds = sqlx::query_scalar!(
         "-- jobs.next_due

@@ -1,6 +1,6 @@
 //! Counts the reads that are queued, for the progress of a backfill.
 
-use sqlx::PgConnection;
+use crate::database::Connection;
 
 /// The reads that are queued and not done.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct PendingReads {
 ///
 /// # Errors
 /// Database errors.
-pub async fn pending_reads(conn: &mut PgConnection) -> Result<PendingReads, sqlx::Error> {
+pub async fn pending_reads(conn: &mut Connection) -> Result<PendingReads, sqlx::Error> {
     let counts = sqlx::query!(
         r#"-- jobs.pending_reads
         SELECT count(*) AS "left!", count(last_error) AS "failing!" FROM billing.jobs WHERE kind IN ('fetch', 'confirm')"#

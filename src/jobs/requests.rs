@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
 use super::Kind;
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// Jobs to queue, each once: of two requests for one job, the later `newer_than` counts.
@@ -90,7 +90,7 @@ impl JobRequests {
 /// # Errors
 /// Database errors.
 pub async fn add(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     job_requests: &JobRequests,
     margin: std::time::Duration,
 ) -> Result<(), sqlx::Error> {

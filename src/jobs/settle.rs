@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{Job, Kind};
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// Completes jobs whose work is in this transaction. A job that was requested again meanwhile is due at once.
 ///
 /// # Errors
 /// Database errors.
-pub async fn done(conn: &mut PgConnection, jobs: &[&Job]) -> Result<(), sqlx::Error> {
+pub async fn done(conn: &mut Connection, jobs: &[&Job]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- jobs.done
         WITH served AS MATERIALIZED (
@@ -48,7 +48,7 @@ pub async fn done(conn: &mut PgConnection, jobs: &[&Job]) -> Result<(), sqlx::Er
 /// # Errors
 /// Database errors.
 pub async fn put_back(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     job: &Job,
     delay: Duration,
     cost: bool,
@@ -80,7 +80,7 @@ pub async fn put_back(
 /// # Errors
 /// Database errors.
 pub async fn set_aside(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     key: &ObjectKey,
     delay: Duration,
     error: &str,
@@ -108,7 +108,7 @@ pub async fn set_aside(
 /// # Errors
 /// Database errors.
 pub async fn continue_paged(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     job: &Job,
     cursor: &str,
     error: Option<&str>,
@@ -138,7 +138,7 @@ pub async fn continue_paged(
 /// # Errors
 /// Database errors.
 pub async fn note_read(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     job: &Job,
     version: OffsetDateTime,
     outcome: &str,

@@ -1,14 +1,14 @@
 //! Queues jobs that no event causes: for a trial past its end that Stripe still reports as a trial, and for missing
 //! limits.
 
-use sqlx::PgConnection;
+use crate::database::Connection;
 
 /// Queues a confirm of each subscription whose trial ended more than five minutes ago. At most one read an hour of
 /// each, because Stripe ends trials with a delay. Returns the number of jobs.
 ///
 /// # Errors
 /// Database errors.
-pub async fn overdue_trials(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+pub async fn overdue_trials(conn: &mut Connection) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "-- jobs.overdue_trials
         INSERT INTO billing.jobs (kind, account, object_type, object_id, newer_than)
@@ -33,7 +33,7 @@ pub async fn overdue_trials(conn: &mut PgConnection) -> Result<u64, sqlx::Error>
 ///
 /// # Errors
 /// Database errors.
-pub async fn missing_limits(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+pub async fn missing_limits(conn: &mut Connection) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "-- jobs.missing_limits
         INSERT INTO billing.jobs (kind, account, object_type, object_id)

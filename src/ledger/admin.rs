@@ -1,9 +1,10 @@
 //! Lines for operators: lists and details, and the decision about a line whose outcome cannot be found out.
 
 use serde::Serialize;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// A line without its form, which contains personal data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -98,7 +99,7 @@ pub struct Filter<'a> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn list(conn: &mut PgConnection, filter: Filter<'_>, limit: i64) -> Result<(Vec<Line>, i64), sqlx::Error> {
+pub async fn list(conn: &mut Connection, filter: Filter<'_>, limit: i64) -> Result<(Vec<Line>, i64), sqlx::Error> {
     let states: Vec<String> = filter.states.iter().map(|state| (*state).to_owned()).collect();
     let lines = sqlx::query_as!(
         Line,
@@ -136,7 +137,7 @@ pub async fn list(conn: &mut PgConnection, filter: Filter<'_>, limit: i64) -> Re
 /// # Errors
 /// Database errors.
 pub async fn of_objects(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     objects: &[String],
     ids: &[Uuid],
     limit: i64,
@@ -162,7 +163,7 @@ pub async fn of_objects(
 ///
 /// # Errors
 /// Database errors.
-pub async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<Line>, sqlx::Error> {
+pub async fn lock(conn: &mut Connection, id: Uuid) -> Result<Option<Line>, sqlx::Error> {
     let lock = sqlx::query_scalar!(
         "-- ledger.lock
         SELECT id FROM billing.api_writes WHERE id = $1 FOR UPDATE",
@@ -193,7 +194,7 @@ pub struct Surroundings {
 ///
 /// # Errors
 /// Database errors.
-pub async fn surroundings(conn: &mut PgConnection, id: Uuid) -> Result<Option<Surroundings>, sqlx::Error> {
+pub async fn surroundings(conn: &mut Connection, id: Uuid) -> Result<Option<Surroundings>, sqlx::Error> {
     sqlx::query_as!(
         Surroundings,
         r#"-- ledger.surroundings
@@ -229,7 +230,7 @@ pub struct Decision<'a> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn resolve(conn: &mut PgConnection, id: Uuid, decision: Decision<'_>) -> Result<bool, sqlx::Error> {
+pub async fn resolve(conn: &mut Connection, id: Uuid, decision: Decision<'_>) -> Result<bool, sqlx::Error> {
     sqlx::query!(
         "-- ledger.resolve
         UPDATE billing.api_writes

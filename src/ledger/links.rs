@@ -1,14 +1,15 @@
 //! Checkout links: completes the row of a link with what its line created or changed at Stripe.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// Completes the row of a new link. Stripe creates every link enabled.
 ///
 /// # Errors
 /// Database errors.
 pub async fn created(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     line: Uuid,
     payment_link: &str,
     url: Option<&str>,
@@ -32,7 +33,7 @@ pub async fn created(
 /// # Errors
 /// Database errors.
 pub async fn enabled(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     account: &str,
     payment_link: &str,
     is_enabled: bool,

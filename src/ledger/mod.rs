@@ -18,8 +18,9 @@ pub mod open;
 pub mod prove;
 pub mod read;
 
-use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// Prefix of the idempotency keys of our writes at Stripe.
 const KEY_PREFIX: &str = "billing-sync-";
@@ -82,7 +83,7 @@ pub fn line_of_key(key: &str) -> Option<Uuid> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn begin(conn: &mut PgConnection, line: &NewLine<'_>) -> Result<bool, sqlx::Error> {
+pub async fn begin(conn: &mut Connection, line: &NewLine<'_>) -> Result<bool, sqlx::Error> {
     // without RETURNING, because the role of the API may insert and not read
     let begun = sqlx::query!(
         "-- ledger.begin
@@ -117,7 +118,7 @@ const FORGET_BATCH: i64 = 5_000;
 ///
 /// # Errors
 /// Database errors.
-pub async fn forget(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+pub async fn forget(conn: &mut Connection) -> Result<bool, sqlx::Error> {
     let forms = sqlx::query!(
         "-- ledger.forget_forms
         UPDATE billing.api_writes AS w SET form = NULL FROM (

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::domain::object::KnownContent;
 
 /// A line that one process sends.
@@ -60,7 +60,7 @@ impl Leased {
 ///
 /// # Errors
 /// Database errors.
-pub async fn lease(conn: &mut PgConnection, id: Uuid, time: Duration) -> Result<Option<Leased>, sqlx::Error> {
+pub async fn lease(conn: &mut Connection, id: Uuid, time: Duration) -> Result<Option<Leased>, sqlx::Error> {
     let row = sqlx::query!(
         r#"-- ledger.lease
         UPDATE billing.api_writes AS w
@@ -132,7 +132,7 @@ pub struct Recorded {
 /// # Errors
 /// Database errors.
 pub async fn put_back(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     line: &Leased,
     delay: Duration,
     failure: &Recorded,
@@ -164,7 +164,7 @@ pub async fn put_back(
 ///
 /// # Errors
 /// Database errors.
-pub async fn renew_key(conn: &mut PgConnection, line: &Leased) -> Result<(), sqlx::Error> {
+pub async fn renew_key(conn: &mut Connection, line: &Leased) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- ledger.renew_key
         UPDATE billing.api_writes
@@ -207,7 +207,7 @@ impl Finish {
 /// # Errors
 /// Database errors.
 pub async fn finish(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     line: &Leased,
     finish: Finish,
     object_id: Option<&str>,
@@ -243,7 +243,7 @@ pub async fn finish(
 ///
 /// # Errors
 /// Database errors.
-pub async fn due(conn: &mut PgConnection, limit: i64) -> Result<Vec<Uuid>, sqlx::Error> {
+pub async fn due(conn: &mut Connection, limit: i64) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- ledger.due
         SELECT id FROM billing.api_writes
@@ -273,7 +273,7 @@ pub struct Replacement {
 ///
 /// # Errors
 /// Database errors.
-pub async fn completed_replacements(conn: &mut PgConnection, limit: i64) -> Result<Vec<Replacement>, sqlx::Error> {
+pub async fn completed_replacements(conn: &mut Connection, limit: i64) -> Result<Vec<Replacement>, sqlx::Error> {
     sqlx::query!(
         "-- ledger.expired_replacements
         UPDATE billing.api_writes AS w SET follow_up_due = false
@@ -308,7 +308,7 @@ pub async fn completed_replacements(conn: &mut PgConnection, limit: i64) -> Resu
 ///
 /// # Errors
 /// Database errors.
-pub async fn note_creator(conn: &mut PgConnection, contact: Uuid, workspace: Uuid) -> Result<(), sqlx::Error> {
+pub async fn note_creator(conn: &mut Connection, contact: Uuid, workspace: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- ledger.note_creator
         INSERT INTO billing.row_origins (row_id, created_by_user_id)
@@ -327,7 +327,7 @@ pub async fn note_creator(conn: &mut PgConnection, contact: Uuid, workspace: Uui
 ///
 /// # Errors
 /// Database errors.
-pub async fn follow_up_begun(conn: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+pub async fn follow_up_begun(conn: &mut Connection, id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- ledger.follow_up_begun
         UPDATE billing.api_writes SET follow_up_due = false WHERE id = $1",

@@ -1,9 +1,9 @@
 //! Events that prove a change: they carry the idempotency key of its line.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::open;
+use crate::database::Connection;
 use crate::domain::object::{ObjectKey, row_id};
 
 /// An event of Stripe that carries the idempotency key of a line.
@@ -23,7 +23,7 @@ pub struct Proof {
 ///
 /// # Errors
 /// Database errors.
-pub async fn prove(conn: &mut PgConnection, proven: &[Proof]) -> Result<(), sqlx::Error> {
+pub async fn prove(conn: &mut Connection, proven: &[Proof]) -> Result<(), sqlx::Error> {
     if proven.is_empty() {
         return Ok(());
     }

@@ -1,7 +1,8 @@
 //! Reads lines: the state of one for a client that waits, and lists for operators.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// How far a line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub enum Progress {
 ///
 /// # Errors
 /// Database errors.
-pub async fn progress(conn: &mut PgConnection, id: Uuid) -> Result<Option<Progress>, sqlx::Error> {
+pub async fn progress(conn: &mut Connection, id: Uuid) -> Result<Option<Progress>, sqlx::Error> {
     let row = sqlx::query!(
         r#"-- ledger.progress
         SELECT state, object_id, coalesce(leased_until > clock_timestamp(), false) AS "is_leased!",
@@ -65,7 +66,7 @@ pub struct SentRequest {
 ///
 /// # Errors
 /// Database errors.
-pub async fn sent_request(conn: &mut PgConnection, id: Uuid) -> Result<Option<SentRequest>, sqlx::Error> {
+pub async fn sent_request(conn: &mut Connection, id: Uuid) -> Result<Option<SentRequest>, sqlx::Error> {
     sqlx::query_as!(
         SentRequest,
         r#"-- ledger.sent_request
@@ -83,7 +84,7 @@ pub async fn sent_request(conn: &mut PgConnection, id: Uuid) -> Result<Option<Se
 ///
 /// # Errors
 /// Database errors.
-pub async fn following(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
+pub async fn following(conn: &mut Connection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
     let found = sqlx::query_scalar!(
         "-- ledger.following
         SELECT id FROM billing.api_writes WHERE previous_id = $1",
@@ -96,7 +97,7 @@ pub async fn following(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>
 ///
 /// # Errors
 /// Database errors.
-pub async fn workspace(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
+pub async fn workspace(conn: &mut Connection, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
     let found = sqlx::query_scalar!(
         "-- ledger.workspace
         SELECT workspace_id FROM billing.api_writes WHERE id = $1",

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::batch_size::AdaptiveBatchSize;
 use super::set_aside;
 use super::store;
+use crate::database::Connection;
 use crate::domain::renewal::Renewed;
 
 /// READ COMMITTED, because the deciding data is read after the locks. A batch is sized to take a fraction of a second.
@@ -56,7 +56,7 @@ impl Batch {
 /// # Errors
 /// Errors of the database that no subscription caused.
 pub async fn renew(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     until: Option<OffsetDateTime>,
     batch_size: AdaptiveBatchSize,
 ) -> Result<Batch, sqlx::Error> {
@@ -81,7 +81,7 @@ pub async fn renew(
 }
 
 async fn renew_individually(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     ids: &[Uuid],
     until: Option<OffsetDateTime>,
 ) -> Result<Vec<Renewed>, sqlx::Error> {

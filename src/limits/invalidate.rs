@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// Marks subscriptions whose past state differs from what was known, each with the time from which it differs.
@@ -16,7 +16,7 @@ use crate::domain::object::ObjectKey;
 /// # Errors
 /// Database errors.
 pub async fn mark_timelines(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     grown: &BTreeMap<ObjectKey, OffsetDateTime>,
 ) -> Result<(), sqlx::Error> {
     if grown.is_empty() {
@@ -52,7 +52,7 @@ pub async fn mark_timelines(
 /// # Errors
 /// Database errors.
 pub async fn mark_subscriptions(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     projected: &[Uuid],
     changed: &[Uuid],
 ) -> Result<bool, sqlx::Error> {

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +17,7 @@ use super::set_aside;
 use super::store;
 use crate::base::clock::{self, RemoteClock};
 use crate::config::sync::SyncConfig;
-use crate::database::{self, Session};
+use crate::database::{self, Pool, Session};
 use crate::domain::renewal::Renewed;
 use crate::jobs::{Kind, claim, triggers};
 use crate::metrics::process::ProcessMetrics;
@@ -46,7 +45,7 @@ const TIDY_EVERY: Duration = Duration::from_hours(1);
 #[derive(Clone)]
 pub struct Scheduler {
     /// The database.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The rules of renewal.
     pub sync: SyncConfig,
     /// The counters of this process.
@@ -159,7 +158,7 @@ impl Scheduler {
         if batches.iter().any(|batch| !batch.done.is_empty() || batch.timed_out) {
             return Ok(RoundResult::MoreWork);
         }
-        let next = store::next_due(&mut *self.pool.acquire().await?).await?;
+        let next = store::next_due(&mut self.pool.acquire().await?).await?;
         Ok(if next == Some(Duration::ZERO) { RoundResult::Locked } else { RoundResult::Idle(next) })
     }
 
@@ -186,7 +185,7 @@ impl Scheduler {
             return Ok(());
         }
         drop(conn);
-        let mut conn = database::connect(&self.pool.connect_options(), Session::BACKGROUND).await?;
+        let mut conn = database::connect(self.pool.address(), Session::BACKGROUND).await?;
         for failed in set_aside::retry_due(&mut conn, RETRIES, RETRY_TIME).await? {
             tracing::error!(
                 subscription.id = failed.stripe_subscription_id,
@@ -200,10 +199,10 @@ impl Scheduler {
     /// Deletes some old idempotency keys. Once none is left, it requests missing limits, which the worker creates, and
     /// returns true.
     async fn tidy(&self) -> Result<bool, sqlx::Error> {
-        if store::forget_calls(&self.pool).await? > 0 {
+        if store::forget_calls(&mut self.pool.acquire().await?).await? > 0 {
             return Ok(false);
         }
-        let customers = triggers::missing_limits(&mut *self.pool.acquire().await?).await?;
+        let customers = triggers::missing_limits(&mut self.pool.acquire().await?).await?;
         if customers > 0 {
             tracing::info!(customers, "limits are missing; the worker creates them");
         }
@@ -212,7 +211,7 @@ impl Scheduler {
 
     async fn set_rules(&self) -> Result<(), sqlx::Error> {
         let (anchor, past_due_active) = (self.sync.renewal_anchor.as_str(), self.sync.past_due_active);
-        if store::set_rules(&mut *self.pool.acquire().await?, anchor, past_due_active).await? {
+        if store::set_rules(&mut self.pool.acquire().await?, anchor, past_due_active).await? {
             tracing::warn!(
                 renewal_anchor = anchor,
                 past_due_active,
@@ -244,7 +243,7 @@ impl Scheduler {
     }
 
     async fn batch(&self, batch_size: AdaptiveBatchSize) -> Result<Batch, sqlx::Error> {
-        let batch = batch::renew(&mut *self.pool.acquire().await?, None, batch_size).await?;
+        let batch = batch::renew(&mut self.pool.acquire().await?, None, batch_size).await?;
         self.count(&batch.done, batch.subscriptions);
         Ok(batch)
     }

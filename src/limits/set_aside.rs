@@ -6,13 +6,12 @@
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
-use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::store::{self, Due};
 use crate::base::retry::RetryPolicy;
-use crate::database;
+use crate::database::{self, Connection};
 use crate::jobs::{Job, Kind, claim, settle};
 
 /// Delays between retries of a failed renewal.
@@ -40,7 +39,7 @@ pub struct Failed {
 ///
 /// # Errors
 /// Database errors.
-pub async fn make_all_due(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+pub async fn make_all_due(conn: &mut Connection) -> Result<u64, sqlx::Error> {
     let hastened = sqlx::query!(
         "-- limits.make_all_due\nUPDATE billing.jobs SET run_at = clock_timestamp() WHERE kind = 'renewal'"
     );
@@ -51,7 +50,7 @@ pub async fn make_all_due(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn list(conn: &mut PgConnection) -> Result<Vec<Failed>, sqlx::Error> {
+pub async fn list(conn: &mut Connection) -> Result<Vec<Failed>, sqlx::Error> {
     let failed = sqlx::query_as!(
         Failed,
         r#"-- limits.set_aside_list
@@ -67,7 +66,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<Failed>, sqlx::Error> {
 /// # Errors
 /// Those of the connection.
 pub async fn due(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     ids: &[Uuid],
     until: OffsetDateTime,
 ) -> Result<(Vec<Due>, Vec<(Uuid, String)>), sqlx::Error> {
@@ -85,7 +84,7 @@ pub async fn due(
 }
 
 async fn try_due(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     ids: &[Uuid],
     until: OffsetDateTime,
 ) -> Result<Result<Vec<Due>, String>, sqlx::Error> {
@@ -104,7 +103,7 @@ async fn try_due(
 ///
 /// # Errors
 /// Errors of the database, and `error` itself if it is an error of the connection.
-pub async fn put(conn: &mut PgConnection, id: Uuid, error: sqlx::Error) -> Result<(), sqlx::Error> {
+pub async fn put(conn: &mut Connection, id: Uuid, error: sqlx::Error) -> Result<(), sqlx::Error> {
     let Some(reason) = database::describe(&error) else { return Err(error) };
     let put = sqlx::query!("-- limits.set_aside\nSELECT billing.set_aside_renewal($1, $2)", id, reason);
     put.execute(conn).await?;
@@ -127,7 +126,7 @@ pub fn is_timeout(error: &sqlx::Error) -> bool {
 ///
 /// # Errors
 /// Errors of the database that no subscription caused.
-pub async fn retry_due(conn: &mut PgConnection, at_most: u64, time: Duration) -> Result<Vec<Failed>, sqlx::Error> {
+pub async fn retry_due(conn: &mut Connection, at_most: u64, time: Duration) -> Result<Vec<Failed>, sqlx::Error> {
     let (began, mut failed) = (Instant::now(), Vec::new());
     for _ in 0..at_most {
         if began.elapsed() > time {
@@ -143,7 +142,7 @@ pub async fn retry_due(conn: &mut PgConnection, at_most: u64, time: Duration) ->
 }
 
 /// Retries one subscription. The inner error is the reason why it stays set aside.
-async fn retry(conn: &mut PgConnection, job: &Job) -> Result<Result<(), String>, sqlx::Error> {
+async fn retry(conn: &mut Connection, job: &Job) -> Result<Result<(), String>, sqlx::Error> {
     let mut tx = conn.begin_with(BEGIN).await?;
     let renewed = sqlx::query!(
         "-- limits.retry

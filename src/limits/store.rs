@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::database::Connection;
 use crate::domain::renewal::Renewed;
 
 /// The rules of renewal, and whether renewals are halted.
@@ -54,7 +54,7 @@ pub struct Due {
 ///
 /// # Errors
 /// Database errors.
-pub async fn state(conn: &mut PgConnection) -> Result<State, sqlx::Error> {
+pub async fn state(conn: &mut Connection) -> Result<State, sqlx::Error> {
     sqlx::query_as!(
         State,
         r#"-- limits.state
@@ -68,7 +68,7 @@ pub async fn state(conn: &mut PgConnection) -> Result<State, sqlx::Error> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn set_rules(conn: &mut PgConnection, anchor: &str, past_due_active: bool) -> Result<bool, sqlx::Error> {
+pub async fn set_rules(conn: &mut Connection, anchor: &str, past_due_active: bool) -> Result<bool, sqlx::Error> {
     let changed = sqlx::query!(
         "-- limits.set_rules
         UPDATE billing.renewal_rules SET renewal_anchor = $1, past_due_active = $2
@@ -86,7 +86,7 @@ pub async fn set_rules(conn: &mut PgConnection, anchor: &str, past_due_active: b
 ///
 /// # Errors
 /// Database errors.
-pub async fn halt(conn: &mut PgConnection, because: &str) -> Result<(), sqlx::Error> {
+pub async fn halt(conn: &mut Connection, because: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- limits.halt
         UPDATE billing.renewal_rules SET halted_at = clock_timestamp(), halted_because = $1",
@@ -101,7 +101,7 @@ pub async fn halt(conn: &mut PgConnection, because: &str) -> Result<(), sqlx::Er
 ///
 /// # Errors
 /// Database errors.
-pub async fn end_halt(conn: &mut PgConnection, mine: bool) -> Result<bool, sqlx::Error> {
+pub async fn end_halt(conn: &mut Connection, mine: bool) -> Result<bool, sqlx::Error> {
     let ended = sqlx::query!(
         "-- limits.end_halt
         UPDATE billing.renewal_rules SET halted_at = NULL, halted_because = NULL
@@ -121,7 +121,7 @@ pub async fn end_halt(conn: &mut PgConnection, mine: bool) -> Result<bool, sqlx:
 /// # Errors
 /// Database errors.
 pub async fn claim(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     until: Option<OffsetDateTime>,
     at_most: i32,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
@@ -138,7 +138,7 @@ pub async fn claim(
 ///
 /// # Errors
 /// Database errors.
-pub async fn claim_one(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+pub async fn claim_one(conn: &mut Connection, id: Uuid) -> Result<bool, sqlx::Error> {
     let claimed = sqlx::query_scalar!(
         r#"-- limits.claim_one
         WITH locked AS MATERIALIZED (
@@ -158,7 +158,7 @@ pub async fn claim_one(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::
 /// # Errors
 /// Database errors.
 pub async fn renew_limits(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     ids: &[Uuid],
     until: Option<OffsetDateTime>,
 ) -> Result<Vec<Renewed>, sqlx::Error> {
@@ -182,7 +182,7 @@ pub async fn renew_limits(
 ///
 /// # Errors
 /// Database errors.
-pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx::Error> {
+pub async fn next_due(conn: &mut Connection) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         r#"-- limits.next_due
         SELECT CASE
@@ -203,7 +203,7 @@ pub async fn next_due(conn: &mut PgConnection) -> Result<Option<Duration>, sqlx:
 ///
 /// # Errors
 /// Database errors.
-pub async fn count_due(conn: &mut PgConnection, until: Option<OffsetDateTime>) -> Result<i64, sqlx::Error> {
+pub async fn count_due(conn: &mut Connection, until: Option<OffsetDateTime>) -> Result<i64, sqlx::Error> {
     let count = sqlx::query_scalar!(
         r#"-- limits.count_due
         SELECT count(DISTINCT subscription_id) AS "count!" FROM billing.subscription_limits
@@ -217,7 +217,7 @@ pub async fn count_due(conn: &mut PgConnection, until: Option<OffsetDateTime>) -
 ///
 /// # Errors
 /// Database errors.
-pub async fn due_subscriptions(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Vec<Uuid>, sqlx::Error> {
+pub async fn due_subscriptions(conn: &mut Connection, until: OffsetDateTime) -> Result<Vec<Uuid>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
         "-- limits.due_subscriptions
         SELECT subscription_id FROM billing.subscription_limits WHERE renews_at <= $1
@@ -231,7 +231,7 @@ pub async fn due_subscriptions(conn: &mut PgConnection, until: OffsetDateTime) -
 ///
 /// # Errors
 /// Database errors.
-pub async fn due(conn: &mut PgConnection, ids: &[Uuid], until: OffsetDateTime) -> Result<Vec<Due>, sqlx::Error> {
+pub async fn due(conn: &mut Connection, ids: &[Uuid], until: OffsetDateTime) -> Result<Vec<Due>, sqlx::Error> {
     sqlx::query_as!(
         Due,
         r#"-- limits.due
@@ -255,7 +255,7 @@ pub async fn due(conn: &mut PgConnection, ids: &[Uuid], until: OffsetDateTime) -
 ///
 /// # Errors
 /// Database errors.
-pub async fn forget_calls(pool: &PgPool) -> Result<u64, sqlx::Error> {
+pub async fn forget_calls(conn: &mut Connection) -> Result<u64, sqlx::Error> {
     let gone = sqlx::query!(
         "-- limits.delete_old_calls
         DELETE FROM billing.consumptions AS c USING (
@@ -265,7 +265,7 @@ pub async fn forget_calls(pool: &PgPool) -> Result<u64, sqlx::Error> {
         ) AS old
         WHERE c.workspace_id = old.workspace_id AND c.idempotency_key = old.idempotency_key"
     )
-    .execute(pool)
+    .execute(conn)
     .await?;
     Ok(gone.rows_affected())
 }

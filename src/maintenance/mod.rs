@@ -16,7 +16,6 @@ mod store;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
 use time::Date;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::retention::Done;
 use crate::base::retry::RetryPolicy;
 use crate::config::retention::RetentionConfig;
-use crate::database::without_values;
+use crate::database::{Connection, Pool, without_values};
 use crate::metrics::retention::RetentionMetrics;
 use crate::outbox::size;
 use crate::redaction;
@@ -38,7 +37,7 @@ const RETRY: RetryPolicy = RetryPolicy { max_attempts: u32::MAX, initial: Durati
 /// The maintenance of a process.
 pub struct Maintenance {
     /// The database.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// What is kept, and for how long.
     pub config: RetentionConfig,
     /// The counters of the retention.
@@ -105,7 +104,7 @@ impl Maintenance {
     }
 
     /// Removes personal data from new events of redacted customers, and from all events that are old enough.
-    async fn redact(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    async fn redact(&self, conn: &mut Connection) -> Result<(), sqlx::Error> {
         let later = redaction::later_events(conn).await.map(|rows| self.metrics.redacted(rows));
         let old = match self.config.redact_after {
             Some(age) => redaction::older_than(conn, age).await.map(|rows| self.metrics.redacted(rows)),
@@ -115,7 +114,7 @@ impl Maintenance {
     }
 
     /// A round of the retention.
-    async fn remove(&self, conn: &mut PgConnection, reported: &mut BTreeSet<Date>) -> Result<(), sqlx::Error> {
+    async fn remove(&self, conn: &mut Connection, reported: &mut BTreeSet<Date>) -> Result<(), sqlx::Error> {
         let mut left = BTreeSet::new();
         let (mut events, mut rows) = (0, 0);
         let note = |done: Done| match done {

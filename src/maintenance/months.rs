@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 use tokio::time::sleep;
 
-use crate::database::without_values;
+use crate::database::{Connection, without_values};
 use crate::outbox::partitions::{self, Parent, Pass};
 
 /// Number of months after the current one that have partitions. Later rows are stored in the default partitions.
@@ -32,7 +31,7 @@ pub(super) enum MonthsError {
 }
 
 /// Creates partitions of one table after the other, in separate transactions: locking both tables could deadlock.
-pub(super) async fn create(conn: &mut PgConnection) -> Result<(), MonthsError> {
+pub(super) async fn create(conn: &mut Connection) -> Result<(), MonthsError> {
     for parent in Parent::ALL {
         let mut made = partitions::create(conn, parent, MONTHS_AHEAD).await?;
         if let Some(split) = partitions::unfinished_split(conn, parent).await? {
@@ -47,7 +46,7 @@ pub(super) async fn create(conn: &mut PgConnection) -> Result<(), MonthsError> {
 }
 
 /// Copies until the copy is complete, and replaces the default partition by it.
-async fn finish(conn: &mut PgConnection, parent: Parent, split: Oid) -> Result<i32, MonthsError> {
+async fn finish(conn: &mut Connection, parent: Parent, split: Oid) -> Result<i32, MonthsError> {
     loop {
         let mut pass = Pass::new(parent, split);
         while pass.step(conn).await? {}

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime};
@@ -16,6 +15,7 @@ use tokio::time::sleep;
 pub use super::store::{History, Month};
 
 use super::store;
+use crate::database::Connection;
 use crate::outbox::partitions::Parent;
 
 /// Pause between two deletions, so that the disk also serves others.
@@ -54,7 +54,7 @@ pub fn name(month: Date) -> String {
 ///
 /// # Errors
 /// Database errors.
-pub async fn plan(conn: &mut PgConnection, retention: Duration) -> Result<Plan, sqlx::Error> {
+pub async fn plan(conn: &mut Connection, retention: Duration) -> Result<Plan, sqlx::Error> {
     let cutoff = store::cutoff(conn, retention).await?;
     let months = match cutoff {
         Some(cutoff) => store::months(conn, cutoff).await?,
@@ -67,7 +67,7 @@ pub async fn plan(conn: &mut PgConnection, retention: Duration) -> Result<Plan, 
 ///
 /// # Errors
 /// Database errors; what was removed until then stays removed.
-pub async fn remove(conn: &mut PgConnection, plan: &Plan, mut report: impl FnMut(Done)) -> Result<(), sqlx::Error> {
+pub async fn remove(conn: &mut Connection, plan: &Plan, mut report: impl FnMut(Done)) -> Result<(), sqlx::Error> {
     let Some(cutoff) = plan.cutoff else { return Ok(()) };
     for month in &plan.months {
         drop_month(conn, month, &mut report).await?;
@@ -77,7 +77,7 @@ pub async fn remove(conn: &mut PgConnection, plan: &Plan, mut report: impl FnMut
 
 /// Drops a month of the queue first: without its row there, an event is not read, and a repeated delivery of it is still
 /// found in the archive.
-async fn drop_month(conn: &mut PgConnection, month: &Month, report: &mut impl FnMut(Done)) -> Result<(), sqlx::Error> {
+async fn drop_month(conn: &mut Connection, month: &Month, report: &mut impl FnMut(Done)) -> Result<(), sqlx::Error> {
     if month.is_kept() {
         report(Done::Kept(month.clone()));
         return Ok(());
@@ -102,7 +102,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
 }
 
 async fn delete(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     cutoff: OffsetDateTime,
     report: &mut impl FnMut(Done),
 ) -> Result<(), sqlx::Error> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use time::{Date, OffsetDateTime};
 
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::outbox::partitions::Parent;
 
 /// Rows of one statement: some tens of milliseconds.
@@ -55,10 +55,7 @@ impl History {
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn cutoff(
-    conn: &mut PgConnection,
-    retention: Duration,
-) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+pub(super) async fn cutoff(conn: &mut Connection, retention: Duration) -> Result<Option<OffsetDateTime>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- retention.cutoff
         SELECT billing.retention_cutoff($1)",
@@ -72,7 +69,7 @@ pub(super) async fn cutoff(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn months(conn: &mut PgConnection, cutoff: OffsetDateTime) -> Result<Vec<Month>, sqlx::Error> {
+pub(super) async fn months(conn: &mut Connection, cutoff: OffsetDateTime) -> Result<Vec<Month>, sqlx::Error> {
     sqlx::query_as!(
         Month,
         r#"-- retention.months
@@ -87,7 +84,7 @@ pub(super) async fn months(conn: &mut PgConnection, cutoff: OffsetDateTime) -> R
 ///
 /// # Errors
 /// Database errors, including a lock that was not available within half a second.
-pub(super) async fn drop_month(conn: &mut PgConnection, parent: Parent, month: Date) -> Result<bool, sqlx::Error> {
+pub(super) async fn drop_month(conn: &mut Connection, parent: Parent, month: Date) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- retention.drop_month
         SELECT billing.drop_month($1, $2) AS "dropped!""#,
@@ -102,7 +99,7 @@ pub(super) async fn drop_month(conn: &mut PgConnection, parent: Parent, month: D
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn delete_events(conn: &mut PgConnection, cutoff: OffsetDateTime) -> Result<u64, sqlx::Error> {
+pub(super) async fn delete_events(conn: &mut Connection, cutoff: OffsetDateTime) -> Result<u64, sqlx::Error> {
     let deleted = sqlx::query!(
         "-- retention.delete_events
         WITH old AS MATERIALIZED (
@@ -129,7 +126,7 @@ pub(super) async fn delete_events(conn: &mut PgConnection, cutoff: OffsetDateTim
 /// # Errors
 /// Database errors.
 pub(super) async fn delete_history(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     history: History,
     cutoff: OffsetDateTime,
 ) -> Result<u64, sqlx::Error> {

@@ -2,11 +2,11 @@
 //!
 //! Callers hold the locks of the objects.
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::snapshot::Snapshot;
 use super::store::{columns, index};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::stripe::json::{self, Document};
 use crate::stripe::secrets::without_client_secrets;
@@ -20,7 +20,7 @@ use crate::stripe::secrets::without_client_secrets;
 /// # Errors
 /// Database errors.
 pub(super) async fn earlier_second(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     requests: &[(&ObjectKey, OffsetDateTime)],
 ) -> Result<Vec<(usize, Snapshot)>, sqlx::Error> {
     let (accounts, types, ids) = columns(requests.iter().map(|(key, _)| *key));

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::incoming::{Incoming, Nested};
 use super::related::is_shared;
 use super::store::{self, ContentSource, MirrorRow, columns};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// The copies of one object, all equal to the mirror's content.
@@ -30,7 +30,7 @@ pub struct Echo {
 /// # Errors
 /// Database errors.
 pub async fn take_out(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     incoming: &mut Incoming,
     is_locked: impl Fn(&ObjectKey) -> bool,
 ) -> Result<Vec<Echo>, sqlx::Error> {
@@ -62,7 +62,7 @@ fn echo(row: &MirrorRow, copies: &[&Nested]) -> Option<Echo> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn confirm(conn: &mut PgConnection, echoes: &[Echo]) -> Result<bool, sqlx::Error> {
+pub async fn confirm(conn: &mut Connection, echoes: &[Echo]) -> Result<bool, sqlx::Error> {
     if echoes.is_empty() {
         return Ok(true);
     }

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::archive;
@@ -14,11 +13,12 @@ use super::history::{Head, HeadResult, History};
 use super::incoming::Arrival;
 use super::snapshot::Snapshot;
 use super::store::{Content, ContentSource, Mirror};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// The head of each object with arrivals at or after its mirrored version, or whose head depends on earlier events.
 pub(super) async fn of(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     mirror: &Mirror,
     arrivals: Vec<Arrival>,
 ) -> Result<Vec<(ObjectKey, Head)>, sqlx::Error> {
@@ -29,7 +29,7 @@ pub(super) async fn of(
 /// The state at the end of each of these seconds, from the events of the archive and of the batch. The mirror is not
 /// consulted: it holds only the current state.
 pub(super) async fn of_seconds(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     seconds: &[(ObjectKey, OffsetDateTime)],
     arrivals: &[Arrival],
 ) -> Result<Vec<(ObjectKey, Head)>, sqlx::Error> {
@@ -45,7 +45,7 @@ pub(super) async fn of_seconds(
 
 /// The head of each history, which is extended from the archive as long as it needs earlier events.
 async fn resolve(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     mirror: &Mirror,
     mut open: Vec<(ObjectKey, History)>,
 ) -> Result<Vec<(ObjectKey, Head)>, sqlx::Error> {
@@ -100,7 +100,7 @@ fn histories(mirror: &Mirror, arrivals: Vec<Arrival>) -> BTreeMap<ObjectKey, His
 
 /// Adds one more second of the archive to each history that needs it.
 async fn read_back(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     mirror: &Mirror,
     asking: Vec<(ObjectKey, History, OffsetDateTime)>,
 ) -> Result<Vec<(ObjectKey, History)>, sqlx::Error> {

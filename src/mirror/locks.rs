@@ -6,8 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
-
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// The name under which an object is locked.
@@ -24,7 +23,7 @@ fn lock_name(key: &ObjectKey) -> String {
 /// # Errors
 /// Those of the database. A deadlock or lock timeout among them is not caused by the events.
 pub async fn acquire(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     keys: &BTreeSet<ObjectKey>,
     shared: &BTreeSet<ObjectKey>,
 ) -> Result<(), sqlx::Error> {

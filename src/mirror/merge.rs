@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::incoming::{Arrival, Incoming, Nested, Read, ReadResult, Written};
@@ -14,6 +13,7 @@ use super::related::is_shared;
 use super::same_second::ChangeKind;
 use super::store::{self, Content, ContentSource, Expansion, Mirror, MirrorRow};
 use super::{heads, related};
+use crate::database::Connection;
 use crate::domain::object::{KnownContent, ObjectKey};
 use crate::stripe::json::Document;
 use crate::stripe::reference::{self, customer_of};
@@ -40,7 +40,7 @@ pub struct Merged {
 ///
 /// # Errors
 /// Database errors.
-pub async fn merge(conn: &mut PgConnection, mut incoming: Incoming) -> Result<Merged, sqlx::Error> {
+pub async fn merge(conn: &mut Connection, mut incoming: Incoming) -> Result<Merged, sqlx::Error> {
     let keys = incoming.keys();
     let before: Mirror = store::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
     let mut redacted = Redacted::default();

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
 use super::incoming::{Arrival, Incoming, ReadResult};
 use super::locks;
 use super::store::{self, ContentSource, Mirror, MirrorRow};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::stripe::redaction::without_personal_data;
 
@@ -24,7 +24,7 @@ impl Redacted {
     ///
     /// # Errors
     /// Database errors.
-    pub(super) async fn ask(&mut self, conn: &mut PgConnection, rows: &Mirror) -> Result<(), sqlx::Error> {
+    pub(super) async fn ask(&mut self, conn: &mut Connection, rows: &Mirror) -> Result<(), sqlx::Error> {
         let new: BTreeSet<_> = rows.values().filter_map(customer).filter(|one| !self.asked.contains(one)).collect();
         if new.is_empty() {
             return Ok(());
@@ -118,7 +118,7 @@ fn remove(row: &mut MirrorRow) {
 ///
 /// # Errors
 /// Database errors.
-pub async fn rewrite(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+pub async fn rewrite(conn: &mut Connection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     // reads the whole outbox, so not while locks are held. A card that is detached after the mark is still linked
     let mut also = detached(conn, customer).await?;
     also.insert(customer.clone());
@@ -144,7 +144,7 @@ pub async fn rewrite(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BT
 }
 
 /// The objects that name the customer, and those that name one of these: disputes and mandates name a payment only.
-async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+async fn objects(conn: &mut Connection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- mirror.objects_of_customer
         WITH own AS (
@@ -165,7 +165,7 @@ async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeS
 }
 
 /// The objects without a customer that had this one, such as detached cards: earlier events of them name the customer.
-async fn detached(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+async fn detached(conn: &mut Connection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- mirror.detached_from_customer
         SELECT DISTINCT o.object_type, o.object_id

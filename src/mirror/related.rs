@@ -4,9 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::PgConnection;
-
 use super::store::{columns, index};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::stripe::nested::TRIAL_OFFER;
 
@@ -38,7 +37,7 @@ impl From<Found> for (usize, ObjectKey) {
 /// # Errors
 /// Database errors.
 pub async fn customers_around(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     objects: &BTreeSet<ObjectKey>,
     named: &BTreeSet<ObjectKey>,
 ) -> Result<Vec<(ObjectKey, ObjectKey)>, sqlx::Error> {
@@ -93,7 +92,7 @@ pub async fn customers_around(
 /// # Errors
 /// Database errors.
 pub async fn of_customers(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     asked: &[(&ObjectKey, &'static str)],
 ) -> Result<Vec<(usize, ObjectKey)>, sqlx::Error> {
     if asked.is_empty() {
@@ -128,7 +127,7 @@ pub async fn of_customers(
 /// # Errors
 /// Database errors.
 pub async fn referencing(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     asked: &[(&ObjectKey, &'static str)],
 ) -> Result<Vec<(usize, ObjectKey)>, sqlx::Error> {
     if asked.is_empty() {
@@ -163,7 +162,7 @@ pub async fn referencing(
 /// # Errors
 /// Database errors.
 pub async fn customers_referencing(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     shared: &ObjectKey,
     cursor: &str,
     limit: i64,
@@ -189,7 +188,7 @@ pub async fn customers_referencing(
 ///
 /// # Errors
 /// Database errors.
-pub async fn prices_of(conn: &mut PgConnection, product: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+pub async fn prices_of(conn: &mut Connection, product: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         "-- mirror.prices_of
         SELECT o.object_type, o.object_id

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::stripe::json;
 
@@ -149,7 +149,7 @@ pub(super) fn index(ordinality: i64) -> usize {
 /// # Errors
 /// Database errors.
 pub async fn load(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     keys: impl Iterator<Item = &ObjectKey>,
 ) -> Result<Vec<MirrorRow>, sqlx::Error> {
     let (accounts, types, ids) = columns(keys);
@@ -182,7 +182,7 @@ pub async fn load(
 /// # Errors
 /// Database errors.
 pub async fn known_since(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     keys: &BTreeSet<ObjectKey>,
     since: OffsetDateTime,
 ) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
@@ -214,7 +214,7 @@ pub async fn known_since(
 ///
 /// # Errors
 /// Database errors.
-pub async fn save(conn: &mut PgConnection, rows: &[MirrorRow]) -> Result<(), sqlx::Error> {
+pub async fn save(conn: &mut Connection, rows: &[MirrorRow]) -> Result<(), sqlx::Error> {
     let (accounts, types, ids) = columns(rows.iter().map(|row| &row.key));
     let contents: Vec<Option<&Content>> = rows.iter().map(|row| row.content.as_ref()).collect();
     let expansions: Vec<Option<&Expansion>> = rows.iter().map(|row| row.expansion.as_ref()).collect();

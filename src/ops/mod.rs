@@ -16,8 +16,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus::{Registry, TextEncoder};
-use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +23,7 @@ use self::once::SharedRun;
 use crate::base::text::is_control;
 use crate::config::ops::OpsConfig;
 use crate::database::shortage::Shortage;
-use crate::database::{self, Idle, Session};
+use crate::database::{self, Address, Idle, Pool, Session};
 use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
 use crate::metrics::connections::ConnectionMetrics;
 use crate::metrics::{self, build};
@@ -60,10 +58,10 @@ pub struct Ops {
 #[derive(Debug)]
 struct State {
     /// For readiness only, so that busy scrapes do not look like an unreachable database.
-    probes: PgPool,
-    scrapes: PgPool,
+    probes: Pool,
+    scrapes: Pool,
     /// Parts of this process that cannot answer without a connection, each with its pool.
-    needed: Vec<(&'static str, PgPool)>,
+    needed: Vec<(&'static str, Pool)>,
     registry: Registry,
     readiness: SharedRun<Result<String, String>>,
     rendering: SharedRun<Result<Bytes, ()>>,
@@ -71,12 +69,12 @@ struct State {
 
 impl Ops {
     /// The connection of the probes.
-    pub fn probes(&self) -> PgPool {
+    pub fn probes(&self) -> Pool {
         self.state.probes.clone()
     }
 
     /// The connection of the scrapes.
-    pub fn scrapes(&self) -> PgPool {
+    pub fn scrapes(&self) -> Pool {
         self.state.scrapes.clone()
     }
 
@@ -88,15 +86,15 @@ impl Ops {
     /// When the address cannot be bound.
     pub async fn bind(
         config: &OpsConfig,
-        options: &PgConnectOptions,
+        address: &Address,
         registry: Registry,
         connections: ConnectionMetrics,
-        needed: Vec<(&'static str, PgPool)>,
+        needed: Vec<(&'static str, Pool)>,
         shortage: Shortage,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let local_addr = listener.local_addr()?;
-        let pool = |idle| database::pool_with(options, Session::OPS, OF_EACH, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
+        let pool = |idle| database::pool_with(address, Session::OPS, OF_EACH, ACQUIRE_TIMEOUT, idle, Duration::ZERO);
         let (probes, scrapes) = (pool(Idle::Kept), pool(Idle::GivenUp(shortage)));
         let (readiness, rendering) = (SharedRun::default(), SharedRun::default());
         let state = State { probes, scrapes, needed, registry, readiness, rendering };

@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::claim::columns;
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::domain::event::EventKey;
 
 /// Which events: those that fit everything that is set.
@@ -83,11 +83,7 @@ pub struct Row {
 ///
 /// # Errors
 /// Database errors.
-pub async fn select(
-    conn: &mut PgConnection,
-    filter: &Filter,
-    limit: Option<i64>,
-) -> Result<Vec<Selected>, sqlx::Error> {
+pub async fn select(conn: &mut Connection, filter: &Filter, limit: Option<i64>) -> Result<Vec<Selected>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         -- outbox.select
@@ -132,7 +128,7 @@ pub async fn select(
 ///
 /// # Errors
 /// Database errors.
-pub async fn rows(conn: &mut PgConnection, keys: impl IntoIterator<Item = &EventKey>) -> Result<Vec<Row>, sqlx::Error> {
+pub async fn rows(conn: &mut Connection, keys: impl IntoIterator<Item = &EventKey>) -> Result<Vec<Row>, sqlx::Error> {
     let (ids, created_ats) = columns(keys);
     sqlx::query_as!(
         Row,
@@ -161,7 +157,7 @@ pub async fn rows(conn: &mut PgConnection, keys: impl IntoIterator<Item = &Event
 /// # Errors
 /// Database errors.
 pub async fn payload(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     event_id: &str,
     created: OffsetDateTime,
 ) -> Result<Option<Vec<u8>>, sqlx::Error> {
@@ -193,7 +189,7 @@ pub struct Locked {
 ///
 /// # Errors
 /// Database errors.
-pub async fn lock(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<Locked>, sqlx::Error> {
+pub async fn lock(conn: &mut Connection, event_ids: &[String]) -> Result<Vec<Locked>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         -- outbox.lock
@@ -222,7 +218,7 @@ pub async fn lock(conn: &mut PgConnection, event_ids: &[String]) -> Result<Vec<L
 ///
 /// # Errors
 /// Database errors.
-pub async fn retry(conn: &mut PgConnection, keys: impl IntoIterator<Item = &EventKey>) -> Result<u64, sqlx::Error> {
+pub async fn retry(conn: &mut Connection, keys: impl IntoIterator<Item = &EventKey>) -> Result<u64, sqlx::Error> {
     let (ids, created_ats) = columns(keys);
     let retried = sqlx::query!(
         r#"
@@ -251,7 +247,7 @@ pub async fn retry(conn: &mut PgConnection, keys: impl IntoIterator<Item = &Even
 ///
 /// # Errors
 /// Database errors.
-pub async fn make_due(conn: &mut PgConnection, keys: impl IntoIterator<Item = &EventKey>) -> Result<(), sqlx::Error> {
+pub async fn make_due(conn: &mut Connection, keys: impl IntoIterator<Item = &EventKey>) -> Result<(), sqlx::Error> {
     let (ids, created_ats) = columns(keys);
     sqlx::query!(
         r#"
@@ -283,7 +279,7 @@ pub struct Discard<'a> {
 /// # Errors
 /// Database errors.
 pub async fn discard(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     keys: impl IntoIterator<Item = &EventKey>,
     discard: Discard<'_>,
 ) -> Result<u64, sqlx::Error> {
@@ -331,7 +327,7 @@ pub struct Discarded {
 ///
 /// # Errors
 /// Database errors.
-pub async fn discards(conn: &mut PgConnection, event_id: &str) -> Result<Vec<Discarded>, sqlx::Error> {
+pub async fn discards(conn: &mut Connection, event_id: &str) -> Result<Vec<Discarded>, sqlx::Error> {
     sqlx::query_as!(
         Discarded,
         r#"

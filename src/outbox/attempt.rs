@@ -4,10 +4,9 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
-
 use super::claim::{Claimed, Row};
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::domain::event::EventKey;
 
 /// One attempt at one event, already counted.
@@ -44,7 +43,7 @@ pub enum Next {
 /// # Errors
 /// Database errors.
 pub async fn begin(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     next: Next,
     lease: Duration,
     max_attempts: i32,
@@ -89,7 +88,7 @@ pub async fn begin(
 ///
 /// # Errors
 /// Database errors.
-pub async fn claim(conn: &mut PgConnection, attempt: &Attempt) -> Result<Option<Claimed>, sqlx::Error> {
+pub async fn claim(conn: &mut Connection, attempt: &Attempt) -> Result<Option<Claimed>, sqlx::Error> {
     sqlx::query_as!(
         Row,
         r#"-- outbox.claim_one
@@ -112,7 +111,7 @@ pub async fn claim(conn: &mut PgConnection, attempt: &Attempt) -> Result<Option<
 /// # Errors
 /// Database errors.
 pub async fn put_back(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     attempt: &Attempt,
     delay: Duration,
     error: &str,
@@ -137,7 +136,7 @@ pub async fn put_back(
 ///
 /// # Errors
 /// Database errors.
-pub async fn snooze(conn: &mut PgConnection, attempt: &Attempt) -> Result<(), sqlx::Error> {
+pub async fn snooze(conn: &mut Connection, attempt: &Attempt) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- outbox.snooze
         UPDATE billing.outbox SET
@@ -159,7 +158,7 @@ pub async fn snooze(conn: &mut PgConnection, attempt: &Attempt) -> Result<(), sq
 ///
 /// # Errors
 /// Database errors.
-pub async fn dead_letter(conn: &mut PgConnection, attempt: &Attempt, error: &str) -> Result<(), sqlx::Error> {
+pub async fn dead_letter(conn: &mut Connection, attempt: &Attempt, error: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- outbox.dead_letter
         UPDATE billing.outbox SET state = 'dead', finished_at = clock_timestamp(), last_error = $4

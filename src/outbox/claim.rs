@@ -1,11 +1,11 @@
 //! Claims: selects the events of a worker's batch, and recovers the batches of dead workers.
 
-use sqlx::PgConnection;
 use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::domain::event::EventKey;
 
 /// A claimed event with all fields that the worker needs.
@@ -67,7 +67,7 @@ const LATE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Database errors.
-pub async fn oldest(conn: &mut PgConnection, from: OffsetDateTime) -> Result<OffsetDateTime, sqlx::Error> {
+pub async fn oldest(conn: &mut Connection, from: OffsetDateTime) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.oldest_due
         SELECT least(min(oldest.run_at), statement_timestamp() - $1::interval) AS "at!"
@@ -92,7 +92,7 @@ pub async fn oldest(conn: &mut PgConnection, from: OffsetDateTime) -> Result<Off
 ///
 /// # Errors
 /// Database errors.
-pub async fn batch(conn: &mut PgConnection, limit: i64, since: OffsetDateTime) -> Result<Vec<Claimed>, sqlx::Error> {
+pub async fn batch(conn: &mut Connection, limit: i64, since: OffsetDateTime) -> Result<Vec<Claimed>, sqlx::Error> {
     sqlx::query_as!(
         Row,
         r#"-- outbox.claim
@@ -140,7 +140,7 @@ pub async fn batch(conn: &mut PgConnection, limit: i64, since: OffsetDateTime) -
 ///
 /// # Errors
 /// Database errors.
-pub async fn note_batch(conn: &mut PgConnection, batch_id: Uuid, keys: &[EventKey]) -> Result<(), sqlx::Error> {
+pub async fn note_batch(conn: &mut Connection, batch_id: Uuid, keys: &[EventKey]) -> Result<(), sqlx::Error> {
     let (ids, created_ats) = columns(keys);
     // The record need not survive a crash of the database, which kills no worker: so its commit waits for no disk.
     sqlx::query!(
@@ -160,7 +160,7 @@ pub async fn note_batch(conn: &mut PgConnection, batch_id: Uuid, keys: &[EventKe
 ///
 /// # Errors
 /// Database errors.
-pub async fn forget_batch(conn: &mut PgConnection, batch_id: Uuid) -> Result<(), sqlx::Error> {
+pub async fn forget_batch(conn: &mut Connection, batch_id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query!("-- outbox.forget_batch\nDELETE FROM billing.worker_batches WHERE batch_id = $1", batch_id)
         .execute(conn)
         .await?;
@@ -171,7 +171,7 @@ pub async fn forget_batch(conn: &mut PgConnection, batch_id: Uuid) -> Result<(),
 ///
 /// # Errors
 /// Database errors.
-pub async fn isolate(conn: &mut PgConnection, keys: &[EventKey]) -> Result<(), sqlx::Error> {
+pub async fn isolate(conn: &mut Connection, keys: &[EventKey]) -> Result<(), sqlx::Error> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -196,7 +196,7 @@ pub async fn isolate(conn: &mut PgConnection, keys: &[EventKey]) -> Result<(), s
 ///
 /// # Errors
 /// Database errors.
-pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+pub async fn recover_batches(conn: &mut Connection) -> Result<u64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.recover_batches
         WITH free AS (
@@ -236,7 +236,7 @@ pub async fn recover_batches(conn: &mut PgConnection) -> Result<u64, sqlx::Error
 ///
 /// # Errors
 /// Database errors.
-pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64, sqlx::Error> {
+pub async fn pull_back(conn: &mut Connection, longest: Duration) -> Result<u64, sqlx::Error> {
     let pulled = sqlx::query!(
         "-- outbox.pull_back
         UPDATE billing.outbox AS o SET run_at = clock_timestamp()
@@ -267,7 +267,7 @@ pub async fn pull_back(conn: &mut PgConnection, longest: Duration) -> Result<u64
 ///
 /// # Errors
 /// Database errors.
-pub async fn next_due(conn: &mut PgConnection, since: OffsetDateTime) -> Result<Option<Duration>, sqlx::Error> {
+pub async fn next_due(conn: &mut Connection, since: OffsetDateTime) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         "-- outbox.next_due
         SELECT extract(epoch FROM LEAST(

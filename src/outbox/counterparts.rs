@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use sqlx::PgConnection;
-
 use super::claim::{Claimed, columns};
+use crate::database::Connection;
 use crate::domain::event::{Envelope, EventKey};
 
 /// A thin event and the type of its counterpart.
@@ -21,7 +20,7 @@ pub struct ThinEvent<'a> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn merged(conn: &mut PgConnection, thin_events: &[ThinEvent<'_>]) -> Result<HashSet<EventKey>, sqlx::Error> {
+pub async fn merged(conn: &mut Connection, thin_events: &[ThinEvent<'_>]) -> Result<HashSet<EventKey>, sqlx::Error> {
     if thin_events.is_empty() {
         return Ok(HashSet::new());
     }
@@ -66,7 +65,7 @@ pub fn among(thin_events: &[ThinEvent<'_>], snapshots: &[&Claimed]) -> HashSet<E
 ///
 /// # Errors
 /// Database errors.
-pub async fn with_thin(conn: &mut PgConnection, snapshots: &[&Envelope]) -> Result<HashSet<EventKey>, sqlx::Error> {
+pub async fn with_thin(conn: &mut Connection, snapshots: &[&Envelope]) -> Result<HashSet<EventKey>, sqlx::Error> {
     if snapshots.is_empty() {
         return Ok(HashSet::new());
     }

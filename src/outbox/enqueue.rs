@@ -6,9 +6,10 @@
 use std::collections::HashSet;
 
 use hyper::body::Bytes;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
 
+use crate::database::Connection;
 use crate::domain::event::{Envelope, EventKey};
 
 /// An event to store: its parsed envelope and its original bytes.
@@ -85,7 +86,7 @@ RETURNING event_id, created
 /// # Errors
 /// Database errors; then no event of `incoming` is stored.
 pub async fn store(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     incoming: &[Incoming],
     origin: EventSource,
 ) -> Result<HashSet<EventKey>, sqlx::Error> {

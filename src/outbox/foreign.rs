@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// Maximum number of events that one statement puts back.
 const AT_ONCE: i64 = 2000;
@@ -17,11 +18,7 @@ const AT_ONCE: i64 = 2000;
 ///
 /// # Errors
 /// Database errors.
-pub async fn put_back(
-    conn: &mut PgConnection,
-    livemode: bool,
-    accounts: &BTreeSet<String>,
-) -> Result<u64, sqlx::Error> {
+pub async fn put_back(conn: &mut Connection, livemode: bool, accounts: &BTreeSet<String>) -> Result<u64, sqlx::Error> {
     let of_mode = sqlx::query(
         "-- outbox.put_back_mode
         UPDATE billing.outbox AS o SET state = 'pending', outcome = NULL, reason = NULL, finished_at = NULL, attempts = 0,
@@ -75,7 +72,7 @@ pub struct Process {
 /// # Errors
 /// Database errors.
 pub async fn heartbeat(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     id: Uuid,
     livemode: bool,
     accounts: &BTreeSet<String>,
@@ -118,7 +115,7 @@ pub async fn heartbeat(
 ///
 /// # Errors
 /// Database errors.
-pub async fn contradicting(conn: &mut PgConnection) -> Result<Vec<Process>, sqlx::Error> {
+pub async fn contradicting(conn: &mut Connection) -> Result<Vec<Process>, sqlx::Error> {
     let active: Vec<Process> = sqlx::query_as(
         "-- outbox.active_processes
         SELECT name, livemode, accounts FROM billing.worker_processes

@@ -3,15 +3,15 @@
 //! The id comes from a setting, or from the API key. Earlier events that were ignored because of their account are then
 //! processed.
 
-use sqlx::PgConnection;
-
 use super::claim::{Claimed, columns};
+
+use crate::database::Connection;
 
 /// Stores the id of the own account, and queues events again that were ignored because it was unknown.
 ///
 /// # Errors
 /// Database errors.
-pub async fn note(conn: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> {
+pub async fn note(conn: &mut Connection, id: &str) -> Result<(), sqlx::Error> {
     let is_new = sqlx::query!(
         "-- outbox.add_own_account
         INSERT INTO billing.own_accounts (account_id) VALUES ($1) ON CONFLICT DO NOTHING",
@@ -51,7 +51,7 @@ pub async fn note(conn: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> 
 /// # Errors
 /// Database errors.
 pub async fn resolve(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     configured: Option<&str>,
     events: &mut [Claimed],
 ) -> Result<(), sqlx::Error> {

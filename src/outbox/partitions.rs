@@ -1,9 +1,10 @@
 //! The partitions of the archive and the queue. Calls the functions of `migrations/0001_events_outbox.sql`, which has
 //! the reasons. Used by the module `maintenance`.
 
-use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 use time::OffsetDateTime;
+
+use crate::database::Connection;
 
 /// A table that is partitioned by month of creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ const PAGE: i32 = 500;
 ///
 /// # Errors
 /// Database errors, including a lock that was not available within two seconds.
-pub async fn create(conn: &mut PgConnection, parent: Parent, months_ahead: i32) -> Result<i32, sqlx::Error> {
+pub async fn create(conn: &mut Connection, parent: Parent, months_ahead: i32) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.create_partitions
         SELECT billing.create_partitions($1, $2) AS "made!""#,
@@ -49,7 +50,7 @@ pub async fn create(conn: &mut PgConnection, parent: Parent, months_ahead: i32) 
 ///
 /// # Errors
 /// Database errors.
-pub async fn unfinished_split(conn: &mut PgConnection, parent: Parent) -> Result<Option<Oid>, sqlx::Error> {
+pub async fn unfinished_split(conn: &mut Connection, parent: Parent) -> Result<Option<Oid>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- outbox.unfinished_split
         SELECT to_regclass(format('billing.%I', $1 || '_split'))::oid",
@@ -81,7 +82,7 @@ impl Pass {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn step(&mut self, conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    pub async fn step(&mut self, conn: &mut Connection) -> Result<bool, sqlx::Error> {
         let page = sqlx::query!(
             "-- outbox.copy_into_split
             SELECT last_event_id, last_created, seen, skipped FROM billing.copy_into_split($1, $2, $3, $4, $5)",
@@ -104,7 +105,7 @@ impl Pass {
 ///
 /// # Errors
 /// Database errors.
-pub async fn next_transaction_id(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+pub async fn next_transaction_id(conn: &mut Connection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- outbox.next_transaction_id
         SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS "now!""#
@@ -119,7 +120,7 @@ pub async fn next_transaction_id(conn: &mut PgConnection) -> Result<String, sqlx
 /// # Errors
 /// Database errors, including a lock that was not available within two seconds.
 pub async fn finish_split(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     parent: Parent,
     split: Oid,
     copied_before: &str,

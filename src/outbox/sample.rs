@@ -1,7 +1,8 @@
 //! Stored events for the key check: they show whether an API key belongs to their account.
 
-use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
+
+use crate::database::Connection;
 
 /// Maximum age of a sampled event, one day less than the 30 days for which Stripe keeps events.
 const REACH: Duration = Duration::days(29);
@@ -11,7 +12,7 @@ const REACH: Duration = Duration::days(29);
 ///
 /// # Errors
 /// Database errors.
-pub async fn recent(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
+pub async fn recent(conn: &mut Connection, until: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- outbox.sample
         SELECT event_id
@@ -29,7 +30,7 @@ pub async fn recent(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Ve
 ///
 /// # Errors
 /// Database errors.
-pub async fn any(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+pub async fn any(conn: &mut Connection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         "-- outbox.any
         SELECT EXISTS (
@@ -44,7 +45,7 @@ pub async fn any(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
 /// # Errors
 /// Database errors.
 pub async fn oldest(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     account: &str,
     earliest: OffsetDateTime,
 ) -> Result<Option<OffsetDateTime>, sqlx::Error> {

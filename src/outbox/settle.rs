@@ -2,9 +2,8 @@
 //!
 //! `done` is written in the transaction that contains the event's effects, so that both commit or neither does.
 
-use sqlx::PgConnection;
-
 use super::claim::columns;
+use crate::database::Connection;
 use crate::domain::event::{EventKey, Outcome, Reason};
 
 /// Result of one event.
@@ -23,7 +22,7 @@ pub struct Settlement {
 /// # Errors
 /// Database errors, and [`sqlx::Error::RowNotFound`] if an event was not pending: then another worker has settled it,
 /// and the whole transaction must not commit.
-pub async fn done(conn: &mut PgConnection, settlements: &[Settlement]) -> Result<Vec<(EventKey, f64)>, sqlx::Error> {
+pub async fn done(conn: &mut Connection, settlements: &[Settlement]) -> Result<Vec<(EventKey, f64)>, sqlx::Error> {
     let (ids, created_ats) = columns(settlements.iter().map(|one| &one.key));
     let outcomes: Vec<String> = settlements.iter().map(|one| one.outcome.as_str().to_owned()).collect();
     let reasons: Vec<Option<String>> =

@@ -1,13 +1,13 @@
 //! The size of the schema on disk, one row a day, from which `status` derives the growth. Measured by
 //! the module `maintenance`.
 
-use sqlx::PgConnection;
+use crate::database::Connection;
 
 /// Measures the size, unless that was done today, and forgets what is older than 40 days.
 ///
 /// # Errors
 /// Database errors.
-pub async fn measure(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn measure(conn: &mut Connection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- outbox.measure_size
         WITH outdated AS (

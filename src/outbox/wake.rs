@@ -1,6 +1,6 @@
 //! Notifies the workers of new events. The receiver, `reconcile` and `outbox retry` call this after their commit.
 
-use sqlx::PgConnection;
+use crate::database::Connection;
 
 /// Name of the notification channel.
 pub const CHANNEL: &str = "billing_sync_outbox";
@@ -9,6 +9,6 @@ pub const CHANNEL: &str = "billing_sync_outbox";
 ///
 /// # Errors
 /// Database errors.
-pub async fn wake(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn wake(conn: &mut Connection) -> Result<(), sqlx::Error> {
     sqlx::query("-- outbox.wake\nSELECT pg_notify($1, '')").bind(CHANNEL).execute(conn).await.map(|_| ())
 }

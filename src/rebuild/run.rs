@@ -7,10 +7,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sqlx::PgConnection;
-
 use crate::base::retry::RetryPolicy;
 use crate::base::waits::Waits;
+use crate::database::{Connection, Transaction};
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
 use crate::jobs::settle;
@@ -182,11 +181,11 @@ impl Rebuild {
             }
         }
         after.add(all.objects, all.changes.len());
-        store::note(&mut *self.context.pool.acquire().await?, &after, false).await?;
+        store::note(&mut self.context.pool.acquire().await?, &after, false).await?;
         Ok(all)
     }
 
-    async fn next_stage(&self, mut tx: sqlx::PgTransaction<'static>, run: &mut Run) -> Result<Option<Page>, Failure> {
+    async fn next_stage(&self, mut tx: Transaction<'static>, run: &mut Run) -> Result<Option<Page>, Failure> {
         let finished = run.stage == Stage::Others;
         (run.stage, run.account, run.position) = (Stage::Others, String::new(), String::new());
         store::note(&mut tx, run, finished).await?;
@@ -198,7 +197,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn begin(&self, conn: &mut PgConnection, restart: bool) -> Result<Run, Failure> {
+    pub async fn begin(&self, conn: &mut Connection, restart: bool) -> Result<Run, Failure> {
         if self.dry_run {
             let (account, position) = (String::new(), String::new());
             return Ok(Run { id: 0, stage: Stage::Customers, account, position, objects: 0, changes: 0 });
@@ -206,7 +205,7 @@ impl Rebuild {
         Ok(store::begin(conn, restart).await?)
     }
 
-    async fn project(&self, conn: &mut PgConnection, keys: &[ObjectKey]) -> Result<Page, Failure> {
+    async fn project(&self, conn: &mut Connection, keys: &[ObjectKey]) -> Result<Page, Failure> {
         let objects: BTreeSet<ObjectKey> = keys.iter().cloned().collect();
         locks::acquire(conn, &objects, &BTreeSet::new()).await?;
         let causes: Causes = keys.iter().map(|key| (key.clone(), BTreeSet::from([CAUSE.to_owned()]))).collect();
@@ -218,7 +217,7 @@ impl Rebuild {
         Ok(Page { objects: keys.len(), changes, queued_reads, failed: Vec::new() })
     }
 
-    async fn end(&self, tx: sqlx::PgTransaction<'static>) -> Result<(), Failure> {
+    async fn end(&self, tx: Transaction<'static>) -> Result<(), Failure> {
         let ended = if self.dry_run { tx.rollback().await } else { tx.commit().await };
         Ok(ended?)
     }

@@ -1,7 +1,6 @@
 //! Stores the progress of a rebuild, and finds the objects of its next page.
 
-use sqlx::PgConnection;
-
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 
 /// A rebuild of all rows, and its progress.
@@ -51,7 +50,7 @@ impl Stage {
 ///
 /// # Errors
 /// Database errors.
-pub async fn begin(conn: &mut PgConnection, restart: bool) -> Result<Run, sqlx::Error> {
+pub async fn begin(conn: &mut Connection, restart: bool) -> Result<Run, sqlx::Error> {
     if restart {
         sqlx::query!(
             "-- rebuild.abandon\nUPDATE billing.rebuild_runs SET finished_at = clock_timestamp() WHERE finished_at IS NULL"
@@ -84,7 +83,7 @@ pub async fn begin(conn: &mut PgConnection, restart: bool) -> Result<Run, sqlx::
 ///
 /// # Errors
 /// Database errors.
-pub async fn note(conn: &mut PgConnection, run: &Run, finished: bool) -> Result<(), sqlx::Error> {
+pub async fn note(conn: &mut Connection, run: &Run, finished: bool) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- rebuild.save_progress
         UPDATE billing.rebuild_runs SET stage = $2, account = $3, position = $4, objects = $5, changes = $6,
@@ -107,7 +106,7 @@ pub async fn note(conn: &mut PgConnection, run: &Run, finished: bool) -> Result<
 ///
 /// # Errors
 /// Database errors.
-pub async fn customers(conn: &mut PgConnection, run: &Run, limit: i64) -> Result<Vec<ObjectKey>, sqlx::Error> {
+pub async fn customers(conn: &mut Connection, run: &Run, limit: i64) -> Result<Vec<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- rebuild.customers
         SELECT DISTINCT o.account, o.customer_id AS "customer_id!"
@@ -130,7 +129,7 @@ pub async fn customers(conn: &mut PgConnection, run: &Run, limit: i64) -> Result
 ///
 /// # Errors
 /// Database errors.
-pub async fn unknown(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
+pub async fn unknown(conn: &mut Connection, ids: &[String]) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- rebuild.unknown
         SELECT asked.id AS "id!"
@@ -147,7 +146,7 @@ pub async fn unknown(conn: &mut PgConnection, ids: &[String]) -> Result<Vec<Stri
 ///
 /// # Errors
 /// Database errors.
-pub async fn others(conn: &mut PgConnection, run: &Run, limit: i64) -> Result<Vec<ObjectKey>, sqlx::Error> {
+pub async fn others(conn: &mut Connection, run: &Run, limit: i64) -> Result<Vec<ObjectKey>, sqlx::Error> {
     let (object_type, object_id) = run.position.split_once('/').unwrap_or_default();
     let rows = sqlx::query!(
         "-- rebuild.others
@@ -171,7 +170,7 @@ pub async fn others(conn: &mut PgConnection, run: &Run, limit: i64) -> Result<Ve
 ///
 /// # Errors
 /// Database errors.
-pub async fn count(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+pub async fn count(conn: &mut Connection) -> Result<u64, sqlx::Error> {
     let rows = sqlx::query_scalar!(
         r#"-- rebuild.count
         SELECT (

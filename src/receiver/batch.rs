@@ -7,14 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::database;
+use crate::database::{self, Connection, Pool};
 use crate::domain::event::EventKey;
 use crate::outbox::enqueue::{self, EventSource, Incoming, is_about_data};
 
@@ -80,7 +78,7 @@ impl Queue {
 ///
 /// `stored` is notified after each commit that stored a new event.
 pub(super) fn start(
-    pool: PgPool,
+    pool: Pool,
     capacity: usize,
     store_timeout: Duration,
     stored: Arc<Notify>,
@@ -90,7 +88,7 @@ pub(super) fn start(
     (Queue { sender, store_timeout }, writer)
 }
 
-async fn write(mut deliveries: mpsc::Receiver<Delivery>, pool: PgPool, store_timeout: Duration, stored: Arc<Notify>) {
+async fn write(mut deliveries: mpsc::Receiver<Delivery>, pool: Pool, store_timeout: Duration, stored: Arc<Notify>) {
     while let Some(first) = deliveries.recv().await {
         let batch = Batch::gather(first, &mut deliveries);
         // in its own task: if it panics, its events are answered 503 and the next batch is not affected
@@ -126,7 +124,7 @@ impl Batch {
     }
 
     /// Stores the events and answers all waiting requests. Returns whether a new event was stored.
-    async fn store(self, pool: PgPool, store_timeout: Duration) -> bool {
+    async fn store(self, pool: Pool, store_timeout: Duration) -> bool {
         let Self { events, waiting } = self;
         let (Stored { verdicts, is_repeated }, error) =
             match store(&events, &pool, Instant::now() + store_timeout).await {
@@ -182,7 +180,7 @@ impl From<sqlx::Error> for StoreError {
 
 /// Acquires a connection. While the pool tries to open a new one, which a full server refuses, it does not notice that
 /// another one became free, for example that of the notification.
-async fn acquire(pool: &PgPool, deadline: Instant) -> Result<PoolConnection<Postgres>, StoreError> {
+async fn acquire(pool: &Pool, deadline: Instant) -> Result<Connection, StoreError> {
     loop {
         match timeout_at(deadline, pool.acquire()).await.map_err(|_| StoreError::Late)? {
             Err(sqlx::Error::PoolTimedOut) if pool.num_idle() > 0 => {}
@@ -199,7 +197,7 @@ struct Stored {
     is_repeated: bool,
 }
 
-async fn store(events: &[Incoming], pool: &PgPool, deadline: Instant) -> Result<Stored, StoreError> {
+async fn store(events: &[Incoming], pool: &Pool, deadline: Instant) -> Result<Stored, StoreError> {
     let mut losses = 0;
     loop {
         let mut conn = acquire(pool, deadline).await?;
@@ -220,7 +218,7 @@ async fn store(events: &[Incoming], pool: &PgPool, deadline: Instant) -> Result<
 }
 
 /// Stores the events individually: the content of one event must never prevent the others from being stored.
-async fn store_singly(events: &[Incoming], conn: &mut PoolConnection<Postgres>, deadline: Instant) -> Vec<Verdict> {
+async fn store_singly(events: &[Incoming], conn: &mut Connection, deadline: Instant) -> Vec<Verdict> {
     let mut verdicts = Vec::with_capacity(events.len());
     for event in events {
         match insert(conn, std::slice::from_ref(event), deadline).await {
@@ -259,11 +257,7 @@ impl From<InsertError> for StoreError {
     }
 }
 
-async fn insert(
-    conn: &mut PoolConnection<Postgres>,
-    events: &[Incoming],
-    deadline: Instant,
-) -> Result<Vec<Verdict>, InsertError> {
+async fn insert(conn: &mut Connection, events: &[Incoming], deadline: Instant) -> Result<Vec<Verdict>, InsertError> {
     let mut moves = 0..MAX_PARTITION_RETRIES;
     loop {
         return match timeout_at(deadline, enqueue::store(conn, events, EventSource::Webhook)).await {

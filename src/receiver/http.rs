@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use super::body::Bodies;
 use super::handler::WebhookHandler;
 use super::{batch, notify};
 use crate::config::receiver::ReceiverConfig;
+use crate::database::Pool;
 use crate::listener::{Ending, Handler, InFlight, Limits, Listener, Refusal};
 use crate::metrics::process::ProcessMetrics;
 
@@ -27,13 +27,13 @@ use crate::metrics::process::ProcessMetrics;
 pub struct Receiver {
     listener: TcpListener,
     config: ReceiverConfig,
-    pool: PgPool,
+    pool: Pool,
     metrics: Arc<ProcessMetrics>,
 }
 
 impl Receiver {
     /// The receiver's database connections.
-    pub fn pool(&self) -> PgPool {
+    pub fn pool(&self) -> Pool {
         self.pool.clone()
     }
 
@@ -41,7 +41,7 @@ impl Receiver {
     ///
     /// # Errors
     /// When the address cannot be bound, or no secret is configured.
-    pub async fn bind(config: &ReceiverConfig, pool: PgPool, metrics: Arc<ProcessMetrics>) -> io::Result<Self> {
+    pub async fn bind(config: &ReceiverConfig, pool: Pool, metrics: Arc<ProcessMetrics>) -> io::Result<Self> {
         if config.secrets.is_empty() {
             let message = "missing webhook secret: set STRIPE_WEBHOOK_SECRET to the endpoint's signing secret";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));

@@ -8,18 +8,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::database::Pool;
 use crate::outbox::wake::wake;
 
 /// Pause between two notifications.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Sends one NOTIFY for each signal, or for several signals that arrived meanwhile, until `stop`.
-pub(super) async fn run(pool: PgPool, stored: Arc<Notify>, limit: Duration, stop: CancellationToken) {
+pub(super) async fn run(pool: Pool, stored: Arc<Notify>, limit: Duration, stop: CancellationToken) {
     for_signals(&stored, || notify(pool.clone(), limit), &stop).await;
 }
 
@@ -36,8 +36,8 @@ async fn for_signals<F: Future<Output = ()>>(stored: &Notify, notify: impl Fn() 
     }
 }
 
-async fn notify(pool: PgPool, limit: Duration) {
-    match timeout(limit, async { wake(&mut *pool.acquire().await?).await }).await {
+async fn notify(pool: Pool, limit: Duration) {
+    match timeout(limit, async { wake(&mut pool.acquire().await?).await }).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(error = %error, "could not notify the workers"),
         Err(_) => tracing::debug!("could not notify the workers in time"),

@@ -28,11 +28,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
-
 use self::failure::STEP_LIMIT;
 pub use self::failure::{Failure, KeyError};
 use crate::client::StripeApi;
+use crate::database::{Connection, Pool};
 use crate::metrics::process::ProcessMetrics;
 
 /// Stripe lists events of this last span of time.
@@ -42,7 +41,7 @@ pub const REACH: time::Duration = time::Duration::days(30);
 #[derive(Clone)]
 pub struct Reconcile {
     /// Database pool.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// API client.
     pub api: Arc<dyn StripeApi>,
     /// The synced connected accounts.
@@ -60,7 +59,7 @@ impl Reconcile {
     }
 
     /// Runs one database step with [`STEP_LIMIT`] as the timeout.
-    async fn step<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>) -> Result<T, Failure> {
+    async fn step<T>(&self, work: impl AsyncFnOnce(&mut Connection) -> Result<T, sqlx::Error>) -> Result<T, Failure> {
         let mut conn = self.pool.acquire().await?;
         // a statement that still runs on the server occupies its connection, and a slot of the pool, until it ends
         let done = tokio::time::timeout(STEP_LIMIT, work(&mut conn)).await.map_err(|_| Failure::Late)?;

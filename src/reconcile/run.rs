@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ use super::store;
 use super::{Failure, REACH, Reconcile};
 use crate::base::retry::RetryPolicy;
 use crate::client::{Answer, ApiError, MOST_TYPES, PAGE, Read, Urgency};
+use crate::database::Connection;
 use crate::metrics::reconcile::RunOutcome;
 use crate::outbox::sample;
 use crate::stripe::catalogue;
@@ -99,7 +99,7 @@ impl<'a> Run<'a> {
         progress: &mut (dyn FnMut(&ReconcileStats) + Send),
     ) -> Result<Option<ComparisonReport>, Failure> {
         let reconcile = self.reconcile;
-        let begun = reconcile.step(async |conn: &mut PgConnection| state::begin(conn, account, pause).await);
+        let begun = reconcile.step(async |conn: &mut Connection| state::begin(conn, account, pause).await);
         let Some(mark) = begun.await? else { return Ok(None) };
         let compared = self.compare(account, mark, progress).await;
         let outcome = match &compared {
@@ -119,11 +119,11 @@ impl<'a> Run<'a> {
     /// Records a failure. If that fails too, the lease expires.
     async fn note(&self, account: &str, failures: u32, failure: &Failure) {
         let noted = if failure.outcome().is_none() {
-            self.reconcile.step(async |conn: &mut PgConnection| state::release(conn, account).await).await
+            self.reconcile.step(async |conn: &mut Connection| state::release(conn, account).await).await
         } else {
             let wait = AGAIN.unlimited(failures.saturating_add(1), fastrand::f64()).max(failure.retry_after());
             let error = failure.to_string();
-            let fail = async |conn: &mut PgConnection| state::fail(conn, account, wait, &error).await;
+            let fail = async |conn: &mut Connection| state::fail(conn, account, wait, &error).await;
             self.reconcile.step(fail).await
         };
         if let Err(error) = noted {
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
         let moves = (from <= start).then_some(until);
         let stripe_account = verified_key.account.filter(|_| account.is_empty());
         let finish =
-            async |conn: &mut PgConnection| state::finish(conn, account, moves, &stats, stripe_account.as_ref()).await;
+            async |conn: &mut Connection| state::finish(conn, account, moves, &stats, stripe_account.as_ref()).await;
         let after = self.reconcile.step(finish).await?;
         Ok(ComparisonReport {
             account: account.to_owned(),
@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
     /// Returns the start of the first comparison: the oldest stored event within Stripe's 30 days. If no event is
     /// stored, there is no outage to repair, and reconcile does not import a month of history.
     async fn first(&self, account: &str, now: OffsetDateTime) -> Result<OffsetDateTime, Failure> {
-        let oldest = async |conn: &mut PgConnection| sample::oldest(conn, account, now - REACH).await;
+        let oldest = async |conn: &mut Connection| sample::oldest(conn, account, now - REACH).await;
         let oldest = self.reconcile.step(oldest).await?;
         Ok(oldest.map_or(now - OVERLAP, |oldest| oldest.min(now)))
     }
@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
         let until = now - REACH;
         let Some(since) = mark.compared_until.filter(|since| *since < until) else { return Ok(None) };
         let gap = Gap { since, until };
-        self.reconcile.step(async |conn: &mut PgConnection| state::note_gap(conn, account, gap).await).await?;
+        self.reconcile.step(async |conn: &mut Connection| state::note_gap(conn, account, gap).await).await?;
         Ok(Some(gap))
     }
 

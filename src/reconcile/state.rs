@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::postgres::PgQueryResult;
 use time::OffsetDateTime;
 
 use super::gap::Gap;
 use super::stats::ReconcileStats;
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::stripe_key::account::Account;
 
 /// Duration of the lease: longer than one request with its retries takes. Each page renews it.
@@ -35,7 +35,7 @@ pub struct Watermark {
 /// # Errors
 /// Database errors.
 pub async fn begin(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     account: &str,
     pause: Option<Duration>,
 ) -> Result<Option<Watermark>, sqlx::Error> {
@@ -67,7 +67,7 @@ pub async fn begin(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str, missed: u64) -> Result<(), sqlx::Error> {
+pub(super) async fn renew_lease(conn: &mut Connection, account: &str, missed: u64) -> Result<(), sqlx::Error> {
     // fails without a row
     sqlx::query_scalar!(
         "-- reconcile.renew_lease
@@ -95,7 +95,7 @@ pub(super) async fn renew_lease(conn: &mut PgConnection, account: &str, missed: 
 /// # Errors
 /// Database errors.
 pub(super) async fn finish(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     account: &str,
     until: Option<OffsetDateTime>,
     stats: &ReconcileStats,
@@ -139,12 +139,7 @@ pub(super) async fn finish(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn fail(
-    conn: &mut PgConnection,
-    account: &str,
-    wait: Duration,
-    error: &str,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn fail(conn: &mut Connection, account: &str, wait: Duration, error: &str) -> Result<(), sqlx::Error> {
     let failed = sqlx::query!(
         "-- reconcile.fail
         WITH failed AS (
@@ -169,7 +164,7 @@ pub(super) async fn fail(
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn release(conn: &mut PgConnection, account: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn release(conn: &mut Connection, account: &str) -> Result<(), sqlx::Error> {
     let released = sqlx::query!(
         "-- reconcile.release
         UPDATE billing.reconcile_state SET leased_until = NULL WHERE account = $1",
@@ -184,7 +179,7 @@ pub(super) async fn release(conn: &mut PgConnection, account: &str) -> Result<()
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn stripe_account(conn: &mut PgConnection) -> Result<Option<Account>, sqlx::Error> {
+pub(super) async fn stripe_account(conn: &mut Connection) -> Result<Option<Account>, sqlx::Error> {
     sqlx::query_as!(
         Account,
         r#"-- reconcile.stripe_account
@@ -199,7 +194,7 @@ pub(super) async fn stripe_account(conn: &mut PgConnection) -> Result<Option<Acc
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn note_gap(conn: &mut PgConnection, account: &str, gap: Gap) -> Result<(), sqlx::Error> {
+pub(super) async fn note_gap(conn: &mut Connection, account: &str, gap: Gap) -> Result<(), sqlx::Error> {
     let noted = sqlx::query!(
         "-- reconcile.note_gap
         WITH noted AS (
@@ -225,7 +220,7 @@ pub(super) async fn note_gap(conn: &mut PgConnection, account: &str, gap: Gap) -
 ///
 /// # Errors
 /// Database errors.
-pub async fn close_gap(conn: &mut PgConnection, account: &str, before: OffsetDateTime) -> Result<bool, sqlx::Error> {
+pub async fn close_gap(conn: &mut Connection, account: &str, before: OffsetDateTime) -> Result<bool, sqlx::Error> {
     let closed = sqlx::query!(
         "-- reconcile.close_gap
         UPDATE billing.reconcile_state SET gap_since = NULL, gap_until = NULL

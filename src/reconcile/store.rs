@@ -4,12 +4,12 @@
 
 use std::collections::HashSet;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::page::Page;
 use super::stats::ReconcileStats;
 use super::{Failure, Reconcile, state};
+use crate::database::Connection;
 use crate::domain::event::{Envelope, EventKey};
 use crate::outbox::counterparts;
 use crate::outbox::enqueue::{self, EventSource, Incoming};
@@ -32,7 +32,7 @@ pub(super) async fn page(
         tracing::error!(event.id = id, account, %error, "an event that Stripe lists is not stored");
     }
     let events = &page.events;
-    let work = async |conn: &mut PgConnection| {
+    let work = async |conn: &mut Connection| {
         let (stored, refused) = insert(conn, events).await?;
         let found: Vec<&Envelope> =
             events.iter().map(|event| &event.envelope).filter(|event| stored.contains(&event.key)).collect();
@@ -56,7 +56,7 @@ pub(super) async fn page(
 
 /// Stores the missing events. Returns their keys and the number of events that the database refuses: one event with
 /// invalid content must not prevent the storage of the others.
-async fn insert(conn: &mut PgConnection, events: &[Incoming]) -> Result<(HashSet<EventKey>, usize), sqlx::Error> {
+async fn insert(conn: &mut Connection, events: &[Incoming]) -> Result<(HashSet<EventKey>, usize), sqlx::Error> {
     match enqueue::store(conn, events, EventSource::Reconcile).await {
         Err(error) if enqueue::is_about_data(&error) => {}
         stored => return Ok((stored?, 0)),
@@ -78,7 +78,7 @@ async fn insert(conn: &mut PgConnection, events: &[Incoming]) -> Result<(HashSet
 
 /// Returns the types of the missed events: old enough, handled by this program, and without a delivered thin event as a
 /// counterpart.
-async fn missed(conn: &mut PgConnection, found: &[&Envelope], now: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
+async fn missed(conn: &mut Connection, found: &[&Envelope], now: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
     let is_missed = |event: &&Envelope| {
         now - event.key.created > MISSED_AFTER && catalogue::meaning(&event.event_type) == Meaning::Snapshot
     };

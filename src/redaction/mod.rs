@@ -10,12 +10,12 @@ mod store;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use tokio::time::sleep;
 
 pub use self::store::{Archive, Customer};
 
 use self::store::Step;
+use crate::database::Connection;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::mirror::redacted;
 use crate::outbox::admin::{self, Discard};
@@ -31,7 +31,7 @@ const DISCARD: Discard<'_> = Discard { by: "billing-sync redact", reason: "perso
 ///
 /// # Errors
 /// Database errors.
-pub async fn mark(conn: &mut PgConnection, customer: &ObjectKey) -> Result<Option<Customer>, sqlx::Error> {
+pub async fn mark(conn: &mut Connection, customer: &ObjectKey) -> Result<Option<Customer>, sqlx::Error> {
     let Some(found) = store::find(conn, customer).await? else { return Ok(None) };
     store::mark(conn, customer).await?;
     Ok(Some(found))
@@ -42,7 +42,7 @@ pub async fn mark(conn: &mut PgConnection, customer: &ObjectKey) -> Result<Optio
 ///
 /// # Errors
 /// Database errors.
-pub async fn in_progress(conn: &mut PgConnection, customer: &ObjectKey) -> Result<i64, sqlx::Error> {
+pub async fn in_progress(conn: &mut Connection, customer: &ObjectKey) -> Result<i64, sqlx::Error> {
     store::left(conn, customer, &[]).await
 }
 
@@ -51,7 +51,7 @@ pub async fn in_progress(conn: &mut PgConnection, customer: &ObjectKey) -> Resul
 ///
 /// # Errors
 /// Database errors.
-pub async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
+pub async fn objects(conn: &mut Connection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     redacted::rewrite(conn, customer).await
 }
 
@@ -60,7 +60,7 @@ pub async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BT
 /// # Errors
 /// Database errors.
 pub async fn archive(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     customer: &ObjectKey,
     objects: &BTreeSet<ObjectKey>,
 ) -> Result<Archive, sqlx::Error> {
@@ -79,7 +79,7 @@ pub async fn archive(
 ///
 /// # Errors
 /// Database errors; what was done until then stays done.
-pub async fn later_events(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
+pub async fn later_events(conn: &mut Connection) -> Result<u64, sqlx::Error> {
     to_the_end(conn, Part::LaterEvents).await
 }
 
@@ -87,7 +87,7 @@ pub async fn later_events(conn: &mut PgConnection) -> Result<u64, sqlx::Error> {
 ///
 /// # Errors
 /// Database errors; what was done until then stays done.
-pub async fn older_than(conn: &mut PgConnection, age: Duration) -> Result<u64, sqlx::Error> {
+pub async fn older_than(conn: &mut Connection, age: Duration) -> Result<u64, sqlx::Error> {
     Ok(to_the_end(conn, Part::OldEvents(age)).await? + to_the_end(conn, Part::OldChanges(age)).await?)
 }
 
@@ -100,7 +100,7 @@ enum Part {
 }
 
 /// Repeats the step of a part until it finds nothing. Returns the number of redacted rows.
-async fn to_the_end(conn: &mut PgConnection, part: Part) -> Result<u64, sqlx::Error> {
+async fn to_the_end(conn: &mut Connection, part: Part) -> Result<u64, sqlx::Error> {
     let mut redacted = 0;
     loop {
         let Step { seen, redacted: rows } = match part {

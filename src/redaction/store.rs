@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::base::interval::interval;
+use crate::database::Connection;
 use crate::domain::event::EventKey;
 use crate::domain::object::ObjectKey;
 
@@ -40,7 +40,7 @@ pub struct Archive {
     pub left: i64,
 }
 
-pub(super) async fn find(conn: &mut PgConnection, customer: &ObjectKey) -> Result<Option<Customer>, sqlx::Error> {
+pub(super) async fn find(conn: &mut Connection, customer: &ObjectKey) -> Result<Option<Customer>, sqlx::Error> {
     sqlx::query_as!(
         Customer,
         r#"-- redaction.find
@@ -58,7 +58,7 @@ pub(super) async fn find(conn: &mut PgConnection, customer: &ObjectKey) -> Resul
     .await
 }
 
-pub(super) async fn mark(conn: &mut PgConnection, customer: &ObjectKey) -> Result<(), sqlx::Error> {
+pub(super) async fn mark(conn: &mut Connection, customer: &ObjectKey) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- redaction.mark
         INSERT INTO billing.redacted_customers (account, customer_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -72,7 +72,7 @@ pub(super) async fn mark(conn: &mut PgConnection, customer: &ObjectKey) -> Resul
 
 /// The customer's dead events.
 pub(super) async fn dead(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     customer: &ObjectKey,
     ids: &[String],
 ) -> Result<Vec<EventKey>, sqlx::Error> {
@@ -91,7 +91,7 @@ pub(super) async fn dead(
 
 /// Removes the payloads of the customer's done events. An event is the customer's if it names the customer, in its columns
 /// or anywhere in its payload, or is about one of the objects. Reads the whole archive.
-pub(super) async fn events(conn: &mut PgConnection, customer: &ObjectKey, ids: &[String]) -> Result<u64, sqlx::Error> {
+pub(super) async fn events(conn: &mut Connection, customer: &ObjectKey, ids: &[String]) -> Result<u64, sqlx::Error> {
     let redacted = sqlx::query!(
         "-- redaction.events
         UPDATE billing.events AS e SET payload = NULL, redacted_at = clock_timestamp()
@@ -109,7 +109,7 @@ pub(super) async fn events(conn: &mut PgConnection, customer: &ObjectKey, ids: &
 }
 
 /// Removes the personal values in the history of these rows.
-pub(super) async fn changes(conn: &mut PgConnection, rows: &[Uuid]) -> Result<u64, sqlx::Error> {
+pub(super) async fn changes(conn: &mut Connection, rows: &[Uuid]) -> Result<u64, sqlx::Error> {
     let redacted = sqlx::query!(
         "-- redaction.changes
         UPDATE billing.row_changes SET changes = billing.without_personal_values(changes)
@@ -123,7 +123,7 @@ pub(super) async fn changes(conn: &mut PgConnection, rows: &[Uuid]) -> Result<u6
 }
 
 /// Removes the forms of finished changes at Stripe, and the answers that clients got.
-pub(super) async fn ledger(conn: &mut PgConnection, customer: &ObjectKey, ids: &[String]) -> Result<(), sqlx::Error> {
+pub(super) async fn ledger(conn: &mut Connection, customer: &ObjectKey, ids: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- redaction.ledger
         WITH lines AS (
@@ -144,7 +144,7 @@ pub(super) async fn ledger(conn: &mut PgConnection, customer: &ObjectKey, ids: &
 }
 
 /// Number of the customer's pending events, and of changes at Stripe in progress.
-pub(super) async fn left(conn: &mut PgConnection, customer: &ObjectKey, ids: &[String]) -> Result<i64, sqlx::Error> {
+pub(super) async fn left(conn: &mut Connection, customer: &ObjectKey, ids: &[String]) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- redaction.left
         SELECT (
@@ -166,7 +166,7 @@ pub(super) async fn left(conn: &mut PgConnection, customer: &ObjectKey, ids: &[S
 
 /// Removes the payloads of events of marked customers, among some thousand that were finished after those of the last
 /// step. The last minutes are left to a later one: transactions that began earlier may not have committed.
-pub(super) async fn later_events(conn: &mut PgConnection) -> Result<Step, sqlx::Error> {
+pub(super) async fn later_events(conn: &mut Connection) -> Result<Step, sqlx::Error> {
     sqlx::query_as!(
         Step,
         r#"-- redaction.later_events
@@ -207,7 +207,7 @@ pub(super) async fn later_events(conn: &mut PgConnection) -> Result<Step, sqlx::
 }
 
 /// Removes the payloads of some thousand events that were finished after those of the last step.
-pub(super) async fn old_events(conn: &mut PgConnection, age: Duration) -> Result<Step, sqlx::Error> {
+pub(super) async fn old_events(conn: &mut Connection, age: Duration) -> Result<Step, sqlx::Error> {
     sqlx::query_as!(
         Step,
         r#"-- redaction.old_events
@@ -240,7 +240,7 @@ pub(super) async fn old_events(conn: &mut PgConnection, age: Duration) -> Result
 }
 
 /// Removes the personal values of some thousand changes that were written after those of the last step.
-pub(super) async fn old_changes(conn: &mut PgConnection, age: Duration) -> Result<Step, sqlx::Error> {
+pub(super) async fn old_changes(conn: &mut Connection, age: Duration) -> Result<Step, sqlx::Error> {
     sqlx::query_as!(
         Step,
         r#"-- redaction.old_changes

@@ -15,8 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,7 +25,7 @@ use crate::base::clock::RemoteClock;
 use crate::client::{self, BuildError, Write};
 use crate::config::receiver::ReceiverConfig;
 use crate::database::shortage::{Keeper, Shortage};
-use crate::database::{self, Idle, Session};
+use crate::database::{self, Address, Idle, Pool, Session};
 use crate::limits::scheduler::Scheduler;
 use crate::listener::Ending;
 use crate::maintenance::Maintenance;
@@ -102,15 +100,16 @@ impl Service {
     ///
     /// # Errors
     /// When an address cannot be bound.
-    pub async fn bind(config: &ServiceConfig, options: &PgConnectOptions) -> Result<Self, StartError> {
+    pub async fn bind(config: &ServiceConfig, database: impl Into<Address>) -> Result<Self, StartError> {
+        let database = &database.into();
         let registry = Registry::new();
         let parts = config.parts();
         let metrics = ProcessMetrics::of(&registry, parts)?;
         let stripes_clock = RemoteClock::default();
         let shortage = Shortage::default();
-        let background = |connections| background(options, connections, &shortage);
+        let background = |connections| background(database, connections, &shortage);
         let receiver = match &config.receiver {
-            Some(receiver) => Some(bind_receiver(receiver, options, Arc::new(metrics.clone())).await?),
+            Some(receiver) => Some(bind_receiver(receiver, database, Arc::new(metrics.clone())).await?),
             None => None,
         };
         let stripe = config.stripe_of_reads();
@@ -142,7 +141,7 @@ impl Service {
                     shortage: shortage.clone(),
                     writer: writer.clone(),
                 };
-                let bound = Api::bind(api, options, parts).await;
+                let bound = Api::bind(api, database, parts).await;
                 Some(bound.map_err(|error| StartError::ApiListen { address, error })?)
             }
             None => None,
@@ -198,7 +197,7 @@ impl Service {
         let counted = metrics.connections.of(ListenerName::Ops);
         let needed = (receiver.iter().map(|receiver| ("receiver", receiver.pool())))
             .chain(api.iter().map(|api| ("workspace API", api.reads())));
-        let ops = Ops::bind(&config.ops, options, registry, counted, needed.collect(), shortage.clone()).await;
+        let ops = Ops::bind(&config.ops, database, registry, counted, needed.collect(), shortage.clone()).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
         Ok(Self { receiver, api, writer, worker, fetcher, renewals, reconcile, sampler, maintenance, ops, shortage })
     }
@@ -219,12 +218,12 @@ impl Service {
     }
 
     /// The connections of all parts.
-    pub fn pools(&self) -> Vec<PgPool> {
+    pub fn pools(&self) -> Vec<Pool> {
         self.working_pools().into_iter().chain(self.first_pools()).chain([self.ops.scrapes()]).collect()
     }
 
     /// The pools whose connections are opened first, and kept.
-    fn first_pools(&self) -> Vec<PgPool> {
+    fn first_pools(&self) -> Vec<Pool> {
         (self.receiver.iter().map(Receiver::pool))
             .chain(self.api.iter().map(Api::reads))
             .chain([self.ops.probes()])
@@ -244,7 +243,7 @@ impl Service {
     }
 
     /// The pools of the parts that close before the ops listener ends.
-    fn working_pools(&self) -> Vec<PgPool> {
+    fn working_pools(&self) -> Vec<Pool> {
         (self.worker.iter().map(|context| context.pool.clone()))
             .chain(self.fetcher.iter().map(Fetcher::pool))
             .chain(self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
@@ -329,20 +328,20 @@ type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn bind_receiver(
     config: &ReceiverConfig,
-    options: &PgConnectOptions,
+    address: &Address,
     metrics: Arc<ProcessMetrics>,
 ) -> Result<Receiver, StartError> {
     let session = Session::receiver(config.store_timeout);
     let (size, unchecked) = (connections::OF_RECEIVER, receiver::CHECK_AFTER_IDLE);
-    let pool = database::pool_with(options, session, size, ACQUIRE_TIMEOUT, Idle::Kept, unchecked);
+    let pool = database::pool_with(address, session, size, ACQUIRE_TIMEOUT, Idle::Kept, unchecked);
     let bound = Receiver::bind(config, pool, metrics).await;
     bound.map_err(|error| StartError::Listen { address: config.listen, error })
 }
 
 /// The pool of a background part.
-fn background(options: &PgConnectOptions, connections: u32, shortage: &Shortage) -> PgPool {
+fn background(address: &Address, connections: u32, shortage: &Shortage) -> Pool {
     let idle = Idle::GivenUp(shortage.clone());
-    database::pool_with(options, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT, idle, Duration::ZERO)
+    database::pool_with(address, Session::BACKGROUND, connections, ACQUIRE_TIMEOUT, idle, Duration::ZERO)
 }
 
 /// The address at which a listener is reached from its own machine. On some systems, a client cannot connect to the

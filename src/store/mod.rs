@@ -10,11 +10,12 @@ use std::fmt;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use self::statement::{held, upsert};
+use crate::database::Connection;
 use crate::domain::checkout_session::CheckoutSession;
 use crate::domain::contact::BillingContact;
 use crate::domain::coupon::Coupon;
@@ -126,7 +127,7 @@ table!(CheckoutSession in "checkout_sessions", named by stripe_session_id:
 ///
 /// # Errors
 /// Database errors.
-pub async fn save<T: Table>(conn: &mut PgConnection, rows: &[CausedRow<T>]) -> Result<Vec<Change>, sqlx::Error> {
+pub async fn save<T: Table>(conn: &mut Connection, rows: &[CausedRow<T>]) -> Result<Vec<Change>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -165,7 +166,7 @@ fn as_new(row: &str) -> String {
 ///
 /// # Errors
 /// Database errors.
-pub async fn held<T: Table>(conn: &mut PgConnection, rows: &[CausedRow<T>]) -> Result<BTreeSet<Uuid>, sqlx::Error> {
+pub async fn held<T: Table>(conn: &mut Connection, rows: &[CausedRow<T>]) -> Result<BTreeSet<Uuid>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -180,7 +181,7 @@ pub async fn held<T: Table>(conn: &mut PgConnection, rows: &[CausedRow<T>]) -> R
 /// # Errors
 /// Database errors.
 pub async fn remove_other_limits(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     plans: &[Uuid],
     limits: &[Uuid],
 ) -> Result<Vec<Uuid>, sqlx::Error> {

@@ -1,7 +1,8 @@
 //! The account and mode of the last backfill, which shows whether a key belongs to another one. A backfill writes it.
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
+
+use crate::database::Connection;
 
 /// A Stripe account, in live or test mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl std::fmt::Display for Account {
 ///
 /// # Errors
 /// Database errors.
-pub async fn customers(conn: &mut PgConnection, until: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
+pub async fn customers(conn: &mut Connection, until: OffsetDateTime) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         "-- stripe_key.customers
         SELECT object_id FROM billing.stripe_objects
@@ -39,7 +40,7 @@ pub async fn customers(conn: &mut PgConnection, until: OffsetDateTime) -> Result
 ///
 /// # Errors
 /// Database errors.
-pub async fn known(conn: &mut PgConnection) -> Result<Option<Account>, sqlx::Error> {
+pub async fn known(conn: &mut Connection) -> Result<Option<Account>, sqlx::Error> {
     sqlx::query_as!(
         Account,
         r#"-- stripe_key.known_account

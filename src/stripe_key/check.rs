@@ -7,13 +7,13 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::base::clock;
 use crate::client::{ApiError, Read, StripeApi, Urgency};
+use crate::database::{Connection, Pool};
 use crate::metrics::process::ProcessMetrics;
 use crate::outbox::{own, sample};
 use crate::stripe::json::Document;
@@ -61,7 +61,7 @@ impl KeyCheck {
     pub(crate) async fn access(
         &self,
         api: &dyn StripeApi,
-        pool: &PgPool,
+        pool: &Pool,
         metrics: &ProcessMetrics,
     ) -> Result<Access, sqlx::Error> {
         let mut state = self.state.lock().await;
@@ -136,11 +136,7 @@ pub struct KeyReport {
 ///
 /// # Errors
 /// Database errors.
-pub async fn check_key(
-    api: &dyn StripeApi,
-    conn: &mut PgConnection,
-    margin: Duration,
-) -> Result<KeyReport, sqlx::Error> {
+pub async fn check_key(api: &dyn StripeApi, conn: &mut Connection, margin: Duration) -> Result<KeyReport, sqlx::Error> {
     let (mut unknown, mut unanswered) = (0, None);
     let (at, account) = match api.read("", &Read::Account, Urgency::Normal).await {
         Ok(answer) => {
@@ -206,7 +202,7 @@ pub async fn check_key(
 ///
 /// # Errors
 /// Database errors.
-pub async fn store_account(conn: &mut PgConnection, report: &KeyReport) -> Result<(), sqlx::Error> {
+pub async fn store_account(conn: &mut Connection, report: &KeyReport) -> Result<(), sqlx::Error> {
     let Some(account) = &report.account else { return Ok(()) };
     let is_ours = match report.status {
         KeyStatus::Verified => true,
@@ -223,7 +219,7 @@ pub fn account_of(api: &dyn StripeApi, body: &str) -> Option<Account> {
 }
 
 /// Checks the key and returns the resulting state; logs a mismatch and a refusal.
-async fn recheck(api: &dyn StripeApi, pool: &PgPool, margin: Duration) -> Result<State, sqlx::Error> {
+async fn recheck(api: &dyn StripeApi, pool: &Pool, margin: Duration) -> Result<State, sqlx::Error> {
     let mut conn = pool.acquire().await?;
     let report = check_key(api, &mut conn, margin).await?;
     store_account(&mut conn, &report).await?;

@@ -170,7 +170,7 @@ impl Backfill {
             return Ok(parts);
         }
         // a 404 is a finding only for a customer that is stored here, and only with a verified key
-        let known = unlisted::is_known(&mut *self.context.pool.acquire().await?, key).await?;
+        let known = unlisted::is_known(&mut self.context.pool.acquire().await?, key).await?;
         if known && self.verified { Ok(parts) } else { Err(CheckError::NoCustomer(key.object_id.clone())) }
     }
 

@@ -1,14 +1,13 @@
 //! Stores the results of samples in `billing.verify_samples`, which `status` reads. The metrics of a process end with it.
 
-use sqlx::PgConnection;
-
+use crate::database::Connection;
 use crate::metrics::drift::SampleStats;
 
 /// Stores one sample, and forgets what is older than 40 days.
 ///
 /// # Errors
 /// Database errors.
-pub(super) async fn save(conn: &mut PgConnection, sample: &SampleStats) -> Result<(), sqlx::Error> {
+pub(super) async fn save(conn: &mut Connection, sample: &SampleStats) -> Result<(), sqlx::Error> {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let tables: Vec<String> =
         sample.rows.iter().filter(|(_, rows)| **rows > 0).map(|(table, _)| (*table).to_owned()).collect();

@@ -89,7 +89,7 @@ impl Sampler {
     }
 
     async fn save(&self, sample: &SampleStats) -> Result<(), sqlx::Error> {
-        sample_store::save(&mut *self.context.pool.acquire().await?, sample).await
+        sample_store::save(&mut self.context.pool.acquire().await?, sample).await
     }
 
     async fn sample(&self) -> Result<SampleStats, NoSample> {

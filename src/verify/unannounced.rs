@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::database::Connection;
 use crate::store::Change;
 
 /// The columns of `billing.coupons` that change without an event.
@@ -19,7 +19,7 @@ const COLUMNS: [&str; 2] = ["times_redeemed", "valid"];
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn leave_out(conn: &mut PgConnection, changes: Vec<Change>) -> Result<Vec<Change>, sqlx::Error> {
+pub(crate) async fn leave_out(conn: &mut Connection, changes: Vec<Change>) -> Result<Vec<Change>, sqlx::Error> {
     let silent: Vec<Uuid> = changes.iter().filter(|change| may_be_silent(change)).map(|change| change.row_id).collect();
     if silent.is_empty() {
         return Ok(changes);

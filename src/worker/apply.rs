@@ -8,13 +8,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
-
 use super::change_set::{Affected, Causes, ChangeSet, Notes};
 use super::context::Context;
 use super::failure::Failure;
 use super::project;
 use crate::config::sync::Confirm;
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::{self, JobRequests};
 use crate::ledger::prove::prove;
@@ -41,7 +40,7 @@ pub(super) struct Applied {
 
 /// Applies `change_set`, all but the commit.
 pub(super) async fn apply(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     context: &Context,
     change_set: ChangeSet,
     watch: &mut Stopwatch,
@@ -118,7 +117,7 @@ pub(super) async fn apply(
 /// Those of `customers` whose rows historical invoices and payments can affect: a subscription names the invoice as its
 /// latest, or they have paid by SEPA, where a failure stands until a later payment clears it.
 async fn affected_customers(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     customers: BTreeSet<ObjectKey>,
     objects: &BTreeSet<ObjectKey>,
     named: &BTreeSet<ObjectKey>,
@@ -136,7 +135,7 @@ async fn affected_customers(
 /// Writes the job requests, except API jobs if no fetcher runs: a rebuild, once there is a key, queues them again.
 /// Returns the requests that were written.
 pub(crate) async fn queue_jobs(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     context: &Context,
     job_requests: JobRequests,
 ) -> Result<JobRequests, sqlx::Error> {
@@ -147,7 +146,7 @@ pub(crate) async fn queue_jobs(
 
 /// The customers to project, each with its causes.
 async fn customers_to_project(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     merged: &Merged,
     affected: &BTreeMap<String, Affected>,
     objects: &BTreeSet<ObjectKey>,

@@ -5,7 +5,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sqlx::{PgConnection, PgTransaction};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -17,6 +16,7 @@ use super::failure::Failure;
 use super::gather::Gather;
 use super::state::{RoundResult, Worker};
 use crate::config::sync::Confirm;
+use crate::database::{Connection, Transaction};
 use crate::domain::event::{EventKey, Outcome, Reason};
 use crate::domain::object::ObjectKey;
 use crate::metrics::batch::{Step, Stopwatch};
@@ -72,7 +72,7 @@ impl Worker {
             return Ok(RoundResult::Idle);
         }
         let keys: Vec<EventKey> = events.iter().map(|event| event.key.clone()).collect();
-        claim::note_batch(&mut *self.context.pool.acquire().await?, batch_id, &keys).await?;
+        claim::note_batch(&mut self.context.pool.acquire().await?, batch_id, &keys).await?;
         watch.done(Step::Claim);
 
         let context = Arc::clone(&self.context);
@@ -119,7 +119,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// Begins a transaction with the worker's usual timeouts.
-pub(crate) async fn begin(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
+pub(crate) async fn begin(context: &Context) -> Result<Transaction<'static>, sqlx::Error> {
     context.pool.begin_with(BEGIN).await
 }
 
@@ -130,7 +130,7 @@ const BEGIN_BATCH: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// Begins a transaction for fresh events or jobs.
-pub(super) async fn begin_batch(context: &Context) -> Result<PgTransaction<'static>, sqlx::Error> {
+pub(super) async fn begin_batch(context: &Context) -> Result<Transaction<'static>, sqlx::Error> {
     context.pool.begin_with(BEGIN_BATCH).await
 }
 
@@ -146,7 +146,7 @@ const BEGIN_FURTHER: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// Begins a transaction for attempt number `attempt` (from 1) at an event or job that failed in a batch.
-pub(super) async fn begin_isolated(context: &Context, attempt: i32) -> Result<PgTransaction<'static>, sqlx::Error> {
+pub(super) async fn begin_isolated(context: &Context, attempt: i32) -> Result<Transaction<'static>, sqlx::Error> {
     context.pool.begin_with(if attempt > 1 { BEGIN_FURTHER } else { BEGIN_FIRST }).await
 }
 
@@ -166,7 +166,7 @@ pub(crate) async fn contain_panics<T: Send + 'static>(
 
 /// Takes claimed events through to their settlement, all but the commit. `watch` was begun with the claim.
 pub(super) async fn process(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     context: &Context,
     mut events: Vec<Claimed>,
     watch: Stopwatch,
@@ -220,7 +220,7 @@ fn add(context: &Context, change_set: &mut ChangeSet, merge: ToMerge) {
 /// Settles thin events, which only name their object. If the snapshot event of the same change was merged, in this
 /// batch (`merged`) or earlier, a thin event adds nothing. Otherwise a read newer than the event is queued.
 async fn settle_thin_events(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     thin_events: &[ThinEvent<'_>],
     merged: &[&Claimed],
     change_set: &mut ChangeSet,
@@ -245,7 +245,7 @@ async fn settle_thin_events(
 
 /// Applies the change set and returns the outcome of each event.
 async fn apply(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     context: &Context,
     change_set: ChangeSet,
     merges: Vec<(EventKey, BTreeSet<ObjectKey>)>,

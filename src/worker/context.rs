@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use super::settings::SettingsWatch;
 use crate::base::retry::RetryPolicy;
 use crate::config::sync::SyncConfig;
 use crate::config::worker::WorkerConfig;
+use crate::database::Pool;
 use crate::database::shortage::Shortage;
 use crate::metrics::process::ProcessMetrics;
 use crate::projection::graph::Graph;
@@ -22,7 +22,7 @@ pub type ProjectCustomer = fn(&str, &Graph, &Rules) -> CustomerRows;
 #[derive(Clone)]
 pub struct Context {
     /// The database.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// Which events are processed, and the rules of the mapping.
     pub sync: SyncConfig,
     /// Batch size, retries and timeouts.
@@ -48,7 +48,7 @@ pub struct Context {
 
 impl Context {
     /// A context with the real mapping.
-    pub fn new(pool: PgPool, sync: SyncConfig, config: WorkerConfig, metrics: ProcessMetrics) -> Self {
+    pub fn new(pool: Pool, sync: SyncConfig, config: WorkerConfig, metrics: ProcessMetrics) -> Self {
         Self {
             pool,
             sync,

@@ -1,17 +1,16 @@
 //! Wakes the workers when the receiver notifies that it stored events.
 //!
-//! An optimisation only: if a notification is lost, or a pooler drops it, events wait at most for the poll interval.
+//! An optimisation only: if a notification is lost, events wait at most for the poll interval. A pooler in transaction
+//! mode drops all of them; there the workers look every second.
 
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::shortage::Shortage;
-use crate::database::{self, Session};
+use crate::database::{self, Pool, Session};
 use crate::outbox::wake::CHANNEL;
 
 /// Time without a notification after which the connection is checked. A host that vanished would stay silent for ever,
@@ -27,13 +26,16 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Pause after the connection is lost.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Interval of the wake-ups without notifications: a short delay, and few queries.
+const REGULARLY: Duration = Duration::from_secs(1);
+
 /// Listens on the database of the workers until `shutdown`, and reconnects after every loss. While connections are
 /// scarce it gives its own up.
-pub(super) async fn run(workers: PgPool, wake: watch::Sender<()>, shortage: Shortage, shutdown: CancellationToken) {
+pub(super) async fn run(workers: Pool, wake: watch::Sender<()>, shortage: Shortage, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(shortage.until(false)).await.is_some() {
         // a pool of its own: a dropped listener still writes to its connection, and if the host has vanished that would
         // block a place in the worker's pool
-        let pool = database::pool(&workers.connect_options(), Session::BACKGROUND, 1, CONNECT_LIMIT);
+        let pool = database::pool(workers.address(), Session::BACKGROUND, 1, CONNECT_LIMIT);
         let listened = async {
             tokio::select! {
                 error = listen(&pool, &wake) => Some(error),
@@ -50,9 +52,10 @@ pub(super) async fn run(workers: PgPool, wake: watch::Sender<()>, shortage: Shor
 }
 
 /// Listens until the connection is lost; returns the error.
-async fn listen(pool: &PgPool, wake: &watch::Sender<()>) -> sqlx::Error {
-    let mut listener = match PgListener::connect_with(pool).await {
-        Ok(listener) => listener,
+async fn listen(pool: &Pool, wake: &watch::Sender<()>) -> sqlx::Error {
+    let mut listener = match pool.listener().await {
+        Ok(Some(listener)) => listener,
+        Ok(None) => wake_regularly(wake).await,
         Err(error) => return error,
     };
     if let Err(error) = listener.listen(CHANNEL).await {
@@ -70,5 +73,12 @@ async fn listen(pool: &PgPool, wake: &watch::Sender<()>) -> sqlx::Error {
             // closed or unusable
             Ok(Ok(None)) | Err(_) => return sqlx::Error::WorkerCrashed,
         }
+    }
+}
+
+async fn wake_regularly(wake: &watch::Sender<()>) -> ! {
+    loop {
+        tokio::time::sleep(REGULARLY).await;
+        wake.send_replace(());
     }
 }

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{PgConnection, PgTransaction};
 use time::OffsetDateTime;
 
 use super::apply::{self, Applied};
@@ -15,6 +14,7 @@ use super::change_set::ChangeSet;
 use super::context::Context;
 use super::failure::Failure;
 use super::fetched::FetchedObject;
+use crate::database::{Connection, Transaction};
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
 use crate::metrics::batch::Stopwatch;
@@ -48,16 +48,12 @@ pub(crate) struct MergedReads {
 }
 
 /// Begins a transaction with the worker's usual timeouts.
-pub(crate) async fn begin(context: &Context) -> Result<PgTransaction<'static>, Failure> {
+pub(crate) async fn begin(context: &Context) -> Result<Transaction<'static>, Failure> {
     Ok(batch::begin(context).await?)
 }
 
 /// Merges a [`ReadBatch`], all but the commit.
-pub(crate) async fn merge(
-    conn: &mut PgConnection,
-    context: &Context,
-    reads: ReadBatch,
-) -> Result<MergedReads, Failure> {
+pub(crate) async fn merge(conn: &mut Connection, context: &Context, reads: ReadBatch) -> Result<MergedReads, Failure> {
     let ReadBatch { parts, cause, force_project, historical, known_since } = reads;
     let force_project: BTreeMap<_, _> =
         force_project.into_iter().map(|key| (key, BTreeSet::from([cause.clone().into_owned()]))).collect();

@@ -78,7 +78,7 @@ impl Worker {
                     let pause = self.pause_after(failures);
                     tracing::warn!(
                         error = %failure,
-                        database = database::target(&self.context.pool.connect_options()),
+                        database = database::target(&self.context.pool.address().options),
                         pause_seconds = pause.as_secs_f64(),
                         "worker iteration failed; retrying after a pause"
                     );
@@ -177,7 +177,7 @@ impl Worker {
     async fn find_oldest(&mut self) -> Result<(), Failure> {
         let began = Instant::now();
         if let Some(from) = self.since.search_from(began) {
-            let oldest = claim::oldest(&mut *self.context.pool.acquire().await?, from).await?;
+            let oldest = claim::oldest(&mut self.context.pool.acquire().await?, from).await?;
             self.since.found(oldest, from, began, Instant::now());
         }
         Ok(())

@@ -8,8 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgConnection;
-
 use super::apply::queue_jobs;
 use super::batch::{begin, begin_batch, begin_isolated, contain_panics};
 use super::change_set::{Causes, Notes};
@@ -17,6 +15,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::project;
 use super::state::{RoundResult, Worker};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
 use crate::jobs::{Job, Kind, claim, settle};
@@ -35,7 +34,7 @@ const HELD: &str = "another session holds a row that is to be written";
 impl Worker {
     /// Processes some due reprojects in one transaction. Those that fail are retried individually.
     pub(super) async fn try_reproject(&mut self) -> Result<RoundResult, Failure> {
-        let jobs = claim::due(&mut *self.context.pool.acquire().await?, Kind::Reproject, PAGE, LEASE).await?;
+        let jobs = claim::due(&mut self.context.pool.acquire().await?, Kind::Reproject, PAGE, LEASE).await?;
         if jobs.is_empty() {
             return Ok(RoundResult::Idle);
         }
@@ -68,7 +67,7 @@ impl Worker {
     /// Serves one job object by object, because one of its objects fails. That one is set aside as a job of its own.
     async fn isolate(&self, job: &Job) -> Result<(), Failure> {
         let mut targets = Targets::default();
-        targets.add(&mut *self.context.pool.acquire().await?, job).await?;
+        targets.add(&mut self.context.pool.acquire().await?, job).await?;
         let mut failed = Vec::new();
         for key in targets.objects() {
             let (context, one, served) = (Arc::clone(&self.context), key.clone(), BTreeSet::from([job.key.clone()]));
@@ -150,7 +149,7 @@ impl Worker {
 }
 
 /// Serves `jobs`, all but the commit. Returns whether jobs were queued.
-async fn serve(conn: &mut PgConnection, context: &Context, jobs: &[Job]) -> Result<bool, Failure> {
+async fn serve(conn: &mut Connection, context: &Context, jobs: &[Job]) -> Result<bool, Failure> {
     let mut targets = Targets::default();
     for job in jobs {
         targets.add(conn, job).await?;
@@ -201,7 +200,7 @@ impl Targets {
         self.customers.keys().chain(&self.prices).chain(&self.others).cloned().collect()
     }
 
-    async fn add(&mut self, conn: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    async fn add(&mut self, conn: &mut Connection, job: &Job) -> Result<(), sqlx::Error> {
         let key = &job.key;
         match key.object_type.as_str() {
             "customer" => _ = self.customers.entry(key.clone()).or_default(),
@@ -225,7 +224,7 @@ impl Targets {
     }
 
     /// Locks all objects, then computes and writes the rows. Returns the jobs to queue.
-    async fn project(&self, conn: &mut PgConnection, context: &Context) -> Result<JobRequests, Failure> {
+    async fn project(&self, conn: &mut Connection, context: &Context) -> Result<JobRequests, Failure> {
         locks::acquire(conn, &self.objects().into_iter().collect(), &BTreeSet::new()).await?;
         let (mut notes, mut job_requests) = (Notes::new(), JobRequests::default());
         project::customers(conn, context, &self.customers, &mut notes, &mut job_requests).await?;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::failure::Failure;
 use crate::config::sync::SyncConfig;
+use crate::database::Pool;
 use crate::domain::event::Reason;
 use crate::outbox::foreign;
 
@@ -56,7 +56,7 @@ impl SettingsWatch {
     }
 
     /// Writes the heartbeat, and puts back ignored events that this process's settings accept.
-    pub(super) async fn refresh(&self, pool: &PgPool, sync: &SyncConfig) -> Result<(), Failure> {
+    pub(super) async fn refresh(&self, pool: &Pool, sync: &SyncConfig) -> Result<(), Failure> {
         if !self.is_due() {
             return Ok(());
         }

@@ -1,9 +1,9 @@
 //! Begins a change: adds its line to the ledger, in the transaction of the caller.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::client::{Write, WriteRequest};
+use crate::database::Connection;
 use crate::ledger::{self, NewLine, open};
 
 /// The field of `metadata` by which a new object names its line.
@@ -42,13 +42,13 @@ pub enum Then<'a> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn begin(conn: &mut PgConnection, new: &NewWrite<'_>) -> Result<bool, sqlx::Error> {
+pub async fn begin(conn: &mut Connection, new: &NewWrite<'_>) -> Result<bool, sqlx::Error> {
     add(conn, new, None).await
 }
 
 /// The same for the change that follows from a line, and notes that it exists.
 pub(super) async fn begin_after(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     previous: Uuid,
     new: &NewWrite<'_>,
 ) -> Result<bool, sqlx::Error> {
@@ -57,7 +57,7 @@ pub(super) async fn begin_after(
     Ok(begun)
 }
 
-async fn add(conn: &mut PgConnection, new: &NewWrite<'_>, previous: Option<Uuid>) -> Result<bool, sqlx::Error> {
+async fn add(conn: &mut Connection, new: &NewWrite<'_>, previous: Option<Uuid>) -> Result<bool, sqlx::Error> {
     let WriteRequest { operation, path, form, .. } = new.write.request();
     let (object_type, object_id) = object_of(new.write);
     let line = NewLine {

@@ -6,13 +6,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::begin::{NewWrite, Then, begin_after};
 use super::version::version;
 use crate::client::{Write, WriteAnswer};
+use crate::database::Connection;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::jobs::requests::JobRequests;
 use crate::ledger::open::{self, Finish, Leased, Recorded};
@@ -29,7 +29,7 @@ const MERGE_DELAYS: [Duration; 3] = [Duration::from_millis(50), Duration::from_m
 
 /// Reads the caller's answer in the transaction that completes the change. Called again if the merge is repeated.
 pub type Render<T> = Box<
-    dyn for<'c> Fn(&'c mut PgConnection, &'c Completed) -> Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'c>>
+    dyn for<'c> Fn(&'c mut Connection, &'c Completed) -> Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'c>>
         + Send
         + Sync,
 >;
@@ -153,7 +153,7 @@ async fn try_complete<T>(context: &Context, line: &Leased, object: Object, rende
 }
 
 /// Completes the row of a checkout link.
-async fn note_link(conn: &mut PgConnection, line: &Leased, completed: &Completed) -> Result<(), sqlx::Error> {
+async fn note_link(conn: &mut Connection, line: &Leased, completed: &Completed) -> Result<(), sqlx::Error> {
     if line.operation == Write::CREATE_PAYMENT_LINK {
         return links::created(conn, line.id, &completed.object_id, completed.url.as_deref()).await;
     }
@@ -162,7 +162,7 @@ async fn note_link(conn: &mut PgConnection, line: &Leased, completed: &Completed
 }
 
 /// Begins the second step of a payment link that cannot be visited: Stripe creates every link active.
-async fn deactivate(conn: &mut PgConnection, line: &Leased, payment_link: &str) -> Result<(), sqlx::Error> {
+async fn deactivate(conn: &mut Connection, line: &Leased, payment_link: &str) -> Result<(), sqlx::Error> {
     let write = Write::SetPaymentLinkActive { payment_link: payment_link.to_owned(), active: false };
     let new = NewWrite {
         id: Uuid::new_v4(),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::client::{ApiError, StripeApi};
+use crate::database::Pool;
 use crate::stripe_key::check::{KeyStatus, check_key};
 
 /// Interval between checks while nothing is stored with which the account could be compared.
@@ -40,14 +40,14 @@ impl KeyGuard {
     }
 
     /// Succeeds if the key belongs to our account, or nothing is stored yet.
-    pub(super) async fn check(&self, api: &dyn StripeApi, pool: &PgPool) -> Result<(), KeyError> {
+    pub(super) async fn check(&self, api: &dyn StripeApi, pool: &Pool) -> Result<(), KeyError> {
         let mut state = self.state.lock().await;
         match *state {
             State::Verified => return Ok(()),
             State::Unverified(until) if Instant::now() < until => return Ok(()),
             _ => {}
         }
-        let checked = async { check_key(api, &mut *pool.acquire().await?, self.margin).await };
+        let checked = async { check_key(api, &mut pool.acquire().await?, self.margin).await };
         match checked.await.map_err(KeyError::Database)?.status {
             KeyStatus::Verified => *state = State::Verified,
             KeyStatus::Unverified => *state = State::Unverified(Instant::now() + PAUSE),

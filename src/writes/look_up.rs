@@ -41,7 +41,7 @@ impl Writer {
         match seen {
             Seen::Made(object) => Ok(*object),
             Seen::NotMade => {
-                open::renew_key(&mut *self.context.pool.acquire().await?, line).await?;
+                open::renew_key(&mut self.context.pool.acquire().await?, line).await?;
                 Err(SendError::Busy)
             }
             Seen::TooLate => Err(SendError::Stripe(WriteError::Refused {

@@ -51,7 +51,7 @@ impl Writer {
     /// Database errors; failures of single lines are recorded in them.
     pub async fn recover_once(self: &Arc<Self>, shutdown: &CancellationToken) -> Result<usize, sqlx::Error> {
         self.begin_replacements().await?;
-        let due = open::due(&mut *self.context.pool.acquire().await?, BATCH).await?;
+        let due = open::due(&mut self.context.pool.acquire().await?, BATCH).await?;
         let found = due.len();
         for id in due {
             if shutdown.is_cancelled() {
@@ -96,7 +96,7 @@ impl Writer {
 
     async fn clean_up(&self) {
         loop {
-            let forgotten = async { ledger::forget(&mut *self.context.pool.acquire().await?).await };
+            let forgotten = async { ledger::forget(&mut self.context.pool.acquire().await?).await };
             match forgotten.await {
                 Ok(true) => {}
                 Ok(false) => return,

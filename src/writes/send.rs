@@ -74,7 +74,7 @@ impl Writer {
     /// # Errors
     /// [`SendError::Expired`] if Stripe does not have the answer any more.
     pub async fn client_secret(&self, id: Uuid) -> Result<Option<String>, SendError> {
-        let request = read::sent_request(&mut *self.context.pool.acquire().await?, id).await?;
+        let request = read::sent_request(&mut self.context.pool.acquire().await?, id).await?;
         let request = request.ok_or(SendError::Expired)?;
         let key = stripe_key(id, request.key_number);
         let account = request.account;
@@ -97,7 +97,7 @@ impl Writer {
 
     /// The client secret of a session, from a read.
     async fn secret_of_session(&self, id: Uuid, account: &str) -> Result<Option<String>, SendError> {
-        let line = read::progress(&mut *self.context.pool.acquire().await?, id).await?;
+        let line = read::progress(&mut self.context.pool.acquire().await?, id).await?;
         let Some(Progress::Done { object_id: Some(session) }) = line else { return Err(SendError::Busy) };
         self.client
             .client_secret(account, &session)
@@ -130,7 +130,7 @@ impl Writer {
     ) -> Result<T, SendError> {
         // before the lease, which would end while Stripe is slow to answer
         let key = self.key.check(&self.client, &self.context.pool).await;
-        let line = open::lease(&mut *self.context.pool.acquire().await?, id, self.lease).await?;
+        let line = open::lease(&mut self.context.pool.acquire().await?, id, self.lease).await?;
         let line = line.ok_or(SendError::Busy)?;
         let object = match key {
             Ok(()) => self.object_of(&line, urgency).await,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::key_guard::KeyGuard;
 use crate::client::{HttpStripe, StripeApi};
+use crate::database::Pool;
 use crate::ledger::read::{self, Progress};
 use crate::metrics::writes::WriteMetrics;
 use crate::worker::Context;
@@ -55,7 +55,7 @@ impl Writer {
     }
 
     /// The pool of the writer.
-    pub fn pool(&self) -> PgPool {
+    pub fn pool(&self) -> Pool {
         self.context.pool.clone()
     }
 
@@ -70,7 +70,7 @@ impl Writer {
     /// # Errors
     /// Database errors.
     pub async fn progress(&self, id: Uuid) -> Result<Option<Progress>, sqlx::Error> {
-        read::progress(&mut *self.context.pool.acquire().await?, id).await
+        read::progress(&mut self.context.pool.acquire().await?, id).await
     }
 
     /// The change that follows from a change.
@@ -78,7 +78,7 @@ impl Writer {
     /// # Errors
     /// Database errors.
     pub async fn following(&self, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
-        read::following(&mut *self.context.pool.acquire().await?, id).await
+        read::following(&mut self.context.pool.acquire().await?, id).await
     }
 
     /// The workspace of a change.
@@ -86,6 +86,6 @@ impl Writer {
     /// # Errors
     /// Database errors.
     pub async fn workspace(&self, id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
-        read::workspace(&mut *self.context.pool.acquire().await?, id).await
+        read::workspace(&mut self.context.pool.acquire().await?, id).await
     }
 }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use billing_sync::database::{Connection, Pool};
 use billing_sync::outbox::enqueue::{self, EventSource, Incoming};
 use billing_sync::stripe::envelope;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use crate::support::cluster::{self, TestDatabase};
 use crate::support::events::{START, customer, event, price, subscription, with};
@@ -142,7 +143,7 @@ const MARKED: &str = "
 
 struct Shop {
     database: TestDatabase,
-    owner: PgPool,
+    owner: Pool,
     server: Server,
     round: usize,
     /// Longest processing time of an unrelated event while nothing was locked, in seconds.
@@ -152,7 +153,7 @@ struct Shop {
 impl Shop {
     async fn open() -> Self {
         let database = cluster::database().await;
-        let owner = PgPool::connect_with(database.options.clone()).await.unwrap();
+        let owner = Pool::from(sqlx::PgPool::connect_with(database.options.clone()).await.unwrap());
         sqlx::raw_sql(ROLES).execute(&owner).await.unwrap();
         let workspace = format!("INSERT INTO billing.workspaces (id) VALUES ('{WORKSPACE}')");
         sqlx::raw_sql(AssertSqlSafe(workspace)).execute(&owner).await.unwrap();
@@ -257,8 +258,8 @@ fn not_done(which: &str) -> String {
 }
 
 /// A transaction of the product that has run the statement; `None` if the product may not run it.
-async fn hold(shop: &Shop, statement: &str) -> Option<PgConnection> {
-    let mut product = shop.database.options.connect().await.unwrap();
+async fn hold(shop: &Shop, statement: &str) -> Option<Connection> {
+    let mut product = Connection::from(shop.database.options.connect().await.unwrap());
     let begin = "SET ROLE billing_product; SET lock_timeout = '5s'; BEGIN";
     sqlx::raw_sql(begin).execute(&mut product).await.unwrap();
     match sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut product).await {
@@ -306,7 +307,7 @@ async fn every_event_is_applied_and_no_lock_delays_unrelated_ones() {
 
 impl Shop {
     /// Measures the unrelated events of a round beside a lock, and again if they were slow. Then the lock ends.
-    async fn measure_beside(&mut self, mut product: PgConnection, statement: &str) -> Result<(), String> {
+    async fn measure_beside(&mut self, mut product: Connection, statement: &str) -> Result<(), String> {
         for measurement in 1.. {
             let took = self.arrive().await.map_err(|left| format!("beside {statement}: {left}"))?;
             if let Some(left) = self.until_done_beside_lock().await {

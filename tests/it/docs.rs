@@ -125,7 +125,7 @@ async fn every_printed_statement_fits_the_schema() {
         }
         for statement in statements(&code.text) {
             found += 1;
-            let prepared = (&mut *conn).prepare(AssertSqlSafe(statement.clone()).into_sql_str()).await;
+            let prepared = (&mut conn).prepare(AssertSqlSafe(statement.clone()).into_sql_str()).await;
             assert!(prepared.is_ok(), "{}: {statement}: {}", code.file, prepared.err().unwrap());
         }
     }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use billing_sync::database::{Connection, Pool};
 use nix::sys::signal::Signal;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
 
 use crate::support::cluster::{TestDatabase, database_with_pool, number};
 use crate::support::events::{customer, event};
@@ -24,19 +23,19 @@ const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// Closes the gate until the connection is dropped.
-async fn close_gate(pool: &PgPool) -> PoolConnection<Postgres> {
+async fn close_gate(pool: &Pool) -> Connection {
     sqlx::raw_sql(SLOW).execute(pool).await.unwrap();
     let mut gate = pool.acquire().await.unwrap();
-    sqlx::raw_sql("SELECT pg_advisory_lock(42)").execute(&mut *gate).await.unwrap();
+    sqlx::raw_sql("SELECT pg_advisory_lock(42)").execute(&mut gate).await.unwrap();
     gate
 }
 
-async fn open_gate(gate: &mut PoolConnection<Postgres>) {
-    sqlx::raw_sql("SELECT pg_advisory_unlock(42)").execute(&mut **gate).await.unwrap();
+async fn open_gate(gate: &mut Connection) {
+    sqlx::raw_sql("SELECT pg_advisory_unlock(42)").execute(gate).await.unwrap();
 }
 
 /// Waits until the query returns a value other than 0.
-async fn until(pool: &PgPool, query: &'static str) {
+async fn until(pool: &Pool, query: &'static str) {
     for _ in 0..3000 {
         if number(pool, query).await != 0 {
             return;
@@ -47,7 +46,7 @@ async fn until(pool: &PgPool, query: &'static str) {
 }
 
 /// Ends the sessions of a killed process, as the server does when it detects the closed socket.
-async fn terminate_sessions(pool: &PgPool) {
+async fn terminate_sessions(pool: &Pool) {
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name LIKE 'billing-sync%'";
     number(pool, end).await;
@@ -96,14 +95,14 @@ async fn deliver_customers(server: &Server, ids: &[&str]) {
     }
 }
 
-async fn fates(pool: &PgPool) -> String {
+async fn fates(pool: &Pool) -> String {
     let query =
         "SELECT string_agg(event_id || ' ' || state || ' ' || attempts, ', ' ORDER BY event_id) FROM billing.outbox";
     sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
 }
 
 /// A server that received SIGTERM while it processed a batch.
-async fn stopped_during_a_batch(database: &TestDatabase, pool: &PgPool) -> Server {
+async fn stopped_during_a_batch(database: &TestDatabase, pool: &Pool) -> Server {
     let mut server = Server::start(database, WORKER, &[]).await;
     deliver_customers(&server, &["cus_slow"]).await;
     until(pool, WAITING).await;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use billing_sync::config::sync::SyncConfig;
+use billing_sync::database::Connection;
 use billing_sync::outbox::foreign;
 use serde_json::{Value, json};
-use sqlx::Connection;
+use sqlx::Connection as _;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -96,7 +97,7 @@ async fn active_processes_with_other_settings_are_reported() {
     assert_eq!(foreign::contradicting(&mut conn).await.unwrap().len(), 2);
     // a process without heartbeats has ended
     sqlx::query("UPDATE billing.worker_processes SET heartbeat_at = heartbeat_at - interval '31 s' WHERE livemode")
-        .execute(&mut *conn)
+        .execute(&mut conn)
         .await
         .unwrap();
     assert_eq!(foreign::contradicting(&mut conn).await.unwrap(), []);
@@ -124,7 +125,7 @@ async fn processes_of_different_modes_warn_and_share_the_events() {
     let doctor = run(&["doctor"], &[("DATABASE_URL", &database.url), ("STRIPE_WEBHOOK_SECRET", "whsec_x")]);
     let report = words(&doctor.stdout);
     assert!(report.contains("warn settings processes with different settings use this database"), "{report}");
-    let mut conn = sqlx::PgConnection::connect_with(&database.options).await.unwrap();
+    let mut conn = Connection::from(sqlx::PgConnection::connect_with(&database.options).await.unwrap());
     let began = Instant::now();
     let applied = "SELECT count(*) FROM billing.outbox WHERE outcome = 'applied'";
     while sqlx::query_scalar::<_, i64>(applied).fetch_one(&mut conn).await.unwrap() < 20 {

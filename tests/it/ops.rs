@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use billing_sync::config::ops::OpsConfig;
 use billing_sync::database::shortage::Shortage;
-use billing_sync::database::{Session, pool};
+use billing_sync::database::{Connection, Pool, Session, pool};
 use billing_sync::metrics::connections::ListenerName;
 use billing_sync::metrics::database;
 use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::ops::Ops;
 use prometheus::{IntCounter, Registry};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,8 @@ async fn serve(options: PgConnectOptions) -> OpsServer {
     registry.register(Box::new(IntCounter::new("billing_sync_counted_total", "A count.").unwrap())).unwrap();
     let config = OpsConfig { listen: "127.0.0.1:0".parse().unwrap() };
     let connections = ProcessMetrics::new(&registry).unwrap().connections.of(ListenerName::Ops);
-    let ops = Ops::bind(&config, &options, registry, connections, Vec::new(), Shortage::default()).await.unwrap();
+    let ops =
+        Ops::bind(&config, &options.into(), registry, connections, Vec::new(), Shortage::default()).await.unwrap();
     let (address, stop) = (ops.local_addr(), CancellationToken::new());
     OpsServer { address, task: tokio::spawn(ops.run(CancellationToken::new(), stop.clone())), stop }
 }
@@ -59,7 +60,7 @@ async fn a_process_is_ready_once_the_schema_is_current() {
     let (status, reason) = served.ask("GET", "/readyz").await;
     assert_eq!(status, 503);
     assert!(reason.contains("has no tables of billing-sync: run `billing-sync migrate`"), "{reason}");
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     billing_sync::migrations::run(&mut conn).await.unwrap();
     assert_eq!(served.ask("GET", "/readyz").await, (200, "ready: all migrations are applied\n".to_owned()));
     // a newer release is rolled out at the same time and has migrated already
@@ -85,7 +86,7 @@ async fn without_a_database_a_process_is_live_and_not_ready() {
 #[tokio::test]
 async fn metrics_contain_the_states_of_the_outbox() {
     let database = cluster::database().await;
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     sqlx::query(
         "INSERT INTO billing.outbox (event_id, created, type, format, isolated, received_at) VALUES \
          ('evt_1', now(), 't', 'snapshot', false, now()), \
@@ -113,7 +114,7 @@ async fn metrics_contain_the_states_of_the_outbox() {
 #[tokio::test]
 async fn metrics_contain_the_months_that_have_a_partition() {
     let database = cluster::database().await;
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     let served = serve(database.options.clone()).await;
     let months = async || {
         let (_, metrics) = served.ask("GET", "/metrics").await;
@@ -131,7 +132,7 @@ async fn metrics_contain_the_months_that_have_a_partition() {
 }
 
 /// Pages of tables and indexes of the schema that its sessions have read so far, from memory or disk.
-async fn pages_read(conn: &mut PgConnection) -> i64 {
+async fn pages_read(conn: &mut Connection) -> i64 {
     // a session reports its reads when it is idle, or on request
     sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *conn).await.unwrap();
     let query = "SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0))::bigint
@@ -140,7 +141,7 @@ async fn pages_read(conn: &mut PgConnection) -> i64 {
 }
 
 /// Pages that one scrape reads.
-async fn pages_of_a_scrape(pool: &PgPool) -> i64 {
+async fn pages_of_a_scrape(pool: &Pool) -> i64 {
     database::gather(pool).await;
     let before = pages_read(&mut pool.acquire().await.unwrap()).await;
     let families = database::gather(pool).await;
@@ -149,7 +150,7 @@ async fn pages_of_a_scrape(pool: &PgPool) -> i64 {
 }
 
 /// Fills archive and outbox up to this number of done events, beside 7 pending ones.
-async fn fill(pool: &PgPool, from: i32, to: i32) {
+async fn fill(pool: &Pool, from: i32, to: i32) {
     let insert = "
         WITH event AS (
             INSERT INTO billing.events (event_id, created, payload)

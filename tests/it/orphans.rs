@@ -1,9 +1,10 @@
 //! Orphans: rows without their workspace, price or customer are listed and counted until the missing object arrives.
 
+use billing_sync::database::Connection;
 use billing_sync::metrics::database::{self, MOST_ORPHANS};
 use prometheus::TextEncoder;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use crate::support::app::TestApp;
 use crate::support::events::{customer, event, price, subscription, update, with};
@@ -157,7 +158,7 @@ async fn subscription_of_a_deleted_unseen_customer_is_fetched_ended() {
 }
 
 /// Inserts a contact; its ids contain `number`.
-pub(crate) async fn contact(conn: &mut PgConnection, number: u32, changes: &str) {
+pub(crate) async fn contact(conn: &mut Connection, number: u32, changes: &str) {
     let sql = format!(
         "INSERT INTO billing.billing_contacts (id, account, stripe_customer_id, name, email)
         VALUES (lpad('{number}', 32, '0')::uuid, '', 'cus_{number}', 'Ada Lovelace', 'ada@example.com');
@@ -167,7 +168,7 @@ pub(crate) async fn contact(conn: &mut PgConnection, number: u32, changes: &str)
 }
 
 /// Inserts an active subscription of contact `of` with a plan and without a workspace.
-pub(crate) async fn subscribe(conn: &mut PgConnection, number: u32, of: u32, changes: &str) {
+pub(crate) async fn subscribe(conn: &mut Connection, number: u32, of: u32, changes: &str) {
     let sql = format!(
         "INSERT INTO billing.subscriptions (id, account, stripe_subscription_id, stripe_customer_id, billing_contact_id,
             stripe_status, active, payment_paused, is_trial, is_grace_period, active_discounts, active_discount_ends,
@@ -189,7 +190,7 @@ const ANY_WORKSPACE: &str = "workspace_id = gen_random_uuid()";
 #[tokio::test]
 async fn deleted_contacts_and_ended_subscriptions_are_no_orphans() {
     let app = TestApp::start().await;
-    let conn = &mut app.database.options.connect().await.unwrap();
+    let conn = &mut Connection::from(app.database.options.connect().await.unwrap());
     let mut number = 0;
     for ended in [CANCELED, EXPIRED, ENDED] {
         number += 1;
@@ -234,7 +235,7 @@ async fn deleted_contacts_and_ended_subscriptions_are_no_orphans() {
 #[tokio::test]
 async fn a_contact_with_several_subscriptions_is_one_orphan() {
     let app = TestApp::start().await;
-    let conn = &mut app.database.options.connect().await.unwrap();
+    let conn = &mut Connection::from(app.database.options.connect().await.unwrap());
     contact(conn, 1, "name = NULL").await;
     for number in 1..4 {
         subscribe(conn, number, 1, "active = true").await;
@@ -249,7 +250,7 @@ async fn missing_contacts_do_not_depend_on_the_order_of_arrival() {
     let unknown =
         "SELECT coalesce(string_agg(ltrim(replace(billing_contact_id::text, '-', ''), '0'), ' ' ORDER BY 1), '')
         FROM billing.missing_contacts";
-    let conn = &mut app.database.options.connect().await.unwrap();
+    let conn = &mut Connection::from(app.database.options.connect().await.unwrap());
     contact(conn, 1, "name = NULL").await;
     subscribe(conn, 1, 1, "active = true").await;
     subscribe(conn, 2, 2, "active = true").await;

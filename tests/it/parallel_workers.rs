@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use billing_sync::database::{self, Session};
+use billing_sync::database::{self, Connection, Pool, Session, Transaction};
 use billing_sync::domain::object::ObjectKey;
 use billing_sync::mirror::echo;
 use billing_sync::mirror::incoming::{Incoming, Nested};
 use billing_sync::outbox::claim;
 use billing_sync::worker::{Context, Worker};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ fn of_many_customers() -> Vec<Value> {
 }
 
 /// Claims a batch. Returns its customers and the number of its events.
-async fn claimed(conn: &mut PgConnection, limit: i64) -> (BTreeSet<String>, usize) {
+async fn claimed(conn: &mut Connection, limit: i64) -> (BTreeSet<String>, usize) {
     let events = claim::batch(conn, limit, OffsetDateTime::UNIX_EPOCH).await.unwrap();
     (events.iter().filter_map(|event| event.object_id.clone()).collect(), events.len())
 }
@@ -57,7 +57,7 @@ async fn a_long_queue_is_shared_by_customer_a_short_one_is_one_batch() {
 }
 
 /// Locks the price as a batch does, until the transaction ends.
-async fn lock<'a>(pool: &PgPool, mode: &str) -> sqlx::PgTransaction<'a> {
+async fn lock<'a>(pool: &Pool, mode: &str) -> Transaction<'a> {
     let mut tx = pool.begin().await.unwrap();
     let lock = format!("SELECT key FROM billing.locks WHERE key = '/price/price_basic' FOR {mode}");
     let held: Vec<String> = sqlx::query_scalar(AssertSqlSafe(lock)).fetch_all(&mut *tx).await.unwrap();

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use billing_sync::base::clock;
+use billing_sync::database::Pool;
 use billing_sync::metrics::database;
 use serde_json::Value;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool};
 use time::{OffsetDateTime, Time};
 
 use crate::support::app::TestApp;
@@ -40,13 +41,13 @@ fn dated(id: &str, ahead: i32, second: i64) -> Value {
 }
 
 /// Number of rows of a month that are in the table's default partition.
-async fn rows_in_default(pool: &PgPool, table: &str, ahead: i32) -> i64 {
+async fn rows_in_default(pool: &Pool, table: &str, ahead: i32) -> i64 {
     let (from, to) = (month(ahead), month(ahead + 1));
     let query = format!("SELECT count(*) FROM billing.{table}_default WHERE created >= '{from}' AND created < '{to}'");
     number(pool, &query).await
 }
 
-async fn assert_made(pool: &PgPool, months: &[i32]) {
+async fn assert_made(pool: &Pool, months: &[i32]) {
     for table in ["events", "outbox"] {
         for ahead in months {
             let name = format!("billing.{table}_{}", suffix(*ahead));
@@ -65,7 +66,7 @@ async fn assert_made(pool: &PgPool, months: &[i32]) {
 }
 
 /// Asserts that every event is in `events` and in `outbox` exactly once.
-async fn assert_once(pool: &PgPool, ids: &BTreeSet<String>) {
+async fn assert_once(pool: &Pool, ids: &BTreeSet<String>) {
     for table in ["events", "outbox"] {
         let query = format!("SELECT event_id FROM billing.{table} WHERE event_id LIKE 'evt%' ORDER BY event_id");
         let stored: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(pool).await.unwrap();
@@ -111,7 +112,7 @@ async fn future_and_past_events_move_to_the_partition_of_their_month() {
 }
 
 /// Drops the partitions of these months, so that their rows go into the default partition.
-async fn drop_months(pool: &PgPool, months: &[i32]) {
+async fn drop_months(pool: &Pool, months: &[i32]) {
     for ahead in months {
         let month = suffix(*ahead);
         let query = format!("DROP TABLE billing.events_{month}, billing.outbox_{month}");
@@ -122,7 +123,7 @@ async fn drop_months(pool: &PgPool, months: &[i32]) {
 const FILLERS: i64 = 9000;
 
 /// Fills both default partitions with dead events, of three recent months and of 2001, too many to be moved at once.
-async fn fill(pool: &PgPool) {
+async fn fill(pool: &Pool) {
     let query = format!(
         "WITH filler AS (
             INSERT INTO billing.events
@@ -142,9 +143,10 @@ async fn fill(pool: &PgPool) {
     sqlx::query(AssertSqlSafe(query)).execute(pool).await.unwrap();
 }
 
-async fn large_default() -> (TestDatabase, PgPool) {
+async fn large_default() -> (TestDatabase, Pool) {
     let database = cluster::database().await;
-    let pool = PgPoolOptions::new().max_connections(6).connect_with(database.options.clone()).await.unwrap();
+    let pool =
+        Pool::from(PgPoolOptions::new().max_connections(6).connect_with(database.options.clone()).await.unwrap());
     drop_months(&pool, &[0, 1, 2]).await;
     fill(&pool).await;
     for table in ["events", "outbox"] {
@@ -175,7 +177,7 @@ async fn deliver_continuously(server: Arc<Server>, stop: Arc<AtomicBool>, sender
 }
 
 /// Reads until `stop` is set, and asserts that no row is ever missing or duplicated.
-async fn read_continuously(pool: PgPool, stop: Arc<AtomicBool>) -> u32 {
+async fn read_continuously(pool: Pool, stop: Arc<AtomicBool>) -> u32 {
     let mut reads = 0;
     while !stop.load(Ordering::Relaxed) {
         for table in ["events", "outbox"] {
@@ -187,7 +189,7 @@ async fn read_continuously(pool: PgPool, stop: Arc<AtomicBool>) -> u32 {
     reads
 }
 
-async fn wait_until(pool: &PgPool, query: &str) {
+async fn wait_until(pool: &Pool, query: &str) {
     for _ in 0..6000 {
         if number(pool, query).await != 0 {
             return;
@@ -202,7 +204,7 @@ const SPLITTING: &str =
     "to_regclass('billing.events_split') IS NOT NULL OR to_regclass('billing.outbox_split') IS NOT NULL";
 
 /// Kills maintenance during its work three times, then lets it finish.
-async fn run_killed_maintenance(database: &TestDatabase, pool: &PgPool) {
+async fn run_killed_maintenance(database: &TestDatabase, pool: &Pool) {
     // attached, because a split creates the partition of a month, of its own copy, before it has any rows
     let made = format!(
         "NOT ({SPLITTING}) AND (
@@ -282,7 +284,7 @@ async fn a_split_waits_for_locked_rows_and_older_snapshots() {
     server.kill().await;
 }
 
-async fn until_lock_wait(pool: &PgPool, table: &str) {
+async fn until_lock_wait(pool: &Pool, table: &str) {
     let waiting = format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'billing.{table}'::regclass");
     let began = Instant::now();
     while number(pool, &waiting).await == 0 {
@@ -296,7 +298,7 @@ async fn until_lock_wait(pool: &PgPool, table: &str) {
 #[tokio::test]
 async fn a_delivery_during_the_creation_of_its_partition_is_stored() {
     let database = cluster::database().await;
-    let pool = PgPoolOptions::new().connect_with(database.options.clone()).await.unwrap();
+    let pool = Pool::from(PgPoolOptions::new().connect_with(database.options.clone()).await.unwrap());
     let server = Server::start(&database, "receiver", &[]).await;
     let mut making = Vec::new();
     for table in ["events", "outbox"] {

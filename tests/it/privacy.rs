@@ -9,10 +9,11 @@ use billing_sync::api::principal::Scope;
 use billing_sync::api::principal::token::Token;
 use billing_sync::api::principal::token_store::{self, NewToken};
 use billing_sync::base::clock;
+use billing_sync::database::Connection;
 use billing_sync::domain::object::row_id;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 use uuid::Uuid;
 
 use crate::api::harness::{ADA, PREFIX, request};
@@ -30,7 +31,7 @@ const PRIVATE: [&str; 6] = ["hunter2", "Hauptstr", "pi_secret_of_theirs", "billi
 #[tokio::test]
 async fn nothing_private_is_logged_at_trace_level() {
     let database = cluster::database().await;
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     // one contact is refused by the database, whose message quotes the row
     let refuse = "ALTER TABLE billing.billing_contacts ADD CHECK (stripe_customer_id <> 'cus_2')";
     sqlx::raw_sql(refuse).execute(&mut conn).await.unwrap();
@@ -152,7 +153,7 @@ impl Caller {
 }
 
 /// A new token.
-async fn token(conn: &mut PgConnection, user: Option<Uuid>, scope: Scope) -> String {
+async fn token(conn: &mut Connection, user: Option<Uuid>, scope: Scope) -> String {
     let token = token_store::random_token().unwrap();
     let new = NewToken { token: &token, scopes: &[scope], user, note: None, lifetime: None };
     token_store::create(conn, &new).await.unwrap();
@@ -186,7 +187,7 @@ fn check_labels(metrics: &str) {
 #[tokio::test]
 async fn nothing_private_of_the_workspace_api_is_logged_exposed_or_repeated_in_a_problem() {
     let database = cluster::database().await;
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     let (key, file) = (Key::p256("a"), tempfile::NamedTempFile::new().unwrap());
     std::fs::write(file.path(), jwks(&[&key])).unwrap();
     let [issuer, audience, keys] = settings(file.path().to_str().unwrap());

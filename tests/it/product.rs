@@ -1,10 +1,11 @@
 //! The product's views of plans, discounts, members and first payments, and the changes recorded for each written row.
 
+use billing_sync::database::Connection;
 use billing_sync::domain::object::row_id;
 use billing_sync::domain::plan::{PlanLimit, PricingPlan};
 use billing_sync::store::{self, CausedRow, Change};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use crate::support::app::TestApp;
@@ -258,7 +259,7 @@ fn plan(name: &str) -> PricingPlan {
     }
 }
 
-async fn save(conn: &mut PgConnection, row: PricingPlan, causes: &[&str]) -> Vec<Change> {
+async fn save(conn: &mut Connection, row: PricingPlan, causes: &[&str]) -> Vec<Change> {
     let causes = causes.iter().map(|&cause| cause.to_owned()).collect();
     store::save(conn, &[CausedRow { row, causes }]).await.unwrap()
 }
@@ -312,7 +313,7 @@ async fn concurrent_product_writes_are_not_recorded_as_sync_changes() {
     save(&mut conn, plan("Gold"), &[]).await;
     let mut product = app.pool.begin().await.unwrap();
     sqlx::query("UPDATE billing.pricing_plans SET display_name = 'ours'").execute(&mut *product).await.unwrap();
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *conn).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut conn).await.unwrap();
     let saving = async { save(&mut conn, plan("Silver"), &["evt_1"]).await };
     let committing = async {
         // by then its snapshot is taken, and it waits for the row
@@ -353,7 +354,7 @@ async fn a_limit_whose_key_is_gone_is_removed_and_recorded() {
     assert_eq!(one(&app, left).await, "images words", "the other plan keeps its own");
     let last = "SELECT (row_id = (SELECT row_id FROM billing.row_changes WHERE changes -> 'limit_key' ->> 1 = 'words'
         AND changes -> 'pricing_plan_id' ->> 1 = $1))::text || ' ' || changes FROM billing.row_changes ORDER BY id DESC LIMIT 1";
-    let last: String = sqlx::query_scalar(last).bind(one_plan.to_string()).fetch_one(&mut *conn).await.unwrap();
+    let last: String = sqlx::query_scalar(last).bind(one_plan.to_string()).fetch_one(&mut conn).await.unwrap();
     assert_eq!(last, r#"true {"included": [7, null], "limit_key": ["words", null]}"#);
     drop(conn);
     app.finish().await;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use billing_sync::database::Pool;
 use billing_sync::embedded;
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
@@ -69,7 +70,8 @@ async fn a_restored_dump_continues_where_stripe_is() {
 
     let restored = cluster::empty_database().await;
     postgres("pg_restore", &["--exit-on-error", "--no-owner", "--dbname", &restored.url, dump]);
-    lost.app.pool = PgPoolOptions::new().max_connections(12).connect_with(restored.options.clone()).await.unwrap();
+    lost.app.pool =
+        Pool::from(PgPoolOptions::new().max_connections(12).connect_with(restored.options.clone()).await.unwrap());
     lost.app.context.pool = lost.app.pool.clone();
     lost.restart();
     let of = |id: &str| format!("SELECT count(*) FROM billing.subscriptions WHERE stripe_subscription_id = '{id}'");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use billing_sync::database::Pool;
 use billing_sync::redaction;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 
 use crate::cli::{code, run, words};
 use crate::support::app::TestApp;
@@ -82,7 +82,7 @@ async fn sold() -> TestApp {
 }
 
 /// The tables that contain a text, in a value or in bytes.
-async fn tables_with(pool: &PgPool, text: &str) -> Vec<String> {
+async fn tables_with(pool: &Pool, text: &str) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relkind = 'r' ORDER BY relname",
     )

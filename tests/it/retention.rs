@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use billing_sync::base::clock;
+use billing_sync::database::Pool;
 use billing_sync::maintenance::retention::{self, Done, History};
 use billing_sync::outbox::partitions::Parent;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgPool};
+use sqlx::AssertSqlSafe;
 use time::{Date, OffsetDateTime, Time};
 
 use crate::cli::{code, run, words};
@@ -33,11 +34,11 @@ fn dated(id: &str, months_ago: i32) -> Value {
 }
 
 /// Creates the months of the stored events, so that they are in partitions of their own.
-async fn create_months(pool: &PgPool) {
+async fn create_months(pool: &Pool) {
     sqlx::query("SELECT billing.create_partitions(3)").execute(pool).await.unwrap();
 }
 
-async fn prune(pool: &PgPool) -> Vec<Done> {
+async fn prune(pool: &Pool) -> Vec<Done> {
     let mut conn = pool.acquire().await.unwrap();
     let plan = retention::plan(&mut conn, RETENTION).await.unwrap();
     let mut done = Vec::new();
@@ -46,7 +47,7 @@ async fn prune(pool: &PgPool) -> Vec<Done> {
 }
 
 /// The ids in both tables, which must be the same.
-async fn stored(pool: &PgPool) -> Vec<String> {
+async fn stored(pool: &Pool) -> Vec<String> {
     let of = |table: &str| format!("SELECT event_id FROM billing.{table} ORDER BY event_id");
     let archived: Vec<String> = sqlx::query_scalar(AssertSqlSafe(of("events"))).fetch_all(pool).await.unwrap();
     let queued: Vec<String> = sqlx::query_scalar(AssertSqlSafe(of("outbox"))).fetch_all(pool).await.unwrap();

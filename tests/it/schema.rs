@@ -59,16 +59,16 @@ async fn partitions_for_the_months_ahead_are_created_once() {
     assert_eq!(app.text("SELECT billing.create_partitions(3)::text").await.as_deref(), Some("0"));
     // months begin at midnight UTC, whatever the session's time zone is
     let mut conn = app.pool.acquire().await.unwrap();
-    sqlx::raw_sql("SET TIME ZONE 'Pacific/Auckland'").execute(&mut *conn).await.unwrap();
-    let made: i32 = sqlx::query_scalar("SELECT billing.create_partitions(4)").fetch_one(&mut *conn).await.unwrap();
+    sqlx::raw_sql("SET TIME ZONE 'Pacific/Auckland'").execute(&mut conn).await.unwrap();
+    let made: i32 = sqlx::query_scalar("SELECT billing.create_partitions(4)").fetch_one(&mut conn).await.unwrap();
     assert_eq!(made, 2);
-    sqlx::raw_sql("SET TIME ZONE 'UTC'").execute(&mut *conn).await.unwrap();
+    sqlx::raw_sql("SET TIME ZONE 'UTC'").execute(&mut conn).await.unwrap();
     let odd: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relispartition
             AND relname !~ 'default' AND relkind = 'r'
             AND pg_get_expr(relpartbound, oid) !~ '-01 00:00:00\\+00''\\) TO \\(''.*-01 00:00:00\\+00'",
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(&mut conn)
     .await
     .unwrap();
     assert_eq!(odd, 0);

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
-use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -25,6 +24,7 @@ use crate::api::idempotency::{self, Earlier, KeyedRequest};
 use crate::api::problem::{Code, Problem, stripe};
 use crate::api::rows::{self, NewCheckoutLink};
 use crate::client::{Urgency, WriteError};
+use crate::database::Connection;
 use crate::ledger::read::Progress;
 use crate::writes::{self, Completed, NewWrite, OnFailure, Render, SendError, Then, Writer};
 
@@ -35,7 +35,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Reads the answer after the change, in its transaction, by the id of the changed object.
 pub(crate) type Read = Arc<
-    dyn for<'c> Fn(&'c mut PgConnection, String) -> Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'c>>
+    dyn for<'c> Fn(&'c mut Connection, String) -> Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'c>>
         + Send
         + Sync,
 >;
@@ -72,7 +72,7 @@ pub(super) struct Rendering {
 
 impl Rendering {
     /// Reads and stores the answer; if one is stored already, returns that.
-    pub(super) async fn answer(&self, conn: &mut PgConnection, object_id: String) -> Result<Answer, Problem> {
+    pub(super) async fn answer(&self, conn: &mut Connection, object_id: String) -> Result<Answer, Problem> {
         let answer = (self.read)(conn, object_id).await?;
         Ok(match &self.request {
             Some(request) => idempotency::finish(conn, request, answer).await?,
@@ -157,7 +157,7 @@ impl Change<'_> {
         }
     }
 
-    async fn begin_with(&self, conn: &mut PgConnection) -> Result<(), Problem> {
+    async fn begin_with(&self, conn: &mut Connection) -> Result<(), Problem> {
         match &self.with {
             With::Nothing => Ok(()),
             With::Copy(headers) => (self.rendering.read)(conn, String::new()).await?.check_if_match(headers),

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -16,6 +15,7 @@ use crate::api::idempotency::{self, Earlier, KeyedRequest};
 use crate::api::principal::Principal;
 use crate::api::problem::Problem;
 use crate::client::{Urgency, Write};
+use crate::database::Connection;
 use crate::ledger::read::Progress;
 use crate::writes::{self, MARK, NewWrite, OnFailure, SendError, Then};
 
@@ -35,7 +35,7 @@ pub(crate) struct NewCustomer<'a> {
 pub(crate) async fn create_customer(
     api: &ApiContext,
     new: NewCustomer<'_>,
-    effect: impl AsyncFnOnce(&mut PgConnection) -> Result<(), Problem>,
+    effect: impl AsyncFnOnce(&mut Connection) -> Result<(), Problem>,
 ) -> Result<Answer, Problem> {
     let line = api.writer.as_ref().map(|_| Uuid::new_v4());
     let rendering =
@@ -64,7 +64,7 @@ pub(crate) async fn create_customer(
     wait(api, line, &rendering).await.map_err(Problem::after_begin)
 }
 
-async fn begin(conn: &mut PgConnection, line: Uuid, new: &NewCustomer<'_>) -> Result<(), Problem> {
+async fn begin(conn: &mut Connection, line: Uuid, new: &NewCustomer<'_>) -> Result<(), Problem> {
     let profile = &new.principal.profile;
     let write = Write::CreateCustomer {
         name: profile.name.clone(),

@@ -121,7 +121,7 @@ pub(super) async fn create(
     let wanted = Arc::new(Wanted::read(&body.fields)?);
     let request = KeyedRequest::read(&headers, &principal, &format!("POST {LINKS}"), &body.bytes)?;
     let (ids, prices) = wanted.prices();
-    let found = rows::sold_plans(&mut *api.connection().await?, ids, prices).await?;
+    let found = rows::sold_plans(&mut api.connection().await?, ids, prices).await?;
     let plans = Arc::new(wanted.sold(&found)?);
     let name = name(&plans);
     let items = plans.iter().zip(&wanted.items).map(|(plan, item)| (plan, item.quantity));

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use rustls::crypto::ring;
 use serde::Serialize;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::token::{RANDOM_BYTES, SecretHash, Token, TokenId};
 use super::{Principal, Profile, Scope, TOKEN};
 use crate::base::interval::interval;
-use crate::database::without_values;
+use crate::database::{Connection, without_values};
 
 /// The last use is recorded this precisely: a busy token must not write a row for every request.
 const LAST_USE_PRECISION: Duration = Duration::from_mins(1);
@@ -113,7 +112,7 @@ pub fn random_token() -> Result<Token, NoRandomBytes> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn create(conn: &mut PgConnection, new: &NewToken<'_>) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+pub async fn create(conn: &mut Connection, new: &NewToken<'_>) -> Result<Option<OffsetDateTime>, sqlx::Error> {
     let scopes: Vec<String> = new.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
     let hash = new.token.hash();
     sqlx::query_scalar!(
@@ -138,7 +137,7 @@ pub async fn create(conn: &mut PgConnection, new: &NewToken<'_>) -> Result<Optio
 ///
 /// # Errors
 /// Database errors.
-pub async fn list(conn: &mut PgConnection) -> Result<Vec<StoredToken>, sqlx::Error> {
+pub async fn list(conn: &mut Connection) -> Result<Vec<StoredToken>, sqlx::Error> {
     sqlx::query_as!(
         StoredToken,
         r#"
@@ -157,7 +156,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<StoredToken>, sqlx::Err
 ///
 /// # Errors
 /// Database errors.
-pub async fn revoke(conn: &mut PgConnection, id: &TokenId) -> Result<Revocation, sqlx::Error> {
+pub async fn revoke(conn: &mut Connection, id: &TokenId) -> Result<Revocation, sqlx::Error> {
     let result = sqlx::query!(
         r#"
         -- api_tokens.revoke
@@ -187,7 +186,7 @@ pub async fn revoke(conn: &mut PgConnection, id: &TokenId) -> Result<Revocation,
 ///
 /// # Errors
 /// Database errors.
-pub async fn find(conn: &mut PgConnection, id: &TokenId) -> Result<Option<Credential>, sqlx::Error> {
+pub async fn find(conn: &mut Connection, id: &TokenId) -> Result<Option<Credential>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
         -- api_tokens.find
@@ -219,7 +218,7 @@ pub async fn find(conn: &mut PgConnection, id: &TokenId) -> Result<Option<Creden
 ///
 /// # Errors
 /// Database errors.
-pub async fn touch(conn: &mut PgConnection, id: &TokenId) -> Result<(), sqlx::Error> {
+pub async fn touch(conn: &mut Connection, id: &TokenId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         -- api_tokens.touch
@@ -244,7 +243,7 @@ pub async fn touch(conn: &mut PgConnection, id: &TokenId) -> Result<(), sqlx::Er
 ///
 /// # Errors
 /// Database errors of the check. A failure to record the use is logged: the request must not fail for it.
-pub async fn authenticate(conn: &mut PgConnection, text: &str) -> Result<Option<Principal>, sqlx::Error> {
+pub async fn authenticate(conn: &mut Connection, text: &str) -> Result<Option<Principal>, sqlx::Error> {
     let Some(token) = Token::parse(text) else { return Ok(None) };
     let found = find(conn, token.id()).await?;
     // an unknown id is compared too, so that it takes as long as a wrong secret

@@ -3,13 +3,13 @@
 //! Several contacts can belong to a workspace: its payer, the contacts of its subscriptions, and those whose metadata
 //! in Stripe names it.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::entities::{CheckoutSession, Contact};
 use super::found::{Found, found};
 use super::fragments::{contact_json, plan_json, visible};
 use crate::api::principal::Access;
+use crate::database::Connection;
 
 /// `c` of `live_billing_contacts` belongs to the workspace `$1`, which the caller may see. The contact of a subscription
 /// that has ended does not: it may be another workspace's payer now.
@@ -45,7 +45,7 @@ const CONTACT: &str = concat!(
 /// # Errors
 /// Database errors.
 pub(crate) async fn contact(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     contact: Uuid,
     access: Access,
@@ -84,7 +84,7 @@ const CHECKOUT_SESSION: &str = concat!(
 /// # Errors
 /// Database errors.
 pub(crate) async fn checkout_session(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     contact: Uuid,
     session: &str,

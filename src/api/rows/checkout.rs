@@ -1,12 +1,13 @@
 //! What a new checkout session depends on: the payer, the plan, and what the workspace had before.
 
 use serde::Deserialize;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::entities::Plan;
 use super::found::parse;
 use super::fragments::plan_json;
+
+use crate::database::Connection;
 
 /// Which plan is bought.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +68,7 @@ const BASIS: &str = concat!(
 /// # Errors
 /// Database errors.
 pub(crate) async fn checkout_basis(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     contact: Uuid,
     plan: PlanChoice,

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::found::parse;
+
+use crate::database::Connection;
 
 /// A price of the own account, with its product, as a checkout link shows it.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,7 +41,7 @@ const SOLD_PLANS: &str = "-- api.sold_plans
 /// # Errors
 /// Database errors.
 pub(crate) async fn sold_plans(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     ids: Vec<Uuid>,
     prices: Vec<String>,
 ) -> Result<Vec<SoldPlan>, sqlx::Error> {
@@ -62,7 +63,7 @@ pub(crate) struct NewCheckoutLink<'a> {
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn create_link(conn: &mut PgConnection, new: &NewCheckoutLink<'_>) -> Result<(), sqlx::Error> {
+pub(crate) async fn create_link(conn: &mut Connection, new: &NewCheckoutLink<'_>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- checkout_links.create
         INSERT INTO billing.checkout_links (id, account, name, request, created_by)
@@ -90,7 +91,7 @@ pub(crate) struct CheckoutLink {
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn link(conn: &mut PgConnection, payment_link: &str) -> Result<Option<CheckoutLink>, sqlx::Error> {
+pub(crate) async fn link(conn: &mut Connection, payment_link: &str) -> Result<Option<CheckoutLink>, sqlx::Error> {
     sqlx::query_as!(
         CheckoutLink,
         r#"-- checkout_links.of_payment_link

@@ -2,13 +2,13 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::found::parse;
 use super::fragments::visible;
 use crate::api::principal::Access;
+use crate::database::Connection;
 use crate::ledger::line_of_cause;
 
 /// One change of one row.
@@ -80,7 +80,7 @@ const CHANGES: &str = concat!(
 /// # Errors
 /// Database errors.
 pub(crate) async fn changes(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     page: HistoryRange,
     access: Access,

@@ -1,13 +1,13 @@
 //! The limits of a workspace: reads them, and calls the product's functions that consume and release them.
 
 use serde::Deserialize;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::entities::Limit;
 use super::found::{Found, found};
 use super::fragments::{limits_json, visible};
 use crate::api::principal::Access;
+use crate::database::Connection;
 
 const LIMITS: &str = concat!(
     "-- api.limits
@@ -34,7 +34,7 @@ struct Limits {
 /// # Errors
 /// Database errors.
 pub(crate) async fn limits(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     access: Access,
 ) -> Result<Option<Found<Vec<Limit>>>, sqlx::Error> {
@@ -48,7 +48,7 @@ pub(crate) async fn limits(
 /// # Errors
 /// `LM001` to `LM010` and `22023` as documented at `billing.consume`; other database errors.
 pub(crate) async fn consume(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     key: &str,
     amount: i64,
@@ -69,7 +69,7 @@ pub(crate) async fn consume(
 /// # Errors
 /// `LM003` to `LM010` and `22023` as documented at `billing.release`; other database errors.
 pub(crate) async fn release(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     workspace: Uuid,
     key: &str,
     amount: i64,

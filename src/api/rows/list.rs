@@ -1,12 +1,13 @@
 //! A page of the workspaces that the caller may see, with their number.
 
 use serde::Deserialize;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder};
 
 use super::entities::Workspace;
 use super::found::parse;
 use super::fragments::{contact_json, limits_json, plan_json, subscription_json, workspace_json};
 use crate::api::principal::Access;
+use crate::database::Connection;
 
 /// The field by which workspaces are sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ const DOCUMENT: &str = concat!(
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn list(conn: &mut PgConnection, filter: &Filter, access: Access) -> Result<Page, sqlx::Error> {
+pub(crate) async fn list(conn: &mut Connection, filter: &Filter, access: Access) -> Result<Page, sqlx::Error> {
     let text: String = statement(filter, access).build_query_scalar().fetch_one(conn).await?;
     parse(&text)
 }

@@ -1,7 +1,6 @@
 //! The answer to "may they use it, how much is left": one row for a workspace or a customer.
 
 use serde::Deserialize;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -9,6 +8,7 @@ use super::entities::Limit;
 use super::found::{Found, found};
 use super::fragments::{limits_json, visible};
 use crate::api::principal::Access;
+use crate::database::Connection;
 
 /// Whose state is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ const OF_CUSTOMER: &str = concat!(
 /// # Errors
 /// Database errors.
 pub(crate) async fn state(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     subject: &Subject,
     access: Access,
 ) -> Result<Option<Found<State>>, sqlx::Error> {

@@ -1,12 +1,12 @@
 //! One workspace: reads it with its embedded rows, and creates, renames and deletes it.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::entities::Workspace;
 use super::found::{Found, found};
 use super::fragments::{contact_json, limits_json, plan_json, subscription_json, visible, workspace_json};
 use crate::api::principal::Access;
+use crate::database::Connection;
 
 /// What the caller is to a workspace that it may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub const WORKSPACE: &str = concat!(
 /// # Errors
 /// Database errors.
 pub(crate) async fn workspace(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     id: Uuid,
     access: Access,
 ) -> Result<Option<Found<Workspace>>, sqlx::Error> {
@@ -48,7 +48,7 @@ pub(crate) async fn workspace(
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn role(conn: &mut PgConnection, id: Uuid, access: Access) -> Result<Option<Role>, sqlx::Error> {
+pub(crate) async fn role(conn: &mut Connection, id: Uuid, access: Access) -> Result<Option<Role>, sqlx::Error> {
     let (all, user) = access.parameters();
     let owns = sqlx::query_scalar!(
         r#"-- api.role
@@ -70,7 +70,7 @@ pub(crate) async fn role(conn: &mut PgConnection, id: Uuid, access: Access) -> R
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+pub(crate) async fn lock(conn: &mut Connection, id: Uuid) -> Result<bool, sqlx::Error> {
     let locked = sqlx::query!(
         "-- api.lock_workspace
         SELECT id FROM billing.workspaces WHERE id = $1 FOR NO KEY UPDATE",
@@ -95,7 +95,7 @@ pub(crate) struct NewWorkspace<'a> {
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn next_key_index(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+pub(crate) async fn next_key_index(conn: &mut Connection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- api.next_key_index
         SELECT nextval('billing.workspaces_key_index_seq') AS "index!""#
@@ -108,7 +108,7 @@ pub(crate) async fn next_key_index(conn: &mut PgConnection) -> Result<i64, sqlx:
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn skip_key_indexes(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(crate) async fn skip_key_indexes(conn: &mut Connection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- api.skip_key_indexes
         SELECT setval('billing.workspaces_key_index_seq', greatest(nextval('billing.workspaces_key_index_seq'),
@@ -123,7 +123,7 @@ pub(crate) async fn skip_key_indexes(conn: &mut PgConnection) -> Result<(), sqlx
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn create(conn: &mut PgConnection, new: &NewWorkspace<'_>) -> Result<bool, sqlx::Error> {
+pub(crate) async fn create(conn: &mut Connection, new: &NewWorkspace<'_>) -> Result<bool, sqlx::Error> {
     let made = sqlx::query!(
         "-- api.create_workspace
         WITH made AS (
@@ -151,7 +151,7 @@ pub(crate) async fn create(conn: &mut PgConnection, new: &NewWorkspace<'_>) -> R
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn rename(conn: &mut PgConnection, id: Uuid, name: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn rename(conn: &mut Connection, id: Uuid, name: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- api.rename_workspace
         UPDATE billing.workspaces SET name = $2, updated_at = clock_timestamp() WHERE id = $1",
@@ -167,7 +167,7 @@ pub(crate) async fn rename(conn: &mut PgConnection, id: Uuid, name: &str) -> Res
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn owned(conn: &mut PgConnection, user: Uuid, most: i64) -> Result<i64, sqlx::Error> {
+pub(crate) async fn owned(conn: &mut Connection, user: Uuid, most: i64) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"-- api.owned
         SELECT count(*) AS "owned!" FROM (
@@ -194,7 +194,7 @@ pub(crate) enum Deletion {
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn delete(conn: &mut PgConnection, id: Uuid) -> Result<Deletion, sqlx::Error> {
+pub(crate) async fn delete(conn: &mut Connection, id: Uuid) -> Result<Deletion, sqlx::Error> {
     let gone = sqlx::query!(
         "-- api.delete_workspace
         UPDATE billing.workspaces AS w SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()

@@ -80,7 +80,7 @@ pub(super) async fn contact(
 ) -> Result<Response, Problem> {
     principal.require(Scope::WorkspacesRead)?;
     let (workspace, contact) = (request::id(&workspace, "workspace")?, request::id(&contact, "billing contact")?);
-    let found = rows::contact(&mut *api.connection().await?, workspace, contact, principal.access()).await?;
+    let found = rows::contact(&mut api.connection().await?, workspace, contact, principal.access()).await?;
     Ok(answer(found)?.conditional(&headers))
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn create(
     let wanted = Wanted::read(&body, &api.origins)?;
     let sessions = format!("/v1/workspaces/{workspace}/billing-contacts/{contact}/stripe-checkout-sessions");
     let request = KeyedRequest::read(&headers, &principal, &format!("POST {sessions}"), &body.bytes)?;
-    let basis = rows::checkout_basis(&mut *api.connection().await?, workspace, contact, wanted.plan).await?;
+    let basis = rows::checkout_basis(&mut api.connection().await?, workspace, contact, wanted.plan).await?;
     let basis = basis.ok_or_else(|| no_such_plan(wanted.plan))?;
     if wanted.legacy.is_some_and(|legacy| basis.plan.imported_from_legacy_id != Some(legacy)) {
         return Err(no_such_plan(PlanChoice::Legacy(0)));
@@ -183,7 +183,7 @@ pub(super) async fn get(
     let access = principal.access();
     let session = request::stripe_id(&session, "checkout session")?;
     wait::answer(&api, &principal, &headers, async || {
-        answer(rows::checkout_session(&mut *api.connection().await?, workspace, contact, session, access).await?)
+        answer(rows::checkout_session(&mut api.connection().await?, workspace, contact, session, access).await?)
     })
     .await
 }

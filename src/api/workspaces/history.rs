@@ -83,7 +83,7 @@ pub(super) async fn list(
     let (size, before) = mistakes.check(Some((size, before)))?;
     // one more, because it shows whether there is another page
     let page = HistoryRange { before, size: size + 1 };
-    let found = rows::changes(&mut *api.connection().await?, workspace, page, principal.access()).await?;
+    let found = rows::changes(&mut api.connection().await?, workspace, page, principal.access()).await?;
     let mut found = found.ok_or_else(|| Problem::not_found("workspace"))?;
     let has_more = found.len() > usize::try_from(size).unwrap_or(usize::MAX);
     if has_more {

@@ -5,7 +5,6 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::HeaderMap;
 use serde::Serialize;
-use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -19,6 +18,7 @@ use crate::api::principal::{Principal, Scope};
 use crate::api::problem::{Code, Problem};
 use crate::api::request::{self, JsonObject, Mistakes};
 use crate::api::rows;
+use crate::database::Connection;
 
 /// The limits of a workspace.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,7 +60,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     principal.require(Scope::WorkspacesRead)?;
     let workspace = request::id(&workspace, "workspace")?;
-    let found = rows::limits(&mut *api.connection().await?, workspace, principal.access()).await?;
+    let found = rows::limits(&mut api.connection().await?, workspace, principal.access()).await?;
     let found = found.ok_or_else(|| Problem::not_found("workspace"))?;
     let list = LimitList { data: found.row.into_iter().map(Into::into).collect() };
     Ok(Answer::ok(&list, Some(found.freshness))?.conditional(&headers))
@@ -86,7 +86,7 @@ pub(super) async fn consume(
 ) -> Result<Response, Problem> {
     let change = UsageChange::read(&principal, path, &body)?;
     let request = KeyedRequest::read(&headers, &principal, &change.path("consume"), &body.bytes)?;
-    let check = async |conn: &mut PgConnection| change.check(conn, &principal).await;
+    let check = async |conn: &mut Connection| change.check(conn, &principal).await;
     idempotency::once(&api, request, check, async |conn| {
         let available = rows::consume(conn, change.workspace, &change.key, change.amount).await?;
         Answer::ok(&Remaining { key: change.key.clone(), available }, None)
@@ -114,7 +114,7 @@ pub(super) async fn release(
 ) -> Result<Response, Problem> {
     let change = UsageChange::read(&principal, path, &body)?;
     let request = KeyedRequest::read(&headers, &principal, &change.path("release"), &body.bytes)?;
-    let check = async |conn: &mut PgConnection| change.check(conn, &principal).await;
+    let check = async |conn: &mut Connection| change.check(conn, &principal).await;
     idempotency::once(&api, request, check, async |conn| {
         let released = rows::release(conn, change.workspace, &change.key, change.amount).await;
         let available = released.map_err(|error| {
@@ -154,7 +154,7 @@ impl UsageChange {
 
     /// Refuses a principal that may not see the workspace, or that is a user: users could release what the product has
     /// counted.
-    async fn check(&self, conn: &mut PgConnection, principal: &Principal) -> Result<(), Problem> {
+    async fn check(&self, conn: &mut Connection, principal: &Principal) -> Result<(), Problem> {
         let role = rows::role(conn, self.workspace, principal.access()).await?;
         role.ok_or_else(|| Problem::not_found("workspace"))?;
         if principal.is_service() {

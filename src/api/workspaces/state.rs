@@ -76,7 +76,7 @@ pub(super) async fn get(
     let subject = subject(&api, &Query::new(query.as_deref()))?;
     let access = principal.access();
     wait::answer(&api, &principal, &headers, async || {
-        let found = rows::state(&mut *api.connection().await?, &subject, access).await?;
+        let found = rows::state(&mut api.connection().await?, &subject, access).await?;
         let found = found.ok_or_else(|| Problem::not_found("workspace or customer"))?;
         let (mut state, freshness) = (BillingState::from(found.row), found.freshness);
         // the entity tag must not change with every comparison and every event

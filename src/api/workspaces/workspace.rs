@@ -7,7 +7,6 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
-use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -22,6 +21,7 @@ use crate::api::problem::{Code, Problem};
 use crate::api::request::{self, JsonObject, Mistakes, Query};
 use crate::api::rows::{self, Deletion, Filter, Found, NewWorkspace, Order, Role, SortField};
 use crate::api::{wait, workspace_key};
+use crate::database::Connection;
 
 /// Maximum number of workspaces on a page.
 const MAX_SIZE: i64 = 100;
@@ -124,7 +124,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     principal.require(Scope::WorkspacesRead)?;
     let (page, filter) = filter(&Query::new(query.as_deref()))?;
-    let found = rows::list(&mut *api.connection().await?, &filter, principal.access()).await?;
+    let found = rows::list(&mut api.connection().await?, &filter, principal.access()).await?;
     let list = WorkspaceList {
         data: found.workspaces.into_iter().map(Into::into).collect(),
         page: PageNumbers {
@@ -225,7 +225,7 @@ pub(super) async fn get(
     principal.require(Scope::WorkspacesRead)?;
     let (id, access) = (request::id(&id, "workspace")?, principal.access());
     wait::answer(&api, &principal, &headers, async || {
-        answer(rows::workspace(&mut *api.connection().await?, id, access).await?)
+        answer(rows::workspace(&mut api.connection().await?, id, access).await?)
     })
     .await
 }
@@ -289,7 +289,7 @@ pub(super) async fn delete(
 }
 
 /// Reads a workspace as an answer, in a transaction.
-async fn read(conn: &mut PgConnection, id: Uuid, access: Access) -> Result<Answer, Problem> {
+async fn read(conn: &mut Connection, id: Uuid, access: Access) -> Result<Answer, Problem> {
     answer(rows::workspace(conn, id, access).await?)
 }
 
@@ -300,7 +300,7 @@ fn answer(found: Option<Found<rows::Workspace>>) -> Result<Answer, Problem> {
 
 /// Locks a workspace that the caller may change; false if it has no row, because only Stripe's metadata names it. The
 /// role is read again under the lock, because the workspace may have been deleted before.
-async fn lock_as_owner(conn: &mut PgConnection, id: Uuid, access: Access) -> Result<bool, Problem> {
+async fn lock_as_owner(conn: &mut Connection, id: Uuid, access: Access) -> Result<bool, Problem> {
     require_owner(rows::role(conn, id, access).await?)?;
     let has_row = rows::lock(conn, id).await?;
     require_owner(rows::role(conn, id, access).await?)?;
@@ -318,7 +318,7 @@ pub(super) fn require_owner(role: Option<Role>) -> Result<(), Problem> {
 
 /// Adds the row of a workspace, with the next free key.
 async fn add(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     key_prefix: &str,
     id: Uuid,
     name: Option<&str>,

@@ -1,16 +1,14 @@
 //! The checks of the workspace API: its role, its search, how requests are authenticated, and whether it changes objects
 //! at Stripe.
 
-use sqlx::PgConnection;
-
 use super::report::{Check, Report};
 use crate::api::principal::jwt::JwtVerifier;
 use crate::api::principal::token_store;
 use crate::cli::output;
 use crate::config::api::JwtConfig;
-use crate::database::Session;
 use crate::database::hosts::Hosts;
 use crate::database::role::{self, API_ROLE};
+use crate::database::{Connection, Session};
 use crate::migrations;
 
 /// Checks the role, the search index and the authentication of the workspace API. Reports nothing if it is not used:
@@ -77,7 +75,7 @@ async fn role_of_api(options: &Hosts) -> Check {
 }
 
 /// Checks whether the search of workspaces can use its index.
-async fn search(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
+async fn search(conn: &mut Connection) -> Result<Check, sqlx::Error> {
     Ok(if role::is_in_schema(conn, "workspaces_search").await? {
         Check::ok("api", "the search of workspaces has its index")
     } else {

@@ -1,6 +1,5 @@
 //! The checks of the database, in the order in which one failure explains the next.
 
-use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
 use super::report::{Check, Report};
@@ -15,7 +14,7 @@ use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
 use crate::database::shortage::SPARE;
-use crate::database::{check_writable, pooler, target};
+use crate::database::{Connection, check_writable, pooler, target};
 use crate::embedded::find_server;
 use crate::metrics;
 use crate::metrics::database::{DefaultPartition, MOST_ROWS};
@@ -69,7 +68,7 @@ pub(super) async fn database(
         }
     };
     let conn = &mut conn;
-    let place = target(options.current());
+    let place = target(&options.current().options);
     report.add(server(conn, &place).await.unwrap_or_else(|error| Check::broken("database", &error)));
     report.add(connections(conn, wanted).await.unwrap_or_else(|error| Check::broken("connections", &error)));
     report.add(writes(conn).await);
@@ -144,7 +143,7 @@ fn backfill(open: Option<&UnfinishedRun>) -> Check {
     }
 }
 
-async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Error> {
+async fn server(conn: &mut Connection, place: &str) -> Result<Check, sqlx::Error> {
     let name = checkup::server_name(conn).await?;
     let detail = format!("PostgreSQL {name} at {place}");
     Ok(match migrations::check_server(conn).await {
@@ -155,7 +154,7 @@ async fn server(conn: &mut PgConnection, place: &str) -> Result<Check, sqlx::Err
 }
 
 /// Checks whether all parts of `serve` can be connected at the same time; otherwise they take turns.
-async fn connections(conn: &mut PgConnection, wanted: Option<u32>) -> Result<Check, sqlx::Error> {
+async fn connections(conn: &mut Connection, wanted: Option<u32>) -> Result<Check, sqlx::Error> {
     let limits = connection_limits(conn).await?;
     let Some(ConnectionLimit { limit, allowed, open }) = limits.into_iter().min_by_key(|limit| limit.allowed) else {
         return Err(sqlx::Error::RowNotFound);
@@ -173,7 +172,7 @@ async fn connections(conn: &mut PgConnection, wanted: Option<u32>) -> Result<Che
 }
 
 /// Checks whether the database accepts writes.
-async fn writes(conn: &mut PgConnection) -> Check {
+async fn writes(conn: &mut Connection) -> Check {
     match check_writable(conn).await {
         Ok(writable) => match writable.note() {
             None => Check::ok("writes", "a test row was written".to_owned()),
@@ -184,7 +183,7 @@ async fn writes(conn: &mut PgConnection) -> Check {
 }
 
 /// Checks the server settings that make a commit durable.
-async fn durability(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
+async fn durability(conn: &mut Connection) -> Result<Check, sqlx::Error> {
     let off = checkup::missing_durability(conn).await?;
     Ok(if off.is_empty() {
         Check::ok("durability", "fsync and full_page_writes are on")
@@ -198,7 +197,7 @@ async fn durability(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
 }
 
 /// Compares the clocks. The database's time is compared with the middle of the query's duration.
-async fn clocks(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
+async fn clocks(conn: &mut Connection) -> Result<Check, sqlx::Error> {
     let before = clock::now();
     let theirs = checkup::clock(conn).await?;
     let ours = before + (clock::now() - before) / 2;
@@ -212,7 +211,7 @@ async fn clocks(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
     })
 }
 
-async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
+async fn partitions(conn: &mut Connection) -> Result<Check, sqlx::Error> {
     let missing = checkup::missing_partitions(conn, MONTHS_AHEAD).await?;
     Ok(if missing.is_empty() {
         Check::ok("partitions", format!("those of this month and the next {MONTHS_AHEAD} months exist"))

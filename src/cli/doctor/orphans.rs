@@ -8,7 +8,6 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
 use serde_json::json;
-use sqlx::Connection;
 
 use super::report::Check;
 use crate::admin::orphans::{self, Orphan};
@@ -43,7 +42,7 @@ pub(super) async fn list(options: Option<Hosts>, json: bool, limit: usize) -> an
         Ok(conn) => conn,
         Err(wrong) => return Ok(output::refuse(&wrong)),
     };
-    let mut tx = conn.begin_with("BEGIN READ ONLY").await?;
+    let mut tx = conn.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY").await?;
     orphans::open(&mut tx).await?;
     let mut output = Output { limit, ..Output::default() };
     loop {

@@ -1,7 +1,6 @@
 //! The checks of Stripe's API: whether there is a key, and whether it belongs to the account of the stored events.
 
 use prometheus::Registry;
-use sqlx::PgConnection;
 
 use super::report::{Check, Report};
 use crate::base::clock::RemoteClock;
@@ -9,6 +8,7 @@ use crate::cli::units::span;
 use crate::client::{self, ApiError, HttpStripe, Permission, Read, StripeApi, Urgency};
 use crate::config::settings;
 use crate::config::stripe::StripeConfig;
+use crate::database::Connection;
 use crate::jobs::Kind;
 use crate::metrics::database::{Comparison, Jobs};
 use crate::reconcile::gap::Gap;
@@ -18,7 +18,7 @@ use crate::stripe_key::check::{self, KeyStatus};
 pub(crate) const OLD_SECONDS: f64 = 3600.0;
 
 /// Checks the key with a few requests to Stripe; `conn` is for the stored events.
-pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Vec<Check> {
+pub(super) async fn api(config: &StripeConfig, conn: &mut Connection) -> Vec<Check> {
     if config.secret_key.is_none() {
         let detail = "no API key: data that events omit is not fetched (payment methods, discounts, other currencies, \
                       ambiguous order)";
@@ -44,7 +44,7 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut PgConnection) -> Vec<C
 }
 
 /// Checks whether Stripe accepts the key, and whether it belongs to the account of the stored events.
-async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnection) -> (Check, bool) {
+async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut Connection) -> (Check, bool) {
     let at = &config.api_base;
     let status = match check::check_key(api, conn, config.read_margin).await {
         Ok(look) => look.status,

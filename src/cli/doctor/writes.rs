@@ -2,7 +2,6 @@
 
 use prometheus::Registry;
 use secrecy::ExposeSecret;
-use sqlx::PgConnection;
 
 use super::report::Check;
 use super::stripe::{listed, missing_permissions};
@@ -11,6 +10,7 @@ use crate::cli::units::span;
 use crate::client::{self, HttpStripe, Permission};
 use crate::config::settings;
 use crate::config::stripe::StripeConfig;
+use crate::database::Connection;
 use crate::metrics::database::Writes;
 use crate::stripe_key::check::{self, KeyStatus};
 
@@ -21,7 +21,7 @@ const RESTRICTED: &str = "create a restricted key (rk_…) in the Stripe dashboa
                           Sessions, Subscriptions and Payment Links (write), and set STRIPE_WRITE_KEY to it";
 
 /// Checks the key for writes with a few reads: Stripe has no harmless request that tests a write. No checks without it.
-pub(super) async fn key(config: &StripeConfig, conn: &mut PgConnection) -> Vec<Check> {
+pub(super) async fn key(config: &StripeConfig, conn: &mut Connection) -> Vec<Check> {
     let Some(write_key) = &config.write_key else { return Vec::new() };
     let mut checks = Vec::new();
     if config.secret_key.as_ref().is_some_and(|key| key.expose_secret() == write_key.expose_secret()) {
@@ -46,7 +46,7 @@ pub(super) async fn key(config: &StripeConfig, conn: &mut PgConnection) -> Vec<C
 
 /// Checks whether Stripe accepts the key, and whether it belongs to the account of the stored data, as a process that
 /// writes does.
-async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut PgConnection) -> (Check, bool) {
+async fn account(api: &HttpStripe, config: &StripeConfig, conn: &mut Connection) -> (Check, bool) {
     let status = match check::check_key(api, conn, config.read_margin).await {
         Ok(report) => report.status,
         Err(error) => return (Check::broken("stripe", &error), false),

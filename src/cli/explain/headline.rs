@@ -1,11 +1,10 @@
 //! The first lines of an explanation: each names a subject and says the verdict on it.
 
-use sqlx::PgConnection;
-
 use super::{verdict, writes};
 use crate::admin::explain::{Step, StepKind};
 use crate::admin::subscription_state::SubscriptionState;
 use crate::cli::output;
+use crate::database::Connection;
 
 /// Longest id beside which the verdict is printed.
 const LONG_ID: usize = 32;
@@ -44,7 +43,7 @@ impl Headline {
 
 /// Whether each subscription may be used now.
 pub(super) async fn of_subscriptions(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     subscriptions: &[SubscriptionState],
 ) -> anyhow::Result<Vec<Headline>> {
     let changes = subscriptions.iter().flat_map(|state| state.activity.iter().chain(&state.reason));

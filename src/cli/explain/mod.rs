@@ -20,7 +20,6 @@ mod writes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -34,6 +33,7 @@ use crate::admin::explain::{self, Step, StepKind};
 use crate::admin::subscription_state::{self, SubscriptionState};
 use crate::base::clock;
 use crate::config::source::Source;
+use crate::database::Connection;
 use crate::domain::object::{ObjectKey, row_id};
 use crate::ledger::cause_of;
 
@@ -80,7 +80,7 @@ impl Args {
         database::run(source, async move |conn| self.run(conn).await)
     }
 
-    async fn run(self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
+    async fn run(self, conn: &mut Connection) -> anyhow::Result<ExitCode> {
         if self.svg {
             output::print(&self.picture(conn).await?)?;
             return Ok(ExitCode::SUCCESS);
@@ -124,7 +124,7 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn picture(&self, conn: &mut PgConnection) -> anyhow::Result<String> {
+    async fn picture(&self, conn: &mut Connection) -> anyhow::Result<String> {
         let (rows, workspace) = match self.id.parse() {
             Ok(workspace) => (Vec::new(), Some(workspace)),
             Err(_) => (self.subject(conn).await?.rows, None),
@@ -139,7 +139,7 @@ impl Args {
     }
 
     /// Resolves the id: an event to its object and its customer, any other id to the related objects.
-    async fn subject(&self, conn: &mut PgConnection) -> anyhow::Result<Subject> {
+    async fn subject(&self, conn: &mut Connection) -> anyhow::Result<Subject> {
         let id = self.id.as_str();
         let own = explain::events(conn, &[id.to_owned()], 1).await?;
         let event = own.into_iter().find_map(|step| match step.what {
@@ -168,7 +168,7 @@ impl Args {
     }
 
     /// The steps in the order in which they were processed, and what their causes mean.
-    async fn steps(&self, conn: &mut PgConnection, subject: &Subject) -> anyhow::Result<(Vec<Step>, Causes)> {
+    async fn steps(&self, conn: &mut Connection, subject: &Subject) -> anyhow::Result<(Vec<Step>, Causes)> {
         let mut steps = explain::events(conn, &subject.objects, self.steps).await?;
         if subject.event.is_none() {
             steps.extend(explain::reads(conn, &subject.objects, self.steps).await?);
@@ -186,7 +186,7 @@ impl Args {
     }
 
     /// Prints the limits of the subscription, or of the only one of a customer.
-    async fn print_limits(&self, conn: &mut PgConnection, subscriptions: &[SubscriptionState]) -> anyhow::Result<()> {
+    async fn print_limits(&self, conn: &mut Connection, subscriptions: &[SubscriptionState]) -> anyhow::Result<()> {
         let [subscription] = subscriptions else { return Ok(()) };
         let mut periods = subscription_state::periods(conn, subscription.id, PERIODS).await?;
         periods.retain(|period| self.limit.as_ref().is_none_or(|key| *key == period.limit_key));

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::headline::{self, Headline};
@@ -13,10 +12,11 @@ use crate::admin::statement::{self, Line};
 use crate::admin::subscription_state::{self, SubscriptionState};
 use crate::base::text::{grouped, in_utc, to_the_second};
 use crate::cli::output;
+use crate::database::Connection;
 
 /// Explains a workspace: its subscriptions, and the statement of its limits.
 pub(super) async fn explain(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     id: Uuid,
     limit: Option<&str>,
     json: bool,
@@ -60,7 +60,7 @@ pub(super) async fn explain(
 }
 
 /// The workspace by its current subscription, then its other subscriptions.
-async fn print_verdicts(conn: &mut PgConnection, id: Uuid, subscriptions: &[SubscriptionState]) -> anyhow::Result<()> {
+async fn print_verdicts(conn: &mut Connection, id: Uuid, subscriptions: &[SubscriptionState]) -> anyhow::Result<()> {
     let headlines = headline::of_subscriptions(conn, subscriptions).await?;
     let Some(current) = subscriptions.first().filter(|state| state.is_current) else {
         return Headline { id: id.to_string(), text: "inactive: it has no subscription".to_owned() }.print();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::admin::explain::{Step, StepKind};
+use crate::database::Connection;
 use crate::ledger::admin::{self, Line};
 use crate::ledger::{cause_of, line_of_cause};
 
@@ -15,7 +15,7 @@ pub(super) type Causes = BTreeMap<String, String>;
 /// Adds the changes of `objects`, and returns what the causes of the changed rows mean. A line that was deleted after 30
 /// days is missing in both.
 pub(super) async fn add(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     objects: &[String],
     steps: &mut Vec<Step>,
     limit: i64,
@@ -36,12 +36,12 @@ pub(super) async fn add(
 }
 
 /// What those of the causes mean that are changes at Stripe.
-pub(super) async fn meanings(conn: &mut PgConnection, causes: &[String]) -> Result<Causes, sqlx::Error> {
+pub(super) async fn meanings(conn: &mut Connection, causes: &[String]) -> Result<Causes, sqlx::Error> {
     Ok(named(conn, causes).await?.iter().map(|line| (cause_of(line.id), meaning(line))).collect())
 }
 
 /// The changes at Stripe that causes of changed rows name.
-async fn named(conn: &mut PgConnection, causes: impl IntoIterator<Item = &String>) -> Result<Vec<Line>, sqlx::Error> {
+async fn named(conn: &mut Connection, causes: impl IntoIterator<Item = &String>) -> Result<Vec<Line>, sqlx::Error> {
     let ids: Vec<Uuid> = causes.into_iter().filter_map(|cause| line_of_cause(cause)).collect();
     admin::of_objects(conn, &[], &ids, i64::try_from(ids.len()).unwrap_or(i64::MAX)).await
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use nix::unistd::{User, getuid};
-use sqlx::{Connection, PgConnection};
 
 use super::filter::FilterArgs;
 use crate::base::text::counted;
@@ -15,6 +14,7 @@ use crate::cli::arguments::{one_line, reason};
 use crate::cli::confirm::ConfirmArgs;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 use crate::domain::event::EventKey;
 use crate::outbox::admin::{self, Discard, Locked, Selected};
 use crate::outbox::wake::wake;
@@ -87,7 +87,7 @@ fn login_name() -> String {
     user.and_then(|user| name(&user.name).ok()).unwrap_or_else(|| format!("uid {}", getuid()))
 }
 
-pub(super) async fn retry(conn: &mut PgConnection, args: &RetryArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn retry(conn: &mut Connection, args: &RetryArgs) -> anyhow::Result<ExitCode> {
     if args.selection.event_ids.is_empty() {
         let selected = match args.selection.confirmed(conn, "Retry").await? {
             Ok(selected) => selected,
@@ -114,13 +114,13 @@ pub(super) async fn retry(conn: &mut PgConnection, args: &RetryArgs) -> anyhow::
 }
 
 /// Notifies the workers. A failure is harmless, because they find the events when they poll.
-async fn wake_workers(conn: &mut PgConnection) {
+async fn wake_workers(conn: &mut Connection) {
     if let Err(error) = wake(conn).await {
         tracing::debug!(error = %error, "could not notify the workers");
     }
 }
 
-pub(super) async fn discard(conn: &mut PgConnection, args: &DiscardArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn discard(conn: &mut Connection, args: &DiscardArgs) -> anyhow::Result<ExitCode> {
     let by = args.by.clone().unwrap_or_else(login_name);
     let discard = Discard { by: &by, reason: &args.reason };
     if args.selection.event_ids.is_empty() {
@@ -144,7 +144,7 @@ pub(super) async fn discard(conn: &mut PgConnection, args: &DiscardArgs) -> anyh
 impl SelectionArgs {
     /// Selects and counts the dead events of the filter, and asks for a confirmation. The inner error is the exit code of
     /// a command that changes nothing.
-    async fn confirmed(&self, conn: &mut PgConnection, verb: &str) -> anyhow::Result<Result<Vec<Selected>, ExitCode>> {
+    async fn confirmed(&self, conn: &mut Connection, verb: &str) -> anyhow::Result<Result<Vec<Selected>, ExitCode>> {
         let filter = match self.filter.filter(Some("dead")) {
             Ok(filter) => filter,
             Err(wrong) => return Ok(Err(output::refuse(&wrong))),

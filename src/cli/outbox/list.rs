@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::filter::FilterArgs;
 use crate::base::clock;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 use crate::outbox::admin::{self, Row};
 
 /// Longest id that is shown in one line; Stripe's event ids have 28 characters.
@@ -56,7 +56,7 @@ impl State {
     }
 }
 
-pub(super) async fn list(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn list(conn: &mut Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let filter = match args.filter.filter(args.state.map(State::as_str)) {
         Ok(filter) => filter,
         Err(wrong) => return Ok(output::refuse(&wrong)),

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 
 use crate::base::text::{counted, to_the_second};
 use crate::cli::output;
 use crate::cli::settings::{RetentionSettings, SettingArgs};
 use crate::config::parse::in_words;
 use crate::config::retention::RetentionConfig;
+use crate::database::Connection;
 use crate::maintenance::retention::{self, Done, Month, name};
 
 /// Arguments of `outbox prune`.
@@ -26,7 +26,7 @@ pub struct Args {
     pub(super) settings: SettingArgs<RetentionSettings>,
 }
 
-pub(super) async fn prune(conn: &mut PgConnection, args: &Args, config: &RetentionConfig) -> anyhow::Result<ExitCode> {
+pub(super) async fn prune(conn: &mut Connection, args: &Args, config: &RetentionConfig) -> anyhow::Result<ExitCode> {
     let plan = retention::plan(conn, config.retention).await?;
     let mut left = 0;
     if args.dry_run {

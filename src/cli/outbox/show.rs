@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::admin::payload::{self, PersonalData};
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 use crate::outbox::admin::{self, Filter, Row};
 
 /// Arguments of `outbox show`.
@@ -27,7 +27,7 @@ pub struct Args {
     pub(super) settings: SettingArgs<DatabaseSettings>,
 }
 
-pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn show(conn: &mut Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let filter = Filter { event_id: Some(args.event_id.clone()), ..Filter::default() };
     let selected = admin::select(conn, &filter, None).await?;
     let mut rows = admin::rows(conn, selected.iter().map(|event| &event.key)).await?;
@@ -56,7 +56,7 @@ pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result
 }
 
 /// Shows what is kept of an event after the retention has removed it: that it was discarded.
-async fn missing(conn: &mut PgConnection, event_id: &str) -> anyhow::Result<ExitCode> {
+async fn missing(conn: &mut Connection, event_id: &str) -> anyhow::Result<ExitCode> {
     for discard in admin::discards(conn, event_id).await? {
         let text = format!(
             "discarded by {} (database role {}): {}",
@@ -67,7 +67,7 @@ async fn missing(conn: &mut PgConnection, event_id: &str) -> anyhow::Result<Exit
     anyhow::bail!("there is no event {event_id} in the outbox")
 }
 
-async fn show_payload(conn: &mut PgConnection, row: &Row, personal_data: PersonalData) -> anyhow::Result<()> {
+async fn show_payload(conn: &mut Connection, row: &Row, personal_data: PersonalData) -> anyhow::Result<()> {
     let Some(payload) = admin::payload(conn, &row.event_id, row.created).await? else {
         return output::print("\nThe payload is no longer in the archive.");
     };

@@ -1,10 +1,9 @@
 //! The figures of `status`, read from the database. A part that cannot be read is unknown, with the reason, and the
 //! others are read all the same: at night a table may be locked, a query slow, or the role without a right.
 
-use sqlx::PgConnection;
-
 use crate::admin::status::{self, ComparedDay, Drift, Flow, Server, Size};
 use crate::backfill::run_store::{self, UnfinishedRun};
+use crate::database::Connection;
 use crate::database::instance::{self, Instances};
 use crate::metrics::database::{self, Comparison, Jobs, Limits, Outbox, Writes};
 use crate::outbox::foreign;
@@ -39,7 +38,7 @@ impl Figures {
     ///
     /// # Errors
     /// The connection is lost, or the server shuts down.
-    pub(super) async fn read(conn: &mut PgConnection, is_named: bool) -> Result<Self, sqlx::Error> {
+    pub(super) async fn read(conn: &mut Connection, is_named: bool) -> Result<Self, sqlx::Error> {
         let server = status::server(conn).await?;
         let processes = known(instance::instances(conn).await)?;
         let processes = processes

@@ -18,7 +18,6 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 
@@ -33,9 +32,9 @@ use crate::base::text::{in_utc, wrapped};
 use crate::cli::units::span;
 use crate::config::database::required;
 use crate::config::source::Source;
-use crate::database::Session;
 use crate::database::hosts::Hosts;
 use crate::database::instance::APPLICATION;
+use crate::database::{Connection, Session};
 use crate::migrations::{self, MigrationError};
 
 /// Timeout of all statements together. A server that vanished does not answer at all.
@@ -152,8 +151,8 @@ impl Args {
 }
 
 /// Reads all figures, over a new connection if there is none. A connection that failed is closed.
-async fn read(conn: &mut Option<PgConnection>, hosts: &Hosts) -> Result<Figures, NoStatus> {
-    let is_named = hosts.current().get_application_name().is_some_and(|name| name != APPLICATION);
+async fn read(conn: &mut Option<Connection>, hosts: &Hosts) -> Result<Figures, NoStatus> {
+    let is_named = hosts.current().options.get_application_name().is_some_and(|name| name != APPLICATION);
     let mut open = match conn.take() {
         Some(open) => open,
         None => connect(hosts).await?,
@@ -168,7 +167,7 @@ async fn read(conn: &mut Option<PgConnection>, hosts: &Hosts) -> Result<Figures,
     }
 }
 
-async fn connect(hosts: &Hosts) -> Result<PgConnection, NoStatus> {
+async fn connect(hosts: &Hosts) -> Result<Connection, NoStatus> {
     let unreachable = |error: &anyhow::Error| NoStatus::Unreachable(output::causes(error));
     let mut conn = connect_with(hosts, Session::STATUS).await.map_err(|error| unreachable(&error))?;
     match migrations::pending(&mut conn).await {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::horizon::{Horizon, Seen};
 use crate::admin::explain;
 use crate::admin::tail::{self, Change, Event, Filter};
+use crate::database::Connection;
 
 /// Events that were finished further apart than this are looked up separately.
 const APART: Duration = Duration::minutes(5);
@@ -50,7 +50,7 @@ impl Follower {
     }
 
     /// Returns the last `count` events, oldest first. Earlier ones are not shown by a later poll.
-    pub(super) async fn start(&mut self, conn: &mut PgConnection, count: i64) -> Result<Vec<Shown>, sqlx::Error> {
+    pub(super) async fn start(&mut self, conn: &mut Connection, count: i64) -> Result<Vec<Shown>, sqlx::Error> {
         let horizon = self.start_from(conn).await?;
         let objects = self.objects(conn).await?;
         let mut last = if count > 0 { tail::last(conn, objects.as_deref(), count).await? } else { Vec::new() };
@@ -66,7 +66,7 @@ impl Follower {
     }
 
     /// Notes what is visible already and may be read again; returns the horizon of the first poll.
-    async fn start_from(&mut self, conn: &mut PgConnection) -> Result<Horizon, sqlx::Error> {
+    async fn start_from(&mut self, conn: &mut Connection) -> Result<Horizon, sqlx::Error> {
         let mut horizon = Horizon::default();
         horizon.update(&tail::writers(conn).await?);
         // a standby that has applied no transaction has no events either
@@ -87,7 +87,7 @@ impl Follower {
     }
 
     /// The objects of the filter's customers, whose events an index finds; `None` without a filter.
-    async fn objects(&self, conn: &mut PgConnection) -> Result<Option<Vec<String>>, sqlx::Error> {
+    async fn objects(&self, conn: &mut Connection) -> Result<Option<Vec<String>>, sqlx::Error> {
         let customers = match (&self.filter.customer, self.filter.workspace) {
             (Some(customer), _) => vec![customer.clone()],
             (None, Some(workspace)) => tail::customers(conn, workspace).await?,
@@ -103,7 +103,7 @@ impl Follower {
     }
 
     /// Reads the next page of new events; the flag reports whether more may follow at once.
-    pub(super) async fn poll(&mut self, conn: &mut PgConnection) -> Result<(Vec<Shown>, bool), sqlx::Error> {
+    pub(super) async fn poll(&mut self, conn: &mut Connection) -> Result<(Vec<Shown>, bool), sqlx::Error> {
         let since = if let Some(since) = self.since {
             since
         } else {
@@ -133,7 +133,7 @@ impl Follower {
     }
 
     /// Adds to each event the changes of which it is the last cause.
-    async fn with_changes(&self, conn: &mut PgConnection, events: Vec<Event>) -> Result<Vec<Shown>, sqlx::Error> {
+    async fn with_changes(&self, conn: &mut Connection, events: Vec<Event>) -> Result<Vec<Shown>, sqlx::Error> {
         let mut changes: BTreeMap<String, Vec<Change>> = BTreeMap::new();
         for group in events.chunk_by(|one, next| next.finished_at - one.finished_at < APART) {
             let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };

@@ -10,7 +10,6 @@ mod show;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -27,8 +26,8 @@ use crate::base::text::{in_utc, wrapped};
 use crate::cli::units::span;
 use crate::config::database::required;
 use crate::config::source::Source;
-use crate::database::Session;
 use crate::database::hosts::Hosts;
+use crate::database::{Connection, Session};
 use crate::migrations::{self, MigrationError};
 
 /// Pause between two polls.
@@ -111,7 +110,7 @@ impl Args {
     }
 
     /// Follows until an error that lasts; reconnects after a lost connection.
-    async fn keep_following(&self, hosts: &Hosts, conn: PgConnection) -> anyhow::Result<ExitCode> {
+    async fn keep_following(&self, hosts: &Hosts, conn: Connection) -> anyhow::Result<ExitCode> {
         let filter = Filter { customer: self.customer.clone(), workspace: self.workspace };
         let mut follower = Follower::new(filter.clone());
         let mut conn = Some(conn);
@@ -149,7 +148,7 @@ impl Args {
     }
 
     /// Shows events over one connection until it fails.
-    async fn follow(&self, conn: &mut PgConnection, follower: &mut Follower, filter: &Filter) -> Result<(), Stop> {
+    async fn follow(&self, conn: &mut Connection, follower: &mut Follower, filter: &Filter) -> Result<(), Stop> {
         if !follower.has_started() {
             for shown in follower.start(conn, self.lines).await? {
                 self.print(&shown)?;
@@ -183,7 +182,7 @@ impl Args {
         printed(&show::event(event, &changes))
     }
 
-    async fn report_waiting(&self, conn: &mut PgConnection, filter: &Filter) -> Result<(), Stop> {
+    async fn report_waiting(&self, conn: &mut Connection, filter: &Filter) -> Result<(), Stop> {
         let Some(waiting) = tail::waiting(conn, WAITING.as_secs_f64(), filter).await? else { return Ok(()) };
         let now = clock::now();
         if self.json {

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::api::principal::Scope;
@@ -11,6 +10,7 @@ use crate::api::principal::token_store::{self, NewToken};
 use crate::base::text::{is_control, to_the_second};
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 
 /// Bounds of the time until a token expires. The upper one keeps every expiry a date that PostgreSQL can store.
 const LIFETIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24 * 3660));
@@ -58,7 +58,7 @@ impl Args {
     }
 }
 
-pub(super) async fn create(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn create(conn: &mut Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let token = token_store::random_token()?;
     let scopes = args.distinct_scopes();
     let new = NewToken {

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use serde::Serialize;
-use sqlx::PgConnection;
 
 use crate::api::principal::token_store::{self, StoredToken};
 use crate::base::text::to_the_minute;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 
 /// Arguments of `token list`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ struct Line<'a> {
     state: &'static str,
 }
 
-pub(super) async fn list(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn list(conn: &mut Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let tokens = token_store::list(conn).await?;
     if args.json {
         tokens.iter().try_for_each(|token| output::print_json(&Line { token, state: token.state() }))?;

@@ -5,12 +5,11 @@ use std::convert::Infallible;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use sqlx::PgConnection;
-
 use crate::api::principal::token::TokenId;
 use crate::api::principal::token_store::{self, Revocation};
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 
 /// Arguments of `token revoke`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +33,7 @@ impl FromStr for Subject {
     }
 }
 
-pub(super) async fn revoke(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn revoke(conn: &mut Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let mut unknown = 0;
     for (at, subject) in args.tokens.iter().enumerate() {
         let Some(id) = &subject.0 else {

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::base::text::to_the_minute;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 use crate::ledger::admin::{self, Filter, Line};
 
 /// Longest error that is shown; `writes show` prints the whole one.
@@ -77,7 +77,7 @@ impl State {
     }
 }
 
-pub(super) async fn list(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn list(conn: &mut Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let filter = Filter {
         states: args.state.map(State::states).unwrap_or_default(),
         workspace: args.workspace,

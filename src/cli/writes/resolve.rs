@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use sqlx::{Connection, PgConnection};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -11,6 +10,7 @@ use crate::base::text::to_the_second;
 use crate::cli::arguments::reason;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 use crate::ledger::admin::{self, Decision, Line, Surroundings};
 
 /// Time without an attempt after which an open line may be decided: no process that sends it is running.
@@ -43,7 +43,7 @@ enum Outcome {
     Refused,
 }
 
-pub(super) async fn resolve(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn resolve(conn: &mut Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let mut transaction = conn.begin().await?;
     let line = admin::lock(&mut transaction, args.id).await?.ok_or_else(|| unknown(args.id))?;
     let around = admin::surroundings(&mut transaction, args.id).await?.ok_or_else(|| unknown(args.id))?;

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::base::text::to_the_second;
 use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
+use crate::database::Connection;
 use crate::ledger::admin::{self, Line, Surroundings};
 use crate::ledger::stripe_key;
 
@@ -47,7 +47,7 @@ struct JsonLine<'a> {
     form: Option<&'a [(String, String)]>,
 }
 
-pub(super) async fn show(conn: &mut PgConnection, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn show(conn: &mut Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let found = admin::of_objects(conn, &[], &[args.id], 1).await?.pop();
     let (Some(line), Some(around)) = (found, admin::surroundings(conn, args.id).await?) else {
         return Err(unknown(args.id));

@@ -19,9 +19,11 @@ mod text;
 use std::collections::BTreeMap;
 
 use super::error::{self, Problem};
+use super::parse::{Expected, Parsed};
 use super::settings;
 use super::source::Source;
 use super::value::FoundValue;
+use crate::database::Pooler;
 use crate::database::hosts::Hosts;
 use parameters::{KnownParameter, Rule};
 use text::Parameter;
@@ -39,18 +41,27 @@ pub struct DatabaseConfig {
 impl DatabaseConfig {
     /// Reads the settings; an external database may be absent.
     pub fn read(source: &mut Source) -> Option<Self> {
+        let pooler = source.value(&settings::POOLER, pooler);
         let found = source.look_up(&settings::DATABASE_URL).map_err(|problem| source.problem(problem)).ok()?;
         let by_variables = PLACES.iter().any(|name| !source.foreign(name).is_empty());
         if found.is_none() && !by_variables {
-            return Some(Self { hosts: None });
+            return pooler.map(|_| Self { hosts: None });
         }
         let given = GivenParameters::read(source, found.as_ref()).map_err(|problem| source.problem(problem)).ok()?;
         given.warn(source);
         let hosts = options::hosts(&given, source);
-        hosts
-            .map_err(|problems| problems.into_iter().for_each(|problem| source.problem(problem)))
-            .ok()
-            .map(|hosts| Self { hosts: Some(hosts) })
+        let (options, timeout) =
+            hosts.map_err(|problems| problems.into_iter().for_each(|problem| source.problem(problem))).ok()?;
+        Some(Self { hosts: Some(Hosts::new(options, pooler?, timeout)?) })
+    }
+}
+
+/// Parses the mode of a pooler.
+fn pooler(text: &str) -> Parsed<Pooler> {
+    match text.trim().to_lowercase().as_str() {
+        "session" => Ok(Pooler::Session),
+        "transaction" => Ok(Pooler::Transaction),
+        _ => Err(Expected::new("session or transaction")),
     }
 }
 

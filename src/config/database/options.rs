@@ -15,7 +15,6 @@ use super::passfile::{self, Target};
 use super::{GivenParameters, Problem, Source};
 use crate::base::file;
 use crate::config::settings;
-use crate::database::hosts::Hosts;
 use crate::database::instance::APPLICATION;
 use crate::tls;
 
@@ -44,11 +43,14 @@ enum Roots {
     Inline(Vec<u8>),
 }
 
-/// All hosts of the connection string.
+/// The options of all hosts of the connection string, of which there is at least one, and the connect timeout.
 ///
 /// # Errors
 /// All problems at once.
-pub(super) fn hosts(given: &GivenParameters, source: &mut Source) -> Result<Hosts, Vec<Problem>> {
+pub(super) fn hosts(
+    given: &GivenParameters,
+    source: &mut Source,
+) -> Result<(Vec<PgConnectOptions>, Option<Duration>), Vec<Problem>> {
     let mut problems = Vec::new();
     let mut note = |problem| problems.push(problem);
     let addresses = addresses(given).map_err(&mut note).ok();
@@ -63,7 +65,7 @@ pub(super) fn hosts(given: &GivenParameters, source: &mut Source) -> Result<Host
         return Err(problems);
     };
     let connect = |address| one(given, &common, &encryption, lines.as_deref(), &address);
-    Hosts::new(addresses.into_iter().map(connect).collect(), timeout).ok_or(problems)
+    Ok((addresses.into_iter().map(connect).collect(), timeout))
 }
 
 /// The options for one host.

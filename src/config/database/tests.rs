@@ -20,7 +20,7 @@ fn read_all(environment: &[(&str, &str)]) -> Result<(DatabaseConfig, Vec<String>
 
 fn hosts(url: &str) -> Vec<PgConnectOptions> {
     let (config, _) = read_all(&[("DATABASE_URL", url)]).unwrap_or_else(|error| panic!("{url}: {error}"));
-    config.hosts.unwrap().all().to_vec()
+    config.hosts.unwrap().all().iter().map(|address| address.options.clone()).collect()
 }
 
 fn options(url: &str) -> PgConnectOptions {
@@ -159,7 +159,9 @@ fn server_options_name_and_timeout_are_used() {
 fn missing_parameters_come_from_pg_variables() {
     let of = |environment: &[(&str, &str)]| {
         let (config, _) = read_all(environment).unwrap();
-        config.hosts.map(|hosts| format!("{} {:?}", place(hosts.current()), hosts.current().get_ssl_mode()))
+        config
+            .hosts
+            .map(|hosts| format!("{} {:?}", place(&hosts.current().options), hosts.current().options.get_ssl_mode()))
     };
     let set = [("PGHOST", "p"), ("PGPORT", "7"), ("PGUSER", "v"), ("PGDATABASE", "e"), ("PGSSLMODE", "require")];
     assert_eq!(of(&set).as_deref(), Some("p:7, database e, user v Require"));
@@ -231,7 +233,7 @@ proptest! {
         ] {
             let message = match read_all(&[("DATABASE_URL", &text)]) {
                 Ok((config, warnings)) => {
-                    let places = config.hosts.iter().flat_map(Hosts::all).map(place).collect::<String>();
+                    let places = config.hosts.iter().flat_map(Hosts::all).map(|address| place(&address.options)).collect::<String>();
                     format!("{places} {config:?} {warnings:?}")
                 }
                 Err(error) => format!("{error} {error:?}"),

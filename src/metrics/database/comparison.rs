@@ -1,10 +1,11 @@
 //! How far the stored events are compared with Stripe's event list.
 
 use prometheus::Registry;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::gauge::gauge;
+
+use crate::database::Connection;
 
 /// How far the stored events are compared with Stripe's event list.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +35,7 @@ pub struct Comparison {
 ///
 /// # Errors
 /// Database errors.
-pub async fn comparison(conn: &mut PgConnection) -> Result<Comparison, sqlx::Error> {
+pub async fn comparison(conn: &mut Connection) -> Result<Comparison, sqlx::Error> {
     sqlx::query_as!(
         Comparison,
         r#"

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts, Registry};
-use sqlx::{Connection, PgConnection, PgPool};
 
 use self::comparison::set_comparison;
 pub use self::comparison::{Comparison, comparison};
@@ -25,7 +24,7 @@ pub use self::partitions::{DefaultPartition, MOST_ROWS, default_partitions};
 use self::partitions::{PartitionMonths, partition_months, set_default_partitions, set_partition_months};
 use self::writes::set_writes;
 pub use self::writes::{Writes, writes};
-use crate::database::{self, NotWritable};
+use crate::database::{self, Connection, NotWritable, Pool};
 use crate::domain::job;
 
 /// Timeout of the database for one scrape.
@@ -81,7 +80,7 @@ struct Figures {
 }
 
 /// The metrics of one scrape. Never fails, because the metrics of the process are returned with them.
-pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
+pub async fn gather(pool: &Pool) -> Vec<MetricFamily> {
     let mut figures = None;
     let result = tokio::time::timeout(LIMIT, read_and_check(pool, &mut figures)).await;
     let failure = match result {
@@ -100,13 +99,13 @@ pub async fn gather(pool: &PgPool) -> Vec<MetricFamily> {
 }
 
 /// Reads all figures, then checks whether the database accepts writes: the figures are returned even if it does not.
-async fn read_and_check(pool: &PgPool, figures: &mut Option<Figures>) -> Result<(), NotWritable> {
+async fn read_and_check(pool: &Pool, figures: &mut Option<Figures>) -> Result<(), NotWritable> {
     let mut conn = pool.acquire().await?;
     *figures = Some(read(&mut conn).await?);
     database::check_writable(&mut conn).await.map(|_| ())
 }
 
-async fn read(conn: &mut PgConnection) -> Result<Figures, sqlx::Error> {
+async fn read(conn: &mut Connection) -> Result<Figures, sqlx::Error> {
     let mut transaction = conn.begin().await?;
     // the server aborts with this timeout, because an abandoned statement would keep the pool's connection busy
     sqlx::query!("-- metrics.timeout\nSET LOCAL statement_timeout = '1s'").execute(&mut *transaction).await?;
@@ -126,7 +125,7 @@ async fn read(conn: &mut PgConnection) -> Result<Figures, sqlx::Error> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn limits(conn: &mut PgConnection) -> Result<Limits, sqlx::Error> {
+pub async fn limits(conn: &mut Connection) -> Result<Limits, sqlx::Error> {
     sqlx::query_as!(
         Limits,
         r#"
@@ -147,7 +146,7 @@ pub async fn limits(conn: &mut PgConnection) -> Result<Limits, sqlx::Error> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn jobs(conn: &mut PgConnection) -> Result<Vec<Jobs>, sqlx::Error> {
+pub async fn jobs(conn: &mut Connection) -> Result<Vec<Jobs>, sqlx::Error> {
     sqlx::query_as!(
         Jobs,
         r#"
@@ -165,7 +164,7 @@ pub async fn jobs(conn: &mut PgConnection) -> Result<Vec<Jobs>, sqlx::Error> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn outbox(conn: &mut PgConnection) -> Result<Outbox, sqlx::Error> {
+pub async fn outbox(conn: &mut Connection) -> Result<Outbox, sqlx::Error> {
     sqlx::query_as!(
         Outbox,
         r#"

@@ -1,8 +1,8 @@
 //! Orphans, counted in the database: live rows without their workspace, price or customer.
 
 use prometheus::{GaugeVec, Opts, Registry};
-use sqlx::{Connection, PgConnection};
 
+use crate::database::Connection;
 use crate::domain::orphan;
 
 /// SQLSTATE of a statement that took too long.
@@ -22,7 +22,7 @@ pub struct Orphans {
 
 /// The orphans, or `None` if counting them takes too long; then only their gauge is absent. Must be called last,
 /// because its timeout applies until the transaction ends.
-pub(super) async fn orphans_in_time(conn: &mut PgConnection) -> Result<Option<Vec<Orphans>>, sqlx::Error> {
+pub(super) async fn orphans_in_time(conn: &mut Connection) -> Result<Option<Vec<Orphans>>, sqlx::Error> {
     let mut savepoint = conn.begin().await?;
     sqlx::query!("-- metrics.orphans_timeout\nSET LOCAL statement_timeout = '300ms'").execute(&mut *savepoint).await?;
     match orphans(&mut savepoint).await {
@@ -44,7 +44,7 @@ pub(super) async fn orphans_in_time(conn: &mut PgConnection) -> Result<Option<Ve
 ///
 /// # Errors
 /// Database errors.
-pub async fn orphans(conn: &mut PgConnection) -> Result<Vec<Orphans>, sqlx::Error> {
+pub async fn orphans(conn: &mut Connection) -> Result<Vec<Orphans>, sqlx::Error> {
     let kinds = orphan::Kind::ALL.map(|kind| kind.as_str().to_owned());
     sqlx::query_as!(
         Orphans,

@@ -1,8 +1,9 @@
 //! The default partitions, which hold events of months without a partition of their own, and the months that have one.
 
 use prometheus::{GaugeVec, Opts, Registry};
-use sqlx::PgConnection;
 use time::OffsetDateTime;
+
+use crate::database::Connection;
 
 /// Maximum count of the rows of a default partition.
 pub const MOST_ROWS: i64 = 1000;
@@ -28,7 +29,7 @@ pub struct DefaultPartition {
 ///
 /// # Errors
 /// Database errors.
-pub async fn default_partitions(conn: &mut PgConnection) -> Result<Vec<DefaultPartition>, sqlx::Error> {
+pub async fn default_partitions(conn: &mut Connection) -> Result<Vec<DefaultPartition>, sqlx::Error> {
     sqlx::query_as!(
         DefaultPartition,
         r#"
@@ -66,7 +67,7 @@ pub(super) struct PartitionMonths {
 const MOST_MONTHS: i32 = 4;
 
 /// The months of both tables. Looks the months up by name, so the cost does not grow with the number of partitions.
-pub(super) async fn partition_months(conn: &mut PgConnection) -> Result<Vec<PartitionMonths>, sqlx::Error> {
+pub(super) async fn partition_months(conn: &mut Connection) -> Result<Vec<PartitionMonths>, sqlx::Error> {
     sqlx::query_as!(
         PartitionMonths,
         r#"

@@ -1,9 +1,10 @@
 //! Changes at Stripe that are not finished, counted in the ledger.
 
 use prometheus::{GaugeVec, Opts, Registry};
-use sqlx::PgConnection;
 
 use super::gauge::gauge;
+
+use crate::database::Connection;
 
 /// Lines of the ledger that are open or of unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +23,7 @@ pub struct Writes {
 ///
 /// # Errors
 /// Database errors.
-pub async fn writes(conn: &mut PgConnection) -> Result<Writes, sqlx::Error> {
+pub async fn writes(conn: &mut Connection) -> Result<Writes, sqlx::Error> {
     sqlx::query_as!(
         Writes,
         r#"

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::domain::payment::Payment;
 use crate::mirror::store::{columns, index};
@@ -14,7 +14,7 @@ use crate::mirror::store::{columns, index};
 /// # Errors
 /// Database errors.
 pub async fn payments(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     subscriptions: &[&ObjectKey],
 ) -> Result<Vec<(usize, Payment)>, sqlx::Error> {
     if subscriptions.is_empty() {
@@ -97,7 +97,7 @@ pub async fn payments(
 /// # Errors
 /// Database errors.
 pub async fn wanted(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     customers: &BTreeSet<ObjectKey>,
     charges: &BTreeSet<ObjectKey>,
 ) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
@@ -179,7 +179,7 @@ pub async fn wanted(
 /// # Errors
 /// Database errors.
 pub async fn with_relevant_payments(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     customers: &BTreeSet<ObjectKey>,
     invoices: &BTreeSet<ObjectKey>,
 ) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {

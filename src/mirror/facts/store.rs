@@ -5,9 +5,10 @@
 //! of the charge, an event of its payment intent holds another lock.
 
 use serde::Serialize;
-use sqlx::PgConnection;
 
 use super::fold::Fact;
+
+use crate::database::Connection;
 
 /// A fact as a row of its table.
 #[derive(Serialize)]
@@ -21,7 +22,7 @@ struct Row<'a> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn add(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+pub async fn add(conn: &mut Connection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
     add_charges(conn, facts).await?;
     add_payments(conn, facts).await?;
     add_invoices(conn, facts).await?;
@@ -39,7 +40,7 @@ pub(super) fn recordset(facts: &[(String, Fact)], of_table: fn(&Fact) -> bool) -
     serde_json::to_string(&rows).map(Some).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
 
-async fn add_charges(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+async fn add_charges(conn: &mut Connection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
     let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Charge { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_charges
@@ -63,7 +64,7 @@ async fn add_charges(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Resul
     Ok(())
 }
 
-async fn add_payments(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+async fn add_payments(conn: &mut Connection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
     let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Payment { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_payments
@@ -79,7 +80,7 @@ async fn add_payments(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Resu
     Ok(())
 }
 
-async fn add_invoices(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+async fn add_invoices(conn: &mut Connection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
     let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Invoice { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_invoices
@@ -98,7 +99,7 @@ async fn add_invoices(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Resu
     Ok(())
 }
 
-async fn add_disputes(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+async fn add_disputes(conn: &mut Connection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
     let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Dispute { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_disputes
@@ -116,7 +117,7 @@ async fn add_disputes(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Resu
     Ok(())
 }
 
-async fn add_trials(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
+async fn add_trials(conn: &mut Connection, facts: &[(String, Fact)]) -> Result<(), sqlx::Error> {
     let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Trial { .. }))? else { return Ok(()) };
     sqlx::query!(
         "-- facts.add_trials

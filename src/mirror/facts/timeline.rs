@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::fold::Fact;
 use super::store::recordset;
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::mirror::heads;
 use crate::mirror::incoming::Arrival;
@@ -30,7 +30,7 @@ struct Added {
 /// # Errors
 /// Database errors.
 pub async fn add(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     facts: &[(String, Fact)],
     arrivals: &[Arrival],
 ) -> Result<BTreeMap<ObjectKey, OffsetDateTime>, sqlx::Error> {
@@ -56,7 +56,7 @@ pub async fn add(
     Ok(since)
 }
 
-async fn insert(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<Vec<Added>, sqlx::Error> {
+async fn insert(conn: &mut Connection, facts: &[(String, Fact)]) -> Result<Vec<Added>, sqlx::Error> {
     let Some(rows) = recordset(facts, |fact| matches!(fact, Fact::Timeline { .. }))? else {
         return Ok(Vec::new());
     };
@@ -89,7 +89,7 @@ async fn insert(conn: &mut PgConnection, facts: &[(String, Fact)]) -> Result<Vec
 /// Adds the phases of schedules, and dates changes of items to the phase that made them, whichever arrived first.
 /// Returns the subscriptions for which another row than an added one was dated differently, and since when.
 async fn schedule(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     facts: &[(String, Fact)],
     added: &mut [Added],
 ) -> Result<BTreeMap<ObjectKey, OffsetDateTime>, sqlx::Error> {
@@ -154,7 +154,7 @@ async fn schedule(
 
 /// For each added row, whether it differs from the row before it, or has the same state from an earlier time. Most
 /// events of a subscription change nothing about its limits.
-async fn differing(conn: &mut PgConnection, added: &[Added]) -> Result<Vec<bool>, sqlx::Error> {
+async fn differing(conn: &mut Connection, added: &[Added]) -> Result<Vec<bool>, sqlx::Error> {
     let (accounts, _, ids) = columns(added.iter().map(|row| &row.key));
     let stated_at: Vec<OffsetDateTime> = added.iter().map(|row| row.stated_at).collect();
     let sources: Vec<String> = added.iter().map(|row| row.source.clone()).collect();
@@ -192,7 +192,7 @@ async fn differing(conn: &mut PgConnection, added: &[Added]) -> Result<Vec<bool>
 /// The seconds with differing events, from the times of the added rows on: the end of a second can depend on the second
 /// before.
 async fn shared_seconds(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     added: &[Added],
 ) -> Result<Vec<(ObjectKey, OffsetDateTime)>, sqlx::Error> {
     let (accounts, _, ids) = columns(added.iter().map(|row| &row.key));
@@ -225,7 +225,7 @@ async fn shared_seconds(
 }
 
 async fn break_ties(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     seconds: &[(ObjectKey, OffsetDateTime)],
     arrivals: &[Arrival],
 ) -> Result<(), sqlx::Error> {

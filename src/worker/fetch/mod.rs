@@ -11,7 +11,6 @@ mod outcome;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +19,7 @@ use super::batch::{begin, contain_panics};
 use super::context::Context;
 use super::failure::Failure;
 use crate::client::{ApiError, StripeApi, Urgency};
+use crate::database::Pool;
 use crate::domain::object::ObjectKey;
 use crate::jobs::{Job, Kind, claim, settle, triggers};
 use crate::metrics::batch::Step;
@@ -62,7 +62,7 @@ impl Fetcher {
     }
 
     /// The pool of the fetcher.
-    pub fn pool(&self) -> PgPool {
+    pub fn pool(&self) -> Pool {
         self.context.pool.clone()
     }
 
@@ -157,7 +157,7 @@ impl Fetcher {
 
     /// Queues the jobs that only the passing of time requires.
     async fn queue_overdue_trials(&self) {
-        let queued = async { triggers::overdue_trials(&mut *self.context.pool.acquire().await?).await };
+        let queued = async { triggers::overdue_trials(&mut self.context.pool.acquire().await?).await };
         if let Err(error) = queued.await {
             tracing::debug!(%error, "could not search for overdue trials; retrying in a minute");
         }

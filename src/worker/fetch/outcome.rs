@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
-
 use super::object_reader::FetchedObjects;
+use crate::database::Connection;
 use crate::jobs::{Job, settle};
 use crate::metrics::batch::Stopwatch;
 use crate::worker::apply::{self, Applied};
@@ -20,7 +19,7 @@ const CAUSE: &str = "read";
 
 /// Merges what was read and settles the job, all but the commit.
 pub(super) async fn store(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     context: &Context,
     job: &Job,
     found: FetchedObjects,

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
-
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::mirror;
 use crate::mirror::facts::known;
@@ -14,7 +13,7 @@ use crate::stripe::json::Document;
 
 /// Projects each of `open` repeatedly: loads what all of them asked for, and projects again until no question is left.
 pub(super) async fn project_all<'a, T>(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     graph: &mut Graph,
     mut open: Vec<&'a ObjectKey>,
     project: impl Fn(&ObjectKey, &Graph) -> T,
@@ -40,7 +39,7 @@ pub(super) async fn project_all<'a, T>(
 }
 
 /// Answers all questions, each kind in one statement.
-async fn answer(conn: &mut PgConnection, graph: &mut Graph, questions: &BTreeSet<Question>) -> Result<(), sqlx::Error> {
+async fn answer(conn: &mut Connection, graph: &mut Graph, questions: &BTreeSet<Question>) -> Result<(), sqlx::Error> {
     let mut wanted: BTreeSet<ObjectKey> = BTreeSet::new();
     let (mut of, mut referencing, mut paid) = (Vec::new(), Vec::new(), Vec::new());
     for question in questions {
@@ -83,11 +82,7 @@ fn put_lists(graph: &mut Graph, questions: &ListQuestions<'_>, found: Vec<(usize
     found.into_iter().map(|(_, key)| key).collect()
 }
 
-async fn put_objects(
-    conn: &mut PgConnection,
-    graph: &mut Graph,
-    wanted: BTreeSet<ObjectKey>,
-) -> Result<(), sqlx::Error> {
+async fn put_objects(conn: &mut Connection, graph: &mut Graph, wanted: BTreeSet<ObjectKey>) -> Result<(), sqlx::Error> {
     let mut found: BTreeMap<ObjectKey, Node> =
         mirror::store::load(conn, wanted.iter()).await?.into_iter().map(|row| (row.key.clone(), node(row))).collect();
     for key in wanted {

@@ -1,10 +1,10 @@
 //! Projects customers with all their subscriptions.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::answer::project_all;
 use super::rows::{by_account, caused, take_row};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
 use crate::limits::invalidate;
@@ -15,7 +15,7 @@ use crate::worker::context::Context;
 
 /// Projects customers and all their subscriptions, writes the rows, and marks the limits that they change.
 pub(crate) async fn customers(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     context: &Context,
     causes: &Causes,
     notes: &mut Notes,

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::PgConnection;
-
 use super::answer::node;
 use super::plans::plans;
 use super::rows::{caused, causes_of, take_row};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::jobs::requests::JobRequests;
 use crate::mirror;
@@ -19,7 +18,7 @@ use crate::worker::change_set::{Causes, Notes};
 /// Projects the `changed` objects that belong to no customer: prices, coupons, checkout sessions. Jobs project the
 /// plans of a product and the subscriptions of a trial offer, because there may be many and their locks are not held.
 pub(crate) async fn others(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     changed: &BTreeSet<ObjectKey>,
     causes: &Causes,
     notes: &mut Notes,

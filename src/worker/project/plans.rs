@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::answer::project_all;
 use super::rows::{by_account, caused, causes_of, take_row};
+use crate::database::Connection;
 use crate::domain::object::ObjectKey;
 use crate::domain::plan::{PlanLimit, PricingPlan};
 use crate::jobs::requests::JobRequests;
@@ -18,7 +18,7 @@ use crate::worker::change_set::{Causes, Notes};
 /// Projects the plans of `prices`, which may be plans of the old kind. Plans whose rows another session holds are put
 /// off. A new or changed plan may belong to existing subscriptions and decide their limits; a job finds them.
 pub(crate) async fn plans(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     prices: &BTreeSet<ObjectKey>,
     causes: &Causes,
     notes: &mut Notes,

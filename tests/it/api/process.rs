@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use billing_sync::api::principal::Scope;
 use billing_sync::api::principal::token_store::{self, NewToken};
+use billing_sync::database::{Connection, Pool};
 use hyper::body::Bytes;
 use hyper::{Method, Request};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -42,7 +43,7 @@ pub(super) struct ProcessClient {
 
 impl ProcessClient {
     /// A client that sees all workspaces, with a new token.
-    pub(super) async fn new(pool: &PgPool, address: SocketAddr) -> Self {
+    pub(super) async fn new(pool: &Pool, address: SocketAddr) -> Self {
         let token = token_store::random_token().unwrap();
         let new = NewToken { token: &token, scopes: &[Scope::WorkspacesAdmin], user: None, note: None, lifetime: None };
         token_store::create(&mut pool.acquire().await.unwrap(), &new).await.unwrap();
@@ -101,12 +102,12 @@ async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> (Child, Valu
     (child, serving)
 }
 
-async fn execute(conn: &mut PgConnection, sql: &str) {
+async fn execute(conn: &mut Connection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.unwrap();
 }
 
 /// Adds a workspace with a subscription that includes 100 words; returns its path.
-async fn subscribed(pool: &PgPool) -> String {
+async fn subscribed(pool: &Pool) -> String {
     let workspace = Uuid::from_u128(1);
     let insert = format!("INSERT INTO billing.workspaces (id, name) VALUES ('{workspace}', 'Team')");
     let mut conn = pool.acquire().await.unwrap();
@@ -116,7 +117,7 @@ async fn subscribed(pool: &PgPool) -> String {
 }
 
 /// Waits until the query returns a value other than 0.
-async fn until(pool: &PgPool, query: &str) {
+async fn until(pool: &Pool, query: &str) {
     let began = Instant::now();
     while number(pool, query).await == 0 {
         assert!(began.elapsed() < TIMEOUT, "never true: {query}");
@@ -239,7 +240,7 @@ async fn without_a_database_the_api_is_not_ready_and_requests_can_be_repeated() 
     let path = format!("{PREFIX}/v1/workspaces");
     client.get(&path).await.json(200);
     pool.close().await;
-    let mut admin = database.options.clone().database("postgres").connect().await.unwrap();
+    let mut admin = Connection::from(database.options.clone().database("postgres").connect().await.unwrap());
     let name = &database.name;
     let refuse = format!(
         "ALTER DATABASE {name} ALLOW_CONNECTIONS false;
@@ -265,7 +266,7 @@ async fn without_a_database_the_api_is_not_ready_and_requests_can_be_repeated() 
 #[tokio::test]
 async fn readyz_names_the_api_if_it_gets_no_connection() {
     let database = cluster::empty_database().await;
-    let mut admin = database.options.connect().await.unwrap();
+    let mut admin = Connection::from(database.options.connect().await.unwrap());
     let login = format!("api_{}", database.name);
     let (options, name) = (&database.options, &database.name);
     let create = format!(

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use billing_sync::database::Connection;
 use sqlx::ConnectOptions;
 
 use super::{binary, code, migrated, run, words};
@@ -69,7 +70,7 @@ async fn a_database_with_changed_migrations_is_refused() {
 #[tokio::test]
 async fn the_holder_of_the_migration_lock_is_reported() {
     let database = cluster::empty_database().await;
-    let mut stranger = database.options.connect().await.unwrap();
+    let mut stranger = Connection::from(database.options.connect().await.unwrap());
     let hold =
         "DROP ROLE IF EXISTS stranger; CREATE ROLE stranger; SET ROLE stranger; SELECT pg_advisory_lock(1651076204)";
     sqlx::raw_sql(hold).execute(&mut stranger).await.unwrap();

@@ -25,8 +25,9 @@ mod writes;
 
 use std::process::{Command, Output};
 
+use billing_sync::database::Connection;
 use serde_json::Value;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 
 use crate::support::cluster::{self, TestDatabase};
 
@@ -55,14 +56,14 @@ pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
     String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-async fn migrated() -> (TestDatabase, PgConnection) {
+async fn migrated() -> (TestDatabase, Connection) {
     let database = cluster::database().await;
-    let conn = database.options.connect().await.unwrap();
+    let conn = Connection::from(database.options.connect().await.unwrap());
     (database, conn)
 }
 
 /// Stores an event in the given state. It has failed three times, unless it is done.
-async fn store(conn: &mut PgConnection, event_id: &str, state: &str) {
+async fn store(conn: &mut Connection, event_id: &str, state: &str) {
     let sql = "INSERT INTO billing.outbox (event_id, created, type, format, state, outcome, isolated, attempts, \
                last_error, finished_at) \
                SELECT $1, date_trunc('second', clock_timestamp()), 'customer.subscription.updated', 'snapshot', $2, \

@@ -4,9 +4,10 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
 use billing_sync::migrations;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 use tempfile::TempDir;
 
 use super::{code, run, words};
@@ -16,7 +17,7 @@ use crate::support::process::Server;
 
 /// One of two servers that swap their roles.
 struct SwitchingServer {
-    conn: PgConnection,
+    conn: Connection,
     cluster: Cluster,
     _dir: TempDir,
 }
@@ -26,7 +27,7 @@ impl SwitchingServer {
         // as root the server runs as another user, who must enter the directory
         let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
         let cluster = Cluster::start(&cluster::options(dir.path())).await.unwrap();
-        let mut conn = cluster.connect_options().connect().await.unwrap();
+        let mut conn = Connection::from(cluster.connect_options().connect().await.unwrap());
         migrations::run(&mut conn).await.unwrap();
         Self { conn, cluster, _dir: dir }
     }

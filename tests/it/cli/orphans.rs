@@ -1,14 +1,14 @@
 //! `doctor --orphans`: its table, its JSON, and the line about orphans in `doctor`'s report.
 
+use billing_sync::database::Connection;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 
 use super::{code, migrated, run, words};
 use crate::orphans::{contact, subscribe};
 use crate::support::cluster::TestDatabase;
 
 /// One orphan for each fix, except the one for a queued read.
-async fn one_of_each() -> (TestDatabase, PgConnection) {
+async fn one_of_each() -> (TestDatabase, Connection) {
     let (database, mut conn) = migrated().await;
     contact(&mut conn, 1, "name = 'Ada Lovelace'").await;
     subscribe(&mut conn, 1, 1, "pricing_plan_id = NULL").await;

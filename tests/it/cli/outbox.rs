@@ -3,17 +3,17 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use billing_sync::database::Connection;
 use billing_sync::outbox::admin::{self, Filter};
 use billing_sync::outbox::wake::CHANNEL;
 use serde_json::{Value, json};
 use sqlx::postgres::PgListener;
-use sqlx::{Connection, PgConnection};
 
 use super::progress::Terminal;
 use super::{binary, code, json_lines, migrated, run, store, words};
 use crate::support::cluster::TestDatabase;
 
-async fn column(conn: &mut PgConnection, event_id: &str, expression: &'static str) -> Option<String> {
+async fn column(conn: &mut Connection, event_id: &str, expression: &'static str) -> Option<String> {
     let sql = sqlx::AssertSqlSafe(format!("SELECT ({expression})::text FROM billing.outbox WHERE event_id = $1"));
     sqlx::query_scalar(sql).bind(event_id).fetch_one(conn).await.unwrap()
 }
@@ -158,7 +158,7 @@ async fn retry_of_all_dead_events_does_not_change_others() {
 }
 
 /// A database with three dead events and a finished one, which differ in everything that a filter compares.
-async fn different_events() -> (TestDatabase, PgConnection) {
+async fn different_events() -> (TestDatabase, Connection) {
     let (database, mut conn) = migrated().await;
     for (event_id, state) in [("evt_a", "dead"), ("evt_b", "dead"), ("evt_c", "dead"), ("evt_d", "done")] {
         store(&mut conn, event_id, state).await;
@@ -223,7 +223,7 @@ async fn list_and_retry_select_the_same_events_by_filter() {
 }
 
 /// Scans of the partitions of the outbox by this session.
-async fn scans(conn: &mut PgConnection) -> i64 {
+async fn scans(conn: &mut Connection) -> i64 {
     let scans = "SELECT sum(seq_scan)::bigint FROM pg_stat_xact_user_tables WHERE relname LIKE 'outbox%'";
     sqlx::query_scalar(scans).fetch_one(conn).await.unwrap()
 }

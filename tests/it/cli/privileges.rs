@@ -1,6 +1,7 @@
 //! Privileges of roles: the schema's owner and its members may do everything; other missing privileges are reported.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use billing_sync::database::Connection;
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::{code, run, words};
 use crate::support::cluster::{self, TestDatabase};
@@ -10,7 +11,7 @@ use crate::support::process::Server;
 /// A database with restrictive privileges: no role may create objects in it, and the owner of the schema cannot log in.
 struct RestrictedDatabase {
     database: TestDatabase,
-    admin: PgConnection,
+    admin: Connection,
     owner: String,
     logins: Vec<String>,
 }
@@ -18,7 +19,7 @@ struct RestrictedDatabase {
 impl RestrictedDatabase {
     async fn with_schema() -> Self {
         let database = cluster::empty_database().await;
-        let mut admin = PgConnection::connect_with(&database.options).await.unwrap();
+        let mut admin = Connection::from(sqlx::PgConnection::connect_with(&database.options).await.unwrap());
         let owner = format!("owner_of_{}", database.name);
         execute(&mut admin, &format!("CREATE ROLE {owner} NOLOGIN")).await;
         execute(&mut admin, &format!("CREATE SCHEMA billing AUTHORIZATION {owner}")).await;
@@ -60,7 +61,7 @@ impl RestrictedDatabase {
     }
 }
 
-async fn execute(connection: &mut PgConnection, sql: &str) {
+async fn execute(connection: &mut Connection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
 }
 

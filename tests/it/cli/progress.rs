@@ -7,12 +7,12 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use billing_sync::database::Connection;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 
 use super::{binary, code, json_lines, migrated, words};
 use crate::support::cluster::TestDatabase;
@@ -32,7 +32,7 @@ const COMMANDS: [&[&str]; 8] = [
 /// A database without events, and a Stripe without objects.
 struct Site {
     database: TestDatabase,
-    conn: PgConnection,
+    conn: Connection,
     stripe: FakeStripe,
 }
 

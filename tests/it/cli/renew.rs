@@ -2,15 +2,16 @@
 
 use std::process::Output;
 
+use billing_sync::database::Connection;
 use serde_json::Value;
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection as _;
 
 use super::{code, migrated, run, words};
 use crate::support::cluster::TestDatabase;
 
 /// Two subscriptions with 1000 words a month since the last day of January 2026. `sub_1` is renewed until March and has
 /// used 400 words of its current period; `sub_2` is renewed until 2126.
-async fn sold() -> (TestDatabase, PgConnection) {
+async fn sold() -> (TestDatabase, Connection) {
     let (database, mut conn) = migrated().await;
     sqlx::raw_sql(
         "INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
@@ -43,7 +44,7 @@ fn renew(database: &TestDatabase, arguments: &[&str]) -> Output {
     run(&[&["renew"], arguments].concat(), &[("DATABASE_URL", database.url.as_str())])
 }
 
-async fn periods(conn: &mut PgConnection) -> i64 {
+async fn periods(conn: &mut Connection) -> i64 {
     let query = "SELECT count(*) FROM billing.limit_renewals WHERE subscription_id = md5('sub_1')::uuid";
     sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
 }
@@ -135,7 +136,7 @@ async fn halted_renewals_are_reported_and_nothing_is_written() {
 #[tokio::test]
 async fn locked_limits_are_waited_for() {
     let (database, mut conn) = sold().await;
-    let mut other = PgConnection::connect_with(&database.options).await.unwrap();
+    let mut other = Connection::from(sqlx::PgConnection::connect_with(&database.options).await.unwrap());
     let mut held = other.begin().await.unwrap();
     sqlx::raw_sql("SELECT FROM billing.subscription_limits FOR UPDATE").execute(&mut *held).await.unwrap();
     let url = database.url.clone();

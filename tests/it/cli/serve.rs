@@ -1,5 +1,6 @@
 //! `serve`: refused starts and their errors.
 
+use billing_sync::database::Connection;
 use nix::sys::signal::Signal;
 use sqlx::ConnectOptions;
 
@@ -53,7 +54,7 @@ async fn an_address_in_use_is_reported_before_any_schema_change() {
     let output = run(&["serve", "--migrate"], &environment);
     assert_eq!(code(&output), 1);
     assert!(words(&output.stderr).contains("BILLING_SYNC_OPS_LISTEN"), "{}", words(&output.stderr));
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     assert!(!billing_sync::migrations::pending(&mut conn).await.unwrap().is_current());
 }
 

@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::outbox::size;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::AssertSqlSafe;
 
 use super::{binary, code, migrated, run, store, words};
 use crate::support::cluster::{self, TestDatabase};
@@ -16,7 +17,7 @@ use crate::support::process::Server;
 
 const ALL_ROLES: &str = "receiver,worker,renewals,reconcile,maintenance";
 
-async fn execute(conn: &mut PgConnection, sql: &str) {
+async fn execute(conn: &mut Connection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.unwrap();
 }
 
@@ -163,7 +164,7 @@ async fn a_locked_table_is_unknown_and_not_waited_for() {
 }
 
 /// A login that may only connect, and what it is granted.
-async fn login(database: &TestDatabase, conn: &mut PgConnection, grant: &str) -> (String, String) {
+async fn login(database: &TestDatabase, conn: &mut Connection, grant: &str) -> (String, String) {
     let name = format!("status_{}_{}", grant.len(), database.name);
     execute(
         conn,

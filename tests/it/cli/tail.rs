@@ -7,10 +7,11 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use billing_sync::database::Connection;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::{binary, migrated, store};
 use crate::support::app::TestApp;
@@ -66,12 +67,12 @@ fn read(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-async fn execute(conn: &mut PgConnection, sql: &str) {
+async fn execute(conn: &mut Connection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.unwrap();
 }
 
 /// Settles pending events as a worker does.
-async fn settle(conn: &mut PgConnection, pattern: &str) {
+async fn settle(conn: &mut Connection, pattern: &str) {
     let sql = "UPDATE billing.outbox SET state = 'done', outcome = 'applied', finished_at = clock_timestamp()
         WHERE state = 'pending' AND event_id LIKE $1";
     sqlx::query(sql).bind(pattern).execute(conn).await.unwrap();
@@ -115,14 +116,14 @@ async fn an_event_is_shown_with_its_changes_and_without_personal_data() {
 #[tokio::test]
 async fn events_that_commit_late_or_together_are_shown_once() {
     let (database, mut conn) = migrated().await;
-    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut other = Connection::from(sqlx::PgConnection::connect(&database.url).await.unwrap());
     for event_id in ["evt_before", "evt_late", "evt_2", "evt_3"] {
         store(&mut conn, event_id, "pending").await;
     }
     settle(&mut conn, "evt_before").await;
     // finished before the start, committed after it
     store(&mut conn, "evt_open", "pending").await;
-    let mut open = PgConnection::connect(&database.url).await.unwrap();
+    let mut open = Connection::from(sqlx::PgConnection::connect(&database.url).await.unwrap());
     let mut open_at_start = open.begin().await.unwrap();
     settle(&mut open_at_start, "evt_open").await;
     let tail = Tail::start(&database.url, &["-n", "1", "--json"]);
@@ -171,7 +172,7 @@ async fn each_event_of_concurrent_transactions_is_shown_once() {
     for transaction in 0..TRANSACTIONS {
         let url = database.url.clone();
         running.push(tokio::spawn(async move {
-            let mut conn = PgConnection::connect(&url).await.unwrap();
+            let mut conn = Connection::from(sqlx::PgConnection::connect(&url).await.unwrap());
             let mut rng = fastrand::Rng::with_seed(transaction);
             let mut pause = async || tokio::time::sleep(Duration::from_millis(rng.u64(0..1500))).await;
             pause().await;

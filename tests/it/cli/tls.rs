@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tempfile::TempDir;
 
 use super::{binary, code, words};
@@ -19,7 +20,7 @@ struct TlsServer {
     /// A second address of the server, which the certificate does not contain.
     other_address: String,
     dir: TempDir,
-    _conn: PgConnection,
+    _conn: Connection,
     _cluster: Cluster,
 }
 
@@ -44,7 +45,7 @@ impl TlsServer {
         options.settings.push(("listen_addresses".to_owned(), format!("{address},{other_address}")));
         options.settings.push(("hba_file".to_owned(), hba.display().to_string()));
         let cluster = Cluster::start(&options).await.unwrap();
-        let mut conn = cluster.connect_options().connect().await.unwrap();
+        let mut conn = Connection::from(cluster.connect_options().connect().await.unwrap());
         let issuer = authority("ours");
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![address.clone()]).unwrap().signed_by(&key, &issuer).unwrap();
@@ -80,7 +81,7 @@ fn migrate(host: &str, parameters: &str, environment: &[(&str, &str)]) -> (i32, 
 }
 
 /// Writes a file into the data directory as the server's user; no other user may read it.
-async fn write(conn: &mut PgConnection, name: &str, pem: &str) {
+async fn write(conn: &mut Connection, name: &str, pem: &str) {
     let sql = format!(
         "COPY (SELECT regexp_split_to_table('{}', E'\\n')) TO PROGRAM 'umask 077; cat > {name}'",
         pem.trim().replace('\r', "")

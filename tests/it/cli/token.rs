@@ -7,8 +7,9 @@ use std::time::Duration;
 use billing_sync::api::principal::token::Token;
 use billing_sync::api::principal::token_store::{authenticate, random_token};
 use billing_sync::api::principal::{Access, Principal, Profile, Scope};
+use billing_sync::database::Connection;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use uuid::Uuid;
 
 use super::{binary, code, migrated, run, words};
@@ -52,11 +53,11 @@ fn listed(database: &TestDatabase) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-async fn execute(conn: &mut PgConnection, sql: &'static str) {
+async fn execute(conn: &mut Connection, sql: &'static str) {
     sqlx::raw_sql(sql).execute(conn).await.unwrap();
 }
 
-async fn last_use(conn: &mut PgConnection) -> Option<String> {
+async fn last_use(conn: &mut Connection) -> Option<String> {
     sqlx::query_scalar("SELECT last_used_at::text FROM billing.api_tokens").fetch_one(conn).await.unwrap()
 }
 
@@ -179,7 +180,7 @@ async fn the_use_of_a_token_is_recorded_once_a_minute() {
 async fn recording_the_use_neither_waits_nor_fails_the_request() {
     let (database, mut conn) = migrated().await;
     let text = admin(&database);
-    let mut other = database.options.connect().await.unwrap();
+    let mut other = Connection::from(database.options.connect().await.unwrap());
     execute(&mut other, "BEGIN; SELECT FROM billing.api_tokens FOR UPDATE").await;
     let waiting = tokio::time::timeout(Duration::from_secs(10), authenticate(&mut conn, &text));
     assert!(waiting.await.expect("it waits for the lock").unwrap().is_some());

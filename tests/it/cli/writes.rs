@@ -1,7 +1,7 @@
 //! `writes`: the listed changes at Stripe, their details, and the effects of `resolve`.
 
+use billing_sync::database::Connection;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{code, migrated, run, words};
@@ -10,7 +10,7 @@ use super::{code, migrated, run, words};
 const USER: &str = "user:00000000-0000-0000-0000-0000000000ad";
 
 /// A line of a customer that was begun some minutes ago, with the idempotency key of its client.
-async fn line(conn: &mut PgConnection, number: u128, state: &str, customer: &str, minutes: i32) -> String {
+async fn line(conn: &mut Connection, number: u128, state: &str, customer: &str, minutes: i32) -> String {
     let id = Uuid::from_u128(number);
     let sql = "INSERT INTO billing.api_writes (id, principal, operation, account, target, workspace_id, object_type,
             object_id, path, form, state, attempts, last_error, stripe_request_id, stripe_status, begun_at, first_sent_at,
@@ -28,7 +28,7 @@ async fn line(conn: &mut PgConnection, number: u128, state: &str, customer: &str
     id.to_string()
 }
 
-async fn text(conn: &mut PgConnection, sql: &'static str) -> Option<String> {
+async fn text(conn: &mut Connection, sql: &'static str) -> Option<String> {
     sqlx::query_scalar(sql).fetch_one(conn).await.unwrap()
 }
 

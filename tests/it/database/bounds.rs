@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use billing_sync::database::Connection;
+use sqlx::ConnectOptions;
 
 use crate::support::cluster;
 use crate::support::process::Server;
@@ -16,7 +17,7 @@ const RUNNING: &str = "SELECT count(*) FROM pg_stat_activity
 const QUICK: (&str, &str) = ("BILLING_SYNC_STORE_TIMEOUT", "1s");
 
 /// Delivers events, which must fail, for the given time. Returns the maximum number of concurrent statements.
-async fn most_running(server: &Server, conn: &mut PgConnection, how_long: Duration) -> i64 {
+async fn most_running(server: &Server, conn: &mut Connection, how_long: Duration) -> i64 {
     let (began, mut most, mut event) = (Instant::now(), 0, 100);
     while began.elapsed() < how_long {
         assert_eq!(deliver(server, event, 0).await, 503);
@@ -30,8 +31,8 @@ async fn most_running(server: &Server, conn: &mut PgConnection, how_long: Durati
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_lock_leaves_no_statements_behind() {
     let database = cluster::database().await;
-    let mut conn = database.options.connect().await.unwrap();
-    let mut holder = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
+    let mut holder = Connection::from(database.options.connect().await.unwrap());
     let server = Server::start(&database, "receiver", &[QUICK]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);
     let mut held = holder.begin().await.unwrap();

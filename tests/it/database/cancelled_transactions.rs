@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use billing_sync::database::{self, Session, SessionRole};
-use sqlx::{ConnectOptions, PgPool};
+use billing_sync::database::{self, Connection, Pool, Session, SessionRole};
+use sqlx::ConnectOptions;
 use tokio::time::timeout;
 
 use super::harness::{execute, number};
@@ -23,7 +23,7 @@ async fn run_until(limit: Duration, work: impl Future<Output = ()>) -> bool {
 }
 
 /// Commits a change. Each step is slow enough to be cancelled during it.
-async fn change(pool: &PgPool) {
+async fn change(pool: &Pool) {
     let mut tx = pool.begin_with("BEGIN; SELECT pg_sleep(0.03)").await.unwrap();
     sqlx::raw_sql("UPDATE public.counter SET cancelled = cancelled + 1; SELECT pg_sleep(0.03)")
         .execute(&mut *tx)
@@ -33,7 +33,7 @@ async fn change(pool: &PgPool) {
 }
 
 /// The first statement of a transaction fails in the message that begins it.
-async fn fail(pool: &PgPool) {
+async fn fail(pool: &Pool) {
     let begun = pool.begin_with("BEGIN; SELECT pg_sleep(0.03); SELECT nothing_of_this_name()").await;
     assert!(begun.is_err());
 }
@@ -42,7 +42,7 @@ async fn fail(pool: &PgPool) {
 #[tokio::test]
 async fn a_cancelled_transaction_leaves_nothing_on_its_connection() {
     let database = cluster::database().await;
-    let mut other = database.options.connect().await.unwrap();
+    let mut other = Connection::from(database.options.connect().await.unwrap());
     execute(&mut other, "CREATE TABLE public.counter AS SELECT 0::bigint AS cancelled, 0::bigint AS next").await;
     let pool = database::pool(&database.options, SESSION, 1, Duration::from_secs(5));
     let (mut next, mut ended) = (0, 0);

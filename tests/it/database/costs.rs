@@ -8,13 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use billing_sync::config::worker::WorkerConfig;
-use billing_sync::database::{Session, pool};
+use billing_sync::database::{Connection, Pool, Session, pool};
 use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::outbox::enqueue::{EventSource, Incoming, store};
 use billing_sync::stripe::envelope;
 use billing_sync::worker::{Context, Worker};
 use prometheus::Registry;
-use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use super::harness::{OwnServer, execute, number, until};
@@ -117,7 +116,7 @@ type Costs = BTreeMap<String, Cost>;
 /// A server that counts statements, and a pool as small as that of one worker.
 struct CountingServer {
     own: OwnServer,
-    pool: PgPool,
+    pool: Pool,
     next: u32,
 }
 
@@ -187,7 +186,7 @@ impl CountingServer {
     }
 }
 
-async fn costs(conn: &mut PgConnection) -> Costs {
+async fn costs(conn: &mut Connection) -> Costs {
     // ROLLBACK is excluded: an abandoned transaction is rolled back at an unknown time
     let query = r"SELECT coalesce(substring(query FROM '-- ([a-z_.]+)'), substring(query FROM '^(SET LOCAL [a-z_]+|\w+)')),
             sum(calls)::bigint, sum(rows)::bigint, sum(wal_bytes)::bigint

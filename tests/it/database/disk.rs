@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
+use billing_sync::database::Connection;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
@@ -66,7 +67,7 @@ async fn a_full_disk_is_not_ready_until_there_is_space() {
     execute(&mut own.conn, &format!("CREATE TABLESPACE small LOCATION '{}'", path.display())).await;
     execute(&mut own.conn, "CREATE DATABASE onsmall TABLESPACE small").await;
     let url = own.cluster.url().replace("/billing?", "/onsmall?");
-    let mut conn = url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+    let mut conn = Connection::from(url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap());
     billing_sync::migrations::run(&mut conn).await.unwrap();
     let server = Server::start_on(&url, "receiver", &[]).await;
     assert_eq!(deliver(&server, 1, 0).await, 200);

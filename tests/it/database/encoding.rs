@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use billing_sync::database::Connection;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
@@ -38,7 +39,7 @@ async fn an_encoding_that_cannot_store_every_text_is_refused() {
         assert_ne!(code, Some(0), "{command}");
         assert!(text.contains("encoding is LATIN1") && text.contains("ENCODING 'UTF8'"), "{command}: {text}");
     }
-    let mut conn = url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+    let mut conn = Connection::from(url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap());
     let made =
         number(&mut conn, "SELECT count(*) FROM pg_class WHERE relnamespace::regnamespace::text = 'billing'").await;
     assert_eq!(made, 0);
@@ -54,7 +55,7 @@ async fn a_database_without_an_encoding_stores_utf_8() {
     let name = "Zoë Łukasz 北京";
     let escaped = event("evt_1", "customer.created", 0, &customer("cus_1", name), None);
     assert_eq!(server.deliver(&escaped).await, Some(200));
-    let mut conn = url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+    let mut conn = Connection::from(url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap());
     until(&mut conn, "SELECT count(*) FROM billing.billing_contacts").await;
     let stored: String =
         sqlx::query_scalar("SELECT name FROM billing.billing_contacts").fetch_one(&mut conn).await.unwrap();

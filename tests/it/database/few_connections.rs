@@ -3,9 +3,10 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection as _;
 use tokio::time::sleep;
 
 use super::harness::{deliver, execute, number, until, until_ready_is};
@@ -20,14 +21,14 @@ const ALL: &str = "receiver,worker,renewals,reconcile,maintenance";
 /// A migrated database, and a login with a limited number of connections.
 struct LimitedDatabase {
     database: TestDatabase,
-    admin: PgConnection,
+    admin: Connection,
     login: String,
 }
 
 impl LimitedDatabase {
     async fn to(connections: u32) -> Self {
         let database = cluster::empty_database().await;
-        let mut admin = PgConnection::connect_with(&database.options).await.unwrap();
+        let mut admin = Connection::from(sqlx::PgConnection::connect_with(&database.options).await.unwrap());
         let login = format!("few_{}", database.name);
         execute(&mut admin, &format!("CREATE ROLE {login} LOGIN PASSWORD 'x'")).await;
         execute(&mut admin, &format!("GRANT CREATE, CONNECT, TEMPORARY ON DATABASE {} TO {login}", database.name))

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::{Cluster, EmbeddedError};
 use billing_sync::migrations;
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{UnixListener, UnixStream};
@@ -20,7 +21,7 @@ use crate::support::process::Server;
 
 /// A migrated server with PostgreSQL's defaults and some settings; stopped on drop.
 pub(super) struct OwnServer {
-    pub(super) conn: PgConnection,
+    pub(super) conn: Connection,
     pub(super) cluster: Cluster,
     _dir: TempDir,
 }
@@ -37,7 +38,7 @@ impl OwnServer {
         let mut options = cluster::options(dir.path());
         options.settings.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let cluster = Cluster::start(&options).await?;
-        let mut conn = cluster.connect_options().connect().await.unwrap();
+        let mut conn = Connection::from(cluster.connect_options().connect().await.unwrap());
         migrations::run(&mut conn).await.unwrap();
         Ok(Self { conn, cluster, _dir: dir })
     }
@@ -54,16 +55,16 @@ impl OwnServer {
     }
 }
 
-pub(super) async fn execute(conn: &mut PgConnection, sql: &str) {
+pub(super) async fn execute(conn: &mut Connection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.unwrap();
 }
 
-pub(super) async fn number(conn: &mut PgConnection, query: &str) -> i64 {
+pub(super) async fn number(conn: &mut Connection, query: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(conn).await.unwrap()
 }
 
 /// Waits until the query returns a value other than 0.
-pub(super) async fn until(conn: &mut PgConnection, query: &str) {
+pub(super) async fn until(conn: &mut Connection, query: &str) {
     let began = Instant::now();
     while number(conn, query).await == 0 {
         assert!(began.elapsed() < Duration::from_mins(1), "never true: {query}");

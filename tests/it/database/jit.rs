@@ -1,6 +1,7 @@
 //! JIT compilation takes longer than any of our statements. On a server with PostgreSQL's defaults no statement is
 //! compiled, neither in our sessions nor in the product's.
 
+use billing_sync::database::Connection;
 use serde_json::json;
 use sqlx::ConnectOptions;
 
@@ -34,7 +35,7 @@ async fn no_statement_is_compiled_by_jit() {
     }
     until(&mut own.conn, "SELECT count(*) FROM billing.subscription_limits").await;
     // the product's calls use sessions with the server's defaults
-    let mut product = own.cluster.connect_options().connect().await.unwrap();
+    let mut product = Connection::from(own.cluster.connect_options().connect().await.unwrap());
     for call in ["consume('{}', 'words', 5)", "remaining('{}', 'words')", "grant_bonus('{}', 'words', 5, 'a gift')"] {
         execute(&mut product, &format!("SELECT billing.{}", call.replace("{}", WORKSPACE))).await;
     }

@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
+use billing_sync::database::Connection;
 use serde_json::json;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 
 use crate::support::cluster::{self, TestDatabase};
 use crate::support::events::{customer, event, price, subscription, update, with};
@@ -45,9 +46,9 @@ const SHADOWS: &str = "
     CREATE FUNCTION hostile.never(text, text) RETURNS boolean LANGUAGE sql AS $$ SELECT false $$;
     CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.never);";
 
-async fn odd_database() -> (TestDatabase, PgConnection) {
+async fn odd_database() -> (TestDatabase, Connection) {
     let database = cluster::empty_database().await;
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     execute(&mut conn, SHADOWS).await;
     for (name, value) in DEFAULTS {
         execute(&mut conn, &format!("ALTER DATABASE {} SET {name} = '{value}'", database.name)).await;

@@ -1,9 +1,10 @@
 //! A newly filled table has no statistics, and PostgreSQL assumes that it is small. No statement of the worker may scan
 //! such a table or a large part of an index. Otherwise the cost of an event would grow with the number of customers.
 
+use billing_sync::database::Connection;
 use nix::sys::signal::Signal;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 
 use super::harness::{OwnServer, until};
 use crate::support::events::{customer, event, price, subscription, with};
@@ -18,7 +19,7 @@ const READ: &str = "
     WHERE schemaname = 'billing' AND n_tup_ins > 200
     ORDER BY relname";
 
-async fn reads(conn: &mut PgConnection) -> Vec<(String, i64, i64)> {
+async fn reads(conn: &mut Connection) -> Vec<(String, i64, i64)> {
     // a session reports its reads when it ends
     until(conn, "SELECT (count(*) = 1)::int::bigint FROM pg_stat_activity WHERE backend_type = 'client backend'").await;
     sqlx::query_as(AssertSqlSafe(READ)).fetch_all(conn).await.unwrap()

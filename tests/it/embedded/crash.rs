@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::Cluster;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -99,7 +100,7 @@ async fn a_start_after_kill_9_of_the_postmaster_recovers_the_data() {
     let dir = open_dir();
     let cluster = Cluster::start(&options(dir.path())).await.unwrap();
     execute(&cluster, "CREATE TABLE kept AS SELECT 8::int8 AS n").await;
-    let _orphan = cluster.connect_options().connect().await.unwrap();
+    let _orphan = Connection::from(cluster.connect_options().connect().await.unwrap());
     send(cluster.pid(), Signal::SIGKILL);
     within(Duration::from_secs(5), "the end of the postmaster", || !alive(cluster.pid()));
     cluster.stop().await.unwrap();

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
+use billing_sync::database::Connection;
 use billing_sync::embedded::{Cluster, EmbeddedError, Options};
 use nix::unistd::Uid;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::ConnectOptions;
 use tempfile::TempDir;
 
 use crate::support::cluster::{self, options};
@@ -25,13 +26,13 @@ fn dir_with_mode(mode: u32) -> TempDir {
 }
 
 async fn execute(cluster: &Cluster, statement: &'static str) {
-    let mut connection = cluster.connect_options().connect().await.unwrap();
+    let mut connection = Connection::from(cluster.connect_options().connect().await.unwrap());
     sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
 
 async fn number(cluster: &Cluster, query: &'static str) -> i64 {
-    let mut connection = cluster.connect_options().connect().await.unwrap();
+    let mut connection = Connection::from(cluster.connect_options().connect().await.unwrap());
     sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
 }
 
@@ -93,7 +94,7 @@ async fn the_url_serves_other_programs() {
         assert_eq!(String::from_utf8_lossy(&psql.stdout).trim(), "billing", "{psql:?}");
     }
     let parsed: sqlx::postgres::PgConnectOptions = cluster.url().parse().unwrap();
-    parsed.connect().await.unwrap().close().await.unwrap();
+    Connection::from(parsed.connect().await.unwrap()).close().await.unwrap();
     cluster.stop().await.unwrap();
 }
 
@@ -103,7 +104,7 @@ async fn a_clean_stop_leaves_no_process_and_no_socket_directory() {
     let cluster = Cluster::start(&options(dir.path())).await.unwrap();
     let (pid, socket) = (cluster.pid(), socket_dir(&cluster));
     assert!(alive(pid) && socket.is_dir());
-    let _open_session = cluster.connect_options().connect().await.unwrap();
+    let _open_session = Connection::from(cluster.connect_options().connect().await.unwrap());
     cluster.stop().await.unwrap();
     assert!(!alive(pid));
     assert!(!socket.exists());
@@ -196,9 +197,9 @@ async fn every_test_has_a_database_of_its_own() {
     let (one, two) = tokio::join!(cluster::database(), cluster::database());
     assert_ne!(one.name, two.name);
     assert!(one.url.contains(&one.name), "{}", one.url);
-    let mut connection = one.options.connect().await.unwrap();
+    let mut connection = Connection::from(one.options.connect().await.unwrap());
     sqlx::raw_sql("CREATE TABLE mine ()").execute(&mut connection).await.unwrap();
-    let mut other = two.options.connect().await.unwrap();
+    let mut other = Connection::from(two.options.connect().await.unwrap());
     sqlx::raw_sql("CREATE TABLE mine ()").execute(&mut other).await.unwrap();
     let gone = one.options.clone();
     drop(one);

@@ -2,8 +2,9 @@
 
 use std::process::Stdio;
 
+use billing_sync::database::Connection;
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -113,7 +114,7 @@ async fn run_statements(product: &Product, variables: &[(&str, &str)]) -> Result
         assert!(text.contains(&variable), "{text} has no {variable}");
         text.replace(&variable, &format!("'{value}'"))
     });
-    let mut conn = PgConnection::connect(&product.url).await.unwrap();
+    let mut conn = Connection::from(sqlx::PgConnection::connect(&product.url).await.unwrap());
     let mut remaining: Option<i64> = None;
     for statement in text.split_inclusive(';').map(str::trim) {
         let statement = AssertSqlSafe(statement.to_owned());

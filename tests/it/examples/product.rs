@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use billing_sync::database::Connection;
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use uuid::Uuid;
 
 use super::proxy::Proxy;
@@ -23,7 +23,7 @@ pub(crate) struct Product {
     pub(crate) login: String,
     pub(crate) url: String,
     /// A session of a superuser.
-    pub(crate) admin: PgConnection,
+    pub(crate) admin: Connection,
 }
 
 impl Product {
@@ -39,7 +39,7 @@ impl Product {
         run(&mut admin, &format!("CREATE ROLE {login} LOGIN PASSWORD 'x'")).await;
         run(&mut admin, &format!("GRANT billing_product TO {login}")).await;
         run(&mut admin, &format!("CREATE SCHEMA {login} AUTHORIZATION {login}")).await;
-        let mut session = options.clone().username(&login).password("x").connect().await.unwrap();
+        let mut session = Connection::from(options.clone().username(&login).password("x").connect().await.unwrap());
         run(&mut session, DOCUMENTS).await;
         session.close().await.unwrap();
         let proxy = Proxy::start(options).await;
@@ -122,6 +122,6 @@ impl Product {
     }
 }
 
-async fn run(connection: &mut PgConnection, sql: &str) {
+async fn run(connection: &mut Connection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
 }

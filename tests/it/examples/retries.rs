@@ -1,7 +1,7 @@
 //! What the programs promise, which repeat a failed transaction: whatever ended it, the words are counted once.
 
+use billing_sync::database::Connection;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::example::Example;
@@ -10,7 +10,7 @@ use super::product::{Product, WORKSPACE};
 const CONSUME_ONE: &str = "BEGIN; SET LOCAL deadlock_timeout = '10min';
     SELECT billing.consume(md5('w')::uuid, 'words', 1)";
 
-async fn run(conn: &mut PgConnection, sql: &str) {
+async fn run(conn: &mut Connection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.unwrap();
 }
 

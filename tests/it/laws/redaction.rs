@@ -19,7 +19,7 @@ impl Fetching {
     async fn redact_all(&self) {
         let mut conn = self.app.pool.acquire().await.unwrap();
         let query = "SELECT account, object_id FROM billing.stripe_objects WHERE object_type = 'customer'";
-        let customers: Vec<(String, String)> = sqlx::query_as(query).fetch_all(&mut *conn).await.unwrap();
+        let customers: Vec<(String, String)> = sqlx::query_as(query).fetch_all(&mut conn).await.unwrap();
         for (account, id) in customers {
             let customer = ObjectKey::new(&account, "customer", &id);
             redaction::mark(&mut conn, &customer).await.unwrap();

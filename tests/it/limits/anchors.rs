@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use billing_sync::database::Connection;
 use fastrand::Rng;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
@@ -115,7 +116,7 @@ fn renewals_by_search(history: &History) -> Vec<(OffsetDateTime, bool)> {
     found
 }
 
-async fn write(conn: &mut PgConnection, histories: &[History]) {
+async fn write(conn: &mut Connection, histories: &[History]) {
     let rows: Vec<_> = histories
         .iter()
         .enumerate()
@@ -146,7 +147,7 @@ async fn write(conn: &mut PgConnection, histories: &[History]) {
 #[tokio::test]
 async fn renewals_by_anchors_match_a_day_by_day_search() {
     let database = cluster::database().await;
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     let mut rng = Rng::with_seed(4);
     let histories: Vec<History> = (0..600).map(|_| history(&mut rng)).collect();
     write(&mut conn, &histories).await;

@@ -1,9 +1,10 @@
 //! The calendar functions, compared with a day-by-day search without month arithmetic.
 
+use billing_sync::database::Connection;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 use time::macros::datetime;
 use time::{Date, OffsetDateTime};
 
@@ -67,9 +68,9 @@ fn case() -> impl Strategy<Value = (OffsetDateTime, OffsetDateTime, Option<i32>)
         .prop_map(|(anchor, near, far, day)| (anchor, near.map_or(far, |near| (anchor + near).clamp(FIRST, LAST)), day))
 }
 
-async fn connection() -> (cluster::TestDatabase, PgConnection) {
+async fn connection() -> (cluster::TestDatabase, Connection) {
     let database = cluster::database().await;
-    let conn = database.options.connect().await.unwrap();
+    let conn = Connection::from(database.options.connect().await.unwrap());
     (database, conn)
 }
 

@@ -1,7 +1,8 @@
 //! Calls the functions of the product as the product does.
 
+use billing_sync::database::Connection;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{AssertSqlSafe, PgConnection};
 
 /// The database error of a refused call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(crate) struct Refusal {
 pub(crate) type Answer = Result<Option<i64>, Refusal>;
 
 /// Evaluates a call in SQL, `consume(w, 'words', 10)` for example, where `w` and `v` are the ids of workspaces.
-pub(crate) async fn call(conn: &mut PgConnection, call: &str) -> Answer {
+pub(crate) async fn call(conn: &mut Connection, call: &str) -> Answer {
     let sql = format!("SELECT billing.{call} FROM (SELECT md5('w')::uuid AS w, md5('v')::uuid AS v) AS workspaces");
     let answer = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(conn).await;
     answer.map_err(|error| {
@@ -31,7 +32,7 @@ pub(crate) async fn call(conn: &mut PgConnection, call: &str) -> Answer {
 }
 
 /// The SQLSTATE of a call that must be refused.
-pub(crate) async fn refused(conn: &mut PgConnection, sql: &str) -> String {
+pub(crate) async fn refused(conn: &mut Connection, sql: &str) -> String {
     match call(conn, sql).await {
         Ok(answer) => panic!("{sql} was answered {answer:?}"),
         Err(refusal) => refusal.code,

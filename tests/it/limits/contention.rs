@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use sqlx::PgConnection;
+use billing_sync::database::Connection;
 use tokio::task::JoinSet;
 
 use super::calls::{Refusal, call};
@@ -21,7 +21,7 @@ struct CallerTotals {
 
 impl CallerTotals {
     /// Consumes from a limit, with or without an idempotency key that another caller also uses.
-    async fn consume(&mut self, conn: &mut PgConnection, limit: &'static str, amount: i64, key: Option<String>) {
+    async fn consume(&mut self, conn: &mut Connection, limit: &'static str, amount: i64, key: Option<String>) {
         let named = key.as_ref().map_or_else(String::new, |key| format!(", '{key}'"));
         match call(conn, &format!("consume(w, '{limit}', {amount}{named})")).await {
             Ok(left) => {
@@ -39,14 +39,14 @@ impl CallerTotals {
 }
 
 /// A scheduler of another process, until the test is over.
-async fn keep_renewing(mut conn: PgConnection, over: Arc<AtomicBool>) {
+async fn keep_renewing(mut conn: Connection, over: Arc<AtomicBool>) {
     while !over.load(Ordering::Relaxed) {
         rows::renew(&mut conn).await;
     }
 }
 
 /// Grants and revokes bonus until the test is over; returns the sum.
-async fn grant(mut conn: PgConnection, over: Arc<AtomicBool>) -> i64 {
+async fn grant(mut conn: Connection, over: Arc<AtomicBool>) -> i64 {
     let mut granted = 0;
     while !over.load(Ordering::Relaxed) {
         for amount in [7, 5, -3, 11, -9] {

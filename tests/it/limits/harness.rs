@@ -1,12 +1,13 @@
 //! Subscriptions with limits, written in SQL as the worker writes them, and advanced in time by `renew_limits`.
 
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use billing_sync::database::Connection;
+use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use crate::support::cluster::{self, TestDatabase};
 
 /// A database with a few subscriptions.
 pub(crate) struct Harness {
-    pub(crate) conn: PgConnection,
+    pub(crate) conn: Connection,
     /// Number of events so far, for their ids.
     events: u32,
     _database: TestDatabase,
@@ -101,7 +102,7 @@ impl Known {
 impl Harness {
     pub(crate) async fn new() -> Self {
         let database = cluster::database().await;
-        let conn = database.options.connect().await.unwrap();
+        let conn = Connection::from(database.options.connect().await.unwrap());
         let mut harness = Self { conn, events: 0, _database: database };
         harness.price("basic", "1000").await;
         harness

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use billing_sync::api::problem::Code;
-use sqlx::PgConnection;
+use billing_sync::database::Connection;
 use uuid::Uuid;
 
 use super::calls::{Answer, call, refused};
@@ -195,7 +195,7 @@ async fn every_workspace_has_one_state_and_all_answers_agree_with_it() {
 }
 
 /// The answers of the three functions about the limit of one workspace.
-async fn reasons(conn: &mut PgConnection, limit: &str) -> [Result<Option<i64>, (String, Option<String>)>; 3] {
+async fn reasons(conn: &mut Connection, limit: &str) -> [Result<Option<i64>, (String, Option<String>)>; 3] {
     let consume = reason(call(conn, &format!("consume(w, '{limit}', 1)")).await);
     let remaining = reason(call(conn, &format!("remaining(w, '{limit}')")).await);
     [consume, remaining, reason(call(conn, &format!("release(w, '{limit}', 1)")).await)]

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use billing_sync::database::Connection;
 use billing_sync::database::role::{Privilege, needed_by_api};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::AssertSqlSafe;
 use tokio::task::JoinSet;
 
 use super::calls::call;
@@ -61,9 +62,9 @@ const CALLED: [&str; 4] = [
 /// A login user of a database with the roles, with at most one of them.
 struct User {
     rows: Rows,
-    owner: PgConnection,
+    owner: Connection,
     name: String,
-    session: PgConnection,
+    session: Connection,
 }
 
 impl User {
@@ -101,13 +102,13 @@ impl User {
     }
 }
 
-async fn run(connection: &mut PgConnection, sql: &str) {
+async fn run(connection: &mut Connection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
 }
 
 /// Everything in the schema that can be read, written or called: a name, and a statement that tries it. Reading,
 /// inserting and updating is tried for each column, because a privilege may be that of a column.
-async fn attempts(owner: &mut PgConnection) -> Vec<(String, String)> {
+async fn attempts(owner: &mut Connection) -> Vec<(String, String)> {
     let attempts = "
         WITH relation AS (
             -- 28 is INSERT, UPDATE and DELETE: tables, and views that pass these on
@@ -147,7 +148,7 @@ async fn attempts(owner: &mut PgConnection) -> Vec<(String, String)> {
 }
 
 /// Columns that belong to the product, according to their comment or the comment of their table.
-async fn own_columns(owner: &mut PgConnection) -> Vec<String> {
+async fn own_columns(owner: &mut Connection) -> Vec<String> {
     let own = "
         SELECT format('UPDATE %s.%s', c.relname, a.attname)
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

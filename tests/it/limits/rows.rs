@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use billing_sync::database::{Connection, Pool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use crate::support::cluster::{self, TestDatabase};
@@ -15,14 +16,15 @@ pub(crate) const DUE: &str = "billing.renewal_at(clock_timestamp() - interval '1
 
 /// A database with rows. Workspaces are named `w` and `v`, as in [`super::calls::call`]; ids are the md5 of names.
 pub(crate) struct Rows {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     database: TestDatabase,
 }
 
 impl Rows {
     pub(crate) async fn start() -> Self {
         let database = cluster::database().await;
-        let pool = PgPoolOptions::new().max_connections(50).connect_with(database.options.clone()).await.unwrap();
+        let pool =
+            Pool::from(PgPoolOptions::new().max_connections(50).connect_with(database.options.clone()).await.unwrap());
         Self { pool, database }
     }
 
@@ -129,8 +131,8 @@ impl Rows {
     }
 
     /// Opens a separate connection.
-    pub(crate) async fn connect(&self) -> PgConnection {
-        self.database.options.connect().await.unwrap()
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::from(self.database.options.connect().await.unwrap())
     }
 
     /// Waits until the server process is blocked by the lock of another one.
@@ -151,12 +153,12 @@ impl Rows {
 }
 
 /// The server process of a connection, for [`Rows::until_blocked`].
-pub(crate) async fn process(conn: &mut PgConnection) -> i32 {
+pub(crate) async fn process(conn: &mut Connection) -> i32 {
     sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(conn).await.unwrap()
 }
 
 /// Does one iteration of a scheduler; returns the number of subscriptions renewed.
-pub(crate) async fn renew(conn: &mut PgConnection) -> usize {
+pub(crate) async fn renew(conn: &mut Connection) -> usize {
     sqlx::raw_sql("BEGIN").execute(&mut *conn).await.unwrap();
     let ids: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT unnest(billing.claim_limits(clock_timestamp(), 100))")
         .fetch_all(&mut *conn)

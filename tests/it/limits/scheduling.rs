@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billing_sync::base::clock::{self, RemoteClock};
+use billing_sync::database::Pool;
 use billing_sync::limits::scheduler::Scheduler;
 use billing_sync::metrics::process::ProcessMetrics;
 use prometheus::Registry;
-use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::support::process::Server;
 
 /// Adds subscriptions `sub_1` … with 1000 words, each of its own workspace, without the renewals since `began`, an SQL
 /// expression.
-async fn subscribe(pool: &PgPool, count: i32, began: &str) {
+async fn subscribe(pool: &Pool, count: i32, began: &str) {
     let sql = format!(
         "INSERT INTO billing.pricing_plans (id, account, stripe_price_id, active, price_per_currency)
             VALUES (md5('plan')::uuid, '', 'price_1', true, '{{}}') ON CONFLICT DO NOTHING;
@@ -43,7 +43,7 @@ async fn subscribe(pool: &PgPool, count: i32, began: &str) {
 }
 
 /// Waits until the query returns true.
-async fn until(pool: &PgPool, query: &'static str) {
+async fn until(pool: &Pool, query: &'static str) {
     for _ in 0..3000 {
         if sqlx::query_scalar::<_, bool>(query).fetch_one(pool).await.unwrap() {
             return;
@@ -123,7 +123,7 @@ struct Local {
 }
 
 impl Local {
-    fn start(pool: &PgPool) -> Self {
+    fn start(pool: &Pool) -> Self {
         let scheduler = Scheduler {
             pool: pool.clone(),
             sync: sync_config(),

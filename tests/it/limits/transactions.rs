@@ -3,7 +3,7 @@
 use super::calls::{call, refused};
 use super::rows::{DUE, NEW, Rows};
 
-async fn run(conn: &mut sqlx::PgConnection, sql: &'static str) {
+async fn run(conn: &mut billing_sync::database::Connection, sql: &'static str) {
     sqlx::raw_sql(sql).execute(conn).await.unwrap();
 }
 

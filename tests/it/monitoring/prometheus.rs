@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use billing_sync::api::principal::Scope;
 use billing_sync::api::principal::token_store::{self, NewToken};
+use billing_sync::database::Pool;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -175,7 +175,7 @@ const REFUSE_POISON: &str = "
 /// A process with all roles, with a fake Stripe that has one sale.
 struct Story {
     database: TestDatabase,
-    pool: PgPool,
+    pool: Pool,
     stripe: FakeStripe,
     server: Server,
     workspace: Uuid,

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use billing_sync::database::Connection;
 use billing_sync::receiver::PATH;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -39,7 +40,7 @@ async fn readiness_turns(server: &Server) -> String {
     panic!("it is still ready");
 }
 
-async fn done(conn: &mut PgConnection, id: &str) -> bool {
+async fn done(conn: &mut Connection, id: &str) -> bool {
     for _ in 0..200 {
         let query = "SELECT count(*) FROM billing.outbox WHERE event_id = $1 AND state = 'done'";
         if sqlx::query_scalar::<_, i64>(query).bind(id).fetch_one(&mut *conn).await.unwrap() == 1 {
@@ -61,7 +62,7 @@ async fn a_draining_process_is_not_ready_but_serves_until_the_end() {
     client.send(&post(PATH, &header, &body)).await;
     let reply = client.reply().await.unwrap();
     assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "{reply:?}");
-    let mut conn = database.options.connect().await.unwrap();
+    let mut conn = Connection::from(database.options.connect().await.unwrap());
     assert!(done(&mut conn, "evt_1").await, "the workers continue during the delay");
     assert!(begin.elapsed() < Duration::from_secs(3), "the test was too slow to show anything");
     let address = server.webhooks();

@@ -2,6 +2,7 @@
 
 mod life;
 
+use billing_sync::database::Pool;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
@@ -284,7 +285,7 @@ async fn worker_transactions_are_always_read_committed() {
     .await;
     // new connections have the new default
     let mut context = app.context.clone();
-    context.pool = sqlx::PgPool::connect_with(app.pool.connect_options().as_ref().clone()).await.unwrap();
+    context.pool = Pool::from(sqlx::PgPool::connect_with(app.pool.address().options).await.unwrap());
     app.deliver(&event("evt_1", "customer.created", 0, &customer("cus_1", "Ada"), None)).await;
     billing_sync::worker::Worker::new(context).drain(&CancellationToken::new()).await.unwrap();
     let seen = app.text("SELECT isolation || ' ' || lock_limit || ' ' || idle_limit FROM public.seen").await;

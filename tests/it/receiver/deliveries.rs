@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use billing_sync::config::receiver::ReceiverConfig;
 use billing_sync::config::secret::WebhookSecret;
+use billing_sync::database::Pool;
 use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::receiver::signature;
 use billing_sync::receiver::{PATH, Receiver};
@@ -142,7 +143,7 @@ async fn odd_payloads_are_kept_byte_for_byte() {
 
 #[tokio::test]
 async fn without_a_secret_it_does_not_start() {
-    let pool = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
+    let pool = Pool::from(PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass()));
     let metrics = Arc::new(ProcessMetrics::new(&Registry::new()).unwrap());
     let error = Receiver::bind(&ReceiverConfig { secrets: Vec::new(), ..config() }, pool, metrics).await.unwrap_err();
     assert!(error.to_string().contains("STRIPE_WEBHOOK_SECRET"));

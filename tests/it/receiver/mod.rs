@@ -11,12 +11,13 @@ use std::time::Duration;
 use billing_sync::base::clock;
 use billing_sync::config::receiver::ReceiverConfig;
 use billing_sync::config::secret::WebhookSecret;
+use billing_sync::database::{Connection, Pool, Transaction};
 use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::receiver::signature;
 use billing_sync::receiver::{PATH, Receiver};
 use prometheus::{Registry, TextEncoder};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ struct App {
     addr: SocketAddr,
     database: TestDatabase,
     /// Connections of the test, separate from the receiver's.
-    pool: PgPool,
+    pool: Pool,
     registry: Registry,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
@@ -43,12 +44,13 @@ async fn app_with(config: ReceiverConfig) -> App {
     let database = cluster::database().await;
     let registry = Registry::new();
     let metrics = Arc::new(ProcessMetrics::new(&registry).unwrap());
-    let own = PgPoolOptions::new().max_connections(4).connect_lazy_with(database.options.clone());
+    let own = Pool::from(PgPoolOptions::new().max_connections(4).connect_lazy_with(database.options.clone()));
     let receiver = Receiver::bind(&config, own, metrics).await.unwrap();
     let addr = receiver.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(receiver.run(shutdown.clone()));
-    let pool = PgPoolOptions::new().max_connections(4).connect_with(database.options.clone()).await.unwrap();
+    let pool =
+        Pool::from(PgPoolOptions::new().max_connections(4).connect_with(database.options.clone()).await.unwrap());
     App { addr, database, pool, registry, shutdown, server }
 }
 
@@ -85,7 +87,9 @@ impl App {
     /// Sets whether the database accepts connections.
     async fn database_is_there(&self, there: bool) {
         let name = self.database.options.get_database().unwrap().to_owned();
-        let mut conn = PgConnection::connect_with(&self.database.options.clone().database("postgres")).await.unwrap();
+        let mut conn = Connection::from(
+            sqlx::PgConnection::connect_with(&self.database.options.clone().database("postgres")).await.unwrap(),
+        );
         let sql = format!(
             "ALTER DATABASE {name} ALLOW_CONNECTIONS {there};
              SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND NOT {there}"
@@ -94,7 +98,7 @@ impl App {
     }
 
     /// Locks `events`, so that no event is stored until the transaction ends.
-    async fn lock_events(&self) -> Transaction<'static, Postgres> {
+    async fn lock_events(&self) -> Transaction<'static> {
         let mut lock = self.pool.begin().await.unwrap();
         sqlx::raw_sql("LOCK TABLE billing.events IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
         lock

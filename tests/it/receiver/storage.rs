@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billing_sync::config::receiver::ReceiverConfig;
-use billing_sync::database::{self, Idle, Session};
+use billing_sync::database::{self, Connection, Idle, Pool, Session};
 use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::receiver::Receiver;
 use prometheus::Registry;
-use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -45,7 +45,7 @@ async fn an_event_is_stored_after_its_connections_were_lost() {
     while pool.num_idle() < 2 {
         sleep(Duration::from_millis(1)).await;
     }
-    let mut conn = PgConnection::connect_with(&app.database.options).await.unwrap();
+    let mut conn = Connection::from(sqlx::PgConnection::connect_with(&app.database.options).await.unwrap());
     let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let end = AssertSqlSafe(format!("SELECT count(pg_terminate_backend(pid)) {others}"));
     assert!(sqlx::query_scalar::<_, i64>(end).fetch_one(&mut conn).await.unwrap() >= 2);
@@ -138,7 +138,7 @@ async fn two_receivers_with_the_same_events_do_not_deadlock() {
          CREATE TRIGGER dawdle BEFORE INSERT ON billing.events_default FOR EACH ROW EXECUTE FUNCTION dawdle()",
     )
     .await;
-    let pool = PgPoolOptions::new().connect_lazy_with(app.database.options.clone());
+    let pool = Pool::from(PgPoolOptions::new().connect_lazy_with(app.database.options.clone()));
     let metrics = Arc::new(ProcessMetrics::new(&Registry::new()).unwrap());
     let other = Receiver::bind(&config(), pool, metrics).await.unwrap();
     let addresses = [app.addr, other.local_addr().unwrap()];
@@ -187,7 +187,7 @@ async fn a_commit_is_durable_despite_the_database_default() {
         .unwrap();
     assert_eq!(durable, ("on".into(), true));
     // as a control, the session's own setting is off before and after
-    let mut conn = PgConnection::connect_with(&app.database.options).await.unwrap();
+    let mut conn = Connection::from(sqlx::PgConnection::connect_with(&app.database.options).await.unwrap());
     let setting: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&mut conn).await.unwrap();
     assert_eq!(setting, "off");
     app.stop().await;
@@ -196,7 +196,7 @@ async fn a_commit_is_durable_despite_the_database_default() {
 #[tokio::test]
 async fn the_workers_are_woken_after_a_commit_and_not_for_a_duplicate() {
     let app = app().await;
-    let mut listener = PgListener::connect_with(&app.pool).await.unwrap();
+    let mut listener = app.pool.listener().await.unwrap().unwrap();
     listener.listen("billing_sync_outbox").await.unwrap();
     app.deliver(&event("evt_1", "")).await;
     timeout(Duration::from_secs(5), listener.recv()).await.expect("a notification").unwrap();

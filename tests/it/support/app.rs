@@ -12,7 +12,7 @@ use billing_sync::config::receiver::ReceiverConfig;
 use billing_sync::config::secret::WebhookSecret;
 use billing_sync::config::sync::{Confirm, RenewalAnchor, SyncConfig};
 use billing_sync::config::worker::WorkerConfig;
-use billing_sync::database::{Session, pool};
+use billing_sync::database::{Pool, Session, pool};
 use billing_sync::domain::event::Envelope;
 use billing_sync::limits::store;
 use billing_sync::metrics::process::ProcessMetrics;
@@ -24,7 +24,6 @@ use billing_sync::stripe::envelope;
 use billing_sync::worker::{Context, Worker};
 use prometheus::{Registry, TextEncoder};
 use serde_json::Value;
-use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +36,7 @@ pub(crate) const SECRET: &str = "whsec_of_the_test";
 pub(crate) struct TestApp {
     /// Dropped with the app.
     pub(crate) database: TestDatabase,
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     pub(crate) webhooks: SocketAddr,
     /// The address of the workspace API, if the service has it.
     pub(crate) api: Option<SocketAddr>,
@@ -263,7 +262,7 @@ impl TestApp {
 }
 
 /// Puts events into the outbox as the receiver does, without its handler.
-pub(crate) async fn enqueue<'a>(pool: &PgPool, events: impl Iterator<Item = &'a Value>) {
+pub(crate) async fn enqueue<'a>(pool: &Pool, events: impl Iterator<Item = &'a Value>) {
     let mut conn = pool.acquire().await.unwrap();
     for event in events {
         let payload = event.to_string().into_bytes();

@@ -13,15 +13,16 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use billing_sync::database::{Connection, Pool};
 use billing_sync::embedded::{Cluster, Options};
 use billing_sync::migrations;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tokio::sync::OnceCell;
 
 /// Migrates the template that every test's database is a copy of.
-async fn migrate(connection: &mut PgConnection) {
+async fn migrate(connection: &mut Connection) {
     migrations::run(connection).await.unwrap();
 }
 
@@ -70,21 +71,22 @@ pub(crate) async fn database() -> TestDatabase {
 }
 
 /// A new database with all migrations applied, and a pool of connections to it.
-pub(crate) async fn database_with_pool() -> (TestDatabase, PgPool) {
+pub(crate) async fn database_with_pool() -> (TestDatabase, Pool) {
     let database = database().await;
-    let pool = PgPoolOptions::new().max_connections(4).connect_with(database.options.clone()).await.unwrap();
+    let pool =
+        Pool::from(PgPoolOptions::new().max_connections(4).connect_with(database.options.clone()).await.unwrap());
     (database, pool)
 }
 
 /// The number that a query returns.
-pub(crate) async fn number(pool: &PgPool, query: &str) -> i64 {
+pub(crate) async fn number(pool: &Pool, query: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(pool).await.unwrap()
 }
 
 /// A new database without our schema, as before an operator's first `migrate`.
 pub(crate) async fn empty_database() -> TestDatabase {
     let database = database().await;
-    let mut connection = database.options.connect().await.unwrap();
+    let mut connection = Connection::from(database.options.connect().await.unwrap());
     run(&mut connection, "DROP SCHEMA billing CASCADE".to_owned()).await;
     connection.close().await.unwrap();
     database
@@ -131,9 +133,9 @@ impl Server {
         format!("{}{database}{}", self.url.0, self.url.1)
     }
 
-    async fn connect(&self, database: &str) -> PgConnection {
+    async fn connect(&self, database: &str) -> Connection {
         let options: PgConnectOptions = self.url_of(database).parse().unwrap();
-        options.connect().await.unwrap()
+        Connection::from(options.connect().await.unwrap())
     }
 
     /// Creates the template under another name first, so that an existing template is always complete. The lock
@@ -182,7 +184,7 @@ fn remove_after_us(dir: &Path) -> Child {
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-async fn run(connection: &mut PgConnection, statement: String) {
+async fn run(connection: &mut Connection, statement: String) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(connection).await.unwrap();
 }
 

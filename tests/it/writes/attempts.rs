@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use billing_sync::database::Connection;
 use billing_sync::ledger::open::{self, Finish, Leased, Recorded};
 use serde_json::json;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::harness::Shop;
 use crate::support::stripe::Fault;
 
-async fn lease(conn: &mut PgConnection, line: Uuid, time: Duration) -> Option<Leased> {
+async fn lease(conn: &mut Connection, line: Uuid, time: Duration) -> Option<Leased> {
     open::lease(conn, line, time).await.unwrap()
 }
 

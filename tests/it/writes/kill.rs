@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use billing_sync::database::Pool;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::AssertSqlSafe;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -100,7 +101,7 @@ pub(super) async fn send(shop: &Shop, server: &Server, case: &Case, key: &str) -
     client.reply().await
 }
 
-pub(super) async fn number(pool: &PgPool, query: &str) -> i64 {
+pub(super) async fn number(pool: &Pool, query: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(pool).await.unwrap()
 }
 
@@ -114,7 +115,7 @@ pub(super) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 }
 
 /// Ends the sessions of a killed process, as the server does when it detects the closed socket.
-pub(super) async fn end_sessions(pool: &PgPool) {
+pub(super) async fn end_sessions(pool: &Pool) {
     let sessions =
         format!("FROM pg_stat_activity WHERE datname = current_database() AND application_name = '{APPLICATION}'");
     number(pool, &format!("SELECT count(pg_terminate_backend(pid)) {sessions}")).await;
@@ -127,7 +128,7 @@ async fn kill_at(shop: &Shop, step: Step, case: &Case, key: &str) -> Option<Repl
     let server = start(shop).await;
     let mut gate = pool.acquire().await.unwrap();
     if let Some(trigger) = step.gate() {
-        sqlx::raw_sql("SELECT pg_advisory_lock(42)").execute(&mut *gate).await.unwrap();
+        sqlx::raw_sql("SELECT pg_advisory_lock(42)").execute(&mut gate).await.unwrap();
         let create = format!("{GATE}; CREATE TRIGGER gate {trigger} EXECUTE FUNCTION public.wait_at_the_gate()");
         shop.test.execute(&create).await;
     }
@@ -157,7 +158,7 @@ async fn kill_at(shop: &Shop, step: Step, case: &Case, key: &str) -> Option<Repl
     server.kill().await;
     end_sessions(pool).await;
     if step.gate().is_some() {
-        sqlx::raw_sql("SELECT pg_advisory_unlock(42)").execute(&mut *gate).await.unwrap();
+        sqlx::raw_sql("SELECT pg_advisory_unlock(42)").execute(&mut gate).await.unwrap();
         shop.test.execute("DROP TRIGGER gate ON billing.api_writes").await;
     }
     shop.stripe.recover();

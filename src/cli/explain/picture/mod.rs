@@ -12,7 +12,6 @@ mod life;
 mod months;
 mod phases;
 
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -22,10 +21,11 @@ use crate::admin::explain::{self, StepKind};
 use crate::admin::life::{Life, lives};
 use crate::admin::subscription_state::{self, SubscriptionState};
 use crate::base::text::in_utc;
+use crate::database::Connection;
 
 /// The lives of these subscriptions until `until`, with at most `steps` events and changes of each.
 pub(super) async fn life(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     subscriptions: &[SubscriptionState],
     until: OffsetDateTime,
     steps: i64,
@@ -41,7 +41,7 @@ pub(super) async fn life(
 
 /// `None` if it has no phase before `until`.
 async fn subscription(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     life: &Life,
     until: OffsetDateTime,
     steps: i64,
@@ -71,7 +71,7 @@ fn named(cause: &str, meanings: &Causes) -> String {
 
 /// The newest periods of a limit, at most `most`, of the only or the current one of these subscriptions.
 pub(super) async fn months(
-    conn: &mut PgConnection,
+    conn: &mut Connection,
     subscriptions: &[SubscriptionState],
     limit: &str,
     most: i64,

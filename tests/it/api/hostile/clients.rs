@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use billing_sync::api::principal::Scope;
 use billing_sync::api::principal::token_store::{self, NewToken};
+use billing_sync::database::Connection;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use sqlx::ConnectOptions;
@@ -58,7 +59,7 @@ async fn idle_connections_do_not_keep_a_token_holder_out() {
     let address: SocketAddr = address.trim_start_matches("http://").trim_end_matches(PREFIX).parse().unwrap();
     let token = token_store::random_token().unwrap();
     let new = NewToken { token: &token, scopes: &[Scope::WorkspacesAdmin], user: None, note: None, lifetime: None };
-    token_store::create(&mut database.options.connect().await.unwrap(), &new).await.unwrap();
+    token_store::create(&mut Connection::from(database.options.connect().await.unwrap()), &new).await.unwrap();
     let bearer = format!("Bearer {}", token.expose());
     let list = request("GET", &format!("{PREFIX}{LIST}"), &[("Authorization", bearer.as_str())], None);
     // more than the listener has slots

@@ -24,13 +24,13 @@ mod stripe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use billing_sync::database::{Session, pool};
+use billing_sync::database::{Connection, Pool, Session, pool};
 use billing_sync::metrics::process::ProcessMetrics;
 use billing_sync::worker::{Context, Worker};
 use fastrand::Rng;
 use prometheus::Registry;
 use serde_json::Value;
-use sqlx::{ConnectOptions, PgConnection, PgPool, Row};
+use sqlx::{ConnectOptions, Row};
 use tokio_util::sync::CancellationToken;
 
 use self::life::{BEGIN, DAY, DAYS, Life, State, lives};
@@ -119,7 +119,7 @@ enum Known {
 
 /// Delivers webhooks to a worker.
 struct WebhookSource {
-    pool: PgPool,
+    pool: Pool,
     context: Context,
     /// Webhooks by delivery time, each with its creation time.
     webhooks: BTreeMap<i64, Vec<(i64, Value)>>,
@@ -129,8 +129,8 @@ struct WebhookSource {
 const ON_ITS_WAY: i64 = 200;
 
 struct Simulation {
-    conn: PgConnection,
-    second: PgConnection,
+    conn: Connection,
+    second: Connection,
     _database: TestDatabase,
     by_anchor: bool,
     late: bool,
@@ -235,7 +235,10 @@ impl WebhookSource {
 impl Simulation {
     async fn new(known: Known, workspaces: usize, by_anchor: bool, late: bool, seed: u64) -> Self {
         let database = cluster::database().await;
-        let (mut conn, second) = (database.options.connect().await.unwrap(), database.options.connect().await.unwrap());
+        let (mut conn, second) = (
+            Connection::from(database.options.connect().await.unwrap()),
+            Connection::from(database.options.connect().await.unwrap()),
+        );
         let anchor = if by_anchor { "'billing_cycle'" } else { "'subscription_start'" };
         let prepare = PREPARE.replace("$ANCHOR$", anchor);
         sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
@@ -639,7 +642,7 @@ impl Simulation {
 }
 
 /// Claims and renews until there is nothing to claim.
-async fn renew(conn: &mut PgConnection, now: i64) {
+async fn renew(conn: &mut Connection, now: i64) {
     loop {
         let claimed: i64 = sqlx::query_scalar(
             "SELECT cardinality(ids)::bigint FROM billing.claim_limits(to_timestamp($1), 500) AS ids
